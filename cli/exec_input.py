@@ -16,7 +16,7 @@ from flowhook.errors import InvalidError
 
 if TYPE_CHECKING:
     from flowhook.document import FlowDocument
-    from flowhook.document.webhook import Callback, Webhook
+    from flowhook.document.models.webhook import Callback, Webhook
     from flowhook.model import Event
     from runner.ipc import ProvidedEvent
 

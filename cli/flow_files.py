@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cli.flow_paths import find_flow_files, unreadable_message
 from flowhook.document import FlowDocument, parse
-from flowhook.document.codes import Code
+from flowhook.document.diagnostics.problems import Code
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
 from runner.component_names import component_names
 

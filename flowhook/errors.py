@@ -98,7 +98,7 @@ class Fault:
         line: line of the offending key or value, from 1; 0 when it concerns the whole file.
         key: dotted path of the key, for example `do[0].announce.call`; empty for the whole file.
         cause: what is wrong and, where possible, what would be right.
-        code: stable word for programs (`flowhook.document.codes`); empty: unknown.
+        code: stable word for programs (`flowhook.document.diagnostics.problems`); empty: unknown.
     """
 
     file: str

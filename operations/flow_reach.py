@@ -11,11 +11,12 @@ from typing import Any, Final
 import orjson
 
 from flowhook.cron import next_cron
-from flowhook.document import auth
-from flowhook.document.duration import parse_duration
-from flowhook.document.execution import ExecutionPolicy
+from flowhook.document.models.credentials import ApiKeyAuth, AuthKind, BasicAuth, JwtAuth, MtlsAuth, OneTimeUrlAuth
+from flowhook.document.models.custom_signature import CustomSignature
+from flowhook.document.models.webhook import InboundEndpoint, RateLimit, Webhook
+from flowhook.document.models.workflow import ExecutionPolicy
 from flowhook.document.named_secrets import parse_names
-from flowhook.document.webhook import InboundEndpoint, RateLimit, Webhook
+from flowhook.document.quantities import parse_duration
 from flowhook.limits import KIB, MIB
 from flowhook.model import Flow
 from flowhook.providers.table import PROVIDERS
@@ -80,26 +81,26 @@ def _source(kind: str) -> str:
     return PROVIDERS[kind].source if kind in PROVIDERS else ""
 
 
-def _steps(kind: auth.AuthKind, url: str) -> Iterator[str]:
+def _steps(kind: AuthKind, url: str) -> Iterator[str]:
     """Yield what to enter at the sender."""
     secret = next(iter((*kind.secret_names, *kind.other_secret_names)), "")
     if kind.kind in PROVIDERS:
         yield from setup_steps(kind.kind, url, secret)
         return
-    if isinstance(kind, auth.OneTimeUrlAuth):
+    if isinstance(kind, OneTimeUrlAuth):
         yield "Only the one-time URLs that executions hand out are accepted; they need no credentials."
         return
     yield f"Let the sender make its requests to {url}."
     match kind:
-        case auth.BasicAuth():
+        case BasicAuth():
             yield f"It authenticates by HTTP Basic: user name {kind.username}, and as password the value of {secret}."
-        case auth.ApiKeyAuth():
+        case ApiKeyAuth():
             yield f"It sends the value of the secret {secret} as {_place(kind.header, kind.query, kind.field)}."
-        case auth.MtlsAuth():
+        case MtlsAuth():
             yield f"It shows a TLS client certificate for one of these names: {', '.join(kind.names)}."
-        case auth.JwtAuth():
+        case JwtAuth():
             yield f"It sends a JSON Web Token in the header {kind.header}."
-        case auth.CustomSignature():
+        case CustomSignature():
             place = _place(kind.header or kind.numbered_header, kind.query, kind.field)
             by = f"with the value of the secret {secret}" if secret else "with its private key"
             yield f"It signs {kind.content} {by}, and sends the signature as {place}."

@@ -158,7 +158,7 @@ def _print_reply(reply: Reply) -> None:
 
 
 def _check_task(definition: Mapping[str, Any], until: str) -> None:
-    from flowhook.document.walk import walk
+    from flowhook.document.definition import walk
 
     tasks = list(walk(definition))
     if not any(until in (task.name, task.pointer) for task in tasks):

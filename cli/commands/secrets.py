@@ -100,8 +100,8 @@ def _remark(client: Client, name: str) -> str:
 def _needs(flow: Flow, name: str) -> bool:
     import orjson
 
+    from flowhook.document.definition import walk_everywhere
     from flowhook.document.named_secrets import mentions_secret
-    from flowhook.document.walk import walk_everywhere
     from runner.components.catalogue import descriptions
 
     definition = orjson.loads(flow.definition)

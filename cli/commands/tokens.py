@@ -135,7 +135,7 @@ def _shown(moment: str | None, otherwise: str) -> str:
 
 
 def _seconds(duration: str | None) -> float | None:
-    from flowhook.document.duration import parse_duration
+    from flowhook.document.quantities import parse_duration
 
     return None if duration is None else parse_duration(duration)
 

@@ -118,7 +118,7 @@ def _kinds(provider: str, auth: str) -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    from flowhook.document.auth import parse_auth
+    from flowhook.document.models.auth import parse_auth
 
     if bool(provider) == bool(auth):
         raise typer.BadParameter("give --provider, or --auth")

@@ -26,7 +26,7 @@ from edge.router.client import RegistryUpdate, RouterClient
 from edge.router.flow_existence import PACE_SECONDS, FlowExistence
 from edge.webhook.compiled_endpoints import FlowEndpoints, KeyRules
 from flowhook import limits
-from flowhook.document.webhook import Webhook
+from flowhook.document.models.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
 from flowhook.process import logs
 from flowhook.wire.connect_errors import probable_cause

@@ -24,8 +24,8 @@ from edge.webhook.handshakes import Handshakes
 from edge.webhook.parsed_content import EMPTY, ParsedContent
 from edge.webhook.sender_rate_limiter import SenderRateLimiter
 from flowhook import limits
-from flowhook.document.auth import MtlsAuth
-from flowhook.document.webhook import Callback, Webhook
+from flowhook.document.models.credentials import MtlsAuth
+from flowhook.document.models.webhook import Callback, Webhook
 from flowhook.events.dedupe_key import DedupeKey
 from flowhook.events.ids import slot_of
 from flowhook.events.order_key import OrderKey

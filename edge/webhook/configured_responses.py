@@ -11,8 +11,7 @@ import orjson
 from edge.http import responses
 from edge.http.responses import Response
 from flowhook import limits
-from flowhook.document.header_rules import FIELD_NAME, RESERVED_HEADERS
-from flowhook.document.webhook import BODYLESS_STATUSES, OnFault, Respond
+from flowhook.document.models.webhook import BODYLESS_STATUSES, FIELD_NAME, RESERVED_HEADERS, OnFault, Respond
 from flowhook.errors import InvalidError
 from flowhook.events.ids import LENGTH
 from flowhook.expressions.paths import compile_accessor, is_expression, paths_in, strip_markers

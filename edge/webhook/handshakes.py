@@ -21,7 +21,7 @@ import orjson
 
 from edge.http import responses
 from edge.http.responses import Response
-from flowhook.document.auth import AuthKind
+from flowhook.document.models.credentials import AuthKind
 from flowhook.providers import Handshake
 from flowhook.providers.table import AWS_SNS_HOST
 from flowhook.signatures import Match, RequestView, json_of

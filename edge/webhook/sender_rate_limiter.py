@@ -12,7 +12,7 @@ from collections import OrderedDict
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from flowhook.document.webhook import RateLimit
+from flowhook.document.models.webhook import RateLimit
 from flowhook.sharing.addresses import network_of
 from flowhook.sharing.token_bucket import TokenBucket
 from flowhook.signatures import Match

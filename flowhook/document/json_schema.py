@@ -21,10 +21,9 @@ from pydantic import BaseModel, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from flowhook.document import calls, component_arguments, schema_overrides
-from flowhook.document.execution import ExecutionPolicy
-from flowhook.document.webhook import Webhook
-from flowhook.document.workflow import Workflow
+from flowhook.document.models import base, calls
+from flowhook.document.models.webhook import Webhook
+from flowhook.document.models.workflow import ExecutionPolicy, Workflow
 
 IDENTIFIER: Final = "urn:flowhook:flow"
 """`$id` of the schema: a name, not a URL to fetch it from."""
@@ -47,13 +46,13 @@ def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> Json
     )
     flow.__doc__ = "A flow: a Serverless Workflow 1.0 document, with the keys `webhook` and `execution`."
     # A component's own schema is more precise than the model that checks its arguments beforehand.
-    checked = {name: model for name, model in component_arguments.ARGUMENTS.items() if name not in (components or {})}
-    arguments: dict[str, type[BaseModel]] = {**calls.ARGUMENTS, **checked}
+    checked = {name: model for name, model in calls.COMPONENT_ARGUMENTS.items() if name not in (components or {})}
+    arguments: dict[str, type[BaseModel]] = {**calls.FUNCTION_ARGUMENTS, **checked}
     references, generated = models_json_schema(
         [(model, "validation") for model in (flow, *arguments.values())], schema_generator=SchemaGenerator
     )
     definitions: dict[str, JsonSchemaValue] = generated["$defs"]
-    definitions[_EXPRESSION] = {**schema_overrides.EXPRESSION, "description": "A jq expression in ${ }."}
+    definitions[_EXPRESSION] = {**base.EXPRESSION, "description": "A jq expression in ${ }."}
     named = {name: references[model, "validation"] for name, model in arguments.items()}
     for name, schema in (components or {}).items():
         if name not in named:

@@ -15,14 +15,12 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 
-from flowhook.document.codes import Code
-from flowhook.document.execution import ExecutionPolicy
-from flowhook.document.problems import Mark, Path, Problem, to_fault
-from flowhook.document.rules import check_rules
-from flowhook.document.shape_errors import check_shape
-from flowhook.document.source import read
-from flowhook.document.webhook import Webhook
-from flowhook.document.workflow import Workflow
+from flowhook.document.diagnostics.problems import Code, Mark, Path, Problem, to_fault
+from flowhook.document.diagnostics.rules.workflow import check_rules
+from flowhook.document.diagnostics.shapes import check_shape
+from flowhook.document.diagnostics.source import read
+from flowhook.document.models.webhook import Webhook
+from flowhook.document.models.workflow import ExecutionPolicy, Workflow
 from flowhook.errors import Fault, InvalidFlowError
 
 MAX_FAULTS: Final = 100

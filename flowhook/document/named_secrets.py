@@ -8,11 +8,11 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from flowhook.document.component_arguments import read_secret
+from flowhook.document.definition import walk_everywhere
+from flowhook.document.diagnostics.problems import Path
 from flowhook.document.loader import FlowDocument
-from flowhook.document.problems import Path
-from flowhook.document.walk import walk_everywhere
-from flowhook.document.webhook import Webhook
+from flowhook.document.models.calls import read_secret
+from flowhook.document.models.webhook import Webhook
 from flowhook.expressions import is_expression
 
 _PREFIXES: Final = (

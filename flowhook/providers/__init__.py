@@ -5,8 +5,8 @@
 - `scheme`, `signed_content`: signature schemes and signed content as data.
 - `sample_files`: events of the providers for tests, from the files of `samples`.
 
-`flowhook.document.auth` derives the keys of `auth` from a row, `flowhook.signatures` verifies and signs by it, and
-`edge.webhook.handshakes` answers its handshake. Nothing here knows flow files, secrets or requests.
+`flowhook.document.models.auth` derives the keys of `auth` from a row, `flowhook.signatures` verifies and signs by it,
+and `edge.webhook.handshakes` answers its handshake. Nothing here knows flow files, secrets or requests.
 """
 
 from flowhook.providers.provider import Handshake, Provider

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from flowhook.document import FlowDocument
-from flowhook.document.auth import AuthKind
+from flowhook.document.models.credentials import AuthKind
 from flowhook.errors import InvalidError
 from flowhook.expressions import strip_markers
 from flowhook.json import verbatim

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from flowhook.document import FlowDocument
-from flowhook.document.auth import AuthKind
-from flowhook.document.webhook import Webhook
+from flowhook.document.models.credentials import AuthKind
+from flowhook.document.models.webhook import Webhook
 from flowhook.errors import InvalidError
 from flowhook.sender.delivery_ids import renew_delivery_id
 from flowhook.signatures.build import sign, sign_body, sign_url, signature_headers, validity

@@ -1,7 +1,7 @@
 """Verification of the signatures and credentials of requests, and signing of requests as a sender.
 
-Lives here: one `Verifier` per kind of `auth` (`flowhook.document.auth`), and `sign`. Must not live here: the schemes of
-providers (`flowhook.providers`), HTTP, storage, the fetching of secrets; handshakes.
+Lives here: one `Verifier` per kind of `auth` (`flowhook.document.models.auth`), and `sign`. Must not live here: schemes
+of providers (`flowhook.providers`), HTTP, storage, the fetching of secrets; handshakes.
 
 Invariants: the raw bytes are verified before they are parsed. `verify` raises `SignatureError` and nothing else,
 whatever was sent, and never returns a boolean. Values are compared in constant time. The work is bounded by the size

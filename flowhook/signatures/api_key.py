@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from urllib.parse import quote_from_bytes
 
-from flowhook.document.auth import ApiKeyAuth
+from flowhook.document.models.credentials import ApiKeyAuth
 from flowhook.errors import InvalidError
 from flowhook.signatures.extract import json_field
 from flowhook.signatures.headers import single_header

@@ -15,7 +15,7 @@ from typing import Any, Final
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import Certificate
 
-from flowhook.document.auth.providers import AwsSnsAuth
+from flowhook.document.models.provider_auth import AwsSnsAuth
 from flowhook.providers.table import AWS_SNS_HOST
 from flowhook.signatures.certificates import check_signature, read_certificate
 from flowhook.signatures.json_body import json_of

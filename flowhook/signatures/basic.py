@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 
-from flowhook.document.auth import BasicAuth
+from flowhook.document.models.credentials import BasicAuth
 from flowhook.signatures.headers import single_header
 from flowhook.signatures.keyring import make_keyring, plaintext_secret, secret_digest
 from flowhook.signatures.types import Match, RequestView, SignatureError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flowhook.document.auth import AuthKind
+from flowhook.document.models.credentials import AuthKind
 from flowhook.providers.scheme import Scheme
 from flowhook.signatures.json_body import JsonBody, json_of
 from flowhook.signatures.types import Match, RequestView, SignatureError

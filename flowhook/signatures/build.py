@@ -9,8 +9,15 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth, HmacAuth, JwtAuth, MtlsAuth, PublicKeyAuth
-from flowhook.document.auth.providers import AwsSnsAuth, ElasticioAuth, PaypalAuth, PlaidAuth, StandardWebhooksAuth
+from flowhook.document.models.credentials import ApiKeyAuth, AuthKind, BasicAuth, JwtAuth, MtlsAuth
+from flowhook.document.models.custom_signature import HmacAuth, PublicKeyAuth
+from flowhook.document.models.provider_auth import (
+    AwsSnsAuth,
+    ElasticioAuth,
+    PaypalAuth,
+    PlaidAuth,
+    StandardWebhooksAuth,
+)
 from flowhook.errors import InvalidError
 from flowhook.providers import PROVIDERS
 from flowhook.providers.scheme import FieldLocation, KeyFormat, Scheme, SignatureMethod, in_headers

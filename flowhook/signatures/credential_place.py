@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from flowhook.document.auth import ApiKeyAuth, AuthKind, BasicAuth
+from flowhook.document.models.credentials import ApiKeyAuth, AuthKind, BasicAuth
 from flowhook.errors import InvalidError
 from flowhook.providers import PROVIDERS
 

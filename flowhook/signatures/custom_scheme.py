@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from flowhook.document.auth import HmacAuth, PublicKeyAuth
+from flowhook.document.models.custom_signature import HmacAuth, PublicKeyAuth
 from flowhook.providers.scheme import (
     FieldLocation,
     FieldLocations,

@@ -18,7 +18,7 @@ from joserfc.jws import JWSRegistry
 from joserfc.jwt import JWTClaimsRegistry
 from joserfc.util import urlsafe_b64encode
 
-from flowhook.document.auth import JwtAuth
+from flowhook.document.models.credentials import JwtAuth
 from flowhook.errors import InvalidError
 from flowhook.signatures.headers import single_header
 from flowhook.signatures.jws import (

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Generic, TypeVar
 
-from flowhook.document.auth import AuthKind
+from flowhook.document.models.credentials import AuthKind
 from flowhook.errors import InvalidError
 from flowhook.providers.scheme import KeyFormat, Scheme
 from flowhook.signatures.types import SignatureError

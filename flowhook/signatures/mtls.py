@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowhook.document.auth import MtlsAuth
+from flowhook.document.models.credentials import MtlsAuth
 from flowhook.signatures.types import Match, RequestView, SignatureError
 
 

@@ -17,7 +17,7 @@ from typing import Final
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import Certificate
 
-from flowhook.document.auth.providers import PaypalAuth
+from flowhook.document.models.provider_auth import PaypalAuth
 from flowhook.signatures.certificates import check_signature, read_certificate
 from flowhook.signatures.headers import single_header
 from flowhook.signatures.key_requests import KeyRequest, fetched_key

@@ -16,7 +16,7 @@ from typing import Final
 import orjson
 from joserfc.jwk import Key
 
-from flowhook.document.auth.providers import PlaidAuth
+from flowhook.document.models.provider_auth import PlaidAuth
 from flowhook.signatures.headers import single_header
 from flowhook.signatures.jws import Token, read_jwk, read_token, verified_claims
 from flowhook.signatures.key_requests import KeyRequest, fetched_key

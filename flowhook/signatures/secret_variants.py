@@ -8,7 +8,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from flowhook.document.auth import AuthKind
+from flowhook.document.models.credentials import AuthKind
 from flowhook.signatures.build import build_verifiers
 from flowhook.signatures.types import Verifier
 

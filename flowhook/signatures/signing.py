@@ -6,7 +6,7 @@ import secrets as random
 from collections.abc import Mapping
 from typing import Final
 
-from flowhook.document.auth import AuthKind
+from flowhook.document.models.credentials import AuthKind
 from flowhook.errors import InvalidError
 from flowhook.providers.scheme import FieldLocation, Layout, Scheme, SignatureMethod
 from flowhook.signatures.content import compile_content

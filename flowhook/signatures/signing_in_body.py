@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from flowhook.document.auth import AuthKind
+from flowhook.document.models.credentials import AuthKind
 from flowhook.errors import InvalidError
 from flowhook.json import verbatim
 from flowhook.json.verbatim import JsonNumber

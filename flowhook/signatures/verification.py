@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Final, NamedTuple
 
-from flowhook.document.auth import AuthKind
+from flowhook.document.models.credentials import AuthKind
 from flowhook.providers.scheme import FieldLocation, FieldLocations, Layout, Scheme, SignatureMethod
 from flowhook.providers.signed_content import ContentPart
 from flowhook.signatures.content import compile_content, split_around_body

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from flowhook.document.task_kinds import DIRECTIVES
-from flowhook.document.walk import PlacedTask, tasks_of, walk
+from flowhook.document.definition import DIRECTIVES, PlacedTask, tasks_of, walk
 from operations.diagram import reading
 from operations.diagram.nodes import (
     BOTTOM,

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from flowhook.document.walk import PlacedTask, tasks_of, walk
+from flowhook.document.definition import PlacedTask, tasks_of, walk
 from operations.diagram import reading
 
 MAX_LABEL: Final = 60

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final
 
-from flowhook.document.event_filters import filters_of, literal_type
-from flowhook.document.names import flow_id
-from flowhook.document.walk import PlacedTask, tasks_of, walk
+from flowhook.document.definition import PlacedTask, filters_of, flow_id, literal_type, tasks_of, walk
 from flowhook.expressions import is_expression, strip_markers
 
 _INNER: Final[Mapping[str, tuple[str, ...]]] = {

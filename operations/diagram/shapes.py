@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from flowhook.document.walk import PlacedTask
+from flowhook.document.definition import PlacedTask
 
 RowStyle = Literal["name", "summary", "condition", "case", "note"]
 

@@ -19,8 +19,8 @@ import orjson
 
 from flowhook import limits
 from flowhook.document import FlowDocument, load_definition
+from flowhook.document.models.webhook import Callback, RateLimit
 from flowhook.document.named_secrets import parse_names
-from flowhook.document.webhook import Callback, RateLimit
 from flowhook.errors import InternalError, InvalidError, OutOfRangeError, UnavailableError
 from flowhook.events.event_keys import KeyExpressions
 from flowhook.model import Flow

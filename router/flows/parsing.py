@@ -15,10 +15,9 @@ import orjson
 
 from flowhook import limits
 from flowhook.document import FlowDocument, load_definition, located_warnings, parse
-from flowhook.document.codes import Code
+from flowhook.document.diagnostics.problems import Code, line_of
+from flowhook.document.diagnostics.source import read
 from flowhook.document.named_secrets import names_of, secret_paths
-from flowhook.document.problems import line_of
-from flowhook.document.source import read
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
 from flowhook.events import cloud_events
 from flowhook.events.event_keys import EventKeys, KeyExpressions

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from flowhook.document.task_kinds import kind_of
+from flowhook.document.definition import kind_of
 from flowhook.model import JournalEntry, TaskState, WorkflowError, held_results
 from flowhook.model.replays import ReplayedTask
 from router.replay.journal_keys import is_around, position_of, position_of_task, results_of

@@ -1,6 +1,6 @@
 """Refuses flows that share a secret when the handshake of one would sign events of the other.
 
-See `flowhook.document.auth.handshake_secrets`. The check needs all flows, so it can't be part of a document's
+See `flowhook.document.models.auth`. The check needs all flows, so it can't be part of a document's
 validation.
 """
 
@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from flowhook.document import FlowDocument
-from flowhook.document.auth import AuthKind, parse_auth
-from flowhook.document.auth.handshake_secrets import kinds_by_secret, secret_misuses
-from flowhook.document.codes import Code
+from flowhook.document.diagnostics.problems import Code
+from flowhook.document.models.auth import kinds_by_secret, parse_auth, secret_misuses
+from flowhook.document.models.credentials import AuthKind
 from flowhook.errors import Fault, InvalidFlowError
 from flowhook.model import Flow
 from router.storage.interface import Registry

@@ -13,7 +13,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.document import canonical, load_definition
-from flowhook.document.codes import Code
+from flowhook.document.diagnostics.problems import Code
 from flowhook.document.named_secrets import names_of
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from flowhook.document.event_filters import filters_of, literal_attributes
-from flowhook.document.walk import walk_everywhere
+from flowhook.document.definition import filters_of, literal_attributes, walk_everywhere
 from flowhook.expressions import is_expression, strip_markers
 from flowhook.model import Correlation, EventFilter
 from router.scheduling.matching import ANY_TYPE, FilterShape, IncomingEvent, filter_fingerprint, filter_types_for

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from flowhook.cron import next_cron
-from flowhook.document.duration import parse_duration
+from flowhook.document.quantities import parse_duration
 from router.storage.model import Scheduled
 
 SET_BACK_MS: Final = 1000

@@ -1,6 +1,6 @@
 """Models of authentication policies with their credentials, as components receive them.
 
-They are the models of `flowhook.document.authentication` after the interpreter has evaluated the expressions and
+They are the models of `flowhook.document.models.authentication` after the interpreter has evaluated the expressions and
 inserted the secrets: values of any text, no `use`.
 
 Source: dsl-reference.md, "Authentication"; schema/workflow.yaml, `authenticationPolicy`.
@@ -12,14 +12,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flowhook.document import authentication
-from flowhook.document.authentication import BasicCredentials as Basic
-from flowhook.document.authentication import BearerCredentials as Bearer
-from flowhook.document.authentication import DigestCredentials as Digest
-from flowhook.document.authentication import OAuth2Client as Client
-from flowhook.document.authentication import SecurityToken
-from flowhook.document.authentication import TokenRequestFormat as Request
-from flowhook.document.oauth2 import MAX_ITEMS
+from flowhook.document.models import authentication
+from flowhook.document.models.authentication import MAX_ITEMS, SecurityToken
+from flowhook.document.models.authentication import BasicCredentials as Basic
+from flowhook.document.models.authentication import BearerCredentials as Bearer
+from flowhook.document.models.authentication import DigestCredentials as Digest
+from flowhook.document.models.authentication import OAuth2Client as Client
+from flowhook.document.models.authentication import TokenRequestFormat as Request
 
 __all__ = [
     "Basic", "Bearer", "Client", "Digest", "Grant", "OAuth2", "OpenIdConnect", "Policy", "Request", "SecurityToken",

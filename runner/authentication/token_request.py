@@ -23,7 +23,7 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import OctKey
 
-from flowhook.document.oauth2 import TOKEN_EXCHANGE
+from flowhook.document.models.authentication import TOKEN_EXCHANGE
 from runner.authentication.policy import Client, Grant, OAuth2
 from runner.interpreter.errors import Kind, TaskFault, fault
 

@@ -23,8 +23,8 @@ import aiosmtplib
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flowhook import limits
-from flowhook.document.auth import SecretName
-from flowhook.document.component_arguments import EmailSendArguments
+from flowhook.document.models.calls import EmailSendArguments
+from flowhook.document.models.credentials import SecretName
 from flowhook.security.address_policy import POLICY, AddressPolicy
 from runner.components import email_message
 from runner.components.base import Context, component

@@ -16,8 +16,7 @@ from pydantic import Field, model_validator
 from yarl import URL
 
 from flowhook import limits
-from flowhook.document.calls import FetchedEndpoint
-from flowhook.document.http_call import HttpArguments, MultipartField
+from flowhook.document.models.calls import FetchedEndpoint, HttpArguments, MultipartField
 from flowhook.payloads import is_json
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component

@@ -14,8 +14,8 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
 from flowhook import limits
-from flowhook.document.component_arguments import ReplyArguments
-from flowhook.document.header_rules import FIELD_NAME, RESERVED_HEADERS
+from flowhook.document.models.calls import ReplyArguments
+from flowhook.document.models.webhook import FIELD_NAME, RESERVED_HEADERS
 from flowhook.model import Reply
 from runner.components.base import Context, component
 from runner.interpreter import json_codec

@@ -9,7 +9,7 @@ import base64
 import dataclasses
 from urllib.parse import urlsplit
 
-from flowhook.document.calls import ExternalResource
+from flowhook.document.models.calls import ExternalResource
 from runner.components import http
 from runner.components.base import Context
 from runner.components.http import EvaluatedEndpoint

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from flowhook import limits
-from flowhook.document.processes import MAX_ARGUMENTS
+from flowhook.document.models.tasks import MAX_ARGUMENTS
 from runner.components.base import Context, component
 from runner.components.resource import Resource, fetch
 from runner.interpreter.errors import Kind, fault

@@ -18,7 +18,7 @@ import oauthlib.oauth1
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from flowhook.document.component_arguments import TwitterPostArguments
+from flowhook.document.models.calls import TwitterPostArguments
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault, shorten
 from runner.outbound.http_response import HttpResponse, response_fault

@@ -16,9 +16,10 @@ from typing import Annotated, Any, Final
 import orjson
 from pydantic import AfterValidator, Field
 
-from flowhook.document.auth import Duration, HeaderName, SecretName, provider
-from flowhook.document.component_arguments import WebhookSendArguments
-from flowhook.document.header_rules import RESERVED_HEADERS
+from flowhook.document.models.calls import WebhookSendArguments
+from flowhook.document.models.credentials import Duration, HeaderName, SecretName
+from flowhook.document.models.provider_auth import provider
+from flowhook.document.models.webhook import RESERVED_HEADERS
 from flowhook.errors import InvalidError
 from flowhook.payloads import is_json
 from flowhook.signatures import sign

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from flowhook.document.event_filters import is_pattern, literal_attributes
+from flowhook.document.definition import is_pattern, literal_attributes
 from flowhook.errors import InvalidError
 from flowhook.events import cloud_events
 from flowhook.events.lifecycle import PREFIX as LIFECYCLE_PREFIX

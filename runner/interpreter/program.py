@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
-from flowhook.document.duration import parse_duration
-from flowhook.document.names import flow_id
-from flowhook.document.task_kinds import kind_of
+from flowhook.document.definition import flow_id, kind_of
+from flowhook.document.quantities import parse_duration
 from flowhook.expressions import is_expression
 from runner.interpreter import call_arguments
 from runner.interpreter.call_arguments import ArgumentPath

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any, Final
 
-from flowhook.document.duration import MAX_SECONDS, parse_duration
+from flowhook.document.quantities import MAX_SECONDS, parse_duration
 from flowhook.errors import InvalidError
 from flowhook.model import ERROR_TYPE_BASE, WorkflowError
 from runner.interpreter.errors import ExpressionFailed, Kind

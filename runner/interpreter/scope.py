@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from flowhook import __version__
-from flowhook.document.names import flow_id
+from flowhook.document.definition import flow_id
 from flowhook.events.workflow_input import rfc3339
 from flowhook.model import WorkflowError
 from runner.interpreter.errors import ExpressionFailed, TaskFault

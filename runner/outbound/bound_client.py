@@ -14,7 +14,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from flowhook.document.header_rules import FIELD_NAME, RESERVED_HEADERS
+from flowhook.document.models.webhook import FIELD_NAME, RESERVED_HEADERS
 from flowhook.security.address_policy import POLICY
 from runner.authentication.policy import Basic, Digest, Policy
 from runner.interpreter import json_codec

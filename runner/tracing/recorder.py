@@ -10,7 +10,7 @@ from typing import Final
 import orjson
 
 from flowhook import limits
-from flowhook.document.task_kinds import kind_of
+from flowhook.document.definition import kind_of
 from flowhook.model import FailedResponse, JournalEntry, WorkflowError
 from flowhook.model.execution_trace import (
     MAX_TASKS,

@@ -9,7 +9,7 @@ import attrs
 import orjson
 
 from flowhook import limits
-from flowhook.document.task_kinds import kind_of
+from flowhook.document.definition import kind_of
 from runner.interpreter import json_codec
 from runner.interpreter.errors import TaskFault
 from runner.interpreter.tracing import Observation, TaskStart

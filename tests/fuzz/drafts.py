@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from support.senders import SenderKeys
 
-from flowhook.document.auth import parse_auth
+from flowhook.document.models.auth import parse_auth
 from flowhook.errors import InvalidError
 from flowhook.signatures import sign, sign_url
 from fuzz.flows import CLOSED, NAMESPACE, SECRETS, WAITS

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from support.senders import SenderKeys
 
-from flowhook.document.auth.handshake_secrets import SIGNING
-from flowhook.document.auth.providers import PROVIDERS
+from flowhook.document.models.auth import SIGNING
+from flowhook.document.models.provider_auth import PROVIDER_KINDS
 from harness.cluster import Cluster
 
 NAMESPACE: Final = "fuzz"
@@ -76,7 +76,7 @@ def webhooks(keys: SenderKeys, publisher: str) -> dict[str, dict[str, Any]]:
                 "auth": {name: {"secret": f"fuzz-{name}" if name in SIGNING else "fuzz"}},
                 "methods": ["POST", "GET"],
             }
-            for name in PROVIDERS
+            for name in PROVIDER_KINDS
         },
         "paypal": {"auth": {"paypal": {"webhook_id": WEBHOOK_ID}}},
         "aws-sns": {"auth": {"aws-sns": {"topic_arn": TOPIC}}},

@@ -14,7 +14,8 @@ from typing import Final
 
 from support.senders import SenderKeys, sign_adyen, sign_mailgun, sign_shared_token
 
-from flowhook.document.auth import AuthKind, parse_auth
+from flowhook.document.models.auth import parse_auth
+from flowhook.document.models.credentials import AuthKind
 from flowhook.signatures import sign
 from fuzz.flows import AUDIENCE, ISSUER, SECRETS, TOPIC, WEBHOOK_ID
 from fuzz.publisher import BEHAVIOURS

@@ -23,7 +23,7 @@ NEVER = {
     "router.process.replicated_app": "before a router of a replicated log serves",
     "flowhook.client.aio.client": "by admin alone, at its start",
     "flowhook.client.sync.client": "by no process",
-    "flowhook.document.lint": "by the router alone, at its start",
+    "flowhook.document.diagnostics.lint": "by the router alone, at its start",
     "flowhook.document.loader": "by the router alone, at its start",
     "grpc_status.rpc_status": "by servers of gRPC alone, which are routers",
     "runner.tracing.replay": "by processes of `offload`, which are started later",

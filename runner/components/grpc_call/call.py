@@ -11,7 +11,7 @@ import grpc.aio
 from pydantic import Field
 
 from flowhook import limits
-from flowhook.document.calls import FULL_NAME, HOST, IDENTIFIER, GrpcArguments, GrpcService
+from flowhook.document.models.calls import FULL_NAME, HOST, IDENTIFIER, GrpcArguments, GrpcService
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.components.cache import fingerprint

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
-from flowhook.document.calls import OpenApiArguments
+from flowhook.document.models.calls import OpenApiArguments
 from runner.authentication.policy import Policy
 from runner.components import http
 from runner.components.base import Context, component

@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from flowhook import limits
-from flowhook.document import source
+from flowhook.document.diagnostics import source
 from flowhook.process.settings import RunnerSettings
 from runner.components.base import Context
 from runner.components.cache import Cache, fingerprint

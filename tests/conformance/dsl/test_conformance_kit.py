@@ -21,7 +21,7 @@ import orjson
 import pytest
 
 from flowhook.document import parse
-from flowhook.document.source import read
+from flowhook.document.diagnostics.source import read
 from flowhook.model import Event
 from flowhook.process.settings import RunnerSettings
 from flowhook.wire.convert import event_to_bytes

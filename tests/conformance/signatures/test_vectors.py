@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flowhook.document.auth import KINDS, parse_auth
+from flowhook.document.models.auth import KINDS, parse_auth
 from flowhook.signatures import (
     KeyedVerifier,
     Match,

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from support.commands import flowhook
 
-from flowhook.document.source import read
+from flowhook.document.diagnostics.source import read
 
 EXAMPLES = sorted((Path(__file__).parents[3] / "examples").glob("*.yaml"))
 

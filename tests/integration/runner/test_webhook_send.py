@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from support.http_servers import http_server
 
-from flowhook.document.auth import provider
+from flowhook.document.models.provider_auth import provider
 from flowhook.process.settings import RunnerSettings
 from flowhook.signatures import Match, RequestView, build_verifiers
 from runner.components import TaskFault

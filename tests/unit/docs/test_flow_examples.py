@@ -13,7 +13,7 @@ import pytest
 from support import pages
 
 from flowhook.document import parse
-from flowhook.document.source import read
+from flowhook.document.diagnostics.source import read
 from flowhook.events.workflow_input import has_webhook, workflow_input
 from flowhook.model import Event
 from runner.component_names import component_names

@@ -6,21 +6,12 @@ import pytest
 from pydantic import BaseModel
 from support import pages
 
-from flowhook.document import (
-    auth,
-    authentication,
-    calls,
-    events,
-    execution,
-    processes,
-    schedule,
-    tasks,
-    unsupported,
-    variable_scopes,
-    webhook,
-    workflow,
-)
-from flowhook.document.task_kinds import DIRECTIVES
+from flowhook.document.definition import DIRECTIVES
+from flowhook.document.diagnostics.rules import context, unsupported
+from flowhook.document.models import authentication, calls, events, tasks, webhook, workflow
+from flowhook.document.models.auth import KINDS
+from flowhook.document.models.credentials import JwtAuth
+from flowhook.document.models.custom_signature import HmacAuth, IdSource, KeyReading, TimestampSource
 from flowhook.errors import InvalidError
 from flowhook.expressions.jq_check import FORBIDDEN_FUNCTIONS
 from flowhook.expressions.paths import compile_accessor, strip_markers
@@ -83,7 +74,7 @@ def test_every_key_of_a_callback_is_documented():
 def test_every_key_of_a_schedule_is_documented():
     section = PAGE.partition("## schedule\n")[2].partition("\n## ")[0]
 
-    assert table_keys(section) - {"key", "---"} == set(keys_of(schedule.Schedule))
+    assert table_keys(section) - {"key", "---"} == set(keys_of(events.Schedule))
 
 
 def test_every_key_of_listen_is_documented():
@@ -118,16 +109,16 @@ def test_every_key_of_authentication_is_documented():
     assert {key for key in keys if not re.search(rf"`{key}(\.\w+)?`", section)} == set()
 
 
-@pytest.mark.parametrize("name", sorted(calls.ARGUMENTS))
+@pytest.mark.parametrize("name", sorted(calls.FUNCTION_ARGUMENTS))
 def test_every_argument_of_the_dsl_s_functions_is_documented(name):
     section = PAGE.partition(f"### call {name}\n")[2].partition("\n### ")[0]
 
-    assert {key for key in keys_of(calls.ARGUMENTS[name]) if f"`{key}`" not in section} == set()
+    assert {key for key in keys_of(calls.FUNCTION_ARGUMENTS[name]) if f"`{key}`" not in section} == set()
 
 
 def test_every_key_of_run_is_documented():
     section = PAGE.partition("### run\n")[2].partition("\n### ")[0]
-    models = (processes.RunConfiguration, processes.Subflow, processes.Script, processes.Shell)
+    models = (tasks.RunConfiguration, tasks.Subflow, tasks.Script, tasks.Shell)
     keys = {key for model in models for key in keys_of(model)}
 
     assert {key for key in keys if not re.search(rf"`(run\.)?{key}`", section)} == set()
@@ -148,9 +139,9 @@ def test_every_key_of_an_extension_is_documented():
 
 def test_every_key_of_hmac_is_documented():
     section = PAGE.partition("#### hmac")[2].partition("\n#### ")[0]
-    keys = set(keys_of(auth.HmacAuth, without=("secret", "secrets", "timestamp", "id", "key")))
-    keys |= {f"timestamp.{key}" for key in keys_of(auth.TimestampSource)}
-    keys |= {f"id.{key}" for key in keys_of(auth.IdSource)} | {f"key.{key}" for key in keys_of(auth.KeyReading)}
+    keys = set(keys_of(HmacAuth, without=("secret", "secrets", "timestamp", "id", "key")))
+    keys |= {f"timestamp.{key}" for key in keys_of(TimestampSource)}
+    keys |= {f"id.{key}" for key in keys_of(IdSource)} | {f"key.{key}" for key in keys_of(KeyReading)}
 
     assert table_keys(section) - {"key", "---"} == keys
 
@@ -159,22 +150,22 @@ def test_every_key_of_jwt_is_documented():
     section = PAGE.partition("#### jwt")[2].partition("\n#### ")[0]
 
     reported = {key for row in pages.rows(section) for key in re.findall(r"`(\w+)`", row[0])}
-    assert reported == set(keys_of(auth.JwtAuth))
+    assert reported == set(keys_of(JwtAuth))
 
 
 def test_every_key_of_execution_is_documented():
     section = PAGE.partition("## execution\n")[2].partition("\n## ")[0]
-    keys = {*keys_of(execution.ExecutionPolicy, without=("retry",)), "retry"}
+    keys = {*keys_of(workflow.ExecutionPolicy, without=("retry",)), "retry"}
 
     assert table_keys(section) - {"key", "---"} == keys
 
 
-@pytest.mark.parametrize("kind", sorted(auth.KINDS))
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_kind_of_auth_has_its_section(kind):
     assert f"\n#### {kind}\n" in PAGE + SENDERS
 
 
-@pytest.mark.parametrize("name", sorted(variable_scopes.TASK_EXPORT))
+@pytest.mark.parametrize("name", sorted(context.TASK_EXPORT))
 def test_every_variable_is_documented(name):
     assert f"| `${name}` |" in PAGE
 

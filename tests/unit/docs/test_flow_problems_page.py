@@ -14,7 +14,7 @@ from support import pages
 
 from cli.flow_files import check_flow_files
 from flowhook.document import located_warnings, parse
-from flowhook.document.codes import Code
+from flowhook.document.diagnostics.problems import Code
 from flowhook.errors import InvalidFlowError
 from router.services.flow import unset_warning
 

@@ -7,8 +7,8 @@ import re
 import pytest
 from ruamel.yaml import YAML
 
-from flowhook.document.auth import KINDS
-from flowhook.document.webhook import Respond
+from flowhook.document.models.auth import KINDS
+from flowhook.document.models.webhook import Respond
 from flowhook.providers import Handshake
 from flowhook.providers.table import PROVIDERS
 from operations.provider_setup import setup_steps

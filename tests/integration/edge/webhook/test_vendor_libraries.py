@@ -27,7 +27,7 @@ from support.patience import PATIENCE
 from svix.webhooks import Webhook as SvixWebhook
 from twilio.request_validator import RequestValidator
 
-from flowhook.document.auth import parse_auth
+from flowhook.document.models.auth import parse_auth
 from flowhook.signatures import sign
 
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

@@ -14,7 +14,7 @@ from edge.http.peer import Peer
 from edge.router.rejections import MAX_DIAGNOSED_BYTES, MAX_DIAGNOSES, RejectionReporter
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.log_limiter import PerFlowLimiter
-from flowhook.document.webhook import Webhook
+from flowhook.document.models.webhook import Webhook
 from flowhook.signatures import RequestView, SignatureError
 
 NOW = 1_700_000_000.0

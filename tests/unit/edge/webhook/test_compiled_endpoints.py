@@ -6,7 +6,7 @@ import pytest
 
 from edge.webhook.compiled_endpoints import URLS, CompiledEndpoint, FlowEndpoints, bounded_dedupe_key
 from flowhook import limits
-from flowhook.document.webhook import Webhook
+from flowhook.document.models.webhook import Webhook
 from flowhook.http.addresses import peer_address
 from flowhook.signatures import Match, RequestView
 

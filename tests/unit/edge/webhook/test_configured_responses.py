@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from edge.webhook.configured_responses import ConfiguredResponse
-from flowhook.document.webhook import Respond
+from flowhook.document.models.webhook import Respond
 from flowhook.events.ids import mint
 
 EVENT = mint(7)

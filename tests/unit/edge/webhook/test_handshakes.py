@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from edge.webhook.handshakes import MAX_ECHO, Handshakes
-from flowhook.document.auth import parse_auth
+from flowhook.document.models.auth import parse_auth
 from flowhook.signatures import Match, RequestView
 
 SECRETS = {"k": b"sesame", "v": b"token"}

@@ -10,8 +10,8 @@ from edge.webhook.body_parser import BodyParser
 from edge.webhook.compiled_endpoints import FlowEndpoints
 from edge.webhook.reverification import Reverification
 from edge.webhook.verification import RequestViews
-from flowhook.document.auth import parse_auth
-from flowhook.document.webhook import Webhook
+from flowhook.document.models.auth import parse_auth
+from flowhook.document.models.webhook import Webhook
 from flowhook.signatures import sign
 from flowhook.v1.rejection_service_pb2 import AttachVerifierResponse
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from edge.webhook.sender_rate_limiter import SenderRateLimiter, sender_identity
-from flowhook.document.webhook import RateLimit
+from flowhook.document.models.webhook import RateLimit
 from flowhook.signatures import Match
 
 

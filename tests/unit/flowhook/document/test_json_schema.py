@@ -10,8 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from flowhook.document import parse
+from flowhook.document.diagnostics.source import read
 from flowhook.document.json_schema import IDENTIFIER, flow_schema
-from flowhook.document.source import read
 from flowhook.errors import InvalidFlowError
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*.yaml"))

@@ -7,7 +7,7 @@ import re
 import orjson
 import pytest
 
-from flowhook.document.auth import parse_auth
+from flowhook.document.models.auth import parse_auth
 from flowhook.errors import InvalidError, NotFoundError
 from flowhook.payloads import parse_content_type
 from flowhook.providers import PROVIDERS, sample_files

@@ -1,8 +1,8 @@
 import pytest
 
 from edge.webhook import handshakes
-from flowhook.document.auth import KINDS, ProviderAuth
-from flowhook.document.auth.providers import PublicKeyProvider, SecretProvider, derive_model
+from flowhook.document.models.auth import KINDS
+from flowhook.document.models.provider_auth import ProviderAuth, PublicKeyProvider, SecretProvider, derive_model
 from flowhook.providers import PROVIDERS, Handshake, Provider
 from flowhook.providers.scheme import FieldLocation, Scheme, SignatureMethod, in_headers
 from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign

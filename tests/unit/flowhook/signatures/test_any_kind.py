@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.document.auth import ApiKeyAuth, BasicAuth, parse_auth, provider
+from flowhook.document.models.auth import parse_auth
+from flowhook.document.models.credentials import ApiKeyAuth, BasicAuth
+from flowhook.document.models.provider_auth import provider
 from flowhook.errors import InvalidError, UnauthenticatedError
 from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign, sign_url, verify_any
 from flowhook.signatures.types import REASONS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from flowhook.document.auth import parse_auth
+from flowhook.document.models.auth import parse_auth
 from flowhook.signatures import KeyedVerifier, RequestView, build_verifiers
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:orders"

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowhook.document.auth import parse_auth
+from flowhook.document.models.auth import parse_auth
 from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign
 from flowhook.signatures.diagnosis import (
     MAX_HASHED_BYTES,

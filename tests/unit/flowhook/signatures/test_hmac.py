@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.document.auth import parse_auth
+from flowhook.document.models.auth import parse_auth
 from flowhook.errors import InvalidError
 from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign
 from flowhook.signatures.verification import MAX_HEADER_BYTES

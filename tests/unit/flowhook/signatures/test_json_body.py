@@ -12,7 +12,7 @@ from support.cpu import cpu_seconds
 from support.senders import sign_adyen
 
 from flowhook import limits
-from flowhook.document.auth import parse_auth
+from flowhook.document.models.auth import parse_auth
 from flowhook.signatures import (
     JsonBody,
     RequestView,

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.examples import examples
 
-from flowhook.document.auth import KINDS, parse_auth
+from flowhook.document.models.auth import KINDS, parse_auth
 from flowhook.signatures import (
     KeyedVerifier,
     Match,

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from flowhook import errors
-from flowhook.document.codes import Code
+from flowhook.document.diagnostics.problems import Code
 from flowhook.errors import Fault, InvalidFlowError
 from flowhook.wire import status
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook.document import parse
-from flowhook.document.walk import walk
+from flowhook.document.definition import walk
 from operations.diagram import layout
 from operations.diagram.style import STYLE
 from operations.diagram.svg import svg

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from flowhook.document.oauth2 import TOKEN_EXCHANGE
+from flowhook.document.models.authentication import TOKEN_EXCHANGE
 from runner.authentication.policy import Policy
 
 CLIENT = {"id": "me", "secret": "s3cret-of-mine"}

@@ -11,7 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
-from flowhook.document.oauth2 import TOKEN_EXCHANGE
+from flowhook.document.models.authentication import TOKEN_EXCHANGE
 from runner.authentication.discovery import configuration_url, parse_configuration
 from runner.authentication.policy import Client, OAuth2, OpenIdConnect, Request, SecurityToken
 from runner.authentication.token_request import (

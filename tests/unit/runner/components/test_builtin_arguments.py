@@ -8,12 +8,12 @@ from importlib.metadata import entry_points
 import pytest
 from pydantic import ValidationError
 
-from flowhook.document import calls, component_arguments
+from flowhook.document.models import calls
 from runner.component_names import ENTRY_POINT_GROUP
 from runner.components import http
 from runner.components.registry import components
 
-WRITTEN = {**calls.ARGUMENTS, **component_arguments.ARGUMENTS}
+WRITTEN = {**calls.FUNCTION_ARGUMENTS, **calls.COMPONENT_ARGUMENTS}
 
 
 def keys_of(model):
@@ -31,9 +31,9 @@ def test_the_arguments_that_name_secrets_are_known():
     modules = {each.name: import_module(each.module) for each in entry_points(group=ENTRY_POINT_GROUP)}
     assert {
         name: key
-        for name in component_arguments.ARGUMENTS.keys() & modules.keys()
+        for name in calls.COMPONENT_ARGUMENTS.keys() & modules.keys()
         for key in re.findall(r"context\.secret\(arguments\.(\w+)", inspect.getsource(modules[name]))
-    } == component_arguments.SECRET_ARGUMENTS
+    } == calls.SECRET_ARGUMENTS
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.document import calls
+from flowhook.document.models import calls
 from runner.interpreter import call_arguments
 
 USE = {

@@ -7,7 +7,7 @@ from itertools import pairwise
 import orjson
 import pytest
 
-from flowhook.document.duration import MAX_SECONDS
+from flowhook.document.quantities import MAX_SECONDS
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS, is_transient

@@ -1,0 +1,160 @@
+"""The parts of a definition, the plain JSON of a flow: its ID, its tasks and their kinds, its event filters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from flowhook.document.diagnostics.problems import Path
+from flowhook.expressions import is_expression
+
+NAME_PATTERN: Final = r"^[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$"
+"""Names and namespaces: like a DNS label, letters of either case."""
+
+SEMANTIC_VERSION_PATTERN: Final = (
+    r"^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
+    r"(-[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?(\+[0-9a-zA-Z-]+(\.[0-9a-zA-Z-]+)*)?$"
+)
+
+VERSION_OR_LATEST_PATTERN: Final = rf"^latest$|{SEMANTIC_VERSION_PATTERN}"
+
+
+def flow_id(namespace: str, name: str) -> str:
+    """Return `name` in the namespace `default`, else `namespace.name`; at most 127 characters."""
+    return name if namespace == "default" else f"{namespace}.{name}"
+
+
+DIRECTIVES: Final = frozenset({"continue", "exit", "end"})
+"""Values of `then` that are not names of tasks."""
+
+KINDS: Final = ("call", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait")
+"""All kinds of tasks in the DSL; a `for` task also has a `do`."""
+
+
+def kind_of(task: object) -> str | None:
+    """Return the kind of a task as written, or None when it has none."""
+    if not isinstance(task, dict):
+        return None
+    kinds = [kind for kind in KINDS if kind in task]
+    if "for" in kinds:
+        return "for"
+    return kinds[0] if kinds else None
+
+
+_BLOCKS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "do": (("do",),),
+    "for": (("do",),),
+    "fork": (("fork", "branches"),),
+    "listen": (("foreach", "do"),),
+    "try": (("try",), ("catch", "do")),
+}
+"""Paths of the lists of tasks in each kind of task. Source: dsl-reference.md, "Do", "For", "Fork", "Listen", "Try"."""
+
+
+class PlacedTask(NamedTuple):
+    """A task and its location.
+
+    Attributes:
+        name: unique within its list.
+        path: keys and indexes from the top of the document.
+        kind: `set`, `call`, …; empty if it has none.
+        task: as written.
+    """
+
+    name: str
+    path: Path
+    kind: str
+    task: Mapping[str, Any]
+
+    @property
+    def pointer(self) -> str:
+        """JSON Pointer to the task in the document, as in errors: `/do/0/greet`. Source: RFC 6901, section 3."""
+        return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in self.path)
+
+
+def walk(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
+    """Yield the tasks of a workflow; nested tasks follow the task that contains them."""
+    yield from _walk(definition.get("do"), ("do",))
+
+
+def walk_everywhere(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
+    """Yield the tasks of a workflow, then those of its functions and those that its extensions run."""
+    yield from walk(definition)
+    use = definition.get("use")
+    functions, extensions = (use.get("functions"), use.get("extensions")) if isinstance(use, Mapping) else (None, None)
+    for name, task in functions.items() if isinstance(functions, Mapping) else ():
+        for placed in _walk([{name: task}], ()):
+            yield placed._replace(path=("use", "functions", *placed.path[1:]))
+    for extension in tasks_of(extensions, ("use", "extensions")):
+        for key in ("before", "after"):
+            yield from _walk(extension.task.get(key), (*extension.path, key))
+
+
+def tasks_of(items: object, path: Path) -> Iterator[PlacedTask]:
+    """Yield the tasks of one list, at `path`, without nested tasks."""
+    for index, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, Mapping) and len(item) == 1:
+            ((name, task),) = item.items()
+            if isinstance(task, Mapping):
+                yield PlacedTask(name, (*path, index, name), kind_of(task) or "", task)
+
+
+def _walk(items: object, path: Path) -> Iterator[PlacedTask]:
+    for placed in tasks_of(items, path):
+        yield placed
+        for keys in _BLOCKS.get(placed.kind, ()):
+            inner: Any = placed.task
+            for key in keys:
+                inner = inner.get(key) if isinstance(inner, Mapping) else None
+            yield from _walk(inner, (*placed.path, *keys))
+
+
+_PATTERN_CHARACTER: Final = re.compile(r"[\\*+?^$|()\[\]{}]")
+"""Characters that make a string a regular expression; a dot alone does not."""
+
+
+def filters_of(strategy: object, path: Path = ()) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    """Yield the filters of a strategy and of its `until` strategy, each with its path, which starts with `path`."""
+    if not isinstance(strategy, Mapping):
+        return
+    if isinstance(strategy.get("one"), Mapping):
+        yield (*path, "one"), strategy["one"]
+    for key in ("any", "all"):
+        filters = strategy.get(key)
+        for index, each in enumerate(filters if isinstance(filters, list) else ()):
+            if isinstance(each, Mapping):
+                yield (*path, key, index), each
+    yield from filters_of(strategy.get("until"), (*path, "until"))
+
+
+def is_pattern(value: object) -> bool:
+    """Whether an expected attribute may be a regular expression: an event passes if its value is equal, or matches."""
+    return isinstance(value, str) and not is_expression(value) and _PATTERN_CHARACTER.search(value) is not None
+
+
+def literal_attributes(event_filter: Mapping[str, Any]) -> dict[str, str]:
+    """Return the attributes of a validated filter, except `data`, that are neither expressions nor patterns."""
+    return {
+        name: value
+        for name, value in event_filter["with"].items()
+        if name != "data" and isinstance(value, str) and not is_expression(value) and not is_pattern(value)
+    }
+
+
+def literal_type(event_filter: Mapping[str, Any]) -> str | None:
+    """Return the event type that a filter names; None if it has no type, or an expression or a pattern for it."""
+    attributes = event_filter.get("with")
+    kind = attributes.get("type") if isinstance(attributes, Mapping) else None
+    return kind if isinstance(kind, str) and not is_expression(kind) and not is_pattern(kind) else None
+
+
+def awaited_types(definition: Mapping[str, Any]) -> frozenset[str]:
+    """Return the event types that the filters of a flow's `listen` tasks name."""
+    return frozenset(
+        kind
+        for placed in walk_everywhere(definition)
+        if placed.kind == "listen" and isinstance(placed.task["listen"], Mapping)
+        for _, each in filters_of(placed.task["listen"].get("to"))
+        if (kind := literal_type(each)) is not None
+    )

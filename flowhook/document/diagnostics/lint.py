@@ -1,0 +1,281 @@
+"""Lints valid documents: warns about constructs that are probably mistakes.
+
+In strict mode a string is an expression only if all of it is `${ … }`. Anything similar is a literal string.
+
+Source: dsl.md, "Runtime Expressions"; dsl-reference.md, "URI Template".
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from flowhook.document.definition import DIRECTIVES, awaited_types, walk_everywhere
+from flowhook.document.diagnostics.problems import Code, Path, Problem, key_of, to_fault
+from flowhook.document.diagnostics.source import read
+from flowhook.document.loader import FlowDocument
+from flowhook.document.named_secrets import looks_like_value, names_of, secret_paths
+from flowhook.errors import Fault
+from flowhook.expressions import is_expression, strip_markers
+from flowhook.security.address_policy import Address, AddressPolicy
+
+_LITERAL: Final = frozenset({"document", "schema", "metadata"})
+"""Keys below which nothing is evaluated, so that strings there need no check."""
+
+_DATA: Final = frozenset({"set", "with", "body"})
+"""Keys whose values are data: keys inside them have no meaning in the DSL."""
+
+_CONDITIONS: Final = frozenset({"if", "when", "exceptWhen", "while", "until"})
+_BARE: Final = _CONDITIONS | {"in", "from", "as"}
+"""Keys whose strings are expressions even without `${ }`."""
+
+_PATHS: Final = ("execution", "search")
+"""The mapping whose values are paths, written without `${ }`."""
+
+_NAMED: Final = frozenset({"after", "before", "branches", "do", "extensions", "switch", "try"})
+"""Keys of lists whose items are mappings with one key, the name of the item."""
+
+_INSIDE: Final = re.compile(r"\$\{.*?\}", re.DOTALL)
+_IN_CODE: Final = re.compile(r"\$\{\s*\.[^}]*\}")
+"""In code, `${name}` is syntax of the language itself, unless the name begins with a dot."""
+
+_WITHOUT: Final = re.compile(
+    r"\.[A-Za-z_]\w*((\.|\[)\S*)?|\$(context|error|index|input|item|output|runtime|secrets|task|workflow)\b\S*|\{\{[^{}]*\}\}"
+)
+_INSIDE_VARIABLE: Final = re.compile(
+    r"\$(?:context|error|input|item|output|runtime|secrets|task|workflow)(?:\.[A-Za-z_]\w*|\[[^\]]*\])+"
+)
+_OTHER_TEMPLATE: Final = re.compile(r"\{\{[^{}]*\}\}")
+"""How Mustache, Handlebars, Jinja and n8n insert values."""
+_REQUEST_VARIABLE: Final = re.compile(
+    r"\$(?P<name>body|event|headers|json|method|path|payload|query|request)\b(?P<rest>(?:\.[A-Za-z_]\w*|\[[^\]]*\])*)"
+)
+"""How other tools call what came in. Here it is the input."""
+_REQUEST_FIELDS: Final = {"json": ".body", "payload": ".body", "event": "", "request": ""}
+
+_INTERPOLATION: Final = re.compile(r"\\\([.$][^()]*\)")
+_IN_PROGRAM: Final = re.compile(r"\$\{\s*[.$\w][^}\"]*\}")
+"""In a program that compiles, this can only occur inside a string."""
+
+_STRING: Final = re.compile(r'"(?:\\.|[^"\\])*"|#[^\n]*', re.DOTALL)
+_ASSIGNMENT: Final = re.compile(r"(?<![=!<>|+\-*/%])=(?!=)")
+_VARIABLE: Final = re.compile(r"\{([^A-Za-z0-9_{}][^{}]*)\}")
+
+_MAX_QUOTED: Final = 60
+
+
+def string_warnings(definition: dict[str, Any]) -> Iterator[Problem]:
+    """Yield warnings about the strings of a valid document."""
+    for path, text, is_data in _texts(definition, (), is_data=False, is_named=False):
+        if path[: len(_PATHS)] == _PATHS:
+            continue
+        key = path[-1] if path else ""
+        if key in _BARE and not is_data:
+            if key in _CONDITIONS and _ASSIGNMENT.search(_STRING.sub("", strip_markers(text))):
+                cause = f"{_quoted(text)} is always true: `=` assigns; write `==` to compare"
+                yield Problem(path, Code.ALWAYS_TRUE, cause)
+            continue
+        hint = _of_expression(text) if is_expression(text) else _of_text(path, text)
+        if hint:
+            yield Problem(path, Code.NOT_AN_EXPRESSION, hint)
+
+
+def _of_expression(text: str) -> str:
+    program = strip_markers(text)
+    found = _IN_PROGRAM.search(program)
+    if found is None:
+        literals = (each[0] for each in _STRING.finditer(program) if each[0].startswith('"'))
+        found = next(filter(None, (_INSIDE_VARIABLE.search(_INTERPOLATION.sub("", each)) for each in literals)), None)
+        if found is not None:
+            return f"{_quoted(found[0])} is not evaluated inside a string: write \\({found[0]})"
+    advice = "is not evaluated inside an expression: write \\(.name) to insert a value into a string"
+    return f"{_quoted(found[0])} {advice}" if found else ""
+
+
+def _of_text(path: Path, text: str) -> str:
+    code = path[-3:] in (("run", "shell", "command"), ("run", "script", "code"))
+    stripped = text.strip()
+    if found := (_IN_CODE if code else _INSIDE).search(text):
+        whole = stripped == found[0]
+        advice = "${ … } around all of it" if whole else '${ "… \\(.name) …" } to insert a value'
+        return f"{_quoted(found[0])} is not evaluated: only a whole string is an expression; write {advice}"
+    if code:
+        return ""
+    if stripped.startswith("${") and stripped != "${":
+        return (
+            f"{_quoted(stripped)} is not an expression: the closing `}}` is missing; after ` #`, YAML begins a comment"
+        )
+    if _WITHOUT.fullmatch(stripped):
+        return f"{_quoted(stripped)} is a literal string; as an expression, write ${{ {stripped.strip('{} ')} }}"
+    if found := _INTERPOLATION.search(text):
+        return f'{_quoted(found[0])} has a meaning only inside expressions: write ${{ "… \\(.name) …" }}'
+    if path[:2] != ("webhook", "auth") and (hint := _of_placeholder(text, stripped)):
+        return hint
+    if "://" in text and (found := _VARIABLE.search(text)):
+        advice = f"is replaced by the property {found[1]!r} of the task's input, and not evaluated as an expression"
+        return f"{_quoted(found[0])} {advice}"
+    return ""
+
+
+def _of_placeholder(text: str, stripped: str) -> str:
+    """Return a hint about what other tools, or expressions, would replace by a value."""
+    if found := _OTHER_TEMPLATE.search(text):
+        return f'{_quoted(found[0])} is not evaluated, here is no such template: write ${{ "… \\(.name) …" }}'
+    if found := _REQUEST_VARIABLE.search(text):
+        field = _REQUEST_FIELDS.get(found["name"], f".{found['name']}") + found["rest"] or "."
+        whole = f"${{ {field} }}" if stripped == found[0] else f'${{ "… \\({field}) …" }}'
+        return f"{_quoted(found[0])} is no variable: the request is the input of the first task, so write {whole} there"
+    if found := _INSIDE_VARIABLE.search(text):
+        whole = f'${{ "… \\({found[0]}) …" }}'
+        return f"{_quoted(found[0])} is not evaluated: only a whole string is an expression; write {whole}"
+    return ""
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _MAX_QUOTED else text[: _MAX_QUOTED - 1] + "…")
+
+
+def _texts(value: Any, path: Path, *, is_data: bool, is_named: bool) -> Iterator[tuple[Path, str, bool]]:
+    """Yield the strings that may be evaluated, their paths, and whether they are inside data."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key not in _LITERAL or is_named or is_data:
+                inside = is_data or (key in _DATA and not is_named)
+                yield from _texts(item, (*path, key), is_data=inside, is_named=False)
+    elif isinstance(value, list):
+        named = not is_data and bool(path) and path[-1] in _NAMED
+        for index, item in enumerate(value):
+            yield from _texts(item, (*path, index), is_data=is_data, is_named=named)
+    elif isinstance(value, str):
+        yield path, value, is_data
+
+
+_DESTINATIONS: Final = frozenset({"endpoint", "host", "uri", "url"})
+"""Keys below `with` that say whom a call reaches."""
+
+_CONTENT: Final = frozenset({"arguments", "body", "headers", "parameters", "query"})
+"""Keys below `with` that say what it sends."""
+
+
+def warnings(document: FlowDocument, *, policy: AddressPolicy = AddressPolicy.PUBLIC) -> list[str]:
+    """Return warnings for the author, each with the key that it concerns; usually empty.
+
+    - Strings that look like expressions but are not, and conditions that are always true: see `lint_strings`.
+    - A task that is named like a directive: `then` can't refer to it.
+    - A callback that no `listen` task waits for: its events are buffered until they expire.
+    - A secret name that looks like a secret value, which would be visible in the file and in listings.
+    - A script or a shell command: it only runs if the operator of the runners allows it. A command that is an
+      expression executes whatever is in the data.
+    - A call to an address that runners refuse under `policy`.
+    """
+    return [f"{key_of(problem.path)}: {problem.cause}" for problem in _hints(document, policy)]
+
+
+def located_warnings(
+    document: FlowDocument, source: bytes, *, file: str, policy: AddressPolicy = AddressPolicy.PUBLIC
+) -> list[Fault]:
+    """Return the warnings with line numbers, sorted by line; `str` of each ends with the text from `warnings`.
+
+    `document` was parsed from `source`; `file` is the name of the file in the result.
+    """
+    root = read(source).root
+    found = [to_fault(problem, file=file, root=root) for problem in _hints(document, policy)]
+    return sorted(found, key=lambda fault: fault.line)
+
+
+def _hints(document: FlowDocument, policy: AddressPolicy) -> Iterator[Problem]:
+    yield from _directives(document.definition)
+    yield from string_warnings(document.definition)
+    yield from _unawaited_callbacks(document)
+    yield from _secret_values(document)
+    yield from _processes(document.definition)
+    yield from _destinations(document.definition, policy)
+
+
+def _directives(definition: dict[str, Any]) -> Iterator[Problem]:
+    for placed in walk_everywhere(definition):
+        if placed.name in DIRECTIVES:
+            cause = f"`then: {placed.name}` is a directive, and does not lead to this task: choose another name"
+            yield Problem(placed.path, Code.NAME_IS_DIRECTIVE, cause)
+
+
+def _unawaited_callbacks(document: FlowDocument) -> Iterator[Problem]:
+    callbacks = document.webhook.callbacks if document.webhook is not None else {}
+    heard = awaited_types(document.definition) if callbacks else frozenset()
+    for name in callbacks:
+        if name not in heard:
+            cause = f"no `listen` task waits for events of type {name}"
+            yield Problem(("webhook", "callbacks", name), Code.CALLBACK_NOT_AWAITED, cause)
+
+
+def _secret_values(document: FlowDocument) -> Iterator[Problem]:
+    names = {name for name in names_of(document) if looks_like_value(name)}
+    advice = (
+        "this looks like the value of a secret, and its name is expected here: set the value with "
+        "`flowhook secrets set NAME`, and write the name here"
+    )
+    for path, _ in secret_paths(document.definition, names) if names else ():
+        yield Problem(path, Code.SECRET_IS_VALUE, advice)
+
+
+def _processes(definition: dict[str, Any]) -> Iterator[Problem]:
+    for placed in walk_everywhere(definition):
+        run = placed.task["run"] if placed.kind == "run" else {}
+        for key in ("script", "shell"):
+            if key in run:
+                cause = "it fails on runners that are started without --allow-processes"
+                yield Problem((*placed.path, "run", key), Code.PROCESS_NEEDS_PERMISSION, cause)
+        if is_expression(run.get("shell", {}).get("command")):
+            advice = "the shell executes whatever is in the data: pass values as `arguments`, `environment` or `stdin`"
+            yield Problem((*placed.path, "run", "shell", "command"), Code.SHELL_INJECTION, advice)
+
+
+def _destinations(definition: dict[str, Any], policy: AddressPolicy) -> Iterator[Problem]:
+    """Report literal hosts that runners refuse. What a name or an expression leads to is seen when the flow runs."""
+    for placed in walk_everywhere(definition):
+        if placed.kind != "call":
+            continue
+        for path, text in _named_destinations(placed.task.get("with"), (*placed.path, "with")):
+            host = _host(text)
+            address = _address(host)
+            if address is not None and not policy.permits(address):
+                local = AddressPolicy.LOOPBACK.permits(address)
+                cause = (
+                    f"{host} is {'this machine' if local else 'a private address'}: runners call it only with"
+                    f" --allow-{'loopback' if local else 'private'}-addresses"
+                )
+                yield Problem(path, Code.ADDRESS_NOT_ALLOWED, cause)
+
+
+def _named_destinations(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the strings in the arguments of a call that name whom it reaches."""
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        if key in _DESTINATIONS and isinstance(item, str):
+            yield (*path, key), item
+        elif key not in _CONTENT:
+            yield from _named_destinations(item, (*path, key))
+
+
+def _host(text: str) -> str:
+    """Return the host of a URL, or of `host:port`; empty: it is an expression, or none can be found."""
+    if is_expression(text):
+        return ""
+    try:
+        return urlsplit(text if "://" in text else f"//{text}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _address(host: str) -> Address | None:
+    """Return the address that a host is, or that it always stands for (RFC 6761, section 6.3)."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return ipaddress.IPv4Address("127.0.0.1")
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

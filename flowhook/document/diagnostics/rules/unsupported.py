@@ -1,0 +1,56 @@
+"""Features of the DSL that Flowhook does not support.
+
+They are refused by name when a flow is applied, with an alternative: nothing in a flow file is ever silently ignored.
+To support one of them, add a model and an implementation in the runner, and remove it from its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from flowhook.document.diagnostics.problems import Code, Problem
+
+PROCESSES: Final[Mapping[str, str]] = {
+    "container": "containers are not supported, because starting them gives control of the machine; "
+    "use `script`, `shell`, or `call: http` to a service that runs elsewhere",
+}
+"""Cause by key of `run`."""
+
+AUTHENTICATIONS: Final[Mapping[str, str]] = {
+    "certificate": "client certificates are not supported: the DSL does not define them yet; "
+    "use basic, bearer, digest, oauth2 or oidc",
+}
+"""Cause by key of an authentication policy."""
+
+FUNCTIONS: Final[Mapping[str, str]] = {
+    "a2a": "A2A calls are not supported: they would follow an agent's tasks over time; "
+    "`call: http` sends a single JSON-RPC request",
+    "asyncapi": "AsyncAPI calls are not supported: Flowhook does not connect to message brokers; "
+    "`call: http` and `emit` with `metadata.sink` send over HTTP, and a webhook or a callback receives messages",
+    "mcp": "MCP calls are not supported: they need a session with a server or a process; "
+    "`call: http` sends a single JSON-RPC request",
+}
+"""Cause by name of the called function; a component of that name takes precedence."""
+
+CATALOGS: Final = (
+    "catalogs are not supported, because their content can change after a flow is applied; "
+    "write the function into `use.functions`, or install a component"
+)
+"""Cause for functions from catalogs, and for `use.catalogs`."""
+
+KEYS: Final[Mapping[tuple[str, ...], str]] = {
+    ("use", "catalogs"): CATALOGS,
+    ("specVersion",): "documents of DSL versions before 1.0 are not supported",
+}
+"""Cause by path from the top of a document."""
+
+
+def in_document(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield the unsupported features of a document outside of its tasks."""
+    for keys, cause in KEYS.items():
+        node: Any = data
+        for key in keys:
+            node = node.get(key) if isinstance(node, dict) else None
+        if node is not None:
+            yield Problem(keys, Code.UNSUPPORTED, cause)

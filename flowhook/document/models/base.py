@@ -1,0 +1,233 @@
+"""The base of all models of a flow file, the small types they share, and overrides of their JSON Schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Final, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
+
+from flowhook.document.diagnostics.problems import Code, validation_error, validation_error_at
+from flowhook.expressions import is_expression, syntax_hint
+
+EXPRESSION: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^\s*\$\{[\s\S]*\}\s*$"}
+"""An expression in `${ }`."""
+
+_DURATION: Final[JsonSchemaValue] = {
+    "description": "A duration.",
+    "examples": ["PT30S", "PT5M", "P1D"],
+    "anyOf": [
+        {"type": "string", "pattern": r"^P(?=.)([0-9.]+W)?([0-9.]+D)?(T(?=.)([0-9.]+H)?([0-9.]+M)?([0-9.]+S)?)?$"},
+        {
+            "type": "object",
+            "properties": {
+                unit: {"type": "integer", "minimum": 0}
+                for unit in ("days", "hours", "minutes", "seconds", "milliseconds")
+            },
+            "additionalProperties": False,
+            "minProperties": 1,
+        },
+    ],
+}
+DURATION: Final = WithJsonSchema(_DURATION)
+DURATION_OR_EXPRESSION: Final = WithJsonSchema({**_DURATION, "anyOf": [*_DURATION["anyOf"], EXPRESSION]})
+SIZE: Final = WithJsonSchema(
+    {
+        "description": "A size.",
+        "examples": ["10MiB", "512KiB"],
+        "anyOf": [
+            {"type": "string", "pattern": "^[0-9]{1,15}( ?(B|[kKMG]B|[KMG]iB))?$"},
+            {"type": "integer", "minimum": 1},
+        ],
+    }
+)
+NETWORK: Final = WithJsonSchema(
+    {"type": "string", "pattern": "^[0-9a-fA-F:.]+(/[0-9]+)?$", "examples": ["192.0.2.0/24", "2001:db8::/32"]}
+)
+TRANSFORMATION: Final = WithJsonSchema({"type": ["string", "object"]})
+DATA: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object", "minProperties": 1}]})
+_SCALAR: Final[JsonSchemaValue] = {"type": ["string", "number", "boolean"]}
+TEXTS: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object", "additionalProperties": _SCALAR}]})
+QUERY: Final = WithJsonSchema(
+    {
+        "anyOf": [
+            EXPRESSION,
+            {
+                "type": "object",
+                "additionalProperties": {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]},
+            },
+        ]
+    }
+)
+PORT: Final = WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, EXPRESSION]})
+MESSAGES: Final = WithJsonSchema(
+    {"anyOf": [EXPRESSION, {"type": "object"}, {"type": "array", "items": {"type": ["object", "string"]}}]}
+)
+PARAMETERS: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object"}]})
+STATUS: Final = WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 200, "maximum": 599}, EXPRESSION]})
+TEXT_OR_LIST: Final = WithJsonSchema({"type": ["string", "array"]})
+CONSTANT: Final = WithJsonSchema(_SCALAR)
+EXTENSION: Final = WithJsonSchema({"type": ["string", "integer", "boolean"]})
+SCHEMA: Final = WithJsonSchema({"type": ["object", "boolean"]})
+
+
+def named(content: Any) -> JsonSchemaValue:
+    """Return the schema of a mapping with one key, whose value is `content`: an item of a list of tasks or cases."""
+    return {"type": "object", "additionalProperties": content, "minProperties": 1, "maxProperties": 1}
+
+
+class Model(BaseModel):
+    """A part of a flow file: immutable, unknown keys refused, Python keywords spelled with a trailing underscore."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=False, revalidate_instances="never", hide_input_in_errors=True
+    )
+
+
+def sole_item(value: object, expected: str) -> tuple[str, Any]:
+    """Return the key and the value of a mapping with exactly one key."""
+    if not isinstance(value, dict) or len(value) != 1:
+        raise validation_error(Code.ITEM_INVALID, f"expected {expected}")
+    return next(iter(value.items()))
+
+
+class OneKeyModel(Model):
+    """Alternatives, of which exactly one is given.
+
+    Attributes:
+        _beside: keys that may stand beside one of them: that alternative, by the key.
+    """
+
+    _beside: ClassVar[Mapping[str, str]] = {}
+
+    @model_validator(mode="after")
+    def _has_one_key(self) -> Self:
+        chosen = self.model_fields_set - self._beside.keys()
+        for key, alternative in self._beside.items():
+            if key in self.model_fields_set and alternative not in chosen:
+                raise validation_error_at(((key,), Code.KEY_CONFLICT, f"needs `{alternative}` beside it"))
+        if len(chosen) != 1:
+            *keys, last = (key for key in type(self).model_fields if key not in self._beside)
+            raise validation_error(Code.KEY_CONFLICT, f"expected exactly one of {', '.join(keys)} and {last}")
+        return self
+
+
+class NamedModel(Model):
+    """An item of a list: a name and, below it, the other keys."""
+
+    name: str = Field(alias="<name>")
+
+    noun: ClassVar[str]
+    keys: ClassVar[str]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Return the schema of a mapping from the name to the other keys."""
+        reference = handler(schema)
+        model = handler.resolve_ref_schema(reference)
+        rest = {**model, "properties": {key: item for key, item in model["properties"].items() if key != "<name>"}}
+        rest["required"] = [key for key in model["required"] if key != "<name>"]
+        model.clear()
+        model.update(named(rest))
+        return reference
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unfold(cls, value: object) -> object:
+        name, keys = sole_item(value, f"one {cls.noun}: a name and, below it, {cls.keys}")
+        if not isinstance(keys, dict):
+            raise validation_error(Code.VALUE_TYPE, f"expected a mapping with {cls.keys}")
+        return {"<name>": name, **keys}
+
+
+def pattern_or_expression(pattern: str, expected: str) -> Callable[[str], str]:
+    """Return a validator for strings: the whole string matches the pattern, or it is an expression."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not is_expression(value) and not compiled.fullmatch(value):
+            raise validation_error(Code.VALUE_FORMAT, f"expected {expected}, or an expression")
+        return value
+
+    return check
+
+
+def _data_or_bare_expression(value: object) -> object:
+    if isinstance(value, dict | str):
+        return value
+    raise validation_error(Code.VALUE_TYPE, "expected an expression or a mapping of expressions")
+
+
+def _data_or_expression(value: object) -> object:
+    if isinstance(value, dict):
+        if not value:
+            raise validation_error(Code.KEY_MISSING, "expected at least one key")
+        return value
+    if is_expression(value):
+        return value
+    raise neither_mapping_nor_expression(value)
+
+
+def neither_mapping_nor_expression(value: object) -> PydanticCustomError:
+    """Return the error for a value that must be a mapping or an expression."""
+    return validation_error(Code.VALUE_TYPE, f"expected a mapping or an expression ${{ … }}{syntax_hint(value)}")
+
+
+Transformation = Annotated[dict[str, Any] | str, PlainValidator(_data_or_bare_expression), TRANSFORMATION]
+"""`input.from`, `output.as`, `export.as`: an expression, in `${ }` or bare, or an object with expressions in `${ }`."""
+
+Data = Annotated[dict[str, Any] | str, PlainValidator(_data_or_expression), DATA]
+"""An object with at least one key and expressions in `${ }`, or one expression in `${ }` that yields an object."""
+
+
+_URI: Final = re.compile(r"https?://[^\s/?#{}]\S*", re.IGNORECASE)
+_TEMPLATE: Final = re.compile(r"[^{}]*(?:\{[^{}]+\}[^{}]*)*")
+
+_WITHIN: Final = (
+    """; an expression is a whole string, ${ "https://api.example.com/pets/\\(.id)" }; {id} stands for the property """
+    "`id` of the task's input"
+)
+
+
+def _template(value: str) -> str:
+    if is_expression(value):
+        return value
+    if not _URI.fullmatch(value):
+        hint = _WITHIN if "${" in value else syntax_hint(value)
+        cause = f"expected an http(s) URI such as https://api.example.com/pets{hint}"
+        raise validation_error(Code.URI_INVALID, cause)
+    if not _TEMPLATE.fullmatch(value):
+        cause = "braces in a URI template enclose simple variables, such as {id}, and nothing else"
+        raise validation_error(Code.URI_INVALID, cause)
+    return value
+
+
+def is_uri(value: object) -> bool:
+    """Whether a value is an absolute http(s) URI, written out and without variables."""
+    return isinstance(value, str) and _URI.fullmatch(value) is not None and "{" not in value and "}" not in value
+
+
+def _uri(value: str) -> str:
+    if not is_expression(value) and not is_uri(value):
+        cause = "expected an http(s) URI such as https://login.example.com, without variables"
+        raise validation_error(Code.URI_INVALID, cause)
+    return value
+
+
+UriTemplate = Annotated[str, AfterValidator(_template)]
+"""An absolute http(s) URI that may hold `{variables}`, or an expression in `${ }`."""
+
+Uri = Annotated[str, AfterValidator(_uri)]
+"""An absolute http(s) URI, or an expression in `${ }`."""

@@ -1,0 +1,380 @@
+"""Models of the arguments of calls, as authors write them: of the DSL's functions, and of built-in components.
+
+They define the keys, and validate the values that are not expressions when a flow is applied. Runners validate the
+evaluated arguments by subclasses, which narrow the types of values and add no key.
+
+Source: dsl-reference.md, "HTTP Call", "gRPC Call", "OpenAPI Call", "External Resource", "Endpoint", "URI Template".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainValidator,
+    StrictBool,
+    Tag,
+    model_validator,
+)
+
+from flowhook.document.diagnostics.problems import Code, Path, validation_error
+from flowhook.document.models import base
+from flowhook.document.models.authentication import ReferenceableAuthenticationPolicy
+from flowhook.document.models.base import Model, UriTemplate, neither_mapping_nor_expression, pattern_or_expression
+from flowhook.document.models.timing import Duration
+from flowhook.document.models.webhook import FIELD_NAME, RESERVED_HEADERS
+from flowhook.expressions import is_expression
+from flowhook.limits import MAX_PARTS
+
+_METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
+
+
+def _method(value: str) -> str:
+    if not is_expression(value) and not _METHOD.fullmatch(value):
+        raise validation_error(Code.VALUE_FORMAT, "expected an HTTP method such as post")
+    return value
+
+
+def _scalars(value: object) -> object:
+    """Validate a mapping of scalars. The DSL requires strings; numbers and booleans are unambiguous, so accept them."""
+    if is_expression(value):
+        return value
+    if not isinstance(value, dict):
+        raise neither_mapping_nor_expression(value)
+    for name, item in value.items():
+        if item is None or isinstance(item, dict | list):
+            raise validation_error(Code.VALUE_TYPE, f"expected a string for {name}")
+    return value
+
+
+def _query(value: object) -> object:
+    """Validate query parameters: scalars, or lists of scalars for repeated parameters."""
+    if not isinstance(value, dict):
+        return _scalars(value)
+    for name, item in value.items():
+        for each in item if isinstance(item, list) else [item]:
+            if each is None or isinstance(each, dict | list):
+                raise validation_error(Code.VALUE_TYPE, f"expected a string for {name}, or a list of strings")
+    return value
+
+
+def _fields(value: object) -> object:
+    for name in value if isinstance(value, dict) else ():
+        if not FIELD_NAME.fullmatch(name):
+            raise validation_error(Code.HEADER_INVALID, f"{name!r} is not a valid header name")
+        if name.lower() in RESERVED_HEADERS:
+            raise validation_error(Code.HEADER_INVALID, f"{name} is set by the HTTP client: remove it")
+    return value
+
+
+Scalars = Annotated[dict[str, Any] | str, PlainValidator(_scalars), base.TEXTS]
+"""A mapping of strings, numbers and booleans, some of them expressions; or an expression that yields one."""
+
+
+class Endpoint(Model):
+    """An endpoint spelled out."""
+
+    uri: UriTemplate
+    authentication: ReferenceableAuthenticationPolicy | None = None
+
+
+def endpoint_tag(value: object) -> str:
+    """Return the tag of an endpoint in its union: a mapping is a configuration, anything else a URI."""
+    return "<configuration>" if isinstance(value, dict) else "<uri>"
+
+
+class MultipartField(Model):
+    """A part of a form: a value, or an attachment. Not part of the DSL."""
+
+    name: str
+    value: Any = None
+    attachment: str | None = None
+    """Handle of the attachment, usually an expression."""
+    filename: str | None = None
+    """Default: that of the attachment; a value without one is a field."""
+    type: str | None = None
+    """Default: that of the attachment."""
+
+    @model_validator(mode="after")
+    def _is_either(self) -> Self:
+        if len({"value", "attachment"} & self.model_fields_set) != 1:
+            raise validation_error(Code.KEY_CONFLICT, "expected one of value and attachment")
+        return self
+
+
+def _fields_tag(value: object) -> str:
+    return "<expression>" if isinstance(value, str) else "<fields>"
+
+
+def _expression(value: str) -> str:
+    if not is_expression(value):
+        raise validation_error(Code.VALUE_TYPE, "expected a list of fields, or an expression ${ … }")
+    return value
+
+
+Fields = Annotated[
+    Annotated[tuple[MultipartField, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<fields>")]
+    | Annotated[str, AfterValidator(_expression), Tag("<expression>")],
+    Discriminator(_fields_tag),
+]
+
+
+class HttpArguments(Model):
+    """`with` of `call: http`. `attachment` and `multipart` are not part of the DSL, which has no streamed bodies."""
+
+    method: Annotated[str, AfterValidator(_method)]
+    endpoint: Annotated[
+        Annotated[Endpoint, Tag("<configuration>")] | Annotated[UriTemplate, Tag("<uri>")], Discriminator(endpoint_tag)
+    ]
+    headers: Annotated[Scalars, AfterValidator(_fields)] = Field(default_factory=dict)
+    query: Annotated[dict[str, Any] | str, PlainValidator(_query), base.QUERY] = Field(default_factory=dict)
+    body: Any = None
+    attachment: str | None = None
+    """Handle of the attachment to send as the body, usually an expression."""
+    multipart: Fields | None = None
+    output: Literal["raw", "content", "response"] = "content"
+    redirect: StrictBool = False
+
+    @model_validator(mode="after")
+    def _has_one_body(self) -> Self:
+        if len({"body", "attachment", "multipart"} & self.model_fields_set) > 1:
+            raise validation_error(Code.KEY_CONFLICT, "expected one of body, attachment and multipart")
+        return self
+
+
+IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]*"
+"""Pattern of a name in protobuf."""
+FULL_NAME: Final = rf"{IDENTIFIER}(\.{IDENTIFIER})*"
+"""Pattern of the full name of a service."""
+HOST: Final = r"(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+"""Pattern of the host of a gRPC server."""
+_MAX_PORT: Final = 65535
+
+
+def _no_file(value: object) -> object:
+    if isinstance(value, str) and value.lower().startswith("file:"):
+        cause = "files of a runner are not read: serve the document over http(s)"
+        raise validation_error(Code.URI_INVALID, cause)
+    return value
+
+
+def _port(value: object) -> object:
+    if is_expression(value) or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_PORT):
+        return value
+    raise validation_error(Code.VALUE_RANGE, "expected a port, 1 to 65535, or an expression ${ … }")
+
+
+def type_or_expression(expected: str, *types: type) -> Callable[[object], object]:
+    """Return a validator that accepts values of the given types, and expressions."""
+
+    def check(value: object) -> object:
+        if not isinstance(value, types) and not is_expression(value):
+            raise validation_error(Code.VALUE_TYPE, f"expected {expected}, or an expression ${{ … }}")
+        return value
+
+    return check
+
+
+_Uri = Annotated[UriTemplate, BeforeValidator(_no_file)]
+
+
+class FetchedEndpoint(Endpoint):
+    """The endpoint of a resource, spelled out."""
+
+    uri: _Uri
+
+
+class ExternalResource(Model):
+    """A resource that is fetched before a call, over http(s)."""
+
+    name: str | None = None
+    endpoint: Annotated[
+        Annotated[FetchedEndpoint, Tag("<configuration>")] | Annotated[_Uri, Tag("<uri>")],
+        Discriminator(endpoint_tag),
+    ]
+
+
+class GrpcService(Model):
+    """The service that is called."""
+
+    name: Annotated[
+        str,
+        Field(max_length=255),
+        AfterValidator(pattern_or_expression(FULL_NAME, "the full name of a service, such as pets.v1.Pets")),
+    ]
+    host: Annotated[
+        str,
+        AfterValidator(
+            pattern_or_expression(
+                HOST,
+                "a host such as api.example.com, without its port",
+            )
+        ),
+    ]
+    """TLS is used on port 443 and behind `https://`."""
+    port: Annotated[int | str, PlainValidator(_port), base.PORT] | None = None
+    """Default: 443."""
+    authentication: ReferenceableAuthenticationPolicy | None = None
+
+
+class GrpcArguments(Model):
+    """`with` of `call: grpc`."""
+
+    proto: ExternalResource | None = None
+    """The .proto that describes the service. None: the server is asked by reflection, which the DSL does not have."""
+    service: GrpcService
+    method: Annotated[
+        str,
+        Field(max_length=255),
+        AfterValidator(pattern_or_expression(IDENTIFIER, "the name of a method, such as GetPet")),
+    ]
+    arguments: Annotated[
+        dict[str, Any] | list[Any] | str,
+        PlainValidator(type_or_expression("a mapping, a list of them for a stream", dict, list)),
+        base.MESSAGES,
+    ] = Field(default_factory=dict)
+    """The message; for a method that takes a stream, a list of messages, or the only one."""
+
+
+class OpenApiArguments(Model):
+    """`with` of `call: openapi`."""
+
+    document: ExternalResource
+    """The OpenAPI 3 or Swagger 2.0 document, as JSON or YAML."""
+    operation_id: Annotated[str, Field(min_length=1, max_length=255, alias="operationId")]
+    parameters: Annotated[
+        dict[str, Any] | str, PlainValidator(type_or_expression("a mapping", dict)), base.PARAMETERS
+    ] = Field(default_factory=dict)
+    """By name. What the operation does not declare is the body: the value of `body`, or an object of all the rest."""
+    authentication: ReferenceableAuthenticationPolicy | None = None
+    output: Literal["raw", "content", "response"] = "content"
+    redirect: StrictBool = False
+
+
+FUNCTION_ARGUMENTS: Final[Mapping[str, type[Model]]] = {
+    "grpc": GrpcArguments,
+    "http": HttpArguments,
+    "openapi": OpenApiArguments,
+}
+"""Model of the arguments, by function name."""
+
+POLICIES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "grpc": (("service", "authentication"), ("proto", "endpoint", "authentication")),
+    "http": (("endpoint", "authentication"),),
+    "openapi": (("authentication",), ("document", "endpoint", "authentication")),
+}
+"""Paths of the authentication policies in the arguments, by function name."""
+
+
+_MIN_STATUS: Final = 200
+_MAX_STATUS: Final = 599
+
+
+def _status(value: object) -> object:
+    number = isinstance(value, int) and not isinstance(value, bool) and _MIN_STATUS <= value <= _MAX_STATUS
+    if not number and not is_expression(value):
+        raise validation_error(Code.VALUE_RANGE, "expected a status, 200 to 599, or an expression ${ … }")
+    return value
+
+
+_Text = Annotated[str, Field(min_length=1)]
+_Headers = Annotated[dict[str, Any] | str, PlainValidator(type_or_expression("a mapping", dict)), base.PARAMETERS]
+_Mailboxes = Annotated[
+    list[Any] | str,
+    PlainValidator(type_or_expression("a mailbox, or a list of them", str, list)),
+    base.TEXT_OR_LIST,
+]
+
+
+class TwitterPostArguments(Model):
+    """`with` of a `call: twitter.post`."""
+
+    text: _Text
+    """Text of the post. The API checks its length, whose limit depends on the account."""
+    secret: _Text = "twitter"  # noqa: S105 - the name of a secret
+    """Name of the secret with the credentials."""
+
+
+class ReplyArguments(Model):
+    """`with` of a `call: reply`."""
+
+    status: Annotated[int | str, PlainValidator(_status), base.STATUS] = _MIN_STATUS
+    """Status of the response."""
+    headers: _Headers = Field(default_factory=dict)
+    """Headers of the response; a list stands for several headers of one name."""
+    body: Any = None
+    """A string is sent as it is, other values as JSON; nothing is sent when it is absent or null. At most 1 MiB."""
+
+
+class WebhookSendArguments(Model):
+    """`with` of a `call: webhook.send`."""
+
+    url: _Text
+    """URL of the receiver: absolute, http or https. Redirects are not followed."""
+    body: Any
+    """A string is sent as it is, other values as JSON."""
+    secret: _Text
+    """Name of the secret to sign with: `whsec_` and base64, or any text."""
+    content_type: str | None = None
+    """Media type. Default: `application/json`, or `text/plain; charset=utf-8` for a string."""
+    headers: _Headers = Field(default_factory=dict)
+    """Headers to add."""
+    id: str | None = None
+    """`webhook-id`. Default: derived from the execution and the task, the same for every repetition."""
+    timeout: Duration | None = None
+    """Time to wait for the response, such as `PT10S`; at most the call's own deadline."""
+
+
+class EmailSendArguments(Model):
+    """`with` of a `call: email.send`; it has a `text`, a `html`, or both."""
+
+    to: _Mailboxes
+    """Recipients: one mailbox in each string, such as `Ada Lovelace <ada@example.com>`."""
+    cc: _Mailboxes = ""
+    """Recipients of a copy."""
+    bcc: _Mailboxes = ""
+    """Recipients of a copy who are hidden from the others."""
+    from_: str = Field(alias="from")
+    """Sender."""
+    subject: str
+    """One line."""
+    text: str | None = None
+    """Body in plain text."""
+    html: str | None = None
+    """Body in HTML; together with `text`, an alternative to it."""
+    reply_to: _Mailboxes = ""
+    """Recipients of replies, if not the sender."""
+    smtp: _Text = "smtp"
+    """Name of the secret with the mail server and its credentials."""
+
+
+COMPONENT_ARGUMENTS: Final[Mapping[str, type[Model]]] = {
+    "email.send": EmailSendArguments,
+    "reply": ReplyArguments,
+    "twitter.post": TwitterPostArguments,
+    "webhook.send": WebhookSendArguments,
+}
+"""Model of the arguments, by component name."""
+
+SECRET_ARGUMENTS: Final[Mapping[str, str]] = {"email.send": "smtp", "twitter.post": "secret", "webhook.send": "secret"}
+"""Argument that is the name of the secret which a component reads, by component name."""
+
+
+def read_secret(call: Mapping[str, Any]) -> tuple[Path, str] | None:
+    """Return the key of a call that decides which secret its component reads, and the name of that secret.
+
+    None if it reads none, or if data decides.
+    """
+    component, arguments = call["call"], call.get("with", {})
+    key = SECRET_ARGUMENTS.get(component)
+    if key is None or not isinstance(arguments, Mapping):
+        return None
+    name = arguments.get(key, COMPONENT_ARGUMENTS[component].model_fields[key].default)
+    path = ("with", key) if key in arguments else ("call",)
+    return (path, name) if isinstance(name, str) and not is_expression(name) else None

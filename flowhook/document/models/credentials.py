@@ -1,0 +1,274 @@
+"""Kinds of `auth` that present a credential: a password, an API key, a token, a certificate, a one-time URL."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Final, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
+from pydantic_core import PydanticKnownError
+
+from flowhook import limits
+from flowhook.document.diagnostics.problems import Code, validation_error, validation_error_at
+from flowhook.document.models import base
+from flowhook.document.models.base import Model
+from flowhook.document.quantities import parse_duration
+from flowhook.errors import InvalidError
+from flowhook.providers import Handshake
+from flowhook.providers.signed_content import TOKEN
+
+MAX_SECRETS_PER_KIND: Final = 8
+"""Secrets one kind may name: each costs a hash of the body when none of them matches."""
+
+MAX_TOLERANCE_SECONDS: Final = 7 * 24 * 3600.0
+
+FIELD_PATH: Final = r"^[^.{}\s]{1,128}(\.[^.{}\s]{1,128}){0,7}$"
+_FIELD_PATH: Final = re.compile(FIELD_PATH)
+
+
+def positive_duration(value: object) -> float:
+    """Return seconds, in (0, inf), for an ISO 8601 duration."""
+    try:
+        seconds = parse_duration(value)
+    except (InvalidError, ValueError) as error:
+        raise validation_error(Code.DURATION_INVALID, str(error)) from None
+    if seconds <= 0:
+        raise validation_error(Code.VALUE_RANGE, "must be longer than zero")
+    return seconds
+
+
+def _header_name(value: str) -> str:
+    if not TOKEN.fullmatch(value):
+        cause = f"{value!r} is not a valid header name: use letters, digits and hyphens, at most 128"
+        raise validation_error(Code.HEADER_INVALID, cause)
+    return value
+
+
+def _field_path(value: str) -> str:
+    # not `Field(pattern=…)`: pydantic's regex engine unrolls the repetitions, to 4 MiB in each process with the model
+    if not _FIELD_PATH.fullmatch(value):
+        raise PydanticKnownError("string_pattern_mismatch", {"pattern": FIELD_PATH})
+    return value
+
+
+def printable_ascii(value: str) -> str:
+    """Return the string, if a header can carry it."""
+    if not value.isascii() or not value.isprintable():
+        raise validation_error(Code.HEADER_INVALID, "must be printable ASCII: headers transmit nothing else unchanged")
+    return value
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+"""The name of a header field as the author spelled it; compare it in lower case."""
+
+FieldPath = Annotated[str, AfterValidator(_field_path), WithJsonSchema({"type": "string", "pattern": FIELD_PATH})]
+"""Path into a JSON body: names joined by dots."""
+
+PublicKeyText = Annotated[str, Field(min_length=32, max_length=8192)]
+SecretName = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$")]
+Duration = Annotated[float, BeforeValidator(positive_duration), base.DURATION]
+
+
+ONE_WAY_TO_NAME_SECRETS: Final[JsonValue] = [{"required": ["secret"]}, {"required": ["secrets"]}]
+
+
+class AuthKind(Model):
+    """Base class of all kinds of credentials."""
+
+    model_config = ConfigDict(defer_build=True)  # there are dozens of kinds, and a process uses a few of them
+
+    kind: ClassVar[str]
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """Names of the secrets that a request may match, in the order they are tried."""
+        return ()
+
+    @property
+    def other_secret_names(self) -> tuple[str, ...]:
+        """Names of further secrets, which no request is matched against: for handshakes, for fetching keys."""
+        return ()
+
+    @property
+    def public_values(self) -> tuple[tuple[str, bytes], ...]:
+        """Public keys in the flow file, each as its name and its value."""
+        return ()
+
+    @property
+    def handshake(self) -> Handshake | None:
+        """Method by which senders of this kind validate a URL; None: they don't."""
+        return None
+
+    @property
+    def names_deliveries(self) -> bool:
+        """Whether senders give each delivery an ID, so that repeated ones are recognised without a `dedupe.key`."""
+        return False
+
+
+class SecretAuth(AuthKind):
+    """A kind that has secrets, newest first while rotating."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": ONE_WAY_TO_NAME_SECRETS})
+
+    secret: SecretName | None = None
+    secrets: tuple[SecretName, ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_name_secrets(self) -> Self:
+        if (self.secret is None) == (self.secrets is None):
+            cause = "needs `secret: NAME`, or `secrets: [NAME, …]` while rotating, and not both"
+            raise validation_error(Code.KEY_CONFLICT, cause)
+        if self.secrets is not None and not 1 <= len(self.secrets) <= MAX_SECRETS_PER_KIND:
+            cause = f"needs 1 to {MAX_SECRETS_PER_KIND} names, not {len(self.secrets)}"
+            raise validation_error_at((("secrets",), Code.VALUE_RANGE, cause))
+        return self
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """See `AuthKind`; at least one."""
+        return self.secrets or (self.secret or "",)
+
+
+MAX_NAMES: Final = 100
+"""Maximum number of names in one `mtls`."""
+
+
+_KEY_LOCATIONS: Final = ("header", "query", "field")
+
+
+class BasicAuth(SecretAuth):
+    """A user name and a password. Source: RFC 7617."""
+
+    kind: ClassVar[str] = "basic"
+
+    username: Annotated[str, Field(min_length=1, max_length=255)]
+
+    @model_validator(mode="after")
+    def _username_can_be_sent(self) -> Self:
+        if ":" in self.username or not self.username.isprintable():
+            cause = "must not contain colons or control characters (RFC 7617, section 2)"
+            raise validation_error_at((("username",), Code.VALUE_FORMAT, cause))
+        return self
+
+
+class ApiKeyAuth(SecretAuth):
+    """A key in a header, in the query string, or in a field of the JSON body."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                {"oneOf": ONE_WAY_TO_NAME_SECRETS},
+                {"oneOf": [{"required": [location]} for location in _KEY_LOCATIONS]},
+            ]
+        }
+    )
+
+    kind: ClassVar[str] = "api_key"
+
+    header: HeaderName | None = None
+    query: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    field: FieldPath | None = None
+
+    @model_validator(mode="after")
+    def _one_location(self) -> Self:
+        if sum(getattr(self, location) is not None for location in _KEY_LOCATIONS) != 1:
+            raise validation_error(Code.KEY_CONFLICT, "needs one of `header: NAME`, `query: NAME` and `field: PATH`")
+        return self
+
+
+class MtlsAuth(AuthKind):
+    """A certificate of the sender's own, which the edge's TLS verified against `tls_client_ca_file`.
+
+    Attributes:
+        names: accepted names, of which the certificate must have one: common name, DNS name, URI or email address.
+    """
+
+    kind: ClassVar[str] = "mtls"
+
+    names: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=255)], ...], Field(min_length=1, max_length=MAX_NAMES)
+    ]
+
+
+class OneTimeUrlAuth(AuthKind):
+    """Only one-time URLs: for callbacks, which then have no other URL. It names no secret."""
+
+    kind: ClassVar[str] = "one_time_url"
+
+
+KeySetUrl = Annotated[
+    str,
+    Field(
+        pattern=r"^(https://[^\s/?#@\\]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?)([/?][^\s#\\]*)?$",
+        max_length=2048,
+    ),
+]
+"""https, or http to a loopback address, which only an edge accepts that may reach private addresses."""
+
+SharedAlgorithm = Literal["HS256", "HS384", "HS512"]
+PublicAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
+]
+_SHARED: Final = frozenset({"HS256", "HS384", "HS512"})
+_KEYS: Final = ("jwks", "public_key", "secret", "secrets")
+
+
+class JwtAuth(AuthKind):
+    """A token that an issuer signed. Source: RFC 7519.
+
+    Attributes:
+        jwks: URL of the issuer's public keys; the token names one of them.
+        public_key: the issuer's, as PEM.
+        secret: shared with the issuer, at least 32 bytes; signs with HS256 unless `algorithms` says otherwise.
+        secrets: several of them, while rotating.
+        audience: accepted audiences of the token.
+        issuer: required issuer of the token.
+        algorithms: allowed algorithms, of those that the key supports.
+        header: header with the token; in `Authorization` it follows `Bearer`.
+        leeway: maximum difference between the issuer's clock and the local one, in seconds; at most 7 days.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _KEYS]})
+
+    kind: ClassVar[str] = "jwt"
+
+    jwks: KeySetUrl | None = None
+    public_key: PublicKeyText | None = None
+    secret: SecretName | None = None
+    secrets: Annotated[tuple[SecretName, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)] | None = None
+    audience: str | Annotated[tuple[str, ...], Field(min_length=1, max_length=16)] | None = None
+    issuer: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    algorithms: Annotated[tuple[SharedAlgorithm | PublicAlgorithm, ...], Field(min_length=1)] | None = None
+    header: HeaderName = "Authorization"
+    leeway: Annotated[Duration, Field(le=MAX_TOLERANCE_SECONDS)] = 60.0
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if sum(getattr(self, name) is not None for name in _KEYS) != 1:
+            raise validation_error(
+                Code.KEY_CONFLICT,
+                "needs one of `jwks: URL`, `public_key: PEM`, `secret: NAME` and `secrets: [NAME, …]`",
+            )
+        if self.jwks is not None and (self.audience is None or self.issuer is None):
+            cause = "`jwks` needs `audience` and `issuer`: the issuer's keys sign tokens for other services, too"
+            raise validation_error(Code.KEY_MISSING, cause)
+        other = [name for name in self.algorithms or () if (name in _SHARED) != bool(self.secret_names)]
+        if other:
+            cause = f"{', '.join(other)} can't be used with this kind of key"
+            raise validation_error_at((("algorithms",), Code.VALUE_CHOICE, cause))
+        return self
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """See `AuthKind`; none where keys are public."""
+        return self.secrets or ((self.secret,) if self.secret else ())
+
+    @property
+    def public_values(self) -> tuple[tuple[str, bytes], ...]:
+        """See `AuthKind`."""
+        return () if self.public_key is None else (("public_key", self.public_key.encode()),)
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """Accepted audiences of the token; empty: it must name no audience."""
+        return (self.audience,) if isinstance(self.audience, str) else self.audience or ()

@@ -1,0 +1,272 @@
+"""Models of the events that a flow awaits, emits and is started by, and of its schedule.
+
+Source: dsl-reference.md, "Event Consumption Strategy", "Event Properties", "Event Filter", "Correlation", "Schedule";
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, "Context Attributes"; `flowhook.cron`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from flowhook import limits
+from flowhook.cron import MAX_LENGTH, check_cron, check_timezone
+from flowhook.document.diagnostics.problems import Code, validation_error
+from flowhook.document.models import base
+from flowhook.document.models.base import Model, OneKeyModel, pattern_or_expression
+from flowhook.document.models.credentials import Duration
+from flowhook.errors import InvalidError
+from flowhook.events.cloud_events import MAX_TYPE_LENGTH
+from flowhook.expressions import is_expression
+
+MAX_CORRELATIONS: Final = 16
+"""Correlations of one filter."""
+
+_ATTRIBUTE: Final = re.compile(r"[a-z0-9]{1,64}")
+_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+_SET_BY_FLOWHOOK: Final = frozenset({"specversion"})
+
+
+def _check_names(extensions: Mapping[str, Any] | None) -> None:
+    for name in extensions or {}:
+        if not _ATTRIBUTE.fullmatch(name):
+            cause = f"{name!r} is not a valid name of an attribute: use lower-case letters and digits, at most 64"
+            raise validation_error(Code.NAME_INVALID, cause)
+        if name in _SET_BY_FLOWHOOK:
+            raise validation_error(Code.NAME_INVALID, f"{name} is set by Flowhook, not by a flow")
+
+
+def _instant(value: str) -> str:
+    if not is_expression(value):
+        try:
+            zone = datetime.fromisoformat(value).tzinfo if _RFC_3339.fullmatch(value) else None
+        except ValueError:
+            zone = None
+        if zone is None:
+            cause = "expected a time such as 2026-11-24T15:55:18Z, or an expression"
+            raise validation_error(Code.VALUE_FORMAT, cause)
+    return value
+
+
+class EventProperties(Model):
+    """Attributes and data of an event. Other keys are attributes too: CloudEvents calls them extensions."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str | None = None
+    source: str | None = None
+    type: str | None = None
+    time: str | None = None
+    subject: str | None = None
+    datacontenttype: str | None = None
+    dataschema: str | None = None
+    data: Any = None
+
+
+class AwaitedProperties(EventProperties):
+    """The attributes that an event must have: at least one.
+
+    A value is a literal or an expression over the attribute (over the data, for `data`), which must yield true or the
+    attribute's value.
+    """
+
+    __pydantic_extra__: dict[str, str]
+
+    @model_validator(mode="after")
+    def _is_any(self) -> Self:
+        if not self.model_fields_set:
+            raise validation_error(Code.KEY_MISSING, "expected at least one attribute, such as `type`")
+        _check_names(self.__pydantic_extra__)
+        return self
+
+
+def _extension(value: object) -> object:
+    if isinstance(value, bool | str) or (isinstance(value, int) and abs(value) < 1 << 31):
+        return value
+    raise validation_error(Code.VALUE_TYPE, "expected a string, a boolean or a 32-bit integer")
+
+
+class EmittedProperties(EventProperties):
+    """The attributes and the data of an emitted event; values may be expressions in `${ }`, at any depth."""
+
+    __pydantic_extra__: dict[str, Annotated[str | int | bool, PlainValidator(_extension), base.EXTENSION]]
+
+    id: Annotated[str, Field(min_length=1)] | None = None
+    """None: one that stays the same if the task is repeated after a crash."""
+    source: Annotated[str, AfterValidator(pattern_or_expression(r"\S+", "a URI without spaces"))] | None = None
+    """A URI. None: `/flows/` and the flow's ID."""
+    type: Annotated[
+        str,
+        AfterValidator(pattern_or_expression(rf"[\s\S]{{1,{MAX_TYPE_LENGTH}}}", f"1 to {MAX_TYPE_LENGTH} characters")),
+    ]
+    time: Annotated[str, AfterValidator(_instant)] | None = None
+    """RFC 3339. None: the time at which the task runs."""
+    dataschema: (
+        Annotated[str, AfterValidator(pattern_or_expression(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", "an absolute URI"))] | None
+    ) = None
+    datacontenttype: (
+        Annotated[
+            str,
+            AfterValidator(
+                pattern_or_expression(r"[^\s/;]+/[^\s/;]+(\s*;.*)?", "a media type such as application/json")
+            ),
+        ]
+        | None
+    ) = None
+
+    @model_validator(mode="after")
+    def _names_are_sound(self) -> Self:
+        _check_names(self.__pydantic_extra__)
+        return self
+
+
+class EmittedEvent(Model):
+    """The event to emit."""
+
+    with_: EmittedProperties = Field(alias="with")
+
+
+class EmitConfiguration(Model):
+    """The event to emit."""
+
+    event: EmittedEvent
+
+
+def _constant(value: object) -> object:
+    if value is None or isinstance(value, dict | list):
+        raise validation_error(Code.VALUE_TYPE, "expected a string, a number, a boolean or an expression ${ … }")
+    return value
+
+
+class CorrelationDefinition(Model):
+    """A value that an event must have, anywhere in it."""
+
+    from_: str = Field(alias="from")
+    """A path over the event, with or without `${ }`: `.data.body.order`."""
+    expect: Annotated[str | int | float | bool | None, PlainValidator(_constant), base.CONSTANT] = None
+    """The expected value: a constant, or an expression in `${ }`. None: the value of the first event."""
+
+
+class EventFilterDefinition(Model):
+    """A filter of events."""
+
+    with_: AwaitedProperties = Field(alias="with")
+    correlate: Annotated[dict[str, CorrelationDefinition], Field(max_length=MAX_CORRELATIONS)] = Field(
+        default_factory=dict
+    )
+
+
+_Filters = Annotated[tuple[EventFilterDefinition, ...], Field(max_length=limits.MAX_EVENT_FILTERS)]
+
+
+class EventStrategy(Model):
+    """The awaited events: exactly one of these."""
+
+    one: EventFilterDefinition | None = None
+    """An event that passes this filter."""
+    any: _Filters | None = None
+    """An event that passes one of these filters; every event that is emitted, when there are none."""
+    all: Annotated[_Filters, Field(min_length=1)] | None = None
+    """An event for each of these filters."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if len(self.model_fields_set & {"one", "any", "all"}) != 1:
+            raise validation_error(Code.KEY_CONFLICT, "expected exactly one of one, any and all")
+        return self
+
+
+def _until_tag(value: object) -> str:
+    return "<expression>" if isinstance(value, str) else "<strategy>"
+
+
+class EventConsumptionStrategy(EventStrategy):
+    """The awaited events and, with `any`, the end of waiting."""
+
+    until: (
+        Annotated[
+            Annotated[str, Tag("<expression>")] | Annotated[EventStrategy, Tag("<strategy>")], Discriminator(_until_tag)
+        ]
+        | None
+    ) = None
+    """Allowed with `any`. The end of waiting: an expression, with or without `${ }`, over the array of consumed
+    events; or events, which are not part of the output. None: the first event."""
+
+    @field_validator("until")
+    @classmethod
+    def _goes_with_any(cls, value: object, info: ValidationInfo) -> object:
+        if "any" in info.data and info.data["any"] is None:
+            raise validation_error(Code.KEY_CONFLICT, "`until` is allowed with `any` only")
+        return value
+
+
+class ListenConfiguration(Model):
+    """The awaited events, and the part of them that becomes the output."""
+
+    to: EventConsumptionStrategy
+    read: Literal["data", "envelope", "raw"] = "data"
+    """The part of an event that is read: its data, the whole event, or its data as text."""
+
+
+MIN_SECONDS: Final = 1.0
+"""Minimum interval between two executions that a timer starts."""
+
+MAX_TIMEZONE_LENGTH: Final = 64
+"""Characters of the name of a time zone; the longest one has 32."""
+
+
+def _interval(seconds: float) -> float:
+    if seconds < MIN_SECONDS:
+        raise validation_error(Code.VALUE_RANGE, "must be at least one second")
+    return seconds
+
+
+def _cron(value: str) -> str:
+    try:
+        check_cron(value)
+    except InvalidError as error:
+        raise validation_error(Code.CRON_INVALID, error.message) from None
+    return value
+
+
+def _timezone(value: str) -> str:
+    try:
+        check_timezone(value)
+    except InvalidError as error:
+        raise validation_error(Code.VALUE_FORMAT, error.message) from None
+    return value
+
+
+Interval = Annotated[Duration, AfterValidator(_interval)]
+"""Seconds, at least `MIN_SECONDS`, written as a duration. Not an expression: nothing could evaluate it yet."""
+
+
+class Schedule(OneKeyModel):
+    """The trigger of a flow: exactly one of these; with `cron`, a `timezone`."""
+
+    _beside: ClassVar[Mapping[str, str]] = {"timezone": "cron"}
+
+    cron: Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(_cron)] | None = None
+    """Times: minute, hour, day of the month, month, day of the week; with six fields, the second comes first."""
+    timezone: Annotated[str, Field(max_length=MAX_TIMEZONE_LENGTH), AfterValidator(_timezone)] = "UTC"
+    """Time zone of `cron`, by its name in the IANA database. An addition to the DSL, whose times are in UTC."""
+    every: Interval | None = None
+    """Interval, at least a second; whether the last execution has ended does not matter."""
+    after: Interval | None = None
+    """Time after the end of the last execution, at least a second."""
+    on: EventStrategy | None = None
+    """Events, which are the input: an array. The router matches them, so attributes and expectations are constants."""

@@ -1,0 +1,228 @@
+"""Models of the kinds of `auth` that are providers, derived from the rows of `flowhook.providers.table`.
+
+The model of a provider takes its secrets or its public keys; that of a provider with further keys is a class here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Final, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from flowhook import providers
+from flowhook.document.diagnostics.problems import Code, validation_error
+from flowhook.document.models.credentials import (
+    MAX_SECRETS_PER_KIND,
+    AuthKind,
+    HeaderName,
+    PublicKeyText,
+    SecretAuth,
+    SecretName,
+)
+from flowhook.providers import Handshake, Provider
+
+PublicKeys = Annotated[tuple[PublicKeyText, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)]
+_STANDARD_KEYS: Final = ("secret", "secrets", "public_key", "public_keys")
+
+
+class ProviderAuth(AuthKind):
+    """Base class of providers."""
+
+    @property
+    def names_deliveries(self) -> bool:
+        """See `AuthKind`."""
+        return providers.PROVIDERS[self.kind].names_deliveries
+
+    @property
+    def handshake(self) -> Handshake | None:
+        """See `AuthKind`."""
+        return providers.PROVIDERS[self.kind].handshake
+
+
+class SecretProvider(ProviderAuth, SecretAuth):
+    """A provider that signs with a shared secret, or sends it."""
+
+
+class PublicKeyProvider(ProviderAuth):
+    """A provider that signs with its private key.
+
+    Attributes:
+        public_key: as the provider shows it: hex, base64, or PEM.
+        public_keys: several of them, while rotating.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": ["public_key"]}, {"required": ["public_keys"]}]}
+    )
+
+    public_key: PublicKeyText | None = None
+    public_keys: PublicKeys | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_give_keys(self) -> Self:
+        if (self.public_key is None) == (self.public_keys is None):
+            cause = "needs `public_key: KEY`, or `public_keys: [KEY, …]` while rotating, and not both"
+            raise validation_error(Code.KEY_CONFLICT, cause)
+        return self
+
+    @property
+    def public_values(self) -> tuple[tuple[str, bytes], ...]:
+        """See `AuthKind`."""
+        return _public_values(self)
+
+
+def _public_values(kind: PublicKeyProvider | StandardWebhooksAuth) -> tuple[tuple[str, bytes], ...]:
+    if kind.public_key is not None:
+        return (("public_key", kind.public_key.encode()),)
+    return tuple((f"public_keys[{index}]", key.encode()) for index, key in enumerate(kind.public_keys or ()))
+
+
+class MetaAuth(SecretProvider):
+    """Meta: Facebook, Instagram, WhatsApp.
+
+    Attributes:
+        verify_token: secret that Meta presents when a URL is registered there.
+    """
+
+    kind: ClassVar[str] = "meta"
+
+    verify_token: SecretName | None = None
+
+    @property
+    def other_secret_names(self) -> tuple[str, ...]:
+        """See `AuthKind`."""
+        return () if self.verify_token is None else (self.verify_token,)
+
+
+class WhatsappAuth(MetaAuth):
+    """Another name of `meta`."""
+
+    kind: ClassVar[str] = "whatsapp"
+
+
+class ElasticioAuth(SecretProvider):
+    """elastic.io.
+
+    Attributes:
+        header: header with the signature.
+        algorithm: as configured at elastic.io.
+    """
+
+    kind: ClassVar[str] = "elasticio"
+
+    header: HeaderName = "x-eio-signature"
+    algorithm: Literal["sha256", "sha512"] = "sha512"
+
+
+class StandardWebhooksAuth(ProviderAuth):
+    """Any sender that signs according to Standard Webhooks.
+
+    Attributes:
+        secret: shared, for signatures `v1`.
+        secrets: several of them, while rotating.
+        public_key: of the sender, for signatures `v1a`: `whpk_…`.
+        public_keys: several of them, while rotating.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _STANDARD_KEYS]})
+
+    kind: ClassVar[str] = "standard-webhooks"
+
+    secret: SecretName | None = None
+    secrets: Annotated[tuple[SecretName, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)] | None = None
+    public_key: PublicKeyText | None = None
+    public_keys: PublicKeys | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_give_keys(self) -> Self:
+        if sum(getattr(self, name) is not None for name in _STANDARD_KEYS) != 1:
+            raise validation_error(
+                Code.KEY_CONFLICT,
+                "needs one of `secret: NAME`, `secrets: [NAME, …]`, `public_key: KEY`, `public_keys: [KEY, …]`",
+            )
+        return self
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """See `AuthKind`; none where keys are public."""
+        return self.secrets or ((self.secret,) if self.secret else ())
+
+    @property
+    def public_values(self) -> tuple[tuple[str, bytes], ...]:
+        """See `AuthKind`."""
+        return tuple((name, key.removeprefix(b"whpk_")) for name, key in _public_values(self))
+
+
+class PaypalAuth(ProviderAuth):
+    """PayPal.
+
+    Attributes:
+        webhook_id: ID of the webhook in PayPal's dashboard; events that are signed for another one are refused.
+    """
+
+    kind: ClassVar[str] = "paypal"
+
+    webhook_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,50}$")]
+
+
+class AwsSnsAuth(ProviderAuth):
+    """Amazon SNS.
+
+    Attributes:
+        topic_arn: ARN of the topic; without it, every AWS account could sign.
+    """
+
+    kind: ClassVar[str] = "aws-sns"
+
+    topic_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,261}$")]
+
+
+class PlaidAuth(ProviderAuth):
+    """Plaid.
+
+    Attributes:
+        client_id: ID of the account at Plaid, for fetching keys.
+        secret: secret of that account, for the same purpose; it signs nothing.
+        environment: environment of Plaid, as in the name of its server.
+    """
+
+    kind: ClassVar[str] = "plaid"
+
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,64}$")]
+    secret: SecretName
+    environment: Literal["production", "sandbox"] = "production"
+
+    @property
+    def other_secret_names(self) -> tuple[str, ...]:
+        """See `AuthKind`."""
+        return (self.secret,)
+
+
+_WITH_KEYS_OF_THEIR_OWN: Final = (
+    MetaAuth, WhatsappAuth, ElasticioAuth, StandardWebhooksAuth, PaypalAuth, AwsSnsAuth, PlaidAuth
+)  # fmt: skip
+
+
+def derive_model(row: Provider) -> type[ProviderAuth]:
+    """Return the model of a provider whose keys are the secrets, or the public keys."""
+    base: type[ProviderAuth] = PublicKeyProvider if row.has_public_key else SecretProvider
+
+    class Auth(base):  # type: ignore[misc, valid-type] # one of two, given as a value
+        kind: ClassVar[str] = row.name
+
+    Auth.__doc__ = f"See `flowhook.providers.table`, {row.name}."
+    Auth.__name__ = Auth.__qualname__ = "".join(word.capitalize() for word in row.name.split("-")) + "Auth"
+    return Auth
+
+
+_MODELS: Final = {model.kind: model for model in _WITH_KEYS_OF_THEIR_OWN}
+PROVIDER_KINDS: Final[Mapping[str, type[ProviderAuth]]] = {
+    name: _MODELS.get(name) or derive_model(row) for name, row in providers.PROVIDERS.items()
+}
+"""The kind of `auth` of each provider, by its name."""
+
+
+def provider(name: str, *, secret: str) -> ProviderAuth:
+    """Return the kind of a provider with one secret, as if a flow file contained it."""
+    return PROVIDER_KINDS[name].model_validate({"secret": secret})

@@ -1,0 +1,108 @@
+"""Models of durations, timeouts and retry policies.
+
+Source: dsl-reference.md, "Duration", "Timeout", "Retry"; schema/workflow.yaml, `retryPolicy`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, PlainValidator, StrictInt, Tag
+
+from flowhook.document.diagnostics.problems import Code, validation_error
+from flowhook.document.models import base
+from flowhook.document.models.base import Model, OneKeyModel
+from flowhook.document.quantities import parse_duration
+from flowhook.errors import InvalidError
+from flowhook.expressions import is_expression, syntax_hint
+
+
+def _duration(value: object) -> object:
+    if is_expression(value):
+        return value
+    try:
+        parse_duration(value)
+    except InvalidError as error:
+        cause = error.message
+        hint = syntax_hint(value)
+        if hint:
+            cause = f"expected a duration such as PT5M{hint}"
+        elif isinstance(value, dict) and any(map(is_expression, value.values())):
+            cause = "a duration can be an expression as a whole, but one of its units can't"
+        raise validation_error(Code.DURATION_INVALID, cause) from None
+    return value
+
+
+def _definition_tag(value: object) -> str:
+    return "<reference>" if isinstance(value, str) else "<definition>"
+
+
+Duration = Annotated[dict[str, Any] | str, PlainValidator(_duration), base.DURATION_OR_EXPRESSION]
+"""ISO 8601, a mapping of units to numbers, or an expression in `${ }` that yields one of them."""
+
+
+class Timeout(Model):
+    """A time limit."""
+
+    after: Duration
+
+
+class Nothing(Model):
+    """A mapping without keys."""
+
+
+class LinearBackoff(Model):
+    """Each delay is longer than the one before by `increment`, by default by `delay`."""
+
+    increment: Duration | None = None
+
+
+class Backoff(OneKeyModel):
+    """The growth of delays: exactly one of these."""
+
+    constant: Nothing | None = None
+    exponential: Nothing | None = None
+    linear: LinearBackoff | None = None
+
+
+class AttemptLimit(Model):
+    """Number of retries, and time limit of each attempt."""
+
+    count: Annotated[StrictInt, Field(ge=0, le=10_000)] | None = None
+    duration: Duration | None = None
+
+
+class RetryLimit(Model):
+    """The end of retrying; `duration` counts from the first failure."""
+
+    attempt: AttemptLimit | None = None
+    duration: Duration | None = None
+
+
+class Jitter(Model):
+    """A random time between these is added to each delay."""
+
+    from_: Duration = Field(alias="from")
+    to: Duration
+
+
+class RetryPolicy(Model):
+    """Conditions and delays of retries."""
+
+    when: str | None = None
+    except_when: str | None = Field(None, alias="exceptWhen")
+    delay: Duration | None = None
+    backoff: Backoff | None = None
+    limit: RetryLimit | None = None
+    jitter: Jitter | None = None
+
+
+TimeoutOrName = Annotated[
+    Annotated[Timeout, Tag("<definition>")] | Annotated[str, Tag("<reference>")], Discriminator(_definition_tag)
+]
+"""A timeout, or the name of one of `use.timeouts`."""
+
+RetryOrName = Annotated[
+    Annotated[RetryPolicy, Tag("<definition>")] | Annotated[str, Tag("<reference>")], Discriminator(_definition_tag)
+]
+"""A retry policy, or the name of one of `use.retries`."""

@@ -1,0 +1,449 @@
+"""Models of the `webhook` key: how a flow receives events over HTTP (docs/flow-file.md).
+
+Expressions here run outside the runner, so they are limited to paths and string interpolations of paths. They are
+checked when the document is loaded (`flowhook.expressions.paths`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
+
+from flowhook import limits
+from flowhook.document.diagnostics.problems import Code, LocatedCause, validation_error, validation_error_at
+from flowhook.document.models import base
+from flowhook.document.models.auth import Auth, CallbackAuth, kinds_by_secret, secret_misuses
+from flowhook.document.models.base import Model
+from flowhook.document.models.credentials import AuthKind, Duration, OneTimeUrlAuth
+from flowhook.document.models.custom_signature import CustomSignature
+from flowhook.document.quantities import parse_size
+from flowhook.errors import InvalidError
+from flowhook.expressions import is_expression, strip_markers
+from flowhook.expressions.paths import compile_accessor
+from flowhook.providers.signed_content import TOKEN
+
+FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+"""Source: RFC 9110, section 5.6.2 (token)."""
+
+RESERVED_HEADERS: Final = frozenset(
+    {
+        "connection", "content-length", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection",
+        "te", "trailer", "transfer-encoding", "upgrade",
+    }
+)  # fmt: skip
+"""Hop-by-hop fields (RFC 9110, section 7.6.1) and the length: the HTTP library sets them, a flow does not."""
+
+
+Method = Literal["POST", "GET", "PUT", "PATCH", "DELETE"]
+Network = IPv4Network | IPv6Network
+
+MAX_DEDUPE_SECONDS: Final = 7 * 24 * 3600.0
+MAX_REPLY_SECONDS: Final = 3600.0
+MAX_RATE: Final = 1_000_000
+MAX_NETWORKS: Final = 1000
+
+CALLBACK_NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+"""A URL segment that needs no encoding, and is neither `.` nor `..`."""
+
+MAPPED_BITS: Final = 96
+"""Bits before the IPv4 address in an IPv4-mapped IPv6 address."""
+
+BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
+BODYLESS_STATUSES: Final = frozenset({204, 205, 304})
+"""Statuses of responses without content (RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5)."""
+
+_ONLY_ID: Final = re.compile(r'\s*(?:\.id|"(?:[^"\\]|\\\(\s*\.id\s*\)|\\[^(])*")\s*')
+"""Expressions over the ID alone: nothing else of a request is known when its flow replies."""
+
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def _strings(value: object, place: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Yield every string of a JSON value with its path."""
+    if isinstance(value, str):
+        yield place, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _strings(item, (*place, str(key)))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _strings(item, (*place, index))
+
+
+def _check_expressions(value: object) -> Any:
+    problems: list[LocatedCause] = []
+    for place, text in _strings(value):
+        if is_expression(text):
+            try:
+                compile_accessor(strip_markers(text), variables=())
+            except InvalidError as error:
+                problems.append((place, Code.EXPRESSION_INVALID, error.message))
+    if problems:
+        raise validation_error_at(*problems)
+    return value
+
+
+def _check_headers(headers: dict[str, str]) -> dict[str, str]:
+    problems: list[LocatedCause] = []
+    seen: set[str] = set()
+    for name, value in headers.items():
+        lower = name.lower()
+        if not TOKEN.fullmatch(name):
+            problems.append(
+                ((name,), Code.HEADER_INVALID, "is not a valid header name: use letters, digits and hyphens")
+            )
+        elif lower in RESERVED_HEADERS:
+            problems.append(((name,), Code.HEADER_INVALID, "is set by the server, not by a flow"))
+        elif lower in seen:
+            problems.append(
+                ((name,), Code.HEADER_INVALID, "is defined twice: header names don't distinguish upper and lower case")
+            )
+        elif _CONTROLS.search(value) or not value.isascii():
+            problems.append(((name,), Code.HEADER_INVALID, "must be printable ASCII in one line"))
+        seen.add(lower)
+    if problems:
+        raise validation_error_at(*problems)
+    return headers
+
+
+def _check_key(value: object) -> object:
+    if value != "none" and not is_expression(value):
+        cause = 'must be an expression such as ${ .headers["x-id"] }, or `none` to turn it off'
+        raise validation_error(Code.EXPRESSION_REQUIRED, cause)
+    return value
+
+
+def _size(
+    value: object, most: int = limits.MAX_STREAMED_BODY_BYTES, why: str = "the maximum that Flowhook stores"
+) -> int:
+    try:
+        size = parse_size(value)
+    except (InvalidError, ValueError) as error:
+        raise validation_error(Code.SIZE_INVALID, str(error)) from None
+    if not 1 <= size <= most:
+        text = f"{most // limits.GIB}GiB" if most >= limits.GIB else f"{most // limits.MIB}MiB"
+        raise validation_error(Code.VALUE_RANGE, f"must be between 1 byte and {text}, {why}")
+    return size
+
+
+def _callback_size(value: object) -> int:
+    return _size(value, limits.MAX_CALLBACK_BODY_BYTES, "the maximum for a running execution")
+
+
+def _network(value: object) -> Network:
+    if not isinstance(value, str):
+        raise validation_error(Code.VALUE_TYPE, "must be an address or a network, such as 192.0.2.0/24")
+    try:
+        return _unmapped(ip_network(value))
+    except ValueError:
+        pass
+    try:
+        wider = ip_network(value, strict=False)
+    except ValueError:
+        cause = f"{value!r} is neither an address nor a network such as 192.0.2.0/24 or 2001:db8::/32"
+        raise validation_error(Code.VALUE_FORMAT, cause) from None
+    raise validation_error(Code.VALUE_FORMAT, f"{value!r} has bits beyond its prefix: did you mean {wider}?")
+
+
+def _unmapped(network: Network) -> Network:
+    """Convert IPv4-mapped networks to IPv4, the form in which peers are compared (RFC 4291, section 2.5.5.2)."""
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return (
+        network
+        if mapped is None or network.prefixlen < MAPPED_BITS
+        else IPv4Network((mapped, network.prefixlen - MAPPED_BITS))
+    )
+
+
+def _some(networks: tuple[Network, ...]) -> tuple[Network, ...]:
+    if not 1 <= len(networks) <= MAX_NETWORKS:
+        raise validation_error(
+            Code.VALUE_RANGE,
+            f"needs 1 to {MAX_NETWORKS} networks, not {len(networks)}; remove the key to allow every address",
+        )
+    return networks
+
+
+def _distinct(methods: tuple[Method, ...]) -> tuple[Method, ...]:
+    if not methods:
+        raise validation_error(Code.VALUE_RANGE, "needs at least one method; without the key, POST is allowed")
+    if len(set(methods)) != len(methods):
+        raise validation_error(Code.NAME_DUPLICATE, "lists a method twice")
+    return methods
+
+
+def _method(value: object) -> object:
+    if isinstance(value, str) and value == "HEAD":
+        raise validation_error(Code.VALUE_CHOICE, "HEAD is always answered, and never starts a flow: remove it")
+    if isinstance(value, str) and value not in ("POST", "GET", "PUT", "PATCH", "DELETE"):
+        cause = f"{value!r} is not one of POST, GET, PUT, PATCH and DELETE, in upper case"
+        raise validation_error(Code.VALUE_CHOICE, cause)
+    return value
+
+
+ID_ALONE: Final = "in `mode: reply`, expressions here can read only `.id`; `call: reply` can respond with anything"
+
+NetworkText = Annotated[Network, BeforeValidator(_network), base.NETWORK]
+Status = Annotated[StrictInt, Field(ge=200, le=599)]
+
+
+def _beyond_id(value: object) -> Iterator[tuple[int | str, ...]]:
+    """Yield the paths of expressions over anything but the ID."""
+    for place, text in _strings(value):
+        if is_expression(text) and not _ONLY_ID.fullmatch(strip_markers(text)):
+            yield place
+
+
+Headers = Annotated[dict[str, str], AfterValidator(_check_headers), AfterValidator(_check_expressions)]
+
+
+def _check_body(status: int, body: object) -> None:
+    if status in BODYLESS_STATUSES and body not in (None, ""):
+        cause = f"a response with status {status} has no body: remove it"
+        raise validation_error_at((("body",), Code.RESPONSE_INVALID, cause))
+
+
+class OnFault(Model):
+    """The response to a waiting sender when the flow faults or is cancelled.
+
+    Attributes:
+        status: in [200, 599].
+        headers: values may be expressions about `.id`, the execution's.
+        body: JSON or a string, as in `Respond`, with the same expressions. None: a problem detail with that ID.
+    """
+
+    status: Status = 502
+    headers: Headers = Field(default_factory=dict, max_length=64)
+    body: Annotated[Any, AfterValidator(_check_expressions)] = None
+
+    @model_validator(mode="after")
+    def _body_is_allowed(self) -> Self:
+        _check_body(self.status, self.body)
+        parts = {"headers": self.headers, "body": self.body}
+        problems = [
+            ((key, *place), Code.EXPRESSION_NOT_ALLOWED, ID_ALONE)
+            for key, part in parts.items()
+            for place in _beyond_id(part)
+        ]
+        if problems:
+            raise validation_error_at(*problems)
+        return self
+
+
+class Respond(Model):
+    """The response to the sender.
+
+    Attributes:
+        mode: `accept` responds once the event is durable, `reply` when the flow replies.
+        status: in [200, 599]. In mode `reply` this and `headers` go with the flow's output; a reply has its own.
+        headers: values may be expressions (whole strings `${ … }`); in mode `reply`, about `.id` alone.
+        body: JSON whose strings may be expressions. A string as a whole is sent as it is, as `text/plain` unless
+            `headers` say otherwise. None: no body; in mode `reply`, the flow's output.
+        timeout: seconds a sender is held in mode `reply`.
+        on_fault: for mode `reply`.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"required": []})  # the defaults depend on the mode
+
+    mode: Literal["accept", "reply"] = "accept"
+    status: Status
+    headers: Headers = Field(default_factory=dict, max_length=64)
+    body: Annotated[Any, AfterValidator(_check_expressions)]
+    timeout: Annotated[Duration, Field(gt=0, le=MAX_REPLY_SECONDS)] = 30.0
+    on_fault: OnFault = OnFault()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_follow_from_the_mode(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        accept = value.get("mode", "accept") == "accept"
+        status = value.get("status", 202 if accept else 200)
+        bodyless = isinstance(status, int) and status in BODYLESS_STATUSES
+        return {"status": status, "body": {"id": "${ .id }"} if accept and not bodyless else None, **value}
+
+    @model_validator(mode="after")
+    def _keys_belong_to_their_mode(self) -> Self:
+        _check_body(self.status, self.body)
+        problems: list[LocatedCause] = []
+        if self.mode == "accept":
+            problems += [
+                ((key,), Code.KEY_CONFLICT, "is allowed with `mode: reply` only")
+                for key in ("timeout", "on_fault")
+                if key in self.model_fields_set
+            ]
+        else:
+            if self.body is not None:
+                cause = "in `mode: reply` the body is the flow's output: use `output` or `call: reply` instead"
+                problems.append((("body",), Code.RESPONSE_INVALID, cause))
+            problems += [
+                (("headers", *place), Code.EXPRESSION_NOT_ALLOWED, ID_ALONE) for place in _beyond_id(self.headers)
+            ]
+        if problems:
+            raise validation_error_at(*problems)
+        return self
+
+
+class Dedupe(Model):
+    """The recognition of repeated deliveries.
+
+    Attributes:
+        key: an expression; `none` turns it off; None: the delivery ID that the provider sends. Without
+            authentication, anybody who knows a key can use it up.
+        window: seconds for which a key is remembered; in (0, 7 days].
+    """
+
+    key: Annotated[str | None, BeforeValidator(_check_key), AfterValidator(_check_expressions)] = None
+    window: Annotated[Duration, Field(le=MAX_DEDUPE_SECONDS)] = 24 * 3600.0
+
+    @property
+    def enabled(self) -> bool:
+        """Whether deliveries are deduplicated at all."""
+        return self.key != "none"
+
+
+class RateLimit(Model):
+    """A token bucket: for a flow per router, for a sender per edge.
+
+    Attributes:
+        per_second: tokens added per second, in (0, 1,000,000].
+        burst: capacity; default: the tokens of a second, at least one.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"required": ["per_second"]})
+
+    per_second: Annotated[float, Field(gt=0, le=MAX_RATE, allow_inf_nan=False, strict=True)]
+    burst: Annotated[StrictInt, Field(ge=1, le=MAX_RATE)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _burst_holds_a_second(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        rate = value.get("per_second")
+        second = math.ceil(rate) if isinstance(rate, int | float) and 1 <= rate <= MAX_RATE else 1
+        return {"burst": second, **value}
+
+
+class InboundEndpoint(Model):
+    """Keys that webhooks and callbacks share.
+
+    Attributes:
+        auth: kinds of credentials of which one must pass; empty: none is required.
+        rate_limit: limit for all senders together.
+        sender_rate_limit: limit for each sender, identified by its credential or, without credentials, by its address.
+        max_body: bytes, in [1, `limits.MAX_STREAMED_BODY_BYTES`]; of a body that is decompressed, before and after.
+        parse: `auto`, by the media type (see `flowhook.payloads`), or `raw`: the body is an attachment, whatever it is.
+        keep_rejected_bodies: whether refused requests are stored: the first 64 KiB of their bodies and, encrypted,
+            what those that fail authentication are verified again by.
+        allow_from: networks that senders may come from; empty: any.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"required": ["auth"]})
+
+    auth: Auth = Field(default=None, validate_default=True)  # the validator reports the missing key
+    methods: Annotated[tuple[Annotated[Method, BeforeValidator(_method)], ...], AfterValidator(_distinct)] = ("POST",)
+    respond: Respond = Field(default_factory=lambda: Respond.model_validate({}))
+    dedupe: Dedupe = Dedupe()
+    rate_limit: RateLimit | None = None
+    sender_rate_limit: RateLimit | None = None
+    max_body: Annotated[int, BeforeValidator(_size), base.SIZE] = limits.DEFAULT_BODY_BYTES
+    parse: Literal["auto", "raw"] = "auto"
+    keep_rejected_bodies: StrictBool = False
+    allow_from: Annotated[tuple[NetworkText, ...], AfterValidator(_some)] = ()
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        problems: list[LocatedCause] = []
+        unsigned = any(isinstance(kind, CustomSignature) and not kind.covers_body for kind in self.auth)
+        if unsigned and not BODYLESS_METHODS.issuperset(self.methods):
+            cause = "`content` must cover {body}, unless `methods` are only GET and DELETE"
+            problems.append((("auth",), Code.SIGNATURE_UNSAFE, cause))
+        keyless = "dedupe" in self.model_fields_set and self.dedupe.key is None
+        if keyless and not any(kind.names_deliveries for kind in self.auth):
+            problems.append((("dedupe",), Code.KEY_MISSING, "needs a `key`: these senders send no delivery ID"))
+        if problems:
+            raise validation_error_at(*problems)
+        return self
+
+    def secret_names(self) -> frozenset[str]:
+        """Return the names of all secrets that verification needs."""
+        return frozenset(name for kind in self.auth for name in (*kind.secret_names, *kind.other_secret_names))
+
+
+class Callback(InboundEndpoint):
+    """A webhook in the middle of a flow.
+
+    Attributes:
+        auth: as in `InboundEndpoint`; `OneTimeUrlAuth` alone: there is no URL but the one-time ones.
+        deliver: receivers of an event without a one-time URL. `one`: the execution that waits for it; if several do,
+            the event is refused. `all`: every execution that waits for it.
+        max_body: bytes, in [1, `limits.MAX_CALLBACK_BODY_BYTES`].
+    """
+
+    model_config = ConfigDict(json_schema_extra={"required": []})
+
+    auth: CallbackAuth = Field(default=None, validate_default=True)
+    deliver: Literal["one", "all"] = "one"
+    max_body: Annotated[int, BeforeValidator(_callback_size), base.SIZE] = limits.DEFAULT_CALLBACK_BODY_BYTES
+
+    @model_validator(mode="after")
+    def _is_answered_at_once(self) -> Self:
+        if self.respond.mode == "reply":
+            cause = (
+                "a callback is answered once it is stored: only the request that started a flow can wait for a reply"
+            )
+            raise validation_error_at((("respond", "mode"), Code.RESPONSE_INVALID, cause))
+        return self
+
+    @model_validator(mode="after")
+    def _is_delivered_at_all(self) -> Self:
+        if self.only_one_time and "deliver" in self.model_fields_set:
+            cause = "a one-time URL belongs to one execution: remove this key, or say in `auth` who else may call"
+            raise validation_error_at((("deliver",), Code.KEY_CONFLICT, cause))
+        return self
+
+    @property
+    def only_one_time(self) -> bool:
+        """Whether it is reachable by one-time URLs only."""
+        return any(isinstance(kind, OneTimeUrlAuth) for kind in self.auth)
+
+
+CallbackName = Annotated[str, Field(pattern=CALLBACK_NAME_PATTERN)]
+
+
+class Webhook(InboundEndpoint):
+    """The URL of a flow.
+
+    Attributes:
+        subpaths: whether any suffix of the URL is accepted. One that names a callback, alone or before a token, is
+            that callback's all the same.
+        callbacks: by name, at most `limits.MAX_CALLBACKS`.
+    """
+
+    subpaths: StrictBool = False
+    callbacks: Annotated[dict[CallbackName, Callback], Field(max_length=limits.MAX_CALLBACKS)] = Field(
+        default_factory=dict, json_schema_extra={"additionalProperties": False}
+    )
+
+    @model_validator(mode="after")
+    def _what_a_handshake_signs_is_nothing_elsewhere(self) -> Self:
+        """Refuse a secret of a kind whose handshake signs text chosen by others, if another kind uses it too."""
+        uses = kinds_by_secret(self.all_kinds())
+        for found in secret_misuses(uses, uses):
+            owner = f"secret {found.secret} belongs to `{found.signing}`, whose handshake signs text that others choose"
+            raise validation_error_at((("auth",), Code.SECRET_SHARED, f"{owner}: no other kind may use it"))
+        return self
+
+    def all_kinds(self) -> list[AuthKind]:
+        """Return the kinds of credentials of this URL and of its callbacks."""
+        return [*self.auth, *(kind for callback in self.callbacks.values() for kind in callback.auth)]
+
+    def secret_names(self) -> frozenset[str]:
+        """Return the names of all secrets that verification needs, those of callbacks included."""
+        return super().secret_names().union(*(callback.secret_names() for callback in self.callbacks.values()))

@@ -1,0 +1,148 @@
+"""Model of a workflow as the DSL defines it, and of `execution`, which Flowhook adds: how a flow is run.
+
+Source: dsl-reference.md, "Workflow", "Document", "Use", "Extension", "Evaluate".
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
+
+from flowhook import limits
+from flowhook.document.definition import NAME_PATTERN, SEMANTIC_VERSION_PATTERN, flow_id
+from flowhook.document.diagnostics.problems import Code, validation_error
+from flowhook.document.models.authentication import AuthenticationPolicy
+from flowhook.document.models.base import Model, NamedModel
+from flowhook.document.models.credentials import SecretName
+from flowhook.document.models.events import Schedule
+from flowhook.document.models.tasks import ErrorDefinition, Input, Output, Task, TaskItem
+from flowhook.document.models.timing import RetryOrName, RetryPolicy, Timeout, TimeoutOrName
+from flowhook.events import search_attributes
+from flowhook.events.search_attributes import MAX_ATTRIBUTES, MAX_NAME
+from flowhook.expressions import InvalidExpression, is_expression, strip_markers, syntax_hint
+from flowhook.expressions.paths import compile_accessor
+
+
+def _path(value: str) -> str:
+    if not is_expression(value):
+        raise validation_error(Code.EXPRESSION_REQUIRED, f"expected an expression ${{ … }}{syntax_hint(value)}")
+    try:
+        compile_accessor(strip_markers(value), variables=())
+    except InvalidExpression as error:
+        raise validation_error(Code.EXPRESSION_INVALID, error.message) from None
+    return value
+
+
+def _attribute(value: str) -> str:
+    try:
+        compile_accessor(strip_markers(value), variables=())
+    except InvalidExpression as error:
+        raise validation_error(Code.EXPRESSION_INVALID, error.message) from None
+    return value
+
+
+class ExecutionPolicy(Model):
+    """Limits, order and retries of a flow's executions."""
+
+    concurrency: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
+    """Concurrent executions; None: as many as runners can take."""
+    order_by: Annotated[str, AfterValidator(_path)] | None = None
+    """Expression in `${ }`: events of one key run one after another. A path (see `expressions.paths`)."""
+    search: dict[
+        Annotated[str, Field(max_length=MAX_NAME, pattern=search_attributes.NAME_PATTERN)],
+        Annotated[str, AfterValidator(_attribute)],
+    ] = Field(default_factory=dict, max_length=MAX_ATTRIBUTES)
+    """Search attributes by name: paths (see `expressions.paths`), with or without `${ }`."""
+    retry: RetryOrName | None = None
+    """The DSL's retry policy, for calls that fail transiently."""
+    max_backlog: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = limits.DEFAULT_FLOW_BACKLOG
+    """Unfinished executions; beyond it, senders get 429."""
+
+
+MAX_EXTENSIONS: Final = 32
+DSL_VERSION_PATTERN: Final = r"^1\.0\.(0|[1-9]\d*)$"
+
+
+class Document(Model):
+    """Name, version and description of the workflow."""
+
+    dsl: Annotated[str, Field(pattern=DSL_VERSION_PATTERN)]
+    namespace: Annotated[str, Field(pattern=NAME_PATTERN)]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    version: Annotated[str, Field(pattern=SEMANTIC_VERSION_PATTERN)]
+    title: str | None = None
+    summary: str | None = None
+    tags: dict[str, Any] = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def flow_id(self) -> str:
+        """`name` in the namespace `default`, else `namespace.name`; at most 127 characters."""
+        return flow_id(self.namespace, self.name)
+
+
+def _language(value: object) -> object:
+    if value != "jq":
+        raise validation_error(Code.UNSUPPORTED, "only jq is supported")
+    return value
+
+
+def _mode(value: object) -> object:
+    if value != "strict":
+        cause = "only `strict` is supported, in which expressions are written ${ … }"
+        raise validation_error(Code.UNSUPPORTED, cause)
+    return value
+
+
+class Evaluate(Model):
+    """Language and mode of expressions; only the default is supported."""
+
+    language: Annotated[Literal["jq"], BeforeValidator(_language)] = "jq"
+    mode: Annotated[Literal["strict"], BeforeValidator(_mode)] = "strict"
+
+
+class Extension(NamedModel):
+    """Tasks that run before and after tasks of a kind; tasks of extensions are not extended."""
+
+    noun: ClassVar[str] = "extension"
+    keys: ClassVar[str] = "`extend`, `before` and `after`"
+
+    extend: Literal["all", "call", "composite", "emit", "for", "listen", "raise", "run", "set", "switch", "try", "wait"]
+    """The kind of task; `composite` are `do` and `fork`."""
+    when: str | None = None
+    """Expression, with or without `${ }`, over the raw input of the extended task: whether it is extended."""
+    before: tuple[TaskItem, ...] | None = None
+    """Their output is dropped, unless one ends with `then: exit`: then it replaces the extended task's output."""
+    after: tuple[TaskItem, ...] | None = None
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if self.before is None and self.after is None:
+            raise validation_error(Code.KEY_MISSING, "expected at least one of before and after")
+        return self
+
+
+class Use(Model):
+    """Definitions that tasks refer to by name."""
+
+    authentications: dict[str, AuthenticationPolicy] = Field(default_factory=dict)
+    errors: dict[str, ErrorDefinition] = Field(default_factory=dict)
+    extensions: Annotated[tuple[Extension, ...], Field(max_length=MAX_EXTENSIONS)] = ()
+    functions: dict[str, Task] = Field(default_factory=dict)
+    retries: dict[str, RetryPolicy] = Field(default_factory=dict)
+    secrets: tuple[SecretName, ...] = ()
+    timeouts: dict[str, Timeout] = Field(default_factory=dict)
+
+
+class Workflow(Model):
+    """A workflow."""
+
+    document: Document
+    input: Input | None = None
+    use: Use = Field(default_factory=Use)
+    do: tuple[TaskItem, ...]
+    output: Output | None = None
+    timeout: TimeoutOrName | None = None
+    schedule: Schedule | None = None
+    evaluate: Evaluate | None = None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-import subprocess
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,19 +110,20 @@ def local_servers(data_dir: Path) -> Iterator[str]:
     """
     from cli.supervisor.nats_servers import NatsServers
     from cli.supervisor.rundir import RunDir
+    from flowhook.sandbox.spawning import spawn
 
     run_dir = RunDir(data_dir)
     try:
         servers = NatsServers.prepare(data_dir)
         commands = [program.command for program in servers.programs(os.environ)]
-        processes = [subprocess.Popen(each.arguments, env=each.environment) for each in commands]  # noqa: S603 - ours
+        processes = [spawn(each.arguments, environment=each.environment) for each in commands]
         try:
             yield servers.storage()
         finally:
             for process in processes:
-                process.terminate()
+                process.send_signal(signal.SIGTERM)
             for process in processes:
-                process.wait()
+                asyncio.run(process.wait())
             servers.close()
     finally:
         run_dir.close()

@@ -33,7 +33,6 @@ from edge.webhook.verification import RequestViews
 from flowhook.client.channel import open_channel
 from flowhook.http.forwarded import TrustedProxies, parse_networks
 from flowhook.http.listening import listen
-from flowhook.offload.offload import Offload
 from flowhook.process import logs, metrics, open_files
 from flowhook.process.installation import import_late
 from flowhook.process.lifecycle import ProcessState
@@ -41,6 +40,7 @@ from flowhook.process.reachability_reports import ReachabilityReporter
 from flowhook.process.reports import ProcessReporter
 from flowhook.process.server_certificates import load_certificates
 from flowhook.process.settings import EdgeSettings
+from flowhook.sandbox.offload import Offload
 from flowhook.sharing.table import EdgeLimits
 
 LATE_IMPORTS: Final = (

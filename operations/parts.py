@@ -16,7 +16,7 @@ from flowhook.client import AsyncClient
 from flowhook.errors import NotFoundError, UnavailableError
 from flowhook.events.attachment_parts import list_attachments, read_attachment
 from flowhook.model import Blob, Event, Part
-from flowhook.offload.offload import Offload
+from flowhook.sandbox.offload import Offload
 from flowhook.sharing.table import OffloadLimits
 from flowhook.wire import convert
 from operations.executions import ExecutionId

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self
 
@@ -15,6 +14,8 @@ import orjson
 from cli.supervisor import priority
 from cli.supervisor.command import Command
 from flowhook.process.supervisor_socket import PARENT_FD
+from flowhook.sandbox import spawning
+from flowhook.sandbox.spawning import socket_pair, spawn
 
 FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 """Signals by which others end a process; a defect of the process itself does not cause them."""
@@ -24,7 +25,7 @@ class ChildProcess:
     """A child process. It holds one end of a socket pair, and ends at the latest when the supervisor's end closes."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, process: spawning.ChildProcess, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._process = process
         self._reader = reader
@@ -38,22 +39,16 @@ class ChildProcess:
         Raises:
             OSError: the system can't start it.
         """
-        ours, theirs = socket.socketpair()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *command.arguments,
-                env={**command.environment, PARENT_FD: str(theirs.fileno())},
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # Ctrl-C must reach only the supervisor, which stops processes in order
+        with socket_pair() as (ours, theirs):  # on an error the closed end ends the process, if it was started
+            descriptor = theirs.fileno()
+            process = spawn(
+                command.arguments,
+                descriptors=(descriptor,),
+                environment={**command.environment, PARENT_FD: str(descriptor)},
+                new_session=True,  # Ctrl-C must reach only the supervisor, which stops processes in order
             )
             await priority.lower_priority(process.pid, command.nice)
             reader, writer = await asyncio.open_connection(sock=ours)
-        except BaseException:
-            ours.close()  # this ends the process, if it was started
-            raise
-        finally:
-            theirs.close()
         return cls(process, reader, writer)
 
     async def send_settings(self, settings: Mapping[str, str]) -> None:
@@ -91,8 +86,7 @@ class ChildProcess:
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process.returncode is None:
-            self._process.send_signal(number)
+        self._process.send_signal(number)
 
     async def _read_line(self) -> bytes:
         try:

@@ -34,8 +34,8 @@ from edge.http.receive_budget import Overloaded, ReceiveBudget, charge
 from edge.http.responses import Response
 from edge.metrics import EdgeMetrics
 from flowhook import limits
-from flowhook.offload import INLINE_BYTES
 from flowhook.process import logs
+from flowhook.sandbox import INLINE_BYTES
 from flowhook.sharing import Seat
 
 MAX_REQUESTS: Final = 20_000

@@ -40,7 +40,7 @@ class BodyQuery:
 
 
 def parse_large_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> Iterator[bytes]:
-    """Parse a body and yield the selected part of it as JSON, and its keys; for `flowhook.offload`.
+    """Parse a body and yield the selected part of it as JSON, and its keys; for `flowhook.sandbox`.
 
     The keys are its order key, its dedupe key, and its search attributes as JSON.
 

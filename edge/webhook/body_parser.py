@@ -13,9 +13,9 @@ from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.parsed_content import EMPTY, ParsedContent
 from flowhook.events.workflow_input import webhook_view
 from flowhook.model import Event
-from flowhook.offload import INLINE_BYTES
-from flowhook.offload.offload import Offload
 from flowhook.payloads import is_json, is_opaque, parse, to_structured
+from flowhook.sandbox import INLINE_BYTES
+from flowhook.sandbox.offload import Offload
 from flowhook.signatures import RequestView
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})

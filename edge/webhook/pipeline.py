@@ -45,7 +45,7 @@ from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoun
 from flowhook.events.workflow_input import webhook_view
 from flowhook.http.forwarded import Address
 from flowhook.model import Event
-from flowhook.offload import INLINE_BYTES
+from flowhook.sandbox import INLINE_BYTES
 from flowhook.sharing.addresses import network_of
 from flowhook.signatures import (
     JsonBody,

@@ -9,7 +9,7 @@ from edge.http.head import Head
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.key_cache import KeyCache
 from flowhook.http.forwarded import Address, TrustedProxies
-from flowhook.offload import INLINE_BYTES
+from flowhook.sandbox import INLINE_BYTES
 from flowhook.sharing import Principal
 from flowhook.sharing.addresses import address_principal
 from flowhook.signatures import JsonBody, Match, RequestView, SignatureError, Verifier

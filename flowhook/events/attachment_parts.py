@@ -1,4 +1,4 @@
-"""Attachments of a stored event whose body is part of it, as functions for a separate process (`flowhook.offload`).
+"""Attachments of a stored event whose body is part of it, as functions for a separate process (`flowhook.sandbox`).
 
 Only that process imports the parsers of bodies.
 """

@@ -71,7 +71,7 @@ def check_program(source: str, variables: Collection[str]) -> None:
     """Check a jq program, without `${ }`.
 
     Blocks for about a millisecond, or a hundredth of that for a path. jq evaluates constants while it compiles, however
-    large they are: check untrusted programs in a separate process (`flowhook.offload`).
+    large they are: check untrusted programs in a separate process (`flowhook.sandbox`).
 
     Args:
         source: at most `MAX_PROGRAM_LENGTH` characters.

@@ -1,7 +1,7 @@
 """Searches the events of executions with conditions in jq.
 
 - `scan`: reads events page by page, newest first, within a time budget, and has the condition evaluated.
-- `evaluator`: evaluates conditions in separate processes with limits (`flowhook.offload`): an endless program is ended
+- `evaluator`: evaluates conditions in separate processes with limits (`flowhook.sandbox`): an endless program is ended
   with its process.
 - `conditions`: what these processes run.
 

@@ -12,8 +12,8 @@ from flowhook import limits
 from flowhook.client import ScannedExecution
 from flowhook.errors import InvalidError
 from flowhook.expressions.paths import MAX_PROGRAM_LENGTH
-from flowhook.offload.offload import Offload
-from flowhook.offload.worker import TooCostlyError
+from flowhook.sandbox.offload import Offload
+from flowhook.sandbox.worker import TooCostlyError
 
 CPU_SECONDS: Final = 2.0
 """CPU time for the events of one call."""

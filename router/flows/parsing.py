@@ -23,11 +23,11 @@ from flowhook.events import cloud_events
 from flowhook.events.event_keys import EventKeys, KeyExpressions
 from flowhook.events.workflow_input import webhook_view
 from flowhook.model import Event
-from flowhook.offload import INLINE_BYTES
-from flowhook.offload.offload import Offload
-from flowhook.offload.worker import TooCostlyError
 from flowhook.payloads import parse as parse_body
 from flowhook.process import logs
+from flowhook.sandbox import INLINE_BYTES
+from flowhook.sandbox.offload import Offload
+from flowhook.sandbox.worker import TooCostlyError
 from flowhook.security.address_policy import AddressPolicy
 from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert

@@ -9,7 +9,7 @@ from typing import Any, Final
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Status, WorkflowError
-from flowhook.offload import INLINE_BYTES
+from flowhook.sandbox import INLINE_BYTES
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.failures import failure_from_proto, failure_to_proto

@@ -7,12 +7,13 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 import orjson
+
+from flowhook.sandbox.spawning import python_command, socket_pair, spawn
 
 _PASSED_ON: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 """Environment variables that a child needs to start: the locations of CA certificates. It clears them afterwards."""
@@ -87,20 +88,10 @@ class InterpreterStarter:
     async def start(self, control_fd: int, record_fd: int) -> StartedProcess:
         """See `ProcessStarter`."""
         descriptors = (control_fd, record_fd)
-        return await asyncio.create_subprocess_exec(
-            *_command("runner.worker", *descriptors),
-            stdin=asyncio.subprocess.DEVNULL,
-            pass_fds=descriptors,
-            env=_environment(),
-        )
+        return spawn(python_command("runner.worker", *descriptors), descriptors=descriptors, environment=_environment())
 
     async def close(self) -> None:
         """Do nothing: there is nothing to release."""
-
-
-def _command(module: str, *descriptors: int) -> tuple[str, ...]:
-    # isolated (-I): neither the working directory nor PYTHON* variables can make it import other code
-    return (sys.executable, "-I", "-m", module, *map(str, descriptors))
 
 
 def _environment() -> dict[str, str]:
@@ -140,20 +131,14 @@ class _Server:
         self._requests = 0
         self._is_read = False
         self.is_over = False
-        self._link, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._link.setblocking(False)
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own code
-                _command("runner.worker.fork_server", theirs.fileno()),
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env=_environment(),
+        with socket_pair(socket.SOCK_SEQPACKET) as (self._link, theirs):
+            self._link.setblocking(False)
+            descriptor = theirs.fileno()
+            self._process = spawn(
+                python_command("runner.worker.fork_server", descriptor),
+                descriptors=(descriptor,),
+                environment=_environment(),
             )
-        except BaseException:
-            self._link.close()
-            raise
-        finally:
-            theirs.close()
 
     async def fork(self, *descriptors: int) -> _Forked:
         if not self._is_read:
@@ -213,7 +198,7 @@ class _Server:
     async def close(self) -> None:
         if not self.is_over:
             self._end()
-        await asyncio.to_thread(self._process.wait)
+        await self._process.wait()
 
 
 class _Forked:

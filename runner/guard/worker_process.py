@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import time
 from typing import Final, Self
 
 from flowhook.process.settings import RunnerSettings
+from flowhook.sandbox.spawning import socket_pair
 from runner.guard.evaluation_record import EvaluationRecord, RecordSnapshot
 from runner.guard.process_starter import ProcessStarter, StartedProcess
 from runner.guard.usage import GONE, SchedulingState, UsageSampler
@@ -40,16 +40,13 @@ class WorkerProcess:
         Raises:
             OSError: it can't be started.
         """
-        ours, theirs = socket.socketpair()
         record = EvaluationRecord()
         try:
-            process = await starter.start(theirs.fileno(), record.descriptor)
+            with socket_pair() as (ours, theirs):
+                process = await starter.start(theirs.fileno(), record.descriptor)
         except BaseException:
-            ours.close()
             record.close()
             raise
-        finally:
-            theirs.close()
         return cls(process, await ControlChannel.open(ours), record)
 
     async def watch(self, settings: RunnerSettings, *, shared: bool = False) -> KillDecision:

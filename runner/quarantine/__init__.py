@@ -6,9 +6,9 @@ their expressions is sent to one of a few processes, which can be killed without
 that start these executions are parsed there as well, since a sender can make parsing a body arbitrarily slow.
 
 - `quarantined_flows`: the flows in quarantine, with the time at which they leave it.
-- `process`: the evaluating process; `frames`: its protocol.
-- `isolated_evaluator`: one such process, used from a thread and supervised by a `guard.watchdog.Watchdog`.
-- `pool`: a bounded pool of these processes; no single flow gets all of them.
+- `evaluation`: what such a process (`flowhook.sandbox`) does.
+- `isolated_evaluator`: one such process, used from a thread and supervised by a `guard.watchdog.Watchdog`; and a
+  bounded pool of them, of which no single flow gets all.
 """
 
 from typing import Final

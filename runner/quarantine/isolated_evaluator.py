@@ -1,4 +1,4 @@
-"""Client of an evaluating process: a thread sends requests to it while the event loop supervises it."""
+"""Evaluates expressions in a sandbox: a thread sends requests to it while the event loop supervises it."""
 
 from __future__ import annotations
 
@@ -7,32 +7,51 @@ import errno
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 import orjson
 
 from flowhook import limits
+from flowhook.errors import InternalError, InvalidError
 from flowhook.model import Event, WorkflowError
-from flowhook.offload.frames import READY, receive, send
-from flowhook.offload.spawning import SpawnedProcess, spawn
 from flowhook.process.settings import RunnerSettings
+from flowhook.sandbox import frames
+from flowhook.sandbox.pool import RETRY_SECONDS, ProcessPool
+from flowhook.sandbox.spawning import ChildProcess
+from flowhook.sandbox.worker import (
+    START_SECONDS,
+    Function,
+    OutOfMemoryError,
+    ProcessLimits,
+    cpu_time,
+    encode_call,
+    read_result,
+    start_process,
+)
+from flowhook.sharing.table import OffloadLimits
 from flowhook.wire import convert
 from runner.guard.evaluation_record import Activity, RecordSnapshot
 from runner.guard.usage import UsageSampler
 from runner.guard.watchdog import SUBJECTS, KillDecision, Watchdog, time_limit_message
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, error
-from runner.quarantine import INPUT, frames
+from runner.quarantine import INPUT, evaluation
 
 T = TypeVar("T")
 
-START_SECONDS: Final = 60.0
-"""Time that a process has to start; about a hundred times what it needs."""
+GRACE_SECONDS: Final = 1.0
+"""CPU time beyond the limit of one evaluation after which the kernel kills the process."""
 
 POLL_SECONDS: Final = 0.025
 """Interval between samples of an evaluating process."""
+
+MAX_EXECUTIONS: Final = 100_000
+"""More executions than a runner can have."""
 
 
 class EvaluationInterrupted(Exception):  # noqa: N818 - names what happened, which is not this process's error
@@ -63,7 +82,7 @@ class IsolatedEvaluator:
     """
 
     def __init__(
-        self, process: SpawnedProcess, link: socket.socket, settings: RunnerSettings, poll_seconds: float
+        self, process: ChildProcess, link: socket.socket, settings: RunnerSettings, poll_seconds: float
     ) -> None:
         self.process = process
         self._poll_seconds = poll_seconds
@@ -81,8 +100,7 @@ class IsolatedEvaluator:
         Raises:
             OSError: it can't be started.
         """
-        options = (settings.expression_seconds, settings.expression_bytes)
-        process, ours = spawn("-I", "-m", "runner.quarantine.process", options=options)
+        process, ours = start_process(_limits(settings), imports=evaluation.__name__)
         evaluator = cls(process, ours, settings, poll_seconds)
         try:
             await asyncio.to_thread(evaluator._wait_until_ready)
@@ -95,11 +113,11 @@ class IsolatedEvaluator:
         """Wait until the process is ready, so that its imports do not count as usage of an evaluation."""
         self._link.settimeout(START_SECONDS)
         try:
-            kind, _ = receive(self._link)
+            kind, _ = frames.receive(self._link)
         except EOFError:
             kind = b""
         self._link.settimeout(None)
-        if kind != READY:
+        if kind != frames.READY:
             raise OSError(errno.ECONNRESET, "the quarantine process did not start")
 
     @property
@@ -181,11 +199,11 @@ class IsolatedEvaluator:
 
     def first(self, program: str, text: str, instance: str) -> str | None:
         """See `RemoteEvaluator.first`; raises `_ProcessGone`, too, which `run` translates."""
-        return self._request(instance, frames.PROGRAM, program.encode(), text.encode())
+        return self._call(instance, evaluation.first_result, program.encode(), text.encode())
 
     def violation(self, schema: Any, data: Any, instance: str) -> str | None:
         """See `RemoteEvaluator.violation`; raises `_ProcessGone`, too, which `run` translates."""
-        return self._request(instance, frames.SCHEMA, orjson.dumps(schema), json_codec.encode(data))
+        return self._call(instance, evaluation.first_violation, orjson.dumps(schema), json_codec.encode(data))
 
     def event_input(self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]) -> str:
         """Return `workflow_input.workflow_input` as JSON. Parse the result under the guard's supervision.
@@ -195,23 +213,36 @@ class IsolatedEvaluator:
         """
         options = orjson.dumps([webhook, raw, owner, list(contents)])
         parts = (convert.event_to_bytes(event), options, *contents.values())
-        return self._request(INPUT, frames.EVENT, *parts, activity=Activity.BODY) or "null"
+        return self._call(INPUT, evaluation.event_input, *parts, activity=Activity.BODY) or "null"
 
-    def _request(
-        self, instance: str, kind: bytes, *parts: bytes, activity: Activity = Activity.EXPRESSION
+    def _call(
+        self, instance: str, function: Function, *parts: bytes, activity: Activity = Activity.EXPRESSION
     ) -> str | None:
         number = self._evaluation.sequence + 1
         self._evaluation = RecordSnapshot(number, time.monotonic_ns(), 0, b"", instance, activity)
         try:
-            send(self._link, kind, *parts)
-            answer, (used, *result) = receive(self._link)
+            self._link.sendall(encode_call(function, parts))
+            answer = frames.receive(self._link)
         except (OSError, EOFError):
             raise _ProcessGone from None
         self._evaluation = RecordSnapshot(number, 0, 0, b"", instance)
-        self._slowest_ns = max(self._slowest_ns, *frames.CPU.unpack(used))
-        if answer == frames.FAILURE:
-            raise ValueError(result[0].decode())
-        return result[0].decode() if answer == frames.RESULT else None
+        self._slowest_ns = max(self._slowest_ns, cpu_time(answer))
+        try:
+            result = read_result(function, answer, _limits(self._settings))
+        except (OutOfMemoryError, InternalError) as problem:
+            self._kill()
+            reason = f"{SUBJECTS[activity]} can't be evaluated: {problem.message}"
+            raise EvaluationKilled(error(Kind.EXPRESSION, reason, instance=instance)) from None
+        except InvalidError as refusal:
+            raise ValueError(refusal.message) from None
+        return result[0].decode() if result else None
+
+
+def _limits(settings: RunnerSettings) -> ProcessLimits:
+    """Return the limits that the process sets itself: a second line of defence, for when this one can't act."""
+    # twice the allowed growth, plus what the process needs already
+    memory = 2 * settings.expression_bytes + 256 * limits.MIB
+    return ProcessLimits(settings.expression_seconds + GRACE_SECONDS, memory)
 
 
 def _exit_name(code: int) -> str:
@@ -219,3 +250,29 @@ def _exit_name(code: int) -> str:
         return signal.Signals(-code).name
     except ValueError:
         return f"exit code {code}"
+
+
+class EvaluatorPool(ProcessPool[IsolatedEvaluator]):
+    """The pool; processes are started on demand."""
+
+    def __init__(
+        self,
+        settings: RunnerSettings,
+        *,
+        start: Callable[[RunnerSettings], Awaitable[IsolatedEvaluator]] = IsolatedEvaluator.start,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        """Start processes with the limits of `settings`, again after `retry_seconds` if one can't be started."""
+        # the executions of a runner are limited already: all of them may wait
+        limit = replace(OffloadLimits().processes, waiting=MAX_EXECUTIONS)
+        super().__init__(partial(start, settings), "quarantine", limit, retry_seconds=retry_seconds)
+        self.threads: Executor = ThreadPoolExecutor(limit.total, thread_name_prefix="quarantine")
+
+    def evaluator(self, flow_id: str) -> AbstractAsyncContextManager[IsolatedEvaluator]:
+        """Wait for a process and reserve it for the caller; flows take turns."""
+        return self.process(flow_id)
+
+    async def aclose(self) -> None:
+        """Stop all processes; call it when no `evaluator` context is open."""
+        await super().aclose()
+        self.threads.shutdown(wait=False)

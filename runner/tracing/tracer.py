@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -12,8 +11,7 @@ from flowhook import limits
 from flowhook.errors import ExhaustedError
 from flowhook.model import ExecutionDetail
 from flowhook.model.execution_trace import ExecutionTrace
-from flowhook.offload.offload import Offload
-from flowhook.offload.worker import OffloadWorker
+from flowhook.sandbox.offload import Offload
 from flowhook.sharing.table import OffloadLimits
 from flowhook.wire import convert_detail
 from runner.tracing.offloaded import compute_trace
@@ -30,9 +28,6 @@ MAX_TRACES: Final = 16
 WAIT_SECONDS: Final = 10.0
 """Longest wait of a trace for a process."""
 
-COMMAND: Final = ("-I", "-m", "runner.tracing.process")
-"""Arguments of Python: `-I` ignores the environment, the user's packages and the current directory."""
-
 _TRACES: Final = TypeAdapter(ExecutionTrace)
 
 
@@ -46,9 +41,12 @@ class ExecutionTracer:
             seconds: CPU time of one trace.
             max_traces: traces that may be running or queued.
         """
-        start = partial(OffloadWorker.start, command=COMMAND)
         self._offload = Offload(
-            "trace", seconds=seconds, memory=MEMORY_BYTES, shared=OffloadLimits.with_waiting(max_traces), start=start
+            "trace",
+            seconds=seconds,
+            memory=MEMORY_BYTES,
+            shared=OffloadLimits.with_waiting(max_traces),
+            imports="runner.tracing.replay",  # half a second of CPU time
         )
         self._offload.wait_seconds = WAIT_SECONDS
         self._max_traces = max_traces

@@ -23,7 +23,7 @@ from runner.components.shared_resources import SharedResources
 from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.outbound.http_client import HttpClient
-from runner.quarantine.pool import EvaluatorPool
+from runner.quarantine.isolated_evaluator import EvaluatorPool
 from runner.quarantine.quarantined_flows import QuarantinedFlows
 from runner.session import RouterClock
 from runner.worker import standalone

@@ -16,8 +16,12 @@ from runner.evaluation.evaluator import SLOW_NS
 from runner.guard.watchdog import QUARANTINE_SECONDS
 from runner.interpreter.effects import Step
 from runner.interpreter.execution_machine import ExecutionMachine
-from runner.quarantine.isolated_evaluator import EvaluationInterrupted, EvaluationKilled, IsolatedEvaluator
-from runner.quarantine.pool import EvaluatorPool
+from runner.quarantine.isolated_evaluator import (
+    EvaluationInterrupted,
+    EvaluationKilled,
+    EvaluatorPool,
+    IsolatedEvaluator,
+)
 from runner.quarantine.quarantined_flows import QuarantinedFlows
 from runner.worker.active_execution import ActiveExecution
 

@@ -6,7 +6,7 @@ import pytest
 from support import warm
 from support.nats_servers import nats_cluster, nats_server
 
-from flowhook.offload import offload
+from flowhook.sandbox import offload
 from runner import app, local_run
 
 

@@ -13,7 +13,7 @@ import threading
 from collections import defaultdict
 from functools import cache
 
-from flowhook.offload.worker import WALL_SECONDS, OffloadWorker
+from flowhook.sandbox.worker import WALL_SECONDS, OffloadWorker
 from runner.guard.process_starter import ForkServerStarter, InterpreterStarter, supports_fork_server
 
 FORK_SERVERS = {}
@@ -88,8 +88,7 @@ class KeptWorker(OffloadWorker):
     """An `OffloadWorker` that is kept, instead of being ended, while it is idle."""
 
     @classmethod
-    async def start(cls, seconds, memory, *, wall_seconds=WALL_SECONDS, **options):
-        limits = (seconds, memory)
+    async def start(cls, limits, *, wall_seconds=WALL_SECONDS, **options):
         while WORKERS[limits]:
             process, ours = WORKERS[limits].pop()
             if process.returncode is None:
@@ -97,7 +96,7 @@ class KeptWorker(OffloadWorker):
                 reader, writer = await asyncio.open_connection(sock=ours)
                 return cls(process, reader, writer, limits, wall_seconds)
             ours.close()
-        return await super().start(seconds, memory, wall_seconds=wall_seconds, **options)
+        return await super().start(limits, wall_seconds=wall_seconds, **options)
 
     async def close(self):
         if not self.is_alive:

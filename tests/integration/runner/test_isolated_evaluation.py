@@ -23,8 +23,12 @@ from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated
 from runner.interpreter.nodes import Block, DataFlowStage, Program
 from runner.interpreter.scope import ExecutionContext, ExpressionScope
-from runner.quarantine.isolated_evaluator import EvaluationInterrupted, EvaluationKilled, IsolatedEvaluator
-from runner.quarantine.pool import EvaluatorPool
+from runner.quarantine.isolated_evaluator import (
+    EvaluationInterrupted,
+    EvaluationKilled,
+    EvaluatorPool,
+    IsolatedEvaluator,
+)
 from runner.quarantine.quarantined_flows import QuarantinedFlows
 from runner.worker.active_execution import ActiveExecution
 from runner.worker.preparation import OFFLOAD_BYTES, ExecutionPreparer

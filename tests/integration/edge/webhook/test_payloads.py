@@ -118,7 +118,7 @@ async def test_a_configured_response_and_a_dedupe_key_see_any_body_as_data(edge,
 
 def is_parser(process):
     with suppress(psutil.ZombieProcess):  # of another test: it has ended, and was not waited for yet
-        return "flowhook.offload.process" in process.cmdline()
+        return "flowhook.sandbox.process" in process.cmdline()
     return False
 
 

@@ -15,7 +15,7 @@ from flowhook.errors import InvalidError, InvalidFlowError
 from flowhook.events import ids
 from flowhook.events.event_keys import EventKeys, KeyExpressions
 from flowhook.model import Event
-from flowhook.offload.offload import Offload
+from flowhook.sandbox.offload import Offload
 from router.flows.parsing import InputParser
 from router.scheduling.matching import EventContent, FilterShape
 

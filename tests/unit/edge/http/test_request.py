@@ -14,7 +14,7 @@ from edge.http.receive_budget import Overloaded
 from edge.http.request import Application
 from edge.http.responses import FLOW_FOUND, build_response
 from edge.metrics import EdgeMetrics
-from flowhook.offload import INLINE_BYTES
+from flowhook.sandbox import INLINE_BYTES
 
 LARGE = 2 * INLINE_BYTES
 

@@ -9,10 +9,10 @@ import pytest
 import structlog
 
 from flowhook.errors import ExhaustedError
-from flowhook.offload.pool import ProcessPool
 from flowhook.process import installation
 from flowhook.process.installation import InstallationWatch, import_late, was_replaced
 from flowhook.process.lifecycle import ProcessState
+from flowhook.sandbox.pool import ProcessPool
 from flowhook.sharing.table import OffloadLimits
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[3]
 ISOLATED = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})
-from flowhook.offload.isolation import isolate
+from flowhook.sandbox.process import isolate
 link = isolate(int(sys.argv[1]), 1 << 30)
 seen = [int(sys.argv[number]) for number in (1, 2)]
 link.sendall(repr([os.environ.copy(), [os.path.exists(f"/proc/self/fd/{{each}}") for each in seen]]).encode())

@@ -10,9 +10,9 @@ from typing import Final
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, UnavailableError
-from flowhook.offload.pool import ProcessPool
-from flowhook.offload.worker import Function, InterruptedWorkError, OffloadWorker, OutOfMemoryError
 from flowhook.process.installation import REPLACED, was_replaced
+from flowhook.sandbox.pool import ProcessPool
+from flowhook.sandbox.worker import Function, InterruptedWorkError, OffloadWorker, OutOfMemoryError, ProcessLimits
 from flowhook.sharing import Principal, SharedLimit
 from flowhook.sharing.table import OffloadLimits
 
@@ -29,8 +29,7 @@ TRIES: Final = 2
 """Attempts of a call whose process is killed from outside, or lacks memory because of earlier calls."""
 
 
-StartWorker = Callable[[float, int], Awaitable[OffloadWorker]]
-"""Starts a process that allows so many seconds of CPU time for a call, and so many bytes of memory."""
+StartWorker = Callable[[ProcessLimits], Awaitable[OffloadWorker]]
 
 
 class Offload:
@@ -47,6 +46,7 @@ class Offload:
         seconds: float = SECONDS,
         memory: int = MEMORY_BYTES,
         shared: OffloadLimits = OffloadLimits(),
+        imports: str = "",
         start: StartWorker | None = None,
     ) -> None:
         """Create the pool.
@@ -56,12 +56,16 @@ class Offload:
             seconds: CPU time of one call.
             memory: bytes of memory of one process.
             shared: processes, and calls that wait for them.
-            start: starts a process with `seconds` and `memory`; `OffloadWorker.start` by default.
+            imports: module that a process imports when it starts; the time does not count against its calls.
+            start: starts a process; `OffloadWorker.start` by default.
         """
         self.wait_seconds = WAIT_SECONDS
         self._bytes = SharedLimit(shared.waiting_bytes)
         self._pool: ProcessPool[OffloadWorker] = ProcessPool(
-            partial(start or OffloadWorker.start, seconds, memory), name, shared.processes, check=_check_installation
+            partial(start or partial(OffloadWorker.start, imports=imports), ProcessLimits(seconds, memory)),
+            name,
+            shared.processes,
+            check=_check_installation,
         )
 
     async def run(self, key: str, function: Function, *parts: bytes) -> list[bytes]:

@@ -1,15 +1,15 @@
-"""Runs work on untrusted input in separate processes, with limits on CPU time and memory.
+"""Runs work on untrusted input in separate processes, with limits on CPU time and memory; starts child processes.
 
 The rule: on an event loop, the work per request is bounded by a constant, whatever its content; before authentication,
 by a small constant. A thread does not help where the work holds the GIL for its whole duration, as parsers and
-compilers written in C do; and a thread can't be stopped. A process can be killed.
+compilers written in C do; and a thread can't be stopped. A process can be killed. Its CPU time decides, not wall time:
+on a busy machine innocent calls would be ended.
 
 - `offload`: `Offload`, which runs a function in one of a few processes.
 - `worker`: the parent's handle of one such process.
-- `process`: the program of that process; `frames`: the protocol between the two.
-- `spawning` and `isolation`: start and set up a process; used for other kinds of processes, too.
-- `pool`: a process pool in which no single key (a flow, for example) can occupy all processes; used for other kinds of
-  processes, too.
+- `process`: the program of that process, which sets its own limits; `frames`: the protocol between the two.
+- `pool`: a process pool in which no single key (a flow, for example) can occupy all processes.
+- `spawning`: starts a process of any kind.
 
 Must not live here: the functions that are offloaded. They live beside the code that needs them, in modules that import
 little, because a process is started on demand and ended after it was idle for a while.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,15 +28,15 @@ from support.patience import PATIENCE
 from support.warm import KeptWorker
 
 from flowhook.errors import ExhaustedError, InternalError, InvalidError
-from flowhook.offload.offload import Offload
-from flowhook.offload.worker import WALL_SECONDS, TooCostlyError
+from flowhook.sandbox.offload import Offload
+from flowhook.sandbox.worker import WALL_SECONDS, TooCostlyError
 from flowhook.sharing.table import OffloadLimits
 
 MIB = 1024 * 1024
 TESTS = Path(__file__).parents[2]
 
 
-MAIN = f"import sys; sys.path.insert(0, {str(TESTS)!r}); from flowhook.offload.process import main; main()"
+MAIN = f"import sys; sys.path.insert(0, {str(TESTS)!r}); from flowhook.sandbox.process import main; main()"
 """Finds the functions of these tests."""
 
 
@@ -45,7 +46,7 @@ async def make_offload():
     made = []
 
     def make(*, seconds=0.5, wall_seconds=WALL_SECONDS, **options):
-        start = partial(KeptWorker.start, command=("-I", "-c", MAIN), wall_seconds=wall_seconds)
+        start = partial(KeptWorker.start, command=(sys.executable, "-I", "-c", MAIN), wall_seconds=wall_seconds)
         made.append(Offload("tests", seconds=seconds, memory=256 * MIB, start=start, **options))
         return made[-1]
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import signal
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NoReturn, Self
 
+import attrs
+
 from flowhook.errors import InternalError, InvalidError
-from flowhook.offload import frames, process
-from flowhook.offload.spawning import SpawnedProcess, spawn
+from flowhook.sandbox import frames, process
+from flowhook.sandbox.spawning import ChildProcess, python_command, socket_pair, spawn
 
 START_SECONDS: Final = 60.0
 """Time limit for starting a process: about a hundred times what it takes."""
@@ -18,11 +21,27 @@ START_SECONDS: Final = 60.0
 WALL_SECONDS: Final = 120.0
 """Wall-clock limit of a call: about ten times its limit on CPU time."""
 
-COMMAND: Final = ("-I", "-m", "flowhook.offload.process")
-"""Arguments of Python: `-I` ignores the environment, the user's packages and the current directory."""
+COMMAND: Final = python_command("flowhook.sandbox.process")
 
 Function = Callable[..., Iterable[bytes]]
 """A function from bytes to an iterable of bytes, defined at the top level of a module."""
+
+
+Answer = tuple[bytes, list[bytes]]
+"""A frame: its kind, and its parts."""
+
+
+@attrs.frozen
+class ProcessLimits:
+    """The limits of a process.
+
+    Attributes:
+        seconds: CPU time of one call.
+        memory: memory of the process, in bytes.
+    """
+
+    seconds: float
+    memory: int
 
 
 class TooCostlyError(InvalidError):
@@ -48,10 +67,10 @@ class OffloadWorker:
 
     def __init__(
         self,
-        started: SpawnedProcess,
+        started: ChildProcess,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        limits: tuple[float, int],
+        limits: ProcessLimits,
         wall_seconds: float = WALL_SECONDS,
     ) -> None:
         self._process = started
@@ -64,23 +83,28 @@ class OffloadWorker:
 
     @classmethod
     async def start(
-        cls, seconds: float, memory: int, *, command: Sequence[str] = COMMAND, wall_seconds: float = WALL_SECONDS
+        cls,
+        limits: ProcessLimits,
+        *,
+        imports: str = "",
+        command: Sequence[str] = COMMAND,
+        wall_seconds: float = WALL_SECONDS,
     ) -> Self:
         """Start a process.
 
         Args:
-            seconds: limit on the CPU time of one call.
-            memory: limit on the memory of the process, in bytes.
-            command: arguments of Python.
+            limits: its limits.
+            imports: see `start_process`.
+            command: see `start_process`.
             wall_seconds: wall-clock limit of a call.
 
         Raises:
             OSError: the process can't be started.
         """
-        started, ours = spawn(*command, options=(seconds, memory))
+        started, ours = start_process(limits, imports=imports, command=command)
         ours.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=ours)
-        worker = cls(started, reader, writer, (seconds, memory), wall_seconds)
+        worker = cls(started, reader, writer, limits, wall_seconds)
         try:
             await worker._greet()
         except BaseException:
@@ -113,41 +137,87 @@ class OffloadWorker:
             InterruptedWorkError: the process was killed.
             InternalError: the function raised another exception.
         """
-        name = f"{function.__module__}:{function.__qualname__}"
         self._is_usable, self.is_fresh = False, False
         try:
-            self._writer.write(frames.encode(process.CALL, name.encode(), *parts))
+            self._writer.write(encode_call(function, parts))
             await self._writer.drain()
             async with asyncio.timeout(self._wall_seconds):
-                kind, result = await frames.read(self._reader)
+                answer = await frames.read(self._reader)
         except TimeoutError:  # the process is stopped, or gets hardly any CPU time
             self._process.kill()
             raise InterruptedWorkError from None
         except (EOFError, OSError):
             self._explain(await self._process.wait())
-        self._is_usable = kind != process.TOO_LARGE  # its memory may be fragmented
-        if kind == process.INVALID:
-            raise InvalidError(result[1].decode(), reason=result[0].decode())
-        if kind == process.TOO_LARGE:
-            raise self._too_much_memory()
-        if kind == process.FAILURE:
-            raise InternalError(f"{name} failed with {result[0].decode()}")
-        return result
+        self._is_usable = answer[0] != process.TOO_LARGE  # its memory may be fragmented
+        return read_result(function, answer, self._limits)
 
     def _explain(self, code: int) -> NoReturn:
         if code == -signal.SIGPROF:
-            raise TooCostlyError(f"it takes more than {self._limits[0]:g} s of CPU time")
+            raise TooCostlyError(f"it takes more than {self._limits.seconds:g} s of CPU time")
         if code in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS):  # typical of libraries that run out of memory
-            raise self._too_much_memory()
+            raise _out_of_memory(self._limits)
         raise InterruptedWorkError
-
-    def _too_much_memory(self) -> OutOfMemoryError:
-        return OutOfMemoryError(f"it takes more than {self._limits[1] >> 20} MiB of memory")
 
     async def close(self) -> None:
         """End the process."""
         self._is_usable = False
-        if self._process.returncode is None:
-            self._process.kill()
+        self._process.kill()
         self._writer.close()
         await self._process.wait()
+
+
+def start_process(
+    limits: ProcessLimits, *, imports: str, command: Sequence[str] = COMMAND
+) -> tuple[ChildProcess, socket.socket]:
+    """Start a sandbox, which soon says that it is ready; return it and our end of its socket, which is blocking.
+
+    Args:
+        limits: its limits, which the kernel enforces.
+        imports: module that it imports before it is ready; empty: none.
+        command: starts Python with the program.
+
+    Raises:
+        OSError: the process can't be started.
+    """
+    modules = (imports,) if imports else ()
+    with socket_pair() as (ours, theirs):
+        descriptor = theirs.fileno()
+        options = (str(descriptor), str(limits.seconds), str(limits.memory), *modules)
+        return spawn((*command, *options), descriptors=(descriptor,), quiet=True), ours
+
+
+def encode_call(function: Function, parts: Sequence[bytes]) -> bytes:
+    """Return the request that calls a function with `parts`."""
+    return frames.encode(process.CALL, _name(function).encode(), *parts)
+
+
+def cpu_time(answer: Answer) -> int:
+    """Return the CPU time of a call, in ns."""
+    used: int = process.CPU_NS.unpack(answer[1][0])[0]
+    return used
+
+
+def read_result(function: Function, answer: Answer, limits: ProcessLimits) -> list[bytes]:
+    """Return the values that a function yielded.
+
+    Raises:
+        InvalidError: raised by the function.
+        OutOfMemoryError: the call needs more memory than allowed.
+        InternalError: the function raised another exception.
+    """
+    kind, (_, *result) = answer
+    if kind == process.INVALID:
+        raise InvalidError(result[1].decode(), reason=result[0].decode())
+    if kind == process.TOO_LARGE:
+        raise _out_of_memory(limits)
+    if kind == process.FAILURE:
+        raise InternalError(f"{_name(function)} failed with {result[0].decode()}")
+    return result
+
+
+def _name(function: Function) -> str:
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def _out_of_memory(limits: ProcessLimits) -> OutOfMemoryError:
+    return OutOfMemoryError(f"it takes more than {limits.memory >> 20} MiB of memory")

@@ -1,0 +1,74 @@
+"""What is evaluated in quarantine: functions for `flowhook.sandbox`, which keep what they compiled.
+
+They refuse with an `InvalidError` what raises a `ValueError` elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import orjson
+
+from flowhook.errors import InvalidError
+from flowhook.events.workflow_input import workflow_input
+from flowhook.wire import convert
+from runner.evaluation.jq_programs import CompiledSchema, JqProgramCache
+from runner.interpreter import json_codec
+from runner.interpreter.errors import TaskFault
+
+SCHEMA_CACHE: Final = 64
+
+_programs: Final = JqProgramCache()
+_schemas: Final[OrderedDict[bytes, CompiledSchema]] = OrderedDict()
+
+
+def first_result(program: bytes, text: bytes) -> Iterator[bytes]:
+    """Yield the first result of a jq program for an input, if there is one; both are JSON."""
+    with _refusing():
+        result = _programs.first(program.decode(), text.decode())
+    if result is not None:
+        yield result.encode()
+
+
+def first_violation(schema: bytes, data: bytes) -> Iterator[bytes]:
+    """Yield where data first violates a JSON Schema, if it does; both are JSON."""
+    with _refusing():
+        compiled = _schemas.get(schema)
+        if compiled is None:
+            compiled = _schemas[schema] = CompiledSchema(orjson.loads(schema))
+            if len(_schemas) > SCHEMA_CACHE:
+                _schemas.popitem(last=False)
+        result = compiled.violation(orjson.loads(data))
+    if result is not None:
+        yield result.encode()
+
+
+def event_input(event: bytes, options: bytes, *contents: bytes) -> Iterator[bytes]:
+    """Yield `workflow_input` as JSON.
+
+    Args:
+        event: serialized.
+        options: its other arguments: `webhook`, `raw`, `owner`, and the indexes of attachments; JSON.
+        contents: contents of these attachments.
+    """
+    webhook, raw, owner, indexes = orjson.loads(options)
+    with _refusing():
+        data = workflow_input(
+            convert.event_from_bytes(event),
+            webhook=webhook,
+            raw=raw,
+            owner=owner,
+            contents=dict(zip(indexes, contents, strict=True)),
+        )
+        yield json_codec.encode(data)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except (TaskFault, ValueError) as problem:
+        raise InvalidError(str(problem)) from None

@@ -14,7 +14,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha import reflection
 
-from runner.components.grpc_call.compiler import compile_proto
+from runner.protoc import compile_source
 
 PROTO = """
 syntax = "proto3";
@@ -134,7 +134,8 @@ _SHAPES = {
 async def pets_server(*, reflects=True, certificate=None, port=0):
     """Serve; `certificate` is a pair of PEM files."""
     pets = Pets()
-    for file in FileDescriptorSet.FromString(await compile_proto(PROTO.encode(), "pets")).file:
+    (compiled,) = compile_source(PROTO.encode())
+    for file in FileDescriptorSet.FromString(compiled).file:
         pets.pool.Add(file)
     handlers = {}
     for method in pets.pool.FindServiceByName(NAME).methods:

@@ -16,6 +16,7 @@ from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.components.cache import fingerprint
 from runner.components.grpc_call.channels import ChannelPool, target_of
+from runner.components.grpc_call.proto_compiler import ProtoCompiler
 from runner.components.grpc_call.reflection import Metadata
 from runner.components.grpc_call.schema_cache import SchemaCache
 from runner.components.grpc_call.service_schema import GrpcMethod, ServiceSchema
@@ -117,7 +118,8 @@ async def _compiled(schemas: SchemaCache, proto: Resource, context: Context) -> 
     place = "grpc: with.proto.endpoint"
     shown = proto.name or "with.proto"
     key = fingerprint(proto.model_dump(mode="json"))
-    return await schemas.compiled(key, lambda: fetch(proto, context, place), shown)
+    compiler = context.shared.get(ProtoCompiler)
+    return await schemas.compiled(key, lambda: fetch(proto, context, place), shown, compiler)
 
 
 async def _encoded(method: GrpcMethod, given: dict[str, Any] | list[dict[str, Any]]) -> list[bytes]:

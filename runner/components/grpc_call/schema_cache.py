@@ -13,7 +13,7 @@ from flowhook import limits
 from flowhook.process.settings import RunnerSettings
 from runner.components.cache import Cache, fingerprint
 from runner.components.grpc_call.channels import GrpcTarget
-from runner.components.grpc_call.compiler import compile_proto
+from runner.components.grpc_call.proto_compiler import ProtoCompiler
 from runner.components.grpc_call.reflection import Metadata, reflect
 from runner.components.grpc_call.service_schema import ServiceSchema
 
@@ -21,27 +21,26 @@ KEPT_SECONDS: Final = 300.0
 KEPT_BYTES: Final = 16 * limits.MIB
 """Limit for the serialized descriptors of all cached schemas; in memory they take several times as much."""
 
-MAX_COMPILERS: Final = 2
-"""Maximum number of compilers that run at a time."""
-
 
 class SchemaCache:
     """The schema cache of a process; see `SharedResources`."""
 
     def __init__(self, _settings: RunnerSettings) -> None:
         self._schemas: Cache[ServiceSchema] = Cache(seconds=KEPT_SECONDS, weight=KEPT_BYTES)
-        self._compilers = asyncio.Semaphore(MAX_COMPILERS)
 
     async def close(self) -> None:
         """Do nothing: the cache holds nothing but memory."""
 
-    async def compiled(self, key: bytes, fetch: Callable[[], Awaitable[bytes]], shown: str) -> ServiceSchema:
+    async def compiled(
+        self, key: bytes, fetch: Callable[[], Awaitable[bytes]], shown: str, compiler: ProtoCompiler
+    ) -> ServiceSchema:
         """Return the schema of a .proto.
 
         Args:
             key: `fingerprint` of its URI and of the credentials for fetching it.
             fetch: fetches the source.
             shown: name of the source in errors.
+            compiler: compiles it.
 
         Raises:
             TaskFault: the source can't be fetched, or does not compile.
@@ -49,8 +48,7 @@ class SchemaCache:
 
         async def load() -> tuple[ServiceSchema, int]:
             source = await fetch()
-            async with self._compilers:
-                compiled = await compile_proto(source, shown)
+            compiled = await compiler.compile(source, shown, key.hex())
             files = FileDescriptorSet.FromString(compiled).file
             return await asyncio.to_thread(ServiceSchema, files, shown), len(compiled)
 

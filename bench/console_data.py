@@ -24,9 +24,9 @@ from flowhook.model.jobs import MAX_RATE, JobAction, JobSpec
 from flowhook.v1 import envelope_pb2, rejection_service_pb2, rejection_service_pb2_grpc
 from flowhook.wire import convert
 from harness.cluster import Cluster
-from router.storage.interface import Storage
-from router.storage.model import Ended, FlowDraft, NewEvent
-from router.storage.sqlite import open_sqlite
+from router.storage.model import Ended, NewEvent
+from router.storage.registry import FlowDraft
+from router.storage.storage import Storage, open_storage
 
 BODY_BYTES: Final = 10 << 20
 REVISIONS: Final = 1_000
@@ -86,7 +86,7 @@ async def prepare(path: Path, flows: int, executions: int) -> None:
     Executing so many would take minutes.
     """
     await register(path, flows)
-    storage = await open_sqlite(path)
+    storage = await open_storage(path)
     try:
         for number in range(REVISIONS):
             await _apply(

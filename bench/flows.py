@@ -23,8 +23,8 @@ from bench.log import log
 from bench.requests import quantile
 from flowhook.document import canonical, parse
 from harness.cluster import Cluster, running_cluster
-from router.storage.model import FlowDraft
-from router.storage.sqlite import open_sqlite
+from router.storage.registry import FlowDraft
+from router.storage.storage import open_storage
 
 AT_ONCE: Final = 500
 """Flows in one transaction."""
@@ -42,7 +42,7 @@ DOCUMENT: Final = (
 async def register(path: Path, count: int) -> None:
     """Write flows into a new database."""
     definition = canonical(parse(DOCUMENT).definition)
-    storage = await open_sqlite(path)
+    storage = await open_storage(path)
     try:
         for start in range(0, count, AT_ONCE):
             names = [f"flow-{number}" for number in range(start, min(start + AT_ONCE, count))]

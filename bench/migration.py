@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from support.nats_servers import nats_server
 from support.stored_executions import populate
 
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 
 async def _fill(path: Path, arguments: argparse.Namespace) -> None:
-    storage = await open_sqlite(path)
+    storage = await open_storage(path)
     await populate(
         storage,
         arguments.executions,

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from flowhook.events import ids
 from flowhook.model import Status
-from router.storage.interface import EventLog, ShardState
+from router.storage.event_log import EventLog
 from router.storage.model import Ended, NewEvent, Started
-from router.storage.sqlite import open_sqlite
-from router.storage.sqlite.storage import SqliteStorage
-from router.storage.sqlite.writer import QueuedWrite, Writer
+from router.storage.shard_state import ShardState
+from router.storage.storage import Storage, open_storage
+from router.storage.writer import QueuedWrite, Writer
 
 PAYLOAD_BYTES = 1024
 BATCH_EVENTS = 48
@@ -129,8 +129,8 @@ async def _busy(iteration_seconds: float) -> None:
 
 
 async def _run(path: Path, seconds: float, *, dedupe: bool, busy_ms: float) -> None:
-    storage = await open_sqlite(path)
-    assert isinstance(storage, SqliteStorage)  # noqa: S101 - whose inside is measured
+    storage = await open_storage(path)
+    assert isinstance(storage, Storage)  # noqa: S101 - whose inside is measured
     meter = Meter(storage.writer)
     log, state = storage.log(0), await storage.own(0)
     noise = asyncio.ensure_future(_busy(busy_ms / 1e3)) if busy_ms else None

@@ -18,7 +18,7 @@ from router.bodies.upload_slots import UploadSlot, UploadSlots, uploads_full
 from router.calls import error_mapping
 from router.flows.admission import AdmissionControl
 from router.storage.bodies import BodyReader, BodyStore, BodyUpload, StoredBody
-from router.storage.interface import ShardState
+from router.storage.shard_state import ShardState
 
 START_SECONDS: Final = 10.0
 """Timeout for the first message of an upload."""

@@ -28,7 +28,7 @@ from flowhook.v1 import flow_service_pb2, job_service_pb2, shard_service_pb2
 from flowhook.wire import status
 from router.calls import error_mapping
 from router.calls.authorization import caller_name
-from router.storage.operator_logs import AuditLog
+from router.storage.audit import AuditLog
 
 MAX_TEXT: Final = 500
 """Characters of a target and of a reason that are stored."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from router.cluster.fence_check import FenceCheck
-from router.storage.interface import ShardState, Storage
 from router.storage.replicated.recorder import LogRecorder
+from router.storage.shard_state import ShardState
+from router.storage.storage import Storage
 
 
 class Serving(Protocol):

@@ -26,8 +26,8 @@ from router.dispatch.state_writer import AttemptLog, RetryingWriter
 from router.dispatch.transitions import TransitionWriter
 from router.scheduling.leases import LeaseGranted
 from router.scheduling.shard import Shard
-from router.storage.interface import ShardState
 from router.storage.model import Started, Work
+from router.storage.shard_state import ShardState
 
 DEFAULT_BYTES: Final = 64 * MIB
 

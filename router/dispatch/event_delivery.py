@@ -59,11 +59,19 @@ from router.scheduling.subscriptions import (
     Subscriptions,
     WaitHandle,
 )
-from router.storage.causes import EventReceived
-from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, NewInboundEvent
-from router.storage.interface import EventLog, ShardState
+from router.storage.event_log import EventLog
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.model import Consumed, Delivered, ExecutionRecord, UnfinishedExecution
+from router.storage.model import (
+    Consumed,
+    Delivered,
+    EventReceived,
+    ExecutionRecord,
+    InboundEventAppended,
+    LoggedInboundEvent,
+    NewInboundEvent,
+    UnfinishedExecution,
+)
+from router.storage.shard_state import ShardState
 
 EVENTS_PER_READ: Final = 128
 """Most arrivals in one read."""

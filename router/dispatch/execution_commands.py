@@ -19,7 +19,7 @@ from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventReceiver
 from router.storage import model as stored
-from router.storage.attempts import AttemptInterrupted
+from router.storage.model import AttemptInterrupted
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)

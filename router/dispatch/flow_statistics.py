@@ -16,8 +16,8 @@ from flowhook.errors import FlowhookError
 from flowhook.model import Status
 from flowhook.process import logs
 from router.storage.activity import MinuteCount
-from router.storage.interface import ShardState
 from router.storage.model import LoggedEvent
+from router.storage.shard_state import ShardState
 
 MINUTE_MS: Final = 60_000
 MINUTES: Final = 60

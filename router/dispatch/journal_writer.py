@@ -29,7 +29,7 @@ from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.scheduling.leases import Lease, Loss
 from router.scheduling.shard import Shard
 from router.storage import model as stored
-from router.storage.causes import EventReceived
+from router.storage.model import EventReceived
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)

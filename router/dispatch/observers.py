@@ -27,9 +27,9 @@ from flowhook.sharing import Limit, Principal, SharedLimit, current_principal
 from flowhook.sharing.table import RouterLimits
 from router.scheduling.shard import Shard
 from router.storage import model as stored
-from router.storage.interface import ShardState
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import Ended, ExecutionRecord, Replied
+from router.storage.shard_state import ShardState
 
 IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
 """Statuses for which the scheduling core is more current than storage."""

@@ -39,8 +39,8 @@ from router.dispatch.state_writer import RetryingWriter
 from router.scheduling.leases import Lease
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import ArrivedEvent, EventBuffer, EventReceiver, Subscriptions
-from router.storage.interface import ShardState
 from router.storage.model import Consumed, Delivered, Ended, JournalSize
+from router.storage.shard_state import ShardState
 
 
 def runtime_error(detail: str) -> WorkflowError:

@@ -46,7 +46,8 @@ from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventBuffer, Subscriptions
 from router.storage import model as stored
-from router.storage.interface import EventLog, ShardState
+from router.storage.event_log import EventLog
+from router.storage.shard_state import ShardState
 
 log = logs.get_logger(__name__)
 

@@ -23,8 +23,8 @@ from flowhook.events.lifecycle import FROM_RUNNERS, OF_END, LifecycleEvent, Work
 from flowhook.process import logs
 from router.dispatch.effects import SEND_WANTED_TYPES, EffectQueue
 from router.scheduling.shard import Shard
-from router.storage.interface import ShardState
 from router.storage.model import Ended, LifecycleRecorded, Parked, Requeued, Resumed, Started, StateChange, Suspended
+from router.storage.shard_state import ShardState
 
 MAX_PENDING: Final = 100_000
 """Lifecycle events that may be pending; further ones are dropped."""

@@ -21,8 +21,7 @@ from router.metrics import RouterMetrics
 from router.scheduling.leases import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
 from router.scheduling.shard import Shard
 from router.storage import model as stored
-from router.storage.attempts import AttemptInterrupted, AttemptRefunded
-from router.storage.causes import EventReceived
+from router.storage.model import AttemptInterrupted, AttemptRefunded, EventReceived
 
 WRITE_BYTES: Final = 16 * limits.MIB
 """Bytes of journal entries delivered in one write; storage limits the size of a write."""

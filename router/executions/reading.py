@@ -23,9 +23,8 @@ from router.calls.paging import MAX_PAGE, PagedRequest, page_token_after, parse_
 from router.dispatch.observers import IN_MOTION, ExecutionRecords, meets, stored_conditions
 from router.flows.admission import MAX_SECONDS, AdmissionControl
 from router.storage import limits as storage_limits
-from router.storage.causes import StoredLink
-from router.storage.interface import ShardState
-from router.storage.model import ExecutionContent, ExecutionRecord
+from router.storage.model import ExecutionContent, ExecutionRecord, StoredLink
+from router.storage.shard_state import ShardState
 
 MAX_BYTES: Final = 64 * limits.KIB
 """Serialized size of a filter: jobs store theirs."""

@@ -11,7 +11,8 @@ from flowhook.model.flows import FlowCondition, FlowStatistics
 from router.dispatch.flow_statistics import MINUTE_MS, MINUTES
 from router.dispatch.shard_runtime import ShardRuntime
 from router.secrets.flow_secrets import FlowSecrets
-from router.storage.interface import Registry, ShardState
+from router.storage.registry import Registry
+from router.storage.shard_state import ShardState
 
 STEP: Final = 128
 """Definitions in one read, of at most 256 KiB each."""

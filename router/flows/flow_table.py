@@ -27,7 +27,7 @@ from flowhook.model import Flow
 from flowhook.process import logs
 from flowhook.sharing.token_bucket import TokenBucket
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
-from router.storage.interface import Registry
+from router.storage.registry import Registry
 from router.triggers.event_triggers import FlowTriggers, parse_triggers
 
 MAX_FLOWS: Final = 20_000

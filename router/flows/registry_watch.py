@@ -13,8 +13,7 @@ from typing import Final
 
 from flowhook.errors import OutOfRangeError
 from flowhook.sharing import INTERNAL, current_principal
-from router.storage.interface import Registry
-from router.storage.model import RegistryChange
+from router.storage.registry import Registry, RegistryChange
 
 RECENT: Final = 1000
 """Changes cached in memory."""

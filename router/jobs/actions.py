@@ -13,9 +13,9 @@ from flowhook.process import logs
 from router.dispatch.execution_commands import ExecutionCommands
 from router.dispatch.observers import ExecutionRecords
 from router.jobs.removal import ExecutionRemoval
-from router.storage.interface import ShardState
 from router.storage.jobs import ClaimedItem
 from router.storage.model import ExecutionRecord
+from router.storage.shard_state import ShardState
 
 MAX_MESSAGE: Final = 300
 """Characters of the message of an outcome."""

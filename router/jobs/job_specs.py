@@ -18,10 +18,10 @@ from router.dispatch.observers import ExecutionRecords, meets, stored_conditions
 from router.executions.reading import read_filter
 from router.jobs.actions import MAX_MESSAGE, check_not_superseded
 from router.replay.replays import Replays
-from router.storage.interface import ShardState
 from router.storage.jobs import ExecutionWalk
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import ExecutionRecord
+from router.storage.shard_state import ShardState
 
 SAMPLE: Final = 10
 """Executions of a preview."""

@@ -15,9 +15,9 @@ from flowhook.wire.event_body import read_event
 from router.dispatch.execution_commands import ExecutionCommands
 from router.dispatch.observers import ExecutionRecords
 from router.storage.bodies import BodyStore
-from router.storage.interface import ShardState
 from router.storage.model import Erasure, ExecutionRecord
-from router.storage.operator_logs import RejectionLog
+from router.storage.rejections import RejectionLog
+from router.storage.shard_state import ShardState
 
 REJECTED_BYTES: Final = 64 * limits.KIB
 """Bytes of a rejected request's body that are stored at most."""

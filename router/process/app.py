@@ -27,8 +27,7 @@ from router.flows.parsing import InputParser
 from router.process.credentials import CredentialWatch, load_credentials
 from router.process.serving import StopRequest, serve_shard
 from router.services.shards import ShardService
-from router.storage.interface import Storage
-from router.storage.sqlite import SWITCH_INTERVAL_SECONDS, open_sqlite
+from router.storage.storage import SWITCH_INTERVAL_SECONDS, Storage, open_storage
 
 LATE_IMPORTS: Final = (
     "cryptography.exceptions",
@@ -157,4 +156,4 @@ async def _open_storage(settings: RouterSettings) -> Storage:
         raise InvalidError(
             f"storage {kind!r} is not supported; use sqlite:PATH or nats://HOST:PORT", reason="STORAGE_UNSUPPORTED"
         )
-    return await open_sqlite(Path(path), max_bytes=settings.storage_max_bytes)
+    return await open_storage(Path(path), max_bytes=settings.storage_max_bytes)

@@ -30,7 +30,7 @@ from router.secrets.encryption import (
     load_secrets_key,
     read_key,
 )
-from router.storage.interface import Registry
+from router.storage.registry import Registry
 
 LOOK_SECONDS: Final = 5.0
 """Between two looks at the files."""

@@ -36,7 +36,7 @@ from router.storage.commit_log.interface import LogReplacedError, ObjectStore, R
 from router.storage.commit_log.jetstream.opening import connect
 from router.storage.commit_log.keys import ClusterKeys
 from router.storage.commit_log.refusals import Refusals, RefusedKind
-from router.storage.interface import Storage
+from router.storage.errors import translate
 from router.storage.limits import REPLICATED_LIMITS
 from router.storage.replicated.forgetting import read_last_erasure
 from router.storage.replicated.rebuilding import KEY_FACT, LOG_FACT
@@ -44,9 +44,7 @@ from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
-from router.storage.sqlite import open_sqlite
-from router.storage.sqlite.errors import translate
-from router.storage.sqlite.lock import DataLock
+from router.storage.storage import DataLock, Storage, open_storage
 
 HAND_OVER_SECONDS: Final = 2.0
 """Most time that runners get to finish what they have when the shard is handed over: the next owner adopts them."""
@@ -317,7 +315,7 @@ def _check_log(replicated: ReplicatedLog, view: View) -> None:
 
 
 async def _open(settings: RouterSettings, view: View, objects: ObjectStore, recorder: LogRecorder) -> Storage:
-    return await open_sqlite(
+    return await open_storage(
         view.path,
         max_bytes=settings.storage_max_bytes,
         limits=REPLICATED_LIMITS,

@@ -66,7 +66,9 @@ from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.services.shards import ShardService
 from router.storage.bodies import BodyStore
-from router.storage.interface import Registry, ShardState, Storage
+from router.storage.registry import Registry
+from router.storage.shard_state import ShardState
+from router.storage.storage import Storage
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.event_publisher import EventPublisher
 from router.triggers.execution_starter import ExecutionStarter

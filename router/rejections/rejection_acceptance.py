@@ -19,9 +19,8 @@ from flowhook.wire import convert
 from router.calls.authorization import caller_name
 from router.rejections.verifier_pool import VerifierPool
 from router.secrets.encryption import SecretCipher, derive_key
-from router.storage.interface import Registry
-from router.storage.model import StoredRejection
-from router.storage.operator_logs import RejectionLog
+from router.storage.registry import Registry
+from router.storage.rejections import RejectionLog, StoredRejection
 
 MAX_ORIGINAL_BYTES: Final = 32 * limits.KIB
 """Serialized size of an original request without its body."""

@@ -24,8 +24,9 @@ from router.replay import from_failed_task, from_task
 from router.replay.edited_input import check_edited, edit
 from router.replay.preview import Preview
 from router.replay.task_runs import LocatedRun, locate_runs
-from router.storage.interface import Registry, ShardState
 from router.storage.model import ExecutionContent, ExecutionRecord, NewEvent, Resumption
+from router.storage.registry import Registry
+from router.storage.shard_state import ShardState
 
 REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
 """Time for which a replay's `request_id` is deduplicated."""

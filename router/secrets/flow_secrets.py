@@ -16,7 +16,7 @@ from flowhook.errors import OutOfRangeError
 from flowhook.model import Flow
 from flowhook.model.flows import NamedSecret
 from flowhook.model.secrets import SecretInfo, SecretUse, SecretUser, SecretUses
-from router.storage.interface import Registry
+from router.storage.registry import Registry
 
 MAX_PAIRS: Final = 20_000
 """Pairs of flow and secret that are noted; beyond it, the pair that was noted first makes room."""

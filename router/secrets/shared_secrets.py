@@ -21,7 +21,7 @@ from flowhook.document.models.auth import kinds_by_secret, parse_auth, secret_mi
 from flowhook.document.models.credentials import AuthKind
 from flowhook.errors import Fault, InvalidFlowError
 from flowhook.model import Flow
-from router.storage.interface import Registry
+from router.storage.registry import Registry
 
 PAGE: Final = 100
 """Most definitions read at a time."""

@@ -9,8 +9,7 @@ from flowhook.v1 import audit_service_pb2_grpc
 from flowhook.wire import convert_resources
 from router.calls import error_mapping
 from router.calls.paging import page_token_after, parse_page
-from router.storage.model import AuditFilter
-from router.storage.operator_logs import AuditLog
+from router.storage.audit import AuditFilter, AuditLog
 
 DEFAULT_PAGE: Final = 100
 

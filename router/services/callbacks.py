@@ -14,8 +14,8 @@ from router.dispatch.event_delivery import EventDispatcher
 from router.flows.admission import AdmissionControl, validate_and_serialize
 from router.flows.parsing import InputParser
 from router.secrets.callback_keys import CallbackKeys
-from router.storage.inbound_events import NewInboundEvent
-from router.storage.interface import ShardState
+from router.storage.model import NewInboundEvent
+from router.storage.shard_state import ShardState
 
 TOKEN_MS: Final = int(limits.CALLBACK_TOKEN_SECONDS * 1000)
 

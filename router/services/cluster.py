@@ -28,7 +28,7 @@ from router.reports.processes import (
     process_alive,
 )
 from router.scheduling.shard import Shard
-from router.storage.activity import StorageUsage
+from router.storage.storage import StorageUsage
 
 INLINE_BYTES: Final = 16 * limits.KIB
 """Size of reported metrics up to which they are checked at once, in some milliseconds."""

@@ -20,9 +20,9 @@ from router.flows.admission import AdmissionControl
 from router.jobs.removal import EventErasure, ExecutionRemoval
 from router.replay.replays import Replays, past_retention
 from router.storage.bodies import BodyStore
-from router.storage.interface import ShardState
 from router.storage.model import ExecutionRecord
-from router.storage.operator_logs import RejectionLog
+from router.storage.rejections import RejectionLog
+from router.storage.shard_state import ShardState
 
 MAX_REASON: Final = 1000
 """Characters of the reason of a resolution."""

@@ -34,8 +34,7 @@ from router.flows.registry_watch import RegistryWatch
 from router.secrets import shared_secrets
 from router.secrets.callback_keys import CallbackKeys
 from router.secrets.encryption import SecretCipher
-from router.storage.interface import Registry
-from router.storage.model import FlowDraft
+from router.storage.registry import FlowDraft, Registry
 from router.triggers.event_triggers import parse_triggers
 
 MAX_SIGNED_BODY: Final = limits.MIB

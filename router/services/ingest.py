@@ -31,8 +31,8 @@ from router.secrets.flow_secrets import SecretMatches
 from router.services.callbacks import CallbackReceiver
 from router.storage.bodies import BodyStore
 from router.storage.commit_log.interface import OUTCOME_UNKNOWN
-from router.storage.interface import ShardState
 from router.storage.model import Appended, Ended, ExecutionRecord, NewEvent, Replied
+from router.storage.shard_state import ShardState
 
 DEFAULT_WAIT: Final = 30.0
 MAX_WAIT: Final = 300.0

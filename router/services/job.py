@@ -18,8 +18,8 @@ from router.jobs.job_runner import JobRunner
 from router.jobs.job_specs import JobReplays, MatchingExecutions, load_spec, read_conditions, read_spec, split_spec
 from router.replay.replays import MAX_REQUEST_ID, Replays
 from router.services.execution import listed
-from router.storage.interface import ShardState
 from router.storage.jobs import JobStore, NewJob, StoredJob
+from router.storage.shard_state import ShardState
 
 DEFAULT_JOBS: Final = 50
 DEFAULT_ITEMS: Final = 100

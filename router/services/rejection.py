@@ -21,8 +21,7 @@ from router.rejections.rejection_acceptance import (
     take_original,
 )
 from router.rejections.verifier_pool import VerifierPool
-from router.storage.model import StoredRejection
-from router.storage.operator_logs import RejectionLog
+from router.storage.rejections import RejectionLog, StoredRejection
 
 MAX_REPORTED: Final = 100
 """Most rejections in one report."""

@@ -18,7 +18,7 @@ from router.calls import error_mapping
 from router.calls.authorization import caller_scopes
 from router.secrets.encryption import SecretCipher
 from router.secrets.flow_secrets import FlowSecrets
-from router.storage.interface import Registry
+from router.storage.registry import Registry
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
 MAX_NAMES: Final = 100

@@ -1,11 +1,19 @@
-"""What operators are shown of storage: recent activity of flows, and what the data takes on the disk."""
+"""What operators are shown of the recent activity of flows. Each function runs in a snapshot, on a reader thread.
+
+None takes longer the more executions are stored: each reads at most `limit` rows, or one for each flow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import NamedTuple, Protocol
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import apsw
 
 from flowhook.model import Status
+from router.storage.schema import STATUSES
+from router.storage.statements import BatchStatement
 
 
 class MinuteCount(NamedTuple):
@@ -29,55 +37,90 @@ class RecentActivity(NamedTuple):
     counts: tuple[MinuteCount, ...]
 
 
-class StorageUsage(NamedTuple):
-    """What the data takes on a disk, in bytes.
+MAX_SECONDS: Final = 5.0
+"""Time that `recent` may take: with a cold cache it may read from many places of the disk."""
 
-    Attributes:
-        database: the database file.
-        wal: its write-ahead log.
-        file_bytes: the files beside it: large payloads, and bodies.
-        files: their number.
-        files_partial: whether there are more of them, which were not counted.
-        free: bytes that are free on the disk.
-        disk: bytes of the disk.
+PROGRESS_STEPS: Final = 10_000
+"""Steps of SQLite's virtual machine between two looks at the clock, about a millisecond."""
+
+_ACCEPTED = """
+SELECT k.flow_id, c.minute, c.number FROM (
+  SELECT flow, receive_time_ms / 60000 AS minute, count(*) AS number FROM execution NOT INDEXED
+  WHERE seq > ? AND seq <= ? AND receive_time_ms >= ? GROUP BY 1, 2
+) c JOIN flow_key k ON k.key = c.flow
+"""
+_ENDED = """
+SELECT k.flow_id, c.minute, c.status, c.number FROM (
+  SELECT flow, end_time_ms / 60000 AS minute, status, count(*) AS number FROM execution INDEXED BY execution_by_end
+  WHERE end_time_ms >= ? AND end_time_ms < ? GROUP BY 1, 2, 3
+) c JOIN flow_key k ON k.key = c.flow
+"""
+_RECEIVE_TIMES = BatchStatement("SELECT seq, receive_time_ms FROM execution WHERE seq IN ({rows})", 0)
+
+
+def last_seq(connection: apsw.Connection) -> int:
+    """Return the greatest sequence number of a stored execution; 0: there is none."""
+    last: int = connection.execute("SELECT coalesce(max(seq), 0) FROM execution").get
+    return last
+
+
+def recent(
+    connection: apsw.Connection, *, since_ms: int, until_seq: int, ended_before_ms: int, limit: int
+) -> RecentActivity:
+    """Return how many executions were accepted and ended, by flow and minute; see `ShardState`.
+
+    Raises:
+        apsw.InterruptError: it takes longer than `MAX_SECONDS`.
     """
-
-    database: int
-    wal: int
-    file_bytes: int
-    files: int
-    files_partial: bool
-    free: int
-    disk: int
+    deadline = time.monotonic() + MAX_SECONDS
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, PROGRESS_STEPS)
+    try:
+        return _recent(connection, since_ms, until_seq, ended_before_ms, limit)
+    finally:
+        connection.set_progress_handler(None)
 
 
-class ActivityQueries(Protocol):
-    """Queries about the recent activity of a shard's flows; at most 1000 executions or flows in a call."""
+def _recent(
+    connection: apsw.Connection, since_ms: int, until_seq: int, ended_before_ms: int, limit: int
+) -> RecentActivity:
+    after_seq = max(until_seq - limit, 0)
+    if after_seq:
+        row = connection.execute(
+            "SELECT receive_time_ms FROM execution WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1",
+            (after_seq, until_seq),
+        ).fetchone()
+        since_ms = max(since_ms, row[0] if row else since_ms)
+    row = connection.execute(
+        "SELECT end_time_ms FROM execution INDEXED BY execution_by_end WHERE end_time_ms < ?"
+        " ORDER BY end_time_ms DESC LIMIT 1 OFFSET ?",
+        (ended_before_ms, limit),
+    ).fetchone()
+    since_ms = max(since_ms, row[0] + 1 if row else since_ms)
+    counts = [
+        MinuteCount(flow_id, minute, None, number)
+        for flow_id, minute, number in connection.execute(_ACCEPTED, (after_seq, until_seq, since_ms))
+    ]
+    counts += [
+        MinuteCount(flow_id, minute, STATUSES[status], number)
+        for flow_id, minute, status, number in connection.execute(_ENDED, (since_ms, ended_before_ms))
+    ]
+    return RecentActivity(since_ms, tuple(counts))
 
-    async def last_seq(self) -> int:
-        """Return the greatest sequence number of a stored execution; 0: there is none."""
-        ...
 
-    async def recent_activity(
-        self, *, since_ms: int, until_seq: int, ended_before_ms: int, limit: int
-    ) -> RecentActivity:
-        """Return how many executions of each flow were accepted, and ended, in each recent minute.
+def receive_times(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, int]:
+    """Return when executions were received, Unix times in ms; unknown ones are missing."""
+    return dict(_RECEIVE_TIMES.fetch(connection, [(seq,) for seq in seqs]))
 
-        Args:
-            since_ms: Unix time from which they are wanted.
-            until_seq: executions with a greater sequence number are not counted as accepted.
-            ended_before_ms: Unix time; executions that ended at it or later are not counted as ended.
-            limit: most executions to read, newest first; the result is complete for a shorter time if there are more.
-        """
-        ...
 
-    async def receive_times(self, seqs: Collection[int]) -> dict[int, int]:
-        """Return when executions were received, Unix times in ms, except unknown ones."""
-        ...
-
-    async def latest_receive_times(self, flow_ids: Collection[str]) -> dict[str, int]:
-        """Return when each flow's latest stored execution was received, Unix times in ms.
-
-        Flows without a stored execution are missing.
-        """
-        ...
+def latest_receive_times(connection: apsw.Connection, flow_ids: Sequence[str]) -> dict[str, int]:
+    """Return when the latest stored execution of each flow was received, Unix times in ms; flows may be missing."""
+    found: dict[str, int] = {}
+    for flow_id in flow_ids:
+        row = connection.execute(
+            "SELECT receive_time_ms FROM execution INDEXED BY execution_by_flow"
+            " WHERE flow = (SELECT key FROM flow_key WHERE flow_id = ?) ORDER BY seq DESC LIMIT 1",
+            (flow_id,),
+        ).fetchone()
+        if row:
+            found[flow_id] = row[0]
+    return found

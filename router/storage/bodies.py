@@ -1,75 +1,201 @@
-"""Interfaces for request bodies that are uploaded in chunks and stored separately from their events.
+"""Request bodies that are uploaded in chunks, and stored as files among the blobs, separately from their events.
 
 A body is *under way* while it is uploaded, *waiting* once it is durable, and *named* when an event that refers to it
 was appended (`NewEvent.body`). A named body lives as long as the executions whose events name it. Bodies that are under
-way or waiting do not survive the process that received them.
+way or waiting do not survive the process that received them: the list of waiting bodies is in memory only, and after a
+restart their files are removed like all files that no row refers to. Appending an event that names a body *claims* it,
+so that it is neither removed nor forgotten before the result is known.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+import asyncio
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple, ParamSpec, TypeVar
 
+from flowhook import limits
+from flowhook.errors import InvalidError
+from flowhook.security.private_files import open_private
 from flowhook.sharing import Seat
+from router.storage.blobs import BlobDirectory, body_file, check_room, sync_directory
+from router.storage.errors import translate, unavailable
+
+SYNC_BYTES: Final = 16 * limits.MIB
+"""Bytes written between two syncs: one large sync at the end would delay the commits of events."""
 
 
-class StoredBody(NamedTuple):
-    """A durable body. `id` can't be guessed; `sha256` has 32 bytes."""
+class BodyFile:
+    """A file written by one thread at a time. `remove` may be called at any time; the file then stays removed.
 
-    id: str
-    size: int
-    sha256: bytes
+    Methods may raise OSError; those that write raise UnavailableError when there is no room (`STORAGE_FULL`), or it
+    can't be published.
+    """
+
+    def __init__(self, directory: BlobDirectory, name: str) -> None:
+        self._directory = directory
+        self._name = name
+        self._descriptor = -1
+        self._hash = hashlib.sha256()
+        self._unsynced = 0
+        self._complete = False
+        self._removed = False
+        self._lock = threading.Lock()
+
+    def open(self, size: int) -> None:
+        """Create the file, for `size` bytes; 0: unknown."""
+        with self._writing():
+            path = self._directory.prepare(self._name)
+            check_room(path.parent, size)
+            self._descriptor = open_private(path, os.O_WRONLY | os.O_EXCL)
+
+    def write(self, data: bytes) -> None:
+        """Append data."""
+        with self._writing():
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+            self._hash.update(data)
+            self._unsynced += len(data)
+            if self._unsynced >= SYNC_BYTES:
+                os.fdatasync(self._descriptor)
+                self._unsynced = 0
+                check_room(self._directory.path(self._name).parent, 0)
+
+    def finish(self) -> bytes:
+        """Make the file durable, close it, and return its SHA-256."""
+        with self._writing():
+            os.fsync(self._descriptor)
+            sync_directory(self._directory.path(self._name).parent)
+            self._close()
+            self._complete = True
+            digest = self._hash.digest()
+        self._directory.publish(self._name)
+        with self._writing():
+            return digest
+
+    def remove(self) -> None:
+        """Close and remove the file, as far as possible; the rest is swept when storage is next opened."""
+        with self._lock, contextlib.suppress(OSError):
+            self._removed = True
+            self._close()
+        if self._complete:
+            self._directory.remove([self._name])
+        else:
+            self._directory.remove_file(self._name)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock:
+            if self._removed:
+                raise OSError(errno.ECANCELED, "the upload was aborted")
+            yield
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
 
 
-class BodyUpload(Protocol):
-    """A body being uploaded into storage. Methods must not be called concurrently."""
+class OpenBody:
+    """A file that several threads may read at a time; `size` in bytes.
 
-    async def write(self, data: bytes) -> None:
-        """Append a chunk.
+    Raises:
+        OSError: it can't be read; FileNotFoundError: it does not exist.
+    """
 
-        Raises:
-            InvalidError: the body is longer than declared, or than the limit (`UPLOAD_INVALID`).
-            ExhaustedError: the caller has its share of the limit that the body takes bytes of.
-            UnavailableError: storage can't serve, or is full (`STORAGE_FULL`).
-        """
-        ...
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb", buffering=0)
+        self._lock = threading.Lock()
+        self.size = os.fstat(self._file.fileno()).st_size
 
-    async def finish(self) -> StoredBody:
-        """Make the body durable; it is *waiting* for an event from now on.
-
-        Raises:
-            InvalidError: it is empty, or shorter than declared (`UPLOAD_INVALID`).
-            UnavailableError: storage can't serve, or is full (`STORAGE_FULL`).
-        """
-        ...
-
-    def discard(self) -> None:
-        """Abort the upload; its file is removed in the background. No effect once it is finished."""
-        ...
-
-
-class BodyReader(Protocol):
-    """An open body. It can be read to its end even if it is removed meanwhile."""
-
-    @property
-    def size(self) -> int:
-        """Size in bytes."""
-        ...
-
-    async def read(self, offset: int, size: int) -> bytes:
-        """Return a slice; fewer than `size` bytes at the end.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
-        ...
+    def read(self, offset: int, size: int) -> bytes:
+        """Return a slice."""
+        with self._lock:  # a concurrent `close` could give the descriptor's number to another file
+            return os.pread(self._file.fileno(), size, offset)
 
     def close(self) -> None:
-        """Release the body."""
-        ...
+        """Close the file, once no thread is reading it."""
+        with self._lock:
+            self._file.close()
 
 
-class BodyStore(Protocol):
-    """The store of bodies. Methods may raise UnavailableError, as those of `interface` do."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS: Final = 4
+"""Threads that write and read bodies and large payloads; more of them do not make a disk faster.
+
+They are not those of the event loop's default executor: an object store without a quorum may occupy all of them.
+"""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """A body that waits for its event.
+
+    Attributes:
+        since: time on the event loop's clock.
+        seat: what it takes of the limit of its kind.
+        claims: number of events naming it that are being appended.
+        named: whether one of them was stored.
+    """
+
+    flow_id: str
+    stored: StoredBody
+    since: float
+    seat: Seat
+    claims: int = 0
+    named: bool = False
+
+
+class BodyClaim:
+    """Retains a waiting body while an event naming it is appended. Call `settle`, unless the result is unknown."""
+
+    def __init__(self, bodies: BodyStore, waiting: _Waiting) -> None:
+        self._bodies = bodies
+        self._waiting = waiting
+        waiting.claims += 1
+
+    @property
+    def body_id(self) -> str:
+        """ID of the body."""
+        return self._waiting.stored.id
+
+    def settle(self, *, named: bool, needed: bool = False) -> None:
+        """Release the claim, with the result of the append.
+
+        Args:
+            named: an event that names the body was stored.
+            needed: the append failed but may be retried; otherwise the body is removed with its last claim.
+        """
+        waiting = self._waiting
+        waiting.claims -= 1
+        if named and not waiting.named:
+            waiting.named = True
+            self._bodies.forget(waiting.stored)
+        elif not (named or needed):
+            self._bodies.discard(waiting.stored.id, waiting.flow_id)
+
+
+class BodyStore:
+    """The store of bodies. Methods may raise UnavailableError, as those of `Storage` do."""
+
+    def __init__(self, directory: BlobDirectory) -> None:
+        self.directory = directory
+        self._loop = asyncio.get_running_loop()
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="storage-body")
+        self._under_way: set[BodyUpload] = set()
+        self._waiting: dict[str, _Waiting] = {}
+        self._closed = False
 
     async def begin(self, flow_id: str, size: int | None, seat: Seat) -> BodyUpload:
         """Begin an upload.
@@ -83,20 +209,172 @@ class BodyStore(Protocol):
         Raises:
             UnavailableError: there is no room for it (`STORAGE_FULL`).
         """
-        ...
+        upload = BodyUpload(self, flow_id, size, seat)
+        self._under_way.add(upload)
+        try:
+            await self.run(upload.file.open, size or 0)
+        except BaseException:
+            upload.discard()
+            raise
+        return upload
 
     def waiting(self, body_id: str, flow_id: str) -> StoredBody | None:
         """Return a body of the flow that is waiting for an event; None when there is none."""
-        ...
+        found = self._waiting.get(body_id)
+        return None if found is None or found.flow_id != flow_id else found.stored
 
     def discard(self, body_id: str, flow_id: str) -> None:
         """Remove a waiting body of the flow, unless an event that names it is being appended."""
-        ...
+        found = self._waiting.get(body_id)
+        if found is not None and found.flow_id == flow_id and not found.claims:
+            self.forget(found.stored)
+            self.later(self.directory.remove, [body_file(body_id)])
 
     async def open(self, body_id: str) -> BodyReader | None:
         """Open a body that an event names; None when it was removed."""
-        ...
+        try:
+            return BodyReader(self, await self.run(self._open, body_file(body_id)))
+        except FileNotFoundError:
+            return None
 
     def sweep(self, *, seconds: float) -> int:
         """Remove bodies that have been waiting for longer than `seconds`, and return their number."""
-        ...
+        before = self._loop.time() - seconds
+        old = [each for each in self._waiting.values() if each.since <= before and not each.claims]
+        for each in old:
+            self.discard(each.stored.id, each.flow_id)
+        return len(old)
+
+    def claim(self, body_id: str, flow_id: str) -> BodyClaim | None:
+        """Claim a waiting body of the flow; None when there is none."""
+        found = self._waiting.get(body_id)
+        return None if found is None or found.flow_id != flow_id else BodyClaim(self, found)
+
+    def forget(self, stored: StoredBody) -> None:
+        """Remove a body from the waiting ones; its file stays."""
+        self._waiting.pop(stored.id).seat.release()
+        self.directory.settle([body_file(stored.id)])
+
+    def finished(self, upload: BodyUpload, stored: StoredBody) -> None:
+        """Turn a completed upload into a waiting body."""
+        self._under_way.discard(upload)
+        self._waiting[stored.id] = _Waiting(upload.flow_id, stored, self._loop.time(), upload.seat)
+
+    def aborted(self, upload: BodyUpload) -> bool:
+        """Remove an upload from those under way; false when it was not one of them."""
+        if upload not in self._under_way:
+            return False
+        self._under_way.discard(upload)
+        return True
+
+    def _open(self, name: str) -> OpenBody:
+        return OpenBody(self.directory.locate(name))
+
+    async def run(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """Run a blocking function on a thread of the pool.
+
+        Raises:
+            FileNotFoundError: passed on unchanged.
+            FlowhookError: the translation of any other error.
+        """
+        if self._closed:
+            raise unavailable("storage is closed")
+        try:
+            return await self._loop.run_in_executor(self._pool, lambda: function(*arguments, **keywords))
+        except FileNotFoundError:
+            raise
+        except Exception as error:
+            raise translate(error) from error
+
+    def later(self, function: Callable[P, object], *arguments: P.args, **keywords: P.kwargs) -> None:
+        """Run a function in the background; its result is ignored."""
+        if not self._closed:
+            self._pool.submit(function, *arguments, **keywords)
+
+    async def close(self) -> None:
+        """Abort uploads under way, and end the threads."""
+        for upload in list(self._under_way):
+            upload.discard()
+        self._closed = True
+        await asyncio.to_thread(self._pool.shutdown)
+
+
+class BodyUpload:
+    """A body being uploaded into storage. Methods must not be called concurrently."""
+
+    def __init__(self, bodies: BodyStore, flow_id: str, size: int | None, seat: Seat) -> None:
+        self._bodies = bodies
+        self._id = secrets.token_hex(16)
+        self._expected = size
+        self._size = 0
+        self.flow_id = flow_id
+        self.file = BodyFile(bodies.directory, body_file(self._id))
+        self.seat = seat
+
+    async def write(self, data: bytes) -> None:
+        """Append a chunk.
+
+        Raises:
+            InvalidError: the body is longer than declared, or than the limit (`UPLOAD_INVALID`).
+            ExhaustedError: the caller has its share of the limit that the body takes bytes of.
+            UnavailableError: storage can't serve, or is full (`STORAGE_FULL`).
+        """
+        size = self._size + len(data)
+        if size > (self._expected or limits.MAX_STREAMED_BODY_BYTES):
+            raise _invalid("the body is longer than announced, or than a body may be")
+        if self._expected is None:
+            self.seat.resize(size)
+        self._size = size
+        await self._bodies.run(self.file.write, data)
+
+    async def finish(self) -> StoredBody:
+        """Make the body durable; it is *waiting* for an event from now on.
+
+        Raises:
+            InvalidError: it is empty, or shorter than declared (`UPLOAD_INVALID`).
+            UnavailableError: storage can't serve, or is full (`STORAGE_FULL`).
+        """
+        if not self._size or self._expected not in (None, self._size):
+            raise _invalid("the body is empty, or shorter than announced")
+        stored = StoredBody(self._id, self._size, await self._bodies.run(self.file.finish))
+        self._bodies.finished(self, stored)
+        return stored
+
+    def discard(self) -> None:
+        """Abort the upload; its file is removed in the background. No effect once it is finished."""
+        if self._bodies.aborted(self):
+            self.seat.release()
+            self._bodies.later(self.file.remove)
+
+
+class BodyReader:
+    """An open body. It can be read to its end even if it is removed meanwhile."""
+
+    def __init__(self, bodies: BodyStore, file: OpenBody) -> None:
+        self._bodies = bodies
+        self._file = file
+        self.size = file.size
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return a slice; fewer than `size` bytes at the end.
+
+        Raises:
+            UnavailableError: storage can't serve.
+        """
+        return await self._bodies.run(self._file.read, offset, size)
+
+    def close(self) -> None:
+        """Release the body."""
+        self._bodies.later(self._file.close)
+
+
+def _invalid(what: str) -> InvalidError:
+    return InvalidError(what, reason="UPLOAD_INVALID")
+
+
+class StoredBody(NamedTuple):
+    """A durable body. `id` can't be guessed; `sha256` has 32 bytes."""
+
+    id: str
+    size: int
+    sha256: bytes

@@ -1,13 +1,24 @@
-"""Storage of bulk jobs, and the values it exchanges with the router."""
+"""Bulk jobs and the outcomes of their items: values, and the store."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Final, NamedTuple, Protocol
+from functools import partial
+from time import monotonic
+from typing import Any, Final, NamedTuple, assert_never
+
+import apsw
+from typing_extensions import override
 
 from flowhook import limits
+from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError
+from flowhook.model import Status
 from flowhook.model.jobs import ItemOutcome, JobItem, JobState, ReplayEnds
 from router.storage.model import ExecutionRecord
+from router.storage.readers import Readers
+from router.storage.schema import STATUSES
+from router.storage.writer import Writer, WriterOperation
 
 MAX_JOBS: Final = 1000
 """Jobs that are stored; the oldest one that has ended makes room for a new one."""
@@ -90,12 +101,106 @@ class ExecutionWalk(NamedTuple):
     next_after_seq: int | None
 
 
-class JobStore(Protocol):
+_ALL: Final = (1 << 63) - 1
+_OUTCOMES: Final = {
+    ItemOutcome.PENDING: 1,
+    ItemOutcome.DONE: 2,
+    ItemOutcome.SKIPPED: 3,
+    ItemOutcome.FAILED: 4,
+}
+_OUTCOME_OF: Final = {code: outcome for outcome, code in _OUTCOMES.items()}
+_UNENDED: Final = (
+    "(state NOT IN ('aborted', 'completed') OR number IN (SELECT job FROM job_item WHERE outcome = 1)) ORDER BY number"
+)
+_JOB: Final = (
+    "SELECT number, id, state, spec, last_seq, cursor, expected, matched, done, skipped, failed, create_time_ms,"
+    " start_time_ms, end_time_ms, request_id, data_bytes FROM job WHERE NOT removed AND"
+)
+_ITEM: Final = (
+    "SELECT number, execution_id, outcome, reason, message, new_execution_id, time_ms,"
+    " (SELECT e.status FROM execution e WHERE e.event_id = new_execution_id) FROM job_item"
+)
+COUNT_SECONDS: Final = 0.2
+"""Time after which counting what became of replays ends."""
+
+_COUNT_WINDOW: Final = 2000
+"""Items that are counted between two looks at the clock."""
+
+
+class _Change(NamedTuple):
+    """A change of a job's state."""
+
+    job_id: str
+    state: JobState
+    now_ms: int
+
+
+class _Claim(NamedTuple):
+    """Items that a job has reached."""
+
+    job: int
+    executions: Sequence[tuple[int, str]]
+    cursor: int
+    now_ms: int
+
+
+class _Settlement(NamedTuple):
+    """Outcomes of claimed items."""
+
+    job: int
+    items: Sequence[JobItem]
+
+
+class _Release(NamedTuple):
+    """Withdraws the unsettled claims of a job."""
+
+    job: int
+    cursor: int
+
+
+class JobOperation(WriterOperation):
+    """Writes jobs: creates them, changes their state, and stores items and outcomes, in the order of the calls."""
+
+    order = 9
+
+    @override
+    def apply(
+        self,
+        connection: apsw.Connection,
+        arguments: Sequence[NewJob | _Change | _Claim | _Settlement | _Release],
+    ) -> list[StoredJob | list[ClaimedItem] | FlowhookError | None]:
+        return [self._apply(connection, argument) for argument in arguments]
+
+    def _apply(
+        self, connection: apsw.Connection, argument: NewJob | _Change | _Claim | _Settlement | _Release
+    ) -> StoredJob | list[ClaimedItem] | FlowhookError | None:
+        match argument:
+            case NewJob():
+                return _create(connection, argument)
+            case _Change():
+                return _change(connection, argument)
+            case _Claim():
+                return _claim(connection, argument)
+            case _Settlement():
+                _settle(connection, argument)
+            case _Release():
+                _release(connection, argument)
+            case _:
+                assert_never(argument)
+        return None
+
+
+class JobStore:
     """Jobs and the outcomes of their items.
 
     A job works in batches: it claims items, performs them, and settles their outcomes. So after a crash at any moment
     the items that may have been performed are known: those claimed and not settled.
     """
+
+    def __init__(self, writer: Writer, readers: Readers, operation: JobOperation) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._operation = operation
 
     async def create(self, job: NewJob) -> StoredJob:
         """Create a job, `PENDING`, for executions accepted so far; or return the one with the same `request_id`.
@@ -104,23 +209,29 @@ class JobStore(Protocol):
             ExhaustedError: `MAX_JOBS` jobs have not ended, or the data of those that have not are `MAX_DATA_BYTES`
                 (`TOO_MANY_JOBS`).
         """
-        ...
+        created: StoredJob = await self._writer.call(
+            self._operation, job, size=len(job.spec) + len(job.data), refusable=True
+        )
+        return created
 
     async def get(self, job_id: str) -> StoredJob | None:
         """Return a job, or None when it is unknown or past retention."""
-        ...
+        return await self._readers.run(lambda connection: _get(connection, "id = ?", job_id))
 
     async def data(self, job_number: int) -> bytes:
         """Return the data of a job that has not ended; empty: it has none, or has ended."""
-        ...
+        return await self._readers.run(partial(_data, job=job_number))
 
     async def page(self, *, before_number: int | None = None, limit: int = PAGE) -> list[StoredJob]:
         """Return jobs, newest first."""
-        ...
+        before = _ALL if before_number is None else before_number
+        return await self._readers.run(
+            lambda connection: _jobs(connection, "number < ? ORDER BY number DESC LIMIT ?", before, limit)
+        )
 
     async def unended(self) -> list[StoredJob]:
         """Return the jobs that have not ended, and those that ended with unsettled items; oldest first."""
-        ...
+        return await self._readers.run(lambda connection: _jobs(connection, _UNENDED))
 
     async def change_state(self, job_id: str, state: JobState, *, now_ms: int) -> StoredJob:
         """Change the state of a job, and return it; no effect if it is in that state already.
@@ -131,7 +242,8 @@ class JobStore(Protocol):
             NotFoundError: there is no such job (`JOB_NOT_FOUND`).
             ConflictError: it has ended (`JOB_ENDED`).
         """
-        ...
+        changed: StoredJob = await self._writer.call(self._operation, _Change(job_id, state, now_ms))
+        return changed
 
     async def claim(
         self, job_number: int, executions: Sequence[tuple[int, str]], *, cursor: int, now_ms: int
@@ -141,26 +253,208 @@ class JobStore(Protocol):
         Returns:
             The items; None: nothing was changed, because the job is not `RUNNING`.
         """
-        ...
+        claimed: list[ClaimedItem] | None = await self._writer.call(
+            self._operation, _Claim(job_number, executions, cursor, now_ms), size=64 * len(executions)
+        )
+        return claimed
 
     async def claimed(self, job_number: int) -> list[ClaimedItem]:
         """Return the items that are claimed and not settled, by ascending number."""
-        ...
+        return await self._readers.run(partial(_claimed, job=job_number))
 
     async def settle(self, job_number: int, items: Sequence[JobItem]) -> None:
         """Store the outcomes of claimed items, and count them. No effect for those that are settled already."""
-        ...
+        size = sum(128 + len(item.message) for item in items)
+        await self._writer.call(self._operation, _Settlement(job_number, items), size=size)
 
     async def release(self, job_number: int, *, cursor: int) -> None:
         """Withdraw all claims that are not settled, and set the cursor back."""
-        ...
+        await self._writer.call(self._operation, _Release(job_number, cursor))
 
     async def replay_ends(self, job_number: int, *, started: int) -> ReplayEnds:
         """Return what became of the executions that a job started, given their number; takes bounded time."""
-        ...
+        return await self._readers.run(partial(_replay_ends, job=job_number, started=started))
 
     async def items(
         self, job_number: int, *, after_number: int = 0, limit: int = PAGE, outcome: ItemOutcome | None = None
     ) -> list[JobItem]:
         """Return items by ascending number, with any outcome or with one."""
-        ...
+        return await self._readers.run(
+            partial(_items, job=job_number, after=after_number, limit=limit, outcome=outcome)
+        )
+
+
+def expire_jobs(connection: apsw.Connection, before_ms: int, limit: int) -> bool:
+    """Remove jobs that ended before a Unix time, and at most `limit` of their items; return whether more remains."""
+    connection.execute("UPDATE job SET removed = 1 WHERE end_time_ms < ? AND NOT removed", (before_ms,))
+    job = connection.execute("SELECT number FROM job WHERE removed LIMIT 1").fetchone()
+    if job is None:
+        return False
+    connection.execute(
+        "DELETE FROM job_item WHERE job = ?1 AND number IN (SELECT number FROM job_item WHERE job = ?1 LIMIT ?2)",
+        (*job, limit),
+    )
+    if connection.changes() < limit:
+        connection.execute("DELETE FROM job WHERE number = ?", job)
+    return True
+
+
+def _create(connection: apsw.Connection, job: NewJob) -> StoredJob | FlowhookError:
+    if job.request_id:
+        earlier = _get(connection, "request_id = ?", job.request_id)
+        if earlier is not None:
+            return earlier
+    stored = connection.execute("SELECT coalesce(sum(length(content)), 0) FROM job_data").get
+    if job.data and stored + len(job.data) > MAX_DATA_BYTES:
+        return ExhaustedError(
+            f"the bodies and outputs of jobs that have not ended have {stored} bytes, at most {MAX_DATA_BYTES}: abort"
+            " one, or wait",
+            reason="TOO_MANY_JOBS",
+        )
+    if connection.execute("SELECT count(*) FROM job WHERE NOT removed").get >= MAX_JOBS:
+        connection.execute(
+            "UPDATE job SET removed = 1 WHERE number ="
+            " (SELECT min(number) FROM job WHERE state IN ('aborted', 'completed') AND NOT removed)"
+        )
+        if not connection.changes():
+            return ExhaustedError(f"{MAX_JOBS} jobs have not ended: abort one, or wait", reason="TOO_MANY_JOBS")
+    connection.execute(
+        "INSERT INTO job (id, request_id, state, spec, create_time_ms, expected, data_bytes, last_seq)"
+        " VALUES (?, ?, 'pending', ?, ?, ?, ?, coalesce((SELECT max(seq) FROM execution), 0))",
+        (job.id, job.request_id, job.spec, job.create_time_ms, job.expected, len(job.data)),
+    )
+    created = _existing(connection, job.id)
+    if job.data:  # not in its own row, which each batch rewrites and each list reads
+        connection.execute("INSERT INTO job_data VALUES (?, ?)", (created.number, job.data))
+    return created
+
+
+def _change(connection: apsw.Connection, change: _Change) -> StoredJob | FlowhookError:
+    job = _get(connection, "id = ?", change.job_id)
+    if job is None:
+        return NotFoundError(f"there is no job {change.job_id[:64]}", reason="JOB_NOT_FOUND")
+    new = change.state
+    if job.state is new or (new is JobState.PENDING and job.state is JobState.RUNNING):
+        return job
+    if job.state.ended:
+        return ConflictError(f"{job.id} has ended: it is {job.state}", reason="JOB_ENDED")
+    if job.state is JobState.PAUSED and new in (JobState.RUNNING, JobState.COMPLETED):
+        return job
+    connection.execute(
+        "UPDATE job SET state = ?1, end_time_ms = CASE WHEN ?2 THEN ?3 END,"
+        " start_time_ms = CASE WHEN ?1 = 'running' THEN coalesce(start_time_ms, ?3) ELSE start_time_ms END"
+        " WHERE number = ?4",
+        (str(new), new.ended, change.now_ms, job.number),
+    )
+    if new.ended:
+        connection.execute("DELETE FROM job_data WHERE job = ?", (job.number,))
+    return _existing(connection, job.id)
+
+
+def _claim(connection: apsw.Connection, claim: _Claim) -> list[ClaimedItem] | None:
+    row = connection.execute(
+        "UPDATE job SET cursor = ?, matched = matched + ? WHERE number = ? AND state = 'running' RETURNING matched",
+        (claim.cursor, len(claim.executions), claim.job),
+    ).fetchone()
+    if row is None:
+        return None
+    first: int = row[0] - len(claim.executions) + 1
+    items = [
+        ClaimedItem(number, seq, execution_id, claim.now_ms)
+        for number, (seq, execution_id) in enumerate(claim.executions, first)
+    ]
+    connection.executemany(
+        "INSERT INTO job_item (job, number, seq, execution_id, time_ms, outcome) VALUES (?, ?, ?, ?, ?, 1)",
+        [(claim.job, *item) for item in items],
+    )
+    return items
+
+
+def _settle(connection: apsw.Connection, settlement: _Settlement) -> None:
+    counts = dict.fromkeys(ItemOutcome, 0)
+    for item in settlement.items:
+        code = _OUTCOMES[item.outcome]
+        key = (settlement.job, item.number)
+        if item.number > MAX_ITEMS:
+            connection.execute("DELETE FROM job_item WHERE job = ? AND number = ? AND outcome = 1", key)
+        else:
+            connection.execute(
+                "UPDATE job_item SET outcome = ?, reason = ?, message = ?, new_execution_id = ?, time_ms = ?"
+                " WHERE job = ? AND number = ? AND outcome = 1",
+                (code, item.reason, item.message, item.new_execution_id, item.time_ms, *key),
+            )
+        counts[item.outcome] += connection.changes()
+    connection.execute(
+        "UPDATE job SET done = done + ?, skipped = skipped + ?, failed = failed + ? WHERE number = ?",
+        (counts[ItemOutcome.DONE], counts[ItemOutcome.SKIPPED], counts[ItemOutcome.FAILED], settlement.job),
+    )
+
+
+def _release(connection: apsw.Connection, release: _Release) -> None:
+    connection.execute("DELETE FROM job_item WHERE job = ? AND outcome = 1", (release.job,))
+    connection.execute(
+        "UPDATE job SET matched = matched - ?, cursor = ? WHERE number = ?",
+        (connection.changes(), release.cursor, release.job),
+    )
+
+
+def _existing(connection: apsw.Connection, job_id: str) -> StoredJob:
+    (job,) = _jobs(connection, "id = ?", job_id)
+    return job
+
+
+def _get(connection: apsw.Connection, condition: str, value: str) -> StoredJob | None:
+    found = _jobs(connection, condition, value)
+    return found[0] if found else None
+
+
+def _jobs(connection: apsw.Connection, condition: str, *values: Any) -> list[StoredJob]:
+    rows = connection.execute(f"{_JOB} {condition}", values)
+    return [StoredJob(number, id_, JobState(state), *rest) for number, id_, state, *rest in rows]
+
+
+def _data(connection: apsw.Connection, *, job: int) -> bytes:
+    row = connection.execute("SELECT content FROM job_data WHERE job = ?", (job,)).fetchone()
+    return b"" if row is None else row[0]
+
+
+def _claimed(connection: apsw.Connection, *, job: int) -> list[ClaimedItem]:
+    rows = connection.execute(
+        "SELECT number, seq, execution_id, time_ms FROM job_item WHERE job = ? AND outcome = 1 ORDER BY number", (job,)
+    )
+    return [ClaimedItem(*row) for row in rows]
+
+
+def _items(
+    connection: apsw.Connection, *, job: int, after: int, limit: int, outcome: ItemOutcome | None
+) -> list[JobItem]:
+    condition = "" if outcome is None else f" AND outcome = {_OUTCOMES[outcome]}"
+    rows = connection.execute(
+        f"{_ITEM} WHERE job = ? AND number > ?{condition} ORDER BY number LIMIT ?", (job, after, limit)
+    )
+    return [
+        JobItem(number, execution_id, _OUTCOME_OF[code], reason, message, new_id, time_ms, STATUSES.get(status or 0))
+        for number, execution_id, code, reason, message, new_id, time_ms, status in rows
+    ]
+
+
+def _replay_ends(connection: apsw.Connection, *, job: int, started: int) -> ReplayEnds:
+    """Count from the newest item on: what has not ended is there."""
+    counts: Counter[Status] = Counter()
+    before = (connection.execute("SELECT max(number) FROM job_item WHERE job = ?", (job,)).get or 0) + 1
+    deadline = monotonic() + COUNT_SECONDS
+    while before > 1 and monotonic() < deadline:
+        low = max(1, before - _COUNT_WINDOW)
+        rows = connection.execute(
+            "SELECT e.status, count(*) FROM job_item i CROSS JOIN execution e ON e.event_id = i.new_execution_id"
+            " WHERE i.job = ? AND i.number >= ? AND i.number < ? AND i.new_execution_id <> '' GROUP BY e.status",
+            (job, low, before),
+        )
+        counts.update({STATUSES[code]: count for code, count in rows})
+        before = low
+    completed, faulted, cancelled = (
+        counts.pop(status, 0) for status in (Status.COMPLETED, Status.FAULTED, Status.CANCELLED)
+    )
+    unended = counts.total()
+    known = completed + faulted + cancelled + unended
+    return ReplayEnds(completed, faulted, cancelled, unended, max(0, started - known))

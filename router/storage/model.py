@@ -1,12 +1,22 @@
-"""Values exchanged between the router and its storage: appended events, state changes, and query results."""
+"""Values exchanged between the router and its storage: appended events, state changes, and query results.
+
+Values for links between executions: which one caused which.
+
+A causing execution is named by its ID, not by its number: it may be in another shard, or removed before the ones that
+it caused. What is stored belongs to the caused execution, in its shard.
+
+
+State changes that record attempts; see `flowhook.model.executions`.
+
+Values for arrivals: inbound events for executions that are already running and listen for them.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from flowhook.model import JournalEntry, Resolution, Retry, Status, Subscription, WorkflowError
-from router.storage.attempts import AttemptInterrupted, AttemptRefunded
-from router.storage.causes import Cause, EventReceived
+from flowhook.model.executions import Attempt, LinkKind
 
 
 class Resumption(NamedTuple):
@@ -253,27 +263,6 @@ class Scheduled(NamedTuple):
     last_ms: int = 0
 
 
-StateChange = (
-    Started
-    | Requeued
-    | Parked
-    | Suspended
-    | Resumed
-    | Journaled
-    | Replied
-    | Ended
-    | Scheduled
-    | Delivered
-    | Consumed
-    | EventReceived
-    | LifecycleRecorded
-    | LifecyclePublished
-    | Resolved
-    | AttemptInterrupted
-    | AttemptRefunded
-)
-
-
 class UnpublishedEvent(NamedTuple):
     """A lifecycle event in the outbox: `LifecycleRecorded`, but not yet `LifecyclePublished`.
 
@@ -395,64 +384,6 @@ class ExecutionResult(NamedTuple):
     reply: bytes | None
 
 
-class RegistryChange(NamedTuple):
-    """One change of the registry: exactly one of `flow_id` and `secret_name` is non-empty."""
-
-    revision: int
-    flow_id: str
-    secret_name: str
-
-
-class FlowDraft(NamedTuple):
-    """A validated document to store as a flow's next revision.
-
-    Attributes:
-        reacts: whether the flow has a schedule, or listens for events; see `Registry.list_flows`.
-    """
-
-    id: str
-    document: bytes
-    definition: bytes
-    has_webhook: bool
-    reacts: bool = False
-
-
-class AuditFilter(NamedTuple):
-    """Conditions on entries of the audit log, all of which must hold; an empty one holds for any. See `AuditEntry`."""
-
-    actor: str = ""
-    action: str = ""
-    target: str = ""
-
-
-class StoredRejection(NamedTuple):
-    """A rejected request as stored.
-
-    Attributes:
-        number: assigned by storage, ascending.
-        id: its ID.
-        flow_id: flow that the request was for.
-        time_ms: when it was rejected, Unix ms.
-        content: opaque.
-        reason: stable cause.
-        sealed: the request with its credentials, encrypted; None: it is not stored, or not read (see `RejectionLog`).
-        accepted_id: ID of the event that it was accepted as; empty: it was not.
-        accepted_by: name of the token with which it was accepted.
-        accept_time_ms: when it was accepted, Unix ms; None: it was not.
-    """
-
-    number: int
-    id: str
-    flow_id: str
-    time_ms: int
-    content: bytes
-    reason: str = ""
-    sealed: bytes | None = None
-    accepted_id: str = ""
-    accepted_by: str = ""
-    accept_time_ms: int | None = None
-
-
 class Erasure(NamedTuple):
     """The erasure of an event.
 
@@ -465,3 +396,161 @@ class Erasure(NamedTuple):
     execution_ids: tuple[str, ...]
     flow_id: str
     time_ms: int
+
+
+class Cause(NamedTuple):
+    """An execution that caused another one, and how."""
+
+    execution_id: str
+    kind: LinkKind
+
+
+class EventReceived(NamedTuple):
+    """An execution received an arrival; its emitter, if it has one, is stored as a cause.
+
+    It is written in one `write` with the change that delivers the arrival, and not after `Consumed`; a second one is a
+    no-op. For an execution that has ended it is one, too. Of many emitters, the `limits.MAX_LINKED_EMITTERS` newest are
+    retained.
+
+    Attributes:
+        seq: the execution.
+        number: of the arrival.
+    """
+
+    seq: int
+    number: int
+
+
+class StoredLink(NamedTuple):
+    """An execution at the other end of a link, and how one of the two caused the other."""
+
+    execution_id: str
+    kinds: tuple[LinkKind, ...]
+
+
+class StoredLinks(NamedTuple):
+    """The executions that caused one, and those that it caused; both newest first."""
+
+    causes: list[StoredLink]
+    caused: list[StoredLink]
+
+
+MAX_ATTEMPTS: Final = 16
+"""Attempts of one execution that are stored, the newest ones."""
+
+
+class AttemptInterrupted(NamedTuple):
+    """An attempt at an execution ended without an outcome; `attempt` has an end and an end time.
+
+    For an execution that has ended, it is a no-op. One that ends the execution is written before its end. At most
+    `MAX_ATTEMPTS` of an execution are stored: the oldest is removed for a new one, and counted.
+
+    An attempt that ended by `ROUTER_RESTARTED` is stored once: the next restart finds it begun again if no runner has
+    had the execution since.
+    """
+
+    seq: int
+    attempt: Attempt
+
+
+class AttemptRefunded(NamedTuple):
+    """The last stored attempt of a runner at an execution that is charged is not charged any more."""
+
+    seq: int
+    runner: str
+
+
+class NewInboundEvent(NamedTuple):
+    """An event to append, for executions of a flow that listen for it.
+
+    Attributes:
+        callback: whether it was sent to one of the flow's callbacks, which `type` then names.
+        receive_time_ms: Unix time.
+        payload: the event as JSON of CloudEvents 1.0; at most `limits.MAX_RESULT_BYTES`.
+        expire_at_ms: Unix time until which it is retained. Its ID is retained as long, and for at least a day.
+        dedupe_key: scoped to the flow, and within it to the callback; empty: the arrival is never deduplicated.
+        dedupe_until_ms: Unix time until which another arrival with this key is a duplicate of this one.
+        execution_id: the one execution it is addressed to; empty: any that listens for it.
+        token: a single-use token, scoped to the flow: one arrival is stored for it; or empty.
+        token_until_ms: Unix time until which a used token is retained.
+        to_all: whether a callback's event goes to all executions that wait for it, not to one. An emitted event always
+            goes to all.
+        check_only: store nothing, only check whether it was stored before.
+        emitter: ID of the execution whose event it is; empty: of none.
+    """
+
+    event_id: str
+    flow_id: str
+    callback: bool
+    type: str
+    receive_time_ms: int
+    payload: bytes
+    expire_at_ms: int = 0
+    dedupe_key: str = ""
+    dedupe_until_ms: int = 0
+    execution_id: str = ""
+    token: str = ""
+    token_until_ms: int = 0
+    to_all: bool = False
+    check_only: bool = False
+    emitter: str = ""
+
+
+class InboundEventAppended(NamedTuple):
+    """Result of appending one arrival.
+
+    Attributes:
+        number: its number among all arrivals, from 1, ascending; 0 when it is `gone`, or is new and `check_only`.
+        duplicate_of: ID of the event stored earlier under the same event ID or dedupe key, in which case `number` is
+            the earlier arrival's; empty when this one is new.
+        gone: nothing was stored, because its token was used before, or because the execution it is addressed to has
+            ended or is unknown.
+    """
+
+    number: int
+    duplicate_of: str = ""
+    gone: bool = False
+
+
+class LoggedInboundEvent(NamedTuple):
+    """A durable arrival, as reported to the shard's owner.
+
+    `seq` is the execution it is addressed to; 0: any that listens for it.
+    """
+
+    number: int
+    arrival: NewInboundEvent
+    seq: int = 0
+
+
+class UnconsumedEvent(NamedTuple):
+    """An unconsumed event at start-up; `seq` as in `LoggedInboundEvent`, `to_all` as in `NewInboundEvent`."""
+
+    number: int
+    flow_id: str
+    callback: bool
+    type: str
+    expire_at_ms: int
+    seq: int = 0
+    to_all: bool = False
+
+
+StateChange = (
+    Started
+    | Requeued
+    | Parked
+    | Suspended
+    | Resumed
+    | Journaled
+    | Replied
+    | Ended
+    | Scheduled
+    | Delivered
+    | Consumed
+    | EventReceived
+    | LifecycleRecorded
+    | LifecyclePublished
+    | Resolved
+    | AttemptInterrupted
+    | AttemptRefunded
+)

@@ -20,8 +20,8 @@ from flowhook.process import logs
 from router.dispatch.shard_runtime import ShardRuntime
 from router.dispatch.timers import CLOCK_LOOK
 from router.metrics import RouterMetrics
-from router.storage.interface import ShardState
 from router.storage.model import Appended, ExecutionRecord, Scheduled
+from router.storage.shard_state import ShardState
 from router.triggers.event_triggers import FlowTriggers
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 from router.triggers.schedules import DueRun, ScheduleQueue

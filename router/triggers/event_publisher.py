@@ -17,7 +17,7 @@ from router.dispatch.event_delivery import EventDispatcher
 from router.dispatch.state_writer import LifecycleOutbox
 from router.metrics import RouterMetrics
 from router.scheduling.matching import EventContent, IncomingEvent
-from router.storage.inbound_events import NewInboundEvent
+from router.storage.model import NewInboundEvent
 from router.triggers.event_triggers import FlowIndex, FlowTriggers
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds, check_depth

@@ -14,9 +14,8 @@ from flowhook.model.executions import LinkKind
 from flowhook.wire import convert
 from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.admission import AdmissionControl, event_id_taken
-from router.storage.causes import Cause
-from router.storage.interface import ShardState
-from router.storage.model import Appended, NewEvent
+from router.storage.model import Appended, Cause, NewEvent
+from router.storage.shard_state import ShardState
 
 
 class ExecutionStart(NamedTuple):

@@ -23,8 +23,8 @@ from flowhook.model import Origin
 from flowhook.process import logs
 from router.dispatch.event_delivery import EventDispatcher
 from router.scheduling.matching import IncomingEvent
-from router.storage.inbound_events import NewInboundEvent
-from router.storage.interface import ShardState
+from router.storage.model import NewInboundEvent
+from router.storage.shard_state import ShardState
 from router.triggers.event_triggers import EventJoin, EventTrigger, FlowIndex
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 

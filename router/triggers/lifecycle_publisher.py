@@ -22,8 +22,9 @@ from flowhook.events.lifecycle import WorkflowEventType, WorkflowIdentity, encod
 from flowhook.process import logs
 from router.dispatch.state_writer import LifecycleOutbox
 from router.metrics import RouterMetrics
-from router.storage.interface import Registry, ShardState
 from router.storage.model import ExecutionRecord, LifecyclePublished, UnpublishedEvent
+from router.storage.registry import Registry
+from router.storage.shard_state import ShardState
 from router.triggers.event_publisher import EventPublisher
 from router.triggers.idempotent_ids import EffectIds
 

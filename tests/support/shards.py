@@ -17,9 +17,8 @@ from flowhook.sharing.table import RouterLimits
 from router.dispatch.shard_runtime import ShardRuntime
 from router.metrics import RouterMetrics
 from router.scheduling.shard import Shard
-from router.storage.inbound_events import NewInboundEvent
-from router.storage.model import NewEvent
-from router.storage.sqlite import open_sqlite
+from router.storage.model import NewEvent, NewInboundEvent
+from router.storage.storage import open_storage
 
 
 class Clock:
@@ -262,7 +261,7 @@ async def running_host(
     ahead=0.0,
     limits=RouterLimits(),
 ):
-    storage = await open_sqlite(path / "flowhook.db")
+    storage = await open_storage(path / "flowhook.db")
     state = Faulty(await storage.own(0))
     clock, wall = Clock(time.monotonic), Clock(time.time)
     wall.ahead = ahead

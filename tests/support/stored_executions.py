@@ -11,22 +11,22 @@ from flowhook.events import ids
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription, WorkflowError
 from flowhook.model.audit import AuditEntry
 from flowhook.model.jobs import ItemOutcome, JobItem, JobState
-from router.storage.inbound_events import NewInboundEvent
 from router.storage.jobs import NewJob
 from router.storage.model import (
     Ended,
-    FlowDraft,
     Journaled,
     LifecycleRecorded,
     NewEvent,
+    NewInboundEvent,
     Parked,
     Replied,
     Resolved,
     Scheduled,
     Started,
-    StoredRejection,
     Suspended,
 )
+from router.storage.registry import FlowDraft
+from router.storage.rejections import StoredRejection
 
 FLOWS = ("shop", "bank", "blog")
 LARGE = b"payload" * (limits.INLINE_BODY_BYTES // 7 + 1)

@@ -17,7 +17,7 @@ from router.flows.admission import AdmissionControl
 from router.flows.flow_table import FlowTable
 from router.flows.parsing import InputParser
 from router.metrics import RouterMetrics
-from router.storage.model import FlowDraft
+from router.storage.registry import FlowDraft
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.event_publisher import EventPublisher
 from router.triggers.event_triggers import parse_triggers

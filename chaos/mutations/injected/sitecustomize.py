@@ -102,7 +102,7 @@ def retain_any_lease(shard: ModuleType) -> None:
 
 
 PATCHES: Final[Mapping[str, Mapping[str, Callable[[ModuleType], None]]]] = {
-    "early-acknowledgement": {"router.storage.sqlite.writer": answer_before_commit},
+    "early-acknowledgement": {"router.storage.writer": answer_before_commit},
     "skipped-journal-entry": {"router.dispatch.journal_writer": skip_journal_entries},
     "unchecked-lease": {"router.scheduling.leases": accept_any_lease, "router.scheduling.shard": retain_any_lease},
 }

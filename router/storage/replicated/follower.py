@@ -13,10 +13,10 @@ import apsw
 
 from flowhook.errors import ConflictError, UnavailableError
 from router.storage.commit_log.interface import CommitLog, LogRecord, LogReplacedError
+from router.storage.errors import translate
 from router.storage.replicated.batch import BatchPart, RecordUnknownError, decode, join, record_hash
 from router.storage.replicated.view import View, ViewPosition
-from router.storage.sqlite.errors import translate
-from router.storage.sqlite.schema import FORMAT_VERSION
+from router.storage.schema import FORMAT_VERSION
 
 WAIT_SECONDS: Final = 0.1
 """How long one read of the log waits for further records."""

@@ -11,12 +11,10 @@ from typing import Final
 
 import apsw
 
+from router.storage.blobs import BlobDirectory, named_blobs
+from router.storage.erasure import Step, is_pending, is_under_way, last_erasure, wipe_step
 from router.storage.replicated.view import View
-from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.erasure import last_erasure
-from router.storage.sqlite.object_sweep import named_blobs
-from router.storage.sqlite.schema import connect_reader
-from router.storage.sqlite.wiping import Step, is_pending, is_under_way, wipe_step
+from router.storage.schema import connect_reader
 
 CHECK_SECONDS: Final = 1.0
 """Between two looks whether anything was erased."""

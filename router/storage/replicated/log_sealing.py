@@ -19,15 +19,14 @@ import apsw
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.security.private_files import make_directory
+from router.storage.blobs import BlobCache, named_blobs
 from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
 from router.storage.commit_log.refusals import RefusedKind
+from router.storage.errors import translate
 from router.storage.replicated.follower import Follower
 from router.storage.replicated.rebuilding import KEY_FACT, LOG_FACT
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
-from router.storage.sqlite.blob_cache import BlobCache
-from router.storage.sqlite.errors import translate
-from router.storage.sqlite.object_sweep import named_blobs
 
 TRANSFERS: Final = 4
 """Objects that are sealed at a time."""

@@ -22,17 +22,15 @@ import apsw
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.security.private_files import make_directory
+from router.storage.blobs import BlobCache, BlobDirectory, named_blobs, sync_directory
 from router.storage.commit_log.interface import LogTrimmedError, ReplicatedLog
+from router.storage.errors import translate
 from router.storage.replicated.follower import Follower
 from router.storage.replicated.migration_check import MigratedData, MigrationCheck, check_migrated, digest_of_files
 from router.storage.replicated.snapshots import SnapshotStore, copy_view
 from router.storage.replicated.view import View, ViewPosition
-from router.storage.sqlite.blob_cache import BlobCache
-from router.storage.sqlite.blobs import BlobDirectory, sync_directory
-from router.storage.sqlite.errors import translate
-from router.storage.sqlite.lock import DataLock
-from router.storage.sqlite.object_sweep import named_blobs
-from router.storage.sqlite.schema import connect_writer
+from router.storage.schema import connect_writer
+from router.storage.storage import DataLock
 
 TRANSFERS: Final = 4
 """Blobs that are transferred at a time."""

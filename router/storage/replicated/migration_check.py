@@ -11,10 +11,9 @@ from typing import Any, Final
 import apsw
 
 from flowhook.errors import ConflictError
+from router.storage.blobs import BlobDirectory, body_file
 from router.storage.replicated.view import LOCAL_TABLES
-from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.bodies import body_file
-from router.storage.sqlite.schema import STATUSES
+from router.storage.schema import STATUSES
 
 SAMPLE: Final = 1000
 """Executions, chosen at random, that are compared byte for byte with all that belongs to them."""

@@ -17,13 +17,12 @@ import apsw
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.security.private_files import make_directory
+from router.storage.blobs import BlobCache, named_blobs
 from router.storage.commit_log.interface import LogReplacedError, ReplicatedLog
+from router.storage.errors import translate
 from router.storage.replicated.follower import Follower, LogDamagedError
 from router.storage.replicated.snapshots import SnapshotStore, copy_view
 from router.storage.replicated.view import View, ViewPosition
-from router.storage.sqlite.blob_cache import BlobCache
-from router.storage.sqlite.errors import translate
-from router.storage.sqlite.object_sweep import named_blobs
 
 LOG_FACT: Final = "log_identity"
 """Fact that names the log that the routers use."""

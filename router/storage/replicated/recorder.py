@@ -13,10 +13,10 @@ import apsw
 
 from flowhook.errors import ExhaustedError, FlowhookError, InternalError, UnavailableError
 from router.storage.commit_log.interface import CommitLog, FencedError
+from router.storage.errors import storage_full
 from router.storage.replicated.batch import BatchPart, BatchWriter, encode, record_hash, split
 from router.storage.replicated.view import LOCAL_TABLES, ViewPosition
-from router.storage.sqlite.errors import storage_full
-from router.storage.sqlite.schema import FORMAT_VERSION
+from router.storage.schema import FORMAT_VERSION
 
 MAX_RECORD_BYTES: Final = 768 * 1024
 """Larger transactions are appended in parts."""

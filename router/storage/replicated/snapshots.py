@@ -21,11 +21,11 @@ import zstandard
 from flowhook.errors import UnavailableError
 from flowhook.process import logs
 from flowhook.security.private_files import make_directory, open_private
+from router.storage.blobs import check_room
 from router.storage.commit_log.interface import ObjectDamagedError, ObjectStore
+from router.storage.errors import translate
 from router.storage.replicated.view import View, ViewPosition
-from router.storage.sqlite.body_file import check_room
-from router.storage.sqlite.errors import translate
-from router.storage.sqlite.schema import APPLICATION_ID, BUSY_MS, FORMAT_VERSION
+from router.storage.schema import APPLICATION_ID, BUSY_MS, FORMAT_VERSION
 
 RETAINED: Final = 2
 COMPRESSION_LEVEL: Final = 3

@@ -16,7 +16,7 @@ from typing import Final, Self
 
 import apsw
 
-from router.storage.sqlite.schema import connect_writer
+from router.storage.schema import connect_writer
 
 FILE: Final = "view.db"
 LOCAL_TABLES: Final = frozenset({"applied", "rejection", "wipe"})

@@ -17,14 +17,15 @@ from support.replica import Replica, tables
 
 from flowhook.events import ids
 from flowhook.model import Status
-from router.storage.inbound_events import NewInboundEvent
-from router.storage.interface import EventLog, Registry, ShardState, Storage
+from router.storage.event_log import EventLog
 from router.storage.limits import DEFAULT_LIMITS, StorageLimits
-from router.storage.model import Ended, FlowDraft, NewEvent
+from router.storage.model import Ended, NewEvent, NewInboundEvent
+from router.storage.registry import FlowDraft, Registry
 from router.storage.replicated.follower import Follower
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.view import LOCAL_TABLES, View
-from router.storage.sqlite import open_sqlite
+from router.storage.shard_state import ShardState
+from router.storage.storage import Storage, open_storage
 
 
 class Backend(NamedTuple):
@@ -57,7 +58,7 @@ class ReplicatedSqlite:
         self.check()
         replica, path = Replica(), directory / "flowhook.db"
         self._replicas.append((replica, path))
-        return await open_sqlite(path, limits=limits, transaction_log=replica)
+        return await open_storage(path, limits=limits, transaction_log=replica)
 
     def check(self) -> None:
         while self._replicas:
@@ -90,7 +91,7 @@ class SqliteUnderLog:
         position = view.position() or view.create(log.identity)
         recorder = LogRecorder(log, position, lost=_fail, now_ms=lambda: 0)
         objects = ForgetfulObjects(directory / "objects")
-        return await open_sqlite(view.path, limits=limits, transaction_log=recorder, objects=objects, durable=False)
+        return await open_storage(view.path, limits=limits, transaction_log=recorder, objects=objects, durable=False)
 
     def check(self) -> None:
         log, directory = self._log, self._directory

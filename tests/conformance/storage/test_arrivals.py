@@ -8,8 +8,19 @@ import pytest
 from flowhook import limits
 from flowhook.errors import ConflictError
 from flowhook.model import Correlation, EventFilter, JournalEntry, Retry, Status, Subscription, WorkflowError
-from router.storage.inbound_events import InboundEventAppended, LoggedInboundEvent, UnconsumedEvent
-from router.storage.model import Consumed, Delivered, Ended, Journaled, JournalSize, Parked, Requeued, Started
+from router.storage.model import (
+    Consumed,
+    Delivered,
+    Ended,
+    InboundEventAppended,
+    Journaled,
+    JournalSize,
+    LoggedInboundEvent,
+    Parked,
+    Requeued,
+    Started,
+    UnconsumedEvent,
+)
 
 ERROR = WorkflowError(type="https://example.org/e", status=503, title="Away", instance="/do/0/a", detail="no")
 SUBSCRIPTIONS = (

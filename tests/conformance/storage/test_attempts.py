@@ -2,8 +2,7 @@
 
 from flowhook.model import Status
 from flowhook.model.executions import Attempt, AttemptEnd, AttemptHistory
-from router.storage.attempts import MAX_ATTEMPTS, AttemptInterrupted, AttemptRefunded
-from router.storage.model import Ended, Replied, Requeued
+from router.storage.model import MAX_ATTEMPTS, AttemptInterrupted, AttemptRefunded, Ended, Replied, Requeued
 
 
 def attempt(number, runner="r1", end=AttemptEnd.RUNNER_LOST, *, charged=True):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flowhook.model.audit import AuditEntry
-from router.storage.model import AuditFilter
-from router.storage.sqlite import audit
+from router.storage import audit
+from router.storage.audit import AuditFilter
 
 
 def entry(target, *, actor="admin", action="FlowService/PauseFlow", error=""):

@@ -14,19 +14,11 @@ from flowhook.limits import INLINE_BODY_BYTES
 from flowhook.model import JournalEntry, Status, WorkflowError
 from flowhook.model.audit import AuditEntry
 from flowhook.model.jobs import ItemOutcome, JobItem, JobState
+from router.storage.audit import AuditFilter
 from router.storage.jobs import NewJob
 from router.storage.limits import StorageLimits
-from router.storage.model import (
-    Appended,
-    AuditFilter,
-    Delivered,
-    Ended,
-    Journaled,
-    LifecycleRecorded,
-    Parked,
-    Replied,
-    StoredRejection,
-)
+from router.storage.model import Appended, Delivered, Ended, Journaled, LifecycleRecorded, Parked, Replied
+from router.storage.rejections import StoredRejection
 
 MARK = b"jane.doe@example.com"
 TEXT = MARK.decode()

@@ -5,8 +5,8 @@ import pytest
 from flowhook import limits
 from flowhook.model import Status, WorkflowError
 from flowhook.model.execution_filter import ALL, ExecutionFilter
+from router.storage import execution_list
 from router.storage.model import Ended, Started
-from router.storage.sqlite import execution_list
 
 DAY_MS = 24 * 3600 * 1000
 TIMEOUT = WorkflowError(

@@ -9,8 +9,8 @@ import pytest
 
 from flowhook.errors import ConflictError, ExhaustedError, NotFoundError
 from flowhook.model.jobs import ItemOutcome, JobItem, JobState, ReplayEnds
+from router.storage import jobs as sqlite_jobs
 from router.storage.jobs import NewJob
-from router.storage.sqlite import jobs as sqlite_jobs
 
 LATER = 2**46
 """A time in Unix milliseconds when everything here is past."""

@@ -7,8 +7,7 @@ from flowhook.events import ids
 from flowhook.model import JournalEntry, Status
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.executions import LinkKind
-from router.storage.causes import Cause, EventReceived, StoredLinks
-from router.storage.model import Consumed, Delivered, Parked
+from router.storage.model import Cause, Consumed, Delivered, EventReceived, Parked, StoredLinks
 
 PARENT, OTHER = (ids.mint(7, now_ms=now_ms) for now_ms in (10, 20))
 

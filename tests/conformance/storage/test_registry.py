@@ -9,7 +9,7 @@ from flowhook.errors import ExhaustedError, OutOfRangeError
 from flowhook.model import Change, Flow, FlowRevision
 from flowhook.model.secrets import SecretInfo
 from router.storage.limits import StorageLimits
-from router.storage.model import RegistryChange
+from router.storage.registry import RegistryChange
 
 
 async def apply(cluster, *drafts, now_ms=1_000):

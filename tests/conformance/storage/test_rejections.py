@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.storage.model import StoredRejection
+from router.storage.rejections import StoredRejection
 
 DAY_MS = 24 * 3600 * 1000
 

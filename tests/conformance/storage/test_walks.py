@@ -8,7 +8,7 @@ import pytest
 
 from flowhook.model import Status
 from flowhook.model.execution_filter import ALL, ExecutionFilter
-from router.storage.sqlite import execution_walk
+from router.storage import execution_list as execution_walk
 
 SHOP = ExecutionFilter(flow_id="shop")
 

@@ -10,7 +10,7 @@ from support.patience import PATIENCE
 from chaos.mutations import MUTATIONS
 
 PATCHED = {
-    "early-acknowledgement": "from router.storage.sqlite.writer import Writer as it; print(it._transact.__module__)",
+    "early-acknowledgement": "from router.storage.writer import Writer as it; print(it._transact.__module__)",
     "skipped-journal-entry": "from router.dispatch import journal_writer; print(journal_writer._journaled.__module__)",
     "unchecked-lease": "from router.scheduling import leases, shard;"
     " print(leases.LeaseTable.seq_of.__module__ if shard.Shard.attach.__module__ != shard.__name__ else '')",
@@ -34,4 +34,4 @@ async def test_a_process_that_gets_a_mutation_has_the_defect(name):
 
 
 async def test_other_processes_do_not():
-    assert await printed(PATCHED["early-acknowledgement"], {}) == "router.storage.sqlite.writer"
+    assert await printed(PATCHED["early-acknowledgement"], {}) == "router.storage.writer"

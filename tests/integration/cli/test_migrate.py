@@ -13,7 +13,7 @@ from support.replica import tables
 from support.stored_executions import populate
 
 from router.storage.commit_log import jetstream
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 NUMBERS = itertools.count()
 COUNT = 270
@@ -51,7 +51,7 @@ def database(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "flowhook.db"
 
     async def fill():
-        storage = await open_sqlite(path)
+        storage = await open_storage(path)
         await populate(storage, COUNT)
         await storage.close()
 

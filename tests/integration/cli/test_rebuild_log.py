@@ -18,7 +18,7 @@ from router.storage.replicated.rebuilding import LOG_FACT
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +40,7 @@ def view(tmp_path, url):
 
     async def fill(replicated):
         recorder = LogRecorder(replicated.log, view.create(replicated.log.identity), lost=print, now_ms=lambda: 0)
-        storage = await open_sqlite(
+        storage = await open_storage(
             view.path,
             limits=REPLICATED_LIMITS,
             transaction_log=recorder,

@@ -22,7 +22,7 @@ from router.cluster import member
 from router.storage.commit_log.interface import LogReplacedError
 from router.storage.commit_log.jetstream.opening import rebuild_log
 from router.storage.replicated.batch import BatchPart, BatchWriter, encode, record_hash
-from router.storage.sqlite.schema import FORMAT_VERSION, connect_writer
+from router.storage.schema import FORMAT_VERSION, connect_writer
 
 SECRET = b"the customer's account is 1234567890"
 REFUSED = "flowhook_router_log_refused"

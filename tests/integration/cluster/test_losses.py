@@ -16,10 +16,10 @@ from router.cluster import member
 from router.process import serving
 from router.storage.commit_log.interface import FencedError
 from router.storage.commit_log.jetstream.opening import connect
+from router.storage.errors import storage_full
 from router.storage.replicated.batch import BatchPart, BatchWriter, decode, encode, record_hash
 from router.storage.replicated.recorder import LogRecorder
-from router.storage.sqlite.errors import storage_full
-from router.storage.sqlite.schema import FORMAT_VERSION
+from router.storage.schema import FORMAT_VERSION
 
 
 async def overtake(url, directory):

@@ -16,7 +16,7 @@ from flowhook.v1.flow_service_pb2 import ListFlowsRequest
 from router.storage.commit_log.interface import LogReplacedError
 from router.storage.commit_log.jetstream.opening import connect, rebuild_log
 from router.storage.replicated.batch import BatchPart, BatchWriter, encode, record_hash
-from router.storage.sqlite.schema import FORMAT_VERSION
+from router.storage.schema import FORMAT_VERSION
 
 
 async def accepted(router, count):

@@ -33,7 +33,7 @@ from router.secrets.encryption import KEY_BYTES
 from router.secrets.flow_secrets import SecretMatches
 from router.services.callbacks import CallbackReceiver
 from router.services.ingest import IngestService
-from router.storage.model import FlowDraft
+from router.storage.registry import FlowDraft
 
 
 def event(flow_id="hello", **fields):

@@ -13,9 +13,8 @@ from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.events import ids
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription
 from router.scheduling.matching import EventContent
-from router.storage.inbound_events import NewInboundEvent
-from router.storage.model import Consumed
-from router.storage.sqlite import open_sqlite
+from router.storage.model import Consumed, NewInboundEvent
+from router.storage.storage import open_storage
 
 KEY = "/do/0/wait#0"
 
@@ -341,7 +340,7 @@ async def test_what_a_dead_router_stored_and_did_not_give_out_is_given_out_at_th
         runner = shard.attach()
         seqs = [await waiting(shard, runner, listen(order=order)) for order in (1, 2, 1)]
         await waiting(shard, runner, listen("refusal"))
-    storage = await open_sqlite(tmp_path / "flowhook.db")
+    storage = await open_storage(tmp_path / "flowhook.db")
     fields = (True, "approval", 1, orjson.dumps({"data": {"order": 1}}), 2**45)
     await storage.log(0).append_arrivals(
         [NewInboundEvent(f"evt_{number}", "a", *fields, to_all=True) for number in range(2)]
@@ -364,7 +363,7 @@ async def test_what_is_for_one_execution_goes_to_one_at_the_next_start_too(tmp_p
     async with running_host(tmp_path) as shard:
         runner = shard.attach()
         seqs = [await waiting(shard, runner) for _ in range(2)]
-    storage = await open_sqlite(tmp_path / "flowhook.db")
+    storage = await open_storage(tmp_path / "flowhook.db")
     await storage.log(0).append_arrivals([NewInboundEvent("evt_1", "a", True, "approval", 1, b'{"data":1}', 2**45)])
     await storage.close()
     async with running_host(tmp_path) as shard:

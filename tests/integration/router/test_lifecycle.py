@@ -20,7 +20,7 @@ from flowhook.model import Status, WorkflowError
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 from router.storage.model import Started
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 from router.triggers.lifecycle_publisher import LifecyclePublisher
 
 BASE = "io.serverlessworkflow.workflow."
@@ -186,7 +186,7 @@ async def test_the_fault_of_what_is_found_to_kill_its_runners_at_the_start_is_re
     async with running_router(tmp_path) as router, router.client() as client:
         await client.flows.apply([flow("work"), reported("alerts", "faulted")])
         await client.ingest("work", b"{}")
-    storage = await open_sqlite(tmp_path / "flowhook.db")
+    storage = await open_storage(tmp_path / "flowhook.db")
     await (await storage.own(0)).write([Started(1, 1000)])
     await storage.close()
     async with running_router(tmp_path) as router, router.client() as client:

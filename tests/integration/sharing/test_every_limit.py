@@ -44,8 +44,8 @@ from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 from flowhook.v1.runner_service_pb2_grpc import RunnerServiceStub
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from flowhook.wire import status
-from router.storage.sqlite.readers import Readers
-from router.storage.sqlite.schema import connect_writer
+from router.storage.readers import Readers
+from router.storage.schema import connect_writer
 
 SEATS = 16
 """Seats of a small limit; half of them are reserved where some are."""

@@ -9,7 +9,7 @@ from support.replica import Replica
 from flowhook.events import ids
 from router.storage.limits import StorageLimits
 from router.storage.model import NewEvent
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def open_limited(path):
 
     async def open_limited(**limits):
         replica = Replica()
-        storage = await open_sqlite(path, limits=StorageLimits(**limits), transaction_log=replica)
+        storage = await open_storage(path, limits=StorageLimits(**limits), transaction_log=replica)
         opened.append((storage, replica))
         return storage
 

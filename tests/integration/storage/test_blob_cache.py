@@ -17,7 +17,7 @@ from router.storage.limits import REPLICATED_LIMITS
 from router.storage.model import Ended
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.view import View
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 LARGE = b"x" * (limits.REPLICATED_INLINE_BODY_BYTES + 1)
 
@@ -43,7 +43,7 @@ class Owner:
         view = View(self.directory)
         position = view.position() or view.create(self._log.identity)
         self.recorder = self._recorder(self._log, position, lost=self.losses.append, now_ms=lambda: 0)
-        self.storage = await open_sqlite(
+        self.storage = await open_storage(
             view.path,
             limits=REPLICATED_LIMITS,
             transaction_log=self.recorder,

@@ -18,9 +18,9 @@ from flowhook import limits
 from flowhook.errors import UnavailableError
 from flowhook.events import ids
 from flowhook.model import JournalEntry, Status
-from router.storage.inbound_events import NewInboundEvent
-from router.storage.model import Ended, FlowDraft, Journaled, NewEvent, Started
-from router.storage.sqlite import open_sqlite
+from router.storage.model import Ended, Journaled, NewEvent, NewInboundEvent, Started
+from router.storage.registry import FlowDraft
+from router.storage.storage import open_storage
 
 FAULTS = int(os.environ.get("FLOWHOOK_DISK_FAULTS", "28"))
 CALLERS = 3
@@ -142,7 +142,7 @@ async def meet(directory, operation, seed):
     path = directory / "flowhook.db"
     work = Work(chance)
     with failing_disk() as disk:
-        storage = await open_sqlite(path)
+        storage = await open_storage(path)
         storage._connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         state = await storage.own(0)
         if operation == OPEN:  # what reads opens its own connection, at its first call
@@ -163,7 +163,7 @@ async def meet(directory, operation, seed):
         disk.heal()
         assert work.reasons <= {REASONS[operation]}
         await check(storage, state, work)
-        crashed = await open_sqlite(crash / "flowhook.db")
+        crashed = await open_storage(crash / "flowhook.db")
         await check(crashed, await crashed.own(0), work, crashed=True)
         await crashed.close()
         refused = work.refused
@@ -171,7 +171,7 @@ async def meet(directory, operation, seed):
         assert work.refused == refused, "it still refuses calls although the disk works again"
         await work.finish(state)
         await storage.close()
-    storage = await open_sqlite(path)
+    storage = await open_storage(path)
     await check(storage, await storage.own(0), work)
     assert await (await storage.own(0)).unfinished() == []
     await storage.close()
@@ -204,11 +204,11 @@ async def test_a_storage_that_cannot_be_opened_says_why_and_can_be_opened_later(
             else:
                 disk.fill(number * 4_096)
             try:
-                async with closing(await open_sqlite(path)) as storage:
+                async with closing(await open_storage(path)) as storage:
                     await storage.own(0)
             except UnavailableError as error:
                 reasons.append(error.reason)
-        storage = await open_sqlite(path)
+        storage = await open_storage(path)
         [appended] = await storage.log(0).append([NewEvent(ids.mint(7), "shop", 1, 1_000, b"x")])
         assert appended.seq == 1
         await storage.close()

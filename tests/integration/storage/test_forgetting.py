@@ -8,10 +8,11 @@ import contextlib
 import pytest
 from support.patience import PATIENCE
 
+from router.storage import schema
+from router.storage.erasure import is_pending
 from router.storage.replicated.forgetting import CHECK_SECONDS, Forgetting, read_last_erasure
 from router.storage.replicated.view import View
-from router.storage.sqlite import open_sqlite, schema
-from router.storage.sqlite.wiping import is_pending
+from router.storage.storage import open_storage
 
 MARK = b"jane.doe@example.com"
 
@@ -37,7 +38,7 @@ async def test_an_owner_that_ended_in_between_goes_on_when_it_starts(tmp_path):
     with contextlib.closing(schema.connect_writer(path)) as connection:
         connection.execute("DELETE FROM rejection")  # an owner knows which are of the event
     assert left(tmp_path)
-    storage = await open_sqlite(path)
+    storage = await open_storage(path)
     try:
         async with asyncio.timeout(PATIENCE):
             while left(tmp_path):

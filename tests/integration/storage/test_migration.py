@@ -22,7 +22,7 @@ from router.storage.replicated.migration_check import MigratedData, check_migrat
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 COUNT = 90
 
@@ -54,7 +54,7 @@ def migration(replicated, lines):
 async def database(tmp_path):
     """A database that a router has closed."""
     path = tmp_path / "data" / "flowhook.db"
-    storage = await open_sqlite(path)
+    storage = await open_storage(path)
     await populate(storage, COUNT)
     await storage.close()
     return path
@@ -87,7 +87,7 @@ async def open_view(directory, replicated):
     snapshots = SnapshotStore(replicated.objects, directory / "snapshots")
     position = snapshots.restore_view(view, replicated.log.identity)
     recorder = LogRecorder(replicated.log, position, lost=print, now_ms=lambda: 0)
-    storage = await open_sqlite(
+    storage = await open_storage(
         view.path, limits=REPLICATED_LIMITS, transaction_log=recorder, objects=replicated.objects, durable=False
     )
     return view, storage
@@ -130,7 +130,7 @@ async def test_what_happened_on_the_log_since_is_migrated_back(database, migrati
     expected = content(view.path)
     del expected["applied"]
     assert content(target) == expected
-    reopened = await open_sqlite(target)
+    reopened = await open_storage(target)
     state = await reopened.own(0)
     assert (await state.answer(1)).output == b'"late"'
     assert (await state.work([late.seq]))[late.seq].payload == LARGE
@@ -138,7 +138,7 @@ async def test_what_happened_on_the_log_since_is_migrated_back(database, migrati
 
 
 async def test_a_database_in_use_is_not_migrated(database, migration, replicated):
-    storage = await open_sqlite(database)
+    storage = await open_storage(database)
     with pytest.raises(ConflictError) as raised:
         migration.to_log(database)
     assert raised.value.reason == "DATA_DIR_IN_USE"

@@ -15,7 +15,7 @@ from router.storage.model import Ended
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 LARGE = b"x" * (limits.REPLICATED_INLINE_BODY_BYTES + 1)
 
@@ -37,7 +37,7 @@ def open_view(tmp_path, replicated):
         view.path.parent.mkdir(exist_ok=True)
         position = position or view.create(replicated.log.identity)
         recorder = LogRecorder(replicated.log, position, lost=print, now_ms=lambda: 0)
-        storage = await open_sqlite(
+        storage = await open_storage(
             view.path, limits=REPLICATED_LIMITS, transaction_log=recorder, objects=replicated.objects, durable=False
         )
         return view, storage

@@ -17,12 +17,11 @@ from support.power_loss import Disk, FailedSync, recording
 from flowhook.errors import UnavailableError
 from flowhook.events import ids
 from flowhook.model import JournalEntry, Status
+from router.storage.changes import StateChangeOperation
+from router.storage.event_log import AppendOperation, EventBatch
 from router.storage.model import Ended, Journaled, NewEvent, Started
-from router.storage.sqlite.changes import StateChangeOperation
-from router.storage.sqlite.log import AppendOperation, EventBatch
-from router.storage.sqlite.schema import CODES, connect_writer
-from router.storage.sqlite.transaction_log import NoLog
-from router.storage.sqlite.writer import Writer
+from router.storage.schema import CODES, connect_writer
+from router.storage.writer import NoLog, Writer
 
 LOSSES = int(os.environ.get("FLOWHOOK_POWER_LOSSES", "400"))
 ROUNDS = 60

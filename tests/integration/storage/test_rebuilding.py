@@ -20,7 +20,7 @@ from router.storage.replicated.rebuilding import LogRebuilding
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 
 class Heartbeats:
@@ -54,7 +54,7 @@ def rebuilding(replicated):
 async def owning(view, position, log, objects):
     """Open storage as the owner of the shard."""
     recorder = LogRecorder(log, position, lost=print, now_ms=lambda: 0)
-    storage = await open_sqlite(
+    storage = await open_storage(
         view.path, limits=REPLICATED_LIMITS, transaction_log=recorder, objects=objects, durable=False
     )
     return storage, await storage.own(0)

@@ -3,7 +3,7 @@
 import pytest
 from support.replica import Replica
 
-from router.storage.sqlite.schema import connect_writer
+from router.storage.schema import connect_writer
 
 
 @pytest.fixture

@@ -4,16 +4,16 @@ import apsw
 import pytest
 from support.fake_log import FakeLog
 
+from router.storage.errors import StorageError
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.view import View
-from router.storage.sqlite import open_sqlite
-from router.storage.sqlite.errors import StorageError
+from router.storage.storage import open_storage
 
 
 async def test_a_transaction_that_could_not_begin_does_not_end_the_ownership(tmp_path):
     log, view, losses = FakeLog(), View(tmp_path), []
     recorder = LogRecorder(log, view.create(log.identity), lost=losses.append, now_ms=lambda: 0)
-    storage = await open_sqlite(view.path, transaction_log=recorder, durable=False)
+    storage = await open_storage(view.path, transaction_log=recorder, durable=False)
     try:
         await storage.own(0)
         storage._connection.set_busy_timeout(0)

@@ -16,7 +16,7 @@ from support.directory_objects import DIGEST_BYTES, DirectoryObjects
 from flowhook.errors import UnavailableError
 from router.storage.replicated.snapshots import SnapshotDamagedError, SnapshotStore
 from router.storage.replicated.view import View
-from router.storage.sqlite.schema import connect_writer
+from router.storage.schema import connect_writer
 
 KILLED = """
 import os, pathlib, signal, sys

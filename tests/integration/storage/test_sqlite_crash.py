@@ -4,14 +4,15 @@ import asyncio
 import sys
 
 from flowhook.model import Status
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 WRITE = """
 import asyncio, itertools, os, pathlib, sys, time
-from flowhook import ids, limits
+from flowhook import limits
+from flowhook.events import ids
 from flowhook.model import JournalEntry, Status
 from router.storage.model import Ended, Journaled, NewEvent, Started
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 def say(*words):
     os.write(1, (" ".join(words) + "\\n").encode())
@@ -31,7 +32,7 @@ async def work(log, state, worker):
             say("ended", event.event_id)
 
 async def main():
-    storage = await open_sqlite(pathlib.Path(sys.argv[1]))
+    storage = await open_storage(pathlib.Path(sys.argv[1]))
     state = await storage.own(0)
     await asyncio.gather(*(work(storage.log(0), state, worker) for worker in range(8)))
 
@@ -51,7 +52,7 @@ async def test_every_acknowledged_write_survives_kill_9(path):
         process.kill()
         message += await process.stdout.read()
         assert await process.wait() == -9
-        storage = await open_sqlite(path)
+        storage = await open_storage(path)
         state = await storage.own(0)
         for line in message.decode().splitlines():
             match line.split():

@@ -15,23 +15,23 @@ from flowhook import limits
 from flowhook.errors import FlowhookError, InternalError, UnavailableError
 from flowhook.model import JournalEntry, Status
 from flowhook.sharing.table import RouterLimits
-from router.storage.inbound_events import NewInboundEvent
+from router.storage.event_log import AppendOperation, EventBatch
 from router.storage.limits import StorageLimits
 from router.storage.model import (
     Delivered,
     Ended,
     Journaled,
     LifecycleRecorded,
+    NewInboundEvent,
     Parked,
     Replied,
     Resolved,
     Started,
 )
-from router.storage.sqlite import open_sqlite
-from router.storage.sqlite.log import AppendOperation, EventBatch
-from router.storage.sqlite.readers import Readers
-from router.storage.sqlite.schema import PAGE_BYTES, connect_writer
-from router.storage.sqlite.state import approximate_bytes
+from router.storage.readers import Readers
+from router.storage.schema import PAGE_BYTES, connect_writer
+from router.storage.shard_state import approximate_bytes
+from router.storage.storage import open_storage
 
 MAX_BYTES = 2 * limits.MIB
 LARGE = b"x" * (limits.INLINE_BODY_BYTES + 1)
@@ -51,7 +51,7 @@ async def fill(storage, new_event):
 
 @pytest.fixture
 async def small(path):
-    storage = await open_sqlite(path, max_bytes=MAX_BYTES)
+    storage = await open_storage(path, max_bytes=MAX_BYTES)
     yield storage
     await storage.close()
 
@@ -135,7 +135,7 @@ async def test_the_file_of_a_refused_append_is_removed(path, small, new_event):
 
 async def test_work_is_finished_even_when_new_events_fill_the_last_page_in_the_same_commit(path, new_event, stall):
     # events are not refused before SQLite refuses them
-    storage = await open_sqlite(path, max_bytes=MAX_BYTES, limits=StorageLimits(append_share=100))
+    storage = await open_storage(path, max_bytes=MAX_BYTES, limits=StorageLimits(append_share=100))
     state = await storage.own(0)
     seqs = [appended.seq for appended in await storage.log(0).append([new_event() for _ in range(10)])]
     with stall():
@@ -197,12 +197,12 @@ async def test_a_large_payload_that_cannot_be_written_leaves_no_file(path, stora
 
 FULL_DISK = """
 import asyncio, pathlib, time
-from flowhook import ids
+from flowhook.events import ids
 from flowhook.errors import UnavailableError
 from flowhook.model import Status
 from router.storage.limits import StorageLimits
 from router.storage.model import Ended, NewEvent
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 def event():
     return NewEvent(ids.mint(1), "shop", 1, 1, b"x" * 1000)
@@ -211,7 +211,7 @@ async def main():
     directory = pathlib.Path("{directory}")
     ballast = directory / "ballast"
     ballast.write_bytes(b"x" * 300_000)
-    storage = await open_sqlite(directory / "flowhook.db")
+    storage = await open_storage(directory / "flowhook.db")
     state = await storage.own(0)
     seqs = []
     try:

@@ -12,16 +12,16 @@ from flowhook import limits
 from flowhook.errors import ConflictError, InvalidError, UnavailableError
 from flowhook.model import Status
 from router.storage.model import Ended
-from router.storage.sqlite import open_sqlite
-from router.storage.sqlite.schema import FORMAT_VERSION, connect_writer
+from router.storage.schema import FORMAT_VERSION, connect_writer
+from router.storage.storage import open_storage
 
 LARGE = b"x" * (limits.INLINE_BODY_BYTES + 1)
 HOLD = """
 import asyncio, pathlib, sys
-from router.storage.sqlite import open_sqlite
-from router.storage.sqlite.schema import connect_writer
+from router.storage.storage import open_storage
+from router.storage.schema import connect_writer
 async def main():
-    await open_sqlite(pathlib.Path(sys.argv[1]))
+    await open_storage(pathlib.Path(sys.argv[1]))
     print("open", flush=True)
     await asyncio.Event().wait()
 asyncio.run(main())
@@ -41,20 +41,20 @@ async def test_a_second_process_is_refused_with_the_pid_of_the_first_until_that_
     try:
         assert await holder.stdout.readline() == b"open\n"
         with pytest.raises(ConflictError, match=f"process {holder.pid}") as raised:
-            await open_sqlite(path)
+            await open_storage(path)
         assert raised.value.reason == "DATA_DIR_IN_USE"
         assert raised.value.metadata == {"pid": str(holder.pid)}
     finally:
         holder.kill()
         await holder.wait()
-    await (await open_sqlite(path)).close()
+    await (await open_storage(path)).close()
 
 
 async def test_one_process_opens_it_once_at_a_time(path, storage):
     with pytest.raises(ConflictError, match=str(os.getpid())):
-        await open_sqlite(path)
+        await open_storage(path)
     await storage.close()
-    await (await open_sqlite(path)).close()
+    await (await open_storage(path)).close()
 
 
 async def test_all_files_are_their_owners_alone(path, storage, new_event):
@@ -89,7 +89,7 @@ async def test_another_format_is_refused_and_left_alone(path, storage, version):
     connection.close()
     before = path.read_bytes()
     with pytest.raises(ConflictError, match=f"has format {version}, and .* reads format {FORMAT_VERSION}") as raised:
-        await open_sqlite(path)
+        await open_storage(path)
     assert raised.value.reason == "FORMAT_UNSUPPORTED"
     assert path.read_bytes() == before
 
@@ -106,7 +106,7 @@ async def test_what_is_not_ours_is_refused_and_left_alone(path, kind):
     before = path.read_bytes()
     for _ in range(2):  # the lock is released
         with pytest.raises(ConflictError) as raised:
-            await open_sqlite(path)
+            await open_storage(path)
         assert raised.value.reason == "NOT_A_FLOWHOOK_DATABASE"
     assert path.read_bytes() == before
 
@@ -114,7 +114,7 @@ async def test_what_is_not_ours_is_refused_and_left_alone(path, kind):
 async def test_a_path_that_cannot_be_opened_is_reported_as_unavailable(tmp_path):
     (tmp_path / "flowhook.db").mkdir()
     with pytest.raises(UnavailableError, match="EISDIR"):
-        await open_sqlite(tmp_path / "flowhook.db")
+        await open_storage(tmp_path / "flowhook.db")
 
 
 async def test_large_payloads_are_files_and_small_ones_are_not(path, storage, new_event):
@@ -141,7 +141,7 @@ async def test_files_that_nothing_refers_to_are_removed_when_opened(path, storag
     await storage.close()
     [blob] = blobs(path)
     (blob.parent / "evt_orphan.1234").write_bytes(b"x")
-    reopened = await open_sqlite(path)
+    reopened = await open_storage(path)
     assert blobs(path) == [blob]
     await reopened.close()
 

@@ -8,7 +8,7 @@ import pytest
 
 from flowhook.model import Status
 from flowhook.model.execution_filter import ExecutionFilter
-from router.storage.sqlite import activity, changes, execution_list, links, queries, registry
+from router.storage import activity, changes, execution_list, queries, registry
 
 KINDS = [
     frozenset({Status.PENDING}),
@@ -66,11 +66,11 @@ async def test_what_an_execution_caused_is_found_without_looking_at_others(plan,
 
 
 async def test_links_are_found_and_added_by_looks_at_indexes(plan):
-    plans = plan(links.links_of, "evt_1", 9)
+    plans = plan(queries.links_of, "evt_1", 9)
     assert any("SEARCH c USING" in step and "cause_by_causing (caused_by=?)" in step for step in plans), plans
     assert any("SEARCH cause USING PRIMARY KEY (seq=?)" in step for step in plans), plans
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")]
-    plans = plan(links.insert_emitters, [(1, 2)])
+    plans = plan(changes.insert_emitters, [(1, 2)])
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith(("SCAN a", "SCAN cause", "SCAN c "))]
 
 

@@ -12,8 +12,8 @@ from support.patience import PATIENCE
 from flowhook.errors import InvalidError
 from flowhook.sharing import INTERNAL, Principal, current_principal
 from flowhook.sharing.table import RouterLimits
-from router.storage.sqlite.readers import Readers
-from router.storage.sqlite.schema import connect_writer
+from router.storage.readers import Readers
+from router.storage.schema import connect_writer
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 COUNT = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 200000) SELECT count(*) FROM n"

@@ -9,9 +9,9 @@ import random
 import apsw
 import pytest
 
-from router.storage.sqlite import erasure, schema, wiping
-from router.storage.sqlite.unused_space import overwrite, read_tree_page
-from router.storage.sqlite.wiping import Step, wipe_step
+from router.storage import erasure, schema
+from router.storage import erasure as wiping
+from router.storage.erasure import Step, overwrite, read_tree_page, wipe_step
 
 MARK = b"jane.doe@example.com"
 ERASE = "INSERT INTO erasure (execution_id, root, flow_id, time_ms) SELECT hex(randomblob(8)), 'r', 'f', 1"

@@ -10,7 +10,7 @@ from flowhook.model.executions import AttemptEnd
 from flowhook.process.settings import RouterSettings, RunnerSettings
 from router.dispatch.receivers import attempts_exhausted
 from router.scheduling.losses import UNCERTAIN_FACTOR
-from router.storage.attempts import MAX_ATTEMPTS
+from router.storage.model import MAX_ATTEMPTS
 from runner.interpreter.errors import _DEFAULTS, Kind
 from runner.interpreter.journal import COMPACT_BYTES, COMPACT_ENTRIES
 from runner.interpreter.listen_task import MAX_EXPECTED_BYTES

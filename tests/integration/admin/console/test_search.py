@@ -13,7 +13,7 @@ from support.browsers import log_in
 from support.routers import flow
 from support.runners import attached
 
-from router.storage.sqlite import execution_list
+from router.storage import execution_list
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

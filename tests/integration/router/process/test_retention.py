@@ -13,8 +13,9 @@ from flowhook.errors import NotFoundError
 from flowhook.events import ids
 from router.process.serving import expire_forever
 from router.storage.limits import StorageLimits
-from router.storage.model import FlowDraft, NewEvent
-from router.storage.sqlite import open_sqlite
+from router.storage.model import NewEvent
+from router.storage.registry import FlowDraft
+from router.storage.storage import open_storage
 
 
 def now_ms():
@@ -22,7 +23,7 @@ def now_ms():
 
 
 async def test_former_revisions_go_when_they_are_past_and_no_execution_is_of_them(tmp_path):
-    storage = await open_sqlite(tmp_path / "flowhook.db", limits=StorageLimits(revisions=2))
+    storage = await open_storage(tmp_path / "flowhook.db", limits=StorageLimits(revisions=2))
     state, registry = await storage.own(0), storage.registry
     for revision in range(1, 6):
         await registry.apply_flows([FlowDraft("hello", b"%d" % revision, b"{}", has_webhook=True)], now_ms=revision)

@@ -12,8 +12,8 @@ from flowhook.errors import InternalError, UnavailableError
 from router.flows.flow_table import FlowTable
 from router.scheduling.queues import FlowPolicy
 from router.storage.limits import StorageLimits
-from router.storage.model import FlowDraft
-from router.storage.sqlite import open_sqlite
+from router.storage.registry import FlowDraft
+from router.storage.storage import open_storage
 from router.triggers.event_triggers import FlowTriggers, parse_triggers
 from router.triggers.schedules import EverySpec
 
@@ -74,7 +74,7 @@ async def open_registry(tmp_path):
     opened = []
 
     async def open_registry(**limits):
-        opened.append(await open_sqlite(tmp_path / "flowhook.db", limits=StorageLimits(**limits)))
+        opened.append(await open_storage(tmp_path / "flowhook.db", limits=StorageLimits(**limits)))
         return HoldableRegistry(opened[-1].registry)
 
     yield open_registry

@@ -10,7 +10,7 @@ from support.patience import PATIENCE
 
 from flowhook.errors import OutOfRangeError
 from router.flows.registry_watch import RegistryWatch
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 SILENT = 3600.0
 PROGRESS = 0.01
@@ -33,7 +33,7 @@ class CountingRegistry:
 
 @pytest.fixture
 async def registry(tmp_path):
-    storage = await open_sqlite(tmp_path / "flowhook.db")
+    storage = await open_storage(tmp_path / "flowhook.db")
     yield CountingRegistry(storage.registry)
     await storage.close()
 

@@ -20,7 +20,7 @@ from router.jobs.actions import ItemResult
 from router.jobs.job_runner import CATCH_UP_SECONDS, JobRun, JobRunner, Pace
 from router.storage.jobs import ExecutionWalk, NewJob
 from router.storage.model import NewEvent
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 SPEC = JobSpec(JobAction.REPLAY, ExecutionFilter(flow_id="f"), rate=1000)
 EXECUTIONS = 7
@@ -106,7 +106,7 @@ class Storage:
         return next(self._now)
 
     async def __aenter__(self):
-        self.storage = await open_sqlite(self._path, durable=False)
+        self.storage = await open_storage(self._path, durable=False)
         await self.storage.own(0)
         self.jobs = self.storage.jobs
         return self

@@ -18,7 +18,7 @@ from flowhook.model.jobs import JobAction, JobSpec
 from router.jobs.actions import JobActions
 from router.storage.jobs import ClaimedItem
 from router.storage.model import Ended, NewEvent
-from router.storage.sqlite import open_sqlite
+from router.storage.storage import open_storage
 
 ENDS = st.sampled_from([Status.FAULTED, Status.CANCELLED, Status.COMPLETED])
 EXECUTIONS = st.lists(st.tuples(st.integers(0, 5), ENDS), min_size=2, max_size=6)
@@ -46,7 +46,7 @@ async def ids(state, **conditions):
 async def stored(executions):
     """Open storage with these executions."""
     with tempfile.TemporaryDirectory() as directory:
-        storage = await open_sqlite(Path(directory) / "flowhook.db", durable=False)
+        storage = await open_storage(Path(directory) / "flowhook.db", durable=False)
         state = await storage.own(0)
         for seq, (earlier, status) in enumerate(executions, 1):
             replay_of = f"evt_{earlier}" if 0 < earlier < seq else ""

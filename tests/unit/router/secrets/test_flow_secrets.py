@@ -8,8 +8,8 @@ from flowhook.document import canonical, parse
 from flowhook.errors import OutOfRangeError, UnavailableError
 from router.secrets.flow_secrets import SecretMatches, SecretNames
 from router.storage.limits import StorageLimits
-from router.storage.model import FlowDraft
-from router.storage.sqlite import open_sqlite
+from router.storage.registry import FlowDraft
+from router.storage.storage import open_storage
 
 
 def test_the_last_match_of_each_pair_is_noted():
@@ -65,7 +65,7 @@ class CountingRegistry:
 
 @pytest.fixture
 async def registry(tmp_path):
-    storage = await open_sqlite(tmp_path / "flowhook.db", limits=StorageLimits(registry_changes=10))
+    storage = await open_storage(tmp_path / "flowhook.db", limits=StorageLimits(registry_changes=10))
     yield CountingRegistry(storage.registry)
     await storage.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -18,8 +18,9 @@ from flowhook.model import (
     Subscription,
     WorkflowError,
 )
+from flowhook.model.executions import LinkKind
 from router.storage.model import ExecutionRecord
-from router.storage.sqlite.schema import STATUSES, UNENDED
+from router.storage.schema import STATUSES, UNENDED
 
 _LATER = "FROM execution r WHERE r.replay_root = coalesce(e.replay_root, e.event_id) AND r.seq > e.seq"
 SUPERSEDES = f"{_LATER} AND r.status <> 6"
@@ -38,6 +39,10 @@ RECORD = (
     f"e.error, e.replay_of, e.effect_scope, e.order_key, e.quiet, {_SUCCESSOR}, {_REPLAY}, {_RESOLUTION}, {_RETRY}"
 )
 """Columns for `record`, selected from `execution e` and `flow_key k`."""
+
+
+LINK_BITS: Final = {LinkKind.RUN: 1, LinkKind.EVENT: 2, LinkKind.LISTEN: 4}
+"""Bits of the column `kinds`."""
 
 
 def record(row: tuple[Any, ...]) -> ExecutionRecord:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import apsw
+from typing_extensions import override
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import JournalEntry
@@ -14,9 +15,13 @@ from flowhook.model.execution_filter import ALL, ExecutionFilter
 from flowhook.model.executions import AttemptHistory
 from flowhook.model.random_access import RandomAccess
 from flowhook.sharing import INTERNAL, current_principal
+from router.storage import activity, execution_list, queries
 from router.storage.activity import RecentActivity
-from router.storage.causes import StoredLinks
-from router.storage.inbound_events import LoggedInboundEvent, UnconsumedEvent
+from router.storage.blobs import BlobDirectory
+from router.storage.changes import StateChangeOperation
+from router.storage.erasure import EraseOperation, EraseRequest, EraseResult, Wiping, find_erasure, find_references
+from router.storage.event_log import AppendOperation, InboundEventOperation
+from router.storage.expiry import DeleteOperation, ExpireOperation, ExpiryStep
 from router.storage.jobs import ExecutionWalk
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.model import (
@@ -31,55 +36,32 @@ from router.storage.model import (
     JournalSize,
     LifecycleRecorded,
     LoggedEvent,
+    LoggedInboundEvent,
     Parked,
     Replied,
     Resolved,
     Scheduled,
     StateChange,
+    StoredLinks,
+    UnconsumedEvent,
     UnfinishedExecution,
     UnpublishedEvent,
     Work,
 )
-from router.storage.sqlite import (
-    activity,
-    execution_list,
-    execution_walk,
-    inbound_events,
-    links,
-    payload_parts,
-    queries,
-)
-from router.storage.sqlite.attempts import read_attempts
-from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.changes import StateChangeOperation
-from router.storage.sqlite.erasure import (
-    EraseOperation,
-    EraseRequest,
-    EraseResult,
-    find_erasure,
-    find_references,
-)
-from router.storage.sqlite.expiry import DeleteOperation, ExpireOperation, ExpiryStep
-from router.storage.sqlite.inbound_events import InboundEventOperation
-from router.storage.sqlite.log import AppendOperation
-from router.storage.sqlite.readers import Readers
-from router.storage.sqlite.rows import dump_retry, dump_subscriptions
-from router.storage.sqlite.wiping import Wiping
-from router.storage.sqlite.writer import Writer
+from router.storage.readers import Readers
+from router.storage.rows import dump_retry, dump_subscriptions
+from router.storage.writer import Writer, WriterOperation
 
 T = TypeVar("T")
 
 
-class AcquireOperation:
+class AcquireOperation(WriterOperation):
     """Allocates the next epoch (fencing number) of the shard."""
 
     order = 2
 
-    def reload(self, connection: apsw.Connection) -> None:
-        """See `WriterOperation`."""
-
+    @override
     def apply(self, connection: apsw.Connection, arguments: Sequence[None]) -> list[int]:
-        """See `WriterOperation`."""
         return [
             connection.execute(
                 "INSERT INTO counter (name, value) VALUES ('epoch', 1)"
@@ -88,12 +70,9 @@ class AcquireOperation:
             for _ in arguments
         ]
 
-    def committed(self, results: Sequence[int]) -> None:
-        """See `WriterOperation`."""
 
-
-class SqliteShardState:
-    """The state of the only shard, for one owner; implements `interface.ShardState`."""
+class ShardState:
+    """The state of a shard's executions, for the shard's owner."""
 
     def __init__(
         self,
@@ -129,7 +108,7 @@ class SqliteShardState:
 
     @property
     def epoch(self) -> int:
-        """See `interface.ShardState`."""
+        """Return the fencing number of this ownership, from 1: each `Storage.own` of the shard gets the next one."""
         return self._epoch
 
     def mark_lost(self) -> None:
@@ -137,111 +116,133 @@ class SqliteShardState:
         self._lost = True
 
     def follow(self, listener: Callable[[Sequence[LoggedEvent]], None]) -> None:
-        """See `interface.ShardState`."""
+        """Call `listener` on the event loop with every event that becomes durable from now on.
+
+        Events are reported in log order, each once, before the `append` that stored them returns. Duplicates are not
+        reported.
+        """
         if not self._lost:
             self._append.listener = listener
 
     def follow_arrivals(self, listener: Callable[[Sequence[LoggedInboundEvent]], None]) -> None:
-        """See `interface.ShardState`."""
+        """Call `listener` on the event loop with every arrival that becomes durable from now on.
+
+        Arrivals are reported by ascending number, each once, before the `append_arrivals` that stored them returns.
+        """
         if not self._lost:
             self._arrive.listener = listener
 
     async def write(self, changes: Sequence[StateChange]) -> None:
-        """See `interface.ShardState`."""
+        """Store changes durably, in order, all of them or none.
+
+        Raises:
+            ConflictError: the shard has another owner now (`SHARD_LOST`).
+        """
         self._check()
         if changes:
             await self._writer.call(self._write, changes, size=sum(map(approximate_bytes, changes)))
 
     async def unfinished(self, *, after_seq: int = 0, limit: int = DEFAULT_PAGE) -> list[UnfinishedExecution]:
-        """See `interface.ShardState`."""
+        """Return executions that have not ended, by ascending `seq`."""
         return await self._readers.run(lambda connection: queries.unfinished(connection, after_seq, limit))
 
     async def work(self, seqs: Collection[int]) -> dict[int, Work]:
-        """See `interface.ShardState`."""
+        """Return what runners need to run executions that have not ended; others are missing from the result.
+
+        A large result may be partial, with at least one execution: call again for the others.
+        """
         wanted = list(seqs)
         return await self._readers.run(lambda connection: queries.work(connection, self._blobs, wanted))
 
     async def arrivals(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[UnconsumedEvent]:
-        """See `interface.ShardState`."""
-        return await self._readers.run(
-            lambda connection: inbound_events.unconsumed_after(connection, after_number, limit)
-        )
+        """Return unconsumed arrivals by ascending number, except those addressed to an execution that has ended."""
+        return await self._readers.run(lambda connection: queries.unconsumed_after(connection, after_number, limit))
 
     async def arrival_payloads(self, numbers: Collection[int]) -> dict[int, bytes]:
-        """See `interface.ShardState`."""
+        """Return payloads of unconsumed arrivals; others are missing from the result.
+
+        A large result may be partial, with at least one payload: call again for the others.
+        """
         wanted = list(numbers)
-        return await self._readers.run(lambda connection: inbound_events.arrival_payloads(connection, wanted))
+        return await self._readers.run(lambda connection: queries.arrival_payloads(connection, wanted))
 
     async def journal_sizes(self, seqs: Collection[int]) -> dict[int, JournalSize]:
-        """See `interface.ShardState`."""
+        """Return the sizes of journals; empty ones are missing from the result."""
         wanted = list(seqs)
-        return await self._readers.run(lambda connection: inbound_events.journal_sizes(connection, wanted))
+        return await self._readers.run(lambda connection: queries.journal_sizes(connection, wanted))
 
     async def find_by_ids(self, execution_ids: Collection[str]) -> dict[str, ExecutionRecord]:
-        """See `interface.ShardState`."""
+        """Return executions by ID, except those unknown or past retention. At most `DEFAULT_PAGE` at a time."""
         wanted = list(execution_ids)
         return await self._readers.run(lambda connection: queries.find_by_ids(connection, wanted))
 
     async def find(self, execution_id: str) -> ExecutionRecord | None:
-        """See `interface.ShardState`."""
+        """Return an execution, or None when it is unknown or past retention."""
         return await self._queries.run(lambda connection: queries.find(connection, execution_id))
 
     async def records(self, seqs: Collection[int]) -> dict[int, ExecutionRecord]:
-        """See `interface.ShardState`."""
+        """Return executions by sequence number, except unknown ones. At most `DEFAULT_PAGE` at a time."""
         wanted = list(seqs)
         return await self._queries.run(lambda connection: queries.records(connection, wanted))
 
     async def content(self, seq: int, *, with_payload: bool = True) -> ExecutionContent | None:
-        """See `interface.ShardState`."""
+        """Return the large parts of an execution, or None when it is unknown; without its event if so requested."""
         return await self._queries.run(
             lambda connection: queries.content(connection, self._blobs, seq, with_payload=with_payload)
         )
 
     async def read_payload(self, seq: int, read: Callable[[RandomAccess], T]) -> T | None:
-        """See `interface.ShardState`."""
-        return await self._queries.run(
-            lambda connection: payload_parts.read_payload(connection, self._blobs, seq, read)
-        )
+        """Return what `read` makes of an execution's serialized event, or None when it is unknown.
+
+        `read` is called on another thread, and reads the parts that it needs.
+        """
+        return await self._queries.run(lambda connection: queries.read_payload(connection, self._blobs, seq, read))
 
     async def history(self, seq: int) -> tuple[bytes, ...]:
-        """See `interface.ShardState`."""
+        """Return the task history that runners reported, in order: at most `limits.MAX_READ_HISTORY_BYTES`.
+
+        A longer history is cut in the middle: the first and last pieces, with an empty piece between them.
+        """
         return tuple(fragment for _, fragment in await self.located_history(seq))
 
     async def located_history(self, seq: int) -> tuple[tuple[int, bytes], ...]:
-        """See `interface.ShardState`."""
+        """Return the same as `history`, each piece with the index of the journal entry that was written next.
+
+        After the last entry that is any index beyond it.
+        """
         return await self._queries.run(lambda connection: queries.history(connection, seq, self._limits.history_bytes))
 
     async def attempts(self, seq: int) -> AttemptHistory:
-        """See `interface.ShardState`."""
-        return await self._queries.run(lambda connection: read_attempts(connection, seq))
+        """Return the stored attempts of an execution: those of `AttemptInterrupted`, and that of its `Ended`."""
+        return await self._queries.run(lambda connection: queries.read_attempts(connection, seq))
 
     async def deduplicated(self, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:
-        """See `interface.ShardState`."""
+        """Return the ID of the event a flow's dedupe key refers to at `now_ms` (Unix time); None when there is none."""
         return await self._readers.run(lambda connection: queries.deduplicated(connection, flow_id, dedupe_key, now_ms))
 
     async def body_of(self, execution_id: str) -> str | None:
-        """See `interface.ShardState`."""
+        """Return the ID of the body that an execution's event names; None when it names none or is unknown."""
         return await self._queries.run(lambda connection: queries.body_of(connection, execution_id))
 
     async def failed_before(self, seq: int) -> str | None:
-        """See `interface.ShardState`."""
+        """Return the ID of the oldest stored execution of a replay's event that failed before it; None: none is."""
         return await self._queries.run(lambda connection: queries.failed_before(connection, seq))
 
     async def superseded_by(self, seq: int) -> str | None:
-        """See `interface.ShardState`."""
+        """Return the ID of the latest replay of an execution's event after it that was not cancelled; None: none is."""
         return await self._queries.run(lambda connection: queries.superseded_by(connection, seq))
 
     async def unended_run(self, execution_id: str) -> str | None:
-        """See `interface.ShardState`."""
+        """Return the ID of an execution, or of a replay of its event, that has not ended; None: there is none."""
         return await self._queries.run(lambda connection: queries.unended_run(connection, execution_id))
 
     async def answer(self, seq: int) -> ExecutionResult:
-        """See `interface.ShardState`."""
+        """Return an execution's output and reply so far; both None when it is unknown."""
         return await self._readers.run(lambda connection: queries.execution_result(connection, seq))
 
     async def links(self, execution_id: str, *, limit: int) -> StoredLinks:
-        """See `interface.ShardState`."""
-        return await self._queries.run(lambda connection: links.links_of(connection, execution_id, limit))
+        """Return which executions caused an execution, and those that it caused last, at most `limit`."""
+        return await self._queries.run(lambda connection: queries.links_of(connection, execution_id, limit))
 
     async def list_executions(
         self,
@@ -250,29 +251,46 @@ class SqliteShardState:
         before_seq: int | None = None,
         limit: int = DEFAULT_PAGE,
     ) -> ExecutionListing:
-        """See `interface.ShardState`."""
+        """Return executions that meet all conditions, newest first, at most `limit`.
+
+        There may be fewer, or none, although the list continues: the time that one call takes is bounded.
+        """
         return await self._queries.run(
             lambda connection: execution_list.list_executions(connection, conditions, before_seq, limit)
         )
 
     async def count_executions(self, conditions: ExecutionFilter = ALL, *, limit: int) -> tuple[int, bool]:
-        """See `interface.ShardState`."""
+        """Return how many executions meet all conditions, at most `limit`, and whether there may be more.
+
+        The time that it takes is bounded.
+        """
         return await self._queries.run(
             lambda connection: execution_list.count_executions(connection, conditions, limit)
         )
 
     async def payloads(self, seqs: Sequence[int], *, most_bytes: int) -> dict[int, bytes | None]:
-        """See `interface.ShardState`."""
+        """Return serialized events; None for a large one, which is stored apart, and for an unknown one.
+
+        At most `DEFAULT_PAGE` at a time. The result has as many of the first ones as have `most_bytes` together, at
+        least one.
+        """
         return await self._queries.run(lambda connection: queries.payloads(connection, seqs, most_bytes))
 
     async def last_seq(self) -> int:
-        """See `interface.ShardState`."""
+        """Return the greatest sequence number of a stored execution; 0: there is none."""
         return await self._readers.run(activity.last_seq)
 
     async def recent_activity(
         self, *, since_ms: int, until_seq: int, ended_before_ms: int, limit: int
     ) -> RecentActivity:
-        """See `interface.ShardState`."""
+        """Return how many executions of each flow were accepted, and ended, in each recent minute.
+
+        Args:
+            since_ms: Unix time from which they are wanted.
+            until_seq: executions with a greater sequence number are not counted as accepted.
+            ended_before_ms: Unix time; executions that ended at it or later are not counted as ended.
+            limit: most executions to read, newest first; the result is complete for a shorter time if there are more.
+        """
         return await self._queries.run(
             lambda connection: activity.recent(
                 connection, since_ms=since_ms, until_seq=until_seq, ended_before_ms=ended_before_ms, limit=limit
@@ -280,33 +298,47 @@ class SqliteShardState:
         )
 
     async def receive_times(self, seqs: Collection[int]) -> dict[int, int]:
-        """See `interface.ShardState`."""
+        """Return when executions were received, Unix times in ms, except unknown ones."""
         wanted = list(seqs)
         return await self._queries.run(lambda connection: activity.receive_times(connection, wanted))
 
     async def latest_receive_times(self, flow_ids: Collection[str]) -> dict[str, int]:
-        """See `interface.ShardState`."""
+        """Return when each flow's latest stored execution was received, Unix times in ms.
+
+        Flows without a stored execution are missing.
+        """
         wanted = list(flow_ids)
         return await self._queries.run(lambda connection: activity.latest_receive_times(connection, wanted))
 
     async def walk_executions(
         self, conditions: ExecutionFilter, *, after_seq: int = 0, last_seq: int | None = None, limit: int = DEFAULT_PAGE
     ) -> ExecutionWalk:
-        """See `interface.ShardState`."""
+        """Return executions that meet all conditions, oldest first, at most `limit`, with numbers up to `last_seq`.
+
+        There may be fewer, or none, although the walk continues: the time that one call takes is bounded.
+        """
         return await self._queries.run(
-            lambda connection: execution_walk.walk_executions(connection, conditions, after_seq, last_seq, limit)
+            lambda connection: execution_list.walk_executions(connection, conditions, after_seq, last_seq, limit)
         )
 
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
-        """See `interface.ShardState`."""
+        """Return the last stored schedule state of each flow, by ascending flow ID."""
         return await self._readers.run(lambda connection: queries.schedules(connection, after_id, limit))
 
     async def occurrences(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[UnpublishedEvent]:
-        """See `interface.ShardState`."""
+        """Return lifecycle events that are not yet published (the outbox), by ascending number."""
         return await self._readers.run(lambda connection: queries.unpublished_events(connection, after_number, limit))
 
     async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
-        """See `interface.ShardState`."""
+        """Remove executions that ended before a Unix time, with their events, journals and blobs.
+
+        A body is removed with the last execution whose event names it. Also removed are expired arrivals and dedupe
+        keys, the schedules of flows deleted before that time, and these flows' revisions once none of their executions
+        is left; and jobs that ended before that time.
+
+        Returns:
+            The number of executions removed.
+        """
         self._check()
         removed = 0
         more = True
@@ -320,7 +352,10 @@ class SqliteShardState:
         return removed
 
     async def delete(self, seqs: Collection[int]) -> int:
-        """See `interface.ShardState`."""
+        """Remove executions that have ended, as `expire` does, at most `DEFAULT_PAGE`; return their number.
+
+        Others are left alone. Dedupe keys stay for their windows: an event that is sent again still is a duplicate.
+        """
         self._check()
         deleted: ExpiryStep = await self._writer.call(self._delete, list(seqs))
         if deleted.blobs:
@@ -328,7 +363,21 @@ class SqliteShardState:
         return deleted.executions
 
     async def erase(self, execution_id: str, *, rejections: Collection[str], now_ms: int) -> Erasure:
-        """See `interface.ShardState`."""
+        """Erase the event of an execution: what is stored of that, of all replays, and what refers to them.
+
+        Unlike `delete`, this leaves nothing in the free space of files either, nor dedupe keys, rejections of the
+        request, undelivered events of the executions, and reasons and messages about them in the audit log and jobs.
+        It returns when nothing is left in the files of this router. Idempotent: it goes on where it was interrupted.
+
+        Args:
+            execution_id: the execution, or a replay of it.
+            rejections: IDs of rejections of the same request, besides those that were accepted as the event.
+            now_ms: Unix time.
+
+        Raises:
+            NotFoundError: it is not stored, and was not erased (`EXECUTION_NOT_FOUND`).
+            ConflictError: one of the executions has not ended (`EXECUTION_NOT_ENDED`).
+        """
         self._check()
         principal = current_principal.set(INTERNAL)  # it reads whole tables, whatever that takes
         try:
@@ -350,7 +399,7 @@ class SqliteShardState:
         return result.erasure
 
     async def erased(self, execution_id: str) -> Erasure | None:
-        """See `interface.ShardState`."""
+        """Return the erasure of an execution; None: it was not erased, or so long ago that this is forgotten."""
         return await self._queries.run(lambda connection: find_erasure(connection, execution_id))
 
     def _check(self) -> None:

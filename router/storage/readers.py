@@ -18,8 +18,8 @@ import apsw
 
 from flowhook.errors import FlowhookError, InvalidError
 from flowhook.sharing import FairQueue, Limit, current_principal
-from router.storage.sqlite.errors import translate, unavailable
-from router.storage.sqlite.schema import connect_reader
+from router.storage.errors import translate, unavailable
+from router.storage.schema import connect_reader
 
 T = TypeVar("T")
 

@@ -1,26 +1,41 @@
-"""Appends events to the shard's log, each once."""
+"""Appends events to the shard's log, each once: those that start executions, and those that running ones wait for."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import apsw
+from typing_extensions import override
 
 from flowhook import limits
 from flowhook.errors import FlowhookError
-from router.storage.inbound_events import InboundEventAppended, NewInboundEvent
+from router.storage.blobs import BlobDirectory
+from router.storage.bodies import BodyClaim, BodyStore
+from router.storage.errors import (
+    STORAGE_FULL,
+    CallRefusedError,
+    StorageError,
+    no_room,
+    storage_full,
+    translate,
+    unavailable,
+)
 from router.storage.limits import StorageLimits
-from router.storage.model import Appended, LoggedEvent, NewEvent, Resumption
-from router.storage.sqlite import inbound_events as arrivals_
-from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.bodies import BodyClaim, SqliteBodyStore
-from router.storage.sqlite.errors import STORAGE_FULL, CallRefusedError, StorageError, no_room, translate, unavailable
-from router.storage.sqlite.links import insert_causes
-from router.storage.sqlite.rows import dedupe_digest, dump_error
-from router.storage.sqlite.statements import BatchStatement
-from router.storage.sqlite.writer import Writer
+from router.storage.model import (
+    Appended,
+    InboundEventAppended,
+    LoggedEvent,
+    LoggedInboundEvent,
+    NewEvent,
+    NewInboundEvent,
+    Resumption,
+)
+from router.storage.rows import LINK_BITS, dedupe_digest, dump_error
+from router.storage.statements import BatchStatement, read_counter, write_counter
+from router.storage.writer import Writer, WriterOperation
 
 ROW_BYTES: Final = 256
 """Approximate size of an event's rows and index entries, besides its payload."""
@@ -76,6 +91,13 @@ _INSERT_KEY = BatchStatement(
 )
 
 
+_INSERT_CAUSES = BatchStatement(
+    "INSERT INTO cause (seq, caused_by, kinds) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL"
+    " ON CONFLICT (seq, caused_by) DO UPDATE SET kinds = kinds | excluded.kinds",
+    3,
+)
+
+
 class EventBatch(NamedTuple):
     """Events of one call.
 
@@ -111,11 +133,11 @@ class _Key(NamedTuple):
     event_id: str
 
 
-class AppendOperation:
+class AppendOperation(WriterOperation):
     """Appends the events of all calls of a transaction, each once.
 
     Args:
-        room: returns the bytes that may still be stored (see `capacity`); called once a transaction.
+        room: returns the bytes that may still be stored (see `Capacity`); called once a transaction.
     """
 
     order = 0
@@ -128,8 +150,8 @@ class AppendOperation:
         """Whether an event of the last transaction, or the last probe, found too little room."""
         self.listener: Callable[[Sequence[LoggedEvent]], None] | None = None
 
+    @override
     def reload(self, connection: apsw.Connection) -> None:
-        """See `WriterOperation`."""
         self._flows.clear()
         last = connection.execute(
             "SELECT max(coalesce((SELECT max(seq) FROM execution), 0),"
@@ -137,10 +159,10 @@ class AppendOperation:
         ).get
         self._next_seq = last + 1
 
+    @override
     def apply(
         self, connection: apsw.Connection, arguments: Sequence[EventBatch]
     ) -> list[EventAppendResult | FlowhookError]:
-        """See `WriterOperation`."""
         room = self._room(connection)
         rows = _EventRows()
         rows.find(connection, [event for batch in arguments for event in batch.events])
@@ -155,8 +177,8 @@ class AppendOperation:
         rows.insert(connection)
         return results
 
+    @override
     def committed(self, results: Sequence[EventAppendResult | FlowhookError]) -> None:
-        """See `WriterOperation`."""
         if self.listener is None:
             return
         new = [event for result in results if isinstance(result, EventAppendResult) for event in result.new]
@@ -293,16 +315,16 @@ class _EventRows:
         insert_causes(connection, self.caused)
 
 
-class SqliteLog:
-    """The log of the only shard; implements `interface.EventLog`."""
+class EventLog:
+    """The append-only log of a shard's accepted events."""
 
     def __init__(
         self,
         writer: Writer,
         operation: AppendOperation,
-        arrivals: arrivals_.InboundEventOperation,
+        arrivals: InboundEventOperation,
         blobs: BlobDirectory,
-        bodies: SqliteBodyStore,
+        bodies: BodyStore,
         *,
         limits: StorageLimits,
     ) -> None:
@@ -316,7 +338,14 @@ class SqliteLog:
         self._large_bytes = 0
 
     async def append(self, events: Sequence[NewEvent]) -> list[Appended]:
-        """See `interface.EventLog`."""
+        """Store events durably, each once.
+
+        Two events of one flow with the same event ID, or with the same dedupe key within its window, are duplicates,
+        whether the earlier one is in the database or in the same commit. An event ID used by another flow is `taken`.
+
+        Returns:
+            One result per event, in order.
+        """
         if not events:
             return []
         large = [index for index, event in enumerate(events) if len(event.payload) > self._limits.inline_bytes]
@@ -337,11 +366,19 @@ class SqliteLog:
         return await asyncio.shield(task)
 
     async def append_arrivals(self, arrivals: Sequence[NewInboundEvent]) -> list[InboundEventAppended]:
-        """See `interface.EventLog`."""
+        """Store arrivals durably, each once; either all new ones or none.
+
+        The rules apply in this order, whether the earlier arrival is in the database or in the same commit. Two
+        arrivals of one flow with the same event ID are duplicates. Of two with the same token, the second is `gone`.
+        Two of one callback with the same dedupe key within its window are duplicates.
+
+        Returns:
+            One result per arrival, in order.
+        """
         if not arrivals:
             return []
-        logged: arrivals_.InboundAppendResult = await self._writer.call(
-            self._arrivals, arrivals, size=arrivals_.inbound_bytes(arrivals), refusable=True
+        logged: InboundAppendResult = await self._writer.call(
+            self._arrivals, arrivals, size=inbound_bytes(arrivals), refusable=True
         )
         return logged.appended
 
@@ -411,3 +448,202 @@ def _release(claims: Mapping[int, BodyClaim]) -> None:
 
 def _journal_bytes(resumes: Resumption) -> int:
     return sum(ROW_BYTES + len(entry.output or b"") for entry in resumes.journal)
+
+
+COUNTER: Final = "inbound_event"
+"""Name of the counter for numbers of inbound events."""
+
+INBOUND_ROW_BYTES: Final = 512
+"""Approximate size of an arrival's rows besides its payload, including its deduplication records."""
+
+ID_WINDOW_MS: Final = 24 * 3600 * 1000
+"""Minimum time for which the ID of an arrival is retained: a sender that got no response retries."""
+
+
+EMITTED: Final = 0
+TO_ONE: Final = 1
+TO_ALL: Final = 2
+"""Values of the column `callback`.
+
+`EMITTED`: not sent to a callback; `TO_ONE`, `TO_ALL`: sent to a callback, for one execution or for all that wait.
+"""
+
+_REMEMBERED = BatchStatement("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
+_UNENDED = BatchStatement(
+    "SELECT event_id, seq FROM execution WHERE event_id IN ({rows}) AND end_time_ms = {unended}", 0
+)
+_INSERT = BatchStatement(
+    "INSERT INTO inbound_event (number, flow_id, callback, type, expire_at_ms, seq, payload, emitter)"
+    " SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
+    8,
+)
+_REMEMBER = BatchStatement(
+    "INSERT OR REPLACE INTO dedupe (digest, until_ms, seq, event_id) SELECT * FROM (VALUES {rows})"
+    " WHERE column1 NOT NULL",
+    4,
+)
+
+
+class InboundAppendResult(NamedTuple):
+    """Result of one call: the values to return, and the new arrivals to report."""
+
+    appended: list[InboundEventAppended]
+    new: list[LoggedInboundEvent]
+
+
+class _EarlierArrival(NamedTuple):
+    """An earlier arrival, as recorded under one of its fingerprints."""
+
+    until_ms: int
+    number: int
+    event_id: str
+
+
+class _Fingerprints(NamedTuple):
+    """Fingerprints that identify an arrival; None where it has no token or no dedupe key."""
+
+    id: bytes
+    token: bytes | None
+    key: bytes | None
+
+
+class InboundEventOperation(WriterOperation):
+    """Appends the arrivals of all calls of a transaction, each once.
+
+    It is applied after the state changes, so that executions they end no longer receive arrivals.
+
+    Args:
+        room: returns the bytes that may still be stored (see `Capacity`); called once a transaction.
+    """
+
+    order = 6
+
+    def __init__(self, room: Callable[[apsw.Connection], int | None]) -> None:
+        self._room = room
+        self._next_number = 1
+        self.listener: Callable[[Sequence[LoggedInboundEvent]], None] | None = None
+
+    @override
+    def reload(self, connection: apsw.Connection) -> None:
+        self._next_number = read_counter(connection, COUNTER) + 1
+
+    @override
+    def apply(
+        self, connection: apsw.Connection, arguments: Sequence[Sequence[NewInboundEvent]]
+    ) -> list[InboundAppendResult | FlowhookError]:
+        room = self._room(connection)
+        rows = _InboundRows()
+        rows.find(connection, [arrival for call in arguments for arrival in call])
+        results: list[InboundAppendResult | FlowhookError] = []
+        for call in arguments:
+            rows.bytes += inbound_bytes(call)
+            if room is not None and rows.bytes > room:
+                rows.bytes -= inbound_bytes(call)
+                results.append(storage_full())
+            else:
+                results.append(self._take(call, rows))
+        rows.insert(connection)
+        if rows.arrivals:
+            write_counter(connection, COUNTER, self._next_number - 1)
+        return results
+
+    @override
+    def committed(self, results: Sequence[InboundAppendResult | FlowhookError]) -> None:
+        new = [arrival for result in results if isinstance(result, InboundAppendResult) for arrival in result.new]
+        if new and self.listener is not None:
+            self.listener(new)
+
+    def _take(self, call: Sequence[NewInboundEvent], rows: _InboundRows) -> InboundAppendResult:
+        logged = InboundAppendResult([], [])
+        for arrival in call:
+            marks = _marks(arrival)
+            refused = rows.refused(arrival, marks)
+            if refused is not None:
+                logged.appended.append(refused)
+                continue
+            number = self._next_number
+            self._next_number = number + 1
+            rows.add(number, arrival, marks)
+            logged.appended.append(InboundEventAppended(number))
+            logged.new.append(LoggedInboundEvent(number, arrival, rows.executions.get(arrival.execution_id, 0)))
+        return logged
+
+
+class _InboundRows:
+    """Earlier arrivals and executions found by a transaction, and the rows it inserts."""
+
+    def __init__(self) -> None:
+        self.earlier: dict[bytes, _EarlierArrival] = {}
+        self.executions: dict[str, int] = {}
+        self.arrivals: list[tuple[Any, ...]] = []
+        self.marks: list[tuple[Any, ...]] = []
+        self.bytes = 0
+
+    def find(self, connection: apsw.Connection, arrivals: Sequence[NewInboundEvent]) -> None:
+        """Look up earlier arrivals by fingerprint, and the executions the arrivals are addressed to."""
+        marks = [(mark,) for arrival in arrivals for mark in _marks(arrival) if mark is not None]
+        self.earlier.update((row[0], _EarlierArrival(*row[1:])) for row in _REMEMBERED.fetch(connection, marks))
+        ids = [(arrival.execution_id,) for arrival in arrivals if arrival.execution_id]
+        self.executions.update(_UNENDED.fetch(connection, ids))
+
+    def refused(self, arrival: NewInboundEvent, marks: _Fingerprints) -> InboundEventAppended | None:
+        """Return the result for an arrival that must not be stored; None when it is to be stored."""
+        earlier = self._remembered(marks.id, arrival)
+        if earlier is not None:
+            return InboundEventAppended(earlier.number, earlier.event_id)
+        if self._remembered(marks.token, arrival) is not None:
+            return InboundEventAppended(0, gone=True)
+        if arrival.execution_id and arrival.execution_id not in self.executions:
+            return InboundEventAppended(0, gone=True)
+        earlier = self._remembered(marks.key, arrival)
+        if earlier is not None:
+            return InboundEventAppended(earlier.number, earlier.event_id)
+        return InboundEventAppended(0) if arrival.check_only else None
+
+    def _remembered(self, mark: bytes | None, arrival: NewInboundEvent) -> _EarlierArrival | None:
+        earlier = None if mark is None else self.earlier.get(mark)
+        return earlier if earlier is not None and arrival.receive_time_ms < earlier.until_ms else None
+
+    def add(self, number: int, arrival: NewInboundEvent, marks: _Fingerprints) -> None:
+        """Add the rows of a new arrival."""
+        seq = self.executions.get(arrival.execution_id, 0)
+        _, flow_id, callback, type_, receive_time_ms, payload, expire_at_ms, *_ = arrival
+        receivers = (TO_ALL if arrival.to_all else TO_ONE) if callback else EMITTED
+        self.arrivals.append((number, flow_id, receivers, type_, expire_at_ms, seq, payload, arrival.emitter or None))
+        id_until_ms = max(expire_at_ms, receive_time_ms + ID_WINDOW_MS)
+        times = (id_until_ms, arrival.token_until_ms, arrival.dedupe_until_ms)
+        for mark, until_ms in zip(marks, times, strict=True):
+            if mark is not None:
+                self.earlier[mark] = _EarlierArrival(until_ms, number, arrival.event_id)
+                self.marks.append((mark, until_ms, number, arrival.event_id))
+
+    def insert(self, connection: apsw.Connection) -> None:
+        """Insert the added rows."""
+        _INSERT.run(connection, self.arrivals)
+        _REMEMBER.run(connection, self.marks)
+
+
+def inbound_bytes(arrivals: Sequence[NewInboundEvent]) -> int:
+    """Return the approximate bytes that arrivals take if all of them are new."""
+    return sum(len(arrival.payload) + INBOUND_ROW_BYTES for arrival in arrivals)
+
+
+def _marks(arrival: NewInboundEvent) -> _Fingerprints:
+    flow_id = arrival.flow_id
+    return _Fingerprints(
+        _digest(b"arrival id", flow_id, arrival.event_id),
+        _digest(b"arrival token", flow_id, arrival.token) if arrival.token else None,
+        _digest(b"arrival key", flow_id, arrival.type, arrival.dedupe_key) if arrival.dedupe_key else None,
+    )
+
+
+def _digest(kind: bytes, *parts: str) -> bytes:
+    """Return a fingerprint distinct from those of other kinds, and from those of events' dedupe keys."""
+    return hashlib.blake2b("\0".join(parts).encode(), digest_size=16, person=kind).digest()
+
+
+def insert_causes(connection: apsw.Connection, new: Sequence[LoggedEvent]) -> None:
+    """Insert the causes of new executions."""
+    _INSERT_CAUSES.run(
+        connection, [(seq, cause.execution_id, LINK_BITS[cause.kind]) for seq, event in new for cause in event.causes]
+    )

@@ -1,4 +1,4 @@
-"""Lists executions that meet conditions, newest first, in bounded time.
+"""Lists and walks over executions that meet conditions, newest or oldest first, in bounded time.
 
 Some conditions have an index of their own; the others are checked for each execution that is looked at. Therefore a
 list is read in windows of sequence numbers, until there are enough executions or the time is over.
@@ -15,9 +15,10 @@ import apsw
 
 from flowhook.model import Status
 from flowhook.model.execution_filter import ExecutionFilter
+from router.storage.jobs import ExecutionWalk
 from router.storage.model import ExecutionListing, ExecutionRecord
-from router.storage.sqlite.rows import RECORD, SUPERSEDES, record
-from router.storage.sqlite.schema import CODES, UNENDED
+from router.storage.rows import RECORD, SUPERSEDES, record
+from router.storage.schema import CODES, UNENDED
 
 SCAN_SECONDS: Final = 0.5
 """Time after which a list ends with what was found."""
@@ -58,7 +59,7 @@ class Conditions(NamedTuple):
 
 
 def count_executions(connection: apsw.Connection, wanted: ExecutionFilter, limit: int) -> tuple[int, bool]:
-    """Return how many executions meet all conditions, and whether there may be more; see `interface.ShardState`."""
+    """Return how many executions meet all conditions, and whether there may be more; see `ShardState`."""
     conditions = as_sql(wanted, lagging=False)
     lowest, end = _range(connection, wanted, None)
     count = 0
@@ -74,7 +75,7 @@ def count_executions(connection: apsw.Connection, wanted: ExecutionFilter, limit
 def list_executions(
     connection: apsw.Connection, wanted: ExecutionFilter, before_seq: int | None, limit: int
 ) -> ExecutionListing:
-    """Return executions that meet all conditions, newest first; see `interface.ShardState`."""
+    """Return executions that meet all conditions, newest first; see `ShardState`."""
     conditions = as_sql(wanted)
     lowest, end = _range(connection, wanted, before_seq)
     found: list[ExecutionRecord] = []
@@ -219,3 +220,44 @@ def _first_received(connection: apsw.Connection, low: int, high: int, time_ms: i
         else:
             high = middle
     return low
+
+
+def walk_executions(
+    connection: apsw.Connection, wanted: ExecutionFilter, after_seq: int, last_seq: int | None, limit: int
+) -> ExecutionWalk:
+    """Return executions that meet all conditions, oldest first; see `ShardState`."""
+    conditions = as_sql(wanted)
+    lowest: int | None = connection.execute("SELECT min(seq) FROM execution WHERE seq > ?", (after_seq,)).get
+    greatest: int | None = connection.execute("SELECT max(seq) FROM execution").get
+    if lowest is None or greatest is None:
+        return ExecutionWalk([], None)
+    last = greatest if last_seq is None else min(last_seq, greatest)
+    deadline = monotonic() + SCAN_SECONDS
+    found: list[ExecutionRecord] = []
+    after, window = lowest - 1, FIRST_WINDOW
+    while after < last:
+        began = monotonic()
+        through = min(last, after + window)
+        found += _read_window(connection, conditions, after, through, limit - len(found))
+        if len(found) == limit:
+            return ExecutionWalk(found, found[-1].seq)
+        after, now = through, monotonic()
+        if now > deadline and after < last:
+            return ExecutionWalk(found, after)
+        if now - began < SHORT_SECONDS:
+            window *= 4
+    return ExecutionWalk(found, None)
+
+
+def _read_window(
+    connection: apsw.Connection, conditions: Conditions, after: int, through: int, limit: int
+) -> list[ExecutionRecord]:
+    """Return executions with numbers in (after, through] that meet conditions, oldest first."""
+    number = conditions.number
+    where = " AND ".join([*conditions.terms, f"{number} > ?", f"{number} <= ?"])
+    rows = connection.execute(
+        f"SELECT {RECORD} FROM {conditions.tables} CROSS JOIN flow_key k ON k.key = e.flow"  # noqa: S608
+        f" WHERE {where} ORDER BY {number} LIMIT ?",
+        (*conditions.values, after, through, limit),
+    )
+    return [record(row) for row in rows]

@@ -7,12 +7,11 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 import apsw
+from typing_extensions import override
 
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.model import StoredRejection
-from router.storage.operator_logs import RejectionCount
-from router.storage.sqlite.readers import Readers
-from router.storage.sqlite.writer import Writer
+from router.storage.readers import Readers
+from router.storage.writer import Writer, WriterOperation
 
 MAX_OF_FLOW: Final = 100
 MAX_IN_ALL: Final = 10_000
@@ -20,6 +19,44 @@ KEPT_MS: Final = 7 * 24 * 3600 * 1000
 
 _ALL: Final = (1 << 63) - 1
 _COLUMNS = "number, id, flow_id, time_ms, content, reason, accepted_id, accepted_by, accept_time_ms"
+
+
+class RejectionCount(NamedTuple):
+    """How many rejections of a flow have a reason, and when the first and the latest of them were made (Unix ms)."""
+
+    flow_id: str
+    reason: str
+    rejections: int
+    first_ms: int
+    last_ms: int
+
+
+class StoredRejection(NamedTuple):
+    """A rejected request as stored.
+
+    Attributes:
+        number: assigned by storage, ascending.
+        id: its ID.
+        flow_id: flow that the request was for.
+        time_ms: when it was rejected, Unix ms.
+        content: opaque.
+        reason: stable cause.
+        sealed: the request with its credentials, encrypted; None: it is not stored, or not read (see `RejectionLog`).
+        accepted_id: ID of the event that it was accepted as; empty: it was not.
+        accepted_by: name of the token with which it was accepted.
+        accept_time_ms: when it was accepted, Unix ms; None: it was not.
+    """
+
+    number: int
+    id: str
+    flow_id: str
+    time_ms: int
+    content: bytes
+    reason: str = ""
+    sealed: bytes | None = None
+    accepted_id: str = ""
+    accepted_by: str = ""
+    accept_time_ms: int | None = None
 
 
 class Acceptance(NamedTuple):
@@ -31,18 +68,15 @@ class Acceptance(NamedTuple):
     time_ms: int
 
 
-class RejectOperation:
+class RejectOperation(WriterOperation):
     """Adds rejections, removes those beyond the limits of number and age, and records which were accepted."""
 
     order = 7
 
-    def reload(self, connection: apsw.Connection) -> None:
-        """See `WriterOperation`."""
-
+    @override
     def apply(
         self, connection: apsw.Connection, arguments: Sequence[Sequence[StoredRejection] | Acceptance]
     ) -> list[Any]:
-        """See `WriterOperation`."""
         acceptances = [each for each in arguments if isinstance(each, Acceptance)]
         self._add(connection, [row for each in arguments if not isinstance(each, Acceptance) for row in each])
         connection.executemany(
@@ -72,12 +106,9 @@ class RejectOperation:
         newest = max((row.time_ms for row in rows), default=0)
         connection.execute("DELETE FROM rejection WHERE time_ms < ?", (newest - KEPT_MS,))
 
-    def committed(self, results: Sequence[Any]) -> None:
-        """See `WriterOperation`."""
 
-
-class SqliteRejectionLog:
-    """SQLite implementation of `interface.RejectionLog`."""
+class RejectionLog:
+    """A bounded log of rejected requests: the oldest of a flow, and of all flows, make room for new ones."""
 
     def __init__(self, writer: Writer, readers: Readers, operation: RejectOperation) -> None:
         self._writer = writer
@@ -85,32 +116,35 @@ class SqliteRejectionLog:
         self._operation = operation
 
     async def add(self, rejections: Sequence[StoredRejection]) -> None:
-        """See `interface.RejectionLog`."""
+        """Add rejections, ignoring their `number`. A rejection whose ID is already stored is skipped."""
         size = sum(len(each.content) + len(each.sealed or b"") for each in rejections)
         await self._writer.call(self._operation, rejections, size=size, refusable=True)
 
     async def page(
         self, *, flow_id: str = "", reason: str = "", before_number: int | None = None, limit: int = DEFAULT_PAGE
     ) -> list[StoredRejection]:
-        """See `interface.RejectionLog`."""
+        """Return rejections, newest first, without `sealed`."""
         return await self._readers.run(
             partial(_page, flow_id=flow_id, reason=reason, before=before_number, limit=limit)
         )
 
     async def get(self, rejection_id: str) -> StoredRejection | None:
-        """See `interface.RejectionLog`."""
+        """Return a rejection without `sealed`, or None when it is not stored (any more)."""
         return await self._readers.run(lambda connection: _get(connection, rejection_id))
 
     async def sealed(self, rejection_id: str) -> bytes | None:
-        """See `interface.RejectionLog`."""
+        """Return the encrypted request of a rejection, or None when it is not stored (any more)."""
         return await self._readers.run(lambda connection: _sealed(connection, rejection_id))
 
     async def count(self, *, flow_id: str = "", limit: int) -> list[RejectionCount]:
-        """See `interface.RejectionLog`."""
+        """Count rejections by flow and reason; return up to `limit` counts, the greatest first."""
         return await self._readers.run(partial(_count, flow_id=flow_id, limit=limit))
 
     async def accepted(self, rejection_id: str, event_id: str, *, by: str, now_ms: int) -> None:
-        """See `interface.RejectionLog`."""
+        """Record that a rejected request was accepted as an event, and by whom, and delete its encrypted form.
+
+        Without effect if the rejection is no longer stored, or was accepted before.
+        """
         await self._writer.call(
             self._operation, Acceptance(rejection_id, event_id, by, now_ms), size=0, refusable=False
         )

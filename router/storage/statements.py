@@ -15,7 +15,7 @@ from typing import Any, Final
 import apsw
 
 from flowhook import limits
-from router.storage.sqlite.schema import PENDING, UNENDED
+from router.storage.schema import PENDING, UNENDED
 
 MAX_ROWS: Final = 256
 """Rows of the largest statement."""

@@ -85,7 +85,7 @@ CREATE INDEX search_attribute_by_value ON search_attribute (name, value, seq);
 CREATE TABLE cause ( -- rows only of executions that another one started, or whose event they received
   seq INTEGER NOT NULL,
   caused_by TEXT NOT NULL, -- event ID: that execution may be in another shard, or removed
-  kinds INTEGER NOT NULL, -- see `links`
+  kinds INTEGER NOT NULL, -- see `LINK_BITS`
   PRIMARY KEY (seq, caused_by)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX cause_by_causing ON cause (caused_by, seq);
@@ -257,7 +257,7 @@ CREATE TABLE erasure ( -- the newest executions whose data was erased
   flow_id TEXT NOT NULL,
   time_ms INTEGER NOT NULL
 ) STRICT;
-CREATE TABLE wipe ( -- one row, about this file: see `wiping`
+CREATE TABLE wipe ( -- one row, about this file: see `erasure`
   k INTEGER PRIMARY KEY CHECK (k = 1),
   done INTEGER NOT NULL, -- number of the last erasure of which nothing is left in this file
   target INTEGER NOT NULL, -- that of the pass under way

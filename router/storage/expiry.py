@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import apsw
+from typing_extensions import override
 
-from router.storage.sqlite.bodies import body_file
-from router.storage.sqlite.jobs import expire_jobs
-from router.storage.sqlite.schema import UNENDED
-from router.storage.sqlite.statements import BatchStatement
+from router.storage.blobs import body_file
+from router.storage.jobs import expire_jobs
+from router.storage.schema import UNENDED
+from router.storage.statements import BatchStatement
+from router.storage.writer import WriterOperation
 
 _ENDED = BatchStatement("SELECT seq FROM execution WHERE seq IN ({rows}) AND end_time_ms <> {unended}", 0)
 _BLOBS = BatchStatement("SELECT name FROM blob WHERE seq IN ({rows})", 0)
@@ -47,22 +49,16 @@ class ExpiryStep(NamedTuple):
     more: bool
 
 
-class ExpireOperation:
+class ExpireOperation(WriterOperation):
     """Removes expired rows; each argument is (end time before which executions are removed, most executions)."""
 
     order = 4
     STEP = 128
     """Most executions that one transaction removes."""
 
-    def reload(self, connection: apsw.Connection) -> None:
-        """See `WriterOperation`."""
-
+    @override
     def apply(self, connection: apsw.Connection, arguments: Sequence[tuple[int, int]]) -> list[ExpiryStep]:
-        """See `WriterOperation`."""
         return [self._step(connection, before_ms, limit) for before_ms, limit in arguments]
-
-    def committed(self, results: Sequence[ExpiryStep]) -> None:
-        """See `WriterOperation`."""
 
     def _step(self, connection: apsw.Connection, before_ms: int, limit: int) -> ExpiryStep:
         now_ms = time.time_ns() // 1_000_000
@@ -92,24 +88,18 @@ class ExpireOperation:
         return ExpiryStep(len(found), remove_executions(connection, found), more)
 
 
-class DeleteOperation:
+class DeleteOperation(WriterOperation):
     """Removes the ended ones of given executions; each argument is a list of sequence numbers."""
 
     order = 4
 
-    def reload(self, connection: apsw.Connection) -> None:
-        """See `WriterOperation`."""
-
+    @override
     def apply(self, connection: apsw.Connection, arguments: Sequence[Sequence[int]]) -> list[ExpiryStep]:
-        """See `WriterOperation`."""
         steps: list[ExpiryStep] = []
         for seqs in arguments:
             found = [(seq,) for (seq,) in _ENDED.fetch(connection, [(seq,) for seq in seqs])]
             steps.append(ExpiryStep(len(found), remove_executions(connection, found) if found else [], more=False))
         return steps
-
-    def committed(self, results: Sequence[ExpiryStep]) -> None:
-        """See `WriterOperation`."""
 
 
 def remove_executions(connection: apsw.Connection, found: Sequence[tuple[Any, ...]]) -> list[str]:

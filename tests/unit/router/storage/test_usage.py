@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.storage.sqlite.usage import measure
+from router.storage.storage import measure
 
 
 def write(path, size):

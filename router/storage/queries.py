@@ -1,29 +1,52 @@
-"""Queries about executions; each function runs in a snapshot, on a reader thread."""
+"""Queries about executions, and the events on their way to them; each runs in a snapshot, on a reader thread.
+
+Parts of stored events are read by incremental I/O, and of files by their offsets: SQL could not, since `substr` loads
+the whole value first.
+Source: https://www.sqlite.org/c3ref/blob_open.html
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import apsw
 
 from flowhook import limits
 from flowhook.model import JournalEntry
+from flowhook.model.executions import Attempt, AttemptEnd, AttemptHistory
+from flowhook.model.random_access import RandomAccess
+from router.storage.blobs import BlobDirectory
+from router.storage.event_log import TO_ALL
 from router.storage.model import (
     ExecutionContent,
     ExecutionRecord,
     ExecutionResult,
+    JournalSize,
     Scheduled,
+    StoredLink,
+    StoredLinks,
+    UnconsumedEvent,
     UnfinishedExecution,
     UnpublishedEvent,
     Work,
 )
-from router.storage.sqlite.blobs import BlobDirectory
-from router.storage.sqlite.rows import RECORD, SUPERSEDES, dedupe_digest, journal_entry, load_subscriptions, record
-from router.storage.sqlite.schema import STATUSES, UNENDED, WAITING
-from router.storage.sqlite.statements import BatchStatement
+from router.storage.rows import (
+    LINK_BITS,
+    RECORD,
+    SUPERSEDES,
+    dedupe_digest,
+    journal_entry,
+    load_assignment,
+    load_subscriptions,
+    record,
+)
+from router.storage.schema import STATUSES, UNENDED, WAITING
+from router.storage.statements import BatchStatement
 
 _UNENDED = BatchStatement(
     "SELECT seq, flow_revision, effect_scope FROM execution WHERE seq IN ({rows}) AND end_time_ms = {unended}", 0
@@ -45,6 +68,15 @@ _JOURNALS = BatchStatement(
 )
 WORK_BYTES: Final = 16 * limits.MIB
 """Bytes of payloads, and of journals, that one call of `work` reads; the rest is left to the next call."""
+
+
+_INBOUND_PAYLOADS = BatchStatement("SELECT number, payload FROM inbound_event WHERE number IN ({rows})", 0)
+
+_JOURNAL_SIZES = BatchStatement(
+    "SELECT seq, count(*), sum(length(CAST(key AS BLOB)) + coalesce(length(output), 0)) FROM journal"
+    " WHERE seq IN ({rows}) GROUP BY seq",
+    0,
+)
 
 
 def unfinished(connection: apsw.Connection, after_seq: int, limit: int) -> list[UnfinishedExecution]:
@@ -88,7 +120,7 @@ def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Sequence[int])
 
 
 def payloads(connection: apsw.Connection, seqs: Sequence[int], most_bytes: int) -> dict[int, bytes | None]:
-    """Return the payloads of the first ones up to `most_bytes`; see `interface.ShardState.payloads`."""
+    """Return the payloads of the first ones up to `most_bytes`; see `ShardState.payloads`."""
     sizes = dict(_PAYLOAD_SIZES.fetch(connection, _singles(seqs)))
     chosen: dict[int, bytes | None] = {}
     total = 0
@@ -228,7 +260,7 @@ def content(
 
 
 def history(connection: apsw.Connection, seq: int, most_bytes: int) -> tuple[tuple[int, bytes], ...]:
-    """Return at most `most_bytes` of the task history that runners reported; see `interface.ShardState.history`."""
+    """Return at most `most_bytes` of the task history that runners reported; see `ShardState.history`."""
     sizes: list[Any] = connection.execute(_PIECE_SIZES, (seq, 0, 0)).fetchall()
     if sum(size for _, size in sizes) <= most_bytes:
         return tuple((place // 2, fragment) for place, fragment in connection.execute(_FRAGMENTS, (seq, 0, 0)))
@@ -295,3 +327,127 @@ def deduplicated(connection: apsw.Connection, flow_id: str, dedupe_key: str, now
         "SELECT event_id FROM dedupe WHERE digest = ? AND until_ms > ?", (dedupe_digest(flow_id, dedupe_key), now_ms)
     ).fetchone()
     return None if row is None else str(row[0])
+
+
+T = TypeVar("T")
+
+
+def read_payload(
+    connection: apsw.Connection, blobs: BlobDirectory, seq: int, read: Callable[[RandomAccess], T]
+) -> T | None:
+    """Return what `read` makes of an execution's event; None when it is not stored."""
+    row = connection.execute(
+        "SELECT v.seq, b.name FROM execution e LEFT JOIN event v USING (seq) LEFT JOIN blob b USING (seq)"
+        " WHERE e.seq = ?",
+        (seq,),
+    ).fetchone()
+    stored, name = row or (None, None)
+    if name is not None:
+        try:
+            descriptor = os.open(blobs.locate(name), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:  # expired since the snapshot was taken
+            return None
+        try:
+            return read(_FilePayload(descriptor))
+        finally:
+            os.close(descriptor)
+    if stored is None:
+        return None
+    with closing(connection.blob_open("main", "event", "payload", seq, False)) as blob:
+        return read(_RowPayload(blob))
+
+
+class _FilePayload:
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.size = os.fstat(descriptor).st_size
+
+    def read(self, offset: int, size: int) -> bytes:
+        return os.pread(self._descriptor, size, offset)
+
+
+class _RowPayload:
+    def __init__(self, blob: apsw.Blob) -> None:
+        self._blob = blob
+        self.size = blob.length()
+
+    def read(self, offset: int, size: int) -> bytes:
+        self._blob.seek(min(offset, self.size))
+        return self._blob.read(size)
+
+
+def read_attempts(connection: apsw.Connection, seq: int) -> AttemptHistory:
+    """Return the stored attempts of an execution: those that were interrupted, and the one that ended it."""
+    rows: list[Any] = connection.execute(
+        "SELECT position, number, runner, assign_time_ms, end_time_ms, reason, detail, charged FROM attempt"
+        " WHERE seq = ? ORDER BY position",
+        (seq,),
+    ).fetchall()
+    attempts = [
+        Attempt(number, runner, assigned_ms, ended_ms, AttemptEnd(end), detail, bool(charged))
+        for _, number, runner, assigned_ms, ended_ms, end, detail, charged in rows
+    ]
+    last: Any = connection.execute(
+        "SELECT o.attempt, e.attempts, e.end_time_ms FROM outcome o JOIN execution e USING (seq)"
+        " WHERE seq = ? AND o.attempt IS NOT NULL",
+        (seq,),
+    ).fetchone()
+    if last is not None:
+        assignment, number, ended_ms = last
+        runner, assigned_ms = load_assignment(assignment)
+        end = AttemptEnd.EXECUTION_ENDED
+        attempts.append(Attempt(number, runner, assigned_ms or None, ended_ms, end, charged=True))
+    return AttemptHistory(tuple(attempts), rows[0][0] - 1 if rows else 0)
+
+
+def links_of(connection: apsw.Connection, execution_id: str, limit: int) -> StoredLinks:
+    """Return the links of an execution; see `ShardState.links`."""
+    causes = connection.execute(
+        "SELECT caused_by, kinds FROM cause WHERE seq = (SELECT seq FROM execution WHERE event_id = ?)"
+        " ORDER BY caused_by DESC",
+        (execution_id,),
+    ).fetchall()
+    caused = connection.execute(
+        "SELECT e.event_id, c.kinds FROM cause c INDEXED BY cause_by_causing CROSS JOIN execution e USING (seq)"
+        " WHERE c.caused_by = ? ORDER BY c.seq DESC LIMIT ?",
+        (execution_id, limit),
+    ).fetchall()
+    return StoredLinks(_links(causes), _links(caused))
+
+
+def _links(rows: Sequence[tuple[Any, ...]]) -> list[StoredLink]:
+    return [
+        StoredLink(execution_id, tuple(kind for kind, bit in LINK_BITS.items() if kinds & bit))
+        for execution_id, kinds in rows
+    ]
+
+
+def unconsumed_after(connection: apsw.Connection, number: int, limit: int) -> list[UnconsumedEvent]:
+    """Return unconsumed arrivals, except those addressed to an execution that has ended."""
+    rows = connection.execute(
+        "SELECT number, flow_id, callback, type, expire_at_ms, seq FROM inbound_event a WHERE number > ?"
+        " AND (seq = 0 OR EXISTS (SELECT 1 FROM execution e WHERE e.seq = a.seq AND e.end_time_ms = ?))"
+        " ORDER BY number LIMIT ?",
+        (number, UNENDED, limit),
+    )
+    return [
+        UnconsumedEvent(number, flow_id, bool(callback), type_, expire_at_ms, seq, callback == TO_ALL)
+        for number, flow_id, callback, type_, expire_at_ms, seq in rows
+    ]
+
+
+def arrival_payloads(connection: apsw.Connection, numbers: Sequence[int]) -> dict[int, bytes]:
+    """Return payloads up to about `WORK_BYTES`, at least one."""
+    payloads: dict[int, bytes] = {}
+    size = 0
+    for number, payload in _INBOUND_PAYLOADS.iterate(connection, [(number,) for number in numbers]):
+        payloads[number] = payload
+        size += len(payload)
+        if size > WORK_BYTES:
+            break
+    return payloads
+
+
+def journal_sizes(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, JournalSize]:
+    """Return the sizes of journals that are not empty."""
+    return {row[0]: JournalSize(*row[1:]) for row in _JOURNAL_SIZES.fetch(connection, [(seq,) for seq in seqs])}

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
+from typing_extensions import override
 
 from flowhook.model.audit import AuditEntry
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.model import AuditFilter
-from router.storage.sqlite.readers import Readers
-from router.storage.sqlite.writer import Writer
+from router.storage.readers import Readers
+from router.storage.writer import Writer, WriterOperation
 
 MAX_ENTRIES: Final = 100_000
 MAX_EXAMINED: Final = 10_000
@@ -44,7 +44,15 @@ _OLDEST_EXAMINED: Final = (
 )
 
 
-class AuditOperation:
+class AuditFilter(NamedTuple):
+    """Conditions on entries of the audit log, all of which must hold; an empty one holds for any. See `AuditEntry`."""
+
+    actor: str = ""
+    action: str = ""
+    target: str = ""
+
+
+class AuditOperation(WriterOperation):
     """Adds entries, or adds to them, and removes those beyond the limit."""
 
     order = 8
@@ -54,8 +62,8 @@ class AuditOperation:
         self._refusals: dict[tuple[str, str, str], tuple[int, int]] = {}
         """Number and time of the first call of recent entries, by actor, action and error; in the order of numbers."""
 
+    @override
     def reload(self, connection: apsw.Connection) -> None:
-        """See `WriterOperation`."""
         self._last = connection.execute("SELECT coalesce(max(number), 0) FROM audit").get
         found = connection.execute(
             "SELECT actor, action, error, number, time_ms FROM audit WHERE number > ? AND error <> '' ORDER BY number",
@@ -63,8 +71,8 @@ class AuditOperation:
         )
         self._refusals = {(actor, action, error): (number, time) for actor, action, error, number, time in found}
 
+    @override
     def apply(self, connection: apsw.Connection, arguments: Sequence[AuditEntry]) -> list[Any]:
-        """See `WriterOperation`."""
         for entry in arguments:
             if not self._repeats(connection, entry):
                 self._insert(connection, entry)
@@ -93,12 +101,9 @@ class AuditOperation:
             if len(self._refusals) > MAX_KINDS:
                 del self._refusals[next(iter(self._refusals))]
 
-    def committed(self, results: Sequence[Any]) -> None:
-        """See `WriterOperation`."""
 
-
-class SqliteAuditLog:
-    """SQLite implementation of `interface.AuditLog`."""
+class AuditLog:
+    """A bounded log of calls that changed something: the oldest entries make room for new ones."""
 
     def __init__(self, writer: Writer, readers: Readers, operation: AuditOperation) -> None:
         self._writer = writer
@@ -106,14 +111,17 @@ class SqliteAuditLog:
         self._operation = operation
 
     async def add(self, entry: AuditEntry) -> None:
-        """See `interface.AuditLog`."""
+        """Add an entry, ignoring its `number`."""
         size = sum(len(each) for each in entry if isinstance(each, str))
         await self._writer.call(self._operation, entry, size=size, refusable=False)
 
     async def page(
         self, wanted: AuditFilter, *, before_number: int | None = None, limit: int = DEFAULT_PAGE
     ) -> tuple[list[AuditEntry], int | None]:
-        """See `interface.AuditLog`."""
+        """Return entries that meet the conditions, newest first; and `before_number` of the next page, if there is one.
+
+        A page examines a bounded number of entries, so it may have fewer than `limit` before the last page.
+        """
         return await self._readers.run(partial(_page, wanted=wanted, before=before_number, limit=limit))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from router.storage.sqlite.schema import FORMAT_VERSION, TABLES
+from router.storage.schema import FORMAT_VERSION, TABLES
 
 
 def test_other_tables_have_another_number():

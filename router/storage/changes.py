@@ -6,14 +6,18 @@ from collections.abc import Sequence
 from typing import Any, Final, assert_never
 
 import apsw
+from typing_extensions import override
 
 from flowhook.model import Status
-from router.storage.attempts import AttemptInterrupted, AttemptRefunded
-from router.storage.causes import EventReceived
+from flowhook.model.executions import AttemptEnd
 from router.storage.model import (
+    MAX_ATTEMPTS,
+    AttemptInterrupted,
+    AttemptRefunded,
     Consumed,
     Delivered,
     Ended,
+    EventReceived,
     Journaled,
     LifecyclePublished,
     LifecycleRecorded,
@@ -27,11 +31,79 @@ from router.storage.model import (
     StateChange,
     Suspended,
 )
-from router.storage.sqlite.attempts import write_attempts
-from router.storage.sqlite.links import insert_emitters
-from router.storage.sqlite.rows import dump_assignment, dump_error, dump_retry, dump_subscriptions
-from router.storage.sqlite.schema import CODES
-from router.storage.sqlite.statements import BatchStatement, read_counter, write_counter
+from router.storage.rows import dump_assignment, dump_error, dump_retry, dump_subscriptions
+from router.storage.schema import CODES
+from router.storage.statements import BatchStatement, read_counter, write_counter
+from router.storage.writer import WriterOperation
+
+# The bare columns are those of the row with the greatest position: https://www.sqlite.org/lang_select.html#bareagg
+_LAST_ATTEMPTS: Final = BatchStatement(
+    "SELECT seq, max(position), number, reason FROM attempt WHERE seq IN ({rows}) GROUP BY seq", 0
+)
+_INSERT_ATTEMPT: Final = BatchStatement(
+    "INSERT INTO attempt (seq, position, number, runner, assign_time_ms, end_time_ms, reason, detail, charged)"
+    " SELECT * FROM (VALUES {rows})"
+    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})",
+    9,
+)
+_TRIM_ATTEMPTS: Final = BatchStatement(
+    "DELETE FROM attempt WHERE (seq, position) IN (SELECT a.seq, a.position FROM (VALUES {rows})"
+    " CROSS JOIN attempt a ON a.seq = column1 AND a.position <= column2)",
+    2,
+)
+_REFUND_ATTEMPT: Final = BatchStatement(
+    "UPDATE attempt SET charged = 0 FROM (VALUES {rows}) WHERE seq = column1 AND position ="
+    " (SELECT max(a.position) FROM attempt a WHERE a.seq = column1 AND a.runner = column2 AND a.charged)",
+    2,
+)
+
+
+def write_attempts(
+    connection: apsw.Connection, interrupted: Sequence[AttemptInterrupted], refunded: Sequence[AttemptRefunded]
+) -> None:
+    """Store attempts, then the refunds; of each execution the oldest attempts beyond `MAX_ATTEMPTS` are removed."""
+    found = _LAST_ATTEMPTS.fetch(connection, [(seq,) for seq in {seq for seq, _ in interrupted}])
+    last: dict[int, tuple[int, int, str]] = {seq: (position, number, end) for seq, position, number, end in found}
+    rows: list[tuple[Any, ...]] = []
+    for seq, attempt in interrupted:
+        number, runner, assigned_ms, ended_ms, end, detail, charged = attempt
+        before, *earlier = last.get(seq, (0, 0, ""))
+        if end is AttemptEnd.ROUTER_RESTARTED and earlier == [number, end]:
+            continue
+        position = before + 1
+        last[seq] = position, number, str(end)
+        rows.append((seq, position, number, runner, assigned_ms, ended_ms, end, detail, int(charged)))
+    _INSERT_ATTEMPT.run(connection, rows)
+    _TRIM_ATTEMPTS.run(
+        connection, [(seq, each[0] - MAX_ATTEMPTS) for seq, each in last.items() if each[0] > MAX_ATTEMPTS]
+    )
+    _REFUND_ATTEMPT.run(connection, list(refunded))
+
+
+_INSERT_EMITTERS = BatchStatement(
+    "INSERT INTO cause (seq, caused_by, kinds) SELECT column1, a.emitter, 4 FROM (VALUES {rows})"
+    " CROSS JOIN inbound_event a ON a.number = column2 WHERE a.emitter NOT NULL"
+    " AND EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
+    " ON CONFLICT (seq, caused_by) DO UPDATE SET kinds = kinds | excluded.kinds",
+    2,
+)
+# IDs sort by time, so the newest emitters are the last ones.
+_TRIM_EMITTERS = BatchStatement(
+    "DELETE FROM cause WHERE (seq, caused_by) IN (SELECT c.seq, c.caused_by FROM (VALUES {rows})"
+    " CROSS JOIN cause c ON c.seq = column1 WHERE c.kinds = 4 AND c.caused_by < (SELECT b.caused_by FROM cause b"
+    " WHERE b.seq = column1 ORDER BY b.caused_by DESC LIMIT 1 OFFSET {emitters} - 1))",
+    1,
+)
+
+
+def insert_emitters(connection: apsw.Connection, received: Sequence[tuple[int, int]]) -> None:
+    """Insert the emitters of arrivals that are still stored as causes of executions that received them.
+
+    `received`: sequence numbers of executions, and numbers of arrivals.
+    """
+    _INSERT_EMITTERS.run(connection, received)
+    _TRIM_EMITTERS.run(connection, list({(seq,) for seq, _ in received}))
+
 
 COUNTER: Final = "lifecycle_event"
 """Name of the counter for numbers of lifecycle events."""
@@ -311,7 +383,7 @@ class _ChangeRows:
         return next_number + len(self._recorded)
 
 
-class StateChangeOperation:
+class StateChangeOperation(WriterOperation):
     """Writes the state changes of all calls of a transaction.
 
     Changes of different executions are independent. For one execution only the last progress, the greatest term, and
@@ -323,12 +395,12 @@ class StateChangeOperation:
     def __init__(self) -> None:
         self._next_number = 1
 
+    @override
     def reload(self, connection: apsw.Connection) -> None:
-        """See `WriterOperation`."""
         self._next_number = read_counter(connection, COUNTER) + 1
 
+    @override
     def apply(self, connection: apsw.Connection, arguments: Sequence[Sequence[StateChange]]) -> list[None]:
-        """See `WriterOperation`."""
         rows = _ChangeRows()
         for changes in arguments:
             for change in changes:
@@ -338,6 +410,3 @@ class StateChangeOperation:
             write_counter(connection, COUNTER, next_number - 1)
             self._next_number = next_number
         return [None] * len(arguments)
-
-    def committed(self, results: Sequence[None]) -> None:
-        """See `WriterOperation`."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import apsw
+from typing_extensions import override
 
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
 from flowhook.model import Change, Flow, FlowRevision
 from flowhook.model.secrets import SecretInfo
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
-from router.storage.model import FlowDraft, RegistryChange
-from router.storage.sqlite.readers import Readers
-from router.storage.sqlite.statements import BatchStatement, write_counter
-from router.storage.sqlite.writer import Writer
+from router.storage.readers import Readers
+from router.storage.statements import BatchStatement, write_counter
+from router.storage.writer import Writer, WriterOperation
 
 _NO_DOCUMENT = "x''"
 _NONE_ABOVE: Final = 2**63 - 1
@@ -45,7 +45,29 @@ _LATEST: Final = BatchStatement(
 _EXISTING: Final = BatchStatement("SELECT flow_id FROM flow WHERE flow_id IN ({rows}) AND NOT deleted", 0)
 
 
-class RegistryOperation:
+class RegistryChange(NamedTuple):
+    """One change of the registry: exactly one of `flow_id` and `secret_name` is non-empty."""
+
+    revision: int
+    flow_id: str
+    secret_name: str
+
+
+class FlowDraft(NamedTuple):
+    """A validated document to store as a flow's next revision.
+
+    Attributes:
+        reacts: whether the flow has a schedule, or listens for events; see `Registry.list_flows`.
+    """
+
+    id: str
+    document: bytes
+    definition: bytes
+    has_webhook: bool
+    reacts: bool = False
+
+
+class RegistryOperation(WriterOperation):
     """Runs functions that change the registry, in order, and notifies listeners of the new revision."""
 
     order = 3
@@ -56,13 +78,13 @@ class RegistryOperation:
         self._revision = 0
         self.listeners: list[Callable[[int], None]] = []
 
+    @override
     def reload(self, connection: apsw.Connection) -> None:
-        """See `WriterOperation`."""
         self._revision = _revision(connection)
         self._notified = self._notified or self._revision
 
+    @override
     def apply(self, connection: apsw.Connection, arguments: Sequence[Callable[[apsw.Connection], Any]]) -> list[Any]:
-        """See `WriterOperation`."""
         results: list[Any] = []
         for change in arguments:
             try:
@@ -74,8 +96,8 @@ class RegistryOperation:
         connection.execute("DELETE FROM registry_change WHERE revision <= ?", (oldest,))
         return results
 
+    @override
     def committed(self, results: Sequence[Any]) -> None:
-        """See `WriterOperation`."""
         revision = max(revision for _, revision in results)
         if revision > self._notified:
             self._notified = revision
@@ -83,8 +105,8 @@ class RegistryOperation:
                 listener(revision)
 
 
-class SqliteRegistry:
-    """SQLite implementation of `interface.Registry`."""
+class Registry:
+    """Flows and secrets. Every change gets the next registry-wide revision, from 1."""
 
     def __init__(self, writer: Writer, readers: Readers, operation: RegistryOperation, limits: StorageLimits) -> None:
         self._writer = writer
@@ -93,11 +115,14 @@ class SqliteRegistry:
         self._limits = limits
 
     async def revision(self) -> int:
-        """See `interface.Registry`."""
+        """Return the latest registry-wide revision; 0 before the first change."""
         return await self._readers.run(_revision)
 
     async def apply_flows(self, drafts: Sequence[FlowDraft], *, now_ms: int) -> list[tuple[Flow, Change]]:
-        """See `interface.Registry`."""
+        """Store new and changed flows, all of them or none.
+
+        A draft whose document and definition equal the stored one's is unchanged.
+        """
         size = sum(len(draft.document) + len(draft.definition) for draft in drafts)
         result: list[tuple[Flow, Change]] = await self._change(
             lambda connection: [_apply(connection, draft, now_ms) for draft in drafts], size
@@ -105,23 +130,33 @@ class SqliteRegistry:
         return result
 
     async def get_flow(self, flow_id: str, *, revision: int = 0) -> Flow | None:
-        """See `interface.Registry`."""
+        """Return a revision of a flow, or None when there is none.
+
+        Revision 0 means the latest one; None then means that the flow is deleted or never existed.
+        """
         return await self._readers.run(lambda connection: _get_flow(connection, flow_id, revision))
 
     async def get_flows(self, flow_ids: Sequence[str]) -> list[Flow]:
-        """See `interface.Registry`."""
+        """Return those flows among `flow_ids` that exist, with an empty `document`, each once, in no particular order.
+
+        One read, so that it does not take a turn of a thread for each flow.
+        """
         rows = [(flow_id,) for flow_id in sorted({*flow_ids})]
         found = await self._readers.run(lambda connection: _LATEST.fetch(connection, rows))
         return [_flow(row) for row in found]
 
     async def existing_flows(self, flow_ids: Sequence[str]) -> list[str]:
-        """See `interface.Registry`."""
+        """Return the IDs among `flow_ids` that belong to existing flows, each once, in no particular order."""
         rows = [(flow_id,) for flow_id in flow_ids]
         found = await self._readers.run(lambda connection: _EXISTING.fetch(connection, rows))
         return list({flow_id for (flow_id,) in found})
 
     async def find_revision(self, flow_id: str, *, version: str) -> int | None:
-        """See `interface.Registry`."""
+        """Return the latest revision of a flow whose document has a version (`document.version`).
+
+        None when there is no such flow, or no such revision among its last `limits.KEPT_REVISIONS`. Revisions from
+        before a flow was deleted do not count.
+        """
         return await self._readers.run(
             lambda connection: find_revision(connection, flow_id, version, within=self._limits.revisions)
         )
@@ -129,24 +164,47 @@ class SqliteRegistry:
     async def list_revisions(
         self, flow_id: str, *, before: int | None = None, limit: int = DEFAULT_PAGE
     ) -> list[FlowRevision]:
-        """See `interface.Registry`."""
+        """Return the stored revisions of a flow, newest first; none if there is no such flow.
+
+        Args:
+            flow_id: the flow.
+            before: only revisions with a smaller number; None: all.
+            limit: most revisions to return.
+        """
         return await self._readers.run(partial(list_revisions, flow_id=flow_id, before=before, limit=limit))
 
     async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False) -> list[Flow]:
-        """See `interface.Registry`."""
+        """Return flows by ascending ID, with an empty `document`.
+
+        Args:
+            after_id: only flows with a greater ID.
+            limit: most flows to return.
+            reacting: only flows whose latest revision `reacts`; the time taken does not depend on the other flows.
+        """
         return await self._readers.run(partial(list_flows, after_id=after_id, limit=limit, reacting=reacting))
 
     async def set_paused(self, flow_id: str, *, paused: bool) -> Flow | None:
-        """See `interface.Registry`."""
+        """Pause or resume a flow; None when there is none. If that changes nothing, no revision is made."""
         result: Flow | None = await self._change(lambda connection: _set_paused(connection, flow_id, paused=paused))
         return result
 
     async def delete_flow(self, flow_id: str) -> bool:
-        """See `interface.Registry`."""
+        """Delete a flow; false when there was none.
+
+        Its revisions stay readable while any of its executions is stored, and until `expire` is called with a time
+        after the deletion, because an event may still be in transit. Revision numbers are not reused.
+        """
         return bool(await self._change(lambda connection: _delete_flow(connection, flow_id)))
 
     async def forget_revisions(self, *, superseded_before_ms: int) -> int:
-        """See `interface.Registry`."""
+        """Remove old revisions of flows, except the last `limits.KEPT_REVISIONS` and those that executions run.
+
+        Args:
+            superseded_before_ms: Unix time; only revisions replaced by a newer one before it are removed.
+
+        Returns:
+            The number of revisions removed.
+        """
         # A revision no execution uses now is never used again: replays and sub-flows only use retained revisions.
         forgotten = await self._readers.run(
             partial(_forgettable, superseded_before_ms=superseded_before_ms, retained=self._limits.revisions)
@@ -156,39 +214,48 @@ class SqliteRegistry:
         return len(forgotten)
 
     async def set_secret(self, name: str, sealed: bytes, *, now_ms: int) -> SecretInfo:
-        """See `interface.Registry`."""
+        """Create or replace a secret. `sealed` is already encrypted.
+
+        Raises:
+            ExhaustedError: there are `limits.MAX_SECRETS` already (`TOO_MANY_SECRETS`).
+        """
         most = self._limits.secrets
         await self._change(lambda connection: _set_secret(connection, name, sealed, now_ms, most), len(sealed))
         return SecretInfo(name, now_ms)
 
     async def get_secrets(self, names: Collection[str]) -> dict[str, bytes]:
-        """See `interface.Registry`."""
+        """Return sealed values by name, except unknown ones."""
         wanted = list(names)
         return await self._readers.run(lambda connection: _get_secrets(connection, wanted))
 
     async def list_secrets(self) -> list[SecretInfo]:
-        """See `interface.Registry`."""
+        """Return all secrets by ascending name."""
         return await self._readers.run(_list_secrets)
 
     async def delete_secret(self, name: str) -> bool:
-        """See `interface.Registry`."""
+        """Delete a secret; false when there was none."""
         return bool(await self._change(lambda connection: _delete_secret(connection, name)))
 
     async def fingerprint(self, name: str) -> str:
-        """See `interface.Registry`."""
+        """Return what `set_fingerprint` stored under a name; empty: nothing."""
         return await self._readers.run(partial(_fingerprint, name=name))
 
     async def set_fingerprint(self, name: str, value: str) -> None:
-        """See `interface.Registry`."""
+        """Store 16 hex digits by which something outside of the storage is recognised that belongs to the data."""
         number = int.from_bytes(bytes.fromhex(value), signed=True)
         await self._change(partial(write_counter, name=_FINGERPRINT + name, value=number))
 
     async def changes(self, *, after_revision: int, limit: int = DEFAULT_PAGE) -> list[RegistryChange]:
-        """See `interface.Registry`."""
+        """Return changes by ascending revision.
+
+        Raises:
+            OutOfRangeError: some of them are no longer stored (`REVISION_COMPACTED`); the metadata's `revision` is the
+                current one, to continue from.
+        """
         return await self._readers.run(partial(_changes, after_revision=after_revision, limit=limit))
 
     def follow(self, listener: Callable[[int], None]) -> None:
-        """See `interface.Registry`."""
+        """Call `listener` on the event loop with the latest revision after each change."""
         self._operation.listeners.append(listener)
 
     async def _change(self, change: Callable[[apsw.Connection], Any], size: int = 0) -> Any:
@@ -238,7 +305,7 @@ def _get_flow(connection: apsw.Connection, flow_id: str, revision: int = 0) -> F
 
 
 def find_revision(connection: apsw.Connection, flow_id: str, version: str, *, within: int) -> int | None:
-    """See `interface.Registry`; `within` is the number of retained revisions."""
+    """See `Registry`; `within` is the number of retained revisions."""
     row = connection.execute(
         "SELECT r.revision FROM flow f JOIN flow_revision r USING (flow_id) WHERE f.flow_id = ? AND NOT f.deleted"
         " AND r.update_time_ms >= f.create_time_ms"
@@ -250,7 +317,7 @@ def find_revision(connection: apsw.Connection, flow_id: str, version: str, *, wi
 
 
 def list_revisions(connection: apsw.Connection, *, flow_id: str, before: int | None, limit: int) -> list[FlowRevision]:
-    """See `interface.Registry`."""
+    """See `Registry`."""
     rows = connection.execute(
         "SELECT r.revision, coalesce(json_extract(CAST(r.definition AS TEXT), '$.document.version'), ''),"
         " r.update_time_ms FROM flow f JOIN flow_revision r USING (flow_id)"
@@ -279,7 +346,7 @@ def _forget(connection: apsw.Connection, revisions: Sequence[tuple[str, int]]) -
 
 
 def list_flows(connection: apsw.Connection, *, after_id: str, limit: int, reacting: bool) -> list[Flow]:
-    """See `interface.Registry`."""
+    """See `Registry`."""
     which = "f.reacts AND" if reacting else ""
     rows = connection.execute(
         f"{_FLOW.format(document=_NO_DOCUMENT)} WHERE {which} f.flow_id > ? AND r.revision = f.revision"

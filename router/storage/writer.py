@@ -1,4 +1,4 @@
-"""The writer thread and its group commit.
+"""The writer thread, its group commit, and the log in which a transaction is recorded before it commits.
 
 Calls that arrive while a transaction runs form the next one. Their futures are resolved on the event loop with one
 wake-up per transaction, after it is on stable storage.
@@ -13,16 +13,71 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 import apsw
+from typing_extensions import override
 
 from flowhook.errors import FlowhookError
+from router.storage.errors import STORAGE_FULL, CallRefusedError, StorageError, translate
 from router.storage.limits import DEFAULT_LIMITS, StorageLimits
-from router.storage.sqlite.errors import STORAGE_FULL, CallRefusedError, StorageError, translate
-from router.storage.sqlite.transaction_log import TransactionLog
+
+
+class TransactionLog(Protocol):
+    """Records each transaction (writer thread): `begin`, then `append`; `roll_back` at any time undoes the rest.
+
+    COMMIT comes after `append` and may fail, since it writes the file: then `roll_back` follows, though the log has the
+    transaction. What is recorded can't be taken back, so an owner whose COMMIT failed has to read it from the log.
+    """
+
+    def begin(self, connection: apsw.Connection) -> None:
+        """Record changes from now on; the transaction is about to begin, which may fail."""
+        ...
+
+    def append(self) -> None:
+        """Store what was recorded; COMMIT is the next statement.
+
+        Raises:
+            FlowhookError: it must not commit.
+        """
+        ...
+
+    def roll_back(self) -> FlowhookError | None:
+        """Discard what was recorded and not appended, if anything; must not raise. Also called without a `begin`.
+
+        Returns:
+            The error for the callers of a transaction that was appended, so that it may be in effect elsewhere; None if
+            nothing of it is stored anywhere.
+        """
+        ...
+
+    def room(self) -> int | None:
+        """Return the bytes that new events may take in the log; None: unlimited. No I/O."""
+        ...
+
+
+class NoLog(TransactionLog):
+    """The database is the only copy: durable once its transaction is committed."""
+
+    @override
+    def begin(self, connection: apsw.Connection) -> None:
+        pass
+
+    @override
+    def append(self) -> None:
+        pass
+
+    @override
+    def roll_back(self) -> FlowhookError | None:
+        return None
+
+    @override
+    def room(self) -> int | None:
+        return None
+
 
 T = TypeVar("T")
 
@@ -30,26 +85,24 @@ RESERVE: Final = 4
 """Calls that finish work may queue up to this many times the limits: refusing them would not shorten the queue."""
 
 
-class WriterOperation(Protocol):
+class WriterOperation(ABC):
     """A kind of write. Calls of one kind in one transaction are applied together, kinds in ascending `order`."""
 
     order: int
 
+    @abstractmethod
     def apply(self, connection: apsw.Connection, arguments: Sequence[Any]) -> list[Any]:
         """Write within the open transaction (writer thread).
 
         Returns:
             One result per argument; one that is a FlowhookError is raised to its caller, the others still count.
         """
-        ...
 
-    def reload(self, connection: apsw.Connection) -> None:
+    def reload(self, connection: apsw.Connection) -> None:  # noqa: B027 - most have no such state
         """Reload state cached from the database: before the first transaction, and after one was rolled back."""
-        ...
 
-    def committed(self, results: Sequence[Any]) -> None:
+    def committed(self, results: Sequence[Any]) -> None:  # noqa: B027 - most have no listeners
         """Notify listeners, before the callers receive their results (event loop)."""
-        ...
 
 
 class QueuedWrite:

@@ -1,0 +1,544 @@
+"""Erases what is stored of an event: the execution that it started, all replays of it, and what refers to them.
+
+The rows go in one transaction, with everything in them. What SQLite leaves of them in the file is overwritten after it,
+by each router in its own copy: they find out what to wipe in the table `erasure`. Deleting a row does not delete its
+bytes. Those of a page that becomes free stay in it until the page is used again, and then at its end (`secure_delete =
+FAST`). When SQLite splits a page of a b-tree, copies of the cells that move stay in the gap of the old page, even with
+`secure_delete = ON`. VACUUM would remove all of them, but nobody could write until the whole file is written again.
+
+`overwrite` looks at a range of pages, and overwrites with zeros what is not in use: free pages, the rest of the pages
+that list them, gaps and free blocks of pages of b-trees, and the ends of long values' last pages. It reads and writes
+the file itself. So the file must be complete: the write-ahead log, which still has former pages, is emptied before each
+step. And it must not change meanwhile: a transaction keeps other writers out, and with them checkpoints. Readers go on,
+as no byte that any of them uses changes. The transaction changes a row, so that all connections discard the pages that
+they have cached with the old bytes. A pass goes through all pages in steps that delay writes by little. It is repeated
+until one began after the last erasure, and goes on where it was when the process ended.
+
+Source: https://www.sqlite.org/fileformat2.html, sections 1.5 ("The Freelist"), 1.6 ("B-tree Pages") and 1.7 ("Cell
+Payload Overflow Pages"); https://www.sqlite.org/pragma.html#pragma_secure_delete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import struct
+import sys
+import time
+from array import array
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import closing
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import apsw
+from typing_extensions import override
+
+from flowhook.errors import ConflictError, FlowhookError, NotFoundError
+from flowhook.process import logs
+from router.storage.expiry import remove_executions
+from router.storage.model import Erasure
+from router.storage.schema import UNENDED, connect_writer
+from router.storage.statements import BatchStatement
+from router.storage.writer import WriterOperation
+
+HEADER_BYTES: Final = 100
+"""Header of the file, at the beginning of its first page."""
+MAX_PAGES: Final = 0x0200_0000
+"""Pages with greater numbers are not looked at, unless free: from here on, the first byte of a page that continues a
+long value, which is part of a page number, may look like that of a b-tree page."""
+LOCK_BYTE: Final = 0x4000_0000
+"""Offset of the page that SQLite never uses, because some systems lock bytes of it."""
+
+_TABLE_INTERIOR: Final = 5
+_TABLE_LEAF: Final = 13
+_INDEX_INTERIOR: Final = 2
+_INDEX_LEAF: Final = 10
+_BLOCK_HEADER: Final = 4
+"""Bytes at the beginning of a free block that are in use."""
+_KINDS: Final = frozenset({_TABLE_INTERIOR, _TABLE_LEAF, _INDEX_INTERIOR, _INDEX_LEAF})
+
+
+class Overwritten(NamedTuple):
+    """The result of one step.
+
+    Attributes:
+        next_page: the page to continue with; 0: all were looked at.
+        bytes: number of bytes that were overwritten.
+    """
+
+    next_page: int
+    bytes: int
+
+
+class LongValue(NamedTuple):
+    """The part of a value that is not in its cell: the first page of it, and its size in bytes."""
+
+    page: int
+    size: int
+
+
+class TreePage(NamedTuple):
+    """What a page of a b-tree has.
+
+    Attributes:
+        unused: ranges [start, stop) that are not in use.
+        long_values: values that continue on other pages.
+    """
+
+    unused: list[tuple[int, int]]
+    long_values: list[LongValue]
+
+
+class _Freelist(NamedTuple):
+    """The free pages within a range: those that list others, with the number of bytes they use for it, and the rest."""
+
+    trunks: dict[int, int]
+    leaves: Collection[int]
+
+
+def overwrite(path: Path, connection: apsw.Connection, first: int, *, pages: int, seconds: float) -> Overwritten:
+    """Overwrite what is not in use in a range of pages. Blocks.
+
+    Args:
+        path: the file.
+        connection: it has begun a transaction, and there is nothing in the write-ahead log.
+        first: number of the first page, from 1.
+        pages: most pages to look at.
+        seconds: time after which no further page is looked at.
+
+    Raises:
+        apsw.Error: the file can't be read or written, or is damaged.
+    """
+    until = time.monotonic() + seconds
+    page_bytes: int = connection.execute("PRAGMA page_size").get
+    count: int = connection.execute("PRAGMA page_count").get
+    # through SQLite: closing the file in any other way would release all locks that this process has on it
+    file = apsw.VFSFile("", str(path), [apsw.SQLITE_OPEN_MAIN_DB | apsw.SQLITE_OPEN_READWRITE, 0])
+    try:
+        step = _Step(file, page_bytes, count, range(first, min(first + pages, count + 1)))
+        number = first
+        while number < step.numbers.stop and (number == first or time.monotonic() < until):
+            step.look_at(number)
+            number += 1
+        if step.overwritten:
+            file.xSync(apsw.SQLITE_SYNC_NORMAL)
+    finally:
+        file.xClose()
+    return Overwritten(number if number <= count else 0, step.overwritten)
+
+
+class _Step:
+    """The pages of one step."""
+
+    def __init__(self, file: apsw.VFSFile, page_bytes: int, count: int, numbers: range) -> None:
+        self.numbers = numbers
+        self.overwritten = 0
+        self._file = file
+        self._page_bytes = page_bytes
+        self._count = count
+        self._usable = page_bytes - file.xRead(1, 20)[0]
+        self._free = self._read_freelist()
+        self._content = file.xRead(len(numbers) * page_bytes, (numbers.start - 1) * page_bytes)
+
+    def look_at(self, number: int) -> None:
+        """Overwrite what a page does not use, and the ends of the values that begin in it."""
+        start = (number - self.numbers.start) * self._page_bytes
+        page = self._content[start : start + self._page_bytes]
+        if number in self._free.trunks:
+            self._clear(number, page, self._free.trunks[number], self._usable)
+        elif number in self._free.leaves:
+            self._clear(number, page, 0, self._usable)
+        elif number < MAX_PAGES and (number - 1) * self._page_bytes != LOCK_BYTE:
+            found = read_tree_page(page, self._usable, HEADER_BYTES if number == 1 else 0)
+            for unused in found.unused:
+                self._clear(number, page, *unused)
+            for value in found.long_values:
+                self._clear_end(value)
+
+    def _clear_end(self, value: LongValue) -> None:
+        """Overwrite the end of the last page of a value."""
+        number, size, room = value.page, value.size, self._usable - 4
+        while size > room and 1 < number <= self._count:
+            (number,) = struct.unpack(">I", self._file.xRead(4, (number - 1) * self._page_bytes))
+            size -= room
+        if 1 < number <= self._count and size <= room:
+            page = self._file.xRead(self._page_bytes, (number - 1) * self._page_bytes)
+            if page.startswith(bytes(4)):  # it is the last one
+                self._clear(number, page, 4 + size, self._usable)
+
+    def _clear(self, number: int, page: bytes, start: int, stop: int) -> None:
+        if page.count(0, start, stop) < stop - start:
+            self._file.xWrite(bytes(stop - start), (number - 1) * self._page_bytes + start)
+            self.overwritten += stop - start
+
+    def _read_freelist(self) -> _Freelist:
+        trunk, left = struct.unpack(">II", self._file.xRead(8, 32))
+        wanted = set(self.numbers)
+        trunks: dict[int, int] = {}
+        leaves: set[int] = set()
+        while trunk and left > 0:
+            page = self._file.xRead(self._page_bytes, (trunk - 1) * self._page_bytes)
+            following, listed = struct.unpack_from(">II", page)
+            stop = 8 + 4 * listed
+            if stop > self._usable:
+                raise apsw.CorruptError("a page of the list of free pages lists too many")
+            if trunk in wanted:
+                trunks[trunk] = stop
+            numbers = array("I", page[8:stop])
+            if sys.byteorder == "little":
+                numbers.byteswap()
+            leaves.update(wanted.intersection(numbers))
+            trunk, left = following, left - 1 - listed
+        return _Freelist(trunks, leaves)
+
+
+def read_tree_page(page: bytes, usable: int, header: int = 0) -> TreePage:
+    """Return what a page of a b-tree has; nothing for any other page, or one that is not as it should be.
+
+    Args:
+        page: its content.
+        usable: bytes of it that SQLite uses.
+        header: offset of the page's header.
+    """
+    nothing = TreePage([], [])
+    kind, block, count, start = struct.unpack_from(">BHHH", page, header)
+    if kind not in _KINDS:
+        return nothing
+    pointers = header + (8 if kind in (_TABLE_LEAF, _INDEX_LEAF) else 12)
+    gap = pointers + 2 * count
+    start = start or 65536
+    if not gap <= start <= usable:
+        return nothing
+    cells = sorted(struct.unpack_from(f">{count}H", page, pointers))
+    if cells and not start <= cells[0] <= cells[-1] <= usable - 4:
+        return nothing
+    unused = [(gap, start)]
+    while block:
+        if not start <= block <= usable - 4:
+            return nothing
+        following, size = struct.unpack_from(">HH", page, block)
+        if size < _BLOCK_HEADER or block + size > usable or 0 < following < block + size:
+            return nothing
+        unused.append((block + _BLOCK_HEADER, block + size))
+        block = following
+    return TreePage(unused, list(_long_values(page, usable, kind, cells)))
+
+
+def _long_values(page: bytes, usable: int, kind: int, cells: Sequence[int]) -> Iterator[LongValue]:
+    """Yield the values of cells, given in ascending order, that continue on other pages."""
+    if kind == _TABLE_INTERIOR:  # it has keys only
+        return
+    most = usable - 35 if kind == _TABLE_LEAF else (usable - 12) * 64 // 255 - 23
+    least = (usable - 12) * 32 // 255 - 23
+    for cell, following in pairwise((*cells, usable)):
+        if following - cell < least:  # a value is cut only after so many bytes
+            continue
+        size, begin = _read_varint(page, cell + 4 if kind == _INDEX_INTERIOR else cell)
+        if kind == _TABLE_LEAF:
+            _, begin = _read_varint(page, begin)
+        if size <= most:
+            continue
+        local = least + (size - least) % (usable - 4)
+        end = begin + (local if local <= most else least)
+        if end + 4 <= following:
+            (first,) = struct.unpack_from(">I", page, end)
+            yield LongValue(first, size - (end - begin))
+
+
+def _read_varint(page: bytes, offset: int) -> tuple[int, int]:
+    """Return a variable-length integer, and the offset after it."""
+    value = 0
+    for index in range(8):
+        byte = page[offset + index]
+        value = value << 7 | byte & 0x7F
+        if byte < 0x80:  # noqa: PLR2004 - the highest bit says whether another byte follows
+            return value, offset + index + 1
+    return value << 8 | page[offset + 8], offset + 9
+
+
+MAX_ERASURES: Final = 10_000
+"""Executions of which it stays known that they were erased; the oldest are forgotten."""
+
+_FAMILY: Final = (
+    "WITH root (id) AS (SELECT coalesce(replay_root, event_id) FROM execution WHERE event_id = ?)"
+    " SELECT e.seq, e.event_id, e.flow, e.end_time_ms, root.id FROM root CROSS JOIN execution e"
+    " ON e.event_id = root.id UNION ALL"
+    " SELECT e.seq, e.event_id, e.flow, e.end_time_ms, root.id FROM root CROSS JOIN execution e"
+    " INDEXED BY replay_by_root ON e.replay_root = root.id ORDER BY 1"
+)
+_DELETE_LIFECYCLE = BatchStatement("DELETE FROM lifecycle_event WHERE seq IN ({rows})", 0)
+_DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})", 0)
+_DELETE_DEDUPE = BatchStatement("DELETE FROM dedupe WHERE digest IN ({rows})", 0)
+_DELETE_REJECTIONS = BatchStatement("DELETE FROM rejection WHERE id IN ({rows})", 0)
+_DELETE_ACCEPTED = BatchStatement("DELETE FROM rejection WHERE accepted_id IN ({rows})", 0)
+_CLEAR_REASONS = BatchStatement("UPDATE audit SET reason = '' WHERE number IN ({rows})", 0)
+_CLEAR_MESSAGES = BatchStatement(
+    "UPDATE job_item SET message = '' WHERE (job, number) IN (SELECT column1, column2 FROM (VALUES {rows}))", 2
+)
+_INSERT = BatchStatement(
+    "INSERT OR REPLACE INTO erasure (number, execution_id, root, flow_id, time_ms)"
+    " SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
+    5,
+)
+
+
+class References(NamedTuple):
+    """Rows that refer to executions, by their keys; found beforehand, because that reads whole tables.
+
+    Attributes:
+        dedupe: digests of dedupe keys.
+        inbound: events addressed to the executions, or emitted by them, that nobody has received yet.
+        audit: entries about them.
+        job_items: items of jobs about them, by job and number.
+    """
+
+    dedupe: Sequence[tuple[Any, ...]] = ()
+    inbound: Sequence[tuple[Any, ...]] = ()
+    audit: Sequence[tuple[Any, ...]] = ()
+    job_items: Sequence[tuple[Any, ...]] = ()
+
+
+class EraseRequest(NamedTuple):
+    """Erases the event of an execution.
+
+    Attributes:
+        execution_id: the execution, or a replay of it.
+        references: rows that refer to them.
+        rejections: IDs of rejections of the same request.
+        now_ms: Unix time.
+    """
+
+    execution_id: str
+    references: References
+    rejections: Collection[str]
+    now_ms: int
+
+
+class EraseResult(NamedTuple):
+    """What was erased, and the blobs that are no longer needed."""
+
+    erasure: Erasure
+    blobs: list[str]
+
+
+class EraseOperation(WriterOperation):
+    """Erases the events of executions that have ended."""
+
+    order = 4
+
+    @override
+    def apply(
+        self, connection: apsw.Connection, arguments: Sequence[EraseRequest]
+    ) -> list[EraseResult | FlowhookError]:
+        return [_erase(connection, each) for each in arguments]
+
+
+def find_references(connection: apsw.Connection, execution_id: str) -> References:
+    """Return the rows that refer to the executions of an event."""
+    family: list[Any] = connection.execute(_FAMILY, (execution_id,)).fetchall()
+    seqs, ids = {row[0] for row in family}, {row[1] for row in family}
+    if not family:
+        return References()
+    marks = ", ".join("?" * len(ids))
+    numbers = ", ".join("?" * len(seqs))
+    named = [
+        number
+        for (number, target) in connection.execute("SELECT number, target FROM audit WHERE reason <> ''")
+        if not ids.isdisjoint(target.replace(",", " ").split())
+    ]
+    return References(
+        connection.execute(f"SELECT digest FROM dedupe WHERE event_id IN ({marks})", (*ids,)).fetchall(),  # noqa: S608
+        connection.execute(
+            f"SELECT number FROM inbound_event WHERE seq IN ({numbers}) OR emitter IN ({marks})",  # noqa: S608
+            (*seqs, *ids),
+        ).fetchall(),
+        [(number,) for number in named],
+        connection.execute(
+            "SELECT job, number FROM job_item WHERE message <> ''"  # noqa: S608
+            f" AND (execution_id IN ({marks}) OR new_execution_id IN ({marks}))",
+            (*ids, *ids),
+        ).fetchall(),
+    )
+
+
+def find_erasure(connection: apsw.Connection, execution_id: str) -> Erasure | None:
+    """Return the erasure of an execution; None: it was not erased, or that is forgotten."""
+    rows: list[Any] = connection.execute(
+        "SELECT execution_id, flow_id, time_ms FROM erasure"
+        " WHERE root = (SELECT root FROM erasure WHERE execution_id = ?) ORDER BY number",
+        (execution_id,),
+    ).fetchall()
+    return Erasure(tuple(row[0] for row in rows), rows[0][1], rows[0][2]) if rows else None
+
+
+def last_erasure(connection: apsw.Connection) -> int:
+    """Return the number of the last erasure; 0: nothing was ever erased."""
+    number: int = connection.execute("SELECT coalesce(max(number), 0) FROM erasure").get
+    return number
+
+
+def _erase(connection: apsw.Connection, request: EraseRequest) -> EraseResult | FlowhookError:
+    family: list[Any] = connection.execute(_FAMILY, (request.execution_id,)).fetchall()
+    if not family:
+        return NotFoundError(f"there is no execution {request.execution_id[:64]}", reason="EXECUTION_NOT_FOUND")
+    unended = [event_id for _, event_id, _, end_time_ms, _ in family if end_time_ms == UNENDED]
+    if unended:
+        return ConflictError(f"{unended[0]} has not ended", reason="EXECUTION_NOT_ENDED")
+    seqs, ids = [(row[0],) for row in family], [(row[1],) for row in family]
+    references, root = request.references, family[0][4]
+    flow_id: str = connection.execute("SELECT flow_id FROM flow_key WHERE key = ?", (family[0][2],)).get
+    blobs = remove_executions(connection, seqs)
+    _DELETE_LIFECYCLE.run(connection, seqs)
+    _DELETE_INBOUND.run(connection, references.inbound)
+    _DELETE_DEDUPE.run(connection, references.dedupe)
+    _CLEAR_REASONS.run(connection, references.audit)
+    _CLEAR_MESSAGES.run(connection, references.job_items)
+    _DELETE_REJECTIONS.run(connection, [(each,) for each in request.rejections])
+    _DELETE_ACCEPTED.run(connection, ids)
+    first = last_erasure(connection) + 1
+    _INSERT.run(
+        connection, [(first + index, event_id, root, flow_id, request.now_ms) for index, (event_id,) in enumerate(ids)]
+    )
+    connection.execute("DELETE FROM erasure WHERE number <= ?", (first + len(ids) - 1 - MAX_ERASURES,))
+    return EraseResult(Erasure(tuple(event_id for (event_id,) in ids), flow_id, request.now_ms), blobs)
+
+
+STEP_PAGES: Final = 1024
+"""Most pages that one step looks at."""
+STEP_SECONDS: Final = 0.01
+"""Time after which a step looks at no further page: writes wait so long."""
+PAUSE_SECONDS: Final = 0.02
+"""Between two steps, for writes."""
+BUSY_MS: Final = 20
+"""Milliseconds for which a step waits for readers who need the write-ahead log."""
+RETRY_SECONDS: Final = 5.0
+"""Before a step that failed is tried again."""
+
+log = logs.get_logger(__name__)
+
+
+class Step(enum.Enum):
+    """What became of a step."""
+
+    DONE = "done"
+    """There is nothing to wipe."""
+    MORE = "more"
+    """Further steps are needed."""
+    BUSY = "busy"
+    """Readers need the write-ahead log: try again."""
+
+
+def is_pending(connection: apsw.Connection) -> bool:
+    """Whether anything is to be wiped."""
+    done = connection.execute("SELECT done FROM wipe").fetchone()
+    return last_erasure(connection) > (0 if done is None else done[0])
+
+
+def is_under_way(connection: apsw.Connection) -> bool:
+    """Whether a pass has begun, and not ended."""
+    page = connection.execute("SELECT page FROM wipe").fetchone()
+    return page is not None and page[0] > 0
+
+
+def wipe_step(path: Path, *, pages: int = STEP_PAGES, seconds: float = STEP_SECONDS) -> Step:
+    """Wipe some pages, in a transaction. Blocks, and nobody else writes the file meanwhile.
+
+    Args:
+        path: the file.
+        pages: most pages to look at.
+        seconds: time after which no further page is looked at.
+
+    Raises:
+        apsw.Error: the file can't be read or written, or is damaged.
+    """
+    # durable, whatever others are: a checkpoint that does not sync could lose what it removes from the log
+    with closing(connect_writer(path, durable=True)) as connection:
+        if not is_pending(connection):
+            return Step.DONE
+        connection.set_busy_timeout(BUSY_MS)
+        try:
+            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()[0]
+            if busy:
+                return Step.BUSY
+            connection.execute("BEGIN IMMEDIATE")
+        except apsw.BusyError:
+            return Step.BUSY
+        with connection:  # a savepoint: it is rolled back when the step fails
+            step = Step.BUSY if _has_frames(path) else _wipe(path, connection, pages, seconds)
+        connection.execute("COMMIT")
+        return step
+
+
+def _wipe(path: Path, connection: apsw.Connection, pages: int, seconds: float) -> Step:
+    row = connection.execute("SELECT done, target, page FROM wipe").fetchone() or (0, 0, 0)
+    done, target, page = row
+    if not page:
+        target, page = last_erasure(connection), 1
+    page, _ = overwrite(path, connection, page, pages=pages, seconds=seconds)
+    if not page:
+        done = target
+    connection.execute("INSERT OR REPLACE INTO wipe (k, done, target, page) VALUES (1, ?, ?, ?)", (done, target, page))
+    return Step.MORE if page or last_erasure(connection) > done else Step.DONE
+
+
+def _has_frames(path: Path) -> bool:
+    """Whether somebody wrote after the log was emptied."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
+
+
+class Wiping:
+    """Wipes the file of an open storage.
+
+    Args:
+        path: the file.
+        run: runs a function while nobody else writes the file.
+        pages: most pages that one step looks at.
+    """
+
+    def __init__(
+        self, path: Path, run: Callable[[Callable[[], Step]], Awaitable[Step]], *, pages: int = STEP_PAGES
+    ) -> None:
+        self._path = path
+        self._run = run
+        self._pages = pages
+        self._wanted = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def finish(self) -> None:
+        """Wipe until nothing of what was erased before this call is left; cancelling stops the waiting, not the work.
+
+        Raises:
+            FlowhookError: storage can't serve; it is tried again.
+        """
+        self._wanted = True  # a task that is about to end looks again
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._wipe(), name="wipe what was erased")
+        await asyncio.shield(self._task)
+
+    async def run_forever(self) -> None:
+        """Finish what was left when the process ended last, as soon as that is possible."""
+        while True:
+            try:
+                await self.finish()
+            except FlowhookError as error:
+                log.warning("what was erased is not wiped yet; trying again", reason=error.reason)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                return
+
+    async def close(self) -> None:
+        """Stop; the rest is wiped when storage is next opened."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _wipe(self) -> None:
+        while self._wanted:
+            self._wanted = False
+            while await self._run(lambda: wipe_step(self._path, pages=self._pages)) is not Step.DONE:  # noqa: ASYNC110 - it is a pause
+                await asyncio.sleep(PAUSE_SECONDS)

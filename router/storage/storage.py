@@ -1,0 +1,460 @@
+"""The whole storage: opening and closing, the lock and the size limit of its file, what it takes on the disk.
+
+SQLite itself enforces the size limit (`max_page_count`). New events are refused before it is reached, so that accepted
+executions can still run and end: ending an execution takes space, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import apsw
+from typing_extensions import override
+
+from flowhook.errors import ConflictError, UnavailableError
+from flowhook.security.private_files import make_directory, open_private
+from flowhook.sharing.table import RouterLimits
+from router.storage.audit import AuditLog, AuditOperation
+from router.storage.blobs import BlobCache, BlobDirectory, ObjectSweep, named_blobs, sync_directory
+from router.storage.bodies import BodyStore
+from router.storage.changes import StateChangeOperation
+from router.storage.commit_log.interface import ObjectStore
+from router.storage.erasure import EraseOperation, Wiping
+from router.storage.errors import translate
+from router.storage.event_log import AppendOperation, EventLog, InboundEventOperation
+from router.storage.expiry import DeleteOperation, ExpireOperation
+from router.storage.jobs import JobOperation, JobStore
+from router.storage.limits import DEFAULT_LIMITS, StorageLimits
+from router.storage.readers import Readers
+from router.storage.registry import Registry, RegistryOperation
+from router.storage.rejections import RejectionLog, RejectOperation
+from router.storage.schema import PAGE_BYTES, connect_writer
+from router.storage.shard_state import AcquireOperation, ShardState
+from router.storage.writer import NoLog, TransactionLog, Writer, WriterOperation
+
+
+class DataLock:
+    """An exclusive lock on a file that contains its owner's process ID. The constructor takes it.
+
+    Raises:
+        ConflictError: another process holds it (`DATA_DIR_IN_USE`).
+        OSError: the file can't be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = open_private(path, os.O_RDWR)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(self._descriptor)
+            if not isinstance(error, BlockingIOError):
+                raise
+            raise ConflictError(
+                f"{path.parent} is in use by process {holder}",
+                reason="DATA_DIR_IN_USE",
+                metadata={"pid": holder},
+            ) from None
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Release the lock. The file stays, because removing it would allow two processes to lock two files."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+SWITCH_INTERVAL_SECONDS: Final = 20e-6
+"""Interval the process should pass to `sys.setswitchinterval`, when the writer runs beside a busy event loop.
+
+The writer releases the GIL about twenty times a transaction. A busy loop releases it for a microsecond in each
+iteration and reacquires it before another thread wakes up, unless the interpreter asks it to yield, which happens after
+it has held the GIL for this long. With the default of 5 ms, transactions were measured to take seconds
+(bench/storage.py --busy 1); with this value, a millisecond.
+"""
+
+MAX_FILES: Final = 100_000
+"""Files beside the database that are looked at, which takes about half a second."""
+
+
+class StorageUsage(NamedTuple):
+    """What the data takes on a disk, in bytes.
+
+    Attributes:
+        database: the database file.
+        wal: its write-ahead log.
+        file_bytes: the files beside it: large payloads, and bodies.
+        files: their number.
+        files_partial: whether there are more of them, which were not counted.
+        free: bytes that are free on the disk.
+        disk: bytes of the disk.
+    """
+
+    database: int
+    wal: int
+    file_bytes: int
+    files: int
+    files_partial: bool
+    free: int
+    disk: int
+
+
+def measure(path: Path, files: Path, *, max_files: int = MAX_FILES) -> StorageUsage:
+    """Return the sizes of a database, of its write-ahead log, and of the files in the folders of `files`. Blocks.
+
+    Raises:
+        OSError: the database or its disk can't be read.
+    """
+    sizes = list(islice(_sizes(files), max_files + 1))
+    disk = shutil.disk_usage(path.parent)
+    return StorageUsage(
+        database=path.stat().st_size,
+        wal=sum(_size(path.with_name(f"{path.name}-wal"))),
+        file_bytes=sum(sizes[:max_files]),
+        files=min(len(sizes), max_files),
+        files_partial=len(sizes) > max_files,
+        free=disk.free,
+        disk=disk.total,
+    )
+
+
+def _sizes(path: Path) -> Iterator[int]:
+    """Yield the sizes of the files below a folder; what is removed meanwhile is left out."""
+    for folder, _, names in os.walk(path):
+        for name in names:
+            yield from _size(Path(folder, name))
+
+
+def _size(path: Path) -> Iterator[int]:
+    """Yield the size of a file, if there is one."""
+    with suppress(FileNotFoundError):
+        yield path.stat().st_size
+
+
+PESSIMISM: Final = 2
+"""Most space a row takes, in multiples of its own size: a page may be left half empty."""
+MIN_BYTES: Final = 64 * PAGE_BYTES
+"""Smallest limit: the empty tables take some of it."""
+
+
+class Capacity:
+    """The size limit of a database.
+
+    Args:
+        connection: used for writing.
+        max_bytes: the limit; 0: only the disk limits it.
+        append_share: share of the limit that new events may fill.
+        log_room: returns the bytes that new events may take elsewhere; None: unlimited.
+    """
+
+    def __init__(
+        self, connection: apsw.Connection, max_bytes: int, append_share: float, log_room: Callable[[], int | None]
+    ) -> None:
+        self._append_share = append_share
+        self._log_room = log_room
+        self._pages = max(max_bytes, MIN_BYTES) // PAGE_BYTES if max_bytes else 0
+        if self._pages:
+            connection.execute(f"PRAGMA max_page_count = {self._pages}")
+
+    def room(self, connection: apsw.Connection) -> int | None:
+        """Return the bytes that new events may still take; None: unlimited."""
+        log_room = self._log_room()
+        if not self._pages:
+            return log_room
+        pages: int = connection.execute("PRAGMA page_count").get
+        free: int = connection.execute("PRAGMA freelist_count").get
+        left = int(self._pages * self._append_share) - (pages - free)
+        room = max(0, left) * PAGE_BYTES // PESSIMISM
+        return room if log_room is None else min(room, log_room)
+
+
+class ProbeOperation(WriterOperation):
+    """Writes a small row, to check that writing works, and returns whether there is room for new events."""
+
+    order = 5
+
+    def __init__(self, room: Callable[[apsw.Connection], int | None]) -> None:
+        self._room = room
+
+    @override
+    def apply(self, connection: apsw.Connection, arguments: Sequence[None]) -> list[bool]:
+        connection.execute(
+            "INSERT INTO counter (name, value) VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+        )
+        room = self._room(connection)
+        return [room is None or room > 0] * len(arguments)
+
+
+class Storage:
+    """The whole storage, opened by `open_storage`; after `close`, every call raises UnavailableError.
+
+    It has one `Registry` (flows and secrets) and one shard: an ordered log of accepted events (`EventLog`), and the
+    state of the executions they start (`ShardState`: one owner at a time, writes of a former owner are refused).
+
+    All methods of all parts run on the router's event loop and never block it. Writes that arrive during a commit go
+    into the next one together (group commit); each call returns after its own commit is on stable storage. Each may
+    raise UnavailableError: storage can't serve now (`STORAGE_FULL`, `STORAGE_UNAVAILABLE`); nothing of the call was
+    stored.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        lock: DataLock,
+        connection: apsw.Connection,
+        capacity: Capacity,
+        *,
+        limits: StorageLimits,
+        transaction_log: TransactionLog,
+        objects: ObjectStore | None,
+    ) -> None:
+        self._path = path
+        self._lock = lock
+        self._limits = limits
+        self._connection = connection
+        cache = None if objects is None else BlobCache(path.parent / "blobs", objects)
+        self._blobs = cache or BlobDirectory(path.parent / "blobs")
+        self._bodies = BodyStore(self._blobs)
+        self._append = AppendOperation(capacity.room)
+        self._arrive = InboundEventOperation(capacity.room)
+        self._write = StateChangeOperation()
+        self._own = AcquireOperation()
+        self._change = RegistryOperation(limits)
+        self._probe = ProbeOperation(capacity.room)
+        self._expire = ExpireOperation()
+        self._delete = DeleteOperation()
+        self._erase = EraseOperation()
+        self._job = JobOperation()
+        self._reject = RejectOperation()
+        self._audited = AuditOperation()
+        self._writer = Writer(
+            connection,
+            [
+                self._append,
+                self._arrive,
+                self._write,
+                self._own,
+                self._change,
+                self._expire,
+                self._delete,
+                self._erase,
+                self._reject,
+                self._audited,
+                self._job,
+                self._probe,
+            ],
+            transaction_log,
+            limits=limits,
+        )
+        shared = RouterLimits()
+        self._readers = Readers(path, shared.reads)
+        self._queries = Readers(path, shared.queries)
+        self._registry = Registry(self._writer, self._readers, self._change, limits)
+        self._rejections = RejectionLog(self._writer, self._readers, self._reject)
+        self._audit = AuditLog(self._writer, self._readers, self._audited)
+        self._jobs = JobStore(self._writer, self._queries, self._job)
+        self._log = EventLog(self._writer, self._append, self._arrive, self._blobs, self._bodies, limits=limits)
+        self._sweep = None if cache is None else ObjectSweep(cache, self._confirm_ownership, self._queries)
+        self._wiping = Wiping(path, self._writer.run_between)
+        self._upkeep: list[asyncio.Task[None]] = []
+        self._owner: ShardState | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Sweep blobs and start the writer. Blocks."""
+        self._blobs.sweep(named_blobs(self._connection))
+        self._writer.start()
+
+    def start_upkeep(self) -> None:
+        """Wipe what was erased before; and remove objects that no row names, from time to time, if there are any."""
+        self._upkeep.append(asyncio.create_task(self._wiping.run_forever(), name="wipe what was erased before"))
+        if self._sweep is not None:
+            self._upkeep.append(asyncio.create_task(self._sweep.run_forever(), name="sweep objects"))
+
+    @property
+    def writer(self) -> Writer:
+        """The writer, for measurements."""
+        return self._writer
+
+    @property
+    def shards(self) -> int:
+        """Number of shards; fixed for the life of the data."""
+        return 1
+
+    @property
+    def registry(self) -> Registry:
+        """Flows and secrets."""
+        return self._registry
+
+    @property
+    def rejections(self) -> RejectionLog:
+        """The log of rejected requests."""
+        return self._rejections
+
+    @property
+    def audit(self) -> AuditLog:
+        """The audit log."""
+        return self._audit
+
+    @property
+    def jobs(self) -> JobStore:
+        """Bulk jobs."""
+        return self._jobs
+
+    @property
+    def bodies(self) -> BodyStore:
+        """Bodies stored separately from their events."""
+        return self._bodies
+
+    def log(self, shard: int) -> EventLog:
+        """Return the log of a shard, in [0, shards)."""
+        _check_shard(shard)
+        return self._log
+
+    async def own(self, shard: int) -> ShardState:
+        """Take ownership of a shard; writes of its former owner fail from now on."""
+        _check_shard(shard)
+        if self._owner is not None:
+            self._owner.mark_lost()
+        self._append.listener = self._arrive.listener = None
+        # Calls run in order, so earlier writes of the former owner are committed before this one.
+        epoch: int = await self._writer.call(self._own, None)
+        self._owner = ShardState(
+            self._writer,
+            self._readers,
+            self._queries,
+            self._blobs,
+            append=self._append,
+            arrive=self._arrive,
+            write=self._write,
+            expire=self._expire,
+            delete=self._delete,
+            erase=self._erase,
+            wiping=self._wiping,
+            epoch=epoch,
+            limits=self._limits,
+        )
+        return self._owner
+
+    async def usage(self) -> StorageUsage:
+        """Return what the data takes on the disk of this router.
+
+        Raises:
+            UnavailableError: the files can't be read (`STORAGE_UNAVAILABLE`).
+        """
+        try:
+            return await asyncio.to_thread(measure, self._path, self._path.parent / "blobs")
+        except OSError as error:
+            raise translate(error) from error
+
+    async def healthy(self) -> bool:
+        """Whether a write would presumably succeed now."""
+        if self._closing is None and not self._writer.failing and not self._append.full:
+            return True
+        try:
+            self._append.full = not await self._writer.call(self._probe, None)
+        except UnavailableError:
+            return False
+        return not self._append.full
+
+    async def _confirm_ownership(self) -> None:
+        await self._writer.call(self._probe, None)
+
+    async def close(self) -> None:
+        """Finish calls in progress, then release all resources. Idempotent."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        for task in self._upkeep:
+            task.cancel()
+        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        await self._wiping.close()
+        await self._log.close()
+        await self._bodies.close()
+        await self._writer.close()
+        await self._readers.close()
+        await self._queries.close()
+        await asyncio.to_thread(self._close_files)
+
+    def _close_files(self) -> None:
+        # Only cleanup: all acknowledged writes are in the write-ahead log already.
+        with contextlib.suppress(apsw.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            self._connection.close()
+        finally:
+            self._lock.release()
+
+
+async def open_storage(
+    path: Path,
+    *,
+    max_bytes: int = 0,
+    limits: StorageLimits = DEFAULT_LIMITS,
+    transaction_log: TransactionLog | None = None,
+    objects: ObjectStore | None = None,
+    durable: bool = True,
+) -> Storage:
+    """Open the database at `path`, created when missing (directory 0700, files 0600).
+
+    Args:
+        path: the database file; `<path>-wal`, `<path>-shm`, `<path>.lock` and the directory `blobs` are beside it.
+        max_bytes: maximum size of the database, excluding blobs; 0: the disk is the limit. New events are refused above
+            `limits.append_share` of it.
+        limits: the other limits.
+        transaction_log: records each transaction before it commits; None: the database is the only copy.
+        objects: where large payloads and bodies are stored before a transaction names them; the directory `blobs` is
+            then a cache. None: they are stored in that directory only.
+        durable: whether a commit waits until the file is on stable storage; false only beside a `transaction_log`.
+
+    Raises:
+        ConflictError: another process has it open (`DATA_DIR_IN_USE`), or the file has another format
+            (`FORMAT_UNSUPPORTED`) or is not a Flowhook database (`NOT_A_FLOWHOOK_DATABASE`).
+        UnavailableError: it can't be opened (`STORAGE_FULL`, `STORAGE_UNAVAILABLE`).
+    """
+    try:
+        lock, connection = await asyncio.to_thread(_open_files, path, durable=durable)
+    except (OSError, apsw.Error) as error:
+        raise translate(error) from error
+    transaction_log = transaction_log or NoLog()
+    capacity = Capacity(connection, max_bytes, limits.append_share, transaction_log.room)
+    storage = Storage(path, lock, connection, capacity, limits=limits, transaction_log=transaction_log, objects=objects)
+    try:
+        await asyncio.to_thread(storage.start)
+    except (OSError, apsw.Error) as error:
+        connection.close()
+        lock.release()
+        raise translate(error) from error
+    storage.start_upkeep()
+    return storage
+
+
+def _open_files(path: Path, *, durable: bool) -> tuple[DataLock, apsw.Connection]:
+    if not path.parent.is_dir():
+        make_directory(path.parent)
+        sync_directory(path.parent.parent)
+    lock = DataLock(path.with_name(f"{path.name}.lock"))
+    try:
+        # SQLite creates the files beside it with the same mode.
+        os.close(open_private(path, os.O_RDWR))
+        return lock, connect_writer(path, durable=durable)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _check_shard(shard: int) -> None:
+    if shard != 0:
+        raise ValueError(f"unknown shard {shard}: the only shard is 0")

@@ -134,7 +134,7 @@ def parse_emitted_event(text: str) -> ProvidedEvent:
 def _received(flow_id: str, webhook: Webhook | Callback, request: RequestOptions, callback: str = "") -> Event:
     """Return a request as an edge passes it on: without credentials."""
     from edge.webhook.compiled_endpoints import CompiledEndpoint
-    from flowhook.signatures.query import strip_query
+    from flowhook.signatures.request_values import strip_query
 
     endpoint = CompiledEndpoint(flow_id, webhook, {}, callback=callback)
     given = [(name.lower(), value) for name, value in request.headers]

@@ -48,8 +48,7 @@ def _verify(
     """Check the signature of a request in a file, with no cluster."""
     from cli.output import print_json
     from flowhook.signatures import SignatureError, build_verifiers, verify_any
-    from flowhook.signatures.diagnosis import diagnose
-    from flowhook.signatures.secret_variants import SecretVariants
+    from flowhook.signatures.diagnosis import SecretVariants, diagnose
 
     kinds = _kinds(provider, auth)
     content = _read(secret_file) if secret_file is not None else b""

@@ -41,9 +41,8 @@ from flowhook.signatures import (
     Verifier,
     build_verifiers,
     can_stream,
-    reads_json,
 )
-from flowhook.signatures.secret_variants import SecretVariants
+from flowhook.signatures.diagnosis import SecretVariants
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -201,7 +200,7 @@ class CompiledEndpoint:
         self._namespaces = _namespaces(verifiers)
         self.early = [verifier for verifier in verifiers if not verifier.needs_body]
         self.late = [verifier for verifier in verifiers if verifier.needs_body]
-        self.reads_json = any(reads_json(verifier) for verifier in self.late)
+        self.reads_json = any(verifier.reads_json for verifier in self.late)
         is_said = "max_body" in webhook.model_fields_set
         self.max_unverified_json = self.max_parsed if is_said else min(self.max_parsed, MAX_JSON_BYTES)
         self.streaming = [verifier for verifier in self.late if can_stream(verifier)]
@@ -222,7 +221,7 @@ class CompiledEndpoint:
         self.stores_rejected_bodies = webhook.keep_rejected_bodies
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
         self.needs_json_body = self.handshakes is not None or (
-            self.dedupes_by_delivery_id and any(getattr(verifier, "delivery_in_json", False) for verifier in verifiers)
+            self.dedupes_by_delivery_id and any(verifier.delivery_in_json for verifier in verifiers)
         )
         self.response = ConfiguredResponse(webhook.respond)
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
@@ -287,7 +286,7 @@ class CompiledEndpoint:
         able = [each for each in self.late if not each.required_headers or names & each.required_headers]
         if any(verifier in self.streaming for verifier in able):
             return self.max_body
-        return self.max_unverified_json if all(reads_json(verifier) for verifier in able) else self.max_parsed
+        return self.max_unverified_json if all(verifier.reads_json for verifier in able) else self.max_parsed
 
     def dedupe_key(
         self,

@@ -1,4 +1,4 @@
-"""A cache of published verification keys, fetched before verification; see `flowhook.signatures.key_requests`.
+"""A cache of published verification keys, fetched before verification; see `flowhook.signatures.types`.
 
 An unverified sender chooses whose key is fetched. So known documents, which were fetched and had keys, are cached
 separately from documents that requests have merely named. Made-up names neither evict known documents nor use up the

@@ -7,6 +7,6 @@ Must not live here: HTTP, the fetching of secrets.
 """
 
 from flowhook.sender.signed_webhook import SignedWebhook, WebhookRequest, sign_webhook
-from flowhook.signatures.credential_place import CredentialPlace
+from flowhook.signatures.credentials import CredentialPlace
 
 __all__ = ["CredentialPlace", "SignedWebhook", "WebhookRequest", "sign_webhook"]

@@ -11,8 +11,8 @@ from flowhook.document.models.webhook import Webhook
 from flowhook.errors import InvalidError
 from flowhook.sender.delivery_ids import renew_delivery_id
 from flowhook.signatures.build import sign, sign_body, sign_url, signature_headers, validity
-from flowhook.signatures.credential_place import CredentialPlace, credential_place, sends_secret
-from flowhook.signatures.keyring import first_secret
+from flowhook.signatures.credentials import CredentialPlace, credential_place, sends_secret
+from flowhook.signatures.keys import first_secret
 
 HeaderList = list[tuple[str, str]]
 

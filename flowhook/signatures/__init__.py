@@ -10,11 +10,25 @@ error, repr or log contains the value of a secret. A kind that needs a secret re
 """
 
 from flowhook.signatures.build import build_verifiers, sign, sign_body, sign_url
-from flowhook.signatures.json_body import MAX_JSON_BYTES, JsonBody, json_of, reads_json
-from flowhook.signatures.key_requests import KeyRequest
-from flowhook.signatures.query import contains_credential, credentials_of, strip_query, without_credential_copies
-from flowhook.signatures.streaming import StreamingAuthentication, StreamingVerifier, can_stream
-from flowhook.signatures.types import KeyedVerifier, Match, RequestView, SignatureError, Verifier, verify_any
+from flowhook.signatures.request_values import (
+    MAX_JSON_BYTES,
+    JsonBody,
+    contains_credential,
+    credentials_of,
+    json_of,
+    strip_query,
+    without_credential_copies,
+)
+from flowhook.signatures.schemes import StreamingAuthentication, can_stream
+from flowhook.signatures.types import (
+    KeyedVerifier,
+    KeyRequest,
+    Match,
+    RequestView,
+    SignatureError,
+    Verifier,
+    verify_any,
+)
 
 __all__ = [
     "MAX_JSON_BYTES",
@@ -25,14 +39,12 @@ __all__ = [
     "RequestView",
     "SignatureError",
     "StreamingAuthentication",
-    "StreamingVerifier",
     "Verifier",
     "build_verifiers",
     "can_stream",
     "contains_credential",
     "credentials_of",
     "json_of",
-    "reads_json",
     "sign",
     "sign_body",
     "sign_url",

@@ -21,17 +21,24 @@ from flowhook.document.models.provider_auth import (
 from flowhook.errors import InvalidError
 from flowhook.providers import PROVIDERS
 from flowhook.providers.scheme import FieldLocation, KeyFormat, Scheme, SignatureMethod, in_headers
-from flowhook.signatures.api_key import ApiKeyVerifier, key_header, url_with_key
-from flowhook.signatures.basic import BasicVerifier, authorization_header
-from flowhook.signatures.batch_items import BatchItemsVerifier
-from flowhook.signatures.custom_scheme import custom_scheme
-from flowhook.signatures.mtls import MtlsVerifier
-from flowhook.signatures.no_auth import NoAuthVerifier
-from flowhook.signatures.signing import sign_request
-from flowhook.signatures.signing_in_body import sign_in_body
-from flowhook.signatures.twilio import TwilioVerifier
+from flowhook.signatures.credentials import (
+    ApiKeyVerifier,
+    BasicVerifier,
+    MtlsVerifier,
+    NoAuthVerifier,
+    authorization_header,
+    key_header,
+    url_with_key,
+)
+from flowhook.signatures.schemes import (
+    BatchItemsVerifier,
+    SignatureVerifier,
+    TwilioVerifier,
+    custom_scheme,
+    header_names,
+)
+from flowhook.signatures.signing import sign_in_body, sign_request
 from flowhook.signatures.types import RequestView, Verifier
-from flowhook.signatures.verification import SignatureVerifier, header_names
 
 
 def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> list[Verifier]:
@@ -55,41 +62,29 @@ def _build(kind: AuthKind, secrets: Mapping[str, bytes]) -> Verifier:
     return _WITH_CODE.get(kind.kind, SignatureVerifier)(scheme, kind, secrets)
 
 
-# imported for the first flow that needs them: these four load joserfc and `cryptography`, up to 55 ms and 4 MiB
+# imported for the first flow that needs them: these two load joserfc and `cryptography`, up to 55 ms and 4 MiB
 
 
-def _aws_sns(kind: AwsSnsAuth, _secrets: Mapping[str, bytes]) -> Verifier:
-    from flowhook.signatures.aws_sns import AwsSnsVerifier  # noqa: PLC0415 - see above
+def _by_certificate(kind: AwsSnsAuth | PaypalAuth, _secrets: Mapping[str, bytes]) -> Verifier:
+    from flowhook.signatures.certificates import AwsSnsVerifier, PaypalVerifier  # noqa: PLC0415 - see above
 
-    return AwsSnsVerifier(kind)
-
-
-def _jwt(kind: JwtAuth, secrets: Mapping[str, bytes]) -> Verifier:
-    from flowhook.signatures.jwt import JwtVerifier  # noqa: PLC0415 - see above
-
-    return JwtVerifier(kind, secrets)
+    return AwsSnsVerifier(kind) if isinstance(kind, AwsSnsAuth) else PaypalVerifier(kind)
 
 
-def _paypal(kind: PaypalAuth, _secrets: Mapping[str, bytes]) -> Verifier:
-    from flowhook.signatures.paypal import PaypalVerifier  # noqa: PLC0415 - see above
+def _by_token(kind: JwtAuth | PlaidAuth, secrets: Mapping[str, bytes]) -> Verifier:
+    from flowhook.signatures.tokens import JwtVerifier, PlaidVerifier  # noqa: PLC0415 - see above
 
-    return PaypalVerifier(kind)
-
-
-def _plaid(kind: PlaidAuth, secrets: Mapping[str, bytes]) -> Verifier:
-    from flowhook.signatures.plaid import PlaidVerifier  # noqa: PLC0415 - see above
-
-    return PlaidVerifier(kind, secrets)
+    return JwtVerifier(kind, secrets) if isinstance(kind, JwtAuth) else PlaidVerifier(kind, secrets)
 
 
 _WITHOUT_SCHEME: Final[Mapping[str, Callable[[Any, Mapping[str, bytes]], Verifier]]] = {
     "api_key": ApiKeyVerifier,
-    "aws-sns": _aws_sns,
+    "aws-sns": _by_certificate,
     "basic": BasicVerifier,
-    "jwt": _jwt,
+    "jwt": _by_token,
     "mtls": lambda kind, _secrets: MtlsVerifier(kind),
-    "paypal": _paypal,
-    "plaid": _plaid,
+    "paypal": _by_certificate,
+    "plaid": _by_token,
 }
 """Verifiers of kinds that no `Scheme` describes."""
 
@@ -156,7 +151,7 @@ def sign(
     if isinstance(kind, ApiKeyAuth):
         return key_header(kind, secrets)
     if isinstance(kind, JwtAuth):
-        from flowhook.signatures.jwt import token_header  # noqa: PLC0415 - as above
+        from flowhook.signatures.tokens import token_header  # noqa: PLC0415 - as above
 
         return token_header(kind, secrets, now)
     if isinstance(kind, MtlsAuth):
@@ -202,7 +197,7 @@ def signature_headers(kind: AuthKind) -> frozenset[str]:
 def validity(kind: AuthKind) -> float | None:
     """Return for how many seconds a request that `sign` signs is accepted; None: unlimited."""
     if isinstance(kind, JwtAuth):
-        from flowhook.signatures.jwt import LIFETIME  # noqa: PLC0415 - as above
+        from flowhook.signatures.tokens import LIFETIME  # noqa: PLC0415 - as above
 
         return LIFETIME
     scheme = _scheme_of(kind)

@@ -10,8 +10,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from flowhook import limits
 from flowhook.providers.signed_content import ContentPart
-from flowhook.signatures.extract import json_field
-from flowhook.signatures.headers import single_header
+from flowhook.signatures.request_values import json_field, single_header
 from flowhook.signatures.types import RequestView, SignatureError
 
 MAX_FIELDS: Final = 1000

@@ -14,10 +14,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
+from typing_extensions import override
 
 from flowhook.providers.scheme import Algorithm, EncodingName, Scheme, SignatureMethod
 from flowhook.signatures.content import Chunks
-from flowhook.signatures.streaming import StreamingDigest
+from flowhook.signatures.keys import SignatureKey, StreamingDigest
 
 MAX_SIGNATURE_BYTES: Final = 1024
 """Longest signature that a public key verifies: RSA with 8192 bits."""
@@ -40,9 +41,7 @@ _HASHES: Final[dict[Algorithm, type[hashes.HashAlgorithm]]] = {
 }
 
 
-class _StreamingPublicKeyDigest:
-    """See `StreamingDigest`."""
-
+class _StreamingPublicKeyDigest(StreamingDigest):
     __slots__ = ("_state", "_verify")
 
     def __init__(self, state: hashes.Hash, verify: Callable[[bytes, Sequence[bytes]], bool]) -> None:
@@ -56,7 +55,7 @@ class _StreamingPublicKeyDigest:
         return self._verify(self._state.finalize(), signatures)
 
 
-class PublicSignatureKey:
+class PublicSignatureKey(SignatureKey):
     """Verifies with Ed25519, ECDSA or RSA."""
 
     __slots__ = ("_algorithm", "_encoding", "_key")
@@ -71,19 +70,19 @@ class PublicSignatureKey:
         self._algorithm = _HASHES[scheme.algorithm]()
         self._encoding = scheme.encoding
 
+    @override
     def read(self, sent: bytes) -> bytes | None:
-        """See `SignatureKey`."""
         signature = decode_text(sent, self._encoding) if len(sent) <= 2 * MAX_SIGNATURE_BYTES else None
         if signature is None or not 0 < len(signature) <= MAX_SIGNATURE_BYTES:
             return None
         return signature
 
-    def is_well_formed(self, signature: bytes) -> bool:  # noqa: ARG002 - `read` has checked it
-        """See `SignatureKey`."""
+    @override
+    def is_well_formed(self, signature: bytes) -> bool:
         return True
 
+    @override
     def matches(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
-        """See `SignatureKey`."""
         key = self._key
         if isinstance(key, ed25519.Ed25519PublicKey):
             content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -94,12 +93,13 @@ class PublicSignatureKey:
         return self._prove_digest(state.finalize(), signatures)
 
     @property
+    @override
     def streams(self) -> bool:
-        """See `SignatureKey`; Ed25519 needs its content twice."""
+        # Ed25519 needs its content twice
         return not isinstance(self._key, ed25519.Ed25519PublicKey)
 
+    @override
     def begin(self) -> StreamingDigest | None:
-        """See `SignatureKey`."""
         return _StreamingPublicKeyDigest(hashes.Hash(self._algorithm), self._prove_digest) if self.streams else None
 
     def _prove_digest(self, digest: bytes, signatures: Sequence[bytes]) -> bool:

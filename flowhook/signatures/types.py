@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar, cast
 
 from flowhook.errors import UnauthenticatedError
 
 if TYPE_CHECKING:
-    from flowhook.signatures.json_body import JsonBody
-    from flowhook.signatures.key_requests import KeyRequest
+    from flowhook.signatures.request_values import JsonBody
 
 
 class RequestView(NamedTuple):
@@ -89,39 +90,83 @@ class SignatureError(UnauthenticatedError):
         return _SPECIFICITY.index(self.reason)
 
 
-class Verifier(Protocol):
-    """One kind of `auth` of one flow, with its secrets. Made by `build_verifiers`; immutable."""
+T_co = TypeVar("T_co", covariant=True)
 
-    @property
-    def scheme(self) -> str:
-        """Name of the kind, for example `github` or `basic`."""
-        ...
 
-    @property
-    def needs_body(self) -> bool:
-        """False if headers and query suffice: `verify` may be called before the body is read."""
-        ...
+@dataclass(frozen=True, slots=True)
+class KeyRequest(Generic[T_co]):
+    """A public key that is fetched over the network before verification, and the document that contains it.
 
-    @property
-    def required_headers(self) -> frozenset[str]:
-        """Lower-case names of headers, one of which must be present for `verify` to pass; empty: none is required."""
-        ...
+    Verification neither blocks nor waits. So a verifier with remote keys says beforehand which key a request needs
+    (`KeyedVerifier.key_request`), and the caller fetches it and puts it into `RequestView.keys`. The sender, who is not
+    authenticated yet, may determine which key is requested: only URLs that the verifier trusts are ever requested.
 
-    @property
-    def credential_headers(self) -> frozenset[str]:
-        """Lower-case names of headers to remove before anything is stored."""
-        ...
+    Attributes:
+        url: of the document; it is fetched from there and no other host.
+        read: parses the document into keys by ID, which is empty for the key of a document with one key alone; raises
+            ValueError if it can't.
+        publisher: name under which documents share a rate limit of fetches, however many of them senders name.
+        key_id: ID of the key; empty if the document contains one key alone.
+        body: JSON to POST, which may hold a credential; empty: GET.
+    """
 
-    @property
-    def credential_query(self) -> frozenset[str]:
-        """Decoded names of query parameters to remove before anything is stored; see `strip_query`."""
-        ...
+    url: str
+    read: Callable[[bytes], Mapping[str, T_co]]
+    publisher: str
+    key_id: str = ""
+    body: bytes = field(default=b"", repr=False)
 
-    @property
-    def challenge(self) -> str | None:
-        """Value for `WWW-Authenticate`, or None."""
-        ...
 
+def fetched_key(request: RequestView, wanted_key: KeyRequest[T_co]) -> T_co:
+    """Return a key that was fetched beforehand.
+
+    Raises:
+        SignatureError: its document couldn't be fetched (`KEY_UNAVAILABLE`), or doesn't contain it (`KEY_UNKNOWN`).
+    """
+    try:
+        key = request.keys[wanted_key]
+    except KeyError:
+        raise SignatureError("the document with the key can't be fetched", reason="KEY_UNAVAILABLE") from None
+    if key is None:
+        raise SignatureError("the key is not in the document that should have it", reason="KEY_UNKNOWN")
+    return cast("T_co", key)
+
+
+class Verifier(ABC):
+    """One kind of `auth` of one flow, with its secrets. Made by `build_verifiers`; immutable.
+
+    Attributes:
+        scheme: name of the kind, for example `github` or `basic`.
+        needs_body: False if headers and query suffice: `verify` may be called before the body is read.
+        required_headers: lower-case names of headers, one of which must be present for `verify` to pass; empty: none
+            is required.
+        credential_headers: lower-case names of headers to remove before anything is stored.
+        credential_query: decoded names of query parameters to remove before anything is stored; see `strip_query`.
+        challenge: value for `WWW-Authenticate`.
+        keys: number of keys.
+        comparisons: maximum number of comparisons for each key.
+        delivery_in_json: whether the delivery ID is in the JSON body.
+        reads_json: whether it parses bodies as JSON, to find a signature or related values.
+        signature_tag: prefix of the signature, where a header contains nothing else; None elsewhere.
+        signs_body: whether the body is signed as a whole, rather than fields of it.
+        signs_url: whether the URL is signed.
+    """
+
+    scheme: str
+    needs_body: bool = False
+    required_headers: frozenset[str] = frozenset()
+    credential_headers: frozenset[str] = frozenset()
+    credential_query: frozenset[str] = frozenset()
+    challenge: str | None = None
+    keys: int = 1
+    comparisons: int = 1
+    delivery_in_json: bool = False
+    reads_json: bool = False
+    signature_tag: bytes | None = None
+    signs_body: bool = False
+    signs_url: bool = False
+
+    @abstractmethod
     def verify(self, request: RequestView, now: float) -> Match:
         """Check a request in time that does not depend on how much of a credential is right. Never blocks.
 
@@ -132,23 +177,21 @@ class Verifier(Protocol):
         Raises:
             SignatureError: something is missing, malformed, wrong or stale; nothing else is ever raised.
         """
-        ...
 
-    def delivery_id(self, request: RequestView) -> str | None:
+    def delivery_id(self, request: RequestView) -> str | None:  # noqa: ARG002 - most kinds name no delivery
         """Return the provider's ID of this delivery, the same when it is repeated, or None.
 
         Call it only after `verify` passed: the ID may be in the body. Never raises.
         """
-        ...
+        return None
 
 
-@runtime_checkable
-class KeyedVerifier(Verifier, Protocol):
+class KeyedVerifier(Verifier):
     """A verifier whose keys have to be fetched before `verify`."""
 
+    @abstractmethod
     def key_request(self, request: RequestView) -> KeyRequest[object] | None:
         """Return the key that `verify` will look up in `request.keys`; None if it needs none. Never raises."""
-        ...
 
 
 def verify_any(verifiers: Sequence[Verifier], request: RequestView, now: float) -> Match:

@@ -10,7 +10,7 @@ from flowhook import limits
 from flowhook.document import load_definition
 from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError
 from flowhook.security.tokens import TokenScope
-from flowhook.signatures.keyring import is_hash_of_nothing
+from flowhook.signatures.keys import is_hash_of_nothing
 from flowhook.v1 import secret_service_pb2 as pb
 from flowhook.v1 import secret_service_pb2_grpc
 from flowhook.wire import convert_resources, convert_statistics

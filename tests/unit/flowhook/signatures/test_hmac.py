@@ -5,7 +5,7 @@ import pytest
 from flowhook.document.models.auth import parse_auth
 from flowhook.errors import InvalidError
 from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign
-from flowhook.signatures.verification import MAX_HEADER_BYTES
+from flowhook.signatures.schemes import MAX_HEADER_BYTES
 
 NOW = 1_700_000_000.0
 

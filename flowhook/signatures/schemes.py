@@ -2,20 +2,116 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hmac
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard, cast
+
+from typing_extensions import override
 
 from flowhook.document.models.credentials import AuthKind
-from flowhook.providers.scheme import FieldLocation, FieldLocations, Layout, Scheme, SignatureMethod
+from flowhook.document.models.custom_signature import HmacAuth, PublicKeyAuth
+from flowhook.payloads import parse_content_type
+from flowhook.providers.scheme import (
+    FieldLocation,
+    FieldLocations,
+    KeyFormat,
+    Layout,
+    LocationKind,
+    Scheme,
+    SignatureMethod,
+)
 from flowhook.providers.signed_content import ContentPart
 from flowhook.signatures.content import compile_content, split_around_body
-from flowhook.signatures.extract import extract_values
-from flowhook.signatures.keyring import make_keyring
-from flowhook.signatures.signature_keys import make_signature_key
-from flowhook.signatures.streaming import StreamingSchemeVerification, StreamingVerification
+from flowhook.signatures.keys import StreamingDigest, make_keyring, make_signature_key
+from flowhook.signatures.request_values import JsonBody, extract_values, json_of, parameter_values
 from flowhook.signatures.timestamps import check_timestamp
-from flowhook.signatures.types import Match, RequestView, SignatureError
+from flowhook.signatures.types import Match, RequestView, SignatureError, Verifier
+
+
+class StreamingVerification:
+    """Verification of a streamed body by one kind of `auth`, whose keys are all tried."""
+
+    def __init__(
+        self,
+        scheme: str,
+        after: Sequence[bytes],
+        mismatch: SignatureError,
+        tried: Sequence[tuple[str, StreamingDigest, Sequence[bytes]]],
+    ) -> None:
+        """Prepare the verification; pass the signed content before the body to `update` first.
+
+        Args:
+            scheme: name of the kind.
+            after: the signed content after the body.
+            mismatch: raised if nothing matches.
+            tried: for each secret its name, its hash, and the signatures that may match.
+        """
+        self._scheme = scheme
+        self._after = after
+        self._mismatch = mismatch
+        self._tried = tried
+
+    def update(self, data: bytes) -> None:
+        """Add the next bytes of the body."""
+        for _, hashing, _ in self._tried:
+            hashing.update(data)
+
+    def finish(self) -> Match:
+        """Return the match; the body is complete.
+
+        Raises:
+            SignatureError: it does not match.
+        """
+        for chunk in self._after:
+            self.update(chunk)
+        for name, hashing, signatures in self._tried:
+            if hashing.matches(signatures):
+                return Match(self._scheme, name)
+        raise self._mismatch
+
+
+_LAYOUTS: Final = {
+    "whole": Layout.WHOLE,
+    "spaces": Layout.SPACES,
+    "commas": Layout.COMMAS,
+    "pairs": Layout.PAIRS,
+}
+_READINGS: Final = {"utf8": KeyFormat.RAW, "hex": KeyFormat.HEX, "base64": KeyFormat.BASE64}
+_METHODS: Final = {"ed25519": SignatureMethod.ED25519, "ecdsa": SignatureMethod.ECDSA, "rsa": SignatureMethod.RSA}
+
+
+def custom_scheme(kind: HmacAuth | PublicKeyAuth) -> Scheme:
+    """Return the scheme of a custom kind in a flow file."""
+    timestamp = kind.timestamp
+    id_location = kind.id_location
+    return Scheme(
+        locations=(
+            FieldLocations(
+                _location(kind.location),
+                None if timestamp is None else _location(timestamp.location),
+                None if id_location is None else _location(id_location),
+            ),
+        ),
+        method=SignatureMethod.HMAC if isinstance(kind, HmacAuth) else _METHODS[kind.algorithm],
+        layout=_LAYOUTS[kind.layout],
+        separator=kind.separator or ",",
+        tag=kind.prefix,
+        algorithm=kind.algorithm if isinstance(kind, HmacAuth) else kind.hash,
+        encoding=kind.encoding,
+        content=kind.parts,
+        unit=timestamp.unit if timestamp else None,
+        tolerance=timestamp.tolerance if timestamp else 0.0,
+        key=_READINGS[kind.key.encoding] if isinstance(kind, HmacAuth) else KeyFormat.RAW,
+        key_prefix=kind.key.prefix if isinstance(kind, HmacAuth) else "",
+    )
+
+
+def _location(location: tuple[str, str]) -> FieldLocation:
+    kind, name = location
+    return FieldLocation(cast("LocationKind", kind), name)
+
 
 MAX_HEADER_BYTES: Final = 4096
 """Longest signature header that is read; eight SHA-512 signatures in hex take less than half."""
@@ -36,7 +132,7 @@ class _ClaimedSignature(NamedTuple):
     readings: list[list[bytes]]
 
 
-class SignatureVerifier:
+class SignatureVerifier(Verifier):
     """Verifies one `Scheme`. Costs one hash of the content per key, whatever the request holds.
 
     Attributes:
@@ -47,8 +143,6 @@ class SignatureVerifier:
         signs_body: whether the body is signed as a whole, rather than fields of it.
         signs_url: whether the URL is signed.
     """
-
-    challenge = None
 
     def __init__(self, scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes]) -> None:
         self.scheme = kind.kind
@@ -87,8 +181,8 @@ class SignatureVerifier:
         self._keyring = make_keyring(kind, secrets, lambda key: make_signature_key(scheme, key))
         self.keys = len(self._keyring.entries)
 
+    @override
     def verify(self, request: RequestView, now: float) -> Match:
-        """See `Verifier.verify`."""
         claim = self._claim(request, now, has_body=bool(request.body))
         chunks = self._read_content(request, claim.timestamp, claim.message_id)
         for (name, key), candidates in zip(self._keyring.entries, claim.readings, strict=True):
@@ -98,13 +192,21 @@ class SignatureVerifier:
 
     @property
     def streams(self) -> bool:
-        """See `StreamingVerifier.streams`."""
+        """Whether the kind, and all its keys, support streamed bodies."""
         return self._takes_pieces and all(key.streams for _, key in self._keyring.entries)
 
     def begin(self, request: RequestView, now: float) -> StreamingVerification:
-        """See `StreamingVerifier.begin`."""
+        """Begin to verify a request before its body arrives.
+
+        Args:
+            request: without the body.
+            now: Unix time in seconds; a body may take longer than the tolerance of a timestamp.
+
+        Raises:
+            SignatureError: the request can't pass, whatever its body is.
+        """
         claim = self._claim(request, now, has_body=True)
-        proof = StreamingSchemeVerification(
+        proof = StreamingVerification(
             self.scheme,
             self._after(request, claim.timestamp, claim.message_id),
             self._mismatch(claim),
@@ -156,8 +258,8 @@ class SignatureVerifier:
             return self._malformed("does not have the expected encoding")
         return keyring.refusal("the signature does not match: another secret, or other content", "SIGNATURE_MISMATCH")
 
+    @override
     def delivery_id(self, request: RequestView) -> str | None:
-        """See `Verifier.delivery_id`."""
         for location in self._delivery:
             value = _value(request, location)
             if value is not None:
@@ -251,3 +353,115 @@ def _lower_location(location: FieldLocation) -> FieldLocation:
 
 def _lower(locations: FieldLocations) -> FieldLocations:
     return FieldLocations(*(None if location is None else _lower_location(location) for location in locations))  # type: ignore[arg-type]
+
+
+MAX_ITEMS: Final = 100
+"""Items of one request: each costs one HMAC per secret."""
+
+
+class BatchItemsVerifier(Verifier):
+    """Verifies the items of an array in the body one by one. All of them have to match the same secret."""
+
+    needs_body = True
+    reads_json = True
+    comparisons = MAX_ITEMS
+
+    def __init__(self, scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes], *, field: str) -> None:
+        """Verify the items under `field` of the body."""
+        self.scheme = kind.kind
+        self._field = field
+        self._each = SignatureVerifier(scheme, kind, secrets)
+        self.keys = self._each.keys
+
+    @override
+    def verify(self, request: RequestView, now: float) -> Match:
+        body = request.body
+        matches = {
+            self._each.verify(request._replace(json=JsonBody.known(body, item)), now) for item in self._items(request)
+        }
+        if len(matches) != 1:
+            raise SignatureError("the items are signed by different secrets", reason="SIGNATURE_MISMATCH")
+        return matches.pop()
+
+    def _items(self, request: RequestView) -> list[Any]:
+        document = json_of(request)
+        items = document.get(self._field) if isinstance(document, dict) else None
+        if not isinstance(items, list) or not 1 <= len(items) <= MAX_ITEMS:
+            raise SignatureError(
+                f"{self._field} of the body must have 1 to {MAX_ITEMS} items", reason="SIGNATURE_MISSING"
+            )
+        return items
+
+
+_BODY_HASH = "bodySHA256"
+
+
+class TwilioVerifier(SignatureVerifier):
+    """Verifies Twilio's signatures, whose content depends on the type of the body.
+
+    For a form, the URL and every name and value of the form are signed, sorted. For anything else, the URL alone is
+    signed, and its query parameter `bodySHA256` is the hash of the body.
+
+    Source: https://www.twilio.com/docs/usage/security#validating-requests.
+    """
+
+    streams = False
+
+    @override
+    def verify(self, request: RequestView, now: float) -> Match:
+        content_type = next((value for name, value in request.headers if name == "content-type"), b"")
+        essence = parse_content_type(content_type.decode("latin-1")).essence
+        if not request.body or essence == "application/x-www-form-urlencoded":
+            return super().verify(request, now)
+        match = super().verify(request._replace(body=b""), now)
+        hashes = parameter_values(request.query, _BODY_HASH)
+        expected = sha256(request.body).hexdigest().encode()
+        if len(hashes) != 1 or not hmac.compare_digest(hashes[0][0].lower(), expected):
+            raise SignatureError("the hash in the URL is not that of the body", reason="SIGNATURE_MISMATCH")
+        return match
+
+
+def can_stream(verifier: Verifier) -> TypeGuard[SignatureVerifier]:
+    """Whether a verifier can verify a streamed body: it is hashed as it arrives, and never in memory as a whole.
+
+    A request without a signature, or with a stale one, is refused before its body arrives. Whatever the caller does
+    with the body meanwhile must be undone if `finish` refuses it.
+    """
+    return isinstance(verifier, SignatureVerifier) and verifier.streams
+
+
+class StreamingAuthentication:
+    """Streaming verification of a request by several kinds of `auth`, of which one has to pass.
+
+    Attributes:
+        errors: refusals of kinds so far.
+    """
+
+    def __init__(self, verifiers: Sequence[SignatureVerifier], request: RequestView, now: float) -> None:
+        """Begin with all verifiers; see `SignatureVerifier.begin`."""
+        self.errors: list[SignatureError] = []
+        self._begun: list[tuple[Verifier, StreamingVerification]] = []
+        for verifier in verifiers:
+            try:
+                self._begun.append((verifier, verifier.begin(request, now)))
+            except SignatureError as error:
+                self.errors.append(error)
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether any verifier may still pass, depending on the body."""
+        return bool(self._begun)
+
+    def update(self, data: bytes) -> None:
+        """Add the next bytes of the body."""
+        for _, streaming in self._begun:
+            streaming.update(data)
+
+    def finish(self) -> tuple[Verifier, Match] | None:
+        """Return the first verifier that passes, and its match; None if none passes, see `errors`."""
+        for verifier, streaming in self._begun:
+            try:
+                return verifier, streaming.finish()
+            except SignatureError as error:
+                self.errors.append(error)
+        return None

@@ -1,0 +1,233 @@
+"""Verifies credentials that are presented as they are: API keys, passwords, certificates, and none at all."""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Final, Literal, NamedTuple
+from urllib.parse import quote_from_bytes
+
+from typing_extensions import override
+
+from flowhook.document.models.credentials import ApiKeyAuth, AuthKind, BasicAuth, MtlsAuth
+from flowhook.errors import InvalidError
+from flowhook.providers import PROVIDERS
+from flowhook.signatures.keys import make_keyring, plaintext_secret, secret_digest
+from flowhook.signatures.request_values import json_field, parameter_values, single_header
+from flowhook.signatures.types import Match, RequestView, SignatureError, Verifier
+
+
+class NoAuthVerifier(Verifier):
+    """Accepts every request."""
+
+    scheme = "none"
+
+    @override
+    def verify(self, request: RequestView, now: float) -> Match:
+        # no secret matches, so its name is empty.
+        return Match(self.scheme, "")
+
+
+class ApiKeyVerifier(Verifier):
+    """Verifies a key by comparing its SHA-256, which also hides its length."""
+
+    scheme = ApiKeyAuth.kind
+
+    def __init__(self, kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> None:
+        self._header = kind.header.lower() if kind.header else None
+        self._query = kind.query or ""
+        self._field = kind.field or ""
+        self.needs_body = self.reads_json = kind.field is not None
+        self.required_headers = self.credential_headers = frozenset([self._header] if self._header else [])
+        self.credential_query = frozenset([self._query] if self._query else [])
+        self._keyring = make_keyring(kind, secrets, secret_digest)
+
+    @override
+    def verify(self, request: RequestView, now: float) -> Match:  # nothing here grows stale
+        keyring = self._keyring
+        if not keyring.entries:
+            raise keyring.refusal("", "")
+        digests = [sha256(reading).digest() for reading in self._readings(request)]
+        for name, expected in keyring.entries:
+            for digest in digests:
+                if hmac.compare_digest(digest, expected):
+                    return Match(self.scheme, name)
+        raise keyring.refusal("the API key is wrong", "CREDENTIALS_WRONG")
+
+    def _readings(self, request: RequestView) -> tuple[bytes, ...]:
+        """Return the possible values of the key: in a query string, `+` is a space, or the `+` of base64."""
+        if self._header is not None:
+            sent = single_header(request.headers, self._header, kind="CREDENTIALS")
+            if sent is None:
+                raise SignatureError(f"header {self._header} is missing", reason="CREDENTIALS_MISSING")
+            return (sent,)
+        if self._field:
+            value = json_field(request, self._field)
+            if value is None:
+                raise SignatureError("the field with the API key is missing", reason="CREDENTIALS_MISSING")
+            return (value,)
+        values = parameter_values(request.query, self._query)
+        if not values:
+            raise SignatureError("the query parameter with the API key is missing", reason="CREDENTIALS_MISSING")
+        if len(values) > 1:
+            raise SignatureError(
+                f"the query parameter with the API key occurs {len(values)} times", reason="CREDENTIALS_MALFORMED"
+            )
+        return values[0]
+
+
+def key_header(kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
+    """Return the header that a sender adds; none if the key belongs in the query string.
+
+    Raises:
+        InvalidError: no secret is set (`SECRET_NOT_SET`), the secret is a hash or the key belongs in the body
+            (`CANNOT_SIGN`), or a header can't carry the key (`SECRET_INVALID`).
+    """
+    if kind.field is not None:
+        raise InvalidError("the key is in the body, which only the sender can write", reason="CANNOT_SIGN")
+    if kind.header is None:
+        return []
+    name, secret = plaintext_secret(kind, secrets)
+    key = secret.decode("ascii", "replace")
+    if not key.isascii() or not key.isprintable() or key != key.strip():
+        raise InvalidError(f"secret {name} can't be sent in a header", reason="SECRET_INVALID")
+    return [(kind.header, key)]
+
+
+def url_with_key(kind: ApiKeyAuth, secrets: Mapping[str, bytes], url: str) -> str:
+    """Return the URL, with the key if it belongs in the query string.
+
+    Raises:
+        InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
+    """
+    if kind.query is None:
+        return url
+    _, secret = plaintext_secret(kind, secrets)
+    field = f"{quote_from_bytes(kind.query.encode(), safe='')}={quote_from_bytes(secret, safe='')}"
+    base, hash_sign, fragment = url.partition("#")
+    return f"{base}{'&' if '?' in base else '?'}{field}{hash_sign}{fragment}"
+
+
+CHALLENGE: Final = 'Basic realm="flowhook", charset="UTF-8"'
+
+_CREDENTIALS: Final = re.compile(rb"[Bb][Aa][Ss][Ii][Cc] +([A-Za-z0-9+/]+)={0,2}")
+
+
+class BasicVerifier(Verifier):
+    """Verifies a user name and a password.
+
+    Both are always compared, by their SHA-256, so that neither the time nor the error reveals which of them was wrong,
+    or how long they are.
+    """
+
+    scheme = BasicAuth.kind
+    required_headers = frozenset({"authorization"})
+    credential_headers = frozenset({"authorization"})
+    challenge = CHALLENGE
+
+    def __init__(self, kind: BasicAuth, secrets: Mapping[str, bytes]) -> None:
+        self._username = sha256(kind.username.encode()).digest()
+        self._keyring = make_keyring(kind, secrets, secret_digest)
+
+    @override
+    def verify(self, request: RequestView, now: float) -> Match:  # nothing here grows stale
+        keyring = self._keyring
+        if not keyring.entries:
+            raise keyring.refusal("", "")
+        sent = single_header(request.headers, "authorization", kind="CREDENTIALS")
+        if sent is None:
+            raise SignatureError("header authorization is missing", reason="CREDENTIALS_MISSING")
+        match = _CREDENTIALS.fullmatch(sent)
+        token = _decoded(match[1]) if match else None
+        if token is None:
+            raise SignatureError(
+                "header authorization does not contain Basic credentials (RFC 7617)", reason="CREDENTIALS_MALFORMED"
+            )
+        username, _, password = token.partition(b":")
+        is_known = hmac.compare_digest(sha256(username).digest(), self._username)
+        digest = sha256(password).digest()
+        for name, expected in keyring.entries:
+            if hmac.compare_digest(digest, expected) and is_known:
+                return Match(self.scheme, name)
+        raise keyring.refusal("user name or password is wrong", "CREDENTIALS_WRONG")
+
+
+def authorization_header(kind: BasicAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
+    """Return the header that a sender adds.
+
+    Raises:
+        InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
+    """
+    _, password = plaintext_secret(kind, secrets)
+    return [("Authorization", f"Basic {b64encode(kind.username.encode() + b':' + password).decode()}")]
+
+
+def _decoded(text: bytes) -> bytes | None:
+    """Decode base64 that was sent without its padding; None if it is not base64."""
+    try:
+        return b64decode(text + b"=" * (-len(text) % 4), validate=True)
+    except binascii.Error:
+        return None
+
+
+class MtlsVerifier(Verifier):
+    """Accepts senders whose certificate has one of the names that the flow lists."""
+
+    scheme = MtlsAuth.kind
+
+    def __init__(self, kind: MtlsAuth) -> None:
+        self._names = {name.lower(): name for name in kind.names}
+
+    @override
+    def verify(self, request: RequestView, now: float) -> Match:
+        if not request.client_names:
+            raise SignatureError("the sender presented no certificate", reason="CREDENTIALS_MISSING")
+        for name in request.client_names:
+            if name.lower() in self._names:
+                return Match(self.scheme, self._names[name.lower()])
+        raise SignatureError("the certificate has none of the names", reason="CREDENTIALS_WRONG")
+
+
+class CredentialPlace(NamedTuple):
+    """Where a secret is sent.
+
+    Attributes:
+        kind: in the header `name`; in the query parameter `name`; or as the password of the user `name` (RFC 7617).
+        name: of the header, the parameter or the user.
+    """
+
+    kind: Literal["header", "query", "basic"]
+    name: str
+
+
+def sends_secret(kind: AuthKind) -> bool:
+    """Whether the senders of a kind send the secret itself."""
+    if isinstance(kind, ApiKeyAuth | BasicAuth):
+        return True
+    row = PROVIDERS.get(kind.kind)
+    return row is not None and row.sends_secret
+
+
+def credential_place(kind: AuthKind) -> CredentialPlace:
+    """Return where the senders of a kind, of which `sends_secret` holds, put it.
+
+    Raises:
+        InvalidError: in the body (`CANNOT_SIGN`).
+    """
+    match kind:
+        case BasicAuth():
+            return CredentialPlace("basic", kind.username)
+        case ApiKeyAuth(header=str(name)):
+            return CredentialPlace("header", name)
+        case ApiKeyAuth(query=str(name)):
+            return CredentialPlace("query", name)
+    row = PROVIDERS.get(kind.kind)
+    if row is not None and row.scheme is not None:
+        location = row.scheme.locations[0].signature
+        if location.kind == "header":
+            return CredentialPlace("header", location.name)
+    raise InvalidError(f"{kind.kind} has its secret in the body, which only the sender writes", reason="CANNOT_SIGN")

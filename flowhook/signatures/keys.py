@@ -1,0 +1,344 @@
+"""Keys that verification uses, made from the secrets of a flow.
+
+Sent signatures are first *read*, which costs nothing. Only those that could be valid are *matched*, which hashes the
+content once for each key.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import re
+from base64 import b64encode, urlsafe_b64encode
+from binascii import hexlify
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import new, sha256
+from typing import Final, Generic, Protocol, TypeVar
+
+from typing_extensions import override
+
+from flowhook.document.models.credentials import AuthKind
+from flowhook.errors import InvalidError
+from flowhook.providers.scheme import Algorithm, EncodingName, KeyFormat, Scheme, SignatureMethod
+from flowhook.signatures.content import Chunks
+from flowhook.signatures.types import SignatureError
+
+T = TypeVar("T")
+
+_PREFIX: Final = b"whsec_"
+_HASH: Final = re.compile(rb"\$sha256\$([0-9a-fA-F]{64})")
+_OTHER_HASH: Final = re.compile(rb"\$(?:sha|argon2|scrypt|pbkdf2|bcrypt|yescrypt|2[abxy]?\$|[156y]\$)")
+
+
+def is_hash_of_nothing(secret: bytes) -> bool:
+    """Whether a secret is the hash of the empty string, as a command makes it of a variable that is not set."""
+    match = _HASH.fullmatch(secret)
+    return match is not None and bytes.fromhex(match[1].decode()) == sha256(b"").digest()
+
+
+def make_key(secret: bytes, scheme: Scheme) -> bytes:
+    """Return the key that a secret encodes; never empty.
+
+    Raises:
+        ValueError: it can't be decoded; the message contains nothing of it.
+    """
+    text = secret.removeprefix(scheme.key_prefix.encode())
+    match scheme.key:
+        case KeyFormat.RAW:
+            return text or secret
+        case KeyFormat.HEX:
+            return _decoded(binascii.unhexlify, text, "is not hex")
+        case KeyFormat.BASE64:
+            return _decoded(_unbase64, text, "is not base64")
+    try:
+        return _decoded(_unbase64, text.removeprefix(_PREFIX), "is not base64 after whsec_")
+    except ValueError:
+        if text.startswith(_PREFIX):
+            raise
+        return text
+
+
+def secret_digest(secret: bytes) -> bytes:
+    """Return the SHA-256 of a secret; one of the form `$sha256$HEX` is already that hash.
+
+    Raises:
+        ValueError: it is a hash of another kind, which would itself become the password; or that of the empty string,
+            which everybody could present.
+    """
+    if is_hash_of_nothing(secret):
+        raise ValueError("is the hash of an empty value")
+    match = _HASH.fullmatch(secret)
+    if match is not None:
+        return bytes.fromhex(match[1].decode())
+    if _OTHER_HASH.match(secret):
+        raise ValueError("is a hash of an unknown kind: use $sha256$ and 64 hex digits")
+    return sha256(secret).digest()
+
+
+def plaintext_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Return the same as `first_secret`, for a sender that sends the secret itself.
+
+    Raises:
+        InvalidError: no secret is set (`SECRET_NOT_SET`); only its hash is known (`CANNOT_SIGN`).
+    """
+    name, secret = first_secret(kind, secrets)
+    if _HASH.fullmatch(secret):
+        raise InvalidError(f"secret {name} is a hash, so the value to send is unknown", reason="CANNOT_SIGN")
+    return name, secret
+
+
+def _unbase64(text: bytes) -> bytes:
+    text = text.rstrip(b"=")
+    return binascii.a2b_base64(text + b"=" * (-len(text) % 4), strict_mode=True)
+
+
+def _decoded(decode: Callable[[bytes], bytes], text: bytes, problem: str) -> bytes:
+    try:
+        key = decode(text)
+    except binascii.Error:
+        key = b""
+    if not key:
+        raise ValueError(problem)
+    return key
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring(Generic[T]):
+    """Keys that one kind of `auth` made from its secrets, in the order they are tried.
+
+    Attributes:
+        entries: the name of each secret and its key; not shown in the repr.
+        problem: which secrets can't be used and why, for the operator; or empty.
+        reason: `SECRET_NOT_SET` or `SECRET_INVALID`, if there is a problem.
+    """
+
+    entries: tuple[tuple[str, T], ...] = field(repr=False)
+    problem: str = ""
+    reason: str = ""
+
+    def refusal(self, detail: str, reason: str) -> SignatureError:
+        """Return the error for a request that no entry matched."""
+        if not self.entries:
+            return SignatureError(self.problem, reason=self.reason)
+        return SignatureError(f"{detail} ({self.problem})" if self.problem else detail, reason=reason)
+
+
+def make_keyring(kind: AuthKind, secrets: Mapping[str, bytes], make: Callable[[bytes], T]) -> Keyring[T]:
+    """Return the keyring that `make` makes from the secrets that are set.
+
+    Args:
+        kind: names the secrets.
+        secrets: value by name; a kind with public keys contains their values itself.
+        make: converts a secret to a key; may raise ValueError if it can't.
+    """
+    entries: list[tuple[str, T]] = []
+    problems: list[str] = []
+    reason = ""
+    given = [(name, secrets.get(name)) for name in kind.secret_names] or list(kind.public_values)
+    for name, value in given:
+        if not value:
+            problems.append(f"secret {name} is not set")
+            reason = "SECRET_NOT_SET"
+            continue
+        try:
+            entries.append((name, make(value)))
+        except ValueError as error:
+            problems.append(f"{name if kind.public_values else f'secret {name}'} {error}")
+            reason = reason or "SECRET_INVALID"
+    return Keyring(tuple(entries), "; ".join(problems), reason)
+
+
+def first_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Return the name and value of the secret that a sender uses: the first that is set.
+
+    Raises:
+        InvalidError: none is (`SECRET_NOT_SET`).
+    """
+    for name in kind.secret_names:
+        if secrets.get(name):
+            return name, secrets[name]
+    raise InvalidError(f"secret {' or '.join(kind.secret_names)} is not set", reason="SECRET_NOT_SET")
+
+
+_ALPHABETS: Final = {
+    "hex": re.compile(rb"[0-9a-f]*"),
+    "base64": re.compile(rb"[A-Za-z0-9+/]*"),
+    "base64url": re.compile(rb"[A-Za-z0-9_-]*"),
+}
+_ENCODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+    "hex": hexlify,
+    "base64": b64encode,
+    "base64url": urlsafe_b64encode,
+}
+
+
+class DigestEncoding:
+    """Text encoding of the digests of one algorithm, so that sent text is compared with expected text, never decoded.
+
+    So there is nothing to reject before the comparison, and only the intended spellings of a signature pass: hex in
+    either case, base64 with or without its padding. (Decoders are laxer than they look: base64 has unused bits in its
+    last character.)
+
+    Attributes:
+        length: characters of a normalized digest.
+    """
+
+    __slots__ = ("_alphabet", "_encode", "_hex", "_padding", "length")
+
+    def __init__(self, name: EncodingName, algorithm: Algorithm) -> None:
+        self._hex = name == "hex"
+        self._alphabet = _ALPHABETS[name]
+        self._encode = _ENCODERS[name]
+        longest = self._encode(bytes(new(algorithm, usedforsecurity=False).digest_size))
+        self.length = len(longest.rstrip(b"="))
+        self._padding = b"=" * (len(longest) - self.length)
+
+    def encode(self, digest: bytes) -> bytes:
+        """Return a digest as it is sent: lower case, padded."""
+        return self._encode(digest)
+
+    def normalize(self, sent: bytes) -> bytes:
+        """Return the spelling that is compared: lower case, or without padding."""
+        if self._hex:
+            return sent.lower()
+        return sent.removesuffix(self._padding) if self._padding else sent
+
+    def is_well_formed(self, normalized: bytes) -> bool:
+        """Return whether this could be a digest."""
+        return len(normalized) == self.length and self._alphabet.fullmatch(normalized) is not None
+
+
+class StreamingDigest(Protocol):
+    """Streaming verification of content by one key."""
+
+    def update(self, data: bytes) -> None:
+        """Add the next bytes."""
+        ...
+
+    def matches(self, signatures: Sequence[bytes]) -> bool:
+        """Whether one of the signatures matches all content so far. Call it only once."""
+        ...
+
+
+class SignatureKey(Protocol):
+    """One key of one scheme. Immutable; its repr contains no secret."""
+
+    def read(self, sent: bytes) -> bytes | None:
+        """Return a sent signature in the form that `matches` takes; None if it can't be a signature."""
+        ...
+
+    def is_well_formed(self, signature: bytes) -> bool:
+        """Whether a signature, as read, is in the expected encoding; used to explain a mismatch to the operator."""
+        ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether it can hash streamed content; if so, `begin` does not return None."""
+        ...
+
+    def matches(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
+        """Whether one of the signatures, as read, matches the content."""
+        ...
+
+    def begin(self) -> StreamingDigest | None:
+        """Return a new hash for streamed content; None if the content is needed as a whole."""
+        ...
+
+
+class _StreamingHmac(StreamingDigest):
+    __slots__ = ("_encoding", "_state")
+
+    def __init__(self, encoding: DigestEncoding, state: hmac.HMAC) -> None:
+        self._encoding = encoding
+        self._state = state
+
+    def update(self, data: bytes) -> None:
+        self._state.update(data)
+
+    def matches(self, signatures: Sequence[bytes]) -> bool:
+        expected = self._encoding.normalize(self._encoding.encode(self._state.digest()))
+        return any(hmac.compare_digest(signature, expected) for signature in signatures)
+
+
+class HmacSignatureKey(SignatureKey):
+    """Verifies HMACs by comparing text: nothing that was sent is decoded."""
+
+    __slots__ = ("_encoding", "_keyed")
+
+    streams = True
+
+    def __init__(self, scheme: Scheme, secret: bytes) -> None:
+        self._encoding = DigestEncoding(scheme.encoding, scheme.algorithm)
+        # the key's pads are hashed once, here; each request starts from a copy of that state
+        self._keyed = hmac.new(make_key(secret, scheme), digestmod=scheme.algorithm)
+
+    @override
+    def read(self, sent: bytes) -> bytes | None:
+        signature = self._encoding.normalize(sent)
+        return signature if len(signature) == self._encoding.length else None
+
+    @override
+    def is_well_formed(self, signature: bytes) -> bool:
+        return self._encoding.is_well_formed(signature)
+
+    @override
+    def matches(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
+        expected = self._encoding.normalize(self.sign(chunks))
+        for signature in signatures:  # noqa: SIM110 - `any` makes a generator for each request
+            if hmac.compare_digest(signature, expected):
+                return True
+        return False
+
+    @override
+    def begin(self) -> StreamingDigest:
+        return _StreamingHmac(self._encoding, self._keyed.copy())
+
+    def sign(self, chunks: Chunks) -> bytes:
+        """Return the signature as it is sent."""
+        state = self._keyed.copy()
+        for chunk in chunks:
+            state.update(chunk)
+        return self._encoding.encode(state.digest())
+
+
+class TokenSignatureKey(SignatureKey):
+    """Verifies sent secrets by comparing their SHA-256, which also hides their length."""
+
+    __slots__ = ("_digest",)
+
+    streams = False
+
+    def __init__(self, scheme: Scheme, secret: bytes) -> None:
+        self._digest = sha256(make_key(secret, scheme)).digest()
+
+    @override
+    def read(self, sent: bytes) -> bytes | None:
+        return sent or None
+
+    @override
+    def is_well_formed(self, signature: bytes) -> bool:
+        return True
+
+    @override
+    def matches(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
+        return any(hmac.compare_digest(sha256(each).digest(), self._digest) for each in signatures)
+
+    @override
+    def begin(self) -> None:
+        return None
+
+
+def make_signature_key(scheme: Scheme, key: bytes) -> SignatureKey:
+    """Return the `SignatureKey` of a scheme for a key.
+
+    Raises:
+        ValueError: the key can't be decoded; the message contains nothing of it.
+    """
+    if scheme.method is SignatureMethod.HMAC:
+        return HmacSignatureKey(scheme, key)
+    if scheme.method is SignatureMethod.TOKEN:
+        return TokenSignatureKey(scheme, key)
+    from flowhook.signatures.public_keys import PublicSignatureKey  # noqa: PLC0415 - see there
+
+    return PublicSignatureKey(scheme, key)

@@ -132,10 +132,10 @@ MAX_SUBSCRIPTION_BYTES: Final = 1 * MIB
 MAX_EVENT_FILTERS: Final = 100
 """Filters of one `listen` or `schedule.on`, and of its `until`."""
 
-MAX_ARRIVALS: Final = 10_000
+MAX_BUFFERED_EVENTS: Final = 10_000
 """Events of one flow that are buffered for executions that may listen for them later."""
 
-MAX_TOTAL_ARRIVALS: Final = 1_000_000
+MAX_TOTAL_BUFFERED_EVENTS: Final = 1_000_000
 """Events of all flows that are buffered in this way."""
 
 MAX_RECEIVERS: Final = 1000

@@ -336,7 +336,7 @@ def _store(checkpoints: Sequence[Checkpoint], outcomes: Sequence[Outcome]) -> li
         journal = journals.get(outcome.lease)
         if journal is None:
             at_once.append(outcome)
-        elif any(checkpoint.arrival for checkpoint in journal):
+        elif any(checkpoint.consumed for checkpoint in journal):
             later.append(outcome)
         else:
             del journals[outcome.lease]

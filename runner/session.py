@@ -125,7 +125,7 @@ class LeasesConfirmed:
 
 @dataclass(frozen=True, slots=True)
 class Deliver:
-    """Deliver an event to its execution; the checkpoint of `entry` must have `number` as its `arrival`."""
+    """Deliver an event to its execution; the checkpoint of `entry` must have `number` as its `consumed`."""
 
     lease: bytes
     number: int
@@ -383,14 +383,14 @@ class Session:
         *,
         compacts: bool = False,
         reply: bytes | None = None,
-        arrival: int = 0,
+        consumed: int = 0,
         events: tuple[LifecycleEvent, ...] = (),
         history: bytes = b"",
     ) -> None:
         """Send a journal entry, to be made durable; ignored for a lease that is lost. See `Checkpoint`."""
         held = self._held.get(lease)
         if held is not None:
-            self._check_in(held, Checkpoint(lease, index, entry, compacts, reply, arrival, events, history=history))
+            self._check_in(held, Checkpoint(lease, index, entry, compacts, reply, consumed, events, history=history))
 
     def report_events(self, lease: bytes, index: int, events: tuple[LifecycleEvent, ...]) -> bool:
         """Send lifecycle events without a journal entry; `index` is that of the next entry.

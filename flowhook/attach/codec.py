@@ -65,7 +65,7 @@ def entry_from_proto(message: pb.JournalEntry) -> JournalEntry:
     return JournalEntry(message.key, message.output)
 
 
-def fill_subscriptions(message: pb.Parked | pb.Listening, subscriptions: Sequence[Subscription]) -> None:
+def fill_subscriptions(message: pb.Parked | pb.SubscriptionUpdate, subscriptions: Sequence[Subscription]) -> None:
     """Add subscriptions to a message."""
     for subscription in subscriptions:
         target = message.subscriptions.add(key=subscription.key)
@@ -104,7 +104,7 @@ def decode_parked(message: pb.Parked) -> Parked | Faulted:
     return Parked(wake_at_ms, decode_subscriptions(message.subscriptions), retry)
 
 
-def decode_update(message: pb.Listening) -> SubscriptionUpdate:
+def decode_update(message: pb.SubscriptionUpdate) -> SubscriptionUpdate:
     """Return the subscriptions of a running execution; none, if they are too large.
 
     Raises:
@@ -198,7 +198,7 @@ def _encode_request(request: Request, message: RunnerMessage) -> None:
                 _fill_outcome(add_outcome(), outcome)
         case SubscriptionBatch():
             for lease, generation, subscriptions in message.updates:
-                fill_subscriptions(request.listening.listening.add(lease=lease, generation=generation), subscriptions)
+                fill_subscriptions(request.subscriptions.updates.add(lease=lease, generation=generation), subscriptions)
         case Credit():
             request.credit.assignments = message.assignments
         case Renewal():
@@ -218,8 +218,8 @@ def _decode_request(request: Request) -> RunnerMessage | None:
             return CheckpointBatch(tuple(map(_checkpoint, request.checkpoints.checkpoints)))
         case "outcomes":
             return OutcomeBatch(tuple(map(_outcome, request.outcomes.outcomes)))
-        case "listening":
-            return SubscriptionBatch(tuple(map(decode_update, request.listening.listening)))
+        case "subscriptions":
+            return SubscriptionBatch(tuple(map(decode_update, request.subscriptions.updates)))
         case "credit":
             return Credit(request.credit.assignments)
         case "renewal":
@@ -232,7 +232,7 @@ def _decode_request(request: Request) -> RunnerMessage | None:
 
 
 def _fill_checkpoint(message: pb.Checkpoint, checkpoint: Checkpoint) -> None:
-    lease, index, entry, compacts, reply, arrival, events, number, history = checkpoint
+    lease, index, entry, compacts, reply, consumed, events, number, history = checkpoint
     message.lease = lease
     message.index = index
     if entry is not None:
@@ -242,8 +242,8 @@ def _fill_checkpoint(message: pb.Checkpoint, checkpoint: Checkpoint) -> None:
     if reply is not None:
         message.reply.ParseFromString(reply)
         message.reply.SetInParent()
-    if arrival:
-        message.arrival = arrival
+    if consumed:
+        message.consumed = consumed
     if events:
         message.events.extend(map(_event_to_proto, events))
     if number:
@@ -262,7 +262,7 @@ def _checkpoint(message: pb.Checkpoint) -> Checkpoint:
         entry,
         message.compacts,
         reply,
-        message.arrival,
+        message.consumed,
         events,
         message.number,
         message.history,
@@ -358,21 +358,21 @@ def _encode_response(response: Response, message: RouterMessage) -> None:
         case Settlement():
             response.settlement.leases.extend(message.leases)
         case EventDeliveryBatch():
-            _fill_deliveries(response.arrivals, message.deliveries)
+            _fill_deliveries(response.deliveries, message.deliveries)
         case Revocation():
             response.revocation.leases.extend(message.leases)
             response.revocation.reason = message.reason
         case Renewed():
             response.renewed.stamp = message.stamp
         case LifecycleFilter():
-            response.interest.SetInParent()
-            response.interest.event_types.extend(sorted(message.types))
+            response.lifecycle_filter.SetInParent()
+            response.lifecycle_filter.event_types.extend(sorted(message.types))
         case Drain():
             response.drain.grace.CopyFrom(convert.duration(message.grace))
         case Welcome():
             welcome = response.welcome
             welcome.lease_duration.CopyFrom(convert.duration(message.lease_seconds))
-            welcome.kept_leases.extend(message.retained)
+            welcome.retained_leases.extend(message.retained)
 
 
 def _decode_response(response: Response) -> RouterMessage | None:
@@ -384,19 +384,19 @@ def _decode_response(response: Response) -> RouterMessage | None:
             return CheckpointAck(tuple(DurableCheckpoint(item.lease, item.index, item.number) for item in found))
         case "settlement":
             return Settlement(tuple(response.settlement.leases))
-        case "arrivals":
-            return EventDeliveryBatch(tuple(map(_delivery, response.arrivals.arrivals)))
+        case "deliveries":
+            return EventDeliveryBatch(tuple(map(_delivery, response.deliveries.deliveries)))
         case "revocation":
             return Revocation(tuple(response.revocation.leases), response.revocation.reason)
         case "renewed":
             return Renewed(response.renewed.stamp)
-        case "interest":
-            return LifecycleFilter(frozenset(response.interest.event_types))
+        case "lifecycle_filter":
+            return LifecycleFilter(frozenset(response.lifecycle_filter.event_types))
         case "drain":
             return Drain(convert.seconds(response.drain.grace))
         case "welcome":
             terms = response.welcome
-            seconds, retained = convert.seconds(terms.lease_duration), frozenset(terms.kept_leases)
+            seconds, retained = convert.seconds(terms.lease_duration), frozenset(terms.retained_leases)
             return Welcome(seconds, retained)
     return None
 
@@ -425,12 +425,12 @@ def _assignment(item: pb.Assignment) -> Assignment:
     )
 
 
-def _fill_deliveries(batch: pb.ArrivalBatch, deliveries: Sequence[EventDelivery]) -> None:
+def _fill_deliveries(batch: pb.EventDeliveryBatch, deliveries: Sequence[EventDelivery]) -> None:
     for lease, generation, number, entry in deliveries:
-        fill_entry(batch.arrivals.add(lease=lease, generation=generation, number=number).entry, entry)
+        fill_entry(batch.deliveries.add(lease=lease, generation=generation, number=number).entry, entry)
 
 
-def _delivery(item: pb.Arrival) -> EventDelivery:
+def _delivery(item: pb.EventDelivery) -> EventDelivery:
     return EventDelivery(item.lease, item.generation, item.number, entry_from_proto(item.entry))
 
 

@@ -65,7 +65,7 @@ class EventDelivery(NamedTuple):
     Attributes:
         lease: of the execution.
         generation: of the subscriptions that it matches (`SubscriptionUpdate`); obsolete if there is a later one.
-        number: to put into `Checkpoint.arrival` of the entry that consumes it; 0: none.
+        number: to put into `Checkpoint.consumed` of the entry that consumes it; 0: none.
         entry: to journal.
     """
 
@@ -195,7 +195,7 @@ class Checkpoint(NamedTuple):
         entry: the journal entry; None: the checkpoint has `events` only.
         compacts: the entries before this one are no longer needed.
         reply: a serialized Reply to the sender, passed on once the entry is durable.
-        arrival: number of the `EventDelivery` that the entry consumes; 0: none.
+        consumed: number of the `EventDelivery` that the entry consumes; 0: none.
         events: lifecycle events from before the entry.
         number: counts the checkpoints of this lease without an entry, from 1; 0: it has one.
         history: progress of tasks before the entry, for display; JSON.
@@ -206,7 +206,7 @@ class Checkpoint(NamedTuple):
     entry: JournalEntry | None
     compacts: bool = False
     reply: bytes | None = None
-    arrival: int = 0
+    consumed: int = 0
     events: tuple[LifecycleEvent, ...] = ()
     number: int = 0
     history: bytes = b""

@@ -15,7 +15,7 @@ from flowhook.errors import (
 from flowhook.v1 import failure_pb2
 
 THROTTLED: Final = frozenset(
-    {"RATE_LIMITED", "BACKLOG_FULL", "ARRIVALS_FULL", "FLOW_UPLOADS_FULL", "SENDER_UPLOADS_FULL"}
+    {"RATE_LIMITED", "BACKLOG_FULL", "EVENT_BUFFER_FULL", "FLOW_UPLOADS_FULL", "SENDER_UPLOADS_FULL"}
 )
 """Reasons that report that a limit of a flow, or of one of its senders, is reached. All other retryable reasons are
 problems of the router itself."""

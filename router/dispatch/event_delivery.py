@@ -180,7 +180,7 @@ class EventDispatcher:
 
         Raises:
             ConflictError: several executions wait for an event that is for one (`CALLBACK_AMBIGUOUS`): none gets it.
-            ExhaustedError: a flow has too many arrivals that nobody waits for (`ARRIVALS_FULL`).
+            ExhaustedError: a flow has too many arrivals that nobody waits for (`EVENT_BUFFER_FULL`).
             UnavailableError: storage can't serve.
         """
         events = [self._incoming(arrival, content) for arrival in arrivals]
@@ -219,18 +219,18 @@ class EventDispatcher:
     def _check_room(self, arrivals: Sequence[NewInboundEvent], events: Sequence[IncomingEvent]) -> None:
         self._buffer.expire(self._now_ms())
         flows = Counter(self._storing)
-        room = limits.MAX_TOTAL_ARRIVALS - len(self._buffer) - self._storing.total()
+        room = limits.MAX_TOTAL_BUFFERED_EVENTS - len(self._buffer) - self._storing.total()
         for arrival, event in zip(arrivals, events, strict=True):
             room -= 1
             full = room < 0
             if not arrival.execution_id:  # an execution has one token at a time for each of its callbacks
                 flows[arrival.flow_id] += 1
-                full |= self._buffer.of_flow(arrival.flow_id) + flows[arrival.flow_id] > limits.MAX_ARRIVALS
+                full |= self._buffer.of_flow(arrival.flow_id) + flows[arrival.flow_id] > limits.MAX_BUFFERED_EVENTS
             # an event that an execution waits for is delivered, so it takes no room in the buffer
             if full and not self._subscriptions.listening(event, 1):
                 raise ExhaustedError(
                     f"too many events are buffered that {arrival.flow_id} may listen for later",
-                    reason="ARRIVALS_FULL",
+                    reason="EVENT_BUFFER_FULL",
                     retry_after=FULL_RETRY_SECONDS,
                 )
 

@@ -67,9 +67,9 @@ MAX_DETAIL: Final = 64
 def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]:
     if checkpoint.entry is not None:
         yield stored.Journaled(seq, checkpoint.index, checkpoint.entry, checkpoint.compacts, checkpoint.history)
-    if checkpoint.arrival:
-        yield EventReceived(seq, checkpoint.arrival)
-        yield stored.Consumed(checkpoint.arrival)
+    if checkpoint.consumed:
+        yield EventReceived(seq, checkpoint.consumed)
+        yield stored.Consumed(checkpoint.consumed)
     if checkpoint.reply is not None:
         yield stored.Replied(seq, checkpoint.reply)
 

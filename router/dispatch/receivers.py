@@ -235,12 +235,12 @@ class LiveDelivery:
         taken: list[PendingDelivery] = []
         refused: set[bytes] = set()
         for each in checkpoints:
-            seq = self._core.leases.seq_of(each.lease) if each.arrival else None
+            seq = self._core.leases.seq_of(each.lease) if each.consumed else None
             if seq is None:
                 continue
             listener = self._listeners.get(seq)
             offer = None if listener is None else listener.offer
-            if listener is not None and offer is not None and offer.number == each.arrival:
+            if listener is not None and offer is not None and offer.number == each.consumed:
                 listener.offer = None
                 self._taken[seq] = each.index
                 taken.append(offer)

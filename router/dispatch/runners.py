@@ -41,7 +41,7 @@ class RunnerPort(Protocol):
         """Send assignments."""
         ...
 
-    def hand_over(self, arrival: EventDelivery, *, urgent: bool = False) -> None:
+    def hand_over(self, delivery: EventDelivery, *, urgent: bool = False) -> None:
         """Send an event or end to an execution that the runner is running."""
         ...
 
@@ -80,7 +80,7 @@ class ExitedRunner:
     def assign(self, deliveries: Sequence[Assignment], *, urgent: bool = False) -> None:
         """Drop the message."""
 
-    def hand_over(self, arrival: EventDelivery, *, urgent: bool = False) -> None:
+    def hand_over(self, delivery: EventDelivery, *, urgent: bool = False) -> None:
         """Drop the message."""
 
     def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None:

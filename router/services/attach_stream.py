@@ -72,9 +72,9 @@ class AttachWriter:
         self._fill()
         self._wake(urgent=urgent)
 
-    def hand_over(self, arrival: EventDelivery, *, urgent: bool = False) -> None:
+    def hand_over(self, delivery: EventDelivery, *, urgent: bool = False) -> None:
         """Queue the delivery of an event to a running execution."""
-        self._queue.deliver(arrival)
+        self._queue.deliver(delivery)
         self._fill()
         self._wake(urgent=urgent)
 

@@ -57,7 +57,7 @@ class CallbackReceiver:
                 executions wait for an event that goes to one (`CALLBACK_AMBIGUOUS`).
             InvalidError: a field of the event is invalid, or the event is too large (`CALLBACK_TOO_LARGE`).
             ExhaustedError: the rate limit is exceeded (`RATE_LIMITED`), or too many events wait for a subscriber
-                (`ARRIVALS_FULL`), or to be parsed (`OVERLOADED`).
+                (`EVENT_BUFFER_FULL`), or to be parsed (`OVERLOADED`).
             UnavailableError: storage can't serve.
         """
         entry = self._admission.known(message.flow_id) or await self._admission.flow(message.flow_id)

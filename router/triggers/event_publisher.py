@@ -79,7 +79,7 @@ class EventPublisher:
         Raises:
             InvalidError: it is not a CloudEvent (`CLOUD_EVENT_INVALID`), or would start a flow beyond the limit of
                 flows that start one another (`WORKFLOW_TOO_DEEP`): no flow receives it.
-            ExhaustedError: a flow has no room (`ARRIVALS_FULL`, `BACKLOG_FULL`).
+            ExhaustedError: a flow has no room (`EVENT_BUFFER_FULL`, `BACKLOG_FULL`).
             UnavailableError: storage can't serve, or the backlog of all flows together is full (`TOTAL_BACKLOG_FULL`).
         """
         type_ = parse(payload)["type"]

@@ -70,7 +70,7 @@ class EffectResult:
 
 
 @dataclass(frozen=True, slots=True)
-class ExternalEvent:
+class DeliveredEvent:
     """An awaited input from outside: an event, or the end of another execution.
 
     Attributes:
@@ -91,7 +91,7 @@ class JournalWrite:
         compacts: whether it makes the entries before it obsolete.
         binding: whether it must be durable before the next effect starts.
         reply: reply to send to the sender once the entry is durable.
-        arrival: number of the `ExternalEvent` that the entry records; 0: none.
+        consumed: number of the `DeliveredEvent` that the entry records; 0: none.
         lifecycle_events: those since the entry before; stored with this one.
         history: task history since the entry before; see `history`.
     """
@@ -100,7 +100,7 @@ class JournalWrite:
     compacts: bool = False
     binding: bool = True
     reply: Reply | None = None
-    arrival: int = 0
+    consumed: int = 0
     lifecycle_events: Sequence[LifecycleEvent] = ()
     history: bytes = b""
 

@@ -31,8 +31,8 @@ from flowhook.attach.limits import MAX_RETRY_KEYS, MAX_RETRY_KEYS_BYTES
 from flowhook.model import JournalEntry, RaiseOrigin, Retry, Subscription, WorkflowError
 from runner.interpreter import control_tasks, effect_tasks, extensions, json_codec, listen_task, try_task
 from runner.interpreter.effects import (
+    DeliveredEvent,
     EffectResult,
-    ExternalEvent,
     JournalWrite,
     Perform,
     Step,
@@ -142,7 +142,7 @@ class ExecutionMachine:
         self._journal = Journal(journal, TaskHistory(workflow.clock))
         self._workflow = workflow
         self._chance = chance
-        self._inputs: deque[tuple[Perform, EffectResult] | ExternalEvent] = deque()
+        self._inputs: deque[tuple[Perform, EffectResult] | DeliveredEvent] = deque()
         # until then no effect is requested: the journal may hold its result, or have decided the race that it loses
         self._caught_up = False
         self._ending: WorkflowCompleted | WorkflowFaulted | None = None
@@ -189,7 +189,7 @@ class ExecutionMachine:
         self._inputs.append((effect, result))
         return self.advance()
 
-    def deliver(self, event: ExternalEvent) -> Step:
+    def deliver(self, event: DeliveredEvent) -> Step:
         """Continue with an awaited input; one that is no longer awaited is ignored."""
         self._inputs.append(event)
         return self.advance()
@@ -262,9 +262,9 @@ class ExecutionMachine:
             return True
         while self._inputs:
             received = self._inputs.popleft()
-            if isinstance(received, ExternalEvent):
+            if isinstance(received, DeliveredEvent):
                 if received.entry.key in self._fibers.pending:
-                    self._journal.write(received.entry, arrival=received.number)
+                    self._journal.write(received.entry, consumed=received.number)
                     self._replay(received.entry)
                     return True
                 continue

@@ -99,14 +99,18 @@ class Journal:
         """Advance to the next entry."""
         self._position += 1
 
-    def write(self, entry: JournalEntry, *, binding: bool = True, reply: Reply | None = None, arrival: int = 0) -> None:
+    def write(
+        self, entry: JournalEntry, *, binding: bool = True, reply: Reply | None = None, consumed: int = 0
+    ) -> None:
         """Append an entry; see `effects.JournalWrite` for the other arguments."""
         self.size += 1
         self._bytes += _size(entry)
         events = self.take_lifecycle_events() if self.lifecycle_events else ()
         history = self.history.take()
         self.writes.append(
-            JournalWrite(entry, binding=binding, reply=reply, arrival=arrival, lifecycle_events=events, history=history)
+            JournalWrite(
+                entry, binding=binding, reply=reply, consumed=consumed, lifecycle_events=events, history=history
+            )
         )
 
     def compact(self, snapshot: bytes) -> None:

@@ -26,7 +26,7 @@ log = logs.get_logger(__name__)
 CallResult = tuple[effects.Perform, effects.EffectResult]
 """An effect with its result."""
 
-TurnInput = effects.ExternalEvent | None
+TurnInput = effects.DeliveredEvent | None
 """Input for the next turn: an awaited event; None: the machine has a result already, or time has passed."""
 
 

@@ -165,7 +165,7 @@ class ExecutionDriver:
         """Deliver an awaited event to an execution; `number` identifies the delivery to the router."""
         execution = self._executions.get(lease)
         if execution is not None:
-            self._queue(execution, effects.ExternalEvent(entry, number))
+            self._queue(execution, effects.DeliveredEvent(entry, number))
 
     def abandon(self, lease: bytes) -> None:
         """Stop working on a lease that is lost."""

@@ -47,7 +47,7 @@ class ExecutionReporter:
                 write.entry,
                 compacts=write.compacts,
                 reply=None if write.reply is None else convert.reply_to_bytes(write.reply),
-                arrival=write.arrival,
+                consumed=write.consumed,
                 events=tuple(write.lifecycle_events),
                 history=write.history,
             )

@@ -14,7 +14,7 @@ from pydantic import StrictStr
 from flowhook.events import cloud_events
 from flowhook.model import Event, EventFilter, JournalEntry, Subscription
 from runner.components.base import Context, component
-from runner.interpreter.effects import EMIT, RUN_WORKFLOW, ExternalEvent
+from runner.interpreter.effects import EMIT, RUN_WORKFLOW, DeliveredEvent
 from runner.interpreter.errors import Kind, fault
 from runner.interpreter.scope import OneTimeUrls
 from runner.ipc import ProvidedEvent
@@ -54,14 +54,14 @@ class LocalEvents:
         self._events = [(event, orjson.loads(event.payload)) for event in events]
         self._number = 0
 
-    def take(self, subscriptions: Sequence[Subscription]) -> ExternalEvent | None:
+    def take(self, subscriptions: Sequence[Subscription]) -> DeliveredEvent | None:
         """Remove and return the first event that matches one of `subscriptions`; None: there is none."""
         for index, (provided, event) in enumerate(self._events):
             for subscription in subscriptions:
                 if any(_matches(each, event, callback=provided.callback) for each in subscription.filters):
                     del self._events[index]
                     self._number += 1
-                    return ExternalEvent(JournalEntry(subscription.key, provided.payload), self._number)
+                    return DeliveredEvent(JournalEntry(subscription.key, provided.payload), self._number)
         return None
 
 

@@ -177,9 +177,9 @@ class RouterHalf:
         wanted = {f"{index}" for index, step in enumerate(self.programs[number]) if step == TELL}
         reported = {key for key in wanted if int(key) <= checkpoint.index}
         assert reported <= self.lifecycle[number], "an entry is durable before the lifecycle events that precede it"
-        if checkpoint.arrival:
-            assert self.offers.pop(checkpoint.lease) == checkpoint.arrival
-            self.consumed[checkpoint.arrival] += 1
+        if checkpoint.consumed:
+            assert self.offers.pop(checkpoint.lease) == checkpoint.consumed
+            self.consumed[checkpoint.consumed] += 1
         journal.append(checkpoint.entry)
 
     def store_outcome(self, outcome):
@@ -253,8 +253,8 @@ class RunnerHalf:
             self.renew_at = now + LEASE_SECONDS / 3
         return codec.encode_requests(self.session.take())
 
-    def journal(self, work, entry, arrival=0):
-        self.session.checkpoint(work.lease, len(work.entries), entry, arrival=arrival)
+    def journal(self, work, entry, consumed=0):
+        self.session.checkpoint(work.lease, len(work.entries), entry, consumed=consumed)
         work.entries.append(entry)
 
     def take_event(self, work, number, entry):

@@ -263,13 +263,13 @@ async def test_a_full_journal_faults_the_execution_and_the_event_goes_to_others(
 
 
 async def test_a_flow_has_so_many_events_that_nobody_waits_for(shard, runner, monkeypatch):
-    monkeypatch.setattr("flowhook.limits.MAX_ARRIVALS", 2)
+    monkeypatch.setattr("flowhook.limits.MAX_BUFFERED_EVENTS", 2)
     await waiting(shard, runner, listen(order=1))
     for _ in range(2):
         await shard.publish(data={"order": 2})
     with pytest.raises(ExhaustedError) as caught:
         await shard.publish(data={"order": 2})
-    assert (caught.value.reason, caught.value.retry_after > 0) == ("ARRIVALS_FULL", True)
+    assert (caught.value.reason, caught.value.retry_after > 0) == ("EVENT_BUFFER_FULL", True)
     await shard.publish("b", data={"order": 2})
     await shard.publish(data={"order": 1})
     [again] = await runner.next()
@@ -279,7 +279,7 @@ async def test_a_flow_has_so_many_events_that_nobody_waits_for(shard, runner, mo
 
 
 async def test_all_flows_have_so_many(shard, monkeypatch):
-    monkeypatch.setattr("flowhook.limits.MAX_TOTAL_ARRIVALS", 1)
+    monkeypatch.setattr("flowhook.limits.MAX_TOTAL_BUFFERED_EVENTS", 1)
     arrivals = [NewInboundEvent(f"evt_{flow}", flow, True, "approval", 1, b"{}") for flow in "ab"]
     with pytest.raises(ExhaustedError):
         await shard.host.arrivals.publish(arrivals)

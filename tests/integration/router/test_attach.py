@@ -55,7 +55,7 @@ async def test_a_runner_that_reconnects_keeps_its_lease(router, client, hello):
     async with attached(router, credit=1) as runner:
         (assignment,) = await runner.assignments(1)
     async with attached(router, held=[assignment.lease]) as runner:
-        assert list(runner.welcome.kept_leases) == [assignment.lease]
+        assert list(runner.welcome.retained_leases) == [assignment.lease]
         await runner.complete(assignment)
     execution = (await client.executions.get(execution_id)).execution
     assert (execution.status, execution.attempts) == (Status.COMPLETED, 1)
@@ -74,7 +74,7 @@ async def test_a_lost_lease_is_assigned_to_another_and_the_late_outcome_is_revok
     async with attached(router, "r2", credit=1) as other:
         (again,) = await other.assignments(1)
         async with attached(router, "r1", held=[assignment.lease]) as runner:
-            assert list(runner.welcome.kept_leases) == []
+            assert list(runner.welcome.retained_leases) == []
             await runner.send(
                 outcomes=pb.OutcomeBatch(outcomes=[pb.Outcome(lease=assignment.lease, completed=pb.Completed())])
             )
@@ -91,7 +91,7 @@ async def test_a_runner_keeps_its_lease_over_a_restart_of_the_router(tmp_path):
             (assignment,) = await runner.assignments(1)
     async with running_router(tmp_path) as router, router.client() as client:
         async with attached(router, held=[assignment.lease]) as runner:
-            assert list(runner.welcome.kept_leases) == [assignment.lease]
+            assert list(runner.welcome.retained_leases) == [assignment.lease]
             await runner.complete(assignment)
         execution = (await client.executions.get(execution_id)).execution
         assert (execution.status, execution.attempts) == (Status.COMPLETED, 1)

@@ -264,9 +264,9 @@ async def test_wrong_tokens_do_not_use_up_the_rate(edge, orders):
 
 async def test_what_is_too_large_or_too_much_is_refused(edge, orders, monkeypatch):
     assert await sent(edge, call(body=b'"%s"' % (b"x" * limits.MAX_RESULT_BYTES))) == ["CALLBACK_TOO_LARGE"]
-    monkeypatch.setattr("flowhook.limits.MAX_ARRIVALS", 1)
+    monkeypatch.setattr("flowhook.limits.MAX_BUFFERED_EVENTS", 1)
     assert await sent(edge, call()) == ["accepted"]
-    assert await sent(edge, call(), call(event_id="evt_x")) == ["ARRIVALS_FULL", "EVENT_ID_INVALID"]
+    assert await sent(edge, call(), call(event_id="evt_x")) == ["EVENT_BUFFER_FULL", "EVENT_ID_INVALID"]
 
 
 async def test_a_callback_of_a_flow_that_is_unknown_or_has_none_is_not_found(client, edge, orders):

@@ -122,7 +122,7 @@ async def test_who_waits_gets_its_event_although_the_flow_would_not_wait_for_it_
 
 async def test_a_flow_that_keeps_too_many_events_is_in_nobodys_way(router, client, effects, monkeypatch):
     await client.flows.apply([listening("a"), listening("b")])
-    monkeypatch.setattr(limits, "MAX_ARRIVALS", 1)
+    monkeypatch.setattr(limits, "MAX_BUFFERED_EVENTS", 1)
     assert await effects.emit(EVENT) == 2
     await client.ingest("b", {})
     async with attached(router, credit=9) as runner:
@@ -131,7 +131,7 @@ async def test_a_flow_that_keeps_too_many_events_is_in_nobodys_way(router, clien
         for _ in range(2):
             with pytest.raises(ExhaustedError) as caught:
                 await effects.emit(EVENT | {"id": "2"}, key=f"{CALLER}:2")
-            assert caught.value.reason == "ARRIVALS_FULL"
+            assert caught.value.reason == "EVENT_BUFFER_FULL"
         await client.ingest("b", {})
         await park(runner)
         assert await arrived(runner) == [(KEY, EVENT | {"id": "2"})]

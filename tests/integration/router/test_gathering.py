@@ -129,11 +129,11 @@ async def test_an_event_that_expired_is_no_part_of_anything(running):
 async def test_a_flow_keeps_so_many_events_and_refuses_more(running, monkeypatch):
     await running.apply("ship", BOTH)
     await running.apply("log", "{on: {any: []}}")
-    monkeypatch.setattr(limits, "MAX_ARRIVALS", 2)
+    monkeypatch.setattr(limits, "MAX_BUFFERED_EVENTS", 2)
     await running.emit(PAID, PAID)
     with pytest.raises(ExhaustedError) as caught:
         await running.emit(PAID)
-    assert caught.value.reason == "ARRIVALS_FULL"
+    assert caught.value.reason == "EVENT_BUFFER_FULL"
     assert len([record for record in await running.executions() if record.flow_id == "log"]) == 3
 
 

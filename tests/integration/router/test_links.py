@@ -161,7 +161,7 @@ async def test_an_event_that_is_handed_to_a_running_execution_is_linked_when_it_
     await runner.until(lambda: runner.arrivals)
     arrival = runner.arrivals[-1]
     assert await shard.state.links(record.id, limit=9) == ([], [])
-    await shard.host.recorder.checkpoint(runner, [Checkpoint(arrival.lease, 0, arrival.entry, arrival=arrival.number)])
+    await shard.host.recorder.checkpoint(runner, [Checkpoint(arrival.lease, 0, arrival.entry, consumed=arrival.number)])
     assert await shard.state.links(record.id, limit=9) == ([(CALLER, LISTEN)], [])
     assert await shard.state.links(CALLER, limit=9) == ([], [(record.id, LISTEN)])
 

@@ -31,7 +31,7 @@ async def offered(runner, count=1):
 
 
 async def take_in(shard, runner, arrival, position=0):
-    checkpoint = Checkpoint(arrival.lease, position, arrival.entry, arrival=arrival.number)
+    checkpoint = Checkpoint(arrival.lease, position, arrival.entry, consumed=arrival.number)
     await shard.host.recorder.checkpoint(runner, [checkpoint])
 
 
@@ -133,7 +133,7 @@ async def test_who_took_in_what_somebody_else_may_have_got_loses_the_execution_u
     delivery = await listening(shard, runner)
     seq = shard.core.leases.seq_of(delivery.lease)
     entry = JournalEntry(KEY, b'{"data": 1}')
-    await shard.host.recorder.checkpoint(runner, [Checkpoint(delivery.lease, 0, entry, arrival=99)])
+    await shard.host.recorder.checkpoint(runner, [Checkpoint(delivery.lease, 0, entry, consumed=99)])
     assert runner.revoked == [(delivery.lease, "LEASE_LOST")]
     [again] = await runner.next()
     assert (shard.core.leases.seq_of(again.lease), again.attempt, again.journal) == (seq, 1, ())

@@ -146,7 +146,7 @@ async def test_a_lease_from_before_a_wait_is_not_good_after_it_and_a_restart(tmp
             await other.next("checkpointed")
     async with running_router(tmp_path) as router, router.client() as client:
         async with attached(router, "r1", held=[assignment.lease], credit=1) as runner:
-            assert list(runner.welcome.kept_leases) == []
+            assert list(runner.welcome.retained_leases) == []
             (last,) = await runner.assignments(1)
             assert [item.key for item in last.journal] == ["/do/0/a#0"]
             await runner.complete(last)

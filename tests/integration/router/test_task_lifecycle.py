@@ -35,8 +35,8 @@ async def say(runner, assignment, index, *events, number=1):
     assert (durable.lease, durable.index, durable.number) == (assignment.lease, index - 1, number)
 
 
-async def interest(runner):
-    return list((await runner.next("interest")).event_types)
+async def lifecycle_filter(runner):
+    return list((await runner.next("lifecycle_filter")).event_types)
 
 
 def types(events):
@@ -46,14 +46,14 @@ def types(events):
 async def test_runners_hear_what_is_wanted_and_when_that_changes(router, client):
     async with attached(router, "early") as early:
         await client.flows.apply([wants("log", TaskEventType.FAULTED, WorkflowEventType.FAULTED)])
-        assert await interest(early) == [TaskEventType.FAULTED]
+        assert await lifecycle_filter(early) == [TaskEventType.FAULTED]
         async with attached(router, "late") as late:
-            assert await interest(late) == [TaskEventType.FAULTED]
+            assert await lifecycle_filter(late) == [TaskEventType.FAULTED]
             await client.flows.apply([wants("more", CorrelationEventType.STARTED)])
             for runner in (early, late):
-                assert await interest(runner) == [TaskEventType.FAULTED, CorrelationEventType.STARTED]
+                assert await lifecycle_filter(runner) == [TaskEventType.FAULTED, CorrelationEventType.STARTED]
             await client.flows.delete("log")
-            assert await interest(late) == [CorrelationEventType.STARTED]
+            assert await lifecycle_filter(late) == [CorrelationEventType.STARTED]
 
 
 async def test_an_execution_that_waits_for_such_an_event_is_counted_while_it_does(router, client):
@@ -64,12 +64,12 @@ async def test_an_execution_that_waits_for_such_an_event_is_counted_while_it_doe
         await runner.park(
             await next_assignment(runner, "waits"), subscriptions=[pb.Subscription(key="l", events=filters)]
         )
-        assert await interest(runner) == [TaskEventType.FAULTED]
+        assert await lifecycle_filter(runner) == [TaskEventType.FAULTED]
         await client.ingest("work", b"{}")
         work = await next_assignment(runner, "work")
         await say(runner, work, 0, happened(TaskEventType.FAULTED))
         waiting = await next_assignment(runner, "waits")
-        assert await interest(runner) == []
+        assert await lifecycle_filter(runner) == []
     [entry] = waiting.journal
     assert orjson.loads(entry.output)["data"]["task"] == "/do/0/keep"
 
@@ -153,6 +153,6 @@ async def test_what_was_said_is_reported_after_the_router_died(tmp_path):
             await starting_events(client, "full", 1)
             await say(runner, work, 0, happened(TaskEventType.STARTED, "2"), number=2)
     async with running_router(tmp_path) as router, router.client() as client, attached(router) as runner:
-        assert await interest(runner) == [TaskEventType.STARTED]
+        assert await lifecycle_filter(runner) == [TaskEventType.STARTED]
         await runner.complete(await next_assignment(runner, "full"))
         assert len({event["id"] for event in await starting_events(client, "full", 2)}) == 2

@@ -58,7 +58,7 @@ class Stream:
     responses: asyncio.Queue[runner_service_pb2.AttachResponse | None]
     outcomes: list[runner_service_pb2.Outcome] = field(default_factory=list)
     checkpoints: list[runner_service_pb2.Checkpoint] = field(default_factory=list)
-    listening: list[runner_service_pb2.Listening] = field(default_factory=list)
+    subscriptions: list[runner_service_pb2.SubscriptionUpdate] = field(default_factory=list)
     credit: int = 0
     renewals: int = 0
     renewed_at: list[float] = field(default_factory=list)
@@ -127,7 +127,7 @@ class Router(
         yield runner_service_pb2.AttachResponse(
             welcome=runner_service_pb2.Welcome(
                 lease_duration=convert.duration(self.lease_seconds),
-                kept_leases=retained,
+                retained_leases=retained,
             )
         )
         await self._notify()
@@ -163,8 +163,8 @@ class Router(
             stream.checkpoints.extend(request.checkpoints.checkpoints)
             if self.acknowledges:
                 self.acknowledge(stream, request.checkpoints.checkpoints)
-        elif kind == "listening":
-            stream.listening.extend(request.listening.listening)
+        elif kind == "subscriptions":
+            stream.subscriptions.extend(request.subscriptions.updates)
         elif kind == "outcomes":
             stream.outcomes.extend(request.outcomes.outcomes)
             if self.settles:

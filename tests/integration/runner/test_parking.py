@@ -63,14 +63,14 @@ async def hanging(http_server):
 
 def hand_over(stream, listening, number, data):
     (subscription,) = listening.subscriptions
-    arrival = runner_service_pb2.Arrival(
+    delivery = runner_service_pb2.EventDelivery(
         lease=listening.lease,
         generation=listening.generation,
         number=number,
         entry=arrived(subscription.key, data),
     )
     stream.responses.put_nowait(
-        runner_service_pb2.AttachResponse(arrivals=runner_service_pb2.ArrivalBatch(arrivals=[arrival]))
+        runner_service_pb2.AttachResponse(deliveries=runner_service_pb2.EventDeliveryBatch(deliveries=[delivery]))
     )
 
 
@@ -81,16 +81,16 @@ async def test_an_event_is_taken_in_while_a_call_of_another_branch_is_under_way(
     stream = await router.attached()
     assignment = router.assignment("orders", {"order": "A-1"})
     router.assign(stream, assignment)
-    [listening] = await router.until(lambda: stream.listening)
+    [listening] = await router.until(lambda: stream.subscriptions)
     async with asyncio.timeout(PATIENCE):
         await requested.get()
     assert [each.filters for each in decode_subscriptions(listening.subscriptions)] == [(FILTER,)]
     hand_over(stream, listening, 7, {"order": "A-1"})
     [checkpoint] = await router.until(lambda: stream.checkpoints)
-    assert (checkpoint.index, checkpoint.arrival) == (0, 7)
-    await router.until(lambda: len(stream.listening) > 1)
-    assert not stream.listening[1].subscriptions
-    assert stream.listening[1].generation > listening.generation
+    assert (checkpoint.index, checkpoint.consumed) == (0, 7)
+    await router.until(lambda: len(stream.subscriptions) > 1)
+    assert not stream.subscriptions[1].subscriptions
+    assert stream.subscriptions[1].generation > listening.generation
     assert stream.outcomes == []
     gate.set()
     outcome = await router.outcome(assignment.lease)
@@ -105,7 +105,7 @@ async def test_what_comes_wins_a_race_against_a_call_that_hangs(router, served, 
     stream = await router.attached()
     assignment = router.assignment("orders", {"order": "A-1"})
     router.assign(stream, assignment)
-    [listening] = await router.until(lambda: stream.listening)
+    [listening] = await router.until(lambda: stream.subscriptions)
     hand_over(stream, listening, 7, {"order": "A-1"})
     assert orjson.loads((await router.outcome(assignment.lease)).completed.output) == [{"order": "A-1"}]
 

@@ -35,8 +35,8 @@ async def flow(router, http_server, gate):
 
 
 def want(stream, types):
-    interest = runner_service_pb2.Interest(event_types=types)
-    stream.responses.put_nowait(runner_service_pb2.AttachResponse(interest=interest))
+    lifecycle_filter = runner_service_pb2.LifecycleFilter(event_types=types)
+    stream.responses.put_nowait(runner_service_pb2.AttachResponse(lifecycle_filter=lifecycle_filter))
 
 
 def rows(events):

@@ -21,8 +21,8 @@ from router.session import ReportQueue, StoreReports, Subscribe
 ENTRY = JournalEntry("/do/0/a#0", b"1")
 
 
-def checkpoint(lease, index, arrival=0):
-    return Checkpoint(lease, index, ENTRY, arrival=arrival)
+def checkpoint(lease, index, consumed=0):
+    return Checkpoint(lease, index, ENTRY, consumed=consumed)
 
 
 def outcome(lease, *checkpoints):
@@ -53,7 +53,7 @@ def test_checkpoints_in_an_outcome_come_after_those_that_were_sent_before_it():
 
 
 def test_an_outcome_is_stored_after_a_checkpoint_that_consumes_what_may_not_be_its():
-    first = checkpoint(b"a", 0, arrival=7)
+    first = checkpoint(b"a", 0, consumed=7)
     assert queued(first, outcome(b"a")).take() == [StoreReports((first,), (), (outcome(b"a"),))]
 
 

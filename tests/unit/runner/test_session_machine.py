@@ -107,7 +107,7 @@ def listening(session):
     return [each for message in session.take() if isinstance(message, m.SubscriptionBatch) for each in message.updates]
 
 
-def arrival(generation):
+def delivery(generation):
     return m.EventDeliveryBatch((m.EventDelivery(b"a", generation, 7, JournalEntry("k", b"1")),))
 
 
@@ -130,10 +130,10 @@ def test_only_what_was_found_by_the_last_word_is_taken_in_and_once():
     session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     session.subscribe(b"a", WAITS)
     session.subscribe(b"a", ())
-    assert session.receive(arrival(1), 0) == session.receive(arrival(2), 0) == []
+    assert session.receive(delivery(1), 0) == session.receive(delivery(2), 0) == []
     session.subscribe(b"a", WAITS)
-    assert session.receive(arrival(3), 0) == [s.Deliver(b"a", 7, JournalEntry("k", b"1"))]
-    assert session.receive(arrival(3), 0) == []
+    assert session.receive(delivery(3), 0) == [s.Deliver(b"a", 7, JournalEntry("k", b"1"))]
+    assert session.receive(delivery(3), 0) == []
     session.take()
     assert session.subscribe(b"a", WAITS)  # the next one of the same kind
     assert listening(session) == [m.SubscriptionUpdate(b"a", 4, WAITS)]
@@ -144,9 +144,9 @@ def test_the_checkpoint_that_takes_something_in_goes_before_the_next_word():
     session.receive(m.AssignmentBatch((assignment(b"a"),)), 0)
     session.take()
     session.subscribe(b"a", WAITS)
-    session.receive(arrival(1), 0)
+    session.receive(delivery(1), 0)
     session.subscribe(b"a", ())
-    session.checkpoint(b"a", 0, JournalEntry("k", b"1"), arrival=7)
+    session.checkpoint(b"a", 0, JournalEntry("k", b"1"), consumed=7)
     assert [type(message) for message in session.take()] == [m.CheckpointBatch, m.SubscriptionBatch]
 
 

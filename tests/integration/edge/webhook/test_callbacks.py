@@ -190,7 +190,7 @@ class TestBothUrls:
             ("CALLBACK_NOT_FOUND", 404, 0),
             ("CALLBACK_GONE", 410, 0),
             ("CALLBACK_TOO_LARGE", 413, 0),
-            ("ARRIVALS_FULL", 429, 60),
+            ("EVENT_BUFFER_FULL", 429, 60),
             ("RATE_LIMITED", 429, 2),
         ],
     )

@@ -223,7 +223,9 @@ def test_an_execution_that_parks_with_too_much_is_faulted():
 
 def test_a_running_execution_with_too_much_waits_for_nothing():
     request = pb.AttachRequest(
-        listening=pb.ListeningBatch(listening=[pb.Listening(lease=b"l", generation=2, subscriptions=[LARGE])])
+        subscriptions=pb.SubscriptionBatch(
+            updates=[pb.SubscriptionUpdate(lease=b"l", generation=2, subscriptions=[LARGE])]
+        )
     )
     [(batch, _)] = codec.decode_request(request)
     assert batch == SubscriptionBatch((SubscriptionUpdate(b"l", 2, ()),))

@@ -192,9 +192,9 @@ async def box(host):
     return AttachReader(host, host, session)
 
 
-def checkpoint(lease, index, arrival=0):
+def checkpoint(lease, index, consumed=0):
     entry = pb.Checkpoint(
-        lease=lease, index=index, entry=pb.JournalEntry(key="/do/0/a#0", output=b"1"), arrival=arrival
+        lease=lease, index=index, entry=pb.JournalEntry(key="/do/0/a#0", output=b"1"), consumed=consumed
     )
     return pb.AttachRequest(checkpoints=pb.CheckpointBatch(checkpoints=[entry]))
 
@@ -205,7 +205,9 @@ def outcome(lease):
 
 
 def listening(lease):
-    return pb.AttachRequest(listening=pb.ListeningBatch(listening=[pb.Listening(lease=lease, generation=1)]))
+    return pb.AttachRequest(
+        subscriptions=pb.SubscriptionBatch(updates=[pb.SubscriptionUpdate(lease=lease, generation=1)])
+    )
 
 
 async def record(box, *messages):
@@ -218,7 +220,7 @@ async def record(box, *messages):
 
 async def test_an_outcome_waits_for_an_entry_that_takes_in_what_may_not_be_its(host, box):
     host.open.clear()
-    recording = asyncio.create_task(record(box, checkpoint(b"a", 0, arrival=7), outcome(b"a")))
+    recording = asyncio.create_task(record(box, checkpoint(b"a", 0, consumed=7), outcome(b"a")))
     while not host.noted:
         await asyncio.sleep(0)
     assert host.noted == [("checkpoint", [(b"a", 0)])]

@@ -23,7 +23,7 @@ from support.examples import examples
 from flowhook.events.lifecycle import FROM_RUNNERS, CorrelationEventType, TaskEventType
 from flowhook.model import JournalEntry
 from runner.interpreter import journal
-from runner.interpreter.effects import EffectResult, ExternalEvent, WorkflowCompleted, WorkflowFaulted
+from runner.interpreter.effects import DeliveredEvent, EffectResult, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
@@ -159,8 +159,8 @@ def attempt(run, world, storage, cuts, picks, *, look=unobserved):
             continue
         look(turn, waiting)
         if waiting and turn.subscriptions and picks.random() < 0.3:
-            turn = run.deliver(ExternalEvent(world.comes(picks.choice(turn.subscriptions), picks), 7))
-            assert [write.arrival for write in turn.writes if write.arrival] == [7]
+            turn = run.deliver(DeliveredEvent(world.comes(picks.choice(turn.subscriptions), picks), 7))
+            assert [write.consumed for write in turn.writes if write.consumed] == [7]
         elif waiting:
             effect = waiting.pop(picks.randrange(len(waiting)))
             result = world.answer(effect)

@@ -8,7 +8,7 @@ import pytest
 from flowhook.events.lifecycle import FROM_RUNNERS, MAX_OUTPUT_BYTES, CorrelationEventType, TaskEventType
 from flowhook.model import JournalEntry
 from runner.interpreter import journal
-from runner.interpreter.effects import EffectResult, ExternalEvent
+from runner.interpreter.effects import DeliveredEvent, EffectResult
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
@@ -65,7 +65,7 @@ class Telling:
                 if event is None:
                     return self
                 entry = JournalEntry(turn.subscriptions[0].key, orjson.dumps(event))
-                turn = self.run.deliver(ExternalEvent(entry, 1))
+                turn = self.run.deliver(DeliveredEvent(entry, 1))
 
     def _take(self, turn):
         for write in turn.writes:

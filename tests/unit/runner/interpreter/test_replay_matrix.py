@@ -24,7 +24,7 @@ from router.replay.replays import _Plan, _preview
 from router.replay.task_runs import locate_runs
 from router.storage.model import ExecutionContent, ExecutionRecord
 from runner.interpreter import journal as journals
-from runner.interpreter.effects import RUN_WORKFLOW, EffectResult, ExternalEvent, Perform, WorkflowFaulted
+from runner.interpreter.effects import RUN_WORKFLOW, DeliveredEvent, EffectResult, Perform, WorkflowFaulted
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
@@ -156,7 +156,7 @@ def perform(evaluator):
                 case subscription:
                     ended = answer(subscription) if subscription.execution_id else EffectResult(orjson.dumps(EVENT))
                     step = ran.machine.deliver(
-                        ExternalEvent(JournalEntry(subscription.key, ended.output, ended.error), 1)
+                        DeliveredEvent(JournalEntry(subscription.key, ended.output, ended.error), 1)
                     )
         ran.fragments.append((len(ran.journal), ran.machine.take_history()))
         ran.ending = step.ending

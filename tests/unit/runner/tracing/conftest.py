@@ -9,7 +9,7 @@ from support.clocks import Clock
 from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Origin, Status
 from flowhook.wire import convert_detail
 from runner.evaluation.evaluator import Evaluator
-from runner.interpreter.effects import EffectResult, ExternalEvent, WorkflowCompleted, WorkflowFaulted
+from runner.interpreter.effects import DeliveredEvent, EffectResult, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
 from runner.interpreter.scope import ExecutionContext, OneTimeUrls, secrets_data
@@ -106,7 +106,7 @@ def run(evaluator):
             elif step.subscriptions and events:
                 kind, output = events.pop(0)
                 (key,) = [each.key for each in step.subscriptions if each.key.endswith(kind)]
-                step = machine.deliver(ExternalEvent(JournalEntry(key, orjson.dumps(output)), 1))
+                step = machine.deliver(DeliveredEvent(JournalEntry(key, orjson.dumps(output)), 1))
             elif step.wake_at_ms is not None:
                 clock.now = step.wake_at_ms
                 step = machine.advance()

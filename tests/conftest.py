@@ -15,6 +15,8 @@ from support.alone import alone
 from support.examples import register_profiles
 from support.suite import RELEASE, RELEASE_FIXTURES, UNITS, group_of, position_of
 
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # or it logs each connection that a test cuts, in between
+
 pytest_plugins = ["support.progress"]
 
 register_profiles()

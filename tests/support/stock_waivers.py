@@ -17,7 +17,7 @@ CONTINUE = "Tornado's reason phrase of 100 is not the one of RFC 9110"
 
 RESET = "Tornado closes a connection with bytes that it did not read, which resets it: the response may be lost"
 MAYBE_RESET = ("test_streaming.py::*refused*", "test_streaming.py::test_a_router_that_goes_away_in_the_middle*")
-"""Tests that a reset connection may fail on it: it depends on how far the sender is."""
+"""Tests that are skipped on it when their connection is reset, which depends on how far the sender is."""
 
 WAIVERS = {
     "test_accepting.py::test_the_request_is_retained_as_it_arrived_but_for_credentials_and_hop_by_hop_fields": (

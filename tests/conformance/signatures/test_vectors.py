@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from support.cases import cases
 
 from flowhook.document.models.auth import KINDS, parse_auth
 from flowhook.signatures import (
@@ -58,7 +59,7 @@ def comes_in_pieces(vector):
     return bool(vector["body"]) and can_stream(build_verifiers([the_kind(vector)], the_secrets(vector))[0])
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+@cases("vector", VECTORS, ids=lambda vector: vector["name"])
 def test_a_request_gets_the_verdict_it_deserves(vector):
     kind, request = the_kind(vector), the_request(vector)
     (verifier,) = build_verifiers([kind], the_secrets(vector))
@@ -72,7 +73,7 @@ def test_a_request_gets_the_verdict_it_deserves(vector):
         assert refusal.value.reason == vector["reason"]
 
 
-@pytest.mark.parametrize("vector", list(filter(comes_in_pieces, VECTORS)), ids=lambda vector: vector["name"])
+@cases("vector", list(filter(comes_in_pieces, VECTORS)), ids=lambda vector: vector["name"])
 def test_a_body_that_comes_in_pieces_gets_the_same_verdict(vector):
     kind, request = the_kind(vector), the_request(vector)
     (verifier,) = build_verifiers([kind], the_secrets(vector))
@@ -86,7 +87,7 @@ def test_a_body_that_comes_in_pieces_gets_the_same_verdict(vector):
         assert [error.reason for error in proofs.errors] == [vector["reason"]]
 
 
-@pytest.mark.parametrize("vector", SENDERS, ids=lambda vector: vector["name"])
+@cases("vector", SENDERS, ids=lambda vector: vector["name"])
 def test_a_sender_signs_to_the_byte(vector):
     kind, sent = the_kind(vector), [(name, value) for name, value in vector["headers"]]
     (verifier,) = build_verifiers([kind], the_secrets(vector))

@@ -6,7 +6,7 @@ import signal
 from collections import Counter
 from itertools import pairwise
 
-import pytest
+from support.cases import cases
 from support.patience import until
 
 from chaos.cluster import RUNNERS
@@ -85,7 +85,7 @@ async def test_several_faults_are_made_at_once():
     assert len({fault.recovered for fault in faults}) < len(faults)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("target", "runner", "expected"),
     [
         ("runner-1", "runner-1", True),

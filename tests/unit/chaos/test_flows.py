@@ -1,6 +1,6 @@
 """The flows of a campaign are valid, and make the calls that the verdict expects."""
 
-import pytest
+from support.cases import cases
 
 from chaos import flows
 from flowhook.document import located_warnings, parse
@@ -9,7 +9,7 @@ from flowhook.security.address_policy import AddressPolicy
 URLS = {False: "http://127.0.0.1:1", True: "http://127.0.0.1:2"}
 
 
-@pytest.mark.parametrize("flow", flows.FLOWS.values(), ids=flows.FLOWS)
+@cases("flow", flows.FLOWS.values(), ids=flows.FLOWS)
 def test_a_flow_is_valid_and_makes_its_calls(flow):
     content = flow.document(URLS)
     document = parse(content)

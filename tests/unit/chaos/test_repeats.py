@@ -1,6 +1,7 @@
 """A call whose result is journaled is never made again; what excuses one that is not, and a call that comes late."""
 
 import pytest
+from support.cases import cases
 
 from chaos import flows
 from chaos.evidence import EndedExecution, Evidence, LostLease
@@ -43,7 +44,7 @@ def test_calls_that_are_made_once_are_neither():
     assert judged([FIRST, call("second", 1.1, 1.2), call("third", 1.3, 1.4)]) == (set(), 0)
 
 
-@pytest.mark.parametrize(
+@cases(
     "hit",
     [
         KILLED,
@@ -116,7 +117,7 @@ def test_a_call_that_a_stopped_runner_was_about_to_make_comes_late(runner):
     assert judged([*TAKEN_OVER, late_second(runner=runner)], [STOP], [LOST], ended=8.6) == (set(), 1)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("calls", "faults", "lost"),
     [
         ([late_second(runner="runner-2")], [STOP], [LOST]),

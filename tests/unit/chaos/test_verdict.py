@@ -1,6 +1,7 @@
 """The verdict of a chaos campaign sees each violation, so that a clean one means something."""
 
 import pytest
+from support.cases import cases
 
 from chaos import flows
 from chaos.cluster import Findings
@@ -49,7 +50,7 @@ def test_a_campaign_in_which_all_went_well():
     assert verdict.as_dict()["verdict"] == "passed"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("events", "executions", "calls", "expected"),
     [
         (["evt_1"], {}, [], {"lost"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.cases import cases
 
 from cli.supervisor.cluster_spec import ClusterSpec
 from cli.supervisor.up_settings import UpSettings
@@ -160,7 +161,7 @@ def test_storage_on_local_nats_servers_needs_a_nats_server(monkeypatch, tmp_path
     assert caught.value.reason == "NATS_SERVER_MISSING"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("settings", "allowed"),
     [
         ({}, "true"),

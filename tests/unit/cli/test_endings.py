@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
+from support.cases import cases
 
 from cli.supervisor.child_process import describe_exit, ended_externally, killed_externally
 
@@ -20,7 +21,7 @@ def test_others_end_a_process_by_these_signals(name):
         assert killed_externally(code)
 
 
-@pytest.mark.parametrize("name", OWN)
+@cases("name", OWN)
 def test_a_process_ends_itself_by_these_signals(name):
     assert not ended_externally(-signal.Signals[name])
     assert not killed_externally(-signal.Signals[name])

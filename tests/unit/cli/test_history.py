@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from support.cases import cases
 
 from cli import output
 from cli.history import duration, history_as_json, history_rows
@@ -72,7 +72,7 @@ def test_programs_get_times_in_rfc_3339_and_durations_in_seconds():
     }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("milliseconds", "text"),
     [
         (0, "0 ms"),
@@ -87,8 +87,8 @@ def test_a_duration_is_reported_in_the_unit_that_fits(milliseconds, text):
     assert duration(milliseconds) == text
 
 
-@pytest.mark.parametrize("key", ["/do/0/p#0:wait", "/do/1/b#0:retry", "/timeout#0", "/do/0/t#0:now"])
-@pytest.mark.parametrize("name", ["now", "until", "over"])
+@cases("key", ["/do/0/p#0:wait", "/do/1/b#0:retry", "/timeout#0", "/do/0/t#0:now"])
+@cases("name", ["now", "until", "over"])
 def test_moments_in_the_journal_are_shown_as_times(key, name):
     journal = [JournalEntry(key, b'{"%b":%d}' % (name.encode(), T))]
     (task,) = output.detail_as_json(detail(journal=journal))["tasks"]

@@ -8,6 +8,7 @@ import pytest
 import typer
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from support.cases import cases
 
 from cli.options import read_settings, settings_command
 from flowhook.process.settings import AdminSettings, EdgeSettings, RouterSettings, RunnerSettings
@@ -115,7 +116,7 @@ def test_every_setting_of_every_process_has_an_option_and_is_explained(model):
     assert undocumented == set()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("model", "given", "reported"),
     [
         (

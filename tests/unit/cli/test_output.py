@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import orjson
 import pytest
+from support.cases import cases
 
 from cli import output
 from cli.commands import executions
@@ -58,8 +59,8 @@ def test_times_are_rfc_3339_in_utc(milliseconds, text):
     assert output.rfc3339(milliseconds) == text
 
 
-@pytest.mark.parametrize("indent", [False, True])
-@pytest.mark.parametrize("depth", [1, 253, 254, 255, 1023])
+@cases("indent", [False, True])
+@cases("depth", [1, 253, 254, 255, 1023])
 def test_whatever_can_be_read_can_be_printed(depth, indent):
     text = b'{"a":' * depth + '"é"'.encode() + b"}" * depth
     printed = output.to_json(orjson.loads(text), indent=indent)
@@ -147,7 +148,7 @@ def test_the_detail_adds_request_tasks_and_output():
     assert (shown["attempt_history"], shown["attempts_left_out"]) == ([], 0)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "content_type", "expected"),
     [
         (b"{}", "application/vnd.x+json; charset=utf-8", {"body": {}}),

@@ -6,11 +6,12 @@ import re
 
 import pytest
 from support import pages
+from support.cases import cases
 
 FILES = sorted(set(re.findall(r"`([a-z_]+/[a-z_0-9/]+\.py)`", pages.text_of("architecture.md"))))
 
 
-@pytest.mark.parametrize("file", FILES)
+@cases("file", FILES)
 def test_a_file_that_is_named_exists(file):
     assert (pages.ROOT / file).is_file()
 

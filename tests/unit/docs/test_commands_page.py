@@ -5,6 +5,7 @@ import re
 import pytest
 import typer
 from support import pages
+from support.cases import cases
 
 from cli.app import create
 
@@ -32,14 +33,14 @@ def section(heading):
 ALL = list(commands())
 
 
-@pytest.mark.parametrize("name", [name for name, _ in ALL])
+@cases("name", [name for name, _ in ALL])
 def test_every_command_has_an_example(name):
     heading = "edge, router, runner, admin" if name in IN_TABLES - {"up"} else name
 
     assert "$ .venv/bin/flowhook " in section(heading)
 
 
-@pytest.mark.parametrize(("name", "command"), [pytest.param(*item, id=item[0]) for item in ALL])
+@cases(("name", "command"), [pytest.param(*item, id=item[0]) for item in ALL])
 def test_every_option_is_documented(name, command):
     if name in IN_TABLES:
         return
@@ -49,7 +50,7 @@ def test_every_option_is_documented(name, command):
     assert [option for option in sorted(options - EVERYWHERE) if f"`{option}" not in section(name)] == []
 
 
-@pytest.mark.parametrize("heading", re.findall(r"^###? (.+)$", PAGE, re.MULTILINE))
+@cases("heading", re.findall(r"^###? (.+)$", PAGE, re.MULTILINE))
 def test_no_command_is_documented_that_is_not_there(heading):
     names = {name for name, _ in ALL} | {name.split()[0] for name, _ in ALL}
 

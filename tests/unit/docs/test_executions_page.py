@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import pytest
 from support import pages
+from support.cases import cases
 
 from flowhook import limits
 from flowhook.events.lifecycle import MAX_OUTPUT_BYTES, TYPES, WORKFLOW_PREFIX
@@ -35,7 +35,7 @@ def test_every_end_of_an_attempt_is_documented():
     assert f"The newest {MAX_ATTEMPTS} of each execution are stored that were interrupted" in section
 
 
-@pytest.mark.parametrize("kind", list(Kind))
+@cases("kind", list(Kind))
 def test_every_type_of_error_is_documented_with_its_status(kind):
     assert ROWS[f"`{kind}`"][1].startswith(str(_DEFAULTS[kind][0]))
 
@@ -72,7 +72,7 @@ def test_what_is_reported_of_tasks_is_as_large_as_the_page_says():
     assert f"until they are on disk: at most {MAX_PENDING_EVENT_BYTES // limits.MIB} MiB" in PAGE
 
 
-@pytest.mark.parametrize(
+@cases(
     ("row", "text"),
     [
         ("time of one expression", f"{limits.EXPRESSION_SECONDS:g} s"),

@@ -11,6 +11,7 @@ import re
 
 import pytest
 from support import pages
+from support.cases import cases
 
 from flowhook.document import parse
 from flowhook.document.diagnostics.source import read
@@ -48,12 +49,12 @@ def examples():
                 yield pytest.param(flow, body[1], block, id=str(block))
 
 
-@pytest.mark.parametrize("block", FLOWS, ids=str)
+@cases("block", FLOWS, ids=str)
 def test_a_flow_can_be_applied(block):
     parse(whole(block.text).encode(), file=str(block), functions=component_names() | DOCUMENTED)
 
 
-@pytest.mark.parametrize(("flow", "body", "result"), list(examples()))
+@cases(("flow", "body", "result"), list(examples()))
 def test_a_flow_gives_what_the_text_says(flow, body, result):
     definition = parse(whole(flow.text).encode()).definition
     webhook = has_webhook(definition) or "document" not in read(flow.text.encode()).data
@@ -66,6 +67,6 @@ def test_a_flow_gives_what_the_text_says(flow, body, result):
     assert given == json.loads(result.text)
 
 
-@pytest.mark.parametrize("block", pages.all_blocks("json"), ids=str)
+@cases("block", pages.all_blocks("json"), ids=str)
 def test_json_is_json(block):
     json.loads(block.text)

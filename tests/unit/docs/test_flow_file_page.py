@@ -5,6 +5,7 @@ import re
 import pytest
 from pydantic import BaseModel
 from support import pages
+from support.cases import cases
 
 from flowhook.document.definition import DIRECTIVES
 from flowhook.document.diagnostics.rules import context, unsupported
@@ -26,7 +27,7 @@ def names(mapping):
     return {key[-1] if isinstance(key, tuple) else key for key in mapping}
 
 
-@pytest.mark.parametrize(
+@cases(
     "name",
     sorted(
         names(unsupported.KEYS)
@@ -160,12 +161,12 @@ def test_every_key_of_execution_is_documented():
     assert table_keys(section) - {"key", "---"} == keys
 
 
-@pytest.mark.parametrize("kind", sorted(KINDS))
+@cases("kind", sorted(KINDS))
 def test_every_kind_of_auth_has_its_section(kind):
     assert f"\n#### {kind}\n" in PAGE + SENDERS
 
 
-@pytest.mark.parametrize("name", sorted(context.TASK_EXPORT_VARIABLES))
+@cases("name", sorted(context.TASK_EXPORT_VARIABLES))
 def test_every_variable_is_documented(name):
     assert f"| `${name}` |" in PAGE
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import pytest
 from support import pages
+from support.cases import cases
 
 
-@pytest.mark.parametrize("path", pages.PAGES, ids=pages.name_of)
+@cases("path", pages.PAGES, ids=pages.name_of)
 def test_every_relative_link_leads_somewhere(path):
     broken = []
     for link in pages.links(path):
@@ -17,6 +17,6 @@ def test_every_relative_link_leads_somewhere(path):
     assert broken == []
 
 
-@pytest.mark.parametrize("path", pages.PAGES, ids=pages.name_of)
+@cases("path", pages.PAGES, ids=pages.name_of)
 def test_every_block_of_code_is_closed(path):
     assert path.read_text(encoding="utf-8").count("\n```") % 2 == 0

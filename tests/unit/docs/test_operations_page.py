@@ -5,6 +5,7 @@ import re
 import pytest
 from prometheus_client import CollectorRegistry
 from support import pages
+from support.cases import cases
 from support.settings_tables import TABLES, table
 
 from admin.application import PAGES
@@ -23,7 +24,7 @@ def settings():
             yield pytest.param(page, heading, model, id=f"{page}: {heading}")
 
 
-@pytest.mark.parametrize(("page", "heading", "model"), list(settings()))
+@cases(("page", "heading", "model"), list(settings()))
 def test_every_setting_is_documented_with_option_and_default(page, heading, model):
     section = re.split(rf"^#+ {heading}$", pages.text_of(page), flags=re.MULTILINE)[1]
     section = re.split(r"^#", section, flags=re.MULTILINE)[0]

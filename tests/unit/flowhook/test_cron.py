@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook.cron import MAX_LENGTH, check_cron, check_timezone, next_cron
 from flowhook.errors import InvalidError
@@ -18,7 +19,7 @@ def after(expression, moment):
     return datetime.fromtimestamp(next_cron(expression, int(start.timestamp() * 1000)) / 1000, UTC).replace(tzinfo=None)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("expression", "moment", "due"),
     [
         ("0 0 * * *", "2026-11-24T10:00:00", "2026-11-25T00:00:00"),
@@ -48,7 +49,7 @@ def test_a_daily_one_comes_true_within_a_day_at_its_time_and_never_at_the_moment
     assert 0 < due_ms - now_ms <= timedelta(days=1) / timedelta(milliseconds=1)
 
 
-@pytest.mark.parametrize(
+@cases(
     "expression",
     ["", "* * * *", "60 * * * *", "@hourly", "0 0 30 2 *", "0 0 * * FUN", "9" * 5000, "0 " * 300],
 )
@@ -134,9 +135,7 @@ def test_each_second_of_the_hour_that_comes_twice_has_a_later_next_time():
         assert next_cron("30 2 * * *", now_ms, "Europe/Berlin") > now_ms
 
 
-@pytest.mark.parametrize(
-    "name", ["Europe/Berlyn", "", "../etc/passwd", "/etc/passwd", "Europe", "Europe/Ber\0lin", "ä" * 99]
-)
+@cases("name", ["Europe/Berlyn", "", "../etc/passwd", "/etc/passwd", "Europe", "Europe/Ber\0lin", "ä" * 99])
 def test_an_unknown_time_zone_is_refused(name):
     with pytest.raises(InvalidError) as caught:
         check_timezone(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from support.cases import cases
 
 from flowhook.client import ProcessInfo
 from operations.edge_url import reported_url
@@ -12,7 +12,7 @@ def edge(name, url, *, ready=True, host="far", role="edge"):
     return ProcessInfo(name, role, "", 1, host, ready, "", b"", 0.1, url)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("processes", "url"),
     [
         ([], ""),
@@ -31,7 +31,7 @@ def test_the_first_edge_that_is_ready_gives_the_url(processes, url):
     assert reported_url(processes, "near") == url
 
 
-@pytest.mark.parametrize(
+@cases(
     ("url", "host"),
     [
         ("http://[", "far"),

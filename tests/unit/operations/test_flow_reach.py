@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import orjson
-import pytest
+from support.cases import cases
 
 from flowhook.document import parse
 from flowhook.model import Flow
@@ -68,7 +68,7 @@ def test_callbacks_have_urls_of_their_own():
     assert seen.auth[0].steps[-1] == "It sends the value of the secret key as the header X-Key."
 
 
-@pytest.mark.parametrize(
+@cases(
     ("auth", "said"),
     [
         ("{basic: {username: bank, secret: pw}}", "user name bank, and as password the value of pw"),

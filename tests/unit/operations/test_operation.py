@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import cases
 
 from flowhook.errors import InvalidError
 from flowhook.model import Status
@@ -22,7 +23,7 @@ def test_empty_parameters_count_as_absent():
     assert LIST_EXECUTIONS.read_query({}, {"flow": [""], "status": [""]}) == LIST_EXECUTIONS.read_query({}, {})
 
 
-@pytest.mark.parametrize(
+@cases(
     ("query", "message"),
     [
         ({"statsu": ["faulted"]}, "there is no parameter 'statsu': write flow, status, unresolved"),
@@ -67,7 +68,7 @@ def test_a_draft_has_what_was_typed_where_it_is_invalid():
     assert (incomplete.task, incomplete.start) == ("/do/0/a", "?")
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+@cases("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_no_number_is_larger_than_the_router_takes(operation):
     """What gRPC can't send would end a request with 500."""
     numbers = [name for name, field in operation.model.model_fields.items() if field.annotation is int]

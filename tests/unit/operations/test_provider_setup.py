@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from ruamel.yaml import YAML
+from support.cases import cases
 
 from flowhook.document.models.auth import KINDS
 from flowhook.document.models.webhook import Respond
@@ -51,7 +51,7 @@ def index_of(steps, text):
     return next(index for index, step in enumerate(steps) if text in step)
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@cases("provider", PROVIDERS)
 def test_the_steps_of_a_provider_have_the_url_and_the_secret(provider):
     steps = steps_of(provider)
     assert sum(URL in step for step in steps) == 1
@@ -60,20 +60,20 @@ def test_the_steps_of_a_provider_have_the_url_and_the_secret(provider):
     assert provider in KINDS
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
+@cases("provider", PROVIDERS)
 def test_an_answer_that_a_provider_requires_is_one_that_flow_files_can_have(provider):
     found = [match[1] for step in steps_of(provider) for match in RESPOND.finditer(step)]
     answers = [Respond.model_validate(YAML(typ="safe").load(text)) for text in found]
     assert [answer.status for answer in answers] == ([ANSWERS[provider]] if provider in ANSWERS else [])
 
 
-@pytest.mark.parametrize("provider", [name for name, row in PROVIDERS.items() if row.handshake in SECRET_HANDSHAKES])
+@cases("provider", [name for name, row in PROVIDERS.items() if row.handshake in SECRET_HANDSHAKES])
 def test_a_secret_that_a_handshake_needs_is_set_before_the_url_is_entered(provider):
     steps = steps_of(provider)
     assert index_of(steps, "the-secret") < index_of(steps, URL)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("provider", "first", "then"),
     [
         ("discord", "public_key in the flow's file", URL),

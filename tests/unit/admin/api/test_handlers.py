@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from support.cases import cases
 
 from admin.api.handlers import safe_file_name
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "safe"),
     [
         ("report.pdf", "report.pdf"),

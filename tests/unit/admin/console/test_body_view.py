@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from support.cases import cases
 
 from admin.console.body_view import body_view
 
 
-@pytest.mark.parametrize(
+@cases(
     "body",
     [
         "Order 4711 of Jane Doe\nhas arrived [today], {at noon}",

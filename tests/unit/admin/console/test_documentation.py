@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
-import pytest
+from support.cases import cases
 from support.pages import anchors
 
 from admin.console import documentation as module
@@ -32,7 +32,7 @@ class Tags(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
 
-@pytest.mark.parametrize("name", ALL.names)
+@cases("name", ALL.names)
 def test_each_page_is_rendered_and_its_links_lead_to_pages_and_anchors(name):
     document = ALL.document(name)
     tags = Tags(document.html).tags
@@ -54,12 +54,12 @@ def test_each_page_is_rendered_and_its_links_lead_to_pages_and_anchors(name):
             assert re.match(r"https?://|/apply$|mailto:", target), target
 
 
-@pytest.mark.parametrize("name", [path.stem for path in (ROOT / "docs").glob("*.md")])
+@cases("name", [path.stem for path in (ROOT / "docs").glob("*.md")])
 def test_the_anchors_are_those_that_links_in_the_source_have(name):
     assert anchors(ROOT / "docs" / f"{name}.md") <= ALL.document(name).anchors
 
 
-@pytest.mark.parametrize("target", sorted({*PAGES.values(), "console"}))
+@cases("target", sorted({*PAGES.values(), "console"}))
 def test_the_help_of_each_page_exists(target):
     name, _, anchor = target.partition("#")
     document = ALL.document(name)

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cases import cases
 from support.examples import examples
 
 from admin.console.json_format import indent_json
@@ -43,7 +44,7 @@ NOT_JSON = """|{|}|[1|[1}|"a|{"a":"}|["\\"]|][|hello world|{a: b c}|[a b, c d]|1
 {"a"}|{"a":}|["a":1]|{1:2}|01|1.|.5|+1|-|NaN|Infinity|nulls|true false|"\\x"|"\\u12"|"\t"|'a'|{}{}|[] []|:|,|1,2"""
 
 
-@pytest.mark.parametrize("text", NOT_JSON.replace("\n", "").split("|"))
+@cases("text", NOT_JSON.replace("\n", "").split("|"))
 def test_what_is_not_json_is_not_indented(text):
     assert indent_json(text) is None
     with pytest.raises(ValueError, match=r"."):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import jinja2
 import orjson
 import pytest
+from support.cases import cases
 
 from admin.console import rendering
 from flowhook.events import ids
@@ -16,7 +17,7 @@ NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 TEMPLATES = sorted(path.name for path in rendering.FOLDER.glob("*.html"))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("seconds", "text"),
     [
         (0.4, "now"),
@@ -43,7 +44,7 @@ def test_a_size_has_a_unit(count, text):
     assert rendering.size(count) == text
 
 
-@pytest.mark.parametrize(
+@cases(
     ("seconds", "text"),
     [
         (0.0123, "12 ms"),
@@ -68,7 +69,7 @@ def test_a_value_that_is_not_there_is_an_error():
         rendering.render("error.html", role=None, section="")
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@cases("name", TEMPLATES)
 def test_no_template_switches_escaping_off_for_a_value(name):
     text = (rendering.FOLDER / name).read_text()
     assert "autoescape" not in text
@@ -76,7 +77,7 @@ def test_no_template_switches_escaping_off_for_a_value(name):
         assert before.endswith(' class="danger"\'')  # a text of the template itself
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@cases("name", TEMPLATES)
 def test_no_template_has_an_inline_script_or_style(name):
     text = (rendering.FOLDER / name).read_text()
     for forbidden in ("<script>", "<style", " style=", " onclick", "hx-on", "javascript:"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from support.cases import cases
 
 from admin.console.replay_fields import DEFAULTS, digest, ignored
 
 
-@pytest.mark.parametrize(
+@cases(
     ("given", "named"),
     [
         ({}, []),

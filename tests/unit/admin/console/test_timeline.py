@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from admin.console.timeline import LABELS, MAX_BARS, WIDTH, Bar, draw_timeline, text_of, tick_step
 
@@ -80,7 +81,7 @@ def test_there_is_no_picture_of_nothing_and_a_long_one_is_cut():
     assert len(rectangles(*(Bar("t", "completed", START, START + 1) for _ in range(MAX_BARS + 5)))) == MAX_BARS
 
 
-@pytest.mark.parametrize(
+@cases(
     ("length", "step"),
     [(1, 1), (1000, 200), (4000, 1000), (7000, 2000), (60_000, 20_000), (3_600_000, 1_200_000), (10**9, 259_200_000)],
 )
@@ -93,7 +94,7 @@ def test_an_axis_has_never_many_ticks(length):
     assert 0 < length // tick_step(length) <= 5
 
 
-@pytest.mark.parametrize(
+@cases(
     ("milliseconds", "text"),
     [
         (0, "0 ms"),
@@ -121,7 +122,7 @@ def test_all_numbers_are_within_the_picture(rows):
             assert x + width <= WIDTH
 
 
-@pytest.mark.parametrize("length", [150, 152, 1000, 4_321, 59_999, 86_400_000])
+@cases("length", [150, 152, 1000, 4_321, 59_999, 86_400_000])
 def test_no_label_of_the_axis_is_cut_off(length):
     picture = draw_timeline([Bar("a", "completed", 0, length)], 0)
     labels = re.findall(r'<text class="axis" x="([\d.]+)" y="14" text-anchor="(\w+)">([^<]+)</text>', picture)

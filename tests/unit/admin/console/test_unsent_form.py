@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import cases
 
 from admin.console.unsent_form import LONG, carried, carry, summary, unsent_form
 from flowhook.errors import InvalidError
@@ -21,7 +22,7 @@ def test_a_form_says_what_it_does(path, said):
     assert summary(path) == said
 
 
-@pytest.mark.parametrize("path", ["", "/", "/logout", "/login", "/flows/", "//evil.example/flows", "/flows/a/b/pause"])
+@cases("path", ["", "/", "/logout", "/login", "/flows/", "//evil.example/flows", "/flows/a/b/pause"])
 def test_no_form_is_sent_to_other_paths(path):
     assert summary(path) == ""
 

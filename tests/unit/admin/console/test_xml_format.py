@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from admin.console.xml_format import indent_xml
 
@@ -18,7 +19,7 @@ def test_each_child_has_a_line():
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     "element",
     [
         "<b>two words <i>and</i> <u>more</u> </b>",
@@ -37,7 +38,7 @@ def test_attributes_may_hold_what_ends_a_tag_elsewhere():
     assert indent_xml("""<a x=">" y='/>"'><b/></a>""") == """<a x=">" y='/>"'>\n  <b/>\n</a>"""
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         "",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from admin.security.host_check import is_allowed_host
 
 NAMES = frozenset({"admin.example.com", "fd00::5"})
 
 
-@pytest.mark.parametrize(
+@cases(
     ("host", "own"),
     [
         (None, "10.1.2.3"),
@@ -34,7 +34,7 @@ def test_its_own_names_are_expected(host, own):
     assert is_allowed_host(host, own, NAMES)
 
 
-@pytest.mark.parametrize(
+@cases(
     "host",
     [
         "",

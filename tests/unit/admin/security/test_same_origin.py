@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import cases
 
 from admin.security.same_origin import is_embedded_elsewhere, is_same_origin
 
 HOST = "admin.example.com:8081"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("origin", "fetch_site"),
     [
         (None, None),  # no browser
@@ -24,7 +25,7 @@ def test_own_pages_may(origin, fetch_site):
     assert is_same_origin(HOST, origin, fetch_site)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("origin", "fetch_site"),
     [
         ("null", None),

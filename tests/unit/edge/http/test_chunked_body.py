@@ -6,6 +6,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from edge.http.chunked_body import LINES_AT_ONCE, MAX_EXCESS_BYTES, MAX_TRAILER_BYTES, ChunkedBody
 from edge.http.head import MalformedRequestError
@@ -51,7 +52,7 @@ def test_chunk_extensions_and_trailers_are_dropped():
     assert body.rest == b"GET"
 
 
-@pytest.mark.parametrize(
+@cases(
     "data",
     [
         b"x\r\n",

@@ -7,6 +7,7 @@ import tracemalloc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from edge.http.head import MAX_FIELDS, MAX_NAME_BYTES, MalformedRequestError, parse_head
 
@@ -36,7 +37,7 @@ def test_values_keep_bytes_that_are_no_ascii():
     assert parse_head(head_of(b"X: \xe9\xff")).headers[1] == ("x", b"\xe9\xff")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("lines", "status", "reason"),
     [
         ([b"No colon"], 400, "HEADER_MALFORMED"),
@@ -76,7 +77,7 @@ def test_ambiguous_and_malformed_fields_are_refused(lines, status, reason):
     assert (caught.value.status, caught.value.reason) == (status, reason)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("start", "status"),
     [
         (b"", 400),
@@ -106,13 +107,13 @@ def test_what_is_no_request_line_is_refused(start, status):
     assert caught.value.status == status
 
 
-@pytest.mark.parametrize("method", ["BREW", "get", "X-Y", "PRI", "SOURCE", "SETUP"])
+@cases("method", ["BREW", "get", "X-Y", "PRI", "SOURCE", "SETUP"])
 def test_a_method_is_any_token(method):
     head = parse_head(head_of(b"Content-Length: 3", start=f"{method} /a HTTP/1.1".encode()))
     assert (head.method, head.path, head.length) == (method, "/a", 3)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("line", "reason"),
     [
         (b"Content-Length: +1", "FRAMING_INVALID"),
@@ -121,7 +122,7 @@ def test_a_method_is_any_token(method):
         (b"n" * (MAX_NAME_BYTES + 1) + b": x", "HEADER_MALFORMED"),
     ],
 )
-@pytest.mark.parametrize("method", ["POST", "BREW"])
+@cases("method", ["POST", "BREW"])
 def test_the_first_field_is_refused_like_any_other(method, line, reason):
     with pytest.raises(MalformedRequestError) as caught:
         parse_head(head_of(line, b"Host: a", start=f"{method} / HTTP/1.1".encode(), host=None))
@@ -150,7 +151,7 @@ def test_a_request_without_host_is_refused_in_http_1_1_alone():
     assert parse_head(head_of(start=b"GET / HTTP/1.0", host=b"")).host == ""
 
 
-@pytest.mark.parametrize("value", [b"a test", b"a/b", b"a@b", b"a\xe9", b"a<b", b"a" * 301])
+@cases("value", [b"a test", b"a/b", b"a@b", b"a\xe9", b"a<b", b"a" * 301])
 def test_a_host_that_is_no_host_is_refused(value):
     with pytest.raises(MalformedRequestError) as caught:
         parse_head(head_of(host=b"Host: " + value))
@@ -171,7 +172,7 @@ def test_an_absolute_target_replaces_host(target, host, path, query):
     assert (head.host, head.path, head.query) == (host, path, query)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("version", "connection", "keep_alive"),
     [
         (b"1.1", None, True),

@@ -9,6 +9,7 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from edge.http.proxy_protocol import ProxyProtocolError, read_header
 
@@ -37,7 +38,7 @@ IPV4 = ip_address("192.0.2.9").packed + ip_address("10.0.0.1").packed + b"\0\1\0
 IPV6 = ip_address("2001:db8::1").packed + ip_address("2001:db8::2").packed + b"\0\1\0\2"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("header", "address"),
     [
         (b"PROXY TCP4 192.0.2.9 10.0.0.1 56324 443\r\n", "192.0.2.9"),
@@ -54,7 +55,7 @@ async def test_a_header_says_whom_the_connection_is_from(header, address):
     assert await read(header + REST) == (None if address is None else ip_address(address), REST)
 
 
-@pytest.mark.parametrize(
+@cases(
     "header",
     [
         REST,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from support.cases import cases
 
 from edge.http import responses
 
@@ -45,7 +46,7 @@ def fields(answer):
     return start, dict(line.split(": ", 1) for line in lines)
 
 
-@pytest.mark.parametrize(("answer", "status", "reason"), REFUSALS, ids=lambda value: str(value)[:30])
+@cases(("answer", "status", "reason"), REFUSALS, ids=lambda value: str(value)[:30])
 def test_every_refusal_is_a_problem_with_a_stable_reason(answer, status, reason):
     start, headers = fields(answer)
     problem = orjson.loads(answer.body)

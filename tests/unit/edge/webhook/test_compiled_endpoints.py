@@ -3,6 +3,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
+from support.cases import cases
 
 from edge.webhook.compiled_endpoints import URLS, CompiledEndpoint, FlowEndpoints, bounded_dedupe_key
 from flowhook import limits
@@ -37,7 +38,7 @@ def shown(body=None):
     return {"body": body}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "key"),
     [
         ({"n": "A1"}, "A1"),
@@ -115,7 +116,7 @@ def test_a_long_key_is_hashed_and_a_short_one_retained():
     assert bounded_dedupe_key("\ud800") == "?"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("peer", "admitted"),
     [
         ("192.0.2.7", True),
@@ -154,7 +155,7 @@ def test_a_method_that_is_not_allowed_learns_which_are():
     assert b"Allow: HEAD, POST, PUT\r\n" in endpoint(methods=["PUT", "POST"]).not_allowed.head
 
 
-@pytest.mark.parametrize(
+@cases(
     ("suffix", "found"),
     [
         ("approval", ("approval", False)),
@@ -170,7 +171,7 @@ def test_a_method_that_is_not_allowed_learns_which_are():
         ("", None),
     ],
 )
-@pytest.mark.parametrize("subpaths", [False, True])
+@cases("subpaths", [False, True])
 def test_a_suffix_names_a_callback_or_belongs_to_the_flow_if_it_takes_any(suffix, found, subpaths):
     endpoint = flow(subpaths=subpaths).at_suffix(suffix)
     if found is None:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import orjson
 import pytest
+from support.cases import cases
 
 from edge.webhook.handshakes import MAX_ECHO, Handshakes
 from flowhook.document.models.auth import parse_auth
@@ -106,7 +107,7 @@ def test_twitch_gets_its_challenge():
     assert late("twitch", {"challenge": "abc"}) is None
 
 
-@pytest.mark.parametrize("content", [None, [], "text", 7, {}, {"type": None, "challenge": 7}])
+@cases("content", [None, [], "text", 7, {}, {"type": None, "challenge": 7}])
 def test_events_are_no_handshakes(content):
     assert late("slack", content) is None
 

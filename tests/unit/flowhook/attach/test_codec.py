@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 from typing import get_args
 
 import pytest
+from support.cases import cases
 
 from flowhook import limits
 from flowhook.attach import codec
@@ -116,13 +117,13 @@ def responses(messages):
         yield codec.Response.FromString(response.SerializeToString())
 
 
-@pytest.mark.parametrize("message", REQUESTS, ids=lambda message: type(message).__name__)
+@cases("message", REQUESTS, ids=lambda message: type(message).__name__)
 def test_what_a_runner_sends_is_what_the_router_gets(message):
     [request] = requests([message])
     assert list(codec.decode_request(request)) == [(message, request.ByteSize())]
 
 
-@pytest.mark.parametrize("message", RESPONSES, ids=lambda message: type(message).__name__)
+@cases("message", RESPONSES, ids=lambda message: type(message).__name__)
 def test_what_a_router_sends_is_what_the_runner_gets(message):
     [response] = responses([message])
     assert list(codec.decode_response(response)) == [message]
@@ -137,7 +138,7 @@ def parts_of(value):
             yield from parts_of(each)
 
 
-@pytest.mark.parametrize("kind", [*get_args(RunnerMessage), *get_args(RouterMessage), Checkpoint, Outcome, Assignment])
+@cases("kind", [*get_args(RunnerMessage), *get_args(RouterMessage), Checkpoint, Outcome, Assignment])
 def test_each_field_of_each_message_is_set_somewhere_above(kind):
     """Or nobody would notice that the codec leaves one out."""
     found = [part for message in (*REQUESTS, *RESPONSES) for part in parts_of(message) if type(part) is kind]

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.attach_link import CALL, PARK, TELL, WAIT, JoinedHalves
+from support.cases import cases
 from support.examples import examples
 
 PROGRAMS = [[CALL, TELL, CALL], [CALL, WAIT, CALL], [], [PARK, CALL], [WAIT, PARK, WAIT], [TELL, TELL]]
@@ -25,7 +26,7 @@ def run(seed, *steps, fault=JoinedHalves.cut):
     return world
 
 
-@pytest.mark.parametrize("seed", range(20))
+@cases("seed", range(20))
 def test_executions_run_to_their_ends(seed):
     world = run(seed)
     assert set(world.performed.values()) == {1}

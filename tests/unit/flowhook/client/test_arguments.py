@@ -8,6 +8,7 @@ from enum import Enum
 from uuid import UUID
 
 import pytest
+from support.cases import cases
 
 from flowhook.client import AsyncClient, Client
 from flowhook.client.arguments import new_event
@@ -31,7 +32,7 @@ class Order:
     parts: list[Order] | None = None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "sent"),
     [
         (b"\xff", b"\xff"),
@@ -66,7 +67,7 @@ def test_a_number_that_json_has_not_is_named(value):
 NAIVE = datetime(2026, 1, 2, tzinfo=UTC).replace(tzinfo=None)
 
 
-@pytest.mark.parametrize(
+@cases(
     "body",
     [
         {"a": object()},
@@ -90,7 +91,7 @@ def test_headers_are_a_mapping_or_pairs(headers):
     assert event(headers=headers).headers == (("x-a", b"1"), ("x-b", b"2"))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "named"),
     [
         ({"flow": None}, "`flow`"),
@@ -109,8 +110,8 @@ def test_an_argument_that_is_something_else_is_named(arguments, named):
     assert refusal.value.reason == "ARGUMENT_INVALID"
 
 
-@pytest.mark.parametrize("seconds", [0, 0.0, -1, math.nan, None, "5"])
-@pytest.mark.parametrize("kind", [AsyncClient, Client])
+@cases("seconds", [0, 0.0, -1, math.nan, None, "5"])
+@cases("kind", [AsyncClient, Client])
 def test_a_timeout_that_is_not_above_0_is_refused(kind, seconds):
     with pytest.raises(InvalidError, match=f"a number of seconds above 0, not {seconds!r}") as refusal:
         kind("127.0.0.1:1", token="t", timeout=seconds)

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.cases import cases
 
 from flowhook.client import AsyncClient, Client
 
@@ -75,7 +76,7 @@ def methods(of):
     }
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / AIO).glob("[a-z]*.py")))
+@cases("name", sorted(path.stem for path in (ROOT / AIO).glob("[a-z]*.py")))
 def test_both_clients_have_the_same_methods_with_the_same_arguments_and_descriptions(name):
     asyncio_one, blocking = (
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from support.cases import cases
 
 from flowhook.document import canonical, parse
 from flowhook.document.named_secrets import names_of, parse_names, secret_paths
@@ -11,7 +11,7 @@ HEAD = "document: {dsl: 1.0.3, namespace: default, name: a, version: 1.0.0}\n"
 POST = "call: twitter.post, with: {text: x"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "verifying", "expressions", "calls"),
     [
         ("do: [{a: {POST}}}]", "", "", "twitter"),

@@ -2,6 +2,7 @@
 
 import orjson
 import pytest
+from support.cases import cases
 
 from flowhook import limits
 from flowhook.errors import InvalidError
@@ -72,7 +73,7 @@ def test_what_is_too_large_for_a_journal_is_refused():
     assert caught.value.reason == "CALLBACK_TOO_LARGE"
 
 
-@pytest.mark.parametrize(
+@cases(
     "payload",
     [
         b"",
@@ -107,7 +108,7 @@ def test_attributes_are_read_as_text_and_data_is_none():
     assert [cloud_events.attribute(event, name) for name in names] == ["paid", "true", "-3", None, None, None, None]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("one", "other", "same"),
     [
         (1, 1.0, True),

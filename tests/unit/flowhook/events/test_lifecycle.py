@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import orjson
 import pytest
+from support.cases import cases
 
 from flowhook import limits
 from flowhook.events import cloud_events
@@ -35,7 +36,7 @@ def made(kind, **fields):
     return cloud_events.parse(payload)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "time", "fields", "more"),
     [
         (WorkflowEventType.STARTED, "startedAt", {}, {}),
@@ -78,7 +79,7 @@ def test_each_has_the_data_that_the_dsl_names(kind, time, fields, more):
     }
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "time"),
     [
         (TaskEventType.CREATED, "createdAt"),
@@ -127,9 +128,7 @@ def test_an_output_that_is_too_large_is_left_out():
     assert made(WorkflowEventType.COMPLETED, output=smaller)["data"]["output"] == orjson.loads(smaller)
 
 
-@pytest.mark.parametrize(
-    "type_", [*sorted(TYPES), "io.serverlessworkflow.task.started.v1", "io.serverlessworkflow.workflow.x"]
-)
+@cases("type_", [*sorted(TYPES), "io.serverlessworkflow.task.started.v1", "io.serverlessworkflow.workflow.x"])
 def test_their_types_are_retained_for_them(type_):
     assert is_reserved_type(type_)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import orjson
-import pytest
+from support.cases import cases
 
 from flowhook import limits
 from flowhook.events.event_keys import KeyExpressions
@@ -31,7 +31,7 @@ def key(expression, message, **options):
     return KeyExpressions(expression, **options).of_event(message).order_key
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "expected"),
     [
         ("a", "a"),
@@ -50,7 +50,7 @@ def test_a_string_is_the_key_and_any_other_value_is_written_as_json(value, expec
     assert key("${ .body.account }", event({"account": value})) == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     "body", [event([1]), event("text"), event(raw=b"{"), event(raw=b""), event({}), event({"account": 1}, "text/plain")]
 )
 def test_an_event_that_the_path_does_not_fit_has_no_key(body):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from support.cases import cases
 
 from flowhook.events.search_attributes import MAX_VALUE, SearchAttributes
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "text"),
     [
         ("a", "a"),
@@ -24,7 +24,7 @@ def test_a_text_is_taken_as_it_is_and_a_number_or_a_boolean_as_json(value, text)
     assert SearchAttributes({"order": ".body.order"}).of_view({"body": {"order": value}}) == (("order", text),)
 
 
-@pytest.mark.parametrize("body", [{}, {"order": None}, {"order": ""}, {"order": [1]}, {"order": {}}, [1], "text", None])
+@cases("body", [{}, {"order": None}, {"order": ""}, {"order": [1]}, {"order": {}}, [1], "text", None])
 def test_what_has_no_such_value_has_no_attribute(body):
     search = SearchAttributes({"order": ".body.order", "method": "${ .method }"})
     assert search.of_view({"body": body, "method": "POST"}) == (("method", "POST"),)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 
 import pytest
+from support.cases import cases
 
 from flowhook.events.workflow_input import (
     MAX_INLINE_BYTES,
@@ -113,13 +114,13 @@ def test_expressions_under_webhook_see_the_same_but_for_attachments():
     assert webhook_view(stored, {"a": 1}) == shown
 
 
-@pytest.mark.parametrize("origin", [Origin.WORKFLOW, Origin.SCHEDULE, Origin.EVENTS])
-@pytest.mark.parametrize(("body", "expected"), [(b'{"a":1}', {"a": 1}), (b"[1]", [1]), (b"", {})])
+@cases("origin", [Origin.WORKFLOW, Origin.SCHEDULE, Origin.EVENTS])
+@cases(("body", "expected"), [(b'{"a":1}', {"a": 1}), (b"[1]", [1]), (b"", {})])
 def test_what_no_request_made_is_given_its_body(origin, body, expected):
     assert workflow_input(event(body)._replace(origin=origin)) == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("body", "kind", "expected"),
     [
         (b'{"body":{"a":1}}', "application/json", {"body": {"a": 1}}),
@@ -192,8 +193,8 @@ def test_a_streamed_body_without_parts_or_that_is_wanted_raw_is_one_attachment(s
     assert (data["body"], data["attachments"]) == (None, [{"name": "body", **whole}])
 
 
-@pytest.mark.parametrize("form", [b"{", b"{]}", b'{"a":}', b"[]", b"1", b"{}{}", b'{"a":"\xff"}'])
-@pytest.mark.parametrize("webhook", [True, False])
+@cases("form", [b"{", b"{]}", b'{"a":}', b"[]", b"1", b"{}{}", b'{"a":"\xff"}'])
+@cases("webhook", [True, False])
 def test_fields_of_a_streamed_form_that_are_no_object_are_none(form, webhook):
     """The router does not read them: it is the one that looks who finds it out."""
     data = workflow_input(streamed(LARGE, form=form), webhook=webhook)

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from support.cases import cases
 
 from flowhook.expressions import InvalidExpression
 from flowhook.expressions.jq_check import check_program
@@ -8,7 +9,7 @@ from flowhook.expressions.jq_check import check_program
 VARIABLES = frozenset({"context", "input", "secrets"})
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "message"),
     [
         # other languages
@@ -45,7 +46,7 @@ def test_a_program_that_does_not_parse_says_what_to_write(source, message):
         check_program(source, VARIABLES)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "text"),
     [
         (".headers.x-request-id", '/0; write a key with a hyphen as ["x-request-id"]'),

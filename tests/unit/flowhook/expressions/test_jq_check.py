@@ -5,6 +5,7 @@ import jq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cases import cases
 from support.examples import examples
 
 from flowhook.expressions import InvalidExpression
@@ -13,7 +14,7 @@ from flowhook.expressions.jq_check import FORBIDDEN_FUNCTIONS, check_program, se
 VARIABLES = frozenset({"context", "input", "secrets"})
 
 
-@pytest.mark.parametrize(
+@cases(
     "source",
     [
         ".",
@@ -39,8 +40,8 @@ def test_a_sound_program_passes(source):
     check_program(source, VARIABLES)
 
 
-@pytest.mark.parametrize("function", FORBIDDEN_FUNCTIONS)
-@pytest.mark.parametrize(
+@cases("function", FORBIDDEN_FUNCTIONS)
+@cases(
     "template",
     [
         "{}",
@@ -67,7 +68,7 @@ def test_a_forbidden_function_is_refused_wherever_it_hides(function, template):
         check_program(template.format(call), VARIABLES)
 
 
-@pytest.mark.parametrize(
+@cases(
     "source",
     [
         "$ENV",
@@ -87,7 +88,7 @@ def test_the_environment_is_refused_wherever_it_hides(source):
         check_program(source, VARIABLES)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "message"),
     [
         ("", "an expression is missing"),
@@ -119,7 +120,7 @@ def test_without_variables_the_message_says_so():
         check_program("$context", ())
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "names"),
     [
         ("$secrets.a", {"a"}),

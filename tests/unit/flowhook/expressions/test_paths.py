@@ -5,6 +5,7 @@ import jq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.cases import cases
 from support.examples import examples
 
 from flowhook.expressions import ExpressionTypeError, InvalidExpression
@@ -66,7 +67,7 @@ def run_jq(source, data, variables):
     return jq.compile(f"{bindings}.[0] | ({source})").input_text(json.dumps([data, variables])).all()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "expected"),
     [
         (".", DATA),
@@ -92,7 +93,7 @@ def test_a_path_yields_what_it_points_to(source, expected):
     assert compile_accessor(source)(DATA, {"context": {"order": 7}}) == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     "source",
     [
         "", " ", "a", ".a.", ".a[", ".a[]", "..", "..a", '..["a"]', ".a..b", ".a[1:2]", ".a[1.5]", ".a?", ".a // 1",
@@ -117,7 +118,7 @@ def test_a_variable_that_is_not_there_is_refused_by_name():
     assert compile_accessor("$context.a", variables={"context"})(None, {"context": {"a": 1}}) == 1
 
 
-@pytest.mark.parametrize(
+@cases(
     ("source", "message"),
     [
         (".id.a", 'Cannot index string with "a"'),

@@ -1,4 +1,5 @@
 import pytest
+from support.cases import cases
 
 from flowhook.expressions import is_expression, strip_markers
 
@@ -8,9 +9,7 @@ def test_a_string_from_dollar_brace_to_brace_is_an_expression(value):
     assert is_expression(value)
 
 
-@pytest.mark.parametrize(
-    "value", [".a", "Hello ${ .a }!", "${ .a", "$ { .a }", "", 1, None, {"a": "${ .a }"}, ["${ . }"]]
-)
+@cases("value", [".a", "Hello ${ .a }!", "${ .a", "$ { .a }", "", 1, None, {"a": "${ .a }"}, ["${ . }"]])
 def test_anything_else_is_not(value):
     assert not is_expression(value)
 

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook.errors import InvalidError
 from flowhook.http.forwarded import TrustedProxies, parse_networks
@@ -26,7 +27,7 @@ def test_whoever_is_not_trusted_says_nothing():
     assert not TrustedProxies()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("headers", "expected"),
     [
         ([], ("10.0.0.1", "http", "")),

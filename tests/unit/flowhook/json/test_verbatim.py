@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import cases
 
 from flowhook.json import verbatim
 from flowhook.json.verbatim import JsonNumber
@@ -21,9 +22,7 @@ def test_numbers_that_are_written_differently_are_different():
     assert verbatim.loads(b"1.0") == JsonNumber("1.0")
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"{", b"NaN", b"[Infinity]", b"\xff", b'{"a":1,"a":2}', b"[" * 200_000 + b"]" * 200_000]
-)
+@cases("text", [b"", b"{", b"NaN", b"[Infinity]", b"\xff", b'{"a":1,"a":2}', b"[" * 200_000 + b"]" * 200_000])
 def test_what_has_no_single_reading_is_refused(text):
     with pytest.raises(ValueError, match=r".+"):
         verbatim.loads(text)

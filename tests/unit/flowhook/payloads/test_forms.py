@@ -7,12 +7,13 @@ from urllib.parse import parse_qsl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook.errors import InvalidError
 from flowhook.payloads.forms import MAX_BRACKETS, MAX_BYTES, nest_fields, parse_urlencoded
 
 
-@pytest.mark.parametrize(
+@cases(
     ("fields", "expected"),
     [
         ([("a", 1), ("a", 2)], {"a": [1, 2]}),
@@ -86,7 +87,7 @@ def test_fields_are_those_of_the_standard_library(text):
     assert parse_urlencoded(text.encode(), "") == nest_fields(fields)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("charset", "body", "expected"),
     [
         ("iso-8859-1", b"a=%E9\xe9", {"a": "éé"}),

@@ -7,6 +7,7 @@ from email.message import EmailMessage
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook.errors import InvalidError
 from flowhook.payloads import parse
@@ -105,7 +106,7 @@ def test_a_file_name_in_another_alphabet_is_read():
     assert parse("multipart/form-data; boundary=b0", body, (), limit=10_000).attachments[0].name == "é.txt"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("given_name", "name"),
     [
         ("a.txt", "a.txt"),
@@ -120,7 +121,7 @@ def test_of_a_file_name_only_the_name_is_retained(given_name, name):
     assert sanitize_file_name(given_name) == name
 
 
-@pytest.mark.parametrize(
+@cases(
     "body",
     [
         b"--b0\r\n",

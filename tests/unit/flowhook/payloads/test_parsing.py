@@ -12,6 +12,7 @@ import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook.errors import InvalidError
 from flowhook.payloads import ParsedBody, is_parsed_whole, parse
@@ -69,7 +70,7 @@ def outcome(kind, body, headers):
     return None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "body", "expected"),
     [
         ("application/json", b'{"a": [1, null]}', {"a": [1, None]}),
@@ -92,7 +93,7 @@ def test_a_body_is_what_its_media_type_says(kind, body, expected):
     assert (content.body, content.attachments) == (expected, ())
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "body"),
     [
         ("application/json", b""),
@@ -116,19 +117,15 @@ def test_what_is_not_what_it_says_is_refused(kind, body):
     assert refusal(kind, body, limit=1 << 20) == "BODY_INVALID"
 
 
-@pytest.mark.parametrize(
-    "kind", ["image/png", "", "nonsense", "a/b; charset", "x" * 5000, "text/plain; charset=klingon"]
-)
+@cases("kind", ["image/png", "", "nonsense", "a/b; charset", "x" * 5000, "text/plain; charset=klingon"])
 def test_what_can_not_be_parsed_is_an_attachment(kind):
     content = read(kind, b"\x00\x01")
     (attachment,) = content.attachments
     assert (content.body, attachment.name, attachment.type, attachment.content) == (None, "body", kind, b"\x00\x01")
 
 
-@pytest.mark.parametrize(
-    "charset", ["utf-7", "unicode_escape", "raw_unicode_escape", "punycode", "idna", "hex", "mbcs"]
-)
-@pytest.mark.parametrize("kind", ["text/plain", "application/xml", "application/x-www-form-urlencoded"])
+@cases("charset", ["utf-7", "unicode_escape", "raw_unicode_escape", "punycode", "idna", "hex", "mbcs"])
+@cases("kind", ["text/plain", "application/xml", "application/x-www-form-urlencoded"])
 def test_a_codec_that_is_no_charset_is_not_known(kind, charset):
     content = read(f"{kind}; charset={charset}", b"a=+2AA-\\ud800")
     assert (content.body, len(content.attachments)) == (None, 1)
@@ -139,7 +136,7 @@ def test_a_flow_may_turn_parsing_off():
     assert (content.body, content.attachments[0].content) == (None, b"{")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("coding", "compress"),
     [
         ("gzip", gzip.compress),
@@ -170,8 +167,8 @@ def test_a_bomb_within_another_ends_at_the_limit_too():
     assert refusal("text/plain", bomb, ("content-encoding", b"gzip, gzip")) == "BODY_TOO_LARGE"
 
 
-@pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
-@pytest.mark.parametrize("damage", [lambda body: body[:-3], lambda _: b"nonsense", lambda body: body[: len(body) // 2]])
+@cases("coding", ["gzip", "deflate", "br"])
+@cases("damage", [lambda body: body[:-3], lambda _: b"nonsense", lambda body: body[: len(body) // 2]])
 def test_a_damaged_compressed_body_is_refused(coding, damage):
     compress = {"gzip": gzip.compress, "deflate": zlib.compress, "br": brotli.compress}[coding]
     body = damage(compress(bytes(range(256)) * 20))

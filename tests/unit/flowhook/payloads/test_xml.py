@@ -8,12 +8,13 @@ import pytest
 import xmltodict
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook.errors import InvalidError
 from flowhook.payloads.xml import MAX_ATTRIBUTES, MAX_DEPTH, MAX_NAMES, MAX_TOKEN_BYTES, parse_xml
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "expected"),
     [
         ("<a/>", {"a": None}),
@@ -37,7 +38,7 @@ def test_a_byte_order_mark_is_understood():
     assert parse_xml("<a>é</a>".encode("utf-16"), "") == {"a": "é"}
 
 
-@pytest.mark.parametrize(
+@cases(
     "document",
     [
         b"",
@@ -72,7 +73,7 @@ def test_the_number_of_elements_is_bounded():
         parse_xml(b"<a>" + b"<b/>" * 200_001 + b"</a>", "")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "why"),
     [
         (b"<a" + b" b='c'" * 1_000_000 + b"/>", "more than 64 KiB"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pydantic import SecretStr, ValidationError
+from support.cases import cases
 
 from cli.setting_names import explain_validation_error
 from cli.supervisor.up_settings import UpSettings
@@ -74,7 +75,7 @@ def test_other_settings_have_no_such_variable(file, monkeypatch):
     assert EdgeSettings().process_name == ""
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "found"),
     [
         (VALUE, True),

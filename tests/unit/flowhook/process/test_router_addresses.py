@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pydantic import ValidationError
+from support.cases import cases
 
 from flowhook.errors import InvalidError
 from flowhook.process.router_addresses import MAX_ROUTERS, split_addresses
@@ -24,7 +25,7 @@ def test_addresses_are_separated_by_commas_and_used_once(target, addresses):
     assert split_addresses(target) == addresses
 
 
-@pytest.mark.parametrize("target", ["", "router", "a:1,", "a:1,,b:2", "a:1,b", "http://a:1", "a:1,https://b:2"])
+@cases("target", ["", "router", "a:1,", "a:1,,b:2", "a:1,b", "http://a:1", "a:1,https://b:2"])
 def test_each_of_them_has_a_port_and_no_scheme(target):
     with pytest.raises(InvalidError, match="expected HOST:PORT") as refused:
         split_addresses(target)

@@ -6,6 +6,7 @@ import re
 
 import orjson
 import pytest
+from support.cases import cases
 
 from flowhook.document.models.auth import parse_auth
 from flowhook.errors import InvalidError, NotFoundError
@@ -93,7 +94,7 @@ def test_a_signed_sample_passes_the_verifier_of_its_provider(sample):
         assert verifiers[0].delivery_id(request)
 
 
-@pytest.mark.parametrize("name", REQUIRED)
+@cases("name", REQUIRED)
 def test_a_sample_has_the_fields_that_its_provider_always_sends(name):
     assert set(REQUIRED[name].split()) <= orjson.loads(sample_files.get_sample(name).body).keys()
 

@@ -6,6 +6,7 @@ import hmac
 import re
 
 import pytest
+from support.cases import cases
 
 from flowhook.errors import NotFoundError
 from flowhook.security.callback_tokens import KEY_BYTES, MAX_LENGTH, contains, issue, mask, verify
@@ -34,7 +35,7 @@ def test_each_use_execution_callback_and_flow_has_a_token_of_its_own():
     assert max(map(len, tokens)) <= MAX_LENGTH
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
     [
         lambda token: "",
@@ -63,7 +64,7 @@ def test_any_other_token_is_none(change):
     assert caught.value.reason == "CALLBACK_NOT_FOUND"
 
 
-@pytest.mark.parametrize("around", ["{}", "/hook/f/approval/{}?x", '"\\n{}"', "x{}y", "{} {}", "{}{}", "é{}é"])
+@cases("around", ["{}", "/hook/f/approval/{}?x", '"\\n{}"', "x{}y", "{} {}", "{}{}", "é{}é"])
 def test_tokens_are_masked_whatever_stands_around_them(around):
     token = issue(KEY, ID, "approval", 3)
     text = around.replace("{}", token)
@@ -72,7 +73,7 @@ def test_tokens_are_masked_whatever_stands_around_them(around):
     assert mask(text, "*") == around.replace("{}", "*" * len(token))
 
 
-@pytest.mark.parametrize("text", ["", ID, "a" * 100, "." * 100, f"{ID[4:]}.3.", f"{ID[4:]}.3.{'A' * 42}", "1.2.3"])
+@cases("text", ["", ID, "a" * 100, "." * 100, f"{ID[4:]}.3.", f"{ID[4:]}.3.{'A' * 42}", "1.2.3"])
 def test_what_is_no_token_stays_as_it_is(text):
     assert not contains(text.encode())
     assert mask(text) == mask(text, "*") == text

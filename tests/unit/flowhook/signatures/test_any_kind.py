@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import cases
 
 from flowhook.document.models.auth import parse_auth
 from flowhook.document.models.credentials import ApiKeyAuth, BasicAuth
@@ -48,7 +49,7 @@ def test_credentials_that_pass_win_whatever_the_others_say():
     assert verify_any(verifiers, request([*good, ("authorization", b"Basic !")]), NOW) == ("github", "gh")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("headers", "secrets", "reason"),
     [
         ([], SECRETS, "SIGNATURE_MISSING"),

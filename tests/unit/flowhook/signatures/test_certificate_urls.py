@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import orjson
-import pytest
+from support.cases import cases
 
 from flowhook.document.models.auth import parse_auth
 from flowhook.signatures import KeyedVerifier, RequestView, build_verifiers
@@ -19,7 +19,7 @@ def wanted(auth, headers=(), body=b""):
     return None if found is None else found.url
 
 
-@pytest.mark.parametrize(
+@cases(
     ("url", "is_one"),
     [
         ("https://api.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-1d93a270", True),
@@ -41,7 +41,7 @@ def test_those_of_paypal_are_where_its_api_is(url, is_one):
     assert found == (url if is_one else None)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("url", "topic", "is_one"),
     [
         (f"https://sns.eu-central-1.amazonaws.com/{CERTIFICATE}", TOPIC, True),

@@ -11,6 +11,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook.document.models.auth import parse_auth
 from flowhook.signatures import RequestView, SignatureError, Verifier, build_verifiers, sign
@@ -45,7 +46,7 @@ def reported(request, auth=GITHUB, others=()):
     return diagnose(verifiers(auth), request, NOW, others)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("signed", "arrived", "hint"),
     [
         (b'{"a": 1}\n', b'{"a": 1}', "line ends"),
@@ -139,8 +140,8 @@ class CountingVerifier(Verifier):
 HOSTS = [(name, b"h%d.example" % n) for n in range(120) for name in ("x-forwarded-host", "x-original-host")]
 
 
-@pytest.mark.parametrize("keys", [1, 8])
-@pytest.mark.parametrize("size", [0, 100, 200_000, 10_000_000])
+@cases("keys", [1, 8])
+@cases("size", [0, 100, 200_000, 10_000_000])
 def test_no_sender_chooses_how_much_is_hashed(size, keys):
     mine, theirs = CountingVerifier(keys=keys), CountingVerifier(keys=keys)
     body = b"\r\n" * (size // 2)
@@ -188,7 +189,7 @@ def test_a_signature_in_another_form_is_reported(written, found):
 KEY = b"a key of sixteen"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("secret", "used", "hint"),
     [
         (b"sesame\n", b"sesame", "line breaks"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import cases
 
 from flowhook.document.models.auth import parse_auth
 from flowhook.errors import InvalidError
@@ -100,7 +101,7 @@ def test_the_id_of_a_spelled_out_scheme_names_the_delivery_whether_signed_or_not
     assert verifier_of(signed_id).delivery_id(request) == "e-2"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("auth", "headers", "body", "expected"),
     [
         ({"github": {"secret": "k"}}, [("x-github-delivery", b"d1")], b"", "d1"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from support.cases import cases
 from support.examples import examples
 
 from flowhook.document.models.auth import KINDS, parse_auth
@@ -241,7 +242,7 @@ def test_nothing_that_is_sent_raises_anything_else(auth, values, body, query, da
     strip_query(query, verifier.credential_query)
 
 
-@pytest.mark.parametrize("auth", SIGNED + OTHERS, ids=str)
+@cases("auth", SIGNED + OTHERS, ids=str)
 def test_no_repr_and_no_error_shows_a_secret_or_what_was_sent(auth):
     kind, request = send(auth, b"hush-hush", b"{}")
     (verifier,) = build_verifiers([kind], {"k": b"other-hush"})

@@ -11,6 +11,7 @@ import zlib
 import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from support.cases import cases
 
 from flowhook.document.models.auth import parse_auth
 from flowhook.signatures import Match, RequestView, SignatureError, build_verifiers
@@ -44,8 +45,8 @@ def scheme(**keys):
 GOOD = Match("hmac", "k")
 
 
-@pytest.mark.parametrize("algorithm", ["sha1", "sha256", "sha384", "sha512"])
-@pytest.mark.parametrize("encoding", ["hex", "base64", "base64url"])
+@cases("algorithm", ["sha1", "sha256", "sha384", "sha512"])
+@cases("encoding", ["hex", "base64", "base64url"])
 def test_every_hash_in_every_encoding_after_a_prefix(algorithm, encoding):
     digest = mac(algorithm=algorithm).digest()
     spelled = {
@@ -97,11 +98,11 @@ def test_a_signature_in_a_field_of_the_body():
     assert outcome(auth, body=json.dumps(body).encode()) == "SIGNATURE_MISMATCH"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("encoding", "secret"),
     [("utf8", KEY), ("hex", KEY.hex().encode()), ("base64", base64.b64encode(KEY))],
 )
-@pytest.mark.parametrize("prefix", ["", "key_"])
+@cases("prefix", ["", "key_"])
 def test_keys_in_every_encoding_with_and_without_a_prefix(encoding, secret, prefix):
     auth = scheme(header="X-Sig", key={"encoding": encoding, "prefix": prefix})
     headers = [("X-Sig", mac().hexdigest())]
@@ -133,11 +134,11 @@ def test_a_template_over_the_sorted_fields_of_a_form():
     assert outcome(auth, [("X-Sig", signature)], body=body) == GOOD
 
 
-@pytest.mark.parametrize(
+@cases(
     ("unit", "text"),
     [("s", "1700000000"), ("ms", "1700000000123"), ("rfc3339", "2023-11-14T23:13:20.5+01:00")],
 )
-@pytest.mark.parametrize("place", ["header", "pair", "field"])
+@cases("place", ["header", "pair", "field"])
 def test_times_in_every_unit_and_every_place(unit, text, place):
     timestamp = {"unit": unit, "tolerance": "PT1M", place: {"header": "X-Time", "pair": "t", "field": "sent.at"}[place]}
     auth = scheme(header="X-Sig", layout="pairs", prefix="v1", content="{timestamp}.{body}", timestamp=timestamp)
@@ -176,8 +177,8 @@ def private_keys():
     )
 
 
-@pytest.mark.parametrize(("algorithm", "key", "sign"), list(private_keys()), ids=["ed25519", "ecdsa", "rsa"])
-@pytest.mark.parametrize("form", ["PEM", "base64", "hex"])
+@cases(("algorithm", "key", "sign"), list(private_keys()), ids=["ed25519", "ecdsa", "rsa"])
+@cases("form", ["PEM", "base64", "hex"])
 def test_signatures_by_a_private_key_whose_public_one_stands_in_the_file(algorithm, key, sign, form):
     public = key.public_key()
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import cases
 
 from flowhook.signatures import SignatureError
 from flowhook.signatures.timestamps import check_timestamp, format_timestamp
@@ -14,7 +15,7 @@ def reason(sent, unit):
     return refusal.value.reason
 
 
-@pytest.mark.parametrize(
+@cases(
     ("sent", "unit"),
     [
         (b"1700000000", "s"),
@@ -30,7 +31,7 @@ def test_a_time_near_ours_passes(sent, unit):
     check_timestamp(sent, unit, 300.0, NOW)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("sent", "unit"),
     [
         (b"1699999699", "s"),
@@ -47,7 +48,7 @@ def test_a_time_far_from_ours_is_stale(sent, unit):
     assert reason(sent, unit) == "TIMESTAMP_STALE"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("sent", "unit"),
     [
         *(

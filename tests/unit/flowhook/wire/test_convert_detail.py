@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+from support.cases import cases
 
 from flowhook.model import Event, Execution, ExecutionDetail, Status
 from flowhook.model.executions import Attempt, AttemptEnd
@@ -22,7 +22,7 @@ def received(message):
     return convert_detail.detail_from_proto(GetExecutionResponse.FromString(message))
 
 
-@pytest.mark.parametrize("end", list(AttemptEnd))
+@cases("end", list(AttemptEnd))
 def test_attempts_arrive_as_they_were_sent(end):
     attempts = (Attempt(2, "", None, 5, end, "why", charged=True), Attempt(3, "r1", 6))
     detail = received(sent(*attempts, left_out=7))

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook.v1 import envelope_pb2
 from flowhook.wire.event_body import EventPart, read_event
@@ -84,7 +85,7 @@ def test_an_event_without_a_body_is_read_whole():
     assert read_event(Payload(serialized), max_body_bytes=0) == EventPart(serialized, 0, 0)
 
 
-@pytest.mark.parametrize("broken", [b"\x80", b"\x80" * 20, b"\x0a\x05ab", b"\x0b", b"\x09a", b"\x0a\xff\xff"])
+@cases("broken", [b"\x80", b"\x80" * 20, b"\x0a\x05ab", b"\x0b", b"\x09a", b"\x0a\xff\xff"])
 def test_what_is_no_event_is_refused(broken):
     with pytest.raises(ValueError, match="not a serialized event"):
         read_event(Payload(broken), max_body_bytes=0)

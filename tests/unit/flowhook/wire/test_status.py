@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
+from support.cases import cases
 
 from flowhook import errors
 from flowhook.document.diagnostics.problems import Code
@@ -43,7 +44,7 @@ def travelled(error):
     return status.from_rpc_error(Failed(error))
 
 
-@pytest.mark.parametrize("kind", CLASSES)
+@cases("kind", CLASSES)
 def test_an_error_arrives_as_what_it_was(kind):
     arrived = travelled(kind("what happened", reason="REASON"))
     assert (type(arrived), arrived.reason, arrived.message) == (kind, "REASON", "what happened")
@@ -59,8 +60,8 @@ def test_faults_of_flow_files_travel_with_file_line_key_cause_and_code():
     assert travelled(InvalidFlowError(faults)).faults == faults
 
 
-@pytest.mark.parametrize("text", ["x", "é", "語"])
-@pytest.mark.parametrize("count", [1, 100, 30_000])
+@cases("text", ["x", "é", "語"])
+@cases("count", [1, 100, 30_000])
 def test_no_error_is_too_large_to_travel(text, count):
     error = InvalidFlowError([Fault(str(number), 1, text * 100, text * 1000) for number in range(count)])
     sent = Failed(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-import pytest
+from support.cases import cases
 
 from operations.comparison import MAX_COMPARED, compare_content
 from operations.comparison.content_diff import MAX_DIFFERENCES, MAX_LINE, MAX_VALUES
@@ -75,7 +75,7 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@cases("name", HOSTILE)
 def test_hostile_contents_are_compared_within_bounds(name):
     contents = HOSTILE[name]()
     began = time.thread_time()

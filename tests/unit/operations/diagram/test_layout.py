@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from support.cases import cases
 
 from flowhook.document import parse
 from operations.diagram.layout import lay_out
@@ -64,7 +65,7 @@ def edges(drawing):
     return found
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@cases("path", EXAMPLES, ids=lambda path: path.stem)
 def test_no_box_of_the_examples_overlaps_with_another(path):
     draw(parse(path.read_bytes()).definition["do"])
 
@@ -163,7 +164,7 @@ def test_a_try_without_a_handler_says_what_it_catches():
         assert box_of(draw([{"t": {"try": [{"a": SET}], "catch": catch}}]), "catch").rows[1].text == text
 
 
-@pytest.mark.parametrize(
+@cases(
     ("keys", "rows"),
     [
         ({}, []),
@@ -178,7 +179,7 @@ def test_the_start_says_what_starts_the_flow(keys, rows):
     assert [row.text for row in box_of(draw([], **keys), "flow").rows[1:]] == rows
 
 
-@pytest.mark.parametrize(
+@cases(
     ("task", "text"),
     [
         (

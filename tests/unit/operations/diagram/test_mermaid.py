@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook.document import parse
 from operations.diagram.mermaid import MAX_LABEL, mermaid
@@ -231,7 +232,7 @@ def test_an_empty_list_leads_from_start_to_end(do):
     check(draw(do))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@cases("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_examples_are_drawn_whole(path):
     document = parse(path.read_bytes())
     picture = mermaid(document.definition, document.id)

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook.document import parse
 from flowhook.document.definition import walk
@@ -41,7 +42,7 @@ def steps(count):
     return [{f"t{number}": {"set": {"a": 1}}} for number in range(count)]
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@cases("path", EXAMPLES, ids=lambda path: path.stem)
 def test_every_task_of_the_examples_is_drawn_with_its_pointer(path):
     document = parse(path.read_bytes())
     root = ET.fromstring(svg(document.definition, document.id, standalone=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from support.cases import cases
 
 from flowhook.errors import InvalidError
 from flowhook.v1.envelope_pb2 import Event
@@ -21,7 +22,7 @@ def found(program, *events, form=HAS_WEBHOOK):
     return orjson.loads(result)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("program", "numbers"),
     [
         (".body.total > 100", [1]),
@@ -63,7 +64,7 @@ def test_what_cannot_be_read_leaves_the_others():
     assert found(".body.a", deep, event({"a": 1}))[0] == [1]
 
 
-@pytest.mark.parametrize(
+@cases(
     ("program", "message"),
     [
         ("", "an expression is missing"),

@@ -2,9 +2,9 @@
 
 import jq
 import orjson
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook.payloads.selection import select, selection_of
 from operations.search.read_paths import read_paths
@@ -61,12 +61,12 @@ NOT_UNDERSTOOD = [
 ]
 
 
-@pytest.mark.parametrize("program", UNDERSTOOD)
+@cases("program", UNDERSTOOD)
 def test_paths_before_a_pipe_are_what_a_program_reads(program):
     assert read_paths(program) == UNDERSTOOD[program]
 
 
-@pytest.mark.parametrize("program", NOT_UNDERSTOOD)
+@cases("program", NOT_UNDERSTOOD)
 def test_a_program_that_may_read_its_whole_input_is_not_understood(program):
     assert read_paths(program) is None
 

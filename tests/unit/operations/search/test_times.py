@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from support.cases import cases
 
 from flowhook.errors import InvalidError
 from operations.search.times import parse_time
@@ -10,7 +11,7 @@ from operations.search.times import parse_time
 NOW = datetime(2026, 11, 27, 16, 0, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "expected"),
     [
         ("15m", "2026-11-27T15:45:00+00:00"),
@@ -27,7 +28,7 @@ def test_a_time_is_given_or_how_long_ago_it_was(text, expected):
     assert parse_time(text, NOW).isoformat() == expected
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "15", "m", "-15m", "999999d", "2026-13-01", "15:30", "\u0661m"])
+@cases("text", ["", "yesterday", "15", "m", "-15m", "999999d", "2026-13-01", "15:30", "\u0661m"])
 def test_what_is_none_is_refused(text):
     with pytest.raises(InvalidError, match="write a time such as"):
         parse_time(text, NOW)

@@ -5,6 +5,7 @@ from itertools import product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from router.cluster.ownership import (
     CUT_OFF_SECONDS,
@@ -36,8 +37,8 @@ def decide(owner, standbys, *, standbys_reach_owner=True):
     return better_reached(Voices(len(owner), 0), copies)
 
 
-@pytest.mark.parametrize("standbys_reach_owner", [True, False])
-@pytest.mark.parametrize("count", CLIENTS)
+@cases("standbys_reach_owner", [True, False])
+@cases("count", CLIENTS)
 def test_the_shard_moves_only_to_a_standby_that_most_reach_and_away_from_an_owner_that_most_do_not(
     count, standbys_reach_owner
 ):

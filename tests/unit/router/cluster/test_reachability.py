@@ -1,6 +1,7 @@
 """Reports of edges and runners: one voice for each process, as long as it is fresh; and what operators are told."""
 
 import pytest
+from support.cases import cases
 
 from flowhook.errors import ConflictError, ExhaustedError, NotFoundError
 from flowhook.process.reachability import describe_unreachable
@@ -87,7 +88,7 @@ def test_a_hand_over_goes_to_the_standby_that_is_named_or_to_the_one_that_is_rea
     assert choose_successor("", OWNER, copies) == "r2"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("router", "copies", "error", "reason"),
     [
         ("r1", situation(record("r2")), ConflictError, "ALREADY_OWNER"),

@@ -1,7 +1,7 @@
 """Heartbeats: what is none is not taken for one."""
 
 import orjson
-import pytest
+from support.cases import cases
 
 from router.cluster.records import MemberState, RouterRecord
 
@@ -16,7 +16,7 @@ def test_a_record_is_decoded_as_it_was_encoded():
     assert RouterRecord.decode(RECORD.encode()) == RECORD
 
 
-@pytest.mark.parametrize(
+@cases(
     "content",
     [
         b"",

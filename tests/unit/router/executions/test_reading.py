@@ -5,6 +5,7 @@ from __future__ import annotations
 import orjson
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
+from support.cases import cases
 
 from flowhook.errors import InvalidError
 from flowhook.events.search_attributes import MAX_ATTRIBUTES
@@ -19,7 +20,7 @@ def test_no_filter_is_one_that_all_meet():
     assert read_filter(ExecutionFilter()) == ALL
 
 
-@pytest.mark.parametrize(
+@cases(
     ("fields", "message"),
     [
         ({"error_title": "x" * MAX_BYTES}, "more than 65536 bytes"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import cases
 
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, RaiseOrigin, Status, WorkflowError
@@ -23,7 +24,7 @@ def journal(*entries):
     )
 
 
-@pytest.mark.parametrize(
+@cases(
     ("instance", "entries", "retained"),
     [
         ("/do/1/b", ["/do/0/a#0", "!/do/1/b#0"], ["/do/0/a#0"]),
@@ -162,7 +163,7 @@ def raised(cause, *entries, revision=3, instance=AGAIN):
     return resumption(record()._replace(error=error), content(*entries), revision).journal
 
 
-@pytest.mark.parametrize(
+@cases(
     ("cause", "entries", "retained"),
     [
         (B, ["/do/0/a#0", f"!{B}", NOTIFY], ["/do/0/a#0", f"~{NOTIFY}"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from support.cases import cases
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.model import JournalEntry, Status, WorkflowError
@@ -195,7 +196,7 @@ def test_a_snapshot_fits_the_revision_it_was_taken_on_only():
     assert taken_over(C, history((1, f"3 {C}…")), f"{A}#0", f"{C}#0", revision=4).journal == journal(f"{A}#0")
 
 
-@pytest.mark.parametrize("task", ["", "/do/9/x", "x", "/do/0/a#0", "/do/0/a[0]", "~/do/0/a", "/do/0/aa", "/do/0"])
+@cases("task", ["", "/do/9/x", "x", "/do/0/a#0", "/do/0/a[0]", "~/do/0/a", "/do/0/aa", "/do/0"])
 def test_a_task_that_did_not_run_is_refused(task):
     with pytest.raises(NotFoundError, match=r"/do/0/a, /do/1/b, /do/2/c") as caught:
         taken_over(task, SEQUENCE, f"{A}#0", f"{C}#0")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 from prometheus_client import CollectorRegistry, Gauge, Histogram
 from prometheus_client.parser import text_string_to_metric_families
+from support.cases import cases
 
 from flowhook.process import metrics
 from router.reports.reported_metrics import MAX_LABELS, MAX_VALUE, NONE, check
@@ -38,7 +38,7 @@ def test_metrics_of_this_process_are_accepted():
     assert check(metrics.render(), "edge-1", "edge").series > 10
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         b"a 1\n",

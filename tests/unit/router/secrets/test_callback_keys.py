@@ -7,6 +7,7 @@ import re
 from base64 import urlsafe_b64decode
 
 import pytest
+from support.cases import cases
 
 from flowhook.errors import NotFoundError
 from flowhook.security.callback_tokens import KEY_BYTES
@@ -45,7 +46,7 @@ def test_the_part_that_is_to_be_guessed_has_256_bits_and_does_not_show_the_key()
     assert derive_key(KEY, b"a") != derive_key(KEY, b"b") != KEY
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
     [
         lambda token: "",

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook.errors import InvalidError
 from router.storage.model import Scheduled
@@ -39,7 +40,7 @@ def at(text):
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("schedule", "timetable"),
     [
         ({"cron": "0 0 * * *"}, CronSpec("0 0 * * *")),

@@ -8,6 +8,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from runner.authentication.digest import MAX_SESSIONS, Challenge, Sessions, answer, choose
 from runner.authentication.policy import Digest
@@ -63,7 +64,7 @@ def test_in_a_session_the_first_nonces_are_part_of_the_key(algorithm, function):
     assert response_in(value) == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("fields", "expected"),
     [
         ([], None),

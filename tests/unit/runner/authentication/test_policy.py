@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pydantic import ValidationError
+from support.cases import cases
 
 from flowhook.document.models.authentication import TOKEN_EXCHANGE
 from runner.authentication.policy import Policy
@@ -17,7 +18,7 @@ def grant(kind="oauth2", **more):
     return {kind: {**GRANT, **more}}
 
 
-@pytest.mark.parametrize(
+@cases(
     "policy",
     [
         grant(),
@@ -37,7 +38,7 @@ def test_a_policy_that_can_be_carried_out_is_taken_and_shows_no_credential(polic
     assert not {"s3cret", "t0ken", "a.b.c"} & set(repr(taken).replace("-", " ").replace("'", " ").split())
 
 
-@pytest.mark.parametrize(
+@cases(
     ("policy", "expected"),
     [
         ({}, "exactly one of basic, bearer, digest, oauth2 and oidc"),

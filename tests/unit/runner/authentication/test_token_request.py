@@ -10,6 +10,7 @@ import orjson
 import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
+from support.cases import cases
 
 from flowhook.document.models.authentication import TOKEN_EXCHANGE
 from runner.authentication.discovery import configuration_url, parse_configuration
@@ -151,7 +152,7 @@ def answer(**members):
     return orjson.dumps({"access_token": "t0ken", "token_type": "Bearer", **members})
 
 
-@pytest.mark.parametrize(
+@cases(
     ("members", "expected"),
     [
         ({"expires_in": 3600}, 3600.0),
@@ -169,7 +170,7 @@ def test_a_token_is_good_for_as_long_as_the_server_says_within_bounds(members, e
     assert "t0ken" not in repr(issued)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("status", "body", "expected"),
     [
         (400, b'{"error":"invalid_grant","error_description":"s3cret"}', ("authentication", 401)),
@@ -200,7 +201,7 @@ def signed(**claims):
     return jwt.encode({"alg": "HS256"}, claims, OctKey.import_key("x" * 32))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("token", "issuer", "passes"),
     [
         (signed(iss="https://a"), None, True),
@@ -229,7 +230,7 @@ def test_the_configuration_of_a_provider_is_at_its_well_known_place():
     assert OpenIdConnect(authority=place, grant="client_credentials").authority == place
 
 
-@pytest.mark.parametrize(
+@cases(
     ("members", "issuers", "expected"),
     [
         ({}, [], None),
@@ -242,7 +243,7 @@ def test_the_configuration_of_a_provider_is_at_its_well_known_place():
         ({"issuer": 5}, [], "communication"),
     ],
 )
-@pytest.mark.parametrize("authority", ["https://a.example", "https://a.example/.well-known/openid-configuration"])
+@cases("authority", ["https://a.example", "https://a.example/.well-known/openid-configuration"])
 def test_a_provider_has_to_be_who_was_asked_and_no_less_secret(authority, members, issuers, expected):
     message = {"issuer": "https://a.example", "token_endpoint": URL, "more": 1, **members}
     if expected is None:

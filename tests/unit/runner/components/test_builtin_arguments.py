@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 
 import pytest
 from pydantic import ValidationError
+from support.cases import cases
 
 from flowhook.document.models import calls
 from runner.component_names import ENTRY_POINT_GROUP
@@ -20,7 +21,7 @@ def keys_of(model):
     return {field.alias or name: field.is_required() for name, field in model.model_fields.items()}
 
 
-@pytest.mark.parametrize("name", WRITTEN)
+@cases("name", WRITTEN)
 def test_a_runner_validates_by_a_subclass_with_the_same_keys(name):
     evaluated = components()[name].model
     assert issubclass(evaluated, WRITTEN[name])
@@ -36,7 +37,7 @@ def test_the_arguments_that_name_secrets_are_known():
     } == calls.SECRET_ARGUMENTS
 
 
-@pytest.mark.parametrize(
+@cases(
     ("name", "arguments"),
     [
         ("reply", {"status": "${ .status }"}),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import grpc
-import pytest
+from support.cases import cases
 
 from runner.components.grpc_call.channels import GrpcTarget, target_of
 from runner.components.grpc_call.statuses import MEANINGS
 
 
-@pytest.mark.parametrize(
+@cases(
     ("host", "port", "expected"),
     [
         ("pets.example", None, GrpcTarget("pets.example", 443, tls=True)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import cases
 
 from runner.components.openapi.operation_cache import parse
 from runner.components.openapi.operations import find_operation
@@ -185,7 +186,7 @@ def test_swagger_is_understood_as_well():
     assert (made.method, made.url.path, made.body) == ("POST", "/v2/pet/7", b"name=Minka&tags=a&tags=b")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("operation", "given", "expected"),
     [
         ("nope", {}, "there is no operation nope in the document"),
@@ -216,7 +217,7 @@ def test_required_members_of_a_form_are_reported():
         request("updatePet", SWAGGER)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "expected"),
     [
         ("asyncapi: 3.0.0", "neither OpenAPI 3 nor Swagger 2.0"),
@@ -236,8 +237,8 @@ def test_what_is_no_document_is_refused(document, expected):
     assert expected in caught.value.error.detail
 
 
-@pytest.mark.parametrize("value", [None, 1, "x", [], {}, [1], ["x"], {"x": 1}, [[]], {"x": {}}])
-@pytest.mark.parametrize(
+@cases("value", [None, 1, "x", [], {}, [1], ["x"], {"x": 1}, [[]], {"x": {}}])
+@cases(
     "place",
     [
         "paths",

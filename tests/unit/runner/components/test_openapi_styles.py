@@ -6,6 +6,7 @@ Source: OpenAPI Specification 3.1.1, section 4.8.12.6 "Style Examples".
 from __future__ import annotations
 
 import pytest
+from support.cases import cases
 
 from runner.components.openapi.parameter_styles import (
     Parameter,
@@ -24,7 +25,7 @@ def parameter(place, style, explode, **more):
     return Parameter("color", place, required=True, style=style, explode=explode, **more)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("style", "explode", "value", "expected"),
     [
         ("simple", False, "blue", "blue"),
@@ -52,7 +53,7 @@ def test_in_a_path(style, explode, value, expected):
     assert in_path(parameter("path", style, explode), value) == expected
 
 
-@pytest.mark.parametrize(
+@cases(
     ("style", "explode", "value", "expected"),
     [
         ("form", True, "blue", "color=blue"),
@@ -105,7 +106,7 @@ def test_a_parameter_with_a_media_type_is_written_in_it():
     assert in_path(json, [1]) == "%5B1%5D"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("write", "given", "value", "expected"),
     [
         (in_path, parameter("path", "simple", False), "", "is empty"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import cases
 
 from flowhook import limits
 from flowhook.model import Reply
@@ -26,7 +27,7 @@ async def refused(**arguments):
     return caught.value.error.detail
 
 
-@pytest.mark.parametrize(
+@cases(
     ("arguments", "answer"),
     [
         ({}, Reply(200, (), b"")),
@@ -42,12 +43,12 @@ async def test_an_answer_is_what_the_task_says(arguments, answer):
     assert await made(**arguments) == answer
 
 
-@pytest.mark.parametrize("status", [199, 600, 100, "200", True, 200.5])
+@cases("status", [199, 600, 100, "200", True, 200.5])
 async def test_a_status_is_a_number_that_ends_a_request(status):
     assert "with.status" in await refused(status=status)
 
 
-@pytest.mark.parametrize(
+@cases(
     "headers",
     [
         {"X-A": "a\r\nX-B: b"},

@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from support.cases import cases
 
 from runner.guard import evaluation_record as module
 from runner.guard.evaluation_record import MAX_INSTANCE_BYTES, Activity, EvaluationRecord, RecordSnapshot
@@ -197,7 +198,7 @@ def test_the_record_says_what_the_child_wrote(monkeypatch, has_memfd):
         parent.close()
 
 
-@pytest.mark.parametrize(
+@cases(
     ("activity", "returncode", "expected"),
     [
         (Activity.EXPRESSION, -signal.SIGSEGV, True),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from support.cases import cases
 
 from runner.interpreter.clock_detection import task_reads_clock
 
 LOOKS = {"set": {"at": "${ now }"}}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("task", "looks"),
     [
         (LOOKS, True),

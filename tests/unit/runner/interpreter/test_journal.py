@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.cases import cases
 
 from flowhook import limits
 from flowhook.model import SNAPSHOT_KEY, JournalEntry
@@ -29,8 +30,8 @@ def is_full(journal):
     return False
 
 
-@pytest.mark.parametrize("make", [Journal, written])
-@pytest.mark.parametrize(
+@cases("make", [Journal, written])
+@cases(
     ("count", "size", "long", "full"),
     [
         (COMPACT_ENTRIES - 1, 1, False, False),

@@ -6,6 +6,7 @@ import base64
 from urllib.parse import quote
 
 import pytest
+from support.cases import cases
 from support.cpu import cpu_seconds
 
 from flowhook import limits
@@ -18,7 +19,7 @@ from runner.interpreter.redaction import Redactor
 SECRETS = {"bank": {"user": "u", "password": 'pa"55/wörd'}, "token": "t0ken-0f-mine"}
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         'pa"55/wörd',
@@ -36,7 +37,7 @@ def test_a_value_is_taken_out_in_each_of_its_spellings_and_the_rest_is_retained(
     assert (reported.startswith("refused "), reported.endswith(" just now")) == (True, True)
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         "pa%2255%2fw%c3%b6rd",
@@ -52,8 +53,8 @@ def test_a_value_is_taken_out_in_the_encodings_of_urls_and_in_base64(text):
     assert Redactor(SECRETS).redact(f"refused {text} just now") == "refused … just now"
 
 
-@pytest.mark.parametrize("secret", ["12345678", "t0ken-0f-mine", "ÿþ?>~~ÿÿ>?ü"])
-@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+@cases("secret", ["12345678", "t0ken-0f-mine", "ÿþ?>~~ÿÿ>?ü"])
+@cases("encode", [base64.b64encode, base64.urlsafe_b64encode])
 def test_base64_is_taken_out_wherever_the_value_stands_in_what_was_encoded(secret, encode):
     for before in range(7):
         for after in range(7):

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import orjson
 import pytest
+from support.cases import cases
 
 from flowhook.document.quantities import MAX_SECONDS
 from runner.interpreter.effects import EffectResult
@@ -114,7 +115,7 @@ def test_a_call_without_a_policy_is_tried_again_after_times_by_chance_that_may_d
     assert begun.after(effect=begun.effects[-1], result=failed).ending is not None
 
 
-@pytest.mark.parametrize(
+@cases(
     ("kind", "status", "transient"),
     [
         (Kind.COMMUNICATION, 500, True),

@@ -6,12 +6,13 @@ import errno
 import ipaddress
 
 import pytest
+from support.cases import cases
 
 from flowhook.security.address_policy import POLICY, AddressPolicy, is_public
 from runner.outbound.dns import numeric_host, refused_status
 
 
-@pytest.mark.parametrize(
+@cases(
     "address",
     [
         "127.0.0.1",
@@ -76,7 +77,7 @@ def test_a_policy_that_permits_loopback_permits_this_machine_and_public_addresse
     assert AddressPolicy.LOOPBACK.permits(ipaddress.ip_address(address))
 
 
-@pytest.mark.parametrize(
+@cases(
     "address",
     ["0.0.0.0", "::", "10.1.2.3", "169.254.169.254", "fe80::1", "64:ff9b::7f00:1", "2002:7f00:1::", "fd00::1"],
 )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS
 from runner.outbound.retry_after import parse_retry_after, server_time, to_delay_ms
@@ -14,7 +15,7 @@ from runner.outbound.retry_after import parse_retry_after, server_time, to_delay
 NOW = datetime(1994, 11, 6, 8, 48, 37, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("value", "expected"),
     [
         (None, 0),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from support.cases import cases
 
 from runner.tracing.secret_placeholders import PLACEHOLDER, mentions_secrets, placeholders
 
 
-@pytest.mark.parametrize(
+@cases(
     ("expression", "value"),
     [
         ("${ $secrets.key }", PLACEHOLDER),

@@ -1,7 +1,7 @@
 # ruff: noqa: E501  # one bad file a row reads best
 import textwrap
 
-import pytest
+from support.cases import cases
 from support.flow_files import HEAD, faults_of
 
 # One bad file a row: its tasks (or, from `document` on, all of it), then line, key and code. Tasks start on line 3.
@@ -315,13 +315,13 @@ BAD_DOCUMENTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("row", BAD_TASKS)
+@cases("row", BAD_TASKS)
 def test_a_bad_task_names_line_key_and_code(row):
     tasks, *faults = row
     assert faults_of(HEAD + "do:\n" + textwrap.indent(tasks, "  ")) == sorted(faults)
 
 
-@pytest.mark.parametrize("row", BAD_DOCUMENTS)
+@cases("row", BAD_DOCUMENTS)
 def test_a_bad_document_names_line_key_and_code(row):
     text, *faults = row
     assert faults_of(text) == sorted(faults)

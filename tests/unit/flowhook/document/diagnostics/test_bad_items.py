@@ -1,5 +1,6 @@
 # ruff: noqa: E501  # one bad file a row reads best
 import pytest
+from support.cases import cases
 from support.flow_files import HEAD, faults_of
 
 # What stands below `do:`, from line 3 on; then line, key and code.
@@ -30,7 +31,7 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("tasks", "line", "key", "code"), BAD)
+@cases(("tasks", "line", "key", "code"), BAD)
 def test_names_and_hyphens_in_the_wrong_place_are_reported_once(tasks, line, key, code):
     assert faults_of(f"{HEAD}do:\n{tasks}") == [(line, key, code)]
 

@@ -2,6 +2,7 @@
 import textwrap
 
 import pytest
+from support.cases import cases
 from support.flow_files import HEAD, faults_of
 
 # A task or a retry policy, then key and code.
@@ -36,12 +37,12 @@ BAD_DOCUMENTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("task", "key", "code"), BAD_TASKS)
+@cases(("task", "key", "code"), BAD_TASKS)
 def test_a_bad_duration_or_timeout_names_its_place(task, key, code):
     assert faults_of(HEAD + f"do:\n- a: {task}") == [(3, f"do[0].a.{key}", code)]
 
 
-@pytest.mark.parametrize(("policy", "key", "code"), BAD_POLICIES)
+@cases(("policy", "key", "code"), BAD_POLICIES)
 def test_a_bad_retry_policy_names_its_place(policy, key, code):
     tasks = f"""
       - a:

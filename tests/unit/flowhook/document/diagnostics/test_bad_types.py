@@ -1,5 +1,6 @@
 # ruff: noqa: E501  # one bad file a row reads best
 import pytest
+from support.cases import cases
 from support.flow_files import HEAD, causes_of, faults_of
 
 # A task, the key in it that has the wrong type, and the code.
@@ -25,7 +26,7 @@ BAD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("task", "key", "code"), BAD)
+@cases(("task", "key", "code"), BAD)
 def test_a_value_of_the_wrong_type_is_refused_at_its_key(task, key, code):
     assert faults_of(f"{HEAD}do:\n- a: {task}") == [(3, f"do[0].a.{key}", code)]
 

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from support.cases import cases
 
 from flowhook.document import located_warnings, parse, warnings
 from flowhook.security.address_policy import AddressPolicy
@@ -12,7 +13,7 @@ def warnings_of(text):
     return warnings(parse((HEAD + text).encode(), functions={"f"}))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("document", "key", "quoted"),
     [
         ("do: [{a: {set: {b: 'Hello ${ .a }'}}}]", "do[0].a.set.b", "${ .a }"),
@@ -95,7 +96,7 @@ def test_data_that_a_shell_would_run_is_reported():
     assert warning.startswith("do[0].a.run.shell.command: the shell executes whatever is in the data: pass values")
 
 
-@pytest.mark.parametrize(
+@cases(
     ("task", "key", "warning"),
     [
         ("{set: {b: '${ .c'}}", "set.b", "'${ .c' is not an expression: the closing `}` is missing"),
@@ -123,7 +124,7 @@ def test_a_text_that_comes_near_an_expression_is_reported(task, key, warning):
     assert found.startswith(f"do[0].a.{key}: {warning}")
 
 
-@pytest.mark.parametrize(
+@cases(
     "task",
     [
         "{if: .c == 1 and .d != 2 and (.e | . <= 3) and (.f >= 4), set: {b: 1}}",
@@ -187,7 +188,7 @@ def test_warnings_with_lines_say_the_same_in_the_order_of_the_file():
     assert [f"{each.key}: {each.cause}" for each in located] == warnings(document)
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "advice"),
     [
         ("Bearer $secrets.token", "'$secrets.token' is not evaluated: only a whole string is an expression"),
@@ -209,7 +210,7 @@ def test_what_looks_like_a_variable_in_a_text_is_reported(text, advice):
     assert advice in warning
 
 
-@pytest.mark.parametrize(
+@cases(
     "text",
     [
         "it costs $5",

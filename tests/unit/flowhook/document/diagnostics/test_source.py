@@ -3,6 +3,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from flowhook import limits
 from flowhook.document.diagnostics.problems import key_of, line_of
@@ -65,7 +66,7 @@ def problem_of(text):
     return problem.line, key_of(problem.path), problem.cause
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "value"),
     [
         ("on", "on"),
@@ -131,7 +132,7 @@ def test_no_text_raises(source):
     read(source.encode())
 
 
-@pytest.mark.parametrize(
+@cases(
     ("text", "problem"),
     [
         ("", (0, "", "the file is empty")),

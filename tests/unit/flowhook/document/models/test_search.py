@@ -1,6 +1,7 @@
 """`execution.search` of a flow file, and what is said of one that can't be read."""
 
 import pytest
+from support.cases import cases
 
 from flowhook.document import parse
 from flowhook.errors import InvalidFlowError
@@ -18,7 +19,7 @@ def test_attributes_are_paths_with_markers_or_without():
     assert parse(HEAD.replace("execution:\n", "").encode(), file="f").execution.search == {}
 
 
-@pytest.mark.parametrize(
+@cases(
     ("search", "line", "key", "cause"),
     [
         ("\n    order: .body | keys", 5, "execution.search.order", "expected a path such as .body.a"),

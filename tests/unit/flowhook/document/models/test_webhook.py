@@ -4,6 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 from pydantic import ValidationError
+from support.cases import cases
 
 from flowhook import limits
 from flowhook.document.models.webhook import Dedupe, RateLimit, Respond, Webhook
@@ -121,12 +122,12 @@ def test_methods_are_a_choice_of_five(methods, place, code):
     assert fault(methods=methods) == (place, code)
 
 
-@pytest.mark.parametrize("status", [200, 204, 301, 404, 418, 503, 599])
+@cases("status", [200, 204, 301, 404, 418, 503, 599])
 def test_an_answer_may_have_any_final_status(status):
     assert webhook(respond={"status": status}).respond.status == status
 
 
-@pytest.mark.parametrize("status", [100, 199, 600, "200", True, 200.5])
+@cases("status", [100, 199, 600, "200", True, 200.5])
 def test_other_statuses_are_refused(status):
     assert fault(respond={"status": status})[0] == "respond.status"
 
@@ -152,9 +153,7 @@ def test_header_names_are_tokens_and_there_once():
     assert fault(respond={"headers": {"X-A": "1", "x-a": "2"}})[0] == "respond.headers.x-a"
 
 
-@pytest.mark.parametrize(
-    "body", ["OK", "", {"a": [1, None, True, {"b": "${ .body.x }"}]}, [1], 7, None, '${ "\\(.id)" }']
-)
+@cases("body", ["OK", "", {"a": [1, None, True, {"b": "${ .body.x }"}]}, [1], 7, None, '${ "\\(.id)" }'])
 def test_a_body_is_json_or_a_string(body):
     assert webhook(respond={"body": body}).respond.body == body
 
@@ -192,7 +191,7 @@ def test_a_rate_has_a_burst_of_a_second_unless_it_says_otherwise():
     assert webhook(rate_limit={"per_second": 0.1}).rate_limit.burst == 1
 
 
-@pytest.mark.parametrize(
+@cases(
     ("rate", "place"),
     [
         ({}, "per_second"),
@@ -266,7 +265,7 @@ def test_a_callback_without_auth_has_one_time_urls_alone(settings, only):
     assert webhook(callbacks={"approval": settings}).callbacks["approval"].only_one_time is only
 
 
-@pytest.mark.parametrize(
+@cases(
     ("settings", "place", "code"),
     [
         ({"auth": "one_time_url"}, "auth", "AUTH_INVALID"),
@@ -286,7 +285,7 @@ def test_the_name_of_a_callback_is_a_segment_of_its_url(name):
     assert webhook(callbacks={name: {"auth": "none"}}).callbacks[name].respond.status == 202
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "a%2fb", "a" * 64, "genehmigt-für"])
+@cases("name", ["", ".", "..", "a b", "a/b", "a%2fb", "a" * 64, "genehmigt-für"])
 def test_a_callback_of_another_name_is_refused(name):
     assert fault(callbacks={name: {"auth": "none"}})[0].startswith(f"callbacks.{name}")
 

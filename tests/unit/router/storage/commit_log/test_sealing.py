@@ -1,6 +1,7 @@
 """What is sealed opens where it was sealed for, and nowhere else."""
 
 import pytest
+from support.cases import cases
 from support.cluster_keys import KEY, KEYS
 
 from flowhook.errors import ConflictError
@@ -123,7 +124,7 @@ def facts(*keys):
     return SealedFacts(ClusterKeys(*keys or (KEY,)).derive("facts", "FLOWHOOK"))
 
 
-@pytest.mark.parametrize(
+@cases(
     ("stored", "reason"),
     [
         ("plain", "LOG_NOT_SEALED"),

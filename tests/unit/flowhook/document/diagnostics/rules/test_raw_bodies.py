@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 import pytest
+from support.cases import cases
 from support.flow_files import HEAD, causes_of
 
 from flowhook.document import load_definition, parse
@@ -12,7 +13,7 @@ from flowhook.document.diagnostics.rules.workflow import CAUSE
 DO = "do: [{a: {set: {c: 1}}}]\n"
 
 
-@pytest.mark.parametrize(
+@cases(
     ("keys", "line", "key"),
     [
         ("webhook: {auth: none, parse: raw}\nexecution: {order_by: '${ .body.x }'}\n", 3, "execution.order_by"),

@@ -6,6 +6,7 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cases import cases
 
 from router.storage.commit_log.jetstream.append_connection import (
     MAX_LINE_BYTES,
@@ -65,7 +66,7 @@ def test_no_bytes_are_taken_for_a_message_that_they_are_not(parts):
             assert len(item.content) <= MAX_MESSAGE_BYTES
 
 
-@pytest.mark.parametrize(
+@cases(
     "data",
     [
         b"MSG a 1 -5\r\n",

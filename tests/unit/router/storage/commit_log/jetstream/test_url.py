@@ -1,4 +1,5 @@
 import pytest
+from support.cases import cases
 
 from flowhook.errors import InvalidError
 from router.storage.commit_log.jetstream.url import parse_url
@@ -27,7 +28,7 @@ def test_sizes(text, number):
     assert parse_url(f"nats://a?max_bytes={text}").max_bytes == number
 
 
-@pytest.mark.parametrize(
+@cases(
     ("url", "named"),
     [
         ("http://a", "nats://"),

@@ -27,7 +27,7 @@ def link_rows(links: ExecutionLinks) -> Iterator[tuple[str, str]]:
 
 def _linked_as_json(linked: LinkedExecution) -> dict[str, Any]:
     return {
-        "id": linked.execution_id,
+        "id": linked.id,
         "kinds": [str(kind) for kind in linked.kinds],
         "flow": linked.flow_id or None,
         "status": None if linked.status is None else str(linked.status),
@@ -35,4 +35,4 @@ def _linked_as_json(linked: LinkedExecution) -> dict[str, Any]:
 
 
 def _text(linked: Iterable[LinkedExecution]) -> str:
-    return ", ".join(f"{each.execution_id} ({' and '.join(each.kinds)})" for each in linked)
+    return ", ".join(f"{each.id} ({' and '.join(each.kinds)})" for each in linked)

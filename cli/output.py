@@ -190,7 +190,7 @@ def _retry_as_json(retry: Retry) -> dict[str, Any]:
 
 
 def _resolution_as_json(resolution: Resolution) -> dict[str, Any]:
-    return {"reason": resolution.reason, "resolved_at": rfc3339(resolution.time_ms)}
+    return {"reason": resolution.reason, "resolved_at": rfc3339(resolution.resolve_time_ms)}
 
 
 def detail_as_json(detail: ExecutionDetail) -> dict[str, Any]:

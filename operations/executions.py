@@ -311,7 +311,7 @@ def view(execution: Execution) -> ExecutionView:
         replay_of=execution.replay_of,
         replayed_by=execution.replayed_by,
         replayed=execution.replayed,
-        resolution=None if note is None else ResolutionView(note.reason, to_datetime(note.time_ms)),
+        resolution=None if note is None else ResolutionView(note.reason, note.resolved_at),
         retry=_retry(execution.retry),
     )
 
@@ -345,7 +345,7 @@ def detail_view(detail: ExecutionDetail) -> ExecutionDetailView:
 
 
 def _linked(linked: tuple[LinkedExecution, ...]) -> tuple[LinkedExecutionView, ...]:
-    return tuple(LinkedExecutionView(each.execution_id, each.kinds, each.flow_id, each.status) for each in linked)
+    return tuple(LinkedExecutionView(each.id, each.kinds, each.flow_id, each.status) for each in linked)
 
 
 def header_views(headers: Headers) -> tuple[HeaderView, ...]:

@@ -17,7 +17,7 @@ from flowhook.errors import ConflictError, NotFoundError, UnavailableError
 from flowhook.model import Execution, Status, WorkflowError
 
 if TYPE_CHECKING:
-    from flowhook.client.results import DeletedExecutions
+    from flowhook.model.executions import DeletedExecutions
 
 app = typer.Typer(
     help="Look at executions, wait for them; replay, resolve, cancel, suspend, resume, retry and delete them.",
@@ -266,7 +266,7 @@ def _show_deleted(execution_id: str, deleted: DeletedExecutions, *, json: bool) 
     print(f"{execution_id}: {'deleted' if deleted.erase_time_ms is None else 'erased'}{_with(others)}")
     if deleted.erase_time_ms is None:
         return
-    linked = [each.execution_id for each in (*deleted.links.causes, *deleted.links.caused) if each.flow_id]
+    linked = [each.id for each in (*deleted.links.causes, *deleted.links.caused) if each.flow_id]
     if linked:
         more = " and more: see 'executions list --caused-by'" if deleted.links.more_caused else ""
         print(f"  not erased: executions linked with it, which may hold the same data: {', '.join(linked)}{more}")

@@ -44,9 +44,11 @@ from flowhook.attach.messages import (
     Welcome,
 )
 from flowhook.events.lifecycle import LifecycleEvent
-from flowhook.model import ERROR_TYPE_BASE, Correlation, EventFilter, JournalEntry, Subscription, WorkflowError
+from flowhook.model import ERROR_TYPE_BASE, Correlation, EventFilter, JournalEntry, Retry, Subscription, WorkflowError
+from flowhook.v1 import failure_pb2
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
+from flowhook.wire.mapping import from_proto, to_proto
 
 
 def fill_entry(message: pb.JournalEntry, entry: JournalEntry) -> None:
@@ -55,13 +57,13 @@ def fill_entry(message: pb.JournalEntry, entry: JournalEntry) -> None:
     if entry.error is None:
         message.output = entry.output or b""
     else:
-        message.error.CopyFrom(convert.error_to_proto(entry.error))
+        message.error.CopyFrom(to_proto(entry.error, failure_pb2.WorkflowError))
 
 
 def entry_from_proto(message: pb.JournalEntry) -> JournalEntry:
     """Return the journal entry that a message holds."""
     if message.WhichOneof("result") == "error":
-        return JournalEntry(message.key, None, convert.error_from_proto(message.error))
+        return JournalEntry(message.key, None, from_proto(message.error, WorkflowError))
     return JournalEntry(message.key, message.output)
 
 
@@ -86,7 +88,7 @@ def fill_parked(message: pb.Parked, parked: Parked) -> None:
         message.wake_time.CopyFrom(convert.timestamp(parked.wake_at_ms))
     fill_subscriptions(message, parked.subscriptions)
     if parked.retry is not None:
-        message.retry.CopyFrom(convert.retry_to_proto(parked.retry))
+        message.retry.CopyFrom(to_proto(parked.retry, failure_pb2.Retry))
         message.retry_keys.extend(parked.retry.keys)
 
 
@@ -100,7 +102,9 @@ def decode_parked(message: pb.Parked) -> Parked | Faulted:
         detail = f"what it waits for has more than {MAX_WAIT_BYTES} bytes: let `expect` be a short value"
         return Faulted(WorkflowError(f"{ERROR_TYPE_BASE}runtime", 500, "Runtime error", detail=detail))
     wake_at_ms = convert.milliseconds(message.wake_time) if message.HasField("wake_time") else None
-    retry = convert.retry_from_proto(message.retry, message.retry_keys) if message.HasField("retry") else None
+    retry = None
+    if message.HasField("retry"):
+        retry = from_proto(message.retry, Retry)._replace(keys=tuple(message.retry_keys))
     return Parked(wake_at_ms, decode_subscriptions(message.subscriptions), retry)
 
 
@@ -279,7 +283,7 @@ def _fill_outcome(message: pb.Outcome, outcome: Outcome) -> None:
                 message.completed.reply.ParseFromString(ending.reply)
                 message.completed.reply.SetInParent()
         case Faulted():
-            message.faulted.CopyFrom(convert.error_to_proto(ending.error))
+            message.faulted.CopyFrom(to_proto(ending.error, failure_pb2.WorkflowError))
         case Parked():
             message.parked.SetInParent()
             fill_parked(message.parked, ending)
@@ -307,7 +311,7 @@ def _ending(message: pb.Outcome) -> Ending:
             reply = completed.reply.SerializeToString() if completed.HasField("reply") else None
             return Completed(completed.output, reply)
         case "faulted":
-            return Faulted(convert.error_from_proto(message.faulted))
+            return Faulted(from_proto(message.faulted, WorkflowError))
         case "parked":
             return decode_parked(message.parked)
         case _:

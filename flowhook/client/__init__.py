@@ -10,28 +10,23 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from flowhook.client.aio.client import AsyncClient
-    from flowhook.client.results import (
-        AppliedFlow,
+    from flowhook.client.results import ExecutionFailedError, Page, ReplyPendingError
+    from flowhook.client.sync.client import Client
+    from flowhook.model.cluster import (
         Backlog,
         ClusterLoad,
         ClusterShards,
-        ExecutionChange,
-        ExecutionCount,
-        ExecutionFailedError,
         HandOver,
-        JobPreview,
         LogServerInfo,
-        Page,
         ProcessInfo,
-        ReplyPendingError,
-        ScannedExecution,
         ShardCopyInfo,
         ShardInfo,
-        SignedRequest,
         SnapshotInfo,
         StorageUsage,
     )
-    from flowhook.client.sync.client import Client
+    from flowhook.model.executions import ExecutionChange, ExecutionCount, ScannedExecution
+    from flowhook.model.flows import AppliedFlow, SignedRequest
+    from flowhook.model.jobs import JobPreview
 
 __all__ = [
     "AppliedFlow",
@@ -57,12 +52,20 @@ __all__ = [
     "StorageUsage",
 ]
 
-_FROM: Final = {"AsyncClient": "aio.client", "Client": "sync.client"}
-"""Modules of the exported names that `results` does not define."""
+_MODULES: Final = {
+    "flowhook.client.aio.client": ("AsyncClient",),
+    "flowhook.client.sync.client": ("Client",),
+    "flowhook.client.results": ("ExecutionFailedError", "Page", "ReplyPendingError"),
+    "flowhook.model.executions": ("ExecutionChange", "ExecutionCount", "ScannedExecution"),
+    "flowhook.model.flows": ("AppliedFlow", "SignedRequest"),
+    "flowhook.model.jobs": ("JobPreview",),
+}
+"""Modules of the exported names; all others are in `flowhook.model.cluster`."""
 
 
 def __getattr__(name: str) -> Any:
     """Import an exported name on first use, since most processes need only `channel`. Source: PEP 562."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_FROM.get(name, 'results')}"), name)
+    module = next((module for module, names in _MODULES.items() if name in names), "flowhook.model.cluster")
+    return getattr(import_module(module), name)

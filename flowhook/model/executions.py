@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
-from flowhook.model.events import Event, Reply
+from flowhook.model.events import Event
 from flowhook.model.times import to_datetime
 
 
@@ -117,7 +117,12 @@ class Resolution(NamedTuple):
     """An operator's decision that a failed execution needs no further action: the reason, and the time in Unix ms."""
 
     reason: str
-    time_ms: int
+    resolve_time_ms: int
+
+    @property
+    def resolved_at(self) -> datetime:
+        """Time of the decision."""
+        return to_datetime(self.resolve_time_ms)
 
 
 class Retry(NamedTuple):
@@ -228,6 +233,16 @@ class TaskRun(NamedTuple):
     state: TaskState
     detail: str
 
+    @property
+    def began_at(self) -> datetime | None:
+        """Time at which it began; None: unknown."""
+        return None if self.begin_time_ms is None else to_datetime(self.begin_time_ms)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """Time at which it ended; None: it has not ended, or unknown."""
+        return None if self.end_time_ms is None else to_datetime(self.end_time_ms)
+
 
 class AttemptEnd(StrEnum):
     """Why an attempt ended: with its execution, or interrupted, so that another one was due.
@@ -291,6 +306,16 @@ class Attempt(NamedTuple):
     charged: bool = False
 
     @property
+    def assigned_at(self) -> datetime | None:
+        """Time at which it was assigned to the runner; None: unknown."""
+        return None if self.assign_time_ms is None else to_datetime(self.assign_time_ms)
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """Time at which its lease ended; None: it is under way."""
+        return None if self.end_time_ms is None else to_datetime(self.end_time_ms)
+
+    @property
     def reason(self) -> str:
         """Why it ended, in words, with the detail; "under way" while it has not."""
         if self.end_time_ms is None:
@@ -327,13 +352,13 @@ class LinkedExecution(NamedTuple):
     """An execution at the other end of a link.
 
     Attributes:
-        execution_id: its ID.
+        id: its ID.
         kinds: how one of the two caused the other; at least one.
         flow_id: ID of its flow; empty: it is past retention or was deleted.
         status: None where `flow_id` is empty.
     """
 
-    execution_id: str
+    id: str
     kinds: tuple[LinkKind, ...]
     flow_id: str = ""
     status: Status | None = None
@@ -354,8 +379,8 @@ class ExecutionLinks(NamedTuple):
 
     def merged(self, other: ExecutionLinks, *, most_caused: int) -> ExecutionLinks:
         """Return the links of two executions together, each execution once; of those caused at most a number."""
-        causes = {each.execution_id: each for each in (*self.causes, *other.causes)}
-        caused = {each.execution_id: each for each in (*self.caused, *other.caused)}
+        causes = {each.id: each for each in (*self.causes, *other.causes)}
+        caused = {each.id: each for each in (*self.caused, *other.caused)}
         kept = tuple(caused.values())[:most_caused]
         more = self.more_caused or other.more_caused or len(caused) > most_caused
         return ExecutionLinks(tuple(causes.values()), kept, more)
@@ -385,7 +410,6 @@ class ExecutionDetail:
     event: Event
     journal: tuple[JournalEntry, ...]
     output: bytes | None
-    reply: Reply | None = None
     history: tuple[TaskRun, ...] = ()
     attributes: tuple[tuple[str, str], ...] = ()
     links: ExecutionLinks = NO_LINKS
@@ -400,3 +424,61 @@ class ExecutionDetail:
         if self.cut_body_size is not None:
             return self.cut_body_size
         return len(self.event.body) if self.event.body_blob is None else self.event.body_blob.size
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionChange:
+    """Change of an execution's status. `missed` counts the changes that were dropped before it for a slow watcher."""
+
+    execution: Execution
+    missed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionCount:
+    """Number of executions; `more`: there may be more of them."""
+
+    count: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DeletedExecutions:
+    """Executions that were deleted.
+
+    Attributes:
+        execution_ids: their IDs, oldest first; at least one.
+        links: executions that caused them, and that they caused, at most 20: these may hold the same data, and were not
+            deleted.
+        erase_time_ms: Unix time when the event was erased; None: it was not.
+        purge_pending: whether other routers and the replicated log still have what was erased, for about a minute.
+    """
+
+    execution_ids: tuple[str, ...]
+    links: ExecutionLinks
+    erase_time_ms: int | None = None
+    purge_pending: bool = False
+
+    @property
+    def erased_at(self) -> datetime | None:
+        """Time at which the event was erased; None: it was not."""
+        return None if self.erase_time_ms is None else to_datetime(self.erase_time_ms)
+
+
+class ScannedExecution(NamedTuple):
+    """An execution and the event that started it.
+
+    Attributes:
+        execution: as in lists.
+        event: the event, a serialized `flowhook.v1.Event`; None where it, or its body, is stored apart because it is
+            large.
+        has_webhook: whether the flow has a `webhook`: the input of its workflow then describes the request.
+        raw: whether the flow takes bodies unparsed.
+        next_page_token: token of the page that begins after it.
+    """
+
+    execution: Execution
+    event: bytes | None
+    has_webhook: bool
+    raw: bool
+    next_page_token: str

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from flowhook.errors import Fault
+from flowhook.model.events import Headers
 from flowhook.model.times import to_datetime
 
 
@@ -176,3 +178,40 @@ class FlowStatisticsPage:
     def since(self) -> datetime:
         """Time from which the counts by minute are complete."""
         return to_datetime(self.since_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedFlow:
+    """Result of applying one document, with warnings for its author, for example that a secret is not set."""
+
+    flow: Flow
+    change: Change
+    warnings: tuple[str, ...]
+    located_warnings: tuple[Fault, ...] = ()
+    """The same with their places in the document, without a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """The HTTP request that a sender of a flow would make, without values of secrets.
+
+    Attributes:
+        method: upper case.
+        url: with path and query.
+        headers: all but Host and Content-Length.
+        body: bytes of the body.
+        auth_kind: kind of `auth` that it satisfies; empty: the flow has none.
+        secret_name: name of the secret that it is signed with; empty: none.
+        validity: seconds in which it is accepted; None: unlimited.
+        credential: where the sender puts the secret itself, `header`, `query` or `basic`, and the name of the header,
+            the parameter or the user; None: the request is complete.
+    """
+
+    method: str
+    url: str
+    headers: Headers
+    body: bytes
+    auth_kind: str
+    secret_name: str
+    validity: float | None
+    credential: tuple[str, str] | None

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from flowhook.events import ids
 from flowhook.model.execution_filter import ExecutionFilter
-from flowhook.model.executions import Status
+from flowhook.model.executions import Execution, Status
 from flowhook.model.replays import AS_RECORDED, ReplayOptions, ReplayPreview
 from flowhook.model.times import to_datetime
 
@@ -185,6 +185,23 @@ class SampledReplay(NamedTuple):
     preview: ReplayPreview | None
     reason: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPreview:
+    """Executions that match the filter of a job.
+
+    Attributes:
+        count: their number, exact up to 10,000.
+        more: whether there are, or may be, more.
+        sample: the oldest ones, at most 10.
+        replays: what the replay of each in `sample` would do; empty unless that was asked.
+    """
+
+    count: int
+    more: bool
+    sample: tuple[Execution, ...]
+    replays: tuple[SampledReplay, ...] = ()
 
 
 def mint_job_id(now_ms: int) -> str:

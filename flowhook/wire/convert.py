@@ -1,9 +1,6 @@
-"""Pure conversion between `flowhook.model` and `flowhook.v1` messages, both ways: events and executions.
+"""Conversion of events and replies, which are many, to `flowhook.v1` messages and back, and of times; by hand.
 
-`convert_detail` converts executions with all that is stored of them, `convert_resources` flows, secrets and rejections.
-
-Functions named `*_to_proto` never fail on valid model values. Functions named `*_from_proto` accept messages of peers
-of other versions: unknown enum values become the nearest safe one, absent messages become None.
+Everything else is converted by `mapping`.
 """
 
 from __future__ import annotations
@@ -15,40 +12,9 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowhook.errors import InvalidError
-from flowhook.model import (
-    Blob,
-    Event,
-    Execution,
-    FailedResponse,
-    Headers,
-    JournalEntry,
-    Origin,
-    Part,
-    Principal,
-    RaiseOrigin,
-    Reply,
-    Resolution,
-    Retry,
-    Status,
-    WorkflowError,
-)
-from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model import Blob, Event, Headers, Origin, Part, Principal, Reply
 from flowhook.model.replays import ReplayOrigin
-from flowhook.v1 import envelope_pb2, execution_service_pb2, failure_pb2
-
-_ExecutionPb = execution_service_pb2.Execution
-_FilterPb = execution_service_pb2.ExecutionFilter
-
-_STATUS_TO_PROTO = {
-    Status.PENDING: _ExecutionPb.STATUS_PENDING,
-    Status.RUNNING: _ExecutionPb.STATUS_RUNNING,
-    Status.WAITING: _ExecutionPb.STATUS_WAITING,
-    Status.SUSPENDED: _ExecutionPb.STATUS_SUSPENDED,
-    Status.CANCELLED: _ExecutionPb.STATUS_CANCELLED,
-    Status.FAULTED: _ExecutionPb.STATUS_FAULTED,
-    Status.COMPLETED: _ExecutionPb.STATUS_COMPLETED,
-}
-_STATUS_FROM_PROTO: dict[int, Status] = {value: status for status, value in _STATUS_TO_PROTO.items()}
+from flowhook.v1 import envelope_pb2
 
 
 def timestamp(milliseconds: int) -> Timestamp:
@@ -267,150 +233,3 @@ def reply_to_bytes(reply: Reply) -> bytes:
 def reply_from_bytes(payload: bytes) -> Reply:
     """Parse a reply from storage."""
     return reply_from_proto(envelope_pb2.Reply.FromString(payload))
-
-
-def error_to_proto(error: WorkflowError) -> failure_pb2.WorkflowError:
-    """Return a workflow error as a message."""
-    message = failure_pb2.WorkflowError(
-        type=error.type, status=error.status, title=error.title, instance=error.instance, detail=error.detail
-    )
-    if error.response is not None:
-        message.response.CopyFrom(failure_pb2.FailedResponse(**error.response._asdict()))
-    if error.raising is not None:
-        message.raising.CopyFrom(failure_pb2.Raising(**error.raising._asdict()))
-    return message
-
-
-def error_from_proto(message: failure_pb2.WorkflowError) -> WorkflowError:
-    """Return the workflow error that a message holds."""
-    response = None
-    if message.HasField("response"):
-        answer = message.response
-        response = FailedResponse(answer.status, answer.url, answer.body, answer.size)
-    raising = RaiseOrigin(message.raising.task, message.raising.cause) if message.HasField("raising") else None
-    return WorkflowError(
-        message.type, message.status, message.title, message.instance, message.detail, response, raising
-    )
-
-
-def retry_to_proto(retry: Retry) -> failure_pb2.Retry:
-    """Return what is tried again as a message, without the keys."""
-    return failure_pb2.Retry(
-        error=error_to_proto(retry.error),
-        tries=retry.tries,
-        next_time=timestamp(retry.next_time_ms),
-        others=retry.others,
-    )
-
-
-def retry_from_proto(message: failure_pb2.Retry, keys: Iterable[str] = ()) -> Retry:
-    """Return what is tried again that a message holds, with its keys."""
-    error, next_time_ms = error_from_proto(message.error), milliseconds(message.next_time)
-    return Retry(error, message.tries, next_time_ms, message.others, tuple(keys))
-
-
-def status_to_proto(status: Status) -> execution_service_pb2.Execution.Status:
-    """Return a status as its enum value."""
-    return _STATUS_TO_PROTO[status]
-
-
-def status_from_proto(value: int) -> Status:
-    """Return the status of an enum value; an unknown one of a newer version becomes `PENDING`."""
-    return _STATUS_FROM_PROTO.get(value, Status.PENDING)
-
-
-def execution_to_proto(execution: Execution) -> execution_service_pb2.Execution:
-    """Return an execution as a message."""
-    return _ExecutionPb(
-        id=execution.id,
-        flow_id=execution.flow_id,
-        flow_revision=execution.flow_revision,
-        replay_of=execution.replay_of,
-        status=status_to_proto(execution.status),
-        attempts=execution.attempts,
-        error=None if execution.error is None else error_to_proto(execution.error),
-        receive_time=timestamp(execution.receive_time_ms),
-        end_time=optional_timestamp(execution.end_time_ms),
-        replayed_by=execution.replayed_by,
-        replayed=execution.replayed,
-        resolution=None if execution.resolution is None else _resolution_to_proto(execution.resolution),
-        retry=None if execution.retry is None else retry_to_proto(execution.retry),
-    )
-
-
-def _resolution_to_proto(resolution: Resolution) -> execution_service_pb2.Resolution:
-    return execution_service_pb2.Resolution(reason=resolution.reason, time=timestamp(resolution.time_ms))
-
-
-def execution_from_proto(message: execution_service_pb2.Execution) -> Execution:
-    """Return the execution that a message holds."""
-    return Execution(
-        id=message.id,
-        flow_id=message.flow_id,
-        flow_revision=message.flow_revision,
-        status=status_from_proto(message.status),
-        attempts=message.attempts,
-        receive_time_ms=milliseconds(message.receive_time),
-        end_time_ms=optional_milliseconds(message, "end_time"),
-        error=error_from_proto(message.error) if message.HasField("error") else None,
-        replay_of=message.replay_of,
-        replayed_by=message.replayed_by,
-        replayed=message.replayed,
-        resolution=(
-            Resolution(message.resolution.reason, milliseconds(message.resolution.time))
-            if message.HasField("resolution")
-            else None
-        ),
-        retry=retry_from_proto(message.retry) if message.HasField("retry") else None,
-    )
-
-
-def filter_to_proto(conditions: ExecutionFilter) -> execution_service_pb2.ExecutionFilter:
-    """Return conditions on executions as a message."""
-    received_from, received_until = conditions.receive_from_ms, conditions.receive_until_ms
-    return _FilterPb(
-        flow_id=conditions.flow_id,
-        statuses=[status_to_proto(status) for status in conditions.statuses],
-        unresolved=conditions.unresolved,
-        receive_from=optional_timestamp(received_from),
-        receive_until=optional_timestamp(received_until),
-        error_type=conditions.error_type,
-        error_task=conditions.error_task,
-        error_status=conditions.error_status,
-        error_title=conditions.error_title,
-        min_attempts=conditions.min_attempts,
-        attributes=attributes_to_proto(conditions.attributes),
-        caused_by=conditions.caused_by,
-    )
-
-
-def attributes_to_proto(attributes: Iterable[tuple[str, str]]) -> list[envelope_pb2.SearchAttribute]:
-    """Return search attributes as messages, in order."""
-    return [envelope_pb2.SearchAttribute(name=name, value=value) for name, value in attributes]
-
-
-def filter_from_proto(message: execution_service_pb2.ExecutionFilter) -> ExecutionFilter:
-    """Return the conditions on executions that a message holds."""
-    return ExecutionFilter(
-        flow_id=message.flow_id,
-        statuses=tuple(status_from_proto(status) for status in message.statuses),
-        unresolved=message.unresolved,
-        receive_from_ms=optional_milliseconds(message, "receive_from"),
-        receive_until_ms=optional_milliseconds(message, "receive_until"),
-        error_type=message.error_type,
-        error_task=message.error_task if message.HasField("error_task") else None,
-        error_status=message.error_status,
-        error_title=message.error_title,
-        min_attempts=message.min_attempts,
-        attributes=tuple((each.name, each.value) for each in message.attributes),
-        caused_by=message.caused_by,
-    )
-
-
-def task_record_to_proto(entry: JournalEntry) -> execution_service_pb2.TaskRecord:
-    """Return a journal entry as the message that clients receive."""
-    return execution_service_pb2.TaskRecord(
-        task=entry.key,
-        output=entry.output or b"",
-        error=None if entry.error is None else error_to_proto(entry.error),
-    )

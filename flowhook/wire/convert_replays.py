@@ -1,9 +1,9 @@
-"""Pure conversion of replays between `flowhook.model.replays` and `flowhook.v1`, as in `convert`."""
+"""Conversion of the options of replays, which a message holds in another form."""
 
 from __future__ import annotations
 
 from flowhook.errors import InvalidError
-from flowhook.model.replays import ReplayedTask, ReplayOptions, ReplayPreview
+from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import execution_service_pb2 as pb
 
 _Request = pb.ReplayExecutionRequest
@@ -46,26 +46,4 @@ def options_from_proto(message: pb.ReplayExecutionRequest) -> ReplayOptions:
         body=message.input.body if message.HasField("input") else None,
         content_type=message.input.content_type if has_type else None,
         auto=message.start == _Request.START_AUTO,
-    )
-
-
-def preview_to_proto(preview: ReplayPreview) -> pb.PreviewReplayResponse:
-    """Return a preview as the response of PreviewReplay."""
-    return pb.PreviewReplayResponse(
-        flow_revision=preview.flow_revision,
-        taken_over=[pb.ReplayedTask(**each._asdict()) for each in preview.taken_over],
-        again=[pb.ReplayedTask(**each._asdict()) for each in preview.again],
-        keeps_idempotency_keys=preview.keeps_idempotency_keys,
-        latest_revision=preview.latest_revision,
-    )
-
-
-def preview_from_proto(message: pb.PreviewReplayResponse) -> ReplayPreview:
-    """Return the preview that a response of PreviewReplay holds."""
-    return ReplayPreview(
-        message.flow_revision,
-        tuple(ReplayedTask(each.task, each.kind) for each in message.taken_over),
-        tuple(ReplayedTask(each.task, each.kind) for each in message.again),
-        message.keeps_idempotency_keys,
-        message.latest_revision,
     )

@@ -126,7 +126,7 @@ def _masked(message: Any) -> Any:
     step = _WINDOW - callback_tokens.MAX_LENGTH
     if any(callback_tokens.contains(data[start : start + _WINDOW]) for start in range(0, len(data), step)):
         _mask_fields(message)
-    if isinstance(message, execution_service_pb2.GetExecutionResponse) and message.body_cut:
+    if isinstance(message, execution_service_pb2.GetExecutionResponse) and message.HasField("cut_body_size"):
         message.event.body = callback_tokens.mask_end(message.event.body)
     return message
 

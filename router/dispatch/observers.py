@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -108,12 +109,12 @@ class ExecutionRecords:
             return record
         attempt = self._core.leases.attempt_of(record.seq)
         if attempt is not None:
-            return record._replace(status=Status.RUNNING, attempts=attempt, retry=None)
+            return replace(record, status=Status.RUNNING, attempts=attempt, retry=None)
         if self._core.pending.is_stopping(record.seq):
-            return record._replace(status=Status.RUNNING, retry=None)
+            return replace(record, status=Status.RUNNING, retry=None)
         woken = record.status is Status.WAITING and not self._core.is_waiting(record.seq)
         is_pending = woken or record.status is Status.RUNNING
-        return record._replace(status=Status.PENDING, retry=None) if is_pending else record
+        return replace(record, status=Status.PENDING, retry=None) if is_pending else record
 
 
 CALL_BYTES: Final = 25 * limits.KIB

@@ -19,6 +19,7 @@ from flowhook.v1 import envelope_pb2
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
 from flowhook.wire.event_body import read_event
+from flowhook.wire.mapping import from_proto, to_proto
 from router.calls.paging import MAX_PAGE, PagedRequest, page_token_after, parse_page
 from router.dispatch.observers import IN_MOTION, ExecutionRecords, meets, stored_conditions
 from router.flows.admission import MAX_SECONDS, AdmissionControl
@@ -73,7 +74,7 @@ def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
         if not 0 <= getattr(message, name).seconds <= MAX_SECONDS:
             raise _invalid(f"`{name}` must be in the years 1970 to 9999")
     _check_id(message.caused_by)
-    wanted = convert.filter_from_proto(message)
+    wanted = from_proto(message, ExecutionFilter)
     return wanted._replace(attributes=tuple((name, cut_value(value)) for name, value in wanted.attributes))
 
 
@@ -176,7 +177,7 @@ class ExecutionLists:
                 flows[record.flow_id] = await self._input_form(record.flow_id)
             has_webhook, raw = flows[record.flow_id] or (event is not None and bool(event.head or event.path), False)
             response.events.add(
-                execution=convert.execution_to_proto(execution),
+                execution=to_proto(execution, pb.Execution),
                 event=event,
                 has_webhook=has_webhook,
                 raw=raw,

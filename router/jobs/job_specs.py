@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from flowhook.errors import FlowhookError, InvalidError
 from flowhook.model.execution_filter import ALL, ExecutionFilter
-from flowhook.model.jobs import MAX_COUNTED, MAX_RATE, MAX_REASON, JobAction, JobSpec
+from flowhook.model.jobs import DEFAULT_RATE, MAX_COUNTED, MAX_RATE, MAX_REASON, JobAction, JobSpec, SampledReplay
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.v1.execution_service_pb2 import ExecutionFilter as ExecutionFilterPb
 from flowhook.v1.execution_service_pb2 import ReplayExecutionRequest
-from flowhook.wire import convert_jobs
-from flowhook.wire.convert_replays import preview_to_proto, replay_to_proto
+from flowhook.wire.convert_replays import replay_to_proto
+from flowhook.wire.mapping import from_proto, to_proto
 from router.dispatch.observers import ExecutionRecords, meets, stored_conditions
 from router.executions.reading import read_filter
 from router.jobs.actions import MAX_MESSAGE, check_not_superseded
@@ -35,7 +35,7 @@ MAX_TASKS: Final = 100
 
 def split_spec(spec: JobSpec) -> tuple[bytes, bytes]:
     """Return what a job does as stored, without the bytes that its replays get, and these bytes."""
-    message = convert_jobs.spec_to_proto(spec)
+    message = to_proto(spec, pb.JobSpec)
     data = message.replay.input.body or message.replay.output
     if message.replay.HasField("input"):
         message.replay.input.body = b""
@@ -51,7 +51,7 @@ def load_spec(stored: bytes, data: bytes) -> JobSpec:
         message.replay.input.body = data
     if message.replay.HasField("output"):
         message.replay.output = data
-    return convert_jobs.spec_from_proto(message)
+    return from_proto(message, JobSpec)
 
 
 def read_spec(message: pb.JobSpec) -> JobSpec:
@@ -63,11 +63,12 @@ def read_spec(message: pb.JobSpec) -> JobSpec:
     """
     read_conditions(message.filter)
     try:
-        spec = convert_jobs.spec_from_proto(message)
+        spec = from_proto(message, JobSpec)
     except KeyError:
         raise invalid(f"`action` must be one of {', '.join(JobAction)}") from None
     if spec.action is not JobAction.REPLAY and (message.HasField("replay") or spec.again):
         raise invalid("`replay` and `again` are for the action replay only")
+    spec = replace(spec, rate=spec.rate or DEFAULT_RATE)
     if not 0 < spec.rate <= MAX_RATE:
         raise invalid(f"`rate` must be above 0 and at most {MAX_RATE:g} executions per second")
     if len(spec.reason) > MAX_REASON:
@@ -187,4 +188,4 @@ class JobReplays:
         except FlowhookError as error:
             return pb.SampledReplay(reason=error.reason, message=error.message[:MAX_MESSAGE])
         shown = preview._replace(taken_over=preview.taken_over[:MAX_TASKS], again=preview.again[:MAX_TASKS])
-        return pb.SampledReplay(preview=preview_to_proto(shown))
+        return to_proto(SampledReplay(shown), pb.SampledReplay)

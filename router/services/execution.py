@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from flowhook.errors import InvalidError
-from flowhook.model import Execution, ExecutionDetail, held_results
+from flowhook.model import ExecutionDetail, held_results
+from flowhook.model.executions import DeletedExecutions
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.v1 import execution_service_pb2_grpc
-from flowhook.wire import convert, convert_detail, convert_links
-from flowhook.wire.convert_replays import preview_to_proto
+from flowhook.wire.mapping import to_proto
 from router.bodies.body_streams import BodySender
 from router.calls import error_mapping
 from router.dispatch.shard_runtime import ShardRuntime
@@ -78,9 +79,9 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         if stored is None:
             raise past_retention(record.id)
         content = stored.content
-        response = convert_detail.detail_to_proto(
+        return to_proto(
             ExecutionDetail(
-                execution=_execution(record),
+                execution=record,
                 event=stored.event,
                 cut_body_size=stored.cut_body_size,
                 journal=held_results.split_held(content.journal)[0],
@@ -92,12 +93,11 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 attributes=content.attributes,
                 attempts=attempts.attempts,
                 attempts_left_out=attempts.left_out,
+                links=await links_of(record.id, state=self._state, records=self._records),
                 latest_revision=self._admission.latest_revision(record.flow_id),
-            )
+            ),
+            pb.GetExecutionResponse,
         )
-        links = await links_of(record.id, state=self._state, records=self._records)
-        response.links.CopyFrom(convert_links.links_to_proto(links))
-        return response
 
     @error_mapping.rpc_method
     async def ListExecutions(  # noqa: N802 - the name of the RPC
@@ -106,7 +106,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         """Return a page of executions, newest first; it may be short when few of the records read qualify."""
         del context
         records, token = await self._lists.page(request)
-        executions = [convert.execution_to_proto(listed(record)) for record in records]
+        executions = [to_proto(listed(record), pb.Execution) for record in records]
         return pb.ListExecutionsResponse(executions=executions, next_page_token=token)
 
     @error_mapping.rpc_method
@@ -136,7 +136,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             await context.write(pb.WatchExecutionsResponse())
             while True:
                 record, missed = await watcher.next()
-                execution = convert.execution_to_proto(listed(record))
+                execution = to_proto(listed(record), pb.Execution)
                 await context.write(pb.WatchExecutionsResponse(execution=execution, missed=missed))
 
     @error_mapping.rpc_method
@@ -146,7 +146,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         """Start a new execution from the event of one that ended."""
         del context
         record = await self._replays.start(request)
-        return pb.ReplayExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
+        return pb.ReplayExecutionResponse(execution=to_proto(record, pb.Execution))
 
     @error_mapping.rpc_method
     async def PreviewReplay(  # noqa: N802 - the name of the RPC
@@ -154,7 +154,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.PreviewReplayResponse:
         """Return what a replay would do."""
         del context
-        return preview_to_proto(await self._replays.preview(request.replay))
+        return to_proto(await self._replays.preview(request.replay), pb.PreviewReplayResponse)
 
     @error_mapping.rpc_method
     async def ResolveExecution(  # noqa: N802 - the name of the RPC
@@ -165,7 +165,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         if len(request.reason) > MAX_REASON:
             raise InvalidError(f"`reason` must have at most {MAX_REASON} characters", reason="REASON_TOO_LONG")
         record = await self._commands.resolve(request.execution_id, request.reason)
-        return pb.ResolveExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
+        return pb.ResolveExecutionResponse(execution=to_proto(record, pb.Execution))
 
     @error_mapping.rpc_method
     async def ReadBody(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
@@ -188,7 +188,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         """End an execution that has not ended."""
         del context
         record = await self._commands.cancel(request.execution_id)
-        return pb.CancelExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
+        return pb.CancelExecutionResponse(execution=to_proto(record, pb.Execution))
 
     @error_mapping.rpc_method
     async def DeleteExecution(  # noqa: N802 - the name of the RPC
@@ -201,20 +201,15 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             if request.cancel and not (await self._records.find(request.execution_id)).status.ended:
                 await self._commands.cancel(request.execution_id)
             await self._removal.delete(request.execution_id)
-            return pb.DeleteExecutionResponse(
-                execution_ids=[request.execution_id], links=convert_links.links_to_proto(links)
-            )
+            deleted = DeletedExecutions((request.execution_id,), links)
+            return to_proto(deleted, pb.DeleteExecutionResponse)
         erasure = await self._erasure.erase(request.execution_id, cancel=request.cancel, now_ms=self._now_ms())
         for other in erasure.execution_ids:  # what they caused still names them
             if other != request.execution_id:
                 more = await links_of(other, state=self._state, records=self._records)
                 links = links.merged(more, most_caused=MAX_CAUSED)
-        return pb.DeleteExecutionResponse(
-            execution_ids=erasure.execution_ids,
-            links=convert_links.links_to_proto(links),
-            erase_time=convert.timestamp(erasure.time_ms),
-            purge_pending=self._replicated,
-        )
+        deleted = DeletedExecutions(erasure.execution_ids, links, erasure.time_ms, self._replicated)
+        return to_proto(deleted, pb.DeleteExecutionResponse)
 
     @error_mapping.rpc_method
     async def SuspendExecution(  # noqa: N802 - the name of the RPC
@@ -223,7 +218,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         """Suspend an execution until it is resumed."""
         del context
         record = await self._commands.suspend(request.execution_id)
-        return pb.SuspendExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
+        return pb.SuspendExecutionResponse(execution=to_proto(record, pb.Execution))
 
     @error_mapping.rpc_method
     async def RetryExecutionNow(  # noqa: N802 - the name of the RPC
@@ -232,7 +227,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         """End the waits of an execution for its next tries."""
         del context
         record = await self._commands.retry_now(request.execution_id)
-        return pb.RetryExecutionNowResponse(execution=convert.execution_to_proto(_execution(record)))
+        return pb.RetryExecutionNowResponse(execution=to_proto(record, pb.Execution))
 
     @error_mapping.rpc_method
     async def ResumeExecution(  # noqa: N802 - the name of the RPC
@@ -241,31 +236,13 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         """Resume a suspended execution."""
         del context
         record = await self._commands.resume(request.execution_id)
-        return pb.ResumeExecutionResponse(execution=convert.execution_to_proto(_execution(record)))
+        return pb.ResumeExecutionResponse(execution=to_proto(record, pb.Execution))
 
 
-def _execution(record: ExecutionRecord) -> Execution:
-    return Execution(
-        id=record.id,
-        flow_id=record.flow_id,
-        flow_revision=record.flow_revision,
-        status=record.status,
-        attempts=record.attempts,
-        receive_time_ms=record.receive_time_ms,
-        end_time_ms=record.end_time_ms,
-        error=record.error,
-        replay_of=record.replay_of,
-        replayed_by=record.replayed_by,
-        replayed=record.replayed,
-        resolution=record.resolution,
-        retry=record.retry,
-    )
-
-
-def listed(record: ExecutionRecord) -> Execution:
+def listed(record: ExecutionRecord) -> ExecutionRecord:
     """Return an execution for a list, without the response of its error: pages must fit into a message."""
     if record.error is not None:
-        record = record._replace(error=record.error.without_response())
+        record = replace(record, error=record.error.without_response())
     if record.retry is not None:
-        record = record._replace(retry=record.retry._replace(error=record.retry.error.without_response()))
-    return _execution(record)
+        record = replace(record, retry=record.retry._replace(error=record.retry.error.without_response()))
+    return record

@@ -10,9 +10,10 @@ from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Status, WorkflowError
 from flowhook.sandbox import INLINE_BYTES
-from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
+from flowhook.v1 import envelope_pb2, failure_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.failures import failure_from_proto, failure_to_proto
+from flowhook.wire.mapping import to_proto
 from router.bodies.body_streams import UploadReceiver
 from router.calls import error_mapping
 from router.calls.authorization import check_flow_permitted
@@ -372,4 +373,4 @@ def _outcome(status: Status, error: WorkflowError | None, output: bytes | None, 
         header = envelope_pb2.Header(name="content-type", value=b"application/json")
         return {"reply": envelope_pb2.Reply(status=200, headers=[header], body=output or b"null"), "from_output": True}
     cancelled = WorkflowError(type="about:blank", status=503, title=f"The execution was {status.value}")
-    return {"error": convert.error_to_proto((error or cancelled).without_response())}
+    return {"error": to_proto((error or cancelled).without_response(), failure_pb2.WorkflowError)}

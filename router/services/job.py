@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Final
 
 from flowhook.errors import InvalidError, NotFoundError
-from flowhook.model.jobs import Job, JobState, mint_job_id
+from flowhook.model.jobs import ItemOutcome, Job, JobState, mint_job_id
+from flowhook.v1 import execution_service_pb2, job_service_pb2_grpc
 from flowhook.v1 import job_service_pb2 as pb
-from flowhook.v1 import job_service_pb2_grpc
-from flowhook.wire import convert, convert_jobs
+from flowhook.wire.mapping import enum_from_proto, to_proto
 from router.calls import error_mapping
 from router.calls.paging import page_token_after, parse_page
 from router.dispatch.shard_runtime import ShardRuntime
@@ -62,7 +62,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         return pb.PreviewJobResponse(
             count=preview.count,
             more=preview.more,
-            sample=[convert.execution_to_proto(listed(record)) for record in preview.sample],
+            sample=[to_proto(listed(record), execution_service_pb2.Execution) for record in preview.sample],
             replays=replays,
         )
 
@@ -128,14 +128,14 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         del context
         size, after = parse_page(request, default=DEFAULT_ITEMS)
         try:
-            outcome = convert_jobs.outcome_from_proto(request.outcome)
+            outcome = enum_from_proto(request.outcome, ItemOutcome, pb.JobItem.Outcome) if request.outcome else None
         except KeyError:
             raise InvalidError(f"there is no outcome {request.outcome}", reason="OUTCOME_INVALID") from None
         job = await self._find(request.job_id)
         found = await self._store.items(job.number, after_number=after or 0, limit=size + 1, outcome=outcome)
         last = found[size - 1].number if len(found) > size else None
         return pb.ListJobItemsResponse(
-            items=[convert_jobs.item_to_proto(item) for item in found[:size]], next_page_token=page_token_after(last)
+            items=[to_proto(item, pb.JobItem) for item in found[:size]], next_page_token=page_token_after(last)
         )
 
     @error_mapping.rpc_method
@@ -172,7 +172,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         return self._job(await self.runner.change_state(job_id, state))
 
     def _job(self, job: StoredJob) -> pb.Job:
-        return convert_jobs.job_to_proto(
+        return to_proto(
             Job(
                 id=job.id,
                 state=job.state,
@@ -187,7 +187,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
                 end_time_ms=job.end_time_ms,
                 delay_reason=self.runner.delay_reason(job.id),
                 data_bytes=job.data_bytes,
-            )
+            ),
+            pb.Job,
         )
 
 

@@ -13,9 +13,10 @@ Values for arrivals: inbound events for executions that are already running and 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from flowhook.model import JournalEntry, Resolution, Retry, Status, Subscription, WorkflowError
+from flowhook.model import Execution, JournalEntry, Retry, Status, Subscription, WorkflowError
 from flowhook.model.executions import Attempt, LinkKind
 
 
@@ -316,35 +317,21 @@ class Work(NamedTuple):
     effect_scope: str = ""
 
 
-class ExecutionRecord(NamedTuple):
-    """The stored record of an execution, without its event and journal.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionRecord(Execution):
+    """An execution as stored, without its event and journal.
 
     Attributes:
-        replay_of: ID of the execution that it replays, or empty.
-        replayed_by: ID of the latest replay that is unfinished or completed (see `replayed`); else of the latest failed
-            one; else empty.
-        replayed: whether a later replay of its event, direct or of a replay, is unfinished or completed.
-        resolution: the resolution an operator recorded, if any.
-        retry: what failed and is tried again, if it waits for that.
+        seq: position of its event in the shard's log.
+        effect_scope: ID of the execution that idempotency keys are derived from; empty: its own.
+        order_key: see `NewEvent`.
+        quiet: see `NewEvent`.
     """
 
     seq: int
-    id: str
-    flow_id: str
-    flow_revision: int
-    status: Status
-    attempts: int
-    receive_time_ms: int
-    end_time_ms: int | None
-    error: WorkflowError | None
-    replay_of: str
     effect_scope: str = ""
     order_key: str = ""
     quiet: bool = False
-    replayed_by: str = ""
-    replayed: bool = False
-    resolution: Resolution | None = None
-    retry: Retry | None = None
 
 
 class ExecutionListing(NamedTuple):

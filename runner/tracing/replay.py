@@ -18,7 +18,7 @@ from flowhook.events.workflow_input import (
 from flowhook.model import Event, ExecutionDetail, JournalEntry, Status
 from flowhook.model.execution_trace import ExecutionTrace, TracedCallback, TracedError, TracedTask, TraceOutcome
 from flowhook.v1.execution_service_pb2 import GetExecutionResponse
-from flowhook.wire import convert_detail
+from flowhook.wire.mapping import from_proto
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, Perform, Step, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.journal import DIVERGED
@@ -42,7 +42,7 @@ def trace_execution(definition: bytes, detail: bytes, body: bytes) -> ExecutionT
         program = compile_program(document, Evaluator())
     except (ValueError, KeyError, TypeError, AttributeError) as problem:
         raise InvalidError(f"this version can't run the flow: {problem}", reason="FLOW_UNREADABLE") from None
-    recorded = convert_detail.detail_from_proto(GetExecutionResponse.FromString(detail))
+    recorded = from_proto(GetExecutionResponse.FromString(detail), ExecutionDetail)
     return _Replay(program, document, recorded, body).trace()
 
 

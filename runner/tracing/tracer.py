@@ -13,7 +13,8 @@ from flowhook.model import ExecutionDetail
 from flowhook.model.execution_trace import ExecutionTrace
 from flowhook.sandbox.offload import Offload
 from flowhook.sharing.table import OffloadLimits
-from flowhook.wire import convert_detail
+from flowhook.v1.execution_service_pb2 import GetExecutionResponse
+from flowhook.wire.mapping import to_proto
 from runner.tracing.offloaded import compute_trace
 
 SECONDS: Final = 2.0
@@ -70,7 +71,7 @@ class ExecutionTracer:
             raise ExhaustedError("too many traces are being computed", reason="OVERLOADED")
         self._active += 1
         try:
-            stored = convert_detail.detail_to_proto(replace(detail, history=())).SerializeToString()
+            stored = to_proto(replace(detail, history=()), GetExecutionResponse).SerializeToString()
             parts = (definition, stored, body)
             (text,) = await self._offload.run(detail.execution.flow_id, compute_trace, *parts)
         finally:

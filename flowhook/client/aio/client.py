@@ -20,11 +20,12 @@ from flowhook.client.channel import tls_credentials
 from flowhook.client.results import ExecutionFailedError, ReplyPendingError
 from flowhook.client.router_errors import TAKEOVER
 from flowhook.errors import InternalError
-from flowhook.model import Reply
+from flowhook.model import Reply, WorkflowError
 from flowhook.v1.ingest_service_pb2 import IngestEventsRequest, IngestEventsResponse, InvokeFlowRequest
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 from flowhook.wire import convert
 from flowhook.wire.failures import failure_from_proto
+from flowhook.wire.mapping import from_proto
 
 DEFAULT_TIMEOUT: Final = 15.0
 """Seconds that a call may take, retries included."""
@@ -182,7 +183,7 @@ class AsyncClient:
                 case "reply":
                     return convert.reply_from_proto(response.reply)
                 case "error":
-                    raise ExecutionFailedError(response.execution_id, convert.error_from_proto(response.error))
+                    raise ExecutionFailedError(response.execution_id, from_proto(response.error, WorkflowError))
             if time.monotonic() >= deadline:
                 raise ReplyPendingError(response.execution_id)
 

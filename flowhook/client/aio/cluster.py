@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flowhook.client.asyncio_transport import AsyncTransport
-from flowhook.client.results import (
+from flowhook.model.cluster import (
     Backlog,
     ClusterLoad,
     ClusterShards,

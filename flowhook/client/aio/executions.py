@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import replace
 from typing import Final
 
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
-from flowhook.client.results import DeletedExecutions, ExecutionChange, ExecutionCount, Page, ScannedExecution
+from flowhook.client.results import Page
 from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.model.execution_filter import ALL, ExecutionFilter
+from flowhook.model.executions import DeletedExecutions, ExecutionChange, ExecutionCount, ScannedExecution
 from flowhook.model.replays import ReplayOptions, ReplayPreview
 from flowhook.v1.execution_service_pb2 import (
     CancelExecutionRequest,
@@ -26,14 +26,14 @@ from flowhook.v1.execution_service_pb2 import (
     ResumeExecutionRequest,
     RetryExecutionNowRequest,
     ScanEventsRequest,
-    ScannedEvent,
     SuspendExecutionRequest,
     WatchExecutionsRequest,
     WatchExecutionsResponse,
 )
+from flowhook.v1.execution_service_pb2 import ExecutionFilter as FilterMessage
 from flowhook.v1.execution_service_pb2_grpc import ExecutionServiceStub
-from flowhook.wire import convert, convert_detail, convert_links
-from flowhook.wire.convert_replays import preview_from_proto, replay_to_proto
+from flowhook.wire.convert_replays import replay_to_proto
+from flowhook.wire.mapping import from_proto, to_proto
 
 ERASE_SECONDS: Final = 600.0
 """Deadline of an erasure (s)."""
@@ -59,7 +59,7 @@ class Executions:
         """
         request = GetExecutionRequest(execution_id=execution_id, max_body_bytes=max_body_bytes)
         response = await self._call(self._stub.GetExecution, request)
-        return replace(convert_detail.detail_from_proto(response), links=convert_links.links_from_proto(response.links))
+        return from_proto(response, ExecutionDetail)
 
     def body(self, execution_id: str) -> AsyncIterator[bytes]:
         """Yield the body of the request that started an execution, unchanged, in chunks.
@@ -121,11 +121,9 @@ class Executions:
             NotFoundError: the execution that `where.caused_by` names is unknown (`EXECUTION_NOT_FOUND`).
         """
         conditions = _conditions(where, flow_id, statuses, unresolved=unresolved)
-        request = ListExecutionsRequest(
-            page_size=page_size, page_token=page_token, filter=convert.filter_to_proto(conditions)
-        )
+        request = ListExecutionsRequest(page_size=page_size, page_token=page_token, filter=_filter(conditions))
         response = await self._call(self._stub.ListExecutions, request)
-        return Page([convert.execution_from_proto(each) for each in response.executions], response.next_page_token)
+        return Page([from_proto(each, Execution) for each in response.executions], response.next_page_token)
 
     async def count(self, where: ExecutionFilter = ALL) -> ExecutionCount:
         """Count executions that meet conditions, up to 10,000.
@@ -134,9 +132,9 @@ class Executions:
             InvalidError: a condition is not acceptable (`FILTER_INVALID`).
             NotFoundError: the execution that `where.caused_by` names is unknown (`EXECUTION_NOT_FOUND`).
         """
-        request = CountExecutionsRequest(filter=convert.filter_to_proto(where))
+        request = CountExecutionsRequest(filter=_filter(where))
         response = await self._call(self._stub.CountExecutions, request)
-        return ExecutionCount(response.count, response.more)
+        return from_proto(response, ExecutionCount)
 
     async def scan(
         self, where: ExecutionFilter = ALL, *, page_size: int = 50, page_token: str = ""
@@ -155,9 +153,9 @@ class Executions:
                 (`PAGE_TOKEN_INVALID`).
             NotFoundError: the execution that `where.caused_by` names is unknown (`EXECUTION_NOT_FOUND`).
         """
-        request = ScanEventsRequest(filter=convert.filter_to_proto(where), page_size=page_size, page_token=page_token)
+        request = ScanEventsRequest(filter=_filter(where), page_size=page_size, page_token=page_token)
         response = await self._call(self._stub.ScanEvents, request)
-        return Page([_scanned(each) for each in response.events], response.next_page_token)
+        return Page([from_proto(each, ScannedExecution) for each in response.events], response.next_page_token)
 
     async def replay(
         self,
@@ -203,7 +201,7 @@ class Executions:
         request.request_id = request_id or uuid.uuid4().hex
         request.unless_replayed = unless_replayed
         response = await self._call(self._stub.ReplayExecution, request)
-        return convert.execution_from_proto(response.execution)
+        return from_proto(response.execution, Execution)
 
     async def preview_replay(
         self,
@@ -225,7 +223,7 @@ class Executions:
         options = ReplayOptions(latest, from_failed, from_task, output, body, content_type, auto)
         request = replay_to_proto(options, execution_id)
         response = await self._call(self._stub.PreviewReplay, PreviewReplayRequest(replay=request))
-        return preview_from_proto(response)
+        return from_proto(response, ReplayPreview)
 
     async def resolve(self, execution_id: str, reason: str = "") -> Execution:
         """Mark a failed execution as resolved, so that it needs no further action, and return it.
@@ -240,7 +238,7 @@ class Executions:
         """
         request = ResolveExecutionRequest(execution_id=execution_id, reason=reason)
         response = await self._call(self._stub.ResolveExecution, request)
-        return convert.execution_from_proto(response.execution)
+        return from_proto(response.execution, Execution)
 
     async def cancel(self, execution_id: str) -> Execution:
         """Cancel an execution and return it.
@@ -251,7 +249,7 @@ class Executions:
         """
         request = CancelExecutionRequest(execution_id=execution_id)
         response = await self._call(self._stub.CancelExecution, request, repeatable=False)
-        return convert.execution_from_proto(response.execution)
+        return from_proto(response.execution, Execution)
 
     async def delete(
         self,
@@ -280,12 +278,7 @@ class Executions:
             timeout = ERASE_SECONDS
         request = DeleteExecutionRequest(execution_id=execution_id, erase=erase, cancel=cancel)
         response = await self._call(self._stub.DeleteExecution, request, timeout=timeout, repeatable=erase)
-        return DeletedExecutions(
-            tuple(response.execution_ids),
-            convert_links.links_from_proto(response.links),
-            convert.milliseconds(response.erase_time) if response.HasField("erase_time") else None,
-            response.purge_pending,
-        )
+        return from_proto(response, DeletedExecutions)
 
     async def suspend(self, execution_id: str) -> Execution:
         """Suspend an execution until it is resumed, and return it.
@@ -295,7 +288,7 @@ class Executions:
             ConflictError: it has already ended.
         """
         response = await self._call(self._stub.SuspendExecution, SuspendExecutionRequest(execution_id=execution_id))
-        return convert.execution_from_proto(response.execution)
+        return from_proto(response.execution, Execution)
 
     async def resume(self, execution_id: str) -> Execution:
         """Resume a suspended execution and return it.
@@ -306,7 +299,7 @@ class Executions:
         """
         request = ResumeExecutionRequest(execution_id=execution_id)
         response = await self._call(self._stub.ResumeExecution, request, repeatable=False)
-        return convert.execution_from_proto(response.execution)
+        return from_proto(response.execution, Execution)
 
     async def retry_now(self, execution_id: str) -> Execution:
         """Try again at once what failed in an execution that waits for its next try, and return the execution.
@@ -317,7 +310,7 @@ class Executions:
         """
         request = RetryExecutionNowRequest(execution_id=execution_id)
         response = await self._call(self._stub.RetryExecutionNow, request, repeatable=False)
-        return convert.execution_from_proto(response.execution)
+        return from_proto(response.execution, Execution)
 
     def watch(self, *, flow_id: str = "") -> AsyncIterator[ExecutionChange | None]:
         """Yield executions whenever their status changes; first None, as soon as no further change can be missed.
@@ -337,14 +330,8 @@ def _conditions(
     )
 
 
-def _scanned(message: ScannedEvent) -> ScannedExecution:
-    return ScannedExecution(
-        convert.execution_from_proto(message.execution),
-        message.event.SerializeToString() if message.HasField("event") else None,
-        message.has_webhook,
-        message.raw,
-        message.next_page_token,
-    )
+def _filter(conditions: ExecutionFilter) -> FilterMessage:
+    return to_proto(conditions, FilterMessage)
 
 
 def _chunk(response: ReadBodyResponse) -> bytes:
@@ -355,4 +342,4 @@ def _change(response: WatchExecutionsResponse) -> ExecutionChange | None:
     """Return the change that a message holds; the first message, which signals that the stream is open, has none."""
     if not response.HasField("execution"):
         return None
-    return ExecutionChange(convert.execution_from_proto(response.execution), response.missed)
+    return from_proto(response, ExecutionChange)

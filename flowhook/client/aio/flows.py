@@ -8,10 +8,10 @@ from typing import Final
 from flowhook.client.aio.paging import items
 from flowhook.client.arguments import HeaderPairs, encode_headers
 from flowhook.client.asyncio_transport import AsyncTransport
-from flowhook.client.results import AppliedFlow, Page, SignedRequest
+from flowhook.client.results import Page
 from flowhook.errors import Fault
 from flowhook.model import Flow, FlowRevision
-from flowhook.model.flows import FlowCondition, FlowStatistics, FlowStatisticsPage
+from flowhook.model.flows import AppliedFlow, FlowCondition, FlowStatistics, FlowStatisticsPage, SignedRequest
 from flowhook.v1.flow_service_pb2 import (
     ApplyFlowsRequest,
     DeleteFlowRequest,

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 
 from flowhook.client.aio.paging import items
 from flowhook.client.asyncio_transport import AsyncTransport
-from flowhook.client.results import JobPreview, Page
+from flowhook.client.results import Page
 from flowhook.model.execution_filter import ExecutionFilter
-from flowhook.model.jobs import ItemOutcome, Job, JobItem, JobSpec
+from flowhook.model.jobs import ItemOutcome, Job, JobItem, JobPreview, JobSpec
 from flowhook.model.replays import ReplayOptions
+from flowhook.v1.execution_service_pb2 import ExecutionFilter as FilterMessage
 from flowhook.v1.job_service_pb2 import (
     AbortJobRequest,
     CreateJobRequest,
@@ -21,9 +22,11 @@ from flowhook.v1.job_service_pb2 import (
     PreviewJobRequest,
     ResumeJobRequest,
 )
+from flowhook.v1.job_service_pb2 import JobItem as JobItemMessage
+from flowhook.v1.job_service_pb2 import JobSpec as JobSpecMessage
 from flowhook.v1.job_service_pb2_grpc import JobServiceStub
-from flowhook.wire import convert, convert_jobs
 from flowhook.wire.convert_replays import replay_to_proto
+from flowhook.wire.mapping import enum_to_proto, from_proto, to_proto
 
 
 class Jobs:
@@ -48,17 +51,12 @@ class Jobs:
                 nothing can be replayed in this way.
         """
         request = PreviewJobRequest(
-            filter=convert.filter_to_proto(where),
+            filter=to_proto(where, FilterMessage),
             replay=None if replay is None else replay_to_proto(replay),
             again=again,
         )
         response = await self._call(self._stub.PreviewJob, request)
-        return JobPreview(
-            response.count,
-            response.more,
-            tuple(convert.execution_from_proto(each) for each in response.sample),
-            tuple(convert_jobs.sampled_from_proto(each) for each in response.replays),
-        )
+        return from_proto(response, JobPreview)
 
     async def create(self, spec: JobSpec, *, request_id: str = "") -> Job:
         """Create a job, which begins as soon as it is its turn, and return it.
@@ -72,9 +70,9 @@ class Jobs:
             InvalidError: the filter has no condition (`FILTER_EMPTY`), or something else is not acceptable.
             ExhaustedError: 1000 jobs have not ended, or those that have not contain too much.
         """
-        request = CreateJobRequest(spec=convert_jobs.spec_to_proto(spec), request_id=request_id or uuid.uuid4().hex)
+        request = CreateJobRequest(spec=to_proto(spec, JobSpecMessage), request_id=request_id or uuid.uuid4().hex)
         response = await self._call(self._stub.CreateJob, request)
-        return convert_jobs.job_from_proto(response.job)
+        return from_proto(response.job, Job)
 
     async def get(self, job_id: str) -> Job:
         """Return a job.
@@ -83,7 +81,7 @@ class Jobs:
             NotFoundError: the job is unknown, or past retention.
         """
         response = await self._call(self._stub.GetJob, GetJobRequest(job_id=job_id))
-        return convert_jobs.job_from_proto(response.job)
+        return from_proto(response.job, Job)
 
     def list(self, *, limit: int | None = None) -> AsyncIterator[Job]:
         """Yield jobs, newest first, at most `limit` of them."""
@@ -104,7 +102,7 @@ class Jobs:
             InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
         """
         response = await self._call(self._stub.ListJobs, ListJobsRequest(page_size=page_size, page_token=page_token))
-        return Page([convert_jobs.job_from_proto(each) for each in response.jobs], response.next_page_token)
+        return Page([from_proto(each, Job) for each in response.jobs], response.next_page_token)
 
     def items(
         self, job_id: str, *, outcome: ItemOutcome | None = None, limit: int | None = None
@@ -142,12 +140,12 @@ class Jobs:
         """
         request = ListJobItemsRequest(
             job_id=job_id,
-            outcome=convert_jobs.outcome_to_proto(outcome),
+            outcome=enum_to_proto(outcome, JobItemMessage.Outcome),
             page_size=page_size,
             page_token=page_token,
         )
         response = await self._call(self._stub.ListJobItems, request)
-        return Page([convert_jobs.item_from_proto(each) for each in response.items], response.next_page_token)
+        return Page([from_proto(each, JobItem) for each in response.items], response.next_page_token)
 
     async def pause(self, job_id: str) -> Job:
         """Pause a job within a second, and return it.
@@ -157,7 +155,7 @@ class Jobs:
             ConflictError: it has ended.
         """
         response = await self._call(self._stub.PauseJob, PauseJobRequest(job_id=job_id))
-        return convert_jobs.job_from_proto(response.job)
+        return from_proto(response.job, Job)
 
     async def resume(self, job_id: str) -> Job:
         """Let a paused job continue, and return it.
@@ -167,7 +165,7 @@ class Jobs:
             ConflictError: it has ended.
         """
         response = await self._call(self._stub.ResumeJob, ResumeJobRequest(job_id=job_id))
-        return convert_jobs.job_from_proto(response.job)
+        return from_proto(response.job, Job)
 
     async def abort(self, job_id: str) -> Job:
         """End a job early, within a second, and return it; what it did stays done.
@@ -177,4 +175,4 @@ class Jobs:
             ConflictError: it is completed.
         """
         response = await self._call(self._stub.AbortJob, AbortJobRequest(job_id=job_id))
-        return convert_jobs.job_from_proto(response.job)
+        return from_proto(response.job, Job)

@@ -15,7 +15,7 @@ from flowhook.model.execution_filter import ALL, ExecutionFilter
 from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec, JobState
 from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import job_service_pb2
-from flowhook.wire import convert_jobs
+from flowhook.wire.mapping import to_proto
 
 FAST = 1000.0
 
@@ -233,7 +233,7 @@ async def test_what_a_job_can_not_be_is_refused(client, options):
 
 @pytest.mark.parametrize("name", ["revision", "start"])
 async def test_a_replay_of_a_kind_that_only_a_newer_version_knows_is_refused(client, router, name):
-    spec = convert_jobs.spec_to_proto(replay_of())
+    spec = to_proto(replay_of(), job_service_pb2.JobSpec)
     setattr(spec.replay, name, 99)
     async with channel.connect(router.target, router.token()) as connection:
         call = connection.unary_unary("/flowhook.v1.JobService/CreateJob")

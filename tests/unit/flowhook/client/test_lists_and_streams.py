@@ -12,6 +12,7 @@ from flowhook.v1 import execution_service_pb2 as execution_pb
 from flowhook.v1 import flow_service_pb2 as flow_pb
 from flowhook.v1 import rejection_service_pb2 as rejection_pb
 from flowhook.wire import convert
+from flowhook.wire.mapping import to_proto
 
 EXECUTION = Execution("evt_1", "hello", 3, Status.FAULTED, 1, 0)
 
@@ -83,7 +84,9 @@ def test_a_watch_yields_none_before_changes_and_is_cancelled_when_it_is_closed(r
     pending = router.run(lambda: [next(changes), next(changes)])
     sent, _, call = router.stream("ExecutionService.WatchExecutions")
     call.send_response(execution_pb.WatchExecutionsResponse())
-    call.send_response(execution_pb.WatchExecutionsResponse(execution=convert.execution_to_proto(EXECUTION), missed=2))
+    call.send_response(
+        execution_pb.WatchExecutionsResponse(execution=to_proto(EXECUTION, execution_pb.Execution), missed=2)
+    )
     assert sent.flow_id == "hello"
     assert pending.result() == [None, ExecutionChange(EXECUTION, 2)]
     changes.close()

@@ -17,12 +17,13 @@ from flowhook.v1 import flow_service_pb2 as flow_pb
 from flowhook.v1 import job_service_pb2 as job_pb
 from flowhook.v1 import rejection_service_pb2 as rejection_pb
 from flowhook.v1 import secret_service_pb2 as secret_pb
-from flowhook.wire import convert, convert_jobs, convert_resources
+from flowhook.wire import convert, convert_resources
+from flowhook.wire.mapping import to_proto
 
 FLOW = Flow("hello", b"", b"", 3, True, False, 0, 0)
 FLOW_PB = convert_resources.flow_to_proto(FLOW)
 EXECUTION = Execution("evt_1", "hello", 3, Status.FAULTED, 1, 0)
-EXECUTION_PB = convert.execution_to_proto(EXECUTION)
+EXECUTION_PB = to_proto(EXECUTION, execution_pb.Execution)
 SECRET = SecretInfo("key", 0)
 SECRET_PB = convert_resources.secret_to_proto(SECRET)
 REJECTION_PB = rejection_pb.Rejection(id="r1", flow_id="hello", status=401)
@@ -191,8 +192,8 @@ OTHERS = [
 
 SPEC = JobSpec(JobAction.REPLAY, ExecutionFilter(flow_id="hello"))
 JOB = Job("job_1", JobState.RUNNING, SPEC, None, 3, 1, 1, 1, 0)
-JOB_PB = convert_jobs.job_to_proto(JOB)
-SPEC_PB = convert_jobs.spec_to_proto(SPEC)
+JOB_PB = to_proto(JOB, job_pb.Job)
+SPEC_PB = to_proto(SPEC, job_pb.JobSpec)
 JOBS = [
     MethodCase(
         "jobs.create",
@@ -245,6 +246,6 @@ def test_an_execution_is_returned_with_its_content(router):
 
 def test_an_execution_is_returned_with_the_beginning_of_its_body_and_the_size_of_the_whole(router):
     pending = router.start("executions.get", "evt_1", max_body_bytes=0)
-    sent, _ = router.answer("ExecutionService.GetExecution", execution=EXECUTION_PB, body_size=9, body_cut=True)
+    sent, _ = router.answer("ExecutionService.GetExecution", execution=EXECUTION_PB, cut_body_size=9)
     assert (sent.HasField("max_body_bytes"), sent.max_body_bytes) == (True, 0)
     assert (pending.result().event.body, pending.result().body_size, pending.result().cut_body_size) == (b"", 9, 9)

@@ -17,7 +17,7 @@ from router.storage.model import ExecutionRecord
 
 
 def record(seq, status=Status.PENDING, flow_id="a"):
-    return ExecutionRecord(seq, f"evt_{seq}", flow_id, 1, status, 0, 1, None, None, "")
+    return ExecutionRecord(f"evt_{seq}", flow_id, 1, status, 0, 1, seq=seq)
 
 
 class Records:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from support.cases import cases
 
@@ -127,7 +129,7 @@ def test_what_led_to_the_failure_is_left_out_and_nothing_else(instance, entries,
 
 
 def record(status=Status.FAULTED, effect_scope=""):
-    return ExecutionRecord(1, "evt_1", "shop", 3, status, 1, 0, 5, AWAY, "", effect_scope)
+    return ExecutionRecord("evt_1", "shop", 3, status, 1, 0, 5, AWAY, seq=1, effect_scope=effect_scope)
 
 
 def content(*entries, start=0):
@@ -160,7 +162,7 @@ B, C, NOTIFY = "/do/1/t/try/0/b#0", "/do/1/t/try/1/c#0", "/do/1/t/catch/do/0/not
 
 def raised(cause, *entries, revision=3, instance=AGAIN):
     error = WorkflowError("about:blank", 500, "again", instance, raising=RaiseOrigin(AGAIN, cause))
-    return resumption(record()._replace(error=error), content(*entries), revision).journal
+    return resumption(replace(record(), error=error), content(*entries), revision).journal
 
 
 @cases(
@@ -215,6 +217,6 @@ def test_where_nothing_would_run_anew_it_is_refused_but_on_another_revision(caus
 
 
 def test_the_failure_of_a_call_in_a_handler_is_that_of_the_call():
-    original = record()._replace(error=WorkflowError("about:blank", 503, "away", NOTIFY[:-2]))
+    original = replace(record(), error=WorkflowError("about:blank", 503, "away", NOTIFY[:-2]))
     resumed = resumption(original, content(f"!{B}", f"!{NOTIFY}"), 3)
     assert resumed.journal == journal(f"!{B}")

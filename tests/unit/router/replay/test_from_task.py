@@ -13,7 +13,7 @@ from router.replay.task_runs import locate_runs
 from router.storage.model import ExecutionContent, ExecutionRecord
 
 AWAY = WorkflowError("about:blank", 503, "away", "/do/1/b")
-ORIGINAL = ExecutionRecord(1, "evt_1", "shop", 3, Status.COMPLETED, 1, 0, 5, None, "", "evt_0")
+ORIGINAL = ExecutionRecord("evt_1", "shop", 3, Status.COMPLETED, 1, 0, 5, seq=1, effect_scope="evt_0")
 AT_THE_END = 2**61
 
 

@@ -35,7 +35,7 @@ def failing(execute, *names, then=()):
 
 def replayed(execute, outcome, do, world, **more):
     """Replay what faulted from the failed task."""
-    original = ExecutionRecord(1, "evt_1", "shop", 1, Status.FAULTED, 1, 0, 5, outcome.error, "", "")
+    original = ExecutionRecord("evt_1", "shop", 1, Status.FAULTED, 1, 0, 5, outcome.error, seq=1)
     left = resumption(original, ExecutionContent(b"", outcome.journal, None, None, 0), 1)
     return execute(do, {}, journal=left.journal, world=world, **more)
 

@@ -20,7 +20,7 @@ from runner.interpreter import journal as journals
 from runner.interpreter.effects import EffectResult, WorkflowFaulted
 from runner.interpreter.errors import Kind, error
 
-ORIGINAL = ExecutionRecord(1, "evt_1", "shop", 1, Status.COMPLETED, 1, 0, 5, None, "", "")
+ORIGINAL = ExecutionRecord("evt_1", "shop", 1, Status.COMPLETED, 1, 0, 5, seq=1)
 
 
 def call(name):

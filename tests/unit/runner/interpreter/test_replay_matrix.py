@@ -16,7 +16,7 @@ from flowhook.events.event_keys import EventKeys
 from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Origin, Status
 from flowhook.model.replays import ReplayOrigin
 from flowhook.v1 import execution_service_pb2 as pb
-from flowhook.wire import convert_detail
+from flowhook.wire.mapping import to_proto
 from router.executions.reading import build_task_history
 from router.replay import from_failed_task, from_task
 from router.replay.journal_keys import is_around, position_of, position_of_task
@@ -82,7 +82,7 @@ class Ran:
     def record(self):
         status = Status.FAULTED if isinstance(self.ending, WorkflowFaulted) else Status.COMPLETED
         problem = getattr(self.ending, "error", None)
-        return ExecutionRecord(1, "evt_1", "shop", 1, status, 1, 0, 5, problem, "", "")
+        return ExecutionRecord("evt_1", "shop", 1, status, 1, 0, 5, problem, seq=1)
 
     @property
     def content(self):
@@ -102,7 +102,7 @@ class Ran:
         if name != "evt_1":
             event = event._replace(replay=ReplayOrigin(task="/do/0/t0"))
         detail = ExecutionDetail(execution, event, self.content.journal, getattr(self.ending, "output", None))
-        stored = convert_detail.detail_to_proto(detail).SerializeToString()
+        stored = to_proto(detail, pb.GetExecutionResponse).SerializeToString()
         return trace_execution(orjson.dumps(definition), stored, b"")
 
     def replayed_from_failed(self):

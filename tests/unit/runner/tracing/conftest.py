@@ -7,7 +7,8 @@ import pytest
 from support.clocks import Clock
 
 from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Origin, Status
-from flowhook.wire import convert_detail
+from flowhook.v1.execution_service_pb2 import GetExecutionResponse
+from flowhook.wire.mapping import to_proto
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import DeliveredEvent, EffectResult, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.execution_machine import ExecutionMachine
@@ -40,7 +41,7 @@ class Run:
 
     def __init__(self, definition, detail, observed, body):
         self.definition, self.detail, self.observed = definition, detail, observed
-        stored = convert_detail.detail_to_proto(detail).SerializeToString()
+        stored = to_proto(detail, GetExecutionResponse).SerializeToString()
         self.trace = trace_execution(orjson.dumps(definition), stored, body)
 
     def value(self, index):

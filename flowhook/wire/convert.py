@@ -6,6 +6,7 @@ Everything else is converted by `mapping`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import DecodeError, Message
@@ -15,6 +16,9 @@ from flowhook.errors import InvalidError
 from flowhook.model import Blob, Event, Headers, Origin, Part, Principal, Reply
 from flowhook.model.replays import ReplayOrigin
 from flowhook.v1 import envelope_pb2
+
+MAX_SECONDS: Final = 253_402_300_799
+"""The last second of 9999 (Unix time), the greatest that a protobuf timestamp may hold."""
 
 
 def timestamp(milliseconds: int) -> Timestamp:

@@ -22,7 +22,7 @@ from flowhook.wire.event_body import read_event
 from flowhook.wire.mapping import from_proto, to_proto
 from router.calls.paging import MAX_PAGE, PagedRequest, page_token_after, parse_page
 from router.dispatch.observers import IN_MOTION, ExecutionRecords, meets, stored_conditions
-from router.flows.admission import MAX_SECONDS, AdmissionControl
+from router.flows.admission import AdmissionControl
 from router.storage import limits as storage_limits
 from router.storage.model import ExecutionContent, ExecutionRecord, StoredLink
 from router.storage.shard_state import ShardState
@@ -71,7 +71,7 @@ def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
         if getattr(message, name) < 0:
             raise _invalid(f"`{name}` must not be negative")
     for name in ("receive_from", "receive_until"):
-        if not 0 <= getattr(message, name).seconds <= MAX_SECONDS:
+        if not 0 <= getattr(message, name).seconds <= convert.MAX_SECONDS:
             raise _invalid(f"`{name}` must be in the years 1970 to 9999")
     _check_id(message.caused_by)
     wanted = from_proto(message, ExecutionFilter)

@@ -42,6 +42,7 @@ from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.admission import AdmissionControl
 from router.flows.flow_statistics import FlowStatisticsReader
 from router.flows.flow_table import FlowTable
+from router.flows.intake import EventIntake
 from router.flows.parsing import InputParser
 from router.flows.registry_watch import RegistryWatch
 from router.metrics import RouterMetrics
@@ -54,7 +55,6 @@ from router.secrets.callback_keys import CallbackKeys, ReplyTokens
 from router.secrets.encryption import SecretCipher
 from router.secrets.flow_secrets import FlowSecrets, SecretMatches
 from router.services.audit import AuditService
-from router.services.callbacks import CallbackReceiver
 from router.services.cluster import ClusterService
 from router.services.execution import ExecutionService
 from router.services.flow import FlowService
@@ -200,7 +200,7 @@ async def serve_shard(
     Raises:
         FlowhookError: the storage, the port or a certificate can't be used.
     """
-    cipher, tokens, callback_keys = SecretCipher(key), ReplyTokens(key), CallbackKeys(key)
+    cipher, callback_keys = SecretCipher(key), CallbackKeys(key)
     router_metrics = RouterMetrics(registry)
     core = Shard(
         epoch=state.epoch,
@@ -269,26 +269,20 @@ async def serve_shard(
     await host.settle()
 
     server = new_server(verifier, limits, AuditRecorder(storage.audit, now_ms=_now_ms))
-    ingest = IngestService(
+    intake = EventIntake(
         host=host,
         state=state,
         admission=admission,
-        callbacks=CallbackReceiver(
-            admission=admission,
-            arrivals=host.arrivals,
-            state=state,
-            keys=callback_keys,
-            parser=parser,
-            now_ms=_now_ms,
-        ),
-        tokens=tokens,
-        metrics=router_metrics,
+        parser=parser,
         bodies=storage.bodies,
-        uploads=uploads,
+        keys=callback_keys,
         matches=matches,
+        metrics=router_metrics,
         now_ms=_now_ms,
     )
-    ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
+    ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(
+        IngestService(host=host, state=state, intake=intake, tokens=ReplyTokens(key), uploads=uploads), server
+    )
     flow_service_pb2_grpc.add_FlowServiceServicer_to_server(
         FlowService(
             registry=storage.registry,
@@ -312,7 +306,7 @@ async def serve_shard(
         ),
         server,
     )
-    rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(_rejection_service(storage, key, ingest), server)
+    rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(_rejection_service(storage, key, intake), server)
     audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(storage.audit), server)
     secret_service_pb2_grpc.add_SecretServiceServicer_to_server(
         SecretService(registry=storage.registry, cipher=cipher, secrets=flow_secrets, now_ms=_now_ms), server
@@ -387,12 +381,10 @@ async def serve_shard(
         # the shard is lost: what was under way could not be stored here, and callers repeat it with the next owner
 
 
-def _rejection_service(storage: Storage, key: bytes, ingest: IngestService) -> RejectionService:
-    """Return the service of rejected requests, whose events `ingest` stores."""
+def _rejection_service(storage: Storage, key: bytes, intake: EventIntake) -> RejectionService:
+    """Return the service of rejected requests, whose events `intake` stores."""
     verifiers, seal = VerifierPool(), OriginalSeal(key)
-    acceptance = RejectionAcceptance(
-        storage.rejections, storage.registry, verifiers, seal, store=ingest.store, now_ms=_now_ms
-    )
+    acceptance = RejectionAcceptance(storage.rejections, storage.registry, verifiers, seal, intake, now_ms=_now_ms)
     return RejectionService(storage.rejections, seal=seal, acceptance=acceptance, verifiers=verifiers, now_ms=_now_ms)
 
 

@@ -6,7 +6,7 @@ The request of a rejection, with its credentials, is stored encrypted, and only 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from flowhook import limits
@@ -14,9 +14,9 @@ from flowhook.errors import ConflictError, InternalError, NotFoundError, Unavail
 from flowhook.events import ids
 from flowhook.v1 import envelope_pb2, failure_pb2
 from flowhook.v1 import rejection_service_pb2 as pb
-from flowhook.v1.ingest_service_pb2 import Accepted
 from flowhook.wire import convert
 from router.calls.authorization import caller_name
+from router.flows.intake import EventIntake, Intake
 from router.rejections.verifier_pool import VerifierPool
 from router.secrets.encryption import SecretCipher, derive_key
 from router.storage.registry import Registry
@@ -36,9 +36,6 @@ _CAUSES: Final[Mapping[int, str]] = {
 }
 
 _MISSING: Final = frozenset({"FLOW_NOT_FOUND", "CALLBACK_NOT_FOUND"})
-
-StoreEvent = Callable[[envelope_pb2.Event, str], Awaitable[Accepted]]
-"""Stores the event of a rejection with an ID as events of edges are stored, and returns the result."""
 
 
 class OriginalSeal:
@@ -76,15 +73,15 @@ class RejectionAcceptance:
         registry: Registry,
         verifiers: VerifierPool,
         seal: OriginalSeal,
+        intake: EventIntake,
         *,
-        store: StoreEvent,
         now_ms: Callable[[], int],
     ) -> None:
         self._rejections = rejections
         self._registry = registry
         self._verifiers = verifiers
         self._seal = seal
-        self._store = store
+        self._intake = intake
         self._now_ms = now_ms
 
     async def accept(self, found: StoredRejection) -> pb.AcceptRejectionResponse:
@@ -101,11 +98,12 @@ class RejectionAcceptance:
             raise InternalError("an edge returned the event of another endpoint", reason="VERIFICATION_INVALID")
         # made of the rejection's ID, so that accepting it twice is one event, also when the router ends in between
         event.id = ids.PREFIX + rejection.id.partition("_")[2]
-        accepted = await self._store(event, rejection.id)
-        await self._rejections.accepted(
-            rejection.id, accepted.execution_id, by=caller_name.get(), now_ms=self._now_ms()
-        )
-        return _response(rejection, accepted.execution_id, duplicate=accepted.duplicate)
+        intake = Intake(event, rejection.id)
+        await self._intake.store([intake])
+        if intake.error is not None:
+            raise intake.error
+        await self._rejections.accepted(rejection.id, intake.execution_id, by=caller_name.get(), now_ms=self._now_ms())
+        return _response(rejection, intake.execution_id, duplicate=intake.duplicate)
 
     async def _original(self, rejection: pb.Rejection) -> pb.OriginalRequest:
         sealed = await self._rejections.sealed(rejection.id) if rejection.acceptability == ACCEPTABLE else None

@@ -46,9 +46,6 @@ GONE_SECONDS: Final = 3600.0
 ALIVE_SECONDS: Final = 10.0
 """Age of the last report up to which a process can't be dismissed: it would be back with the next one."""
 
-MAX_SECONDS: Final = 253_402_300_799
-"""The last second of 9999 (Unix time)."""
-
 NANOS: Final = 1_000_000_000
 
 MAX_SKEW_SECONDS: Final = 100 * 366 * 86_400
@@ -205,7 +202,7 @@ def _checked(process: pb.Process) -> pb.Process:
     if abs(convert.seconds(process.clock_skew)) > MAX_SKEW_SECONDS:
         raise _invalid("`clock_skew` must be at most 100 years")
     start = Timestamp(seconds=process.start_time.seconds, nanos=process.start_time.nanos)
-    if not 0 <= start.seconds <= MAX_SECONDS or not 0 <= start.nanos < NANOS or process.connections < 0:
+    if not 0 <= start.seconds <= convert.MAX_SECONDS or not 0 <= start.nanos < NANOS or process.connections < 0:
         raise _invalid("`start_time` must be in the years 1970 to 9999, and `connections` not negative")
     return pb.Process(
         name=process.name,

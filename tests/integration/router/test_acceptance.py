@@ -26,12 +26,12 @@ from flowhook.wire import convert, status
 from router.dispatch.observers import ReplyWaiters
 from router.flows.admission import AdmissionControl
 from router.flows.flow_table import FlowTable
+from router.flows.intake import EventIntake
 from router.flows.parsing import InputParser
 from router.metrics import RouterMetrics
 from router.secrets.callback_keys import CallbackKeys, ReplyTokens
 from router.secrets.encryption import KEY_BYTES
 from router.secrets.flow_secrets import SecretMatches
-from router.services.callbacks import CallbackReceiver
 from router.services.ingest import IngestService
 from router.storage.registry import FlowDraft
 
@@ -51,24 +51,19 @@ class RunningIngestService:
         admission = AdmissionControl(
             host=shard.host, flows=self.flows, parser=parser, total_backlog=total_backlog, clock=shard.clock
         )
-        self._service = IngestService(
+        intake = EventIntake(
             host=shard.host,
             state=shard.state,
             admission=admission,
-            callbacks=CallbackReceiver(
-                admission=admission,
-                parser=parser,
-                arrivals=shard.host.arrivals,
-                state=shard.state,
-                keys=CallbackKeys(bytes(KEY_BYTES)),
-                now_ms=lambda: int(shard.wall() * 1000),
-            ),
-            tokens=ReplyTokens(bytes(KEY_BYTES)),
-            metrics=RouterMetrics(CollectorRegistry()),
+            parser=parser,
             bodies=shard.storage.bodies,
-            uploads=None,
+            keys=CallbackKeys(bytes(KEY_BYTES)),
             matches=SecretMatches(0),
+            metrics=RouterMetrics(CollectorRegistry()),
             now_ms=lambda: int(shard.wall() * 1000),
+        )
+        self._service = IngestService(
+            host=shard.host, state=shard.state, intake=intake, tokens=ReplyTokens(bytes(KEY_BYTES)), uploads=None
         )
 
     async def apply(self, name):

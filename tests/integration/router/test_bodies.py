@@ -28,7 +28,7 @@ from flowhook.v1 import (
 )
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.wire import status
-from router.flows.admission import fill_defaults, validate_and_serialize
+from router.flows.intake import fill_defaults, validate_and_serialize
 from router.process.serving import expire_forever
 
 BODY = bytes(range(256)) * 4096 + b"end"

@@ -103,7 +103,8 @@ async def test_a_filter_of_too_many_attributes_is_refused(client):
 
 async def test_the_stored_event_does_not_repeat_its_attributes(router, client, revision):
     body = orjson.dumps({"order": 1})
-    event = await submit(router, ("order", "needle"), path="/h", order_key="", flow_revision=revision, body=body)
+    given = {"head": edge_head("/h"), "order_key": "", "flow_revision": revision, "body": body}
+    event = await submit(router, ("order", "needle"), **given)
     assert await found(client, ("order", "needle")) == [event]
     stored = (await client.executions.get(event)).event
     assert "needle" not in repr(stored)

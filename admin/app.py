@@ -24,11 +24,11 @@ from flowhook.http.listening import listen
 from flowhook.limits import MAX_HEADER_BYTES
 from flowhook.process import open_files
 from flowhook.process.installation import import_late
-from flowhook.process.lifecycle import ProcessState
-from flowhook.process.reports import ProcessReporter
+from flowhook.process.process_state import ProcessState
 from flowhook.process.server_certificates import Certificates, load_certificates
 from flowhook.process.settings import AdminSettings, read_token
 from flowhook.providers.sample_files import all_samples
+from flowhook.reporting.process_reports import ProcessReporter
 from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import AdminLimits
 from operations.edge_access import EdgeAccess

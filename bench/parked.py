@@ -27,7 +27,7 @@ from bench.log import log
 from bench.requests import quantile
 from flowhook.client import AsyncClient
 from flowhook.client.channel import connect
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc

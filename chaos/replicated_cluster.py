@@ -14,9 +14,9 @@ from chaos.replication import examine
 from flowhook import limits
 from flowhook.errors import FlowhookError
 from harness.log_servers import LogServers
-from router.secrets.encryption import require_secrets_key
 from router.storage.commit_log.jetstream import connect
 from router.storage.commit_log.keys import ClusterKeys
+from router.storage.encryption import require_secrets_key
 
 OWNER_SECONDS: Final = 1.0
 CONNECT_SECONDS: Final = 60.0

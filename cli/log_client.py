@@ -61,8 +61,8 @@ def cluster_keys(data_dir: Path | None) -> ClusterKeys:
     Raises:
         FlowhookError: the key of secrets is missing, or can't be used.
     """
-    from router.secrets.encryption import require_secrets_key
     from router.storage.commit_log.keys import ClusterKeys
+    from router.storage.encryption import require_secrets_key
 
     settings = router_settings(data_dir)
     return ClusterKeys(require_secrets_key(settings.data_dir, settings.secrets_key))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from flowhook.process.settings import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 
 if TYPE_CHECKING:
-    from flowhook.process.lifecycle import ProcessState
+    from flowhook.process.process_state import ProcessState
 
 S = TypeVar("S", bound=CommonSettings)
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from flowhook.security.private_files import make_directory, write_private
 from flowhook.security.tokens import ensure_tokens
-from router.secrets.encryption import load_secrets_key
+from router.storage.encryption import load_secrets_key
 
 OWNER: Final = 10001
 """User and group of the image's processes."""

@@ -35,11 +35,11 @@ from flowhook.http.forwarded import TrustedProxies, parse_networks
 from flowhook.http.listening import listen
 from flowhook.process import logs, metrics, open_files
 from flowhook.process.installation import import_late
-from flowhook.process.lifecycle import ProcessState
-from flowhook.process.reachability_reports import ReachabilityReporter
-from flowhook.process.reports import ProcessReporter
+from flowhook.process.process_state import ProcessState
 from flowhook.process.server_certificates import load_certificates
 from flowhook.process.settings import EdgeSettings
+from flowhook.reporting.process_reports import ProcessReporter
+from flowhook.reporting.reachability_reports import ReachabilityReporter
 from flowhook.sandbox.offload import Offload
 from flowhook.sharing.table import EdgeLimits
 

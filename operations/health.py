@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from flowhook.client import ProcessInfo
-from flowhook.process.reports import MAX_CLOCK_SKEW_SECONDS
+from flowhook.reporting.process_reports import MAX_CLOCK_SKEW_SECONDS
 
 NEEDED_ROLES: Final = ("router", "edge", "runner")
 """Roles of which at least one process must be ready, or no webhook is executed by a flow."""

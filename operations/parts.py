@@ -14,11 +14,11 @@ from pydantic import Field
 from flowhook import limits
 from flowhook.client import AsyncClient
 from flowhook.errors import NotFoundError, UnavailableError
-from flowhook.events.attachment_parts import list_attachments, read_attachment
 from flowhook.model import Blob, Event, Part
 from flowhook.sandbox.offload import Offload
 from flowhook.sharing.table import OffloadLimits
 from flowhook.wire import convert
+from operations.attachment_parts import list_attachments, read_attachment
 from operations.executions import ExecutionId
 from operations.operation import Download
 

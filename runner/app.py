@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RunnerSettings
 from runner.guard.process_starter import ProcessStarter, new_starter
 from runner.guard.supervisor import WorkerSupervisor

@@ -218,8 +218,8 @@ def _seal(
 
 
 def _seal_log(url: str, directory: Path, creds_file: Path | None, ca_file: Path | None) -> LogSealed:
-    from router.secrets.encryption import key_fingerprint, require_secrets_key
     from router.storage.commit_log.sealing import is_sealed
+    from router.storage.encryption import key_fingerprint, require_secrets_key
     from router.storage.replicated.log_sealing import LogSealing
 
     settings, keys = router_settings(directory), cluster_keys(directory)

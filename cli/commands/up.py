@@ -67,7 +67,7 @@ def _program() -> str:
 def _ensure_secrets_key(settings: UpSettings) -> None:
     """Create the key of secrets if there is none: one router of several must not create its own."""
     from flowhook.process.settings import RouterSettings
-    from router.secrets.encryption import load_secrets_key
+    from router.storage.encryption import load_secrets_key
 
     load_secrets_key(settings.data_dir, read_settings(RouterSettings, {}).secrets_key)
 

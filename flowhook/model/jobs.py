@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from flowhook.events import ids
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.executions import Execution, Status
 from flowhook.model.replays import AS_RECORDED, ReplayOptions, ReplayPreview
@@ -202,12 +200,3 @@ class JobPreview:
     more: bool
     sample: tuple[Execution, ...]
     replays: tuple[SampledReplay, ...] = ()
-
-
-def mint_job_id(now_ms: int) -> str:
-    """Return a new ID of a job.
-
-    Args:
-        now_ms: Unix time in milliseconds.
-    """
-    return PREFIX + ids.mint(os.urandom(1)[0], now_ms=now_ms).removeprefix(ids.PREFIX)

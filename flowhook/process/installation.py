@@ -15,13 +15,11 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import flowhook
 from flowhook.process import logs
-
-if TYPE_CHECKING:
-    from flowhook.process.lifecycle import ProcessState  # it watches with this
+from flowhook.process.process_state import ProcessState
 
 LOOK_SECONDS: Final = 10.0
 """Between two looks at the files."""

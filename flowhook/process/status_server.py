@@ -14,15 +14,13 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import orjson
 
 import flowhook
 from flowhook.errors import UnavailableError
-
-if TYPE_CHECKING:
-    from flowhook.process.lifecycle import ProcessState  # it starts this server
+from flowhook.process.process_state import ProcessState
 
 MAX_HEAD: Final = 8192
 """Bytes of a request that are read."""

@@ -10,8 +10,9 @@ import attrs
 import grpc.aio
 
 from flowhook.client.channel import open_plain, tls_credentials
-from flowhook.process import logs, reachability
+from flowhook.process import logs
 from flowhook.process.settings import RouterSettings
+from flowhook.reporting import reachability
 from router.cluster.reachability import Unreachable
 from router.cluster.records import RouterRecord
 

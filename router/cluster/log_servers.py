@@ -10,7 +10,7 @@ import attrs
 
 from flowhook.errors import FlowhookError
 from flowhook.process import logs
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from router.storage.commit_log.interface import LogServer, LogStatus
 
 LOOK_SECONDS: Final = 15.0

@@ -16,7 +16,7 @@ import flowhook
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model.audit import AuditEntry
 from flowhook.process import logs
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from router.cluster.address_checks import AddressChecks, OpenChannel
 from router.cluster.fence_check import FenceCheck
 from router.cluster.hand_over import HandOverRequest, choose_successor

@@ -10,7 +10,7 @@ from typing import Final
 
 from flowhook.errors import ConflictError
 from flowhook.process import logs
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from router.cluster.records import HEARTBEAT_SECONDS
 from router.storage.commit_log.interface import Heartbeats
 

@@ -16,8 +16,8 @@ from typing import Final
 import attrs
 
 from flowhook.process import logs
-from flowhook.process.lifecycle import ProcessState
-from flowhook.process.reports import MAX_CLOCK_SKEW_SECONDS
+from flowhook.process.process_state import ProcessState
+from flowhook.reporting.process_reports import MAX_CLOCK_SKEW_SECONDS
 from router.cluster.records import RouterRecord
 from router.cluster.shard_map import ShardSituation
 

@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 
 from flowhook.errors import ExhaustedError
-from flowhook.process.reachability import INTERVAL, TIMEOUT
+from flowhook.reporting.reachability import INTERVAL, TIMEOUT
 
 FRESH_SECONDS: Final = 2 * INTERVAL + TIMEOUT
 """Age up to which a report counts: that of the one after the next, if the check takes its whole time."""

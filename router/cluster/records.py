@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 import orjson
 
-from flowhook.process.reachability import MAX_CAUSE
+from flowhook.reporting.reachability import MAX_CAUSE
 from router.cluster.reachability import Unreachable
 
 HEARTBEAT_SECONDS: Final = 0.5

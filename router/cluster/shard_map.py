@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from flowhook.errors import ConflictError
-from flowhook.process.reachability import describe_unreachable
+from flowhook.reporting.reachability import describe_unreachable
 from router.cluster.ownership import KnownOwner
 from router.cluster.reachability import MAX_SHOWN, Unreachable
 from router.cluster.records import RouterRecord

@@ -26,9 +26,9 @@ from flowhook.events.event_keys import KeyExpressions
 from flowhook.model import Flow
 from flowhook.process import logs
 from flowhook.sharing.token_bucket import TokenBucket
+from router.flows.event_triggers import FlowTriggers, parse_triggers
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
 from router.storage.registry import Registry
-from router.triggers.event_triggers import FlowTriggers, parse_triggers
 
 MAX_FLOWS: Final = 20_000
 """Flows in the cache."""

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from flowhook.errors import FlowhookError, InvalidError
+from flowhook.events import ids
 from flowhook.model.execution_filter import ALL, ExecutionFilter
-from flowhook.model.jobs import DEFAULT_RATE, MAX_COUNTED, MAX_RATE, MAX_REASON, JobAction, JobSpec, SampledReplay
+from flowhook.model.jobs import (
+    DEFAULT_RATE,
+    MAX_COUNTED,
+    MAX_RATE,
+    MAX_REASON,
+    PREFIX,
+    JobAction,
+    JobSpec,
+    SampledReplay,
+)
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.v1.execution_service_pb2 import ExecutionFilter as ExecutionFilterPb
 from flowhook.v1.execution_service_pb2 import ReplayExecutionRequest
@@ -189,3 +200,12 @@ class JobReplays:
             return pb.SampledReplay(reason=error.reason, message=error.message[:MAX_MESSAGE])
         shown = preview._replace(taken_over=preview.taken_over[:MAX_TASKS], again=preview.again[:MAX_TASKS])
         return to_proto(SampledReplay(shown), pb.SampledReplay)
+
+
+def mint_job_id(now_ms: int) -> str:
+    """Return a new ID of a job.
+
+    Args:
+        now_ms: Unix time in milliseconds.
+    """
+    return PREFIX + ids.mint(os.urandom(1)[0], now_ms=now_ms).removeprefix(ids.PREFIX)

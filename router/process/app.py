@@ -16,7 +16,7 @@ import flowhook
 from flowhook.errors import InvalidError
 from flowhook.process import logs, metrics
 from flowhook.process.installation import import_late
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.security.private_files import restrict_permissions
 from flowhook.security.token_verifier import TokenVerifier

@@ -17,11 +17,11 @@ import orjson
 
 from flowhook.errors import ConflictError, FlowhookError
 from flowhook.process import logs
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.security.tokens import FILE as TOKENS_FILE
 from flowhook.security.tokens import TokenInfo, ensure_tokens, list_tokens
-from router.secrets.encryption import (
+from router.storage.encryption import (
     KEY_FILE,
     SecretCipher,
     derive_key,

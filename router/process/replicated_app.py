@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from flowhook.errors import ConflictError, InvalidError
 from flowhook.process import logs, metrics
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.security.private_files import make_directory
 from flowhook.security.token_verifier import TokenVerifier
@@ -30,12 +30,12 @@ from router.flows.parsing import InputParser
 from router.process.credentials import CredentialWatch
 from router.process.serving import StopRequest, serve_shard
 from router.process.standby import StandbyServer
-from router.secrets.encryption import KEY_FILE, key_fingerprint, require_secrets_key
 from router.services.shards import ShardService
 from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
 from router.storage.commit_log.jetstream.opening import connect
 from router.storage.commit_log.keys import ClusterKeys
 from router.storage.commit_log.refusals import Refusals, RefusedKind
+from router.storage.encryption import KEY_FILE, key_fingerprint, require_secrets_key
 from router.storage.errors import translate
 from router.storage.limits import REPLICATED_LIMITS
 from router.storage.replicated.forgetting import read_last_erasure

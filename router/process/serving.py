@@ -19,9 +19,9 @@ from prometheus_client import CollectorRegistry
 from flowhook import limits
 from flowhook.errors import FlowhookError, InternalError, UnavailableError
 from flowhook.process import logs
-from flowhook.process.lifecycle import ProcessState
-from flowhook.process.reports import build_report
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
+from flowhook.reporting.process_reports import build_report
 from flowhook.security.token_verifier import TokenVerifier
 from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import (
@@ -52,7 +52,6 @@ from router.rejections.verifier_pool import VerifierPool
 from router.replay.replays import Replays
 from router.scheduling.shard import Shard
 from router.secrets.callback_keys import CallbackKeys, ReplyTokens
-from router.secrets.encryption import SecretCipher
 from router.secrets.flow_secrets import FlowSecrets, SecretMatches
 from router.services.audit import AuditService
 from router.services.cluster import ClusterService
@@ -66,6 +65,7 @@ from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.services.shards import ShardService
 from router.storage.bodies import BodyStore
+from router.storage.encryption import SecretCipher
 from router.storage.registry import Registry
 from router.storage.shard_state import ShardState
 from router.storage.storage import Storage

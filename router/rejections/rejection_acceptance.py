@@ -18,7 +18,7 @@ from flowhook.wire import convert
 from router.calls.authorization import caller_name
 from router.flows.intake import EventIntake, Intake
 from router.rejections.verifier_pool import VerifierPool
-from router.secrets.encryption import SecretCipher, derive_key
+from router.storage.encryption import SecretCipher, derive_key
 from router.storage.registry import Registry
 from router.storage.rejections import RejectionLog, StoredRejection
 

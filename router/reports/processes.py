@@ -19,7 +19,7 @@ from flowhook.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
-from flowhook.process.reports import (
+from flowhook.reporting.process_reports import (
     MAX_BUILD,
     MAX_DETAIL,
     MAX_HOST,

@@ -13,7 +13,7 @@ import hmac
 from typing import Final
 
 from flowhook.errors import NotFoundError
-from router.secrets.encryption import derive_key
+from router.storage.encryption import derive_key
 
 _CALLBACK_PURPOSE: Final = b"flowhook callback tokens v1"
 

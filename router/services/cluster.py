@@ -9,7 +9,7 @@ from math import inf
 from typing import Final
 
 from flowhook import limits
-from flowhook.process.reports import MAX_BUILD, MAX_DETAIL, MAX_NAME
+from flowhook.reporting.process_reports import MAX_BUILD, MAX_DETAIL, MAX_NAME
 from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import cluster_service_pb2 as pb

@@ -27,15 +27,15 @@ from flowhook.wire import convert, convert_resources, convert_statistics
 from router.calls import error_mapping
 from router.calls.authorization import caller_scopes
 from router.calls.paging import page_token_after, parse_page
+from router.flows.event_triggers import parse_triggers
 from router.flows.flow_statistics import FlowStatisticsReader
 from router.flows.flow_table import FlowTable
 from router.flows.parsing import InputParser, ParsedDocument
 from router.flows.registry_watch import RegistryWatch
 from router.secrets import shared_secrets
 from router.secrets.callback_keys import CallbackKeys
-from router.secrets.encryption import SecretCipher
+from router.storage.encryption import SecretCipher
 from router.storage.registry import FlowDraft, Registry
-from router.triggers.event_triggers import parse_triggers
 
 MAX_SIGNED_BODY: Final = limits.MIB
 """Bytes of the body of a test request: some kinds parse it, and the thread that does holds the GIL meanwhile."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from flowhook.errors import InvalidError, NotFoundError
-from flowhook.model.jobs import ItemOutcome, Job, JobState, mint_job_id
+from flowhook.model.jobs import ItemOutcome, Job, JobState
 from flowhook.v1 import execution_service_pb2, job_service_pb2_grpc
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.wire.mapping import enum_from_proto, to_proto
@@ -15,7 +15,15 @@ from router.calls.paging import page_token_after, parse_page
 from router.dispatch.shard_runtime import ShardRuntime
 from router.jobs.actions import JobActions
 from router.jobs.job_runner import JobRunner
-from router.jobs.job_specs import JobReplays, MatchingExecutions, load_spec, read_conditions, read_spec, split_spec
+from router.jobs.job_specs import (
+    JobReplays,
+    MatchingExecutions,
+    load_spec,
+    mint_job_id,
+    read_conditions,
+    read_spec,
+    split_spec,
+)
 from router.replay.replays import MAX_REQUEST_ID, Replays
 from router.services.execution import listed
 from router.storage.jobs import JobStore, NewJob, StoredJob

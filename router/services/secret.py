@@ -16,8 +16,8 @@ from flowhook.v1 import secret_service_pb2_grpc
 from flowhook.wire import convert_resources, convert_statistics
 from router.calls import error_mapping
 from router.calls.authorization import caller_scopes
-from router.secrets.encryption import SecretCipher
 from router.secrets.flow_secrets import FlowSecrets
+from router.storage.encryption import SecretCipher
 from router.storage.registry import Registry
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")

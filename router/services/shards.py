@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from flowhook.errors import InvalidError, PermissionDeniedError
-from flowhook.process.reachability import MAX_CAUSE, MAX_ROUTERS
-from flowhook.process.reports import MAX_NAME
+from flowhook.reporting.process_reports import MAX_NAME
+from flowhook.reporting.reachability import MAX_CAUSE, MAX_ROUTERS
 from flowhook.v1 import shard_service_pb2 as pb
 from flowhook.v1 import shard_service_pb2_grpc
 from flowhook.wire import convert

@@ -19,12 +19,12 @@ from flowhook.model import Flow, Origin
 from flowhook.process import logs
 from router.dispatch.shard_runtime import ShardRuntime
 from router.dispatch.timers import CLOCK_LOOK
+from router.flows.event_triggers import FlowTriggers
+from router.flows.schedules import DueRun, ScheduleQueue
 from router.metrics import RouterMetrics
 from router.storage.model import Appended, ExecutionRecord, Scheduled
 from router.storage.shard_state import ShardState
-from router.triggers.event_triggers import FlowTriggers
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
-from router.triggers.schedules import DueRun, ScheduleQueue
 
 BATCH: Final = 64
 """Flows started in one batch; computing the next due time takes about 0.1 ms for each."""

@@ -15,10 +15,10 @@ from flowhook.events.lifecycle import TYPES, is_reserved_type
 from flowhook.model import Flow, Origin
 from router.dispatch.event_delivery import EventDispatcher
 from router.dispatch.state_writer import LifecycleOutbox
+from router.flows.event_triggers import FlowIndex, FlowTriggers
 from router.metrics import RouterMetrics
 from router.scheduling.matching import EventContent, IncomingEvent
 from router.storage.model import NewInboundEvent
-from router.triggers.event_triggers import FlowIndex, FlowTriggers
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds, check_depth
 from router.triggers.join_trigger import JoinTrigger

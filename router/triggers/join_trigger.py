@@ -22,10 +22,10 @@ from flowhook.events.lifecycle import is_reserved_type
 from flowhook.model import Origin
 from flowhook.process import logs
 from router.dispatch.event_delivery import EventDispatcher
+from router.flows.event_triggers import EventJoin, EventTrigger, FlowIndex
 from router.scheduling.matching import IncomingEvent
 from router.storage.model import NewInboundEvent
 from router.storage.shard_state import ShardState
-from router.triggers.event_triggers import EventJoin, EventTrigger, FlowIndex
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 
 LOOK_SECONDS: Final = 2.0

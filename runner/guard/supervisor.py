@@ -13,7 +13,7 @@ import time
 from typing import Final
 
 from flowhook.process import logs
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RunnerSettings, read_token
 from runner import ipc
 from runner.guard import exits

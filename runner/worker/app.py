@@ -14,9 +14,9 @@ import flowhook
 from flowhook.client.channel import open_channel
 from flowhook.process import logs
 from flowhook.process.installation import InstallationWatch
-from flowhook.process.lifecycle import ProcessState
-from flowhook.process.reachability_reports import ReachabilityReporter
-from flowhook.process.reports import ProcessReporter
+from flowhook.process.process_state import ProcessState
+from flowhook.reporting.process_reports import ProcessReporter
+from flowhook.reporting.reachability_reports import ReachabilityReporter
 from runner import ipc, metrics, session
 from runner.components.registry import callable_components, components
 from runner.components.shared_resources import SharedResources

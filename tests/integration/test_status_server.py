@@ -10,7 +10,7 @@ import pytest
 from support.patience import PATIENCE
 
 from flowhook.errors import UnavailableError
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.status_server import MAX_HEAD, StatusServer, health_responders
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 
-from router.secrets.encryption import require_secrets_key
 from router.storage.commit_log.keys import ClusterKeys
+from router.storage.encryption import require_secrets_key
 
 KEY = b"k" * 32
 KEYS = ClusterKeys(KEY)

@@ -10,7 +10,7 @@ import aiohttp
 from support.patience import PATIENCE
 
 from admin import app
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import AdminSettings
 from flowhook.sharing.table import AdminLimits
 

@@ -12,7 +12,7 @@ from support.patience import PATIENCE
 
 from edge import app
 from edge.router.rejections import RejectionReporter
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import EdgeSettings
 
 

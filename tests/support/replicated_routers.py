@@ -17,13 +17,13 @@ from edge import app as edge_app
 from flowhook.client import AsyncClient
 from flowhook.client.channel import connect
 from flowhook.errors import UnavailableError
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import EdgeSettings, RouterSettings
 from flowhook.security.tokens import ensure_tokens
 from flowhook.v1 import shard_service_pb2, shard_service_pb2_grpc
 from router.process import app
-from router.secrets.encryption import load_secrets_key
 from router.storage.commit_log.jetstream import connect as connect_log
+from router.storage.encryption import load_secrets_key
 
 
 class ReplicatedRouter:

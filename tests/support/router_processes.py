@@ -17,7 +17,7 @@ from flowhook.client import AsyncClient
 from flowhook.client.channel import connect
 from flowhook.security.tokens import ensure_tokens
 from flowhook.v1 import shard_service_pb2, shard_service_pb2_grpc
-from router.secrets.encryption import load_secrets_key
+from router.storage.encryption import load_secrets_key
 
 
 class RouterProcess:

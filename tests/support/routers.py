@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from support.patience import PATIENCE
 
 from flowhook.client import AsyncClient
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from router.process import app
 

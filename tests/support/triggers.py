@@ -14,13 +14,13 @@ from support.shards import running_host
 from flowhook.document import canonical, parse
 from flowhook.wire import convert
 from router.flows.admission import AdmissionControl
+from router.flows.event_triggers import parse_triggers
 from router.flows.flow_table import FlowTable
 from router.flows.parsing import InputParser
 from router.metrics import RouterMetrics
 from router.storage.registry import FlowDraft
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.event_publisher import EventPublisher
-from router.triggers.event_triggers import parse_triggers
 from router.triggers.execution_starter import ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds
 from router.triggers.join_trigger import LOOK_SECONDS, JoinTrigger

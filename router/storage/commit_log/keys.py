@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from router.secrets.encryption import derive_key
+from router.storage.encryption import derive_key
 
 KEY_ID_BYTES: Final = 4
 _PREFIX: Final = b"flowhook cluster: "

@@ -10,7 +10,7 @@ import pytest
 
 from admin import app
 from flowhook.client import channel
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import AdminSettings
 from flowhook.v1 import (
     cluster_service_pb2,

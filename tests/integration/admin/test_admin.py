@@ -13,7 +13,7 @@ from support.patience import PATIENCE
 
 from admin import app
 from flowhook.errors import InvalidError, UnavailableError
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import AdminSettings
 
 PATHS = ["/healthz", "/readyz", "/health", "/metrics"]

@@ -17,9 +17,9 @@ import pytest
 from support.patience import PATIENCE
 
 from flowhook.client import channel
-from flowhook.process.lifecycle import ProcessState
-from flowhook.process.reports import ProcessReporter
+from flowhook.process.process_state import ProcessState
 from flowhook.process.supervisor_socket import PARENT_FD
+from flowhook.reporting.process_reports import ProcessReporter
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 
 FRAME = """

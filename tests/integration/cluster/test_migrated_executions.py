@@ -15,7 +15,7 @@ from support.routers import running_router
 from support.systems import document
 
 from flowhook.model import Status
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RunnerSettings
 from runner import app as runner_app
 

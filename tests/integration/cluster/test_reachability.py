@@ -18,8 +18,8 @@ from support.systems import document
 from flowhook.client import AsyncClient
 from flowhook.client.channel import connect, open_plain
 from flowhook.errors import ConflictError, FlowhookError, NotFoundError, PermissionDeniedError
-from flowhook.process.lifecycle import ProcessState
-from flowhook.process.reachability_reports import ReachabilityReporter
+from flowhook.process.process_state import ProcessState
+from flowhook.reporting.reachability_reports import ReachabilityReporter
 from flowhook.security.tokens import TokenScope, create_token
 from flowhook.v1 import shard_service_pb2 as pb
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub

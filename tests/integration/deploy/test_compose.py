@@ -16,7 +16,7 @@ from cli.options import read_settings
 from cli.supervisor.up_settings import UpSettings
 from flowhook.process.settings import read_token
 from flowhook.security.token_verifier import TokenVerifier
-from router.secrets.encryption import load_secrets_key
+from router.storage.encryption import load_secrets_key
 
 FOLDER = DEPLOY / "compose"
 VARIABLES = {

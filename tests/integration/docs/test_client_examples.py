@@ -10,7 +10,7 @@ from support.patience import PATIENCE
 from support.routers import running_router
 
 from flowhook.model import Status
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RunnerSettings
 from runner import app
 

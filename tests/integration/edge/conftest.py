@@ -21,7 +21,7 @@ from support.stock_waivers import MAYBE_RESET, MODULES, RESET, SECONDS, WAIVERS
 from bench.stock_edge import StockServer
 from edge.app import serve
 from edge.http.server import Server
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import EdgeSettings
 from flowhook.v1 import (
     failure_pb2,

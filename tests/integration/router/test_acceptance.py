@@ -30,9 +30,9 @@ from router.flows.intake import EventIntake
 from router.flows.parsing import InputParser
 from router.metrics import RouterMetrics
 from router.secrets.callback_keys import CallbackKeys, ReplyTokens
-from router.secrets.encryption import KEY_BYTES
 from router.secrets.flow_secrets import SecretMatches
 from router.services.ingest import IngestService
+from router.storage.encryption import KEY_BYTES
 from router.storage.registry import FlowDraft
 
 

@@ -12,8 +12,8 @@ from support.patience import PATIENCE
 
 from flowhook.client import channel
 from flowhook.errors import ConflictError, NotFoundError, PermissionDeniedError
-from flowhook.process.lifecycle import ProcessState
-from flowhook.process.reports import ProcessReporter
+from flowhook.process.process_state import ProcessState
+from flowhook.reporting.process_reports import ProcessReporter
 from flowhook.security.tokens import TokenScope, create_token, revoke_token
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc, rejection_service_pb2, rejection_service_pb2_grpc

@@ -12,9 +12,9 @@ from flowhook.attach.messages import Completed, Outcome
 from flowhook.errors import UnavailableError
 from flowhook.model import Origin, Status
 from flowhook.wire import convert
+from router.flows.schedules import DueRun
 from router.storage.model import Scheduled
 from router.triggers.cron_scheduler import BATCH, run_id
-from router.triggers.schedules import DueRun
 
 SECOND = 1000
 MINUTE = 60 * SECOND

@@ -19,7 +19,7 @@ from flowhook.client.channel import SERVER_OPTIONS
 from flowhook.errors import NotFoundError
 from flowhook.events import ids
 from flowhook.model import Event
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import AddressPolicy
 from flowhook.v1 import (

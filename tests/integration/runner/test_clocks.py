@@ -17,7 +17,7 @@ from support.router_processes import RouterProcesses, shifted_clock
 from support.systems import document
 
 from flowhook.model import Status
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RunnerSettings
 from runner import app
 

@@ -14,7 +14,7 @@ from aiohttp import web
 from support.patience import turns
 
 from flowhook.limits import MAX_VALUES
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from runner.guard import watchdog
 from runner.guard.supervisor import WorkerSupervisor
 from runner.ipc import ControlChannel, RouterAttached

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowhook.process.reports import clock_skew
+from flowhook.reporting.process_reports import clock_skew
 
 SECONDS = st.floats(0, 10)
 

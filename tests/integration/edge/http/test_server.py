@@ -15,7 +15,7 @@ from support.patience import PATIENCE, turns
 
 from edge.app import serve
 from flowhook.errors import UnavailableError
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import EdgeSettings
 
 POST = b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n%02d"

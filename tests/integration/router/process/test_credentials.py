@@ -12,11 +12,11 @@ from support.patience import PATIENCE
 from support.routers import running_router
 
 from flowhook.errors import ConflictError
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.security.tokens import TokenScope, create_token, list_tokens, revoke_token
 from router.process.credentials import CredentialWatch, tokens_fingerprint
-from router.secrets.encryption import load_secrets_key
+from router.storage.encryption import load_secrets_key
 
 
 def new_key():

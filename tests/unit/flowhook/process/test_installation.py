@@ -11,7 +11,7 @@ import structlog
 from flowhook.errors import ExhaustedError
 from flowhook.process import installation
 from flowhook.process.installation import InstallationWatch, import_late, was_replaced
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.sandbox.pool import ProcessPool
 from flowhook.sharing.table import OffloadLimits
 

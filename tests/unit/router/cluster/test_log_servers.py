@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from router.cluster.log_servers import WARNING, LogServerWatch
 from router.storage.commit_log.interface import LogServer, LogStatus
 

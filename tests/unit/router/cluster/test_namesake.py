@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from support.patience import until
 
 from flowhook.errors import ConflictError
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from router.cluster import namesake
 from router.cluster.namesake import refuse_namesake
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import structlog
 
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from router.cluster.peer_differences import CLOCKS, RECENT_SECONDS, TOKENS, PeerDifferences
 from router.cluster.records import MemberState, RouterRecord
 from router.cluster.shard_map import ShardSituation

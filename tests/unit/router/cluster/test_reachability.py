@@ -4,7 +4,7 @@ import pytest
 from support.cases import cases
 
 from flowhook.errors import ConflictError, ExhaustedError, NotFoundError
-from flowhook.process.reachability import describe_unreachable
+from flowhook.reporting.reachability import describe_unreachable
 from router.cluster.hand_over import ASKED_SECONDS, HandOverRequest, choose_successor
 from router.cluster.ownership import KnownOwner
 from router.cluster.reachability import FRESH_SECONDS, ReachabilityReports, Unreachable, Voices

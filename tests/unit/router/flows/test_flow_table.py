@@ -9,13 +9,13 @@ from support.patience import until
 
 from flowhook.document import canonical, parse
 from flowhook.errors import InternalError, UnavailableError
+from router.flows.event_triggers import FlowTriggers, parse_triggers
 from router.flows.flow_table import FlowTable
+from router.flows.schedules import EverySpec
 from router.scheduling.queues import FlowPolicy
 from router.storage.limits import StorageLimits
 from router.storage.registry import FlowDraft
 from router.storage.storage import open_storage
-from router.triggers.event_triggers import FlowTriggers, parse_triggers
-from router.triggers.schedules import EverySpec
 
 
 class Policies:

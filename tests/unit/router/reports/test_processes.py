@@ -11,7 +11,7 @@ from support.clocks import Clock
 
 from flowhook.errors import ConflictError, ExhaustedError, InvalidError, NotFoundError, PermissionDeniedError
 from flowhook.limits import MAX_MESSAGE_BYTES, MIB
-from flowhook.process.reports import (
+from flowhook.reporting.process_reports import (
     MAX_BUILD,
     MAX_DETAIL,
     MAX_HOST,

@@ -12,7 +12,7 @@ from support.cases import cases
 from flowhook.errors import NotFoundError
 from flowhook.security.callback_tokens import KEY_BYTES
 from router.secrets.callback_keys import MAX_TOKEN_LENGTH, CallbackKeys, ReplyTokens
-from router.secrets.encryption import derive_key
+from router.storage.encryption import derive_key
 
 KEY = os.urandom(KEY_BYTES)
 ID = "evt_01m8746v7wemm95kbphkypt3c6"

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import SecretStr
 
 from flowhook.errors import ConflictError, InvalidError
-from router.secrets.encryption import KEY_BYTES, KEY_FILE, SecretCipher, derive_key, load_secrets_key
+from router.storage.encryption import KEY_BYTES, KEY_FILE, SecretCipher, derive_key, load_secrets_key
 
 VALUE = b"hunter2-hunter2"
 

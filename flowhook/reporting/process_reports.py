@@ -18,7 +18,7 @@ import flowhook
 from flowhook import limits
 from flowhook.errors import PermissionDeniedError, UnauthenticatedError
 from flowhook.process import logs, metrics
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process.process_state import ProcessState
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 from flowhook.wire import convert, status
 

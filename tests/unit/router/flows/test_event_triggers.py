@@ -11,8 +11,7 @@ from flowhook.errors import InvalidError
 from flowhook.events.lifecycle import WorkflowEventType
 from flowhook.expressions import InvalidExpression
 from flowhook.model import Correlation, EventFilter
-from router.scheduling.matching import IncomingEvent
-from router.triggers.event_triggers import (
+from router.flows.event_triggers import (
     ANY_EVENT,
     EventJoin,
     EventTrigger,
@@ -22,7 +21,8 @@ from router.triggers.event_triggers import (
     compile_path,
     parse_triggers,
 )
-from router.triggers.schedules import EverySpec
+from router.flows.schedules import EverySpec
+from router.scheduling.matching import IncomingEvent
 
 
 def listening(*strategies, **parts):

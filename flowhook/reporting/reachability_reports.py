@@ -16,8 +16,9 @@ import grpc.aio
 
 from flowhook.client.following_channel import FollowingChannel
 from flowhook.client.owner_watch import KnownRouter
-from flowhook.process import logs, reachability
-from flowhook.process.lifecycle import ProcessState
+from flowhook.process import logs
+from flowhook.process.process_state import ProcessState
+from flowhook.reporting import reachability
 from flowhook.v1.shard_service_pb2 import ReportReachabilityRequest
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 

@@ -17,8 +17,8 @@ import orjson
 from flowhook.document.definition import filters_of, literal_attributes, walk_everywhere
 from flowhook.expressions import is_expression, strip_markers
 from flowhook.model import Correlation, EventFilter
+from router.flows.schedules import ScheduleSpec, parse_schedule
 from router.scheduling.matching import ANY_TYPE, FilterShape, IncomingEvent, filter_fingerprint, filter_types_for
-from router.triggers.schedules import ScheduleSpec, parse_schedule
 
 _Key = tuple[bytes, ...]
 """Correlation key: the values that are equal in all events of one execution."""

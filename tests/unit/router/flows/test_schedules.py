@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from support.cases import cases
 
 from flowhook.errors import InvalidError
+from router.flows.schedules import MIN_STALE, AfterSpec, CronSpec, DueRun, EverySpec, ScheduleQueue, parse_schedule
 from router.storage.model import Scheduled
-from router.triggers.schedules import MIN_STALE, AfterSpec, CronSpec, DueRun, EverySpec, ScheduleQueue, parse_schedule
 
 MINUTE = 60_000
 DAY = 24 * 60 * MINUTE

@@ -6,9 +6,9 @@ import hashlib
 
 import orjson
 
-from flowhook.events.attachment_parts import list_attachments, read_attachment
 from flowhook.model import Event
 from flowhook.wire import convert
+from operations.attachment_parts import list_attachments, read_attachment
 
 FORM = (
     b'--x\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'

@@ -1,18 +1,20 @@
 """Clusters that several tests share, since one takes seconds to start; flows are told apart by name.
 
-`system` is for tests that leave it as they found it, `guarded` for those that take processes of it away and bring them
-back. Modules whose tests need settings of their own have a fixture of their own; tests that end a cluster start it.
+`system` is for tests that leave it as they found it, `guarded` and `restarted` for those that take processes of it
+away, which come back. Modules whose tests need settings of their own have a fixture of their own; tests that end a
+cluster start it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from support.systems import running_system
 
-SHARED = {"system", "guarded", "limited", "brittle", "large"}
+SHARED = {"system", "guarded", "restarted", "limited", "brittle", "large"}
 """Fixtures that live in the loop of the session, and so do the tests that use them."""
 
 
@@ -37,6 +39,30 @@ async def system():
 async def guarded():
     """A cluster that calls public addresses only, and whose edge is quick to give up on the router."""
     async with running_system("--runners", "1", "--no-allow-loopback-addresses", router_timeout=0.5) as system:
+        yield system
+
+
+class GatedWorld:
+    """A world that takes its time for `/ask`, is away at `/away`, and holds other calls until `open` is set."""
+
+    def __init__(self):
+        self.open = asyncio.Event()
+
+    async def __call__(self, request):
+        if request.path == "/away":
+            return 503, {}
+        # time to hear that the call began, and to be killed while it is under way
+        await (asyncio.sleep(0.5) if request.path == "/ask" else self.open.wait())
+        return 200, {"ok": True}
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def restarted():
+    """A cluster whose runner and router tests kill, with attempts enough for that."""
+    gate = GatedWorld()
+    async with running_system("--allow-private-addresses", "--runners", "1", answer=gate, max_attempts=50) as system:
+        await system.secrets(outside=system.outside.url)
+        system.gate = gate
         yield system
 
 

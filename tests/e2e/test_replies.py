@@ -9,7 +9,7 @@ import signal
 
 import pytest
 import pytest_asyncio
-from support.systems import document, running_system, until
+from support.systems import document, until
 
 from flowhook.model import Status
 
@@ -26,17 +26,6 @@ def calling(path, after="- done: {set: '${ . }'}"):
         f"- ask: {{call: http, with: {{method: post, endpoint: '${{ $secrets.outside + \"{path}\" }}'}}, "
         f"output: {{as: '${{ {{said: .}} }}'}}}}\n{after}"
     )
-
-
-class Gate:
-    """An outside world that answers when it is told to."""
-
-    def __init__(self):
-        self.open = asyncio.Event()
-
-    async def __call__(self, _request):
-        await self.open.wait()
-        return 200, {"ok": True}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
@@ -112,16 +101,6 @@ async def test_a_reply_where_nobody_waits_does_no_harm(system):
     assert await system.completed(answer.id) == {"late": True}
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def holding():
-    """A cluster whose world answers when its gate is opened."""
-    gate = Gate()
-    async with running_system("--allow-private-addresses", answer=gate) as system:
-        await system.secrets(outside=system.outside.url)
-        system.gate = gate
-        yield system
-
-
 async def given_a_sender_that_waits_for(system, flow):
     """Send to a flow that calls the world, which holds it; return the task that waits for the answer."""
     system.gate.open.clear()
@@ -131,30 +110,28 @@ async def given_a_sender_that_waits_for(system, flow):
     return sending
 
 
-@pytest.mark.asyncio(loop_scope="session")
-async def test_a_sender_who_goes_away_is_not_waited_for_and_the_flow_goes_on(holding):
-    sending = await given_a_sender_that_waits_for(holding, "left")
+async def test_a_sender_who_goes_away_is_not_waited_for_and_the_flow_goes_on(restarted):
+    sending = await given_a_sender_that_waits_for(restarted, "left")
     sending.cancel()
     held = "flowhook_edge_held_requests"
 
     async def released():
-        lines = (await holding.admin("/metrics")).body.decode().splitlines()
+        lines = (await restarted.admin("/metrics")).body.decode().splitlines()
         return [line for line in lines if line.startswith(held) and line.endswith(" 0.0")]
 
     await until(released, "the edge lets go")
-    holding.gate.open.set()
-    (execution,) = await holding.executions("left")
-    assert (await holding.ended(execution.id)).execution.status is Status.COMPLETED
+    restarted.gate.open.set()
+    (execution,) = await restarted.executions("left")
+    assert (await restarted.ended(execution.id)).execution.status is Status.COMPLETED
 
 
-@pytest.mark.asyncio(loop_scope="session")
-async def test_a_held_sender_gets_the_answer_when_the_router_was_killed_meanwhile(holding):
-    sending = await given_a_sender_that_waits_for(holding, "held")
-    os.kill(holding.cluster.pid("router-1"), signal.SIGKILL)
-    holding.gate.open.set()
+async def test_a_held_sender_gets_the_answer_when_the_router_was_killed_meanwhile(restarted):
+    sending = await given_a_sender_that_waits_for(restarted, "held")
+    os.kill(restarted.cluster.pid("router-1"), signal.SIGKILL)
+    restarted.gate.open.set()
     answer = await sending
     assert (answer.status, answer.json) == (200, {"said": {"ok": True}})
-    assert len(await holding.executions("held")) == 1
+    assert len(await restarted.executions("held")) == 1
 
 
 async def test_answers_and_outputs_have_their_keys_in_the_order_they_were_written_in(system):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from contextlib import suppress
 
 import orjson
 import pytest
-import pytest_asyncio
-from support.systems import document, kill, running_system, until
+from support.systems import document, kill, until
 
 from flowhook.errors import UnavailableError
 from flowhook.events.lifecycle import CorrelationEventType, TaskEventType, WorkflowEventType
@@ -18,18 +16,6 @@ pytestmark = pytest.mark.e2e
 
 CALL = "{call: http, with: {method: get, endpoint: '%s'}}"
 NO_RETRY = "metadata: {retry: {limit: {attempt: {count: 0}}}}"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def telling():
-    async def answer(request):
-        if request.path == "/ask":
-            await asyncio.sleep(0.5)  # time to hear that the call began, and to be killed while it is under way
-        return (503, {}) if request.path == "/away" else (200, {"ok": True})
-
-    options = ("--allow-private-addresses", "--runners", "1")
-    async with running_system(*options, answer=answer, max_attempts=50) as system:
-        yield system
 
 
 def alerts(name, flow, *types):
@@ -49,9 +35,8 @@ def rows(events):
     return Counter((event["type"].split(".")[-2], event["data"].get("task", "").rpartition("/")[2]) for event in events)
 
 
-@pytest.mark.asyncio(loop_scope="session")
-async def test_a_flow_receives_each_task_of_another_once_although_runner_and_router_are_killed(telling):
-    url = telling.outside.url
+async def test_a_flow_receives_each_task_of_another_once_although_runner_and_router_are_killed(restarted):
+    url = restarted.outside.url
     do = f"""
 - steps:
     for: {{in: '[range(6)]'}}
@@ -59,21 +44,21 @@ async def test_a_flow_receives_each_task_of_another_once_although_runner_and_rou
       - ask: {CALL % f"{url}/ask"}
       - rest: {{wait: {{milliseconds: 400}}}}
 - last: {{call: http, with: {{method: get, endpoint: '{url}/away'}}, {NO_RETRY}}}"""
-    await telling.apply(
+    await restarted.apply(
         document("watched", do=do.strip()),
         alerts("watch", "watched", TaskEventType.COMPLETED, TaskEventType.FAULTED, TaskEventType.STARTED),
     )
-    execution_id = (await telling.send("watched", {})).id
+    execution_id = (await restarted.send("watched", {})).id
 
     async def asks(times):
         with suppress(UnavailableError):
-            return rows(await reported(telling, "watch"))["started", "ask"] >= times
+            return rows(await reported(restarted, "watch"))["started", "ask"] >= times
         return False
 
     for times, process in enumerate(["runner-1", "router-1", "runner-1"], 1):
         await until(lambda times=times: asks(times), "a call is told to have begun")
-        await kill(telling.cluster, process)
-    error = await telling.faulted(execution_id)
+        await kill(restarted.cluster, process)
+    error = await restarted.faulted(execution_id)
     assert error.instance == "/do/1/last"
     expected = Counter(
         {
@@ -89,56 +74,54 @@ async def test_a_flow_receives_each_task_of_another_once_although_runner_and_rou
     )
 
     async def all_is_told():
-        return sum(rows(await reported(telling, "watch")).values()) >= expected.total()
+        return sum(rows(await reported(restarted, "watch")).values()) >= expected.total()
 
     await until(all_is_told, "everything is told")
-    events = await reported(telling, "watch")
+    events = await reported(restarted, "watch")
     assert rows(events) == expected
     assert len({event["id"] for event in events}) == len(events)
     assert {event["subject"] for event in events} == {execution_id}
     assert events[-1]["data"]["error"]["status"] == 503
 
 
-@pytest.mark.asyncio(loop_scope="session")
-async def test_an_execution_waits_for_the_fault_of_a_task_in_another(telling):
+async def test_an_execution_waits_for_the_fault_of_a_task_in_another(restarted):
     listen = f"{{listen: {{to: {{one: {{with: {{type: {TaskEventType.FAULTED}, source: /flows/failing}}}}}}}}}}"
-    await telling.apply(
+    await restarted.apply(
         document(
             "failing",
-            do=f"- last: {{call: http, with: {{method: get, endpoint: '{telling.outside.url}/away'}}, {NO_RETRY}}}",
+            do=f"- last: {{call: http, with: {{method: get, endpoint: '{restarted.outside.url}/away'}}, {NO_RETRY}}}",
         ),
         document("waiting", do=f"- hear: {listen}\n- show: {{set: {{task: '${{ .[0].task }}'}}}}"),
     )
-    waiting = (await telling.send("waiting", {})).id
+    waiting = (await restarted.send("waiting", {})).id
 
     async def waits():
-        return (await telling.client.executions.get(waiting)).execution.status == "waiting"
+        return (await restarted.client.executions.get(waiting)).execution.status == "waiting"
 
     await until(waits, "it listens")
-    await telling.send("failing", {})
-    assert await telling.completed(waiting) == {"task": "/do/0/last"}
+    await restarted.send("failing", {})
+    assert await restarted.completed(waiting) == {"task": "/do/0/last"}
 
 
-@pytest.mark.asyncio(loop_scope="session")
-async def test_a_life_with_a_correlation_is_reported_in_order(telling):
+async def test_a_life_with_a_correlation_is_reported_in_order(restarted):
     listen = "{listen: {to: {one: {with: {type: paid}, correlate: {order: {from: .data.order}}}}}}"
-    await telling.apply(
+    await restarted.apply(
         document("correlating", do=f"- hear: {listen}"),
         document("paying", do="- pay: {emit: {event: {with: {type: paid, source: /pay, data: {order: 7}}}}}"),
         alerts(
             "chronicle", "correlating", WorkflowEventType.STARTED, WorkflowEventType.COMPLETED, *CorrelationEventType
         ),
     )
-    correlating = (await telling.send("correlating", {})).id
+    correlating = (await restarted.send("correlating", {})).id
 
     async def received(count):
-        return len(await telling.executions("chronicle")) >= count
+        return len(await restarted.executions("chronicle")) >= count
 
     await until(lambda: received(2), "it listens, and that is told")
-    await telling.send("paying", {})
-    await telling.completed(correlating)
+    await restarted.send("paying", {})
+    await restarted.completed(correlating)
     await until(lambda: received(4), "everything is told")
-    events = await reported(telling, "chronicle")
+    events = await reported(restarted, "chronicle")
     assert [event["type"] for event in events] == [
         WorkflowEventType.STARTED,
         CorrelationEventType.STARTED,

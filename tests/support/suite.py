@@ -14,10 +14,13 @@ GROUPS: Final = {
     "tests/integration/cluster/test_jobs.py": "router processes",
     "tests/integration/cluster/test_paused_owner.py": "router processes",
 }
-"""Modules that share what they start, by the beginning of their paths."""
+"""Modules that share what they start."""
 
 SHARED_CLUSTERS: Final = "shared clusters"
 """The group of the other modules of `tests/e2e`: those of `make test-release` start clusters of their own."""
+
+COMMANDS: Final = "commands"
+"""The group of the tests of commands, which share a cluster."""
 
 BROWSER: Final = "browser"
 """The group of tests in a browser, which share one."""
@@ -69,6 +72,8 @@ def group_of(nodeid: str, *, release: bool) -> str:
         return BROWSER
     if module.startswith("tests/e2e/") and not module.startswith(RELEASE):
         return SHARED_CLUSTERS
+    if module.startswith("tests/integration/cli/commands/"):
+        return COMMANDS
     return GROUPS.get(module, module)
 
 

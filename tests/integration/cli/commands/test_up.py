@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import shlex
 import signal
 from contextlib import closing
+from pathlib import Path
 from urllib.parse import urlencode
 
+import pytest
 from support.commands import PATIENCE, Up, flowhook, send_event, wait_for_end
 
 
@@ -62,16 +65,28 @@ def test_a_second_up_and_a_second_router_on_the_data_are_refused_at_once(cluster
     assert cluster.run("flows", "list").code == 0
 
 
-def test_it_drains_and_leaves_nothing_running(flows, tmp_path):
-    up = Up(tmp_path, "--flows", flows, "--runners", 1)
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="the kernel does not tell")
+def test_it_becomes_a_small_supervisor_with_its_process_id_and_what_people_look_for(cluster):
+    process = Path(f"/proc/{cluster.process.pid}")
+    assert cluster.where["pid"] == cluster.process.pid
+    assert b"flowhook\0up\0" in (process / "cmdline").read_bytes()
+    rollup = (process / "smaps_rollup").read_text()
+    private = sum(map(int, re.findall(r"^Private_\w+: +(\d+) kB", rollup, re.MULTILINE)))
+    assert private < 25 * 1024
+
+
+def test_several_edges_share_one_port_and_it_drains_and_leaves_nothing_running(flows, tmp_path):
+    up = Up(tmp_path, "--flows", flows, "--edges", 2, "--runners", 1)
     try:
+        assert {path.stem for path in (tmp_path / "run").glob("edge-*.pid")} == {"edge-1", "edge-2"}
+        os.kill(int((tmp_path / "run" / "edge-1.pid").read_text()), signal.SIGKILL)
         send_event(up, "hello", "{}")
         code, lines, _ = up.stop()
     finally:
         up.close()
     assert code == 0
     assert [line for line in lines if line.startswith("stopping")] == [
-        "stopping edge-1",
+        "stopping edge-1, edge-2",
         "stopping runner-1",
         "stopping router-1",
         "stopping admin-1",
@@ -89,15 +104,4 @@ def test_it_goes_on_when_nobody_reads_what_it_says(flows, tmp_path):
         assert up.process.wait(PATIENCE) == 0
     finally:
         up.process.stdout = None
-        up.close()
-
-
-def test_several_edges_share_one_port(flows, tmp_path):
-    up = Up(tmp_path, "--flows", flows, "--edges", 2, "--runners", 1)
-    try:
-        assert {path.stem for path in (tmp_path / "run").glob("edge-*.pid")} == {"edge-1", "edge-2"}
-        os.kill(int((tmp_path / "run" / "edge-1.pid").read_text()), signal.SIGKILL)
-        send_event(up, "hello", "{}")
-        assert up.stop()[0] == 0
-    finally:
         up.close()

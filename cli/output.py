@@ -156,8 +156,8 @@ def flow_statistics_as_json(statistics: FlowStatistics) -> dict[str, Any]:
         "running": statistics.running,
         "waiting": statistics.waiting,
         "suspended": statistics.suspended,
-        "oldest_pending_at": rfc3339(statistics.oldest_pending_ms),
-        "last_event_at": rfc3339(statistics.last_event_ms),
+        "oldest_pending_at": rfc3339(statistics.oldest_pending_time_ms),
+        "last_event_at": rfc3339(statistics.last_event_time_ms),
         "missing_secrets": list(statistics.missing_secrets),
     }
 

@@ -69,5 +69,5 @@ async def get_flow_setup(client: AsyncClient, parameters: FlowName, tools: Tools
     from operations import flow_reach  # noqa: PLC0415 - it imports the models of `webhook`, 10 MiB
 
     flow = await client.flows.get(parameters.flow_id)
-    times = {secret.name: secret.updated_at for secret in await client.secrets.list()}
+    times = {secret.name: secret.updated_at for secret in await client.secrets.list() if secret.updated_at}
     return flow_reach.describe(flow, await tools.edges.url(client) if flow.has_webhook else "", times)

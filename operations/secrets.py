@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr
 
 from flowhook.client import AsyncClient
-from flowhook.model.secrets import SecretInfo, SecretUse
+from flowhook.model.secrets import SecretInfo
 from operations.operation import Parameters
 
 
@@ -99,10 +99,10 @@ async def list_secrets(client: AsyncClient, _parameters: SecretList) -> SecretNa
     uses = await client.secrets.uses()
     return SecretNames(
         secrets=tuple(
-            ListedSecret(**_use(use), updated_at=use.info.updated_at) for use in uses.items if use.info is not None
+            ListedSecret(**_use(use), updated_at=use.updated_at) for use in uses.secrets if use.updated_at is not None
         ),
-        missing=tuple(SecretUseView(**_use(use)) for use in uses.items if use.info is None),
-        matches_since=uses.since,
+        missing=tuple(SecretUseView(**_use(use)) for use in uses.secrets if use.updated_at is None),
+        matches_since=uses.matches_since,
     )
 
 
@@ -117,7 +117,7 @@ async def delete_secret(client: AsyncClient, parameters: SecretName) -> Deleted:
     return Deleted(parameters.name)
 
 
-def _use(use: SecretUse) -> dict[str, Any]:
+def _use(use: SecretInfo) -> dict[str, Any]:
     users = tuple(
         SecretUserView(user.flow_id, user.verifies, user.expressions, user.matched_at, user.latest_match)
         for user in use.users
@@ -126,4 +126,5 @@ def _use(use: SecretUse) -> dict[str, Any]:
 
 
 def _view(secret: SecretInfo) -> SecretView:
+    assert secret.updated_at is not None  # noqa: S101 - it was set just now
     return SecretView(secret.name, secret.updated_at)

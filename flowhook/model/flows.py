@@ -127,8 +127,8 @@ class FlowStatistics:
         running: executions under lease.
         waiting: executions that wait for a time or an event.
         suspended: executions that an operator suspended.
-        oldest_pending_ms: when the pending execution that runs next was received; None: none is ready.
-        last_event_ms: when the latest stored execution was received; None: there is none.
+        oldest_pending_time_ms: when the pending execution that runs next was received; None: none is ready.
+        last_event_time_ms: when the latest stored execution was received; None: there is none.
         secrets: those that the latest revision names, by name.
     """
 
@@ -140,19 +140,19 @@ class FlowStatistics:
     running: int
     waiting: int
     suspended: int
-    oldest_pending_ms: int | None
-    last_event_ms: int | None
+    oldest_pending_time_ms: int | None
+    last_event_time_ms: int | None
     secrets: tuple[NamedSecret, ...]
 
     @property
     def oldest_pending_at(self) -> datetime | None:
         """Time at which the pending execution that runs next was received; None: none is ready."""
-        return None if self.oldest_pending_ms is None else to_datetime(self.oldest_pending_ms)
+        return None if self.oldest_pending_time_ms is None else to_datetime(self.oldest_pending_time_ms)
 
     @property
     def last_event_at(self) -> datetime | None:
         """Time at which the latest stored execution was received; None: there is none."""
-        return None if self.last_event_ms is None else to_datetime(self.last_event_ms)
+        return None if self.last_event_time_ms is None else to_datetime(self.last_event_time_ms)
 
     @property
     def missing_secrets(self) -> tuple[str, ...]:

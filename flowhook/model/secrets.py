@@ -9,19 +9,6 @@ from flowhook.model.times import to_datetime
 
 
 @dataclass(frozen=True, slots=True)
-class SecretInfo:
-    """Public metadata of a secret."""
-
-    name: str
-    update_time_ms: int
-
-    @property
-    def updated_at(self) -> datetime:
-        """Time at which it was last set."""
-        return to_datetime(self.update_time_ms)
-
-
-@dataclass(frozen=True, slots=True)
 class SecretUser:
     """A flow that names a secret; the attributes are those of `NamedSecret`."""
 
@@ -38,22 +25,27 @@ class SecretUser:
 
 
 @dataclass(frozen=True, slots=True)
-class SecretUse:
-    """The flows that name a secret.
+class SecretInfo:
+    """A secret, without its value, and the flows that name it.
 
     Attributes:
         name: its name.
-        info: the secret; None: it is not set.
-        users: the flows that it verified a request of last, then the others by ID; at most 100.
+        update_time_ms: when it was last set; None: it is not set, but flows name it.
+        users: the flows that it verified a request of last, then the others by ID; at most 100. Empty unless requested.
         user_count: number of flows that name it.
         match_time_ms: when a request was last verified with it; None: not since the router started.
     """
 
     name: str
-    info: SecretInfo | None
-    users: tuple[SecretUser, ...]
-    user_count: int
+    update_time_ms: int | None
+    users: tuple[SecretUser, ...] = ()
+    user_count: int = 0
     match_time_ms: int | None = None
+
+    @property
+    def updated_at(self) -> datetime | None:
+        """Time at which it was last set; None: it is not set."""
+        return None if self.update_time_ms is None else to_datetime(self.update_time_ms)
 
     @property
     def matched_at(self) -> datetime | None:
@@ -66,14 +58,14 @@ class SecretUses:
     """All secrets by ascending name, then those that flows name and that are not set.
 
     Attributes:
-        items: the secrets.
-        since_ms: Unix time at which the router began to note which secrets match.
+        secrets: the secrets.
+        matches_since_ms: Unix time at which the router began to note which secrets match.
     """
 
-    items: tuple[SecretUse, ...]
-    since_ms: int
+    secrets: tuple[SecretInfo, ...]
+    matches_since_ms: int
 
     @property
-    def since(self) -> datetime:
+    def matches_since(self) -> datetime:
         """Time at which the router began to note which secrets match."""
-        return to_datetime(self.since_ms)
+        return to_datetime(self.matches_since_ms)

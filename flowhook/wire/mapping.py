@@ -56,6 +56,9 @@ _UNKNOWN: Final[Mapping[type[Enum], Enum]] = {
 _NOT_SENT: Final[Mapping[type, frozenset[str]]] = {Retry: frozenset({"keys"})}
 """Fields that messages lack: the keys of a retry are for the router only, in a message of the Attach stream."""
 
+_REPORTED: Final = frozenset({"flowhook.v1.Process.stopping", "flowhook.v1.Rejection.original"})
+"""Fields that types lack: processes send them with their reports, and routers return none."""
+
 
 class _Codec(NamedTuple):
     """Converts values of one type to what a field of a message takes, and back."""
@@ -145,7 +148,8 @@ def _codec(kind: type, descriptor: Descriptor) -> _Codec:
     hidden = _NOT_SENT.get(kind, frozenset())
     hints = {name: hint for name, hint in field_types(kind).items() if name not in hidden}
     names = {name: _name_in(descriptor, name) for name in hints}
-    if different := set(names.values()) ^ set(descriptor.fields_by_name):
+    known = {field.name for field in descriptor.fields if field.full_name not in _REPORTED}
+    if different := set(names.values()) ^ known:
         raise TypeError(f"{kind.__name__} and {descriptor.full_name} differ in {', '.join(sorted(different))}")
     fields = [_field(kind, name, hint, descriptor.fields_by_name[names[name]]) for name, hint in hints.items()]
 

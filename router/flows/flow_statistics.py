@@ -113,8 +113,8 @@ class FlowStatisticsReader:
                     running=load.running,
                     waiting=load.waiting,
                     suspended=load.suspended,
-                    oldest_pending_ms=None if load.next is None else received.get(load.next),
-                    last_event_ms=latest.get(flow.id),
+                    oldest_pending_time_ms=None if load.next is None else received.get(load.next),
+                    last_event_time_ms=latest.get(flow.id),
                     secrets=secrets[flow.id],
                 )
             )

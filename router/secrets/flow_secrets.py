@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Final
 
 from flowhook import limits
@@ -15,7 +16,7 @@ from flowhook.document.named_secrets import NamedSecrets, parse_names
 from flowhook.errors import OutOfRangeError
 from flowhook.model import Flow
 from flowhook.model.flows import NamedSecret
-from flowhook.model.secrets import SecretInfo, SecretUse, SecretUser, SecretUses
+from flowhook.model.secrets import SecretInfo, SecretUser, SecretUses
 from router.storage.registry import Registry
 
 MAX_PAIRS: Final = 20_000
@@ -188,8 +189,7 @@ class FlowSecrets:
                 await asyncio.sleep(0)
         infos = await self._registry.list_secrets()
         missing = sorted(users.keys() - {info.name for info in infos})[:MAX_MISSING]
-        uses = [users[info.name].use(info.name, info) for info in infos]
-        uses += [users[name].use(name, None) for name in missing]
+        uses = [users[each.name].use(each) for each in (*infos, *(SecretInfo(name, None) for name in missing))]
         return SecretUses(tuple(uses), self._matches.since_ms)
 
     def _secrets(self, flow_id: str, names: NamedSecrets, there: Collection[str]) -> tuple[NamedSecret, ...]:
@@ -222,11 +222,11 @@ class _Users:
         if len(self._users) > 2 * MAX_USERS:
             self._trim()
 
-    def use(self, name: str, info: SecretInfo | None) -> SecretUse:
+    def use(self, info: SecretInfo) -> SecretInfo:
         """Return what is reported of a secret."""
         self._trim()
         latest = self._users[0].match_time_ms if self._users else None
-        return SecretUse(name, info, tuple(self._users), self._count, latest)
+        return replace(info, users=tuple(self._users), user_count=self._count, match_time_ms=latest)
 
     def _trim(self) -> None:
         self._users.sort(key=lambda user: (-(user.match_time_ms or 0), user.flow_id))

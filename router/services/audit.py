@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from flowhook.model.audit import AuditEntry
 from flowhook.v1 import audit_service_pb2 as pb
 from flowhook.v1 import audit_service_pb2_grpc
-from flowhook.wire import convert_resources
+from flowhook.wire.mapping import to_proto
 from router.calls import error_mapping
 from router.calls.paging import page_token_after, parse_page
 from router.storage.audit import AuditFilter, AuditLog
@@ -30,5 +31,11 @@ class AuditService(audit_service_pb2_grpc.AuditServiceServicer):
         wanted = AuditFilter(request.actor, request.action, request.target)
         entries, following = await self._audit.page(wanted, before_number=before, limit=size)
         return pb.ListAuditEntriesResponse(
-            entries=map(convert_resources.audit_entry_to_proto, entries), next_page_token=page_token_after(following)
+            entries=[to_proto(_dated(each), pb.AuditEntry) for each in entries],
+            next_page_token=page_token_after(following),
         )
+
+
+def _dated(entry: AuditEntry) -> AuditEntry:
+    """Return an entry with the time of its last call, which is that of the only one if there was one."""
+    return entry._replace(last_time_ms=entry.last_time_ms or entry.time_ms)

@@ -9,12 +9,14 @@ from math import inf
 from typing import Final
 
 from flowhook import limits
+from flowhook.model.cluster import StorageUsage
 from flowhook.reporting.process_reports import MAX_BUILD, MAX_DETAIL, MAX_NAME
 from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import convert
+from flowhook.wire.mapping import to_proto
 from router.calls import error_mapping
 from router.calls.authorization import caller_scopes
 from router.cluster.shard_map import ShardSituation
@@ -28,7 +30,6 @@ from router.reports.processes import (
     process_alive,
 )
 from router.scheduling.shard import Shard
-from router.storage.storage import StorageUsage
 
 INLINE_BYTES: Final = 16 * limits.KIB
 """Size of reported metrics up to which they are checked at once, in some milliseconds."""
@@ -158,15 +159,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         async with self._measuring:
             if self._measured is None or self._clock() - self._measured[0] > MEASURE_SECONDS:
                 usage = await self._usage()
-                measured = pb.StorageUsage(
-                    database_bytes=usage.database,
-                    wal_bytes=usage.wal,
-                    file_bytes=usage.file_bytes,
-                    files=usage.files,
-                    files_partial=usage.files_partial,
-                    free_bytes=usage.free,
-                    disk_bytes=usage.disk,
-                )
+                measured = to_proto(usage, pb.StorageUsage)
                 self._measured = self._clock(), measured
             return self._measured[1]
 

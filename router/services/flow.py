@@ -17,13 +17,15 @@ from flowhook.document.diagnostics.problems import Code
 from flowhook.document.named_secrets import names_of
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow
+from flowhook.model.flows import FlowCondition
 from flowhook.providers.signed_content import TOKEN
 from flowhook.security.address_policy import AddressPolicy
 from flowhook.security.tokens import TokenScope
 from flowhook.sender import CredentialPlace, SignedWebhook, WebhookRequest, sign_webhook
 from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2_grpc
-from flowhook.wire import convert, convert_resources, convert_statistics
+from flowhook.wire import convert
+from flowhook.wire.mapping import enum_to_proto, to_proto
 from router.calls import error_mapping
 from router.calls.authorization import caller_scopes
 from router.calls.paging import page_token_after, parse_page
@@ -55,6 +57,8 @@ _BASE: Final = re.compile(r"(?i:https?)://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9
 _VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 MAX_DOCUMENTS: Final = 1000
+CONDITIONS: Final = {enum_to_proto(each, pb.FlowCondition): each for each in FlowCondition}
+"""Conditions by their values; others are those of newer clients, and left out."""
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
@@ -138,7 +142,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             flows=[
                 pb.AppliedFlow(
                     flow=self._signed_webhook(flow),
-                    change=convert_resources.change_to_proto(change),
+                    change=enum_to_proto(change, pb.AppliedFlow.Change),
                     warnings=[f"{each.key}: {each.cause}" if each.key else each.cause for each in found],
                     located_warnings=[
                         pb.FlowWarning(line=each.line, key=each.key, message=each.cause, code=each.code)
@@ -188,7 +192,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         key = b""
         if TokenScope.RUN in caller_scopes.get() and _has_callbacks(flow):
             key = self._callback_keys.of(flow.id)
-        message = convert_resources.flow_to_proto(flow) if request.revision else self._signed_webhook(flow)
+        message = to_proto(flow, pb.Flow) if request.revision else self._signed_webhook(flow)
         return pb.GetFlowResponse(flow=message, registry_revision=revision, callback_key=key)
 
     @error_mapping.rpc_method
@@ -203,7 +207,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             raise _no_flow(request.flow_id)
         last = found[size - 1].revision if len(found) > size else None
         return pb.ListRevisionsResponse(
-            revisions=map(convert_resources.revision_to_proto, found[:size]), next_page_token=page_token_after(last)
+            revisions=[to_proto(each, pb.FlowRevision) for each in found[:size]], next_page_token=page_token_after(last)
         )
 
     @error_mapping.rpc_method
@@ -246,7 +250,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         if statistics is None:
             raise _no_flow(request.flow_id)
         return pb.GetFlowStatisticsResponse(
-            statistics=convert_statistics.statistics_to_proto(statistics),
+            statistics=to_proto(statistics, pb.FlowStatistics),
             since=convert.timestamp(self._statistics.since_ms),
         )
 
@@ -260,10 +264,10 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             after_id=request.page_token,
             size=min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE,
             name_contains=request.name_contains,
-            condition=convert_statistics.condition_from_proto(request.condition),
+            condition=CONDITIONS.get(request.condition),
         )
         return pb.ListFlowStatisticsResponse(
-            statistics=map(convert_statistics.statistics_to_proto, page.items),
+            statistics=[to_proto(each, pb.FlowStatistics) for each in page.items],
             next_page_token=page.last_id,
             since=convert.timestamp(self._statistics.since_ms),
         )
@@ -326,7 +330,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
 
     def _signed_webhook(self, flow: Flow) -> pb.Flow:
         """Return a flow's latest revision, with the time of its next scheduled start."""
-        return convert_resources.flow_to_proto(replace(flow, next_time_ms=self._next_of(flow.id)))
+        return to_proto(replace(flow, next_time_ms=self._next_of(flow.id)), pb.Flow)
 
     async def _set_paused(self, flow_id: str, *, paused: bool) -> Flow:
         flow = await self._registry.set_paused(flow_id, paused=paused)

@@ -11,6 +11,7 @@ from flowhook.errors import InvalidError, NotFoundError
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1 import rejection_service_pb2_grpc
 from flowhook.wire import convert
+from flowhook.wire.mapping import to_proto
 from router.calls import error_mapping
 from router.calls.paging import MAX_PAGE, page_token_after, parse_page
 from router.rejections.rejection_acceptance import (
@@ -109,17 +110,8 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     ) -> pb.CountRejectionsResponse:
         """Count rejections by flow and reason."""
         del context
-        counts = [
-            pb.RejectionCount(
-                flow_id=each.flow_id,
-                reason=each.reason,
-                count=each.rejections,
-                first_time=convert.timestamp(each.first_ms),
-                last_time=convert.timestamp(each.last_ms),
-            )
-            for each in await self._rejections.count(flow_id=request.flow_id, limit=MAX_PAGE)
-        ]
-        return pb.CountRejectionsResponse(counts=counts)
+        counts = await self._rejections.count(flow_id=request.flow_id, limit=MAX_PAGE)
+        return pb.CountRejectionsResponse(counts=[to_proto(each, pb.RejectionCount) for each in counts])
 
     @error_mapping.rpc_method
     async def AcceptRejection(  # noqa: N802 - the name of the RPC

@@ -13,7 +13,7 @@ from flowhook.security.tokens import TokenScope
 from flowhook.signatures.keys import is_hash_of_nothing
 from flowhook.v1 import secret_service_pb2 as pb
 from flowhook.v1 import secret_service_pb2_grpc
-from flowhook.wire import convert_resources, convert_statistics
+from flowhook.wire.mapping import to_proto
 from router.calls import error_mapping
 from router.calls.authorization import caller_scopes
 from router.secrets.flow_secrets import FlowSecrets
@@ -57,7 +57,7 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
             )
         sealed = self._cipher.encrypt(request.name, request.value)
         info = await self._registry.set_secret(request.name, sealed, now_ms=self._now_ms())
-        return pb.SetSecretResponse(secret=convert_resources.secret_to_proto(info))
+        return pb.SetSecretResponse(secret=to_proto(info, pb.Secret))
 
     @error_mapping.rpc_method
     async def ListSecrets(  # noqa: N802 - the name of the RPC
@@ -66,9 +66,9 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
         """Return names, never values."""
         del context
         if request.with_uses:
-            return convert_statistics.uses_to_proto(await self._secrets.uses())
+            return to_proto(await self._secrets.uses(), pb.ListSecretsResponse)
         return pb.ListSecretsResponse(
-            secrets=[convert_resources.secret_to_proto(info) for info in await self._registry.list_secrets()]
+            secrets=[to_proto(info, pb.Secret) for info in await self._registry.list_secrets()]
         )
 
     @error_mapping.rpc_method

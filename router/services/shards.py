@@ -145,7 +145,7 @@ def _add_report(response: pb.GetShardsResponse, report: LogReport) -> None:
     shard.log_bytes, shard.max_log_bytes = status.size, status.max_size or 0
     for snapshot in reversed(report.snapshots):
         position = int(snapshot.name.rpartition("/")[2].partition(".")[0])
-        entry = shard.snapshots.add(position=position, bytes=snapshot.size)
+        entry = shard.snapshots.add(position=position, size=snapshot.size)
         entry.create_time.CopyFrom(convert.timestamp(int(snapshot.create_time * 1000)))
     for server in status.servers:
         response.servers.add(

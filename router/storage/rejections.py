@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import apsw
 from typing_extensions import override
 
+from flowhook.model.rejections import RejectionCount
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.readers import Readers
 from router.storage.writer import Writer, WriterOperation
@@ -19,16 +20,6 @@ KEPT_MS: Final = 7 * 24 * 3600 * 1000
 
 _ALL: Final = (1 << 63) - 1
 _COLUMNS = "number, id, flow_id, time_ms, content, reason, accepted_id, accepted_by, accept_time_ms"
-
-
-class RejectionCount(NamedTuple):
-    """How many rejections of a flow have a reason, and when the first and the latest of them were made (Unix ms)."""
-
-    flow_id: str
-    reason: str
-    rejections: int
-    first_ms: int
-    last_ms: int
 
 
 class StoredRejection(NamedTuple):

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import apsw
 from typing_extensions import override
 
 from flowhook.errors import ConflictError, UnavailableError
+from flowhook.model.cluster import StorageUsage
 from flowhook.security.private_files import make_directory, open_private
 from flowhook.sharing.table import RouterLimits
 from router.storage.audit import AuditLog, AuditOperation
@@ -87,28 +88,6 @@ MAX_FILES: Final = 100_000
 """Files beside the database that are looked at, which takes about half a second."""
 
 
-class StorageUsage(NamedTuple):
-    """What the data takes on a disk, in bytes.
-
-    Attributes:
-        database: the database file.
-        wal: its write-ahead log.
-        file_bytes: the files beside it: large payloads, and bodies.
-        files: their number.
-        files_partial: whether there are more of them, which were not counted.
-        free: bytes that are free on the disk.
-        disk: bytes of the disk.
-    """
-
-    database: int
-    wal: int
-    file_bytes: int
-    files: int
-    files_partial: bool
-    free: int
-    disk: int
-
-
 def measure(path: Path, files: Path, *, max_files: int = MAX_FILES) -> StorageUsage:
     """Return the sizes of a database, of its write-ahead log, and of the files in the folders of `files`. Blocks.
 
@@ -118,13 +97,13 @@ def measure(path: Path, files: Path, *, max_files: int = MAX_FILES) -> StorageUs
     sizes = list(islice(_sizes(files), max_files + 1))
     disk = shutil.disk_usage(path.parent)
     return StorageUsage(
-        database=path.stat().st_size,
-        wal=sum(_size(path.with_name(f"{path.name}-wal"))),
+        database_bytes=path.stat().st_size,
+        wal_bytes=sum(_size(path.with_name(f"{path.name}-wal"))),
         file_bytes=sum(sizes[:max_files]),
         files=min(len(sizes), max_files),
         files_partial=len(sizes) > max_files,
-        free=disk.free,
-        disk=disk.total,
+        free_bytes=disk.free,
+        disk_bytes=disk.total,
     )
 
 

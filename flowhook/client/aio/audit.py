@@ -10,7 +10,7 @@ from flowhook.client.results import Page
 from flowhook.model.audit import AuditEntry
 from flowhook.v1.audit_service_pb2 import ListAuditEntriesRequest
 from flowhook.v1.audit_service_pb2_grpc import AuditServiceStub
-from flowhook.wire import convert_resources
+from flowhook.wire.mapping import from_proto
 
 
 class Audit:
@@ -51,6 +51,4 @@ class Audit:
             actor=actor, action=action, target=target, page_size=page_size, page_token=page_token
         )
         response = await self._call(self._stub.ListAuditEntries, request)
-        return Page(
-            [convert_resources.audit_entry_from_proto(each) for each in response.entries], response.next_page_token
-        )
+        return Page([from_proto(each, AuditEntry) for each in response.entries], response.next_page_token)

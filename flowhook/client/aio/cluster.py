@@ -19,9 +19,9 @@ from flowhook.model.cluster import (
 )
 from flowhook.v1.cluster_service_pb2 import DismissProcessRequest, GetClusterRequest, Process
 from flowhook.v1.cluster_service_pb2_grpc import ClusterServiceStub
-from flowhook.v1.shard_service_pb2 import GetShardsRequest, HandOverRequest, LogServer, Shard, ShardCopy
+from flowhook.v1.shard_service_pb2 import GetShardsRequest, HandOverRequest, Shard
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
-from flowhook.wire import convert
+from flowhook.wire.mapping import from_proto
 
 
 class Cluster:
@@ -38,7 +38,7 @@ class Cluster:
         Those that ended in order are forgotten after a minute, others after an hour without a report.
         """
         response = await self._call(self._stub.GetCluster, GetClusterRequest(without_metrics=not metrics))
-        return list(map(_process, response.processes))
+        return [_process(each) for each in response.processes]
 
     async def dismiss(self, name: str) -> None:
         """Forget a process that has ended and will not come back. Scope `admin`.
@@ -52,25 +52,10 @@ class Cluster:
     async def load(self) -> ClusterLoad:
         """Return the processes without metrics, the executions that have not ended, and what storage takes."""
         response = await self._call(self._stub.GetCluster, GetClusterRequest(without_metrics=True, with_storage=True))
-        backlog, storage = response.backlog, response.storage
         return ClusterLoad(
             processes=tuple(map(_process, response.processes)),
-            backlog=Backlog(
-                pending=backlog.pending,
-                running=backlog.running,
-                waiting=backlog.waiting,
-                suspended=backlog.suspended,
-                limit=backlog.limit,
-            ),
-            storage=StorageUsage(
-                database_bytes=storage.database_bytes,
-                wal_bytes=storage.wal_bytes,
-                file_bytes=storage.file_bytes,
-                files=storage.files,
-                files_partial=storage.files_partial,
-                free_bytes=storage.free_bytes,
-                disk_bytes=storage.disk_bytes,
-            ),
+            backlog=from_proto(response.backlog, Backlog),
+            storage=from_proto(response.storage, StorageUsage),
         )
 
     async def shards(self) -> ClusterShards:
@@ -79,7 +64,9 @@ class Cluster:
         Any router answers, whether it owns a shard or not, by what it knows.
         """
         response = await self._call(self._shards.GetShards, GetShardsRequest())
-        return ClusterShards(tuple(map(_shard, response.shards)), tuple(map(_server, response.servers)))
+        return ClusterShards(
+            tuple(map(_shard, response.shards)), tuple(from_proto(each, LogServerInfo) for each in response.servers)
+        )
 
     async def hand_over(self, router: str = "") -> HandOver:
         """Have the owner of the shard hand it over; that begins soon after this returns. Scope `admin`.
@@ -99,24 +86,7 @@ class Cluster:
 
 
 def _process(process: Process) -> ProcessInfo:
-    return ProcessInfo(
-        name=process.name,
-        role=process.role,
-        build=process.build,
-        pid=process.pid,
-        host=process.host,
-        ready=process.ready,
-        detail=process.detail,
-        metrics=process.metrics,
-        last_seen=convert.seconds(process.last_seen),
-        url=process.url,
-        start_time_ms=convert.milliseconds(process.start_time) if process.HasField("start_time") else None,
-        connections=process.connections,
-        credit=process.credit,
-        in_flight=process.in_flight,
-        clock_skew=convert.seconds(process.clock_skew) if process.HasField("clock_skew") else None,
-        warnings=tuple(process.warnings),
-    )
+    return from_proto(process, ProcessInfo)
 
 
 def _shard(shard: Shard) -> ShardInfo:
@@ -130,32 +100,6 @@ def _shard(shard: Shard) -> ShardInfo:
         first_position=shard.first_position,
         log_bytes=shard.log_bytes,
         max_log_bytes=shard.max_log_bytes,
-        copies=tuple(map(_copy, shard.copies)),
-        snapshots=tuple(
-            SnapshotInfo(each.position, each.bytes, convert.milliseconds(each.create_time)) for each in shard.snapshots
-        ),
-    )
-
-
-def _copy(copy: ShardCopy) -> ShardCopyInfo:
-    return ShardCopyInfo(
-        router=copy.router,
-        address=copy.address,
-        state=copy.state,
-        position=copy.position,
-        silence=convert.seconds(copy.silence),
-        version=copy.version,
-        problem=copy.problem,
-        unreachable_from={each.process: each.cause for each in copy.unreachable_from},
-    )
-
-
-def _server(server: LogServer) -> LogServerInfo:
-    return LogServerInfo(
-        name=server.name,
-        version=server.version,
-        current=server.current,
-        leader=server.leader,
-        lag=server.lag,
-        problem=server.problem,
+        copies=tuple(from_proto(each, ShardCopyInfo) for each in shard.copies),
+        snapshots=tuple(from_proto(each, SnapshotInfo) for each in shard.snapshots),
     )

@@ -10,8 +10,9 @@ from flowhook.client.arguments import HeaderPairs, encode_headers
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import Page
 from flowhook.errors import Fault
-from flowhook.model import Flow, FlowRevision
+from flowhook.model import Change, Flow, FlowRevision
 from flowhook.model.flows import AppliedFlow, FlowCondition, FlowStatistics, FlowStatisticsPage, SignedRequest
+from flowhook.v1.flow_service_pb2 import AppliedFlow as AppliedFlowMessage
 from flowhook.v1.flow_service_pb2 import (
     ApplyFlowsRequest,
     DeleteFlowRequest,
@@ -24,8 +25,10 @@ from flowhook.v1.flow_service_pb2 import (
     ResumeFlowRequest,
     SignWebhookRequest,
 )
+from flowhook.v1.flow_service_pb2 import FlowCondition as ConditionMessage
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
-from flowhook.wire import convert, convert_resources, convert_statistics
+from flowhook.wire import convert
+from flowhook.wire.mapping import enum_from_proto, enum_to_proto, from_proto
 
 DOCUMENT_SECONDS: Final = 0.1
 """Time that a call may take longer for each document to check: ten times what a small one takes."""
@@ -56,8 +59,8 @@ class Flows:
         response = await self._call(self._stub.ApplyFlows, request, timeout=timeout)
         return [
             AppliedFlow(
-                convert_resources.flow_from_proto(item.flow),
-                convert_resources.change_from_proto(item.change),
+                from_proto(item.flow, Flow),
+                enum_from_proto(item.change, Change, AppliedFlowMessage.Change),
                 tuple(item.warnings),
                 tuple(Fault("", each.line, each.key, each.message, each.code) for each in item.located_warnings),
             )
@@ -71,7 +74,7 @@ class Flows:
             NotFoundError: there is no such flow or revision.
         """
         response = await self._call(self._stub.GetFlow, GetFlowRequest(flow_id=flow_id, revision=revision))
-        return convert_resources.flow_from_proto(response.flow)
+        return from_proto(response.flow, Flow)
 
     def list(self) -> AsyncIterator[Flow]:
         """Yield all flows by ascending ID; their `document` and `definition` are empty."""
@@ -91,7 +94,7 @@ class Flows:
 
     async def _page(self, page_size: int, page_token: str) -> Page[Flow]:
         response = await self._call(self._stub.ListFlows, ListFlowsRequest(page_size=page_size, page_token=page_token))
-        return Page([convert_resources.flow_from_proto(flow) for flow in response.flows], response.next_page_token)
+        return Page([from_proto(flow, Flow) for flow in response.flows], response.next_page_token)
 
     def revisions(self, flow_id: str, *, limit: int | None = None) -> AsyncIterator[FlowRevision]:
         """Yield the stored revisions of a flow, newest first, at most `limit` of them.
@@ -119,7 +122,7 @@ class Flows:
         """
         request = ListRevisionsRequest(flow_id=flow_id, page_size=page_size, page_token=page_token)
         response = await self._call(self._stub.ListRevisions, request)
-        found = [convert_resources.revision_from_proto(each) for each in response.revisions]
+        found = [from_proto(each, FlowRevision) for each in response.revisions]
         return Page(found, response.next_page_token)
 
     async def statistics(self, flow_id: str) -> FlowStatisticsPage:
@@ -129,7 +132,7 @@ class Flows:
             NotFoundError: the flow does not exist.
         """
         response = await self._call(self._stub.GetFlowStatistics, GetFlowStatisticsRequest(flow_id=flow_id))
-        item = convert_statistics.statistics_from_proto(response.statistics)
+        item = from_proto(response.statistics, FlowStatistics)
         return FlowStatisticsPage([item], "", convert.milliseconds(response.since))
 
     def list_statistics(
@@ -165,9 +168,11 @@ class Flows:
             page_size=page_size,
             page_token=page_token,
             name_contains=name_contains,
-            condition=convert_statistics.condition_to_proto(condition),
+            condition=enum_to_proto(condition, ConditionMessage),
         )
-        return convert_statistics.page_from_proto(await self._call(self._stub.ListFlowStatistics, request))
+        response = await self._call(self._stub.ListFlowStatistics, request)
+        found = [from_proto(each, FlowStatistics) for each in response.statistics]
+        return FlowStatisticsPage(found, response.next_page_token, convert.milliseconds(response.since))
 
     async def pause(self, flow_id: str) -> Flow:
         """Pause a flow: its events are accepted and queued, but not run.
@@ -176,7 +181,7 @@ class Flows:
             NotFoundError: the flow does not exist.
         """
         response = await self._call(self._stub.PauseFlow, PauseFlowRequest(flow_id=flow_id))
-        return convert_resources.flow_from_proto(response.flow)
+        return from_proto(response.flow, Flow)
 
     async def resume(self, flow_id: str) -> Flow:
         """Resume a paused flow: its queued and future events are run.
@@ -185,7 +190,7 @@ class Flows:
             NotFoundError: the flow does not exist.
         """
         response = await self._call(self._stub.ResumeFlow, ResumeFlowRequest(flow_id=flow_id))
-        return convert_resources.flow_from_proto(response.flow)
+        return from_proto(response.flow, Flow)
 
     async def delete(self, flow_id: str) -> None:
         """Delete a flow; accepted executions still finish.

@@ -15,7 +15,7 @@ from flowhook.v1.rejection_service_pb2 import (
     ListRejectionsRequest,
 )
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
-from flowhook.wire import convert_resources
+from flowhook.wire.mapping import from_proto
 
 
 class Rejections:
@@ -49,7 +49,7 @@ class Rejections:
         """
         request = ListRejectionsRequest(flow_id=flow_id, reason=reason, page_size=page_size, page_token=page_token)
         response = await self._call(self._stub.ListRejections, request)
-        found = [convert_resources.rejection_from_proto(each) for each in response.rejections]
+        found = [from_proto(each, RejectedRequest) for each in response.rejections]
         return Page(found, response.next_page_token)
 
     async def get(self, rejection_id: str) -> RejectedRequest:
@@ -59,12 +59,12 @@ class Rejections:
             NotFoundError: the request is not, or no longer, in the log.
         """
         response = await self._call(self._stub.GetRejection, GetRejectionRequest(rejection_id=rejection_id))
-        return convert_resources.rejection_from_proto(response.rejection)
+        return from_proto(response.rejection, RejectedRequest)
 
     async def count(self, *, flow_id: str = "") -> Sequence[RejectionCount]:
         """Count the refused requests in the log by flow and reason, the greatest first, at most 1000 counts."""
         response = await self._call(self._stub.CountRejections, CountRejectionsRequest(flow_id=flow_id))
-        return [convert_resources.rejection_count_from_proto(each) for each in response.counts]
+        return [from_proto(each, RejectionCount) for each in response.counts]
 
     async def accept(self, rejection_id: str) -> AcceptedRejection:
         """Verify a refused request again, under the flow's present revision and secrets, and accept it as an event.
@@ -78,4 +78,4 @@ class Rejections:
             UnavailableError: no edge is there to verify it (`NO_VERIFIER`, `VERIFICATION_TIMEOUT`).
         """
         response = await self._call(self._stub.AcceptRejection, AcceptRejectionRequest(rejection_id=rejection_id))
-        return AcceptedRejection(response.event_id, response.execution_id, response.duplicate)
+        return from_proto(response, AcceptedRejection)

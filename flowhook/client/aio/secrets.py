@@ -13,7 +13,7 @@ from flowhook.v1.secret_service_pb2 import (
     SetSecretRequest,
 )
 from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
-from flowhook.wire import convert_resources, convert_statistics
+from flowhook.wire.mapping import from_proto
 
 
 class Secrets:
@@ -30,17 +30,17 @@ class Secrets:
             ExhaustedError: the limit on the number of secrets is reached.
         """
         response = await self._call(self._stub.SetSecret, SetSecretRequest(name=name, value=value))
-        return convert_resources.secret_from_proto(response.secret)
+        return from_proto(response.secret, SecretInfo)
 
     async def list(self) -> Sequence[SecretInfo]:
         """Return the names and times of all secrets, by ascending name."""
         response = await self._call(self._stub.ListSecrets, ListSecretsRequest())
-        return [convert_resources.secret_from_proto(secret) for secret in response.secrets]
+        return [from_proto(secret, SecretInfo) for secret in response.secrets]
 
     async def uses(self) -> SecretUses:
         """Return all secrets, and those that flows name and that are missing, each with the flows that name it."""
         response = await self._call(self._stub.ListSecrets, ListSecretsRequest(with_uses=True))
-        return convert_statistics.uses_from_proto(response)
+        return from_proto(response, SecretUses)
 
     async def delete(self, name: str) -> None:
         """Delete a secret.

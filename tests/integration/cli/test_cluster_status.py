@@ -40,7 +40,7 @@ REPLICATED = GetShardsResponse(
             log_bytes=5000,
             max_log_bytes=9000,
             copies=COPIES,
-            snapshots=[Snapshot(position=60, bytes=1234, create_time=Timestamp(seconds=1_700_000_000))],
+            snapshots=[Snapshot(position=60, size=1234, create_time=Timestamp(seconds=1_700_000_000))],
         )
     ],
     servers=[

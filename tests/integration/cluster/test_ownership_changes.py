@@ -68,7 +68,7 @@ async def test_what_was_accepted_is_there_after_a_hand_over(routers):
         executions = [(await client.executions.get(execution_id)).execution for execution_id in (ids[0], ids[-1])]
         load = await client.cluster.load()
     assert (numbers.pending, numbers.running) == (20, 0)
-    assert [numbers.oldest_pending_ms, numbers.last_event_ms] == [each.receive_time_ms for each in executions]
+    assert [numbers.oldest_pending_time_ms, numbers.last_event_time_ms] == [each.receive_time_ms for each in executions]
     assert load.backlog.pending == 20
     assert load.storage.database_bytes > 0
 

@@ -127,13 +127,11 @@ async def test_executions_that_it_started_are_named_and_kept_and_it_has_to_end_b
         await client.executions.delete(child_id, erase=True)
     assert refused.value.reason == "PARENT_NOT_ENDED"
     deleted = await client.executions.delete(parent_id, erase=True, cancel=True)
-    assert [each.execution_id for each in deleted.links.caused] == [child_id]
+    assert [each.id for each in deleted.links.caused] == [child_id]
     assert left(router)
     again = await client.executions.delete(parent_id, erase=True)
     assert again.links == deleted.links
-    assert [each.execution_id for each in (await client.executions.delete(child_id, erase=True)).links.causes] == [
-        parent_id
-    ]
+    assert [each.id for each in (await client.executions.delete(child_id, erase=True)).links.causes] == [parent_id]
     assert left(router) == []
 
 

@@ -54,13 +54,18 @@ async def until(condition):
 async def test_a_flow_shows_what_it_accepted_and_what_became_of_it(router, client):
     await client.flows.apply([flow("shop")])
     idle = await numbers(client, "shop")
-    assert (idle.pending, idle.oldest_pending_ms, idle.last_event_ms, sum(idle.accepted)) == (0, None, None, 0)
+    assert (idle.pending, idle.oldest_pending_time_ms, idle.last_event_time_ms, sum(idle.accepted)) == (
+        0,
+        None,
+        None,
+        0,
+    )
     first = await client.executions.get(await client.ingest("shop", {}))
     last = await client.executions.get([await client.ingest("shop", {}) for _ in range(4)][-1])
     before = await numbers(client, "shop")
     assert (before.pending, before.running, sum(before.accepted)) == (5, 0, 5)
-    assert before.oldest_pending_ms == first.execution.receive_time_ms
-    assert before.last_event_ms == last.execution.receive_time_ms
+    assert before.oldest_pending_time_ms == first.execution.receive_time_ms
+    assert before.last_event_time_ms == last.execution.receive_time_ms
     async with attached(router, credit=4) as runner:
         done, broken, parks, _ = await runner.assignments(4)
         assert [(now := await numbers(client, "shop")).pending, now.running] == [1, 4]
@@ -72,7 +77,7 @@ async def test_a_flow_shows_what_it_accepted_and_what_became_of_it(router, clien
         after = await numbers(client, "shop")
     assert (after.pending, after.running, after.waiting, after.suspended) == (0, 1, 1, 1)
     assert [sum(after.accepted), sum(after.completed), sum(after.faulted)] == [5, 1, 1]
-    assert after.oldest_pending_ms is None
+    assert after.oldest_pending_time_ms is None
 
 
 async def is_waiting(client):
@@ -90,10 +95,10 @@ async def test_after_a_restart_the_numbers_are_right_at_once_and_the_last_hour_s
         before = await numbers(client, "shop")
     async with running_router(tmp_path / "data") as router, router.client() as client:
         now = await numbers(client, "shop")
-        assert (now.pending, now.oldest_pending_ms, now.last_event_ms) == (
+        assert (now.pending, now.oldest_pending_time_ms, now.last_event_time_ms) == (
             2,
-            before.oldest_pending_ms,
-            before.last_event_ms,
+            before.oldest_pending_time_ms,
+            before.last_event_time_ms,
         )
 
         async def counted():
@@ -104,7 +109,7 @@ async def test_after_a_restart_the_numbers_are_right_at_once_and_the_last_hour_s
         page = await client.flows.statistics("shop")
         await client.ingest("shop", {})
         assert sum((await numbers(client, "shop")).accepted) == 4
-        assert page.since_ms <= before.oldest_pending_ms
+        assert page.since_ms <= before.oldest_pending_time_ms
 
 
 async def test_pages_are_those_of_the_list_and_can_be_filtered(client):
@@ -165,16 +170,16 @@ async def test_each_secret_shows_the_flows_that_name_it_and_missing_ones_are_lis
         await send("signed", "forged" * 100)
         await send("signed", "")
     uses = await client.secrets.uses()
-    assert [(use.name, use.info is None, use.user_count) for use in uses.items] == [
+    assert [(use.name, use.updated_at is None, use.user_count) for use in uses.secrets] == [
         ("stale", False, 2),
         ("unused", False, 0),
         ("fresh", True, 2),
         ("token", True, 2),
     ]
-    stale = uses.items[0]
+    stale = uses.secrets[0]
     assert [user.flow_id for user in stale.users] == ["signed", "other"]
     assert [user.latest_match for user in stale.users] == [True, False]
-    assert uses.since_ms <= stale.match_time_ms == stale.users[0].match_time_ms
+    assert uses.matches_since_ms <= stale.match_time_ms == stale.users[0].match_time_ms
 
 
 async def test_of_many_flows_that_name_a_secret_those_with_the_latest_matches_are_listed(router, client, monkeypatch):
@@ -184,9 +189,9 @@ async def test_of_many_flows_that_name_a_secret_those_with_the_latest_matches_ar
     async with edge(router) as send:
         await send("user-3", "stale")
         await send("user-7", "stale")
-    [use] = [use for use in (await client.secrets.uses()).items if use.name == "stale"]
+    [use] = [use for use in (await client.secrets.uses()).secrets if use.name == "stale"]
     assert (use.user_count, {user.flow_id for user in use.users}) == (9, {"user-3", "user-7"})
-    [token] = [use for use in (await client.secrets.uses()).items if use.name == "token"]
+    [token] = [use for use in (await client.secrets.uses()).secrets if use.name == "token"]
     assert (token.user_count, [user.flow_id for user in token.users]) == (9, names[:2])
 
 
@@ -200,7 +205,7 @@ async def test_viewers_may_read_the_numbers_and_edges_may_not(router, client):
     async with router.client("view") as viewer:
         assert [item.flow.id for item in (await viewer.flows.statistics_page()).items] == ["shop"]
         assert (await viewer.flows.statistics("shop")).items
-        assert (await viewer.secrets.uses()).items == ()
+        assert (await viewer.secrets.uses()).secrets == ()
     async with router.client("edge") as other:
         with pytest.raises(PermissionDeniedError):
             await other.flows.statistics_page()

@@ -136,7 +136,7 @@ async def test_an_execution_that_several_events_started_together_is_linked_with_
         await effects.emit(event, caller=emitter, key=f"{emitter}:e")
     [event] = await starting_executions(client, "joins")
     found = (await links_of(client, event)).causes
-    assert [(each.execution_id, each.kinds) for each in found] == [(each, EVENT) for each in sorted(emitters)[::-1]]
+    assert [(each.id, each.kinds) for each in found] == [(each, EVENT) for each in sorted(emitters)[::-1]]
     assert [await caused(client, each) for each in emitters] == [[event], [event]]
 
 
@@ -193,7 +193,7 @@ async def test_links_are_current_and_say_what_is_not_stored_any_more(router, cli
     parent = await client.ingest("parent", {})
     children = [await effects.start(caller=parent, key=f"{parent}:{number}") for number in range(21)]
     links = await links_of(client, parent)
-    assert [each.execution_id for each in links.caused] == children[:0:-1]
+    assert [each.id for each in links.caused] == children[:0:-1]
     assert links.more_caused
     page = await client.executions.page(where=ExecutionFilter(caused_by=parent), page_size=20)
     rest = await client.executions.page(

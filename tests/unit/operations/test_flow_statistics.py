@@ -22,8 +22,8 @@ def shown(**fields):
         "running": 0,
         "waiting": 0,
         "suspended": 0,
-        "oldest_pending_ms": None,
-        "last_event_ms": None,
+        "oldest_pending_time_ms": None,
+        "last_event_time_ms": None,
         "secrets": (),
     }
     return numbers(FlowStatistics(**(defaults | fields)), SINCE)
@@ -44,7 +44,7 @@ def test_the_share_of_errors_is_that_of_what_ended_in_the_last_hour():
 
 def test_missing_secrets_are_named_and_a_time_is_a_time():
     secrets = (NamedSecret("a", True, True, False), NamedSecret("b", False, True, True, 1_704_067_200_000, True))
-    view = shown(secrets=secrets, last_event_ms=1_704_067_200_000)
+    view = shown(secrets=secrets, last_event_time_ms=1_704_067_200_000)
     assert view.missing_secrets == ("a",)
     assert [secret.matched_at for secret in view.secrets] == [None, SINCE]
     assert view.last_event_at == SINCE

@@ -10,6 +10,7 @@ from flowhook.client import AppliedFlow, JobPreview, ProcessInfo, SignedRequest
 from flowhook.model import Change, Execution, Flow, Status
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import Job, JobAction, JobSpec, JobState
+from flowhook.model.rejections import RejectedRequest
 from flowhook.model.secrets import SecretInfo
 from flowhook.v1 import cluster_service_pb2 as cluster_pb
 from flowhook.v1 import execution_service_pb2 as execution_pb
@@ -17,15 +18,15 @@ from flowhook.v1 import flow_service_pb2 as flow_pb
 from flowhook.v1 import job_service_pb2 as job_pb
 from flowhook.v1 import rejection_service_pb2 as rejection_pb
 from flowhook.v1 import secret_service_pb2 as secret_pb
-from flowhook.wire import convert, convert_resources
-from flowhook.wire.mapping import to_proto
+from flowhook.wire import convert
+from flowhook.wire.mapping import from_proto, to_proto
 
 FLOW = Flow("hello", b"", b"", 3, True, False, 0, 0)
-FLOW_PB = convert_resources.flow_to_proto(FLOW)
+FLOW_PB = to_proto(FLOW, flow_pb.Flow)
 EXECUTION = Execution("evt_1", "hello", 3, Status.FAULTED, 1, 0)
 EXECUTION_PB = to_proto(EXECUTION, execution_pb.Execution)
 SECRET = SecretInfo("key", 0)
-SECRET_PB = convert_resources.secret_to_proto(SECRET)
+SECRET_PB = to_proto(SECRET, secret_pb.Secret)
 REJECTION_PB = rejection_pb.Rejection(id="r1", flow_id="hello", status=401)
 PROCESS = ProcessInfo("edge-1", "edge", "b", 7, "h", True, "", b"m", 0.0, "http://e")
 PROCESS_PB = cluster_pb.Process(
@@ -173,7 +174,7 @@ OTHERS = [
         "RejectionService",
         rejection_pb.GetRejectionRequest(rejection_id="r1"),
         {"rejection": REJECTION_PB},
-        convert_resources.rejection_from_proto(REJECTION_PB),
+        from_proto(REJECTION_PB, RejectedRequest),
     ),
     *(
         MethodCase(

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.model_values import values
 
-from flowhook.model import Event, Execution, ExecutionDetail, Status, WorkflowError
+from flowhook.model import Event, Execution, ExecutionDetail, Flow, FlowRevision, Status, WorkflowError
+from flowhook.model.audit import AuditEntry
+from flowhook.model.cluster import Backlog, LogServerInfo, ProcessInfo, ShardCopyInfo, SnapshotInfo, StorageUsage
 from flowhook.model.execution_filter import ALL, ExecutionFilter
 from flowhook.model.executions import (
     Attempt,
@@ -22,9 +24,23 @@ from flowhook.model.executions import (
     LinkKind,
     ScannedExecution,
 )
+from flowhook.model.flows import FlowStatistics
 from flowhook.model.jobs import ItemOutcome, Job, JobItem, JobPreview, JobSpec
+from flowhook.model.rejections import AcceptedRejection, RejectedRequest, RejectionCount
 from flowhook.model.replays import ReplayPreview
-from flowhook.v1 import envelope_pb2, execution_service_pb2, failure_pb2, job_service_pb2
+from flowhook.model.secrets import SecretUses
+from flowhook.v1 import (
+    audit_service_pb2,
+    cluster_service_pb2,
+    envelope_pb2,
+    execution_service_pb2,
+    failure_pb2,
+    flow_service_pb2,
+    job_service_pb2,
+    rejection_service_pb2,
+    secret_service_pb2,
+    shard_service_pb2,
+)
 from flowhook.wire.mapping import enum_from_proto, enum_to_proto, from_proto, to_proto
 
 PAIRS = {
@@ -42,6 +58,20 @@ PAIRS = {
     JobSpec: job_service_pb2.JobSpec,
     JobItem: job_service_pb2.JobItem,
     JobPreview: job_service_pb2.PreviewJobResponse,
+    Flow: flow_service_pb2.Flow,
+    FlowRevision: flow_service_pb2.FlowRevision,
+    FlowStatistics: flow_service_pb2.FlowStatistics,
+    SecretUses: secret_service_pb2.ListSecretsResponse,
+    RejectedRequest: rejection_service_pb2.Rejection,
+    RejectionCount: rejection_service_pb2.RejectionCount,
+    AcceptedRejection: rejection_service_pb2.AcceptRejectionResponse,
+    AuditEntry: audit_service_pb2.AuditEntry,
+    ProcessInfo: cluster_service_pb2.Process,
+    Backlog: cluster_service_pb2.Backlog,
+    StorageUsage: cluster_service_pb2.StorageUsage,
+    ShardCopyInfo: shard_service_pb2.ShardCopy,
+    SnapshotInfo: shard_service_pb2.Snapshot,
+    LogServerInfo: shard_service_pb2.LogServer,
 }
 """Model types and their messages; the types of their fields are tried with them."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import pytest
 
 from router.storage.storage import measure
@@ -16,13 +18,13 @@ def test_the_database_its_log_and_the_files_are_measured(tmp_path):
     database, files = tmp_path / "flowhook.db", tmp_path / "blobs"
     write(database, 1000)
     usage = measure(database, files)
-    assert usage[:5] == (1000, 0, 0, 0, False)
+    assert astuple(usage)[:5] == (1000, 0, 0, 0, False)
     write(tmp_path / "flowhook.db-wal", 200)
     for name, size in (("ab/one", 10), ("ab/two", 20), ("cd/three", 30), ("four", 40)):
         write(files / name, size)
     usage = measure(database, files)
-    assert usage[:5] == (1000, 200, 100, 4, False)
-    assert 0 < usage.free < usage.disk
+    assert astuple(usage)[:5] == (1000, 200, 100, 4, False)
+    assert 0 < usage.free_bytes < usage.disk_bytes
 
 
 def test_no_more_than_so_many_files_are_looked_at(tmp_path):

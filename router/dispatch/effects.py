@@ -11,7 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from router.scheduling.subscriptions import ArrivedEvent
+from router.scheduling.matching import InboundEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class SendWantedTypes:
 class Redeliver:
     """Deliver an event to other receivers, or buffer it: the execution it was offered to did not consume it."""
 
-    event: ArrivedEvent
+    event: InboundEvent
 
 
 @dataclass(frozen=True, slots=True)

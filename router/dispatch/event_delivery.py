@@ -1,23 +1,18 @@
 """Delivers events, and ends that are stored already, to the executions that wait for them.
 
-Delivers events to executions that wait for them, and buffers events that no execution waits for yet.
+**Events** that no execution waits for yet are buffered (`router.scheduling.matching.InboundEvent` has the states of an
+event). An event is durable before anybody is notified of it. Its receivers are chosen at that moment: every matching
+execution that is parked; if none is parked, the first matching one that listens while it is running (see
+`LiveDelivery`). An event for a callback goes to one execution, unless its flow says otherwise: while several wait for
+it the receiver is ambiguous, and the event is refused. If a second execution begins to wait only while such an event is
+being stored, the first one receives it. A suspended execution receives nothing; its subscriptions are matched when it
+waits again. The journal entries of all receivers and the removal of the event are one write: after a crash the delivery
+is either complete, or the event is still there to be delivered again.
 
-An event for waiting executions is called an arrival. It is durable before anybody is notified of it. Its receivers are
-chosen at that moment: every matching execution that is parked; if none is parked, the first matching one that listens
-while it is running (see `live_delivery`). An event for a callback goes to one execution, unless its flow says
-otherwise: while several wait for it the receiver is ambiguous, and the event is refused. If a second execution begins
-to wait only while such an event is being stored, the first one receives it. A suspended execution receives nothing; its
-subscriptions are matched when it waits again. The journal entries of all receivers and the removal of the arrival are
-one write: after a crash the delivery is either complete, or the arrival is still there to be delivered again.
+**Ends** of other executions: none is missed, because a waiting execution is registered first, and only then is storage
+checked for an end. Later ends are delivered by `ChildCompletions`.
 
-Registers executions that wait for the ends of others, and delivers ends that are stored already.
-
-No end is missed: a waiting execution is registered first, and only then is storage checked for an end. Later ends are
-delivered by `child_completion`.
-
-Tracks executions while they wait for events or for the ends of other executions.
-
-Most of them are parked and hold no lease. `live_delivery` serves those that wait while they are running.
+Most executions that wait are parked and hold no lease; `LiveDelivery` serves those that wait while they are running.
 """
 
 from __future__ import annotations
@@ -40,21 +35,18 @@ from router.dispatch.receivers import (
     ChildCompletions,
     ChildResult,
     LiveDelivery,
+    Offer,
     ParkedDelivery,
-    PendingDelivery,
     Unparked,
     runtime_error,
 )
 from router.dispatch.state_writer import RetryingWriter
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.scheduling.leases import RequeuePending
-from router.scheduling.matching import ANYTHING, EventContent, FilterShape, IncomingEvent
+from router.scheduling.matching import ANYTHING, EventContent, FilterShape, InboundEvent
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import (
-    ArrivedEvent,
-    BufferedEvent,
     EventBuffer,
-    EventKind,
     EventReceiver,
     Subscriptions,
     WaitHandle,
@@ -74,19 +66,21 @@ from router.storage.model import (
 from router.storage.shard_state import ShardState
 
 EVENTS_PER_READ: Final = 128
-"""Most arrivals in one read."""
 
 CALL_BYTES: Final = 8 * limits.MIB
-"""Bytes of arrivals in one call of storage."""
+"""Bytes of events in one call of storage."""
 
 FULL_RETRY_SECONDS: Final = 10
-"""Seconds after which a publisher may retry when a flow has too many arrivals."""
+"""Seconds after which a publisher may retry when too many events of a flow are buffered."""
 
 log = logs.get_logger(__name__)
 
 
 class EventDispatcher:
-    """Stores arrivals of one shard, then delivers or buffers them."""
+    """Stores events of one shard for executions that listen, then delivers or buffers them.
+
+    Those that no execution waits for are buffered for `buffer_seconds`.
+    """
 
     def __init__(
         self,
@@ -104,7 +98,6 @@ class EventDispatcher:
         now_ms: Callable[[], int],
         buffer_seconds: float,
     ) -> None:
-        """Deliver arrivals; those that nobody waits for are buffered for `buffer_seconds`."""
         self._core = core
         self._state = state
         self._log = log_
@@ -123,11 +116,11 @@ class EventDispatcher:
 
     @property
     def buffered(self) -> int:
-        """Number of buffered arrivals, for which no execution waits yet."""
+        """Number of buffered events, for which no execution waits yet."""
         self._buffer.expire(self._now_ms())
         return len(self._buffer)
 
-    def waiting_flows(self, event: IncomingEvent, *, besides: Container[str]) -> list[str]:
+    def waiting_flows(self, event: InboundEvent, *, besides: Container[str]) -> list[str]:
         """Return the flows with an execution that waits for an event, except `besides`.
 
         The waiting executions count, not the current revisions of the flows.
@@ -135,7 +128,7 @@ class EventDispatcher:
         return [
             flow_id
             for flow_id in self._subscriptions.flows(event.type)
-            if flow_id not in besides and self._subscriptions.listening(event.to(flow_id), 1)
+            if flow_id not in besides and self._subscriptions.listening(event._replace(flow_id=flow_id), 1)
         ]
 
     def shapes(self, flow_id: str, type_: str, *, callback: bool) -> list[FilterShape]:
@@ -151,20 +144,20 @@ class EventDispatcher:
         return self._buffer.emitted(flow_id, after=after)
 
     def is_buffered(self, number: int) -> bool:
-        """Whether an arrival is still buffered."""
+        """Whether an event is still buffered."""
         self._buffer.expire(self._now_ms())
         return number in self._buffer
 
     def forget(self, numbers: Sequence[int]) -> None:
-        """Remove arrivals from the buffer and from storage, undelivered."""
+        """Remove events from the buffer and from storage, undelivered."""
         for number in numbers:
-            self._buffer.take(number)
+            self._buffer.pop(number)
         self._writer.spawn(self._writer.write([Consumed(number) for number in numbers]))
 
     # --- publishing -------------------------------------------------------------------------------------------------
 
     async def publish(
-        self, arrivals: Sequence[NewInboundEvent], *, content: EventContent | None = None
+        self, events: Sequence[NewInboundEvent], *, content: EventContent | None = None
     ) -> list[InboundEventAppended]:
         """Store events for executions that listen, and deliver them; they are durable when this returns.
 
@@ -172,161 +165,160 @@ class EventDispatcher:
         here.
 
         Args:
-            arrivals: the events to store.
-            content: parsed content for the arrivals that have its payload, if there is one already.
+            events: the events to store.
+            content: parsed content for the events that have its payload, if there is one already.
 
         Returns:
-            One result per arrival, in order.
+            One result per event, in order.
 
         Raises:
             ConflictError: several executions wait for an event that is for one (`CALLBACK_AMBIGUOUS`): none gets it.
-            ExhaustedError: a flow has too many arrivals that nobody waits for (`EVENT_BUFFER_FULL`).
+            ExhaustedError: too many events of a flow are buffered (`EVENT_BUFFER_FULL`).
             UnavailableError: storage can't serve.
         """
-        events = [self._incoming(arrival, content) for arrival in arrivals]
-        self._check_room(arrivals, events)
-        arrivals = [
-            arrival._replace(check_only=True) if self._is_ambiguous(arrival, event) else arrival
-            for arrival, event in zip(arrivals, events, strict=True)
+        inbound = [self._inbound(new, content) for new in events]
+        self._check_room(inbound, events)
+        events = [
+            new._replace(check_only=True) if self._is_ambiguous(new, event) else new
+            for new, event in zip(events, inbound, strict=True)
         ]
-        for event in events:
-            event.content.release()
-        flows = Counter(arrival.flow_id for arrival in arrivals if not arrival.execution_id)
+        for event in inbound:
+            _release(event)
+        flows = Counter(new.flow_id for new in events if not new.execution_id)
         self._storing.update(flows)
         expire_at_ms = self._now_ms() + self._buffer_ms
         appended: list[InboundEventAppended] = []
         try:
-            for portion in _portions(arrivals):
+            for portion in _portions(events):
                 appended += await self._log.append_arrivals(
-                    [arrival._replace(expire_at_ms=expire_at_ms) for arrival in portion]
+                    [new._replace(expire_at_ms=expire_at_ms) for new in portion]
                 )
         finally:
             self._storing -= flows
-        for arrival, (number, *_, gone) in zip(arrivals, appended, strict=True):
-            if arrival.check_only and not number and not gone:
+        for new, (number, *_, gone) in zip(events, appended, strict=True):
+            if new.check_only and not number and not gone:
                 raise ConflictError(
                     "several executions wait for this callback; `correlate` must select one",
                     reason="CALLBACK_AMBIGUOUS",
                 )
         return appended
 
-    def _is_ambiguous(self, arrival: NewInboundEvent, event: IncomingEvent) -> bool:
-        """Whether an arrival is for a single execution, and several wait for it."""
-        if not arrival.callback or arrival.to_all or arrival.execution_id:
+    def _is_ambiguous(self, new: NewInboundEvent, event: InboundEvent) -> bool:
+        """Whether an event is for a single execution, and several wait for it."""
+        if not new.callback or new.to_all or new.execution_id:
             return False
         return len(self._subscriptions.listening(event, 2)) > 1
 
-    def _check_room(self, arrivals: Sequence[NewInboundEvent], events: Sequence[IncomingEvent]) -> None:
+    def _check_room(self, inbound: Sequence[InboundEvent], events: Sequence[NewInboundEvent]) -> None:
         self._buffer.expire(self._now_ms())
         flows = Counter(self._storing)
         room = limits.MAX_TOTAL_BUFFERED_EVENTS - len(self._buffer) - self._storing.total()
-        for arrival, event in zip(arrivals, events, strict=True):
+        for event, new in zip(inbound, events, strict=True):
             room -= 1
             full = room < 0
-            if not arrival.execution_id:  # an execution has one token at a time for each of its callbacks
-                flows[arrival.flow_id] += 1
-                full |= self._buffer.of_flow(arrival.flow_id) + flows[arrival.flow_id] > limits.MAX_BUFFERED_EVENTS
+            if not new.execution_id:  # an execution has one token at a time for each of its callbacks
+                flows[new.flow_id] += 1
+                full |= self._buffer.of_flow(new.flow_id) + flows[new.flow_id] > limits.MAX_BUFFERED_EVENTS
             # an event that an execution waits for is delivered, so it takes no room in the buffer
             if full and not self._subscriptions.listening(event, 1):
                 raise ExhaustedError(
-                    f"too many events are buffered that {arrival.flow_id} may listen for later",
+                    f"too many events are buffered that {new.flow_id} may listen for later",
                     reason="EVENT_BUFFER_FULL",
                     retry_after=FULL_RETRY_SECONDS,
                 )
 
-    def _on_logged(self, arrivals: Sequence[LoggedInboundEvent]) -> None:
-        for number, arrival, seq in arrivals:
-            event = self._incoming(arrival)
-            to_all = arrival.to_all or not arrival.callback
-            self._arrive(ArrivedEvent(number, BufferedEvent(_kind(event), seq, arrival.expire_at_ms, to_all), event))
-            event.content.release()
+    def _on_logged(self, events: Sequence[LoggedInboundEvent]) -> None:
+        for number, new, seq in events:
+            event = self._inbound(new)._replace(number=number, seq=seq, expire_at_ms=new.expire_at_ms)
+            self._dispatch(event)
+            _release(event)
 
-    def _incoming(self, arrival: NewInboundEvent, content: EventContent | None = None) -> IncomingEvent:
+    def _inbound(self, new: NewInboundEvent, content: EventContent | None = None) -> InboundEvent:
         """Return an event; events with the same payload object share its content while one of them is published."""
-        payload = arrival.payload
+        payload = new.payload
         if content is None or content.payload is not payload:
             content = self._contents.get(id(payload)) or EventContent(payload)
         self._contents[id(payload)] = content
-        return IncomingEvent(arrival.flow_id, callback=arrival.callback, type_=arrival.type, payload=content)
+        return InboundEvent(new.flow_id, new.callback, new.type, content, to_all=new.to_all or not new.callback)
 
-    def _arrive(self, arrival: ArrivedEvent) -> None:
-        """Deliver an arrival whose content is in memory to those that wait for it, or buffer it."""
-        if not self._writer.is_running or not self._deliver_to(arrival, self._receivers(arrival)):
-            self._buffer_event(arrival)
+    def _dispatch(self, event: InboundEvent) -> None:
+        """Deliver an event whose content is in memory to those that wait for it, or buffer it."""
+        if not self._writer.is_running or not self._deliver_to(event, self._receivers(event)):
+            self._buffer_event(event)
 
-    def _deliver_to(self, arrival: ArrivedEvent, receivers: Sequence[EventReceiver]) -> bool:
+    def _deliver_to(self, event: InboundEvent, receivers: Sequence[EventReceiver]) -> bool:
         """Deliver to the parked receivers, else offer to one that listens while it runs; false: there is none."""
-        taken = self._take(arrival, receivers)
-        if taken:
-            self._writer.spawn(self._deliver(arrival, taken))
+        unparked = self._unpark(event, receivers)
+        if unparked:
+            self._writer.spawn(self._deliver(event, unparked))
             return True
         for receiver in receivers if self._live else ():
-            offer = self._live.offer(receiver, arrival)
+            offer = self._live.offer(receiver, event)
             if offer is not None:
-                self._writer.spawn(self._hand_over(arrival, offer))
+                self._writer.spawn(self._hand_over(event, offer))
                 return True
         return False
 
-    def _take(self, arrival: ArrivedEvent, receivers: Sequence[EventReceiver]) -> list[Unparked]:
+    def _unpark(self, event: InboundEvent, receivers: Sequence[EventReceiver]) -> list[Unparked]:
         """Unpark the receivers that are parked: all of them, or the one that has waited longest."""
-        if arrival.buffered.to_all:
-            return self._parked.take(receivers)
-        return next((taken for each in receivers if (taken := self._parked.take([each]))), [])
+        if event.to_all:
+            return self._parked.unpark(receivers)
+        return next((unparked for each in receivers if (unparked := self._parked.unpark([each]))), [])
 
-    def redeliver(self, arrival: ArrivedEvent) -> None:
-        """Deliver an arrival again that was offered and not consumed; it is still in storage."""
-        self._writer.spawn(self._redeliver(arrival))
+    def redeliver(self, event: InboundEvent) -> None:
+        """Deliver an event again that was offered and not consumed; it is still in storage."""
+        self._writer.spawn(self._redeliver(event))
 
-    async def _redeliver(self, arrival: ArrivedEvent) -> None:
-        event = await self._content(arrival)
-        if event is not None:
-            self._arrive(arrival._replace(event=event))
+    async def _redeliver(self, event: InboundEvent) -> None:
+        content = await self._content(event)
+        if content is not None:
+            self._dispatch(event._replace(content=content))
 
-    def _receivers(self, arrival: ArrivedEvent) -> list[EventReceiver]:
-        if arrival.event is None:
+    def _receivers(self, event: InboundEvent) -> list[EventReceiver]:
+        if event.content is None:
             return []
-        if not arrival.buffered.seq:
-            return self._subscriptions.listening(arrival.event, limits.MAX_RECEIVERS)
-        receiver = self._subscriptions.listens(arrival.buffered.seq, arrival.event)
+        if not event.seq:
+            return self._subscriptions.listening(event, limits.MAX_RECEIVERS)
+        receiver = self._subscriptions.listens(event.seq, event)
         return [] if receiver is None else [receiver]
 
-    def _buffer_event(self, arrival: ArrivedEvent) -> None:
-        number, (kind, seq, expire_at_ms, to_all), event = arrival
-        if seq and self._core.pending.is_ending(seq):
-            return  # what was buffered for it has been removed already
-        self._buffer.add(number, kind, expire_at_ms, seq=seq, to_all=to_all, event=event)
+    def _buffer_event(self, event: InboundEvent) -> None:
+        # what was buffered for an execution that is ending has been removed already
+        if not event.seq or not self._core.pending.is_ending(event.seq):
+            self._buffer.add(event)
 
     # --- delivering -------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, arrival: ArrivedEvent, taken: Sequence[Unparked]) -> None:
-        event = arrival.event or await self._content(arrival)
-        if event is None:  # it has just expired: the receivers are requeued, and subscribe again
+    async def _deliver(self, event: InboundEvent, unparked: Sequence[Unparked]) -> None:
+        content = await self._content(event)
+        if content is None:  # it has just expired: the receivers are requeued, and subscribe again
             await self._transitions.apply(
-                TransitionBatch(losses=[RequeuePending(each.seq, each.attempts) for each in taken])
+                TransitionBatch(losses=[RequeuePending(each.seq, each.attempts) for each in unparked])
             )
             return
-        fitting = await self._parked.check_room(taken)
-        payload = event.payload
-        delivered = [Delivered(seq, JournalEntry(key, payload), attempts) for seq, key, attempts in fitting.taken]
-        consumed = [Consumed(arrival.number)] if delivered else []
-        is_callback = arrival.buffered.kind[1]  # which no execution emits
-        received = [] if is_callback else [EventReceived(each.seq, arrival.number) for each in delivered]
+        payload = content.payload
+        fitting = await self._parked.check_room(unparked)
+        delivered = [Delivered(seq, JournalEntry(key, payload), attempts) for seq, key, attempts in fitting.unparked]
+        consumed = [Consumed(event.number)] if delivered else []
+        # no execution emits a callback's event
+        received = [] if event.callback else [EventReceived(each.seq, event.number) for each in delivered]
         await self._transitions.apply(TransitionBatch(received, fitting.ends, delivered=delivered, consumed=consumed))
         if not delivered:  # none of the receivers can take it any more
-            self._arrive(arrival._replace(event=event))
+            self._dispatch(event._replace(content=content))
 
-    async def _hand_over(self, arrival: ArrivedEvent, offer: PendingDelivery) -> None:
-        event = arrival.event or await self._content(arrival)
-        if event is None:  # it has just expired
+    async def _hand_over(self, event: InboundEvent, offer: Offer) -> None:
+        content = await self._content(event)
+        if content is None:  # it has just expired
             self._effects.add(ListenAgain(offer.seq, offer.number))
         else:
-            self._live.hand_over(offer, event.payload)
+            self._live.hand_over(offer, content.payload)
 
-    async def _content(self, arrival: ArrivedEvent) -> IncomingEvent | None:
-        payloads = await self._read([arrival.number])
-        flow_id, callback, type_ = arrival.buffered.kind
-        payload = payloads.get(arrival.number)
-        return None if payload is None else IncomingEvent(flow_id, callback=callback, type_=type_, payload=payload)
+    async def _content(self, event: InboundEvent) -> EventContent | None:
+        """Return the content of an event, which is read if it is not in memory; None: it is gone from storage."""
+        if event.content is not None:
+            return event.content
+        payload = (await self._read([event.number])).get(event.number)
+        return None if payload is None else EventContent(payload)
 
     async def _read(self, numbers: Sequence[int]) -> dict[int, bytes]:
         return await self._writer.call_with_retry(lambda: self._state.arrival_payloads(numbers))
@@ -334,7 +326,7 @@ class EventDispatcher:
     # --- beginning to wait ------------------------------------------------------------------------------------------
 
     def listen(self, seq: int, flow_id: str, wait: WaitHandle, subscriptions: Sequence[Subscription]) -> None:
-        """Deliver the oldest buffered arrival that matches to an execution that begins to wait, if there is one."""
+        """Deliver the oldest buffered event that matches to an execution that begins to wait, if there is one."""
         if not self._buffer.concern(seq, flow_id):
             return
         self._buffer.expire(self._now_ms())
@@ -345,14 +337,12 @@ class EventDispatcher:
 
     def _deliver_oldest(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
         match = self._buffer.oldest(seq, flow_id, subscriptions)
-        buffered = None if match is None else self._buffer.take(match.number)
-        if match is not None and buffered is not None:
-            arrival = ArrivedEvent(match.number, buffered, None)
-            if not self._deliver_to(arrival, [EventReceiver(seq, match.key)]):
-                self._buffer_event(arrival)
+        event = None if match is None else self._buffer.pop(match.number)
+        if match is not None and event is not None and not self._deliver_to(event, [EventReceiver(seq, match.key)]):
+            self._buffer_event(event)
 
     async def _learn(self, seq: int, flow_id: str, wait: WaitHandle, subscriptions: Sequence[Subscription]) -> None:
-        """Read the arrivals whose values are not known, while the execution waits; then look for a match again."""
+        """Read the events whose values are not known, while the execution waits; then look for a match again."""
         while self._subscriptions.is_current(seq, wait):
             numbers = self._buffer.unknown(flow_id, subscriptions)[:EVENTS_PER_READ]
             if not numbers:
@@ -364,12 +354,12 @@ class EventDispatcher:
                 if number in payloads:
                     self._buffer.learn(number, payloads[number])
                 elif number < read_up_to or not payloads:
-                    self._buffer.take(number)  # it has expired in storage
+                    self._buffer.pop(number)  # it has expired in storage
 
     # --- starting ---------------------------------------------------------------------------------------------------
 
     async def recover(self) -> None:
-        """Load arrivals from storage, and deliver or buffer them. Call it once, when all waiting executions are known.
+        """Load events from storage, and deliver or buffer them. Call it once, when all waiting executions are known.
 
         Raises:
             UnavailableError: storage can't serve.
@@ -378,42 +368,43 @@ class EventDispatcher:
         while rows := await self._state.arrivals(after_number=after):
             after = rows[-1].number
             for number, flow_id, callback, type_, expire_at_ms, seq, to_all in rows:
-                buffered = BufferedEvent((flow_id, callback, type_), seq, expire_at_ms, to_all or not callback)
-                arrival = ArrivedEvent(number, buffered, None)
                 if expire_at_ms > self._now_ms():
-                    await self._recover(arrival)
+                    await self._recover(
+                        InboundEvent(flow_id, callback, type_, None, number, seq, expire_at_ms, to_all or not callback)
+                    )
         if self._buffer:
             log.info("buffered events recovered", events=len(self._buffer))
 
-    async def _recover(self, arrival: ArrivedEvent) -> None:
-        if not self._subscriptions.concern(arrival.buffered.kind):
-            self._buffer_event(arrival)
+    async def _recover(self, event: InboundEvent) -> None:
+        if not self._subscriptions.concern(event.kind):
+            self._buffer_event(event)
             return
-        event = await self._content(arrival)
-        if event is None:
+        content = await self._content(event)
+        if content is None:
             return
-        arrival = arrival._replace(event=event)
-        taken = self._take(arrival, self._receivers(arrival))
-        if taken:
-            await self._deliver(arrival, taken)
+        event = event._replace(content=content)
+        unparked = self._unpark(event, self._receivers(event))
+        if unparked:
+            await self._deliver(event, unparked)
         else:
-            self._buffer_event(arrival)
+            self._buffer_event(event)
 
 
-def _kind(event: IncomingEvent) -> EventKind:
-    return event.flow_id, event.callback, event.type
+def _release(event: InboundEvent) -> None:
+    if event.content is not None:
+        event.content.release()
 
 
-def _portions(arrivals: Sequence[NewInboundEvent]) -> list[list[NewInboundEvent]]:
-    """Split arrivals into portions of at most `CALL_BYTES`; a larger arrival is a portion of its own."""
+def _portions(events: Sequence[NewInboundEvent]) -> list[list[NewInboundEvent]]:
+    """Split events into portions of at most `CALL_BYTES`; a larger event is a portion of its own."""
     portions: list[list[NewInboundEvent]] = []
     size = CALL_BYTES
-    for arrival in arrivals:
-        if size + len(arrival.payload) > CALL_BYTES:
+    for event in events:
+        if size + len(event.payload) > CALL_BYTES:
             portions.append([])
             size = 0
-        portions[-1].append(arrival)
-        size += len(arrival.payload)
+        portions[-1].append(event)
+        size += len(event.payload)
     return portions
 
 
@@ -481,12 +472,12 @@ class CompletionWaits:
         if not self._subscriptions.is_current(awaiting.seq, awaiting.wait):
             return
         receiver = EventReceiver(awaiting.seq, awaiting.key)
-        taken = self._parked.take([receiver])
-        if not taken:
+        unparked = self._parked.unpark([receiver])
+        if not unparked:
             self._completions.offer(receiver, outcome)
             return
-        fitting = await self._parked.check_room(taken)
-        delivered = list(map(outcome.delivered, fitting.taken))
+        fitting = await self._parked.check_room(unparked)
+        delivered = list(map(outcome.delivered, fitting.unparked))
         await self._transitions.apply(TransitionBatch(ends=fitting.ends, delivered=delivered))
 
 

@@ -133,20 +133,22 @@ class ExecutionCommands:
         retry = record.retry
         # of another term it was woken and waits again since it was read, perhaps for something else
         is_current = retry is not None and term == self._core.leases.term_of(record.seq)
-        taken = self._parked.take([EventReceiver(record.seq, "")]) if is_current else []
-        if retry is None or not taken:
+        unparked = self._parked.unpark([EventReceiver(record.seq, "")]) if is_current else []
+        if retry is None or not unparked:
             raise ConflictError(
                 f"{execution_id} does not wait for a retry: {record.status}", reason="EXECUTION_NOT_RETRYING"
             )
-        await self._writer.run_shielded(self._end_waits(taken, retry.keys))
+        await self._writer.run_shielded(self._end_waits(unparked, retry.keys))
         return await self._records.find(execution_id)
 
-    async def _end_waits(self, taken: Sequence[Unparked], keys: Sequence[str]) -> None:
+    async def _end_waits(self, unparked: Sequence[Unparked], keys: Sequence[str]) -> None:
         # those after the first are void if what the first one leads to cancels them: see `runner.interpreter.journal`
         over = orjson.dumps({"over": self._now_ms(), "early": True})
-        fitting = await self._parked.check_room(taken)
+        fitting = await self._parked.check_room(unparked)
         delivered = [
-            stored.Delivered(each.seq, JournalEntry(key, over), each.attempts) for each in fitting.taken for key in keys
+            stored.Delivered(each.seq, JournalEntry(key, over), each.attempts)
+            for each in fitting.unparked
+            for key in keys
         ]
         await self._transitions.apply(TransitionBatch(ends=fitting.ends, delivered=delivered))
 

@@ -99,9 +99,9 @@ class JournalWriter:
         while checkpoints := self._good(runner, checkpoints):
             if self._runners.is_superseded(runner):
                 return
-            taken, refused = self._live.take(checkpoints)
+            accepted, refused = self._live.accept(checkpoints)
             if refused:
-                self._live.restore(taken)
+                self._live.restore(accepted)
                 await self._release_refused(refused)
                 continue
             changes = [
@@ -117,7 +117,7 @@ class JournalWriter:
             try:
                 await self._writer.write_once(changes)
             except UnavailableError as error:
-                self._live.restore(taken)
+                self._live.restore(accepted)
                 self._attempt_log.restore([change for change in changes if isinstance(change, stored.Started)])
                 await self._writer.pause(error)
             else:

@@ -37,8 +37,9 @@ from router.dispatch.effects import EffectQueue, Redeliver
 from router.dispatch.runners import AttachedRunners
 from router.dispatch.state_writer import RetryingWriter
 from router.scheduling.leases import Lease
+from router.scheduling.matching import InboundEvent
 from router.scheduling.shard import Shard
-from router.scheduling.subscriptions import ArrivedEvent, EventBuffer, EventReceiver, Subscriptions
+from router.scheduling.subscriptions import EventBuffer, EventReceiver, Subscriptions
 from router.storage.model import Consumed, Delivered, Ended, JournalSize
 from router.storage.shard_state import ShardState
 
@@ -67,7 +68,7 @@ class Unparked(NamedTuple):
 class Deliverable(NamedTuple):
     """The unparked executions that can take an entry, and the ends of those whose journal is full."""
 
-    taken: list[Unparked]
+    unparked: list[Unparked]
     ends: list[Ended]
 
 
@@ -81,37 +82,37 @@ class ParkedDelivery:
     _subscriptions: Subscriptions
     _now_ms: Callable[[], int]
 
-    def take(self, receivers: Sequence[EventReceiver]) -> list[Unparked]:
+    def unpark(self, receivers: Sequence[EventReceiver]) -> list[Unparked]:
         """Unpark the receivers that are parked and return them; their state in the core is *returning* from here on."""
         keys = dict(receivers)
-        taken = [Unparked(seq, keys[seq], attempts) for seq, attempts, _ in self._core.deliver(keys)]
-        for each in taken:
+        unparked = [Unparked(seq, keys[seq], attempts) for seq, attempts, _ in self._core.deliver(keys)]
+        for each in unparked:
             self._subscriptions.remove(each.seq)
-        return taken
+        return unparked
 
-    async def check_room(self, taken: Sequence[Unparked]) -> Deliverable:
+    async def check_room(self, unparked: Sequence[Unparked]) -> Deliverable:
         """Select the executions that can take an entry: not cancelled meanwhile, and with room in their journals."""
-        sizes = await self._writer.call_with_retry(lambda: self._state.journal_sizes([each.seq for each in taken]))
+        sizes = await self._writer.call_with_retry(lambda: self._state.journal_sizes([each.seq for each in unparked]))
         fitting = Deliverable([], [])
-        for each in taken:
+        for each in unparked:
             entries, size = sizes.get(each.seq, _EMPTY)
             if entries < limits.MAX_JOURNAL_ENTRIES and size < limits.MAX_JOURNAL_BYTES:
                 if self._core.pending.is_returning(each.seq):
-                    fitting.taken.append(each)
+                    fitting.unparked.append(each)
             elif self._core.pending.end_returning(each.seq):
                 fitting.ends.append(self._full(each))
         return fitting
 
-    def _full(self, taken: Unparked) -> Ended:
+    def _full(self, unparked: Unparked) -> Ended:
         error = runtime_error(
             f"what it waits for has arrived, but its journal is full: at most {limits.MAX_JOURNAL_ENTRIES} entries,"
             f" whose results have at most {limits.MAX_JOURNAL_BYTES} bytes in all, between two compactions"
         )
-        return Ended(taken.seq, Status.FAULTED, self._now_ms(), taken.attempts, error=error)
+        return Ended(unparked.seq, Status.FAULTED, self._now_ms(), unparked.attempts, error=error)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PendingDelivery:
+class Offer:
     """An event or end offered to an execution.
 
     Attributes:
@@ -123,7 +124,7 @@ class PendingDelivery:
 
     seq: int
     key: str
-    event: ArrivedEvent | None
+    event: InboundEvent | None
 
     @property
     def number(self) -> int:
@@ -137,7 +138,7 @@ class _Listener:
 
     listening: SubscriptionUpdate
     flow_id: str
-    offer: PendingDelivery | None = None
+    offer: Offer | None = None
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -152,11 +153,11 @@ class LiveDelivery:
     _runners: AttachedRunners
     _effects: EffectQueue
     _listeners: dict[int, _Listener] = attrs.field(init=False, factory=dict)
-    _taken: dict[int, int] = attrs.field(init=False, factory=dict)
+    _accepted: dict[int, int] = attrs.field(init=False, factory=dict)
 
     def __bool__(self) -> bool:
         """Whether any running execution has subscriptions, or has accepted an offer."""
-        return bool(self._listeners or self._taken)
+        return bool(self._listeners or self._accepted)
 
     def listen(self, listening: SubscriptionUpdate) -> Lease | None:
         """Replace the subscriptions of a running execution; the caller subscribes it to the new ones.
@@ -173,7 +174,7 @@ class LiveDelivery:
 
     def leave(self, seq: int) -> None:
         """Unregister an execution that is not running any more."""
-        self._taken.pop(seq, None)
+        self._accepted.pop(seq, None)
         self._forget(seq)
 
     def _forget(self, seq: int) -> None:
@@ -183,11 +184,11 @@ class LiveDelivery:
             if listener.offer is not None:
                 self._decline(listener.offer)
 
-    def _decline(self, offer: PendingDelivery) -> None:
+    def _decline(self, offer: Offer) -> None:
         if offer.event is not None:
             self._effects.add(Redeliver(offer.event))
 
-    def offer(self, receiver: EventReceiver, event: ArrivedEvent | None) -> PendingDelivery | None:
+    def offer(self, receiver: EventReceiver, event: InboundEvent | None) -> Offer | None:
         """Open an offer to an execution, which stops listening until it accepts or declines; None: it does not listen.
 
         Args:
@@ -198,12 +199,10 @@ class LiveDelivery:
         if listener is None or listener.offer is not None:
             return None
         self._subscriptions.remove(receiver.seq)
-        listener.offer = PendingDelivery(
-            receiver.seq, receiver.key, None if event is None else event._replace(event=None)
-        )
+        listener.offer = Offer(receiver.seq, receiver.key, None if event is None else event._replace(content=None))
         return listener.offer
 
-    def hand_over(self, offer: PendingDelivery, output: bytes | None, problem: WorkflowError | None = None) -> None:
+    def hand_over(self, offer: Offer, output: bytes | None, problem: WorkflowError | None = None) -> None:
         """Send the content of an offer to the runner, unless the offer was declined meanwhile."""
         listener = self._listeners.get(offer.seq)
         if listener is not None and listener.offer is offer:
@@ -225,14 +224,14 @@ class LiveDelivery:
         listener.offer = None
         return listener.flow_id, listener.listening.subscriptions
 
-    def take(self, checkpoints: Sequence[Checkpoint]) -> tuple[list[PendingDelivery], set[bytes]]:
+    def accept(self, checkpoints: Sequence[Checkpoint]) -> tuple[list[Offer], set[bytes]]:
         """Accept the offers that checkpoints under good leases consume, before the checkpoints are stored.
 
         Returns:
             The accepted offers, for `restore` if the checkpoints can't be stored; and the leases whose checkpoints
             consume something that was not offered.
         """
-        taken: list[PendingDelivery] = []
+        accepted: list[Offer] = []
         refused: set[bytes] = set()
         for each in checkpoints:
             seq = self._core.leases.seq_of(each.lease) if each.consumed else None
@@ -242,13 +241,13 @@ class LiveDelivery:
             offer = None if listener is None else listener.offer
             if listener is not None and offer is not None and offer.number == each.consumed:
                 listener.offer = None
-                self._taken[seq] = each.index
-                taken.append(offer)
-            elif each.index > self._taken.get(seq, -1):  # else the checkpoint is a repetition
+                self._accepted[seq] = each.index
+                accepted.append(offer)
+            elif each.index > self._accepted.get(seq, -1):  # else the checkpoint is a repetition
                 refused.add(each.lease)
-        return taken, refused
+        return accepted, refused
 
-    def restore(self, offers: Sequence[PendingDelivery]) -> None:
+    def restore(self, offers: Sequence[Offer]) -> None:
         """Reopen offers whose checkpoints could not be stored."""
         for offer in offers:
             listener = self._listeners.get(offer.seq)
@@ -306,11 +305,11 @@ class ChildCompletions:
         result = SideEffects([], [], list(ends))
         for end in result.ends:  # the list grows during the loop
             result.consumed.extend(Consumed(number) for number in self._buffer.ended(end.seq))
-            taken = self._parked.take(self._subscriptions.end_receivers(end.seq))
-            if taken:
-                fitting = await self._parked.check_room(taken)
+            unparked = self._parked.unpark(self._subscriptions.end_receivers(end.seq))
+            if unparked:
+                fitting = await self._parked.check_room(unparked)
                 outcome = ChildResult.of(end.status, end.output, end.error)
-                result.delivered.extend(map(outcome.delivered, fitting.taken))
+                result.delivered.extend(map(outcome.delivered, fitting.unparked))
                 result.ends.extend(fitting.ends)
         return result
 

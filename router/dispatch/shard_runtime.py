@@ -56,7 +56,7 @@ class ShardRuntime:
     """One shard: scheduling core, storage, runners. Call `recover` and `settle`, then `run` beside the server.
 
     Attributes:
-        arrivals: delivers events to executions that wait for them, and buffers others.
+        events: delivers events to executions that wait for them, and buffers others.
         commands: operators' commands on executions.
         ends: passes the ends of certain executions to readers.
         executions: current records of executions.
@@ -122,7 +122,7 @@ class ShardRuntime:
             metrics=metrics,
             now_ms=now_ms,
         )
-        self.arrivals = EventDispatcher(
+        self.events = EventDispatcher(
             core=core,
             state=state,
             log_=log_,
@@ -141,7 +141,7 @@ class ShardRuntime:
             writer=self._writer,
             subscriptions=subscriptions,
             live=self._live,
-            events=self.arrivals,
+            events=self.events,
             completions=CompletionWaits(
                 core=core,
                 state=state,
@@ -308,7 +308,7 @@ class ShardRuntime:
             case SendWantedTypes():
                 self._runners.send_wanted_types()
             case Redeliver(event):
-                self.arrivals.redeliver(event)
+                self.events.redeliver(event)
             case ListenAgain(seq, number):
                 self._parked.listen_again(seq, number)
 

@@ -18,7 +18,7 @@ from flowhook.document.definition import filters_of, literal_attributes, walk_ev
 from flowhook.expressions import is_expression, strip_markers
 from flowhook.model import Correlation, EventFilter
 from router.flows.schedules import ScheduleSpec, parse_schedule
-from router.scheduling.matching import ANY_TYPE, FilterShape, IncomingEvent, filter_fingerprint, filter_types_for
+from router.scheduling.matching import ANY_TYPE, FilterShape, InboundEvent, filter_fingerprint, filter_types_for
 
 _Key = tuple[bytes, ...]
 """Correlation key: the values that are equal in all events of one execution."""
@@ -31,7 +31,7 @@ class CompiledFilter(NamedTuple):
     shape: FilterShape
     values: bytes
 
-    def matches(self, event: IncomingEvent) -> bool:
+    def matches(self, event: InboundEvent) -> bool:
         """Whether the filter matches an event."""
         return self.type in filter_types_for(event.type) and event.values(self.shape) == self.values
 
@@ -184,7 +184,7 @@ class FlowIndex:
         """Whether a flow has a filter for exactly this type."""
         return type_ in self._by_type
 
-    def find(self, event: IncomingEvent) -> list[str]:
+    def find(self, event: InboundEvent) -> list[str]:
         """Return the flows that want an event, each once."""
         candidates = {flow: None for type_ in filter_types_for(event.type) for flow in self._by_type.get(type_, ())}
         return [flow_id for flow_id in candidates if any(each.matches(event) for each in self._filters[flow_id])]
@@ -215,11 +215,11 @@ class EventJoin:
         """Numbers of the waiting events: by correlation key, for each filter."""
         return self._groups
 
-    def accepts(self, event: IncomingEvent) -> bool:
+    def accepts(self, event: InboundEvent) -> bool:
         """Whether a filter matches an event, and the event has all correlation values."""
         return self._place(event) is not None
 
-    def add(self, number: int, event: IncomingEvent) -> list[int] | None:
+    def add(self, number: int, event: InboundEvent) -> list[int] | None:
         """Add an event; numbers ascend.
 
         Returns:
@@ -250,7 +250,7 @@ class EventJoin:
             if not any(group):
                 del self._groups[key]
 
-    def _place(self, event: IncomingEvent) -> tuple[_Key, int] | None:
+    def _place(self, event: InboundEvent) -> tuple[_Key, int] | None:
         places = [
             (key, index)
             for index, event_filter in enumerate(self._filters)
@@ -258,7 +258,7 @@ class EventJoin:
         ]
         return min(places, key=self._waiting, default=None)
 
-    def _key(self, index: int, event: IncomingEvent) -> _Key | None:
+    def _key(self, index: int, event: InboundEvent) -> _Key | None:
         """Return the correlation key of an event for a filter; None when it lacks a value."""
         key: list[bytes] = []
         for shape in self._keys[index]:

@@ -330,7 +330,7 @@ class EventIntake:
             await self._check_age(execution_id)
         # the current time, not the edge's receive time: deduplication records expire by this clock
         now_ms = self._now_ms()
-        arrival = NewInboundEvent(
+        inbound = NewInboundEvent(
             event_id=event.id,
             flow_id=entry.id,
             callback=True,
@@ -344,9 +344,9 @@ class EventIntake:
             token_until_ms=now_ms + TOKEN_MS,
             to_all=callback.to_all,
         )
-        shapes = [] if execution_id else self._host.arrivals.shapes(entry.id, event.callback, callback=True)
-        content = await self._parser.content(entry.id, arrival.payload, shapes)
-        (appended,) = await self._host.arrivals.publish([arrival], content=content)
+        shapes = [] if execution_id else self._host.events.shapes(entry.id, event.callback, callback=True)
+        content = await self._parser.content(entry.id, inbound.payload, shapes)
+        (appended,) = await self._host.events.publish([inbound], content=content)
         if appended.gone:
             raise _gone()
         return appended.duplicate_of

@@ -225,9 +225,9 @@ async def serve_shard(
     )
     starter = ExecutionStarter(host=host, state=state, admission=admission, now_ms=_now_ms)
     cron_scheduler = CronScheduler(host=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
-    join_trigger = JoinTrigger(arrivals=host.arrivals, state=state, starter=starter)
+    join_trigger = JoinTrigger(events=host.events, state=state, starter=starter)
     publisher = EventPublisher(
-        arrivals=host.arrivals,
+        events=host.events,
         join_trigger=join_trigger,
         starter=starter,
         metrics=router_metrics,
@@ -436,7 +436,9 @@ def _observe(
     )
     router_metrics.observe("flowhook_router_suspended", "Suspended executions.", lambda: host.core.suspended)
     router_metrics.observe(
-        "flowhook_router_arrivals", "Buffered events that no execution listens for yet.", lambda: host.arrivals.buffered
+        "flowhook_router_buffered_events",
+        "Buffered events that no execution listens for yet.",
+        lambda: host.events.buffered,
     )
     router_metrics.observe("flowhook_router_schedules", "Flows with a schedule.", lambda: len(cron_scheduler))
     router_metrics.observe("flowhook_router_uploads", "Uploads in progress.", lambda: uploads.under_way)

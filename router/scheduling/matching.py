@@ -61,7 +61,7 @@ class EventContent:
     _values: dict[FilterShape, bytes | None] = attrs.field(init=False, factory=dict)
 
     def values(self, shape: FilterShape) -> bytes | None:
-        """See `IncomingEvent.values`."""
+        """Return a fingerprint of the values for a shape; see `InboundEvent.values`."""
         if shape == ANYTHING:
             return b""
         if shape not in self._values:
@@ -88,40 +88,55 @@ class EventContent:
         return None if None in found else _condensed([*attributes, *found])
 
 
-class IncomingEvent:
-    """An event for executions of a flow.
+EventKind = tuple[str, bool, str]
+"""Flow, whether it is a callback, and type of events (`ANY_TYPE`: every type)."""
 
-    Args:
+
+class InboundEvent(NamedTuple):
+    """An event on its way to executions of a flow that run already.
+
+    It is *stored* first. Then it is *delivered* to executions that wait for it, or *offered* to one that listens while
+    it runs; if there is none, it is *buffered* until one listens, or until it expires. While it is buffered or offered
+    its content is in storage only.
+
+    Attributes:
         flow_id: the flow whose executions may listen for it.
         callback: whether it was sent to one of the flow's callbacks.
-        type_: its type; with a callback, the callback's name.
-        payload: JSON of CloudEvents 1.0, an object; or an `EventContent` shared with other receivers.
+        type: its type; with a callback, the callback's name.
+        content: what it says, shared with other receivers; None: it is not in memory.
+        number: its number in storage; 0: it is not stored.
+        seq: the execution it is addressed to; 0: any that listens.
+        expire_at_ms: Unix time until which it is buffered.
+        to_all: for an event addressed to no execution: whether it goes to all that wait for it, or to one of them.
     """
 
-    __slots__ = ("callback", "content", "flow_id", "type")
-
-    def __init__(self, flow_id: str, *, callback: bool, type_: str, payload: bytes | EventContent) -> None:
-        self.flow_id = flow_id
-        self.callback = callback
-        self.type = type_
-        self.content = payload if isinstance(payload, EventContent) else EventContent(payload)
+    flow_id: str
+    callback: bool
+    type: str
+    content: EventContent | None = None
+    number: int = 0
+    seq: int = 0
+    expire_at_ms: int = 0
+    to_all: bool = True
 
     @property
-    def payload(self) -> bytes:
-        """The event as JSON of CloudEvents 1.0."""
-        return self.content.payload
-
-    def to(self, flow_id: str) -> IncomingEvent:
-        """Return the same event, addressed to another flow."""
-        return IncomingEvent(flow_id, callback=self.callback, type_=self.type, payload=self.content)
+    def kind(self) -> EventKind:
+        """Its flow, whether it is a callback, and its type."""
+        return self[:3]
 
     def values(self, shape: FilterShape) -> bytes | None:
-        """Return a fingerprint of the event's values for a shape; None when it can pass no filter of that shape."""
+        """Return a fingerprint of the event's values for a shape; None when it can pass no filter of that shape.
+
+        Raises:
+            ValueError: the content is not in memory.
+        """
+        if self.content is None:
+            raise ValueError("the content of the event is not in memory")
         return self.content.values(shape)
 
 
 def filter_fingerprint(filter_: EventFilter) -> tuple[FilterShape, bytes]:
-    """Return the shape of a filter, and the result of `IncomingEvent.values` for an event that passes it.
+    """Return the shape of a filter, and the result of `InboundEvent.values` for an event that passes it.
 
     Raises:
         InvalidExpression: a path is not valid.

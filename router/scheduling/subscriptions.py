@@ -9,7 +9,7 @@ flow files, so there are few of them however many executions wait. An execution 
 Buffers events that have no subscriber yet, until an execution subscribes or they expire.
 
 The mirror of `subscriptions`: an execution that starts to wait finds its event with one lookup for each of its filters.
-An arrival's values for a shape are known if its content was in memory when it was added and the shape had been looked
+An event's values for a shape are known if its content was in memory when it was added and the shape had been looked
 up before; otherwise they are *unknown* until the content is read again and passed to `learn`. This applies only to
 shapes that compare values.
 """
@@ -31,15 +31,13 @@ from flowhook.model import Subscription
 from router.scheduling.matching import (
     ANY_TYPE,
     ANYTHING,
+    EventContent,
+    EventKind,
     FilterShape,
-    IncomingEvent,
+    InboundEvent,
     filter_fingerprint,
     filter_types_for,
 )
-
-EventKind = tuple[str, bool, str]
-"""Flow, whether it is a callback, and type of events (`ANY_TYPE`: every type)."""
-
 
 WaitHandle = object
 """One wait of one execution."""
@@ -173,7 +171,7 @@ class Subscriptions:
         flow_id, callback, type_ = kind
         return {shape for each in filter_types_for(type_) for shape in self._tables.get((flow_id, callback, each), ())}
 
-    def listening(self, event: IncomingEvent, limit: int) -> list[EventReceiver]:
+    def listening(self, event: InboundEvent, limit: int) -> list[EventReceiver]:
         """Return the receivers that wait for an event, at most `limit`, longest waiting first.
 
         Each execution is listed once, with the first of its subscriptions that accepts the event: what it waits for
@@ -200,7 +198,7 @@ class Subscriptions:
         flow_id, callback, type_ = kind
         return any((flow_id, callback, each) in self._tables for each in filter_types_for(type_))
 
-    def listens(self, seq: int, event: IncomingEvent) -> EventReceiver | None:
+    def listens(self, seq: int, event: InboundEvent) -> EventReceiver | None:
         """Return an execution as receiver of an event addressed to it, if it waits for one, regardless of values."""
         for place in self._places.get(seq, ()):
             _, callback, type_ = place.table.kind
@@ -235,35 +233,11 @@ class Subscriptions:
 
 
 MIN_STALE: Final = 1024
-"""Stale entries the heap may hold, besides one for each arrival in the buffer, before it is rebuilt."""
-
-
-class BufferedEvent(NamedTuple):
-    """A buffered arrival.
-
-    Attributes:
-        kind: its flow, whether it is a callback, and its type.
-        seq: the execution it is addressed to; 0: the first to wait for it.
-        expire_at_ms: Unix time until which it is buffered.
-        to_all: for an arrival addressed to no execution: whether it goes to all that wait for it, or to one of them.
-    """
-
-    kind: EventKind
-    seq: int
-    expire_at_ms: int
-    to_all: bool = True
-
-
-class ArrivedEvent(NamedTuple):
-    """An arrival that is being delivered; `event` is None while its content is not in memory."""
-
-    number: int
-    buffered: BufferedEvent
-    event: IncomingEvent | None
+"""Stale entries the heap may hold, besides one for each event in the buffer, before it is rebuilt."""
 
 
 class BufferedMatch(NamedTuple):
-    """An arrival for an execution that starts to wait, and the key of the journal entry that records it."""
+    """A buffered event for an execution that starts to wait, and the key of the journal entry that records it."""
 
     number: int
     key: str
@@ -295,70 +269,59 @@ class _ShapeIndex:
 
 @dataclass(slots=True)
 class _KindIndex:
-    """All arrivals of one kind, oldest first, and the shapes looked up while there were any."""
+    """All events of one kind, oldest first, and the shapes looked up while there were any."""
 
     numbers: dict[int, None] = field(default_factory=dict)
     tables: dict[FilterShape, _ShapeIndex] = field(default_factory=dict)
 
 
 class EventBuffer:
-    """The buffered arrivals of a shard.
+    """The buffered events of a shard.
 
     They are added in ascending number, except for a few that come back because no execution could take them.
     """
 
     def __init__(self) -> None:
-        self._arrivals: dict[int, BufferedEvent] = {}
+        self._events: dict[int, InboundEvent] = {}
         self._kinds: dict[EventKind, _KindIndex] = {}
         self._addressed: dict[int, dict[int, None]] = {}
         self._of_flow: dict[str, int] = {}
         self._expiry: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
-        """Return the number of buffered arrivals."""
-        return len(self._arrivals)
+        """Return the number of buffered events."""
+        return len(self._events)
 
     def __contains__(self, number: int) -> bool:
-        return number in self._arrivals
+        return number in self._events
 
     def of_flow(self, flow_id: str) -> int:
-        """Return the number of buffered arrivals of a flow that are addressed to no particular execution."""
+        """Return the number of buffered events of a flow that are addressed to no particular execution."""
         return self._of_flow.get(flow_id, 0)
 
     def emitted(self, flow_id: str, *, after: int) -> list[tuple[int, str]]:
         """Return number and type of the emitted events buffered for a flow after a given number, oldest first."""
         there = self._kinds.get((flow_id, False, ANY_TYPE))
         newest_first = () if there is None else takewhile(lambda number: number > after, reversed(there.numbers))
-        return [(number, self._arrivals[number].kind[2]) for number in newest_first][::-1]
+        return [(number, self._events[number].kind[2]) for number in newest_first][::-1]
 
     def shapes(self, kind: EventKind) -> set[FilterShape]:
-        """Return the shapes looked up in the buffer for a kind; they also apply to arrivals added later."""
+        """Return the shapes looked up in the buffer for a kind; they also apply to events added later."""
         return {shape for each in _kinds_of(kind) if each in self._kinds for shape in self._kinds[each].tables}
 
     def concern(self, seq: int, flow_id: str) -> bool:
-        """Whether any arrival is buffered that an execution might wait for."""
+        """Whether any event is buffered that an execution might wait for."""
         return flow_id in self._of_flow or seq in self._addressed
 
-    def add(
-        self,
-        number: int,
-        kind: EventKind,
-        expire_at_ms: int,
-        *,
-        seq: int = 0,
-        to_all: bool = True,
-        event: IncomingEvent | None = None,
-    ) -> None:
-        """Buffer an arrival; later arrivals have greater numbers. See `BufferedEvent`.
-
-        `event` is its content, when that is in memory.
-        """
-        self._arrivals[number] = BufferedEvent(kind, seq, expire_at_ms, to_all)
-        heapq.heappush(self._expiry, (expire_at_ms, number))
-        if seq:
-            self._addressed.setdefault(seq, {})[number] = None
+    def add(self, event: InboundEvent) -> None:
+        """Buffer an event; later ones have greater numbers. Of its content, only what filters look up is retained."""
+        number, kind = event.number, event.kind
+        self._events[number] = event._replace(content=None)
+        heapq.heappush(self._expiry, (event.expire_at_ms, number))
+        if event.seq:
+            self._addressed.setdefault(event.seq, {})[number] = None
             return
-        self._of_flow[kind[0]] = self._of_flow.get(kind[0], 0) + 1
+        self._of_flow[event.flow_id] = self._of_flow.get(event.flow_id, 0) + 1
         for each in _kinds_of(kind):
             there = self._kinds.setdefault(each, _KindIndex())
             if there.numbers and number < next(reversed(there.numbers)):
@@ -366,33 +329,33 @@ class EventBuffer:
                 continue
             there.numbers[number] = None
             for shape, table in there.tables.items():
-                if event is None or table.unknown:
+                if event.content is None or table.unknown:
                     table.unknown[number] = None
                 else:
                     table.learn(number, event.values(shape))
 
-    def take(self, number: int) -> BufferedEvent | None:
-        """Remove an arrival and return it; None when it is not in the buffer."""
-        arrival = self._arrivals.pop(number, None)
-        if arrival is not None:
-            self._forget(number, arrival)
-        return arrival
+    def pop(self, number: int) -> InboundEvent | None:
+        """Remove an event and return it; None when it is not in the buffer."""
+        event = self._events.pop(number, None)
+        if event is not None:
+            self._forget(event)
+        return event
 
-    def _forget(self, number: int, arrival: BufferedEvent) -> None:
-        if len(self._expiry) > MIN_STALE + 2 * len(self._arrivals):
-            self._expiry = [(each.expire_at_ms, number_) for number_, each in self._arrivals.items()]
+    def _forget(self, event: InboundEvent) -> None:
+        number, flow_id = event.number, event.flow_id
+        if len(self._expiry) > MIN_STALE + 2 * len(self._events):
+            self._expiry = [(each.expire_at_ms, each.number) for each in self._events.values()]
             heapq.heapify(self._expiry)
-        if arrival.seq:
-            addressed = self._addressed[arrival.seq]
+        if event.seq:
+            addressed = self._addressed[event.seq]
             del addressed[number]
             if not addressed:
-                del self._addressed[arrival.seq]
+                del self._addressed[event.seq]
             return
-        flow_id = arrival.kind[0]
         self._of_flow[flow_id] -= 1
         if not self._of_flow[flow_id]:
             del self._of_flow[flow_id]
-        for each in _kinds_of(arrival.kind):
+        for each in _kinds_of(event.kind):
             there = self._kinds[each]
             del there.numbers[number]
             for table in there.tables.values():
@@ -401,30 +364,30 @@ class EventBuffer:
                 del self._kinds[each]
 
     def expire(self, now_ms: int) -> list[int]:
-        """Remove expired arrivals, and return their numbers."""
+        """Remove expired events, and return their numbers."""
         expired: list[int] = []
         while self._expiry and self._expiry[0][0] <= now_ms:
             _, number = heapq.heappop(self._expiry)
-            if self.take(number) is not None:
+            if self.pop(number) is not None:
                 expired.append(number)
         return expired
 
     def ended(self, seq: int) -> list[int]:
-        """Remove the arrivals addressed to an execution that ended, and return their numbers."""
+        """Remove the events addressed to an execution that ended, and return their numbers."""
         numbers = list(self._addressed.get(seq, ()))
         for number in numbers:
-            self.take(number)
+            self.pop(number)
         return numbers
 
     @property
     def addressed(self) -> int:
-        """Number of executions that a buffered arrival is addressed to."""
+        """Number of executions that a buffered event is addressed to."""
         return len(self._addressed)
 
     # --- new subscribers --------------------------------------------------------------------------------------------
 
     def unknown(self, flow_id: str, subscriptions: Sequence[Subscription]) -> list[int]:
-        """Return the numbers of arrivals that must be passed to `learn` before calling `oldest`, ascending."""
+        """Return the numbers of events that must be passed to `learn` before calling `oldest`, ascending."""
         numbers: set[int] = set()
         for _, kind, shape, _ in _filters(flow_id, subscriptions):
             there = self._kinds.get(kind)
@@ -434,19 +397,18 @@ class EventBuffer:
         return sorted(numbers)
 
     def learn(self, number: int, payload: bytes) -> None:
-        """Read the values of an arrival from its content. Call it in ascending number for each kind."""
-        arrival = self._arrivals.get(number)
-        if arrival is None:
+        """Read the values of an event from its content. Call it in ascending number for each kind."""
+        event = self._events.get(number)
+        if event is None:
             return
-        flow_id, callback, type_ = arrival.kind
-        event = IncomingEvent(flow_id, callback=callback, type_=type_, payload=payload)
-        for each in _kinds_of(arrival.kind):
+        event = event._replace(content=EventContent(payload))
+        for each in _kinds_of(event.kind):
             for shape, table in self._kinds[each].tables.items():
                 if next(iter(table.unknown), None) == number:
                     table.learn(number, event.values(shape))
 
     def oldest(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> BufferedMatch | None:
-        """Return the oldest arrival that matches an execution starting to wait; arrivals of unknown value are skipped.
+        """Return the oldest event that matches an execution starting to wait; those of unknown value are skipped.
 
         If several subscriptions match it, it is delivered to the first.
         """
@@ -458,7 +420,7 @@ class EventBuffer:
         return BufferedMatch(min(found), found[min(found)]) if found else None
 
     def _oldest_for(self, seq: int, kind: EventKind, shape: FilterShape, values: bytes) -> int | None:
-        numbers = [number for number in self._addressed.get(seq, ()) if kind in _kinds_of(self._arrivals[number].kind)]
+        numbers = [number for number in self._addressed.get(seq, ()) if kind in _kinds_of(self._events[number].kind)]
         there = self._kinds.get(kind)
         if there is not None and shape == ANYTHING:
             numbers += [next(iter(there.numbers))]
@@ -468,7 +430,7 @@ class EventBuffer:
 
 
 def _kinds_of(kind: EventKind) -> tuple[EventKind, ...]:
-    """Return the kinds of filters that accept arrivals of a kind."""
+    """Return the kinds of filters that accept events of a kind."""
     flow_id, callback, type_ = kind
     return tuple((flow_id, callback, each) for each in filter_types_for(type_))
 

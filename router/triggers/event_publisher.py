@@ -17,7 +17,7 @@ from router.dispatch.event_delivery import EventDispatcher
 from router.dispatch.state_writer import LifecycleOutbox
 from router.flows.event_triggers import FlowIndex, FlowTriggers
 from router.metrics import RouterMetrics
-from router.scheduling.matching import EventContent, IncomingEvent
+from router.scheduling.matching import EventContent, InboundEvent
 from router.storage.model import NewInboundEvent
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds, check_depth
@@ -31,7 +31,7 @@ BATCH: Final = limits.MAX_BATCH_EVENTS
 class EventPublisher:
     """Delivers events to flows; knows the wanted events of all flows from start-up on."""
 
-    _arrivals: EventDispatcher
+    _events: EventDispatcher
     _join_trigger: JoinTrigger
     _starter: ExecutionStarter
     _metrics: RouterMetrics
@@ -85,13 +85,15 @@ class EventPublisher:
         type_ = parse(payload)["type"]
         receivers = 0
         if not is_reserved_type(type_):
-            event = IncomingEvent("", callback=False, type_=type_, payload=payload)
+            event = InboundEvent("", callback=False, type=type_, content=EventContent(payload))
             started, joining = self._started.find(event), self._join_trigger.find(event)
             quiet = False
             if started or joining:
                 check_depth(depth)
                 quiet = await self._starter.is_quiet(emitter)
-            receivers = await self._deliver(event, effect, started, joining, depth=depth, quiet=quiet, emitter=emitter)
+            receivers = await self._deliver(
+                event, payload, effect, started, joining, depth=depth, quiet=quiet, emitter=emitter
+            )
         self._metrics.emitted(heard=receivers > 0)
         return receivers
 
@@ -109,13 +111,14 @@ class EventPublisher:
         Raises:
             FlowhookError: as with `publish`.
         """
-        event = IncomingEvent("", callback=False, type_=type_, payload=payload)
+        event = InboundEvent("", callback=False, type=type_, content=EventContent(payload))
         started, joining = self._started.find(event), self._join_trigger.find(event)
-        return await self._deliver(event, effect, started, joining, depth=0, quiet=True, emitter=emitter)
+        return await self._deliver(event, payload, effect, started, joining, depth=0, quiet=True, emitter=emitter)
 
     async def _deliver(
         self,
-        event: IncomingEvent,
+        event: InboundEvent,
+        payload: bytes,
         effect: EffectIds,
         started: Sequence[str],
         joining: Sequence[str],
@@ -124,9 +127,9 @@ class EventPublisher:
         quiet: bool,
         emitter: str,
     ) -> int:
-        now_ms, payload = self._now_ms(), event.payload
+        now_ms = self._now_ms()
         listening = self._listening.find(event)
-        listening += self._arrivals.waiting_flows(event, besides=set(listening))
+        listening += self._events.waiting_flows(event, besides=set(listening))
         await _all(
             self._start(
                 [
@@ -150,7 +153,7 @@ class EventPublisher:
                     for flow_id in listening
                 ]
                 + [
-                    self._join_trigger.arrival(
+                    self._join_trigger.inbound_event(
                         flow_id,
                         effect.derive("gather", flow_id),
                         payload,
@@ -179,12 +182,12 @@ class EventPublisher:
             if isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
                 raise result
 
-    async def _keep(self, arrivals: Sequence[NewInboundEvent], content: EventContent) -> None:
-        """Store all arrivals that there is room for, then raise the first error of the others."""
+    async def _keep(self, events: Sequence[NewInboundEvent], content: EventContent | None) -> None:
+        """Store all events that there is room for, then raise the first error of the others."""
         try:
-            await self._arrivals.publish(arrivals, content=content)
+            await self._events.publish(events, content=content)
         except ExhaustedError:
-            await _all(*(self._arrivals.publish([arrival], content=content) for arrival in arrivals))
+            await _all(*(self._events.publish([event], content=content) for event in events))
 
 
 async def _all(*work: Awaitable[object]) -> None:

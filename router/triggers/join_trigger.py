@@ -1,9 +1,9 @@
 """Starts flows that need several events (`schedule.on.all`); buffers the events until there is one for each filter.
 
-They are stored as arrivals under an ID that no flow has, so that no running execution of the flow consumes an event
-that is to start one. A single task correlates them. It first starts an execution, under the ID derived for the event
-that completed the set, and then removes the events: after a crash in between, the same start is tried again and found
-to be a duplicate.
+They are stored as inbound events under an ID that no flow has, so that no running execution of the flow consumes an
+event that is to start one. A single task correlates them. It first starts an execution, under the ID derived for the
+event that completed the set, and then removes the events: after a crash in between, the same start is tried again and
+found to be a duplicate.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from flowhook.model import Origin
 from flowhook.process import logs
 from router.dispatch.event_delivery import EventDispatcher
 from router.flows.event_triggers import EventJoin, EventTrigger, FlowIndex
-from router.scheduling.matching import IncomingEvent
+from router.scheduling.matching import EventContent, InboundEvent
 from router.storage.model import NewInboundEvent
 from router.storage.shard_state import ShardState
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
@@ -74,7 +74,7 @@ class _Flow:
 class JoinTrigger:
     """Starts flows that need several events. Register flows with `put`, then let `run` run beside the server."""
 
-    _arrivals: EventDispatcher
+    _events: EventDispatcher
     _state: ShardState
     _starter: ExecutionStarter
     _look_seconds: float = LOOK_SECONDS
@@ -90,7 +90,7 @@ class JoinTrigger:
         if trigger is None:
             self._index.put(flow_id, ())
             if self._flows.pop(flow_id, None) is not None:
-                self._arrivals.forget([number for number, _ in self._arrivals.buffered_for(_shelf(flow_id))])
+                self._events.forget([number for number, _ in self._events.buffered_for(_shelf(flow_id))])
         elif there is None or there.trigger != trigger:
             self._index.put(flow_id, trigger.filters)
             self._flows[flow_id] = _Flow(trigger)
@@ -104,19 +104,19 @@ class JoinTrigger:
         """Whether a registered flow has a filter for exactly this type."""
         return self._index.names(type_)
 
-    def find(self, event: IncomingEvent) -> list[str]:
+    def find(self, event: InboundEvent) -> list[str]:
         """Return the flows that an event may help to start: those that want it and can correlate it."""
         return [flow_id for flow_id in self._index.find(event) if self._flows[flow_id].join.accepts(event)]
 
     @staticmethod
-    def arrival(
+    def inbound_event(
         flow_id: str, event_id: str, payload: bytes, now_ms: int, *, depth: int, emitter: str, quiet: bool = False
     ) -> NewInboundEvent:
-        """Return the arrival that buffers an event for a flow. The caller stores it, then calls `arrived`.
+        """Return an event as it is buffered for a flow. The caller stores it, then calls `arrived`.
 
         Args:
             flow_id: the flow.
-            event_id: of the arrival, and of the execution that starts if this event completes a set.
+            event_id: of the event, and of the execution that starts if this event completes a set.
             payload: the event, JSON.
             now_ms: current time, Unix ms.
             depth: of the execution that emits it.
@@ -160,13 +160,13 @@ class JoinTrigger:
 
     async def _look(self, flow_id: str, flow: _Flow) -> None:
         """Start a flow by its complete sets, and correlate the events that were stored since the last call."""
-        while (oldest := flow.join.oldest) is not None and not self._arrivals.is_buffered(oldest):
+        while (oldest := flow.join.oldest) is not None and not self._events.is_buffered(oldest):
             flow.join.remove(oldest)  # it expired
             flow.emitters.pop(oldest, None)
         while True:
             while flow.complete:
                 await self._start(flow_id, flow, flow.complete[0])
-            buffered = self._arrivals.buffered_for(_shelf(flow_id), after=flow.seen)[:CHUNK]
+            buffered = self._events.buffered_for(_shelf(flow_id), after=flow.seen)[:CHUNK]
             if not buffered:
                 return
             payloads = await self._state.arrival_payloads([number for number, _ in buffered])
@@ -177,13 +177,13 @@ class JoinTrigger:
                 elif payloads and number > max(payloads):
                     break  # storage bounds the bytes of one read: read the rest next
                 else:
-                    self._arrivals.forget([number])
+                    self._events.forget([number])
                 flow.seen = number
 
     def _gather(self, flow: _Flow, number: int, label: str, payload: bytes) -> None:
-        event = IncomingEvent("", callback=False, type_=orjson.loads(payload)["type"], payload=payload)
+        event = InboundEvent("", callback=False, type=orjson.loads(payload)["type"], content=EventContent(payload))
         if not flow.join.accepts(event):  # it matched an earlier revision of the flow
-            self._arrivals.forget([number])
+            self._events.forget([number])
             return
         event_id, depth, emitter, *quiet = label.split("/")
         flow.emitters[number] = emitter
@@ -217,7 +217,7 @@ class JoinTrigger:
         flow.complete.popleft()
         for number in complete.numbers:
             flow.emitters.pop(number, None)
-        self._arrivals.forget(complete.numbers)
+        self._events.forget(complete.numbers)
 
 
 def _shelf(flow_id: str) -> str:

@@ -234,7 +234,7 @@ class RunningHost:
         event_id = fields.pop("event_id", None) or ids.mint(ids.slot_of(flow_id))
         callback = fields.pop("callback", True)
         arrival = NewInboundEvent(event_id, flow_id, callback, type_, int(self.wall() * 1000), payload, **fields)
-        [appended] = await self.host.arrivals.publish([arrival])
+        [appended] = await self.host.events.publish([arrival])
         return appended
 
     def now_ms(self):

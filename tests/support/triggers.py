@@ -118,11 +118,9 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000, look_seconds=LOOK_SE
             metrics=metrics,
             now_ms=now_ms,
         )
-        join_trigger = JoinTrigger(
-            arrivals=host.arrivals, state=shard.state, starter=starter, look_seconds=look_seconds
-        )
+        join_trigger = JoinTrigger(events=host.events, state=shard.state, starter=starter, look_seconds=look_seconds)
         publisher = EventPublisher(
-            arrivals=host.arrivals,
+            events=host.events,
             join_trigger=join_trigger,
             starter=starter,
             metrics=metrics,

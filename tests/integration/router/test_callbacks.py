@@ -328,7 +328,7 @@ async def test_buffered_callbacks_and_deliveries_are_counted(router, client, edg
         await runner.assignments(1)
     [process] = await client.cluster.processes()
     values = {line.partition(b"{")[0] + line.rpartition(b"}")[2] for line in process.metrics.splitlines()}
-    assert {b"flowhook_router_arrivals 1.0", b"flowhook_router_deliveries_total 1.0"} <= values
+    assert {b"flowhook_router_buffered_events 1.0", b"flowhook_router_deliveries_total 1.0"} <= values
 
 
 async def test_callbacks_are_retained_as_long_as_the_setting_says(tmp_path):

@@ -39,7 +39,7 @@ async def test_one_of_each_starts_an_execution_with_all_in_the_order_of_the_filt
     assert await running.emit(PAID) == [[PAID, PACKED]]
     assert await running.emit(event("other")) == []
     assert await running.emit(event("paid", 1)) == [[event("paid", 1), event("packed", 1)]]
-    assert running.shard.host.arrivals.buffered == 0
+    assert running.shard.host.events.buffered == 0
 
 
 async def test_what_is_stored_is_retained_over_restarts(tmp_path):
@@ -55,7 +55,7 @@ async def test_what_is_stored_is_retained_over_restarts(tmp_path):
 async def test_only_events_of_equal_values_start_one_and_those_without_are_not_retained(running):
     await running.apply("ship", BY_ORDER)
     assert await running.emit(event("paid", 7), event("packed", "7"), event("packed", 8), event("paid", None)) == []
-    assert running.shard.host.arrivals.buffered == 3
+    assert running.shard.host.events.buffered == 3
     assert await running.emit(event("packed", 7.0)) == [[event("paid", 7), event("packed", 7.0)]]
 
 
@@ -73,7 +73,7 @@ async def test_a_start_after_which_the_router_died_is_not_repeated(tmp_path, mon
     async with triggers(tmp_path) as running:
         await running.apply("ship", BOTH)
         await running.emit(PAID)
-        monkeypatch.setattr(running.shard.host.arrivals, "forget", lambda numbers: None)
+        monkeypatch.setattr(running.shard.host.events, "forget", lambda numbers: None)
         assert await running.emit(PACKED) == [[PAID, PACKED]]
     async with triggers(tmp_path) as running:
         assert await running.emit() == []
@@ -101,7 +101,7 @@ async def test_buffered_events_are_joined_anew_when_the_trigger_changes(running)
     assert await running.emit(event("sent")) == [[event("paid", 1), event("sent")]]
     await running.apply("ship", "{on: {all: [{with: {type: sent}}, {with: {type: packed}}]}}")
     assert await running.emit(PACKED, event("sent")) == [[event("sent"), PACKED]]
-    assert running.shard.host.arrivals.buffered == 0
+    assert running.shard.host.events.buffered == 0
 
 
 @pytest.mark.parametrize("how", ["deleted", "started otherwise"])
@@ -113,7 +113,7 @@ async def test_what_was_retained_for_a_flow_is_forgotten_when_that_does_not_wait
     else:
         await running.apply("ship", "{on: {one: {with: {type: packed}}}}")
     await running.apply("ship", BOTH)
-    assert running.shard.host.arrivals.buffered == 0
+    assert running.shard.host.events.buffered == 0
     assert await running.emit(PACKED) == []
 
 
@@ -141,7 +141,7 @@ async def test_events_that_are_too_large_together_start_nothing(running, monkeyp
     await running.apply("ship", BOTH)
     monkeypatch.setattr(limits, "MAX_BODY_BYTES", 150)
     assert await running.emit(PAID, PACKED) == []
-    assert running.shard.host.arrivals.buffered == 0
+    assert running.shard.host.events.buffered == 0
     monkeypatch.undo()
     assert await running.emit(PAID, PACKED) == [[PAID, PACKED]]
 
@@ -154,7 +154,7 @@ async def test_a_start_whose_id_somebody_took_is_in_nobodys_way(running):
     await running.emit(PAID)
     await running.publish(PACKED, key)
     assert await running.emit() == []
-    assert running.shard.host.arrivals.buffered == 0
+    assert running.shard.host.events.buffered == 0
     assert await running.emit(PAID, PACKED) == [[PAID, PACKED]]
 
 
@@ -165,4 +165,4 @@ async def test_many_events_are_read_in_parts(running):
     await running.apply("ship", BY_ORDER)
     fitting = large | {"type": "packed"}
     assert await running.emit(fitting) == [[large, fitting]]
-    assert running.shard.host.arrivals.buffered == 199
+    assert running.shard.host.events.buffered == 199

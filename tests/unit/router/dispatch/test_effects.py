@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 
 from router.dispatch.effects import ASSIGN_READY, SEND_WANTED_TYPES, EffectQueue, ListenAgain, Redeliver
-from router.scheduling.subscriptions import ArrivedEvent, BufferedEvent
+from router.scheduling.matching import InboundEvent
 
-ARRIVED = ArrivedEvent(7, BufferedEvent(("a", True, "approval"), 0, 1000), None)
+OFFERED = InboundEvent("a", True, "approval", number=7, expire_at_ms=1000)
 
 
 async def test_effects_are_performed_in_order_each_once():
     effects = EffectQueue()
-    for effect in (ListenAgain(1, 7), ASSIGN_READY, Redeliver(ARRIVED), ASSIGN_READY, SEND_WANTED_TYPES):
+    for effect in (ListenAgain(1, 7), ASSIGN_READY, Redeliver(OFFERED), ASSIGN_READY, SEND_WANTED_TYPES):
         effects.add(effect)
-    assert await effects.next() == [ListenAgain(1, 7), ASSIGN_READY, Redeliver(ARRIVED), SEND_WANTED_TYPES]
+    assert await effects.next() == [ListenAgain(1, 7), ASSIGN_READY, Redeliver(OFFERED), SEND_WANTED_TYPES]
 
 
 async def test_an_effect_added_while_it_is_performed_is_performed_again_after_others_had_their_turn():

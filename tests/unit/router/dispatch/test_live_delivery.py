@@ -14,13 +14,12 @@ from router.dispatch.receivers import LiveDelivery
 from router.dispatch.runners import AttachedRunners
 from router.dispatch.state_writer import LifecycleOutbox
 from router.metrics import RouterMetrics
-from router.scheduling.matching import IncomingEvent
-from router.scheduling.subscriptions import ArrivedEvent, BufferedEvent, EventReceiver, Subscriptions
+from router.scheduling.matching import EventContent, InboundEvent
+from router.scheduling.subscriptions import EventReceiver, Subscriptions
 
 KEY = "/do/0/listen#0"
-BUFFERED = BufferedEvent(("a", True, "approval"), 0, 1000)
-EVENT = ArrivedEvent(7, BUFFERED, IncomingEvent("a", callback=True, type_="approval", payload=b"{}"))
-STORED = EVENT._replace(event=None)
+EVENT = InboundEvent("a", True, "approval", EventContent(b"{}"), number=7, expire_at_ms=1000)
+STORED = EVENT._replace(content=None)
 RECEIVER = EventReceiver(1, KEY)
 
 
@@ -47,8 +46,8 @@ class Offers:
     def listen(self, generation=1):
         return self.live.listen(SubscriptionUpdate(self.token, generation, (Subscription(KEY, ()),)))
 
-    def checkpoint(self, arrival=7, position=0):
-        return Checkpoint(self.token, position, JournalEntry(KEY, b"{}"), arrival=arrival)
+    def checkpoint(self, consumed=7, position=0):
+        return Checkpoint(self.token, position, JournalEntry(KEY, b"{}"), consumed=consumed)
 
 
 @pytest.fixture
@@ -70,9 +69,9 @@ async def test_an_execution_gets_one_offer_at_a_time(offers):
 async def test_a_checkpoint_consumes_what_was_offered_and_nothing_else(offers):
     offers.listen()
     offer = offers.live.offer(RECEIVER, EVENT)
-    assert offers.live.take([offers.checkpoint(arrival=8)]) == ([], {offers.token})
-    assert offers.live.take([offers.checkpoint()]) == ([offer], set())
-    assert offers.live.take([offers.checkpoint()]) == ([], set())  # a repetition
+    assert offers.live.accept([offers.checkpoint(consumed=8)]) == ([], {offers.token})
+    assert offers.live.accept([offers.checkpoint()]) == ([offer], set())
+    assert offers.live.accept([offers.checkpoint()]) == ([], set())  # a repetition
 
 
 @pytest.mark.parametrize("decline", [lambda offers: offers.listen(2), lambda offers: offers.live.leave(1)])
@@ -86,11 +85,11 @@ async def test_an_event_that_is_declined_is_delivered_again_without_its_content(
 async def test_an_event_whose_checkpoint_was_not_stored_is_offered_again_or_delivered_again(offers):
     offers.listen()
     offer = offers.live.offer(RECEIVER, EVENT)
-    taken, _ = offers.live.take([offers.checkpoint()])
-    offers.live.restore(taken)
-    assert offers.live.take([offers.checkpoint()]) == ([offer], set())
+    accepted, _ = offers.live.accept([offers.checkpoint()])
+    offers.live.restore(accepted)
+    assert offers.live.accept([offers.checkpoint()]) == ([offer], set())
     offers.live.leave(1)
-    offers.live.restore(taken)
+    offers.live.restore(accepted)
     assert await offers.effects.next() == [Redeliver(STORED)]
 
 

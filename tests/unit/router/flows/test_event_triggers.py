@@ -11,6 +11,7 @@ from flowhook.errors import InvalidError
 from flowhook.events.lifecycle import WorkflowEventType
 from flowhook.expressions import InvalidExpression
 from flowhook.model import Correlation, EventFilter
+from router.scheduling.matching import EventContent, InboundEvent
 from router.flows.event_triggers import (
     ANY_EVENT,
     EventJoin,
@@ -22,7 +23,7 @@ from router.flows.event_triggers import (
     parse_triggers,
 )
 from router.flows.schedules import EverySpec
-from router.scheduling.matching import IncomingEvent
+from router.scheduling.matching import InboundEvent
 
 
 def listening(*strategies, **parts):
@@ -112,7 +113,7 @@ def test_a_definition_of_another_version_is_refused():
 
 def event(type_="a", **attributes):
     content = {"specversion": "1.0", "id": "1", "source": "/s", "type": type_, **attributes}
-    return IncomingEvent("", callback=False, type_=type_, payload=orjson.dumps(content))
+    return InboundEvent("", callback=False, type=type_, content=EventContent(orjson.dumps(content)))
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ def trigger(*types, paths=None):
 
 def arriving(type_, data=None, **values):
     payload = orjson.dumps({"type": type_, "data": data or values})
-    return IncomingEvent("", callback=False, type_=type_, payload=payload)
+    return InboundEvent("", callback=False, type=type_, content=EventContent(payload))
 
 
 TWO = trigger("a", "b")

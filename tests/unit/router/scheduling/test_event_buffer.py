@@ -1,4 +1,4 @@
-"""Arrivals that nobody waited for yet."""
+"""Events that no execution waits for yet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, strategies
 
 from flowhook.events.lifecycle import WorkflowEventType
 from flowhook.model import Correlation, EventFilter, Subscription
-from router.scheduling.matching import IncomingEvent
+from router.scheduling.matching import EventContent, InboundEvent
 from router.scheduling.subscriptions import BufferedMatch, EventBuffer
 
 APPROVAL = ("a", True, "approval")
@@ -20,9 +20,13 @@ def listen(key="k", type_="approval", order=None, *, callback=True):
     return Subscription(key, (EventFilter(callback, type_, (), correlations),))
 
 
-def event(order=0, kind=APPROVAL):
-    flow_id, callback, type_ = kind
-    return IncomingEvent(flow_id, callback=callback, type_=type_, payload=orjson.dumps({"data": {"order": order}}))
+def content(order=0):
+    return EventContent(orjson.dumps({"data": {"order": order}}))
+
+
+def event(number, kind=APPROVAL, expire_at_ms=NEVER, *, seq=0, order=None):
+    """An event whose content is in memory if it has an `order`."""
+    return InboundEvent(*kind, None if order is None else content(order), number, seq, expire_at_ms)
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def retained():
 
 
 def test_an_event_about_an_execution_is_for_who_names_its_type(retained):
-    retained.add(1, ("a", False, WorkflowEventType.FAULTED), NEVER)
+    retained.add(event(1, ("a", False, WorkflowEventType.FAULTED)))
     assert retained.oldest(7, "a", [listen("any", "", callback=False)]) is None
     assert retained.oldest(7, "a", [listen("k", WorkflowEventType.FAULTED, callback=False)]) == BufferedMatch(1, "k")
 
@@ -40,23 +44,23 @@ def test_who_begins_to_wait_gets_the_oldest_of_its_kind(retained):
     for number, kind in enumerate(
         [("a", True, "refusal"), ("a", False, "paid"), APPROVAL, APPROVAL, ("b", *APPROVAL[1:])]
     ):
-        retained.add(number, kind, NEVER)
+        retained.add(event(number, kind))
     assert retained.oldest(7, "a", [listen("x", "none"), listen("k")]) == BufferedMatch(2, "k")
     assert retained.oldest(7, "b", [listen()]) == BufferedMatch(4, "k")
     assert retained.oldest(7, "a", [listen("k"), listen("any", "")]) == BufferedMatch(0, "any")
     assert retained.oldest(7, "a", [listen("any", "", callback=False)]) == BufferedMatch(1, "any")
-    retained.take(2)
-    retained.take(2)
+    retained.pop(2)
+    retained.pop(2)
     assert retained.oldest(7, "a", [listen("one"), listen("two")]) == BufferedMatch(3, "one")
     assert retained.oldest(7, "c", [listen()]) is None
 
 
 def test_emitted_events_of_a_flow_are_reported_oldest_first_from_a_number_on(retained):
     for number, type_ in enumerate(("x", "y", "z", "x"), 1):
-        retained.add(number, ("a", False, type_), NEVER)
-    retained.add(5, APPROVAL, NEVER)
-    retained.add(6, ("b", False, "x"), NEVER)
-    retained.take(3)
+        retained.add(event(number, ("a", False, type_)))
+    retained.add(event(5, APPROVAL))
+    retained.add(event(6, ("b", False, "x")))
+    retained.pop(3)
     assert retained.emitted("a", after=0) == [(1, "x"), (2, "y"), (4, "x")]
     assert retained.emitted("a", after=2) == [(4, "x")]
     assert retained.emitted("a", after=4) == retained.emitted("c", after=0) == []
@@ -65,23 +69,23 @@ def test_emitted_events_of_a_flow_are_reported_oldest_first_from_a_number_on(ret
 
 def test_values_are_looked_up_once_they_are_known(retained):
     for number in range(1, 5):
-        retained.add(number, APPROVAL, NEVER, event=event(number % 2))
+        retained.add(event(number, order=number % 2))
     wants = [listen("k", order=0)]
     assert retained.unknown("a", wants) == [1, 2, 3, 4]
-    retained.add(5, APPROVAL, NEVER, event=event(0))
+    retained.add(event(5, APPROVAL, order=0))
     assert retained.unknown("a", wants) == [1, 2, 3, 4, 5]
     for number in retained.unknown("a", wants):
-        retained.learn(number, event(number % 2).payload)
+        retained.learn(number, content(number % 2).payload)
     assert retained.unknown("a", wants) == retained.unknown("a", [listen()]) == []
     assert retained.oldest(7, "a", wants) == BufferedMatch(2, "k")
-    retained.add(6, APPROVAL, NEVER, event=event(6))
+    retained.add(event(6, APPROVAL, order=6))
     assert retained.unknown("a", [listen(order=6)]) == []
     assert retained.oldest(7, "a", [listen("k", order=6)]) == BufferedMatch(6, "k")
     assert retained.oldest(7, "a", [listen("k", order=9)]) is None
 
 
 def test_one_that_is_for_an_execution_is_for_no_other_and_needs_no_values(retained):
-    retained.add(1, APPROVAL, NEVER, seq=7)
+    retained.add(event(1, seq=7))
     assert retained.oldest(8, "a", [listen()]) is None
     assert retained.unknown("a", [listen(order=3)]) == []
     assert retained.oldest(7, "a", [listen("x", "refusal"), listen("k", order=3)]) == BufferedMatch(1, "k")
@@ -90,17 +94,17 @@ def test_one_that_is_for_an_execution_is_for_no_other_and_needs_no_values(retain
 
 def test_what_was_for_an_execution_that_ended_is_forgotten(retained):
     for number, seq in enumerate([7, 8, 7, 0], 1):
-        retained.add(number, APPROVAL, NEVER, seq=seq)
+        retained.add(event(number, seq=seq))
     assert retained.ended(7) == [1, 3]
     assert retained.ended(7) == []
     assert (len(retained), retained.of_flow("a"), retained.addressed) == (2, 1, 1)
     assert [retained.concern(*each) for each in [(7, "b"), (8, "b"), (7, "a")]] == [False, True, True]
 
 
-def test_arrivals_are_forgotten_when_their_time_is_over(retained):
+def test_events_are_forgotten_when_their_time_is_over(retained):
     for number, expire_at_ms in enumerate([30, 10, 20, 40], 1):
-        retained.add(number, APPROVAL, expire_at_ms)
-    retained.take(3)
+        retained.add(event(number, APPROVAL, expire_at_ms))
+    retained.pop(3)
     assert retained.expire(9) == []
     assert retained.expire(30) == [2, 1]
     assert (len(retained), retained.oldest(7, "a", [listen()])) == (1, BufferedMatch(4, "k"))
@@ -108,8 +112,8 @@ def test_arrivals_are_forgotten_when_their_time_is_over(retained):
 
 def test_the_order_of_expiry_does_not_grow_with_what_is_gone(retained):
     for number in range(5000):
-        retained.add(number, APPROVAL, NEVER)
-        retained.take(number)
+        retained.add(event(number, APPROVAL))
+        retained.pop(number)
     assert len(retained._expiry) < 1100
     assert not retained._kinds
     assert not retained._of_flow
@@ -117,13 +121,13 @@ def test_the_order_of_expiry_does_not_grow_with_what_is_gone(retained):
 
 def test_one_that_nobody_could_take_after_all_is_the_oldest_again(retained):
     for number in (1, 2):
-        retained.add(number, APPROVAL, NEVER, event=event(number))
+        retained.add(event(number, order=number))
     wants = [listen("k", order=0)]
     for number in retained.unknown("a", wants):
-        retained.learn(number, event().payload)
-    taken = retained.take(1)
-    retained.add(3, APPROVAL, NEVER, event=event())
-    retained.add(1, taken.kind, taken.expire_at_ms, event=event())
+        retained.learn(number, content().payload)
+    unconsumed = retained.pop(1)
+    retained.add(event(3, APPROVAL, order=0))
+    retained.add(unconsumed._replace(content=content()))
     assert retained.oldest(7, "a", [listen()]) == BufferedMatch(1, "k")
     assert retained.unknown("a", wants) == [1, 2, 3]
 
@@ -145,16 +149,16 @@ def test_what_is_found_is_what_a_search_through_all_would_find(steps):
         if step.startswith("keep"):
             number += 1
             model[number] = (kind, order)
-            retained.add(number, kind, NEVER, event=event(order, kind) if step == "keep" else None)
+            retained.add(event(number, kind, order=order if step == "keep" else None))
         elif step == "remove" and model:
-            retained.take(removed := sorted(model)[order % len(model)])
+            retained.pop(removed := sorted(model)[order % len(model)])
             del model[removed]
         elif step == "learn":
             for each in retained.unknown("a", wants)[:order]:
-                retained.learn(each, event(model[each][1]).payload)
+                retained.learn(each, content(model[each][1]).payload)
         elif step == "look":
             for each in retained.unknown("a", wants):
-                retained.learn(each, event(model[each][1]).payload)
+                retained.learn(each, content(model[each][1]).payload)
             fitting = [each for each, (_, its) in sorted(model.items()) if its == order]
             expected = (
                 None if not fitting else BufferedMatch(fitting[0], "typed" if model[fitting[0]][0] == kind else "any")

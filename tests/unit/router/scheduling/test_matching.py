@@ -7,14 +7,14 @@ import pytest
 from support.cpu import cpu_seconds
 
 from flowhook.model import Correlation, EventFilter
-from router.scheduling.matching import MAX_COMPARED_BYTES, IncomingEvent, filter_fingerprint
+from router.scheduling.matching import MAX_COMPARED_BYTES, EventContent, InboundEvent, filter_fingerprint
 
 PATH = ".data.order"
 
 
 def values(order):
     event = {"specversion": "1.0", "id": "1", "source": "/", "type": "t", "data": {"order": order}}
-    incoming = IncomingEvent("f", callback=False, type_="t", payload=orjson.dumps(event))
+    incoming = InboundEvent("f", callback=False, type="t", content=EventContent(orjson.dumps(event)))
     shape, _ = filter_fingerprint(EventFilter(callback=False, type="t", correlations=(Correlation(PATH, b"1"),)))
     return incoming.values(shape)
 
@@ -28,7 +28,7 @@ def test_equal_values_have_equal_fingerprints():
 @pytest.mark.parametrize("order", ["x" * MAX_COMPARED_BYTES, [[]] * 300_000, {str(n): n for n in range(60_000)}])
 def test_a_value_that_takes_long_to_compare_passes_no_filter(order):
     event = {"specversion": "1.0", "id": "1", "source": "/", "type": "t", "data": {"order": order}}
-    incoming = IncomingEvent("f", callback=False, type_="t", payload=orjson.dumps(event))
+    incoming = InboundEvent("f", callback=False, type="t", content=EventContent(orjson.dumps(event)))
     shape, _ = filter_fingerprint(EventFilter(callback=False, type="t", correlations=(Correlation(PATH, b"1"),)))
     incoming.content._parsed = event  # parsed it was before
     assert incoming.values(shape) is None

@@ -10,7 +10,7 @@ import pytest
 from flowhook.events.lifecycle import WorkflowEventType
 from flowhook.expressions import InvalidExpression
 from flowhook.model import Correlation, EventFilter, Subscription
-from router.scheduling.matching import IncomingEvent
+from router.scheduling.matching import EventContent, InboundEvent
 from router.scheduling.subscriptions import EventReceiver, Subscriptions
 
 ORDER = ".data.body.order"
@@ -27,7 +27,7 @@ def listen(key="k", *filters):
 
 def event(type_="approval", body=None, *, flow="a", callback=True, **attributes):
     content = {"type": type_, "data": {"body": body or {}}, **attributes}
-    return IncomingEvent(flow, callback=callback, type_=type_, payload=orjson.dumps(content))
+    return InboundEvent(flow, callback=callback, type=type_, content=EventContent(orjson.dumps(content)))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_an_event_about_an_execution_finds_those_that_name_its_type_and_these_ar
         subscriptions.add(seq, "a", [listen("k", filter_(WorkflowEventType.FAULTED, callback=callback))])
     subscriptions.add(4, "b", [listen("k", filter_("", callback=False))])
     reported = event(WorkflowEventType.FAULTED, callback=False)
-    assert (found(subscriptions, reported), found(subscriptions, reported.to("b"))) == ([1, 2], [])
+    assert (found(subscriptions, reported), found(subscriptions, reported._replace(flow_id="b"))) == ([1, 2], [])
     assert subscriptions.flows(WorkflowEventType.FAULTED) == ["a"]
     for seq, known in [(1, True), (3, True), (2, False)]:
         subscriptions.remove(seq)

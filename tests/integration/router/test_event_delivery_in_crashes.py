@@ -76,7 +76,7 @@ async def test_each_event_is_taken_once_by_the_execution_that_it_is_for(tmp_path
                 async with asyncio.timeout(PATIENCE):
                     while len(listener.taken) < EXECUTIONS:
                         await asyncio.sleep(0.01)
-                assert (await shard.state.arrivals(), shard.host.arrivals.buffered) == ([], 0)
+                assert (await shard.state.arrivals(), shard.host.events.buffered) == ([], 0)
             for task in tasks:
                 task.cancel()
             for task in tasks:
@@ -112,4 +112,4 @@ async def test_an_execution_that_went_on_without_an_event_does_not_get_it_after_
     async with running_host(tmp_path, reattach_seconds=0.01) as shard:
         (again,) = await shard.attach("r2").next()
         assert again.journal == (overdue,)
-        assert shard.host.arrivals.buffered == 1
+        assert shard.host.events.buffered == 1

@@ -54,7 +54,7 @@ async def test_an_event_that_nobody_waits_for_is_buffered_for_the_first_who_does
         await shard.publish(data=number)
     await shard.publish("b", data=3)
     await shard.publish("a", "refusal", data=4)
-    assert shard.host.arrivals.buffered == 4
+    assert shard.host.events.buffered == 4
     await waiting(shard, runner, listen("refusal", "r"), listen(key="a"))
     [again] = await runner.next()
     assert arrived(again) == [("a", 1)]
@@ -114,7 +114,7 @@ async def test_one_that_begins_to_wait_while_it_is_stored_gets_nothing_of_what_i
         runner = shard.attach()
         first = await waiting(shard, runner)
         second = await shard.work_on(runner)
-        reported = shard.host.arrivals._log.append_arrivals
+        reported = shard.host.events._log.append_arrivals
         reached = asyncio.Event()
         go_on = asyncio.Event()
 
@@ -123,7 +123,7 @@ async def test_one_that_begins_to_wait_while_it_is_stored_gets_nothing_of_what_i
             await go_on.wait()
             return await reported(arrivals)
 
-        shard.host.arrivals._log.append_arrivals = late
+        shard.host.events._log.append_arrivals = late
         publishing = asyncio.create_task(shard.publish(data=7))
         await reached.wait()
         await shard.park(runner, second, listen())
@@ -194,9 +194,9 @@ async def test_an_event_for_one_execution_is_for_no_other_and_requests_no_values
     # it is kept while its execution is busy, and forgotten with it
     for _ in range(2):
         await shard.publish(execution_id=(await shard.record(its)).id)
-    assert shard.host.arrivals.buffered == 2
+    assert shard.host.events.buffered == 2
     await shard.settle(runner, again, Completed(b"1"))
-    assert (shard.host.arrivals.buffered, await shard.state.arrivals()) == (0, [])
+    assert (shard.host.events.buffered, await shard.state.arrivals()) == (0, [])
     assert (await shard.publish(execution_id=(await shard.record(its)).id)).gone
 
 
@@ -282,7 +282,7 @@ async def test_all_flows_have_so_many(shard, monkeypatch):
     monkeypatch.setattr("flowhook.limits.MAX_TOTAL_BUFFERED_EVENTS", 1)
     arrivals = [NewInboundEvent(f"evt_{flow}", flow, True, "approval", 1, b"{}") for flow in "ab"]
     with pytest.raises(ExhaustedError):
-        await shard.host.arrivals.publish(arrivals)
+        await shard.host.events.publish(arrivals)
     assert await shard.state.arrivals() == []
 
 
@@ -292,7 +292,7 @@ async def test_a_buffered_event_expires(shard, runner):
     seq = await waiting(shard, runner)
     await shard.publish(data=2)
     [again] = await runner.next()
-    assert (shard.core.leases.seq_of(again.lease), arrived(again), shard.host.arrivals.buffered) == (seq, [(KEY, 2)], 0)
+    assert (shard.core.leases.seq_of(again.lease), arrived(again), shard.host.events.buffered) == (seq, [(KEY, 2)], 0)
 
 
 async def test_who_was_to_get_an_event_that_expired_just_then_asks_again(shard, runner):
@@ -323,12 +323,12 @@ async def test_an_event_arrives_once(shard, runner):
     [again] = await runner.next()
     await shard.publish(event_id=event_id, data=1)
     await shard.park(runner, again, listen())
-    assert (shard.core.waiting, shard.host.arrivals.buffered) == (1, 0)
+    assert (shard.core.waiting, shard.host.events.buffered) == (1, 0)
 
 
 async def test_an_event_for_one_of_several_flows_does_not_lack_room_for_another(shard):
     arrivals = [NewInboundEvent(f"evt_{number}", f"f{number}", False, "paid", 1, b" " * 2**20) for number in range(20)]
-    appended = await shard.host.arrivals.publish(arrivals)
+    appended = await shard.host.events.publish(arrivals)
     assert [each.number for each in appended] == list(range(1, 21))
 
 
@@ -381,7 +381,7 @@ async def test_what_is_retained_and_who_waits_are_there_after_a_restart(tmp_path
         await shard.publish(data={"order": 4}, execution_id=(await shard.record(its)).id)
     async with running_host(tmp_path) as shard:
         runner = shard.attach()
-        assert shard.host.arrivals.buffered == 2
+        assert shard.host.events.buffered == 2
         await shard.publish(data={"order": 1})
         await shard.publish("a", "refusal", data={"order": 3})
         found = [arrived(each) for each in await runner.next(2)]
@@ -400,7 +400,7 @@ async def test_what_expired_while_no_router_ran_is_not_given_out(tmp_path):
         await shard.publish(data=1)
     async with running_host(tmp_path) as shard:
         runner = shard.attach()
-        assert shard.host.arrivals.buffered == 0
+        assert shard.host.events.buffered == 0
         assert shard.core.is_waiting(await waiting(shard, runner))
 
 
@@ -418,7 +418,7 @@ async def test_what_arrived_to_a_callback_is_parsed_once_whoever_waits_for_it(sh
         patched.setattr("router.scheduling.matching.orjson.loads", counted)
         assert (await shard.publish(data={"order": 3 if retained else 2})).number == 1
     assert len(parsed) == 1
-    assert shard.host.arrivals.buffered == int(retained)
+    assert shard.host.events.buffered == int(retained)
     assert seq
     if not retained:
         [again] = await runner.next()
@@ -439,4 +439,4 @@ async def test_nothing_that_was_parsed_stays_in_memory(shard, runner, monkeypatc
     await storing
     assert [content._parsed for content in contents] == [None]
     contents.clear()
-    assert not shard.host.arrivals._contents
+    assert not shard.host.events._contents

@@ -47,11 +47,11 @@ class EventCache:
     _payloads: dict[int, CachedEvent] = attrs.field(init=False, factory=dict)
     bytes: int = attrs.field(init=False, default=0)
 
-    def put(self, seq: int, payload: CachedEvent) -> None:
+    def put(self, seq: int, event: CachedEvent) -> None:
         """Store an event, unless the cache is full: the older events in it are needed sooner."""
-        if self.bytes + len(payload.payload) <= self._max_bytes:
-            self._payloads[seq] = payload
-            self.bytes += len(payload.payload)
+        if self.bytes + len(event.payload) <= self._max_bytes:
+            self._payloads[seq] = event
+            self.bytes += len(event.payload)
 
     def pop(self, seq: int) -> CachedEvent | None:
         """Remove and return an event; None when it is not cached."""
@@ -80,7 +80,7 @@ log = logs.get_logger(__name__)
 class AssignmentLoader:
     """Loads assignments; runs one task for each runner with assignments to load."""
 
-    _core: Shard
+    _shard: Shard
     _state: ShardState
     _writer: RetryingWriter
     _transitions: TransitionWriter
@@ -104,7 +104,7 @@ class AssignmentLoader:
         """Release the assignments that a runner has not received: its stream ended, or is about to."""
         queued = self._queued.pop(runner, ())
         self._transitions.lose(
-            [loss for item in queued if (loss := self._core.losses.release(item.token, charged=False)) is not None]
+            [loss for item in queued if (loss := self._shard.losses.release(item.token, charged=False)) is not None]
         )
 
     def leave_all(self) -> None:
@@ -142,13 +142,13 @@ class AssignmentLoader:
             del self._queued[runner]
 
     async def _read(self, chunk: Iterable[LeaseGranted]) -> dict[int, Work]:
-        good = [item for item in chunk if self._core.leases.seq_of(item.token) is not None]
+        good = [item for item in chunk if self._shard.leases.seq_of(item.token) is not None]
         # an execution found at the start may have crashed the router: an attempt at it is stored before it begins, so
         # that it counts whatever happens, and no runner resumes an attempt from before it
         begun = [
-            Started(item.seq, item.attempt, self._core.leases.term_of(item.seq))
+            Started(item.seq, item.attempt, self._shard.leases.term_of(item.seq))
             for item in good
-            if self._core.leases.is_recovered(item.seq)
+            if self._shard.leases.is_recovered(item.seq)
         ]
         if begun:
             await self._writer.write_once(begun)
@@ -161,8 +161,8 @@ class AssignmentLoader:
         unread: list[LeaseGranted] = []
         for item in chunk:
             work = found.get(item.seq)
-            if self._core.leases.seq_of(item.token) is None:
-                self._core.runners.return_credit(runner.runner_id)  # cancelled meanwhile, and never sent
+            if self._shard.leases.seq_of(item.token) is None:
+                self._shard.runners.return_credit(runner.runner_id)  # cancelled meanwhile, and never sent
             elif work is None:
                 unread.append(item)
             elif _size(work) > MAX_ASSIGNMENT_BYTES:
@@ -171,7 +171,7 @@ class AssignmentLoader:
                 _, revision, payload, journal, start, scope = work
                 assignments.append(Assignment(item.token, item.attempt, revision, payload, journal, start, scope))
         if assignments:
-            runner.assign(assignments, urgent=any(self._core.leases.is_quiet(each.lease) for each in assignments))
+            runner.assign(assignments, urgent=any(self._shard.leases.is_quiet(each.lease) for each in assignments))
         if found:
             queued.extendleft(reversed(unread))  # storage bounds the bytes of one read: read the rest next
         else:
@@ -192,7 +192,7 @@ ASSIGN_RETRY_SECONDS: Final = 0.1
 class AssignmentDispatcher:
     """Passes on what the scheduling core assigns, until it is stopped, and only while `may_assign` permits it."""
 
-    _core: Shard
+    _shard: Shard
     _runners: AttachedRunners
     _cache: EventCache
     _loader: AssignmentLoader
@@ -221,7 +221,7 @@ class AssignmentDispatcher:
         cached: dict[str, list[Assignment]] = {}
         stored: dict[str, list[LeaseGranted]] = {}
         full = [runner.runner_id for runner in self._runners if runner.full or self._loader.full(runner)]
-        granted = self._core.assign(full, self._now_ms())
+        granted = self._shard.assign(full, self._now_ms())
         for item in granted:
             event = self._cache.pop(item.seq)
             if event is None or item.attempt > 1:
@@ -231,12 +231,12 @@ class AssignmentDispatcher:
                     Assignment(item.token, item.attempt, event.flow_revision, event.payload)
                 )
         for runner_id, assignments in cached.items():
-            urgent = any(self._core.leases.is_quiet(each.lease) for each in assignments)
+            urgent = any(self._shard.leases.is_quiet(each.lease) for each in assignments)
             self._runners[runner_id].assign(assignments, urgent=urgent)
         for runner_id, items in stored.items():
             self._loader.add(self._runners[runner_id], items)
         if granted:
-            if self._core.queued:
+            if self._shard.queued:
                 self._effects.add(ASSIGN_READY)
             self._attempt_log.add(item.seq for item in granted)
             self._watchers.changed(item.seq for item in granted)

@@ -85,7 +85,7 @@ class EventDispatcher:
     def __init__(
         self,
         *,
-        core: Shard,
+        shard: Shard,
         state: ShardState,
         log_: EventLog,
         writer: RetryingWriter,
@@ -98,7 +98,7 @@ class EventDispatcher:
         now_ms: Callable[[], int],
         buffer_seconds: float,
     ) -> None:
-        self._core = core
+        self._shard = shard
         self._state = state
         self._log = log_
         self._writer = writer
@@ -284,7 +284,7 @@ class EventDispatcher:
 
     def _buffer_event(self, event: InboundEvent) -> None:
         # what was buffered for an execution that is ending has been removed already
-        if not event.seq or not self._core.pending.is_ending(event.seq):
+        if not event.seq or not self._shard.pending.is_ending(event.seq):
             self._buffer.add(event)
 
     # --- delivering -------------------------------------------------------------------------------------------------
@@ -426,7 +426,7 @@ def completion_waits(seq: int, wait: WaitHandle, subscriptions: Sequence[Subscri
 class CompletionWaits:
     """Registers waits for ends."""
 
-    _core: Shard
+    _shard: Shard
     _state: ShardState
     _writer: RetryingWriter
     _subscriptions: Subscriptions
@@ -448,7 +448,7 @@ class CompletionWaits:
                 self._subscriptions.await_end(seq, key, record.seq)
         # an end that is being stored now did not see these waits: let it become durable, then read it back
         seqs = [record.seq for record in records.values()]
-        await self._writer.until(lambda: not any(map(self._core.pending.is_ending, seqs)))
+        await self._writer.until(lambda: not any(map(self._shard.pending.is_ending, seqs)))
         records = await self._identify(waits)
         for each in self._current(waits):
             record = records.get(each.execution_id)
@@ -462,16 +462,16 @@ class CompletionWaits:
         ids = {each.execution_id for each in waits}
         return await self._writer.call_with_retry(lambda: self._state.find_by_ids(ids))
 
-    async def _deliver(self, awaiting: CompletionWait, record: ExecutionRecord | None) -> None:
+    async def _deliver(self, wait: CompletionWait, record: ExecutionRecord | None) -> None:
         if record is None:
-            outcome = ChildResult(None, runtime_error(f"{awaiting.execution_id} is unknown, or past retention"))
+            outcome = ChildResult(None, runtime_error(f"{wait.execution_id} is unknown, or past retention"))
         else:
             seq = record.seq
             output, _ = await self._writer.call_with_retry(lambda: self._state.answer(seq))
             outcome = ChildResult.of(record.status, output, record.error)
-        if not self._subscriptions.is_current(awaiting.seq, awaiting.wait):
+        if not self._subscriptions.is_current(wait.seq, wait.wait):
             return
-        receiver = EventReceiver(awaiting.seq, awaiting.key)
+        receiver = EventReceiver(wait.seq, wait.key)
         unparked = self._parked.unpark([receiver])
         if not unparked:
             self._completions.offer(receiver, outcome)
@@ -485,7 +485,7 @@ class CompletionWaits:
 class ParkedExecutions:
     """Subscribes executions that begin to wait, and unsubscribes those that do not wait any more."""
 
-    _core: Shard
+    _shard: Shard
     _writer: RetryingWriter
     _subscriptions: Subscriptions
     _live: LiveDelivery
@@ -495,15 +495,15 @@ class ParkedExecutions:
 
     def begin(self, seq: int, subscriptions: Sequence[Subscription]) -> None:
         """Subscribe a parked execution, unless an operator has removed it meanwhile."""
-        flow_id = self._core.waiting_flow(seq)
+        flow_id = self._shard.waiting_flow(seq)
         if flow_id is not None:
             self._subscribe(seq, flow_id, subscriptions)
 
-    def listen(self, listening: SubscriptionUpdate) -> bool:
+    def listen(self, update: SubscriptionUpdate) -> bool:
         """Subscribe a running execution; false: the lease is stale."""
-        lease = self._live.listen(listening)
-        if lease is not None and listening.subscriptions:
-            self._subscribe(lease.seq, lease.queue.flow_id, listening.subscriptions)
+        lease = self._live.listen(update)
+        if lease is not None and update.subscriptions:
+            self._subscribe(lease.seq, lease.queue.flow_id, update.subscriptions)
         return lease is not None
 
     def listen_again(self, seq: int, number: int) -> None:
@@ -523,10 +523,10 @@ class ParkedExecutions:
         self._live.leave(seq)
         self._subscriptions.remove(seq)
 
-    def recover(self, row: UnfinishedExecution) -> None:
+    def recover(self, unfinished: UnfinishedExecution) -> None:
         """Register an execution found waiting at start-up; call `settle` after the last one."""
-        wait = self._subscriptions.add(row.seq, row.flow_id, row.subscriptions)
-        self._recovered += completion_waits(row.seq, wait, row.subscriptions)
+        wait = self._subscriptions.add(unfinished.seq, unfinished.flow_id, unfinished.subscriptions)
+        self._recovered += completion_waits(unfinished.seq, wait, unfinished.subscriptions)
 
     async def settle(self) -> None:
         """Deliver stored events and ends to the recovered executions. Call it once, at the end of start-up.

@@ -26,7 +26,7 @@ from router.storage.model import AttemptInterrupted
 class ExecutionCommands:
     """Operators' commands on executions."""
 
-    _core: Shard
+    _shard: Shard
     _writer: RetryingWriter
     _records: ExecutionRecords
     _transitions: TransitionWriter
@@ -46,7 +46,7 @@ class ExecutionCommands:
             UnavailableError: storage can't serve.
         """
         record = await self._records.find(execution_id)
-        cancelled = None if record.status.ended else self._core.cancel(record.seq, record.flow_id)
+        cancelled = None if record.status.ended else self._shard.cancel(record.seq, record.flow_id)
         if cancelled is None:
             raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
         attempts, lease = cancelled
@@ -67,14 +67,14 @@ class ExecutionCommands:
         """
         record = await self._records.find(execution_id)
         await self._until_stored(record.seq)
-        if self._core.is_suspended(record.seq):
+        if self._shard.is_suspended(record.seq):
             return await self._records.find(execution_id)
-        suspended = None if record.status.ended else self._core.suspend(record.seq, record.flow_id)
+        suspended = None if record.status.ended else self._shard.suspend(record.seq, record.flow_id)
         if suspended is None:
             raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
         attempts, lease = suspended
         self._withdrawal.clean_up(record.seq, lease, "EXECUTION_SUSPENDED")
-        term = 0 if lease is None else self._core.leases.term_of(record.seq)
+        term = 0 if lease is None else self._shard.leases.term_of(record.seq)
         interrupted = []
         if lease is not None:
             attempt = lease.as_attempt(AttemptEnd.SUSPENDED)._replace(end_time_ms=self._now_ms())
@@ -97,7 +97,7 @@ class ExecutionCommands:
 
     async def _until_stored(self, seq: int) -> None:
         """Wait until the last transition of an execution is durable, lest the next one overtake it."""
-        await self._writer.until(lambda: seq not in self._storing and not self._core.pending.is_changing(seq))
+        await self._writer.until(lambda: seq not in self._storing and not self._shard.pending.is_changing(seq))
 
     async def resume(self, execution_id: str) -> stored.ExecutionRecord:
         """Let a suspended execution run again.
@@ -109,10 +109,10 @@ class ExecutionCommands:
         """
         record = await self._records.find(execution_id)
         await self._until_stored(record.seq)
-        if not self._core.is_suspended(record.seq):
+        if not self._shard.is_suspended(record.seq):
             raise ConflictError(f"{execution_id} is not suspended: {record.status}", reason="EXECUTION_NOT_SUSPENDED")
-        resumed = stored.Resumed(record.seq, self._core.attempts.charged(record.seq))
-        await self._store(record.seq, [resumed], lambda: self._core.resume(record.seq))
+        resumed = stored.Resumed(record.seq, self._shard.attempts.charged(record.seq))
+        await self._store(record.seq, [resumed], lambda: self._shard.resume(record.seq))
         return await self._records.find(execution_id)
 
     async def retry_now(self, execution_id: str) -> stored.ExecutionRecord:
@@ -128,11 +128,11 @@ class ExecutionCommands:
         """
         record = await self._records.find(execution_id)
         await self._until_stored(record.seq)
-        term = self._core.leases.term_of(record.seq)
+        term = self._shard.leases.term_of(record.seq)
         record = await self._records.find(execution_id)
         retry = record.retry
         # of another term it was woken and waits again since it was read, perhaps for something else
-        is_current = retry is not None and term == self._core.leases.term_of(record.seq)
+        is_current = retry is not None and term == self._shard.leases.term_of(record.seq)
         unparked = self._parked.unpark([EventReceiver(record.seq, "")]) if is_current else []
         if retry is None or not unparked:
             raise ConflictError(

@@ -78,7 +78,7 @@ def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]
 class JournalWriter:
     """Stores checkpoints and outcomes, and acknowledges them."""
 
-    _core: Shard
+    _shard: Shard
     _writer: RetryingWriter
     _outbox: LifecycleOutbox
     _transitions: TransitionWriter
@@ -107,7 +107,7 @@ class JournalWriter:
             changes = [
                 change
                 for each in checkpoints
-                if (seq := self._core.leases.seq_of(each.lease)) is not None
+                if (seq := self._shard.leases.seq_of(each.lease)) is not None
                 for change in (
                     *(self._lifecycle_records(seq, each.events) if each.events else ()),
                     *self._attempt_of_woken(seq),
@@ -126,7 +126,7 @@ class JournalWriter:
         # an acknowledgement permits the next effect, which a runner that lost the lease meanwhile must not perform
         for each in self._good(runner, checkpoints):
             position = each.index if each.entry is not None else each.index - 1
-            runner.acknowledge(each.lease, position, each.number, urgent=self._core.leases.is_quiet(each.lease))
+            runner.acknowledge(each.lease, position, each.number, urgent=self._shard.leases.is_quiet(each.lease))
 
     def _lifecycle_records(self, seq: int, events: Sequence[LifecycleEvent]) -> Iterator[stored.StateChange]:
         """Yield the wanted lifecycle events from within an execution, after its start, if that is not stored yet."""
@@ -141,7 +141,7 @@ class JournalWriter:
 
     async def _release_refused(self, tokens: Collection[bytes]) -> None:
         """Release leases whose checkpoints consume events that may have gone to other receivers; store the losses."""
-        retracted = [self._core.losses.release(token, charged=False, end=AttemptEnd.RETRACTED) for token in tokens]
+        retracted = [self._shard.losses.release(token, charged=False, end=AttemptEnd.RETRACTED) for token in tokens]
         lost = [loss for loss in retracted if loss is not None]
         for loss in lost:
             self._attempt_log.drop(loss.seq)
@@ -149,7 +149,7 @@ class JournalWriter:
 
     def _good(self, runner: RunnerPort, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
         """Return the checkpoints whose leases are good, and revoke the leases of the others."""
-        good = [each for each in checkpoints if self._core.leases.seq_of(each.lease) is not None]
+        good = [each for each in checkpoints if self._shard.leases.seq_of(each.lease) is not None]
         if len(good) < len(checkpoints):
             stale = {each.lease for each in checkpoints}.difference(each.lease for each in good)
             runner.revoke(list(stale), "LEASE_LOST")
@@ -165,7 +165,7 @@ class JournalWriter:
         parks: list[stored.Parked] = []
         now_ms = self._now_ms()
         for outcome in outcomes:
-            seq = self._core.leases.seq_of(outcome.lease)
+            seq = self._shard.leases.seq_of(outcome.lease)
             if seq is None:
                 end = self._report_late(runner, outcome, now_ms)
                 (stale if end is None else settled).append(outcome.lease)
@@ -202,7 +202,7 @@ class JournalWriter:
         charged = isinstance(ending, Released) and ending.charged
         if not charged and not isinstance(ending, Faulted):
             return None
-        reported = self._core.losses.report_late_failure(runner.runner_id, outcome.lease, final=not charged)
+        reported = self._shard.losses.report_late_failure(runner.runner_id, outcome.lease, final=not charged)
         if reported is None:
             return None
         seq, attempts, is_ending, newer = reported
@@ -225,7 +225,7 @@ class JournalWriter:
         await self._transitions.apply(batch)
         soonest = self._now_ms() + MIN_WAIT_MS
         for seq, wake_at_ms, _, subscriptions, *_ in batch.parks:
-            self._core.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))
+            self._shard.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))
             if subscriptions:
                 self._parked.begin(seq, subscriptions)
         if batch.parks:
@@ -234,22 +234,22 @@ class JournalWriter:
     def _release(self, token: bytes, ending: Released) -> list[Loss]:
         # only the report of an exit is `to_back`
         end = AttemptEnd.PROCESS_ENDED if ending.to_back else AttemptEnd.RELEASED
-        loss = self._core.losses.release(
+        loss = self._shard.losses.release(
             token, charged=ending.charged, to_back=ending.to_back, end=end, detail=ending.reason[:MAX_DETAIL]
         )
         return [] if loss is None else [loss]
 
     def _park(self, token: bytes, ending: Parked) -> stored.Parked:
-        taken = self._core.park(token)
+        taken = self._shard.park(token)
         if taken is None:
             raise InternalError("a lease vanished between two checks")
-        term = self._core.leases.term_of(taken.seq)
+        term = self._shard.leases.term_of(taken.seq)
         return stored.Parked(
             taken.seq, ending.wake_at_ms, taken.attempt, ending.subscriptions, term, retry=ending.retry
         )
 
     def _end(self, outcome: Outcome, ending: Completed | Faulted, now_ms: int) -> stored.Ended:
-        lease = self._core.take(outcome.lease)
+        lease = self._shard.take(outcome.lease)
         if lease is None:
             raise InternalError("a lease vanished between two checks")
         if isinstance(ending, Completed):

@@ -52,7 +52,7 @@ def meets(record: stored.ExecutionRecord, wanted: ExecutionFilter) -> bool:
 class ExecutionRecords:
     """The records of a shard's executions, in their current state."""
 
-    _core: Shard
+    _shard: Shard
     _state: ShardState
 
     async def find(self, execution_id: str) -> stored.ExecutionRecord:
@@ -75,7 +75,7 @@ class ExecutionRecords:
             UnavailableError: storage can't serve.
         """
         history = await self._state.attempts(seq)
-        lease = self._core.leases.of(seq)
+        lease = self._shard.leases.of(seq)
         return history if lease is None else history._replace(attempts=(*history.attempts, lease.as_attempt()))
 
     async def current(self, records: Sequence[stored.ExecutionRecord]) -> list[stored.ExecutionRecord]:
@@ -101,18 +101,18 @@ class ExecutionRecords:
         return found | await self.read(outdated) if outdated else found
 
     def _is_under_way(self, seq: int) -> bool:
-        return self._core.leases.of(seq) is not None or self._core.pending.is_stopping(seq)
+        return self._shard.leases.of(seq) is not None or self._shard.pending.is_stopping(seq)
 
     def _overlay(self, record: stored.ExecutionRecord) -> stored.ExecutionRecord:
         """Return a record corrected by what only the core knows: whether a runner runs it, or it was woken."""
         if record.status.ended:
             return record
-        attempt = self._core.leases.attempt_of(record.seq)
+        attempt = self._shard.leases.attempt_of(record.seq)
         if attempt is not None:
             return replace(record, status=Status.RUNNING, attempts=attempt, retry=None)
-        if self._core.pending.is_stopping(record.seq):
+        if self._shard.pending.is_stopping(record.seq):
             return replace(record, status=Status.RUNNING, retry=None)
-        woken = record.status is Status.WAITING and not self._core.is_waiting(record.seq)
+        woken = record.status is Status.WAITING and not self._shard.is_waiting(record.seq)
         is_pending = woken or record.status is Status.RUNNING
         return replace(record, status=Status.PENDING, retry=None) if is_pending else record
 
@@ -180,9 +180,9 @@ class ReplyWaiters:
         """Notify callers that wait for this execution."""
         self._answer(end)
 
-    def replied(self, reply: Replied) -> None:
+    def replied(self, replied: Replied) -> None:
         """Pass a reply, which must be durable, to callers that wait for its execution."""
-        self._answer(reply)
+        self._answer(replied)
 
     def _answer(self, answer: WaitResult) -> None:
         for future in self._waiters.pop(answer.seq, ()) if self._waiters else ():

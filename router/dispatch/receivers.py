@@ -76,7 +76,7 @@ class Deliverable(NamedTuple):
 class ParkedDelivery:
     """Unparks executions and checks that their journals have room."""
 
-    _core: Shard
+    _shard: Shard
     _state: ShardState
     _writer: RetryingWriter
     _subscriptions: Subscriptions
@@ -85,7 +85,7 @@ class ParkedDelivery:
     def unpark(self, receivers: Sequence[EventReceiver]) -> list[Unparked]:
         """Unpark the receivers that are parked and return them; their state in the core is *returning* from here on."""
         keys = dict(receivers)
-        unparked = [Unparked(seq, keys[seq], attempts) for seq, attempts, _ in self._core.deliver(keys)]
+        unparked = [Unparked(seq, keys[seq], attempts) for seq, attempts, _ in self._shard.deliver(keys)]
         for each in unparked:
             self._subscriptions.remove(each.seq)
         return unparked
@@ -97,9 +97,9 @@ class ParkedDelivery:
         for each in unparked:
             entries, size = sizes.get(each.seq, _EMPTY)
             if entries < limits.MAX_JOURNAL_ENTRIES and size < limits.MAX_JOURNAL_BYTES:
-                if self._core.pending.is_returning(each.seq):
+                if self._shard.pending.is_returning(each.seq):
                     fitting.unparked.append(each)
-            elif self._core.pending.end_returning(each.seq):
+            elif self._shard.pending.end_returning(each.seq):
                 fitting.ends.append(self._full(each))
         return fitting
 
@@ -136,7 +136,7 @@ class Offer:
 class _Listener:
     """A running execution with subscriptions. While an offer is open the execution does not listen."""
 
-    listening: SubscriptionUpdate
+    update: SubscriptionUpdate
     flow_id: str
     offer: Offer | None = None
 
@@ -148,7 +148,7 @@ class LiveDelivery:
     An execution is registered while its runner reports subscriptions for it and has not lost it.
     """
 
-    _core: Shard
+    _shard: Shard
     _subscriptions: Subscriptions
     _runners: AttachedRunners
     _effects: EffectQueue
@@ -159,17 +159,17 @@ class LiveDelivery:
         """Whether any running execution has subscriptions, or has accepted an offer."""
         return bool(self._listeners or self._accepted)
 
-    def listen(self, listening: SubscriptionUpdate) -> Lease | None:
+    def listen(self, update: SubscriptionUpdate) -> Lease | None:
         """Replace the subscriptions of a running execution; the caller subscribes it to the new ones.
 
         Returns:
             The lease; None when it is stale.
         """
-        lease = self._core.leases.get(listening.lease)
+        lease = self._shard.leases.get(update.lease)
         if lease is not None:
             self._forget(lease.seq)
-            if listening.subscriptions:
-                self._listeners[lease.seq] = _Listener(listening, lease.queue.flow_id)
+            if update.subscriptions:
+                self._listeners[lease.seq] = _Listener(update, lease.queue.flow_id)
         return lease
 
     def leave(self, seq: int) -> None:
@@ -206,7 +206,7 @@ class LiveDelivery:
         """Send the content of an offer to the runner, unless the offer was declined meanwhile."""
         listener = self._listeners.get(offer.seq)
         if listener is not None and listener.offer is offer:
-            token, generation, _ = listener.listening
+            token, generation, _ = listener.update
             self._runners.deliver(
                 EventDelivery(token, generation, offer.number, JournalEntry(offer.key, output, problem))
             )
@@ -222,7 +222,7 @@ class LiveDelivery:
         if listener is None or listener.offer is None or listener.offer.number != number:
             return None
         listener.offer = None
-        return listener.flow_id, listener.listening.subscriptions
+        return listener.flow_id, listener.update.subscriptions
 
     def accept(self, checkpoints: Sequence[Checkpoint]) -> tuple[list[Offer], set[bytes]]:
         """Accept the offers that checkpoints under good leases consume, before the checkpoints are stored.
@@ -234,7 +234,7 @@ class LiveDelivery:
         accepted: list[Offer] = []
         refused: set[bytes] = set()
         for each in checkpoints:
-            seq = self._core.leases.seq_of(each.lease) if each.consumed else None
+            seq = self._shard.leases.seq_of(each.lease) if each.consumed else None
             if seq is None:
                 continue
             listener = self._listeners.get(seq)
@@ -270,9 +270,9 @@ class ChildResult(NamedTuple):
             return cls(b"null" if output is None else output, None)
         return cls(None, error or runtime_error("the execution that it waits for was cancelled"))
 
-    def delivered(self, parent: Unparked) -> Delivered:
+    def delivered(self, unparked: Unparked) -> Delivered:
         """Return the change that adds the outcome to the journal of an execution that waited for it."""
-        return Delivered(parent.seq, JournalEntry(parent.key, *self), parent.attempts)
+        return Delivered(unparked.seq, JournalEntry(unparked.key, *self), unparked.attempts)
 
 
 class SideEffects(NamedTuple):
@@ -319,8 +319,8 @@ class ChildCompletions:
             for receiver in self._subscriptions.end_receivers(end.seq):
                 self.offer(receiver, ChildResult.of(end.status, end.output, end.error))
 
-    def offer(self, receiver: EventReceiver, outcome: ChildResult) -> None:
+    def offer(self, receiver: EventReceiver, result: ChildResult) -> None:
         """Offer the outcome of an execution to one that waits for it while it runs."""
         offer = self._live.offer(receiver, None)
         if offer is not None:
-            self._live.hand_over(offer, *outcome)
+            self._live.hand_over(offer, *result)

@@ -103,7 +103,7 @@ class ExitedRunner:
 class AttachedRunners:
     """Runners by ID, each with its latest stream."""
 
-    _core: Shard
+    _shard: Shard
     _outbox: LifecycleOutbox
     _metrics: RouterMetrics
     _clock: Callable[[], float]
@@ -151,7 +151,7 @@ class AttachedRunners:
         """Extend all leases of a runner; false when it lost them, or has attached again since."""
         if runner not in self:
             return False
-        self._core.runners.renew(runner.runner_id, self._clock())
+        self._shard.runners.renew(runner.runner_id, self._clock())
         return True
 
     @property
@@ -180,10 +180,10 @@ class AttachedRunners:
 
     def deliver(self, delivery: EventDelivery) -> None:
         """Send an event or end to the runner of an execution; one that is away subscribes again when it attaches."""
-        lease = self._core.leases.get(delivery.lease)
+        lease = self._shard.leases.get(delivery.lease)
         runner = None if lease is None else self._runners.get(lease.runner.id)
         if runner is not None:
-            runner.hand_over(delivery, urgent=self._core.leases.is_quiet(delivery.lease))
+            runner.hand_over(delivery, urgent=self._shard.leases.is_quiet(delivery.lease))
             self._metrics.delivered.inc()
 
     def revoke(self, lease: Lease, reason: str) -> None:

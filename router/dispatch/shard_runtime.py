@@ -70,7 +70,7 @@ class ShardRuntime:
     def __init__(
         self,
         *,
-        core: Shard,
+        shard: Shard,
         state: ShardState,
         log_: EventLog,
         metrics: RouterMetrics,
@@ -81,7 +81,7 @@ class ShardRuntime:
         may_assign: Callable[[], bool] = lambda: True,
     ) -> None:
         """Create a shard runtime. Events that nobody waits for are buffered for `buffer_seconds`."""
-        self._core = core
+        self._shard = shard
         self._state = state
         self._log = log_
         self._clock = clock
@@ -93,23 +93,25 @@ class ShardRuntime:
         subscriptions, buffer = Subscriptions(), EventBuffer()
         self.outbox = LifecycleOutbox(now_ms, by_executions=subscriptions.lifecycle, effects=self._effects)
         self._writer = RetryingWriter(state, self.outbox)
-        self._attempt_log = AttemptLog(core, self._writer, now_ms)
+        self._attempt_log = AttemptLog(shard, self._writer, now_ms)
         self._cache = EventCache()
-        self.executions = ExecutionRecords(core, state)
+        self.executions = ExecutionRecords(shard, state)
         self.waiters = ReplyWaiters(limits)
         self.watchers = ExecutionWatchers(self.executions.read, limits.execution_watches)
         self.ends = EndFeed()
         self.statistics = FlowStatisticsCounter(now_ms())
-        self._runners = AttachedRunners(core=core, outbox=self.outbox, metrics=metrics, clock=clock)
-        self._live = LiveDelivery(core=core, subscriptions=subscriptions, runners=self._runners, effects=self._effects)
+        self._runners = AttachedRunners(shard=shard, outbox=self.outbox, metrics=metrics, clock=clock)
+        self._live = LiveDelivery(
+            shard=shard, subscriptions=subscriptions, runners=self._runners, effects=self._effects
+        )
         parked_delivery = ParkedDelivery(
-            core=core, state=state, writer=self._writer, subscriptions=subscriptions, now_ms=now_ms
+            shard=shard, state=state, writer=self._writer, subscriptions=subscriptions, now_ms=now_ms
         )
         self._completions = ChildCompletions(
             subscriptions=subscriptions, buffer=buffer, parked=parked_delivery, live=self._live
         )
         self._transitions = TransitionWriter(
-            core=core,
+            shard=shard,
             writer=self._writer,
             attempt_log=self._attempt_log,
             completions=self._completions,
@@ -123,7 +125,7 @@ class ShardRuntime:
             now_ms=now_ms,
         )
         self.events = EventDispatcher(
-            core=core,
+            shard=shard,
             state=state,
             log_=log_,
             writer=self._writer,
@@ -137,13 +139,13 @@ class ShardRuntime:
             buffer_seconds=buffer_seconds,
         )
         self._parked = ParkedExecutions(
-            core=core,
+            shard=shard,
             writer=self._writer,
             subscriptions=subscriptions,
             live=self._live,
             events=self.events,
             completions=CompletionWaits(
-                core=core,
+                shard=shard,
                 state=state,
                 writer=self._writer,
                 subscriptions=subscriptions,
@@ -156,7 +158,7 @@ class ShardRuntime:
             attempt_log=self._attempt_log, cache=self._cache, parked=self._parked, runners=self._runners
         )
         self.commands = ExecutionCommands(
-            core=core,
+            shard=shard,
             writer=self._writer,
             records=self.executions,
             transitions=self._transitions,
@@ -167,10 +169,10 @@ class ShardRuntime:
             now_ms=now_ms,
         )
         self._loader = AssignmentLoader(
-            core=core, state=state, writer=self._writer, transitions=self._transitions, effects=self._effects
+            shard=shard, state=state, writer=self._writer, transitions=self._transitions, effects=self._effects
         )
         self._dispatcher = AssignmentDispatcher(
-            core=core,
+            shard=shard,
             runners=self._runners,
             cache=self._cache,
             loader=self._loader,
@@ -181,7 +183,7 @@ class ShardRuntime:
             now_ms=now_ms,
         )
         self._deadline = DeadlineTimer(
-            core=core,
+            shard=shard,
             writer=self._writer,
             runners=self._runners,
             loader=self._loader,
@@ -190,7 +192,7 @@ class ShardRuntime:
             clock=clock,
         )
         self._wake_timer = WakeTimer(
-            core=core,
+            shard=shard,
             writer=self._writer,
             parked=self._parked,
             attempt_log=self._attempt_log,
@@ -199,7 +201,7 @@ class ShardRuntime:
             now_ms=now_ms,
         )
         self.recorder = JournalWriter(
-            core=core,
+            shard=shard,
             writer=self._writer,
             outbox=self.outbox,
             transitions=self._transitions,
@@ -235,8 +237,8 @@ class ShardRuntime:
                 if row.subscriptions:
                     self._parked.recover(row)
             after = rows[-1].seq
-        if self._core.unfinished:
-            log.info("backlog recovered", executions=self._core.unfinished)
+        if self._shard.unfinished:
+            log.info("backlog recovered", executions=self._shard.unfinished)
         return flows
 
     async def settle(self) -> None:
@@ -257,18 +259,18 @@ class ShardRuntime:
     def _recover(self, row: stored.UnfinishedExecution) -> AttemptsExhausted | None:
         seq, term, key = row.seq, row.term, row.order_key
         if row.status is Status.WAITING:
-            self._core.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key)
+            self._shard.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key)
         elif row.status is Status.SUSPENDED:
-            self._core.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key)
+            self._shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key)
         else:
             begun = row.status is Status.RUNNING
-            return self._core.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key)
+            return self._shard.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key)
         return None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Dispatch until `stop` is set, then wait for writes under way to become durable."""
         async with self._writer.running() as tasks:
-            self._core.begin(self._clock())
+            self._shard.begin(self._clock())
             loops = [tasks.create_task(self.watchers.run()), tasks.create_task(self._perform_effects())]
             self.wake()
             self._deadline.arm()
@@ -290,7 +292,7 @@ class ShardRuntime:
 
     def _is_drained(self) -> bool:
         """Whether no attached runner has anything left to report."""
-        return not (self._runners.is_storing or (self._core.leased and len(self._runners)))
+        return not (self._runners.is_storing or (self._shard.leased and len(self._runners)))
 
     async def _perform_effects(self) -> None:
         """Perform effects in order, until cancelled. A defect in one of them must not stop the work of all flows."""
@@ -319,7 +321,7 @@ class ShardRuntime:
     @property
     def core(self) -> Shard:
         """The scheduling core, for reading."""
-        return self._core
+        return self._shard
 
     # --- events -----------------------------------------------------------------------------------------------------
 
@@ -329,18 +331,18 @@ class ShardRuntime:
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
         """Replace the limits of a flow."""
-        self._core.set_policy(flow_id, policy)
+        self._shard.set_policy(flow_id, policy)
         self.wake()
 
     def retire(self, flow_id: str) -> None:
         """Let the remaining executions of a deleted flow finish under its last limits."""
-        self._core.retire(flow_id)
+        self._shard.retire(flow_id)
         self.statistics.forget(flow_id)
         self.wake()
 
     def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:
         for seq, event in events:
-            if self._core.accept(seq, event.flow_id, event.order_key) and event.resumes is None:
+            if self._shard.accept(seq, event.flow_id, event.order_key) and event.resumes is None:
                 self._cache.put(seq, CachedEvent(event.flow_revision, event.payload))
         self.wake()
         self.statistics.accepted(events, self._now_ms())
@@ -362,7 +364,7 @@ class ShardRuntime:
             earlier.close(ConflictError("this runner attached again", reason="RUNNER_REATTACHED"))
             self._loader.leave(earlier)
         self._runners.add(runner)
-        attached = self._core.attach(runner.runner_id, held, explained=explained, now=self._clock(), end=end)
+        attached = self._shard.attach(runner.runner_id, held, explained=explained, now=self._clock(), end=end)
         self._transitions.lose(attached.losses)
         self._transitions.refund(attached.refunded, runner.runner_id)
         for seq in attached.adopted:
@@ -375,30 +377,30 @@ class ShardRuntime:
         self._deadline.arm()
         return attached.kept
 
-    async def exited(self, runner_id: str, evaluated: Outcome | None, *, explained: bool) -> None:
-        """Settle the leases of a runner whose process has ended; `evaluated` is the outcome of what it evaluated then.
+    async def exited(self, runner_id: str, outcome: Outcome | None, *, explained: bool) -> None:
+        """Settle the leases of a runner whose process has ended; `outcome` is the outcome of what it evaluated then.
 
-        All executions that it had are assigned again. Returns once the outcome `evaluated`, if any, is durable.
+        All executions that it had are assigned again. Returns once the outcome `outcome`, if any, is durable.
         """
         runner = ExitedRunner(runner_id)
-        held = [] if evaluated is None else [evaluated.lease]
+        held = [] if outcome is None else [outcome.lease]
         self.attach(runner, held, explained=explained, end=AttemptEnd.PROCESS_ENDED)
         try:
-            if evaluated is not None:
-                await self.recorder.settle(runner, [evaluated])
+            if outcome is not None:
+                await self.recorder.settle(runner, [outcome])
         finally:
             self.detach(runner)
 
     def renew_on_behalf(self, runner_id: str) -> None:
         """Extend all leases of an attached runner on behalf of a process that is alive but too busy to renew them."""
-        self._core.runners.renew(runner_id, self._clock())
+        self._shard.runners.renew(runner_id, self._clock())
 
     def detach(self, runner: RunnerPort) -> None:
         """Unregister a runner's stream, which has ended."""
         if runner in self._runners:
             self._runners.remove(runner.runner_id)
             self._loader.leave(runner)
-            self._core.runners.detach(runner.runner_id, self._clock())
+            self._shard.runners.detach(runner.runner_id, self._clock())
             self._deadline.arm()
             self._writer.notify()
 
@@ -411,14 +413,14 @@ class ShardRuntime:
         if runner not in self._runners:
             return True
         self.wake()
-        return self._core.runners.add_credit(runner.runner_id, credit)
+        return self._shard.runners.add_credit(runner.runner_id, credit)
 
     def renew(self, runner: RunnerPort) -> bool:
         """Extend all leases of a runner; false when it lost them, or has attached again since."""
         return self._runners.renew(runner)
 
-    def listen(self, runner: RunnerPort, listening: SubscriptionUpdate) -> None:
+    def listen(self, runner: RunnerPort, update: SubscriptionUpdate) -> None:
         """Subscribe a running execution to the events and ends that it waits for meanwhile."""
-        if not self._parked.listen(listening):
-            runner.revoke([listening.lease], "LEASE_LOST")
+        if not self._parked.listen(update):
+            runner.revoke([update.lease], "LEASE_LOST")
         self._runners.send_wanted_types()

@@ -259,7 +259,7 @@ class AttemptLog:
     that one would be one that the flow does not ask for.
     """
 
-    _core: Shard
+    _shard: Shard
     _writer: RetryingWriter
     _now_ms: Callable[[], int]
     _pending: dict[int, int] = attrs.field(init=False, factory=dict)
@@ -296,7 +296,7 @@ class AttemptLog:
         return self._take(seq, self._pending)
 
     def _take(self, seq: int, noted: Collection[int]) -> Started | None:
-        attempt = self._core.leases.attempt_of(seq) if seq in noted else None
+        attempt = self._shard.leases.attempt_of(seq) if seq in noted else None
         if attempt is None:
             return None
         time_ms = self._pending.get(seq, 0)
@@ -314,7 +314,7 @@ class AttemptLog:
         changes = [
             Started(seq, attempt, time_ms=time_ms)
             for seq, time_ms in pending.items()
-            if (attempt := self._core.leases.attempt_of(seq)) is not None
+            if (attempt := self._shard.leases.attempt_of(seq)) is not None
         ]
         if changes and not self._writer.is_closing:
             self._writer.spawn(self._writer.try_write(changes))

@@ -36,7 +36,7 @@ log = logs.get_logger(__name__)
 class DeadlineTimer:
     """Takes the leases of runners away that have been silent for too long. It is not armed at first."""
 
-    _core: Shard
+    _shard: Shard
     _writer: RetryingWriter
     _runners: AttachedRunners
     _loader: AssignmentLoader
@@ -49,7 +49,7 @@ class DeadlineTimer:
     def arm(self) -> None:
         """Set the timer to the core's next deadline."""
         self.cancel()
-        deadline = self._core.next_deadline()
+        deadline = self._shard.next_deadline()
         if deadline is not None:
             self._arm_at(max(deadline, self._clock() + 0.01))
 
@@ -74,7 +74,7 @@ class DeadlineTimer:
 
     def _expire(self, now: float) -> None:
         self._runners.renew_storing()
-        expired = self._core.expire(now)
+        expired = self._shard.expire(now)
         for runner_id in expired.silent:
             runner = self._runners.remove(runner_id)
             if runner is not None:
@@ -90,7 +90,7 @@ class DeadlineTimer:
 class WakeTimer:
     """Wakes executions that wait for a time. It is not armed at first."""
 
-    _core: Shard
+    _shard: Shard
     _writer: RetryingWriter
     _parked: ParkedExecutions
     _attempt_log: AttemptLog
@@ -101,7 +101,7 @@ class WakeTimer:
 
     def arm(self) -> None:
         """Set the timer to the first execution that is due, or to `CLOCK_LOOK` if that is sooner."""
-        earliest = self._core.next_wake()
+        earliest = self._shard.next_wake()
         if earliest is None or not self._writer.is_open:
             return
         delay = min(max((earliest - self._now_ms()) / 1000, 0.001), CLOCK_LOOK)
@@ -120,7 +120,7 @@ class WakeTimer:
 
     def _on_wake(self) -> None:
         self._timer = None
-        woken = self._core.wake(self._now_ms())
+        woken = self._shard.wake(self._now_ms())
         if woken:
             for seq in woken:
                 self._parked.leave(seq)

@@ -45,7 +45,7 @@ class TransitionBatch:
 class TransitionWriter:
     """Stores state transitions, then applies them to the core: ended executions go, others wait or run again."""
 
-    _core: Shard
+    _shard: Shard
     _writer: RetryingWriter
     _attempt_log: AttemptLog
     _completions: ChildCompletions
@@ -83,7 +83,7 @@ class TransitionWriter:
             seqs = {each.seq for each in portion}
             links = [each for each in batch.journaled if isinstance(each, EventReceived) and each.seq in seqs]
             await self._writer.write([*portion, *links])
-        lost = [stored.Requeued(loss.seq, loss.attempts, self._core.leases.term_of(loss.seq)) for loss in requeued]
+        lost = [stored.Requeued(loss.seq, loss.attempts, self._shard.leases.term_of(loss.seq)) for loss in requeued]
         attempts = [
             AttemptInterrupted(loss.seq, loss.interrupted._replace(end_time_ms=now_ms))
             for loss in batch.losses
@@ -92,14 +92,14 @@ class TransitionWriter:
         await self._writer.write([*batch.journaled, *attempts, *ends, *parks, *lost, *last, *consumed])
         self.publish_replies(batch.journaled)
         for end in ends:
-            self._statistics.ended(self._core.ended(end.seq), end.status, now_ms)
+            self._statistics.ended(self._shard.ended(end.seq), end.status, now_ms)
             self._metrics.ended(end.status)
             self._waiters.ended(end)
         if ends and self._completions.is_needed:
             self._completions.publish(ends)
         self._ends.publish(ends)
         again: list[RequeuePending | stored.Delivered] = [*requeued, *delivered]
-        self._core.requeued(each.seq for each in again)
+        self._shard.requeued(each.seq for each in again)
         self._metrics.delivered.inc(len(delivered))
         self._writer.notify()
         self._effects.add(ASSIGN_READY)
@@ -129,18 +129,18 @@ class TransitionWriter:
 
     async def _refund(self, seqs: Sequence[int], runner_id: str) -> None:
         # the loss may not be stored yet, while storage is away: a refund before it would find nothing to refund
-        await self._writer.until(lambda: not any(self._core.pending.is_returning(seq) for seq in seqs))
+        await self._writer.until(lambda: not any(self._shard.pending.is_returning(seq) for seq in seqs))
         await self._writer.write([AttemptRefunded(seq, runner_id) for seq in seqs])
 
-    def fault(self, item: LeaseGranted, why: str) -> None:
+    def fault(self, granted: LeaseGranted, why: str) -> None:
         """Fault an execution that can't be assigned to any runner, as a task of the shard runtime."""
-        self._core.runners.return_credit(item.runner_id)
-        taken = self._core.take(item.token)
+        self._shard.runners.return_credit(granted.runner_id)
+        taken = self._shard.take(granted.token)
         if taken is not None:
-            log.error("an execution can't be run", seq=item.seq, cause=why)
-            self._attempt_log.drop(item.seq)
+            log.error("an execution can't be run", seq=granted.seq, cause=why)
+            self._attempt_log.drop(granted.seq)
             error = runtime_error(f"it can't be run: {why}")
-            end = stored.Ended(item.seq, Status.FAULTED, self._now_ms(), taken.attempt, error=error)
+            end = stored.Ended(granted.seq, Status.FAULTED, self._now_ms(), taken.attempt, error=error)
             self._writer.spawn(self.apply(TransitionBatch(ends=[end])))
 
     def publish_replies(self, changes: Sequence[stored.StateChange]) -> None:

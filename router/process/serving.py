@@ -209,7 +209,7 @@ async def serve_shard(
         reattach_seconds=REATTACH_SECONDS,
     )
     host = ShardRuntime(
-        core=core,
+        shard=core,
         state=state,
         log_=storage.log(0),
         metrics=router_metrics,
@@ -223,8 +223,8 @@ async def serve_shard(
     admission = AdmissionControl(
         host=host, flows=flows, parser=parser, total_backlog=settings.total_backlog, clock=time.monotonic
     )
-    starter = ExecutionStarter(host=host, state=state, admission=admission, now_ms=_now_ms)
-    cron_scheduler = CronScheduler(host=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
+    starter = ExecutionStarter(runtime=host, state=state, admission=admission, now_ms=_now_ms)
+    cron_scheduler = CronScheduler(runtime=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
     join_trigger = JoinTrigger(events=host.events, state=state, starter=starter)
     publisher = EventPublisher(
         events=host.events,

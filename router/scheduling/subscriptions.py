@@ -59,21 +59,21 @@ class _FilterTable:
     # most values are expected by one execution only: an inner dict takes as much memory as all the rest
     places: dict[bytes, _FilterEntry | dict[int, _FilterEntry]] = attrs.field(init=False, factory=dict)
 
-    def put(self, place: _FilterEntry) -> None:
-        there = self.places.get(place.values)
+    def put(self, entry: _FilterEntry) -> None:
+        there = self.places.get(entry.values)
         if there is None:
-            self.places[place.values] = place
+            self.places[entry.values] = entry
         elif isinstance(there, dict):
-            there[place.order] = place
+            there[entry.order] = entry
         else:
-            self.places[place.values] = {there.order: there, place.order: place}
+            self.places[entry.values] = {there.order: there, entry.order: entry}
 
-    def take_out(self, place: _FilterEntry) -> None:
-        there = self.places[place.values]
+    def take_out(self, entry: _FilterEntry) -> None:
+        there = self.places[entry.values]
         if isinstance(there, dict):
-            del there[place.order]
+            del there[entry.order]
         if not isinstance(there, dict) or not there:
-            del self.places[place.values]
+            del self.places[entry.values]
 
     def find(self, values: bytes, limit: int) -> Iterator[_FilterEntry]:
         """Yield the filters that expect these values, longest waiting first."""

@@ -46,7 +46,7 @@ class CronScheduler:
     def __init__(
         self,
         *,
-        host: ShardRuntime,
+        runtime: ShardRuntime,
         state: ShardState,
         starter: ExecutionStarter,
         metrics: RouterMetrics,
@@ -66,7 +66,7 @@ class CronScheduler:
         self._failing: set[str] = set()
         """Flows whose last start failed, and for which that was logged."""
         self._changed = asyncio.Event()
-        self._ends = host.ends.reader(self._changed)
+        self._ends = runtime.ends.reader(self._changed)
 
     def __len__(self) -> int:
         return len(self._agenda)

@@ -54,7 +54,7 @@ class ExecutionStart(NamedTuple):
 class ExecutionStarter:
     """Starts executions, idempotently: a start that is stored already succeeds again, whatever the limits are now."""
 
-    _host: ShardRuntime
+    _runtime: ShardRuntime
     _state: ShardState
     _admission: AdmissionControl
     _now_ms: Callable[[], int]
@@ -84,7 +84,7 @@ class ExecutionStarter:
                 of_flow[start.flow_id] += 1
         appended = iter(
             event_id_taken() if result.taken else result
-            for result in (await self._host.append(events) if events else ())
+            for result in (await self._runtime.append(events) if events else ())
         )
         return [next(appended) if fate is None else fate for fate in fates]
 
@@ -94,7 +94,7 @@ class ExecutionStarter:
         Raises:
             UnavailableError: storage can't serve.
         """
-        if not self._host.outbox.wanted:
+        if not self._runtime.outbox.wanted:
             return False
         record = await self._state.find(execution_id)
         return record is not None and record.quiet

@@ -17,7 +17,7 @@ from flowhook.process.installation import InstallationWatch
 from flowhook.process.process_state import ProcessState
 from flowhook.reporting.process_reports import ProcessReporter
 from flowhook.reporting.reachability_reports import ReachabilityReporter
-from runner import ipc, metrics, session
+from runner import ipc, metrics
 from runner.components.registry import callable_components, components
 from runner.components.shared_resources import SharedResources
 from runner.evaluation.evaluator import Evaluator
@@ -25,7 +25,7 @@ from runner.guard.evaluation_record import EvaluationRecord
 from runner.outbound.http_client import HttpClient
 from runner.quarantine.isolated_evaluator import EvaluatorPool
 from runner.quarantine.quarantined_flows import QuarantinedFlows
-from runner.session import RouterClock
+from runner.session import RouterClock, Session
 from runner.worker import standalone
 from runner.worker.attach_client import RouterConnection
 from runner.worker.body_fetcher import BodyFetcher
@@ -68,7 +68,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
     loop = asyncio.get_running_loop()
     lifecycle = ProcessState(name=order.runner_id, role="runner")
     metrics.EVALUATION_KILLS.inc(order.kills)
-    link = session.Session(
+    session = Session(
         runner_id=order.runner_id,
         components=tuple(callable_components()),
         build=flowhook.__version__,
@@ -99,11 +99,11 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
         asyncio.TaskGroup() as tasks,
     ):
         router_clock = RouterClock()
-        connection = RouterConnection(channel, link, time.monotonic, router_clock)
+        connection = RouterConnection(channel, session, time.monotonic, router_clock)
         connection.on_attached, connection.on_detached = attached, detached
         secrets, quarantine = SecretCache(channel, loop.time), QuarantineDriver(quarantined, isolated)
         executions = ExecutionDriver(
-            link=link,
+            session=session,
             preparer=ExecutionPreparer(
                 flows=ProgramCache(channel, evaluator),
                 secrets=secrets,
@@ -134,7 +134,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
         ]
         seconds = await _wait_for_drain(control)
         lifecycle.stop.set()
-        await _drain(seconds, link, executions, connection)
+        await _drain(seconds, session, executions, connection)
         for task in service:
             task.cancel()
     log.debug("drained")
@@ -147,11 +147,9 @@ async def _wait_for_drain(control: ipc.ControlChannel) -> float:
     return order.seconds
 
 
-async def _drain(
-    seconds: float, link: session.Session, executions: ExecutionDriver, connection: RouterConnection
-) -> None:
+async def _drain(seconds: float, session: Session, executions: ExecutionDriver, connection: RouterConnection) -> None:
     """Wait for calls in flight, release executions that would begin new ones, and wait until all is settled."""
-    link.drain()
+    session.drain()
     executions.drain()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

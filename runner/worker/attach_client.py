@@ -17,8 +17,7 @@ from flowhook.process import logs
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
 from flowhook.wire.connect_errors import probable_cause
-from runner import session
-from runner.session import MICROSECONDS, RouterClock
+from runner.session import MICROSECONDS, AttachAccepted, Reattach, RouterClock, Session
 from runner.worker.execution_driver import ExecutionDriver, apply_effects
 
 MIN_BACKOFF: Final = 0.05
@@ -46,7 +45,7 @@ class RouterConnection:
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        link: session.Session,
+        session: Session,
         clock: Callable[[], float],
         router_clock: RouterClock | None = None,
     ) -> None:
@@ -55,14 +54,14 @@ class RouterConnection:
         `clock` returns monotonic seconds, and is that of `router_clock`, which is set by the router's messages.
         """
         self._stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
-        self._link = link
+        self._session = session
         self._clock = clock
         self._router_clock = RouterClock(clock) if router_clock is None else router_clock
         self._pending = asyncio.Event()
         self._received = asyncio.Event()
         self._sent: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._pace = SendPacer(lambda: link.running)
+        self._pace = SendPacer(lambda: session.running)
         self.on_attached: Callable[[float], None] = lambda _renew_seconds: None
         self.on_detached: Callable[[str], None] = lambda _detail: None
 
@@ -80,7 +79,7 @@ class RouterConnection:
 
     async def idle(self) -> None:
         """Wait until the session holds no lease: no running execution and no unsettled outcome."""
-        while not self._link.idle:
+        while not self._session.idle:
             self._received.clear()
             await self._received.wait()
 
@@ -89,23 +88,23 @@ class RouterConnection:
         backoff = MIN_BACKOFF
         while True:
             problem = await self._once(executions)
-            if self._link.attached:
+            if self._session.attached:
                 backoff = MIN_BACKOFF
-            self._link.disconnected()
+            self._session.disconnected()
             detail = (
                 f"router: {problem.reason}{probable_cause(problem.message)}" if problem else "router closed the stream"
             )
             self.on_detached(detail)
             if problem is not None:
                 log.debug("detached", reason=problem.reason, cause=problem.message)
-            apply_effects(self._link.expire(self._clock()), executions)
+            apply_effects(self._session.expire(self._clock()), executions)
             await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             backoff = min(backoff * 2, MAX_BACKOFF)
 
     async def _once(self, executions: ExecutionDriver) -> FlowhookError | None:
         """Run one stream to its end; returns the error that ended it, None when the router closed it."""
         call = self._open()
-        self._link.connected(self._clock())
+        self._session.connected(self._clock())
         self._pending.set()
         writer = asyncio.create_task(self._write(call), name="attach writer")
         try:
@@ -151,13 +150,13 @@ class RouterConnection:
             self._router_clock.answered(sent_ms, min(message.stamp / MICROSECONDS, now))
 
     def _take(self, message: RouterMessage, executions: ExecutionDriver, limit: asyncio.Timeout) -> None:
-        for effect in self._link.receive(message, self._clock()):
+        for effect in self._session.receive(message, self._clock()):
             match effect:
-                case session.AttachAccepted(renew_seconds=seconds):
+                case AttachAccepted(renew_seconds=seconds):
                     limit.reschedule(None)
                     self._renew_every(seconds)
                     self.on_attached(seconds)
-                case session.Reattach(grace=grace):
+                case Reattach(grace=grace):
                     limit.reschedule(asyncio.get_running_loop().time() + grace)
                 case _:
                     apply_effects((effect,), executions)
@@ -168,7 +167,7 @@ class RouterConnection:
                 await self._pending.wait()
                 await self._pace.turn()
                 self._pending.clear()
-                requests = codec.encode_requests(self._link.take())
+                requests = codec.encode_requests(self._session.take())
                 sent, self._sent = self._sent, None
                 try:
                     for request in requests:
@@ -182,7 +181,7 @@ class RouterConnection:
         """Renew all leases every `seconds`, from a timer."""
 
         def renew() -> None:
-            self._link.renew(self._clock())
+            self._session.renew(self._clock())
             self._pending.set()
             self._timer = loop.call_later(seconds, renew)
 

@@ -17,13 +17,14 @@ from flowhook.errors import InvalidError
 from flowhook.model import JournalEntry, Subscription
 from flowhook.process import logs
 from flowhook.wire import convert
-from runner import metrics, session
+from runner import metrics
 from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.scope import ExecutionContext, secrets_data
+from runner.session import Abandon, Deliver, Effect, LeasesConfirmed, Proceed, Session, SetLifecycleFilter, StartAttempt
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions, StartCall, TurnInput, report_defect
 from runner.worker.effect_calls import EffectCalls
 from runner.worker.effect_executor import EffectExecutor
@@ -67,7 +68,7 @@ class ExecutionDriver:
     def __init__(
         self,
         *,
-        link: session.Session,
+        session: Session,
         preparer: ExecutionPreparer,
         secrets: SecretCache,
         executor: EffectExecutor,
@@ -83,20 +84,20 @@ class ExecutionDriver:
         """Start without executions.
 
         Args:
-            link: receives checkpoints and outcomes.
+            session: receives checkpoints and outcomes.
             preparer: fetches what executions need and parses their events.
             secrets: resolves the secrets that components name.
             executor: performs effects.
             record: shared with the guard; shows whose expression is evaluated.
             tasks: task group for everything that runs beside the pump.
-            request_send: called when `link` has messages to send.
-            sent: returns a future that is done once all present messages of `link` are sent, or the stream is over.
+            request_send: called when `session` has messages to send.
+            sent: returns a future that is done once all present messages of `session` are sent, or the stream is over.
             evaluator: evaluates the expressions of flows that are not in quarantine.
             quarantine: drives executions of flows in quarantine.
             now_ms: the clock of executions: Unix milliseconds of the router's clock, see `RouterClock`.
             public_url: scheme and host of the one-time URLs.
         """
-        self._link = link
+        self._session = session
         self._preparer = preparer
         self._record = record
         self._tasks = tasks
@@ -108,15 +109,15 @@ class ExecutionDriver:
         self._in_quarantine = 0
         self._public_url = public_url
         self._executions = ActiveExecutions()
-        self._reporter = ExecutionReporter(link, self._executions, request_send)
+        self._reporter = ExecutionReporter(session, self._executions, request_send)
         self._calls = EffectCalls(executor, secrets, record, tasks, self._take_result)
         self._ready: FairQueue[tuple[ActiveExecution, TurnInput | StartCall]] = FairQueue()
         self._awaiting_renewal: dict[bytes, ActiveExecution] = {}
         self._wake = asyncio.Event()
         self._draining = False
         self._turn_ends = 0.0
-        self.stalls = StallDetector(time.monotonic, link.doubt_leases)
-        link.limit(ACTIVE)
+        self.stalls = StallDetector(time.monotonic, session.doubt_leases)
+        session.limit(ACTIVE)
         self._lifecycle_types: frozenset[str] = frozenset()
 
     def set_lifecycle_types(self, types: frozenset[str]) -> None:
@@ -129,14 +130,14 @@ class ExecutionDriver:
     def start(self, assignment: messages.Assignment) -> None:
         """Start working on an assignment."""
         if self._draining:
-            self._link.finish(assignment.lease, messages.Released("DRAINING", charged=False))
+            self._session.finish(assignment.lease, messages.Released("DRAINING", charged=False))
             self._request_send()
             return
         try:
             event = convert.event_from_bytes(assignment.event)
         except InvalidError:
             problem = error(Kind.RUNTIME, "the stored event can't be read")
-            self._link.finish(assignment.lease, messages.Faulted(problem))
+            self._session.finish(assignment.lease, messages.Faulted(problem))
             self._request_send()
             return
         execution = ActiveExecution.of(assignment, event)
@@ -220,7 +221,7 @@ class ExecutionDriver:
         Three waiting executions raise the limit by four, because the router withholds a quarter of it from any single
         flow.
         """
-        if self._link.limit(ACTIVE + (self._calls.executions + self._in_quarantine) * 4 // 3):
+        if self._session.limit(ACTIVE + (self._calls.executions + self._in_quarantine) * 4 // 3):
             self._request_send()
 
     async def _prepare(self, execution: ActiveExecution) -> None:
@@ -342,7 +343,7 @@ class ExecutionDriver:
             return
         if writes:
             self._reporter.write(execution, writes)
-        if writes and self._link.attached:
+        if writes and self._session.attached:
             self._sent().add_done_callback(lambda _: self._queue(execution))
         else:
             self._queue(execution)
@@ -391,7 +392,7 @@ class ExecutionDriver:
         if execution.has_due_effect and not self._draining:  # else it was cancelled meanwhile
             self.stalls.check()
             now = time.monotonic()
-            if not self._link.leases_certain(now):
+            if not self._session.leases_certain(now):
                 self._hold_until_renewed(execution, now)
                 return
             self._calls.start(execution, execution.held.popleft()[1])
@@ -400,7 +401,7 @@ class ExecutionDriver:
     def _hold_until_renewed(self, execution: ActiveExecution, now: float) -> None:
         """Hold effects until the router confirms the leases: this process or the router was stalled."""
         if not self._awaiting_renewal:
-            self._link.renew(now)
+            self._session.renew(now)
             self._request_send(urgent=True)
         self._awaiting_renewal[execution.lease] = execution
 
@@ -426,21 +427,21 @@ def _next_step(machine: ExecutionMachine, turn_input: TurnInput) -> effects.Step
     return machine.deliver(turn_input)
 
 
-def apply_effects(effects_: Collection[session.Effect], executions: ExecutionDriver) -> None:
+def apply_effects(effects_: Collection[Effect], executions: ExecutionDriver) -> None:
     """Apply the session's effects that concern executions."""
     for effect in effects_:
         match effect:
-            case session.StartAttempt(assignment=assignment):
+            case StartAttempt(assignment=assignment):
                 executions.start(assignment)
-            case session.Proceed(lease=lease, index=index):
+            case Proceed(lease=lease, index=index):
                 executions.proceed(lease, index)
-            case session.LeasesConfirmed():
+            case LeasesConfirmed():
                 executions.leases_confirmed()
-            case session.Deliver(lease=lease, number=number, entry=entry):
+            case Deliver(lease=lease, number=number, entry=entry):
                 executions.deliver(lease, number, entry)
-            case session.Abandon(lease=lease):
+            case Abandon(lease=lease):
                 executions.abandon(lease)
-            case session.SetLifecycleFilter(types=types):
+            case SetLifecycleFilter(types=types):
                 executions.set_lifecycle_types(types)
             case _:
                 pass

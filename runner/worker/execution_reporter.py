@@ -12,8 +12,8 @@ from flowhook.attach.send_pacing import QUIET
 from flowhook.model import Subscription
 from flowhook.process import logs
 from flowhook.wire import convert
-from runner import session
 from runner.interpreter.effects import JournalWrite
+from runner.session import Session
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions
 
 log = logs.get_logger(__name__)
@@ -31,17 +31,17 @@ class SendRequest(Protocol):
 class ExecutionReporter:
     """Reports the progress and the end of executions. Messages of a flow with few executions here are urgent.
 
-    Report on `executions` to `link`; `request_send` is called when it has messages to send.
+    Report on `executions` to `session`; `request_send` is called when it has messages to send.
     """
 
-    _link: session.Session
+    _session: Session
     _executions: ActiveExecutions
     _request_send: SendRequest
 
     def write(self, execution: ActiveExecution, writes: Collection[JournalWrite]) -> None:
         """Append entries to the journal."""
         for write in writes:
-            self._link.checkpoint(
+            self._session.checkpoint(
                 execution.lease,
                 execution.written,
                 write.entry,
@@ -59,20 +59,20 @@ class ExecutionReporter:
     def publish_events(self, execution: ActiveExecution) -> None:
         """Publish the lifecycle events since the last journal entry, while the execution continues."""
         events, execution.lifecycle_events = execution.lifecycle_events, ()
-        if not self._link.report_events(execution.lease, execution.written, events) and not execution.events_dropped:
+        if not self._session.report_events(execution.lease, execution.written, events) and not execution.events_dropped:
             log.warning("too many lifecycle events wait to be sent; dropping some", execution=execution.event.id)
             execution.events_dropped = True
         self._send(execution)
 
     def subscribe(self, execution: ActiveExecution, subscriptions: Sequence[Subscription]) -> None:
         """Set what the execution waits for while it keeps its lease."""
-        if self._link.subscribe(execution.lease, tuple(subscriptions)):
+        if self._session.subscribe(execution.lease, tuple(subscriptions)):
             self._send(execution)
 
     def finish(self, execution: ActiveExecution, ending: messages.Ending) -> None:
         """Report how the attempt ended, with the last lifecycle events and the task history."""
         history = b"" if execution.machine is None else execution.machine.take_history()
-        self._link.finish(execution.lease, ending, execution.lifecycle_events, history)
+        self._session.finish(execution.lease, ending, execution.lifecycle_events, history)
         execution.lifecycle_events = ()
         self._send(execution)
 

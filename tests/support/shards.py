@@ -269,7 +269,7 @@ async def running_host(
         epoch=state.epoch, lease_seconds=lease_seconds, max_attempts=max_attempts, reattach_seconds=reattach_seconds
     )
     host = ShardRuntime(
-        core=core,
+        shard=core,
         state=state,
         log_=storage.log(0),
         metrics=RouterMetrics(CollectorRegistry()),

@@ -110,9 +110,9 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000, look_seconds=LOOK_SE
         now_ms = shard.now_ms
         registry = CollectorRegistry()
         metrics = RouterMetrics(registry)
-        starter = ExecutionStarter(host=host, state=shard.state, admission=admission, now_ms=now_ms)
+        starter = ExecutionStarter(runtime=host, state=shard.state, admission=admission, now_ms=now_ms)
         cron_scheduler = CronScheduler(
-            host=host,
+            runtime=host,
             state=shard.state,
             starter=starter,
             metrics=metrics,

@@ -31,7 +31,7 @@ class Runners:
         self.effects = EffectQueue()
         self.outbox = LifecycleOutbox(lambda: 0, by_executions=set(), effects=self.effects)
         self.attached = AttachedRunners(
-            core=self.core,
+            shard=self.core,
             outbox=self.outbox,
             metrics=RouterMetrics(CollectorRegistry()),
             clock=lambda: self.now,

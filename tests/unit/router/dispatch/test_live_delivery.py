@@ -35,13 +35,13 @@ class Offers:
         self.effects = EffectQueue()
         self.runner = Link("r1")
         runners = AttachedRunners(
-            core=self.core,
+            shard=self.core,
             outbox=LifecycleOutbox(lambda: 0, by_executions=set(), effects=self.effects),
             metrics=RouterMetrics(CollectorRegistry()),
             clock=lambda: 0.0,
         )
         runners.add(self.runner)
-        self.live = LiveDelivery(core=self.core, subscriptions=Subscriptions(), runners=runners, effects=self.effects)
+        self.live = LiveDelivery(shard=self.core, subscriptions=Subscriptions(), runners=runners, effects=self.effects)
 
     def listen(self, generation=1):
         return self.live.listen(SubscriptionUpdate(self.token, generation, (Subscription(KEY, ()),)))

@@ -11,7 +11,6 @@ from flowhook.errors import InvalidError
 from flowhook.events.lifecycle import WorkflowEventType
 from flowhook.expressions import InvalidExpression
 from flowhook.model import Correlation, EventFilter
-from router.scheduling.matching import EventContent, InboundEvent
 from router.flows.event_triggers import (
     ANY_EVENT,
     EventJoin,
@@ -23,7 +22,7 @@ from router.flows.event_triggers import (
     parse_triggers,
 )
 from router.flows.schedules import EverySpec
-from router.scheduling.matching import InboundEvent
+from router.scheduling.matching import EventContent, InboundEvent
 
 
 def listening(*strategies, **parts):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+import attrs
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from flowhook.client import ProcessInfo
@@ -13,6 +14,7 @@ from operations.health import is_ready
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
+@attrs.define(eq=False, repr=False)
 class _Family:
     """One metric family of all processes.
 
@@ -22,10 +24,9 @@ class _Family:
         samples: the lines of its samples, one text for each process.
     """
 
-    def __init__(self, help_: bytes, type_: bytes) -> None:
-        self.help = help_
-        self.type = type_
-        self.samples: list[bytes] = []
+    help: bytes = attrs.field(alias="help_")
+    type: bytes = attrs.field(alias="type_")
+    samples: list[bytes] = attrs.field(init=False, factory=list)
 
 
 def merge_metrics(processes: Iterable[ProcessInfo]) -> bytes:

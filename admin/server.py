@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address
 from socket import socket
 from typing import Any, cast
 
+import attrs
 import tornado.httpserver
 from tornado.httputil import (
     HTTPConnection,
@@ -41,12 +42,12 @@ class _Connection:
         self.waiting_since = now
 
 
+@attrs.define(eq=False, repr=False)
 class _Watched(HTTPMessageDelegate):
     """Passes a request on, and notes that its connection has one."""
 
-    def __init__(self, delegate: HTTPMessageDelegate, connection: _Connection) -> None:
-        self._delegate = delegate
-        self._connection = connection
+    _delegate: HTTPMessageDelegate
+    _connection: _Connection
 
     def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> Any:
         self._connection.idle = False

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Self
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -173,12 +174,12 @@ _PLAIN: Final[Mapping[str, type[Message]]] = {
 """Messages whose fields are all plain JSON values."""
 
 
+@attrs.define(eq=False, repr=False)
 class ControlChannel:
     """One end of the control channel. Sending never blocks; `receive` returns None when the other side is gone."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    _reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter
 
     @classmethod
     async def open(cls, end: socket.socket) -> Self:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final, Protocol
 
+import attrs
+
 from flowhook import limits
 
 MIN_BYTES_PER_SECOND: Final = 4 * limits.KIB
@@ -38,6 +40,7 @@ class BodySource(Protocol):
         ...
 
 
+@attrs.define(eq=False, repr=False)
 class BodyStream:
     """One body; an iterator over pieces of `limits.CHUNK_BYTES`, of which the last may be shorter.
 
@@ -45,14 +48,14 @@ class BodyStream:
 
     Attributes:
         size: length of the body in bytes; None: unknown.
+
+    It streams what was received already, then the rest, of at most `max_bytes`.
     """
 
-    def __init__(self, source: BodySource, *, size: int | None, max_bytes: int) -> None:
-        """Stream what was received already, then the rest, of a body of at most `max_bytes`."""
-        self.size = size
-        self._source = source
-        self._max_bytes = max_bytes
-        self._consumed = 0
+    _source: BodySource
+    size: int | None = attrs.field(kw_only=True)
+    _max_bytes: int = attrs.field(kw_only=True)
+    _consumed: int = attrs.field(init=False, default=0)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
+import attrs
 import orjson
 
 from edge.http.body_stream import BodyStream
@@ -53,19 +54,20 @@ class UploadedBody(NamedTuple):
     content: Any
 
 
+@attrs.define(eq=False, repr=False)
 class BodyUploads:
     """Uploads large bodies.
 
     Attributes:
         under_way: number of uploads in progress.
+
+    The router has `timeout` seconds for each piece.
     """
 
-    def __init__(self, router: RouterClient, counts: EdgeMetrics, *, timeout: float) -> None:
-        """Allow the router `timeout` seconds for each piece."""
-        self._router = router
-        self._counts = counts
-        self._timeout = timeout
-        self.under_way = 0
+    _router: RouterClient
+    _counts: EdgeMetrics
+    _timeout: float = attrs.field(kw_only=True)
+    under_way: int = attrs.field(init=False, default=0)
 
     async def take(
         self,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+import attrs
 import grpc.aio
 
 from flowhook.errors import UnavailableError
@@ -21,13 +22,13 @@ _ADMITTED: Final = "admitted"
 _END: Final = UploadBodyRequest(end=UploadEnd())
 
 
+@attrs.define(eq=False, repr=False)
 class GrpcUpload:
     """See `client.Upload`."""
 
-    def __init__(self, call: UploadCall, seconds: float) -> None:
-        self._call = call
-        self._seconds = seconds
-        self._given_up = False
+    _call: UploadCall
+    _seconds: float
+    _given_up: bool = attrs.field(init=False, default=False)
 
     async def begin(self, start: UploadStart) -> None:
         """Wait until the router admits the body."""

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
+import attrs
+
 from edge.http.head import Head
 from edge.http.peer import Peer
 from edge.http.responses import Response
@@ -97,30 +99,23 @@ class _Noted(NamedTuple):
     seen: RequestView | None
 
 
+@attrs.define(eq=False, repr=False)
 class RejectionReporter:
-    """Collects refused requests. None is reported unless `run` is running."""
+    """Collects refused requests. None is reported unless `run` is running.
 
-    def __init__(
-        self,
-        router: RouterClient,
-        directory: FlowCache,
-        allowances: PerFlowLimiter,
-        counts: EdgeMetrics,
-        *,
-        explain: Explain = diagnose,
-        flush_seconds: float = FLUSH_SECONDS,
-    ) -> None:
-        """Report to `router`, with `explain` for a hint, every `flush_seconds`."""
-        self._router = router
-        self._directory = directory
-        self._allowances = allowances
-        self._counts = counts
-        self._explain = explain
-        self._flush_seconds = flush_seconds
-        self._waiting: deque[_Noted] = deque()
-        self._suspects = 0
-        self._suspect_bytes = 0
-        self._due = asyncio.Event()
+    It reports to `router`, with a hint by `explain`, every `flush_seconds`.
+    """
+
+    _router: RouterClient
+    _directory: FlowCache
+    _allowances: PerFlowLimiter
+    _counts: EdgeMetrics
+    _explain: Explain = attrs.field(default=diagnose, kw_only=True)
+    _flush_seconds: float = attrs.field(default=FLUSH_SECONDS, kw_only=True)
+    _waiting: deque[_Noted] = attrs.field(init=False, factory=deque)
+    _suspects: int = attrs.field(init=False, default=0)
+    _suspect_bytes: int = attrs.field(init=False, default=0)
+    _due: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
     def record(
         self,

@@ -17,6 +17,8 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 
+import attrs
+
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.log_limiter import RateLimitedLogger
 from flowhook.signatures import KeyedVerifier, KeyRequest, RequestView
@@ -71,17 +73,19 @@ class _Document:
         self.lock = asyncio.Lock()
 
 
+@attrs.define(eq=False, repr=False)
 class KeyCache:
-    """The key cache."""
+    """The key cache.
 
-    def __init__(self, outbound: DocumentFetcher, log: RateLimitedLogger, now: Callable[[], float]) -> None:
-        """Fetch documents with `outbound`; `now` returns the time in seconds."""
-        self._outbound = outbound
-        self._log = log
-        self._now = now
-        self._known: OrderedDict[_Name, _Document] = OrderedDict()
-        self._named: OrderedDict[_Name, _Document] = OrderedDict()
-        self._paces: OrderedDict[tuple[str, bool], deque[float]] = OrderedDict()
+    Documents are fetched with `outbound`; `now` returns the time in seconds.
+    """
+
+    _outbound: DocumentFetcher
+    _log: RateLimitedLogger
+    _now: Callable[[], float]
+    _known: OrderedDict[_Name, _Document] = attrs.field(init=False, factory=OrderedDict)
+    _named: OrderedDict[_Name, _Document] = attrs.field(init=False, factory=OrderedDict)
+    _paces: OrderedDict[tuple[str, bool], deque[float]] = attrs.field(init=False, factory=OrderedDict)
 
     @property
     def unknown(self) -> int:

@@ -15,6 +15,7 @@ import time
 from http import HTTPStatus
 from typing import Final
 
+import attrs
 from tornado.iostream import StreamClosedError
 
 from edge.http import responses
@@ -88,41 +89,27 @@ class _Refused(Exception):  # noqa: N818 - carries a response, not an error
         self.seen = seen
 
 
+@attrs.define(eq=False, repr=False)
 class WebhookHandler:
-    """The HTTP handler for webhooks, callbacks and replies."""
+    """The HTTP handler for webhooks, callbacks and replies.
 
-    def __init__(
-        self,
-        directory: FlowCache,
-        ingest: IngestBatcher,
-        callbacks: IngestBatcher,
-        replies: SyncReplies,
-        *,
-        refusals: RateLimitedLogger,
-        rejections: RejectionReporter,
-        keys: KeyCache,
-        outbound: DocumentFetcher,
-        contents: BodyParser,
-        uploads: BodyUploads,
-        views: RequestViews,
-        health: HealthPaths,
-    ) -> None:
-        """Create a handler of its collaborators.
+    `ingest` stores events, except those for `callbacks`, which take the router longer.
 
-        `ingest` stores events, except those for `callbacks`, which take the router longer.
-        """
-        self._directory = directory
-        self._ingest = ingest
-        self._callbacks = callbacks
-        self._replies = replies
-        self._refusals = refusals
-        self._rejections = rejections
-        self._keys = keys
-        self._outbound = outbound
-        self._contents = contents
-        self._uploads = uploads
-        self._views = views
-        self._health = health
+    `ingest` stores events, except those for `callbacks`, which take the router longer.
+    """
+
+    _directory: FlowCache
+    _ingest: IngestBatcher
+    _callbacks: IngestBatcher
+    _replies: SyncReplies
+    _refusals: RateLimitedLogger = attrs.field(kw_only=True)
+    _rejections: RejectionReporter = attrs.field(kw_only=True)
+    _keys: KeyCache = attrs.field(kw_only=True)
+    _outbound: DocumentFetcher = attrs.field(kw_only=True)
+    _contents: BodyParser = attrs.field(kw_only=True)
+    _uploads: BodyUploads = attrs.field(kw_only=True)
+    _views: RequestViews = attrs.field(kw_only=True)
+    _health: HealthPaths = attrs.field(kw_only=True)
 
     async def handle(self, request: IncomingRequest) -> Response:
         """Handle one request and return the response.

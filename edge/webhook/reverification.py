@@ -5,6 +5,8 @@ Nobody waits for a response, nothing is received, and no rate limit of senders a
 
 from __future__ import annotations
 
+import attrs
+
 from edge.http.head import Head, MalformedRequestError, parse_head
 from edge.router.flow_cache import FlowCache
 from edge.router.rejections import RejectionReporter
@@ -30,24 +32,18 @@ PREFIX = "/hook/"
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False)
 class Reverification:
-    """Verifies requests that were refused."""
+    """Verifies requests that were refused.
 
-    def __init__(
-        self,
-        directory: FlowCache,
-        rejections: RejectionReporter,
-        *,
-        keys: KeyCache,
-        contents: BodyParser,
-        views: RequestViews,
-    ) -> None:
-        """Use the collaborators of the pipeline; `rejections` diagnoses what is refused again."""
-        self._directory = directory
-        self._rejections = rejections
-        self._keys = keys
-        self._contents = contents
-        self._views = views
+    Its collaborators are those of the pipeline; `rejections` diagnoses what is refused again.
+    """
+
+    _directory: FlowCache
+    _rejections: RejectionReporter
+    _keys: KeyCache = attrs.field(kw_only=True)
+    _contents: BodyParser = attrs.field(kw_only=True)
+    _views: RequestViews = attrs.field(kw_only=True)
 
     async def answer(self, request: AttachVerifierResponse) -> AttachVerifierRequest:
         """Return the event of a refused request, or why it is refused again. Never raises."""

@@ -12,6 +12,8 @@ from collections import OrderedDict
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
+import attrs
+
 from flowhook.document.models.webhook import RateLimit
 from flowhook.sharing.addresses import network_of
 from flowhook.sharing.token_bucket import TokenBucket
@@ -26,16 +28,16 @@ def sender_identity(match: Match, address: IPv4Address | IPv6Address, *, authent
     return f"{match.scheme} {match.secret}" if authenticated else network_of(address)
 
 
+@attrs.define(eq=False, repr=False)
 class SenderRateLimiter:
-    """The token buckets of all senders of one URL."""
+    """The token buckets of all senders of one URL.
 
-    __slots__ = ("_buckets", "_max_senders", "_rate")
+    Every sender may send at this rate.
+    """
 
-    def __init__(self, rate: RateLimit, *, max_senders: int = MAX_SENDERS) -> None:
-        """Allow every sender this rate."""
-        self._rate = rate
-        self._max_senders = max_senders
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+    _rate: RateLimit
+    _max_senders: int = attrs.field(default=MAX_SENDERS, kw_only=True)
+    _buckets: OrderedDict[str, TokenBucket] = attrs.field(init=False, factory=OrderedDict)
 
     def take(self, sender: str, now: float) -> float:
         """Count one request and return 0, or return the seconds after which the sender may retry."""

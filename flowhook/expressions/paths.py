@@ -22,6 +22,8 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+import attrs
+
 from flowhook.expressions.errors import ExpressionTypeError, InvalidExpression
 from flowhook.expressions.syntax import is_expression, strip_markers
 
@@ -90,12 +92,12 @@ def paths_in(source: str) -> list[tuple[PathStep, ...]]:
     return parser.paths
 
 
+@attrs.define(eq=False, repr=False)
 class _Parser:
-    def __init__(self, source: str, variables: Collection[str] | None) -> None:
-        self.source = source
-        self.paths: list[tuple[PathStep, ...]] = []
-        self.variables = variables
-        self.position = 0
+    source: str
+    variables: Collection[str] | None
+    paths: list[tuple[PathStep, ...]] = attrs.field(init=False, factory=list)
+    position: int = attrs.field(init=False, default=0)
 
     def parse(self) -> Accessor:
         self.match(_SPACE)

@@ -17,6 +17,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+import attrs
+
 import flowhook
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
@@ -69,20 +71,16 @@ def import_late(modules: Sequence[str]) -> None:
             log.warning("a module can't be imported", module=name, cause=str(error))
 
 
+@attrs.define(eq=False, repr=False)
 class InstallationWatch:
-    """Says that the installation of this process was replaced."""
+    """Says that the installation of this process was replaced.
 
-    def __init__(
-        self,
-        lifecycle: ProcessState,
-        *,
-        replaced: Callable[[], bool] = was_replaced,
-        seconds: float = LOOK_SECONDS,
-    ) -> None:
-        """Ask `replaced` every `seconds`; it may block for a moment."""
-        self._lifecycle = lifecycle
-        self._replaced = replaced
-        self._seconds = seconds
+    `replaced` is called every `seconds`; it may block for a moment.
+    """
+
+    _lifecycle: ProcessState
+    _replaced: Callable[[], bool] = attrs.field(default=was_replaced, kw_only=True)
+    _seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)
 
     async def run(self) -> None:
         """Watch until the installation was replaced."""

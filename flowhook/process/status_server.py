@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
+import attrs
 import orjson
 
 import flowhook
@@ -66,21 +67,17 @@ def _json(status: int, content: Mapping[str, object]) -> StatusResponse:
     return StatusResponse(status, JSON, orjson.dumps(content) + b"\n")
 
 
+@attrs.define(eq=False, repr=False)
 class StatusServer:
-    """Answers GET and HEAD for some paths."""
+    """Answers GET and HEAD for some paths.
 
-    def __init__(
-        self,
-        responders: Mapping[str, Responder],
-        *,
-        max_connections: int = MAX_CONNECTIONS,
-        seconds: float = SECONDS,
-    ) -> None:
-        """Answer each path of `responders`, and 404 for all others."""
-        self._responders = responders
-        self._max_connections = max_connections
-        self._seconds = seconds
-        self._connections: set[asyncio.Task[None]] = set()
+    It answers each path of `responders`, and 404 for all others.
+    """
+
+    _responders: Mapping[str, Responder]
+    _max_connections: int = attrs.field(default=MAX_CONNECTIONS, kw_only=True)
+    _seconds: float = attrs.field(default=SECONDS, kw_only=True)
+    _connections: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
 
     @contextlib.asynccontextmanager
     async def serving(self, host: str, port: int) -> AsyncIterator[int]:

@@ -22,6 +22,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Self
 
+import attrs
+
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 
 
@@ -77,6 +79,7 @@ class Limit:
     retry_after: int = 5
 
 
+@attrs.define(eq=False, repr=False)
 class Seat:
     """What one request holds of a limit, until it is released or the `with` block of it is left.
 
@@ -85,12 +88,9 @@ class Seat:
         size: how much, at least 0.
     """
 
-    __slots__ = ("_limit", "principal", "size")
-
-    def __init__(self, limit: SharedLimit, principal: Principal, size: int) -> None:
-        self._limit: SharedLimit | None = limit
-        self.principal = principal
-        self.size = size
+    _limit: SharedLimit | None
+    principal: Principal
+    size: int
 
     def resize(self, size: int) -> None:
         """Hold so much from now on; without effect if it is released.

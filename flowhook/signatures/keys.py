@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from hashlib import new, sha256
 from typing import Final, Generic, Protocol, TypeVar
 
+import attrs
 from typing_extensions import override
 
 from flowhook.document.models.credentials import AuthKind
@@ -246,12 +247,10 @@ class SignatureKey(Protocol):
         ...
 
 
+@attrs.define(eq=False, repr=False)
 class _StreamingHmac(StreamingDigest):
-    __slots__ = ("_encoding", "_state")
-
-    def __init__(self, encoding: DigestEncoding, state: hmac.HMAC) -> None:
-        self._encoding = encoding
-        self._state = state
+    _encoding: DigestEncoding
+    _state: hmac.HMAC
 
     def update(self, data: bytes) -> None:
         self._state.update(data)

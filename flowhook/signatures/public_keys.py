@@ -10,6 +10,7 @@ from base64 import b64decode, urlsafe_b64decode
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import attrs
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
@@ -41,12 +42,10 @@ _HASHES: Final[dict[Algorithm, type[hashes.HashAlgorithm]]] = {
 }
 
 
+@attrs.define(eq=False, repr=False)
 class _StreamingPublicKeyDigest(StreamingDigest):
-    __slots__ = ("_state", "_verify")
-
-    def __init__(self, state: hashes.Hash, verify: Callable[[bytes, Sequence[bytes]], bool]) -> None:
-        self._state = state
-        self._verify = verify
+    _state: hashes.Hash
+    _verify: Callable[[bytes, Sequence[bytes]], bool]
 
     def update(self, data: bytes) -> None:
         self._state.update(data)

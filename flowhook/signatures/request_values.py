@@ -14,6 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -153,20 +154,19 @@ MAX_VALUES: Final = 300_000
 """Maximum number of values in a larger body: with 16 MiB of strings, counted and parsed within some 200 ms."""
 
 
+@attrs.define(eq=False, repr=False)
 class JsonBody:
     """A body as JSON, parsed on first use; parsed again if it is asked for another body.
 
     Belongs to one request; not thread-safe.
+
+    Set the limits of `read_json`.
     """
 
-    __slots__ = ("_body", "_max_bytes", "_max_values", "_value")
-
-    def __init__(self, max_bytes: int = MAX_JSON_BYTES, max_values: int = MAX_VALUES) -> None:
-        """Set the limits of `read_json`."""
-        self._max_bytes = max_bytes
-        self._max_values = max_values
-        self._body: bytes | None = None
-        self._value: Any = None
+    _max_bytes: int = MAX_JSON_BYTES
+    _max_values: int = MAX_VALUES
+    _body: bytes | None = attrs.field(init=False, default=None)
+    _value: Any = attrs.field(init=False, default=None)
 
     @classmethod
     def known(cls, body: bytes, value: Any) -> JsonBody:

@@ -8,6 +8,7 @@ from hashlib import sha256
 from itertools import chain
 from typing import Any, Final, NamedTuple, TypeGuard, cast
 
+import attrs
 from typing_extensions import override
 
 from flowhook.document.models.credentials import AuthKind
@@ -30,28 +31,29 @@ from flowhook.signatures.timestamps import check_timestamp
 from flowhook.signatures.types import Match, RequestView, SignatureError, Verifier
 
 
+@attrs.define(eq=False, repr=False)
 class StreamingVerification:
-    """Verification of a streamed body by one kind of `auth`, whose keys are all tried."""
+    """Verification of a streamed body by one kind of `auth`, whose keys are all tried.
 
-    def __init__(
-        self,
-        scheme: str,
-        after: Sequence[bytes],
-        mismatch: SignatureError,
-        tried: Sequence[tuple[str, StreamingDigest, Sequence[bytes]]],
-    ) -> None:
-        """Prepare the verification; pass the signed content before the body to `update` first.
+    Pass the signed content before the body to `update` first.
 
-        Args:
-            scheme: name of the kind.
-            after: the signed content after the body.
-            mismatch: raised if nothing matches.
-            tried: for each secret its name, its hash, and the signatures that may match.
-        """
-        self._scheme = scheme
-        self._after = after
-        self._mismatch = mismatch
-        self._tried = tried
+    Args:
+        scheme: name of the kind.
+        after: the signed content after the body.
+        mismatch: raised if nothing matches.
+        tried: for each secret its name, its hash, and the signatures that may match.
+
+    Args:
+        scheme: name of the kind.
+        after: the signed content after the body.
+        mismatch: raised if nothing matches.
+        tried: for each secret its name, its hash, and the signatures that may match.
+    """
+
+    _scheme: str
+    _after: Sequence[bytes]
+    _mismatch: SignatureError
+    _tried: Sequence[tuple[str, StreamingDigest, Sequence[bytes]]]
 
     def update(self, data: bytes) -> None:
         """Add the next bytes of the body."""

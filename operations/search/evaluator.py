@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Final, NamedTuple
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -28,24 +29,25 @@ class Evaluation(NamedTuple):
     failure: str
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ConditionEvaluator:
-    """Evaluates conditions. Close it with `aclose`."""
+    """Evaluates conditions. Close it with `aclose`.
 
-    def __init__(
-        self,
-        *,
-        seconds: float = CPU_SECONDS,
-        turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext,
-    ) -> None:
-        """Create it, with no process yet.
+    Args:
+        seconds: CPU time for the events of one call.
+        turn: waits until the caller may have a condition evaluated, within the block.
 
-        Args:
-            seconds: CPU time for the events of one call.
-            turn: waits until the caller may have a condition evaluated, within the block.
-        """
-        self._turn = turn
-        self._offload = Offload("evaluating conditions", seconds=seconds, memory=MEMORY_BYTES)
-        self._seconds = seconds
+    Args:
+        seconds: CPU time for the events of one call.
+        turn: waits until the caller may have a condition evaluated, within the block.
+    """
+
+    _seconds: float = CPU_SECONDS
+    _turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
+    _offload: Offload = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._offload = Offload("evaluating conditions", seconds=self._seconds, memory=MEMORY_BYTES)
 
     async def aclose(self) -> None:
         """End the processes."""

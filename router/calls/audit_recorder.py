@@ -15,6 +15,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import unquote
 
+import attrs
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
@@ -132,13 +133,13 @@ A call without a target is not recorded: it changes nothing.
 """
 
 
+@attrs.define(eq=False, repr=False)
 class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
     """Records the calls of the methods in `AUDITED`. It stands behind the `Authorizer`."""
 
-    def __init__(self, audit: AuditLog, *, now_ms: Callable[[], int]) -> None:
-        self._audit = audit
-        self._now_ms = now_ms
-        self._calls: set[asyncio.Task[Any]] = set()
+    _audit: AuditLog
+    _now_ms: Callable[[], int] = attrs.field(kw_only=True)
+    _calls: set[asyncio.Task[Any]] = attrs.field(init=False, factory=set)
 
     async def intercept_service(
         self,
@@ -202,12 +203,12 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
             log.exception("audit entry not stored", actor=entry.actor, action=entry.action, target=entry.target)
 
 
+@attrs.define(eq=False, repr=False)
 class _ObservedContext:
     """The context of a call; calls `refused` with the reason of a refusal before `abort` answers the caller."""
 
-    def __init__(self, context: error_mapping.Context, refused: Callable[[str], Awaitable[None]]) -> None:
-        self._context = context
-        self._refused = refused
+    _context: error_mapping.Context
+    _refused: Callable[[str], Awaitable[None]]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)

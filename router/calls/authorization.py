@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
+import attrs
 import grpc
 import grpc.aio
 
@@ -115,12 +116,12 @@ def required_scopes(method: str) -> frozenset[TokenScope]:
     return _SERVICES.get(method[1:].partition("/")[0], frozenset()) if special is None else special
 
 
+@attrs.define(eq=False, repr=False)
 class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
     """Refuses calls without a token (UNAUTHENTICATED), without the scope (PERMISSION_DENIED), or beyond the limits."""
 
-    def __init__(self, tokens: TokenVerifier, limits: CallLimits) -> None:
-        self._tokens = tokens
-        self._limits = limits
+    _tokens: TokenVerifier
+    _limits: CallLimits
 
     async def intercept_service(
         self,

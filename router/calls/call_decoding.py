@@ -16,6 +16,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import attrs
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
@@ -95,12 +96,12 @@ def _checked_stream(behavior: Any, undecoded: Any) -> Callable[[Any, Any], Await
     return call
 
 
+@attrs.define(eq=False, repr=False)
 class _Decoded:
     """The messages of a call; raises InvalidError (`MESSAGE_INVALID`) for one that can't be decoded."""
 
-    def __init__(self, messages: AsyncIterator[Any], undecoded: Any) -> None:
-        self._messages = messages
-        self._undecoded = undecoded
+    _messages: AsyncIterator[Any]
+    _undecoded: Any
 
     def __aiter__(self) -> _Decoded:
         return self

@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 from urllib.parse import unquote
 
+import attrs
 import grpc
 import grpc.aio
 
@@ -69,6 +70,7 @@ class CallLimits:
         return self._streams.acquire(principal)
 
 
+@attrs.define(eq=False, repr=False)
 class _LimitedContext:
     """The context of a call that streams responses; limits the time that sending one takes.
 
@@ -76,9 +78,8 @@ class _LimitedContext:
     log. gRPC reports it as an internal error if the caller leaves while something waits to be sent.
     """
 
-    def __init__(self, context: Context, seconds: float) -> None:
-        self._context = context
-        self._seconds = seconds
+    _context: Context
+    _seconds: float
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)

@@ -38,7 +38,7 @@ log = logs.get_logger(__name__)
 class PeerDifferences:
     """Compares a router with the others.
 
-    Compare `router`, whose clock is `now` (Unix time, s), every `seconds` with the others in `situation`.
+    It compares `router`, whose clock is `now` (Unix time, s), every `seconds` with the others in `situation`.
     """
 
     _router: str

@@ -44,7 +44,7 @@ class LifecycleOutbox:
         pending: approximate number of events that are stored and not published.
         has_pending: set when further events were stored.
 
-    Start with no flow that wants any. `by_executions` is read anew each time.
+    `by_executions` is read anew each time.
     """
 
     _now_ms: Callable[[], int]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple, Protocol
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -99,13 +100,13 @@ class FilteredRequest(PagedRequest, Protocol):
         ...
 
 
+@attrs.define(eq=False, repr=False)
 class ExecutionLists:
     """Lists of executions."""
 
-    def __init__(self, state: ShardState, records: ExecutionRecords, admission: AdmissionControl) -> None:
-        self._state = state
-        self._records = records
-        self._admission = admission
+    _state: ShardState
+    _records: ExecutionRecords
+    _admission: AdmissionControl
 
     async def page(self, request: FilteredRequest) -> tuple[list[ExecutionRecord], str]:
         """Return a page of executions, newest first, and the token of the next one; empty: there is none.

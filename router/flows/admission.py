@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
 from flowhook.events.event_keys import EventKeys, KeyExpressions
@@ -19,23 +21,15 @@ NO_KEYS: Final = KeyExpressions()
 """For flows that neither order events nor declare search attributes."""
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class AdmissionControl:
     """Admission checks for events, shared by all components that start executions."""
 
-    def __init__(
-        self,
-        *,
-        host: ShardRuntime,
-        flows: FlowTable,
-        parser: InputParser,
-        total_backlog: int,
-        clock: Callable[[], float],
-    ) -> None:
-        self._host = host
-        self._parser = parser
-        self._flows = flows
-        self._total_backlog = total_backlog
-        self._clock = clock
+    _host: ShardRuntime
+    _flows: FlowTable
+    _parser: InputParser
+    _total_backlog: int
+    _clock: Callable[[], float]
 
     def latest_revision(self, flow_id: str) -> int:
         """Return the latest revision of a flow; 0: there is no such flow."""

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+import attrs
+
 from flowhook.model import Flow
 from flowhook.model.flows import FlowCondition, FlowStatistics
 from router.dispatch.flow_statistics import MINUTE_MS, MINUTES
@@ -28,26 +30,19 @@ class StatisticsPage(NamedTuple):
     last_id: str
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class FlowStatisticsReader:
-    """Reads the numbers of flows, in time linear in the number of flows."""
+    """Reads the numbers of flows, in time linear in the number of flows.
 
-    def __init__(
-        self,
-        *,
-        registry: Registry,
-        state: ShardState,
-        host: ShardRuntime,
-        secrets: FlowSecrets,
-        next_of: Callable[[str], int | None],
-        now_ms: Callable[[], int],
-    ) -> None:
-        """Read from all of these; `next_of` returns the next start of a flow by its schedule, if it has one."""
-        self._registry = registry
-        self._state = state
-        self._host = host
-        self._secrets = secrets
-        self._next_of = next_of
-        self._now_ms = now_ms
+    `next_of` returns the next start of a flow by its schedule, if it has one.
+    """
+
+    _registry: Registry
+    _state: ShardState
+    _host: ShardRuntime
+    _secrets: FlowSecrets
+    _next_of: Callable[[str], int | None]
+    _now_ms: Callable[[], int]
 
     @property
     def since_ms(self) -> int:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
+import attrs
 from attrs import define
 
 from flowhook import limits
@@ -93,36 +94,24 @@ class Intake:
         self.duplicate = bool(duplicate_of)
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class EventIntake:
     """Stores events that come from outside: from edges, services, and operators who accept refused requests."""
 
-    def __init__(
-        self,
-        *,
-        host: ShardRuntime,
-        state: ShardState,
-        admission: AdmissionControl,
-        parser: InputParser,
-        bodies: BodyStore,
-        keys: CallbackKeys,
-        matches: SecretMatches,
-        metrics: RouterMetrics,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._host = host
-        self._state = state
-        self._admission = admission
-        self._parser = parser
-        self._bodies = bodies
-        self._keys = keys
-        self._matches = matches
-        self._metrics = metrics
-        self._now_ms = now_ms
-        self._storing = 0
-        """Events passed to storage that the scheduling core does not count yet."""
-        self._storing_by_flow: dict[str, int] = {}
-        self._read_bytes = 0
-        """Bytes of bodies parsed since control was last yielded to the event loop."""
+    _host: ShardRuntime
+    _state: ShardState
+    _admission: AdmissionControl
+    _parser: InputParser
+    _bodies: BodyStore
+    _keys: CallbackKeys
+    _matches: SecretMatches
+    _metrics: RouterMetrics
+    _now_ms: Callable[[], int]
+    _storing: int = attrs.field(init=False, default=0)
+    """Events passed to storage that the scheduling core does not count yet."""
+    _storing_by_flow: dict[str, int] = attrs.field(init=False, factory=dict)
+    _read_bytes: int = attrs.field(init=False, default=0)
+    """Bytes of bodies parsed since control was last yielded to the event loop."""
 
     async def store(self, intakes: Collection[Intake]) -> None:
         """Store events; each succeeds or fails on its own, and those that succeed are durable when this returns.

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
+import attrs
+
 from flowhook.errors import FlowhookError, InvalidError
 from flowhook.events import ids
 from flowhook.model.execution_filter import ALL, ExecutionFilter
@@ -117,13 +119,13 @@ class Preview:
     sample: list[ExecutionRecord]
 
 
+@attrs.define(eq=False, repr=False)
 class MatchingExecutions:
     """Reads executions that match a filter, oldest first."""
 
-    def __init__(self, state: ShardState, records: ExecutionRecords, clock: Callable[[], float]) -> None:
-        self._state = state
-        self._records = records
-        self._clock = clock
+    _state: ShardState
+    _records: ExecutionRecords
+    _clock: Callable[[], float]
 
     async def next(
         self, wanted: ExecutionFilter, *, after_seq: int = 0, last_seq: int | None = None, limit: int = DEFAULT_PAGE
@@ -155,12 +157,12 @@ class MatchingExecutions:
         return Preview(min(count, MAX_COUNTED), count > MAX_COUNTED or after is not None, sample)
 
 
+@attrs.define(eq=False, repr=False)
 class JobReplays:
     """Replays the executions of jobs."""
 
-    def __init__(self, replays: Replays, state: ShardState) -> None:
-        self._replays = replays
-        self._state = state
+    _replays: Replays
+    _state: ShardState
 
     async def check(self, request: ReplayExecutionRequest, wanted: ExecutionFilter) -> None:
         """Check how executions that meet conditions are to be replayed.

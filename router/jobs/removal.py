@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Final
 
+import attrs
 from google.protobuf.message import DecodeError
 
 from flowhook import limits
@@ -23,12 +24,12 @@ REJECTED_BYTES: Final = 64 * limits.KIB
 """Bytes of a rejected request's body that are stored at most."""
 
 
+@attrs.define(eq=False, repr=False)
 class ExecutionRemoval:
     """Deletes executions that have ended."""
 
-    def __init__(self, records: ExecutionRecords, state: ShardState) -> None:
-        self._records = records
-        self._state = state
+    _records: ExecutionRecords
+    _state: ShardState
 
     async def delete(self, execution_id: str) -> None:
         """Delete an execution that has ended.
@@ -78,25 +79,16 @@ class ExecutionRemoval:
             return ""
 
 
+@attrs.define(eq=False, repr=False)
 class EventErasure:
     """Erases events: executions, their replays, and what else is stored of the same request."""
 
-    def __init__(
-        self,
-        removal: ExecutionRemoval,
-        *,
-        records: ExecutionRecords,
-        state: ShardState,
-        commands: ExecutionCommands,
-        rejections: RejectionLog,
-        bodies: BodyStore,
-    ) -> None:
-        self._removal = removal
-        self._records = records
-        self._state = state
-        self._commands = commands
-        self._rejections = rejections
-        self._bodies = bodies
+    _removal: ExecutionRemoval
+    _records: ExecutionRecords = attrs.field(kw_only=True)
+    _state: ShardState = attrs.field(kw_only=True)
+    _commands: ExecutionCommands = attrs.field(kw_only=True)
+    _rejections: RejectionLog = attrs.field(kw_only=True)
+    _bodies: BodyStore = attrs.field(kw_only=True)
 
     async def erase(self, execution_id: str, *, cancel: bool, now_ms: int) -> Erasure:
         """Erase the event of an execution; `cancel`: after cancelling what has not ended.

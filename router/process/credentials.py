@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import attrs
 import orjson
 
 from flowhook.errors import ConflictError, FlowhookError
@@ -125,28 +126,21 @@ async def _opens(key: bytes, registry: Registry) -> bool:
     return True
 
 
+@attrs.define(eq=False, repr=False)
 class CredentialWatch:
     """Looks at the key of secrets and at the tokens while the router runs, and says what changed.
 
     The router goes on with the key that it started with; tokens are read anew with each change.
+
+    It looks every `seconds`; `changed` is called with the fingerprint of the tokens when there is another one.
     """
 
-    def __init__(
-        self,
-        settings: RouterSettings,
-        lifecycle: ProcessState,
-        key: bytes,
-        *,
-        changed: Callable[[str], None] = lambda _fingerprint: None,
-        seconds: float = LOOK_SECONDS,
-    ) -> None:
-        """Watch every `seconds`; `changed` is called with the fingerprint of the tokens when there is another one."""
-        self._settings = settings
-        self._lifecycle = lifecycle
-        self._key = key
-        self._changed = changed
-        self._seconds = seconds
-        self._tokens: dict[str, TokenInfo] | None = None
+    _settings: RouterSettings
+    _lifecycle: ProcessState
+    _key: bytes
+    _changed: Callable[[str], None] = attrs.field(default=lambda _fingerprint: None, kw_only=True)
+    _seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)
+    _tokens: dict[str, TokenInfo] | None = attrs.field(init=False, default=None)
 
     async def run(self) -> None:
         """Watch until cancelled."""

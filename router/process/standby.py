@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import attrs
 import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2_grpc
@@ -25,6 +26,7 @@ _METHODS: Final = frozenset(
 )
 
 
+@attrs.define(eq=False, repr=False)
 class StandbyServer:
     """Answers ShardService and health checks; calls that only the owner answers fail with `SHARD_MOVED`.
 
@@ -35,18 +37,11 @@ class StandbyServer:
         owner: returns the owner.
     """
 
-    def __init__(
-        self,
-        settings: RouterSettings,
-        verifier: TokenVerifier,
-        shards: ShardService,
-        owner: Callable[[], KnownOwner | None],
-    ) -> None:
-        self._settings = settings
-        self._verifier = verifier
-        self._shards = shards
-        self._owner = owner
-        self._server: grpc.aio.Server | None = None
+    _settings: RouterSettings
+    _verifier: TokenVerifier
+    _shards: ShardService
+    _owner: Callable[[], KnownOwner | None]
+    _server: grpc.aio.Server | None = attrs.field(init=False, default=None)
 
     async def start(self, port: int) -> int:
         """Start, unless it runs, and return the port that it listens on.

@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.errors import ConflictError, InternalError, NotFoundError, UnavailableError
 from flowhook.events import ids
@@ -64,25 +66,16 @@ class OriginalSeal:
             ) from None
 
 
+@attrs.define(eq=False, repr=False)
 class RejectionAcceptance:
     """Verifies refused requests again, and stores those that pass."""
 
-    def __init__(
-        self,
-        rejections: RejectionLog,
-        registry: Registry,
-        verifiers: VerifierPool,
-        seal: OriginalSeal,
-        intake: EventIntake,
-        *,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._rejections = rejections
-        self._registry = registry
-        self._verifiers = verifiers
-        self._seal = seal
-        self._intake = intake
-        self._now_ms = now_ms
+    _rejections: RejectionLog
+    _registry: Registry
+    _verifiers: VerifierPool
+    _seal: OriginalSeal
+    _intake: EventIntake
+    _now_ms: Callable[[], int] = attrs.field(kw_only=True)
 
     async def accept(self, found: StoredRejection) -> pb.AcceptRejectionResponse:
         """Accept a refused request, and return its event. Accepting it again returns the same event.

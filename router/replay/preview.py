@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import attrs
+
 from flowhook.document.definition import kind_of
 from flowhook.model import JournalEntry, TaskState, WorkflowError, held_results
 from flowhook.model.replays import ReplayedTask
@@ -22,13 +24,12 @@ _EFFECTS: Final = frozenset({"call", "emit", "listen", "run", "wait"})
 _EXTENDED: Final = ":extended"
 
 
+@attrs.define(eq=False, repr=False)
 class Preview:
     """The tasks of one execution, as a replay sees them."""
 
-    def __init__(self, definition: Any, runs: Sequence[LocatedRun]) -> None:
-        """Describe runs of tasks by the flow that the replay runs."""
-        self._definition = definition
-        self._runs = runs
+    _definition: Any
+    _runs: Sequence[LocatedRun]
 
     def taken_over(self, retained: Sequence[JournalEntry], cut: int) -> tuple[ReplayedTask, ...]:
         """Return the tasks whose results are taken over.

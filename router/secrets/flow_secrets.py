@@ -11,6 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.document.named_secrets import NamedSecrets, parse_names
 from flowhook.errors import OutOfRangeError
@@ -152,13 +154,16 @@ class SecretNames:
             return NamedSecrets()
 
 
+@attrs.define(eq=False, repr=False)
 class FlowSecrets:
     """The secrets of flows, those that are missing, and their last matches."""
 
-    def __init__(self, registry: Registry, matches: SecretMatches) -> None:
-        self._registry = registry
-        self._matches = matches
-        self._names = SecretNames(registry)
+    _registry: Registry
+    _matches: SecretMatches
+    _names: SecretNames = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._names = SecretNames(self._registry)
 
     async def of(self, flows: Sequence[Flow]) -> dict[str, tuple[NamedSecret, ...]]:
         """Return the secrets of flows by flow ID; the flows' definitions must be there.

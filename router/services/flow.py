@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Final
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -63,52 +64,50 @@ DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
-    """See protos/flowhook/v1/flow_service.proto."""
+    """See protos/flowhook/v1/flow_service.proto.
 
-    def __init__(
-        self,
-        *,
-        registry: Registry,
-        flows: FlowTable,
-        parser: InputParser,
-        watch: RegistryWatch,
-        functions: Callable[[], Collection[str] | None],
-        reachable: AddressPolicy,
-        callback_keys: CallbackKeys,
-        cipher: SecretCipher,
-        next_of: Callable[[str], int | None],
-        statistics: FlowStatisticsReader,
-        now_ms: Callable[[], int],
-    ) -> None:
-        """Serve flows.
+    Args:
+        registry: the stored flows.
+        flows: the table of current flows, into which changes are loaded.
+        parser: parses flow documents.
+        watch: reports changes of the registry.
+        functions: returns the functions that attached runners can call, None when no runner is attached.
+        reachable: which addresses runners may call; flows that name another are applied with a warning.
+        callback_keys: keys of the flows' one-time URLs.
+        cipher: decrypts the secrets that requests are signed with.
+        next_of: returns the next start of a flow by its schedule, Unix time in ms, or None.
+        statistics: reads the numbers of flows.
+        now_ms: returns the current Unix time in ms.
 
-        Args:
-            registry: the stored flows.
-            flows: the table of current flows, into which changes are loaded.
-            parser: parses flow documents.
-            watch: reports changes of the registry.
-            functions: returns the functions that attached runners can call, None when no runner is attached.
-            reachable: which addresses runners may call; flows that name another are applied with a warning.
-            callback_keys: keys of the flows' one-time URLs.
-            cipher: decrypts the secrets that requests are signed with.
-            next_of: returns the next start of a flow by its schedule, Unix time in ms, or None.
-            statistics: reads the numbers of flows.
-            now_ms: returns the current Unix time in ms.
-        """
-        self._registry = registry
-        self._flows = flows
-        self._parser = parser
-        self._watch = watch
-        self._functions = functions
-        self._reachable = reachable
-        self._callback_keys = callback_keys
-        self._cipher = cipher
-        self._next_of = next_of
-        self._statistics = statistics
-        self._now_ms = now_ms
-        self._applying = asyncio.Lock()
-        """Held from the check of flows against each other until they are stored."""
+    Args:
+        registry: the stored flows.
+        flows: the table of current flows, into which changes are loaded.
+        parser: parses flow documents.
+        watch: reports changes of the registry.
+        functions: returns the functions that attached runners can call, None when no runner is attached.
+        reachable: which addresses runners may call; flows that name another are applied with a warning.
+        callback_keys: keys of the flows' one-time URLs.
+        cipher: decrypts the secrets that requests are signed with.
+        next_of: returns the next start of a flow by its schedule, Unix time in ms, or None.
+        statistics: reads the numbers of flows.
+        now_ms: returns the current Unix time in ms.
+    """
+
+    _registry: Registry
+    _flows: FlowTable
+    _parser: InputParser
+    _watch: RegistryWatch
+    _functions: Callable[[], Collection[str] | None]
+    _reachable: AddressPolicy
+    _callback_keys: CallbackKeys
+    _cipher: SecretCipher
+    _next_of: Callable[[str], int | None]
+    _statistics: FlowStatisticsReader
+    _now_ms: Callable[[], int]
+    _applying: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
+    """Held from the check of flows against each other until they are stored."""
 
     @error_mapping.rpc_method
     async def ApplyFlows(  # noqa: N802 - the name of the RPC

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.model import Status, WorkflowError
@@ -34,23 +36,15 @@ _Outcome = dict[str, Any]
 """Response fields that InvokeFlow and GetReply share."""
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     """See protos/flowhook/v1/ingest_service.proto."""
 
-    def __init__(
-        self,
-        *,
-        host: ShardRuntime,
-        state: ShardState,
-        intake: EventIntake,
-        tokens: ReplyTokens,
-        uploads: UploadReceiver,
-    ) -> None:
-        self._host = host
-        self._state = state
-        self._intake = intake
-        self._tokens = tokens
-        self._uploads = uploads
+    _host: ShardRuntime
+    _state: ShardState
+    _intake: EventIntake
+    _tokens: ReplyTokens
+    _uploads: UploadReceiver
 
     @error_mapping.rpc_method
     async def IngestEvents(  # noqa: N802 - the name of the RPC

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import attrs
+
 from flowhook.errors import InvalidError, NotFoundError
 from flowhook.model.jobs import ItemOutcome, Job, JobState
 from flowhook.v1 import execution_service_pb2, job_service_pb2_grpc
@@ -33,6 +35,7 @@ DEFAULT_JOBS: Final = 50
 DEFAULT_ITEMS: Final = 100
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class JobService(job_service_pb2_grpc.JobServiceServicer):
     """See protos/flowhook/v1/job_service.proto.
 
@@ -40,20 +43,11 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         runner: runs the jobs.
     """
 
-    def __init__(
-        self,
-        *,
-        store: JobStore,
-        runner: JobRunner,
-        matching: MatchingExecutions,
-        replays: JobReplays,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._store = store
-        self.runner = runner
-        self._matching = matching
-        self._replays = replays
-        self._now_ms = now_ms
+    _store: JobStore
+    runner: JobRunner
+    _matching: MatchingExecutions
+    _replays: JobReplays
+    _now_ms: Callable[[], int]
 
     @error_mapping.rpc_method
     async def PreviewJob(  # noqa: N802 - the name of the RPC

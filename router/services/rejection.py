@@ -6,6 +6,8 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.errors import InvalidError, NotFoundError
 from flowhook.v1 import rejection_service_pb2 as pb
@@ -49,23 +51,15 @@ DEFAULT_PAGE: Final = 100
 _ID: Final = re.compile(r"rej_[0-9a-z]{26}")
 
 
+@attrs.define(eq=False, repr=False)
 class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     """See protos/flowhook/v1/rejection_service.proto."""
 
-    def __init__(
-        self,
-        rejections: RejectionLog,
-        *,
-        seal: OriginalSeal,
-        acceptance: RejectionAcceptance,
-        verifiers: VerifierPool,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._rejections = rejections
-        self._seal = seal
-        self._acceptance = acceptance
-        self._verifiers = verifiers
-        self._now_ms = now_ms
+    _rejections: RejectionLog
+    _seal: OriginalSeal = attrs.field(kw_only=True)
+    _acceptance: RejectionAcceptance = attrs.field(kw_only=True)
+    _verifiers: VerifierPool = attrs.field(kw_only=True)
+    _now_ms: Callable[[], int] = attrs.field(kw_only=True)
 
     @error_mapping.rpc_method
     async def ReportRejections(  # noqa: N802 - the name of the RPC

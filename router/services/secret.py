@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.document import load_definition
 from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError
@@ -24,16 +26,14 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,126}")
 MAX_NAMES: Final = 100
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
     """See protos/flowhook/v1/secret_service.proto."""
 
-    def __init__(
-        self, *, registry: Registry, cipher: SecretCipher, secrets: FlowSecrets, now_ms: Callable[[], int]
-    ) -> None:
-        self._registry = registry
-        self._secrets = secrets
-        self._cipher = cipher
-        self._now_ms = now_ms
+    _registry: Registry
+    _cipher: SecretCipher
+    _secrets: FlowSecrets
+    _now_ms: Callable[[], int]
 
     @error_mapping.rpc_method
     async def SetSecret(  # noqa: N802 - the name of the RPC

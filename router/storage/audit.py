@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 import apsw
+import attrs
 from typing_extensions import override
 
 from flowhook.model.audit import AuditEntry
@@ -102,13 +103,13 @@ class AuditOperation(WriterOperation):
                 del self._refusals[next(iter(self._refusals))]
 
 
+@attrs.define(eq=False, repr=False)
 class AuditLog:
     """A bounded log of calls that changed something: the oldest entries make room for new ones."""
 
-    def __init__(self, writer: Writer, readers: Readers, operation: AuditOperation) -> None:
-        self._writer = writer
-        self._readers = readers
-        self._operation = operation
+    _writer: Writer
+    _readers: Readers
+    _operation: AuditOperation
 
     async def add(self, entry: AuditEntry) -> None:
         """Add an entry, ignoring its `number`."""

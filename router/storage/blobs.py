@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 import apsw
+import attrs
 from typing_extensions import override
 
 from flowhook import limits
@@ -270,6 +271,7 @@ AGE_SECONDS: Final = 2 * 3600.0
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False)
 class ObjectSweep:
     """Sweeps the object store, for the owner of the shard.
 
@@ -284,10 +286,9 @@ class ObjectSweep:
         readers: of the database.
     """
 
-    def __init__(self, blobs: BlobCache, confirm_ownership: Callable[[], Awaitable[None]], readers: Readers) -> None:
-        self._blobs = blobs
-        self._confirm_ownership = confirm_ownership
-        self._readers = readers
+    _blobs: BlobCache
+    _confirm_ownership: Callable[[], Awaitable[None]]
+    _readers: Readers
 
     async def run_forever(self) -> None:
         """Sweep every day; when that fails, the next sweep tries again."""

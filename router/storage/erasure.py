@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import apsw
+import attrs
 from typing_extensions import override
 
 from flowhook.errors import ConflictError, FlowhookError, NotFoundError
@@ -491,6 +492,7 @@ def _has_frames(path: Path) -> bool:
         return False
 
 
+@attrs.define(eq=False, repr=False)
 class Wiping:
     """Wipes the file of an open storage.
 
@@ -500,14 +502,11 @@ class Wiping:
         pages: most pages that one step looks at.
     """
 
-    def __init__(
-        self, path: Path, run: Callable[[Callable[[], Step]], Awaitable[Step]], *, pages: int = STEP_PAGES
-    ) -> None:
-        self._path = path
-        self._run = run
-        self._pages = pages
-        self._wanted = False
-        self._task: asyncio.Task[None] | None = None
+    _path: Path
+    _run: Callable[[Callable[[], Step]], Awaitable[Step]]
+    _pages: int = attrs.field(default=STEP_PAGES, kw_only=True)
+    _wanted: bool = attrs.field(init=False, default=False)
+    _task: asyncio.Task[None] | None = attrs.field(init=False, default=None)
 
     async def finish(self) -> None:
         """Wipe until nothing of what was erased before this call is left; cancelling stops the waiting, not the work.

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, Final, NamedTuple, assert_never
 
 import apsw
+import attrs
 from typing_extensions import override
 
 from flowhook import limits
@@ -190,6 +191,7 @@ class JobOperation(WriterOperation):
         return None
 
 
+@attrs.define(eq=False, repr=False)
 class JobStore:
     """Jobs and the outcomes of their items.
 
@@ -197,10 +199,9 @@ class JobStore:
     the items that may have been performed are known: those claimed and not settled.
     """
 
-    def __init__(self, writer: Writer, readers: Readers, operation: JobOperation) -> None:
-        self._writer = writer
-        self._readers = readers
-        self._operation = operation
+    _writer: Writer
+    _readers: Readers
+    _operation: JobOperation
 
     async def create(self, job: NewJob) -> StoredJob:
         """Create a job, `PENDING`, for executions accepted so far; or return the one with the same `request_id`.

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 import apsw
+import attrs
 from typing_extensions import override
 
 from flowhook.model.rejections import RejectionCount
@@ -98,13 +99,13 @@ class RejectOperation(WriterOperation):
         connection.execute("DELETE FROM rejection WHERE time_ms < ?", (newest - KEPT_MS,))
 
 
+@attrs.define(eq=False, repr=False)
 class RejectionLog:
     """A bounded log of rejected requests: the oldest of a flow, and of all flows, make room for new ones."""
 
-    def __init__(self, writer: Writer, readers: Readers, operation: RejectOperation) -> None:
-        self._writer = writer
-        self._readers = readers
-        self._operation = operation
+    _writer: Writer
+    _readers: Readers
+    _operation: RejectOperation
 
     async def add(self, rejections: Sequence[StoredRejection]) -> None:
         """Add rejections, ignoring their `number`. A rejection whose ID is already stored is skipped."""

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 import apsw
+import attrs
 from typing_extensions import override
 
 from flowhook.errors import FlowhookError
@@ -105,21 +106,17 @@ class WriterOperation(ABC):
         """Notify listeners, before the callers receive their results (event loop)."""
 
 
+@attrs.define(eq=False, repr=False)
 class QueuedWrite:
     """One queued write."""
 
-    __slots__ = ("argument", "error", "future", "operation", "refusable", "result", "size")
-
-    def __init__(
-        self, operation: WriterOperation, argument: Any, future: asyncio.Future[Any], *, size: int, refusable: bool
-    ) -> None:
-        self.operation = operation
-        self.argument = argument
-        self.size = size
-        self.refusable = refusable
-        self.future = future
-        self.result: Any = None
-        self.error: FlowhookError | None = None
+    operation: WriterOperation
+    argument: Any
+    future: asyncio.Future[Any]
+    size: int = attrs.field(kw_only=True)
+    refusable: bool = attrs.field(kw_only=True)
+    result: Any = attrs.field(init=False, default=None)
+    error: FlowhookError | None = attrs.field(init=False, default=None)
 
 
 class Writer:

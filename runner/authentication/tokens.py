@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+import attrs
 from cachetools import LRUCache, TTLCache
 
 from runner.authentication.discovery import ProviderMetadata, configuration_url, parse_configuration
@@ -71,17 +72,20 @@ class _Entry:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
+@attrs.define(eq=False, repr=False)
 class Tokens:
-    """The token cache of a process."""
+    """The token cache of a process.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
-        """Create an empty cache. `clock` is monotonic, `now` Unix time, both in seconds."""
-        self._clock = clock
-        self._now = now
-        self._entries: LRUCache[bytes, _Entry] = LRUCache(MAX_TOKENS)
-        self._providers: TTLCache[tuple[str, ...], ProviderMetadata] = TTLCache(
-            MAX_PROVIDERS, PROVIDER_SECONDS, timer=clock
-        )
+    `clock` is monotonic, `now` Unix time, both in seconds.
+    """
+
+    _clock: Callable[[], float] = time.monotonic
+    _now: Callable[[], float] = time.time
+    _entries: LRUCache[bytes, _Entry] = attrs.field(init=False, factory=lambda: LRUCache(MAX_TOKENS))
+    _providers: TTLCache[tuple[str, ...], ProviderMetadata] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._providers = TTLCache(MAX_PROVIDERS, PROVIDER_SECONDS, timer=self._clock)
 
     async def get(self, policy: OAuth2 | OpenIdConnect, send: Send, *, refused: str | None = None) -> tuple[str, bool]:
         """Return a token, and whether it came from the cache.

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+import attrs
 import orjson
 
 from flowhook.expressions import ExpressionTypeError, InvalidExpression, is_expression, strip_markers
@@ -160,15 +161,13 @@ def _wrapped(source: str, names: tuple[str, ...], *, reads_clock: bool) -> str:
     return f"{given}.[0] | (\n{source}\n) | tojson"
 
 
+@attrs.define(eq=False, repr=False)
 class _JqTemplate:
     """A template or an expression, compiled into one jq program."""
 
-    __slots__ = ("_evaluator", "_names", "_source")
-
-    def __init__(self, evaluator: Evaluator, source: str, names: tuple[str, ...]) -> None:
-        self._evaluator = evaluator
-        self._source = source
-        self._names = names
+    _evaluator: Evaluator
+    _source: str
+    _names: tuple[str, ...]
 
     def __call__(self, data: Any, scope: ExpressionScope) -> Any:
         return self._evaluator.run(self._source, self._names, data, scope)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
+import attrs
+
 from flowhook.model import Subscription
 from runner.interpreter.effects import Perform
 from runner.interpreter.errors import Exhausted, TaskFault
@@ -26,18 +28,16 @@ ExternalRequest = Perform | Now | Sleep | WithTimeout | Listen | AwaitCompletion
 """Requests that are answered from outside."""
 
 
+@attrs.define(eq=False, repr=False)
 class Fiber:
     """A running generator, the group it is a branch of, and the request it waits for."""
 
-    __slots__ = ("children", "closed", "group", "index", "pending", "steps")
-
-    def __init__(self, steps: Steps, group: FiberGroup | None = None, index: int = 0) -> None:
-        self.steps = steps
-        self.group = group
-        self.index = index
-        self.pending: PendingRequest | None = None
-        self.children: FiberGroup | None = None
-        self.closed = False
+    steps: Steps
+    group: FiberGroup | None = None
+    index: int = 0
+    pending: PendingRequest | None = attrs.field(init=False, default=None)
+    children: FiberGroup | None = attrs.field(init=False, default=None)
+    closed: bool = attrs.field(init=False, default=False)
 
     @property
     def races(self) -> bool:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import attrs
 import orjson
 
 from flowhook.events.lifecycle import (
@@ -34,16 +35,16 @@ from runner.interpreter.requests import TaskSteps
 from runner.interpreter.scope import ExecutionContext, ExpressionScope
 
 
+@attrs.define(eq=False, repr=False)
 class LifecycleEmitter:
-    """Emits the lifecycle events of one execution that flows subscribe to."""
+    """Emits the lifecycle events of one execution that flows subscribe to.
 
-    __slots__ = ("_journal", "_workflow", "types")
+    Only events of `types` are emitted; each is stored with the next entry of the journal.
+    """
 
-    def __init__(self, journal: Journal, workflow: ExecutionContext, types: Collection[str]) -> None:
-        """Emit events of these types; each is stored with the next entry of the journal."""
-        self._journal = journal
-        self._workflow = workflow
-        self.types = types
+    _journal: Journal
+    _workflow: ExecutionContext
+    types: Collection[str]
 
     def is_subscribed(self, kind: str) -> bool:
         """Whether there is a subscriber for events of this type, and the journal is not being replayed."""
@@ -61,17 +62,17 @@ class LifecycleEmitter:
         return value if redactor is None else redactor.redact_values(value)
 
 
+@attrs.define(eq=False, repr=False)
 class TaskEvents:
-    """Emits the lifecycle events of one run of a task (`scope.TaskEventEmitter`)."""
+    """Emits the lifecycle events of one run of a task (`scope.TaskEventEmitter`).
 
-    __slots__ = ("_created", "_emitter", "_number", "_pointer")
+    The events are those of the `number`th task that the execution runs; `created`: `task.created` was emitted before.
+    """
 
-    def __init__(self, emitter: LifecycleEmitter, pointer: str, number: int, *, created: bool) -> None:
-        """Emit events of the `number`th task that the execution runs; `created`: `task.created` was emitted before."""
-        self._created = created
-        self._emitter = emitter
-        self._pointer = pointer
-        self._number = number
+    _emitter: LifecycleEmitter
+    _pointer: str
+    _number: int
+    _created: bool = attrs.field(kw_only=True)
 
     def created(self) -> None:
         """See `TaskEventEmitter`."""

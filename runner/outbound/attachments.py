@@ -11,6 +11,8 @@ import re
 from collections.abc import AsyncIterator, Callable
 from typing import Final, NamedTuple, Protocol
 
+import attrs
+
 from flowhook.events.workflow_input import parse_event_body, stored_attachments
 from flowhook.limits import CHUNK_BYTES
 from flowhook.model import Event
@@ -62,22 +64,27 @@ class NoAttachments:
 NO_ATTACHMENTS: Final = NoAttachments()
 
 
+@attrs.define(eq=False, repr=False)
 class EventAttachments:
-    """The attachments of the event that started an execution."""
+    """The attachments of the event that started an execution.
 
-    def __init__(self, event: Event, owner: str, *, raw: bool, slices: SliceReader | None = None) -> None:
-        """Find the attachments that `flowhook.events.workflow_input` describes.
+    Args:
+        event: with its body, or with the name of a body that is stored separately.
+        owner: ID that handles begin with.
+        raw: whether the flow takes the body unparsed.
+        slices: reads the body that the event names; None: there is none.
 
-        Args:
-            event: with its body, or with the name of a body that is stored separately.
-            owner: ID that handles begin with.
-            raw: whether the flow takes the body unparsed.
-            slices: reads the body that the event names; None: there is none.
-        """
-        self._event = event
-        self._owner = owner
-        self._raw = raw
-        self._slices = slices
+    Args:
+        event: with its body, or with the name of a body that is stored separately.
+        owner: ID that handles begin with.
+        raw: whether the flow takes the body unparsed.
+        slices: reads the body that the event names; None: there is none.
+    """
+
+    _event: Event
+    _owner: str
+    _raw: bool = attrs.field(kw_only=True)
+    _slices: SliceReader | None = attrs.field(default=None, kw_only=True)
 
     def find(self, handle: str) -> RequestAttachment:
         """See `Attachments`. Blocking while the body is parsed."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import attrs
 import orjson
 import psutil
 
@@ -64,21 +65,18 @@ class Launcher:
         return orjson.loads(line)["code"] if line else None
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Launchers:
-    """Starts and tracks the launchers of a runner."""
+    """Starts and tracks the launchers of a runner.
 
-    def __init__(
-        self,
-        *,
-        grace_seconds: float = GRACE_SECONDS,
-        sweep: Callable[[Callable[[int], bool]], Sweep] = kill_orphans,
-    ) -> None:
-        """Give launchers `grace_seconds` to end; `sweep` kills the orphans among this process's children (blocking)."""
-        self._grace_seconds = grace_seconds
-        self._sweep = sweep
-        self._pids: set[int] = set()
-        self._starting_or_sweeping = asyncio.Lock()
-        """Excludes sweeps while a launcher starts: it is not in `_pids` yet, and would look like an orphan."""
+    Launchers have `grace_seconds` to end; `sweep` kills the orphans among this process's children (blocking).
+    """
+
+    _grace_seconds: float = GRACE_SECONDS
+    _sweep: Callable[[Callable[[int], bool]], Sweep] = kill_orphans
+    _pids: set[int] = attrs.field(init=False, factory=set)
+    _starting_or_sweeping: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
+    """Excludes sweeps while a launcher starts: it is not in `_pids` yet, and would look like an orphan."""
 
     @contextlib.asynccontextmanager
     async def launch(self) -> AsyncIterator[Launcher]:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Self, TypeVar
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -74,6 +75,7 @@ class _ProcessGone(Exception):  # noqa: N818 - as above; the thread notices it b
     """The process stopped answering."""
 
 
+@attrs.define(eq=False, repr=False)
 class IsolatedEvaluator:
     """One evaluating process. The function passed to `run` calls `first` and `violation` (`scope.RemoteEvaluator`).
 
@@ -81,17 +83,17 @@ class IsolatedEvaluator:
         process: the process.
     """
 
-    def __init__(
-        self, process: ChildProcess, link: socket.socket, settings: RunnerSettings, poll_seconds: float
-    ) -> None:
-        self.process = process
-        self._poll_seconds = poll_seconds
-        self._link = link
-        self._settings = settings
-        self._usage = UsageSampler(process.pid)
-        self._evaluation = RecordSnapshot(0, 0, 0, b"", "")
-        self._slowest_ns = 0
-        self._is_killed = False
+    process: ChildProcess
+    _link: socket.socket
+    _settings: RunnerSettings
+    _poll_seconds: float
+    _usage: UsageSampler = attrs.field(init=False)
+    _evaluation: RecordSnapshot = attrs.field(init=False, factory=lambda: RecordSnapshot(0, 0, 0, b"", ""))
+    _slowest_ns: int = attrs.field(init=False, default=0)
+    _is_killed: bool = attrs.field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._usage = UsageSampler(self.process.pid)
 
     @classmethod
     async def start(cls, settings: RunnerSettings, *, poll_seconds: float = POLL_SECONDS) -> Self:

@@ -30,8 +30,6 @@ class EffectCalls:
     Attributes:
         executions: number of executions that have effects in flight.
 
-    Start without calls.
-
     `on_result` is called with each result; it must ignore the result unless `is_in_flight`, and call `finish`.
     """
 

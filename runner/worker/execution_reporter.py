@@ -31,7 +31,7 @@ class SendRequest(Protocol):
 class ExecutionReporter:
     """Reports the progress and the end of executions. Messages of a flow with few executions here are urgent.
 
-    Report on `executions` to `session`; `request_send` is called when it has messages to send.
+    It reports on `executions` to `session`; `request_send` is called when it has messages to send.
     """
 
     _session: Session

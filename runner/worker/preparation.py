@@ -62,8 +62,6 @@ class Prepared(NamedTuple):
 class ExecutionPreparer:
     """Prepares the executions of a process.
 
-    Prepare with these collaborators.
-
     `on_slow` is called with the flow ID of an event whose body took longer than `SLOW_NS`.
 
     `on_slow` is called with the flow ID of an event whose body took longer than `SLOW_NS`.

@@ -33,10 +33,7 @@ log = logs.get_logger(__name__)
 
 @attrs.define(eq=False, repr=False)
 class QuarantineDriver:
-    """Drives executions of flows in quarantine; `in` tests whether a flow is in it.
-
-    Evaluate for `flows` in processes of `pool`.
-    """
+    """Drives executions of flows in quarantine; `in` tests whether a flow is in it."""
 
     _flows: QuarantinedFlows
     _pool: EvaluatorPool

@@ -27,8 +27,6 @@ class ReachedError(Exception):
 class Tracer:
     """An observer that reports tasks and stops the run after one of them.
 
-    Observe one run.
-
     Args:
         report: called with the result of `describe` for each task; None: no tracing.
         until: name or JSON Pointer of the task to stop after; empty: none.

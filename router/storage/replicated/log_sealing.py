@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 import apsw
+import attrs
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.security.private_files import make_directory
@@ -47,6 +48,7 @@ class LogSealed:
     missing: int
 
 
+@attrs.define(eq=False, repr=False)
 class LogSealing:
     """Seals a log. Blocks.
 
@@ -58,20 +60,11 @@ class LogSealing:
         heartbeat_seconds: for how long running routers are looked for.
     """
 
-    def __init__(
-        self,
-        plain: ReplicatedLog,
-        sealed: ReplicatedLog,
-        *,
-        fingerprint: str,
-        is_sealed: Callable[[bytes], bool],
-        heartbeat_seconds: float,
-    ) -> None:
-        self._plain = plain
-        self._sealed = sealed
-        self._fingerprint = fingerprint
-        self._is_sealed = is_sealed
-        self._heartbeat_seconds = heartbeat_seconds
+    _plain: ReplicatedLog
+    _sealed: ReplicatedLog
+    _fingerprint: str = attrs.field(kw_only=True)
+    _is_sealed: Callable[[bytes], bool] = attrs.field(kw_only=True)
+    _heartbeat_seconds: float = attrs.field(kw_only=True)
 
     def seal(self, directory: Path) -> LogSealed:
         """Seal everything; temporary files are in `directory`, which is removed.

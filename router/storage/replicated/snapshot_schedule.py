@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
+import attrs
+
 from flowhook.errors import FlowhookError
 from flowhook.process import logs
 from router.storage.commit_log.interface import CommitLog
@@ -102,6 +104,7 @@ class SnapshotSchedule:
         return self.failing(now) >= ALARM_SECONDS
 
 
+@attrs.define(eq=False, repr=False)
 class SnapshotTask:
     """Makes the snapshots of a view when they are due, and purges the log behind them; on one thread.
 
@@ -114,24 +117,14 @@ class SnapshotTask:
         last_erasure: returns the number of the last erasure that the view contains; 0: there is none.
     """
 
-    def __init__(
-        self,
-        store: SnapshotStore,
-        log: CommitLog,
-        view: Path,
-        *,
-        schedule: SnapshotSchedule,
-        clock: Callable[[], float],
-        last_erasure: Callable[[], int] = lambda: 0,
-    ) -> None:
-        self._store = store
-        self._log = log
-        self._view = view
-        self._schedule = schedule
-        self._clock = clock
-        self._last_erasure = last_erasure
-        self._purged_erasure = 0
-        """Last erasure behind which this process has purged the log; of former processes that is not known."""
+    _store: SnapshotStore
+    _log: CommitLog
+    _view: Path
+    _schedule: SnapshotSchedule = attrs.field(kw_only=True)
+    _clock: Callable[[], float] = attrs.field(kw_only=True)
+    _last_erasure: Callable[[], int] = attrs.field(default=lambda: 0, kw_only=True)
+    _purged_erasure: int = attrs.field(init=False, default=0)
+    """Last erasure behind which this process has purged the log; of former processes that is not known."""
 
     @property
     def alarm(self) -> bool:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
+import attrs
+
 from flowhook.payloads.content_type import is_json
 from runner.components.openapi.parameter_styles import PARAMETER_LOCATIONS, Parameter, default_style
 from runner.components.openapi.references import document_fault, mapping, resolve, sequence
@@ -90,17 +92,15 @@ def find_operation(document: Any, operation_id: str, uri: str) -> ApiOperation:
     raise document_fault(f"there is no operation {operation_id} in the document")
 
 
+@attrs.define(eq=False, repr=False)
 class _Reader:
     """Reads one operation; base class with what all versions have in common."""
 
-    def __init__(
-        self, root: Mapping[str, Any], item: Mapping[str, Any], operation: Mapping[str, Any], path: str, uri: str
-    ) -> None:
-        self.root = root
-        self.item = item
-        self.operation = operation
-        self.path = path
-        self.uri = uri
+    root: Mapping[str, Any]
+    item: Mapping[str, Any]
+    operation: Mapping[str, Any]
+    path: str
+    uri: str
 
     def read(self, operation_id: str, method: str) -> ApiOperation:
         declared = {(parameter.place, parameter.name): parameter for parameter in self.parameters()}

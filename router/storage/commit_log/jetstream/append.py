@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+import attrs
 import nats.errors
 
 from flowhook.errors import ExhaustedError, InternalError, UnavailableError
@@ -122,21 +123,19 @@ def _is_open(answer: Mapping[str, Any]) -> bool:
     return bool(answer.get("error") or answer.get("duplicate"))
 
 
+@attrs.define(eq=False, repr=False)
 class _Append:
     """A record on its way into the log; runs on the connection's loop."""
 
-    def __init__(
-        self, connection: Connection, stream: LogStream, leader: Leader, message: SealedMessage, refusals: Refusals
-    ) -> None:
-        self._connection = connection
-        self._stream = stream
-        self._leader = leader
-        self._message = message
-        self._refusals = refusals
-        self._maybe_in = False
-        self._behind_since: float | None = None
-        self._looking: asyncio.Task[Any] | None = None
-        self._cause = ""
+    _connection: Connection
+    _stream: LogStream
+    _leader: Leader
+    _message: SealedMessage
+    _refusals: Refusals
+    _maybe_in: bool = attrs.field(init=False, default=False)
+    _behind_since: float | None = attrs.field(init=False, default=None)
+    _looking: asyncio.Task[Any] | None = attrs.field(init=False, default=None)
+    _cause: str = attrs.field(init=False, default="")
 
     async def run(self, answer: Mapping[str, Any] | None, *, maybe_in: bool) -> int:
         """Append; `answer` and `maybe_in` are what is known of an attempt before."""

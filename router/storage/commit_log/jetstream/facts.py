@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+import attrs
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError, ServiceUnavailableError
 
 from flowhook.errors import ConflictError
@@ -12,14 +13,14 @@ from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.refusals import Refusals, RefusedKind
 
 
+@attrs.define(eq=False, repr=False)
 class JetStreamFacts:
     """A key-value bucket."""
 
-    def __init__(self, connection: Connection, bucket: str, seals: FactSeals, refusals: Refusals) -> None:
-        self._connection = connection
-        self._bucket = bucket
-        self._seals = seals
-        self._refusals = refusals
+    _connection: Connection
+    _bucket: str
+    _seals: FactSeals
+    _refusals: Refusals
 
     def get(self, name: str) -> str | None:
         """See the protocol."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import Final
 
+import attrs
 from nats.js.api import Header, RawStreamMsg, StreamInfo
 from nats.js.errors import NotFoundError
 
@@ -21,14 +22,14 @@ BEHIND_SECONDS: Final = 15.0
 """How long a log may seem to lack records that it had acknowledged: until a leader without a quorum has noticed it."""
 
 
+@attrs.define(eq=False, repr=False)
 class Leader:
     """Queries the leader. All methods run on the connection's loop, and raise drivers' errors when nobody answers."""
 
-    def __init__(self, connection: Connection, stream: LogStream, *, behind_seconds: float = BEHIND_SECONDS) -> None:
-        self.behind_seconds = behind_seconds
-        self._connection = connection
-        self._stream = stream
-        self._replaced: LogReplacedError | None = None
+    _connection: Connection
+    _stream: LogStream
+    behind_seconds: float = attrs.field(default=BEHIND_SECONDS, kw_only=True)
+    _replaced: LogReplacedError | None = attrs.field(init=False, default=None)
 
     async def info(self) -> StreamInfo:
         """Return the stream's configuration and state.

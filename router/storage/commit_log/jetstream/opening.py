@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+import attrs
 from nats.js.api import StreamInfo
 
 from router.storage.commit_log.fact_seals import PlainFacts, SealedFacts
@@ -33,25 +34,16 @@ from router.storage.commit_log.refusals import Refusals
 TIMEOUT_SECONDS: Final = 30.0
 
 
+@attrs.define(eq=False, repr=False)
 class JetStream:
     """The parts of the log's system that a router uses, over one connection. See `ReplicatedLog`."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        log: JetStreamLog,
-        heartbeats: NatsHeartbeats,
-        objects: JetStreamObjects,
-        facts: JetStreamFacts,
-        refusals: Refusals,
-    ) -> None:
-        self.log: CommitLog = log
-        self.heartbeats: Heartbeats = heartbeats
-        self.objects: ObjectStore = objects
-        self.facts: ClusterFacts = facts
-        self.refusals = refusals
-        self._connection = connection
+    _connection: Connection
+    log: CommitLog = attrs.field(kw_only=True)
+    heartbeats: Heartbeats = attrs.field(kw_only=True)
+    objects: ObjectStore = attrs.field(kw_only=True)
+    facts: ClusterFacts = attrs.field(kw_only=True)
+    refusals: Refusals = attrs.field(kw_only=True)
 
     def close(self) -> None:
         """Disconnect. Calls in progress fail. Idempotent."""

@@ -55,7 +55,6 @@ LATE_IMPORTS: Final = (
     "cryptography.x509",
     "operations.search.conditions",
     "flowhook.events.workflow_input",
-    "javaproperties",
     "jinja2.debug",
     "yarl",
 )

@@ -53,7 +53,6 @@ LATE_IMPORTS: Final = (
     "flowhook.signatures.tokens",
     "flowhook.signatures.public_keys",
     "flowhook.events.workflow_input",
-    "javaproperties",
 )
 """Modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`."""
 

@@ -1,6 +1,6 @@
 r"""Parser of Java properties: `key=value` lines, continued by a trailing backslash, with `\uXXXX` and other escapes.
 
-Own code except for the escapes, because the library scans a continued line once for each of its physical lines.
+Own code, because the library javaproperties scans a continued line once for each of its physical lines.
 
 Source: https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/util/Properties.html#load(java.io.Reader).
 """
@@ -22,6 +22,8 @@ MAX_LINES: Final = 10_000
 """Physical lines of one body, including comments and continuations."""
 
 _SPACE: Final = " \t\f"
+_ESCAPE: Final = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
+_ESCAPED: Final = {"t": "\t", "n": "\n", "f": "\f", "r": "\r"}
 _KEY: Final = re.compile(r"(?:[^\\ \t\f=:]++|\\.)*+")
 
 
@@ -38,22 +40,29 @@ def parse_properties(text: str) -> dict[str, Any]:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     if text.count("\n", 0, -1) >= MAX_LINES:
         raise InvalidError(f"properties have at most {MAX_LINES} lines", reason="BODY_INVALID")
-    import javaproperties  # noqa: PLC0415 - takes 6 ms, and few processes ever receive such a body
-
     items: list[tuple[str, str]] = []
-    try:
-        for line in _lines(text):
-            end = _end_of_key(line)
-            key, value = line[:end], line[end:].lstrip(_SPACE)
-            if value[:1] in ("=", ":"):
-                value = value[1:].lstrip(_SPACE)
-            if "\\" in line:
-                key, value = javaproperties.unescape(key), javaproperties.unescape(value)
-                f"{key}{value}".encode()  # raises for an escape that is a lone surrogate
-            items.append((key, value))
-    except (javaproperties.InvalidUEscapeError, UnicodeError):
-        raise InvalidError("the properties have an invalid escape", reason="BODY_INVALID") from None
+    for line in _lines(text):
+        end = _end_of_key(line)
+        key, value = line[:end], line[end:].lstrip(_SPACE)
+        if value[:1] in ("=", ":"):
+            value = value[1:].lstrip(_SPACE)
+        items.append((_unescaped(key), _unescaped(value)))
     return nest_fields(items)
+
+
+def _unescaped(text: str) -> str:
+    """Return a key or a value with its escapes resolved; surrogates in pairs are one character."""
+    if "\\" not in text:
+        return text
+    try:
+        return _ESCAPE.sub(_character, text).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except ValueError:  # no hexadecimal digits, or a lone surrogate
+        raise InvalidError("the properties have an invalid escape", reason="BODY_INVALID") from None
+
+
+def _character(escape: re.Match[str]) -> str:
+    text = escape[1]
+    return chr(int(text[1:], 16)) if text[0] == "u" else _ESCAPED.get(text, text)
 
 
 def _lines(text: str) -> Iterator[str]:

@@ -38,7 +38,6 @@ LATE_IMPORTS: Final = (
     "flowhook.signatures.tokens",
     "flowhook.signatures.public_keys",
     "grpc_status.rpc_status",
-    "javaproperties",
     "jsonschema.exceptions",
 )
 """Modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`."""

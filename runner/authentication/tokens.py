@@ -31,7 +31,6 @@ PROVIDER_SECONDS: Final = 3600.0
 MARGIN_SECONDS: Final = 30.0
 """A token is renewed when it is valid for less than this, or than a tenth of its lifetime, whichever is less."""
 
-_OK: Final = 200
 
 
 class EndpointResponse(Protocol):

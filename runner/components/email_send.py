@@ -57,24 +57,24 @@ def _mailbox(text: str) -> str:
     return text
 
 
-Mailbox = Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(_mailbox)]
+MailboxText = Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(_mailbox)]
 """`ada@example.com`, or `Ada Lovelace <ada@example.com>`."""
 
-Mailboxes = Mailbox | Annotated[list[Mailbox], Field(max_length=MAX_RECIPIENTS)]
+MailboxTexts = MailboxText | Annotated[list[MailboxText], Field(max_length=MAX_RECIPIENTS)]
 Part = Annotated[str, Field(max_length=MAX_PART_LENGTH)]
 
 
 class EvaluatedEmailSendArguments(EmailSendArguments):
     """Evaluated arguments of a `call: email.send`."""
 
-    to: Mailboxes
-    cc: Mailboxes = Field(default_factory=list)
-    bcc: Mailboxes = Field(default_factory=list)
-    from_: Mailbox = Field(alias="from")
+    to: MailboxTexts
+    cc: MailboxTexts = Field(default_factory=list)
+    bcc: MailboxTexts = Field(default_factory=list)
+    from_: MailboxText = Field(alias="from")
     subject: Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(email_message.check_line)]
     text: Part | None = None
     html: Part | None = None
-    reply_to: Mailboxes = Field(default_factory=list)
+    reply_to: MailboxTexts = Field(default_factory=list)
     smtp: SecretName = "smtp"
 
     @model_validator(mode="after")

@@ -29,16 +29,12 @@ from typing import Final, NoReturn
 import orjson
 import psutil
 
-from flowhook.process.installation import import_late
 from flowhook.process.parent_death import die_with_parent
 from runner.components.registry import components
 from runner.processes import orphans
 from runner.worker import process
 
 MAX_PACKET: Final = 256
-
-LATE_IMPORTS: Final = ("javaproperties",)
-"""Modules that few need: the installation may be replaced before a process that is forked later needs them."""
 
 SWEEP_SECONDS: Final = 5.0
 """Time after the end of a child that the launchers of its flows' processes have to clean up by themselves."""
@@ -58,7 +54,6 @@ def main() -> None:
     with contextlib.suppress(ImportError):
         import uvloop  # noqa: F401, PLC0415 - the children use it; not available on every platform
     components()  # includes those of installed packages
-    import_late(LATE_IMPORTS)
     process.prepare()
     if psutil.Process().num_threads() > 1:
         print(THREADS, file=sys.stderr, flush=True)  # noqa: T201 - logs are not set up here

@@ -36,8 +36,8 @@ from flowhook.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from flowhook.http.addresses import peer_address
 from flowhook.http.forwarded import UNKNOWN, TrustedProxies
+from flowhook.http.listening import peer_address
 from flowhook.sharing import Principal, SharedLimit
 from flowhook.sharing.addresses import address_principal
 from flowhook.sharing.table import AdminLimits

@@ -27,8 +27,7 @@ from tornado.httputil import (
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream
 
-from flowhook.http.addresses import peer_address
-from flowhook.http.listening import ListeningSocket
+from flowhook.http.listening import ListeningSocket, peer_address
 from flowhook.http.open_connections import NEVER, OpenConnections
 
 

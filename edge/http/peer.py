@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tornado.httputil import HTTPConnection
 
-from flowhook.http.addresses import peer_address
+from flowhook.http.listening import peer_address
 
 
 class Peer(NamedTuple):

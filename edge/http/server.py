@@ -25,8 +25,7 @@ from edge.http.receive_budget import ReceiveBudget
 from edge.http.responses import Response
 from edge.http.tls import HANDSHAKE_SECONDS
 from edge.metrics import EdgeMetrics
-from flowhook.http.addresses import peer_address
-from flowhook.http.listening import ListeningSocket
+from flowhook.http.listening import ListeningSocket, peer_address
 from flowhook.http.open_connections import OpenConnections
 from flowhook.process.server_certificates import Certificates
 from flowhook.process.settings import EdgeSettings

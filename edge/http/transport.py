@@ -14,7 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 from edge.http.peer import Peer
 from edge.http.receive_budget import Overloaded, ReceiveBudget, charge
 from edge.http.tls import certificate_names
-from flowhook.http.addresses import peer_address
+from flowhook.http.listening import peer_address
 from flowhook.process import logs
 
 log = logs.get_logger(__name__)

@@ -16,7 +16,7 @@ from flowhook.events.dedupe_key import DedupeKey
 from flowhook.events.order_key import OrderKey
 from flowhook.events.search_attributes import SearchAttributes
 from flowhook.payloads import Selection, parse, select
-from flowhook.payloads.selection import encode_json
+from flowhook.payloads.parsing import encode_json
 
 MAX_SELECTED_BYTES: Final = 64 * limits.KIB
 """JSON of the parts of a body that responses, handshakes and delivery IDs read; if it is larger, they read nothing."""

@@ -18,7 +18,7 @@ from edge.webhook.verification import Outcome, RequestViews, check, check_with_b
 from flowhook import limits
 from flowhook.errors import FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.events.workflow_input import webhook_view
-from flowhook.http.addresses import peer_address
+from flowhook.http.listening import peer_address
 from flowhook.process import logs
 from flowhook.signatures import JsonBody, Match, RequestView, SignatureError, Verifier, json_of
 from flowhook.signatures.diagnosis import DIAGNOSED

@@ -9,7 +9,12 @@ Nothing here ever runs a jq program of a flow: it may never end, and the jq bind
 the runner's guarded child process does.
 """
 
-from flowhook.expressions.errors import ExpressionTypeError, InvalidExpression
-from flowhook.expressions.syntax import is_expression, strip_markers, syntax_hint
+from flowhook.expressions.syntax import (
+    ExpressionTypeError,
+    InvalidExpression,
+    is_expression,
+    strip_markers,
+    syntax_hint,
+)
 
 __all__ = ["ExpressionTypeError", "InvalidExpression", "is_expression", "strip_markers", "syntax_hint"]

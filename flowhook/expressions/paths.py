@@ -24,8 +24,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from flowhook.expressions.errors import ExpressionTypeError, InvalidExpression
-from flowhook.expressions.syntax import is_expression, strip_markers
+from flowhook.expressions.syntax import ExpressionTypeError, InvalidExpression, is_expression, strip_markers
 
 __all__ = [
     "MAX_PROGRAM_LENGTH",

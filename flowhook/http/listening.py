@@ -12,10 +12,18 @@ import os
 import socket
 import time
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
 from flowhook.errors import UnavailableError
 from flowhook.process import logs
+
+
+def peer_address(peer: str) -> IPv4Address | IPv6Address:
+    """Parse a peer's address as sockets report it; IPv4-mapped addresses become IPv4, scope IDs are dropped."""
+    address = ip_address(peer.partition("%")[0])
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
 
 BACKLOG: Final = 1024
 """Connections that the kernel queues until they are accepted."""

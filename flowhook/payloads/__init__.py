@@ -9,11 +9,20 @@ Time and memory are bounded by the limits in each module. A non-empty body yield
 accepted and then lost.
 """
 
-from flowhook.payloads.cloud_event import to_structured
 from flowhook.payloads.content_type import ContentType, is_json, parse_content_type
-from flowhook.payloads.form_data import MultipartSplitter
-from flowhook.payloads.parsing import Attachment, ParsedBody, event_identity, is_opaque, is_parsed_whole, parse
-from flowhook.payloads.selection import Selection, select, selection_of
+from flowhook.payloads.multipart import MultipartSplitter
+from flowhook.payloads.parsing import (
+    Attachment,
+    ParsedBody,
+    Selection,
+    event_identity,
+    is_opaque,
+    is_parsed_whole,
+    parse,
+    select,
+    selection_of,
+    to_structured,
+)
 
 __all__ = [
     "Attachment",

@@ -3,27 +3,117 @@
 Compressed bodies are decompressed, text is decoded, forms become objects, files become attachments. A CloudEvent in
 binary mode becomes the object that structured mode would have sent, so that flows need not distinguish the modes.
 
+CloudEvents in binary mode: attributes in header fields, data in the body. They are converted to the object that
+structured mode would have sent, so that flows need not distinguish the modes.
+
 Source: RFC 9110, section 8 (representation data); CloudEvents 1.0, "HTTP Protocol Binding", sections 3.1-3.3.
+
+Source: CloudEvents 1.0, "HTTP Protocol Binding", section 3.1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
 from flowhook.errors import InvalidError
 from flowhook.json.bounded import check_value_count, parse_json
 from flowhook.limits import MAX_VALUES
-from flowhook.payloads.cloud_event import BINARY_MODE, to_structured
 from flowhook.payloads.content_encoding import decompress
 from flowhook.payloads.content_type import ContentType, decode_charset, parse_content_type
-from flowhook.payloads.form_data import FORM_DATA, NO_FIELD, attachment_name, field_value
-from flowhook.payloads.forms import nest_fields, parse_urlencoded
-from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted
-from flowhook.payloads.properties import parse_properties
+from flowhook.payloads.forms import nest_fields, parse_properties, parse_urlencoded, percent_decode
+from flowhook.payloads.multipart import (
+    FORM_DATA,
+    NO_FIELD,
+    MultipartScanner,
+    PartData,
+    PartEnded,
+    PartStarted,
+    attachment_name,
+    field_value,
+)
 from flowhook.payloads.xml import parse_xml
+
+BINARY_MODE: Final = "ce-specversion"
+"""Header field that identifies a CloudEvent in binary mode."""
+
+_PREFIX: Final = "ce-"
+_STRUCTURED: Final = ("application/cloudevents+", "application/cloudevents-batch+")
+
+
+def to_structured(content_type: str, headers: Sequence[tuple[str, bytes]], data: Any) -> Any:
+    """Return a request in binary mode as the object of structured mode; return `data` for any other request.
+
+    Args:
+        content_type: media type of the body, as sent.
+        headers: header fields of the request, lower-case names.
+        data: the parsed body; None when nothing of it was parsed.
+    """
+    if not any(name == BINARY_MODE for name, _ in headers):
+        return data
+    if parse_content_type(content_type).essence.startswith(_STRUCTURED):
+        return data
+    event: dict[str, Any] = {}
+    for name, value in headers:
+        if name.startswith(_PREFIX):
+            event[name.removeprefix(_PREFIX)] = percent_decode(value).decode("utf-8", "replace")
+    if content_type:
+        event["datacontenttype"] = content_type
+    if data is not None:
+        event["data"] = data
+    return event
+
+
+Selection: TypeAlias = dict[str, Any] | None
+"""JSON: `names`, the selected members of an object with a selection for each; `first` and `last`, how many items at the
+ends of an array are selected, and `items`, the selection for each of them. All are optional; None selects the whole
+value."""
+
+
+def selection_of(paths: Iterable[Sequence[str | int]]) -> Selection:
+    """Return the selection of all values that paths read."""
+    selection: Selection = {}
+    for path in paths:
+        selection = _with(selection, path)
+    return selection
+
+
+def _with(selection: Selection, path: Sequence[str | int]) -> Selection:
+    if selection is None or not path:
+        return None
+    step, rest = path[0], path[1:]
+    if isinstance(step, str):
+        names = selection.get("names", {})
+        return {**selection, "names": {**names, step: _with(names.get(step, {}), rest)}}
+    end, count = ("last", -step) if step < 0 else ("first", step + 1)
+    longer = {end: max(count, selection.get(end, 0)), "items": _with(selection.get("items", {}), rest)}
+    return {**selection, **longer}
+
+
+def select(value: Any, selection: Selection) -> Any:
+    """Reduce a value to a selection, so that each path of the selection has the same result, or error, as before."""
+    if selection is None:
+        return value
+    if isinstance(value, dict):
+        names = selection.get("names", {})
+        return {name: select(value[name], inner) for name, inner in names.items() if name in value}
+    if isinstance(value, list):
+        first, last = selection.get("first", 0), selection.get("last", 0)
+        selected = value if len(value) <= first + last else value[:first] + value[len(value) - last :]
+        return [select(item, selection.get("items", {})) for item in selected]
+    return value if isinstance(value, bool | int | float | None) else ""
+
+
+def encode_json(value: Any) -> bytes:
+    """Encode a value as JSON, whatever its depth of nesting."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # orjson reads 1024 levels of nesting, but writes 254
+        return json.dumps(value).encode()
+
 
 MAX_LINES: Final = 100_000
 """Lines of one NDJSON body, empty ones included."""

@@ -9,7 +9,7 @@
 and `edge.webhook.handshakes` answers its handshake. Nothing here knows flow files, secrets or requests.
 """
 
-from flowhook.providers.provider import Handshake, Provider
+from flowhook.providers.scheme import Handshake, Provider
 from flowhook.providers.table import PROVIDERS
 
 __all__ = ["PROVIDERS", "Handshake", "Provider"]

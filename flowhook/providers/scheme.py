@@ -1,12 +1,92 @@
-"""Signature schemes of senders as data, for `flowhook.signatures`."""
+"""Providers as data: what they sign and how, for `flowhook.signatures`, and the row that a provider is.
+
+`parse_content` reads templates of signed content: the value of `hmac.content`, such as `{timestamp}.{body}`.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
-from flowhook.providers.signed_content import ContentPart, parse_content
+TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
+"""A header field's name. Source: RFC 9110, section 5.6.2; the maximum length is Flowhook's own."""
+
+_PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+
+
+class ContentPart(NamedTuple):
+    """A piece of signed content.
+
+    Attributes:
+        source: `text`, one of `SOURCES`, `header`, `field` (of the JSON body), or `setting` (of the kind of `auth`).
+        value: the text, the lower-case name of the header, the dotted path of the field, or the name of the setting;
+            else empty.
+    """
+
+    source: str
+    value: str = ""
+
+    @property
+    def is_of_body(self) -> bool:
+        """Whether it is derived from the body."""
+        return self.source in OF_BODY
+
+
+SOURCES: Final = ("body", "body_crc32", "form", "timestamp", "id", "method", "url", "decoded_url", "path")
+"""Placeholders without an argument: the body's bytes; its CRC-32 in decimal; the names and values of a form, sorted by
+name and joined without a separator; timestamp and ID as sent; the request's method; its URL, as sent or percent-decoded
+except for `%3F`; and its path."""
+
+OF_BODY: Final = frozenset({"body", "body_crc32", "form", "field"})
+
+_FIELD: Final = re.compile(r"[^.{}\s]+(\.[^.{}\s]+)*")
+
+
+def parse_content(template: str) -> tuple[ContentPart, ...]:
+    """Return the pieces of a content template; `{{` and `}}` stand for braces.
+
+    Raises:
+        ValueError: a brace without its partner, or a placeholder that does not exist.
+    """
+    parts: list[ContentPart] = []
+    text = ""
+    position = 0
+    for match in _PLACEHOLDER.finditer(template):
+        text += template[position : match.start()]
+        position = match.end()
+        token, name = match[0], match[1]
+        if token in ("{{", "}}"):
+            text += token[0]
+            continue
+        if name is None:
+            raise ValueError(f"a {token!r} is not paired; write {token * 2!r} for the character itself")
+        if text:
+            parts.append(ContentPart("text", text))
+            text = ""
+        parts.append(_content_part(name))
+    text += template[position:]
+    if text:
+        parts.append(ContentPart("text", text))
+    return tuple(parts)
+
+
+def _content_part(name: str) -> ContentPart:
+    if name in SOURCES:
+        return ContentPart(name)
+    source, colon, value = name.partition(":")
+    if source == "header" and colon:
+        if not TOKEN.fullmatch(value):
+            raise ValueError(f"{value!r} is not a valid header name")
+        return ContentPart("header", value.lower())
+    if source == "field" and colon:
+        if not _FIELD.fullmatch(value):
+            raise ValueError(f"{value!r} is not a path of names joined by dots")
+        return ContentPart("field", value)
+    known = ", ".join(f"{{{source}}}" for source in SOURCES)
+    raise ValueError(f"{{{name}}} is unknown: use {known}, {{header:NAME}} and {{field:PATH}}")
+
 
 Algorithm = Literal["sha1", "sha256", "sha384", "sha512"]
 EncodingName = Literal["hex", "base64", "base64url"]
@@ -134,3 +214,67 @@ class Scheme:
             for locations in self.locations[:1]
             if locations.id is not None and locations.id.kind == "header"
         )
+
+
+class Handshake(Enum):
+    """A method by which providers validate a URL registered with them; `edge.webhook.handshakes` implements them."""
+
+    CONFIRM_SUBSCRIPTION = auto()
+    """A signed message with a URL that has to be fetched."""
+    ECHO_BODY_CHALLENGE = auto()
+    """A signed body of type `url_verification`, whose `challenge` is echoed."""
+    ECHO_HEADER = auto()
+    """A key in the header `X-Hook-Secret`, which is echoed there."""
+    ECHO_MESSAGE_CHALLENGE = auto()
+    """A signed message of type `webhook_callback_verification`, whose `challenge` is echoed."""
+    ECHO_QUERY_CHALLENGE = auto()
+    """A GET whose parameter `challenge` is echoed."""
+    ECHO_VALIDATION_TOKEN = auto()
+    """A POST whose parameter `validationToken` is echoed."""
+    PING = auto()
+    """A signed ping, which is acknowledged."""
+    SIGN_CRC_TOKEN = auto()
+    """A GET whose parameter `crc_token` is signed."""
+    SIGN_PLAIN_TOKEN = auto()
+    """A signed body of type `endpoint.url_validation`, whose `plainToken` is signed."""
+    VERIFY_TOKEN = auto()
+    """A GET with a token that is compared, and a challenge that is echoed."""
+
+    @property
+    def signs(self) -> bool:
+        """Whether the response contains a signature of text that is in the request."""
+        return self in (Handshake.SIGN_CRC_TOKEN, Handshake.SIGN_PLAIN_TOKEN)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A provider of webhooks.
+
+    Attributes:
+        name: of the kind of `auth`.
+        source: the provider's page that documents the signature.
+        scheme: how it signs; None: `flowhook.signatures.build` has a verifier of its own for it.
+        handshake: how it validates a URL; None: it does not.
+        sends_delivery_ids: whether its verifier finds a delivery ID. A scheme says so itself.
+    """
+
+    name: str
+    source: str
+    scheme: Scheme | None = None
+    handshake: Handshake | None = None
+    sends_delivery_ids: bool = False
+
+    @property
+    def names_deliveries(self) -> bool:
+        """Whether each delivery has an ID."""
+        return self.sends_delivery_ids if self.scheme is None else bool(self.scheme.delivery_locations)
+
+    @property
+    def sends_secret(self) -> bool:
+        """Whether it sends the secret itself instead of a signature."""
+        return self.scheme is not None and self.scheme.method is SignatureMethod.TOKEN
+
+    @property
+    def has_public_key(self) -> bool:
+        """Whether its signatures are verified by a public key instead of a secret."""
+        return self.scheme is not None and self.scheme.method.is_asymmetric

@@ -11,17 +11,18 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from flowhook.providers.provider import Handshake, Provider
 from flowhook.providers.scheme import (
     FieldLocation,
     FieldLocations,
+    Handshake,
     KeyFormat,
     Layout,
+    Provider,
     Scheme,
     SignatureMethod,
     in_headers,
+    parse_content,
 )
-from flowhook.providers.signed_content import parse_content
 
 NO_TOLERANCE_SAID: Final = math.inf
 """For providers that sign a timestamp but document no maximum age; repeated deliveries may reuse the timestamp."""

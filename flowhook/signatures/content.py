@@ -9,7 +9,7 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from flowhook import limits
-from flowhook.providers.signed_content import ContentPart
+from flowhook.providers.scheme import ContentPart
 from flowhook.signatures.request_values import json_field, single_header
 from flowhook.signatures.types import RequestView, SignatureError
 

@@ -15,6 +15,7 @@ from flowhook.document.models.credentials import AuthKind
 from flowhook.document.models.custom_signature import HmacAuth, PublicKeyAuth
 from flowhook.payloads import parse_content_type
 from flowhook.providers.scheme import (
+    ContentPart,
     FieldLocation,
     FieldLocations,
     KeyFormat,
@@ -23,7 +24,6 @@ from flowhook.providers.scheme import (
     Scheme,
     SignatureMethod,
 )
-from flowhook.providers.signed_content import ContentPart
 from flowhook.signatures.content import compile_content, split_around_body
 from flowhook.signatures.keys import StreamingDigest, make_keyring, make_signature_key
 from flowhook.signatures.request_values import JsonBody, extract_values, json_of, parameter_values

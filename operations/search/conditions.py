@@ -16,10 +16,9 @@ import orjson
 
 from flowhook.errors import InvalidError
 from flowhook.events.workflow_input import workflow_input
-from flowhook.expressions.errors import InvalidExpression
 from flowhook.expressions.jq_check import check_program
-from flowhook.expressions.syntax import strip_markers
-from flowhook.payloads.selection import Selection, encode_json, select, selection_of
+from flowhook.expressions.syntax import InvalidExpression, strip_markers
+from flowhook.payloads.parsing import Selection, encode_json, select, selection_of
 from flowhook.wire import convert
 from operations.search.read_paths import read_paths
 

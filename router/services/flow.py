@@ -19,7 +19,7 @@ from flowhook.document.named_secrets import names_of
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow
 from flowhook.model.flows import FlowCondition
-from flowhook.providers.signed_content import TOKEN
+from flowhook.providers.scheme import TOKEN
 from flowhook.security.address_policy import AddressPolicy
 from flowhook.security.tokens import TokenScope
 from flowhook.sender import CredentialPlace, SignedWebhook, WebhookRequest, sign_webhook

@@ -25,8 +25,7 @@ Rules:
 - It must not block the event loop, which other executions share.
 """
 
-from runner.components.base import Component, Context, component
-from runner.components.shared_resources import ClosableResource
+from runner.components.base import ClosableResource, Component, Context, component
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 __all__ = ["ClosableResource", "Component", "Context", "Kind", "TaskFault", "component", "fault"]

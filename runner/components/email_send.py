@@ -6,17 +6,28 @@ sent to a server that does not offer the requested TLS.
 
 A permanent rejection by the server is a communication error with status 422, a temporary one with status 503.
 
+Composition of the message for `email.send`, with validation of its headers and addresses. One text is one mailbox: an
+address from an event cannot add further addresses or header lines.
+
 Source: RFC 5321 (SMTP), RFC 3207 (STARTTLS), RFC 8314 (implicit TLS), RFC 4954 (AUTH).
+
+Source: RFC 5322 (messages), RFC 5321, section 4.1.2 (mailboxes), RFC 3834, section 5 (Auto-Submitted).
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import re
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
 from typing import Annotated, Any, Final, Literal, Self
 
 import aiosmtplib
@@ -26,12 +37,112 @@ from flowhook import limits
 from flowhook.document.models.calls import EmailSendArguments
 from flowhook.document.models.credentials import SecretName
 from flowhook.security.address_policy import POLICY, AddressPolicy
-from runner.components import email_message
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, TaskFault, fault, shorten
-from runner.outbound import tcp
-from runner.outbound.dns import refused_status
-from runner.outbound.tcp import TLS
+from runner.outbound import dns
+from runner.outbound.dns import TLS, refused_status
+
+MAX_ADDRESS_LENGTH: Final = 254
+"""Source: RFC 3696, erratum 1690."""
+
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_ADDRESS: Final = re.compile(rf"(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?P<domain>{_LABEL}(?:\.{_LABEL})*)")
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+_NAMED: Final = re.compile(r'(?P<quote>"?)(?P<name>[^"<>]*?)(?P=quote)\s*<(?P<address>[^<>]*)>')
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """Sender or recipient: `Ada Lovelace <ada@example.com>`; the name may be empty."""
+
+    name: str
+    address: str
+
+    @property
+    def domain(self) -> str:
+        """The part after the @."""
+        return self.address.rpartition("@")[2]
+
+
+def parse_mailbox(text: str) -> Mailbox:
+    """Return the one mailbox that a text names: `ada@example.com`, or `Ada Lovelace <ada@example.com>`.
+
+    Raises:
+        ValueError: it names none, more than one, or one that needs SMTPUTF8; the message does not quote it.
+    """
+    check_line(text)
+    named = _NAMED.fullmatch(text.strip())
+    address = named["address"].strip() if named else text.strip()
+    if not address.isascii():
+        raise ValueError("an address must be ASCII; write an international domain as xn--…")
+    if len(address) > MAX_ADDRESS_LENGTH or not _ADDRESS.fullmatch(address):
+        raise ValueError("expected one address such as ada@example.com, or Ada <ada@example.com>")
+    return Mailbox(named["name"].strip() if named else "", address)
+
+
+def check_line(text: str) -> str:
+    """Return a text unchanged if it is valid in a header.
+
+    Raises:
+        ValueError: it has control characters: a line break would begin another header.
+    """
+    if _CONTROLS.search(text):
+        raise ValueError("must be one line, without control characters")
+    return text
+
+
+def message_id(idempotency_key: str, domain: str) -> str:
+    """Return the Message-ID of a call: the same when the call is repeated, so that receivers can drop duplicates."""
+    return f"<{hashlib.sha256(idempotency_key.encode()).hexdigest()[:40]}@{domain}>"
+
+
+def compose(
+    *,
+    sender: Mailbox,
+    to: Sequence[Mailbox],
+    cc: Sequence[Mailbox],
+    reply_to: Sequence[Mailbox],
+    subject: str,
+    text: str | None,
+    html: str | None,
+    identifier: str,
+    date: datetime,
+) -> bytes:
+    """Return a message in wire format: 7 bit, lines that end with CRLF.
+
+    Args:
+        sender: for From.
+        to: for To; may be empty.
+        cc: for Cc; may be empty.
+        reply_to: for Reply-To; may be empty.
+        subject: one line.
+        text: the body in plain text, or None.
+        html: the body in HTML, an alternative to `text`; or None.
+        identifier: Message-ID.
+        date: for Date, with its time zone.
+    """
+    message = EmailMessage(policy=SMTP)
+    message["From"] = _header(sender)
+    for name, mailboxes in (("To", to), ("Cc", cc), ("Reply-To", reply_to)):
+        if mailboxes:
+            message[name] = tuple(_header(mailbox) for mailbox in mailboxes)
+    message["Subject"] = subject
+    message["Date"] = date
+    message["Message-ID"] = identifier
+    message["Auto-Submitted"] = "auto-generated"
+    if text is not None:
+        message.set_content(text, cte="quoted-printable")
+        if html is not None:
+            message.add_alternative(html, subtype="html", cte="quoted-printable")
+    else:
+        message.set_content(html or "", subtype="html", cte="quoted-printable")
+    return message.as_bytes()
+
+
+def _header(mailbox: Mailbox) -> Address:
+    return Address(display_name=mailbox.name, addr_spec=mailbox.address)
+
 
 MAX_RECIPIENTS: Final = 100
 """A server must accept this many in one message. Source: RFC 5321, section 4.5.3.1.8."""
@@ -53,7 +164,7 @@ _REFUSED_FOR_GOOD: Final = 500
 
 
 def _mailbox(text: str) -> str:
-    email_message.parse_mailbox(text)
+    parse_mailbox(text)
     return text
 
 
@@ -71,7 +182,7 @@ class EvaluatedEmailSendArguments(EmailSendArguments):
     cc: MailboxTexts = Field(default_factory=list)
     bcc: MailboxTexts = Field(default_factory=list)
     from_: MailboxText = Field(alias="from")
-    subject: Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(email_message.check_line)]
+    subject: Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(check_line)]
     text: Part | None = None
     html: Part | None = None
     reply_to: MailboxTexts = Field(default_factory=list)
@@ -104,9 +215,9 @@ class _Server(BaseModel):
 async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
     """Send an e-mail; returns `{message_id, accepted, refused}`, the latter with the server's code for each address."""
     server = _server(await context.secret(arguments.smtp), arguments.smtp)
-    sender = email_message.parse_mailbox(arguments.from_)
+    sender = parse_mailbox(arguments.from_)
     to, cc, bcc, reply_to = (
-        [email_message.parse_mailbox(text) for text in ([given] if isinstance(given, str) else given)]
+        [parse_mailbox(text) for text in ([given] if isinstance(given, str) else given)]
         for given in (arguments.to, arguments.cc, arguments.bcc, arguments.reply_to)
     )
     recipients = list(dict.fromkeys(mailbox.address for mailbox in (*to, *cc, *bcc)))
@@ -115,8 +226,8 @@ async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
             Kind.CONFIGURATION,
             f"email.send: expected 1 to {MAX_RECIPIENTS} recipients, but there are {len(recipients)}",
         )
-    identifier = email_message.message_id(context.idempotency_key, sender.domain)
-    message = email_message.compose(
+    identifier = message_id(context.idempotency_key, sender.domain)
+    message = compose(
         sender=sender,
         to=to,
         cc=cc,
@@ -158,7 +269,7 @@ async def _session(server: _Server, *, address_policy: AddressPolicy) -> AsyncIt
     where = f"{server.host}:{server.port or _PORTS[server.tls]}"
     smtp: aiosmtplib.SMTP | None = None
     try:
-        connected = await tcp.connect(server.host, server.port or _PORTS[server.tls], address_policy=address_policy)
+        connected = await dns.connect(server.host, server.port or _PORTS[server.tls], address_policy=address_policy)
         smtp = aiosmtplib.SMTP(
             hostname=server.host,
             sock=connected,

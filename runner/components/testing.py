@@ -17,13 +17,12 @@ from aiohttp import web
 from flowhook import limits
 from flowhook.process import logs
 from flowhook.process.settings import RunnerSettings
-from runner.components.base import Component, Context
-from runner.components.shared_resources import SharedResources
+from runner.components.base import Component, Context, SharedResources
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound import bound_client
-from runner.outbound.attachments import NO_ATTACHMENTS, Attachments
 from runner.outbound.http_client import HttpClient
+from runner.outbound.request_bodies import NO_ATTACHMENTS, Attachments
 
 IDEMPOTENCY_KEY: Final = "evt_test:/do/0/test#0"
 SECONDS: Final = 10.0
@@ -49,7 +48,7 @@ async def context(
         seconds: until the deadline, which `call` enforces.
         settings: of the runner; when absent, the defaults with private addresses allowed, so that servers on this
             machine can be called.
-        attachments: of the request that started the execution, see `runner.outbound.attachments`.
+        attachments: of the request that started the execution, see `runner.outbound.request_bodies`.
     """
     settings = settings or RunnerSettings(allow_private_addresses=True)
     deadline = asyncio.get_running_loop().time() + seconds

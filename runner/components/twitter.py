@@ -21,8 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from flowhook.document.models.calls import TwitterPostArguments
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault, shorten
-from runner.outbound.http_response import HttpResponse, response_fault
-from runner.outbound.retry_after import server_time, to_delay_ms
+from runner.outbound.http_response import HttpResponse, response_fault, server_time, to_delay_ms
 
 _UNAUTHORIZED = 401
 _FORBIDDEN = 403

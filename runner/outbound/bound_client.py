@@ -21,8 +21,7 @@ from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound.dns import refused_status
 from runner.outbound.http_client import Body, HttpClient
-from runner.outbound.http_response import HttpResponse, public_url
-from runner.outbound.response_limits import MAX_INTERIM_RESPONSES, TooManyResponsesError
+from runner.outbound.http_response import MAX_INTERIM_RESPONSES, HttpResponse, TooManyResponsesError, public_url
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 

@@ -27,9 +27,8 @@ from runner.authentication.policy import Digest
 from runner.authentication.tokens import Tokens
 from runner.interpreter.errors import Kind, fault
 from runner.outbound.dns import lookup, numeric_host
-from runner.outbound.http_response import HttpResponse, is_harmless, public_url, read_response
+from runner.outbound.http_response import HttpResponse, LimitedConnector, is_harmless, public_url, read_response
 from runner.outbound.request_bodies import StreamedBody
-from runner.outbound.response_limits import LimitedConnector
 
 Body = bytes | StreamedBody | None
 """Body of a request; a streamed body is read again for each attempt."""

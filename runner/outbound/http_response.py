@@ -1,14 +1,27 @@
-"""HTTP responses of outbound calls, and the parts of response and request that errors and results may show."""
+"""HTTP responses of outbound calls, and the parts of response and request that errors and results may show.
+
+Limits the number of interim and unsolicited HTTP responses per connection; aiohttp has no such limit.
+
+Parses the `Retry-After` header field.
+
+Source: RFC 9110, sections 10.2.3 (Retry-After) and 5.6.7 (dates, in all three forms).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import codecs
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import RawResponseMessage
+from aiohttp.streams import StreamReader
 from multidict import CIMultiDictProxy
 from yarl import URL
 
@@ -16,7 +29,111 @@ from flowhook import limits
 from flowhook.model import FailedResponse
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.redaction import Redactor
-from runner.outbound.retry_after import parse_retry_after, server_time
+from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS
+
+MAX_INTERIM_RESPONSES: Final = 16
+"""Interim responses (1xx) that a server may send for one request; up to one more than that may be queued unread."""
+
+_INTERIM: Final = range(100, 200)
+_SWITCHING_PROTOCOLS: Final = 101
+
+
+class TooManyResponsesError(aiohttp.ClientError):
+    """A server sent too many interim responses, or responses without a request."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the server sent more than {MAX_INTERIM_RESPONSES} interim responses")
+
+
+class LimitedConnector(aiohttp.TCPConnector):
+    """A connector that aborts a connection when the server sends more responses than allowed.
+
+    aiohttp reads interim responses in a loop until the final one. A server that sends nothing else would occupy the
+    event loop, and aiohttp buffers whatever a server sends on an idle connection.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """Take the options of `aiohttp.TCPConnector`.
+
+        Raises:
+            RuntimeError: this version of aiohttp creates connections differently, so the limit could not be enforced.
+        """
+        super().__init__(**options)
+        made: object = getattr(self, "_factory", None)  # private: pyproject.toml pins the versions that have it
+        if not isinstance(made, functools.partial) or made.func is not ResponseHandler:
+            raise RuntimeError(f"the number of responses can't be limited with aiohttp {aiohttp.__version__}")
+        handler: type[ResponseHandler] = _Answers
+        self._factory = functools.partial(handler, loop=asyncio.get_running_loop())
+
+
+class _Answers(ResponseHandler):
+    """Counts the parsed responses of one connection."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._interim = 0
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        """Accept the head of a response, or abort the connection when there are too many."""
+        code = data[0].code
+        self._interim = self._interim + 1 if code in _INTERIM and code != _SWITCHING_PROTOCOLS else 0
+        if self.exception() is not None:
+            return
+        if self._interim <= MAX_INTERIM_RESPONSES and len(self) <= MAX_INTERIM_RESPONSES:
+            super().feed_data(data, size)
+            return
+        self.set_exception(TooManyResponsesError())
+        if self.transport is not None:
+            self.transport.abort()
+
+
+MAX_LENGTH: Final = 64
+"""Characters; the longest date has 33."""
+
+
+def server_time(date: str | None, now: datetime) -> datetime:
+    """Return a server's time from its `Date`: what it asks for by a time is meant by its clock, not by this one's.
+
+    Args:
+        date: of the field; None: the field is absent.
+        now: by the own clock, with its time zone; the result if the field is absent or invalid.
+    """
+    try:
+        return now if date is None or len(date) > MAX_LENGTH else _parse_date(date.strip())
+    except (ValueError, OverflowError):
+        return now
+
+
+def parse_retry_after(value: str | None, now: datetime) -> int:
+    """Return the requested delay in milliseconds from `now`, at most `MAX_RETRY_AFTER_MS`.
+
+    Args:
+        value: of the field: seconds or a date; None: the field is absent.
+        now: of the server, with its time zone; see `server_time`.
+
+    Returns:
+        0 if the value is absent or invalid, or the date has passed.
+    """
+    if value is None or len(value) > MAX_LENGTH:
+        return 0
+    value = value.strip()
+    if value.isascii() and value.isdecimal():
+        return min(int(value) * 1000, MAX_RETRY_AFTER_MS)
+    try:
+        return to_delay_ms((_parse_date(value) - now).total_seconds())
+    except (ValueError, OverflowError):
+        return 0
+
+
+def _parse_date(value: str) -> datetime:
+    moment = parsedate_to_datetime(value)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment  # asctime format; HTTP dates are always GMT
+
+
+def to_delay_ms(seconds: float) -> int:
+    """Convert seconds to milliseconds, clamped to [0, `MAX_RETRY_AFTER_MS`]."""
+    return round(max(0.0, min(seconds * 1000, MAX_RETRY_AFTER_MS)))
+
 
 _HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
 """Headers that are forwarded to another origin on redirect and shown to flows; any other may be a credential."""

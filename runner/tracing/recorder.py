@@ -1,11 +1,16 @@
-"""Records the tasks of a trace: an observer of the interpreter, and of the answers in the journal."""
+"""Records the tasks of a trace: an observer of the interpreter, and of the answers in the journal.
+
+Placeholders for the values of secrets: a trace is shown to people, so it never has the values.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -13,13 +18,18 @@ from flowhook import limits
 from flowhook.document.definition import kind_of
 from flowhook.model import FailedResponse, JournalEntry, WorkflowError
 from flowhook.model.execution_trace import (
+    MAX_BYTES,
     MAX_TASKS,
+    MAX_VALUE_BYTES,
     TaskOutcome,
     TracedError,
     TracedRequest,
     TracedResponse,
     TracedTask,
+    TracedValue,
 )
+from flowhook.security import callback_tokens
+from runner.interpreter import json_codec
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, Perform, idempotency_key
 from runner.interpreter.errors import TaskFault
 from runner.interpreter.fibers import ExternalRequest, PendingRequest
@@ -28,8 +38,127 @@ from runner.interpreter.nodes import Node
 from runner.interpreter.requests import AwaitCompletion, GivenOutput, Listen, Now, Sleep, WithTimeout
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.tracing import Observation, TaskStart
-from runner.tracing.secret_placeholders import mentions_secrets
-from runner.tracing.values import ValueTable
+
+_TOO_DEEP: Final = '"(nested too deeply)"'
+
+
+class ValueTable:
+    """Values by index.
+
+    Attributes:
+        values: all values, in the order in which they were added.
+    """
+
+    def __init__(self) -> None:
+        """Hold no values yet. Tokens of one-time URLs are masked in all of them: whoever has one may use it."""
+        self.values: list[TracedValue] = []
+        self._known: dict[int, tuple[Any, int]] = {}
+        """By identity, the value (so that the identity is not used again) and its index."""
+        self._by_digest: dict[bytes, int] = {}
+        self._bytes = 0
+
+    def add(self, value: Any) -> int:
+        """Add a value, unless it was added before, and return its index."""
+        known = self._known.get(id(value))
+        if known is not None:
+            return known[1]
+        try:
+            text = json_codec.encode(value).decode("utf-8", "replace")
+        except TaskFault:
+            text = _TOO_DEEP
+        index = self.add_text(text)
+        self._known[id(value)] = (value, index)
+        return index
+
+    def add_json(self, value: bytes) -> int:
+        """Add a value that is JSON already, and return its index."""
+        return self.add_text(value.decode("utf-8", "replace"))
+
+    def add_text(self, text: str) -> int:
+        """Add the JSON text of a value, unless it was added before, and return its index."""
+        text = self.masked(text)
+        data = text.encode()
+        digest = hashlib.blake2b(data).digest()
+        known = self._by_digest.get(digest)
+        if known is not None:
+            return known
+        self._by_digest[digest] = len(self.values)
+        kept = data if len(data) <= MAX_VALUE_BYTES else data[:MAX_VALUE_BYTES]
+        if self._bytes + len(kept) > MAX_BYTES:
+            kept = b""
+        self._bytes += len(kept)
+        cut = len(kept) < len(data)
+        self.values.append(TracedValue(kept.decode("utf-8", "ignore") if cut else text, len(data), cut))
+        return len(self.values) - 1
+
+    @staticmethod
+    def masked(text: str) -> str:
+        """Return a text with the tokens of one-time URLs masked."""
+        return callback_tokens.mask(text)
+
+
+PLACEHOLDER: Final = "•••"
+
+_CREDENTIALS: Final[Mapping[str, Any]] = {
+    "username": PLACEHOLDER,
+    "password": PLACEHOLDER,
+    "token": PLACEHOLDER,
+    "client": {"id": PLACEHOLDER, "secret": PLACEHOLDER},
+}
+"""Members of a secret that a policy of `authentication` uses by its name."""
+
+_MENTION: Final = re.compile(r"\$\s*secrets\b")
+_NAME: Final = r"(?:\.(?:\\?\"{name}\\?\"|{name})|\[\\?\"{name}\\?\"\])"
+_FIELD: Final = re.compile(r"\.([A-Za-z_]\w*)|\[\\?\"([^\"\\\]]+)\\?\"\]")
+
+
+def mentions_secrets(definition: Any) -> bool:
+    """Whether an expression in a definition mentions `$secrets`, or a policy in it names a secret."""
+    return any(_MENTION.search(text) for text in _texts(definition)) or any(True for _ in _uses(definition))
+
+
+def placeholders(names: Iterable[str], definition: Any) -> dict[str, Any]:
+    """Return `$secrets` with placeholders: a text, or an object with the members that the flow reads.
+
+    Args:
+        names: names of the flow's secrets.
+        definition: the flow's definition.
+    """
+    text = orjson.dumps(definition).decode()
+    used = frozenset(_uses(definition))
+    return {name: _placeholder(name, text, is_policy=name in used) for name in names}
+
+
+def _placeholder(name: str, text: str, *, is_policy: bool) -> Any:
+    value: dict[str, Any] = dict(_CREDENTIALS) if is_policy else {}
+    for match in re.finditer(r"\$\s*secrets" + _NAME.format(name=re.escape(name)) + r"(?![\w-])", text):
+        place, position = value, match.end()
+        fields = []
+        while field := _FIELD.match(text, position):
+            fields.append(field[1] or field[2])
+            position = field.end()
+        for each in fields[:-1]:
+            inner = place.get(each)
+            place[each] = place = dict(inner) if isinstance(inner, Mapping) else {}
+        if fields:
+            place.setdefault(fields[-1], PLACEHOLDER)
+    return value or PLACEHOLDER
+
+
+def _uses(value: Any) -> Iterator[str]:
+    """Yield the names of secrets that policies of `authentication` use."""
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        if isinstance(item, Mapping) and isinstance(item.get("use"), str):
+            yield item["use"]
+        yield from _uses(item)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from _texts(item)
+
 
 CPU_SECONDS: Final = 1.5
 """CPU time after which a trace ends with the tasks that it has, before its process is killed."""

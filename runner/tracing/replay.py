@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -21,14 +21,57 @@ from flowhook.v1.execution_service_pb2 import GetExecutionResponse
 from flowhook.wire.mapping import from_proto
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, Perform, Step, WorkflowCompleted, WorkflowFaulted
+from runner.interpreter.execution_machine import ExecutionMachine
+from runner.interpreter.fibers import ExternalRequest, PendingRequest
 from runner.interpreter.journal import DIVERGED
 from runner.interpreter.nodes import Program
 from runner.interpreter.program import compile_program
 from runner.interpreter.scope import ExecutionContext, OneTimeUrls
-from runner.tracing.recorder import TraceLimitError, TraceRecorder
-from runner.tracing.replay_machine import ReplayMachine
-from runner.tracing.secret_placeholders import PLACEHOLDER, placeholders
-from runner.tracing.values import ValueTable
+from runner.interpreter.tracing import Observer
+from runner.tracing.recorder import PLACEHOLDER, TraceLimitError, TraceRecorder, ValueTable, placeholders
+
+OnAnswer = Callable[[ExternalRequest, JournalEntry], None]
+"""Called with a request and the entry of the journal that answers it, or that holds its deadline."""
+
+
+class ReplayMachine(ExecutionMachine):
+    """An execution that stops where its journal ends."""
+
+    __slots__ = ("_on_answer",)
+
+    def __init__(
+        self,
+        program: Program,
+        workflow: ExecutionContext,
+        journal: Sequence[JournalEntry],
+        observer: Observer,
+        on_answer: OnAnswer,
+    ) -> None:
+        """See `ExecutionMachine`."""
+        super().__init__(program, workflow, journal, observer)
+        self._on_answer = on_answer
+
+    @property
+    def pending(self) -> list[PendingRequest]:
+        """Requests that the journal does not answer, in order."""
+        return list(dict.fromkeys(self._fibers.pending.values()))
+
+    @property
+    def compacted(self) -> bool:
+        """Whether the journal begins with a snapshot."""
+        return self._journal.snapshot is not None
+
+    def _replay(self, entry: JournalEntry) -> None:
+        pending = self._fibers.pending.get(entry.key)
+        if pending is not None:
+            self._on_answer(pending.request, entry)
+        super()._replay(entry)
+
+    def _read_clock(self) -> bool:
+        return False
+
+    def _process_deadline(self, step: Step) -> bool:  # noqa: ARG002 - the signature of the base class
+        return False
 
 
 def trace_execution(definition: bytes, detail: bytes, body: bytes) -> ExecutionTrace:

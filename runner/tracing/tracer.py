@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
+import orjson
 from pydantic import TypeAdapter
 
 from flowhook import limits
@@ -15,7 +17,23 @@ from flowhook.sandbox.offload import Offload
 from flowhook.sharing.table import OffloadLimits
 from flowhook.v1.execution_service_pb2 import GetExecutionResponse
 from flowhook.wire.mapping import to_proto
-from runner.tracing.offloaded import compute_trace
+
+
+def compute_trace(definition: bytes, detail: bytes, body: bytes) -> Iterator[bytes]:
+    """Yield a trace (`flowhook.model.execution_trace.ExecutionTrace`) as JSON.
+
+    Args:
+        definition: the recorded revision of the flow, canonical JSON.
+        detail: the execution, as a serialized `GetExecutionResponse`.
+        body: the beginning of the body, if it is stored apart from the event.
+
+    Raises:
+        InvalidError: this version can't run the definition (`FLOW_UNREADABLE`).
+    """
+    from runner.tracing.replay import trace_execution  # noqa: PLC0415 - only this process needs the interpreter
+
+    yield orjson.dumps(trace_execution(definition, detail, body))
+
 
 SECONDS: Final = 2.0
 """CPU time of one trace: an endless expression is ended after that."""

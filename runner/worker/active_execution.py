@@ -18,7 +18,7 @@ from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.scope import ExecutionContext
-from runner.outbound.attachments import NO_ATTACHMENTS, Attachments
+from runner.outbound.request_bodies import NO_ATTACHMENTS, Attachments
 from runner.worker.effect_executor import source_location
 
 log = logs.get_logger(__name__)

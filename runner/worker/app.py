@@ -18,8 +18,8 @@ from flowhook.process.process_state import ProcessState
 from flowhook.reporting.process_reports import ProcessReporter
 from flowhook.reporting.reachability_reports import ReachabilityReporter
 from runner import ipc, metrics
+from runner.components.base import SharedResources
 from runner.components.registry import callable_components, components
-from runner.components.shared_resources import SharedResources
 from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.outbound.http_client import HttpClient

@@ -13,16 +13,15 @@ from flowhook.model import Reply
 from flowhook.process import logs
 from flowhook.process.settings import RunnerSettings
 from runner import metrics
-from runner.components.base import Component, Context, SecretReader
-from runner.components.shared_resources import SharedResources
+from runner.components.base import Component, Context, SecretReader, SharedResources
 from runner.interpreter import json_codec
 from runner.interpreter.effects import EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, error
 from runner.interpreter.redaction import Redactor
 from runner.interpreter.scope import secret_data
 from runner.outbound import bound_client
-from runner.outbound.attachments import NO_ATTACHMENTS, Attachments
 from runner.outbound.http_client import HttpClient
+from runner.outbound.request_bodies import NO_ATTACHMENTS, Attachments
 
 log = logs.get_logger(__name__)
 

@@ -20,7 +20,7 @@ from flowhook.process import logs
 from runner.evaluation.evaluator import SLOW_NS
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
-from runner.outbound.attachments import EventAttachments
+from runner.outbound.request_bodies import EventAttachments
 from runner.quarantine import INPUT
 from runner.quarantine.isolated_evaluator import EvaluationInterrupted, EvaluationKilled
 from runner.worker.active_execution import ActiveExecution, report_defect

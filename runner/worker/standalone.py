@@ -12,8 +12,8 @@ from flowhook.events.workflow_input import has_webhook, takes_raw_body, workflow
 from flowhook.model import Subscription, WorkflowError
 from flowhook.wire import convert
 from runner import ipc
+from runner.components.base import SharedResources
 from runner.components.registry import components
-from runner.components.shared_resources import SharedResources
 from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter import effects
@@ -22,8 +22,8 @@ from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.journal import pointer_of
 from runner.interpreter.program import compile_program
 from runner.interpreter.scope import ExecutionContext, secrets_data
-from runner.outbound.attachments import EventAttachments
 from runner.outbound.http_client import HttpClient
+from runner.outbound.request_bodies import EventAttachments
 from runner.quarantine import INPUT
 from runner.worker.effect_executor import EffectExecutor
 from runner.worker.local_cluster import LOCAL_COMPONENTS, LocalClock, LocalEvents, placeholder_urls

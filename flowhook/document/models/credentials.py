@@ -15,7 +15,7 @@ from flowhook.document.models.base import Model
 from flowhook.document.quantities import parse_duration
 from flowhook.errors import InvalidError
 from flowhook.providers import Handshake
-from flowhook.providers.signed_content import TOKEN
+from flowhook.providers.scheme import TOKEN
 
 MAX_SECRETS_PER_KIND: Final = 8
 """Secrets one kind may name: each costs a hash of the body when none of them matches."""

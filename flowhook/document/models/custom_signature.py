@@ -20,7 +20,7 @@ from flowhook.document.models.credentials import (
     SecretAuth,
     printable_ascii,
 )
-from flowhook.providers.signed_content import ContentPart, parse_content
+from flowhook.providers.scheme import ContentPart, parse_content
 
 PairName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 

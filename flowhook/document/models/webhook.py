@@ -25,7 +25,7 @@ from flowhook.document.quantities import parse_size
 from flowhook.errors import InvalidError
 from flowhook.expressions import is_expression, strip_markers
 from flowhook.expressions.paths import compile_accessor
-from flowhook.providers.signed_content import TOKEN
+from flowhook.providers.scheme import TOKEN
 
 FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 """Source: RFC 9110, section 5.6.2 (token)."""

@@ -28,10 +28,9 @@ from flowhook import limits
 from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import POLICY, AddressPolicy
 from runner.interpreter.errors import Kind, fault
-from runner.outbound import tcp
-from runner.outbound.dns import refused_status
+from runner.outbound import dns
+from runner.outbound.dns import TRUSTED_ROOTS, refused_status
 from runner.outbound.http_client import USER_AGENT
-from runner.outbound.tcp import TRUSTED_ROOTS
 
 MAX_CHANNELS: Final = 64
 MAX_AGE_SECONDS: Final = 300.0
@@ -162,7 +161,7 @@ class ChannelPool:
 async def _dial(target: GrpcTarget, *, address_policy: AddressPolicy) -> str:
     """Return an address at which a server accepts connections, in gRPC's syntax."""
     try:
-        connected = await tcp.connect(target.host, target.port, address_policy=address_policy)
+        connected = await dns.connect(target.host, target.port, address_policy=address_policy)
     except (OSError, UnicodeError) as problem:
         raise fault(Kind.COMMUNICATION, f"{target}: {_cause(problem)}", status=refused_status(problem)) from None
     with connected:

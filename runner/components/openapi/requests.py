@@ -11,9 +11,8 @@ from yarl import URL
 
 from flowhook.payloads.content_type import is_json, parse_content_type
 from runner.components.openapi import parameter_styles
-from runner.components.openapi.operations import FORM, VARIABLE, ApiOperation, DeclaredBody
+from runner.components.openapi.operations import FORM, VARIABLE, ApiOperation, DeclaredBody, document_fault
 from runner.components.openapi.parameter_styles import Parameter, UnwritableError
-from runner.components.openapi.references import document_fault
 from runner.interpreter.json_codec import encode
 
 _MULTIPART: Final = "multipart/"

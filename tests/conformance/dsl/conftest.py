@@ -15,8 +15,8 @@ from flowhook.model import JournalEntry
 from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import AddressPolicy
 from runner.component_names import component_names
+from runner.components.base import SharedResources
 from runner.components.registry import components
-from runner.components.shared_resources import SharedResources
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.errors import ERROR_TYPE_BASE

@@ -16,7 +16,7 @@ import pytest
 from support.hostile import FAMILIES, bodies
 
 from flowhook import limits
-from flowhook.payloads import forms, properties
+from flowhook.payloads import forms
 from flowhook.payloads.xml import MAX_TOKEN_BYTES
 
 ROOT = Path(__file__).parents[3]
@@ -73,7 +73,7 @@ def test_no_body_that_is_read_on_an_event_loop_holds_it_up(family):
     ("family", "max_bytes"),
     [
         *((family, LARGE_BYTES) for family in FAMILIES),
-        ("properties", properties.MAX_BYTES),
+        ("properties", forms.MAX_PROPERTIES_BYTES),
         ("forms", forms.MAX_BYTES),
         ("xml", MAX_TOKEN_BYTES * 2),
     ],

@@ -34,12 +34,12 @@ from flowhook.v1 import (
 )
 from flowhook.wire import convert, status
 from runner import app
+from runner.components.base import SharedResources
 from runner.components.registry import components
-from runner.components.shared_resources import SharedResources
 from runner.interpreter.effects import Perform
 from runner.interpreter.errors import Kind, fault
-from runner.outbound.attachments import NO_ATTACHMENTS
 from runner.outbound.http_client import HttpClient
+from runner.outbound.request_bodies import NO_ATTACHMENTS
 from runner.worker.effect_executor import EffectExecutor
 
 

@@ -13,8 +13,8 @@ from support.tokens import Authority, DigestServer
 
 from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import AddressPolicy
+from runner.components.base import SharedResources
 from runner.components.registry import components
-from runner.components.shared_resources import SharedResources
 from runner.interpreter.effects import Perform
 from runner.outbound.http_client import HttpClient
 from runner.worker.effect_executor import EffectExecutor

@@ -15,7 +15,7 @@ from support.pets import NAME, PROTO, pets_server
 from flowhook.process.settings import RunnerSettings
 from runner.components import TaskFault
 from runner.components.grpc_call import call as calling
-from runner.components.grpc_call import channels, proto_compiler
+from runner.components.grpc_call import channels, schemas
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ async def test_a_proto_that_does_not_compile_is_a_configuration_error_that_says_
 
 
 async def test_a_proto_that_takes_too_long_to_compile_is_given_up(call, pets, proto, monkeypatch):
-    monkeypatch.setattr(proto_compiler, "CPU_SECONDS", 0.001)
+    monkeypatch.setattr(schemas, "CPU_SECONDS", 0.001)
     url, _ = await proto()
     error = await call("grpc", proto={"endpoint": url, "name": "pets"}, service=pets.service, method="Greet")
     assert kind(error) == ("timeout", 408)

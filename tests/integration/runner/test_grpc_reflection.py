@@ -11,7 +11,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodDescriptor
 from grpc_reflection.v1alpha import reflection_pb2
 from support.calls import kind
 
-from runner.components.grpc_call import reflection
+from runner.components.grpc_call import schemas
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ UNKNOWN_TYPES = ServiceDescriptorProto(
     ],
 )
 async def test_reflection_that_makes_no_sense_is_an_error(call, reflecting, monkeypatch, answer, expected):
-    monkeypatch.setattr(reflection, "MAX_FILES", 5)
-    monkeypatch.setattr(reflection, "MAX_BYTES", 500_000)
+    monkeypatch.setattr(schemas, "MAX_FILES", 5)
+    monkeypatch.setattr(schemas, "MAX_BYTES", 500_000)
     error = await call("grpc", service=await reflecting(answer), method="Get")
     assert kind(error)[0] == expected[0]
     assert expected[1] in error.detail

@@ -14,8 +14,8 @@ from support.calls import echo, kind
 
 from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import AddressPolicy
+from runner.components.base import SharedResources
 from runner.components.registry import components
-from runner.components.shared_resources import SharedResources
 from runner.interpreter.effects import Perform
 from runner.interpreter.retry_policy import is_transient
 from runner.outbound import bound_client

@@ -15,7 +15,7 @@ from support.calls import kind
 from support.patience import PATIENCE
 
 from flowhook import limits
-from runner.outbound.response_limits import MAX_INTERIM_RESPONSES, LimitedConnector
+from runner.outbound.http_response import MAX_INTERIM_RESPONSES, LimitedConnector
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
 MANY_BYTES = 24 * 1024 * 1024
@@ -121,7 +121,7 @@ async def test_answers_that_nobody_requested_end_the_connection_and_no_call(call
 
 
 async def test_a_library_that_makes_connections_in_another_way_is_refused(monkeypatch):
-    monkeypatch.setattr("runner.outbound.response_limits.ResponseHandler", object)
+    monkeypatch.setattr("runner.outbound.http_response.ResponseHandler", object)
     with pytest.raises(RuntimeError, match="can't be limited"):
         LimitedConnector()
 

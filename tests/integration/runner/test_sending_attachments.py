@@ -13,7 +13,7 @@ from flowhook import limits
 from flowhook.errors import UnavailableError
 from flowhook.model import Blob, Event, Part
 from flowhook.wire import convert
-from runner.outbound.attachments import EventAttachments
+from runner.outbound.request_bodies import EventAttachments
 
 FILE = bytes(range(256)) * 5000 + b"end"
 NOTE = "naïve".encode()

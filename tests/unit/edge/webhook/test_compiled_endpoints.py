@@ -8,7 +8,7 @@ from support.cases import cases
 from edge.webhook.compiled_endpoints import URLS, CompiledEndpoint, FlowEndpoints, bounded_dedupe_key
 from flowhook import limits
 from flowhook.document.models.webhook import Webhook
-from flowhook.http.addresses import peer_address
+from flowhook.http.listening import peer_address
 from flowhook.signatures import Match, RequestView
 
 

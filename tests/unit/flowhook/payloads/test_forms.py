@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.cases import cases
 
 from flowhook.errors import InvalidError
-from flowhook.payloads.forms import MAX_BRACKETS, MAX_BYTES, nest_fields, parse_urlencoded
+from flowhook.payloads.forms import MAX_BRACKETS, MAX_BYTES, nest_fields, parse_urlencoded, percent_decode
 
 
 @cases(
@@ -108,3 +108,8 @@ names = st.lists(st.sampled_from(["a", "b", "[]", "[a]", "[0]", "[1]", "[", "]"]
 @given(st.lists(names, max_size=12))
 def test_every_value_is_somewhere(found):
     assert sorted(leaves(nest_fields((name, index) for index, name in enumerate(found)))) == list(range(len(found)))
+
+
+@given(st.lists(st.sampled_from(list(b"%=24dDfFgx\r\n_ \xff\0")), max_size=14).map(bytes))
+def test_any_bytes_give_what_the_standard_library_gives(data):
+    assert percent_decode(data) == unquote_to_bytes(data)

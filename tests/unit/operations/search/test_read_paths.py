@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cases import cases
 
-from flowhook.payloads.selection import select, selection_of
+from flowhook.payloads.parsing import select, selection_of
 from operations.search.read_paths import read_paths
 
 UNDERSTOOD = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import grpc
 from support.cases import cases
 
+from runner.components.grpc_call.call import MEANINGS
 from runner.components.grpc_call.channels import GrpcTarget, target_of
-from runner.components.grpc_call.statuses import MEANINGS
 
 
 @cases(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.cases import cases
 
-from runner.components.openapi.operation_cache import parse
+from runner.components.openapi.call import parse
 from runner.components.openapi.operations import find_operation
 from runner.components.openapi.requests import build_request
 from runner.interpreter.errors import TaskFault

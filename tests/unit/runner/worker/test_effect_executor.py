@@ -6,7 +6,7 @@ from flowhook.model import ERROR_TYPE_BASE
 from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import AddressPolicy
 from runner.components import Context, component
-from runner.components.shared_resources import SharedResources
+from runner.components.base import SharedResources
 from runner.interpreter.effects import Perform
 from runner.interpreter.errors import Kind
 from runner.outbound.http_client import HttpClient

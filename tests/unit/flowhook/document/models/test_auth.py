@@ -10,7 +10,7 @@ from flowhook.document.models.credentials import ApiKeyAuth, BasicAuth
 from flowhook.document.models.custom_signature import HmacAuth, TimestampSource
 from flowhook.document.models.provider_auth import SecretProvider, provider
 from flowhook.document.models.webhook import Webhook
-from flowhook.providers.signed_content import ContentPart, parse_content
+from flowhook.providers.scheme import ContentPart, parse_content
 
 
 def auth(value, **keys):

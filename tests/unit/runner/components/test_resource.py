@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from runner.components.cache import Cache, fingerprint
+from runner.components.resource import Cache, fingerprint
 
 
 class CountingSource:

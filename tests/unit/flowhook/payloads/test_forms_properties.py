@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook.errors import InvalidError
-from flowhook.payloads.forms import nest_fields
-from flowhook.payloads.properties import MAX_BYTES, MAX_LINES, parse_properties
+from flowhook.payloads.forms import MAX_LINES, MAX_PROPERTIES_BYTES, nest_fields, parse_properties
 
 PIECES = ["a", "=", ":", " ", "\t", "\f", "\\", "\\", "\n", "\r", "\r\n", "#", "!", "\\u0041", "[x]", "\v", "\x85", "é"]
 
@@ -30,7 +29,7 @@ def test_a_value_may_be_continued_over_many_lines():
         ("a=b\n" * (MAX_LINES + 1), "10000 lines", "BODY_INVALID"),
         ("a\\\n" * (MAX_LINES + 1), "10000 lines", "BODY_INVALID"),
         ("#\r" * (MAX_LINES + 1), "10000 lines", "BODY_INVALID"),
-        ("a=" + "b" * MAX_BYTES, "512 KiB", "BODY_TOO_LARGE"),
+        ("a=" + "b" * MAX_PROPERTIES_BYTES, "512 KiB", "BODY_TOO_LARGE"),
         ("a=\\u00", "an invalid escape", "BODY_INVALID"),
     ],
 )

@@ -13,13 +13,14 @@ from joserfc.jwk import OctKey
 from support.cases import cases
 
 from flowhook.document.models.authentication import TOKEN_EXCHANGE
-from runner.authentication.discovery import configuration_url, parse_configuration
 from runner.authentication.policy import Client, OAuth2, OpenIdConnect, Request, SecurityToken
-from runner.authentication.token_request import (
+from runner.authentication.tokens import (
     ASSERTION_TYPE,
     DEFAULT_LIFETIME,
     MAX_LIFETIME,
     check_issuer,
+    configuration_url,
+    parse_configuration,
     parse_token,
     token_endpoint,
     token_request,

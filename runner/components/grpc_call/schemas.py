@@ -1,0 +1,319 @@
+"""Services and their methods: described by .proto files or by server reflection, and conversion of JSON to messages.
+
+The client in grpcio-reflection blocks, so it is not used. The messages of v1 are those of v1alpha, under another name.
+
+Source: https://protobuf.dev/programming-guides/json/ (ProtoJSON);
+https://github.com/grpc/grpc/blob/master/doc/server-reflection.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from typing import Any, Final
+
+import grpc
+import grpc.aio
+from google.protobuf import json_format, message_factory
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest, ServerReflectionResponse
+
+from flowhook import limits
+from flowhook.errors import ExhaustedError, InvalidError
+from flowhook.process.settings import RunnerSettings
+from flowhook.sandbox.offload import Offload
+from flowhook.sandbox.worker import TooCostlyError
+from runner.components.grpc_call.channels import GrpcTarget
+from runner.components.resource import Cache, fingerprint
+from runner.interpreter.errors import Kind, fault
+from runner.protoc import compile_source
+
+_SHOWN: Final = 20
+"""Methods that an error lists at most."""
+_FIELD: Final = re.compile(r"Failed to parse ([^\s:]+) field: ")
+_UNKNOWN: Final = re.compile(r'has no field named "([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcMethod:
+    """A method of a service.
+
+    Attributes:
+        path: of its requests, `/package.Service/Method`.
+        streams_requests: whether it takes a stream of messages.
+        streams_responses: whether it answers with a stream of messages.
+    """
+
+    path: str
+    streams_requests: bool
+    streams_responses: bool
+    _input: Descriptor
+    _output: Descriptor
+    _pool: DescriptorPool
+
+    def encode(self, value: Any) -> bytes:
+        """Return a request message, serialized. Blocking.
+
+        Raises:
+            TaskFault: `value` does not fit the message type, or is too large (configuration); the error shows no data.
+        """
+        message = message_factory.GetMessageClass(self._input)()
+        try:
+            json_format.ParseDict(value, message, descriptor_pool=self._pool)
+            encoded: bytes = message.SerializeToString()
+        except (json_format.ParseError, TypeError, ValueError) as problem:
+            raise fault(Kind.CONFIGURATION, f"grpc: with.arguments{_explain(str(problem))}") from None
+        if len(encoded) > limits.MAX_RESULT_BYTES:
+            raise fault(Kind.CONFIGURATION, f"grpc: with.arguments is larger than {limits.MAX_RESULT_BYTES} bytes")
+        return encoded
+
+    def decode(self, data: bytes) -> Any:
+        """Return a response message as JSON: fields by their JSON names, without those at their default. Blocking.
+
+        Raises:
+            TaskFault: `data` is not a message of the expected type (communication).
+        """
+        try:
+            message = message_factory.GetMessageClass(self._output).FromString(data)
+            return json_format.MessageToDict(message, descriptor_pool=self._pool)
+        except DecodeError:
+            raise fault(
+                Kind.COMMUNICATION, f"{self.path} returned a message that is not a valid {self._output.full_name}"
+            ) from None
+        except (json_format.Error, TypeError, ValueError):  # the latter: an Any of a type that the schema lacks
+            detail = f"{self.path} answered with a {self._output.full_name} that has no form in JSON"
+            raise fault(Kind.COMMUNICATION, detail) from None
+
+
+class ServiceSchema:
+    """Services that a set of .proto files describes."""
+
+    def __init__(self, files: Iterable[FileDescriptorProto], shown: str) -> None:
+        """Load the files, each after those that it imports; `shown` is the name of their origin in errors.
+
+        Raises:
+            TaskFault: the descriptors are inconsistent (configuration).
+        """
+        self._shown = shown
+        self._pool = DescriptorPool()
+        try:
+            for file in files:
+                self._pool.Add(file)
+        except (TypeError, ValueError):
+            raise fault(Kind.CONFIGURATION, f"the descriptors of {shown} are inconsistent") from None
+
+    def method(self, service: str, name: str) -> GrpcMethod:
+        """Return a method.
+
+        Raises:
+            TaskFault: there is no such service or method (configuration).
+        """
+        try:
+            found = self._pool.FindServiceByName(service)
+        except KeyError:
+            raise fault(Kind.CONFIGURATION, f"there is no service {service} in {self._shown}") from None
+        method = found.methods_by_name.get(name)
+        if method is None:
+            known = ", ".join(list(found.methods_by_name)[:_SHOWN])
+            raise fault(Kind.CONFIGURATION, f"{service} has no method {name}; it has {known or 'none'}")
+        return GrpcMethod(
+            f"/{service}/{name}",
+            method.client_streaming,
+            method.server_streaming,
+            method.input_type,
+            method.output_type,
+            self._pool,
+        )
+
+
+def _explain(problem: str) -> str:
+    """Return which field is invalid, from protobuf's message, without the value that the message holds."""
+    path = "".join(f".{name}" for name in _FIELD.findall(problem))
+    unknown = _UNKNOWN.search(problem)
+    return f"{path}: there is no field {unknown[1]!r}" if unknown else f"{path} does not fit its type"
+
+
+MAX_SOURCE_BYTES: Final = 256 * limits.KIB
+
+CPU_SECONDS: Final = 5.0
+"""CPU time for one source."""
+MEMORY_BYTES: Final = limits.GIB
+"""Memory of a process."""
+
+
+class ProtoCompiler:
+    """The compilers of a runner, a few processes; `components.ClosableResource`."""
+
+    def __init__(self, _settings: RunnerSettings, /) -> None:
+        self._offload = Offload("compiling .proto files", seconds=CPU_SECONDS, memory=MEMORY_BYTES)
+
+    async def close(self) -> None:
+        """End the processes."""
+        await self._offload.aclose()
+
+    async def compile(self, source: bytes, shown: str, owner: str) -> bytes:
+        """Return a serialized FileDescriptorSet, in which imported files precede those that import them.
+
+        Args:
+            source: the .proto.
+            shown: its name in errors.
+            owner: for fairness: no owner can occupy all processes.
+
+        Raises:
+            TaskFault: the source is too large or does not compile (configuration), or takes too long (timeout).
+        """
+        if len(source) > MAX_SOURCE_BYTES:
+            raise fault(Kind.CONFIGURATION, f"{shown} is larger than {MAX_SOURCE_BYTES} bytes")
+        try:
+            (compiled,) = await self._offload.run(owner, compile_source, source)
+        except (TooCostlyError, ExhaustedError) as problem:
+            raise fault(Kind.TIMEOUT, f"{shown}: {problem.message}") from None
+        except InvalidError as problem:
+            raise fault(Kind.CONFIGURATION, f"{shown} does not compile: {problem.message}") from None
+        return compiled
+
+
+MAX_FILES: Final = 500
+MAX_BYTES: Final = 2 * limits.MIB
+"""Limit for the serialized descriptors of one service and of all its dependencies."""
+
+_VERSIONS: Final = ("v1", "v1alpha")
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+async def reflect(
+    channel: grpc.aio.Channel, service: str, metadata: Metadata, seconds: float
+) -> tuple[list[FileDescriptorProto], int]:
+    """Return the files that describe a service, imported files first, and their size in bytes.
+
+    Raises:
+        TaskFault: the server does not know the service, or offers no reflection (configuration); its response is
+            invalid, or too large (communication).
+        grpc.aio.AioRpcError: the call failed.
+    """
+    for version in _VERSIONS:
+        try:
+            return await _Inquiry(channel, version, metadata, seconds).describe(service)
+        except grpc.aio.AioRpcError as problem:
+            if problem.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                raise
+    raise fault(Kind.CONFIGURATION, "grpc: the server does not support reflection; set `with.proto`")
+
+
+class _Inquiry:
+    """The requests and responses for one service.
+
+    Each request has its own stream, which ends with the request: when a server ends a stream that is still being
+    written, grpc.aio may lose the status (https://github.com/grpc/grpc/issues/36066).
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, version: str, metadata: Metadata, seconds: float) -> None:
+        self._method: Any = channel.unary_stream(
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+            request_serializer=ServerReflectionRequest.SerializeToString,
+            response_deserializer=ServerReflectionResponse.FromString,
+        )
+        self._metadata = metadata
+        self._seconds = seconds
+        self._files: dict[str, FileDescriptorProto] = {}
+        self._size = 0
+
+    async def describe(self, service: str) -> tuple[list[FileDescriptorProto], int]:
+        """See `reflect`."""
+        await self._ask(ServerReflectionRequest(file_containing_symbol=service), f"the service {service}")
+        while (name := next(self._missing(), None)) is not None:
+            await self._ask(ServerReflectionRequest(file_by_filename=name), name)
+        try:
+            order = [*TopologicalSorter({name: file.dependency for name, file in self._files.items()}).static_order()]
+        except CycleError:
+            raise fault(
+                Kind.COMMUNICATION, "grpc: the server's reflection returned files that import each other in a circle"
+            ) from None
+        return [self._files[name] for name in order], self._size
+
+    def _missing(self) -> Iterator[str]:
+        return (name for file in self._files.values() for name in file.dependency if name not in self._files)
+
+    async def _ask(self, request: ServerReflectionRequest, what: str) -> None:
+        call = self._method(request, metadata=self._metadata, timeout=self._seconds)
+        try:
+            response = await call.read()
+        finally:
+            call.cancel()
+        if not isinstance(response, ServerReflectionResponse):
+            raise fault(Kind.COMMUNICATION, "grpc: the server ended the reflection stream early")
+        if response.WhichOneof("message_response") == "error_response":
+            raise fault(Kind.CONFIGURATION, f"grpc: the server's reflection has no {what}")
+        known = len(self._files)
+        for data in response.file_descriptor_response.file_descriptor_proto:
+            self._size += len(data)
+            try:
+                file = FileDescriptorProto.FromString(data)
+            except DecodeError:
+                raise fault(
+                    Kind.COMMUNICATION, "grpc: the server's reflection did not return a valid file descriptor"
+                ) from None
+            self._files.setdefault(file.name, file)
+        if len(self._files) == known:
+            raise fault(Kind.COMMUNICATION, f"grpc: the server's reflection did not return {what}")
+        if len(self._files) > MAX_FILES or self._size > MAX_BYTES:
+            raise fault(
+                Kind.COMMUNICATION,
+                f"grpc: the service's description has more than {MAX_FILES} files or {MAX_BYTES} bytes",
+            )
+
+
+KEPT_SECONDS: Final = 300.0
+KEPT_BYTES: Final = 16 * limits.MIB
+"""Limit for the serialized descriptors of all cached schemas; in memory they take several times as much."""
+
+
+class SchemaCache:
+    """The schema cache of a process; see `SharedResources`."""
+
+    def __init__(self, _settings: RunnerSettings) -> None:
+        self._schemas: Cache[ServiceSchema] = Cache(seconds=KEPT_SECONDS, weight=KEPT_BYTES)
+
+    async def close(self) -> None:
+        """Do nothing: the cache holds nothing but memory."""
+
+    async def compiled(
+        self, key: bytes, fetch: Callable[[], Awaitable[bytes]], shown: str, compiler: ProtoCompiler
+    ) -> ServiceSchema:
+        """Return the schema of a .proto.
+
+        Args:
+            key: `fingerprint` of its URI and of the credentials for fetching it.
+            fetch: fetches the source.
+            shown: name of the source in errors.
+            compiler: compiles it.
+
+        Raises:
+            TaskFault: the source can't be fetched, or does not compile.
+        """
+
+        async def load() -> tuple[ServiceSchema, int]:
+            source = await fetch()
+            compiled = await compiler.compile(source, shown, key.hex())
+            files = FileDescriptorSet.FromString(compiled).file
+            return await asyncio.to_thread(ServiceSchema, files, shown), len(compiled)
+
+        return await self._schemas.get(key, load)
+
+    async def reflected(
+        self, channel: grpc.aio.Channel, target: GrpcTarget, service: str, metadata: Metadata, seconds: float
+    ) -> ServiceSchema:
+        """Return the schema of a service from its server; see `reflect`."""
+
+        async def load() -> tuple[ServiceSchema, int]:
+            files, size = await reflect(channel, service, metadata, seconds)
+            return await asyncio.to_thread(ServiceSchema, files, str(target)), size
+
+        return await self._schemas.get((target, service, fingerprint(metadata)), load)

@@ -1,8 +1,6 @@
 """The router's half of the Attach protocol, without I/O: messages from one runner in, effects out.
 
-::
-
-    greeting --Hello--> registering --welcome()--> attached
+`PHASES` has the phases of a stream; docs/architecture.md shows them.
 
 - `RunnerSession`: the state machine of one stream; `Effect`: what its owner has to do after a message.
 - `ReportQueue`: checkpoints, outcomes and subscriptions that wait to be stored, in order and in batches.
@@ -464,6 +462,13 @@ class _Phase(Enum):
     ATTACHED = "attached"
 
 
+PHASES: Final = {
+    (_Phase.GREETING, "Hello"): _Phase.REGISTERING,
+    (_Phase.REGISTERING, "welcome()"): _Phase.ATTACHED,
+}
+"""The next phase of a stream, by phase and message, or by the method that its owner calls."""
+
+
 class RunnerSession:
     """State of one stream of one runner.
 
@@ -505,7 +510,7 @@ class RunnerSession:
                 return [RenewLeases(stamp)]
             case Hello():
                 check_hello(message)
-                self._phase = _Phase.REGISTERING
+                self._phase = PHASES[self._phase, "Hello"]
                 self.runner_id = message.runner_id
                 return [Register(message)]
             case None:
@@ -514,7 +519,7 @@ class RunnerSession:
 
     def welcome(self, lease_seconds: float, retained: Iterable[bytes]) -> None:
         """Accept the runner, which retains these leases."""
-        self._phase = _Phase.ATTACHED
+        self._phase = PHASES[self._phase, "welcome()"]
         self._welcome = Welcome(lease_seconds, frozenset(retained))
 
     def take(self) -> list[RouterMessage]:

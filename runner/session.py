@@ -1,10 +1,6 @@
 """The runner's half of the Attach protocol, without I/O: messages from the router in, effects out.
 
-::
-
-    detached --connected()--> greeting --Welcome--> attached --Drain/disconnected()--> detached
-                                 |                      |
-                              only Hello           everything else
+`PHASES` has the phases of a stream; docs/architecture.md shows them. While it is greeting, only `Welcome` may come.
 
 **Leases** outlive streams. A lease is *held* from its assignment until its outcome is settled or the lease is revoked
 or lost. While it is held, unacknowledged checkpoints and the unsettled outcome are retained and sent again on a new
@@ -235,6 +231,21 @@ class _Phase(Enum):
     LEAVING = "leaving"
 
 
+PHASES: Final = {
+    (_Phase.DETACHED, "connected()"): _Phase.GREETING,
+    (_Phase.GREETING, "Welcome"): _Phase.ATTACHED,
+    (_Phase.ATTACHED, "Drain"): _Phase.LEAVING,
+    # a second drain has another grace period
+    (_Phase.LEAVING, "Drain"): _Phase.LEAVING,
+    (_Phase.GREETING, "disconnected()"): _Phase.DETACHED,
+    (_Phase.ATTACHED, "disconnected()"): _Phase.DETACHED,
+    (_Phase.LEAVING, "disconnected()"): _Phase.DETACHED,
+    # the connection could not be made
+    (_Phase.DETACHED, "disconnected()"): _Phase.DETACHED,
+}
+"""The next phase of a stream, by phase and message, or by the method that the owner calls."""
+
+
 @dataclass(slots=True)
 class _Held:
     """A held lease.
@@ -320,7 +331,7 @@ class Session:
 
     def connected(self, now: float) -> None:
         """Begin a new stream with `Hello`."""
-        self._phase = _Phase.GREETING
+        self._phase = PHASES[self._phase, "connected()"]
         self._greeted_at = now
         self._hello = True
         self._renewal = None
@@ -334,7 +345,7 @@ class Session:
 
         The router decides how long it waits for the next stream, so no lease is certain until then.
         """
-        self._phase = _Phase.DETACHED
+        self._phase = PHASES[self._phase, "disconnected()"]
         self._certain_until = -inf
         self._permitted = 0
 
@@ -365,7 +376,7 @@ class Session:
             case Welcome():
                 return self._welcome(message)
             case Drain():
-                self._phase = _Phase.LEAVING
+                self._phase = PHASES[self._phase, "Drain"]
                 return [Reattach(message.grace)]
             case LifecycleFilter():
                 self._wanted = message.types
@@ -505,7 +516,7 @@ class Session:
         return messages
 
     def _welcome(self, message: Welcome) -> list[Effect]:
-        self._phase = _Phase.ATTACHED
+        self._phase = PHASES[self._phase, "Welcome"]
         self._lease_seconds = message.lease_seconds
         self._explained = True
         effects: list[Effect] = [AttachAccepted(message.lease_seconds / RENEWALS_PER_LEASE)]

@@ -53,6 +53,25 @@ class JobState(StrEnum):
         return self in (JobState.ABORTED, JobState.COMPLETED)
 
 
+JOB_TRANSITIONS: Final = {
+    (JobState.PENDING, JobState.RUNNING): JobState.RUNNING,
+    (JobState.PENDING, JobState.PAUSED): JobState.PAUSED,
+    (JobState.PENDING, JobState.ABORTED): JobState.ABORTED,
+    (JobState.PENDING, JobState.COMPLETED): JobState.COMPLETED,
+    # resumed while it runs: there is nothing to resume
+    (JobState.RUNNING, JobState.PENDING): JobState.RUNNING,
+    (JobState.RUNNING, JobState.PAUSED): JobState.PAUSED,
+    (JobState.RUNNING, JobState.ABORTED): JobState.ABORTED,
+    (JobState.RUNNING, JobState.COMPLETED): JobState.COMPLETED,
+    (JobState.PAUSED, JobState.PENDING): JobState.PENDING,
+    # paused by an operator while the router was about to begin or to end it: the pause wins
+    (JobState.PAUSED, JobState.RUNNING): JobState.PAUSED,
+    (JobState.PAUSED, JobState.COMPLETED): JobState.PAUSED,
+    (JobState.PAUSED, JobState.ABORTED): JobState.ABORTED,
+}
+"""The next state of a job, by its state and the requested one. A job that has ended has no next state."""
+
+
 class ItemOutcome(StrEnum):
     """What became of one execution of a job."""
 

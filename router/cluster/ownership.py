@@ -1,17 +1,6 @@
 """Decides when a router claims the shard and when it gives up: a state machine without I/O and without a clock.
 
-    state         on                              leads to
-    FOLLOWING     `due`: the owner is silent or   CLAIMING
-                  has yielded, and this router
-                  is the first that could
-    CLAIMING      the log refused                 FOLLOWING, after a pause
-                  the log accepted                RECOVERING
-    RECOVERING    ready                           SERVING
-    SERVING       stop, `hand_over`               HANDING_OVER
-    any of these  the log refused, or another     LOST
-    three         router has a later ownership
-    HANDING_OVER  done                            FOLLOWING, yielded
-    LOST          done                            FOLLOWING, after a pause
+`TRANSITIONS` has the states; docs/architecture.md shows them.
 
 An owner hands over by itself when it learns that most edges and runners can't reach it, and that a standby that could
 take over is reached by most: see `successor`. Clients decide that, not routers, whose network may be another one; but
@@ -29,6 +18,7 @@ import hashlib
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
 
 from router.cluster.reachability import Voices
@@ -54,6 +44,48 @@ MIN_WITNESSES: Final = 2
 """How many processes, routers included, must be unable to reach an owner."""
 MAX_PEERS: Final = 64
 """Most routers that are remembered; the one that was silent longest makes room."""
+
+
+class OwnershipEvent(StrEnum):
+    """What moves a router from one state to the next."""
+
+    DUE = "due"
+    """The owner is silent or has yielded, and this router is the first that could claim."""
+    REFUSED = "refused"
+    """The log refused the claim."""
+    CLAIMED = "claimed"
+    """The log accepted the claim."""
+    READY = "ready"
+    """The unfinished executions are loaded, and calls are answered."""
+    HAND_OVER = "hand_over"
+    """An operator, or the reports of edges and runners, ask for another owner."""
+    STOP = "stop"
+    """The process is to stop."""
+    LOSE = "lose"
+    """The log refused a record, or another router has a later ownership."""
+    DONE = "done"
+    """Everything that the ownership had started has ended."""
+
+
+TRANSITIONS: Final = {
+    (MemberState.FOLLOWING, OwnershipEvent.DUE): MemberState.CLAIMING,
+    (MemberState.CLAIMING, OwnershipEvent.REFUSED): MemberState.FOLLOWING,
+    (MemberState.CLAIMING, OwnershipEvent.CLAIMED): MemberState.RECOVERING,
+    (MemberState.RECOVERING, OwnershipEvent.READY): MemberState.SERVING,
+    (MemberState.RECOVERING, OwnershipEvent.STOP): MemberState.HANDING_OVER,
+    (MemberState.RECOVERING, OwnershipEvent.LOSE): MemberState.LOST,
+    # a defect ended the serving: the next owner recovers from what is stored
+    (MemberState.RECOVERING, OwnershipEvent.DONE): MemberState.FOLLOWING,
+    (MemberState.SERVING, OwnershipEvent.HAND_OVER): MemberState.HANDING_OVER,
+    (MemberState.SERVING, OwnershipEvent.STOP): MemberState.HANDING_OVER,
+    (MemberState.SERVING, OwnershipEvent.LOSE): MemberState.LOST,
+    (MemberState.SERVING, OwnershipEvent.DONE): MemberState.FOLLOWING,
+    # what is under way when the log refuses a record can't be finished, hand-over or not
+    (MemberState.HANDING_OVER, OwnershipEvent.LOSE): MemberState.LOST,
+    (MemberState.HANDING_OVER, OwnershipEvent.DONE): MemberState.FOLLOWING,
+    (MemberState.LOST, OwnershipEvent.DONE): MemberState.FOLLOWING,
+}
+"""The next state, by state and event. In a state that has no row for it, an event changes nothing."""
 
 
 @dataclass(slots=True)
@@ -242,12 +274,12 @@ class Ownership:
         free = now if self._resumes else self._free_since + RANK_SECONDS * self._rank(now)
         if not self.candidate or now < max(free, self._not_before):
             return False
-        self.state = MemberState.CLAIMING
-        return True
+        return self._move(OwnershipEvent.DUE)
 
     def refused(self, now: float) -> None:
         """The claim failed."""
         self._expect(MemberState.CLAIMING)
+        self._move(OwnershipEvent.REFUSED)
         self._follow(now)
 
     def claimed(self, epoch: int) -> None:
@@ -256,31 +288,27 @@ class Ownership:
         self.epoch = epoch
         self.successor = self._heir = ""
         self._serving_since = self._cut_off_since = None
-        self.state = MemberState.RECOVERING
+        self._move(OwnershipEvent.CLAIMED)
 
     def ready(self) -> None:
         """The unfinished executions are loaded, and calls are answered."""
-        if self.state is MemberState.RECOVERING:
-            self.state = MemberState.SERVING
+        self._move(OwnershipEvent.READY)
 
     def hand_over(self, successor: str, now: float) -> None:
         """Let another router own the shard, if this one serves it; `successor` claims before the others."""
-        if self.state is MemberState.SERVING:
+        if self._move(OwnershipEvent.HAND_OVER):
             self.successor = self._heir = successor
             self._yields.append(now)
-            self.state = MemberState.HANDING_OVER
 
     def lose(self) -> None:
         """The log refused a record, or another router has a later ownership; also while handing over."""
-        if self.owns:
-            self.state = MemberState.LOST
+        self._move(OwnershipEvent.LOSE)
 
     def stop(self) -> None:
         """This router is to stop: it hands over, and claims no more."""
         self._stopping = True
-        if self.owns and self.state is not MemberState.HANDING_OVER:
+        if self._move(OwnershipEvent.STOP):
             self.successor = ""
-            self.state = MemberState.HANDING_OVER
 
     def done(self, now: float) -> None:
         """Everything that the ownership had started has ended, and nothing more will be appended."""
@@ -290,6 +318,7 @@ class Ownership:
             self._owner = None
             # the others come first, and who was named is waited for, however busy its machine is
             self._free_since = now + self._expire + (HEIR_SECONDS if self.successor else 0.0)
+        self._move(OwnershipEvent.DONE)
         self._follow(now)
 
     def makes_snapshots(self, now: float) -> bool:
@@ -350,8 +379,15 @@ class Ownership:
         mine = key(self.router, self.voices.reach)
         return sum(key(name, record.reach) > mine for name, record in candidates.items())
 
+    def _move(self, event: OwnershipEvent) -> bool:
+        """Go to the next state; false: the event changes nothing in this one."""
+        state = TRANSITIONS.get((self.state, event))
+        if state is None:
+            return False
+        self.state = state
+        return True
+
     def _follow(self, now: float) -> None:
-        self.state = MemberState.FOLLOWING
         self._can_claim = self._resumes = False
         self._not_before = self._last_look = now + PAUSE_SECONDS
 

@@ -15,7 +15,7 @@ from typing_extensions import override
 from flowhook import limits
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError
 from flowhook.model import Status
-from flowhook.model.jobs import ItemOutcome, JobItem, JobState, ReplayEnds
+from flowhook.model.jobs import JOB_TRANSITIONS, ItemOutcome, JobItem, JobState, ReplayEnds
 from router.storage.model import ExecutionRecord
 from router.storage.readers import Readers
 from router.storage.schema import STATUSES
@@ -334,12 +334,12 @@ def _change(connection: apsw.Connection, change: _Change) -> StoredJob | Flowhoo
     job = _get(connection, "id = ?", change.job_id)
     if job is None:
         return NotFoundError(f"there is no job {change.job_id[:64]}", reason="JOB_NOT_FOUND")
-    new = change.state
-    if job.state is new or (new is JobState.PENDING and job.state is JobState.RUNNING):
+    if job.state is change.state:
         return job
-    if job.state.ended:
+    new = JOB_TRANSITIONS.get((job.state, change.state))
+    if new is None:
         return ConflictError(f"{job.id} has ended: it is {job.state}", reason="JOB_ENDED")
-    if job.state is JobState.PAUSED and new in (JobState.RUNNING, JobState.COMPLETED):
+    if new is job.state:
         return job
     connection.execute(
         "UPDATE job SET state = ?1, end_time_ms = CASE WHEN ?2 THEN ?3 END,"

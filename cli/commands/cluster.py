@@ -199,7 +199,7 @@ def _seal(
     nats_creds_file: NatsCredsFile = None,
     nats_ca_file: NatsCaFile = None,
 ) -> None:
-    """Seal a log that an early version stored in clear, while no router runs: after LOG_NOT_SEALED, and only then."""
+    """Rewrite a log of an earlier version, sealed, in today's format, while no router runs: if routers ask for it."""
     from cli.supervisor.cluster_spec import LOCAL_NATS
     from flowhook.process import logs
 
@@ -214,7 +214,8 @@ def _seal(
         print(f"{result.objects} large payloads and bodies were sealed")
     if result.missing:
         print(f"{result.missing} large payloads or bodies are missing")
-    print("what was stored before may have been read by whoever has access to the servers: start the routers")
+    if result.in_clear:
+        print("what was stored before may have been read by whoever has access to the servers: start the routers")
 
 
 def _seal_log(url: str, directory: Path, creds_file: Path | None, ca_file: Path | None) -> LogSealed:

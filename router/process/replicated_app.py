@@ -39,11 +39,12 @@ from router.storage.encryption import KEY_FILE, key_fingerprint, require_secrets
 from router.storage.errors import translate
 from router.storage.limits import REPLICATED_LIMITS
 from router.storage.replicated.forgetting import read_last_erasure
-from router.storage.replicated.rebuilding import KEY_FACT, LOG_FACT
+from router.storage.replicated.rebuilding import FORMAT_FACT, KEY_FACT, LOG_FACT
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
+from router.storage.schema import FORMAT_VERSION
 from router.storage.storage import DataLock, Storage, open_storage
 
 HAND_OVER_SECONDS: Final = 2.0
@@ -300,17 +301,29 @@ def _check_log(replicated: ReplicatedLog, view: View) -> None:
 
     Raises:
         LogReplacedError: it was deleted and created again.
-        ConflictError: see `ClusterFacts.agree`.
+        ConflictError: it has another format of the database (`LOG_FORMAT_UNSUPPORTED`); and see `ClusterFacts.agree`.
     """
     identity = replicated.log.identity
     known = replicated.facts.get(LOG_FACT)
     if known is None:
         followed = view.log()
-        known = replicated.facts.agree(LOG_FACT, identity) if followed in ("", identity) else followed
+        if followed in ("", identity):
+            replicated.facts.agree(FORMAT_FACT, str(FORMAT_VERSION))
+            known = replicated.facts.agree(LOG_FACT, identity)
+        else:
+            known = followed
     if known != identity:
         raise LogReplacedError(
             "the log was deleted and created again: nothing that was acknowledged is in it. Restore it, or make a new"
             " one of a router's view with 'flowhook cluster rebuild-log'"
+        )
+    stored = replicated.facts.get(FORMAT_FACT)
+    if stored != str(FORMAT_VERSION):
+        raise ConflictError(
+            f"the log has {'an earlier format' if stored is None else f'format {stored}'} of the database, and this"
+            f" Flowhook writes format {FORMAT_VERSION}. If it is a later one, use that; else stop all routers, and let"
+            " 'flowhook cluster seal' rewrite the log: nothing leads back",
+            reason="LOG_FORMAT_UNSUPPORTED",
         )
 
 

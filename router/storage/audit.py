@@ -33,15 +33,15 @@ MAX_KINDS: Final = 10_000
 _NEWEST: Final = (1 << 63) - 1
 _COLUMNS: Final = "number, time_ms, actor, action, target, reason, error, calls, last_time_ms, address"
 _REPEATED: Final = (
-    "UPDATE audit SET calls = calls + 1, last_time_ms = ?, target = ?, reason = ?, address = ? WHERE number = ?"
+    "UPDATE audit_entry SET calls = calls + 1, last_time_ms = ?, target = ?, reason = ?, address = ? WHERE number = ?"
 )
 _FOUND: Final = f"""
-SELECT {_COLUMNS} FROM (SELECT {_COLUMNS} FROM audit WHERE number < ? ORDER BY number DESC LIMIT {MAX_EXAMINED})
+SELECT {_COLUMNS} FROM (SELECT {_COLUMNS} FROM audit_entry WHERE number < ? ORDER BY number DESC LIMIT {MAX_EXAMINED})
 WHERE (?2 = '' OR actor = ?2) AND (?3 = '' OR action = ?3) AND (?4 = '' OR instr(target, ?4))
 ORDER BY number DESC LIMIT ?5
 """  # noqa: S608 - constants
 _OLDEST_EXAMINED: Final = (
-    f"SELECT number FROM audit WHERE number < ? ORDER BY number DESC LIMIT 1 OFFSET {MAX_EXAMINED}"  # noqa: S608 - constants
+    f"SELECT number FROM audit_entry WHERE number < ? ORDER BY number DESC LIMIT 1 OFFSET {MAX_EXAMINED}"  # noqa: S608 - constants
 )
 
 
@@ -65,9 +65,10 @@ class AuditOperation(WriterOperation):
 
     @override
     def reload(self, connection: apsw.Connection) -> None:
-        self._last = connection.execute("SELECT coalesce(max(number), 0) FROM audit").get
+        self._last = connection.execute("SELECT coalesce(max(number), 0) FROM audit_entry").get
         found = connection.execute(
-            "SELECT actor, action, error, number, time_ms FROM audit WHERE number > ? AND error <> '' ORDER BY number",
+            "SELECT actor, action, error, number, time_ms FROM audit_entry"
+            " WHERE number > ? AND error <> '' ORDER BY number",
             (self._last - MAX_KINDS,),
         )
         self._refusals = {(actor, action, error): (number, time) for actor, action, error, number, time in found}
@@ -77,7 +78,7 @@ class AuditOperation(WriterOperation):
         for entry in arguments:
             if not self._repeats(connection, entry):
                 self._insert(connection, entry)
-        connection.execute("DELETE FROM audit WHERE number <= ?", (self._last - MAX_ENTRIES,))
+        connection.execute("DELETE FROM audit_entry WHERE number <= ?", (self._last - MAX_ENTRIES,))
         return [None] * len(arguments)
 
     def _repeats(self, connection: apsw.Connection, entry: AuditEntry) -> bool:
@@ -92,7 +93,7 @@ class AuditOperation(WriterOperation):
         self._last += 1
         stored = entry._replace(number=self._last, last_time_ms=entry.last_time_ms or entry.time_ms)
         connection.execute(
-            f"INSERT INTO audit ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
+            f"INSERT INTO audit_entry ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
             stored,
         )
         if entry.error:

@@ -81,7 +81,7 @@ def write_attempts(
 
 
 _INSERT_EMITTERS = BatchStatement(
-    "INSERT INTO cause (seq, caused_by, kinds) SELECT column1, a.emitter, 4 FROM (VALUES {rows})"
+    "INSERT INTO execution_link (seq, caused_by, kinds) SELECT column1, a.emitter, 4 FROM (VALUES {rows})"
     " CROSS JOIN inbound_event a ON a.number = column2 WHERE a.emitter NOT NULL"
     " AND EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
     " ON CONFLICT (seq, caused_by) DO UPDATE SET kinds = kinds | excluded.kinds",
@@ -89,9 +89,10 @@ _INSERT_EMITTERS = BatchStatement(
 )
 # IDs sort by time, so the newest emitters are the last ones.
 _TRIM_EMITTERS = BatchStatement(
-    "DELETE FROM cause WHERE (seq, caused_by) IN (SELECT c.seq, c.caused_by FROM (VALUES {rows})"
-    " CROSS JOIN cause c ON c.seq = column1 WHERE c.kinds = 4 AND c.caused_by < (SELECT b.caused_by FROM cause b"
-    " WHERE b.seq = column1 ORDER BY b.caused_by DESC LIMIT 1 OFFSET {emitters} - 1))",
+    "DELETE FROM execution_link WHERE (seq, caused_by) IN (SELECT c.seq, c.caused_by FROM (VALUES {rows})"
+    " CROSS JOIN execution_link c ON c.seq = column1 WHERE c.kinds = 4 AND c.caused_by <"
+    " (SELECT b.caused_by FROM execution_link b WHERE b.seq = column1 ORDER BY b.caused_by DESC"
+    " LIMIT 1 OFFSET {emitters} - 1))",
     1,
 )
 

@@ -274,7 +274,7 @@ _DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({ro
 _DELETE_DEDUPE = BatchStatement("DELETE FROM dedupe WHERE digest IN ({rows})", 0)
 _DELETE_REJECTIONS = BatchStatement("DELETE FROM rejection WHERE id IN ({rows})", 0)
 _DELETE_ACCEPTED = BatchStatement("DELETE FROM rejection WHERE accepted_id IN ({rows})", 0)
-_CLEAR_REASONS = BatchStatement("UPDATE audit SET reason = '' WHERE number IN ({rows})", 0)
+_CLEAR_REASONS = BatchStatement("UPDATE audit_entry SET reason = '' WHERE number IN ({rows})", 0)
 _CLEAR_MESSAGES = BatchStatement(
     "UPDATE job_item SET message = '' WHERE (job, number) IN (SELECT column1, column2 FROM (VALUES {rows}))", 2
 )
@@ -346,7 +346,7 @@ def find_references(connection: apsw.Connection, execution_id: str) -> Reference
     numbers = ", ".join("?" * len(seqs))
     named = [
         number
-        for (number, target) in connection.execute("SELECT number, target FROM audit WHERE reason <> ''")
+        for (number, target) in connection.execute("SELECT number, target FROM audit_entry WHERE reason <> ''")
         if not ids.isdisjoint(target.replace(",", " ").split())
     ]
     return References(

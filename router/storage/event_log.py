@@ -92,7 +92,7 @@ _INSERT_KEY = BatchStatement(
 
 
 _INSERT_CAUSES = BatchStatement(
-    "INSERT INTO cause (seq, caused_by, kinds) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL"
+    "INSERT INTO execution_link (seq, caused_by, kinds) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL"
     " ON CONFLICT (seq, caused_by) DO UPDATE SET kinds = kinds | excluded.kinds",
     3,
 )
@@ -463,7 +463,7 @@ ID_WINDOW_MS: Final = 24 * 3600 * 1000
 EMITTED: Final = 0
 TO_ONE: Final = 1
 TO_ALL: Final = 2
-"""Values of the column `callback`.
+"""Values of the column `receivers`.
 
 `EMITTED`: not sent to a callback; `TO_ONE`, `TO_ALL`: sent to a callback, for one execution or for all that wait.
 """
@@ -473,7 +473,7 @@ _UNENDED = BatchStatement(
     "SELECT event_id, seq FROM execution WHERE event_id IN ({rows}) AND end_time_ms = {unended}", 0
 )
 _INSERT = BatchStatement(
-    "INSERT INTO inbound_event (number, flow_id, callback, type, expire_at_ms, seq, payload, emitter)"
+    "INSERT INTO inbound_event (number, flow_id, receivers, type, expire_at_ms, seq, payload, emitter)"
     " SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
     8,
 )

@@ -164,7 +164,7 @@ def as_sql(wanted: ExecutionFilter, *, lagging: bool = True) -> Conditions:
 def _looked_up(wanted: ExecutionFilter) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
     """Yield the conditions that other tables serve: table, index, term on its columns, values of its parameters."""
     if wanted.caused_by:
-        yield "cause", "cause_by_causing", "caused_by = ?", (wanted.caused_by,)
+        yield "execution_link", "execution_link_by_cause", "caused_by = ?", (wanted.caused_by,)
     for attribute in wanted.attributes:
         yield "search_attribute", "search_attribute_by_value", "name = ? AND value = ?", attribute
 

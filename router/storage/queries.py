@@ -403,13 +403,13 @@ def read_attempts(connection: apsw.Connection, seq: int) -> AttemptHistory:
 def links_of(connection: apsw.Connection, execution_id: str, limit: int) -> StoredLinks:
     """Return the links of an execution; see `ShardState.links`."""
     causes = connection.execute(
-        "SELECT caused_by, kinds FROM cause WHERE seq = (SELECT seq FROM execution WHERE event_id = ?)"
+        "SELECT caused_by, kinds FROM execution_link WHERE seq = (SELECT seq FROM execution WHERE event_id = ?)"
         " ORDER BY caused_by DESC",
         (execution_id,),
     ).fetchall()
     caused = connection.execute(
-        "SELECT e.event_id, c.kinds FROM cause c INDEXED BY cause_by_causing CROSS JOIN execution e USING (seq)"
-        " WHERE c.caused_by = ? ORDER BY c.seq DESC LIMIT ?",
+        "SELECT e.event_id, c.kinds FROM execution_link c INDEXED BY execution_link_by_cause"
+        " CROSS JOIN execution e USING (seq) WHERE c.caused_by = ? ORDER BY c.seq DESC LIMIT ?",
         (execution_id, limit),
     ).fetchall()
     return StoredLinks(_links(causes), _links(caused))
@@ -425,14 +425,14 @@ def _links(rows: Sequence[tuple[Any, ...]]) -> list[StoredLink]:
 def unconsumed_after(connection: apsw.Connection, number: int, limit: int) -> list[UnconsumedEvent]:
     """Return unconsumed arrivals, except those addressed to an execution that has ended."""
     rows = connection.execute(
-        "SELECT number, flow_id, callback, type, expire_at_ms, seq FROM inbound_event a WHERE number > ?"
+        "SELECT number, flow_id, receivers, type, expire_at_ms, seq FROM inbound_event a WHERE number > ?"
         " AND (seq = 0 OR EXISTS (SELECT 1 FROM execution e WHERE e.seq = a.seq AND e.end_time_ms = ?))"
         " ORDER BY number LIMIT ?",
         (number, UNENDED, limit),
     )
     return [
-        UnconsumedEvent(number, flow_id, bool(callback), type_, expire_at_ms, seq, callback == TO_ALL)
-        for number, flow_id, callback, type_, expire_at_ms, seq in rows
+        UnconsumedEvent(number, flow_id, bool(receivers), type_, expire_at_ms, seq, receivers == TO_ALL)
+        for number, flow_id, receivers, type_, expire_at_ms, seq in rows
     ]
 
 

@@ -22,8 +22,8 @@ import apsw
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 6
-"""The only format there is: a file of another one is refused. Each change of the tables needs another number."""
+FORMAT_VERSION: Final = 7
+"""The format of a file with these tables. Each change of them needs another number, and a step in `formats`."""
 APPLICATION_ID: Final = 0x464C484B
 """`FLHK`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
 
@@ -82,13 +82,13 @@ CREATE TABLE search_attribute ( -- rows only of flows that declare `execution.se
   PRIMARY KEY (seq, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX search_attribute_by_value ON search_attribute (name, value, seq);
-CREATE TABLE cause ( -- rows only of executions that another one started, or whose event they received
+CREATE TABLE execution_link ( -- rows only of executions that another one started, or whose event they received
   seq INTEGER NOT NULL,
   caused_by TEXT NOT NULL, -- event ID: that execution may be in another shard, or removed
   kinds INTEGER NOT NULL, -- see `LINK_BITS`
   PRIMARY KEY (seq, caused_by)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX cause_by_causing ON cause (caused_by, seq);
+CREATE INDEX execution_link_by_cause ON execution_link (caused_by, seq);
 
 CREATE TABLE event (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
 CREATE TABLE blob (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;
@@ -137,7 +137,7 @@ CREATE TABLE subscription ( -- what a waiting execution waits for besides a time
 CREATE TABLE inbound_event (
   number INTEGER PRIMARY KEY, -- never reused: see `counter`
   flow_id TEXT NOT NULL,
-  callback INTEGER NOT NULL, -- 0: an emitted event; 1: a callback, for one execution; 2: a callback, for all that wait
+  receivers INTEGER NOT NULL, -- 0: of an emitted event; 1: of a callback, one that waits; 2: of a callback, all
   type TEXT NOT NULL,
   expire_at_ms INTEGER NOT NULL,
   seq INTEGER NOT NULL, -- of the execution it is addressed to; 0: any that listens
@@ -168,7 +168,7 @@ CREATE TABLE rejection (
 ) STRICT;
 CREATE INDEX rejection_by_flow ON rejection (flow_id, number);
 CREATE INDEX rejection_by_reason ON rejection (flow_id, reason, time_ms);
-CREATE TABLE audit (
+CREATE TABLE audit_entry (
   number INTEGER PRIMARY KEY,
   time_ms INTEGER NOT NULL,
   actor TEXT NOT NULL,
@@ -288,14 +288,19 @@ def connect_writer(path: Path, *, durable: bool = True) -> apsw.Connection:
         durable: whether a commit waits until it is on stable storage.
 
     Raises:
-        ConflictError: the file has another format (`FORMAT_UNSUPPORTED`) or is not a Flowhook database
+        ConflictError: the file has another format (`FORMAT_UNSUPPORTED`: see `formats`) or is not a Flowhook database
             (`NOT_A_FLOWHOOK_DATABASE`).
         apsw.Error: the file can't be opened.
     """
     connection = apsw.Connection(str(path), statementcachesize=256)
     try:
         connection.set_busy_timeout(BUSY_MS)
-        version = _version(connection, path)
+        version = read_version(connection, path)
+        if version not in (0, FORMAT_VERSION):
+            raise ConflictError(  # noqa: TRY301 - closes the connection
+                f"{path} has format {version}, and this Flowhook writes format {FORMAT_VERSION}",
+                reason="FORMAT_UNSUPPORTED",
+            )
         connection.execute(_WRITER).fetchall()
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}").fetchall()
         if not version:
@@ -317,8 +322,12 @@ def connect_reader(path: Path) -> apsw.Connection:
     return connection
 
 
-def _version(connection: apsw.Connection, path: Path) -> int:
-    """Return the file's format version, 0 when it is empty, without changing the file."""
+def read_version(connection: apsw.Connection, path: Path) -> int:
+    """Return the version of a file's format, 0 when it is empty, without changing the file.
+
+    Raises:
+        ConflictError: it is not a Flowhook database (`NOT_A_FLOWHOOK_DATABASE`).
+    """
     try:
         version: int = connection.execute("PRAGMA user_version").get
         application = connection.execute("PRAGMA application_id").get
@@ -329,10 +338,4 @@ def _version(connection: apsw.Connection, path: Path) -> int:
         return 0
     if application != APPLICATION_ID:
         raise ConflictError(f"{path} is not a Flowhook database", reason="NOT_A_FLOWHOOK_DATABASE")
-    if version != FORMAT_VERSION:
-        raise ConflictError(
-            f"{path} has format {version}, and this Flowhook reads format {FORMAT_VERSION}: use the Flowhook that wrote"
-            " it, or another data directory",
-            reason="FORMAT_UNSUPPORTED",
-        )
     return version

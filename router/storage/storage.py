@@ -33,6 +33,7 @@ from router.storage.erasure import EraseOperation, Wiping
 from router.storage.errors import translate
 from router.storage.event_log import AppendOperation, EventLog, InboundEventOperation
 from router.storage.expiry import DeleteOperation, ExpireOperation
+from router.storage.formats import migrate_file
 from router.storage.jobs import JobOperation, JobStore
 from router.storage.limits import DEFAULT_LIMITS, StorageLimits
 from router.storage.readers import Readers
@@ -428,6 +429,7 @@ def _open_files(path: Path, *, durable: bool) -> tuple[DataLock, apsw.Connection
     try:
         # SQLite creates the files beside it with the same mode.
         os.close(open_private(path, os.O_RDWR))
+        migrate_file(path)
         return lock, connect_writer(path, durable=durable)
     except BaseException:
         lock.release()

@@ -16,7 +16,6 @@ from router.storage.commit_log.interface import CommitLog, LogRecord, LogReplace
 from router.storage.errors import translate
 from router.storage.replicated.batch import BatchPart, RecordUnknownError, decode, join, record_hash
 from router.storage.replicated.view import View, ViewPosition
-from router.storage.schema import FORMAT_VERSION
 
 WAIT_SECONDS: Final = 0.1
 """How long one read of the log waits for further records."""
@@ -225,7 +224,7 @@ class Follower:
             )
         if part.previous != self._hash:
             raise ViewDivergedError(f"the record at position {record.position} follows another one than the view has")
-        if part.ownership.schema != FORMAT_VERSION:
+        if part.ownership.schema != self._view.version:
             raise RecordUnknownError(
                 f"the log continues with database format {part.ownership.schema}: update this router"
             )

@@ -1,4 +1,4 @@
-"""Seals a log, and the objects beside it, that an early version stored without that, while no router runs.
+"""Rewrites a log of an earlier version, while no router runs: sealed, and in today's format of the database.
 
 The log stays the same one, and so do the views of routers: a sealed snapshot at its end takes the place of all records.
 What is there is believed, this once: that is why nobody but an operator can ask for it. Until the last step no router
@@ -21,16 +21,21 @@ import attrs
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.security.private_files import make_directory
 from router.storage.blobs import BlobCache, named_blobs
-from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
+from router.storage.commit_log.interface import CommitLog, LogReplacedError, ObjectStore, ReplicatedLog
 from router.storage.commit_log.refusals import RefusedKind
 from router.storage.errors import translate
+from router.storage.formats import EARLIEST, migrate_view, version_of
+from router.storage.replicated.batch import decode
 from router.storage.replicated.follower import Follower
-from router.storage.replicated.rebuilding import KEY_FACT, LOG_FACT
+from router.storage.replicated.rebuilding import FORMAT_FACT, KEY_FACT, LOG_FACT
 from router.storage.replicated.snapshots import SnapshotStore
-from router.storage.replicated.view import View
+from router.storage.replicated.view import View, ViewPosition
+from router.storage.schema import FORMAT_VERSION
 
 TRANSFERS: Final = 4
 """Objects that are sealed at a time."""
+WAIT_SECONDS: Final = 5.0
+"""How long the first record is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,13 @@ class LogSealed:
         position: of the log, up to which everything is in the snapshot.
         objects: large payloads and bodies.
         missing: those of them that were not there.
+        in_clear: whether the log was stored in clear.
     """
 
     position: int
     objects: int
     missing: int
+    in_clear: bool
 
 
 @attrs.define(eq=False, repr=False)
@@ -65,6 +72,7 @@ class LogSealing:
     _fingerprint: str = attrs.field(kw_only=True)
     _is_sealed: Callable[[bytes], bool] = attrs.field(kw_only=True)
     _heartbeat_seconds: float = attrs.field(kw_only=True)
+    _was_sealed: bool = attrs.field(init=False, default=False)
 
     def seal(self, directory: Path) -> LogSealed:
         """Seal everything; temporary files are in `directory`, which is removed.
@@ -88,12 +96,14 @@ class LogSealing:
 
     def _seal(self, directory: Path) -> LogSealed:
         snapshots = SnapshotStore(self._sealed.objects, directory / "snapshots")
+        position = self._restore(snapshots, directory)
         view = View(directory / "view")
-        position = self._restore(view, snapshots, directory)
         with view.connected() as connection:
             names = {BlobCache(directory, self._plain.objects).object_name(each) for each in named_blobs(connection)}
-        with ThreadPoolExecutor(TRANSFERS, thread_name_prefix="seal") as pool:
-            found = list(pool.map(lambda name: self._seal_object(name, directory), sorted(names)))
+        found: list[bool] = []
+        if not self._was_sealed:
+            with ThreadPoolExecutor(TRANSFERS, thread_name_prefix="seal") as pool:
+                found = list(pool.map(lambda name: self._seal_object(name, directory), sorted(names)))
         snapshots.make(view.path)
         if snapshots.restore(directory / "check" / "view.db", log_identity=self._sealed.log.identity) != position:
             raise ConflictError("the sealed snapshot can't be restored", reason="SNAPSHOT_DAMAGED")
@@ -101,31 +111,37 @@ class LogSealing:
             self._sealed.log.purge(position)
         self._delete_others(self._sealed.objects, {*names, snapshots.name(position)})
         self._sealed.facts.replace(KEY_FACT, self._fingerprint)
+        self._sealed.facts.replace(FORMAT_FACT, str(FORMAT_VERSION))
         self._sealed.facts.replace(LOG_FACT, self._sealed.log.identity)  # last: until then, routers refuse to start
-        return LogSealed(position, sum(found), len(found) - sum(found))
+        return LogSealed(position, sum(found), len(found) - sum(found), not self._was_sealed)
 
-    def _restore(self, view: View, snapshots: SnapshotStore, directory: Path) -> int:
-        """Make a view of everything that is stored; return the position of the log's end."""
+    def _restore(self, snapshots: SnapshotStore, directory: Path) -> int:
+        """Make a view of everything that is stored, of today's format; return the position of the log's end."""
         tail = self._plain.log.tail()
         end = 0 if tail is None else tail.position
         newest = max(snapshots.positions(), default=None)
         if newest is None and not end:
             raise NotFoundError("the log is empty: start the routers", reason="LOG_EMPTY")
+        # a sealed snapshot in a log in clear: sealing was interrupted, or its fact was changed by somebody else
+        sealed = newest is not None and self._is_sealed_object(snapshots.name(newest), directory)
+        source = self._sealed if sealed or self._was_sealed else self._plain
+        view = View(directory / "view")
         make_directory(view.path.parent)
-        if newest is not None and self._is_sealed_object(snapshots.name(newest), directory):
-            # it was interrupted, or the fact that the log is sealed was changed by somebody else
-            source, position = self._sealed, snapshots.restore_view(view, self._sealed.log.identity)
-        else:
-            source = self._plain
-            plain = SnapshotStore(source.objects, directory / "plain")
-            position = plain.restore_view(view, source.log.identity)
-        if position is None:
+        early = SnapshotStore(source.objects, directory / "early", earliest=EARLIEST)
+        if newest is None or early.restore(view.path, log_identity=source.log.identity) is None:
+            view.version = _first_format(source.log)
             position = view.create(source.log.identity)
+        else:
+            view.version = version_of(view.path)
+            with view.connected() as connection:
+                position = ViewPosition.read(connection) or ViewPosition(source.log.identity)
+            position = view.adopt(position)
         if position.position < end:
             follower = Follower(source.log, view, position)
             follower.catch_up(end)
             position = follower.end()
         view.adopt(position)
+        migrate_view(view.path)
         return position.position
 
     def _seal_object(self, name: str, directory: Path) -> bool:
@@ -173,8 +189,9 @@ class LogSealing:
             sealed = known is not None and self._sealed.facts.get(LOG_FACT) is not None
         except ConflictError:
             sealed = False
-        if sealed:
+        if sealed and self._sealed.facts.get(FORMAT_FACT) == str(FORMAT_VERSION):
             raise ConflictError("the log is sealed already: start the routers", reason="LOG_SEALED")
+        self._was_sealed = sealed
         if fingerprint != self._fingerprint:
             raise ConflictError(
                 "the key of secrets is not that of the routers: name their data directory, or set FLOWHOOK_SECRETS_KEY",
@@ -184,3 +201,11 @@ class LogSealing:
             raise LogReplacedError(
                 "the log is not the one that the routers have used: it was deleted and created again"
             )
+
+
+def _first_format(log: CommitLog) -> int:
+    """Return the format of the tables that the first records of a log change."""
+    for record in log.read(0, wait_seconds=WAIT_SECONDS):
+        if not record.void:
+            return decode(record.data).ownership.schema
+    return FORMAT_VERSION

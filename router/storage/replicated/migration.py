@@ -25,6 +25,7 @@ from flowhook.security.private_files import make_directory
 from router.storage.blobs import BlobCache, BlobDirectory, named_blobs, sync_directory
 from router.storage.commit_log.interface import LogTrimmedError, ReplicatedLog
 from router.storage.errors import translate
+from router.storage.formats import migrate_file
 from router.storage.replicated.follower import Follower
 from router.storage.replicated.migration_check import MigratedData, MigrationCheck, check_migrated, digest_of_files
 from router.storage.replicated.snapshots import SnapshotStore, copy_view
@@ -86,7 +87,8 @@ class Migration:
         if not database.is_file():
             raise NotFoundError(f"there is no database at {database}", reason="DATABASE_NOT_FOUND")
         with _working(database) as directory:
-            connect_writer(database).close()  # checks its format
+            migrate_file(database)
+            connect_writer(database).close()  # checks what it is
             snapshots = SnapshotStore(self._objects, directory / "snapshots")
             time.sleep(self._heartbeat_seconds)
             self._refuse_use(snapshots)

@@ -23,9 +23,12 @@ from router.storage.errors import translate
 from router.storage.replicated.follower import Follower, LogDamagedError
 from router.storage.replicated.snapshots import SnapshotStore, copy_view
 from router.storage.replicated.view import View, ViewPosition
+from router.storage.schema import FORMAT_VERSION
 
 LOG_FACT: Final = "log_identity"
 """Fact that names the log that the routers use."""
+FORMAT_FACT: Final = "database_format"
+"""Fact that says which format of the database the records and snapshots have."""
 KEY_FACT: Final = "secrets_key"
 """Fact that tells the routers' key of secrets from others, and reveals nothing of it."""
 
@@ -84,8 +87,8 @@ class LogRebuilding:
         position = view.position()
         if position is None:
             raise NotFoundError(
-                f"there is no view at {view.path} that was written since this machine booted: take that of the router"
-                " whose position is highest",
+                f"there is no view at {view.path} of this version that was written since this machine booted: take that"
+                " of the router whose position is highest",
                 reason="VIEW_UNUSABLE",
             )
         self._refuse_routers()
@@ -114,6 +117,7 @@ class LogRebuilding:
             if each > 0:  # of the lost log
                 self._objects.delete(snapshots.name(each))
         view.adopt(first)
+        self._facts.replace(FORMAT_FACT, str(FORMAT_VERSION))
         self._facts.replace(LOG_FACT, first.log)  # last: until then, routers refuse to start
         return RebuiltLog(position.position, uploaded, missing)
 

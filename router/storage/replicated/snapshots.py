@@ -68,10 +68,14 @@ class SnapshotStore:
         objects: where they are stored, as `snap/<shard>/<position>.zst`.
         directory: for temporary files, on the file system of the views; created when missing, and used by nobody else.
         shard: from 0.
+        earliest: earliest format of snapshots that can be used.
     """
 
-    def __init__(self, objects: ObjectStore, directory: Path, *, shard: int = 0) -> None:
+    def __init__(
+        self, objects: ObjectStore, directory: Path, *, shard: int = 0, earliest: int = FORMAT_VERSION
+    ) -> None:
         self._objects = objects
+        self._earliest = earliest
         self._directory = directory
         self._prefix = snapshot_prefix(shard)
         self._lock = threading.Lock()
@@ -91,7 +95,7 @@ class SnapshotStore:
             with self._temporary_directory():
                 copy, packed = self._directory / "copy.db", self._directory / "copy.zst"
                 copy_view(view, copy)
-                position = _check(copy, log_identity=None)
+                position = _check(copy, None, self._earliest)
                 _compress(copy, packed)
                 copy.unlink()
                 self._objects.put(self.name(position), packed)
@@ -174,7 +178,7 @@ class SnapshotStore:
             return None
         _decompress(packed, file)
         packed.unlink()
-        if _check(file, log_identity) != position:
+        if _check(file, log_identity, self._earliest) != position:
             raise SnapshotDamagedError(f"the snapshot at position {position} contains another position")
         return file
 
@@ -232,7 +236,7 @@ def _vacuum_into(source: Path, target: Path) -> None:
         connection.close()
 
 
-def _check(path: Path, log_identity: str | None) -> int:
+def _check(path: Path, log_identity: str | None, earliest: int) -> int:
     """Return the position of a copy of a view.
 
     Raises:
@@ -249,7 +253,7 @@ def _check(path: Path, log_identity: str | None) -> int:
             connection.close()
     except apsw.Error as error:
         raise SnapshotDamagedError(f"a copy of the view can't be read: {type(error).__name__}") from None
-    if application != APPLICATION_ID or version != FORMAT_VERSION:
+    if application != APPLICATION_ID or not earliest <= version <= FORMAT_VERSION:
         raise SnapshotDamagedError(f"a copy of the view is no Flowhook database of format {FORMAT_VERSION}")
     if sound != "ok" or applied is None:
         raise SnapshotDamagedError("a copy of the view is damaged")

@@ -16,7 +16,9 @@ from typing import Final, Self
 
 import apsw
 
-from router.storage.schema import connect_writer
+from flowhook.errors import ConflictError
+from router.storage.formats import connect_earlier
+from router.storage.schema import FORMAT_VERSION
 
 FILE: Final = "view.db"
 LOCAL_TABLES: Final = frozenset({"applied", "rejection", "wipe"})
@@ -81,10 +83,16 @@ class ViewPosition:
 
 
 class View:
-    """The view in a directory, which one thread uses at a time; it is closed after construction."""
+    """The view in a directory, which one thread uses at a time; it is closed after construction.
 
-    def __init__(self, directory: Path) -> None:
+    Attributes:
+        path: the file.
+        version: its format: an earlier one only while records of it are read.
+    """
+
+    def __init__(self, directory: Path, version: int = FORMAT_VERSION) -> None:
         self.path = directory / FILE
+        self.version = version
 
     def position(self) -> ViewPosition | None:
         """Return what the view contains; None: there is none that can be used."""
@@ -93,7 +101,7 @@ class View:
         try:
             with self.connected() as connection:
                 found = ViewPosition.read(connection)
-        except apsw.Error:
+        except (apsw.Error, ConflictError):  # such as one of another format, from before the log was rewritten
             return None
         return found if found is not None and found.boot_id == boot_id() else None
 
@@ -102,7 +110,7 @@ class View:
         if not self.path.exists():
             return ""
         try:
-            with self.connected() as connection:
+            with contextlib.closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
                 found = ViewPosition.read(connection)
         except apsw.Error:
             return ""
@@ -138,7 +146,7 @@ class View:
     @contextlib.contextmanager
     def connected(self) -> Iterator[apsw.Connection]:
         """Open a connection for writing."""
-        connection = connect_writer(self.path, durable=False)
+        connection = connect_earlier(self.path, self.version)
         try:
             yield connection
         finally:

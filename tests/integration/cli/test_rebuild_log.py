@@ -14,10 +14,11 @@ from support.stored_executions import populate
 
 from router.storage.commit_log import jetstream
 from router.storage.limits import REPLICATED_LIMITS
-from router.storage.replicated.rebuilding import LOG_FACT
+from router.storage.replicated.rebuilding import FORMAT_FACT, LOG_FACT
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
+from router.storage.schema import FORMAT_VERSION
 from router.storage.storage import open_storage
 
 
@@ -52,6 +53,7 @@ def view(tmp_path, url):
         await storage.close()
 
     with closing(jetstream.connect(url, KEYS, router="router-1")) as replicated:
+        replicated.facts.agree(FORMAT_FACT, str(FORMAT_VERSION))
         replicated.facts.agree(LOG_FACT, replicated.log.identity)
         asyncio.run(fill(replicated))
     return view

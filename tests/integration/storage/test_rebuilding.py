@@ -20,6 +20,7 @@ from router.storage.replicated.rebuilding import LogRebuilding
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View
+from router.storage.schema import FORMAT_VERSION
 from router.storage.storage import open_storage
 
 
@@ -84,7 +85,7 @@ async def test_everything_is_in_the_new_log_and_other_routers_follow_it(replicat
     result = LogRebuilding(replicated, rebuilding._renew, heartbeat_seconds=0).rebuild(view)
 
     (new,) = replicated.new
-    assert replicated.facts == {"log_identity": new.identity}
+    assert replicated.facts == {"database_format": str(FORMAT_VERSION), "log_identity": new.identity}
     assert (result.position, result.uploaded, result.missing) == (end.position, 0, 0)
     assert replicated.objects.names("snap/") == ["snap/0/00000000000000000000.zst"]
     other = View(tmp_path / "router-2")

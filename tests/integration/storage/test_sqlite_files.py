@@ -81,14 +81,14 @@ async def test_a_closed_storage_is_one_file_and_its_lock(path, storage, new_even
     assert sorted(file.name for file in path.parent.iterdir()) == ["flowhook.db", "flowhook.db.lock"]
 
 
-@pytest.mark.parametrize("version", [FORMAT_VERSION - 1, FORMAT_VERSION + 1])
+@pytest.mark.parametrize("version", [2, FORMAT_VERSION + 1])
 async def test_another_format_is_refused_and_left_alone(path, storage, version):
     await storage.close()
     connection = apsw.Connection(str(path))
     connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     before = path.read_bytes()
-    with pytest.raises(ConflictError, match=f"has format {version}, and .* reads format {FORMAT_VERSION}") as raised:
+    with pytest.raises(ConflictError, match=f"has format {version}, ") as raised:
         await open_storage(path)
     assert raised.value.reason == "FORMAT_UNSUPPORTED"
     assert path.read_bytes() == before

@@ -61,17 +61,19 @@ async def test_what_is_unresolved_is_found_by_a_look_at_an_index_for_each_that_f
 async def test_what_an_execution_caused_is_found_without_looking_at_others(plan, conditions):
     wanted = execution_list.as_sql(ExecutionFilter(caused_by="evt_1", **conditions))
     plans = plan(execution_list.read_window, wanted, 1, 9, 9)
-    assert any("cause_by_causing (caused_by=? AND seq>? AND seq<?)" in step for step in plans), plans
+    assert any("execution_link_by_cause (caused_by=? AND seq>? AND seq<?)" in step for step in plans), plans
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")]
 
 
 async def test_links_are_found_and_added_by_looks_at_indexes(plan):
     plans = plan(queries.links_of, "evt_1", 9)
-    assert any("SEARCH c USING" in step and "cause_by_causing (caused_by=?)" in step for step in plans), plans
-    assert any("SEARCH cause USING PRIMARY KEY (seq=?)" in step for step in plans), plans
+    assert any("SEARCH c USING" in step and "execution_link_by_cause (caused_by=?)" in step for step in plans), plans
+    assert any("SEARCH execution_link USING PRIMARY KEY (seq=?)" in step for step in plans), plans
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")]
     plans = plan(changes.insert_emitters, [(1, 2)])
-    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith(("SCAN a", "SCAN cause", "SCAN c "))]
+    assert not [
+        step for step in plans if "TEMP B-TREE" in step or step.startswith(("SCAN a", "SCAN execution_link", "SCAN c "))
+    ]
 
 
 async def test_unfinished_executions_are_found_without_looking_at_those_that_ended(plan):

@@ -1,0 +1,232 @@
+"""Earlier formats of the database: a file of one is migrated when a router opens it, in one transaction.
+
+A step leads from each format to the next one, and a migration is all steps from the file's on. `ALTER TABLE` rewrites
+no rows; only small tables are written again, so that it takes seconds for millions of executions, and bounded memory.
+What a step says is never changed once a Flowhook with it was used; a change of the tables is another step.
+
+The records of a replicated log are changes of rows in tables of one format. To read those of an earlier one, its empty
+tables are made of today's: `TO_EARLIER` undoes the steps.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import apsw
+
+from flowhook.errors import ConflictError
+from flowhook.process import logs
+from flowhook.security.private_files import open_private
+from router.storage.blobs import RESERVE_BYTES, sync_directory
+from router.storage.errors import STORAGE_FULL, StorageError
+from router.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLES, connect_writer, read_version
+
+EARLIEST: Final = 3
+"""The earliest format that is migrated: that of November 2026."""
+
+_ERASURES: Final = """
+CREATE TABLE IF NOT EXISTS erasure (
+  number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL UNIQUE, root TEXT NOT NULL, flow_id TEXT NOT NULL,
+  time_ms INTEGER NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS wipe (
+  k INTEGER PRIMARY KEY CHECK (k = 1), done INTEGER NOT NULL, target INTEGER NOT NULL, page INTEGER NOT NULL
+) STRICT;
+"""
+_AUDIT_5: Final = """
+CREATE TABLE audit (
+  number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL,
+  reason TEXT NOT NULL, error TEXT NOT NULL
+) STRICT;
+"""
+_AUDIT_6: Final = """
+CREATE TABLE audit (
+  number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, actor TEXT NOT NULL, action TEXT NOT NULL, target TEXT NOT NULL,
+  reason TEXT NOT NULL, error TEXT NOT NULL, calls INTEGER NOT NULL, last_time_ms INTEGER NOT NULL,
+  address TEXT NOT NULL
+) STRICT;
+"""
+TO_NEXT: Final = {
+    3: """
+ALTER TABLE subscription RENAME TO earlier;
+CREATE TABLE subscription (seq INTEGER PRIMARY KEY, content BLOB, retry BLOB) STRICT;
+INSERT INTO subscription (seq, content) SELECT seq, content FROM earlier;
+DROP TABLE earlier;
+""",
+    4: _ERASURES,
+    5: f"""
+ALTER TABLE audit RENAME TO earlier;
+{_AUDIT_6}
+INSERT INTO audit SELECT number, time_ms, actor, action, target, reason, error, 1, time_ms, '' FROM earlier;
+DROP TABLE earlier;
+""",  # noqa: S608 - constants
+    6: """
+ALTER TABLE audit RENAME TO audit_entry;
+ALTER TABLE cause RENAME TO execution_link;
+DROP INDEX cause_by_causing;
+CREATE INDEX execution_link_by_cause ON execution_link (caused_by, seq);
+ALTER TABLE inbound_event RENAME COLUMN callback TO receivers;
+""",
+}
+"""The step from each format to the next one."""
+
+TO_EARLIER: Final = {
+    6: """
+ALTER TABLE audit_entry RENAME TO audit;
+ALTER TABLE execution_link RENAME TO cause;
+DROP INDEX execution_link_by_cause;
+CREATE INDEX cause_by_causing ON cause (caused_by, seq);
+ALTER TABLE inbound_event RENAME COLUMN receivers TO callback;
+""",
+    5: f"DROP TABLE audit; {_AUDIT_5}",
+    4: "",  # it may have the tables of erasures, or not
+    3: """
+DROP TABLE subscription;
+CREATE TABLE subscription (seq INTEGER PRIMARY KEY, content BLOB NOT NULL) STRICT;
+""",
+}
+"""Makes the empty tables of a format of those of the next one."""
+
+log = logs.get_logger(__name__)
+
+
+class FormatMigrated(NamedTuple):
+    """A database was migrated.
+
+    Attributes:
+        earlier: the format that it had.
+        copy: a copy of the file as it was before.
+        seconds: how long it took.
+    """
+
+    earlier: int
+    copy: Path
+    seconds: float
+
+
+def migrate_file(path: Path) -> FormatMigrated | None:
+    """Bring a database that no process uses to today's format; None: it has that, or is new. Blocks.
+
+    Raises:
+        ConflictError: it can't be read by this version (`FORMAT_UNSUPPORTED`, `NOT_A_FLOWHOOK_DATABASE`).
+        StorageError: the disk has no room for a copy (`STORAGE_FULL`).
+        OSError: the copy can't be written.
+        apsw.Error: the file can't be read or written; it has the format that it had.
+    """
+    start = time.monotonic()
+    connection = apsw.Connection(str(path))
+    try:
+        earlier = read_version(connection, path)
+        if earlier in (0, FORMAT_VERSION):
+            return None
+        _check_migratable(earlier, path)
+        copy = path.with_name(f"{path.name}.format-{earlier}")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        _copy(path, copy)
+        _migrate(connection, earlier)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.close()
+    done = FormatMigrated(earlier, copy, time.monotonic() - start)
+    said = f"migrated the database from format {earlier} to {FORMAT_VERSION} in {done.seconds:.1f} s"
+    log.warning(said, copy=str(copy))
+    return done
+
+
+def connect_earlier(path: Path, version: int) -> apsw.Connection:
+    """Return a connection for writing to a file of a format, created when missing; not durable.
+
+    Raises:
+        ConflictError: it can't be read by this version, or has another format (`FORMAT_UNSUPPORTED`).
+        apsw.Error: the file can't be opened.
+    """
+    if version == FORMAT_VERSION:
+        return connect_writer(path, durable=False)
+    _check_migratable(version, path)
+    connection = apsw.Connection(str(path))
+    try:
+        connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY").fetchall()
+        found = read_version(connection, path)
+        if not found:
+            undone = "".join(TO_EARLIER[each] for each in range(FORMAT_VERSION - 1, version - 1, -1))
+            connection.execute(
+                f"BEGIN IMMEDIATE; {TABLES} {undone} PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {version}; COMMIT;"
+            )
+        elif found != version:
+            raise ConflictError(f"{path} has format {found}, not {version}", reason="FORMAT_UNSUPPORTED")  # noqa: TRY301
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def version_of(path: Path) -> int:
+    """Return the format of a file, 0 when it is empty.
+
+    Raises:
+        ConflictError: it is not a Flowhook database (`NOT_A_FLOWHOOK_DATABASE`).
+        apsw.Error: it can't be read.
+    """
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+        return read_version(connection, path)
+
+
+def migrate_view(path: Path) -> None:
+    """Bring a view to today's format, without a copy: it can be made again of what it was made of."""
+    with closing(apsw.Connection(str(path))) as connection:
+        earlier = read_version(connection, path)
+        if earlier != FORMAT_VERSION:
+            _check_migratable(earlier, path)
+            _migrate(connection, earlier)
+
+
+def _migrate(connection: apsw.Connection, earlier: int) -> None:
+    connection.execute("PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -32768").fetchall()
+    steps = "".join(TO_NEXT[each] for each in range(earlier, FORMAT_VERSION))
+    try:
+        connection.execute(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version = {FORMAT_VERSION}; COMMIT;")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _check_migratable(version: int, path: Path) -> None:
+    if version > FORMAT_VERSION:
+        raise ConflictError(
+            f"{path} has format {version}, which a later Flowhook wrote: this one reads formats up to {FORMAT_VERSION},"
+            " and nothing leads back. Use the later one, or a copy or backup from before",
+            reason="FORMAT_UNSUPPORTED",
+        )
+    if version < EARLIEST:
+        raise ConflictError(
+            f"{path} has format {version}, and this Flowhook migrates those from format {EARLIEST} on: use the Flowhook"
+            " that wrote it, or another data directory",
+            reason="FORMAT_UNSUPPORTED",
+        )
+
+
+def _copy(path: Path, copy: Path) -> None:
+    """Copy a file durably, so that there is either all of the copy or nothing under its name."""
+    size = path.stat().st_size
+    free = shutil.disk_usage(path.parent).free
+    if free - size < RESERVE_BYTES:
+        raise StorageError(
+            f"the database {path} has an earlier format, and there is no room for a copy of it before it is migrated:"
+            f" {(size + RESERVE_BYTES - free) >> 20} MiB more are needed on this disk",
+            reason=STORAGE_FULL,
+        )
+    partial = copy.with_name(f"{copy.name}.partial")
+    partial.unlink(missing_ok=True)
+    descriptor = open_private(partial, os.O_WRONLY | os.O_EXCL)
+    with path.open("rb") as source, os.fdopen(descriptor, "wb") as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+        target.flush()
+        os.fsync(descriptor)
+    partial.replace(copy)
+    sync_directory(copy.parent)

@@ -19,6 +19,7 @@ import apsw
 import pytest
 from support.commands import flowhook
 from support.nats_servers import NatsServer
+from support.patience import PATIENCE
 from support.systems import running_system, until
 
 from flowhook.model import Status
@@ -53,10 +54,22 @@ class World(http.server.BaseHTTPRequestHandler):
         pass
 
 
+def listen():
+    """Listen where recorded flows call, once no other test does."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return http.server.ThreadingHTTPServer(WORLD, World)
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 @pytest.fixture
 def world():
     World.received.clear()
-    server = http.server.ThreadingHTTPServer(WORLD, World)
+    server = listen()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield World.received
@@ -207,13 +220,13 @@ async def test_a_log_of_an_earlier_format_is_refused_rewritten_by_one_command_an
     directory = tmp_path / "data"
     recorded = unpack(f"log-{version}", directory)
     url = log_url(directory)
-    settings = {"allow_private_addresses": "true", "retention_seconds": 3e8}
+    settings = {"allow_private_addresses": "true", "retention_seconds": 3e8, "storage": url}
     with pytest.raises(RuntimeError, match=refused):
-        async with running_system("--storage", url, data_dir=directory, **settings):
+        async with running_system(data_dir=directory, **settings):
             pass
     done = await asyncio.to_thread(flowhook, "cluster", "seal", "--data-dir", directory, FLOWHOOK_STORAGE=url)
     assert (done.code, done.err) == (0, "")
-    async with running_system("--storage", url, data_dir=directory, **settings) as system:
+    async with running_system(data_dir=directory, **settings) as system:
         await assert_goes_on(system, recorded, world, recent=False)
     again = await asyncio.to_thread(flowhook, "cluster", "seal", "--data-dir", directory, FLOWHOOK_STORAGE=url)
     assert "LOG_SEALED" in again.err or "sealed already" in again.err

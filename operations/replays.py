@@ -89,15 +89,15 @@ class ReplayPreviewView:
 
 async def replay_execution(client: AsyncClient, parameters: Replay) -> ExecutionView:
     """Start a new execution from the stored request of one that ended, and return it."""
-    options = parameters.options()._asdict()
-    started = await client.executions.replay(parameters.execution_id, request_id=parameters.request_id, **options)
+    started = await client.executions.replay(
+        parameters.execution_id, parameters.options(), request_id=parameters.request_id
+    )
     return view(started)
 
 
 async def preview_replay(client: AsyncClient, parameters: ReplayChoice) -> ReplayPreviewView:
     """Return what a replay would do, and start nothing."""
-    options = parameters.options()._asdict()
-    return preview_view(await client.executions.preview_replay(parameters.execution_id, **options))
+    return preview_view(await client.executions.preview_replay(parameters.execution_id, parameters.options()))
 
 
 def preview_view(preview: ReplayPreview) -> ReplayPreviewView:

@@ -69,7 +69,7 @@ def _start(client: Client, execution_id: str, chosen: ReplayOptions, *, again: b
     from flowhook.errors import ConflictError
 
     try:
-        started = client.executions.replay(execution_id, **chosen._asdict(), unless_replayed=not again)
+        started = client.executions.replay(execution_id, chosen, unless_replayed=not again)
     except ConflictError as error:
         if error.reason not in ("EXECUTION_REPLAYED", "EXECUTION_RESOLVED"):
             raise
@@ -88,7 +88,7 @@ def _preview(client: Client, execution_id: str, chosen: ReplayOptions, *, json: 
     execution = client.executions.get(execution_id, max_body_bytes=0).execution
     if not execution.status.ended:
         raise ConflictError(f"{execution_id} has not ended: {execution.status}", reason="EXECUTION_NOT_ENDED")
-    preview = client.executions.preview_replay(execution_id, **chosen._asdict())
+    preview = client.executions.preview_replay(execution_id, chosen)
     if json:
         print_json({**execution_as_json(execution), "replay": preview_as_json(preview)})
         return

@@ -20,6 +20,8 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Any, Any]
 
+MAX_REQUEST_ID: Final = 64
+
 MAX_HELD_BYTES: Final = limits.KIB
 """Serialized size of a request that stays in memory while its stream is open; such a request only contains IDs."""
 
@@ -35,6 +37,18 @@ def check_request_size(request: Message) -> None:
     if request.ByteSize() > MAX_HELD_BYTES:
         raise InvalidError(
             f"the request of a stream must have at most {MAX_HELD_BYTES} bytes", reason="REQUEST_TOO_LARGE"
+        )
+
+
+def check_request_id(request_id: str) -> None:
+    """Refuse an idempotency key that is too long.
+
+    Raises:
+        InvalidError: it is, or is not ASCII (`REQUEST_ID_INVALID`).
+    """
+    if len(request_id) > MAX_REQUEST_ID or not request_id.isascii():
+        raise InvalidError(
+            f"`request_id` must have at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError, UnavailableError
 from flowhook.events import ids
@@ -13,6 +13,7 @@ from flowhook.process import logs
 from router.dispatch.execution_commands import ExecutionCommands
 from router.dispatch.observers import ExecutionRecords
 from router.jobs.removal import ExecutionRemoval
+from router.replay.replays import Replays
 from router.storage.jobs import ClaimedItem
 from router.storage.model import ExecutionRecord
 from router.storage.shard_state import ShardState
@@ -63,24 +64,16 @@ class ItemResult(NamedTuple):
     new_execution_id: str = ""
 
 
-class Replay(Protocol):
-    """Starts a replay."""
-
-    def __call__(self, execution_id: str, spec: JobSpec, event_id: str) -> Awaitable[str]:
-        """Start a new execution, with a given ID, from the event of one that ended, and return its ID."""
-        ...
-
-
 class JobActions:
     """Performs actions on executions."""
 
     def __init__(
-        self, *, commands: ExecutionCommands, records: ExecutionRecords, state: ShardState, replay: Replay
+        self, *, commands: ExecutionCommands, records: ExecutionRecords, state: ShardState, replays: Replays
     ) -> None:
         self._commands = commands
         self._records = records
         self._state = state
-        self._replay = replay
+        self._replays = replays
         self._removal = ExecutionRemoval(records, state)
 
     async def perform(self, job_id: str, spec: JobSpec, item: ClaimedItem, *, repeated: bool) -> ItemResult:
@@ -140,7 +133,8 @@ class JobActions:
             return ItemResult(ItemOutcome.DONE, new_execution_id=event_id)
         if not spec.again:
             await check_not_superseded(self._state, original)
-        return ItemResult(ItemOutcome.DONE, new_execution_id=await self._replay(original.id, spec, event_id))
+        replay = await self._replays.start(original.id, spec.replay, unless_replayed=not spec.again, event_id=event_id)
+        return ItemResult(ItemOutcome.DONE, new_execution_id=replay.id)
 
     async def _delete(self, item: ClaimedItem, *, repeated: bool) -> ItemResult:
         try:

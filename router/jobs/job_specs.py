@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 import attrs
 
-from flowhook.errors import FlowhookError, InvalidError
+from flowhook.errors import InvalidError
 from flowhook.events import ids
 from flowhook.model.execution_filter import ALL, ExecutionFilter
-from flowhook.model.jobs import (
-    DEFAULT_RATE,
-    MAX_COUNTED,
-    MAX_RATE,
-    MAX_REASON,
-    PREFIX,
-    JobAction,
-    JobSpec,
-    SampledReplay,
-)
+from flowhook.model.jobs import DEFAULT_RATE, MAX_COUNTED, MAX_RATE, MAX_REASON, PREFIX, JobAction, JobSpec
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.v1.execution_service_pb2 import ExecutionFilter as ExecutionFilterPb
-from flowhook.v1.execution_service_pb2 import ReplayExecutionRequest
-from flowhook.wire.convert_replays import replay_to_proto
 from flowhook.wire.mapping import from_proto, to_proto
 from router.dispatch.observers import ExecutionRecords, meets, stored_conditions
 from router.executions.reading import read_filter
-from router.jobs.actions import MAX_MESSAGE, check_not_superseded
-from router.replay.replays import Replays
 from router.storage.jobs import ExecutionWalk
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import ExecutionRecord
@@ -41,9 +28,6 @@ SAMPLE: Final = 10
 
 COUNT_SECONDS: Final = 5.0
 """Longest time that a preview counts; then it reports that there may be more."""
-
-MAX_TASKS: Final = 100
-"""Tasks in each list of the preview of one execution: there are ten, and they must fit into a message."""
 
 
 def split_spec(spec: JobSpec) -> tuple[bytes, bytes]:
@@ -155,53 +139,6 @@ class MatchingExecutions:
             count += len(records)
             sample += records[: SAMPLE - len(sample)]
         return Preview(min(count, MAX_COUNTED), count > MAX_COUNTED or after is not None, sample)
-
-
-@attrs.define(eq=False, repr=False)
-class JobReplays:
-    """Replays the executions of jobs."""
-
-    _replays: Replays
-    _state: ShardState
-
-    async def check(self, request: ReplayExecutionRequest, wanted: ExecutionFilter) -> None:
-        """Check how executions that meet conditions are to be replayed.
-
-        Raises:
-            InvalidError: they can't be replayed in this way, or the request has fields of a single replay
-                (`JOB_INVALID`).
-            ExhaustedError: too much of the flow waits to be parsed (`OVERLOADED`).
-        """
-        if request.execution_id or request.request_id or request.unless_replayed:
-            raise invalid("`replay` of a job has neither `execution_id` nor `request_id` nor `unless_replayed`")
-        await self._replays.check(request, wanted.flow_id)
-
-    async def sampled(
-        self, request: ReplayExecutionRequest, sample: Iterable[ExecutionRecord], *, again: bool
-    ) -> list[pb.SampledReplay]:
-        """Return what the replays of some executions would do now, or why there would be none."""
-        return [await self._sampled(request, record, again=again) for record in sample]
-
-    async def start(self, execution_id: str, spec: JobSpec, event_id: str) -> str:
-        """See `router.jobs.actions.Replay`."""
-        request = replay_to_proto(spec.replay, execution_id)
-        request.unless_replayed = not spec.again
-        return (await self._replays.start(request, event_id=event_id)).id
-
-    async def _sampled(
-        self, request: ReplayExecutionRequest, record: ExecutionRecord, *, again: bool
-    ) -> pb.SampledReplay:
-        single = ReplayExecutionRequest()
-        single.CopyFrom(request)
-        single.execution_id, single.unless_replayed = record.id, not again
-        try:
-            if not again:
-                await check_not_superseded(self._state, record)
-            preview = await self._replays.preview(single)
-        except FlowhookError as error:
-            return pb.SampledReplay(reason=error.reason, message=error.message[:MAX_MESSAGE])
-        shown = preview._replace(taken_over=preview.taken_over[:MAX_TASKS], again=preview.again[:MAX_TASKS])
-        return to_proto(SampledReplay(shown), pb.SampledReplay)
 
 
 def mint_job_id(now_ms: int) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.model import ExecutionDetail, held_results
 from flowhook.model.executions import DeletedExecutions
+from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.v1 import execution_service_pb2_grpc
-from flowhook.wire.mapping import to_proto
+from flowhook.wire.mapping import from_proto, to_proto
 from router.bodies.body_streams import BodySender
 from router.calls import error_mapping
 from router.dispatch.shard_runtime import ShardRuntime
@@ -27,6 +29,18 @@ from router.storage.shard_state import ShardState
 
 MAX_REASON: Final = 1000
 """Characters of the reason of a resolution."""
+
+
+MAX_TASK: Final = 4096
+"""Characters of the task that a replay begins with."""
+
+MAX_EDITED_BYTES: Final = 1 * limits.MIB
+"""Size of an edited body."""
+
+MAX_CONTENT_TYPE: Final = 256
+"""Characters of its media type."""
+
+_Request = pb.ReplayExecutionRequest
 
 
 class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
@@ -145,7 +159,11 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.ReplayExecutionResponse:
         """Start a new execution from the event of one that ended."""
         del context
-        record = await self._replays.start(request)
+        options = read_options(request)
+        error_mapping.check_request_id(request.request_id)
+        record = await self._replays.start(
+            request.execution_id, options, request_id=request.request_id, unless_replayed=request.unless_replayed
+        )
         return pb.ReplayExecutionResponse(execution=to_proto(record, pb.Execution))
 
     @error_mapping.rpc_method
@@ -154,7 +172,11 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> pb.PreviewReplayResponse:
         """Return what a replay would do."""
         del context
-        return to_proto(await self._replays.preview(request.replay), pb.PreviewReplayResponse)
+        replay = request.replay
+        preview = await self._replays.preview(
+            replay.execution_id, read_options(replay), unless_replayed=replay.unless_replayed
+        )
+        return to_proto(preview, pb.PreviewReplayResponse)
 
     @error_mapping.rpc_method
     async def ResolveExecution(  # noqa: N802 - the name of the RPC
@@ -246,3 +268,42 @@ def listed(record: ExecutionRecord) -> ExecutionRecord:
     if record.retry is not None:
         record = replace(record, retry=record.retry._replace(error=record.retry.error.without_response()))
     return record
+
+
+def read_options(request: _Request) -> ReplayOptions:
+    """Return the options of a request, having checked that they are known, and go together.
+
+    Raises:
+        InvalidError: they do not, or a value is one of a newer version (`REPLAY_INVALID`), or is not acceptable.
+    """
+    for name, known in (("start", _Request.Start), ("revision", _Request.Revision)):
+        if getattr(request, name) not in known.values():
+            raise InvalidError(f"this router does not know the `{name}`", reason="REPLAY_INVALID")
+    from_beginning = request.start in (_Request.START_UNSPECIFIED, _Request.START_BEGINNING, _Request.START_AUTO)
+    if request.HasField("input") and not from_beginning:
+        raise InvalidError(
+            "an edited input changes what all tasks have seen: it needs a replay from the beginning",
+            reason="EDIT_NOT_FROM_BEGINNING",
+        )
+    if request.start == _Request.START_TASK:
+        if not request.task.startswith("/") or len(request.task) > MAX_TASK:
+            raise InvalidError(
+                f"name the task to begin with, in at most {MAX_TASK} characters, as the list of tasks shows it:"
+                " /do/0/charge",
+                reason="TASK_REQUIRED",
+            )
+    elif request.task or request.HasField("output"):
+        raise InvalidError("`task` and `output` need START_TASK", reason="TASK_WITHOUT_START")
+    if len(request.output) > limits.MAX_RESULT_BYTES:
+        raise InvalidError(
+            f"the output of a task must have at most {limits.MAX_RESULT_BYTES} bytes", reason="OUTPUT_TOO_LARGE"
+        )
+    if len(request.input.body) > MAX_EDITED_BYTES:
+        raise InvalidError(f"an edited body must have at most {MAX_EDITED_BYTES} bytes", reason="BODY_TOO_LARGE")
+    media_type = request.input.content_type
+    if len(media_type) > MAX_CONTENT_TYPE or not media_type.isascii() or not media_type.isprintable():
+        raise InvalidError(
+            f"the content type must have at most {MAX_CONTENT_TYPE} printable ASCII characters",
+            reason="CONTENT_TYPE_INVALID",
+        )
+    return from_proto(request, ReplayOptions)

@@ -7,32 +7,37 @@ from typing import Final
 
 import attrs
 
-from flowhook.errors import InvalidError, NotFoundError
-from flowhook.model.jobs import ItemOutcome, Job, JobState
+from flowhook.errors import FlowhookError, InvalidError, NotFoundError
+from flowhook.model.jobs import ItemOutcome, Job, JobState, SampledReplay
+from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import execution_service_pb2, job_service_pb2_grpc
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.wire.mapping import enum_from_proto, to_proto
 from router.calls import error_mapping
 from router.calls.paging import page_token_after, parse_page
 from router.dispatch.shard_runtime import ShardRuntime
-from router.jobs.actions import JobActions
+from router.jobs.actions import MAX_MESSAGE, JobActions, check_not_superseded
 from router.jobs.job_runner import JobRunner
 from router.jobs.job_specs import (
-    JobReplays,
     MatchingExecutions,
+    invalid,
     load_spec,
     mint_job_id,
     read_conditions,
     read_spec,
     split_spec,
 )
-from router.replay.replays import MAX_REQUEST_ID, Replays
-from router.services.execution import listed
+from router.replay.replays import Replays
+from router.services.execution import listed, read_options
 from router.storage.jobs import JobStore, NewJob, StoredJob
+from router.storage.model import ExecutionRecord
 from router.storage.shard_state import ShardState
 
 DEFAULT_JOBS: Final = 50
 DEFAULT_ITEMS: Final = 100
+
+MAX_TASKS: Final = 100
+"""Tasks in each list of the preview of one execution: there are ten, and they must fit into a message."""
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -46,7 +51,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
     _store: JobStore
     runner: JobRunner
     _matching: MatchingExecutions
-    _replays: JobReplays
+    _replays: Replays
+    _state: ShardState
     _now_ms: Callable[[], int]
 
     @error_mapping.rpc_method
@@ -57,10 +63,12 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         del context
         wanted = read_conditions(request.filter)
         asked = request.HasField("replay")
+        options = read_job_options(request.replay)
         if asked:
-            await self._replays.check(request.replay, wanted)
+            await self._replays.check_output(options, wanted.flow_id)
         preview = await self._matching.preview(wanted)
-        replays = await self._replays.sampled(request.replay, preview.sample, again=request.again) if asked else ()
+        sample = preview.sample if asked else ()
+        replays = [await self._sampled(each, options, again=request.again) for each in sample]
         return pb.PreviewJobResponse(
             count=preview.count,
             more=preview.more,
@@ -75,11 +83,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """Create a job."""
         del context
         spec = read_spec(request.spec)
-        if len(request.request_id) > MAX_REQUEST_ID or not request.request_id.isascii():
-            raise InvalidError(
-                f"`request_id` must have at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"
-            )
-        await self._replays.check(request.spec.replay, spec.filter)
+        error_mapping.check_request_id(request.request_id)
+        await self._replays.check_output(read_job_options(request.spec.replay), spec.filter.flow_id)
         stored, data = split_spec(spec)
         preview = await self._matching.preview(spec.filter)
         now_ms = self._now_ms()
@@ -193,6 +198,28 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             pb.Job,
         )
 
+    async def _sampled(self, record: ExecutionRecord, options: ReplayOptions, *, again: bool) -> pb.SampledReplay:
+        """Return what the replay of an execution would do now, or why there would be none."""
+        try:
+            if not again:
+                await check_not_superseded(self._state, record)
+            preview = await self._replays.preview(record.id, options, unless_replayed=not again)
+        except FlowhookError as error:
+            return pb.SampledReplay(reason=error.reason, message=error.message[:MAX_MESSAGE])
+        shown = preview._replace(taken_over=preview.taken_over[:MAX_TASKS], again=preview.again[:MAX_TASKS])
+        return to_proto(SampledReplay(shown), pb.SampledReplay)
+
+
+def read_job_options(request: execution_service_pb2.ReplayExecutionRequest) -> ReplayOptions:
+    """Return how a job replays executions.
+
+    Raises:
+        InvalidError: see `read_options`; or the request has fields of a single replay (`JOB_INVALID`).
+    """
+    if request.execution_id or request.request_id or request.unless_replayed:
+        raise invalid("`replay` of a job has neither `execution_id` nor `request_id` nor `unless_replayed`")
+    return read_options(request)
+
 
 def create_job_service(
     *,
@@ -214,7 +241,6 @@ def create_job_service(
         now_ms: Unix time in milliseconds.
     """
     matching = MatchingExecutions(state, host.executions, clock)
-    job_replays = JobReplays(replays, state)
-    actions = JobActions(commands=host.commands, records=host.executions, state=state, replay=job_replays.start)
+    actions = JobActions(commands=host.commands, records=host.executions, state=state, replays=replays)
     runner = JobRunner(store=store, matching=matching, actions=actions, load_spec=load_spec, clock=clock, now_ms=now_ms)
-    return JobService(store=store, runner=runner, matching=matching, replays=job_replays, now_ms=now_ms)
+    return JobService(store=store, runner=runner, matching=matching, replays=replays, state=state, now_ms=now_ms)

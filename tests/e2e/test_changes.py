@@ -6,6 +6,8 @@ import pytest
 from support.patience import seen_within
 from support.systems import document
 
+from flowhook.model.replays import ReplayOptions
+
 pytestmark = pytest.mark.e2e
 
 
@@ -39,7 +41,7 @@ async def test_a_changed_flow_is_in_force_and_what_was_accepted_stays_on_its_rev
     assert await system.completed(old.id) == {"is": 1}
     assert await system.completed(new.id) == {"is": 2}
     pinned = await system.client.executions.replay(old.id)
-    latest = await system.client.executions.replay(old.id, latest=True)
+    latest = await system.client.executions.replay(old.id, ReplayOptions(latest=True))
     assert await system.completed(pinned.id) == {"is": 1}
     assert await system.completed(latest.id) == {"is": 2}
 

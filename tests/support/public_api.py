@@ -30,6 +30,7 @@ DOCUMENTED = {
     "flowhook.errors": (),
     "flowhook.events.ids": ("mint", "slot_of"),
     "flowhook.model": ("Status",),
+    "flowhook.model.replays": ("ReplayOptions",),
     "runner.authentication.policy": ("Policy",),
     "runner.components": (),
     "runner.components.testing": ("Answer", "Received", "call", "context", "receiver"),

@@ -12,7 +12,7 @@ from flowhook.client.results import Page
 from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.model.execution_filter import ALL, ExecutionFilter
 from flowhook.model.executions import DeletedExecutions, ExecutionChange, ExecutionCount, ScannedExecution
-from flowhook.model.replays import ReplayOptions, ReplayPreview
+from flowhook.model.replays import AS_RECORDED, ReplayOptions, ReplayPreview
 from flowhook.v1.execution_service_pb2 import (
     CancelExecutionRequest,
     CountExecutionsRequest,
@@ -160,14 +160,8 @@ class Executions:
     async def replay(
         self,
         execution_id: str,
+        options: ReplayOptions = AS_RECORDED,
         *,
-        latest: bool = False,
-        from_failed: bool = False,
-        from_task: str = "",
-        output: bytes | None = None,
-        body: bytes | None = None,
-        content_type: str | None = None,
-        auto: bool = False,
         request_id: str = "",
         unless_replayed: bool = False,
     ) -> Execution:
@@ -175,52 +169,30 @@ class Executions:
 
         Args:
             execution_id: ID of the execution to replay.
-            latest: run the flow's latest revision instead of the revision that it ran.
-            from_failed: start at the task that failed, with the journal before it and the same idempotency keys,
-                instead of at the beginning.
-            from_task: start at the first run of this task (as in `TaskRun.task`), with the journal before it and new
-                idempotency keys.
-            output: raw output of `from_task` as JSON: the task is not performed.
-            body: body instead of the stored one, at most 1 MiB.
-            content_type: media type of `body`; None: that of the stored request.
-            auto: start at the task that failed, as `from_failed`, if there is one that would run anew, and no `body` is
-                given; else at the beginning.
+            options: on which revision, from where, and with what input.
             request_id: idempotency key: calls with the same one start one execution; at most 64 ASCII characters.
                 Generated when absent, so that a call that is retried starts one execution.
             unless_replayed: refuse an execution that is `replayed`, or has a resolution.
 
         Raises:
-            InvalidError: the arguments do not go together, or `output` or `body` is not acceptable.
+            InvalidError: the options do not go together, or `output` or `body` is not acceptable.
             NotFoundError: the execution is unknown, or past retention; or it did not run the task (`TASK_NOT_FOUND`).
             ConflictError: it has not ended; with `from_failed`: it did not fail, or nothing of it would run anew; with
                 `from_task`: its journal before the task is not stored any more (`JOURNAL_COMPACTED`); with
                 `unless_replayed`: it is replayed already (`EXECUTION_REPLAYED`), or resolved (`EXECUTION_RESOLVED`).
         """
-        options = ReplayOptions(latest, from_failed, from_task, output, body, content_type, auto)
         request = replay_to_proto(options, execution_id)
         request.request_id = request_id or uuid.uuid4().hex
         request.unless_replayed = unless_replayed
         response = await self._call(self._stub.ReplayExecution, request)
         return from_proto(response.execution, Execution)
 
-    async def preview_replay(
-        self,
-        execution_id: str,
-        *,
-        latest: bool = False,
-        from_failed: bool = False,
-        from_task: str = "",
-        output: bytes | None = None,
-        body: bytes | None = None,
-        content_type: str | None = None,
-        auto: bool = False,
-    ) -> ReplayPreview:
+    async def preview_replay(self, execution_id: str, options: ReplayOptions = AS_RECORDED) -> ReplayPreview:
         """Return what `replay` would do with the same arguments, and start nothing. Scope `admin` or `view`.
 
         Raises:
             FlowhookError: as `replay`.
         """
-        options = ReplayOptions(latest, from_failed, from_task, output, body, content_type, auto)
         request = replay_to_proto(options, execution_id)
         response = await self._call(self._stub.PreviewReplay, PreviewReplayRequest(replay=request))
         return from_proto(response, ReplayPreview)

@@ -32,6 +32,7 @@ from support.served import running_runner
 from cli import app
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import JobAction, JobSpec
+from flowhook.model.replays import ReplayOptions
 from operations.table import OPERATIONS
 from runner.tracing.tracer import ExecutionTracer
 
@@ -122,7 +123,7 @@ async def act(client, sender, shop):
         await until(lambda one=execution_id: client.executions.get(one), lambda found: found.history)
     await client.executions.suspend(suspended)
     await client.executions.resolve(resolved, "known")
-    replay = await client.executions.replay(faulted, from_task="/do/1/fail")
+    replay = await client.executions.replay(faulted, ReplayOptions(from_task="/do/1/fail"))
     await ended(client, replay.id)
     await send("guarded")
     [rejection] = (await until(lambda: client.rejections.page(flow_id="guarded"), lambda page: page.items)).items

@@ -22,6 +22,7 @@ from flowhook.errors import (
 )
 from flowhook.events import ids
 from flowhook.model import Change, Status
+from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import failure_pb2, runner_service_pb2
 
 
@@ -188,7 +189,7 @@ async def test_an_execution_is_replayed_once_it_has_ended_and_cancelled_until_th
     with pytest.raises(ConflictError):
         await client("executions.cancel", execution_id)
     first = await client("executions.replay", execution_id, request_id="k")
-    second = await client("executions.replay", execution_id, request_id="k", latest=True)
+    second = await client("executions.replay", execution_id, ReplayOptions(latest=True), request_id="k")
     assert first.id == second.id
     assert first.replay_of == execution_id
 
@@ -204,7 +205,7 @@ async def test_an_execution_is_suspended_and_resumed_until_it_has_ended(client):
     await client("executions.cancel", execution_id)
     with pytest.raises(ConflictError):
         await client("executions.suspend", execution_id)
-    assert (await client("executions.replay", execution_id, from_failed=True)).replay_of == execution_id
+    assert (await client("executions.replay", execution_id, ReplayOptions(from_failed=True))).replay_of == execution_id
 
 
 async def test_the_cluster_lists_the_router(client):

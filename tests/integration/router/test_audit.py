@@ -9,6 +9,7 @@ from support.routers import flow
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import NotFoundError, PermissionDeniedError
 from flowhook.model.audit_reason import audit_reason, client_address
+from flowhook.model.replays import ReplayOptions
 from flowhook.security.tokens import TokenScope, create_token
 from flowhook.v1 import (
     audit_service_pb2,
@@ -125,7 +126,7 @@ async def test_a_replay_is_recorded_with_what_it_differs_in(client):
     await client.flows.apply([flow("replayed")])
     execution_id = await client.ingest("replayed", {})
     await client.executions.cancel(execution_id)
-    replay = await client.executions.replay(execution_id, latest=True, body=b"{}")
+    replay = await client.executions.replay(execution_id, ReplayOptions(latest=True, body=b"{}"))
     entry, *_ = await entries(client)
     assert entry.target == f"{execution_id} as {replay.id} with edited input on the latest revision"
 

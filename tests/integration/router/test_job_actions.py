@@ -25,13 +25,14 @@ class Acting:
         self.shard = shard
         self.replays = []
         self.actions = JobActions(
-            commands=shard.host.commands, records=shard.host.executions, state=shard.state, replay=self._replay
+            commands=shard.host.commands, records=shard.host.executions, state=shard.state, replays=self
         )
 
-    async def _replay(self, execution_id, spec, event_id):
+    async def start(self, execution_id, _options, *, unless_replayed, event_id):
+        assert unless_replayed
         self.replays.append(execution_id)
         await self.shard.host.append([NewEvent(event_id, "a", 1, 1000, b"payload", replay_of=execution_id)])
-        return event_id
+        return await self.shard.host.executions.find(event_id)
 
     async def __call__(self, action, seq, *, repeated=False):
         self.item = ClaimedItem(1, seq, (await self._id(seq)) or "evt_gone", 5_000)
@@ -128,10 +129,10 @@ async def test_an_execution_whose_request_is_damaged_fails_and_does_not_hold_up_
     (seq,) = await shard.append()
     await acting(JobAction.CANCEL, seq)
 
-    async def damaged(*_arguments):
+    async def damaged(*_arguments, **_more):
         raise ObjectDamagedError("the object is not what was stored")
 
-    monkeypatch.setattr(acting.actions, "_replay", damaged)
+    monkeypatch.setattr(acting, "start", damaged)
     result = await acting(JobAction.REPLAY, seq)
     assert (result.outcome, result.reason) == (ItemOutcome.FAILED, "OBJECT_DAMAGED")
 

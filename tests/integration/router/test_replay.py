@@ -12,6 +12,7 @@ from support.runners import attached
 from flowhook.client import channel
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.model import RaiseOrigin, Status
+from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import execution_service_pb2, execution_service_pb2_grpc, failure_pb2
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import status
@@ -39,13 +40,13 @@ async def test_a_replay_from_the_failed_task_takes_over_what_succeeded_and_the_s
     async with attached(router, credit=3) as runner:
         (assignment,) = await runner.assignments(1)
         await fault(runner, assignment, at="/do/1/b")
-        replay = await client.executions.replay(execution_id, from_failed=True)
+        replay = await client.executions.replay(execution_id, ReplayOptions(from_failed=True))
         (again,) = await runner.assignments(1)
         assert (again.attempt, again.effect_scope, again.journal_start) == (1, execution_id, 0)
         assert [(entry.key, entry.output) for entry in again.journal] == [("/do/0/a#0", b"1")]
         assert replay.id.encode() in again.event
         await runner.fault(again, "/do/1/b")
-        second = await client.executions.replay(replay.id, from_failed=True)
+        second = await client.executions.replay(replay.id, ReplayOptions(from_failed=True))
         (last,) = await runner.assignments(1)
         assert last.effect_scope == execution_id
         assert second.replay_of == replay.id
@@ -67,7 +68,7 @@ async def test_of_what_a_handler_raised_a_replay_takes_over_what_succeeded_apart
         failed = failure(assignment, 0, "/do/0/t/try/0/b#0")
         notes = [failed, pb.Checkpoint(lease=assignment.lease, index=1, entry=notified)]
         await runner.settle(pb.Outcome(lease=assignment.lease, faulted=raising, checkpoints=notes))
-        replay = await client.executions.replay(execution_id, from_failed=True)
+        replay = await client.executions.replay(execution_id, ReplayOptions(from_failed=True))
         (again,) = await runner.assignments(1)
         assert [(entry.key, entry.output) for entry in again.journal] == [("~/do/0/t/catch/do/0/notify#0", b"1")]
     shown = await client.executions.get(execution_id)
@@ -84,7 +85,7 @@ async def test_what_a_replay_takes_over_is_there_after_a_restart_and_a_lost_runn
             await runner.checkpoint(assignment, 0, "@", b"{}", compacts=False)
             await runner.checkpoint(assignment, 1, "@", b'{"n":1}', compacts=True)
             await runner.fault(assignment, "/do/1/b")
-        await client.executions.replay(execution_id, from_failed=True, latest=True)
+        await client.executions.replay(execution_id, ReplayOptions(from_failed=True, latest=True))
     async with running_router(tmp_path) as router:
         for runner_id in ("r1", "r2"):
             async with attached(router, runner_id, credit=1) as runner:
@@ -109,15 +110,17 @@ async def test_what_completed_has_no_failed_task(router, client, hello):
         (assignment,) = await runner.assignments(1)
         await runner.complete(assignment)
     with pytest.raises(ConflictError) as caught:
-        await client.executions.replay(execution_id, from_failed=True)
+        await client.executions.replay(execution_id, ReplayOptions(from_failed=True))
     assert caught.value.reason == "EXECUTION_NOT_FAILED"
 
 
 async def test_a_request_id_makes_one_replay_from_the_failed_task(router, client, hello):
     execution_id = await client.ingest("hello", {})
     await client.executions.cancel(execution_id)
-    first = await client.executions.replay(execution_id, from_failed=True, request_id="k")
-    assert (await client.executions.replay(execution_id, from_failed=True, request_id="k")).id == first.id
+    first = await client.executions.replay(execution_id, ReplayOptions(from_failed=True), request_id="k")
+    assert (
+        await client.executions.replay(execution_id, ReplayOptions(from_failed=True), request_id="k")
+    ).id == first.id
 
 
 @pytest.fixture
@@ -218,18 +221,18 @@ async def test_by_itself_a_replay_starts_where_the_execution_failed_or_at_the_be
             await runner.checkpoint(assignment, 0, "/do/0/a#0", b"1")
             await runner.next("checkpointed")
             await (runner.fault(assignment, "/do/1/b") if name == "failed" else runner.complete(assignment))
-        failed, completed = [await client.executions.replay(each, auto=True) for each in ids]
+        failed, completed = [await client.executions.replay(each, ReplayOptions(auto=True)) for each in ids]
         assert (await client.executions.get(failed.id)).event.replay.from_failed_task
         assert not (await client.executions.get(completed.id)).event.replay.from_failed_task
         assert [len(each.journal) for each in await runner.assignments(2)] == [1, 0]
     for each in ids:
-        preview = await client.executions.preview_replay(each, auto=True)
+        preview = await client.executions.preview_replay(each, ReplayOptions(auto=True))
         assert preview.keeps_idempotency_keys is (each == ids[0])
         assert preview.latest_revision == 1
-    edited = await client.executions.preview_replay(ids[0], auto=True, body=b"{}")
+    edited = await client.executions.preview_replay(ids[0], ReplayOptions(auto=True, body=b"{}"))
     assert not edited.keeps_idempotency_keys
     with pytest.raises(InvalidError, match="give one of"):
-        await client.executions.replay(ids[0], auto=True, from_failed=True)
+        await client.executions.replay(ids[0], ReplayOptions(auto=True, from_failed=True))
 
 
 async def test_by_itself_a_replay_that_would_only_raise_again_starts_at_the_beginning(router, client, hello):
@@ -239,9 +242,9 @@ async def test_by_itself_a_replay_that_would_only_raise_again_starts_at_the_begi
         error = {"type": "about:blank", "status": 500, "title": "no", "instance": "/do/0", "raising": {"task": "/do/0"}}
         await runner.settle({"lease": assignment.lease, "faulted": error})
     with pytest.raises(ConflictError) as refused:
-        await client.executions.replay(execution_id, from_failed=True)
+        await client.executions.replay(execution_id, ReplayOptions(from_failed=True))
     assert refused.value.reason == "NOTHING_TO_RUN_ANEW"
-    replay = await client.executions.replay(execution_id, auto=True)
+    replay = await client.executions.replay(execution_id, ReplayOptions(auto=True))
     assert not (await client.executions.get(replay.id)).event.replay.from_failed_task
 
 

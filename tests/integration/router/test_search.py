@@ -12,6 +12,7 @@ from flowhook.client import ExecutionCount, channel
 from flowhook.errors import InvalidError
 from flowhook.events import ids
 from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.v1.envelope_pb2 import Event, SearchAttribute
 from flowhook.wire.failures import failure_from_proto
@@ -91,7 +92,7 @@ async def test_a_replay_is_found_by_the_attributes_of_its_original_and_so_is_wha
         [assignment] = await runner.assignments(1)
         await runner.complete(assignment)
     await client.flows.apply([flow("shop", b"execution: {search: {other: .x}}\n")])
-    again = await client.executions.replay(original, latest=True)
+    again = await client.executions.replay(original, ReplayOptions(latest=True))
     assert await found(client, ("order", "4711")) == [again.id, original]
 
 

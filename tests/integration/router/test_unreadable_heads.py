@@ -11,6 +11,7 @@ from flowhook.client import channel
 from flowhook.errors import InvalidError
 from flowhook.events import ids
 from flowhook.model import Status
+from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.v1 import execution_service_pb2 as executions
 from flowhook.v1.execution_service_pb2_grpc import ExecutionServiceStub
@@ -49,7 +50,7 @@ async def test_it_is_stored_and_everything_that_operators_do_works(router, clien
         scanned = await ExecutionServiceStub(connection).ScanEvents(executions.ScanEventsRequest())
     assert [each.event.head for each in scanned.events] == [UNREADABLE]
     with pytest.raises(InvalidError) as refusal:
-        await client.executions.replay(execution_id, body=b"{}")
+        await client.executions.replay(execution_id, ReplayOptions(body=b"{}"))
     assert refusal.value.reason == "EVENT_UNREADABLE"
     again = await client.executions.replay(execution_id)
     await client.executions.cancel(again.id)

@@ -16,7 +16,7 @@ from support.served import running_runner
 
 from flowhook.errors import ConflictError, InvalidError, NotFoundError, PermissionDeniedError
 from flowhook.model import Status
-from flowhook.model.replays import ReplayedTask, ReplayOrigin
+from flowhook.model.replays import AS_RECORDED, ReplayedTask, ReplayOptions, ReplayOrigin
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -72,11 +72,11 @@ class Cluster:
         assert execution.status is status, execution.error
         return execution_id
 
-    async def replay(self, execution_id, status=Status.COMPLETED, **options):
+    async def replay(self, execution_id, options=AS_RECORDED, status=Status.COMPLETED):
         """Replay and wait for the end; returns the details of the replay, and the paths and keys of its calls."""
         before = await self.client.executions.get(execution_id)
         self.world.take(f"/{before.execution.flow_id}/")
-        replay = await self.client.executions.replay(execution_id, **options)
+        replay = await self.client.executions.replay(execution_id, options)
         await self.end(replay.id, status)
         detail = await self.client.executions.get(replay.id)
         assert detail.execution.replay_of == execution_id
@@ -131,7 +131,7 @@ REVISIONS = {"recorded": {}, "latest": {"latest": True}}
 @pytest.mark.parametrize("edited", EDITED)
 async def test_from_the_start_all_tasks_run_again_with_new_keys(cluster, recorded, edited, revision):
     execution_id = recorded["completed"]
-    detail, received = await cluster.replay(execution_id, **EDITED[edited], **REVISIONS[revision])
+    detail, received = await cluster.replay(execution_id, ReplayOptions(**EDITED[edited], **REVISIONS[revision]))
     assert names(received) == ["a", "b", "c"]
     assert received[0][2] == {"data": {"n": 5 if edited == "edited" else 1}}
     assert scopes(received) == {detail.execution.id}
@@ -143,7 +143,7 @@ async def test_from_the_start_all_tasks_run_again_with_new_keys(cluster, recorde
 @pytest.mark.parametrize("revision", REVISIONS)
 async def test_from_the_failed_task_what_succeeded_is_taken_over_and_keys_stay(cluster, recorded, revision):
     execution_id = recorded["faulted"]
-    detail, received = await cluster.replay(execution_id, from_failed=True, **REVISIONS[revision])
+    detail, received = await cluster.replay(execution_id, ReplayOptions(from_failed=True, **REVISIONS[revision]))
     assert names(received) == ["b", "c"]
     assert scopes(received) == {execution_id}
     assert detail.event.replay == ReplayOrigin(from_failed_task=True)
@@ -156,8 +156,10 @@ async def test_from_the_failed_task_what_succeeded_is_taken_over_and_keys_stay(c
 )
 async def test_from_a_task_it_and_those_after_it_run_again_with_new_keys(cluster, recorded, task, again, revision):
     execution_id = recorded["completed"]
-    preview = await cluster.client.executions.preview_replay(execution_id, from_task=task, **REVISIONS[revision])
-    detail, received = await cluster.replay(execution_id, from_task=task, **REVISIONS[revision])
+    preview = await cluster.client.executions.preview_replay(
+        execution_id, ReplayOptions(from_task=task, **REVISIONS[revision])
+    )
+    detail, received = await cluster.replay(execution_id, ReplayOptions(from_task=task, **REVISIONS[revision]))
     assert "".join(names(received)) == again
     assert scopes(received) == {detail.execution.id}
     assert detail.event.replay == ReplayOrigin(task=task, attachment_owner=execution_id)
@@ -175,9 +177,9 @@ async def test_from_a_task_it_and_those_after_it_run_again_with_new_keys(cluster
 async def test_with_an_output_given_the_task_is_not_performed(cluster, recorded, task, status, revision):
     execution_id, again = recorded[status], "c" if task == "/do/2/b" else "bc"
     given = {"from_task": task, "output": b'{"given": true}', **REVISIONS[revision]}
-    preview = await cluster.client.executions.preview_replay(execution_id, **given)
+    preview = await cluster.client.executions.preview_replay(execution_id, ReplayOptions(**given))
     assert task not in [each.task for each in preview.again]
-    detail, received = await cluster.replay(execution_id, **given)
+    detail, received = await cluster.replay(execution_id, ReplayOptions(**given))
     assert "".join(names(received)) == again
     wanted = {"given": True} if task != "/do/0/a" else {"seen": {"given": True}}
     assert received[0][2] == {"data": wanted}
@@ -186,24 +188,24 @@ async def test_with_an_output_given_the_task_is_not_performed(cluster, recorded,
 
 
 async def test_the_last_task_gets_an_output(cluster, recorded):
-    detail, received = await cluster.replay(recorded["completed"], from_task="/do/3/c", output=b"7")
+    detail, received = await cluster.replay(recorded["completed"], ReplayOptions(from_task="/do/3/c", output=b"7"))
     assert (received, orjson.loads(detail.output)) == ([], 7)
     assert [entry.key for entry in detail.journal] == ["/do/0/a#0", "/do/2/b#0", "/do/3/c#4:output"]
 
 
 async def test_a_replay_of_a_replay_goes_on_from_it(cluster, recorded):
-    first, _ = await cluster.replay(recorded["completed"], body=b'{"n": 8}')
-    second, received = await cluster.replay(first.execution.id, from_task="/do/2/b", output=b"1")
+    first, _ = await cluster.replay(recorded["completed"], ReplayOptions(body=b'{"n": 8}'))
+    second, received = await cluster.replay(first.execution.id, ReplayOptions(from_task="/do/2/b", output=b"1"))
     assert second.event.replay == ReplayOrigin(
         task="/do/2/b",
         output_given=True,
         edited_from=recorded["completed"],
         attachment_owner=first.execution.id,
     )
-    third, received = await cluster.replay(second.execution.id, from_task="/do/3/c")
+    third, received = await cluster.replay(second.execution.id, ReplayOptions(from_task="/do/3/c"))
     assert (names(received), received[0][2]) == (["c"], {"data": 1})
     # a task that was taken over is found by its entry, and then the output that was given is gone
-    fourth, received = await cluster.replay(third.execution.id, from_task="/do/0/a")
+    fourth, received = await cluster.replay(third.execution.id, ReplayOptions(from_task="/do/0/a"))
     assert names(received) == ["a", "b", "c"]
     assert fourth.event.replay.attachment_owner == first.execution.id
     assert fourth.event.body == b'{"n": 8}'
@@ -217,11 +219,11 @@ async def test_in_loops_functions_and_a_fork(cluster):
     functions = f"use: {{functions: {{twice: {{do: [{{x: {cluster.call('nested', 'x', '1')}}}]}}}}}}\n"
     await cluster.apply("nested", ("l", loop), ("f", fork), ("t", "{call: twice}"), head=functions)
     execution_id = await cluster.run("nested", {})
-    _, received = await cluster.replay(execution_id, from_task="/do/0/l/do/0/c[1]")
+    _, received = await cluster.replay(execution_id, ReplayOptions(from_task="/do/0/l/do/0/c[1]"))
     assert [body["data"] for path, _, body in received if path.endswith("/c")] == [2, 3]
-    _, received = await cluster.replay(execution_id, from_task="/do/1/f/fork/branches/1/q")
+    _, received = await cluster.replay(execution_id, ReplayOptions(from_task="/do/1/f/fork/branches/1/q"))
     assert names(received) == ["q", "x"]  # the other branch began before
-    _, received = await cluster.replay(execution_id, from_task="/do/2/t#0 /use/functions/twice/do/0/x")
+    _, received = await cluster.replay(execution_id, ReplayOptions(from_task="/do/2/t#0 /use/functions/twice/do/0/x"))
     assert names(received) == ["x"]
 
 
@@ -236,7 +238,7 @@ async def test_a_handle_of_an_attachment_stays_valid_where_keys_are_new(cluster)
         head="webhook: {auth: none}\n",
     )
     execution_id = await cluster.run("files", b"\x00\x01", content_type="image/png")
-    _, received = await cluster.replay(execution_id, from_task="/do/2/last")
+    _, received = await cluster.replay(execution_id, ReplayOptions(from_task="/do/2/last"))
     assert received[0][2] == {"data": {"handle": f"{execution_id}/0", "size": 2}}
 
 
@@ -250,7 +252,7 @@ async def test_an_edited_body_is_one_of_its_own(cluster):
         ("x", b"y"),
     ]
     first = await cluster.run("bodies", b"old", content_type="text/plain", headers=headers, dedupe_key="d1")
-    detail, _ = await cluster.replay(first, body=b'{"account": "k1"}', content_type="application/json")
+    detail, _ = await cluster.replay(first, ReplayOptions(body=b'{"account": "k1"}', content_type="application/json"))
     event, seen = detail.event, orjson.loads(detail.output)
     assert (event.body, event.content_type) == (b'{"account": "k1"}', "application/json")
     assert event.headers == (("x", b"y"), ("content-type", b"application/json"))
@@ -258,7 +260,7 @@ async def test_an_edited_body_is_one_of_its_own(cluster):
     assert seen["body"] == {"account": "k1"}
     assert seen["id"] == detail.execution.id
     # an empty body is one, too
-    detail, _ = await cluster.replay(first, body=b"")
+    detail, _ = await cluster.replay(first, ReplayOptions(body=b""))
     assert (detail.event.body, detail.event.content_type) == (b"", "text/plain")
 
 
@@ -269,7 +271,7 @@ async def test_the_order_key_is_made_anew_of_an_edited_body(cluster):
     await cluster.apply("ordered", ("wait", "{wait: {hours: 1}}"), head=head)
     await cluster.client.ingest("ordered", {"account": "k1"})
     blocked = await cluster.client.executions.replay(first)
-    free = await cluster.client.executions.replay(first, body=b'{"account": "k2"}')
+    free = await cluster.client.executions.replay(first, ReplayOptions(body=b'{"account": "k2"}'))
     await cluster.end(free.id)
     assert (await cluster.client.executions.get(blocked.id)).execution.status is Status.PENDING
 
@@ -278,9 +280,9 @@ async def test_search_attributes_are_made_anew_of_an_edited_body(cluster):
     head = "webhook: {auth: none}\nexecution: {search: {order: .body.order, region: .body.region}}\n"
     await cluster.apply("found", ("keep", "{set: '${ .body }'}"), head=head)
     first = await cluster.run("found", {"order": 1, "region": "north"})
-    edited, _ = await cluster.replay(first, body=b'{"order": 2}')
+    edited, _ = await cluster.replay(first, ReplayOptions(body=b'{"order": 2}'))
     assert edited.attributes == (("order", "2"),)
-    plain, _ = await cluster.replay(first, from_task="/do/0/keep")
+    plain, _ = await cluster.replay(first, ReplayOptions(from_task="/do/0/keep"))
     assert plain.attributes == (("order", "1"), ("region", "north"))
 
 
@@ -291,9 +293,9 @@ async def test_an_edited_input_of_a_flow_that_no_request_started_is_json(cluster
     await cluster.run("parent", {})
     (child,) = [each async for each in cluster.client.executions.list(flow_id="child")]
     with pytest.raises(InvalidError, match="not JSON") as caught:
-        await cluster.client.executions.replay(child.id, body=b"{")
+        await cluster.client.executions.replay(child.id, ReplayOptions(body=b"{"))
     assert caught.value.reason == "BODY_INVALID"
-    detail, _ = await cluster.replay(child.id, body=b"[1]")
+    detail, _ = await cluster.replay(child.id, ReplayOptions(body=b"[1]"))
     assert orjson.loads(detail.output) == {"got": [1]}
 
 
@@ -305,9 +307,9 @@ async def test_a_flow_that_was_run_before_the_task_is_not_run_again(cluster):
     execution_id = await cluster.run("outer", {})
     children = [each.id async for each in cluster.client.executions.list(flow_id="inner")]
     for task in ("/do/0/f/fork/branches/1/b", "/do/1/c"):
-        await cluster.replay(execution_id, from_task=task)
+        await cluster.replay(execution_id, ReplayOptions(from_task=task))
         assert [each.id async for each in cluster.client.executions.list(flow_id="inner")] == children
-    await cluster.replay(execution_id, from_task="/do/0/f/fork/branches/0/start")
+    await cluster.replay(execution_id, ReplayOptions(from_task="/do/0/f/fork/branches/0/start"))
     assert len([each async for each in cluster.client.executions.list(flow_id="inner")]) == len(children) + 1
 
 
@@ -315,7 +317,9 @@ async def test_on_a_revision_that_makes_other_calls_it_faults_instead_of_guessin
     await cluster.apply("changed", "a", "b", "c")
     execution_id = await cluster.run("changed", {})
     await cluster.apply("changed", "other", "b", "c")
-    detail, received = await cluster.replay(execution_id, Status.FAULTED, from_task="/do/2/c", latest=True)
+    detail, received = await cluster.replay(
+        execution_id, ReplayOptions(from_task="/do/2/c", latest=True), Status.FAULTED
+    )
     assert "the journal diverged from the flow" in detail.execution.error.detail
     assert received == []
 
@@ -324,26 +328,26 @@ async def test_a_replay_from_a_task_after_a_wait_begins_after_the_snapshot(clust
     await cluster.apply("waits", "a", ("pause", "{wait: {milliseconds: 10}}"), "b", "c")
     execution_id = await cluster.run("waits", {})
     with pytest.raises(ConflictError, match="/do/1/pause or a later task") as caught:
-        await cluster.client.executions.replay(execution_id, from_task="/do/0/a")
+        await cluster.client.executions.replay(execution_id, ReplayOptions(from_task="/do/0/a"))
     assert caught.value.reason == "JOURNAL_COMPACTED"
-    detail, received = await cluster.replay(execution_id, from_task="/do/2/b")
+    detail, received = await cluster.replay(execution_id, ReplayOptions(from_task="/do/2/b"))
     assert names(received) == ["b", "c"]
     assert scopes(received) == {detail.execution.id}
     await cluster.apply("waits", "a", ("pause", "{wait: {milliseconds: 10}}"), "b", "c", "d")
     with pytest.raises(ConflictError, match="revision 1 only") as caught:
-        await cluster.client.executions.replay(execution_id, from_task="/do/2/b", latest=True)
+        await cluster.client.executions.replay(execution_id, ReplayOptions(from_task="/do/2/b", latest=True))
     assert caught.value.reason == "JOURNAL_COMPACTED"
-    preview = await cluster.client.executions.preview_replay(execution_id, from_task="/do/2/b")
+    preview = await cluster.client.executions.preview_replay(execution_id, ReplayOptions(from_task="/do/2/b"))
     assert [(each.task, each.kind) for each in preview.taken_over] == [("/do/0/a", "call"), ("/do/1/pause", "wait")]
 
 
 async def test_a_preview_tells_what_each_start_does(cluster, recorded):
     preview = cluster.client.executions.preview_replay
-    start = await preview(recorded["completed"], latest=True)
+    start = await preview(recorded["completed"], ReplayOptions(latest=True))
     assert (start.flow_revision, start.taken_over) == (2, ())
     assert [each.task for each in start.again] == ["/do/0/a", "/do/1/mid", "/do/2/b", "/do/3/c"]
     assert [each.kind for each in start.again] == ["call", "set", "call", "call"]
-    failed = await preview(recorded["faulted"], from_failed=True)
+    failed = await preview(recorded["faulted"], ReplayOptions(from_failed=True))
     assert failed == (1, (ReplayedTask("/do/0/a", "call"),), (ReplayedTask("/do/2/b", "call"),), True, 2)
     before = [each.id async for each in cluster.client.executions.list(flow_id="shop")]
     assert before == [each.id async for each in cluster.client.executions.list(flow_id="shop")]
@@ -383,7 +387,7 @@ async def test_viewers_preview_and_do_not_replay(cluster, recorded):
 async def test_what_makes_no_sense_is_refused(cluster, recorded, options, error, reason):
     for call in (cluster.client.executions.replay, cluster.client.executions.preview_replay):
         with pytest.raises(error) as caught:
-            await call(recorded["completed"], **options)
+            await call(recorded["completed"], ReplayOptions(**options))
         assert caught.value.reason == reason
 
 
@@ -392,7 +396,7 @@ async def test_what_has_not_ended_or_is_unknown_or_whose_flow_is_deleted_is_refu
     running = await cluster.client.ingest("endless", {})
     for call in (cluster.client.executions.replay, cluster.client.executions.preview_replay):
         with pytest.raises(ConflictError) as caught:
-            await call(running, from_task="/do/0/a")
+            await call(running, ReplayOptions(from_task="/do/0/a"))
         assert caught.value.reason == "EXECUTION_NOT_ENDED"
         with pytest.raises(NotFoundError) as unknown:
             await call(MISSING)
@@ -401,15 +405,15 @@ async def test_what_has_not_ended_or_is_unknown_or_whose_flow_is_deleted_is_refu
     execution_id = await cluster.run("deleted", {})
     await cluster.client.flows.delete("deleted")
     with pytest.raises(NotFoundError) as deleted:
-        await cluster.client.executions.replay(execution_id, from_task="/do/1/b", latest=True)
+        await cluster.client.executions.replay(execution_id, ReplayOptions(from_task="/do/1/b", latest=True))
     assert deleted.value.reason == "FLOW_NOT_FOUND"
-    _, received = await cluster.replay(execution_id, from_task="/do/1/b")
+    _, received = await cluster.replay(execution_id, ReplayOptions(from_task="/do/1/b"))
     assert names(received) == ["b"]
-    _, received = await cluster.replay(execution_id, body=b"[]")
+    _, received = await cluster.replay(execution_id, ReplayOptions(body=b"[]"))
     assert received[0][2] == {"data": []}
 
 
 async def test_a_request_id_makes_one_replay(cluster, recorded):
-    options = {"from_task": "/do/3/c", "output": b"1", "request_id": "once"}
-    calls = [cluster.client.executions.replay(recorded["completed"], **options) for _ in range(3)]
+    options, replay = ReplayOptions(from_task="/do/3/c", output=b"1"), cluster.client.executions.replay
+    calls = [replay(recorded["completed"], options, request_id="once") for _ in range(3)]
     assert len({each.id for each in await asyncio.gather(*calls)}) == 1

@@ -11,6 +11,7 @@ from flowhook.model import Change, Execution, Flow, Status
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import Job, JobAction, JobSpec, JobState
 from flowhook.model.rejections import RejectedRequest
+from flowhook.model.replays import ReplayOptions
 from flowhook.model.secrets import SecretInfo
 from flowhook.v1 import cluster_service_pb2 as cluster_pb
 from flowhook.v1 import execution_service_pb2 as execution_pb
@@ -151,7 +152,7 @@ EXECUTIONS = [
         ),
         (
             "replay",
-            {"latest": True, "from_failed": True, "request_id": "k", "unless_replayed": True},
+            {"options": ReplayOptions(latest=True, from_failed=True), "request_id": "k", "unless_replayed": True},
             REPLAY(
                 execution_id="evt_1",
                 revision=REPLAY.REVISION_LATEST,

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -56,8 +57,9 @@ async def stored(executions):
         await storage.close()
 
 
-async def perform(state, action, seq, replay=None):
-    actions = JobActions(commands=None, records=Records(state), state=state, replay=replay)
+async def perform(state, action, seq, start=None):
+    replays = SimpleNamespace(start=start)
+    actions = JobActions(commands=None, records=Records(state), state=state, replays=replays)
     item = ClaimedItem(seq, seq, f"evt_{seq}", 1)
     return await actions.perform("job_1", JobSpec(action, ExecutionFilter(flow_id="f")), item, repeated=False)
 
@@ -84,15 +86,16 @@ def test_a_job_replays_each_event_at_most_once_even_if_its_replays_fail_at_once(
             unresolved = await ids(state, unresolved=True)
             replayed = []
 
-            async def replay(execution_id, _spec, event_id):
+            async def start(execution_id, _options, *, unless_replayed, event_id):
+                assert unless_replayed
                 (new,) = await storage.log(0).append([NewEvent(event_id, "f", 1, 1000, b"", replay_of=execution_id)])
                 await state.write([Ended(new.seq, Status.FAULTED, 3000, 1)])
                 replayed.append(execution_id)
-                return event_id
+                return SimpleNamespace(id=event_id)
 
             for seq in range(1, len(executions) + 1):
                 if executions[seq - 1][1] is Status.FAULTED:
-                    await perform(state, JobAction.REPLAY, seq, replay)
+                    await perform(state, JobAction.REPLAY, seq, start)
             assert sorted(replayed) == sorted(unresolved)
 
     asyncio.run(run())

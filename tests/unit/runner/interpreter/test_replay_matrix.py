@@ -14,13 +14,13 @@ from support.examples import examples
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.events.event_keys import EventKeys
 from flowhook.model import Event, Execution, ExecutionDetail, JournalEntry, Origin, Status
-from flowhook.model.replays import ReplayOrigin
+from flowhook.model.replays import ReplayOptions, ReplayOrigin
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire.mapping import to_proto
 from router.executions.reading import build_task_history
 from router.replay import from_failed_task, from_task
 from router.replay.journal_keys import is_around, position_of, position_of_task
-from router.replay.replays import _Plan, _preview
+from router.replay.plan import Plan
 from router.replay.task_runs import locate_runs
 from router.storage.model import ExecutionContent, ExecutionRecord
 from runner.interpreter import journal as journals
@@ -113,9 +113,9 @@ class Ran:
         cut = from_task.cut_before(task, self.record, content, runs, 1)
         return cut, from_task.resumption(task, cut, content, runs, output)
 
-    def preview(self, definition, request, resumes, cut=None):
-        plan = _Plan(self.record, self.content, None, 1, EventKeys(""), resumes, self.runs, cut)
-        return _preview(request, plan, definition)
+    def preview(self, definition, options, resumes, cut=None):
+        plan = Plan(self.record, options, self.content, None, 1, EventKeys(""), resumes, self.runs, cut)
+        return plan.preview(definition)
 
 
 @pytest.fixture
@@ -267,14 +267,13 @@ def test_a_preview_names_what_really_runs(perform, *, definition, fails, failed,
                 if not isinstance(ran.ending, WorkflowFaulted):
                     return
                 left = ran.replayed_from_failed()
-                preview = ran.preview(definition, pb.ReplayExecutionRequest(start="START_FAILED_TASK"), left)
+                preview = ran.preview(definition, ReplayOptions(from_failed=True), left)
             else:
                 if not ran.runs:
                     return
                 task = data.draw(st.sampled_from(ran.runs)).task
                 cut, left = ran.replayed_from(task)
-                request = pb.ReplayExecutionRequest(start="START_TASK", task=task)
-                preview = ran.preview(definition, request, left, cut)
+                preview = ran.preview(definition, ReplayOptions(from_task=task), left, cut)
         except (ConflictError, NotFoundError):
             return
         ran = perform(definition, answer, journal=left.journal, name=f"evt_{number}")

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from flowhook.errors import UnavailableError
 from flowhook.model import Status
+from flowhook.retrying import POLL
 
 if TYPE_CHECKING:
     from flowhook.client import Client
     from flowhook.model import ExecutionDetail
-
-FIRST_PAUSE: Final = 0.05
-LAST_PAUSE: Final = 1.0
-"""Seconds between two looks, doubled each time."""
 
 NOT_ENDED: Final = "EXECUTION_NOT_ENDED"
 """Reason of the error of an execution that has not ended in time."""
@@ -33,15 +30,14 @@ def wait_until_ended(client: Client, execution_id: str, timeout: float | None = 
         UnavailableError: it has not ended in time (`EXECUTION_NOT_ENDED`).
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    pause = FIRST_PAUSE
+    pauses = POLL.pauses()
     while not (status := client.executions.get(execution_id, max_body_bytes=0).execution.status).ended:
-        left = LAST_PAUSE if deadline is None else deadline - time.monotonic()
+        left = POLL.limit if deadline is None else deadline - time.monotonic()
         if left <= 0:
             raise UnavailableError(
                 f"{execution_id} has not ended within {timeout:g} s: it is {status}", reason=NOT_ENDED
             )
-        time.sleep(min(pause, left))
-        pause = min(2 * pause, LAST_PAUSE)
+        time.sleep(min(next(pauses), left))
     return client.executions.get(execution_id)
 
 

@@ -6,19 +6,17 @@ import os
 import signal
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.failures import EXIT_INTERRUPTED
 from cli.options import DataDir, Json, Router
 from flowhook.errors import NotFoundError, UnavailableError
+from flowhook.retrying import PROCESS
 
 if TYPE_CHECKING:
     from flowhook.client import ExecutionChange
-
-FIRST_DELAY: Final = 0.2
-MAX_DELAY: Final = 5.0
 
 
 def register(app: typer.Typer) -> None:
@@ -43,11 +41,11 @@ def _tail(
                 break  # it has executions, although the flow itself may have been deleted
         except NotFoundError as error:
             print(f"flowhook: {error.message} yet; waiting for it", file=sys.stderr, flush=True)
-        delay, established = FIRST_DELAY, False
+        pauses, established = PROCESS.pauses(), False
         while True:
             try:
                 for change in client.executions.watch(flow_id=flow):
-                    delay, established = FIRST_DELAY, True
+                    pauses, established = PROCESS.pauses(), True
                     if change is None:
                         print("watching; Ctrl-C ends", file=sys.stderr, flush=True)
                     else:
@@ -56,8 +54,7 @@ def _tail(
                 if not established:
                     raise
                 print(f"flowhook: {error.message}; trying again", file=sys.stderr, flush=True)
-            time.sleep(delay)
-            delay = min(delay * 2, MAX_DELAY)
+            time.sleep(next(pauses))
 
 
 def _end(_number: int, _frame: object) -> None:

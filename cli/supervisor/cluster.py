@@ -14,11 +14,12 @@ import orjson
 
 from cli.supervisor.cluster_spec import DRAIN_ORDER
 from cli.supervisor.command import Command, ForeignProgram
-from cli.supervisor.http_probe import pauses, probe
+from cli.supervisor.http_probe import probe
 from cli.supervisor.process_supervisor import ProcessSupervisor
 from cli.supervisor.rundir import ClusterAddresses, RunDir
 from cli.supervisor.wait_reports import report_waiting
 from flowhook.errors import FlowhookError, InternalError
+from flowhook.retrying import POLL
 
 STOP_SECONDS: Final = 60.0
 """Time that a process may take to stop before it is killed, in addition to its drain, which it limits itself. This is
@@ -227,13 +228,13 @@ class LocalCluster:
         """Wait until the admin process reports every role as ready, and an edge knows the flows."""
         admin = self._address("admin", "http", self._spec.admin_port)
         edge = self._address("edge", "http", self._spec.http_port)
-        waits = pauses()
+        waits = POLL.pauses()
         while (answer := await probe("GET", admin, "/readyz"))[0] != OK:
             self._step = f"admin-1, {_reasons(*answer)}"
             await asyncio.sleep(next(waits))
         path, good = self._probe_path() or "/hook/-", {OK} if self._probe_path() else {OK, NOT_FOUND}
         tls, proxied = self._spec.tls_cert_file is not None, self._spec.proxy_protocol
-        waits = pauses()
+        waits = POLL.pauses()
         while (answer := await probe("HEAD", edge, path, tls=tls, proxied=proxied))[0] not in good:
             self._step = f"edge-1, which {f'answers {answer[0]} for' if answer[0] else 'does not answer'} {path}"
             await asyncio.sleep(next(waits))

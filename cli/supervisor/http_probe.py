@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,10 +14,6 @@ for; one that has died closes the connection. The timeout covers a response that
 
 MAX_BYTES: Final = 65536
 """Bytes of a response that are read."""
-
-FIRST_POLL_SECONDS: Final = 0.05
-MAX_POLL_SECONDS: Final = 1.0
-"""Interval between two probes whether requests are served; it doubles, to spare a busy machine."""
 
 
 async def probe(
@@ -57,14 +52,6 @@ async def probe(
         return int(head.split()[1]), body
     except (OSError, TimeoutError, IndexError, ValueError):
         return 0, b""
-
-
-def pauses() -> Iterator[float]:
-    """Yield the seconds between one probe and the next, without end."""
-    pause = FIRST_POLL_SECONDS
-    while True:
-        yield pause
-        pause = min(pause * 2, MAX_POLL_SECONDS)
 
 
 def _any_certificate() -> ssl.SSLContext:

@@ -10,14 +10,13 @@ from typing import Any, Final
 from cli.supervisor.child_process import ChildProcess, describe_exit, ended_externally
 from cli.supervisor.command import Command
 from cli.supervisor.process_supervisor import (
-    FIRST_DELAY,
-    MAX_DELAY,
     MAX_FIRST_STARTS,
     REFUSED,
     WRONG_USAGE,
     StartRefusedError,
 )
 from flowhook.errors import InternalError
+from flowhook.retrying import PROCESS
 
 ROUTER_AWAY: Final = 75
 """Exit code of `cli.applying` when the router is unreachable (sysexits.h, EX_TEMPFAIL)."""
@@ -39,7 +38,7 @@ async def apply_flows(
         StartRefusedError: the router refuses the flows; the process has printed the reason on stderr.
         InternalError: the process has a defect.
     """
-    delay, defects = FIRST_DELAY, 0
+    pauses, defects = PROCESS.pauses(), 0
     while True:
         webhooks: list[str] = []
         try:
@@ -54,9 +53,9 @@ async def apply_flows(
         defects += code != ROUTER_AWAY and not ended_externally(code)
         if defects >= MAX_FIRST_STARTS:
             raise InternalError(f"what applies the flows {describe_exit(code)} {defects} times")
+        delay = next(pauses)
         print_line(f"the flows are not applied yet; trying again in {delay:g} s")
         await asyncio.sleep(delay)
-        delay = min(delay * 2, MAX_DELAY)
 
 
 async def _run_once(command: Command, settings: Callable[[], Awaitable[Mapping[str, str]]], webhooks: list[str]) -> int:

@@ -10,14 +10,10 @@ from typing import Any, Final
 
 from cli.supervisor.child_process import ChildProcess, describe_exit, ended_externally, killed_externally
 from cli.supervisor.command import Command, ForeignProgram
-from cli.supervisor.http_probe import pauses
 from cli.supervisor.rundir import RunDir
 from cli.supervisor.wait_reports import report_waiting
 from flowhook.errors import FlowhookError, InternalError
-
-FIRST_DELAY: Final = 0.1
-MAX_DELAY: Final = 5.0
-"""Seconds before a dead process is restarted: doubling from the first to the last."""
+from flowhook.retrying import POLL, PROCESS
 
 HEALTHY_SECONDS: Final = 30.0
 """A process that lived longer than this before it died is restarted after the first delay. Used for nothing else."""
@@ -100,7 +96,7 @@ class ProcessSupervisor:
             StartRefusedError: it ended before it was ever ready, for a reason that a restart would not change.
         """
         loop = asyncio.get_running_loop()
-        delay, defects = FIRST_DELAY, 0
+        pauses, defects = PROCESS.pauses(), 0
         self._ended.clear()
         try:
             while not self._stopping.is_set():
@@ -115,12 +111,12 @@ class ProcessSupervisor:
                 defects += code is None or not ended_externally(code)
                 self._check_first_start(code, how, defects)
                 if loop.time() - started > HEALTHY_SECONDS:
-                    delay = FIRST_DELAY
+                    pauses = PROCESS.pauses()
+                delay = next(pauses)
                 self._print(f"{self.name} {how}; starting it again in {delay:g} s")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._stopping.wait()
-                delay = min(delay * 2, MAX_DELAY)
         finally:
             self._ended.set()
 
@@ -192,7 +188,7 @@ class ProcessSupervisor:
         """Ask a program that reports nothing whether it serves, until it does."""
         if self._program is None:
             return
-        for pause in pauses():
+        for pause in POLL.pauses():
             if await self._program.is_ready():
                 self._on_ready({})
                 return

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
 
-FIRST_PAUSE: Final = 10.0
-MAX_PAUSE: Final = 60.0
-"""Seconds between two lines: doubling from the first to the last."""
+from flowhook.retrying import Backoff
+
+REMINDERS = Backoff(10.0, 60.0, jitter=0.0)
+"""Between two lines."""
 
 
 async def report_waiting(
@@ -24,9 +24,7 @@ async def report_waiting(
         print_line: prints one line.
         sleep: waits for the given number of seconds.
     """
-    pause = FIRST_PAUSE
-    while True:
+    for pause in REMINDERS.pauses():
         await sleep(pause)
         if what := lack():
             print_line(f"waiting for {what}")
-        pause = min(pause * 2, MAX_PAUSE)

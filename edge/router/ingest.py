@@ -20,14 +20,12 @@ from edge.webhook.log_limiter import RateLimitedLogger
 from flowhook import limits
 from flowhook.client.router_errors import TAKEOVER
 from flowhook.errors import ConflictError, FlowhookError, InternalError, InvalidError, UnavailableError
+from flowhook.retrying import CALL
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import IngestResult
 
 DEPTH: Final = 2
 """Concurrent calls: while one waits for the disk, the next one is being transmitted."""
-
-RETRY_SECONDS: Final = 0.05
-MAX_RETRY_SECONDS: Final = 0.5
 
 EXPIRY_SECONDS: Final = 0.25
 """How often waiting events are checked for their deadline."""
@@ -136,7 +134,7 @@ class IngestBatcher:
 
     async def _send(self, batch: list[_Pending]) -> None:
         """Send a batch until the router responds, or no submitter waits any more."""
-        pause = RETRY_SECONDS
+        pauses = CALL.pauses()
         self._sending.append(batch)
         try:
             while batch:
@@ -147,8 +145,7 @@ class IngestBatcher:
                 if not batch:
                     return
                 self._counts.retries += 1
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, MAX_RETRY_SECONDS)
+                await asyncio.sleep(next(pauses))
                 now = self._loop.time()
                 _give_up(pending for pending in batch if pending.deadline <= now)
                 batch[:] = [pending for pending in batch if not pending.result.done()]

@@ -28,6 +28,7 @@ from flowhook.errors import (
     NotFoundError,
     UnavailableError,
 )
+from flowhook.retrying import CALL
 from flowhook.sharing import Principal, SharedLimit
 from flowhook.sharing.table import EdgeLimits
 from flowhook.v1.envelope_pb2 import Event
@@ -40,9 +41,6 @@ MAX_WAIT_SECONDS: Final = 300.0
 
 BRIEF_SECONDS: Final = 0.05
 """Wait for a flow whose response timeout has expired, or when the edge is about to stop."""
-
-RETRY_SECONDS: Final = 0.05
-MAX_RETRY_SECONDS: Final = 0.5
 
 REFUSED: Final = frozenset(
     {"BODY_LOST", "STORAGE_FULL", "STORAGE_UNAVAILABLE", "TOTAL_BACKLOG_FULL", "UPLOADS_FULL", "WAITERS_FULL"}
@@ -113,7 +111,7 @@ class SyncReplies:
 
     async def _hold(self, event: Event, response: FlowResponse) -> Response:
         deadline = self._now() + response.timeout
-        pause, first = RETRY_SECONDS, True
+        pauses, first = CALL.pauses(), True
         while True:
             left = BRIEF_SECONDS if self._leaving else max(BRIEF_SECONDS, deadline - self._now())
             try:
@@ -125,8 +123,7 @@ class SyncReplies:
                     raise IngestUnavailableError from None
                 first = False
                 self._counts.retries += 1
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, MAX_RETRY_SECONDS)
+                await asyncio.sleep(next(pauses))
                 continue
             if answered is None:
                 continue

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,19 +20,19 @@ import grpc.aio
 from flowhook.client.owner_reports import OwnerReport, OwnerReports
 from flowhook.client.router_errors import REFUSED, unserved
 from flowhook.errors import UnavailableError
+from flowhook.retrying import Backoff
 from flowhook.v1.shard_service_pb2 import RouterAddress, WatchShardsRequest, WatchShardsResponse
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from flowhook.wire import status
 
-MIN_BACKOFF: Final = 0.1
-MAX_BACKOFF: Final = 0.25
-"""Seconds between two watches of a router, doubled each time, with jitter.
+WATCHES: Final = Backoff(0.1, 0.25)
+"""Between two watches of a router.
 
 Attempts fail at once while the channel itself is in backoff, for up to a second. Together with the backoff of a runner
 they are shorter than the time in which a router waits for runners after a takeover.
 """
 
-REFUSED_SECONDS: Final = 1.0
+REFUSED_WATCHES: Final = Backoff(1.0, 1.0)
 """The same after a router has refused a watch: the token, or one watch too many."""
 
 FIRST_SECONDS: Final = 2.0
@@ -200,24 +199,23 @@ class OwnerWatch:
 
     async def _watch(self, address: str) -> None:
         """Watch one router until cancelled."""
-        pause = MIN_BACKOFF
+        pauses = WATCHES.pauses()
         while True:
+            refused = False
             try:
                 async with contextlib.aclosing(self._reported(address)) as responses:
                     async for response in responses:
-                        pause = MIN_BACKOFF
+                        pauses = WATCHES.pauses()
                         self._problems[address] = None
                         self._take(address, response)
                         await self._close_unused()
             except grpc.aio.AioRpcError as error:
                 self._problems[address] = error
                 self._notify()
-                if error.code() is not grpc.StatusCode.UNAVAILABLE:
-                    pause = REFUSED_SECONDS
+                refused = error.code() is not grpc.StatusCode.UNAVAILABLE
             self._reports.end(address)
             self._routers.pop(address, None)  # others may know better
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            pause = min(pause * 2, MAX_BACKOFF)
+            await asyncio.sleep(next(REFUSED_WATCHES.pauses() if refused else pauses))
 
     async def _reported(self, address: str) -> AsyncGenerator[WatchShardsResponse, None]:
         """Yield what a router reports, until it ends the stream or is silent for too long.

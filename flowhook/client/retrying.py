@@ -8,6 +8,7 @@ import grpc
 
 from flowhook.client.router_errors import NOT_PERFORMED, ROUTER_LOST
 from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.retrying import CALL
 from flowhook.wire import status
 from flowhook.wire.connect_errors import probable_cause
 
@@ -16,9 +17,6 @@ RETRY_SECONDS: Final = 2.0
 
 TAKEOVER_SECONDS: Final = 15.0
 """The same if the client knows several routers: until another one of them has taken over, with a margin."""
-
-FIRST_DELAY: Final = 0.05
-MAX_DELAY: Final = 0.5
 
 _CONNECTION: Final = frozenset({UnavailableError.default_reason, ROUTER_LOST})
 """Reasons of failures that no router reports: the call had no response."""
@@ -36,7 +34,8 @@ class CallRetries:
         self._timeout = timeout
         self._deadline = now + timeout
         self._give_up = now + min(TAKEOVER_SECONDS if "," in target else RETRY_SECONDS, timeout)
-        self._delay = FIRST_DELAY
+        self._pauses = CALL.pauses()
+        self._delay = next(self._pauses)
 
     def remaining(self, now: float) -> float:
         """Return the seconds that are left for an attempt that starts now."""
@@ -56,7 +55,7 @@ class CallRetries:
         repeatable = self._repeatable or failure.reason in NOT_PERFORMED
         if not (repeatable and isinstance(failure, UnavailableError)) or now + self._delay > self._give_up:
             raise failure from None
-        delay, self._delay = self._delay, min(self._delay * 2, MAX_DELAY)
+        delay, self._delay = self._delay, next(self._pauses)
         return delay
 
 

@@ -8,13 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from flowhook.process import logs
+from flowhook.retrying import RETRY_SECONDS
 from flowhook.sharing import FairQueue, Limit, Principal
 
 IDLE_SECONDS: Final = 60.0
 """Idle time after which a process is ended."""
-
-RETRY_SECONDS: Final = 0.5
-"""Delay between two attempts to start a process."""
 
 log = logs.get_logger(__name__)
 

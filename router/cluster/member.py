@@ -17,6 +17,7 @@ from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model.audit import AuditEntry
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
+from flowhook.retrying import RETRY_SECONDS
 from router.cluster.address_checks import AddressChecks, OpenChannel
 from router.cluster.fence_check import FenceCheck
 from router.cluster.hand_over import HandOverRequest, choose_successor
@@ -46,8 +47,6 @@ LOOK_SECONDS: Final = 0.1
 """Between two updates of the ownership by heartbeats and by what was followed."""
 SNAPSHOT_CHECK_SECONDS: Final = 1.0
 """Between two checks whether a snapshot is due."""
-RETRY_SECONDS: Final = 0.5
-"""Pause before following is tried again after the log could not be reached."""
 STORE_SECONDS: Final = 8.0
 """How long a router that is to stop waits for calls to end, and for the log to take what they store, after runners had
 time to finish."""

@@ -21,6 +21,7 @@ import attrs
 from flowhook.errors import UnavailableError
 from flowhook.events.lifecycle import FROM_RUNNERS, OF_END, LifecycleEvent, WorkflowEventType
 from flowhook.process import logs
+from flowhook.retrying import RETRY_SECONDS
 from router.dispatch.effects import SEND_WANTED_TYPES, EffectQueue
 from router.scheduling.shard import Shard
 from router.storage.model import Ended, LifecycleRecorded, Parked, Requeued, Resumed, Started, StateChange, Suspended
@@ -134,9 +135,6 @@ def lifecycle_records(change: StateChange, now_ms: int) -> Iterator[LifecycleRec
 
 T = TypeVar("T")
 
-RETRY_DELAY: Final = 0.5
-"""Seconds between retries of a write while storage is unavailable."""
-
 
 @attrs.define(eq=False, repr=False)
 class RetryingWriter:
@@ -215,7 +213,7 @@ class RetryingWriter:
         log.warning("storage is away; trying again", reason=error.reason)
         if self._closing:
             raise error
-        await asyncio.sleep(RETRY_DELAY)
+        await asyncio.sleep(RETRY_SECONDS)
 
     def notify(self) -> None:
         """Notify callers of `until` that something became durable."""

@@ -25,6 +25,7 @@ from flowhook.errors import InternalError, InvalidError, OutOfRangeError, Unavai
 from flowhook.events.event_keys import KeyExpressions
 from flowhook.model import Flow
 from flowhook.process import logs
+from flowhook.retrying import RETRY_SECONDS
 from flowhook.sharing.token_bucket import TokenBucket
 from router.flows.event_triggers import FlowTriggers, parse_triggers
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
@@ -35,9 +36,6 @@ MAX_FLOWS: Final = 20_000
 
 PAGE: Final = 100
 """Definitions in one read, of at most 256 KiB each."""
-
-RETRY_SECONDS: Final = 0.5
-"""Seconds between tries to read changes while storage is unavailable."""
 
 DEFAULT_DEDUPE_SECONDS: Final = 24 * 3600.0
 """Window of dedupe keys for a flow that does not set one."""

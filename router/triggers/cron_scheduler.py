@@ -17,6 +17,7 @@ from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
 from flowhook.events import ids
 from flowhook.model import Flow, Origin
 from flowhook.process import logs
+from flowhook.retrying import RETRY_SECONDS
 from router.dispatch.shard_runtime import ShardRuntime
 from router.dispatch.timers import CLOCK_LOOK
 from router.flows.event_triggers import FlowTriggers
@@ -28,9 +29,6 @@ from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 
 BATCH: Final = 64
 """Flows started in one batch; computing the next due time takes about 0.1 ms for each."""
-
-RETRY_SECONDS: Final = 0.5
-"""Seconds between tries to start flows and to store their due times, while storage is unavailable."""
 
 log = logs.get_logger(__name__)
 

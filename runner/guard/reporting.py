@@ -14,6 +14,7 @@ from flowhook.attach.messages import Faulted, Outcome, Released
 from flowhook.client.channel import open_channel
 from flowhook.process import logs
 from flowhook.process.settings import RunnerSettings
+from flowhook.retrying import RETRY_SECONDS
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
@@ -22,9 +23,6 @@ from runner.guard.exits import Exit
 
 REPORT_SECONDS: Final = 30.0
 """Deadline of one call: the router first records what the child had sent. Failed calls are retried."""
-RETRY_SECONDS: Final = 0.5
-"""Delay between two calls."""
-
 _POINTLESS: Final = frozenset({grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT})
 """Statuses after which a retry would fail, too."""
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from typing import Final
 
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RunnerSettings, read_token
+from flowhook.retrying import WORKER
 from runner import ipc
 from runner.guard import exits
 from runner.guard.process_starter import ProcessStarter
@@ -22,9 +22,6 @@ from runner.guard.reporting import RouterReports
 from runner.guard.watchdog import QUARANTINE_SECONDS, KillDecision
 from runner.guard.worker_process import WorkerProcess
 
-MIN_BACKOFF: Final = 0.1
-MAX_BACKOFF: Final = 5.0
-"""Seconds before a child that died by itself is replaced, doubled each time."""
 STABLE_SECONDS: Final = 10.0
 """Lifetime of a child after which the backoff starts again."""
 
@@ -63,7 +60,7 @@ class WorkerSupervisor:
 
     async def run(self) -> None:
         """Supervise children until `lifecycle.stop` is set, then drain the last one."""
-        backoff = MIN_BACKOFF
+        pauses = WORKER.pauses()
         try:
             async with RouterReports(self._settings, self._lifecycle.name) as reports:
                 while not self._lifecycle.stop.is_set():
@@ -72,12 +69,11 @@ class WorkerSupervisor:
                     if self._lifecycle.stop.is_set():
                         return
                     if decision is not None and decision.evaluation is not None:
-                        backoff = MIN_BACKOFF
+                        pauses = WORKER.pauses()
                         continue
                     if time.monotonic() - began > STABLE_SECONDS:
-                        backoff = MIN_BACKOFF
-                    await self._pause(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-                    backoff = min(backoff * 2, MAX_BACKOFF)
+                        pauses = WORKER.pauses()
+                    await self._pause(next(pauses))
         finally:
             await self._starter.close()
 

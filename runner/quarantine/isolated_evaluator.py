@@ -21,8 +21,9 @@ from flowhook import limits
 from flowhook.errors import InternalError, InvalidError
 from flowhook.model import Event, WorkflowError
 from flowhook.process.settings import RunnerSettings
+from flowhook.retrying import RETRY_SECONDS
 from flowhook.sandbox import frames
-from flowhook.sandbox.pool import RETRY_SECONDS, ProcessPool
+from flowhook.sandbox.pool import ProcessPool
 from flowhook.sandbox.spawning import ChildProcess
 from flowhook.sandbox.worker import (
     START_SECONDS,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import Final
 
@@ -14,19 +13,12 @@ from flowhook.attach.messages import Renewed, RouterMessage, Welcome
 from flowhook.attach.send_pacing import SendPacer
 from flowhook.errors import FlowhookError, InvalidError, UnavailableError
 from flowhook.process import logs
+from flowhook.retrying import CALL
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
 from flowhook.wire.connect_errors import probable_cause
 from runner.session import MICROSECONDS, AttachAccepted, Reattach, RouterClock, Session
 from runner.worker.execution_driver import ExecutionDriver, apply_effects
-
-MIN_BACKOFF: Final = 0.05
-MAX_BACKOFF: Final = 0.5
-"""Seconds between attempts to attach, doubled each time, with jitter.
-
-Attempts fail at once while the channel itself is in backoff. Both backoffs together are shorter than the grace period
-in which a restarted router waits for runners to reconnect.
-"""
 
 WELCOME_SECONDS: Final = 30.0
 """Time that the router has to answer hello. It may be busy; an unreachable one is detected by gRPC within 15 s."""
@@ -85,11 +77,11 @@ class RouterConnection:
 
     async def run(self, executions: ExecutionDriver) -> None:
         """Stay attached until cancelled."""
-        backoff = MIN_BACKOFF
+        pauses = CALL.pauses()
         while True:
             problem = await self._once(executions)
             if self._session.attached:
-                backoff = MIN_BACKOFF
+                pauses = CALL.pauses()
             self._session.disconnected()
             detail = (
                 f"router: {problem.reason}{probable_cause(problem.message)}" if problem else "router closed the stream"

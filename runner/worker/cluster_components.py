@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, StrictStr
 
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.process import logs
+from flowhook.retrying import RETRY_SECONDS
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
@@ -27,9 +28,6 @@ from runner.worker import event_sink
 
 DEADLINE: Final = 5.0
 """Seconds for one call to the router."""
-
-RETRY_SECONDS: Final = 0.5
-"""Delay between calls while the router is unavailable."""
 
 _BUSY: Final = 429
 

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
 import attrs
 
 from flowhook.errors import UnavailableError
 from flowhook.process import logs
+from flowhook.retrying import RETRY_SECONDS
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter.effects import EffectResult, Perform
 from runner.worker.active_execution import ActiveExecution
 from runner.worker.effect_executor import EffectExecutor
 from runner.worker.monitored_coroutine import MonitoredCoroutine
 from runner.worker.secret_cache import SecretCache
-
-RETRY_SECONDS: Final = 0.5
-"""Delay between attempts to resolve a secret while the router is unavailable."""
 
 log = logs.get_logger(__name__)
 

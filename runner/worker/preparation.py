@@ -17,6 +17,7 @@ from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 from flowhook.events.workflow_input import has_webhook, takes_raw_body, workflow_input
 from flowhook.model import Event
 from flowhook.process import logs
+from flowhook.retrying import RETRY_SECONDS
 from runner.evaluation.evaluator import SLOW_NS
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
@@ -28,9 +29,6 @@ from runner.worker.body_fetcher import BodyFetcher
 from runner.worker.program_cache import LoadedFlow, ProgramCache
 from runner.worker.quarantine_driver import QuarantineDriver
 from runner.worker.secret_cache import SecretCache
-
-RETRY_SECONDS: Final = 0.5
-"""Delay between attempts while the router is unavailable."""
 
 OFFLOAD_BYTES: Final = 16 * limits.KIB
 """Size from which bodies of flows in quarantine are parsed in a separate process.

@@ -15,6 +15,7 @@ from cli.supervisor.command import Command
 from cli.supervisor.nats_servers import NatsServers
 from cli.supervisor.rundir import RunDir
 from flowhook.errors import FlowhookError
+from flowhook.retrying import Backoff
 
 CHILD = Path(__file__).with_name("child.py")
 
@@ -63,9 +64,7 @@ async def supervise(run_dir, plan, log_servers):
 
 
 def main():
-    wait_reports.FIRST_PAUSE = wait_reports.MAX_PAUSE = (
-        0.3  # seconds; nobody wants to wait for tests as long as for a start
-    )
+    wait_reports.REMINDERS = Backoff(0.3, 0.3)  # s; tests wait for less time than a start takes
     cluster.STOP_SECONDS = 0.5
     run_dir = None
     try:

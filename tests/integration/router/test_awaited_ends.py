@@ -88,7 +88,7 @@ async def test_an_end_while_it_is_looked_for_is_not_missed(shard, runner):
 
 
 async def test_an_end_that_is_being_stored_while_it_is_looked_for_is_not_missed(shard, runner, monkeypatch):
-    monkeypatch.setattr("router.dispatch.state_writer.RETRY_DELAY", 0.01)
+    monkeypatch.setattr("router.dispatch.state_writer.RETRY_SECONDS", 0.01)
     child, child_id = await child_of(shard, runner)
     gate = shard.state.delay("find_by_ids")
     await parent_of(shard, runner, child_id)

@@ -305,7 +305,7 @@ async def test_who_was_to_get_an_event_that_expired_just_then_asks_again(shard, 
 
 
 async def test_what_is_being_given_out_survives_that_storage_is_away(shard, runner, monkeypatch):
-    monkeypatch.setattr("router.dispatch.state_writer.RETRY_DELAY", 0.01)
+    monkeypatch.setattr("router.dispatch.state_writer.RETRY_SECONDS", 0.01)
     await waiting(shard, runner)
     shard.state.away = True
     await shard.publish(data=1)

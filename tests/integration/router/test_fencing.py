@@ -129,7 +129,7 @@ async def test_an_outcome_that_is_given_back_is_settled_only_once_that_is_on_rec
 
 
 async def test_a_lease_outlives_an_outage_of_storage_while_its_runners_words_are_being_stored(tmp_path, monkeypatch):
-    monkeypatch.setattr("router.dispatch.state_writer.RETRY_DELAY", 0.05)
+    monkeypatch.setattr("router.dispatch.state_writer.RETRY_SECONDS", 0.05)
     async with running_host(tmp_path, lease_seconds=1.0) as shard:
         (seq,) = await shard.append()
         link = shard.attach()

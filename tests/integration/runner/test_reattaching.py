@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flowhook.client import owner_watch
 from flowhook.client.channel import CHANNEL_OPTIONS
+from flowhook.retrying import CALL
 from router.process.serving import REATTACH_SECONDS
-from runner.worker.attach_client import MAX_BACKOFF
 
 JITTER = 1.2
 """Of the channel's pauses; source: https://github.com/grpc/grpc/blob/master/doc/connection-backoff.md."""
@@ -13,9 +13,9 @@ JITTER = 1.2
 
 def test_the_longest_pauses_of_channel_and_attachment_are_shorter_than_what_a_restarted_router_waits():
     channel = dict(CHANNEL_OPTIONS)["grpc.max_reconnect_backoff_ms"] / 1000
-    assert channel * JITTER + MAX_BACKOFF < REATTACH_SECONDS
+    assert channel * JITTER + CALL.limit < REATTACH_SECONDS
 
 
 def test_so_are_they_where_several_routers_are_watched_for_the_one_that_serves():
     channel = dict(CHANNEL_OPTIONS)["grpc.max_reconnect_backoff_ms"] / 1000
-    assert channel * JITTER + owner_watch.MAX_BACKOFF + MAX_BACKOFF < REATTACH_SECONDS
+    assert channel * JITTER + owner_watch.WATCHES.limit + CALL.limit < REATTACH_SECONDS

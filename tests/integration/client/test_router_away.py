@@ -154,5 +154,5 @@ def test_attempts_wait_longer_each_time_and_end_in_time():
 
     with pytest.raises(UnavailableError, match="r:1"):
         wait_until_it_gives_up()
-    assert waited[:5] == [0.05, 0.1, 0.2, 0.4, 0.5]
+    assert all(whole / 2 <= each <= whole for each, whole in zip(waited, (0.05, 0.1, 0.2, 0.4, 0.5), strict=False))
     assert sum(waited) <= retrying.RETRY_SECONDS

@@ -20,7 +20,8 @@ DEPENDENCIES = {"googleapis-common-protos", "grpcio", "protobuf"}
 
 PROGRAM = """
 import asyncio, datetime, os, sys
-from flowhook import errors, ids
+from flowhook import errors
+from flowhook.events import ids
 from flowhook.client import AsyncClient, Client
 from flowhook.model import Status
 

@@ -23,7 +23,7 @@ from runner.components.base import Context, component
 from runner.components.resource import Resource, fetch
 from runner.interpreter.errors import Kind, fault
 from runner.interpreter.json_codec import encode
-from runner.processes.job_runner import PATH, JobResult, JobRunner, ProcessJob
+from runner.processes.flow_processes import PATH, FlowProcesses, ProcessResult, ProcessSpec
 
 MAX_ARGUMENT_BYTES: Final = 64 * limits.KIB
 """Limit for one argument, variable or command: the operating system accepts little more."""
@@ -125,24 +125,24 @@ async def _run(
     name: str, command: tuple[str, ...], files: dict[str, str], arguments: ProcessArguments, context: Context
 ) -> Any:
     stdin = arguments.stdin
-    job = ProcessJob(
+    program = ProcessSpec(
         argv=(*command, *map(str, arguments.arguments)),
         environment={variable: str(value) for variable, value in arguments.environment.items()},
         stdin=b"" if stdin is None else stdin.encode() if isinstance(stdin, str) else encode(stdin),
         files=files,
         seconds=max(1.0, context.deadline - asyncio.get_running_loop().time()),
     )
-    pool = context.shared.get(JobRunner)
+    pool = context.shared.get(FlowProcesses)
     if not arguments.await_:
-        pool.start(job)
+        pool.start(program)
         return None
-    ended = await pool.run(job)
+    ended = await pool.run(program)
     if ended.code and arguments.return_ not in ("code", "all"):
         raise fault(Kind.RUNTIME, f"{name}: the process ended with code {ended.code}")
     return _result(ended, arguments.return_)
 
 
-def _result(ended: JobResult, wanted: str) -> Any:
+def _result(ended: ProcessResult, wanted: str) -> Any:
     result = {
         "code": ended.code,
         "stdout": ended.stdout.decode(errors="replace"),

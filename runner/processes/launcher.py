@@ -1,6 +1,6 @@
 """Starts one process under limits and cleans up all its descendants: `python -I -S launcher.py LIFELINE_FD`.
 
-The launcher receives a job over the lifeline as one line of JSON: `{"argv", "environment", "files", "limits"}`. It
+The launcher receives a program over the lifeline as one line of JSON: `{"argv", "environment", "files", "limits"}`. It
 starts the process in a fresh directory with these files (text by name), under these limits (by the names of
 `RLIMIT_*`). It sends `{"directory"}` before the process starts and `{"code"}` when it has ended. Standard input, output
 and error belong to the process.
@@ -43,23 +43,23 @@ _libc = ctypes.CDLL(None)
 
 
 def main() -> None:
-    """Run one job until it ends or the lifeline is closed."""
+    """Run one program until it ends or the lifeline is closed."""
     lifeline = socket.socket(fileno=int(sys.argv[1]))
     lifeline.set_inheritable(False)
     _keep_only(lifeline.fileno())
-    job = _receive(lifeline)
+    program = _receive(lifeline)
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # set here, so that all descendants inherit both from the start and can be identified by them (`orphans`)
     _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    _limit(resource.RLIMIT_FSIZE, job["limits"]["FSIZE"])
+    _limit(resource.RLIMIT_FSIZE, program["limits"]["FSIZE"])
     directory = tempfile.mkdtemp(prefix="flowhook-")
     try:
         _send(lifeline, {"directory": directory})
-        for name, content in job["files"].items():
+        for name, content in program["files"].items():
             Path(directory, name).write_text(content, encoding="utf-8", newline="")
         child = os.fork()
         if not child:
-            _become(job, directory)
+            _become(program, directory)
         _detach_streams()
         code = _wait(child, lifeline)
         end_descendants()
@@ -85,24 +85,24 @@ def _receive(lifeline: socket.socket) -> dict[str, Any]:
         line = lines.readline()
     if not line.endswith(b"\n"):
         sys.exit(1)  # the runner is gone
-    job: dict[str, Any] = json.loads(line)
-    return job
+    program: dict[str, Any] = json.loads(line)
+    return program
 
 
-def _become(job: dict[str, Any], directory: str) -> NoReturn:
-    """Turn this process into the program of the job."""
+def _become(program: dict[str, Any], directory: str) -> NoReturn:
+    """Turn this process into the program of the program."""
     try:
         os.setsid()
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for number in _RESET:
             signal.signal(number, signal.SIG_DFL)
-        for name, limit in job["limits"].items():
+        for name, limit in program["limits"].items():
             _limit(getattr(resource, f"RLIMIT_{name}"), limit)
         os.chdir(directory)
-        os.execve(job["argv"][0], job["argv"], job["environment"])  # noqa: S606 - the purpose of this module
+        os.execve(program["argv"][0], program["argv"], program["environment"])  # noqa: S606 - the purpose of this module
     except OSError as problem:
-        os.write(2, f"{job['argv'][0]}: {problem.strerror}\n".encode())
+        os.write(2, f"{program['argv'][0]}: {problem.strerror}\n".encode())
     finally:
         os._exit(NOT_STARTED)
 

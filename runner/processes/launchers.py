@@ -25,7 +25,7 @@ from runner.processes.orphans import Sweep, descends_from_launcher, kill_orphans
 GRACE_SECONDS: Final = 5.0
 """Time that a launcher has to end; then it is killed and cleaned up after."""
 CHECK_SECONDS: Final = 0.2
-"""Interval between checks of a launcher that should end: one that its job has stopped is killed at once."""
+"""Interval between checks of a launcher that should end: one that its program has stopped is killed at once."""
 
 SWEEPS: Final = 10
 """Maximum number of sweeps after a launcher was killed; new launchers may start between them.
@@ -46,10 +46,10 @@ class Launcher:
     """A running launcher process.
 
     Attributes:
-        process: with the streams of its job.
+        process: with the streams of its program.
         reader: reads its messages from the lifeline.
-        lifeline: sends the job; closing it ends the launcher and all its descendants.
-        directory: working directory of its job; empty before the launcher reported it.
+        lifeline: sends the program; closing it ends the launcher and all its descendants.
+        directory: working directory of its program; empty before the launcher reported it.
     """
 
     process: asyncio.subprocess.Process
@@ -58,7 +58,7 @@ class Launcher:
     directory: str = ""
 
     async def code(self) -> int | None:
-        """Wait for the job and return its exit code; None: the launcher died before it could report one."""
+        """Wait for the program and return its exit code; None: the launcher died before it could report one."""
         if line := await self.reader.readline():
             self.directory = orjson.loads(line)["directory"]
         line = await self.reader.readline()
@@ -124,7 +124,7 @@ class Launchers:
             return process
 
     async def ended(self, launcher: Launcher) -> None:
-        """Wait for the end of a launcher, and clean up if it was killed, most likely by its own job."""
+        """Wait for the end of a launcher, and clean up if it was killed, most likely by its own program."""
         if await launcher.process.wait():
             await self._clean_up(launcher)
 

@@ -90,8 +90,9 @@ class RouterConnection:
             if problem is not None:
                 log.debug("detached", reason=problem.reason, cause=problem.message)
             apply_effects(self._session.expire(self._clock()), executions)
-            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            backoff = min(backoff * 2, MAX_BACKOFF)
+            # attempts fail at once while the channel itself is in backoff; both backoffs together are shorter than the
+            # grace period in which a restarted router waits for runners to reconnect
+            await asyncio.sleep(next(pauses))
 
     async def _once(self, executions: ExecutionDriver) -> FlowhookError | None:
         """Run one stream to its end; returns the error that ended it, None when the router closed it."""

@@ -90,8 +90,10 @@ def test_the_command_of_the_image_is_this_version(image):
 
 
 def test_all_processes_are_in_the_image(image):
-    search = "import importlib.util as u; print(*(u.find_spec(f'{role}.app').origin for role in 'ROLES'.split()))"
-    code, output = run(image, "python", "-I", "-c", search.replace("ROLES", "admin edge router runner"))
+    search = "import importlib.util as u; print(*(u.find_spec(name).origin for name in 'ROLES'.split()))"
+    code, output = run(
+        image, "python", "-I", "-c", search.replace("ROLES", "admin.app edge.app router.process.app runner.app")
+    )
 
     assert code == 0
     assert all(Path(found).is_relative_to(image / "flowhook") for found in output.split())

@@ -23,7 +23,7 @@ from runner.components.registry import callable_components, components
 from runner.components.run_process import script, shell
 from runner.components.testing import call, context
 from runner.processes import job_runner
-from runner.processes.job_runner import MAX_IN_BACKGROUND, MAX_OUTPUT_BYTES, JobRunner, ProcessJob
+from runner.processes.flow_processes import MAX_IN_BACKGROUND, MAX_OUTPUT_BYTES, FlowProcesses, ProcessSpec
 from runner.processes.launchers import Launchers
 
 SETTINGS = RunnerSettings(allow_private_addresses=True, allow_processes=True)
@@ -238,8 +238,8 @@ async def test_one_that_is_not_awaited_goes_on_until_the_runner_ends(marker, tmp
 
 
 async def test_one_that_is_not_awaited_has_its_time(marker):
-    started = JobRunner(SETTINGS)
-    started.start(ProcessJob(("/bin/sleep", marker), {}, b"", {}, 0.5))
+    started = FlowProcesses(SETTINGS)
+    started.start(ProcessSpec(("/bin/sleep", marker), {}, b"", {}, 0.5))
     async with asyncio.timeout(PATIENCE):
         while started.in_background:
             await asyncio.sleep(0.01)
@@ -247,11 +247,11 @@ async def test_one_that_is_not_awaited_has_its_time(marker):
 
 
 async def test_so_many_are_in_the_background_and_no_more(marker):
-    started = JobRunner(SETTINGS, max_in_background=2)
+    started = FlowProcesses(SETTINGS, max_in_background=2)
     for _ in range(2):
-        started.start(ProcessJob(("/bin/sleep", marker), {}, b"", {}, 60.0))
+        started.start(ProcessSpec(("/bin/sleep", marker), {}, b"", {}, 60.0))
     with pytest.raises(TaskFault) as problem:
-        started.start(ProcessJob(("/bin/sleep", marker), {}, b"", {}, 60.0))
+        started.start(ProcessSpec(("/bin/sleep", marker), {}, b"", {}, 60.0))
     await started.close()
     assert kind(problem) == ("runtime", 500)
     assert MAX_IN_BACKGROUND == 64
@@ -259,11 +259,11 @@ async def test_so_many_are_in_the_background_and_no_more(marker):
 
 RUNNER = """
 import asyncio, sys
-from runner.processes.job_runner import ProcessJob, JobRunner
+from runner.processes.flow_processes import ProcessSpec, FlowProcesses
 
 async def main():
-    pool = JobRunner(None)
-    await pool.run(ProcessJob(("/bin/sh", "-c", sys.argv[1], "sh", sys.argv[2]), {}, b"", {}, 60.0))
+    pool = FlowProcesses(None)
+    await pool.run(ProcessSpec(("/bin/sh", "-c", sys.argv[1], "sh", sys.argv[2]), {}, b"", {}, 60.0))
 
 asyncio.run(main())
 """

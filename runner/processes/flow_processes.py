@@ -40,7 +40,7 @@ log = logs.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessJob:
+class ProcessSpec:
     """A program to execute.
 
     Attributes:
@@ -59,7 +59,7 @@ class ProcessJob:
 
 
 @dataclass(frozen=True, slots=True)
-class JobResult:
+class ProcessResult:
     """Exit code (128 and more for a signal) and output of a process."""
 
     code: int
@@ -67,7 +67,7 @@ class JobResult:
     stderr: bytes = field(repr=False)
 
 
-class JobRunner:
+class FlowProcesses:
     """The processes of one runner; `components.ClosableResource`."""
 
     def __init__(self, _settings: RunnerSettings, /, *, max_in_background: int = MAX_IN_BACKGROUND) -> None:
@@ -78,27 +78,27 @@ class JobRunner:
 
     @property
     def in_background(self) -> int:
-        """Number of jobs in the background."""
+        """Number of programs in the background."""
         return len(self._background)
 
-    async def run(self, job: ProcessJob) -> JobResult:
-        """Execute a job and return its result; cancelling this kills the process and its descendants.
+    async def run(self, program: ProcessSpec) -> ProcessResult:
+        """Execute a program and return its result; cancelling this kills the process and its descendants.
 
         Raises:
             TaskFault: the process can't be started, wrote too much, or was killed (runtime).
         """
         async with self._slots:
-            return await _run(job, self._launchers)
+            return await _run(program, self._launchers)
 
-    def start(self, job: ProcessJob) -> None:
-        """Execute a job in the background, until its time is up or the runner ends.
+    def start(self, program: ProcessSpec) -> None:
+        """Execute a program in the background, until its time is up or the runner ends.
 
         Raises:
             TaskFault: there are too many background processes (runtime).
         """
         if len(self._background) >= self._max_in_background:
             raise fault(Kind.RUNTIME, f"{self._max_in_background} processes run in the background, which is the limit")
-        task = asyncio.create_task(self._run_in_background(job), name="process in the background")
+        task = asyncio.create_task(self._run_in_background(program), name="process in the background")
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -109,21 +109,21 @@ class JobRunner:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run_in_background(self, job: ProcessJob) -> None:
+    async def _run_in_background(self, program: ProcessSpec) -> None:
         try:
-            async with asyncio.timeout(job.seconds):
-                await _run(job, self._launchers)
+            async with asyncio.timeout(program.seconds):
+                await _run(program, self._launchers)
         except (TaskFault, TimeoutError) as problem:
             log.warning("background process failed", cause=type(problem).__name__)
 
 
-async def _run(job: ProcessJob, launchers: Launchers) -> JobResult:
+async def _run(program: ProcessSpec, launchers: Launchers) -> ProcessResult:
     async with launchers.launch() as launcher:
-        launcher.lifeline.write(_encode(job))
+        launcher.lifeline.write(_encode(program))
         process, end = launcher.process, launcher.lifeline.close
         outputs = [_Output("output", end), _Output("error", end)]
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(_feed(process.stdin, job.stdin))
+            tasks.create_task(_feed(process.stdin, program.stdin))
             for output, stream in zip(outputs, (process.stdout, process.stderr), strict=True):
                 tasks.create_task(output.read(stream))
             tasks.create_task(launchers.ended(launcher))
@@ -136,16 +136,16 @@ async def _run(job: ProcessJob, launchers: Launchers) -> JobResult:
     ended = code.result()
     if ended is None:
         raise fault(Kind.RUNTIME, "the process was killed")
-    return JobResult(ended, *(output.content for output in outputs))
+    return ProcessResult(ended, *(output.content for output in outputs))
 
 
-def _encode(job: ProcessJob) -> bytes:
-    seconds = math.ceil(job.seconds)
+def _encode(program: ProcessSpec) -> bytes:
+    seconds = math.ceil(program.seconds)
     return orjson.dumps(
         {
-            "argv": job.argv,
-            "environment": {"PATH": PATH, **job.environment},
-            "files": job.files,
+            "argv": program.argv,
+            "environment": {"PATH": PATH, **program.environment},
+            "files": program.files,
             "limits": {
                 "CORE": 0,
                 "CPU": seconds,

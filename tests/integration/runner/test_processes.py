@@ -22,7 +22,7 @@ from runner.components import TaskFault
 from runner.components.registry import callable_components, components
 from runner.components.run_process import script, shell
 from runner.components.testing import call, context
-from runner.processes import job_runner
+from runner.processes import flow_processes
 from runner.processes.flow_processes import MAX_IN_BACKGROUND, MAX_OUTPUT_BYTES, FlowProcesses, ProcessSpec
 from runner.processes.launchers import Launchers
 
@@ -98,7 +98,7 @@ async def test_its_environment_is_what_the_task_gives_and_a_path(monkeypatch):
     given = dict(line.split("=", 1) for line in output.splitlines())
     given.pop("PWD", None)  # the shell's own
     assert {key: value for key, value in given.items() if key not in {"_", "SHLVL", "OLDPWD"}} == {
-        "PATH": job_runner.PATH, "NAME": "Ada", "COUNT": "3", "YES": "true",
+        "PATH": flow_processes.PATH, "NAME": "Ada", "COUNT": "3", "YES": "true",
     }  # fmt: skip
 
 
@@ -111,7 +111,7 @@ async def test_it_starts_in_an_empty_directory_with_no_descriptor_of_the_runner(
 
 @pytest.mark.parametrize("language", ["python", "js", "javascript"])
 async def test_scripts_have_their_arguments_where_their_language_has_them(language):
-    if language != "python" and shutil.which("node", path=job_runner.PATH) is None:
+    if language != "python" and shutil.which("node", path=flow_processes.PATH) is None:
         pytest.skip("there is no node here")
     code = {
         "python": "import sys\nprint(sys.argv[1:], sys.stdin.read())",
@@ -175,11 +175,11 @@ LIMITS = "import resource as r; print([r.getrlimit(k)[0] for k in (r.RLIMIT_CPU,
 
 async def test_it_has_limits():
     output = await run_script(LIMITS)
-    assert output == f"[10, {job_runner.FILE_BYTES}, {job_runner.MAX_FILES}]\n"
+    assert output == f"[10, {flow_processes.FILE_BYTES}, {flow_processes.MAX_FILES}]\n"
     with pytest.raises(TaskFault):
         await run_script("x = bytearray(1024 ** 3)")
     with pytest.raises(TaskFault):
-        await run_shell(f"head -c {job_runner.FILE_BYTES + 1} /dev/zero > file")
+        await run_shell(f"head -c {flow_processes.FILE_BYTES + 1} /dev/zero > file")
     codes = await run_script("print(open('/proc/self/status').read())")
     assert "NoNewPrivs:\t1\n" in codes
 

@@ -91,7 +91,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 lock: $(UV) ## renew requirements*.lock from pyproject.toml
 	$(COMPILE) --group uv --output-file requirements-uv.lock
 	$(COMPILE) --extra dev --group build --output-file requirements-dev.lock pyproject.toml
-	$(COMPILE) --group build --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra proto --group build --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
 
 vendor: ## renew the vendored files of the console from npm, as their manifest says
 	python3 install/vendor.py

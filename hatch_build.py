@@ -61,14 +61,15 @@ def generate_blocking_client(root: Path) -> None:
     (root / package / "__init__.py").write_text('"""The blocking client, generated from `aio`; do not edit."""\n')
 
 
-def generate_stubs(root: Path) -> None:
-    """Write `*_pb2{,_grpc}.py` and their `.pyi` files in `flowhook/v1/` and `flowhook/storage/v1/`.
+def generate_stubs(root: Path, target: Path | None = None) -> None:
+    """Write `*_pb2{,_grpc}.py` and their `.pyi` files in `flowhook/v1/` and `flowhook/storage/v1/` of a folder.
 
     Raises:
         RuntimeError: protoc refused the protos; its messages are on stderr.
     """
     from grpc_tools import protoc  # noqa: PLC0415 - a build requirement, absent when only reading metadata
 
+    target = target or root
     protos = sorted(str(path) for path in (root / "protos").rglob("*.proto"))
     # protoc looks for plugins on PATH, which may not include the build environment's bin folder
     plugin = Path(sys.executable).with_name("protoc-gen-mypy_grpc")
@@ -76,16 +77,16 @@ def generate_stubs(root: Path) -> None:
         "protoc",
         f"-I{root / 'protos'}",
         f"-I{Path(protoc.__file__).parent / '_proto'}",
-        f"--python_out={root}",
-        f"--pyi_out={root}",
-        f"--grpc_python_out={root}",
+        f"--python_out={target}",
+        f"--pyi_out={target}",
+        f"--grpc_python_out={target}",
     ]
     if plugin.exists():
-        arguments += [f"--plugin=protoc-gen-mypy_grpc={plugin}", f"--mypy_grpc_out=quiet:{root}"]
+        arguments += [f"--plugin=protoc-gen-mypy_grpc={plugin}", f"--mypy_grpc_out=quiet:{target}"]
     if protoc.main([*arguments, *protos]) != 0:
         raise RuntimeError("protoc failed; its messages are above")
     for package in ("flowhook/v1", "flowhook/storage", "flowhook/storage/v1"):
-        (root / package / "__init__.py").write_text(f'"""Generated from protos/{package}; do not edit."""\n')
+        (target / package / "__init__.py").write_text(f'"""Generated from protos/{package}; do not edit."""\n')
 
 
 class GenerateBuildHook(BuildHookInterface[Any]):

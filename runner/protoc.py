@@ -20,16 +20,26 @@ MAX_COMPLAINT_BYTES: Final = 2 * limits.KIB
 
 NAME: Final = "service.proto"
 
+PROTOC_MISSING: Final = (
+    "this runner has no protoc: install flowhook[proto] where runners run, or leave out `proto`, so that the server is "
+    "asked for its description by reflection"
+)
+
 
 def compile_source(source: bytes) -> Iterator[bytes]:
     """Yield a serialized FileDescriptorSet. Creates no named files.
 
     Raises:
-        InvalidError: the source does not compile, or to too much (`PROTO_INVALID`).
+        InvalidError: the source does not compile, or to too much (`PROTO_INVALID`); protoc is not installed
+            (`PROTOC_MISSING`).
     """
     import google.rpc  # noqa: PLC0415 - the sandbox needs these, and not the process that names this function
-    import grpc_tools  # noqa: PLC0415
-    from grpc_tools import protoc  # noqa: PLC0415
+
+    try:
+        import grpc_tools  # noqa: PLC0415
+        from grpc_tools import protoc  # noqa: PLC0415
+    except ImportError:
+        raise InvalidError(PROTOC_MISSING, reason="PROTOC_MISSING") from None
 
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as compiled, tempfile.TemporaryFile() as said:
         given.write(source)

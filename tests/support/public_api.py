@@ -26,15 +26,13 @@ from pydantic import BaseModel
 
 DOCUMENTED = {
     "flowhook.client": (),
+    "flowhook.components": (),
+    "flowhook.components.testing": (),
     "flowhook.process.settings": ("RunnerSettings",),
     "flowhook.errors": (),
     "flowhook.events.ids": ("mint", "slot_of"),
     "flowhook.model": ("Status",),
     "flowhook.model.replays": ("ReplayOptions",),
-    "runner.authentication.policy": ("Policy",),
-    "runner.components": (),
-    "runner.components.testing": ("Answer", "Received", "call", "context", "receiver"),
-    "runner.outbound.request_bodies": ("AttachmentBody",),
 }
 """Names to import, by module; none: the module's `__all__`, or else all classes that it defines."""
 

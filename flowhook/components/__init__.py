@@ -1,0 +1,20 @@
+"""What authors of components import, and all that is promised to them: docs/components.md.
+
+The runner implements it. No part of Flowhook imports this package, so the kernel stays without the runner.
+"""
+
+from runner.authentication.policy import Policy
+from runner.components import ClosableResource, Component, Context, Kind, TaskFault, component, fault
+from runner.outbound.request_bodies import AttachmentBody
+
+__all__ = [
+    "AttachmentBody",
+    "ClosableResource",
+    "Component",
+    "Context",
+    "Kind",
+    "Policy",
+    "TaskFault",
+    "component",
+    "fault",
+]

@@ -72,7 +72,7 @@ RENEWAL_SECONDS: Final = 10.0
 
 async def serve(
     settings: AdminSettings,
-    lifecycle: ProcessState,
+    process_state: ProcessState,
     tracer: Tracer | None = None,
     *,
     limits: AdminLimits = AdminLimits(),
@@ -81,7 +81,7 @@ async def serve(
 
     Args:
         settings: settings of the process.
-        lifecycle: state of the process.
+        process_state: state of the process.
         tracer: computes traces of executions; owned by the caller.
         limits: limits that principals share.
 
@@ -100,7 +100,12 @@ async def serve(
             timeout=timeout,
         )
 
-    lifecycle.late_loads = (partial(import_late, LATE_IMPORTS), rendering.load_templates, all_samples, documentation)
+    process_state.late_loads = (
+        partial(import_late, LATE_IMPORTS),
+        rendering.load_templates,
+        all_samples,
+        documentation,
+    )
     token = read_token(settings, *TOKENS)
     proxies, turns = TrustedProxies(parse_networks(settings.trusted_proxies)), FairQueue(limits.computations)
     client, watch = connect(token, ROUTER_TIMEOUT), connect(token, SILENCE_SECONDS)
@@ -141,13 +146,13 @@ async def serve(
             body_timeout=BODY_SECONDS,
         )
         server.add_sockets(sockets)
-        lifecycle.announce("http", settings.host, sockets[0].getsockname()[1])
-        lifecycle.connections = lambda: server.connections
+        process_state.announce("http", settings.host, sockets[0].getsockname()[1])
+        process_state.connections = lambda: server.connections
         async with asyncio.TaskGroup() as group:
-            reporter = group.create_task(ProcessReporter(channel, lifecycle).run(), name="report")
+            reporter = group.create_task(ProcessReporter(channel, process_state).run(), name="report")
             renewal = group.create_task(_renew(server, certificates), name="renew the certificate")
-            lifecycle.ready.set()
-            await lifecycle.stop.wait()
+            process_state.ready.set()
+            await process_state.stop.wait()
             reporter.cancel()
             renewal.cancel()
         server.stop()

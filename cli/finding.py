@@ -76,7 +76,9 @@ def conditions(
     )
 
 
-def search_events(settings: CommonSettings, where: ExecutionFilter, program: str, limit: int) -> list[Execution]:
+def search_events(
+    settings: CommonSettings, execution_filter: ExecutionFilter, program: str, limit: int
+) -> list[Execution]:
     """Return executions whose input meets a condition in jq, newest first, at most `limit`.
 
     Prints on stderr how many were scanned.
@@ -89,14 +91,16 @@ def search_events(settings: CommonSettings, where: ExecutionFilter, program: str
     from flowhook.client.router_errors import SHARD_MOVED
 
     try:
-        return asyncio.run(_search(settings, where, program, limit))
+        return asyncio.run(_search(settings, execution_filter, program, limit))
     except UnavailableError as error:
         if error.reason != SHARD_MOVED:
             raise
-        return asyncio.run(_search(owner_of(settings), where, program, limit))
+        return asyncio.run(_search(owner_of(settings), execution_filter, program, limit))
 
 
-async def _search(settings: CommonSettings, where: ExecutionFilter, program: str, limit: int) -> list[Execution]:
+async def _search(
+    settings: CommonSettings, execution_filter: ExecutionFilter, program: str, limit: int
+) -> list[Execution]:
     from flowhook.client import AsyncClient
     from operations.search.evaluator import ConditionEvaluator
     from operations.search.scan import search
@@ -114,7 +118,7 @@ async def _search(settings: CommonSettings, where: ExecutionFilter, program: str
     async with client, aclosing(ConditionEvaluator()) as evaluator:
         while True:
             result = await search(
-                client.executions, evaluator, where, program, limit=limit - len(found), page_token=token
+                client.executions, evaluator, execution_filter, program, limit=limit - len(found), page_token=token
             )
             found += result.found
             scanned += result.scanned

@@ -25,13 +25,13 @@ def print_problems(errors: Sequence[Fault], warnings: Sequence[Fault] = (), *, j
             print_json({**dataclasses.asdict(each), "severity": severity})
 
 
-def format_warning(warning: Fault) -> str:
+def format_warning(fault: Fault) -> str:
     """Return a warning as one line."""
-    where = f"{warning.file}:{warning.line}" if warning.line else warning.file
-    return ": ".join(filter(None, (where, "warning", warning.key, warning.cause)))
+    where = f"{fault.file}:{fault.line}" if fault.line else fault.file
+    return ": ".join(filter(None, (where, "warning", fault.key, fault.cause)))
 
 
-def unset_secret(warning: Fault) -> str:
+def unset_secret(fault: Fault) -> str:
     """Return the name of the secret that a warning says is not set; empty: it is about something else."""
-    found = _UNSET.match(warning.cause)
+    found = _UNSET.match(fault.cause)
     return found[1] if found else ""

@@ -51,22 +51,22 @@ def job_as_json(job: Job) -> dict[str, Any]:
     }
 
 
-def filter_as_json(wanted: ExecutionFilter) -> dict[str, Any]:
+def filter_as_json(execution_filter: ExecutionFilter) -> dict[str, Any]:
     """Return the JSON representation of a filter: its conditions, without those that there are not."""
     given = {
-        "flow": wanted.flow_id,
-        "status": [str(status) for status in wanted.statuses],
-        "unresolved": wanted.unresolved,
-        "since": rfc3339(wanted.receive_from_ms),
-        "until": rfc3339(wanted.receive_until_ms),
-        "error_type": wanted.error_type,
-        "error_status": wanted.error_status,
-        "error_title": wanted.error_title,
-        "min_attempts": wanted.min_attempts,
-        "attributes": dict(wanted.attributes),
-        "caused_by": wanted.caused_by,
+        "flow": execution_filter.flow_id,
+        "status": [str(status) for status in execution_filter.statuses],
+        "unresolved": execution_filter.unresolved,
+        "since": rfc3339(execution_filter.receive_from_ms),
+        "until": rfc3339(execution_filter.receive_until_ms),
+        "error_type": execution_filter.error_type,
+        "error_status": execution_filter.error_status,
+        "error_title": execution_filter.error_title,
+        "min_attempts": execution_filter.min_attempts,
+        "attributes": dict(execution_filter.attributes),
+        "caused_by": execution_filter.caused_by,
     }
-    task = {} if wanted.error_task is None else {"error_task": wanted.error_task}
+    task = {} if execution_filter.error_task is None else {"error_task": execution_filter.error_task}
     return {name: value for name, value in given.items() if value} | task
 
 

@@ -66,9 +66,9 @@ def _admin() -> Callable[[AdminSettings], int]:
     from flowhook.process import lifecycle
     from runner.tracing.tracer import ExecutionTracer
 
-    async def serve(settings: AdminSettings, lifecycle: ProcessState) -> None:
+    async def serve(settings: AdminSettings, process_state: ProcessState) -> None:
         async with aclosing(ExecutionTracer()) as tracer:
-            await app.serve(settings, lifecycle, tracer)
+            await app.serve(settings, process_state, tracer)
 
     return lambda settings: lifecycle.run(lambda lifecycle: serve(settings, lifecycle), settings, "admin")
 

@@ -59,7 +59,7 @@ LATE_IMPORTS: Final = (
 
 async def serve(
     settings: EdgeSettings,
-    lifecycle: ProcessState,
+    process_state: ProcessState,
     *,
     registry: CollectorRegistry | None = None,
     server: Callable[..., Any] = Server,
@@ -71,7 +71,7 @@ async def serve(
 
     Args:
         settings: settings of the edge.
-        lifecycle: state of the process.
+        process_state: state of the process.
         registry: where metrics are registered; by default the registry of the process.
         server: makes the HTTP server, with the arguments of `Server`.
         limits: what senders and flows share; by default what the settings say.
@@ -80,12 +80,12 @@ async def serve(
         InvalidError: there is no token for the router, or a setting is invalid.
         UnavailableError: the port can't be bound (`PORT_UNAVAILABLE`).
     """
-    lifecycle.late_loads = (partial(import_late, LATE_IMPORTS),)
+    process_state.late_loads = (partial(import_late, LATE_IMPORTS),)
     channel = open_channel(settings, "edge")
     try:
         await _serve(
             settings,
-            lifecycle,
+            process_state,
             channel,
             registry or metrics.registry(),
             make_server=server,
@@ -107,7 +107,7 @@ def _limits_of(settings: EdgeSettings) -> EdgeLimits:
 
 async def _serve(
     settings: EdgeSettings,
-    lifecycle: ProcessState,
+    process_state: ProcessState,
     channel: Any,
     registry: CollectorRegistry,
     *,
@@ -119,11 +119,11 @@ async def _serve(
     loop = asyncio.get_running_loop()
 
     def on_state(lack: str) -> None:
-        lifecycle.detail = lack
+        process_state.detail = lack
         if lack:
-            lifecycle.ready.clear()
+            process_state.ready.clear()
         else:
-            lifecycle.ready.set()
+            process_state.ready.set()
 
     refusals = RateLimitedLogger(logs.get_logger("edge.webhook.pipeline"), loop.time)
     directory = FlowCache(
@@ -149,16 +149,16 @@ async def _serve(
         ingest,
         callbacks,
         replies,
-        refusals=refusals,
+        logger=refusals,
         rejections=rejections,
         keys=keys,
-        outbound=outbound,
-        contents=contents,
+        fetcher=outbound,
+        body_parser=contents,
         uploads=uploads,
         views=views,
-        health=HealthPaths(settings.health_path, lifecycle.lack),
+        health=HealthPaths(settings.health_path, process_state.lack),
     )
-    reverification = Reverification(directory, rejections, keys=keys, contents=contents, views=views)
+    reverification = Reverification(directory, rejections, keys=keys, body_parser=contents, views=views)
     budget = ReceiveBudget(shared.received_bytes, views.principal)
     application = Application(gateway.handle, counts, budget, max_requests=2 * settings.max_connections)
     server = make_server(
@@ -170,11 +170,11 @@ async def _serve(
         shared=proxies.trusts,
         certificates=load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
     )
-    _observe(counts, server, batchers=(ingest, callbacks), uploads=uploads, replies=replies, directory=directory)
+    _observe(counts, server, batchers=(ingest, callbacks), uploads=uploads, replies=replies, flow_cache=directory)
     registry.register(counts)
     try:
         sockets = listen(settings.host, settings.http_port, reuse_port=settings.reuse_port)
-        _announce(lifecycle, settings, sockets, lambda: server.connections)
+        _announce(process_state, settings, sockets, lambda: server.connections)
         server.add_sockets(sockets)
         async with asyncio.TaskGroup() as tasks:
             helpers = [
@@ -184,10 +184,10 @@ async def _serve(
                 tasks.create_task(rejections.run(), name="report rejections"),
                 tasks.create_task(attach_forever(router, reverification.answer), name="verify rejections"),
                 tasks.create_task(server.sweep(), name="sweep connections"),
-                tasks.create_task(ProcessReporter(channel, lifecycle).run(), name="report"),
-                tasks.create_task(ReachabilityReporter(channel, lifecycle).run(), name="report reachability"),
+                tasks.create_task(ProcessReporter(channel, process_state).run(), name="report"),
+                tasks.create_task(ReachabilityReporter(channel, process_state).run(), name="report reachability"),
             ]
-            await lifecycle.stop.wait()
+            await process_state.stop.wait()
             replies.release()
             await server.drain(settings.drain_seconds)
             for helper in helpers:
@@ -202,13 +202,13 @@ async def _serve(
 
 
 def _observe(
-    counts: EdgeMetrics,
+    metrics: EdgeMetrics,
     server: Any,
     *,
     batchers: Sequence[IngestBatcher],
     uploads: BodyUploads,
     replies: SyncReplies,
-    directory: FlowCache,
+    flow_cache: FlowCache,
 ) -> None:
     """Register the gauges of the edge."""
     for name, text, value in (
@@ -220,17 +220,20 @@ def _observe(
         ),
         ("flowhook_edge_uploads", "Large bodies that go on to the router.", lambda: uploads.under_way),
         ("flowhook_edge_held_requests", "Requests that wait for their flow.", lambda: replies.held),
-        ("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: directory.cached),
+        ("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: flow_cache.cached),
     ):
-        counts.add_gauge(name, text, value)
+        metrics.add_gauge(name, text, value)
 
 
 def _announce(
-    lifecycle: ProcessState, settings: EdgeSettings, sockets: Sequence[socket.socket], connections: Callable[[], int]
+    process_state: ProcessState,
+    settings: EdgeSettings,
+    sockets: Sequence[socket.socket],
+    connections: Callable[[], int],
 ) -> None:
     """Publish the addresses of the edge, the URL that senders use, and the number of open connections."""
     for each in sockets:
-        lifecycle.announce("http", *each.getsockname()[:2])
+        process_state.announce("http", *each.getsockname()[:2])
     scheme = "http" if settings.tls_cert_file is None else "https"
-    lifecycle.connections = connections
-    lifecycle.url = settings.public_url or f"{scheme}://{lifecycle.addresses['http']}"
+    process_state.connections = connections
+    process_state.url = settings.public_url or f"{scheme}://{process_state.addresses['http']}"

@@ -169,13 +169,13 @@ async def count_executions(client: AsyncClient, parameters: ExecutionConditions)
 
 
 async def _search(
-    client: AsyncClient, wanted: ExecutionFilter, parameters: ExecutionList, tools: Tools
+    client: AsyncClient, execution_filter: ExecutionFilter, parameters: ExecutionList, tools: Tools
 ) -> ExecutionPage:
     page_token, earlier = _scan_position(parameters.page_token)
     result = await search(
         client.executions,
         tools.evaluator,
-        wanted,
+        execution_filter,
         parameters.jq,
         limit=parameters.page_size,
         page_token=page_token,

@@ -8,7 +8,7 @@ from runner.guard.process_starter import ProcessStarter, new_starter
 from runner.guard.supervisor import WorkerSupervisor
 
 
-async def serve(settings: RunnerSettings, lifecycle: ProcessState, starter: ProcessStarter | None = None) -> None:
+async def serve(settings: RunnerSettings, process_state: ProcessState, starter: ProcessStarter | None = None) -> None:
     """Execute flows until `lifecycle.stop` is set, then drain and return.
 
     `starter` starts the worker processes. A caller may create it before the settings are known, so that imports begin
@@ -20,4 +20,4 @@ async def serve(settings: RunnerSettings, lifecycle: ProcessState, starter: Proc
     Raises:
         InvalidError: there is no token for the router (`TOKEN_MISSING`).
     """
-    await WorkerSupervisor(settings, lifecycle, starter or new_starter()).run()
+    await WorkerSupervisor(settings, process_state, starter or new_starter()).run()

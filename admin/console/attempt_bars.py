@@ -94,7 +94,7 @@ def _begin(attempt: AttemptView, begins: list[int], since: int, ended: int | Non
     return min(known, default=None)
 
 
-def _add_last(shown: AttemptBars, detail: ExecutionDetailView, begins: list[int], free: int | None, last: int) -> None:
+def _add_last(bars: AttemptBars, detail: ExecutionDetailView, begins: list[int], free: int | None, last: int) -> None:
     """Add what came after the attempts that are stored: the last attempt, or the time in the queue."""
     execution = detail.execution
     ended = None if execution.ended_at is None else to_ms(execution.ended_at)
@@ -102,12 +102,12 @@ def _add_last(shown: AttemptBars, detail: ExecutionDetailView, begins: list[int]
     if detail.attempts and (_is_continued(detail, last) or (begin is None and _has_last(detail))):
         begin = last  # at the earliest: its tasks had begun before
     if begin is not None:
-        _add_queued(shown, free, begin)
+        _add_queued(bars, free, begin)
         text, is_waiting = _TEXTS.get(execution.status, str(execution.status)), execution.status is Status.WAITING
         state = str(execution.status)
-        shown.bars.append(_bar(max(1, execution.attempts), text, begin, ended, state=state, waits=is_waiting))
+        bars.bars.append(_bar(max(1, execution.attempts), text, begin, ended, state=state, waits=is_waiting))
     elif execution.status is not Status.SUSPENDED and not _is_given_up(detail):
-        _add_queued(shown, free, ended)
+        _add_queued(bars, free, ended)
 
 
 def _is_continued(detail: ExecutionDetailView, last: int) -> bool:
@@ -132,9 +132,9 @@ def _is_given_up(detail: ExecutionDetailView) -> bool:
     return bool(detail.attempts) and detail.attempts[-1].ended_at == detail.execution.ended_at
 
 
-def _add_queued(shown: AttemptBars, begin: int | None, end: int | None) -> None:
+def _add_queued(bars: AttemptBars, begin: int | None, end: int | None) -> None:
     if begin is not None and (end is None or end > begin):
-        shown.queued.append((begin, end))
+        bars.queued.append((begin, end))
 
 
 def _bar(number: int, text: str, begin: int, end: int | None, *, state: str, waits: bool = False) -> Bar:

@@ -92,30 +92,30 @@ def _accept(
     typer.echo(f"{rejection_id}: accepted as {accepted.event_id}{known}")
 
 
-def _row(found: RejectedRequest) -> tuple[object, ...]:
+def _row(request: RejectedRequest) -> tuple[object, ...]:
     from cli.output import rfc3339
 
-    flow = f"{found.flow_id}/{found.callback}" if found.callback else found.flow_id
-    return found.id, rfc3339(found.time_ms), flow, found.status, found.reason, found.address
+    flow = f"{request.flow_id}/{request.callback}" if request.callback else request.flow_id
+    return request.id, rfc3339(request.time_ms), flow, request.status, request.reason, request.address
 
 
-def _as_json(found: RejectedRequest) -> dict[str, Any]:
+def _as_json(request: RejectedRequest) -> dict[str, Any]:
     from cli.output import rfc3339
 
     return {
-        "id": found.id,
-        "time": rfc3339(found.time_ms),
-        "flow": found.flow_id,
-        "callback": found.callback or None,
-        "status": found.status,
-        "reason": found.reason,
-        "detail": found.detail,
-        "address": found.address,
-        "method": found.method,
-        "path": found.path,
-        "query": found.query,
-        "body_size": None if found.body_size < 0 else found.body_size,
-        "suppressed": found.suppressed,
-        "acceptable": found.acceptability.value,
-        "accepted_as": found.accepted_event_id or None,
+        "id": request.id,
+        "time": rfc3339(request.time_ms),
+        "flow": request.flow_id,
+        "callback": request.callback or None,
+        "status": request.status,
+        "reason": request.reason,
+        "detail": request.detail,
+        "address": request.address,
+        "method": request.method,
+        "path": request.path,
+        "query": request.query,
+        "body_size": None if request.body_size < 0 else request.body_size,
+        "suppressed": request.suppressed,
+        "acceptable": request.acceptability.value,
+        "accepted_as": request.accepted_event_id or None,
     }

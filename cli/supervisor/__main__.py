@@ -72,22 +72,22 @@ async def _run_processes(spec: ClusterSpec, run_dir: RunDir, log_servers: Sequen
     return await cluster.run()
 
 
-def _print_ready(spec: ClusterSpec, where: ClusterAddresses, webhooks: Sequence[str], login_code: str) -> None:
+def _print_ready(spec: ClusterSpec, addresses: ClusterAddresses, webhooks: Sequence[str], login_code: str) -> None:
     for flow_id in webhooks:
-        print_progress(f"webhook  {where.http_url}/hook/{flow_id}")
-    print_progress(f"http     {where.http_url}")
-    print_progress(f"admin    {where.admin_url}")
-    print_progress(f"grpc     {where.grpc_address}")
-    print_progress(f"console  {where.admin_url}/login#{login_code} (logs in once, within an hour)")
-    print_progress(f"list     {_command(spec, where)}")
+        print_progress(f"webhook  {addresses.http_url}/hook/{flow_id}")
+    print_progress(f"http     {addresses.http_url}")
+    print_progress(f"admin    {addresses.admin_url}")
+    print_progress(f"grpc     {addresses.grpc_address}")
+    print_progress(f"console  {addresses.admin_url}/login#{login_code} (logs in once, within an hour)")
+    print_progress(f"list     {_command(spec, addresses)}")
     print_progress("flowhook ready")
 
 
-def _command(spec: ClusterSpec, where: ClusterAddresses) -> str:
+def _command(spec: ClusterSpec, addresses: ClusterAddresses) -> str:
     """Return the command that lists executions, as it can be copied to another terminal in this directory."""
     words = [spec.program, "executions", "list"]
-    if where.grpc_address != f"{LOOPBACK}:{DEFAULT_GRPC_PORT}":
-        words += ["--router", where.grpc_address]
+    if addresses.grpc_address != f"{LOOPBACK}:{DEFAULT_GRPC_PORT}":
+        words += ["--router", addresses.grpc_address]
     if Path(spec.data_dir) != Path("data").absolute():
         words += ["--data-dir", spec.data_dir]
     return shlex.join(words)

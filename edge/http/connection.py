@@ -120,12 +120,12 @@ class Connection(BufferedTransport, HTTPConnection):
         if self.idle:
             self.retire()
 
-    def reject(self, answer: Response, *, linger: bool) -> None:
+    def reject(self, response: Response, *, linger: bool) -> None:
         """Send a response without waiting for a request, and end the connection.
 
         With `linger`, what the sender has sent already is read for a while, so that it sees the response.
         """
-        self._refuse(answer)
+        self._refuse(response)
         if self._transport is None:
             self._server.on_close(self)
         elif not linger:
@@ -410,10 +410,10 @@ class Connection(BufferedTransport, HTTPConnection):
         log.debug("malformed request", address=self.context.remote_ip, reason=error.reason, detail=error.detail)
         self._refuse(responses.malformed_request(error.status, error.reason))
 
-    def _refuse(self, answer: Response) -> None:
+    def _refuse(self, response: Response) -> None:
         """Send a response that no delegate gave, and end the connection."""
-        self._server.answered(answer)
-        self.write(answer.head + self._server.close_tail + answer.body)
+        self._server.answered(response)
+        self.write(response.head + self._server.close_tail + response.body)
         self._lingers = True
         self._end(LINGER_SECONDS)
 

@@ -261,7 +261,7 @@ class IncomingRequest(HTTPMessageDelegate):
         self._respond(response, self.head.method)
 
     def _respond(self, response: Response, method: str) -> None:
-        self._application.counts.answered(response.status, response.reason)
+        self._application.metrics.answered(response.status, response.reason)
         if not self._gone:
             has_content = response.body and method != "HEAD"
             self._connection.write_headers(
@@ -316,14 +316,14 @@ class Application(HTTPServerConnectionDelegate):
     def __init__(
         self,
         handler: Handler,
-        counts: EdgeMetrics,
+        metrics: EdgeMetrics,
         budget: ReceiveBudget | None = None,
         *,
         max_requests: int = MAX_REQUESTS,
     ) -> None:
         self.handler = handler
         self.max_requests = max_requests
-        self.counts = counts
+        self.metrics = metrics
         self.budget = budget or ReceiveBudget()
         self._tasks: set[asyncio.Task[None]] = set()
 

@@ -55,7 +55,7 @@ class Server(HTTPServer):
         self,
         application: HTTPServerConnectionDelegate,
         settings: EdgeSettings,
-        counts: EdgeMetrics,
+        metrics: EdgeMetrics,
         *,
         max_connections: int,
         budget: ReceiveBudget | None = None,
@@ -67,7 +67,7 @@ class Server(HTTPServer):
         Args:
             application: handles requests.
             settings: timeouts, and limits that are not constants of this module.
-            counts: metrics to update.
+            metrics: metrics to update.
             max_connections: maximum number of open connections.
             budget: memory for incomplete heads and for what is read ahead.
             shared: returns whether many senders share an address.
@@ -86,7 +86,7 @@ class Server(HTTPServer):
         self.close_tail = b""
         self.now = asyncio.get_running_loop().time
         self._max_connections = max_connections
-        self._counts = counts
+        self._metrics = metrics
         self._shared = shared
         self._max_of_one = settings.max_connections_per_address
         self._open = OpenConnections[Connection](
@@ -188,7 +188,7 @@ class Server(HTTPServer):
                 await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, sock, **secure)
                 return connection
         except (ProxyProtocolError, EOFError, OSError, TimeoutError):  # SSLError among them
-            self._counts.incomplete += 1
+            self._metrics.incomplete += 1
             sock.close()
             return None
         except asyncio.CancelledError:
@@ -205,13 +205,13 @@ class Server(HTTPServer):
     def _is_empty(self) -> bool:
         return not (self._open or self._turned_away or self._giving_way or self._beginning or self._accepted_late)
 
-    def answered(self, answer: Response) -> None:
+    def answered(self, response: Response) -> None:
         """Count a response that no delegate gave."""
-        self._counts.answered(answer.status, answer.reason)
+        self._metrics.answered(response.status, response.reason)
 
     def count_incomplete(self) -> None:
         """Count a request whose sender disconnected before it was complete."""
-        self._counts.incomplete += 1
+        self._metrics.incomplete += 1
 
     async def sweep(self) -> None:
         """End connections that are past their deadline, until cancelled."""

@@ -37,7 +37,7 @@ class ServerContext(Protocol):
         """Return the loop's time in seconds."""
         ...
 
-    def answered(self, answer: Response) -> None:
+    def answered(self, response: Response) -> None:
         """Count a response that no delegate gave."""
         ...
 

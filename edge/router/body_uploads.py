@@ -65,7 +65,7 @@ class BodyUploads:
     """
 
     _router: RouterClient
-    _counts: EdgeMetrics
+    _metrics: EdgeMetrics
     _timeout: float = attrs.field(kw_only=True)
     under_way: int = attrs.field(init=False, default=0)
 
@@ -73,7 +73,7 @@ class BodyUploads:
         self,
         endpoint: CompiledEndpoint,
         head: Head,
-        seen: RequestView,
+        request_view: RequestView,
         body: BodyStream,
         verified: tuple[Verifier, Match] | None,
         *,
@@ -85,7 +85,7 @@ class BodyUploads:
         Args:
             endpoint: endpoint that received the request.
             head: head of the request.
-            seen: the request as input for verification.
+            request_view: the request as input for verification.
             body: stream of the body.
             verified: the verifier that passed without the body, and its match; None: none passed.
             sender: identity of the sender while it is unverified.
@@ -97,7 +97,7 @@ class BodyUploads:
             FlowhookError: the router does not accept the body.
             BodyTooLargeError, StreamClosedError: raised by `body`.
         """
-        proofs = StreamingAuthentication(() if verified else endpoint.streaming, seen, time.time())
+        proofs = StreamingAuthentication(() if verified else endpoint.streaming, request_view, time.time())
         if not verified and not proofs.may_pass:
             raise SignatureRejectedError(proofs.errors)
         scan = _Scan(endpoint, head)
@@ -126,16 +126,18 @@ class BodyUploads:
         finally:
             self.under_way -= 1
 
-    async def _send(self, body: BodyStream, upload: Upload, proofs: StreamingAuthentication, scan: _Scan) -> None:
+    async def _send(
+        self, body: BodyStream, upload: Upload, authentication: StreamingAuthentication, scan: _Scan
+    ) -> None:
         async for piece in body:
-            proofs.update(piece)
+            authentication.update(piece)
             scan.feed(piece)
             if scan.problem is None:
                 await upload.write(piece)
-                self._counts.streamed_bytes += len(piece)
+                self._metrics.streamed_bytes += len(piece)
             else:
                 upload.cancel()
-                if not proofs.may_pass:
+                if not authentication.may_pass:
                     scan.check()  # else it is raised at the end, so that only a verified sender learns of it
 
 

@@ -72,7 +72,7 @@ class FlowCache:
     def __init__(
         self,
         router: RouterClient,
-        counts: EdgeMetrics,
+        metrics: EdgeMetrics,
         *,
         size: int,
         lookup_seconds: float,
@@ -88,7 +88,7 @@ class FlowCache:
         `on_state` is called with the reason when the cache becomes unusable, and with an empty string when it recovers.
         """
         self._router = router
-        self._counts = counts
+        self._metrics = metrics
         self._size = size
         self._lookup_seconds = lookup_seconds
         self._silence = silence_seconds
@@ -124,15 +124,15 @@ class FlowCache:
             endpoints = self._known.get(flow_id)
             if endpoints is not None:
                 self._known.move_to_end(flow_id)
-                self._counts.cache_hits += 1
+                self._metrics.cache_hits += 1
                 return endpoints
             if flow_id in self._unknown:
                 self._unknown.move_to_end(flow_id)
-                self._counts.cache_hits += 1
+                self._metrics.cache_hits += 1
                 return None
         if _FLOW_ID.fullmatch(flow_id) is None or len(flow_id) > limits.MAX_FLOW_ID_LENGTH:
             return None
-        self._counts.cache_misses += 1
+        self._metrics.cache_misses += 1
         return await self._join_lookup(flow_id)
 
     def drop(self, flow_id: str) -> None:

@@ -55,12 +55,12 @@ class IngestBatcher:
     """Batches events for the router. Nothing is sent unless `run` is running."""
 
     def __init__(
-        self, router: RouterClient, counts: EdgeMetrics, log: RateLimitedLogger, *, timeout: float, max_pending: int
+        self, router: RouterClient, metrics: EdgeMetrics, logger: RateLimitedLogger, *, timeout: float, max_pending: int
     ) -> None:
         """Let an event wait for at most `timeout` seconds, and at most `max_pending` events wait at a time."""
         self._router = router
-        self._log = log
-        self._counts = counts
+        self._logger = logger
+        self._metrics = metrics
         self._timeout = timeout
         self._max_pending = max_pending
         self._loop = asyncio.get_running_loop()
@@ -95,7 +95,7 @@ class IngestBatcher:
         finally:
             self.pending -= 1
             self._pending_bytes -= size
-            self._counts.latency.observe(self._loop.time() - start)
+            self._metrics.latency.observe(self._loop.time() - start)
 
     async def run(self) -> None:
         """Send submitted events until cancelled; events that are still queued then fail."""
@@ -138,20 +138,20 @@ class IngestBatcher:
         self._sending.append(batch)
         try:
             while batch:
-                self._counts.batches.observe(len(batch))
+                self._metrics.batches.observe(len(batch))
                 seconds = max(0.001, batch[-1].deadline - self._loop.time())
                 with contextlib.suppress(*_AGAIN):
                     batch[:] = _settle(batch, await self._router.ingest([pending.event for pending in batch], seconds))
                 if not batch:
                     return
-                self._counts.retries += 1
+                self._metrics.retries += 1
                 await asyncio.sleep(next(pauses))
                 now = self._loop.time()
                 _give_up(pending for pending in batch if pending.deadline <= now)
                 batch[:] = [pending for pending in batch if not pending.result.done()]
         except FlowhookError as error:
             # a defect, or an invalid token: a retry would not help
-            self._log.warning("router refused a batch", reason=error.reason, detail=error.message)
+            self._logger.warning("router refused a batch", reason=error.reason, detail=error.message)
         finally:
             _give_up(batch)
             self._sending = [other for other in self._sending if other is not batch]

@@ -96,7 +96,7 @@ class _Noted(NamedTuple):
 
     rejection: Rejection
     endpoint: CompiledEndpoint
-    seen: RequestView | None
+    request_view: RequestView | None
 
 
 @attrs.define(eq=False, repr=False)
@@ -107,9 +107,9 @@ class RejectionReporter:
     """
 
     _router: RouterClient
-    _directory: FlowCache
-    _allowances: PerFlowLimiter
-    _counts: EdgeMetrics
+    _flow_cache: FlowCache
+    _limiter: PerFlowLimiter
+    _metrics: EdgeMetrics
     _explain: Explain = attrs.field(default=diagnose, kw_only=True)
     _flush_seconds: float = attrs.field(default=FLUSH_SECONDS, kw_only=True)
     _waiting: deque[_Noted] = attrs.field(init=False, factory=deque)
@@ -123,10 +123,10 @@ class RejectionReporter:
         head: Head,
         peer: Peer,
         address: Address,
-        answer: Response,
+        response: Response,
         *,
         error: SignatureError | None = None,
-        seen: RequestView | None = None,
+        request_view: RequestView | None = None,
         now: float,
     ) -> None:
         """Record a refused request, unless the rate limit of its flow is exceeded.
@@ -136,26 +136,26 @@ class RejectionReporter:
             head: head of the request.
             peer: the other side of the connection, which may be a proxy.
             address: address of the sender.
-            answer: response to the sender.
+            response: response to the sender.
             error: why authentication failed, if it did.
-            seen: the request as it was verified, if verification was reached.
+            request_view: the request as it was verified, if verification was reached.
             now: Unix time in seconds.
         """
-        if not self._allowances.take(endpoint.flow_id):
+        if not self._limiter.take(endpoint.flow_id):
             return
         if len(self._waiting) >= MAX_WAITING:
-            self._counts.unreported += 1
+            self._metrics.unreported += 1
             return
-        detail = answer.reason if error is None else error.detail
-        body = b"" if seen is None else seen.body
+        detail = response.reason if error is None else error.detail
+        body = b"" if request_view is None else request_view.body
         path = head.path.rpartition("/")[0] + "/…" if endpoint.one_time else head.path
         rejection = Rejection(
             id=f"rej_{ids.mint(endpoint.slot, now_ms=int(now * 1000)).removeprefix(ids.PREFIX)}",
             flow_id=endpoint.flow_id,
             callback=endpoint.callback,
             time=timestamp(int(now * 1000)),
-            status=answer.status,
-            reason=answer.reason if error is None else error.reason,
+            status=response.status,
+            reason=response.reason if error is None else error.reason,
             detail=detail[:MAX_DETAIL],
             address=str(address),
             method=head.method,
@@ -164,13 +164,13 @@ class RejectionReporter:
             headers=headers_to_proto(_shown(head.headers, _credentials(endpoint, head))),
             body_size=len(body) if body else head.length,
             body=body[:MAX_BODY_BYTES] if endpoint.stores_rejected_bodies else b"",
-            suppressed=self._allowances.take_suppressed(endpoint.flow_id),
-            acceptability=_acceptability(endpoint, head, answer, body),
+            suppressed=self._limiter.take_suppressed(endpoint.flow_id),
+            acceptability=_acceptability(endpoint, head, response, body),
         )
         if rejection.acceptability == Rejection.ACCEPTABILITY_ACCEPTABLE:
             rejection.original.CopyFrom(_original(head, peer))
         diagnosed = error is not None and error.reason in DIAGNOSED
-        suspect = seen if diagnosed and self._may_be_diagnosed(body) else None
+        suspect = request_view if diagnosed and self._may_be_diagnosed(body) else None
         self._waiting.append(_Noted(rejection, endpoint, suspect))
         self._due.set()
 
@@ -196,11 +196,13 @@ class RejectionReporter:
                 rejection.detail = f"{rejection.detail}; {hint}"[:MAX_DETAIL]
         return rejection
 
-    async def diagnosis(self, endpoint: CompiledEndpoint, seen: RequestView, now: float) -> str:
+    async def diagnosis(self, endpoint: CompiledEndpoint, request_view: RequestView, now: float) -> str:
         """Return what would have made a request pass at a Unix time in seconds; empty: nothing is found."""
         verifiers, others = [*endpoint.early, *endpoint.late], self._others(endpoint)
         try:
-            return await asyncio.to_thread(self._explain, verifiers, seen, now, others, endpoint.secret_variants)
+            return await asyncio.to_thread(
+                self._explain, verifiers, request_view, now, others, endpoint.secret_variants
+            )
         except Exception as error:  # noqa: BLE001 - no thread available, or a defect: reported without a hint
             log.error("a refused request can't be diagnosed", cause=type(error).__name__)  # noqa: TRY400 - no data
             return ""
@@ -208,7 +210,7 @@ class RejectionReporter:
     def _others(self, endpoint: CompiledEndpoint) -> list[NamedVerifiers]:
         """Return other endpoints whose credentials the sender may have used, those of the same flow first."""
         found: list[NamedVerifiers] = []
-        for endpoints in self._directory.known(endpoint.flow_id, MAX_OTHERS):
+        for endpoints in self._flow_cache.known(endpoint.flow_id, MAX_OTHERS):
             for other in endpoints.all()[: MAX_OTHERS - len(found)]:
                 if other is not endpoint and other.asks:
                     callback = f"callback {other.callback} of " if other.callback else ""
@@ -227,12 +229,12 @@ class RejectionReporter:
             try:
                 await self._router.report(batch)
             except FlowhookError:
-                self._counts.unreported += len(batch)
+                self._metrics.unreported += len(batch)
 
 
-def _acceptability(endpoint: CompiledEndpoint, head: Head, answer: Response, body: bytes) -> Rejection.Acceptability:
+def _acceptability(endpoint: CompiledEndpoint, head: Head, response: Response, body: bytes) -> Rejection.Acceptability:
     """Return whether a request can be accepted once the flow or a secret is corrected."""
-    if answer.status != HTTPStatus.UNAUTHORIZED:
+    if response.status != HTTPStatus.UNAUTHORIZED:
         return Rejection.ACCEPTABILITY_NOT_AUTHENTICATION
     if endpoint.one_time:
         return Rejection.ACCEPTABILITY_ONE_TIME_URL

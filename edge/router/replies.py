@@ -58,16 +58,16 @@ class SyncReplies:
     def __init__(
         self,
         router: RouterClient,
-        directory: FlowCache,
-        counts: EdgeMetrics,
+        flow_cache: FlowCache,
+        metrics: EdgeMetrics,
         limits: EdgeLimits,
         *,
         router_timeout: float,
     ) -> None:
         """Let fetches wait up to `router_timeout` seconds for the router."""
         self._router = router
-        self._directory = directory
-        self._counts = counts
+        self._flow_cache = flow_cache
+        self._metrics = metrics
         self._router_timeout = router_timeout
         self._now = asyncio.get_running_loop().time
         self._calls: set[asyncio.Future[InvokeFlowResponse]] = set()
@@ -122,7 +122,7 @@ class SyncReplies:
                 if self._now() >= deadline:
                     raise IngestUnavailableError from None
                 first = False
-                self._counts.retries += 1
+                self._metrics.retries += 1
                 await asyncio.sleep(next(pauses))
                 continue
             if answered is None:
@@ -164,7 +164,7 @@ class SyncReplies:
         with seat:
             try:
                 answered = await self._router.get_reply(token, self._router_timeout)
-                endpoints = await self._directory.find(answered.flow_id)
+                endpoints = await self._flow_cache.find(answered.flow_id)
             except NotFoundError:
                 return responses.REPLY_NOT_FOUND
             except FlowhookError:

@@ -16,7 +16,7 @@ from flowhook.v1 import envelope_pb2
 from flowhook.wire.convert import event_to_proto
 
 
-def build_event(endpoint: CompiledEndpoint, head: Head, seen: RequestView, match: Match) -> Event:
+def build_event(endpoint: CompiledEndpoint, head: Head, request_view: RequestView, match: Match) -> Event:
     """Return a request as an event, without credentials."""
     now_ms = time.time_ns() // 1_000_000
     event_id = ids.mint(endpoint.slot, now_ms=now_ms)
@@ -39,7 +39,7 @@ def build_event(endpoint: CompiledEndpoint, head: Head, seen: RequestView, match
         query,
         head.content_type,
         headers,
-        seen.body,
+        request_view.body,
         head.traceparent,
     )
     return _mid_flow(event, endpoint) if endpoint.callback else event
@@ -47,7 +47,7 @@ def build_event(endpoint: CompiledEndpoint, head: Head, seen: RequestView, match
 
 def event_message(
     endpoint: CompiledEndpoint,
-    seen: RequestView,
+    request_view: RequestView,
     verified: tuple[Verifier, Match],
     view: Mapping[str, Any] | None,
     *,
@@ -55,7 +55,7 @@ def event_message(
     content: ParsedContent,
 ) -> envelope_pb2.Event:
     """Return an event for the router, with its keys and search attributes; for the arguments see `dedupe_key`."""
-    key = endpoint.dedupe_key(verified, seen, view, content)
+    key = endpoint.dedupe_key(verified, request_view, view, content)
     message = event_to_proto(event, encode_head=True)
     if key:
         message.dedupe_key = key

@@ -77,11 +77,11 @@ class _Document:
 class KeyCache:
     """The key cache.
 
-    Documents are fetched with `outbound`; `now` returns the time in seconds.
+    Documents are fetched with `fetcher`; `now` returns the time in seconds.
     """
 
-    _outbound: DocumentFetcher
-    _log: RateLimitedLogger
+    _fetcher: DocumentFetcher
+    _logger: RateLimitedLogger
     _now: Callable[[], float]
     _known: OrderedDict[_Name, _Document] = attrs.field(init=False, factory=OrderedDict)
     _named: OrderedDict[_Name, _Document] = attrs.field(init=False, factory=OrderedDict)
@@ -92,22 +92,22 @@ class KeyCache:
         """Number of unknown documents in the cache."""
         return len(self._named)
 
-    async def add(self, seen: RequestView, verifiers: Sequence[KeyedVerifier]) -> RequestView:
+    async def add(self, request_view: RequestView, verifiers: Sequence[KeyedVerifier]) -> RequestView:
         """Return a request with the keys that verifiers need for it, as far as they are available.
 
         Does not suspend when all of them are cached.
         """
         keys: dict[KeyRequest[object], object] = {}
         for verifier in verifiers:
-            wanted = verifier.key_request(seen)
+            wanted = verifier.key_request(request_view)
             if wanted is None:
                 continue
             try:
                 keys[wanted] = await self._find(wanted)
             except (FetchError, TimeoutError) as error:
                 cause = str(error) or "no answer in time"
-                self._log.warning("keys can't be fetched", publisher=wanted.publisher, detail=cause)
-        return seen._replace(keys={**seen.keys, **keys}) if keys else seen
+                self._logger.warning("keys can't be fetched", publisher=wanted.publisher, detail=cause)
+        return request_view._replace(keys={**request_view.keys, **keys}) if keys else request_view
 
     async def _find(self, wanted: KeyRequest[object]) -> object:
         """Return a key, or None when the document has no key of that ID.
@@ -143,13 +143,13 @@ class KeyCache:
             self._pace(wanted.publisher, known=name in self._known)
             if name not in self._known:
                 _put(self._named, name, document, MAX_NAMED)
-            content = await self._outbound.fetch(wanted.url, wanted.body)
+            content = await self._fetcher.fetch(wanted.url, wanted.body)
             keys = {} if content is None else wanted.read(content)
         except (FetchError, ValueError) as error:
             cause = error if isinstance(error, FetchError) else FetchError("what is there can't be read")
             if wanted.key_id not in document.keys:
                 raise cause from None
-            self._log.warning("keys can't be fetched", publisher=wanted.publisher, detail=str(cause))
+            self._logger.warning("keys can't be fetched", publisher=wanted.publisher, detail=str(cause))
             return
         finally:
             document.tried_at, document.is_awaited = self._now(), False

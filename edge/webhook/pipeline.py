@@ -81,12 +81,12 @@ class _Refused(Exception):  # noqa: N818 - carries a response, not an error
     """The request is refused with the given response."""
 
     def __init__(
-        self, answer: Response, *, error: SignatureError | None = None, seen: RequestView | None = None
+        self, response: Response, *, error: SignatureError | None = None, request_view: RequestView | None = None
     ) -> None:
-        super().__init__(answer.status, answer.reason)
-        self.answer = answer
+        super().__init__(response.status, response.reason)
+        self.response = response
         self.error = error
-        self.seen = seen
+        self.request_view = request_view
 
 
 @attrs.define(eq=False, repr=False)
@@ -98,15 +98,15 @@ class WebhookHandler:
     `ingest` stores events, except those for `callbacks`, which take the router longer.
     """
 
-    _directory: FlowCache
+    _flow_cache: FlowCache
     _ingest: IngestBatcher
     _callbacks: IngestBatcher
     _replies: SyncReplies
-    _refusals: RateLimitedLogger = attrs.field(kw_only=True)
+    _logger: RateLimitedLogger = attrs.field(kw_only=True)
     _rejections: RejectionReporter = attrs.field(kw_only=True)
     _keys: KeyCache = attrs.field(kw_only=True)
-    _outbound: DocumentFetcher = attrs.field(kw_only=True)
-    _contents: BodyParser = attrs.field(kw_only=True)
+    _fetcher: DocumentFetcher = attrs.field(kw_only=True)
+    _body_parser: BodyParser = attrs.field(kw_only=True)
     _uploads: BodyUploads = attrs.field(kw_only=True)
     _views: RequestViews = attrs.field(kw_only=True)
     _health: HealthPaths = attrs.field(kw_only=True)
@@ -125,7 +125,7 @@ class WebhookHandler:
                 return health
             endpoint = await self._endpoint(request.head)
         except _Refused as refusal:
-            return refusal.answer
+            return refusal.response
         address, seen = self._views.view(request.head, request.address, request.scheme, request.client_names)
         error: SignatureError | None = None
         try:
@@ -133,7 +133,7 @@ class WebhookHandler:
                 request.charge_to(address)
             answer = await self._accept(endpoint, request, address, seen)
         except _Refused as refusal:
-            answer, error, seen = refusal.answer, refusal.error, refusal.seen or seen
+            answer, error, seen = refusal.response, refusal.error, refusal.request_view or seen
         except BodyTooLargeError:
             answer = responses.BODY_TOO_LARGE
         except Overloaded:
@@ -142,93 +142,97 @@ class WebhookHandler:
             return responses.ROUTER_UNAVAILABLE
         if answer.reason and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             self._rejections.record(
-                endpoint, request.head, request.peer, address, answer, error=error, seen=seen, now=time.time()
+                endpoint, request.head, request.peer, address, answer, error=error, request_view=seen, now=time.time()
             )
         return answer
 
     async def _accept(
-        self, endpoint: CompiledEndpoint, request: IncomingRequest, address: Address, seen: RequestView
+        self, endpoint: CompiledEndpoint, request: IncomingRequest, address: Address, request_view: RequestView
     ) -> Response:
         head = request.head
         handshakes = endpoint.handshakes
         admitted = endpoint.admits(address)
-        if handshakes is not None and admitted and (answer := handshakes.early(seen)) is not None:
+        if handshakes is not None and admitted and (answer := handshakes.early(request_view)) is not None:
             return answer
         if head.method not in endpoint.methods:
             return responses.FLOW_FOUND if head.method == "HEAD" else endpoint.not_allowed
         if not admitted:
             return responses.ADDRESS_FORBIDDEN
-        seen, verified, streamed = await self._authenticated(endpoint, request, seen, address)
-        event = build_event(endpoint, head, seen, verified[1])
+        request_view, verified, streamed = await self._authenticated(endpoint, request, request_view, address)
+        event = build_event(endpoint, head, request_view, verified[1])
         if streamed is not None:
             event = event._replace(body_blob=streamed.blob, parts=streamed.parts, form=streamed.form)
             return await self._store(
-                endpoint, request, address, seen, verified, event=event, content=ParsedContent(streamed.content)
+                endpoint, request, address, request_view, verified, event=event, content=ParsedContent(streamed.content)
             )
-        _check_rate(endpoint, verified[1], address, seen)
-        if endpoint.needs_json_body and (seen.json is None or len(seen.body) > endpoint.max_unverified_json):
-            seen = await with_json(seen, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
+        _check_rate(endpoint, verified[1], address, request_view)
+        if endpoint.needs_json_body and (
+            request_view.json is None or len(request_view.body) > endpoint.max_unverified_json
+        ):
+            request_view = await with_json(request_view, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
         try:
-            content = self._contents.at_once(endpoint, head, seen) or await self._contents.apart(
-                endpoint, head, seen, event
+            content = self._body_parser.at_once(endpoint, head, request_view) or await self._body_parser.apart(
+                endpoint, head, request_view, event
             )
         except InvalidError as error:
             too_large = error.reason == "BODY_TOO_LARGE"
             refusal = responses.BODY_TOO_LARGE if too_large else responses.body_invalid(error.message)
-            raise _Refused(refusal, seen=seen) from None
+            raise _Refused(refusal, request_view=request_view) from None
         except ExhaustedError:
             raise Overloaded from None
         if handshakes is not None:
-            content_of_handshake = content.body if content.body is not None or not seen.body else json_of(seen)
-            handshake = handshakes.late(verified[1], seen, content_of_handshake)
+            content_of_handshake = (
+                content.body if content.body is not None or not request_view.body else json_of(request_view)
+            )
+            handshake = handshakes.late(verified[1], request_view, content_of_handshake)
             if handshake is not None:
                 return await self._visited(handshake) if isinstance(handshake, FetchUrl) else handshake
-        return await self._store(endpoint, request, address, seen, verified, event=event, content=content)
+        return await self._store(endpoint, request, address, request_view, verified, event=event, content=content)
 
     async def _authenticated(
-        self, endpoint: CompiledEndpoint, request: IncomingRequest, seen: RequestView, address: Address
+        self, endpoint: CompiledEndpoint, request: IncomingRequest, request_view: RequestView, address: Address
     ) -> tuple[RequestView, tuple[Verifier, Match], UploadedBody | None]:
         """Receive and verify the body of a request; return the request, the match, and the upload of a large body."""
         if endpoint.early_keyed:
-            seen = await self._keys.add(seen, endpoint.early_keyed)
+            request_view = await self._keys.add(request_view, endpoint.early_keyed)
         now = time.time()
-        verified = check(endpoint.early, seen, now) if endpoint.early else None
+        verified = check(endpoint.early, request_view, now) if endpoint.early else None
         good = verified is not None and not isinstance(verified, SignatureError)
-        if not good and not endpoint.has_signature(seen.headers):
-            errors = verified, check(endpoint.late, seen, now)
+        if not good and not endpoint.has_signature(request_view.headers):
+            errors = verified, check(endpoint.late, request_view, now)
             if endpoint.stores_rejected_bodies and 0 < request.head.length <= min(MAX_BODY_BYTES, endpoint.max_body):
                 with contextlib.suppress(Overloaded, StreamClosedError):  # it is refused and recorded all the same
-                    seen = seen._replace(body=await request.body(MAX_BODY_BYTES))
-            raise self._unauthenticated(endpoint, address, seen, *errors)
+                    request_view = request_view._replace(body=await request.body(MAX_BODY_BYTES))
+            raise self._unauthenticated(endpoint, address, request_view, *errors)
         if 0 <= request.head.length <= limits.STREAMED_BODY_BYTES:
             body = await request.body(endpoint.max_body)
         else:
             received = await request.receive(
-                endpoint.max_body_size(seen.headers, verified=good),
+                endpoint.max_body_size(request_view.headers, verified=good),
                 endpoint.max_buffered_size(request.head, verified=good),
             )
             if isinstance(received, BodyStream):
-                streamed = await self._stream(endpoint, request.head, address, seen, verified, body=received)
-                return seen, streamed.verified, streamed
+                streamed = await self._stream(endpoint, request.head, address, request_view, verified, body=received)
+                return request_view, streamed.verified, streamed
             body = received
         if body:
-            seen = seen._replace(body=body)
+            request_view = request_view._replace(body=body)
         if verified is None or isinstance(verified, SignatureError):
             earlier = verified
             if endpoint.reads_json or endpoint.late_keyed or len(body) > INLINE_BYTES:
-                seen, verified = await check_with_body(endpoint, seen, self._keys, time.time())
+                request_view, verified = await check_with_body(endpoint, request_view, self._keys, time.time())
             else:
-                verified = check(endpoint.late, seen, time.time())
+                verified = check(endpoint.late, request_view, time.time())
             if isinstance(verified, SignatureError):
-                raise self._unauthenticated(endpoint, address, seen, earlier, verified)
-        return seen, verified, None
+                raise self._unauthenticated(endpoint, address, request_view, earlier, verified)
+        return request_view, verified, None
 
     async def _stream(
         self,
         endpoint: CompiledEndpoint,
         head: Head,
         address: Address,
-        seen: RequestView,
+        request_view: RequestView,
         earlier: Outcome | None,
         *,
         body: BodyStream,
@@ -239,14 +243,14 @@ class WebhookHandler:
             return await self._uploads.take(
                 endpoint,
                 head,
-                seen,
+                request_view,
                 body,
                 verified,
                 sender=network_of(address),
-                admit=lambda match: _check_rate(endpoint, match, address, seen),
+                admit=lambda match: _check_rate(endpoint, match, address, request_view),
             )
         except SignatureRejectedError as refusal:
-            raise self._unauthenticated(endpoint, address, seen, earlier, *refusal.errors) from None
+            raise self._unauthenticated(endpoint, address, request_view, earlier, *refusal.errors) from None
         except InvalidError as error:
             if error.reason == "BODY_INVALID":
                 raise _Refused(responses.body_invalid(error.message)) from None
@@ -261,10 +265,10 @@ class WebhookHandler:
     async def _visited(self, visit: FetchUrl) -> Response:
         """Visit the URL that a handshake requires, and return the response."""
         try:
-            if await self._outbound.fetch(visit.url) is not None:
+            if await self._fetcher.fetch(visit.url) is not None:
                 return DONE
         except FetchError as error:
-            self._refusals.warning("a handshake can't be completed", detail=str(error))
+            self._logger.warning("a handshake can't be completed", detail=str(error))
         return responses.HANDSHAKE_UNAVAILABLE
 
     async def _endpoint(self, head: Head) -> CompiledEndpoint:
@@ -273,7 +277,7 @@ class WebhookHandler:
             raise _Refused(responses.FLOW_NOT_FOUND)
         flow_id, slash, suffix = path[len(PREFIX) :].partition("/")
         try:
-            endpoints = await self._directory.find(flow_id)
+            endpoints = await self._flow_cache.find(flow_id)
         except FlowhookError:
             raise _Refused(responses.ROUTER_UNAVAILABLE) from None
         if endpoints is None:
@@ -288,10 +292,10 @@ class WebhookHandler:
         return endpoint
 
     def _unauthenticated(
-        self, endpoint: CompiledEndpoint, address: Address, seen: RequestView, *outcomes: Outcome | None
+        self, endpoint: CompiledEndpoint, address: Address, request_view: RequestView, *outcomes: Outcome | None
     ) -> _Refused:
         error = most_specific(*outcomes)
-        self._refusals.warning(
+        self._logger.warning(
             "request unauthenticated",
             **endpoint.log_fields,
             scheme=endpoint.schemes,
@@ -300,15 +304,15 @@ class WebhookHandler:
             address=str(address),
         )
         if error.reason == "KEY_UNAVAILABLE":  # not the sender's fault, so a retry may succeed
-            return _Refused(responses.KEYS_UNAVAILABLE, error=error, seen=seen)
-        return _Refused(endpoint.unauthenticated, error=error, seen=seen)
+            return _Refused(responses.KEYS_UNAVAILABLE, error=error, request_view=request_view)
+        return _Refused(endpoint.unauthenticated, error=error, request_view=request_view)
 
     async def _store(
         self,
         endpoint: CompiledEndpoint,
         request: IncomingRequest,
         address: Address,
-        seen: RequestView,
+        request_view: RequestView,
         verified: tuple[Verifier, Match],
         *,
         event: Event,
@@ -316,14 +320,14 @@ class WebhookHandler:
     ) -> Response:
         """Store the event, and return the response that the flow configures."""
         shown = webhook_view(event, content.body) if endpoint.needs_view else None
-        message = event_message(endpoint, seen, verified, shown, event=event, content=content)
+        message = event_message(endpoint, request_view, verified, shown, event=event, content=content)
         if endpoint.flow is not None:
             try:
                 held = self._replies.hold(message, endpoint.flow, self._views.principal(address))
                 return await request.hold(held)
             except FlowhookError as error:
                 return self._rejected(endpoint, failure_to_proto(error))
-        size = MAX_GROWTH * request.head.size + len(seen.body) + (message.ByteSize() if event.body_blob else 0)
+        size = MAX_GROWTH * request.head.size + len(request_view.body) + (message.ByteSize() if event.body_blob else 0)
         result = await (self._callbacks if endpoint.callback else self._ingest).submit(message, size)
         if result.HasField("accepted"):
             return endpoint.response.render(result.accepted.execution_id, shown)
@@ -331,11 +335,11 @@ class WebhookHandler:
 
     def _rejected(self, endpoint: CompiledEndpoint, failure: Failure) -> Response:
         if failure.reason == "FLOW_NOT_FOUND":
-            self._directory.drop(endpoint.flow_id)
+            self._flow_cache.drop(endpoint.flow_id)
             return responses.FLOW_NOT_FOUND
         if failure.reason in _OF_CALLBACKS:
             if failure.reason == "CALLBACK_NOT_FOUND" and not endpoint.one_time:
-                self._directory.drop(endpoint.flow_id)
+                self._flow_cache.drop(endpoint.flow_id)
             return _OF_CALLBACKS[failure.reason]
         if failure.reason in THROTTLED:
             return responses.flow_rate_limited(failure.reason, failure.retry_after_seconds or 1)
@@ -343,7 +347,7 @@ class WebhookHandler:
             return responses.TOO_MANY_HELD
         if failure.disposition == DISPOSITION_RETRYABLE:
             return responses.service_unavailable(failure.reason, failure.retry_after_seconds or 1)
-        self._refusals.warning(
+        self._logger.warning(
             "router refused an event",
             **endpoint.log_fields,
             reason=failure.reason,
@@ -352,10 +356,10 @@ class WebhookHandler:
         return responses.NOT_STORED
 
 
-def _check_rate(endpoint: CompiledEndpoint, match: Match, address: Address, seen: RequestView) -> None:
+def _check_rate(endpoint: CompiledEndpoint, match: Match, address: Address, request_view: RequestView) -> None:
     """Refuse a sender that exceeds its rate limit."""
     if endpoint.sender_limiter is None:
         return
     wait = endpoint.sender_limiter.take(sender_identity(match, address, authenticated=endpoint.asks), time.monotonic())
     if wait:
-        raise _Refused(responses.sender_rate_limited(math.ceil(wait)), seen=seen)
+        raise _Refused(responses.sender_rate_limited(math.ceil(wait)), request_view=request_view)

@@ -39,10 +39,10 @@ class Reverification:
     Its collaborators are those of the pipeline; `rejections` diagnoses what is refused again.
     """
 
-    _directory: FlowCache
+    _flow_cache: FlowCache
     _rejections: RejectionReporter
     _keys: KeyCache = attrs.field(kw_only=True)
-    _contents: BodyParser = attrs.field(kw_only=True)
+    _body_parser: BodyParser = attrs.field(kw_only=True)
     _views: RequestViews = attrs.field(kw_only=True)
 
     async def answer(self, request: AttachVerifierResponse) -> AttachVerifierRequest:
@@ -83,7 +83,7 @@ class Reverification:
         event = build_event(endpoint, head, seen, verified[1])
         if endpoint.needs_json_body and (seen.json is None or len(body) > endpoint.max_unverified_json):
             seen = await with_json(seen, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
-        content = self._contents.at_once(endpoint, head, seen) or await self._contents.apart(
+        content = self._body_parser.at_once(endpoint, head, seen) or await self._body_parser.apart(
             endpoint, head, seen, event
         )
         if handshakes is not None:
@@ -94,7 +94,7 @@ class Reverification:
         return event_message(endpoint, seen, verified, view, event=event, content=content)
 
     async def _authenticated(
-        self, endpoint: CompiledEndpoint, seen: RequestView, now: float
+        self, endpoint: CompiledEndpoint, request_view: RequestView, now: float
     ) -> tuple[RequestView, tuple[Verifier, Match]]:
         """Verify a request by the clock of the time when it was refused.
 
@@ -103,17 +103,17 @@ class Reverification:
             UnavailableError: a key can't be fetched now.
         """
         if endpoint.early_keyed:
-            seen = await self._keys.add(seen, endpoint.early_keyed)
-        outcome: Outcome | None = check(endpoint.early, seen, now) if endpoint.early else None
+            request_view = await self._keys.add(request_view, endpoint.early_keyed)
+        outcome: Outcome | None = check(endpoint.early, request_view, now) if endpoint.early else None
         if outcome is not None and not isinstance(outcome, SignatureError):
-            return seen, outcome
-        seen, late = await check_with_body(endpoint, seen, self._keys, now)
+            return request_view, outcome
+        request_view, late = await check_with_body(endpoint, request_view, self._keys, now)
         if not isinstance(late, SignatureError):
-            return seen, late
+            return request_view, late
         error = most_specific(outcome, late)
         if error.reason == "KEY_UNAVAILABLE":
             raise UnavailableError(error.detail, reason=error.reason)
-        hint = await self._rejections.diagnosis(endpoint, seen, now) if error.reason in DIAGNOSED else ""
+        hint = await self._rejections.diagnosis(endpoint, request_view, now) if error.reason in DIAGNOSED else ""
         raise SignatureError(f"{error.detail}; {hint}" if hint else error.detail, reason=error.reason)
 
     async def _endpoint(self, flow_id: str, path: str, revision: int) -> CompiledEndpoint:
@@ -122,10 +122,10 @@ class Reverification:
         Raises:
             NotFoundError: the flow, or the callback, was deleted.
         """
-        endpoints = await self._directory.find(flow_id)
+        endpoints = await self._flow_cache.find(flow_id)
         if endpoints is None or endpoints.revision < revision:  # the watch may not have reported the fix yet
-            self._directory.drop(flow_id)
-            endpoints = await self._directory.find(flow_id)
+            self._flow_cache.drop(flow_id)
+            endpoints = await self._flow_cache.find(flow_id)
         if endpoints is None:
             raise NotFoundError(f"there is no flow {flow_id} any more, or it has no webhook", reason="FLOW_NOT_FOUND")
         _, slash, suffix = path.removeprefix(PREFIX).partition("/")

@@ -50,12 +50,12 @@ class RequestViews:
         return address, RequestView(head.method, url, head.path, head.query, head.headers, b"", client_names)
 
 
-def check(verifiers: Sequence[Verifier], seen: RequestView, now: float) -> Outcome:
+def check(verifiers: Sequence[Verifier], request_view: RequestView, now: float) -> Outcome:
     """Return the match of the first verifier that passes, or the most specific refusal."""
     worst: SignatureError | None = None
     for verifier in verifiers:
         try:
-            return verifier, verifier.verify(seen, now)
+            return verifier, verifier.verify(request_view, now)
         except SignatureError as error:
             if worst is None or error.specificity > worst.specificity:
                 worst = error
@@ -63,23 +63,23 @@ def check(verifiers: Sequence[Verifier], seen: RequestView, now: float) -> Outco
 
 
 async def check_with_body(
-    endpoint: CompiledEndpoint, seen: RequestView, keys: KeyCache, now: float
+    endpoint: CompiledEndpoint, request_view: RequestView, keys: KeyCache, now: float
 ) -> tuple[RequestView, Outcome]:
     """Verify a request by its parsed body and fetched keys; return it with these, and the outcome."""
     if endpoint.reads_json:
-        seen = await with_json(seen, JsonBody(endpoint.max_unverified_json))
+        request_view = await with_json(request_view, JsonBody(endpoint.max_unverified_json))
     if endpoint.late_keyed:
-        seen = await keys.add(seen, endpoint.late_keyed)
-    if len(seen.body) <= INLINE_BYTES:
-        return seen, check(endpoint.late, seen, now)
-    return seen, await asyncio.to_thread(check, endpoint.late, seen, now)
+        request_view = await keys.add(request_view, endpoint.late_keyed)
+    if len(request_view.body) <= INLINE_BYTES:
+        return request_view, check(endpoint.late, request_view, now)
+    return request_view, await asyncio.to_thread(check, endpoint.late, request_view, now)
 
 
-async def with_json(seen: RequestView, body: JsonBody) -> RequestView:
+async def with_json(request_view: RequestView, body: JsonBody) -> RequestView:
     """Return a request whose body is parsed as JSON only once; a large one is parsed in a thread."""
-    if len(seen.body) > INLINE_BYTES:
-        await asyncio.to_thread(body.of, seen.body)
-    return seen._replace(json=body)
+    if len(request_view.body) > INLINE_BYTES:
+        await asyncio.to_thread(body.of, request_view.body)
+    return request_view._replace(json=body)
 
 
 def most_specific(*outcomes: Outcome | None) -> SignatureError:

@@ -78,7 +78,7 @@ class InstallationWatch:
     `replaced` is called every `seconds`; it may block for a moment.
     """
 
-    _lifecycle: ProcessState
+    _process_state: ProcessState
     _replaced: Callable[[], bool] = attrs.field(default=was_replaced, kw_only=True)
     _seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)
 
@@ -88,5 +88,5 @@ class InstallationWatch:
             if await asyncio.to_thread(self._replaced):
                 break
             await asyncio.sleep(self._seconds)
-        self._lifecycle.warnings[WARNING] = REPLACED
+        self._process_state.warnings[WARNING] = REPLACED
         log.warning(REPLACED, build=flowhook.__version__)

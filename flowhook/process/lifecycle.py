@@ -93,24 +93,24 @@ def _report_end(message: str, reason: str, name: str, settings: CommonSettings) 
 
 async def _live(
     main: Callable[[ProcessState], Awaitable[None]],
-    lifecycle: ProcessState,
+    process_state: ProcessState,
     parent: socket.socket | None,
     settings: CommonSettings,
 ) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, lifecycle, number)
+        loop.add_signal_handler(number, _on_signal, process_state, number)
     helpers = [
-        asyncio.create_task(_say_ready(lifecycle, parent), name="say ready"),
-        asyncio.create_task(InstallationWatch(lifecycle).run(), name="watch the installation"),
-        asyncio.create_task(_log_readiness(lifecycle), name="log readiness"),
+        asyncio.create_task(_say_ready(process_state, parent), name="say ready"),
+        asyncio.create_task(InstallationWatch(process_state).run(), name="watch the installation"),
+        asyncio.create_task(_log_readiness(process_state), name="log readiness"),
     ]
     if parent is not None:
         parent.setblocking(False)
         helpers.append(asyncio.create_task(_watch_parent(parent), name="watch parent"))
     try:
-        async with _status_port(lifecycle, settings):
-            await main(lifecycle)
+        async with _status_port(process_state, settings):
+            await main(process_state)
         log.info("stopped")
     except ExceptionGroup as group:
         raise _only_cause(group) from group
@@ -121,14 +121,14 @@ async def _live(
 
 
 @contextlib.asynccontextmanager
-async def _status_port(lifecycle: ProcessState, settings: CommonSettings) -> AsyncIterator[None]:
+async def _status_port(process_state: ProcessState, settings: CommonSettings) -> AsyncIterator[None]:
     """Serve the private port from the start to the end of the process, if it has one."""
     if settings.health_port is None:
         yield
         return
-    server = StatusServer(health_responders(lifecycle))
+    server = StatusServer(health_responders(process_state))
     async with server.serving(settings.health_host, settings.health_port) as port:
-        lifecycle.announce("health", settings.health_host, port)
+        process_state.announce("health", settings.health_host, port)
         yield
 
 
@@ -140,34 +140,34 @@ def _only_cause(group: ExceptionGroup[Exception]) -> Exception:
     return cause
 
 
-def _on_signal(lifecycle: ProcessState, number: signal.Signals) -> None:
-    if lifecycle.stop.is_set():
+def _on_signal(process_state: ProcessState, number: signal.Signals) -> None:
+    if process_state.stop.is_set():
         os._exit(128 + number)
     log.info("stopping", signal=number.name)
-    lifecycle.stop.set()
+    process_state.stop.set()
 
 
-async def _say_ready(lifecycle: ProcessState, parent: socket.socket | None) -> None:
-    await lifecycle.ready.wait()
+async def _say_ready(process_state: ProcessState, parent: socket.socket | None) -> None:
+    await process_state.ready.wait()
     gc.freeze()  # objects of the start-up are permanent: scanning them repeatedly would block the loop for tens of ms
-    log.info("ready", build=flowhook.__version__, **lifecycle.addresses)
+    log.info("ready", build=flowhook.__version__, **process_state.addresses)
     if parent is not None:
-        line = orjson.dumps({"ready": True, "addresses": lifecycle.addresses}) + b"\n"
+        line = orjson.dumps({"ready": True, "addresses": process_state.addresses}) + b"\n"
         await asyncio.get_running_loop().sock_sendall(parent, line)
-    for load in lifecycle.late_loads:
+    for load in process_state.late_loads:
         await asyncio.to_thread(load)
     gc.freeze()
     log.debug("all code is loaded")
 
 
-async def _log_readiness(lifecycle: ProcessState) -> None:
+async def _log_readiness(process_state: ProcessState) -> None:
     """Log when the process is not ready any more, because it lost a connection for example, and when it is again."""
-    await lifecycle.ready.wait()
+    await process_state.ready.wait()
     lost: float | None = None
-    while not lifecycle.stop.is_set():
+    while not process_state.stop.is_set():
         await asyncio.sleep(READINESS_SECONDS)
-        lack = lifecycle.lack()
-        if lack and lost is None and not lifecycle.stop.is_set():
+        lack = process_state.lack()
+        if lack and lost is None and not process_state.stop.is_set():
             lost = time.monotonic()
             log.warning("not ready", cause=lack)
         elif not lack and lost is not None:

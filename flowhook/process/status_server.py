@@ -48,16 +48,16 @@ Responder = Callable[[], StatusResponse]
 """Answers a path. It neither blocks nor raises."""
 
 
-def health_responders(lifecycle: ProcessState) -> dict[str, Responder]:
+def health_responders(process_state: ProcessState) -> dict[str, Responder]:
     """Return what answers `/healthz` (the process runs) and `/readyz` (it serves; else 503 and why not)."""
 
     def healthz() -> StatusResponse:
-        return _json(200, {"status": "ok", "process": lifecycle.name, "build": flowhook.__version__})
+        return _json(200, {"status": "ok", "process": process_state.name, "build": flowhook.__version__})
 
     def readyz() -> StatusResponse:
-        lack = lifecycle.lack()
+        lack = process_state.lack()
         status = HTTPStatus.SERVICE_UNAVAILABLE if lack else HTTPStatus.OK
-        reasons, warnings = [lack] if lack else [], [*lifecycle.warnings.values()]
+        reasons, warnings = [lack] if lack else [], [*process_state.warnings.values()]
         return _json(status, {"ready": not lack, "reasons": reasons, "warnings": warnings})
 
     return {"/healthz": healthz, "/readyz": readyz}

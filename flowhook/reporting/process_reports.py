@@ -70,34 +70,34 @@ def within_limits(rendered: bytes) -> bool:
     return len(rendered) <= MAX_METRICS_BYTES and rendered.count(b"\n") <= MAX_METRICS_LINES
 
 
-def build_report(lifecycle: ProcessState, rendered: bytes) -> cluster_service_pb2.Process:
+def build_report(process_state: ProcessState, rendered: bytes) -> cluster_service_pb2.Process:
     """Return the report of a process, within the limits of a report.
 
     Metrics that exceed the limits are left out, so that the report of its health still gets through.
     """
-    lack = lifecycle.lack()
+    lack = process_state.lack()
     return cluster_service_pb2.Process(
-        name=lifecycle.name,
-        role=lifecycle.role,
+        name=process_state.name,
+        role=process_state.role,
         build=flowhook.__version__[:MAX_BUILD],
         pid=os.getpid(),
         host=socket.gethostname()[:MAX_HOST],
         ready=not lack,
         detail=_printable(lack),
-        url=lifecycle.url if len(lifecycle.url) <= MAX_URL and lifecycle.url.isprintable() else "",
-        start_time=convert.timestamp(lifecycle.start_time_ms),
-        connections=lifecycle.connections(),
+        url=process_state.url if len(process_state.url) <= MAX_URL and process_state.url.isprintable() else "",
+        start_time=convert.timestamp(process_state.start_time_ms),
+        connections=process_state.connections(),
         metrics=rendered if within_limits(rendered) else b"",
-        stopping=lifecycle.stop.is_set(),
-        warnings=_warnings(lifecycle),
-        clock_skew=None if lifecycle.clock_skew is None else convert.duration(lifecycle.clock_skew),
+        stopping=process_state.stop.is_set(),
+        warnings=_warnings(process_state),
+        clock_skew=None if process_state.clock_skew is None else convert.duration(process_state.clock_skew),
     )
 
 
-def _warnings(lifecycle: ProcessState) -> list[str]:
+def _warnings(process_state: ProcessState) -> list[str]:
     """Return the warnings of a process as far as a report has room for them."""
     found, room = [], MAX_WARNINGS_BYTES
-    for warning in list(lifecycle.warnings.values())[:MAX_WARNINGS]:
+    for warning in list(process_state.warnings.values())[:MAX_WARNINGS]:
         text = _printable(warning).encode()[:room].decode(errors="ignore")
         room -= len(text.encode())
         found.append(text)
@@ -121,19 +121,19 @@ class ProcessReporter:
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        lifecycle: ProcessState,
+        process_state: ProcessState,
         *,
         render: Callable[[], bytes] = metrics.render,
         interval: float = INTERVAL,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Create a reporter on `lifecycle` over `channel`, which the caller closes.
+        """Create a reporter on `process_state` over `channel`, which the caller closes.
 
         `render` returns the metrics, `now` Unix time in seconds by the clock whose skew is measured.
         """
         self._interval = interval
         self._stub = cluster_service_pb2_grpc.ClusterServiceStub(channel)
-        self._lifecycle = lifecycle
+        self._process_state = process_state
         self._render = render
         self._complete = True
         self._now = now
@@ -147,7 +147,7 @@ class ProcessReporter:
         try:
             await self._run()
         finally:
-            if self._lifecycle.stop.is_set():
+            if self._process_state.stop.is_set():
                 with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
                     async with asyncio.timeout(LAST_REPORT_SECONDS):
                         await self._report()
@@ -162,17 +162,17 @@ class ProcessReporter:
                 log.debug("report not delivered", reason=problem.reason)
                 if isinstance(problem, UnauthenticatedError | PermissionDeniedError):
                     self._note_refusal(problem.message)
-            if self._lifecycle.ready.is_set():
+            if self._process_state.ready.is_set():
                 await asyncio.sleep(self._interval)
             else:
                 # not `wait_for`: before Python 3.12 it may lose a cancellation that coincides with the event
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._interval):
-                        await self._lifecycle.ready.wait()
+                        await self._process_state.ready.wait()
 
     async def _report(self) -> None:
         rendered = self._render()
-        process = build_report(self._lifecycle, rendered)
+        process = build_report(self._process_state, rendered)
         request = cluster_service_pb2.ReportProcessRequest(process=process)
         asked = self._now()
         response = await self._stub.ReportProcess(request, timeout=self._interval)
@@ -185,14 +185,17 @@ class ProcessReporter:
 
     def _note_refusal(self, problem: str) -> None:
         """Record why the router refuses this process's token: streams that were opened before it was revoked go on."""
-        known, self._lifecycle.refusal = self._lifecycle.refusal, problem and f"the router refuses the token: {problem}"
-        if problem and self._lifecycle.refusal != known:
+        known, self._process_state.refusal = (
+            self._process_state.refusal,
+            problem and f"the router refuses the token: {problem}",
+        )
+        if problem and self._process_state.refusal != known:
             log.error("the router refuses the token", detail=problem)
         elif known and not problem:
             log.info("the router accepts the token again")
 
     def _note_skew(self, seconds: float) -> None:
-        self._lifecycle.clock_skew = seconds
+        self._process_state.clock_skew = seconds
         CLOCK_SKEW.set(seconds)
         skewed = abs(seconds) > MAX_CLOCK_SKEW_SECONDS
         if skewed and not self._skewed:  # once, not every 2 s

@@ -41,13 +41,13 @@ class ReachabilityReporter:
     def __init__(
         self,
         channel: grpc.aio.Channel,
-        lifecycle: ProcessState,
+        process_state: ProcessState,
         *,
         interval: float = reachability.INTERVAL,
         timeout: float = reachability.TIMEOUT,
     ) -> None:
         self._channel = channel if isinstance(channel, FollowingChannel) else None
-        self._lifecycle = lifecycle
+        self._process_state = process_state
         self._interval = interval
         self._timeout = timeout
         self._channels: dict[str, grpc.aio.Channel] = {}
@@ -92,7 +92,7 @@ class ReachabilityReporter:
     async def _report(
         self, channel: FollowingChannel, known: Mapping[str, KnownRouter], causes: Mapping[str, str]
     ) -> None:
-        request = ReportReachabilityRequest(process=self._lifecycle.name, role=self._lifecycle.role)
+        request = ReportReachabilityRequest(process=self._process_state.name, role=self._process_state.role)
         for name, cause in list(causes.items())[: reachability.MAX_ROUTERS]:
             request.routers.add(router=name, cause=cause)
         # where the token was shown before, and where a router has proved that it is the one meant

@@ -93,8 +93,8 @@ class AwsSnsVerifier(KeyedVerifier):
     needs_body = True
     reads_json = True
 
-    def __init__(self, kind: AwsSnsAuth) -> None:
-        self._topic = kind.topic_arn.encode()
+    def __init__(self, auth: AwsSnsAuth) -> None:
+        self._topic = auth.topic_arn.encode()
 
     @override
     def key_request(self, request: RequestView) -> KeyRequest[Certificate] | None:
@@ -181,8 +181,8 @@ class PaypalVerifier(KeyedVerifier):
     required_headers = frozenset({_SIGNATURE})
     credential_headers = frozenset({_SIGNATURE})
 
-    def __init__(self, kind: PaypalAuth) -> None:
-        self._webhook_id = kind.webhook_id.encode()
+    def __init__(self, auth: PaypalAuth) -> None:
+        self._webhook_id = auth.webhook_id.encode()
 
     @override
     def key_request(self, request: RequestView) -> KeyRequest[Certificate] | None:

@@ -37,14 +37,14 @@ class ApiKeyVerifier(Verifier):
 
     scheme = ApiKeyAuth.kind
 
-    def __init__(self, kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> None:
-        self._header = kind.header.lower() if kind.header else None
-        self._query = kind.query or ""
-        self._field = kind.field or ""
-        self.needs_body = self.reads_json = kind.field is not None
+    def __init__(self, auth: ApiKeyAuth, secrets: Mapping[str, bytes]) -> None:
+        self._header = auth.header.lower() if auth.header else None
+        self._query = auth.query or ""
+        self._field = auth.field or ""
+        self.needs_body = self.reads_json = auth.field is not None
         self.required_headers = self.credential_headers = frozenset([self._header] if self._header else [])
         self.credential_query = frozenset([self._query] if self._query else [])
-        self._keyring = make_keyring(kind, secrets, secret_digest)
+        self._keyring = make_keyring(auth, secrets, secret_digest)
 
     @override
     def verify(self, request: RequestView, now: float) -> Match:  # nothing here grows stale
@@ -80,34 +80,34 @@ class ApiKeyVerifier(Verifier):
         return values[0]
 
 
-def key_header(kind: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
+def key_header(auth: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """Return the header that a sender adds; none if the key belongs in the query string.
 
     Raises:
         InvalidError: no secret is set (`SECRET_NOT_SET`), the secret is a hash or the key belongs in the body
             (`CANNOT_SIGN`), or a header can't carry the key (`SECRET_INVALID`).
     """
-    if kind.field is not None:
+    if auth.field is not None:
         raise InvalidError("the key is in the body, which only the sender can write", reason="CANNOT_SIGN")
-    if kind.header is None:
+    if auth.header is None:
         return []
-    name, secret = plaintext_secret(kind, secrets)
+    name, secret = plaintext_secret(auth, secrets)
     key = secret.decode("ascii", "replace")
     if not key.isascii() or not key.isprintable() or key != key.strip():
         raise InvalidError(f"secret {name} can't be sent in a header", reason="SECRET_INVALID")
-    return [(kind.header, key)]
+    return [(auth.header, key)]
 
 
-def url_with_key(kind: ApiKeyAuth, secrets: Mapping[str, bytes], url: str) -> str:
+def url_with_key(auth: ApiKeyAuth, secrets: Mapping[str, bytes], url: str) -> str:
     """Return the URL, with the key if it belongs in the query string.
 
     Raises:
         InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
     """
-    if kind.query is None:
+    if auth.query is None:
         return url
-    _, secret = plaintext_secret(kind, secrets)
-    field = f"{quote_from_bytes(kind.query.encode(), safe='')}={quote_from_bytes(secret, safe='')}"
+    _, secret = plaintext_secret(auth, secrets)
+    field = f"{quote_from_bytes(auth.query.encode(), safe='')}={quote_from_bytes(secret, safe='')}"
     base, hash_sign, fragment = url.partition("#")
     return f"{base}{'&' if '?' in base else '?'}{field}{hash_sign}{fragment}"
 
@@ -129,9 +129,9 @@ class BasicVerifier(Verifier):
     credential_headers = frozenset({"authorization"})
     challenge = CHALLENGE
 
-    def __init__(self, kind: BasicAuth, secrets: Mapping[str, bytes]) -> None:
-        self._username = sha256(kind.username.encode()).digest()
-        self._keyring = make_keyring(kind, secrets, secret_digest)
+    def __init__(self, auth: BasicAuth, secrets: Mapping[str, bytes]) -> None:
+        self._username = sha256(auth.username.encode()).digest()
+        self._keyring = make_keyring(auth, secrets, secret_digest)
 
     @override
     def verify(self, request: RequestView, now: float) -> Match:  # nothing here grows stale
@@ -156,14 +156,14 @@ class BasicVerifier(Verifier):
         raise keyring.refusal("user name or password is wrong", "CREDENTIALS_WRONG")
 
 
-def authorization_header(kind: BasicAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
+def authorization_header(auth: BasicAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
     """Return the header that a sender adds.
 
     Raises:
         InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
     """
-    _, password = plaintext_secret(kind, secrets)
-    return [("Authorization", f"Basic {b64encode(kind.username.encode() + b':' + password).decode()}")]
+    _, password = plaintext_secret(auth, secrets)
+    return [("Authorization", f"Basic {b64encode(auth.username.encode() + b':' + password).decode()}")]
 
 
 def _decoded(text: bytes) -> bytes | None:
@@ -179,8 +179,8 @@ class MtlsVerifier(Verifier):
 
     scheme = MtlsAuth.kind
 
-    def __init__(self, kind: MtlsAuth) -> None:
-        self._names = {name.lower(): name for name in kind.names}
+    def __init__(self, auth: MtlsAuth) -> None:
+        self._names = {name.lower(): name for name in auth.names}
 
     @override
     def verify(self, request: RequestView, now: float) -> Match:

@@ -228,22 +228,22 @@ class JwtVerifier(KeyedVerifier):
 
     scheme = JwtAuth.kind
 
-    def __init__(self, kind: JwtAuth, secrets: Mapping[str, bytes]) -> None:
-        self._header = kind.header.lower()
+    def __init__(self, auth: JwtAuth, secrets: Mapping[str, bytes]) -> None:
+        self._header = auth.header.lower()
         self._is_bearer = self._header == "authorization"
         self.challenge = CHALLENGE if self._is_bearer else None
         self.required_headers = self.credential_headers = frozenset({self._header})
-        self._url = kind.jwks
-        self._allowed = kind.algorithms or (("HS256",) if kind.secret_names else ALGORITHMS)
+        self._url = auth.jwks
+        self._allowed = auth.algorithms or (("HS256",) if auth.secret_names else ALGORITHMS)
         self._keyring = (
-            None if kind.jwks else make_keyring(kind, secrets, read_shared_key if kind.secret_names else read_pem)
+            None if auth.jwks else make_keyring(auth, secrets, read_shared_key if auth.secret_names else read_pem)
         )
-        self._leeway = kind.leeway
+        self._leeway = auth.leeway
         self._expected: dict[str, Any] = {"exp": {"essential": True}}
-        if kind.issuer is not None:
-            self._expected["iss"] = {"essential": True, "value": kind.issuer}
-        if kind.audiences:
-            self._expected["aud"] = {"essential": True, "values": list(kind.audiences)}
+        if auth.issuer is not None:
+            self._expected["iss"] = {"essential": True, "value": auth.issuer}
+        if auth.audiences:
+            self._expected["aud"] = {"essential": True, "values": list(auth.audiences)}
 
     @override
     def key_request(self, request: RequestView) -> KeyRequest[Key] | None:
@@ -307,29 +307,29 @@ class JwtVerifier(KeyedVerifier):
             raise SignatureError("the token is for an audience, and none is expected", reason="CREDENTIALS_WRONG")
 
 
-def token_header(kind: JwtAuth, secrets: Mapping[str, bytes], now: float) -> list[tuple[str, str]]:
+def token_header(auth: JwtAuth, secrets: Mapping[str, bytes], now: float) -> list[tuple[str, str]]:
     """Return the header that a sender adds.
 
     Raises:
         InvalidError: no secret is set (`SECRET_NOT_SET`), or it is too short (`SECRET_INVALID`); only the issuer can
             sign (`CANNOT_SIGN`).
     """
-    if not kind.secret_names:
+    if not auth.secret_names:
         raise InvalidError("jwt is signed with a private key, which only the issuer has", reason="CANNOT_SIGN")
-    name, secret = first_secret(kind, secrets)
+    name, secret = first_secret(auth, secrets)
     try:
         key = read_shared_key(secret)
     except ValueError as error:
         raise InvalidError(f"secret {name} {error}", reason="SECRET_INVALID") from None
-    algorithm = (kind.algorithms or ("HS256",))[0]
+    algorithm = (auth.algorithms or ("HS256",))[0]
     claims: dict[str, object] = {"iat": int(now), "exp": int(now) + LIFETIME}
-    claims |= {"iss": kind.issuer} if kind.issuer else {}
-    claims |= {"aud": kind.audiences[0]} if kind.audiences else {}
+    claims |= {"iss": auth.issuer} if auth.issuer else {}
+    claims |= {"aud": auth.audiences[0]} if auth.audiences else {}
     parts = (orjson.dumps({"alg": algorithm, "typ": "JWT"}), orjson.dumps(claims))
     signed = b".".join(util.urlsafe_b64encode(part) for part in parts)
     signature = JWSRegistry.algorithms[algorithm].sign(signed, key)
     token = b".".join((signed, util.urlsafe_b64encode(signature))).decode()
-    return [(kind.header, f"Bearer {token}" if kind.header.lower() == "authorization" else token)]
+    return [(auth.header, f"Bearer {token}" if auth.header.lower() == "authorization" else token)]
 
 
 TOLERANCE: Final = 300.0
@@ -352,11 +352,11 @@ class PlaidVerifier(KeyedVerifier):
     required_headers = frozenset({_HEADER})
     credential_headers = frozenset({_HEADER})
 
-    def __init__(self, kind: PlaidAuth, secrets: Mapping[str, bytes]) -> None:
-        self._url = f"https://{kind.environment}.plaid.com/webhook_verification_key/get"
-        self._secret = secrets.get(kind.secret, b"").decode("utf-8", "replace")
-        self._secret_name = kind.secret
-        self._client_id = kind.client_id
+    def __init__(self, auth: PlaidAuth, secrets: Mapping[str, bytes]) -> None:
+        self._url = f"https://{auth.environment}.plaid.com/webhook_verification_key/get"
+        self._secret = secrets.get(auth.secret, b"").decode("utf-8", "replace")
+        self._secret_name = auth.secret
+        self._client_id = auth.client_id
 
     @override
     def key_request(self, request: RequestView) -> KeyRequest[Key] | None:

@@ -36,7 +36,7 @@ class EventSource(Protocol):
     """Executions with their events: `flowhook.client.aio.executions.Executions`."""
 
     async def scan(
-        self, where: ExecutionFilter, *, page_size: int = 50, page_token: str = ""
+        self, execution_filter: ExecutionFilter, *, page_size: int = 50, page_token: str = ""
     ) -> Page[ScannedExecution]:
         """Return a page of executions with their events, newest first."""
         ...
@@ -67,19 +67,19 @@ class SearchResult(NamedTuple):
 async def search(
     source: EventSource,
     evaluator: ConditionEvaluator,
-    where: ExecutionFilter,
+    execution_filter: ExecutionFilter,
     program: str,
     *,
     limit: int,
     page_token: str = "",
     seconds: float = BUDGET_SECONDS,
 ) -> SearchResult:
-    """Search the events of executions that meet `where` until `limit` meet the condition, or the time is over.
+    """Search the events of filtered executions until `limit` meet the condition, or the time is over.
 
     Args:
         source: where events are read.
         evaluator: evaluates the condition.
-        where: other conditions, which storage checks.
+        execution_filter: other conditions, which storage checks.
         program: condition in jq, with or without `${ }`.
         limit: executions to find at most.
         page_token: `next_page_token` of the result before; empty: begin with the newest execution.
@@ -94,13 +94,13 @@ async def search(
     result = SearchResult([], 0, 0, 0, "", None, page_token)
     size, batch_seconds = FIRST_BATCH, 0.0
     deadline = time.monotonic() + seconds
-    page = await source.scan(where, page_size=size, page_token=page_token)  # fails without a valid token
+    page = await source.scan(execution_filter, page_size=size, page_token=page_token)  # fails without a valid token
     began = time.monotonic()
     await evaluator.evaluate(program, ())  # a process takes long to start, on a busy machine longer than `seconds`
     deadline += time.monotonic() - began
     while True:
         began = time.monotonic()
-        next_page = partial(source.scan, where, page_size=size, page_token=page.next_page_token)
+        next_page = partial(source.scan, execution_filter, page_size=size, page_token=page.next_page_token)
         ahead = page.next_page_token and began + batch_seconds < deadline
         async with _started(next_page() if ahead else None) as reading:
             evaluation = await evaluator.evaluate(program, [each for each in page.items if each.event is not None])

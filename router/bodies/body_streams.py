@@ -106,7 +106,7 @@ class UploadReceiver:
     async def _store(
         self,
         upload: BodyUpload,
-        place: UploadSlot,
+        slot: UploadSlot,
         requests: AsyncIterator[pb.UploadBodyRequest],
         admit: Callable[[], Awaitable[None]],
     ) -> StoredBody:
@@ -114,8 +114,8 @@ class UploadReceiver:
             await admit()
             async for chunk in _chunks(requests):
                 await upload.write(chunk)
-                self._places.received(place, len(chunk))
-            place.abort = None  # the caller ends a body only after checking it, so it must not be aborted now
+                self._places.received(slot, len(chunk))
+            slot.abort = None  # the caller ends a body only after checking it, so it must not be aborted now
             return await upload.finish()
         finally:
             upload.discard()

@@ -130,30 +130,30 @@ class UploadSlots:
             self._by_sender[sender] += 1
         return place
 
-    def received(self, place: UploadSlot, count: int) -> None:
+    def received(self, slot: UploadSlot, count: int) -> None:
         """Count received bytes of an upload.
 
         Raises:
             ExhaustedError: its sender exceeds its share (`SENDER_UPLOADS_FULL`).
             UnavailableError: unproven uploads exceed their limit (`UPLOADS_FULL`).
         """
-        place.received(count, self._now())
-        if place.proven:
+        slot.received(count, self._now())
+        if slot.proven:
             return
-        if place.sender and self._bytes_of(place.sender) > self._most_bytes // SENDER_SHARE:
+        if slot.sender and self._bytes_of(slot.sender) > self._most_bytes // SENDER_SHARE:
             raise _sender_full()
         if _bytes(self._unproven) > self._most_bytes:
             raise uploads_full()
 
-    def release(self, place: UploadSlot) -> None:
+    def release(self, slot: UploadSlot) -> None:
         """Release a slot; no effect if it was released already."""
-        place.abort = None
-        self._proven.discard(place)
-        if place in self._unproven:
-            self._unproven.discard(place)
-            self._by_sender[place.sender] -= 1
-            if not self._by_sender[place.sender]:
-                del self._by_sender[place.sender]
+        slot.abort = None
+        self._proven.discard(slot)
+        if slot in self._unproven:
+            self._unproven.discard(slot)
+            self._by_sender[slot.sender] -= 1
+            if not self._by_sender[slot.sender]:
+                del self._by_sender[slot.sender]
 
     def _check_sender(self, sender: str, size: int) -> None:
         if self._by_sender[sender] >= limits.MAX_SENDER_UPLOADS:

@@ -30,12 +30,12 @@ class LogServerWatch:
 
     Args:
         status: returns the state of the log.
-        lifecycle: gets the warning.
+        process_state: gets the warning.
         seconds: between two looks.
     """
 
     _status: Callable[[], Awaitable[LogStatus]]
-    _lifecycle: ProcessState
+    _process_state: ProcessState
     _seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)
     _lagging: set[str] = attrs.field(init=False, factory=set)
     _out: dict[str, str] = attrs.field(init=False, factory=dict)
@@ -64,9 +64,9 @@ class LogServerWatch:
         self._lagging, self._out = lagging, out
         if out:
             texts = (f"the server {name} of the log is out: {cause}" for name, cause in sorted(out.items()))
-            self._lifecycle.warnings[WARNING] = "; ".join(texts)
+            self._process_state.warnings[WARNING] = "; ".join(texts)
         else:
-            self._lifecycle.warnings.pop(WARNING, None)
+            self._process_state.warnings.pop(WARNING, None)
 
 
 def _cause(server: LogServer) -> str:

@@ -137,7 +137,7 @@ class Member:
         open_storage: Callable[[LogRecorder], Awaitable[Storage]],
         new_stop: Callable[[], Serving],
         runner: TermRunner,
-        lifecycle: ProcessState,
+        process_state: ProcessState,
         drain_seconds: float,
         open_channel: OpenChannel | None,
     ) -> None:
@@ -152,8 +152,8 @@ class Member:
         self._open_storage = open_storage
         self._new_stop = new_stop
         self._runner = runner
-        self._lifecycle = lifecycle
-        self._log_servers = LogServerWatch(self._log_status, lifecycle)
+        self._process_state = process_state
+        self._log_servers = LogServerWatch(self._log_status, process_state)
         self._drain_seconds = drain_seconds
         self._ownership = Ownership(name, time.monotonic())
         self._reports = ReachabilityReports(time.monotonic)
@@ -249,9 +249,9 @@ class Member:
             asyncio.create_task(self._log_servers.run(), name="watch the servers of the log"),
         ]
         for task in upkeep:  # without it this router would neither claim nor be heard
-            task.add_done_callback(lambda _: self._lifecycle.stop.set())
+            task.add_done_callback(lambda _: self._process_state.stop.set())
         try:
-            while not self._lifecycle.stop.is_set():
+            while not self._process_state.stop.is_set():
                 self._address = await self._runner.stand_by()
                 follower = await self._follow()
                 if follower is None:
@@ -334,9 +334,9 @@ class Member:
     def _warn(self) -> None:
         warning = self._replicated.refusals.warning
         if warning:
-            self._lifecycle.warnings[WARNING] = warning
+            self._process_state.warnings[WARNING] = warning
         else:
-            self._lifecycle.warnings.pop(WARNING, None)
+            self._process_state.warnings.pop(WARNING, None)
 
     def _notify(self) -> None:
         self._changed.set()
@@ -363,7 +363,7 @@ class Member:
             instance=self.instance,
             tokens=self.tokens,
             time_ms=_now_ms(),
-            stopping=self._lifecycle.stop.is_set(),
+            stopping=self._process_state.stop.is_set(),
             reach=own.voices.reach,
             cut_off=0 if owner is None else self._reports.voices(owner.router).cut_off,
             unreachable=tuple(unreachable[:MAX_UNREACHABLE]),
@@ -378,17 +378,17 @@ class Member:
     async def _wait_for_look(self) -> None:
         """Wait until `_look` has run again, or the process is to stop."""
         self._looked.clear()
-        await first(self._looked.wait(), self._lifecycle.stop.wait())
+        await first(self._looked.wait(), self._process_state.stop.wait())
 
     # --- following --------------------------------------------------------------------------------------------------
 
     async def _follow(self) -> Follower | None:
         """Follow the log until a claim is due, and return what followed; None: the process is to stop."""
-        while not self._lifecycle.stop.is_set():
+        while not self._process_state.stop.is_set():
             halt = threading.Event()
             following = asyncio.create_task(asyncio.to_thread(self._follow_until, halt), name="follow the log")
             try:
-                while not following.done() and not self._lifecycle.stop.is_set():
+                while not following.done() and not self._process_state.stop.is_set():
                     await self._wait_for_look()
                     self._report_readiness()
                     if self._ownership.due(time.monotonic()):
@@ -403,10 +403,10 @@ class Member:
                     return follower
                 self._ownership.refused(time.monotonic())
             if pause is not None:
-                self._lifecycle.ready.clear()
+                self._process_state.ready.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
-                        await self._lifecycle.stop.wait()
+                        await self._process_state.stop.wait()
         return None
 
     def _follow_until(self, halt: threading.Event) -> None:
@@ -440,13 +440,15 @@ class Member:
         """Report why following ended; return how long to pause (s), None if it was asked to end."""
         if error is None:
             return None
-        self._lifecycle.detail = f"{error.reason}: {error.message}" if isinstance(error, FlowhookError) else str(error)
+        self._process_state.detail = (
+            f"{error.reason}: {error.message}" if isinstance(error, FlowhookError) else str(error)
+        )
         if isinstance(error, ViewDivergedError):
             log.error("the view is discarded: it does not fit the log", cause=str(error))
             self._view.discard()
             return RETRY_SECONDS
         if isinstance(error, LogReplacedError | LogDamagedError | RecordUnknownError):
-            self._blocked = self._lifecycle.detail  # while it is tried again, too
+            self._blocked = self._process_state.detail  # while it is tried again, too
             log.error("this router can't follow the log", reason=error.reason, cause=str(error))
             return BLOCKED_SECONDS
         if isinstance(error, UnavailableError | LogTrimmedError):
@@ -463,13 +465,13 @@ class Member:
         if current:
             self._blocked = ""
         if current and owner is not None and owner.serving:
-            self._lifecycle.detail = ""
-            self._lifecycle.ready.set()
+            self._process_state.detail = ""
+            self._process_state.ready.set()
         else:
-            self._lifecycle.detail = (
+            self._process_state.detail = (
                 "waiting for an owner of the shard" if current else self._blocked or "following the log"
             )
-            self._lifecycle.ready.clear()
+            self._process_state.ready.clear()
 
     # --- owning -----------------------------------------------------------------------------------------------------
 
@@ -490,7 +492,7 @@ class Member:
                 grew=self._grew,
             )
             storage = await self._open_storage(recorder)
-            state = await unless(storage.own(0), self._lifecycle.stop, recorder.abandon)
+            state = await unless(storage.own(0), self._process_state.stop, recorder.abandon)
         except (FlowhookError, LogTrimmedError) as error:
             log.info("the shard was not taken over", cause=str(error))
             if storage is not None:
@@ -515,9 +517,9 @@ class Member:
         serving = asyncio.create_task(self._runner.serve(term, stop, self._ownership.ready), name="serve the shard")
         checking = asyncio.create_task(self._check_fence(term), name="check that the shard is still owned")
         try:
-            while not serving.done() and self._ownership.keeps and not self._lifecycle.stop.is_set():
+            while not serving.done() and self._ownership.keeps and not self._process_state.stop.is_set():
                 await first(self._wait_for_look(), asyncio.shield(serving))
-            if self._lifecycle.stop.is_set():
+            if self._process_state.stop.is_set():
                 self._ownership.stop()
             if self._ownership.state is MemberState.HANDING_OVER and not serving.done():
                 await self._audit_hand_over(term)

@@ -23,13 +23,13 @@ log = logs.get_logger(__name__)
 
 
 @contextlib.asynccontextmanager
-async def refuse_namesake(name: str, heartbeats: Heartbeats, lifecycle: ProcessState) -> AsyncIterator[None]:
+async def refuse_namesake(name: str, heartbeats: Heartbeats, process_state: ProcessState) -> AsyncIterator[None]:
     """Stop the process while it is new and its name is in use; later, log an error for as long as that is so.
 
     Raises:
         ConflictError: at the end, if that stopped the process (`ROUTER_NAME_IN_USE`).
     """
-    watching = asyncio.create_task(_watch(name, heartbeats, lifecycle), name="listen for the own name")
+    watching = asyncio.create_task(_watch(name, heartbeats, process_state), name="listen for the own name")
     try:
         yield
     finally:
@@ -39,12 +39,12 @@ async def refuse_namesake(name: str, heartbeats: Heartbeats, lifecycle: ProcessS
         await watching
 
 
-async def _watch(name: str, heartbeats: Heartbeats, lifecycle: ProcessState) -> None:
+async def _watch(name: str, heartbeats: Heartbeats, process_state: ProcessState) -> None:
     started, warned = time.monotonic(), 0.0
     while True:
         heard, now = heartbeats.namesake(), time.monotonic()
-        if heard and heard - started < NEW_SECONDS and not lifecycle.ready.is_set():
-            lifecycle.stop.set()
+        if heard and heard - started < NEW_SECONDS and not process_state.ready.is_set():
+            process_state.stop.set()
             raise ConflictError(
                 f"another router is named {name}: give each its own FLOWHOOK_PROCESS_NAME", reason="ROUTER_NAME_IN_USE"
             )

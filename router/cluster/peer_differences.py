@@ -42,7 +42,7 @@ class PeerDifferences:
     """
 
     _router: str
-    _lifecycle: ProcessState
+    _process_state: ProcessState
     _situation: Callable[[], ShardSituation]
     _now: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
     _seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)
@@ -76,11 +76,11 @@ class PeerDifferences:
     def _tell(self, kind: str, problem: str) -> None:
         """Log a difference once, and show it for as long as it lasts."""
         seen, self._seen[kind] = self._seen.get(kind, ""), problem
-        known = self._lifecycle.warnings.get(kind, "")
+        known = self._process_state.warnings.get(kind, "")
         if problem and seen:
-            self._lifecycle.warnings[kind] = problem
+            self._process_state.warnings[kind] = problem
             if not known:
                 log.warning("routers differ", problem=problem)
         elif known and not problem:
-            del self._lifecycle.warnings[kind]
+            del self._process_state.warnings[kind]
             log.info("routers are alike again", kind=kind)

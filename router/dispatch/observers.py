@@ -36,16 +36,18 @@ IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
 """Statuses for which the scheduling core is more current than storage."""
 
 
-def stored_conditions(wanted: ExecutionFilter) -> ExecutionFilter:
+def stored_conditions(execution_filter: ExecutionFilter) -> ExecutionFilter:
     """Return conditions to read from storage with: a stored status of `IN_MOTION` may be any of these by now."""
-    if IN_MOTION.isdisjoint(wanted.statuses):
-        return wanted
-    return wanted._replace(statuses=tuple(IN_MOTION.union(wanted.statuses)))
+    if IN_MOTION.isdisjoint(execution_filter.statuses):
+        return execution_filter
+    return execution_filter._replace(statuses=tuple(IN_MOTION.union(execution_filter.statuses)))
 
 
-def meets(record: stored.ExecutionRecord, wanted: ExecutionFilter) -> bool:
+def meets(record: stored.ExecutionRecord, execution_filter: ExecutionFilter) -> bool:
     """Whether the current state of an execution, of which the stored one met conditions, meets them."""
-    return (not wanted.statuses or record.status in wanted.statuses) and record.attempts >= wanted.min_attempts
+    return (
+        not execution_filter.statuses or record.status in execution_filter.statuses
+    ) and record.attempts >= execution_filter.min_attempts
 
 
 @attrs.define(eq=False, repr=False)

@@ -319,7 +319,7 @@ class ShardRuntime:
         self._effects.add(ASSIGN_READY)
 
     @property
-    def core(self) -> Shard:
+    def shard(self) -> Shard:
         """The scheduling core, for reading."""
         return self._shard
 

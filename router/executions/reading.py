@@ -144,11 +144,12 @@ class ExecutionLists:
             await self._check_known(wanted)
         return pb.CountExecutionsResponse(count=count, more=more)
 
-    async def _check_known(self, wanted: ExecutionFilter) -> None:
+    async def _check_known(self, execution_filter: ExecutionFilter) -> None:
         """Check that the execution exists that `caused_by` names: a misspelled ID looks like one that caused none."""
-        if wanted.caused_by and await self._state.find(wanted.caused_by) is None:
+        if execution_filter.caused_by and await self._state.find(execution_filter.caused_by) is None:
             raise NotFoundError(
-                f"there is no execution {wanted.caused_by}, and none that it caused", reason="EXECUTION_NOT_FOUND"
+                f"there is no execution {execution_filter.caused_by}, and none that it caused",
+                reason="EXECUTION_NOT_FOUND",
             )
 
     async def with_events(

@@ -25,7 +25,7 @@ NO_KEYS: Final = KeyExpressions()
 class AdmissionControl:
     """Admission checks for events, shared by all components that start executions."""
 
-    _host: ShardRuntime
+    _runtime: ShardRuntime
     _flows: FlowTable
     _parser: InputParser
     _total_backlog: int
@@ -130,7 +130,7 @@ class AdmissionControl:
             ExhaustedError: the flow's backlog is full (`BACKLOG_FULL`).
             UnavailableError: the backlog of all flows together is full (`TOTAL_BACKLOG_FULL`).
         """
-        core = self._host.core
+        core = self._runtime.shard
         if core.unfinished + more >= self._total_backlog:
             raise UnavailableError(
                 "the backlog of all flows together is full", reason="TOTAL_BACKLOG_FULL", retry_after=5

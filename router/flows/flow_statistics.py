@@ -39,7 +39,7 @@ class FlowStatisticsReader:
 
     _registry: Registry
     _state: ShardState
-    _host: ShardRuntime
+    _runtime: ShardRuntime
     _secrets: FlowSecrets
     _next_of: Callable[[str], int | None]
     _now_ms: Callable[[], int]
@@ -47,7 +47,7 @@ class FlowStatisticsReader:
     @property
     def since_ms(self) -> int:
         """Unix time from which the counts by minute are complete."""
-        return max(self._host.statistics.since_ms, (self._now_ms() // MINUTE_MS - MINUTES + 1) * MINUTE_MS)
+        return max(self._runtime.statistics.since_ms, (self._now_ms() // MINUTE_MS - MINUTES + 1) * MINUTE_MS)
 
     async def get(self, flow_id: str) -> FlowStatistics | None:
         """Return the numbers of a flow; None when there is none.
@@ -84,20 +84,20 @@ class FlowStatisticsReader:
             case FlowCondition.PAUSED:
                 return flow.paused
             case FlowCondition.FAILING:
-                return any(self._host.statistics.of(flow.id, self._now_ms()).faulted)
+                return any(self._runtime.statistics.of(flow.id, self._now_ms()).faulted)
         return True
 
     async def _of(self, flows: Sequence[Flow]) -> list[FlowStatistics]:
         if not flows:
             return []
-        loads = {flow.id: self._host.core.load(flow.id) for flow in flows}
+        loads = {flow.id: self._runtime.shard.load(flow.id) for flow in flows}
         received = await self._state.receive_times([load.next for load in loads.values() if load.next is not None])
         latest = await self._state.latest_receive_times(list(loads))
         secrets = await self._secrets.of(flows)
         now_ms = self._now_ms()
         result: list[FlowStatistics] = []
         for flow in flows:
-            load, activity = loads[flow.id], self._host.statistics.of(flow.id, now_ms)
+            load, activity = loads[flow.id], self._runtime.statistics.of(flow.id, now_ms)
             result.append(
                 FlowStatistics(
                     flow=replace(flow, document=b"", definition=b"", next_time_ms=self._next_of(flow.id)),

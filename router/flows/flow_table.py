@@ -105,7 +105,7 @@ class PolicySink(Protocol):
 class TriggerSink(Protocol):
     """Receives the triggers of flows and starts the flows by them. Calls may be repeated without a change."""
 
-    def react(self, flow: Flow, reactions: FlowTriggers) -> None:
+    def react(self, flow: Flow, triggers: FlowTriggers) -> None:
         """Replace the triggers of a flow; there may be none."""
         ...
 
@@ -295,13 +295,13 @@ class FlowTable:
         (self._limited.discard if policy == DEFAULT_POLICY else self._limited.add)(flow_id)
         self._policies.set_policy(flow_id, policy)
 
-    def _react(self, flow: Flow, reactions: FlowTriggers) -> None:
-        (self._reactive.add if reactions else self._reactive.discard)(flow.id)
+    def _react(self, flow: Flow, triggers: FlowTriggers) -> None:
+        (self._reactive.add if triggers else self._reactive.discard)(flow.id)
         self._awaited_secrets.pop(flow.id, None)
-        if reactions.trigger is not None and (names := _names_in_tasks(flow)):
+        if triggers.trigger is not None and (names := _names_in_tasks(flow)):
             self._awaited_secrets[flow.id] = names
         for each in self._reacting:
-            each.react(flow, reactions)
+            each.react(flow, triggers)
 
     def _entry(self, flow: Flow, document: FlowDocument) -> FlowEntry:
         webhook = document.webhook

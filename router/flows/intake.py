@@ -98,7 +98,7 @@ class Intake:
 class EventIntake:
     """Stores events that come from outside: from edges, services, and operators who accept refused requests."""
 
-    _host: ShardRuntime
+    _runtime: ShardRuntime
     _state: ShardState
     _admission: AdmissionControl
     _parser: InputParser
@@ -154,7 +154,7 @@ class EventIntake:
             admitted = [(intake, intake.event) for intake in intakes if intake.event is not None]
             _check_size(sum(len(event.payload) for _, event in admitted))
             if admitted:
-                appended = await self._host.append([event for _, event in admitted])
+                appended = await self._runtime.append([event for _, event in admitted])
                 for (intake, _), result in zip(admitted, appended, strict=True):
                     intake.settle(result)
         except UnavailableError as error:
@@ -333,9 +333,9 @@ class EventIntake:
             token_until_ms=now_ms + TOKEN_MS,
             to_all=callback.to_all,
         )
-        shapes = [] if execution_id else self._host.events.shapes(entry.id, event.callback, callback=True)
+        shapes = [] if execution_id else self._runtime.events.shapes(entry.id, event.callback, callback=True)
         content = await self._parser.content(entry.id, inbound.payload, shapes)
-        (appended,) = await self._host.events.publish([inbound], content=content)
+        (appended,) = await self._runtime.events.publish([inbound], content=content)
         if appended.gone:
             raise _gone()
         return appended.duplicate_of

@@ -145,7 +145,7 @@ class InputParser:
         *,
         file: str,
         functions: Collection[str] | None,
-        reachable: AddressPolicy = AddressPolicy.PUBLIC,
+        address_policy: AddressPolicy = AddressPolicy.PUBLIC,
     ) -> ParsedDocument:
         """Parse, check and lint a flow file in a separate process; see `flowhook.document.parse`.
 
@@ -158,7 +158,7 @@ class InputParser:
         known = orjson.dumps(None if functions is None else sorted(functions))
         try:
             kind, result, *rest = await self._documents.run(
-                "", read_document, file.encode(), known, reachable.value.encode(), source
+                "", read_document, file.encode(), known, address_policy.value.encode(), source
             )
         except TooCostlyError as error:
             cause = f"the flow can't be checked: {error.message}; an expression may compute a large constant"

@@ -65,7 +65,9 @@ class Pace:
 class Matching(Protocol):
     """Finds the executions of a job; see `matching.MatchingExecutions`."""
 
-    async def next(self, wanted: ExecutionFilter, *, after_seq: int, last_seq: int | None, limit: int) -> ExecutionWalk:
+    async def next(
+        self, execution_filter: ExecutionFilter, *, after_seq: int, last_seq: int | None, limit: int
+    ) -> ExecutionWalk:
         """Return the next executions that match now."""
         ...
 

@@ -112,19 +112,24 @@ class MatchingExecutions:
     _clock: Callable[[], float]
 
     async def next(
-        self, wanted: ExecutionFilter, *, after_seq: int = 0, last_seq: int | None = None, limit: int = DEFAULT_PAGE
+        self,
+        execution_filter: ExecutionFilter,
+        *,
+        after_seq: int = 0,
+        last_seq: int | None = None,
+        limit: int = DEFAULT_PAGE,
     ) -> ExecutionWalk:
         """Return the next executions that match now; see `ShardState.walk_executions`.
 
         Raises:
             UnavailableError: storage can't serve.
         """
-        stored = stored_conditions(wanted)
+        stored = stored_conditions(execution_filter)
         walk = await self._state.walk_executions(stored, after_seq=after_seq, last_seq=last_seq, limit=limit)
         current = await self._records.current(walk.records)
-        return walk._replace(records=[record for record in current if meets(record, wanted)])
+        return walk._replace(records=[record for record in current if meets(record, execution_filter)])
 
-    async def preview(self, wanted: ExecutionFilter) -> Preview:
+    async def preview(self, execution_filter: ExecutionFilter) -> Preview:
         """Count the executions that match now, up to `MAX_COUNTED`.
 
         Raises:
@@ -135,7 +140,7 @@ class MatchingExecutions:
         count = 0
         after: int | None = 0
         while after is not None and count <= MAX_COUNTED and self._clock() < deadline:
-            records, after = await self.next(wanted, after_seq=after)
+            records, after = await self.next(execution_filter, after_seq=after)
             count += len(records)
             sample += records[: SAMPLE - len(sample)]
         return Preview(min(count, MAX_COUNTED), count > MAX_COUNTED or after is not None, sample)

@@ -50,7 +50,7 @@ log = logs.get_logger(__name__)
 
 async def serve(
     settings: RouterSettings,
-    lifecycle: ProcessState,
+    process_state: ProcessState,
     *,
     registry: CollectorRegistry | None = None,
     limits: RouterLimits | None = None,
@@ -63,7 +63,7 @@ async def serve(
     Raises:
         FlowhookError: the data directory, the storage, the port or a certificate can't be used.
     """
-    lifecycle.late_loads = (partial(import_late, LATE_IMPORTS),)
+    process_state.late_loads = (partial(import_late, LATE_IMPORTS),)
     # else the storage's writer thread waits long for the GIL while this process is busy
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     await _keep_private(settings)
@@ -71,38 +71,40 @@ async def serve(
     if kind in ("nats", "tls"):
         from router.process.replicated_app import serve_replicated  # noqa: PLC0415 - the client of NATS is large
 
-        await serve_replicated(settings, lifecycle, registry=registry)
+        await serve_replicated(settings, process_state, registry=registry)
     else:
-        await _serve_embedded(settings, lifecycle, registry or metrics.registry(), limits or RouterLimits())
+        await _serve_embedded(settings, process_state, registry or metrics.registry(), limits or RouterLimits())
 
 
 async def _serve_embedded(
-    settings: RouterSettings, lifecycle: ProcessState, registry: CollectorRegistry, limits: RouterLimits
+    settings: RouterSettings, process_state: ProcessState, registry: CollectorRegistry, limits: RouterLimits
 ) -> None:
     storage = await _open_storage(settings)
     stop = StopRequest()
-    helpers = [asyncio.create_task(stop.drain_after(lifecycle.stop, settings.drain_seconds), name="wait for the end")]
+    helpers = [
+        asyncio.create_task(stop.drain_after(process_state.stop, settings.drain_seconds), name="wait for the end")
+    ]
     try:
         key = await load_credentials(settings, storage.registry)
-        watch = CredentialWatch(settings, lifecycle, key)
+        watch = CredentialWatch(settings, process_state, key)
         helpers.append(asyncio.create_task(watch.run(), name="watch the key and the tokens"))
         state = await storage.own(0)
         async with contextlib.aclosing(InputParser()) as parser:
             await serve_shard(
                 settings,
-                lifecycle,
+                process_state,
                 storage,
                 state,
                 key=key,
                 parser=parser,
                 verifier=TokenVerifier(settings.data_dir),
-                shards=ShardService(SingleOwner(partial(_describe, settings, lifecycle, state.epoch))),
+                shards=ShardService(SingleOwner(partial(_describe, settings, process_state, state.epoch))),
                 stop=stop,
                 port=settings.grpc_port,
                 registry=registry,
                 render=partial(metrics.render, registry),
                 limits=limits,
-                serving=lambda _port: lifecycle.ready.set(),
+                serving=lambda _port: process_state.ready.set(),
             )
     finally:
         for helper in helpers:
@@ -110,10 +112,10 @@ async def _serve_embedded(
         await storage.close()
 
 
-def _describe(settings: RouterSettings, lifecycle: ProcessState, epoch: int) -> RouterRecord:
-    address = settings.advertise or lifecycle.addresses.get("grpc", "")
+def _describe(settings: RouterSettings, process_state: ProcessState, epoch: int) -> RouterRecord:
+    address = settings.advertise or process_state.addresses.get("grpc", "")
     return RouterRecord(
-        router=lifecycle.name,
+        router=process_state.name,
         address=address,
         version=flowhook.__version__,
         state=MemberState.SERVING,

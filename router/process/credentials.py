@@ -136,7 +136,7 @@ class CredentialWatch:
     """
 
     _settings: RouterSettings
-    _lifecycle: ProcessState
+    _process_state: ProcessState
     _key: bytes
     _changed: Callable[[str], None] = attrs.field(default=lambda _fingerprint: None, kw_only=True)
     _seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)
@@ -179,9 +179,9 @@ class CredentialWatch:
 
     def _tell(self, kind: str, problem: str) -> None:
         """Log a problem once, and show it for as long as it lasts."""
-        known = self._lifecycle.warnings.pop(kind, "")
+        known = self._process_state.warnings.pop(kind, "")
         if problem:
-            self._lifecycle.warnings[kind] = problem
+            self._process_state.warnings[kind] = problem
             if problem != known:
                 log.error("a file of this router was changed", problem=problem)
         elif known:

@@ -58,7 +58,7 @@ log = logs.get_logger(__name__)
 
 
 async def serve_replicated(
-    settings: RouterSettings, lifecycle: ProcessState, *, registry: CollectorRegistry | None = None
+    settings: RouterSettings, process_state: ProcessState, *, registry: CollectorRegistry | None = None
 ) -> None:
     """Follow, and serve while this router is the owner, until `lifecycle.stop` is set.
 
@@ -66,11 +66,11 @@ async def serve_replicated(
         FlowhookError: the log, the view, the port or a certificate can't be used.
     """
     key = _load_shared(settings)
-    name = _UNUSABLE_IN_NAMES.sub("-", lifecycle.name)[:MAX_NAME]
+    name = _UNUSABLE_IN_NAMES.sub("-", process_state.name)[:MAX_NAME]
     view = View(settings.view_dir or settings.data_dir / "view")
     lock = await asyncio.to_thread(_lock, view)
     try:
-        await _serve_view(settings, lifecycle, name, view, key=key, registry=registry or metrics.registry())
+        await _serve_view(settings, process_state, name, view, key=key, registry=registry or metrics.registry())
     finally:
         lock.release()
 
@@ -91,7 +91,7 @@ def _lock(view: View) -> DataLock:
 
 async def _serve_view(
     settings: RouterSettings,
-    lifecycle: ProcessState,
+    process_state: ProcessState,
     name: str,
     view: View,
     *,
@@ -110,17 +110,17 @@ async def _serve_view(
         await asyncio.to_thread(_check_key, replicated, key)
         await asyncio.to_thread(_check_log, replicated, view)
         async with contextlib.aclosing(InputParser()) as parser:
-            runner = _Runner(settings, lifecycle, key=key, parser=parser, registry=registry)
-            member = _new_member(name, replicated, view, runner, settings=settings, lifecycle=lifecycle)
-            credentials = CredentialWatch(settings, lifecycle, key, changed=partial(setattr, member, "tokens"))
+            runner = _Runner(settings, process_state, key=key, parser=parser, registry=registry)
+            member = _new_member(name, replicated, view, runner, settings=settings, process_state=process_state)
+            credentials = CredentialWatch(settings, process_state, key, changed=partial(setattr, member, "tokens"))
             watching = [
                 asyncio.create_task(credentials.run(), name="watch the key and the tokens"),
                 asyncio.create_task(
-                    PeerDifferences(name, lifecycle, member.situation).run(), name="compare with other routers"
+                    PeerDifferences(name, process_state, member.situation).run(), name="compare with other routers"
                 ),
             ]
             try:
-                async with refuse_namesake(name, replicated.heartbeats, lifecycle):
+                async with refuse_namesake(name, replicated.heartbeats, process_state):
                     await member.run()
             finally:
                 for task in watching:
@@ -136,7 +136,7 @@ def _new_member(
     runner: _Runner,
     *,
     settings: RouterSettings,
-    lifecycle: ProcessState,
+    process_state: ProcessState,
 ) -> Member:
     snapshots = SnapshotStore(replicated.objects, view.path.with_name("snapshot"))
     schedule = SnapshotSchedule.of_log(
@@ -160,7 +160,7 @@ def _new_member(
         open_storage=partial(_open, settings, view, replicated.objects),
         new_stop=StopRequest,
         runner=runner,
-        lifecycle=lifecycle,
+        process_state=process_state,
         drain_seconds=min(settings.drain_seconds, HAND_OVER_SECONDS),
         open_channel=channel_opener(settings),
     )
@@ -174,14 +174,14 @@ class _Runner:
     def __init__(
         self,
         settings: RouterSettings,
-        lifecycle: ProcessState,
+        process_state: ProcessState,
         *,
         key: bytes,
         parser: InputParser,
         registry: CollectorRegistry,
     ) -> None:
         self._settings = settings
-        self._lifecycle = lifecycle
+        self._process_state = process_state
         self._key = key
         self._parser = parser
         self._registry = registry
@@ -199,7 +199,7 @@ class _Runner:
     async def stand_by(self) -> str:
         """See `term.TermRunner`."""
         self._port = await self._standby.start(self._port)
-        self._lifecycle.announce("grpc", self._settings.host, self._port)
+        self._process_state.announce("grpc", self._settings.host, self._port)
         return self._settings.advertise or _reachable(self._settings.host, self._port)
 
     async def stand_down(self) -> None:
@@ -211,7 +211,7 @@ class _Runner:
         of_term = CollectorRegistry(auto_describe=True)
         await serve_shard(
             self._settings,
-            self._lifecycle,
+            self._process_state,
             term.storage,
             term.state,
             key=self._key,

@@ -160,7 +160,7 @@ class StopRequest:
 
 async def serve_shard(
     settings: RouterSettings,
-    lifecycle: ProcessState,
+    process_state: ProcessState,
     storage: Storage,
     state: ShardState,
     *,
@@ -181,7 +181,7 @@ async def serve_shard(
 
     Args:
         settings: those of the router.
-        lifecycle: state of the process.
+        process_state: state of the process.
         storage: it holds the shard.
         state: the shard, which this router owns.
         key: key of secrets.
@@ -221,7 +221,7 @@ async def serve_shard(
     )
     flows = FlowTable(storage.registry, policies=host, clock=time.monotonic)
     admission = AdmissionControl(
-        host=host, flows=flows, parser=parser, total_backlog=settings.total_backlog, clock=time.monotonic
+        runtime=host, flows=flows, parser=parser, total_backlog=settings.total_backlog, clock=time.monotonic
     )
     starter = ExecutionStarter(runtime=host, state=state, admission=admission, now_ms=_now_ms)
     cron_scheduler = CronScheduler(runtime=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
@@ -252,12 +252,12 @@ async def serve_shard(
     )
     reads = BodySender(bodies=storage.bodies, state=state, limit=limits.downloads)
     runners = RunnerService(
-        host=host,
+        runtime=host,
         lease_seconds=settings.lease_seconds,
         admission=admission,
         publisher=publisher,
         starter=starter,
-        reads=reads,
+        body_sender=reads,
         now_ms=_now_ms,
     )
     health_service = HealthService(service_names())
@@ -270,7 +270,7 @@ async def serve_shard(
 
     server = new_server(verifier, limits, AuditRecorder(storage.audit, now_ms=_now_ms))
     intake = EventIntake(
-        host=host,
+        runtime=host,
         state=state,
         admission=admission,
         parser=parser,
@@ -281,7 +281,7 @@ async def serve_shard(
         now_ms=_now_ms,
     )
     ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(
-        IngestService(host=host, state=state, intake=intake, tokens=ReplyTokens(key), uploads=uploads), server
+        IngestService(runtime=host, state=state, intake=intake, tokens=ReplyTokens(key), uploads=uploads), server
     )
     flow_service_pb2_grpc.add_FlowServiceServicer_to_server(
         FlowService(
@@ -290,14 +290,14 @@ async def serve_shard(
             parser=parser,
             watch=RegistryWatch(storage.registry),
             functions=runners.components,
-            reachable=settings.address_policy,
+            address_policy=settings.address_policy,
             callback_keys=callback_keys,
             cipher=cipher,
             next_of=cron_scheduler.next_of,
             statistics=FlowStatisticsReader(
                 registry=storage.registry,
                 state=state,
-                host=host,
+                runtime=host,
                 secrets=flow_secrets,
                 next_of=cron_scheduler.next_of,
                 now_ms=_now_ms,
@@ -311,13 +311,13 @@ async def serve_shard(
     secret_service_pb2_grpc.add_SecretServiceServicer_to_server(
         SecretService(registry=storage.registry, cipher=cipher, secrets=flow_secrets, now_ms=_now_ms), server
     )
-    replays = Replays(host=host, state=state, admission=admission, registry=storage.registry, now_ms=_now_ms)
+    replays = Replays(runtime=host, state=state, admission=admission, registry=storage.registry, now_ms=_now_ms)
     execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
         ExecutionService(
-            host=host,
+            runtime=host,
             state=state,
             admission=admission,
-            reads=reads,
+            body_sender=reads,
             replays=replays,
             rejections=storage.rejections,
             bodies=storage.bodies,
@@ -327,14 +327,14 @@ async def serve_shard(
         server,
     )
     jobs = create_job_service(
-        host=host, state=state, store=storage.jobs, replays=replays, clock=time.monotonic, now_ms=_now_ms
+        runtime=host, state=state, store=storage.jobs, replays=replays, clock=time.monotonic, now_ms=_now_ms
     )
     job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
     runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
     cluster = ClusterService(
-        partial(build_report, lifecycle),
+        partial(build_report, process_state),
         render,
-        core=core,
+        shard=core,
         total_backlog=settings.total_backlog,
         usage=storage.usage,
         situation=shards.situation,
@@ -350,9 +350,9 @@ async def serve_shard(
     if before_bind is not None:
         await before_bind()
     port = bind(server, settings, port)
-    lifecycle.announce("grpc", settings.host, port)
+    process_state.announce("grpc", settings.host, port)
     upkeep = (
-        _watch_health(storage, health_service, lifecycle, confirmed),
+        _watch_health(storage, health_service, process_state, confirmed),
         _save_uses(verifier),
         cron_scheduler.run(),
         join_trigger.run(),
@@ -390,7 +390,7 @@ def _rejection_service(storage: Storage, key: bytes, intake: EventIntake) -> Rej
 
 async def _run(
     server: grpc.aio.Server,
-    host: ShardRuntime,
+    runtime: ShardRuntime,
     flows: FlowTable,
     runners: RunnerService,
     *,
@@ -403,7 +403,7 @@ async def _run(
     stop_host = asyncio.Event()
     async with contextlib.AsyncExitStack() as undo, asyncio.TaskGroup() as tasks:
         undo.push_async_callback(server.stop, None)  # also when a task fails: the port is needed again
-        tasks.create_task(host.run(stop_host))
+        tasks.create_task(runtime.run(stop_host))
         await server.start()
         following = tasks.create_task(flows.follow())
         running = [tasks.create_task(each) for each in upkeep]
@@ -421,24 +421,24 @@ async def _run(
 
 def _observe(
     router_metrics: RouterMetrics,
-    host: ShardRuntime,
+    runtime: ShardRuntime,
     cron_scheduler: CronScheduler,
     uploads: UploadReceiver,
 ) -> None:
     """Register the gauges of the router."""
     router_metrics.observe(
-        "flowhook_router_backlog", "Accepted executions that have not ended.", lambda: host.core.unfinished
+        "flowhook_router_backlog", "Accepted executions that have not ended.", lambda: runtime.shard.unfinished
     )
-    router_metrics.observe("flowhook_router_ready", "Executions ready for a runner.", lambda: host.core.ready)
-    router_metrics.observe("flowhook_router_leased", "Executions under lease.", lambda: host.core.leased)
+    router_metrics.observe("flowhook_router_ready", "Executions ready for a runner.", lambda: runtime.shard.ready)
+    router_metrics.observe("flowhook_router_leased", "Executions under lease.", lambda: runtime.shard.leased)
     router_metrics.observe(
-        "flowhook_router_waiting", "Executions that wait for a time or an event.", lambda: host.core.waiting
+        "flowhook_router_waiting", "Executions that wait for a time or an event.", lambda: runtime.shard.waiting
     )
-    router_metrics.observe("flowhook_router_suspended", "Suspended executions.", lambda: host.core.suspended)
+    router_metrics.observe("flowhook_router_suspended", "Suspended executions.", lambda: runtime.shard.suspended)
     router_metrics.observe(
         "flowhook_router_buffered_events",
         "Buffered events that no execution listens for yet.",
-        lambda: host.events.buffered,
+        lambda: runtime.events.buffered,
     )
     router_metrics.observe("flowhook_router_schedules", "Flows with a schedule.", lambda: len(cron_scheduler))
     router_metrics.observe("flowhook_router_uploads", "Uploads in progress.", lambda: uploads.under_way)
@@ -447,7 +447,7 @@ def _observe(
         "Bytes of uploads in progress, and of uploaded bodies without their event.",
         lambda: uploads.bytes,
     )
-    router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: host.runners)
+    router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: runtime.runners)
 
 
 def _now_ms() -> int:
@@ -471,18 +471,18 @@ async def _save_uses_once(verifier: TokenVerifier) -> None:
 async def _watch_health(
     storage: Storage,
     service: HealthService,
-    lifecycle: ProcessState,
+    process_state: ProcessState,
     confirmed: Callable[[], bool],
 ) -> None:
     """Report the health of storage as gRPC health, until cancelled."""
     while True:
         healthy = confirmed() and await _is_healthy(storage)
         service.set(serving=healthy)
-        lifecycle.detail = "" if healthy else "storage is not writable"
+        process_state.detail = "" if healthy else "storage is not writable"
         if healthy:
-            lifecycle.ready.set()
+            process_state.ready.set()
         else:
-            lifecycle.ready.clear()
+            process_state.ready.clear()
         await asyncio.sleep(HEALTH_SECONDS)
 
 

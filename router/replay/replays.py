@@ -34,14 +34,14 @@ class Replays:
     def __init__(
         self,
         *,
-        host: ShardRuntime,
+        runtime: ShardRuntime,
         state: ShardState,
         admission: AdmissionControl,
         registry: Registry,
         now_ms: Callable[[], int],
     ) -> None:
-        self._host = host
-        self._records = host.executions
+        self._runtime = runtime
+        self._records = runtime.executions
         self._state = state
         self._admission = admission
         self._registry = registry
@@ -88,7 +88,7 @@ class Replays:
         plan = await self._plan(original, options, event_id)
         event = plan.event
         now_ms = self._now_ms()
-        (appended,) = await self._host.append(
+        (appended,) = await self._runtime.append(
             [
                 NewEvent(
                     event.id,

@@ -155,10 +155,10 @@ class AttachWriter:
 class AttachReader:
     """Processes the messages of one attached runner."""
 
-    def __init__(self, host: ShardRuntime, link: AttachWriter, session: RunnerSession) -> None:
-        """Store what the runner behind `link` reports through `host`."""
-        self._host = host
-        self._link = link
+    def __init__(self, runtime: ShardRuntime, writer: AttachWriter, session: RunnerSession) -> None:
+        """Store what the runner behind `writer` reports through `runtime`."""
+        self._runtime = runtime
+        self._writer = writer
         self._session = session
         self._reports = session.reports
         self._woken = asyncio.Event()
@@ -183,11 +183,11 @@ class AttachReader:
     def _apply(self, effect: Effect) -> None:
         match effect:
             case AddCredit(assignments=assignments):
-                if not self._host.add_credit(self._link, assignments):
+                if not self._runtime.add_credit(self._writer, assignments):
                     raise protocol_violation("at most 4096 assignments of credit may be outstanding")
             case RenewLeases(stamp=stamp):
-                if self._host.renew(self._link):  # else its leases are lost, and the stream is about to end
-                    self._link.renewed(stamp)
+                if self._runtime.renew(self._writer):  # else its leases are lost, and the stream is about to end
+                    self._writer.renewed(stamp)
 
     def end(self) -> None:
         """Let `record` return once all reports are stored."""
@@ -201,22 +201,22 @@ class AttachReader:
             self._woken.clear()
             while self._reports:
                 for effect in self._reports.take():
-                    if self._host.is_superseded(self._link):
+                    if self._runtime.is_superseded(self._writer):
                         continue  # the runner sends all of it again on its new stream
                     match effect:
                         case StoreReports():
                             await self._store(effect)
                         case Subscribe(update=update):
-                            self._host.listen(self._link, update)
+                            self._runtime.listen(self._writer, update)
                 self._reports.stored()
                 self._room.set()
 
     async def _store(self, reports: StoreReports) -> None:
-        recorder = self._host.recorder
+        recorder = self._runtime.recorder
         await asyncio.gather(
-            *([recorder.checkpoint(self._link, reports.checkpoints)] if reports.checkpoints else []),
-            *([recorder.settle(self._link, reports.outcomes)] if reports.outcomes else []),
+            *([recorder.checkpoint(self._writer, reports.checkpoints)] if reports.checkpoints else []),
+            *([recorder.settle(self._writer, reports.outcomes)] if reports.outcomes else []),
         )
         # the stream may have been superseded meanwhile: then the checkpoints that these follow are not stored
-        if reports.later_outcomes and not self._host.is_superseded(self._link):
-            await recorder.settle(self._link, reports.later_outcomes)
+        if reports.later_outcomes and not self._runtime.is_superseded(self._writer):
+            await recorder.settle(self._writer, reports.later_outcomes)

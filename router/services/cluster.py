@@ -46,7 +46,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         own: Callable[[bytes], pb.Process],
         render: Callable[[], bytes],
         *,
-        core: Shard,
+        shard: Shard,
         total_backlog: int,
         usage: Callable[[], Awaitable[StorageUsage]],
         situation: Callable[[], ShardSituation],
@@ -59,7 +59,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         Args:
             own: describes the router itself, with metrics.
             render: returns its metrics.
-            core: the scheduler, for reading.
+            shard: the scheduler, for reading.
             total_backlog: unfinished executions beyond which events are refused.
             usage: measures what the data takes on the disk.
             situation: returns the other routers, which do not report here.
@@ -69,7 +69,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         """
         self._own = own
         self._render = render
-        self._core = core
+        self._shard = shard
         self._total_backlog = total_backlog
         self._usage = usage
         self._measuring = asyncio.Lock()
@@ -116,8 +116,8 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             if not bare:
                 shown.metrics = report.metrics
             if process.role == "runner":
-                shown.credit = self._core.runners.credit(process.name)
-                shown.in_flight = self._core.runners.lease_count(process.name)
+                shown.credit = self._shard.runners.credit(process.name)
+                shown.in_flight = self._shard.runners.lease_count(process.name)
         response.processes.extend(self._standbys())
         response.processes.sort(key=lambda process: process.name)
         response.backlog.CopyFrom(self._backlog())
@@ -145,7 +145,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             self._dismissed[name] = self._clock() - silence
 
     def _backlog(self) -> pb.Backlog:
-        core = self._core
+        core = self._shard
         return pb.Backlog(
             pending=core.ready,
             running=core.leased,

@@ -49,34 +49,34 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     def __init__(
         self,
         *,
-        host: ShardRuntime,
+        runtime: ShardRuntime,
         state: ShardState,
         admission: AdmissionControl,
-        reads: BodySender,
+        body_sender: BodySender,
         replays: Replays,
         rejections: RejectionLog,
         bodies: BodyStore,
         replicated: bool,
         now_ms: Callable[[], int],
     ) -> None:
-        self._host = host
-        self._commands, self._records = host.commands, host.executions
+        self._runtime = runtime
+        self._commands, self._records = runtime.commands, runtime.executions
         self._state = state
         self._admission = admission
-        self._reads = reads
+        self._body_sender = body_sender
         self._replays = replays
-        self._removal = ExecutionRemoval(host.executions, state)
+        self._removal = ExecutionRemoval(runtime.executions, state)
         self._erasure = EventErasure(
             self._removal,
-            records=host.executions,
+            records=runtime.executions,
             state=state,
-            commands=host.commands,
+            commands=runtime.commands,
             rejections=rejections,
             bodies=bodies,
         )
         self._replicated = replicated
         self._now_ms = now_ms
-        self._lists = ExecutionLists(state, host.executions, admission)
+        self._lists = ExecutionLists(state, runtime.executions, admission)
 
     @error_mapping.rpc_method
     async def GetExecution(  # noqa: N802 - the name of the RPC
@@ -146,7 +146,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     ) -> None:
         """Stream executions as their status changes."""
         error_mapping.check_request_size(request)
-        with self._host.watchers.watch(request.flow_id) as watcher:
+        with self._runtime.watchers.watch(request.flow_id) as watcher:
             await context.write(pb.WatchExecutionsResponse())
             while True:
                 record, missed = await watcher.next()
@@ -200,7 +200,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             await context.write(pb.ReadBodyResponse(chunk=chunk))
 
         record = await self._records.find(request.execution_id)
-        if not await self._reads.whole(record.seq, write):
+        if not await self._body_sender.whole(record.seq, write):
             raise past_retention(record.id)
 
     @error_mapping.rpc_method

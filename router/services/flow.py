@@ -74,7 +74,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         parser: parses flow documents.
         watch: reports changes of the registry.
         functions: returns the functions that attached runners can call, None when no runner is attached.
-        reachable: which addresses runners may call; flows that name another are applied with a warning.
+        address_policy: which addresses runners may call; flows that name another are applied with a warning.
         callback_keys: keys of the flows' one-time URLs.
         cipher: decrypts the secrets that requests are signed with.
         next_of: returns the next start of a flow by its schedule, Unix time in ms, or None.
@@ -87,7 +87,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         parser: parses flow documents.
         watch: reports changes of the registry.
         functions: returns the functions that attached runners can call, None when no runner is attached.
-        reachable: which addresses runners may call; flows that name another are applied with a warning.
+        address_policy: which addresses runners may call; flows that name another are applied with a warning.
         callback_keys: keys of the flows' one-time URLs.
         cipher: decrypts the secrets that requests are signed with.
         next_of: returns the next start of a flow by its schedule, Unix time in ms, or None.
@@ -100,7 +100,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     _parser: InputParser
     _watch: RegistryWatch
     _functions: Callable[[], Collection[str] | None]
-    _reachable: AddressPolicy
+    _address_policy: AddressPolicy
     _callback_keys: CallbackKeys
     _cipher: SecretCipher
     _next_of: Callable[[str], int | None]
@@ -161,7 +161,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         for index, source in enumerate(sources):
             try:
                 parsed = await self._parser.document(
-                    source, file=str(index), functions=functions, reachable=self._reachable
+                    source, file=str(index), functions=functions, address_policy=self._address_policy
                 )
             except InvalidFlowError as error:
                 faults += error.faults

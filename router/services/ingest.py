@@ -40,7 +40,7 @@ _Outcome = dict[str, Any]
 class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     """See protos/flowhook/v1/ingest_service.proto."""
 
-    _host: ShardRuntime
+    _runtime: ShardRuntime
     _state: ShardState
     _intake: EventIntake
     _tokens: ReplyTokens
@@ -72,14 +72,16 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         if request.event.callback:
             raise InvalidError("callbacks are accepted by IngestEvents only", reason="CALLBACK_NOT_INVOKABLE")
         # reserve the waiter first: a caller must be refused before its event is stored, not after
-        with self._host.waiters.place(request.event.flow_id, request.ByteSize()) as place:
+        with self._runtime.waiters.place(request.event.flow_id, request.ByteSize()) as place:
             intake = Intake(request.event)
             await self._intake.store([intake])
             if intake.error is not None:
                 raise intake.error
             answered, execution_id = place.wait_for(intake.seq), intake.execution_id
             # the execution of an earlier event may have replied before the wait began
-            outcome = await self._outcome(await self._host.executions.find(execution_id)) if intake.duplicate else None
+            outcome = (
+                await self._outcome(await self._runtime.executions.find(execution_id)) if intake.duplicate else None
+            )
             if outcome is None:
                 try:
                     async with asyncio.timeout(wait):

@@ -223,7 +223,7 @@ def read_job_options(request: execution_service_pb2.ReplayExecutionRequest) -> R
 
 def create_job_service(
     *,
-    host: ShardRuntime,
+    runtime: ShardRuntime,
     state: ShardState,
     store: JobStore,
     replays: Replays,
@@ -233,14 +233,14 @@ def create_job_service(
     """Return the service, with a runner of jobs on the executions of a shard.
 
     Args:
-        host: performs commands on executions.
+        runtime: performs commands on executions.
         state: the stored executions.
         store: the stored jobs.
         replays: starts replays.
         clock: seconds, monotonic.
         now_ms: Unix time in milliseconds.
     """
-    matching = MatchingExecutions(state, host.executions, clock)
-    actions = JobActions(commands=host.commands, records=host.executions, state=state, replays=replays)
+    matching = MatchingExecutions(state, runtime.executions, clock)
+    actions = JobActions(commands=runtime.commands, records=runtime.executions, state=state, replays=replays)
     runner = JobRunner(store=store, matching=matching, actions=actions, load_spec=load_spec, clock=clock, now_ms=now_ms)
     return JobService(store=store, runner=runner, matching=matching, replays=replays, state=state, now_ms=now_ms)

@@ -55,20 +55,20 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     def __init__(
         self,
         *,
-        host: ShardRuntime,
+        runtime: ShardRuntime,
         lease_seconds: float,
         admission: AdmissionControl,
         publisher: EventPublisher,
         starter: ExecutionStarter,
-        reads: BodySender,
+        body_sender: BodySender,
         now_ms: Callable[[], int],
     ) -> None:
-        self._host = host
+        self._runtime = runtime
         self._lease_seconds = lease_seconds
         self._admission = admission
         self._publisher = publisher
         self._starter = starter
-        self._reads = reads
+        self._body_sender = body_sender
         self._now_ms = now_ms
         self._links: set[AttachWriter] = set()
         self._components: dict[AttachWriter, frozenset[str]] = {}
@@ -85,7 +85,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         self._closing = True
         for link in self._links:
             link.drain(grace)
-        await self._host.drain(grace)
+        await self._runtime.drain(grace)
         for link in self._links:
             link.close(UnavailableError("the router stops", reason="ROUTER_STOPPED"))
         with suppress(TimeoutError):
@@ -107,7 +107,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             link.end()  # wakes callers that wait for room in the queue, whatever ended the call
             self._links.discard(link)
             self._components.pop(link, None)
-            self._host.detach(link)
+            self._runtime.detach(link)
             link.gone.set()
             if not self._links:
                 self._idle.set()
@@ -127,8 +127,8 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         with suppress(TimeoutError):  # messages it sent before count, and are still being recorded
             async with asyncio.timeout(RECORD_SECONDS + LAST_WORDS_SECONDS):
                 await asyncio.gather(*(link.gone.wait() for link in earlier))
-        if not earlier or not all(map(self._host.is_superseded, earlier)):  # else the next process has taken over
-            await self._host.exited(request.runner_id, evaluated, explained=request.losses_explained)
+        if not earlier or not all(map(self._runtime.is_superseded, earlier)):  # else the next process has taken over
+            await self._runtime.exited(request.runner_id, evaluated, explained=request.losses_explained)
         return pb.ReportExitResponse()
 
     @error_mapping.rpc_method
@@ -138,7 +138,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         """Renew the leases of a runner on its behalf, while it is too busy to do so itself."""
         del context
         check_runner_id(request.runner_id)
-        self._host.renew_on_behalf(request.runner_id)
+        self._runtime.renew_on_behalf(request.runner_id)
         return pb.RenewLeasesResponse()
 
     @error_mapping.rpc_method
@@ -191,12 +191,12 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         async def write(chunk: bytes) -> None:
             await context.write(pb.ReadAttachmentResponse(chunk=chunk))
 
-        await self._reads.slice(request.execution_id, request.offset, request.size, write)
+        await self._body_sender.slice(request.execution_id, request.offset, request.size, write)
 
     async def _serve_stream(
         self,
         session: RunnerSession,
-        link: AttachWriter,
+        writer: AttachWriter,
         requests: AsyncIterator[codec.Request],
         context: error_mapping.Context,
     ) -> None:
@@ -205,11 +205,11 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         Raises:
             FlowhookError: the reason for closing the link, or a protocol violation by the runner.
         """
-        reader = AttachReader(self._host, link, session)
+        reader = AttachReader(self._runtime, writer, session)
         reading = asyncio.create_task(_read(reader, requests), name="read from runner")
         recording = asyncio.create_task(reader.record(), name="store the reports of a runner")
-        writing = asyncio.create_task(link.send(context.write), name="write to runner")
-        closing = asyncio.create_task(link.closed.wait(), name="wait for the end")
+        writing = asyncio.create_task(writer.send(context.write), name="write to runner")
+        closing = asyncio.create_task(writer.closed.wait(), name="wait for the end")
         tasks: tuple[asyncio.Task[Any], ...] = (reading, recording, writing, closing)
         try:
             try:
@@ -219,10 +219,10 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
                 reader.end()
                 await asyncio.wait({recording}, timeout=RECORD_SECONDS)
             # and they are acknowledged, unless the runner does not read
-            link.end()
+            writer.end()
             await asyncio.wait({writing}, timeout=LAST_WORDS_SECONDS)
-            if link.error is not None:
-                raise link.error
+            if writer.error is not None:
+                raise writer.error
             for task in (reading, recording, writing):
                 if task.done():
                     await task
@@ -239,11 +239,11 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             raise ExhaustedError("too many runners are attached", reason="TOO_MANY_RUNNERS", retry_after=5)
         link = AttachWriter(
             session,
-            self._host.wake,
-            under_way=lambda: self._host.core.runners.lease_count(runner_id),
+            self._runtime.wake,
+            under_way=lambda: self._runtime.shard.runners.lease_count(runner_id),
             now_ms=self._now_ms,
         )
-        retained = self._host.attach(link, hello.held_leases, explained=hello.losses_explained)
+        retained = self._runtime.attach(link, hello.held_leases, explained=hello.losses_explained)
         session.welcome(self._lease_seconds, retained)
         self._links.add(link)
         self._idle.clear()

@@ -118,20 +118,20 @@ class AuditLog:
         await self._writer.call(self._operation, entry, size=size, refusable=False)
 
     async def page(
-        self, wanted: AuditFilter, *, before_number: int | None = None, limit: int = DEFAULT_PAGE
+        self, audit_filter: AuditFilter, *, before_number: int | None = None, limit: int = DEFAULT_PAGE
     ) -> tuple[list[AuditEntry], int | None]:
         """Return entries that meet the conditions, newest first; and `before_number` of the next page, if there is one.
 
         A page examines a bounded number of entries, so it may have fewer than `limit` before the last page.
         """
-        return await self._readers.run(partial(_page, wanted=wanted, before=before_number, limit=limit))
+        return await self._readers.run(partial(_page, audit_filter=audit_filter, before=before_number, limit=limit))
 
 
 def _page(
-    connection: apsw.Connection, *, wanted: AuditFilter, before: int | None, limit: int
+    connection: apsw.Connection, *, audit_filter: AuditFilter, before: int | None, limit: int
 ) -> tuple[list[AuditEntry], int | None]:
     start = _NEWEST if before is None else before
-    entries = [AuditEntry(*row) for row in connection.execute(_FOUND, (start, *wanted, limit + 1))]
+    entries = [AuditEntry(*row) for row in connection.execute(_FOUND, (start, *audit_filter, limit + 1))]
     if len(entries) > limit:
         return entries[:limit], entries[limit - 1].number
     beyond = connection.execute(_OLDEST_EXAMINED, (start,)).fetchone()

@@ -586,36 +586,36 @@ class _InboundRows:
         ids = [(arrival.execution_id,) for arrival in arrivals if arrival.execution_id]
         self.executions.update(_UNENDED.fetch(connection, ids))
 
-    def refused(self, arrival: NewInboundEvent, marks: _Fingerprints) -> InboundEventAppended | None:
+    def refused(self, event: NewInboundEvent, fingerprints: _Fingerprints) -> InboundEventAppended | None:
         """Return the result for an arrival that must not be stored; None when it is to be stored."""
-        earlier = self._remembered(marks.id, arrival)
+        earlier = self._remembered(fingerprints.id, event)
         if earlier is not None:
             return InboundEventAppended(earlier.number, earlier.event_id)
-        if self._remembered(marks.token, arrival) is not None:
+        if self._remembered(fingerprints.token, event) is not None:
             return InboundEventAppended(0, gone=True)
-        if arrival.execution_id and arrival.execution_id not in self.executions:
+        if event.execution_id and event.execution_id not in self.executions:
             return InboundEventAppended(0, gone=True)
-        earlier = self._remembered(marks.key, arrival)
+        earlier = self._remembered(fingerprints.key, event)
         if earlier is not None:
             return InboundEventAppended(earlier.number, earlier.event_id)
-        return InboundEventAppended(0) if arrival.check_only else None
+        return InboundEventAppended(0) if event.check_only else None
 
-    def _remembered(self, mark: bytes | None, arrival: NewInboundEvent) -> _EarlierArrival | None:
+    def _remembered(self, mark: bytes | None, event: NewInboundEvent) -> _EarlierArrival | None:
         earlier = None if mark is None else self.earlier.get(mark)
-        return earlier if earlier is not None and arrival.receive_time_ms < earlier.until_ms else None
+        return earlier if earlier is not None and event.receive_time_ms < earlier.until_ms else None
 
-    def add(self, number: int, arrival: NewInboundEvent, marks: _Fingerprints) -> None:
+    def add(self, number: int, event: NewInboundEvent, fingerprints: _Fingerprints) -> None:
         """Add the rows of a new arrival."""
-        seq = self.executions.get(arrival.execution_id, 0)
-        _, flow_id, callback, type_, receive_time_ms, payload, expire_at_ms, *_ = arrival
-        receivers = (TO_ALL if arrival.to_all else TO_ONE) if callback else EMITTED
-        self.arrivals.append((number, flow_id, receivers, type_, expire_at_ms, seq, payload, arrival.emitter or None))
+        seq = self.executions.get(event.execution_id, 0)
+        _, flow_id, callback, type_, receive_time_ms, payload, expire_at_ms, *_ = event
+        receivers = (TO_ALL if event.to_all else TO_ONE) if callback else EMITTED
+        self.arrivals.append((number, flow_id, receivers, type_, expire_at_ms, seq, payload, event.emitter or None))
         id_until_ms = max(expire_at_ms, receive_time_ms + ID_WINDOW_MS)
-        times = (id_until_ms, arrival.token_until_ms, arrival.dedupe_until_ms)
-        for mark, until_ms in zip(marks, times, strict=True):
+        times = (id_until_ms, event.token_until_ms, event.dedupe_until_ms)
+        for mark, until_ms in zip(fingerprints, times, strict=True):
             if mark is not None:
-                self.earlier[mark] = _EarlierArrival(until_ms, number, arrival.event_id)
-                self.marks.append((mark, until_ms, number, arrival.event_id))
+                self.earlier[mark] = _EarlierArrival(until_ms, number, event.event_id)
+                self.marks.append((mark, until_ms, number, event.event_id))
 
     def insert(self, connection: apsw.Connection) -> None:
         """Insert the added rows."""
@@ -628,12 +628,12 @@ def inbound_bytes(arrivals: Sequence[NewInboundEvent]) -> int:
     return sum(len(arrival.payload) + INBOUND_ROW_BYTES for arrival in arrivals)
 
 
-def _marks(arrival: NewInboundEvent) -> _Fingerprints:
-    flow_id = arrival.flow_id
+def _marks(event: NewInboundEvent) -> _Fingerprints:
+    flow_id = event.flow_id
     return _Fingerprints(
-        _digest(b"arrival id", flow_id, arrival.event_id),
-        _digest(b"arrival token", flow_id, arrival.token) if arrival.token else None,
-        _digest(b"arrival key", flow_id, arrival.type, arrival.dedupe_key) if arrival.dedupe_key else None,
+        _digest(b"arrival id", flow_id, event.event_id),
+        _digest(b"arrival token", flow_id, event.token) if event.token else None,
+        _digest(b"arrival key", flow_id, event.type, event.dedupe_key) if event.dedupe_key else None,
     )
 
 

@@ -58,10 +58,10 @@ class Conditions(NamedTuple):
     values: list[Any]
 
 
-def count_executions(connection: apsw.Connection, wanted: ExecutionFilter, limit: int) -> tuple[int, bool]:
+def count_executions(connection: apsw.Connection, execution_filter: ExecutionFilter, limit: int) -> tuple[int, bool]:
     """Return how many executions meet all conditions, and whether there may be more; see `ShardState`."""
-    conditions = as_sql(wanted, lagging=False)
-    lowest, end = _range(connection, wanted, None)
+    conditions = as_sql(execution_filter, lagging=False)
+    lowest, end = _range(connection, execution_filter, None)
     count = 0
     for low, before in _windows(lowest, end, COUNT_SECONDS):
         sql, values = _window(conditions, "1", low, before, limit + 1 - count)
@@ -73,11 +73,11 @@ def count_executions(connection: apsw.Connection, wanted: ExecutionFilter, limit
 
 
 def list_executions(
-    connection: apsw.Connection, wanted: ExecutionFilter, before_seq: int | None, limit: int
+    connection: apsw.Connection, execution_filter: ExecutionFilter, before_seq: int | None, limit: int
 ) -> ExecutionListing:
     """Return executions that meet all conditions, newest first; see `ShardState`."""
-    conditions = as_sql(wanted)
-    lowest, end = _range(connection, wanted, before_seq)
+    conditions = as_sql(execution_filter)
+    lowest, end = _range(connection, execution_filter, before_seq)
     found: list[ExecutionRecord] = []
     for low, before in _windows(lowest, end, SCAN_SECONDS):
         found += read_window(connection, conditions, low, before, limit + 1 - len(found))
@@ -121,7 +121,7 @@ def _window(conditions: Conditions, columns: str, low: int, before: int, limit: 
     return sql, (*conditions.values, low, before, limit)
 
 
-def as_sql(wanted: ExecutionFilter, *, lagging: bool = True) -> Conditions:
+def as_sql(execution_filter: ExecutionFilter, *, lagging: bool = True) -> Conditions:
     """Return the conditions of a filter as SQL.
 
     `lagging`: executions that have not ended meet a condition on attempts, whose stored number may be too small.
@@ -129,28 +129,28 @@ def as_sql(wanted: ExecutionFilter, *, lagging: bool = True) -> Conditions:
     tables, number = "execution e NOT INDEXED", "e.seq"
     terms: list[str] = []
     values: list[Any] = []
-    statuses = frozenset(wanted.statuses)
-    if wanted.faulted_only:
+    statuses = frozenset(execution_filter.statuses)
+    if execution_filter.faulted_only:
         statuses = (statuses or _UNSUCCESSFUL) & {Status.FAULTED}
-    if wanted.flow_id:
+    if execution_filter.flow_id:
         tables = "execution e INDEXED BY execution_by_flow"
         terms.append("e.flow = (SELECT key FROM flow_key WHERE flow_id = ?)")
-        values.append(wanted.flow_id)
-    if wanted.statuses or wanted.faulted_only:
+        values.append(execution_filter.flow_id)
+    if execution_filter.statuses or execution_filter.faulted_only:
         terms.append(f"e.status IN ({', '.join(str(CODES[status]) for status in sorted(statuses))})")
         if not any(status.ended for status in statuses):
             tables = "execution e INDEXED BY execution_by_end"
             terms.append(f"e.end_time_ms = {UNENDED}")
         elif _UNSUCCESSFUL.issuperset(statuses):
-            tables = f"execution e INDEXED BY execution_unsuccessful{'_by_flow' if wanted.flow_id else ''}"
+            tables = f"execution e INDEXED BY execution_unsuccessful{'_by_flow' if execution_filter.flow_id else ''}"
             terms.append("e.status IN (6, 7)")  # SQLite uses a partial index only if its exact condition is given
-    if wanted.unresolved:
+    if execution_filter.unresolved:
         terms.append(f"NOT EXISTS (SELECT 1 {SUPERSEDES})")
         terms.append("NOT EXISTS (SELECT 1 FROM resolution s WHERE s.seq = e.seq)")
-    for term, value in _checked(wanted, lagging=lagging):
+    for term, value in _checked(execution_filter, lagging=lagging):
         terms.append(term)
         values.append(value)
-    for position, (table, index, term, given) in enumerate(_looked_up(wanted)):
+    for position, (table, index, term, given) in enumerate(_looked_up(execution_filter)):
         if position:
             terms.append(f"EXISTS (SELECT 1 FROM {table} WHERE seq = e.seq AND {term})")  # noqa: S608
         else:
@@ -161,39 +161,39 @@ def as_sql(wanted: ExecutionFilter, *, lagging: bool = True) -> Conditions:
     return Conditions(tables, number, terms, values)
 
 
-def _looked_up(wanted: ExecutionFilter) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
+def _looked_up(execution_filter: ExecutionFilter) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
     """Yield the conditions that other tables serve: table, index, term on its columns, values of its parameters."""
-    if wanted.caused_by:
-        yield "execution_link", "execution_link_by_cause", "caused_by = ?", (wanted.caused_by,)
-    for attribute in wanted.attributes:
+    if execution_filter.caused_by:
+        yield "execution_link", "execution_link_by_cause", "caused_by = ?", (execution_filter.caused_by,)
+    for attribute in execution_filter.attributes:
         yield "search_attribute", "search_attribute_by_value", "name = ? AND value = ?", attribute
 
 
-def _checked(wanted: ExecutionFilter, *, lagging: bool) -> list[tuple[str, Any]]:
+def _checked(execution_filter: ExecutionFilter, *, lagging: bool) -> list[tuple[str, Any]]:
     """Return the terms that no index serves, each with the value of its parameter."""
     terms: list[tuple[str, Any]] = []
-    if wanted.receive_from_ms is not None:
-        terms.append(("e.receive_time_ms >= ?", wanted.receive_from_ms))
-    if wanted.receive_until_ms is not None:
-        terms.append(("e.receive_time_ms < ?", wanted.receive_until_ms))
-    if wanted.min_attempts:
+    if execution_filter.receive_from_ms is not None:
+        terms.append(("e.receive_time_ms >= ?", execution_filter.receive_from_ms))
+    if execution_filter.receive_until_ms is not None:
+        terms.append(("e.receive_time_ms < ?", execution_filter.receive_until_ms))
+    if execution_filter.min_attempts:
         enough = f"(e.attempts >= ? OR e.end_time_ms = {UNENDED})" if lagging else "e.attempts >= ?"
-        terms.append((enough, wanted.min_attempts))
-    if wanted.error_type:
-        whole = "/" in wanted.error_type or ":" in wanted.error_type
+        terms.append((enough, execution_filter.min_attempts))
+    if execution_filter.error_type:
+        whole = "/" in execution_filter.error_type or ":" in execution_filter.error_type
         type_ = _ERROR.format("type")
-        last = f"substr({type_}, -{len(wanted.error_type) + 1}) = '/' || ?"
-        terms.append((f"{type_} = ?" if whole else last, wanted.error_type))
-    if wanted.error_task is not None:
-        terms.append((f"{_ERROR.format('instance')} = ?", wanted.error_task))
-    if wanted.error_status:
-        terms.append((f"{_ERROR.format('status')} = ?", wanted.error_status))
-    if wanted.error_title:
-        terms.append((f"{_ERROR.format('title')} = ?", wanted.error_title))
+        last = f"substr({type_}, -{len(execution_filter.error_type) + 1}) = '/' || ?"
+        terms.append((f"{type_} = ?" if whole else last, execution_filter.error_type))
+    if execution_filter.error_task is not None:
+        terms.append((f"{_ERROR.format('instance')} = ?", execution_filter.error_task))
+    if execution_filter.error_status:
+        terms.append((f"{_ERROR.format('status')} = ?", execution_filter.error_status))
+    if execution_filter.error_title:
+        terms.append((f"{_ERROR.format('title')} = ?", execution_filter.error_title))
     return terms
 
 
-def _range(connection: apsw.Connection, wanted: ExecutionFilter, before_seq: int | None) -> tuple[int, int]:
+def _range(connection: apsw.Connection, execution_filter: ExecutionFilter, before_seq: int | None) -> tuple[int, int]:
     """Return the numbers to look at: [lowest, before)."""
     lowest: int | None = connection.execute("SELECT min(seq) FROM execution").get
     if lowest is None:
@@ -201,10 +201,10 @@ def _range(connection: apsw.Connection, wanted: ExecutionFilter, before_seq: int
     before: int = connection.execute("SELECT max(seq) FROM execution").get + 1
     if before_seq is not None:
         before = min(before, before_seq)
-    if wanted.receive_from_ms is not None:
-        lowest = _first_received(connection, lowest, before, wanted.receive_from_ms - CLOCK_SKEW_MS)
-    if wanted.receive_until_ms is not None:
-        before = _first_received(connection, lowest, before, wanted.receive_until_ms + CLOCK_SKEW_MS)
+    if execution_filter.receive_from_ms is not None:
+        lowest = _first_received(connection, lowest, before, execution_filter.receive_from_ms - CLOCK_SKEW_MS)
+    if execution_filter.receive_until_ms is not None:
+        before = _first_received(connection, lowest, before, execution_filter.receive_until_ms + CLOCK_SKEW_MS)
     return lowest, before
 
 
@@ -223,10 +223,10 @@ def _first_received(connection: apsw.Connection, low: int, high: int, time_ms: i
 
 
 def walk_executions(
-    connection: apsw.Connection, wanted: ExecutionFilter, after_seq: int, last_seq: int | None, limit: int
+    connection: apsw.Connection, execution_filter: ExecutionFilter, after_seq: int, last_seq: int | None, limit: int
 ) -> ExecutionWalk:
     """Return executions that meet all conditions, oldest first; see `ShardState`."""
-    conditions = as_sql(wanted)
+    conditions = as_sql(execution_filter)
     lowest: int | None = connection.execute("SELECT min(seq) FROM execution WHERE seq > ?", (after_seq,)).get
     greatest: int | None = connection.execute("SELECT max(seq) FROM execution").get
     if lowest is None or greatest is None:

@@ -506,7 +506,7 @@ class LoggedInboundEvent(NamedTuple):
     """
 
     number: int
-    arrival: NewInboundEvent
+    event: NewInboundEvent
     seq: int = 0
 
 

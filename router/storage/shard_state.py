@@ -246,7 +246,7 @@ class ShardState:
 
     async def list_executions(
         self,
-        conditions: ExecutionFilter = ALL,
+        execution_filter: ExecutionFilter = ALL,
         *,
         before_seq: int | None = None,
         limit: int = DEFAULT_PAGE,
@@ -256,16 +256,16 @@ class ShardState:
         There may be fewer, or none, although the list continues: the time that one call takes is bounded.
         """
         return await self._queries.run(
-            lambda connection: execution_list.list_executions(connection, conditions, before_seq, limit)
+            lambda connection: execution_list.list_executions(connection, execution_filter, before_seq, limit)
         )
 
-    async def count_executions(self, conditions: ExecutionFilter = ALL, *, limit: int) -> tuple[int, bool]:
+    async def count_executions(self, execution_filter: ExecutionFilter = ALL, *, limit: int) -> tuple[int, bool]:
         """Return how many executions meet all conditions, at most `limit`, and whether there may be more.
 
         The time that it takes is bounded.
         """
         return await self._queries.run(
-            lambda connection: execution_list.count_executions(connection, conditions, limit)
+            lambda connection: execution_list.count_executions(connection, execution_filter, limit)
         )
 
     async def payloads(self, seqs: Sequence[int], *, most_bytes: int) -> dict[int, bytes | None]:
@@ -311,14 +311,19 @@ class ShardState:
         return await self._queries.run(lambda connection: activity.latest_receive_times(connection, wanted))
 
     async def walk_executions(
-        self, conditions: ExecutionFilter, *, after_seq: int = 0, last_seq: int | None = None, limit: int = DEFAULT_PAGE
+        self,
+        execution_filter: ExecutionFilter,
+        *,
+        after_seq: int = 0,
+        last_seq: int | None = None,
+        limit: int = DEFAULT_PAGE,
     ) -> ExecutionWalk:
         """Return executions that meet all conditions, oldest first, at most `limit`, with numbers up to `last_seq`.
 
         There may be fewer, or none, although the walk continues: the time that one call takes is bounded.
         """
         return await self._queries.run(
-            lambda connection: execution_list.walk_executions(connection, conditions, after_seq, last_seq, limit)
+            lambda connection: execution_list.walk_executions(connection, execution_filter, after_seq, last_seq, limit)
         )
 
     async def schedules(self, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:

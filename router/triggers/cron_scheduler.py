@@ -85,16 +85,16 @@ class CronScheduler:
             self._stored |= {row.flow_id: row for row in rows if row.due_ms is not None or row.last_ms}
             after = rows[-1].flow_id
 
-    def react(self, flow: Flow, reactions: FlowTriggers) -> None:
+    def react(self, flow: Flow, triggers: FlowTriggers) -> None:
         """See `TriggerSink`. A schedule that the flow has already goes on."""
         self._take_ends()
-        if reactions.timetable is None:
+        if triggers.timetable is None:
             self.remove(flow.id)
             return
         stored = self._stored.pop(flow.id, None)
         if stored is None:
-            self._agenda.put(flow.id, reactions.timetable, flow.update_time_ms)
-        elif self._agenda.recover(reactions.timetable, stored, since_ms=flow.update_time_ms, now_ms=self._now_ms()):
+            self._agenda.put(flow.id, triggers.timetable, flow.update_time_ms)
+        elif self._agenda.recover(triggers.timetable, stored, since_ms=flow.update_time_ms, now_ms=self._now_ms()):
             self._unsure.append(DueRun(flow.id, stored.last_ms))
         self._changed.set()
 

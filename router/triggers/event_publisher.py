@@ -40,11 +40,11 @@ class EventPublisher:
     _listening: FlowIndex = attrs.field(init=False, factory=FlowIndex)
     _started: FlowIndex = attrs.field(init=False, factory=FlowIndex)
 
-    def react(self, flow: Flow, reactions: FlowTriggers) -> None:
+    def react(self, flow: Flow, triggers: FlowTriggers) -> None:
         """See `TriggerSink`."""
-        trigger = reactions.trigger
+        trigger = triggers.trigger
         together = trigger is not None and trigger.all
-        self._listening.put(flow.id, reactions.listens)
+        self._listening.put(flow.id, triggers.listens)
         self._started.put(flow.id, () if trigger is None or together else trigger.filters)
         self._join_trigger.put(flow.id, trigger if together else None)
         self._want()

@@ -29,26 +29,24 @@ class Exit:
     flow_id: str = ""
 
 
-def classify(
-    decision: KillDecision | None, evaluation: RecordSnapshot, returncode: int | None, *, drained: bool
-) -> Exit:
+def classify(decision: KillDecision | None, snapshot: RecordSnapshot, returncode: int | None, *, drained: bool) -> Exit:
     """Classify the exit of a child.
 
     Args:
         decision: of the watchdog to kill it; None: it was not killed, or because it did not drain in time.
-        evaluation: content of the record after the exit.
+        snapshot: content of the record after the exit.
         returncode: exit code, negative for a signal.
         drained: whether it was told to drain: it is then killed for being late, which no execution caused.
     """
-    if decision is not None and decision.evaluation is not None:
-        its = decision.evaluation
+    if decision is not None and decision.snapshot is not None:
+        its = decision.snapshot
         # a step of a call is not an expression: it would block a separate process just as well
         flow_id = "" if its.is_step else its.flow_id
         return Exit(explained=True, lease=its.lease, error=decision.error, flow_id=flow_id)
     if decision is None and drained and returncode == -signal.SIGKILL:
         return Exit(explained=True)
-    if decision is None and is_probable_cause(evaluation, returncode):
+    if decision is None and is_probable_cause(snapshot, returncode):
         # very likely the cause, but not proven
-        flow_id = "" if evaluation.is_step else evaluation.flow_id
-        return Exit(explained=True, lease=evaluation.lease, charged=True, flow_id=flow_id)
+        flow_id = "" if snapshot.is_step else snapshot.flow_id
+        return Exit(explained=True, lease=snapshot.lease, charged=True, flow_id=flow_id)
     return Exit(explained=decision is None and drained)

@@ -50,17 +50,17 @@ class RouterReports:
     async def __aexit__(self, *_: object) -> None:
         await self._channel.close(None)
 
-    async def exited(self, end: Exit, on_lack: Callable[[str], None]) -> None:
+    async def exited(self, exit_: Exit, on_lack: Callable[[str], None]) -> None:
         """Report the exit of a child, with retries; its executions are assigned again when this returns.
 
         A router that does not implement the call notices the loss when the stream has been gone for long enough.
 
         Args:
-            end: to report.
+            exit_: to report.
             on_lack: called with the reason for each failed call.
         """
         request = pb.ReportExitRequest(
-            runner_id=self._runner_id, losses_explained=end.explained, evaluated=_evaluated(end)
+            runner_id=self._runner_id, losses_explained=exit_.explained, evaluated=_evaluated(exit_)
         )
         while True:
             try:
@@ -82,8 +82,8 @@ class RouterReports:
             log.debug("leases not renewed", code=error.code().name)
 
 
-def _evaluated(end: Exit) -> pb.Outcome | None:
-    if not end.lease:
+def _evaluated(exit_: Exit) -> pb.Outcome | None:
+    if not exit_.lease:
         return None
-    ending = Released(RUNNER_DIED, end.charged) if end.error is None else Faulted(end.error)
-    return exit_outcome_to_proto(Outcome(end.lease, ending))
+    ending = Released(RUNNER_DIED, exit_.charged) if exit_.error is None else Faulted(exit_.error)
+    return exit_outcome_to_proto(Outcome(exit_.lease, ending))

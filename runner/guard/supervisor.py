@@ -38,14 +38,14 @@ log = logs.get_logger(__name__)
 class WorkerSupervisor:
     """Runs the parent process: supervises one child after another."""
 
-    def __init__(self, settings: RunnerSettings, lifecycle: ProcessState, starter: ProcessStarter) -> None:
+    def __init__(self, settings: RunnerSettings, process_state: ProcessState, starter: ProcessStarter) -> None:
         """Supervise children of `starter`; `run` closes it.
 
         Raises:
             InvalidError: there is no token for the router (`TOKEN_MISSING`).
         """
         self._settings = settings
-        self._lifecycle = lifecycle
+        self._process_state = process_state
         self._token = read_token(settings, "runner")
         self._explained = settings.losses_explained
         self._renew_seconds = 0.0
@@ -62,13 +62,13 @@ class WorkerSupervisor:
         """Supervise children until `lifecycle.stop` is set, then drain the last one."""
         pauses = WORKER.pauses()
         try:
-            async with RouterReports(self._settings, self._lifecycle.name) as reports:
-                while not self._lifecycle.stop.is_set():
+            async with RouterReports(self._settings, self._process_state.name) as reports:
+                while not self._process_state.stop.is_set():
                     began = time.monotonic()
                     decision = await self._run_child(reports)
-                    if self._lifecycle.stop.is_set():
+                    if self._process_state.stop.is_set():
                         return
-                    if decision is not None and decision.evaluation is not None:
+                    if decision is not None and decision.snapshot is not None:
                         pauses = WORKER.pauses()
                         continue
                     if time.monotonic() - began > STABLE_SECONDS:
@@ -92,29 +92,29 @@ class WorkerSupervisor:
         await self._report(reports, end)
         return decision
 
-    async def _supervise(self, child: WorkerProcess, reports: RouterReports) -> KillDecision | None:
+    async def _supervise(self, worker: WorkerProcess, reports: RouterReports) -> KillDecision | None:
         """Run a started child to its end; returns the decision if it was killed, None when it ended by itself."""
         self._renew_seconds, self._was_attached = 0.0, False
-        child.control.send(
+        worker.control.send(
             ipc.Begin(
                 settings=self._settings,
                 token=self._token,
-                runner_id=self._lifecycle.name,
+                runner_id=self._process_state.name,
                 losses_explained=self._explained,
                 kills=self._kills,
                 quarantined=self._in_quarantine(),
             )
         )
-        watcher = asyncio.create_task(child.watch(self._settings, shared=True), name="watch child")
-        stopper = asyncio.create_task(self._stop(child), name="stop child")
-        ended = asyncio.create_task(child.process.wait(), name="wait for child")
-        listener = asyncio.create_task(self._listen(child), name="listen to child")
-        renewer = asyncio.create_task(self._renew(child, reports), name="renew leases")
+        watcher = asyncio.create_task(worker.watch(self._settings, shared=True), name="watch child")
+        stopper = asyncio.create_task(self._stop(worker), name="stop child")
+        ended = asyncio.create_task(worker.process.wait(), name="wait for child")
+        listener = asyncio.create_task(self._listen(worker), name="listen to child")
+        renewer = asyncio.create_task(self._renew(worker, reports), name="renew leases")
         try:
             await asyncio.wait({watcher, stopper, ended}, return_when=asyncio.FIRST_COMPLETED)
             # the decision counts even if the child died at the same moment, of this or another cause
             decision = watcher.result() if watcher.done() else None
-            await child.kill()
+            await worker.kill()
             # what it said before counts, also if this process was not scheduled meanwhile
             await asyncio.wait({listener}, timeout=LAST_WORDS_SECONDS)
             return decision
@@ -122,10 +122,10 @@ class WorkerSupervisor:
             for task in (watcher, stopper, ended, listener, renewer):
                 task.cancel()
             await asyncio.gather(watcher, stopper, ended, listener, renewer, return_exceptions=True)
-            self._lifecycle.ready.clear()
+            self._process_state.ready.clear()
 
-    async def _listen(self, child: WorkerProcess) -> None:
-        while (message := await child.control.receive()) is not None:
+    async def _listen(self, worker: WorkerProcess) -> None:
+        while (message := await worker.control.receive()) is not None:
             match message:
                 case ipc.RouterAttached(renew_seconds=seconds):
                     self._renew_seconds = seconds
@@ -133,10 +133,10 @@ class WorkerSupervisor:
                     if self._logged_details:
                         log.info("attached again", router=self._settings.router)
                     self._logged_details.clear()
-                    self._lifecycle.ready.set()
+                    self._process_state.ready.set()
                 case ipc.RouterDetached(detail=detail):
                     self._renew_seconds = 0.0
-                    self._lifecycle.ready.clear()
+                    self._process_state.ready.clear()
                     self._report_detached(detail)
                 case ipc.Quarantined(flow_id=flow_id, seconds=seconds):
                     self._quarantine(flow_id, seconds)
@@ -145,35 +145,35 @@ class WorkerSupervisor:
 
     def _report_detached(self, detail: str) -> None:
         """Publish why the router is not reachable; log each reason once, not with every attempt."""
-        self._lifecycle.detail = detail
-        if detail not in self._logged_details and not self._lifecycle.stop.is_set():
+        self._process_state.detail = detail
+        if detail not in self._logged_details and not self._process_state.stop.is_set():
             log.warning("not attached; retrying", router=self._settings.router, detail=detail)
             self._logged_details.add(detail)
 
-    async def _renew(self, child: WorkerProcess, reports: RouterReports) -> None:
+    async def _renew(self, worker: WorkerProcess, reports: RouterReports) -> None:
         """Renew the child's leases while it is attached and its event loop is blocked."""
         while True:
             await asyncio.sleep(self._renew_seconds or 1.0)
             if not self._renew_seconds:
                 continue
-            silence = time.monotonic_ns() - child.record.read().beat_ns
-            if silence > self._renew_seconds * 1e9 / 2 and child.is_progressing():
+            silence = time.monotonic_ns() - worker.record.read().beat_ns
+            if silence > self._renew_seconds * 1e9 / 2 and worker.is_progressing():
                 await reports.renew()
 
-    async def _stop(self, child: WorkerProcess) -> None:
+    async def _stop(self, worker: WorkerProcess) -> None:
         """Drain the child once this runner is stopped; returns after the time that the child has to exit."""
-        await self._lifecycle.stop.wait()
-        child.control.send(ipc.Shutdown(self._settings.drain_seconds))
+        await self._process_state.stop.wait()
+        worker.control.send(ipc.Shutdown(self._settings.drain_seconds))
         await asyncio.sleep(self._settings.drain_seconds + DRAIN_MARGIN)
         log.warning("the child did not drain in time")
 
-    def _classify_exit(self, child: WorkerProcess, decision: KillDecision | None) -> exits.Exit:
+    def _classify_exit(self, worker: WorkerProcess, decision: KillDecision | None) -> exits.Exit:
         """Classify a child's exit for the router, log it, and quarantine the flow that caused it."""
-        draining, code = self._lifecycle.stop.is_set(), child.process.returncode
-        end = exits.classify(decision, child.record.read(), code, drained=draining)
-        if decision is not None and decision.evaluation is not None:
+        draining, code = self._process_state.stop.is_set(), worker.process.returncode
+        end = exits.classify(decision, worker.record.read(), code, drained=draining)
+        if decision is not None and decision.snapshot is not None:
             self._kills += 1
-            its = decision.evaluation
+            its = decision.snapshot
             log.warning("child killed", cause=decision.reason, flow=its.flow_id, task=its.instance)
         elif not (draining and code == 0):
             log.warning("child died", returncode=code, cause=decision.reason if decision else "not known")
@@ -192,10 +192,10 @@ class WorkerSupervisor:
         self._quarantined = {flow_id: until for flow_id, until in self._quarantined.items() if until > now}
         return {flow_id: until - now for flow_id, until in self._quarantined.items()}
 
-    async def _report(self, reports: RouterReports, end: exits.Exit) -> None:
+    async def _report(self, reports: RouterReports, exit_: exits.Exit) -> None:
         """Report a child's exit to the router before another child attaches; during shutdown, with a short deadline."""
-        reporting = asyncio.create_task(reports.exited(end, self._report_detached), name="report the exit")
-        stopping = asyncio.create_task(self._lifecycle.stop.wait(), name="wait for stop")
+        reporting = asyncio.create_task(reports.exited(exit_, self._report_detached), name="report the exit")
+        stopping = asyncio.create_task(self._process_state.stop.wait(), name="wait for stop")
         try:
             await asyncio.wait({reporting, stopping}, return_when=asyncio.FIRST_COMPLETED)
             with contextlib.suppress(TimeoutError):
@@ -210,6 +210,6 @@ class WorkerSupervisor:
     async def _pause(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
-                await self._lifecycle.stop.wait()
+                await self._process_state.stop.wait()
         except TimeoutError:
             pass

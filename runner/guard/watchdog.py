@@ -57,12 +57,12 @@ class KillDecision:
 
     Attributes:
         reason: for operators.
-        evaluation: the activity that caused it; None: the cause is unknown.
+        snapshot: the activity that caused it; None: the cause is unknown.
         error: ends the execution; None: the execution continues in quarantine.
     """
 
     reason: str
-    evaluation: RecordSnapshot | None
+    snapshot: RecordSnapshot | None
     error: WorkflowError | None
 
 
@@ -85,11 +85,11 @@ class Watchdog:
         self._own_ns = 0
         self._wall_ns = 0
 
-    def judge(self, evaluation: RecordSnapshot, usage: Usage, now_ns: int) -> KillDecision | None:
+    def judge(self, snapshot: RecordSnapshot, usage: Usage, now_ns: int) -> KillDecision | None:
         """Judge one sample.
 
         Args:
-            evaluation: snapshot of the record.
+            snapshot: snapshot of the record.
             usage: of the child.
             now_ns: CLOCK_MONOTONIC.
 
@@ -99,32 +99,30 @@ class Watchdog:
         if usage is GONE:
             return None  # the caller notices the exit by other means
         cpu, slept, wall = self._passed(usage, now_ns)
-        if not evaluation.started_ns:
-            return self._judge_loop(evaluation, cpu + slept)
+        if not snapshot.started_ns:
+            return self._judge_loop(snapshot, cpu + slept)
         self._beat_ns = 0
-        if evaluation.sequence != self._sequence:
+        if snapshot.sequence != self._sequence:
             # both count from the first sample, at most one interval late: earlier usage may be of other work
-            self._sequence, self._baseline = evaluation.sequence, usage.resident
+            self._sequence, self._baseline = snapshot.sequence, usage.resident
             self._own_ns = self._wall_ns = 0
             return None
         # an expression computes and never sleeps: what looks like sleep is waiting for the GIL
-        self._own_ns += cpu + slept if evaluation.is_step else cpu
+        self._own_ns += cpu + slept if snapshot.is_step else cpu
         self._wall_ns += wall
-        if evaluation.is_step:
+        if snapshot.is_step:
             if self._is_over(STALL_SECONDS):
-                return _kill_for(Kind.RUNTIME, evaluation, f"the call blocked the event loop for {STALL_SECONDS:g} s")
+                return _kill_for(Kind.RUNTIME, snapshot, f"the call blocked the event loop for {STALL_SECONDS:g} s")
             return None
-        subject = SUBJECTS[evaluation.activity]
+        subject = SUBJECTS[snapshot.activity]
         if self._is_over(self._seconds):
-            return _kill_for(Kind.EXPRESSION, evaluation, time_limit_message(evaluation.activity, self._seconds))
+            return _kill_for(Kind.EXPRESSION, snapshot, time_limit_message(snapshot.activity, self._seconds))
         if usage.resident - self._baseline > self._bytes:
-            return _kill_for(
-                Kind.EXPRESSION, evaluation, f"{subject} used more than {self._bytes // _MIB} MiB of memory"
-            )
-        if evaluation.activity is Activity.INPUT:
+            return _kill_for(Kind.EXPRESSION, snapshot, f"{subject} used more than {self._bytes // _MIB} MiB of memory")
+        if snapshot.activity is Activity.INPUT:
             return None  # others have to wait: the flow is in quarantine already
         if self._shared_seconds is not None and self._own_ns > self._shared_seconds * _NS:
-            return KillDecision(f"{subject} delays other executions; its flow is put into quarantine", evaluation, None)
+            return KillDecision(f"{subject} delays other executions; its flow is put into quarantine", snapshot, None)
         return None
 
     def _passed(self, usage: Usage, now_ns: int) -> tuple[int, int, int]:
@@ -137,12 +135,12 @@ class Watchdog:
         slept = max(0, elapsed - used) if usage.state is SchedulingState.SLEEPING else 0
         return used, slept, elapsed
 
-    def _judge_loop(self, evaluation: RecordSnapshot, own: int) -> KillDecision | None:
+    def _judge_loop(self, snapshot: RecordSnapshot, own: int) -> KillDecision | None:
         self._sequence = 0
-        if not evaluation.beat_ns:
+        if not snapshot.beat_ns:
             return None
-        if evaluation.beat_ns != self._beat_ns:
-            self._beat_ns, self._own_ns = evaluation.beat_ns, 0
+        if snapshot.beat_ns != self._beat_ns:
+            self._beat_ns, self._own_ns = snapshot.beat_ns, 0
             return None
         self._own_ns += own
         return KillDecision("its event loop is blocked", None, None) if self._own_ns > STALL_SECONDS * _NS else None
@@ -157,16 +155,16 @@ def time_limit_message(activity: Activity, seconds: float) -> str:
     return f"{SUBJECTS[activity]} {verb} more than {seconds:g} s"
 
 
-def is_probable_cause(evaluation: RecordSnapshot, returncode: int | None) -> bool:
+def is_probable_cause(snapshot: RecordSnapshot, returncode: int | None) -> bool:
     """Whether a child that its guard did not kill probably died of its recorded activity, so that it is charged.
 
     A step of a call is not charged for a SIGKILL: the call can't send one, and its sender need not have acted because
     of the call. During an expression, or while a body is parsed, the sender may be the kernel's OOM killer.
     """
-    if not evaluation.started_ns or not evaluation.lease:
+    if not snapshot.started_ns or not snapshot.lease:
         return False
-    return not (evaluation.is_step and returncode == -signal.SIGKILL)
+    return not (snapshot.is_step and returncode == -signal.SIGKILL)
 
 
-def _kill_for(kind: Kind, evaluation: RecordSnapshot, reason: str) -> KillDecision:
-    return KillDecision(reason, evaluation, error(kind, reason, instance=evaluation.instance))
+def _kill_for(kind: Kind, snapshot: RecordSnapshot, reason: str) -> KillDecision:
+    return KillDecision(reason, snapshot, error(kind, reason, instance=snapshot.instance))

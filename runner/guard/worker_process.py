@@ -68,10 +68,10 @@ class WorkerProcess:
             sequence = evaluation.sequence
             await asyncio.sleep(POLL_SECONDS if quiet < IDLE_AFTER else IDLE_POLL_SECONDS)
 
-    def _is_still_at(self, evaluation: RecordSnapshot) -> bool:
-        """Whether `evaluation` ran during the whole sample, so that the usage is its own."""
+    def _is_still_at(self, snapshot: RecordSnapshot) -> bool:
+        """Whether `snapshot` ran during the whole sample, so that the usage is its own."""
         now = self.record.read()
-        return (now.sequence, now.started_ns) == (evaluation.sequence, evaluation.started_ns)
+        return (now.sequence, now.started_ns) == (snapshot.sequence, snapshot.started_ns)
 
     def is_progressing(self) -> bool:
         """Whether the child has made progress since the last call, or will as soon as the machine lets it."""

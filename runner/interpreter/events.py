@@ -162,10 +162,10 @@ def matches(pattern: EventPattern, event: Mapping[str, Any], scope: ExpressionSc
         return False
 
 
-def correlation_value(link: CompiledCorrelation, event: Mapping[str, Any], scope: ExpressionScope) -> Any:
+def correlation_value(correlation: CompiledCorrelation, event: Mapping[str, Any], scope: ExpressionScope) -> Any:
     """Return the value in an event that a correlation reads; None if there is none."""
     try:
-        return link.value(event, scope)
+        return correlation.value(event, scope)
     except ExpressionFailed:
         return None
 

@@ -397,9 +397,9 @@ class ExecutionMachine:
             )
         return found
 
-    def _faulted(self, problem: TaskFault) -> WorkflowFaulted:
-        raising = RaiseOrigin(problem.raised_by, problem.cause) if problem.raised_by else None
-        return WorkflowFaulted(replace(self._workflow.redacted(problem), raising=raising))
+    def _faulted(self, fault: TaskFault) -> WorkflowFaulted:
+        raising = RaiseOrigin(fault.raised_by, fault.cause) if fault.raised_by else None
+        return WorkflowFaulted(replace(self._workflow.redacted(fault), raising=raising))
 
     def _completed(self, output: object) -> WorkflowCompleted:
         while (entry := self._journal.next) is not None and ends_early(entry):

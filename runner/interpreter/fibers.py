@@ -173,9 +173,9 @@ class FiberScheduler:
         pending.fiber.pending = None
         self._ready.append((pending.fiber, answer, None))
 
-    def expire(self, group: FiberGroup, problem: TaskFault) -> None:
-        """Cancel the branch of a `WithTimeout`, and raise `problem` where it was requested."""
-        self._answer_group(group, None, problem)
+    def expire(self, group: FiberGroup, fault: TaskFault) -> None:
+        """Cancel the branch of a `WithTimeout`, and raise `fault` where it was requested."""
+        self._answer_group(group, None, fault)
 
     def is_pending(self, pending: PendingRequest) -> bool:
         """Whether a request still waits for its answer."""
@@ -234,22 +234,22 @@ class FiberScheduler:
         elif not group.live:
             self._answer_group(group, group.outputs)
 
-    def _failed(self, fiber: Fiber, problem: TaskFault) -> None:
+    def _failed(self, fiber: Fiber, fault: TaskFault) -> None:
         fiber.closed = True
         group = fiber.group
         if group is None:
-            self._problem, self.is_over = problem, True
+            self._problem, self.is_over = fault, True
             return
         del group.live[fiber.index]
         racing = isinstance(group.request, Fork) and group.request.compete
-        if group.live and racing and not isinstance(problem, Exhausted):
+        if group.live and racing and not isinstance(fault, Exhausted):
             return  # others are still in the race
-        self._answer_group(group, None, problem)
+        self._answer_group(group, None, fault)
 
-    def _answer_group(self, group: FiberGroup, answer: Any, problem: TaskFault | None = None) -> None:
+    def _answer_group(self, group: FiberGroup, answer: Any, fault: TaskFault | None = None) -> None:
         self._close(group)
         group.parent.children = None
-        self._ready.append((group.parent, answer, problem))
+        self._ready.append((group.parent, answer, fault))
 
     def _close(self, group: FiberGroup) -> None:
         """Cancel the branches of a group that still run."""

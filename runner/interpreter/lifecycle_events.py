@@ -114,10 +114,10 @@ class TaskEvents:
             self._completed(output)
         return output, then
 
-    def _faulted(self, problem: TaskFault, scope: ExpressionScope) -> None:
+    def _faulted(self, fault: TaskFault, scope: ExpressionScope) -> None:
         if not self._created:
             self.created()  # its condition failed
-        self._emit(TaskEventType.FAULTED, error=error_data(scope.workflow.redacted(problem)))
+        self._emit(TaskEventType.FAULTED, error=error_data(scope.workflow.redacted(fault)))
 
     def _completed(self, output: Any) -> None:
         try:

@@ -241,10 +241,12 @@ class _Listening:
         return is_true(until(self._output, self._scope))
 
 
-def _expectation(link: CompiledCorrelation, value: Any) -> Any:
+def _expectation(correlation: CompiledCorrelation, value: Any) -> Any:
     """Return the evaluated value that a correlation expects, after validating it."""
     if value is None:
-        raise ExpressionFailed(f"`correlate.{link.name}.expect` yields null, which matches no event")
+        raise ExpressionFailed(f"`correlate.{correlation.name}.expect` yields null, which matches no event")
     if len(json_codec.encode(value)) > MAX_EXPECTED_BYTES:
-        raise ExpressionFailed(f"`correlate.{link.name}.expect` yields more than {MAX_EXPECTED_BYTES} bytes as JSON")
+        raise ExpressionFailed(
+            f"`correlate.{correlation.name}.expect` yields more than {MAX_EXPECTED_BYTES} bytes as JSON"
+        )
     return value

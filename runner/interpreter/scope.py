@@ -128,12 +128,12 @@ class ExecutionContext:
             self._redactor = Redactor(self.secrets)
         return self._redactor
 
-    def redacted(self, problem: TaskFault) -> WorkflowError:
+    def redacted(self, fault: TaskFault) -> WorkflowError:
         """Return the error of a fault without secrets; cached in the fault, as every enclosing task asks for it."""
-        if problem.redacted is None:
+        if fault.redacted is None:
             redactor = self.redactor
-            problem.redacted = problem.error if redactor is None else redactor.redact_error(problem.error)
-        return problem.redacted
+            fault.redacted = fault.error if redactor is None else redactor.redact_error(fault.error)
+        return fault.redacted
 
     @property
     def flow_id(self) -> str:

@@ -145,8 +145,8 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
     return data
 
 
-def _fault_at(problem: ExpressionFailed | SchemaViolated | TaskFault, pointer: str) -> TaskFault:
-    return problem.at(pointer) if isinstance(problem, TaskFault) else fault_of(problem, pointer)
+def _fault_at(fault: ExpressionFailed | SchemaViolated | TaskFault, pointer: str) -> TaskFault:
+    return fault.at(pointer) if isinstance(fault, TaskFault) else fault_of(fault, pointer)
 
 
 def _fault_outcome(shown: WorkflowError) -> str:

@@ -112,11 +112,11 @@ class _Try:
         self._state.ending = inner.ending
         return output
 
-    def _wait_for_retry(self, attempts: RetryAttempts, problem: TaskFault) -> Steps:
+    def _wait_for_retry(self, attempts: RetryAttempts, fault: TaskFault) -> Steps:
         """Wait for the next attempt; returns whether there is one."""
         name, visits = self._node.catch.name, self._state.visits
         key = self._state.effect_key(self._node.pointer)
-        error, wait = problem.error, problem.retry_after_ms
+        error, wait = fault.error, fault.retry_after_ms
         if not (yield from attempts.wait_for_retry(key, self._data, self._scope, error, name, at_least=wait)):
             return False
         for counted in self._counted():

@@ -89,7 +89,7 @@ class IsolatedEvaluator:
     _settings: RunnerSettings
     _poll_seconds: float
     _usage: UsageSampler = attrs.field(init=False)
-    _evaluation: RecordSnapshot = attrs.field(init=False, factory=lambda: RecordSnapshot(0, 0, 0, b"", ""))
+    _snapshot: RecordSnapshot = attrs.field(init=False, factory=lambda: RecordSnapshot(0, 0, 0, b"", ""))
     _slowest_ns: int = attrs.field(init=False, default=0)
     _is_killed: bool = attrs.field(init=False, default=False)
 
@@ -167,23 +167,23 @@ class IsolatedEvaluator:
     def _explain(self, decision: KillDecision | None, code: int) -> WorkflowError:
         if decision is not None and decision.error is not None:
             return decision.error
-        activity = self._evaluation.activity
+        activity = self._snapshot.activity
         reason = f"{SUBJECTS[activity]} ended its process ({_exit_name(code)})"
         # limits that the process sets itself (RLIMIT, ITIMER_PROF): jq aborts when an allocation fails
         if code == -signal.SIGPROF:
             reason = time_limit_message(activity, self._settings.expression_seconds)
         elif code == -signal.SIGABRT:
             reason += f"; it may have taken more than {self._settings.expression_bytes // limits.MIB} MiB of memory"
-        return error(Kind.EXPRESSION, reason, instance=self._evaluation.instance)
+        return error(Kind.EXPRESSION, reason, instance=self._snapshot.instance)
 
     async def _watch(self) -> KillDecision:
         watchdog = Watchdog(
             expression_seconds=self._settings.expression_seconds, expression_bytes=self._settings.expression_bytes
         )
         while True:
-            evaluation = self._evaluation
+            evaluation = self._snapshot
             decision = watchdog.judge(evaluation, self._usage.sample(), time.monotonic_ns())
-            if decision is not None and evaluation is self._evaluation:
+            if decision is not None and evaluation is self._snapshot:
                 return decision
             await asyncio.sleep(self._poll_seconds)
 
@@ -221,14 +221,14 @@ class IsolatedEvaluator:
     def _call(
         self, instance: str, function: Function, *parts: bytes, activity: Activity = Activity.EXPRESSION
     ) -> str | None:
-        number = self._evaluation.sequence + 1
-        self._evaluation = RecordSnapshot(number, time.monotonic_ns(), 0, b"", instance, activity)
+        number = self._snapshot.sequence + 1
+        self._snapshot = RecordSnapshot(number, time.monotonic_ns(), 0, b"", instance, activity)
         try:
             self._link.sendall(encode_call(function, parts))
             answer = frames.receive(self._link)
         except (OSError, EOFError):
             raise _ProcessGone from None
-        self._evaluation = RecordSnapshot(number, 0, 0, b"", instance)
+        self._snapshot = RecordSnapshot(number, 0, 0, b"", instance)
         self._slowest_ns = max(self._slowest_ns, cpu_time(answer))
         try:
             result = read_result(function, answer, _limits(self._settings))

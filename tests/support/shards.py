@@ -184,7 +184,7 @@ class RunningHost:
         self.storage = storage
         self.state = state
         self.host = host
-        self.core = host.core
+        self.core = host.shard
         self.clock = clock
         self.wall = wall
         self.dead = False

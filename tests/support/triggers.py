@@ -105,7 +105,7 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000, look_seconds=LOOK_SE
         flows = FlowTable(shard.storage.registry, policies=host, clock=shard.clock)
         parser = InputParser()  # starts no process for bodies that are small
         admission = AdmissionControl(
-            host=host, flows=flows, parser=parser, total_backlog=total_backlog, clock=shard.clock
+            runtime=host, flows=flows, parser=parser, total_backlog=total_backlog, clock=shard.clock
         )
         now_ms = shard.now_ms
         registry = CollectorRegistry()

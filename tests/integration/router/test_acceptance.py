@@ -49,10 +49,10 @@ class RunningIngestService:
         self.flows = FlowTable(shard.storage.registry, policies=shard.host, clock=shard.clock)
         parser = InputParser()  # starts no process for bodies that are small
         admission = AdmissionControl(
-            host=shard.host, flows=self.flows, parser=parser, total_backlog=total_backlog, clock=shard.clock
+            runtime=shard.host, flows=self.flows, parser=parser, total_backlog=total_backlog, clock=shard.clock
         )
         intake = EventIntake(
-            host=shard.host,
+            runtime=shard.host,
             state=shard.state,
             admission=admission,
             parser=parser,
@@ -63,7 +63,7 @@ class RunningIngestService:
             now_ms=lambda: int(shard.wall() * 1000),
         )
         self._service = IngestService(
-            host=shard.host, state=shard.state, intake=intake, tokens=ReplyTokens(bytes(KEY_BYTES)), uploads=None
+            runtime=shard.host, state=shard.state, intake=intake, tokens=ReplyTokens(bytes(KEY_BYTES)), uploads=None
         )
 
     async def apply(self, name):

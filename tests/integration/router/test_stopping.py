@@ -99,12 +99,12 @@ async def test_a_call_that_is_cancelled_leaves_nothing_that_waits_for_its_runner
         await shard.append("a", b"1", b"2", b"3")
         shard.forget_payloads()
         service = RunnerService(
-            host=shard.host,
+            runtime=shard.host,
             lease_seconds=6.0,
             admission=None,
             publisher=None,
             starter=None,
-            reads=None,
+            body_sender=None,
             now_ms=lambda: 0,
         )
         call = DeafCall()

@@ -223,20 +223,20 @@ class _Append:
             self._wait_for_lost_records(state.last_seq)
         return None
 
-    async def _pass_void_records(self, found: StoredMessage | None) -> None:
-        """Aim at the position behind the void records that begin with `found`.
+    async def _pass_void_records(self, message: StoredMessage | None) -> None:
+        """Aim at the position behind the void records that begin with `message`.
 
         Raises:
             FencedError: there is another one among them.
         """
         position, own = self._expected + 1, self._message.record.batch_id
-        while found:
-            record = self._message.seals.open(position, found.message_id, found.data)
+        while message:
+            record = self._message.seals.open(position, message.message_id, message.data)
             if not record.void or (record.damaged and record.batch_id != own):
                 raise FencedError(f"another router appended to the log at position {position}")
             report_void(self._refusals, self._stream.name, record)
             position += 1
-            found = await self._leader.find(position)
+            message = await self._leader.find(position)
         if (await self._leader.info()).state.last_seq >= position:
             return  # purged, or appended meanwhile: looked at again after the next attempt
         self._message = self._message.moved(position)

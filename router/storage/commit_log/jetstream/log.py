@@ -202,11 +202,11 @@ class JetStreamLog:
                 async with asyncio.timeout(min(remaining, pause)):
                     await news.wait()
 
-    def _opened(self, found: StoredMessage) -> LogRecord:
+    def _opened(self, message: StoredMessage) -> LogRecord:
         """Return the record of a message; report it if it is void."""
-        if found.purged:
-            return LogRecord(found.position, "", b"")
-        record = self._seals.open(found.position, found.message_id, found.data)
+        if message.purged:
+            return LogRecord(message.position, "", b"")
+        record = self._seals.open(message.position, message.message_id, message.data)
         if record.void:
             report_void(self._refusals, self._stream.name, record)
         return record

@@ -68,7 +68,9 @@ async def noting(router, counts, running, explain):
 
     def note(body):
         seen = RequestView("POST", "http://h/hook/f", "/hook/f", "", head.headers, body)
-        noted.record(endpoint, head, PEER, PEER.address, responses.UNAUTHENTICATED, error=WRONG, seen=seen, now=NOW)
+        noted.record(
+            endpoint, head, PEER, PEER.address, responses.UNAUTHENTICATED, error=WRONG, request_view=seen, now=NOW
+        )
 
     async def reported(count):
         router.expected = count

@@ -28,7 +28,7 @@ class Cluster:
         self.service = ClusterService(
             None,
             None,
-            core=None,
+            shard=None,
             total_backlog=1,
             usage=None,
             situation=self.situation,

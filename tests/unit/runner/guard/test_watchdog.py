@@ -55,7 +55,7 @@ STEP = evaluating()._replace(activity=Activity.STEP)
 def test_an_evaluation_may_use_so_much_cpu_time_and_not_more(child):
     verdict, looks = child.until_killed(evaluating())
     assert looks == 22  # the first one begins to count
-    assert verdict.evaluation.lease == b"l"
+    assert verdict.snapshot.lease == b"l"
     assert verdict.error.type.endswith("/expression")
     assert (verdict.error.status, verdict.error.instance) == (400, "/do/0/a")
     assert "2 s" in verdict.error.detail
@@ -107,7 +107,7 @@ def test_many_short_evaluations_are_no_long_one(child):
 def test_one_that_others_wait_for_goes_on_elsewhere_long_before_its_limit():
     verdict, looks = Child(shared=True).until_killed(evaluating())
     assert looks == 7
-    assert (verdict.evaluation.flow_id, verdict.error) == ("f", None)
+    assert (verdict.snapshot.flow_id, verdict.error) == ("f", None)
 
 
 def test_a_limit_that_is_as_short_faults_at_once():
@@ -134,7 +134,7 @@ def test_a_step_of_a_call_may_take_longer_and_any_memory_and_faults_its_executio
     for tenth in range(10 * int(STALL_SECONDS) + 1):
         assert child.look(STEP, memory=tenth * 100 * MIB) is None
     verdict = child.look(STEP)
-    assert verdict.evaluation.lease == b"l"
+    assert verdict.snapshot.lease == b"l"
     assert verdict.error.type.endswith("/runtime")
     assert (verdict.error.status, verdict.error.instance) == (500, "/do/0/a")
     assert "10 s" in verdict.error.detail
@@ -154,7 +154,7 @@ def test_many_short_steps_are_no_long_one(child):
 def test_a_loop_that_does_not_run_is_a_stall_of_nobody(child):
     verdict, looks = child.until_killed(IDLE, cpu=0, state=SchedulingState.SLEEPING)
     assert looks == 102
-    assert (verdict.evaluation, verdict.error) == (None, None)
+    assert (verdict.snapshot, verdict.error) == (None, None)
 
 
 def test_a_loop_that_runs_late_because_the_machine_is_busy_does_not_stall(child):

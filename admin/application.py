@@ -58,7 +58,7 @@ PAGES: Final = (
     ("/flows/{flow_id}/test/sign", test_event.SignTestEventPage),
     ("/flows/{flow_id}/revisions", flow.RevisionsPage),
     ("/apply", apply.ApplyPage),
-    ("/check", apply.ApplyPage),  # whoever opens the address of a check again
+    ("/check", apply.ApplyPage),  # anyone who opens the address of a check again
     ("/executions", executions.ExecutionsPage),
     ("/executions/stream", live.ExecutionStream),
     ("/executions/{execution_id}", execution.ExecutionPage),

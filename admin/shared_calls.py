@@ -18,7 +18,7 @@ class SharedCalls(Generic[T]):
     async def share(self, key: Hashable, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Return the result of the call of a key that is in progress, or of the one that `make` begins.
 
-        Whoever stops waiting does not end it: others may wait for it.
+        Anyone who stops waiting does not end it: others may wait for it.
         """
         call = self._calls.get(key)
         if call is None:

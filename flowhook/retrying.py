@@ -39,7 +39,7 @@ class Backoff:
 
 
 CALL: Final = Backoff(0.05, 0.5)
-"""Of calls to a router that restarts, or that another one replaces."""
+"""Of calls to a router that restarts, or that another replaces."""
 
 PROCESS: Final = Backoff(0.1, 5.0, jitter=0.0)
 """Of the start of a process of a local cluster, and of what a command watches; the pauses are told to the user."""

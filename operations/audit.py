@@ -57,7 +57,7 @@ class AuditView:
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """Entries, newest first, and the token of the next page; empty: there is none."""
+    """Entries, newest first, and the token of the next page; empty on the last."""
 
     entries: tuple[AuditView, ...]
     next_page_token: str

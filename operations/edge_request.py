@@ -78,7 +78,7 @@ async def send_to_edge(request: SignedRequest, edges: EdgeAccess) -> EdgeRespons
         cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise _unreachable(
             f"no answer from {origin}: {cause}. Is it the URL of an edge that this machine reaches? "
-            "FLOWHOOK_PUBLIC_URL of the admin process sets another one"
+            "FLOWHOOK_PUBLIC_URL of the admin process sets a different one"
         ) from None
 
 

@@ -64,7 +64,7 @@ class ExecutionConditions(Parameters):
     status: tuple[Status, ...] = ()
     """Any of these statuses; none: any."""
     unresolved: bool = False
-    """Only executions that faulted and that nobody replayed or resolved."""
+    """Only faulted executions that were neither replayed nor resolved."""
     attribute: Annotated[tuple[Annotated[str, AfterValidator(_attribute)], ...], Field(max_length=MAX_ATTRIBUTES)] = ()
     """Search attributes that they have, each as NAME:VALUE."""
     since: Annotated[str, AfterValidator(_time)] = ""
@@ -135,7 +135,7 @@ class ScanView:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionPage:
-    """Executions, newest first, and the token of the next page; empty: there is none.
+    """Executions, newest first, and the token of the next page; empty on the last.
 
     It may be short, or empty, although there is a next one. `scan` is null unless there is a condition in jq.
     """

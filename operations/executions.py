@@ -292,7 +292,7 @@ async def retry_execution_now(client: AsyncClient, parameters: ExecutionId) -> E
 
 
 async def resolve_execution(client: AsyncClient, parameters: Resolve) -> ExecutionView:
-    """Note that nothing is to be done any more about an execution that failed, and return it."""
+    """Mark a failed execution as resolved, and return it."""
     return view(await client.executions.resolve(parameters.execution_id, parameters.reason))
 
 

@@ -1,4 +1,4 @@
-"""Operations on faults: executions that failed and that nobody has dealt with, grouped by what they have in common."""
+"""Operations on faults: failed executions that were neither replayed nor resolved, grouped by similarity."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Faults:
 
 
 async def list_faults(client: AsyncClient, parameters: FaultList) -> Faults:
-    """Return the groups of executions that faulted and that nobody replayed or resolved."""
+    """Return the groups of faulted executions that were neither replayed nor resolved."""
     page = await client.executions.page(flow_id=parameters.flow, unresolved=True, page_size=MAX_LOOKED_AT)
     return Faults(group_faults(page.items), len(page.items), not page.next_page_token)
 

@@ -45,7 +45,7 @@ class RevisionView:
 
 @dataclass(frozen=True, slots=True)
 class RevisionPage:
-    """Stored revisions of a flow, newest first, and the token of the next page; empty: there is none."""
+    """Stored revisions of a flow, newest first, and the token of the next page; empty on the last."""
 
     revisions: tuple[RevisionView, ...]
     next_page_token: str

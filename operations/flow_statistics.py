@@ -86,7 +86,7 @@ class ListedFlow(FlowView):
 
 @dataclass(frozen=True, slots=True)
 class FlowPage:
-    """Flows by ascending ID, and the token of the next page; empty: there is none.
+    """Flows by ascending ID, and the token of the next page; empty on the last.
 
     With `state` there may be fewer flows than asked for, although there is a next page.
     """

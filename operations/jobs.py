@@ -141,7 +141,7 @@ class JobView:
 
 @dataclass(frozen=True, slots=True)
 class JobPage:
-    """Jobs, newest first, and the token of the next page; empty: there is none."""
+    """Jobs, newest first, and the token of the next page; empty on the last."""
 
     jobs: tuple[JobView, ...]
     next_page_token: str
@@ -166,7 +166,7 @@ class ItemView:
 
 @dataclass(frozen=True, slots=True)
 class ItemPage:
-    """Outcomes in the order of the work, and the token of the next page; empty: there is none."""
+    """Outcomes in the order of the work, and the token of the next page; empty on the last."""
 
     items: tuple[ItemView, ...]
     next_page_token: str

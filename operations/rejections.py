@@ -76,7 +76,7 @@ class RejectionCountView:
 
 @dataclass(frozen=True, slots=True)
 class RejectionPage:
-    """Refused requests, newest first, and the token of the next page; empty: there is none.
+    """Refused requests, newest first, and the token of the next page; empty on the last.
 
     `counts` are those of all refused requests of the flow that are stored, whatever the reason, the greatest first.
     """

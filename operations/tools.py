@@ -15,7 +15,7 @@ from operations.traces import Tracer
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What operations use of the process; owned by whoever creates it.
+    """What operations use of the process; owned by its creator.
 
     Attributes:
         evaluator: evaluates jq conditions.

@@ -66,7 +66,7 @@ class Documentation:
         }
 
     def image(self, name: str) -> bytes | None:
-        """Return a picture of the documents, by its URL behind the prefix; None: there is none."""
+        """Return a picture of the documents, by its URL behind the prefix; None if absent."""
         return self._files.get(f"docs/{name}") if posixpath.splitext(name)[1] in IMAGE_TYPES else None
 
     def title(self, name: str) -> str:
@@ -75,7 +75,7 @@ class Documentation:
         return first.lstrip("# ")
 
     def document(self, name: str) -> Document | None:
-        """Return a document; None: there is none. Blocking the first time: up to 50 ms of CPU time."""
+        """Return a document; None if absent. Blocking the first time: up to 50 ms of CPU time."""
         path = self._paths.get(name)
         if path is None:
             return None

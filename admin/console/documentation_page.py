@@ -1,4 +1,4 @@
-"""`/docs` and `/docs/NAME`: the documentation, for everybody: whoever can't log in needs it most."""
+"""`/docs` and `/docs/NAME`: the documentation, for everybody: those who can't log in need it most."""
 
 from __future__ import annotations
 

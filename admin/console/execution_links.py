@@ -27,7 +27,7 @@ CAUSED: Final = {
     LinkKind.EVENT: "started by an event of this one",
     LinkKind.LISTEN: "received an event of this one",
 }
-"""How the execution of the page caused another one."""
+"""How the execution of the page caused another."""
 
 TAKEN_OVER: Final = "started by the execution that this one replays"
 

@@ -22,7 +22,7 @@ class ExecutionProgress(Page):
     SUPPORTED_METHODS = ("GET",)
 
     async def show(self, *values: str) -> None:
-        """Respond with both; reload the whole page once its buttons, error or output are other ones."""
+        """Respond with both; reload the whole page once its buttons, error or output have changed."""
         seen = self.query().get(SEEN, [""])[0]
         detail: ExecutionDetailView = await self.run(GET_EXECUTION, {"execution_id": values[0]}, {})
         status = detail.execution.status

@@ -156,7 +156,7 @@ def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, bool | 
 async def _total(client: AsyncClient, filters: ExecutionList, tools: Tools) -> ExecutionTotal | None:
     """Return how many executions meet the conditions; None if that is not known.
 
-    Nobody has counted what meets a condition in jq; and what is stored of executions under way may be older than shown.
+    Matches of a condition in jq are not counted; and what is stored of executions under way may be older than shown.
     """
     if filters.jq or not all(status.ended or status is Status.SUSPENDED for status in filters.status):
         return None

@@ -12,7 +12,7 @@ from operations.table import LIST_FAULTS
 
 
 class FaultsPage(Page):
-    """`/faults`: executions that failed and that nobody has dealt with, in groups."""
+    """`/faults`: failed executions that were neither replayed nor resolved, in groups."""
 
     section = "faults"
     filter_form = FilterForm("faults_form.html", "Faults", LIST_FAULTS)

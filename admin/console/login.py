@@ -43,7 +43,7 @@ class LoginPage(Page):
             self.check_origin()
 
     async def show(self, *_values: str) -> None:
-        """Respond with the form; redirect whoever is logged in to the page that was asked for."""
+        """Respond with the form; redirect anyone who is logged in to the page that was asked for."""
         cookie = self.get_cookie(COOKIE, "") or ""
         if self.context.sessions.find(cookie, self.context.clock()) is None:
             self.finish_form("Your session has ended: log in again." if cookie else "")
@@ -62,7 +62,7 @@ class LoginPage(Page):
                 self.set_header("Retry-After", str(error.retry_after))
             self.finish_form(_explain(error))
             return
-        self.context.sessions.end(self.get_cookie(COOKIE, "") or "")  # of whoever used this browser before
+        self.context.sessions.end(self.get_cookie(COOKIE, "") or "")  # of the previous user of this browser
         session_id = self.context.sessions.begin(self.token, role, self.context.clock())
         self.set_cookie(
             COOKIE,
@@ -135,7 +135,7 @@ class ContinuePage(LoginPage):
     max_body = MAX_CARRIED
 
     async def show(self, *_values: str) -> None:
-        """Redirect to the login: whoever opens this address again carries no form."""
+        """Redirect to the login: anyone who opens this address again carries no form."""
         self.redirect("/login", status=http.HTTPStatus.SEE_OTHER)
 
     async def submit(self, *_values: str) -> None:

@@ -95,7 +95,7 @@ class Page(SignedInHandler):
         return with_newlines(fields)
 
     def finish_error(self, error: FlowhookError) -> None:
-        """Send whoever is not logged in to the login; show a page about any other error.
+        """Send anyone who is not logged in to the login; show a page about any other error.
 
         A page that updates itself gets a status that it does not follow.
         """
@@ -113,7 +113,7 @@ class Page(SignedInHandler):
             return
         if isinstance(error, UnauthenticatedError):
             if (session_id := self.get_cookie(COOKIE)) is not None:
-                self.context.sessions.end(session_id)  # the login says so, to whoever has its cookie
+                self.context.sessions.end(session_id)  # the login says so, to anyone who has its cookie
             read = self.request.method != "POST" and self.request.uri not in ("/", None)
             login = f"/login?next={quote(self.request.uri or '', safe='')}" if read else "/login"
             if session_id is None and self._is_foreign_link():

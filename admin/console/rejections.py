@@ -43,7 +43,7 @@ ADVICE: Final[Mapping[str, str]] = {
 
 OBSTACLES: Final[Mapping[Acceptability, str]] = {
     Acceptability.UNKNOWN: "It was reported by an earlier version.",
-    Acceptability.NOT_AUTHENTICATION: "It was not refused for its credentials: the sender has to send another one.",
+    Acceptability.NOT_AUTHENTICATION: "It was not refused for its credentials: the sender has to send a new one.",
     Acceptability.NOT_STORED: "The flow does not store refused requests. With webhook.keep_rejected_bodies it does.",
     Acceptability.INCOMPLETE: "Not all of it was received, or it has more than 64 KiB.",
     Acceptability.ONE_TIME_URL: "It was sent to a one-time URL, whose token is not stored.",

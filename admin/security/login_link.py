@@ -24,7 +24,7 @@ class LoginLink:
 
     Args:
         code: the code; empty: there is no link.
-        token: returns the bearer token that whoever follows the link logs in with.
+        token: returns the bearer token that anyone who follows the link logs in with.
         now: time of the start.
     """
 

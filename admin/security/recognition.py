@@ -1,4 +1,4 @@
-"""Finds out whether the router knows a token, before anything is done for whoever presents it.
+"""Finds out whether the router knows a token, before anything is done for anyone who presents it.
 
 Only unknown tokens count against the limit of an address, and a valid one is accepted whatever others at the address
 present: once the limit is reached, checks of the address take place one after another instead of not at all.

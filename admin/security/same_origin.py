@@ -34,7 +34,7 @@ def is_same_origin(host: str | None, origin: str | None, fetch_site: str | None)
 def is_embedded_elsewhere(fetch_site: str | None, fetch_mode: str | None, fetch_dest: str | None) -> bool:
     """Whether a page of another origin fetches or embeds what is requested, rather than links to it.
 
-    It can't read the response, but each request costs something, and a stream takes the place of another one. Pages on
+    It can't read the response, but each request costs something, and a stream takes the place of another. Pages on
     other ports of this host, or on other hosts of its domain, are of the same site: browsers send the cookie for them.
 
     Args:

@@ -1,7 +1,7 @@
 """Remembers logins whose responses are pages, so that they can't be sent again from the history of a browser; pure.
 
 A browser stores such a request, with its token, as long as the tab is open: going back and reloading would log in
-whoever uses the browser after a logout. Other logins are answered with a redirect, so that they are in no history.
+anyone who uses the browser after a logout. Other logins are answered with a redirect, so that they are in no history.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 A session holds the bearer token that its owner logged in with, because each of her calls to the router carries it. It
 stays in this process: an encrypted cookie would hand it to the browser, where logging out could not revoke it, and
-would need a key that survives. There is one admin process in a cluster, and whoever logged in before it restarted logs
-in again.
+would need a key that survives. After a restart of the admin process people log in again.
 
 Source: OWASP, "Session Management Cheat Sheet" (256 random bits; idle and absolute expiry; the ID is not stored).
 """
@@ -71,7 +70,7 @@ class Session:
     def csrf_token(self) -> str:
         """Return a token for a form: the secret under a new mask.
 
-        Pages are compressed, so the size of one that had the secret itself would betray it to whoever can put texts
+        Pages are compressed, so the size of one that had the secret itself would betray it to anyone who can put texts
         of her own into the page. Source: BREACH (https://www.breachattack.com), "Masking Secrets".
         """
         mask = secrets.token_bytes(_SECRET_BYTES)

@@ -215,7 +215,7 @@ def _seal(
     if result.missing:
         print(f"{result.missing} large payloads or bodies are missing")
     if result.in_clear:
-        print("what was stored before may have been read by whoever has access to the servers: start the routers")
+        print("what was stored before may have been read by anyone who has access to the servers: start the routers")
 
 
 def _seal_log(url: str, directory: Path, creds_file: Path | None, ca_file: Path | None) -> LogSealed:

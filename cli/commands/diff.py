@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def _diff(
     *,
     first: Annotated[str, typer.Argument(metavar="A", help="ID of an execution: evt_…")],
-    second: Annotated[str, typer.Argument(metavar="B", help="ID of another one.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="ID of the other execution.")],
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,

@@ -105,7 +105,7 @@ def _exec(
     (flow,) = flow_files.read_flow_files([file])
     document = flow.document
     allowed = {"allow_private_addresses": allow_private_addresses, "allow_processes": allow_processes}
-    # whoever runs a flow here wrote it or read it, and may reach what listens on this machine anyway
+    # anyone who runs a flow here wrote it or read it, and may reach what listens on this machine anyway
     settings = read_settings(
         RunnerSettings, {"allow_loopback_addresses": True, **{name: value or None for name, value in allowed.items()}}
     )

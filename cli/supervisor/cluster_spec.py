@@ -186,7 +186,7 @@ class ClusterSpec:
             grpc_ports: ports of the routers, in order of their numbers.
             losses_explained: whether the process that this one replaces was ended from outside, so that no execution
                 that a runner was working on is to blame.
-            login_code: code of the link that logs in once; empty: there is none (any more).
+            login_code: code of the link that logs in once; empty if absent (any more).
         """
         settings = {
             "FLOWHOOK_DATA_DIR": self.data_dir,

@@ -19,7 +19,7 @@ MAX_BYTES: Final = 65536
 async def probe(
     method: str, address: str, path: str, *, tls: bool = False, proxied: bool = False, timeout_seconds: float = TIMEOUT
 ) -> tuple[int, bytes]:
-    """Send a request; return status and body of the response, or status 0 when there is none in time.
+    """Send a request; return status and body of the response, or status 0 if absent in time.
 
     Args:
         method: method of the request.

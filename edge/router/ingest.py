@@ -1,7 +1,7 @@
 """Sends events to the router in batches: events that arrive while calls are in flight form the next batch.
 
 A call that fails because the router is unavailable is retried with the same events, and so are events that a router was
-storing when another one took over. Ingest is idempotent by event ID,
+storing when another took over. Ingest is idempotent by event ID,
 so senders whose deadline is long enough do not notice a restart of the router. An event whose outcome is still unknown
 at its deadline is reported as unavailable; the sender retries.
 """

@@ -376,7 +376,7 @@ class FlowEndpoints:
         return [self.own, *self._callbacks.values()]
 
     def at_suffix(self, suffix: str) -> CompiledEndpoint | None:
-        """Return the endpoint at a percent-encoded suffix of the flow's URL; None: there is none.
+        """Return the endpoint at a percent-encoded suffix of the flow's URL; None if absent.
 
         Names of callbacks take precedence over `subpaths`, so that no URL changes its meaning with what follows it.
         """

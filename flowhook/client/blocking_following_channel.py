@@ -3,7 +3,7 @@
 It has no threads of its own: the owner is looked up, at all known routers at once, before the first call, after a call
 that could not be finished, and from time to time while a unary call is in progress, because its router may be paused.
 
-If a single address is given, it is taken for the owner's until a router there says that another one owns the shard. The
+If a single address is given, it is taken for the owner's until a router there says that another owns the shard. The
 address that a router advertises need not lead to it from here: a port may be forwarded.
 """
 
@@ -135,11 +135,11 @@ class BlockingFollowingChannel(grpc.Channel):
         return _unsupported
 
     def subscribe(self, *_: Any, **__: Any) -> None:
-        """Not supported: the state of the connection is another one for each router."""
+        """Not supported: the state of the connection is a different one for each router."""
         raise NotImplementedError
 
     def unsubscribe(self, *_: Any, **__: Any) -> None:
-        """Not supported: the state of the connection is another one for each router."""
+        """Not supported: the state of the connection is a different one for each router."""
         raise NotImplementedError
 
     def _channel(self, address: str) -> grpc.Channel:

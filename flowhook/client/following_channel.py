@@ -65,7 +65,7 @@ class FollowingChannel(grpc.aio.Channel):
         await self.watch.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - the base class's signature
-        """Not supported: the state of the connection is another one for each router."""
+        """Not supported: the state of the connection is a different one for each router."""
         raise NotImplementedError("a channel over several routers has no single state")
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:

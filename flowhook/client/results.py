@@ -12,7 +12,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Page(NamedTuple, Generic[T_co]):
-    """A part of a list, and the token of the next part; empty: there is none."""
+    """A part of a list, and the token of the next part; empty on the last."""
 
     items: Sequence[T_co]
     next_page_token: str

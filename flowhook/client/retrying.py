@@ -16,7 +16,7 @@ RETRY_SECONDS: Final = 2.0
 """Time for which a repeatable call is retried while the router is unavailable: about as long as a restart takes."""
 
 TAKEOVER_SECONDS: Final = 15.0
-"""The same if the client knows several routers: until another one of them has taken over, with a margin."""
+"""The same if the client knows several routers: until another of them has taken over, with a margin."""
 
 _CONNECTION: Final = frozenset({UnavailableError.default_reason, ROUTER_LOST})
 """Reasons of failures that no router reports: the call had no response."""

@@ -67,7 +67,7 @@ def lost(error: grpc.RpcError, address: str) -> grpc.RpcError:
 
 
 def is_unanswered(error: grpc.RpcError) -> bool:
-    """Whether a call failed without the answer of a router: another one may answer."""
+    """Whether a call failed without the answer of a router: another may answer."""
     code = getattr(error, "code", lambda: None)()
     unanswered = code in _LOST or code is grpc.StatusCode.DEADLINE_EXCEEDED
     return unanswered and status.from_rpc_error(error).reason == UnavailableError.default_reason

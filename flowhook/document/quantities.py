@@ -85,7 +85,7 @@ def _parse_iso_8601(text: str) -> float:
 
 
 def guess_duration(text: str) -> str:
-    """Return the ISO 8601 duration that a string such as `5 minutes` or `PT5m` stands for; empty if there is none."""
+    """Return the ISO 8601 duration that a string such as `5 minutes` or `PT5m` stands for; empty if absent."""
     clock = _CLOCK.fullmatch(text)
     if clock is not None:
         parts = dict(zip("HMS", (str(int(part)) for part in clock.groups()), strict=True))

@@ -1,6 +1,6 @@
 """Sockets that accept connections, and go on doing so when the process has run out of file descriptors.
 
-Event loops call whoever accepts as long as a connection waits. Without a free descriptor it can't be accepted, so the
+Event loops call the acceptor as long as a connection waits. Without a free descriptor it can't be accepted, so the
 call fails at once and is repeated at once: that takes all CPU time, and each failure logs a traceback.
 """
 
@@ -44,7 +44,7 @@ class ListeningSocket(socket.socket):
     """A listening socket; it pauses when there is no descriptor for a connection.
 
     Attributes:
-        stop: stops the event loop from reporting connections of this socket; whoever accepts sets it.
+        stop: stops the event loop from reporting connections of this socket; the acceptor sets it.
         go_on: has it report them again.
     """
 

@@ -78,7 +78,7 @@ class TracedRequest:
         key: of the journal entries that answer it.
         function: component that a `call` names; else empty.
         arguments: index of the evaluated arguments; None: it has none.
-        result: index of the journaled result, or of the received event; None: there is none.
+        result: index of the journaled result, or of the received event; None if absent.
         error: the journaled error.
         answered: whether the journal has the answer.
         idempotency_key: of an effect.

@@ -245,7 +245,7 @@ class TaskRun(NamedTuple):
 
 
 class AttemptEnd(StrEnum):
-    """Why an attempt ended: with its execution, or interrupted, so that another one was due.
+    """Why an attempt ended: with its execution, or interrupted, so that another was due.
 
     An attempt that parks its execution is neither: it goes on when the execution is woken.
     """

@@ -128,7 +128,7 @@ class FlowStatistics:
         waiting: executions that wait for a time or an event.
         suspended: executions that an operator suspended.
         oldest_pending_time_ms: when the pending execution that runs next was received; None: none is ready.
-        last_event_time_ms: when the latest stored execution was received; None: there is none.
+        last_event_time_ms: when the latest stored execution was received; None if absent.
         secrets: those that the latest revision names, by name.
     """
 
@@ -151,7 +151,7 @@ class FlowStatistics:
 
     @property
     def last_event_at(self) -> datetime | None:
-        """Time at which the latest stored execution was received; None: there is none."""
+        """Time at which the latest stored execution was received; None if absent."""
         return None if self.last_event_time_ms is None else to_datetime(self.last_event_time_ms)
 
     @property
@@ -166,7 +166,7 @@ class FlowStatisticsPage:
 
     Attributes:
         items: the flows.
-        next_page_token: token of the next page; empty: there is none.
+        next_page_token: token of the next page; empty on the last.
         since_ms: Unix time from which the counts by minute are complete, at most an hour ago.
     """
 

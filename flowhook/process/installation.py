@@ -2,7 +2,7 @@
 
 Code that a process imports only now and then, because few need it, is imported once the process is ready: what is on
 the disk later may be another version, or nothing. Runners fork their workers from a process that has all code, too.
-Other processes that are started later (`offload`, `quarantine`) import what is on the disk then: whoever needs one that
+Other processes that are started later (`offload`, `quarantine`) import what is on the disk then: whatever is needed and
 does not start gets `INSTALLATION_REPLACED`. So each process watches its installation, and says that it is to be
 restarted.
 """
@@ -58,7 +58,7 @@ _AT_START: Final = _identify(FILES)
 
 
 def was_replaced() -> bool:
-    """Whether the installation of this process is another one than at its start, or gone. Blocks for a moment."""
+    """Whether the installation of this process is a different one than at its start, or gone. Blocks for a moment."""
     return _identify(FILES) != _AT_START
 
 
@@ -67,7 +67,7 @@ def import_late(modules: Sequence[str]) -> None:
     for name in modules:
         try:
             import_module(name)
-        except ImportError as error:  # an optional one: whoever needs it gets the same error
+        except ImportError as error:  # an optional one: anyone who needs it gets the same error
             log.warning("a module can't be imported", module=name, cause=str(error))
 
 

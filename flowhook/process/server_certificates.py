@@ -18,7 +18,7 @@ class Certificates:
     """The certificate of a server, and the authorities that sign those of its clients.
 
     Attributes:
-        context: the context of connections that begin now; another one after each change. Only a new one forgets an
+        context: the context of connections that begin now; another after each change. Only a new one forgets an
             authority, and the sessions that clients could resume without showing their certificate again.
         authorities_version: number that changes with the authorities: connections that began with another number were
             made by clients that need not be trusted any more.

@@ -214,7 +214,7 @@ class RouterSettings(CommonSettings):
     total_backlog: Count = limits.DEFAULT_TOTAL_BACKLOG
     """Unfinished executions of all flows; beyond it events are refused with 503."""
     lease_seconds: Seconds = limits.LEASE_SECONDS
-    """Time after which the work of a silent runner is given to another one."""
+    """Time after which the work of a silent runner is given to another runner."""
     max_uploads: Count = limits.MAX_UPLOADS
     """Large bodies that are uploaded concurrently by senders that are authenticated before the body arrives, and as
     many by others; beyond it requests with such bodies are refused with 503."""

@@ -121,7 +121,7 @@ class StatusServer:
                 writer.close()
                 await writer.wait_closed()
         except (OSError, EOFError, TimeoutError):
-            pass  # whoever asked is gone, or never asked
+            pass  # the client is gone, or never asked
         finally:
             writer.transport.abort()
 

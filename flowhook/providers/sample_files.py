@@ -58,7 +58,7 @@ def get_sample(name: str) -> Sample:
     """Return a sample by its name.
 
     Raises:
-        NotFoundError: there is none (`SAMPLE_NOT_FOUND`).
+        NotFoundError: not found (`SAMPLE_NOT_FOUND`).
     """
     for sample in all_samples():
         if sample.name == name:

@@ -181,7 +181,7 @@ class Scheme:
         algorithm: hash of HMAC, ECDSA and RSA.
         encoding: of the signature.
         content: the signed content.
-        unit: of the timestamp; None if there is none.
+        unit: of the timestamp; None if absent.
         tolerance: maximum difference of a timestamp from the local clock, either way, in seconds.
         key: encoding of the key in the secret.
         key_prefix: removed from the secret before it is decoded, if present.

@@ -1,6 +1,6 @@
 """Checks whether a router answers at the address that it advertises, and says in a sentence what is wrong with it.
 
-A check is a call without a token: whoever checks an address does not know yet who answers there.
+A check is a call without a token: anyone who checks an address does not know yet who answers there.
 """
 
 from __future__ import annotations

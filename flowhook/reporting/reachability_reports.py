@@ -1,6 +1,6 @@
 """Reports of an edge or a runner to the routers: which of them it can call at the addresses that they advertise.
 
-Whoever can't reach the owner of the shard tells the other routers, and the owner learns it from them. All reachable
+Anyone who can't reach the owner of the shard tells the other routers, and the owner learns it from them. All reachable
 routers get every report, because each may be the next owner, and has to know then who reaches it.
 """
 

@@ -55,7 +55,7 @@ def contains(data: bytes) -> bool:
 
 
 def mask(text: str, replacement: str = MASK) -> str:
-    """Return a text, JSON for example, with a replacement for each token in it: whoever has one may use it.
+    """Return a text, JSON for example, with a replacement for each token in it: anyone who has one may use it.
 
     Args:
         text: any text; bytes as latin-1, too.

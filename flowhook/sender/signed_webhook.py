@@ -72,7 +72,7 @@ def _place_in(key: str) -> _Place:
     match = _KEY.fullmatch(strip_markers(key).strip())
     if match is None or match["part"] == "query":
         raise InvalidError(
-            f"the key of this flow's deliveries is {key}: give another one yourself", reason="DELIVERY_ID_FIXED"
+            f"the key of this flow's deliveries is {key}: choose another key", reason="DELIVERY_ID_FIXED"
         )
     return _Place("header" if match["part"] == "headers" else "field", match["path"] or match["name"])
 

@@ -1,4 +1,4 @@
-"""A shared limit for which callers wait: its seats go to the principals in turn, whoever came first of each."""
+"""A shared limit for which callers wait: its seats go to the principals in turn."""
 
 from __future__ import annotations
 

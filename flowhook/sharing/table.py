@@ -32,7 +32,7 @@ class RouterLimits:
         uploads: bodies being uploaded. Within it, flows and the addresses of senders have shares of their own.
         upload_bytes: bodies being uploaded, or uploaded and not yet named by an event, by their declared sizes.
         handshake_seconds: time in which a new connection has to speak gRPC, and TLS if that is configured. Each holds a
-            file descriptor, whoever opened it.
+            file descriptor, no matter who opened it.
         send_seconds: time in which a caller has to read enough of a stream for the next message to be sent.
     """
 

@@ -240,7 +240,7 @@ def extract_values(request: RequestView, location: FieldLocation) -> list[bytes]
 
 
 def json_field(request: RequestView, path: str) -> bytes | None:
-    """Return a string or a whole number in a request's JSON body as text, or None when there is none. Never raises.
+    """Return a string or a whole number in a request's JSON body as text, or None if absent. Never raises.
 
     `path` is names joined by dots; a name of digits is an index where the value is an array.
     """

@@ -52,7 +52,7 @@ def read_event(payload: RandomAccess, *, max_body_bytes: int) -> EventPart:
 
 
 def _find_body(payload: RandomAccess) -> tuple[bytes, int, int]:
-    """Return what precedes the body, and the body's offset and size; all, and twice 0 when there is none."""
+    """Return what precedes the body, and the body's offset and size; all, and twice 0 if absent."""
     data = payload.read(0, _WINDOW)
     position = 0
     while position < payload.size:

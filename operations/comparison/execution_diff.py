@@ -57,7 +57,7 @@ class ExecutionDiff:
         output: outputs, as JSON.
         error: members of the errors.
         tasks: task runs side by side.
-        diverges_at: index of the first pair of task runs that is not the same; None: there is none.
+        diverges_at: index of the first pair of task runs that is not the same; None if absent.
         tasks_cut: whether there are more task runs than are listed.
     """
 

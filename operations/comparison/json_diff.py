@@ -44,7 +44,7 @@ class Difference:
     Attributes:
         kind: what differs.
         path: JSON Pointer; empty for the whole value.
-        first: JSON of the first value, cut with `…`; empty if there is none.
+        first: JSON of the first value, cut with `…`; empty if absent.
         second: the same of the second value.
     """
 

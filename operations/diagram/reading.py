@@ -195,7 +195,7 @@ def _tasks_at(placed: PlacedTask, *keys: str) -> list[PlacedTask]:
 
 
 def _dig(value: Any, *keys: str) -> Any:
-    """Return the member at a path of keys; None if there is none."""
+    """Return the member at a path of keys; None if absent."""
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value

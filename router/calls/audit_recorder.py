@@ -1,6 +1,6 @@
 """Records in the audit log the calls that change something on behalf of an operator.
 
-A call is recorded when it was performed, before it is answered: whoever has the answer finds the entry. If the entry
+A call is recorded when it was performed, before it is answered: anyone who has the answer finds the entry. If the entry
 can't be stored, the call is answered nevertheless, because its effect has taken place, and the loss is logged.
 A caller that cancels its call, or whose deadline passes, stops neither the call nor its entry: otherwise it could
 change something without an entry, or leave it half-done.
@@ -228,7 +228,7 @@ def _metadata(details: grpc.HandlerCallDetails, name: str) -> str:
 def _address(details: grpc.HandlerCallDetails, peer: str) -> str:
     """Return where a call came from: what its caller reports, if it is an address, and the caller's own address.
 
-    `peer` is written as gRPC does, such as `ipv4:192.0.2.1:7000` or `ipv6:%5B::1%5D:7000`. Whoever has a token can
+    `peer` is written as gRPC does, such as `ipv4:192.0.2.1:7000` or `ipv6:%5B::1%5D:7000`. Anyone who has a token can
     report any address: so that of the caller stands there, too.
     """
     _, _, text = unquote(peer).partition(":")

@@ -1,6 +1,6 @@
 """Masks the tokens of one-time callback URLs in what callers get that may only view.
 
-Such a token is a credential: whoever has it may send the callback, and so decide for the flow. It may stand in
+Such a token is a credential: anyone who has it may send the callback, and so decide for the flow. It may stand in
 journals, outputs, errors, and bodies of executions that were started by others.
 """
 

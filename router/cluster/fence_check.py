@@ -38,7 +38,7 @@ class FenceCheck:
         """Ask the log, unless a record was appended meanwhile, and return whether this router still owns it. Blocks.
 
         A log that can't be reached confirms nothing, and refutes nothing at first: nobody may be able to reach it.
-        After `UNREACHABLE_SECONDS` a router counts as cut off, since another one may own the shard by then, and this
+        After `UNREACHABLE_SECONDS` a router counts as cut off, since another may own the shard by then, and this
         one would answer reads from data that is no longer true. Nobody owns what was replaced. A void record takes
         nothing from its owner: anybody could write one.
         """

@@ -476,7 +476,7 @@ class Member:
     # --- owning -----------------------------------------------------------------------------------------------------
 
     async def _claim(self, follower: Follower) -> Term | None:
-        """Append the record that makes this router the owner; None: another one was faster."""
+        """Append the record that makes this router the owner; None: another was faster."""
         storage: Storage | None = None
         known = self._ownership.epoch
         try:

@@ -1,4 +1,4 @@
-"""Refuses a router whose name another one has: each would take the other's heartbeats for its own, and never yield."""
+"""Refuses a router whose name another has: each would take the other's heartbeats for its own, and never yield."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 `TRANSITIONS` has the states; docs/architecture.md shows them.
 
 An owner hands over by itself when it learns that most edges and runners can't reach it, and that a standby that could
-take over is reached by most: see `successor`. Clients decide that, not routers, whose network may be another one; but
+take over is reached by most: see `successor`. Clients decide that, not routers, whose network may be another; but
 routers confirm it, so that a single process never moves the shard.
 
 Whatever it decides, the log lets one claim in: a claim is a record that must directly follow the last one the claimer

@@ -1,6 +1,6 @@
 """Says in what the routers of a log differ that have to be the same for all: their tokens, and their clocks.
 
-A token that only some routers know is refused once another one owns the shard. Waits, timeouts and schedules are over
+A token that only some routers know is refused once another owns the shard. Waits, timeouts and schedules are over
 by the owner's clock, so a takeover moves them by the difference. Neither keeps a router from serving. A difference is
 said if two looks show it: tokens are copied from one router to the next, and a heartbeat may have been on its way for
 long.

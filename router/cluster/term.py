@@ -53,7 +53,7 @@ class TermRunner(Protocol):
         ...
 
     async def stand_down(self) -> None:
-        """Stop that."""
+        """Stop standing by."""
         ...
 
     async def serve(self, term: Term, stop: Any, serving: Callable[[], None]) -> None:

@@ -247,7 +247,7 @@ class EventDispatcher:
             self._buffer_event(event)
 
     def _deliver_to(self, event: InboundEvent, receivers: Sequence[EventReceiver]) -> bool:
-        """Deliver to the parked receivers, else offer to one that listens while it runs; false: there is none."""
+        """Deliver to the parked receivers, else offer to one that listens while it runs; false if absent."""
         unparked = self._unpark(event, receivers)
         if unparked:
             self._writer.spawn(self._deliver(event, unparked))

@@ -62,7 +62,7 @@ def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
     """
     if message.ByteSize() > MAX_BYTES:
         raise _invalid(f"the filter has more than {MAX_BYTES} bytes")
-    if not _KNOWN.issuperset(message.statuses):  # taken for another one, a job would cancel or delete what it must not
+    if not _KNOWN.issuperset(message.statuses):  # taken for another, a job would cancel or delete what it must not
         raise _invalid("`statuses` has one that this router does not know, or STATUS_UNSPECIFIED")
     if len(message.attributes) > MAX_ATTRIBUTES:
         raise _invalid(f"at most {MAX_ATTRIBUTES} `attributes` may be given")
@@ -109,7 +109,7 @@ class ExecutionLists:
     _admission: AdmissionControl
 
     async def page(self, request: FilteredRequest) -> tuple[list[ExecutionRecord], str]:
-        """Return a page of executions, newest first, and the token of the next one; empty: there is none.
+        """Return a page of executions, newest first, and the token of the next one; empty on the last.
 
         The page may be short when few of the records read qualify.
 

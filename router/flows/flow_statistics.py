@@ -50,7 +50,7 @@ class FlowStatisticsReader:
         return max(self._runtime.statistics.since_ms, (self._now_ms() // MINUTE_MS - MINUTES + 1) * MINUTE_MS)
 
     async def get(self, flow_id: str) -> FlowStatistics | None:
-        """Return the numbers of a flow; None when there is none.
+        """Return the numbers of a flow; None if absent.
 
         Raises:
             UnavailableError: storage can't serve.

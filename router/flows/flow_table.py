@@ -151,7 +151,7 @@ class FlowTable:
         return self._entries.get(flow_id)
 
     async def load(self, flow_id: str) -> FlowEntry | None:
-        """Return a flow, read from the registry unless it is in memory; None when there is none.
+        """Return a flow, read from the registry unless it is in memory; None if absent.
 
         Raises:
             InternalError: this version can't read its definition (`FLOW_UNREADABLE`).
@@ -161,7 +161,7 @@ class FlowTable:
             return self._entries.get(flow_id) or await self._read(flow_id)
 
     async def revision_of(self, entry: FlowEntry, version: str) -> int | None:
-        """Return the latest revision of a flow whose document has a certain version; None when there is none.
+        """Return the latest revision of a flow whose document has a certain version; None if absent.
 
         Raises:
             UnavailableError: storage can't serve.
@@ -286,7 +286,7 @@ class FlowTable:
         """Whether events start a flow, and a secret that its tasks name is not set: its executions wait until it is.
 
         Nobody waits for them, and nobody would notice that they fault: a flow that reports the faults of others would
-        do so for each fault. A flow that a request starts faults, so that whoever sets it up sees why.
+        do so for each fault. A flow that a request starts faults, so that its author sees why.
         """
         names = self._awaited_secrets.get(flow_id)
         return names is not None and len(await self._registry.get_secrets(names)) < len(names)

@@ -77,7 +77,7 @@ def read_conditions(message: ExecutionFilterPb) -> ExecutionFilter:
     """Return the conditions of a request, at least one.
 
     Raises:
-        InvalidError: there is none (`FILTER_EMPTY`), or an unacceptable one (`FILTER_INVALID`).
+        InvalidError: not found (`FILTER_EMPTY`), or an unacceptable one (`FILTER_INVALID`).
     """
     conditions = read_filter(message)
     if conditions == ALL:

@@ -36,7 +36,7 @@ class ExecutionRemoval:
 
         Raises:
             NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
-            ConflictError: it has not ended (`EXECUTION_NOT_ENDED`), or another one still needs it (`ORIGINAL_STORED`,
+            ConflictError: it has not ended (`EXECUTION_NOT_ENDED`), or another still needs it (`ORIGINAL_STORED`,
                 `PARENT_NOT_ENDED`).
             UnavailableError: storage can't serve.
         """

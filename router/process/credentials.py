@@ -83,7 +83,7 @@ async def load_credentials(settings: RouterSettings, registry: Registry) -> byte
     if differs:
         await asyncio.gather(*(registry.delete_secret(secret.name) for secret in secrets))
         log.warning(
-            "the key of secrets is another one: the secrets are discarded, and one-time URLs and links of replies that"
+            "the key of secrets has changed: the secrets are discarded, and one-time URLs and links of replies that"
             " were given out before are invalid",
             discarded=len(secrets),
         )
@@ -132,7 +132,7 @@ class CredentialWatch:
 
     The router goes on with the key that it started with; tokens are read anew with each change.
 
-    It looks every `seconds`; `changed` is called with the fingerprint of the tokens when there is another one.
+    It looks every `seconds`; `changed` is called with the fingerprint of the tokens when there is a different one.
     """
 
     _settings: RouterSettings

@@ -283,7 +283,7 @@ def _check_key(replicated: ReplicatedLog, key: bytes) -> None:
     """Refuse a key of secrets that is not the one of the other routers. Blocks.
 
     Raises:
-        ConflictError: it is another one (`SECRETS_KEY_DIFFERS`).
+        ConflictError: it is a different one (`SECRETS_KEY_DIFFERS`).
     """
     check = key_fingerprint(key)
     if replicated.facts.agree(KEY_FACT, check) != check:

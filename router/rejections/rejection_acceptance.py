@@ -61,7 +61,7 @@ class OriginalSeal:
             return pb.OriginalRequest.FromString(self._cipher.open(_name_of(rejection), sealed))
         except ConflictError:
             raise ConflictError(
-                "the stored request can't be decrypted: the router's key for secrets is another one now",
+                "the stored request can't be decrypted: the router's key for secrets has changed",
                 reason="REJECTION_UNREADABLE",
             ) from None
 

@@ -116,7 +116,7 @@ class VerifierPool:
             await asyncio.gather(*loops, return_exceptions=True)  # a broken stream is no news: the edge attaches again
 
     async def verify(self, request: pb.AttachVerifierResponse) -> pb.AttachVerifierRequest:
-        """Let an edge verify a request; if its stream ends, another one.
+        """Let an edge verify a request; if its stream ends, another.
 
         Raises:
             ExhaustedError: too many verifications of the caller wait (`TOO_MANY_VERIFICATIONS`).

@@ -63,7 +63,7 @@ def position_of_task(task: str) -> JournalPosition | None:
 
 
 def is_around(outer: JournalPosition, inner: JournalPosition) -> bool:
-    """Whether a position equals or encloses another one."""
+    """Whether a position equals or encloses another."""
     if outer.pointer == _FLOW_LIMIT:
         return True
     if outer.call != inner.call:

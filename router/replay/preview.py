@@ -133,13 +133,13 @@ def _tasks_with_entries(entries: Iterable[JournalEntry]) -> list[str]:
 
 
 def _is_in_extension(inner: str, task: str) -> bool:
-    """Whether a task belongs to an extension of another one, which is performed after it, unless it was before."""
+    """Whether a task belongs to an extension of another, which is performed after it, unless it was before."""
     extension = inner.removeprefix(f"{task}#").partition(" ")[0]
     return extension != inner and extension.endswith(_EXTENDED)
 
 
 def _at(value: Any, pointer: str) -> Any:
-    """Return the value at a JSON Pointer; None: there is none."""
+    """Return the value at a JSON Pointer; None if absent."""
     if not pointer.startswith("/"):
         return None
     for token in pointer.split("/")[1:]:

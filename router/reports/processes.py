@@ -41,7 +41,7 @@ FORGET_SECONDS: Final = 60.0
 """Age of the last report after which a process is forgotten that was about to end in order."""
 
 GONE_SECONDS: Final = 3600.0
-"""The same for others, so that whoever watches `flowhook_up` is told of one that died."""
+"""The same for others, so that an alert on `flowhook_up` tells of one that died."""
 
 ALIVE_SECONDS: Final = 10.0
 """Age of the last report up to which a process can't be dismissed: it would be back with the next one."""
@@ -51,7 +51,7 @@ NANOS: Final = 1_000_000_000
 MAX_SKEW_SECONDS: Final = 100 * 366 * 86_400
 
 MAX_PROCESSES: Final = 500
-"""Most processes of one role; one that is silent for `FORGET_SECONDS` gives way to another one."""
+"""Most processes of one role; one that is silent for `FORGET_SECONDS` gives way to another."""
 
 MAX_METRICS_BYTES: Final = 5 * limits.MIB
 """Bytes of metrics of all processes of one role; those of all roles fit into one response."""

@@ -60,7 +60,7 @@ async def check(documents: Sequence[FlowDocument], registry: Registry) -> None:
 
 
 def _causes(flow_id: str, uses: Uses, others: Mapping[str, Uses]) -> Iterator[str]:
-    """Yield a message for each secret that a flow must not share with another one, once for each other flow."""
+    """Yield a message for each secret that a flow must not share with another, once for each other flow."""
     for other, theirs in others.items():
         reported: set[str] = set()
         for found in secret_misuses(uses, theirs) if other != flow_id else ():

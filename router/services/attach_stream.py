@@ -1,7 +1,7 @@
 """The two directions of the Attach stream of one runner: sends queued messages, and stores reports durably, in order.
 
 Messages queued during a write are sent together, and reports read while storage writes are stored in one batch, so
-that both grow with the load and no report waits in the stream behind another one's write. Back-pressure: while a runner
+that both grow with the load and no report waits in the stream behind another's write. Back-pressure: while a runner
 has sent more than could be stored, its stream is not read further.
 """
 

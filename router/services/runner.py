@@ -157,7 +157,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     async def StartExecution(  # noqa: N802 - the name of the RPC
         self, request: pb.StartExecutionRequest, context: error_mapping.Context
     ) -> pb.StartExecutionResponse:
-        """Start an execution requested by another one, once for each idempotency key."""
+        """Start an execution requested by another, once for each idempotency key."""
         del context
         _check_start(request)
         check_depth(request.parent_depth)

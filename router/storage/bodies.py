@@ -219,7 +219,7 @@ class BodyStore:
         return upload
 
     def waiting(self, body_id: str, flow_id: str) -> StoredBody | None:
-        """Return a body of the flow that is waiting for an event; None when there is none."""
+        """Return a body of the flow that is waiting for an event; None if absent."""
         found = self._waiting.get(body_id)
         return None if found is None or found.flow_id != flow_id else found.stored
 
@@ -246,7 +246,7 @@ class BodyStore:
         return len(old)
 
     def claim(self, body_id: str, flow_id: str) -> BodyClaim | None:
-        """Claim a waiting body of the flow; None when there is none."""
+        """Claim a waiting body of the flow; None if absent."""
         found = self._waiting.get(body_id)
         return None if found is None or found.flow_id != flow_id else BodyClaim(self, found)
 

@@ -305,7 +305,7 @@ class Work(NamedTuple):
 
     Attributes:
         journal: its entries, in order, from the last one that compacted.
-        journal_start: index of the first entry; 0 when there is none.
+        journal_start: index of the first entry; 0 if absent.
         effect_scope: ID of the execution that idempotency keys are derived from; empty: its own.
     """
 
@@ -386,7 +386,7 @@ class Erasure(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """An execution that caused another one, and how."""
+    """An execution that caused another, and how."""
 
     execution_id: str
     kind: LinkKind

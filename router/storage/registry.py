@@ -130,7 +130,7 @@ class Registry:
         return result
 
     async def get_flow(self, flow_id: str, *, revision: int = 0) -> Flow | None:
-        """Return a revision of a flow, or None when there is none.
+        """Return a revision of a flow, or None if absent.
 
         Revision 0 means the latest one; None then means that the flow is deleted or never existed.
         """
@@ -184,7 +184,7 @@ class Registry:
         return await self._readers.run(partial(list_flows, after_id=after_id, limit=limit, reacting=reacting))
 
     async def set_paused(self, flow_id: str, *, paused: bool) -> Flow | None:
-        """Pause or resume a flow; None when there is none. If that changes nothing, no revision is made."""
+        """Pause or resume a flow; None if absent. If that changes nothing, no revision is made."""
         result: Flow | None = await self._change(lambda connection: _set_paused(connection, flow_id, paused=paused))
         return result
 

@@ -82,7 +82,7 @@ CREATE TABLE search_attribute ( -- rows only of flows that declare `execution.se
   PRIMARY KEY (seq, name)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX search_attribute_by_value ON search_attribute (name, value, seq);
-CREATE TABLE execution_link ( -- rows only of executions that another one started, or whose event they received
+CREATE TABLE execution_link ( -- rows only of executions that another started, or whose event they received
   seq INTEGER NOT NULL,
   caused_by TEXT NOT NULL, -- event ID: that execution may be in another shard, or removed
   kinds INTEGER NOT NULL, -- see `LINK_BITS`

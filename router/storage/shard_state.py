@@ -217,7 +217,7 @@ class ShardState:
         return await self._queries.run(lambda connection: queries.read_attempts(connection, seq))
 
     async def deduplicated(self, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:
-        """Return the ID of the event a flow's dedupe key refers to at `now_ms` (Unix time); None when there is none."""
+        """Return the ID of the event a flow's dedupe key refers to at `now_ms` (Unix time); None if absent."""
         return await self._readers.run(lambda connection: queries.deduplicated(connection, flow_id, dedupe_key, now_ms))
 
     async def body_of(self, execution_id: str) -> str | None:
@@ -233,7 +233,7 @@ class ShardState:
         return await self._queries.run(lambda connection: queries.superseded_by(connection, seq))
 
     async def unended_run(self, execution_id: str) -> str | None:
-        """Return the ID of an execution, or of a replay of its event, that has not ended; None: there is none."""
+        """Return the ID of an execution, or of a replay of its event, that has not ended; None if absent."""
         return await self._queries.run(lambda connection: queries.unended_run(connection, execution_id))
 
     async def answer(self, seq: int) -> ExecutionResult:
@@ -277,7 +277,7 @@ class ShardState:
         return await self._queries.run(lambda connection: queries.payloads(connection, seqs, most_bytes))
 
     async def last_seq(self) -> int:
-        """Return the greatest sequence number of a stored execution; 0: there is none."""
+        """Return the greatest sequence number of a stored execution; 0 if absent."""
         return await self._readers.run(activity.last_seq)
 
     async def recent_activity(

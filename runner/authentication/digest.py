@@ -46,7 +46,7 @@ class Challenge:
     Attributes:
         algorithm: as the server writes it; empty if it names none, which means MD5.
         counted: whether the answer contains a count and a client nonce (`qop`); if not, it has the form of RFC 2069.
-        opaque: value to return unchanged; None: there is none.
+        opaque: value to return unchanged; None if absent.
     """
 
     realm: str
@@ -69,7 +69,7 @@ class Challenge:
 
 
 def choose(fields: Iterable[str]) -> Challenge | None:
-    """Return the first challenge that can be answered: servers list them by preference. None: there is none.
+    """Return the first challenge that can be answered: servers list them by preference. None if absent.
 
     Args:
         fields: `WWW-Authenticate`, each with one or more challenges of any scheme.

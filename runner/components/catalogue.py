@@ -44,7 +44,7 @@ def descriptions() -> Iterator[ComponentDescription]:
 
 
 def arguments_schema(component: Component) -> dict[str, Any] | None:
-    """Return the JSON Schema of a component's arguments; None when there is none."""
+    """Return the JSON Schema of a component's arguments; None if absent."""
     try:
         return component.model.model_json_schema(schema_generator=_Generator)
     except PydanticInvalidForJsonSchema:

@@ -43,7 +43,7 @@ POLICY_URIS: Final[tuple[ArgumentPath, ...]] = (
 
 
 def find(arguments: Mapping[str, Any], place: ArgumentPath) -> Any:
-    """Return the value at a place, None if there is none."""
+    """Return the value at a place, None if absent."""
     value: Any = arguments
     for key in place:
         value = value.get(key) if isinstance(value, Mapping) else None

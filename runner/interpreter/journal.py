@@ -29,7 +29,7 @@ class Journal:
     """Reads the existing entries one by one, then appends new ones.
 
     Attributes:
-        snapshot: content of the last entry that compacted the journal, None when there is none.
+        snapshot: content of the last entry that compacted the journal, None if absent.
         size: number of entries since the snapshot.
         held: results that a replay takes over regardless of the order of entries, by key, and not requested yet.
         given_outputs: keys of the outputs that a replay gave to runs of tasks which have not begun yet, by task.

@@ -180,7 +180,7 @@ class _Listening:
         return False
 
     def _find(self, strategy: _OpenStrategy, received: ReceivedEvent) -> int | None:
-        """Return the index of the pattern that consumes an event; None: there is none."""
+        """Return the index of the pattern that consumes an event; None if absent."""
         for index in strategy.open:
             if self._passes(strategy.patterns[index], strategy.expected[index], received):
                 return index

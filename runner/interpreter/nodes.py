@@ -23,7 +23,7 @@ class Template(Protocol):
     def __call__(self, data: Any, scope: ExpressionScope) -> Any:
         """Evaluate on `data` (jq's `.`) with the arguments of `scope`.
 
-        Blocking. Returns the first result; null if there is none.
+        Blocking. Returns the first result; null if absent.
 
         Raises:
             ExpressionFailed: the evaluation failed.

@@ -75,7 +75,7 @@ class EventAttachments:
         event: with its body, or with the name of a body that is stored separately.
         owner: ID that handles begin with.
         raw: whether the flow takes the body unparsed.
-        slices: reads the body that the event names; None: there is none.
+        slices: reads the body that the event names; None if absent.
     """
 
     _event: Event

@@ -1,7 +1,7 @@
 """Quarantine: evaluates expressions and parses bodies of flows that blocked others, in separate processes.
 
 jq holds the GIL, so nothing else in its process runs while an expression does. Once an expression of a flow was killed
-or was slow, another one must not block other flows. Executions of that flow are then driven in threads, and each of
+or was slow, another must not block other flows. Executions of that flow are then driven in threads, and each of
 their expressions is sent to one of a few processes, which can be killed without affecting other executions. The events
 that start these executions are parsed there as well, since a sender can make parsing a body arbitrarily slow.
 

@@ -50,7 +50,7 @@ class ValueTable:
     """
 
     def __init__(self) -> None:
-        """Hold no values yet. Tokens of one-time URLs are masked in all of them: whoever has one may use it."""
+        """Hold no values yet. Tokens of one-time URLs are masked in all of them: anyone who has one may use it."""
         self.values: list[TracedValue] = []
         self._known: dict[int, tuple[Any, int]] = {}
         """By identity, the value (so that the identity is not used again) and its index."""

@@ -55,7 +55,7 @@ class LocalEvents:
         self._number = 0
 
     def take(self, subscriptions: Sequence[Subscription]) -> DeliveredEvent | None:
-        """Remove and return the first event that matches one of `subscriptions`; None: there is none."""
+        """Remove and return the first event that matches one of `subscriptions`; None if absent."""
         for index, (provided, event) in enumerate(self._events):
             for subscription in subscriptions:
                 if any(_matches(each, event, callback=provided.callback) for each in subscription.filters):

@@ -56,7 +56,7 @@ def required_keys(types: Iterable[Any]) -> list[str]:
 
 
 def place_below(types: Iterable[Any], key: str) -> tuple[str, ...]:
-    """Return the path from a location to the nearest mapping below it that allows `key`; empty if there is none."""
+    """Return the path from a location to the nearest mapping below it that allows `key`; empty if absent."""
     level: list[tuple[tuple[str, ...], type[BaseModel]]] = [((), model) for model in _models(types)]
     for _ in range(MAX_DEPTH):
         below = [

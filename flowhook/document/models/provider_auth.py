@@ -158,7 +158,7 @@ class PaypalAuth(ProviderAuth):
     """PayPal.
 
     Attributes:
-        webhook_id: ID of the webhook in PayPal's dashboard; events that are signed for another one are refused.
+        webhook_id: ID of the webhook in PayPal's dashboard; events that are signed for another are refused.
     """
 
     kind: ClassVar[str] = "paypal"

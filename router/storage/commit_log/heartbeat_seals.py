@@ -5,7 +5,7 @@ So nobody may be able to send one who can only reach the servers of the log, and
 
 - *Who*: a message authentication code under a key that is derived from the key of secrets.
 - *Once*: each process has a nonce and counts its heartbeats. One that does not count higher than the last is dropped,
-  and so is one of a process that another one of that name has followed.
+  and so is one of a process that another of that name has followed.
 - *Now*: a router that has just started knows no counter yet, and clocks may differ. So each heartbeat also names the
   processes that its sender hears, and a process is believed only once it has named the receiver's: nothing that was
   recorded before the receiver started can. From then on the counter suffices.

@@ -249,7 +249,7 @@ class ObjectStore(Protocol):
         ...
 
     def get(self, name: str, path: Path) -> bool:
-        """Write an object to a new file at `path` (mode 0600), verified by its checksum; false when there is none.
+        """Write an object to a new file at `path` (mode 0600), verified by its checksum; false if absent.
 
         Raises:
             ObjectDamagedError: its checksum does not match; no file is left.
@@ -273,7 +273,7 @@ class ClusterFacts(Protocol):
     """Small values on which all routers must agree: such as which key encrypts secrets."""
 
     def get(self, name: str) -> str | None:
-        """Return the value of `name`; None: there is none. Raises as `agree` does."""
+        """Return the value of `name`; None if absent. Raises as `agree` does."""
         ...
 
     def agree(self, name: str, value: str) -> str:

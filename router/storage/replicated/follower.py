@@ -59,7 +59,7 @@ class Follower:
     Attributes:
         position: what the view contains; may be read by any thread.
         current: whether it has reached the end that the log had when following began; may be read by any thread.
-        claim: position of the first record of the last ownership that it has read of; 0: it was read by another one.
+        claim: position of the first record of the last ownership that it has read of; 0: it was read by another.
     """
 
     def __init__(
@@ -223,7 +223,7 @@ class Follower:
                 self._void,
             )
         if part.previous != self._hash:
-            raise ViewDivergedError(f"the record at position {record.position} follows another one than the view has")
+            raise ViewDivergedError(f"the record at position {record.position} does not follow the view's last one")
         if part.ownership.schema != self._view.version:
             raise RecordUnknownError(
                 f"the log continues with database format {part.ownership.schema}: update this router"

@@ -49,7 +49,7 @@ class Forgetting:
 
 
 def read_last_erasure(view: View) -> int:
-    """Return the number of the last erasure that a view, which may be in use, contains; 0: there is none. Blocks."""
+    """Return the number of the last erasure that a view, which may be in use, contains; 0 if absent. Blocks."""
     if not view.path.exists():
         return 0
     try:

@@ -79,7 +79,7 @@ class LogSealing:
 
         Raises:
             NotFoundError: nothing was ever stored in the log (`LOG_EMPTY`).
-            ConflictError: a router runs (`ROUTER_RUNNING`), the log is sealed (`LOG_SEALED`) or another one than the
+            ConflictError: a router runs (`ROUTER_RUNNING`), the log is sealed (`LOG_SEALED`), or not the one that the
                 routers have used (`LOG_REPLACED`), or the key is not theirs (`SECRETS_KEY_DIFFERS`).
             UnavailableError: the log, its object store, or the disk can't serve.
         """
@@ -145,7 +145,7 @@ class LogSealing:
         return position.position
 
     def _seal_object(self, name: str, directory: Path) -> bool:
-        """Store an object again, sealed; false: there is none."""
+        """Store an object again, sealed; false if absent."""
         path = directory / name.replace("/", "_")
         try:
             if not self._plain.objects.get(name, path):

@@ -150,7 +150,7 @@ class Migration:
         position = max([0 if tail is None else tail.position, *snapshots.positions()])
         if position:
             raise ConflictError(
-                f"the log is not empty: it has been used up to position {position}; migrate to another one (`prefix=`)",
+                f"the log is not empty: it has been used up to position {position}; migrate to another log (`prefix=`)",
                 reason="LOG_NOT_EMPTY",
             )
 

@@ -19,7 +19,7 @@ SAMPLE: Final = 1000
 """Executions, chosen at random, that are compared byte for byte with all that belongs to them."""
 
 BlobDigest = Callable[[str], bytes | None]
-"""Returns the SHA-256 of a blob's content by its name; None when there is none."""
+"""Returns the SHA-256 of a blob's content by its name; None if absent."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ log = logs.get_logger(__name__)
 class SnapshotSchedule:
     """When snapshots are due. Does no I/O.
 
-    `grew` may be called by one thread, everything else by another one. Times are those of a monotonic clock, in s.
+    `grew` may be called by one thread, everything else by another. Times are those of a monotonic clock, in s.
 
     Args:
         now: the first period begins.
@@ -114,7 +114,7 @@ class SnapshotTask:
         view: path of this router's view.
         schedule: when they are due.
         clock: monotonic, s.
-        last_erasure: returns the number of the last erasure that the view contains; 0: there is none.
+        last_erasure: returns the number of the last erasure that the view contains; 0 if absent.
     """
 
     _store: SnapshotStore

@@ -95,7 +95,7 @@ class DeclaredBody:
 
     Attributes:
         media_types: media types that the operation accepts, in its own order.
-        name: name of the parameter that is the whole body; empty: there is none.
+        name: name of the parameter that is the whole body; empty if absent.
         required: whether there must be a body.
         fields: members of a form that are not serialized in the default way, by name.
     """
@@ -116,7 +116,7 @@ class ApiOperation:
         base: absolute URL to which `path` is appended.
         path: with `{variables}`.
         parameters: outside of the body, one for each place and name.
-        body: None: there is none.
+        body: None if absent.
     """
 
     id: str
@@ -209,7 +209,7 @@ class _Reader:
         raise NotImplementedError
 
     def body(self) -> DeclaredBody | None:
-        """Return the declared body; None: there is none."""
+        """Return the declared body; None if absent."""
         raise NotImplementedError
 
 

@@ -156,7 +156,7 @@ def _members(value: dict[str, Any], safe: str) -> list[tuple[str, str]]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict | list):
-        raise UnwritableError("holds arrays or objects within one another, for which its style has no form")
+        raise UnwritableError("holds nested arrays or objects, which its style can't express")
     return value if isinstance(value, str) else encode(value).decode()
 
 

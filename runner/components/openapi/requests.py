@@ -95,7 +95,7 @@ def _url(operation: ApiOperation, values: Mapping[str, str], query: Iterable[str
     pieces = VARIABLE.split(operation.path)  # literals, and between them names
     path = "".join(values[piece] if index % 2 else quote(piece, safe=_PATH) for index, piece in enumerate(pieces))
     if any(segment in (".", "..") for segment in path.split("/")):
-        raise document_fault(f"the path of {operation.id} leads to another one")
+        raise document_fault(f"the path of {operation.id} leads to a different path")
     string = "&".join(filter(None, query))
     try:
         base = str(URL(operation.base).with_query(None).with_fragment(None)).rstrip("/")

@@ -227,7 +227,7 @@ class _Append:
         """Aim at the position behind the void records that begin with `message`.
 
         Raises:
-            FencedError: there is another one among them.
+            FencedError: there is a different one among them.
         """
         position, own = self._expected + 1, self._message.record.batch_id
         while message:

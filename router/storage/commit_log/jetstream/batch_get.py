@@ -52,7 +52,7 @@ async def messages_after(connection: Connection, stream: str, subject: str, afte
                 message = await messages.next_msg(SILENCE_SECONDS)
                 headers = message.headers or {}
                 position = int(headers.get("Nats-Sequence", 0))
-                # a message that names another one before it than we have: one was lost on the way
+                # a message that names another before it than we have: one was lost on the way
                 if not position or (found and int(headers["Nats-Last-Sequence"]) != found[-1].position):
                     break
                 found.append(StoredMessage(position, headers.get(Header.MSG_ID, ""), message.data))

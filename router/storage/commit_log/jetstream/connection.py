@@ -44,7 +44,7 @@ log = logs.get_logger(__name__)
 
 
 class Connection:
-    """Runs coroutines on the client's loop for callers on other threads. Whoever opened it has to close it."""
+    """Runs coroutines on the client's loop for callers on other threads. Anyone who opened it has to close it."""
 
     def __init__(self, url: LogUrl, *, name: str, creds_file: Path | None = None, ca_file: Path | None = None) -> None:
         self._url = url

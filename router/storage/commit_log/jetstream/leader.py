@@ -35,7 +35,7 @@ class Leader:
         """Return the stream's configuration and state.
 
         Raises:
-            LogReplacedError: it is gone, or another one.
+            LogReplacedError: it is gone, or a different one.
         """
         self._check()
         name = self._stream.name
@@ -49,10 +49,10 @@ class Leader:
         raise self._end("was deleted")
 
     async def find(self, position: int) -> StoredMessage | None:
-        """Return the record at a position; None when there is none.
+        """Return the record at a position; None if absent.
 
         Raises:
-            LogReplacedError: the stream is another one.
+            LogReplacedError: the stream is a different one.
         """
         self._check()
         name = self._stream.name
@@ -66,7 +66,7 @@ class Leader:
         """Return the last record; only its position when it was purged: 0 when nothing was ever appended.
 
         Raises:
-            LogReplacedError: the stream is gone, or another one.
+            LogReplacedError: the stream is gone, or a different one.
         """
         self._check()
         name, subject = self._stream.name, self._stream.subject

@@ -4,7 +4,7 @@ nats-py's own `put` waits for each chunk of 128 KiB, its `get` waits for ever wh
 leaves a record behind for each object. Here, chunks are larger, several are on their way at once, reading polls, and
 nothing is left. An object consists of chunks on a subject of its own, and of a description that is written last. The
 chunks are sealed, and so `nats object get` gives bytes that only a router can use. The description need not be: with
-another one, the chunks don't open.
+another, the chunks don't open.
 
 Source: https://github.com/nats-io/nats-architecture-and-design/blob/main/adr/ADR-20.md
 """
@@ -226,7 +226,7 @@ class JetStreamObjects:
                 yield chunk.data
 
     def _describe(self, name: str, *, deleted: bool = False) -> _Description | None:
-        """Return the description of an object, by the stream's leader; None when there is none."""
+        """Return the description of an object, by the stream's leader; None if absent."""
         if not _NAME.fullmatch(name):
             raise InternalError(f"{name!r} is not the name of an object")
 

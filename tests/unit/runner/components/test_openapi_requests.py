@@ -198,11 +198,11 @@ def test_swagger_is_understood_as_well():
         ("note", {"body": {}}, "the body is text/markdown, and has to be a text"),
         ("note", {}, "note needs body"),
         ("upload", {"file": "x"}, "multipart/form-data is not supported"),
-        ("sendForm", {"undeclared": "x", "tags": [[1]]}, "within one another"),
+        ("sendForm", {"undeclared": "x", "tags": [[1]]}, "nested arrays or objects"),
         ("outside", {}, "the reference other.yaml#/x leads out of the document"),
         ("circle", {}, "references lead in circles"),
         ("nowhere", {}, "the reference #/components/parameters/none leads nowhere"),
-        ("climb", {}, "the path of climb leads to another one"),
+        ("climb", {}, "the path of climb leads to a different path"),
     ],
 )
 def test_what_will_not_do_is_a_configuration_error_that_names_it(operation, given, expected):

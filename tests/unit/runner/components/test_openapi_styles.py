@@ -113,9 +113,9 @@ def test_a_parameter_with_a_media_type_is_written_in_it():
         (in_path, parameter("path", "simple", False), [], "is empty"),
         (in_path, parameter("path", "simple", False), "..", "leads to another path"),
         (in_path, parameter("path", "label", False), ".", "leads to another path"),
-        (in_query, parameter("query", "form", True), [["a"]], "within one another"),
-        (in_query, parameter("query", "deepObject", True), {"a": {"b": 1}}, "within one another"),
-        (in_header, parameter("header", "simple", False), {"a": []}, "within one another"),
+        (in_query, parameter("query", "form", True), [["a"]], "nested arrays or objects"),
+        (in_query, parameter("query", "deepObject", True), {"a": {"b": 1}}, "nested arrays or objects"),
+        (in_header, parameter("header", "simple", False), {"a": []}, "nested arrays or objects"),
         (in_query, parameter("query", "form", True, media_type="text/csv"), [1], "has to be a text"),
     ],
 )

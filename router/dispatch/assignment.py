@@ -116,6 +116,7 @@ class AssignmentLoader:
         """Read and send the assignments queued for a runner, until there are none or the runner has left."""
         alone = 0
         while queued:
+            # a runner that reads slowly delays only its own task
             await runner.room()
             chunk = [queued[position] for position in range(1 if alone else min(EXECUTIONS_PER_READ, len(queued)))]
             alone = max(0, alone - 1)
@@ -224,6 +225,7 @@ class AssignmentDispatcher:
         granted = self._shard.assign(full, self._now_ms())
         for item in granted:
             event = self._cache.pop(item.seq)
+            # a second attempt needs the journal of the first, which only storage has
             if event is None or item.attempt > 1:
                 stored.setdefault(item.runner_id, []).append(item)
             else:

@@ -156,6 +156,13 @@ class EventDispatcher:
 
     # --- publishing -------------------------------------------------------------------------------------------------
 
+    # Execution 7 is parked with the subscription /do/0/listen#0; 9 has the same one, and runs:
+    #     publish(event)       storage gives it the number 41; the caller gets its result when it is durable
+    #     _on_logged(41)       the receivers are 7 and 9; 7 is unparked, because one that is parked comes first
+    #     _deliver(41, [7])    one write: the entry /do/0/listen#0 for 7, and 41 is consumed; then 7 is ready
+    # Without 7, 9 is offered 41. Either a checkpoint with `consumed: 41` journals it, or new subscriptions decline it,
+    # and 41 is dispatched again. Without 9, too, 41 is buffered until an execution listens, or until it expires.
+
     async def publish(
         self, events: Sequence[NewInboundEvent], *, content: EventContent | None = None
     ) -> list[InboundEventAppended]:
@@ -179,12 +186,16 @@ class EventDispatcher:
         inbound = [self._inbound(new, content) for new in events]
         self._check_room(inbound, events)
         events = [
+            # storage still says whether it was stored before: a repetition of a request is answered as the first one
+            # was, however many executions wait by now
             new._replace(check_only=True) if self._is_ambiguous(new, event) else new
             for new, event in zip(events, inbound, strict=True)
         ]
+        # storing may take long, and parsed content takes many times the memory of the payload
         for event in inbound:
             _release(event)
         flows = Counter(new.flow_id for new in events if not new.execution_id)
+        # what is being stored counts as buffered: calls at the same time must not exceed the limit together
         self._storing.update(flows)
         expire_at_ms = self._now_ms() + self._buffer_ms
         appended: list[InboundEventAppended] = []
@@ -277,6 +288,7 @@ class EventDispatcher:
     def _receivers(self, event: InboundEvent) -> list[EventReceiver]:
         if event.content is None:
             return []
+        # an event that is addressed to an execution (by a one-time URL) is for that one, whatever its filters compare
         if not event.seq:
             return self._subscriptions.listening(event, limits.MAX_RECEIVERS)
         receiver = self._subscriptions.listens(event.seq, event)
@@ -297,6 +309,7 @@ class EventDispatcher:
             )
             return
         payload = content.payload
+        # meanwhile an operator may have cancelled one of them, or its journal is full
         fitting = await self._parked.check_room(unparked)
         delivered = [Delivered(seq, JournalEntry(key, payload), attempts) for seq, key, attempts in fitting.unparked]
         consumed = [Consumed(event.number)] if delivered else []
@@ -330,6 +343,8 @@ class EventDispatcher:
         if not self._buffer.concern(seq, flow_id):
             return
         self._buffer.expire(self._now_ms())
+        # a shape that is looked up for the first time is unknown for all buffered events of the kind: they are read
+        # once
         if self._buffer.unknown(flow_id, subscriptions):
             self._writer.spawn(self._learn(seq, flow_id, wait, subscriptions))
         else:
@@ -349,6 +364,8 @@ class EventDispatcher:
                 self._deliver_oldest(seq, flow_id, subscriptions)
                 return
             payloads = await self._read(numbers)
+            # storage bounds the bytes of one read, so the last ones may be missing although they are there: only those
+            # before the last one that was read are known to be gone
             read_up_to = max(payloads, default=numbers[-1])
             for number in numbers:
                 if number in payloads:
@@ -376,6 +393,7 @@ class EventDispatcher:
             log.info("buffered events recovered", events=len(self._buffer))
 
     async def _recover(self, event: InboundEvent) -> None:
+        # most buffered events have no receiver when a router starts: their content is not read
         if not self._subscriptions.concern(event.kind):
             self._buffer_event(event)
             return

@@ -96,6 +96,13 @@ class JournalWriter:
             await self._writer.run_shielded(self._journal(runner, checkpoints))
 
     async def _journal(self, runner: RunnerPort, checkpoints: Sequence[Checkpoint]) -> None:
+        # Four exits:
+        # 1. No lease is good any more. The runner has been told so; nothing is stored or acknowledged.
+        # 2. The runner has attached again. It repeats everything there that is not acknowledged, perhaps compacted.
+        # 3. A checkpoint consumes an event that was not offered under its lease. It loses the lease; the others go on.
+        # 4. Everything is stored, and acknowledged below.
+        # An example of 3: a router crashed after it had offered event 41, and the next one gave 41 to another
+        # execution. The entry of the first must not be stored, or both would have received it.
         while checkpoints := self._good(runner, checkpoints):
             if self._runners.is_superseded(runner):
                 return
@@ -104,6 +111,8 @@ class JournalWriter:
                 self._live.restore(accepted)
                 await self._release_refused(refused)
                 continue
+            # in the order of the journal: first what happened before the entry, then that the attempt is under way,
+            # then it
             changes = [
                 change
                 for each in checkpoints
@@ -117,6 +126,8 @@ class JournalWriter:
             try:
                 await self._writer.write_once(changes)
             except UnavailableError as error:
+                # the next try accepts the offers again, and takes the starts again, if the leases are still good by
+                # then
                 self._live.restore(accepted)
                 self._attempt_log.restore([change for change in changes if isinstance(change, stored.Started)])
                 await self._writer.pause(error)
@@ -166,6 +177,7 @@ class JournalWriter:
         now_ms = self._now_ms()
         for outcome in outcomes:
             seq = self._shard.leases.seq_of(outcome.lease)
+            # the lease was lost while the runner was away: its outcome may still explain the loss
             if seq is None:
                 end = self._report_late(runner, outcome, now_ms)
                 (stale if end is None else settled).append(outcome.lease)
@@ -177,6 +189,7 @@ class JournalWriter:
                 journaled += _journaled(seq, checkpoint)
             if outcome.events:
                 journaled += self._lifecycle_records(seq, outcome.events)
+            # whatever ended the attempt is stored now, and says that it began
             self._attempt_log.drop(seq)
             if isinstance(outcome.ending, Released):
                 losses += self._release(outcome.lease, outcome.ending)
@@ -224,6 +237,7 @@ class JournalWriter:
         """Store and apply transitions, then let the executions among them wait that were parked."""
         await self._transitions.apply(batch)
         soonest = self._now_ms() + MIN_WAIT_MS
+        # only now: it might be woken at once, and must not be assigned before it is stored that its lease is void
         for seq, wake_at_ms, _, subscriptions, *_ in batch.parks:
             self._shard.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))
             if subscriptions:

@@ -198,6 +198,7 @@ class LiveDelivery:
         listener = self._listeners.get(receiver.seq)
         if listener is None or listener.offer is not None:
             return None
+        # while the offer is open it listens to nothing: what it waits for next depends on this event
         self._subscriptions.remove(receiver.seq)
         listener.offer = Offer(receiver.seq, receiver.key, None if event is None else event._replace(content=None))
         return listener.offer
@@ -243,6 +244,10 @@ class LiveDelivery:
                 listener.offer = None
                 self._accepted[seq] = each.index
                 accepted.append(offer)
+            # An offer of event 41 at the position 3 of the journal, and what runners may send:
+            #     index 3, consumed 41   accepted
+            #     index 3, consumed 41   again, after a reconnection: a repetition, which storage ignores
+            #     index 4, consumed 41   never offered for that entry: refused
             elif each.index > self._accepted.get(seq, -1):  # else the checkpoint is a repetition
                 refused.add(each.lease)
         return accepted, refused
@@ -251,6 +256,7 @@ class LiveDelivery:
         """Reopen offers whose checkpoints could not be stored."""
         for offer in offers:
             listener = self._listeners.get(offer.seq)
+            # meanwhile it stopped listening, or listened anew and got another offer: this event is for others
             if listener is None or listener.offer is not None:
                 self._decline(offer)
             else:

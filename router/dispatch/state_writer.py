@@ -78,6 +78,7 @@ class LifecycleOutbox:
                 else each
                 for each in found
             ]
+        # further events are dropped, never changes: an execution must not fail because no flow reads about it
         room = MAX_PENDING - self.pending
         if len(found) > room:
             if not self._full:
@@ -185,6 +186,7 @@ class RetryingWriter:
         Raises:
             UnavailableError: storage can't serve.
         """
+        # the usual case: no flow subscribes to lifecycle events, and nothing is computed for them
         if not self._outbox.wanted:
             await self._state.write(changes)
             return

@@ -63,6 +63,7 @@ class TransitionWriter:
 
         Executions that were parked are still *parking* in the core when this returns.
         """
+        # an execution that stops running listens no more; what was offered to it goes to others
         if self._live:
             for each in (*batch.ends, *batch.losses, *batch.parks):
                 self._live.leave(each.seq)
@@ -75,6 +76,8 @@ class TransitionWriter:
         ]
         ends = [*batch.ends, *exhausted]
         parks, delivered, consumed = batch.parks, batch.delivered, batch.consumed
+        # an end may be what other executions wait for: their entries are stored in the same write, and so on, if that
+        # fills a journal and ends another execution
         if self._completions.is_needed:
             also_delivered, dropped, ends = await self._completions.side_effects(ends)
             delivered, consumed = [*delivered, *also_delivered], [*consumed, *dropped]
@@ -89,6 +92,9 @@ class TransitionWriter:
             for loss in batch.losses
             if loss.interrupted is not None
         ]
+        # in the order in which it happened. For an execution that faults after its last entry, and another that waited
+        # for its end:
+        #     Journaled(7, 3, entry), Ended(7, FAULTED), Delivered(9, JournalEntry("/do/0/run#0:end", error))
         await self._writer.write([*batch.journaled, *attempts, *ends, *parks, *lost, *last, *consumed])
         self.publish_replies(batch.journaled)
         for end in ends:

@@ -45,14 +45,19 @@ def resumption(original: ExecutionRecord, content: ExecutionContent, revision: i
             " the start",
             reason="JOURNAL_COMPACTED",
         )
+    # Three ways to have failed: a task failed and no `catch` took it; a `catch` took the failure of a task and raised
+    # an error of its own; the flow raised an error without an earlier failure.
     instance = "" if original.error is None else original.error.instance
     raising = None if original.error is None else original.error.raising
     if raising is None:
         retained = before_failure(ordered, instance)
     elif (found := _before_cause(ordered, raising.cause)) is not None:
+        # what was performed between the first failure and the `raise` is held: the flow may get there on another way,
+        # and then uses the results by key
         retained, dropped = found
         holding.update(results_of(dropped))
     elif revision == original.flow_revision:
+        # the same revision would read its whole journal and reach the same `raise`
         raise ConflictError(
             f"{original.id} failed because {raising.task} raises an error of its own, and no earlier failure can be"
             " retried: no task would run again. Replay it from the start, or on a later revision of the flow",
@@ -72,6 +77,13 @@ def before_failure(journal: Sequence[JournalEntry], instance: str) -> tuple[Jour
     which start again, and the start of another flow that failed, which is run again. All other results of successful
     tasks stay: these are never performed again. Failures that the flow recovered from stay, too.
     """
+    # A journal in, and what is taken over of it; `pay` failed at its second try:
+    #     /do/0/load#0         {"n": 1}         stays: it was performed, and is not performed again
+    #     /do/1/pay#0          error            goes: the first try
+    #     /do/1/pay#0:retry    {"until": 6000}  goes: the delay before the second, so that it has all its tries again
+    #     /do/1/pay#0:retry    {"over": 6001}   goes
+    #     /do/1/pay#0          error            goes: the last try
+    # The replay reads {"n": 1} and then performs `pay`.
     places = [position_of(entry.key) for entry in journal]
     last = (place for place in reversed(places) if place is not None and place.pointer == instance)
     failed = next(last, JournalPosition("", instance, "", ""))
@@ -89,6 +101,7 @@ def _before_cause(
     place = position_of(cause)
     for index in range(len(journal) - 1, -1, -1):
         entry = journal[index]
+        # the last failure under the key counts: a `try` in a loop has one for each time it came there
         ended = entry.error is not None or (is_limit(entry.key) and is_over(entry))
         if entry.key == cause and ended and place is not None:
             end = _first_of(place, [position_of(each.key) for each in journal[:index]], journal, index)
@@ -100,14 +113,19 @@ def _first_of(
     failed: JournalPosition, places: Sequence[JournalPosition | None], journal: Sequence[JournalEntry], end: int
 ) -> int:
     """Return the index from which on all entries before `end` led to the failure at a position."""
+    # from the end backwards, and no further than the first entry of something else: a failure of the same task before
+    # that is one that the flow has recovered from
     while end and _led_to(failed, places[end - 1], journal[end - 1]):
         end -= 1
     return end
 
 
 def _led_to(failed: JournalPosition, place: JournalPosition | None, entry: JournalEntry) -> bool:
+    # a snapshot, for example, which no single task has led to
     if place is None:
         return False
     if entry.error is not None or (entry.key.endswith(TASK_LIMIT) and place[:3] == failed[:3]):
+        # of another task it is an error that a `catch` took, or the time limit of an earlier visit: both stay
         return place == failed
+    # those of the tasks around it go as well: else it would have only the tries, and the time, that were left of theirs
     return (entry.key.endswith(RETRIES) or is_limit(entry.key)) and is_around(place, failed)

@@ -90,10 +90,15 @@ def resumption(
         for index, entry in enumerate(content.journal, content.journal_start)
         if not entry.key.startswith(held_results.PREFIX)
     ]
+    # Two branches of a fork, a: x then y, and b: z; the replay begins at y:
+    #     0 /do/0/fork/branches/0/a/do/0/x#0   head: the runner reads it, and is where the original was then
+    #     1 /do/0/fork/branches/0/a/do/1/y#0   tail: y runs again
+    #     2 /do/0/fork/branches/1/b/do/0/z#0   tail, and held, if z began before y: it is used by its key when z asks
     head = [entry for index, entry in ordered if index < cut.position]
     tail = [entry for index, entry in ordered if index >= cut.position]
     held = _results_beside(task, cut, tail, runs)
     if head and head[0].key == SNAPSHOT_KEY:
+        # a snapshot has held results of its own, perhaps of tasks that are to run again: see `Journal.hold`
         held.append(JournalEntry(held_results.ONLY_THESE, b"null"))
     if output is not None:
         held.append(JournalEntry(held_results.given_output_key(task, cut.begins_with), output))

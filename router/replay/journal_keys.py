@@ -48,6 +48,11 @@ class JournalPosition(NamedTuple):
 
 def position_of(key: str) -> JournalPosition | None:
     """Parse the position from a key; None: the key has none."""
+    # /do/2/each/do/0/send[4]#1:retry
+    #     -> call "", pointer /do/2/each/do/0/send, iteration [4], visit 1: a retry in the fifth iteration, when the
+    #        flow came there for the second time
+    # /do/0/ask#0 /use/functions/f/do/0/x#0
+    #     -> call /do/0/ask#0, pointer /use/functions/f/do/0/x: a task of the function that `ask` calls
     call, within, task = key.rpartition(_WITHIN)
     parts = _TASK.fullmatch(task)
     return (
@@ -66,9 +71,11 @@ def is_around(outer: JournalPosition, inner: JournalPosition) -> bool:
     """Whether a position equals or encloses another."""
     if outer.pointer == _FLOW_LIMIT:
         return True
+    # the inner one is in a function: what is around its call is around it
     if outer.call != inner.call:
         call = position_of(inner.call)
         return call is not None and is_around(outer, call)
+    # with a slash at both ends /do/1/a is around /do/1/a/do/0/b, and not around /do/1/ab
     is_deeper = f"{inner.pointer}/".startswith(f"{outer.pointer}/")
     return is_deeper and inner.iteration.startswith(outer.iteration)
 
@@ -100,6 +107,7 @@ def results_of(dropped: Iterable[JournalEntry], *, earliest: bool = False) -> di
     results: dict[str, JournalEntry] = {}
     for entry in dropped:
         if entry.error is not None:
+            # `K:end` with an error: the flow that `K` started has failed, so neither its start nor its end is a result
             start = entry.key.removesuffix(_END)
             if start != entry.key and not (earliest and entry.key in results):
                 results.pop(start, None)

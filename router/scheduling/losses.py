@@ -182,6 +182,7 @@ class LossAccounting:
         interrupted = None if end is None else lease.as_attempt(end, detail, charged=charged)
         self._leases.void(lease.token)
         seq = lease.seq
+        # the number of an attempt counts itself: without a charge the next attempt has the same number
         attempts = lease.attempt if charged else lease.attempt - 1
         if charged and certain:
             self._attempts.attribute(seq)
@@ -220,6 +221,11 @@ class LossAccounting:
 
     def lose_absent(self, lease: Lease, now: float) -> Loss:
         """Take a valid lease away from an absent runner, which may still explain the loss."""
+        # The process of runner r1 evaluates 5, waits for calls of 6 and 7, and is gone for longer than a lease:
+        #     lose_absent(5), (6), (7)               each is charged an attempt: any of them may be the cause
+        #     reattached("r1", [5], explained=True)  6 and 7 are refunded: r1 knows the cause, and it is none of them
+        #     report_late_failure("r1", 5)           the loss is attributed to 5, which ends if it has caused too many
+        # If r1 never comes back, all of them keep the charge, which counts a quarter of an attributed one.
         end = AttemptEnd.LEASE_EXPIRED if lease.runner.attached else AttemptEnd.RUNNER_LOST
         loss = self.lose(lease, charged=True, certain=False, end=end)
         if isinstance(loss, RequeuePending):
@@ -254,12 +260,14 @@ class LossAccounting:
             None when the runner has no such loss to explain.
         """
         seq = self._lost.take(runner_id, token)
+        # refunded or ended since: there is nothing to attribute
         if seq is None or not self._is_charged(seq):
             return None
         self._attempts.attribute(seq)
         attempts = self._attempts.charged(seq)
         if (final or self._attempts.has_caused_too_many(seq)) and self._end_unleased(seq, token):
             return LateFailure(seq, attempts, is_ending=True)
+        # another runner has it by now. Its work is in vain only if the outcome is final, as a fault is
         newer = self._leases.of(seq) if final else None
         if newer is not None:
             self._leases.release(newer.token)
@@ -278,6 +286,7 @@ class LossAccounting:
             return False
         self._attempts.charge(seq, self._attempts.charged(seq) - 1)
         lease = self._leases.of(seq)
+        # its runner was told the higher number; that of the lease counts
         if lease is not None:
             lease.attempt -= 1
         return True
@@ -287,6 +296,7 @@ class LossAccounting:
         lease = self._lost.last_of(seq)
         if lease is None or lease.token != token:
             return False
+        # the loss is still being stored, or it is ready again: in both cases no runner has it
         if self._pending.end_returning(seq):
             return True
         if not self._queues.remove(lease.queue, seq):

@@ -52,6 +52,7 @@ class PendingTransitions:
 
     def end_returning(self, seq: int) -> bool:
         """Make a returning execution an ending one; false when it is not returning."""
+        # its requeueing may be on its way to storage: the end follows it there, in order
         returning = self._returning.pop(seq, None)
         if returning is not None:
             self._ending[seq] = returning.queue, returning.counted

@@ -159,12 +159,16 @@ class FairQueues:
             share: running executions allowed for a flow without a concurrency limit.
         """
         ring = self._ring
+        # Flows a (10,000 ready), b (1) and c (1 ready, at its limit); the ring is a b c:
+        #     draw -> a, ring b c a;  draw -> b, ring c a;  draw -> c is not eligible and leaves the ring, then a
+        # So b waits for one turn, not for the backlog of a; c comes back to the ring when one of it stops.
         for _ in range(len(ring)):
             queue = ring.popleft()
             if not queue.eligible:
                 queue.in_ring = False
                 self.forget_if_idle(queue)
                 continue
+            # it has its share of all slots: the others come first, but it stays in the ring
             if queue.running >= share and queue.policy.concurrency is None:
                 ring.append(queue)
                 continue

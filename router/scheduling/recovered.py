@@ -82,10 +82,12 @@ class RecoveredExecutions:
         if self._deadline is None or now < self._deadline:
             return exhausted, unclaimed
         while self._held:
+            # each is put in front of its flow's queue, so the latest goes first: 3, 2, 1 makes [1, 2, 3, …]
             seq, (queue, begun) = self._held.popitem()  # latest first
             self._queues.release_hold(queue)
             attempts = self._attempts.charged(seq)
             interrupted = Attempt(attempts, end=AttemptEnd.ROUTER_RESTARTED, charged=True)
+            # the attempt that the restart interrupted stays charged: an event that kills routers must end, too
             if begun and self._attempts.is_exhausted(seq, attempts):
                 self._pending.end(seq, queue, counted=False)
                 exhausted.append(AttemptsExhausted(seq, attempts, interrupted))

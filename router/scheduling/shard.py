@@ -94,6 +94,7 @@ class Assigner:
         able = self._runners.with_credit(full)
         while able and self._queues.ready:
             runner = min(able, key=lambda candidate: (len(candidate.leases), -candidate.credit))
+            # rounded up; runners that come later in this loop share what is left
             share = -(-self._queues.ready // len(able))
             able.remove(runner)
             if not self._draw(runner, min(runner.credit, share, MAX_ASSIGNMENTS), flow_share, now_ms, assigned):

@@ -178,6 +178,8 @@ class Subscriptions:
         next depends on the event it receives first.
         """
         places: list[_FilterEntry] = []
+        # Filters {order: 5} and {order: 6} of 1,000 executions have one shape (.data.order): an event is read once, and
+        # its fingerprint finds the executions with one look-up. A filter without values has the shape `ANYTHING`.
         for type_ in filter_types_for(event.type):
             for shape, table in self._tables.get((event.flow_id, event.callback, type_), {}).items():
                 values = event.values(shape)
@@ -324,6 +326,7 @@ class EventBuffer:
         self._of_flow[event.flow_id] = self._of_flow.get(event.flow_id, 0) + 1
         for each in _kinds_of(kind):
             there = self._kinds.setdefault(each, _KindIndex())
+            # an event that no execution could take comes back, older than the newest: the index is ordered by number
             if there.numbers and number < next(reversed(there.numbers)):
                 self._kinds[each] = _KindIndex(dict.fromkeys(sorted([*there.numbers, number])))
                 continue

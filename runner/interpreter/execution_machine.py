@@ -177,6 +177,8 @@ class ExecutionMachine:
         mean and whether they are still needed. They are journaled in their turn.
         """
         pending = self._fibers.pending.get(effect.key)
+        # Results of x and y come together, and `fork` has `compete`: x ends the race, so y is not needed any more. Had
+        # both been journaled at once, a replay would find an entry for y that nothing requests.
         is_first = self._caught_up and self._ending is None and not self._inputs and not self._fibers.has_ready
         self._inputs.append((effect, result))
         if is_first and pending is not None and pending.request is effect:
@@ -252,6 +254,8 @@ class ExecutionMachine:
     # --- inputs -----------------------------------------------------------------------------------------------------
     def _process_input(self, step: Step) -> bool:
         """Process one input, which may make fibers ready; returns whether there was one."""
+        # first what is journaled, then held results, then what came from outside, then the clock: a replay has only the
+        # first, and must take the same way
         entry = self._journal.next
         if entry is not None:
             self._journal.read()
@@ -263,6 +267,7 @@ class ExecutionMachine:
         while self._inputs:
             received = self._inputs.popleft()
             if isinstance(received, DeliveredEvent):
+                # else the flow does not wait for it any more: it is not consumed, and goes to another execution
                 if received.entry.key in self._fibers.pending:
                     self._journal.write(received.entry, consumed=received.number)
                     self._replay(received.entry)
@@ -271,6 +276,7 @@ class ExecutionMachine:
             effect, result = received
             pending = self._fibers.pending.get(effect.key)
             if pending is not None and pending.request is effect:
+                # `queue_result` has journaled it, if it was the first
                 if not pending.recorded:
                     self._record(pending, effect, result)
                 self._fibers.answer(pending, result)
@@ -290,12 +296,15 @@ class ExecutionMachine:
 
     def _record(self, pending: PendingRequest, effect: Perform, result: EffectResult) -> None:
         pending.recorded = True
+        # an error that ends the execution is in its outcome; as an entry it would have to be removed before a replay.
+        # In a race the entry says which branch lost
         continues = result.error is None or effect.catchable or (effect.retried and is_transient(result.error))
         if continues or pending.fiber.races:
             self._journal.write(JournalEntry(effect.key, result.output, result.error), reply=result.reply)
 
     def _replay(self, entry: JournalEntry) -> None:
         pending = self._fibers.pending.get(entry.key)
+        # an operator ended several waits at once, and the first led to the cancellation of this one
         if pending is None and ends_early(entry):
             return
         if pending is None:
@@ -333,6 +342,9 @@ class ExecutionMachine:
                 self._journal.write(time_entry(request.key, "now", now))
                 self._fibers.answer(pending, now)
                 return True
+            # A wait of 60 s that begins at 1000 s, and is read again after a crash at 1030 s:
+            #     {"until": 1060000}   the deadline is journaled, not the duration: 30 s are left, not 60
+            #     {"over": 1060004}    the entry that ends it; until then other entries may come in between
             spread = int(request.spread * self._chance()) if isinstance(request, Sleep) else 0
             until = now + request.milliseconds + spread
             pending.set_deadline(until)

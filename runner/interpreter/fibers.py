@@ -229,6 +229,7 @@ class FiberScheduler:
         branch: BranchResult = output
         del group.live[fiber.index]
         group.outputs[fiber.index] = branch
+        # `then: end` in a branch ends the flow, whatever the other branches do
         if branch.ends or isinstance(group.request, WithTimeout) or group.request.compete:
             self._answer_group(group, [branch])
         elif not group.live:
@@ -241,6 +242,8 @@ class FiberScheduler:
             self._problem, self.is_over = fault, True
             return
         del group.live[fiber.index]
+        # in a race the first success counts, and an error only when it is the last one; else the first error ends the
+        # fork
         racing = isinstance(group.request, Fork) and group.request.compete
         if group.live and racing and not isinstance(fault, Exhausted):
             return  # others are still in the race

@@ -68,6 +68,11 @@ class Journal:
         self.writes: list[JournalWrite] = []
         self.lifecycle_events: list[LifecycleEvent] = []
         if entries:
+            # A journal in, and what becomes of it:
+            #     /do/0/a#0     1    in the snapshot, so it is not read again
+            #     (snapshot)         the state after a
+            #     /do/2/c#0     3    read, in order: the flow must request it next
+            #     held /do/1/b#0     used by its key whenever the flow requests b; its place says nothing
             self._entries, self.held = held_results.split_held(entries)
             for index, entry in enumerate(self._entries):
                 if entry.key == SNAPSHOT_KEY:

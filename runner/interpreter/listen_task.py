@@ -127,6 +127,7 @@ class _Listening:
         shared = self._state.shared
         while True:
             if self._item is None:
+                # between two events the state is small: a listen that goes on for months has its journal compacted here
                 if self._state.frame is not None:
                     snapshot.take(shared, self._state.frame)
                 received: ReceivedEvent = yield Listen(self._key, self._filters())
@@ -150,6 +151,9 @@ class _Listening:
         for strategy in self._strategies():
             for index in strategy.open:
                 pattern, expected = strategy.patterns[index], {**self._common, **strategy.expected[index]}
+                # A value that is known narrows what the router delivers; one that is not is set by the first event.
+                # For the patterns paid and sent, both correlated by `order`: after an event paid for order 5, the
+                # filter that is left asks for events sent whose order is 5.
                 known = (link for link in pattern.correlations if link.name in expected)
                 correlations = (Correlation(link.path, json_codec.encode(expected[link.name])) for link in known)
                 event_filter = pattern.literal._replace(correlations=tuple(correlations))
@@ -169,6 +173,7 @@ class _Listening:
         one_time = self._scope.workflow.one_time
         if received.callback and one_time is not None and received.event.get(cloud_events.ONE_TIME) is True:
             one_time.use(str(received.event.get("type")))
+        # `until` comes first: an event that ends the task is not part of its output
         if self._until is not None:
             index = self._find(self._until, received)
             if index is not None:
@@ -194,6 +199,7 @@ class _Listening:
         addressed = received.callback and event.get(cloud_events.ONE_TIME) is True
         values = {link.name: events.correlation_value(link, event, scope) for link in pattern.correlations}
         known = {**self._common, **expected}
+        # at a one-time URL the token names the execution: values that the sender leaves out are not missed
         if not addressed and not all(
             events.json_equal(value, known[name]) if name in known else value is not None
             for name, value in values.items()

@@ -60,6 +60,7 @@ class _Try:
         while True:
             try:
                 return (yield from self._attempt())
+            # a limit of the execution, for example of its journal: no flow may catch that and go on
             except Exhausted:
                 raise
             except TaskFault as raised:
@@ -86,6 +87,7 @@ class _Try:
         try:
             output = yield from run_block(catch.block, handler, self._data)
         except TaskFault as raised:
+            # a replay from the failed task begins at what failed first, not at this `raise`
             if raised.raised_by and not raised.cause:
                 raised.cause = cause
             raise
@@ -119,6 +121,8 @@ class _Try:
         error, wait = fault.error, fault.retry_after_ms
         if not (yield from attempts.wait_for_retry(key, self._data, self._scope, error, name, at_least=wait)):
             return False
+        # each attempt uses the same keys: the visits of the block are counted as before it. So a call that is tried
+        # again has the same idempotency key, and the receiver knows it for the same call
         for counted in self._counted():
             del visits[counted]
         visits.update(self._visits)

@@ -40,6 +40,7 @@ ORDER: Final = (
 RELEASE: Final = (
     "tests/e2e/test_chaos.py",
     "tests/e2e/test_crashes.py",
+    "tests/e2e/test_examples.py::test_the_commands_in_its_comment_work_as_printed",
     "tests/e2e/test_hostile_bodies.py",
     "tests/e2e/test_jobs.py",
     "tests/e2e/test_killed_runners.py",
@@ -56,7 +57,7 @@ RELEASE: Final = (
     "tests/integration/packaging/",
     "tests/integration/payloads/test_hostile.py",
 )
-"""What `make test` leaves to `make test-release`, by the beginning of a path: it is slow, and changes seldom."""
+"""What `make test` leaves to `make test-release`, by the beginning of its ID: it is slow, and changes seldom."""
 
 RELEASE_FIXTURES: Final = {"chrome"}
 """The same for tests in a browser, which takes more CPU time than all else that they start."""

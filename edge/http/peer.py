@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tornado.httputil import HTTPConnection
 
 from flowhook.http.listening import peer_address
+
+HANDSHAKE_SECONDS: Final = 10.0
+"""Time for the handshake of TLS."""
 
 
 class Peer(NamedTuple):
@@ -36,3 +40,23 @@ def peer_of(connection: HTTPConnection) -> Peer:
         return context
     remote_ip = getattr(context, "remote_ip", "0.0.0.0")  # noqa: S104 - no socket is bound to it
     return Peer(remote_ip, getattr(context, "protocol", "http"), peer_address(remote_ip))
+
+
+def certificate_names(certificate: Mapping[str, Any] | None, *, common_names: bool = False) -> tuple[str, ...]:
+    """Return the names in a certificate as `SSLSocket.getpeercert` returns it; none without one.
+
+    They are the alternative names. The subject's common name counts only in a certificate without any: authorities
+    check the alternative names of what they sign, and not all of them check the common name.
+
+    Args:
+        certificate: the certificate, verified by TLS.
+        common_names: whether the common name counts in any certificate.
+
+    Source: RFC 9525, section 2; RFC 6125, section 6.4.4.
+    """
+    found = certificate or {}
+    alternatives = found.get("subjectAltName", ())
+    names = [value for kind, value in alternatives if kind in ("DNS", "URI", "email")]
+    if common_names or not alternatives:
+        names += [value for part in found.get("subject", ()) for name, value in part if name == "commonName"]
+    return tuple(dict.fromkeys(names))

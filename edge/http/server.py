@@ -20,10 +20,10 @@ from tornado.iostream import IOStream
 
 from edge.http import responses
 from edge.http.connection import LINGER_SECONDS, Connection
+from edge.http.peer import HANDSHAKE_SECONDS
 from edge.http.proxy_protocol import ProxyProtocolError, read_header
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.responses import Response
-from edge.http.tls import HANDSHAKE_SECONDS
 from edge.metrics import EdgeMetrics
 from flowhook.http.listening import ListeningSocket, peer_address
 from flowhook.http.open_connections import OpenConnections

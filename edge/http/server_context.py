@@ -20,7 +20,7 @@ class ServerContext(Protocol):
         keep_tail: end of a response head after which the connection persists: Date and the empty line.
         close_tail: the same, with `Connection: close`.
         draining: whether connections are to end after their current request.
-        client_common_names: whether common names count in all certificates of senders; see `edge.http.tls`.
+        client_common_names: whether common names count in all certificates of senders; see `edge.http.peer`.
         budget: memory for incomplete heads and for what is read ahead.
     """
 

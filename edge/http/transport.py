@@ -11,9 +11,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
-from edge.http.peer import Peer
+from edge.http.peer import Peer, certificate_names
 from edge.http.receive_budget import Overloaded, ReceiveBudget, charge
-from edge.http.tls import certificate_names
 from flowhook.http.listening import peer_address
 from flowhook.process import logs
 

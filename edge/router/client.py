@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
-from typing import Final, NamedTuple, Protocol, TypeVar
+from contextlib import suppress
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+import attrs
 import grpc
 import grpc.aio
 
-from edge.router.grpc_upload import begin_upload
-from edge.router.grpc_verifier import Verify, serve_verifications
 from flowhook.client.router_errors import TAKEOVER
-from flowhook.errors import UnavailableError
+from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model import Blob
+from flowhook.process import logs
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.flow_service_pb2 import FindFlowsRequest, GetFlowRequest, WatchFlowsRequest
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
@@ -24,17 +25,41 @@ from flowhook.v1.ingest_service_pb2 import (
     IngestResult,
     InvokeFlowRequest,
     InvokeFlowResponse,
+    UploadBodyRequest,
+    UploadBodyResponse,
+    UploadEnd,
     UploadStart,
 )
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
-from flowhook.v1.rejection_service_pb2 import Rejection, ReportRejectionsRequest
+from flowhook.v1.rejection_service_pb2 import (
+    AttachVerifierRequest,
+    AttachVerifierResponse,
+    Rejection,
+    ReportRejectionsRequest,
+)
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 from flowhook.v1.secret_service_pb2 import ResolveSecretsRequest
 from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
 from flowhook.wire import status
-from flowhook.wire.convert import duration
+from flowhook.wire.convert import blob_from_proto, duration
 
 T = TypeVar("T")
+
+UploadCall = grpc.aio.StreamUnaryCall[UploadBodyRequest, UploadBodyResponse]
+VerifierCall = grpc.aio.StreamStreamCall[Any, Any]
+
+Verify = Callable[[AttachVerifierResponse], Awaitable[AttachVerifierRequest]]
+"""Verifies a request and returns the answer, whose `verification_id` it may leave empty. Never raises."""
+
+_ADMITTED: Final = "admitted"
+_END: Final = UploadBodyRequest(end=UploadEnd())
+
+RECONNECT_SECONDS: Final = 0.5
+
+REFUSED_SECONDS: Final = 15.0
+"""Pause after a router refused the stream of verifications, as one of an earlier version does."""
+
+log = logs.get_logger(__name__)
 
 INVOKE_GRACE_SECONDS: Final = 5.0
 """Allowance added to an InvokeFlow deadline, for storing the event and for the round trip."""
@@ -74,28 +99,69 @@ class RegistryUpdate(NamedTuple):
         return not self.flow_id and not self.secret_name
 
 
-class Upload(Protocol):
+@attrs.define(eq=False, repr=False)
+class Upload:
     """An upload of a body to the router. Methods may raise any FlowhookError, which ends the upload like `cancel`."""
+
+    _call: UploadCall
+    _seconds: float
+    _given_up: bool = attrs.field(init=False, default=False)
+
+    async def begin(self, start: UploadStart) -> None:
+        """Wait until the router admits the body."""
+        await self._send(UploadBodyRequest(start=start))
+        if _ADMITTED not in dict(await self._step(self._call.initial_metadata())):  # the call ends with a refusal
+            await self._step(self._call)
 
     async def write(self, data: bytes) -> None:
         """Send the next bytes, no faster than the router accepts them (back-pressure)."""
-        ...
+        await self._send(UploadBodyRequest(chunk=data))
 
     async def finish(self) -> Blob:
         """Complete the upload, and return the reference to the body for events; the body is durable."""
-        ...
+        await self._send(_END)
+        await self._step(self._call.done_writing())
+        response: UploadBodyResponse = await self._step(self._call)
+        return blob_from_proto(response.blob)
 
     def cancel(self) -> None:
         """Abort the upload; without effect once it is finished."""
-        ...
+        self._given_up = True
+        self._call.cancel()
 
     def on_end(self, callback: Callable[[], object]) -> None:
         """Call `callback` when the router ends the upload, finished or not, but not after `cancel`."""
-        ...
+
+        def ended(_call: object) -> None:
+            if not self._given_up:
+                callback()
+
+        self._call.add_done_callback(ended)
 
     async def outcome(self) -> None:
         """Raise the error with which the router ended the upload."""
-        ...
+        await self._step(self._call)
+
+    async def _send(self, message: UploadBodyRequest) -> None:
+        if self._call.done():
+            await self._step(self._call)
+        try:
+            await self._step(self._call.write(message))
+        except asyncio.InvalidStateError:  # the call has just ended
+            await self._step(self._call)
+
+    async def _step(self, step: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await step
+        except TimeoutError:
+            self._call.cancel()
+            raise UnavailableError("the router does not take the body") from None
+        except grpc.aio.AioRpcError as error:
+            # if a write overlaps the end of the call, gRPC replaces the router's error with one of its own
+            if error.code() is grpc.StatusCode.INTERNAL:
+                raise UnavailableError("the router ended the upload") from None
+            raise status.from_rpc_error(error) from None
 
 
 class RouterClient(Protocol):
@@ -212,7 +278,7 @@ class GrpcRouterClient:
         """See `RouterClient.upload`."""
 
         async def attempt(_left: float) -> Upload:  # each step of an upload may take all of them
-            return await begin_upload(self._ingest.UploadBody(None, wait_for_ready=True), start, seconds)
+            return await _begin_upload(self._ingest.UploadBody(None, wait_for_ready=True), start, seconds)
 
         return await _until_owned(attempt, seconds)
 
@@ -270,7 +336,7 @@ class GrpcRouterClient:
 
     async def verify_rejections(self, verify: Verify) -> None:
         """See `RouterClient.verify_rejections`."""
-        await serve_verifications(self._rejections.AttachVerifier(None), verify)
+        await _serve_verifications(self._rejections.AttachVerifier(None), verify)
 
     async def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
         """See `RouterClient.watch`."""
@@ -305,3 +371,57 @@ async def _until_owned(attempt: Callable[[float], Awaitable[T]], seconds: float)
             if error.reason not in TAKEOVER or loop.time() + TAKEOVER_PAUSE >= deadline:
                 raise
         await asyncio.sleep(TAKEOVER_PAUSE)
+
+
+async def _begin_upload(call: UploadCall, start: UploadStart, seconds: float) -> Upload:
+    """Return an upload that the router has admitted."""
+    upload = Upload(call, seconds)
+    try:
+        await upload.begin(start)
+    except BaseException:
+        upload.cancel()
+        raise
+    return upload
+
+
+async def _serve_verifications(call: VerifierCall, verify: Verify) -> None:
+    """Answer what the router asks on a stream until it ends; it asks for a few verifications at a time.
+
+    Raises:
+        FlowhookError: the stream ended with an error.
+    """
+    writing = asyncio.Lock()
+
+    async def answer(request: AttachVerifierResponse) -> None:
+        reply = await verify(request)
+        reply.verification_id = request.verification_id
+        async with writing:
+            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the stream has ended
+                await call.write(reply)
+
+    answering: set[asyncio.Task[None]] = set()
+    try:
+        async for request in call:
+            task = asyncio.create_task(answer(request))
+            answering.add(task)
+            task.add_done_callback(answering.discard)
+    except grpc.aio.AioRpcError as error:
+        raise status.from_rpc_error(error) from None
+    finally:
+        call.cancel()
+        for task in answering:
+            task.cancel()
+
+
+async def attach_verifier_forever(router: RouterClient, verify: Verify) -> None:
+    """Attach to the router as a verifier whenever it is there, until cancelled."""
+    while True:
+        pause = RECONNECT_SECONDS
+        try:
+            await router.verify_rejections(verify)
+        except UnavailableError:
+            pass  # the watch of flows reports that the router is away
+        except FlowhookError as error:
+            log.debug("not attached as a verifier", reason=error.reason)
+            pause = REFUSED_SECONDS
+        await asyncio.sleep(pause)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import orjson
 
 from edge.http.head import Head
 from edge.webhook.body_offload import parse_large_body
-from edge.webhook.compiled_endpoints import CompiledEndpoint
-from edge.webhook.parsed_content import EMPTY, ParsedContent
+from edge.webhook.compiled_endpoints import EMPTY, CompiledEndpoint, ParsedContent
+from flowhook.document.models.webhook import BODYLESS_METHODS
 from flowhook.events.workflow_input import webhook_view
 from flowhook.model import Event
 from flowhook.payloads import is_json, is_opaque, parse, to_structured
 from flowhook.sandbox import INLINE_BYTES
 from flowhook.sandbox.offload import Offload
 from flowhook.signatures import RequestView
-
-BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
-"""Methods whose requests are complete without a body, whatever their Content-Type says."""
 
 
 class BodyParser:

@@ -21,7 +21,6 @@ from edge.http.head import Head
 from edge.webhook.body_offload import BodyQuery
 from edge.webhook.configured_responses import ConfiguredResponse, FlowResponse
 from edge.webhook.handshakes import Handshakes
-from edge.webhook.parsed_content import EMPTY, ParsedContent
 from edge.webhook.sender_rate_limiter import SenderRateLimiter
 from flowhook import limits
 from flowhook.document.models.credentials import MtlsAuth
@@ -91,6 +90,25 @@ class KeyRules(NamedTuple):
 
 
 NO_KEYS: Final = KeyRules()
+
+
+class ParsedContent(NamedTuple):
+    """The parsed content of a body.
+
+    Attributes:
+        body: parsed value without attachments; for a large body, only the parts that the endpoint uses.
+        order_key: order key of a large body; None: to be evaluated from `body`.
+        dedupe: text of the dedupe key of a large body; None: to be evaluated from `body`.
+        attributes: search attributes of a large body; None: to be evaluated from `body`.
+    """
+
+    body: Any
+    order_key: str | None = None
+    dedupe: str | None = None
+    attributes: Attributes | None = None
+
+
+EMPTY: Final = ParsedContent(None)
 
 
 class CompiledEndpoint:

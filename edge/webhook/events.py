@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge.http.head import Head
-from edge.webhook.compiled_endpoints import CompiledEndpoint
-from edge.webhook.parsed_content import ParsedContent
+from edge.webhook.compiled_endpoints import CompiledEndpoint, ParsedContent
 from flowhook.events import ids
 from flowhook.model import Event, Principal
 from flowhook.signatures import Match, RequestView, Verifier, credentials_of, strip_query, without_credential_copies

@@ -31,14 +31,13 @@ from edge.router.rejections import MAX_BODY_BYTES, RejectionReporter
 from edge.router.replies import PREFIX as REPLIES
 from edge.router.replies import REFUSED, SyncReplies
 from edge.webhook.body_parser import BodyParser
-from edge.webhook.compiled_endpoints import CompiledEndpoint
+from edge.webhook.compiled_endpoints import CompiledEndpoint, ParsedContent
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.events import build_event, event_message
 from edge.webhook.handshakes import DONE, FetchUrl
 from edge.webhook.health import HealthPaths
 from edge.webhook.key_cache import KeyCache
 from edge.webhook.log_limiter import RateLimitedLogger
-from edge.webhook.parsed_content import ParsedContent
 from edge.webhook.sender_rate_limiter import sender_identity
 from edge.webhook.verification import Outcome, RequestViews, check, check_with_body, most_specific, with_json
 from flowhook import limits

@@ -15,6 +15,7 @@ import attrs
 from attrs import define
 
 from flowhook import limits
+from flowhook.document.models.webhook import BODYLESS_METHODS
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.events import ids
 from flowhook.events.event_keys import EventKeys
@@ -41,9 +42,6 @@ TOKEN_MS: Final = int(limits.CALLBACK_TOKEN_SECONDS * 1000)
 
 MAX_ENVELOPE_BYTES: Final = 4 * limits.MAX_HEADER_BYTES
 """Most bytes of a serialized event without its body: those of an HTTP request's headers, and serialization overhead."""
-
-BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
-"""Methods whose requests are complete without a body, whatever their Content-Type."""
 
 _BLOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 _HASH_BYTES: Final = 32

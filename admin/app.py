@@ -32,10 +32,8 @@ from flowhook.reporting.process_reports import ProcessReporter
 from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import AdminLimits
 from operations.edge_access import EdgeAccess
-from operations.parts import PartReader
 from operations.search.evaluator import ConditionEvaluator
-from operations.tools import Tools
-from operations.traces import Tracer
+from operations.tools import PartReader, Tools, Tracer
 
 ROUTER_TIMEOUT: Final = 0.8
 """Seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s."""

@@ -1,16 +1,9 @@
-"""The operation that tells how a flow is reached: URLs, what senders must be set up with, secrets, limits, times."""
+"""How a flow is reached, for operators: URLs, what senders must be set up with, secrets, limits, times."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
-
-from flowhook.client import AsyncClient
-from operations.flows import FlowName
-
-if TYPE_CHECKING:
-    from operations.tools import Tools
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +55,3 @@ class FlowSetup:
     secrets: tuple[SecretState, ...]
     limits: tuple[LimitView, ...]
     next_times: tuple[datetime, ...]
-
-
-async def get_flow_setup(client: AsyncClient, parameters: FlowName, tools: Tools) -> FlowSetup:
-    """Return how the latest revision of a flow is reached."""
-    from operations import flow_reach  # noqa: PLC0415 - it imports the models of `webhook`, 10 MiB
-
-    flow = await client.flows.get(parameters.flow_id)
-    times = {secret.name: secret.updated_at for secret in await client.secrets.list() if secret.updated_at}
-    return flow_reach.describe(flow, await tools.edges.url(client) if flow.has_webhook else "", times)

@@ -10,7 +10,9 @@ from pydantic import Field
 
 from flowhook.client import AsyncClient
 from flowhook.model import Change, Flow
+from operations.flow_setup import FlowSetup
 from operations.operation import Parameters
+from operations.tools import Tools
 
 PageSize = Annotated[int, Field(ge=1, le=1000)]
 Revision = Annotated[int, Field(ge=0, lt=2**63)]
@@ -116,3 +118,12 @@ def view(flow: Flow) -> FlowView:
         updated_at=flow.updated_at,
         next_at=flow.next_at,
     )
+
+
+async def get_flow_setup(client: AsyncClient, parameters: FlowName, tools: Tools) -> FlowSetup:
+    """Return how the latest revision of a flow is reached."""
+    from operations import flow_reach  # noqa: PLC0415 - it imports the models of `webhook`, 10 MiB
+
+    flow = await client.flows.get(parameters.flow_id)
+    times = {secret.name: secret.updated_at for secret in await client.secrets.list() if secret.updated_at}
+    return flow_reach.describe(flow, await tools.edges.url(client) if flow.has_webhook else "", times)

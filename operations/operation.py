@@ -6,16 +6,14 @@ import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar, get_origin
+from typing import Annotated, Any, Final, Generic, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
 from flowhook.model.audit_reason import MAX_REASON, audit_reason
-
-if TYPE_CHECKING:
-    from operations.tools import Tools
+from operations.tools import Tools
 
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 """A parameter in a path."""

@@ -6,33 +6,16 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
-import orjson
 from pydantic import Field
 
-from flowhook import limits
 from flowhook.client import AsyncClient
 from flowhook.errors import NotFoundError, UnavailableError
 from flowhook.model import Blob, Event, Part
-from flowhook.sandbox.offload import Offload
-from flowhook.sharing.table import OffloadLimits
-from flowhook.wire import convert
-from operations.attachment_parts import list_attachments, read_attachment
 from operations.executions import ExecutionId
 from operations.operation import Download
-
-if TYPE_CHECKING:
-    from operations.tools import Tools
-
-SECONDS: Final = 5.0
-"""CPU time in which the attachments of a body are found."""
-
-MEMORY_BYTES: Final = 256 * limits.MIB
-"""Memory of a process."""
-
-MAX_WAITING: Final = 16
-"""Calls that may be running or queued for one flow."""
+from operations.tools import PartReader, PartView, Tools
 
 _PARSED: Final = re.compile(
     r"\s*(application/([^;]+\+)?json|application/x-www-form-urlencoded|text/[^;]*)\s*(;|$)", re.IGNORECASE
@@ -48,51 +31,10 @@ class PartNumber(ExecutionId):
 
 
 @dataclass(frozen=True, slots=True)
-class PartView:
-    """An attachment. `sha256` is in hexadecimal; `field` is that of a form, or empty."""
-
-    index: int
-    name: str
-    type: str
-    size: int
-    sha256: str
-    field: str
-
-
-@dataclass(frozen=True, slots=True)
 class PartList:
     """The attachments of a request, in order."""
 
     parts: tuple[PartView, ...]
-
-
-class PartReader:
-    """Finds attachments in bodies that are parts of their events, in processes of its own. Close it after use."""
-
-    def __init__(self) -> None:
-        self._offload = Offload(
-            "attachments", seconds=SECONDS, memory=MEMORY_BYTES, shared=OffloadLimits.with_waiting(MAX_WAITING)
-        )
-
-    async def parts(self, event: Event) -> list[PartView]:
-        """Return the attachments of an event.
-
-        Raises:
-            InvalidError: that takes too much time or memory (`TOO_COSTLY`).
-            ExhaustedError: too many calls are waiting (`OVERLOADED`).
-        """
-        found = await self._offload.run(event.flow_id, list_attachments, convert.event_to_bytes(event))
-        return [PartView(**orjson.loads(each)) for each in found]
-
-    async def read(self, event: Event, index: int) -> tuple[str, bytes] | None:
-        """Return the name and the content of an attachment; None: there is no such. Raises: see `parts`."""
-        parts = (convert.event_to_bytes(event), b"%d" % index)
-        found = await self._offload.run(event.flow_id, read_attachment, *parts)
-        return (found[0].decode(), found[1]) if found else None
-
-    async def aclose(self) -> None:
-        """End all processes."""
-        await self._offload.aclose()
 
 
 async def list_parts(client: AsyncClient, parameters: ExecutionId, tools: Tools) -> PartList:

@@ -84,7 +84,7 @@ GET_FLOW_SETUP: Final = Operation(
     "Get how a flow is reached: URLs, set-up steps of senders, secrets, limits and next times.",
     flows.FlowName,
     flow_setup.FlowSetup,
-    flow_setup.get_flow_setup,
+    flows.get_flow_setup,
     uses_tools=True,
 )
 GET_FLOW_PICTURE: Final = Operation(

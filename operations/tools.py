@@ -4,13 +4,88 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import Final, Protocol
 
+import orjson
+
+from flowhook import limits
+from flowhook.model import Event, ExecutionDetail
+from flowhook.model.execution_trace import ExecutionTrace
+from flowhook.sandbox.offload import Offload
 from flowhook.sharing import FairQueue, current_principal
-from flowhook.sharing.table import AdminLimits
+from flowhook.sharing.table import AdminLimits, OffloadLimits
+from flowhook.wire import convert
+from operations.attachment_parts import list_attachments, read_attachment
 from operations.edge_access import EdgeAccess
-from operations.parts import PartReader
 from operations.search.evaluator import ConditionEvaluator
-from operations.traces import Tracer
+
+SECONDS: Final = 5.0
+"""CPU time in which the attachments of a body are found."""
+
+MEMORY_BYTES: Final = 256 * limits.MIB
+"""Memory of a process."""
+
+MAX_WAITING: Final = 16
+"""Calls that may be running or queued for one flow."""
+
+
+class Tracer(Protocol):
+    """Computes traces of executions, without performing their effects."""
+
+    async def trace(self, definition: bytes, detail: ExecutionDetail, body: bytes = b"") -> ExecutionTrace:
+        """Return the trace of an execution.
+
+        Args:
+            definition: the recorded revision of the flow, canonical JSON.
+            detail: the execution.
+            body: the beginning of the body, if it is stored apart from the event.
+
+        Raises:
+            InvalidError: the flow can't be run (`FLOW_UNREADABLE`), or the trace is too costly (`TOO_COSTLY`).
+            ExhaustedError: too many traces are waiting (`OVERLOADED`).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PartView:
+    """An attachment. `sha256` is in hexadecimal; `field` is that of a form, or empty."""
+
+    index: int
+    name: str
+    type: str
+    size: int
+    sha256: str
+    field: str
+
+
+class PartReader:
+    """Finds attachments in bodies that are parts of their events, in processes of its own. Close it after use."""
+
+    def __init__(self) -> None:
+        self._offload = Offload(
+            "attachments", seconds=SECONDS, memory=MEMORY_BYTES, shared=OffloadLimits.with_waiting(MAX_WAITING)
+        )
+
+    async def parts(self, event: Event) -> list[PartView]:
+        """Return the attachments of an event.
+
+        Raises:
+            InvalidError: that takes too much time or memory (`TOO_COSTLY`).
+            ExhaustedError: too many calls are waiting (`OVERLOADED`).
+        """
+        found = await self._offload.run(event.flow_id, list_attachments, convert.event_to_bytes(event))
+        return [PartView(**orjson.loads(each)) for each in found]
+
+    async def read(self, event: Event, index: int) -> tuple[str, bytes] | None:
+        """Return the name and the content of an attachment; None: there is no such. Raises: see `parts`."""
+        parts = (convert.event_to_bytes(event), b"%d" % index)
+        found = await self._offload.run(event.flow_id, read_attachment, *parts)
+        return (found[0].decode(), found[1]) if found else None
+
+    async def aclose(self) -> None:
+        """End all processes."""
+        await self._offload.aclose()
 
 
 @dataclass(frozen=True, slots=True)

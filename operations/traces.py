@@ -1,8 +1,8 @@
-"""The operation that traces an execution, and the interface of what computes traces."""
+"""The operation that traces an execution."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Final, Protocol
+from typing import Annotated, Final
 
 import orjson
 from pydantic import Field
@@ -10,34 +10,14 @@ from pydantic import Field
 from flowhook import limits
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError, UnavailableError
-from flowhook.model import Event, ExecutionDetail
+from flowhook.model import Event
 from flowhook.model.execution_trace import MAX_BODY_BYTES, ExecutionTrace
 from operations.executions import ExecutionId
 from operations.stored_bodies import read_beginning
-
-if TYPE_CHECKING:
-    from operations.tools import Tools
+from operations.tools import Tools
 
 SMALL_BODY: Final = 64 * limits.KIB
 """Bytes of a body that are read at once; a longer one is read once it is known that it is needed."""
-
-
-class Tracer(Protocol):
-    """Computes traces of executions, without performing their effects."""
-
-    async def trace(self, definition: bytes, detail: ExecutionDetail, body: bytes = b"") -> ExecutionTrace:
-        """Return the trace of an execution.
-
-        Args:
-            definition: the recorded revision of the flow, canonical JSON.
-            detail: the execution.
-            body: the beginning of the body, if it is stored apart from the event.
-
-        Raises:
-            InvalidError: the flow can't be run (`FLOW_UNREADABLE`), or the trace is too costly (`TOO_COSTLY`).
-            ExhaustedError: too many traces are waiting (`OVERLOADED`).
-        """
-        ...
 
 
 class TracedExecution(ExecutionId):

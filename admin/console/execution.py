@@ -17,8 +17,9 @@ from flowhook.errors import ExhaustedError, FlowhookError, InternalError, Invali
 from flowhook.model import Status, to_datetime
 from flowhook.model.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES, ExecutionTrace
 from operations.executions import ExecutionDetailView, ExecutionId
-from operations.parts import PartList, PartView, may_have_parts
+from operations.parts import PartList, may_have_parts
 from operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION
+from operations.tools import PartView
 
 VIEWS: Final = ("compact", "timeline", "journal", "trace")
 TRACED: Final = ("timeline", "trace")

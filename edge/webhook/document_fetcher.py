@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from flowhook.security.address_policy import AddressPolicy
-
-if TYPE_CHECKING:
-    from edge.webhook.document_session import DocumentSession
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 SECONDS: Final = 5.0
@@ -30,7 +27,8 @@ class DocumentFetcher:
     def __init__(self, *, address_policy: AddressPolicy) -> None:
         """Fetch from the addresses that the policy permits; also over http from this machine, if it is one of them."""
         self._address_policy = address_policy
-        self._documents: DocumentSession | None = None
+        self._documents: Any = None
+        """`DocumentSession`: its module is imported on first use."""
 
     async def close(self) -> None:
         """Close the session."""
@@ -52,4 +50,5 @@ class DocumentFetcher:
             module = await asyncio.to_thread(import_module, "edge.webhook.document_session")
             if self._documents is None:  # no concurrent call was faster
                 self._documents = module.DocumentSession(address_policy=self._address_policy)
-        return await self._documents.fetch(url, body)
+        document: bytes | None = await self._documents.fetch(url, body)
+        return document

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import faulthandler
 import gc
 import os
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from pathlib import Path
 from typing import Final
 
 import orjson
 
 import flowhook
 from flowhook.errors import FlowhookError
-from flowhook.process import disk_room, logs, open_files, sched_slice
+from flowhook.process import logs, open_files, sched_slice
 from flowhook.process.installation import InstallationWatch
 from flowhook.process.parent_death import die_with_parent
 from flowhook.process.process_state import ProcessState
@@ -40,6 +42,28 @@ EXIT_DEFECT: Final = 70
 """The process ended with an unexpected exception (sysexits.h, EX_SOFTWARE)."""
 
 log = logs.get_logger(__name__)
+
+
+LEAST_BYTES: Final = 256 * 1024
+"""With less room than this a disk counts as full: SQLite's shared memory and a few pages need as much."""
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def describe_full(directories: Iterable[Path], *, least_bytes: int = LEAST_BYTES) -> str:
+    """Return which of the directories are on a full disk, and what to do; empty: none of them is. Blocks briefly."""
+    full = list(dict.fromkeys(str(each) for each in directories if _is_full(each, least_bytes)))
+    return f"the disk of {', '.join(full)} is full: make room, and start it again" if full else ""
+
+
+def _is_full(directory: Path, least_bytes: int) -> bool:
+    """Whether the disk that a directory is on, or would be created on, is full."""
+    for each in (directory, *directory.absolute().parents):
+        try:
+            found = os.statvfs(each)
+        except OSError:
+            continue
+        return found.f_bavail * found.f_frsize < least_bytes
+    return False
 
 
 def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSettings, role: str) -> int:
@@ -72,7 +96,7 @@ def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSetting
         _report_end(error.message, error.reason, name, settings)
         return EXIT_REFUSED
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in disk_room.NO_SPACE:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
             _report_end(os.strerror(error.errno or 0), STORAGE_FULL, name, settings)
             return EXIT_REFUSED
         log.exception("process failed")
@@ -82,7 +106,7 @@ def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSetting
 
 def _report_end(message: str, reason: str, name: str, settings: CommonSettings) -> None:
     """Say why a process ends; and that a disk is full, which errors of the storage do not always tell."""
-    full = disk_room.describe_full(settings.directories)
+    full = describe_full(settings.directories)
     logs.report_end(
         f"{full}; {message}" if full else message,
         reason=STORAGE_FULL if full else reason,

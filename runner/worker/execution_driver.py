@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from flowhook.attach import messages
 from flowhook.errors import InvalidError
@@ -29,11 +30,9 @@ from runner.worker.active_execution import ActiveExecution, ActiveExecutions, St
 from runner.worker.effect_calls import EffectCalls
 from runner.worker.effect_executor import EffectExecutor
 from runner.worker.execution_reporter import ExecutionReporter, SendRequest
-from runner.worker.fair_queue import FairQueue
 from runner.worker.preparation import ExecutionPreparer, Prepared
 from runner.worker.quarantine_driver import QuarantineDriver
 from runner.worker.secret_cache import SecretCache
-from runner.worker.stall_detector import StallDetector
 
 TURN_SECONDS: Final = 0.0005
 """Time that executions run before the loop yields to the stream and to calls.
@@ -56,6 +55,84 @@ HOLD_SECONDS: Final = 0.25
 """Waits up to this long keep their lease, since parking would take about as long."""
 
 log = logs.get_logger(__name__)
+
+
+TICK_SECONDS: Final = 0.25
+STALL_SECONDS: Final = 1.0
+"""Time without a tick that counts as a stall; a router keeps the leases of a stream that ended for 2 s."""
+
+
+class StallDetector:
+    """Notices that the process stood still: it was stopped, its container frozen, or its machine suspended.
+
+    Calls back after a stall, at the latest before the next check.
+
+    After a stall it is not known which runs first on the event loop, a tick or what was read meanwhile: so those who
+    rely on the time call `check`, too.
+    """
+
+    def __init__(self, clock: Callable[[], float], on_stall: Callable[[float], None]) -> None:
+        """Count from now on; `on_stall` is called with the time (monotonic, seconds) at which a stall was noticed."""
+        self._clock = clock
+        self._on_stall = on_stall
+        self._seen = clock()
+
+    def check(self) -> None:
+        """Call back if the last tick or check is too long ago."""
+        now = self._clock()
+        if now - self._seen > STALL_SECONDS:
+            self._on_stall(now)
+        self._seen = now
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            self.check()
+            await asyncio.sleep(TICK_SECONDS)
+
+
+T = TypeVar("T")
+
+
+class FlowQueue(Generic[T]):
+    """Queued items: first in, first out within a flow; flows in a ring, one item of each at a time.
+
+    So a flow with hundreds of executions does not delay the others.
+    """
+
+    __slots__ = ("_ring", "_waiting")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._ring: deque[str] = deque()
+        self._waiting: dict[str, deque[T]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether any item is queued."""
+        return bool(self._ring)
+
+    def add(self, flow_id: str, item: T) -> None:
+        """Append an item behind the other items of its flow."""
+        waiting = self._waiting.get(flow_id)
+        if waiting is None:
+            waiting = self._waiting[flow_id] = deque()
+            self._ring.append(flow_id)
+        waiting.append(item)
+
+    def next(self) -> T:
+        """Remove and return the next item.
+
+        Raises:
+            IndexError: the queue is empty.
+        """
+        flow_id = self._ring.popleft()
+        waiting = self._waiting[flow_id]
+        item = waiting.popleft()
+        if waiting:
+            self._ring.append(flow_id)
+        else:
+            del self._waiting[flow_id]
+        return item
 
 
 class ExecutionDriver:
@@ -111,7 +188,7 @@ class ExecutionDriver:
         self._executions = ActiveExecutions()
         self._reporter = ExecutionReporter(session, self._executions, request_send)
         self._calls = EffectCalls(executor, secrets, record, tasks, self._take_result)
-        self._ready: FairQueue[tuple[ActiveExecution, TurnInput | StartCall]] = FairQueue()
+        self._ready: FlowQueue[tuple[ActiveExecution, TurnInput | StartCall]] = FlowQueue()
         self._awaiting_renewal: dict[bytes, ActiveExecution] = {}
         self._wake = asyncio.Event()
         self._draining = False

@@ -26,7 +26,8 @@ NEVER = {
     "flowhook.document.diagnostics.lint": "by the router alone, at its start",
     "flowhook.document.loader": "by the router alone, at its start",
     "grpc_status.rpc_status": "by servers of gRPC alone, which are routers",
-    "runner.tracing.replay": "by processes of `offload`, which are started later",
+    "grpc_tools.protoc": "by processes of `sandbox`, which are started later",
+    "runner.tracing.replay": "by processes of `sandbox`, which are started later",
 }
 """What functions import that a process does not run once it is ready, and who does."""
 

@@ -17,7 +17,7 @@ from support.routers import running_router
 from support.served import running_runner
 
 from flowhook.model import Status
-from runner.worker.stall_detector import STALL_SECONDS
+from runner.worker.execution_driver import STALL_SECONDS
 
 LEASE = 2.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowhook.process.disk_room import describe_full
+from flowhook.process.lifecycle import describe_full
 from flowhook.process.settings import EdgeSettings, RouterSettings
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from support.clocks import Clock
 
-from runner.worker.stall_detector import STALL_SECONDS, StallDetector
+from runner.worker.execution_driver import STALL_SECONDS, StallDetector
 
 
 @pytest.fixture

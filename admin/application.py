@@ -38,9 +38,8 @@ from admin.console import (
     static_files,
     test_event,
 )
-from operations.job_table import CREATE_JOB, PREVIEW_JOB
 from operations.operation import PLACEHOLDER
-from operations.table import APPLY_FLOW, CHECK_FLOW, OPERATIONS, REPLAY_EXECUTION, SET_SECRET
+from operations.table import APPLY_FLOW, CHECK_FLOW, CREATE_JOB, OPERATIONS, PREVIEW_JOB, REPLAY_EXECUTION, SET_SECRET
 
 _SEGMENT: Final = "([^/]+)"
 

@@ -11,7 +11,6 @@ from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final, cast
 
-import orjson
 import tornado.web
 from tornado.iostream import StreamClosedError
 
@@ -41,6 +40,7 @@ from flowhook.http.listening import peer_address
 from flowhook.sharing import Principal, SharedLimit
 from flowhook.sharing.addresses import address_principal
 from flowhook.sharing.table import AdminLimits
+from operations.encoding import to_json
 from operations.tools import Tools
 
 if TYPE_CHECKING:
@@ -289,4 +289,4 @@ class BaseHandler(tornado.web.RequestHandler):
     def finish_json(self, value: object, *, content_type: str = "application/json") -> None:
         """Respond with JSON."""
         self.set_header("Content-Type", content_type)
-        self.finish(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z) + b"\n")
+        self.finish(to_json(value, indent=True) + b"\n")

@@ -43,13 +43,15 @@ def wait_until_ended(client: Client, execution_id: str, timeout: float | None = 
 
 def show_outcome(detail: ExecutionDetail, *, json: bool) -> None:
     """Print the status of an execution that has ended, with its output or its error."""
-    from cli.output import detail_as_json, print_json, to_json
+    from cli.operator import shown
+    from cli.output import print_json, to_json
+    from operations.executions import detail_view
 
-    shown = detail_as_json(detail)
+    view = detail_view(detail, with_body=True)
     if json:
-        print_json(shown)
+        print_json(view)
         return
-    print(f"{shown['id']}: {shown['status']}")
-    if detail.execution.status is not Status.CANCELLED:
-        outcome = shown["output"] if shown["error"] is None else shown["error"]
-        print(to_json(outcome, indent=True).decode())
+    told = shown(view)
+    print(f"{told['id']}: {told['status']}")
+    if view.status is not Status.CANCELLED:
+        print(to_json(told["output"] if told["error"] is None else told["error"], indent=True).decode())

@@ -7,14 +7,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import orjson
 
-from flowhook.wire import convert
-
 if TYPE_CHECKING:
     from flowhook.payloads import Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class PartView:
+    """An attachment. `sha256` is in hexadecimal; `field` is that of a form, or empty."""
+
+    index: int
+    name: str
+    type: str
+    size: int
+    sha256: str
+    field: str
 
 
 def list_attachments(event: bytes) -> Iterator[bytes]:
@@ -37,5 +48,6 @@ def read_attachment(event: bytes, index: bytes) -> Iterator[bytes]:
 
 def _attachments(event: bytes) -> Sequence[Attachment]:
     from flowhook.events.workflow_input import parse_event_body  # noqa: PLC0415 - see the module
+    from flowhook.wire import convert  # noqa: PLC0415 - it imports gRPC
 
     return parse_event_body(convert.event_from_bytes(event)).attachments

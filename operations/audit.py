@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import orjson
 from pydantic import Field
 
-from flowhook.client import AsyncClient
 from flowhook.model.audit import AuditEntry
+from operations.encoding import to_json
 from operations.operation import Parameters
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 
 class AuditConditions(Parameters):
@@ -83,7 +85,7 @@ async def export_audit(client: AsyncClient, parameters: AuditConditions) -> Asyn
 async def _lines(client: AsyncClient, parameters: AuditConditions) -> AsyncIterator[bytes]:
     found = client.audit.list(actor=parameters.actor, action=parameters.action, target=parameters.target)
     async for entry in found:
-        yield orjson.dumps(asdict(view(entry)), option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z)
+        yield to_json(view(entry)) + b"\n"
 
 
 def view(entry: AuditEntry) -> AuditView:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from flowhook.client import AsyncClient, Backlog, LogServerInfo, ShardInfo, StorageUsage
+from flowhook.model.cluster import Backlog, ClusterShards, LogServerInfo, ShardInfo, StorageUsage
 from operations import health
 from operations.operation import Parameters
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 
 class NoParameters(Parameters):
@@ -31,10 +34,10 @@ class DismissedProcess:
 
 
 class Successor(Parameters):
-    """The router that is to own the shard."""
+    """Parameters of `hand_over`."""
 
-    router: Annotated[str, Field(max_length=64)] = ""
-    """Its name; empty: the standby that most edges and runners reach."""
+    successor: Annotated[str, Field(max_length=64)] = ""
+    """Router that is to own the shard; default: the standby that most edges and runners reach."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class ClusterView:
 
 async def hand_over(client: AsyncClient, parameters: Successor) -> HandOverView:
     """Have the owner of the shard hand it over."""
-    begun = await client.cluster.hand_over(parameters.router)
+    begun = await client.cluster.hand_over(parameters.successor)
     return HandOverView(begun.owner, begun.epoch, begun.successor)
 
 
@@ -78,6 +81,11 @@ async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> Cluster
     shown = tuple(map(health.describe_process, load.processes))
     warnings = tuple(health.warnings(load.processes))
     return ClusterView(not reasons, reasons, warnings, shown, shards.shards, shards.servers, load.backlog, load.storage)
+
+
+async def list_shards(client: AsyncClient, _parameters: NoParameters) -> ClusterShards:
+    """Return the state of the shards and of the log's servers."""
+    return await client.cluster.shards()
 
 
 async def dismiss_process(client: AsyncClient, parameters: ProcessName) -> DismissedProcess:

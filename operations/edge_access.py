@@ -6,10 +6,13 @@ import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from flowhook.client import AsyncClient
 from flowhook.process import tls_context
 from operations.edge_url import reported_url
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 
 @dataclass(frozen=True, slots=True)

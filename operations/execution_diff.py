@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from flowhook.client import AsyncClient
 from operations.comparison import MAX_COMPARED, ExecutionDiff, compare_executions
 from operations.executions import ExecutionId, ExecutionView, view
 from operations.stored_bodies import read_with_beginning
 
 if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
     from operations.tools import Tools
 
 

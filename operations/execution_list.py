@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
-from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
 from flowhook.events import ids
 from flowhook.events.search_attributes import MAX_ATTRIBUTES
-from flowhook.model import Status
+from flowhook.model import Status, to_datetime
 from flowhook.model.execution_filter import ExecutionFilter
 from operations.executions import ExecutionView, view
 from operations.operation import Parameters
-from operations.search.scan import search
 from operations.search.times import parse_time
 
 if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
     from operations.tools import Tools
 
 MAX_DIGITS: Final = 18
@@ -171,6 +171,8 @@ async def count_executions(client: AsyncClient, parameters: ExecutionConditions)
 async def _search(
     client: AsyncClient, execution_filter: ExecutionFilter, parameters: ExecutionList, tools: Tools
 ) -> ExecutionPage:
+    from operations.search.scan import search  # noqa: PLC0415 - it imports what starts processes
+
     page_token, earlier = _scan_position(parameters.page_token)
     result = await search(
         client.executions,
@@ -197,3 +199,41 @@ def _scan_position(page_token: str) -> tuple[str, int]:
 
 def _milliseconds(text: str, now: datetime) -> int | None:
     return int(parse_time(text, now).timestamp() * 1000) if text else None
+
+
+def conditions_of(wanted: ExecutionFilter) -> dict[str, Any]:
+    """Return a filter as parameters of `list_executions`, without those that are not given; times are absolute."""
+    task = wanted.error_task
+    given = {
+        "flow": wanted.flow_id,
+        "status": [status.value for status in wanted.statuses],
+        "unresolved": wanted.unresolved,
+        "attribute": [f"{name}:{value}" for name, value in wanted.attributes],
+        "since": _text(wanted.receive_from_ms),
+        "until": _text(wanted.receive_until_ms),
+        "error_type": wanted.error_type,
+        "error_task": "" if task is None else task or NO_TASK,
+        "error_status": wanted.error_status,
+        "error_title": wanted.error_title,
+        "min_attempts": wanted.min_attempts,
+        "caused_by": wanted.caused_by,
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def to_pairs(wanted: ExecutionFilter) -> list[tuple[str, str]]:
+    """Return a filter as names and values of parameters, as in a URL."""
+    return pairs_of(conditions_of(wanted))
+
+
+def pairs_of(conditions: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return conditions as names and values of parameters, as in a URL."""
+    return [
+        (name, "true" if value is True else str(value))
+        for name, given in conditions.items()
+        for value in (given if isinstance(given, list) else [given])
+    ]
+
+
+def _text(milliseconds: int | None) -> str:
+    return "" if milliseconds is None else to_datetime(milliseconds).isoformat().replace("+00:00", "Z")

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import base64
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import orjson
 from pydantic import Field
 
-from flowhook.client import AsyncClient
+from flowhook import limits
 from flowhook.model import (
+    SNAPSHOT_KEY,
     Event,
     Execution,
     ExecutionDetail,
     Headers,
+    JournalEntry,
+    Part,
     Retry,
     Status,
     TaskState,
@@ -25,7 +31,14 @@ from flowhook.model import (
 from flowhook.model.executions import LinkedExecution, LinkKind
 from flowhook.model.replays import ReplayOrigin
 from operations.attempts import AttemptView, attempt_view
-from operations.operation import Parameters
+from operations.operation import Parameters, shown_fields
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
+
+
+_MOMENT: Final = re.compile(r"(?::[a-z]+|(?:^| )/timeout#\d+)$")
+"""End of the key of a journal entry that is not the result of a call."""
 
 
 class ExecutionId(Parameters):
@@ -82,7 +95,7 @@ class ResolutionView:
     """An operator's decision that nothing is to be done any more."""
 
     reason: str
-    time: datetime
+    resolved_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +106,10 @@ class ExecutionView:
     flow_id: str
     flow_revision: int
     status: Status
-    attempts: int
-    """How often a runner worked on it; 1 for one that ran undisturbed, however often its calls were tried."""
     received_at: datetime
     ended_at: datetime | None
+    attempts: int
+    """How often a runner worked on it; 1 for one that ran undisturbed, however often its calls were tried."""
     error: ErrorView | None
     replay_of: str
     replayed_by: str
@@ -107,26 +120,30 @@ class ExecutionView:
 
 
 @dataclass(frozen=True, slots=True)
-class HeaderView:
-    """A header field; what is not UTF-8 in its value is written with backslashes."""
+class PrincipalView:
+    """What authenticated a sender: the kind of `auth`, and the name of the secret that matched, if any."""
 
-    name: str
-    value: str
+    scheme: str
+    secret: str
 
 
 @dataclass(frozen=True, slots=True)
 class RequestView:
-    """The request that started an execution, without credentials; its body is read apart.
+    """The request that started an execution, without credentials.
 
-    `rejection_id` is that of the rejection after which an operator accepted it; empty: it was accepted at once.
+    `headers`: the values of a repeated one are joined by commas (RFC 9110, section 5.3); what is not UTF-8 is written
+    with backslashes. `principal`: what authenticated the sender; null: nothing did. `rejection_id` is that of the
+    rejection after which an operator accepted it; empty: it was accepted at once. `body` is parsed if it is JSON, else
+    text, and null unless it was asked for; one that is neither is in `body_base64`. Of a body that is stored apart it
+    has the fields of a form, and `parts` the attachments.
     """
 
     method: str
     path: str
     query: str
     content_type: str
-    headers: tuple[HeaderView, ...]
-    authenticated_by: str
+    headers: Mapping[str, str]
+    principal: PrincipalView | None
     origin: str
     """What made the event: `request`, `workflow` (a `run` task), `schedule` or `events`."""
     parent: str
@@ -135,17 +152,20 @@ class RequestView:
     traceparent: str
     body_size: int
     rejection_id: str
+    body: Any = None
+    body_base64: str = ""
+    parts: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOriginView:
     """What a replay took over from the execution that it replays.
 
-    Without `from_failed_task` and `task` it began at the beginning. `output_given`: the task was not performed.
+    `start`: where it began: `beginning`, `failed_task` or `task`. `output_given`: `task` was not performed.
     `edited_from`: ID of the execution whose request is edited here; empty: the request is as received.
     """
 
-    from_failed_task: bool
+    start: str
     task: str
     output_given: bool
     edited_from: str
@@ -171,14 +191,6 @@ class JournalView:
     key: str
     output: Any
     error: ErrorView | None
-
-
-@dataclass(frozen=True, slots=True)
-class AttributeView:
-    """A search attribute."""
-
-    name: str
-    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +235,8 @@ class DeletedExecutionsView:
     still have what was erased, for about a minute.
     """
 
+    id: str
+    """Of the execution that was to be deleted."""
     execution_ids: tuple[str, ...]
     links: LinksView
     erased_at: datetime | None
@@ -230,18 +244,18 @@ class DeletedExecutionsView:
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutionDetailView:
-    """An execution with all that is stored of it, but for its body."""
+class ExecutionDetailView(ExecutionView):
+    """An execution with all that is stored of it."""
 
-    execution: ExecutionView
     request: RequestView
     tasks: tuple[TaskRunView, ...]
     journal: tuple[JournalView, ...]
     output: Any
-    attributes: tuple[AttributeView, ...]
+    attributes: Mapping[str, str]
+    """Search attributes."""
     replay: ReplayOriginView | None
     links: LinksView
-    attempts: tuple[AttemptView, ...]
+    attempt_history: tuple[AttemptView, ...]
     """Attempts that were interrupted, the newest 16 of them; then the one that ended it or is under way, if any."""
     attempts_left_out: int
     """Number of attempts before these that are not stored."""
@@ -249,9 +263,17 @@ class ExecutionDetailView:
     """Of its flow; 0: the flow was deleted."""
 
 
-async def get_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionDetailView:
+class GetExecution(ExecutionId):
+    """Parameters of `get_execution`."""
+
+    max_body: Annotated[int, Field(ge=0, le=limits.INLINE_BODY_BYTES)] = 0
+    """Bytes that the request's body may have to be part of the answer; 0: it never is."""
+
+
+async def get_execution(client: AsyncClient, parameters: GetExecution) -> ExecutionDetailView:
     """Return an execution."""
-    return detail_view(await client.executions.get(parameters.execution_id, max_body_bytes=0))
+    detail = await client.executions.get(parameters.execution_id, max_body_bytes=parameters.max_body)
+    return detail_view(detail, with_body=bool(parameters.max_body) and detail.cut_body_size is None)
 
 
 async def read_body(client: AsyncClient, parameters: ExecutionId) -> AsyncIterator[bytes]:
@@ -269,6 +291,7 @@ async def delete_execution(client: AsyncClient, parameters: Delete) -> DeletedEx
     deleted = await client.executions.delete(parameters.execution_id, erase=parameters.erase, cancel=parameters.cancel)
     links = deleted.links
     return DeletedExecutionsView(
+        parameters.execution_id,
         deleted.execution_ids,
         LinksView(_linked(links.causes), _linked(links.caused), links.more_caused),
         None if deleted.erase_time_ms is None else to_datetime(deleted.erase_time_ms),
@@ -316,11 +339,11 @@ def view(execution: Execution) -> ExecutionView:
     )
 
 
-def detail_view(detail: ExecutionDetail) -> ExecutionDetailView:
+def detail_view(detail: ExecutionDetail, *, with_body: bool = False) -> ExecutionDetailView:
     """Return what is shown of one execution. Outputs are passed on as the JSON that they are: numbers stay verbatim."""
     return ExecutionDetailView(
-        execution=view(detail.execution),
-        request=_request(detail.event, detail.body_size),
+        **shown_fields(view(detail.execution)),
+        request=_request(detail.event, detail.body_size, with_body=with_body),
         tasks=tuple(
             TaskRunView(
                 number=run.number,
@@ -333,47 +356,87 @@ def detail_view(detail: ExecutionDetail) -> ExecutionDetailView:
             )
             for run in detail.history
         ),
-        journal=tuple(JournalView(each.key, _json(each.output), _error(each.error)) for each in detail.journal),
+        journal=tuple(
+            JournalView(each.key, _output(each), _error(each.error))
+            for each in detail.journal
+            if each.key != SNAPSHOT_KEY  # what the interpreter keeps for itself
+        ),
         output=_json(detail.output),
-        attributes=tuple(AttributeView(name, value) for name, value in detail.attributes),
+        attributes=dict(detail.attributes),
         replay=_replay(detail.event.replay),
         links=LinksView(_linked(detail.links.causes), _linked(detail.links.caused), detail.links.more_caused),
-        attempts=tuple(map(attempt_view, detail.attempts)),
+        attempt_history=tuple(map(attempt_view, detail.attempts)),
         attempts_left_out=detail.attempts_left_out,
         latest_revision=detail.latest_revision,
     )
+
+
+def _output(entry: JournalEntry) -> Any:
+    """Return the output of a journal entry; a time in it is formatted as RFC 3339."""
+    if not entry.output or _MOMENT.search(entry.key) is None:
+        return _json(entry.output)
+    output = orjson.loads(entry.output)
+    if not isinstance(output, dict) or not output.keys() <= {"now", "until", "over", "early"}:
+        return _json(entry.output)
+    return {
+        name: value if value is None or isinstance(value, bool) else to_datetime(value)
+        for name, value in output.items()
+    }
 
 
 def _linked(linked: tuple[LinkedExecution, ...]) -> tuple[LinkedExecutionView, ...]:
     return tuple(LinkedExecutionView(each.id, each.kinds, each.flow_id, each.status) for each in linked)
 
 
-def header_views(headers: Headers) -> tuple[HeaderView, ...]:
-    """Return what is shown of header fields."""
-    return tuple(HeaderView(name, value.decode("utf-8", "backslashreplace")) for name, value in headers)
+def header_texts(headers: Headers) -> dict[str, str]:
+    """Return header fields by name."""
+    texts: dict[str, str] = {}
+    for name, value in headers:
+        text = value.decode("utf-8", "backslashreplace")
+        texts[name] = f"{texts[name]}, {text}" if name in texts else text
+    return texts
 
 
-def _request(event: Event, body_size: int) -> RequestView:
+def _request(event: Event, body_size: int, *, with_body: bool) -> RequestView:
+    principal = event.principal
+    body: dict[str, Any] = _body(event) if with_body else {}
     return RequestView(
         method=event.method,
         path=event.path,
         query=event.query,
         content_type=event.content_type,
-        headers=header_views(event.headers),
+        headers=header_texts(event.headers),
+        principal=None if principal is None else PrincipalView(principal.scheme, principal.secret),
         origin=event.origin.name.lower(),
         parent=event.parent,
-        authenticated_by=" ".join(filter(None, event.principal or ())),
         dedupe_key=event.dedupe_key,
         traceparent=event.traceparent,
         body_size=body_size,
         rejection_id=event.rejection_id,
+        **body,
     )
+
+
+def _body(event: Event) -> dict[str, Any]:
+    if event.body_blob is not None:
+        from flowhook.events.workflow_input import stored_attachments  # noqa: PLC0415 - it reads bodies
+
+        return {"body": _json(event.form), "parts": tuple(stored_attachments(event))}
+    media_type = event.content_type.partition(";")[0].strip().lower()
+    if media_type == "application/json" or media_type.endswith("+json"):
+        with suppress(orjson.JSONDecodeError):
+            return {"body": None if not event.body or orjson.loads(event.body) is None else _json(event.body)}
+    try:
+        return {"body": event.body.decode()}
+    except UnicodeDecodeError:
+        return {"body_base64": base64.b64encode(event.body).decode()}
 
 
 def _replay(replay: ReplayOrigin | None) -> ReplayOriginView | None:
     if replay is None:
         return None
-    return ReplayOriginView(replay.from_failed_task, replay.task, replay.output_given, replay.edited_from)
+    start = "task" if replay.task else "failed_task" if replay.from_failed_task else "beginning"
+    return ReplayOriginView(start, replay.task, replay.output_given, replay.edited_from)
 
 
 def _error(error: WorkflowError | None) -> ErrorView | None:

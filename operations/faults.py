@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from flowhook.client import AsyncClient
 from flowhook.model import Execution
 from flowhook.model.execution_filter import ExecutionFilter
 from operations.operation import Parameters
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 MAX_LOOKED_AT: Final = 1000
 """Executions that are grouped: the newest ones."""

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from flowhook.client import AsyncClient
 from flowhook.errors import Fault, InvalidFlowError, NotFoundError
 from flowhook.model import Change
 from operations.flow_pictures import draw
 from operations.flow_revisions import DiffLineView, compare
 from operations.operation import Parameters
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 
 class FlowText(Parameters):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import orjson
 
-from flowhook.client import AsyncClient
 from flowhook.model import Flow
-from operations.diagram.svg import svg
 from operations.flows import FlowAtRevision
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,4 +31,6 @@ async def get_flow_picture(client: AsyncClient, parameters: FlowAtRevision) -> F
 
 async def draw(flow: Flow) -> str:
     """Return the picture of a flow. In a thread, since that of a large flow takes a quarter of a second."""
+    from operations.diagram.svg import svg  # noqa: PLC0415 - for those that draw
+
     return await asyncio.to_thread(svg, orjson.loads(flow.definition), flow.id)

@@ -6,11 +6,13 @@ import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from flowhook.client import AsyncClient
 from operations.flows import FlowName, PageSize, Revision
 from operations.text_diff import diff
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 MAX_LINES: Final = 5000
 """Lines of a comparison; beyond it a last one says so."""

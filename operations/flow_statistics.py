@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
 
-from flowhook.client import AsyncClient
 from flowhook.model.flows import FlowCondition, FlowStatistics
 from operations.flows import FlowName, FlowView, PageSize, view
-from operations.operation import Parameters
+from operations.operation import Parameters, shown_fields
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 RATE_MINUTES: Final = 5
 """Minutes over which a rate is averaged, the current one included."""
@@ -148,7 +150,4 @@ def numbers(statistics: FlowStatistics, since: datetime) -> FlowNumbers:
 
 def listed(statistics: FlowStatistics, since: datetime) -> ListedFlow:
     """Return what is shown of a flow in the list."""
-    shown = view(statistics.flow)
-    return ListedFlow(
-        **{field.name: getattr(shown, field.name) for field in fields(shown)}, numbers=numbers(statistics, since)
-    )
+    return ListedFlow(**shown_fields(view(statistics.flow)), numbers=numbers(statistics, since))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import orjson
 from pydantic import Field
 
-from flowhook.client import AsyncClient
 from flowhook.model import Change, Flow
 from operations.flow_setup import FlowSetup
-from operations.operation import Parameters
-from operations.tools import Tools
+from operations.operation import Parameters, shown_fields
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
+    from operations.tools import Tools
 
 PageSize = Annotated[int, Field(ge=1, le=1000)]
 Revision = Annotated[int, Field(ge=0, lt=2**63)]
@@ -48,18 +51,18 @@ class FlowView:
     id: str
     revision: int
     paused: bool
-    has_webhook: bool
+    webhook: bool
     created_at: datetime
     updated_at: datetime
     next_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
-class FlowDetail:
-    """A flow with the text of its file."""
+class FlowDetail(FlowView):
+    """A flow with the text of its file, and what the file says as JSON."""
 
-    flow: FlowView
     document: str
+    definition: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,10 @@ class DeletedFlow:
 async def get_flow(client: AsyncClient, parameters: FlowAtRevision) -> FlowDetail:
     """Return a revision of a flow."""
     flow = await client.flows.get(parameters.flow_id, revision=parameters.revision)
-    return FlowDetail(view(flow), flow.document.decode("utf-8", "replace"))
+    definition = orjson.Fragment(flow.definition) if flow.definition else None
+    return FlowDetail(
+        **shown_fields(view(flow)), document=flow.document.decode("utf-8", "replace"), definition=definition
+    )
 
 
 async def apply_flow(client: AsyncClient, parameters: FlowDocument) -> AppliedView:
@@ -113,7 +119,7 @@ def view(flow: Flow) -> FlowView:
         id=flow.id,
         revision=flow.revision,
         paused=flow.paused,
-        has_webhook=flow.has_webhook,
+        webhook=flow.has_webhook,
         created_at=flow.created_at,
         updated_at=flow.updated_at,
         next_at=flow.next_at,

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Final
 
 from flowhook.client import ProcessInfo
-from flowhook.reporting.process_reports import MAX_CLOCK_SKEW_SECONDS
 
 NEEDED_ROLES: Final = ("router", "edge", "runner")
 """Roles of which at least one process must be ready, or no webhook is executed by a flow."""
@@ -55,6 +54,8 @@ def _warnings(process: ProcessInfo) -> list[str]:
 
 def _skew(process: ProcessInfo) -> str:
     """Return how a process's clock differs from the router's; empty: not, or by less than matters."""
+    from flowhook.reporting.process_reports import MAX_CLOCK_SKEW_SECONDS  # noqa: PLC0415 - it imports Prometheus' client
+
     skew = process.clock_skew or 0.0
     if abs(skew) <= MAX_CLOCK_SKEW_SECONDS:
         return ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from flowhook.client import AsyncClient
 from flowhook.model import Status, to_datetime
 from flowhook.model.jobs import (
     DEFAULT_RATE,
@@ -22,11 +22,13 @@ from flowhook.model.jobs import (
     JobState,
 )
 from flowhook.model.replays import AS_RECORDED, AUTO, ReplayOptions
-from operations.execution_list import ExecutionConditions
+from operations.execution_list import ExecutionConditions, conditions_of, pairs_of
 from operations.executions import ExecutionView, view
-from operations.filters import to_pairs
 from operations.operation import Parameters
 from operations.replays import ReplayParameters, ReplayPreviewView, preview_view
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 
 class JobDraft(ExecutionConditions, ReplayParameters):
@@ -77,14 +79,6 @@ class JobItemList(JobId):
 
 
 @dataclass(frozen=True, slots=True)
-class ConditionView:
-    """A condition on executions: name and value of a parameter of `list_executions`."""
-
-    name: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
 class ReplayEndsView:
     """What became of the executions that a job started: how many of them, now.
 
@@ -100,7 +94,10 @@ class ReplayEndsView:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A bulk job. `expected` is null if more than 10,000 executions matched when it was created.
+    """A bulk job.
+
+    `filter`: its conditions, as parameters of `list_executions`. `expected` is null if more than 10,000 executions
+    matched when it was created.
 
     Of the action `replay`: `replays` says in words how; `output_given` and `edited`: an output of `task`, or an edited
     body, of `data_bytes` bytes was given, which is not shown. `content_type` is null if the body has that of each
@@ -110,7 +107,7 @@ class JobView:
     id: str
     state: JobState
     action: JobAction
-    conditions: tuple[ConditionView, ...]
+    filter: Mapping[str, Any]
     revision: str
     start: str
     task: str
@@ -132,6 +129,11 @@ class JobView:
     ended_at: datetime | None
     delay_reason: str
     replay_ends: ReplayEndsView | None
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Its conditions, as names and values of a URL's parameters."""
+        return pairs_of(self.filter)
 
     @property
     def finished(self) -> int:
@@ -271,8 +273,8 @@ def job_view(job: Job) -> JobView:
         id=job.id,
         state=job.state,
         action=spec.action,
-        conditions=tuple(ConditionView(name, value) for name, value in to_pairs(spec.filter)),
-        revision="latest" if replay.latest else "recorded",
+        filter=conditions_of(spec.filter),
+        revision="latest" if replay.latest else "pinned",
         start=_start(replay),
         task=replay.from_task,
         output_given=replay.output is not None,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
-from typing import Annotated, Any, Final, Generic, TypeVar, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
 from flowhook.model.audit_reason import MAX_REASON, audit_reason
-from operations.tools import Tools
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+    from flowhook.client import AsyncClient
+    from operations.tools import Tools
 
 PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 """A parameter in a path."""
@@ -38,6 +42,11 @@ class Parameters(BaseModel):
 
 
 P = TypeVar("P", bound=Parameters)
+
+
+def shown_fields(value: DataclassInstance) -> dict[str, Any]:
+    """Return the fields of a result, for one that has further ones."""
+    return {each.name: getattr(value, each.name) for each in fields(value)}
 
 
 class Reason(Parameters):
@@ -76,6 +85,7 @@ class Operation(Generic[P]):
         run: performs it, given a client, the parameters, and `Tools` if it `uses_tools`.
         download: of one whose result is streamed, and is no `Download`: name of the file, with `{name}` for parameters
             of the path.
+        items: of one that lists something page by page: the field of its result that has what it lists.
     """
 
     name: str
@@ -87,6 +97,7 @@ class Operation(Generic[P]):
     run: Callable[..., Awaitable[Any]]
     download: str = ""
     uses_tools: bool = False
+    items: str = ""
 
     @property
     def writes(self) -> bool:

@@ -6,16 +6,19 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
 
-from flowhook.client import AsyncClient
 from flowhook.errors import NotFoundError, UnavailableError
 from flowhook.model import Blob, Event, Part
+from operations.attachment_parts import PartView
 from operations.executions import ExecutionId
 from operations.operation import Download
-from operations.tools import PartReader, PartView, Tools
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
+    from operations.tools import PartReader, Tools
 
 _PARSED: Final = re.compile(
     r"\s*(application/([^;]+\+)?json|application/x-www-form-urlencoded|text/[^;]*)\s*(;|$)", re.IGNORECASE

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from flowhook.client import AsyncClient
 from flowhook.model.rejections import Acceptability, RejectedRequest
-from operations.executions import HeaderView, header_views
-from operations.operation import Parameters
+from operations.executions import header_texts
+from operations.operation import Parameters, shown_fields
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 
 class RejectionList(Parameters):
@@ -87,12 +89,14 @@ class RejectionPage:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectionDetail:
-    """A refused request with its header fields; the values of those that may be credentials are left out."""
+class RejectionDetail(RejectionView):
+    """A refused request with its header fields; the values of those that may be credentials are left out.
 
-    rejection: RejectionView
-    headers: tuple[HeaderView, ...]
-    has_body: bool
+    `body`: its first 64 KiB as text; null: it is not stored.
+    """
+
+    headers: Mapping[str, str]
+    body: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,8 @@ async def list_rejections(client: AsyncClient, parameters: RejectionList) -> Rej
 async def get_rejection(client: AsyncClient, parameters: RejectionId) -> RejectionDetail:
     """Return a refused request."""
     found = await client.rejections.get(parameters.rejection_id)
-    return RejectionDetail(_view(found), header_views(found.headers), bool(found.body))
+    body = found.body.decode("utf-8", "replace") if found.body else None
+    return RejectionDetail(**shown_fields(_view(found)), headers=header_texts(found.headers), body=body)
 
 
 async def read_rejection_body(client: AsyncClient, parameters: RejectionId) -> AsyncIterator[bytes]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, SecretStr
 
-from flowhook.client import AsyncClient
 from flowhook.model.secrets import SecretInfo
 from operations.operation import Parameters
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 
 class SecretList(Parameters):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from flowhook.client import AsyncClient
 from flowhook.model import ExecutionDetail
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 
 async def read_with_beginning(client: AsyncClient, execution_id: str, most: int) -> tuple[ExecutionDetail, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from flowhook.model.cluster import ClusterShards
 from flowhook.model.execution_trace import ExecutionTrace
 from operations import (
     audit,
@@ -18,7 +19,7 @@ from operations import (
     flow_setup,
     flow_statistics,
     flows,
-    job_table,
+    jobs,
     parts,
     rejections,
     replays,
@@ -37,6 +38,7 @@ LIST_FLOWS: Final = Operation(
     flow_statistics.FlowList,
     flow_statistics.FlowPage,
     flow_statistics.list_flows,
+    items="flows",
 )
 GET_FLOW: Final = Operation(
     "get_flow", "GET", "/flows/{flow_id}", "Get a flow.", flows.FlowAtRevision, flows.FlowDetail, flows.get_flow
@@ -104,6 +106,7 @@ LIST_REVISIONS: Final = Operation(
     flow_revisions.RevisionList,
     flow_revisions.RevisionPage,
     flow_revisions.list_revisions,
+    items="revisions",
 )
 DIFF_REVISIONS: Final = Operation(
     "diff_revisions",
@@ -170,6 +173,7 @@ LIST_EXECUTIONS: Final = Operation(
     execution_list.ExecutionPage,
     execution_list.list_executions,
     uses_tools=True,
+    items="executions",
 )
 COUNT_EXECUTIONS: Final = Operation(
     "count_executions",
@@ -185,7 +189,7 @@ GET_EXECUTION: Final = Operation(
     "GET",
     "/executions/{execution_id}",
     "Get an execution with its request, its tasks and its output.",
-    executions.ExecutionId,
+    executions.GetExecution,
     executions.ExecutionDetailView,
     executions.get_execution,
 )
@@ -320,6 +324,80 @@ LIST_FAULTS: Final = Operation(
     faults.Faults,
     faults.list_faults,
 )
+LIST_JOBS: Final = Operation(
+    "list_jobs",
+    "GET",
+    "/jobs",
+    "List bulk jobs, newest first.",
+    jobs.JobList,
+    jobs.JobPage,
+    jobs.list_jobs,
+    items="jobs",
+)
+PREVIEW_JOB: Final = Operation(
+    "preview_job",
+    "GET",
+    "/jobs/new",
+    "Count the executions that a job would work on, and show some; nothing is created.",
+    jobs.JobDraft,
+    jobs.PreviewView,
+    jobs.preview_job,
+)
+CREATE_JOB: Final = Operation(
+    "create_job",
+    "POST",
+    "/jobs",
+    "Create a bulk job: one action on all executions that meet conditions.",
+    jobs.NewJob,
+    jobs.JobView,
+    jobs.create_job,
+)
+GET_JOB: Final = Operation(
+    "get_job",
+    "GET",
+    "/jobs/{job_id}",
+    "Get a job with its progress.",
+    jobs.JobId,
+    jobs.JobView,
+    jobs.get_job,
+)
+LIST_JOB_ITEMS: Final = Operation(
+    "list_job_items",
+    "GET",
+    "/jobs/{job_id}/items",
+    "List the outcomes of a job's executions.",
+    jobs.JobItemList,
+    jobs.ItemPage,
+    jobs.list_job_items,
+    items="items",
+)
+PAUSE_JOB: Final = Operation(
+    "pause_job",
+    "POST",
+    "/jobs/{job_id}/pause",
+    "Pause a job.",
+    jobs.JobId,
+    jobs.JobView,
+    jobs.pause_job,
+)
+RESUME_JOB: Final = Operation(
+    "resume_job",
+    "POST",
+    "/jobs/{job_id}/resume",
+    "Let a paused job continue.",
+    jobs.JobId,
+    jobs.JobView,
+    jobs.resume_job,
+)
+ABORT_JOB: Final = Operation(
+    "abort_job",
+    "POST",
+    "/jobs/{job_id}/abort",
+    "End a job early; what it did stays done.",
+    jobs.JobId,
+    jobs.JobView,
+    jobs.abort_job,
+)
 LIST_REJECTIONS: Final = Operation(
     "list_rejections",
     "GET",
@@ -328,6 +406,7 @@ LIST_REJECTIONS: Final = Operation(
     rejections.RejectionList,
     rejections.RejectionPage,
     rejections.list_rejections,
+    items="rejections",
 )
 GET_REJECTION: Final = Operation(
     "get_rejection",
@@ -393,6 +472,15 @@ GET_CLUSTER: Final = Operation(
     cluster.ClusterView,
     cluster.get_cluster,
 )
+LIST_SHARDS: Final = Operation(
+    "list_shards",
+    "GET",
+    "/cluster/shards",
+    "List the shards with their routers, and the servers of the log; any router answers.",
+    cluster.NoParameters,
+    ClusterShards,
+    cluster.list_shards,
+)
 DISMISS_PROCESS: Final = Operation(
     "dismiss_process",
     "POST",
@@ -419,6 +507,7 @@ LIST_AUDIT: Final = Operation(
     audit.AuditList,
     audit.AuditPage,
     audit.list_audit,
+    items="entries",
 )
 EXPORT_AUDIT: Final = Operation(
     "export_audit",
@@ -464,7 +553,14 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     RESOLVE_EXECUTION,
     DELETE_EXECUTION,
     LIST_FAULTS,
-    *job_table.OPERATIONS,
+    LIST_JOBS,
+    PREVIEW_JOB,
+    CREATE_JOB,
+    GET_JOB,
+    LIST_JOB_ITEMS,
+    PAUSE_JOB,
+    RESUME_JOB,
+    ABORT_JOB,
     LIST_REJECTIONS,
     GET_REJECTION,
     READ_REJECTION_BODY,
@@ -473,6 +569,7 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     SET_SECRET,
     DELETE_SECRET,
     GET_CLUSTER,
+    LIST_SHARDS,
     DISMISS_PROCESS,
     HAND_OVER,
     LIST_AUDIT,

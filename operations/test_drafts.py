@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import orjson
 
-from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
 from flowhook.model import Event, Headers
 from flowhook.providers import PROVIDERS, sample_files
 from operations.flows import FlowName
 from operations.stored_bodies import read_with_beginning
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
 
 MAX_BODY: Final = 512 * 1024
 """Bytes of a stored body that a draft takes over; a form has at most 1 MiB, in which a byte may take three."""

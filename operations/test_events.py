@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import orjson
 from pydantic import Field
 
-from flowhook.client import AsyncClient, SignedRequest
 from flowhook.errors import InvalidError, NotFoundError, UnavailableError
+from flowhook.model.flows import SignedRequest
 from operations.curl_line import curl_line
 from operations.edge_access import EdgeAccess
 from operations.edge_request import MAX_RESPONSE, EdgeResponse, send_to_edge
-from operations.executions import HeaderView, header_views
+from operations.executions import header_texts
 from operations.flows import FlowName
 
 if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
     from operations.tools import Tools
 
 MAX_TEXT: Final = 1024 * 1024
@@ -63,7 +65,7 @@ class SignedView:
 
     method: str
     url: str
-    headers: tuple[HeaderView, ...]
+    headers: Mapping[str, str]
     body_size: int
     auth_kind: str
     secret_name: str
@@ -78,7 +80,7 @@ class ResponseView:
 
     status: int
     reason: str
-    headers: tuple[HeaderView, ...]
+    headers: Mapping[str, str]
     body: str
     cut: bool
 
@@ -201,7 +203,7 @@ def _signed_view(request: SignedRequest) -> SignedView:
     return SignedView(
         method=request.method,
         url=request.url,
-        headers=header_views(request.headers),
+        headers=header_texts(request.headers),
         body_size=len(request.body),
         auth_kind=request.auth_kind,
         secret_name=request.secret_name,
@@ -215,7 +217,7 @@ def _response_view(response: EdgeResponse) -> ResponseView:
     return ResponseView(
         status=response.status,
         reason=response.reason,
-        headers=header_views(response.headers),
+        headers=header_texts(response.headers),
         body=response.body[:MAX_RESPONSE].decode("utf-8", "replace"),
         cut=response.cut,
     )

@@ -15,7 +15,7 @@ from flowhook.sandbox.offload import Offload
 from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import AdminLimits, OffloadLimits
 from flowhook.wire import convert
-from operations.attachment_parts import list_attachments, read_attachment
+from operations.attachment_parts import PartView, list_attachments, read_attachment
 from operations.edge_access import EdgeAccess
 from operations.search.evaluator import ConditionEvaluator
 
@@ -45,18 +45,6 @@ class Tracer(Protocol):
             ExhaustedError: too many traces are waiting (`OVERLOADED`).
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class PartView:
-    """An attachment. `sha256` is in hexadecimal; `field` is that of a form, or empty."""
-
-    index: int
-    name: str
-    type: str
-    size: int
-    sha256: str
-    field: str
 
 
 class PartReader:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import orjson
 from pydantic import Field
 
 from flowhook import limits
-from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError, UnavailableError
 from flowhook.model import Event
 from flowhook.model.execution_trace import MAX_BODY_BYTES, ExecutionTrace
 from operations.executions import ExecutionId
 from operations.stored_bodies import read_beginning
-from operations.tools import Tools
+
+if TYPE_CHECKING:
+    from flowhook.client import AsyncClient
+    from operations.tools import Tools
 
 SMALL_BODY: Final = 64 * limits.KIB
 """Bytes of a body that are read at once; a longer one is read once it is known that it is needed."""

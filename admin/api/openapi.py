@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 import flowhook
+from operations.encoding import key_of
 from operations.operation import Operation
 from operations.table import OPERATIONS
 
@@ -60,7 +61,7 @@ def description() -> dict[str, Any]:
     definitions, outputs = TypeAdapter.json_schemas(
         [(result.__name__, "serialization", TypeAdapter(result)) for result in results], ref_template=_REFERENCE
     )
-    schemas: dict[str, Any] = {"Problem": _PROBLEM, **outputs.get("$defs", {})}
+    schemas: dict[str, Any] = {"Problem": _PROBLEM, **{name: _encoded(each) for name, each in outputs["$defs"].items()}}
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
         result = None
@@ -85,6 +86,14 @@ def description() -> dict[str, Any]:
             },
         },
     }
+
+
+def _encoded(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a result with the keys that the encoder writes."""
+    if "properties" not in schema:
+        return schema
+    properties = {key_of(name): each for name, each in schema["properties"].items()}
+    return {**schema, "properties": properties, "required": [key_of(name) for name in schema.get("required", ())]}
 
 
 def _operation(operation: Operation[Any], result: Any, schemas: dict[str, Any]) -> dict[str, Any]:

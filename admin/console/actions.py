@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from admin.base_handler import AdminContext
 from admin.console.page import Page
-from operations import job_table, table
+from operations import table
 from operations.operation import Operation
 
 Then = Callable[[Any], str]
@@ -65,9 +65,9 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Then, Then], ...]] = (
     (table.RETRY_EXECUTION_NOW, _execution, _nothing),
     (table.RESOLVE_EXECUTION, _execution, _nothing),
     (table.DELETE_EXECUTION, _executions, _deleted),
-    (job_table.PAUSE_JOB, _job, _nothing),
-    (job_table.RESUME_JOB, _job, _nothing),
-    (job_table.ABORT_JOB, _job, _nothing),
+    (table.PAUSE_JOB, _job, _nothing),
+    (table.RESUME_JOB, _job, _nothing),
+    (table.ABORT_JOB, _job, _nothing),
     (table.DISMISS_PROCESS, _cluster, lambda result: f"The process {result.name} is not shown any more."),
     (table.HAND_OVER, _cluster, lambda result: f"{result.owner} hands over to {result.successor}."),
     (table.DELETE_SECRET, _secrets, lambda result: f"The secret {result.name} was deleted."),

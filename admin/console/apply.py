@@ -48,7 +48,7 @@ class ApplyPage(Page):
         query = self.query()
         if flow_id := query.pop("flow", [""])[0]:
             detail = await self.run(GET_FLOW, {"flow_id": flow_id}, query)
-            self.show_form(detail.document, shown=detail.flow)
+            self.show_form(detail.document, shown=detail)
         elif example := query.pop("example", [""])[0]:
             examples = (await asyncio.to_thread(documentation)).examples
             if example not in examples or query:

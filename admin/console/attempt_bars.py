@@ -59,23 +59,25 @@ def attempt_bars(detail: ExecutionDetailView) -> AttemptBars:
     waits now, or that outlived its router.
     """
     shown = AttemptBars()
-    if detail.attempts and _ended_it(detail.attempts[-1]) and detail.attempts[-1].assigned_at is None:
-        detail = replace(detail, attempts=detail.attempts[:-1])
+    last_one = detail.attempt_history[-1] if detail.attempt_history else None
+    if last_one is not None and _ended_it(last_one) and last_one.assigned_at is None:
+        detail = replace(detail, attempt_history=detail.attempt_history[:-1])
     begins = sorted(to_ms(task.began_at) for task in detail.tasks if task.began_at is not None)
     # since when it was in the queue; None: unknown, or it was not
-    free = None if detail.attempts_left_out else to_ms(detail.execution.received_at)
+    free = None if detail.attempts_left_out else to_ms(detail.received_at)
     last = 0
-    for attempt in detail.attempts:
+    for attempt in detail.attempt_history:
         ended = None if attempt.ended_at is None else to_ms(attempt.ended_at)
         begin = _begin(attempt, begins, last, ended)
         if begin is not None:
             _add_queued(shown, free, begin)
-            status = str(detail.execution.status)
+            status = str(detail.status)
             text, state = (status, status) if _ended_it(attempt) else (_short_reason(attempt), _state(attempt))
             shown.bars.append(_bar(attempt.number, text, begin, ended, state=state))
         last = ended or last
         free = None if attempt.end is AttemptEnd.SUSPENDED else ended
-    if not detail.attempts or not (detail.attempts[-1].ended_at is None or _ended_it(detail.attempts[-1])):
+    last_one = detail.attempt_history[-1] if detail.attempt_history else None
+    if last_one is None or not (last_one.ended_at is None or _ended_it(last_one)):
         _add_last(shown, detail, begins, free, last)
     return shown
 
@@ -96,10 +98,10 @@ def _begin(attempt: AttemptView, begins: list[int], since: int, ended: int | Non
 
 def _add_last(bars: AttemptBars, detail: ExecutionDetailView, begins: list[int], free: int | None, last: int) -> None:
     """Add what came after the attempts that are stored: the last attempt, or the time in the queue."""
-    execution = detail.execution
+    execution = detail
     ended = None if execution.ended_at is None else to_ms(execution.ended_at)
     begin = _first(begins, last)
-    if detail.attempts and (_is_continued(detail, last) or (begin is None and _has_last(detail))):
+    if detail.attempt_history and (_is_continued(detail, last) or (begin is None and _has_last(detail))):
         begin = last  # at the earliest: its tasks had begun before
     if begin is not None:
         _add_queued(bars, free, begin)
@@ -120,16 +122,16 @@ def _is_continued(detail: ExecutionDetailView, last: int) -> bool:
 
 def _has_last(detail: ExecutionDetailView) -> bool:
     """Whether an execution had an attempt after those that are stored."""
-    execution = detail.execution
+    execution = detail
     if execution.status in (Status.RUNNING, Status.WAITING, Status.COMPLETED):
         return True
-    charged = detail.attempts_left_out + sum(attempt.charged for attempt in detail.attempts)
+    charged = detail.attempts_left_out + sum(attempt.charged for attempt in detail.attempt_history)
     return execution.status.ended and not _is_given_up(detail) and execution.attempts > charged
 
 
 def _is_given_up(detail: ExecutionDetailView) -> bool:
     """Whether an execution ended because its last attempt was interrupted."""
-    return bool(detail.attempts) and detail.attempts[-1].ended_at == detail.execution.ended_at
+    return bool(detail.attempt_history) and detail.attempt_history[-1].ended_at == detail.ended_at
 
 
 def _add_queued(bars: AttemptBars, begin: int | None, end: int | None) -> None:

@@ -31,7 +31,7 @@ class DiffPage(Page):
             else:
                 self.finish_page("diff.html", execution=found.first, other=found.second, diff=found.diff)
                 return
-        execution = (await self.run(GET_EXECUTION, path, {})).execution
+        execution = await self.run(GET_EXECUTION, path, {})
         previous = await self._earlier(execution)
         completed = await self._earlier(execution, str(Status.COMPLETED))
         suggested = other or execution.replay_of or execution.replayed_by

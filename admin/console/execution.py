@@ -16,10 +16,10 @@ from admin.console.timeline import MAX_BARS, draw_timeline
 from flowhook.errors import ExhaustedError, FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Status, to_datetime
 from flowhook.model.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES, ExecutionTrace
+from operations.attachment_parts import PartView
 from operations.executions import ExecutionDetailView, ExecutionId
 from operations.parts import PartList, may_have_parts
 from operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION
-from operations.tools import PartView
 
 VIEWS: Final = ("compact", "timeline", "journal", "trace")
 TRACED: Final = ("timeline", "trace")
@@ -101,7 +101,7 @@ class ExecutionPage(Page):
         self.finish_page(
             "execution.html",
             detail=detail,
-            execution=detail.execution,
+            execution=detail,
             view=shown.view,
             durations=trace_view.durations(detail, datetime.now(UTC)),
             **await self._view(detail, shown),
@@ -111,12 +111,12 @@ class ExecutionPage(Page):
         """Return what the template of a view needs besides what all of them do."""
         match shown.view:
             case "timeline":
-                return _timeline(detail, await self._trace(detail.execution.id, shown))
+                return _timeline(detail, await self._trace(detail.id, shown))
             case "trace":
-                return _task(detail, shown.task, await self._trace(detail.execution.id, shown))
+                return _task(detail, shown.task, await self._trace(detail.id, shown))
             case "journal":
                 return {"max_entries": MAX_ENTRIES, "max_entry": MAX_ENTRY}
-        body = await self._read_body(detail.execution.id)
+        body = await self._read_body(detail.id)
         parts, parts_problem = await self._parts(detail)
         return {
             "body": body_view(body),
@@ -143,7 +143,7 @@ class ExecutionPage(Page):
         if not may_have_parts(detail.request.content_type, detail.request.body_size):
             return (), ""
         try:
-            found: PartList = await self.run(LIST_PARTS, {"execution_id": detail.execution.id}, {})
+            found: PartList = await self.run(LIST_PARTS, {"execution_id": detail.id}, {})
         except _LEFT_OUT as error:
             return (), error.message
         return found.parts, ""
@@ -184,7 +184,7 @@ class _Trace(NamedTuple):
 
 def _timeline(detail: ExecutionDetailView, found: _Trace) -> dict[str, Any]:
     tasks = trace_view.shown_tasks(detail, found.trace)
-    page = f"/executions/{quote(detail.execution.id, safe='')}?view=trace{found.further}&task="
+    page = f"/executions/{quote(detail.id, safe='')}?view=trace{found.further}&task="
     bars = trace_view.timeline_bars(detail, tasks, page)
     return {
         **found.values(),
@@ -192,7 +192,7 @@ def _timeline(detail: ExecutionDetailView, found: _Trace) -> dict[str, Any]:
         "max_tasks": MAX_TASKS,
         "max_value": MAX_VALUE,
         "max_requests": MAX_TIMELINE_REQUESTS,
-        "waited": trace_view.waited_seconds(tasks, detail.execution.ended_at or datetime.now(UTC)),
+        "waited": trace_view.waited_seconds(tasks, detail.ended_at or datetime.now(UTC)),
         "bars_cut": len(bars) > MAX_BARS,
         "timeline": draw_timeline(bars, round(datetime.now(UTC).timestamp() * 1000)),
     }
@@ -201,7 +201,7 @@ def _timeline(detail: ExecutionDetailView, found: _Trace) -> dict[str, Any]:
 def _task(detail: ExecutionDetailView, number: int, found: _Trace) -> dict[str, Any]:
     tasks = trace_view.shown_tasks(detail, found.trace)
     if not number and tasks:
-        failed = [task.number for task in tasks if task.failed] if detail.execution.status is Status.FAULTED else []
+        failed = [task.number for task in tasks if task.failed] if detail.status is Status.FAULTED else []
         number = failed[-1] if failed else tasks[0].number  # the last to begin is the innermost
     position = next((index for index, task in enumerate(tasks) if number == task.number), None)
     if position is None and number:

@@ -25,12 +25,12 @@ class ExecutionProgress(Page):
         """Respond with both; reload the whole page once its buttons, error or output have changed."""
         seen = self.query().get(SEEN, [""])[0]
         detail: ExecutionDetailView = await self.run(GET_EXECUTION, {"execution_id": values[0]}, {})
-        status = detail.execution.status
+        status = detail.status
         if status.ended or (status is Status.SUSPENDED) != (seen == Status.SUSPENDED):
             self.set_header("HX-Refresh", "true")
         self.finish_page(
             "execution_progress.html",
-            execution=detail.execution,
-            path=f"/executions/{quote(detail.execution.id, safe='')}",
+            execution=detail,
+            path=f"/executions/{quote(detail.id, safe='')}",
             tasks=trace_view.shown_tasks(detail, None),
         )

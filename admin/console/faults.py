@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 from admin.console.form_errors import FilterForm
 from admin.console.page import Page
+from operations.execution_list import to_pairs
 from operations.faults import MAX_LOOKED_AT, group_filter
-from operations.filters import to_pairs
 from operations.table import LIST_FAULTS
 
 

@@ -37,7 +37,7 @@ class FlowPage(Page):
         )
         self.finish_page(
             "flow.html",
-            flow=detail.flow,
+            flow=detail,
             document=detail.document,
             picture=Markup(picture.svg),  # noqa: S704 - operations.diagram escapes all text
             setup=setup,

@@ -15,11 +15,10 @@ from admin.console.replay_fields import DEFAULTS, digest, error_fields, ignored,
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.model import Status
 from flowhook.model.jobs import ItemOutcome, JobAction, JobState
-from operations.execution_list import ExecutionConditions
-from operations.filters import to_pairs
-from operations.job_table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
+from operations.execution_list import ExecutionConditions, to_pairs
 from operations.jobs import JobDraft, PreviewView
 from operations.operation import Operation, P, ParameterError
+from operations.table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
 
 ITEMS: Final = 100
 """Outcomes on a page."""
@@ -233,7 +232,7 @@ class JobPage(Page):
             page=page,
             outcome=parameters.outcome,
             outcomes=[ItemOutcome.DONE, ItemOutcome.SKIPPED, ItemOutcome.FAILED],
-            query=urlencode([(each.name, each.value) for each in job.conditions]),
+            query=urlencode(job.pairs),
             first=not parameters.page_token,
             start=urlencode(outcome),
             here=urlencode({**outcome, "page_token": parameters.page_token}),

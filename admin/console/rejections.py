@@ -87,7 +87,7 @@ class RejectionPage(Page):
     async def show_rejection(self, rejection_id: str, problem: str = "") -> None:
         """Respond with a request, and why it can't be accepted, if that was tried."""
         detail = await self.run(GET_REJECTION, {"rejection_id": rejection_id}, {})
-        rejection = detail.rejection
+        rejection = detail
         cause = rejection.detail.removesuffix(f"; {rejection.diagnosis}") if rejection.diagnosis else rejection.detail
         self.finish_page(
             "rejection.html",
@@ -97,7 +97,7 @@ class RejectionPage(Page):
             advice=ADVICE.get(rejection.reason, ""),
             obstacle=OBSTACLES.get(rejection.acceptability, ""),
             problem=problem,
-            body=await self._body_views(rejection_id) if detail.has_body else None,
+            body=await self._body_views(rejection_id) if detail.body is not None else None,
         )
 
     async def _body_views(self, rejection_id: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import jinja2
-import orjson
 from markupsafe import Markup, escape
 
 import flowhook
@@ -18,6 +17,7 @@ from admin.console.form_errors import field_error, invalid
 from admin.console.json_format import indent_json
 from admin.console.sparkline import sparkline
 from flowhook.security import callback_tokens
+from operations.encoding import to_json
 
 FOLDER: Final = Path(__file__).parent
 MINUTE: Final = 60
@@ -95,12 +95,12 @@ def plain(number: float | str) -> str:
     return number if isinstance(number, str) else f"{number:g}"
 
 
-def json_text(fragment: orjson.Fragment, limit: int = MAX_OUTPUT) -> str:
-    """Return JSON that was passed on as it is (`orjson.Fragment`) as indented text, cut at `limit` characters.
+def json_text(value: object, limit: int = MAX_OUTPUT) -> str:
+    """Return part of a result as indented JSON, cut at `limit` characters.
 
     Tokens of one-time URLs are masked before it is cut: the rest of one would be easy to guess.
     """
-    text = callback_tokens.mask(orjson.dumps(fragment).decode("utf-8", "replace"))
+    text = callback_tokens.mask(to_json(value).decode("utf-8", "replace"))
     if len(text) > limit:
         return f"{text[:limit]}\n… {len(text) - limit} more characters"
     return indent_json(text) or text

@@ -16,7 +16,7 @@ from admin.console.replay_fields import BODY_FIELDS, DEFAULTS, digest, error_fie
 from flowhook.client import AsyncClient
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.model import Status
-from operations.executions import ExecutionDetailView, ExecutionId
+from operations.executions import ExecutionDetailView, ExecutionId, GetExecution
 from operations.operation import ParameterError
 from operations.replays import ReplayPreviewView
 from operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
@@ -70,10 +70,10 @@ class ReplayPage(Page):
         reason = fields.get(REASON, [""])[0]
         fields = {name: values for name, values in fields.items() if name not in _NOT_CHOSEN}
         async with self.router() as client:
-            detail = await GET_EXECUTION.perform(client, ExecutionId(execution_id=execution_id), self.context.tools)
+            detail = await GET_EXECUTION.perform(client, GetExecution(execution_id=execution_id), self.context.tools)
             text = await _editable_body(client, execution_id, self.context.tools)
             shown = _shown(fields, detail, text)
-            newer = detail.latest_revision if detail.latest_revision > detail.execution.flow_revision else 0
+            newer = detail.latest_revision if detail.latest_revision > detail.flow_revision else 0
             if newer and "revision" not in fields:
                 shown["revision"] = "latest"
             self.error_fields = error_fields(shown["start"])
@@ -89,7 +89,7 @@ class ReplayPage(Page):
         tasks = _tasks(detail, shown["task"])
         self.finish_page(
             "replay.html",
-            execution=detail.execution,
+            execution=detail,
             fields=shown,
             tasks=tasks,
             newer=newer,
@@ -151,7 +151,7 @@ async def _preview(
     """
     changes: list[dict[str, str]] = [{}]
     if "revision" not in given and shown["revision"] == "latest":
-        changes.append({"revision": "recorded"})
+        changes.append({"revision": "pinned"})
     if not given and shown["start"] == "failed_task":
         changes.append({"start": "beginning"})
     for change in changes[:-1]:
@@ -206,7 +206,7 @@ def _single(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 def _shown(fields: Mapping[str, Sequence[str]], detail: ExecutionDetailView, text: str | None) -> dict[str, str]:
     """Return all fields of the form: those that are given, and defaults."""
-    failed = detail.execution.status in (Status.FAULTED, Status.CANCELLED)
+    failed = detail.status in (Status.FAULTED, Status.CANCELLED)
     given = _single(fields)
     return {
         **DEFAULTS,

@@ -25,7 +25,7 @@ _ERROR_FIELDS: Final[Mapping[str, str]] = {
 BODY_FIELDS: Final = ("body", "content_type")
 
 DEFAULTS: Final[Mapping[str, str]] = {
-    "revision": "recorded",
+    "revision": "pinned",
     "start": "auto",
     "task": "",
     "output": "",

@@ -74,7 +74,7 @@ def shown_tasks(detail: ExecutionDetailView, trace: ExecutionTrace | None) -> li
     traced = {} if trace is None else {task.number: task for task in trace.tasks}
     # a trace that is limited, or begins after a compaction, leaves the end of tasks out
     is_whole = trace is not None and trace.outcome == "unfinished" and not trace.compacted
-    is_open = is_whole and not detail.execution.status.ended
+    is_open = is_whole and not detail.status.ended
     return [
         _shown(number, runs.get(number), traced.get(number), is_open=is_open)
         for number in sorted(runs.keys() | traced.keys())
@@ -124,7 +124,7 @@ def timeline_bars(detail: ExecutionDetailView, tasks: Sequence[ShownTask], link:
 
 
 def _ended(detail: ExecutionDetailView) -> int | None:
-    ended = detail.execution.ended_at
+    ended = detail.ended_at
     return None if ended is None else to_ms(ended)
 
 

@@ -8,10 +8,11 @@ import time
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from cli.execution_tables import Shown
 from cli.log_client import (
     KeyDir,
     NatsCaFile,
@@ -22,10 +23,12 @@ from cli.log_client import (
     open_log,
     router_settings,
 )
-from cli.options import DataDir, Json, Router
+from cli.operation_commands import Call, command, showing
+from cli.operator import shown
+from operations import table
 
 if TYPE_CHECKING:
-    from flowhook.client import Client, LogServerInfo, ShardInfo
+    from flowhook.client import Client
     from router.storage.replicated.log_sealing import LogSealed
 
 app = typer.Typer(help="Look at the routers and the replicated log, and repair it.", no_args_is_help=True)
@@ -43,54 +46,74 @@ COPY_COLUMNS: Final = ("SHARD", "ROUTER", "STATE", "POSITION", "LAG", "SILENT", 
 SERVER_COLUMNS: Final = ("SERVER", "ROLE", "UP TO DATE", "LAG", "VERSION")
 
 
-@app.command("status")
-def _status(*, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
-    """Show the owner and the standbys of each shard, and the servers of the replicated log."""
-    from cli.client_factory import open_client
+def _status(call: Call) -> None:
     from cli.output import print_json, print_table
 
-    with open_client(router, data_dir) as client:
-        state = client.cluster.shards()
-    if json:
-        for line in (*map(_shard_as_json, state.shards), *map(_server_as_json, state.servers)):
-            print_json(line)
+    state = call.perform()
+    if call.json:
+        for each in (*state.shards, *state.servers):
+            print_json(each)
         return
-    print_table(SHARD_COLUMNS, map(_shard_row, state.shards), empty="no shards")
+    shards, servers = (shown(each) for each in (state.shards, state.servers))
+    print_table(SHARD_COLUMNS, map(_shard_row, shards), empty="no shards")
     print()
-    print_table(COPY_COLUMNS, (row for shard in state.shards for row in _copy_rows(shard)), empty="no routers")
+    print_table(COPY_COLUMNS, (row for shard in shards for row in _copy_rows(shard)), empty="no routers")
     print()
-    print_table(SERVER_COLUMNS, map(_server_row, state.servers), empty="no servers: the storage is embedded")
-    for problem in (problem for shard in state.shards for problem in _problems(shard)):
+    print_table(SERVER_COLUMNS, map(_server_row, servers), empty="no servers: the storage is embedded")
+    for problem in (copy["problem"] for shard in shards for copy in shard["copies"] if copy["problem"]):
         print(f"\n{problem}")
-    for server in state.servers:
-        if server.problem:
-            print(f"\n{server.name}: {server.problem}")
+    for server in servers:
+        if server["problem"]:
+            print(f"\n{server['name']}: {server['problem']}")
 
 
-@app.command("hand-over")
-def _hand_over(
-    *,
-    successor: Annotated[
-        str,
-        typer.Argument(
-            metavar="[ROUTER]", help="Router that is to own the shard; default: the best reachable standby."
-        ),
-    ] = "",
-    timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.0, help="How long to wait until the next owner serves.")
-    ] = HAND_OVER_SECONDS,
-    router: Router = None,
-    data_dir: DataDir = None,
-) -> None:
-    """Have the owner hand the shard over to a standby, and wait until that one serves."""
-    from cli.client_factory import open_client
+app.command("status")(
+    command(
+        table.LIST_SHARDS,
+        _status,
+        text="Show the owner and the standbys of each shard, and the servers of the replicated log.",
+    )
+)
 
-    with open_client(router, data_dir) as client:
-        begun = client.cluster.hand_over(successor)
-        owner = _next_owner(client, begun.epoch, timeout)
+
+def _hand_over(call: Call) -> None:
+    from cli.output import print_json
+
+    begun = call.perform()
+    owner = _next_owner(call.operator.client, begun.epoch, call.options["timeout"])
+    if owner != begun.successor:
+        print(f"flowhook: {begun.successor} was to own it, and was too late", file=sys.stderr)
+    if call.json:
+        print_json({**shown(begun), "successor": owner})
+    else:
         print(f"{owner} owns the shard and serves, in place of {begun.owner}")
-        if owner != begun.successor:
-            print(f"flowhook: {begun.successor} was to own it, and was too late", file=sys.stderr)
+
+
+app.command("hand-over")(
+    command(
+        table.HAND_OVER,
+        _hand_over,
+        text="Have the owner hand the shard over to a standby, and wait until that one serves.",
+        arguments={"successor": "ROUTER"},
+        more={
+            "timeout": (
+                Annotated[
+                    float,
+                    typer.Option(metavar="SECONDS", min=0.0, help="How long to wait until the next owner serves."),
+                ],
+                HAND_OVER_SECONDS,
+            )
+        },
+    )
+)
+app.command("dismiss")(
+    command(
+        table.DISMISS_PROCESS,
+        showing(lambda process: f"{process['name']} dismissed"),
+        text="Forget a process that has ended and will not come back, before the hour is over for which it is shown.",
+        arguments={"name": "PROCESS"},
+    )
+)
 
 
 def _next_owner(client: Client, epoch: int, timeout: float) -> str:
@@ -116,21 +139,6 @@ def _next_owner(client: Client, epoch: int, timeout: float) -> str:
                 reason="HAND_OVER_PENDING",
             )
         time.sleep(LOOK_SECONDS)
-
-
-@app.command("dismiss")
-def _dismiss(
-    process: Annotated[str, typer.Argument(metavar="PROCESS", help="Name of the process, such as edge-2.")],
-    *,
-    router: Router = None,
-    data_dir: DataDir = None,
-) -> None:
-    """Forget a process that has ended and will not come back, before the hour is over for which it is shown."""
-    from cli.client_factory import open_client
-
-    with open_client(router, data_dir) as client:
-        client.cluster.dismiss(process)
-    print(f"{process} dismissed")
 
 
 @app.command("rebuild-log")
@@ -177,11 +185,6 @@ def _rebuild_log(
     if result.missing:
         print(f"{result.missing} large payloads or bodies are missing")
     print("remove the views of the other routers before you start them")
-
-
-def _problems(shard: ShardInfo) -> list[str]:
-    """Return what is wrong with the addresses of routers."""
-    return [copy.problem for copy in shard.copies if copy.problem]
 
 
 @app.command("seal")
@@ -239,81 +242,33 @@ def _seal_log(url: str, directory: Path, creds_file: Path | None, ca_file: Path 
         return sealing.seal(directory / ".sealing")
 
 
-def _shard_as_json(shard: ShardInfo) -> dict[str, Any]:
-    from cli.output import rfc3339
-
-    standbys = [copy for copy in shard.copies if copy.router != shard.owner]
-    return {
-        "shard": shard.number,
-        "owner": shard.owner or None,
-        "address": shard.address or None,
-        "serving": shard.serving,
-        "epoch": shard.epoch,
-        "standbys": [copy.router for copy in standbys],
-        "position": shard.position,
-        "first_position": shard.first_position,
-        "lag": max((_lag(shard, copy.position) for copy in standbys), default=None),
-        "log_bytes": shard.log_bytes,
-        "max_log_bytes": shard.max_log_bytes or None,
-        "copies": [
-            {
-                "router": copy.router,
-                "address": copy.address,
-                "state": copy.state,
-                "position": copy.position,
-                "lag": _lag(shard, copy.position),
-                "silent_seconds": round(copy.silence, 3),
-                "version": copy.version,
-                "problem": copy.problem or None,
-                "unreachable_from": dict(copy.unreachable_from),
-            }
-            for copy in shard.copies
-        ],
-        "snapshots": [
-            {"position": each.position, "bytes": each.size, "created_at": rfc3339(each.create_time_ms)}
-            for each in shard.snapshots
-        ],
-    }
+def _shard_row(shard: Shown) -> tuple[object, ...]:
+    state = "serving" if shard["serving"] else "not serving"
+    snapshots = ", ".join(str(each["position"]) for each in shard["snapshots"])
+    return (
+        *(shard[name] for name in ("number", "owner")),
+        state,
+        *(shard[name] for name in ("epoch", "position", "log_bytes")),
+        snapshots,
+    )
 
 
-def _server_as_json(server: LogServerInfo) -> dict[str, Any]:
-    return {
-        "server": server.name,
-        "version": server.version,
-        "current": server.current,
-        "leader": server.leader,
-        "lag": server.lag,
-        "problem": server.problem or None,
-    }
-
-
-def _shard_row(shard: ShardInfo) -> tuple[object, ...]:
-    state = "serving" if shard.serving else "not serving"
-    snapshots = ", ".join(str(each.position) for each in shard.snapshots)
-    return shard.number, shard.owner, state, shard.epoch, shard.position, shard.log_bytes, snapshots
-
-
-def _copy_rows(shard: ShardInfo) -> list[tuple[object, ...]]:
+def _copy_rows(shard: Shown) -> list[tuple[object, ...]]:
     return [
         (
-            shard.number,
-            copy.router,
-            copy.state,
-            copy.position,
-            _lag(shard, copy.position),
-            f"{copy.silence:.1f} s",
-            copy.address,
-            copy.version,
+            shard["number"],
+            copy["router"],
+            copy["state"],
+            copy["position"],
+            max(0, shard["position"] - copy["position"]),  # a copy may be newer than the shard's state
+            f"{copy['silence']:.1f} s",
+            copy["address"],
+            copy["version"],
         )
-        for copy in shard.copies
+        for copy in shard["copies"]
     ]
 
 
-def _server_row(server: LogServerInfo) -> tuple[object, ...]:
-    current = "yes" if server.current else "no"
-    return server.name, "leader" if server.leader else "follower", current, server.lag, server.version
-
-
-def _lag(shard: ShardInfo, position: int) -> int:
-    """Return how many records of the log are not applied at a position; copies may be newer than the shard's state."""
-    return max(0, shard.position - position)
+def _server_row(server: Shown) -> tuple[object, ...]:
+    current = "yes" if server["current"] else "no"
+    return server["name"], "leader" if server["leader"] else "follower", current, server["lag"], server["version"]

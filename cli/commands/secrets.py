@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from cli.confirmation import Yes, confirm
-from cli.options import DataDir, Json, Router
+from cli.operation_commands import Call, command, showing
+from cli.operator import shown
+from cli.options import DataDir, Router
+from operations import table
 
 if TYPE_CHECKING:
     from flowhook.client import Client
@@ -55,34 +57,30 @@ def _set(
         print(f"warning: {remark}", file=sys.stderr)
 
 
-@app.command("list")
-def _list(*, json: Json = False, router: Router = None, data_dir: DataDir = None) -> None:
-    """List the names of all secrets."""
-    from cli.client_factory import open_client
-    from cli.output import print_json, print_table, rfc3339
+def _list(call: Call) -> None:
+    from cli.output import print_json, print_table
 
-    with open_client(router, data_dir) as client:
-        secrets = client.secrets.list()
-    if json:
+    secrets = call.perform().secrets
+    if call.json:
         for secret in secrets:
-            print_json({"name": secret.name, "updated_at": rfc3339(secret.update_time_ms)})
+            print_json(secret)
         return
     print_table(
         ("SECRET", "UPDATED"),
-        ((secret.name, rfc3339(secret.update_time_ms)) for secret in secrets),
+        ((secret["name"], secret["updated_at"]) for secret in map(shown, secrets)),
         empty="no secrets; set one: flowhook secrets set NAME",
     )
 
 
-@app.command("delete")
-def _delete(*, name: Name, yes: Yes = False, router: Router = None, data_dir: DataDir = None) -> None:
-    """Delete a secret; flows that verify senders with it refuse all requests from then on. On a terminal it asks."""
-    from cli.client_factory import open_client
-
-    confirm(f"Delete the secret {name}? Flows that verify senders with it refuse all requests from then on.", yes=yes)
-    with open_client(router, data_dir) as client:
-        client.secrets.delete(name)
-    print(f"{name}: deleted")
+app.command("list")(command(table.LIST_SECRETS, _list, text="List the names of all secrets."))
+app.command("delete")(
+    command(
+        table.DELETE_SECRET,
+        showing(lambda deleted: f"{deleted['name']}: deleted"),
+        text="Delete a secret; flows that verify senders with it refuse all requests. On a terminal it asks first.",
+        question="Delete the secret {name}? Flows that verify senders with it refuse all requests from then on.",
+    )
+)
 
 
 def _remark(client: Client, name: str) -> str:

@@ -63,15 +63,18 @@ def _end(_number: int, _frame: object) -> None:
 
 
 def _show(change: ExecutionChange, *, json: bool) -> None:
-    from cli.output import execution_as_json, print_json, printable
+    from cli.execution_tables import error_text
+    from cli.operator import shown
+    from cli.output import print_json, printable
+    from operations.executions import view
 
     if change.missed:
         print(f"flowhook: {change.missed} changes missed", file=sys.stderr, flush=True)
+    execution = view(change.execution)
     if json:
-        print_json(execution_as_json(change.execution))
+        print_json(execution)
         return
-    shown = execution_as_json(change.execution)
-    error = change.execution.error
-    cause = "" if error is None else f"  {error.status} {error.title}: {error.detail}"
-    when = shown["ended_at"] or shown["received_at"]
-    print(printable(f"{when}  {shown['id']}  {shown['flow']}  {shown['status']}{cause}"), flush=True)
+    told = shown(execution)
+    cause = "" if told["error"] is None else f"  {error_text(told['error'])}"
+    when = told["ended_at"] or told["received_at"]
+    print(printable(f"{when}  {told['id']}  {told['flow']}  {told['status']}{cause}"), flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -124,9 +125,9 @@ def _describe(info: TokenInfo, uses: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _time(seconds: int | None) -> str | None:
-    from cli.output import rfc3339
+    from operations.encoding import rfc3339
 
-    return rfc3339(None if seconds is None else seconds * 1000)
+    return None if seconds is None else rfc3339(datetime.fromtimestamp(seconds, UTC))
 
 
 def _shown(moment: str | None, otherwise: str) -> str:

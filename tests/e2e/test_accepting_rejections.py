@@ -54,9 +54,9 @@ async def test_it_runs_once_after_the_secret_was_corrected_however_often_it_is_a
     printed = await system.flowhook("rejections", "accept", rejection.id)
     assert printed.out == f"{rejection.id}: accepted as {accepted.event_id} (accepted before)\n"
     [shown] = (await system.flowhook("rejections", "show", rejection.id, "--json")).rows
-    assert (shown["accepted_as"], shown["acceptable"]) == (accepted.event_id, "acceptable")
+    assert (shown["accepted_event"], shown["acceptability"]) == (accepted.event_id, "acceptable")
     [ran] = (await system.flowhook("executions", "get", accepted.execution_id, "--json")).rows
-    assert ran["request"]["accepted_after"] == rejection.id
+    assert ran["request"]["rejection"] == rejection.id
     unknown = await system.flowhook("rejections", "accept", "rej_none")
     assert (unknown.code, "no rejection rej_none" in unknown.err) == (1, True)
     detail = await system.ended(accepted.execution_id)

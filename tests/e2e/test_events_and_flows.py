@@ -81,7 +81,7 @@ async def test_the_error_of_the_other_flow_is_that_of_the_task(system):
     error = await system.faulted(execution_id)
     assert (error.type.rpartition("/")[2], error.instance, error.detail) == ("expression", "/do/0/ask", "negative")
     children = len(await system.executions("price", statuses=[Status.FAULTED]))
-    result = await system.flowhook("executions", "replay", execution_id, "--from", "failed")
+    result = await system.flowhook("executions", "replay", execution_id, "--start", "failed_task")
     assert result.code == 0, result
     await until(lambda: _more(system, children), "the other flow is run again")
 

@@ -33,9 +33,9 @@ async def test_a_replay_from_the_failed_task_begins_with_what_failed_in_the_try(
     answer = {"status": 503, "url": f"{system.outside.url}/charge", "body": '{"why": "maintenance"}', "size": 22}
     assert orjson.loads(reported.body)["response"] == answer
     [row] = (await system.flowhook("executions", "get", execution_id, "--json")).rows
-    assert [task["error"]["response"] for task in row["tasks"] if task["error"]] == [answer]
+    assert [task["error"]["response"] for task in row["journal"] if task["error"]] == [answer]
     system.outside.broken.clear()
-    result = await system.flowhook("executions", "replay", execution_id, "--from", "failed", "--json")
+    result = await system.flowhook("executions", "replay", execution_id, "--start", "failed_task", "--json")
     assert result.code == 0, result
     await system.completed(result.rows[0]["id"])
     paths = [request.path for request in system.outside.received if f"{execution_id}:" in request.key]
@@ -47,7 +47,7 @@ async def test_where_nothing_would_run_anew_a_replay_from_there_is_refused(syste
     await system.apply(document("raises", do=raising))
     execution_id = (await system.send("raises", {})).id
     await system.faulted(execution_id)
-    result = await system.flowhook("executions", "replay", execution_id, "--from", "failed")
+    result = await system.flowhook("executions", "replay", execution_id, "--start", "failed_task")
     assert (result.code, "no task would run again" in result.err) == (1, True)
 
 

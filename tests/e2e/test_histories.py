@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 import pytest
 from support.systems import document, until
@@ -29,7 +30,7 @@ async def test_tasks_are_reported_with_times_also_after_a_wait_and_compactions(s
     await system.completed(execution_id)
     shown = await system.flowhook("executions", "get", execution_id, "--json")
     [row] = shown.rows
-    history = row["history"]
+    history = row["tasks"]
     tasks = {each["task"]: each for each in history}
     assert [each["task"] for each in history[:5]] == [
         "/do/0/keep",
@@ -39,10 +40,11 @@ async def test_tasks_are_reported_with_times_also_after_a_wait_and_compactions(s
         "/do/5/each",
     ]
     assert tasks["/do/1/choose"]["detail"] == "ask"
-    assert [tasks[f"/do/5/each/do/0/post[{index}]"]["status"] for index in range(120)] == ["completed"] * 120
+    assert [tasks[f"/do/5/each/do/0/post[{index}]"]["state"] for index in range(120)] == ["completed"] * 120
     assert tasks["/do/6/last"]["number"] == len(history) == 126
-    assert {each["status"] for each in history} == {"completed"}
-    assert tasks["/do/4/pause"]["duration"] >= 2
+    assert {each["state"] for each in history} == {"completed"}
+    began, ended = (datetime.fromisoformat(tasks["/do/4/pause"][name]) for name in ("began_at", "ended_at"))
+    assert (ended - began).total_seconds() >= 2
     assert all(each["began_at"] <= each["ended_at"] for each in history)
     assert not EPOCH.search(shown.out)
     table = (await system.flowhook("executions", "get", execution_id)).out
@@ -57,10 +59,10 @@ async def test_of_a_flow_that_waits_its_task_is_shown(system):
 
     async def reported():
         shown = await system.flowhook("executions", "get", execution_id, "--json")
-        return shown if len(shown.rows[0]["history"]) > 1 else None
+        return shown if len(shown.rows[0]["tasks"]) > 1 else None
 
     shown = await until(reported, "the pause has begun")
-    assert [(each["task"], each["status"]) for each in shown.rows[0]["history"]] == [
+    assert [(each["task"], each["state"]) for each in shown.rows[0]["tasks"]] == [
         ("/do/0/keep", "completed"),
         ("/do/1/pause", "running"),
     ]

@@ -16,8 +16,8 @@ KINDS = (
 MAX_WORDS = 9
 """Words of a key, of which there may be more some day, are written up to this number."""
 
-VARYING = {"clock_skew_seconds": "null | number", "host": "text"}
-"""Keys whose kind depends on the machine."""
+VARYING = {"clock_skew_seconds": "null | number", "host": "text", "last_used_at": "null | time"}
+"""Keys whose kind depends on the machine, or on how fast it is."""
 
 VERBATIM = re.compile(r"\.(definition|arguments|request\.headers|(request\.)?body|output|headers)$")
 """Keys of what senders and authors of flows wrote, which is passed on."""

@@ -101,28 +101,26 @@ def test_json_is_a_line_for_each_shard_and_each_server(shards):
 
     copies, snapshots = shard.pop("copies"), shard.pop("snapshots")
     assert shard == {
-        "shard": 0,
+        "number": 0,
         "owner": "router-2",
         "address": "10.0.0.2:50051",
         "serving": True,
         "epoch": 7,
-        "standbys": ["router-1", "router-3"],
         "position": 100,
         "first_position": 41,
-        "lag": 10,
         "log_bytes": 5000,
         "max_log_bytes": 9000,
     }
-    assert [(copy["router"], copy["state"], copy["lag"], copy["silent_seconds"]) for copy in copies] == [
-        ("router-1", "following", 10, 0),
-        ("router-2", "serving", 0, 0),
-        ("router-3", "following", 0, 2.5),
+    assert [(copy["router"], copy["state"], copy["position"], copy["silence"]) for copy in copies] == [
+        ("router-1", "following", 90, 0),
+        ("router-2", "serving", 100, 0),
+        ("router-3", "following", 101, 2.5),
     ]
-    assert snapshots == [{"position": 60, "bytes": 1234, "created_at": "2023-11-14T22:13:20.000Z"}]
+    assert snapshots == [{"position": 60, "size": 1234, "created_at": "2023-11-14T22:13:20.000Z"}]
     assert servers == [
-        {"server": "nats-1", "version": "2.15.1", "current": True, "leader": True, "lag": 0, "problem": None},
+        {"name": "nats-1", "version": "2.15.1", "current": True, "leader": True, "lag": 0, "problem": ""},
         {
-            "server": "nats-2",
+            "name": "nats-2",
             "version": "2.15.1",
             "current": False,
             "leader": False,
@@ -157,7 +155,7 @@ def test_when_none_answers_the_error_says_so(silent):
 def test_with_the_embedded_storage_there_are_no_standbys_and_no_servers(shards):
     shards.response = EMBEDDED
     (shard,) = status("--json", router=shards.address).rows
-    assert (shard["standbys"], shard["lag"], shard["max_log_bytes"], shard["snapshots"]) == ([], None, None, [])
+    assert (shard["copies"], shard["max_log_bytes"], shard["snapshots"]) == ([], 0, [])
     assert "no servers: the storage is embedded" in status(router=shards.address).out
 
 
@@ -199,7 +197,7 @@ def test_a_router_that_can_not_be_reached_is_named_with_the_cause(shards):
     (shard, *_) = status("--json", router=shards.address).rows
     assert shard["copies"][0]["problem"] == PROBLEM
     assert shard["copies"][0]["unreachable_from"] == {"edge-1": "connection refused"}
-    assert (shard["copies"][1]["problem"], shard["copies"][1]["unreachable_from"]) == (None, {})
+    assert (shard["copies"][1]["problem"], shard["copies"][1]["unreachable_from"]) == ("", {})
 
 
 def hand_over(*arguments, router):

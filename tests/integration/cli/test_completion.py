@@ -31,7 +31,7 @@ def test_zsh_gets_them_with_their_help():
 
 def test_fish_gets_values_too():
     words = completed(
-        "complete_fish", _TYPER_COMPLETE_ARGS="flowhook jobs create re", _TYPER_COMPLETE_FISH_ACTION="get-args"
+        "complete_fish", _TYPER_COMPLETE_ARGS="flowhook executions re", _TYPER_COMPLETE_FISH_ACTION="get-args"
     )
     assert {"replay", "resume", "resolve"} <= set(words.split())
 

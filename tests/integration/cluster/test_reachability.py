@@ -165,10 +165,10 @@ async def test_the_console_names_the_cause_and_hands_over(routers):
         assert problem in unescape(page.text)
         assert "<option>r2</option>" in page.text
         assert problem in orjson.loads((await operator.get("/readyz")).body)["warnings"]
-        refused = await operator.post("/cluster/hand-over", {"router": "r1"})
+        refused = await operator.post("/cluster/hand-over", {"successor": "r1"})
         assert "r1 owns the shard already" in unescape(refused.text)
         await operator.get("/cluster")
-        answer = await operator.post("/cluster/hand-over", {"router": "r2", "reason": "a new disk"})
+        answer = await operator.post("/cluster/hand-over", {"successor": "r2", "reason": "a new disk"})
         assert (answer.status, answer.headers["Location"]) == (303, "/cluster")
         await seen(second, lambda _, owner: owner.router == "r2" and owner.serving)
     async with second.client() as client:

@@ -110,7 +110,7 @@ async def test_attempts_are_bars_with_their_reasons_beside_them(viewer, router, 
     assert "<code>r-<b></code>" in text
     assert '<td class="wide">released by the runner (DRAINING)</td>\n      <td>no</td>' in text
     assert "its execution ended" in text
-    first, last = orjson.loads((await viewer.get(f"/api/executions/{execution_id}")).body)["attempts"]
+    first, last = orjson.loads((await viewer.get(f"/api/executions/{execution_id}")).body)["attempt_history"]
     assert (first["end"], first["runner"], first["charged"]) == ("released", "r-<b>", False)
     assert (last["end"], last["runner"], last["charged"]) == ("execution_ended", "r-2", True)
     assert first["ended_at"] <= last["assigned_at"] <= last["ended_at"]
@@ -258,7 +258,7 @@ async def test_executions_are_linked_with_those_that_their_events_started_or_res
         assert how in text_
     links = orjson.loads((await viewer.get(f"/api/executions/{waiting}")).body)["links"]
     [cause] = links["causes"]
-    assert (cause["id"], cause["kinds"], cause["flow_id"]) == (emitter, ["listen"], "emitting")
+    assert (cause["id"], cause["kinds"], cause["flow"]) == (emitter, ["listen"], "emitting")
     assert (links["caused"], links["more_caused"]) == ([], False)
     assert f'href="/executions?caused_by={emitter}"' in text
     listed = await page_of_list(viewer, f"caused_by={emitter}")
@@ -353,7 +353,7 @@ async def test_a_retry_is_said_on_the_page_in_the_list_and_by_the_api(viewer, op
     listed = await viewer.get("/executions?flow=retried")
     assert "Tried 2 times, next" in listed.text
     assert "· Away" in listed.text
-    shown = orjson.loads((await viewer.get(f"/api/executions/{execution_id}")).body)["execution"]
+    shown = orjson.loads((await viewer.get(f"/api/executions/{execution_id}")).body)
     assert (shown["status"], shown["error"], shown["attempts"]) == ("waiting", None, 1)
     assert (shown["retry"]["tries"], shown["retry"]["others"]) == (2, 1)
     assert shown["retry"]["error"]["response"]["body"] == ANSWER["body"]

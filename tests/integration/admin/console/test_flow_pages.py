@@ -232,13 +232,13 @@ class TestChecking:
         status, checked = await api(
             browser, router, "/check", token="admin", json={"document": flow("x").decode() + "nope: 1\n"}
         )
-        assert (status, checked["flow_id"], checked["change"], checked["picture"]) == (200, None, None, "")
+        assert (status, checked["flow"], checked["change"], checked["picture"]) == (200, None, None, "")
         [problem] = checked["problems"]
         assert (problem["line"], problem["key"], problem["code"]) == (5, "nope", "KEY_UNKNOWN")
         assert set(problem) == {"line", "key", "message", "code"}
         changed = (await client.flows.get("shop")).document.decode().replace("a: 1", "a: 7")
         status, checked = await api(browser, router, "/check", token="admin", json={"document": changed})
-        assert (checked["problems"], checked["flow_id"], checked["change"]) == ([], "shop", "updated")
+        assert (checked["problems"], checked["flow"], checked["change"]) == ([], "shop", "updated")
         assert [line["mark"] for line in checked["diff"] if line["mark"] in "+-"] == ["-", "+"]
         assert checked["picture"].startswith("<svg")
         assert (await api(browser, router, "/check", json={"document": changed}))[0] == 403

@@ -179,7 +179,7 @@ async def test_the_api_replays_with_changes_too(browser, router, client):
     assert preview["replays"] == [
         {
             "preview": {
-                "flow_revision": 1,
+                "revision": 1,
                 "taken_over": [],
                 "again": [{"task": "/do/0/keep", "kind": "set"}],
                 "keeps_idempotency_keys": False,

@@ -145,9 +145,9 @@ async def test_the_api_accepts_it_as_the_button_does(browser, router, client, re
         answer = await browser.request("POST", f"{path}/accept", headers=headers)
         assert answer.status == status, answer.text
     accepted = orjson.loads(answer.body)
-    assert (accepted["rejection_id"], accepted["duplicate"]) == (rejection, False)
+    assert (accepted["rejection"], accepted["duplicate"]) == (rejection, False)
     listed = orjson.loads((await browser.get("/api/rejections?flow=by-api", headers=headers)).body)
-    assert listed["rejections"][0]["accepted_execution_id"] == accepted["execution_id"]
+    assert listed["rejections"][0]["accepted_execution"] == accepted["execution"]
     assert [(each["reason"], each["count"]) for each in listed["counts"]] == [("SIGNATURE_MISMATCH", 1)]
     assert (await browser.get(f"{path}/body", headers=headers)).body == SCRIPT
 

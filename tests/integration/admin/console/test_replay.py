@@ -322,7 +322,7 @@ async def test_the_api_does_the_same(browser, router, client, executions):
     admin = {"Authorization": f"Bearer {router.token('admin')}", **HEADERS}
     answer = await browser.get(f"{path}?start=task&task=/do/2/last", headers=view)
     assert orjson.loads(answer.body) == {
-        "flow_revision": 1,
+        "revision": 1,
         "taken_over": [],
         "again": [{"task": "/do/2/last", "kind": "set"}],
         "keeps_idempotency_keys": False,
@@ -336,12 +336,12 @@ async def test_the_api_does_the_same(browser, router, client, executions):
     shown = orjson.loads((await browser.get(f"/api/executions/{made[0]['id']}", headers=view)).body)
     assert shown["output"] == [1]
     assert shown["replay"] == {
-        "from_failed_task": False,
+        "start": "task",
         "task": "/do/2/last",
         "output_given": True,
         "edited_from": "",
     }
-    for wrong in ({"task": "/do/2/last"}, {"start": "task"}, {"body": "{"}, {"output": "1"}, {"step": "preview"}):
+    for wrong in ({"start": "task"}, {"body": "{"}, {"output": "1"}, {"step": "preview"}):
         answer = await browser.request("POST", path, headers=admin, data=orjson.dumps(wrong))
         assert answer.status == 400
         assert orjson.loads(answer.body)["reason"] in ("PARAMETER_INVALID", "BODY_INVALID", "TASK_WITHOUT_START")
@@ -391,14 +391,14 @@ async def test_a_newer_revision_is_said_and_offered_first(operator, client):
     path = f"/executions/{execution_id}/replay"
     page = (await operator.get(path)).text
     assert "Revision 2 of the flow is newer than revision 1, which this execution ran." in page
-    assert page.index("2, the latest") < page.index("1, as recorded")
+    assert page.index("2, the latest") < page.index("1, pinned")
     assert "Revision 2, the latest, runs with the" in " ".join(page.split())
     replay = await started(client, await operator.post(path, replaying(page)))
     assert (replay.execution.flow_revision, replay.execution.status) == (2, Status.COMPLETED)
     assert replay.event.replay.from_failed_task
     page = (await operator.get(f"/executions/{execution_id}")).text
     assert "the latest is 2" in page
-    assert page.index('name="revision" value="latest" checked') < page.index('name="revision" value="recorded"')
+    assert page.index('name="revision" value="latest" checked') < page.index('name="revision" value="pinned"')
     answer = await operator.post(path, {"start": "failed_task", "revision": "latest"})
     assert (await started(client, answer)).execution.flow_revision == 2
 
@@ -407,11 +407,11 @@ async def test_a_job_offers_the_newer_revision_first_and_begins_where_each_faile
     await outdated(client, "all-mended")
     page = (await operator.get("/jobs/new?flow=all-mended&action=replay")).text
     assert "Revision 2 of <a" in page
-    assert page.index('value="latest" selected') < page.index('value="recorded"')
+    assert page.index('value="latest" selected') < page.index('value="pinned"')
     assert "on revision 2" in page
     preview = (await operator.get("/api/jobs/new?flow=all-mended&action=replay&revision=latest")).text
     [sampled] = orjson.loads(preview)["replays"]
-    assert (sampled["preview"]["flow_revision"], sampled["preview"]["latest_revision"]) == (2, 2)
+    assert (sampled["preview"]["revision"], sampled["preview"]["latest_revision"]) == (2, 2)
     assert sampled["preview"]["keeps_idempotency_keys"]  # from the failed task
-    page = (await operator.get("/jobs/new?flow=all-mended&action=replay&revision=recorded")).text
+    page = (await operator.get("/jobs/new?flow=all-mended&action=replay&revision=pinned")).text
     assert "on revision 1" in page

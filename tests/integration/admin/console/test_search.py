@@ -185,7 +185,7 @@ async def test_an_execution_shows_its_attributes_as_links_to_all_that_have_them(
     found, _ = await shown(viewer, unescape(link).partition("?")[2])
     assert found == sent[::-1]
     detail = orjson.loads((await viewer.get(f"/api/executions/{sent[2]}")).body)
-    assert detail["attributes"] == [{"name": "note", "value": SCRIPT}, {"name": "order", "value": "2"}]
+    assert detail["attributes"] == {"note": SCRIPT, "order": "2"}
 
 
 async def test_a_page_of_a_search_continues_where_the_one_before_ended(viewer, sent):

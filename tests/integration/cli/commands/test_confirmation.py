@@ -44,7 +44,7 @@ def test_so_is_a_secret(cluster):
 def test_a_job_that_deletes_says_how_many(cluster, doomed):
     for _ in range(2):
         cluster.run("executions", "wait", send_event(cluster, "doomed", "{}"))
-    job = ("jobs", "create", "delete", "--flow", "doomed")
+    job = ("executions", "delete", "--flow", "doomed")
     asked = cluster.run(*job, stdin="n\n", terminal=True)
     assert "Delete 2 executions, with all that is stored of them?" in asked.err
     assert len(cluster.run("executions", "list", "--flow", "doomed", "--json").rows) == 2

@@ -14,8 +14,8 @@ def test_two_executions_are_compared(cluster):
     assert result.code == 0
     assert any(line.split() == ["body", "/n", "1.0", "1"] for line in result.out.splitlines()), result.out
     [row] = cluster.run("diff", first, second, "--json").rows
-    assert (row["first"], row["second"], row["diverges_at"]) == (first, second, None)
-    assert row["body"]["differences"] == [{"kind": "changed", "path": "/n", "first": "1.0", "second": "1"}]
+    assert (row["first"]["id"], row["second"]["id"], row["diff"]["diverges_at"]) == (first, second, None)
+    assert row["diff"]["body"]["differences"] == [{"kind": "changed", "path": "/n", "first": "1.0", "second": "1"}]
     assert "no differences" in cluster.run("diff", first, first).out
 
 

@@ -17,7 +17,8 @@ def test_an_execution_is_shown_with_its_request_and_output(cluster):
     assert datetime.fromisoformat(shown["received_at"]) <= datetime.fromisoformat(shown["ended_at"])
     assert shown["request"]["body"] == {"n": 1}
     assert shown["request"]["headers"]["x-kind"] == "test"
-    assert (shown["tasks"], shown["output"]) == ([], {"n": 1})
+    assert ([each["task"] for each in shown["tasks"]], shown["journal"]) == (["/do/0/keep"], [])
+    assert shown["output"] == {"n": 1}
     assert cluster.run("executions", "get", execution_id, "--raw").out == '{"n": 1}'
     assert execution_id in cluster.run("executions", "get", execution_id).out
 
@@ -90,11 +91,11 @@ def test_executions_are_found_by_what_is_in_their_events(cluster, tmp_path):
     def found(*options):
         return [row["id"] for row in cluster.run("executions", "list", "--json", *options).rows]
 
-    assert found("--search", "order=4711") == ids[:1]
-    assert found("--search", "order=4711", "--search", "order=4712") == []
-    assert found("--flow", "found", "--since", "1h", "--attempts", "0") == ids[::-1]
+    assert found("--attribute", "order:4711") == ids[:1]
+    assert found("--attribute", "order:4711", "--attribute", "order:4712") == []
+    assert found("--flow", "found", "--since", "1h", "--min-attempts", "0") == ids[::-1]
     assert found("--flow", "found", "--until", "2001-01-01") == []
-    assert found("--flow", "found", "--error", "timeout", "--task", "/do/0/x") == []
+    assert found("--flow", "found", "--error-type", "timeout", "--error-task", "/do/0/x") == []
     searched = cluster.run("executions", "list", "--json", "--flow", "found", "--jq", ".body.order > 4711")
     assert ([row["id"] for row in searched.rows], searched.err) == (ids[1:], "flowhook: 2 scanned\n")
     failing = cluster.run("executions", "list", "--flow", "found", "--jq", ".body.order.x")
@@ -134,9 +135,9 @@ def test_executions_are_listed_by_what_caused_them_and_shown_with_links_both_way
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--search", "order"), "write NAME=VALUE"),
-        (("--caused-by", "4711"), "--caused-by 4711: an event ID is evt_ and 26 characters"),
-        (("--since", "yesterday"), "--since: write a time such as"),
+        (("--attribute", "order"), "--attribute order: write NAME:VALUE"),
+        (("--caused-by", "4711"), "--caused-by 4711: write the ID of an execution: an event ID is evt_ and 26"),
+        (("--since", "yesterday"), "--since yesterday: write a time such as"),
         (("--jq", "nope"), "unknown function nope/0"),
     ],
 )

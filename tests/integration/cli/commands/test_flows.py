@@ -51,7 +51,7 @@ def test_the_revisions_of_a_flow_are_listed_and_compared(cluster, tmp_path):
             assert any(line.startswith("-") and f"a: {olds}" in line for line in lines[2:])
         assert cluster.run("flows", "diff", "changing", "2", "2").out == ""
         (row,) = cluster.run("flows", "diff", "changing", "1", "--json").rows
-        assert (row["from"], row["to"]) == (1, 3)
+        assert (row["old"], row["new"]) == (1, 3)
         missing = cluster.run("flows", "diff", "changing", "9")
         assert (missing.code, missing.err) == (1, "flowhook: flow changing has no revision 9\n")
         single = cluster.run("flows", "diff", "quiet")
@@ -79,12 +79,13 @@ def test_flows_are_listed_with_their_numbers_and_the_secrets_that_they_need(clus
     cluster.run("apply", "-f", path)
     try:
         (row,) = cluster.run("flows", "list", "--state", "needs_secret", "--name", "need", "--json").rows
-        assert (row["missing_secrets"], row["accepted_last_hour"], row["pending"]) == (["wanted"], 0, 0)
+        numbers = row["numbers"]
+        assert (numbers["missing_secrets"], numbers["accepted_in_hour"], numbers["pending"]) == (["wanted"], 0, 0)
         assert "wanted" in cluster.run("flows", "list").out
         send_event(cluster, "hello", "{}")
         (row,) = cluster.run("flows", "list", "--name", "hello", "--json").rows
-        assert row["accepted_last_hour"] > 0
-        assert row["last_event_at"]
+        assert row["numbers"]["accepted_in_hour"] > 0
+        assert row["numbers"]["last_event_at"]
         assert cluster.run("flows", "list", "--state", "broken").code == 2
     finally:
         cluster.run("flows", "delete", "needy")
@@ -202,7 +203,7 @@ def test_secrets_come_from_stdin_files_and_options_without_the_last_newline(clus
         assert (result.code, result.out, result.err) == (0, "gh: set\n", "")
     listed = cluster.run("secrets", "list", "--json")
     assert {"gh"} == {row["name"] for row in listed.rows}
-    assert set(listed.rows[0]) == {"name", "updated_at"}
+    assert set(listed.rows[0]) == {"name", "updated_at", "matched_at", "user_count", "users"}
     execution_id = send_event(cluster, "signed", "{}")
     assert wait_for_end(cluster, execution_id)["request"]["principal"] == {"scheme": "github", "secret": "gh"}
     assert "from-stdin" not in listed.out + cluster.run("executions", "get", execution_id).out

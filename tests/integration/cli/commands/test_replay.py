@@ -25,7 +25,7 @@ def test_what_was_replayed_or_resolved_is_refused_unless_it_is_to_be_replayed_ag
     unresolved = ("executions", "list", "--flow", "again", "--unresolved")
     assert [row["id"] for row in cluster.run(*unresolved, "--json").rows] == failed[:0:-1]
     (replay,) = cluster.run(
-        "executions", "replay", failed[1], "--from", "failed", "--revision", "latest", "--json"
+        "executions", "replay", failed[1], "--start", "failed_task", "--revision", "latest", "--json"
     ).rows
     assert replay["replay_of"] == failed[1]
     wait_for_end(cluster, replay["id"])
@@ -41,11 +41,12 @@ def test_what_was_replayed_or_resolved_is_refused_unless_it_is_to_be_replayed_ag
     assert "resolved: refunded by hand" in cluster.run("executions", "list", "--flow", "again").out
 
 
-def test_all_that_match_are_left_to_jobs(cluster):
+def test_verbs_take_ids_or_conditions(cluster):
     for command in ("replay", "resolve"):
-        refused = cluster.run("executions", command, "--flow", "x", "--status", "faulted")
-        assert refused.code == 2
-        assert f"flowhook jobs create {command} --flow ID" in " ".join(refused.err.replace("│", " ").split())
+        for given in ((), ("evt_x", "--flow", "x")):
+            refused = cluster.run("executions", command, *given)
+            assert refused.code == 2
+            assert "give IDs of executions, or conditions such as --flow ID" in " ".join(refused.err.split())
 
 
 def test_one_is_replayed_from_a_task_or_with_an_output_or_with_another_body(cluster, tmp_path):
@@ -54,33 +55,33 @@ def test_one_is_replayed_from_a_task_or_with_an_output_or_with_another_body(clus
     assert cluster.run("apply", "-f", path).code == 0
     failed = send_event(cluster, "parts", "{}")
     assert wait_for_end(cluster, failed)["status"] == "faulted"
-    given = ("--from-task", "/do/0/add", "--set-output", '{"sum": 3}')
+    given = ("--task", "/do/0/add", "--output", '{"sum": 3}')
     preview = cluster.run("executions", "replay", failed, *given, "--dry-run")
     assert preview.out.splitlines()[:2] == [
         f"{failed}: faulted, 400 Expression Error; would be replayed",
         "on revision 1, with new idempotency keys",
     ]
-    as_json = cluster.run("executions", "replay", failed, "--from-task", "/do/0/add", "--dry-run", "--json").rows[0]
-    assert as_json["replay"]["again"] == [{"task": "/do/0/add", "kind": "set"}]
+    as_json = cluster.run("executions", "replay", failed, "--task", "/do/0/add", "--dry-run", "--json").rows[0]
+    assert as_json["again"] == [{"task": "/do/0/add", "kind": "set"}]
     (made,) = cluster.run("executions", "replay", failed, *given, "--json").rows
     shown = wait_for_end(cluster, made["id"])
     assert (shown["status"], shown["output"]) == ("completed", {"seen": {"sum": 3}})
-    assert shown["replay"] == {"from": "task", "task": "/do/0/add", "output_given": True, "edited_from": None}
+    assert shown["replay"] == {"start": "task", "task": "/do/0/add", "output_given": True, "edited_from": ""}
     body = tmp_path / "body.json"
     body.write_text("41")
-    edited = ("--data", f"@{body}", "--content-type", "application/json", "--again", "--latest", "--json")
+    edited = ("--body", f"@{body}", "--content-type", "application/json", "--again", "--revision", "latest", "--json")
     (made,) = cluster.run("executions", "replay", failed, *edited).rows
     shown = wait_for_end(cluster, made["id"])
     assert shown["output"] == {"seen": {"sum": 42}}
-    assert (shown["replay"]["from"], shown["replay"]["edited_from"]) == ("start", failed)
-    unknown = cluster.run("executions", "replay", failed, "--again", "--from-task", "/do/7/x")
+    assert (shown["replay"]["start"], shown["replay"]["edited_from"]) == ("beginning", failed)
+    unknown = cluster.run("executions", "replay", failed, "--again", "--task", "/do/7/x")
     assert (unknown.code, "did not run the task /do/7/x" in unknown.err) == (1, True)
     for wrong in (
-        [failed, "--set-output", "1"],
-        [failed, "--from-task", "/do/0/add", "--from-failed"],
-        [failed, "--from-task", "/do/0/add", "--data", "1"],
+        [failed, "--output", "1"],
+        [failed, "--task", "/do/0/add", "--start", "failed_task"],
+        [failed, "--task", "/do/0/add", "--body", "1"],
         [failed, "--content-type", "text/plain"],
-        [failed, "--data", f"@{tmp_path}/none"],
+        [failed, "--body", f"@{tmp_path}/none"],
         [],
     ):
         assert cluster.run("executions", "replay", *wrong).code == 2, wrong
@@ -95,19 +96,19 @@ def test_a_replay_begins_where_it_failed_and_says_that_there_is_a_newer_revision
     note = f"flowhook: revision 2 is newer than the one that {failed} ran; --revision latest replays on it\n"
     preview = cluster.run("executions", "replay", failed, "--dry-run", "--json")
     assert preview.err == note
-    assert preview.rows[0]["replay"]["revision"] == 1
-    assert preview.rows[0]["replay"]["latest_revision"] == 2
-    assert preview.rows[0]["replay"]["keeps_idempotency_keys"]  # from the failed task
+    assert preview.rows[0]["revision"] == 1
+    assert preview.rows[0]["latest_revision"] == 2
+    assert preview.rows[0]["keeps_idempotency_keys"]  # from the failed task
     refused = cluster.run("executions", "retry-now", failed)
     assert (refused.code, f"{failed} does not wait for a retry: faulted" in refused.err) == (1, True)
     for chosen in ("pinned", "latest"):
         assert cluster.run("executions", "replay", failed, "--dry-run", "--revision", chosen).err == ""
-    job = cluster.run("jobs", "create", "replay", "--flow", "outdated", "--unresolved", "--dry-run")
+    job = cluster.run("executions", "replay", "--flow", "outdated", "--unresolved", "--dry-run")
     assert job.err == note
     assert "from the task that failed, with the results before it, or from the beginning" in job.out
-    done = cluster.run("jobs", "create", "replay", "--flow", "outdated", "--unresolved", "--wait", "--json")
-    assert (done.rows[0]["from"], done.rows[0]["done"]) == ("auto", 1)
+    done = cluster.run("executions", "replay", "--flow", "outdated", "--unresolved", "--wait", "--json")
+    assert (done.rows[0]["start"], done.rows[0]["done"]) == ("auto", 1)
     [item] = cluster.run("jobs", "get", done.rows[0]["id"], "--items", "--json").rows
-    assert wait_for_end(cluster, item["replay"])["replay"]["from"] == "failed"
-    assert cluster.run("jobs", "get", done.rows[0]["id"], "--json").rows[0]["replays"]["faulted"] == 1
-    assert cluster.run("jobs", "create", "resolve", "--flow", "outdated", "--wait").code == 0
+    assert wait_for_end(cluster, item["new_execution"])["replay"]["start"] == "failed_task"
+    assert cluster.run("jobs", "get", done.rows[0]["id"], "--json").rows[0]["replay_ends"]["faulted"] == 1
+    assert cluster.run("executions", "resolve", "--flow", "outdated", "--wait").code == 0

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from support.jobs import until
 from support.routers import flow, running_router
 
-from cli.job_output import follow
-from flowhook.client import Client
+from cli.bulk import follow
+from cli.operator import open_operator
 from flowhook.model.execution_filter import ExecutionFilter
-from flowhook.model.jobs import JobAction, JobSpec, JobState
+from flowhook.model.jobs import JobAction, JobSpec
+from operations.table import GET_JOB
+
+
+def followed(router, job_id):
+    """Follow a job with a client that soon gives up."""
+    with open_operator(router.target, Path(router.settings.data_dir)) as operator:
+        operator.client._transport.timeout = 0.2
+        return follow(operator, operator.shown(GET_JOB, job_id=job_id))
 
 
 async def test_a_job_is_followed_across_a_restart_of_the_router(tmp_path, capsys):
@@ -20,8 +29,7 @@ async def test_a_job_is_followed_across_a_restart_of_the_router(tmp_path, capsys
         for _ in range(4):
             await client.ingest("hello", {})
         job = await client.jobs.create(spec)
-        blocking = Client(router.target, token=router.token(), timeout=0.2)
-        following = asyncio.create_task(asyncio.to_thread(follow, blocking, job))
+        following = asyncio.create_task(asyncio.to_thread(followed, router, job.id))
         await until(lambda: client.jobs.get(job.id), lambda found: found.done >= 1)
     said = ""
 
@@ -33,6 +41,5 @@ async def test_a_job_is_followed_across_a_restart_of_the_router(tmp_path, capsys
     await until(printed, lambda text: "trying again" in text)
     async with running_router(tmp_path, grpc_port=int(router.target.rpartition(":")[2])):
         done = await following
-    blocking.close()
-    assert (done.state, done.done) == (JobState.COMPLETED, 4)
+    assert (done["state"], done["done"]) == ("completed", 4)
     assert (await printed()).endswith("completed, 4 of 4: 4 done, 0 skipped, 0 failed\n")

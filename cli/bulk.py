@@ -1,0 +1,260 @@
+"""Verbs on executions: `flowhook executions cancel ID…` cancels those that are named, with conditions all that match.
+
+On all that match it is a job, which the router performs in the background; its progress and its rows are here, too.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from cli.confirmation import Yes, confirm
+from cli.execution_tables import COLUMNS as EXECUTION_COLUMNS
+from cli.execution_tables import Shown, row
+from cli.operation_commands import COMMON, keyword, option_name, options_of, read_options, usage_errors, with_signature
+from flowhook.errors import ConflictError, NotFoundError, UnavailableError
+from flowhook.model.jobs import JobAction
+from operations import table
+from operations.execution_list import ExecutionConditions
+from operations.operation import Operation
+
+if TYPE_CHECKING:
+    from cli.operator import Operator
+
+COLUMNS: Final = ("JOB", "ACTION", "STATE", "CREATED", "DONE", "SKIPPED", "FAILED", "OF", "FLOW", "REASON")
+ITEM_COLUMNS: Final = ("NO", "EXECUTION", "OUTCOME", "TIME", "REPLAY", "REASON")
+SAMPLE_COLUMNS: Final = ("EXECUTION", "REVISION", "TAKEN OVER", "RUN AGAIN", "NOT REPLAYED")
+
+POLL_SECONDS: Final = 0.5
+"""Between two looks at the progress of a job."""
+
+FAILED: Final = 1
+"""Exit code when an execution that is named was refused, or a job that was waited for did not do all of its work."""
+
+MAX_NAMED: Final = 5
+"""Tasks that a cell names at most."""
+
+_ENDED: Final = ("completed", "aborted")
+
+CONDITIONS: Final = options_of(ExecutionConditions, arguments={})
+
+JOB_OPTIONS: Final[Mapping[str, tuple[Any, Any]]] = {
+    "dry_run": (
+        Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and to which; change nothing.")],
+        False,
+    ),
+    "wait": (Annotated[bool, typer.Option("--wait", help="Of a job: print the progress until it ends.")], False),
+}
+"""Options of a verb that go with conditions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """An operation on executions that jobs perform, too.
+
+    Attributes:
+        operation: the operation on one execution.
+        action: that of the jobs.
+        one: performs it on one execution, given the options, and prints the result.
+        of_ids: options that go with IDs only, or (`dry_run`) with IDs, too.
+        prepare: called before a job is created or previewed; may change its options.
+        question: asked on a terminal first, of IDs with the options; then a job asks, too.
+    """
+
+    operation: Operation[Any]
+    action: JobAction
+    one: Callable[[Operator, str, Mapping[str, Any]], None]
+    of_ids: tuple[str, ...] = ()
+    prepare: Callable[[Operator, dict[str, Any]], None] = lambda _operator, _given: None
+    question: Callable[[Sequence[str], Mapping[str, Any]], str] | None = None
+
+    def command(self, text: str) -> Callable[..., None]:
+        """Return a function from which typer makes the command; `text`: what `--help` says."""
+        wanted = {"rate", "reason", *(("again",) if self.action is JobAction.REPLAY else ())}
+        ids = typer.Argument(
+            metavar="ID…", help="IDs of executions; without them, conditions say which.", show_default=False
+        )
+        parameters = [
+            keyword("execution_ids", Annotated[list[str] | None, ids], None),
+            *options_of(self.operation.model, arguments={}, leave_out=("execution_id", "reason", "unless_replayed")),
+            *CONDITIONS,
+            *(each for each in options_of(table.CREATE_JOB.model, arguments={}) if each.name in wanted),
+            *(keyword(name, annotation, default) for name, (annotation, default) in JOB_OPTIONS.items()),
+            *([] if self.question is None else [keyword("yes", Yes, default=False)]),
+            *(keyword(name, annotation, default) for name, (annotation, default) in COMMON.items()),
+        ]
+        return with_signature(self.run, parameters, text)
+
+    def run(self, *, execution_ids: list[str] | None, **given: Any) -> None:
+        """Perform it on the executions that are named, or create a job.
+
+        Raises:
+            typer.BadParameter: options do not go together.
+        """
+        from cli.operator import open_operator
+
+        if bool(execution_ids) is any(given[each.name] not in (None, False) for each in CONDITIONS):
+            raise typer.BadParameter("give IDs of executions, or conditions such as --flow ID --status faulted")
+        of_jobs = [name for name in ("rate", *JOB_OPTIONS) if name not in self.of_ids]
+        of_ids = [name for name in self.of_ids if name not in JOB_OPTIONS]
+        for name in of_jobs if execution_ids else of_ids:
+            if given[name]:
+                goes = "conditions, not with IDs" if execution_ids else "IDs, not with conditions"
+                raise typer.BadParameter(f"{option_name(name)} goes with {goes}")
+        with open_operator(given["router"], given["data_dir"]) as operator, usage_errors(given):
+            if execution_ids:
+                self._each(operator, execution_ids, given)
+            else:
+                self.prepare(operator, given)
+                create_job(operator, self.action, given, asks=self.question is not None)
+
+    def _each(self, operator: Operator, execution_ids: Sequence[str], given: Mapping[str, Any]) -> None:
+        if self.question is not None:
+            confirm(self.question(execution_ids, given), yes=given["yes"])
+        failed = False
+        for execution_id in execution_ids:
+            try:
+                self.one(operator, execution_id, given)
+            except (ConflictError, NotFoundError) as error:
+                failed = True
+                print(f"flowhook: {error.message}", file=sys.stderr)
+        if failed:
+            raise typer.Exit(FAILED)
+
+
+def create_job(operator: Operator, action: JobAction, given: Mapping[str, Any], *, asks: bool) -> None:
+    """Create a job, or say what it would do; wait for its end if that is wanted."""
+    from cli.output import print_json
+
+    if given["dry_run"]:
+        preview_job(operator, action, given)
+        return
+    if asks:
+        verb = action.capitalize()
+        confirm(
+            lambda: f"{verb} {_count(operator, action, given)}, with all that is stored of them?",
+            yes=given["yes"],
+        )
+    wanted = read_options(table.CREATE_JOB, given, action=action)
+    job = operator.shown(table.CREATE_JOB, wanted)
+    if given["wait"]:
+        job = follow(operator, job)
+    if given["json"]:
+        print_json(job)
+    elif not given["wait"]:
+        print(f"{job['id']}: created; `flowhook jobs get {job['id']}` shows its progress")
+    if given["wait"] and (job["failed"] or job["state"] != "completed"):
+        raise typer.Exit(FAILED)
+
+
+def preview_job(operator: Operator, action: JobAction, given: Mapping[str, Any]) -> None:
+    """Print how many executions a job would work on, and what it would do with the oldest ones."""
+    from cli.output import print_json, print_table
+
+    preview = preview_of(operator, action, given)
+    if given["json"]:
+        print_json(preview)
+        return
+    count = f"{'more than ' if preview['more'] else ''}{preview['count']} match"
+    print(f"{count}; the oldest are:" if preview["count"] else count)
+    if preview["sample"]:
+        print_table(EXECUTION_COLUMNS, map(row, preview["sample"]), empty="")
+    if preview["replays"]:
+        print(f"\nreplayed {preview['words']}:")
+        print_table(SAMPLE_COLUMNS, sampled_rows(preview), empty="")
+
+
+def preview_of(operator: Operator, action: JobAction, given: Mapping[str, Any]) -> Any:
+    """Return what a job would do."""
+    return operator.shown(table.PREVIEW_JOB, read_options(table.PREVIEW_JOB, given, action=action))
+
+
+def _count(operator: Operator, action: JobAction, given: Mapping[str, Any]) -> str:
+    """Return how many executions match, in words."""
+    preview = preview_of(operator, action, given)
+    more = "more than " if preview["more"] else ""
+    return f"{more}{preview['count']:,} {'execution' if preview['count'] == 1 else 'executions'}"
+
+
+def sampled_rows(preview: Shown) -> Iterator[tuple[object, ...]]:
+    """Yield what the replays of executions by a job would do, as rows for `SAMPLE_COLUMNS`."""
+    for execution, sampled in zip(preview["sample"], preview["replays"], strict=True):
+        found = sampled["preview"]
+        if found is None:
+            yield execution["id"], None, "", "", f"{sampled['reason']}: {sampled['message']}"
+        else:
+            yield execution["id"], found["revision"], _named(found["taken_over"]), _named(found["again"]), ""
+
+
+def _named(tasks: list[Shown]) -> str:
+    names = [each["task"] for each in tasks[:MAX_NAMED]]
+    return ", ".join([*names, "…"] if len(tasks) > MAX_NAMED else names)
+
+
+def job_row(job: Shown) -> tuple[object, ...]:
+    """Return a job as a row for `COLUMNS`."""
+    return (
+        *(job[name] for name in ("id", "action", "state", "created_at", "done", "skipped", "failed")),
+        _expected(job),
+        job["filter"].get("flow"),
+        job["reason"],
+    )
+
+
+def item_row(item: Shown) -> tuple[object, ...]:
+    """Return the outcome of an execution as a row for `ITEM_COLUMNS`."""
+    reason = f"{item['reason']}: {item['message']}" if item["reason"] else ""
+    replay = " ".join(filter(None, (item["new_execution"], item["new_execution_status"])))
+    return item["number"], item["execution"], item["outcome"], item["time"], replay, reason
+
+
+def progress(job: Shown) -> str:
+    """Return the progress of a job as one line."""
+    line = f"{job['id']}: {job['state']}, {_finished(job)} of {_expected(job)}"
+    done = "started" if job["action"] == JobAction.REPLAY else "done"
+    counts = f"{job['done']} {done}{_ends(job['replay_ends'])}, {job['skipped']} skipped, {job['failed']} failed"
+    delay = f" ({job['delay_reason']})" if job["delay_reason"] else ""
+    return f"{line}: {counts}{delay}"
+
+
+def _finished(job: Shown) -> int:
+    return int(job["done"] + job["skipped"] + job["failed"])
+
+
+def _expected(job: Shown) -> str:
+    if job["state"] == "completed":
+        return str(_finished(job))
+    return "more than 10000" if job["expected"] is None else str(max(job["expected"], _finished(job)))
+
+
+def _ends(ends: Shown | None) -> str:
+    """Return what became of replays, in brackets; empty: none was started."""
+    words = {"unended": "not ended", "unknown": "not known"}
+    found = [f"{count} {words.get(name, name)}" for name, count in (ends or {}).items() if count]
+    return f" ({', '.join(found)})" if found else ""
+
+
+def follow(operator: Operator, job: Shown) -> Shown:
+    """Print the progress of a job to stderr whenever it changes, until it ends or is paused; return it then.
+
+    Waits while the router is unavailable.
+    """
+    shown, line = "", progress(job)
+    while True:
+        if line != shown:
+            print(line, file=sys.stderr)
+            shown = line
+        if job["state"] in (*_ENDED, "paused"):
+            return job
+        time.sleep(POLL_SECONDS)
+        try:
+            job = operator.shown(table.GET_JOB, job_id=job["id"])
+        except UnavailableError as error:
+            line = f"flowhook: {error.message}; trying again"
+        else:
+            line = progress(job)

@@ -1,0 +1,159 @@
+"""Tables of executions, of their tasks and of their attempts, for people: made of what `--json` prints."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+COLUMNS: Final = ("EXECUTION", "FLOW", "STATUS", "RECEIVED", "ENDED", "RUNNER ATTEMPTS", "REPLAY", "ERROR")
+TASK_COLUMNS: Final = ("BEGAN", "TASK", "TRIES", "DURATION", "RESULT")
+ATTEMPT_COLUMNS: Final = ("ASSIGNED", "RUNNER ATTEMPT", "RUNNER", "DURATION", "ENDED BECAUSE")
+
+MAX_SHOWN: Final = 120
+"""Maximum number of characters of a call's result in the table."""
+
+_MINUTE: Final = 60
+_HOUR: Final = 60 * _MINUTE
+
+_EFFECT: Final = re.compile(r"(?P<task>.*)#(?P<visit>\d+)", re.DOTALL)
+"""Key of the journal entry of a call."""
+
+_IN_TABLES: Final = frozenset({"tasks", "journal", "attempt_history", "attempts_left_out", "links"})
+
+Shown = Mapping[str, Any]
+"""What `--json` prints of something."""
+
+
+def row(execution: Shown) -> tuple[object, ...]:
+    """Return an execution as a row for `COLUMNS`."""
+    return (
+        execution["id"],
+        execution["flow"],
+        execution["status"],
+        execution["received_at"],
+        execution["ended_at"],
+        execution["attempts"],
+        _replay_of(execution),
+        _failure(execution),
+    )
+
+
+def _failure(execution: Shown) -> str:
+    """Return the error of an execution, or what is tried again and when."""
+    error, retry = execution["error"], execution["retry"]
+    if retry is not None:
+        tried = "once" if retry["tries"] == 1 else f"{retry['tries']} times"
+        return f"tried {tried}, next at {retry['next_at']}: {error_text(retry['error'])}"
+    return "" if error is None else error_text(error)
+
+
+def error_text(error: Shown) -> str:
+    """Return an error in words."""
+    return f"{error['status']} {error['title']}: {error['detail']}"
+
+
+def _replay_of(execution: Shown) -> str:
+    """Return the replays of an execution, and its resolution."""
+    said = [f"{word} {execution[key]}" for word, key in (("of", "replay_of"), ("by", "replayed_by")) if execution[key]]
+    if (resolution := execution["resolution"]) is not None:
+        said.append(f"resolved: {resolution['reason']}" if resolution["reason"] else "resolved")
+    return ", ".join(said)
+
+
+def print_detail(detail: Shown) -> None:
+    """Print an execution with its request and its output, then its attempts, then its tasks."""
+    from cli.output import print_fields, print_table
+
+    hidden = _IN_TABLES if detail["attributes"] else _IN_TABLES | {"attributes"}
+    print_fields(
+        [*((name, value) for name, value in detail.items() if name not in hidden), *link_rows(detail["links"])]
+    )
+    print()
+    if detail["attempt_history"]:
+        print_table(ATTEMPT_COLUMNS, attempt_rows(detail), empty="")
+        print()
+    print_table(TASK_COLUMNS, task_rows(detail), empty="no task has started, or none is stored")
+
+
+def link_rows(links: Shown) -> Iterator[tuple[str, str]]:
+    """Yield the links that there are as names and values."""
+    for name, more in (("causes", ""), ("caused", ", ..." if links["more_caused"] else "")):
+        if links[name]:
+            yield name, ", ".join(f"{each['id']} ({' and '.join(each['kinds'])})" for each in links[name]) + more
+
+
+def attempt_rows(detail: Shown) -> Iterator[tuple[object, ...]]:
+    """Yield interrupted attempts, and the one that ended the execution or is under way, as rows."""
+    if detail["attempts_left_out"]:
+        yield ("", "", f"… {detail['attempts_left_out']} that are not stored", "", "")
+    for attempt in detail["attempt_history"]:
+        reason = attempt["reason"]
+        if not attempt["charged"] and attempt["ended_at"] is not None:
+            reason = f"{reason}; not charged"
+        took = duration(seconds_between(attempt["assigned_at"], attempt["ended_at"]))
+        yield (attempt["assigned_at"], attempt["number"], attempt["runner"], took, reason)
+
+
+def task_rows(detail: Shown) -> Iterator[tuple[object, ...]]:
+    """Yield tasks as rows; a row in place of tasks that are not stored shows their number."""
+    results = _results(detail["tasks"], detail["journal"])
+    last = 0
+    for run in detail["tasks"]:
+        if run["number"] > last + 1:
+            yield ("", f"… {run['number'] - last - 1} that are not stored", "", "", "")
+        last = run["number"]
+        took = duration(seconds_between(run["began_at"], run["ended_at"]))
+        yield (run["began_at"], run["task"], run["tries"], took, _result(run, results.get(run["number"])))
+
+
+def seconds_between(begin: str | None, end: str | None) -> float | None:
+    """Return how long something took, at least 0; None: it has not ended, or it is not known when it began."""
+    if begin is None or end is None:
+        return None
+    return max(0.0, (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds())
+
+
+def duration(seconds: float | None) -> str:
+    """Format a duration for people: `12 ms`, `3.2 s`, `2 min 5 s`, `26 h 3 min`."""
+    if seconds is None:
+        return ""
+    if seconds < 1:
+        return f"{round(seconds * 1000)} ms"
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    whole = int(seconds)
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+
+
+def _result(run: Shown, output: str | None) -> str:
+    if run["state"] == "completed" and run["detail"]:
+        return f"→ {run['detail']}"
+    if run["state"] == "completed" and output is not None:
+        return output if len(output) <= MAX_SHOWN else f"{output[: MAX_SHOWN - 1]}…"
+    return f"{run['state']}: {run['detail']}" if run["detail"] else str(run["state"])
+
+
+def _results(runs: Iterable[Shown], journal: Sequence[Shown]) -> dict[int, str]:
+    """Return the results of calls by task number, for those tasks whose results are all in the journal."""
+    from cli.output import to_json
+
+    outputs: defaultdict[str, dict[int, Any]] = defaultdict(dict)
+    for entry in journal:
+        match = _EFFECT.fullmatch(entry["key"])
+        if match and entry["error"] is None:
+            outputs[match["task"]][int(match["visit"])] = entry["output"]
+    numbers: defaultdict[str, list[int]] = defaultdict(list)
+    for run in runs:
+        if run["task"] in outputs and run["state"] == "completed":
+            numbers[run["task"]].append(run["number"])
+    return {
+        number: to_json(output).decode()
+        for task, found in numbers.items()
+        if len(found) == len(outputs[task])
+        for number, (_, output) in zip(found, sorted(outputs[task].items()), strict=True)
+    }

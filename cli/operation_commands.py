@@ -1,0 +1,308 @@
+"""Makes commands of operations: their options are the operation's parameters, `--json` prints its result."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic.fields import FieldInfo
+
+from cli.confirmation import Yes, confirm
+from cli.options import DataDir, Json, Router
+from operations.operation import Operation, ParameterError, Parameters
+
+if TYPE_CHECKING:
+    from cli.operator import Operator
+
+NO_OPTIONS: Final = frozenset({"page_size", "page_token", "request_id"})
+"""Parameters that programs need, and people do not; `--limit` stands for those of pages."""
+
+METAVARS: Final = {
+    **dict.fromkeys(("execution_id", "flow_id", "job_id", "rejection_id", "flow", "caused_by"), "ID"),
+    **dict.fromkeys(("since", "until"), "TIME"),
+    **dict.fromkeys(("task", "error_task"), "POINTER"),
+    "attribute": "NAME:VALUE",
+    "jq": "CONDITION",
+}
+"""What stands for the values of parameters; else it is that of their type."""
+
+KIND_METAVARS: Final[Mapping[Any, str]] = {int: "N", float: "N", bytes: "TEXT_OR_@FILE"}
+
+COMMON: Final[Mapping[str, tuple[Any, Any]]] = {
+    "json": (Json, False),
+    "router": (Router, None),
+    "data_dir": (DataDir, None),
+}
+
+_ABSENT: Final = re.compile(r"; (?:empty|absent|none|null|0): [^;.]*(?=[;.])")
+"""What a description says of a parameter that is not given, as far as that is nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A command that was called: what performs operations, the parameters that were given, and how to print."""
+
+    operator: Operator
+    operation: Operation[Any]
+    parameters: Any
+    options: Mapping[str, Any]
+    """Values of the command's further options, by name."""
+
+    @property
+    def json(self) -> bool:
+        """Whether programs read what is printed."""
+        return bool(self.options["json"])
+
+    def perform(self) -> Any:
+        """Return the result of the operation."""
+        return self.operator.perform(self.operation, self.parameters)
+
+
+def options_of(
+    model: type[Parameters],
+    *,
+    arguments: Mapping[str, str],
+    optional: Iterable[str] = (),
+    leave_out: Iterable[str] = (),
+) -> list[inspect.Parameter]:
+    """Return the parameters of a function from which typer makes an option of each parameter.
+
+    Args:
+        model: the parameters.
+        arguments: those that are arguments of the command, with what stands for them in its usage.
+        optional: arguments that may be left out.
+        leave_out: those that have no option.
+    """
+    hidden = NO_OPTIONS.union(leave_out)
+    shown = {name: field for name, field in model.model_fields.items() if name not in hidden}
+    order = [*arguments, *(name for name in shown if name not in arguments)]
+    return [
+        _parameter(name, shown[name], arguments.get(name), required=shown[name].is_required() and name not in optional)
+        for name in order
+    ]
+
+
+def read_options(operation: Operation[Any], given: Mapping[str, Any], **values: Any) -> Any:
+    """Return the parameters of an operation that options name, without those that are not given.
+
+    Raises:
+        typer.BadParameter: one is not acceptable, or a file can't be read.
+    """
+    from cli.exec_input import read_option_content
+
+    model = operation.model
+    wanted = {name: value for name, value in given.items() if name in model.model_fields and value not in (None, [])}
+    for name, value in wanted.items():
+        if kind_of(model.model_fields[name].annotation)[0] is bytes:
+            wanted[name] = read_option_content(option_name(name), value)
+    named = {model.model_fields[name].alias or name: value for name, value in (wanted | values).items()}
+    with usage_errors(given):
+        return operation.read({}, named)
+
+
+@contextmanager
+def usage_errors(given: Mapping[str, Any]) -> Iterator[None]:
+    """Report parameters that are not acceptable as wrong usage of the options that were given."""
+    try:
+        yield
+    except ParameterError as error:
+        name, message = next(iter(error.fields.items()))
+        value = given.get(name)
+        value = value[0] if isinstance(value, list) and len(value) == 1 else value
+        shown = f" {value[:100]}" if isinstance(value, str) else ""
+        raise typer.BadParameter(f"{option_name(name)}{shown}: {message}") from None
+
+
+def one_of(*names: str) -> Callable[[Mapping[str, Any]], None]:
+    """Return what refuses several of these options together."""
+
+    def check(given: Mapping[str, Any]) -> None:
+        if sum(map(bool, map(given.get, names))) > 1:
+            raise typer.BadParameter(f"give one of {' and '.join(map(option_name, names))}")
+
+    return check
+
+
+def option_name(name: str) -> str:
+    """Return the option of a parameter."""
+    return f"--{name.replace('_', '-')}"
+
+
+def command(
+    operation: Operation[Any],
+    show: Callable[[Call], None],
+    *,
+    text: str,
+    arguments: Mapping[str, str] | None = None,
+    optional: Iterable[str] = (),
+    leave_out: Iterable[str] = (),
+    more: Mapping[str, tuple[Any, Any]] | None = None,
+    question: str = "",
+    check: Callable[[Mapping[str, Any]], None] = lambda _given: None,
+) -> Callable[..., None]:
+    """Return a function from which typer makes the command of an operation.
+
+    Args:
+        operation: the operation.
+        show: performs it and prints the result.
+        text: what `--help` says.
+        arguments: parameters that are arguments, with what stands for them in the command's usage; default: those of
+            the operation's path.
+        optional: arguments that may be left out.
+        leave_out: parameters that have no option.
+        more: annotation and default of each further option.
+        question: asked on a terminal first, with `{name}` for parameters.
+        check: refuses options that do not go together, before anything is done.
+    """
+    in_path = {name: METAVARS.get(name, name.upper()) for name in operation.path_parameters}
+    placed = in_path if arguments is None else arguments
+    extra = {**(more or {}), **({"yes": (Yes, False)} if question else {}), **COMMON}
+
+    def run(**given: Any) -> None:
+        from cli.operator import open_operator
+
+        check(given)
+        parameters = read_options(operation, given)
+        if question:
+            confirm(question.format(**parameters.model_dump()), yes=given["yes"])
+        with open_operator(given["router"], given["data_dir"]) as operator, usage_errors(given):
+            show(Call(operator, operation, parameters, given))
+
+    hidden = (*leave_out, *(() if "reason" in operation.parameters.model_fields else ("reason",)))
+    signature = [
+        *options_of(operation.model, arguments=placed, optional=optional, leave_out=hidden),
+        *(keyword(name, annotation, default) for name, (annotation, default) in extra.items()),
+    ]
+    return with_signature(run, signature, text)
+
+
+def with_signature(
+    function: Callable[..., None], parameters: Iterable[inspect.Parameter], text: str
+) -> Callable[..., None]:
+    """Return a function from whose parameters typer makes a command, and that passes them on; `text` is its help."""
+
+    def called(**given: Any) -> None:
+        function(**given)
+
+    called.__signature__ = inspect.Signature(list(parameters))  # type: ignore[attr-defined] # what typer reads
+    called.__doc__ = text
+    return called
+
+
+def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    """Return a parameter that typer makes an option of."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def _parameter(name: str, field: FieldInfo, argument: str | None, *, required: bool) -> inspect.Parameter:
+    kind, several = kind_of(field.annotation)
+    is_choice = get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, Enum))
+    metavar = None if is_choice or kind is bool else METAVARS.get(name, KIND_METAVARS.get(kind, "TEXT"))
+    about = _about(field)
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    if default and kind is not bool and not several:
+        about = (
+            f"{about.rstrip('.')}; default: {default:g}."
+            if kind is float
+            else f"{about.rstrip('.')}; default: {default}."
+        )
+    if argument is not None:
+        info: Any = typer.Argument(metavar=argument, help=about, show_default=False)
+    else:
+        info = typer.Option(option_name(name), metavar=metavar, help=about, show_default=False, case_sensitive=False)
+    if kind is bool:
+        return keyword(name, Annotated[bool, info], default=False)
+    typed = str if kind is bytes else kind
+    whole = list[typed] if several else typed  # type: ignore[valid-type] # computed
+    if required:
+        return keyword(name, Annotated[whole, info], inspect.Parameter.empty)
+    return keyword(name, Annotated[whole | None, info], None)
+
+
+def kind_of(annotation: Any) -> tuple[Any, bool]:
+    """Return the type of a parameter's values, and whether there may be several."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        return kind_of(next(each for each in get_args(annotation) if each is not type(None)))
+    if get_origin(annotation) is tuple:
+        return kind_of(get_args(annotation)[0])[0], True
+    return annotation, False
+
+
+def _about(field: FieldInfo) -> str:
+    """Return what `--help` says of a parameter: its description."""
+    text = " ".join((field.description or "").split())
+    return _ABSENT.sub("", text)
+
+
+def listing(
+    operation: Operation[Any],
+    columns: Sequence[str],
+    row: Callable[[Any], Sequence[object]],
+    *,
+    text: str,
+    empty: str,
+    limit: int | None = None,
+    about_limit: str = "Maximum number.",
+    after: Callable[[Sequence[Any]], None] = lambda _pages: None,
+) -> Callable[..., None]:
+    """Return the command of an operation that lists something: a table, or with `--json` an item a line.
+
+    Args:
+        operation: the operation.
+        columns: heads of the table.
+        row: returns an item as a row.
+        text: what `--help` says.
+        empty: printed in place of an empty table.
+        limit: default of `--limit`; None: all are listed, and there is no such option.
+        about_limit: what `--help` says of it.
+        after: called with the pages that were read.
+    """
+
+    def show(call: Call) -> None:
+        from cli.operator import shown
+        from cli.output import print_json, print_table
+
+        pages = []
+
+        def found() -> Iterator[Any]:
+            for page in call.operator.pages(operation, call.parameters, call.options.get("limit")):
+                pages.append(page)
+                yield from getattr(page, operation.items)
+            after(pages)
+            flow = getattr(call.parameters, "flow", "")
+            if flow and not any(getattr(page, operation.items) for page in pages):
+                call.operator.client.flows.get(flow)  # what is stored of a deleted flow is listed; of none, refused
+
+        if call.json:
+            for item in found():
+                print_json(item)
+        else:
+            print_table(columns, (row(shown(item)) for item in found()), empty=empty)
+
+    more = {} if limit is None else {"limit": (Annotated[int, typer.Option(min=1, help=about_limit)], limit)}
+    return command(operation, show, text=text, more=more)
+
+
+def showing(say: Callable[[Any], str | None]) -> Callable[[Call], None]:
+    """Return what performs an operation and prints its result: with `--json` as that, else what `say` returns of it."""
+
+    def show(call: Call) -> None:
+        from cli.operator import shown
+        from cli.output import print_json
+
+        result = call.perform()
+        if call.json:
+            print_json(result)
+        elif (text := say(shown(result))) is not None:
+            print(text)
+
+    return show

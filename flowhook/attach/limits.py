@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from flowhook import limits
 from flowhook.attach.messages import (
@@ -16,8 +16,10 @@ from flowhook.attach.messages import (
     SubscriptionUpdate,
 )
 from flowhook.errors import InvalidError
-from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry
+
+if TYPE_CHECKING:
+    from flowhook.events.lifecycle import LifecycleEvent  # processes that report none should not load the module
 
 MAX_CREDIT: Final = 1024
 """Maximum credit (assignments) that one message grants."""

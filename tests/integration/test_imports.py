@@ -10,7 +10,6 @@ import pytest
 
 HEAVY = {
     "aiohttp": "7 MiB and 65 ms: an HTTP client; an edge imports it when it fetches a key",
-    "attr": "comes with rich, jsonschema and aiohttp",
     "cryptography": "2 MiB and 7 to 16 ms: public keys at an edge, secrets at a router; HMAC does without",
     "joserfc": "4 MiB and 55 ms: `auth: {jwt: …}`",
     "jsonschema": "2.4 MiB and 35 ms: schemas in flow files",
@@ -37,7 +36,7 @@ NEEDLESS = {
     "admin.app": HEAVY | DOCUMENTS | STORAGE | BODIES,
     "runner.app": HEAVY | DOCUMENTS | STORAGE | CLIENTS | HTTP | BODIES | PAGES,
     "runner.worker.fork_server": {"rich": HEAVY["rich"], "typer": HEAVY["typer"]} | STORAGE | HTTP,
-    "runner.quarantine.process": {"grpc": "opens no connection", "pydantic": "is given no settings"} | STORAGE | HTTP,
+    "flowhook.sandbox.process": {"grpc": "opens no connection", "pydantic": "is given no settings"} | STORAGE | HTTP,
     "flowhook.process.lifecycle": HEAVY | DOCUMENTS | STORAGE | CLIENTS | HTTP | BODIES,
 }
 """By what a process imports at its start; `flowhook.process.lifecycle` is what all of them have."""

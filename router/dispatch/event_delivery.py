@@ -59,8 +59,8 @@ from router.storage.model import (
     EventReceived,
     ExecutionRecord,
     InboundEventAppended,
-    LoggedInboundEvent,
     NewInboundEvent,
+    StoredInboundEvent,
     UnfinishedExecution,
 )
 from router.storage.shard_state import ShardState
@@ -112,7 +112,7 @@ class EventDispatcher:
         self._buffer_ms = int(buffer_seconds * 1000)
         self._storing: Counter[str] = Counter()
         self._contents: WeakValueDictionary[int, EventContent] = WeakValueDictionary()
-        state.follow_arrivals(self._on_logged)
+        state.follow_inbound(self._on_logged)
 
     @property
     def buffered(self) -> int:
@@ -201,9 +201,7 @@ class EventDispatcher:
         appended: list[InboundEventAppended] = []
         try:
             for portion in _portions(events):
-                appended += await self._log.append_arrivals(
-                    [new._replace(expire_at_ms=expire_at_ms) for new in portion]
-                )
+                appended += await self._log.append_inbound([new._replace(expire_at_ms=expire_at_ms) for new in portion])
         finally:
             self._storing -= flows
         for new, (number, *_, gone) in zip(events, appended, strict=True):
@@ -238,7 +236,7 @@ class EventDispatcher:
                     retry_after=FULL_RETRY_SECONDS,
                 )
 
-    def _on_logged(self, events: Sequence[LoggedInboundEvent]) -> None:
+    def _on_logged(self, events: Sequence[StoredInboundEvent]) -> None:
         for number, new, seq in events:
             event = self._inbound(new)._replace(number=number, seq=seq, expire_at_ms=new.expire_at_ms)
             self._dispatch(event)
@@ -334,7 +332,7 @@ class EventDispatcher:
         return None if payload is None else EventContent(payload)
 
     async def _read(self, numbers: Sequence[int]) -> dict[int, bytes]:
-        return await self._writer.call_with_retry(lambda: self._state.arrival_payloads(numbers))
+        return await self._writer.call_with_retry(lambda: self._state.inbound_payloads(numbers))
 
     # --- beginning to wait ------------------------------------------------------------------------------------------
 
@@ -382,13 +380,11 @@ class EventDispatcher:
             UnavailableError: storage can't serve.
         """
         after = 0
-        while rows := await self._state.arrivals(after_number=after):
+        while rows := await self._state.inbound_events(after_number=after):
             after = rows[-1].number
-            for number, flow_id, callback, type_, expire_at_ms, seq, to_all in rows:
-                if expire_at_ms > self._now_ms():
-                    await self._recover(
-                        InboundEvent(flow_id, callback, type_, None, number, seq, expire_at_ms, to_all or not callback)
-                    )
+            for stored in rows:
+                if stored.event.expire_at_ms > self._now_ms():
+                    await self._recover(_recovered(stored))
         if self._buffer:
             log.info("buffered events recovered", events=len(self._buffer))
 
@@ -406,6 +402,12 @@ class EventDispatcher:
             await self._deliver(event, unparked)
         else:
             self._buffer_event(event)
+
+
+def _recovered(stored: StoredInboundEvent) -> InboundEvent:
+    new = stored.event
+    to_all = new.to_all or not new.callback
+    return InboundEvent(new.flow_id, new.callback, new.type, None, stored.number, stored.seq, new.expire_at_ms, to_all)
 
 
 def _release(event: InboundEvent) -> None:

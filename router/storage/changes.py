@@ -98,9 +98,9 @@ _TRIM_EMITTERS = BatchStatement(
 
 
 def insert_emitters(connection: apsw.Connection, received: Sequence[tuple[int, int]]) -> None:
-    """Insert the emitters of arrivals that are still stored as causes of executions that received them.
+    """Insert the emitters of events that are still stored as causes of executions that received them.
 
-    `received`: sequence numbers of executions, and numbers of arrivals.
+    `received`: sequence numbers of executions, and numbers of events.
     """
     _INSERT_EMITTERS.run(connection, received)
     _TRIM_EMITTERS.run(connection, list({(seq,) for seq, _ in received}))

@@ -19,7 +19,6 @@ from router.storage.errors import (
     CallRefusedError,
     StorageError,
     no_room,
-    storage_full,
     translate,
     unavailable,
 )
@@ -28,10 +27,10 @@ from router.storage.model import (
     Appended,
     InboundEventAppended,
     LoggedEvent,
-    LoggedInboundEvent,
     NewEvent,
     NewInboundEvent,
     Resumption,
+    StoredInboundEvent,
 )
 from router.storage.rows import LINK_BITS, dedupe_digest, dump_error
 from router.storage.statements import BatchStatement, read_counter, write_counter
@@ -113,11 +112,11 @@ class EventBatch(NamedTuple):
     bodies: Collection[str] = ()
 
 
-class EventAppendResult(NamedTuple):
+class AppendResult(NamedTuple):
     """Result of one call: the values to return, and the new events to report."""
 
-    appended: list[Appended]
-    new: list[LoggedEvent]
+    appended: list[Any]
+    new: list[Any]
 
 
 class _Stored(NamedTuple):
@@ -128,27 +127,66 @@ class _Stored(NamedTuple):
 
 
 class _Key(NamedTuple):
+    """An earlier event, as recorded under a fingerprint; `seq` is the number of one for running executions."""
+
     until_ms: int
     seq: int
     event_id: str
 
 
-class AppendOperation(WriterOperation):
+class _EventOperation(WriterOperation):
     """Appends the events of all calls of a transaction, each once.
 
     Args:
         room: returns the bytes that may still be stored (see `Capacity`); called once a transaction.
+
+    Attributes:
+        full: whether an event of the last transaction, or the last probe, found too little room.
+        listener: called with the events of each transaction that are new.
     """
+
+    def __init__(self, room: Callable[[apsw.Connection], int | None]) -> None:
+        self._room = room
+        self._next = 1
+        self.full = False
+        self.listener: Callable[[Sequence[Any]], None] | None = None
+
+    @override
+    def committed(self, results: Sequence[AppendResult | FlowhookError]) -> None:
+        if self.listener is None:
+            return
+        new = [event for result in results if isinstance(result, AppendResult) for event in result.new]
+        if new:
+            self.listener(new)
+
+    def _append_fitting(
+        self,
+        calls: Sequence[Any],
+        rows: _EventRows | _InboundRows,
+        room: int | None,
+        append: Callable[[Any], AppendResult],
+        size_of: Callable[[Any], int],
+    ) -> list[AppendResult | FlowhookError]:
+        """Append the events of the calls for which there is room."""
+        results: list[AppendResult | FlowhookError] = []
+        self.full = False
+        for call in calls:
+            if room is not None and rows.bytes + size_of(call) > room:
+                self.full = True
+                results.append(no_room())
+            else:
+                results.append(append(call))
+        return results
+
+
+class AppendOperation(_EventOperation):
+    """Appends events that start executions."""
 
     order = 0
 
     def __init__(self, room: Callable[[apsw.Connection], int | None]) -> None:
-        self._room = room
-        self._next_seq = 1
+        super().__init__(room)
         self._flows: dict[str, int] = {}
-        self.full = False
-        """Whether an event of the last transaction, or the last probe, found too little room."""
-        self.listener: Callable[[Sequence[LoggedEvent]], None] | None = None
 
     @override
     def reload(self, connection: apsw.Connection) -> None:
@@ -157,36 +195,24 @@ class AppendOperation(WriterOperation):
             "SELECT max(coalesce((SELECT max(seq) FROM execution), 0),"
             " coalesce((SELECT value FROM counter WHERE name = 'seq'), 0))"
         ).get
-        self._next_seq = last + 1
+        self._next = last + 1
 
     @override
-    def apply(
-        self, connection: apsw.Connection, arguments: Sequence[EventBatch]
-    ) -> list[EventAppendResult | FlowhookError]:
-        room = self._room(connection)
+    def apply(self, connection: apsw.Connection, arguments: Sequence[EventBatch]) -> list[AppendResult | FlowhookError]:
         rows = _EventRows()
         rows.find(connection, [event for batch in arguments for event in batch.events])
-        results: list[EventAppendResult | FlowhookError] = []
-        self.full = False
-        for batch in arguments:
-            if room is not None and rows.bytes + batch.row_bytes > room:
-                self.full = True
-                results.append(no_room())
-            else:
-                results.append(self._take(connection, batch, rows))
+        results = self._append_fitting(
+            arguments,
+            rows,
+            self._room(connection),
+            lambda batch: self._add(connection, batch, rows),
+            lambda batch: batch.row_bytes,
+        )
         rows.insert(connection)
         return results
 
-    @override
-    def committed(self, results: Sequence[EventAppendResult | FlowhookError]) -> None:
-        if self.listener is None:
-            return
-        new = [event for result in results if isinstance(result, EventAppendResult) for event in result.new]
-        if new:
-            self.listener(new)
-
-    def _take(self, connection: apsw.Connection, batch: EventBatch, rows: _EventRows) -> EventAppendResult:
-        logged = EventAppendResult([], [])
+    def _add(self, connection: apsw.Connection, batch: EventBatch, rows: _EventRows) -> AppendResult:
+        logged = AppendResult([], [])
         for index, event in enumerate(batch.events):
             # Unpacked: attributes of a named tuple cost more, and this runs for every event.
             (
@@ -213,7 +239,7 @@ class AppendOperation(WriterOperation):
                 known = stored.flow == flow
                 logged.appended.append(Appended(stored.seq, event_id) if known else Appended(0, taken=True))
                 continue
-            seq = self._next_seq
+            seq = self._next
             digest = dedupe_digest(flow_id, dedupe_key) if dedupe_key else b""
             if digest:
                 key = rows.keys.get(digest)
@@ -228,7 +254,7 @@ class AppendOperation(WriterOperation):
             if digest:
                 rows.keys[digest] = _Key(until_ms, seq, event_id)
                 rows.new_keys.append((digest, until_ms, seq, event_id))
-            self._next_seq = seq + 1
+            self._next = seq + 1
             rows.ids[event_id] = _Stored(seq, flow)
             rows.executions.append((seq, event_id, flow, revision, receive_ms, replay_of or None, order or None))
             if resumes is not None:
@@ -322,7 +348,7 @@ class EventLog:
         self,
         writer: Writer,
         operation: AppendOperation,
-        arrivals: InboundEventOperation,
+        inbound: InboundEventOperation,
         blobs: BlobDirectory,
         bodies: BodyStore,
         *,
@@ -332,7 +358,7 @@ class EventLog:
         self._bodies = bodies
         self._writer = writer
         self._operation = operation
-        self._arrivals = arrivals
+        self._inbound = inbound
         self._blobs = blobs
         self._large: set[asyncio.Task[list[Appended]]] = set()
         self._large_bytes = 0
@@ -352,7 +378,7 @@ class EventLog:
         size = sum(len(event.payload) for event in events) + ROW_BYTES * len(events)
         size += sum(_journal_bytes(event.resumes) for event in events if event.resumes is not None)
         if not large and not any(event.body for event in events):
-            logged: EventAppendResult = await self._writer.call(
+            logged: AppendResult = await self._writer.call(
                 self._operation, EventBatch(events, {}, size), size=size, refusable=True
             )
             return logged.appended
@@ -365,20 +391,20 @@ class EventLog:
         task.add_done_callback(self._large.discard)
         return await asyncio.shield(task)
 
-    async def append_arrivals(self, arrivals: Sequence[NewInboundEvent]) -> list[InboundEventAppended]:
-        """Store arrivals durably, each once; either all new ones or none.
+    async def append_inbound(self, events: Sequence[NewInboundEvent]) -> list[InboundEventAppended]:
+        """Store events durably, each once; either all new ones or none.
 
-        The rules apply in this order, whether the earlier arrival is in the database or in the same commit. Two
-        arrivals of one flow with the same event ID are duplicates. Of two with the same token, the second is `gone`.
+        The rules apply in this order, whether the earlier event is in the database or in the same commit. Two
+        events of one flow with the same event ID are duplicates. Of two with the same token, the second is `gone`.
         Two of one callback with the same dedupe key within its window are duplicates.
 
         Returns:
-            One result per arrival, in order.
+            One result per event, in order.
         """
-        if not arrivals:
+        if not events:
             return []
-        logged: InboundAppendResult = await self._writer.call(
-            self._arrivals, arrivals, size=inbound_bytes(arrivals), refusable=True
+        logged: AppendResult = await self._writer.call(
+            self._inbound, events, size=inbound_bytes(events), refusable=True
         )
         return logged.appended
 
@@ -393,7 +419,7 @@ class EventLog:
             claims = self._claims(events)
             batch = EventBatch(events, blobs, row_bytes, {claim.body_id for claim in claims.values()})
             try:
-                logged: EventAppendResult = await self._writer.call(self._operation, batch, size=size, refusable=True)
+                logged: AppendResult = await self._writer.call(self._operation, batch, size=size, refusable=True)
             except FlowhookError as error:
                 # After an I/O error the WAL may nevertheless contain the transaction, and a crash would restore it:
                 # the files it would refer to stay until storage is opened again.
@@ -454,10 +480,10 @@ COUNTER: Final = "inbound_event"
 """Name of the counter for numbers of inbound events."""
 
 INBOUND_ROW_BYTES: Final = 512
-"""Approximate size of an arrival's rows besides its payload, including its deduplication records."""
+"""Approximate size of its rows besides its payload, including its deduplication records."""
 
 ID_WINDOW_MS: Final = 24 * 3600 * 1000
-"""Minimum time for which the ID of an arrival is retained: a sender that got no response retries."""
+"""Minimum time for which the ID of an event is retained: a sender that got no response retries."""
 
 
 EMITTED: Final = 0
@@ -468,168 +494,126 @@ TO_ALL: Final = 2
 `EMITTED`: not sent to a callback; `TO_ONE`, `TO_ALL`: sent to a callback, for one execution or for all that wait.
 """
 
-_REMEMBERED = BatchStatement("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
 _UNENDED = BatchStatement(
     "SELECT event_id, seq FROM execution WHERE event_id IN ({rows}) AND end_time_ms = {unended}", 0
 )
-_INSERT = BatchStatement(
+_INSERT_INBOUND = BatchStatement(
     "INSERT INTO inbound_event (number, flow_id, receivers, type, expire_at_ms, seq, payload, emitter)"
     " SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
     8,
 )
-_REMEMBER = BatchStatement(
-    "INSERT OR REPLACE INTO dedupe (digest, until_ms, seq, event_id) SELECT * FROM (VALUES {rows})"
-    " WHERE column1 NOT NULL",
-    4,
-)
-
-
-class InboundAppendResult(NamedTuple):
-    """Result of one call: the values to return, and the new arrivals to report."""
-
-    appended: list[InboundEventAppended]
-    new: list[LoggedInboundEvent]
-
-
-class _EarlierArrival(NamedTuple):
-    """An earlier arrival, as recorded under one of its fingerprints."""
-
-    until_ms: int
-    number: int
-    event_id: str
 
 
 class _Fingerprints(NamedTuple):
-    """Fingerprints that identify an arrival; None where it has no token or no dedupe key."""
+    """Fingerprints that identify an event; None where it has no token or no dedupe key."""
 
     id: bytes
     token: bytes | None
     key: bytes | None
 
 
-class InboundEventOperation(WriterOperation):
-    """Appends the arrivals of all calls of a transaction, each once.
-
-    It is applied after the state changes, so that executions they end no longer receive arrivals.
-
-    Args:
-        room: returns the bytes that may still be stored (see `Capacity`); called once a transaction.
-    """
+class InboundEventOperation(_EventOperation):
+    """Appends events that running executions wait for; after the state changes: what has ended receives none."""
 
     order = 6
 
-    def __init__(self, room: Callable[[apsw.Connection], int | None]) -> None:
-        self._room = room
-        self._next_number = 1
-        self.listener: Callable[[Sequence[LoggedInboundEvent]], None] | None = None
-
     @override
     def reload(self, connection: apsw.Connection) -> None:
-        self._next_number = read_counter(connection, COUNTER) + 1
+        self._next = read_counter(connection, COUNTER) + 1
 
     @override
     def apply(
         self, connection: apsw.Connection, arguments: Sequence[Sequence[NewInboundEvent]]
-    ) -> list[InboundAppendResult | FlowhookError]:
-        room = self._room(connection)
+    ) -> list[AppendResult | FlowhookError]:
         rows = _InboundRows()
-        rows.find(connection, [arrival for call in arguments for arrival in call])
-        results: list[InboundAppendResult | FlowhookError] = []
-        for call in arguments:
-            rows.bytes += inbound_bytes(call)
-            if room is not None and rows.bytes > room:
-                rows.bytes -= inbound_bytes(call)
-                results.append(storage_full())
-            else:
-                results.append(self._take(call, rows))
+        rows.find(connection, [event for call in arguments for event in call])
+        results = self._append_fitting(
+            arguments, rows, self._room(connection), lambda call: self._add(call, rows), inbound_bytes
+        )
         rows.insert(connection)
-        if rows.arrivals:
-            write_counter(connection, COUNTER, self._next_number - 1)
+        if rows.events:
+            write_counter(connection, COUNTER, self._next - 1)
         return results
 
-    @override
-    def committed(self, results: Sequence[InboundAppendResult | FlowhookError]) -> None:
-        new = [arrival for result in results if isinstance(result, InboundAppendResult) for arrival in result.new]
-        if new and self.listener is not None:
-            self.listener(new)
-
-    def _take(self, call: Sequence[NewInboundEvent], rows: _InboundRows) -> InboundAppendResult:
-        logged = InboundAppendResult([], [])
-        for arrival in call:
-            marks = _marks(arrival)
-            refused = rows.refused(arrival, marks)
+    def _add(self, call: Sequence[NewInboundEvent], rows: _InboundRows) -> AppendResult:
+        logged = AppendResult([], [])
+        rows.bytes += inbound_bytes(call)
+        for event in call:
+            fingerprints = _fingerprints(event)
+            refused = rows.refused(event, fingerprints)
             if refused is not None:
                 logged.appended.append(refused)
                 continue
-            number = self._next_number
-            self._next_number = number + 1
-            rows.add(number, arrival, marks)
+            number = self._next
+            self._next = number + 1
+            rows.add(number, event, fingerprints)
             logged.appended.append(InboundEventAppended(number))
-            logged.new.append(LoggedInboundEvent(number, arrival, rows.executions.get(arrival.execution_id, 0)))
+            logged.new.append(StoredInboundEvent(number, event, rows.executions.get(event.execution_id, 0)))
         return logged
 
 
 class _InboundRows:
-    """Earlier arrivals and executions found by a transaction, and the rows it inserts."""
+    """Earlier events and executions found by a transaction, and the rows it inserts."""
 
     def __init__(self) -> None:
-        self.earlier: dict[bytes, _EarlierArrival] = {}
+        self.earlier: dict[bytes, _Key] = {}
         self.executions: dict[str, int] = {}
-        self.arrivals: list[tuple[Any, ...]] = []
+        self.events: list[tuple[Any, ...]] = []
         self.marks: list[tuple[Any, ...]] = []
         self.bytes = 0
 
-    def find(self, connection: apsw.Connection, arrivals: Sequence[NewInboundEvent]) -> None:
-        """Look up earlier arrivals by fingerprint, and the executions the arrivals are addressed to."""
-        marks = [(mark,) for arrival in arrivals for mark in _marks(arrival) if mark is not None]
-        self.earlier.update((row[0], _EarlierArrival(*row[1:])) for row in _REMEMBERED.fetch(connection, marks))
-        ids = [(arrival.execution_id,) for arrival in arrivals if arrival.execution_id]
+    def find(self, connection: apsw.Connection, events: Sequence[NewInboundEvent]) -> None:
+        """Look up earlier events by fingerprint, and the executions the events are addressed to."""
+        marks = [(mark,) for event in events for mark in _fingerprints(event) if mark is not None]
+        self.earlier.update((row[0], _Key(*row[1:])) for row in _BY_KEY.fetch(connection, marks))
+        ids = [(event.execution_id,) for event in events if event.execution_id]
         self.executions.update(_UNENDED.fetch(connection, ids))
 
     def refused(self, event: NewInboundEvent, fingerprints: _Fingerprints) -> InboundEventAppended | None:
-        """Return the result for an arrival that must not be stored; None when it is to be stored."""
+        """Return the result for an event that must not be stored; None when it is to be stored."""
         earlier = self._remembered(fingerprints.id, event)
         if earlier is not None:
-            return InboundEventAppended(earlier.number, earlier.event_id)
+            return InboundEventAppended(earlier.seq, earlier.event_id)
         if self._remembered(fingerprints.token, event) is not None:
             return InboundEventAppended(0, gone=True)
         if event.execution_id and event.execution_id not in self.executions:
             return InboundEventAppended(0, gone=True)
         earlier = self._remembered(fingerprints.key, event)
         if earlier is not None:
-            return InboundEventAppended(earlier.number, earlier.event_id)
+            return InboundEventAppended(earlier.seq, earlier.event_id)
         return InboundEventAppended(0) if event.check_only else None
 
-    def _remembered(self, mark: bytes | None, event: NewInboundEvent) -> _EarlierArrival | None:
+    def _remembered(self, mark: bytes | None, event: NewInboundEvent) -> _Key | None:
         earlier = None if mark is None else self.earlier.get(mark)
         return earlier if earlier is not None and event.receive_time_ms < earlier.until_ms else None
 
     def add(self, number: int, event: NewInboundEvent, fingerprints: _Fingerprints) -> None:
-        """Add the rows of a new arrival."""
+        """Add the rows of a new event."""
         seq = self.executions.get(event.execution_id, 0)
         _, flow_id, callback, type_, receive_time_ms, payload, expire_at_ms, *_ = event
         receivers = (TO_ALL if event.to_all else TO_ONE) if callback else EMITTED
-        self.arrivals.append((number, flow_id, receivers, type_, expire_at_ms, seq, payload, event.emitter or None))
+        self.events.append((number, flow_id, receivers, type_, expire_at_ms, seq, payload, event.emitter or None))
         id_until_ms = max(expire_at_ms, receive_time_ms + ID_WINDOW_MS)
         times = (id_until_ms, event.token_until_ms, event.dedupe_until_ms)
         for mark, until_ms in zip(fingerprints, times, strict=True):
             if mark is not None:
-                self.earlier[mark] = _EarlierArrival(until_ms, number, event.event_id)
+                self.earlier[mark] = _Key(until_ms, number, event.event_id)
                 self.marks.append((mark, until_ms, number, event.event_id))
 
     def insert(self, connection: apsw.Connection) -> None:
         """Insert the added rows."""
-        _INSERT.run(connection, self.arrivals)
-        _REMEMBER.run(connection, self.marks)
+        _INSERT_INBOUND.run(connection, self.events)
+        _INSERT_KEY.run(connection, self.marks)
 
 
-def inbound_bytes(arrivals: Sequence[NewInboundEvent]) -> int:
-    """Return the approximate bytes that arrivals take if all of them are new."""
-    return sum(len(arrival.payload) + INBOUND_ROW_BYTES for arrival in arrivals)
+def inbound_bytes(events: Sequence[NewInboundEvent]) -> int:
+    """Return the approximate bytes that events take if all of them are new."""
+    return sum(len(event.payload) + INBOUND_ROW_BYTES for event in events)
 
 
-def _marks(event: NewInboundEvent) -> _Fingerprints:
+def _fingerprints(event: NewInboundEvent) -> _Fingerprints:
     flow_id = event.flow_id
+    # the names of kinds are in stored fingerprints: they keep the word that was used when the first were stored
     return _Fingerprints(
         _digest(b"arrival id", flow_id, event.event_id),
         _digest(b"arrival token", flow_id, event.token) if event.token else None,

@@ -73,13 +73,13 @@ class ExpireOperation(WriterOperation):
             " (SELECT number FROM inbound_event WHERE expire_at_ms <= ? ORDER BY expire_at_ms LIMIT ?)",
             (now_ms, self.STEP),
         )
-        arrivals = connection.changes()
+        events = connection.changes()
         found = connection.execute(
             "SELECT seq FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?",
             (min(before_ms, UNENDED), limit),
         ).fetchall()
         jobs = expire_jobs(connection, before_ms, self.STEP)
-        more = jobs or self.STEP in (keys, arrivals) or len(found) == limit
+        more = jobs or self.STEP in (keys, events) or len(found) == limit
         if not more:
             connection.execute(_FORGET_REVISIONS, (before_ms,))
             connection.execute(_FORGET_SCHEDULES, (before_ms,))

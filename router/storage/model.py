@@ -1,15 +1,4 @@
-"""Values exchanged between the router and its storage: appended events, state changes, and query results.
-
-Values for links between executions: which one caused which.
-
-A causing execution is named by its ID, not by its number: it may be in another shard, or removed before the ones that
-it caused. What is stored belongs to the caused execution, in its shard.
-
-
-State changes that record attempts; see `flowhook.model.executions`.
-
-Values for arrivals: inbound events for executions that are already running and listen for them.
-"""
+"""Values exchanged between the router and its storage: appended events, state changes, and query results."""
 
 from __future__ import annotations
 
@@ -212,7 +201,7 @@ class Delivered(NamedTuple):
 
 
 class Consumed(NamedTuple):
-    """An arrival is no longer needed; its deduplication records are retained as long as without this change."""
+    """An inbound event is no longer needed; its deduplication records are retained as long as without this change."""
 
     number: int
 
@@ -393,15 +382,15 @@ class Cause(NamedTuple):
 
 
 class EventReceived(NamedTuple):
-    """An execution received an arrival; its emitter, if it has one, is stored as a cause.
+    """An execution received an event; its emitter, if it has one, is stored as a cause.
 
-    It is written in one `write` with the change that delivers the arrival, and not after `Consumed`; a second one is a
+    It is written in one `write` with the change that delivers the event, and not after `Consumed`; a second one is a
     no-op. For an execution that has ended it is one, too. Of many emitters, the `limits.MAX_LINKED_EMITTERS` newest are
     retained.
 
     Attributes:
         seq: the execution.
-        number: of the arrival.
+        number: of the event.
     """
 
     seq: int
@@ -455,10 +444,10 @@ class NewInboundEvent(NamedTuple):
         receive_time_ms: Unix time.
         payload: the event as JSON of CloudEvents 1.0; at most `limits.MAX_RESULT_BYTES`.
         expire_at_ms: Unix time until which it is retained. Its ID is retained as long, and for at least a day.
-        dedupe_key: scoped to the flow, and within it to the callback; empty: the arrival is never deduplicated.
-        dedupe_until_ms: Unix time until which another arrival with this key is a duplicate of this one.
+        dedupe_key: scoped to the flow, and within it to the callback; empty: the event is never deduplicated.
+        dedupe_until_ms: Unix time until which another event with this key is a duplicate of this one.
         execution_id: the one execution it is addressed to; empty: any that listens for it.
-        token: a single-use token, scoped to the flow: one arrival is stored for it; or empty.
+        token: a single-use token, scoped to the flow: one event is stored for it; or empty.
         token_until_ms: Unix time until which a used token is retained.
         to_all: whether a callback's event goes to all executions that wait for it, not to one. An emitted event always
             goes to all.
@@ -484,12 +473,12 @@ class NewInboundEvent(NamedTuple):
 
 
 class InboundEventAppended(NamedTuple):
-    """Result of appending one arrival.
+    """Result of appending one event for running executions.
 
     Attributes:
-        number: its number among all arrivals, from 1, ascending; 0 when it is `gone`, or is new and `check_only`.
+        number: its number among all such events, from 1, ascending; 0 when it is `gone`, or is new and `check_only`.
         duplicate_of: ID of the event stored earlier under the same event ID or dedupe key, in which case `number` is
-            the earlier arrival's; empty when this one is new.
+            the earlier event's; empty when this one is new.
         gone: nothing was stored, because its token was used before, or because the execution it is addressed to has
             ended or is unknown.
     """
@@ -499,27 +488,18 @@ class InboundEventAppended(NamedTuple):
     gone: bool = False
 
 
-class LoggedInboundEvent(NamedTuple):
-    """A durable arrival, as reported to the shard's owner.
+class StoredInboundEvent(NamedTuple):
+    """A durable event for running executions, as reported to the shard's owner, or read by it when it starts.
 
-    `seq` is the execution it is addressed to; 0: any that listens for it.
+    Attributes:
+        number: its number.
+        event: as it was appended; when read, without ID, times, keys and payload: see `ShardState.inbound_payloads`.
+        seq: the execution that it is addressed to; 0: any that listens for it.
     """
 
     number: int
     event: NewInboundEvent
     seq: int = 0
-
-
-class UnconsumedEvent(NamedTuple):
-    """An unconsumed event at start-up; `seq` as in `LoggedInboundEvent`, `to_all` as in `NewInboundEvent`."""
-
-    number: int
-    flow_id: str
-    callback: bool
-    type: str
-    expire_at_ms: int
-    seq: int = 0
-    to_all: bool = False
 
 
 StateChange = (

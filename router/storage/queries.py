@@ -27,10 +27,11 @@ from router.storage.model import (
     ExecutionRecord,
     ExecutionResult,
     JournalSize,
+    NewInboundEvent,
     Scheduled,
+    StoredInboundEvent,
     StoredLink,
     StoredLinks,
-    UnconsumedEvent,
     UnfinishedExecution,
     UnpublishedEvent,
     Work,
@@ -422,8 +423,8 @@ def _links(rows: Sequence[tuple[Any, ...]]) -> list[StoredLink]:
     ]
 
 
-def unconsumed_after(connection: apsw.Connection, number: int, limit: int) -> list[UnconsumedEvent]:
-    """Return unconsumed arrivals, except those addressed to an execution that has ended."""
+def unconsumed_after(connection: apsw.Connection, number: int, limit: int) -> list[StoredInboundEvent]:
+    """Return unconsumed events, except those addressed to an execution that has ended."""
     rows = connection.execute(
         "SELECT number, flow_id, receivers, type, expire_at_ms, seq FROM inbound_event a WHERE number > ?"
         " AND (seq = 0 OR EXISTS (SELECT 1 FROM execution e WHERE e.seq = a.seq AND e.end_time_ms = ?))"
@@ -431,12 +432,16 @@ def unconsumed_after(connection: apsw.Connection, number: int, limit: int) -> li
         (number, UNENDED, limit),
     )
     return [
-        UnconsumedEvent(number, flow_id, bool(receivers), type_, expire_at_ms, seq, receivers == TO_ALL)
+        StoredInboundEvent(
+            number,
+            NewInboundEvent("", flow_id, bool(receivers), type_, 0, b"", expire_at_ms, to_all=receivers == TO_ALL),
+            seq,
+        )
         for number, flow_id, receivers, type_, expire_at_ms, seq in rows
     ]
 
 
-def arrival_payloads(connection: apsw.Connection, numbers: Sequence[int]) -> dict[int, bytes]:
+def inbound_payloads(connection: apsw.Connection, numbers: Sequence[int]) -> dict[int, bytes]:
     """Return payloads up to about `WORK_BYTES`, at least one."""
     payloads: dict[int, bytes] = {}
     size = 0

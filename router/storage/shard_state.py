@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TypeVar
 
 import apsw
+import attrs
 from typing_extensions import override
 
 from flowhook.errors import ConflictError, NotFoundError
@@ -36,14 +37,13 @@ from router.storage.model import (
     JournalSize,
     LifecycleRecorded,
     LoggedEvent,
-    LoggedInboundEvent,
     Parked,
     Replied,
     Resolved,
     Scheduled,
     StateChange,
+    StoredInboundEvent,
     StoredLinks,
-    UnconsumedEvent,
     UnfinishedExecution,
     UnpublishedEvent,
     Work,
@@ -71,45 +71,25 @@ class AcquireOperation(WriterOperation):
         ]
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ShardState:
     """The state of a shard's executions, for the shard's owner."""
 
-    def __init__(
-        self,
-        writer: Writer,
-        readers: Readers,
-        queries_: Readers,
-        blobs: BlobDirectory,
-        *,
-        append: AppendOperation,
-        arrive: InboundEventOperation,
-        write: StateChangeOperation,
-        expire: ExpireOperation,
-        delete: DeleteOperation,
-        erase: EraseOperation,
-        wiping: Wiping,
-        epoch: int,
-        limits: StorageLimits,
-    ) -> None:
-        self._epoch = epoch
-        self._limits = limits
-        self._writer = writer
-        self._readers = readers
-        self._queries = queries_
-        self._blobs = blobs
-        self._append = append
-        self._arrive = arrive
-        self._write = write
-        self._expire = expire
-        self._delete = delete
-        self._erase = erase
-        self._wiping = wiping
-        self._lost = False
-
-    @property
-    def epoch(self) -> int:
-        """Return the fencing number of this ownership, from 1: each `Storage.own` of the shard gets the next one."""
-        return self._epoch
+    epoch: int
+    """The fencing number of this ownership, from 1: each `Storage.own` of the shard gets the next one."""
+    _writer: Writer
+    _readers: Readers
+    _queries: Readers
+    _blobs: BlobDirectory
+    _append: AppendOperation
+    _append_inbound: InboundEventOperation
+    _write: StateChangeOperation
+    _expire: ExpireOperation
+    _delete: DeleteOperation
+    _erase: EraseOperation
+    _wiping: Wiping
+    _limits: StorageLimits
+    _lost: bool = attrs.field(init=False, default=False)
 
     def mark_lost(self) -> None:
         """Refuse writes from now on, because the shard has another owner."""
@@ -124,13 +104,13 @@ class ShardState:
         if not self._lost:
             self._append.listener = listener
 
-    def follow_arrivals(self, listener: Callable[[Sequence[LoggedInboundEvent]], None]) -> None:
-        """Call `listener` on the event loop with every arrival that becomes durable from now on.
+    def follow_inbound(self, listener: Callable[[Sequence[StoredInboundEvent]], None]) -> None:
+        """Call `listener` on the event loop with every event for running executions that becomes durable from now on.
 
-        Arrivals are reported by ascending number, each once, before the `append_arrivals` that stored them returns.
+        They are reported by ascending number, each once, before the `append_inbound` that stored them returns.
         """
         if not self._lost:
-            self._arrive.listener = listener
+            self._append_inbound.listener = listener
 
     async def write(self, changes: Sequence[StateChange]) -> None:
         """Store changes durably, in order, all of them or none.
@@ -154,17 +134,17 @@ class ShardState:
         wanted = list(seqs)
         return await self._readers.run(lambda connection: queries.work(connection, self._blobs, wanted))
 
-    async def arrivals(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[UnconsumedEvent]:
-        """Return unconsumed arrivals by ascending number, except those addressed to an execution that has ended."""
+    async def inbound_events(self, *, after_number: int = 0, limit: int = DEFAULT_PAGE) -> list[StoredInboundEvent]:
+        """Return unconsumed events by ascending number, except those addressed to an execution that has ended."""
         return await self._readers.run(lambda connection: queries.unconsumed_after(connection, after_number, limit))
 
-    async def arrival_payloads(self, numbers: Collection[int]) -> dict[int, bytes]:
-        """Return payloads of unconsumed arrivals; others are missing from the result.
+    async def inbound_payloads(self, numbers: Collection[int]) -> dict[int, bytes]:
+        """Return payloads of unconsumed events; others are missing from the result.
 
         A large result may be partial, with at least one payload: call again for the others.
         """
         wanted = list(numbers)
-        return await self._readers.run(lambda connection: queries.arrival_payloads(connection, wanted))
+        return await self._readers.run(lambda connection: queries.inbound_payloads(connection, wanted))
 
     async def journal_sizes(self, seqs: Collection[int]) -> dict[int, JournalSize]:
         """Return the sizes of journals; empty ones are missing from the result."""
@@ -337,7 +317,7 @@ class ShardState:
     async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
         """Remove executions that ended before a Unix time, with their events, journals and blobs.
 
-        A body is removed with the last execution whose event names it. Also removed are expired arrivals and dedupe
+        A body is removed with the last execution whose event names it. Also removed are expired events and dedupe
         keys, the schedules of flows deleted before that time, and these flows' revisions once none of their executions
         is left; and jobs that ended before that time.
 

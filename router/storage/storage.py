@@ -206,7 +206,7 @@ class Storage:
         self._blobs = cache or BlobDirectory(path.parent / "blobs")
         self._bodies = BodyStore(self._blobs)
         self._append = AppendOperation(capacity.room)
-        self._arrive = InboundEventOperation(capacity.room)
+        self._append_inbound = InboundEventOperation(capacity.room)
         self._write = StateChangeOperation()
         self._own = AcquireOperation()
         self._change = RegistryOperation(limits)
@@ -221,7 +221,7 @@ class Storage:
             connection,
             [
                 self._append,
-                self._arrive,
+                self._append_inbound,
                 self._write,
                 self._own,
                 self._change,
@@ -243,7 +243,7 @@ class Storage:
         self._rejections = RejectionLog(self._writer, self._readers, self._reject)
         self._audit = AuditLog(self._writer, self._readers, self._audited)
         self._jobs = JobStore(self._writer, self._queries, self._job)
-        self._log = EventLog(self._writer, self._append, self._arrive, self._blobs, self._bodies, limits=limits)
+        self._log = EventLog(self._writer, self._append, self._append_inbound, self._blobs, self._bodies, limits=limits)
         self._sweep = None if cache is None else ObjectSweep(cache, self._confirm_ownership, self._queries)
         self._wiping = Wiping(path, self._writer.run_between)
         self._upkeep: list[asyncio.Task[None]] = []
@@ -306,16 +306,16 @@ class Storage:
         _check_shard(shard)
         if self._owner is not None:
             self._owner.mark_lost()
-        self._append.listener = self._arrive.listener = None
+        self._append.listener = self._append_inbound.listener = None
         # Calls run in order, so earlier writes of the former owner are committed before this one.
         epoch: int = await self._writer.call(self._own, None)
         self._owner = ShardState(
-            self._writer,
-            self._readers,
-            self._queries,
-            self._blobs,
+            writer=self._writer,
+            readers=self._readers,
+            queries=self._queries,
+            blobs=self._blobs,
             append=self._append,
-            arrive=self._arrive,
+            append_inbound=self._append_inbound,
             write=self._write,
             expire=self._expire,
             delete=self._delete,

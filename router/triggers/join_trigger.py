@@ -169,7 +169,7 @@ class JoinTrigger:
             buffered = self._events.buffered_for(_shelf(flow_id), after=flow.seen)[:CHUNK]
             if not buffered:
                 return
-            payloads = await self._state.arrival_payloads([number for number, _ in buffered])
+            payloads = await self._state.inbound_payloads([number for number, _ in buffered])
             for number, label in buffered:
                 payload = payloads.get(number)
                 if payload is not None:
@@ -194,7 +194,7 @@ class JoinTrigger:
     async def _start(self, flow_id: str, flow: _Flow, complete: _Complete) -> None:
         payloads: dict[int, bytes] = {}
         wanted = sorted(complete.numbers)
-        while wanted and (read := await self._state.arrival_payloads(wanted)):
+        while wanted and (read := await self._state.inbound_payloads(wanted)):
             payloads |= read
             wanted = [number for number in wanted if number > max(read)]
         if len(payloads) < len(complete.numbers):  # one of them has expired: others may complete the set

@@ -91,8 +91,8 @@ class Faulty:
     async def records(self, seqs):
         return await self._found("records", seqs)
 
-    async def arrival_payloads(self, numbers):
-        return await self._found("arrival_payloads", numbers)
+    async def inbound_payloads(self, numbers):
+        return await self._found("inbound_payloads", numbers)
 
     def delay(self, name):
         """Have a kind of read come late from now on; returns the gate."""

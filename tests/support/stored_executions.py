@@ -131,7 +131,7 @@ async def populate(storage, count, *, large=2, bodies=2, payload_bytes=200):
         special += [original, event(number, body=original.body, replay_of=original.event_id)]
     for each in special:
         await log.append([each])
-    await log.append_arrivals(
+    await log.append_inbound(
         [NewInboundEvent(ids.mint(ids.slot_of("shop")), "shop", True, "approval", 1, b"{}", 2**45)]
     )
     await _work_on_job(storage.jobs, stored)

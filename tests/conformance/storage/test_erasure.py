@@ -60,9 +60,9 @@ async def test_all_parts_of_an_execution_go(cluster, new_event, new_arrival, lef
     await cluster.state.write([LifecycleRecorded(seq, WorkflowEventType.STARTED, 1, key="k", data=MARK)])
     await cluster.state.write([Parked(seq, 9_000, 1, history=MARK)])
     arrival = new_arrival(payload=MARK * 900, execution_id=event.event_id)
-    (arrived,) = await cluster.log.append_arrivals([arrival])
+    (arrived,) = await cluster.log.append_inbound([arrival])
     await cluster.state.write([Delivered(seq, JournalEntry("/do/2", MARK * 900), 1)])
-    await cluster.log.append_arrivals([new_arrival(callback=False, payload=MARK * 2, emitter=event.event_id)])
+    await cluster.log.append_inbound([new_arrival(callback=False, payload=MARK * 2, emitter=event.event_id)])
     await cluster.state.write([Replied(seq, MARK)])
     await cluster.state.write([Ended(seq, Status.FAULTED, 2_000, 1, MARK, error, MARK, MARK)])
     assert arrived.number
@@ -74,7 +74,7 @@ async def test_all_parts_of_an_execution_go(cluster, new_event, new_arrival, lef
     assert await cluster.state.find(event.event_id) is None
     assert await cluster.state.deduplicated("shop", TEXT, now_ms=NOW_MS) is None
     assert await cluster.state.occurrences() == []
-    assert await cluster.state.arrivals() == []
+    assert await cluster.state.inbound_events() == []
 
 
 async def test_a_large_payload_and_an_uploaded_body_go(cluster, new_event, left):

@@ -18,7 +18,7 @@ def emitted(cluster, new_arrival):
 
     async def emit(emitter=PARENT, **fields):
         arrival = new_arrival(callback=False, type="paid", emitter=emitter, **fields)
-        return (await cluster.log.append_arrivals([arrival]))[0].number
+        return (await cluster.log.append_inbound([arrival]))[0].number
 
     return emit
 
@@ -117,7 +117,7 @@ async def test_of_many_emitters_the_newest_are_retained_and_what_started_the_exe
     [seq] = await cluster.append(event)
     emitters = [ids.mint(1, now_ms=1_000 + number) for number in range(limits.MAX_LINKED_EMITTERS + 2)]
     arrivals = [new_arrival(callback=False, emitter=emitter) for emitter in emitters]
-    numbers = [appended.number for appended in await cluster.log.append_arrivals(arrivals)]
+    numbers = [appended.number for appended in await cluster.log.append_inbound(arrivals)]
     for portion in (numbers[:3], numbers[3:]):
         await cluster.state.write([EventReceived(seq, number) for number in portion])
     causes = [link.execution_id for link in (await cluster.state.links(event.event_id, limit=1)).causes]

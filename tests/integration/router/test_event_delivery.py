@@ -46,7 +46,7 @@ async def test_an_event_goes_into_the_journal_of_who_waits_for_it_which_runs_aga
     assert arrived(again) == [("/do/0/first#0", 0), (KEY, {"ok": True})]
     await shard.settle(runner, again, Completed(b"1"))
     assert (await shard.record(seq)).status is Status.COMPLETED
-    assert await shard.state.arrivals() == []
+    assert await shard.state.inbound_events() == []
 
 
 async def test_an_event_that_nobody_waits_for_is_buffered_for_the_first_who_does_the_oldest_first(shard, runner):
@@ -64,7 +64,7 @@ async def test_an_event_that_nobody_waits_for_is_buffered_for_the_first_who_does
     await shard.park(runner, again, listen("refusal", "r"), listen(key="a"))
     [again] = await runner.next()
     assert arrived(again)[2:] == [("r", 4)]
-    assert [arrival.flow_id for arrival in await shard.state.arrivals()] == ["b"]
+    assert [stored.event.flow_id for stored in await shard.state.inbound_events()] == ["b"]
 
 
 async def test_an_event_goes_to_all_who_wait_for_it_and_to_nobody_else(shard, runner):
@@ -76,7 +76,7 @@ async def test_an_event_goes_to_all_who_wait_for_it_and_to_nobody_else(shard, ru
     await shard.publish(data=7, to_all=True)
     assert [arrived(each) for each in await runner.next(3)] == [[(KEY, 7)]] * 3
     await shard.park(runner, busy, listen())
-    assert (shard.core.waiting, await shard.state.arrivals()) == (3, [])
+    assert (shard.core.waiting, await shard.state.inbound_events()) == (3, [])
 
 
 async def test_what_is_for_one_execution_is_refused_while_several_wait_for_it_and_none_gets_it(shard, runner):
@@ -85,7 +85,7 @@ async def test_what_is_for_one_execution_is_refused_while_several_wait_for_it_an
     with pytest.raises(ConflictError, match="several executions wait for this") as refused:
         await shard.publish(data=7)
     assert refused.value.reason == "CALLBACK_AMBIGUOUS"
-    assert (shard.core.waiting, await shard.state.arrivals()) == (2, [])
+    assert (shard.core.waiting, await shard.state.inbound_events()) == (2, [])
 
 
 async def test_what_several_wait_for_reaches_the_one_whose_values_it_has(shard, runner):
@@ -114,7 +114,7 @@ async def test_one_that_begins_to_wait_while_it_is_stored_gets_nothing_of_what_i
         runner = shard.attach()
         first = await waiting(shard, runner)
         second = await shard.work_on(runner)
-        reported = shard.host.events._log.append_arrivals
+        reported = shard.host.events._log.append_inbound
         reached = asyncio.Event()
         go_on = asyncio.Event()
 
@@ -123,7 +123,7 @@ async def test_one_that_begins_to_wait_while_it_is_stored_gets_nothing_of_what_i
             await go_on.wait()
             return await reported(arrivals)
 
-        shard.host.events._log.append_arrivals = late
+        shard.host.events._log.append_inbound = late
         publishing = asyncio.create_task(shard.publish(data=7))
         await reached.wait()
         await shard.park(runner, second, listen())
@@ -148,7 +148,7 @@ async def test_many_large_entries_are_written_in_portions_and_acted_upon_togethe
         await waiting(shard, runner)
     await shard.publish(data="x" * 20, to_all=True)
     assert [arrived(each) for each in await runner.next(3)] == [[(KEY, "x" * 20)]] * 3
-    assert await shard.state.arrivals() == []
+    assert await shard.state.inbound_events() == []
 
 
 async def test_what_two_subscriptions_of_an_execution_take_goes_to_the_first(shard, runner):
@@ -175,7 +175,7 @@ async def test_events_find_those_who_want_their_values_before_and_after(shard, r
 
 async def test_who_stops_waiting_while_buffered_events_are_read_gets_none_of_them(shard, runner):
     await shard.publish(data={"order": 2})
-    gate = shard.state.delay("arrival_payloads")
+    gate = shard.state.delay("inbound_payloads")
     seq = await waiting(shard, runner, listen(order=2))
     await shard.state.reading.wait()
     await shard.host.commands.cancel((await shard.record(seq)).id)
@@ -196,7 +196,7 @@ async def test_an_event_for_one_execution_is_for_no_other_and_requests_no_values
         await shard.publish(execution_id=(await shard.record(its)).id)
     assert shard.host.events.buffered == 2
     await shard.settle(runner, again, Completed(b"1"))
-    assert (shard.host.events.buffered, await shard.state.arrivals()) == (0, [])
+    assert (shard.host.events.buffered, await shard.state.inbound_events()) == (0, [])
     assert (await shard.publish(execution_id=(await shard.record(its)).id)).gone
 
 
@@ -275,7 +275,7 @@ async def test_a_flow_has_so_many_events_that_nobody_waits_for(shard, runner, mo
     [again] = await runner.next()
     assert arrived(again) == [(KEY, {"order": 1})]
     await shard.publish(execution_id=(await shard.record(1)).id)
-    assert len(await shard.state.arrivals()) == 4
+    assert len(await shard.state.inbound_events()) == 4
 
 
 async def test_all_flows_have_so_many(shard, monkeypatch):
@@ -283,7 +283,7 @@ async def test_all_flows_have_so_many(shard, monkeypatch):
     arrivals = [NewInboundEvent(f"evt_{flow}", flow, True, "approval", 1, b"{}") for flow in "ab"]
     with pytest.raises(ExhaustedError):
         await shard.host.events.publish(arrivals)
-    assert await shard.state.arrivals() == []
+    assert await shard.state.inbound_events() == []
 
 
 async def test_a_buffered_event_expires(shard, runner):
@@ -297,7 +297,7 @@ async def test_a_buffered_event_expires(shard, runner):
 
 async def test_who_was_to_get_an_event_that_expired_just_then_asks_again(shard, runner):
     await shard.publish(data=1)
-    [arrival] = await shard.state.arrivals()
+    [arrival] = await shard.state.inbound_events()
     await shard.state.write([Consumed(arrival.number)])  # as expiry does
     await waiting(shard, runner)
     [again] = await runner.next()
@@ -342,7 +342,7 @@ async def test_what_a_dead_router_stored_and_did_not_give_out_is_given_out_at_th
         await waiting(shard, runner, listen("refusal"))
     storage = await open_storage(tmp_path / "flowhook.db")
     fields = (True, "approval", 1, orjson.dumps({"data": {"order": 1}}), 2**45)
-    await storage.log(0).append_arrivals(
+    await storage.log(0).append_inbound(
         [NewInboundEvent(f"evt_{number}", "a", *fields, to_all=True) for number in range(2)]
     )
     await storage.close()
@@ -364,7 +364,7 @@ async def test_what_is_for_one_execution_goes_to_one_at_the_next_start_too(tmp_p
         runner = shard.attach()
         seqs = [await waiting(shard, runner) for _ in range(2)]
     storage = await open_storage(tmp_path / "flowhook.db")
-    await storage.log(0).append_arrivals([NewInboundEvent("evt_1", "a", True, "approval", 1, b'{"data":1}', 2**45)])
+    await storage.log(0).append_inbound([NewInboundEvent("evt_1", "a", True, "approval", 1, b'{"data":1}', 2**45)])
     await storage.close()
     async with running_host(tmp_path) as shard:
         runner = shard.attach()

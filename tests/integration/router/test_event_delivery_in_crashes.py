@@ -76,7 +76,7 @@ async def test_each_event_is_taken_once_by_the_execution_that_it_is_for(tmp_path
                 async with asyncio.timeout(PATIENCE):
                     while len(listener.taken) < EXECUTIONS:
                         await asyncio.sleep(0.01)
-                assert (await shard.state.arrivals(), shard.host.events.buffered) == ([], 0)
+                assert (await shard.state.inbound_events(), shard.host.events.buffered) == ([], 0)
             for task in tasks:
                 task.cancel()
             for task in tasks:

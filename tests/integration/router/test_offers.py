@@ -42,10 +42,10 @@ async def test_an_event_is_handed_to_who_works_on_the_execution_and_stored_until
     arrival = await offered(runner)
     assert (arrival.lease, arrival.generation, arrival.number) == (delivery.lease, 1, appended.number)
     assert (arrival.entry.key, orjson.loads(arrival.entry.output)["data"]) == (KEY, {"ok": True})
-    assert [each.number for each in await shard.state.arrivals()] == [arrival.number]
+    assert [each.number for each in await shard.state.inbound_events()] == [arrival.number]
     await take_in(shard, runner, arrival)
     assert runner.acknowledged == [(delivery.lease, 0)]
-    assert await shard.state.arrivals() == []
+    assert await shard.state.inbound_events() == []
     assert (await shard.state.content(seq)).journal == (arrival.entry,)
     await shard.settle(runner, delivery, Completed(b"1"))
     assert (await shard.record(seq)).status is Status.COMPLETED
@@ -80,12 +80,12 @@ async def test_what_is_not_taken_in_before_it_waits_for_it_alone_is_in_its_journ
     await shard.park(runner, delivery, *LISTEN)
     [again] = (await runner.next())[-1:]
     assert again.journal == (arrival.entry,)
-    assert await shard.state.arrivals() == []
+    assert await shard.state.inbound_events() == []
 
 
 async def test_an_execution_whose_event_expired_just_then_gets_the_next_one(shard, runner):
     await shard.publish(data="expires")
-    [buffered] = await shard.state.arrivals()
+    [buffered] = await shard.state.inbound_events()
     await shard.state.write([Consumed(buffered.number)])  # as expiry does
     await shard.publish(data="comes after it")
     await listening(shard, runner)
@@ -94,9 +94,9 @@ async def test_an_execution_whose_event_expired_just_then_gets_the_next_one(shar
 
 async def test_what_expired_is_offered_to_nobody_who_stopped_listening_meanwhile(shard, runner):
     await shard.publish(data="expires")
-    [buffered] = await shard.state.arrivals()
+    [buffered] = await shard.state.inbound_events()
     await shard.state.write([Consumed(buffered.number)])
-    gate = shard.state.delay("arrival_payloads")
+    gate = shard.state.delay("inbound_payloads")
     delivery = await listening(shard, runner)
     await shard.state.reading.wait()
     await listening(shard, runner, 2, delivery, ())
@@ -147,7 +147,7 @@ async def test_storage_that_is_away_leaves_an_offer_as_it_was(shard, runner, mon
     monkeypatch.setattr(RetryingWriter, "pause", _back(shard))
     await take_in(shard, runner, arrival)
     assert (runner.acknowledged, runner.revoked) == ([(delivery.lease, 0)], [])
-    assert await shard.state.arrivals() == []
+    assert await shard.state.inbound_events() == []
 
 
 def _back(shard):
@@ -188,4 +188,4 @@ async def test_an_arrival_is_not_lost_with_the_router(tmp_path):
         again = await offered(runner)
         assert again == arrival._replace(lease=delivery.lease)
         await take_in(shard, runner, again)
-        assert await shard.state.arrivals() == []
+        assert await shard.state.inbound_events() == []

@@ -68,7 +68,7 @@ class Work:
         kind = chance.choice(("accept", "accept", "arrive", "apply", "read"))
         if kind == "arrive":
             arrival = NewInboundEvent(f"evt_{number}", "shop", True, f"evt_{number}", 1, chance.randbytes(900), 2**45)
-            await self._call(storage.log(0).append_arrivals([arrival]), self.arrivals, f"evt_{number}")
+            await self._call(storage.log(0).append_inbound([arrival]), self.arrivals, f"evt_{number}")
         elif kind == "apply":
             draft = FlowDraft(f"flow-{number}", chance.randbytes(5_000), b"{}", has_webhook=True)
             await self._call(storage.registry.apply_flows([draft], now_ms=1), self.flows, draft.id)
@@ -121,7 +121,7 @@ async def check(storage, state, work, *, crashed=False):
         if seqs:
             assert {each.seq for each in found.values()} == set(seqs)
             assert None not in [await state.content(seq) for seq in seqs]
-    arrivals = {each.type for each in await state.arrivals()}
+    arrivals = {each.event.type for each in await state.inbound_events()}
     present |= {key: key in arrivals for key in work.arrivals}
     present |= {key: await storage.registry.get_flow(key) is not None for key in work.flows}
     for key, acknowledged in (work.events | work.arrivals | work.flows).items():

@@ -70,8 +70,8 @@ async def test_a_full_storage_refuses_events_and_lets_those_it_has_be_finished(p
     with pytest.raises(UnavailableError):
         await small.log(0).append([new_event(b"x" * 1000)])
     with pytest.raises(UnavailableError):
-        await small.log(0).append_arrivals([NewInboundEvent("evt_1", "shop", True, "approval", 1, b"{}", 2**45)])
-    assert await state.arrivals() == []
+        await small.log(0).append_inbound([NewInboundEvent("evt_1", "shop", True, "approval", 1, b"{}", 2**45)])
+    assert await state.inbound_events() == []
 
 
 def test_it_is_full_although_a_smaller_event_of_the_same_commit_has_room(tmp_path, new_event):

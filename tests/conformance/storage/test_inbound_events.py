@@ -15,11 +15,11 @@ from router.storage.model import (
     InboundEventAppended,
     Journaled,
     JournalSize,
-    LoggedInboundEvent,
+    NewInboundEvent,
     Parked,
     Requeued,
     Started,
-    UnconsumedEvent,
+    StoredInboundEvent,
 )
 
 ERROR = WorkflowError(type="https://example.org/e", status=503, title="Away", instance="/do/0/a", detail="no")
@@ -36,7 +36,7 @@ SUBSCRIPTIONS = (
 
 
 async def numbers(cluster):
-    return [arrival.number for arrival in await cluster.state.arrivals()]
+    return [arrival.number for arrival in await cluster.state.inbound_events()]
 
 
 # --- what executions wait for ---------------------------------------------------------------------------------------
@@ -69,43 +69,43 @@ async def test_what_it_waits_for_last_replaces_what_it_waited_for_before(cluster
 
 async def test_arrivals_are_numbered_in_order_and_found_after_a_restart_until_they_are_consumed(cluster, new_arrival):
     events = [new_arrival(payload=b"1"), new_arrival("bank", callback=False, type="paid", expire_at_ms=2**44)]
-    assert await cluster.log.append_arrivals(events) == [InboundEventAppended(1), InboundEventAppended(2)]
+    assert await cluster.log.append_inbound(events) == [InboundEventAppended(1), InboundEventAppended(2)]
     await cluster.restart()
-    assert await cluster.state.arrivals() == [
-        UnconsumedEvent(1, "shop", True, "approval", 2**45),
-        UnconsumedEvent(2, "bank", False, "paid", 2**44),
+    assert await cluster.state.inbound_events() == [
+        StoredInboundEvent(1, NewInboundEvent("", "shop", True, "approval", 0, b"", 2**45)),
+        StoredInboundEvent(2, NewInboundEvent("", "bank", False, "paid", 0, b"", 2**44)),
     ]
-    assert [arrival.number for arrival in await cluster.state.arrivals(limit=1)] == [1]
-    assert [arrival.number for arrival in await cluster.state.arrivals(after_number=1)] == [2]
-    assert await cluster.state.arrival_payloads([1, 2, 3]) == {1: b"1", 2: b"{}"}
+    assert [arrival.number for arrival in await cluster.state.inbound_events(limit=1)] == [1]
+    assert [arrival.number for arrival in await cluster.state.inbound_events(after_number=1)] == [2]
+    assert await cluster.state.inbound_payloads([1, 2, 3]) == {1: b"1", 2: b"{}"}
     await cluster.state.write([Consumed(2), Consumed(1), Consumed(7)])
     assert await numbers(cluster) == []
-    assert await cluster.state.arrival_payloads([1]) == {}
+    assert await cluster.state.inbound_payloads([1]) == {}
 
 
 async def test_a_number_is_not_used_again(cluster, new_arrival):
     for number in (1, 2, 3):
-        assert await cluster.log.append_arrivals([new_arrival()]) == [InboundEventAppended(number)]
+        assert await cluster.log.append_inbound([new_arrival()]) == [InboundEventAppended(number)]
         await cluster.state.write([Consumed(number)])
         await cluster.restart()
 
 
 async def test_appending_no_arrivals_answers_nothing(cluster):
-    assert await cluster.log.append_arrivals([]) == []
+    assert await cluster.log.append_inbound([]) == []
 
 
 async def test_an_event_arrives_once_at_a_flow_also_when_it_was_consumed(cluster, new_arrival):
     event = new_arrival()
-    twice = await asyncio.gather(*(cluster.log.append_arrivals([event, event]) for _ in range(3)))
+    twice = await asyncio.gather(*(cluster.log.append_inbound([event, event]) for _ in range(3)))
     assert sorted(each for call in twice for each in call) == [InboundEventAppended(1)] + 5 * [
         InboundEventAppended(1, event.event_id)
     ]
-    assert await cluster.log.append_arrivals([event._replace(flow_id="bank")]) == [InboundEventAppended(2)]
+    assert await cluster.log.append_inbound([event._replace(flow_id="bank")]) == [InboundEventAppended(2)]
     await cluster.state.write([Consumed(1)])
     await cluster.restart()
-    assert await cluster.log.append_arrivals([event]) == [InboundEventAppended(1, event.event_id)]
+    assert await cluster.log.append_inbound([event]) == [InboundEventAppended(1, event.event_id)]
     later = event._replace(receive_time_ms=event.expire_at_ms)
-    assert await cluster.log.append_arrivals([later]) == [InboundEventAppended(3)]
+    assert await cluster.log.append_inbound([later]) == [InboundEventAppended(3)]
 
 
 async def test_a_dedupe_key_is_taken_once_within_its_window_by_each_callback(cluster, new_arrival, new_event):
@@ -113,14 +113,14 @@ async def test_a_dedupe_key_is_taken_once_within_its_window_by_each_callback(clu
     await cluster.append(new_event(**keyed))
     first, second = (new_arrival(**keyed, receive_time_ms=1_000) for _ in range(2))
     others = [new_arrival("bank", **keyed), new_arrival(type="refusal", **keyed)]
-    assert await cluster.log.append_arrivals([first, second, *others]) == [
+    assert await cluster.log.append_inbound([first, second, *others]) == [
         InboundEventAppended(1),
         InboundEventAppended(1, first.event_id),
         InboundEventAppended(2),
         InboundEventAppended(3),
     ]
     late = new_arrival(**keyed | {"receive_time_ms": 5_000, "dedupe_until_ms": 9_000})
-    assert await cluster.log.append_arrivals([late]) == [InboundEventAppended(4)]
+    assert await cluster.log.append_inbound([late]) == [InboundEventAppended(4)]
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one call", "in two calls"])
@@ -130,28 +130,30 @@ async def test_a_token_is_good_for_one_arrival_which_may_be_sent_again(cluster, 
     marked = {"execution_id": event.event_id, "token": "t", "token_until_ms": 2**45}
     first, second = new_arrival(**marked), new_arrival(**marked)
     calls = [[first, second, first]] if together else [[first], [second], [first]]
-    results = [result for arrivals in calls for result in await cluster.log.append_arrivals(arrivals)]
+    results = [result for arrivals in calls for result in await cluster.log.append_inbound(arrivals)]
     assert results == [
         InboundEventAppended(1),
         InboundEventAppended(0, gone=True),
         InboundEventAppended(1, first.event_id),
     ]
-    assert await cluster.state.arrivals() == [UnconsumedEvent(1, "shop", True, "approval", 2**45, seq)]
+    assert await cluster.state.inbound_events() == [
+        StoredInboundEvent(1, NewInboundEvent("", "shop", True, "approval", 0, b"", 2**45), seq)
+    ]
 
 
 async def test_nothing_is_stored_for_an_execution_that_has_ended_or_is_unknown(cluster, new_event, new_arrival):
     event = new_event()
     [seq] = await cluster.append(event)
     early, late = (new_arrival(execution_id=event.event_id) for _ in range(2))
-    assert await cluster.log.append_arrivals([early]) == [InboundEventAppended(1)]
+    assert await cluster.log.append_inbound([early]) == [InboundEventAppended(1)]
     await cluster.end(seq)
     unknown = new_arrival(execution_id="evt_unknown", dedupe_key="k", dedupe_until_ms=2**45)
-    assert await cluster.log.append_arrivals([late, unknown, early]) == [
+    assert await cluster.log.append_inbound([late, unknown, early]) == [
         InboundEventAppended(0, gone=True),
         InboundEventAppended(0, gone=True),
         InboundEventAppended(1, early.event_id),
     ]
-    assert await cluster.log.append_arrivals([unknown._replace(execution_id="")]) == [InboundEventAppended(2)]
+    assert await cluster.log.append_inbound([unknown._replace(execution_id="")]) == [InboundEventAppended(2)]
     assert await numbers(cluster) == [2]
 
 
@@ -159,23 +161,23 @@ async def test_followers_are_told_of_new_arrivals_with_the_execution_they_are_fo
     event = new_event()
     [seq] = await cluster.append(event)
     told = []
-    cluster.state.follow_arrivals(told.extend)
+    cluster.state.follow_inbound(told.extend)
     plain, addressed = new_arrival(), new_arrival(execution_id=event.event_id)
-    await cluster.log.append_arrivals([plain, addressed, plain])
-    assert told == [LoggedInboundEvent(1, plain), LoggedInboundEvent(2, addressed, seq)]
+    await cluster.log.append_inbound([plain, addressed, plain])
+    assert told == [StoredInboundEvent(1, plain), StoredInboundEvent(2, addressed, seq)]
     owner = await cluster.storage.own(0)
-    cluster.state.follow_arrivals(told.extend)
-    await cluster.log.append_arrivals([new_arrival()])
+    cluster.state.follow_inbound(told.extend)
+    await cluster.log.append_inbound([new_arrival()])
     assert len(told) == 2
-    assert await owner.arrival_payloads([3]) == {3: b"{}"}
+    assert await owner.inbound_payloads([3]) == {3: b"{}"}
 
 
 async def test_payloads_come_a_few_at_a_time(cluster, new_arrival):
     events = [new_arrival(payload=b"1" * limits.MAX_RESULT_BYTES) for _ in range(20)]
-    wanted = [appended.number for appended in await cluster.log.append_arrivals(events)]
+    wanted = [appended.number for appended in await cluster.log.append_inbound(events)]
     calls = 0
     while wanted:
-        found = await cluster.state.arrival_payloads(wanted)
+        found = await cluster.state.inbound_payloads(wanted)
         assert found
         wanted = [number for number in wanted if number not in found]
         calls += 1
@@ -189,7 +191,7 @@ async def test_what_is_delivered_comes_after_all_that_was_journaled_and_requeues
     fresh, journaled, compacted = await cluster.append(new_event(), new_event(), new_event())
     entries = [JournalEntry(f"k{number}", str(number).encode()) for number in range(4)]
     came, failed = JournalEntry("listen", b"{}"), JournalEntry("run", None, ERROR)
-    await cluster.log.append_arrivals([new_arrival()])
+    await cluster.log.append_inbound([new_arrival()])
     await cluster.state.write(
         [
             *(Journaled(journaled, index, entries[index]) for index in range(2)),
@@ -265,7 +267,7 @@ async def test_executions_are_identified_by_their_ids(cluster, new_event):
 async def test_arrivals_that_are_past_are_removed_and_no_others(cluster, new_arrival):
     now_ms = time.time_ns() // 1_000_000
     past = [new_arrival(expire_at_ms=now_ms - 1) for _ in range(300)]
-    await cluster.log.append_arrivals([*past, new_arrival(expire_at_ms=now_ms + 3_600_000)])
+    await cluster.log.append_inbound([*past, new_arrival(expire_at_ms=now_ms + 3_600_000)])
     await cluster.state.expire(ended_before_ms=9_000)
     assert await numbers(cluster) == [301]
 

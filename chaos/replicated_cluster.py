@@ -15,7 +15,7 @@ from flowhook import limits
 from flowhook.errors import FlowhookError
 from harness.log_servers import LogServers
 from router.storage.commit_log.jetstream import connect
-from router.storage.commit_log.keys import ClusterKeys
+from router.storage.commit_log.seals import ClusterKeys
 from router.storage.encryption import require_secrets_key
 
 OWNER_SECONDS: Final = 1.0

@@ -18,7 +18,7 @@ from cli.setting_names import variable_name
 if TYPE_CHECKING:
     from flowhook.process.settings import RouterSettings
     from router.storage.commit_log.interface import ReplicatedLog
-    from router.storage.commit_log.keys import ClusterKeys
+    from router.storage.commit_log.seals import ClusterKeys
 
 NatsCredsFile = Annotated[
     Path | None,
@@ -61,7 +61,7 @@ def cluster_keys(data_dir: Path | None) -> ClusterKeys:
     Raises:
         FlowhookError: the key of secrets is missing, or can't be used.
     """
-    from router.storage.commit_log.keys import ClusterKeys
+    from router.storage.commit_log.seals import ClusterKeys
     from router.storage.encryption import require_secrets_key
 
     settings = router_settings(data_dir)

@@ -222,7 +222,7 @@ def _seal(
 
 
 def _seal_log(url: str, directory: Path, creds_file: Path | None, ca_file: Path | None) -> LogSealed:
-    from router.storage.commit_log.sealing import is_sealed
+    from router.storage.commit_log.seals import is_sealed
     from router.storage.encryption import key_fingerprint, require_secrets_key
     from router.storage.replicated.log_sealing import LogSealing
 

@@ -33,8 +33,8 @@ from router.process.standby import StandbyServer
 from router.services.shards import ShardService
 from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
 from router.storage.commit_log.jetstream.opening import connect
-from router.storage.commit_log.keys import ClusterKeys
 from router.storage.commit_log.refusals import Refusals, RefusedKind
+from router.storage.commit_log.seals import ClusterKeys
 from router.storage.encryption import KEY_FILE, key_fingerprint, require_secrets_key
 from router.storage.errors import translate
 from router.storage.limits import REPLICATED_LIMITS

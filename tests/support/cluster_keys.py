@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from router.storage.commit_log.keys import ClusterKeys
+from router.storage.commit_log.seals import ClusterKeys
 from router.storage.encryption import require_secrets_key
 
 KEY = b"k" * 32

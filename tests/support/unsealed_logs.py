@@ -5,10 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from unittest.mock import patch
 
-from router.storage.commit_log.fact_seals import PlainFacts
 from router.storage.commit_log.jetstream import opening
-from router.storage.commit_log.object_seals import PlainObjects
-from router.storage.commit_log.record_seals import PlainRecords
+from router.storage.commit_log.seals import PlainFacts, PlainObjects, PlainRecords
 
 
 class _Records(PlainRecords):

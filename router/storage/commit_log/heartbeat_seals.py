@@ -29,7 +29,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from router.storage.commit_log.keys import KEY_ID_BYTES, PurposeKeys
+from router.storage.commit_log.seals import KEY_ID_BYTES, PurposeKeys
 
 TAG_BYTES: Final = 16
 PROCESS_BYTES: Final = 8

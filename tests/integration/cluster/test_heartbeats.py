@@ -10,7 +10,7 @@ from support.patience import PATIENCE
 
 from router.cluster.records import MemberState, RouterRecord
 from router.storage.commit_log.heartbeat_seals import HeartbeatSeals
-from router.storage.commit_log.keys import ClusterKeys
+from router.storage.commit_log.seals import ClusterKeys
 
 
 class Stranger:

@@ -15,7 +15,7 @@ from support.patience import PATIENCE, wait_until
 from flowhook.errors import ExhaustedError, UnavailableError
 from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogReplacedError
 from router.storage.commit_log.jetstream import rebuild_log
-from router.storage.commit_log.record_seals import SealedRecords
+from router.storage.commit_log.seals import SealedRecords
 
 
 def positions(log, after=0):
@@ -198,7 +198,7 @@ PAUSED_WRITER = """
 import sys
 from router.storage.commit_log.interface import FencedError
 from router.storage.commit_log.jetstream import connect
-from router.storage.commit_log.keys import ClusterKeys
+from router.storage.commit_log.seals import ClusterKeys
 log = connect(sys.argv[1], ClusterKeys(b"k" * 32), router="paused").log
 position = 0
 try:

@@ -9,7 +9,7 @@ from nats.js.errors import NotFoundError
 from router.storage.commit_log.interface import ObjectDamagedError
 from router.storage.commit_log.jetstream.objects import CHUNK_BYTES
 from router.storage.commit_log.refusals import RefusedKind
-from router.storage.commit_log.sealing import OVERHEAD_BYTES
+from router.storage.commit_log.seals import OVERHEAD_BYTES
 
 SIZES = [0, 1, CHUNK_BYTES, 3 * CHUNK_BYTES + 17]
 

@@ -17,8 +17,7 @@ from flowhook.model import Status
 from router.storage.limits import REPLICATED_LIMITS
 from router.storage.model import Ended, NewEvent
 from router.storage.replicated.follower import Follower, ViewDivergedError
-from router.storage.replicated.migration import Migration
-from router.storage.replicated.migration_check import MigratedData, check_migrated
+from router.storage.replicated.migration import MigratedData, Migration, check_migrated
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View

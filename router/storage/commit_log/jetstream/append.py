@@ -36,8 +36,8 @@ from router.storage.commit_log.jetstream.batch_get import StoredMessage
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.jetstream.leader import Leader
 from router.storage.commit_log.jetstream.streams import LogStream
-from router.storage.commit_log.record_seals import RecordSeals
 from router.storage.commit_log.refusals import Refusals, RefusedKind
+from router.storage.commit_log.seals import RecordSeals
 
 ATTEMPT_SECONDS: Final = 1.0
 PAUSE_SECONDS: Final = 0.02

@@ -8,9 +8,9 @@ import attrs
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError, ServiceUnavailableError
 
 from flowhook.errors import ConflictError
-from router.storage.commit_log.fact_seals import FORGED, FactSeals
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.refusals import Refusals, RefusedKind
+from router.storage.commit_log.seals import FORGED, FactSeals
 
 
 @attrs.define(eq=False, repr=False)

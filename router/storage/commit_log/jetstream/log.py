@@ -23,8 +23,8 @@ from router.storage.commit_log.jetstream.leader import Leader
 from router.storage.commit_log.jetstream.servers import MonitoredServer, monitored_servers, replicas_of
 from router.storage.commit_log.jetstream.streams import log_stream_of
 from router.storage.commit_log.jetstream.url import LogUrl
-from router.storage.commit_log.record_seals import RecordSeals
 from router.storage.commit_log.refusals import Refusals
+from router.storage.commit_log.seals import RecordSeals
 
 POLL_SECONDS: Final = 0.25
 """How often a waiting reader looks even though nothing announced a record."""

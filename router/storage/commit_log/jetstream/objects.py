@@ -34,9 +34,8 @@ from flowhook.errors import InternalError, UnavailableError
 from router.storage.commit_log.interface import ObjectDamagedError, StoredObject
 from router.storage.commit_log.jetstream.batch_get import messages_after
 from router.storage.commit_log.jetstream.connection import PAUSE_SECONDS, Connection
-from router.storage.commit_log.object_seals import ChunkPlace, ObjectSeals
 from router.storage.commit_log.refusals import Refusals, RefusedKind
-from router.storage.commit_log.sealing import NotAuthenticError
+from router.storage.commit_log.seals import ChunkPlace, NotAuthenticError, ObjectSeals
 
 CHUNK_BYTES: Final = 512 << 10
 IN_FLIGHT: Final = 4

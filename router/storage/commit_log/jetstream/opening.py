@@ -8,7 +8,6 @@ from typing import Final
 import attrs
 from nats.js.api import StreamInfo
 
-from router.storage.commit_log.fact_seals import PlainFacts, SealedFacts
 from router.storage.commit_log.heartbeat_seals import HeartbeatSeals
 from router.storage.commit_log.interface import ClusterFacts, CommitLog, Heartbeats, ObjectStore, ReplicatedLog
 from router.storage.commit_log.jetstream.connection import Connection
@@ -26,10 +25,16 @@ from router.storage.commit_log.jetstream.streams import (
     recreate_log_stream,
 )
 from router.storage.commit_log.jetstream.url import LogUrl, parse_url
-from router.storage.commit_log.keys import ClusterKeys
-from router.storage.commit_log.object_seals import PlainObjects, SealedObjects
-from router.storage.commit_log.record_seals import PlainRecords, SealedRecords
 from router.storage.commit_log.refusals import Refusals
+from router.storage.commit_log.seals import (
+    ClusterKeys,
+    PlainFacts,
+    PlainObjects,
+    PlainRecords,
+    SealedFacts,
+    SealedObjects,
+    SealedRecords,
+)
 
 TIMEOUT_SECONDS: Final = 30.0
 

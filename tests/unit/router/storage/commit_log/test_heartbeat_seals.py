@@ -6,7 +6,7 @@ import pytest
 from support.cluster_keys import KEY
 
 from router.storage.commit_log.heartbeat_seals import MOST_ROUTERS, REPEATED, HeartbeatRefusedError, HeartbeatSeals
-from router.storage.commit_log.keys import ClusterKeys
+from router.storage.commit_log.seals import ClusterKeys
 
 
 def seals(router, *keys, log="log-1"):

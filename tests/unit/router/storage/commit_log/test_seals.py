@@ -5,11 +5,16 @@ from support.cases import cases
 from support.cluster_keys import KEY, KEYS
 
 from flowhook.errors import ConflictError
-from router.storage.commit_log.fact_seals import SealedFacts
-from router.storage.commit_log.keys import ClusterKeys
-from router.storage.commit_log.object_seals import ChunkPlace, SealedObjects
-from router.storage.commit_log.record_seals import SealedRecords
-from router.storage.commit_log.sealing import OVERHEAD_BYTES, NotAuthenticError, Sealer
+from router.storage.commit_log.seals import (
+    OVERHEAD_BYTES,
+    ChunkPlace,
+    ClusterKeys,
+    NotAuthenticError,
+    SealedFacts,
+    SealedObjects,
+    SealedRecords,
+    Sealer,
+)
 
 
 def sealer(*keys, purpose="records", context="log"):

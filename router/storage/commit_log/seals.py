@@ -1,0 +1,379 @@
+"""Seals what routers store on the servers of the log: records, chunks of objects, facts; and derives the keys for it.
+
+All keys are derived from the key of secrets, which the servers do not have: one for each purpose and context, so that
+nothing that was made for one can be used for another. Where several keys are given, the first one is used for all that
+is new, and every one for what is read: so the key of secrets can be replaced while routers run.
+
+Authenticated encryption of what is stored on the servers of the log: AES-256-GCM.
+
+A sealed message is a header (format, key ID, salt, nonce), the ciphertext, and its tag. What the reader knows anyway,
+such as the position of a record, is authenticated as *associated data*: at any other place a message does not open.
+
+GCM breaks if a nonce is used twice under one key, and several routers write under one key of secrets, crash, and begin
+again. Random nonces of 96 bits would be good for 2^32 messages only, and counters would have to be stored. So each
+sealer, of which a process has one for each purpose, derives a key of its own from a random salt of 128 bits, and counts
+its nonces. Two sealers have the same salt with a probability of 2^-65 after 2^32 of them. The first four bytes of a
+nonce are random, too: a virtual machine that is copied while a router runs would count the same numbers twice.
+
+AES-256-GCM costs a quarter of ChaCha20-Poly1305 where the processor has instructions for it, as those of servers have
+(docs/replication.md has figures).
+
+Source: NIST SP 800-38D, section 8.2.1; RFC 5869; the derived keys are those of XAES-256-GCM (C2SP) in spirit.
+
+Seals the records of a log, each for its position; and tells what nobody who has a key has written there.
+
+A record is sealed with the identity of the log, its position and its batch ID, so that it opens nowhere else: a record
+that was recorded and is sent again is as void as one that was made up. The epoch and the hash of the record before are
+in the content.
+
+The message ID by which servers look for duplicates has a code of its own. It can't be guessed: a server would answer to
+a record whose ID it knows already as if it had stored it. And it tells a record that was damaged from one that was made
+up: both parts would have to be damaged. Who sees a record on its way can copy its ID, but to that position alone.
+
+Seals the chunks of objects: each for its object, its transfer, its place and their number.
+
+So chunks that are swapped, left out, added, or taken from another object or another transfer of the same one don't
+open. An object has one chunk at least, or an empty one could take the place of any.
+
+Authenticates facts: small values on which routers agree, which anybody can read, and only routers can write.
+
+A stored fact is its value, a key ID and a code, separated by blanks. An older one that is stored again is authentic: so
+facts name nothing that an older value of it would let happen.
+"""
+
+from __future__ import annotations
+
+import hmac
+import itertools
+import secrets
+import struct
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from flowhook.errors import ConflictError
+from router.storage.commit_log.interface import LogRecord
+from router.storage.encryption import derive_key
+
+KEY_ID_BYTES: Final = 4
+_PREFIX: Final = b"flowhook cluster: "
+
+
+@dataclass(frozen=True, slots=True)
+class PurposeKeys:
+    """Keys for one purpose.
+
+    Attributes:
+        newest: ID of the one that is used for what is new.
+        by_id: all of them, 32 bytes each.
+    """
+
+    newest: bytes
+    by_id: Mapping[bytes, bytes]
+
+
+class ClusterKeys:
+    """Keys of the routers that share a log.
+
+    Args:
+        secrets_keys: keys of secrets, 32 bytes each, as `encryption.load_secrets_key` returns them; newest first.
+    """
+
+    def __init__(self, *secrets_keys: bytes) -> None:
+        self._keys = {derive_key(key, _PREFIX + b"key ID")[:KEY_ID_BYTES]: key for key in secrets_keys}
+
+    @property
+    def ids(self) -> frozenset[bytes]:
+        """IDs of the keys."""
+        return frozenset(self._keys)
+
+    def derive(self, purpose: str, context: str) -> PurposeKeys:
+        """Return the keys for a purpose, in one context; each purpose has a name of its own.
+
+        Args:
+            purpose: such as `records`.
+            context: what else has to agree, such as the identity of a log.
+        """
+        label = _PREFIX + f"{purpose}\0{context}".encode()
+        return PurposeKeys(next(iter(self._keys)), {each: derive_key(key, label) for each, key in self._keys.items()})
+
+
+FORMAT: Final = 2
+"""First byte of a sealed message. Records that were not sealed are protobuf messages, and begin with 8."""
+SALT_BYTES: Final = 16
+NONCE_BYTES: Final = 12
+RANDOM_BYTES: Final = 4
+TAG_BYTES: Final = 16
+_HEADER: Final = struct.Struct(f">B{KEY_ID_BYTES}s{SALT_BYTES}s{NONCE_BYTES}s")
+OVERHEAD_BYTES: Final = _HEADER.size + TAG_BYTES
+"""By which a sealed message is longer."""
+MOST_CIPHERS: Final = 64
+"""Most derived keys that are retained for reading."""
+
+
+class NotAuthenticError(Exception):
+    """A message was not sealed for this place by anybody who has a key."""
+
+
+class Sealer:
+    """Seals and opens messages for one purpose; may be used by any thread.
+
+    Args:
+        keys: for this purpose.
+    """
+
+    def __init__(self, keys: PurposeKeys) -> None:
+        self._keys = keys
+        self._salt = secrets.token_bytes(SALT_BYTES)
+        self._cipher = _derived(keys.by_id[keys.newest], self._salt)
+        self._counter = itertools.count()
+        self._ciphers: OrderedDict[tuple[bytes, bytes], AESGCM] = OrderedDict()
+
+    def seal(self, message: bytes, associated: bytes) -> bytes:
+        """Return a message sealed, `OVERHEAD_BYTES` longer."""
+        nonce = secrets.token_bytes(RANDOM_BYTES) + next(self._counter).to_bytes(NONCE_BYTES - RANDOM_BYTES, "big")
+        header = _HEADER.pack(FORMAT, self._keys.newest, self._salt, nonce)
+        return header + self._cipher.encrypt(nonce, message, header + associated)
+
+    def open(self, sealed: bytes, associated: bytes) -> bytes:
+        """Return the message.
+
+        Raises:
+            NotAuthenticError: it was not sealed with these associated data, or by somebody without a key.
+        """
+        if len(sealed) < OVERHEAD_BYTES:
+            raise NotAuthenticError("it is not sealed")
+        header = sealed[: _HEADER.size]
+        version, key_id, salt, nonce = _HEADER.unpack(header)
+        key = self._keys.by_id.get(key_id)
+        if version != FORMAT or key is None:
+            raise NotAuthenticError("it is not sealed" if version != FORMAT else "it is sealed with an unknown key")
+        cipher = self._ciphers.pop((key_id, salt), None) or _derived(key, salt)
+        try:
+            message = cipher.decrypt(nonce, sealed[_HEADER.size :], header + associated)
+        except InvalidTag:
+            raise NotAuthenticError("it does not open") from None
+        self._ciphers[key_id, salt] = cipher  # only of those that opened: an attacker's would displace them
+        if len(self._ciphers) > MOST_CIPHERS:
+            self._ciphers.popitem(last=False)
+        return message
+
+
+def is_sealed(message: bytes, keys: ClusterKeys) -> bool:
+    """Whether the beginning of a message is that of one which was sealed with one of these keys."""
+    return message[:1] == bytes([FORMAT]) and message[1 : 1 + KEY_ID_BYTES] in keys.ids
+
+
+def _derived(key: bytes, salt: bytes) -> AESGCM:
+    """Return the cipher of a sealer.
+
+    Source: RFC 5869, section 2.3, of which one block is enough.
+    """
+    return AESGCM(hmac.digest(key, b"sealer" + salt + b"\x01", "sha256"))
+
+
+RECORD_CODE_BYTES: Final = 16
+
+
+class RecordSeals(Protocol):
+    """Converts records to messages of a server, and back."""
+
+    def seal(self, position: int, batch_id: str, data: bytes) -> tuple[str, bytes]:
+        """Return the message ID and the content of a record that is to get a position."""
+        ...
+
+    def open(self, position: int, message_id: str, content: bytes) -> LogRecord:
+        """Return the record of a message that a server has at a position; if it is not authentic, it is void."""
+        ...
+
+
+class SealedRecords:
+    """Records as routers write and read them.
+
+    Args:
+        keys: of the cluster.
+        log: identity of the log.
+        shard: from 0.
+    """
+
+    def __init__(self, keys: ClusterKeys, log: str, *, shard: int = 0) -> None:
+        context = f"{shard}\0{log}"
+        self._sealer = Sealer(keys.derive("records", context))
+        self._codes = keys.derive("record IDs", context)
+
+    def seal(self, position: int, batch_id: str, data: bytes) -> tuple[str, bytes]:
+        """See the protocol."""
+        place = _place(position, batch_id)
+        code = _record_code(self._codes.by_id[self._codes.newest], place)
+        return f"{batch_id}:{code}", self._sealer.seal(data, place)
+
+    def open(self, position: int, message_id: str, content: bytes) -> LogRecord:
+        """See the protocol."""
+        batch_id, _, code = message_id.rpartition(":")
+        place = _place(position, batch_id)
+        try:
+            return LogRecord(position, batch_id, self._sealer.open(content, place))
+        except NotAuthenticError:
+            known = [hmac.compare_digest(_record_code(key, place), code) for key in self._codes.by_id.values()]
+            return LogRecord(position, batch_id if any(known) else "", b"", void=True, damaged=any(known))
+
+
+class PlainRecords:
+    """Records of a log that an early version made, which did not seal it: for reading alone."""
+
+    def seal(self, position: int, batch_id: str, data: bytes) -> tuple[str, bytes]:
+        """Refuse: nothing is stored that is not sealed."""
+        raise AssertionError(f"{batch_id} is not stored at {position}, {len(data)} bytes: records are sealed")
+
+    def open(self, position: int, message_id: str, content: bytes) -> LogRecord:
+        """See the protocol."""
+        return LogRecord(position, message_id, content)
+
+
+def _place(position: int, batch_id: str) -> bytes:
+    return f"{position}\0{batch_id}".encode("utf-8", "replace")
+
+
+def _record_code(key: bytes, place: bytes) -> str:
+    return hmac.digest(key, place, "sha256")[:RECORD_CODE_BYTES].hex()
+
+
+class ChunkPlace(NamedTuple):
+    """Where a chunk belongs.
+
+    Attributes:
+        name: of the object.
+        transfer: random identity of the transfer that stored it.
+        chunks: number of its chunks, from 1.
+        number: of this one, from 0.
+    """
+
+    name: str
+    transfer: str
+    chunks: int
+    number: int
+
+
+class ObjectSeals(Protocol):
+    """Converts chunks to what is stored, and back."""
+
+    def seal(self, place: ChunkPlace, chunk: bytes) -> bytes:
+        """Return what is stored for a chunk."""
+        ...
+
+    def open(self, place: ChunkPlace, stored: bytes) -> bytes:
+        """Return a chunk.
+
+        Raises:
+            NotAuthenticError: it is not what a router has stored there.
+        """
+        ...
+
+
+class SealedObjects:
+    """Chunks as routers write and read them; `keys`: for objects, in the context of the cluster."""
+
+    def __init__(self, keys: PurposeKeys) -> None:
+        self._sealer = Sealer(keys)
+
+    def seal(self, place: ChunkPlace, chunk: bytes) -> bytes:
+        """See the protocol."""
+        return self._sealer.seal(chunk, _associated(place))
+
+    def open(self, place: ChunkPlace, stored: bytes) -> bytes:
+        """See the protocol."""
+        return self._sealer.open(stored, _associated(place))
+
+
+class PlainObjects:
+    """Chunks of objects that an early version stored: for reading alone."""
+
+    def seal(self, place: ChunkPlace, chunk: bytes) -> bytes:
+        """Refuse: nothing is stored that is not sealed."""
+        raise AssertionError(f"{place} is not stored, {len(chunk)} bytes: objects are sealed")
+
+    def open(self, place: ChunkPlace, stored: bytes) -> bytes:
+        """See the protocol."""
+        del place
+        return stored
+
+
+def _associated(place: ChunkPlace) -> bytes:
+    return "\0".join(map(str, place)).encode()
+
+
+FACT_CODE_BYTES: Final = 16
+FORGED: Final = "LOG_FACT_FORGED"
+
+
+class FactSeals(Protocol):
+    """Converts values to what is stored, and back."""
+
+    def seal(self, name: str, value: str) -> str:
+        """Return what is stored for a value, which has no blanks."""
+        ...
+
+    def open(self, name: str, stored: str) -> str:
+        """Return the value of what is stored.
+
+        Raises:
+            ConflictError: it was not stored by a router with this key (`LOG_NOT_SEALED`, `SECRETS_KEY_DIFFERS`,
+                `LOG_FACT_FORGED`).
+        """
+        ...
+
+
+class SealedFacts:
+    """Facts as routers write and read them; `keys`: for facts, in the context of the cluster."""
+
+    def __init__(self, keys: PurposeKeys) -> None:
+        self._keys = keys
+
+    def seal(self, name: str, value: str) -> str:
+        """See the protocol."""
+        return f"{value} {self._keys.newest.hex()} {_fact_code(self._keys.by_id[self._keys.newest], name, value)}"
+
+    def open(self, name: str, stored: str) -> str:
+        """See the protocol."""
+        value, key_id, code = (*stored.split(" "), "", "")[:3]
+        if not key_id:
+            raise ConflictError(
+                "the log was made by a version of Flowhook that did not seal it: stop all routers, and run"
+                " 'flowhook cluster seal' once",
+                reason="LOG_NOT_SEALED",
+            )
+        key = {each.hex(): key for each, key in self._keys.by_id.items()}.get(key_id)
+        if key is None:
+            raise ConflictError(
+                "the key of secrets is not that of the other routers: copy secrets.key, or set FLOWHOOK_SECRETS_KEY, so"
+                " that all have the same",
+                reason="SECRETS_KEY_DIFFERS",
+            )
+        if not hmac.compare_digest(_fact_code(key, name, value).encode(), code.encode()):
+            raise ConflictError(
+                f"the fact {name} beside the log was changed by somebody who has no key: find out who can write to the"
+                " servers of the log; 'flowhook cluster seal' stores it again",
+                reason=FORGED,
+            )
+        return value
+
+
+class PlainFacts:
+    """Facts of a log that an early version made: for reading alone."""
+
+    def seal(self, name: str, value: str) -> str:
+        """Refuse: nothing is stored that is not sealed."""
+        raise AssertionError(f"{name} is not stored as {value}: facts are sealed")
+
+    def open(self, name: str, stored: str) -> str:
+        """See the protocol."""
+        del name
+        return stored
+
+
+def _fact_code(key: bytes, name: str, value: str) -> str:
+    return hmac.digest(key, f"{name}\0{value}".encode(), "sha256")[:FACT_CODE_BYTES].hex()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class PartView:
+class ListedPart:
     """An attachment. `sha256` is in hexadecimal; `field` is that of a form, or empty."""
 
     index: int

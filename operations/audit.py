@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -38,30 +37,10 @@ class AuditList(AuditConditions):
 
 
 @dataclass(frozen=True, slots=True)
-class AuditView:
-    """A call that changed something; `error` is why it was refused, or empty.
-
-    Refusals of one token for one method with one reason are one entry for a day: `calls` of them, the first at `time`,
-    the last at `last_time`; target, reason and address are those of the last. `address` is where it came from.
-    """
-
-    number: int
-    time: datetime
-    actor: str
-    action: str
-    target: str
-    reason: str
-    error: str
-    calls: int
-    last_time: datetime
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
 class AuditPage:
     """Entries, newest first, and the token of the next page; empty on the last."""
 
-    entries: tuple[AuditView, ...]
+    entries: tuple[AuditEntry, ...]
     next_page_token: str
 
 
@@ -74,7 +53,7 @@ async def list_audit(client: AsyncClient, parameters: AuditList) -> AuditPage:
         page_size=parameters.page_size,
         page_token=parameters.page_token,
     )
-    return AuditPage(tuple(map(view, page.items)), page.next_page_token)
+    return AuditPage(tuple(page.items), page.next_page_token)
 
 
 async def export_audit(client: AsyncClient, parameters: AuditConditions) -> AsyncIterator[bytes]:
@@ -85,10 +64,4 @@ async def export_audit(client: AsyncClient, parameters: AuditConditions) -> Asyn
 async def _lines(client: AsyncClient, parameters: AuditConditions) -> AsyncIterator[bytes]:
     found = client.audit.list(actor=parameters.actor, action=parameters.action, target=parameters.target)
     async for entry in found:
-        yield to_json(view(entry)) + b"\n"
-
-
-def view(entry: AuditEntry) -> AuditView:
-    """Return what is shown of an entry."""
-    values = {name: getattr(entry, name) for name in AuditView.__dataclass_fields__}
-    return AuditView(**values)
+        yield to_json(entry) + b"\n"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from flowhook.model.cluster import Backlog, ClusterShards, LogServerInfo, ShardInfo, StorageUsage
+from flowhook.model.cluster import Backlog, ClusterShards, HandOver, LogServerInfo, ShardInfo, StorageUsage
 from operations import health
 from operations.operation import Parameters
 
@@ -41,16 +41,7 @@ class Successor(Parameters):
 
 
 @dataclass(frozen=True, slots=True)
-class HandOverView:
-    """A hand-over that was begun: `owner` hands over to `successor`, whose epoch will be higher than `epoch`."""
-
-    owner: str
-    epoch: int
-    successor: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterView:
+class ClusterState:
     """The processes by name, the shards by number, the servers of the log by name; and why webhooks don't run.
 
     `warnings`: what is wrong besides. `backlog`: the executions that have not ended. `storage`: what the data of the
@@ -60,27 +51,28 @@ class ClusterView:
     ready: bool
     reasons: tuple[str, ...]
     warnings: tuple[str, ...]
-    processes: tuple[health.ProcessView, ...]
+    processes: tuple[health.ListedProcess, ...]
     shards: tuple[ShardInfo, ...]
     servers: tuple[LogServerInfo, ...]
     backlog: Backlog
     storage: StorageUsage
 
 
-async def hand_over(client: AsyncClient, parameters: Successor) -> HandOverView:
+async def hand_over(client: AsyncClient, parameters: Successor) -> HandOver:
     """Have the owner of the shard hand it over."""
-    begun = await client.cluster.hand_over(parameters.successor)
-    return HandOverView(begun.owner, begun.epoch, begun.successor)
+    return await client.cluster.hand_over(parameters.successor)
 
 
-async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> ClusterView:
+async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> ClusterState:
     """Return the state of the cluster."""
     load = await client.cluster.load()
     shards = await client.cluster.shards()
     reasons = tuple(health.unready_reasons(load.processes))
     shown = tuple(map(health.describe_process, load.processes))
     warnings = tuple(health.warnings(load.processes))
-    return ClusterView(not reasons, reasons, warnings, shown, shards.shards, shards.servers, load.backlog, load.storage)
+    return ClusterState(
+        not reasons, reasons, warnings, shown, shards.shards, shards.servers, load.backlog, load.storage
+    )
 
 
 async def list_shards(client: AsyncClient, _parameters: NoParameters) -> ClusterShards:

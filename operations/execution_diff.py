@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from flowhook.model.executions import Execution
 from operations.comparison import MAX_COMPARED, ExecutionDiff, compare_executions
-from operations.executions import ExecutionId, ExecutionView, view
+from operations.executions import ExecutionId
 from operations.stored_bodies import read_with_beginning
 
 if TYPE_CHECKING:
@@ -25,15 +26,15 @@ class DiffParameters(ExecutionId):
 
 
 @dataclass(frozen=True, slots=True)
-class ExecutionDiffView:
+class ComparedExecutions:
     """Two executions and their difference."""
 
-    first: ExecutionView
-    second: ExecutionView
+    first: Execution
+    second: Execution
     diff: ExecutionDiff
 
 
-async def diff_executions(client: AsyncClient, parameters: DiffParameters, tools: Tools) -> ExecutionDiffView:
+async def diff_executions(client: AsyncClient, parameters: DiffParameters, tools: Tools) -> ComparedExecutions:
     """Return the difference of two executions, of one flow or of two."""
     async with tools.turn():  # a second of CPU time and 100 MiB
         (first, first_body), (second, second_body) = await asyncio.gather(
@@ -42,4 +43,4 @@ async def diff_executions(client: AsyncClient, parameters: DiffParameters, tools
         )
         # pure Python code, which gives way to the event loop every 5 ms
         diff = await asyncio.to_thread(compare_executions, first, second, first_body, second_body)
-    return ExecutionDiffView(view(first.execution), view(second.execution), diff)
+    return ComparedExecutions(first.execution, second.execution, diff)

@@ -15,7 +15,7 @@ from flowhook.events import ids
 from flowhook.events.search_attributes import MAX_ATTRIBUTES
 from flowhook.model import Status, to_datetime
 from flowhook.model.execution_filter import ExecutionFilter
-from operations.executions import ExecutionView, view
+from flowhook.model.executions import Execution
 from operations.operation import Parameters
 from operations.search.times import parse_time
 
@@ -115,7 +115,7 @@ class ExecutionList(ExecutionConditions):
 
 
 @dataclass(frozen=True, slots=True)
-class ScanView:
+class SearchProgress:
     """What a search with jq looked at for a page.
 
     Attributes:
@@ -140,9 +140,9 @@ class ExecutionPage:
     It may be short, or empty, although there is a next one. `scan` is null unless there is a condition in jq.
     """
 
-    executions: tuple[ExecutionView, ...]
+    executions: tuple[Execution, ...]
     next_page_token: str
-    scan: ScanView | None = None
+    scan: SearchProgress | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ async def list_executions(client: AsyncClient, parameters: ExecutionList, tools:
     if parameters.jq:
         return await _search(client, wanted, parameters, tools)
     page = await client.executions.page(where=wanted, page_size=parameters.page_size, page_token=parameters.page_token)
-    return ExecutionPage(tuple(map(view, page.items)), page.next_page_token)
+    return ExecutionPage(tuple(page.items), page.next_page_token)
 
 
 async def count_executions(client: AsyncClient, parameters: ExecutionConditions) -> ExecutionTotal:
@@ -184,9 +184,9 @@ async def _search(
     )
     scanned = earlier + result.scanned
     until = None if result.last is None else result.last.received_at
-    scan = ScanView(scanned, result.left_out, result.failures, result.failure, until)
+    scan = SearchProgress(scanned, result.left_out, result.failures, result.failure, until)
     token = f"{result.next_page_token}-{scanned}" if result.next_page_token else ""
-    return ExecutionPage(tuple(map(view, result.found)), token, scan)
+    return ExecutionPage(tuple(result.found), token, scan)
 
 
 def _scan_position(page_token: str) -> tuple[str, int]:

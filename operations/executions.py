@@ -19,18 +19,16 @@ from flowhook.model import (
     Event,
     Execution,
     ExecutionDetail,
-    Headers,
     JournalEntry,
     Part,
-    Retry,
-    Status,
-    TaskState,
+    Principal,
+    TaskRun,
     WorkflowError,
     to_datetime,
 )
-from flowhook.model.executions import LinkedExecution, LinkKind
+from flowhook.model.executions import Attempt, ExecutionLinks
 from flowhook.model.replays import ReplayOrigin
-from operations.attempts import AttemptView, attempt_view
+from operations.encoding import header_texts
 from operations.operation import Parameters, shown_fields
 
 if TYPE_CHECKING:
@@ -56,78 +54,6 @@ class Resolve(ExecutionId):
 
 
 @dataclass(frozen=True, slots=True)
-class FailedResponseView:
-    """What was answered to a call that failed: the URL, the first 4 KiB of the body as text, and the size of all."""
-
-    status: int
-    url: str
-    body: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorView:
-    """An error of a workflow: a problem detail of RFC 9457. `response`: null in lists and if nothing was answered."""
-
-    type: str
-    status: int
-    title: str
-    instance: str
-    detail: str
-    response: FailedResponseView | None
-
-
-@dataclass(frozen=True, slots=True)
-class RetryView:
-    """What failed in an execution that waits, and is tried again: how it failed last, and how often it was tried.
-
-    `others`: number of other calls and `try` tasks of the execution that wait for a later try.
-    """
-
-    error: ErrorView
-    tries: int
-    next_at: datetime
-    others: int
-
-
-@dataclass(frozen=True, slots=True)
-class ResolutionView:
-    """An operator's decision that nothing is to be done any more."""
-
-    reason: str
-    resolved_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionView:
-    """An execution."""
-
-    id: str
-    flow_id: str
-    flow_revision: int
-    status: Status
-    received_at: datetime
-    ended_at: datetime | None
-    attempts: int
-    """How often a runner worked on it; 1 for one that ran undisturbed, however often its calls were tried."""
-    error: ErrorView | None
-    replay_of: str
-    replayed_by: str
-    replayed: bool
-    resolution: ResolutionView | None
-    retry: RetryView | None
-    """What is tried again; null unless it waits for that."""
-
-
-@dataclass(frozen=True, slots=True)
-class PrincipalView:
-    """What authenticated a sender: the kind of `auth`, and the name of the secret that matched, if any."""
-
-    scheme: str
-    secret: str
-
-
-@dataclass(frozen=True, slots=True)
 class RequestView:
     """The request that started an execution, without credentials.
 
@@ -143,7 +69,7 @@ class RequestView:
     query: str
     content_type: str
     headers: Mapping[str, str]
-    principal: PrincipalView | None
+    principal: Principal | None
     origin: str
     """What made the event: `request`, `workflow` (a `run` task), `schedule` or `events`."""
     parent: str
@@ -172,49 +98,12 @@ class ReplayOriginView:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskRunView:
-    """One run of one task."""
-
-    number: int
-    task: str
-    state: TaskState
-    began_at: datetime | None
-    ended_at: datetime | None
-    tries: int
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
 class JournalView:
     """The recorded result of a task that had an effect: its output, or its error."""
 
     key: str
     output: Any
-    error: ErrorView | None
-
-
-@dataclass(frozen=True, slots=True)
-class LinkedExecutionView:
-    """An execution at the other end of a link."""
-
-    id: str
-    kinds: tuple[LinkKind, ...]
-    """How one of the two caused the other: its `run` task or its event started it, or a `listen` got its event."""
-    flow_id: str
-    """Empty: the execution is past retention or was deleted."""
-    status: Status | None
-
-
-@dataclass(frozen=True, slots=True)
-class LinksView:
-    """The executions that caused one, and the newest ones that it caused, at most 20; both newest first.
-
-    `more_caused`: there are more of these, which `list_executions` finds by `caused_by`.
-    """
-
-    causes: tuple[LinkedExecutionView, ...]
-    caused: tuple[LinkedExecutionView, ...]
-    more_caused: bool
+    error: WorkflowError | None
 
 
 class Delete(ExecutionId):
@@ -228,7 +117,7 @@ class Delete(ExecutionId):
 
 
 @dataclass(frozen=True, slots=True)
-class DeletedExecutionsView:
+class Deletion:
     """Executions that were deleted, oldest first, and those linked with them, which may hold the same data.
 
     `erased_at`: when the event was erased; null: it was not. `purge_pending`: other routers and the replicated log
@@ -238,24 +127,24 @@ class DeletedExecutionsView:
     id: str
     """Of the execution that was to be deleted."""
     execution_ids: tuple[str, ...]
-    links: LinksView
+    links: ExecutionLinks
     erased_at: datetime | None
     purge_pending: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ExecutionDetailView(ExecutionView):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionDetailView(Execution):
     """An execution with all that is stored of it."""
 
     request: RequestView
-    tasks: tuple[TaskRunView, ...]
+    tasks: tuple[TaskRun, ...]
     journal: tuple[JournalView, ...]
     output: Any
     attributes: Mapping[str, str]
     """Search attributes."""
     replay: ReplayOriginView | None
-    links: LinksView
-    attempt_history: tuple[AttemptView, ...]
+    links: ExecutionLinks
+    attempt_history: tuple[Attempt, ...]
     """Attempts that were interrupted, the newest 16 of them; then the one that ended it or is under way, if any."""
     attempts_left_out: int
     """Number of attempts before these that are not stored."""
@@ -281,91 +170,59 @@ async def read_body(client: AsyncClient, parameters: ExecutionId) -> AsyncIterat
     return client.executions.body(parameters.execution_id)
 
 
-async def cancel_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionView:
+async def cancel_execution(client: AsyncClient, parameters: ExecutionId) -> Execution:
     """Cancel an execution and return it."""
-    return view(await client.executions.cancel(parameters.execution_id))
+    return await client.executions.cancel(parameters.execution_id)
 
 
-async def delete_execution(client: AsyncClient, parameters: Delete) -> DeletedExecutionsView:
+async def delete_execution(client: AsyncClient, parameters: Delete) -> Deletion:
     """Delete an execution that has ended, or erase its event."""
     deleted = await client.executions.delete(parameters.execution_id, erase=parameters.erase, cancel=parameters.cancel)
-    links = deleted.links
-    return DeletedExecutionsView(
+    return Deletion(
         parameters.execution_id,
         deleted.execution_ids,
-        LinksView(_linked(links.causes), _linked(links.caused), links.more_caused),
-        None if deleted.erase_time_ms is None else to_datetime(deleted.erase_time_ms),
+        deleted.links,
+        deleted.erased_at,
         deleted.purge_pending,
     )
 
 
-async def suspend_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionView:
+async def suspend_execution(client: AsyncClient, parameters: ExecutionId) -> Execution:
     """Suspend an execution and return it."""
-    return view(await client.executions.suspend(parameters.execution_id))
+    return await client.executions.suspend(parameters.execution_id)
 
 
-async def resume_execution(client: AsyncClient, parameters: ExecutionId) -> ExecutionView:
+async def resume_execution(client: AsyncClient, parameters: ExecutionId) -> Execution:
     """Resume a suspended execution and return it."""
-    return view(await client.executions.resume(parameters.execution_id))
+    return await client.executions.resume(parameters.execution_id)
 
 
-async def retry_execution_now(client: AsyncClient, parameters: ExecutionId) -> ExecutionView:
+async def retry_execution_now(client: AsyncClient, parameters: ExecutionId) -> Execution:
     """Try again at once what failed in an execution that waits for its next try, and return the execution."""
-    return view(await client.executions.retry_now(parameters.execution_id))
+    return await client.executions.retry_now(parameters.execution_id)
 
 
-async def resolve_execution(client: AsyncClient, parameters: Resolve) -> ExecutionView:
+async def resolve_execution(client: AsyncClient, parameters: Resolve) -> Execution:
     """Mark a failed execution as resolved, and return it."""
-    return view(await client.executions.resolve(parameters.execution_id, parameters.reason))
-
-
-def view(execution: Execution) -> ExecutionView:
-    """Return what is shown of an execution in lists."""
-    note = execution.resolution
-    return ExecutionView(
-        id=execution.id,
-        flow_id=execution.flow_id,
-        flow_revision=execution.flow_revision,
-        status=execution.status,
-        attempts=execution.attempts,
-        received_at=execution.received_at,
-        ended_at=execution.ended_at,
-        error=_error(execution.error),
-        replay_of=execution.replay_of,
-        replayed_by=execution.replayed_by,
-        replayed=execution.replayed,
-        resolution=None if note is None else ResolutionView(note.reason, note.resolved_at),
-        retry=_retry(execution.retry),
-    )
+    return await client.executions.resolve(parameters.execution_id, parameters.reason)
 
 
 def detail_view(detail: ExecutionDetail, *, with_body: bool = False) -> ExecutionDetailView:
     """Return what is shown of one execution. Outputs are passed on as the JSON that they are: numbers stay verbatim."""
     return ExecutionDetailView(
-        **shown_fields(view(detail.execution)),
+        **shown_fields(detail.execution),
         request=_request(detail.event, detail.body_size, with_body=with_body),
-        tasks=tuple(
-            TaskRunView(
-                number=run.number,
-                task=run.task,
-                state=run.state,
-                began_at=None if run.begin_time_ms is None else to_datetime(run.begin_time_ms),
-                ended_at=None if run.end_time_ms is None else to_datetime(run.end_time_ms),
-                tries=run.tries,
-                detail=run.detail,
-            )
-            for run in detail.history
-        ),
+        tasks=detail.history,
         journal=tuple(
-            JournalView(each.key, _output(each), _error(each.error))
+            JournalView(each.key, _output(each), each.error)
             for each in detail.journal
             if each.key != SNAPSHOT_KEY  # what the interpreter keeps for itself
         ),
         output=_json(detail.output),
         attributes=dict(detail.attributes),
         replay=_replay(detail.event.replay),
-        links=LinksView(_linked(detail.links.causes), _linked(detail.links.caused), detail.links.more_caused),
-        attempt_history=tuple(map(attempt_view, detail.attempts)),
+        links=detail.links,
+        attempt_history=detail.attempts,
         attempts_left_out=detail.attempts_left_out,
         latest_revision=detail.latest_revision,
     )
@@ -384,21 +241,7 @@ def _output(entry: JournalEntry) -> Any:
     }
 
 
-def _linked(linked: tuple[LinkedExecution, ...]) -> tuple[LinkedExecutionView, ...]:
-    return tuple(LinkedExecutionView(each.id, each.kinds, each.flow_id, each.status) for each in linked)
-
-
-def header_texts(headers: Headers) -> dict[str, str]:
-    """Return header fields by name."""
-    texts: dict[str, str] = {}
-    for name, value in headers:
-        text = value.decode("utf-8", "backslashreplace")
-        texts[name] = f"{texts[name]}, {text}" if name in texts else text
-    return texts
-
-
 def _request(event: Event, body_size: int, *, with_body: bool) -> RequestView:
-    principal = event.principal
     body: dict[str, Any] = _body(event) if with_body else {}
     return RequestView(
         method=event.method,
@@ -406,7 +249,7 @@ def _request(event: Event, body_size: int, *, with_body: bool) -> RequestView:
         query=event.query,
         content_type=event.content_type,
         headers=header_texts(event.headers),
-        principal=None if principal is None else PrincipalView(principal.scheme, principal.secret),
+        principal=event.principal,
         origin=event.origin.name.lower(),
         parent=event.parent,
         dedupe_key=event.dedupe_key,
@@ -437,23 +280,6 @@ def _replay(replay: ReplayOrigin | None) -> ReplayOriginView | None:
         return None
     start = "task" if replay.task else "failed_task" if replay.from_failed_task else "beginning"
     return ReplayOriginView(start, replay.task, replay.output_given, replay.edited_from)
-
-
-def _error(error: WorkflowError | None) -> ErrorView | None:
-    if error is None:
-        return None
-    return _known_error(error)
-
-
-def _known_error(error: WorkflowError) -> ErrorView:
-    response = None if error.response is None else FailedResponseView(*error.response)
-    return ErrorView(error.type, error.status, error.title, error.instance, error.detail, response)
-
-
-def _retry(retry: Retry | None) -> RetryView | None:
-    if retry is None:
-        return None
-    return RetryView(_known_error(retry.error), retry.tries, retry.next_at, retry.others)
 
 
 def _json(value: bytes | None) -> orjson.Fragment | None:

@@ -11,8 +11,9 @@ from pydantic import Field
 from flowhook.errors import Fault, InvalidFlowError, NotFoundError
 from flowhook.model import Change
 from operations.flow_pictures import draw
-from operations.flow_revisions import DiffLineView, compare
+from operations.flow_revisions import compare
 from operations.operation import Parameters
+from operations.text_diff import DiffLine
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
@@ -26,7 +27,7 @@ class FlowText(Parameters):
 
 
 @dataclass(frozen=True, slots=True)
-class ProblemView:
+class ListedProblem:
     """A problem of a file. `line`: from 1; 0: it concerns the whole file. `key`: dotted path, or empty.
 
     `code`: a stable word for programs.
@@ -39,28 +40,28 @@ class ProblemView:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedView:
+class CheckedFlow:
     """What applying a file would do; or, if there are `problems`, why it can't be applied.
 
     `flow_id` and `change` are null, and the rest is empty, if there are problems. `revision`: the present one, 0 if the
     flow is new. `diff`: from the present file to this one. `picture`: SVG, with the classes of `diagram.css`.
     """
 
-    problems: tuple[ProblemView, ...]
+    problems: tuple[ListedProblem, ...]
     flow_id: str | None
     change: Change | None
     revision: int
-    warnings: tuple[ProblemView, ...]
-    diff: tuple[DiffLineView, ...]
+    warnings: tuple[ListedProblem, ...]
+    diff: tuple[DiffLine, ...]
     picture: str
 
 
-async def check_flow(client: AsyncClient, parameters: FlowText) -> CheckedView:
+async def check_flow(client: AsyncClient, parameters: FlowText) -> CheckedFlow:
     """Check a file and compare it with the present revision of its flow; nothing is stored."""
     try:
         [applied] = await client.flows.apply((parameters.document.encode(),), dry_run=True)
     except InvalidFlowError as error:
-        return CheckedView(problems_of(error.faults), None, None, 0, (), (), "")
+        return CheckedFlow(problems_of(error.faults), None, None, 0, (), (), "")
     flow = applied.flow
     present, revision = "", 0
     if applied.change is not Change.CREATED:
@@ -70,11 +71,11 @@ async def check_flow(client: AsyncClient, parameters: FlowText) -> CheckedView:
         except NotFoundError:
             pass  # it was deleted meanwhile
     changes = await compare(present, parameters.document) if revision else ()
-    return CheckedView(
+    return CheckedFlow(
         (), flow.id, applied.change, revision, problems_of(applied.located_warnings), changes, await draw(flow)
     )
 
 
-def problems_of(faults: Iterable[Fault]) -> tuple[ProblemView, ...]:
+def problems_of(faults: Iterable[Fault]) -> tuple[ListedProblem, ...]:
     """Return the problems, or the warnings, of the router."""
-    return tuple(ProblemView(fault.line, fault.key, fault.cause, fault.code) for fault in faults)
+    return tuple(ListedProblem(fault.line, fault.key, fault.cause, fault.code) for fault in faults)

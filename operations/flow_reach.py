@@ -21,7 +21,7 @@ from flowhook.limits import KIB, MIB
 from flowhook.model import Flow
 from flowhook.providers.table import PROVIDERS
 from operations.diagram import reading
-from operations.flow_setup import AuthSetup, EndpointSetup, FlowSetup, LimitView, SecretState
+from operations.flow_setup import AuthSetup, EndpointSetup, FlowLimit, FlowSetup, SecretState
 from operations.provider_setup import setup_steps
 
 TIMES: Final = 5
@@ -112,28 +112,28 @@ def _place(header: str | None, query: str | None, field: str | None) -> str:
     return f"the query parameter {query}" if query else f"the field {field} of the body"
 
 
-def _limits(definition: Mapping[str, Any], webhook: Webhook | None, policy: Any) -> Iterator[LimitView]:
+def _limits(definition: Mapping[str, Any], webhook: Webhook | None, policy: Any) -> Iterator[FlowLimit]:
     given = policy.model_fields_set
     concurrency = "as many as runners take" if policy.concurrency is None else f"{policy.concurrency:,} at a time"
-    yield LimitView("concurrency", concurrency, "concurrency" not in given)
-    yield LimitView("backlog", f"{policy.max_backlog:,} unfinished executions", "max_backlog" not in given)
+    yield FlowLimit("concurrency", concurrency, "concurrency" not in given)
+    yield FlowLimit("backlog", f"{policy.max_backlog:,} unfinished executions", "max_backlog" not in given)
     if policy.order_by is not None:
-        yield LimitView("order", f"one after another by {policy.order_by}", is_default=False)
+        yield FlowLimit("order", f"one after another by {policy.order_by}", is_default=False)
     timeout = definition.get("timeout")
-    yield LimitView("timeout", _timeout(timeout), timeout is None)
+    yield FlowLimit("timeout", _timeout(timeout), timeout is None)
     if webhook is None:
         return
     given = webhook.model_fields_set
-    yield LimitView("rate", _rate(webhook.rate_limit), "rate_limit" not in given)
-    yield LimitView("rate of a sender", _rate(webhook.sender_rate_limit), "sender_rate_limit" not in given)
-    yield LimitView("body", _bytes(webhook.max_body), "max_body" not in given)
+    yield FlowLimit("rate", _rate(webhook.rate_limit), "rate_limit" not in given)
+    yield FlowLimit("rate of a sender", _rate(webhook.sender_rate_limit), "sender_rate_limit" not in given)
+    yield FlowLimit("body", _bytes(webhook.max_body), "max_body" not in given)
     if webhook.allow_from:
-        yield LimitView("addresses", ", ".join(map(str, webhook.allow_from)), is_default=False)
+        yield FlowLimit("addresses", ", ".join(map(str, webhook.allow_from)), is_default=False)
     if webhook.respond.mode == "reply":
         span = _span(webhook.respond.timeout)
-        yield LimitView("wait for a reply", span, "timeout" not in webhook.respond.model_fields_set)
+        yield FlowLimit("wait for a reply", span, "timeout" not in webhook.respond.model_fields_set)
     window = _span(webhook.dedupe.window) if webhook.dedupe.enabled else "never"
-    yield LimitView("repeated deliveries are recognised", window, "dedupe" not in given)
+    yield FlowLimit("repeated deliveries are recognised", window, "dedupe" not in given)
 
 
 def _rate(limit: RateLimit | None) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
+from flowhook.model.flows import FlowRevision
 from operations.flows import FlowName, PageSize, Revision
-from operations.text_diff import diff
+from operations.text_diff import DiffLine, diff
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
@@ -37,28 +37,11 @@ class RevisionPair(FlowName):
 
 
 @dataclass(frozen=True, slots=True)
-class RevisionView:
-    """A stored revision of a flow. `version`: that of its document."""
-
-    revision: int
-    version: str
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class RevisionPage:
     """Stored revisions of a flow, newest first, and the token of the next page; empty on the last."""
 
-    revisions: tuple[RevisionView, ...]
+    revisions: tuple[FlowRevision, ...]
     next_page_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class DiffLineView:
-    """A line of a unified diff: `@` is the head of a group, `-` a line that was removed, `+` one that was added."""
-
-    mark: Literal["@", " ", "-", "+"]
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +50,7 @@ class RevisionDiff:
 
     old: int
     new: int
-    lines: tuple[DiffLineView, ...]
+    lines: tuple[DiffLine, ...]
 
 
 async def list_revisions(client: AsyncClient, parameters: RevisionList) -> RevisionPage:
@@ -75,8 +58,7 @@ async def list_revisions(client: AsyncClient, parameters: RevisionList) -> Revis
     page = await client.flows.revisions_page(
         parameters.flow_id, page_size=parameters.page_size, page_token=parameters.page_token
     )
-    revisions = tuple(RevisionView(each.revision, each.version, each.updated_at) for each in page.items)
-    return RevisionPage(revisions, page.next_page_token)
+    return RevisionPage(tuple(page.items), page.next_page_token)
 
 
 async def diff_revisions(client: AsyncClient, parameters: RevisionPair) -> RevisionDiff:
@@ -93,13 +75,12 @@ async def diff_revisions(client: AsyncClient, parameters: RevisionPair) -> Revis
     return RevisionDiff(old.revision, new.revision, await compare(*texts))
 
 
-async def compare(old: str, new: str) -> tuple[DiffLineView, ...]:
+async def compare(old: str, new: str) -> tuple[DiffLine, ...]:
     """Return what changed between two files, at most `MAX_LINES` lines and one that says that there are more.
 
     In a thread, since it may take a second.
     """
-    found = await asyncio.to_thread(lambda: list(islice(diff(old, new), MAX_LINES + 1)))
-    lines = tuple(DiffLineView(line.mark, line.text) for line in found)
+    lines = await asyncio.to_thread(lambda: tuple(islice(diff(old, new), MAX_LINES + 1)))
     if len(lines) <= MAX_LINES:
         return lines
-    return (*lines[:MAX_LINES], DiffLineView("@", "further changes are not shown"))
+    return (*lines[:MAX_LINES], DiffLine("@", "further changes are not shown"))

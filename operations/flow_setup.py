@@ -39,7 +39,7 @@ class EndpointSetup:
 
 
 @dataclass(frozen=True, slots=True)
-class LimitView:
+class FlowLimit:
     """A limit of a flow, as text with its unit, and whether its file says so."""
 
     name: str
@@ -53,5 +53,5 @@ class FlowSetup:
 
     endpoints: tuple[EndpointSetup, ...]
     secrets: tuple[SecretState, ...]
-    limits: tuple[LimitView, ...]
+    limits: tuple[FlowLimit, ...]
     next_times: tuple[datetime, ...]

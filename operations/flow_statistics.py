@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
 
-from flowhook.model.flows import FlowCondition, FlowStatistics
-from operations.flows import FlowName, FlowView, PageSize, view
+from flowhook.model.flows import Flow, FlowCondition, FlowStatistics, NamedSecret
+from operations.flows import FlowName, PageSize
 from operations.operation import Parameters, shown_fields
 
 if TYPE_CHECKING:
@@ -30,23 +30,6 @@ class FlowList(Parameters):
     """Flows on the page at most."""
     page_token: str = ""
     """`next_page_token` of the page before; empty: the first page."""
-
-
-@dataclass(frozen=True, slots=True)
-class NamedSecretView:
-    """A secret that a flow names.
-
-    `verifies`: requests are verified with it. `expressions`: expressions may read it. Neither: a call of a component
-    reads it. `matched_at`: when a request was last verified with it; null: not since the router started.
-    `latest_match`: of the flow's secrets it matched last.
-    """
-
-    name: str
-    missing: bool
-    verifies: bool
-    expressions: bool
-    matched_at: datetime | None
-    latest_match: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +58,12 @@ class FlowNumbers:
     suspended: int
     oldest_pending_at: datetime | None
     last_event_at: datetime | None
-    secrets: tuple[NamedSecretView, ...]
+    secrets: tuple[NamedSecret, ...]
     missing_secrets: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ListedFlow(FlowView):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedFlow(Flow):
     """A flow with its numbers."""
 
     numbers: FlowNumbers
@@ -133,21 +116,11 @@ def numbers(statistics: FlowStatistics, since: datetime) -> FlowNumbers:
         suspended=statistics.suspended,
         oldest_pending_at=statistics.oldest_pending_at,
         last_event_at=statistics.last_event_at,
-        secrets=tuple(
-            NamedSecretView(
-                name=secret.name,
-                missing=secret.missing,
-                verifies=secret.verifies,
-                expressions=secret.expressions,
-                matched_at=secret.matched_at,
-                latest_match=secret.latest_match,
-            )
-            for secret in statistics.secrets
-        ),
+        secrets=statistics.secrets,
         missing_secrets=statistics.missing_secrets,
     )
 
 
 def listed(statistics: FlowStatistics, since: datetime) -> ListedFlow:
     """Return what is shown of a flow in the list."""
-    return ListedFlow(**shown_fields(view(statistics.flow)), numbers=numbers(statistics, since))
+    return ListedFlow(**shown_fields(statistics.flow), numbers=numbers(statistics, since))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import orjson
 from pydantic import Field
 
-from flowhook.model import Change, Flow
+from flowhook.model import Flow
+from flowhook.model.flows import AppliedFlow
 from operations.flow_setup import FlowSetup
 from operations.operation import Parameters, shown_fields
 
@@ -45,34 +44,11 @@ class FlowDocument(Parameters):
 
 
 @dataclass(frozen=True, slots=True)
-class FlowView:
-    """A flow."""
-
-    id: str
-    revision: int
-    paused: bool
-    webhook: bool
-    created_at: datetime
-    updated_at: datetime
-    next_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class FlowDetail(FlowView):
+class FlowDetail(Flow):
     """A flow with the text of its file, and what the file says as JSON."""
 
-    document: str
-    definition: Any
-
-
-@dataclass(frozen=True, slots=True)
-class AppliedView:
-    """A flow that was applied, what changed by that, and what its author should know."""
-
-    flow: FlowView
-    change: Change
-    warnings: tuple[str, ...]
-    """Those of `check_flow` have their lines."""
+    document: bytes
+    definition: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +61,13 @@ class DeletedFlow:
 async def get_flow(client: AsyncClient, parameters: FlowAtRevision) -> FlowDetail:
     """Return a revision of a flow."""
     flow = await client.flows.get(parameters.flow_id, revision=parameters.revision)
-    definition = orjson.Fragment(flow.definition) if flow.definition else None
-    return FlowDetail(
-        **shown_fields(view(flow)), document=flow.document.decode("utf-8", "replace"), definition=definition
-    )
+    return FlowDetail(**shown_fields(flow))
 
 
-async def apply_flow(client: AsyncClient, parameters: FlowDocument) -> AppliedView:
+async def apply_flow(client: AsyncClient, parameters: FlowDocument) -> AppliedFlow:
     """Create or update a flow, or only check its file."""
     [applied] = await client.flows.apply((parameters.document.encode(),), dry_run=parameters.dry_run)
-    return AppliedView(view(applied.flow), applied.change, applied.warnings)
+    return applied
 
 
 async def delete_flow(client: AsyncClient, parameters: FlowName) -> DeletedFlow:
@@ -103,27 +76,14 @@ async def delete_flow(client: AsyncClient, parameters: FlowName) -> DeletedFlow:
     return DeletedFlow(parameters.flow_id)
 
 
-async def pause_flow(client: AsyncClient, parameters: FlowName) -> FlowView:
+async def pause_flow(client: AsyncClient, parameters: FlowName) -> Flow:
     """Pause a flow and return it."""
-    return view(await client.flows.pause(parameters.flow_id))
+    return await client.flows.pause(parameters.flow_id)
 
 
-async def resume_flow(client: AsyncClient, parameters: FlowName) -> FlowView:
+async def resume_flow(client: AsyncClient, parameters: FlowName) -> Flow:
     """Resume a flow and return it."""
-    return view(await client.flows.resume(parameters.flow_id))
-
-
-def view(flow: Flow) -> FlowView:
-    """Return what is shown of a flow in lists."""
-    return FlowView(
-        id=flow.id,
-        revision=flow.revision,
-        paused=flow.paused,
-        webhook=flow.has_webhook,
-        created_at=flow.created_at,
-        updated_at=flow.updated_at,
-        next_at=flow.next_at,
-    )
+    return await client.flows.resume(parameters.flow_id)
 
 
 async def get_flow_setup(client: AsyncClient, parameters: FlowName, tools: Tools) -> FlowSetup:

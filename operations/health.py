@@ -63,7 +63,7 @@ def _skew(process: ProcessInfo) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessView:
+class ListedProcess:
     """What operators are shown of a process.
 
     `detail`: why it is not ready, and what is wrong with it otherwise. `started_at`: null: unknown. `connections`: of
@@ -87,10 +87,10 @@ class ProcessView:
     clock_skew_seconds: float | None
 
 
-def describe_process(process: ProcessInfo) -> ProcessView:
+def describe_process(process: ProcessInfo) -> ListedProcess:
     """Return the description of a process for operators."""
     ready = is_ready(process)
-    return ProcessView(
+    return ListedProcess(
         name=process.name,
         role=process.role,
         ready=ready,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from flowhook.model import Status, to_datetime
+from flowhook.model.executions import Execution
 from flowhook.model.jobs import (
     DEFAULT_RATE,
     MAX_RATE,
@@ -20,12 +20,13 @@ from flowhook.model.jobs import (
     JobItem,
     JobSpec,
     JobState,
+    ReplayEnds,
+    SampledReplay,
 )
 from flowhook.model.replays import AS_RECORDED, AUTO, ReplayOptions
 from operations.execution_list import ExecutionConditions, conditions_of, pairs_of
-from operations.executions import ExecutionView, view
 from operations.operation import Parameters
-from operations.replays import ReplayParameters, ReplayPreviewView, preview_view
+from operations.replays import ReplayParameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
@@ -79,20 +80,6 @@ class JobItemList(JobId):
 
 
 @dataclass(frozen=True, slots=True)
-class ReplayEndsView:
-    """What became of the executions that a job started: how many of them, now.
-
-    `unended` have not ended; `unknown` are not stored any more, or are too many to be counted.
-    """
-
-    completed: int
-    faulted: int
-    cancelled: int
-    unended: int
-    unknown: int
-
-
-@dataclass(frozen=True, slots=True)
 class JobView:
     """A bulk job.
 
@@ -128,7 +115,7 @@ class JobView:
     started_at: datetime | None
     ended_at: datetime | None
     delay_reason: str
-    replay_ends: ReplayEndsView | None
+    replay_ends: ReplayEnds | None
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -150,37 +137,11 @@ class JobPage:
 
 
 @dataclass(frozen=True, slots=True)
-class ItemView:
-    """The outcome of one execution of a job; `new_execution_id` is that of a replay, or empty.
-
-    `new_execution_status` is null if there is none, or if it is not stored any more.
-    """
-
-    number: int
-    execution_id: str
-    outcome: ItemOutcome
-    reason: str
-    message: str
-    new_execution_id: str
-    new_execution_status: Status | None
-    time: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class ItemPage:
     """Outcomes in the order of the work, and the token of the next page; empty on the last."""
 
-    items: tuple[ItemView, ...]
+    items: tuple[JobItem, ...]
     next_page_token: str
-
-
-@dataclass(frozen=True, slots=True)
-class SampledReplayView:
-    """What the replay of one execution would do; without `preview` it would not be replayed, for the reason given."""
-
-    preview: ReplayPreviewView | None
-    reason: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +153,9 @@ class PreviewView:
 
     count: int
     more: bool
-    sample: tuple[ExecutionView, ...]
+    sample: tuple[Execution, ...]
     words: str
-    replays: tuple[SampledReplayView, ...]
+    replays: tuple[SampledReplay, ...]
 
 
 async def preview_job(client: AsyncClient, parameters: JobDraft) -> PreviewView:
@@ -205,12 +166,9 @@ async def preview_job(client: AsyncClient, parameters: JobDraft) -> PreviewView:
     return PreviewView(
         preview.count,
         preview.more,
-        tuple(map(view, preview.sample)),
+        preview.sample,
         "" if options is None else options.in_words(),
-        tuple(
-            SampledReplayView(None if each.preview is None else preview_view(each.preview), each.reason, each.message)
-            for each in preview.replays
-        ),
+        preview.replays,
     )
 
 
@@ -248,7 +206,7 @@ async def list_job_items(client: AsyncClient, parameters: JobItemList) -> ItemPa
         page_size=parameters.page_size,
         page_token=parameters.page_token,
     )
-    return ItemPage(tuple(map(_item_view, page.items)), page.next_page_token)
+    return ItemPage(tuple(page.items), page.next_page_token)
 
 
 async def pause_job(client: AsyncClient, parameters: JobId) -> JobView:
@@ -294,7 +252,7 @@ def job_view(job: Job) -> JobView:
         started_at=job.started_at,
         ended_at=job.ended_at,
         delay_reason=job.delay_reason,
-        replay_ends=None if job.replay_ends is None else ReplayEndsView(*job.replay_ends),
+        replay_ends=job.replay_ends,
     )
 
 
@@ -302,16 +260,3 @@ def _start(replay: ReplayOptions) -> str:
     if replay.from_task or replay.from_failed:
         return "task" if replay.from_task else "failed_task"
     return "auto" if replay.auto else "beginning"
-
-
-def _item_view(item: JobItem) -> ItemView:
-    return ItemView(
-        number=item.number,
-        execution_id=item.execution_id,
-        outcome=item.outcome,
-        reason=item.reason,
-        message=item.message,
-        new_execution_id=item.new_execution_id,
-        new_execution_status=item.new_execution_status,
-        time=to_datetime(item.time_ms),
-    )

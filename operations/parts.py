@@ -12,7 +12,7 @@ from pydantic import Field
 
 from flowhook.errors import NotFoundError, UnavailableError
 from flowhook.model import Blob, Event, Part
-from operations.attachment_parts import PartView
+from operations.attachment_parts import ListedPart
 from operations.executions import ExecutionId
 from operations.operation import Download
 
@@ -37,7 +37,7 @@ class PartNumber(ExecutionId):
 class PartList:
     """The attachments of a request, in order."""
 
-    parts: tuple[PartView, ...]
+    parts: tuple[ListedPart, ...]
 
 
 async def list_parts(client: AsyncClient, parameters: ExecutionId, tools: Tools) -> PartList:
@@ -101,8 +101,8 @@ def _reader(tools: Tools) -> PartReader:
     return tools.parts_reader
 
 
-def _view(index: int, part: Part) -> PartView:
-    return PartView(index, part.name, part.type, part.size, part.sha256.hex(), part.field)
+def _view(index: int, part: Part) -> ListedPart:
+    return ListedPart(index, part.name, part.type, part.size, part.sha256.hex(), part.field)
 
 
 async def _whole(content: bytes) -> AsyncGenerator[bytes]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from flowhook.model.executions import Execution
 from flowhook.model.replays import ReplayOptions, ReplayPreview
-from operations.executions import ExecutionId, ExecutionView, view
+from operations.executions import ExecutionId
 from operations.operation import ParameterError, Parameters
 
 if TYPE_CHECKING:
@@ -83,52 +83,16 @@ class Replay(ReplayChoice):
     """Refuse an execution that was replayed successfully or is being replayed, or that is resolved."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayedTaskView:
-    """A task of the execution, and its kind in the DSL; empty: the revision that would run has no such task."""
-
-    task: str
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayPreviewView:
-    """What a replay would do.
-
-    Tasks in `taken_over` are not performed. Tasks in `again` run again if the flow takes the same course; tasks that it
-    did not reach may run as well.
-    """
-
-    flow_revision: int
-    taken_over: tuple[ReplayedTaskView, ...]
-    again: tuple[ReplayedTaskView, ...]
-    keeps_idempotency_keys: bool
-    latest_revision: int
-    """Of the flow; 0: the flow was deleted."""
-
-
-async def replay_execution(client: AsyncClient, parameters: Replay) -> ExecutionView:
+async def replay_execution(client: AsyncClient, parameters: Replay) -> Execution:
     """Start a new execution from the stored request of one that ended, and return it."""
-    started = await client.executions.replay(
+    return await client.executions.replay(
         parameters.execution_id,
         parameters.options(),
         request_id=parameters.request_id,
         unless_replayed=parameters.unless_replayed,
     )
-    return view(started)
 
 
-async def preview_replay(client: AsyncClient, parameters: ReplayChoice) -> ReplayPreviewView:
+async def preview_replay(client: AsyncClient, parameters: ReplayChoice) -> ReplayPreview:
     """Return what a replay would do, and start nothing."""
-    return preview_view(await client.executions.preview_replay(parameters.execution_id, parameters.options()))
-
-
-def preview_view(preview: ReplayPreview) -> ReplayPreviewView:
-    """Return what is shown of a preview."""
-    return ReplayPreviewView(
-        preview.flow_revision,
-        tuple(ReplayedTaskView(*each) for each in preview.taken_over),
-        tuple(ReplayedTaskView(*each) for each in preview.again),
-        preview.keeps_idempotency_keys,
-        preview.latest_revision,
-    )
+    return await client.executions.preview_replay(parameters.execution_id, parameters.options())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, SecretStr
 
@@ -36,43 +36,10 @@ class SecretValue(Parameters):
 
 
 @dataclass(frozen=True, slots=True)
-class SecretView:
+class StoredSecret:
     """A secret, without its value."""
 
     name: str
-    updated_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class SecretUserView:
-    """A flow that names a secret.
-
-    `verifies`: requests are verified with it. `expressions`: expressions may read it. Neither: a call of a component
-    reads it. `matched_at`: when a request of the flow was last verified with it; null: not since the router started.
-    `latest_match`: of all secrets of the flow, it is the one that matched last.
-    """
-
-    flow_id: str
-    verifies: bool
-    expressions: bool
-    matched_at: datetime | None
-    latest_match: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SecretUseView:
-    """The flows that name a secret: those that it verified a request of last, then the others by ID; at most 100."""
-
-    name: str
-    matched_at: datetime | None
-    user_count: int
-    users: tuple[SecretUserView, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ListedSecret(SecretUseView):
-    """A secret with the flows that name it."""
-
     updated_at: datetime
 
 
@@ -84,8 +51,8 @@ class SecretNames:
     which secrets match.
     """
 
-    secrets: tuple[ListedSecret, ...]
-    missing: tuple[SecretUseView, ...]
+    secrets: tuple[SecretInfo, ...]
+    missing: tuple[SecretInfo, ...]
     matches_since: datetime
 
 
@@ -100,15 +67,13 @@ async def list_secrets(client: AsyncClient, _parameters: SecretList) -> SecretNa
     """Return the names of all secrets, and the flows that name them."""
     uses = await client.secrets.uses()
     return SecretNames(
-        secrets=tuple(
-            ListedSecret(**_use(use), updated_at=use.updated_at) for use in uses.secrets if use.updated_at is not None
-        ),
-        missing=tuple(SecretUseView(**_use(use)) for use in uses.secrets if use.updated_at is None),
+        secrets=tuple(each for each in uses.secrets if each.updated_at is not None),
+        missing=tuple(each for each in uses.secrets if each.updated_at is None),
         matches_since=uses.matches_since,
     )
 
 
-async def set_secret(client: AsyncClient, parameters: SecretValue) -> SecretView:
+async def set_secret(client: AsyncClient, parameters: SecretValue) -> StoredSecret:
     """Create or replace a secret."""
     return _view(await client.secrets.set(parameters.name, parameters.value.get_secret_value().encode()))
 
@@ -119,14 +84,6 @@ async def delete_secret(client: AsyncClient, parameters: SecretName) -> Deleted:
     return Deleted(parameters.name)
 
 
-def _use(use: SecretInfo) -> dict[str, Any]:
-    users = tuple(
-        SecretUserView(user.flow_id, user.verifies, user.expressions, user.matched_at, user.latest_match)
-        for user in use.users
-    )
-    return {"name": use.name, "matched_at": use.matched_at, "user_count": use.user_count, "users": users}
-
-
-def _view(secret: SecretInfo) -> SecretView:
+def _view(secret: SecretInfo) -> StoredSecret:
     assert secret.updated_at is not None  # noqa: S101 - it was set just now
-    return SecretView(secret.name, secret.updated_at)
+    return StoredSecret(secret.name, secret.updated_at)

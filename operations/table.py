@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flowhook.model.cluster import ClusterShards
+from flowhook.model.cluster import ClusterShards, HandOver
 from flowhook.model.execution_trace import ExecutionTrace
+from flowhook.model.executions import Execution
+from flowhook.model.flows import AppliedFlow, Flow
+from flowhook.model.replays import ReplayPreview
 from operations import (
     audit,
     cluster,
@@ -58,7 +61,7 @@ APPLY_FLOW: Final = Operation(
     "/flows",
     "Create a flow, or give it a new revision; or check its file.",
     flows.FlowDocument,
-    flows.AppliedView,
+    AppliedFlow,
     flows.apply_flow,
 )
 CHECK_FLOW: Final = Operation(
@@ -67,7 +70,7 @@ CHECK_FLOW: Final = Operation(
     "/check",
     "Check the file of a flow: its problems by line or, if there is none, what applying it would change.",
     flow_check.FlowText,
-    flow_check.CheckedView,
+    flow_check.CheckedFlow,
     flow_check.check_flow,
 )
 DELETE_FLOW: Final = Operation(
@@ -132,7 +135,7 @@ SEND_TEST_EVENT: Final = Operation(
     "/flows/{flow_id}/test",
     "Send a test event to an edge, signed as the flow requires.",
     test_events.SentTestEvent,
-    test_events.TestEventView,
+    test_events.SentEvent,
     test_events.send_test_event,
     uses_tools=True,
 )
@@ -142,7 +145,7 @@ SIGN_TEST_EVENT: Final = Operation(
     "/flows/{flow_id}/test/sign",
     "Sign a test event without sending it, and write it as a shell command.",
     test_events.TestEvent,
-    test_events.SignedView,
+    test_events.SignedEvent,
     test_events.sign_test_event,
     uses_tools=True,
 )
@@ -152,7 +155,7 @@ PAUSE_FLOW: Final = Operation(
     "/flows/{flow_id}/pause",
     "Pause a flow: events are accepted and queued, and not run.",
     flows.FlowName,
-    flows.FlowView,
+    Flow,
     flows.pause_flow,
 )
 RESUME_FLOW: Final = Operation(
@@ -161,7 +164,7 @@ RESUME_FLOW: Final = Operation(
     "/flows/{flow_id}/resume",
     "Resume a flow: queued and new events are run.",
     flows.FlowName,
-    flows.FlowView,
+    Flow,
     flows.resume_flow,
 )
 LIST_EXECUTIONS: Final = Operation(
@@ -209,7 +212,7 @@ DIFF_EXECUTIONS: Final = Operation(
     "/executions/{execution_id}/diff",
     "Compare two executions: requests, tasks and results.",
     execution_diff.DiffParameters,
-    execution_diff.ExecutionDiffView,
+    execution_diff.ComparedExecutions,
     execution_diff.diff_executions,
     uses_tools=True,
 )
@@ -249,7 +252,7 @@ REPLAY_EXECUTION: Final = Operation(
     "/executions/{execution_id}/replay",
     "Start a new execution from the stored request of one that ended.",
     replays.Replay,
-    executions.ExecutionView,
+    Execution,
     replays.replay_execution,
 )
 PREVIEW_REPLAY: Final = Operation(
@@ -258,7 +261,7 @@ PREVIEW_REPLAY: Final = Operation(
     "/executions/{execution_id}/replay",
     "Say which tasks a replay would take over and which would run again; start nothing.",
     replays.ReplayChoice,
-    replays.ReplayPreviewView,
+    ReplayPreview,
     replays.preview_replay,
 )
 CANCEL_EXECUTION: Final = Operation(
@@ -267,7 +270,7 @@ CANCEL_EXECUTION: Final = Operation(
     "/executions/{execution_id}/cancel",
     "Cancel an execution that has not ended.",
     executions.ExecutionId,
-    executions.ExecutionView,
+    Execution,
     executions.cancel_execution,
 )
 SUSPEND_EXECUTION: Final = Operation(
@@ -276,7 +279,7 @@ SUSPEND_EXECUTION: Final = Operation(
     "/executions/{execution_id}/suspend",
     "Suspend an execution that has not ended.",
     executions.ExecutionId,
-    executions.ExecutionView,
+    Execution,
     executions.suspend_execution,
 )
 RESUME_EXECUTION: Final = Operation(
@@ -285,7 +288,7 @@ RESUME_EXECUTION: Final = Operation(
     "/executions/{execution_id}/resume",
     "Resume a suspended execution.",
     executions.ExecutionId,
-    executions.ExecutionView,
+    Execution,
     executions.resume_execution,
 )
 RETRY_EXECUTION_NOW: Final = Operation(
@@ -294,7 +297,7 @@ RETRY_EXECUTION_NOW: Final = Operation(
     "/executions/{execution_id}/retry-now",
     "Try again at once what failed in an execution that waits for its next try.",
     executions.ExecutionId,
-    executions.ExecutionView,
+    Execution,
     executions.retry_execution_now,
 )
 RESOLVE_EXECUTION: Final = Operation(
@@ -303,7 +306,7 @@ RESOLVE_EXECUTION: Final = Operation(
     "/executions/{execution_id}/resolve",
     "Mark a failed execution as resolved.",
     executions.Resolve,
-    executions.ExecutionView,
+    Execution,
     executions.resolve_execution,
 )
 DELETE_EXECUTION: Final = Operation(
@@ -312,7 +315,7 @@ DELETE_EXECUTION: Final = Operation(
     "/executions/{execution_id}/delete",
     "Delete an execution that has ended, or erase all that is stored of its event.",
     executions.Delete,
-    executions.DeletedExecutionsView,
+    executions.Deletion,
     executions.delete_execution,
 )
 LIST_FAULTS: Final = Operation(
@@ -433,7 +436,7 @@ ACCEPT_REJECTION: Final = Operation(
     "/rejections/{rejection_id}/accept",
     "Verify a refused request again, after its flow or a secret was corrected, and accept it.",
     rejections.RejectionId,
-    rejections.AcceptedView,
+    rejections.AcceptedRequest,
     rejections.accept_rejection,
 )
 LIST_SECRETS: Final = Operation(
@@ -451,7 +454,7 @@ SET_SECRET: Final = Operation(
     "/secrets",
     "Create or replace a secret.",
     secrets.SecretValue,
-    secrets.SecretView,
+    secrets.StoredSecret,
     secrets.set_secret,
 )
 DELETE_SECRET: Final = Operation(
@@ -469,7 +472,7 @@ GET_CLUSTER: Final = Operation(
     "/cluster",
     "Get the processes and the shards of the cluster.",
     cluster.NoParameters,
-    cluster.ClusterView,
+    cluster.ClusterState,
     cluster.get_cluster,
 )
 LIST_SHARDS: Final = Operation(
@@ -496,7 +499,7 @@ HAND_OVER: Final = Operation(
     "/cluster/hand-over",
     "Have the owner of the shard hand it over to a standby.",
     cluster.Successor,
-    cluster.HandOverView,
+    HandOver,
     cluster.hand_over,
 )
 LIST_AUDIT: Final = Operation(

@@ -47,7 +47,7 @@ class TestSource(FlowName):
 
 
 @dataclass(frozen=True, slots=True)
-class SampleView:
+class EventSample:
     """A sample of a provider. `suits`: whether the flow's `auth` names this provider."""
 
     name: str
@@ -78,7 +78,7 @@ class TestDraft:
     auth: tuple[str, ...]
     signing: Signing
     scheduled: bool
-    samples: tuple[SampleView, ...]
+    samples: tuple[EventSample, ...]
 
 
 async def prepare_test_event(client: AsyncClient, parameters: TestSource) -> TestDraft:
@@ -180,9 +180,9 @@ def _webhook_of(definition: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[st
     return tuple(webhook.get("methods") or ("POST",)), named
 
 
-def _samples(auth: tuple[str, ...]) -> list[SampleView]:
+def _samples(auth: tuple[str, ...]) -> list[EventSample]:
     views = [
-        SampleView(sample.name, sample.provider, sample.title, sample.provider in auth)
+        EventSample(sample.name, sample.provider, sample.title, sample.provider in auth)
         for sample in sample_files.all_samples()
     ]
     return sorted(views, key=lambda view: (not view.suits, view.name))

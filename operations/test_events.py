@@ -16,7 +16,7 @@ from flowhook.model.flows import SignedRequest
 from operations.curl_line import curl_line
 from operations.edge_access import EdgeAccess
 from operations.edge_request import MAX_RESPONSE, EdgeResponse, send_to_edge
-from operations.executions import header_texts
+from operations.encoding import header_texts
 from operations.flows import FlowName
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class SentTestEvent(TestEvent):
 
 
 @dataclass(frozen=True, slots=True)
-class SignedView:
+class SignedEvent:
     """A signed request, and a shell command that sends it. `validity`: seconds until it is refused; null: unlimited.
 
     `complete` is false if the sender sends the secret itself: `$SECRET` stands for it in the command.
@@ -75,7 +75,7 @@ class SignedView:
 
 
 @dataclass(frozen=True, slots=True)
-class ResponseView:
+class EdgeAnswer:
     """A response of an edge; `body` as text, at most 64 KiB; `cut`: there was more of it."""
 
     status: int
@@ -86,7 +86,7 @@ class ResponseView:
 
 
 @dataclass(frozen=True, slots=True)
-class TestEventView:
+class SentEvent:
     """A test event that was sent.
 
     `execution_id` is that of the execution that it started, or that an earlier delivery of it had started
@@ -95,22 +95,22 @@ class TestEventView:
 
     execution_id: str
     duplicate: bool
-    request: SignedView | None
-    response: ResponseView | None
+    request: SignedEvent | None
+    response: EdgeAnswer | None
 
 
-async def sign_test_event(client: AsyncClient, parameters: TestEvent, tools: Tools) -> SignedView:
+async def sign_test_event(client: AsyncClient, parameters: TestEvent, tools: Tools) -> SignedEvent:
     """Return a test event as its sender would send it, without sending it."""
     return _signed_view(await _sign(client, tools.edges, parameters, _read_headers(parameters.headers)))
 
 
-async def send_test_event(client: AsyncClient, parameters: SentTestEvent, tools: Tools) -> TestEventView:
+async def send_test_event(client: AsyncClient, parameters: SentTestEvent, tools: Tools) -> SentEvent:
     """Send a test event, and find the execution that it started."""
     headers = _read_headers(parameters.headers)
     if parameters.via == "grpc":
         body = parameters.body.encode()
         execution_id = await client.ingest(parameters.flow_id, body, parameters.content_type, headers)
-        return TestEventView(execution_id, duplicate=False, request=None, response=None)
+        return SentEvent(execution_id, duplicate=False, request=None, response=None)
     headers, trace = _with_trace(headers)
     request = await _sign(client, tools.edges, parameters, headers)
     if request.credential is not None:
@@ -123,7 +123,7 @@ async def send_test_event(client: AsyncClient, parameters: SentTestEvent, tools:
     execution_id, duplicate = "", False
     if response.status < FIRST_REFUSAL:
         execution_id, duplicate = await _find_execution(client, parameters.flow_id, trace, response.body)
-    return TestEventView(execution_id, duplicate, _signed_view(request), _response_view(response))
+    return SentEvent(execution_id, duplicate, _signed_view(request), _response_view(response))
 
 
 async def _sign(
@@ -199,8 +199,8 @@ def _named_execution(body: bytes) -> str:
     return found if isinstance(found, str) and _ID.fullmatch(found) else ""
 
 
-def _signed_view(request: SignedRequest) -> SignedView:
-    return SignedView(
+def _signed_view(request: SignedRequest) -> SignedEvent:
+    return SignedEvent(
         method=request.method,
         url=request.url,
         headers=header_texts(request.headers),
@@ -213,8 +213,8 @@ def _signed_view(request: SignedRequest) -> SignedView:
     )
 
 
-def _response_view(response: EdgeResponse) -> ResponseView:
-    return ResponseView(
+def _response_view(response: EdgeResponse) -> EdgeAnswer:
+    return EdgeAnswer(
         status=response.status,
         reason=response.reason,
         headers=header_texts(response.headers),

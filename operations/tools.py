@@ -15,7 +15,7 @@ from flowhook.sandbox.offload import Offload
 from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import AdminLimits, OffloadLimits
 from flowhook.wire import convert
-from operations.attachment_parts import PartView, list_attachments, read_attachment
+from operations.attachment_parts import ListedPart, list_attachments, read_attachment
 from operations.edge_access import EdgeAccess
 from operations.search.evaluator import ConditionEvaluator
 
@@ -55,7 +55,7 @@ class PartReader:
             "attachments", seconds=SECONDS, memory=MEMORY_BYTES, shared=OffloadLimits.with_waiting(MAX_WAITING)
         )
 
-    async def parts(self, event: Event) -> list[PartView]:
+    async def parts(self, event: Event) -> list[ListedPart]:
         """Return the attachments of an event.
 
         Raises:
@@ -63,7 +63,7 @@ class PartReader:
             ExhaustedError: too many calls are waiting (`OVERLOADED`).
         """
         found = await self._offload.run(event.flow_id, list_attachments, convert.event_to_bytes(event))
-        return [PartView(**orjson.loads(each)) for each in found]
+        return [ListedPart(**orjson.loads(each)) for each in found]
 
     async def read(self, event: Event, index: int) -> tuple[str, bytes] | None:
         """Return the name and the content of an attachment; None: there is no such. Raises: see `parts`."""

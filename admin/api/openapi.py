@@ -8,16 +8,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-from pydantic import TypeAdapter
 from pydantic.json_schema import models_json_schema
 
 import flowhook
-from operations.encoding import key_of
+from operations.encoding import REFERENCE, schema_of
 from operations.operation import Operation
 from operations.table import OPERATIONS
 
 PREFIX: Final = "/api"
-_REFERENCE: Final = "#/components/schemas/{model}"
 
 _PROBLEM: Final = {
     "description": "A problem detail of RFC 9457.",
@@ -57,16 +55,10 @@ _ERRORS: Final = {
 @cache
 def description() -> dict[str, Any]:
     """Return the description of the API; the caller does not change it."""
-    results = [each.result for each in OPERATIONS if each.result is not bytes]
-    definitions, outputs = TypeAdapter.json_schemas(
-        [(result.__name__, "serialization", TypeAdapter(result)) for result in results], ref_template=_REFERENCE
-    )
-    schemas: dict[str, Any] = {"Problem": _PROBLEM, **{name: _encoded(each) for name, each in outputs["$defs"].items()}}
+    schemas: dict[str, Any] = {"Problem": _PROBLEM}
     paths: dict[str, Any] = {}
     for operation in OPERATIONS:
-        result = None
-        if operation.result is not bytes:
-            result = definitions[(operation.result.__name__, "serialization")]
+        result = None if operation.result is bytes else schema_of(operation.result, schemas)
         paths.setdefault(PREFIX + operation.path, {})[operation.method.lower()] = _operation(operation, result, schemas)
     return {
         "openapi": "3.1.0",
@@ -88,16 +80,8 @@ def description() -> dict[str, Any]:
     }
 
 
-def _encoded(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the schema of a result with the keys that the encoder writes."""
-    if "properties" not in schema:
-        return schema
-    properties = {key_of(name): each for name, each in schema["properties"].items()}
-    return {**schema, "properties": properties, "required": [key_of(name) for name in schema.get("required", ())]}
-
-
 def _operation(operation: Operation[Any], result: Any, schemas: dict[str, Any]) -> dict[str, Any]:
-    _, defined = models_json_schema([(operation.model, "validation")], ref_template=_REFERENCE)
+    _, defined = models_json_schema([(operation.model, "validation")], ref_template=REFERENCE + "{model}")
     own = dict(defined.get("$defs", {}))
     model = own.pop(operation.parameters.__name__)
     schemas.update(own)

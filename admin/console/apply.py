@@ -14,8 +14,8 @@ from admin.console.documentation import documentation
 from admin.console.listing import numbered
 from admin.console.page import Page
 from flowhook.errors import FlowhookError, InvalidError, InvalidFlowError, NotFoundError
-from operations.flow_check import CheckedView, ProblemView, problems_of
-from operations.flows import FlowView
+from flowhook.model import Flow
+from operations.flow_check import CheckedFlow, ListedProblem, problems_of
 from operations.operation import ParameterError
 from operations.table import APPLY_FLOW, CHECK_FLOW, GET_FLOW
 
@@ -48,7 +48,7 @@ class ApplyPage(Page):
         query = self.query()
         if flow_id := query.pop("flow", [""])[0]:
             detail = await self.run(GET_FLOW, {"flow_id": flow_id}, query)
-            self.show_form(detail.document, shown=detail)
+            self.show_form(detail.document.decode("utf-8", "replace"), shown=detail)
         elif example := query.pop("example", [""])[0]:
             examples = (await asyncio.to_thread(documentation)).examples
             if example not in examples or query:
@@ -64,11 +64,11 @@ class ApplyPage(Page):
     def show_form(
         self,
         document: str,
-        problems: tuple[ProblemView, ...] = (),
-        checked: CheckedView | None = None,
+        problems: tuple[ListedProblem, ...] = (),
+        checked: CheckedFlow | None = None,
         *,
         reason: str = "",
-        shown: FlowView | None = None,
+        shown: Flow | None = None,
         error: FlowhookError | None = None,
     ) -> None:
         """Respond with the form, with a text and what is wrong with it or, if it was checked, what it would change.

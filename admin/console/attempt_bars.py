@@ -10,8 +10,7 @@ from typing import Final
 
 from admin.console.timeline import Bar
 from flowhook.model import Status
-from flowhook.model.executions import AttemptEnd
-from operations.attempts import AttemptView
+from flowhook.model.executions import Attempt, AttemptEnd
 from operations.executions import ExecutionDetailView
 
 Interval = tuple[int, int | None]
@@ -82,12 +81,12 @@ def attempt_bars(detail: ExecutionDetailView) -> AttemptBars:
     return shown
 
 
-def _ended_it(attempt: AttemptView) -> bool:
+def _ended_it(attempt: Attempt) -> bool:
     """Whether an attempt ended its execution."""
     return attempt.end is AttemptEnd.EXECUTION_ENDED
 
 
-def _begin(attempt: AttemptView, begins: list[int], since: int, ended: int | None) -> int | None:
+def _begin(attempt: Attempt, begins: list[int], since: int, ended: int | None) -> int | None:
     """Return when an attempt began: it was assigned, or the first task of this number began, before a wait."""
     known = [] if attempt.assigned_at is None else [to_ms(attempt.assigned_at)]
     task = _first(begins, since)
@@ -143,7 +142,7 @@ def _bar(number: int, text: str, begin: int, end: int | None, *, state: str, wai
     return Bar(f"runner attempt {number}: {text}", state, begin, end, waits=waits, is_attempt=True)
 
 
-def _short_reason(attempt: AttemptView) -> str:
+def _short_reason(attempt: Attempt) -> str:
     """Return why an attempt ended, in so few words that a label has room for them."""
     if attempt.end is None:
         return attempt.reason
@@ -151,7 +150,7 @@ def _short_reason(attempt: AttemptView) -> str:
     return f"{text} ({attempt.detail})" if attempt.detail else text
 
 
-def _state(attempt: AttemptView) -> str:
+def _state(attempt: Attempt) -> str:
     if attempt.ended_at is None:
         return "running"
     return "faulted" if attempt.charged else "cancelled"

@@ -7,7 +7,7 @@ from typing import Any, Final
 from admin.console.live import LiveStream, read_live
 from admin.console.page import Page
 from flowhook.client import AsyncClient
-from operations.cluster import ClusterView, NoParameters
+from operations.cluster import ClusterState, NoParameters
 from operations.health import SILENT_SECONDS
 from operations.table import GET_CLUSTER
 
@@ -43,6 +43,6 @@ class ClusterStream(LiveStream):
         return _values_of(await GET_CLUSTER.perform(client, conditions, self.context.tools))
 
 
-def _values_of(cluster: ClusterView) -> dict[str, Any]:
+def _values_of(cluster: ClusterState) -> dict[str, Any]:
     gone = [process for process in cluster.processes if process.last_seen_seconds > SILENT_SECONDS]
     return {"cluster": cluster, "owners": {shard.owner for shard in cluster.shards}, "gone": gone}

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from admin.console.page import Page
 from flowhook.errors import FlowhookError
-from flowhook.model import Status
-from operations.executions import ExecutionView
+from flowhook.model import Execution, Status
 from operations.table import DIFF_EXECUTIONS, GET_EXECUTION, LIST_EXECUTIONS
 
 
@@ -47,7 +46,7 @@ class DiffPage(Page):
             errors=self.invalid_fields(problem),
         )
 
-    async def _earlier(self, execution: ExecutionView, *statuses: str) -> ExecutionView | None:
+    async def _earlier(self, execution: Execution, *statuses: str) -> Execution | None:
         """Return the last execution of the same flow that was received before this one; None: none is stored."""
         conditions = {"flow": [execution.flow_id], "until": [execution.received_at.isoformat()], "page_size": ["1"]}
         page = await self.run(LIST_EXECUTIONS, {}, {**conditions, "status": list(statuses)})

@@ -16,7 +16,7 @@ from admin.console.timeline import MAX_BARS, draw_timeline
 from flowhook.errors import ExhaustedError, FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Status, to_datetime
 from flowhook.model.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES, ExecutionTrace
-from operations.attachment_parts import PartView
+from operations.attachment_parts import ListedPart
 from operations.executions import ExecutionDetailView, ExecutionId
 from operations.parts import PartList, may_have_parts
 from operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION
@@ -138,7 +138,7 @@ class ExecutionPage(Page):
         except _LEFT_OUT as error:
             return _Trace(None, error, further)
 
-    async def _parts(self, detail: ExecutionDetailView) -> tuple[tuple[PartView, ...], str]:
+    async def _parts(self, detail: ExecutionDetailView) -> tuple[tuple[ListedPart, ...], str]:
         """Return the attachments of the request, or why they are not known."""
         if not may_have_parts(detail.request.content_type, detail.request.body_size):
             return (), ""

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 import orjson
 
 from flowhook.model import Status
-from flowhook.model.executions import LinkKind
-from operations.executions import ExecutionDetailView, LinkedExecutionView
+from flowhook.model.executions import LinkedExecution, LinkKind
+from operations.executions import ExecutionDetailView
 
 MAX_CAUSES: Final = 20
 """Causes that a page shows, the newest ones; the API has all of them."""
@@ -74,9 +74,7 @@ def caused_rows(detail: ExecutionDetailView) -> list[LinkRow]:
     return rows + [LinkRow(each, TAKEN_OVER, key=key) for each, key in keys.items() if each not in own]
 
 
-def _rows(
-    linked: Sequence[LinkedExecutionView], words: Mapping[LinkKind, str], keys: Mapping[str, str]
-) -> list[LinkRow]:
+def _rows(linked: Sequence[LinkedExecution], words: Mapping[LinkKind, str], keys: Mapping[str, str]) -> list[LinkRow]:
     return [
         LinkRow(
             execution_id=each.id,

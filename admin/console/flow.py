@@ -38,7 +38,7 @@ class FlowPage(Page):
         self.finish_page(
             "flow.html",
             flow=detail,
-            document=detail.document,
+            document=detail.document.decode("utf-8", "replace"),
             picture=Markup(picture.svg),  # noqa: S704 - operations.diagram escapes all text
             setup=setup,
             numbers=numbers,

@@ -96,7 +96,7 @@ async def _guide(client: AsyncClient, page: FlowPage, tools: Tools) -> dict[str,
 
     `unsigned` is a flow that accepts requests without a signature, `signed` one that does not; empty: none is known.
     """
-    webhooks = [flow for flow in page.flows if flow.webhook]
+    webhooks = [flow for flow in page.flows if flow.has_webhook]
     looked_at = [flow for flow in webhooks if not any(secret.verifies for secret in flow.numbers.secrets)]
     unsigned = [flow.id for flow in looked_at[:MAX_LOOKED_AT] if await _is_unsigned(client, flow)]
     return {

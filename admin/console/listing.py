@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from operations.flow_check import ProblemView
+from operations.flow_check import ListedProblem
 
 MAX_LINES: Final = 1000
 """Lines up to which a text is shown whole; of a longer one, those around problems."""
@@ -21,14 +21,14 @@ class NumberedLine:
 
     number: int
     text: str
-    problems: tuple[ProblemView, ...]
+    problems: tuple[ListedProblem, ...]
     skipped: int
 
 
-def numbered(text: str, problems: Sequence[ProblemView]) -> Iterator[NumberedLine]:
+def numbered(text: str, problems: Sequence[ListedProblem]) -> Iterator[NumberedLine]:
     """Yield the lines of a text that are shown."""
     lines = text.removesuffix("\n").split("\n")
-    found: dict[int, list[ProblemView]] = {}
+    found: dict[int, list[ListedProblem]] = {}
     for problem in problems:
         if problem.line:
             found.setdefault(min(problem.line, len(lines)), []).append(problem)

@@ -12,6 +12,7 @@ from admin.console.form_errors import FilterForm
 from admin.console.page import Page
 from flowhook.errors import ConflictError
 from flowhook.model.rejections import Acceptability
+from operations.encoding import header_texts
 from operations.rejections import RejectionId
 from operations.table import ACCEPT_REJECTION, GET_REJECTION, LIST_REJECTIONS, READ_REJECTION_BODY
 
@@ -97,7 +98,8 @@ class RejectionPage(Page):
             advice=ADVICE.get(rejection.reason, ""),
             obstacle=OBSTACLES.get(rejection.acceptability, ""),
             problem=problem,
-            body=await self._body_views(rejection_id) if detail.body is not None else None,
+            fields=header_texts(detail.headers),
+            body=await self._body_views(rejection_id) if detail.body else None,
         )
 
     async def _body_views(self, rejection_id: str) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from admin.console.replay_fields import BODY_FIELDS, DEFAULTS, digest, error_fie
 from flowhook.client import AsyncClient
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.model import Status
+from flowhook.model.replays import ReplayPreview
 from operations.executions import ExecutionDetailView, ExecutionId, GetExecution
 from operations.operation import ParameterError
-from operations.replays import ReplayPreviewView
 from operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
 from operations.tools import Tools
 
@@ -143,7 +143,7 @@ class ReplayHandler(ReplayPage):
 
 async def _preview(
     client: AsyncClient, execution_id: str, shown: dict[str, str], given: Mapping[str, Sequence[str]]
-) -> ReplayPreviewView:
+) -> ReplayPreview:
     """Return what a replay would do; what a person has not `given`, `shown` becomes one that is possible.
 
     Raises:
@@ -165,10 +165,10 @@ async def _preview(
     return await _ask(client, execution_id, shown)
 
 
-async def _ask(client: AsyncClient, execution_id: str, fields: Mapping[str, str]) -> ReplayPreviewView:
+async def _ask(client: AsyncClient, execution_id: str, fields: Mapping[str, str]) -> ReplayPreview:
     given = {name: text for name, text in chosen(fields).items() if name not in _NOT_CHOSEN}
     parameters = PREVIEW_REPLAY.read({"execution_id": execution_id}, given)
-    preview: ReplayPreviewView = await PREVIEW_REPLAY.run(client, parameters)
+    preview: ReplayPreview = await PREVIEW_REPLAY.run(client, parameters)
     return preview
 
 

@@ -13,9 +13,9 @@ from admin.console.attempt_bars import attempt_bars, to_ms
 from admin.console.json_diff import DiffLine, diff_lines
 from admin.console.json_format import indent_json
 from admin.console.timeline import Bar
-from flowhook.model import TaskState
+from flowhook.model import TaskRun, TaskState
 from flowhook.model.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
-from operations.executions import ExecutionDetailView, TaskRunView
+from operations.executions import ExecutionDetailView
 
 WAITING_KINDS: Final = frozenset({"wait", "listen"})
 """Kinds of tasks that wait rather than work."""
@@ -40,7 +40,7 @@ class ShownTask:
     number: int
     task: str
     name: str
-    run: TaskRunView | None
+    run: TaskRun | None
     traced: TracedTask | None
     is_open: bool = False
 
@@ -81,7 +81,7 @@ def shown_tasks(detail: ExecutionDetailView, trace: ExecutionTrace | None) -> li
     ]
 
 
-def _shown(number: int, run: TaskRunView | None, traced: TracedTask | None, *, is_open: bool) -> ShownTask:
+def _shown(number: int, run: TaskRun | None, traced: TracedTask | None, *, is_open: bool) -> ShownTask:
     task = traced.task if run is None and traced is not None else "" if run is None else run.task
     return ShownTask(number, task, name_of(task), run, traced, is_open)
 

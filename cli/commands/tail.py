@@ -66,11 +66,10 @@ def _show(change: ExecutionChange, *, json: bool) -> None:
     from cli.execution_tables import error_text
     from cli.operator import shown
     from cli.output import print_json, printable
-    from operations.executions import view
 
     if change.missed:
         print(f"flowhook: {change.missed} changes missed", file=sys.stderr, flush=True)
-    execution = view(change.execution)
+    execution = change.execution
     if json:
         print_json(execution)
         return

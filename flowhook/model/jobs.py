@@ -189,6 +189,11 @@ class JobItem(NamedTuple):
     time_ms: int
     new_execution_status: Status | None = None
 
+    @property
+    def time(self) -> datetime:
+        """Time at which its outcome was known."""
+        return to_datetime(self.time_ms)
+
 
 class SampledReplay(NamedTuple):
     """What the replay of one execution by a job would do.

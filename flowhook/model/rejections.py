@@ -51,6 +51,11 @@ class RejectedRequest:
     accepted_by: str = ""
 
     @property
+    def accepted_execution_id(self) -> str:
+        """ID of the execution that its event started; empty: it was not accepted, or was for a callback."""
+        return "" if self.callback else self.accepted_event_id
+
+    @property
     def accepted_at(self) -> datetime | None:
         """Time at which it was accepted; None: it was not."""
         return None if self.accept_time_ms is None else to_datetime(self.accept_time_ms)

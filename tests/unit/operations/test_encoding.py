@@ -9,8 +9,19 @@ from typing import NamedTuple
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from support.model_values import values
 
-from operations.encoding import rfc3339, to_json
+from flowhook.model import Execution, Flow, RaiseOrigin, Retry, WorkflowError
+from flowhook.model.audit import AuditEntry
+from flowhook.model.executions import Attempt
+from flowhook.model.flows import FlowStatistics
+from flowhook.model.jobs import JobItem
+from flowhook.model.rejections import RejectedRequest, RejectionCount
+from flowhook.model.secrets import SecretUses
+from operations.encoding import rfc3339, schema_of, to_json
 
 
 class Word(StrEnum):
@@ -36,7 +47,7 @@ class Thing:
     number: Number
     ended_at: datetime | None
     stored: orjson.Fragment
-    digest: bytes
+    sha256: bytes
     pairs: tuple[Pair, ...]
     names: dict[str, str]
 
@@ -60,5 +71,31 @@ def test_keys_words_and_stored_json_follow_the_convention():
     )
     assert to_json(thing).decode() == (
         '{"id":"x","flow":"shop","revision":3,"with":"y","word":"done","number":7,"ended_at":null,"stored":1.10,'
-        '"digest":"01","pairs":[{"job":"job_1","size":2}],"names":{"a_id":"b"}}'
+        '"sha256":"01","pairs":[{"job":"job_1","size":2}],"names":{"a_id":"b"}}'
     )
+
+
+def test_times_in_milliseconds_have_the_names_of_the_properties_that_return_them():
+    counted = RejectionCount("shop", "SIGNATURE_MISMATCH", 2, 0, 1)
+    assert to_json(counted).decode() == (
+        '{"flow":"shop","reason":"SIGNATURE_MISMATCH","count":2,"first_at":"1970-01-01T00:00:00.000Z",'
+        '"last_at":"1970-01-01T00:00:00.001Z"}'
+    )
+    entry = orjson.loads(to_json(AuditEntry(1, 0, "admin", "FlowService/PauseFlow", "shop", "", "", 1, 5)))
+    assert (entry["time"], entry["last_time"]) == ("1970-01-01T00:00:00.000Z", "1970-01-01T00:00:00.005Z")
+
+
+def test_what_only_runners_and_the_router_need_is_not_written():
+    error = WorkflowError("about:blank", 500, "No", raising=RaiseOrigin("/do/0", ""))
+    retry = orjson.loads(to_json(Retry(error, 1, 0, keys=("/do/0#0",))))
+    assert retry.keys() == {"error", "tries", "next_at", "others"}
+    assert retry["error"].keys() == {"type", "status", "title", "instance", "detail", "response"}
+
+
+@pytest.mark.parametrize("kind", [Execution, Flow, JobItem, RejectedRequest, SecretUses, FlowStatistics, Attempt])
+@given(data=st.data())
+def test_what_is_written_is_what_the_schema_describes(kind, data):
+    definitions = {}
+    schema = schema_of(kind, definitions)
+    written = orjson.loads(to_json(data.draw(values(kind))))
+    Draft202012Validator({**schema, "components": {"schemas": definitions}}).validate(written)

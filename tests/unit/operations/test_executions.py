@@ -21,7 +21,7 @@ from flowhook.model import (
     WorkflowError,
 )
 from flowhook.model.executions import Attempt, AttemptEnd, ExecutionLinks, LinkedExecution, LinkKind
-from operations.executions import detail_view, view
+from operations.executions import detail_view
 
 ERROR = WorkflowError("https://example.org/e", 503, "Away", "/do/0/call", "no route")
 FAULTED = Execution("evt_1", "blog", 2, Status.FAULTED, 5, 1_700_000_000_123, 1_700_000_001_000, ERROR)
@@ -50,8 +50,8 @@ def request_of(event):
 
 
 def test_an_execution_has_exactly_the_promised_fields():
-    told = shown(view(FAULTED))
-    assert list(told)[:8] == ["id", "flow", "revision", "status", "received_at", "ended_at", "attempts", "error"]
+    told = shown(FAULTED)
+    assert {"id", "flow", "revision", "status", "received_at", "ended_at", "attempts", "error"} <= told.keys()
     assert told == {
         "id": "evt_1",
         "flow": "blog",
@@ -79,7 +79,7 @@ def test_an_execution_has_exactly_the_promised_fields():
 def test_an_execution_that_waits_for_a_retry_reports_what_failed_and_when_it_is_tried_again():
     retry = Retry(FAULTED.error, 2, 1_700_000_000_000, 1)
     waiting = replace(FAULTED, status=Status.WAITING, error=None, end_time_ms=None, retry=retry)
-    told = shown(view(waiting))
+    told = shown(waiting)
     assert told["retry"] == {
         "error": AS_JSON,
         "tries": 2,
@@ -92,13 +92,13 @@ def test_an_execution_reports_its_replays_and_what_an_operator_said_of_it():
     reported = replace(
         FAULTED, replay_of="evt_0", replayed_by="evt_2", resolution=Resolution("by hand", 1_700_000_000_000)
     )
-    told = shown(view(reported))
+    told = shown(reported)
     assert (told["replay_of"], told["replayed_by"]) == ("evt_0", "evt_2")
     assert told["resolution"] == {"reason": "by hand", "resolved_at": "2023-11-14T22:13:20.000Z"}
 
 
 def test_what_has_not_happened_is_null():
-    told = shown(view(RUNNING))
+    told = shown(RUNNING)
     assert (told["ended_at"], told["error"]) == (None, None)
 
 

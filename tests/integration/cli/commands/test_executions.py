@@ -12,7 +12,7 @@ from support.commands import send_event, wait_for_end
 def test_an_execution_is_shown_with_its_request_and_output(cluster):
     execution_id = send_event(cluster, "hello", '{"n": 1}', "--header", "X-Kind: test")
     shown = wait_for_end(cluster, execution_id)
-    assert list(shown)[:8] == ["id", "flow", "revision", "status", "received_at", "ended_at", "attempts", "error"]
+    assert {"id", "flow", "revision", "status", "received_at", "ended_at", "attempts", "error"} <= shown.keys()
     assert (shown["id"], shown["flow"], shown["status"], shown["error"]) == (execution_id, "hello", "completed", None)
     assert datetime.fromisoformat(shown["received_at"]) <= datetime.fromisoformat(shown["ended_at"])
     assert shown["request"]["body"] == {"n": 1}

@@ -38,4 +38,4 @@ def test_parameters_of_paths_are_described():
 
 
 def test_the_value_of_a_secret_is_only_written():
-    assert set(openapi.description()["components"]["schemas"]["SecretView"]["properties"]) == {"name", "updated_at"}
+    assert set(openapi.description()["components"]["schemas"]["StoredSecret"]["properties"]) == {"name", "updated_at"}

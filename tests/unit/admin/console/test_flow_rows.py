@@ -53,7 +53,7 @@ def test_an_idle_flow_shows_no_zeros():
         ),
         NOW,
     )
-    row = rendering.render("flow_rows.html", page=FlowPage((replace(flow, numbers=idle, next_at=None),), ""))
+    row = rendering.render("flow_rows.html", page=FlowPage((replace(flow, numbers=idle, next_time_ms=None),), ""))
     assert ">0" not in row
     assert "None" not in row
     assert row.count("<td></td>") == 5

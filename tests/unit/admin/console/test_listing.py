@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from admin.console.listing import AROUND, MAX_LINES, numbered
-from operations.flow_check import ProblemView
+from operations.flow_check import ListedProblem
 
 
 def problem(line):
-    return ProblemView(line, "do", f"wrong in {line}", "VALUE_TYPE")
+    return ListedProblem(line, "do", f"wrong in {line}", "VALUE_TYPE")
 
 
 def shown(text, *lines):

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 import attrs
 import grpc
 import grpc.aio
+from typing_extensions import override
 
 from flowhook.client.router_errors import TAKEOVER
 from flowhook.errors import FlowhookError, UnavailableError
@@ -248,7 +249,7 @@ TAKEOVER_PAUSE: Final = 0.1
 """Seconds between two attempts of a call while another router takes over."""
 
 
-class GrpcRouterClient:
+class GrpcRouterClient(RouterClient):
     """A router client over a gRPC channel. The caller owns the channel."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
@@ -257,8 +258,8 @@ class GrpcRouterClient:
         self._rejections = RejectionServiceStub(channel)
         self._secrets = SecretServiceStub(channel)
 
+    @override
     async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
-        """See `RouterClient.ingest`."""
         request = IngestEventsRequest(events=events)
         try:
             response = await self._ingest.IngestEvents(request, timeout=seconds, wait_for_ready=True)
@@ -266,24 +267,24 @@ class GrpcRouterClient:
             raise status.from_rpc_error(error) from None
         return response.results
 
+    @override
     async def invoke(self, event: Event, seconds: float) -> InvokeFlowResponse:
-        """See `RouterClient.invoke`."""
         request = InvokeFlowRequest(event=event, max_wait=duration(seconds))
         try:
             return await self._ingest.InvokeFlow(request, timeout=seconds + INVOKE_GRACE_SECONDS)
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from None
 
+    @override
     async def upload(self, start: UploadStart, seconds: float) -> Upload:
-        """See `RouterClient.upload`."""
 
         async def attempt(_left: float) -> Upload:  # each step of an upload may take all of them
             return await _begin_upload(self._ingest.UploadBody(None, wait_for_ready=True), start, seconds)
 
         return await _until_owned(attempt, seconds)
 
+    @override
     async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
-        """See `RouterClient.get_reply`."""
         request = GetReplyRequest(reply_token=token)
 
         async def attempt(left: float) -> GetReplyResponse:
@@ -294,8 +295,8 @@ class GrpcRouterClient:
 
         return await _until_owned(attempt, seconds)
 
+    @override
     async def get_flow(self, flow_id: str, seconds: float) -> FlowDefinition:
-        """See `RouterClient.get_flow`."""
         request = GetFlowRequest(flow_id=flow_id)
         try:
             response = await self._flows.GetFlow(request, timeout=seconds, wait_for_ready=True)
@@ -303,8 +304,8 @@ class GrpcRouterClient:
             raise status.from_rpc_error(error) from None
         return FlowDefinition(response.flow.definition, response.registry_revision, response.flow.revision)
 
+    @override
     async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
-        """See `RouterClient.find_flows`."""
         try:
             response = await self._flows.FindFlows(
                 FindFlowsRequest(flow_ids=flow_ids), timeout=seconds, wait_for_ready=True
@@ -313,8 +314,8 @@ class GrpcRouterClient:
             raise status.from_rpc_error(error) from None
         return frozenset(response.flow_ids)
 
+    @override
     async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> ResolvedSecrets:
-        """See `RouterClient.resolve_secrets`."""
         request = ResolveSecretsRequest(flow_id=flow_id, names=sorted(names))
         try:
             response = await self._secrets.ResolveSecrets(request, timeout=seconds, wait_for_ready=True)
@@ -322,8 +323,8 @@ class GrpcRouterClient:
             raise status.from_rpc_error(error) from None
         return ResolvedSecrets(dict(response.values), response.registry_revision)
 
+    @override
     async def report(self, rejections: Sequence[Rejection]) -> None:
-        """See `RouterClient.report`."""
         request = ReportRejectionsRequest(rejections=rejections)
 
         async def attempt(left: float) -> None:
@@ -334,12 +335,12 @@ class GrpcRouterClient:
 
         await _until_owned(attempt, REPORT_SECONDS)
 
+    @override
     async def verify_rejections(self, verify: Verify) -> None:
-        """See `RouterClient.verify_rejections`."""
         await _serve_verifications(self._rejections.AttachVerifier(None), verify)
 
+    @override
     async def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
-        """See `RouterClient.watch`."""
         call = self._flows.WatchFlows(WatchFlowsRequest(start_revision=start_revision))
         try:
             async for message in call:

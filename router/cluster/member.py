@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import attrs
+from typing_extensions import override
 
 import flowhook
 from flowhook.errors import FlowhookError, UnavailableError
@@ -25,7 +26,7 @@ from router.cluster.log_servers import LogServerWatch
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.reachability import ReachabilityReports
 from router.cluster.records import HEARTBEAT_SECONDS, MAX_TEXT, MAX_UNREACHABLE, MemberState, RouterRecord
-from router.cluster.shard_map import LIVE_SECONDS, LogReport, RouterAddress, ShardSituation
+from router.cluster.shard_map import LIVE_SECONDS, LogReport, RouterAddress, ShardMap, ShardSituation
 from router.cluster.term import Serving, Term, TermRunner
 from router.storage.commit_log.interface import (
     FencedError,
@@ -102,7 +103,7 @@ class RouterHeartbeats:
         self._taken = {router: heard_at for router, (heard_at, _) in heard.items()}
 
 
-class Member:
+class Member(ShardMap):
     """A router of a cluster; implements `shard_map.ShardMap`.
 
     Args:
@@ -172,19 +173,19 @@ class Member:
 
     # --- who owns the shard -----------------------------------------------------------------------------------------
 
+    @override
     def owner(self) -> KnownOwner | None:
-        """See `ShardMap`."""
         own = self._ownership
         if own.owns:
             return KnownOwner(own.router, self._address, own.epoch, own.state is MemberState.SERVING)
         return own.owner()
 
+    @override
     async def changed(self) -> None:
-        """See `ShardMap`."""
         await self._changed.wait()
 
+    @override
     def situation(self) -> ShardSituation:
-        """See `ShardMap`."""
         own, peers = self.record(), self._ownership.peers(time.monotonic())
         live = {record.router: record for record in (own, *self._live_peers())}
         unreachable = self._checks.unreachable()
@@ -194,18 +195,18 @@ class Member:
         copies = sorted([(own, 0.0), *peers], key=lambda copy: copy[0].router)
         return ShardSituation(self.owner(), copies, unreachable)
 
+    @override
     def routers(self) -> list[RouterAddress]:
-        """See `ShardMap`."""
         live = [RouterAddress(each.router, each.address, each.instance) for each in self._live_peers()]
         live.append(RouterAddress(self._ownership.router, self._address, self.instance))
         return sorted(each for each in live if each.address and each.instance)
 
+    @override
     def report(self, role: str, process: str, routers: Mapping[str, str]) -> None:
-        """See `ShardMap`."""
         self._reports.store(role, process, routers)
 
+    @override
     def hand_over(self, router: str, by: str) -> tuple[KnownOwner, str]:
-        """See `ShardMap`."""
         owner = self.owner()
         if owner is None or not owner.serving:
             raise UnavailableError("no router owns the shard and serves now", reason="NO_OWNER")
@@ -216,8 +217,8 @@ class Member:
     def _live_peers(self) -> list[RouterRecord]:
         return [record for record, silence in self._ownership.peers(time.monotonic()) if silence <= LIVE_SECONDS]
 
+    @override
     async def log_report(self) -> LogReport:
-        """See `ShardMap`."""
         # one at a time: without a quorum each blocks for long, and the threads are needed to follow and to serve
         if self._reporting is None or self._reporting.done():
             self._reporting = asyncio.create_task(asyncio.to_thread(self._report), name="report the log")

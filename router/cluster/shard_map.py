@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
+from typing_extensions import override
+
 from flowhook.errors import ConflictError
 from flowhook.reporting.reachability import describe_unreachable
 from router.cluster.ownership import KnownOwner
@@ -125,7 +127,7 @@ class ShardMap(Protocol):
         ...
 
 
-class SingleOwner:
+class SingleOwner(ShardMap):
     """The map of the embedded storage, whose only router always is the owner.
 
     Args:
@@ -136,17 +138,17 @@ class SingleOwner:
         self._record = record
         self.instance = secrets.token_hex(8)
 
+    @override
     def owner(self) -> KnownOwner:
-        """See `ShardMap`."""
         record = self._record()
         return KnownOwner(record.router, record.address, record.epoch, serving=True)
 
+    @override
     async def changed(self) -> None:
-        """See `ShardMap`."""
         await asyncio.Event().wait()  # it never does
 
+    @override
     def situation(self) -> ShardSituation:
-        """See `ShardMap`."""
         return ShardSituation(self.owner(), [(self._record(), 0.0)])
 
     def routers(self) -> list[RouterAddress]:
@@ -156,10 +158,10 @@ class SingleOwner:
     def report(self, role: str, process: str, routers: Mapping[str, str]) -> None:
         """See `ShardMap`; nothing depends on it here."""
 
+    @override
     def hand_over(self, router: str, by: str) -> tuple[KnownOwner, str]:
-        """See `ShardMap`."""
         del router, by
         raise ConflictError("the storage is embedded: it has one router, and no standby", reason="STANDBY_NOT_READY")
 
-    async def log_report(self) -> None:
-        """See `ShardMap`."""
+    @override
+    async def log_report(self) -> None: ...

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Gauge
+from typing_extensions import override
 
 from flowhook.errors import ConflictError, InvalidError
 from flowhook.process import logs, metrics
@@ -25,7 +26,7 @@ from router.cluster.address_checks import channel_opener
 from router.cluster.member import Member
 from router.cluster.namesake import refuse_namesake
 from router.cluster.peer_differences import PeerDifferences
-from router.cluster.term import Term
+from router.cluster.term import Term, TermRunner
 from router.flows.parsing import InputParser
 from router.process.credentials import CredentialWatch
 from router.process.serving import StopRequest, serve_shard
@@ -168,7 +169,7 @@ def _new_member(
     return member
 
 
-class _Runner:
+class _Runner(TermRunner):
     """See `term.TermRunner`."""
 
     def __init__(
@@ -196,18 +197,18 @@ class _Runner:
         self._shards = ShardService(member)
         self._standby = StandbyServer(self._settings, self._verifier, self._shards, member.owner)
 
+    @override
     async def stand_by(self) -> str:
-        """See `term.TermRunner`."""
         self._port = await self._standby.start(self._port)
         self._process_state.announce("grpc", self._settings.host, self._port)
         return self._settings.advertise or _reachable(self._settings.host, self._port)
 
+    @override
     async def stand_down(self) -> None:
-        """See `term.TermRunner`."""
         await self._standby.stop()
 
+    @override
     async def serve(self, term: Term, stop: StopRequest, serving: Callable[[], None]) -> None:
-        """See `term.TermRunner`."""
         of_term = CollectorRegistry(auto_describe=True)
         await serve_shard(
             self._settings,

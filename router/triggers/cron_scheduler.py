@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
+from typing_extensions import override
+
 from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
 from flowhook.events import ids
 from flowhook.model import Flow, Origin
@@ -21,6 +23,7 @@ from flowhook.retrying import RETRY_SECONDS
 from router.dispatch.shard_runtime import ShardRuntime
 from router.dispatch.timers import CLOCK_LOOK
 from router.flows.event_triggers import FlowTriggers
+from router.flows.flow_table import TriggerSink
 from router.flows.schedules import DueRun, ScheduleQueue
 from router.metrics import RouterMetrics
 from router.storage.model import Appended, ExecutionRecord, Scheduled
@@ -38,7 +41,7 @@ def run_id(run: DueRun) -> str:
     return ids.derive(ids.slot_of(run.flow_id), run.due_ms, f"schedule {run.flow_id}")
 
 
-class CronScheduler:
+class CronScheduler(TriggerSink):
     """Starts scheduled flows. Call `recover`, register flows with `react`, then let `run` run beside the server."""
 
     def __init__(
@@ -98,8 +101,8 @@ class CronScheduler:
             self._unsure.append(DueRun(flow.id, stored.last_ms))
         self._changed.set()
 
+    @override
     def remove(self, flow_id: str) -> None:
-        """See `TriggerSink`."""
         self._take_ends()
         if self._stored.pop(flow_id, None) is not None:
             self._agenda.forget(flow_id)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import attrs
+from typing_extensions import override
 
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, NotFoundError
@@ -16,6 +17,7 @@ from flowhook.model import Flow, Origin
 from router.dispatch.event_delivery import EventDispatcher
 from router.dispatch.state_writer import LifecycleOutbox
 from router.flows.event_triggers import FlowIndex, FlowTriggers
+from router.flows.flow_table import TriggerSink
 from router.metrics import RouterMetrics
 from router.scheduling.matching import EventContent, InboundEvent
 from router.storage.model import NewInboundEvent
@@ -28,7 +30,7 @@ BATCH: Final = limits.MAX_BATCH_EVENTS
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
-class EventPublisher:
+class EventPublisher(TriggerSink):
     """Delivers events to flows; knows the wanted events of all flows from start-up on."""
 
     _events: EventDispatcher
@@ -40,8 +42,8 @@ class EventPublisher:
     _listening: FlowIndex = attrs.field(init=False, factory=FlowIndex)
     _started: FlowIndex = attrs.field(init=False, factory=FlowIndex)
 
+    @override
     def react(self, flow: Flow, triggers: FlowTriggers) -> None:
-        """See `TriggerSink`."""
         trigger = triggers.trigger
         together = trigger is not None and trigger.all
         self._listening.put(flow.id, triggers.listens)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 import orjson
+from typing_extensions import override
 
 from flowhook.sandbox.spawning import python_command, socket_pair, spawn
 
@@ -82,11 +83,11 @@ def new_starter() -> ProcessStarter:
     return ForkServerStarter() if supports_fork_server() else InterpreterStarter()
 
 
-class InterpreterStarter:
+class InterpreterStarter(ProcessStarter):
     """Starts a new interpreter for each process; works on every system, takes about a second of CPU time."""
 
+    @override
     async def start(self, control_fd: int, record_fd: int) -> StartedProcess:
-        """See `ProcessStarter`."""
         descriptors = (control_fd, record_fd)
         return spawn(python_command("runner.worker", *descriptors), descriptors=descriptors, environment=_environment())
 
@@ -99,7 +100,7 @@ def _environment() -> dict[str, str]:
     return _SETTINGS | {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
-class ForkServerStarter:
+class ForkServerStarter(ProcessStarter):
     """Forks processes from `worker.fork_server`, which is started at once and restarted if it died.
 
     It may be created before there is an event loop, because the server's imports take about a second.
@@ -109,8 +110,8 @@ class ForkServerStarter:
         self._server = _Server()
         self._starting = asyncio.Lock()
 
+    @override
     async def start(self, control_fd: int, record_fd: int) -> StartedProcess:
-        """See `ProcessStarter`."""
         async with self._starting:
             if self._server.is_over:
                 await self._server.close()

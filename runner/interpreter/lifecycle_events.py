@@ -19,6 +19,7 @@ from typing import Any
 
 import attrs
 import orjson
+from typing_extensions import override
 
 from flowhook.events.lifecycle import (
     MAX_DATA_BYTES,
@@ -32,7 +33,7 @@ from runner.interpreter import json_codec
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault, fault_of
 from runner.interpreter.journal import Journal
 from runner.interpreter.requests import TaskSteps
-from runner.interpreter.scope import ExecutionContext, ExpressionScope
+from runner.interpreter.scope import ExecutionContext, ExpressionScope, TaskEventEmitter
 
 
 @attrs.define(eq=False, repr=False)
@@ -63,7 +64,7 @@ class LifecycleEmitter:
 
 
 @attrs.define(eq=False, repr=False)
-class TaskEvents:
+class TaskEvents(TaskEventEmitter):
     """Emits the lifecycle events of one run of a task (`scope.TaskEventEmitter`).
 
     The events are those of the `number`th task that the execution runs; `created`: `task.created` was emitted before.
@@ -74,25 +75,25 @@ class TaskEvents:
     _number: int
     _created: bool = attrs.field(kw_only=True)
 
+    @override
     def created(self) -> None:
-        """See `TaskEventEmitter`."""
         self._created = True
         self._emit(TaskEventType.CREATED)
 
+    @override
     def started(self) -> None:
-        """See `TaskEventEmitter`."""
         self._emit(TaskEventType.STARTED)
 
+    @override
     def retried(self, times: int) -> None:
-        """See `TaskEventEmitter`."""
         self._emit(TaskEventType.RETRIED, f"{self._number}.{times}")
 
+    @override
     def correlation_started(self) -> None:
-        """See `TaskEventEmitter`."""
         self._correlation(CorrelationEventType.STARTED, {})
 
+    @override
     def correlation_completed(self, keys: Mapping[str, Any]) -> None:
-        """See `TaskEventEmitter`."""
         data = {"correlationKeys": self._emitter.redacted(keys)} if keys else {}
         self._correlation(CorrelationEventType.COMPLETED, data)
 

@@ -14,6 +14,7 @@ import aiohttp
 import attrs
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
+from typing_extensions import override
 
 from flowhook.events.workflow_input import parse_event_body, stored_attachments
 from flowhook.limits import CHUNK_BYTES
@@ -56,11 +57,11 @@ class Attachments(Protocol):
         ...
 
 
-class NoAttachments:
+class NoAttachments(Attachments):
     """An empty set of attachments."""
 
+    @override
     def find(self, handle: str) -> RequestAttachment:
-        """See `Attachments`."""
         raise _unknown(handle)
 
 
@@ -144,25 +145,25 @@ class FormPart(NamedTuple):
     type: str = ""
 
 
-class AttachmentBody:
+class AttachmentBody(StreamedBody):
     """An attachment, sent unchanged as the body."""
 
     def __init__(self, attachment: RequestAttachment) -> None:
         self._attachment = attachment
 
+    @override
     def payload(self) -> Payload:
-        """See `StreamedBody`."""
         return _Source(self._attachment.size, self._attachment.open, media_type(self._attachment.type))
 
 
-class FormBody:
+class FormBody(StreamedBody):
     """Values and attachments as `multipart/form-data` (RFC 7578)."""
 
     def __init__(self, fields: Sequence[FormPart]) -> None:
         self._fields = fields
 
+    @override
     def payload(self) -> Payload:
-        """See `StreamedBody`."""
         writer = aiohttp.MultipartWriter("form-data")
         for field in self._fields:
             writer.append_payload(_part(field))
@@ -203,8 +204,8 @@ class _Source(Payload):
         async for piece in self._open():
             await writer.write(piece)
 
+    @override
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """See `Payload`."""
         del content_length  # always equal to the size
         await self.write(writer)
 

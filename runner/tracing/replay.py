@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import orjson
+from typing_extensions import override
 
 from flowhook.errors import InvalidError
 from flowhook.events.workflow_input import (
@@ -39,6 +40,7 @@ class ReplayMachine(ExecutionMachine):
 
     __slots__ = ("_on_answer",)
 
+    @override
     def __init__(
         self,
         program: Program,
@@ -47,7 +49,6 @@ class ReplayMachine(ExecutionMachine):
         observer: Observer,
         on_answer: OnAnswer,
     ) -> None:
-        """See `ExecutionMachine`."""
         super().__init__(program, workflow, journal, observer)
         self._on_answer = on_answer
 

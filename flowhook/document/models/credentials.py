@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 from pydantic_core import PydanticKnownError
+from typing_extensions import override
 
 from flowhook import limits
 from flowhook.document.diagnostics.problems import Code, validation_error, validation_error_at
@@ -263,9 +264,9 @@ class JwtAuth(AuthKind):
         """See `AuthKind`; none where keys are public."""
         return self.secrets or ((self.secret,) if self.secret else ())
 
+    @override
     @property
     def public_values(self) -> tuple[tuple[str, bytes], ...]:
-        """See `AuthKind`."""
         return () if self.public_key is None else (("public_key", self.public_key.encode()),)
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from typing_extensions import override
 
 from flowhook.document.diagnostics.problems import Code, LocatedCause, validation_error, validation_error_at
 from flowhook.document.models.base import Model
@@ -228,9 +229,9 @@ class PublicKeyAuth(CustomSignature):
             raise validation_error(Code.KEY_CONFLICT, cause)
         return self
 
+    @override
     @property
     def public_values(self) -> tuple[tuple[str, bytes], ...]:
-        """See `AuthKind`."""
         if self.key is not None:
             return (("key", self.key.encode()),)
         return tuple((f"keys[{index}]", key.encode()) for index, key in enumerate(self.keys or ()))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
+from typing_extensions import override
 
 from flowhook import providers
 from flowhook.document.diagnostics.problems import Code, validation_error
@@ -29,14 +30,14 @@ _STANDARD_KEYS: Final = ("secret", "secrets", "public_key", "public_keys")
 class ProviderAuth(AuthKind):
     """Base class of providers."""
 
+    @override
     @property
     def names_deliveries(self) -> bool:
-        """See `AuthKind`."""
         return providers.PROVIDERS[self.kind].names_deliveries
 
+    @override
     @property
     def handshake(self) -> Handshake | None:
-        """See `AuthKind`."""
         return providers.PROVIDERS[self.kind].handshake
 
 
@@ -66,9 +67,9 @@ class PublicKeyProvider(ProviderAuth):
             raise validation_error(Code.KEY_CONFLICT, cause)
         return self
 
+    @override
     @property
     def public_values(self) -> tuple[tuple[str, bytes], ...]:
-        """See `AuthKind`."""
         return _public_values(self)
 
 
@@ -89,9 +90,9 @@ class MetaAuth(SecretProvider):
 
     verify_token: SecretName | None = None
 
+    @override
     @property
     def other_secret_names(self) -> tuple[str, ...]:
-        """See `AuthKind`."""
         return () if self.verify_token is None else (self.verify_token,)
 
 
@@ -148,9 +149,9 @@ class StandardWebhooksAuth(ProviderAuth):
         """See `AuthKind`; none where keys are public."""
         return self.secrets or ((self.secret,) if self.secret else ())
 
+    @override
     @property
     def public_values(self) -> tuple[tuple[str, bytes], ...]:
-        """See `AuthKind`."""
         return tuple((name, key.removeprefix(b"whpk_")) for name, key in _public_values(self))
 
 
@@ -193,9 +194,9 @@ class PlaidAuth(ProviderAuth):
     secret: SecretName
     environment: Literal["production", "sandbox"] = "production"
 
+    @override
     @property
     def other_secret_names(self) -> tuple[str, ...]:
-        """See `AuthKind`."""
         return (self.secret,)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 import apsw
+from typing_extensions import override
 
 from flowhook.errors import ExhaustedError, FlowhookError, InternalError, UnavailableError
 from router.storage.commit_log.interface import CommitLog, FencedError
@@ -17,6 +18,7 @@ from router.storage.errors import storage_full
 from router.storage.replicated.batch import BatchPart, BatchWriter, encode, record_hash, split
 from router.storage.replicated.view import LOCAL_TABLES, ViewPosition
 from router.storage.schema import FORMAT_VERSION
+from router.storage.writer import TransactionLog
 
 MAX_RECORD_BYTES: Final = 768 * 1024
 """Larger transactions are appended in parts."""
@@ -24,7 +26,7 @@ RESERVED_SHARE: Final = 0.25
 """Share of the log's size that new events may not fill, so that accepted work can go on."""
 
 
-class LogRecorder:
+class LogRecorder(TransactionLog):
     """A `TransactionLog` whose records go to a commit log; of one ownership, used by the writer thread.
 
     Once an append was refused, or its transaction failed to commit, all further transactions fail: this router does not
@@ -92,13 +94,13 @@ class LogRecorder:
         """Give up waiting for a log without a quorum: the transaction under way fails, and all later ones."""
         self._stop.set()
 
+    @override
     def room(self) -> int | None:
-        """See `TransactionLog`."""
         room, size = self._log.room(), self._log.max_bytes
         return None if room is None or size is None else max(0, room - int(size * RESERVED_SHARE))
 
+    @override
     def begin(self, connection: apsw.Connection) -> None:
-        """See `TransactionLog`."""
         if self._failure is not None:
             raise self._failure
         self._appended = False
@@ -107,8 +109,8 @@ class LogRecorder:
         self._session.table_filter(_is_replicated)
         self._session.attach()
 
+    @override
     def append(self) -> None:
-        """See `TransactionLog`."""
         assert self._session is not None  # noqa: S101 - `begin` came before
         assert self._connection is not None  # noqa: S101
         patchset = self._session.patchset()
@@ -142,8 +144,8 @@ class LogRecorder:
         if self._applied != applied:
             self._applied.write(self._connection)
 
+    @override
     def roll_back(self) -> FlowhookError | None:
-        """See `TransactionLog`."""
         self._close_session()
         if not self._appended:
             return None

@@ -10,6 +10,7 @@ which takes three times as long. Decoding checks no more than what would make th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from flowhook import limits
 from flowhook.attach.limits import MAX_BUNDLE_BYTES, MAX_WAIT_BYTES, protocol_violation
@@ -43,11 +44,13 @@ from flowhook.attach.messages import (
     SubscriptionUpdate,
     Welcome,
 )
-from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import ERROR_TYPE_BASE, Correlation, EventFilter, JournalEntry, Retry, Subscription, WorkflowError
 from flowhook.v1 import failure_pb2
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
+
+if TYPE_CHECKING:
+    from flowhook.events.lifecycle import LifecycleEvent  # processes that report none should not load the module
 from flowhook.wire.mapping import from_proto, to_proto
 
 

@@ -31,7 +31,7 @@ async def test_a_secret_that_a_call_reads_by_default_is_needed(client):
     [applied] = await client.flows.apply([posts])
     assert [each.partition(" is")[0] for each in applied.warnings] == ["secret twitter"]
     assert (await client.flows.statistics("posts")).items[0].missing_secrets == ("twitter",)
-    [use] = [each for each in (await client.secrets.uses()).items if each.name == "twitter"]
+    [use] = [each for each in (await client.secrets.uses()).secrets if each.name == "twitter"]
     assert [(each.flow_id, each.verifies, each.expressions) for each in use.users] == [("posts", False, False)]
     await client.secrets.set("twitter", b"{}")
     assert (await client.flows.statistics("posts")).items[0].missing_secrets == ()

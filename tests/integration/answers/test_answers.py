@@ -256,3 +256,49 @@ async def test_the_description_of_the_api_is_the_agreed_one(scenario):
 
 async def test_commands_have_the_agreed_options():
     compare("help.txt", shapes.help_lines(typer.main.get_command(app.create())))
+
+
+READS = {
+    "executions list": ("/executions", "executions[]."),
+    "executions get ID": ("/executions/{execution_id}", ""),
+    "executions wait ID": ("/executions/{execution_id}", ""),
+    "executions replay ID --dry-run": ("/executions/{execution_id}/replay", ""),
+    "executions replay --flow failing --dry-run": ("/jobs/new", ""),
+    "diff ID ID": ("/executions/{execution_id}/diff", ""),
+    "flows list": ("/flows", "flows[]."),
+    "flows get ID": ("/flows/{flow_id}", ""),
+    "flows revisions kept": ("/flows/{flow_id}/revisions", "revisions[]."),
+    "flows diff kept": ("/flows/{flow_id}/diff", ""),
+    "secrets list": ("/secrets", "secrets[]."),
+    "jobs list": ("/jobs", "jobs[]."),
+    "jobs get ID": ("/jobs/{job_id}", ""),
+    "jobs get ID --items": ("/jobs/{job_id}/items", "items[]."),
+    "rejections list": ("/rejections", "rejections[]."),
+    "rejections show ID": ("/rejections/{rejection_id}", ""),
+    "audit list": ("/audit", "entries[]."),
+    "cluster status": ("/cluster/shards", "shards[]."),
+}
+"""Commands that print the result of an operation: its path in the API, and where in it a line of theirs is."""
+
+
+def answers_of(name):
+    """Return the keys of each answer in a file, by the answer's name."""
+    found, answer = {}, ""
+    for line in Path(__file__).with_name(name).read_text(encoding="utf-8").splitlines():
+        if line.startswith("  "):
+            found.setdefault(answer, set()).add(line.strip().partition(":")[0])
+        else:
+            answer = line.removeprefix("GET ").removeprefix("flowhook ").removesuffix(" --json")
+    return found
+
+
+@pytest.mark.parametrize("command", READS)
+async def test_a_command_prints_the_keys_of_the_api(command):
+    path, prefix = READS[command]
+    told = {key.removeprefix(prefix) for key in answers_of("api.txt")[path] if key.startswith(prefix)} - {"(itself)"}
+    printed = answers_of("commands.txt")[command] - {"(itself)"}
+    first = {key.split(".")[0].removesuffix("[]") for key in told}
+    assert {key.split(".")[0].removesuffix("[]") for key in printed} == first
+    # the API leaves out a body unless it is asked for it; which of two executions has an error depends on their order
+    either = {key.replace("second.", "first.") for key in told}
+    assert {key.replace("second.", "first.") for key in printed if not key.startswith("request.body")} <= either

@@ -157,8 +157,8 @@ async def assert_goes_on(system, recorded, world, *, recent):
     ended = [await system.client.executions.get(each.id) for each in replays]
     assert any(each.execution.status is Status.COMPLETED for each in ended), "what the job replays now succeeds"
 
-    found = await system.flowhook("executions", "list", "--flow", "hello", "--search", "order=A-1", "--json")
-    assert recorded["completed"] in [json.loads(line)["id"] for line in found.out.splitlines()]
+    found = await system.flowhook("executions", "list", "--flow", "hello", "--attribute", "order:A-1", "--json")
+    assert recorded["completed"] in [json.loads(line)["id"] for line in found.out.splitlines()], found
     if recent:
         twice = await system.send("hello", {"name": "Ann", "order": "A-1", "delivery": "d1"})
         assert twice.id == recorded["completed"]

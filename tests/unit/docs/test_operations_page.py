@@ -39,7 +39,13 @@ def test_every_metric_is_documented_and_no_other():
     families = [*EdgeMetrics().collect(), *router.collect(), *registry().collect()]
     names = {family.name + ("_total" if family.type == "counter" else "") for family in families}
     # gauges are named where the values are that they show
-    for path in ("edge/app.py", "router/process/serving.py", "router/process/replicated_app.py", "admin/exposition.py"):
+    for path in (
+        "edge/app.py",
+        "router/process/serving.py",
+        "router/process/replicated_app.py",
+        "admin/exposition.py",
+        "flowhook/reporting/process_reports.py",
+    ):
         names |= set(re.findall(r'"(flowhook_[a-z_]+)"', (pages.ROOT / path).read_text()))
     section = PAGE.partition("## Metrics")[2].partition("\n## ")[0]
 

@@ -1,21 +1,15 @@
-"""Lost leases: which attempts they cost, and what a runner may still explain.
+"""Lost leases: takes leases away from runners, and decides which attempts that costs the executions.
 
-Counts the attempts that are charged to executions, and limits them.
+A lost lease is charged to its execution if the execution may have caused the loss. An execution that is known to have
+caused a loss is *attributed* it. Losses without a known cause are charged as well, but only several of them count as
+one that is attributed.
 
-An execution that is known to have caused a loss is *attributed* it. Losses without a known cause are charged as well,
-because the execution may have caused them, but only several of them count as one that is attributed.
+On a busy machine, a runner whose process died can reattach long after its leases were given to others. So leases that
+were lost while their runner was away are retained until it can no longer explain the loss. If it reattaches and reports
+which execution killed it, the executions that merely shared its process get their attempt refunded, and the one that
+killed it is held accountable.
 
-Leases lost while their runner was away, retained until the runner can no longer explain the loss.
-
-On a busy machine, a runner whose process died can reattach long after its leases were given to others. The lost leases
-were charged to their executions, because the runner might never have returned. If it reattaches and reports which
-execution killed it, the executions that merely shared its process get their attempt refunded, and the one that killed
-it is held accountable.
-
-Takes leases away from runners, and charges the attempts to their executions.
-
-A lost lease is charged if the execution may have caused the loss. What a runner reports of it later corrects that: see
-`lost_leases`.
+Why an attempt ended is `AttemptEnd`, which operators see; `Loss` is what becomes of the execution.
 """
 
 from __future__ import annotations

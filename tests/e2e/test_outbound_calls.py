@@ -33,7 +33,8 @@ async def test_an_unreachable_target_is_a_communication_error(system):
         nobody.bind(("127.0.0.1", 0))
         await system.apply(calling("unreachable", f"http://127.0.0.1:{nobody.getsockname()[1]}/"))
         error = await shown_error(system, (await system.send("unreachable", {})).id)
-    assert error.keys() == {"type", "status", "title", "instance", "detail"}
+    assert error.keys() == {"type", "status", "title", "instance", "detail", "response"}
+    assert error["response"] is None
     assert (error["type"], error["instance"]) == (ERRORS + "communication", "/do/0/ask")
 
 

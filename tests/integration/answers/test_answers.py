@@ -137,7 +137,10 @@ async def act(client, sender, shop):
     page = await client.executions.page(flow_id="kept")
     for execution in page.items:
         await ended(client, execution.id)
-    await until(client.cluster.processes, lambda found: len({process.role for process in found}) == ROLES)
+    await until(
+        client.cluster.processes,
+        lambda found: len({process.role for process in found}) == ROLES and all(process.ready for process in found),
+    )
     executions = (kept, faulted, resolved, retried, waiting, suspended, parent, replay.id)
     return {
         "flow_id": tuple(FLOWS),

@@ -82,12 +82,16 @@ class RouterProcess:
 
     async def follows(self, owner):
         """Wait until it follows that owner and has all that the log has."""
+        return await self.until(lambda shard: self._is_level(shard, owner))
 
-        def is_level(shard):
-            own = next(copy for copy in shard.copies if copy.router == self.name)
-            return shard.owner.router == owner.name and own.state == "following" and own.position >= shard.position
+    async def follows_now(self, owner):
+        """Whether it follows that owner and has all that the log has."""
+        shard = await self.shard()
+        return shard is not None and self._is_level(shard, owner)
 
-        return await self.until(is_level)
+    def _is_level(self, shard, owner):
+        own = next(copy for copy in shard.copies if copy.router == self.name)
+        return shard.owner.router == owner.name and own.state == "following" and own.position >= shard.position
 
     def stop(self):
         """End it in order, and wait for that."""
@@ -127,8 +131,9 @@ class RouterProcesses:
             while True:
                 for owner, other in (self.routers, self.routers[::-1]):
                     shard = await owner.shard()
-                    if shard is not None and shard.owner.serving and shard.owner.router == owner.name:
-                        await other.follows(owner)
+                    serves = shard is not None and shard.owner.serving and shard.owner.router == owner.name
+                    # the first owner may lose the shard again while both start: so both are asked each time
+                    if serves and await other.follows_now(owner):
                         return owner, other
                 await asyncio.sleep(0.02)
 

@@ -47,11 +47,14 @@ TOKENS: Final = ("view", "admin")
 and metrics only, and everything else with the tokens of those who ask. An older data directory has no `view.token`."""
 
 LATE_IMPORTS: Final = (
+    "operations.diagram.svg",
     "operations.flow_reach",
     "aiohttp",
     "cryptography.hazmat.primitives.serialization",
     "cryptography.x509",
+    "flowhook.reporting.process_reports",
     "operations.search.conditions",
+    "operations.search.scan",
     "flowhook.events.workflow_input",
     "jinja2.debug",
     "yarl",

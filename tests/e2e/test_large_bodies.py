@@ -195,7 +195,7 @@ async def test_an_attachment_is_sent_on_byte_for_byte_and_printed_raw(large):
     command = f"{sys.executable} -P -m cli executions get {execution_id} --raw | sha256sum"
     assert (await large.system.shell(command, cwd=Path.cwd())).out.split()[0] == sha256
     (shown,) = (await large.system.flowhook("executions", "get", execution_id, "--json")).rows
-    assert (shown["request"]["size"], shown["request"]["body"]) == (24 * MIB, None)
+    assert (shown["request"]["body_size"], shown["request"]["body"]) == (24 * MIB, None)
 
 
 async def test_a_form_with_files_and_fields_is_taken_apart_and_sent_on_as_another_one(large):

@@ -87,14 +87,14 @@ async def test_an_operator_hands_over_while_requests_go_on(replicated):
 
     async def all_reached():
         shard, _ = await status(replicated)
-        return [copy["problem"] for copy in shard["copies"]] == [None] * 3
+        return [copy["problem"] for copy in shard["copies"]] == [""] * 3
 
     await until(all_reached, "all routers are reached: one that becomes the owner has no port for a moment")
 
 
 async def test_when_a_nats_server_dies_requests_go_on(replicated):
     _, servers = await status(replicated)
-    leader = next(server["server"] for server in servers if server["leader"])
+    leader = next(server["name"] for server in servers if server["leader"])
     await kill(replicated.cluster, leader)
 
     await assert_completed(replicated, await send_all(replicated))

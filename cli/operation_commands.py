@@ -46,7 +46,7 @@ _ABSENT: Final = re.compile(r"; (?:empty|absent|none|null|0): [^;.]*(?=[;.])")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class OperationCall:
     """A command that was called: what performs operations, the parameters that were given, and how to print."""
 
     operator: Operator
@@ -137,7 +137,7 @@ def option_name(name: str) -> str:
 
 def command(
     operation: Operation[Any],
-    show: Callable[[Call], None],
+    show: Callable[[OperationCall], None],
     *,
     text: str,
     arguments: Mapping[str, str] | None = None,
@@ -173,7 +173,7 @@ def command(
         if question:
             confirm(question.format(**parameters.model_dump()), yes=given["yes"])
         with open_operator(given["router"], given["data_dir"]) as operator, usage_errors(given):
-            show(Call(operator, operation, parameters, given))
+            show(OperationCall(operator, operation, parameters, given))
 
     hidden = (*leave_out, *(() if "reason" in operation.parameters.model_fields else ("reason",)))
     signature = [
@@ -267,7 +267,7 @@ def listing(
         after: called with the pages that were read.
     """
 
-    def show(call: Call) -> None:
+    def show(call: OperationCall) -> None:
         from cli.operator import shown
         from cli.output import print_json, print_table
 
@@ -292,10 +292,10 @@ def listing(
     return command(operation, show, text=text, more=more)
 
 
-def showing(say: Callable[[Any], str | None]) -> Callable[[Call], None]:
+def showing(say: Callable[[Any], str | None]) -> Callable[[OperationCall], None]:
     """Return what performs an operation and prints its result: with `--json` as that, else what `say` returns of it."""
 
-    def show(call: Call) -> None:
+    def show(call: OperationCall) -> None:
         from cli.operator import shown
         from cli.output import print_json
 

@@ -1,4 +1,4 @@
-"""When something is tried again: pauses that grow exponentially, with jitter, and the values that are used everywhere.
+"""Exponential backoff with jitter, and the presets that the whole product uses.
 
 Jitter keeps those that failed together from trying again together.
 """
@@ -15,7 +15,7 @@ RETRY_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
+class ExponentialBackoff:
     """Pauses between attempts, in seconds.
 
     Attributes:
@@ -38,14 +38,14 @@ class Backoff:
             pause = min(pause * self.factor, self.limit)
 
 
-CALL: Final = Backoff(0.05, 0.5)
+CALL: Final = ExponentialBackoff(0.05, 0.5)
 """Of calls to a router that restarts, or that another replaces."""
 
-PROCESS: Final = Backoff(0.1, 5.0, jitter=0.0)
+PROCESS: Final = ExponentialBackoff(0.1, 5.0, jitter=0.0)
 """Of the start of a process of a local cluster, and of what a command watches; the pauses are told to the user."""
 
-WORKER: Final = Backoff(0.1, 5.0)
+WORKER: Final = ExponentialBackoff(0.1, 5.0)
 """Of the start of a runner's worker that died by itself: those of many runners may have died together."""
 
-POLL: Final = Backoff(0.05, 1.0, jitter=0.0)
+POLL: Final = ExponentialBackoff(0.05, 1.0, jitter=0.0)
 """Of looks whether something has happened; they spare a busy machine."""

@@ -1,4 +1,4 @@
-"""How the admin process reaches edges: under which URL, and which certificates it trusts there."""
+"""URL and trusted certificates for requests of the admin process to edges."""
 
 from __future__ import annotations
 

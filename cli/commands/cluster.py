@@ -23,7 +23,7 @@ from cli.log_client import (
     open_log,
     router_settings,
 )
-from cli.operation_commands import Call, command, showing
+from cli.operation_commands import OperationCall, command, showing
 from cli.operator import shown
 from operations import table
 
@@ -46,7 +46,7 @@ COPY_COLUMNS: Final = ("SHARD", "ROUTER", "STATE", "POSITION", "LAG", "SILENT", 
 SERVER_COLUMNS: Final = ("SERVER", "ROLE", "UP TO DATE", "LAG", "VERSION")
 
 
-def _status(call: Call) -> None:
+def _status(call: OperationCall) -> None:
     from cli.output import print_json, print_table
 
     state = call.perform()
@@ -76,7 +76,7 @@ app.command("status")(
 )
 
 
-def _hand_over(call: Call) -> None:
+def _hand_over(call: OperationCall) -> None:
     from cli.output import print_json
 
     begun = call.perform()

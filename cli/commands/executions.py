@@ -14,7 +14,7 @@ import typer
 
 from cli.bulk import Verb, preview_of
 from cli.execution_tables import COLUMNS, Shown, print_detail, row
-from cli.operation_commands import Call, command, listing, one_of, read_options, showing
+from cli.operation_commands import OperationCall, command, listing, one_of, read_options, showing
 from cli.operator import Operator, shown
 from cli.outcome import NOT_ENDED
 from flowhook import limits
@@ -61,7 +61,7 @@ app.command("list")(
 )
 
 
-def _get(call: Call) -> None:
+def _get(call: OperationCall) -> None:
     if not call.options["raw"]:
         showing(print_detail)(
             replace(call, parameters=call.parameters.model_copy(update={"max_body": limits.INLINE_BODY_BYTES}))
@@ -89,7 +89,7 @@ app.command("get")(
 )
 
 
-def _wait(call: Call) -> None:
+def _wait(call: OperationCall) -> None:
     from cli.outcome import show_outcome, wait_until_ended
 
     try:

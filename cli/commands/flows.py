@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.execution_tables import Shown
-from cli.operation_commands import Call, command, listing, showing
+from cli.operation_commands import OperationCall, command, listing, showing
 from cli.options import DataDir, Json, Router
 from flowhook.errors import NotFoundError
 from operations import table
@@ -62,7 +62,7 @@ app.command("revisions")(
 )
 
 
-def _diff(call: Call) -> None:
+def _diff(call: OperationCall) -> None:
     def text(found: Shown) -> str | None:
         if not found["old"]:
             raise NotFoundError(f"flow {flow_id} has one revision", reason="FLOW_REVISION_NOT_FOUND")

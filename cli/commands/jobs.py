@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from cli.bulk import COLUMNS, ITEM_COLUMNS, follow, item_row, job_row, progress
-from cli.operation_commands import Call, command, listing, read_options, showing
+from cli.operation_commands import OperationCall, command, listing, read_options, showing
 from cli.operator import shown
 from flowhook.model.jobs import ItemOutcome
 from operations import table
@@ -20,7 +20,7 @@ app.command("list")(
 )
 
 
-def _get(call: Call) -> None:
+def _get(call: OperationCall) -> None:
     from cli.output import print_fields, print_json, print_table
 
     outcome = call.options["outcome"]

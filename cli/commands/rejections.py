@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.execution_tables import Shown
-from cli.operation_commands import Call, command, listing, one_of, read_options, showing
+from cli.operation_commands import OperationCall, command, listing, one_of, read_options, showing
 from operations import table
 
 app = typer.Typer(help="Look at requests that were refused, and why; accept them after the fix.", no_args_is_help=True)
@@ -31,7 +31,7 @@ app.command("list")(
 )
 
 
-def _show(call: Call) -> None:
+def _show(call: OperationCall) -> None:
     if not call.options["body"]:
         showing(_print)(call)
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from cli.operation_commands import Call, command, showing
+from cli.operation_commands import OperationCall, command, showing
 from cli.operator import shown
 from cli.options import DataDir, Router
 from operations import table
@@ -57,7 +57,7 @@ def _set(
         print(f"warning: {remark}", file=sys.stderr)
 
 
-def _list(call: Call) -> None:
+def _list(call: OperationCall) -> None:
     from cli.output import print_json, print_table
 
     secrets = call.perform().secrets

@@ -65,7 +65,7 @@ class ChildProcess:
     """A child process. It holds one end of a socket pair, and ends at the latest when the supervisor's end closes."""
 
     def __init__(
-        self, process: spawning.ChildProcess, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, process: spawning.SpawnedProcess, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         self._process = process
         self._reader = reader

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from flowhook.retrying import Backoff
+from flowhook.retrying import ExponentialBackoff
 
-REMINDERS = Backoff(10.0, 60.0, jitter=0.0)
+REMINDERS = ExponentialBackoff(10.0, 60.0, jitter=0.0)
 """Between two lines."""
 
 

@@ -93,8 +93,6 @@ class WebhookHandler:
     """The HTTP handler for webhooks, callbacks and replies.
 
     `ingest` stores events, except those for `callbacks`, which take the router longer.
-
-    `ingest` stores events, except those for `callbacks`, which take the router longer.
     """
 
     _flow_cache: FlowCache

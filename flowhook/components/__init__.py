@@ -1,4 +1,4 @@
-"""What authors of components import, and all that is promised to them: docs/components.md.
+"""The public API for authors of components, the functions that a flow may call (docs/components.md).
 
 The runner implements it. No part of Flowhook imports this package, so the kernel stays without the runner.
 """

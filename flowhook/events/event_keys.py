@@ -1,4 +1,4 @@
-"""What is computed of an event when it is accepted: its order key and its search attributes."""
+"""Computes the order key and the search attributes of an event when it is accepted."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What every process has: settings, logs, lifecycle, reports, TLS, limits of the operating system."""
+"""Infrastructure that every process uses: settings, logs, lifecycle, TLS, limits of the operating system."""

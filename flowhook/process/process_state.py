@@ -1,4 +1,4 @@
-"""What a process shares with its environment while it lives."""
+"""The state of a running process: readiness, addresses, warnings, and the request to stop."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 
 
-class ChildProcess:
+class SpawnedProcess:
     """A started process.
 
     Attributes:
@@ -62,7 +62,7 @@ def spawn(
     environment: Mapping[str, str] = MappingProxyType({}),
     quiet: bool = False,
     new_session: bool = False,
-) -> ChildProcess:
+) -> SpawnedProcess:
     """Start a process, with an empty standard input.
 
     Uses `subprocess`, which forks with vfork(2). The event loop's fork(2) would run gRPC's fork handlers while other
@@ -79,7 +79,7 @@ def spawn(
         OSError: the process can't be started.
     """
     output = subprocess.DEVNULL if quiet else None
-    return ChildProcess(
+    return SpawnedProcess(
         subprocess.Popen(  # noqa: S603 - our own code, and programs that the operator names
             command,
             stdin=subprocess.DEVNULL,

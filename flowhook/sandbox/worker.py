@@ -13,7 +13,7 @@ import attrs
 
 from flowhook.errors import InternalError, InvalidError
 from flowhook.sandbox import frames, process
-from flowhook.sandbox.spawning import ChildProcess, python_command, socket_pair, spawn
+from flowhook.sandbox.spawning import SpawnedProcess, python_command, socket_pair, spawn
 
 START_SECONDS: Final = 60.0
 """Time limit for starting a process: about a hundred times what it takes."""
@@ -67,7 +67,7 @@ class OffloadWorker:
 
     def __init__(
         self,
-        started: ChildProcess,
+        started: SpawnedProcess,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         limits: ProcessLimits,
@@ -168,7 +168,7 @@ class OffloadWorker:
 
 def start_process(
     limits: ProcessLimits, *, imports: str, command: Sequence[str] = COMMAND
-) -> tuple[ChildProcess, socket.socket]:
+) -> tuple[SpawnedProcess, socket.socket]:
     """Start a sandbox, which soon says that it is ready; return it and our end of its socket, which is blocking.
 
     Args:

@@ -42,12 +42,6 @@ class StreamingVerification:
         after: the signed content after the body.
         mismatch: raised if nothing matches.
         tried: for each secret its name, its hash, and the signatures that may match.
-
-    Args:
-        scheme: name of the kind.
-        after: the signed content after the body.
-        mismatch: raised if nothing matches.
-        tried: for each secret its name, its hash, and the signatures that may match.
     """
 
     _scheme: str

@@ -36,10 +36,6 @@ class ConditionEvaluator:
     Args:
         seconds: CPU time for the events of one call.
         turn: waits until the caller may have a condition evaluated, within the block.
-
-    Args:
-        seconds: CPU time for the events of one call.
-        turn: waits until the caller may have a condition evaluated, within the block.
     """
 
     _seconds: float = CPU_SECONDS

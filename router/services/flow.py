@@ -80,19 +80,6 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         next_of: returns the next start of a flow by its schedule, Unix time in ms, or None.
         statistics: reads the numbers of flows.
         now_ms: returns the current Unix time in ms.
-
-    Args:
-        registry: the stored flows.
-        flows: the table of current flows, into which changes are loaded.
-        parser: parses flow documents.
-        watch: reports changes of the registry.
-        functions: returns the functions that attached runners can call, None when no runner is attached.
-        address_policy: which addresses runners may call; flows that name another are applied with a warning.
-        callback_keys: keys of the flows' one-time URLs.
-        cipher: decrypts the secrets that requests are signed with.
-        next_of: returns the next start of a flow by its schedule, Unix time in ms, or None.
-        statistics: reads the numbers of flows.
-        now_ms: returns the current Unix time in ms.
     """
 
     _registry: Registry

@@ -24,7 +24,7 @@ from flowhook.process.settings import RunnerSettings
 from flowhook.retrying import RETRY_SECONDS
 from flowhook.sandbox import frames
 from flowhook.sandbox.pool import ProcessPool
-from flowhook.sandbox.spawning import ChildProcess
+from flowhook.sandbox.spawning import SpawnedProcess
 from flowhook.sandbox.worker import (
     START_SECONDS,
     Function,
@@ -84,7 +84,7 @@ class IsolatedEvaluator:
         process: the process.
     """
 
-    process: ChildProcess
+    process: SpawnedProcess
     _link: socket.socket
     _settings: RunnerSettings
     _poll_seconds: float

@@ -61,8 +61,6 @@ class ExecutionPreparer:
     """Prepares the executions of a process.
 
     `on_slow` is called with the flow ID of an event whose body took longer than `SLOW_NS`.
-
-    `on_slow` is called with the flow ID of an event whose body took longer than `SLOW_NS`.
     """
 
     _flows: ProgramCache

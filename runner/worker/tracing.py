@@ -30,10 +30,6 @@ class Tracer:
     Args:
         report: called with the result of `describe` for each task; None: no tracing.
         until: name or JSON Pointer of the task to stop after; empty: none.
-
-    Args:
-        report: called with the result of `describe` for each task; None: no tracing.
-        until: name or JSON Pointer of the task to stop after; empty: none.
     """
 
     _report: Callable[[bytes], None] | None

@@ -1,1 +1,1 @@
-"""What is wrong with a flow file, and where: the reading of its text, shapes, rules beyond shapes, warnings."""
+"""Validation of flow files: syntax, JSON Schema, semantic rules and warnings, each problem with its line."""

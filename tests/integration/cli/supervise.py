@@ -15,7 +15,7 @@ from cli.supervisor.command import Command
 from cli.supervisor.nats_servers import NatsServers
 from cli.supervisor.rundir import RunDir
 from flowhook.errors import FlowhookError
-from flowhook.retrying import Backoff
+from flowhook.retrying import ExponentialBackoff
 
 CHILD = Path(__file__).with_name("child.py")
 
@@ -64,7 +64,7 @@ async def supervise(run_dir, plan, log_servers):
 
 
 def main():
-    wait_reports.REMINDERS = Backoff(0.3, 0.3)  # s; tests wait for less time than a start takes
+    wait_reports.REMINDERS = ExponentialBackoff(0.3, 0.3)  # s; tests wait for less time than a start takes
     cluster.STOP_SECONDS = 0.5
     run_dir = None
     try:

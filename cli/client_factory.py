@@ -62,19 +62,6 @@ def client_for(settings: CommonSettings) -> Iterator[Client]:
         yield client
 
 
-def owner_of(settings: CommonSettings) -> CommonSettings:
-    """Return settings with the address of the router that owns the data, as the router of `settings` tells it.
-
-    Raises:
-        UnavailableError: it does not answer, or knows no owner that serves.
-    """
-    with client_for(settings) as client:
-        (shard,) = client.cluster.shards().shards
-    if not shard.serving:
-        raise UnavailableError("no router owns the data and serves now", reason=NO_SERVING_ROUTER)
-    return settings.model_copy(update={"router": shard.address})
-
-
 @contextmanager
 def explain_unreachable(settings: CommonSettings) -> Iterator[None]:
     """Add the origin of the router's address to an error about an unreachable router."""

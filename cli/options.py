@@ -37,18 +37,6 @@ DataDir = Annotated[
 ]
 
 
-def _refuse_several(context: typer.Context, value: str) -> str:
-    if value:
-        raise typer.BadParameter(
-            f"give IDs; for all that match: flowhook jobs create {context.info_name} --flow ID --status faulted --wait"
-        )
-    return value
-
-
-ByJob = Annotated[str, typer.Option("--flow", "--status", hidden=True, callback=_refuse_several)]
-"""Conditions, of a command that works on executions by ID: says which command takes them."""
-
-
 def settings_command(
     model: type[S], action: Callable[[S], int | None], *, help_text: str, process: str = ""
 ) -> Callable[..., None]:

@@ -20,9 +20,6 @@ from operations.jobs import JobDraft, PreviewView
 from operations.operation import Operation, P, ParameterError
 from operations.table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
 
-ITEMS: Final = 100
-"""Outcomes on a page."""
-
 PREVIEWED: Final = "previewed"
 """Field with the action and the conditions that the last preview was about."""
 

@@ -18,8 +18,6 @@ from flowhook.signatures.schemes import resolve_settings
 from flowhook.signatures.timestamps import format_timestamp
 from flowhook.signatures.types import RequestView, SignatureError
 
-_HEADERS: Final = ("header", "numbered")
-
 
 def sign_request(
     scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView, now: float

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowhook.errors import InvalidError
@@ -30,16 +30,6 @@ def timestamp(milliseconds: int) -> Timestamp:
 def milliseconds(value: Timestamp) -> int:
     """Return the Unix milliseconds of a protobuf timestamp."""
     return value.seconds * 1000 + value.nanos // 1_000_000
-
-
-def optional_timestamp(milliseconds: int | None) -> Timestamp | None:
-    """Return a protobuf timestamp of Unix milliseconds, or None."""
-    return None if milliseconds is None else timestamp(milliseconds)
-
-
-def optional_milliseconds(message: Message, field: str) -> int | None:
-    """Return the Unix milliseconds of a message's timestamp; None: it is not set."""
-    return milliseconds(getattr(message, field)) if message.HasField(field) else None
 
 
 def duration(seconds: float) -> Duration:

@@ -2,10 +2,9 @@
 
 - `app`: the composition root; `application`: the routes.
 - `base_handler`, `signed_in_handler`: base classes of HTTP handlers, without and with credentials.
-- `health`, `exposition`, `status_handlers`: readiness of the cluster and the metrics of its processes.
+- `exposition`, `status_handlers`: the metrics of processes, and readiness of the cluster (`operations.health`).
 - `security/`: sessions, roles, limits, checks of Host and origin.
-- `operations/`: what people and programs can do, as functions over the router's client, and the table of them.
-- `api/`: the operations as JSON over HTTP, and their OpenAPI description.
+- `api/`: the product's `operations` as JSON over HTTP, and their OpenAPI description.
 - `console/`: pages for people.
 
 Must not live here: storage, flows, anything of the other three processes. Nothing here has rights of its own: whatever

@@ -4,10 +4,9 @@ A page of the console, its twin in the API and the command call the same functio
 function with the path that it has in the API, from which the API's routes, its OpenAPI description, and the actions of
 forms are made.
 
-- `operation`: an operation, and how its parameters are read.
+- `operation`: an operation, and how its parameters are read. `encoding`: results as JSON, and their schemas.
 - `flows`, `executions`, `faults`, `jobs`, `rejections`, `secrets`, `cluster`: the functions, and what they take and
   return.
-- `filters`: conditions on executions, as parameters.
 - `table`: all operations.
 - `search`, `comparison`, `diagram`, `text_diff`, `provider_setup`, `health`: what operators are told that takes more
   than a call of the router.

@@ -1,12 +1,16 @@
 """The router: resolves flow IDs, queues events durably, leases executions to runners.
 
 - `scheduling`: decides which execution runs next. Pure, sans-I/O; knows neither storage nor gRPC nor the clock.
-- `schedules`, `event_triggers`: when flows are due, and the events that they react to. Pure as well.
 - `dispatch`: the asyncio shell around `scheduling`.
+- `session`: the router's half of the Attach protocol. Pure as well.
+- `flows`: the flows that events are for: their limits, admission, intake, schedules, and the events that start them.
 - `triggers`: starts executions that no request asks for.
-- `storage`: the only code that accesses the database; an interface and its implementations.
+- `replay`, `jobs`: replays of executions, and actions on many.
+- `cluster`: who owns the shard, among several routers.
+- `storage`: the only code that accesses the database.
 - `services`: the gRPC services; they convert between the wire format and the above.
-- `app`: the composition root.
+- `calls`: what every gRPC call passes, as authorization.
+- `process`: the composition roots.
 
 Invariant: nothing is acknowledged, to a sender or to a runner, before it is durable.
 """

@@ -4,6 +4,6 @@
 - `flow_cache`, `flow_existence`: the flows that the edge knows, which follow the router's registry.
 - `ingest`: batches of events.
 - `replies`: requests that are held until their flow responds.
-- `body_uploads`, `grpc_upload`: large bodies, streamed to the router's disk.
+- `body_uploads`: large bodies, streamed to the router's disk.
 - `rejections`: reports of refused requests.
 """

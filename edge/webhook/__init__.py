@@ -2,7 +2,7 @@
 
 - `pipeline`: the checks that a request passes, in order, before it is accepted.
 - `compiled_endpoints`, `configured_responses`, `handshakes`: flows compiled for the pipeline.
-- `body_parser`, `body_offload`, `parsed_content`: bodies, parsed in place or in a separate process.
+- `body_parser`, `body_offload`: bodies, parsed in place or in a separate process.
 - `key_cache`, `document_fetcher`, `document_session`: verification keys that are published elsewhere.
 - `sender_rate_limiter`, `log_limiter`: limits.
 

@@ -2,8 +2,7 @@
 
 - `listening`: sockets that accept connections.
 - `open_connections`: the table of open connections, with their limits.
-- `addresses`: addresses of clients, and whom they belong to.
-- `forwarded`: the client behind trusted proxies.
+- `forwarded`: addresses of clients, and the client behind trusted proxies.
 
 Must not live here: HTTP itself, which Tornado and the edge speak.
 """

@@ -1,8 +1,7 @@
 """The providers whose webhooks Flowhook authenticates: one row each, from which everything else is derived.
 
 - `table`: the rows. Add a provider here.
-- `provider`: what a row contains: the signature scheme, the delivery ID, the handshake.
-- `scheme`, `signed_content`: signature schemes and signed content as data.
+- `scheme`: what a row contains, as data: the signature scheme and its signed content, the delivery ID, the handshake.
 - `sample_files`: events of the providers for tests, from the files of `samples`.
 
 `flowhook.document.models.auth` derives the keys of `auth` from a row, `flowhook.signatures` verifies and signs by it,

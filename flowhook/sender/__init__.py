@@ -1,7 +1,6 @@
 """Makes the request that a sender of webhooks makes: `flowhook send` and the router's SignWebhook use it.
 
-- `signed_webhook`: the request to a flow, signed as its `auth` requires.
-- `delivery_ids`: gives a request a new delivery ID.
+- `signed_webhook`: the request to a flow, signed as its `auth` requires, with a new delivery ID.
 
 Must not live here: HTTP, the fetching of secrets.
 """

@@ -1,6 +1,6 @@
 """Ownership of the shard of a replicated log among several routers: heartbeats, claims, takeover and hand-over.
 
-- `records`, `heartbeats`: what routers announce to each other, signed.
+- `records`: what routers announce to each other, signed.
 - `ownership`: when to claim and when to give up, without I/O.
 - `shard_map`: the owner and the copies, as this router knows them. `fence_check`: confirms that this router owns it.
 - `reachability`: what edges and runners report of routers. `address_checks`: what this router finds itself.

@@ -1,4 +1,4 @@
-"""Publishes lifecycle events from the outbox (see `dispatch.lifecycle_outbox`) to the flows that want them, each once.
+"""Publishes lifecycle events from the outbox (see `LifecycleOutbox`) to the flows that want them, each once.
 
 Each stored record becomes an event with an ID derived from it, is delivered to all flows that want it by then, and
 is removed after that. After a crash in between, the same event is delivered again and found to be a duplicate. A flow

@@ -4,11 +4,10 @@ The interpreter replays the journal on the recorded revision of the flow and the
 takes over an execution; where the journal ends, the trace ends. Expressions run in a process of their own, which may be
 killed.
 
-- `tracer`: `ExecutionTracer`, which the caller uses: runs traces in a few processes, within limits.
-- `process`: the program of such a process; `offloaded`: the function that it calls.
-- `replay`: replays one execution; `replay_machine`: the interpreter, without a clock.
-- `recorder`: an observer of the interpreter that collects the tasks; `values`: their values.
-- `secret_placeholders`: what `$secrets` holds instead of secrets, which traces never see.
+- `tracer`: `ExecutionTracer`, which the caller uses: runs traces in a few sandboxes, within limits.
+- `replay`: replays one execution, by the interpreter without a clock; what `$secrets` holds instead of secrets, which
+  traces never see.
+- `recorder`: an observer of the interpreter that collects the tasks and their values.
 
 Must not live here: anything that performs an effect.
 """

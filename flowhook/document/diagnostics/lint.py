@@ -163,7 +163,7 @@ _CONTENT: Final = frozenset({"arguments", "body", "headers", "parameters", "quer
 def warnings(document: FlowDocument, *, policy: AddressPolicy = AddressPolicy.PUBLIC) -> list[str]:
     """Return warnings for the author, each with the key that it concerns; usually empty.
 
-    - Strings that look like expressions but are not, and conditions that are always true: see `lint_strings`.
+    - Strings that look like expressions but are not, and conditions that are always true: see `string_warnings`.
     - A task that is named like a directive: `then` can't refer to it.
     - A callback that no `listen` task waits for: its events are buffered until they expire.
     - A secret name that looks like a secret value, which would be visible in the file and in listings.

@@ -57,6 +57,11 @@ class LogAttacker:
         store = await self.jetstream.object_store(f"{self._prefix}_OBJECTS")
         await store.put(name, data)
 
+    async def interrupt_upload(self, name, chunk):
+        """Store a chunk of an object that never gets its description."""
+        subject = f"$O.{self._prefix}_OBJECTS.C.interrupted"
+        await self.jetstream.publish(subject, chunk, headers={"Fh-Object": name})
+
     async def delete_log(self):
         await self.jetstream.delete_stream(self._stream)
 

@@ -268,6 +268,10 @@ class ObjectStore(Protocol):
         """Return the objects whose names begin with `prefix`, by ascending name."""
         ...
 
+    def remove_orphans(self, *, older_than: float) -> int:
+        """Remove what routers that died while they stored an object left, `older_than` seconds ago; return how many."""
+        ...
+
 
 class ClusterFacts(Protocol):
     """Small values on which all routers must agree: such as which key encrypts secrets."""

@@ -110,6 +110,7 @@ class LogSealing:
         if position:
             self._sealed.log.purge(position)
         self._delete_others(self._sealed.objects, {*names, snapshots.name(position)})
+        self._sealed.objects.remove_orphans(older_than=0)  # interrupted uploads: in clear, and without a name
         self._sealed.facts.replace(KEY_FACT, self._fingerprint)
         self._sealed.facts.replace(FORMAT_FACT, str(FORMAT_VERSION))
         self._sealed.facts.replace(LOG_FACT, self._sealed.log.identity)  # last: until then, routers refuse to start

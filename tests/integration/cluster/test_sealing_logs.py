@@ -84,6 +84,7 @@ async def test_a_log_of_an_early_version_is_sealed_and_has_everything(routers, i
     assert refused.reason == "LOG_NOT_SEALED"
     assert "flowhook cluster seal" in refused.message
     assert any(LARGE in each for each in await attacker.bodies())
+    await attacker.interrupt_upload("snapshots/7", LARGE)
     done = await seal(routers)
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("the log is sealed: everything up to position ")

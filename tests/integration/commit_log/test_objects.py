@@ -6,6 +6,7 @@ import os
 import pytest
 from nats.js.errors import NotFoundError
 
+from flowhook.errors import UnavailableError
 from router.storage.commit_log.interface import ObjectDamagedError
 from router.storage.commit_log.jetstream.objects import CHUNK_BYTES
 from router.storage.commit_log.refusals import RefusedKind
@@ -100,6 +101,20 @@ def test_chunks_of_an_object_that_was_never_completed_are_removed(objects, file,
     assert objects.remove_orphans(older_than=0) == 1
     assert stored_messages() == 2
     assert objects.get("name", tmp_path / "copy")
+
+
+def test_storing_an_object_ends_with_the_connection(system, file, monkeypatch):
+    put_chunks, attempts = system.objects._put_chunks, []
+
+    def close_and_put(*arguments):
+        attempts.append(arguments)
+        system.close()
+        return put_chunks(*arguments)
+
+    monkeypatch.setattr(system.objects, "_put_chunks", close_and_put)
+    with pytest.raises(UnavailableError):
+        system.objects.put("name", file(b"content"))
+    assert len(attempts) == 1
 
 
 def test_an_object_whose_chunk_was_changed_is_not_given_out(system, prefix, file, tmp_path):

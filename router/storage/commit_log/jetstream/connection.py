@@ -123,6 +123,11 @@ class Connection:
             task.add_done_callback(self._tasks.discard)
 
     @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closing
+
+    @property
     def url(self) -> LogUrl:
         """Where the servers are."""
         return self._url

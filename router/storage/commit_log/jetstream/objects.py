@@ -94,7 +94,7 @@ class JetStreamObjects:
             except UnavailableError:
                 with contextlib.suppress(UnavailableError):
                     self._purge(self._chunks(chunks_id))
-                if time.monotonic() > deadline:
+                if self._connection.closed or time.monotonic() > deadline:
                     raise
                 time.sleep(PAUSE_SECONDS)
         if former:
@@ -145,14 +145,7 @@ class JetStreamObjects:
         return [StoredObject(name, found.size, found.create_time) for name, found in described if found]
 
     def remove_orphans(self, *, older_than: float = ORPHAN_SECONDS) -> int:
-        """Remove the chunks that no object has, for example of routers that died while they stored one.
-
-        Args:
-            older_than: age below which chunks are left alone (s).
-
-        Returns:
-            number of objects whose chunks were removed.
-        """
+        """Remove chunks, but younger than `older_than` seconds, that no object has; return of how many objects."""
         orphans = set(self._subjects(self._chunks(">"))) - self._described_chunks()
         return sum(self._remove_orphan(subject, older_than) for subject in orphans)
 

@@ -9,12 +9,10 @@ from importlib.metadata import entry_points
 from typing import Final
 
 ENTRY_POINT_GROUP: Final = "flowhook.components"
-
+# names that the interpreter handles specially: no package can replace them
 BUILT_IN: Final = frozenset({"grpc", "http", "openapi", "reply"})
-"""Names that the interpreter handles specially: no package can replace them."""
-
+# components that implement other kinds of tasks: no `call` may name them
 TASKS: Final = frozenset({"run.script", "run.shell"})
-"""Components that implement other kinds of tasks: no `call` may name them."""
 
 
 def component_names() -> frozenset[str]:

@@ -21,29 +21,20 @@ from flowhook.model import Reply, WorkflowError
 from flowhook.process.settings import RunnerSettings
 from flowhook.wire import convert
 
-MAX_LINE_BYTES: Final = 40 * limits.MIB
-"""The largest event in base64, with room to spare."""
+MAX_LINE_BYTES: Final = 40 * limits.MIB  # the largest event in base64, with room to spare
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Parent to child: attach to the router and execute flows.
+    """Parent to child: attach to the router and execute flows."""
 
-    Attributes:
-        settings: of the runner, without its token.
-        token: for the router.
-        runner_id: the same for all children of one parent.
-        losses_explained: whether no execution of earlier children caused their loss, or the cause is already reported.
-        quarantined: remaining seconds in quarantine by flow ID.
-        kills: number of children killed so far because of an evaluation; for the metrics.
-    """
-
-    settings: RunnerSettings
-    token: str
-    runner_id: str
+    settings: RunnerSettings  # of the runner, without its token
+    token: str  # for the router
+    runner_id: str  # the same for all children of one parent
+    # whether no execution of earlier children caused their loss, or the cause is already reported
     losses_explained: bool
-    kills: int
-    quarantined: Mapping[str, float] = field(default_factory=dict)
+    kills: int  # number of children killed so far because of an evaluation; for the metrics
+    quarantined: Mapping[str, float] = field(default_factory=dict)  # remaining seconds in quarantine by flow ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +76,16 @@ class ProvidedEvent:
 
 @dataclass(frozen=True, slots=True)
 class RunDocument:
-    """Parent to child, instead of `Begin`: run one document, without a router.
-
-    Attributes:
-        definition: of the flow, canonical JSON.
-        event: serialized; its ID is the execution's.
-        secrets: all available secrets, by name.
-        trace: whether to send `TaskTraced` for each task.
-        until: name or JSON Pointer of a task to stop after; empty: none.
-        events: available to the flow's `listen` tasks.
-        skip_waits: whether waits, delays and timeouts elapse at once while no call is in flight.
-    """
+    """Parent to child, instead of `Begin`: run one document, without a router."""
 
     settings: RunnerSettings
-    definition: bytes
-    event: bytes
-    secrets: Mapping[str, bytes]
-    trace: bool = False
-    until: str = ""
-    events: Sequence[ProvidedEvent] = ()
-    skip_waits: bool = False
+    definition: bytes  # of the flow, canonical JSON
+    event: bytes  # serialized; its ID is the execution's
+    secrets: Mapping[str, bytes]  # all available secrets, by name
+    trace: bool = False  # whether to send `TaskTraced` for each task
+    until: str = ""  # name or JSON Pointer of a task to stop after; empty: none
+    events: Sequence[ProvidedEvent] = ()  # available to the flow's `listen` tasks
+    skip_waits: bool = False  # whether waits, delays and timeouts elapse at once while no call is in flight
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,35 +104,22 @@ class ReplySent:
 
 @dataclass(frozen=True, slots=True)
 class WaitStarted:
-    """Child to parent: the execution is idle until a time has passed or an event arrives.
+    """Child to parent: the execution is idle until a time has passed or an event arrives."""
 
-    Attributes:
-        task: JSON Pointer of the waiting task.
-        reason: `wait`, `retry`, `timeout` or `listen`.
-        seconds: after which the execution continues in any case.
-        types: of the events that it listens for; empty: any.
-        skipped: whether the time is skipped.
-    """
-
-    task: str
-    reason: str
-    seconds: float
-    types: Sequence[str] = ()
-    skipped: bool = False
+    task: str  # JSON Pointer of the waiting task
+    reason: str  # `wait`, `retry`, `timeout` or `listen`
+    seconds: float  # after which the execution continues in any case
+    types: Sequence[str] = ()  # of the events that it listens for; empty: any
+    skipped: bool = False  # whether the time is skipped
 
 
 @dataclass(frozen=True, slots=True)
 class RunEnded:
-    """Child to parent: the run requested by `RunDocument` has ended, with an output or an error.
+    """Child to parent: the run requested by `RunDocument` has ended, with an output or an error."""
 
-    Attributes:
-        output: JSON, of the workflow or of the `until` task; None: see `error`.
-        reached: whether the run stopped after the `until` task.
-    """
-
-    output: bytes | None
+    output: bytes | None  # JSON, of the workflow or of the `until` task; None: see `error`
     error: WorkflowError | None
-    reached: bool = False
+    reached: bool = False  # whether the run stopped after the `until` task
 
 
 Message = (
@@ -168,10 +136,10 @@ Message = (
 )
 
 
+# messages whose fields are all plain JSON values
 _PLAIN: Final[Mapping[str, type[Message]]] = {
     kind.__name__: kind for kind in (RouterAttached, RouterDetached, Shutdown, Quarantined, WaitStarted)
 }
-"""Messages whose fields are all plain JSON values."""
 
 
 @attrs.define(eq=False, repr=False)

@@ -210,14 +210,11 @@ def _difference(router_ms: int, monotonic: float) -> float:
     return router_ms - monotonic * MILLISECONDS
 
 
+# maximum outstanding credit: enough for one round trip, and little memory if all assignments are large
 MAX_OUTSTANDING: Final = 256
-"""Maximum outstanding credit: enough for one round trip, and little memory if all assignments are large."""
-
-MAX_HELD_BYTES: Final = 256 * limits.MIB
-"""Total size of held events above which no more work is requested."""
-
+MAX_HELD_BYTES: Final = 256 * limits.MIB  # total size of held events above which no more work is requested
+# maximum size of an execution's lifecycle events sent without an entry and not yet durable; more are dropped
 MAX_PENDING_EVENT_BYTES: Final = 8 * limits.MIB
-"""Maximum size of an execution's lifecycle events sent without an entry and not yet durable; more are dropped."""
 
 UNSETTLED_FACTOR: Final = 4
 RENEWALS_PER_LEASE: Final = 3
@@ -231,6 +228,7 @@ class _Phase(Enum):
     LEAVING = "leaving"
 
 
+# the next phase of a stream, by phase and message, or by the method that the owner calls
 PHASES: Final = {
     (_Phase.DETACHED, "connected()"): _Phase.GREETING,
     (_Phase.GREETING, "Welcome"): _Phase.ATTACHED,
@@ -243,30 +241,21 @@ PHASES: Final = {
     # the connection could not be made
     (_Phase.DETACHED, "disconnected()"): _Phase.DETACHED,
 }
-"""The next phase of a stream, by phase and message, or by the method that the owner calls."""
 
 
 @dataclass(slots=True)
 class _Held:
-    """A held lease.
+    """A held lease."""
 
-    Attributes:
-        size: bytes of the event and of journaled outputs.
-        waits_for: subscriptions sent last; None: one of them has matched.
-        generation: number of sets of subscriptions sent so far.
-        checkpoints: not known to be durable, in order, by index, whether they have an entry, and number.
-        without_entry: number of checkpoints without an entry so far.
-        pending_event_bytes: bytes of lifecycle events in checkpoints without an entry that are not known to be durable.
-        outcome: how the attempt ended; None: it is running.
-    """
-
-    size: int
-    waits_for: tuple[Subscription, ...] | None = ()
-    generation: int = 0
+    size: int  # bytes of the event and of journaled outputs
+    waits_for: tuple[Subscription, ...] | None = ()  # subscriptions sent last; None: one of them has matched
+    generation: int = 0  # number of sets of subscriptions sent so far
+    # not known to be durable, in order, by index, whether they have an entry, and number
     checkpoints: OrderedDict[tuple[int, bool, int], Checkpoint] = field(default_factory=OrderedDict)
-    without_entry: int = 0
+    without_entry: int = 0  # number of checkpoints without an entry so far
+    # bytes of lifecycle events in checkpoints without an entry that are not known to be durable
     pending_event_bytes: int = 0
-    outcome: Outcome | None = None
+    outcome: Outcome | None = None  # how the attempt ended; None: it is running
 
 
 class Session:

@@ -21,15 +21,10 @@ from typing import Final, NamedTuple
 
 from flowhook.errors import InvalidError
 
-MAX_HOPS: Final = 32
-"""Consecutive proxies that are considered."""
-
-MAX_PAIRS: Final = 256
-"""Parameters of `Forwarded`; a value with more of them is not parsed."""
-
+MAX_HOPS: Final = 32  # consecutive proxies that are considered
+MAX_PAIRS: Final = 256  # parameters of `Forwarded`; a value with more of them is not parsed
+# address of a sender about whom the fields contradict each other
 UNKNOWN: Final = IPv4Address("0.0.0.0")  # noqa: S104 - no socket is bound to it
-"""Address of a sender about whom the fields contradict each other."""
-
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 

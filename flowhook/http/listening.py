@@ -25,31 +25,22 @@ def peer_address(peer: str) -> IPv4Address | IPv6Address:
     return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
 
 
-BACKLOG: Final = 1024
-"""Connections that the kernel queues until they are accepted."""
-
+BACKLOG: Final = 1024  # connections that the kernel queues until they are accepted
+# time for which nothing is accepted after a failure: connections wait in the kernel's queue
 PAUSE_SECONDS: Final = 0.25
-"""Time for which nothing is accepted after a failure: connections wait in the kernel's queue."""
-
-LOG_SECONDS: Final = 60.0
-"""Minimum time between two lines in the log about failures."""
-
+LOG_SECONDS: Final = 60.0  # minimum time between two lines in the log about failures
+# errors of accept(2) that last until others give something back
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Errors of accept(2) that last until others give something back."""
 
 log = logs.get_logger(__name__)
 
 
 class ListeningSocket(socket.socket):
-    """A listening socket; it pauses when there is no descriptor for a connection.
+    """A listening socket; it pauses when there is no descriptor for a connection."""
 
-    Attributes:
-        stop: stops the event loop from reporting connections of this socket; the acceptor sets it.
-        go_on: has it report them again.
-    """
-
+    # stops the event loop from reporting connections of this socket; the acceptor sets it
     stop: Callable[[], None] | None = None
-    go_on: Callable[[], None] | None = None
+    go_on: Callable[[], None] | None = None  # has it report them again
     _failures = 0
     _logged = -LOG_SECONDS
 

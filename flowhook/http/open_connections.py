@@ -13,28 +13,21 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from flowhook.sharing.addresses import network_of
 
-MAX_CANDIDATES: Final = 256
-"""Candidates that one scan of a group of connections collects for later use."""
+MAX_CANDIDATES: Final = 256  # candidates that one scan of a group of connections collects for later use
 
+# Minimum time between two scans of a group, per connection in it: 0.1 s for 10,000 connections, whose scan takes 3 ms.
+# So a flood of new connections does not cause a scan for each of them.
 LOOK_SECONDS: Final = 0.000_01
-"""Minimum time between two scans of a group, per connection in it: 0.1 s for 10,000 connections, whose scan takes 3 ms.
-So a flood of new connections does not cause a scan for each of them."""
 
 NEVER: Final = float("inf")
 
 
 class ClosableConnection(Protocol):
-    """The attributes of a connection that decide whether it may be closed to make room.
+    """The attributes of a connection that decide whether it may be closed to make room."""
 
-    Attributes:
-        address: address of the sender's side.
-        idle: whether no request has begun.
-        waiting_since: loop time since which the connection waits for a request head; `NEVER` once it has one.
-    """
-
-    address: IPv4Address | IPv6Address
-    idle: bool
-    waiting_since: float
+    address: IPv4Address | IPv6Address  # address of the sender's side
+    idle: bool  # whether no request has begun
+    waiting_since: float  # loop time since which the connection waits for a request head; `NEVER` once it has one
 
 
 C = TypeVar("C", bound=ClosableConnection)

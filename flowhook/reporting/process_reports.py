@@ -22,24 +22,22 @@ from flowhook.process.process_state import ProcessState
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 from flowhook.wire import convert, status
 
+# limits of the texts in a report, in characters
 MAX_NAME: Final = 63
 MAX_BUILD: Final = 64
 MAX_HOST: Final = 255
 MAX_DETAIL: Final = 512
 MAX_URL: Final = 300
-"""Limits of the texts in a report, in characters."""
-
+# limits of the warnings in a report: their number, and their bytes (UTF-8) in all
 MAX_WARNINGS: Final = 8
 MAX_WARNINGS_BYTES: Final = 1024
-"""Limits of the warnings in a report: their number, and their bytes (UTF-8) in all."""
-
+# limits of the metrics of one process in the Prometheus text format, in which each series is a line
 MAX_METRICS_BYTES: Final = 512 * limits.KIB
 MAX_METRICS_LINES: Final = 5000
-"""Limits of the metrics of one process in the Prometheus text format, in which each series is a line."""
 
+# Difference between two clocks above which operators are told. Nothing in a cluster compares two clocks, but senders'
+# timestamps are judged by the edges', and people read the times of all of them.
 MAX_CLOCK_SKEW_SECONDS: Final = 1.0
-"""Difference between two clocks above which operators are told. Nothing in a cluster compares two clocks, but senders'
-timestamps are judged by the edges', and people read the times of all of them."""
 
 CLOCK_SKEW: Final = Gauge(
     "flowhook_clock_skew_seconds",
@@ -108,11 +106,8 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text[:MAX_DETAIL])
 
 
-INTERVAL: Final = 2.0
-"""Seconds between reports, and the deadline of one."""
-
-LAST_REPORT_SECONDS: Final = 1.0
-"""Deadline of the report that a process is about to end."""
+INTERVAL: Final = 2.0  # seconds between reports, and the deadline of one
+LAST_REPORT_SECONDS: Final = 1.0  # deadline of the report that a process is about to end
 
 
 class ProcessReporter:

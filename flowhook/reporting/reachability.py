@@ -17,20 +17,14 @@ from flowhook.v1.shard_service_pb2 import IdentifyRequest
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from flowhook.wire.connect_errors import probable_cause
 
-INTERVAL: Final = 3.0
-"""Seconds between two checks of an address."""
-TIMEOUT: Final = 5.0
-"""Seconds within which a router must answer a check: more than one needs whose machine is busy."""
-RETRY_SECONDS: Final = 1.0
-"""Pause after a check that failed at once."""
+INTERVAL: Final = 3.0  # seconds between two checks of an address
+TIMEOUT: Final = 5.0  # seconds within which a router must answer a check: more than one needs whose machine is busy
+RETRY_SECONDS: Final = 1.0  # pause after a check that failed at once
+MAX_ROUTERS: Final = 64  # most routers that are checked, and that a report names
+MAX_CAUSE: Final = 200  # most characters of a cause
+SHOWN: Final = 5  # most processes that a sentence names
 
-MAX_ROUTERS: Final = 64
-"""Most routers that are checked, and that a report names."""
-MAX_CAUSE: Final = 200
-"""Most characters of a cause."""
-SHOWN: Final = 5
-"""Most processes that a sentence names."""
-
+# parts of gRPC's messages, with the cause of each
 _CAUSES: Final = (
     ("Connection refused", "connection refused"),
     ("Connection reset", "connection reset"),
@@ -42,7 +36,6 @@ _CAUSES: Final = (
     ("keepalive", "the connection is dead"),
     ("ping timeout", "the connection is dead"),
 )
-"""Parts of gRPC's messages, with the cause of each."""
 
 
 async def check(channel: grpc.aio.Channel, instances: Collection[str], *, timeout: float = TIMEOUT) -> str:  # noqa: ASYNC109 - the deadline of a call

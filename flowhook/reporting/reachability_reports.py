@@ -24,8 +24,7 @@ from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 
 log = logs.get_logger(__name__)
 
-FIRST_SECONDS: Final = 0.5
-"""Pause before routers are looked for again, as long as none is known."""
+FIRST_SECONDS: Final = 0.5  # pause before routers are looked for again, as long as none is known
 
 
 class ReachabilityReporter:

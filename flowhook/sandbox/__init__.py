@@ -19,5 +19,5 @@ from typing import Final
 
 from flowhook import limits
 
+# input up to this size that is not compressed is processed inline: that takes a few milliseconds at most
 INLINE_BYTES: Final = 64 * limits.KIB
-"""Input up to this size that is not compressed is processed inline: that takes a few milliseconds at most."""

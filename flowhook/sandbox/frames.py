@@ -10,8 +10,8 @@ import socket
 import struct
 from typing import Final
 
+# First frame, without parts: the process is ready for requests. The kind is the version of the protocol.
 READY: Final = b"1"
-"""First frame, without parts: the process is ready for requests. The kind is the version of the protocol."""
 
 LENGTH: Final = struct.Struct(">I")
 

@@ -16,17 +16,12 @@ from flowhook.sandbox.worker import Function, InterruptedWorkError, OffloadWorke
 from flowhook.sharing import Principal, SharedLimit
 from flowhook.sharing.table import OffloadLimits
 
-SECONDS: Final = 10.0
-"""Default limit on the CPU time of one call."""
-
+SECONDS: Final = 10.0  # default limit on the CPU time of one call
+# default limit on the memory of one process: parsed, the largest body takes about twenty times its size
 MEMORY_BYTES: Final = 512 * limits.MIB
-"""Default limit on the memory of one process: parsed, the largest body takes about twenty times its size."""
-
+# longest wait of a call for a process, while earlier calls of its key run or no process can be started
 WAIT_SECONDS: Final = 30.0
-"""Longest wait of a call for a process, while earlier calls of its key run or no process can be started."""
-
-TRIES: Final = 2
-"""Attempts of a call whose process is killed from outside, or lacks memory because of earlier calls."""
+TRIES: Final = 2  # attempts of a call whose process is killed from outside, or lacks memory because of earlier calls
 
 
 StartWorker = Callable[[ProcessLimits], Awaitable[OffloadWorker]]

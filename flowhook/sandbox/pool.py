@@ -11,8 +11,7 @@ from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
 from flowhook.sharing import FairQueue, Limit, Principal
 
-IDLE_SECONDS: Final = 60.0
-"""Idle time after which a process is ended."""
+IDLE_SECONDS: Final = 60.0  # idle time after which a process is ended
 
 log = logs.get_logger(__name__)
 
@@ -59,8 +58,7 @@ class ProcessPool(Generic[P]):
         self._queue = FairQueue(limit)
         self._idle: list[tuple[P, asyncio.TimerHandle]] = []
         self._is_lacking = False
-        self._pending: set[asyncio.Future[Any]] = set()
-        """Processes that are being started or ended."""
+        self._pending: set[asyncio.Future[Any]] = set()  # processes that are being started or ended
 
     @asynccontextmanager
     async def process(self, key: str) -> AsyncIterator[P]:

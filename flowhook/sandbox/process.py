@@ -24,25 +24,14 @@ from flowhook.errors import InvalidError
 from flowhook.process.parent_death import die_with_parent
 from flowhook.sandbox import frames
 
-NICENESS: Final = 5
-"""Nice value: long computations yield to the processes that many clients wait for."""
-
-FILE_BYTES: Final = 8 * limits.MIB
-"""Size of a file that it may write."""
-
-CALL: Final = b"c"
-"""Request: `module:name`, arguments."""
-RESULT: Final = b"r"
-"""Response: CPU time, the values that the function yields."""
-INVALID: Final = b"i"
-"""Response: CPU time, reason and message of the `InvalidError` that it raised."""
-TOO_LARGE: Final = b"m"
-"""Response: CPU time; the call needs more memory than allowed."""
-FAILURE: Final = b"f"
-"""Response: CPU time, name of the exception that it raised."""
-
-CPU_NS: Final = struct.Struct(">Q")
-"""CPU time of a call, in ns."""
+NICENESS: Final = 5  # nice value: long computations yield to the processes that many clients wait for
+FILE_BYTES: Final = 8 * limits.MIB  # size of a file that it may write
+CALL: Final = b"c"  # request: `module:name`, arguments
+RESULT: Final = b"r"  # response: CPU time, the values that the function yields
+INVALID: Final = b"i"  # response: CPU time, reason and message of the `InvalidError` that it raised
+TOO_LARGE: Final = b"m"  # response: CPU time; the call needs more memory than allowed
+FAILURE: Final = b"f"  # response: CPU time, name of the exception that it raised
+CPU_NS: Final = struct.Struct(">Q")  # CPU time of a call, in ns
 
 
 def main() -> None:

@@ -15,33 +15,22 @@ from flowhook.errors import InternalError, InvalidError
 from flowhook.sandbox import frames, process
 from flowhook.sandbox.spawning import SpawnedProcess, python_command, socket_pair, spawn
 
-START_SECONDS: Final = 60.0
-"""Time limit for starting a process: about a hundred times what it takes."""
-
-WALL_SECONDS: Final = 120.0
-"""Wall-clock limit of a call: about ten times its limit on CPU time."""
-
+START_SECONDS: Final = 60.0  # time limit for starting a process: about a hundred times what it takes
+WALL_SECONDS: Final = 120.0  # wall-clock limit of a call: about ten times its limit on CPU time
 COMMAND: Final = python_command("flowhook.sandbox.process")
-
+# a function from bytes to an iterable of bytes, defined at the top level of a module
 Function = Callable[..., Iterable[bytes]]
-"""A function from bytes to an iterable of bytes, defined at the top level of a module."""
 
 
-Answer = tuple[bytes, list[bytes]]
-"""A frame: its kind, and its parts."""
+Answer = tuple[bytes, list[bytes]]  # a frame: its kind, and its parts
 
 
 @attrs.frozen
 class ProcessLimits:
-    """The limits of a process.
+    """The limits of a process."""
 
-    Attributes:
-        seconds: CPU time of one call.
-        memory: memory of the process, in bytes.
-    """
-
-    seconds: float
-    memory: int
+    seconds: float  # CPU time of one call
+    memory: int  # memory of the process, in bytes
 
 
 class TooCostlyError(InvalidError):

@@ -21,19 +21,15 @@ from cachetools import LRUCache
 
 from runner.authentication.policy import Digest
 
-MAX_CHALLENGE_LENGTH: Final = 8192
-"""Characters of one field that are parsed."""
-
-MAX_SESSIONS: Final = 1024
-"""Maximum number of cached challenges (LRU)."""
-
+MAX_CHALLENGE_LENGTH: Final = 8192  # characters of one field that are parsed
+MAX_SESSIONS: Final = 1024  # maximum number of cached challenges (LRU)
 _ALGORITHMS: Final = frozenset({"", "md5", "sha-256"})
 _NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+# a parameter, or the name of a scheme, with a token68 if that follows in place of parameters
 _PART: Final = re.compile(
     rf'[\s,]*+(?:(?P<name>{_NAME})\s*+=\s*+(?:"(?P<quoted>(?:[^"\\]|\\.)*+)"|(?P<plain>{_NAME}))(?=[\s,]|$)'
     rf"|(?P<scheme>{_NAME})(?:\x20++[A-Za-z0-9._~+/-]++=*+(?=\s*+(?:,|$)))?)"
 )
-"""A parameter, or the name of a scheme, with a token68 if that follows in place of parameters."""
 
 _ESCAPED: Final = re.compile(r"\\(.)")
 _UNQUOTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -41,19 +37,13 @@ _UNQUOTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A Digest challenge of a server.
-
-    Attributes:
-        algorithm: as the server writes it; empty if it names none, which means MD5.
-        counted: whether the answer contains a count and a client nonce (`qop`); if not, it has the form of RFC 2069.
-        opaque: value to return unchanged; None if absent.
-    """
+    """A Digest challenge of a server."""
 
     realm: str
     nonce: str
-    algorithm: str
-    counted: bool
-    opaque: str | None
+    algorithm: str  # as the server writes it; empty if it names none, which means MD5
+    counted: bool  # whether the answer contains a count and a client nonce (`qop`); if not, it has the form of RFC 2069
+    opaque: str | None  # value to return unchanged; None if absent
 
     @property
     def is_session(self) -> bool:

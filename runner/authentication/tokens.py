@@ -84,16 +84,10 @@ def parse_configuration(body: bytes, authority: str, issuers: Collection[str]) -
 
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-ASSERTION_SECONDS: Final = 60
-"""Validity of an assertion, which is used for one request."""
-
-DEFAULT_LIFETIME: Final = 300.0
-"""Assumed lifetime of a token, in seconds, when the server states none."""
+ASSERTION_SECONDS: Final = 60  # validity of an assertion, which is used for one request
+DEFAULT_LIFETIME: Final = 300.0  # assumed lifetime of a token, in seconds, when the server states none
 MAX_LIFETIME: Final = 24 * 3600.0
-
-MAX_TOKEN_LENGTH: Final = 16 * 1024
-"""Maximum number of characters of an access token: servers accept no longer header."""
-
+MAX_TOKEN_LENGTH: Final = 16 * 1024  # maximum number of characters of an access token: servers accept no longer header
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _ERROR: Final = re.compile(r"[a-z_]{1,40}")
 
@@ -256,15 +250,11 @@ def _lifetime(seconds: object) -> float:
         return DEFAULT_LIFETIME
 
 
-MAX_TOKENS: Final = 1024
-"""Maximum number of cached tokens (LRU)."""
-
+MAX_TOKENS: Final = 1024  # maximum number of cached tokens (LRU)
 MAX_PROVIDERS: Final = 256
-PROVIDER_SECONDS: Final = 3600.0
-"""Time for which the configuration of an OpenID provider is cached."""
-
+PROVIDER_SECONDS: Final = 3600.0  # time for which the configuration of an OpenID provider is cached
+# a token is renewed when it is valid for less than this, or than a tenth of its lifetime, whichever is less
 MARGIN_SECONDS: Final = 30.0
-"""A token is renewed when it is valid for less than this, or than a tenth of its lifetime, whichever is less."""
 
 
 class EndpointResponse(Protocol):

@@ -99,18 +99,12 @@ class _Keywords(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A function that a `call` may name.
+    """A function that a `call` may name."""
 
-    Attributes:
-        name: name under which flows call it.
-        model: model that validates the arguments.
-        summary: first line of the function's docstring.
-    """
-
-    name: str
-    model: type[BaseModel]
+    name: str  # name under which flows call it
+    model: type[BaseModel]  # model that validates the arguments
     _invoke: Callable[[BaseModel, Context], Awaitable[Any]]
-    summary: str = ""
+    summary: str = ""  # first line of the function's docstring
 
     async def __call__(self, arguments: Mapping[str, Any], context: Context) -> Any:
         """Validate the arguments and call the function.
@@ -154,6 +148,7 @@ def component(name: str) -> Callable[[Callable[..., Awaitable[Any]]], Component]
     return decorate
 
 
+# expected kind of value, by the type of pydantic's error
 _EXPECTED: Final[Mapping[str, str]] = {
     "string_type": "a text",
     "int_type": "an integer",
@@ -161,7 +156,6 @@ _EXPECTED: Final[Mapping[str, str]] = {
     **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a mapping"),
     **dict.fromkeys(("list_type", "tuple_type"), "a list"),
 }
-"""Expected kind of value, by the type of pydantic's error."""
 
 
 def _explain(name: str, arguments: Mapping[str, Any], problem: ValidationError) -> str:

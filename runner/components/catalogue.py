@@ -21,18 +21,12 @@ OURS: Final = "flowhook"
 
 @dataclass(frozen=True, slots=True)
 class ComponentDescription:
-    """Description of a component.
+    """Description of a component."""
 
-    Attributes:
-        name: name under which flows call it.
-        summary: purpose in one line; may be empty.
-        package: distribution that provides it, with its version: `acme-flowhook 1.2.0`; `flowhook` for built-in ones.
-        arguments: JSON Schema (2020-12) of `with`, expressions evaluated; None when the argument types have none.
-    """
-
-    name: str
-    summary: str
-    package: str
+    name: str  # name under which flows call it
+    summary: str  # purpose in one line; may be empty
+    package: str  # distribution that provides it, with its version: `acme-flowhook 1.2.0`; `flowhook` for built-in ones
+    # JSON Schema (2020-12) of `with`, expressions evaluated; None when the argument types have none
     arguments: dict[str, Any] | None
 
 

@@ -42,9 +42,7 @@ from runner.interpreter.errors import Kind, TaskFault, fault, shorten
 from runner.outbound import dns
 from runner.outbound.dns import TLS, refused_status
 
-MAX_ADDRESS_LENGTH: Final = 254
-"""Source: RFC 3696, erratum 1690."""
-
+MAX_ADDRESS_LENGTH: Final = 254  # Source: RFC 3696, erratum 1690
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS: Final = re.compile(rf"(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?P<domain>{_LABEL}(?:\.{_LABEL})*)")
@@ -144,18 +142,10 @@ def _header(mailbox: Mailbox) -> Address:
     return Address(display_name=mailbox.name, addr_spec=mailbox.address)
 
 
-MAX_RECIPIENTS: Final = 100
-"""A server must accept this many in one message. Source: RFC 5321, section 4.5.3.1.8."""
-
-MAX_PART_LENGTH: Final = 1 * limits.MIB
-"""Characters of the body, in each of its two forms."""
-
-MAX_LINE_LENGTH: Final = 998
-"""Source: RFC 5322, section 2.1.1."""
-
-QUIT_SECONDS: Final = 1.0
-"""Timeout of QUIT; the server has accepted the message by then."""
-
+MAX_RECIPIENTS: Final = 100  # A server must accept this many in one message. Source: RFC 5321, section 4.5.3.1.8.
+MAX_PART_LENGTH: Final = 1 * limits.MIB  # characters of the body, in each of its two forms
+MAX_LINE_LENGTH: Final = 998  # Source: RFC 5322, section 2.1.1
+QUIT_SECONDS: Final = 1.0  # timeout of QUIT; the server has accepted the message by then
 PERMANENT: Final = 422
 TRANSIENT: Final = 503
 
@@ -168,8 +158,8 @@ def _mailbox(text: str) -> str:
     return text
 
 
+# `ada@example.com`, or `Ada Lovelace <ada@example.com>`
 MailboxText = Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(_mailbox)]
-"""`ada@example.com`, or `Ada Lovelace <ada@example.com>`."""
 
 MailboxTexts = MailboxText | Annotated[list[MailboxText], Field(max_length=MAX_RECIPIENTS)]
 Part = Annotated[str, Field(max_length=MAX_PART_LENGTH)]

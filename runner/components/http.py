@@ -30,13 +30,13 @@ Scalar = str | int | float | bool | None
 Output = Literal["content", "raw", "response"]
 _FORM = "application/x-www-form-urlencoded"
 _CHARSET: Final = re.compile(r";\s*charset\s*=\s*\"?([A-Za-z0-9._-]+)", re.IGNORECASE)
+# charsets of text besides UTF-8; not all that Python has, because some of them are slow
 _CODECS: Final = {
     "iso-8859-1": "iso-8859-1",
     "iso-8859-15": "iso-8859-15",
     "utf-16": "utf-16",
     "windows-1252": "cp1252",
 }
-"""Charsets of text besides UTF-8; not all that Python has, because some of them are slow."""
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
 _OK = 200
 _MULTIPLE_CHOICES = 300

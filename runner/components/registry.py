@@ -14,11 +14,9 @@ from runner.components.base import Component
 from runner.components.grpc_call.call import call as grpc_call
 from runner.components.openapi.call import call as openapi_call
 
+# the components named by `component_names.BUILT_IN`
 BUILT_IN: Final = (grpc_call, http.call, openapi_call, reply.reply)
-"""The components named by `component_names.BUILT_IN`."""
-
-TASKS: Final = (run_process.script, run_process.shell)
-"""The components named by `component_names.TASKS`."""
+TASKS: Final = (run_process.script, run_process.shell)  # the components named by `component_names.TASKS`
 
 log = logs.get_logger(__name__)
 

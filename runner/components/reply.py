@@ -24,8 +24,8 @@ from runner.interpreter.errors import Kind, fault
 NAME: Final = "reply"
 
 MAX_HEADERS: Final = 64
+# limit for the names and values of all headers together: proxies accept no more
 MAX_HEADER_BYTES: Final = 16 * limits.KIB
-"""Limit for the names and values of all headers together: proxies accept no more."""
 
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _TYPE: Final = "content-type"

@@ -25,8 +25,8 @@ from runner.interpreter.errors import Kind, fault
 from runner.interpreter.json_codec import encode
 from runner.processes.flow_processes import PATH, FlowProcesses, ProcessResult, ProcessSpec
 
+# limit for one argument, variable or command: the operating system accepts little more
 MAX_ARGUMENT_BYTES: Final = 64 * limits.KIB
-"""Limit for one argument, variable or command: the operating system accepts little more."""
 
 SHELL: Final = "/bin/sh"
 

@@ -26,9 +26,8 @@ from runner.outbound.request_bodies import NO_ATTACHMENTS, Attachments
 
 IDEMPOTENCY_KEY: Final = "evt_test:/do/0/test#0"
 SECONDS: Final = 10.0
-
+# bytes of the shortest secret to look for in results; a shorter one would be found by chance
 MIN_SECRET_LENGTH: Final = 8
-"""Bytes of the shortest secret to look for in results; a shorter one would be found by chance."""
 
 
 @asynccontextmanager
@@ -132,16 +131,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """A received request.
-
-    Attributes:
-        path: with the query string.
-        headers: by lower-case name; the last value of a repeated one.
-    """
+    """A received request."""
 
     method: str
-    path: str
-    headers: Mapping[str, str]
+    path: str  # with the query string
+    headers: Mapping[str, str]  # by lower-case name; the last value of a repeated one
     body: bytes
 
     def json(self) -> Any:
@@ -151,15 +145,10 @@ class Received:
 
 @dataclass(slots=True)
 class Receiver:
-    """A running HTTP server.
+    """A running HTTP server."""
 
-    Attributes:
-        url: without a slash at the end.
-        received: all requests, in order.
-    """
-
-    url: str
-    received: list[Received] = field(default_factory=list)
+    url: str  # without a slash at the end
+    received: list[Received] = field(default_factory=list)  # all requests, in order
 
 
 @asynccontextmanager

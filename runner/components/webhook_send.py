@@ -29,8 +29,8 @@ from runner.interpreter.errors import Kind, fault
 from runner.outbound.bound_client import IDEMPOTENCY_KEY
 from runner.outbound.http_response import HttpResponse, response_fault
 
+# limit for the body of a response; receivers have nothing to say beyond the status, so a longer one is left out
 MAX_KEPT_BYTES: Final = 16 * 1024
-"""Limit for the body of a response; receivers have nothing to say beyond the status, so a longer one is left out."""
 
 _ID: Final = "webhook-id"
 _NOT_KEPT: Final = frozenset({"set-cookie", "www-authenticate"})

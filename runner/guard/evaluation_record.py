@@ -39,39 +39,25 @@ _SEQUENCE, _STARTED, _BEAT, _LEASE, _ACTIVITY, _INSTANCE, _FLOW = 0, 8, 16, 24, 
 class Activity(IntEnum):
     """Kinds of activity that the child records."""
 
-    EXPRESSION = 0
-    """Evaluating an expression or a schema."""
-    STEP = 1
-    """Running a step of a call."""
-    BODY = 2
-    """Reading the body of an event: parsing, hashing, encoding."""
-    INPUT = 3
-    """Loading an input that a separate process built from the body; this can't be done in another process."""
+    EXPRESSION = 0  # evaluating an expression or a schema
+    STEP = 1  # running a step of a call
+    BODY = 2  # reading the body of an event: parsing, hashing, encoding
+    INPUT = 3  # loading an input that a separate process built from the body; this can't be done in another process
 
 
 _ACTIVITIES: Final = {int(each): each for each in Activity}
 
 
 class RecordSnapshot(NamedTuple):
-    """A snapshot of the record.
+    """A snapshot of the record."""
 
-    Attributes:
-        sequence: number of the activity; grows by one with each.
-        started_ns: when it started (CLOCK_MONOTONIC); 0: none is running.
-        beat_ns: when the child's event loop last ran (CLOCK_MONOTONIC); 0: it never did.
-        lease: of the execution; empty outside of a lease.
-        instance: JSON Pointer of the task, or of another part of the flow.
-        activity: kind of activity.
-        flow_id: ID of the flow; empty outside of a lease.
-    """
-
-    sequence: int
-    started_ns: int
-    beat_ns: int
-    lease: bytes
-    instance: str
-    activity: Activity = Activity.EXPRESSION
-    flow_id: str = ""
+    sequence: int  # number of the activity; grows by one with each
+    started_ns: int  # when it started (CLOCK_MONOTONIC); 0: none is running
+    beat_ns: int  # when the child's event loop last ran (CLOCK_MONOTONIC); 0: it never did
+    lease: bytes  # of the execution; empty outside of a lease
+    instance: str  # JSON Pointer of the task, or of another part of the flow
+    activity: Activity = Activity.EXPRESSION  # kind of activity
+    flow_id: str = ""  # ID of the flow; empty outside of a lease
 
     @property
     def is_step(self) -> bool:

@@ -12,21 +12,13 @@ from runner.guard.watchdog import KillDecision, is_probable_cause
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """The exit of a child, as reported to the router.
+    """The exit of a child, as reported to the router."""
 
-    Attributes:
-        explained: whether the cause is known: the evaluation of `lease`, or no execution at all.
-        lease: of the execution that was being evaluated; empty: none, or unknown.
-        error: ends that execution; None: it is assigned again.
-        charged: whether assigning it again counts as an attempt.
-        flow_id: flow to put into quarantine; empty: none.
-    """
-
-    explained: bool
-    lease: bytes = b""
-    error: WorkflowError | None = None
-    charged: bool = False
-    flow_id: str = ""
+    explained: bool  # whether the cause is known: the evaluation of `lease`, or no execution at all
+    lease: bytes = b""  # of the execution that was being evaluated; empty: none, or unknown
+    error: WorkflowError | None = None  # ends that execution; None: it is assigned again
+    charged: bool = False  # whether assigning it again counts as an attempt
+    flow_id: str = ""  # flow to put into quarantine; empty: none
 
 
 def classify(decision: KillDecision | None, snapshot: RecordSnapshot, returncode: int | None, *, drained: bool) -> Exit:

@@ -16,11 +16,10 @@ from typing_extensions import override
 
 from flowhook.sandbox.spawning import python_command, socket_pair, spawn
 
+# Environment variables that a child needs to start: the locations of CA certificates. It clears them afterwards.
 _PASSED_ON: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-"""Environment variables that a child needs to start: the locations of CA certificates. It clears them afterwards."""
-
+# read by gRPC on import: forks of a child exec at once, so gRPC needs no fork handlers
 _SETTINGS: Final = {"GRPC_ENABLE_FORK_SUPPORT": "false"}
-"""Read by gRPC on import: forks of a child exec at once, so gRPC needs no fork handlers."""
 
 MAX_PACKET: Final = 256
 

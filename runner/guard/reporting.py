@@ -21,10 +21,10 @@ from flowhook.wire import status
 from flowhook.wire.connect_errors import probable_cause
 from runner.guard.exits import Exit
 
+# Deadline of one call: the router first records what the child had sent. Failed calls are retried.
 REPORT_SECONDS: Final = 30.0
-"""Deadline of one call: the router first records what the child had sent. Failed calls are retried."""
+# statuses after which a retry would fail, too
 _POINTLESS: Final = frozenset({grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.INVALID_ARGUMENT})
-"""Statuses after which a retry would fail, too."""
 
 RUNNER_DIED: Final = "RUNNER_DIED"
 

@@ -22,15 +22,11 @@ from runner.guard.reporting import RouterReports
 from runner.guard.watchdog import QUARANTINE_SECONDS, KillDecision
 from runner.guard.worker_process import WorkerProcess
 
-STABLE_SECONDS: Final = 10.0
-"""Lifetime of a child after which the backoff starts again."""
-
-DRAIN_MARGIN: Final = 4.0
-"""Seconds beyond `drain_seconds` that a child has to exit: its last outcomes must be settled."""
+STABLE_SECONDS: Final = 10.0  # lifetime of a child after which the backoff starts again
+DRAIN_MARGIN: Final = 4.0  # seconds beyond `drain_seconds` that a child has to exit: its last outcomes must be settled
+# time to read what a child that has ended had said: its end of the channel is closed, unless a descendant has it
 LAST_WORDS_SECONDS: Final = 5.0
-"""Time to read what a child that has ended had said: its end of the channel is closed, unless a descendant has it."""
-LAST_REPORT_SECONDS: Final = 1.0
-"""Deadline of the report of a child's exit while this process is shutting down."""
+LAST_REPORT_SECONDS: Final = 1.0  # deadline of the report of a child's exit while this process is shutting down
 
 log = logs.get_logger(__name__)
 
@@ -49,13 +45,11 @@ class WorkerSupervisor:
         self._token = read_token(settings, "runner")
         self._explained = settings.losses_explained
         self._renew_seconds = 0.0
-        self._was_attached = False
-        """Whether the present child was ever attached."""
-        self._quarantined: dict[str, float] = {}
-        """Monotonic time at which flows leave quarantine, by ID."""
+        self._was_attached = False  # whether the present child was ever attached
+        self._quarantined: dict[str, float] = {}  # monotonic time at which flows leave quarantine, by ID
         self._kills = 0
+        # reasons for being detached that were logged since a child was last attached
         self._logged_details: set[str] = set()
-        """Reasons for being detached that were logged since a child was last attached."""
         self._starter = starter
 
     async def run(self) -> None:

@@ -13,26 +13,17 @@ _NS: Final = 1_000_000_000
 class SchedulingState(Enum):
     """Scheduling state of a process."""
 
-    RUNNABLE = "runnable"
-    """Computes, or waits for a CPU or a page: it continues as soon as the machine lets it."""
-    SLEEPING = "sleeping"
-    """Waits voluntarily; more CPU time would not help."""
-    STOPPED = "stopped"
-    """Stopped by a signal or a debugger, or ended."""
+    RUNNABLE = "runnable"  # computes, or waits for a CPU or a page: it continues as soon as the machine lets it
+    SLEEPING = "sleeping"  # waits voluntarily; more CPU time would not help
+    STOPPED = "stopped"  # stopped by a signal or a debugger, or ended
 
 
 class Usage(NamedTuple):
-    """One sample of a process.
+    """One sample of a process."""
 
-    Attributes:
-        cpu_ns: CPU time of all threads, user and system; in steps of about 10 ms.
-        resident: resident memory in bytes.
-        state: of its first thread; `RUNNABLE` on systems that do not report it.
-    """
-
-    cpu_ns: int
-    resident: int
-    state: SchedulingState
+    cpu_ns: int  # CPU time of all threads, user and system; in steps of about 10 ms
+    resident: int  # resident memory in bytes
+    state: SchedulingState  # of its first thread; `RUNNABLE` on systems that do not report it
 
 
 GONE: Final = Usage(0, 0, SchedulingState.STOPPED)

@@ -17,35 +17,25 @@ from runner.guard.evaluation_record import Activity, RecordSnapshot
 from runner.guard.usage import GONE, SchedulingState, Usage
 from runner.interpreter.errors import Kind, error
 
+# Own time without a beat of the event loop, and without an evaluation, after which the loop counts as stuck. It is also
+# the limit of one step of a call, which identifies the component that blocks.
 STALL_SECONDS: Final = 10.0
-"""Own time without a beat of the event loop, and without an evaluation, after which the loop counts as stuck.
-
-It is also the limit of one step of a call, which identifies the component that blocks.
-"""
-
+# own time after which an expression is stopped in a process that others share; it continues in quarantine
 SHARED_SECONDS: Final = 0.5
-"""Own time after which an expression is stopped in a process that others share; it continues in quarantine."""
+QUARANTINE_SECONDS: Final = 600.0  # time that a flow stays in quarantine after one of its expressions was killed
+WALL_FACTOR: Final = 30  # wall time that an evaluation or a step may take, as a multiple of its limit of own time
 
-QUARANTINE_SECONDS: Final = 600.0
-"""Time that a flow stays in quarantine after one of its expressions was killed."""
-
-WALL_FACTOR: Final = 30
-"""Wall time that an evaluation or a step may take, as a multiple of its limit of own time."""
-
+# Maximum time that counts between two samples; several times the interval between them. After a longer gap the watchdog
+# itself was stopped, and most probably the child with it (a frozen container, a suspended laptop).
 GAP_SECONDS: Final = 0.5
-"""Maximum time that counts between two samples; several times the interval between them.
 
-After a longer gap the watchdog itself was stopped, and most probably the child with it (a frozen container, a suspended
-laptop).
-"""
-
+# names of activities in error messages
 SUBJECTS: Final = {
     Activity.EXPRESSION: "the expression",
     Activity.STEP: "the call",
     Activity.BODY: "reading the event's body",
     Activity.INPUT: "reading the event's body",
 }
-"""Names of activities in error messages."""
 
 _NS: Final = 1_000_000_000
 _MIB: Final = 1024 * 1024
@@ -53,17 +43,11 @@ _MIB: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class KillDecision:
-    """The decision to kill the child.
+    """The decision to kill the child."""
 
-    Attributes:
-        reason: for operators.
-        snapshot: the activity that caused it; None: the cause is unknown.
-        error: ends the execution; None: the execution continues in quarantine.
-    """
-
-    reason: str
-    snapshot: RecordSnapshot | None
-    error: WorkflowError | None
+    reason: str  # for operators
+    snapshot: RecordSnapshot | None  # the activity that caused it; None: the cause is unknown
+    error: WorkflowError | None  # ends the execution; None: the execution continues in quarantine
 
 
 class Watchdog:

@@ -15,11 +15,10 @@ from runner.guard.usage import GONE, SchedulingState, UsageSampler
 from runner.guard.watchdog import KillDecision, Watchdog
 from runner.ipc import ControlChannel
 
+# intervals between samples: while the child evaluates, and when it has been idle for a while
 POLL_SECONDS: Final = 0.025
 IDLE_POLL_SECONDS: Final = 0.1
-"""Intervals between samples: while the child evaluates, and when it has been idle for a while."""
-IDLE_AFTER: Final = 40
-"""Samples without a new evaluation after which the child counts as idle."""
+IDLE_AFTER: Final = 40  # samples without a new evaluation after which the child counts as idle
 
 
 class WorkerProcess:

@@ -213,6 +213,7 @@ def _basic(account: Basic) -> str:
     return base64.b64encode(f"{account.username}:{account.password}".encode()).decode()
 
 
+# texts for aiohttp's errors, the first match counts; aiohttp's own messages contain the whole URL
 _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientConnectorDNSError, "the host name can't be resolved"),
     (aiohttp.ClientConnectorCertificateError, "the server's certificate is not valid"),
@@ -224,7 +225,6 @@ _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientResponseError, "the response is not valid HTTP"),
     (OSError, "the connection was lost"),
 )
-"""Texts for aiohttp's errors, the first match counts; aiohttp's own messages contain the whole URL."""
 
 
 def _explain(problem: Exception) -> str:

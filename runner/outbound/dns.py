@@ -23,14 +23,11 @@ import aiohappyeyeballs
 
 from flowhook.security.address_policy import AddressPolicy, is_policy_error, open_socket
 
-MAX_LOOKUPS: Final = 64
-"""Maximum number of concurrent lookups; further ones wait until the deadline of their call."""
-
+MAX_LOOKUPS: Final = 64  # maximum number of concurrent lookups; further ones wait until the deadline of their call
+# status of the error for a call to a forbidden address; not a transient status, so the call is not retried
 FORBIDDEN: Final = 403
-"""Status of the error for a call to a forbidden address; not a transient status, so the call is not retried."""
-
+# one entry of the list that `socket.getaddrinfo` returns
 Info = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
-"""One entry of the list that `socket.getaddrinfo` returns."""
 
 _slots: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
 
@@ -84,16 +81,12 @@ def refused_status(problem: BaseException) -> int | None:
     return FORBIDDEN if is_policy_error(problem) else None
 
 
+# Delay before the next address is tried in parallel (happy eyeballs). Source: RFC 8305, section 5.
 HEAD_START_SECONDS: Final = 0.25
-"""Delay before the next address is tried in parallel (happy eyeballs). Source: RFC 8305, section 5."""
-
+# TLS context. Created on import: the environment says where certificates are, and a child clears its environment later.
 TLS: Final = ssl.create_default_context()
-"""TLS context.
-
-Created on import: the environment says where certificates are, and a child clears its environment later.
-"""
+# file with the trusted CA certificates, for libraries with their own TLS; None: this system has no such file
 TRUSTED_ROOTS: Final = ssl.get_default_verify_paths().cafile
-"""File with the trusted CA certificates, for libraries with their own TLS; None: this system has no such file."""
 
 
 async def connect(host: str, port: int, *, address_policy: AddressPolicy) -> socket.socket:

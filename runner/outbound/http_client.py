@@ -30,9 +30,7 @@ from runner.outbound.dns import lookup, numeric_host
 from runner.outbound.http_response import HttpResponse, LimitedConnector, is_harmless, public_url, read_response
 from runner.outbound.request_bodies import StreamedBody
 
-Body = bytes | StreamedBody | None
-"""Body of a request; a streamed body is read again for each attempt."""
-
+Body = bytes | StreamedBody | None  # body of a request; a streamed body is read again for each attempt
 USER_AGENT: Final = f"flowhook/{flowhook.__version__}"
 MAX_CONNECTIONS: Final = 1024
 MAX_CONNECTIONS_PER_HOST: Final = 256

@@ -31,8 +31,8 @@ from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.redaction import Redactor
 from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS
 
+# interim responses (1xx) that a server may send for one request; up to one more than that may be queued unread
 MAX_INTERIM_RESPONSES: Final = 16
-"""Interim responses (1xx) that a server may send for one request; up to one more than that may be queued unread."""
 
 _INTERIM: Final = range(100, 200)
 _SWITCHING_PROTOCOLS: Final = 101
@@ -87,8 +87,7 @@ class _Answers(ResponseHandler):
             self.transport.abort()
 
 
-MAX_LENGTH: Final = 64
-"""Characters; the longest date has 33."""
+MAX_LENGTH: Final = 64  # characters; the longest date has 33
 
 
 def server_time(date: str | None, now: datetime) -> datetime:
@@ -135,36 +134,28 @@ def to_delay_ms(seconds: float) -> int:
     return round(max(0.0, min(seconds * 1000, MAX_RETRY_AFTER_MS)))
 
 
+# headers that are forwarded to another origin on redirect and shown to flows; any other may be a credential
 _HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
-"""Headers that are forwarded to another origin on redirect and shown to flows; any other may be a credential."""
+# headers that the client sets itself
 _OF_THE_CLIENT: Final = frozenset(
     {"accept-encoding", "connection", "content-length", "host", "transfer-encoding", "traceparent"}
 )
-"""Headers that the client sets itself."""
 _ERRORS_FROM: Final = 300
 _LONG_NAME: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A server's response.
-
-    Attributes:
-        headers: by case-insensitive name; fields repeat.
-        body: decompressed, at most `limits.MAX_RESULT_BYTES`.
-        url: of the last request (after redirects), as `public_url` shows it.
-        sent: harmless headers of that request, by lower-case name.
-        retry_after_ms: delay that the server asks for (`Retry-After`).
-        credentials: values of that request's other headers, any of which may be a credential.
-    """
+    """A server's response."""
 
     status: int
     reason: str
-    headers: CIMultiDictProxy[str]
-    body: bytes
-    url: str
-    sent: Mapping[str, str]
-    retry_after_ms: int = 0
+    headers: CIMultiDictProxy[str]  # by case-insensitive name; fields repeat
+    body: bytes  # decompressed, at most `limits.MAX_RESULT_BYTES`
+    url: str  # of the last request (after redirects), as `public_url` shows it
+    sent: Mapping[str, str]  # harmless headers of that request, by lower-case name
+    retry_after_ms: int = 0  # delay that the server asks for (`Retry-After`)
+    # values of that request's other headers, any of which may be a credential
     credentials: tuple[str, ...] = field(default=(), repr=False)
 
 

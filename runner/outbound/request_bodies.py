@@ -24,24 +24,17 @@ from flowhook.payloads import parse_content_type
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,3}")
-
+# reads a slice (offset, size in bytes) of a body that is stored separately from its event, in chunks
 SliceReader = Callable[[int, int], AsyncIterator[bytes]]
-"""Reads a slice (offset, size in bytes) of a body that is stored separately from its event, in chunks."""
 
 
 class RequestAttachment(NamedTuple):
-    """An attachment.
+    """An attachment."""
 
-    Attributes:
-        name: base name of the file, or `body`.
-        type: media type as sent; may be empty.
-        size: in bytes.
-        open: returns the content in chunks, from the start on each call; may raise FlowhookError or TaskFault.
-    """
-
-    name: str
-    type: str
-    size: int
+    name: str  # base name of the file, or `body`
+    type: str  # media type as sent; may be empty
+    size: int  # in bytes
+    # returns the content in chunks, from the start on each call; may raise FlowhookError or TaskFault
     open: Callable[[], AsyncIterator[bytes]]
 
 
@@ -132,17 +125,12 @@ class StreamedBody(Protocol):
 
 
 class FormPart(NamedTuple):
-    """A part of a form: a value or an attachment.
-
-    Attributes:
-        filename: None: the part is not a file.
-        type: media type; empty: the part has no Content-Type.
-    """
+    """A part of a form: a value or an attachment."""
 
     name: str
     content: bytes | RequestAttachment
-    filename: str | None = None
-    type: str = ""
+    filename: str | None = None  # None: the part is not a file
+    type: str = ""  # media type; empty: the part has no Content-Type
 
 
 class AttachmentBody(StreamedBody):

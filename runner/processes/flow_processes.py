@@ -18,18 +18,15 @@ from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.processes.launchers import Launchers
 from runner.processes.orphans import FILE_BYTES
 
+# maximum number of processes that flows wait for; further ones are queued until the deadline of their call
 MAX_PROCESSES: Final = 16
-"""Maximum number of processes that flows wait for; further ones are queued until the deadline of their call."""
-MAX_IN_BACKGROUND: Final = 64
-"""Maximum number of background processes; further ones are refused."""
-
+MAX_IN_BACKGROUND: Final = 64  # maximum number of background processes; further ones are refused
+# limit of standard output and of standard error, each; a process that writes more is killed
 MAX_OUTPUT_BYTES: Final = limits.MAX_RESULT_BYTES
-"""Limit of standard output and of standard error, each; a process that writes more is killed."""
-
+# memory limit of each process (`RLIMIT_DATA`); merely reserved memory does not count: some languages reserve a lot
 MEMORY_BYTES: Final = 512 * limits.MIB
-"""Memory limit of each process (`RLIMIT_DATA`); merely reserved memory does not count: some languages reserve a lot."""
+# limit of processes and threads, beside those that the user has already; the system does not apply it to root
 MAX_TASKS: Final = 64
-"""Limit of processes and threads, beside those that the user has already; the system does not apply it to root."""
 MAX_FILES: Final = 256
 
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -41,21 +38,13 @@ log = logs.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
-    """A program to execute.
+    """A program to execute."""
 
-    Attributes:
-        argv: arguments; the first one is the absolute path of the program.
-        environment: all of it; `PATH` is added if it has none.
-        stdin: content of standard input.
-        files: text files in its working directory, by name.
-        seconds: limit of its duration, and of the CPU time of each of its processes.
-    """
-
-    argv: tuple[str, ...] = field(repr=False)
-    environment: Mapping[str, str] = field(repr=False)
-    stdin: bytes = field(repr=False)
-    files: Mapping[str, str] = field(repr=False)
-    seconds: float
+    argv: tuple[str, ...] = field(repr=False)  # arguments; the first one is the absolute path of the program
+    environment: Mapping[str, str] = field(repr=False)  # all of it; `PATH` is added if it has none
+    stdin: bytes = field(repr=False)  # content of standard input
+    files: Mapping[str, str] = field(repr=False)  # text files in its working directory, by name
+    seconds: float  # limit of its duration, and of the CPU time of each of its processes
 
 
 @dataclass(frozen=True, slots=True)

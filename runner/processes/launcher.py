@@ -28,11 +28,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-NOT_STARTED: Final = 127
-"""Exit code if the program can't be executed, as in shells."""
-SIGNALLED: Final = 128
-"""Added to the number of the signal that ended a process, as in shells."""
-
+NOT_STARTED: Final = 127  # exit code if the program can't be executed, as in shells
+SIGNALLED: Final = 128  # added to the number of the signal that ended a process, as in shells
 _PROC: Final = Path("/proc")
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36

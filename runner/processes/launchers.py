@@ -22,16 +22,13 @@ from flowhook.process import logs
 from runner.interpreter.errors import Kind, fault
 from runner.processes.orphans import Sweep, descends_from_launcher, kill_orphans
 
-GRACE_SECONDS: Final = 5.0
-"""Time that a launcher has to end; then it is killed and cleaned up after."""
+GRACE_SECONDS: Final = 5.0  # time that a launcher has to end; then it is killed and cleaned up after
+# interval between checks of a launcher that should end: one that its program has stopped is killed at once
 CHECK_SECONDS: Final = 0.2
-"""Interval between checks of a launcher that should end: one that its program has stopped is killed at once."""
 
+# Maximum number of sweeps after a launcher was killed; new launchers may start between them. Remaining processes are
+# left to the next cleanup.
 SWEEPS: Final = 10
-"""Maximum number of sweeps after a launcher was killed; new launchers may start between them.
-
-Remaining processes are left to the next cleanup.
-"""
 
 _LAUNCHER: Final = Path(__file__).with_name("launcher.py")
 _CHUNK_BYTES: Final = 64 * limits.KIB
@@ -43,19 +40,12 @@ log = logs.get_logger(__name__)
 
 @dataclass(slots=True)
 class Launcher:
-    """A running launcher process.
+    """A running launcher process."""
 
-    Attributes:
-        process: with the streams of its program.
-        reader: reads its messages from the lifeline.
-        lifeline: sends the program; closing it ends the launcher and all its descendants.
-        directory: working directory of its program; empty before the launcher reported it.
-    """
-
-    process: asyncio.subprocess.Process
-    reader: asyncio.StreamReader
-    lifeline: asyncio.StreamWriter
-    directory: str = ""
+    process: asyncio.subprocess.Process  # with the streams of its program
+    reader: asyncio.StreamReader  # reads its messages from the lifeline
+    lifeline: asyncio.StreamWriter  # sends the program; closing it ends the launcher and all its descendants
+    directory: str = ""  # working directory of its program; empty before the launcher reported it
 
     async def code(self) -> int | None:
         """Wait for the program and return its exit code; None: the launcher died before it could report one."""
@@ -75,8 +65,8 @@ class Launchers:
     _grace_seconds: float = GRACE_SECONDS
     _sweep: Callable[[Callable[[int], bool]], Sweep] = kill_orphans
     _pids: set[int] = attrs.field(init=False, factory=set)
+    # excludes sweeps while a launcher starts: it is not in `_pids` yet, and would look like an orphan
     _starting_or_sweeping: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
-    """Excludes sweeps while a launcher starts: it is not in `_pids` yet, and would look like an orphan."""
 
     @contextlib.asynccontextmanager
     async def launch(self) -> AsyncIterator[Launcher]:

@@ -25,27 +25,16 @@ from flowhook import limits
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _TASKS: Final = Path("/proc/self/task")
 _NO_NEW_PRIVILEGES: Final = b"\nNoNewPrivs:\t1\n"
-
-FILE_BYTES: Final = 64 * limits.MIB
-"""Maximum size of a file that a launcher and its descendants may write."""
-
-ROUNDS: Final = 20
-"""Maximum number of rounds of one sweep over the children of this process."""
-
-_PAUSE_SECONDS: Final = 0.005
-"""Pause between two rounds, in which killed processes die."""
+FILE_BYTES: Final = 64 * limits.MIB  # maximum size of a file that a launcher and its descendants may write
+ROUNDS: Final = 20  # maximum number of rounds of one sweep over the children of this process
+_PAUSE_SECONDS: Final = 0.005  # pause between two rounds, in which killed processes die
 
 
 class Sweep(NamedTuple):
-    """Result of a sweep.
+    """Result of a sweep."""
 
-    Attributes:
-        ended: number of orphans that were killed and reaped.
-        is_over: whether none is left. If not, new ones appear as fast as they are killed, or some can't be killed.
-    """
-
-    ended: int
-    is_over: bool
+    ended: int  # number of orphans that were killed and reaped
+    is_over: bool  # whether none is left. If not, new ones appear as fast as they are killed, or some can't be killed.
 
 
 def become_subreaper() -> None:

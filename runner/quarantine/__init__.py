@@ -13,5 +13,4 @@ that start these executions are parsed there as well, since a sender can make pa
 
 from typing import Final
 
-INPUT: Final = "/input"
-"""JSON Pointer that the record and errors show while the body of an event is parsed."""
+INPUT: Final = "/input"  # JSON Pointer that the record and errors show while the body of an event is parsed

@@ -46,14 +46,9 @@ from runner.quarantine import INPUT, evaluation
 
 T = TypeVar("T")
 
-GRACE_SECONDS: Final = 1.0
-"""CPU time beyond the limit of one evaluation after which the kernel kills the process."""
-
-POLL_SECONDS: Final = 0.025
-"""Interval between samples of an evaluating process."""
-
-MAX_EXECUTIONS: Final = 100_000
-"""More executions than a runner can have."""
+GRACE_SECONDS: Final = 1.0  # CPU time beyond the limit of one evaluation after which the kernel kills the process
+POLL_SECONDS: Final = 0.025  # interval between samples of an evaluating process
+MAX_EXECUTIONS: Final = 100_000  # more executions than a runner can have
 
 
 class EvaluationInterrupted(Exception):  # noqa: N818 - names what happened, which is not this process's error
@@ -78,13 +73,9 @@ class _ProcessGone(Exception):  # noqa: N818 - as above; the thread notices it b
 
 @attrs.define(eq=False, repr=False)
 class IsolatedEvaluator:
-    """One evaluating process. The function passed to `run` calls `first` and `violation` (`scope.RemoteEvaluator`).
+    """One evaluating process. The function passed to `run` calls `first` and `violation` (`scope.RemoteEvaluator`)."""
 
-    Attributes:
-        process: the process.
-    """
-
-    process: SpawnedProcess
+    process: SpawnedProcess  # the process
     _link: socket.socket
     _settings: RunnerSettings
     _poll_seconds: float

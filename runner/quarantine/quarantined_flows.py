@@ -8,11 +8,8 @@ from typing import Final
 
 from flowhook.process import logs
 
-SLOW_SECONDS: Final = 60.0
-"""Time that a flow stays in quarantine after an evaluation that was slow but not killed."""
-
-MAX_FLOWS: Final = 1000
-"""Maximum number of flows in quarantine; the one that expires first is evicted."""
+SLOW_SECONDS: Final = 60.0  # time that a flow stays in quarantine after an evaluation that was slow but not killed
+MAX_FLOWS: Final = 1000  # maximum number of flows in quarantine; the one that expires first is evicted
 
 log = logs.get_logger(__name__)
 

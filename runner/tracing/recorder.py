@@ -52,8 +52,8 @@ class ValueTable:
     def __init__(self) -> None:
         """Hold no values yet. Tokens of one-time URLs are masked in all of them: anyone who has one may use it."""
         self.values: list[TracedValue] = []
+        # by identity, the value (so that the identity is not used again) and its index
         self._known: dict[int, tuple[Any, int]] = {}
-        """By identity, the value (so that the identity is not used again) and its index."""
         self._by_digest: dict[bytes, int] = {}
         self._bytes = 0
 
@@ -99,13 +99,13 @@ class ValueTable:
 
 PLACEHOLDER: Final = "•••"
 
+# members of a secret that a policy of `authentication` uses by its name
 _CREDENTIALS: Final[Mapping[str, Any]] = {
     "username": PLACEHOLDER,
     "password": PLACEHOLDER,
     "token": PLACEHOLDER,
     "client": {"id": PLACEHOLDER, "secret": PLACEHOLDER},
 }
-"""Members of a secret that a policy of `authentication` uses by its name."""
 
 _MENTION: Final = re.compile(r"\$\s*secrets\b")
 _NAME: Final = r"(?:\.(?:\\?\"{name}\\?\"|{name})|\[\\?\"{name}\\?\"\])"
@@ -160,18 +160,13 @@ def _texts(value: Any) -> Iterator[str]:
         yield from _texts(item)
 
 
-CPU_SECONDS: Final = 1.5
-"""CPU time after which a trace ends with the tasks that it has, before its process is killed."""
-
-_BLOCKS: Final = frozenset({"do", "for", "fork", "try", "catch", "foreach"})
-"""Keys of a task that contain other tasks."""
-
-_MAX_DETAIL: Final = 4000
-"""Characters of the detail of an error."""
+CPU_SECONDS: Final = 1.5  # CPU time after which a trace ends with the tasks that it has, before its process is killed
+_BLOCKS: Final = frozenset({"do", "for", "fork", "try", "catch", "foreach"})  # keys of a task that contain other tasks
+_MAX_DETAIL: Final = 4000  # characters of the detail of an error
 
 
+# characters of all bodies of responses of errors: a call that is tried again may have thousands
 _MAX_RESPONSES: Final = 256 * limits.KIB
-"""Characters of all bodies of responses of errors: a call that is tried again may have thousands."""
 
 
 class TraceLimitError(Exception):
@@ -203,8 +198,7 @@ class TraceRecorder:
         self._effect_scope = effect_scope
         self._tasks: list[_Task] = []
         self._open: dict[int, _Task] = {}
-        self._latest: dict[str, _Task] = {}
-        """The latest run of each task, by key."""
+        self._latest: dict[str, _Task] = {}  # the latest run of each task, by key
         self._response_room = _MAX_RESPONSES
         self._ends_at = time.process_time() + CPU_SECONDS
 

@@ -31,8 +31,8 @@ from runner.interpreter.scope import ExecutionContext, OneTimeUrls
 from runner.interpreter.tracing import Observer
 from runner.tracing.recorder import PLACEHOLDER, TraceLimitError, TraceRecorder, ValueTable, placeholders
 
+# called with a request and the entry of the journal that answers it, or that holds its deadline
 OnAnswer = Callable[[ExternalRequest, JournalEntry], None]
-"""Called with a request and the entry of the journal that answers it, or that holds its deadline."""
 
 
 class ReplayMachine(ExecutionMachine):

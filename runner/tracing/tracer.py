@@ -35,18 +35,10 @@ def compute_trace(definition: bytes, detail: bytes, body: bytes) -> Iterator[byt
     yield orjson.dumps(trace_execution(definition, detail, body))
 
 
-SECONDS: Final = 2.0
-"""CPU time of one trace: an endless expression is ended after that."""
-
-MEMORY_BYTES: Final = 256 * limits.MIB
-"""Memory of a process."""
-
-MAX_TRACES: Final = 16
-"""Traces that may be running or queued; two run at a time."""
-
-WAIT_SECONDS: Final = 10.0
-"""Longest wait of a trace for a process."""
-
+SECONDS: Final = 2.0  # CPU time of one trace: an endless expression is ended after that
+MEMORY_BYTES: Final = 256 * limits.MIB  # memory of a process
+MAX_TRACES: Final = 16  # traces that may be running or queued; two run at a time
+WAIT_SECONDS: Final = 10.0  # longest wait of a trace for a process
 _TRACES: Final = TypeAdapter(ExecutionTrace)
 
 

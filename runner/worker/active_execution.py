@@ -23,11 +23,9 @@ from runner.worker.effect_executor import source_location
 
 log = logs.get_logger(__name__)
 
-CallResult = tuple[effects.Perform, effects.EffectResult]
-"""An effect with its result."""
-
+CallResult = tuple[effects.Perform, effects.EffectResult]  # an effect with its result
+# input for the next turn: an awaited event; None: the machine has a result already, or time has passed
 TurnInput = effects.DeliveredEvent | None
-"""Input for the next turn: an awaited event; None: the machine has a result already, or time has passed."""
 
 
 class StartCall(Enum):
@@ -38,48 +36,35 @@ class StartCall(Enum):
 
 @dataclass(slots=True, eq=False)
 class ActiveExecution:
-    """One attempt at an execution, under a lease.
-
-    Attributes:
-        effect_scope: ID that idempotency keys are derived from.
-        written: index of the next journal entry.
-        binding: index after the last entry that must be durable before an effect starts.
-        durable: index after the last entry known to be durable.
-        held: effects that wait until the journal is durable up to an index, or for their turn.
-        launching: whether a `StartCall.TURN` is queued, to start the next effect.
-        preparing: the task that fetches flow, secrets and body; None: none is running.
-        attachments: of the event.
-        calls: effects in flight, by key, each with its task.
-        timer: resumes the execution at its wake time.
-        lifecycle_events: those of the last turn, after the last journal entry, that are not sent yet.
-        events_dropped: whether lifecycle events were already dropped because too many were pending.
-        machine: the state machine; None: the execution is not prepared yet.
-        workflow: the arguments that `machine` was created with.
-        quarantine_task: drives the execution in quarantine; None: none is running.
-        postponed: results and events that arrived while `quarantine_task` was running.
-        turn_ends: end of the present turn in quarantine, on the monotonic clock in seconds; 0: not driven there.
-    """
+    """One attempt at an execution, under a lease."""
 
     lease: bytes
     event: Event
     revision: int
     journal: tuple[JournalEntry, ...]
-    effect_scope: str
-    written: int
-    machine: ExecutionMachine | None = None
-    binding: int = 0
-    durable: int = 0
+    effect_scope: str  # ID that idempotency keys are derived from
+    written: int  # index of the next journal entry
+    machine: ExecutionMachine | None = None  # the state machine; None: the execution is not prepared yet
+    binding: int = 0  # index after the last entry that must be durable before an effect starts
+    durable: int = 0  # index after the last entry known to be durable
+    # effects that wait until the journal is durable up to an index, or for their turn
     held: deque[tuple[int, effects.Perform]] = field(default_factory=deque)
-    launching: bool = False
-    attachments: Attachments = NO_ATTACHMENTS
+    launching: bool = False  # whether a `StartCall.TURN` is queued, to start the next effect
+    attachments: Attachments = NO_ATTACHMENTS  # of the event
+    # the task that fetches flow, secrets and body; None: none is running
     preparing: asyncio.Task[None] | None = field(default=None, repr=False)
+    # effects in flight, by key, each with its task
     calls: dict[str, tuple[effects.Perform, asyncio.Task[None]]] = field(default_factory=dict, repr=False)
-    timer: asyncio.TimerHandle | None = field(default=None, repr=False)
+    timer: asyncio.TimerHandle | None = field(default=None, repr=False)  # resumes the execution at its wake time
+    # those of the last turn, after the last journal entry, that are not sent yet
     lifecycle_events: tuple[LifecycleEvent, ...] = ()
-    events_dropped: bool = False
-    workflow: ExecutionContext | None = field(default=None, repr=False)
+    events_dropped: bool = False  # whether lifecycle events were already dropped because too many were pending
+    workflow: ExecutionContext | None = field(default=None, repr=False)  # the arguments that `machine` was created with
+    # drives the execution in quarantine; None: none is running
     quarantine_task: asyncio.Task[None] | None = field(default=None, repr=False)
+    # results and events that arrived while `quarantine_task` was running
     postponed: list[CallResult | TurnInput] = field(default_factory=list, repr=False)
+    # end of the present turn in quarantine, on the monotonic clock in seconds; 0: not driven there
     turn_ends: float = 0.0
 
     @classmethod

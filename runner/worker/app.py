@@ -38,8 +38,7 @@ from runner.worker.quarantine_driver import QuarantineDriver
 from runner.worker.secret_cache import SecretCache
 
 BEAT_SECONDS: Final = 0.5
-SETTLE_SECONDS: Final = 2.0
-"""Time that the router has to settle the last outcomes."""
+SETTLE_SECONDS: Final = 2.0  # time that the router has to settle the last outcomes
 
 log = logs.get_logger(__name__)
 

@@ -20,11 +20,10 @@ from flowhook.wire.connect_errors import probable_cause
 from runner.session import MICROSECONDS, AttachAccepted, Reattach, RouterClock, Session
 from runner.worker.execution_driver import ExecutionDriver, apply_effects
 
+# Time that the router has to answer hello. It may be busy; an unreachable one is detected by gRPC within 15 s.
 WELCOME_SECONDS: Final = 30.0
-"""Time that the router has to answer hello. It may be busy; an unreachable one is detected by gRPC within 15 s."""
-
+# details of gRPC's status when a message could not be written (grpcio, `set_internal_error`)
 FAILED_WRITE: Final = "Internal error from Core"
-"""Details of gRPC's status when a message could not be written (grpcio, `set_internal_error`)."""
 
 log = logs.get_logger(__name__)
 

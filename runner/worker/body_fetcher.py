@@ -14,11 +14,9 @@ from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
 
-READ_SECONDS: Final = 10.0
-"""Deadline for reading one slice of a body that is part of an execution's input."""
-
+READ_SECONDS: Final = 10.0  # deadline for reading one slice of a body that is part of an execution's input
+# gap between two parts up to which both are read in one call: the size of a boundary and headers
 GAP_BYTES: Final = 1024
-"""Gap between two parts up to which both are read in one call: the size of a boundary and headers."""
 
 
 class BodyFetcher:

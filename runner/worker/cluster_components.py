@@ -26,9 +26,7 @@ from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.json_codec import encode
 from runner.worker import event_sink
 
-DEADLINE: Final = 5.0
-"""Seconds for one call to the router."""
-
+DEADLINE: Final = 5.0  # seconds for one call to the router
 _BUSY: Final = 429
 
 log = logs.get_logger(__name__)

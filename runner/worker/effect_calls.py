@@ -24,9 +24,6 @@ log = logs.get_logger(__name__)
 class EffectCalls:
     """The effects in flight of all executions of a process.
 
-    Attributes:
-        executions: number of executions that have effects in flight.
-
     `on_result` is called with each result; it must ignore the result unless `is_in_flight`, and call `finish`.
     """
 
@@ -35,7 +32,7 @@ class EffectCalls:
     _record: EvaluationRecord
     _tasks: asyncio.TaskGroup
     _on_result: Callable[[ActiveExecution, Perform, EffectResult], None]
-    executions: int = attrs.field(init=False, default=0)
+    executions: int = attrs.field(init=False, default=0)  # number of executions that have effects in flight
 
     def start(self, execution: ActiveExecution, effect: Perform) -> None:
         """Start to perform an effect."""

@@ -34,32 +34,25 @@ from runner.worker.preparation import ExecutionPreparer, Prepared
 from runner.worker.quarantine_driver import QuarantineDriver
 from runner.worker.secret_cache import SecretCache
 
+# Time that executions run before the loop yields to the stream and to calls. It also yields after each call that is
+# started, since the first steps of a call take a good part of a millisecond.
 TURN_SECONDS: Final = 0.0005
-"""Time that executions run before the loop yields to the stream and to calls.
 
-It also yields after each call that is started, since the first steps of a call take a good part of a millisecond.
-"""
-
+# Number of executions, beside those that wait for calls, up to which more work is requested. More raises throughput
+# little and makes flows with little work wait longer; half as many is slower (docs/performance.md).
 ACTIVE: Final = 40
-"""Number of executions, beside those that wait for calls, up to which more work is requested.
-
-More raises throughput little and makes flows with little work wait longer; half as many is slower
-(docs/performance.md).
-"""
 
 LONG_TURN_SECONDS: Final = 0.1
+# pause after a turn of more than `LONG_TURN_SECONDS` (a slow expression), so that the stream can renew leases
 REST_SECONDS: Final = 0.01
-"""Pause after a turn of more than `LONG_TURN_SECONDS` (a slow expression), so that the stream can renew leases."""
-
-HOLD_SECONDS: Final = 0.25
-"""Waits up to this long keep their lease, since parking would take about as long."""
+HOLD_SECONDS: Final = 0.25  # waits up to this long keep their lease, since parking would take about as long
 
 log = logs.get_logger(__name__)
 
 
 TICK_SECONDS: Final = 0.25
+# time without a tick that counts as a stall; a router keeps the leases of a stream that ended for 2 s
 STALL_SECONDS: Final = 1.0
-"""Time without a tick that counts as a stall; a router keeps the leases of a stream that ended for 2 s."""
 
 
 class StallDetector:

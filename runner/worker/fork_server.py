@@ -35,13 +35,11 @@ from runner.processes import orphans
 from runner.worker import process
 
 MAX_PACKET: Final = 256
-
+# time after the end of a child that the launchers of its flows' processes have to clean up by themselves
 SWEEP_SECONDS: Final = 5.0
-"""Time after the end of a child that the launchers of its flows' processes have to clean up by themselves."""
+# delay before the next sweep if one left processes; doubled after each, up to `SWEEP_SECONDS`
 RESWEEP_SECONDS: Final = 0.1
-"""Delay before the next sweep if one left processes; doubled after each, up to `SWEEP_SECONDS`."""
-SWEEP_ROUNDS: Final = 4
-"""Rounds of one sweep, some milliseconds apart."""
+SWEEP_ROUNDS: Final = 4  # rounds of one sweep, some milliseconds apart
 
 THREADS: Final = (
     "flowhook: a component starts a thread when it is imported; working processes are forked, and will not have it. "
@@ -64,12 +62,9 @@ def main() -> None:
 class _Server:
     def __init__(self, link: socket.socket) -> None:
         self._link = link
-        self._children: dict[int, int] = {}
-        """Process IDs by descriptor (pidfd)."""
-        self._ended: set[int] = set()
-        """Process IDs of children that ended and are not reaped yet."""
-        self._sweep_at = 0.0
-        """Monotonic time of the next sweep of processes that children left behind; 0: none is due."""
+        self._children: dict[int, int] = {}  # process IDs by descriptor (pidfd)
+        self._ended: set[int] = set()  # process IDs of children that ended and are not reaped yet
+        self._sweep_at = 0.0  # monotonic time of the next sweep of processes that children left behind; 0: none is due
         self._sweep_delay = RESWEEP_SECONDS
         self._poll = select.poll()
         self._poll.register(link, select.POLLIN)

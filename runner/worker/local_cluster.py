@@ -91,5 +91,5 @@ async def _run(flow: str, version: str, input: Any, parent: str, depth: int, key
     raise fault(Kind.CONFIGURATION, f"{flow} can't be run without a cluster; start one by flowhook up")
 
 
+# local replacements for `cluster_components.cluster_components`
 LOCAL_COMPONENTS: Final = {each.name: each for each in (_emit, _run)}
-"""Local replacements for `cluster_components.cluster_components`."""

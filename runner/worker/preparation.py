@@ -30,12 +30,9 @@ from runner.worker.program_cache import LoadedFlow, ProgramCache
 from runner.worker.quarantine_driver import QuarantineDriver
 from runner.worker.secret_cache import SecretCache
 
+# Size from which bodies of flows in quarantine are parsed in a separate process. Parsing a smaller body takes less time
+# than a request to that process. Compressed bodies are always parsed there, since their decompressed size is unknown.
 OFFLOAD_BYTES: Final = 16 * limits.KIB
-"""Size from which bodies of flows in quarantine are parsed in a separate process.
-
-Parsing a smaller body takes less time than a request to that process. Compressed bodies are always parsed there, since
-their decompressed size is unknown.
-"""
 
 _NOTHING: Final[Mapping[Any, bytes]] = {}
 
@@ -43,17 +40,11 @@ log = logs.get_logger(__name__)
 
 
 class Prepared(NamedTuple):
-    """The flow, secrets and input that an execution starts with.
+    """The flow, secrets and input that an execution starts with."""
 
-    Attributes:
-        flow: that it runs.
-        secrets: those that the flow names.
-        data: the input.
-    """
-
-    flow: LoadedFlow
-    secrets: Mapping[str, bytes]
-    data: Any
+    flow: LoadedFlow  # that it runs
+    secrets: Mapping[str, bytes]  # those that the flow names
+    data: Any  # the input
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)

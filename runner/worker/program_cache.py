@@ -20,8 +20,7 @@ from runner.interpreter.program import compile_program
 from runner.interpreter.scope import OneTimeUrls
 
 CACHE_SIZE: Final = 512
-DEADLINE: Final = 5.0
-"""Seconds for one call to the router."""
+DEADLINE: Final = 5.0  # seconds for one call to the router
 
 
 @dataclass(frozen=True, slots=True)

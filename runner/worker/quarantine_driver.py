@@ -25,8 +25,7 @@ from runner.quarantine.isolated_evaluator import (
 from runner.quarantine.quarantined_flows import QuarantinedFlows
 from runner.worker.active_execution import ActiveExecution
 
-TURN_SECONDS: Final = 0.1
-"""Time that one execution runs before others of its flow get their turn."""
+TURN_SECONDS: Final = 0.1  # time that one execution runs before others of its flow get their turn
 
 log = logs.get_logger(__name__)
 

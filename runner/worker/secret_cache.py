@@ -12,11 +12,9 @@ from flowhook.v1 import secret_service_pb2, secret_service_pb2_grpc
 from flowhook.wire import status
 from runner.interpreter.errors import Kind, fault
 
-MAX_AGE: Final = 5.0
-"""Seconds after which a cached value is fetched again."""
+MAX_AGE: Final = 5.0  # seconds after which a cached value is fetched again
 DEADLINE: Final = 5.0
-MAX_NAMES: Final = 100
-"""Names in one request."""
+MAX_NAMES: Final = 100  # names in one request
 
 
 class SecretCache:

@@ -30,9 +30,7 @@ from runner.worker.local_cluster import LOCAL_COMPONENTS, LocalClock, LocalEvent
 from runner.worker.monitored_coroutine import MonitoredCoroutine
 from runner.worker.tracing import ReachedError, Tracer
 
-REPORTED_WAIT_SECONDS: Final = 1.0
-"""Idle time from which a wait is reported."""
-
+REPORTED_WAIT_SECONDS: Final = 1.0  # idle time from which a wait is reported
 _WAITS: Final = frozenset({"wait", "retry"})
 
 

@@ -52,8 +52,8 @@ MEANINGS: Final = {
 }
 
 _DETAILS: Final = "grpc-status-details-bin"
+# message of the local gRPC client, reported as if the server had sent it
 _TOO_LARGE: Final = "CLIENT: Received message larger than max"
-"""Message of the local gRPC client, reported as if the server had sent it."""
 
 
 def fault_of(problem: grpc.aio.AioRpcError, what: str) -> TaskFault:
@@ -81,12 +81,8 @@ def _retry_after_ms(problem: grpc.aio.AioRpcError) -> int:
     return 0
 
 
-MAX_MESSAGES: Final = 10_000
-"""Maximum number of messages in one stream, in either direction."""
-
-_THREAD_BYTES: Final = 64 * limits.KIB
-"""Messages from this size on are converted in a thread."""
-
+MAX_MESSAGES: Final = 10_000  # maximum number of messages in one stream, in either direction
+_THREAD_BYTES: Final = 64 * limits.KIB  # messages from this size on are converted in a thread
 _METADATA_VALUE: Final = re.compile(r"[ -~]*")
 
 

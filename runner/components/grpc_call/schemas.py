@@ -34,25 +34,18 @@ from runner.components.resource import Cache, fingerprint
 from runner.interpreter.errors import Kind, fault
 from runner.protoc import compile_source
 
-_SHOWN: Final = 20
-"""Methods that an error lists at most."""
+_SHOWN: Final = 20  # methods that an error lists at most
 _FIELD: Final = re.compile(r"Failed to parse ([^\s:]+) field: ")
 _UNKNOWN: Final = re.compile(r'has no field named "([^"]*)"')
 
 
 @dataclass(frozen=True, slots=True)
 class GrpcMethod:
-    """A method of a service.
+    """A method of a service."""
 
-    Attributes:
-        path: of its requests, `/package.Service/Method`.
-        streams_requests: whether it takes a stream of messages.
-        streams_responses: whether it answers with a stream of messages.
-    """
-
-    path: str
-    streams_requests: bool
-    streams_responses: bool
+    path: str  # of its requests, `/package.Service/Method`
+    streams_requests: bool  # whether it takes a stream of messages
+    streams_responses: bool  # whether it answers with a stream of messages
     _input: Descriptor
     _output: Descriptor
     _pool: DescriptorPool
@@ -140,11 +133,8 @@ def _explain(problem: str) -> str:
 
 
 MAX_SOURCE_BYTES: Final = 256 * limits.KIB
-
-CPU_SECONDS: Final = 5.0
-"""CPU time for one source."""
-MEMORY_BYTES: Final = limits.GIB
-"""Memory of a process."""
+CPU_SECONDS: Final = 5.0  # CPU time for one source
+MEMORY_BYTES: Final = limits.GIB  # memory of a process
 
 
 class ProtoCompiler:
@@ -180,9 +170,7 @@ class ProtoCompiler:
 
 
 MAX_FILES: Final = 500
-MAX_BYTES: Final = 2 * limits.MIB
-"""Limit for the serialized descriptors of one service and of all its dependencies."""
-
+MAX_BYTES: Final = 2 * limits.MIB  # limit for the serialized descriptors of one service and of all its dependencies
 _VERSIONS: Final = ("v1", "v1alpha")
 
 Metadata = tuple[tuple[str, str], ...]
@@ -271,8 +259,8 @@ class _Inquiry:
 
 
 KEPT_SECONDS: Final = 300.0
+# limit for the serialized descriptors of all cached schemas; in memory they take several times as much
 KEPT_BYTES: Final = 16 * limits.MIB
-"""Limit for the serialized descriptors of all cached schemas; in memory they take several times as much."""
 
 
 class SchemaCache:

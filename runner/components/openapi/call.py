@@ -25,15 +25,10 @@ from runner.components.openapi.requests import build_request
 from runner.components.resource import Cache, Resource, fetch, fingerprint
 
 KEPT_SECONDS: Final = 300.0
-KEPT_PARAMETERS: Final = 50_000
-"""Limit for the parameters of all cached operations; each operation counts as one more."""
-
+KEPT_PARAMETERS: Final = 50_000  # limit for the parameters of all cached operations; each operation counts as one more
+# limit for YAML, which takes a thousand times as long as JSON; JSON may have `limits.MAX_RESULT_BYTES`
 MAX_YAML_BYTES: Final = limits.MAX_DOCUMENT_BYTES
-"""Limit for YAML, which takes a thousand times as long as JSON; JSON may have `limits.MAX_RESULT_BYTES`."""
-
-MAX_READERS: Final = 2
-"""Maximum number of documents that are parsed at a time."""
-
+MAX_READERS: Final = 2  # maximum number of documents that are parsed at a time
 _THREAD_BYTES: Final = 16 * limits.KIB
 
 

@@ -21,9 +21,7 @@ from flowhook.payloads.content_type import is_json
 from runner.components.openapi.parameter_styles import PARAMETER_LOCATIONS, Parameter, default_style
 from runner.interpreter.errors import Kind, TaskFault, fault
 
-MAX_REFERENCES: Final = 16
-"""Longest chain of references that point to references."""
-
+MAX_REFERENCES: Final = 16  # longest chain of references that point to references
 _INDEX: Final = re.compile(r"[0-9]{1,9}")
 
 
@@ -71,60 +69,39 @@ def sequence(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-MAX_PARAMETERS: Final = 1000
-"""Limit for one operation."""
-
+MAX_PARAMETERS: Final = 1000  # limit for one operation
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
 
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-
-VARIABLE: Final = re.compile(r"\{([^{}]+)\}")
-"""A variable in the path of an operation, or in the URL of a server."""
-
+VARIABLE: Final = re.compile(r"\{([^{}]+)\}")  # a variable in the path of an operation, or in the URL of a server
+# Header parameters whose definition is to be ignored. Source: 3.1.1, section 4.8.12.2.1.
 _NEVER_REQUIRED: Final = frozenset({"accept", "authorization", "content-type"})
-"""Header parameters whose definition is to be ignored. Source: 3.1.1, section 4.8.12.2.1."""
-
+# styles by `collectionFormat` of Swagger 2.0
 _STYLES: Final = {"ssv": "spaceDelimited", "tsv": "tabDelimited", "pipes": "pipeDelimited"}
-"""Styles by `collectionFormat` of Swagger 2.0."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredBody:
-    """The request body that an operation declares.
+    """The request body that an operation declares."""
 
-    Attributes:
-        media_types: media types that the operation accepts, in its own order.
-        name: name of the parameter that is the whole body; empty if absent.
-        required: whether there must be a body.
-        fields: members of a form that are not serialized in the default way, by name.
-    """
-
-    media_types: tuple[str, ...]
-    name: str
-    required: bool
+    media_types: tuple[str, ...]  # media types that the operation accepts, in its own order
+    name: str  # name of the parameter that is the whole body; empty if absent
+    required: bool  # whether there must be a body
+    # members of a form that are not serialized in the default way, by name
     fields: Mapping[str, Parameter] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ApiOperation:
-    """An operation.
+    """An operation."""
 
-    Attributes:
-        id: `operationId`, by which flows select it.
-        method: in upper case.
-        base: absolute URL to which `path` is appended.
-        path: with `{variables}`.
-        parameters: outside of the body, one for each place and name.
-        body: None if absent.
-    """
-
-    id: str
-    method: str
-    base: str
-    path: str
-    parameters: tuple[Parameter, ...]
-    body: DeclaredBody | None
+    id: str  # `operationId`, by which flows select it
+    method: str  # in upper case
+    base: str  # absolute URL to which `path` is appended
+    path: str  # with `{variables}`
+    parameters: tuple[Parameter, ...]  # outside of the body, one for each place and name
+    body: DeclaredBody | None  # None if absent
 
 
 def find_operation(document: Any, operation_id: str, uri: str) -> ApiOperation:

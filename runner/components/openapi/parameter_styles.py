@@ -16,9 +16,8 @@ from runner.interpreter.json_codec import encode
 ParameterLocation = Literal["path", "query", "header", "cookie"]
 
 PARAMETER_LOCATIONS: Final[tuple[ParameterLocation, ...]] = ("path", "query", "header", "cookie")
-
+# characters that `allowReserved` leaves unescaped: the reserved ones without a meaning to parsers of a query
 _RESERVED: Final = ":/?@!$'()*,;"
-"""Characters that `allowReserved` leaves unescaped: the reserved ones without a meaning to parsers of a query."""
 
 _DELIMITERS: Final = {"spaceDelimited": "%20", "pipeDelimited": "%7C", "tabDelimited": "%09"}
 
@@ -36,22 +35,15 @@ class UnwritableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of an operation.
-
-    Attributes:
-        style: one of OpenAPI 3's, or `tabDelimited`, which Swagger 2.0 had.
-        explode: whether the items of an array and the members of an object are serialized separately.
-        reserved: whether reserved characters stay unescaped.
-        media_type: media type in which the value is serialized, instead of the style; empty: the style applies.
-    """
+    """A parameter of an operation."""
 
     name: str
     place: ParameterLocation
     required: bool
-    style: str
-    explode: bool
-    reserved: bool = False
-    media_type: str = ""
+    style: str  # one of OpenAPI 3's, or `tabDelimited`, which Swagger 2.0 had
+    explode: bool  # whether the items of an array and the members of an object are serialized separately
+    reserved: bool = False  # whether reserved characters stay unescaped
+    media_type: str = ""  # media type in which the value is serialized, instead of the style; empty: the style applies
 
 
 def default_style(place: ParameterLocation) -> str:

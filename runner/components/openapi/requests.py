@@ -16,9 +16,7 @@ from runner.components.openapi.parameter_styles import Parameter, UnwritableErro
 from runner.interpreter.json_codec import encode
 
 _MULTIPART: Final = "multipart/"
-
-_PATH: Final = "/:@!$&'()*+,;=-._~%"
-"""Characters that stay unescaped in a path from a document."""
+_PATH: Final = "/:@!$&'()*+,;=-._~%"  # characters that stay unescaped in a path from a document
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,16 +107,11 @@ Effect = Register | AddCredit | RenewLeases
 
 @dataclass(frozen=True, slots=True)
 class StoreReports:
-    """Store checkpoints and outcomes, in any order, and the later outcomes after them; then acknowledge them.
+    """Store checkpoints and outcomes, in any order, and the later outcomes after them; then acknowledge them."""
 
-    Attributes:
-        checkpoints: of executions, in order for each.
-        outcomes: with the checkpoints that were sent before them.
-        later_outcomes: of executions among `checkpoints` that may turn out to consume what is not theirs.
-    """
-
-    checkpoints: tuple[Checkpoint, ...]
-    outcomes: tuple[Outcome, ...]
+    checkpoints: tuple[Checkpoint, ...]  # of executions, in order for each
+    outcomes: tuple[Outcome, ...]  # with the checkpoints that were sent before them
+    # of executions among `checkpoints` that may turn out to consume what is not theirs
     later_outcomes: tuple[Outcome, ...]
 
 
@@ -127,8 +122,7 @@ class Subscribe:
     update: SubscriptionUpdate
 
 
-ReportEffect = StoreReports | Subscribe
-"""Effects to carry out one after another, each after the one before is durable."""
+ReportEffect = StoreReports | Subscribe  # effects to carry out one after another, each after the one before is durable
 
 
 def check_runner_id(runner_id: str) -> None:
@@ -249,12 +243,10 @@ def _bounded(error: WorkflowError) -> WorkflowError:
     )
 
 
+# bytes of messages that may wait to be stored before reading stops
 MAX_UNSTORED_BYTES: Final = limits.MAX_MESSAGE_BYTES
-"""Bytes of messages that may wait to be stored before reading stops."""
-
+# bytes of messages stored in one batch, or one larger message: other runners need to write, too
 MAX_STORE_BYTES: Final = 8 * limits.MIB
-"""Bytes of messages stored in one batch, or one larger message: other runners need to write, too."""
-
 Report = CheckpointBatch | OutcomeBatch | SubscriptionBatch
 
 
@@ -343,15 +335,12 @@ def _store(checkpoints: Sequence[Checkpoint], outcomes: Sequence[Outcome]) -> li
     return [StoreReports(rest, tuple(at_once), tuple(later))]
 
 
+# bytes of events and journals in one message; a larger assignment is sent alone
 MAX_BATCH_BYTES: Final = MAX_PART_BYTES
-"""Bytes of events and journals in one message; a larger assignment is sent alone."""
-
+# bytes of events and journals that may be queued before a runner gets no more work
 MAX_UNSENT_BYTES: Final = 16 * limits.MIB
-"""Bytes of events and journals that may be queued before a runner gets no more work."""
-
+# revoked leases that may be queued for each reason; a runner holds a few thousand leases at most
 MAX_UNSENT_REVOCATIONS: Final = 64 * 1024
-"""Revoked leases that may be queued for each reason; a runner holds a few thousand leases at most."""
-
 _Item = TypeVar("_Item")
 
 
@@ -462,11 +451,11 @@ class _Phase(Enum):
     ATTACHED = "attached"
 
 
+# the next phase of a stream, by phase and message, or by the method that its owner calls
 PHASES: Final = {
     (_Phase.GREETING, "Hello"): _Phase.REGISTERING,
     (_Phase.REGISTERING, "welcome()"): _Phase.ATTACHED,
 }
-"""The next phase of a stream, by phase and message, or by the method that its owner calls."""
 
 
 class RunnerSession:

@@ -21,36 +21,26 @@ from flowhook.model import JournalEntry
 if TYPE_CHECKING:
     from flowhook.events.lifecycle import LifecycleEvent  # processes that report none should not load the module
 
-MAX_CREDIT: Final = 1024
-"""Maximum credit (assignments) that one message grants."""
-
+MAX_CREDIT: Final = 1024  # maximum credit (assignments) that one message grants
+# maximum size of a bundle; larger sets of messages are sent one by one
 MAX_BUNDLE_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
-"""Maximum size of a bundle; larger sets of messages are sent one by one."""
-
+# characters of the name of a function
 MAX_RUNNER_ID: Final = 63
 MAX_COMPONENTS: Final = 1000
 MAX_COMPONENT_NAME: Final = 255
-"""Characters of the name of a function."""
-
+# bounds of the leases that a runner claims to hold; it works on a few thousand executions at most
 MAX_HELD_LEASES: Final = 64 * 1024
 MAX_LEASE_BYTES: Final = 64
-"""Bounds of the leases that a runner claims to hold; it works on a few thousand executions at most."""
-
+# serialized size of all subscriptions of an execution; they contain expected values from the flow's data
 MAX_WAIT_BYTES: Final = limits.MIB
-"""Serialized size of all subscriptions of an execution; they contain expected values from the flow's data."""
-
-MAX_KEY_BYTES: Final = 64 * limits.KIB
-"""Bytes of a subscription's key, which becomes the key of a journal entry."""
-
+MAX_KEY_BYTES: Final = 64 * limits.KIB  # bytes of a subscription's key, which becomes the key of a journal entry
+# bounds of the keys of waits for retries that an operator may end
 MAX_RETRY_KEYS: Final = 20
 MAX_RETRY_KEYS_BYTES: Final = 128 * limits.KIB
-"""Bounds of the keys of waits for retries that an operator may end."""
-
 MAX_EXECUTION_ID: Final = 64
 MAX_EVENT_KEY: Final = 64
 
-MAX_ERROR_TEXT: Final = limits.MAX_ERROR_DETAIL_BYTES
-"""Characters to which each text of an error is cut."""
+MAX_ERROR_TEXT: Final = limits.MAX_ERROR_DETAIL_BYTES  # characters to which each text of an error is cut
 
 
 def protocol_violation(message: str) -> InvalidError:
@@ -58,15 +48,10 @@ def protocol_violation(message: str) -> InvalidError:
     return InvalidError(message, reason="ATTACH_PROTOCOL_VIOLATION")
 
 
+# maximum estimated size of one message; overhead stays well below the rest of `limits.MAX_MESSAGE_BYTES`
 MAX_PART_BYTES: Final = 8 * limits.MIB
-"""Maximum estimated size of one message; overhead stays well below the rest of `limits.MAX_MESSAGE_BYTES`."""
-
-OVERHEAD: Final = 2 * limits.KIB
-"""Bytes of everything in a report that is not counted; more than there are."""
-
-ENTRY_OVERHEAD: Final = 16
-"""Bytes of a journal entry beside its key and its result."""
-
+OVERHEAD: Final = 2 * limits.KIB  # bytes of everything in a report that is not counted; more than there are
+ENTRY_OVERHEAD: Final = 16  # bytes of a journal entry beside its key and its result
 _Item = TypeVar("_Item")
 
 

@@ -19,37 +19,23 @@ if TYPE_CHECKING:
 # --- from router to runner --------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The router accepts the runner.
+    """The router accepts the runner."""
 
-    Attributes:
-        lease_seconds: length of every lease, from receipt.
-        retained: the leases of `Hello.held_leases` that are still valid.
-    """
-
-    lease_seconds: float
-    retained: frozenset[bytes]
+    lease_seconds: float  # length of every lease, from receipt
+    retained: frozenset[bytes]  # the leases of `Hello.held_leases` that are still valid
 
 
 class Assignment(NamedTuple):
-    """One attempt at one execution.
+    """One attempt at one execution."""
 
-    Attributes:
-        lease: token that identifies the attempt.
-        attempt: 1 for the first attempt.
-        flow_revision: revision of the flow to run.
-        event: a serialized Event.
-        journal: entries from the last one that compacted; the first has index `journal_start`.
-        journal_start: index of the first entry.
-        effect_scope: ID that idempotency keys are derived from; empty: the execution's own ID.
-    """
-
-    lease: bytes
-    attempt: int
-    flow_revision: int
-    event: bytes
+    lease: bytes  # token that identifies the attempt
+    attempt: int  # 1 for the first attempt
+    flow_revision: int  # revision of the flow to run
+    event: bytes  # a serialized Event
+    # entries from the last one that compacted; the first has index `journal_start`
     journal: tuple[JournalEntry, ...] = ()
-    journal_start: int = 0
-    effect_scope: str = ""
+    journal_start: int = 0  # index of the first entry
+    effect_scope: str = ""  # ID that idempotency keys are derived from; empty: the execution's own ID
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +46,12 @@ class AssignmentBatch:
 
 
 class EventDelivery(NamedTuple):
-    """An event, or the end of an execution, that matches a running execution's subscriptions.
+    """An event, or the end of an execution, that matches a running execution's subscriptions."""
 
-    Attributes:
-        lease: of the execution.
-        generation: of the subscriptions that it matches (`SubscriptionUpdate`); obsolete if there is a later one.
-        number: to put into `Checkpoint.consumed` of the entry that consumes it; 0: none.
-        entry: to journal.
-    """
-
-    lease: bytes
-    generation: int
-    number: int
-    entry: JournalEntry
+    lease: bytes  # of the execution
+    generation: int  # of the subscriptions that it matches (`SubscriptionUpdate`); obsolete if there is a later one
+    number: int  # to put into `Checkpoint.consumed` of the entry that consumes it; 0: none
+    entry: JournalEntry  # to journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +62,12 @@ class EventDeliveryBatch:
 
 
 class DurableCheckpoint(NamedTuple):
-    """How far the journal of an execution is durable.
+    """How far the journal of an execution is durable."""
 
-    Attributes:
-        lease: of the execution.
-        index: of the last durable entry; -1: none.
-        number: `Checkpoint.number` of the last durable checkpoint without an entry; 0: none.
-    """
-
-    lease: bytes
+    lease: bytes  # of the execution
+    # of the last durable entry; -1: none
     index: int  # type: ignore[assignment]  # shadows tuple.index, which is not used here
-    number: int
+    number: int  # `Checkpoint.number` of the last durable checkpoint without an entry; 0: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +129,13 @@ RouterMessage = (
 # --- from runner to router --------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """Identity of the runner and its held leases.
+    """Identity of the runner and its held leases."""
 
-    Attributes:
-        runner_id: unique among runners; stays when the working process is restarted.
-        components: names of the functions that the runner can call.
-        build: version of the software, for people.
-        held_leases: leases that are worked on, or whose outcome is not settled.
-        losses_explained: whether only those lost leases are charged an attempt whose outcome this runner reports.
-    """
-
-    runner_id: str
-    components: tuple[str, ...]
-    build: str
-    held_leases: tuple[bytes, ...]
-    losses_explained: bool
+    runner_id: str  # unique among runners; stays when the working process is restarted
+    components: tuple[str, ...]  # names of the functions that the runner can call
+    build: str  # version of the software, for people
+    held_leases: tuple[bytes, ...]  # leases that are worked on, or whose outcome is not settled
+    losses_explained: bool  # whether only those lost leases are charged an attempt whose outcome this runner reports
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,29 +153,18 @@ class Renewal:
 
 
 class Checkpoint(NamedTuple):
-    """The next journal entry of an execution, or only lifecycle events.
+    """The next journal entry of an execution, or only lifecycle events."""
 
-    Attributes:
-        lease: of the execution.
-        index: of the entry, from 0; without an entry: of the next one.
-        entry: the journal entry; None: the checkpoint has `events` only.
-        compacts: the entries before this one are no longer needed.
-        reply: a serialized Reply to the sender, passed on once the entry is durable.
-        consumed: number of the `EventDelivery` that the entry consumes; 0: none.
-        events: lifecycle events from before the entry.
-        number: counts the checkpoints of this lease without an entry, from 1; 0: it has one.
-        history: progress of tasks before the entry, for display; JSON.
-    """
-
-    lease: bytes
+    lease: bytes  # of the execution
+    # of the entry, from 0; without an entry: of the next one
     index: int  # type: ignore[assignment]  # shadows tuple.index, which is not used here
-    entry: JournalEntry | None
-    compacts: bool = False
-    reply: bytes | None = None
-    consumed: int = 0
-    events: tuple[LifecycleEvent, ...] = ()
-    number: int = 0
-    history: bytes = b""
+    entry: JournalEntry | None  # the journal entry; None: the checkpoint has `events` only
+    compacts: bool = False  # the entries before this one are no longer needed
+    reply: bytes | None = None  # a serialized Reply to the sender, passed on once the entry is durable
+    consumed: int = 0  # number of the `EventDelivery` that the entry consumes; 0: none
+    events: tuple[LifecycleEvent, ...] = ()  # lifecycle events from before the entry
+    number: int = 0  # counts the checkpoints of this lease without an entry, from 1; 0: it has one
+    history: bytes = b""  # progress of tasks before the entry, for display; JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,16 +188,11 @@ class Faulted(NamedTuple):
 
 
 class Released(NamedTuple):
-    """The runner gives the execution back unfinished.
-
-    Attributes:
-        reason: why.
-        charged: the attempt counts.
-        to_back: the other ready executions of its flow go first. Implied by the report of an exit, and not sent.
-    """
+    """The runner gives the execution back unfinished."""
 
     reason: str
-    charged: bool
+    charged: bool  # the attempt counts
+    # the other ready executions of its flow go first. Implied by the report of an exit, and not sent.
     to_back: bool = False
 
 
@@ -261,21 +211,13 @@ Ending = Completed | Faulted | Released | Parked
 
 
 class Outcome(NamedTuple):
-    """How one attempt ended.
+    """How one attempt ended."""
 
-    Attributes:
-        lease: of the execution.
-        ending: completed, faulted, released or parked.
-        events: lifecycle events since the last entry.
-        history: progress of tasks since the last entry, for display; JSON.
-        checkpoints: entries after the last checkpoint that was sent, stored with the outcome.
-    """
-
-    lease: bytes
-    ending: Ending
-    events: tuple[LifecycleEvent, ...] = ()
-    history: bytes = b""
-    checkpoints: tuple[Checkpoint, ...] = ()
+    lease: bytes  # of the execution
+    ending: Ending  # completed, faulted, released or parked
+    events: tuple[LifecycleEvent, ...] = ()  # lifecycle events since the last entry
+    history: bytes = b""  # progress of tasks since the last entry, for display; JSON
+    checkpoints: tuple[Checkpoint, ...] = ()  # entries after the last checkpoint that was sent, stored with the outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,17 +228,11 @@ class OutcomeBatch:
 
 
 class SubscriptionUpdate(NamedTuple):
-    """The subscriptions of an execution that has calls in flight; they replace earlier ones.
+    """The subscriptions of an execution that has calls in flight; they replace earlier ones."""
 
-    Attributes:
-        lease: of the execution.
-        generation: number of the update within the lease; grows by one each time.
-        subscriptions: what it waits for; empty: nothing.
-    """
-
-    lease: bytes
-    generation: int
-    subscriptions: tuple[Subscription, ...]
+    lease: bytes  # of the execution
+    generation: int  # number of the update within the lease; grows by one each time
+    subscriptions: tuple[Subscription, ...]  # what it waits for; empty: nothing
 
 
 @dataclass(frozen=True, slots=True)

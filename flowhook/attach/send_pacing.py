@@ -13,14 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-QUIET: Final = 4
-"""Executions in progress up to which a flow's messages are sent at once."""
-
-SECONDS_EACH: Final = 0.0003
-"""Buffering time for each execution in progress."""
-
-MAX_SECONDS: Final = 0.01
-"""Maximum buffering time."""
+QUIET: Final = 4  # executions in progress up to which a flow's messages are sent at once
+SECONDS_EACH: Final = 0.0003  # buffering time for each execution in progress
+MAX_SECONDS: Final = 0.01  # maximum buffering time
 
 
 class SendPacer:

@@ -17,11 +17,10 @@ from pydantic import SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+# size of the largest file that is read
 ENV_PREFIX: Final = "FLOWHOOK_"
 SUFFIX: Final = "_FILE"
 MAX_BYTES: Final = 64 * 1024
-"""Size of the largest file that is read."""
-
 _CREDENTIALS: Final = re.compile(r"://[^/?#\s]*@")
 
 
@@ -29,8 +28,7 @@ class _MayHaveSecret:
     """Marks a setting that is no secret, but may contain one."""
 
 
-MayHaveSecret = Annotated[str, _MayHaveSecret()]
-"""A text that may contain a secret, such as a URL with a password."""
+MayHaveSecret = Annotated[str, _MayHaveSecret()]  # a text that may contain a secret, such as a URL with a password
 
 
 class FileSettings(BaseSettings):

@@ -23,19 +23,14 @@ import flowhook
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 
-LOOK_SECONDS: Final = 10.0
-"""Between two looks at the files."""
-
-WARNING: Final = "installation"
-"""Kind of the warning of a process."""
-
+LOOK_SECONDS: Final = 10.0  # between two looks at the files
+WARNING: Final = "installation"  # kind of the warning of a process
+# files of Flowhook, of what it depends on, and of Python, of which an upgrade replaces one at the least
 FILES: Final = tuple(
     Path(file)
     for file in (flowhook.__file__, logs.__file__, getattr(find_spec("grpc"), "origin", None), sys.executable)
     if file
 )
-"""Files of Flowhook, of what it depends on, and of Python, of which an upgrade replaces one at the least."""
-
 REPLACED: Final = "the installation was replaced while this process runs: restart it"
 
 log = logs.get_logger(__name__)

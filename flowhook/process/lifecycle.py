@@ -32,20 +32,17 @@ from flowhook.process.settings import CommonSettings
 from flowhook.process.status_server import StatusServer, health_responders
 from flowhook.process.supervisor_socket import take_socket
 
+# the process stopped with a FlowhookError: a restart fails the same way until its configuration or environment changes
 EXIT_REFUSED: Final = 1
-"""The process stopped with a FlowhookError: a restart fails the same way until its configuration or environment
-changes."""
+# between two looks whether a process is still ready, for its log
 STORAGE_FULL: Final = "STORAGE_FULL"
 READINESS_SECONDS: Final = 1.0
-"""Between two looks whether a process is still ready, for its log."""
-EXIT_DEFECT: Final = 70
-"""The process ended with an unexpected exception (sysexits.h, EX_SOFTWARE)."""
-
+EXIT_DEFECT: Final = 70  # the process ended with an unexpected exception (sysexits.h, EX_SOFTWARE)
 log = logs.get_logger(__name__)
 
 
+# with less room than this a disk counts as full: SQLite's shared memory and a few pages need as much
 LEAST_BYTES: Final = 256 * 1024
-"""With less room than this a disk counts as full: SQLite's shared memory and a few pages need as much."""
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 

@@ -26,9 +26,8 @@ REDACTED: Final = "[redacted]"
 LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 FORMATS: Final = ("auto", "json", "console")
 
+# packages whose records of level debug are logged when the level is debug
 _OURS: Final = frozenset({"admin", "cli", "edge", "flowhook", "operations", "router", "runner"})
-"""Packages whose records of level debug are logged when the level is debug."""
-
 _SENSITIVE_KEY: Final = re.compile(
     r"token|password|passwd|secret_value|authorization|cookie|credential|signature|api_?key|private_?key|body|headers?$",
     re.IGNORECASE,

@@ -11,16 +11,12 @@ from typing import Final
 
 from flowhook.errors import InvalidError
 
+# soft limit that a process requests if its own is lower; an edge requests more, according to its connections
 WANTED: Final = 4096
-"""Soft limit that a process requests if its own is lower; an edge requests more, according to its connections."""
-
+# Minimum for a process to start. An idle process uses about 30; each runner, each upload and each request that a flow
+# sends uses some more.
 NEEDED: Final = 256
-"""Minimum for a process to start. An idle process uses about 30; each runner, each upload and each request that a flow
-sends uses some more."""
-
-
-SPARE: Final = 256
-"""File descriptors that a process needs in addition to those of its connections."""
+SPARE: Final = 256  # file descriptors that a process needs in addition to those of its connections
 
 
 def connection_limit(connections: int) -> int:

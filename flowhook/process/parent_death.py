@@ -8,9 +8,8 @@ import signal
 import sys
 from typing import Final
 
+# exit code of a process whose parent ended before the process could request the kernel's signal
 EXIT_ORPHANED: Final = 1
-"""Exit code of a process whose parent ended before the process could request the kernel's signal."""
-
 _PR_SET_PDEATHSIG: Final = 1
 
 

@@ -9,13 +9,12 @@ import struct
 import sys
 from typing import Final
 
+# Minimum that the kernel accepts; its default is about 3 ms. Our processes do about as much between two waits.
 SLICE_NS: Final = 100_000
-"""Minimum that the kernel accepts; its default is about 3 ms. Our processes do about as much between two waits."""
-
+# numbers of the system call by machine: most C libraries have no function for it
 _SCHED_SETATTR: Final = {"x86_64": 314, "aarch64": 274}
-"""Numbers of the system call by machine: most C libraries have no function for it."""
+# struct sched_attr: its size, policy, flags, nice value, priority, runtime, deadline, period
 _ATTRIBUTES: Final = struct.Struct("=IIQiIQQQ")
-"""struct sched_attr: its size, policy, flags, nice value, priority, runtime, deadline, period."""
 
 
 def request_short_slice() -> bool:

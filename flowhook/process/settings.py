@@ -20,18 +20,11 @@ from flowhook.process.confidential_settings import FileSettings, MayHaveSecret
 from flowhook.process.router_addresses import split_addresses
 from flowhook.security.address_policy import AddressPolicy
 
-Port = Annotated[int, Field(ge=0, le=65535)]
-"""A TCP port; 0 lets the system choose."""
-
-
+Port = Annotated[int, Field(ge=0, le=65535)]  # a TCP port; 0 lets the system choose
+# a duration above 0: a timeout of 0 s would let nothing succeed
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""A duration above 0: a timeout of 0 s would let nothing succeed."""
-
-Grace = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-"""A grace period for work in progress; 0 ends that at once."""
-
-Count = Annotated[int, Field(ge=1)]
-"""A limit of 1 or more."""
+Grace = Annotated[float, Field(ge=0, allow_inf_nan=False)]  # a grace period for work in progress; 0 ends that at once
+Count = Annotated[int, Field(ge=1)]  # a limit of 1 or more
 
 
 def _check_target(value: str) -> str:
@@ -41,8 +34,8 @@ def _check_target(value: str) -> str:
         raise ValueError(error.message) from None
 
 
+# targets of gRPC channels, separated by commas: host and port, or another name that gRPC resolves
 Target = Annotated[str, AfterValidator(_check_target)]
-"""Targets of gRPC channels, separated by commas: host and port, or another name that gRPC resolves."""
 
 
 def _check_public_url(value: str) -> str:
@@ -60,12 +53,10 @@ def _check_health_path(value: str) -> str:
     return value
 
 
+# a path with `/` at both ends that is not one of flows or replies; or empty
 HealthPath = Annotated[str, AfterValidator(_check_health_path)]
-"""A path with `/` at both ends that is not one of flows or replies; or empty."""
-
-
+# Scheme and host, with an optional port; or empty. A trailing `/` is removed.
 PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
-"""Scheme and host, with an optional port; or empty. A trailing `/` is removed."""
 
 
 def _check_host_names(value: str) -> str:
@@ -75,8 +66,7 @@ def _check_host_names(value: str) -> str:
     return value
 
 
-HostNames = Annotated[str, AfterValidator(_check_host_names)]
-"""Names or addresses of hosts, separated by commas."""
+HostNames = Annotated[str, AfterValidator(_check_host_names)]  # names or addresses of hosts, separated by commas
 
 
 class CommonSettings(FileSettings):

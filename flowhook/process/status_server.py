@@ -23,15 +23,9 @@ import flowhook
 from flowhook.errors import UnavailableError
 from flowhook.process.process_state import ProcessState
 
-MAX_HEAD: Final = 8192
-"""Bytes of a request that are read."""
-
-MAX_CONNECTIONS: Final = 64
-"""Connections at a time; further ones are closed."""
-
-SECONDS: Final = 5.0
-"""Time that a request and its answer may take."""
-
+MAX_HEAD: Final = 8192  # bytes of a request that are read
+MAX_CONNECTIONS: Final = 64  # connections at a time; further ones are closed
+SECONDS: Final = 5.0  # time that a request and its answer may take
 JSON: Final = "application/json"
 _METHODS: Final = ("GET", "HEAD")
 
@@ -44,8 +38,8 @@ class StatusResponse(NamedTuple):
     body: bytes
 
 
+# Answers a path. It neither blocks nor raises.
 Responder = Callable[[], StatusResponse]
-"""Answers a path. It neither blocks nor raises."""
 
 
 def health_responders(process_state: ProcessState) -> dict[str, Responder]:

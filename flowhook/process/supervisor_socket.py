@@ -16,9 +16,7 @@ from typing import Final
 
 import orjson
 
-PARENT_FD: Final = "FLOWHOOK_PARENT_FD"
-"""Environment variable: descriptor of the socket to the supervisor."""
-
+PARENT_FD: Final = "FLOWHOOK_PARENT_FD"  # environment variable: descriptor of the socket to the supervisor
 _BLOCK_BYTES: Final = 65536
 
 

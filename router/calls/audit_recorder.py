@@ -31,12 +31,8 @@ from router.calls import error_mapping
 from router.calls.authorization import caller_name
 from router.storage.audit import AuditLog
 
-MAX_TEXT: Final = 500
-"""Characters of a target and of a reason that are stored."""
-
-MAX_ADDRESS: Final = 100
-"""Characters of an address that are stored."""
-
+MAX_TEXT: Final = 500  # characters of a target and of a reason that are stored
+MAX_ADDRESS: Final = 100  # characters of an address that are stored
 _PREFIX: Final = "/flowhook.v1."
 
 log = logs.get_logger(__name__)
@@ -104,6 +100,8 @@ def _joined(*words: str) -> str:
     return " ".join(filter(None, words))
 
 
+# Methods that are recorded, with what returns the target from request and response (None: it was refused). A call
+# without a target is not recorded: it changes nothing.
 AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "FlowService/ApplyFlows": _applied,
     "FlowService/PauseFlow": _field("flow_id"),
@@ -127,10 +125,6 @@ AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "ClusterService/DismissProcess": _field("name"),
     "ShardService/HandOver": _handed_over,
 }
-"""Methods that are recorded, with what returns the target from request and response (None: it was refused).
-
-A call without a target is not recorded: it changes nothing.
-"""
 
 
 @attrs.define(eq=False, repr=False)

@@ -25,11 +25,10 @@ from flowhook.sharing import Principal, current_principal
 from flowhook.wire import status
 from router.calls.call_limits import ANONYMOUS, CallLimits
 
+# scopes for services that reveal nothing about flows and accept any valid token
 _ADMIN: Final = frozenset({TokenScope.ADMIN})
 _READ: Final = frozenset({TokenScope.ADMIN, TokenScope.VIEW})
 _ANY: Final = frozenset(TokenScope)
-"""Scopes for services that reveal nothing about flows and accept any valid token."""
-
 _SERVICES: Final[Mapping[str, frozenset[TokenScope]]] = {
     "flowhook.v1.IngestService": frozenset({TokenScope.INGEST}),
     "flowhook.v1.FlowService": _ADMIN,
@@ -77,26 +76,19 @@ _METHODS: Final[Mapping[str, frozenset[TokenScope]]] = {
     "/flowhook.v1.RejectionService/ReportRejections": frozenset({TokenScope.VERIFY}),
 }
 
+# methods that callers without a token may call; whatever they send, an empty request is answered
 _OPEN: Final = frozenset(
     {"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch", "/flowhook.v1.ShardService/Identify"}
 )
-"""Methods that callers without a token may call; whatever they send, an empty request is answered."""
-
+# scopes of runners and edges: limits reserve a part for tokens that have one of them
 _ESSENTIAL: Final = frozenset({TokenScope.RUN, TokenScope.VERIFY})
-"""Scopes of runners and edges: limits reserve a part for tokens that have one of them."""
-
+# scopes of the current call's token
 caller_scopes: ContextVar[frozenset[TokenScope]] = ContextVar("caller_scopes", default=frozenset())
-"""Scopes of the current call's token."""
-
-
-caller_name: ContextVar[str] = ContextVar("caller_name", default="")
-"""Name of the current call's token."""
-
+caller_name: ContextVar[str] = ContextVar("caller_name", default="")  # name of the current call's token
+# the only flows to which the current call may send events; None: any flow
 caller_flows: ContextVar[frozenset[str] | None] = ContextVar("caller_flows", default=None)
-"""The only flows to which the current call may send events; None: any flow."""
-
+# methods that a token restricted to some flows may call, besides those for any token: they check the flow
 _OF_FLOWS: Final = frozenset({"/flowhook.v1.IngestService/IngestEvents", "/flowhook.v1.IngestService/InvokeFlow"})
-"""Methods that a token restricted to some flows may call, besides those for any token: they check the flow."""
 
 
 def check_flow_permitted(flow_id: str) -> None:

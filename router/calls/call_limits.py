@@ -18,8 +18,8 @@ from flowhook.sharing.table import RouterLimits
 from flowhook.wire import status
 from router.calls.error_mapping import Context
 
+# All callers without a token. Their address is known only once their handler runs.
 ANONYMOUS: Final = Principal("caller", "")
-"""All callers without a token. Their address is known only once their handler runs."""
 
 
 class CallLimits:

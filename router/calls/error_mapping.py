@@ -22,9 +22,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 MAX_REQUEST_ID: Final = 64
 
+# serialized size of a request that stays in memory while its stream is open; such a request only contains IDs
 MAX_HELD_BYTES: Final = limits.KIB
-"""Serialized size of a request that stays in memory while its stream is open; such a request only contains IDs."""
-
 log = logs.get_logger(__name__)
 
 

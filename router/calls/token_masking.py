@@ -22,24 +22,19 @@ from flowhook.v1 import execution_service_pb2
 from router.calls import error_mapping
 from router.calls.authorization import caller_scopes
 
+# services whose responses contain data of executions, requests, or what operators wrote about them
 _SERVICES: Final = (
     "/flowhook.v1.ExecutionService/",
     "/flowhook.v1.JobService/",
     "/flowhook.v1.RejectionService/",
     "/flowhook.v1.AuditService/",
 )
-"""Services whose responses contain data of executions, requests, or what operators wrote about them."""
-
+# fields whose size stands elsewhere, too: a mask has the size of the token
 _BODIES: Final = frozenset(
     {"flowhook.v1.Event.body", "flowhook.v1.ReadBodyResponse.chunk", "flowhook.v1.Rejection.body"}
 )
-"""Fields whose size stands elsewhere, too: a mask has the size of the token."""
-
-LARGE: Final = 16 * limits.KIB
-"""Bytes of a response beyond which a thread searches it."""
-
-_WINDOW: Final = 64 * limits.KIB
-"""Bytes searched at a time: the search holds the GIL."""
+LARGE: Final = 16 * limits.KIB  # bytes of a response beyond which a thread searches it
+_WINDOW: Final = 64 * limits.KIB  # bytes searched at a time: the search holds the GIL
 
 
 class TokenMasking(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time

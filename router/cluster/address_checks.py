@@ -47,28 +47,19 @@ def channel_opener(settings: RouterSettings) -> OpenChannel | None:
 
 @attrs.define(eq=False, repr=False)
 class AddressChecks:
-    """Calls each router at its address from time to time.
+    """Calls each router at its address from time to time."""
 
-    Args:
-        name: of this router.
-        open_channel: opens a channel to an address, without a token; None: this router can't verify certificates of
-            the others, and checks nothing.
-        peers: returns the other routers that live.
-        interval: seconds between two checks.
-        timeout: seconds within which a router must answer.
-
-    Attributes:
-        checked: how often all routers were checked.
-    """
-
-    _name: str
+    _name: str  # of this router
+    # opens a channel to an address, without a token; None: this router can't verify certificates of the others, and
+    # checks nothing
     _open_channel: OpenChannel | None
-    _peers: Callable[[], Iterable[RouterRecord]]
-    _interval: float = attrs.field(default=reachability.INTERVAL, kw_only=True)
+    _peers: Callable[[], Iterable[RouterRecord]]  # returns the other routers that live
+    _interval: float = attrs.field(default=reachability.INTERVAL, kw_only=True)  # seconds between two checks
+    # seconds within which a router must answer
     _timeout: float = attrs.field(default=reachability.TIMEOUT, kw_only=True)
     _channels: dict[str, grpc.aio.Channel] = attrs.field(init=False, factory=dict)
     _causes: Mapping[tuple[str, str], str] = attrs.field(init=False, factory=dict)
-    checked: int = attrs.field(init=False, default=0)
+    checked: int = attrs.field(init=False, default=0)  # how often all routers were checked
 
     def unreachable(self) -> list[Unreachable]:
         """Return the routers that live and did not answer the last check."""

@@ -14,10 +14,10 @@ from router.cluster.ownership import EXPIRE_SECONDS
 from router.storage.commit_log.interface import CommitLog, LogReplacedError, LogTrimmedError
 from router.storage.replicated.recorder import LogRecorder
 
+# for how long a confirmation counts: another router claims after twice that silence at the earliest
 CONFIRMED_SECONDS: Final = EXPIRE_SECONDS / 2
-"""For how long a confirmation counts: another router claims after twice that silence at the earliest."""
+# for how long an owner that can't reach the log goes on to answer; as long as edges wait for a router
 UNREACHABLE_SECONDS: Final = 15.0
-"""For how long an owner that can't reach the log goes on to answer; as long as edges wait for a router."""
 
 
 class FenceCheck:

@@ -13,27 +13,18 @@ from router.cluster.ownership import KnownOwner
 from router.cluster.records import RouterRecord
 from router.cluster.shard_map import LIVE_SECONDS, ShardSituation
 
-ASKED_SECONDS: Final = 10.0
-"""For how long a router passes a request on."""
+ASKED_SECONDS: Final = 10.0  # for how long a router passes a request on
 
 
 @dataclass(frozen=True, slots=True)
 class HandOverRequest:
-    """A request to the owner.
+    """A request to the owner."""
 
-    Attributes:
-        epoch: number of the ownership that is to end.
-        successor: the router that is to own the shard.
-        by: name of the operator's token.
-        time: when it was heard, monotonic (s).
-        router: the router that was asked; empty: this one.
-    """
-
-    epoch: int
-    successor: str
-    by: str
-    time: float
-    router: str = ""
+    epoch: int  # number of the ownership that is to end
+    successor: str  # the router that is to own the shard
+    by: str  # name of the operator's token
+    time: float  # when it was heard, monotonic (s)
+    router: str = ""  # the router that was asked; empty: this one
 
     @classmethod
     def of(cls, record: RouterRecord, epoch: int, now: float) -> Self | None:

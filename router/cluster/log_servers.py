@@ -13,11 +13,8 @@ from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from router.storage.commit_log.interface import LogServer, LogStatus
 
-LOOK_SECONDS: Final = 15.0
-"""Between two looks."""
-WARNING: Final = "servers of the log"
-"""Kind of the warning."""
-
+LOOK_SECONDS: Final = 15.0  # between two looks
+WARNING: Final = "servers of the log"  # kind of the warning
 log = logs.get_logger(__name__)
 
 
@@ -27,16 +24,11 @@ class LogServerWatch:
 
     A server counts as out when its monitoring says why, or when it is not current at two looks, one after the other: it
     may be elected or catching up at the first.
-
-    Args:
-        status: returns the state of the log.
-        process_state: gets the warning.
-        seconds: between two looks.
     """
 
-    _status: Callable[[], Awaitable[LogStatus]]
-    _process_state: ProcessState
-    _seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)
+    _status: Callable[[], Awaitable[LogStatus]]  # returns the state of the log
+    _process_state: ProcessState  # gets the warning
+    _seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)  # between two looks
     _lagging: set[str] = attrs.field(init=False, factory=set)
     _out: dict[str, str] = attrs.field(init=False, factory=dict)
 

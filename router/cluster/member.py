@@ -44,20 +44,13 @@ from router.storage.replicated.snapshots import snapshot_prefix
 from router.storage.replicated.view import View, ViewPosition
 from router.storage.storage import Storage
 
-LOOK_SECONDS: Final = 0.1
-"""Between two updates of the ownership by heartbeats and by what was followed."""
-SNAPSHOT_CHECK_SECONDS: Final = 1.0
-"""Between two checks whether a snapshot is due."""
+LOOK_SECONDS: Final = 0.1  # between two updates of the ownership by heartbeats and by what was followed
+SNAPSHOT_CHECK_SECONDS: Final = 1.0  # between two checks whether a snapshot is due
+# how long a router that is to stop waits for calls to end, and for the log to take what they store, after runners had
+# time to finish
 STORE_SECONDS: Final = 8.0
-"""How long a router that is to stop waits for calls to end, and for the log to take what they store, after runners had
-time to finish."""
-BLOCKED_SECONDS: Final = 5.0
-"""Pause before following is tried again when an operator has to act."""
-
-WARNING: Final = "log"
-"""Kind of the warning that something which came from the servers of the log is not authentic."""
-
-
+BLOCKED_SECONDS: Final = 5.0  # pause before following is tried again when an operator has to act
+WARNING: Final = "log"  # kind of the warning that something which came from the servers of the log is not authentic
 log = logs.get_logger(__name__)
 
 

@@ -14,11 +14,9 @@ from flowhook.process.process_state import ProcessState
 from router.cluster.records import HEARTBEAT_SECONDS
 from router.storage.commit_log.interface import Heartbeats
 
+# a router that hears its name within this time after its start, and is not ready yet, is the one that ends
 NEW_SECONDS: Final = 4 * HEARTBEAT_SECONDS
-"""A router that hears its name within this time after its start, and is not ready yet, is the one that ends."""
-REPEAT_SECONDS: Final = 60.0
-"""Between two warnings."""
-
+REPEAT_SECONDS: Final = 60.0  # between two warnings
 log = logs.get_logger(__name__)
 
 

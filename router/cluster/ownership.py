@@ -24,49 +24,38 @@ from typing import Final
 from router.cluster.reachability import Voices
 from router.cluster.records import MemberState, RouterRecord
 
-EXPIRE_SECONDS: Final = 1.5
-"""Silence after which an owner is taken for dead."""
-RANK_SECONDS: Final = 0.5
-"""How much longer each further candidate waits before it claims in place of those before it."""
-PAUSE_SECONDS: Final = 0.3
-"""Pause after a claim that was refused, and after a loss."""
+EXPIRE_SECONDS: Final = 1.5  # silence after which an owner is taken for dead
+RANK_SECONDS: Final = 0.5  # how much longer each further candidate waits before it claims in place of those before it
+PAUSE_SECONDS: Final = 0.3  # pause after a claim that was refused, and after a loss
+# how much longer an owner that has handed over to another router waits for that one than for any other
 HEIR_SECONDS: Final = 5.0
-"""How much longer an owner that has handed over to another router waits for that one than for any other."""
+# for how long most edges and runners must be unable to reach an owner before it hands over
 CUT_OFF_SECONDS: Final = 5.0
-"""For how long most edges and runners must be unable to reach an owner before it hands over."""
+# for how long a router serves before it hands over because it is not reached: reports need that to arrive
 TENURE_SECONDS: Final = 10.0
-"""For how long a router serves before it hands over because it is not reached: reports need that to arrive."""
+# how often the shard moves within `YIELDS_SECONDS` because owners are not reached: a network that keeps changing, or
+# false reports, must not keep it moving
 MAX_YIELDS: Final = 3
-"""How often the shard moves within `YIELDS_SECONDS` because owners are not reached: a network that keeps changing, or
-false reports, must not keep it moving."""
+# how many processes, routers included, must be unable to reach an owner
 YIELDS_SECONDS: Final = 600.0
 MIN_WITNESSES: Final = 2
-"""How many processes, routers included, must be unable to reach an owner."""
-MAX_PEERS: Final = 64
-"""Most routers that are remembered; the one that was silent longest makes room."""
+MAX_PEERS: Final = 64  # most routers that are remembered; the one that was silent longest makes room
 
 
 class OwnershipEvent(StrEnum):
     """What moves a router from one state to the next."""
 
-    DUE = "due"
-    """The owner is silent or has yielded, and this router is the first that could claim."""
-    REFUSED = "refused"
-    """The log refused the claim."""
-    CLAIMED = "claimed"
-    """The log accepted the claim."""
-    READY = "ready"
-    """The unfinished executions are loaded, and calls are answered."""
-    HAND_OVER = "hand_over"
-    """An operator, or the reports of edges and runners, ask for another owner."""
-    STOP = "stop"
-    """The process is to stop."""
-    LOSE = "lose"
-    """The log refused a record, or another router has a later ownership."""
-    DONE = "done"
-    """Everything that the ownership had started has ended."""
+    DUE = "due"  # the owner is silent or has yielded, and this router is the first that could claim
+    REFUSED = "refused"  # the log refused the claim
+    CLAIMED = "claimed"  # the log accepted the claim
+    READY = "ready"  # the unfinished executions are loaded, and calls are answered
+    HAND_OVER = "hand_over"  # an operator, or the reports of edges and runners, ask for another owner
+    STOP = "stop"  # the process is to stop
+    LOSE = "lose"  # the log refused a record, or another router has a later ownership
+    DONE = "done"  # everything that the ownership had started has ended
 
 
+# The next state, by state and event. In a state that has no row for it, an event changes nothing.
 TRANSITIONS: Final = {
     (MemberState.FOLLOWING, OwnershipEvent.DUE): MemberState.CLAIMING,
     (MemberState.CLAIMING, OwnershipEvent.REFUSED): MemberState.FOLLOWING,
@@ -85,7 +74,6 @@ TRANSITIONS: Final = {
     (MemberState.HANDING_OVER, OwnershipEvent.DONE): MemberState.FOLLOWING,
     (MemberState.LOST, OwnershipEvent.DONE): MemberState.FOLLOWING,
 }
-"""The next state, by state and event. In a state that has no row for it, an event changes nothing."""
 
 
 @dataclass(slots=True)
@@ -96,19 +84,12 @@ class _Peer:
 
 @dataclass(frozen=True, slots=True)
 class Standby:
-    """A standby that could take over, as its owner knows it.
-
-    Attributes:
-        router: its name.
-        reach: how many edges and runners can call it.
-        cut_off: how many of those that report to it can't call the owner.
-        reaches_owner: whether it can call the owner itself.
-    """
+    """A standby that could take over, as its owner knows it."""
 
     router: str
-    reach: int
-    cut_off: int
-    reaches_owner: bool
+    reach: int  # how many edges and runners can call it
+    cut_off: int  # how many of those that report to it can't call the owner
+    reaches_owner: bool  # whether it can call the owner itself
 
 
 def better_reached(voices: Voices, standbys: Collection[Standby]) -> str:
@@ -137,19 +118,12 @@ def better_reached(voices: Voices, standbys: Collection[Standby]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class KnownOwner:
-    """The owner, as far as this router knows.
-
-    Attributes:
-        router: its name.
-        address: for gRPC.
-        epoch: number of its ownership.
-        serving: whether it answers calls.
-    """
+    """The owner, as far as this router knows."""
 
     router: str
-    address: str
-    epoch: int
-    serving: bool
+    address: str  # for gRPC
+    epoch: int  # number of its ownership
+    serving: bool  # whether it answers calls
 
 
 class Ownership:

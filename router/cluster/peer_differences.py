@@ -21,16 +21,11 @@ from flowhook.reporting.process_reports import MAX_CLOCK_SKEW_SECONDS
 from router.cluster.records import RouterRecord
 from router.cluster.shard_map import ShardSituation
 
-LOOK_SECONDS: Final = 5.0
-"""Between two looks."""
-
-RECENT_SECONDS: Final = 10.0
-"""Age of the last heartbeat up to which a router is compared with."""
-
+LOOK_SECONDS: Final = 5.0  # between two looks
+RECENT_SECONDS: Final = 10.0  # age of the last heartbeat up to which a router is compared with
+# kinds of warnings
 TOKENS: Final = "tokens of routers"
 CLOCKS: Final = "clocks of routers"
-"""Kinds of warnings."""
-
 log = logs.get_logger(__name__)
 
 
@@ -46,8 +41,7 @@ class PeerDifferences:
     _situation: Callable[[], ShardSituation]
     _now: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
     _seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)
-    _seen: dict[str, str] = attrs.field(init=False, factory=dict)
-    """What the last look showed, by kind."""
+    _seen: dict[str, str] = attrs.field(init=False, factory=dict)  # what the last look showed, by kind
 
     async def run(self) -> None:
         """Compare until cancelled."""

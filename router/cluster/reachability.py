@@ -15,27 +15,19 @@ import attrs
 from flowhook.errors import ExhaustedError
 from flowhook.reporting.reachability import INTERVAL, TIMEOUT
 
+# age up to which a report counts: that of the one after the next, if the check takes its whole time
 FRESH_SECONDS: Final = 2 * INTERVAL + TIMEOUT
-"""Age up to which a report counts: that of the one after the next, if the check takes its whole time."""
-MAX_PROCESSES: Final = 500
-"""Most processes of one role whose reports are kept."""
-MAX_SHOWN: Final = 16
-"""Most processes that can't call a router, of those that are named."""
+MAX_PROCESSES: Final = 500  # most processes of one role whose reports are kept
+MAX_SHOWN: Final = 16  # most processes that can't call a router, of those that are named
 
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """A router that a process can't call.
-
-    Attributes:
-        router: its name.
-        process: name of the process: an edge, a runner, or another router.
-        cause: why, for operators.
-    """
+    """A router that a process can't call."""
 
     router: str
-    process: str
-    cause: str
+    process: str  # name of the process: an edge, a runner, or another router
+    cause: str  # why, for operators
 
 
 @dataclass(frozen=True, slots=True)

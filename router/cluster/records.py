@@ -11,29 +11,22 @@ import orjson
 from flowhook.reporting.reachability import MAX_CAUSE
 from router.cluster.reachability import Unreachable
 
-HEARTBEAT_SECONDS: Final = 0.5
-"""Between two heartbeats of a router."""
+HEARTBEAT_SECONDS: Final = 0.5  # between two heartbeats of a router
+# most processes that a heartbeat names, each with a router that it can't call: 3 KB
 MAX_TEXT: Final = 512
 MAX_NUMBER: Final = 2**63 - 1
 MAX_UNREACHABLE: Final = 8
-"""Most processes that a heartbeat names, each with a router that it can't call: 3 KB."""
 
 
 class MemberState(StrEnum):
     """States of a router with regard to the shard."""
 
-    FOLLOWING = "following"
-    """It applies the records of the owner."""
-    CLAIMING = "claiming"
-    """It appends the record that makes it the owner, if no other router was faster."""
-    RECOVERING = "recovering"
-    """It is the owner, and loads the unfinished executions."""
-    SERVING = "serving"
-    """It is the owner, and answers calls."""
-    HANDING_OVER = "handing_over"
-    """It is the owner, and finishes what is under way, because it is to stop."""
-    LOST = "lost"
-    """It was the owner, and another router is or will be."""
+    FOLLOWING = "following"  # it applies the records of the owner
+    CLAIMING = "claiming"  # it appends the record that makes it the owner, if no other router was faster
+    RECOVERING = "recovering"  # it is the owner, and loads the unfinished executions
+    SERVING = "serving"  # it is the owner, and answers calls
+    HANDING_OVER = "handing_over"  # it is the owner, and finishes what is under way, because it is to stop
+    LOST = "lost"  # it was the owner, and another router is or will be
 
     @property
     def owns(self) -> bool:
@@ -43,53 +36,31 @@ class MemberState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RouterRecord:
-    """A router, as it announces itself.
-
-    Attributes:
-        router: its name.
-        address: `host:port` for gRPC.
-        version: of its Flowhook.
-        state: see there.
-        epoch: number of its ownership, if it owns the shard; else of the last ownership that it knows of.
-        yielded: number of the last ownership that it gave up in order; 0: none.
-        position: of the log, that it has applied.
-        candidate: whether it could take over now: it follows without a gap, and is not about to stop.
-        instance: identifies its process; see `ShardService.Identify`.
-        reach: how many edges and runners can call it at its address, by the reports that it has.
-        cut_off: how many can't call the owner of `epoch`, by the reports that it has.
-        unreachable: routers that it, or an edge or a runner that reports to it, can't call; at most `MAX_UNREACHABLE`.
-        successor: the router to which it hands over, or has handed over with `yielded`; empty: whichever is first.
-        asked_epoch: number of the ownership that an operator asks to end; 0: none.
-        asked_successor: the router that the operator wants to own the shard.
-        asked_by: name of the operator's token.
-        tokens: fingerprint of its tokens; empty: not known.
-        time_ms: its clock when it announced this, Unix time in ms; 0: not known.
-        stopping: whether it is about to end, in order.
-        claim: position of the first record of its ownership, if it owns the shard; 0: none yet.
-        warning: what is wrong with it although it works, for operators.
-    """
+    """A router, as it announces itself."""
 
     router: str
-    address: str
-    version: str
-    state: MemberState
-    epoch: int
-    yielded: int
-    position: int
-    candidate: bool
-    instance: str = ""
-    reach: int = 0
-    cut_off: int = 0
+    address: str  # `host:port` for gRPC
+    version: str  # of its Flowhook
+    state: MemberState  # see there
+    epoch: int  # number of its ownership, if it owns the shard; else of the last ownership that it knows of
+    yielded: int  # number of the last ownership that it gave up in order; 0: none
+    position: int  # of the log, that it has applied
+    candidate: bool  # whether it could take over now: it follows without a gap, and is not about to stop
+    instance: str = ""  # identifies its process; see `ShardService.Identify`
+    reach: int = 0  # how many edges and runners can call it at its address, by the reports that it has
+    cut_off: int = 0  # how many can't call the owner of `epoch`, by the reports that it has
+    # routers that it, or an edge or a runner that reports to it, can't call; at most `MAX_UNREACHABLE`
     unreachable: tuple[Unreachable, ...] = ()
+    # the router to which it hands over, or has handed over with `yielded`; empty: whichever is first
     successor: str = ""
-    asked_epoch: int = 0
-    asked_successor: str = ""
-    asked_by: str = ""
-    tokens: str = ""
-    time_ms: int = 0
-    stopping: bool = False
-    claim: int = 0
-    warning: str = ""
+    asked_epoch: int = 0  # number of the ownership that an operator asks to end; 0: none
+    asked_successor: str = ""  # the router that the operator wants to own the shard
+    asked_by: str = ""  # name of the operator's token
+    tokens: str = ""  # fingerprint of its tokens; empty: not known
+    time_ms: int = 0  # its clock when it announced this, Unix time in ms; 0: not known
+    stopping: bool = False  # whether it is about to end, in order
+    claim: int = 0  # position of the first record of its ownership, if it owns the shard; 0: none yet
+    warning: str = ""  # what is wrong with it although it works, for operators
 
     def encode(self) -> bytes:
         """Return it as JSON, at most 16 KiB, and usually less than 1."""

@@ -17,8 +17,7 @@ from router.cluster.reachability import MAX_SHOWN, Unreachable
 from router.cluster.records import RouterRecord
 from router.storage.commit_log.interface import LogStatus, StoredObject
 
-LIVE_SECONDS: Final = 3.0
-"""Silence after which a router is no longer named to clients, nor checked."""
+LIVE_SECONDS: Final = 3.0  # silence after which a router is no longer named to clients, nor checked
 
 
 class RouterAddress(NamedTuple):
@@ -31,17 +30,12 @@ class RouterAddress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ShardSituation:
-    """What a router knows of the shard.
+    """What a router knows of the shard."""
 
-    Attributes:
-        owner: its owner; None: none is known.
-        copies: all routers with a copy, this one included, by name, each with the seconds since it was heard.
-        unreachable: who can't call which router.
-    """
-
-    owner: KnownOwner | None
+    owner: KnownOwner | None  # its owner; None: none is known
+    # all routers with a copy, this one included, by name, each with the seconds since it was heard
     copies: list[tuple[RouterRecord, float]]
-    unreachable: list[Unreachable] = field(default_factory=list)
+    unreachable: list[Unreachable] = field(default_factory=list)  # who can't call which router
 
     def unreachable_from(self, router: str) -> Mapping[str, str]:
         """Return why processes can't call a router, by name of the process; at most `MAX_SHOWN`."""
@@ -61,25 +55,16 @@ class ShardSituation:
 
 @dataclass(frozen=True, slots=True)
 class LogReport:
-    """The log and what is stored beside it, for operators.
+    """The log and what is stored beside it, for operators."""
 
-    Attributes:
-        status: of the log.
-        snapshots: of the shard, by ascending position.
-    """
-
-    status: LogStatus
-    snapshots: list[StoredObject]
+    status: LogStatus  # of the log
+    snapshots: list[StoredObject]  # of the shard, by ascending position
 
 
 class ShardMap(Protocol):
-    """Who owns the shard, as far as this router knows.
+    """Who owns the shard, as far as this router knows."""
 
-    Attributes:
-        instance: identifies this process among all that have this router's name.
-    """
-
-    instance: str
+    instance: str  # identifies this process among all that have this router's name
 
     def owner(self) -> KnownOwner | None:
         """Return the owner; None: none is known."""

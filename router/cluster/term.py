@@ -26,19 +26,12 @@ class Serving(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """An ownership of the shard.
+    """An ownership of the shard."""
 
-    Attributes:
-        storage: open, and written by this router alone.
-        state: the shard.
-        fence: whether this router certainly still is the owner.
-        recorder: appends to the log.
-    """
-
-    storage: Storage
-    state: ShardState
-    fence: FenceCheck
-    recorder: LogRecorder
+    storage: Storage  # open, and written by this router alone
+    state: ShardState  # the shard
+    fence: FenceCheck  # whether this router certainly still is the owner
+    recorder: LogRecorder  # appends to the log
 
 
 class TermRunner(Protocol):

@@ -61,18 +61,12 @@ class EventCache:
         return payload
 
 
-EXECUTIONS_PER_READ: Final = 128
-"""Most executions in one read."""
-
+EXECUTIONS_PER_READ: Final = 128  # most executions in one read
+# executions queued for one runner beyond which it is assigned no more: another runner may take them sooner
 MAX_QUEUED_ASSIGNMENTS: Final = 2 * EXECUTIONS_PER_READ
-"""Executions queued for one runner beyond which it is assigned no more: another runner may take them sooner."""
-
-READ_RETRY_SECONDS: Final = 0.5
-"""Seconds between tries to read while storage is unavailable."""
-
+READ_RETRY_SECONDS: Final = 0.5  # seconds between tries to read while storage is unavailable
+# largest event with its journal, in bytes; a larger one does not fit into a message
 MAX_ASSIGNMENT_BYTES: Final = limits.MAX_MESSAGE_BYTES - limits.MIB
-"""Largest event with its journal, in bytes; a larger one does not fit into a message."""
-
 log = logs.get_logger(__name__)
 
 
@@ -185,8 +179,7 @@ def _size(work: Work) -> int:
     return len(work.payload) + journal
 
 
-ASSIGN_RETRY_SECONDS: Final = 0.1
-"""Between two tries to assign while that is not permitted."""
+ASSIGN_RETRY_SECONDS: Final = 0.1  # between two tries to assign while that is not permitted
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)

@@ -33,15 +33,10 @@ class Redeliver:
 
 @dataclass(frozen=True, slots=True)
 class ListenAgain:
-    """Look again for events and ends for a running execution: the event offered to it has expired.
+    """Look again for events and ends for a running execution: the event offered to it has expired."""
 
-    Attributes:
-        seq: the execution.
-        number: number of the event.
-    """
-
-    seq: int
-    number: int
+    seq: int  # the execution
+    number: int  # number of the event
 
 
 RuntimeEffect = AssignReady | SendWantedTypes | Redeliver | ListenAgain

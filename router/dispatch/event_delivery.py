@@ -67,12 +67,8 @@ from router.storage.shard_state import ShardState
 
 EVENTS_PER_READ: Final = 128
 
-CALL_BYTES: Final = 8 * limits.MIB
-"""Bytes of events in one call of storage."""
-
-FULL_RETRY_SECONDS: Final = 10
-"""Seconds after which a publisher may retry when too many events of a flow are buffered."""
-
+CALL_BYTES: Final = 8 * limits.MIB  # bytes of events in one call of storage
+FULL_RETRY_SECONDS: Final = 10  # seconds after which a publisher may retry when too many events of a flow are buffered
 log = logs.get_logger(__name__)
 
 

@@ -19,18 +19,13 @@ from router.storage.activity import MinuteCount
 from router.storage.model import LoggedEvent
 from router.storage.shard_state import ShardState
 
+# minutes for which a flow's executions are counted
 MINUTE_MS: Final = 60_000
 MINUTES: Final = 60
-"""Minutes for which a flow's executions are counted."""
-
+# executions that are read after a start, newest first, for the counts of the hour before it
 MAX_RESTORED: Final = 100_000
-"""Executions that are read after a start, newest first, for the counts of the hour before it."""
-
-RESTORE_STEP: Final = 5000
-"""Counts added between two turns of the event loop."""
-
-MAX_FLOWS: Final = 20_000
-"""Flows with counts, about 1 KiB each: beyond it, the flow that was first counted makes room."""
+RESTORE_STEP: Final = 5000  # counts added between two turns of the event loop
+MAX_FLOWS: Final = 20_000  # flows with counts, about 1 KiB each: beyond it, the flow that was first counted makes room
 
 
 class FlowActivity(NamedTuple):

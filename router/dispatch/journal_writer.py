@@ -56,12 +56,10 @@ class Withdrawal:
             self._runners.revoke(lease, reason)
 
 
+# Shortest wait of a parked execution. Runners tell the time by the router's clock; this bounds how often an execution
+# is parked again by one that does not.
 MIN_WAIT_MS: Final = 50
-"""Shortest wait of a parked execution. Runners tell the time by the router's clock; this bounds how often an execution
-is parked again by one that does not."""
-
-MAX_DETAIL: Final = 64
-"""Characters of the reason for a release that are stored."""
+MAX_DETAIL: Final = 64  # characters of the reason for a release that are stored
 
 
 def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]:

@@ -32,8 +32,8 @@ from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import Ended, ExecutionRecord, Replied
 from router.storage.shard_state import ShardState
 
+# statuses for which the scheduling core is more current than storage
 IN_MOTION: Final = frozenset({Status.PENDING, Status.RUNNING, Status.WAITING})
-"""Statuses for which the scheduling core is more current than storage."""
 
 
 def stored_conditions(execution_filter: ExecutionFilter) -> ExecutionFilter:
@@ -119,11 +119,9 @@ class ExecutionRecords:
         return replace(record, status=Status.PENDING, retry=None) if is_pending else record
 
 
+# memory of a waiting call beside its request, which stays in memory until the call is answered
 CALL_BYTES: Final = 25 * limits.KIB
-"""Memory of a waiting call beside its request, which stays in memory until the call is answered."""
-
-WaitResult = Replied | Ended
-"""The result of a wait: a reply, or the end of an execution that gave none."""
+WaitResult = Replied | Ended  # the result of a wait: a reply, or the end of an execution that gave none
 
 
 @attrs.define(eq=False, repr=False)
@@ -192,12 +190,8 @@ class ReplyWaiters:
                 future.set_result(answer)
 
 
-WATCH_QUEUE: Final = 1000
-"""Changes queued for one watcher; further ones are dropped, and counted as missed."""
-
-MAX_CHANGED: Final = 10_000
-"""Changed executions that are queued to be read for the watchers."""
-
+WATCH_QUEUE: Final = 1000  # changes queued for one watcher; further ones are dropped, and counted as missed
+MAX_CHANGED: Final = 10_000  # changed executions that are queued to be read for the watchers
 log = logs.get_logger(__name__)
 
 

@@ -113,17 +113,12 @@ class ParkedDelivery:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Offer:
-    """An event or end offered to an execution.
+    """An event or end offered to an execution."""
 
-    Attributes:
-        seq: sequence number of the execution.
-        key: key of the journal entry.
-        event: the event, delivered again if the offer is declined; None: the offer is an end, which needs no retry, as
-            the execution finds it in storage when it waits again.
-    """
-
-    seq: int
-    key: str
+    seq: int  # sequence number of the execution
+    key: str  # key of the journal entry
+    # the event, delivered again if the offer is declined; None: the offer is an end, which needs no retry, as the
+    # execution finds it in storage when it waits again
     event: InboundEvent | None
 
     @property

@@ -109,8 +109,8 @@ class AttachedRunners:
     _clock: Callable[[], float]
     _runners: dict[str, RunnerPort] = attrs.field(init=False, factory=dict)
     _wanted: frozenset[str] = attrs.field(init=False, factory=frozenset)
+    # number of reports being stored for each runner; its renewals may be queued behind them, and not be read
     _storing: Counter[RunnerPort] = attrs.field(init=False, factory=Counter)
-    """Number of reports being stored for each runner; its renewals may be queued behind them, and not be read."""
 
     def __len__(self) -> int:
         return len(self._runners)

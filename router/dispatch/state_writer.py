@@ -27,9 +27,7 @@ from router.scheduling.shard import Shard
 from router.storage.model import Ended, LifecycleRecorded, Parked, Requeued, Resumed, Started, StateChange, Suspended
 from router.storage.shard_state import ShardState
 
-MAX_PENDING: Final = 100_000
-"""Lifecycle events that may be pending; further ones are dropped."""
-
+MAX_PENDING: Final = 100_000  # lifecycle events that may be pending; further ones are dropped
 _NONE: Final[frozenset[str]] = frozenset()
 
 log = logs.get_logger(__name__)
@@ -39,21 +37,17 @@ log = logs.get_logger(__name__)
 class LifecycleOutbox:
     """Derives lifecycle events from changes, and knows which types are wanted.
 
-    Attributes:
-        by_flows: types that flows want by their current revision.
-        by_executions: types that executions wait for, whatever the current revision of their flow.
-        pending: approximate number of events that are stored and not published.
-        has_pending: set when further events were stored.
-
     `by_executions` is read anew each time.
     """
 
     _now_ms: Callable[[], int]
+    # types that executions wait for, whatever the current revision of their flow
     by_executions: Collection[str] = attrs.field(kw_only=True)
     _effects: EffectQueue = attrs.field(kw_only=True)
+    # types that flows want by their current revision
     by_flows: Collection[str] = attrs.field(init=False, factory=frozenset)
-    pending: int = attrs.field(init=False, default=0)
-    has_pending: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    pending: int = attrs.field(init=False, default=0)  # approximate number of events that are stored and not published
+    has_pending: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)  # set when further events were stored
     _full: bool = attrs.field(init=False, default=False)
 
     @property
@@ -246,8 +240,8 @@ class RetryingWriter:
         raise UnavailableError("the router is not running", reason="ROUTER_STOPPED")
 
 
+# seconds after which an attempt that is still under way is stored; a quicker one costs no write of its own
 STARTED_DELAY: Final = 0.1
-"""Seconds after which an attempt that is still under way is stored; a quicker one costs no write of its own."""
 
 
 @attrs.define(eq=False, repr=False)
@@ -262,8 +256,8 @@ class AttemptLog:
     _shard: Shard
     _writer: RetryingWriter
     _now_ms: Callable[[], int]
+    # by execution, the Unix time at which a runner got it: what happens within it is never earlier
     _pending: dict[int, int] = attrs.field(init=False, factory=dict)
-    """By execution, the Unix time at which a runner got it: what happens within it is never earlier."""
     _stored_as_waiting: set[int] = attrs.field(init=False, factory=set)
     _due: bool = attrs.field(init=False, default=False)
 

@@ -19,16 +19,12 @@ from router.dispatch.state_writer import AttemptLog, RetryingWriter
 from router.dispatch.transitions import TransitionWriter
 from router.scheduling.shard import Shard
 
+# seconds after which the wall clock is read again while executions wait: it may be set, and it goes on while the
+# machine sleeps, when the monotonic clock of the timers may stand still
 CLOCK_LOOK: Final = 0.5
-"""Seconds after which the wall clock is read again while executions wait: it may be set, and it goes on while the
-machine sleeps, when the monotonic clock of the timers may stand still."""
-
+# Seconds; a deadline noticed later than this means that this process was stalled, not its runners
 LATE_SECONDS: Final = 0.5
-"""Seconds; a deadline noticed later than this means that this process was stalled, not its runners."""
-
-CATCH_UP_SECONDS: Final = 0.25
-"""Seconds that a stalled process then waits, to read what runners sent meanwhile."""
-
+CATCH_UP_SECONDS: Final = 0.25  # seconds that a stalled process then waits, to read what runners sent meanwhile
 log = logs.get_logger(__name__)
 
 

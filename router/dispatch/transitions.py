@@ -23,9 +23,8 @@ from router.scheduling.shard import Shard
 from router.storage import model as stored
 from router.storage.model import AttemptInterrupted, AttemptRefunded, EventReceived
 
+# bytes of journal entries delivered in one write; storage limits the size of a write
 WRITE_BYTES: Final = 16 * limits.MIB
-"""Bytes of journal entries delivered in one write; storage limits the size of a write."""
-
 log = logs.get_logger(__name__)
 
 

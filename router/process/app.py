@@ -29,6 +29,7 @@ from router.process.serving import StopRequest, serve_shard
 from router.services.shards import ShardService
 from router.storage.storage import SWITCH_INTERVAL_SECONDS, Storage, open_storage
 
+# modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`
 LATE_IMPORTS: Final = (
     "cryptography.exceptions",
     "cryptography.hazmat.primitives.ciphers.aead",
@@ -40,11 +41,7 @@ LATE_IMPORTS: Final = (
     "grpc_status.rpc_status",
     "jsonschema.exceptions",
 )
-"""Modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`."""
-
-MAX_PATHS: Final = 10
-"""Most paths in one log entry."""
-
+MAX_PATHS: Final = 10  # most paths in one log entry
 log = logs.get_logger(__name__)
 
 

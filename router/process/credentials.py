@@ -33,13 +33,10 @@ from router.storage.encryption import (
 )
 from router.storage.registry import Registry
 
-LOOK_SECONDS: Final = 5.0
-"""Between two looks at the files."""
-
+LOOK_SECONDS: Final = 5.0  # between two looks at the files
+# names of fingerprints, and kinds of warnings
 KEY: Final = "secrets_key"
 TOKENS: Final = "tokens"
-"""Names of fingerprints, and kinds of warnings."""
-
 log = logs.get_logger(__name__)
 
 

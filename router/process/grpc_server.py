@@ -34,6 +34,7 @@ from router.calls.call_decoding import MessageDecoding
 from router.calls.call_limits import CallLimits
 from router.calls.token_masking import TokenMasking
 
+# services that only the owner of the shard offers
 OWNER_SERVICES: Final = tuple(
     module.DESCRIPTOR.services_by_name[name]
     for module, name in (
@@ -48,7 +49,6 @@ OWNER_SERVICES: Final = tuple(
         (audit_service_pb2, "AuditService"),
     )
 )
-"""Services that only the owner of the shard offers."""
 SHARD_SERVICE: Final = shard_service_pb2.DESCRIPTOR.services_by_name["ShardService"]
 
 

@@ -48,9 +48,8 @@ from router.storage.replicated.view import View
 from router.storage.schema import FORMAT_VERSION
 from router.storage.storage import DataLock, Storage, open_storage
 
+# most time that runners get to finish what they have when the shard is handed over: the next owner adopts them
 HAND_OVER_SECONDS: Final = 2.0
-"""Most time that runners get to finish what they have when the shard is handed over: the next owner adopts them."""
-
 LOCK_FILE: Final = "router.lock"
 MAX_NAME: Final = 64
 _UNUSABLE_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9_-]", re.ASCII)

@@ -75,31 +75,16 @@ from router.triggers.execution_starter import ExecutionStarter
 from router.triggers.join_trigger import JoinTrigger
 from router.triggers.lifecycle_publisher import LifecyclePublisher
 
-SWEEP_SECONDS: Final = 60.0
-"""Between two sweeps."""
-
-STEP_SECONDS: Final = 0.05
-"""Between two steps of one sweep, so that it never holds up acceptance."""
-
-STEP: Final = 500
-"""Executions removed in one step."""
-
+SWEEP_SECONDS: Final = 60.0  # between two sweeps
+STEP_SECONDS: Final = 0.05  # between two steps of one sweep, so that it never holds up acceptance
+STEP: Final = 500  # executions removed in one step
+# one in this many sweeps removes revisions, too: that takes longer, and few revisions are created in an hour
 REVISION_SWEEPS: Final = 60
-"""One in this many sweeps removes revisions, too: that takes longer, and few revisions are created in an hour."""
-
+# time for runners to reattach and retain their executions, after their stream or the router ended
 REATTACH_SECONDS: Final = 2.0
-"""Time for runners to reattach and retain their executions, after their stream or the router ended."""
-
-HEALTH_SECONDS: Final = 2.0
-"""Between two checks of the health of storage, and the most that one may take."""
-
-STOP_GRACE_SECONDS: Final = 2.0
-"""Grace period for calls under way when the server stops."""
-
-USES_SECONDS: Final = 60.0
-"""Between two writes of the times when tokens were last used."""
-
-
+HEALTH_SECONDS: Final = 2.0  # between two checks of the health of storage, and the most that one may take
+STOP_GRACE_SECONDS: Final = 2.0  # grace period for calls under way when the server stops
+USES_SECONDS: Final = 60.0  # between two writes of the times when tokens were last used
 log = logs.get_logger(__name__)
 
 

@@ -28,19 +28,12 @@ _METHODS: Final = frozenset(
 
 @attrs.define(eq=False, repr=False)
 class StandbyServer:
-    """Answers ShardService and health checks; calls that only the owner answers fail with `SHARD_MOVED`.
-
-    Args:
-        settings: those of the router.
-        verifier: verifies tokens.
-        shards: answers who owns the shard.
-        owner: returns the owner.
-    """
+    """Answers ShardService and health checks; calls that only the owner answers fail with `SHARD_MOVED`."""
 
     _settings: RouterSettings
     _verifier: TokenVerifier
-    _shards: ShardService
-    _owner: Callable[[], KnownOwner | None]
+    _shards: ShardService  # answers who owns the shard
+    _owner: Callable[[], KnownOwner | None]  # returns the owner
     _server: grpc.aio.Server | None = attrs.field(init=False, default=None)
 
     async def start(self, port: int) -> int:

@@ -37,8 +37,7 @@ from router.scheduling.queues import FlowQueue
 
 _TOKEN: Final = struct.Struct(">IIQQ")
 
-MAX_CREDIT: Final = 4096
-"""Credit that a runner may have outstanding."""
+MAX_CREDIT: Final = 4096  # credit that a runner may have outstanding
 
 
 @dataclass(slots=True)
@@ -174,15 +173,10 @@ class LeaseTable:
 
 @attrs.define(eq=False, repr=False, kw_only=True)
 class RunnerTable:
-    """Runners by ID. A detached runner has no credit.
+    """Runners by ID. A detached runner has no credit."""
 
-    Args:
-        lease_seconds: how long a runner may be silent before it is lost.
-        reattach_seconds: how long a detached runner may take to reattach.
-    """
-
-    _lease_seconds: float
-    _reattach_seconds: float
+    _lease_seconds: float  # how long a runner may be silent before it is lost
+    _reattach_seconds: float  # how long a detached runner may take to reattach
     _runners: dict[str, Runner] = attrs.field(init=False, factory=dict)
 
     def attach(self, runner_id: str, now: float) -> Runner:
@@ -266,16 +260,11 @@ class LeaseGranted(NamedTuple):
 
 
 class RequeuePending(NamedTuple):
-    """An execution that is *returning*. Call `requeued` once that is durable.
-
-    Attributes:
-        attempts: those charged so far.
-        interrupted: the attempt that ended by it, without its end time; None: there was none.
-    """
+    """An execution that is *returning*. Call `requeued` once that is durable."""
 
     seq: int
-    attempts: int
-    interrupted: Attempt | None = None
+    attempts: int  # those charged so far
+    interrupted: Attempt | None = None  # the attempt that ended by it, without its end time; None: there was none
 
 
 class AttemptsExhausted(NamedTuple):
@@ -293,47 +282,30 @@ Loss = RequeuePending | AttemptsExhausted
 
 
 class LeasesExpired(NamedTuple):
-    """Effects of time passing.
+    """Effects of time passing."""
 
-    Attributes:
-        losses: what became of executions whose lease expired.
-        silent: attached runners that sent nothing for too long; the caller ends their streams.
-        unclaimed: executions with the attempt that was in progress when the router ended; they are ready again.
-    """
-
-    losses: list[Loss]
-    silent: list[str]
+    losses: list[Loss]  # what became of executions whose lease expired
+    silent: list[str]  # attached runners that sent nothing for too long; the caller ends their streams
+    # executions with the attempt that was in progress when the router ended; they are ready again
     unclaimed: list[tuple[int, Attempt]]
 
 
 class AttachResult(NamedTuple):
-    """Effects of a runner attaching.
+    """Effects of a runner attaching."""
 
-    Attributes:
-        kept: tokens that are still valid.
-        losses: what became of the other executions the runner held.
-        refunded: executions whose charge for the runner's absence was refunded.
-        adopted: executions the runner had before a restart and continues.
-    """
-
-    kept: list[bytes]
-    losses: list[Loss]
-    refunded: list[int]
-    adopted: list[int]
+    kept: list[bytes]  # tokens that are still valid
+    losses: list[Loss]  # what became of the other executions the runner held
+    refunded: list[int]  # executions whose charge for the runner's absence was refunded
+    adopted: list[int]  # executions the runner had before a restart and continues
 
 
 class LateFailure(NamedTuple):
-    """An execution that caused the loss of its own lease, as its runner reported later.
-
-    Attributes:
-        attempts: those charged so far.
-        is_ending: whether the execution must end for it: it is *ending*; the caller faults it, then calls `ended`.
-        lease: a newer lease on the execution that was broken for this reason; its runner must be notified.
-    """
+    """An execution that caused the loss of its own lease, as its runner reported later."""
 
     seq: int
-    attempts: int
-    is_ending: bool
+    attempts: int  # those charged so far
+    is_ending: bool  # whether the execution must end for it: it is *ending*; the caller faults it, then calls `ended`
+    # a newer lease on the execution that was broken for this reason; its runner must be notified
     lease: Lease | None = None
 
 

@@ -25,19 +25,15 @@ from router.scheduling.leases import AttemptsExhausted, LateFailure, Lease, Leas
 from router.scheduling.pending_transitions import PendingTransitions
 from router.scheduling.queues import FairQueues
 
+# unexplained losses count this many times less than losses an execution is known to have caused
 UNCERTAIN_FACTOR: Final = 4
-"""Unexplained losses count this many times less than losses an execution is known to have caused."""
 
 
 @attrs.define(eq=False, repr=False)
 class AttemptCounts:
-    """Charged attempts and attributed losses by execution; those with none take no memory.
+    """Charged attempts and attributed losses by execution; those with none take no memory."""
 
-    Args:
-        max_attempts: attributed losses that exhaust an execution.
-    """
-
-    _max_attempts: int
+    _max_attempts: int  # attributed losses that exhaust an execution
     _charged: dict[int, int] = attrs.field(init=False, factory=dict)
     _attributed: dict[int, int] = attrs.field(init=False, factory=dict)
 
@@ -78,8 +74,8 @@ class AttemptCounts:
         self._attributed.pop(seq, None)
 
 
+# time after a loss in which it can be explained: many times what a runner takes to start, its pauses included
 EXPLAIN_SECONDS: Final = 60.0
-"""Time after a loss in which it can be explained: many times what a runner takes to start, its pauses included."""
 
 
 @dataclass(slots=True)

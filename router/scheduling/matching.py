@@ -21,8 +21,7 @@ from flowhook.expressions import ExpressionTypeError
 from flowhook.expressions.paths import Accessor, compile_accessor
 from flowhook.model import EventFilter
 
-ANY_TYPE: Final = ""
-"""The type of a filter that accepts events of every type."""
+ANY_TYPE: Final = ""  # the type of a filter that accepts events of every type
 
 
 def filter_types_for(type_: str) -> tuple[str, ...]:
@@ -41,22 +40,16 @@ class FilterShape(NamedTuple):
     paths: tuple[str, ...]
 
 
+# largest compared value, as JSON: comparing takes time, and the sender chooses the size
 MAX_COMPARED_BYTES: Final = 16 * limits.KIB
-"""Largest compared value, as JSON: comparing takes time, and the sender chooses the size."""
-
-ANYTHING: Final = FilterShape((), ())
-"""The shape of a filter that compares no value."""
+ANYTHING: Final = FilterShape((), ())  # the shape of a filter that compares no value
 
 
 @attrs.define(eq=False, repr=False)
 class EventContent:
-    """An event's content, shared by all its receivers and parsed when one of its values is first read.
+    """An event's content, shared by all its receivers and parsed when one of its values is first read."""
 
-    Args:
-        payload: JSON of CloudEvents 1.0; an object.
-    """
-
-    payload: bytes
+    payload: bytes  # JSON of CloudEvents 1.0; an object
     _parsed: Mapping[str, Any] | None = attrs.field(init=False, default=None)
     _values: dict[FilterShape, bytes | None] = attrs.field(init=False, factory=dict)
 
@@ -88,8 +81,7 @@ class EventContent:
         return None if None in found else _condensed([*attributes, *found])
 
 
-EventKind = tuple[str, bool, str]
-"""Flow, whether it is a callback, and type of events (`ANY_TYPE`: every type)."""
+EventKind = tuple[str, bool, str]  # flow, whether it is a callback, and type of events (`ANY_TYPE`: every type)
 
 
 class InboundEvent(NamedTuple):
@@ -98,25 +90,16 @@ class InboundEvent(NamedTuple):
     It is *stored* first. Then it is *delivered* to executions that wait for it, or *offered* to one that listens while
     it runs; if there is none, it is *buffered* until one listens, or until it expires. While it is buffered or offered
     its content is in storage only.
-
-    Attributes:
-        flow_id: the flow whose executions may listen for it.
-        callback: whether it was sent to one of the flow's callbacks.
-        type: its type; with a callback, the callback's name.
-        content: what it says, shared with other receivers; None: it is not in memory.
-        number: its number in storage; 0: it is not stored.
-        seq: the execution it is addressed to; 0: any that listens.
-        expire_at_ms: Unix time until which it is buffered.
-        to_all: for an event addressed to no execution: whether it goes to all that wait for it, or to one of them.
     """
 
-    flow_id: str
-    callback: bool
-    type: str
-    content: EventContent | None = None
-    number: int = 0
-    seq: int = 0
-    expire_at_ms: int = 0
+    flow_id: str  # the flow whose executions may listen for it
+    callback: bool  # whether it was sent to one of the flow's callbacks
+    type: str  # its type; with a callback, the callback's name
+    content: EventContent | None = None  # what it says, shared with other receivers; None: it is not in memory
+    number: int = 0  # its number in storage; 0: it is not stored
+    seq: int = 0  # the execution it is addressed to; 0: any that listens
+    expire_at_ms: int = 0  # Unix time until which it is buffered
+    # for an event addressed to no execution: whether it goes to all that wait for it, or to one of them
     to_all: bool = True
 
     @property

@@ -10,22 +10,16 @@ from typing import NamedTuple
 
 from router.scheduling.queues import FlowQueue
 
+# the flow of an execution that is ending, and whether it still counts against its flow's concurrency
 EndingExecution = tuple[FlowQueue, bool]
-"""The flow of an execution that is ending, and whether it still counts against its flow's concurrency."""
 
 
 class ReturningExecution(NamedTuple):
-    """An execution that is returning.
+    """An execution that is returning."""
 
-    Attributes:
-        queue: its flow.
-        counted: whether it still counts against its flow's concurrency.
-        to_back: whether it is queued behind its flow's other ready executions instead of before them.
-    """
-
-    queue: FlowQueue
-    counted: bool
-    to_back: bool
+    queue: FlowQueue  # its flow
+    counted: bool  # whether it still counts against its flow's concurrency
+    to_back: bool  # whether it is queued behind its flow's other ready executions instead of before them
 
 
 class PendingTransitions:

@@ -32,16 +32,12 @@ from typing import Final, NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class FlowPolicy:
-    """Limits of a flow.
+    """Limits of a flow."""
 
-    Attributes:
-        concurrency: executions under lease at a time, including those that may be after a restart; None: no limit.
-        paused: its executions are not assigned.
-        retired: the flow is deleted; the policy applies to its remaining executions and is dropped with the last one.
-    """
-
+    # executions under lease at a time, including those that may be after a restart; None: no limit
     concurrency: int | None = None
-    paused: bool = False
+    paused: bool = False  # its executions are not assigned
+    # the flow is deleted; the policy applies to its remaining executions and is dropped with the last one
     retired: bool = False
 
 
@@ -49,46 +45,30 @@ DEFAULT_POLICY = FlowPolicy()
 
 
 class FlowLoad(NamedTuple):
-    """A flow's unfinished executions, by what they do.
+    """A flow's unfinished executions, by what they do."""
 
-    Attributes:
-        pending: those that wait for a runner, or for an earlier execution of their order key.
-        running: those under lease, or about to end, wait or return.
-        waiting: those that wait for a time or an event.
-        suspended: those that an operator suspended.
-        next: sequence number of the pending execution that runs next; None: none is ready. In the first seconds after a
-            start it may be an earlier one of the flow, which runs already or has ended.
-    """
-
-    pending: int = 0
-    running: int = 0
-    waiting: int = 0
-    suspended: int = 0
+    pending: int = 0  # those that wait for a runner, or for an earlier execution of their order key
+    running: int = 0  # those under lease, or about to end, wait or return
+    waiting: int = 0  # those that wait for a time or an event
+    suspended: int = 0  # those that an operator suspended
+    # sequence number of the pending execution that runs next; None: none is ready. In the first seconds after a start
+    # it may be an earlier one of the flow, which runs already or has ended.
     next: int | None = None
 
 
 @dataclass(slots=True)
 class FlowQueue:
-    """One flow's ready executions, and counts of the others.
-
-    Attributes:
-        running: executions under lease, or about to end, wait or return.
-        held: executions found at a start that a runner may still be working on, and may claim when it reattaches.
-        first_held: sequence number of the first of them, which may have been claimed since.
-        waiting: executions that wait for a time or an event.
-        suspended: executions that an operator suspended.
-        unfinished: accepted executions that have not ended.
-    """
+    """One flow's ready executions, and counts of the others."""
 
     flow_id: str
     policy: FlowPolicy = DEFAULT_POLICY
     ready: deque[int] = field(default_factory=deque)
-    running: int = 0
-    held: int = 0
-    first_held: int = 0
-    waiting: int = 0
-    suspended: int = 0
-    unfinished: int = 0
+    running: int = 0  # executions under lease, or about to end, wait or return
+    held: int = 0  # executions found at a start that a runner may still be working on, and may claim when it reattaches
+    first_held: int = 0  # sequence number of the first of them, which may have been claimed since
+    waiting: int = 0  # executions that wait for a time or an event
+    suspended: int = 0  # executions that an operator suspended
+    unfinished: int = 0  # accepted executions that have not ended
     in_ring: bool = False
 
     @property
@@ -115,8 +95,7 @@ class FairQueues:
     def __init__(self) -> None:
         self._flows: dict[str, FlowQueue] = {}
         self._ring: deque[FlowQueue] = deque()
-        self.ready = 0
-        """Number of executions that wait for a runner, including paused and limited flows."""
+        self.ready = 0  # number of executions that wait for a runner, including paused and limited flows
 
     def flow(self, flow_id: str) -> FlowQueue:
         """Return the queue of a flow, created when missing."""
@@ -288,14 +267,10 @@ class KeyedQueues:
         return None
 
 
-MIN_STALE: Final = 1024
-"""Stale entries the heap may hold, besides one for each waiting execution, before it is rebuilt."""
-
+MIN_STALE: Final = 1024  # stale entries the heap may hold, besides one for each waiting execution, before it is rebuilt
+# Wake time, sequence number, flow. A heap entry is current while it is the identical object in the table.
 _Wait = tuple[int, int, FlowQueue]
-"""Wake time, sequence number, flow. A heap entry is current while it is the identical object in the table."""
-
-NEVER: Final = -1
-"""Wake time of an execution that no timer wakes; it is not in the heap."""
+NEVER: Final = -1  # wake time of an execution that no timer wakes; it is not in the heap
 
 
 class TimerQueue:

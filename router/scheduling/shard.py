@@ -54,14 +54,10 @@ from router.scheduling.queues import (
 )
 from router.scheduling.recovered import RecoveredExecutions
 
-MAX_ASSIGNMENTS: Final = 64
-"""Most assignments that one runner gets in one batch."""
-
+MAX_ASSIGNMENTS: Final = 64  # most assignments that one runner gets in one batch
+# one slot in so many is withheld from each single flow, so that a flow whose calls hang leaves room for others
 RESERVE: Final = 4
-"""One slot in so many is withheld from each single flow, so that a flow whose calls hang leaves room for others."""
-
-MIN_SHARE: Final = 32
-"""Slots that each flow may take, however few there are."""
+MIN_SHARE: Final = 32  # slots that each flow may take, however few there are
 
 
 def _flow_share(slots: int) -> int:
@@ -118,11 +114,9 @@ class Assigner:
         return count
 
 
+# queue positions of a flow whose executions may be assigned soon; those further back are better read later
 SOON: Final = 4096
-"""Queue positions of a flow whose executions may be assigned soon; those further back are better read later."""
-
-MAX_WAKES: Final = 512
-"""Most executions that one call of `wake` wakes, so that it takes no longer than a millisecond."""
+MAX_WAKES: Final = 512  # most executions that one call of `wake` wakes, so that it takes no longer than a millisecond
 
 
 class Shard:

@@ -39,8 +39,7 @@ from router.scheduling.matching import (
     filter_types_for,
 )
 
-WaitHandle = object
-"""One wait of one execution."""
+WaitHandle = object  # one wait of one execution
 
 
 class EventReceiver(NamedTuple):
@@ -108,8 +107,7 @@ class Subscriptions:
         self._awaits: dict[int, dict[int, str]] = {}
         self._awaited: dict[int, dict[int, None]] = {}
         self._order = 0
-        self.lifecycle: set[str] = set()
-        """Types of lifecycle events that some execution waits for."""
+        self.lifecycle: set[str] = set()  # types of lifecycle events that some execution waits for
 
     def __len__(self) -> int:
         """Return the number of executions that wait for an event or an end."""
@@ -234,8 +232,8 @@ class Subscriptions:
         return len(self._awaited)
 
 
+# stale entries the heap may hold, besides one for each event in the buffer, before it is rebuilt
 MIN_STALE: Final = 1024
-"""Stale entries the heap may hold, besides one for each event in the buffer, before it is rebuilt."""
 
 
 class BufferedMatch(NamedTuple):

@@ -30,9 +30,7 @@ from router.storage.model import Appended, ExecutionRecord, Scheduled
 from router.storage.shard_state import ShardState
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 
-BATCH: Final = 64
-"""Flows started in one batch; computing the next due time takes about 0.1 ms for each."""
-
+BATCH: Final = 64  # flows started in one batch; computing the next due time takes about 0.1 ms for each
 log = logs.get_logger(__name__)
 
 
@@ -58,14 +56,11 @@ class CronScheduler(TriggerSink):
         self._metrics = metrics
         self._now_ms = now_ms
         self._agenda = ScheduleQueue()
-        self._stored: dict[str, Scheduled] = {}
-        """Stored schedules of flows that are not registered yet."""
-        self._unsure: deque[DueRun] = deque()
-        """Runs that may have ended unnoticed, to be looked up."""
+        self._stored: dict[str, Scheduled] = {}  # stored schedules of flows that are not registered yet
+        self._unsure: deque[DueRun] = deque()  # runs that may have ended unnoticed, to be looked up
+        # runs whose end determines the next due time of their flow, by sequence number of the execution
         self._awaited: dict[int, DueRun] = {}
-        """Runs whose end determines the next due time of their flow, by sequence number of the execution."""
-        self._failing: set[str] = set()
-        """Flows whose last start failed, and for which that was logged."""
+        self._failing: set[str] = set()  # flows whose last start failed, and for which that was logged
         self._changed = asyncio.Event()
         self._ends = runtime.ends.reader(self._changed)
 

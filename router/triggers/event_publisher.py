@@ -25,8 +25,7 @@ from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds, check_depth
 from router.triggers.join_trigger import JoinTrigger
 
-BATCH: Final = limits.MAX_BATCH_EVENTS
-"""Flows started in one batch."""
+BATCH: Final = limits.MAX_BATCH_EVENTS  # flows started in one batch
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)

@@ -19,29 +19,17 @@ from router.storage.shard_state import ShardState
 
 
 class ExecutionStart(NamedTuple):
-    """An execution to start.
+    """An execution to start."""
 
-    Attributes:
-        event_id: its ID, derived from its cause (see `ids.derive`).
-        flow_id: the flow to run.
-        origin: kind of the cause.
-        body: the workflow's input, JSON.
-        depth: see `Event.depth`.
-        quiet: no lifecycle events are published for it.
-        revision: of the flow; 0: the latest.
-        parent: ID of the execution that is the cause; empty: there is none, or several.
-        emitters: IDs of the executions whose events are the cause together.
-    """
-
-    event_id: str
+    event_id: str  # its ID, derived from its cause (see `ids.derive`)
     flow_id: str
-    origin: Origin
-    body: bytes
-    depth: int = 0
-    quiet: bool = False
-    revision: int = 0
-    parent: str = ""
-    emitters: tuple[str, ...] = ()
+    origin: Origin  # kind of the cause
+    body: bytes  # the workflow's input, JSON
+    depth: int = 0  # see `Event.depth`
+    quiet: bool = False  # no lifecycle events are published for it
+    revision: int = 0  # of the flow; 0: the latest
+    parent: str = ""  # ID of the execution that is the cause; empty: there is none, or several
+    emitters: tuple[str, ...] = ()  # IDs of the executions whose events are the cause together
 
     @property
     def causes(self) -> tuple[Cause, ...]:

@@ -9,8 +9,7 @@ from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.events import ids
 
-MAX_IDEMPOTENCY_KEY: Final = 255
-"""Length of an idempotency key, characters."""
+MAX_IDEMPOTENCY_KEY: Final = 255  # length of an idempotency key, characters
 
 
 class EffectIds:

@@ -28,29 +28,19 @@ from router.storage.model import NewInboundEvent
 from router.storage.shard_state import ShardState
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 
+# seconds between scans of all flows: for events whose caller disconnected while storing them, and for retries
 LOOK_SECONDS: Final = 2.0
-"""Seconds between scans of all flows: for events whose caller disconnected while storing them, and for retries."""
-
-CHUNK: Final = 128
-"""Most events in one read."""
-
+CHUNK: Final = 128  # most events in one read
 log = logs.get_logger(__name__)
 
 
 class _Complete(NamedTuple):
-    """A complete set of events that start an execution.
+    """A complete set of events that start an execution."""
 
-    Attributes:
-        event_id: ID of the execution, from the event that completed the set.
-        depth: of the execution, from the same event.
-        quiet: whether no lifecycle events are published for the execution, from the same event.
-        numbers: of the events, in the order of the filters.
-    """
-
-    event_id: str
-    depth: int
-    quiet: bool
-    numbers: list[int]
+    event_id: str  # ID of the execution, from the event that completed the set
+    depth: int  # of the execution, from the same event
+    quiet: bool  # whether no lifecycle events are published for the execution, from the same event
+    numbers: list[int]  # of the events, in the order of the filters
 
 
 class _Flow:
@@ -65,8 +55,8 @@ class _Flow:
         """Reset, so that all events are correlated again."""
         self.join = EventJoin(self.trigger)
         self.complete: deque[_Complete] = deque()
+        # emitters of the waiting events, and of those in complete sets, by number; empty: unknown
         self.emitters: dict[int, str] = {}
-        """Emitters of the waiting events, and of those in complete sets, by number; empty: unknown."""
         self.seen = 0
 
 
@@ -80,8 +70,7 @@ class JoinTrigger:
     _look_seconds: float = LOOK_SECONDS
     _index: FlowIndex = attrs.field(init=False, factory=FlowIndex)
     _flows: dict[str, _Flow] = attrs.field(init=False, factory=dict)
-    _changed: dict[str, None] = attrs.field(init=False, factory=dict)
-    """Flows with events to process."""
+    _changed: dict[str, None] = attrs.field(init=False, factory=dict)  # flows with events to process
     _woken: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
     def put(self, flow_id: str, trigger: EventTrigger | None) -> None:

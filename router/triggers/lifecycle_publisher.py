@@ -28,18 +28,10 @@ from router.storage.shard_state import ShardState
 from router.triggers.event_publisher import EventPublisher
 from router.triggers.idempotent_ids import EffectIds
 
-CHUNK: Final = 64
-"""Lifecycle events published in one batch."""
-
-RETRY_SECONDS: Final = 2.0
-"""Seconds between retries for flows that have no room, and while storage is unavailable."""
-
-KEEP_MS: Final = 3600 * 1000
-"""Milliseconds for which delivery to a flow that has no room is retried."""
-
-MAX_DEFINITIONS: Final = 1000
-"""Revisions of flows whose names are cached."""
-
+CHUNK: Final = 64  # lifecycle events published in one batch
+RETRY_SECONDS: Final = 2.0  # seconds between retries for flows that have no room, and while storage is unavailable
+KEEP_MS: Final = 3600 * 1000  # milliseconds for which delivery to a flow that has no room is retried
+MAX_DEFINITIONS: Final = 1000  # revisions of flows whose names are cached
 log = logs.get_logger(__name__)
 
 
@@ -61,8 +53,8 @@ class LifecyclePublisher:
     _metrics: RouterMetrics
     _now_ms: Callable[[], int]
     _seen: int = attrs.field(init=False, default=0)
+    # lifecycle events to publish again, because a flow had no room
     _late: deque[UnpublishedEvent] = attrs.field(init=False, factory=deque)
-    """Lifecycle events to publish again, because a flow had no room."""
     _definitions: OrderedDict[tuple[str, int], WorkflowIdentity | None] = attrs.field(init=False, factory=OrderedDict)
 
     async def run(self) -> None:

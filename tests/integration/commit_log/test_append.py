@@ -14,6 +14,7 @@ from support.patience import PATIENCE, wait_until
 
 from flowhook.errors import ExhaustedError, UnavailableError
 from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogReplacedError
+from router.storage.commit_log.jetstream import log as log_module
 from router.storage.commit_log.jetstream import rebuild_log
 from router.storage.commit_log.seals import SealedRecords
 
@@ -52,6 +53,13 @@ def test_an_append_whose_request_is_lost_is_sent_again(opened, server, relay, re
     wait_until(lambda: b"batch-1" in relay.lost, "the request is lost")
     relay.cut()
     assert appending.result(PATIENCE) == 1
+
+
+def test_an_append_after_the_connection_was_cut_succeeds(relay, relayed):
+    relayed.append(0, "batch-1", b"data")
+    relay.cut()
+    assert relayed.append(1, "batch-2", b"data") == 2
+    assert positions(relayed) == [1, 2]
 
 
 def test_an_append_whose_answer_is_lost_is_found_behind_another_record(opened, server, relay, relayed):
@@ -178,6 +186,31 @@ def test_a_record_whose_id_was_copied_on_its_way_is_stored_all_the_same(opened, 
     with pytest.raises(FencedError):
         other.log.append(1, "2:b:1:0", b"claim")
     assert other.log.append(5, "2:b:1:0", b"claim") == 6
+
+
+def test_records_are_announced_while_another_router_waits_for_them(opened, server):
+    owner, standby = opened(server).log, opened(server).log
+    owner.append(0, "batch-1", b"data")
+    assert owner._announce_until == 0.0
+    waiting = in_background(lambda: next(standby.read(1, wait_seconds=PATIENCE)))
+    wait_until(lambda: owner._announce_until > 0.0, "announcements are asked for")
+    owner.append(1, "batch-2", b"data")
+    assert waiting.result(PATIENCE).position == 2
+    wait_until(lambda: standby._announced == 2, "the record is announced")
+
+
+def test_a_router_that_reads_no_more_hears_no_announcements(opened, server, monkeypatch):
+    system = opened(server)
+    assert list(system.log.read(0, wait_seconds=0.01)) == []
+    assert system.log._listens
+    monkeypatch.setattr(log_module, "ANNOUNCE_SECONDS", 0.0)
+
+    def listens_no_more():
+        system._connection.call(system.log._look())  # does nothing if the server's answer comes late
+        return not system.log._listens
+
+    wait_until(listens_no_more, "announcements stop")
+    assert list(system.log.read(0, wait_seconds=0.01)) == []
 
 
 def test_announcements_of_what_does_not_exist_do_not_keep_readers_awake(opened, server, prefix):

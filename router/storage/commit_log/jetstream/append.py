@@ -9,29 +9,23 @@
 
 A void record, which somebody has written who has no key, takes a position all the same. Ours is sealed anew for the
 position behind it: so it costs time, and fences nobody.
-
-The first attempt is on a connection for appends alone (`append_connection`); what it leaves open is settled on the
-shared one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import json
 import threading
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 import attrs
 import nats.errors
 
-from flowhook.errors import ExhaustedError, InternalError, UnavailableError
+from flowhook.errors import ExhaustedError, InternalError
 from flowhook.process import logs
 from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogRecord
-from router.storage.commit_log.jetstream.append_connection import AppendConnection
 from router.storage.commit_log.jetstream.batch_get import StoredMessage
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.jetstream.leader import Leader
@@ -78,27 +72,13 @@ def append(
     connection: Connection,
     stream: LogStream,
     leader: Leader,
-    append_connection: AppendConnection,
     message: SealedMessage,
     *,
     refusals: Refusals,
     stop: threading.Event | None = None,
 ) -> int:
     """Append a record; see `CommitLog.append`."""
-    expected = message.record.position - 1
-    first = append_connection.request(stream.subject, message.headers, message.content, stop=stop)
-    answer = _parsed(first.answer)
-    if answer and not _is_open(answer) and answer.get("seq") == expected + 1:
-        return expected + 1
-    appending = _Append(connection, stream, leader, message, refusals)
-    try:
-        future = connection.submit(
-            appending.run(answer, maybe_in=first.sent and first.answer != b"" and answer is None)
-        )
-    except UnavailableError:
-        if not first.sent:
-            raise
-        raise AppendAbandonedError("the connection to the log was closed during an append") from None
+    future = connection.submit(_Append(connection, stream, leader, message, refusals).run())
     while True:
         try:
             return future.result(STOP_SECONDS if stop else None)
@@ -107,20 +87,6 @@ def append(
         except TimeoutError:
             if stop and stop.is_set() and future.cancel():
                 raise AppendAbandonedError("the append was given up: its outcome is unknown") from None
-
-
-def _parsed(answer: bytes | None) -> Mapping[str, Any] | None:
-    """Return the fields of an answer; None: there is none that could be understood."""
-    with contextlib.suppress(ValueError):
-        fields = json.loads(answer or b"")
-        if isinstance(fields, dict):
-            return fields
-    return None
-
-
-def _is_open(answer: Mapping[str, Any]) -> bool:
-    """Whether an answer leaves open what is in the log: an error, or that a record of that ID was there before."""
-    return bool(answer.get("error") or answer.get("duplicate"))
 
 
 @attrs.define(eq=False, repr=False)
@@ -137,31 +103,24 @@ class _Append:
     _looking: asyncio.Task[Any] | None = attrs.field(init=False, default=None)
     _cause: str = attrs.field(init=False, default="")
 
-    async def run(self, answer: Mapping[str, Any] | None, *, maybe_in: bool) -> int:
-        """Append; `answer` and `maybe_in` are what is known of an attempt before."""
-        self._maybe_in = maybe_in
+    async def run(self) -> int:
         loop = asyncio.get_running_loop()
         complain_at = loop.time() + COMPLAIN_SECONDS
         try:
-            while True:
-                position = await self._attempt(answer)
-                answer = None
-                if position is not None:
-                    return position
+            while (position := await self._attempt()) is None:
                 if loop.time() > complain_at:
                     complain_at = loop.time() + COMPLAIN_SECONDS
                     log.warning("the log does not acknowledge; trying again", cause=self._cause)
                 await asyncio.sleep(PAUSE_SECONDS)
+            return position
         finally:
             if self._looking:
                 self._looking.cancel()
 
-    async def _attempt(self, answer: Mapping[str, Any] | None) -> int | None:
-        """Publish the record, unless that was answered; return its position, or None while its outcome is unknown."""
+    async def _attempt(self) -> int | None:
+        """Publish the record; return its position, or None while its outcome is unknown."""
         sent = False
         try:
-            if answer is not None:
-                return await self._judge(answer)
             if not await self._connection.wait_connected(ATTEMPT_SECONDS):
                 self._cause = "no connection"
                 return None
@@ -181,7 +140,7 @@ class _Append:
             self._maybe_in |= sent
         return None
 
-    async def _judge(self, answer: Mapping[str, Any]) -> int | None:
+    async def _judge(self, answer: dict[str, Any]) -> int | None:
         error = answer.get("error")
         if not error and not answer.get("duplicate") and answer.get("seq") == self._expected + 1:
             return self._expected + 1

@@ -128,30 +128,6 @@ class Connection:
         return self._closing
 
     @property
-    def url(self) -> LogUrl:
-        """Where the servers are."""
-        return self._url
-
-    @property
-    def name(self) -> str:
-        """By which servers know the connection."""
-        return self._name
-
-    @property
-    def tls(self) -> ssl.SSLContext | None:
-        """How connections are encrypted; None: not at all."""
-        return self._tls
-
-    @property
-    def login(self) -> dict[str, str] | None:
-        """Fields of the protocol's CONNECT with which other connections log in; None: that takes a credentials file."""
-        if self._creds_file:
-            return None
-        if self._url.user:
-            return {"user": self._url.user, "pass": self._url.password}
-        return {"auth_token": self._url.password} if self._url.password else {}
-
-    @property
     def client(self) -> Client:
         """The current client; use it on the loop."""
         return self._client

@@ -16,7 +16,6 @@ from nats.js.api import StreamInfo
 
 from router.storage.commit_log.interface import LogRecord, LogReplacedError, LogStatus, LogTrimmedError
 from router.storage.commit_log.jetstream.append import SealedMessage, append, report_void
-from router.storage.commit_log.jetstream.append_connection import AppendConnection
 from router.storage.commit_log.jetstream.batch_get import StoredMessage, messages_after
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.jetstream.leader import Leader
@@ -70,8 +69,6 @@ class JetStreamLog:
         self._url = url
         self._stream = log_stream_of(info)
         self._leader = Leader(connection, self._stream, behind_seconds=behind_seconds)
-        self._append_connection = AppendConnection(connection)
-        self._appends = False
         self._acknowledged = info.state.last_seq
         self._size = info.state.bytes
         self._announced = info.state.last_seq
@@ -104,20 +101,14 @@ class JetStreamLog:
             self._connection,
             self._stream,
             self._leader,
-            self._append_connection,
             SealedMessage(self._seals, LogRecord(expected + 1, batch_id, data)),
             refusals=self._refusals,
             stop=stop,
         )
         self._acknowledged = max(self._acknowledged, position)
         self._size += len(data) + OVERHEAD_BYTES
-        if time.monotonic() < self._announce_until and not self._append_connection.publish(
-            self._announcements, b"%d" % position
-        ):
+        if time.monotonic() < self._announce_until:
             self._connection.post(self._announce)
-        if not self._appends:
-            self._appends = True
-            self._connection.post(self._look)
         return position
 
     def tail(self) -> LogRecord | None:
@@ -256,24 +247,19 @@ class JetStreamLog:
             self._news = asyncio.Event()
 
     async def _observe_size(self) -> None:
-        try:
-            while True:
-                await asyncio.sleep(STATE_SECONDS)
-                await self._look()
-        finally:
-            self._append_connection.close()
+        while True:
+            await asyncio.sleep(STATE_SECONDS)
+            await self._look()
 
     async def _look(self) -> None:
-        """Note how large the log is, and set up for what this process does: to append, or to read."""
+        """Note how large the log is, and stop listening to announcements unless this process reads."""
         try:
-            cluster = (await self._info()).cluster
+            await self._info()
         except (LogReplacedError, nats.errors.Error, OSError):
             return  # appends and reads report it
         if self._listens and time.monotonic() - self._said_at > ANNOUNCE_SECONDS:
             self._listens = False  # an owner would hear itself
             await self._connection.unsubscribe(self._announcements)
-        if self._appends:
-            await self._append_connection.renew((cluster and cluster.leader) or "")
 
 
 def _gapless(records: list[StoredMessage]) -> int:

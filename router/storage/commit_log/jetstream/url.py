@@ -12,7 +12,7 @@ from flowhook.errors import InvalidError
 CLIENT_PORT: Final = 4222
 MONITOR_PORT: Final = 8222
 REPLICAS: Final = (1, 3, 5)
-PARAMETERS: Final = ("appends", "fsync", "max_bytes", "monitor", "prefix", "replicas")
+PARAMETERS: Final = ("fsync", "max_bytes", "monitor", "prefix", "replicas")
 
 _PREFIX = re.compile(r"[A-Z][A-Z0-9_]{0,31}", re.ASCII)
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(:(?P<port>[0-9]{1,5}))?")
@@ -34,7 +34,6 @@ class LogUrl:
         prefix: beginning of the names of streams and buckets.
         max_bytes: most bytes that the log may have; None: `DEFAULT_MAX_BYTES` for a new one, any for one that exists.
         monitors: `host:port` of each server's monitoring endpoints.
-        append_connection: whether appends have a connection of their own.
     """
 
     servers: tuple[str, ...]
@@ -46,7 +45,6 @@ class LogUrl:
     prefix: str
     max_bytes: int | None
     monitors: tuple[str, ...]
-    append_connection: bool
 
 
 def parse_url(url: str) -> LogUrl:
@@ -77,8 +75,6 @@ def parse_url(url: str) -> LogUrl:
         _refuse(f"takes each of the parameters {', '.join(PARAMETERS)} once; unknown: {', '.join(unknown) or 'none'}")
     if parameters.get("fsync", "trust") != "trust":
         _refuse("takes `fsync=trust` only: leave it out to have the servers checked")
-    if parameters.get("appends", "shared") != "shared":
-        _refuse("takes `appends=shared` only: leave it out to give appends a connection of their own")
     if "replicas" in parameters and parameters["replicas"] not in map(str, REPLICAS):
         _refuse(f"takes `replicas` of {', '.join(map(str, REPLICAS))}")
     prefix = parameters.get("prefix", "FLOWHOOK")
@@ -95,7 +91,6 @@ def parse_url(url: str) -> LogUrl:
         prefix=prefix,
         max_bytes=_bytes(parameters["max_bytes"]) if "max_bytes" in parameters else None,
         monitors=_addresses(parameters.get("monitor", hostnames), MONITOR_PORT),
-        append_connection="appends" not in parameters,
     )
 
 

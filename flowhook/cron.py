@@ -34,8 +34,7 @@ _NAMES: Final = {
     "day-of-week": ", there are 0 to 7 and SUN to SAT",
 }
 
-MAX_LENGTH: Final = 256
-"""Characters of one expression."""
+MAX_LENGTH: Final = 256  # characters of one expression
 
 
 def check_cron(expression: str) -> None:

@@ -91,21 +91,13 @@ class InternalError(FlowhookError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One error in a flow file.
+    """One error in a flow file."""
 
-    Attributes:
-        file: name of the file as the user gave it.
-        line: line of the offending key or value, from 1; 0 when it concerns the whole file.
-        key: dotted path of the key, for example `do[0].announce.call`; empty for the whole file.
-        cause: what is wrong and, where possible, what would be right.
-        code: stable word for programs (`flowhook.document.diagnostics.problems`); empty: unknown.
-    """
-
-    file: str
-    line: int
-    key: str
-    cause: str
-    code: str = ""
+    file: str  # name of the file as the user gave it
+    line: int  # line of the offending key or value, from 1; 0 when it concerns the whole file
+    key: str  # dotted path of the key, for example `do[0].announce.call`; empty for the whole file
+    cause: str  # what is wrong and, where possible, what would be right
+    code: str = ""  # stable word for programs (`flowhook.document.diagnostics.problems`); empty: unknown
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else self.file

@@ -39,27 +39,18 @@ class SignatureRejectedError(Exception):
 
 
 class UploadedBody(NamedTuple):
-    """A body that is durable, and whose event is not stored yet.
+    """A body that is durable, and whose event is not stored yet."""
 
-    Attributes:
-        verified: the verifier that passed, and its match.
-        form: fields of a form as JSON; empty when the body is no form.
-        content: the value of `.body`.
-    """
-
-    verified: tuple[Verifier, Match]
+    verified: tuple[Verifier, Match]  # the verifier that passed, and its match
     blob: Blob
     parts: tuple[Part, ...]
-    form: bytes
-    content: Any
+    form: bytes  # fields of a form as JSON; empty when the body is no form
+    content: Any  # the value of `.body`
 
 
 @attrs.define(eq=False, repr=False)
 class BodyUploads:
     """Uploads large bodies.
-
-    Attributes:
-        under_way: number of uploads in progress.
 
     The router has `timeout` seconds for each piece.
     """
@@ -67,7 +58,7 @@ class BodyUploads:
     _router: RouterClient
     _metrics: EdgeMetrics
     _timeout: float = attrs.field(kw_only=True)
-    under_way: int = attrs.field(init=False, default=0)
+    under_way: int = attrs.field(init=False, default=0)  # number of uploads in progress
 
     async def take(
         self,

@@ -67,17 +67,11 @@ INVOKE_GRACE_SECONDS: Final = 5.0
 
 
 class FlowDefinition(NamedTuple):
-    """A flow.
+    """A flow."""
 
-    Attributes:
-        definition: canonical JSON of its latest revision.
-        revision: registry revision that the definition is at least as new as.
-        flow_revision: revision of the flow, from 1.
-    """
-
-    definition: bytes
-    revision: int
-    flow_revision: int
+    definition: bytes  # canonical JSON of its latest revision
+    revision: int  # registry revision that the definition is at least as new as
+    flow_revision: int  # revision of the flow, from 1
 
 
 class ResolvedSecrets(NamedTuple):
@@ -242,11 +236,8 @@ class RouterClient(Protocol):
         ...
 
 
-REPORT_SECONDS: Final = 5.0
-"""Deadline of a report of refused requests."""
-
-TAKEOVER_PAUSE: Final = 0.1
-"""Seconds between two attempts of a call while another router takes over."""
+REPORT_SECONDS: Final = 5.0  # deadline of a report of refused requests
+TAKEOVER_PAUSE: Final = 0.1  # seconds between two attempts of a call while another router takes over
 
 
 class GrpcRouterClient(RouterClient):

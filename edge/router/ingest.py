@@ -24,17 +24,10 @@ from flowhook.retrying import CALL
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import IngestResult
 
-DEPTH: Final = 2
-"""Concurrent calls: while one waits for the disk, the next one is being transmitted."""
-
-EXPIRY_SECONDS: Final = 0.25
-"""How often waiting events are checked for their deadline."""
-
-MAX_PENDING_BYTES: Final = 256 * limits.MIB
-"""Bytes of events that may wait for the router."""
-
-_OVERHEAD: Final = 512
-"""Bytes added to the size of an event for what is neither body nor header."""
+DEPTH: Final = 2  # concurrent calls: while one waits for the disk, the next one is being transmitted
+EXPIRY_SECONDS: Final = 0.25  # how often waiting events are checked for their deadline
+MAX_PENDING_BYTES: Final = 256 * limits.MIB  # bytes of events that may wait for the router
+_OVERHEAD: Final = 512  # bytes added to the size of an event for what is neither body nor header
 
 _AGAIN: Final = (UnavailableError, ConflictError, InternalError)
 """Failures of a call that are retried, because they may be temporary."""

@@ -38,14 +38,9 @@ from flowhook.wire.convert import headers_to_proto, milliseconds, timestamp
 
 FLUSH_SECONDS: Final = 0.5
 MAX_BATCH: Final = 100
-MAX_WAITING: Final = 1000
-"""Rejections that may wait to be reported; further ones are only counted."""
-
-MAX_DIAGNOSES: Final = 20
-"""Requests that may wait for a diagnosis; further ones are reported without one."""
-
-MAX_DIAGNOSED_BYTES: Final = limits.MAX_BODY_BYTES
-"""Total size of the bodies of these requests."""
+MAX_WAITING: Final = 1000  # rejections that may wait to be reported; further ones are only counted
+MAX_DIAGNOSES: Final = 20  # requests that may wait for a diagnosis; further ones are reported without one
+MAX_DIAGNOSED_BYTES: Final = limits.MAX_BODY_BYTES  # total size of the bodies of these requests
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_HEAD_BYTES: Final = 24 * 1024

@@ -35,12 +35,8 @@ from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import GetReplyResponse, InvokeFlowResponse
 
 PREFIX: Final = "/replies/"
-
-MAX_WAIT_SECONDS: Final = 300.0
-"""Maximum wait of one InvokeFlow call."""
-
-BRIEF_SECONDS: Final = 0.05
-"""Wait for a flow whose response timeout has expired, or when the edge is about to stop."""
+MAX_WAIT_SECONDS: Final = 300.0  # maximum wait of one InvokeFlow call
+BRIEF_SECONDS: Final = 0.05  # wait for a flow whose response timeout has expired, or when the edge is about to stop
 
 REFUSED: Final = frozenset(
     {"BODY_LOST", "STORAGE_FULL", "STORAGE_UNAVAILABLE", "TOTAL_BACKLOG_FULL", "UPLOADS_FULL", "WAITERS_FULL"}

@@ -16,8 +16,7 @@ from flowhook.errors import InvalidError
 from flowhook.events import ids
 from flowhook.model import Event
 
-Body = bytes | str | Mapping[str, Any] | Sequence[Any]
-"""Bytes are sent unchanged, text as UTF-8, anything else as JSON."""
+Body = bytes | str | Mapping[str, Any] | Sequence[Any]  # bytes are sent unchanged, text as UTF-8, anything else as JSON
 
 HeaderPairs = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
 """Names and values of header fields; pairs if a name occurs more than once."""

@@ -32,11 +32,8 @@ from flowhook.v1.shard_service_pb2 import WatchShardsRequest
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from flowhook.wire import status
 
-LOOKUP_SECONDS: Final = 0.5
-"""Time within which routers must report the owner; a paused one takes all of it."""
-
-CHECK_SECONDS: Final = 0.5
-"""Seconds without an answer after which the owner of a unary call is looked up again."""
+LOOKUP_SECONDS: Final = 0.5  # time within which routers must report the owner; a paused one takes all of it
+CHECK_SECONDS: Final = 0.5  # seconds without an answer after which the owner of a unary call is looked up again
 
 Metadata = Sequence[tuple[str, str | bytes]]
 

@@ -7,17 +7,11 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class OwnerReport:
-    """What one router reports of the owner of the shard.
+    """What one router reports of the owner of the shard."""
 
-    Attributes:
-        epoch: number of the ownership, from 1; 0: the router knows no owner.
-        address: `host:port` of the owner.
-        serving: whether the owner serves; false while it recovers or hands over.
-    """
-
-    epoch: int
-    address: str
-    serving: bool
+    epoch: int  # number of the ownership, from 1; 0: the router knows no owner
+    address: str  # `host:port` of the owner
+    serving: bool  # whether the owner serves; false while it recovers or hands over
 
 
 class OwnerReports:

@@ -35,29 +35,22 @@ they are shorter than the time in which a router waits for runners after a takeo
 REFUSED_WATCHES: Final = ExponentialBackoff(1.0, 1.0)
 """The same after a router has refused a watch: the token, or one watch too many."""
 
-FIRST_SECONDS: Final = 2.0
-"""Time within which a router must report the owner after a watch has begun."""
+FIRST_SECONDS: Final = 2.0  # time within which a router must report the owner after a watch has begun
 
 SILENCE_SECONDS: Final = 10.0
 """Time without a report after which a watch is begun anew. A router reports only changes, so silence alone is no
 failure, but a watch that is cut off is as silent."""
 
 
-MAX_ROUTERS: Final = 64
-"""Most routers that are remembered of those that one router names."""
+MAX_ROUTERS: Final = 64  # most routers that are remembered of those that one router names
 
 
 @dataclass(frozen=True, slots=True)
 class KnownRouter:
-    """A router that others name.
+    """A router that others name."""
 
-    Attributes:
-        address: as it advertises it, `host:port`.
-        instances: of its process; several while routers disagree, because it was started again.
-    """
-
-    address: str
-    instances: frozenset[str]
+    address: str  # as it advertises it, `host:port`
+    instances: frozenset[str]  # of its process; several while routers disagree, because it was started again
 
 
 class OwnedCall(Protocol):

@@ -12,8 +12,7 @@ from flowhook.errors import UnavailableError
 from flowhook.wire import status
 from flowhook.wire.connect_errors import probable_cause
 
-SHARD_MOVED: Final = "SHARD_MOVED"
-"""A router refused the call, because it does not own the shard."""
+SHARD_MOVED: Final = "SHARD_MOVED"  # a router refused the call, because it does not own the shard
 
 NO_SERVING_ROUTER: Final = "NO_SERVING_ROUTER"
 """The call was not started, because no router is known to own the shard and to serve."""
@@ -40,8 +39,7 @@ TAKEOVER: Final = NOT_PERFORMED | UNRESOLVED | {ROUTER_LOST, ROUTER_REPLACED}
 ANY_ROUTER: Final = "/flowhook.v1.ShardService/"
 """Prefix of the methods that every router answers: they go to the first one that can be reached."""
 
-ANSWER_SECONDS: Final = 3.0
-"""Time within which a router must answer one of these, before the next router is called."""
+ANSWER_SECONDS: Final = 3.0  # time within which a router must answer one of these, before the next router is called
 
 _LOST: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED})
 REFUSED: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED})

@@ -18,17 +18,13 @@ from flowhook.events.workflow_input import request_view, rfc3339
 from flowhook.model import Event
 
 SPEC_VERSION: Final = "1.0"
-REQUIRED: Final = ("id", "source", "specversion", "type")
-"""Context attributes that every event must have."""
-
-DATA: Final = frozenset({"data", "data_base64"})
-"""Members of the JSON object that are not context attributes."""
+REQUIRED: Final = ("id", "source", "specversion", "type")  # context attributes that every event must have
+DATA: Final = frozenset({"data", "data_base64"})  # members of the JSON object that are not context attributes
 
 ONE_TIME: Final = "onetime"
 """Attribute of a callback received by a one-time URL: the URL determines the receiving execution, not the content."""
 
-MAX_TYPE_LENGTH: Final = 255
-"""Characters of an event's type, which stays in memory while the event is buffered."""
+MAX_TYPE_LENGTH: Final = 255  # characters of an event's type, which stays in memory while the event is buffered
 
 _NAME: Final = re.compile(r"[a-z0-9]{1,64}")
 _EXACT: Final = float(1 << 53)

@@ -10,8 +10,7 @@ import orjson
 from flowhook.expressions import ExpressionTypeError, strip_markers
 from flowhook.expressions.paths import compile_accessor, paths_in
 
-MAX_TEXT_BYTES: Final = 4096
-"""Longest key, in bytes of UTF-8; a longer one is replaced by its SHA-256."""
+MAX_TEXT_BYTES: Final = 4096  # longest key, in bytes of UTF-8; a longer one is replaced by its SHA-256
 
 
 class DedupeKey:

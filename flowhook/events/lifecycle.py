@@ -93,19 +93,12 @@ _TIMES: Final[dict[str, str]] = {
 
 
 class LifecycleEvent(NamedTuple):
-    """A lifecycle event within an execution, as a runner reports it.
+    """A lifecycle event within an execution, as a runner reports it."""
 
-    Attributes:
-        type: one of `FROM_RUNNERS`.
-        key: distinguishes it from all others of its type and execution; the same each time it is reported. ASCII.
-        time_ms: Unix time at which it happened.
-        data: members for the event's `data`, a JSON object of at most `MAX_DATA_BYTES`.
-    """
-
-    type: str
-    key: str
-    time_ms: int
-    data: bytes
+    type: str  # one of `FROM_RUNNERS`
+    key: str  # distinguishes it from all others of its type and execution; the same each time it is reported. ASCII
+    time_ms: int  # Unix time at which it happened
+    data: bytes  # members for the event's `data`, a JSON object of at most `MAX_DATA_BYTES`
 
 
 class WorkflowIdentity(NamedTuple):

@@ -15,16 +15,11 @@ import orjson
 from flowhook.expressions import ExpressionTypeError, strip_markers
 from flowhook.expressions.paths import compile_accessor, paths_in
 
-MAX_ATTRIBUTES: Final = 8
-"""Search attributes of a flow."""
-MAX_NAME: Final = 64
-"""Characters of a name."""
-MAX_VALUE: Final = 200
-"""Characters of a value."""
+MAX_ATTRIBUTES: Final = 8  # search attributes of a flow
+MAX_NAME: Final = 64  # characters of a name
+MAX_VALUE: Final = 200  # characters of a value
 NAME_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_-]*$"
-
-Attributes = tuple[tuple[str, str], ...]
-"""Names and values."""
+Attributes = tuple[tuple[str, str], ...]  # names and values
 
 
 class SearchAttributes:

@@ -38,8 +38,7 @@ from flowhook.model import Event, Headers, Origin, Part
 from flowhook.payloads import Attachment, ParsedBody, parse, to_structured
 from flowhook.payloads.parsing import BODY
 
-MAX_INLINE_BYTES: Final = 1 * limits.MIB
-"""Bytes of attachment content that the input includes, in total."""
+MAX_INLINE_BYTES: Final = 1 * limits.MIB  # bytes of attachment content that the input includes, in total
 
 _JSON: Final = "application/json"
 _NO_CONTENTS: Final[Mapping[int, bytes]] = {}

@@ -12,30 +12,19 @@ class AuditEntry(NamedTuple):
     """A call that changed something, or tried to; see `flowhook.v1.AuditEntry`.
 
     Refusals of one token for one method with one reason are one entry for a day: it describes the last of them.
-
-    Attributes:
-        number: ascending.
-        time_ms: Unix time at which it was answered; the first one of several.
-        actor: name of the token that it presented.
-        action: method, for example `FlowService/PauseFlow`.
-        target: IDs or names of what it was about.
-        reason: as given by the caller; may be empty.
-        error: empty if it was done; else the reason for which it was refused.
-        calls: how many calls the entry is about.
-        last_time_ms: Unix time at which the last of them was answered; 0: there was one only.
-        address: where it came from; of a call that admin passed on, the address that admin reports and, after `via`,
-            that of admin. Empty: unknown.
     """
 
-    number: int
-    time_ms: int
-    actor: str
-    action: str
-    target: str
-    reason: str
-    error: str
-    calls: int = 1
-    last_time_ms: int = 0
+    number: int  # ascending
+    time_ms: int  # Unix time at which it was answered; the first one of several
+    actor: str  # name of the token that it presented
+    action: str  # method, for example `FlowService/PauseFlow`
+    target: str  # IDs or names of what it was about
+    reason: str  # as given by the caller; may be empty
+    error: str  # empty if it was done; else the reason for which it was refused
+    calls: int = 1  # how many calls the entry is about
+    last_time_ms: int = 0  # Unix time at which the last of them was answered; 0: there was one only
+    # where it came from (empty: unknown); of a call that admin passed on, the address that admin reports and, after
+    # `via`, that of admin
     address: str = ""
 
     @property

@@ -10,14 +10,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final
 
-REASON_KEY: Final = "fh-reason-bin"
-"""Key of the metadata: the reason in UTF-8."""
+REASON_KEY: Final = "fh-reason-bin"  # key of the metadata: the reason in UTF-8
 
 CLIENT_ADDRESS_KEY: Final = "fh-client-address-bin"
 """Key of the metadata: the address of the client for whom a process calls, as text."""
 
-MAX_REASON: Final = 500
-"""Characters of a reason that are sent."""
+MAX_REASON: Final = 500  # characters of a reason that are sent
 
 _reason: ContextVar[str] = ContextVar("audit_reason", default="")
 

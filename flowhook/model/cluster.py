@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from flowhook.model.times import to_datetime
+from flowhook.model.times import time_if_any, time_of
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """A process of the cluster.
-
-    Attributes:
-        last_seen: seconds since its last report.
-        metrics: in the Prometheus text format.
-        url: of an edge: scheme, host and port that senders use; else empty.
-        start_time_ms: when it started, by its own clock; None: unknown.
-        connections: of an edge: open connections of senders.
-        credit: of a runner: executions that it would take besides those that it has.
-        in_flight: of a runner: executions that it has under lease.
-        clock_skew: seconds by which its clock is ahead of the router's, at the least; negative: behind; None: unknown.
-        warnings: what is wrong with it although it serves.
-    """
+    """A process of the cluster."""
 
     name: str
     role: str
@@ -32,62 +19,41 @@ class ProcessInfo:
     host: str
     ready: bool
     detail: str
-    metrics: bytes
-    last_seen: float
-    url: str = ""
-    start_time_ms: int | None = None
-    connections: int = 0
-    credit: int = 0
-    in_flight: int = 0
+    metrics: bytes  # in the Prometheus text format
+    last_seen: float  # seconds since its last report
+    url: str = ""  # of an edge: scheme, host and port that senders use; else empty
+    start_time_ms: int | None = None  # when it started, by its own clock; None: unknown
+    connections: int = 0  # of an edge: open connections of senders
+    credit: int = 0  # of a runner: executions that it would take besides those that it has
+    in_flight: int = 0  # of a runner: executions that it has under lease
+    # seconds by which its clock is ahead of the router's, at the least; negative: behind; None: unknown
     clock_skew: float | None = None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def started_at(self) -> datetime | None:
-        """Time at which it started; None: unknown."""
-        return None if self.start_time_ms is None else to_datetime(self.start_time_ms)
+    warnings: tuple[str, ...] = ()  # what is wrong with it although it serves
+    started_at = time_if_any("start_time_ms")
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The executions that have not ended, of all flows.
+    """The executions that have not ended, of all flows."""
 
-    Attributes:
-        pending: those that wait for a runner, or for an earlier one of their order key.
-        running: those under lease.
-        waiting: those that wait for a time or an event.
-        suspended: those that an operator suspended.
-        limit: number of all of them beyond which events are refused.
-    """
-
-    pending: int
-    running: int
-    waiting: int
-    suspended: int
-    limit: int
+    pending: int  # those that wait for a runner, or for an earlier one of their order key
+    running: int  # those under lease
+    waiting: int  # those that wait for a time or an event
+    suspended: int  # those that an operator suspended
+    limit: int  # number of all of them beyond which events are refused
 
 
 @dataclass(frozen=True, slots=True)
 class StorageUsage:
-    """What the data of the shard's owner takes on its disk, in bytes; at most 10 s old.
+    """What the data of the shard's owner takes on its disk, in bytes; at most 10 s old."""
 
-    Attributes:
-        database_bytes: the database file.
-        wal_bytes: its write-ahead log.
-        file_bytes: the files beside it: large payloads, and bodies.
-        files: their number.
-        files_partial: whether there are more of them, which were not counted.
-        free_bytes: bytes that are free on the disk.
-        disk_bytes: bytes of the disk.
-    """
-
-    database_bytes: int
-    wal_bytes: int
-    file_bytes: int
-    files: int
-    files_partial: bool
-    free_bytes: int
-    disk_bytes: int
+    database_bytes: int  # the database file
+    wal_bytes: int  # its write-ahead log
+    file_bytes: int  # the files beside it: large payloads, and bodies
+    files: int  # their number
+    files_partial: bool  # whether there are more of them, which were not counted
+    free_bytes: int  # bytes that are free on the disk
+    disk_bytes: int  # bytes of the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,108 +67,65 @@ class ClusterLoad:
 
 @dataclass(frozen=True, slots=True)
 class ShardCopyInfo:
-    """A router's copy of the data of a shard; the owner has one, too.
+    """A router's copy of the data of a shard; the owner has one, too."""
 
-    Attributes:
-        router: name of the router.
-        address: its address for gRPC, `host:port`.
-        state: `following`, `claiming`, `recovering`, `serving`, `handing_over` or `lost`.
-        position: position of the log that it has applied.
-        silence: seconds since it was last heard of.
-        version: version of its Flowhook.
-        problem: what is wrong with its address, in a sentence; empty: nothing is known to be.
-        unreachable_from: why processes can't call it, by name of the process.
-    """
-
-    router: str
-    address: str
-    state: str
-    position: int
-    silence: float
-    version: str
-    problem: str = ""
+    router: str  # its name
+    address: str  # for gRPC, `host:port`
+    state: str  # `following`, `claiming`, `recovering`, `serving`, `handing_over` or `lost`
+    position: int  # position of the log that it has applied
+    silence: float  # seconds since it was last heard of
+    version: str  # of its Flowhook
+    problem: str = ""  # what is wrong with its address, in a sentence; empty: nothing is known to be
+    # why processes can't call it, by name of the process
     unreachable_from: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """A hand-over of the shard that was begun.
+    """A hand-over of the shard that was begun."""
 
-    Attributes:
-        owner: name of the router that hands over.
-        epoch: number of its ownership; that of the next owner is higher.
-        successor: the router that is to own the shard.
-    """
-
-    owner: str
-    epoch: int
-    successor: str
+    owner: str  # the router that hands over
+    epoch: int  # of its ownership; that of the next owner is higher
+    successor: str  # the router that is to own the shard
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotInfo:
-    """A snapshot of a shard. `position`: that of the log that it contains. `size`: bytes, compressed."""
+    """A snapshot of a shard."""
 
-    position: int
-    size: int
+    position: int  # that of the log that it contains
+    size: int  # bytes, compressed
     create_time_ms: int
-
-    @property
-    def created_at(self) -> datetime:
-        """Time at which it was made."""
-        return to_datetime(self.create_time_ms)
+    created_at = time_of("create_time_ms")
 
 
 @dataclass(frozen=True, slots=True)
 class ShardInfo:
-    """A shard.
+    """A shard."""
 
-    Attributes:
-        number: from 0.
-        epoch: number of the ownership, from 1; 0: no owner is known.
-        owner: name of the router that owns it; empty: none is known.
-        address: address of that router for gRPC, `host:port`.
-        serving: whether its owner serves; false while it recovers, or hands over.
-        position: last position of its log; 0 with the embedded storage.
-        first_position: oldest position that was not purged.
-        log_bytes: size of its log.
-        max_log_bytes: size that its log may have; 0: unlimited.
-        copies: by name of the router.
-        snapshots: newest first.
-    """
-
-    number: int
-    epoch: int
-    owner: str
-    address: str
-    serving: bool
-    position: int
-    first_position: int
-    log_bytes: int
-    max_log_bytes: int
-    copies: tuple[ShardCopyInfo, ...]
-    snapshots: tuple[SnapshotInfo, ...]
+    number: int  # from 0
+    epoch: int  # number of the ownership, from 1; 0: no owner is known
+    owner: str  # the router that owns it; empty: none is known
+    address: str  # of that router, for gRPC, `host:port`
+    serving: bool  # whether its owner serves; false while it recovers, or hands over
+    position: int  # last position of its log; 0 with the embedded storage
+    first_position: int  # oldest position that was not purged
+    log_bytes: int  # size of its log
+    max_log_bytes: int  # size that its log may have; 0: unlimited
+    copies: tuple[ShardCopyInfo, ...]  # by name of the router
+    snapshots: tuple[SnapshotInfo, ...]  # newest first
 
 
 @dataclass(frozen=True, slots=True)
 class LogServerInfo:
-    """A server of the replicated log.
-
-    Attributes:
-        name: its name.
-        version: version of its software.
-        current: whether it is present and up to date.
-        leader: whether it leads the replicas.
-        lag: operations that it is behind.
-        problem: what keeps it out, and what to do about it; empty: its monitoring says of nothing.
-    """
+    """A server of the replicated log."""
 
     name: str
     version: str
-    current: bool
-    leader: bool
-    lag: int
-    problem: str
+    current: bool  # whether it is present and up to date
+    leader: bool  # whether it leads the replicas
+    lag: int  # operations that it is behind
+    problem: str  # what keeps it out, and what to do about it; empty: its monitoring says of nothing
 
 
 @dataclass(frozen=True, slots=True)

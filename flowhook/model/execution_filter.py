@@ -8,36 +8,22 @@ from flowhook.model.executions import Status
 
 
 class ExecutionFilter(NamedTuple):
-    """Conditions on executions, which must all hold; the default is met by all. See `flowhook.v1.ExecutionFilter`.
+    """Conditions on executions, which must all hold; the default is met by all. See `flowhook.v1.ExecutionFilter`."""
 
-    Attributes:
-        flow_id: ID of the flow; empty: any.
-        statuses: any of these; empty: any.
-        unresolved: only those that faulted, have no resolution and are not superseded by a replay; of an execution and
-            its replays that all faulted, only the last.
-        receive_from_ms: Unix time at or after which their event was received; None: any.
-        receive_until_ms: Unix time before which their event was received; None: any.
-        error_type: type of the error that they ended with, as its whole URI or its last segment; empty: any.
-        error_task: JSON Pointer of the task that raised that error; None: any.
-        error_status: status of that error; 0: any.
-        error_title: title of that error; empty: any.
-        min_attempts: attempts that they have at least; 0: any.
-        attributes: search attributes that they have: names and values.
-        caused_by: ID of the execution that started them, or whose events they received; empty: any.
-    """
-
-    flow_id: str = ""
-    statuses: tuple[Status, ...] = ()
+    flow_id: str = ""  # ID of the flow; empty: any
+    statuses: tuple[Status, ...] = ()  # any of these; empty: any
+    # only those that faulted, have no resolution and are not superseded by a replay; of an execution and its replays
+    # that all faulted, only the last
     unresolved: bool = False
-    receive_from_ms: int | None = None
-    receive_until_ms: int | None = None
-    error_type: str = ""
-    error_task: str | None = None
-    error_status: int = 0
-    error_title: str = ""
-    min_attempts: int = 0
-    attributes: tuple[tuple[str, str], ...] = ()
-    caused_by: str = ""
+    receive_from_ms: int | None = None  # Unix time at or after which their event was received; None: any
+    receive_until_ms: int | None = None  # Unix time before which their event was received; None: any
+    error_type: str = ""  # type of the error that they ended with, as its whole URI or its last segment; empty: any
+    error_task: str | None = None  # JSON Pointer of the task that raised that error; None: any
+    error_status: int = 0  # status of that error; 0: any
+    error_title: str = ""  # title of that error; empty: any
+    min_attempts: int = 0  # attempts that they have at least; 0: any
+    attributes: tuple[tuple[str, str], ...] = ()  # search attributes that they have: names and values
+    caused_by: str = ""  # ID of the execution that started them, or whose events they received; empty: any
 
     @property
     def faulted_only(self) -> bool:
@@ -47,5 +33,4 @@ class ExecutionFilter(NamedTuple):
         )
 
 
-ALL: Final = ExecutionFilter()
-"""The filter that all executions meet."""
+ALL: Final = ExecutionFilter()  # the filter that all executions meet

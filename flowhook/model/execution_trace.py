@@ -7,17 +7,10 @@ from typing import Final, Literal
 
 from flowhook import limits
 
-MAX_VALUE_BYTES: Final = 16 * limits.KIB
-"""Bytes of one value's JSON that a trace contains."""
-
-MAX_BYTES: Final = limits.MIB
-"""Bytes of all values of a trace."""
-
-MAX_TASKS: Final = 1000
-"""Tasks of a trace, in the order in which they began."""
-
-MAX_BODY_BYTES: Final = limits.MIB
-"""Bytes of a separately stored body that are read for a trace."""
+MAX_VALUE_BYTES: Final = 16 * limits.KIB  # bytes of one value's JSON that a trace contains
+MAX_BYTES: Final = limits.MIB  # bytes of all values of a trace
+MAX_TASKS: Final = 1000  # tasks of a trace, in the order in which they began
+MAX_BODY_BYTES: Final = limits.MIB  # bytes of a separately stored body that are read for a trace
 
 TaskOutcome = Literal["completed", "skipped", "faulted", "cancelled", "unfinished"]
 """Outcome of a task; `unfinished`: the journal, or the trace, ends before it."""
@@ -36,15 +29,10 @@ RequestKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class TracedValue:
-    """A value.
+    """A value."""
 
-    Attributes:
-        text: its JSON with numbers as they are; if `cut`, only the beginning of it.
-        size: bytes of its JSON.
-    """
-
-    text: str
-    size: int
+    text: str  # its JSON with numbers as they are; if `cut`, only the beginning of it
+    size: int  # bytes of its JSON
     cut: bool
 
 
@@ -72,69 +60,41 @@ class TracedError:
 
 @dataclass(frozen=True, slots=True)
 class TracedRequest:
-    """What a task requested from outside, once for each attempt.
-
-    Attributes:
-        key: of the journal entries that answer it.
-        function: component that a `call` names; else empty.
-        arguments: index of the evaluated arguments; None: it has none.
-        result: index of the journaled result, or of the received event; None if absent.
-        error: the journaled error.
-        answered: whether the journal has the answer.
-        idempotency_key: of an effect.
-        until_ms: deadline of a wait, in Unix milliseconds; None: unknown, or it has none.
-        answered_ms: time at which a wait ended, or that was read; None: unknown.
-        types: types of awaited events; empty: any, or it is no `listen`.
-        callbacks: names of awaited callbacks.
-        execution_id: the execution that was started, or is awaited.
-    """
+    """What a task requested from outside, once for each attempt."""
 
     kind: RequestKind
-    key: str
-    function: str = ""
-    arguments: int | None = None
-    result: int | None = None
-    error: TracedError | None = None
-    answered: bool = False
-    idempotency_key: str = ""
-    until_ms: int | None = None
-    answered_ms: int | None = None
-    types: tuple[str, ...] = ()
-    callbacks: tuple[str, ...] = ()
-    execution_id: str = ""
+    key: str  # of the journal entries that answer it
+    function: str = ""  # component that a `call` names; else empty
+    arguments: int | None = None  # index of the evaluated arguments; None: it has none
+    result: int | None = None  # index of the journaled result, or of the received event; None if absent
+    error: TracedError | None = None  # the journaled error
+    answered: bool = False  # whether the journal has the answer
+    idempotency_key: str = ""  # of an effect
+    until_ms: int | None = None  # deadline of a wait, in Unix milliseconds; None: unknown, or it has none
+    answered_ms: int | None = None  # time at which a wait ended, or that was read; None: unknown
+    types: tuple[str, ...] = ()  # types of awaited events; empty: any, or it is no `listen`
+    callbacks: tuple[str, ...] = ()  # names of awaited callbacks
+    execution_id: str = ""  # the execution that was started, or is awaited
 
 
 @dataclass(frozen=True, slots=True)
 class TracedTask:
-    """One run of one task.
+    """One run of one task."""
 
-    Attributes:
-        number: ordinal among all task runs of the execution, from 1: that of its `TaskRun`.
-        task: JSON Pointer, with the indexes of the loops around it; within a function, after the key of its call.
-        kind: kind of task of the DSL; empty: unknown.
-        input: index of its input, after `input.from`.
-        output: index of its output, after `output.as`; None: it has none.
-        context_before: index of `$context` when it began.
-        context_after: index of `$context` when it ended; None: it did not end.
-        then: flow directive after it.
-        tries: how often its operation was tried.
-        reads_secrets: whether an expression of the task mentions secrets, whose values are placeholders here.
-    """
-
-    number: int
-    task: str
+    number: int  # ordinal among all task runs of the execution, from 1: that of its `TaskRun`
+    task: str  # JSON Pointer, with the indexes of the loops around it; within a function, after the key of its call
     name: str
-    kind: str
+    kind: str  # kind of task of the DSL; empty: unknown
     outcome: TaskOutcome
-    input: int
-    output: int | None
-    context_before: int
-    context_after: int | None
-    then: str
-    tries: int
+    input: int  # index of its input, after `input.from`
+    output: int | None  # index of its output, after `output.as`; None: it has none
+    context_before: int  # index of `$context` when it began
+    context_after: int | None  # index of `$context` when it ended; None: it did not end
+    then: str  # flow directive after it
+    tries: int  # how often its operation was tried
     error: TracedError | None
     requests: tuple[TracedRequest, ...]
-    reads_secrets: bool
+    reads_secrets: bool  # whether an expression of the task mentions secrets, whose values are placeholders here
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,25 +107,15 @@ class TracedCallback:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionTrace:
-    """The trace of an execution.
-
-    Attributes:
-        values: values that the other parts refer to by index.
-        output: index of the output of the execution; None: it has none.
-        error: the error that ends the trace.
-        compacted: whether the journal was compacted: earlier tasks are not traced.
-        diverged: how the trace differs from what is recorded; empty: it does not.
-        reads_secrets: whether a task of the trace mentions secrets.
-        body_missing: whether a part of the body was not available.
-    """
+    """The trace of an execution."""
 
     outcome: TraceOutcome
     tasks: tuple[TracedTask, ...]
-    values: tuple[TracedValue, ...]
-    output: int | None
-    error: TracedError | None
-    compacted: bool
-    diverged: str
-    reads_secrets: bool
-    body_missing: bool
+    values: tuple[TracedValue, ...]  # values that the other parts refer to by index
+    output: int | None  # index of the output of the execution; None: it has none
+    error: TracedError | None  # the error that ends the trace
+    compacted: bool  # whether the journal was compacted: earlier tasks are not traced
+    diverged: str  # how the trace differs from what is recorded; empty: it does not
+    reads_secrets: bool  # whether a task of the trace mentions secrets
+    body_missing: bool  # whether a part of the body was not available
     callbacks: tuple[TracedCallback, ...]

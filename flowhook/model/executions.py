@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from flowhook.model.events import Event
-from flowhook.model.times import to_datetime
+from flowhook.model.times import time_if_any, time_of, to_datetime
 
 
 class Status(StrEnum):
@@ -33,56 +33,39 @@ ERROR_TYPE_BASE = "https://serverlessworkflow.io/spec/1.0.0/errors/"
 
 
 class FailedResponse(NamedTuple):
-    """Response to an outbound call that failed.
+    """Response to an outbound call that failed."""
 
-    Attributes:
-        status: HTTP status, in [100, 599].
-        url: requested URL, without credentials, query and fragment; only the origin if the flow has secrets.
-        body: first 4 KiB of the body as text, without the values of secrets; bytes that are not UTF-8 are replaced.
-        size: bytes of the whole body.
-    """
-
-    status: int
-    url: str
-    body: str
-    size: int
+    status: int  # HTTP status, in [100, 599]
+    url: str  # requested URL, without credentials, query and fragment; only the origin if the flow has secrets
+    body: str  # first 4 KiB of the body as text, without the values of secrets; bytes that are not UTF-8 are replaced
+    size: int  # bytes of the whole body
 
 
 class RaiseOrigin(NamedTuple):
-    """The `raise` task that raised an error, and the failure that led to it.
+    """The `raise` task that raised an error, and the failure that led to it."""
 
-    Attributes:
-        task: JSON Pointer of the task.
-        cause: key of the journal entry of the failure that a `catch` around the task handled; empty: there is no such
-            `catch`, or the failure has no entry.
-    """
-
-    task: str
+    task: str  # JSON Pointer of the task
+    # key of the journal entry of the failure that a `catch` around the task handled; empty: there is no such `catch`,
+    # or the failure has no entry
     cause: str
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowError:
-    """A workflow error as the DSL defines it (dsl-reference.md, "Error"): a problem detail of RFC 9457.
+    """A workflow error as the DSL defines it (dsl-reference.md, "Error"): a problem detail of RFC 9457."""
 
-    Attributes:
-        type: URI, one of the standard ones (`ERROR_TYPE_BASE` and configuration, validation, expression,
-            authentication, authorization, timeout, communication, runtime) or the author's own.
-        status: HTTP status, in [100, 599]: that of the response (3xx for a redirect that is not followed) or of the
-            `raise` task, else the default of the type, which is 400 or more.
-        title: short summary of the type.
-        instance: JSON Pointer to the task in the document, for example `/do/0/announce`.
-        detail: description of this occurrence; contains no secrets; at most 4 KiB.
-        response: the response that was the error, if any; an extension member of the problem detail.
-        raising: the `raise` task that raised the error, if one did and the error ended an execution; hidden from flows.
-    """
-
+    # URI, one of the standard ones (`ERROR_TYPE_BASE` and configuration, validation, expression, authentication,
+    # authorization, timeout, communication, runtime) or the author's own
     type: str
+    # HTTP status, in [100, 599]: that of the response (3xx for a redirect that is not followed) or of the `raise` task,
+    # else the default of the type, which is 400 or more
     status: int
-    title: str
-    instance: str = ""
-    detail: str = ""
+    title: str  # short summary of the type
+    instance: str = ""  # JSON Pointer to the task in the document, for example `/do/0/announce`
+    detail: str = ""  # description of this occurrence; contains no secrets; at most 4 KiB
+    # the response that was the error, if any; an extension member of the problem detail
     response: FailedResponse | None = None
+    # the `raise` task that raised the error, if one did and the error ended an execution; hidden from flows
     raising: RaiseOrigin | None = field(default=None, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
@@ -126,20 +109,13 @@ class Resolution(NamedTuple):
 
 
 class Retry(NamedTuple):
-    """What failed in an execution that waits, and is tried again when the wait is over: the one that is next.
+    """What failed in an execution that waits, and is tried again when the wait is over: the one that is next."""
 
-    Attributes:
-        error: how it failed last; `instance` is the task.
-        tries: how often it was tried so far, from 1.
-        next_time_ms: Unix time of the next try.
-        others: number of other calls and `try` tasks of the execution that wait for a later try.
-        keys: keys of the journal entries that end these waits, the next one first; only between runner and router.
-    """
-
-    error: WorkflowError
-    tries: int
-    next_time_ms: int
-    others: int = 0
+    error: WorkflowError  # how it failed last; `instance` is the task
+    tries: int  # how often it was tried so far, from 1
+    next_time_ms: int  # Unix time of the next try
+    others: int = 0  # number of other calls and `try` tasks of the execution that wait for a later try
+    # keys of the journal entries that end these waits, the next one first; only between runner and router
     keys: tuple[str, ...] = ()
 
     @property
@@ -150,15 +126,7 @@ class Retry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """One run of one flow for one event. `id` is the event's.
-
-    Attributes:
-        replay_of: ID of the execution that this one replays, or empty.
-        replayed_by: ID of the replay that supersedes it; else of its latest replay, which failed; else empty.
-        replayed: whether a later replay of its event is unfinished or completed: that replay supersedes this execution.
-        resolution: the operator's decision to leave it failed, if any.
-        retry: what failed and is tried again, if it waits for that.
-    """
+    """One run of one flow for one event. `id` is the event's."""
 
     id: str
     flow_id: str
@@ -168,21 +136,14 @@ class Execution:
     receive_time_ms: int
     end_time_ms: int | None = None
     error: WorkflowError | None = None
-    replay_of: str = ""
-    replayed_by: str = ""
+    replay_of: str = ""  # ID of the execution that this one replays, or empty
+    replayed_by: str = ""  # ID of the replay that supersedes it; else of its latest replay, which failed; else empty
+    # whether a later replay of its event is unfinished or completed: that replay supersedes this execution
     replayed: bool = False
-    resolution: Resolution | None = None
-    retry: Retry | None = None
-
-    @property
-    def received_at(self) -> datetime:
-        """Time at which its event was received."""
-        return to_datetime(self.receive_time_ms)
-
-    @property
-    def ended_at(self) -> datetime | None:
-        """Time at which it ended; None while it has not."""
-        return None if self.end_time_ms is None else to_datetime(self.end_time_ms)
+    resolution: Resolution | None = None  # the operator's decision to leave it failed, if any
+    retry: Retry | None = None  # what failed and is tried again, if it waits for that
+    received_at = time_of("receive_time_ms")
+    ended_at = time_if_any("end_time_ms")
 
 
 SNAPSHOT_KEY: Final = "@"
@@ -213,25 +174,15 @@ class TaskState(StrEnum):
 
 
 class TaskRun(NamedTuple):
-    """One run of one task of an execution.
+    """One run of one task of an execution."""
 
-    Attributes:
-        number: ordinal among all task runs of the execution, from 1.
-        task: JSON Pointer, with the indexes of the loops around it; within a function, after the key of its call.
-        begin_time_ms: time at which it began; None: unknown.
-        end_time_ms: time at which it ended; None: it has not ended, or unknown.
-        tries: how often its operation was tried, from 1.
-        state: its present state.
-        detail: the error, or the task that a `switch` chose; at most 200 characters, without values of secrets.
-    """
-
-    number: int
-    task: str
-    begin_time_ms: int | None
-    end_time_ms: int | None
-    tries: int
-    state: TaskState
-    detail: str
+    number: int  # ordinal among all task runs of the execution, from 1
+    task: str  # JSON Pointer, with the indexes of the loops around it; within a function, after the key of its call
+    begin_time_ms: int | None  # time at which it began; None: unknown
+    end_time_ms: int | None  # time at which it ended; None: it has not ended, or unknown
+    tries: int  # how often its operation was tried, from 1
+    state: TaskState  # its present state
+    detail: str  # the error, or the task that a `switch` chose; at most 200 characters, without values of secrets
 
     @property
     def began_at(self) -> datetime | None:
@@ -250,20 +201,16 @@ class AttemptEnd(StrEnum):
     An attempt that parks its execution is neither: it goes on when the execution is woken.
     """
 
-    RUNNER_LOST = "runner_lost"
-    """The runner's connection ended, and it did not reattach in time."""
-    LEASE_EXPIRED = "lease_expired"
-    """The runner was connected, and sent nothing for the duration of a lease."""
+    RUNNER_LOST = "runner_lost"  # the runner's connection ended, and it did not reattach in time
+    LEASE_EXPIRED = "lease_expired"  # the runner was connected, and sent nothing for the duration of a lease
     PROCESS_ENDED = "process_ended"
     """The runner's process was killed or crashed, as the process that watches it reported."""
     NOT_HELD = "not_held"
     """The runner attached again without it: its process had been restarted, or it never received the assignment."""
-    RELEASED = "released"
-    """The runner gave the execution back."""
+    RELEASED = "released"  # the runner gave the execution back
     RETRACTED = "retracted"
     """The router took the execution back, because an event that the runner had used went to another execution."""
-    SUSPENDED = "suspended"
-    """An operator suspended the execution."""
+    SUSPENDED = "suspended"  # an operator suspended the execution
     ROUTER_RESTARTED = "router_restarted"
     """The router was restarted, and no runner that worked on the execution reattached in time."""
     EXECUTION_ENDED = "execution_ended"
@@ -284,26 +231,17 @@ _TEXTS: Final = {
 
 
 class Attempt(NamedTuple):
-    """An attempt that was interrupted, that ended its execution, or that is under way.
+    """An attempt that was interrupted, that ended its execution, or that is under way."""
 
-    Attributes:
-        number: ordinal among the attempts that are charged, from 1. An attempt that was not charged has the number of
-            the next one.
-        runner: ID of the runner; empty: unknown.
-        assign_time_ms: time at which it was assigned to the runner, Unix ms; None: unknown.
-        end_time_ms: time at which its lease ended, Unix ms; None: it is under way.
-        end: why it ended; None: it is under way, or a reason that this version does not know.
-        detail: the reason that the runner gave with the end, at most 64 characters; may be empty.
-        charged: whether it counts against the execution's limit of attempts; false while it is under way.
-    """
-
+    # ordinal among the attempts that are charged, from 1. An attempt that was not charged has the number of the next
+    # one
     number: int
-    runner: str = ""
-    assign_time_ms: int | None = None
-    end_time_ms: int | None = None
-    end: AttemptEnd | None = None
-    detail: str = ""
-    charged: bool = False
+    runner: str = ""  # ID of the runner; empty: unknown
+    assign_time_ms: int | None = None  # time at which it was assigned to the runner, Unix ms; None: unknown
+    end_time_ms: int | None = None  # time at which its lease ended, Unix ms; None: it is under way
+    end: AttemptEnd | None = None  # why it ended; None: it is under way, or a reason that this version does not know
+    detail: str = ""  # the reason that the runner gave with the end, at most 64 characters; may be empty
+    charged: bool = False  # whether it counts against the execution's limit of attempts; false while it is under way
 
     @property
     def assigned_at(self) -> datetime | None:
@@ -340,42 +278,26 @@ class LinkKind(StrEnum):
     Events of an execution are those that it emitted, and its lifecycle events.
     """
 
-    RUN = "run"
-    """Its `run` task started the other one."""
-    EVENT = "event"
-    """Its event started the other one, alone or together with others."""
-    LISTEN = "listen"
-    """Its event was received by a `listen` task of the other one."""
+    RUN = "run"  # its `run` task started the other one
+    EVENT = "event"  # its event started the other one, alone or together with others
+    LISTEN = "listen"  # its event was received by a `listen` task of the other one
 
 
 class LinkedExecution(NamedTuple):
-    """An execution at the other end of a link.
-
-    Attributes:
-        id: its ID.
-        kinds: how one of the two caused the other; at least one.
-        flow_id: ID of its flow; empty: it is past retention or was deleted.
-        status: None where `flow_id` is empty.
-    """
+    """An execution at the other end of a link."""
 
     id: str
-    kinds: tuple[LinkKind, ...]
-    flow_id: str = ""
-    status: Status | None = None
+    kinds: tuple[LinkKind, ...]  # how one of the two caused the other; at least one
+    flow_id: str = ""  # ID of its flow; empty: it is past retention or was deleted
+    status: Status | None = None  # None where `flow_id` is empty
 
 
 class ExecutionLinks(NamedTuple):
-    """The executions that caused one, and those that it caused; both newest first.
+    """The executions that caused one, and those that it caused; both newest first."""
 
-    Attributes:
-        causes: those that started it, or whose events it received.
-        caused: those that it started, or that received its events; the newest ones.
-        more_caused: whether there are more of these.
-    """
-
-    causes: tuple[LinkedExecution, ...] = ()
-    caused: tuple[LinkedExecution, ...] = ()
-    more_caused: bool = False
+    causes: tuple[LinkedExecution, ...] = ()  # those that started it, or whose events it received
+    caused: tuple[LinkedExecution, ...] = ()  # those that it started, or that received its events; the newest ones
+    more_caused: bool = False  # whether there are more of these
 
     def merged(self, other: ExecutionLinks, *, most_caused: int) -> ExecutionLinks:
         """Return the links of two executions together, each execution once; of those caused at most a number."""
@@ -386,37 +308,26 @@ class ExecutionLinks(NamedTuple):
         return ExecutionLinks(tuple(causes.values()), kept, more)
 
 
-NO_LINKS: Final = ExecutionLinks()
-"""Of an execution that no other one caused, and that caused none."""
+NO_LINKS: Final = ExecutionLinks()  # of an execution that no other one caused, and that caused none
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionDetail:
-    """An execution with everything that is stored of it.
-
-    Attributes:
-        journal: results of its calls since the journal was last compacted.
-        output: JSON, None unless it completed.
-        history: its task runs, in the order in which they began.
-        attributes: its search attributes: names and values, by name.
-        links: executions that caused it, and those that it caused.
-        attempts: interrupted ones, and the one that ended it or is under way; `attempts_left_out` earlier ones are not
-            stored.
-        latest_revision: of its flow; 0: the flow was deleted.
-        cut_body_size: bytes of the whole body if `event` has only the beginning of it, as requested; None: it has all.
-    """
+    """An execution with everything that is stored of it."""
 
     execution: Execution
     event: Event
-    journal: tuple[JournalEntry, ...]
-    output: bytes | None
-    history: tuple[TaskRun, ...] = ()
-    attributes: tuple[tuple[str, str], ...] = ()
-    links: ExecutionLinks = NO_LINKS
+    journal: tuple[JournalEntry, ...]  # results of its calls since the journal was last compacted
+    output: bytes | None  # JSON, None unless it completed
+    history: tuple[TaskRun, ...] = ()  # its task runs, in the order in which they began
+    attributes: tuple[tuple[str, str], ...] = ()  # its search attributes: names and values, by name
+    links: ExecutionLinks = NO_LINKS  # executions that caused it, and those that it caused
+    # interrupted ones, and the one that ended it or is under way; `attempts_left_out` earlier ones are not stored
     attempts: tuple[Attempt, ...] = ()
     attempts_left_out: int = 0
+    # bytes of the whole body if `event` has only the beginning of it, as requested; None: it has all
     cut_body_size: int | None = None
-    latest_revision: int = 0
+    latest_revision: int = 0  # of its flow; 0: the flow was deleted
 
     @property
     def body_size(self) -> int:
@@ -444,41 +355,23 @@ class ExecutionCount:
 
 @dataclass(frozen=True, slots=True)
 class DeletedExecutions:
-    """Executions that were deleted.
+    """Executions that were deleted."""
 
-    Attributes:
-        execution_ids: their IDs, oldest first; at least one.
-        links: executions that caused them, and that they caused, at most 20: these may hold the same data, and were not
-            deleted.
-        erase_time_ms: Unix time when the event was erased; None: it was not.
-        purge_pending: whether other routers and the replicated log still have what was erased, for about a minute.
-    """
-
-    execution_ids: tuple[str, ...]
+    execution_ids: tuple[str, ...]  # their IDs, oldest first; at least one
+    # executions that caused them, and that they caused, at most 20: these may hold the same data, and were not deleted
     links: ExecutionLinks
-    erase_time_ms: int | None = None
+    erase_time_ms: int | None = None  # Unix time when the event was erased; None: it was not
+    # whether other routers and the replicated log still have what was erased, for about a minute
     purge_pending: bool = False
-
-    @property
-    def erased_at(self) -> datetime | None:
-        """Time at which the event was erased; None: it was not."""
-        return None if self.erase_time_ms is None else to_datetime(self.erase_time_ms)
+    erased_at = time_if_any("erase_time_ms")
 
 
 class ScannedExecution(NamedTuple):
-    """An execution and the event that started it.
+    """An execution and the event that started it."""
 
-    Attributes:
-        execution: as in lists.
-        event: the event, a serialized `flowhook.v1.Event`; None where it, or its body, is stored apart because it is
-            large.
-        has_webhook: whether the flow has a `webhook`: the input of its workflow then describes the request.
-        raw: whether the flow takes bodies unparsed.
-        next_page_token: token of the page that begins after it.
-    """
-
-    execution: Execution
+    execution: Execution  # as in lists
+    # the event, a serialized `flowhook.v1.Event`; None where it, or its body, is stored apart because it is large
     event: bytes | None
-    has_webhook: bool
-    raw: bool
-    next_page_token: str
+    has_webhook: bool  # whether the flow has a `webhook`: the input of its workflow then describes the request
+    raw: bool  # whether the flow takes bodies unparsed
+    next_page_token: str  # token of the page that begins after it

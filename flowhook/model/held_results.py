@@ -16,14 +16,12 @@ from typing import Final
 
 from flowhook.model.executions import SNAPSHOT_KEY, JournalEntry
 
-PREFIX: Final = "~"
-"""Prefix of the key of a held result; other keys begin with a slash, or are `SNAPSHOT_KEY`."""
+PREFIX: Final = "~"  # prefix of the key of a held result; other keys begin with a slash, or are `SNAPSHOT_KEY`
 
 ONLY_THESE: Final = ""
 """Key of a held entry that is no result: results that the snapshot before it holds are not used any more."""
 
-GIVEN_OUTPUT: Final = ":output"
-"""Ends the key of a held output; see `given_output_key`."""
+GIVEN_OUTPUT: Final = ":output"  # ends the key of a held output; see `given_output_key`
 
 
 def given_output_key(task: str, number: int = 0) -> str:

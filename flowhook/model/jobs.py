@@ -10,19 +10,12 @@ from typing import Final, NamedTuple
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.executions import Execution, Status
 from flowhook.model.replays import AS_RECORDED, ReplayOptions, ReplayPreview
-from flowhook.model.times import to_datetime
+from flowhook.model.times import time_if_any, time_of, to_datetime
 
-DEFAULT_RATE: Final = 10.0
-"""Executions per second, unless a job has another rate."""
-
-MAX_RATE: Final = 1000.0
-"""Greatest rate of a job, executions per second."""
-
-MAX_REASON: Final = 1000
-"""Characters of a job's reason."""
-
-MAX_COUNTED: Final = 10_000
-"""Matching executions that a preview counts; it reports more as `more`."""
+DEFAULT_RATE: Final = 10.0  # executions per second, unless a job has another rate
+MAX_RATE: Final = 1000.0  # greatest rate of a job, executions per second
+MAX_REASON: Final = 1000  # characters of a job's reason
+MAX_COUNTED: Final = 10_000  # matching executions that a preview counts; it reports more as `more`
 
 PREFIX: Final = "job_"
 
@@ -83,110 +76,68 @@ class ItemOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """What a job does.
+    """What a job does."""
 
-    Attributes:
-        action: what it does with each execution.
-        filter: executions must meet all of its conditions when the job reaches them.
-        replay: how executions are replayed. Of a job that a router returns, `body` and `output` are empty if they were
-            given; see `Job.data_bytes`.
-        again: executions that are `replayed`, or have a resolution, are replayed too.
-        rate: most executions per second, in (0, `MAX_RATE`].
-        reason: why, of at most `MAX_REASON` characters; also the reason of resolutions.
-    """
-
-    action: JobAction
-    filter: ExecutionFilter
+    action: JobAction  # what it does with each execution
+    filter: ExecutionFilter  # executions must meet all of its conditions when the job reaches them
+    # how executions are replayed. Of a job that a router returns, `body` and `output` are empty if they were given; see
+    # `Job.data_bytes`
     replay: ReplayOptions = AS_RECORDED
-    again: bool = False
-    rate: float = DEFAULT_RATE
-    reason: str = ""
+    again: bool = False  # executions that are `replayed`, or have a resolution, are replayed too
+    rate: float = DEFAULT_RATE  # most executions per second, in (0, `MAX_RATE`]
+    reason: str = ""  # why, of at most `MAX_REASON` characters; also the reason of resolutions
 
 
 class ReplayEnds(NamedTuple):
-    """What became of the executions that a job started: how many of them, now.
-
-    Attributes:
-        unended: those that have not ended.
-        unknown: those that are not stored any more, or that are too many to be counted.
-    """
+    """What became of the executions that a job started: how many of them, now."""
 
     completed: int
     faulted: int
     cancelled: int
-    unended: int
-    unknown: int = 0
+    unended: int  # those that have not ended
+    unknown: int = 0  # those that are not stored any more, or that are too many to be counted
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A bulk job and its progress.
+    """A bulk job and its progress."""
 
-    Attributes:
-        id: `job_` and 26 characters; sorts by time.
-        expected: executions that matched when it was created; None: more than `MAX_COUNTED`.
-        matched: executions that it has reached so far; `done`, `skipped` and `failed` are their outcomes.
-        start_time_ms: when it began; None: not yet.
-        end_time_ms: when it was aborted or completed; None: not yet.
-        delay_reason: why it makes no progress at this moment, for example a full backlog; empty: it does.
-        data_bytes: size of the edited body, or of the output, that its replays get.
-        replay_ends: of one that replays, what became of these; None in lists.
-    """
-
-    id: str
+    id: str  # `job_` and 26 characters; sorts by time
     state: JobState
     spec: JobSpec
-    expected: int | None
-    matched: int
+    expected: int | None  # executions that matched when it was created; None: more than `MAX_COUNTED`
+    matched: int  # executions that it has reached so far; `done`, `skipped` and `failed` are their outcomes
     done: int
     skipped: int
     failed: int
     create_time_ms: int
-    start_time_ms: int | None = None
-    end_time_ms: int | None = None
-    delay_reason: str = ""
-    data_bytes: int = 0
-    replay_ends: ReplayEnds | None = None
+    start_time_ms: int | None = None  # when it began; None: not yet
+    end_time_ms: int | None = None  # when it was aborted or completed; None: not yet
+    delay_reason: str = ""  # why it makes no progress at this moment, for example a full backlog; empty: it does
+    data_bytes: int = 0  # size of the edited body, or of the output, that its replays get
+    replay_ends: ReplayEnds | None = None  # of one that replays, what became of these; None in lists
 
     @property
     def finished(self) -> int:
         """Number of executions whose outcome is known."""
         return self.done + self.skipped + self.failed
 
-    @property
-    def created_at(self) -> datetime:
-        """When it was created."""
-        return to_datetime(self.create_time_ms)
-
-    @property
-    def started_at(self) -> datetime | None:
-        """When it began; None: not yet."""
-        return None if self.start_time_ms is None else to_datetime(self.start_time_ms)
-
-    @property
-    def ended_at(self) -> datetime | None:
-        """When it was aborted or completed; None: not yet."""
-        return None if self.end_time_ms is None else to_datetime(self.end_time_ms)
+    created_at = time_of("create_time_ms")
+    started_at = time_if_any("start_time_ms")
+    ended_at = time_if_any("end_time_ms")
 
 
 class JobItem(NamedTuple):
-    """The outcome of one execution of a job.
+    """The outcome of one execution of a job."""
 
-    Attributes:
-        number: position in the job, from 1.
-        reason: stable cause in UPPER_SNAKE_CASE; empty when it is done.
-        message: the same for people.
-        new_execution_id: of a replay: the execution that it started; else empty.
-        new_execution_status: its status, by what is stored; None: there is none, or it is not stored any more.
-    """
-
-    number: int
+    number: int  # position in the job, from 1
     execution_id: str
     outcome: ItemOutcome
-    reason: str
-    message: str
-    new_execution_id: str
+    reason: str  # stable cause in UPPER_SNAKE_CASE; empty when it is done
+    message: str  # the same for people
+    new_execution_id: str  # of a replay: the execution that it started; else empty
     time_ms: int
+    # its status, by what is stored; None: there is none, or it is not stored any more
     new_execution_status: Status | None = None
 
     @property
@@ -196,31 +147,18 @@ class JobItem(NamedTuple):
 
 
 class SampledReplay(NamedTuple):
-    """What the replay of one execution by a job would do.
+    """What the replay of one execution by a job would do."""
 
-    Attributes:
-        preview: its tasks; None: it would not be replayed, for the reason that follows.
-        reason: stable cause in UPPER_SNAKE_CASE.
-        message: the same for people.
-    """
-
-    preview: ReplayPreview | None
-    reason: str = ""
-    message: str = ""
+    preview: ReplayPreview | None  # its tasks; None: it would not be replayed, for the reason that follows
+    reason: str = ""  # stable cause in UPPER_SNAKE_CASE
+    message: str = ""  # the same for people
 
 
 @dataclass(frozen=True, slots=True)
 class JobPreview:
-    """Executions that match the filter of a job.
+    """Executions that match the filter of a job."""
 
-    Attributes:
-        count: their number, exact up to 10,000.
-        more: whether there are, or may be, more.
-        sample: the oldest ones, at most 10.
-        replays: what the replay of each in `sample` would do; empty unless that was asked.
-    """
-
-    count: int
-    more: bool
-    sample: tuple[Execution, ...]
-    replays: tuple[SampledReplay, ...] = ()
+    count: int  # their number, exact up to 10,000
+    more: bool  # whether there are, or may be, more
+    sample: tuple[Execution, ...]  # the oldest ones, at most 10
+    replays: tuple[SampledReplay, ...] = ()  # what the replay of each in `sample` would do; empty unless that was asked

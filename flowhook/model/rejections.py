@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 
 from flowhook.model.events import Headers
-from flowhook.model.times import to_datetime
+from flowhook.model.times import time_if_any, time_of
 
 
 class Acceptability(StrEnum):
@@ -55,15 +54,8 @@ class RejectedRequest:
         """ID of the execution that its event started; empty: it was not accepted, or was for a callback."""
         return "" if self.callback else self.accepted_event_id
 
-    @property
-    def accepted_at(self) -> datetime | None:
-        """Time at which it was accepted; None: it was not."""
-        return None if self.accept_time_ms is None else to_datetime(self.accept_time_ms)
-
-    @property
-    def refused_at(self) -> datetime:
-        """Time at which it was refused."""
-        return to_datetime(self.time_ms)
+    accepted_at = time_if_any("accept_time_ms")
+    refused_at = time_of("time_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,28 +67,14 @@ class RejectionCount:
     count: int
     first_time_ms: int
     last_time_ms: int
-
-    @property
-    def first_at(self) -> datetime:
-        """Time of the first one."""
-        return to_datetime(self.first_time_ms)
-
-    @property
-    def last_at(self) -> datetime:
-        """Time of the latest one."""
-        return to_datetime(self.last_time_ms)
+    first_at = time_of("first_time_ms")
+    last_at = time_of("last_time_ms")
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptedRejection:
-    """The event that a refused request was accepted as.
+    """The event that a refused request was accepted as."""
 
-    Attributes:
-        event_id: ID of the event; of an earlier one if the request is its duplicate.
-        execution_id: ID of the execution that it starts; empty: the request was for a callback.
-        duplicate: whether the request was accepted before, or repeats a delivery that was.
-    """
-
-    event_id: str
-    execution_id: str
-    duplicate: bool
+    event_id: str  # ID of the event; of an earlier one if the request is its duplicate
+    execution_id: str  # ID of the execution that it starts; empty: the request was for a callback
+    duplicate: bool  # whether the request was accepted before, or repeats a delivery that was

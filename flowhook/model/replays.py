@@ -6,25 +6,15 @@ from typing import Final, NamedTuple
 
 
 class ReplayOptions(NamedTuple):
-    """How executions are replayed; see `Client.executions.replay`.
+    """How executions are replayed; see `Client.executions.replay`."""
 
-    Attributes:
-        latest: on the latest revision of the flow, rather than on that of the execution.
-        from_failed: from the task that failed, rather than from the beginning.
-        from_task: from the first run of this task, as in `TaskRun.task`; empty: not from a given task.
-        output: raw output of `from_task` as JSON: the task is not performed; None: it is.
-        body: body instead of the stored one, from the beginning only; None: the stored one.
-        content_type: media type of `body`; None: that of the stored request.
-        auto: from the task that failed if there is one that would run anew, and `body` is not given; else from the
-            beginning.
-    """
-
-    latest: bool = False
-    from_failed: bool = False
-    from_task: str = ""
-    output: bytes | None = None
-    body: bytes | None = None
-    content_type: str | None = None
+    latest: bool = False  # on the latest revision of the flow, rather than on that of the execution
+    from_failed: bool = False  # from the task that failed, rather than from the beginning
+    from_task: str = ""  # from the first run of this task, as in `TaskRun.task`; empty: not from a given task
+    output: bytes | None = None  # raw output of `from_task` as JSON: the task is not performed; None: it is
+    body: bytes | None = None  # body instead of the stored one, from the beginning only; None: the stored one
+    content_type: str | None = None  # media type of `body`; None: that of the stored request
+    # from the task that failed if there is one that would run anew, and `body` is not given; else from the beginning
     auto: bool = False
 
     def in_words(self) -> str:
@@ -43,8 +33,7 @@ class ReplayOptions(NamedTuple):
         return f"on {revision}, {start}, with {taken}; calls have {keys}"
 
 
-AS_RECORDED: Final = ReplayOptions()
-"""On the same revision with the same input, from the beginning."""
+AS_RECORDED: Final = ReplayOptions()  # on the same revision with the same input, from the beginning
 
 AUTO: Final = ReplayOptions(auto=True)
 """On the same revision with the same input, from the task that failed or from the beginning."""
@@ -54,47 +43,27 @@ class ReplayOrigin(NamedTuple):
     """What a replay took over from the execution that it replays; see `flowhook.v1.ReplayOrigin`.
 
     Without `from_failed_task` and `task` it began at the beginning.
-
-    Attributes:
-        from_failed_task: whether it began at the task that had failed.
-        task: task that it began at, as in `TaskRun.task`; empty: none was named.
-        output_given: whether `task` was not performed, but given an output.
-        edited_from: ID of the execution whose request the event is an edited copy of; empty: it is as received.
-        attachment_owner: ID that handles of attachments begin with; empty: the scope of idempotency keys.
     """
 
-    from_failed_task: bool = False
-    task: str = ""
-    output_given: bool = False
-    edited_from: str = ""
-    attachment_owner: str = ""
+    from_failed_task: bool = False  # whether it began at the task that had failed
+    task: str = ""  # task that it began at, as in `TaskRun.task`; empty: none was named
+    output_given: bool = False  # whether `task` was not performed, but given an output
+    edited_from: str = ""  # ID of the execution whose request the event is an edited copy of; empty: it is as received
+    attachment_owner: str = ""  # ID that handles of attachments begin with; empty: the scope of idempotency keys
 
 
 class ReplayedTask(NamedTuple):
-    """A task of an execution that is replayed.
+    """A task of an execution that is replayed."""
 
-    Attributes:
-        task: as in `TaskRun.task`.
-        kind: kind of task in the DSL, such as `call`; empty: the revision that would run has no such task.
-    """
-
-    task: str
-    kind: str
+    task: str  # as in `TaskRun.task`
+    kind: str  # kind of task in the DSL, such as `call`; empty: the revision that would run has no such task
 
 
 class ReplayPreview(NamedTuple):
-    """What a replay would do.
+    """What a replay would do."""
 
-    Attributes:
-        flow_revision: revision that it would run.
-        taken_over: tasks whose results are taken over: these are not performed.
-        again: tasks of the original that run again if the flow takes the same course.
-        keeps_idempotency_keys: whether calls are made with the idempotency keys of the original.
-        latest_revision: of the flow; 0: the flow was deleted.
-    """
-
-    flow_revision: int
-    taken_over: tuple[ReplayedTask, ...]
-    again: tuple[ReplayedTask, ...]
-    keeps_idempotency_keys: bool
-    latest_revision: int = 0
+    flow_revision: int  # revision that it would run
+    taken_over: tuple[ReplayedTask, ...]  # tasks whose results are taken over: these are not performed
+    again: tuple[ReplayedTask, ...]  # tasks of the original that run again if the flow takes the same course
+    keeps_idempotency_keys: bool  # whether calls are made with the idempotency keys of the original
+    latest_revision: int = 0  # of the flow; 0: the flow was deleted

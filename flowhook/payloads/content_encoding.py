@@ -18,8 +18,7 @@ import brotli
 from flowhook.errors import InvalidError
 from flowhook.limits import KIB
 
-MAX_CODINGS: Final = 3
-"""Codings that may be applied to one body, one after another."""
+MAX_CODINGS: Final = 3  # codings that may be applied to one body, one after another
 
 MAX_MEMBERS: Final = 500
 """Members of a gzip body. Programs that write a member for each 64 KiB need at most half as many."""
@@ -29,11 +28,8 @@ SLACK_BYTES: Final = 64 * KIB
 """Allowance for flushes and headers: compressed input may have at most `MAX_GROWTH` times its output, plus this. The
 same bound limits the output of a coding that was applied to compressed data."""
 
-PIECE_BYTES: Final = 256 * KIB
-"""Output size of one call of a decoder."""
-
-SLICE_BYTES: Final = 16 * KIB
-"""Input size of one call of a decoder."""
+PIECE_BYTES: Final = 256 * KIB  # output size of one call of a decoder
+SLICE_BYTES: Final = 16 * KIB  # input size of one call of a decoder
 
 _Inflate = Callable[[bytes, int], bytes]
 

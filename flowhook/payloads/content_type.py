@@ -16,8 +16,7 @@ from urllib.parse import unquote_to_bytes
 
 from flowhook.errors import InvalidError
 
-MAX_LENGTH: Final = 1024
-"""Characters of a field value; a longer one is treated as an unknown type."""
+MAX_LENGTH: Final = 1024  # characters of a field value; a longer one is treated as an unknown type
 
 _ESSENCE: Final = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 _PARAMETER: Final = re.compile(r'[^;="]*=[ \t]*(?:"(?:[^"\\]|\\.)*"[^;]*|[^;]*)|[^;]+')

@@ -50,25 +50,18 @@ def decode_escapes(data: bytes) -> bytes:
     return a2b_qp(data.replace(b"=", b"=3D").replace(b"%", b"="))
 
 
-MAX_BYTES: Final = 2 * MIB
-"""One urlencoded body, decompressed."""
+MAX_BYTES: Final = 2 * MIB  # one urlencoded body, decompressed
 
 MAX_FIELDS: Final = 10_000
-MAX_DEPTH: Final = 32
-"""Brackets of one name."""
-
-MAX_BRACKETS: Final = 20_000
-"""Brackets of all names: each may become an object of its own."""
+MAX_DEPTH: Final = 32  # brackets of one name
+MAX_BRACKETS: Final = 20_000  # brackets of all names: each may become an object of its own
 
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
 _VALUE: Final = ""
 _APPEND: Final = None
 _ASCII: Final = bytes(range(128))
-_SHIFTED: Final = ("iso2022", "hz", "johab")
-"""Charsets in which an ASCII byte may be part of a multi-byte character."""
-
-_Tree = dict[str | None, Any]
-"""By key: a subtree, or a list of values. `_APPEND` is the key of what `[]` appended."""
+_SHIFTED: Final = ("iso2022", "hz", "johab")  # charsets in which an ASCII byte may be part of a multi-byte character
+_Tree = dict[str | None, Any]  # by key: a subtree, or a list of values. `_APPEND` is the key of what `[]` appended
 
 
 def parse_urlencoded(body: bytes, charset: str) -> dict[str, Any]:
@@ -187,11 +180,8 @@ def _are_indexes(keys: Iterable[str]) -> bool:
     return True
 
 
-MAX_PROPERTIES_BYTES: Final = 512 * KIB
-"""One body, decompressed; counted in characters."""
-
-MAX_LINES: Final = 10_000
-"""Physical lines of one body, including comments and continuations."""
+MAX_PROPERTIES_BYTES: Final = 512 * KIB  # one body, decompressed; counted in characters
+MAX_LINES: Final = 10_000  # physical lines of one body, including comments and continuations
 
 _SPACE: Final = " \t\f"
 _ESCAPE: Final = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)

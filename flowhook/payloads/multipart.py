@@ -31,15 +31,11 @@ from flowhook.model import Part
 from flowhook.payloads.content_type import decode_charset, is_json, parameters, parse_content_type
 from flowhook.payloads.forms import nest_fields
 
-MAX_HEADER_BYTES: Final = 16 * 1024
-"""Header of one part."""
-
-MAX_HEADERS_BYTES: Final = 1024 * 1024
-"""Headers of all parts, whose parsing is most of the work."""
+MAX_HEADER_BYTES: Final = 16 * 1024  # header of one part
+MAX_HEADERS_BYTES: Final = 1024 * 1024  # headers of all parts, whose parsing is most of the work
 
 MAX_PREAMBLE_BYTES: Final = 64 * 1024
-MAX_PADDING: Final = 64
-"""Whitespace after a boundary."""
+MAX_PADDING: Final = 64  # whitespace after a boundary
 
 _MAX_NAME: Final = 255
 _BOUNDARY: Final = re.compile(r"[A-Za-z0-9'()+_,./:=? -]{0,69}[A-Za-z0-9'()+_,./:=?-]")
@@ -47,19 +43,12 @@ _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class PartStarted(NamedTuple):
-    """A part begins.
+    """A part begins."""
 
-    Attributes:
-        offset: position of its content in the body, in bytes.
-        type: its Content-Type, or empty.
-        field: name in the form, or empty.
-        filename: base name of the file, sanitized; None when the part is not a file.
-    """
-
-    offset: int
-    type: str
-    field: str
-    filename: str | None
+    offset: int  # position of its content in the body, in bytes
+    type: str  # its Content-Type, or empty
+    field: str  # name in the form, or empty
+    filename: str | None  # base name of the file, sanitized; None when the part is not a file
 
 
 class PartData(NamedTuple):
@@ -235,9 +224,7 @@ def _invalid(what: str) -> InvalidError:
 FORM_DATA: Final = "multipart/form-data"
 
 NO_FIELD: Final = (None, 0)
-
-_PART_BYTES: Final = 96
-"""Size of a part's metadata without its texts."""
+_PART_BYTES: Final = 96  # size of a part's metadata without its texts
 
 
 def may_be_field(part: PartStarted) -> bool:

@@ -37,8 +37,7 @@ from flowhook.payloads.multipart import (
 )
 from flowhook.payloads.xml import parse_xml
 
-BINARY_MODE: Final = "ce-specversion"
-"""Header field that identifies a CloudEvent in binary mode."""
+BINARY_MODE: Final = "ce-specversion"  # header field that identifies a CloudEvent in binary mode
 
 _PREFIX: Final = "ce-"
 _STRUCTURED: Final = ("application/cloudevents+", "application/cloudevents-batch+")
@@ -115,11 +114,8 @@ def encode_json(value: Any) -> bytes:
         return json.dumps(value).encode()
 
 
-MAX_LINES: Final = 100_000
-"""Lines of one NDJSON body, empty ones included."""
-
-BODY: Final = "body"
-"""Name of an attachment that is a whole body."""
+MAX_LINES: Final = 100_000  # lines of one NDJSON body, empty ones included
+BODY: Final = "body"  # name of an attachment that is a whole body
 
 _NDJSON: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
@@ -129,19 +125,12 @@ _UNREADABLE: Final = frozenset({"CHARSET_UNKNOWN", "ENCODING_UNKNOWN"})
 
 
 class Attachment(NamedTuple):
-    """Content that was not parsed.
+    """Content that was not parsed."""
 
-    Attributes:
-        name: base name of the file, or `BODY`.
-        type: media type as sent; empty when there was none.
-        content: the bytes; those of a whole body as received, still compressed if it was.
-        field: name of the form field, for a part; or empty.
-    """
-
-    name: str
-    type: str
-    content: bytes
-    field: str = ""
+    name: str  # base name of the file, or `BODY`
+    type: str  # media type as sent; empty when there was none
+    content: bytes  # the bytes; those of a whole body as received, still compressed if it was
+    field: str = ""  # name of the form field, for a part; or empty
 
 
 class ParsedBody(NamedTuple):
@@ -195,8 +184,7 @@ def parse(
     return content._replace(body=to_structured(content_type, headers, content.body))
 
 
-IDENTITY: Final = (("specversion",), ("source",), ("id",))
-"""Paths of the members that `event_identity` reads."""
+IDENTITY: Final = (("specversion",), ("source",), ("id",))  # paths of the members that `event_identity` reads
 
 
 def event_identity(body: Any) -> str | None:

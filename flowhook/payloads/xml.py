@@ -23,14 +23,9 @@ from flowhook.limits import KIB
 from flowhook.payloads.content_type import codec_of
 
 MAX_DEPTH: Final = 100
-MAX_ELEMENTS: Final = 200_000
-"""Elements and attributes of one document."""
-
-MAX_ATTRIBUTES: Final = 1000
-"""Attributes of one element."""
-
-MAX_NAMES: Final = 20_000
-"""Different names of elements and attributes of one document."""
+MAX_ELEMENTS: Final = 200_000  # elements and attributes of one document
+MAX_ATTRIBUTES: Final = 1000  # attributes of one element
+MAX_NAMES: Final = 20_000  # different names of elements and attributes of one document
 
 MAX_TOKEN_BYTES: Final = 64 * KIB
 """A tag, a comment or an instruction; depending on its position, one of up to twice this size may pass."""

@@ -99,51 +99,32 @@ def _with_field(body: bytes, path: str, value: str) -> bytes:
 
 HeaderList = list[tuple[str, str]]
 
-BODILESS: Final = ("GET", "DELETE")
-"""Methods without a body, unless there is one."""
+BODILESS: Final = ("GET", "DELETE")  # methods without a body, unless there is one
 
 _OWN_TEST_PAGE: Final = "send a test event from the sender's own settings, or add a kind that has a secret to `auth`"
 
 
 class WebhookRequest(NamedTuple):
-    """The request before it is signed.
+    """The request before it is signed."""
 
-    Attributes:
-        base: scheme and host of the edge as senders see it, without a path.
-        method: upper case; empty: POST if the flow accepts it, else the first method that it accepts.
-        content_type: media type of the body; empty: none is sent.
-        headers: further headers.
-        body: bytes of the body.
-    """
-
-    base: str
-    method: str
-    content_type: str
-    headers: Sequence[tuple[str, str]]
+    base: str  # scheme and host of the edge as senders see it, without a path
+    method: str  # upper case; empty: POST if the flow accepts it, else the first method that it accepts
+    content_type: str  # media type of the body; empty: none is sent
+    headers: Sequence[tuple[str, str]]  # further headers
     body: bytes
 
 
 class SignedWebhook(NamedTuple):
-    """The request to send.
+    """The request to send."""
 
-    Attributes:
-        method: upper case.
-        url: with path and query.
-        headers: in order, Content-Type and those of the signature included; Host and Content-Length are not.
-        body: bytes of the body.
-        kind: kind of `auth` that it satisfies; empty: the flow has none.
-        secret: name of the secret that it is signed with; empty: none.
-        validity: seconds from now in which it is accepted; None: unlimited.
-        credential: where the sender puts the secret itself, which was left out; None: the request is complete.
-    """
-
-    method: str
-    url: str
-    headers: HeaderList
+    method: str  # upper case
+    url: str  # with path and query
+    headers: HeaderList  # in order, Content-Type and those of the signature included; Host and Content-Length are not
     body: bytes
-    kind: str = ""
-    secret: str = ""
-    validity: float | None = None
+    kind: str = ""  # kind of `auth` that it satisfies; empty: the flow has none
+    secret: str = ""  # name of the secret that it is signed with; empty: none
+    validity: float | None = None  # seconds from now in which it is accepted; None: unlimited
+    # where the sender puts the secret itself, which was left out; None: the request is complete
     credential: CredentialPlace | None = None
 
 

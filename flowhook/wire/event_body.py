@@ -17,24 +17,17 @@ _FIELD: Final = envelope_pb2.Event.BODY_FIELD_NUMBER
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES: Final = {_FIXED64: 8, _FIXED32: 4}
 _TAG: Final = bytes([_FIELD << 3 | _LENGTH])
-_HEAD_BYTES: Final = 20
-"""Most bytes of a field's number and length."""
+_HEAD_BYTES: Final = 20  # most bytes of a field's number and length
 _WINDOW: Final = 64 * limits.KIB
 """Bytes that are read at a time until the body is found: header fields are before it, and few events have more."""
 
 
 class EventPart(NamedTuple):
-    """A serialized event.
+    """A serialized event."""
 
-    Attributes:
-        event: the event, with at most as many bytes of its body as requested.
-        body_offset: where its body begins in the whole serialized event; 0: the event contains none.
-        body_size: bytes of its whole body.
-    """
-
-    event: bytes
-    body_offset: int
-    body_size: int
+    event: bytes  # the event, with at most as many bytes of its body as requested
+    body_offset: int  # where its body begins in the whole serialized event; 0: the event contains none
+    body_size: int  # bytes of its whole body
 
 
 def read_event(payload: RandomAccess, *, max_body_bytes: int) -> EventPart:

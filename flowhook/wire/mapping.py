@@ -68,23 +68,14 @@ class _Codec(NamedTuple):
 
 
 class _Field(NamedTuple):
-    """A field of a type and of a message.
+    """A field of a type and of a message."""
 
-    Attributes:
-        attribute: its name in the type.
-        name: its name in the message.
-        codec: of its values other than None; None: they are the same in both.
-        optional: whether it may be None.
-        presence: whether the message tells whether it is set.
-        default: what it is where a message that is one of its fields is absent, and then left out; None: it is sent.
-    """
-
-    attribute: str
-    name: str
-    codec: _Codec | None
-    optional: bool
-    presence: bool
-    default: Any
+    attribute: str  # its name in the type
+    name: str  # its name in the message
+    codec: _Codec | None  # of its values other than None; None: they are the same in both
+    optional: bool  # whether it may be None
+    presence: bool  # whether the message tells whether it is set
+    default: Any  # what it is where a message that is one of its fields is absent, and then left out; None: it is sent
 
     def read(self, message: Message) -> Any:
         """Return its value in a message."""

@@ -31,18 +31,13 @@ from flowhook.errors import (
 )
 
 DOMAIN: Final = "flowhook"
-
-_DETAILS: Final = "grpc-status-details-bin"
-"""Trailing metadata that carries a google.rpc.Status."""
-
-MAX_MESSAGE: Final = 512
-"""Bytes of one text in an error that are sent."""
+_DETAILS: Final = "grpc-status-details-bin"  # trailing metadata that carries a google.rpc.Status
+MAX_MESSAGE: Final = 512  # bytes of one text in an error that are sent
 
 MAX_FAULT_BYTES: Final = 4096
 """Serialized faults of flow files that are sent. A status is sent as metadata, which gRPC limits to 8 KiB in total."""
 
-MORE_FAULTS: Final = "MORE_PROBLEMS"
-"""Code of the fault that stands for those that are not sent."""
+MORE_FAULTS: Final = "MORE_PROBLEMS"  # code of the fault that stands for those that are not sent
 
 CODES: Final[Sequence[tuple[type[FlowhookError], grpc.StatusCode]]] = (
     (InvalidError, grpc.StatusCode.INVALID_ARGUMENT),

@@ -27,11 +27,8 @@ from flowhook.wire import convert
 from flowhook.wire.failures import failure_from_proto
 from flowhook.wire.mapping import from_proto
 
-DEFAULT_TIMEOUT: Final = 15.0
-"""Seconds that a call may take, retries included."""
-
-MAX_WAIT_SECONDS: Final = 300.0
-"""Longest wait of one InvokeFlow call; `invoke` repeats the call until its own timeout."""
+DEFAULT_TIMEOUT: Final = 15.0  # seconds that a call may take, retries included
+MAX_WAIT_SECONDS: Final = 300.0  # longest wait of one InvokeFlow call; `invoke` repeats the call until its own timeout
 
 
 class AsyncClient:

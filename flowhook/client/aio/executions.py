@@ -35,8 +35,7 @@ from flowhook.v1.execution_service_pb2_grpc import ExecutionServiceStub
 from flowhook.wire.convert_replays import replay_to_proto
 from flowhook.wire.mapping import from_proto, to_proto
 
-ERASE_SECONDS: Final = 600.0
-"""Deadline of an erasure (s)."""
+ERASE_SECONDS: Final = 600.0  # deadline of an erasure (s)
 
 
 class Executions:

@@ -10,8 +10,7 @@ from flowhook.client.results import Page
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
-PAGE_SIZE: Final = 500
-"""Items that are requested at a time."""
+PAGE_SIZE: Final = 500  # items that are requested at a time
 
 
 class ReadPage(Protocol[T_co]):

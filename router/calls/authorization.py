@@ -10,15 +10,16 @@ Source: RFC 6750, section 2.1 (`authorization: Bearer TOKEN`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
 import attrs
 import grpc
 import grpc.aio
+from google.protobuf.descriptor import ServiceDescriptor
 
-from flowhook.errors import FlowhookError, PermissionDeniedError, UnauthenticatedError
+from flowhook.errors import FlowhookError, InternalError, PermissionDeniedError, UnauthenticatedError
 from flowhook.security.token_verifier import TokenGrant, TokenVerifier
 from flowhook.security.tokens import TokenScope
 from flowhook.sharing import Principal, current_principal
@@ -29,52 +30,55 @@ from router.calls.call_limits import ANONYMOUS, CallLimits
 _ADMIN: Final = frozenset({TokenScope.ADMIN})
 _READ: Final = frozenset({TokenScope.ADMIN, TokenScope.VIEW})
 _ANY: Final = frozenset(TokenScope)
-_SERVICES: Final[Mapping[str, frozenset[TokenScope]]] = {
-    "flowhook.v1.IngestService": frozenset({TokenScope.INGEST}),
-    "flowhook.v1.FlowService": _ADMIN,
-    "flowhook.v1.SecretService": _ADMIN,
-    "flowhook.v1.ExecutionService": _ADMIN,
-    "flowhook.v1.JobService": _ADMIN,
-    "flowhook.v1.RunnerService": frozenset({TokenScope.RUN}),
-    "flowhook.v1.ClusterService": _ADMIN,
-    "flowhook.v1.RejectionService": _ADMIN,
-    "flowhook.v1.AuditService": _READ,
-    "flowhook.v1.ShardService": _ANY,
-    "grpc.health.v1.Health": _ANY,
-    "grpc.reflection.v1alpha.ServerReflection": _ANY,
+_INGEST: Final = frozenset({TokenScope.INGEST})
+_VERIFY: Final = frozenset({TokenScope.VERIFY})
+_RUN: Final = frozenset({TokenScope.RUN})
+
+_SCOPES: Final[Mapping[str, Mapping[str, frozenset[TokenScope]]]] = {
+    "IngestService": {"IngestEvents InvokeFlow UploadBody GetReply": _INGEST},
+    "FlowService": {
+        "ApplyFlows PauseFlow ResumeFlow DeleteFlow SignWebhook": _ADMIN,
+        "ListFlows ListRevisions GetFlowStatistics ListFlowStatistics": _READ,
+        "FindFlows": _READ | _VERIFY,
+        "GetFlow WatchFlows": _READ | _VERIFY | _RUN,
+    },
+    "SecretService": {"SetSecret DeleteSecret": _ADMIN, "ListSecrets": _READ, "ResolveSecrets": _VERIFY | _RUN},
+    "ExecutionService": {
+        "ReplayExecution ResolveExecution CancelExecution DeleteExecution": _ADMIN,
+        "SuspendExecution ResumeExecution RetryExecutionNow": _ADMIN,
+        "GetExecution ListExecutions CountExecutions ScanEvents WatchExecutions PreviewReplay ReadBody": _READ,
+    },
+    "JobService": {
+        "CreateJob PauseJob ResumeJob AbortJob": _ADMIN,
+        "PreviewJob GetJob ListJobs ListJobItems": _READ,
+    },
+    "RunnerService": {"Attach ReportExit RenewLeases EmitEvent StartExecution ReadAttachment": _RUN},
+    "ClusterService": {
+        "DismissProcess": _ADMIN,
+        "GetCluster": _READ,
+        "ReportProcess": _READ | _VERIFY | _RUN,
+    },
+    "RejectionService": {
+        "AcceptRejection": _ADMIN,
+        "GetRejection ListRejections CountRejections": _READ,
+        "AttachVerifier ReportRejections": _VERIFY,
+    },
+    "AuditService": {"ListAuditEntries": _READ},
+    "ShardService": {
+        "HandOver": _ADMIN,
+        "GetShards": _READ,
+        "ReportReachability": _ADMIN | _VERIFY | _RUN,
+        "WatchShards Identify": _ANY,
+    },
 }
-_METHODS: Final[Mapping[str, frozenset[TokenScope]]] = {
-    "/flowhook.v1.FlowService/GetFlow": _READ | {TokenScope.VERIFY, TokenScope.RUN},
-    "/flowhook.v1.FlowService/FindFlows": _READ | {TokenScope.VERIFY},
-    "/flowhook.v1.FlowService/ListFlows": _READ,
-    "/flowhook.v1.FlowService/ListRevisions": _READ,
-    "/flowhook.v1.FlowService/GetFlowStatistics": _READ,
-    "/flowhook.v1.FlowService/ListFlowStatistics": _READ,
-    "/flowhook.v1.FlowService/WatchFlows": _READ | {TokenScope.VERIFY, TokenScope.RUN},
-    "/flowhook.v1.SecretService/ListSecrets": _READ,
-    "/flowhook.v1.SecretService/ResolveSecrets": frozenset({TokenScope.VERIFY, TokenScope.RUN}),
-    "/flowhook.v1.ExecutionService/GetExecution": _READ,
-    "/flowhook.v1.ExecutionService/ListExecutions": _READ,
-    "/flowhook.v1.ExecutionService/CountExecutions": _READ,
-    "/flowhook.v1.ExecutionService/ScanEvents": _READ,
-    "/flowhook.v1.ExecutionService/PreviewReplay": _READ,
-    "/flowhook.v1.ExecutionService/ReadBody": _READ,
-    "/flowhook.v1.ExecutionService/WatchExecutions": _READ,
-    "/flowhook.v1.JobService/GetJob": _READ,
-    "/flowhook.v1.JobService/ListJobItems": _READ,
-    "/flowhook.v1.JobService/ListJobs": _READ,
-    "/flowhook.v1.JobService/PreviewJob": _READ,
-    "/flowhook.v1.ClusterService/GetCluster": _READ,
-    "/flowhook.v1.ClusterService/ReportProcess": _READ | {TokenScope.VERIFY, TokenScope.RUN},
-    "/flowhook.v1.ShardService/GetShards": _READ,
-    "/flowhook.v1.ShardService/ReportReachability": frozenset({TokenScope.ADMIN, TokenScope.VERIFY, TokenScope.RUN}),
-    "/flowhook.v1.ShardService/HandOver": _ADMIN,
-    "/flowhook.v1.RejectionService/GetRejection": _READ,
-    "/flowhook.v1.RejectionService/ListRejections": _READ,
-    "/flowhook.v1.RejectionService/CountRejections": _READ,
-    "/flowhook.v1.RejectionService/AttachVerifier": frozenset({TokenScope.VERIFY}),
-    "/flowhook.v1.RejectionService/ReportRejections": frozenset({TokenScope.VERIFY}),
+_METHODS: Final = {
+    f"/flowhook.v1.{service}/{name}": scopes
+    for service, rows in _SCOPES.items()
+    for names, scopes in rows.items()
+    for name in names.split()
 }
+# services that reveal nothing about flows: each of their methods accepts any valid token
+_OTHER_SERVICES: Final = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")
 
 # methods that callers without a token may call; whatever they send, an empty request is answered
 _OPEN: Final = frozenset(
@@ -104,8 +108,18 @@ def check_flow_permitted(flow_id: str) -> None:
 
 def required_scopes(method: str) -> frozenset[TokenScope]:
     """Return the scopes of which `method` (`/package.Service/Method`) requires one; empty: no caller may call it."""
-    special = _METHODS.get(method)
-    return _SERVICES.get(method[1:].partition("/")[0], frozenset()) if special is None else special
+    return _METHODS.get(method, _ANY if method.startswith(_OTHER_SERVICES) else frozenset())
+
+
+def check_scopes_listed(services: Iterable[ServiceDescriptor]) -> None:
+    """Check that each method of some services has a row in the table of scopes.
+
+    Raises:
+        InternalError: some have none, so that no caller may call them (`SCOPES_UNLISTED`).
+    """
+    paths = (f"/{service.full_name}/{method.name}" for service in services for method in service.methods)
+    if missing := [path for path in paths if not required_scopes(path)]:
+        raise InternalError(f"no scopes are listed for {', '.join(missing)}", reason="SCOPES_UNLISTED")
 
 
 @attrs.define(eq=False, repr=False)

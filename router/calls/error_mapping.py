@@ -19,6 +19,8 @@ Servicer = TypeVar("Servicer")
 Request = TypeVar("Request")
 Response = TypeVar("Response")
 Context = grpc.aio.ServicerContext[Any, Any]
+Write = Callable[[Any], Awaitable[None]]
+"""Sends one response of a stream."""
 
 MAX_REQUEST_ID: Final = 64
 
@@ -51,19 +53,42 @@ def check_request_id(request_id: str) -> None:
         )
 
 
-def rpc_method(
-    implementation: Callable[[Servicer, Request, Context], Awaitable[Response]],
+def unary_rpc(
+    implementation: Callable[[Servicer, Request], Awaitable[Response]],
 ) -> Callable[[Servicer, Request, Context], Awaitable[Response]]:
-    """Decorate a method that returns one response, or that returns None and streams responses by `context.write`.
+    """Decorate a method that returns one response to one request."""
+    return _guarded(implementation, lambda self, request, _context: implementation(self, request))
+
+
+def server_stream_rpc(implementation: Callable[[Servicer, Any, Write], Awaitable[None]]) -> Any:
+    """Decorate a method that answers one request, which is small, by a stream of responses.
 
     Streams are written rather than yielded: a generator that is no longer resumed is closed at some later time, while a
     cancelled coroutine cleans up at once.
+
+    Raises:
+        InvalidError: from the decorated method: the request is larger than any valid one (`REQUEST_TOO_LARGE`).
     """
 
+    def start(self: Servicer, request: Any, context: Context) -> Awaitable[None]:
+        check_request_size(request)
+        return implementation(self, request, context.write)
+
+    return _guarded(implementation, start)
+
+
+def request_stream_rpc(implementation: Callable[[Servicer, Any, Context], Awaitable[Any]]) -> Any:
+    """Decorate a method that reads a stream of requests, and returns one response or writes a stream of them."""
+    return _guarded(implementation, implementation)
+
+
+def _guarded(
+    implementation: Callable[..., Any], start: Callable[[Servicer, Request, Context], Awaitable[Response]]
+) -> Callable[[Servicer, Request, Context], Awaitable[Response]]:
     @functools.wraps(implementation)
     async def guarded(self: Servicer, request: Request, context: Context) -> Response:
         try:
-            return await implementation(self, request, context)
+            return await start(self, request, context)
         except FlowhookError as error:
             await status.abort(context, error)
         except Exception as error:  # noqa: BLE001 - the boundary: reported to the operator, not to the caller

@@ -29,7 +29,7 @@ from flowhook.v1 import (
     shard_service_pb2,
 )
 from router.calls.audit_recorder import AuditRecorder
-from router.calls.authorization import Authorizer
+from router.calls.authorization import Authorizer, check_scopes_listed
 from router.calls.call_decoding import MessageDecoding
 from router.calls.call_limits import CallLimits
 from router.calls.token_masking import TokenMasking
@@ -53,7 +53,12 @@ SHARD_SERVICE: Final = shard_service_pb2.DESCRIPTOR.services_by_name["ShardServi
 
 
 def new_server(verifier: TokenVerifier, limits: RouterLimits, audit: AuditRecorder | None = None) -> grpc.aio.Server:
-    """Return a server that authorizes all calls, and records those that `audit` names; without services and a port."""
+    """Return a server that authorizes all calls, and records those that `audit` names; without services and a port.
+
+    Raises:
+        InternalError: a method of a service is not in the table of scopes.
+    """
+    check_scopes_listed((*OWNER_SERVICES, SHARD_SERVICE))
     logs.silence_decoding()
     return grpc.aio.server(
         interceptors=[

@@ -8,7 +8,7 @@ from flowhook.model.audit import AuditEntry
 from flowhook.v1 import audit_service_pb2 as pb
 from flowhook.v1 import audit_service_pb2_grpc
 from flowhook.wire.mapping import to_proto
-from router.calls import error_mapping
+from router.calls.error_mapping import unary_rpc
 from router.calls.paging import page_token_after, parse_page
 from router.storage.audit import AuditFilter, AuditLog
 
@@ -21,12 +21,8 @@ class AuditService(audit_service_pb2_grpc.AuditServiceServicer):
     def __init__(self, audit: AuditLog) -> None:
         self._audit = audit
 
-    @error_mapping.rpc_method
-    async def ListAuditEntries(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListAuditEntriesRequest, context: error_mapping.Context
-    ) -> pb.ListAuditEntriesResponse:
-        """Return a page of entries, newest first."""
-        del context
+    @unary_rpc
+    async def ListAuditEntries(self, request: pb.ListAuditEntriesRequest) -> pb.ListAuditEntriesResponse:
         size, before = parse_page(request, default=DEFAULT_PAGE)
         wanted = AuditFilter(request.actor, request.action, request.target)
         entries, following = await self._audit.page(wanted, before_number=before, limit=size)

@@ -17,8 +17,8 @@ from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.mapping import to_proto
-from router.calls import error_mapping
 from router.calls.authorization import caller_scopes
+from router.calls.error_mapping import unary_rpc
 from router.cluster.shard_map import ShardSituation
 from router.reports import reported_metrics
 from router.reports.processes import (
@@ -82,12 +82,8 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         self._processes = ProcessReports(clock, series=shared.report_series)
         self._reports = FairQueue(shared.reports)
 
-    @error_mapping.rpc_method
-    async def ReportProcess(  # noqa: N802 - the name of the RPC
-        self, request: pb.ReportProcessRequest, context: error_mapping.Context
-    ) -> pb.ReportProcessResponse:
-        """Record the report of a process."""
-        del context
+    @unary_rpc
+    async def ReportProcess(self, request: pb.ReportProcessRequest) -> pb.ReportProcessResponse:
         process, scopes = request.process, caller_scopes.get()
         metrics = None
         if len(process.metrics) > INLINE_BYTES:
@@ -97,12 +93,8 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         complete = self._processes.store(process, scopes, metrics)
         return pb.ReportProcessResponse(metrics_dropped=not complete, router_time_ms=self._now_ms())
 
-    @error_mapping.rpc_method
-    async def GetCluster(  # noqa: N802 - the name of the RPC
-        self, request: pb.GetClusterRequest, context: error_mapping.Context
-    ) -> pb.GetClusterResponse:
-        """Return all processes, the router included, by name."""
-        del context
+    @unary_rpc
+    async def GetCluster(self, request: pb.GetClusterRequest) -> pb.GetClusterResponse:
         now, bare = self._clock(), request.without_metrics
         own = self._own(b"" if bare else self._render())
         own.metrics = reported_metrics.check(own.metrics, own.name, own.role).text
@@ -125,12 +117,8 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             response.storage.CopyFrom(await self._storage())
         return response
 
-    @error_mapping.rpc_method
-    async def DismissProcess(  # noqa: N802 - the name of the RPC
-        self, request: pb.DismissProcessRequest, context: error_mapping.Context
-    ) -> pb.DismissProcessResponse:
-        """Forget a process that has ended."""
-        del context
+    @unary_rpc
+    async def DismissProcess(self, request: pb.DismissProcessRequest) -> pb.DismissProcessResponse:
         self.dismiss(request.name)
         return pb.DismissProcessResponse()
 

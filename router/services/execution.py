@@ -16,7 +16,7 @@ from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.v1 import execution_service_pb2_grpc
 from flowhook.wire.mapping import from_proto, to_proto
 from router.bodies.body_streams import BodySender
-from router.calls import error_mapping
+from router.calls.error_mapping import Write, check_request_id, server_stream_rpc, unary_rpc
 from router.dispatch.shard_runtime import ShardRuntime
 from router.executions.reading import MAX_CAUSED, ExecutionLists, build_task_history, links_of, read_execution
 from router.flows.admission import AdmissionControl
@@ -78,12 +78,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         self._now_ms = now_ms
         self._lists = ExecutionLists(state, runtime.executions, admission)
 
-    @error_mapping.rpc_method
-    async def GetExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.GetExecutionRequest, context: error_mapping.Context
-    ) -> pb.GetExecutionResponse:
-        """Return one execution with its request and journal."""
-        del context
+    @unary_rpc
+    async def GetExecution(self, request: pb.GetExecutionRequest) -> pb.GetExecutionResponse:
         limit = request.max_body_bytes if request.HasField("max_body_bytes") else None
         if limit is not None and limit < 0:
             raise InvalidError("`max_body_bytes` must be at least 0", reason="BODY_LIMIT_INVALID")
@@ -113,111 +109,70 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             pb.GetExecutionResponse,
         )
 
-    @error_mapping.rpc_method
-    async def ListExecutions(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListExecutionsRequest, context: error_mapping.Context
-    ) -> pb.ListExecutionsResponse:
-        """Return a page of executions, newest first; it may be short when few of the records read qualify."""
-        del context
+    @unary_rpc
+    async def ListExecutions(self, request: pb.ListExecutionsRequest) -> pb.ListExecutionsResponse:
         records, token = await self._lists.page(request)
         executions = [to_proto(listed(record), pb.Execution) for record in records]
         return pb.ListExecutionsResponse(executions=executions, next_page_token=token)
 
-    @error_mapping.rpc_method
-    async def CountExecutions(  # noqa: N802 - the name of the RPC
-        self, request: pb.CountExecutionsRequest, context: error_mapping.Context
-    ) -> pb.CountExecutionsResponse:
-        """Count executions, up to a limit."""
-        del context
+    @unary_rpc
+    async def CountExecutions(self, request: pb.CountExecutionsRequest) -> pb.CountExecutionsResponse:
         return await self._lists.count(request)
 
-    @error_mapping.rpc_method
-    async def ScanEvents(  # noqa: N802 - the name of the RPC
-        self, request: pb.ScanEventsRequest, context: error_mapping.Context
-    ) -> pb.ScanEventsResponse:
-        """Return a page of executions with their events, newest first."""
-        del context
+    @unary_rpc
+    async def ScanEvents(self, request: pb.ScanEventsRequest) -> pb.ScanEventsResponse:
         records, token = await self._lists.page(request)
         return await self._lists.with_events([(record, listed(record)) for record in records], token)
 
-    @error_mapping.rpc_method
-    async def WatchExecutions(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request: pb.WatchExecutionsRequest, context: error_mapping.Context
-    ) -> None:
-        """Stream executions as their status changes."""
-        error_mapping.check_request_size(request)
+    @server_stream_rpc
+    async def WatchExecutions(self, request: pb.WatchExecutionsRequest, write: Write) -> None:
         with self._runtime.watchers.watch(request.flow_id) as watcher:
-            await context.write(pb.WatchExecutionsResponse())
+            await write(pb.WatchExecutionsResponse())
             while True:
                 record, missed = await watcher.next()
                 execution = to_proto(listed(record), pb.Execution)
-                await context.write(pb.WatchExecutionsResponse(execution=execution, missed=missed))
+                await write(pb.WatchExecutionsResponse(execution=execution, missed=missed))
 
-    @error_mapping.rpc_method
-    async def ReplayExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.ReplayExecutionRequest, context: error_mapping.Context
-    ) -> pb.ReplayExecutionResponse:
-        """Start a new execution from the event of one that ended."""
-        del context
+    @unary_rpc
+    async def ReplayExecution(self, request: pb.ReplayExecutionRequest) -> pb.ReplayExecutionResponse:
         options = read_options(request)
-        error_mapping.check_request_id(request.request_id)
+        check_request_id(request.request_id)
         record = await self._replays.start(
             request.execution_id, options, request_id=request.request_id, unless_replayed=request.unless_replayed
         )
         return pb.ReplayExecutionResponse(execution=to_proto(record, pb.Execution))
 
-    @error_mapping.rpc_method
-    async def PreviewReplay(  # noqa: N802 - the name of the RPC
-        self, request: pb.PreviewReplayRequest, context: error_mapping.Context
-    ) -> pb.PreviewReplayResponse:
-        """Return what a replay would do."""
-        del context
+    @unary_rpc
+    async def PreviewReplay(self, request: pb.PreviewReplayRequest) -> pb.PreviewReplayResponse:
         replay = request.replay
         preview = await self._replays.preview(
             replay.execution_id, read_options(replay), unless_replayed=replay.unless_replayed
         )
         return to_proto(preview, pb.PreviewReplayResponse)
 
-    @error_mapping.rpc_method
-    async def ResolveExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.ResolveExecutionRequest, context: error_mapping.Context
-    ) -> pb.ResolveExecutionResponse:
-        """Mark a failed execution as resolved: nothing remains to be done about it."""
-        del context
+    @unary_rpc
+    async def ResolveExecution(self, request: pb.ResolveExecutionRequest) -> pb.ResolveExecutionResponse:
         if len(request.reason) > MAX_REASON:
             raise InvalidError(f"`reason` must have at most {MAX_REASON} characters", reason="REASON_TOO_LONG")
         record = await self._commands.resolve(request.execution_id, request.reason)
         return pb.ResolveExecutionResponse(execution=to_proto(record, pb.Execution))
 
-    @error_mapping.rpc_method
-    async def ReadBody(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request: pb.ReadBodyRequest, context: error_mapping.Context
-    ) -> None:
-        """Stream the body of the request that started an execution."""
-        error_mapping.check_request_size(request)
-
-        async def write(chunk: bytes) -> None:
-            await context.write(pb.ReadBodyResponse(chunk=chunk))
+    @server_stream_rpc
+    async def ReadBody(self, request: pb.ReadBodyRequest, write: Write) -> None:
+        async def send(chunk: bytes) -> None:
+            await write(pb.ReadBodyResponse(chunk=chunk))
 
         record = await self._records.find(request.execution_id)
-        if not await self._body_sender.whole(record.seq, write):
+        if not await self._body_sender.whole(record.seq, send):
             raise past_retention(record.id)
 
-    @error_mapping.rpc_method
-    async def CancelExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.CancelExecutionRequest, context: error_mapping.Context
-    ) -> pb.CancelExecutionResponse:
-        """End an execution that has not ended."""
-        del context
+    @unary_rpc
+    async def CancelExecution(self, request: pb.CancelExecutionRequest) -> pb.CancelExecutionResponse:
         record = await self._commands.cancel(request.execution_id)
         return pb.CancelExecutionResponse(execution=to_proto(record, pb.Execution))
 
-    @error_mapping.rpc_method
-    async def DeleteExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.DeleteExecutionRequest, context: error_mapping.Context
-    ) -> pb.DeleteExecutionResponse:
-        """Delete an execution that has ended, or erase its event."""
-        del context
+    @unary_rpc
+    async def DeleteExecution(self, request: pb.DeleteExecutionRequest) -> pb.DeleteExecutionResponse:
         links = await links_of(request.execution_id, state=self._state, records=self._records)
         if not request.erase:
             if request.cancel and not (await self._records.find(request.execution_id)).status.ended:
@@ -233,30 +188,18 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         deleted = DeletedExecutions(erasure.execution_ids, links, erasure.time_ms, self._replicated)
         return to_proto(deleted, pb.DeleteExecutionResponse)
 
-    @error_mapping.rpc_method
-    async def SuspendExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.SuspendExecutionRequest, context: error_mapping.Context
-    ) -> pb.SuspendExecutionResponse:
-        """Suspend an execution until it is resumed."""
-        del context
+    @unary_rpc
+    async def SuspendExecution(self, request: pb.SuspendExecutionRequest) -> pb.SuspendExecutionResponse:
         record = await self._commands.suspend(request.execution_id)
         return pb.SuspendExecutionResponse(execution=to_proto(record, pb.Execution))
 
-    @error_mapping.rpc_method
-    async def RetryExecutionNow(  # noqa: N802 - the name of the RPC
-        self, request: pb.RetryExecutionNowRequest, context: error_mapping.Context
-    ) -> pb.RetryExecutionNowResponse:
-        """End the waits of an execution for its next tries."""
-        del context
+    @unary_rpc
+    async def RetryExecutionNow(self, request: pb.RetryExecutionNowRequest) -> pb.RetryExecutionNowResponse:
         record = await self._commands.retry_now(request.execution_id)
         return pb.RetryExecutionNowResponse(execution=to_proto(record, pb.Execution))
 
-    @error_mapping.rpc_method
-    async def ResumeExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.ResumeExecutionRequest, context: error_mapping.Context
-    ) -> pb.ResumeExecutionResponse:
-        """Resume a suspended execution."""
-        del context
+    @unary_rpc
+    async def ResumeExecution(self, request: pb.ResumeExecutionRequest) -> pb.ResumeExecutionResponse:
         record = await self._commands.resume(request.execution_id)
         return pb.ResumeExecutionResponse(execution=to_proto(record, pb.Execution))
 

@@ -27,8 +27,8 @@ from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.mapping import enum_to_proto, to_proto
-from router.calls import error_mapping
 from router.calls.authorization import caller_scopes
+from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
 from router.calls.paging import page_token_after, parse_page
 from router.flows.event_triggers import parse_triggers
 from router.flows.flow_statistics import FlowStatisticsReader
@@ -96,12 +96,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     _applying: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
     """Held from the check of flows against each other until they are stored."""
 
-    @error_mapping.rpc_method
-    async def ApplyFlows(  # noqa: N802 - the name of the RPC
-        self, request: pb.ApplyFlowsRequest, context: error_mapping.Context
-    ) -> pb.ApplyFlowsResponse:
-        """Create or update flows, all of them or none."""
-        del context
+    @unary_rpc
+    async def ApplyFlows(self, request: pb.ApplyFlowsRequest) -> pb.ApplyFlowsResponse:
         if not 0 < len(request.documents) <= MAX_DOCUMENTS:
             raise InvalidError(f"a request must have 1 to {MAX_DOCUMENTS} documents", reason="BATCH_INVALID")
         parsed = await self._parsed(list(request.documents))
@@ -163,10 +159,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             raise InvalidFlowError(faults)
         return documents
 
-    @error_mapping.rpc_method
-    async def GetFlow(self, request: pb.GetFlowRequest, context: error_mapping.Context) -> pb.GetFlowResponse:  # noqa: N802
-        """Return one flow."""
-        del context
+    @unary_rpc
+    async def GetFlow(self, request: pb.GetFlowRequest) -> pb.GetFlowResponse:
         revision = await self._registry.revision()
         flow = await self._registry.get_flow(request.flow_id, revision=request.revision)
         if flow is None and request.revision and await self._registry.get_flow(request.flow_id) is not None:
@@ -181,12 +175,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         message = to_proto(flow, pb.Flow) if request.revision else self._signed_webhook(flow)
         return pb.GetFlowResponse(flow=message, registry_revision=revision, callback_key=key)
 
-    @error_mapping.rpc_method
-    async def ListRevisions(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListRevisionsRequest, context: error_mapping.Context
-    ) -> pb.ListRevisionsResponse:
-        """Return a page of the revisions of a flow, newest first."""
-        del context
+    @unary_rpc
+    async def ListRevisions(self, request: pb.ListRevisionsRequest) -> pb.ListRevisionsResponse:
         size, before = parse_page(request, default=DEFAULT_PAGE)
         found = await self._registry.list_revisions(request.flow_id, before=before, limit=size + 1)
         if not found and not await self._registry.existing_flows([request.flow_id]):
@@ -196,12 +186,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             revisions=[to_proto(each, pb.FlowRevision) for each in found[:size]], next_page_token=page_token_after(last)
         )
 
-    @error_mapping.rpc_method
-    async def FindFlows(  # noqa: N802 - the name of the RPC
-        self, request: pb.FindFlowsRequest, context: error_mapping.Context
-    ) -> pb.FindFlowsResponse:
-        """Return the flow IDs in the request that belong to existing flows."""
-        del context
+    @unary_rpc
+    async def FindFlows(self, request: pb.FindFlowsRequest) -> pb.FindFlowsResponse:
         flow_ids = request.flow_ids
         if not 0 < len(flow_ids) <= limits.MAX_FOUND_FLOWS or any(
             len(flow_id) > limits.MAX_FLOW_ID_LENGTH for flow_id in flow_ids
@@ -212,12 +198,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             )
         return pb.FindFlowsResponse(flow_ids=await self._registry.existing_flows(flow_ids))
 
-    @error_mapping.rpc_method
-    async def ListFlows(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListFlowsRequest, context: error_mapping.Context
-    ) -> pb.ListFlowsResponse:
-        """Return a page of flows."""
-        del context
+    @unary_rpc
+    async def ListFlows(self, request: pb.ListFlowsRequest) -> pb.ListFlowsResponse:
         size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
         flows = await self._registry.list_flows(after_id=request.page_token, limit=size + 1)
         messages = [self._signed_webhook(flow) for flow in flows[:size]]
@@ -226,12 +208,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             message.ClearField("definition")
         return pb.ListFlowsResponse(flows=messages, next_page_token=flows[size - 1].id if len(flows) > size else "")
 
-    @error_mapping.rpc_method
-    async def GetFlowStatistics(  # noqa: N802 - the name of the RPC
-        self, request: pb.GetFlowStatisticsRequest, context: error_mapping.Context
-    ) -> pb.GetFlowStatisticsResponse:
-        """Return the numbers of one flow."""
-        del context
+    @unary_rpc
+    async def GetFlowStatistics(self, request: pb.GetFlowStatisticsRequest) -> pb.GetFlowStatisticsResponse:
         statistics = await self._statistics.get(request.flow_id)
         if statistics is None:
             raise _no_flow(request.flow_id)
@@ -240,12 +218,8 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             since=convert.timestamp(self._statistics.since_ms),
         )
 
-    @error_mapping.rpc_method
-    async def ListFlowStatistics(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListFlowStatisticsRequest, context: error_mapping.Context
-    ) -> pb.ListFlowStatisticsResponse:
-        """Return a page of flows with their numbers."""
-        del context
+    @unary_rpc
+    async def ListFlowStatistics(self, request: pb.ListFlowStatisticsRequest) -> pb.ListFlowStatisticsResponse:
         page = await self._statistics.page(
             after_id=request.page_token,
             size=min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE,
@@ -258,61 +232,39 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             since=convert.timestamp(self._statistics.since_ms),
         )
 
-    @error_mapping.rpc_method
-    async def PauseFlow(  # noqa: N802 - the name of the RPC
-        self, request: pb.PauseFlowRequest, context: error_mapping.Context
-    ) -> pb.PauseFlowResponse:
-        """Queue events from now on without running them."""
-        del context
+    @unary_rpc
+    async def PauseFlow(self, request: pb.PauseFlowRequest) -> pb.PauseFlowResponse:
         return pb.PauseFlowResponse(flow=self._signed_webhook(await self._set_paused(request.flow_id, paused=True)))
 
-    @error_mapping.rpc_method
-    async def ResumeFlow(  # noqa: N802 - the name of the RPC
-        self, request: pb.ResumeFlowRequest, context: error_mapping.Context
-    ) -> pb.ResumeFlowResponse:
-        """Run queued and new events of a paused flow."""
-        del context
+    @unary_rpc
+    async def ResumeFlow(self, request: pb.ResumeFlowRequest) -> pb.ResumeFlowResponse:
         return pb.ResumeFlowResponse(flow=self._signed_webhook(await self._set_paused(request.flow_id, paused=False)))
 
-    @error_mapping.rpc_method
-    async def DeleteFlow(  # noqa: N802 - the name of the RPC
-        self, request: pb.DeleteFlowRequest, context: error_mapping.Context
-    ) -> pb.DeleteFlowResponse:
-        """Delete a flow."""
-        del context
+    @unary_rpc
+    async def DeleteFlow(self, request: pb.DeleteFlowRequest) -> pb.DeleteFlowResponse:
         if not await self._registry.delete_flow(request.flow_id):
             raise _no_flow(request.flow_id)
         await self._flows.catch_up()
         return pb.DeleteFlowResponse()
 
-    @error_mapping.rpc_method
-    async def SignWebhook(  # noqa: N802 - the name of the RPC
-        self, request: pb.SignWebhookRequest, context: error_mapping.Context
-    ) -> pb.SignWebhookResponse:
-        """Return the request that a sender of the flow would make, signed."""
-        del context
+    @unary_rpc
+    async def SignWebhook(self, request: pb.SignWebhookRequest) -> pb.SignWebhookResponse:
         flow = await self._registry.get_flow(request.flow_id)
         if flow is None:
             raise _no_flow(request.flow_id)
         return await _sign(request, flow, registry=self._registry, cipher=self._cipher, now=self._now_ms() / 1000)
 
-    @error_mapping.rpc_method
-    async def WatchFlows(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request: pb.WatchFlowsRequest, context: error_mapping.Context
-    ) -> None:
-        """Stream changes of flows and secrets."""
-        error_mapping.check_request_size(request)
+    @server_stream_rpc
+    async def WatchFlows(self, request: pb.WatchFlowsRequest, write: Write) -> None:
         async with aclosing(self._watch.follow(request.start_revision, limits.WATCH_PROGRESS_SECONDS)) as batches:
             async for revision, changes in batches:
                 for change in changes:
                     if change.flow_id:
-                        await context.write(pb.WatchFlowsResponse(revision=change.revision, flow_id=change.flow_id))
+                        await write(pb.WatchFlowsResponse(revision=change.revision, flow_id=change.flow_id))
                     else:
-                        await context.write(
-                            pb.WatchFlowsResponse(revision=change.revision, secret_name=change.secret_name)
-                        )
+                        await write(pb.WatchFlowsResponse(revision=change.revision, secret_name=change.secret_name))
                 if not changes:
-                    await context.write(pb.WatchFlowsResponse(revision=revision, progress=pb.Progress()))
+                    await write(pb.WatchFlowsResponse(revision=revision, progress=pb.Progress()))
 
     def _signed_webhook(self, flow: Flow) -> pb.Flow:
         """Return a flow's latest revision, with the time of its next scheduled start."""

@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
 from flowhook.errors import NotFoundError
-from router.calls import error_mapping
+from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
 
 
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # there are no stubs of it
@@ -47,28 +47,20 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
         self._stopping = True
         self.set(serving=False)
 
-    @error_mapping.rpc_method
-    async def Check(  # noqa: N802 - the name of the RPC
-        self, request: pb.HealthCheckRequest, context: error_mapping.Context
-    ) -> pb.HealthCheckResponse:
-        """Return the current status."""
-        del context
+    @unary_rpc
+    async def Check(self, request: pb.HealthCheckRequest) -> pb.HealthCheckResponse:
         if request.service not in self._services:
             raise NotFoundError("unknown service", reason="SERVICE_UNKNOWN")
         return pb.HealthCheckResponse(status=self._status(request.service))
 
-    @error_mapping.rpc_method
-    async def Watch(  # noqa: N802 - the name of the RPC
-        self, request: pb.HealthCheckRequest, context: error_mapping.Context
-    ) -> None:
-        """Stream the current status, and each change."""
-        error_mapping.check_request_size(request)
+    @server_stream_rpc
+    async def Watch(self, request: pb.HealthCheckRequest, write: Write) -> None:
         reported = None
         while True:
             changed, status = self._changed, self._status(request.service)
             if status != reported:
                 reported = status
-                await context.write(pb.HealthCheckResponse(status=status))
+                await write(pb.HealthCheckResponse(status=status))
                 continue  # it may have changed meanwhile
             await changed.wait()
 

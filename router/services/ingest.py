@@ -16,7 +16,7 @@ from flowhook.wire import convert
 from flowhook.wire.failures import failure_to_proto
 from flowhook.wire.mapping import to_proto
 from router.bodies.body_streams import UploadReceiver
-from router.calls import error_mapping
+from router.calls.error_mapping import Context, request_stream_rpc, unary_rpc
 from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.intake import EventIntake, Intake
 from router.secrets.callback_keys import ReplyTokens, reply_not_found
@@ -46,24 +46,18 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     _tokens: ReplyTokens
     _uploads: UploadReceiver
 
-    @error_mapping.rpc_method
-    async def IngestEvents(  # noqa: N802 - the name of the RPC
-        self, request: ingest_service_pb2.IngestEventsRequest, context: error_mapping.Context
+    @unary_rpc
+    async def IngestEvents(
+        self, request: ingest_service_pb2.IngestEventsRequest
     ) -> ingest_service_pb2.IngestEventsResponse:
-        """Store a batch; each event succeeds or fails on its own."""
-        del context
         intakes = [Intake(message) for message in request.events]
         if not 0 < len(intakes) <= limits.MAX_BATCH_EVENTS:
             raise InvalidError(f"a batch must have 1 to {limits.MAX_BATCH_EVENTS} events", reason="BATCH_INVALID")
         await self._intake.store(intakes)
         return ingest_service_pb2.IngestEventsResponse(results=map(_result_of, intakes))
 
-    @error_mapping.rpc_method
-    async def InvokeFlow(  # noqa: N802 - the name of the RPC
-        self, request: ingest_service_pb2.InvokeFlowRequest, context: error_mapping.Context
-    ) -> ingest_service_pb2.InvokeFlowResponse:
-        """Store one event and wait for the reply of its execution."""
-        del context
+    @unary_rpc
+    async def InvokeFlow(self, request: ingest_service_pb2.InvokeFlowRequest) -> ingest_service_pb2.InvokeFlowResponse:
         wait = convert.seconds(request.max_wait) if request.HasField("max_wait") else DEFAULT_WAIT
         if not 0 < wait <= MAX_WAIT:
             raise InvalidError(
@@ -90,21 +84,16 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
                     outcome = {"pending": _Pending(reply_token=self._tokens.issue(execution_id))}
         return ingest_service_pb2.InvokeFlowResponse(execution_id=execution_id, **outcome)
 
-    @error_mapping.rpc_method
-    async def UploadBody(  # noqa: N802 - the name of the RPC
-        self, request_iterator: AsyncIterator[ingest_service_pb2.UploadBodyRequest], context: error_mapping.Context
+    @request_stream_rpc
+    async def UploadBody(
+        self, request_iterator: AsyncIterator[ingest_service_pb2.UploadBodyRequest], context: Context
     ) -> ingest_service_pb2.UploadBodyResponse:
-        """Store a body that an event will name."""
         stored = await self._uploads.take(request_iterator, lambda: context.send_initial_metadata(ADMITTED))
         blob = envelope_pb2.Blob(id=stored.id, size=stored.size, sha256=stored.sha256)
         return ingest_service_pb2.UploadBodyResponse(blob=blob)
 
-    @error_mapping.rpc_method
-    async def GetReply(  # noqa: N802 - the name of the RPC
-        self, request: ingest_service_pb2.GetReplyRequest, context: error_mapping.Context
-    ) -> ingest_service_pb2.GetReplyResponse:
-        """Return the reply of an execution, or that it is still pending."""
-        del context
+    @unary_rpc
+    async def GetReply(self, request: ingest_service_pb2.GetReplyRequest) -> ingest_service_pb2.GetReplyResponse:
         execution_id = self._tokens.execution_of(request.reply_token)
         record = await self._state.find(execution_id)
         if record is None:

@@ -13,7 +13,7 @@ from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import execution_service_pb2, job_service_pb2_grpc
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.wire.mapping import enum_from_proto, to_proto
-from router.calls import error_mapping
+from router.calls.error_mapping import check_request_id, unary_rpc
 from router.calls.paging import page_token_after, parse_page
 from router.dispatch.shard_runtime import ShardRuntime
 from router.jobs.actions import MAX_MESSAGE, JobActions, check_not_superseded
@@ -55,12 +55,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
     _state: ShardState
     _now_ms: Callable[[], int]
 
-    @error_mapping.rpc_method
-    async def PreviewJob(  # noqa: N802 - the name of the RPC
-        self, request: pb.PreviewJobRequest, context: error_mapping.Context
-    ) -> pb.PreviewJobResponse:
-        """Count the executions that match a filter."""
-        del context
+    @unary_rpc
+    async def PreviewJob(self, request: pb.PreviewJobRequest) -> pb.PreviewJobResponse:
         wanted = read_conditions(request.filter)
         asked = request.HasField("replay")
         options = read_job_options(request.replay)
@@ -76,14 +72,10 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             replays=replays,
         )
 
-    @error_mapping.rpc_method
-    async def CreateJob(  # noqa: N802 - the name of the RPC
-        self, request: pb.CreateJobRequest, context: error_mapping.Context
-    ) -> pb.CreateJobResponse:
-        """Create a job."""
-        del context
+    @unary_rpc
+    async def CreateJob(self, request: pb.CreateJobRequest) -> pb.CreateJobResponse:
         spec = read_spec(request.spec)
-        error_mapping.check_request_id(request.request_id)
+        check_request_id(request.request_id)
         await self._replays.check_output(read_job_options(request.spec.replay), spec.filter.flow_id)
         stored, data = split_spec(spec)
         preview = await self._matching.preview(spec.filter)
@@ -101,12 +93,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         self.runner.notify()
         return pb.CreateJobResponse(job=self._job(created))
 
-    @error_mapping.rpc_method
-    async def GetJob(  # noqa: N802 - the name of the RPC
-        self, request: pb.GetJobRequest, context: error_mapping.Context
-    ) -> pb.GetJobResponse:
-        """Return a job."""
-        del context
+    @unary_rpc
+    async def GetJob(self, request: pb.GetJobRequest) -> pb.GetJobResponse:
         stored = await self._find(request.job_id)
         job = self._job(stored)
         if job.spec.action == pb.JobSpec.ACTION_REPLAY:
@@ -114,12 +102,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             job.replay_ends.CopyFrom(pb.ReplayEnds(**ends._asdict()))
         return pb.GetJobResponse(job=job)
 
-    @error_mapping.rpc_method
-    async def ListJobs(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListJobsRequest, context: error_mapping.Context
-    ) -> pb.ListJobsResponse:
-        """Return a page of jobs, newest first."""
-        del context
+    @unary_rpc
+    async def ListJobs(self, request: pb.ListJobsRequest) -> pb.ListJobsResponse:
         size, before = parse_page(request, default=DEFAULT_JOBS)
         found = await self._store.page(before_number=before, limit=size + 1)
         last = found[size - 1].number if len(found) > size else None
@@ -127,12 +111,8 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             jobs=[self._job(job) for job in found[:size]], next_page_token=page_token_after(last)
         )
 
-    @error_mapping.rpc_method
-    async def ListJobItems(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListJobItemsRequest, context: error_mapping.Context
-    ) -> pb.ListJobItemsResponse:
-        """Return a page of outcomes."""
-        del context
+    @unary_rpc
+    async def ListJobItems(self, request: pb.ListJobItemsRequest) -> pb.ListJobItemsResponse:
         size, after = parse_page(request, default=DEFAULT_ITEMS)
         try:
             outcome = enum_from_proto(request.outcome, ItemOutcome, pb.JobItem.Outcome) if request.outcome else None
@@ -145,28 +125,16 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             items=[to_proto(item, pb.JobItem) for item in found[:size]], next_page_token=page_token_after(last)
         )
 
-    @error_mapping.rpc_method
-    async def PauseJob(  # noqa: N802 - the name of the RPC
-        self, request: pb.PauseJobRequest, context: error_mapping.Context
-    ) -> pb.PauseJobResponse:
-        """Pause a job."""
-        del context
+    @unary_rpc
+    async def PauseJob(self, request: pb.PauseJobRequest) -> pb.PauseJobResponse:
         return pb.PauseJobResponse(job=await self._change(request.job_id, JobState.PAUSED))
 
-    @error_mapping.rpc_method
-    async def ResumeJob(  # noqa: N802 - the name of the RPC
-        self, request: pb.ResumeJobRequest, context: error_mapping.Context
-    ) -> pb.ResumeJobResponse:
-        """Let a paused job continue."""
-        del context
+    @unary_rpc
+    async def ResumeJob(self, request: pb.ResumeJobRequest) -> pb.ResumeJobResponse:
         return pb.ResumeJobResponse(job=await self._change(request.job_id, JobState.PENDING))
 
-    @error_mapping.rpc_method
-    async def AbortJob(  # noqa: N802 - the name of the RPC
-        self, request: pb.AbortJobRequest, context: error_mapping.Context
-    ) -> pb.AbortJobResponse:
-        """End a job early."""
-        del context
+    @unary_rpc
+    async def AbortJob(self, request: pb.AbortJobRequest) -> pb.AbortJobResponse:
         return pb.AbortJobResponse(job=await self._change(request.job_id, JobState.ABORTED))
 
     async def _find(self, job_id: str) -> StoredJob:

@@ -14,7 +14,7 @@ from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1 import rejection_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.mapping import to_proto
-from router.calls import error_mapping
+from router.calls.error_mapping import Context, request_stream_rpc, unary_rpc
 from router.calls.paging import MAX_PAGE, page_token_after, parse_page
 from router.rejections.rejection_acceptance import (
     INCOMPLETE,
@@ -61,24 +61,16 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     _verifiers: VerifierPool = attrs.field(kw_only=True)
     _now_ms: Callable[[], int] = attrs.field(kw_only=True)
 
-    @error_mapping.rpc_method
-    async def ReportRejections(  # noqa: N802 - the name of the RPC
-        self, request: pb.ReportRejectionsRequest, context: error_mapping.Context
-    ) -> pb.ReportRejectionsResponse:
-        """Add rejected requests."""
-        del context
+    @unary_rpc
+    async def ReportRejections(self, request: pb.ReportRejectionsRequest) -> pb.ReportRejectionsResponse:
         if not 0 < len(request.rejections) <= MAX_REPORTED:
             raise InvalidError(f"a report must have 1 to {MAX_REPORTED} rejections", reason="REPORT_INVALID")
         now_ms = self._now_ms()
         await self._rejections.add([self._stored(each, now_ms) for each in request.rejections])
         return pb.ReportRejectionsResponse()
 
-    @error_mapping.rpc_method
-    async def ListRejections(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListRejectionsRequest, context: error_mapping.Context
-    ) -> pb.ListRejectionsResponse:
-        """Return a page of rejections, newest first."""
-        del context
+    @unary_rpc
+    async def ListRejections(self, request: pb.ListRejectionsRequest) -> pb.ListRejectionsResponse:
         size, before = parse_page(request, default=DEFAULT_PAGE)
         found = await self._rejections.page(
             flow_id=request.flow_id, reason=request.reason, before_number=before, limit=size + 1
@@ -90,36 +82,21 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
         last = found[size - 1].number if len(found) > size else None
         return pb.ListRejectionsResponse(rejections=listed, next_page_token=page_token_after(last))
 
-    @error_mapping.rpc_method
-    async def GetRejection(  # noqa: N802 - the name of the RPC
-        self, request: pb.GetRejectionRequest, context: error_mapping.Context
-    ) -> pb.GetRejectionResponse:
-        """Return one rejection."""
-        del context
+    @unary_rpc
+    async def GetRejection(self, request: pb.GetRejectionRequest) -> pb.GetRejectionResponse:
         return pb.GetRejectionResponse(rejection=resolved(await self._found(request.rejection_id)))
 
-    @error_mapping.rpc_method
-    async def CountRejections(  # noqa: N802 - the name of the RPC
-        self, request: pb.CountRejectionsRequest, context: error_mapping.Context
-    ) -> pb.CountRejectionsResponse:
-        """Count rejections by flow and reason."""
-        del context
+    @unary_rpc
+    async def CountRejections(self, request: pb.CountRejectionsRequest) -> pb.CountRejectionsResponse:
         counts = await self._rejections.count(flow_id=request.flow_id, limit=MAX_PAGE)
         return pb.CountRejectionsResponse(counts=[to_proto(each, pb.RejectionCount) for each in counts])
 
-    @error_mapping.rpc_method
-    async def AcceptRejection(  # noqa: N802 - the name of the RPC
-        self, request: pb.AcceptRejectionRequest, context: error_mapping.Context
-    ) -> pb.AcceptRejectionResponse:
-        """Verify a refused request again, and accept it as an event."""
-        del context
+    @unary_rpc
+    async def AcceptRejection(self, request: pb.AcceptRejectionRequest) -> pb.AcceptRejectionResponse:
         return await self._acceptance.accept(await self._found(request.rejection_id))
 
-    @error_mapping.rpc_method
-    async def AttachVerifier(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request_iterator: AsyncIterator[pb.AttachVerifierRequest], context: error_mapping.Context
-    ) -> None:
-        """Ask an edge to verify requests until it ends the stream."""
+    @request_stream_rpc
+    async def AttachVerifier(self, request_iterator: AsyncIterator[pb.AttachVerifierRequest], context: Context) -> None:
         await self._verifiers.serve(request_iterator, context.write)
 
     async def _found(self, rejection_id: str) -> StoredRejection:

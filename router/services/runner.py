@@ -22,7 +22,7 @@ from flowhook.process import logs
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from router.bodies.body_streams import BodySender
-from router.calls import error_mapping
+from router.calls.error_mapping import Context, Write, request_stream_rpc, server_stream_rpc, unary_rpc
 from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.admission import AdmissionControl
 from router.services.attach_stream import AttachReader, AttachWriter
@@ -92,11 +92,8 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             async with asyncio.timeout(LAST_WORDS_SECONDS):
                 await self._idle.wait()
 
-    @error_mapping.rpc_method
-    async def Attach(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request_iterator: AsyncIterator[codec.Request], context: error_mapping.Context
-    ) -> None:
-        """Serve one runner's stream until either side ends it."""
+    @request_stream_rpc
+    async def Attach(self, request_iterator: AsyncIterator[codec.Request], context: Context) -> None:
         session = RunnerSession()
         link = self._register(session, _hello(session, await _first(request_iterator)))
         log.info("runner attached", runner=link.runner_id)
@@ -113,12 +110,8 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
                 self._idle.set()
             log.info("runner detached", runner=link.runner_id)
 
-    @error_mapping.rpc_method
-    async def ReportExit(  # noqa: N802 - the name of the RPC
-        self, request: pb.ReportExitRequest, context: error_mapping.Context
-    ) -> pb.ReportExitResponse:
-        """Reassign the executions of a runner whose process has ended."""
-        del context
+    @unary_rpc
+    async def ReportExit(self, request: pb.ReportExitRequest) -> pb.ReportExitResponse:
         check_runner_id(request.runner_id)
         evaluated = None
         if request.HasField("evaluated"):
@@ -131,34 +124,22 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             await self._runtime.exited(request.runner_id, evaluated, explained=request.losses_explained)
         return pb.ReportExitResponse()
 
-    @error_mapping.rpc_method
-    async def RenewLeases(  # noqa: N802 - the name of the RPC
-        self, request: pb.RenewLeasesRequest, context: error_mapping.Context
-    ) -> pb.RenewLeasesResponse:
-        """Renew the leases of a runner on its behalf, while it is too busy to do so itself."""
-        del context
+    @unary_rpc
+    async def RenewLeases(self, request: pb.RenewLeasesRequest) -> pb.RenewLeasesResponse:
         check_runner_id(request.runner_id)
         self._runtime.renew_on_behalf(request.runner_id)
         return pb.RenewLeasesResponse()
 
-    @error_mapping.rpc_method
-    async def EmitEvent(  # noqa: N802 - the name of the RPC
-        self, request: pb.EmitEventRequest, context: error_mapping.Context
-    ) -> pb.EmitEventResponse:
-        """Publish an event that a flow emits, once for each idempotency key."""
-        del context
+    @unary_rpc
+    async def EmitEvent(self, request: pb.EmitEventRequest) -> pb.EmitEventResponse:
         effect = EffectIds(request.idempotency_key, request.execution_id)
         receivers = await self._publisher.publish(
             request.event, effect, depth=request.depth, emitter=request.execution_id
         )
         return pb.EmitEventResponse(receivers=receivers)
 
-    @error_mapping.rpc_method
-    async def StartExecution(  # noqa: N802 - the name of the RPC
-        self, request: pb.StartExecutionRequest, context: error_mapping.Context
-    ) -> pb.StartExecutionResponse:
-        """Start an execution requested by another, once for each idempotency key."""
-        del context
+    @unary_rpc
+    async def StartExecution(self, request: pb.StartExecutionRequest) -> pb.StartExecutionResponse:
         _check_start(request)
         check_depth(request.parent_depth)
         flow_id, version = request.flow_id, request.version
@@ -181,24 +162,19 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             raise appended
         return pb.StartExecutionResponse(execution_id=event_id)
 
-    @error_mapping.rpc_method
-    async def ReadAttachment(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request: pb.ReadAttachmentRequest, context: error_mapping.Context
-    ) -> None:
-        """Stream a slice of the body that started an execution."""
-        error_mapping.check_request_size(request)
+    @server_stream_rpc
+    async def ReadAttachment(self, request: pb.ReadAttachmentRequest, write: Write) -> None:
+        async def send(chunk: bytes) -> None:
+            await write(pb.ReadAttachmentResponse(chunk=chunk))
 
-        async def write(chunk: bytes) -> None:
-            await context.write(pb.ReadAttachmentResponse(chunk=chunk))
-
-        await self._body_sender.slice(request.execution_id, request.offset, request.size, write)
+        await self._body_sender.slice(request.execution_id, request.offset, request.size, send)
 
     async def _serve_stream(
         self,
         session: RunnerSession,
         writer: AttachWriter,
         requests: AsyncIterator[codec.Request],
-        context: error_mapping.Context,
+        context: Context,
     ) -> None:
         """Read and write until either ends, or the link is closed.
 

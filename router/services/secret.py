@@ -16,8 +16,8 @@ from flowhook.signatures.keys import is_hash_of_nothing
 from flowhook.v1 import secret_service_pb2 as pb
 from flowhook.v1 import secret_service_pb2_grpc
 from flowhook.wire.mapping import to_proto
-from router.calls import error_mapping
 from router.calls.authorization import caller_scopes
+from router.calls.error_mapping import unary_rpc
 from router.secrets.flow_secrets import FlowSecrets
 from router.storage.encryption import SecretCipher
 from router.storage.registry import Registry
@@ -35,12 +35,8 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
     _secrets: FlowSecrets
     _now_ms: Callable[[], int]
 
-    @error_mapping.rpc_method
-    async def SetSecret(  # noqa: N802 - the name of the RPC
-        self, request: pb.SetSecretRequest, context: error_mapping.Context
-    ) -> pb.SetSecretResponse:
-        """Create or replace a secret."""
-        del context
+    @unary_rpc
+    async def SetSecret(self, request: pb.SetSecretRequest) -> pb.SetSecretResponse:
         if not NAME.fullmatch(request.name):
             raise InvalidError(
                 "a secret's name must be 1 to 127 letters, digits, '.', '_' or '-', the first a letter or digit",
@@ -59,36 +55,24 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
         info = await self._registry.set_secret(request.name, sealed, now_ms=self._now_ms())
         return pb.SetSecretResponse(secret=to_proto(info, pb.Secret))
 
-    @error_mapping.rpc_method
-    async def ListSecrets(  # noqa: N802 - the name of the RPC
-        self, request: pb.ListSecretsRequest, context: error_mapping.Context
-    ) -> pb.ListSecretsResponse:
-        """Return names, never values."""
-        del context
+    @unary_rpc
+    async def ListSecrets(self, request: pb.ListSecretsRequest) -> pb.ListSecretsResponse:
         if request.with_uses:
             return to_proto(await self._secrets.uses(), pb.ListSecretsResponse)
         return pb.ListSecretsResponse(
             secrets=[to_proto(info, pb.Secret) for info in await self._registry.list_secrets()]
         )
 
-    @error_mapping.rpc_method
-    async def DeleteSecret(  # noqa: N802 - the name of the RPC
-        self, request: pb.DeleteSecretRequest, context: error_mapping.Context
-    ) -> pb.DeleteSecretResponse:
-        """Delete a secret."""
-        del context
+    @unary_rpc
+    async def DeleteSecret(self, request: pb.DeleteSecretRequest) -> pb.DeleteSecretResponse:
         if not await self._registry.delete_secret(request.name):
             raise NotFoundError(
                 f"there is no secret {request.name[: limits.MAX_SECRET_NAME_LENGTH]}", reason="SECRET_NOT_FOUND"
             )
         return pb.DeleteSecretResponse()
 
-    @error_mapping.rpc_method
-    async def ResolveSecrets(  # noqa: N802 - the name of the RPC
-        self, request: pb.ResolveSecretsRequest, context: error_mapping.Context
-    ) -> pb.ResolveSecretsResponse:
-        """Return values to callers that verify webhooks or run flows."""
-        del context
+    @unary_rpc
+    async def ResolveSecrets(self, request: pb.ResolveSecretsRequest) -> pb.ResolveSecretsResponse:
         names = set(request.names)
         if len(names) > MAX_NAMES:
             raise InvalidError(f"a request must have at most {MAX_NAMES} names", reason="BATCH_INVALID")

@@ -11,8 +11,8 @@ from flowhook.reporting.reachability import MAX_CAUSE, MAX_ROUTERS
 from flowhook.v1 import shard_service_pb2 as pb
 from flowhook.v1 import shard_service_pb2_grpc
 from flowhook.wire import convert
-from router.calls import error_mapping
 from router.calls.authorization import caller_name, caller_scopes
+from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
 from router.cluster.ownership import KnownOwner
 from router.cluster.shard_map import LogReport, ShardMap, ShardSituation
 from router.reports.processes import REPORTERS
@@ -33,12 +33,9 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
         """Return what this router knows of the shard."""
         return self._map.situation()
 
-    @error_mapping.rpc_method
-    async def WatchShards(  # type: ignore[override] # noqa: N802 - grpc.aio takes a coroutine that writes, too
-        self, request: pb.WatchShardsRequest, context: error_mapping.Context
-    ) -> None:
-        """Stream the owner, and each change of it."""
-        error_mapping.check_request_size(request)
+    @server_stream_rpc
+    async def WatchShards(self, request: pb.WatchShardsRequest, write: Write) -> None:
+        del request
         reported: pb.WatchShardsResponse | None = None
         while True:
             response = pb.WatchShardsResponse(owners=[_owner_to_proto(self._map.owner())])
@@ -46,16 +43,13 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
                 response.routers.add(router=each.router, address=each.address, instance=each.instance)
             if response != reported:
                 reported = response
-                await context.write(response)
+                await write(response)
                 continue  # it may have changed meanwhile
             await self._map.changed()
 
-    @error_mapping.rpc_method
-    async def GetShards(  # noqa: N802 - the name of the RPC
-        self, request: pb.GetShardsRequest, context: error_mapping.Context
-    ) -> pb.GetShardsResponse:
-        """Return the state of the shard, of all routers, and of the servers of the log."""
-        del request, context
+    @unary_rpc
+    async def GetShards(self, request: pb.GetShardsRequest) -> pb.GetShardsResponse:
+        del request
         report = await self._map.log_report()
         situation = self._map.situation()
         shard = pb.Shard(owner=_owner_to_proto(situation.owner))
@@ -78,20 +72,13 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
             _add_report(response, report)
         return response
 
-    @error_mapping.rpc_method
-    async def Identify(  # noqa: N802 - the name of the RPC
-        self, request: pb.IdentifyRequest, context: error_mapping.Context
-    ) -> pb.IdentifyResponse:
-        """Return which process this is."""
-        del request, context
+    @unary_rpc
+    async def Identify(self, request: pb.IdentifyRequest) -> pb.IdentifyResponse:
+        del request
         return pb.IdentifyResponse(instance=self._map.instance)
 
-    @error_mapping.rpc_method
-    async def ReportReachability(  # noqa: N802 - the name of the RPC
-        self, request: pb.ReportReachabilityRequest, context: error_mapping.Context
-    ) -> pb.ReportReachabilityResponse:
-        """Take in which routers a process can call."""
-        del context
+    @unary_rpc
+    async def ReportReachability(self, request: pb.ReportReachabilityRequest) -> pb.ReportReachabilityResponse:
         routers = _checked(request)
         if not REPORTERS[request.role].intersection(caller_scopes.get()):
             raise PermissionDeniedError(
@@ -100,12 +87,8 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
         self._map.report(request.role, request.process, routers)
         return pb.ReportReachabilityResponse()
 
-    @error_mapping.rpc_method
-    async def HandOver(  # noqa: N802 - the name of the RPC
-        self, request: pb.HandOverRequest, context: error_mapping.Context
-    ) -> pb.HandOverResponse:
-        """Have the owner hand over, soon after the answer."""
-        del context
+    @unary_rpc
+    async def HandOver(self, request: pb.HandOverRequest) -> pb.HandOverResponse:
         owner, successor = self._map.hand_over(request.router, caller_name.get())
         return pb.HandOverResponse(owner=_owner_to_proto(owner), router=successor)
 

@@ -35,17 +35,18 @@ from operations.edge_access import EdgeAccess
 from operations.search.evaluator import ConditionEvaluator
 from operations.tools import PartReader, Tools, Tracer
 
+# seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s
 ROUTER_TIMEOUT: Final = 0.8
-"""Seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s."""
 
+# seconds within which the router must respond to calls on behalf of people and programs. A page is shown earlier if the
+# router hangs; see `admin.router_watch`.
 CALL_TIMEOUT: Final = 10.0
-"""Seconds within which the router must respond to calls on behalf of people and programs. A page is shown earlier if
-the router hangs; see `admin.router_watch`."""
 
+# token names to try, in order, when no token is configured. `view` suffices: with this token the process reads health
+# and metrics only, and everything else with the tokens of those who ask. An older data directory has no `view.token`.
 TOKENS: Final = ("view", "admin")
-"""Token names to try, in order, when no token is configured. `view` suffices: with this token the process reads health
-and metrics only, and everything else with the tokens of those who ask. An older data directory has no `view.token`."""
 
+# modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`
 LATE_IMPORTS: Final = (
     "operations.diagram.svg",
     "operations.flow_reach",
@@ -59,16 +60,11 @@ LATE_IMPORTS: Final = (
     "jinja2.debug",
     "yarl",
 )
-"""Modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`."""
 
 IDLE_SECONDS: Final = 75.0
 BODY_SECONDS: Final = 10.0
-
-STOP_SECONDS: Final = 5.0
-"""Time that requests in progress have to end before this process stops."""
-
-RENEWAL_SECONDS: Final = 10.0
-"""Between two looks at the files of the certificate."""
+STOP_SECONDS: Final = 5.0  # time that requests in progress have to end before this process stops
+RENEWAL_SECONDS: Final = 10.0  # between two looks at the files of the certificate
 
 
 async def serve(

@@ -42,9 +42,9 @@ from operations.operation import PLACEHOLDER
 from operations.table import APPLY_FLOW, CHECK_FLOW, CREATE_JOB, OPERATIONS, PREVIEW_JOB, REPLAY_EXECUTION, SET_SECRET
 
 _SEGMENT: Final = "([^/]+)"
-
 _COMPRESSED: Final = frozenset({"text/html", "text/css", "text/javascript", "application/json"})
 
+# paths and their handlers, beside the operations of the API and the actions of the console's forms
 PAGES: Final = (
     ("/", page.HomePage),
     ("/login", login.LoginPage),
@@ -82,7 +82,6 @@ PAGES: Final = (
     ("/metrics", status_handlers.MetricsHandler),
     (f"{PREFIX}/openapi.json", api.DescriptionHandler),
 )
-"""Paths and their handlers, beside the operations of the API and the actions of the console's forms."""
 
 
 class NotFoundHandler(documentation_page.PublicPage):

@@ -46,12 +46,13 @@ from operations.tools import Tools
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
 
+# nothing but files of this process: no inline script or style, no eval, no frames. Source: CSP Level 3.
 SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""Nothing but files of this process: no inline script or style, no eval, no frames. Source: CSP Level 3."""
 
+# HTTP status by class of error; 500 for others
 STATUSES: Final = (
     (InvalidError, http.HTTPStatus.BAD_REQUEST),
     (UnauthenticatedError, http.HTTPStatus.UNAUTHORIZED),
@@ -62,72 +63,50 @@ STATUSES: Final = (
     (ExhaustedError, http.HTTPStatus.TOO_MANY_REQUESTS),
     (UnavailableError, http.HTTPStatus.SERVICE_UNAVAILABLE),
 )
-"""HTTP status by class of error; 500 for others."""
 
 
+# reason by HTTP status, for errors that are no `FlowhookError`
 REASONS: Final[Mapping[int, str]] = {
     http.HTTPStatus.NOT_FOUND: "PATH_UNKNOWN",
     http.HTTPStatus.METHOD_NOT_ALLOWED: "METHOD_NOT_ALLOWED",
     http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "BODY_TOO_LARGE",
     http.HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
 }
-"""Reason by HTTP status, for errors that are no `FlowhookError`."""
 
 
+# statuses that answer a request before its body was read: Tornado closes the connection, and clients must know
 UNREAD: Final = (
     http.HTTPStatus.BAD_REQUEST,
     http.HTTPStatus.METHOD_NOT_ALLOWED,
     http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     http.HTTPStatus.MISDIRECTED_REQUEST,
 )
-"""Statuses that answer a request before its body was read: Tornado closes the connection, and clients must know."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdminContext:
-    """What all handlers share.
+    """What all handlers share."""
 
-    Attributes:
-        client: client of the router with this process's own token, for health and metrics only; owned by the caller.
-        watch: the same with a longer timeout, which finds out whether the router hangs; owned by the caller.
-        names: names by which the process may be called (see `host_check`).
-        clients: clients with the tokens of people and programs.
-        sessions: the sessions of the console.
-        login_link: the link that logs in once.
-        limits: limits that principals share.
-        proxies: proxies that say whose requests they pass on.
-        sent_logins: logins that can't be sent again.
-        requests: requests that are in progress.
-        streams: handlers of live lists that are open.
-        tools: what operations use of this process; owned by the caller.
-        clock: monotonic, in seconds.
-        shared_calls: calls for requests without credentials.
-        recognition: finds out whether the router knows a token.
-        downloads: downloads in progress.
-        live_lists: live lists that are open.
-        response_bytes: responses that their clients have not received yet.
-        request_bytes: bodies of requests that have no response yet.
-    """
-
+    # client of the router with this process's own token, for health and metrics only; owned by the caller
     client: AsyncClient
-    watch: AsyncClient
-    names: Collection[str]
-    clients: RouterClients
-    sessions: Sessions = field(default_factory=Sessions)
-    login_link: LoginLink = field(default_factory=lambda: LoginLink("", str, 0.0))
-    limits: AdminLimits = field(default_factory=AdminLimits)
-    proxies: TrustedProxies = field(default_factory=TrustedProxies)
-    sent_logins: SentLogins = field(default_factory=SentLogins)
-    requests: RequestsInProgress = field(default_factory=RequestsInProgress)
-    streams: set[object] = field(default_factory=set)
-    tools: Tools = field(default_factory=Tools)
-    clock: Callable[[], float] = time.monotonic
-    shared_calls: SharedCalls[Any] = field(default_factory=SharedCalls)
-    recognition: Recognition = field(init=False)
-    downloads: SharedLimit = field(init=False)
-    live_lists: SharedLimit = field(init=False)
-    response_bytes: SharedLimit = field(init=False)
-    request_bytes: SharedLimit = field(init=False)
+    watch: AsyncClient  # the same with a longer timeout, which finds out whether the router hangs; owned by the caller
+    names: Collection[str]  # names by which the process may be called (see `host_check`)
+    clients: RouterClients  # clients with the tokens of people and programs
+    sessions: Sessions = field(default_factory=Sessions)  # the sessions of the console
+    login_link: LoginLink = field(default_factory=lambda: LoginLink("", str, 0.0))  # the link that logs in once
+    limits: AdminLimits = field(default_factory=AdminLimits)  # limits that principals share
+    proxies: TrustedProxies = field(default_factory=TrustedProxies)  # proxies that say whose requests they pass on
+    sent_logins: SentLogins = field(default_factory=SentLogins)  # logins that can't be sent again
+    requests: RequestsInProgress = field(default_factory=RequestsInProgress)  # requests that are in progress
+    streams: set[object] = field(default_factory=set)  # handlers of live lists that are open
+    tools: Tools = field(default_factory=Tools)  # what operations use of this process; owned by the caller
+    clock: Callable[[], float] = time.monotonic  # monotonic, in seconds
+    shared_calls: SharedCalls[Any] = field(default_factory=SharedCalls)  # calls for requests without credentials
+    recognition: Recognition = field(init=False)  # finds out whether the router knows a token
+    downloads: SharedLimit = field(init=False)  # downloads in progress
+    live_lists: SharedLimit = field(init=False)  # live lists that are open
+    response_bytes: SharedLimit = field(init=False)  # responses that their clients have not received yet
+    request_bytes: SharedLimit = field(init=False)  # bodies of requests that have no response yet
 
     def __post_init__(self) -> None:
         """Create what counts against the limits."""

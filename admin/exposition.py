@@ -16,17 +16,11 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 @attrs.define(eq=False, repr=False)
 class _Family:
-    """One metric family of all processes.
+    """One metric family of all processes."""
 
-    Attributes:
-        help: its first line.
-        type: its second line.
-        samples: the lines of its samples, one text for each process.
-    """
-
-    help: bytes = attrs.field(alias="help_")
-    type: bytes = attrs.field(alias="type_")
-    samples: list[bytes] = attrs.field(init=False, factory=list)
+    help: bytes = attrs.field(alias="help_")  # its first line
+    type: bytes = attrs.field(alias="type_")  # its second line
+    samples: list[bytes] = attrs.field(init=False, factory=list)  # the lines of its samples, one text for each process
 
 
 def merge_metrics(processes: Iterable[ProcessInfo]) -> bytes:

@@ -9,11 +9,10 @@ from typing import Any, Final
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, UnavailableError
 
+# time that work may take before the router is asked for a sign of life; then after each further such time
 PATIENCE_SECONDS: Final = 2.0
-"""Time that work may take before the router is asked for a sign of life; then after each further such time."""
-
+# time within which a router that is only busy answers a call that reads nothing from storage
 SILENCE_SECONDS: Final = 3.0
-"""Time within which a router that is only busy answers a call that reads nothing from storage."""
 
 
 async def until_router_hangs(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+# files, relative to the repository; of the pictures those that a page shows
 PATTERNS: Final = (
     "README.md",
     "CHANGELOG.md",
@@ -21,10 +22,8 @@ PATTERNS: Final = (
     "docs/screenshots/timeline-light.png",
     "examples/*.yaml",
 )
-"""Files, relative to the repository; of the pictures those that a page shows."""
 
-FOLDER: Final = "admin/shipped"
-"""Where a wheel has them."""
+FOLDER: Final = "admin/shipped"  # where a wheel has them
 
 
 def shipped_paths(root: Path) -> list[str]:

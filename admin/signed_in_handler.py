@@ -25,15 +25,10 @@ if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
 
 COOKIE: Final = "flowhook_session"
-
-MAX_TOKEN: Final = 512
-"""Characters of a token at most."""
-
+MAX_TOKEN: Final = 512  # characters of a token at most
+# bytes that a form or a JSON body may have: a flow's file of 256 KiB, each byte of it as `%XX`, and a rest
 MAX_BODY: Final = 1024 * 1024
-"""Bytes that a form or a JSON body may have: a flow's file of 256 KiB, each byte of it as `%XX`, and a rest."""
-
-MAX_FIELDS: Final = 100
-"""Fields that a form or a query may have."""
+MAX_FIELDS: Final = 100  # fields that a form or a query may have
 
 
 @tornado.web.stream_request_body

@@ -10,6 +10,7 @@ import typer
 
 import flowhook
 
+# modules of `cli.commands` by the name of the command
 COMMANDS: Final = {
     "up": "up",
     "check": "check",
@@ -32,7 +33,6 @@ COMMANDS: Final = {
     "migrate": "migrate",
     **dict.fromkeys(("edge", "router", "runner", "admin"), "processes"),
 }
-"""Modules of `cli.commands` by the name of the command."""
 
 
 def create(arguments: Sequence[str] = ()) -> typer.Typer:

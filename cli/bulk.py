@@ -29,20 +29,14 @@ if TYPE_CHECKING:
 COLUMNS: Final = ("JOB", "ACTION", "STATE", "CREATED", "DONE", "SKIPPED", "FAILED", "OF", "FLOW", "REASON")
 ITEM_COLUMNS: Final = ("NO", "EXECUTION", "OUTCOME", "TIME", "REPLAY", "REASON")
 SAMPLE_COLUMNS: Final = ("EXECUTION", "REVISION", "TAKEN OVER", "RUN AGAIN", "NOT REPLAYED")
-
-POLL_SECONDS: Final = 0.5
-"""Between two looks at the progress of a job."""
-
+POLL_SECONDS: Final = 0.5  # between two looks at the progress of a job
+# exit code when an execution that is named was refused, or a job that was waited for did not do all of its work
 FAILED: Final = 1
-"""Exit code when an execution that is named was refused, or a job that was waited for did not do all of its work."""
-
-MAX_NAMED: Final = 5
-"""Tasks that a cell names at most."""
-
+MAX_NAMED: Final = 5  # tasks that a cell names at most
 _ENDED: Final = ("completed", "aborted")
-
 CONDITIONS: Final = options_of(ExecutionConditions, arguments={})
 
+# options of a verb that go with conditions
 JOB_OPTIONS: Final[Mapping[str, tuple[Any, Any]]] = {
     "dry_run": (
         Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and to which; change nothing.")],
@@ -50,27 +44,20 @@ JOB_OPTIONS: Final[Mapping[str, tuple[Any, Any]]] = {
     ),
     "wait": (Annotated[bool, typer.Option("--wait", help="Of a job: print the progress until it ends.")], False),
 }
-"""Options of a verb that go with conditions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """An operation on executions that jobs perform, too.
+    """An operation on executions that jobs perform, too."""
 
-    Attributes:
-        operation: the operation on one execution.
-        action: that of the jobs.
-        one: performs it on one execution, given the options, and prints the result.
-        of_ids: options that go with IDs only, or (`dry_run`) with IDs, too.
-        prepare: called before a job is created or previewed; may change its options.
-        question: asked on a terminal first, of IDs with the options; then a job asks, too.
-    """
-
-    operation: Operation[Any]
-    action: JobAction
+    operation: Operation[Any]  # the operation on one execution
+    action: JobAction  # that of the jobs
+    # performs it on one execution, given the options, and prints the result
     one: Callable[[Operator, str, Mapping[str, Any]], None]
-    of_ids: tuple[str, ...] = ()
+    of_ids: tuple[str, ...] = ()  # options that go with IDs only, or (`dry_run`) with IDs, too
+    # called before a job is created or previewed; may change its options
     prepare: Callable[[Operator, dict[str, Any]], None] = lambda _operator, _given: None
+    # asked on a terminal first, of IDs with the options; then a job asks, too
     question: Callable[[Sequence[str], Mapping[str, Any]], str] | None = None
 
     def command(self, text: str) -> Callable[..., None]:

@@ -17,7 +17,6 @@ from flowhook.errors import UnavailableError
 from flowhook.process.settings import CommonSettings, read_token
 
 T = TypeVar("T")
-
 _AWAY: Final = frozenset({"ROUTER_UNREACHABLE", "ROUTER_TIMEOUT", NO_SERVING_ROUTER})
 
 

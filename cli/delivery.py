@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 Headers = Sequence[tuple[str, str]]
 
-RECENT: Final = 20
-"""Number of latest executions that are searched when a response does not contain the execution's ID."""
-
+RECENT: Final = 20  # number of latest executions that are searched when a response does not contain the execution's ID
 _ID: Final = re.compile(r"evt_[0-9a-z]{26}")
 
 

@@ -12,12 +12,8 @@ from cli.output import to_json
 if TYPE_CHECKING:
     from runner.ipc import WaitStarted
 
-MAX_WAITS: Final = 50
-"""Maximum number of waits that are printed for one run; a loop may have any number."""
-
-MAX_SHOWN: Final = 2000
-"""Maximum number of characters of a value in text output; JSON output has the whole value."""
-
+MAX_WAITS: Final = 50  # maximum number of waits that are printed for one run; a loop may have any number
+MAX_SHOWN: Final = 2000  # maximum number of characters of a value in text output; JSON output has the whole value
 _VALUES: Final = ("input", "output", "context", "error")
 
 

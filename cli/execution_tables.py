@@ -11,20 +11,14 @@ from typing import Any, Final
 COLUMNS: Final = ("EXECUTION", "FLOW", "STATUS", "RECEIVED", "ENDED", "RUNNER ATTEMPTS", "REPLAY", "ERROR")
 TASK_COLUMNS: Final = ("BEGAN", "TASK", "TRIES", "DURATION", "RESULT")
 ATTEMPT_COLUMNS: Final = ("ASSIGNED", "RUNNER ATTEMPT", "RUNNER", "DURATION", "ENDED BECAUSE")
-
-MAX_SHOWN: Final = 120
-"""Maximum number of characters of a call's result in the table."""
-
+MAX_SHOWN: Final = 120  # maximum number of characters of a call's result in the table
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
-
+# key of the journal entry of a call
 _EFFECT: Final = re.compile(r"(?P<task>.*)#(?P<visit>\d+)", re.DOTALL)
-"""Key of the journal entry of a call."""
-
 _IN_TABLES: Final = frozenset({"tasks", "journal", "attempt_history", "attempts_left_out", "links"})
 
-Shown = Mapping[str, Any]
-"""What `--json` prints of something."""
+Shown = Mapping[str, Any]  # what `--json` prints of something
 
 
 def row(execution: Shown) -> tuple[object, ...]:

@@ -21,9 +21,10 @@ from operations.operation import Operation, ParameterError, Parameters
 if TYPE_CHECKING:
     from cli.operator import Operator
 
+# parameters that programs need, and people do not; `--limit` stands for those of pages
 NO_OPTIONS: Final = frozenset({"page_size", "page_token", "request_id"})
-"""Parameters that programs need, and people do not; `--limit` stands for those of pages."""
 
+# what stands for the values of parameters; else it is that of their type
 METAVARS: Final = {
     **dict.fromkeys(("execution_id", "flow_id", "job_id", "rejection_id", "flow", "caused_by"), "ID"),
     **dict.fromkeys(("since", "until"), "TIME"),
@@ -31,7 +32,6 @@ METAVARS: Final = {
     "attribute": "NAME:VALUE",
     "jq": "CONDITION",
 }
-"""What stands for the values of parameters; else it is that of their type."""
 
 KIND_METAVARS: Final[Mapping[Any, str]] = {int: "N", float: "N", bytes: "TEXT_OR_@FILE"}
 
@@ -41,8 +41,8 @@ COMMON: Final[Mapping[str, tuple[Any, Any]]] = {
     "data_dir": (DataDir, None),
 }
 
+# what a description says of a parameter that is not given, as far as that is nothing
 _ABSENT: Final = re.compile(r"; (?:empty|absent|none|null|0): [^;.]*(?=[;.])")
-"""What a description says of a parameter that is not given, as far as that is nothing."""
 
 
 @dataclass(frozen=True, slots=True)

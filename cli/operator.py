@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from operations.operation import Operation, Parameters
     from operations.tools import Tools
 
-MAX_PAGE: Final = 500
-"""Items that are asked for at a time."""
+MAX_PAGE: Final = 500  # items that are asked for at a time
 
 
 class Operator:

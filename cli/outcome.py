@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from flowhook.client import Client
     from flowhook.model import ExecutionDetail
 
-NOT_ENDED: Final = "EXECUTION_NOT_ENDED"
-"""Reason of the error of an execution that has not ended in time."""
+NOT_ENDED: Final = "EXECUTION_NOT_ENDED"  # reason of the error of an execution that has not ended in time
 
 
 def wait_until_ended(client: Client, execution_id: str, timeout: float | None = None) -> ExecutionDetail:

@@ -30,8 +30,7 @@ STATUS_STYLES: Final = {
 }
 
 
-DEEP_FRAMES: Final = 4096
-"""Stack depth that is needed to write the most deeply nested data."""
+DEEP_FRAMES: Final = 4096  # stack depth that is needed to write the most deeply nested data
 
 
 def to_json(value: Any, *, indent: bool = False) -> bytes:

@@ -21,14 +21,10 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 @dataclass(frozen=True, slots=True)
 class Role(Generic[S]):
-    """One kind of process.
+    """One kind of process."""
 
-    Attributes:
-        settings: model of its settings.
-        load: imports its code, and returns a function that runs a process to its end and returns the exit code.
-    """
-
-    settings: type[S]
+    settings: type[S]  # model of its settings
+    # imports its code, and returns a function that runs a process to its end and returns the exit code
     load: Callable[[], Callable[[S], int]]
 
     def run(self, settings: S) -> int:

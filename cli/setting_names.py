@@ -9,8 +9,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 ENV_PREFIX: Final = "FLOWHOOK_"
-INVALID: Final = "SETTING_INVALID"
-"""Reason of the end of a process whose settings are invalid."""
+INVALID: Final = "SETTING_INVALID"  # reason of the end of a process whose settings are invalid
 
 
 def option_name(setting: str) -> str:

@@ -18,12 +18,8 @@ from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, 
 from operations.operation import Download, Operation
 
 CSRF_HEADER: Final = "X-CSRF-Token"
-
-MAX_FILE_NAME: Final = 100
-"""Characters of the name of a file."""
-
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]")
-"""Characters that names of files don't get."""
+MAX_FILE_NAME: Final = 100  # characters of the name of a file
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9_.-]")  # characters that names of files don't get
 
 
 class ApiHandler(SignedInHandler):

@@ -55,6 +55,7 @@ def _nothing(_result: Any) -> str:
     return ""
 
 
+# operations of buttons; given the result of one, the page to show after it, and a notice there, if it needs one
 ACTIONS: Final[tuple[tuple[Operation[Any], Then, Then], ...]] = (
     (table.PAUSE_FLOW, _flow, _nothing),
     (table.RESUME_FLOW, _flow, _nothing),
@@ -72,7 +73,6 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Then, Then], ...]] = (
     (table.HAND_OVER, _cluster, lambda result: f"{result.owner} hands over to {result.successor}."),
     (table.DELETE_SECRET, _secrets, lambda result: f"The secret {result.name} was deleted."),
 )
-"""Operations of buttons; given the result of one, the page to show after it, and a notice there, if it needs one."""
 
 
 class ActionHandler(Page):

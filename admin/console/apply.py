@@ -19,9 +19,8 @@ from operations.flow_check import CheckedFlow, ListedProblem, problems_of
 from operations.operation import ParameterError
 from operations.table import APPLY_FLOW, CHECK_FLOW, GET_FLOW
 
-_UNSET: Final = re.compile(r"secret (.+) is not set yet")
-"""Beginning of the router's warning about a secret."""
-
+_UNSET: Final = re.compile(r"secret (.+) is not set yet")  # beginning of the router's warning about a secret
+# what the form contains at first, for those who write their first flow
 EXAMPLE: Final = """\
 document:
   dsl: 1.0.3
@@ -35,7 +34,6 @@ do:
       set:
         greeting: '${ "Hello, \\(.body.name)!" }'
 """
-"""What the form contains at first, for those who write their first flow."""
 
 
 class ApplyPage(Page):

@@ -13,25 +13,19 @@ from flowhook.model import Status
 from flowhook.model.executions import Attempt, AttemptEnd
 from operations.executions import ExecutionDetailView
 
-Interval = tuple[int, int | None]
-"""Begin and end in Unix milliseconds; None: it goes on."""
+Interval = tuple[int, int | None]  # begin and end in Unix milliseconds; None: it goes on
 
 
+# texts for the last attempt at an execution that has not ended
 _TEXTS: Final = {Status.RUNNING: "under way", Status.WAITING: "waits", Status.PENDING: "was woken"}
-"""Texts for the last attempt at an execution that has not ended."""
 
 
 @dataclass(slots=True)
 class AttemptBars:
-    """What the timeline shows of attempts.
+    """What the timeline shows of attempts."""
 
-    Attributes:
-        queued: times in the queue, in order.
-        bars: a bar for each attempt whose beginning is known, in order.
-    """
-
-    queued: list[Interval] = field(default_factory=list)
-    bars: list[Bar] = field(default_factory=list)
+    queued: list[Interval] = field(default_factory=list)  # times in the queue, in order
+    bars: list[Bar] = field(default_factory=list)  # a bar for each attempt whose beginning is known, in order
 
     def queued_ms(self, now_ms: int) -> int:
         """Return the time in the queue, in all."""

@@ -10,6 +10,7 @@ from admin.console.form_errors import FilterForm
 from admin.console.page import Page
 from operations.table import LIST_AUDIT
 
+# what the methods that are recorded do, in words
 ACTIONS: Final[Mapping[str, str]] = {
     "FlowService/ApplyFlows": "apply a flow",
     "FlowService/PauseFlow": "pause a flow",
@@ -33,7 +34,6 @@ ACTIONS: Final[Mapping[str, str]] = {
     "ClusterService/DismissProcess": "dismiss a process that is gone",
     "ShardService/HandOver": "hand over the shard",
 }
-"""What the methods that are recorded do, in words."""
 
 
 class AuditPage(Page):

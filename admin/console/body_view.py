@@ -8,11 +8,8 @@ from admin.console.hexdump import hexdump
 from admin.console.json_format import indent_json
 from admin.console.xml_format import indent_xml
 
-MAX_SHOWN: Final = 64 * 1024
-"""Bytes of a body that a page shows as text."""
-
-MAX_HEX: Final = 4 * 1024
-"""Bytes of a body that a page shows in hexadecimal."""
+MAX_SHOWN: Final = 64 * 1024  # bytes of a body that a page shows as text
+MAX_HEX: Final = 4 * 1024  # bytes of a body that a page shows in hexadecimal
 
 
 def body_view(body: bytes) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from operations.cluster import ClusterState, NoParameters
 from operations.health import SILENT_SECONDS
 from operations.table import GET_CLUSTER
 
-LIVE_SECONDS: Final = 2.0
-"""Time between two looks at the cluster: its processes report as often."""
+LIVE_SECONDS: Final = 2.0  # time between two looks at the cluster: its processes report as often
 
 
 class ClusterPage(Page):

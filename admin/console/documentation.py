@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 PREFIX: Final = "/docs"
-
 IMAGE_TYPES: Final = {".png": "image/png", ".svg": "image/svg+xml"}
-
 _SCROLL: Final = '<div class="scroll" tabindex="0">'
 
 
@@ -164,6 +162,7 @@ def _text(token: Token) -> str:
     return "".join(child.content for child in token.children or () if child.type in ("text", "code_inline"))
 
 
+# what explains a page of the console, by its template; any other page: `console`
 PAGES: Final[Mapping[str, str]] = {
     "apply.html": "flow-file",
     "audit.html": "console#audit-log",
@@ -184,7 +183,6 @@ PAGES: Final[Mapping[str, str]] = {
     "secrets.html": "flow-file#secrets",
     "test_event.html": "console#test-events",
 }
-"""What explains a page of the console, by its template; any other page: `console`."""
 
 
 def help_url(template: str) -> str:

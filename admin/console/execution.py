@@ -22,47 +22,26 @@ from operations.parts import PartList, may_have_parts
 from operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION
 
 VIEWS: Final = ("compact", "timeline", "journal", "trace")
-TRACED: Final = ("timeline", "trace")
-"""Views with the data of tasks."""
-
-MAX_ENTRIES: Final = 100
-"""Entries of the journal that a page shows; the API has all of them."""
-
-MAX_ENTRY: Final = 2 * 1024
-"""Characters of the output of such an entry that a page shows."""
-
-MAX_PARTS: Final = 100
-"""Attachments that a page shows; the API has all of them."""
-
-MAX_TASKS: Final = 50
-"""Tasks whose data the timeline shows; each has a page of its own, too."""
-
+TRACED: Final = ("timeline", "trace")  # views with the data of tasks
+MAX_ENTRIES: Final = 100  # entries of the journal that a page shows; the API has all of them
+MAX_ENTRY: Final = 2 * 1024  # characters of the output of such an entry that a page shows
+MAX_PARTS: Final = 100  # attachments that a page shows; the API has all of them
+MAX_TASKS: Final = 50  # tasks whose data the timeline shows; each has a page of its own, too
+# characters of a value that the timeline shows; the page of the task has all that the trace has
 MAX_VALUE: Final = 1024
-"""Characters of a value that the timeline shows; the page of the task has all that the trace has."""
-
-MAX_REQUESTS: Final = 20
-"""Requests that the page of a task shows, the last ones; the API has all of them."""
-
-MAX_TIMELINE_REQUESTS: Final = 5
-"""Requests of each task that the timeline shows, the last ones."""
-
+MAX_REQUESTS: Final = 20  # requests that the page of a task shows, the last ones; the API has all of them
+MAX_TIMELINE_REQUESTS: Final = 5  # requests of each task that the timeline shows, the last ones
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,9}")
+# errors of a trace, or of attachments, that leave the rest of the page as it is
 _LEFT_OUT: Final = (ExhaustedError, InternalError, InvalidError, NotFoundError, UnavailableError)
-"""Errors of a trace, or of attachments, that leave the rest of the page as it is."""
 
 
 class Shown(NamedTuple):
-    """What the parameters of the URL ask for.
+    """What the parameters of the URL ask for."""
 
-    Attributes:
-        view: one of `VIEWS`.
-        task: number of a task in the view `trace`; 0: the one that failed, else the first.
-        whole_body: whether the data of tasks is computed however large the body is.
-    """
-
-    view: str
-    task: int
-    whole_body: bool
+    view: str  # one of `VIEWS`
+    task: int  # number of a task in the view `trace`; 0: the one that failed, else the first
+    whole_body: bool  # whether the data of tasks is computed however large the body is
 
 
 def read_view(query: Mapping[str, Sequence[str]]) -> Shown:

@@ -12,47 +12,35 @@ from flowhook.model import Status
 from flowhook.model.executions import LinkedExecution, LinkKind
 from operations.executions import ExecutionDetailView
 
-MAX_CAUSES: Final = 20
-"""Causes that a page shows, the newest ones; the API has all of them."""
+MAX_CAUSES: Final = 20  # causes that a page shows, the newest ones; the API has all of them
 
+# how another execution caused the one of the page
 CAUSES: Final = {
     LinkKind.RUN: "its run task started this one",
     LinkKind.EVENT: "its event started this one",
     LinkKind.LISTEN: "this one received its event",
 }
-"""How another execution caused the one of the page."""
 
+# how the execution of the page caused another
 CAUSED: Final = {
     LinkKind.RUN: "started by a run task",
     LinkKind.EVENT: "started by an event of this one",
     LinkKind.LISTEN: "received an event of this one",
 }
-"""How the execution of the page caused another."""
 
 TAKEN_OVER: Final = "started by the execution that this one replays"
-
-_STARTED: Final = re.compile(rb'\{"execution":"(evt_[0-9a-z]{1,40})"\}')
-"""Result of a `run` task in the journal."""
+_STARTED: Final = re.compile(rb'\{"execution":"(evt_[0-9a-z]{1,40})"\}')  # result of a `run` task in the journal
 
 
 class LinkRow(NamedTuple):
-    """An execution at the other end of a link, as a row of a table.
+    """An execution at the other end of a link, as a row of a table."""
 
-    Attributes:
-        execution_id: its ID.
-        how: how one caused the other, in words.
-        flow_id: its flow; empty: not known.
-        status: its status; None: not known.
-        key: key of the journal's entry of the task that started it; empty: none, or it is not stored.
-        is_gone: whether it is past retention or was deleted.
-    """
-
-    execution_id: str
-    how: str
-    flow_id: str = ""
-    status: Status | None = None
-    key: str = ""
-    is_gone: bool = False
+    execution_id: str  # its ID
+    how: str  # how one caused the other, in words
+    flow_id: str = ""  # its flow; empty: not known
+    status: Status | None = None  # its status; None: not known
+    key: str = ""  # key of the journal's entry of the task that started it; empty: none, or it is not stored
+    is_gone: bool = False  # whether it is past retention or was deleted
 
 
 def cause_rows(detail: ExecutionDetailView) -> list[LinkRow]:

@@ -11,8 +11,7 @@ from flowhook.model import Status
 from operations.executions import ExecutionDetailView
 from operations.table import GET_EXECUTION
 
-SEEN: Final = "seen"
-"""Parameter with the status that the page shows."""
+SEEN: Final = "seen"  # parameter with the status that the page shows
 
 
 class ExecutionProgress(Page):

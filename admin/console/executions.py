@@ -18,14 +18,12 @@ from operations.execution_list import ExecutionConditions, ExecutionList, Execut
 from operations.table import COUNT_EXECUTIONS, LIST_EXECUTIONS
 from operations.tools import Tools
 
-ROWS: Final = 50
-"""Executions on a page at most, live or not."""
-
+ROWS: Final = 50  # executions on a page at most, live or not
 LIVE: Final = "live"
-
+# values of `since` that a click sets, and their names
 PERIODS: Final = (("15m", "last 15 min"), ("1h", "last hour"), ("24h", "last day"))
-"""Values of `since` that a click sets, and their names."""
 
+# conditions in the order in which they are shown, and what precedes their values
 LABELS: Final = {
     "flow": "flow",
     "status": "",
@@ -41,7 +39,6 @@ LABELS: Final = {
     "caused_by": "caused by",
     "jq": "jq",
 }
-"""Conditions in the order in which they are shown, and what precedes their values."""
 
 
 @dataclass(frozen=True, slots=True)

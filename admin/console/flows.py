@@ -18,14 +18,9 @@ from operations.flow_statistics import FlowList, FlowPage, ListedFlow
 from operations.table import LIST_FLOWS
 from operations.tools import Tools
 
-ROWS: Final = 100
-"""Flows on a page at most, live or not."""
-
-LIVE_SECONDS: Final = 2.0
-"""Time between two looks at the list of flows."""
-
-MAX_LOOKED_AT: Final = 5
-"""Flows that are looked at for one that needs no signature."""
+ROWS: Final = 100  # flows on a page at most, live or not
+LIVE_SECONDS: Final = 2.0  # time between two looks at the list of flows
+MAX_LOOKED_AT: Final = 5  # flows that are looked at for one that needs no signature
 
 
 def read_filters(query: Mapping[str, Sequence[str]]) -> FlowList:

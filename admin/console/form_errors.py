@@ -14,21 +14,13 @@ from operations.operation import Operation
 
 @dataclass(frozen=True, slots=True)
 class FilterForm:
-    """The form above a list, which is shown without the list if one of its fields is not acceptable.
+    """The form above a list, which is shown without the list if one of its fields is not acceptable."""
 
-    Attributes:
-        template: has the form; it gets its parameters as `filters`.
-        heading: title of the page.
-        operation: reads the fields.
-        styles: style sheets of the form.
-        values: further values for the template.
-    """
-
-    template: str
-    heading: str
-    operation: Operation[Any]
-    styles: tuple[str, ...] = ()
-    values: Mapping[str, object] = field(default_factory=dict)
+    template: str  # has the form; it gets its parameters as `filters`
+    heading: str  # title of the page
+    operation: Operation[Any]  # reads the fields
+    styles: tuple[str, ...] = ()  # style sheets of the form
+    values: Mapping[str, object] = field(default_factory=dict)  # further values for the template
 
 
 @jinja2.pass_context

@@ -20,18 +20,11 @@ from operations.jobs import JobDraft, PreviewView
 from operations.operation import Operation, P, ParameterError
 from operations.table import CREATE_JOB, GET_JOB, LIST_JOB_ITEMS, LIST_JOBS, PREVIEW_JOB
 
-PREVIEWED: Final = "previewed"
-"""Field with the action and the conditions that the last preview was about."""
-
+PREVIEWED: Final = "previewed"  # field with the action and the conditions that the last preview was about
+# field with a digest of how the last preview said that executions are replayed
 PREVIEWED_CHOICES: Final = "previewed_choices"
-"""Field with a digest of how the last preview said that executions are replayed."""
-
-SEEN: Final = "seen"
-"""Parameter with the state that the page of a job shows."""
-
-_NOTHING: Final = "-"
-"""Value of these fields if there was no preview: nothing that can be chosen is this."""
-
+SEEN: Final = "seen"  # parameter with the state that the page of a job shows
+_NOTHING: Final = "-"  # value of these fields if there was no preview: nothing that can be chosen is this
 _PREVIEWS: Final = (PREVIEWED, PREVIEWED_CHOICES)
 _NOT_PREVIEWED: Final = ("reason", "request_id", *_PREVIEWS)
 

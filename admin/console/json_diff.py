@@ -5,11 +5,8 @@ from __future__ import annotations
 import difflib
 from typing import Final, NamedTuple
 
-MAX_LINES: Final = 500
-"""Lines of a text that are compared: the time grows with the square."""
-
-CONTEXT: Final = 3
-"""Equal lines around a difference."""
+MAX_LINES: Final = 500  # lines of a text that are compared: the time grows with the square
+CONTEXT: Final = 3  # equal lines around a difference
 
 
 class DiffLine(NamedTuple):

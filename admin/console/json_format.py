@@ -8,8 +8,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-MAX_INDENT: Final = 16
-"""Levels that are indented; deeper ones are shown as deep as this."""
+MAX_INDENT: Final = 16  # levels that are indented; deeper ones are shown as deep as this
 
 _TOKEN: Final = re.compile(
     r"""[ \t\n\r]*+(
@@ -21,7 +20,6 @@ _TOKEN: Final = re.compile(
     re.VERBOSE,
 )
 _BLANK: Final = re.compile(r"[ \t\n\r]*+")
-
 # What may come next, by kind of token: `{ } [ ] , :`, `"` for a string, `0` for any other value.
 _STRUCTURE: Final = frozenset('{}[],:"')
 _VALUE: Final = '{["0'

@@ -8,11 +8,8 @@ from typing import Final
 
 from operations.flow_check import ListedProblem
 
-MAX_LINES: Final = 1000
-"""Lines up to which a text is shown whole; of a longer one, those around problems."""
-
-AROUND: Final = 5
-"""Lines that are shown before and after one with problems, in a text that is not shown whole."""
+MAX_LINES: Final = 1000  # lines up to which a text is shown whole; of a longer one, those around problems
+AROUND: Final = 5  # lines that are shown before and after one with problems, in a text that is not shown whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,23 +21,13 @@ from flowhook.errors import FlowhookError, InvalidError, UnauthenticatedError, U
 from operations.execution_list import ExecutionList
 from operations.table import LIST_EXECUTIONS
 
-INTERVAL_SECONDS: Final = 0.5
-"""Time between two looks at the list of executions."""
-
+INTERVAL_SECONDS: Final = 0.5  # time between two looks at the list of executions
+# such a multiple of the time that a look takes passes before the next one: conditions without an index take long
 PAUSE_FACTOR: Final = 4
-"""Such a multiple of the time that a look takes passes before the next one: conditions without an index take long."""
-
-LOAD_SECONDS: Final = 5.0
-"""Time after which a look that has no result counts as one at a router that does not answer."""
-
-REFRESH_SECONDS: Final = 30.0
-"""Time after which rows that did not change are sent again, so that their ages are right."""
-
-ENDED: Final = "ended"
-"""Event after which the page asks for no further ones: its session has ended."""
-
-AWAY: Final = "event: away\ndata:\n\n"
-"""Sent instead of the rows while the router does not answer."""
+LOAD_SECONDS: Final = 5.0  # time after which a look that has no result counts as one at a router that does not answer
+REFRESH_SECONDS: Final = 30.0  # time after which rows that did not change are sent again, so that their ages are right
+ENDED: Final = "ended"  # event after which the page asks for no further ones: its session has ended
+AWAY: Final = "event: away\ndata:\n\n"  # sent instead of the rows while the router does not answer
 
 
 def read_live(query: dict[str, list[str]]) -> bool:

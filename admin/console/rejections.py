@@ -16,9 +16,9 @@ from operations.encoding import header_texts
 from operations.rejections import RejectionId
 from operations.table import ACCEPT_REJECTION, GET_REJECTION, LIST_REJECTIONS, READ_REJECTION_BODY
 
-MAX_COUNTS: Final = 20
-"""Counts that the list shows; the API has all of them."""
+MAX_COUNTS: Final = 20  # counts that the list shows; the API has all of them
 
+# what a reason means and what to do about it, as in docs/http.md
 ADVICE: Final[Mapping[str, str]] = {
     "CREDENTIALS_MISSING": "The request has no credentials: set them at the sender.",
     "CREDENTIALS_MALFORMED": "The credentials can't be read, or are there twice.",
@@ -40,8 +40,8 @@ ADVICE: Final[Mapping[str, str]] = {
     "RATE_LIMITED": "The rate_limit is used up. The sender was asked to send again later.",
     "BACKLOG_FULL": "The flow has too many unfinished events. The sender was asked to send again later.",
 }
-"""What a reason means and what to do about it, as in docs/http.md."""
 
+# why a refused request can't be accepted
 OBSTACLES: Final[Mapping[Acceptability, str]] = {
     Acceptability.UNKNOWN: "It was reported by an earlier version.",
     Acceptability.NOT_AUTHENTICATION: "It was not refused for its credentials: the sender has to send a new one.",
@@ -49,7 +49,6 @@ OBSTACLES: Final[Mapping[Acceptability, str]] = {
     Acceptability.INCOMPLETE: "Not all of it was received, or it has more than 64 KiB.",
     Acceptability.ONE_TIME_URL: "It was sent to a one-time URL, whose token is not stored.",
 }
-"""Why a refused request can't be accepted."""
 
 
 class RejectionsPage(Page):

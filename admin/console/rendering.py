@@ -23,14 +23,11 @@ FOLDER: Final = Path(__file__).parent
 MINUTE: Final = 60
 HOUR: Final = 3600
 DAY: Final = 86_400
-
-MAX_OUTPUT: Final = 16 * 1024
-"""Characters of an output that a page shows; the API has all of them."""
+MAX_OUTPUT: Final = 16 * 1024  # characters of an output that a page shows; the API has all of them
 
 
+# pages of things, by the beginning of their IDs
 PAGES: Final = {"evt": "executions", "job": "jobs", "rej": "rejections"}
-"""Pages of things, by the beginning of their IDs."""
-
 _ID: Final = re.compile(r"\b(?P<kind>evt|job|rej)_[0-9a-z]{26}\b")
 
 

@@ -22,25 +22,16 @@ from operations.operation import ParameterError
 from operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
 from operations.tools import Tools
 
+# bytes of a body that the form contains to be edited; a longer one can be replaced, and is not shown
 MAX_EDITABLE: Final = 64 * 1024
-"""Bytes of a body that the form contains to be edited; a longer one can be replaced, and is not shown."""
-
-_CONTROL: Final = re.compile(r"[^\t\n -\U0010ffff]")
-"""A character that a form would not return as it is."""
-
+_CONTROL: Final = re.compile(r"[^\t\n -\U0010ffff]")  # a character that a form would not return as it is
+# what follows the task in the key of a journal entry that has its output
 _RESULT: Final = re.compile(r"[0-9]+(:output)?")
-"""What follows the task in the key of a journal entry that has its output."""
-
 STEP: Final = "step"
-REASON: Final = "reason"
-"""Field for the audit log; the question what a replay would do is not logged."""
-
-REQUEST_ID: Final = "request_id"
-"""Field that makes a button that is pressed twice start one execution."""
-
+REASON: Final = "reason"  # field for the audit log; the question what a replay would do is not logged
+REQUEST_ID: Final = "request_id"  # field that makes a button that is pressed twice start one execution
+# field with a digest of what the page said would run: the button that replays does that, or says what has changed
 PREVIEWED: Final = "previewed"
-"""Field with a digest of what the page said would run: the button that replays does that, or says what has changed."""
-
 _STEPS: Final = ("preview", "replay")
 _NOT_CHOSEN: Final = (REASON, REQUEST_ID, PREVIEWED)
 

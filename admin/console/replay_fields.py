@@ -24,6 +24,7 @@ _ERROR_FIELDS: Final[Mapping[str, str]] = {
 
 BODY_FIELDS: Final = ("body", "content_type")
 
+# all such fields, with what they contain in a form where nothing is chosen
 DEFAULTS: Final[Mapping[str, str]] = {
     "revision": "pinned",
     "start": "auto",
@@ -32,11 +33,10 @@ DEFAULTS: Final[Mapping[str, str]] = {
     INPUT: "recorded",
     **dict.fromkeys(BODY_FIELDS, ""),
 }
-"""All such fields, with what they contain in a form where nothing is chosen."""
 
 _INPUTS: Final = ("recorded", "edited")
+# fields that only replays from a task have, and what each is for
 _TASK_FIELDS: Final = {"task": "begin there", "output": "replay with it"}
-"""Fields that only replays from a task have, and what each is for."""
 
 
 def error_fields(start: str) -> dict[str, str]:

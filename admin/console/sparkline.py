@@ -7,9 +7,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-BAR: Final = 2
-"""Width of a minute, in pixels."""
-
+BAR: Final = 2  # width of a minute, in pixels
 HEIGHT: Final = 24
 
 _SVG: Final = Markup(

@@ -11,35 +11,24 @@ from typing import Final
 
 from markupsafe import Markup
 
-MAX_BARS: Final = 200
-"""Bars of a timeline; the table beside it has all tasks."""
-
-WIDTH: Final = 1000
-"""Width of the picture in its own units, which the page scales."""
-
-LABELS: Final = 260
-"""Width of the column with the names of tasks."""
-
-ROW: Final = 24
-"""Height of a row."""
-
+MAX_BARS: Final = 200  # bars of a timeline; the table beside it has all tasks
+WIDTH: Final = 1000  # width of the picture in its own units, which the page scales
+LABELS: Final = 260  # width of the column with the names of tasks
+ROW: Final = 24  # height of a row
 _BAR: Final = 14
 _AXIS: Final = 28
 _GAP: Final = 3
-_CHARACTER: Final = 9
-"""Widest that a character of the axis is."""
+_CHARACTER: Final = 9  # widest that a character of the axis is
 _MIN_WIDTH: Final = 2
 _MAX_LABEL: Final = 34
 _MAX_INDENT: Final = 8
 _INDENT: Final = 8
 _TICKS: Final = 5
+# milliseconds of a unit, and its name
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms"))
-"""Milliseconds of a unit, and its name."""
-
-_MANY: Final = 999.5
-"""From here on three digits would need an exponent."""
-
+_MANY: Final = 999.5  # from here on three digits would need an exponent
 _DAY: Final = 86_400_000
+# distances of ticks in milliseconds; longer ones are whole days
 _STEPS: Final = (
     *(1, 2, 5, 10, 20, 50, 100, 200, 500),
     *(1000 * seconds for seconds in (1, 2, 5, 10, 20, 30)),
@@ -47,36 +36,22 @@ _STEPS: Final = (
     *(3_600_000 * hours for hours in (1, 2, 3, 6, 12)),
     _DAY,
 )
-"""Distances of ticks in milliseconds; longer ones are whole days."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A row of the timeline.
+    """A row of the timeline."""
 
-    Attributes:
-        label: name of the task, for people.
-        state: class of its colour: `queued`, or the state of a task or of an attempt.
-        begin_ms: time at which it began, in Unix milliseconds.
-        end_ms: time at which it ended; None: it has not.
-        waits: whether it waits for something, rather than works.
-        tries_ms: times at which its operation was tried again.
-        depth: number of tasks around it.
-        link: URL of what the row leads to; empty: nothing.
-        others: later intervals of the same row, as `begin_ms` and `end_ms`.
-        is_attempt: whether it is an attempt, whose label says its state.
-    """
-
-    label: str
-    state: str
-    begin_ms: int
-    end_ms: int | None
-    waits: bool = False
-    tries_ms: tuple[int, ...] = ()
-    depth: int = 0
-    link: str = ""
-    others: tuple[tuple[int, int | None], ...] = ()
-    is_attempt: bool = False
+    label: str  # name of the task, for people
+    state: str  # class of its colour: `queued`, or the state of a task or of an attempt
+    begin_ms: int  # time at which it began, in Unix milliseconds
+    end_ms: int | None  # time at which it ended; None: it has not
+    waits: bool = False  # whether it waits for something, rather than works
+    tries_ms: tuple[int, ...] = ()  # times at which its operation was tried again
+    depth: int = 0  # number of tasks around it
+    link: str = ""  # URL of what the row leads to; empty: nothing
+    others: tuple[tuple[int, int | None], ...] = ()  # later intervals of the same row, as `begin_ms` and `end_ms`
+    is_attempt: bool = False  # whether it is an attempt, whose label says its state
 
     @property
     def intervals(self) -> tuple[tuple[int, int | None], ...]:

@@ -17,32 +17,20 @@ from flowhook.model import TaskRun, TaskState
 from flowhook.model.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
 from operations.executions import ExecutionDetailView
 
-WAITING_KINDS: Final = frozenset({"wait", "listen"})
-"""Kinds of tasks that wait rather than work."""
-
-UNKNOWN: Final = "unknown"
-"""State of a task whose end neither the history nor the trace has."""
+WAITING_KINDS: Final = frozenset({"wait", "listen"})  # kinds of tasks that wait rather than work
+UNKNOWN: Final = "unknown"  # state of a task whose end neither the history nor the trace has
 
 
 @dataclass(frozen=True, slots=True)
 class ShownTask:
-    """A task that ran: what is stored of it, what the trace has of it, or both.
+    """A task that ran: what is stored of it, what the trace has of it, or both."""
 
-    Attributes:
-        number: ordinal among all task runs of the execution, from 1.
-        task: JSON Pointer with iterations.
-        name: last part of the pointer.
-        run: stored times and state; None: not stored.
-        traced: its data; None: not traced.
-        is_open: whether it may be running if the trace does not have its end.
-    """
-
-    number: int
-    task: str
-    name: str
-    run: TaskRun | None
-    traced: TracedTask | None
-    is_open: bool = False
+    number: int  # ordinal among all task runs of the execution, from 1
+    task: str  # JSON Pointer with iterations
+    name: str  # last part of the pointer
+    run: TaskRun | None  # stored times and state; None: not stored
+    traced: TracedTask | None  # its data; None: not traced
+    is_open: bool = False  # whether it may be running if the trace does not have its end
 
     @property
     def state(self) -> str:
@@ -130,15 +118,10 @@ def _ended(detail: ExecutionDetailView) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Durations:
-    """Durations of an execution in seconds; None: not known, or not yet.
+    """Durations of an execution in seconds; None: not known, or not yet."""
 
-    Attributes:
-        queued: in the queue, in all.
-        ran: its attempts, in all.
-    """
-
-    queued: float | None
-    ran: float | None
+    queued: float | None  # in the queue, in all
+    ran: float | None  # its attempts, in all
 
 
 def durations(detail: ExecutionDetailView, now: datetime) -> Durations:

@@ -12,40 +12,28 @@ from flowhook.errors import InvalidError
 from operations.operation import PLACEHOLDER
 from operations.table import OPERATIONS
 
+# bytes of a form that a page contains until its author has logged in; it is parsed after that
 MAX_UNSENT: Final = 128 * 1024
-"""Bytes of a form that a page contains until its author has logged in; it is parsed after that."""
-
-MAX_CARRIED: Final = MAX_UNSENT * 4 // 3 + 8192
-"""Bytes of a login that carries a form."""
-
+MAX_CARRIED: Final = MAX_UNSENT * 4 // 3 + 8192  # bytes of a login that carries a form
+# escaped bytes (`%XX`) in a login that carries a form: decoding them costs more than all the rest
 MAX_ESCAPES: Final = 1024
-"""Escaped bytes (`%XX`) in a login that carries a form: decoding them costs more than all the rest."""
+LONG: Final = 100  # characters of a value that a page shows in a line
 
-LONG: Final = 100
-"""Characters of a value that a page shows in a line."""
-
+# paths that forms are sent to, and what each does. Some only read: their fields may be too long for a URL.
 _FORMS: Final = tuple(
     (re.compile(PLACEHOLDER.sub("[^/]+", each.path)), each.summary)
     for each in sorted(OPERATIONS, key=lambda each: not each.writes)
 )
-"""Paths that forms are sent to, and what each does. Some only read: their fields may be too long for a URL."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnsentForm:
-    """A form that has to be sent again.
+    """A form that has to be sent again."""
 
-    Attributes:
-        path: the path that it was sent to.
-        summary: what that does.
-        fields: names and values, in order, without a CSRF token.
-        invalid: names of fields that have to be corrected.
-    """
-
-    path: str
-    summary: str
-    fields: tuple[tuple[str, str], ...]
-    invalid: Collection[str] = ()
+    path: str  # the path that it was sent to
+    summary: str  # what that does
+    fields: tuple[tuple[str, str], ...]  # names and values, in order, without a CSRF token
+    invalid: Collection[str] = ()  # names of fields that have to be corrected
 
     @property
     def editable(self) -> list[tuple[str, str]]:

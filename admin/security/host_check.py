@@ -16,8 +16,8 @@ from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
+# an IPv6 address in brackets, or a name or IPv4 address; and a port, which is ignored: forwarding may change it
 _AUTHORITY: Final = re.compile(r"(?:\[([0-9A-Fa-f:.]{2,45})\]|([A-Za-z0-9._-]{1,253}))(?::[0-9]{1,5})?")
-"""An IPv6 address in brackets, or a name or IPv4 address; and a port, which is ignored: forwarding may change it."""
 
 
 def is_allowed_host(host: str | None, own_address: str, names: Collection[str]) -> bool:

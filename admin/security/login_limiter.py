@@ -12,14 +12,10 @@ from typing import Final
 from flowhook.sharing.addresses import network_of
 from flowhook.sharing.token_bucket import TokenBucket
 
-BURST: Final = 10
-"""Attempts that an address may make at once."""
-
-SECONDS_PER_ATTEMPT: Final = 6.0
-"""Time in which an address gains one further attempt."""
-
+BURST: Final = 10  # attempts that an address may make at once
+SECONDS_PER_ATTEMPT: Final = 6.0  # time in which an address gains one further attempt
+# addresses that are remembered; beyond it the one that was seen least recently is forgotten
 MAX_ADDRESSES: Final = 10_000
-"""Addresses that are remembered; beyond it the one that was seen least recently is forgotten."""
 
 
 class LoginLimiter:

@@ -15,8 +15,7 @@ from typing import Final
 from flowhook.errors import UnauthenticatedError
 from flowhook.security.address_policy import is_loopback
 
-SECONDS: Final = 3600.0
-"""Time after the start for which the link is good."""
+SECONDS: Final = 3600.0  # time after the start for which the link is good
 
 
 class LoginLink:

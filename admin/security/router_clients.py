@@ -12,8 +12,8 @@ from admin.security.sessions import Role
 from flowhook.client import AsyncClient
 from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError, UnauthenticatedError
 
+# clients that are open at a time; beyond it the unused one that was used least recently is closed
 MAX_CLIENTS: Final = 64
-"""Clients that are open at a time; beyond it the unused one that was used least recently is closed."""
 
 
 @dataclass(slots=True)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
+# values of `Sec-Fetch-Site` of requests by own pages, and of those that the user made by hand
 _OWN: Final = ("same-origin", "none")
-"""Values of `Sec-Fetch-Site` of requests by own pages, and of those that the user made by hand."""
 
 
 def is_same_origin(host: str | None, origin: str | None, fetch_site: str | None) -> bool:

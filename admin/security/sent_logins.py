@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-MAX_LOGINS: Final = 10_000
-"""Logins that are remembered; beyond it the oldest one is forgotten."""
+MAX_LOGINS: Final = 10_000  # logins that are remembered; beyond it the oldest one is forgotten
 
 
 class SentLogins:

@@ -18,19 +18,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-MAX_AGE_SECONDS: Final = 12 * 3600.0
-"""Time after which a session ends, whatever happens in it."""
+MAX_AGE_SECONDS: Final = 12 * 3600.0  # time after which a session ends, whatever happens in it
+MAX_IDLE_SECONDS: Final = 3600.0  # time without a request after which a session ends
+MAX_SESSIONS: Final = 1000  # sessions at a time; beyond it the one that is idle longest ends
 
-MAX_IDLE_SECONDS: Final = 3600.0
-"""Time without a request after which a session ends."""
-
-MAX_SESSIONS: Final = 1000
-"""Sessions at a time; beyond it the one that is idle longest ends."""
-
+# sessions of one token at a time; beyond it the one of them that is idle longest ends, so that the owner of one token
+# can't end the sessions of others by logging in again and again
 MAX_PER_TOKEN: Final = 100
-"""Sessions of one token at a time; beyond it the one of them that is idle longest ends, so that the owner of one token
-can't end the sessions of others by logging in again and again."""
-
 _SECRET_BYTES: Final = 32
 
 
@@ -45,22 +39,14 @@ class Role(StrEnum):
 
 @dataclass(slots=True)
 class Session:
-    """A session.
+    """A session."""
 
-    Attributes:
-        token: the bearer token, never shown.
-        csrf_secret: what every form of the session has to contain, masked.
-        began: time of the login.
-        used: time of the last request.
-        notice: what the next page of the session says about an action that was performed, once; empty: nothing.
-    """
-
-    token: str = field(repr=False)
+    token: str = field(repr=False)  # the bearer token, never shown
     role: Role
-    csrf_secret: bytes = field(repr=False)
-    began: float
-    used: float
-    notice: str = ""
+    csrf_secret: bytes = field(repr=False)  # what every form of the session has to contain, masked
+    began: float  # time of the login
+    used: float  # time of the last request
+    notice: str = ""  # what the next page of the session says about an action that was performed, once; empty: nothing
 
     def take_notice(self) -> str:
         """Return the notice and forget it."""

@@ -33,14 +33,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Look at the routers and the replicated log, and repair it.", no_args_is_help=True)
 
-HEARTBEAT_SECONDS: Final = 2.0
-"""For how long running routers are looked for; each sends two heartbeats a second."""
-
+HEARTBEAT_SECONDS: Final = 2.0  # for how long running routers are looked for; each sends two heartbeats a second
+# how long `hand-over` waits for the next owner: it loads all unfinished executions first
 HAND_OVER_SECONDS: Final = 30.0
-"""How long `hand-over` waits for the next owner: it loads all unfinished executions first."""
-LOOK_SECONDS: Final = 0.2
-"""Between two looks meanwhile."""
-
+LOOK_SECONDS: Final = 0.2  # between two looks meanwhile
 SHARD_COLUMNS: Final = ("SHARD", "OWNER", "STATE", "EPOCH", "POSITION", "LOG BYTES", "SNAPSHOTS")
 COPY_COLUMNS: Final = ("SHARD", "ROUTER", "STATE", "POSITION", "LAG", "SILENT", "ADDRESS", "VERSION")
 SERVER_COLUMNS: Final = ("SERVER", "ROLE", "UP TO DATE", "LAG", "VERSION")

@@ -29,8 +29,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+# exit codes of `wait`; 1 and 2 mean that it could not look
 EXIT_CODES: Final[Mapping[str, int]] = {Status.COMPLETED: 0, Status.FAULTED: 3, Status.CANCELLED: 4}
-"""Exit codes of `wait`; 1 and 2 mean that it could not look."""
 EXIT_NOT_ENDED: Final = 5
 
 

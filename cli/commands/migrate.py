@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 LOG_SCHEMES: Final = ("nats://", "tls://")
 SQLITE_SCHEME: Final = "sqlite:"
+# for how long the heartbeats of running routers are listened to; each sends two a second
 HEARTBEAT_SECONDS: Final = 2.0
-"""For how long the heartbeats of running routers are listened to; each sends two a second."""
 
 
 def register(app: typer.Typer) -> None:

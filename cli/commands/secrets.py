@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from flowhook.client import Client
     from flowhook.model import Flow
 
+# maximum number of flows that are searched for the name of a new secret; if there are more, none is searched
 MAX_SEARCHED: Final = 200
-"""Maximum number of flows that are searched for the name of a new secret; if there are more, none is searched."""
 
 app = typer.Typer(help="Set, list and delete the secrets that flows name.", no_args_is_help=True)
 

@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from flowhook.document import FlowDocument
     from flowhook.sender import SignedWebhook, WebhookRequest
 
-TIMEOUT: Final = 90.0
-"""Seconds to wait for the response; a flow may hold a request for a while."""
-
+TIMEOUT: Final = 90.0  # seconds to wait for the response; a flow may hold a request for a while
 DEFAULT_EDGE: Final = "http://127.0.0.1:8080"
-
 FIRST_REFUSAL: Final = 400
 
 

@@ -15,9 +15,7 @@ from cli.options import Json
 if TYPE_CHECKING:
     from flowhook.signatures import RequestView
 
-NAME: Final = "secret"
-"""Name of the secret in this command."""
-
+NAME: Final = "secret"  # name of the secret in this command
 _START: Final = re.compile(rb"([A-Z]+) (\S+)(?: HTTP/[0-9.]+)?")
 
 

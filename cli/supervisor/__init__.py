@@ -16,5 +16,5 @@ imports stays small: it lives as long as the cluster. A start has no deadline: a
 
 from typing import Final
 
+# environment variable in which `flowhook up` passes the `ClusterSpec` to the supervisor that it execs
 SPEC: Final = "FLOWHOOK_UP_SPEC"
-"""Environment variable in which `flowhook up` passes the `ClusterSpec` to the supervisor that it execs."""

@@ -18,13 +18,13 @@ from flowhook.process.supervisor_socket import PARENT_FD
 from flowhook.sandbox import spawning
 from flowhook.sandbox.spawning import socket_pair, spawn
 
+# signals by which others end a process; a defect of the process itself does not cause them
 FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
-"""Signals by which others end a process; a defect of the process itself does not cause them."""
 
 
 TRIES: Final = 10
+# interval in which the kernel accepts one change of a session's priority from a user other than root
 PAUSE_SECONDS: Final = 0.1
-"""Interval in which the kernel accepts one change of a session's priority from a user other than root."""
 
 
 async def lower_priority(pid: int, nice: int) -> None:

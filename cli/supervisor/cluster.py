@@ -21,10 +21,9 @@ from cli.supervisor.wait_reports import report_waiting
 from flowhook.errors import FlowhookError, InternalError
 from flowhook.retrying import POLL
 
+# time that a process may take to stop before it is killed, in addition to its drain, which it limits itself. This is
+# for a process that hangs: half of it remains on a machine that gives a process a tenth of a core for half a minute.
 STOP_SECONDS: Final = 60.0
-"""Time that a process may take to stop before it is killed, in addition to its drain, which it limits itself. This is
-for a process that hangs: half of it remains on a machine that gives a process a tenth of a core for half a minute."""
-
 OK: Final = 200
 NOT_FOUND: Final = 404
 

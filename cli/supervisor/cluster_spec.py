@@ -21,24 +21,19 @@ from cli.supervisor.command import Command
 from flowhook.errors import ConflictError, InvalidError
 
 LOOPBACK: Final = "127.0.0.1"
-
-DEFAULT_GRPC_PORT: Final = 50051
-"""Port at which commands look for a router."""
-
+DEFAULT_GRPC_PORT: Final = 50051  # port at which commands look for a router
+# first nothing is received any more, then nothing runs, then nothing is stored; operators can watch until the end
 DRAIN_ORDER: Final = ("edge", "runner", "router", "admin", "nats")
-"""First nothing is received any more, then nothing runs, then nothing is stored; operators can watch until the end."""
-
+# storage: a replicated log on NATS servers that the supervisor starts. `?` and parameters of a URL may follow.
 LOCAL_NATS: Final = "nats:"
-"""Storage: a replicated log on NATS servers that the supervisor starts. `?` and parameters of a URL may follow."""
-
 _SCHEMES: Final = ("sqlite", "nats", "tls")
 
+# nice increment of runners, which use all available CPU time while there is a backlog. The other processes have
+# priority: their work is short, and senders and small flows wait for it (docs/performance.md, "Fairness").
 RUNNER_NICE: Final = 5
-"""Nice increment of runners, which use all available CPU time while there is a backlog. The other processes have
-priority: their work is short, and senders and small flows wait for it (docs/performance.md, "Fairness")."""
-
 _EDGE_TLS: Final = ("tls_cert_file", "tls_key_file", "tls_client_ca_file")
 
+# variables that are not inherited by every process unchanged
 _NOT_INHERITED: Final = frozenset(
     {
         # for commands that connect to any router; the processes of a local cluster have tokens of their own, and a gRPC
@@ -66,16 +61,11 @@ _NOT_INHERITED: Final = frozenset(
         "FLOWHOOK_LOSSES_EXPLAINED",
     }
 )
-"""Variables that are not inherited by every process unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """A local cluster; the fields are those of `up_settings.UpSettings`, paths absolute, and those below.
-
-    Attributes:
-        program: the command, as the user wrote it.
-    """
+    """A local cluster; the fields are those of `up_settings.UpSettings`, paths absolute, and those below."""
 
     data_dir: str
     host: str
@@ -95,7 +85,7 @@ class ClusterSpec:
     allow_private_addresses: bool
     allow_loopback_addresses: bool
     drain_seconds: float
-    program: str = "flowhook"
+    program: str = "flowhook"  # the command, as the user wrote it
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -18,18 +18,10 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class ForeignProgram:
-    """A program of the cluster that is not Flowhook's: it takes no settings from the supervisor, and reports nothing.
+    """A program of the cluster that is not Flowhook's: it gets no settings from the supervisor, and reports nothing."""
 
-    Attributes:
-        name: role and number.
-        role: its role.
-        command: the command that starts it.
-        is_ready: asks it whether it serves.
-        log_file: where it says what goes wrong.
-    """
-
-    name: str
-    role: str
-    command: Command
-    is_ready: Callable[[], Awaitable[bool]]
-    log_file: Path
+    name: str  # role and number
+    role: str  # its role
+    command: Command  # the command that starts it
+    is_ready: Callable[[], Awaitable[bool]]  # asks it whether it serves
+    log_file: Path  # where it says what goes wrong

@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import ssl
 
+# seconds to wait for a response. A process that gets little CPU time responds late, and its response is worth waiting
+# for; one that has died closes the connection. The timeout covers a response that never arrives.
 TIMEOUT: Final = 60.0
-"""Seconds to wait for a response. A process that gets little CPU time responds late, and its response is worth waiting
-for; one that has died closes the connection. The timeout covers a response that never arrives."""
-
-MAX_BYTES: Final = 65536
-"""Bytes of a response that are read."""
+MAX_BYTES: Final = 65536  # bytes of a response that are read
 
 
 async def probe(

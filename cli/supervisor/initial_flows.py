@@ -18,8 +18,7 @@ from cli.supervisor.process_supervisor import (
 from flowhook.errors import InternalError
 from flowhook.retrying import PROCESS
 
-ROUTER_AWAY: Final = 75
-"""Exit code of `cli.applying` when the router is unreachable (sysexits.h, EX_TEMPFAIL)."""
+ROUTER_AWAY: Final = 75  # exit code of `cli.applying` when the router is unreachable (sysexits.h, EX_TEMPFAIL)
 
 
 async def apply_flows(

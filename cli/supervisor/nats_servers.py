@@ -23,9 +23,7 @@ from cli.supervisor.http_probe import probe
 from flowhook.errors import InvalidError
 from flowhook.security.private_files import make_directory, write_private
 
-NAMES: Final = ("nats-1", "nats-2", "nats-3")
-"""Three: without one of them, two are still a quorum."""
-
+NAMES: Final = ("nats-1", "nats-2", "nats-3")  # three: without one of them, two are still a quorum
 PROGRAM: Final = "nats-server"
 FILE: Final = "nats.json"
 CONFIGURATION_FILE: Final = "nats.conf"
@@ -33,20 +31,15 @@ LOG_FILE: Final = "nats.log"
 USER: Final = "flowhook"
 CLUSTER: Final = "flowhook"
 LOOPBACK: Final = "127.0.0.1"
-
 FIRST_PORT: Final = 20_000
+# ports are chosen from these. Systems use higher ones for outgoing connections (32,768 and above on Linux); such a
+# connection could take the port of a server while it restarts.
 LAST_PORT: Final = 29_999
-"""Ports are chosen from these. Systems use higher ones for outgoing connections (32,768 and above on Linux); such a
-connection could take the port of a server while it restarts."""
-
 LOG_BYTES: Final = 8 << 20
+# limits of the log of one server: a file of this size is renamed, and the oldest of so many is removed
 LOG_FILES: Final = 3
-"""Limits of the log of one server: a file of this size is renamed, and the oldest of so many is removed."""
-
 OK: Final = 200
-
-MAX_PAYLOAD: Final = 1 << 20
-"""Bytes of the largest message."""
+MAX_PAYLOAD: Final = 1 << 20  # bytes of the largest message
 
 
 class Ports(NamedTuple):
@@ -59,21 +52,13 @@ class Ports(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NatsServers:
-    """The NATS servers of one data directory, configured.
+    """The NATS servers of one data directory, configured."""
 
-    Attributes:
-        data_dir: the data directory.
-        program: path of the executable.
-        password: password of clients, and of the servers among themselves.
-        ports: ports by name.
-        reserved: sockets that reserve the ports while this object lives (Linux).
-    """
-
-    data_dir: Path
-    program: str
-    password: str
-    ports: Mapping[str, Ports]
-    reserved: Sequence[socket.socket] = ()
+    data_dir: Path  # the data directory
+    program: str  # path of the executable
+    password: str  # password of clients, and of the servers among themselves
+    ports: Mapping[str, Ports]  # ports by name
+    reserved: Sequence[socket.socket] = ()  # sockets that reserve the ports while this object lives (Linux)
 
     @classmethod
     def prepare(cls, data_dir: Path) -> Self:

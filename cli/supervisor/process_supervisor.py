@@ -15,20 +15,15 @@ from cli.supervisor.wait_reports import report_waiting
 from flowhook.errors import FlowhookError, InternalError
 from flowhook.retrying import POLL, PROCESS
 
+# a process that lived longer than this before it died is restarted after the first delay. Used for nothing else.
 HEALTHY_SECONDS: Final = 30.0
-"""A process that lived longer than this before it died is restarted after the first delay. Used for nothing else."""
-
+# exit code of a process that lacks something it needs: a restart may succeed once other processes serve
 REFUSED: Final = 1
-"""Exit code of a process that lacks something it needs: a restart may succeed once other processes serve."""
-
-WRONG_USAGE: Final = 2
-"""Exit code of a process with invalid settings: these do not change from start to start."""
-
+WRONG_USAGE: Final = 2  # exit code of a process with invalid settings: these do not change from start to start
+# failures of a process after which the start is abandoned, while the router has never served
 MAX_FIRST_STARTS: Final = 5
-"""Failures of a process after which the start is abandoned, while the router has never served."""
 
-Addresses = dict[str, str]
-"""Addresses at which a process listens: `host:port` by kind (`http`, `grpc`)."""
+Addresses = dict[str, str]  # addresses at which a process listens: `host:port` by kind (`http`, `grpc`)
 
 
 class StartRefusedError(FlowhookError):

@@ -19,21 +19,16 @@ LOCK_FILE: Final = "up.lock"
 
 @dataclass(frozen=True, slots=True)
 class ClusterAddresses:
-    """The addresses of a running cluster.
+    """The addresses of a running cluster."""
 
-    Attributes:
-        pid: process ID of its supervisor.
-        http_cert_file: PEM file of the edges' certificate; empty: they do not use TLS.
-    """
-
-    pid: int
+    pid: int  # process ID of its supervisor
     http_url: str
     admin_url: str
     grpc_address: str
     http_port: int
     admin_port: int
     grpc_port: int
-    http_cert_file: str = ""
+    http_cert_file: str = ""  # PEM file of the edges' certificate; empty: they do not use TLS
 
 
 class RunDir:

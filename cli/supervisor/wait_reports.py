@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from flowhook.retrying import ExponentialBackoff
 
-REMINDERS = ExponentialBackoff(10.0, 60.0, jitter=0.0)
-"""Between two lines."""
+REMINDERS = ExponentialBackoff(10.0, 60.0, jitter=0.0)  # between two lines
 
 
 async def report_waiting(

@@ -18,8 +18,8 @@ import orjson
 
 from cli import failures, flow_paths
 from cli.applied_files import AppliedFile, read_applied_files, write_applied_files
-from cli.progress import print_progress
 from cli.supervisor.initial_flows import ROUTER_AWAY
+from cli.supervisor.progress import print_progress
 from flowhook.client import AppliedFlow, AsyncClient
 from flowhook.errors import InvalidError, InvalidFlowError, UnavailableError
 from flowhook.process.settings import CommonSettings, read_token

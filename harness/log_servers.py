@@ -67,7 +67,7 @@ class LogServers:
     async def start_one(self, name: str) -> None:
         """Start a server unless it runs."""
         if self.pid(name) is None:
-            configuration = self._prepared.log_file(name).with_name(CONFIGURATION_FILE)
+            configuration = self._prepared.data_dir / name / CONFIGURATION_FILE
             self._processes[name] = await asyncio.create_subprocess_exec(
                 self._prepared.program, "--config", str(configuration),
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,

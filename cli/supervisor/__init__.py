@@ -5,7 +5,8 @@
 - `cluster`: the order of start and drain.
 - `initial_flows`: applies the flows at the start.
 - `cluster_spec`: the processes to start; `up_settings`: the options of the user.
-- `rundir`: the files that publish the state of the cluster.
+- `nats_servers`, `exec_child`: the servers of a replicated log.
+- `rundir`: the files that publish the state of the cluster; `progress`: what is printed.
 
 Nothing here imports a process's code. Processes are started as commands, all at once; they import their code in
 parallel, and then wait for the rest of their settings (`cli.supervised`).

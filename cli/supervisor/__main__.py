@@ -15,12 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from cli import failures
-from cli.progress import print_progress
 from cli.supervisor import SPEC
 from cli.supervisor.cluster import LocalCluster
-from cli.supervisor.cluster_spec import DEFAULT_GRPC_PORT, LOOPBACK, ClusterSpec
-from cli.supervisor.command import ForeignProgram
+from cli.supervisor.cluster_spec import DEFAULT_GRPC_PORT, LOOPBACK, ClusterSpec, ForeignProgram
 from cli.supervisor.initial_flows import apply_flows
+from cli.supervisor.progress import print_progress
 from cli.supervisor.rundir import ClusterAddresses, RunDir
 
 
@@ -61,8 +60,8 @@ async def _run_processes(spec: ClusterSpec, run_dir: RunDir, log_servers: Sequen
         webhooks.extend(await apply_flows(spec.apply_command(), settings, print_line=print_progress))
 
     cluster = LocalCluster(
-        spec,
-        run_dir,
+        spec=spec,
+        run_dir=run_dir,
         print_line=print_progress,
         apply_flows=apply,
         on_ready=lambda where, code: _print_ready(spec, where, webhooks, code),

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
 import orjson
 
-from cli.supervisor.command import Command
+from cli.supervisor.cluster_spec import Command
 from flowhook.process.supervisor_socket import PARENT_FD
-from flowhook.sandbox import spawning
-from flowhook.sandbox.spawning import socket_pair, spawn
+from flowhook.sandbox.spawning import SpawnedProcess, socket_pair, spawn
 
 # signals by which others end a process; a defect of the process itself does not cause them
 FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 
 
 TRIES: Final = 10
-# interval in which the kernel accepts one change of a session's priority from a user other than root
-PAUSE_SECONDS: Final = 0.1
+PAUSE_SECONDS: Final = 0.1  # in which the kernel accepts one change of a session's priority from others than root
 
 
 async def lower_priority(pid: int, nice: int) -> None:
@@ -32,45 +30,31 @@ async def lower_priority(pid: int, nice: int) -> None:
 
     Where the kernel first shares the cores among sessions (autogroups; most desktops, and servers without control
     groups around a process), a nice value has effect only within the session. So the session gets one as well. Errors
-    of the system are ignored: only speed depends on the priority.
-
-    Args:
-        pid: process ID of a child; it may have ended meanwhile.
-        nice: increment of its nice value; 0 changes nothing.
+    of the system are ignored: the child may have ended meanwhile, and only speed depends on the priority. `nice`:
+    increment of its nice value; 0 changes nothing.
 
     Source: sched(7), "The autogroup feature".
     """
     if nice <= 0:
         return
-    try:
+    with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, pid) + nice)
-        await _lower_session(Path(f"/proc/{pid}/autogroup"), nice)
-    except OSError:
-        pass
+        for _ in range(TRIES):
+            try:
+                Path(f"/proc/{pid}/autogroup").write_text(str(nice))  # noqa: ASYNC240 - does not block on a disk
+            except BlockingIOError:
+                await asyncio.sleep(PAUSE_SECONDS)
+            else:
+                return
 
 
-async def _lower_session(group: Path, nice: int) -> None:
-    for _ in range(TRIES):
-        try:
-            group.write_text(str(nice))  # noqa: ASYNC240 - a write to /proc does not block on a disk
-        except OSError as error:
-            if error.errno != errno.EAGAIN:
-                raise
-            await asyncio.sleep(PAUSE_SECONDS)
-        else:
-            return
-
-
+@dataclass(eq=False, repr=False, slots=True)
 class ChildProcess:
     """A child process. It holds one end of a socket pair, and ends at the latest when the supervisor's end closes."""
 
-    def __init__(
-        self, process: spawning.SpawnedProcess, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        self._process = process
-        self._reader = reader
-        self._writer = writer
-        self.pid = process.pid
+    process: SpawnedProcess
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
 
     @classmethod
     async def start(cls, command: Command) -> Self:
@@ -80,11 +64,10 @@ class ChildProcess:
             OSError: the system can't start it.
         """
         with socket_pair() as (ours, theirs):  # on an error the closed end ends the process, if it was started
-            descriptor = theirs.fileno()
             process = spawn(
                 command.arguments,
-                descriptors=(descriptor,),
-                environment={**command.environment, PARENT_FD: str(descriptor)},
+                descriptors=(theirs.fileno(),),
+                environment={**command.environment, PARENT_FD: str(theirs.fileno())},
                 new_session=True,  # Ctrl-C must reach only the supervisor, which stops processes in order
             )
             await lower_priority(process.pid, command.nice)
@@ -94,45 +77,33 @@ class ChildProcess:
     async def send_settings(self, settings: Mapping[str, str]) -> None:
         """Send the process the settings that it waits for; no error if it has ended meanwhile."""
         with contextlib.suppress(ConnectionError):
-            self._writer.write(orjson.dumps(settings) + b"\n")
-            await self._writer.drain()
+            self.writer.write(orjson.dumps(settings) + b"\n")
+            await self.writer.drain()
 
     async def run(self, on_message: Callable[[Mapping[str, Any]], None]) -> int:
-        """Wait until the process has ended and return its exit code, negative for a signal.
-
-        Args:
-            on_message: called with each message of the process.
-        """
+        """Wait until the process has ended, given its messages, and return its exit code, negative for a signal."""
         try:
-            while line := await self._read_line():
-                on_message(orjson.loads(line))
-            return await self._process.wait()
+            with contextlib.suppress(ConnectionError):
+                while line := await self.reader.readline():
+                    on_message(orjson.loads(line))
+            return await self.process.wait()
         finally:
-            self._writer.close()
+            self.writer.close()
 
     async def wait(self) -> int:
         """Wait until the process has ended and return its exit code, negative for a signal."""
-        return await self._process.wait()
+        return await self.process.wait()
 
     def terminate(self) -> None:
         """Ask the process to drain and end."""
-        self._signal(signal.SIGTERM)
+        self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the process, and everything that it started in its session."""
         try:
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
-            self._signal(signal.SIGKILL)
-
-    def _signal(self, number: signal.Signals) -> None:
-        self._process.send_signal(number)
-
-    async def _read_line(self) -> bytes:
-        try:
-            return await self._reader.readline()
-        except ConnectionError:
-            return b""
+            self.process.send_signal(signal.SIGKILL)
 
 
 def ended_externally(code: int) -> bool:

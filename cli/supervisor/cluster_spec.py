@@ -10,14 +10,13 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Self
 
 import orjson
 
-from cli.supervisor.command import Command
 from flowhook.errors import ConflictError, InvalidError
 
 LOOPBACK: Final = "127.0.0.1"
@@ -61,6 +60,26 @@ _NOT_INHERITED: Final = frozenset(
         "FLOWHOOK_LOSSES_EXPLAINED",
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command to execute."""
+
+    arguments: Sequence[str]
+    environment: Mapping[str, str]  # the whole one
+    nice: int = 0  # increment; see `child_process.lower_priority`
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignProgram:
+    """A program of the cluster that is not Flowhook's: it gets no settings from the supervisor, and reports nothing."""
+
+    name: str  # role and number
+    role: str
+    command: Command
+    is_ready: Callable[[], Awaitable[bool]]  # asks it whether it serves
+    log_file: Path  # where it says what goes wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +188,9 @@ class ClusterSpec:
         Settings are passed in the environment, tokens in files of the data directory.
 
         Args:
-            role: role of the process; "" for the process that applies the flows.
-            name: its name; "" for that process.
-            http_port: port of edges; 0 lets the system choose, as with the other ports.
+            role: role of the process; "", as its name, for the process that applies the flows.
+            name: its name.
+            http_port: 0 lets the system choose, as with the other ports.
             admin_port: port of the admin process.
             grpc_ports: ports of the routers, in order of their numbers.
             losses_explained: whether the process that this one replaces was ended from outside, so that no execution

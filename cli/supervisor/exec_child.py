@@ -42,19 +42,13 @@ def watch_parent(parent: int) -> None:
     if os.fork() != 0:
         return
     while os.getppid() == watched:
-        if not _exists(parent):
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:
             os.kill(watched, signal.SIGKILL)
             break
         time.sleep(POLL_SECONDS)
     os._exit(0)
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 if __name__ == "__main__":

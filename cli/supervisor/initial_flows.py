@@ -5,16 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from cli.supervisor.child_process import ChildProcess, describe_exit, ended_externally
-from cli.supervisor.command import Command
-from cli.supervisor.process_supervisor import (
-    MAX_FIRST_STARTS,
-    REFUSED,
-    WRONG_USAGE,
-    StartRefusedError,
-)
+from cli.supervisor.cluster_spec import Command
+from cli.supervisor.process_supervisor import MAX_FIRST_STARTS, REFUSED, WRONG_USAGE, StartRefusedError
 from flowhook.errors import InternalError
 from flowhook.retrying import PROCESS
 
@@ -26,12 +21,8 @@ async def apply_flows(
 ) -> list[str]:
     """Apply the flows, and return the IDs of all flows that have a webhook.
 
-    Retries without limit while the router is unreachable, or when the process is killed.
-
-    Args:
-        command: command of `cli.applying`, which is started at once.
-        settings: waits until the router serves, and returns the settings that the process waits for.
-        print_line: prints one line.
+    Retries without limit while the router is unreachable, or when the process is killed. `command`, of `cli.applying`,
+    is started at once; `settings` waits until the router serves, and returns the settings that the process waits for.
 
     Raises:
         StartRefusedError: the router refuses the flows; the process has printed the reason on stderr.
@@ -60,16 +51,13 @@ async def apply_flows(
 async def _run_once(command: Command, settings: Callable[[], Awaitable[Mapping[str, str]]], webhooks: list[str]) -> int:
     child = await ChildProcess.start(command)
 
-    def on_message(message: Mapping[str, Any]) -> None:
-        webhooks.append(message["webhook"])
-
     async def send() -> None:
         await child.send_settings(await settings())
 
     try:
         async with asyncio.TaskGroup() as helpers:
             sending = helpers.create_task(send())
-            code = await child.run(on_message)
+            code = await child.run(lambda message: webhooks.append(message["webhook"]))
             sending.cancel()
         return code
     finally:

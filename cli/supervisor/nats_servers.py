@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, Self
 
 import orjson
 
-from cli.supervisor.command import Command, ForeignProgram
+from cli.supervisor.cluster_spec import Command, ForeignProgram
 from cli.supervisor.http_probe import probe
 from flowhook.errors import InvalidError
 from flowhook.security.private_files import make_directory, write_private
@@ -97,10 +97,9 @@ class NatsServers:
             each.close()
 
     def storage(self, parameters: str = "") -> str:
-        """Return the URL of the storage, for routers. It contains the password.
+        """Return the URL of the storage, for routers, with further parameters such as `max_bytes=512M`.
 
-        Args:
-            parameters: further parameters, such as `max_bytes=512M`.
+        It contains the password.
         """
         clients = ",".join(f"{LOOPBACK}:{ports.client}" for ports in self.ports.values())
         monitors = ",".join(map(self.monitor, NAMES))
@@ -111,22 +110,16 @@ class NatsServers:
         """Return the address, `host:port`, at which a server answers requests about its state."""
         return f"{LOOPBACK}:{self.ports[name].monitor}"
 
-    def log_file(self, name: str) -> Path:
-        """Return the path of the latest log file of a server."""
-        return self.data_dir / name / LOG_FILE
-
     def programs(self, environment: Mapping[str, str]) -> list[ForeignProgram]:
         """Return the servers as programs of the supervisor, which is this process."""
-        wrapper = [sys.executable, "-P", "-m", "cli.supervisor.exec_child", str(os.getpid())]
+        wrapped = [sys.executable, "-P", "-m", "cli.supervisor.exec_child", str(os.getpid()), self.program, "--config"]
         return [
             ForeignProgram(
-                name=name,
-                role="nats",
-                command=Command(
-                    [*wrapper, self.program, "--config", str(self.data_dir / name / CONFIGURATION_FILE)], environment
-                ),
+                name,
+                "nats",
+                Command([*wrapped, str(self.data_dir / name / CONFIGURATION_FILE)], environment),
                 is_ready=partial(self.is_ready, name),
-                log_file=self.log_file(name),
+                log_file=self.data_dir / name / LOG_FILE,
             )
             for name in NAMES
         ]
@@ -157,7 +150,7 @@ class NatsServers:
                 "authorization": login,
                 "routes": [f"nats://{USER}:{self.password}@{LOOPBACK}:{port}" for port in routes],
             },
-            "log_file": str(self.log_file(name)),
+            "log_file": str(self.data_dir / name / LOG_FILE),
             "log_size_limit": LOG_BYTES,
             "log_max_num": LOG_FILES,
         }

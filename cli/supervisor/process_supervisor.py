@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cli.supervisor.child_process import ChildProcess, describe_exit, ended_externally, killed_externally
-from cli.supervisor.command import Command, ForeignProgram
+from cli.supervisor.cluster_spec import Command, ForeignProgram
+from cli.supervisor.progress import report_waiting
 from cli.supervisor.rundir import RunDir
-from cli.supervisor.wait_reports import report_waiting
 from flowhook.errors import FlowhookError, InternalError
 from flowhook.retrying import POLL, PROCESS
 
@@ -32,57 +33,33 @@ class StartRefusedError(FlowhookError):
     default_reason = "START_REFUSED"
 
 
+@dataclass(eq=False, repr=False, slots=True)
 class ProcessSupervisor:
-    """The supervisor of one named process of the cluster, `edge-1` for example, across restarts.
+    """The supervisor of one named process of the cluster, `edge-1` for example, across restarts."""
 
-    Attributes:
-        may_proceed: set once the processes that it depends on serve; until then it imports its code, and waits.
-        ready: set while the process serves.
-        addresses: addresses at which it listens; retained across restarts.
-    """
+    name: str  # role and number
+    role: str
+    command: Command
+    # returns the settings that the process waits for. It is called after each start, because more may be known by a
+    # restart; its argument says whether the previous process was ended from outside.
+    settings: Callable[[bool], Mapping[str, str]]
+    served: asyncio.Event  # set once the router has served; from then on the end of a process does not end the cluster
+    run_dir: RunDir  # for pid files
+    print_line: Callable[[str], None]
+    program: ForeignProgram | None = None  # what is started, if it is not Flowhook's
 
-    def __init__(
-        self,
-        name: str,
-        role: str,
-        command: Command,
-        settings: Callable[[bool], Mapping[str, str]],
-        *,
-        served: asyncio.Event,
-        run_dir: RunDir,
-        print_line: Callable[[str], None],
-        program: ForeignProgram | None = None,
-    ) -> None:
-        """Create a supervisor; nothing is started yet.
+    # set once the processes that it depends on serve; until then it imports its code, and waits
+    may_proceed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    ready: asyncio.Event = field(init=False, default_factory=asyncio.Event)  # set while the process serves
+    addresses: Addresses = field(init=False, default_factory=dict)  # where it listens; retained across restarts
+    _stopping: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _ended: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    _child: ChildProcess | None = field(init=False, default=None)
+    _was_ready: bool = field(init=False, default=False)
+    _explained: bool = field(init=False, default=False)
 
-        Args:
-            name: role and number.
-            role: role of the process.
-            command: command that starts it.
-            settings: returns the settings that the process waits for. It is called after each start, because more may
-                be known by a restart; its argument says whether the previous process was ended from outside.
-            served: set once the router has served; from then on the end of a process does not end the cluster.
-            run_dir: directory for pid files.
-            print_line: prints one line.
-            program: what is started, if it is not Flowhook's.
-        """
-        self.name = name
-        self.role = role
-        self.may_proceed = asyncio.Event()
-        self.ready = asyncio.Event()
-        self.addresses: Addresses = {}
-        self._command = command
-        self._settings = settings
-        self._served = served
-        self._run_dir = run_dir
-        self._print = print_line
-        self._program = program
-        self._stopping = asyncio.Event()
-        self._ended = asyncio.Event()
+    def __post_init__(self) -> None:
         self._ended.set()
-        self._child: ChildProcess | None = None
-        self._was_ready = False
-        self._explained = False
 
     async def run(self) -> None:
         """Run the process, and restart it when it ends, until `stop`.
@@ -108,7 +85,7 @@ class ProcessSupervisor:
                 if loop.time() - started > HEALTHY_SECONDS:
                     pauses = PROCESS.pauses()
                 delay = next(pauses)
-                self._print(f"{self.name} {how}; starting it again in {delay:g} s")
+                self.print_line(f"{self.name} {how}; starting it again in {delay:g} s")
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delay):
                         await self._stopping.wait()
@@ -124,7 +101,7 @@ class ProcessSupervisor:
             async with asyncio.timeout(grace):
                 await self._ended.wait()
         except TimeoutError:
-            self._print(f"{self.name} did not stop in {grace:g} s; killing it")
+            self.print_line(f"{self.name} did not stop in {grace:g} s; killing it")
             self.kill()
             await self._ended.wait()
 
@@ -135,29 +112,20 @@ class ProcessSupervisor:
             self._child.kill()
 
     async def _run_once(self) -> int:
-        self._child = child = await ChildProcess.start(self._command)
-        was_ready = False
-
-        def on_message(message: Mapping[str, Any]) -> None:
-            nonlocal was_ready
-            if message.get("ready"):
-                was_ready = True
-                self._on_ready(message["addresses"])
-
+        self._child = child = await ChildProcess.start(self.command)
         try:
-            self._write_pid_file(child.pid)
+            self._write_pid_file(child.process.pid)
             if self._stopping.is_set():
                 child.terminate()
             async with asyncio.TaskGroup() as helpers:
-                sending = helpers.create_task(self._send_settings(child))
-                reminding = helpers.create_task(self._remind())
-                probing = helpers.create_task(self._probe())
-                code = await child.run(on_message)
-                sending.cancel()
-                reminding.cancel()
-                probing.cancel()
+                helping = [
+                    helpers.create_task(each) for each in (self._send_settings(child), self._remind(), self._probe())
+                ]
+                code = await child.run(self._on_message)
+                for task in helping:
+                    task.cancel()
             # the end of a process that was never ready does not change whether the loss before it is explained
-            self._explained = killed_externally(code) and (was_ready or self._explained)
+            self._explained = killed_externally(code) and (self.ready.is_set() or self._explained)
             return code
         finally:
             # kill what the process left in its session and, if this is cancelled, the now unsupervised process itself
@@ -166,48 +134,49 @@ class ProcessSupervisor:
             self._child = None
             self.ready.clear()
             with contextlib.suppress(OSError):
-                self._run_dir.remove_pid(self.name)
+                self.run_dir.remove_pid(self.name)
 
     async def _send_settings(self, child: ChildProcess) -> None:
         await self.may_proceed.wait()
-        await child.send_settings(self._settings(self._explained))
+        await child.send_settings(self.settings(self._explained))
 
     async def _remind(self) -> None:
         """Report a slow restart; the cluster reports a slow first start."""
         if self._was_ready:
-            await report_waiting(
-                lambda: "" if self.ready.is_set() or self._stopping.is_set() else self.name, self._print
-            )
+            done = self.ready, self._stopping
+            await report_waiting(lambda: "" if any(each.is_set() for each in done) else self.name, self.print_line)
 
     async def _probe(self) -> None:
         """Ask a program that reports nothing whether it serves, until it does."""
-        if self._program is None:
+        if self.program is None:
             return
         for pause in POLL.pauses():
-            if await self._program.is_ready():
-                self._on_ready({})
+            if await self.program.is_ready():
+                self._on_message({"ready": True, "addresses": {}})
                 return
             await asyncio.sleep(pause)
 
     def _write_pid_file(self, pid: int) -> None:
         """Write the pid file if possible: a full disk must not end a running process."""
         try:
-            self._run_dir.write_pid(self.name, pid)
+            self.run_dir.write_pid(self.name, pid)
         except OSError as error:
-            self._print(f"{self.name} has no pid file: {os.strerror(error.errno or 0)}")
+            self.print_line(f"{self.name} has no pid file: {os.strerror(error.errno or 0)}")
 
-    def _on_ready(self, addresses: Addresses) -> None:
-        self.addresses = addresses
+    def _on_message(self, message: Mapping[str, Any]) -> None:
+        if not message.get("ready"):
+            return
+        self.addresses = message["addresses"]
         if self._was_ready:
-            self._print(f"{self.name} is ready again")
+            self.print_line(f"{self.name} is ready again")
         self._was_ready = True
         self.ready.set()
 
     def _check_first_start(self, code: int | None, how: str, defects: int) -> None:
         if self._was_ready:
             return
-        if self._program is None and (code == WRONG_USAGE or (code == REFUSED and not self._served.is_set())):
+        if self.program is None and (code == WRONG_USAGE or (code == REFUSED and not self.served.is_set())):
             raise StartRefusedError(f"{self.name} can't start, see above")
-        if defects >= MAX_FIRST_STARTS and not self._served.is_set():
-            where = "" if self._program is None else f"; see {self._program.log_file}"
+        if defects >= MAX_FIRST_STARTS and not self.served.is_set():
+            where = "" if self.program is None else f"; see {self.program.log_file}"
             raise InternalError(f"{self.name} {how} {defects} times before it was ready{where}")

@@ -97,8 +97,6 @@ def read_cluster(data_dir: Path) -> ClusterAddresses | None:
     try:
         cluster = ClusterAddresses(**orjson.loads((data_dir / "run" / CLUSTER_FILE).read_bytes()))
         os.kill(cluster.pid, 0)
-    except PermissionError:
-        return None
     except (OSError, ValueError, TypeError):
         return None
     return cluster

@@ -9,9 +9,9 @@ import os
 import sys
 from pathlib import Path
 
-from cli.supervisor import cluster, wait_reports
+from cli.supervisor import cluster, progress
 from cli.supervisor.cluster import LocalCluster
-from cli.supervisor.command import Command
+from cli.supervisor.cluster_spec import Command
 from cli.supervisor.nats_servers import NatsServers
 from cli.supervisor.rundir import RunDir
 from flowhook.errors import FlowhookError
@@ -52,8 +52,8 @@ async def supervise(run_dir, plan, log_servers):
         print(f"router at {await address}", flush=True)
 
     supervised = LocalCluster(
-        plan,
-        run_dir,
+        spec=plan,
+        run_dir=run_dir,
         print_line=lambda line: print(line, flush=True),
         apply_flows=apply_flows,
         on_ready=lambda where, _: print(f"ready {where.http_url}", flush=True),
@@ -64,7 +64,7 @@ async def supervise(run_dir, plan, log_servers):
 
 
 def main():
-    wait_reports.REMINDERS = ExponentialBackoff(0.3, 0.3)  # s; tests wait for less time than a start takes
+    progress.REMINDERS = ExponentialBackoff(0.3, 0.3)  # s; tests wait for less time than a start takes
     cluster.STOP_SECONDS = 0.5
     run_dir = None
     try:

@@ -9,7 +9,7 @@ import sys
 import pytest
 from support.patience import PATIENCE
 
-from cli.supervisor.command import Command
+from cli.supervisor.cluster_spec import Command
 from cli.supervisor.initial_flows import apply_flows
 from cli.supervisor.process_supervisor import StartRefusedError
 from flowhook.errors import InternalError

@@ -8,7 +8,7 @@ import sys
 import pytest
 from support.routers import flow, running_router
 
-from cli.supervisor.command import Command
+from cli.supervisor.cluster_spec import Command
 from cli.supervisor.initial_flows import apply_flows
 
 HOOK = b"webhook: {auth: none}\n"

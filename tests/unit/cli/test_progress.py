@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cli.supervisor.wait_reports import report_waiting
+from cli.supervisor.progress import report_waiting
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ import nats
 import nats.errors
 import orjson
 
-from cli.supervisor.nats_servers import CONFIGURATION_FILE, LOOPBACK, NAMES, USER, NatsServers
+from cli.supervisor.cluster_spec import LOOPBACK
+from cli.supervisor.nats_servers import CONFIGURATION_FILE, NAMES, USER, NatsServers
 from flowhook.security.private_files import make_directory
 
 READY_SECONDS: Final = 60.0

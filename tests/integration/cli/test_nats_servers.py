@@ -9,7 +9,8 @@ from contextlib import closing
 
 import pytest
 
-from cli.supervisor.nats_servers import NAMES, NatsServers, find_program
+from cli.supervisor.cluster_spec import find_nats_server
+from cli.supervisor.nats_servers import NAMES, NatsServers
 from router.storage.commit_log.jetstream.url import parse_url
 
 
@@ -113,6 +114,6 @@ def test_the_server_beside_python_goes_before_that_on_the_path(monkeypatch, tmp_
     monkeypatch.setattr("sys.executable", str(tmp_path / "beside" / "python"))
     monkeypatch.setenv("PATH", str(tmp_path / "path"))
 
-    assert find_program() == str(tmp_path / "beside" / "nats-server")
+    assert find_nats_server() == str(tmp_path / "beside" / "nats-server")
     (tmp_path / "beside" / "nats-server").unlink()
-    assert find_program() == str(tmp_path / "path" / "nats-server")
+    assert find_nats_server() == str(tmp_path / "path" / "nats-server")

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -36,6 +37,11 @@ UNFINISHED: Final = 100_000
 TAKEOVERS: Final = 3
 IDLE_SECONDS: Final = 20.0
 
+HISTORY: Final = FOLDER / "history.json"
+RECORDED: Final = ("bare_us", "accept_us", "accept_cost", "e2e_us", "e2e_cost", "bare_rps", "accept_rps", "e2e_rps")
+MIN_PART: Final = 0.5
+"""Parts of a process that take less CPU time an event (µs) are not in the table, but in bench/latest.json."""
+
 MAX_CAUSE: Final = 200
 """Characters of the cause of a failure in the table."""
 
@@ -52,8 +58,15 @@ class BenchmarkPart(NamedTuple):
     rows: Callable[[Figures], list[Row]]
 
 
-def parts(seconds: float, scale: float) -> list[BenchmarkPart]:
-    """Return all parts; `seconds` is for each measurement of acceptance, `scale` multiplies the size of the others."""
+def parts(seconds: float, scale: float, rounds: int = ROUNDS, against: Path | None = None) -> list[BenchmarkPart]:
+    """Return all parts.
+
+    Args:
+        seconds: of each measurement of acceptance.
+        scale: multiplies the size of the others.
+        rounds: of what is measured in turns.
+        against: a checkout of another version, set up, whose CPU time an event is measured in turns with this one's.
+    """
 
     def count(number: int) -> int:
         return max(1, round(number * scale / BATCH)) * BATCH
@@ -74,7 +87,7 @@ def parts(seconds: float, scale: float) -> list[BenchmarkPart]:
         return await takeover.bench(count(UNFINISHED), TAKEOVERS, max(2.0, IDLE_SECONDS * scale))
 
     return [
-        BenchmarkPart("acceptance", 180, lambda: acceptance.bench(seconds), _acceptance_rows),
+        BenchmarkPart("acceptance", 900, lambda: acceptance.bench(rounds, seconds, against=against), _acceptance_rows),
         BenchmarkPart("bodies", 60, other_bodies, _bodies_rows),
         BenchmarkPart("flows", 240, lambda: flows.bench(count(FLOWS)), _flows_rows),
         BenchmarkPart("calls", 90, calling, _calls_rows),
@@ -82,17 +95,29 @@ def parts(seconds: float, scale: float) -> list[BenchmarkPart]:
         BenchmarkPart(
             "parked", 240, lambda: parked.bench(count(PARKED), max(2.0, PARKED_SPREAD * scale)), _parked_rows
         ),
-        BenchmarkPart("replicated", 600, lambda: replicated.bench(ROUNDS, seconds), _replicated_rows),
+        BenchmarkPart("replicated", 600, lambda: replicated.bench(rounds, seconds), _replicated_rows),
         BenchmarkPart("takeover", 300, taking_over, _takeover_rows),
     ]
 
 
 def _acceptance_rows(figures: Figures) -> list[Row]:
     latency = f"at {figures['latency_rate']:,}/s, executing"
+    rows = [("CPU of a request to a bare Tornado handler", f"{figures['bare_us']} µs", "1.00")]
+    for key, what in (("accept", "a durable acceptance, HMAC"), ("e2e", "a whole execution of four tasks")):
+        rows.append((f"CPU of {what}", f"{figures[f'{key}_us']} µs", f"{figures[f'{key}_cost']:.2f}"))
+        for kind, used in figures[f"{key}_us_by_process"].items():
+            rows.append((f"  {kind}", f"{used} µs", ""))
+            by_part = figures[f"{key}_us_by_part"].get(kind.partition(",")[0], {})
+            if kind in ("edge", "runner", "router, loop"):
+                rows += [(f"    {part}", f"{value} µs", "") for part, value in by_part.items() if value >= MIN_PART]
+        if f"{key}_us_against" in figures:
+            ratio = figures[f"{key}_us_ratio"]
+            rows.append(("  the other version; this one:", f"{figures[f'{key}_us_against']} µs", f"{ratio}"))
     return [
+        *rows,
         ("bare Tornado handler that answers 202", f"{figures['bare_rps']:,}/s", "1.00"),
-        ("durable acceptance, HMAC, flow paused", f"{figures['accept_rps']:,}/s", f"{figures['accept_ratio']:.2f}"),
-        ("whole executions of four tasks", f"{figures['e2e_rps']:,}/s", f"{figures['e2e_ratio']:.2f}"),
+        ("durable acceptance", f"{figures['accept_rps']:,}/s", f"{figures['accept_ratio']:.2f}"),
+        ("whole executions", f"{figures['e2e_rps']:,}/s", f"{figures['e2e_ratio']:.2f}"),
         (f"acceptance p50 {latency}", f"{figures['accept_p50_ms']} ms", ""),
         (f"acceptance p99 {latency}", f"{figures['accept_p99_ms']} ms", ""),
     ]
@@ -214,6 +239,15 @@ def table(chosen: list[BenchmarkPart], figures: Figures, failures: Mapping[str, 
     return "\n".join(lines + [f"{name} failed: {cause}" for name, cause in failures.items()])
 
 
+def record(figures: Figures) -> None:
+    """Append a line about the commit that was measured to bench/history.json."""
+    head = subprocess.check_output(["git", "log", "-1", "--format=%h %cs %s"], text=True)  # noqa: S607 - the user's
+    commit, date, subject = head.strip().split(" ", 2)
+    entry = {"commit": commit, "date": date, "subject": subject} | {key: figures[key] for key in RECORDED}
+    lines = [json.dumps(each) for each in [*json.loads(HISTORY.read_text()), entry]]
+    HISTORY.write_text("[\n" + ",\n".join(lines) + "\n]\n")
+
+
 def main() -> None:
     """Measure, print the table, write bench/latest.json."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
@@ -221,13 +255,19 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies the size of the other parts")
     names = [part.name for part in parts(1.0, 1.0)]
     parser.add_argument("--part", action="append", choices=names, help="may be repeated; default: all parts")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of what is measured in turns")
+    parser.add_argument("--against", type=Path, help="checkout of another version, set up, to compare CPU time with")
+    parser.add_argument("--record", action="store_true", help="append CPU time and rates to bench/history.json")
     options = parser.parse_args()
-    chosen = [part for part in parts(options.seconds, options.scale) if not options.part or part.name in options.part]
+    everything = parts(options.seconds, options.scale, options.rounds, options.against)
+    chosen = [part for part in everything if not options.part or part.name in options.part]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the clusters, too
     figures, failures = asyncio.run(bench(chosen))
     figures["failures"] = failures
     (FOLDER / "latest.json").write_text(json.dumps(figures, indent=2) + "\n")
     print(table(chosen, figures, failures))
+    if options.record and "accept_us" in figures:
+        record(figures)
     sys.exit(bool(failures))
 
 

@@ -1,19 +1,25 @@
-"""Measures durable acceptance and whole executions, relative to a bare Tornado handler in the same run."""
+"""Measures durable acceptance and whole executions beside a bare Tornado handler: CPU time an event, rate, latency."""
 
 from __future__ import annotations
 
 import secrets
 import statistics
+import sys
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from bench.bare_handler import bare_handler
+from bench.cpu import cpu_time, processes, profiled
 from bench.events import ended, payload
-from bench.load import CONNECTIONS, Request, at_rate, generator, saturate
+from bench.load import CONNECTIONS, Request, Saturation, at_rate, generator, saturate
 from bench.log import log
 from bench.requests import apply_flow, quantile, signed
 from flowhook.model import Execution
-from harness.cluster import running_cluster
+from harness.cluster import Cluster, running_cluster
 
 WARM_UP: Final = 1.0
 """Seconds of load before the first measurement."""
@@ -21,48 +27,126 @@ MAX_SECONDS: Final = 120.0
 """Limit in seconds for the executions of one measurement."""
 
 
-async def bench(seconds: float) -> dict[str, Any]:
-    """Measure for `seconds` each time, and return the figures.
+@dataclass(slots=True)
+class Measured:
+    """What was measured of one load, a value for each round.
+
+    Attributes:
+        cpu: time of an event (µs) by kind of process and thread.
+        rates: events a second.
+        parts: shares of a process' time by part, from one profiled run.
+    """
+
+    cpu: list[Counter[str]] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    parts: dict[str, Counter[str]] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> float:
+        """Median of the rates."""
+        return statistics.median(self.rates)
+
+    @property
+    def total(self) -> float:
+        """Median of the CPU time of an event in all processes (µs)."""
+        return statistics.median(round_.total() for round_ in self.cpu)
+
+    def by_process(self) -> dict[str, float]:
+        """Return medians (µs) by kind of process and thread."""
+        return {kind: statistics.median(each[kind] for each in self.cpu) for kind in sorted(self.cpu[0])}
+
+    def by_part(self) -> dict[str, dict[str, float]]:
+        """Return the time of an event (µs) by kind of process and part; empty without samplers."""
+        kinds: Counter[str] = Counter()
+        for kind, time_used in self.by_process().items():
+            kinds[kind.partition(",")[0]] += time_used  # type: ignore[assignment]  # µs
+        return {
+            kind: {part: round(kinds[kind] * share, 1) for part, share in shares.most_common()}
+            for kind, shares in self.parts.items()
+        }
+
+
+@dataclass(slots=True)
+class System:
+    """A cluster under load, with the flow `bench.accept`, which is paused, and flows that run."""
+
+    cluster: Cluster
+    key: str
+    accepted: Measured = field(default_factory=Measured)
+    executed: Measured = field(default_factory=Measured)
+    runs: int = 0
+
+    async def prepare(self) -> None:
+        """Apply the flows and warm up."""
+        await self.cluster.client.secrets.set("bench", self.key.encode())
+        await self.cluster.client.flows.pause(await apply_flow(self.cluster.client, "accept"))
+        await saturate(self.request("bench.accept"), WARM_UP)
+        await self.execute(Measured(), WARM_UP)
+
+    def request(self, flow_id: str) -> Request:
+        """Return a signed request to a flow."""
+        return signed(f"{self.cluster.http}/hook/{flow_id}", self.key)
+
+    async def accept(self, measured: Measured, seconds: float) -> None:
+        """Have events accepted at saturation, and add what was measured."""
+        kinds = processes(self.cluster.data_dir)
+        before = cpu_time(kinds)
+        accepted = await saturated("durable acceptance, flow paused", self.request("bench.accept"), seconds)
+        _add(measured, before, cpu_time(kinds), accepted.requests, accepted.per_second)
+
+    async def execute(self, measured: Measured, seconds: float) -> None:
+        """Have events accepted at saturation, wait until all are executed, and add what was measured."""
+        self.runs += 1
+        flow_id = await apply_flow(self.cluster.client, f"run-{self.runs}")
+        kinds = processes(self.cluster.data_dir)
+        before = cpu_time(kinds)
+        await saturated("acceptance while executing", self.request(flow_id), seconds)
+        executions = await ended(self.cluster.client, flow_id, within=MAX_SECONDS)
+        _add(measured, before, cpu_time(kinds), len(executions), execution_rate(executions))
+        log(f"whole executions: {measured.rates[-1]:,.0f}/s, {measured.cpu[-1].total():.0f} µs")
+
+
+async def bench(rounds: int, seconds: float, *, against: Path | None = None) -> dict[str, Any]:
+    """Measure in turns, `rounds` times for `seconds` each, and return the figures.
+
+    Args:
+        rounds: of turns.
+        seconds: of each load.
+        against: a checkout of another version, whose `.venv` is set up, to compare with.
 
     Raises:
         RuntimeError: a request was not answered with 2xx, or an execution did not complete.
     """
-    key = secrets.token_hex(16)
-    async with running_cluster() as cluster, bare_handler() as bare:
-        client = cluster.client
-        await client.secrets.set("bench", key.encode())
-        accepting, running = await apply_flow(client, "accept"), await apply_flow(client, "run")
-        await client.flows.pause(accepting)
-        bare_request = Request(f"{bare}/hook/bench", {"Content-Type": "application/json"}, payload())
-        accept_request = signed(f"{cluster.http}/hook/{accepting}", key)
-        run_request = signed(f"{cluster.http}/hook/{running}", key)
-        for request in (bare_request, accept_request, run_request):
-            await saturate(request, WARM_UP)
-        await ended(client, running, within=MAX_SECONDS)
-
-        bare_rates, accept_rates = [], []
-        for _ in range(3):
-            bare_rates.append(await rate("bare handler", bare_request, seconds))
-            accept_rates.append(await rate("durable acceptance, flow paused", accept_request, seconds))
-        accept_rps = statistics.median(accept_rates)
-
-        e2e_rates = []
-        for number in range(2):
-            flow_id = await apply_flow(client, f"run-{number}")
-            request = signed(f"{cluster.http}/hook/{flow_id}", key)
-            await rate("acceptance while executing", request, seconds)
-            e2e_rates.append(execution_rate(await ended(client, flow_id, within=MAX_SECONDS)))
-            log(f"whole executions: {e2e_rates[-1]:,.0f}/s")
-            bare_rates.append(await rate("bare handler", bare_request, seconds))
-
-        latencies = await at_rate(run_request, accept_rps / 10, seconds)
-        log(f"acceptance at {accept_rps / 10:,.0f}/s: p99 {quantile(latencies, 0.99) * 1000:.1f} ms")
-        await ended(client, running, within=MAX_SECONDS)
-    return _figures(bare_rates, accept_rates, e2e_rates, latencies)
+    async with AsyncExitStack() as stack:
+        pythons = [sys.executable, *([str(against / ".venv/bin/python")] if against else [])]
+        systems = [
+            System(await stack.enter_async_context(running_cluster(python=python)), secrets.token_hex(16))
+            for python in pythons
+        ]
+        handler = await stack.enter_async_context(bare_handler())
+        bare, bare_request = Measured(), Request(handler.url, {"Content-Type": "application/json"}, payload())
+        await saturate(bare_request, WARM_UP)
+        for system in systems:
+            await system.prepare()
+        for number in range(rounds):
+            before = cpu_time({handler.pid: "bare handler"})
+            answered = await saturated("bare handler", bare_request, seconds)
+            after = cpu_time({handler.pid: "bare handler"})
+            _add(bare, before, after, answered.requests, answered.per_second)
+            for system in systems[:: 1 if number % 2 else -1]:
+                await system.accept(system.accepted, seconds)
+                await system.execute(system.executed, seconds)
+        current = systems[0]
+        steady = current.accepted.rate / 10
+        latencies = await at_rate(current.request(f"bench.run-{current.runs}"), steady, seconds)
+        for measured, load in ((current.accepted, current.accept), (current.executed, current.execute)):
+            async with profiled(processes(current.cluster.data_dir)) as measured.parts:
+                await load(Measured(), seconds)
+    return _figures(bare, systems, latencies, steady)
 
 
-async def rate(what: str, request: Request, seconds: float) -> float:
-    """Return the requests a second at saturation.
+async def saturated(what: str, request: Request, seconds: float) -> Saturation:
+    """Send requests at saturation.
 
     Raises:
         RuntimeError: one was not answered with 2xx.
@@ -71,7 +155,7 @@ async def rate(what: str, request: Request, seconds: float) -> float:
     if result.failed or not result.requests:
         raise RuntimeError(f"{what}: {result.failed} of {result.requests} requests were not answered with 2xx")
     log(f"{what}: {result.per_second:,.0f}/s")
-    return result.per_second
+    return result
 
 
 def execution_rate(executions: Sequence[Execution]) -> float:
@@ -81,21 +165,42 @@ def execution_rate(executions: Sequence[Execution]) -> float:
     return len(executions) * 1000 / (last - first)
 
 
-def _figures(bare: list[float], accept: list[float], e2e: list[float], latencies: list[float]) -> dict[str, Any]:
-    bare_rps, accept_rps, e2e_rps = statistics.median(bare), statistics.median(accept), statistics.median(e2e)
-    return {
-        "bare_rps": round(bare_rps),
-        "accept_rps": round(accept_rps),
-        "accept_ratio": round(accept_rps / bare_rps, 3),
-        "e2e_rps": round(e2e_rps),
-        "e2e_ratio": round(e2e_rps / bare_rps, 3),
+def _add(measured: Measured, before: Counter[str], after: Counter[str], events: int, rate: float) -> None:
+    measured.cpu.append(Counter({kind: (time_used - before[kind]) / events for kind, time_used in after.items()}))
+    measured.rates.append(rate)
+
+
+def _figures(bare: Measured, systems: list[System], latencies: list[float], latency_rate: float) -> dict[str, Any]:
+    current, *others = systems
+    figures: dict[str, Any] = {
+        "bare_us": round(bare.total, 1),
+        "bare_rps": round(bare.rate),
         "accept_p50_ms": round(quantile(latencies, 0.50) * 1000, 2),
         "accept_p99_ms": round(quantile(latencies, 0.99) * 1000, 2),
-        "latency_rate": round(accept_rps / 10),
+        "latency_rate": round(latency_rate),
         "generator": generator(),
         "connections": CONNECTIONS,
         "body_bytes": len(payload()),
-        "bare_rates": [round(rate) for rate in bare],
-        "accept_rates": [round(rate) for rate in accept],
-        "e2e_rates": [round(rate) for rate in e2e],
     }
+    for name, measured in (("accept", current.accepted), ("e2e", current.executed)):
+        figures |= {
+            f"{name}_us": round(measured.total, 1),
+            f"{name}_cost": round(statistics.median(_ratios(measured, bare)), 3),
+            f"{name}_us_by_process": {kind: round(value, 1) for kind, value in measured.by_process().items()},
+            f"{name}_us_by_part": measured.by_part(),
+            f"{name}_rps": round(measured.rate),
+            f"{name}_ratio": round(measured.rate / bare.rate, 3),
+        }
+    for other in others:
+        figures |= {
+            "accept_us_against": round(other.accepted.total, 1),
+            "e2e_us_against": round(other.executed.total, 1),
+            "accept_us_ratio": round(statistics.median(_ratios(current.accepted, other.accepted)), 3),
+            "e2e_us_ratio": round(statistics.median(_ratios(current.executed, other.executed)), 3),
+        }
+    return figures
+
+
+def _ratios(measured: Measured, other: Measured) -> list[float]:
+    """Return the rounds' ratios of CPU time: what slows the machine down in a round, slows both."""
+    return [one.total() / two.total() for one, two in zip(measured.cpu, other.cpu, strict=True)]

@@ -21,7 +21,7 @@ from typing import Any, Final
 import aiohttp
 
 from bench import console_data
-from bench.acceptance import execution_rate, rate
+from bench.acceptance import execution_rate, saturated
 from bench.console_pages import all_pages
 from bench.events import ended
 from bench.load import saturate
@@ -170,9 +170,10 @@ async def _live(cluster: Cluster, seconds: float) -> dict[str, Any]:
     for number in range(ROUNDS):
         for name, lists in (("alone", 0), ("watched", STREAMS)):
             async with open_lists(cluster, lists) as received:
-                rates[name].append(await rate(f"acceptance, {lists} live lists", request, seconds))
+                accepted = await saturated(f"acceptance, {lists} live lists", request, seconds)
+                rates[name].append(accepted.per_second)
                 flow_id = await apply_flow(client, f"{name}-{number}")
-                await rate("acceptance while executing", signed(f"{cluster.http}/hook/{flow_id}", key), seconds)
+                await saturated("acceptance while executing", signed(f"{cluster.http}/hook/{flow_id}", key), seconds)
                 rates[f"{name}_e2e"].append(execution_rate(await ended(client, flow_id, within=MAX_SECONDS)))
             if not all(received):
                 raise RuntimeError("a live list received nothing")

@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from bench.acceptance import execution_rate, rate
+from bench.acceptance import execution_rate, saturated
 from bench.events import ended
 from bench.load import at_rate, saturate
 from bench.log import log
@@ -111,9 +111,10 @@ async def _prepare(system: System) -> None:
 async def _measure(system: System, number: int, seconds: float) -> None:
     url = f"{system.cluster.http}/hook"
     accepting = signed(f"{url}/bench.accept", system.key)
-    system.accept_rates.append(await rate(f"{system.name}: durable acceptance, flow paused", accepting, seconds))
+    accepted = await saturated(f"{system.name}: durable acceptance, flow paused", accepting, seconds)
+    system.accept_rates.append(accepted.per_second)
     flow_id = await apply_flow(system.cluster.client, f"run-{number}")
-    await rate(f"{system.name}: acceptance while executing", signed(f"{url}/{flow_id}", system.key), seconds)
+    await saturated(f"{system.name}: acceptance while executing", signed(f"{url}/{flow_id}", system.key), seconds)
     system.e2e_rates.append(execution_rate(await ended(system.cluster.client, flow_id, within=MAX_SECONDS)))
     log(f"{system.name}: whole executions: {system.e2e_rates[-1]:,.0f}/s")
 

@@ -141,7 +141,10 @@ async def start_cluster(
 
 @asynccontextmanager
 async def running_cluster(
-    *options: str, data_dir: Path | None = None, environment: Mapping[str, str] | None = None
+    *options: str,
+    data_dir: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> AsyncIterator[Cluster]:
     """Run `flowhook up` with `options` on free ports until the block is left.
 
@@ -149,12 +152,15 @@ async def running_cluster(
         options: of `flowhook up`.
         data_dir: a temporary directory by default.
         environment: variables besides those of this process.
+        python: interpreter to run it with.
 
     Raises:
         RuntimeError: it did not get ready; the message has the end of its output.
     """
     with tempfile.TemporaryDirectory(prefix="flowhook-") as folder:
-        started = await start_cluster(*options, data_dir=data_dir or Path(folder, "data"), environment=environment)
+        started = await start_cluster(
+            *options, data_dir=data_dir or Path(folder, "data"), environment=environment, python=python
+        )
         try:
             async with started.connect() as client:
                 yield Cluster(**{each.name: getattr(started, each.name) for each in fields(started)}, client=client)

@@ -1,0 +1,172 @@
+"""CPU time of a cluster's processes: by process and thread from /proc, and by part from samples of perf and py-spy.
+
+Rates vary by half between two runs on one machine, CPU time an event by a tenth: compare versions by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+GRPC_THREAD: Final = re.compile(r"grpc|event_engine|timer_manager|resolver|lifeguard")
+SAMPLES_A_SECOND: Final = 499
+
+NATIVE: Final = {
+    "kernel": r"\[kernel|\[guest|\[vdso|\[unknown\]",
+    "gRPC": r"cygrpc",
+    "protobuf": r"_upb|_message\.",
+    "SQLite": r"apsw|sqlite",
+    "jq": r"(?<!\w)_?jq",
+    "JSON": r"orjson",
+    "HTTP": r"httptools|llhttp",
+    "event loop": r"uvloop",
+    "cryptography": r"libcrypto|libssl|_hashlib|_hmac|_sha|_openssl|_rust\.abi3",
+    "malloc and memcpy": r"libc\.so|ld-linux|libstdc",
+}
+"""Parts by the name of the library that a sample is in; the rest is the interpreter of Python."""
+
+GARBAGE: Final = re.compile(r"^(gc_|_?PyGC|visit_|subtract_refs|deduce_|update_refs|move_|\w+_traverse$)")
+"""Functions of CPython's garbage collector."""
+
+PYTHON: Final = {
+    "interpreter of flows": r"^(runner/interpreter|runner/evaluation|flowhook/expressions|flowhook/document)",
+    "scheduling": r"^router/(scheduling|dispatch|executions|triggers)",
+    "conversions": r"^flowhook/(wire|attach|v1|json)|google/protobuf",
+    "edge": r"^(edge|flowhook/signatures|flowhook/payloads)",
+    "storage": r"^router/storage",
+    "gRPC's Python": r"grpc",
+    "event loop, and C called from it": r"asyncio|uvloop|threading|concurrent",
+}
+"""Parts of Python code by the file that a sample is in; the rest is `other`."""
+
+
+def processes(data_dir: Path) -> dict[int, str]:
+    """Return the kinds of a cluster's processes by process ID, children included: edge, router, runner, admin."""
+    found: dict[int, str] = {}
+    for file in (data_dir / "run").glob("*.pid"):
+        kind = file.stem.rpartition("-")[0] or file.stem
+        with suppress(psutil.NoSuchProcess, ValueError):
+            process = psutil.Process(int(file.read_text()))
+            found |= {each.pid: kind for each in (process, *process.children(recursive=True))}
+    return found
+
+
+def cpu_time(kinds: Mapping[int, str]) -> Counter[str]:
+    """Return the CPU time so far (µs) by kind of process, the router's by kind of thread.
+
+    Source: proc(5), `schedstat`: its first field is in ns, where `stat` counts in hundredths of a second.
+    """
+    used: Counter[str] = Counter()
+    for pid, kind in kinds.items():
+        for task in Path(f"/proc/{pid}/task").glob("*"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                microseconds = int((task / "schedstat").read_text().split()[0]) / 1000
+                used[_part_of_thread(kind, pid, task)] += microseconds
+    return used
+
+
+def _part_of_thread(kind: str, pid: int, task: Path) -> str:
+    if kind != "router":
+        return kind
+    if GRPC_THREAD.search((task / "comm").read_text()):
+        return "router, gRPC's threads"
+    return "router, loop" if task.name == str(pid) else "router, writer and readers"
+
+
+@asynccontextmanager
+async def profiled(kinds: Mapping[int, str]) -> AsyncIterator[dict[str, Counter[str]]]:
+    """Sample processes while the block runs; afterwards the yielded value has shares (0 to 1) by kind and part.
+
+    Without perf, or py-spy, their parts are not there. Sampling costs some per cent: don't measure CPU time meanwhile.
+    """
+    shares: dict[str, Counter[str]] = {}
+    with tempfile.TemporaryDirectory(prefix="flowhook-") as folder:
+        data, commands = Path(folder), []
+        if shutil.which("perf"):
+            pids = ",".join(map(str, kinds))
+            commands.append(f"perf record -q -e task-clock -F {SAMPLES_A_SECOND} -p {pids} -o {data / 'perf'}")
+        rate = f"-r {SAMPLES_A_SECOND}"
+        py_spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
+        if py_spy:
+            commands += [
+                f"{py_spy} record --gil --nonblocking -f raw -d 3600 {rate} -p {pid} -o {data / kind}.{pid}"
+                for pid, kind in kinds.items()
+            ]
+        samplers = [
+            await asyncio.create_subprocess_exec(
+                *command.split(), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+            )
+            for command in commands
+        ]
+        try:
+            yield shares
+        finally:
+            for sampler in samplers:
+                with suppress(ProcessLookupError):
+                    sampler.send_signal(signal.SIGINT)
+            await asyncio.gather(*(sampler.wait() for sampler in samplers))
+        native, python = await _native_samples(data / "perf", kinds), _python_samples(data)
+        for kind, counts in native.items():
+            shares[kind] = _shares(counts)
+            in_python = shares[kind].pop("Python", 0.0)
+            split = _shares(python.get(kind) or Counter({"": 1}))
+            shares[kind].update({f"Python, {part}".rstrip(", "): in_python * share for part, share in split.items()})
+
+
+async def _native_samples(file: Path, kinds: Mapping[int, str]) -> dict[str, Counter[str]]:
+    found: dict[str, Counter[str]] = {}
+    if not file.exists():
+        return found
+    script = await asyncio.create_subprocess_exec(
+        "perf", "script", "-i", str(file), "-F", "pid,ip,sym,dso", stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    for line in (await script.communicate())[0].decode(errors="replace").splitlines():
+        pid, _, place = line.strip().partition(" ")
+        symbol, _, library = place.strip().partition(" ")[2].rpartition("(")
+        kind = kinds.get(int(pid)) if pid.isdigit() else None
+        if kind:
+            found.setdefault(kind, Counter())[_native_part(symbol, library)] += 1
+    return found
+
+
+def _native_part(symbol: str, library: str) -> str:
+    for part, pattern in NATIVE.items():
+        if re.search(pattern, library):
+            return part
+    return "garbage collection" if GARBAGE.match(symbol) else "Python"
+
+
+def _python_samples(folder: Path) -> dict[str, Counter[str]]:
+    """Return samples by kind and part; a sample counts for the innermost file that a part names."""
+    found: dict[str, Counter[str]] = {}
+    for file in folder.glob("*.*"):
+        counts = found.setdefault(file.stem, Counter())
+        for line in file.read_text(errors="replace").splitlines():
+            stack, _, number = line.rpartition(" ")
+            counts[_python_part(re.findall(r"\(([^():]+)(?::\d+)?\)", stack)[::-1])] += int(number)
+    return found
+
+
+def _python_part(files: Iterable[str]) -> str:
+    for file in files:
+        for part, pattern in PYTHON.items():
+            if re.search(pattern, file):
+                return part
+    return "other"
+
+
+def _shares(counts: Counter[str]) -> Counter[str]:
+    total = counts.total() or 1
+    return Counter({part: number / total for part, number in counts.items()})  # type: ignore[misc]  # shares

@@ -53,19 +53,12 @@ _BLOCKS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
 
 
 class PlacedTask(NamedTuple):
-    """A task and its location.
+    """A task and its location."""
 
-    Attributes:
-        name: unique within its list.
-        path: keys and indexes from the top of the document.
-        kind: `set`, `call`, …; empty if it has none.
-        task: as written.
-    """
-
-    name: str
-    path: Path
-    kind: str
-    task: Mapping[str, Any]
+    name: str  # unique within its list
+    path: Path  # keys and indexes from the top of the document
+    kind: str  # `set`, `call`, …; empty if it has none
+    task: Mapping[str, Any]  # as written
 
     @property
     def pointer(self) -> str:

@@ -29,20 +29,13 @@ MAX_FAULTS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class FlowDocument:
-    """A flow.
+    """A flow."""
 
-    Attributes:
-        id: `name`, or `namespace.name` outside the namespace `default`.
-        definition: the whole document, Flowhook's own keys included, in plain JSON types; do not modify it.
-        workflow: the part that the DSL defines.
-        webhook: how the flow receives events; None if it has no URL.
-        execution: how the flow is executed.
-    """
-
-    id: str
+    id: str  # `name`, or `namespace.name` outside the namespace `default`
+    # the whole document, Flowhook's own keys included, in plain JSON types; do not modify it
     definition: dict[str, Any]
-    workflow: Workflow
-    webhook: Webhook | None
+    workflow: Workflow  # what the DSL defines
+    webhook: Webhook | None  # None: the flow has no URL
     execution: ExecutionPolicy
 
 

@@ -52,17 +52,12 @@ def names_of(document: FlowDocument) -> frozenset[str]:
 
 
 class NamedSecrets(NamedTuple):
-    """The secrets that a definition names.
+    """The secrets that a definition names."""
 
-    Attributes:
-        verifying: those that verify requests.
-        expressions: those that expressions may read.
-        calls: those that built-in components read when they are called, named or by default. What the components of
-            other packages read is not known.
-    """
-
-    verifying: frozenset[str] = frozenset()
-    expressions: frozenset[str] = frozenset()
+    verifying: frozenset[str] = frozenset()  # those that verify requests
+    expressions: frozenset[str] = frozenset()  # those that expressions may read
+    # those that built-in components read when they are called, named or by default. What the components of other
+    # packages read is not known.
     calls: frozenset[str] = frozenset()
 
     @property

@@ -13,30 +13,22 @@ from flowhook.model import JournalEntry, Reply, Subscription, WorkflowError
 
 @dataclass(frozen=True, slots=True)
 class Perform:
-    """Request to call a function and to pass its `EffectResult` to `ExecutionMachine.resume`.
+    """Request to call a function and to pass its `EffectResult` to `ExecutionMachine.resume`."""
 
-    Attributes:
-        key: identity of the effect within the execution, for its journal entry and its Idempotency-Key.
-        function: name of the component.
-        arguments: evaluated `with`, plain JSON types.
-        instance: JSON Pointer of the task.
-        timeout: seconds the task may take; None: the component's own default.
-        catchable: whether something in the flow may catch the failure of this effect. Such failures are journaled, so
-            that a replay takes the same path.
-        retried: whether a transient failure of this effect is followed by a retry. Such failures are journaled, too.
-        hides_url_paths: whether the flow has secrets. Then only the origin of a URL may be shown, because messengers
-            and other services use the path as a credential.
-        secrets: secrets of the flow, as in `$secrets`; no error of the effect may show their values.
-    """
-
-    key: str
+    key: str  # identity of the effect within the execution, for its journal entry and its Idempotency-Key
     function: str
-    arguments: dict[str, Any] = field(repr=False)
-    instance: str
-    timeout: float | None = None
+    arguments: dict[str, Any] = field(repr=False)  # evaluated `with`, plain JSON types
+    instance: str  # JSON Pointer of the task
+    timeout: float | None = None  # seconds the task may take; None: the component's own default
+    # something in the flow may catch the failure of this effect. Such failures are journaled, so that a replay
+    # takes the same path.
     catchable: bool = False
+    # a transient failure of this effect is followed by a retry. Such failures are journaled, too.
     retried: bool = False
+    # the flow has secrets. Then only the origin of a URL may be shown, because messengers and other services
+    # use the path as a credential.
     hides_url_paths: bool = False
+    # secrets of the flow, as in `$secrets`; no error of the effect may show their values
     secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
@@ -56,80 +48,52 @@ class WorkflowFaulted:
 
 @dataclass(frozen=True, slots=True)
 class EffectResult:
-    """Result of an effect: `output` as JSON (at most `limits.MAX_RESULT_BYTES`), or an error.
-
-    Attributes:
-        retry_after_ms: wait that the failed service asks for; not journaled.
-        reply: reply to send to the sender once the journal entry of the result is durable; not journaled itself.
-    """
+    """Result of an effect: `output` as JSON (at most `limits.MAX_RESULT_BYTES`), or an error."""
 
     output: bytes | None
     error: WorkflowError | None = None
-    retry_after_ms: int = 0
+    retry_after_ms: int = 0  # wait that the failed service asks for; not journaled
+    # reply to send to the sender once the journal entry of the result is durable; not journaled itself
     reply: Reply | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveredEvent:
-    """An awaited input from outside: an event, or the end of another execution.
+    """An awaited input from outside: an event, or the end of another execution."""
 
-    Attributes:
-        entry: entry to journal; its key is that of a subscription.
-        number: number of the resulting `JournalWrite`.
-    """
-
-    entry: JournalEntry
-    number: int
+    entry: JournalEntry  # entry to journal; its key is that of a subscription
+    number: int  # number of the resulting `JournalWrite`
 
 
 @dataclass(frozen=True, slots=True)
 class JournalWrite:
-    """An entry to append to the journal.
-
-    Attributes:
-        entry: the entry.
-        compacts: whether it makes the entries before it obsolete.
-        binding: whether it must be durable before the next effect starts.
-        reply: reply to send to the sender once the entry is durable.
-        consumed: number of the `DeliveredEvent` that the entry records; 0: none.
-        lifecycle_events: those since the entry before; stored with this one.
-        history: task history since the entry before; see `history`.
-    """
+    """An entry to append to the journal."""
 
     entry: JournalEntry
-    compacts: bool = False
-    binding: bool = True
-    reply: Reply | None = None
-    consumed: int = 0
-    lifecycle_events: Sequence[LifecycleEvent] = ()
-    history: bytes = b""
+    compacts: bool = False  # it makes the entries before it obsolete
+    binding: bool = True  # it must be durable before the next effect starts
+    reply: Reply | None = None  # reply to send to the sender once the entry is durable
+    consumed: int = 0  # number of the `DeliveredEvent` that the entry records; 0: none
+    lifecycle_events: Sequence[LifecycleEvent] = ()  # those since the entry before; stored with this one
+    history: bytes = b""  # task history since the entry before; see `history`
 
 
 @dataclass(slots=True)
 class Step:
-    """Outcome of one call of `start`, `resume`, `deliver` or `advance` of `ExecutionMachine`.
+    """Outcome of one call of `start`, `resume`, `deliver` or `advance` of `ExecutionMachine`."""
 
-    Attributes:
-        ending: how the execution ended; if set, only `writes` and `lifecycle_events` count besides it.
-        writes: entries for the journal, in order.
-        perform: effects to start now.
-        cancel: keys of effects to cancel; their results are not needed.
-        paused: whether there is more to do: let others run, then call `ExecutionMachine.advance`.
-        wake_at_ms: earliest deadline in Unix milliseconds; call `ExecutionMachine.advance` then.
-        wakes: key of the request with that deadline: a wait, a retry, a timeout.
-        subscriptions: everything else that is awaited now. It is delivered by `ExecutionMachine.deliver`, or in
-            the journal of another attempt.
-        lifecycle_events: those since the last entry; stored together with `ending`, if that is set.
-    """
-
+    # how the execution ended; if set, only `writes` and `lifecycle_events` count besides it
     ending: WorkflowCompleted | WorkflowFaulted | None = None
-    writes: Sequence[JournalWrite] = ()
-    perform: Sequence[Perform] = ()
-    cancel: Sequence[str] = ()
-    paused: bool = False
-    wake_at_ms: int | None = None
-    wakes: str = ""
+    writes: Sequence[JournalWrite] = ()  # entries for the journal, in order
+    perform: Sequence[Perform] = ()  # effects to start now
+    cancel: Sequence[str] = ()  # keys of effects to cancel; their results are not needed
+    paused: bool = False  # there is more to do: let others run, then call `ExecutionMachine.advance`
+    wake_at_ms: int | None = None  # earliest deadline in Unix milliseconds; call `ExecutionMachine.advance` then
+    wakes: str = ""  # key of the request with that deadline: a wait, a retry, a timeout
+    # everything else that is awaited now. It is delivered by `ExecutionMachine.deliver`, or in the journal of another
+    # attempt.
     subscriptions: Sequence[Subscription] = ()
+    # those since the last entry; stored together with `ending`, if that is set
     lifecycle_events: Sequence[LifecycleEvent] = ()
 
 

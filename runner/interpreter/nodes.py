@@ -61,29 +61,18 @@ END: Final = "end"
 
 @dataclass(frozen=True, slots=True)
 class CompiledRetryPolicy:
-    """A retry policy, compiled.
+    """A retry policy, compiled."""
 
-    Attributes:
-        when: must be true for a retry; evaluated on the input of the attempt.
-        except_when: must not be true for a retry.
-        backoff: `constant`, `linear` (grows by `increment`, or by the delay) or `exponential` (doubles).
-        jitter: bounds (from, to) of a random time that is added to the delay.
-        full_jitter: whether the delay is random, between zero and the delay of the backoff.
-        count: maximum number of retries; None: unlimited.
-        attempt_duration: timeout of one attempt.
-        duration: time after the first failure within which a retry may start.
-    """
-
-    when: Template | None = None
-    except_when: Template | None = None
+    when: Template | None = None  # must be true for a retry; evaluated on the input of the attempt
+    except_when: Template | None = None  # must not be true for a retry
     delay: Duration = 0
-    backoff: str = "constant"
+    backoff: str = "constant"  # `constant`, `linear` (grows by `increment`, or by the delay) or `exponential` (doubles)
     increment: Duration | None = None
-    jitter: tuple[Duration, Duration] | None = None
-    full_jitter: bool = False
-    count: int | None = None
-    attempt_duration: Duration | None = None
-    duration: Duration | None = None
+    jitter: tuple[Duration, Duration] | None = None  # bounds (from, to) of a random time that is added to the delay
+    full_jitter: bool = False  # whether the delay is random, between zero and the delay of the backoff
+    count: int | None = None  # maximum number of retries; None: unlimited
+    attempt_duration: Duration | None = None  # timeout of one attempt
+    duration: Duration | None = None  # time after the first failure within which a retry may start
 
 
 DEFAULT_RETRY_POLICY: Final = CompiledRetryPolicy(delay=1000, backoff="exponential", full_jitter=True, count=4)
@@ -118,38 +107,26 @@ class CompiledExtension:
 
 @dataclass(slots=True)
 class Node:
-    """A task, compiled. Its subclasses are the kinds of tasks.
-
-    Attributes:
-        pointer: JSON Pointer of the task in the document.
-        definition: the task as written, for `$task.definition`.
-        then: flow directive after the task.
-        timeout: of the task; None: no timeout.
-        reads_clock: whether an expression of the task itself, or of its extensions, reads the time.
-        extensions: that apply to the task, the outermost first.
-        plain: whether the task has no condition, transformation, schema or timeout, and does not read the time.
-        instant: whether the task only evaluates expressions between its start and its end.
-        only_evaluates: whether tasks of this kind only evaluate expressions, extensions and the time aside.
-        always_requests: whether tasks of this kind themselves may request something from outside.
-        always_waits: whether tasks of this kind wait by their definition.
-    """
+    """A task, compiled. Its subclasses are the kinds of tasks."""
 
     name: str
-    pointer: str
-    definition: Mapping[str, Any]
+    pointer: str  # JSON Pointer of the task in the document
+    definition: Mapping[str, Any]  # the task as written, for `$task.definition`
     condition: Template | None
     input: DataFlowStage
     output: DataFlowStage
     export: DataFlowStage
-    then: str
-    timeout: Duration | None
-    reads_clock: bool
-    extensions: tuple[CompiledExtension, ...]
+    then: str  # flow directive after the task
+    timeout: Duration | None  # of the task; None: no timeout
+    reads_clock: bool  # an expression of the task itself, or of its extensions, reads the time
+    extensions: tuple[CompiledExtension, ...]  # that apply to the task, the outermost first
+    # the task has no condition, transformation, schema or timeout, and does not read the time
     plain: bool = field(init=False)
-    instant: bool = field(init=False)
+    instant: bool = field(init=False)  # the task only evaluates expressions between its start and its end
+    # tasks of this kind only evaluate expressions, extensions and the time aside
     only_evaluates: ClassVar[bool] = False
-    always_requests: ClassVar[bool] = False
-    always_waits: ClassVar[bool] = False
+    always_requests: ClassVar[bool] = False  # tasks of this kind themselves may request something from outside
+    always_waits: ClassVar[bool] = False  # tasks of this kind wait by their definition
 
     def __post_init__(self) -> None:
         self.instant = self.only_evaluates and not self.reads_clock and not self.extensions
@@ -255,33 +232,23 @@ class DoNode(BlockNode):
 
 @dataclass(slots=True)
 class RaiseNode(Node):
-    """Raises the error that `value` evaluates to.
-
-    Attributes:
-        kind: type of the error, where that is a URI template.
-        whole: whether `value` is one expression that yields the error with all its members, including `instance`.
-    """
+    """Raises the error that `value` evaluates to."""
 
     value: Template
-    kind: call_arguments.Expand | None = None
+    kind: call_arguments.Expand | None = None  # type of the error, where that is a URI template
+    # whether `value` is one expression that yields the error with all its members, including `instance`
     whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyPart:
-    """An authentication policy among the arguments of a call.
+    """An authentication policy among the arguments of a call."""
 
-    Attributes:
-        place: path of the policy in the arguments, whose template has null there.
-        value: template of the policy; evaluated before the arguments, which may read `$authorization`.
-        uris: path and expansion of each URI in the policy that is a literal with `{variables}`.
-        is_own: whether the policy is for the call itself rather than for fetching a document.
-    """
-
-    place: ArgumentPath
-    value: Template
+    place: ArgumentPath  # path of the policy in the arguments, whose template has null there
+    value: Template  # template of the policy; evaluated before the arguments, which may read `$authorization`
+    # path and expansion of each URI in the policy that is a literal with `{variables}`
     uris: tuple[tuple[ArgumentPath, call_arguments.Expand], ...]
-    is_own: bool
+    is_own: bool  # whether the policy is for the call itself rather than for fetching a document
 
 
 @dataclass(slots=True)
@@ -295,20 +262,14 @@ class EffectNode(Node):
 
 @dataclass(slots=True)
 class CallNode(EffectNode):
-    """Calls a function.
-
-    Attributes:
-        arguments: `with`, evaluated as one template.
-        endpoint: path of the endpoint's URI, when it is a literal with `{variables}`, and its expansion from the input.
-        policies: authentication policies among the arguments; see `call_arguments.POLICIES`.
-        passes_input: whether the task's output is its input, whatever the function returns.
-    """
+    """Calls a function."""
 
     function: str
-    arguments: Template
+    arguments: Template  # `with`, evaluated as one template
+    # path of the endpoint's URI, when it is a literal with `{variables}`, and its expansion from the input
     endpoint: tuple[ArgumentPath, call_arguments.Expand] | None
-    policies: tuple[PolicyPart, ...]
-    passes_input: bool
+    policies: tuple[PolicyPart, ...]  # authentication policies among the arguments; see `call_arguments.POLICIES`
+    passes_input: bool  # whether the task's output is its input, whatever the function returns
 
 
 @dataclass(slots=True)
@@ -354,18 +315,12 @@ class WaitNode(Node):
 
 @dataclass(slots=True)
 class ForNode(BlockNode):
-    """Runs a block for each item of the array that `items` yields, while `while_condition` is true.
+    """Runs a block for each item of the array that `items` yields, while `while_condition` is true."""
 
-    Attributes:
-        each: name of the variable that holds the item.
-        at: name of the variable that holds its index.
-        items_are_constant: whether `items` yields the same on every evaluation: it reads nothing that tasks change.
-    """
-
-    each: str
-    at: str
+    each: str  # variable that holds the item
+    at: str  # variable that holds its index
     items: Template
-    items_are_constant: bool
+    items_are_constant: bool  # whether `items` yields the same on every evaluation: it reads nothing that tasks change
     while_condition: Template | None
 
 
@@ -384,15 +339,11 @@ class ForkNode(Node):
 
 @dataclass(frozen=True, slots=True)
 class CatchClause:
-    """The `catch` of a `try`: the errors to catch, and how to handle them.
+    """The `catch` of a `try`: the errors to catch, and how to handle them."""
 
-    Attributes:
-        filters: members that the error must have; `type` is in the present form if it denotes a standard type.
-        name: name of the variable that holds the error.
-    """
-
+    # members that the error must have; `type` is in the present form if it denotes a standard type
     filters: Mapping[str, Any]
-    name: str
+    name: str  # name of the variable that holds the error
     when: Template | None
     except_when: Template | None
     retry: CompiledRetryPolicy | None
@@ -418,35 +369,25 @@ class TryNode(BlockNode):
 
 @dataclass(frozen=True, slots=True)
 class CompiledCorrelation:
-    """A correlation of an event filter.
-
-    Attributes:
-        path: expression for the value in an event, in the form that the router accepts.
-        value: template that evaluates the path on an event.
-        expected: expected value, evaluated when the task starts to wait; None: the value of the first event.
-    """
+    """A correlation of an event filter."""
 
     name: str
-    path: str
-    value: Template
+    path: str  # expression for the value in an event, in the form that the router accepts
+    value: Template  # template that evaluates the path on an event
+    # expected value, evaluated when the task starts to wait; None: the value of the first event
     expected: Template | None
 
 
 @dataclass(frozen=True, slots=True)
 class EventPattern:
-    """An event filter, compiled.
+    """An event filter, compiled."""
 
-    Attributes:
-        literal: part of the filter that the router can evaluate, without correlations.
-        tests: attribute names, each with the test that an event must pass: a predicate, or an expected value.
-        correlations: its correlations.
-        lifecycle_type: predicate that selects types of lifecycle events, where the type is not a literal. The router
-            sends lifecycle events only to subscribers that name their type.
-    """
-
-    literal: EventFilter
+    literal: EventFilter  # part of the filter that the router can evaluate, without correlations
+    # attribute names, each with the test that an event must pass: a predicate, or an expected value
     tests: tuple[tuple[str, Template], ...]
     correlations: tuple[CompiledCorrelation, ...]
+    # predicate that selects types of lifecycle events, where the type is not a literal. The router sends lifecycle
+    # events only to subscribers that name their type.
     lifecycle_type: Template | None = None
 
 
@@ -471,21 +412,15 @@ class ForeachBlock:
 
 @dataclass(slots=True)
 class ListenNode(Node):
-    """Waits for events.
-
-    Attributes:
-        strategy: selects the events.
-        until: end of the wait: an expression on what was consumed, or further events; None: `strategy` decides.
-        read: part of an event to read: `data`, `envelope` or `raw`.
-        foreach: block to run for each event; None: none.
-    """
+    """Waits for events."""
 
     always_requests: ClassVar[bool] = True
     always_waits: ClassVar[bool] = True
 
     strategy: CompiledStrategy
+    # end of the wait: an expression on what was consumed, or further events; None: `strategy` decides
     until: Template | CompiledStrategy | None
-    read: str
+    read: str  # part of an event to read: `data`, `envelope` or `raw`
     foreach: ForeachBlock | None
 
     @property

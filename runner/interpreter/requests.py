@@ -27,20 +27,14 @@ class Sleep:
     """Wait for a duration. Answered with the time at which the wait ended, in Unix milliseconds.
 
     The deadline is fixed and journaled when the request is made, so that a crash does not lengthen the wait.
-
-    Attributes:
-        key: of the two journal entries: the deadline, and the end of the wait.
-        milliseconds: shortest wait.
-        spread: upper bound of a random addition, in milliseconds.
-        error: why what failed is tried again after the wait; None: the wait is not for a retry.
-        tries: how often that was tried so far.
     """
 
-    key: str
-    milliseconds: int
-    spread: int = 0
+    key: str  # of the two journal entries: the deadline, and the end of the wait
+    milliseconds: int  # shortest wait
+    spread: int = 0  # upper bound of a random addition, in milliseconds
+    # why what failed is tried again after the wait; None: the wait is not for a retry
     error: WorkflowError | None = None
-    tries: int = 0
+    tries: int = 0  # how often that was tried so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,32 +51,22 @@ class Fork:
 
     A fault in one branch cancels the others and is raised. A branch that `ends` cancels the others, too, and is the
     answer, a list of one.
-
-    Attributes:
-        branches: generators, not started, each of which returns a `BranchResult`.
-        compete: the first branch without a fault is the answer, a list of one; if all fault, the last fault is raised.
     """
 
-    branches: Sequence[Steps]
+    branches: Sequence[Steps]  # generators, not started, each of which returns a `BranchResult`
+    # the first branch without a fault is the answer, a list of one; if all fault, the last fault is raised
     compete: bool = False
 
 
 @dataclass(slots=True)
 class WithTimeout:
-    """Run one branch with a timeout. Answered with a list of its one result.
+    """Run one branch with a timeout. Answered with a list of its one result."""
 
-    Attributes:
-        branch: generator, not started, that returns a `BranchResult`.
-        key: of the journal entries, as for `Sleep`.
-        milliseconds: the timeout; when it expires, the branch is cancelled and a timeout error raised.
-        instance: JSON Pointer of the part that the timeout applies to.
-        until_ms: the deadline in Unix milliseconds, once fixed; preset where the journal no longer has it.
-    """
-
-    branch: Steps
-    key: str
-    milliseconds: int
-    instance: str
+    branch: Steps  # generator, not started, that returns a `BranchResult`
+    key: str  # of the journal entries, as for `Sleep`
+    milliseconds: int  # the timeout; when it expires, the branch is cancelled and a timeout error raised
+    instance: str  # JSON Pointer of the part that the timeout applies to
+    # the deadline in Unix milliseconds, once fixed; preset where the journal no longer has it
     until_ms: int | None = None
 
     def saved(self) -> dict[str, Any]:
@@ -109,14 +93,10 @@ class Listen:
 
     Callbacks and emitted events have separate keys, so that nothing that a flow emits can pass for a callback. The
     request for the next event uses the same keys again.
-
-    Attributes:
-        key: common prefix of these keys.
-        filters: alternatives; at least one.
     """
 
-    key: str
-    filters: tuple[EventFilter, ...]
+    key: str  # common prefix of these keys
+    filters: tuple[EventFilter, ...]  # alternatives; at least one
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:

@@ -53,17 +53,12 @@ def date_time(milliseconds: int) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class OneTimeUrls:
-    """URLs of a flow's callbacks that are valid for this execution, once each.
-
-    Attributes:
-        names: names of the callbacks.
-        url: creates the URL of a callback; its second argument distinguishes the URLs of one callback.
-        used: number of such URLs used so far, by callback name.
-    """
+    """URLs of a flow's callbacks that are valid for this execution, once each."""
 
     names: Sequence[str]
+    # creates the URL of a callback; its second argument distinguishes the URLs of one callback
     url: Callable[[str, int], str]
-    used: dict[str, int] = field(default_factory=dict)
+    used: dict[str, int] = field(default_factory=dict)  # number of such URLs used so far, by callback name
 
     def current(self) -> dict[str, str]:
         """Return the unused URL of each callback, by name."""
@@ -94,15 +89,7 @@ class RemoteEvaluator(Protocol):
 
 @dataclass(slots=True)
 class ExecutionContext:
-    """Constants of one execution.
-
-    Attributes:
-        must_yield: whether the execution has used up its time slice and must yield; called between expressions.
-        effect_scope: first part of idempotency keys: the execution's own ID, except in replays.
-        depth: number of `run` tasks, and of events that started flows, between it and an event that no flow emitted.
-        one_time: one-time URLs of the flow's callbacks.
-        remote_evaluator: evaluates expressions in another process; None: this process does.
-    """
+    """Constants of one execution."""
 
     id: str
     definition: Mapping[str, Any]
@@ -111,11 +98,13 @@ class ExecutionContext:
     clock: Clock
     secrets: Mapping[str, Any] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    # whether the execution has used up its time slice and must yield; called between expressions
     must_yield: Callable[[], bool] = _never
-    effect_scope: str = ""
+    effect_scope: str = ""  # first part of idempotency keys: the execution's own ID, except in replays
+    # number of `run` tasks, and of events that started flows, between it and an event that no flow emitted
     depth: int = 0
-    one_time: OneTimeUrls | None = None
-    remote_evaluator: RemoteEvaluator | None = None
+    one_time: OneTimeUrls | None = None  # one-time URLs of the flow's callbacks
+    remote_evaluator: RemoteEvaluator | None = None  # evaluates expressions in another process; None: this process does
     _redactor: Redactor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:

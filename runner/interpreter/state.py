@@ -33,46 +33,31 @@ Extend = Callable[[TaskSteps, Node, "BranchState", ExpressionScope, Mapping[str,
 
 
 class TaskHandlers(NamedTuple):
-    """The implementations of all kinds of tasks.
+    """The implementations of all kinds of tasks."""
 
-    Attributes:
-        evaluate: by class of node, for the kinds that only evaluate expressions.
-        execute: by class of node, for all other kinds.
-        extend: for tasks that have extensions.
-    """
-
-    evaluate: Mapping[type[Node], Evaluate]
-    execute: Mapping[type[Node], Execute]
-    extend: Extend
+    evaluate: Mapping[type[Node], Evaluate]  # by class of node, for the kinds that only evaluate expressions
+    execute: Mapping[type[Node], Execute]  # by class of node, for all other kinds
+    extend: Extend  # for tasks that have extensions
 
 
 @dataclass(slots=True)
 class SharedState:
-    """State that all branches of an execution share.
-
-    Attributes:
-        handlers: implementations of the kinds of tasks.
-        observer: called with each task that ends.
-        emitter: emits lifecycle events; None: there are no subscribers.
-        is_observed: whether something happens at the start or the end of tasks: there is an observer or an emitter, or
-            a replay gave a task its output.
-        context: `$context`; branches that export change it one after another.
-        tasks: number of tasks started so far.
-        visits: number of visits to each place outside of loops and functions.
-        limit: timeout of the workflow, while it runs.
-        resuming: frames of a snapshot whose blocks have not resumed yet, the outermost first.
-    """
+    """State that all branches of an execution share."""
 
     workflow: ExecutionContext
     journal: Journal
     handlers: TaskHandlers
-    observer: Observer | None = None
-    emitter: LifecycleEmitter | None = None
+    observer: Observer | None = None  # called with each task that ends
+    emitter: LifecycleEmitter | None = None  # emits lifecycle events; None: there are no subscribers
+    # whether something happens at the start or the end of tasks: there is an observer or an emitter, or a replay gave a
+    # task its output
     is_observed: bool = False
-    context: Any = None
-    tasks: int = 0
+    context: Any = None  # `$context`; branches that export change it one after another
+    tasks: int = 0  # number of tasks started so far
+    # number of visits to each place outside of loops and functions
     visits: dict[str, int] = field(default_factory=dict)
-    limit: WithTimeout | None = None
+    limit: WithTimeout | None = None  # timeout of the workflow, while it runs
+    # frames of a snapshot whose blocks have not resumed yet, the outermost first
     resuming: deque[dict[str, Any]] = field(default_factory=deque)
 
     def update_observed(self) -> None:
@@ -83,71 +68,46 @@ class SharedState:
 
 @dataclass(slots=True)
 class TaskProgress:
-    """State that a running task needs to resume.
+    """State that a running task needs to resume."""
 
-    Attributes:
-        input: its transformed input.
-        began_ms: its start in Unix milliseconds, if it requested the time; else 0.
-        limit: its timeout.
-        progress: returns the progress that is specific to the kind of task, as JSON.
-    """
-
-    input: Any
-    began_ms: int
-    limit: WithTimeout | None = None
-    progress: Callable[[], Any] | None = None
+    input: Any  # its transformed input
+    began_ms: int  # its start in Unix milliseconds, if it requested the time; else 0
+    limit: WithTimeout | None = None  # its timeout
+    progress: Callable[[], Any] | None = None  # returns the progress that is specific to the kind of task, as JSON
 
 
 @dataclass(slots=True)
 class BlockFrame:
-    """Progress within a block; with the frames around it, all that is needed to resume without concurrent branches.
+    """Progress within a block; with the frames around it, all that is needed to resume without concurrent branches."""
 
-    Attributes:
-        parent: frame of the enclosing block.
-        position: position of the next or the running task.
-        data: raw input of that task.
-        running: state that it needs to resume, once it is running.
-        extended: its extensions, whose `after` blocks are still to run; see `extensions`.
-        number: its number among all tasks that the execution runs.
-    """
-
-    parent: BlockFrame | None = None
-    position: int = 0
-    data: Any = None
-    running: TaskProgress | None = None
-    extended: dict[str, Any] | None = None
-    number: int = 0
+    parent: BlockFrame | None = None  # of the enclosing block
+    position: int = 0  # position of the next or the running task
+    data: Any = None  # raw input of that task
+    running: TaskProgress | None = None  # state that it needs to resume, once it is running
+    extended: dict[str, Any] | None = None  # its extensions, whose `after` blocks are still to run; see `extensions`
+    number: int = 0  # its number among all tasks that the execution runs
 
 
 @dataclass(slots=True)
 class BranchState:
-    """State of one branch of an execution.
-
-    Attributes:
-        variables: variables that enclosing tasks define for expressions, besides the DSL's own arguments.
-        iterations: indexes of the enclosing loops.
-        visits: number of visits to each place in this iteration or function; others have keys of their own. For
-            iterations that have ended, a place with `[]` appended has the highest number in any of them.
-        prefix: prefix of all keys: within a function, the call.
-        suffix: suffix of all places in keys: the indexes of the enclosing loops.
-        catchers: one function for each enclosing `try`, which returns whether it catches an error.
-        competing: whether the flow may continue although this branch faults.
-        frame: frame of the block; None: another branch runs concurrently, or the block cannot resume from a snapshot.
-        ending: whether a task had the directive `end`: all enclosing tasks complete, and no task follows.
-        last_directive: flow directive of the last task that ran in the block.
-    """
+    """State of one branch of an execution."""
 
     shared: SharedState
+    # variables that enclosing tasks define for expressions, besides the DSL's own arguments
     variables: Mapping[str, Any] | None = None
-    iterations: tuple[int, ...] = ()
+    iterations: tuple[int, ...] = ()  # indexes of the enclosing loops
+    # number of visits to each place in this iteration or function; others have keys of their own. For iterations that
+    # have ended, a place with `[]` appended has the highest number in any of them.
     visits: dict[str, int] = field(default_factory=dict)
-    prefix: str = ""
-    suffix: str = ""
+    prefix: str = ""  # prefix of all keys: within a function, the call
+    suffix: str = ""  # suffix of all places in keys: the indexes of the enclosing loops
+    # one function for each enclosing `try`, which returns whether it catches an error
     catchers: tuple[Callable[[WorkflowError], bool], ...] = ()
-    competing: bool = False
+    competing: bool = False  # whether the flow may continue although this branch faults
+    # None: another branch runs concurrently, or the block cannot resume from a snapshot
     frame: BlockFrame | None = None
-    ending: bool = False
-    last_directive: str = ""
+    ending: bool = False  # whether a task had the directive `end`: all enclosing tasks complete, and no task follows
+    last_directive: str = ""  # flow directive of the last task that ran in the block
 
     @property
     def catchable(self) -> bool:

@@ -12,47 +12,28 @@ from runner.interpreter.scope import ExpressionScope
 
 @dataclass(frozen=True, slots=True)
 class TaskStart:
-    """A task that is about to start.
-
-    Attributes:
-        node: the task.
-        number: ordinal among all task runs of the execution, from 1.
-        key: its pointer with the indexes of the enclosing loops; within a function, after the key of its call.
-        scope: of its expressions; `raw` is its input before `input.from`, `input` the one after it, once evaluated.
-        context: `$context` before it.
-    """
+    """A task that is about to start."""
 
     node: Node
-    number: int
-    key: str
+    number: int  # ordinal among all task runs of the execution, from 1
+    key: str  # its pointer with the indexes of the enclosing loops; within a function, after the key of its call
+    # of its expressions; `raw` is its input before `input.from`, `input` the one after it, once evaluated
     scope: ExpressionScope
-    context: Any
+    context: Any  # `$context` before it
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A task that has just ended.
-
-    Attributes:
-        node: the task.
-        number: see `TaskStart`.
-        iterations: indexes of the enclosing loops, the outermost first.
-        skipped: whether its condition was not true; then the output is the input.
-        input: its input, after `input.from` if that was evaluated.
-        output: its output, after `output.as`; None when it faulted.
-        context: `$context` after it.
-        then: its final flow directive: `continue`, `exit`, `end` or the name of a task; empty when it faulted.
-        error: the error it faulted with.
-    """
+    """A task that has just ended."""
 
     node: Node
-    number: int
-    iterations: tuple[int, ...]
-    skipped: bool
-    input: Any
-    output: Any
-    context: Any
-    then: str
+    number: int  # see `TaskStart`
+    iterations: tuple[int, ...]  # indexes of the enclosing loops, the outermost first
+    skipped: bool  # whether its condition was not true; then the output is the input
+    input: Any  # its input, after `input.from` if that was evaluated
+    output: Any  # its output, after `output.as`; None when it faulted
+    context: Any  # `$context` after it
+    then: str  # its final flow directive: `continue`, `exit`, `end` or the name of a task; empty when it faulted
     error: WorkflowError | None = None
 
 

@@ -104,14 +104,10 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Line numbers of a node and of its members.
+    """Line numbers of a node and of its members."""
 
-    Attributes:
-        line: line of its key or, in lists, of the node itself; from 1.
-        members: marks of the members of a collection, by key or index.
-    """
-
-    line: int
+    line: int  # line of its key or, in lists, of the node itself; from 1
+    # marks of the members of a collection, by key or index
     members: Mapping[str | int, Mark] = field(default_factory=dict)
 
 

@@ -104,13 +104,10 @@ def sole_item(value: object, expected: str) -> tuple[str, Any]:
 
 
 class OneKeyModel(Model):
-    """Alternatives, of which exactly one is given.
-
-    Attributes:
-        _beside: keys that may stand beside one of them: that alternative, by the key.
-    """
+    """Alternatives, of which exactly one is given."""
 
     _beside: ClassVar[Mapping[str, str]] = {}
+    """Keys that may stand beside one of them: that alternative, by the key."""
 
     @model_validator(mode="after")
     def _has_one_key(self) -> Self:

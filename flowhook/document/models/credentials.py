@@ -178,17 +178,14 @@ class ApiKeyAuth(SecretAuth):
 
 
 class MtlsAuth(AuthKind):
-    """A certificate of the sender's own, which the edge's TLS verified against `tls_client_ca_file`.
-
-    Attributes:
-        names: accepted names, of which the certificate must have one: common name, DNS name, URI or email address.
-    """
+    """A certificate of the sender's own, which the edge's TLS verified against `tls_client_ca_file`."""
 
     kind: ClassVar[str] = "mtls"
 
     names: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=255)], ...], Field(min_length=1, max_length=MAX_NAMES)
     ]
+    """Accepted names, of which the certificate must have one: common name, DNS name, URI or email address."""
 
 
 class OneTimeUrlAuth(AuthKind):
@@ -215,33 +212,30 @@ _KEYS: Final = ("jwks", "public_key", "secret", "secrets")
 
 
 class JwtAuth(AuthKind):
-    """A token that an issuer signed. Source: RFC 7519.
-
-    Attributes:
-        jwks: URL of the issuer's public keys; the token names one of them.
-        public_key: the issuer's, as PEM.
-        secret: shared with the issuer, at least 32 bytes; signs with HS256 unless `algorithms` says otherwise.
-        secrets: several of them, while rotating.
-        audience: accepted audiences of the token.
-        issuer: required issuer of the token.
-        algorithms: allowed algorithms, of those that the key supports.
-        header: header with the token; in `Authorization` it follows `Bearer`.
-        leeway: maximum difference between the issuer's clock and the local one, in seconds; at most 7 days.
-    """
+    """A token that an issuer signed. Source: RFC 7519."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _KEYS]})
 
     kind: ClassVar[str] = "jwt"
 
     jwks: KeySetUrl | None = None
+    """URL of the issuer's public keys; the token names one of them."""
     public_key: PublicKeyText | None = None
+    """The issuer's, as PEM."""
     secret: SecretName | None = None
+    """Shared with the issuer, at least 32 bytes; signs with HS256 unless `algorithms` says otherwise."""
     secrets: Annotated[tuple[SecretName, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)] | None = None
+    """Several of them, while rotating."""
     audience: str | Annotated[tuple[str, ...], Field(min_length=1, max_length=16)] | None = None
+    """Accepted audiences of the token."""
     issuer: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    """Required issuer of the token."""
     algorithms: Annotated[tuple[SharedAlgorithm | PublicAlgorithm, ...], Field(min_length=1)] | None = None
+    """Allowed algorithms, of those that the key supports."""
     header: HeaderName = "Authorization"
+    """Header with the token; in `Authorization` it follows `Bearer`."""
     leeway: Annotated[Duration, Field(le=MAX_TOLERANCE_SECONDS)] = 60.0
+    """Maximum difference between the issuer's clock and the local one, in seconds; at most 7 days."""
 
     @model_validator(mode="after")
     def _sound(self) -> Self:

@@ -27,17 +27,14 @@ PairName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")]
 
 
 class _ValueSource(Model):
-    """Location of a value: exactly one of these.
-
-    Attributes:
-        header: name of a header.
-        field: of the JSON body.
-        pair: key beside the signature, where `layout` is `pairs`.
-    """
+    """Location of a value: exactly one of these."""
 
     header: HeaderName | None = None
+    """Name of a header."""
     field: FieldPath | None = None
+    """Of the JSON body."""
     pair: PairName | None = None
+    """Key beside the signature, where `layout` is `pairs`."""
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -55,15 +52,12 @@ class _ValueSource(Model):
 
 
 class TimestampSource(_ValueSource):
-    """Location of the time at which a sender signed.
-
-    Attributes:
-        unit: seconds or milliseconds since 1970, or a date and time as in RFC 3339.
-        tolerance: maximum difference from the local clock, either way, in seconds; in (0, 7 days].
-    """
+    """Location of the time at which a sender signed."""
 
     unit: Literal["s", "ms", "rfc3339"] = "s"
+    """Seconds or milliseconds since 1970, or a date and time as in RFC 3339."""
     tolerance: Annotated[Duration, Field(le=MAX_TOLERANCE_SECONDS)] = 300.0
+    """Maximum difference from the local clock, either way, in seconds; in (0, 7 days]."""
 
 
 class IdSource(Model):
@@ -88,33 +82,30 @@ _LOCATIONS: Final = ("header", "numbered_header", "query", "field")
 
 
 class CustomSignature(AuthKind):
-    """A custom signature: its location, its encoding and its content.
-
-    Attributes:
-        header: header with the signature.
-        numbered_header: part before the number in the names of headers with signatures, any of which may match.
-        query: query parameter with the signature.
-        field: field of the JSON body with the signature.
-        layout: format of that value: one signature, several separated by spaces or commas, or pairs `key=value`.
-        separator: character between the pairs; None: a comma.
-        prefix: exact text before a signature there; with `pairs`, the key of the signatures.
-        encoding: encoding of the signature; hex in either case, base64 with or without padding.
-        content: template of the signed content; see `parse_content`. `{timestamp}` and `{id}` are the values as sent.
-        id: location of the delivery ID, for `{id}` and to recognise repeated deliveries. `{id}` without it reads
-            `webhook-id`, the header of Standard Webhooks.
-    """
+    """A custom signature: its location, its encoding and its content."""
 
     header: HeaderName | None = None
+    """Header with the signature."""
     numbered_header: HeaderName | None = None
+    """Part before the number in the names of headers with signatures, any of which may match."""
     query: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """Query parameter with the signature."""
     field: FieldPath | None = None
+    """Field of the JSON body with the signature."""
     layout: Literal["whole", "spaces", "commas", "pairs"] = "whole"
+    """Format of that value: one signature, several separated by spaces or commas, or pairs `key=value`."""
     separator: Literal[",", ";", "&", "|", " "] | None = None
+    """Character between the pairs; None: a comma."""
     prefix: Annotated[str, Field(max_length=64), AfterValidator(printable_ascii)] = ""
+    """Exact text before a signature there; with `pairs`, the key of the signatures."""
     encoding: Literal["hex", "base64", "base64url"] = "hex"
+    """Encoding of the signature; hex in either case, base64 with or without padding."""
     content: Annotated[str, Field(max_length=1024)] = "{body}"
+    """Template of the signed content; see `parse_content`. `{timestamp}` and `{id}` are the values as sent."""
     timestamp: TimestampSource | None = None
     id: IdSource | None = None
+    """Location of the delivery ID, for `{id}` and to recognise repeated deliveries. `{id}` without it reads
+    `webhook-id`, the header of Standard Webhooks."""
 
     @model_validator(mode="after")
     def _content_is_sound(self) -> Self:
@@ -205,22 +196,19 @@ class HmacAuth(CustomSignature, SecretAuth):
 
 
 class PublicKeyAuth(CustomSignature):
-    """A custom signature by a private key; see `CustomSignature`.
-
-    Attributes:
-        algorithm: `rsa` is PKCS #1 v1.5; with both `ecdsa` and `rsa` the hash is `hash`.
-        key: public key: PEM, or its DER (SubjectPublicKeyInfo) in base64 or hex; of Ed25519 also the bare 32 bytes.
-        keys: several of them, while rotating.
-    """
+    """A custom signature by a private key; see `CustomSignature`."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["key"]}, {"required": ["keys"]}]})
 
     kind: ClassVar[str] = "public_key"
 
     algorithm: Literal["ed25519", "ecdsa", "rsa"]
+    """`rsa` is PKCS #1 v1.5; with both `ecdsa` and `rsa` the hash is `hash`."""
     hash: Literal["sha1", "sha256", "sha384", "sha512"] = "sha256"
     key: PublicKeyText | None = None
+    """Public key: PEM, or its DER (SubjectPublicKeyInfo) in base64 or hex; of Ed25519 also the bare 32 bytes."""
     keys: Annotated[tuple[PublicKeyText, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)] | None = None
+    """Several of them, while rotating."""
 
     @model_validator(mode="after")
     def _one_way_to_give_keys(self) -> Self:

@@ -46,19 +46,16 @@ class SecretProvider(ProviderAuth, SecretAuth):
 
 
 class PublicKeyProvider(ProviderAuth):
-    """A provider that signs with its private key.
-
-    Attributes:
-        public_key: as the provider shows it: hex, base64, or PEM.
-        public_keys: several of them, while rotating.
-    """
+    """A provider that signs with its private key."""
 
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": ["public_key"]}, {"required": ["public_keys"]}]}
     )
 
     public_key: PublicKeyText | None = None
+    """As the provider shows it: hex, base64, or PEM."""
     public_keys: PublicKeys | None = None
+    """Several of them, while rotating."""
 
     @model_validator(mode="after")
     def _one_way_to_give_keys(self) -> Self:
@@ -80,15 +77,12 @@ def _public_values(kind: PublicKeyProvider | StandardWebhooksAuth) -> tuple[tupl
 
 
 class MetaAuth(SecretProvider):
-    """Meta: Facebook, Instagram, WhatsApp.
-
-    Attributes:
-        verify_token: secret that Meta presents when a URL is registered there.
-    """
+    """Meta: Facebook, Instagram, WhatsApp."""
 
     kind: ClassVar[str] = "meta"
 
     verify_token: SecretName | None = None
+    """Secret that Meta presents when a URL is registered there."""
 
     @override
     @property
@@ -103,37 +97,31 @@ class WhatsappAuth(MetaAuth):
 
 
 class ElasticioAuth(SecretProvider):
-    """elastic.io.
-
-    Attributes:
-        header: header with the signature.
-        algorithm: as configured at elastic.io.
-    """
+    """elastic.io."""
 
     kind: ClassVar[str] = "elasticio"
 
     header: HeaderName = "x-eio-signature"
+    """Header with the signature."""
     algorithm: Literal["sha256", "sha512"] = "sha512"
+    """As configured at elastic.io."""
 
 
 class StandardWebhooksAuth(ProviderAuth):
-    """Any sender that signs according to Standard Webhooks.
-
-    Attributes:
-        secret: shared, for signatures `v1`.
-        secrets: several of them, while rotating.
-        public_key: of the sender, for signatures `v1a`: `whpk_…`.
-        public_keys: several of them, while rotating.
-    """
+    """Any sender that signs according to Standard Webhooks."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": [name]} for name in _STANDARD_KEYS]})
 
     kind: ClassVar[str] = "standard-webhooks"
 
     secret: SecretName | None = None
+    """Shared, for signatures `v1`."""
     secrets: Annotated[tuple[SecretName, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)] | None = None
+    """Several of them, while rotating."""
     public_key: PublicKeyText | None = None
+    """Of the sender, for signatures `v1a`: `whpk_…`."""
     public_keys: PublicKeys | None = None
+    """Several of them, while rotating."""
 
     @model_validator(mode="after")
     def _one_way_to_give_keys(self) -> Self:
@@ -156,43 +144,34 @@ class StandardWebhooksAuth(ProviderAuth):
 
 
 class PaypalAuth(ProviderAuth):
-    """PayPal.
-
-    Attributes:
-        webhook_id: ID of the webhook in PayPal's dashboard; events that are signed for another are refused.
-    """
+    """PayPal."""
 
     kind: ClassVar[str] = "paypal"
 
     webhook_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,50}$")]
+    """ID of the webhook in PayPal's dashboard; events that are signed for another are refused."""
 
 
 class AwsSnsAuth(ProviderAuth):
-    """Amazon SNS.
-
-    Attributes:
-        topic_arn: ARN of the topic; without it, every AWS account could sign.
-    """
+    """Amazon SNS."""
 
     kind: ClassVar[str] = "aws-sns"
 
     topic_arn: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:sns:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_.-]{1,261}$")]
+    """ARN of the topic; without it, every AWS account could sign."""
 
 
 class PlaidAuth(ProviderAuth):
-    """Plaid.
-
-    Attributes:
-        client_id: ID of the account at Plaid, for fetching keys.
-        secret: secret of that account, for the same purpose; it signs nothing.
-        environment: environment of Plaid, as in the name of its server.
-    """
+    """Plaid."""
 
     kind: ClassVar[str] = "plaid"
 
     client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,64}$")]
+    """ID of the account at Plaid, for fetching keys."""
     secret: SecretName
+    """Secret of that account, for the same purpose; it signs nothing."""
     environment: Literal["production", "sandbox"] = "production"
+    """Environment of Plaid, as in the name of its server."""
 
     @override
     @property

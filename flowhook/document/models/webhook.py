@@ -209,17 +209,14 @@ def _check_body(status: int, body: object) -> None:
 
 
 class OnFault(Model):
-    """The response to a waiting sender when the flow faults or is cancelled.
-
-    Attributes:
-        status: in [200, 599].
-        headers: values may be expressions about `.id`, the execution's.
-        body: JSON or a string, as in `Respond`, with the same expressions. None: a problem detail with that ID.
-    """
+    """The response to a waiting sender when the flow faults or is cancelled."""
 
     status: Status = 502
+    """In [200, 599]."""
     headers: Headers = Field(default_factory=dict, max_length=64)
+    """Values may be expressions about `.id`, the execution's."""
     body: Annotated[Any, AfterValidator(_check_expressions)] = None
+    """JSON or a string, as in `Respond`, with the same expressions. None: a problem detail with that ID."""
 
     @model_validator(mode="after")
     def _body_is_allowed(self) -> Self:
@@ -236,26 +233,23 @@ class OnFault(Model):
 
 
 class Respond(Model):
-    """The response to the sender.
-
-    Attributes:
-        mode: `accept` responds once the event is durable, `reply` when the flow replies.
-        status: in [200, 599]. In mode `reply` this and `headers` go with the flow's output; a reply has its own.
-        headers: values may be expressions (whole strings `${ … }`); in mode `reply`, about `.id` alone.
-        body: JSON whose strings may be expressions. A string as a whole is sent as it is, as `text/plain` unless
-            `headers` say otherwise. None: no body; in mode `reply`, the flow's output.
-        timeout: seconds a sender is held in mode `reply`.
-        on_fault: for mode `reply`.
-    """
+    """The response to the sender."""
 
     model_config = ConfigDict(json_schema_extra={"required": []})  # the defaults depend on the mode
 
     mode: Literal["accept", "reply"] = "accept"
+    """`accept` responds once the event is durable, `reply` when the flow replies."""
     status: Status
+    """In [200, 599]. In mode `reply` this and `headers` go with the flow's output; a reply has its own."""
     headers: Headers = Field(default_factory=dict, max_length=64)
+    """Values may be expressions (whole strings `${ … }`); in mode `reply`, about `.id` alone."""
     body: Annotated[Any, AfterValidator(_check_expressions)]
+    """JSON whose strings may be expressions. A string as a whole is sent as it is, as `text/plain` unless `headers` say
+    otherwise. None: no body; in mode `reply`, the flow's output."""
     timeout: Annotated[Duration, Field(gt=0, le=MAX_REPLY_SECONDS)] = 30.0
+    """Seconds a sender is held in mode `reply`."""
     on_fault: OnFault = OnFault()
+    """For mode `reply`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -290,16 +284,13 @@ class Respond(Model):
 
 
 class Dedupe(Model):
-    """The recognition of repeated deliveries.
-
-    Attributes:
-        key: an expression; `none` turns it off; None: the delivery ID that the provider sends. Without
-            authentication, anybody who knows a key can use it up.
-        window: seconds for which a key is remembered; in (0, 7 days].
-    """
+    """The recognition of repeated deliveries."""
 
     key: Annotated[str | None, BeforeValidator(_check_key), AfterValidator(_check_expressions)] = None
+    """An expression; `none` turns it off; None: the delivery ID that the provider sends. Without authentication,
+    anybody who knows a key can use it up."""
     window: Annotated[Duration, Field(le=MAX_DEDUPE_SECONDS)] = 24 * 3600.0
+    """Seconds for which a key is remembered; in (0, 7 days]."""
 
     @property
     def enabled(self) -> bool:
@@ -308,17 +299,14 @@ class Dedupe(Model):
 
 
 class RateLimit(Model):
-    """A token bucket: for a flow per router, for a sender per edge.
-
-    Attributes:
-        per_second: tokens added per second, in (0, 1,000,000].
-        burst: capacity; default: the tokens of a second, at least one.
-    """
+    """A token bucket: for a flow per router, for a sender per edge."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["per_second"]})
 
     per_second: Annotated[float, Field(gt=0, le=MAX_RATE, allow_inf_nan=False, strict=True)]
+    """Tokens added per second, in (0, 1,000,000]."""
     burst: Annotated[StrictInt, Field(ge=1, le=MAX_RATE)]
+    """Capacity; default: the tokens of a second, at least one."""
 
     @model_validator(mode="before")
     @classmethod
@@ -331,31 +319,28 @@ class RateLimit(Model):
 
 
 class InboundEndpoint(Model):
-    """Keys that webhooks and callbacks share.
-
-    Attributes:
-        auth: kinds of credentials of which one must pass; empty: none is required.
-        rate_limit: limit for all senders together.
-        sender_rate_limit: limit for each sender, identified by its credential or, without credentials, by its address.
-        max_body: bytes, in [1, `limits.MAX_STREAMED_BODY_BYTES`]; of a body that is decompressed, before and after.
-        parse: `auto`, by the media type (see `flowhook.payloads`), or `raw`: the body is an attachment, whatever it is.
-        keep_rejected_bodies: whether refused requests are stored: the first 64 KiB of their bodies and, encrypted,
-            what those that fail authentication are verified again by.
-        allow_from: networks that senders may come from; empty: any.
-    """
+    """Keys that webhooks and callbacks share."""
 
     model_config = ConfigDict(json_schema_extra={"required": ["auth"]})
 
     auth: Auth = Field(default=None, validate_default=True)  # the validator reports the missing key
+    """Kinds of credentials of which one must pass; empty: none is required."""
     methods: Annotated[tuple[Annotated[Method, BeforeValidator(_method)], ...], AfterValidator(_distinct)] = ("POST",)
     respond: Respond = Field(default_factory=lambda: Respond.model_validate({}))
     dedupe: Dedupe = Dedupe()
     rate_limit: RateLimit | None = None
+    """Limit for all senders together."""
     sender_rate_limit: RateLimit | None = None
+    """Limit for each sender, identified by its credential or, without credentials, by its address."""
     max_body: Annotated[int, BeforeValidator(_size), base.SIZE] = limits.DEFAULT_BODY_BYTES
+    """Bytes, in [1, `limits.MAX_STREAMED_BODY_BYTES`]; of a body that is decompressed, before and after."""
     parse: Literal["auto", "raw"] = "auto"
+    """`auto`, by the media type (see `flowhook.payloads`), or `raw`: the body is an attachment, whatever it is."""
     keep_rejected_bodies: StrictBool = False
+    """Whether refused requests are stored: the first 64 KiB of their bodies and, encrypted, what those that fail
+    authentication are verified again by."""
     allow_from: Annotated[tuple[NetworkText, ...], AfterValidator(_some)] = ()
+    """Networks that senders may come from; empty: any."""
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
@@ -377,20 +362,17 @@ class InboundEndpoint(Model):
 
 
 class Callback(InboundEndpoint):
-    """A webhook in the middle of a flow.
-
-    Attributes:
-        auth: as in `InboundEndpoint`; `OneTimeUrlAuth` alone: there is no URL but the one-time ones.
-        deliver: receivers of an event without a one-time URL. `one`: the execution that waits for it; if several do,
-            the event is refused. `all`: every execution that waits for it.
-        max_body: bytes, in [1, `limits.MAX_CALLBACK_BODY_BYTES`].
-    """
+    """A webhook in the middle of a flow."""
 
     model_config = ConfigDict(json_schema_extra={"required": []})
 
     auth: CallbackAuth = Field(default=None, validate_default=True)
+    """As in `InboundEndpoint`; `OneTimeUrlAuth` alone: there is no URL but the one-time ones."""
     deliver: Literal["one", "all"] = "one"
+    """Receivers of an event without a one-time URL. `one`: the execution that waits for it; if several do, the event is
+    refused. `all`: every execution that waits for it."""
     max_body: Annotated[int, BeforeValidator(_callback_size), base.SIZE] = limits.DEFAULT_CALLBACK_BODY_BYTES
+    """Bytes, in [1, `limits.MAX_CALLBACK_BODY_BYTES`]."""
 
     @model_validator(mode="after")
     def _is_answered_at_once(self) -> Self:
@@ -418,18 +400,15 @@ CallbackName = Annotated[str, Field(pattern=CALLBACK_NAME_PATTERN)]
 
 
 class Webhook(InboundEndpoint):
-    """The URL of a flow.
-
-    Attributes:
-        subpaths: whether any suffix of the URL is accepted. One that names a callback, alone or before a token, is
-            that callback's all the same.
-        callbacks: by name, at most `limits.MAX_CALLBACKS`.
-    """
+    """The URL of a flow."""
 
     subpaths: StrictBool = False
+    """Whether any suffix of the URL is accepted. One that names a callback, alone or before a token, is that callback's
+    all the same."""
     callbacks: Annotated[dict[CallbackName, Callback], Field(max_length=limits.MAX_CALLBACKS)] = Field(
         default_factory=dict, json_schema_extra={"additionalProperties": False}
     )
+    """By name, at most `limits.MAX_CALLBACKS`."""
 
     @model_validator(mode="after")
     def _what_a_handshake_signs_is_nothing_elsewhere(self) -> Self:

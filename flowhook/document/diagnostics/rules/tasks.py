@@ -36,17 +36,11 @@ def _task_keys() -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class ItemKind:
-    """Kind of the items in a list.
+    """Kind of the items in a list."""
 
-    Attributes:
-        noun: word for an item in messages.
-        keys: keys allowed below the name of an item.
-        telling: those keys of which each identifies an item of this kind.
-    """
-
-    noun: str
-    keys: frozenset[str]
-    telling: frozenset[str]
+    noun: str  # word for an item in messages
+    keys: frozenset[str]  # keys allowed below the name of an item
+    telling: frozenset[str]  # those keys of which each identifies an item of this kind
 
 
 TASKS: Final = ItemKind("task", _task_keys(), frozenset(KINDS))

@@ -21,10 +21,10 @@ from runner import session
 from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter.effects import WorkflowCompleted
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.nodes import Program
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext
 
 ROUNDS = 100
 BATCH = 64
@@ -77,7 +77,7 @@ def execute(batch: bytes, program: Program, link: session.Session) -> int:
         workflow = ExecutionContext(
             event.id, program.definition, workflow_input(event), event.receive_time_ms, lambda: 0
         )
-        step = ExecutionMachine(program, workflow).start().ending
+        step = ExecutionMachine(program, workflow).advance().ending
         if not isinstance(step, WorkflowCompleted):
             raise TypeError(step)
         link.finish(assignment.lease, messages.Completed(step.output))

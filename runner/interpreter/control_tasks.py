@@ -20,7 +20,7 @@ from runner.interpreter.nodes import (
     Template,
     WaitNode,
 )
-from runner.interpreter.requests import PAUSE, Fork, Sleep, Steps
+from runner.interpreter.requests import PAUSE, RunBranches, Sleep, Steps
 from runner.interpreter.retry_policy import is_true, milliseconds
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState, run_branch
@@ -170,7 +170,7 @@ def _is_while_true(condition: Template, inner: BranchState, scope: ExpressionSco
 def run_fork(node: ForkNode, state: BranchState, _scope: ExpressionScope, data: Any, _progress: None) -> Steps:
     """Run branches concurrently, each on the same input; returns the winner's output, or those of all in order."""
     states = [state.copy_with(competing=state.competing or node.compete, frame=None) for _ in node.branches]
-    outcomes = yield Fork(
+    outcomes = yield RunBranches(
         [run_branch(run_block(block, inner, data), inner) for block, inner in zip(node.branches, states, strict=True)],
         node.compete,
     )

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Generator
 from typing import Any
 
+import attrs
 import orjson
 
 from flowhook.events.workflow_input import rfc3339
@@ -34,8 +35,7 @@ def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any, 
         arguments = call_arguments.put(arguments, place, expand(data))
     for place, policy in policies:
         arguments = call_arguments.put(arguments, place, policy)
-    effect = RetriedEffect(node, state, scope, data)
-    result = yield from effect.perform(node.function, arguments)
+    result = yield from RetriedEffect(node, state, scope, data).perform(node.function, arguments)
     return data if node.passes_input else orjson.loads(result.output or b"null")
 
 
@@ -77,31 +77,24 @@ def run(node: RunNode, state: BranchState, scope: ExpressionScope, data: Any, _p
     ended: EffectResult = yield AwaitCompletion(end_key, orjson.loads(started.output or b"")["execution"])
     if ended.error is not None:
         raise TaskFault(dataclasses.replace(ended.error, instance=node.pointer), cause=end_key)
-    if not node.returns:
-        return None
-    return orjson.loads(ended.output or b"null")
+    return orjson.loads(ended.output or b"null") if node.returns else None
 
 
+@attrs.define(eq=False, repr=False)
 class RetriedEffect:
-    """An effect of a task, with one key for all attempts.
+    """An effect of a task, with one key for all attempts."""
 
-    Attributes:
-        key: identity of the effect within the execution.
-    """
+    _node: EffectNode
+    _state: BranchState
+    _scope: ExpressionScope
+    _data: Any
+    key: str = attrs.field(init=False)  # identity of the effect within the execution
 
-    def __init__(self, node: EffectNode, state: BranchState, scope: ExpressionScope, data: Any) -> None:
-        self.key = state.effect_key(node.pointer)
-        self._node = node
-        self._state = state
-        self._scope = scope
-        self._data = data
+    def __attrs_post_init__(self) -> None:
+        self.key = self._state.effect_key(self._node.pointer)
 
     def perform(self, function: str, arguments: dict[str, Any]) -> Generator[Request, Any, EffectResult]:
-        """Request a function call and return its result, with retries of transient failures.
-
-        Raises:
-            TaskFault: the call failed, and is not retried.
-        """
+        """Request a function call, with retries of transient failures; raises the TaskFault of the last one."""
         node, state, scope, data = self._node, self._state, self._scope, self._data
         attempts = RetryAttempts(node.retry)
         limit = node.timeout if node.retry.attempt_duration is None else node.retry.attempt_duration
@@ -120,12 +113,10 @@ class RetriedEffect:
             )
             if result.error is None:
                 return result
-            may_retry = is_transient(result.error) and not state.is_caught(result.error)
-            wait = result.retry_after_ms
-            if not may_retry or not (
-                yield from attempts.wait_for_retry(self.key, data, scope, result.error, at_least=wait)
-            ):
-                raise TaskFault(result.error, wait, cause=self.key)
+            error, wait = result.error, result.retry_after_ms
+            retries = is_transient(error) and not state.is_caught(error)
+            if not retries or not (yield from attempts.wait_for_retry(self.key, data, scope, error, at_least=wait)):
+                raise TaskFault(error, wait, cause=self.key)
 
 
 def _policy(part: PolicyPart, scope: ExpressionScope, data: Any) -> dict[str, Any]:

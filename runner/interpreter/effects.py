@@ -80,7 +80,7 @@ class JournalWrite:
 
 @dataclass(slots=True)
 class Step:
-    """Outcome of one call of `start`, `resume`, `deliver` or `advance` of `ExecutionMachine`."""
+    """Outcome of one call of `advance`, `resume` or `deliver` of `ExecutionMachine`."""
 
     # how the execution ended; if set, only `writes` and `lifecycle_events` count besides it
     ending: WorkflowCompleted | WorkflowFaulted | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from flowhook import limits
 from flowhook.model import ERROR_TYPE_BASE, FailedResponse, WorkflowError
@@ -44,24 +44,16 @@ _DEFAULTS: Final[dict[Kind, tuple[int, str]]] = {
 
 
 class TaskFault(Exception):  # noqa: N818 - the DSL's word for a task that ends by an error
-    """A task ended with an error; an enclosing task may catch it.
-
-    Attributes:
-        error: the error as the flow sees it.
-        retry_after_ms: wait that the failed service asks for.
-        redacted: the error without the values of secrets; None until computed (`ExecutionContext.redacted`).
-        cause: key of the journal entry of the failure, or of the failure that a `catch` handled when it raised this
-            error; empty: none.
-        raised_by: JSON Pointer of the `raise` task that raised it, regardless of `error.instance`; empty: none.
-    """
+    """A task ended with an error; an enclosing task may catch it."""
 
     def __init__(self, error: WorkflowError, retry_after_ms: int = 0, *, cause: str = "", raised_by: str = "") -> None:
         super().__init__(error.detail or error.title)
-        self.error = error
-        self.retry_after_ms = retry_after_ms
-        self.redacted: WorkflowError | None = None
+        self.error = error  # as the flow sees it
+        self.retry_after_ms = retry_after_ms  # wait that the failed service asks for
+        self.redacted: WorkflowError | None = None  # computed by `ExecutionContext.redacted`
+        # key of the journal entry of the failure, or of the failure that a `catch` handled when it raised this error
         self.cause = cause
-        self.raised_by = raised_by
+        self.raised_by = raised_by  # JSON Pointer of the `raise` task that raised it, regardless of `error.instance`
 
     def at(self, instance: str) -> TaskFault:
         """Return the fault with its task as `instance`, unless that is set already."""
@@ -84,41 +76,26 @@ class SchemaViolated(Exception):  # noqa: N818 - names what happened; the interp
 
 
 def error(
-    kind: Kind,
-    detail: str,
-    *,
-    status: int | None = None,
-    instance: str = "",
-    response: FailedResponse | None = None,
+    kind: Kind, detail: str, *, status: int | None = None, instance: str = "", response: FailedResponse | None = None
 ) -> WorkflowError:
-    """Return an error of a standard type.
+    """Return an error of a standard type, with its default status unless another one is given.
 
-    Args:
-        kind: standard type of the error.
-        detail: description of this occurrence, without secrets; shortened to `limits.MAX_ERROR_DETAIL_BYTES`.
-        status: in [100, 599]; the default of the type when absent.
-        instance: JSON Pointer of the task.
-        response: response of the server; it may hold secrets, which the caller must redact.
+    `detail` holds no secrets, and is shortened to `limits.MAX_ERROR_DETAIL_BYTES`; `instance` is the task's JSON
+    Pointer. The server's `response` may hold secrets, which the caller must redact.
     """
     default, title = _DEFAULTS[kind]
     return WorkflowError(ERROR_TYPE_BASE + kind, status or default, title, instance, shorten(detail), response)
 
 
-def fault(
-    kind: Kind,
-    detail: str,
-    *,
-    status: int | None = None,
-    instance: str = "",
-    retry_after_ms: int = 0,
-    response: FailedResponse | None = None,
-) -> TaskFault:
-    """Return an error of a standard type, ready to be raised; see `error` and `TaskFault`."""
-    return TaskFault(error(kind, detail, status=status, instance=instance, response=response), retry_after_ms)
+def fault(kind: Kind, detail: str, *, retry_after_ms: int = 0, **more: Any) -> TaskFault:
+    """Return an error of a standard type, ready to be raised; `more` as for `error`."""
+    return TaskFault(error(kind, detail, **more), retry_after_ms)
 
 
-def fault_of(problem: ExpressionFailed | SchemaViolated, instance: str) -> TaskFault:
-    """Return the fault of a task at `instance` for a failed expression or a violated schema."""
+def fault_of(problem: ExpressionFailed | SchemaViolated | TaskFault, instance: str) -> TaskFault:
+    """Return the fault of the task at `instance` in which something failed."""
+    if isinstance(problem, TaskFault):
+        return problem.at(instance)
     kind = Kind.EXPRESSION if isinstance(problem, ExpressionFailed) else Kind.VALIDATION
     return fault(kind, str(problem), instance=instance)
 

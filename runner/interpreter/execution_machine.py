@@ -1,6 +1,6 @@
 """State machine of one execution, without I/O.
 
-The driver calls `start`, then `resume` with the result of each effect, and `advance`, until a `Step` has an `ending`.
+The driver calls `advance`, and `resume` with the result of each effect, until a `Step` has an `ending`.
 
 A *fiber* is a generator from `tasks` that runs concurrently with others and stops at a request (`requests`). An input
 from outside is processed only when all fibers have stopped: one result, one reading of the clock, or one deadline that
@@ -26,6 +26,8 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.attach.limits import MAX_RETRY_KEYS, MAX_RETRY_KEYS_BYTES
 from flowhook.model import JournalEntry, RaiseOrigin, Retry, Subscription, WorkflowError
@@ -40,6 +42,7 @@ from runner.interpreter.effects import (
     WorkflowFaulted,
 )
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.fibers import FiberScheduler, PendingRequest
 from runner.interpreter.history import TaskHistory
 from runner.interpreter.journal import (
@@ -71,7 +74,6 @@ from runner.interpreter.nodes import (
 )
 from runner.interpreter.requests import AwaitCompletion, GivenOutput, Listen, Now, ReceivedEvent, Sleep, WithTimeout
 from runner.interpreter.retry_policy import is_transient
-from runner.interpreter.scope import ExecutionContext
 from runner.interpreter.state import SharedState, TaskHandlers
 from runner.interpreter.tasks import run_workflow
 from runner.interpreter.tracing import Observer
@@ -98,71 +100,36 @@ HANDLERS: Final = TaskHandlers(
 )
 
 
+@attrs.define(eq=False, repr=False)
 class ExecutionMachine:
-    """An execution of a program for one input.
+    """An execution of a program for one input. Blocking: all of its methods evaluate expressions."""
 
-    Blocking: all of its methods evaluate expressions.
+    _program: Program
+    _workflow: ExecutionContext
+    # entries of earlier attempts; those before the last snapshot may be missing
+    _entries: Sequence[JournalEntry] = attrs.field(default=(), alias="journal")
+    _observer: Observer | None = None
+    _chance: Callable[[], float] = random.random  # returns random numbers in [0, 1)
+    _lifecycle_types: Collection[str] = attrs.field(default=(), kw_only=True)
+    _inputs: deque[tuple[Perform, EffectResult] | DeliveredEvent] = attrs.field(init=False, factory=deque)
+    # until then no effect is requested: the journal may hold its result, or have decided the race that it loses
+    _caught_up: bool = attrs.field(init=False, default=False)
+    _ending: WorkflowCompleted | WorkflowFaulted | None = attrs.field(init=False, default=None)
+    _journal: Journal = attrs.field(init=False)
+    _shared: SharedState = attrs.field(init=False)
+    _fibers: FiberScheduler = attrs.field(init=False)
 
-    Attributes:
-        started: whether `start` was called.
-    """
-
-    __slots__ = (
-        "_caught_up",
-        "_chance",
-        "_ending",
-        "_fibers",
-        "_inputs",
-        "_journal",
-        "_shared",
-        "_workflow",
-        "started",
-    )
-
-    def __init__(
-        self,
-        program: Program,
-        workflow: ExecutionContext,
-        journal: Sequence[JournalEntry] = (),
-        observer: Observer | None = None,
-        chance: Callable[[], float] = random.random,
-        *,
-        lifecycle_types: Collection[str] = (),
-    ) -> None:
-        """Prepare an execution.
-
-        Args:
-            program: program to run.
-            workflow: constants of the execution, with its input and the clock.
-            journal: entries of earlier attempts; those before the last snapshot may be missing.
-            observer: called with each task that ends.
-            chance: returns random numbers in [0, 1).
-            lifecycle_types: see `set_lifecycle_types`.
-        """
-        self._journal = Journal(journal, TaskHistory(workflow.clock))
-        self._workflow = workflow
-        self._chance = chance
-        self._inputs: deque[tuple[Perform, EffectResult] | DeliveredEvent] = deque()
-        # until then no effect is requested: the journal may hold its result, or have decided the race that it loses
-        self._caught_up = False
-        self._ending: WorkflowCompleted | WorkflowFaulted | None = None
-        self.started = False
-        self._shared = SharedState(workflow, self._journal, HANDLERS, observer)
-        if lifecycle_types:
-            self.set_lifecycle_types(lifecycle_types)
-        self._shared.update_observed()
-        self._fibers = FiberScheduler(run_workflow(program, self._shared))
+    def __attrs_post_init__(self) -> None:
+        self._journal = Journal(self._entries, TaskHistory(self._workflow.clock))
+        self._shared = SharedState(self._workflow, self._journal, HANDLERS, self._observer)
+        self.set_lifecycle_types(self._lifecycle_types)
+        self._fibers = FiberScheduler(run_workflow(self._program, self._shared))
 
     def set_lifecycle_types(self, types: Collection[str]) -> None:
         """Emit lifecycle events of these types, for tasks that start from now on."""
         shared = self._shared
         shared.emitter = LifecycleEmitter(self._journal, self._workflow, types) if types else None
         shared.update_observed()
-
-    def start(self) -> Step:
-        """Start the execution; returns the first step."""
-        self.started = True
-        return self.advance()
 
     @property
     def has_pending_input(self) -> bool:
@@ -197,7 +164,7 @@ class ExecutionMachine:
         return self.advance()
 
     def advance(self) -> Step:
-        """Continue after a pause, or when a deadline has passed."""
+        """Start, or continue after a pause, or when a deadline has passed."""
         step = Step()
         try:
             while self._ending is None:
@@ -244,7 +211,7 @@ class ExecutionMachine:
 
     def take_history(self) -> bytes:
         """Remove and return the task history since the last entry, for the end of the attempt; see `history`."""
-        return self._journal.history.take()
+        return self._journal.history.drain()
 
     def fault(self, problem: WorkflowError) -> Step:
         """End with an error that nothing may catch, after the last step was aborted; includes its journal writes."""
@@ -311,12 +278,10 @@ class ExecutionMachine:
             requested = ", ".join(list(self._fibers.pending)[:5]) or "nothing"
             raise diverged(entry.key, f"it continues with {entry.key}, but the flow now requests {requested}")
         match pending.request:
-            case Perform():
+            case Perform() | AwaitCompletion() | GivenOutput():
                 self._fibers.answer(pending, EffectResult(entry.output, entry.error))
             case Now():
                 self._fibers.answer(pending, time_of(entry, "now"))
-            case AwaitCompletion() | GivenOutput():
-                self._fibers.answer(pending, EffectResult(entry.output, entry.error))
             case Listen(key=key):
                 self._fibers.answer(pending, ReceivedEvent(event_of(entry), callback=entry.key != f"{key}:event"))
             case _ if holds_time(entry, "over"):  # may be the only entry of a timeout that a replay restarted
@@ -375,21 +340,18 @@ class ExecutionMachine:
         detail = f"the timeout of {request.milliseconds / 1000:g} s has expired"
         problem = fault(Kind.TIMEOUT, detail, instance=request.instance)
         problem.cause = request.key
-        self._fibers.expire(group, problem)
+        self._fibers.answer_group(group, None, problem)
 
     # --- outputs ----------------------------------------------------------------------------------------------------
     def _add_requests(self, step: Step) -> None:
         """Put the effects to start and to cancel, and the subscriptions, into a step."""
         fibers = self._fibers
-        perform = []
-        for pending in fibers.take_new_effects():
-            effect = pending.request
-            if isinstance(effect, Perform):
-                fibers.performing += 1
-                self._journal.check(effect.instance, fibers.performing)
-                pending.performed = True
-                perform.append(effect)
-        step.perform = perform
+        effects = fibers.take_new_effects()
+        for pending, effect in effects:
+            fibers.performing += 1
+            self._journal.check(effect.instance, fibers.performing)
+            pending.performed = True
+        step.perform = [effect for _, effect in effects]
         if fibers.subscribed:
             step.subscriptions = self._subscriptions()
         step.cancel = fibers.take_cancelled()

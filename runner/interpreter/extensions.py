@@ -9,8 +9,10 @@ Source: dsl-reference.md, "Extension".
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from typing import Any
+
+import attrs
 
 from runner.interpreter import tasks
 from runner.interpreter.nodes import EXIT, Block, CompiledExtension, Node
@@ -22,16 +24,15 @@ from runner.interpreter.tasks import run_block
 
 
 def run_extended(
-    steps: TaskSteps, node: Node, state: BranchState, scope: ExpressionScope, resumed: Mapping[str, Any] | None
+    steps: TaskSteps, node: Node, state: BranchState, scope: ExpressionScope, resumed: dict[str, Any] | None
 ) -> TaskSteps:
     """Run the steps of a task, not started, with its extensions; returns its output and flow directive.
 
     `resumed` is the state of the task in a snapshot (`state.TaskProgress`), if the task resumes from one.
     """
     if resumed is not None:
-        return (yield from _Extended(steps, node, state, scope, resumed["extended"]).run_task())
-    task_variable = {"task": {**node.definition, **scope.task()}}
-    with scope.with_variables(task_variable):
+        return (yield from _Extended(steps, node, state, scope, dict(resumed["extended"])).run_task())
+    with scope.with_variables({"task": {**node.definition, **scope.task()}}):
         chosen = [
             index
             for index, extension in enumerate(node.extensions)
@@ -41,18 +42,19 @@ def run_extended(
     return (yield from _Extended(steps, node, state, scope, {"prefix": f"{key} ", "chosen": chosen}).run())
 
 
+@attrs.define(eq=False, repr=False)
 class _Extended:
     """A task with its extensions."""
 
-    def __init__(
-        self, steps: TaskSteps, node: Node, state: BranchState, scope: ExpressionScope, saved: Mapping[str, Any]
-    ) -> None:
-        self._steps = steps
-        self._node = node
-        self._state = state
-        self._scope = scope
-        self._saved = dict(saved)
-        self._extensions: Sequence[CompiledExtension] = [node.extensions[index] for index in saved["chosen"]]
+    _steps: TaskSteps
+    _node: Node
+    _state: BranchState
+    _scope: ExpressionScope
+    _saved: dict[str, Any]
+
+    @property
+    def _extensions(self) -> list[CompiledExtension]:
+        return [self._node.extensions[index] for index in self._saved["chosen"]]
 
     def run(self) -> TaskSteps:
         """Run the task with all `before` and `after` blocks."""

@@ -13,12 +13,12 @@ from runner.interpreter.errors import Exhausted, TaskFault
 from runner.interpreter.requests import (
     AwaitCompletion,
     BranchResult,
-    Fork,
     GivenOutput,
     Listen,
     Now,
     Pause,
     Request,
+    RunBranches,
     Sleep,
     Steps,
     WithTimeout,
@@ -43,47 +43,45 @@ class Fiber:
     def races(self) -> bool:
         """Whether it runs within a fork, where order matters, even that of failures which end the execution."""
         group = self.group
-        return group is not None and (isinstance(group.request, Fork) or group.parent.races)
+        return group is not None and (isinstance(group.request, RunBranches) or group.parent.races)
 
 
+@attrs.define(eq=False, repr=False)
 class FiberGroup:
-    """Branches that a fiber waits for; `limit` is their timeout."""
+    """Branches that a fiber waits for."""
 
-    __slots__ = ("limit", "live", "outputs", "parent", "request")
+    parent: Fiber
+    request: RunBranches | WithTimeout
+    limit: PendingRequest | None = attrs.field(init=False, default=None)  # their timeout
+    live: dict[int, Fiber] = attrs.field(init=False)
+    outputs: list[BranchResult | None] = attrs.field(init=False)
 
-    def __init__(self, parent: Fiber, request: Fork | WithTimeout) -> None:
-        self.parent = parent
-        self.request = request
-        branches = request.branches if isinstance(request, Fork) else (request.branch,)
+    def __attrs_post_init__(self) -> None:
+        request = self.request
+        branches = request.branches if isinstance(request, RunBranches) else (request.branch,)
         self.live = {index: Fiber(steps, self, index) for index, steps in enumerate(branches)}
-        self.outputs: list[BranchResult | None] = [None] * len(branches)
-        self.limit: PendingRequest | None = None
+        self.outputs = [None] * len(branches)
 
 
+@attrs.define(eq=False, repr=False)
 class PendingRequest:
-    """A pending request that is answered from outside.
+    """A pending request that is answered from outside."""
 
-    Attributes:
-        keys: keys of the journal entries that answer it.
-        subscriptions: its subscriptions at the router, if it waits for events or other executions.
-        until_ms: its deadline in Unix milliseconds, once set.
-        performed: whether the driver was asked to perform it.
-        recorded: whether its result is in the journal, but not processed yet.
-    """
+    request: ExternalRequest
+    fiber: Fiber
+    group: FiberGroup | None = None
+    # at the router, if it waits for events or other executions
+    subscriptions: tuple[Subscription, ...] = attrs.field(init=False, default=())
+    keys: tuple[str, ...] = attrs.field(init=False)  # of the journal entries that answer it
+    until_ms: int | None = attrs.field(init=False, default=None)  # its deadline in Unix milliseconds, once set
+    performed: bool = attrs.field(init=False, default=False)  # the driver was asked to perform it
+    recorded: bool = attrs.field(init=False, default=False)  # its result is in the journal, but not processed yet
 
-    __slots__ = ("fiber", "group", "keys", "performed", "recorded", "request", "subscriptions", "until_ms")
-
-    def __init__(self, request: ExternalRequest, fiber: Fiber, group: FiberGroup | None = None) -> None:
-        self.request = request
-        self.subscriptions: tuple[Subscription, ...] = ()
-        self.keys: tuple[str, ...] = (request.key,)
-        if isinstance(request, Listen | AwaitCompletion):
-            self.subscriptions = request.subscriptions
+    def __attrs_post_init__(self) -> None:
+        self.keys = (self.request.key,)
+        if isinstance(self.request, Listen | AwaitCompletion):
+            self.subscriptions = self.request.subscriptions
             self.keys = tuple(each.key for each in self.subscriptions)
-        self.fiber = fiber
-        self.group = group
-        self.until_ms: int | None = None
-        self.performed = self.recorded = False
 
     def set_deadline(self, until_ms: int) -> None:
         """Set its deadline, in Unix milliseconds."""
@@ -92,42 +90,27 @@ class PendingRequest:
             self.request.until_ms = until_ms
 
 
+@attrs.define(eq=False, repr=False)
 class FiberScheduler:
-    """The fibers of one execution, run in the order in which they became ready.
+    """The fibers of one execution, run in the order in which they became ready; at first one, with the workflow."""
 
-    Attributes:
-        pending: pending requests by the keys of the journal entries that answer them. Read-only for others.
-        undated: requests that need the time: `Now`, and those whose deadline is not set yet. In order of request.
-        subscribed: pending requests that have subscriptions at the router, by their first key.
-        performing: number of pending effects that the driver was asked to perform.
-        is_over: whether the workflow has ended; see `result`.
-    """
+    _steps: Steps
+    # pending requests by the keys of the journal entries that answer them. Read-only for others
+    pending: dict[str, PendingRequest] = attrs.field(init=False, factory=dict)
+    # requests that need the time: `Now`, and those whose deadline is not set yet. In order of request
+    undated: deque[PendingRequest] = attrs.field(init=False, factory=deque)
+    # pending requests that have subscriptions at the router, by their first key
+    subscribed: dict[str, PendingRequest] = attrs.field(init=False, factory=dict)
+    performing: int = attrs.field(init=False, default=0)  # pending effects that the driver was asked to perform
+    is_over: bool = attrs.field(init=False, default=False)  # the workflow has ended; see `result`
+    _output: Any = attrs.field(init=False, default=None)
+    _problem: TaskFault | None = attrs.field(init=False, default=None)
+    _effects: list[tuple[PendingRequest, Perform]] = attrs.field(init=False, factory=list)
+    _cancelled: list[str] = attrs.field(init=False, factory=list)
+    _ready: deque[tuple[Fiber, Any, TaskFault | None]] = attrs.field(init=False)
 
-    __slots__ = (
-        "_cancelled",
-        "_effects",
-        "_output",
-        "_problem",
-        "_ready",
-        "is_over",
-        "pending",
-        "performing",
-        "subscribed",
-        "undated",
-    )
-
-    def __init__(self, steps: Steps) -> None:
-        """Start with one fiber, which runs the steps of the workflow."""
-        self.pending: dict[str, PendingRequest] = {}
-        self.undated: deque[PendingRequest] = deque()
-        self.subscribed: dict[str, PendingRequest] = {}
-        self.performing = 0
-        self.is_over = False
-        self._output: Any = None
-        self._problem: TaskFault | None = None
-        self._effects: list[PendingRequest] = []
-        self._cancelled: list[str] = []
-        self._ready: deque[tuple[Fiber, Any, TaskFault | None]] = deque([(Fiber(steps), None, None)])
+    def __attrs_post_init__(self) -> None:
+        self._ready = deque([(Fiber(self._steps), None, None)])
 
     @property
     def has_ready(self) -> bool:
@@ -135,11 +118,7 @@ class FiberScheduler:
         return bool(self._ready)
 
     def result(self) -> Any:
-        """Return the output of the workflow, which is over.
-
-        Raises:
-            TaskFault: it ended with an error.
-        """
+        """Return the output of the workflow, which is over; raises the TaskFault with which it ended."""
         if self._problem is not None:
             raise self._problem
         return self._output
@@ -173,33 +152,29 @@ class FiberScheduler:
         pending.fiber.pending = None
         self._ready.append((pending.fiber, answer, None))
 
-    def expire(self, group: FiberGroup, fault: TaskFault) -> None:
-        """Cancel the branch of a `WithTimeout`, and raise `fault` where it was requested."""
-        self._answer_group(group, None, fault)
-
     def is_pending(self, pending: PendingRequest) -> bool:
         """Whether a request still waits for its answer."""
         return self.pending.get(pending.keys[0]) is pending
 
-    def take_new_effects(self) -> list[PendingRequest]:
+    def take_new_effects(self) -> list[tuple[PendingRequest, Perform]]:
         """Remove and return the effects that were requested since the last call and are not cancelled."""
         effects, self._effects = self._effects, []
-        return [each for each in effects if self.is_pending(each)]
+        return [each for each in effects if self.is_pending(each[0])]
 
     def take_cancelled(self) -> list[str]:
         """Remove and return the keys of the effects that were cancelled while they were performed."""
         cancelled, self._cancelled = self._cancelled, []
         return cancelled
 
-    def _request(self, fiber: Fiber, request: ExternalRequest | Fork) -> None:
-        if isinstance(request, Fork | WithTimeout):
+    def _request(self, fiber: Fiber, request: ExternalRequest | RunBranches) -> None:
+        if isinstance(request, RunBranches | WithTimeout):
             group = fiber.children = FiberGroup(fiber, request)
             if isinstance(request, WithTimeout):
                 group.limit = self._add(request, fiber, group)
                 group.limit.until_ms = request.until_ms
             self._ready.extend((branch, None, None) for branch in group.live.values())
             if not group.live:
-                self._answer_group(group, [])
+                self.answer_group(group, [])
             return
         fiber.pending = self._add(request, fiber)
 
@@ -211,12 +186,10 @@ class FiberScheduler:
             self.pending[key] = pending
         match request:
             case Perform():
-                self._effects.append(pending)
+                self._effects.append((pending, request))
             case Listen() | AwaitCompletion():
                 self.subscribed[pending.keys[0]] = pending
-            case GivenOutput():
-                pass  # the journal has it
-            case _:
+            case Now() | Sleep() | WithTimeout():  # the journal answers `GivenOutput`
                 self.undated.append(pending)
         return pending
 
@@ -231,9 +204,9 @@ class FiberScheduler:
         group.outputs[fiber.index] = branch
         # `then: end` in a branch ends the flow, whatever the other branches do
         if branch.ends or isinstance(group.request, WithTimeout) or group.request.compete:
-            self._answer_group(group, [branch])
+            self.answer_group(group, [branch])
         elif not group.live:
-            self._answer_group(group, group.outputs)
+            self.answer_group(group, group.outputs)
 
     def _failed(self, fiber: Fiber, fault: TaskFault) -> None:
         fiber.closed = True
@@ -244,12 +217,13 @@ class FiberScheduler:
         del group.live[fiber.index]
         # in a race the first success counts, and an error only when it is the last one; else the first error ends the
         # fork
-        racing = isinstance(group.request, Fork) and group.request.compete
+        racing = isinstance(group.request, RunBranches) and group.request.compete
         if group.live and racing and not isinstance(fault, Exhausted):
             return  # others are still in the race
-        self._answer_group(group, None, fault)
+        self.answer_group(group, None, fault)
 
-    def _answer_group(self, group: FiberGroup, answer: Any, fault: TaskFault | None = None) -> None:
+    def answer_group(self, group: FiberGroup, answer: Any, fault: TaskFault | None = None) -> None:
+        """Cancel the branches that still run, and answer, or raise `fault`, where they were requested."""
         self._close(group)
         group.parent.children = None
         self._ready.append((group.parent, answer, fault))

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -21,13 +22,12 @@ MAX_TASKS: Final = 100
 MAX_RESULT: Final = 200
 """Characters of a task's outcome."""
 
+# outcomes of tasks
 COMPLETED: Final = ""
 SKIPPED: Final = "-"
 CANCELLED: Final = "x"
-BRANCHED_PREFIX: Final = ">"
-"""Prefix of the directive that a `switch` chose."""
-FAULTED_PREFIX: Final = "!"
-"""Prefix of the description of an error."""
+BRANCHED_PREFIX: Final = ">"  # of the directive that a `switch` chose
+FAULTED_PREFIX: Final = "!"  # of the description of an error
 
 TaskEntry = tuple[int, str, int, int, int, str]
 """Number among all tasks of the execution, key, start and end (Unix ms, 0: unknown), attempts, outcome."""
@@ -39,18 +39,15 @@ WITHOUT_CLOCK: Final = -1
 """The task started at the last reading of the clock. Most tasks do, and reading it costs as much as all the rest."""
 
 
+@attrs.define(eq=False, repr=False)
 class TaskHistory:
-    """Records tasks until they are taken."""
+    """Records tasks until they are drained."""
 
-    __slots__ = ("_clock", "_first", "_last", "_last_ms", "_started")
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        """Record times of `clock`, which returns Unix milliseconds."""
-        self._clock = clock
-        self._started: dict[int, StartedTask] = {}
-        self._first: list[TaskEntry] = []
-        self._last: deque[TaskEntry] = deque(maxlen=MAX_TASKS // 2)
-        self._last_ms = 0
+    _clock: Callable[[], int]  # returns Unix milliseconds
+    _started: dict[int, StartedTask] = attrs.field(init=False, factory=dict)
+    _first: list[TaskEntry] = attrs.field(init=False, factory=list)
+    _last: deque[TaskEntry] = attrs.field(init=False, factory=lambda: deque(maxlen=MAX_TASKS // 2))
+    _last_ms: int = attrs.field(init=False, default=0)
 
     def begin(self, number: int, key: str, *, replaying: bool) -> StartedTask:
         """Record the start of a task; pass the result to `end`. A task that is `WITHOUT_CLOCK` needs no such call."""
@@ -77,14 +74,13 @@ class TaskHistory:
         else:
             self._last.append(task)
 
-    def take(self) -> bytes:
+    def drain(self) -> bytes:
         """Remove and return the recorded tasks: JSON, at most `limits.MAX_HISTORY_BYTES`; empty if there are none."""
         tasks = [*self._first, *self._last, *((*started, 0, 1, COMPLETED) for started in self._started.values())]
         if not tasks:
             return b""
-        self._started.clear()
-        self._first.clear()
-        self._last.clear()
+        for recorded in (self._started, self._first, self._last):
+            recorded.clear()
         text = orjson.dumps(tasks)
         while len(text) > limits.MAX_HISTORY_BYTES and tasks:
             tasks = tasks[: len(tasks) // 4] + tasks[len(tasks) - len(tasks) // 4 :]

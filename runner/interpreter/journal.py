@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -25,55 +27,33 @@ DIVERGED: Final = "the journal diverged from the flow"
 """Beginning of the detail of the fault for a journal that does not match the flow."""
 
 
+@attrs.define(eq=False, repr=False)
 class Journal:
-    """Reads the existing entries one by one, then appends new ones.
+    """Reads the existing entries one by one, those before the last snapshot skipped, then appends new ones."""
 
-    Attributes:
-        snapshot: content of the last entry that compacted the journal, None if absent.
-        size: number of entries since the snapshot.
-        held: results that a replay takes over regardless of the order of entries, by key, and not requested yet.
-        given_outputs: keys of the outputs that a replay gave to runs of tasks which have not begun yet, by task.
-        writes: new entries that were not taken yet.
-        lifecycle_events: those to store with the next entry.
-        history: history of tasks, to store with the next entry, too.
-    """
+    _entries: Sequence[JournalEntry] = ()
+    history: TaskHistory = attrs.field(factory=lambda: TaskHistory(lambda: 0))  # stored with the next entry
+    snapshot: bytes | None = attrs.field(init=False, default=None)  # content of the last entry that compacted
+    size: int = attrs.field(init=False, default=0)  # number of entries since the snapshot
+    # results that a replay takes over regardless of the order of entries, by key, and not requested yet
+    held: dict[str, JournalEntry] = attrs.field(init=False, factory=dict)
+    # keys of the outputs that a replay gave to runs of tasks which have not begun yet, by task
+    given_outputs: dict[str, list[str]] = attrs.field(init=False, factory=dict)
+    writes: list[JournalWrite] = attrs.field(init=False, factory=list)  # new entries that were not taken yet
+    lifecycle_events: list[LifecycleEvent] = attrs.field(init=False, factory=list)  # stored with the next entry
+    _position: int = attrs.field(init=False, default=0)
+    _bytes: int = attrs.field(init=False, default=0)
+    _postponed_at: tuple[int, int] = attrs.field(init=False, default=(0, 0))
+    _only_these: bool = attrs.field(init=False, default=False)
 
-    __slots__ = (
-        "_bytes",
-        "_entries",
-        "_only_these",
-        "_position",
-        "_postponed_at",
-        "given_outputs",
-        "held",
-        "history",
-        "lifecycle_events",
-        "size",
-        "snapshot",
-        "writes",
-    )
-
-    def __init__(self, entries: Sequence[JournalEntry] = (), history: TaskHistory | None = None) -> None:
-        """Read `entries` first; those before the last snapshot are skipped."""
-        self.history = history or TaskHistory(_no_clock)
-        self.snapshot: bytes | None = None
-        self._position = 0
-        self.size = 0
-        self._bytes = 0
-        self._postponed_at = (0, 0)
-        self._entries = entries
-        self.held: dict[str, JournalEntry] = {}
-        self.given_outputs: dict[str, list[str]] = {}
-        self._only_these = False
-        self.writes: list[JournalWrite] = []
-        self.lifecycle_events: list[LifecycleEvent] = []
-        if entries:
+    def __attrs_post_init__(self) -> None:
+        if self._entries:
             # A journal in, and what becomes of it:
             #     /do/0/a#0     1    in the snapshot, so it is not read again
             #     (snapshot)         the state after a
             #     /do/2/c#0     3    read, in order: the flow must request it next
             #     held /do/1/b#0     used by its key whenever the flow requests b; its place says nothing
-            self._entries, self.held = held_results.split_held(entries)
+            self._entries, self.held = held_results.split_held(self._entries)
             for index, entry in enumerate(self._entries):
                 if entry.key == SNAPSHOT_KEY:
                     self.snapshot = entry.output
@@ -111,22 +91,15 @@ class Journal:
         self.size += 1
         self._bytes += _size(entry)
         events = self.take_lifecycle_events() if self.lifecycle_events else ()
-        history = self.history.take()
-        self.writes.append(
-            JournalWrite(
-                entry, binding=binding, reply=reply, consumed=consumed, lifecycle_events=events, history=history
-            )
-        )
+        self.writes.append(JournalWrite(entry, False, binding, reply, consumed, events, self.history.drain()))
 
     def compact(self, snapshot: bytes) -> None:
         """Replace all entries with a snapshot."""
         self.snapshot = snapshot
         self.size = self._bytes = 0
         self._postponed_at = (0, 0)
-        entry, history = JournalEntry(SNAPSHOT_KEY, snapshot), self.history.take()
-        self.writes.append(
-            JournalWrite(entry, compacts=True, lifecycle_events=self.take_lifecycle_events(), history=history)
-        )
+        entry, events = JournalEntry(SNAPSHOT_KEY, snapshot), self.take_lifecycle_events()
+        self.writes.append(JournalWrite(entry, compacts=True, lifecycle_events=events, history=self.history.drain()))
 
     def take_lifecycle_events(self) -> tuple[LifecycleEvent, ...]:
         """Remove and return the lifecycle events to store."""
@@ -144,12 +117,9 @@ class Journal:
 
     def take_given_output(self, task: str, number: int) -> str | None:
         """Remove and return the key of the output that a replay gave to a run of a task; None: it gave none."""
-        given = self.given_outputs.get(task)
-        if given is None:
-            return None
-        key = max(
-            (each for each in given if held_results.number_of(each) <= number), key=held_results.number_of, default=None
-        )
+        given = self.given_outputs.get(task, [])
+        due = (each for each in given if held_results.number_of(each) <= number)
+        key = max(due, key=held_results.number_of, default=None)
         if key is not None:
             given.remove(key)
             if not given:
@@ -166,11 +136,7 @@ class Journal:
         self._postponed_at = (self.size, self._bytes)
 
     def check(self, instance: str, more: int = 1) -> None:
-        """Check that there is room for `more` entries.
-
-        Raises:
-            TaskFault: there is none (`runtime`).
-        """
+        """Raise a TaskFault (`runtime`) unless there is room for `more` entries."""
         if self.size + more > limits.MAX_JOURNAL_ENTRIES or self._bytes >= limits.MAX_JOURNAL_BYTES:
             raise fault(
                 Kind.RUNTIME,
@@ -178,10 +144,6 @@ class Journal:
                 f"waits, retries), and {limits.MAX_JOURNAL_BYTES} bytes of results, are allowed",
                 instance=instance,
             )
-
-
-def _no_clock() -> int:
-    return 0
 
 
 def _size(entry: JournalEntry) -> int:
@@ -212,30 +174,24 @@ def ends_early(entry: JournalEntry) -> bool:
 
 
 def time_of(entry: JournalEntry, what: str) -> int:
-    """Return the time of the kind `what` that an entry holds.
-
-    Raises:
-        TaskFault: it holds no such time.
-    """
+    """Return the time of the kind `what` that an entry holds; raises a TaskFault if it holds none."""
     try:
         return int(orjson.loads(entry.output or b"")[what])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        raise diverged(entry.key, f"{entry.key} is of another kind in the journal") from None
+    except (KeyError, TypeError, ValueError):
+        raise _of_another_kind(entry) from None
 
 
 def event_of(entry: JournalEntry) -> dict[str, Any]:
-    """Return the event that an entry holds.
-
-    Raises:
-        TaskFault: it holds none.
-    """
-    try:
+    """Return the event that an entry holds; raises a TaskFault if it holds none."""
+    with suppress(orjson.JSONDecodeError):
         event = orjson.loads(entry.output or b"")
-    except orjson.JSONDecodeError:
-        event = None
-    if not isinstance(event, dict):
-        raise diverged(entry.key, f"{entry.key} is of another kind in the journal")
-    return event
+        if isinstance(event, dict):
+            return event
+    raise _of_another_kind(entry)
+
+
+def _of_another_kind(entry: JournalEntry) -> TaskFault:
+    return diverged(entry.key, f"{entry.key} is of another kind in the journal")
 
 
 def diverged(key: str, detail: str) -> TaskFault:

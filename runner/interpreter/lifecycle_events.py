@@ -19,7 +19,6 @@ from typing import Any
 
 import attrs
 import orjson
-from typing_extensions import override
 
 from flowhook.events.lifecycle import (
     MAX_DATA_BYTES,
@@ -31,20 +30,17 @@ from flowhook.events.lifecycle import (
 )
 from runner.interpreter import json_codec
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault, fault_of
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.journal import Journal
 from runner.interpreter.requests import TaskSteps
-from runner.interpreter.scope import ExecutionContext, ExpressionScope, TaskEventEmitter
 
 
 @attrs.define(eq=False, repr=False)
 class LifecycleEmitter:
-    """Emits the lifecycle events of one execution that flows subscribe to.
-
-    Only events of `types` are emitted; each is stored with the next entry of the journal.
-    """
+    """Emits the lifecycle events of one execution that flows subscribe to; each is stored with the next entry."""
 
     _journal: Journal
-    _workflow: ExecutionContext
+    workflow: ExecutionContext
     types: Collection[str]
 
     def is_subscribed(self, kind: str) -> bool:
@@ -55,49 +51,46 @@ class LifecycleEmitter:
         """Emit an event with the current time; dropped if `data` has more than `MAX_DATA_BYTES` as JSON."""
         text = orjson.dumps(data)
         if len(text) <= MAX_DATA_BYTES:
-            self._journal.lifecycle_events.append(LifecycleEvent(str(kind), key, self._workflow.clock(), text))
+            self._journal.lifecycle_events.append(LifecycleEvent(str(kind), key, self.workflow.clock(), text))
 
     def redacted(self, value: Any) -> Any:
         """Return JSON without the values of secrets."""
-        redactor = self._workflow.redactor
+        redactor = self.workflow.redactor
         return value if redactor is None else redactor.redact_values(value)
 
 
 @attrs.define(eq=False, repr=False)
-class TaskEvents(TaskEventEmitter):
-    """Emits the lifecycle events of one run of a task (`scope.TaskEventEmitter`).
-
-    The events are those of the `number`th task that the execution runs; `created`: `task.created` was emitted before.
-    """
+class TaskEvents:
+    """Emits the lifecycle events of one run of a task: the `number`th that the execution runs."""
 
     _emitter: LifecycleEmitter
     _pointer: str
     _number: int
-    _created: bool = attrs.field(kw_only=True)
+    _created: bool = attrs.field(kw_only=True)  # `task.created` was emitted: the task is not skipped
 
-    @override
     def created(self) -> None:
+        """Emit `task.created`."""
         self._created = True
         self._emit(TaskEventType.CREATED)
 
-    @override
     def started(self) -> None:
+        """Emit `task.started`."""
         self._emit(TaskEventType.STARTED)
 
-    @override
     def retried(self, times: int) -> None:
+        """Emit `task.retried` with the retry count."""
         self._emit(TaskEventType.RETRIED, f"{self._number}.{times}")
 
-    @override
     def correlation_started(self) -> None:
+        """Emit `workflow.correlation-started`: the task starts to wait for events."""
         self._correlation(CorrelationEventType.STARTED, {})
 
-    @override
     def correlation_completed(self, keys: Mapping[str, Any]) -> None:
+        """Emit `workflow.correlation-completed` with the values on which the events agree."""
         data = {"correlationKeys": self._emitter.redacted(keys)} if keys else {}
         self._correlation(CorrelationEventType.COMPLETED, data)
 
-    def run(self, steps: TaskSteps, scope: ExpressionScope) -> TaskSteps:
+    def run(self, steps: TaskSteps) -> TaskSteps:
         """Run the whole task, and emit the event for its end."""
         try:
             output, then = yield from steps
@@ -105,30 +98,23 @@ class TaskEvents(TaskEventEmitter):
             if self._created:
                 self._emit(TaskEventType.CANCELLED)
             raise
-        except (ExpressionFailed, SchemaViolated) as problem:
-            self._faulted(fault_of(problem, self._pointer), scope)
+        except (ExpressionFailed, SchemaViolated, TaskFault) as problem:
+            if not self._created:
+                self.created()  # its condition failed
+            error = self._emitter.workflow.redacted(fault_of(problem, self._pointer))
+            self._emit(TaskEventType.FAULTED, error=error_data(error))
             raise
-        except TaskFault as problem:
-            self._faulted(problem.at(self._pointer), scope)
-            raise
-        if not scope.skipped and self._emitter.is_subscribed(TaskEventType.COMPLETED):
+        if self._created and self._emitter.is_subscribed(TaskEventType.COMPLETED):
             self._completed(output)
         return output, then
-
-    def _faulted(self, fault: TaskFault, scope: ExpressionScope) -> None:
-        if not self._created:
-            self.created()  # its condition failed
-        self._emit(TaskEventType.FAULTED, error=error_data(scope.workflow.redacted(fault)))
 
     def _completed(self, output: Any) -> None:
         try:
             text = json_codec.encode(self._emitter.redacted(output))
         except TaskFault:
             text = b""
-        if 0 < len(text) <= MAX_OUTPUT_BYTES:
-            self._emit(TaskEventType.COMPLETED, output=orjson.Fragment(text))
-        else:
-            self._emit(TaskEventType.COMPLETED)
+        shown: dict[str, Any] = {"output": orjson.Fragment(text)} if 0 < len(text) <= MAX_OUTPUT_BYTES else {}
+        self._emit(TaskEventType.COMPLETED, **shown)
 
     def _correlation(self, kind: CorrelationEventType, data: Mapping[str, Any]) -> None:
         if self._emitter.is_subscribed(kind):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.events import cloud_events
 from flowhook.model import Correlation, EventFilter
@@ -34,15 +36,17 @@ def run_listen(
     else:
         listening.restore(progress)
     state.set_progress(listening.saved)
-    return (yield from listening.run())
+    yield from listening.receive()
+    if scope.events is not None:
+        scope.events.correlation_completed(listening.common)
+    return listening.output
 
 
 class _OpenStrategy:
     """Patterns of a strategy, the indexes of those still open, and the values that their correlations expect."""
 
     def __init__(self, strategy: CompiledStrategy) -> None:
-        self.patterns = strategy.patterns
-        self.all = strategy.all
+        self.patterns, self.all = strategy.patterns, strategy.all
         self.open = list(range(len(self.patterns)))
         self.expected: list[dict[str, Any]] = [{} for _ in self.patterns]
 
@@ -52,13 +56,18 @@ class _OpenStrategy:
     def restore(self, saved: Mapping[str, Any]) -> None:
         self.open, self.expected = saved["open"], saved["expected"]
 
-    def take(self, index: int) -> bool:
+    def consume(self, index: int) -> bool:
         """Record that a pattern consumed an event; returns whether the strategy is satisfied."""
         if self.all:
             self.open.remove(index)
+        return self.is_satisfied
+
+    @property
+    def is_satisfied(self) -> bool:
         return not self.all or not self.open
 
 
+@attrs.define(eq=False, repr=False)
 class _Listening:
     """A running `listen`.
 
@@ -67,20 +76,25 @@ class _Listening:
     that expect no other; if none expects a value, the first event sets it.
     """
 
-    def __init__(self, node: ListenNode, state: BranchState, scope: ExpressionScope) -> None:
-        self._node = node
-        self._state = state
-        self._scope = scope
-        self._key = ""
-        self._before: Mapping[str, int] = {}
-        self._inner = state.nested()
-        self._visits: dict[str, int] | None = None
-        self._strategy = _OpenStrategy(node.strategy)
-        self._until = _OpenStrategy(node.until) if isinstance(node.until, CompiledStrategy) else None
-        self._common: dict[str, Any] = {}
-        self._output: list[Any] = []
-        self._size = 0
-        self._item: tuple[Any] | None = None
+    _node: ListenNode
+    _state: BranchState
+    _scope: ExpressionScope
+    common: dict[str, Any] = attrs.field(init=False, factory=dict)
+    output: list[Any] = attrs.field(init=False, factory=list)
+    _key: str = attrs.field(init=False, default="")
+    _before: Mapping[str, int] = attrs.field(init=False, factory=dict)
+    _visits: dict[str, int] | None = attrs.field(init=False, default=None)
+    _size: int = attrs.field(init=False, default=0)
+    _item: tuple[Any] | None = attrs.field(init=False, default=None)
+    _inner: BranchState = attrs.field(init=False)
+    _strategy: _OpenStrategy = attrs.field(init=False)
+    _until: _OpenStrategy | None = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._inner = self._state.nested()
+        until = self._node.until
+        self._strategy = _OpenStrategy(self._node.strategy)
+        self._until = _OpenStrategy(until) if isinstance(until, CompiledStrategy) else None
 
     def begin(self, data: Any) -> None:
         """Evaluate the values that correlations expect, on the task's input."""
@@ -91,15 +105,15 @@ class _Listening:
                 for link in pattern.correlations:
                     if link.expected is not None:
                         expected[link.name] = _expectation(link, link.expected(data, self._scope))
-                        self._common.setdefault(link.name, expected[link.name])
+                        self.common.setdefault(link.name, expected[link.name])
         if self._scope.events is not None:
             self._scope.events.correlation_started()
 
     def restore(self, progress: Mapping[str, Any]) -> None:
         """Restore the state that `saved` returned."""
-        self._key, self._common, self._output = progress["key"], progress["common"], progress["output"]
+        self._key, self.common, self.output = progress["key"], progress["common"], progress["output"]
         self._before, self._visits = progress["before"], progress["visits"]
-        self._size = sum(len(json_codec.encode(item)) + 1 for item in self._output)
+        self._size = sum(len(json_codec.encode(item)) + 1 for item in self.output)
         self._item = None if progress["item"] is None else (progress["item"][0],)
         for strategy, saved in zip(self._strategies(), progress["wanted"], strict=True):
             strategy.restore(saved)
@@ -110,26 +124,20 @@ class _Listening:
             "key": self._key,
             "before": self._before,
             "visits": None if self._item is None else self._inner.visits,
-            "common": self._common,
-            "output": self._output,
+            "common": self.common,
+            "output": self.output,
             "item": self._item,
             "wanted": [strategy.saved() for strategy in self._strategies()],
         }
 
-    def run(self) -> Steps:
+    def receive(self) -> Steps:
         """Consume events until the strategy, or `until`, is satisfied."""
-        yield from self._receive()
-        if self._scope.events is not None:
-            self._scope.events.correlation_completed(self._common)
-        return self._output
-
-    def _receive(self) -> Steps:
         shared = self._state.shared
         while True:
             if self._item is None:
                 # between two events the state is small: a listen that goes on for months has its journal compacted here
                 if self._state.frame is not None:
-                    snapshot.take(shared, self._state.frame)
+                    snapshot.compact(shared, self._state.frame)
                 received: ReceivedEvent = yield Listen(self._key, self._filters())
                 if self._consume(received):
                     break
@@ -150,21 +158,18 @@ class _Listening:
         self._scope.context = self._state.shared.context
         for strategy in self._strategies():
             for index in strategy.open:
-                pattern, expected = strategy.patterns[index], {**self._common, **strategy.expected[index]}
+                pattern, expected = strategy.patterns[index], {**self.common, **strategy.expected[index]}
                 # A value that is known narrows what the router delivers; one that is not is set by the first event.
                 # For the patterns paid and sent, both correlated by `order`: after an event paid for order 5, the
                 # filter that is left asks for events sent whose order is 5.
                 known = (link for link in pattern.correlations if link.name in expected)
                 correlations = (Correlation(link.path, json_codec.encode(expected[link.name])) for link in known)
                 event_filter = pattern.literal._replace(correlations=tuple(correlations))
-                found[event_filter] = None
-                found |= {
-                    event_filter._replace(type=type_): None for type_ in events.lifecycle_types(pattern, self._scope)
-                }
+                lifecycle_types = events.lifecycle_types(pattern, self._scope)
+                found |= dict.fromkeys((event_filter, *(event_filter._replace(type=each) for each in lifecycle_types)))
         if len(found) > limits.MAX_EVENT_FILTERS:
-            raise fault(
-                Kind.RUNTIME, f"the task has {len(found)} event filters; the limit is {limits.MAX_EVENT_FILTERS}"
-            )
+            detail = f"the task has {len(found)} event filters; the limit is {limits.MAX_EVENT_FILTERS}"
+            raise fault(Kind.RUNTIME, detail)
         return tuple(found)
 
     def _consume(self, received: ReceivedEvent) -> bool:
@@ -177,19 +182,17 @@ class _Listening:
         if self._until is not None:
             index = self._find(self._until, received)
             if index is not None:
-                return self._until.take(index)
+                return self._until.consume(index)
         index = self._find(self._strategy, received)
         if index is not None:
-            self._strategy.take(index)
+            self._strategy.consume(index)
             self._item = (events.read_event(received.event, self._node.read),)
         return False
 
     def _find(self, strategy: _OpenStrategy, received: ReceivedEvent) -> int | None:
         """Return the index of the pattern that consumes an event; None if absent."""
-        for index in strategy.open:
-            if self._passes(strategy.patterns[index], strategy.expected[index], received):
-                return index
-        return None
+        passes = self._passes
+        return next((i for i in strategy.open if passes(strategy.patterns[i], strategy.expected[i], received)), None)
 
     def _passes(self, pattern: EventPattern, expected: Mapping[str, Any], received: ReceivedEvent) -> bool:
         """Whether a pattern matches an event; its values become the expected ones where none were expected yet."""
@@ -198,14 +201,14 @@ class _Listening:
             return False
         addressed = received.callback and event.get(cloud_events.ONE_TIME) is True
         values = {link.name: events.correlation_value(link, event, scope) for link in pattern.correlations}
-        known = {**self._common, **expected}
+        known = {**self.common, **expected}
         # at a one-time URL the token names the execution: values that the sender leaves out are not missed
         if not addressed and not all(
             events.json_equal(value, known[name]) if name in known else value is not None
             for name, value in values.items()
         ):
             return False
-        self._common = {**{name: value for name, value in values.items() if value is not None}, **self._common}
+        self.common = {**{name: value for name, value in values.items() if value is not None}, **self.common}
         return True
 
     def _process(self, item: Any) -> Steps:
@@ -214,15 +217,12 @@ class _Listening:
         output = item if foreach is None else (yield from self._iterate(foreach, item))
         self._size += len(json_codec.encode_result(output, "what the task read from an event")) + 1
         if self._size > limits.MAX_RESULT_BYTES:
-            raise fault(
-                Kind.RUNTIME,
-                f"the task's output has more than {limits.MAX_RESULT_BYTES} bytes as JSON",
-            )
-        self._output.append(output)
+            raise fault(Kind.RUNTIME, f"the task's output has more than {limits.MAX_RESULT_BYTES} bytes as JSON")
+        self.output.append(output)
 
     def _iterate(self, foreach: ForeachBlock, item: Any) -> Steps:
         """Run the tasks of `foreach` on an item; returns their output."""
-        state, scope, index = self._state, self._scope, len(self._output)
+        state, scope, index = self._state, self._scope, len(self.output)
         named = {foreach.each: item, foreach.at: index}
         variables = {**(state.variables or {}), **named}
         inner, visits = self._inner, self._before if self._visits is None else self._visits
@@ -240,19 +240,18 @@ class _Listening:
         if self._state.ending:
             return True
         if until is None:
-            return not self._strategy.all or not self._strategy.open
+            return self._strategy.is_satisfied
         if isinstance(until, CompiledStrategy):
             return False
         self._scope.context = self._state.shared.context
-        return is_true(until(self._output, self._scope))
+        return is_true(until(self.output, self._scope))
 
 
 def _expectation(correlation: CompiledCorrelation, value: Any) -> Any:
     """Return the evaluated value that a correlation expects, after validating it."""
+    yields = f"`correlate.{correlation.name}.expect` yields"
     if value is None:
-        raise ExpressionFailed(f"`correlate.{correlation.name}.expect` yields null, which matches no event")
+        raise ExpressionFailed(f"{yields} null, which matches no event")
     if len(json_codec.encode(value)) > MAX_EXPECTED_BYTES:
-        raise ExpressionFailed(
-            f"`correlate.{correlation.name}.expect` yields more than {MAX_EXPECTED_BYTES} bytes as JSON"
-        )
+        raise ExpressionFailed(f"{yields} more than {MAX_EXPECTED_BYTES} bytes as JSON")
     return value

@@ -16,20 +16,11 @@ from runner.interpreter import call_arguments
 from runner.interpreter.call_arguments import ArgumentPath
 from runner.interpreter.scope import ExpressionScope
 
+Template = Callable[[Any, ExpressionScope], Any]
+"""A compiled value of a document: evaluates its expressions on data (jq's `.`) with the arguments of a scope.
 
-class Template(Protocol):
-    """A compiled value of a document; evaluating its expressions yields data."""
-
-    def __call__(self, data: Any, scope: ExpressionScope) -> Any:
-        """Evaluate on `data` (jq's `.`) with the arguments of `scope`.
-
-        Blocking. Returns the first result; null if absent.
-
-        Raises:
-            ExpressionFailed: the evaluation failed.
-        """
-        ...
-
+Blocking. Returns the first result, null if absent; raises ExpressionFailed.
+"""
 
 Duration = int | Template
 """Milliseconds, or a template that yields a duration in the DSL's format."""

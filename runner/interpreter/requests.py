@@ -46,7 +46,7 @@ class BranchResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Fork:
+class RunBranches:
     """Run branches concurrently. Answered with the list of their results, in order.
 
     A fault in one branch cancels the others and is raised. A branch that `ends` cancels the others, too, and is the
@@ -126,7 +126,7 @@ class GivenOutput:
     key: str
 
 
-Request = Perform | Pause | Now | Sleep | Fork | WithTimeout | Listen | AwaitCompletion | GivenOutput
+Request = Perform | Pause | Now | Sleep | RunBranches | WithTimeout | Listen | AwaitCompletion | GivenOutput
 Steps = Generator[Request, Any, Any]
 """Yields requests, receives the answers, returns a result."""
 

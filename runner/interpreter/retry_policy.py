@@ -5,8 +5,10 @@ Source: dsl-reference.md, "Retry"; schema/workflow.yaml, `retryPolicy`.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from typing import Any, Final
+
+import attrs
 
 from flowhook.document.quantities import MAX_SECONDS, parse_duration
 from flowhook.errors import InvalidError
@@ -27,23 +29,18 @@ _TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 _SERVER_ERROR: Final = 500
 
 
+@attrs.define(eq=False, repr=False)
 class RetryAttempts:
-    """Attempts at one operation, under a retry policy.
+    """Attempts at one operation, under a retry policy."""
 
-    Attributes:
-        limit: timeout of the current attempt.
-    """
-
-    def __init__(self, policy: CompiledRetryPolicy, saved: Mapping[str, Any] | None = None) -> None:
-        """Start with no attempts, or continue from the state that `saved` returned."""
-        self._policy = policy
-        self._retries: int = saved["retries"] if saved else 0
-        self._failed_at: int | None = saved["failed_at_ms"] if saved else None
-        self.limit: WithTimeout | None = None
+    _policy: CompiledRetryPolicy
+    _retries: int = 0
+    _failed_at_ms: int | None = None  # time of the first failure
+    limit: WithTimeout | None = attrs.field(init=False, default=None)  # timeout of the current attempt
 
     def saved(self) -> dict[str, Any]:
-        """Return the number of retries and the time of the first failure, as JSON."""
-        return {"retries": self._retries, "failed_at_ms": self._failed_at}
+        """Return the arguments that continue from here, as JSON."""
+        return {"retries": self._retries, "failed_at_ms": self._failed_at_ms}
 
     @property
     def has_retries_left(self) -> bool:
@@ -51,25 +48,13 @@ class RetryAttempts:
         return self._policy.count is None or self._retries < self._policy.count
 
     def wait_for_retry(
-        self,
-        key: str,
-        data: Any,
-        scope: ExpressionScope,
-        error: WorkflowError,
-        name: str = "error",
-        *,
-        at_least: int = 0,
+        self, key: str, data: Any, scope: ExpressionScope, error: WorkflowError, name: str = "error", *, at_least: int
     ) -> Generator[Request, Any, bool]:
         """Wait for the delay of the policy; returns whether to make another attempt.
 
-        Args:
-            key: key of the wait.
-            data: input of the attempt, for the policy's expressions.
-            scope: scope of the task.
-            error: error of the failed attempt, which expressions see as `$<name>`.
-            name: name of that variable.
-            at_least: shortest wait in milliseconds, even if the policy's delay is shorter. It is not journaled, so it
-                decides nothing: if it would exceed the policy's duration, the attempt starts at the end of that.
+        The policy's expressions see `data`, the input of the attempt, and its `error` as `$<name>`. `at_least` is the
+        shortest wait in milliseconds, even if the policy's delay is shorter. It is not journaled, so it decides
+        nothing: if it would exceed the policy's duration, the attempt starts at the end of that.
         """
         policy = self._policy
         if not self.has_retries_left:
@@ -82,8 +67,8 @@ class RetryAttempts:
         at_least = min(at_least, MAX_RETRY_AFTER_MS)
         if policy.duration is not None:
             now = yield Now(f"{key}:failed")
-            self._failed_at = now if self._failed_at is None else self._failed_at
-            left = self._failed_at + milliseconds(policy.duration, data, scope) - now
+            self._failed_at_ms = now if self._failed_at_ms is None else self._failed_at_ms
+            left = self._failed_at_ms + milliseconds(policy.duration, data, scope) - now
             if delay > left:
                 return False
             at_least = min(at_least, left)
@@ -117,11 +102,7 @@ def is_transient(error: WorkflowError) -> bool:
 
 
 def milliseconds(duration: Duration, data: Any, scope: ExpressionScope) -> int:
-    """Return a duration in milliseconds; it may be an expression.
-
-    Raises:
-        ExpressionFailed: the result of the expression is no duration.
-    """
+    """Return a duration in milliseconds; raises ExpressionFailed if the result of its expression is none."""
     if isinstance(duration, int):
         return duration
     try:

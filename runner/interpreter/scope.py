@@ -2,223 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-import orjson
+import attrs
 
-from flowhook import __version__
-from flowhook.document.definition import flow_id
-from flowhook.events.workflow_input import rfc3339
-from flowhook.model import WorkflowError
-from runner.interpreter.errors import ExpressionFailed, TaskFault
-from runner.interpreter.redaction import Redactor
-
-
-def secrets_data(values: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return `$secrets`: a secret that is a JSON object is parsed, so that its fields have names; others are text."""
-    return {name: secret_data(value) for name, value in values.items()}
-
-
-def secret_data(value: bytes) -> Any:
-    """Return the value of one secret in `$secrets`."""
-    if value[:1] == b"{":
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
-            pass
-    return value.decode(errors="replace")
-
+from runner.interpreter.errors import ExpressionFailed
+from runner.interpreter.execution_context import ExecutionContext, date_time
+from runner.interpreter.lifecycle_events import TaskEvents
 
 VARIABLES: Final = frozenset({"context", "input", "output", "secrets", "authorization", "task", "workflow", "runtime"})
 """Names that the DSL defines; which of them are set depends on the place of the expression."""
 
-Clock = Callable[[], int]
-"""Returns Unix milliseconds."""
 
-
-def _never() -> bool:
-    return False
-
-
-def date_time(milliseconds: int) -> dict[str, Any]:
-    """Return an instant in the DSL's format (dsl.md, "DateTime Descriptor")."""
-    return {
-        "iso8601": rfc3339(milliseconds),
-        "epoch": {"seconds": milliseconds // 1000, "milliseconds": milliseconds},
-    }
-
-
-@dataclass(slots=True)
-class OneTimeUrls:
-    """URLs of a flow's callbacks that are valid for this execution, once each."""
-
-    names: Sequence[str]
-    # creates the URL of a callback; its second argument distinguishes the URLs of one callback
-    url: Callable[[str, int], str]
-    used: dict[str, int] = field(default_factory=dict)  # number of such URLs used so far, by callback name
-
-    def current(self) -> dict[str, str]:
-        """Return the unused URL of each callback, by name."""
-        return {name: self.url(name, self.used.get(name, 0)) for name in self.names}
-
-    def use(self, name: str) -> None:
-        """Record that the current URL of a callback was used."""
-        self.used[name] = self.used.get(name, 0) + 1
-
-
-class RemoteEvaluator(Protocol):
-    """Evaluates expressions and schemas in a separate process, which can be killed. Blocking."""
-
-    def first(self, program: str, text: str, instance: str) -> str | None:
-        """Return the first result of a jq program for a JSON input, None when it has none.
-
-        `instance` is the JSON Pointer of the task.
-
-        Raises:
-            ValueError: jq rejected the program, or the program raised an error.
-        """
-        ...
-
-    def violation(self, schema: Any, data: Any, instance: str) -> str | None:
-        """Return where and how data violates a JSON Schema; None: it is valid."""
-        ...
-
-
-@dataclass(slots=True)
-class ExecutionContext:
-    """Constants of one execution."""
-
-    id: str
-    definition: Mapping[str, Any]
-    raw_input: Any
-    started_at_ms: int
-    clock: Clock
-    secrets: Mapping[str, Any] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-    # whether the execution has used up its time slice and must yield; called between expressions
-    must_yield: Callable[[], bool] = _never
-    effect_scope: str = ""  # first part of idempotency keys: the execution's own ID, except in replays
-    # number of `run` tasks, and of events that started flows, between it and an event that no flow emitted
-    depth: int = 0
-    one_time: OneTimeUrls | None = None  # one-time URLs of the flow's callbacks
-    remote_evaluator: RemoteEvaluator | None = None  # evaluates expressions in another process; None: this process does
-    _redactor: Redactor | None = field(default=None, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self.effect_scope = self.effect_scope or self.id
-
-    @property
-    def redactor(self) -> Redactor | None:
-        """Redactor for the values of secrets; None: there are no secrets."""
-        if self._redactor is None and self.secrets:
-            self._redactor = Redactor(self.secrets)
-        return self._redactor
-
-    def redacted(self, fault: TaskFault) -> WorkflowError:
-        """Return the error of a fault without secrets; cached in the fault, as every enclosing task asks for it."""
-        if fault.redacted is None:
-            redactor = self.redactor
-            fault.redacted = fault.error if redactor is None else redactor.redact_error(fault.error)
-        return fault.redacted
-
-    @property
-    def flow_id(self) -> str:
-        """ID of the flow."""
-        document = self.definition["document"]
-        return flow_id(document["namespace"], document["name"])
-
-    def descriptor(self) -> dict[str, Any]:
-        """Return `$workflow`."""
-        return {
-            "id": self.id,
-            "definition": self.definition,
-            "input": self.raw_input,
-            "startedAt": date_time(self.started_at_ms),
-        }
-
-    def runtime(self) -> dict[str, Any]:
-        """Return `$runtime`."""
-        metadata = self.metadata if self.one_time is None else {**self.metadata, "callbacks": self.one_time.current()}
-        return {"name": "flowhook", "version": __version__, "metadata": metadata}
-
-
-class TaskEventEmitter(Protocol):
-    """Emits the lifecycle events of one run of a task, except for the one at its end."""
-
-    def created(self) -> None:
-        """Emit `task.created`."""
-        ...
-
-    def started(self) -> None:
-        """Emit `task.started`."""
-        ...
-
-    def retried(self, times: int) -> None:
-        """Emit `task.retried` with the retry count."""
-        ...
-
-    def correlation_started(self) -> None:
-        """Emit `workflow.correlation-started`: the task starts to wait for events."""
-        ...
-
-    def correlation_completed(self, keys: Mapping[str, Any]) -> None:
-        """Emit `workflow.correlation-completed` with the values on which the events agree."""
-        ...
-
-
+@attrs.define(eq=False, repr=False)
 class ExpressionScope:
     """Arguments for the expressions of one task, or of the workflow itself (then `name` is empty).
 
     They are set as the task proceeds; until then they are absent. Lazy, because most expressions read few of them.
     """
 
-    __slots__ = (
-        "authorization",
-        "context",
-        "definition",
-        "events",
-        "input",
-        "instance",
-        "locals",
-        "name",
-        "output",
-        "raw",
-        "raw_output",
-        "skipped",
-        "started_at_ms",
-        "tries",
-        "workflow",
-    )
-
-    def __init__(
-        self,
-        workflow: ExecutionContext,
-        *,
-        context: Any = None,
-        instance: str = "",
-        name: str = "",
-        definition: Any = None,
-        raw: Any = None,
-        variables: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.workflow = workflow
-        self.context = context
-        self.instance = instance
-        self.name = name
-        self.definition = definition
-        self.raw = raw
-        self.locals = variables
-        self.started_at_ms = 0  # known only if an expression reads it; see `clock_detection`
-        self.skipped = False
-        self.tries = 1
-        self.input: Any = None
-        self.raw_output: Any = None
-        self.output: Any = None
-        self.authorization: Any = None
-        self.events: TaskEventEmitter | None = None  # None: nobody subscribes to events of tasks
+    workflow: ExecutionContext
+    context: Any = None
+    instance: str = ""
+    name: str = ""
+    definition: Any = None
+    raw: Any = None
+    locals: Mapping[str, Any] | None = attrs.field(default=None, alias="variables")
+    started_at_ms: int = 0  # known only if an expression reads it; see `clock_detection`
+    skipped: bool = False
+    tries: int = 1
+    input: Any = None
+    raw_output: Any = None
+    output: Any = None
+    authorization: Any = None
+    events: TaskEvents | None = None  # None: without subscribers for events of tasks
 
     @property
     def now_ms(self) -> int:
@@ -236,11 +55,7 @@ class ExpressionScope:
             self.locals = before
 
     def variables(self, names: Iterable[str]) -> dict[str, Any]:
-        """Return the named arguments by name.
-
-        Raises:
-            ExpressionFailed: there is no such argument.
-        """
+        """Return the named arguments by name; raises ExpressionFailed if there is no such argument."""
         return {name: self.lookup(name) for name in names}
 
     def defines(self, name: str) -> bool:

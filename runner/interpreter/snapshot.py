@@ -18,16 +18,12 @@ from runner.interpreter.nodes import Node
 from runner.interpreter.state import BlockFrame, SharedState
 
 
-def take(shared: SharedState, frame: BlockFrame, node: Node | None = None, *, resumes: bool = False) -> None:
+def compact(shared: SharedState, frame: BlockFrame, node: Node | None = None, *, resumes: bool = False) -> None:
     """Compact the journal if that is worthwhile: it is long, or the next task of the outermost block waits.
 
-    A snapshot that does not fit into one entry is discarded, and the next attempt is postponed.
-
-    Args:
-        shared: state shared by all branches.
-        frame: frame of the innermost running block.
-        node: the next task; None: a task is running.
-        resumes: whether that task resumes from a snapshot. Its progress is not restored yet, so none is taken.
+    A snapshot that does not fit into one entry is discarded, and the next attempt is postponed. `frame` is that of the
+    innermost running block; `node` the next task, None while a task is running. If that task `resumes` from a snapshot,
+    its progress is not restored yet, so none is taken.
     """
     journal = shared.journal
     if resumes or journal.replaying or not journal.size:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from flowhook.model import WorkflowError
-from runner.interpreter.errors import ExpressionFailed, Kind, SchemaViolated, TaskFault, fault
+from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault, fault_of
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.journal import Journal
 from runner.interpreter.lifecycle_events import LifecycleEmitter
 from runner.interpreter.nodes import Node
 from runner.interpreter.requests import BranchResult, Request, Steps, TaskSteps, WithTimeout
-from runner.interpreter.scope import ExecutionContext, ExpressionScope
+from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.tracing import Observer
 
 _LOOP: Final = "[]"
@@ -28,7 +29,7 @@ Execute = Callable[[Any, "BranchState", ExpressionScope, Any, Any], Steps]
 Returns the steps of the task, whose result is its output.
 """
 
-Extend = Callable[[TaskSteps, Node, "BranchState", ExpressionScope, Mapping[str, Any] | None], TaskSteps]
+Extend = Callable[[TaskSteps, Node, "BranchState", ExpressionScope, dict[str, Any] | None], TaskSteps]
 """Wraps the steps of a task that has extensions; the last argument is its state in a snapshot, or None."""
 
 
@@ -167,10 +168,6 @@ def run_branch(
     """Run steps as a branch: failures become faults at `instance`, and the result says whether the branch `ends`."""
     try:
         output = yield from steps
-    except ExpressionFailed as problem:
-        raise fault(Kind.EXPRESSION, str(problem), instance=instance) from None
-    except SchemaViolated as problem:
-        raise fault(Kind.VALIDATION, str(problem), instance=instance) from None
-    except TaskFault as problem:
-        raise problem.at(instance) from None
+    except (ExpressionFailed, SchemaViolated, TaskFault) as problem:
+        raise fault_of(problem, instance) from None
     return BranchResult(output, state.ending)

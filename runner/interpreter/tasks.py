@@ -98,11 +98,11 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
         if frame is not None:
             frame.position, frame.data, frame.running, frame.extended = position, data, None, None
             frame.number = shared.tasks + 1
-            snapshot.take(shared, frame, node, resumes=resumed is not None)
+            snapshot.compact(shared, frame, node, resumes=resumed is not None)
         shared.tasks += 1
         if shared.tasks > MAX_TASKS:
-            problem = error(Kind.RUNTIME, f"the execution has run more than {MAX_TASKS} tasks", instance=node.pointer)
-            raise Exhausted(problem)
+            detail = f"the execution has run more than {MAX_TASKS} tasks"
+            raise Exhausted(error(Kind.RUNTIME, detail, instance=node.pointer))
         if shared.tasks % TASKS_PER_TURN == 0 or workflow.must_yield():
             yield PAUSE
         scope = ExpressionScope(
@@ -116,9 +116,8 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
         )
         number = shared.tasks if resumed is None else resumed["number"]
         key = f"{state.prefix}{node.pointer}{state.suffix}" if state.prefix or state.suffix else node.pointer
-        started = (
-            (number, key, WITHOUT_CLOCK) if node.instant else history.begin(number, key, replaying=journal.replaying)
-        )
+        clocked = not node.instant
+        started = history.begin(number, key, replaying=journal.replaying) if clocked else (number, key, WITHOUT_CLOCK)
         outcome = CANCELLED
         try:
             if node.instant and node.plain and not shared.is_observed:  # most tasks: nothing is requested
@@ -130,9 +129,10 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
                     steps = _reported(steps, node, state, scope, resumed)
                 data, directive = yield from steps
             outcome = SKIPPED if scope.skipped else COMPLETED if node.then == directive else BRANCHED_PREFIX + directive
-        except (ExpressionFailed, SchemaViolated, TaskFault) as problem_:
-            raised = _fault_at(problem_, node.pointer)
-            outcome = _fault_outcome(workflow.redacted(raised))
+        except (ExpressionFailed, SchemaViolated, TaskFault) as failure:
+            raised = fault_of(failure, node.pointer)
+            shown = workflow.redacted(raised)
+            outcome = f"{FAULTED_PREFIX}{shown.status} {shown.title}: {shown.detail}".rstrip(": ")
             raise raised from None
         finally:
             history.end(started, outcome, scope.tries, replaying=journal.replaying)
@@ -143,15 +143,6 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
         if state.ending:
             break
     return data
-
-
-def _fault_at(fault: ExpressionFailed | SchemaViolated | TaskFault, pointer: str) -> TaskFault:
-    return fault.at(pointer) if isinstance(fault, TaskFault) else fault_of(fault, pointer)
-
-
-def _fault_outcome(shown: WorkflowError) -> str:
-    """Return the outcome of a task for the history, from its error."""
-    return f"{FAULTED_PREFIX}{shown.status} {shown.title}: {shown.detail}".rstrip(": ")
 
 
 def _follow(directive: str, block: Block, position: int) -> int:
@@ -267,7 +258,7 @@ def _reported(
             steps = _with_given_output(given, node, state, scope)
     if shared.emitter is not None:
         scope.events = events = TaskEvents(shared.emitter, node.pointer, number, created=resumed is not None)
-        steps = events.run(steps, scope)
+        steps = events.run(steps)
     return steps if shared.observer is None else _observed(steps, shared.observer, number, node, state, scope)
 
 
@@ -285,11 +276,8 @@ def _observed(  # noqa: PLR0917
 
     try:
         output, then = yield from steps
-    except (ExpressionFailed, SchemaViolated) as problem:
+    except (ExpressionFailed, SchemaViolated, TaskFault) as problem:
         observer.task_ended(observation(None, "", fault_of(problem, node.pointer).error))
-        raise
-    except TaskFault as problem:
-        observer.task_ended(observation(None, "", problem.at(node.pointer).error))
         raise
     except GeneratorExit:
         observer.task_cancelled(number)

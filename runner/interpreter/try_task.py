@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from flowhook.model import WorkflowError
 from runner.interpreter.errors import Exhausted, TaskFault, standard_type
 from runner.interpreter.nodes import TryNode
@@ -33,6 +35,7 @@ def run_try(
     return (yield from task.run())
 
 
+@attrs.define(eq=False, repr=False)
 class _Try:
     """A running `try`.
 
@@ -40,19 +43,22 @@ class _Try:
     timeout of the current one, and the number of earlier visits to places in the block.
     """
 
-    def __init__(
-        self, node: TryNode, state: BranchState, scope: ExpressionScope, data: Any, saved: Mapping[str, Any]
-    ) -> None:
-        self._node = node
-        self._state = state
-        self._scope = scope
-        self._data = data
-        self._inner = state.nested(catchers=(*state.catchers, self._catches))
-        policy = node.catch.retry
-        self._attempts = None if policy is None else RetryAttempts(policy, saved.get("attempts"))
-        self._limit: Mapping[str, Any] | None = saved.get("limit")
-        self._place = f"{node.pointer}/try/"
-        self._visits: dict[str, int] = saved["visits"] if "visits" in saved else self._counted() if policy else {}
+    _node: TryNode
+    _state: BranchState
+    _scope: ExpressionScope
+    _data: Any
+    _progress: Mapping[str, Any]
+    _inner: BranchState = attrs.field(init=False)
+    _attempts: RetryAttempts | None = attrs.field(init=False)
+    _limit: Mapping[str, Any] | None = attrs.field(init=False)
+    _visits: dict[str, int] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        policy, saved = self._node.catch.retry, self._progress
+        self._inner = self._state.nested(catchers=(*self._state.catchers, self._catches))
+        self._attempts = None if policy is None else RetryAttempts(policy, **saved.get("attempts", {}))
+        self._limit = saved.get("limit")
+        self._visits = saved["visits"] if "visits" in saved else self._counted() if policy else {}
 
     def run(self) -> Steps:
         """Run the block until it succeeds, or its error is raised or handled."""
@@ -129,8 +135,8 @@ class _Try:
         return True
 
     def _counted(self) -> dict[str, int]:
-        visits = self._state.visits
-        return {counted: times for counted, times in visits.items() if counted.startswith(self._place)}
+        place, visits = f"{self._node.pointer}/try/", self._state.visits
+        return {counted: times for counted, times in visits.items() if counted.startswith(place)}
 
     def _saved(self) -> dict[str, Any]:
         attempts = self._attempts

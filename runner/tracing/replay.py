@@ -22,12 +22,12 @@ from flowhook.v1.execution_service_pb2 import GetExecutionResponse
 from flowhook.wire.mapping import from_proto
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, Perform, Step, WorkflowCompleted, WorkflowFaulted
+from runner.interpreter.execution_context import ExecutionContext, OneTimeUrls
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.fibers import ExternalRequest, PendingRequest
 from runner.interpreter.journal import DIVERGED
 from runner.interpreter.nodes import Program
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext, OneTimeUrls
 from runner.interpreter.tracing import Observer
 from runner.tracing.recorder import PLACEHOLDER, TraceLimitError, TraceRecorder, ValueTable, placeholders
 
@@ -178,14 +178,14 @@ class _Replay:
         recorder = self._new_recorder()
         machine = self._new_machine(recorder, (), _one_time_urls(self._recorded.event, self._definition))
         try:
-            self._advanced(machine, machine.start())
+            self._advanced(machine, machine.advance())
         except TraceLimitError:
             return []
         tasks = recorder.finish(machine.pending, ended=False)
         return [task for task in tasks if task.number not in known and task.number < max(known, default=0)]
 
     def _last_step(self) -> Step:
-        step = self._advanced(self._machine, self._machine.start())
+        step = self._advanced(self._machine, self._machine.advance())
         failed = self._failed_effect(step)
         if failed is not None:
             # a failure that ends the execution is not journaled; it is that of the execution

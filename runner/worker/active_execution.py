@@ -16,8 +16,8 @@ from flowhook.process import logs
 from runner import metrics
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
-from runner.interpreter.scope import ExecutionContext
 from runner.outbound.request_bodies import NO_ATTACHMENTS, Attachments
 from runner.worker.effect_executor import source_location
 

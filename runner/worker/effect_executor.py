@@ -17,8 +17,8 @@ from runner.components.base import Component, Context, SecretReader, SharedResou
 from runner.interpreter import json_codec
 from runner.interpreter.effects import EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, error
+from runner.interpreter.execution_context import secret_data
 from runner.interpreter.redaction import Redactor
-from runner.interpreter.scope import secret_data
 from runner.outbound import bound_client
 from runner.outbound.http_client import HttpClient
 from runner.outbound.request_bodies import NO_ATTACHMENTS, Attachments

@@ -23,8 +23,8 @@ from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_context import ExecutionContext, secrets_data
 from runner.interpreter.execution_machine import ExecutionMachine
-from runner.interpreter.scope import ExecutionContext, secrets_data
 from runner.session import Abandon, Deliver, Effect, LeasesConfirmed, Proceed, Session, SetLifecycleFilter, StartAttempt
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions, StartCall, TurnInput, report_defect
 from runner.worker.effect_calls import EffectCalls
@@ -492,9 +492,7 @@ class ExecutionDriver:
 
 
 def _next_step(machine: ExecutionMachine, turn_input: TurnInput) -> effects.Step:
-    if turn_input is None:
-        return machine.advance() if machine.started else machine.start()
-    return machine.deliver(turn_input)
+    return machine.advance() if turn_input is None else machine.deliver(turn_input)
 
 
 def apply_effects(effects_: Collection[Effect], executions: ExecutionDriver) -> None:

@@ -16,7 +16,7 @@ from flowhook.model import Event, EventFilter, JournalEntry, Subscription
 from runner.components.base import Context, component
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, DeliveredEvent
 from runner.interpreter.errors import Kind, fault
-from runner.interpreter.scope import OneTimeUrls
+from runner.interpreter.execution_context import OneTimeUrls
 from runner.ipc import ProvidedEvent
 from runner.worker import event_sink
 

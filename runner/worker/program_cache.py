@@ -15,9 +15,9 @@ from flowhook.security import callback_tokens
 from flowhook.v1 import flow_service_pb2, flow_service_pb2_grpc
 from flowhook.wire import status
 from runner.interpreter.errors import Kind, fault
+from runner.interpreter.execution_context import OneTimeUrls
 from runner.interpreter.nodes import Compiler, Program
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import OneTimeUrls
 
 CACHE_SIZE: Final = 512
 DEADLINE: Final = 5.0  # seconds for one call to the router

@@ -18,10 +18,10 @@ from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter import effects
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error, fault
+from runner.interpreter.execution_context import ExecutionContext, secrets_data
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.journal import pointer_of
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext, secrets_data
 from runner.outbound.http_client import HttpClient
 from runner.outbound.request_bodies import EventAttachments
 from runner.quarantine import INPUT
@@ -112,7 +112,7 @@ async def run_to_end(
         on_wait: called with each long wait while no call is in flight.
     """
     calls: dict[asyncio.Future[effects.EffectResult], effects.Perform] = {}
-    step = machine.start()
+    step = machine.advance()
     try:
         while step.ending is None:
             for call in [call for call, effect in calls.items() if effect.key in step.cancel]:

@@ -19,8 +19,9 @@ from fuzz.payloads import Payloads
 from fuzz.plans import Plan, Plans
 from fuzz.sender import Sender
 from runner.evaluation.evaluator import Evaluator
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.json_codec import encode
-from runner.interpreter.scope import ExecutionContext, ExpressionScope
+from runner.interpreter.scope import ExpressionScope
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"

@@ -20,9 +20,9 @@ from runner.components.registry import components
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.errors import ERROR_TYPE_BASE
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext
 from runner.outbound.http_client import HttpClient
 from runner.worker.effect_executor import EffectExecutor
 from runner.worker.local_cluster import LocalClock, LocalEvents
@@ -162,7 +162,7 @@ async def drive(program, workflow, act, comes):
     journal = []
     while True:
         run, waiting = run_of(program, workflow, tuple(journal)), []
-        turn = run.start()
+        turn = run.advance()
         while turn.ending is None:
             journal += [write.entry for write in turn.writes]
             waiting += turn.perform

@@ -21,8 +21,9 @@ from flowhook.sharing.table import OffloadLimits
 from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.nodes import Block, DataFlowStage, Program
-from runner.interpreter.scope import ExecutionContext, ExpressionScope
+from runner.interpreter.scope import ExpressionScope
 from runner.quarantine.isolated_evaluator import (
     EvaluationInterrupted,
     EvaluationKilled,

@@ -20,9 +20,9 @@ from flowhook.model import Event
 from runner.component_names import component_names
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import WorkflowCompleted
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext
 
 FLOWS = [block for block in pages.all_blocks("yaml") if "apiVersion:" not in block.text]
 DOCUMENT = "document: {dsl: 1.0.3, namespace: default, name: example, version: 1.0.0}\n"
@@ -61,7 +61,7 @@ def test_a_flow_gives_what_the_text_says(flow, body, result):
     event = Event("evt_1", "example", 0, None, "", "POST", "/", "", "application/json", (), body.encode())
     workflow = ExecutionContext(event.id, definition, workflow_input(event, webhook=webhook), 0, lambda: 0)
 
-    step = ExecutionMachine(compile_program(definition, Evaluator()), workflow).start().ending
+    step = ExecutionMachine(compile_program(definition, Evaluator()), workflow).advance().ending
 
     given = json.loads(step.output) if isinstance(step, WorkflowCompleted) else step.error.as_dict()
     assert given == json.loads(result.text)

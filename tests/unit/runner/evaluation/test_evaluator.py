@@ -7,7 +7,8 @@ import pytest
 from runner.evaluation import jq_programs
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.errors import ExpressionFailed
-from runner.interpreter.scope import ExecutionContext, ExpressionScope
+from runner.interpreter.execution_context import ExecutionContext
+from runner.interpreter.scope import ExpressionScope
 
 
 def scope(**more):

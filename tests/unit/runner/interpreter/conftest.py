@@ -10,9 +10,9 @@ from support.clocks import Clock
 
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, Perform, WorkflowCompleted, WorkflowFaulted
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext
 
 
 class World:
@@ -87,7 +87,7 @@ def execute(evaluator):
                 written.append(write.entry)
 
         execution = ExecutionMachine(program, given, journal)
-        turn, waiting = execution.start(), []
+        turn, waiting = execution.advance(), []
         while True:
             keep(turn.writes)
             waiting = [*(effect for effect in waiting if effect.key not in turn.cancel), *turn.perform]
@@ -124,7 +124,7 @@ class Begun:
         definition = {"document": {"name": "test"}, "do": do}
         workflow = ExecutionContext("evt_1", definition, {"n": 0}, START, lambda: self.now, must_yield=overdue)
         self.run = ExecutionMachine(compile_program(definition, evaluator), workflow, chance=lambda: chance)
-        self.turn = self.run.start()
+        self.turn = self.run.advance()
         self.effects = list(self.turn.perform)
 
     def after(self, seconds=0.0, effect=None, result=b'{"n": 1}'):

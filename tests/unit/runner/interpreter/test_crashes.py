@@ -25,9 +25,9 @@ from flowhook.model import JournalEntry
 from runner.interpreter import journal
 from runner.interpreter.effects import DeliveredEvent, EffectResult, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext
 
 START = 1_700_000_000_000
 SOON_MS = 600_000
@@ -140,7 +140,7 @@ def run_of(program, definition, world, storage):
 def attempt(run, world, storage, cuts, picks, *, look=unobserved):
     """One attempt; returns the turn in which it ended or parked, None when it was cut."""
     left = next(cuts, None)
-    waiting, turn = [], run.start()
+    waiting, turn = [], run.advance()
     for _ in range(MAX_TURNS):
         for write in turn.writes[:left]:
             storage.append(write)
@@ -335,7 +335,7 @@ def test_a_replay_at_any_moment_stands_where_the_execution_does(evaluator, do, p
 
     def look(world, storage, run, turn, waiting):
         again = run_of(program, definition, world, storage)
-        replayed, requested = again.start(), []
+        replayed, requested = again.advance(), []
         while replayed.paused:
             requested += replayed.perform
             replayed = again.advance()
@@ -366,7 +366,7 @@ def test_a_replay_requests_no_effect_that_has_lost_its_race(evaluator):
     won = JournalEntry("/do/0/race/fork/branches/1/b#0", b'{"n": 1}')
     workflow = ExecutionContext("evt_1", definition, {"n": 1}, START, lambda: START, must_yield=lambda: True)
     run = ExecutionMachine(program, workflow, (won,))
-    turn, requested = run.start(), []
+    turn, requested = run.advance(), []
     while turn.paused:
         requested += turn.perform
         turn = run.advance()

@@ -8,7 +8,7 @@ import pytest
 from flowhook.model import JournalEntry, Subscription, WorkflowError
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
-from runner.interpreter.scope import OneTimeUrls
+from runner.interpreter.execution_context import OneTimeUrls
 
 
 def kind(outcome):

@@ -7,7 +7,7 @@ import pytest
 from runner.interpreter.effects import EffectResult, Perform
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.fibers import FiberScheduler
-from runner.interpreter.requests import PAUSE, BranchResult, Fork, Now, WithTimeout
+from runner.interpreter.requests import PAUSE, BranchResult, Now, RunBranches, WithTimeout
 
 
 def effect(key):
@@ -20,7 +20,7 @@ def branch(key, *, ends=False):
 
 
 def forked(*keys, compete=False):
-    return (yield Fork([branch(key) for key in keys], compete))
+    return (yield RunBranches([branch(key) for key in keys], compete))
 
 
 def keys(effects):
@@ -28,7 +28,7 @@ def keys(effects):
 
 
 def perform_all(fibers):
-    effects = fibers.take_new_effects()
+    effects = [pending for pending, _ in fibers.take_new_effects()]
     for pending in effects:
         pending.performed = True
         fibers.performing += 1
@@ -50,7 +50,7 @@ def test_a_pause_lets_others_run_and_continues_in_its_turn():
 def test_branches_are_answered_in_any_order_and_their_results_keep_theirs():
     fibers = FiberScheduler(forked("a", "b"))
     assert fibers.run()
-    first, second = fibers.take_new_effects()
+    (first, _), (second, _) = fibers.take_new_effects()
     assert keys([first, second]) == ["a", "b"]
     assert fibers.take_new_effects() == []
     fibers.answer(second, EffectResult(b"2"))
@@ -75,7 +75,7 @@ def test_the_winner_of_a_race_cancels_what_the_others_perform():
 
 def test_an_effect_that_is_cancelled_before_it_is_taken_is_never_requested():
     def steps():
-        yield Fork([branch("a"), failing()])
+        yield RunBranches([branch("a"), failing()])
 
     def failing():
         raise fault(Kind.RUNTIME, "no")
@@ -99,7 +99,7 @@ def test_a_timeout_is_raised_where_it_was_requested():
     fibers.run()
     perform_all(fibers)
     (limit,) = fibers.undated
-    fibers.expire(limit.group, fault(Kind.TIMEOUT, "too late"))
+    fibers.answer_group(limit.group, None, fault(Kind.TIMEOUT, "too late"))
     fibers.run()
     assert (fibers.result(), fibers.take_cancelled(), fibers.pending) == ("too late", ["a"], {})
 
@@ -109,7 +109,7 @@ def test_readings_of_the_clock_are_listed_in_the_order_of_request():
         return BranchResult((yield Now(key)))
 
     def steps():
-        return (yield Fork([now("b"), now("a")]))
+        return (yield RunBranches([now("b"), now("a")]))
 
     fibers = FiberScheduler(steps())
     fibers.run()

@@ -7,10 +7,10 @@ import orjson
 from flowhook import limits
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.history import MAX_TASKS, TaskHistory
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext
 
 START = 1_700_000_000_000
 AWAY = EffectResult(None, error(Kind.COMMUNICATION, "away", status=503, instance="/do/1/a"))
@@ -68,7 +68,7 @@ def test_what_an_attempt_reported_is_not_reported_by_the_next_one(evaluator, beg
     definition = {"document": {"name": "test"}, "do": do}
     later = ExecutionContext("evt_1", definition, {"n": 0}, START, lambda: START + 60_000)
     again = ExecutionMachine(compile_program(definition, evaluator), later, journal)
-    again.start()
+    again.advance()
     assert [task[:2] for task in reported(again.take_history())] == [[2, "/do/1/a"], [3, "/do/2/last"], [4, "/do/3/b"]]
 
 
@@ -85,14 +85,14 @@ def test_numbers_stay_the_same_over_a_compaction(execute):
 def test_when_a_task_began_that_another_attempt_began_is_not_known():
     history = TaskHistory(lambda: START)
     history.end(history.begin(1, "/do/0/a", replaying=True), "", 1, replaying=False)
-    assert reported(history.take()) == [[1, "/do/0/a", 0, START, 1, ""]]
+    assert reported(history.drain()) == [[1, "/do/0/a", 0, START, 1, ""]]
 
 
 def test_how_a_task_failed_is_reported_in_short():
     history = TaskHistory(lambda: START)
     noted = history.begin(1, "/do/0/a", replaying=False)
     history.end(noted, "!500 " + "x" * 300, 3, replaying=False)
-    ((_, _, _, _, tries, result),) = reported(history.take())
+    ((_, _, _, _, tries, result),) = reported(history.drain())
     assert (tries, len(result)) == (3, 200)
 
 
@@ -107,15 +107,15 @@ def test_what_is_reported_at_a_time_is_bounded_and_has_the_first_and_the_last():
     history = TaskHistory(lambda: START)
     for number in range(1, 10 * MAX_TASKS):
         history.end(history.begin(number, "/do/0/a", replaying=False), "", 1, replaying=False)
-    numbers = [task[0] for task in reported(history.take())]
+    numbers = [task[0] for task in reported(history.drain())]
     assert len(numbers) == MAX_TASKS
     assert (numbers[0], numbers[-1]) == (1, 10 * MAX_TASKS - 1)
     for number in range(1, MAX_TASKS):
         history.end(history.begin(number, "/" + "n" * 1000, replaying=False), "", 1, replaying=False)
-    text = history.take()
+    text = history.drain()
     assert 0 < len(text) <= limits.MAX_HISTORY_BYTES
     assert [reported(text)[0][0], reported(text)[-1][0]] == [1, MAX_TASKS - 1]
-    assert history.take() == b""
+    assert history.drain() == b""
 
 
 def test_branches_that_lose_are_reported_as_called_off(begin):

@@ -10,9 +10,9 @@ from flowhook.model import JournalEntry
 from runner.interpreter import journal
 from runner.interpreter.effects import DeliveredEvent, EffectResult
 from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext
 
 START = 1_700_000_000_000
 AWAY = EffectResult(None, error(Kind.COMMUNICATION, "away", status=503))
@@ -45,7 +45,7 @@ class Telling:
 
     def may_proceed(self):
         """Run until it ends, or there is nothing more to answer with."""
-        turn = self.run.start()
+        turn = self.run.advance()
         while True:
             self._take(turn)
             if turn.ending is not None:
@@ -230,7 +230,7 @@ def test_only_what_is_wanted_is_reported_and_nothing_when_nothing_is(tell):
 
 def test_what_becomes_wanted_is_reported_of_tasks_that_begin(evaluator):
     telling = Telling(evaluator, [{"a": CALL}, {"b": CALL}], wanted=())
-    turn = telling.run.start()
+    turn = telling.run.advance()
     telling.run.set_lifecycle_types(FROM_RUNNERS)
     turn = telling.run.resume(turn.perform[0], EffectResult(b"1"))
     telling.run.set_lifecycle_types(())
@@ -260,7 +260,7 @@ def test_a_replay_of_all_there_is_reports_only_how_it_ended(tell):
 
 def test_what_is_reported_goes_with_the_entry_that_it_lies_before(evaluator):
     telling = Telling(evaluator, [{"a": CALL}, {"b": {"set": {"x": "${ now }"}}}])
-    first = telling.run.start()
+    first = telling.run.advance()
     assert [row(event) for event in first.lifecycle_events] == life("a")
     last = telling.run.resume(first.perform[0], EffectResult(b"1"))
     assert [[row(event) for event in write.lifecycle_events] for write in last.writes] == [[], [("completed", "a")]]
@@ -270,7 +270,7 @@ def test_what_is_reported_goes_with_the_entry_that_it_lies_before(evaluator):
 
 def test_a_fault_that_is_not_journaled_is_reported_with_the_end(evaluator):
     telling = Telling(evaluator, [{"a": CALL}])
-    turn = telling.run.resume(telling.run.start().perform[0], WRONG)
+    turn = telling.run.resume(telling.run.advance().perform[0], WRONG)
     assert (turn.writes, turn.ending is not None) == ((), True)
     assert [row(event) for event in turn.lifecycle_events] == [("faulted", "a")]
 

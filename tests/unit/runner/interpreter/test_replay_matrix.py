@@ -26,9 +26,9 @@ from router.storage.model import ExecutionContent, ExecutionRecord
 from runner.interpreter import journal as journals
 from runner.interpreter.effects import RUN_WORKFLOW, DeliveredEvent, EffectResult, Perform, WorkflowFaulted
 from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext
 from runner.tracing.replay import trace_execution
 
 DOCUMENT = {"dsl": "1.0.3", "namespace": "default", "name": "test", "version": "1.0.0"}
@@ -133,7 +133,7 @@ def perform(evaluator):
             secrets={},
         )
         ran = Ran(ExecutionMachine(compile_program(definition, evaluator), context, journal), journal)
-        step, waiting = ran.machine.start(), []
+        step, waiting = ran.machine.advance(), []
         while True:
             ran.add(step.writes)
             waiting = [*(each for each in waiting if each.key not in step.cancel), *step.perform]

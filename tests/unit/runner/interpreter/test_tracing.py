@@ -6,9 +6,9 @@ import pytest
 
 from runner.interpreter.effects import EffectResult, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.errors import Kind, error
+from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext
 
 
 class Seen:
@@ -34,7 +34,7 @@ def watch(evaluator):
         seen = Seen()
         workflow = ExecutionContext("evt_1", definition, data, 1_700_000_000_000, lambda: 0)
         execution = ExecutionMachine(compile_program(definition, evaluator), workflow, observer=observer or seen)
-        turn = execution.start()
+        turn = execution.advance()
         while turn.perform:
             turn = execution.resume(turn.perform[0], answer)
         return turn.ending, seen.ended

@@ -11,9 +11,9 @@ from flowhook.v1.execution_service_pb2 import GetExecutionResponse
 from flowhook.wire.mapping import to_proto
 from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import DeliveredEvent, EffectResult, WorkflowCompleted, WorkflowFaulted
+from runner.interpreter.execution_context import ExecutionContext, OneTimeUrls, secrets_data
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
-from runner.interpreter.scope import ExecutionContext, OneTimeUrls, secrets_data
 from runner.tracing.replay import trace_execution
 
 NOW = 1_700_000_000_000
@@ -89,7 +89,7 @@ def run(evaluator):
         observed = Observed()
         machine = ExecutionMachine(compile_program(definition, evaluator), context, held, observer=observed)
         written, events, waiting, answers = [], list(events), [], answers or {}
-        step = machine.start()
+        step = machine.advance()
         while True:
             written += [write.entry for write in step.writes]
             waiting += step.perform

@@ -16,14 +16,9 @@ from httptools import HttpParserError, HttpRequestParser
 
 from edge.http.head import MalformedRequestError
 
-MAX_CHUNK_LINE_BYTES: Final = 256
-"""Bytes of the line with the size and the extensions of one chunk."""
-
-MAX_CHUNK_BYTES: Final = 1 << 60
-"""Bytes of one chunk, as declared; the limits on bodies are much lower."""
-
-MAX_TRAILER_BYTES: Final = 8192
-"""Bytes of the trailer section of a chunked body, which is read and dropped."""
+MAX_CHUNK_LINE_BYTES: Final = 256  # bytes of the line with the size and the extensions of one chunk
+MAX_CHUNK_BYTES: Final = 1 << 60  # bytes of one chunk, as declared; the limits on bodies are much lower
+MAX_TRAILER_BYTES: Final = 8192  # bytes of the trailer section of a chunked body, which is read and dropped
 
 MAX_EXCESS_BYTES: Final = 16 * 1024
 """Framing of a chunked body beyond its allowance of `CHUNK_FRAMING_BYTES` per chunk, plus twice the chunk's content."""

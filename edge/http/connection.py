@@ -32,8 +32,7 @@ from edge.http.transport import BufferedTransport, loop_callback
 from flowhook import limits
 from flowhook.process import logs
 
-LINGER_SECONDS: Final = 1.0
-"""How long input is still read and dropped after the last response was sent."""
+LINGER_SECONDS: Final = 1.0  # how long input is still read and dropped after the last response was sent
 
 DISCARDED_BYTES: Final = 64 * limits.KIB
 """Unread bodies up to this size are read and dropped, and the connection persists; above it, the connection closes."""

@@ -22,17 +22,10 @@ from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
 
 from flowhook import limits
 
-MAX_FIELDS: Final = 256
-"""Header fields of one request."""
-
-MAX_NAME_BYTES: Final = 256
-"""Bytes of the name of one header field."""
-
-MAX_HOST_BYTES: Final = 300
-"""Bytes of host and port; a DNS name has at most 253 characters (RFC 1035, section 2.3.4)."""
-
-MAX_CONNECTION_OPTIONS: Final = 32
-"""Maximum number of commas in Connection."""
+MAX_FIELDS: Final = 256  # header fields of one request
+MAX_NAME_BYTES: Final = 256  # bytes of the name of one header field
+MAX_HOST_BYTES: Final = 300  # bytes of host and port; a DNS name has at most 253 characters (RFC 1035, section 2.3.4)
+MAX_CONNECTION_OPTIONS: Final = 32  # maximum number of commas in Connection
 
 # Possessive quantifiers: no input can make these patterns backtrack.
 _REQUEST_LINE: Final = re.compile(

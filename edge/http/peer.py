@@ -10,8 +10,7 @@ from tornado.httputil import HTTPConnection
 
 from flowhook.http.listening import peer_address
 
-HANDSHAKE_SECONDS: Final = 10.0
-"""Time for the handshake of TLS."""
+HANDSHAKE_SECONDS: Final = 10.0  # time for the handshake of TLS
 
 
 class Peer(NamedTuple):

@@ -12,8 +12,7 @@ from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
-MAX_LINE: Final = 107
-"""Bytes of the header of version 1, its line end included."""
+MAX_LINE: Final = 107  # bytes of the header of version 1, its line end included
 
 MAX_ADDRESSES: Final = 2048
 """Bytes after the fixed part of the header of version 2: addresses, and further data of the balancer."""

@@ -41,11 +41,8 @@ from flowhook.sharing import Seat
 MAX_REQUESTS: Final = 20_000
 """Requests that are handled at a time; a request lasts as long as its handler, also when its sender has left."""
 
-LOOK_SECONDS: Final = 0.5
-"""How often to check whether a sender that waits for a flow is still connected."""
-
-STREAM_BYTES: Final = 1 * limits.MIB
-"""Share of the receive budget that is charged for a body in transit."""
+LOOK_SECONDS: Final = 0.5  # how often to check whether a sender that waits for a flow is still connected
+STREAM_BYTES: Final = 1 * limits.MIB  # share of the receive budget that is charged for a body in transit
 
 log = logs.get_logger(__name__)
 

@@ -149,9 +149,7 @@ CALLBACK_TOO_LARGE: Final = problem(413, "CALLBACK_TOO_LARGE", "The request is l
 NOT_STORED: Final = problem(500, "NOT_STORED", "The event could not be stored.")
 FLOW_FOUND: Final = build_response(200, (), b"")
 
-PENDING_SECONDS: Final = 2
-"""Seconds after which it makes sense to request a pending response again."""
-
+PENDING_SECONDS: Final = 2  # seconds after which it makes sense to request a pending response again
 FLOW_FAULTED: Final = "FLOW_FAULTED"
 
 _MALFORMED_DETAILS: Final = {

@@ -31,14 +31,12 @@ from flowhook.process.server_certificates import Certificates
 from flowhook.process.settings import EdgeSettings
 from flowhook.sharing.addresses import network_of
 
-SWEEP_SECONDS: Final = 0.25
-"""Interval of deadline checks; a timeout fires at most this much late."""
+SWEEP_SECONDS: Final = 0.25  # interval of deadline checks; a timeout fires at most this much late
 
 MAX_TURNED_AWAY: Final = 128
 """Refused excess connections that may linger, so that their senders see the 503; further ones may see a reset."""
 
-MAX_GIVING_WAY: Final = 64
-"""Connections closed to make room for others that may linger; further ones may see a reset."""
+MAX_GIVING_WAY: Final = 64  # connections closed to make room for others that may linger; further ones may see a reset
 
 ANNOUNCE_SECONDS: Final = 1.0
 """Time for which a stopping edge still serves its connections and marks each response as the last one

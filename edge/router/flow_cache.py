@@ -32,7 +32,6 @@ from flowhook.process import logs
 from flowhook.wire.connect_errors import probable_cause
 
 MAX_LOOKUPS: Final = 64  # concurrent reads of flows from the router; further ones wait for their turn
-
 RECHECK_SECONDS: Final = 0.01
 RECONNECT_SECONDS: Final = 0.2
 

@@ -41,7 +41,6 @@ MAX_BATCH: Final = 100
 MAX_WAITING: Final = 1000  # rejections that may wait to be reported; further ones are only counted
 MAX_DIAGNOSES: Final = 20  # requests that may wait for a diagnosis; further ones are reported without one
 MAX_DIAGNOSED_BYTES: Final = limits.MAX_BODY_BYTES  # total size of the bodies of these requests
-
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_HEAD_BYTES: Final = 24 * 1024
 """Size of the head of a request that can be accepted later: serialized, it is within the router's limit."""

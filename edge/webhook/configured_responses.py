@@ -16,8 +16,7 @@ from flowhook.errors import InvalidError
 from flowhook.events.ids import LENGTH
 from flowhook.expressions.paths import compile_accessor, is_expression, paths_in, strip_markers
 
-Template = Callable[[Any], Any]
-"""Evaluates to a value, given the value of `.`."""
+Template = Callable[[Any], Any]  # evaluates to a value, given the value of `.`
 
 MAX_HEADER_VALUE_BYTES: Final = 4 * limits.KIB
 """A longer value is left empty: senders and proxies would treat the whole response as malformed."""

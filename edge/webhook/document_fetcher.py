@@ -13,8 +13,7 @@ from typing import Any, Final
 from flowhook.security.address_policy import AddressPolicy
 
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
-SECONDS: Final = 5.0
-"""Timeout for fetching a document."""
+SECONDS: Final = 5.0  # timeout for fetching a document
 
 
 class FetchError(Exception):

@@ -26,9 +26,7 @@ from flowhook.providers import Handshake
 from flowhook.providers.table import AWS_SNS_HOST
 from flowhook.signatures import Match, RequestView, json_of
 
-MAX_ECHO: Final = 2048
-"""Maximum number of characters of a challenge that is echoed."""
-
+MAX_ECHO: Final = 2048  # maximum number of characters of a challenge that is echoed
 _TEXT: Final = ((b"Content-Type", b"text/plain; charset=utf-8"), (b"X-Content-Type-Options", b"nosniff"))
 _JSON: Final = ((b"Content-Type", b"application/json"),)
 _ECHOED: Final = re.compile(r"[\x20-\x7e]+")
@@ -211,5 +209,4 @@ _LATE: Final[Mapping[Handshake | None, Late]] = {
     Handshake.SIGN_PLAIN_TOKEN: _zoom,
 }
 
-IMPLEMENTED: Final = frozenset(filter(None, (*_EARLY, *_LATE)))
-"""The handshakes that are answered."""
+IMPLEMENTED: Final = frozenset(filter(None, (*_EARLY, *_LATE)))  # the handshakes that are answered

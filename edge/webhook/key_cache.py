@@ -23,31 +23,17 @@ from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.log_limiter import RateLimitedLogger
 from flowhook.signatures import KeyedVerifier, KeyRequest, RequestView
 
-FRESH_SECONDS: Final = 600.0
-"""Age after which a document is fetched again."""
-
-KEPT_SECONDS: Final = 24 * 3600.0
-"""Age up to which a document that can't be fetched again stays valid."""
-
-AGAIN_SECONDS: Final = 10.0
-"""Minimum time between two attempts to fetch the same document."""
-
-WAIT_SECONDS: Final = 6.0
-"""Maximum time for which a request waits for its key."""
-
-MAX_DOCUMENTS: Final = 1000
-"""Known documents in the cache."""
-
-MAX_NAMED: Final = 1000
-"""Unknown documents in the cache, those that were named last."""
-
+FRESH_SECONDS: Final = 600.0  # age after which a document is fetched again
+KEPT_SECONDS: Final = 24 * 3600.0  # age up to which a document that can't be fetched again stays valid
+AGAIN_SECONDS: Final = 10.0  # minimum time between two attempts to fetch the same document
+WAIT_SECONDS: Final = 6.0  # maximum time for which a request waits for its key
+MAX_DOCUMENTS: Final = 1000  # known documents in the cache
+MAX_NAMED: Final = 1000  # unknown documents in the cache, those that were named last
 MAX_PUBLISHERS: Final = 1000
-FETCHES_PER_MINUTE: Final = 30
-"""Fetches of known documents of one publisher; as many again of unknown ones."""
+FETCHES_PER_MINUTE: Final = 30  # fetches of known documents of one publisher; as many again of unknown ones
 
 
-_Name = tuple[str, bytes]
-"""Identity of a document: its URL, and the body that is posted there."""
+_Name = tuple[str, bytes]  # identity of a document: its URL, and the body that is posted there
 
 K = TypeVar("K")
 V = TypeVar("V")

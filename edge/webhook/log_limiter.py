@@ -14,15 +14,10 @@ if TYPE_CHECKING:
     import structlog
 
 FLOW_PER_SECOND: Final = 5.0
-FLOW_BURST: Final = 25.0
-"""Rate and burst of the lines about one flow."""
-
+FLOW_BURST: Final = 25.0  # rate and burst of the lines about one flow
 PER_SECOND: Final = 50.0
-BURST: Final = 250.0
-"""Rate and burst of all lines."""
-
-MAX_FLOWS: Final = 1000
-"""Flows that have a token bucket: those that were used last."""
+BURST: Final = 250.0  # rate and burst of all lines
+MAX_FLOWS: Final = 1000  # flows that have a token bucket: those that were used last
 
 
 class PerFlowLimiter:

@@ -19,8 +19,7 @@ from flowhook.sharing.addresses import network_of
 from flowhook.sharing.token_bucket import TokenBucket
 from flowhook.signatures import Match
 
-MAX_SENDERS: Final = 10_000
-"""Senders of one URL that have a token bucket."""
+MAX_SENDERS: Final = 10_000  # senders of one URL that have a token bucket
 
 
 def sender_identity(match: Match, address: IPv4Address | IPv6Address, *, authenticated: bool) -> str:

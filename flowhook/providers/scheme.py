@@ -97,16 +97,11 @@ LocationKind = Literal["header", "query", "field", "numbered", "pair"]
 class SignatureMethod(Enum):
     """Method by which a signature is verified."""
 
-    HMAC = auto()
-    """A shared key (RFC 2104)."""
-    TOKEN = auto()
-    """The secret itself is sent: it covers nothing of the request."""
-    ED25519 = auto()
-    """RFC 8032."""
-    ECDSA = auto()
-    """On any curve that the public key names; signatures in DER, or for P-256 the two numbers end to end."""
-    RSA = auto()
-    """PKCS #1 v1.5 (RFC 8017, section 8.2)."""
+    HMAC = auto()  # a shared key (RFC 2104)
+    TOKEN = auto()  # the secret itself is sent: it covers nothing of the request
+    ED25519 = auto()  # RFC 8032
+    ECDSA = auto()  # on any curve that the public key names; signatures in DER, or for P-256 the two numbers end to end
+    RSA = auto()  # PKCS #1 v1.5 (RFC 8017, section 8.2)
 
     @property
     def is_asymmetric(self) -> bool:
@@ -117,12 +112,9 @@ class SignatureMethod(Enum):
 class Layout(Enum):
     """Format of the value that contains the signature."""
 
-    WHOLE = auto()
-    """One signature after `tag`."""
-    SPACES = auto()
-    """Signatures separated by spaces, each after `tag`; entries with another tag are ignored."""
-    COMMAS = auto()
-    """The same, separated by commas."""
+    WHOLE = auto()  # one signature after `tag`
+    SPACES = auto()  # signatures separated by spaces, each after `tag`; entries with another tag are ignored
+    COMMAS = auto()  # the same, separated by commas
     PAIRS = auto()
     """`key=value` between separators: signatures under `tag`, other values (see `FieldLocation`) under their keys."""
 
@@ -130,12 +122,10 @@ class Layout(Enum):
 class KeyFormat(Enum):
     """Encoding of the key in the text of the secret."""
 
-    RAW = auto()
-    """The bytes of the text; for a public key: PEM, or base64 or hex of DER or of the bare key."""
+    RAW = auto()  # the bytes of the text; for a public key: PEM, or base64 or hex of DER or of the bare key
     HEX = auto()
     BASE64 = auto()
-    WHSEC = auto()
-    """Base64 after `whsec_`; without that prefix base64 if it is valid, else the bytes of the secret."""
+    WHSEC = auto()  # Base64 after `whsec_`; without that prefix base64 if it is valid, else the bytes of the secret
 
 
 class FieldLocation(NamedTuple):
@@ -219,26 +209,17 @@ class Scheme:
 class Handshake(Enum):
     """A method by which providers validate a URL registered with them; `edge.webhook.handshakes` implements them."""
 
-    CONFIRM_SUBSCRIPTION = auto()
-    """A signed message with a URL that has to be fetched."""
-    ECHO_BODY_CHALLENGE = auto()
-    """A signed body of type `url_verification`, whose `challenge` is echoed."""
-    ECHO_HEADER = auto()
-    """A key in the header `X-Hook-Secret`, which is echoed there."""
+    CONFIRM_SUBSCRIPTION = auto()  # a signed message with a URL that has to be fetched
+    ECHO_BODY_CHALLENGE = auto()  # a signed body of type `url_verification`, whose `challenge` is echoed
+    ECHO_HEADER = auto()  # a key in the header `X-Hook-Secret`, which is echoed there
     ECHO_MESSAGE_CHALLENGE = auto()
     """A signed message of type `webhook_callback_verification`, whose `challenge` is echoed."""
-    ECHO_QUERY_CHALLENGE = auto()
-    """A GET whose parameter `challenge` is echoed."""
-    ECHO_VALIDATION_TOKEN = auto()
-    """A POST whose parameter `validationToken` is echoed."""
-    PING = auto()
-    """A signed ping, which is acknowledged."""
-    SIGN_CRC_TOKEN = auto()
-    """A GET whose parameter `crc_token` is signed."""
-    SIGN_PLAIN_TOKEN = auto()
-    """A signed body of type `endpoint.url_validation`, whose `plainToken` is signed."""
-    VERIFY_TOKEN = auto()
-    """A GET with a token that is compared, and a challenge that is echoed."""
+    ECHO_QUERY_CHALLENGE = auto()  # a GET whose parameter `challenge` is echoed
+    ECHO_VALIDATION_TOKEN = auto()  # a POST whose parameter `validationToken` is echoed
+    PING = auto()  # a signed ping, which is acknowledged
+    SIGN_CRC_TOKEN = auto()  # a GET whose parameter `crc_token` is signed
+    SIGN_PLAIN_TOKEN = auto()  # a signed body of type `endpoint.url_validation`, whose `plainToken` is signed
+    VERIFY_TOKEN = auto()  # a GET with a token that is compared, and a challenge that is echoed
 
     @property
     def signs(self) -> bool:

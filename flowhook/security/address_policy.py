@@ -26,12 +26,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 class AddressPolicy(Enum):
     """Which addresses may be reached besides public ones."""
 
-    PUBLIC = "public"
-    """None."""
-    LOOPBACK = "loopback"
-    """Those of this machine (127.0.0.0/8, ::1): what flows call while they are written."""
-    ALL = "all"
-    """Any."""
+    PUBLIC = "public"  # none
+    LOOPBACK = "loopback"  # those of this machine (127.0.0.0/8, ::1): what flows call while they are written
+    ALL = "all"  # any
 
     @classmethod
     def of(cls, *, private: bool, loopback: bool) -> AddressPolicy:

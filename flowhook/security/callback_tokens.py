@@ -21,9 +21,7 @@ from flowhook.events import ids
 KEY_BYTES: Final = 32
 MAX_LENGTH: Final = 128
 
-MASK: Final = "•••"
-"""What people see in place of a token."""
-
+MASK: Final = "•••"  # what people see in place of a token
 _ID_LENGTH: Final = 26
 
 # It begins with a literal, so that the search takes linear time. What stands before the token does not matter: in JSON

@@ -32,8 +32,7 @@ OURS: Final = (
 )
 """Patterns of Flowhook's files in a data directory; they include copies beside the originals."""
 
-OUR_DIRECTORIES: Final = ("blobs", "run")
-"""Subdirectories of a data directory that contain only files of Flowhook."""
+OUR_DIRECTORIES: Final = ("blobs", "run")  # subdirectories of a data directory that contain only files of Flowhook
 
 OPAQUE_DIRECTORIES: Final = ("nats-[0-9]*", "router-[0-9]*", "view")
 """Patterns of subdirectories of a data directory in which other processes create and remove files all the time: their

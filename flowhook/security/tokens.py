@@ -30,31 +30,20 @@ from flowhook.security.private_files import make_directory, open_private, write_
 
 PREFIX: Final = "fhk_"
 FILE: Final = "tokens.json"
-MAX_FLOWS: Final = 100
-"""Flows that one token can be restricted to."""
-
-MAX_EARLIER: Final = 4
-"""Earlier values of one token that are valid at a time."""
-
-MAX_OVERLAP_SECONDS: Final = 30 * 86_400.0
-"""Longest validity of an earlier value after a rotation."""
-
+MAX_FLOWS: Final = 100  # flows that one token can be restricted to
+MAX_EARLIER: Final = 4  # earlier values of one token that are valid at a time
+MAX_OVERLAP_SECONDS: Final = 30 * 86_400.0  # longest validity of an earlier value after a rotation
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class TokenScope(StrEnum):
     """A permission of a token."""
 
-    INGEST = "ingest"
-    """Ingest events."""
-    VERIFY = "verify"
-    """Read the secrets that webhooks are verified with; for edges."""
-    RUN = "run"
-    """Attach as a runner, and read any secret."""
-    VIEW = "view"
-    """Read everything but the values of secrets, and change nothing."""
-    ADMIN = "admin"
-    """Manage flows, secrets and executions."""
+    INGEST = "ingest"  # ingest events
+    VERIFY = "verify"  # read the secrets that webhooks are verified with; for edges
+    RUN = "run"  # attach as a runner, and read any secret
+    VIEW = "view"  # read everything but the values of secrets, and change nothing
+    ADMIN = "admin"  # manage flows, secrets and executions
 
 
 BUILT_IN: Final = {

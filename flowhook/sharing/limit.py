@@ -41,8 +41,7 @@ class Principal(NamedTuple):
     essential: bool = False
 
 
-INTERNAL: Final = Principal("process", "", essential=True)
-"""The process itself, for work that no caller asked for."""
+INTERNAL: Final = Principal("process", "", essential=True)  # the process itself, for work that no caller asked for
 
 current_principal: ContextVar[Principal] = ContextVar("current_principal", default=INTERNAL)
 """The principal on whose behalf the current task works."""

@@ -13,8 +13,7 @@ from flowhook.providers.scheme import ContentPart
 from flowhook.signatures.request_values import json_field, single_header
 from flowhook.signatures.types import RequestView, SignatureError
 
-MAX_FIELDS: Final = 1000
-"""Maximum number of fields in a form that is signed by name and value."""
+MAX_FIELDS: Final = 1000  # maximum number of fields in a form that is signed by name and value
 
 MAX_FORM_BYTES: Final = 256 * limits.KIB
 """Maximum size of such a form: it is parsed, within some 30 ms, before its sender is authenticated."""

@@ -36,8 +36,7 @@ from flowhook.signatures.build import build_verifiers
 from flowhook.signatures.credentials import NoAuthVerifier
 from flowhook.signatures.types import RequestView, SignatureError, Verifier
 
-MAX_BODY_BYTES: Final = 256 * limits.KIB
-"""Largest body of which variants are tried."""
+MAX_BODY_BYTES: Final = 256 * limits.KIB  # largest body of which variants are tried
 
 MAX_HOSTS: Final = 4
 """Hosts that a URL is tried with, including its own: a sender can repeat the headers that name them."""
@@ -45,12 +44,8 @@ MAX_HOSTS: Final = 4
 MAX_REWRITTEN_BYTES: Final = 16 * 1024
 """Largest JSON that is serialised again: the usual size of an event, and a few milliseconds of work."""
 
-MAX_REWRITTEN_DEPTH: Final = 32
-"""Deepest JSON that is serialised again."""
-
-MAX_SIGNATURES: Final = 2
-"""Header fields with a signature that are tried in other encodings."""
-
+MAX_REWRITTEN_DEPTH: Final = 32  # deepest JSON that is serialised again
+MAX_SIGNATURES: Final = 2  # header fields with a signature that are tried in other encodings
 _GZIP: Final = b"\x1f\x8b"
 _PREFIX: Final = re.compile(rb"[A-Za-z0-9_]{1,10}[=:,](?=[A-Za-z0-9+/_-])")
 _HEX: Final = re.compile(rb"(?:[0-9A-Fa-f]{2}){20,64}")
@@ -245,11 +240,8 @@ MAX_HASHED_BYTES: Final = 16 * limits.MIB
 TRIAL_BYTES: Final = 16 * limits.KIB
 """Hashed bytes that each comparison of a signature counts as, in addition to its content: about as much work."""
 
-READING: Final = 32
-"""Ratio of the time to parse JSON to the time to hash it."""
-
-MAX_OTHERS: Final = 50
-"""Other URLs whose secrets are tried."""
+READING: Final = 32  # ratio of the time to parse JSON to the time to hash it
+MAX_OTHERS: Final = 50  # other URLs whose secrets are tried
 
 NamedVerifiers = tuple[str, Sequence[Verifier]]
 """Name of a URL for operators, and its verifiers; or what they have in place of the right ones, as an explanation."""

@@ -21,8 +21,7 @@ from flowhook.providers.scheme import Algorithm, EncodingName, Scheme, Signature
 from flowhook.signatures.content import Chunks
 from flowhook.signatures.keys import SignatureKey, StreamingDigest
 
-MAX_SIGNATURE_BYTES: Final = 1024
-"""Longest signature that a public key verifies: RSA with 8192 bits."""
+MAX_SIGNATURE_BYTES: Final = 1024  # longest signature that a public key verifies: RSA with 8192 bits
 
 MAX_ED25519_SIGNATURES: Final = 4
 """Signatures of one request that are tried: each is hashed together with the whole content.

@@ -43,17 +43,13 @@ def single_header(headers: Sequence[tuple[str, bytes]], name: str, *, kind: str)
     return values[0]
 
 
-MAX_PARAMETERS: Final = 1000
-"""Maximum number of parameters in a query string that is searched for credentials."""
+MAX_PARAMETERS: Final = 1000  # maximum number of parameters in a query string that is searched for credentials
 
 MAX_CREDENTIALS: Final = 16
 """Maximum number of values that are searched for in headers; a credential that is sent twice is refused."""
 
-MIN_CREDENTIAL_BYTES: Final = 4
-"""A shorter value is not a credential, and nearly every header would contain it."""
-
-MAX_ENCODINGS: Final = 2
-"""Levels of nested percent-encoding that are decoded."""
+MIN_CREDENTIAL_BYTES: Final = 4  # a shorter value is not a credential, and nearly every header would contain it
+MAX_ENCODINGS: Final = 2  # levels of nested percent-encoding that are decoded
 
 
 def parameter_values(query: str, name: str) -> list[tuple[bytes, ...]]:
@@ -206,8 +202,7 @@ def json_of(request: RequestView) -> Any:
     return read_json(request.body) if request.json is None else request.json.of(request.body)
 
 
-MAX_NUMBERED: Final = 16
-"""Numbered headers of one name that are read."""
+MAX_NUMBERED: Final = 16  # numbered headers of one name that are read
 
 
 def extract_values(request: RequestView, location: FieldLocation) -> list[bytes]:

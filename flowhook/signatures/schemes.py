@@ -112,9 +112,7 @@ def _location(location: tuple[str, str]) -> FieldLocation:
 MAX_HEADER_BYTES: Final = 4096
 """Longest signature header that is read; eight SHA-512 signatures in hex take less than half."""
 
-MAX_CANDIDATES: Final = 16
-"""Signatures in one request that are compared."""
-
+MAX_CANDIDATES: Final = 16  # signatures in one request that are compared
 _NO_PAIRS: Final[dict[bytes, list[bytes]]] = {}
 
 _SEPARATORS: Final = {Layout.SPACES: b" ", Layout.COMMAS: b","}
@@ -351,8 +349,7 @@ def _lower(locations: FieldLocations) -> FieldLocations:
     return FieldLocations(*(None if location is None else _lower_location(location) for location in locations))  # type: ignore[arg-type]
 
 
-MAX_ITEMS: Final = 100
-"""Items of one request: each costs one HMAC per secret."""
+MAX_ITEMS: Final = 100  # items of one request: each costs one HMAC per secret
 
 
 class BatchItemsVerifier(Verifier):

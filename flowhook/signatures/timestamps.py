@@ -13,9 +13,7 @@ from typing import Final
 from flowhook.providers.scheme import Unit
 from flowhook.signatures.types import SignatureError
 
-_YEAR_5138: Final = 1e11
-"""A Unix time in seconds that no sender means; as milliseconds it is in 1973."""
-
+_YEAR_5138: Final = 1e11  # a Unix time in seconds that no sender means; as milliseconds it is in 1973
 _SECONDS: Final = re.compile(rb"[0-9]{1,12}")
 _MILLISECONDS: Final = re.compile(rb"[0-9]{1,15}")
 _RFC_3339: Final = re.compile(

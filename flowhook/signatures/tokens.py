@@ -33,16 +33,10 @@ from flowhook.signatures.request_values import single_header
 from flowhook.signatures.timestamps import check_age
 from flowhook.signatures.types import KeyedVerifier, KeyRequest, Match, RequestView, SignatureError, fetched_key
 
-MAX_TOKEN_BYTES: Final = 8192
-"""Longest token that is parsed."""
-
-MAX_KEYS: Final = 100
-"""Keys of one key set that are read."""
-
+MAX_TOKEN_BYTES: Final = 8192  # longest token that is parsed
+MAX_KEYS: Final = 100  # keys of one key set that are read
 MAX_KEY_ID: Final = 256
-MIN_SECRET_BYTES: Final = 32
-"""Minimum size of a key for HS256. Source: RFC 7518, section 3.2."""
-
+MIN_SECRET_BYTES: Final = 32  # minimum size of a key for HS256. Source: RFC 7518, section 3.2.
 _TOKEN: Final = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _BY_CURVE: Final = {
@@ -210,9 +204,7 @@ def _imported(kind: type[Key], value: Any) -> Key:
             raise ValueError("can't be read as a key") from None
 
 
-LIFETIME: Final = 300
-"""Lifetime in seconds of the tokens that `token_header` creates."""
-
+LIFETIME: Final = 300  # lifetime in seconds of the tokens that `token_header` creates
 CHALLENGE: Final = 'Bearer realm="flowhook"'
 
 _BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +(\S+)")

@@ -65,8 +65,7 @@ _SPECIFICITY: Final = (
     "TIMESTAMP_STALE",
     "KEY_UNAVAILABLE",
 )
-REASONS: Final = frozenset(_SPECIFICITY)
-"""Every `reason` of a `SignatureError`."""
+REASONS: Final = frozenset(_SPECIFICITY)  # every `reason` of a `SignatureError`
 
 
 class SignatureError(UnauthenticatedError):

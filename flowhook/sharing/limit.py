@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Final, NamedTuple, Self
 
 import attrs
@@ -28,17 +28,11 @@ from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 
 
 class Principal(NamedTuple):
-    """Who holds seats.
+    """Who holds seats."""
 
-    Attributes:
-        kind: what it is, as a word for messages: `token`, `address`, `flow` ...
-        name: its name among those of its kind.
-        essential: whether the service depends on it: an edge or a runner.
-    """
-
-    kind: str
-    name: str
-    essential: bool = False
+    kind: str  # what it is, as a word for messages: `token`, `address`, `flow` ...
+    name: str  # among those of its kind
+    essential: bool = False  # whether the service depends on it: an edge or a runner
 
 
 INTERNAL: Final = Principal("process", "", essential=True)  # the process itself, for work that no caller asked for
@@ -47,45 +41,26 @@ current_principal: ContextVar[Principal] = ContextVar("current_principal", defau
 """The principal on whose behalf the current task works."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Limit:
-    """A shared limit, as the table in the docs shows it.
+    """A shared limit, as the table in the docs shows it."""
 
-    Attributes:
-        name: identifies it, with the process that applies it: `router.watches`.
-        counts: what is counted, in the plural: "watches of flows".
-        per: what the principals are, in the plural: "tokens".
-        total: most that is held at a time, at least 1.
-        parts: a principal may hold one part in so many of what the others leave, but one seat in any case.
-        reserved: part of the total that only essential principals may hold.
-        essential_parts: an essential principal may hold one part in so many of the total.
-        waiting: most requests that wait when there is no room; 0: they are refused at once.
-        reason: reason of the error when a principal's share is used.
-        full: reason of the error when there is no room for any principal.
-        retry_after: seconds after which a refused caller may try again.
-    """
-
-    name: str
-    counts: str
-    per: str
-    total: int
-    parts: int = 4
-    reserved: int = 0
-    essential_parts: int = 2
-    waiting: int = 0
-    reason: str
-    full: str
-    retry_after: int = 5
+    counts: str  # what is counted, in the plural: "watches of flows"
+    per: str  # what a principal is: "token"
+    total: int  # most that is held at a time, at least 1
+    reason: str  # of the error when a principal's share is used
+    full: str  # reason of the error when there is no room for any principal
+    _: KW_ONLY
+    parts: int = 4  # a principal may hold one part in so many of what the others leave, but one seat in any case
+    reserved: int = 0  # part of the total that only essential principals may hold
+    essential_parts: int = 2  # an essential principal may hold one part in so many of the total
+    waiting: int = 0  # most requests that wait when there is no room; 0: they are refused at once
+    retry_after: int = 5  # seconds after which a refused caller may try again
 
 
 @attrs.define(eq=False, repr=False)
 class Seat:
-    """What one request holds of a limit, until it is released or the `with` block of it is left.
-
-    Attributes:
-        principal: who holds it.
-        size: how much, at least 0.
-    """
+    """What one request holds of a limit, 0 or more, until it is released or the `with` block of it is left."""
 
     _limit: SharedLimit | None
     principal: Principal
@@ -118,19 +93,14 @@ class Seat:
         self.release()
 
 
+@attrs.define(eq=False, repr=False)
 class SharedLimit:
-    """What principals hold of a limit at present. Every operation takes constant time.
+    """What principals hold of a limit at present. Every operation takes constant time."""
 
-    Attributes:
-        limit: the limit.
-        used: how much is held.
-    """
-
-    def __init__(self, limit: Limit) -> None:
-        self.limit = limit
-        self.used = 0
-        self._ordinary = 0
-        self._held: Counter[Principal] = Counter()
+    limit: Limit
+    used: int = attrs.field(init=False, default=0)
+    _ordinary: int = attrs.field(init=False, default=0)  # what others than essential principals hold
+    _held: Counter[Principal] = attrs.field(init=False, factory=Counter)
 
     def held(self, principal: Principal) -> int:
         """Return how much a principal holds."""
@@ -157,11 +127,16 @@ class SharedLimit:
 
     def add(self, principal: Principal, size: int) -> None:
         """See `acquire`, for callers that keep the size themselves and `remove` it."""
-        refusal = self._refusal(principal, size)
+        limit, refusal = self.limit, self._refusal(principal, size)
         if refusal is ExhaustedError:
-            raise self._share_used(principal)
+            message = (
+                f"too many {limit.counts} of one {principal.kind}, which has its share of {limit.total}: end some, or"
+                f" try again in {limit.retry_after} s"
+            )
+            raise ExhaustedError(message, reason=limit.reason, retry_after=limit.retry_after)
         if refusal is not None:
-            raise self._no_room()
+            message = f"no room for more {limit.counts}: there may be {limit.total}; try again in {limit.retry_after} s"
+            raise UnavailableError(message, reason=limit.full, retry_after=limit.retry_after)
         self._held[principal] += size
         self.used += size
         if not principal.essential:
@@ -192,20 +167,3 @@ class SharedLimit:
         if held + size > share and share < limit.total:
             return ExhaustedError
         return UnavailableError if size > free else None
-
-    def _share_used(self, principal: Principal) -> ExhaustedError:
-        limit = self.limit
-        return ExhaustedError(
-            f"too many {limit.counts} of one {principal.kind}, which has its share of {limit.total}: end some, or try"
-            f" again in {limit.retry_after} s",
-            reason=limit.reason,
-            retry_after=limit.retry_after,
-        )
-
-    def _no_room(self) -> UnavailableError:
-        limit = self.limit
-        return UnavailableError(
-            f"no room for more {limit.counts}: there may be {limit.total}; try again in {limit.retry_after} s",
-            reason=limit.full,
-            retry_after=limit.retry_after,
-        )

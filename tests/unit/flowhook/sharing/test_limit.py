@@ -10,7 +10,7 @@ EDGE = Principal("token", "edge", essential=True)
 
 
 def limit_of(total, **options):
-    names = {"name": "test", "counts": "streams", "per": "tokens", "reason": "TOO_MANY_STREAMS", "full": "STREAMS_FULL"}
+    names = {"counts": "streams", "per": "tokens", "reason": "TOO_MANY_STREAMS", "full": "STREAMS_FULL"}
     return Limit(**names, total=total, **options)
 
 

@@ -11,7 +11,7 @@ RUNNER = Principal("token", "runner", essential=True)
 
 
 def queue_of(total, waiting, **options):
-    names = {"name": "test", "counts": "reads", "per": "tokens", "reason": "TOO_MANY_READS", "full": "READS_FULL"}
+    names = {"counts": "reads", "per": "tokens", "reason": "TOO_MANY_READS", "full": "READS_FULL"}
     return FairQueue(Limit(**names, total=total, waiting=waiting, **options))
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -23,12 +22,11 @@ from edge.router.rejections import RejectionReporter
 from edge.router.replies import SyncReplies
 from edge.webhook.body_parser import BodyParser
 from edge.webhook.document_fetcher import DocumentFetcher
-from edge.webhook.health import HealthPaths
 from edge.webhook.key_cache import KeyCache
 from edge.webhook.log_limiter import PerFlowLimiter, RateLimitedLogger
-from edge.webhook.pipeline import WebhookHandler
+from edge.webhook.pipeline import HealthPaths, WebhookHandler
 from edge.webhook.reverification import Reverification
-from edge.webhook.verification import RequestViews
+from edge.webhook.stages import RequestViews, Stages
 from flowhook.client.channel import open_channel
 from flowhook.http.forwarded import TrustedProxies, parse_networks
 from flowhook.http.listening import listen
@@ -42,18 +40,16 @@ from flowhook.reporting.reachability_reports import ReachabilityReporter
 from flowhook.sandbox.offload import Offload
 from flowhook.sharing.table import EdgeLimits
 
+# Modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`.
 LATE_IMPORTS: Final = (
     "cryptography.hazmat.primitives.serialization",
     "cryptography.x509",
-    "edge.webhook.document_session",
-    "flowhook.signatures.certificates",
-    "flowhook.signatures.tokens",
+    "aiohttp",
     "flowhook.signatures.certificates",
     "flowhook.signatures.tokens",
     "flowhook.signatures.public_keys",
     "flowhook.events.workflow_input",
 )
-"""Modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`."""
 
 
 async def serve(
@@ -64,9 +60,9 @@ async def serve(
     server: Callable[..., Any] = Server,
     limits: EdgeLimits | None = None,
 ) -> None:
-    """Serve senders until `lifecycle.stop` is set, then drain for at most `settings.drain_seconds`.
+    """Serve senders until `process_state.stop` is set, then drain for at most `settings.drain_seconds`.
 
-    `lifecycle.ready` is set while the flow cache is valid; without a router requests get a 503.
+    `process_state.ready` is set while the flow cache is valid; without a router requests get a 503.
 
     Args:
         settings: settings of the edge.
@@ -82,13 +78,9 @@ async def serve(
     process_state.late_loads = (partial(import_late, LATE_IMPORTS),)
     channel = open_channel(settings, "edge")
     try:
+        shared = limits or _limits_of(settings)
         await _serve(
-            settings,
-            process_state,
-            channel,
-            registry or metrics.registry(),
-            make_server=server,
-            shared=limits or _limits_of(settings),
+            settings, process_state, channel, registry or metrics.registry(), make_server=server, shared=shared
         )
     finally:
         await channel.close(None)
@@ -96,12 +88,8 @@ async def serve(
 
 def _limits_of(settings: EdgeSettings) -> EdgeLimits:
     limits, total = EdgeLimits(), settings.max_held_requests
-    return replace(
-        limits,
-        replies_of_flow=replace(limits.replies_of_flow, total=total),
-        replies_of_sender=replace(limits.replies_of_sender, total=total),
-        fetches=replace(limits.fetches, total=total),
-    )
+    names = ("replies_of_flow", "replies_of_sender", "fetches")
+    return replace(limits, **{name: replace(getattr(limits, name), total=total) for name in names})
 
 
 async def _serve(
@@ -113,51 +101,41 @@ async def _serve(
     make_server: Callable[..., Any],
     shared: EdgeLimits,
 ) -> None:
-    counts = EdgeMetrics()
-    router = GrpcRouterClient(channel)
-    loop = asyncio.get_running_loop()
+    counts, router, loop = EdgeMetrics(), GrpcRouterClient(channel), asyncio.get_running_loop()
 
     def on_state(lack: str) -> None:
         process_state.detail = lack
-        if lack:
-            process_state.ready.clear()
-        else:
-            process_state.ready.set()
+        (process_state.ready.clear if lack else process_state.ready.set)()
 
-    refusals = RateLimitedLogger(logs.get_logger("edge.webhook.pipeline"), loop.time)
-    directory = FlowCache(
-        router, counts, size=settings.flow_cache_size, lookup_seconds=settings.router_timeout, on_state=on_state
-    )
+    timeout = settings.router_timeout
+    logger = RateLimitedLogger(logs.get_logger("edge.webhook.pipeline"), loop.time)
+    flow_cache = FlowCache(router, counts, size=settings.flow_cache_size, lookup_seconds=timeout, on_state=on_state)
     ingest, callbacks = (
-        IngestBatcher(
-            router, counts, refusals, timeout=settings.router_timeout, max_pending=settings.max_pending_events
-        )
+        IngestBatcher(router, counts, logger, timeout=timeout, max_pending=settings.max_pending_events)
         for _ in range(2)
     )
-    replies = SyncReplies(router, directory, counts, shared, router_timeout=settings.router_timeout)
+    replies = SyncReplies(router, flow_cache, counts, shared, router_timeout=timeout)
     proxies = TrustedProxies(parse_networks(settings.trusted_proxies))
     views = RequestViews(proxies, settings.public_url)
-    rejections = RejectionReporter(router, directory, PerFlowLimiter(loop.time), counts)
-    outbound = DocumentFetcher(address_policy=settings.address_policy)
-    keys = KeyCache(outbound, refusals, loop.time)
+    rejections = RejectionReporter(router, flow_cache, PerFlowLimiter(loop.time), counts)
+    fetcher = DocumentFetcher(settings.address_policy)
     offload = Offload("parsing large bodies")
-    contents = BodyParser(offload)
-    uploads = BodyUploads(router, counts, timeout=settings.router_timeout)
+    stages = Stages(KeyCache(fetcher, logger, loop.time), BodyParser(offload))
+    uploads = BodyUploads(router, counts, timeout)
     gateway = WebhookHandler(
-        directory,
+        flow_cache,
         ingest,
         callbacks,
         replies,
-        logger=refusals,
+        logger=logger,
         rejections=rejections,
-        keys=keys,
-        fetcher=outbound,
-        body_parser=contents,
+        stages=stages,
+        fetcher=fetcher,
         uploads=uploads,
         views=views,
         health=HealthPaths(settings.health_path, process_state.lack),
     )
-    reverification = Reverification(directory, rejections, keys=keys, body_parser=contents, views=views)
+    reverification = Reverification(flow_cache, rejections, stages, views)
     budget = ReceiveBudget(shared.received_bytes, views.principal)
     application = Application(gateway.handle, counts, budget, max_requests=2 * settings.max_connections)
     server = make_server(
@@ -169,15 +147,30 @@ async def _serve(
         shared=proxies.trusts,
         certificates=load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
     )
-    _observe(counts, server, batchers=(ingest, callbacks), uploads=uploads, replies=replies, flow_cache=directory)
+    for name, text, value in (
+        ("flowhook_edge_connections", "Open connections.", lambda: server.connections),
+        (
+            "flowhook_edge_pending_events",
+            "Requests that wait for the router.",
+            lambda: ingest.pending + callbacks.pending,
+        ),
+        ("flowhook_edge_uploads", "Large bodies that go on to the router.", lambda: uploads.under_way),
+        ("flowhook_edge_held_requests", "Requests that wait for their flow.", lambda: replies.held),
+        ("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: flow_cache.cached),
+    ):
+        counts.add_gauge(name, text, value)
     registry.register(counts)
     try:
         sockets = listen(settings.host, settings.http_port, reuse_port=settings.reuse_port)
-        _announce(process_state, settings, sockets, lambda: server.connections)
+        for each in sockets:
+            process_state.announce("http", *each.getsockname()[:2])
+        scheme = "http" if settings.tls_cert_file is None else "https"
+        process_state.connections = lambda: server.connections
+        process_state.url = settings.public_url or f"{scheme}://{process_state.addresses['http']}"
         server.add_sockets(sockets)
         async with asyncio.TaskGroup() as tasks:
             helpers = [
-                tasks.create_task(directory.run(), name="follow flows"),
+                tasks.create_task(flow_cache.run(), name="follow flows"),
                 tasks.create_task(ingest.run(), name="ingest"),
                 tasks.create_task(callbacks.run(), name="ingest callbacks"),
                 tasks.create_task(rejections.run(), name="report rejections"),
@@ -195,44 +188,6 @@ async def _serve(
         await application.cancel()
     finally:
         server.stop()
-        await outbound.close()
+        await fetcher.close()
         await offload.aclose()
         registry.unregister(counts)
-
-
-def _observe(
-    metrics: EdgeMetrics,
-    server: Any,
-    *,
-    batchers: Sequence[IngestBatcher],
-    uploads: BodyUploads,
-    replies: SyncReplies,
-    flow_cache: FlowCache,
-) -> None:
-    """Register the gauges of the edge."""
-    for name, text, value in (
-        ("flowhook_edge_connections", "Open connections.", lambda: server.connections),
-        (
-            "flowhook_edge_pending_events",
-            "Requests that wait for the router.",
-            lambda: sum(each.pending for each in batchers),
-        ),
-        ("flowhook_edge_uploads", "Large bodies that go on to the router.", lambda: uploads.under_way),
-        ("flowhook_edge_held_requests", "Requests that wait for their flow.", lambda: replies.held),
-        ("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: flow_cache.cached),
-    ):
-        metrics.add_gauge(name, text, value)
-
-
-def _announce(
-    process_state: ProcessState,
-    settings: EdgeSettings,
-    sockets: Sequence[socket.socket],
-    connections: Callable[[], int],
-) -> None:
-    """Publish the addresses of the edge, the URL that senders use, and the number of open connections."""
-    for each in sockets:
-        process_state.announce("http", *each.getsockname()[:2])
-    scheme = "http" if settings.tls_cert_file is None else "https"
-    process_state.connections = connections
-    process_state.url = settings.public_url or f"{scheme}://{process_state.addresses['http']}"

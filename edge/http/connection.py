@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from enum import Enum, auto
-from typing import Final
+from typing import Final, Protocol
 
 from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 
@@ -25,9 +25,8 @@ from edge.http import responses
 from edge.http.body_framing import BodyFraming, BodyTime
 from edge.http.head import Head, MalformedRequestError, take_head
 from edge.http.header_views import RequestHeaders, ResponseHeaders, encode_head
-from edge.http.receive_budget import Overloaded
+from edge.http.receive_budget import Overloaded, ReceiveBudget
 from edge.http.responses import Response
-from edge.http.server_context import ServerContext
 from edge.http.transport import BufferedTransport, loop_callback
 from flowhook import limits
 from flowhook.process import logs
@@ -54,17 +53,43 @@ class _Phase(Enum):
     END = auto()  # nothing any more
 
 
+class ServerContext(Protocol):
+    """State and limits that all connections of a server share; times are seconds."""
+
+    header_timeout: float  # for a head
+    body_timeout: float  # for a body; see `BodyTime`
+    idle_timeout: float  # between two requests
+    keep_tail: bytes  # end of a response head after which the connection persists: Date and the empty line
+    close_tail: bytes  # the same, with `Connection: close`
+    draining: bool  # whether connections are to end after their current request
+    client_common_names: bool  # whether common names count in all certificates of senders; see `edge.http.peer`
+    budget: ReceiveBudget  # memory for incomplete heads and for what is read ahead
+
+    def now(self) -> float:
+        """Return the loop's time."""
+        ...
+
+    def answered(self, response: Response) -> None:
+        """Count a response that no delegate gave."""
+        ...
+
+    def count_incomplete(self) -> None:
+        """Count a request whose sender disconnected before it was complete."""
+        ...
+
+    def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
+        """Return the delegate for a new request; see `HTTPServerConnectionDelegate`."""
+        ...
+
+    def on_close(self, server_conn: object) -> None:
+        """Record that a connection has ended; see `HTTPServerConnectionDelegate`."""
+        ...
+
+
 class Connection(BufferedTransport, HTTPConnection):
-    """Serves one sender until either side ends the connection.
+    """Serves one sender until either side ends the connection."""
 
-    Attributes:
-        deadline: loop time after which `expire` is called.
-        idle: whether no request has begun.
-        waiting_since: loop time since which the connection waits for a request head; `NEVER` once it has one.
-    """
-
-    head: Head
-    """Head of the current request; unset before the first one."""
+    head: Head  # of the current request; unset before the first one
 
     def __init__(self, server: ServerContext, remote_ip: str) -> None:
         """Create a connection that stores what it receives until `start` is called."""
@@ -82,9 +107,9 @@ class Connection(BufferedTransport, HTTPConnection):
         self._keep_alive = False  # whether the connection persists after the response
         self._is_last = False  # whether the current request is the last one
         self._lingers = False
-        self.deadline = NEVER
-        self.idle = True
-        self.waiting_since = server.now()
+        self.deadline = NEVER  # loop time after which `expire` is called
+        self.idle = True  # whether no request has begun
+        self.waiting_since = server.now()  # loop time since which it waits for a head; `NEVER` once it has one
 
     # For the server
 

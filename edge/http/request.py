@@ -10,11 +10,12 @@ Source: https://www.tornadoweb.org/en/stable/httputil.html#internal-apis (the in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final
 
+import attrs
 from tornado.httputil import (
     HTTPConnection,
     HTTPHeaders,
@@ -25,8 +26,7 @@ from tornado.httputil import (
 )
 from tornado.iostream import StreamClosedError
 
-from edge.http import body_stream, responses
-from edge.http.body_stream import BodyStream, BodyTooLargeError
+from edge.http import responses
 from edge.http.head import Head, MalformedRequestError, head_from_tornado
 from edge.http.header_views import RequestHeaders, ResponseHeaders
 from edge.http.peer import Peer, peer_of
@@ -38,41 +38,52 @@ from flowhook.process import logs
 from flowhook.sandbox import INLINE_BYTES
 from flowhook.sharing import Seat
 
-MAX_REQUESTS: Final = 20_000
-"""Requests that are handled at a time; a request lasts as long as its handler, also when its sender has left."""
-
 LOOK_SECONDS: Final = 0.5  # how often to check whether a sender that waits for a flow is still connected
 STREAM_BYTES: Final = 1 * limits.MIB  # share of the receive budget that is charged for a body in transit
+
+# Minimum rate of a streamed body: a sender that stays below it for longer than the body timeout is cut off.
+MIN_BYTES_PER_SECOND: Final = 4 * limits.KIB
 
 log = logs.get_logger(__name__)
 
 
-class IncomingRequest(HTTPMessageDelegate):
-    """A request that may still be arriving.
+class BodyTooLargeError(Exception):
+    """The body is larger than the endpoint accepts, or is declared to be."""
 
-    Attributes:
-        head: request line and header fields.
-        peer: the sender's side of the connection.
-        content: bytes of the body that were received and not consumed.
-        complete: whether the whole body was received.
+
+@attrs.define(eq=False, repr=False)
+class BodyStream:
+    """A body of at most `max_bytes`, as an iterator over pieces of `limits.CHUNK_BYTES`; the last may be shorter.
+
+    The sender sends a piece when it is asked for, so that it is no faster than who reads it (back-pressure).
+
+    Reading a piece raises BodyTooLargeError, or StreamClosedError if the sender disconnected, or was too slow.
     """
 
-    __slots__ = (
-        "_application",
-        "_arrived",
-        "_connection",
-        "_gone",
-        "_limit",
-        "_memory",
-        "_overloaded",
-        "_room",
-        "_task",
-        "_whole",
-        "complete",
-        "content",
-        "head",
-        "peer",
-    )
+    _source: IncomingRequest
+    size: int | None = attrs.field(kw_only=True)  # in bytes; None: unknown
+    _max_bytes: int = attrs.field(kw_only=True)
+    _consumed: int = attrs.field(init=False, default=0)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        content = self._source.content
+        while len(content) < limits.CHUNK_BYTES and not self._source.complete:
+            await self._source.more()
+        if not content:
+            raise StopAsyncIteration
+        piece = bytes(content[: limits.CHUNK_BYTES])
+        del content[: limits.CHUNK_BYTES]
+        self._consumed += len(piece)
+        if self._consumed + len(content) > self._max_bytes:
+            raise BodyTooLargeError
+        return piece
+
+
+class IncomingRequest(HTTPMessageDelegate):
+    """A request that may still be arriving."""
 
     head: Head
 
@@ -87,24 +98,9 @@ class IncomingRequest(HTTPMessageDelegate):
         self._overloaded = False
         self._refused = False  # because too many requests are handled
         self._gone = False
-        self.content = bytearray()
-        self.complete = False
+        self.content = bytearray()  # bytes of the body that were received and not consumed
+        self.complete = False  # whether the whole body was received
         self.peer: Peer = peer_of(connection)
-
-    @property
-    def address(self) -> IPv4Address | IPv6Address:
-        """Address of the sender's side of the connection; IPv4-mapped addresses as IPv4."""
-        return self.peer.address
-
-    @property
-    def scheme(self) -> str:
-        """`https` over TLS, else `http`."""
-        return self.peer.protocol
-
-    @property
-    def client_names(self) -> tuple[str, ...]:
-        """Names in the sender's certificate, verified by TLS; empty without a certificate."""
-        return self.peer.client_names
 
     # For handlers
 
@@ -156,11 +152,15 @@ class IncomingRequest(HTTPMessageDelegate):
         self._charge(max(0, STREAM_BYTES - (0 if self._memory is None else self._memory.size)))
         set_minimum_rate = getattr(self._connection, "set_minimum_rate", None)
         if set_minimum_rate is not None:
-            set_minimum_rate(body_stream.MIN_BYTES_PER_SECOND)
+            set_minimum_rate(MIN_BYTES_PER_SECOND)
         return BodyStream(self, size=length if length >= 0 else None, max_bytes=max_bytes)
 
     async def more(self) -> None:
-        """Let the sender send the next piece; see `body_stream.BodySource`."""
+        """Let the sender send the next piece of the body, and wait for it or for the end of the body.
+
+        Raises:
+            StreamClosedError: the sender disconnected, or was too slow.
+        """
         self._let_send()
         await self._wait()
 
@@ -303,26 +303,16 @@ Handler = Callable[[IncomingRequest], Awaitable[Response]]
 """Handles a request. May raise whatever `IncomingRequest.body` raises, except BodyTooLargeError and Overloaded."""
 
 
+@attrs.define(eq=False, repr=False)
 class Application(HTTPServerConnectionDelegate):
-    """Handles all requests of a server with one handler.
+    """Handles all requests of a server with one handler."""
 
-    Attributes:
-        max_requests: requests that are handled at a time, those of senders that have left included; more are refused.
-    """
-
-    def __init__(
-        self,
-        handler: Handler,
-        metrics: EdgeMetrics,
-        budget: ReceiveBudget | None = None,
-        *,
-        max_requests: int = MAX_REQUESTS,
-    ) -> None:
-        self.handler = handler
-        self.max_requests = max_requests
-        self.metrics = metrics
-        self.budget = budget or ReceiveBudget()
-        self._tasks: set[asyncio.Task[None]] = set()
+    handler: Handler
+    metrics: EdgeMetrics
+    budget: ReceiveBudget = attrs.field(factory=ReceiveBudget)
+    # requests that are handled at a time; one lasts as long as its handler, also when its sender has left
+    max_requests: int = attrs.field(default=20_000, kw_only=True)
+    _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> IncomingRequest:  # noqa: ARG002
         """Return the delegate for a new request."""
@@ -334,7 +324,7 @@ class Application(HTTPServerConnectionDelegate):
         return len(self._tasks) >= self.max_requests
 
     def start(self, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Return a task that handles a request and calls `ended`."""
+        """Return a task that handles a request and calls `ended` with itself."""
         task = asyncio.get_running_loop().create_task(handling)
         self._tasks.add(task)
         return task

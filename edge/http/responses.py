@@ -149,6 +149,11 @@ CALLBACK_TOO_LARGE: Final = problem(413, "CALLBACK_TOO_LARGE", "The request is l
 NOT_STORED: Final = problem(500, "NOT_STORED", "The event could not be stored.")
 FLOW_FOUND: Final = build_response(200, (), b"")
 
+_WORD: Final = ((b"Content-Type", b"text/plain; charset=utf-8"), (b"Cache-Control", b"no-store"))
+ALIVE: Final = build_response(200, _WORD, b"ok\n")
+READY: Final = build_response(200, _WORD, b"ready\n")
+UNREADY: Final = build_response(503, _WORD, b"unready\n")
+
 PENDING_SECONDS: Final = 2  # seconds after which it makes sense to request a pending response again
 FLOW_FAULTED: Final = "FLOW_FAULTED"
 

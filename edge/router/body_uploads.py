@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import attrs
 import orjson
 
-from edge.http.body_stream import BodyStream
 from edge.http.head import Head
+from edge.http.request import BodyStream
 from edge.metrics import EdgeMetrics
 from edge.router.client import RouterClient, Upload
 from edge.webhook.compiled_endpoints import CompiledEndpoint
@@ -27,11 +27,7 @@ from flowhook.v1.ingest_service_pb2 import UploadStart
 
 
 class SignatureRejectedError(Exception):
-    """No signature of a body was valid.
-
-    Attributes:
-        errors: the cause for each verifier.
-    """
+    """No signature of a body was valid; `errors`: the cause for each verifier."""
 
     def __init__(self, errors: Sequence[SignatureError]) -> None:
         super().__init__(len(errors))
@@ -50,21 +46,18 @@ class UploadedBody(NamedTuple):
 
 @attrs.define(eq=False, repr=False)
 class BodyUploads:
-    """Uploads large bodies.
-
-    The router has `timeout` seconds for each piece.
-    """
+    """Uploads large bodies. The router has `timeout` seconds for each piece."""
 
     _router: RouterClient
     _metrics: EdgeMetrics
-    _timeout: float = attrs.field(kw_only=True)
+    _timeout: float
     under_way: int = attrs.field(init=False, default=0)  # number of uploads in progress
 
-    async def take(
+    async def store(
         self,
         endpoint: CompiledEndpoint,
         head: Head,
-        request_view: RequestView,
+        request: RequestView,
         body: BodyStream,
         verified: tuple[Verifier, Match] | None,
         *,
@@ -76,8 +69,8 @@ class BodyUploads:
         Args:
             endpoint: endpoint that received the request.
             head: head of the request.
-            request_view: the request as input for verification.
-            body: stream of the body.
+            request: the request as input for verification.
+            body: the body.
             verified: the verifier that passed without the body, and its match; None: none passed.
             sender: identity of the sender while it is unverified.
             admit: called at the end, when the sender is verified; its exceptions propagate.
@@ -88,7 +81,7 @@ class BodyUploads:
             FlowhookError: the router does not accept the body.
             BodyTooLargeError, StreamClosedError: raised by `body`.
         """
-        proofs = StreamingAuthentication(() if verified else endpoint.streaming, request_view, time.time())
+        proofs = StreamingAuthentication(() if verified else endpoint.streaming, request, time.time())
         if not verified and not proofs.may_pass:
             raise SignatureRejectedError(proofs.errors)
         scan = _Scan(endpoint, head)
@@ -96,12 +89,8 @@ class BodyUploads:
             scan.check()
         self.under_way += 1
         try:
-            start = UploadStart(
-                flow_id=endpoint.flow_id,
-                size=body.size,
-                proven=endpoint.asks and verified is not None,
-                sender=sender,
-            )
+            proven = endpoint.asks and verified is not None
+            start = UploadStart(flow_id=endpoint.flow_id, size=body.size, proven=proven, sender=sender)
             upload = await self._router.upload(start, self._timeout)
             try:
                 await _until_it_ends(upload, self._send(body, upload, proofs, scan))
@@ -110,7 +99,8 @@ class BodyUploads:
                     raise SignatureRejectedError(proofs.errors)
                 admit(passed[1])
                 form, parts = scan.end()
-                content = None if endpoint.raw else _content(head, form)
+                value = orjson.loads(form) if form else None
+                content = None if endpoint.raw else to_structured(head.content_type, head.headers, value)
                 return UploadedBody(passed, await upload.finish(), parts, form, content)
             finally:
                 upload.cancel()
@@ -181,7 +171,3 @@ class _Scan:
         """
         self.check()
         return (b"", ()) if self._parts is None else self._parts.end()
-
-
-def _content(head: Head, form: bytes) -> Any:
-    return to_structured(head.content_type, head.headers, orjson.loads(form) if form else None)

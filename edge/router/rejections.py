@@ -135,7 +135,7 @@ class RejectionReporter:
             request_view: the request as it was verified, if verification was reached.
             now: Unix time in seconds.
         """
-        if not self._limiter.take(endpoint.flow_id):
+        if not self._limiter.admit(endpoint.flow_id):
             return
         if len(self._waiting) >= MAX_WAITING:
             self._metrics.unreported += 1
@@ -158,7 +158,7 @@ class RejectionReporter:
             headers=headers_to_proto(_shown(head.headers, _credentials(endpoint, head))),
             body_size=len(body) if body else head.length,
             body=body[:MAX_BODY_BYTES] if endpoint.stores_rejected_bodies else b"",
-            suppressed=self._limiter.take_suppressed(endpoint.flow_id),
+            suppressed=self._limiter.pop_suppressed(endpoint.flow_id),
             acceptability=_acceptability(endpoint, head, response, body),
         )
         if rejection.acceptability == Rejection.ACCEPTABILITY_ACCEPTABLE:

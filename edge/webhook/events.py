@@ -9,6 +9,7 @@ from typing import Any
 from edge.http.head import Head
 from edge.webhook.compiled_endpoints import CompiledEndpoint, ParsedContent
 from flowhook.events import ids
+from flowhook.events.workflow_input import webhook_view
 from flowhook.model import Event, Principal
 from flowhook.signatures import Match, RequestView, Verifier, credentials_of, strip_query, without_credential_copies
 from flowhook.v1 import envelope_pb2
@@ -46,15 +47,14 @@ def build_event(endpoint: CompiledEndpoint, head: Head, request_view: RequestVie
 
 def event_message(
     endpoint: CompiledEndpoint,
-    request_view: RequestView,
+    request: RequestView,
     verified: tuple[Verifier, Match],
-    view: Mapping[str, Any] | None,
-    *,
     event: Event,
     content: ParsedContent,
-) -> envelope_pb2.Event:
-    """Return an event for the router, with its keys and search attributes; for the arguments see `dedupe_key`."""
-    key = endpoint.dedupe_key(verified, request_view, view, content)
+) -> tuple[envelope_pb2.Event, Mapping[str, Any] | None]:
+    """Return an event for the router, with its keys and search attributes; and the value of `.` if it is needed."""
+    view = webhook_view(event, content.body) if endpoint.needs_view else None
+    key = endpoint.dedupe_key(verified, request, view, content)
     message = event_to_proto(event, encode_head=True)
     if key:
         message.dedupe_key = key
@@ -64,7 +64,7 @@ def event_message(
     if endpoint.search is not None:
         for name, value in endpoint.attributes_of(view, content):
             message.attributes.add(name=name, value=value)
-    return message
+    return message, view
 
 
 def _mid_flow(event: Event, endpoint: CompiledEndpoint) -> Event:

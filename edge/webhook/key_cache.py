@@ -78,7 +78,7 @@ class KeyCache:
         """Number of unknown documents in the cache."""
         return len(self._named)
 
-    async def add(self, request_view: RequestView, verifiers: Sequence[KeyedVerifier]) -> RequestView:
+    async def with_keys(self, request_view: RequestView, verifiers: Sequence[KeyedVerifier]) -> RequestView:
         """Return a request with the keys that verifiers need for it, as far as they are available.
 
         Does not suspend when all of them are cached.

@@ -10,6 +10,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from flowhook.sharing.token_bucket import TokenBucket
+
 if TYPE_CHECKING:
     import structlog
 
@@ -20,35 +22,41 @@ BURST: Final = 250.0  # rate and burst of all lines
 MAX_FLOWS: Final = 1000  # flows that have a token bucket: those that were used last
 
 
+class _FlowBucket(TokenBucket):
+    """A token bucket that counts the lines that were not written."""
+
+    suppressed = 0
+
+
 class PerFlowLimiter:
     """Token buckets: one for each recently used flow, and one for all flows together."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         """Create the buckets; `now` returns the time in seconds."""
         self._now = now
-        self._all = CountingTokenBucket(PER_SECOND, BURST, now())
-        self._flows: OrderedDict[str, CountingTokenBucket] = OrderedDict()
+        self._all = TokenBucket(per_second=PER_SECOND, burst=BURST, now=now())
+        self._flows: OrderedDict[str, _FlowBucket] = OrderedDict()
 
     @property
     def flows(self) -> int:
         """Number of flows with a token bucket."""
         return len(self._flows)
 
-    def take(self, flow_id: str) -> bool:
-        """Take a token for a flow and return whether there was one; if not, count one suppression."""
+    def admit(self, flow_id: str) -> bool:
+        """Count a line about a flow, and return whether it may be written; if not, count one suppression."""
         now = self._now()
         bucket = self._flows.get(flow_id)
         if bucket is None:
-            bucket = self._flows[flow_id] = CountingTokenBucket(FLOW_PER_SECOND, FLOW_BURST, now)
+            bucket = self._flows[flow_id] = _FlowBucket(per_second=FLOW_PER_SECOND, burst=FLOW_BURST, now=now)
             if len(self._flows) > MAX_FLOWS:
                 self._flows.popitem(last=False)
         self._flows.move_to_end(flow_id)
-        if bucket.take(now) and self._all.take(now):
+        if not bucket.take(now) and not self._all.take(now):  # neither has to wait
             return True
         bucket.suppressed += 1
         return False
 
-    def take_suppressed(self, flow_id: str) -> int:
+    def pop_suppressed(self, flow_id: str) -> int:
         """Return the number of suppressions for a flow since the last call."""
         bucket = self._flows.get(flow_id)
         if bucket is None:
@@ -68,26 +76,5 @@ class RateLimitedLogger:
     def warning(self, event: str, **fields: object) -> None:
         """Write a line unless the rate limit is exceeded; the field `flow` selects the token bucket."""
         flow_id = str(fields.get("flow", ""))
-        if self._allowances.take(flow_id):
-            self._log.warning(event, suppressed=self._allowances.take_suppressed(flow_id), **fields)
-
-
-class CountingTokenBucket:
-    """A token bucket, initially full; `suppressed` counts the lines that were not written."""
-
-    __slots__ = ("_burst", "_last", "_per_second", "_tokens", "suppressed")
-
-    def __init__(self, per_second: float, burst: float, now: float) -> None:
-        self._per_second = per_second
-        self._burst = self._tokens = burst
-        self._last = now
-        self.suppressed = 0
-
-    def take(self, now: float) -> bool:
-        """Take one token, and return whether there was one."""
-        self._tokens = min(self._burst, self._tokens + (now - self._last) * self._per_second)
-        self._last = now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
+        if self._allowances.admit(flow_id):
+            self._log.warning(event, suppressed=self._allowances.pop_suppressed(flow_id), **fields)

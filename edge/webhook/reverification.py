@@ -1,4 +1,4 @@
-"""Verifies refused requests again, at the router's demand: the checks of the pipeline, by the clock of their time.
+"""Verifies refused requests again, at the router's demand: the stages of the pipeline, by the clock of their time.
 
 Nobody waits for a response, nothing is received, and no rate limit of senders applies. The flow is as it is now.
 """
@@ -8,19 +8,16 @@ from __future__ import annotations
 import attrs
 
 from edge.http.head import Head, MalformedRequestError, parse_head
+from edge.http.peer import Peer
 from edge.router.flow_cache import FlowCache
 from edge.router.rejections import RejectionReporter
-from edge.webhook.body_parser import BodyParser
 from edge.webhook.compiled_endpoints import CompiledEndpoint
-from edge.webhook.events import build_event, event_message
-from edge.webhook.key_cache import KeyCache
-from edge.webhook.verification import Outcome, RequestViews, check, check_with_body, most_specific, with_json
-from flowhook import limits
+from edge.webhook.events import event_message
+from edge.webhook.stages import Delivery, RequestViews, Stages, answer_by_head, most_specific
 from flowhook.errors import FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
-from flowhook.events.workflow_input import webhook_view
 from flowhook.http.listening import peer_address
 from flowhook.process import logs
-from flowhook.signatures import JsonBody, Match, RequestView, SignatureError, Verifier, json_of
+from flowhook.signatures import Match, SignatureError, Verifier
 from flowhook.signatures.diagnosis import DIAGNOSED
 from flowhook.v1 import envelope_pb2
 from flowhook.v1.rejection_service_pb2 import AttachVerifierRequest, AttachVerifierResponse, OriginalRequest
@@ -34,16 +31,12 @@ log = logs.get_logger(__name__)
 
 @attrs.define(eq=False, repr=False)
 class Reverification:
-    """Verifies requests that were refused.
-
-    Its collaborators are those of the pipeline; `rejections` diagnoses what is refused again.
-    """
+    """Verifies requests that were refused; `rejections` diagnoses what is refused again."""
 
     _flow_cache: FlowCache
     _rejections: RejectionReporter
-    _keys: KeyCache = attrs.field(kw_only=True)
-    _body_parser: BodyParser = attrs.field(kw_only=True)
-    _views: RequestViews = attrs.field(kw_only=True)
+    _stages: Stages
+    _views: RequestViews
 
     async def answer(self, request: AttachVerifierResponse) -> AttachVerifierRequest:
         """Return the event of a refused request, or why it is refused again. Never raises."""
@@ -65,55 +58,39 @@ class Reverification:
         original, body = request.original, request.body
         head = _head(original)
         endpoint = await self._endpoint(request.flow_id, head.path, request.registry_revision)
-        address, seen = self._views.view(
-            head, peer_address(original.peer), original.scheme, tuple(original.client_names)
-        )
-        handshakes = endpoint.handshakes
-        if handshakes is not None and handshakes.early(seen) is not None:
-            raise _handshake()
-        if head.method not in endpoint.methods:
-            raise InvalidError(f"the flow does not accept {head.method}", reason="METHOD_NOT_ALLOWED")
-        if not endpoint.admits(address):
-            raise InvalidError("the sender's address is not in `allow_from`", reason="ADDRESS_FORBIDDEN")
+        peer = Peer(original.peer, original.scheme, peer_address(original.peer), tuple(original.client_names))
+        delivery = Delivery(endpoint, head, *self._views.view(head, peer))
+        refused = answer_by_head(delivery)
+        if refused is not None:
+            raise _refusal(refused.reason, head)
         if len(body) > endpoint.max_body:
             raise InvalidError("the body is larger than `max_body`", reason="BODY_TOO_LARGE")
-        seen, verified = await self._authenticated(
-            endpoint, seen._replace(body=body), milliseconds(request.time) / 1000
-        )
-        event = build_event(endpoint, head, seen, verified[1])
-        if endpoint.needs_json_body and (seen.json is None or len(body) > endpoint.max_unverified_json):
-            seen = await with_json(seen, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
-        content = self._body_parser.at_once(endpoint, head, seen) or await self._body_parser.apart(
-            endpoint, head, seen, event
-        )
-        if handshakes is not None:
-            shaken = content.body if content.body is not None or not body else json_of(seen)
-            if handshakes.late(verified[1], seen, shaken) is not None:
-                raise _handshake()
-        view = webhook_view(event, content.body) if endpoint.needs_view else None
-        return event_message(endpoint, seen, verified, view, event=event, content=content)
+        delivery.request = delivery.request._replace(body=body)
+        verified = await self._verified(delivery, milliseconds(request.time) / 1000)
+        event, content, handshake = await self._stages.read_event(delivery, verified)
+        if handshake is not None:
+            raise _refusal("HANDSHAKE", head)
+        message, _ = event_message(endpoint, delivery.request, verified, event, content)
+        return message
 
-    async def _authenticated(
-        self, endpoint: CompiledEndpoint, request_view: RequestView, now: float
-    ) -> tuple[RequestView, tuple[Verifier, Match]]:
+    async def _verified(self, delivery: Delivery, now: float) -> tuple[Verifier, Match]:
         """Verify a request by the clock of the time when it was refused.
 
         Raises:
             SignatureError: it is refused, with a diagnosis.
             UnavailableError: a key can't be fetched now.
         """
-        if endpoint.early_keyed:
-            request_view = await self._keys.add(request_view, endpoint.early_keyed)
-        outcome: Outcome | None = check(endpoint.early, request_view, now) if endpoint.early else None
-        if outcome is not None and not isinstance(outcome, SignatureError):
-            return request_view, outcome
-        request_view, late = await check_with_body(endpoint, request_view, self._keys, now)
+        early = await self._stages.verify_head(delivery, now)
+        if early is not None and not isinstance(early, SignatureError):
+            return early
+        late = await self._stages.verify_body(delivery, now)
         if not isinstance(late, SignatureError):
-            return request_view, late
-        error = most_specific(outcome, late)
+            return late
+        error = most_specific(early, late)
         if error.reason == "KEY_UNAVAILABLE":
             raise UnavailableError(error.detail, reason=error.reason)
-        hint = await self._rejections.diagnosis(endpoint, request_view, now) if error.reason in DIAGNOSED else ""
+        diagnosed = error.reason in DIAGNOSED
+        hint = await self._rejections.diagnosis(delivery.endpoint, delivery.request, now) if diagnosed else ""
         raise SignatureError(f"{error.detail}; {hint}" if hint else error.detail, reason=error.reason)
 
     async def _endpoint(self, flow_id: str, path: str, revision: int) -> CompiledEndpoint:
@@ -148,7 +125,12 @@ def _head(original: OriginalRequest) -> Head:
     return head
 
 
-def _handshake() -> InvalidError:
+def _refusal(reason: str, head: Head) -> InvalidError:
+    """Return the error for the reason of an answer that the pipeline would give; any other one is of a handshake."""
+    if reason == "METHOD_NOT_ALLOWED":
+        return InvalidError(f"the flow does not accept {head.method}", reason=reason)
+    if reason == "ADDRESS_FORBIDDEN":
+        return InvalidError("the sender's address is not in `allow_from`", reason=reason)
     return InvalidError(
         "it is a handshake of the provider, not an event: let the provider repeat it", reason="HANDSHAKE"
     )

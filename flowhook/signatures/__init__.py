@@ -24,9 +24,11 @@ from flowhook.signatures.types import (
     KeyedVerifier,
     KeyRequest,
     Match,
+    Outcome,
     RequestView,
     SignatureError,
     Verifier,
+    first_match,
     verify_any,
 )
 
@@ -36,6 +38,7 @@ __all__ = [
     "KeyRequest",
     "KeyedVerifier",
     "Match",
+    "Outcome",
     "RequestView",
     "SignatureError",
     "StreamingAuthentication",
@@ -44,6 +47,7 @@ __all__ = [
     "can_stream",
     "contains_credential",
     "credentials_of",
+    "first_match",
     "json_of",
     "sign",
     "sign_body",

@@ -193,17 +193,29 @@ class KeyedVerifier(Verifier):
         """Return the key that `verify` will look up in `request.keys`; None if it needs none. Never raises."""
 
 
+Outcome = tuple[Verifier, Match] | SignatureError
+"""Outcome of verification: the verifier that passed and its match, or the reason why none passed."""
+
+
+def first_match(verifiers: Sequence[Verifier], request: RequestView, now: float) -> Outcome:
+    """Return the first verifier that passes and its match, even if others refuse, or their most specific refusal."""
+    worst: SignatureError | None = None
+    for verifier in verifiers:
+        try:
+            return verifier, verifier.verify(request, now)
+        except SignatureError as error:
+            if worst is None or error.specificity > worst.specificity:
+                worst = error
+    return worst or SignatureError("no kind of `auth` is configured", reason="CREDENTIALS_MISSING")
+
+
 def verify_any(verifiers: Sequence[Verifier], request: RequestView, now: float) -> Match:
     """Return the match of the first kind that passes, even if others refuse; `now` is Unix time in seconds.
 
     Raises:
         SignatureError: none passed; the most specific of their refusals.
     """
-    worst: SignatureError | None = None
-    for verifier in verifiers:
-        try:
-            return verifier.verify(request, now)
-        except SignatureError as error:
-            if worst is None or error.specificity > worst.specificity:
-                worst = error
-    raise worst or SignatureError("no kind of `auth` is configured", reason="CREDENTIALS_MISSING")
+    outcome = first_match(verifiers, request, now)
+    if isinstance(outcome, SignatureError):
+        raise outcome
+    return outcome[1]

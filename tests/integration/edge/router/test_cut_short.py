@@ -11,10 +11,9 @@ import pytest_asyncio
 from support.patience import PATIENCE
 
 from edge.http import responses
-from edge.http.body_stream import BodyStream
 from edge.http.connection import NEVER, Connection
 from edge.http.receive_budget import ReceiveBudget
-from edge.http.request import Application
+from edge.http.request import Application, BodyStream
 from edge.metrics import EdgeMetrics
 from edge.router.body_uploads import _until_it_ends
 from flowhook.errors import ExhaustedError

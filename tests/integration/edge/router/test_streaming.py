@@ -9,7 +9,7 @@ import hmac
 import pytest
 from support.patience import PATIENCE
 
-from edge.http import body_stream
+from edge.http import request
 from flowhook import limits
 from flowhook.errors import ExhaustedError, UnavailableError
 
@@ -243,7 +243,7 @@ async def test_a_malformed_chunk_is_refused_and_the_body_given_up(edge):
 async def test_a_sender_that_stands_still_is_cut_off_and_one_that_keeps_a_minimum_rate_is_not(
     start_edge, monkeypatch, uploaded
 ):
-    monkeypatch.setattr(body_stream, "MIN_BYTES_PER_SECOND", 1_000_000.0)
+    monkeypatch.setattr(request, "MIN_BYTES_PER_SECOND", 1_000_000.0)
     edge = await start_edge(body_timeout=1.0)
     edge.router.put_flow("files")
     head = b"POST /hook/files HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(LARGE)

@@ -9,9 +9,8 @@ from support.budgets import budget_of
 from tornado.httputil import HTTPConnection, HTTPHeaders, RequestStartLine
 from tornado.iostream import StreamClosedError
 
-from edge.http.body_stream import BodyStream, BodyTooLargeError
 from edge.http.receive_budget import Overloaded
-from edge.http.request import Application
+from edge.http.request import Application, BodyStream, BodyTooLargeError
 from edge.http.responses import FLOW_FOUND, build_response
 from edge.metrics import EdgeMetrics
 from flowhook.sandbox import INLINE_BYTES

@@ -65,7 +65,7 @@ def find(publisher, clock):
 
     async def found(url, name="acme"):
         wants = Wants(url, name)
-        return (await keys.add(SEEN, [wants])).keys[wants.request]
+        return (await keys.with_keys(SEEN, [wants])).keys[wants.request]
 
     found.keys = keys
     return found

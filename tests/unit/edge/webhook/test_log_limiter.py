@@ -56,5 +56,5 @@ def test_all_flows_together_have_a_limit_too(log, clock, lines):
 def test_the_number_of_token_buckets_is_bounded(clock):
     limiter = PerFlowLimiter(clock)
     for number in range(5 * MAX_FLOWS):
-        limiter.take(f"flow-{number}")
+        limiter.admit(f"flow-{number}")
     assert limiter.flows == MAX_FLOWS

@@ -9,7 +9,7 @@ from edge.router.rejections import RejectionReporter
 from edge.webhook.body_parser import BodyParser
 from edge.webhook.compiled_endpoints import FlowEndpoints
 from edge.webhook.reverification import Reverification
-from edge.webhook.verification import RequestViews
+from edge.webhook.stages import RequestViews, Stages
 from flowhook.document.models.auth import parse_auth
 from flowhook.document.models.webhook import Webhook
 from flowhook.signatures import sign
@@ -54,7 +54,7 @@ async def verify(counts):
     async def verify(directory, headers, *, body=BODY, target="/hook/f", method="POST", time=NOW, public_url=""):
         reporter = RejectionReporter(None, directory, None, counts)
         views = RequestViews(None, public_url)
-        reverification = Reverification(directory, reporter, keys=None, body_parser=BodyParser(None), views=views)
+        reverification = Reverification(directory, reporter, Stages(None, BodyParser(None)), views)
         request = AttachVerifierResponse(flow_id="f", body=body, registry_revision=5)
         request.time.FromMilliseconds(int(time * 1000))
         request.original.MergeFrom(

@@ -1,0 +1,144 @@
+"""The stages that a request passes, cheapest first, whether it arrives or is verified again.
+
+Method and address, credentials in headers, signature, parsing. What a request that arrives passes besides, because its
+body is still with its sender, is in `pipeline`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import attrs
+
+from edge.http import responses
+from edge.http.head import Head
+from edge.http.peer import Peer
+from edge.http.responses import Response
+from edge.webhook.body_parser import BodyParser
+from edge.webhook.compiled_endpoints import CompiledEndpoint, ParsedContent
+from edge.webhook.events import build_event
+from edge.webhook.handshakes import FetchUrl
+from edge.webhook.key_cache import KeyCache
+from flowhook import limits
+from flowhook.http.forwarded import Address, TrustedProxies
+from flowhook.model import Event
+from flowhook.sandbox import INLINE_BYTES
+from flowhook.sharing import Principal
+from flowhook.sharing.addresses import address_principal
+from flowhook.signatures import (
+    JsonBody,
+    Match,
+    Outcome,
+    RequestView,
+    SignatureError,
+    Verifier,
+    first_match,
+    json_of,
+)
+
+
+class RequestViews:
+    """Makes views of requests as their senders sent them, from what the edge received."""
+
+    def __init__(self, proxies: TrustedProxies | None, public_url: str) -> None:
+        """Let `proxies` report the sender and the URL; the part of URLs before the path is `public_url`, if given."""
+        self._proxies = proxies or None
+        self._public_url = public_url.rstrip("/")
+
+    def principal(self, address: Address) -> Principal:
+        """Return the owner of a sender's address. A proxy that is trusted stands for many senders."""
+        trusted = self._proxies is not None and self._proxies.trusts(address)
+        return address_principal(address)._replace(essential=trusted)
+
+    def view(self, head: Head, peer: Peer) -> tuple[Address, RequestView]:
+        """Return the sender's address, and the request as input for verification, without its body."""
+        host, address, scheme = head.host, peer.address, peer.protocol
+        if self._proxies is not None:
+            address, scheme, behind = self._proxies.origin(address, scheme, head.headers)
+            host = behind or host
+        url = f"{self._public_url or f'{scheme}://{host}'}{head.target}"
+        return address, RequestView(head.method, url, head.path, head.query, head.headers, b"", peer.client_names)
+
+
+@attrs.define(eq=False, repr=False)
+class Delivery:
+    """A request on its way to an endpoint."""
+
+    endpoint: CompiledEndpoint
+    head: Head
+    address: Address  # of the sender
+    request: RequestView  # as far as it is known: stages add the body, its JSON value, and fetched keys
+
+
+def answer_by_head(delivery: Delivery) -> Response | None:
+    """Return the response to an unsigned handshake, a wrong method or a wrong address; None: the request goes on."""
+    endpoint, method = delivery.endpoint, delivery.head.method
+    admitted = endpoint.admits(delivery.address)
+    if endpoint.handshakes is not None and admitted:
+        answer = endpoint.handshakes.early(delivery.request)
+        if answer is not None:
+            return answer
+    if method not in endpoint.methods:
+        return responses.FLOW_FOUND if method == "HEAD" else endpoint.not_allowed
+    return None if admitted else responses.ADDRESS_FORBIDDEN
+
+
+@attrs.define(eq=False, repr=False)
+class Stages:
+    """The stages that wait: for keys, and for bodies that are parsed or hashed elsewhere."""
+
+    _keys: KeyCache
+    _body_parser: BodyParser
+
+    async def verify_head(self, delivery: Delivery, now: float) -> Outcome | None:
+        """Verify a request without its body; None: no kind of `auth` can. `now` is Unix time in seconds."""
+        endpoint = delivery.endpoint
+        if endpoint.early_keyed:
+            delivery.request = await self._keys.with_keys(delivery.request, endpoint.early_keyed)
+        return first_match(endpoint.early, delivery.request, now) if endpoint.early else None
+
+    async def verify_body(self, delivery: Delivery, now: float) -> Outcome:
+        """Verify a request by its body; a large one is parsed and hashed in a thread."""
+        endpoint = delivery.endpoint
+        if endpoint.reads_json:
+            delivery.request = await _with_json(delivery.request, JsonBody(endpoint.max_unverified_json))
+        if endpoint.late_keyed:
+            delivery.request = await self._keys.with_keys(delivery.request, endpoint.late_keyed)
+        if len(delivery.request.body) <= INLINE_BYTES:
+            return first_match(endpoint.late, delivery.request, now)
+        return await asyncio.to_thread(first_match, endpoint.late, delivery.request, now)
+
+    async def read_event(
+        self, delivery: Delivery, verified: tuple[Verifier, Match]
+    ) -> tuple[Event, ParsedContent, Response | FetchUrl | None]:
+        """Return a verified request as an event, its parsed body, and the answer if it is a handshake instead.
+
+        Raises:
+            InvalidError: the body does not match its Content-Type (`BODY_INVALID`), is too large once decompressed
+                (`BODY_TOO_LARGE`), or parsing exceeds its resource limits (`TOO_COSTLY`).
+            ExhaustedError: too many large bodies of the flow are queued for parsing (`OVERLOADED`).
+        """
+        endpoint, head, request = delivery.endpoint, delivery.head, delivery.request
+        event = build_event(endpoint, head, request, verified[1])
+        if endpoint.needs_json_body and (request.json is None or len(request.body) > endpoint.max_unverified_json):
+            request = await _with_json(request, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
+            delivery.request = request
+        content = self._body_parser.at_once(endpoint, head, request) or await self._body_parser.apart(
+            endpoint, head, request, event
+        )
+        if endpoint.handshakes is None:
+            return event, content, None
+        shaken = content.body if content.body is not None or not request.body else json_of(request)
+        return event, content, endpoint.handshakes.late(verified[1], request, shaken)
+
+
+async def _with_json(request: RequestView, body: JsonBody) -> RequestView:
+    """Return a request whose body is parsed as JSON only once; a large one is parsed in a thread."""
+    if len(request.body) > INLINE_BYTES:
+        await asyncio.to_thread(body.of, request.body)
+    return request._replace(json=body)
+
+
+def most_specific(*outcomes: Outcome | None) -> SignatureError:
+    """Return the refusal that says most about the cause."""
+    return max((each for each in outcomes if isinstance(each, SignatureError)), key=lambda each: each.specificity)

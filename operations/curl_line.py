@@ -13,9 +13,9 @@ from flowhook.client import SignedRequest
 
 PLACEHOLDER: Final = "$SECRET"
 
+# bytes of a body that the command contains; a longer one is read from the file `body`, as most shells' limit is 128
+# KiB for an argument
 MAX_BODY: Final = 64 * 1024
-"""Bytes of a body that the command contains; a longer one is read from the file `body`, as most shells' limit is
-128 KiB for an argument."""
 
 
 def curl_line(request: SignedRequest) -> str:

@@ -14,16 +14,12 @@ from operations.edge_access import EdgeAccess
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, StreamReader
 
+# seconds until the response must have been received: a flow may hold a request for 30 s, unless it says otherwise
 TIMEOUT: Final = 40.0
-"""Seconds until the response must have been received: a flow may hold a request for 30 s, unless it says otherwise."""
-
 CONNECT_TIMEOUT: Final = 5.0
 
-MAX_RESPONSE: Final = 64 * 1024
-"""Bytes of a response that are read."""
-
-_AUTOMATIC: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-"""Headers that aiohttp would add."""
+MAX_RESPONSE: Final = 64 * 1024  # bytes of a response that are read
+_AUTOMATIC: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # headers that aiohttp would add
 
 
 @dataclass(frozen=True, slots=True)

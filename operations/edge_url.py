@@ -13,8 +13,8 @@ from operations import health
 LOOPBACK: Final = "127.0.0.1"
 _WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
+# scheme, host and port: an edge's token allows to report anything, and people paste the URL into shells
 _URL: Final = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-"""Scheme, host and port: an edge's token allows to report anything, and people paste the URL into shells."""
 
 
 def reported_url(processes: Sequence[ProcessInfo], own_host: str) -> str:

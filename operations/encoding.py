@@ -27,8 +27,7 @@ from flowhook.model.flows import AppliedFlow
 from flowhook.model.rejections import RejectedRequest
 from flowhook.model.types import field_types
 
-NAMES: Final = {"flow_revision": "revision", "has_webhook": "webhook"}
-"""Keys that are not made by the rule."""
+NAMES: Final = {"flow_revision": "revision", "has_webhook": "webhook"}  # keys that are not made by the rule
 
 HIDDEN: Final[Mapping[type, frozenset[str]]] = {
     AppliedFlow: frozenset({"located_warnings"}),
@@ -42,11 +41,11 @@ HIDDEN: Final[Mapping[type, frozenset[str]]] = {
 A subclass that declares such a field again is written with it.
 """
 
+# properties that are written after the fields
 SHOWN: Final[Mapping[type, tuple[str, ...]]] = {
     Attempt: ("reason",),
     RejectedRequest: ("accepted_execution_id",),
 }
-"""Properties that are written after the fields."""
 
 _PAST: Final = {
     "accept": "accepted",

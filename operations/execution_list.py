@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 
 MAX_DIGITS: Final = 18
 
-NO_TASK: Final = "/"
-"""Value of `error_task` for errors that no task raised: their JSON Pointer is empty."""
+NO_TASK: Final = "/"  # value of `error_task` for errors that no task raised: their JSON Pointer is empty
 
 
 def _time(text: str) -> str:

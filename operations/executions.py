@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from flowhook.client import AsyncClient
 
 
+# end of the key of a journal entry that is not the result of a call
 _MOMENT: Final = re.compile(r"(?::[a-z]+|(?:^| )/timeout#\d+)$")
-"""End of the key of a journal entry that is not the result of a call."""
 
 
 class ExecutionId(Parameters):

@@ -14,8 +14,7 @@ from operations.operation import Parameters
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
 
-MAX_LOOKED_AT: Final = 1000
-"""Executions that are grouped: the newest ones."""
+MAX_LOOKED_AT: Final = 1000  # executions that are grouped: the newest ones
 
 
 class FaultList(Parameters):

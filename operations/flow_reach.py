@@ -24,9 +24,7 @@ from operations.diagram import reading
 from operations.flow_setup import AuthSetup, EndpointSetup, FlowLimit, FlowSetup, SecretState
 from operations.provider_setup import setup_steps
 
-TIMES: Final = 5
-"""Times of a schedule that are computed."""
-
+TIMES: Final = 5  # times of a schedule that are computed
 SECOND_MS: Final = 1000
 
 

@@ -14,8 +14,7 @@ from operations.text_diff import DiffLine, diff
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
 
-MAX_LINES: Final = 5000
-"""Lines of a comparison; beyond it a last one says so."""
+MAX_LINES: Final = 5000  # lines of a comparison; beyond it a last one says so
 
 
 class RevisionList(FlowName):

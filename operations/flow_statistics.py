@@ -15,8 +15,7 @@ from operations.operation import Parameters, shown_fields
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
 
-RATE_MINUTES: Final = 5
-"""Minutes over which a rate is averaged, the current one included."""
+RATE_MINUTES: Final = 5  # minutes over which a rate is averaged, the current one included
 
 
 class FlowList(Parameters):

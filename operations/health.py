@@ -9,13 +9,12 @@ from typing import Final
 
 from flowhook.client import ProcessInfo
 
+# roles of which at least one process must be ready, or no webhook is executed by a flow
 NEEDED_ROLES: Final = ("router", "edge", "runner")
-"""Roles of which at least one process must be ready, or no webhook is executed by a flow."""
-
+# age of the last report above which a process is not ready: it has then missed four reports (one every 2 s). One that
+# gets a tenth of a core may miss some: a runner does not report while it evaluates an expression, which may take half
+# a second of CPU time.
 SILENT_SECONDS: Final = 10.0
-"""Age of the last report above which a process is not ready: it has then missed four reports (one every 2 s). One that
-gets a tenth of a core may miss some: a runner does not report while it evaluates an expression, which may take half a
-second of CPU time."""
 
 
 def is_ready(process: ProcessInfo) -> bool:

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from flowhook.client import AsyncClient
     from operations.tools import Tools
 
-PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
-"""A parameter in a path."""
+PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")  # a parameter in a path
 
 
 class ParameterError(InvalidError):

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from flowhook.client import AsyncClient
     from operations.tools import PartReader, Tools
 
+# media types of bodies that have no attachments
 _PARSED: Final = re.compile(
     r"\s*(application/([^;]+\+)?json|application/x-www-form-urlencoded|text/[^;]*)\s*(;|$)", re.IGNORECASE
 )
-"""Media types of bodies that have no attachments."""
 
 
 class PartNumber(ExecutionId):

@@ -523,6 +523,7 @@ EXPORT_AUDIT: Final = Operation(
     download="audit.jsonl",
 )
 
+# all operations, in the order in which they are described
 OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     LIST_FLOWS,
     GET_FLOW,
@@ -578,4 +579,3 @@ OPERATIONS: Final[tuple[Operation[Any], ...]] = (
     LIST_AUDIT,
     EXPORT_AUDIT,
 )
-"""All operations, in the order in which they are described."""

@@ -17,23 +17,21 @@ from operations.stored_bodies import read_with_beginning
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
 
+# bytes of a stored body that a draft takes over; a form has at most 1 MiB, in which a byte may take three
 MAX_BODY: Final = 512 * 1024
-"""Bytes of a stored body that a draft takes over; a form has at most 1 MiB, in which a byte may take three."""
 
+# headers of a connection, a client or a proxy rather than of an event
 _NOT_OF_THE_EVENT: Final = frozenset(
     {"accept", "accept-encoding", "accept-language", "cache-control", "connection", "content-length", "content-type"}
     | {"cookie", "dnt", "expect", "forwarded", "from", "host", "keep-alive", "origin", "pragma", "priority", "referer"}
     | {"te", "traceparent", "tracestate", "trailer", "transfer-encoding", "upgrade", "user-agent", "via"}
 )
-"""Headers of a connection, a client or a proxy rather than of an event."""
 
 Signing = Literal["signed", "credential", "impossible"]
+# in the order in which the router prefers the kinds of a flow
 _SIGNINGS: Final[tuple[Signing, ...]] = ("signed", "credential", "impossible")
-"""In the order in which the router prefers the kinds of a flow."""
-
+# kinds, beside those with a public key, for which the router has nothing to sign with
 _BY_THE_SENDER: Final = frozenset({"mtls", "microsoft-graph"})
-"""Kinds, beside those with a public key, for which the router has nothing to sign with."""
-
 _PROXY_PREFIXES: Final = ("x-forwarded-", "x-real-", "sec-", "cf-", "x-amzn-", "x-request-id")
 
 

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT: Final = 1024 * 1024
 
-NEWEST: Final = 20
-"""Newest executions among which that of a test event is searched if the response does not name it."""
-
+NEWEST: Final = 20  # newest executions among which that of a test event is searched if the response does not name it
 FIRST_REFUSAL: Final = 400
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _ID: Final = re.compile(r"evt_[0-9a-z]{26}")

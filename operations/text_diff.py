@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Final, Literal
 
+# lines of either text that are compared, apart from those with which both begin and end; with more, all of them count
+# as replaced. difflib takes quadratic time on some texts: about a second for as many lines
 MAX_COMPARED: Final = 2000
-"""Lines of either text that are compared, apart from those with which both begin and end; with more, all of them count
-as replaced. difflib takes quadratic time on some texts: about a second for as many lines."""
-
-CONTEXT: Final = 3
-"""Unchanged lines shown around a change."""
+CONTEXT: Final = 3  # unchanged lines shown around a change
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,8 @@ def diff(old: str, new: str) -> Iterator[DiffLine]:
                 yield from (DiffLine("+", line) for line in after[new_low:new_high])
 
 
+# whether lines are equal, their range in the old text, and in the new one. See `SequenceMatcher.get_opcodes`.
 _Opcode = tuple[str, int, int, int, int]
-"""Whether lines are equal, their range in the old text, and in the new one. See `SequenceMatcher.get_opcodes`."""
 
 
 def _opcodes(before: Sequence[str], after: Sequence[str]) -> list[_Opcode]:

@@ -19,14 +19,9 @@ from operations.attachment_parts import ListedPart, list_attachments, read_attac
 from operations.edge_access import EdgeAccess
 from operations.search.evaluator import ConditionEvaluator
 
-SECONDS: Final = 5.0
-"""CPU time in which the attachments of a body are found."""
-
-MEMORY_BYTES: Final = 256 * limits.MIB
-"""Memory of a process."""
-
-MAX_WAITING: Final = 16
-"""Calls that may be running or queued for one flow."""
+SECONDS: Final = 5.0  # CPU time in which the attachments of a body are found
+MEMORY_BYTES: Final = 256 * limits.MIB  # memory of a process
+MAX_WAITING: Final = 16  # calls that may be running or queued for one flow
 
 
 class Tracer(Protocol):

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from flowhook.client import AsyncClient
     from operations.tools import Tools
 
+# bytes of a body that are read at once; a longer one is read once it is known that it is needed
 SMALL_BODY: Final = 64 * limits.KIB
-"""Bytes of a body that are read at once; a longer one is read once it is known that it is needed."""
 
 
 class TracedExecution(ExecutionId):

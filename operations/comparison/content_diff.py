@@ -13,26 +13,14 @@ from flowhook.json import verbatim
 from flowhook.json.bounded import check_value_count
 from operations.comparison.json_diff import Difference, find_differences
 
-MAX_COMPARED: Final = 1024 * 1024
-"""Bytes of each side that are compared."""
-
-MAX_VALUES: Final = 200_000
-"""Values of a JSON text that is compared by path; one with more is compared by line."""
-
-MAX_DIFFERENCES: Final = 500
-"""Differences that are listed."""
-
+MAX_COMPARED: Final = 1024 * 1024  # bytes of each side that are compared
+MAX_VALUES: Final = 200_000  # values of a JSON text that is compared by path; one with more is compared by line
+MAX_DIFFERENCES: Final = 500  # differences that are listed
+# lines of each side that are compared, from the first one that differs: comparing takes time by their product
 MAX_LINES: Final = 200
-"""Lines of each side that are compared, from the first one that differs: comparing takes time by their product."""
-
-MAX_LINE: Final = 500
-"""Characters of a line that are shown."""
-
-CONTEXT: Final = 3
-"""Equal lines shown around those that differ."""
-
-SHOWN_BYTES: Final = 32
-"""Bytes shown from the first one that differs."""
+MAX_LINE: Final = 500  # characters of a line that are shown
+CONTEXT: Final = 3  # equal lines shown around those that differ
+SHOWN_BYTES: Final = 32  # bytes shown from the first one that differs
 
 
 class ContentFormat(StrEnum):

@@ -10,8 +10,7 @@ from typing import Final
 from flowhook.model import Event, ExecutionDetail, TaskRun, TaskState, WorkflowError
 from operations.comparison.content_diff import ContentDiff, compare_content
 
-MAX_TASKS: Final = 500
-"""Task runs that are listed side by side."""
+MAX_TASKS: Final = 500  # task runs that are listed side by side
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,20 +13,14 @@ from typing import Any, Final
 
 from flowhook.json.verbatim import JsonNumber
 
-MAX_DEPTH: Final = 64
-"""Levels that paths have; what differs below is reported as a difference of the value there."""
-
-MAX_SHOWN: Final = 200
-"""Characters of a value that are shown."""
-
-MAX_PATH: Final = 500
-"""Characters of a path that are shown."""
-
+MAX_DEPTH: Final = 64  # levels that paths have; what differs below is reported as a difference of the value there
+MAX_SHOWN: Final = 200  # characters of a value that are shown
+MAX_PATH: Final = 500  # characters of a path that are shown
 _ABSENT: Final = object()
 _END: Final = object()
 
+# the path of the value around, and the name or index in it: a list that all values of it share
 _Path = tuple[Any, str] | None
-"""The path of the value around, and the name or index in it: a list that all values of it share."""
 
 
 class DifferenceKind(StrEnum):

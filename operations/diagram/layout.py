@@ -33,25 +33,14 @@ from operations.diagram.nodes import (
 from operations.diagram.shapes import Box, Drawing, Row, RowStyle, Shape
 from operations.diagram.text_fit import fit, width
 
-MAX_TASKS: Final = 500
-"""Tasks that are drawn; of those after them only the number is."""
-
-MAX_BRANCHES: Final = 12
-"""Branches of a `fork` that are drawn side by side."""
-
-MAX_CASES: Final = 12
-"""Cases of a `switch` that are drawn, and triggers of a flow."""
-
-MAX_WHOLE: Final = 500
-"""Characters of a text that is shown where the mouse is; longer ones are truncated."""
-
-MARGIN: Final = 12
-TEXT_PAD: Final = 11
-"""Pixels around the drawing, and left and right of texts."""
-
+MAX_TASKS: Final = 500  # tasks that are drawn; of those after them only the number is
+MAX_BRANCHES: Final = 12  # branches of a `fork` that are drawn side by side
+MAX_CASES: Final = 12  # cases of a `switch` that are drawn, and triggers of a flow
+MAX_WHOLE: Final = 500  # characters of a text that is shown where the mouse is; longer ones are truncated
+MARGIN: Final = 12  # pixels around the drawing
+TEXT_PAD: Final = 11  # pixels left and right of texts
+# sizes of fonts, in pixels
 SIZES: Final[Mapping[RowStyle, float]] = {"name": 13, "summary": 11, "condition": 11, "case": 12, "note": 11}
-"""Sizes of fonts, in pixels."""
-
 _MONOSPACED: Final = ("summary", "condition")
 
 

@@ -21,15 +21,14 @@ from typing import Any, Final
 from flowhook.document.definition import PlacedTask, tasks_of, walk
 from operations.diagram import reading
 
-MAX_LABEL: Final = 60
-"""Characters of a name or an expression in a label; longer ones are truncated."""
-
+MAX_LABEL: Final = 60  # characters of a name or an expression in a label; longer ones are truncated
 START: Final = "start"
 FINISH: Final = "finish"
 
+# unescaped characters of a label, besides letters and digits. A colon or `%` could start Mermaid syntax.
 _PLAIN: Final = frozenset(" _-.,/+*=()[]{}$!?'@~^")
-"""Unescaped characters of a label, besides letters and digits. A colon or `%` could start Mermaid syntax."""
 
+# brackets of nodes by kind of task; other kinds are boxes
 _SHAPES: Final[Mapping[str, tuple[str, str]]] = {
     "call": ("[[", "]]"),
     "emit": ("[/", "/]"),
@@ -38,7 +37,6 @@ _SHAPES: Final[Mapping[str, tuple[str, str]]] = {
     "run": ("[[", "]]"),
     "switch": ("{", "}"),
 }
-"""Brackets of nodes by kind of task; other kinds are boxes."""
 
 
 def mermaid(definition: Mapping[str, Any], title: str) -> str:

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from operations.diagram.shapes import Box, Edge, Row, Shape
 
+# measures in pixels: the width of a box, the space in a frame and between boxes, small boxes, lanes, rows of text
 CARD: Final = 264
 PAD: Final = 18
 GAP: Final = 26
@@ -17,10 +18,7 @@ LANE: Final = 14
 FIRST_ROW: Final = 24
 ROW: Final = 17
 BOTTOM: Final = 7
-"""Measures in pixels: the width of a box, the space in a frame and between boxes, small boxes, lanes, rows of text."""
-
-AXIS: Final = CARD / 2
-"""Distance of the edges between the nodes of a column from their left side."""
+AXIS: Final = CARD / 2  # distance of the edges between the nodes of a column from their left side
 
 
 class Node(Protocol):

@@ -10,6 +10,7 @@ from typing import Any, Final
 from flowhook.document.definition import PlacedTask, filters_of, flow_id, literal_type, tasks_of, walk
 from flowhook.expressions import is_expression, strip_markers
 
+# path of the inner tasks that a task executes first, by kind
 _INNER: Final[Mapping[str, tuple[str, ...]]] = {
     "do": ("do",),
     "for": ("do",),
@@ -17,7 +18,6 @@ _INNER: Final[Mapping[str, tuple[str, ...]]] = {
     "listen": ("foreach", "do"),
     "try": ("try",),
 }
-"""Path of the inner tasks that a task executes first, by kind."""
 
 _SCHEME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+# rules for the classes of a picture; and for the statuses of executions as classes of tasks
 STYLE: Final = """\
 .diagram { display: block; max-width: none; font: 13px system-ui, sans-serif; }
 .diagram text { fill: var(--ink); }
@@ -37,8 +38,8 @@ STYLE: Final = """\
 .diagram :is(.running, .waiting, .suspended) > .box { stroke: var(--busy); stroke-width: 2; }
 .diagram :is(.cancelled, .skipped) { opacity: .55; }
 """
-"""Rules for the classes of a picture; and for the statuses of executions as classes of tasks."""
 
+# colours of a picture that is a file of its own
 STANDALONE: Final = """\
 svg { color-scheme: light dark; background: var(--paper); --paper: #fdfdfb; --ink: #1c1c1a; --quiet: #5d5d58;
   --line: #c4c4bb; --fill: #f2f2ed; --link: #1a4f8a; --good: #1f6b3a; --bad: #a3261d; --busy: #7a5300; }
@@ -47,4 +48,3 @@ svg { color-scheme: light dark; background: var(--paper); --paper: #fdfdfb; --in
     --good: #7fcf9b; --bad: #f0968f; --busy: #e0b660; }
 }
 """
-"""Colours of a picture that is a file of its own."""

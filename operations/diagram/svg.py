@@ -21,9 +21,7 @@ from operations.diagram.style import STANDALONE, STYLE
 
 _Attributes = Mapping[str, str | float]
 
-STOPS: Final = ("end", "exit")
-"""Kinds of the small boxes at which a list of tasks ends."""
-
+STOPS: Final = ("end", "exit")  # kinds of the small boxes at which a list of tasks ends
 _CLASS: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -6,13 +6,10 @@ import unicodedata
 from typing import Final
 
 ELLIPSIS: Final = "…"
-MONOSPACED: Final = 0.61
-"""Width of a character of a monospaced font, in em."""
-
+MONOSPACED: Final = 0.61  # width of a character of a monospaced font, in em
 _NARROW: Final = frozenset("fijlrtI.,:;'|!()[]{}/\\-` \"")
 _BROAD: Final = frozenset("mwMW@%")
-_WIDE: Final = 1.25
-"""Width of an East Asian character or an emoji, in em, with room for fonts that are wider."""
+_WIDE: Final = 1.25  # width of an East Asian character or an emoji, in em, with room for fonts that are wider
 
 
 def width(text: str, size: float, *, mono: bool = False) -> float:

@@ -22,13 +22,9 @@ from flowhook.payloads.parsing import Selection, encode_json, select, selection_
 from flowhook.wire import convert
 from operations.search.read_paths import read_paths
 
-HAS_WEBHOOK: Final = 1
-"""Bit of an event's form: its flow has a `webhook`."""
-RAW: Final = 2
-"""Bit of an event's form: its flow takes bodies unparsed."""
-
-MAX_FAILURE: Final = 200
-"""Characters of the message of a failure."""
+HAS_WEBHOOK: Final = 1  # bit of an event's form: its flow has a `webhook`
+RAW: Final = 2  # bit of an event's form: its flow takes bodies unparsed
+MAX_FAILURE: Final = 200  # characters of the message of a failure
 
 # The program is on lines of its own, so that a comment in it ends before the parenthesis.
 _HEAD: Final = ". as [$number, $input] | try (if any($input | (\n"

@@ -16,8 +16,7 @@ from flowhook.expressions.paths import MAX_PROGRAM_LENGTH
 from flowhook.sandbox.offload import Offload
 from flowhook.sandbox.worker import TooCostlyError
 
-CPU_SECONDS: Final = 2.0
-"""CPU time for the events of one call."""
+CPU_SECONDS: Final = 2.0  # CPU time for the events of one call
 MEMORY_BYTES: Final = 512 * limits.MIB
 
 

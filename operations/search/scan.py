@@ -17,18 +17,12 @@ from flowhook.model import Execution
 from flowhook.model.execution_filter import ExecutionFilter
 from operations.search.evaluator import ConditionEvaluator, Evaluation
 
+# time after which a search ends with what it has found: a page shall be there within a second
 BUDGET_SECONDS: Final = 0.75
-"""Time after which a search ends with what it has found: a page shall be there within a second."""
-
-FIRST_BATCH: Final = 50
-"""Executions that are looked at first: a condition that takes long is then known soon."""
-
+FIRST_BATCH: Final = 50  # executions that are looked at first: a condition that takes long is then known soon
 MAX_BATCH: Final = 1000
 
-SHORT_SECONDS: Final = 0.15
-"""A batch that took less is followed by one four times as large."""
-
-
+SHORT_SECONDS: Final = 0.15  # a batch that took less is followed by one four times as large
 T = TypeVar("T")
 
 

@@ -20,17 +20,12 @@ from router.flows.admission import AdmissionControl
 from router.storage.bodies import BodyReader, BodyStore, BodyUpload, StoredBody
 from router.storage.shard_state import ShardState
 
-START_SECONDS: Final = 10.0
-"""Timeout for the first message of an upload."""
-
+START_SECONDS: Final = 10.0  # timeout for the first message of an upload
+# timeout for the next message of an upload. Edges enforce a minimum rate on senders, and give up earlier.
 SILENCE_SECONDS: Final = 120.0
-"""Timeout for the next message of an upload. Edges enforce a minimum rate on senders, and give up earlier."""
-
 MAX_CHUNK_BYTES: Final = 1 * limits.MIB
 
-MAX_SENDER_LENGTH: Final = 64
-"""Characters of the name that identifies a sender."""
-
+MAX_SENDER_LENGTH: Final = 64  # characters of the name that identifies a sender
 Write = Callable[[bytes], Awaitable[None]]
 
 

@@ -19,12 +19,8 @@ from typing import Final
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 
-GRACE_SECONDS: Final = 10.0
-"""Time for which a new upload is not aborted, because its rate is not known yet."""
-
-PACE_SECONDS: Final = 10.0
-"""Time constant of the average rate of an upload: bytes received long ago do not count."""
-
+GRACE_SECONDS: Final = 10.0  # time for which a new upload is not aborted, because its rate is not known yet
+PACE_SECONDS: Final = 10.0  # time constant of the average rate of an upload: bytes received long ago do not count
 RETRY_SECONDS: Final = 5
 
 SENDER_SHARE: Final = 4

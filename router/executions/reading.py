@@ -28,30 +28,22 @@ from router.storage import limits as storage_limits
 from router.storage.model import ExecutionContent, ExecutionRecord, StoredLink
 from router.storage.shard_state import ShardState
 
-MAX_BYTES: Final = 64 * limits.KIB
-"""Serialized size of a filter: jobs store theirs."""
-
+MAX_BYTES: Final = 64 * limits.KIB  # serialized size of a filter: jobs store theirs
 _KNOWN: Final = frozenset(pb.Execution.Status.values()) - {pb.Execution.STATUS_UNSPECIFIED}
 
 DEFAULT_PAGE: Final = 50
-MAX_COUNT: Final = 10_000
-"""Executions that are counted."""
-SCAN_BYTES: Final = 4 * 1024 * 1024
-"""Bytes of events in one response of ScanEvents; at least one event is in it."""
+MAX_COUNT: Final = 10_000  # executions that are counted
+SCAN_BYTES: Final = 4 * 1024 * 1024  # bytes of events in one response of ScanEvents; at least one event is in it
+MAX_CAUSED: Final = 20  # caused executions that are returned with an execution; `ListExecutions` has all
+MAX_SHOWN: Final = 1000  # tasks shown of one execution: of more, the first half and the last half of this number
 
-MAX_CAUSED: Final = 20
-"""Caused executions that are returned with an execution; `ListExecutions` has all."""
-
-MAX_SHOWN: Final = 1000
-"""Tasks shown of one execution: of more, the first half and the last half of this number."""
-
+# state of a task by the first character of its reported result (`runner.interpreter.history`)
 _STATES: Final = {
     "-": TaskState.SKIPPED,
     "x": TaskState.CANCELLED,
     "!": TaskState.FAULTED,
     ">": TaskState.COMPLETED,
 }
-"""State of a task by the first character of its reported result (`runner.interpreter.history`)."""
 
 
 def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:

@@ -17,8 +17,7 @@ from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.flow_table import FlowEntry, FlowTable
 from router.flows.parsing import InputParser
 
-NO_KEYS: Final = KeyExpressions()
-"""For flows that neither order events nor declare search attributes."""
+NO_KEYS: Final = KeyExpressions()  # for flows that neither order events nor declare search attributes
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)

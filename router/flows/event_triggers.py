@@ -20,8 +20,7 @@ from flowhook.model import Correlation, EventFilter
 from router.flows.schedules import ScheduleSpec, parse_schedule
 from router.scheduling.matching import ANY_TYPE, FilterShape, InboundEvent, filter_fingerprint, filter_types_for
 
-_Key = tuple[bytes, ...]
-"""Correlation key: the values that are equal in all events of one execution."""
+_Key = tuple[bytes, ...]  # correlation key: the values that are equal in all events of one execution
 
 
 class CompiledFilter(NamedTuple):
@@ -54,11 +53,10 @@ def compile_path(path: str) -> FilterShape:
     return filter_fingerprint(EventFilter(callback=False, type=ANY_TYPE, correlations=(Correlation(path, b"null"),)))[0]
 
 
+# the values of an event that has null, or nothing, at the path of a shape with one path
 _, NOTHING = filter_fingerprint(EventFilter(callback=False, type=ANY_TYPE, correlations=(Correlation(".", b"null"),)))
-"""The values of an event that has null, or nothing, at the path of a shape with one path."""
-
+# the filter that matches every event
 ANY_EVENT = CompiledFilter(ANY_TYPE, *filter_fingerprint(EventFilter(callback=False, type=ANY_TYPE)))
-"""The filter that matches every event."""
 
 
 @dataclass(frozen=True, slots=True)

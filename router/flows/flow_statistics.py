@@ -16,11 +16,8 @@ from router.secrets.flow_secrets import FlowSecrets
 from router.storage.registry import Registry
 from router.storage.shard_state import ShardState
 
-STEP: Final = 128
-"""Definitions in one read, of at most 256 KiB each."""
-
-MAX_SCANNED: Final = 2000
-"""Flows that one call looks at when it searches by a condition."""
+STEP: Final = 128  # definitions in one read, of at most 256 KiB each
+MAX_SCANNED: Final = 2000  # flows that one call looks at when it searches by a condition
 
 
 class StatisticsPage(NamedTuple):

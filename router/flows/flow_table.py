@@ -31,16 +31,9 @@ from router.flows.event_triggers import FlowTriggers, parse_triggers
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
 from router.storage.registry import Registry
 
-MAX_FLOWS: Final = 20_000
-"""Flows in the cache."""
-
-PAGE: Final = 100
-"""Definitions in one read, of at most 256 KiB each."""
-
-DEFAULT_DEDUPE_SECONDS: Final = 24 * 3600.0
-"""Window of dedupe keys for a flow that does not set one."""
-
-
+MAX_FLOWS: Final = 20_000  # flows in the cache
+PAGE: Final = 100  # definitions in one read, of at most 256 KiB each
+DEFAULT_DEDUPE_SECONDS: Final = 24 * 3600.0  # window of dedupe keys for a flow that does not set one
 log = logs.get_logger(__name__)
 
 

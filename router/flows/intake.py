@@ -40,14 +40,13 @@ from router.storage.shard_state import ShardState
 
 TOKEN_MS: Final = int(limits.CALLBACK_TOKEN_SECONDS * 1000)
 
+# most bytes of a serialized event without its body: those of an HTTP request's headers, and serialization overhead
 MAX_ENVELOPE_BYTES: Final = 4 * limits.MAX_HEADER_BYTES
-"""Most bytes of a serialized event without its body: those of an HTTP request's headers, and serialization overhead."""
-
 _BLOB_ID: Final = re.compile(r"[0-9a-f]{32}")
 _HASH_BYTES: Final = 32
 
+# errors that refuse new events only: an event stored earlier adds no load
 _NOT_NOW = (ExhaustedError, UnavailableError, NotFoundError)
-"""Errors that refuse new events only: an event stored earlier adds no load."""
 
 
 @define(eq=False)

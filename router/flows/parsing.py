@@ -34,9 +34,8 @@ from flowhook.wire import convert
 from router.scheduling.matching import EventContent, FilterShape
 
 DOCUMENT_SECONDS: Final = 5.0
+# memory for checking one flow file, bytes; a runner that compiles its programs has no more for each
 DOCUMENT_MEMORY: Final = 192 * limits.MIB
-"""Memory for checking one flow file, bytes; a runner that compiles its programs has no more for each."""
-
 log = logs.get_logger(__name__)
 
 

@@ -15,8 +15,7 @@ from flowhook.errors import OutOfRangeError
 from flowhook.sharing import INTERNAL, current_principal
 from router.storage.registry import Registry, RegistryChange
 
-RECENT: Final = 1000
-"""Changes cached in memory."""
+RECENT: Final = 1000  # changes cached in memory
 
 
 class RegistryWatch:

@@ -18,11 +18,9 @@ from flowhook.cron import next_cron
 from flowhook.document.quantities import parse_duration
 from router.storage.model import Scheduled
 
-SET_BACK_MS: Final = 1000
-"""Milliseconds; a clock set back by less than this is taken as adjusted, and due times stay."""
-
+SET_BACK_MS: Final = 1000  # milliseconds; a clock set back by less than this is taken as adjusted, and due times stay
+# stale entries tolerated in the heap before it is rebuilt, besides as many as there are valid ones
 MIN_STALE: Final = 1024
-"""Stale entries tolerated in the heap before it is rebuilt, besides as many as there are valid ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +89,8 @@ class AfterSpec:
         return min(due_ms, now_ms + self.delay_ms)
 
 
+# a parsed schedule; equal values are the same schedule, however it is written
 ScheduleSpec = CronSpec | EverySpec | AfterSpec
-"""A parsed schedule; equal values are the same schedule, however it is written."""
 
 
 def parse_schedule(schedule: Mapping[str, Any]) -> ScheduleSpec | None:

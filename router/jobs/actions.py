@@ -18,12 +18,11 @@ from router.storage.jobs import ClaimedItem
 from router.storage.model import ExecutionRecord
 from router.storage.shard_state import ShardState
 
-MAX_MESSAGE: Final = 300
-"""Characters of the message of an outcome."""
-
+MAX_MESSAGE: Final = 300  # characters of the message of an outcome
+# reason of an error that no further attempt mends: it must not hold up the other executions of a job
 OBJECT_DAMAGED: Final = "OBJECT_DAMAGED"
-"""Reason of an error that no further attempt mends: it must not hold up the other executions of a job."""
 
+# reasons for which the action does not apply to an execution (any more): it is skipped
 _NOTHING_TO_DO: Final = frozenset(
     {
         "EXECUTION_ENDED",
@@ -38,8 +37,8 @@ _NOTHING_TO_DO: Final = frozenset(
         "TASK_NOT_FOUND",
     }
 )
-"""Reasons for which the action does not apply to an execution (any more): it is skipped."""
 
+# refusals, with the status of the execution, that mean for a repeated action that the first one was performed
 _DONE_BEFORE: Final = frozenset(
     {
         (JobAction.CANCEL, "EXECUTION_ENDED", Status.CANCELLED),
@@ -50,7 +49,6 @@ _DONE_BEFORE: Final = frozenset(
         (JobAction.RESUME, "EXECUTION_NOT_SUSPENDED", Status.FAULTED),
     }
 )
-"""Refusals, with the status of the execution, that mean for a repeated action that the first one was performed."""
 
 log = logs.get_logger(__name__)
 

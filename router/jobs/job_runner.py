@@ -15,30 +15,16 @@ from flowhook.process import logs
 from router.jobs.actions import ItemResult
 from router.storage.jobs import ClaimedItem, ExecutionWalk, JobStore, StoredJob
 
+# most time that a job may catch up on after a delay, for example while it searches for further executions
 CATCH_UP_SECONDS: Final = 0.5
-"""Most time that a job may catch up on after a delay, for example while it searches for further executions."""
-
 T = TypeVar("T")
 
-BATCH_SECONDS: Final = 0.5
-"""Time that the executions of one batch take at the rate of the job."""
-
-MAX_BATCH: Final = 250
-"""Executions of one batch at most."""
-
-SETTLE_SECONDS: Final = 0.5
-"""Longest time for which outcomes are not stored: how far the progress lags behind."""
-
-RETRY_SECONDS: Final = 1.0
-"""Time after which what is not possible at this moment is tried again."""
-
-MAX_RUNNING: Final = 4
-"""Jobs that run at a time; the others wait, in the order of their creation."""
-
-STOP_SECONDS: Final = 1.0
-"""Longest time that a pause or an abort waits for the execution that is being worked on."""
-
-
+BATCH_SECONDS: Final = 0.5  # time that the executions of one batch take at the rate of the job
+MAX_BATCH: Final = 250  # executions of one batch at most
+SETTLE_SECONDS: Final = 0.5  # longest time for which outcomes are not stored: how far the progress lags behind
+RETRY_SECONDS: Final = 1.0  # time after which what is not possible at this moment is tried again
+MAX_RUNNING: Final = 4  # jobs that run at a time; the others wait, in the order of their creation
+STOP_SECONDS: Final = 1.0  # longest time that a pause or an abort waits for the execution that is being worked on
 log = logs.get_logger(__name__)
 
 

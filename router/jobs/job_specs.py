@@ -23,11 +23,8 @@ from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import ExecutionRecord
 from router.storage.shard_state import ShardState
 
-SAMPLE: Final = 10
-"""Executions of a preview."""
-
-COUNT_SECONDS: Final = 5.0
-"""Longest time that a preview counts; then it reports that there may be more."""
+SAMPLE: Final = 10  # executions of a preview
+COUNT_SECONDS: Final = 5.0  # longest time that a preview counts; then it reports that there may be more
 
 
 def split_spec(spec: JobSpec) -> tuple[bytes, bytes]:

@@ -20,8 +20,7 @@ from router.storage.model import Erasure, ExecutionRecord
 from router.storage.rejections import RejectionLog
 from router.storage.shard_state import ShardState
 
-REJECTED_BYTES: Final = 64 * limits.KIB
-"""Bytes of a rejected request's body that are stored at most."""
+REJECTED_BYTES: Final = 64 * limits.KIB  # bytes of a rejected request's body that are stored at most
 
 
 @attrs.define(eq=False, repr=False)

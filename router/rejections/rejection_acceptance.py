@@ -24,9 +24,7 @@ from router.storage.encryption import SecretCipher, derive_key
 from router.storage.registry import Registry
 from router.storage.rejections import RejectionLog, StoredRejection
 
-MAX_ORIGINAL_BYTES: Final = 32 * limits.KIB
-"""Serialized size of an original request without its body."""
-
+MAX_ORIGINAL_BYTES: Final = 32 * limits.KIB  # serialized size of an original request without its body
 ACCEPTABLE: Final = pb.Rejection.ACCEPTABILITY_ACCEPTABLE
 INCOMPLETE: Final = pb.Rejection.ACCEPTABILITY_INCOMPLETE
 

@@ -12,15 +12,10 @@ from flowhook.sharing import FairQueue, Limit, current_principal
 from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import rejection_service_pb2 as pb
 
-MAX_VERIFIERS: Final = 1000
-"""Most edges attached at a time."""
-
-VERIFICATION_SECONDS: Final = 10.0
-"""Timeout of a verification, by whichever edges."""
-
-
+MAX_VERIFIERS: Final = 1000  # most edges attached at a time
+VERIFICATION_SECONDS: Final = 10.0  # timeout of a verification, by whichever edges
+# how long a verification waits for an edge when none is attached: after a restart they attach again
 ATTACH_SECONDS: Final = 2.0
-"""How long a verification waits for an edge when none is attached: after a restart they attach again."""
 
 
 class _VerifierLostError(Exception):

@@ -16,8 +16,7 @@ from router.replay.journal_keys import is_around, position_of, position_of_task,
 from router.replay.task_runs import LocatedRun
 from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 
-MAX_NAMED: Final = 5
-"""Tasks that an error names at most."""
+MAX_NAMED: Final = 5  # tasks that an error names at most
 
 
 class Cut(NamedTuple):

@@ -24,8 +24,8 @@ _LIMITS: Final = (TASK_LIMIT, ":attempt")
 _FLOW_LIMIT: Final = "/timeout"
 _END: Final = ":end"
 _RESULTS: Final = ("", _END, ":output")
+# separates the key of a call from the position in the function that it calls; names contain no slash
 _WITHIN: Final = " /use/"
-"""Separates the key of a call from the position in the function that it calls; names contain no slash."""
 
 _TASK: Final = re.compile(
     r"(?P<pointer>.*?)(?P<iteration>(?:\[\d+\])*)#(?P<visit>\d+)(?P<what>(?::[a-z]+)?)", re.DOTALL

@@ -16,10 +16,10 @@ from router.replay.task_runs import LocatedRun
 from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 
 CONTENT_TYPE: Final = "content-type"
+# header fields that describe the bytes of the original body
 _OF_BODY: Final = frozenset(
     {"content-encoding", "content-length", "content-md5", "content-digest", "repr-digest", "digest"}
 )
-"""Header fields that describe the bytes of the original body."""
 
 
 class Plan(NamedTuple):

@@ -14,13 +14,9 @@ from flowhook.model.replays import ReplayedTask
 from router.replay.journal_keys import is_around, position_of, position_of_task, results_of
 from router.replay.task_runs import LocatedRun
 
-MAX_TASKS: Final = 1000
-"""Tasks in each list of a preview."""
-
+MAX_TASKS: Final = 1000  # tasks in each list of a preview
+# kinds of tasks whose results are in the journal
 _EFFECTS: Final = frozenset({"call", "emit", "listen", "run", "wait"})
-"""Kinds of tasks whose results are in the journal."""
-
-
 _EXTENDED: Final = ":extended"
 
 

@@ -24,8 +24,7 @@ from router.storage.model import ExecutionRecord, NewEvent
 from router.storage.registry import Registry
 from router.storage.shard_state import ShardState
 
-REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000
-"""Time for which a replay's `request_id` is deduplicated."""
+REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000  # time for which a replay's `request_id` is deduplicated
 
 
 class Replays:

@@ -37,32 +37,25 @@ from flowhook.wire import convert
 from router.reports import reported_metrics
 from router.reports.reported_metrics import NONE, ReportedMetrics
 
-FORGET_SECONDS: Final = 60.0
-"""Age of the last report after which a process is forgotten that was about to end in order."""
-
-GONE_SECONDS: Final = 3600.0
-"""The same for others, so that an alert on `flowhook_up` tells of one that died."""
-
+FORGET_SECONDS: Final = 60.0  # age of the last report after which a process is forgotten that was about to end in order
+GONE_SECONDS: Final = 3600.0  # the same for others, so that an alert on `flowhook_up` tells of one that died
+# age of the last report up to which a process can't be dismissed: it would be back with the next one
 ALIVE_SECONDS: Final = 10.0
-"""Age of the last report up to which a process can't be dismissed: it would be back with the next one."""
-
 NANOS: Final = 1_000_000_000
 
 MAX_SKEW_SECONDS: Final = 100 * 366 * 86_400
 
-MAX_PROCESSES: Final = 500
-"""Most processes of one role; one that is silent for `FORGET_SECONDS` gives way to another."""
-
+MAX_PROCESSES: Final = 500  # most processes of one role; one that is silent for `FORGET_SECONDS` gives way to another
+# bytes of metrics of all processes of one role; those of all roles fit into one response
 MAX_METRICS_BYTES: Final = 5 * limits.MIB
-"""Bytes of metrics of all processes of one role; those of all roles fit into one response."""
 
+# roles, and the scopes of which a token needs one to report for a process of the role
 REPORTERS: Final[Mapping[str, frozenset[TokenScope]]] = {
     "edge": frozenset({TokenScope.VERIFY, TokenScope.ADMIN}),
     "runner": frozenset({TokenScope.RUN, TokenScope.ADMIN}),
     "admin": frozenset({TokenScope.VIEW, TokenScope.ADMIN}),
     "router": frozenset({TokenScope.ADMIN}),
 }
-"""Roles, and the scopes of which a token needs one to report for a process of the role."""
 
 
 class ProcessReport(NamedTuple):

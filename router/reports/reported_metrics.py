@@ -13,15 +13,9 @@ from typing import Final, NamedTuple
 
 from flowhook.process import logs
 
-MAX_LABELS: Final = 16
-"""Labels of one series, without those that are added."""
-
-MAX_VALUE: Final = 256
-"""Bytes of the value of a label."""
-
-ADDED_ELSEWHERE: Final = b"flowhook_up"
-"""The family that the admin process adds itself."""
-
+MAX_LABELS: Final = 16  # labels of one series, without those that are added
+MAX_VALUE: Final = 256  # bytes of the value of a label
+ADDED_ELSEWHERE: Final = b"flowhook_up"  # the family that the admin process adds itself
 _NAME: Final = rb"[a-zA-Z_:][a-zA-Z0-9_:]{0,127}"
 _LABEL: Final = rb'[a-zA-Z_][a-zA-Z0-9_]{0,63}="(?:[^"\\]|\\[\\n"]){0,%d}+"' % MAX_VALUE
 _HELP: Final = re.compile(rb"# HELP (%s) .{0,1000}" % _NAME)

@@ -21,20 +21,12 @@ from flowhook.model.flows import NamedSecret
 from flowhook.model.secrets import SecretInfo, SecretUser, SecretUses
 from router.storage.registry import Registry
 
+# pairs of flow and secret that are noted; beyond it, the pair that was noted first makes room
 MAX_PAIRS: Final = 20_000
-"""Pairs of flow and secret that are noted; beyond it, the pair that was noted first makes room."""
-
-PAGE: Final = 100
-"""Definitions in one read, of at most 256 KiB each."""
-
-SLICE: Final = 100
-"""Flows that are added to a result before other tasks of the event loop have their turn."""
-
-MAX_USERS: Final = 100
-"""Flows that are reported for a secret."""
-
-MAX_MISSING: Final = 1000
-"""Missing secrets that are reported."""
+PAGE: Final = 100  # definitions in one read, of at most 256 KiB each
+SLICE: Final = 100  # flows that are added to a result before other tasks of the event loop have their turn
+MAX_USERS: Final = 100  # flows that are reported for a secret
+MAX_MISSING: Final = 1000  # missing secrets that are reported
 
 
 class SecretMatches:

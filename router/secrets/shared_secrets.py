@@ -23,11 +23,8 @@ from flowhook.errors import Fault, InvalidFlowError
 from flowhook.model import Flow
 from router.storage.registry import Registry
 
-PAGE: Final = 100
-"""Most definitions read at a time."""
-
-Uses = Mapping[str, set[str]]
-"""Kinds of `auth` by the name of the secret they verify with."""
+PAGE: Final = 100  # most definitions read at a time
+Uses = Mapping[str, set[str]]  # kinds of `auth` by the name of the secret they verify with
 
 
 async def check(documents: Sequence[FlowDocument], registry: Registry) -> None:

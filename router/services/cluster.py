@@ -31,11 +31,9 @@ from router.reports.processes import (
 )
 from router.scheduling.shard import Shard
 
+# size of reported metrics up to which they are checked at once, in some milliseconds
 INLINE_BYTES: Final = 16 * limits.KIB
-"""Size of reported metrics up to which they are checked at once, in some milliseconds."""
-
-MEASURE_SECONDS: Final = 10.0
-"""Age up to which a measurement of the storage is used again: it looks at many files."""
+MEASURE_SECONDS: Final = 10.0  # age up to which a measurement of the storage is used again: it looks at many files
 
 
 class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):

@@ -27,19 +27,10 @@ from router.storage.model import ExecutionRecord
 from router.storage.rejections import RejectionLog
 from router.storage.shard_state import ShardState
 
-MAX_REASON: Final = 1000
-"""Characters of the reason of a resolution."""
-
-
-MAX_TASK: Final = 4096
-"""Characters of the task that a replay begins with."""
-
-MAX_EDITED_BYTES: Final = 1 * limits.MIB
-"""Size of an edited body."""
-
-MAX_CONTENT_TYPE: Final = 256
-"""Characters of its media type."""
-
+MAX_REASON: Final = 1000  # characters of the reason of a resolution
+MAX_TASK: Final = 4096  # characters of the task that a replay begins with
+MAX_EDITED_BYTES: Final = 1 * limits.MIB  # size of an edited body
+MAX_CONTENT_TYPE: Final = 256  # characters of its media type
 _Request = pb.ReplayExecutionRequest
 
 

@@ -40,26 +40,24 @@ from router.secrets.callback_keys import CallbackKeys
 from router.storage.encryption import SecretCipher
 from router.storage.registry import FlowDraft, Registry
 
+# bytes of the body of a test request: some kinds parse it, and the thread that does holds the GIL meanwhile
 MAX_SIGNED_BODY: Final = limits.MIB
-"""Bytes of the body of a test request: some kinds parse it, and the thread that does holds the GIL meanwhile."""
-
 MAX_SIGNED_HEADERS: Final = 100
 MAX_SIGNED_URL: Final = 2048
 
+# headers that the sender's HTTP client sets
 _OF_CONNECTION: Final = frozenset(
     {"connection", "content-length", "content-type", "expect", "host", "keep-alive", "te", "trailer"}
     | {"transfer-encoding", "upgrade"}
 )
-"""Headers that the sender's HTTP client sets."""
 
+# scheme, host and port at the beginning of a URL
 _BASE: Final = re.compile(r"(?i:https?)://(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?=[/?#]|\Z)")
-"""Scheme, host and port at the beginning of a URL."""
-
 _VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 MAX_DOCUMENTS: Final = 1000
+# conditions by their values; others are those of newer clients, and left out
 CONDITIONS: Final = {enum_to_proto(each, pb.FlowCondition): each for each in FlowCondition}
-"""Conditions by their values; others are those of newer clients, and left out."""
 DEFAULT_PAGE: Final = 100
 MAX_PAGE: Final = 1000
 

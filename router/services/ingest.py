@@ -23,17 +23,12 @@ from router.secrets.callback_keys import ReplyTokens, reply_not_found
 from router.storage.model import Ended, ExecutionRecord, Replied
 from router.storage.shard_state import ShardState
 
-DEFAULT_WAIT: Final = 30.0
+DEFAULT_WAIT: Final = 30.0  # seconds that InvokeFlow waits
 MAX_WAIT: Final = 300.0
-"""Seconds that InvokeFlow waits by default, and at most."""
-
-ADMITTED: Final = (("admitted", "1"),)
-"""Initial metadata of an upload that may proceed; a refusal has none."""
-
+ADMITTED: Final = (("admitted", "1"),)  # initial metadata of an upload that may proceed; a refusal has none
 _Result = ingest_service_pb2.IngestResult
 _Pending = ingest_service_pb2.Pending
-_Outcome = dict[str, Any]
-"""Response fields that InvokeFlow and GetReply share."""
+_Outcome = dict[str, Any]  # response fields that InvokeFlow and GetReply share
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)

@@ -36,8 +36,8 @@ from router.storage.shard_state import ShardState
 DEFAULT_JOBS: Final = 50
 DEFAULT_ITEMS: Final = 100
 
+# tasks in each list of the preview of one execution: there are ten, and they must fit into a message
 MAX_TASKS: Final = 100
-"""Tasks in each list of the preview of one execution: there are ten, and they must fit into a message."""
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)

@@ -26,14 +26,12 @@ from router.rejections.rejection_acceptance import (
 from router.rejections.verifier_pool import VerifierPool
 from router.storage.rejections import RejectionLog, StoredRejection
 
-MAX_REPORTED: Final = 100
-"""Most rejections in one report."""
-
+MAX_REPORTED: Final = 100  # most rejections in one report
+# serialized size of one rejection. From a larger one, the headers are removed, and then the body.
 MAX_BYTES: Final = 128 * limits.KIB
-"""Serialized size of one rejection. From a larger one, the headers are removed, and then the body."""
-
 MAX_BODY_BYTES: Final = 64 * limits.KIB
 
+# characters to which a field is cut: a field chosen by one sender must not cause a whole report to be refused
 MAX_TEXTS: Final[Mapping[str, int]] = {
     "callback": 127,
     "reason": 63,
@@ -44,7 +42,6 @@ MAX_TEXTS: Final[Mapping[str, int]] = {
     "path": 2048,
     "query": 2048,
 }
-"""Characters to which a field is cut: a field chosen by one sender must not cause a whole report to be refused."""
 
 DEFAULT_PAGE: Final = 100
 

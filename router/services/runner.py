@@ -31,21 +31,12 @@ from router.triggers.event_publisher import EventPublisher
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds, check_depth
 
-MAX_RUNNERS: Final = 1000
-"""Most runners attached at a time."""
-
-HELLO_SECONDS: Final = 30.0
-"""Timeout for a runner's hello, enough for a machine that gives it a tenth of a core."""
-
-LAST_WORDS_SECONDS: Final = 1.0
-"""Timeout for sending queued messages when a stream ends."""
-
+MAX_RUNNERS: Final = 1000  # most runners attached at a time
+HELLO_SECONDS: Final = 30.0  # timeout for a runner's hello, enough for a machine that gives it a tenth of a core
+LAST_WORDS_SECONDS: Final = 1.0  # timeout for sending queued messages when a stream ends
+# timeout for recording messages read from an ended stream; its executions are not assigned to others before
 RECORD_SECONDS: Final = 5.0
-"""Timeout for recording messages read from an ended stream; its executions are not assigned to others before."""
-
-LATEST: Final = frozenset({"", "latest"})
-"""Versions that mean the latest revision, whatever its document's version."""
-
+LATEST: Final = frozenset({"", "latest"})  # versions that mean the latest revision, whatever its document's version
 log = logs.get_logger(__name__)
 
 

@@ -17,10 +17,8 @@ from router.cluster.ownership import KnownOwner
 from router.cluster.shard_map import LogReport, ShardMap, ShardSituation
 from router.reports.processes import REPORTERS
 
-MAX_ROUTER: Final = 64
-"""Most characters of the name of a router."""
-CHECKING_ROLES: Final = ("edge", "runner")
-"""Roles of processes that report which routers they can call."""
+MAX_ROUTER: Final = 64  # most characters of the name of a router
+CHECKING_ROLES: Final = ("edge", "runner")  # roles of processes that report which routers they can call
 
 
 class ShardService(shard_service_pb2_grpc.ShardServiceServicer):

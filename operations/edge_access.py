@@ -17,17 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EdgeAccess:
-    """How edges are reached.
+    """How edges are reached."""
 
-    Attributes:
-        public_url: `FLOWHOOK_PUBLIC_URL`: scheme and host that senders use; empty: those that an edge reports.
-        ca_file: PEM certificates of authorities; None: those of the system.
-        cert_file: PEM certificate of the edges of this machine's cluster; comes before `ca_file` where there is no
-            `public_url`, which may be that of a proxy.
-    """
-
-    public_url: str = ""
-    ca_file: Path | None = None
+    public_url: str = ""  # `FLOWHOOK_PUBLIC_URL`: scheme and host that senders use; empty: those that an edge reports
+    ca_file: Path | None = None  # PEM certificates of authorities; None: those of the system
+    # PEM certificate of the edges of this machine's cluster; comes before `ca_file` where there is no `public_url`,
+    # which may be that of a proxy
     cert_file: Path | None = None
 
     async def url(self, client: AsyncClient) -> str:

@@ -115,21 +115,13 @@ class ExecutionList(ExecutionConditions):
 
 @dataclass(frozen=True, slots=True)
 class SearchProgress:
-    """What a search with jq looked at for a page.
+    """What a search with jq looked at for a page."""
 
-    Attributes:
-        scanned: executions that were looked at, for this page and for those before.
-        left_out: how many of this page were not looked into, because their events are large.
-        failures: on how many the condition failed; they do not meet it.
-        failure: how it failed first; may be empty.
-        until: when the last one that was looked at was received; null: there was none.
-    """
-
-    scanned: int
-    left_out: int
-    failures: int
-    failure: str
-    until: datetime | None
+    scanned: int  # executions that were looked at, for this page and for those before
+    left_out: int  # how many of this page were not looked into, because their events are large
+    failures: int  # on how many the condition failed; they do not meet it
+    failure: str  # how it failed first; may be empty
+    until: datetime | None  # when the last one that was looked at was received; null: there was none
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,10 +70,8 @@ class RequestView:
     content_type: str
     headers: Mapping[str, str]
     principal: Principal | None
-    origin: str
-    """What made the event: `request`, `workflow` (a `run` task), `schedule` or `events`."""
-    parent: str
-    """ID of the execution that started this one, or whose event did; empty: none, or several did."""
+    origin: str  # what made the event: `request`, `workflow` (a `run` task), `schedule` or `events`
+    parent: str  # ID of the execution that started this one, or whose event did; empty: none, or several did
     dedupe_key: str
     traceparent: str
     body_size: int
@@ -124,8 +122,7 @@ class Deletion:
     still have what was erased, for about a minute.
     """
 
-    id: str
-    """Of the execution that was to be deleted."""
+    id: str  # of the execution that was to be deleted
     execution_ids: tuple[str, ...]
     links: ExecutionLinks
     erased_at: datetime | None
@@ -140,16 +137,13 @@ class ExecutionDetailView(Execution):
     tasks: tuple[TaskRun, ...]
     journal: tuple[JournalView, ...]
     output: Any
-    attributes: Mapping[str, str]
-    """Search attributes."""
+    attributes: Mapping[str, str]  # search attributes
     replay: ReplayOriginView | None
     links: ExecutionLinks
+    # attempts that were interrupted, the newest 16 of them; then the one that ended it or is under way, if any
     attempt_history: tuple[Attempt, ...]
-    """Attempts that were interrupted, the newest 16 of them; then the one that ended it or is under way, if any."""
-    attempts_left_out: int
-    """Number of attempts before these that are not stored."""
-    latest_revision: int
-    """Of its flow; 0: the flow was deleted."""
+    attempts_left_out: int  # number of attempts before these that are not stored
+    latest_revision: int  # of its flow; 0: the flow was deleted
 
 
 class GetExecution(ExecutionId):

@@ -72,31 +72,20 @@ def _with_reason(parameters: type[P]) -> type[P]:
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[P]):
-    """An operation.
+    """An operation."""
 
-    Attributes:
-        name: in lower_snake_case; unique.
-        method: `GET` for one that reads, `POST` for one that writes.
-        path: path below `/api`, with `{name}` for parameters that it contains.
-        summary: one line.
-        parameters: parameters in the path; and those of the query (`GET`) or of the JSON body (`POST`).
-        result: type of the result, from which OpenAPI's schema is made; `bytes` for a body that is streamed.
-        run: performs it, given a client, the parameters, and `Tools` if it `uses_tools`.
-        download: of one whose result is streamed, and is no `Download`: name of the file, with `{name}` for parameters
-            of the path.
-        items: of one that lists something page by page: the field of its result that has what it lists.
-    """
-
-    name: str
-    method: str
-    path: str
-    summary: str
-    parameters: type[P]
-    result: type
-    run: Callable[..., Awaitable[Any]]
+    name: str  # in lower_snake_case; unique
+    method: str  # `GET` for one that reads, `POST` for one that writes
+    path: str  # path below `/api`, with `{name}` for parameters that it contains
+    summary: str  # one line
+    parameters: type[P]  # parameters in the path; and those of the query (`GET`) or of the JSON body (`POST`)
+    result: type  # type of the result, from which OpenAPI's schema is made; `bytes` for a body that is streamed
+    run: Callable[..., Awaitable[Any]]  # performs it, given a client, the parameters, and `Tools` if it `uses_tools`
+    # of one whose result is streamed, and is no `Download`: name of the file, with `{name}` for parameters of the
+    # path
     download: str = ""
     uses_tools: bool = False
-    items: str = ""
+    items: str = ""  # of one that lists something page by page: the field of its result that has what it lists
 
     @property
     def writes(self) -> bool:

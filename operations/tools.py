@@ -73,20 +73,13 @@ class PartReader:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What operations use of the process; owned by its creator.
+    """What operations use of the process; owned by its creator."""
 
-    Attributes:
-        evaluator: evaluates jq conditions.
-        tracer: computes traces of executions; None: nothing does.
-        parts_reader: finds attachments; None: nothing does.
-        edges: how edges are reached.
-        turns: limits what is computed at a time; principals take turns.
-    """
-
-    evaluator: ConditionEvaluator = field(default_factory=ConditionEvaluator)
-    tracer: Tracer | None = None
-    parts_reader: PartReader | None = None
-    edges: EdgeAccess = field(default_factory=EdgeAccess)
+    evaluator: ConditionEvaluator = field(default_factory=ConditionEvaluator)  # evaluates jq conditions
+    tracer: Tracer | None = None  # computes traces of executions; None: nothing does
+    parts_reader: PartReader | None = None  # finds attachments; None: nothing does
+    edges: EdgeAccess = field(default_factory=EdgeAccess)  # how edges are reached
+    # limits what is computed at a time; principals take turns
     turns: FairQueue = field(default_factory=lambda: FairQueue(AdminLimits().computations))
 
     def turn(self) -> AbstractAsyncContextManager[None]:

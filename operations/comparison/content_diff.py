@@ -37,29 +37,18 @@ class ContentFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ContentDiff:
-    """The difference of two contents.
+    """The difference of two contents."""
 
-    Attributes:
-        format: how they were compared.
-        first_size: bytes of the first one.
-        second_size: bytes of the second one.
-        differences: of JSON; none if they differ in whitespace, or in the spelling of strings, only.
-        lines: of text: a unified diff.
-        offset: of bytes: of the first one that differs.
-        first_bytes: of bytes: those from there, in hexadecimal.
-        second_bytes: the same of the second one.
-        cut: whether there are more differences than are listed.
-    """
-
-    format: ContentFormat
-    first_size: int
-    second_size: int
+    format: ContentFormat  # how they were compared
+    first_size: int  # bytes of the first one
+    second_size: int  # bytes of the second one
+    # of JSON; none if they differ in whitespace, or in the spelling of strings, only
     differences: tuple[Difference, ...] = ()
-    lines: tuple[str, ...] = ()
-    offset: int | None = None
-    first_bytes: str = ""
-    second_bytes: str = ""
-    cut: bool = False
+    lines: tuple[str, ...] = ()  # of text: a unified diff
+    offset: int | None = None  # of bytes: of the first one that differs
+    first_bytes: str = ""  # of bytes: those from there, in hexadecimal
+    second_bytes: str = ""  # the same of the second one
+    cut: bool = False  # whether there are more differences than are listed
 
 
 def compare_content(first: bytes, second: bytes, *, sizes: tuple[int, int] | None = None) -> ContentDiff:

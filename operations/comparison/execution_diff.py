@@ -45,31 +45,20 @@ class TaskPair:
 
 @dataclass(frozen=True, slots=True)
 class ExecutionDiff:
-    """The difference of two executions.
+    """The difference of two executions."""
 
-    Attributes:
-        summary: flow, revision, status, attempts and duration in seconds, as far as they differ.
-        request: method, path, content type and so on.
-        query: parameters of the query string.
-        headers: header fields; those that differ for every request by their nature are included.
-        body: bodies of the requests.
-        output: outputs, as JSON.
-        error: members of the errors.
-        tasks: task runs side by side.
-        diverges_at: index of the first pair of task runs that is not the same; None if absent.
-        tasks_cut: whether there are more task runs than are listed.
-    """
-
+    # flow, revision, status, attempts and duration in seconds, as far as they differ
     summary: tuple[FieldDifference, ...]
-    request: tuple[FieldDifference, ...]
-    query: tuple[FieldDifference, ...]
+    request: tuple[FieldDifference, ...]  # method, path, content type and so on
+    query: tuple[FieldDifference, ...]  # parameters of the query string
+    # header fields; those that differ for every request by their nature are included
     headers: tuple[FieldDifference, ...]
-    body: ContentDiff
-    output: ContentDiff
-    error: tuple[FieldDifference, ...]
-    tasks: tuple[TaskPair, ...]
-    diverges_at: int | None
-    tasks_cut: bool
+    body: ContentDiff  # bodies of the requests
+    output: ContentDiff  # outputs, as JSON
+    error: tuple[FieldDifference, ...]  # members of the errors
+    tasks: tuple[TaskPair, ...]  # task runs side by side
+    diverges_at: int | None  # index of the first pair of task runs that is not the same; None if absent
+    tasks_cut: bool  # whether there are more task runs than are listed
 
 
 def compare_executions(

@@ -33,19 +33,12 @@ class DifferenceKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A difference at a path.
+    """A difference at a path."""
 
-    Attributes:
-        kind: what differs.
-        path: JSON Pointer; empty for the whole value.
-        first: JSON of the first value, cut with `…`; empty if absent.
-        second: the same of the second value.
-    """
-
-    kind: DifferenceKind
-    path: str
-    first: str
-    second: str
+    kind: DifferenceKind  # what differs
+    path: str  # JSON Pointer; empty for the whole value
+    first: str  # JSON of the first value, cut with `…`; empty if absent
+    second: str  # the same of the second value
 
 
 def find_differences(first: Any, second: Any) -> Iterator[Difference]:

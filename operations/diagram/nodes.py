@@ -118,22 +118,15 @@ class Try(Frame):
 
 @dataclass(slots=True)
 class Step:
-    """A node of a column, and where control goes from there.
-
-    Attributes:
-        name: name of its task; None: it is none.
-        goes_on: whether the next node follows.
-        otherwise: label of the edge to the next node.
-        jumps: names of tasks, and the vertical distances from the node's top at which the edges to them begin.
-        stop: `end` or `exit`: it leads there; or empty.
-    """
+    """A node of a column, and where control goes from there."""
 
     node: Node
-    name: str | None = None
-    goes_on: bool = True
-    otherwise: str = ""
+    name: str | None = None  # name of its task; None: it is none
+    goes_on: bool = True  # whether the next node follows
+    otherwise: str = ""  # label of the edge to the next node
+    # names of tasks, and the vertical distances from the node's top at which the edges to them begin
     jumps: list[tuple[str, float]] = field(default_factory=list)
-    stop: str = ""
+    stop: str = ""  # `end` or `exit`: it leads there; or empty
 
     @property
     def height(self) -> float:

@@ -22,22 +22,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle with rows of text.
-
-    Attributes:
-        kind: kind of its task; `start`, `end`, `exit` and `more` of other boxes, `catch` of an error handler.
-        frame: whether other boxes are drawn into it.
-        placed: its task; None for other boxes.
-    """
+    """A rectangle with rows of text."""
 
     x: float
     y: float
     width: float
     height: float
-    kind: str
+    kind: str  # kind of its task; `start`, `end`, `exit` and `more` of other boxes, `catch` of an error handler
     rows: tuple[Row, ...]
-    frame: bool = False
-    placed: PlacedTask | None = None
+    frame: bool = False  # whether other boxes are drawn into it
+    placed: PlacedTask | None = None  # its task; None for other boxes
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,14 +30,10 @@ class Evaluation(NamedTuple):
 
 @attrs.define(eq=False, repr=False, kw_only=True)
 class ConditionEvaluator:
-    """Evaluates conditions. Close it with `aclose`.
+    """Evaluates conditions. Close it with `aclose`."""
 
-    Args:
-        seconds: CPU time for the events of one call.
-        turn: waits until the caller may have a condition evaluated, within the block.
-    """
-
-    _seconds: float = CPU_SECONDS
+    _seconds: float = CPU_SECONDS  # CPU time for the events of one call
+    # waits until the caller may have a condition evaluated, within the block
     _turn: Callable[[], AbstractAsyncContextManager[None]] = nullcontext
     _offload: Offload = attrs.field(init=False)
 

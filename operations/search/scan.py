@@ -37,25 +37,16 @@ class EventSource(Protocol):
 
 
 class SearchResult(NamedTuple):
-    """What a search found, and how far it came.
+    """What a search found, and how far it came."""
 
-    Attributes:
-        found: executions whose events meet the condition, newest first.
-        scanned: number of executions that were looked at.
-        left_out: how many of these have events that are stored apart, because they are large: they are not looked into.
-        failures: on how many the condition failed.
-        failure: message of the first of these failures; may be empty.
-        last: the last execution that was looked at; None: there was none.
-        next_page_token: where the search continues; empty: it is complete.
-    """
-
-    found: list[Execution]
-    scanned: int
+    found: list[Execution]  # executions whose events meet the condition, newest first
+    scanned: int  # number of executions that were looked at
+    # how many of these have events that are stored apart, because they are large: they are not looked into
     left_out: int
-    failures: int
-    failure: str
-    last: Execution | None
-    next_page_token: str
+    failures: int  # on how many the condition failed
+    failure: str  # message of the first of these failures; may be empty
+    last: Execution | None  # the last execution that was looked at; None: there was none
+    next_page_token: str  # where the search continues; empty: it is complete
 
 
 async def search(

@@ -192,17 +192,11 @@ class ExecutionLists:
 
 
 class StoredExecution(NamedTuple):
-    """What is stored of an execution.
+    """What is stored of an execution."""
 
-    Attributes:
-        content: its large parts; the payload only if the whole event was requested.
-        event: its event.
-        cut_body_size: bytes of the whole body if `event` has only the beginning of it; None: it has all.
-    """
-
-    content: ExecutionContent
-    event: Event
-    cut_body_size: int | None
+    content: ExecutionContent  # its large parts; the payload only if the whole event was requested
+    event: Event  # its event
+    cut_body_size: int | None  # bytes of the whole body if `event` has only the beginning of it; None: it has all
 
 
 async def read_execution(state: ShardState, seq: int, *, max_body_bytes: int | None) -> StoredExecution | None:

@@ -61,32 +61,22 @@ ANY_EVENT = CompiledFilter(ANY_TYPE, *filter_fingerprint(EventFilter(callback=Fa
 
 @dataclass(frozen=True, slots=True)
 class EventTrigger:
-    """The events that start a flow.
+    """The events that start a flow."""
 
-    Attributes:
-        filters: alternatives; or, if `all`, one event is needed for each.
-        keys: for each filter the paths of the correlation keys, in the same order; all events of one execution have
-            equal values there.
-        all: whether an event for each filter is needed, rather than for one of them.
-    """
-
-    filters: tuple[CompiledFilter, ...]
+    filters: tuple[CompiledFilter, ...]  # alternatives; or, if `all`, one event is needed for each
+    # for each filter the paths of the correlation keys, in the same order; all events of one execution have equal
+    # values there
     keys: tuple[tuple[FilterShape, ...], ...] = ()
-    all: bool = False
+    all: bool = False  # whether an event for each filter is needed, rather than for one of them
 
 
 @dataclass(frozen=True, slots=True)
 class FlowTriggers:
-    """A flow's schedule, trigger and event subscriptions; false when it has none of them.
+    """A flow's schedule, trigger and event subscriptions; false when it has none of them."""
 
-    Attributes:
-        timetable: its schedule, if it is started by time.
-        trigger: the events that start it, if any do.
-        listens: filters for emitted events that its executions may wait for, as far as these are known in advance.
-    """
-
-    timetable: ScheduleSpec | None = None
-    trigger: EventTrigger | None = None
+    timetable: ScheduleSpec | None = None  # its schedule, if it is started by time
+    trigger: EventTrigger | None = None  # the events that start it, if any do
+    # filters for emitted events that its executions may wait for, as far as these are known in advance
     listens: tuple[CompiledFilter, ...] = ()
 
     def __bool__(self) -> bool:

@@ -39,48 +39,28 @@ log = logs.get_logger(__name__)
 
 @dataclass(slots=True)
 class CallbackEntry:
-    """Admission settings of one callback of a flow.
+    """Admission settings of one callback of a flow."""
 
-    Attributes:
-        bucket: its rate limit, if it has one.
-        dedupe_seconds: how long dedupe keys are stored.
-        raw: whether bodies are passed on unparsed.
-        to_all: whether an event goes to all executions that wait for it, rather than to one.
-        only_one_time: whether it is reachable by one-time URLs only.
-    """
-
-    bucket: TokenBucket | None
-    dedupe_seconds: float
-    raw: bool
-    to_all: bool
-    only_one_time: bool
+    bucket: TokenBucket | None  # its rate limit, if it has one
+    dedupe_seconds: float  # how long dedupe keys are stored
+    raw: bool  # whether bodies are passed on unparsed
+    to_all: bool  # whether an event goes to all executions that wait for it, rather than to one
+    only_one_time: bool  # whether it is reachable by one-time URLs only
 
 
 @dataclass(slots=True)
 class FlowEntry:
-    """Admission settings of one flow.
+    """Admission settings of one flow."""
 
-    Attributes:
-        id: the flow's ID.
-        revision: the latest one.
-        max_backlog: executions that may be unfinished.
-        dedupe_seconds: how long dedupe keys are stored.
-        bucket: its rate limit; None: it has none.
-        keys: its `order_by` and `search`.
-        raw: whether bodies are passed on unparsed.
-        callbacks: those of the latest revision, by name.
-        versions: latest revision of each document version that was asked for.
-    """
-
-    id: str
-    revision: int
-    max_backlog: int
-    dedupe_seconds: float
-    bucket: TokenBucket | None
-    keys: KeyExpressions
-    raw: bool
-    callbacks: Mapping[str, CallbackEntry]
-    versions: dict[str, int]
+    id: str  # the flow's ID
+    revision: int  # the latest one
+    max_backlog: int  # executions that may be unfinished
+    dedupe_seconds: float  # how long dedupe keys are stored
+    bucket: TokenBucket | None  # its rate limit; None: it has none
+    keys: KeyExpressions  # its `order_by` and `search`
+    raw: bool  # whether bodies are passed on unparsed
+    callbacks: Mapping[str, CallbackEntry]  # those of the latest revision, by name
+    versions: dict[str, int]  # latest revision of each document version that was asked for
 
 
 class PolicySink(Protocol):
@@ -129,10 +109,10 @@ class FlowTable:
         self._retry_seconds = retry_seconds
         self._entries: OrderedDict[str, FlowEntry] = OrderedDict()
         self._reactive: set[str] = set()
+        # secrets that the tasks of flows started by events name, of flows that name any
         self._awaited_secrets: dict[str, frozenset[str]] = {}
-        """Secrets that the tasks of flows started by events name, of flows that name any."""
+        # flows with limits in force, including evicted and unreadable ones, so that a pause ends with its flow
         self._limited: set[str] = set()
-        """Flows with limits in force, including evicted and unreadable ones, so that a pause ends with its flow."""
         self._reading = asyncio.Lock()
         self._changed = asyncio.Event()
         self._notified = 0

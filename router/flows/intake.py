@@ -51,25 +51,17 @@ _NOT_NOW = (ExhaustedError, UnavailableError, NotFoundError)
 
 @define(eq=False)
 class Intake:
-    """An event on its way into storage. When `EventIntake.store` returns it has an `error` or an `execution_id`.
+    """An event on its way into storage. When `EventIntake.store` returns it has an `error` or an `execution_id`."""
 
-    Attributes:
-        message: the event as it came; missing fields are filled in.
-        rejection_id: ID of the rejection after which an operator accepted it; empty: it was not refused before.
-        event: what is appended to the log, once the event is admitted; None: before, and for callbacks.
-        error: why it is not stored.
-        execution_id: the execution that runs for it; for a callback the event's own ID; of a duplicate the earlier one.
-        seq: number of that execution; 0 for a callback.
-        duplicate: whether it was stored before.
-    """
-
-    message: envelope_pb2.Event
-    rejection_id: str = ""
+    message: envelope_pb2.Event  # the event as it came; missing fields are filled in
+    rejection_id: str = ""  # ID of the rejection after which an operator accepted it; empty: it was not refused before
+    # what is appended to the log, once the event is admitted; None: before, and for callbacks
     event: NewEvent | None = None
-    error: FlowhookError | None = None
+    error: FlowhookError | None = None  # why it is not stored
+    # the execution that runs for it; for a callback the event's own ID; of a duplicate the earlier one
     execution_id: str = ""
-    seq: int = 0
-    duplicate: bool = False
+    seq: int = 0  # number of that execution; 0 for a callback
+    duplicate: bool = False  # whether it was stored before
 
     def settle(self, appended: Appended) -> None:
         """Take over what the log did with the event."""
@@ -104,11 +96,11 @@ class EventIntake:
     _matches: SecretMatches
     _metrics: RouterMetrics
     _now_ms: Callable[[], int]
+    # events passed to storage that the scheduling core does not count yet
     _storing: int = attrs.field(init=False, default=0)
-    """Events passed to storage that the scheduling core does not count yet."""
     _storing_by_flow: dict[str, int] = attrs.field(init=False, factory=dict)
+    # bytes of bodies parsed since control was last yielded to the event loop
     _read_bytes: int = attrs.field(init=False, default=0)
-    """Bytes of bodies parsed since control was last yielded to the event loop."""
 
     async def store(self, intakes: Collection[Intake]) -> None:
         """Store events; each succeeds or fails on its own, and those that succeed are durable when this returns.

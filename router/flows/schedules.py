@@ -122,8 +122,7 @@ class DueRun(NamedTuple):
 @dataclass(slots=True)
 class _Entry:
     timetable: ScheduleSpec
-    due_ms: int | None
-    """None: not due before the end of the run that was due at `last_ms`."""
+    due_ms: int | None  # none: not due before the end of the run that was due at `last_ms`
     last_ms: int
 
 

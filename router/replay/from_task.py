@@ -20,17 +20,11 @@ MAX_NAMED: Final = 5  # tasks that an error names at most
 
 
 class Cut(NamedTuple):
-    """Where a journal is cut.
+    """Where a journal is cut."""
 
-    Attributes:
-        position: index of the first entry that is not taken over.
-        number: of the first run that begins there; None: unknown.
-        begins_with: number of the run of the task that the replay begins with; 0: its first one.
-    """
-
-    position: int
-    number: int | None
-    begins_with: int = 0
+    position: int  # index of the first entry that is not taken over
+    number: int | None  # of the first run that begins there; None: unknown
+    begins_with: int = 0  # number of the run of the task that the replay begins with; 0: its first one
 
 
 def cut_before(

@@ -23,26 +23,18 @@ _OF_BODY: Final = frozenset(
 
 
 class Plan(NamedTuple):
-    """What a replay is made of: the same for its start and for its preview.
-
-    Attributes:
-        event: of the new execution.
-        revision: of the flow, that it runs.
-        keys: those of an edited event; else the original's order key, while storage copies its search attributes.
-        resumes: what it takes over; None: it begins at the beginning.
-        runs: tasks of the original; empty where the start does not need them.
-        cut: of the original's journal, for a replay from a given task.
-    """
+    """What a replay is made of: the same for its start and for its preview."""
 
     original: ExecutionRecord
     options: ReplayOptions
     content: ExecutionContent
-    event: envelope_pb2.Event
-    revision: int
+    event: envelope_pb2.Event  # of the new execution
+    revision: int  # of the flow, that it runs
+    # those of an edited event; else the original's order key, while storage copies its search attributes
     keys: EventKeys
-    resumes: Resumption | None = None
-    runs: tuple[LocatedRun, ...] = ()
-    cut: from_task.Cut | None = None
+    resumes: Resumption | None = None  # what it takes over; None: it begins at the beginning
+    runs: tuple[LocatedRun, ...] = ()  # tasks of the original; empty where the start does not need them
+    cut: from_task.Cut | None = None  # of the original's journal, for a replay from a given task
 
     def from_given_task(self, runs: tuple[LocatedRun, ...]) -> Plan:
         """Return the plan of a replay that begins at `options.from_task`. Blocking: there may be thousands of entries.

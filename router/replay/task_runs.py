@@ -14,20 +14,13 @@ from router.executions.reading import read_items, state_of
 
 
 class LocatedRun(NamedTuple):
-    """One run of one task.
+    """One run of one task."""
 
-    Attributes:
-        number: ordinal among all task runs of the execution, from 1.
-        task: as in `TaskRun.task`.
-        state: when the execution ended.
-        begin: index of the first journal entry that was written after the run began; None: unknown.
-        end: index of the first journal entry that was written after the run ended; None: it did not end, or unknown.
-    """
-
-    number: int
-    task: str
-    state: TaskState
-    begin: int | None
+    number: int  # ordinal among all task runs of the execution, from 1
+    task: str  # as in `TaskRun.task`
+    state: TaskState  # when the execution ended
+    begin: int | None  # index of the first journal entry that was written after the run began; None: unknown
+    # index of the first journal entry that was written after the run ended; None: it did not end, or unknown
     end: int | None
 
 

@@ -65,10 +65,10 @@ class SecretNames:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._names: dict[str, tuple[int, NamedSecrets]] = {}
+        # one instance of equal ones: many flows name the same secrets
         self._shared: dict[NamedSecrets, NamedSecrets] = {}
-        """One instance of equal ones: many flows name the same secrets."""
+        # revision of the registry that the index contains; None: it does not have all flows yet
         self._applied: int | None = None
-        """Revision of the registry that the index contains; None: it does not have all flows yet."""
         self._following = asyncio.Lock()
 
     async def of(self, flow: Flow) -> NamedSecrets:

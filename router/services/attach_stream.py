@@ -49,8 +49,7 @@ class AttachWriter:
         self._ending = False
         self.error: FlowhookError | None = None
         self.closed = asyncio.Event()
-        self.gone = asyncio.Event()
-        """Set when everything the runner sent is stored, and its stream has ended."""
+        self.gone = asyncio.Event()  # set when everything the runner sent is stored, and its stream has ended
 
     @property
     def runner_id(self) -> str:

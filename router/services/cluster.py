@@ -73,8 +73,8 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         self._measuring = asyncio.Lock()
         self._measured: tuple[float, pb.StorageUsage] | None = None
         self._situation = situation
+        # when routers that were dismissed had been heard last, by name; as many as there are routers
         self._dismissed: dict[str, float] = {}
-        """When routers that were dismissed had been heard last, by name; as many as there are routers."""
         self._now_ms = now_ms
         self._clock = clock
         self._processes = ProcessReports(clock, series=shared.report_series)

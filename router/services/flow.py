@@ -64,35 +64,23 @@ MAX_PAGE: Final = 1000
 
 @attrs.define(eq=False, repr=False, kw_only=True)
 class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
-    """See protos/flowhook/v1/flow_service.proto.
+    """See protos/flowhook/v1/flow_service.proto."""
 
-    Args:
-        registry: the stored flows.
-        flows: the table of current flows, into which changes are loaded.
-        parser: parses flow documents.
-        watch: reports changes of the registry.
-        functions: returns the functions that attached runners can call, None when no runner is attached.
-        address_policy: which addresses runners may call; flows that name another are applied with a warning.
-        callback_keys: keys of the flows' one-time URLs.
-        cipher: decrypts the secrets that requests are signed with.
-        next_of: returns the next start of a flow by its schedule, Unix time in ms, or None.
-        statistics: reads the numbers of flows.
-        now_ms: returns the current Unix time in ms.
-    """
-
-    _registry: Registry
-    _flows: FlowTable
-    _parser: InputParser
-    _watch: RegistryWatch
+    _registry: Registry  # the stored flows
+    _flows: FlowTable  # the table of current flows, into which changes are loaded
+    _parser: InputParser  # parses flow documents
+    _watch: RegistryWatch  # reports changes of the registry
+    # returns the functions that attached runners can call, None when no runner is attached
     _functions: Callable[[], Collection[str] | None]
+    # which addresses runners may call; flows that name another are applied with a warning
     _address_policy: AddressPolicy
-    _callback_keys: CallbackKeys
-    _cipher: SecretCipher
-    _next_of: Callable[[str], int | None]
-    _statistics: FlowStatisticsReader
-    _now_ms: Callable[[], int]
+    _callback_keys: CallbackKeys  # keys of the flows' one-time URLs
+    _cipher: SecretCipher  # decrypts the secrets that requests are signed with
+    _next_of: Callable[[str], int | None]  # returns the next start of a flow by its schedule, Unix time in ms, or None
+    _statistics: FlowStatisticsReader  # reads the numbers of flows
+    _now_ms: Callable[[], int]  # returns the current Unix time in ms
+    # held from the check of flows against each other until they are stored
     _applying: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
-    """Held from the check of flows against each other until they are stored."""
 
     @unary_rpc
     async def ApplyFlows(self, request: pb.ApplyFlowsRequest) -> pb.ApplyFlowsResponse:

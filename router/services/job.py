@@ -42,14 +42,10 @@ MAX_TASKS: Final = 100
 
 @attrs.define(eq=False, repr=False, kw_only=True)
 class JobService(job_service_pb2_grpc.JobServiceServicer):
-    """See protos/flowhook/v1/job_service.proto.
-
-    Attributes:
-        runner: runs the jobs.
-    """
+    """See protos/flowhook/v1/job_service.proto."""
 
     _store: JobStore
-    runner: JobRunner
+    runner: JobRunner  # runs the jobs
     _matching: MatchingExecutions
     _replays: Replays
     _state: ShardState

@@ -45,7 +45,7 @@ class AuditPage:
 
 
 async def list_audit(client: AsyncClient, parameters: AuditList) -> AuditPage:
-    """Return a page of the audit log."""
+    """List what was changed, by whom, newest first."""
     page = await client.audit.page(
         actor=parameters.actor,
         action=parameters.action,
@@ -57,7 +57,7 @@ async def list_audit(client: AsyncClient, parameters: AuditList) -> AuditPage:
 
 
 async def export_audit(client: AsyncClient, parameters: AuditConditions) -> AsyncIterator[bytes]:
-    """Return all entries, newest first, as JSON objects, one a line."""
+    """Read the audit log as JSON objects, one a line, newest first."""
     return _lines(client, parameters)
 
 

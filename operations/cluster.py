@@ -59,12 +59,12 @@ class ClusterState:
 
 
 async def hand_over(client: AsyncClient, parameters: Successor) -> HandOver:
-    """Have the owner of the shard hand it over."""
+    """Have the owner of the shard hand it over to a standby."""
     return await client.cluster.hand_over(parameters.successor)
 
 
 async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> ClusterState:
-    """Return the state of the cluster."""
+    """Get the processes and the shards of the cluster."""
     load = await client.cluster.load()
     shards = await client.cluster.shards()
     reasons = tuple(health.unready_reasons(load.processes))
@@ -76,11 +76,11 @@ async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> Cluster
 
 
 async def list_shards(client: AsyncClient, _parameters: NoParameters) -> ClusterShards:
-    """Return the state of the shards and of the log's servers."""
+    """List the shards with their routers, and the servers of the log; any router answers."""
     return await client.cluster.shards()
 
 
 async def dismiss_process(client: AsyncClient, parameters: ProcessName) -> DismissedProcess:
-    """Forget a process that has ended."""
+    """Forget a process that has ended and will not come back, before its hour is over."""
     await client.cluster.dismiss(parameters.name)
     return DismissedProcess(parameters.name)

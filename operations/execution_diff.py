@@ -35,7 +35,7 @@ class ComparedExecutions:
 
 
 async def diff_executions(client: AsyncClient, parameters: DiffParameters, tools: Tools) -> ComparedExecutions:
-    """Return the difference of two executions, of one flow or of two."""
+    """Compare two executions: requests, tasks and results."""
     async with tools.turn():  # a second of CPU time and 100 MiB
         (first, first_body), (second, second_body) = await asyncio.gather(
             read_with_beginning(client, parameters.execution_id, MAX_COMPARED),

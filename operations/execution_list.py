@@ -145,7 +145,7 @@ class ExecutionTotal:
 
 
 async def list_executions(client: AsyncClient, parameters: ExecutionList, tools: Tools) -> ExecutionPage:
-    """Return a page of executions."""
+    """List executions, newest first."""
     wanted = parameters.as_filter(datetime.now(UTC))
     if parameters.jq:
         return await _search(client, wanted, parameters, tools)
@@ -154,7 +154,7 @@ async def list_executions(client: AsyncClient, parameters: ExecutionList, tools:
 
 
 async def count_executions(client: AsyncClient, parameters: ExecutionConditions) -> ExecutionTotal:
-    """Return how many executions there are, up to 10,000."""
+    """Count executions, up to 10,000."""
     total = await client.executions.count(parameters.as_filter(datetime.now(UTC)))
     return ExecutionTotal(total.count, total.more)
 

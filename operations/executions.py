@@ -154,57 +154,51 @@ class GetExecution(ExecutionId):
 
 
 async def get_execution(client: AsyncClient, parameters: GetExecution) -> ExecutionDetailView:
-    """Return an execution."""
+    """Get an execution with its request, its tasks and its output."""
     detail = await client.executions.get(parameters.execution_id, max_body_bytes=parameters.max_body)
     return detail_view(detail, with_body=bool(parameters.max_body) and detail.cut_body_size is None)
 
 
 async def read_body(client: AsyncClient, parameters: ExecutionId) -> AsyncIterator[bytes]:
-    """Return the body of the request that started an execution, byte for byte, in chunks."""
+    """Read the body of the request that started an execution, byte for byte."""
     return client.executions.body(parameters.execution_id)
 
 
 async def cancel_execution(client: AsyncClient, parameters: ExecutionId) -> Execution:
-    """Cancel an execution and return it."""
+    """Cancel an execution that has not ended."""
     return await client.executions.cancel(parameters.execution_id)
 
 
 async def delete_execution(client: AsyncClient, parameters: Delete) -> Deletion:
-    """Delete an execution that has ended, or erase its event."""
+    """Delete an execution that has ended, or erase all that is stored of its event."""
     deleted = await client.executions.delete(parameters.execution_id, erase=parameters.erase, cancel=parameters.cancel)
-    return Deletion(
-        parameters.execution_id,
-        deleted.execution_ids,
-        deleted.links,
-        deleted.erased_at,
-        deleted.purge_pending,
-    )
+    return Deletion(id=parameters.execution_id, **shown_fields(Deletion, deleted))
 
 
 async def suspend_execution(client: AsyncClient, parameters: ExecutionId) -> Execution:
-    """Suspend an execution and return it."""
+    """Suspend an execution that has not ended."""
     return await client.executions.suspend(parameters.execution_id)
 
 
 async def resume_execution(client: AsyncClient, parameters: ExecutionId) -> Execution:
-    """Resume a suspended execution and return it."""
+    """Resume a suspended execution."""
     return await client.executions.resume(parameters.execution_id)
 
 
 async def retry_execution_now(client: AsyncClient, parameters: ExecutionId) -> Execution:
-    """Try again at once what failed in an execution that waits for its next try, and return the execution."""
+    """Try again at once what failed in an execution that waits for its next try."""
     return await client.executions.retry_now(parameters.execution_id)
 
 
 async def resolve_execution(client: AsyncClient, parameters: Resolve) -> Execution:
-    """Mark a failed execution as resolved, and return it."""
+    """Mark a failed execution as resolved."""
     return await client.executions.resolve(parameters.execution_id, parameters.reason)
 
 
 def detail_view(detail: ExecutionDetail, *, with_body: bool = False) -> ExecutionDetailView:
     """Return what is shown of one execution. Outputs are passed on as the JSON that they are: numbers stay verbatim."""
     return ExecutionDetailView(
-        **shown_fields(detail.execution),
+        **shown_fields(Execution, detail.execution),
         request=_request(detail.event, detail.body_size, with_body=with_body),
         tasks=detail.history,
         journal=tuple(

@@ -52,7 +52,7 @@ class Faults:
 
 
 async def list_faults(client: AsyncClient, parameters: FaultList) -> Faults:
-    """Return the groups of faulted executions that were neither replayed nor resolved."""
+    """Group the faulted executions that were neither replayed nor resolved."""
     page = await client.executions.page(flow_id=parameters.flow, unresolved=True, page_size=MAX_LOOKED_AT)
     return Faults(group_faults(page.items), len(page.items), not page.next_page_token)
 

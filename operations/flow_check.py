@@ -57,7 +57,7 @@ class CheckedFlow:
 
 
 async def check_flow(client: AsyncClient, parameters: FlowText) -> CheckedFlow:
-    """Check a file and compare it with the present revision of its flow; nothing is stored."""
+    """Check the file of a flow: its problems by line or, if there is none, what applying it would change."""
     try:
         [applied] = await client.flows.apply((parameters.document.encode(),), dry_run=True)
     except InvalidFlowError as error:

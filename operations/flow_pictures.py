@@ -24,7 +24,7 @@ class FlowPicture:
 
 
 async def get_flow_picture(client: AsyncClient, parameters: FlowAtRevision) -> FlowPicture:
-    """Draw a revision of a flow."""
+    """Draw a flow."""
     flow = await client.flows.get(parameters.flow_id, revision=parameters.revision)
     return FlowPicture(flow.revision, await draw(flow))
 

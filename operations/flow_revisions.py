@@ -53,7 +53,7 @@ class RevisionDiff:
 
 
 async def list_revisions(client: AsyncClient, parameters: RevisionList) -> RevisionPage:
-    """Return a page of the stored revisions of a flow."""
+    """List the stored revisions of a flow, newest first."""
     page = await client.flows.revisions_page(
         parameters.flow_id, page_size=parameters.page_size, page_token=parameters.page_token
     )
@@ -61,7 +61,7 @@ async def list_revisions(client: AsyncClient, parameters: RevisionList) -> Revis
 
 
 async def diff_revisions(client: AsyncClient, parameters: RevisionPair) -> RevisionDiff:
-    """Compare two revisions of a flow."""
+    """Compare the files of two revisions of a flow."""
     new = await client.flows.get(parameters.flow_id, revision=parameters.new)
     number = parameters.old
     if not number:

@@ -80,7 +80,7 @@ class FlowPage:
 
 
 async def list_flows(client: AsyncClient, parameters: FlowList) -> FlowPage:
-    """Return a page of flows with their numbers."""
+    """List flows by ID, with their numbers."""
     page = await client.flows.statistics_page(
         name_contains=parameters.name,
         condition=parameters.state,
@@ -91,7 +91,7 @@ async def list_flows(client: AsyncClient, parameters: FlowList) -> FlowPage:
 
 
 async def get_flow_statistics(client: AsyncClient, parameters: FlowName) -> FlowNumbers:
-    """Return the numbers of one flow."""
+    """Get the numbers of a flow: rates, errors, its queue, its secrets."""
     page = await client.flows.statistics(parameters.flow_id)
     return numbers(page.items[0], page.since)
 
@@ -100,26 +100,16 @@ def numbers(statistics: FlowStatistics, since: datetime) -> FlowNumbers:
     """Return what is shown of a flow's numbers."""
     completed, faulted = sum(statistics.completed), sum(statistics.faulted)
     return FlowNumbers(
+        **shown_fields(FlowNumbers, statistics),
         since=since,
-        accepted=statistics.accepted,
-        completed=statistics.completed,
-        faulted=statistics.faulted,
         per_minute=round(sum(statistics.accepted[-RATE_MINUTES:]) / RATE_MINUTES, 1),
         accepted_in_hour=sum(statistics.accepted),
         completed_in_hour=completed,
         faulted_in_hour=faulted,
         error_share=round(faulted / (completed + faulted), 4) if completed + faulted else None,
-        pending=statistics.pending,
-        running=statistics.running,
-        waiting=statistics.waiting,
-        suspended=statistics.suspended,
-        oldest_pending_at=statistics.oldest_pending_at,
-        last_event_at=statistics.last_event_at,
-        secrets=statistics.secrets,
-        missing_secrets=statistics.missing_secrets,
     )
 
 
 def listed(statistics: FlowStatistics, since: datetime) -> ListedFlow:
     """Return what is shown of a flow in the list."""
-    return ListedFlow(**shown_fields(statistics.flow), numbers=numbers(statistics, since))
+    return ListedFlow(**shown_fields(ListedFlow, statistics.flow), numbers=numbers(statistics, since))

@@ -59,35 +59,35 @@ class DeletedFlow:
 
 
 async def get_flow(client: AsyncClient, parameters: FlowAtRevision) -> FlowDetail:
-    """Return a revision of a flow."""
+    """Get a flow."""
     flow = await client.flows.get(parameters.flow_id, revision=parameters.revision)
-    return FlowDetail(**shown_fields(flow))
+    return FlowDetail(**shown_fields(FlowDetail, flow))
 
 
 async def apply_flow(client: AsyncClient, parameters: FlowDocument) -> AppliedFlow:
-    """Create or update a flow, or only check its file."""
+    """Create a flow, or give it a new revision; or check its file."""
     [applied] = await client.flows.apply((parameters.document.encode(),), dry_run=parameters.dry_run)
     return applied
 
 
 async def delete_flow(client: AsyncClient, parameters: FlowName) -> DeletedFlow:
-    """Delete a flow; executions that were accepted finish."""
+    """Delete a flow: its URL answers 404; executions that were accepted finish."""
     await client.flows.delete(parameters.flow_id)
     return DeletedFlow(parameters.flow_id)
 
 
 async def pause_flow(client: AsyncClient, parameters: FlowName) -> Flow:
-    """Pause a flow and return it."""
+    """Pause a flow: events are accepted and queued, and not run."""
     return await client.flows.pause(parameters.flow_id)
 
 
 async def resume_flow(client: AsyncClient, parameters: FlowName) -> Flow:
-    """Resume a flow and return it."""
+    """Resume a flow: queued and new events are run."""
     return await client.flows.resume(parameters.flow_id)
 
 
 async def get_flow_setup(client: AsyncClient, parameters: FlowName, tools: Tools) -> FlowSetup:
-    """Return how the latest revision of a flow is reached."""
+    """Get how a flow is reached: URLs, set-up steps of senders, secrets, limits and next times."""
     from operations import flow_reach  # noqa: PLC0415 - it imports the models of `webhook`, 10 MiB
 
     flow = await client.flows.get(parameters.flow_id)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from flowhook.client import ProcessInfo
+from operations.operation import shown_fields
 
 # roles of which at least one process must be ready, or no webhook is executed by a flow
 NEEDED_ROLES: Final = ("router", "edge", "runner")
@@ -89,19 +90,13 @@ class ListedProcess:
 def describe_process(process: ProcessInfo) -> ListedProcess:
     """Return the description of a process for operators."""
     ready = is_ready(process)
+    shown = shown_fields(ListedProcess, process) | {
+        "ready": ready,
+        "detail": "; ".join(filter(None, ("" if ready else _cause(process), *_warnings(process)))),
+    }
     return ListedProcess(
-        name=process.name,
-        role=process.role,
-        ready=ready,
-        detail="; ".join(filter(None, ("" if ready else _cause(process), *_warnings(process)))),
-        build=process.build,
-        pid=process.pid,
-        host=process.host,
+        **shown,
         last_seen_seconds=round(process.last_seen, 3),
-        started_at=process.started_at,
-        connections=process.connections,
-        credit=process.credit,
-        in_flight=process.in_flight,
         clock_skew_seconds=None if process.clock_skew is None else round(process.clock_skew, 3),
     )
 

@@ -25,7 +25,7 @@ from flowhook.model.jobs import (
 )
 from flowhook.model.replays import AS_RECORDED, AUTO, ReplayOptions
 from operations.execution_list import ExecutionConditions, conditions_of, pairs_of
-from operations.operation import Parameters
+from operations.operation import Parameters, shown_fields
 from operations.replays import ReplayParameters
 
 if TYPE_CHECKING:
@@ -159,21 +159,15 @@ class PreviewView:
 
 
 async def preview_job(client: AsyncClient, parameters: JobDraft) -> PreviewView:
-    """Return how many executions a job would work on now, and the oldest ones."""
+    """Count the executions that a job would work on, and show some; nothing is created."""
     options = parameters.options() if parameters.action is JobAction.REPLAY else None
     wanted = parameters.as_filter(datetime.now(UTC))
     preview = await client.jobs.preview(wanted, replay=options, again=parameters.again)
-    return PreviewView(
-        preview.count,
-        preview.more,
-        preview.sample,
-        "" if options is None else options.in_words(),
-        preview.replays,
-    )
+    return PreviewView(**shown_fields(PreviewView, preview), words="" if options is None else options.in_words())
 
 
 async def create_job(client: AsyncClient, parameters: NewJob) -> JobView:
-    """Create a job and return it."""
+    """Create a bulk job: one action on all executions that meet conditions."""
     options = parameters.options()
     is_unused = parameters.action is not JobAction.REPLAY and options == AUTO
     spec = JobSpec(
@@ -188,18 +182,18 @@ async def create_job(client: AsyncClient, parameters: NewJob) -> JobView:
 
 
 async def list_jobs(client: AsyncClient, parameters: JobList) -> JobPage:
-    """Return a page of jobs."""
+    """List bulk jobs, newest first."""
     page = await client.jobs.page(page_size=parameters.page_size, page_token=parameters.page_token)
     return JobPage(tuple(map(job_view, page.items)), page.next_page_token)
 
 
 async def get_job(client: AsyncClient, parameters: JobId) -> JobView:
-    """Return a job."""
+    """Get a job with its progress."""
     return job_view(await client.jobs.get(parameters.job_id))
 
 
 async def list_job_items(client: AsyncClient, parameters: JobItemList) -> ItemPage:
-    """Return a page of the outcomes of a job's executions."""
+    """List the outcomes of a job's executions."""
     page = await client.jobs.item_page(
         parameters.job_id,
         outcome=parameters.outcome,
@@ -210,17 +204,17 @@ async def list_job_items(client: AsyncClient, parameters: JobItemList) -> ItemPa
 
 
 async def pause_job(client: AsyncClient, parameters: JobId) -> JobView:
-    """Pause a job and return it."""
+    """Pause a job."""
     return job_view(await client.jobs.pause(parameters.job_id))
 
 
 async def resume_job(client: AsyncClient, parameters: JobId) -> JobView:
-    """Let a paused job continue and return it."""
+    """Let a paused job continue."""
     return job_view(await client.jobs.resume(parameters.job_id))
 
 
 async def abort_job(client: AsyncClient, parameters: JobId) -> JobView:
-    """End a job early and return it."""
+    """End a job early; what it did stays done."""
     return job_view(await client.jobs.abort(parameters.job_id))
 
 
@@ -228,8 +222,7 @@ def job_view(job: Job) -> JobView:
     """Return what is shown of a job."""
     spec, replay = job.spec, job.spec.replay
     return JobView(
-        id=job.id,
-        state=job.state,
+        **shown_fields(JobView, job),
         action=spec.action,
         filter=conditions_of(spec.filter),
         revision="latest" if replay.latest else "pinned",
@@ -238,21 +231,10 @@ def job_view(job: Job) -> JobView:
         output_given=replay.output is not None,
         edited=replay.body is not None,
         content_type=replay.content_type,
-        data_bytes=job.data_bytes,
         replays=replay.in_words() if spec.action is JobAction.REPLAY else "",
         again=spec.again,
         rate=spec.rate,
         reason=spec.reason,
-        expected=job.expected,
-        matched=job.matched,
-        done=job.done,
-        skipped=job.skipped,
-        failed=job.failed,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        ended_at=job.ended_at,
-        delay_reason=job.delay_reason,
-        replay_ends=job.replay_ends,
     )
 
 

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar, get_origin
+from inspect import getdoc, signature
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    TypeVar,
+    get_origin,
+    get_type_hints,
+)
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -43,9 +55,9 @@ class Parameters(BaseModel):
 P = TypeVar("P", bound=Parameters)
 
 
-def shown_fields(value: DataclassInstance) -> dict[str, Any]:
-    """Return the fields of a result, for one that has further ones."""
-    return {each.name: getattr(value, each.name) for each in fields(value)}
+def shown_fields(kind: type[DataclassInstance], value: object) -> dict[str, Any]:
+    """Return the fields of a result that are attributes of what it is made of; further ones are given beside them."""
+    return {each.name: getattr(value, each.name) for each in fields(kind) if hasattr(value, each.name)}
 
 
 class Reason(Parameters):
@@ -70,22 +82,46 @@ def _with_reason(parameters: type[P]) -> type[P]:
     return create_model(parameters.__name__, __base__=(parameters, Reason), __doc__=parameters.__doc__)  # type: ignore[arg-type] # both are bases
 
 
+@cache
+def _signature(run: Callable[..., Any]) -> tuple[Any, Any, bool]:
+    """Return the types of an operation's parameters and result, and whether it takes `Tools`."""
+    names = [*signature(run).parameters]
+    hints = get_type_hints(run, localns={"AsyncClient": Any, "Tools": Any})  # imported for type checkers alone
+    result = hints["return"]
+    return hints[names[1]], bytes if result in (AsyncIterator[bytes], Download) else result, len(names) > 2  # noqa: PLR2004
+
+
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[P]):
-    """An operation."""
+    """A function, and how it is reached."""
 
-    name: str  # in lower_snake_case; unique
-    method: str  # `GET` for one that reads, `POST` for one that writes
+    method: Literal["GET", "POST"]  # `GET` for one that reads, `POST` for one that writes
     path: str  # path below `/api`, with `{name}` for parameters that it contains
-    summary: str  # one line
-    parameters: type[P]  # parameters in the path; and those of the query (`GET`) or of the JSON body (`POST`)
-    result: type  # type of the result, from which OpenAPI's schema is made; `bytes` for a body that is streamed
-    run: Callable[..., Awaitable[Any]]  # performs it, given a client, the parameters, and `Tools` if it `uses_tools`
-    # of one whose result is streamed, and is no `Download`: name of the file, with `{name}` for parameters of the
-    # path
+    run: Callable[Concatenate[AsyncClient, P, ...], Awaitable[Any]]  # given a client, parameters and maybe `Tools`
+    # of one whose result is streamed, and is no `Download`: name of the file, with `{name}` for parameters of the path
     download: str = ""
-    uses_tools: bool = False
     items: str = ""  # of one that lists something page by page: the field of its result that has what it lists
+
+    @property
+    def name(self) -> str:
+        """That of its function; unique."""
+        return self.run.__name__
+
+    @property
+    def summary(self) -> str:
+        """The first line of its function's docstring."""
+        return (getdoc(self.run) or "").partition("\n")[0]
+
+    @property
+    def parameters(self) -> type[P]:
+        """Parameters in the path; and those of the query (`GET`) or of the JSON body (`POST`)."""
+        kind: type[P] = _signature(self.run)[0]
+        return kind
+
+    @property
+    def result(self) -> Any:
+        """Type of the result, from which OpenAPI's schema is made; `bytes` for a body that is streamed."""
+        return _signature(self.run)[1]
 
     @property
     def writes(self) -> bool:
@@ -105,7 +141,7 @@ class Operation(Generic[P]):
     async def perform(self, client: AsyncClient, parameters: P, tools: Tools) -> Any:
         """Run it; the router notes the reason that `parameters` give."""
         with audit_reason(getattr(parameters, "reason", "")):
-            return await (self.run(client, parameters, tools) if self.uses_tools else self.run(client, parameters))
+            return await self.run(client, parameters, *([tools] if _signature(self.run)[2] else []))
 
     def read(self, path: Mapping[str, str], given: Mapping[str, Any]) -> P:
         """Return its parameters.

@@ -41,7 +41,7 @@ class PartList:
 
 
 async def list_parts(client: AsyncClient, parameters: ExecutionId, tools: Tools) -> PartList:
-    """Return the attachments of the request that started an execution.
+    """List the attachments of the request that started an execution.
 
     Raises:
         UnavailableError: this process has no reader (`READER_MISSING`).
@@ -57,7 +57,7 @@ async def list_parts(client: AsyncClient, parameters: ExecutionId, tools: Tools)
 
 
 async def read_part(client: AsyncClient, parameters: PartNumber, tools: Tools) -> Download:
-    """Return an attachment, byte for byte.
+    """Read an attachment of the request that started an execution, byte for byte.
 
     Raises:
         NotFoundError: there is no such attachment (`PART_NOT_FOUND`).

@@ -73,7 +73,7 @@ class AcceptedRequest:
 
 
 async def list_rejections(client: AsyncClient, parameters: RejectionList) -> RejectionPage:
-    """Return a page of refused requests."""
+    """List refused requests, newest first."""
     page = await client.rejections.page(
         flow_id=parameters.flow,
         reason=parameters.reason,
@@ -85,13 +85,13 @@ async def list_rejections(client: AsyncClient, parameters: RejectionList) -> Rej
 
 
 async def get_rejection(client: AsyncClient, parameters: RejectionId) -> RejectionDetail:
-    """Return a refused request."""
+    """Get a refused request."""
     found = await client.rejections.get(parameters.rejection_id)
-    return RejectionDetail(**shown_fields(found))
+    return RejectionDetail(**shown_fields(RejectionDetail, found))
 
 
 async def read_rejection_body(client: AsyncClient, parameters: RejectionId) -> AsyncIterator[bytes]:
-    """Return the stored body of a refused request, its first 64 KiB; empty: it is not stored."""
+    """Read the body of a refused request, byte for byte, if the flow stores it: its first 64 KiB."""
     found = await client.rejections.get(parameters.rejection_id)
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -101,6 +101,6 @@ async def read_rejection_body(client: AsyncClient, parameters: RejectionId) -> A
 
 
 async def accept_rejection(client: AsyncClient, parameters: RejectionId) -> AcceptedRequest:
-    """Verify a refused request again, under the present file and secrets of its flow, and accept it as an event."""
+    """Verify a refused request again, after its flow or a secret was corrected, and accept it."""
     accepted = await client.rejections.accept(parameters.rejection_id)
     return AcceptedRequest(parameters.rejection_id, accepted.event_id, accepted.execution_id, accepted.duplicate)

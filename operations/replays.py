@@ -84,7 +84,7 @@ class Replay(ReplayChoice):
 
 
 async def replay_execution(client: AsyncClient, parameters: Replay) -> Execution:
-    """Start a new execution from the stored request of one that ended, and return it."""
+    """Start a new execution from the stored request of one that ended."""
     return await client.executions.replay(
         parameters.execution_id,
         parameters.options(),
@@ -94,5 +94,5 @@ async def replay_execution(client: AsyncClient, parameters: Replay) -> Execution
 
 
 async def preview_replay(client: AsyncClient, parameters: ReplayChoice) -> ReplayPreview:
-    """Return what a replay would do, and start nothing."""
+    """Say which tasks a replay would take over and which would run again; start nothing."""
     return await client.executions.preview_replay(parameters.execution_id, parameters.options())

@@ -64,7 +64,7 @@ class Deleted:
 
 
 async def list_secrets(client: AsyncClient, _parameters: SecretList) -> SecretNames:
-    """Return the names of all secrets, and the flows that name them."""
+    """List the names of secrets, and the flows that name them."""
     uses = await client.secrets.uses()
     return SecretNames(
         secrets=tuple(each for each in uses.secrets if each.updated_at is not None),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import orjson
 
 from flowhook.errors import InvalidError
-from flowhook.model import Event, Headers
+from flowhook.model import Event
 from flowhook.providers import PROVIDERS, sample_files
 from operations.flows import FlowName
 from operations.stored_bodies import read_with_beginning
@@ -80,14 +80,13 @@ class TestDraft:
 
 
 async def prepare_test_event(client: AsyncClient, parameters: TestSource) -> TestDraft:
-    """Return a draft."""
+    """Prepare a test event of a flow, from a provider's sample or from a stored execution."""
     if parameters.sample and parameters.execution:
         raise InvalidError("give one of sample and execution", reason="PARAMETER_INVALID")
     flow = await client.flows.get(parameters.flow_id)
     definition = orjson.loads(flow.definition)
     methods, kinds = _webhook_of(definition)
     auth = tuple(kinds)
-    choice = tuple(_samples(auth))
     method, content_type, headers, body, source, note = "", "application/json", "", "{}", "", ""
     if parameters.sample:
         sample = sample_files.get_sample(parameters.sample)
@@ -99,7 +98,6 @@ async def prepare_test_event(client: AsyncClient, parameters: TestSource) -> Tes
         body, note = _text_of(beginning)
         method = event.method if event.method in methods else ""
         content_type, headers = event.content_type, header_lines(event)
-    scheduled = bool(definition.get("schedule", {}).keys() & {"every", "cron", "after"})
     return TestDraft(
         flow.id,
         method,
@@ -111,20 +109,16 @@ async def prepare_test_event(client: AsyncClient, parameters: TestSource) -> Tes
         methods,
         auth,
         signing_of(kinds),
-        scheduled,
-        choice,
+        bool(definition.get("schedule", {}).keys() & {"every", "cron", "after"}),
+        tuple(_samples(auth)),
     )
 
 
 def header_lines(event: Event) -> str:
     """Return the headers of a stored request that belong to its event, one `Name: value` a line."""
-    return "\n".join(f"{name}: {value.decode()}" for name, value in _event_headers(event.headers))
-
-
-def _event_headers(headers: Headers) -> Headers:
-    return tuple(
-        (name, value)
-        for name, value in headers
+    return "\n".join(
+        f"{name}: {value.decode()}"
+        for name, value in event.headers
         if name not in _NOT_OF_THE_EVENT and not name.startswith(_PROXY_PREFIXES) and _is_text(value)
     )
 

@@ -18,6 +18,7 @@ from operations.edge_access import EdgeAccess
 from operations.edge_request import MAX_RESPONSE, EdgeResponse, send_to_edge
 from operations.encoding import header_texts
 from operations.flows import FlowName
+from operations.operation import shown_fields
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
@@ -98,12 +99,12 @@ class SentEvent:
 
 
 async def sign_test_event(client: AsyncClient, parameters: TestEvent, tools: Tools) -> SignedEvent:
-    """Return a test event as its sender would send it, without sending it."""
+    """Sign a test event without sending it, and write it as a shell command."""
     return _signed_view(await _sign(client, tools.edges, parameters, _read_headers(parameters.headers)))
 
 
 async def send_test_event(client: AsyncClient, parameters: SentTestEvent, tools: Tools) -> SentEvent:
-    """Send a test event, and find the execution that it started."""
+    """Send a test event to an edge, signed as the flow requires."""
     headers = _read_headers(parameters.headers)
     if parameters.via == "grpc":
         body = parameters.body.encode()
@@ -198,24 +199,12 @@ def _named_execution(body: bytes) -> str:
 
 
 def _signed_view(request: SignedRequest) -> SignedEvent:
+    shown = shown_fields(SignedEvent, request) | {"headers": header_texts(request.headers)}
     return SignedEvent(
-        method=request.method,
-        url=request.url,
-        headers=header_texts(request.headers),
-        body_size=len(request.body),
-        auth_kind=request.auth_kind,
-        secret_name=request.secret_name,
-        validity=request.validity,
-        complete=request.credential is None,
-        curl=curl_line(request),
+        **shown, body_size=len(request.body), complete=request.credential is None, curl=curl_line(request)
     )
 
 
 def _response_view(response: EdgeResponse) -> EdgeAnswer:
-    return EdgeAnswer(
-        status=response.status,
-        reason=response.reason,
-        headers=header_texts(response.headers),
-        body=response.body[:MAX_RESPONSE].decode("utf-8", "replace"),
-        cut=response.cut,
-    )
+    text = response.body[:MAX_RESPONSE].decode("utf-8", "replace")
+    return EdgeAnswer(response.status, response.reason, header_texts(response.headers), text, response.cut)

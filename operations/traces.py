@@ -30,7 +30,7 @@ class TracedExecution(ExecutionId):
 
 
 async def trace_execution(client: AsyncClient, parameters: TracedExecution, tools: Tools) -> ExecutionTrace:
-    """Recompute the data of each task of an execution.
+    """Recompute the data of each task of an execution from its event and its journal, without performing any effect.
 
     Raises:
         NotFoundError: the execution, or its revision of the flow, is not stored any more.

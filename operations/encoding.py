@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
 from inspect import getdoc
-from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 import orjson
 
@@ -26,6 +26,9 @@ from flowhook.model.executions import Attempt
 from flowhook.model.flows import AppliedFlow
 from flowhook.model.rejections import RejectedRequest
 from flowhook.model.types import field_types
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 NAMES: Final = {"flow_revision": "revision", "has_webhook": "webhook"}  # keys that are not made by the rule
 
@@ -75,6 +78,11 @@ class _Member(NamedTuple):
 def rfc3339(moment: datetime) -> str:
     """Return a time as `2026-01-31T12:00:00.000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def shown_fields(kind: type[DataclassInstance], value: object) -> dict[str, Any]:
+    """Return the fields of a result that are attributes of what it is made of; further ones are given beside them."""
+    return {each.name: getattr(value, each.name) for each in fields(kind) if hasattr(value, each.name)}
 
 
 def plain(value: Any) -> Any:

@@ -28,8 +28,8 @@ from flowhook.model import (
 )
 from flowhook.model.executions import Attempt, ExecutionLinks
 from flowhook.model.replays import ReplayOrigin
-from operations.encoding import header_texts
-from operations.operation import Parameters, shown_fields
+from operations.encoding import header_texts, shown_fields
+from operations.operation import Parameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient

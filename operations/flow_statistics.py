@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import Field
 
 from flowhook.model.flows import Flow, FlowCondition, FlowStatistics, NamedSecret
+from operations.encoding import shown_fields
 from operations.flows import FlowName, PageSize
-from operations.operation import Parameters, shown_fields
+from operations.operation import Parameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient

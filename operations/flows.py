@@ -9,8 +9,9 @@ from pydantic import Field
 
 from flowhook.model import Flow
 from flowhook.model.flows import AppliedFlow
+from operations.encoding import shown_fields
 from operations.flow_setup import FlowSetup
-from operations.operation import Parameters, shown_fields
+from operations.operation import Parameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient

@@ -24,8 +24,9 @@ from flowhook.model.jobs import (
     SampledReplay,
 )
 from flowhook.model.replays import AS_RECORDED, AUTO, ReplayOptions
+from operations.encoding import shown_fields
 from operations.execution_list import ExecutionConditions, conditions_of, pairs_of
-from operations.operation import Parameters, shown_fields
+from operations.operation import Parameters
 from operations.replays import ReplayParameters
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from inspect import getdoc, signature
 from typing import (
@@ -26,8 +26,6 @@ from flowhook.errors import InvalidError
 from flowhook.model.audit_reason import MAX_REASON, audit_reason
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
     from flowhook.client import AsyncClient
     from operations.tools import Tools
 
@@ -53,11 +51,6 @@ class Parameters(BaseModel):
 
 
 P = TypeVar("P", bound=Parameters)
-
-
-def shown_fields(kind: type[DataclassInstance], value: object) -> dict[str, Any]:
-    """Return the fields of a result that are attributes of what it is made of; further ones are given beside them."""
-    return {each.name: getattr(value, each.name) for each in fields(kind) if hasattr(value, each.name)}
 
 
 class Reason(Parameters):

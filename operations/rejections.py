@@ -10,7 +10,8 @@ from pydantic import Field
 
 from flowhook.model.events import Headers
 from flowhook.model.rejections import RejectedRequest, RejectionCount
-from operations.operation import Parameters, shown_fields
+from operations.encoding import shown_fields
+from operations.operation import Parameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient

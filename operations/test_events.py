@@ -16,9 +16,8 @@ from flowhook.model.flows import SignedRequest
 from operations.curl_line import curl_line
 from operations.edge_access import EdgeAccess
 from operations.edge_request import MAX_RESPONSE, EdgeResponse, send_to_edge
-from operations.encoding import header_texts
+from operations.encoding import header_texts, shown_fields
 from operations.flows import FlowName
-from operations.operation import shown_fields
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient

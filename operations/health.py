@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from flowhook.client import ProcessInfo
+from operations.encoding import shown_fields
 
 # roles of which at least one process must be ready, or no webhook is executed by a flow
 NEEDED_ROLES: Final = ("router", "edge", "runner")

@@ -6,7 +6,7 @@ None takes longer the more executions are stored: each reads at most `limit` row
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 import apsw
@@ -17,16 +17,11 @@ from router.storage.statements import BatchStatement
 
 
 class MinuteCount(NamedTuple):
-    """Number of a flow's executions that were accepted or ended within a minute.
-
-    Attributes:
-        minute: Unix time in minutes.
-        status: the status with which they ended; None: they were accepted, whether they have ended or not.
-    """
+    """Number of a flow's executions that were accepted or ended within a minute."""
 
     flow_id: str
-    minute: int
-    status: Status | None
+    minute: int  # Unix time in minutes
+    status: Status | None  # with which they ended; None: they were accepted, whether they have ended or not
     number: int
 
 
@@ -67,10 +62,14 @@ def last_seq(connection: apsw.Connection) -> int:
 def recent(
     connection: apsw.Connection, *, since_ms: int, until_seq: int, ended_before_ms: int, limit: int
 ) -> RecentActivity:
-    """Return how many executions were accepted and ended, by flow and minute; see `ShardState`.
+    """Return how many executions of each flow were accepted, and ended, in each recent minute.
 
-    Raises:
-        apsw.InterruptError: it takes longer than `MAX_SECONDS`.
+    Args:
+        connection: of a reader; it is interrupted after `MAX_SECONDS`.
+        since_ms: Unix time from which they are wanted.
+        until_seq: executions with a greater sequence number are not counted as accepted.
+        ended_before_ms: Unix time; executions that ended at it or later are not counted as ended.
+        limit: most executions to read, newest first; the result is complete for a shorter time if there are more.
     """
     deadline = time.monotonic() + MAX_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > deadline, PROGRESS_STEPS)
@@ -107,13 +106,16 @@ def _recent(
     return RecentActivity(since_ms, tuple(counts))
 
 
-def receive_times(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, int]:
-    """Return when executions were received, Unix times in ms; unknown ones are missing."""
+def receive_times(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, int]:
+    """Return when executions were received, Unix times in ms, except unknown ones."""
     return dict(_RECEIVE_TIMES.fetch(connection, [(seq,) for seq in seqs]))
 
 
-def latest_receive_times(connection: apsw.Connection, flow_ids: Sequence[str]) -> dict[str, int]:
-    """Return when the latest stored execution of each flow was received, Unix times in ms; flows may be missing."""
+def latest_receive_times(connection: apsw.Connection, flow_ids: Collection[str]) -> dict[str, int]:
+    """Return when each flow's latest stored execution was received, Unix times in ms.
+
+    Flows without a stored execution are missing.
+    """
     found: dict[str, int] = {}
     for flow_id in flow_ids:
         row = connection.execute(

@@ -8,7 +8,6 @@ A token has at most as many entries a day as there are methods and reasons, howe
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -17,7 +16,7 @@ from typing_extensions import override
 
 from flowhook.model.audit import AuditEntry
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.readers import Readers
+from router.storage.readers import Readers, reading
 from router.storage.writer import Writer, WriterOperation
 
 MAX_ENTRIES: Final = 100_000
@@ -104,6 +103,25 @@ class AuditOperation(WriterOperation):
                 del self._refusals[next(iter(self._refusals))]
 
 
+def _page(
+    connection: apsw.Connection,
+    audit_filter: AuditFilter,
+    *,
+    before_number: int | None = None,
+    limit: int = DEFAULT_PAGE,
+) -> tuple[list[AuditEntry], int | None]:
+    """Return entries that meet the conditions, newest first; and `before_number` of the next page, if there is one.
+
+    A page examines a bounded number of entries, so it may have fewer than `limit` before the last page.
+    """
+    start = _NEWEST if before_number is None else before_number
+    entries = [AuditEntry(*row) for row in connection.execute(_FOUND, (start, *audit_filter, limit + 1))]
+    if len(entries) > limit:
+        return entries[:limit], entries[limit - 1].number
+    beyond = connection.execute(_OLDEST_EXAMINED, (start,)).fetchone()
+    return entries, None if beyond is None else beyond[0] + 1
+
+
 @attrs.define(eq=False, repr=False)
 class AuditLog:
     """A bounded log of calls that changed something: the oldest entries make room for new ones."""
@@ -112,27 +130,9 @@ class AuditLog:
     _readers: Readers
     _operation: AuditOperation
 
+    page = reading(_page)
+
     async def add(self, entry: AuditEntry) -> None:
         """Add an entry, ignoring its `number`."""
         size = sum(len(each) for each in entry if isinstance(each, str))
-        await self._writer.call(self._operation, entry, size=size, refusable=False)
-
-    async def page(
-        self, audit_filter: AuditFilter, *, before_number: int | None = None, limit: int = DEFAULT_PAGE
-    ) -> tuple[list[AuditEntry], int | None]:
-        """Return entries that meet the conditions, newest first; and `before_number` of the next page, if there is one.
-
-        A page examines a bounded number of entries, so it may have fewer than `limit` before the last page.
-        """
-        return await self._readers.run(partial(_page, audit_filter=audit_filter, before=before_number, limit=limit))
-
-
-def _page(
-    connection: apsw.Connection, *, audit_filter: AuditFilter, before: int | None, limit: int
-) -> tuple[list[AuditEntry], int | None]:
-    start = _NEWEST if before is None else before
-    entries = [AuditEntry(*row) for row in connection.execute(_FOUND, (start, *audit_filter, limit + 1))]
-    if len(entries) > limit:
-        return entries[:limit], entries[limit - 1].number
-    beyond = connection.execute(_OLDEST_EXAMINED, (start,)).fetchone()
-    return entries, None if beyond is None else beyond[0] + 1
+        await self._writer.call(self._operation, entry, size=size)

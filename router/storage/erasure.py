@@ -34,7 +34,6 @@ from typing import Any, Final, NamedTuple
 
 import apsw
 import attrs
-from typing_extensions import override
 
 from flowhook.errors import ConflictError, FlowhookError, NotFoundError
 from flowhook.process import logs
@@ -42,7 +41,6 @@ from router.storage.expiry import remove_executions
 from router.storage.model import Erasure
 from router.storage.schema import UNENDED, connect_writer
 from router.storage.statements import BatchStatement
-from router.storage.writer import WriterOperation
 
 HEADER_BYTES: Final = 100
 """Header of the file, at the beginning of its first page."""
@@ -301,41 +299,6 @@ class References(NamedTuple):
     job_items: Sequence[tuple[Any, ...]] = ()
 
 
-class EraseRequest(NamedTuple):
-    """Erases the event of an execution.
-
-    Attributes:
-        execution_id: the execution, or a replay of it.
-        references: rows that refer to them.
-        rejections: IDs of rejections of the same request.
-        now_ms: Unix time.
-    """
-
-    execution_id: str
-    references: References
-    rejections: Collection[str]
-    now_ms: int
-
-
-class EraseResult(NamedTuple):
-    """What was erased, and the blobs that are no longer needed."""
-
-    erasure: Erasure
-    blobs: list[str]
-
-
-class EraseOperation(WriterOperation):
-    """Erases the events of executions that have ended."""
-
-    order = 4
-
-    @override
-    def apply(
-        self, connection: apsw.Connection, arguments: Sequence[EraseRequest]
-    ) -> list[EraseResult | FlowhookError]:
-        return [_erase(connection, each) for each in arguments]
-
-
 def find_references(connection: apsw.Connection, execution_id: str) -> References:
     """Return the rows that refer to the executions of an event."""
     family: list[Any] = connection.execute(_FAMILY, (execution_id,)).fetchall()
@@ -380,15 +343,21 @@ def last_erasure(connection: apsw.Connection) -> int:
     return number
 
 
-def _erase(connection: apsw.Connection, request: EraseRequest) -> EraseResult | FlowhookError:
-    family: list[Any] = connection.execute(_FAMILY, (request.execution_id,)).fetchall()
+def erase(
+    connection: apsw.Connection, execution_id: str, references: References, rejections: Collection[str], now_ms: int
+) -> tuple[Erasure, list[str]]:
+    """Erase the event of an execution, or of a replay of it, with the rows that refer to it; see `ShardState`.
+
+    Returns what was erased, and the blobs that are no longer needed.
+    """
+    family: list[Any] = connection.execute(_FAMILY, (execution_id,)).fetchall()
     if not family:
-        return NotFoundError(f"there is no execution {request.execution_id[:64]}", reason="EXECUTION_NOT_FOUND")
+        raise NotFoundError(f"there is no execution {execution_id[:64]}", reason="EXECUTION_NOT_FOUND")
     unended = [event_id for _, event_id, _, end_time_ms, _ in family if end_time_ms == UNENDED]
     if unended:
-        return ConflictError(f"{unended[0]} has not ended", reason="EXECUTION_NOT_ENDED")
+        raise ConflictError(f"{unended[0]} has not ended", reason="EXECUTION_NOT_ENDED")
     seqs, ids = [(row[0],) for row in family], [(row[1],) for row in family]
-    references, root = request.references, family[0][4]
+    root = family[0][4]
     flow_id: str = connection.execute("SELECT flow_id FROM flow_key WHERE key = ?", (family[0][2],)).get
     blobs = remove_executions(connection, seqs)
     _DELETE_LIFECYCLE.run(connection, seqs)
@@ -396,14 +365,12 @@ def _erase(connection: apsw.Connection, request: EraseRequest) -> EraseResult | 
     _DELETE_DEDUPE.run(connection, references.dedupe)
     _CLEAR_REASONS.run(connection, references.audit)
     _CLEAR_MESSAGES.run(connection, references.job_items)
-    _DELETE_REJECTIONS.run(connection, [(each,) for each in request.rejections])
+    _DELETE_REJECTIONS.run(connection, [(each,) for each in rejections])
     _DELETE_ACCEPTED.run(connection, ids)
     first = last_erasure(connection) + 1
-    _INSERT.run(
-        connection, [(first + index, event_id, root, flow_id, request.now_ms) for index, (event_id,) in enumerate(ids)]
-    )
+    _INSERT.run(connection, [(first + index, event_id, root, flow_id, now_ms) for index, (event_id,) in enumerate(ids)])
     connection.execute("DELETE FROM erasure WHERE number <= ?", (first + len(ids) - 1 - MAX_ERASURES,))
-    return EraseResult(Erasure(tuple(event_id for (event_id,) in ids), flow_id, request.now_ms), blobs)
+    return Erasure(tuple(event_id for (event_id,) in ids), flow_id, now_ms), blobs
 
 
 STEP_PAGES: Final = 1024

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import apsw
+import attrs
 from typing_extensions import override
 
 from flowhook import limits
@@ -341,27 +342,18 @@ class _EventRows:
         insert_causes(connection, self.caused)
 
 
+@attrs.define(eq=False, repr=False)
 class EventLog:
     """The append-only log of a shard's accepted events."""
 
-    def __init__(
-        self,
-        writer: Writer,
-        operation: AppendOperation,
-        inbound: InboundEventOperation,
-        blobs: BlobDirectory,
-        bodies: BodyStore,
-        *,
-        limits: StorageLimits,
-    ) -> None:
-        self._limits = limits
-        self._bodies = bodies
-        self._writer = writer
-        self._operation = operation
-        self._inbound = inbound
-        self._blobs = blobs
-        self._large: set[asyncio.Task[list[Appended]]] = set()
-        self._large_bytes = 0
+    _writer: Writer
+    _operation: AppendOperation
+    _inbound: InboundEventOperation
+    _blobs: BlobDirectory
+    _bodies: BodyStore
+    _limits: StorageLimits
+    _large: set[asyncio.Task[list[Appended]]] = attrs.field(init=False, factory=set)
+    _large_bytes: int = attrs.field(init=False, default=0)
 
     async def append(self, events: Sequence[NewEvent]) -> list[Appended]:
         """Store events durably, each once.

@@ -14,8 +14,9 @@ from typing import Any, Final, NamedTuple
 import apsw
 
 from flowhook.model import Status
-from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.execution_filter import ALL, ExecutionFilter
 from router.storage.jobs import ExecutionWalk
+from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import ExecutionListing, ExecutionRecord
 from router.storage.rows import RECORD, SUPERSEDES, record
 from router.storage.schema import CODES, UNENDED
@@ -43,23 +44,21 @@ _ERROR: Final = "json_extract(CAST(e.error AS TEXT), '$.{}')"
 
 
 class Conditions(NamedTuple):
-    """Conditions as SQL on `execution e`.
+    """Conditions as SQL on `execution e`."""
 
-    Attributes:
-        tables: what is read, and by which index.
-        number: the column in whose order it is read: the number of the execution.
-        terms: conditions that must all hold.
-        values: values of their parameters.
+    tables: str  # what is read, and by which index
+    number: str  # the column in whose order it is read: the number of the execution
+    terms: list[str]  # conditions that must all hold
+    values: list[Any]  # of their parameters
+
+
+def count_executions(
+    connection: apsw.Connection, execution_filter: ExecutionFilter = ALL, *, limit: int
+) -> tuple[int, bool]:
+    """Return how many executions meet all conditions, at most `limit`, and whether there may be more.
+
+    The time that it takes is bounded.
     """
-
-    tables: str
-    number: str
-    terms: list[str]
-    values: list[Any]
-
-
-def count_executions(connection: apsw.Connection, execution_filter: ExecutionFilter, limit: int) -> tuple[int, bool]:
-    """Return how many executions meet all conditions, and whether there may be more; see `ShardState`."""
     conditions = as_sql(execution_filter, lagging=False)
     lowest, end = _range(connection, execution_filter, None)
     count = 0
@@ -73,9 +72,16 @@ def count_executions(connection: apsw.Connection, execution_filter: ExecutionFil
 
 
 def list_executions(
-    connection: apsw.Connection, execution_filter: ExecutionFilter, before_seq: int | None, limit: int
+    connection: apsw.Connection,
+    execution_filter: ExecutionFilter = ALL,
+    *,
+    before_seq: int | None = None,
+    limit: int = DEFAULT_PAGE,
 ) -> ExecutionListing:
-    """Return executions that meet all conditions, newest first; see `ShardState`."""
+    """Return executions that meet all conditions, newest first, at most `limit`.
+
+    There may be fewer, or none, although the list continues: the time that one call takes is bounded.
+    """
     conditions = as_sql(execution_filter)
     lowest, end = _range(connection, execution_filter, before_seq)
     found: list[ExecutionRecord] = []
@@ -89,16 +95,23 @@ def list_executions(
 
 def _windows(lowest: int, end: int, seconds: float) -> Iterator[tuple[int, int]]:
     """Yield ranges of numbers [low, before) from `end` down to `lowest`, until the time is over; at least one."""
-    deadline = monotonic() + seconds
-    size, before = FIRST_WINDOW, end
-    while before > lowest:
-        began = monotonic()
+    before = end
+    for size in _sizes(seconds):
+        if before <= lowest:
+            return
         low = max(lowest, before - size)
         yield low, before
         before = low
+
+
+def _sizes(seconds: float) -> Iterator[int]:
+    """Yield sizes of windows until the time is over, at least one; a quick one is followed by a larger one."""
+    deadline = monotonic() + seconds
+    size, now = FIRST_WINDOW, 0.0
+    while now < deadline:
+        began = monotonic()
+        yield size
         now = monotonic()
-        if now >= deadline:
-            return
         if now - began < SHORT_SECONDS:
             size *= 4
 
@@ -110,13 +123,15 @@ def read_window(
     return [record(row) for row in connection.execute(*_window(conditions, RECORD, low, before, limit))]
 
 
-def _window(conditions: Conditions, columns: str, low: int, before: int, limit: int) -> tuple[str, tuple[Any, ...]]:
+def _window(
+    conditions: Conditions, columns: str, low: int, before: int, limit: int, *, ascending: bool = False
+) -> tuple[str, tuple[Any, ...]]:
     """Return a query for columns of executions with numbers in [low, before), and values of its parameters."""
     number = conditions.number
     where = " AND ".join([*conditions.terms, f"{number} >= ?", f"{number} < ?"])
     sql = (
         f"SELECT {columns} FROM {conditions.tables} CROSS JOIN flow_key k ON k.key = e.flow"  # noqa: S608
-        f" WHERE {where} ORDER BY {number} DESC LIMIT ?"
+        f" WHERE {where} ORDER BY {number} {'ASC' if ascending else 'DESC'} LIMIT ?"
     )
     return sql, (*conditions.values, low, before, limit)
 
@@ -171,26 +186,19 @@ def _looked_up(execution_filter: ExecutionFilter) -> Iterator[tuple[str, str, st
 
 def _checked(execution_filter: ExecutionFilter, *, lagging: bool) -> list[tuple[str, Any]]:
     """Return the terms that no index serves, each with the value of its parameter."""
-    terms: list[tuple[str, Any]] = []
-    if execution_filter.receive_from_ms is not None:
-        terms.append(("e.receive_time_ms >= ?", execution_filter.receive_from_ms))
-    if execution_filter.receive_until_ms is not None:
-        terms.append(("e.receive_time_ms < ?", execution_filter.receive_until_ms))
-    if execution_filter.min_attempts:
-        enough = f"(e.attempts >= ? OR e.end_time_ms = {UNENDED})" if lagging else "e.attempts >= ?"
-        terms.append((enough, execution_filter.min_attempts))
-    if execution_filter.error_type:
-        whole = "/" in execution_filter.error_type or ":" in execution_filter.error_type
-        type_ = _ERROR.format("type")
-        last = f"substr({type_}, -{len(execution_filter.error_type) + 1}) = '/' || ?"
-        terms.append((f"{type_} = ?" if whole else last, execution_filter.error_type))
-    if execution_filter.error_task is not None:
-        terms.append((f"{_ERROR.format('instance')} = ?", execution_filter.error_task))
-    if execution_filter.error_status:
-        terms.append((f"{_ERROR.format('status')} = ?", execution_filter.error_status))
-    if execution_filter.error_title:
-        terms.append((f"{_ERROR.format('title')} = ?", execution_filter.error_title))
-    return terms
+    attempts = f"(e.attempts >= ? OR e.end_time_ms = {UNENDED})" if lagging else "e.attempts >= ?"
+    type_, given = _ERROR.format("type"), execution_filter.error_type
+    last_part = f"substr({type_}, -{len(given) + 1}) = '/' || ?"
+    candidates = [
+        ("e.receive_time_ms >= ?", execution_filter.receive_from_ms),
+        ("e.receive_time_ms < ?", execution_filter.receive_until_ms),
+        (attempts, execution_filter.min_attempts or None),
+        (f"{type_} = ?" if "/" in given or ":" in given else last_part, given or None),
+        (f"{_ERROR.format('instance')} = ?", execution_filter.error_task),
+        (f"{_ERROR.format('status')} = ?", execution_filter.error_status or None),
+        (f"{_ERROR.format('title')} = ?", execution_filter.error_title or None),
+    ]
+    return [(term, value) for term, value in candidates if value is not None]
 
 
 def _range(connection: apsw.Connection, execution_filter: ExecutionFilter, before_seq: int | None) -> tuple[int, int]:
@@ -223,41 +231,32 @@ def _first_received(connection: apsw.Connection, low: int, high: int, time_ms: i
 
 
 def walk_executions(
-    connection: apsw.Connection, execution_filter: ExecutionFilter, after_seq: int, last_seq: int | None, limit: int
+    connection: apsw.Connection,
+    execution_filter: ExecutionFilter,
+    *,
+    after_seq: int = 0,
+    last_seq: int | None = None,
+    limit: int = DEFAULT_PAGE,
 ) -> ExecutionWalk:
-    """Return executions that meet all conditions, oldest first; see `ShardState`."""
+    """Return executions that meet all conditions, oldest first, at most `limit`, with numbers up to `last_seq`.
+
+    There may be fewer, or none, although the walk continues: the time that one call takes is bounded.
+    """
     conditions = as_sql(execution_filter)
     lowest: int | None = connection.execute("SELECT min(seq) FROM execution WHERE seq > ?", (after_seq,)).get
     greatest: int | None = connection.execute("SELECT max(seq) FROM execution").get
     if lowest is None or greatest is None:
         return ExecutionWalk([], None)
     last = greatest if last_seq is None else min(last_seq, greatest)
-    deadline = monotonic() + SCAN_SECONDS
     found: list[ExecutionRecord] = []
-    after, window = lowest - 1, FIRST_WINDOW
-    while after < last:
-        began = monotonic()
-        through = min(last, after + window)
-        found += _read_window(connection, conditions, after, through, limit - len(found))
+    after = lowest - 1
+    for size in _sizes(SCAN_SECONDS):
+        if after >= last:
+            return ExecutionWalk(found, None)
+        through = min(last, after + size)
+        sql, values = _window(conditions, RECORD, after + 1, through + 1, limit - len(found), ascending=True)
+        found += [record(row) for row in connection.execute(sql, values)]
         if len(found) == limit:
             return ExecutionWalk(found, found[-1].seq)
-        after, now = through, monotonic()
-        if now > deadline and after < last:
-            return ExecutionWalk(found, after)
-        if now - began < SHORT_SECONDS:
-            window *= 4
-    return ExecutionWalk(found, None)
-
-
-def _read_window(
-    connection: apsw.Connection, conditions: Conditions, after: int, through: int, limit: int
-) -> list[ExecutionRecord]:
-    """Return executions with numbers in (after, through] that meet conditions, oldest first."""
-    number = conditions.number
-    where = " AND ".join([*conditions.terms, f"{number} > ?", f"{number} <= ?"])
-    rows = connection.execute(
-        f"SELECT {RECORD} FROM {conditions.tables} CROSS JOIN flow_key k ON k.key = e.flow"  # noqa: S608
-        f" WHERE {where} ORDER BY {number} LIMIT ?",
-        (*conditions.values, after, through, limit),
-    )
-    return [record(row) for row in rows]
+        after = through
+    return ExecutionWalk(found, after if after < last else None)

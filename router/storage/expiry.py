@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import apsw
-from typing_extensions import override
 
 from router.storage.blobs import body_file
 from router.storage.jobs import expire_jobs
 from router.storage.schema import UNENDED
 from router.storage.statements import BatchStatement
-from router.storage.writer import WriterOperation
 
 _ENDED = BatchStatement("SELECT seq FROM execution WHERE seq IN ({rows}) AND end_time_ms <> {unended}", 0)
 _BLOBS = BatchStatement("SELECT name FROM blob WHERE seq IN ({rows})", 0)
 _BODIES = BatchStatement("SELECT id FROM body WHERE seq IN ({rows})", 0)
 _SHARED = BatchStatement("SELECT id FROM body WHERE id IN ({rows})", 0)
-_DELETES = [
-    BatchStatement("DELETE FROM execution WHERE seq IN ({rows})", 0),
-    BatchStatement("DELETE FROM event WHERE seq IN ({rows})", 0),
-    BatchStatement("DELETE FROM blob WHERE seq IN ({rows})", 0),
-    BatchStatement("DELETE FROM body WHERE seq IN ({rows})", 0),
-    BatchStatement("DELETE FROM outcome WHERE seq IN ({rows})", 0),
-    BatchStatement("DELETE FROM journal WHERE seq IN ({rows})", 0),
-    BatchStatement("DELETE FROM subscription WHERE seq IN ({rows})", 0),
-    BatchStatement("DELETE FROM resolution WHERE seq IN ({rows})", 0),
-    BatchStatement("DELETE FROM search_attribute WHERE seq IN ({rows})", 0),
-    BatchStatement("DELETE FROM execution_link WHERE seq IN ({rows})", 0),
-    BatchStatement("DELETE FROM history WHERE seq IN ({rows})", 0),
-    BatchStatement("DELETE FROM attempt WHERE seq IN ({rows})", 0),
-]
+_TABLES = (
+    *("execution", "event", "blob", "body", "outcome", "journal", "subscription", "resolution"),
+    *("search_attribute", "execution_link", "history", "attempt"),
+)
+"""Tables of which executions have rows, by `seq`."""
+_DELETES = [BatchStatement(f"DELETE FROM {table} WHERE seq IN ({{rows}})", 0) for table in _TABLES]  # noqa: S608
 
 _FORGET_REVISIONS = (
     "DELETE FROM flow_revision WHERE flow_id IN (SELECT f.flow_id FROM flow f LEFT JOIN flow_key k USING (flow_id)"
@@ -49,61 +39,46 @@ class ExpiryStep(NamedTuple):
     more: bool
 
 
-class ExpireOperation(WriterOperation):
-    """Removes expired rows; each argument is (end time before which executions are removed, most executions)."""
-
-    order = 4
-    STEP = 128
-    """Most executions that one transaction removes."""
-
-    @override
-    def apply(self, connection: apsw.Connection, arguments: Sequence[tuple[int, int]]) -> list[ExpiryStep]:
-        return [self._step(connection, before_ms, limit) for before_ms, limit in arguments]
-
-    def _step(self, connection: apsw.Connection, before_ms: int, limit: int) -> ExpiryStep:
-        now_ms = time.time_ns() // 1_000_000
-        connection.execute(
-            "DELETE FROM dedupe WHERE digest IN"
-            " (SELECT digest FROM dedupe WHERE until_ms <= ? ORDER BY until_ms LIMIT ?)",
-            (now_ms, self.STEP),
-        )
-        keys = connection.changes()
-        connection.execute(
-            "DELETE FROM inbound_event WHERE number IN"
-            " (SELECT number FROM inbound_event WHERE expire_at_ms <= ? ORDER BY expire_at_ms LIMIT ?)",
-            (now_ms, self.STEP),
-        )
-        events = connection.changes()
-        found = connection.execute(
-            "SELECT seq FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?",
-            (min(before_ms, UNENDED), limit),
-        ).fetchall()
-        jobs = expire_jobs(connection, before_ms, self.STEP)
-        more = jobs or self.STEP in (keys, events) or len(found) == limit
-        if not more:
-            connection.execute(_FORGET_REVISIONS, (before_ms,))
-            connection.execute(_FORGET_SCHEDULES, (before_ms,))
-        if not found:
-            return ExpiryStep(0, [], more)
-        return ExpiryStep(len(found), remove_executions(connection, found), more)
+STEP: Final = 128
+"""Most executions that one transaction removes."""
 
 
-class DeleteOperation(WriterOperation):
-    """Removes the ended ones of given executions; each argument is a list of sequence numbers."""
+def expire(connection: apsw.Connection, before_ms: int, limit: int) -> ExpiryStep:
+    """Remove expired rows, and at most `limit` executions that ended before a Unix time."""
+    now_ms = time.time_ns() // 1_000_000
+    connection.execute(
+        "DELETE FROM dedupe WHERE digest IN (SELECT digest FROM dedupe WHERE until_ms <= ? ORDER BY until_ms LIMIT ?)",
+        (now_ms, STEP),
+    )
+    keys = connection.changes()
+    connection.execute(
+        "DELETE FROM inbound_event WHERE number IN"
+        " (SELECT number FROM inbound_event WHERE expire_at_ms <= ? ORDER BY expire_at_ms LIMIT ?)",
+        (now_ms, STEP),
+    )
+    events = connection.changes()
+    found = connection.execute(
+        "SELECT seq FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?",
+        (min(before_ms, UNENDED), limit),
+    ).fetchall()
+    jobs = expire_jobs(connection, before_ms, STEP)
+    more = jobs or STEP in (keys, events) or len(found) == limit
+    if not more:
+        connection.execute(_FORGET_REVISIONS, (before_ms,))
+        connection.execute(_FORGET_SCHEDULES, (before_ms,))
+    return ExpiryStep(len(found), remove_executions(connection, found), more)
 
-    order = 4
 
-    @override
-    def apply(self, connection: apsw.Connection, arguments: Sequence[Sequence[int]]) -> list[ExpiryStep]:
-        steps: list[ExpiryStep] = []
-        for seqs in arguments:
-            found = [(seq,) for (seq,) in _ENDED.fetch(connection, [(seq,) for seq in seqs])]
-            steps.append(ExpiryStep(len(found), remove_executions(connection, found) if found else [], more=False))
-        return steps
+def delete_ended(connection: apsw.Connection, seqs: Sequence[int]) -> ExpiryStep:
+    """Remove those of the executions that have ended."""
+    found = _ENDED.fetch(connection, [(seq,) for seq in seqs])
+    return ExpiryStep(len(found), remove_executions(connection, found), more=False)
 
 
 def remove_executions(connection: apsw.Connection, found: Sequence[tuple[Any, ...]]) -> list[str]:
     """Remove executions, given by sequence number, and return the blobs that are no longer needed."""
+    if not found:
+        return []
     # The highest sequence number may be among them: record it, so that it is never used again.
     connection.execute(
         "INSERT INTO counter (name, value) SELECT 'seq', max(seq) FROM execution WHERE true"

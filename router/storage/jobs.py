@@ -6,20 +6,20 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, Final, NamedTuple, assert_never
+from typing import Any, Final, NamedTuple
 
 import apsw
 import attrs
-from typing_extensions import override
 
 from flowhook import limits
-from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError
+from flowhook.errors import ConflictError, ExhaustedError, NotFoundError
 from flowhook.model import Status
 from flowhook.model.jobs import JOB_TRANSITIONS, ItemOutcome, JobItem, JobState, ReplayEnds
+from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import ExecutionRecord
-from router.storage.readers import Readers
+from router.storage.readers import Readers, reading
 from router.storage.schema import STATUSES
-from router.storage.writer import Writer, WriterOperation
+from router.storage.writer import Writer
 
 MAX_JOBS: Final = 1000
 """Jobs that are stored; the oldest one that has ended makes room for a new one."""
@@ -30,45 +30,27 @@ MAX_ITEMS: Final = 100_000
 MAX_DATA_BYTES: Final = 64 * limits.MIB
 """Total size of the data of jobs that have not ended."""
 
-PAGE: Final = 1000
-"""Most rows that one call returns, unless it is given another limit."""
-
 
 class NewJob(NamedTuple):
-    """A job to create.
-
-    Attributes:
-        request_id: creating a job twice with the same one creates it once; empty: no idempotence.
-        spec: opaque.
-        expected: executions that match it now; None: unknown.
-        data: opaque; what the job needs besides `spec`, and may be large. It is removed when the job ends.
-    """
+    """A job to create."""
 
     id: str
-    spec: bytes
+    spec: bytes  # opaque
     create_time_ms: int
-    expected: int | None = None
-    request_id: str = ""
-    data: bytes = b""
+    expected: int | None = None  # executions that match it now; None: unknown
+    request_id: str = ""  # creating a job twice with the same one creates it once; empty: no idempotence
+    data: bytes = b""  # opaque; what the job needs besides, and may be large: it is removed when the job ends
 
 
 class StoredJob(NamedTuple):
-    """A job as stored.
+    """A job as stored."""
 
-    Attributes:
-        number: ascending in the order of creation.
-        last_seq: sequence number of the last execution that was accepted before the job was created.
-        cursor: sequence number of the last execution that it has looked at; 0: none.
-        request_id: see `NewJob`.
-        data_bytes: size of its data, whether they are still stored or not.
-    """
-
-    number: int
+    number: int  # ascending in the order of creation
     id: str
     state: JobState
     spec: bytes
-    last_seq: int
-    cursor: int
+    last_seq: int  # of the executions that were accepted before the job was created
+    cursor: int  # sequence number of the last execution that it has looked at; 0: none
     expected: int | None
     matched: int
     done: int
@@ -78,7 +60,7 @@ class StoredJob(NamedTuple):
     start_time_ms: int | None
     end_time_ms: int | None
     request_id: str
-    data_bytes: int
+    data_bytes: int  # whether they are still stored or not
 
 
 class ClaimedItem(NamedTuple):
@@ -91,28 +73,14 @@ class ClaimedItem(NamedTuple):
 
 
 class ExecutionWalk(NamedTuple):
-    """Part of a walk over executions.
-
-    Attributes:
-        records: executions, oldest first.
-        next_after_seq: number after which the walk continues; None: nothing more meets the conditions.
-    """
+    """Part of a walk over executions, oldest first."""
 
     records: list[ExecutionRecord]
-    next_after_seq: int | None
+    next_after_seq: int | None  # after which the walk continues; None: nothing more meets the conditions
 
 
-_ALL: Final = (1 << 63) - 1
-_OUTCOMES: Final = {
-    ItemOutcome.PENDING: 1,
-    ItemOutcome.DONE: 2,
-    ItemOutcome.SKIPPED: 3,
-    ItemOutcome.FAILED: 4,
-}
+_OUTCOMES: Final = {ItemOutcome.PENDING: 1, ItemOutcome.DONE: 2, ItemOutcome.SKIPPED: 3, ItemOutcome.FAILED: 4}
 _OUTCOME_OF: Final = {code: outcome for outcome, code in _OUTCOMES.items()}
-_UNENDED: Final = (
-    "(state NOT IN ('aborted', 'completed') OR number IN (SELECT job FROM job_item WHERE outcome = 1)) ORDER BY number"
-)
 _JOB: Final = (
     "SELECT number, id, state, spec, last_seq, cursor, expected, matched, done, skipped, failed, create_time_ms,"
     " start_time_ms, end_time_ms, request_id, data_bytes FROM job WHERE NOT removed AND"
@@ -126,163 +94,6 @@ COUNT_SECONDS: Final = 0.2
 
 _COUNT_WINDOW: Final = 2000
 """Items that are counted between two looks at the clock."""
-
-
-class _Change(NamedTuple):
-    """A change of a job's state."""
-
-    job_id: str
-    state: JobState
-    now_ms: int
-
-
-class _Claim(NamedTuple):
-    """Items that a job has reached."""
-
-    job: int
-    executions: Sequence[tuple[int, str]]
-    cursor: int
-    now_ms: int
-
-
-class _Settlement(NamedTuple):
-    """Outcomes of claimed items."""
-
-    job: int
-    items: Sequence[JobItem]
-
-
-class _Release(NamedTuple):
-    """Withdraws the unsettled claims of a job."""
-
-    job: int
-    cursor: int
-
-
-class JobOperation(WriterOperation):
-    """Writes jobs: creates them, changes their state, and stores items and outcomes, in the order of the calls."""
-
-    order = 9
-
-    @override
-    def apply(
-        self,
-        connection: apsw.Connection,
-        arguments: Sequence[NewJob | _Change | _Claim | _Settlement | _Release],
-    ) -> list[StoredJob | list[ClaimedItem] | FlowhookError | None]:
-        return [self._apply(connection, argument) for argument in arguments]
-
-    def _apply(
-        self, connection: apsw.Connection, argument: NewJob | _Change | _Claim | _Settlement | _Release
-    ) -> StoredJob | list[ClaimedItem] | FlowhookError | None:
-        match argument:
-            case NewJob():
-                return _create(connection, argument)
-            case _Change():
-                return _change(connection, argument)
-            case _Claim():
-                return _claim(connection, argument)
-            case _Settlement():
-                _settle(connection, argument)
-            case _Release():
-                _release(connection, argument)
-            case _:
-                assert_never(argument)
-        return None
-
-
-@attrs.define(eq=False, repr=False)
-class JobStore:
-    """Jobs and the outcomes of their items.
-
-    A job works in batches: it claims items, performs them, and settles their outcomes. So after a crash at any moment
-    the items that may have been performed are known: those claimed and not settled.
-    """
-
-    _writer: Writer
-    _readers: Readers
-    _operation: JobOperation
-
-    async def create(self, job: NewJob) -> StoredJob:
-        """Create a job, `PENDING`, for executions accepted so far; or return the one with the same `request_id`.
-
-        Raises:
-            ExhaustedError: `MAX_JOBS` jobs have not ended, or the data of those that have not are `MAX_DATA_BYTES`
-                (`TOO_MANY_JOBS`).
-        """
-        created: StoredJob = await self._writer.call(
-            self._operation, job, size=len(job.spec) + len(job.data), refusable=True
-        )
-        return created
-
-    async def get(self, job_id: str) -> StoredJob | None:
-        """Return a job, or None when it is unknown or past retention."""
-        return await self._readers.run(lambda connection: _get(connection, "id = ?", job_id))
-
-    async def data(self, job_number: int) -> bytes:
-        """Return the data of a job that has not ended; empty: it has none, or has ended."""
-        return await self._readers.run(partial(_data, job=job_number))
-
-    async def page(self, *, before_number: int | None = None, limit: int = PAGE) -> list[StoredJob]:
-        """Return jobs, newest first."""
-        before = _ALL if before_number is None else before_number
-        return await self._readers.run(
-            lambda connection: _jobs(connection, "number < ? ORDER BY number DESC LIMIT ?", before, limit)
-        )
-
-    async def unended(self) -> list[StoredJob]:
-        """Return the jobs that have not ended, and those that ended with unsettled items; oldest first."""
-        return await self._readers.run(lambda connection: _jobs(connection, _UNENDED))
-
-    async def change_state(self, job_id: str, state: JobState, *, now_ms: int) -> StoredJob:
-        """Change the state of a job, and return it; no effect if it is in that state already.
-
-        A job that is paused can't be completed: it is returned as it is.
-
-        Raises:
-            NotFoundError: there is no such job (`JOB_NOT_FOUND`).
-            ConflictError: it has ended (`JOB_ENDED`).
-        """
-        changed: StoredJob = await self._writer.call(self._operation, _Change(job_id, state, now_ms))
-        return changed
-
-    async def claim(
-        self, job_number: int, executions: Sequence[tuple[int, str]], *, cursor: int, now_ms: int
-    ) -> list[ClaimedItem] | None:
-        """Add items, given as pairs of sequence number and ID, to a job, and move its cursor.
-
-        Returns:
-            The items; None: nothing was changed, because the job is not `RUNNING`.
-        """
-        claimed: list[ClaimedItem] | None = await self._writer.call(
-            self._operation, _Claim(job_number, executions, cursor, now_ms), size=64 * len(executions)
-        )
-        return claimed
-
-    async def claimed(self, job_number: int) -> list[ClaimedItem]:
-        """Return the items that are claimed and not settled, by ascending number."""
-        return await self._readers.run(partial(_claimed, job=job_number))
-
-    async def settle(self, job_number: int, items: Sequence[JobItem]) -> None:
-        """Store the outcomes of claimed items, and count them. No effect for those that are settled already."""
-        size = sum(128 + len(item.message) for item in items)
-        await self._writer.call(self._operation, _Settlement(job_number, items), size=size)
-
-    async def release(self, job_number: int, *, cursor: int) -> None:
-        """Withdraw all claims that are not settled, and set the cursor back."""
-        await self._writer.call(self._operation, _Release(job_number, cursor))
-
-    async def replay_ends(self, job_number: int, *, started: int) -> ReplayEnds:
-        """Return what became of the executions that a job started, given their number; takes bounded time."""
-        return await self._readers.run(partial(_replay_ends, job=job_number, started=started))
-
-    async def items(
-        self, job_number: int, *, after_number: int = 0, limit: int = PAGE, outcome: ItemOutcome | None = None
-    ) -> list[JobItem]:
-        """Return items by ascending number, with any outcome or with one."""
-        return await self._readers.run(
-            partial(_items, job=job_number, after=after_number, limit=limit, outcome=outcome)
-        )
 
 
 def expire_jobs(connection: apsw.Connection, before_ms: int, limit: int) -> bool:
@@ -300,14 +111,12 @@ def expire_jobs(connection: apsw.Connection, before_ms: int, limit: int) -> bool
     return True
 
 
-def _create(connection: apsw.Connection, job: NewJob) -> StoredJob | FlowhookError:
-    if job.request_id:
-        earlier = _get(connection, "request_id = ?", job.request_id)
-        if earlier is not None:
-            return earlier
+def _create(connection: apsw.Connection, job: NewJob) -> StoredJob:
+    if job.request_id and (earlier := _jobs(connection, "request_id = ?", job.request_id)):
+        return earlier[0]
     stored = connection.execute("SELECT coalesce(sum(length(content)), 0) FROM job_data").get
     if job.data and stored + len(job.data) > MAX_DATA_BYTES:
-        return ExhaustedError(
+        raise ExhaustedError(
             f"the bodies and outputs of jobs that have not ended have {stored} bytes, at most {MAX_DATA_BYTES}: abort"
             " one, or wait",
             reason="TOO_MANY_JOBS",
@@ -318,64 +127,63 @@ def _create(connection: apsw.Connection, job: NewJob) -> StoredJob | FlowhookErr
             " (SELECT min(number) FROM job WHERE state IN ('aborted', 'completed') AND NOT removed)"
         )
         if not connection.changes():
-            return ExhaustedError(f"{MAX_JOBS} jobs have not ended: abort one, or wait", reason="TOO_MANY_JOBS")
+            raise ExhaustedError(f"{MAX_JOBS} jobs have not ended: abort one, or wait", reason="TOO_MANY_JOBS")
     connection.execute(
         "INSERT INTO job (id, request_id, state, spec, create_time_ms, expected, data_bytes, last_seq)"
         " VALUES (?, ?, 'pending', ?, ?, ?, ?, coalesce((SELECT max(seq) FROM execution), 0))",
         (job.id, job.request_id, job.spec, job.create_time_ms, job.expected, len(job.data)),
     )
-    created = _existing(connection, job.id)
+    (created,) = _jobs(connection, "id = ?", job.id)
     if job.data:  # not in its own row, which each batch rewrites and each list reads
         connection.execute("INSERT INTO job_data VALUES (?, ?)", (created.number, job.data))
     return created
 
 
-def _change(connection: apsw.Connection, change: _Change) -> StoredJob | FlowhookError:
-    job = _get(connection, "id = ?", change.job_id)
+def _change_state(connection: apsw.Connection, job_id: str, state: JobState, now_ms: int) -> StoredJob:
+    job = _get(connection, job_id)
     if job is None:
-        return NotFoundError(f"there is no job {change.job_id[:64]}", reason="JOB_NOT_FOUND")
-    if job.state is change.state:
+        raise NotFoundError(f"there is no job {job_id[:64]}", reason="JOB_NOT_FOUND")
+    if job.state is state:
         return job
-    new = JOB_TRANSITIONS.get((job.state, change.state))
+    new = JOB_TRANSITIONS.get((job.state, state))
     if new is None:
-        return ConflictError(f"{job.id} has ended: it is {job.state}", reason="JOB_ENDED")
+        raise ConflictError(f"{job.id} has ended: it is {job.state}", reason="JOB_ENDED")
     if new is job.state:
         return job
     connection.execute(
         "UPDATE job SET state = ?1, end_time_ms = CASE WHEN ?2 THEN ?3 END,"
         " start_time_ms = CASE WHEN ?1 = 'running' THEN coalesce(start_time_ms, ?3) ELSE start_time_ms END"
         " WHERE number = ?4",
-        (str(new), new.ended, change.now_ms, job.number),
+        (str(new), new.ended, now_ms, job.number),
     )
     if new.ended:
         connection.execute("DELETE FROM job_data WHERE job = ?", (job.number,))
-    return _existing(connection, job.id)
+    return _jobs(connection, "id = ?", job.id)[0]
 
 
-def _claim(connection: apsw.Connection, claim: _Claim) -> list[ClaimedItem] | None:
+def _claim(
+    connection: apsw.Connection, job: int, executions: Sequence[tuple[int, str]], cursor: int, now_ms: int
+) -> list[ClaimedItem] | None:
     row = connection.execute(
         "UPDATE job SET cursor = ?, matched = matched + ? WHERE number = ? AND state = 'running' RETURNING matched",
-        (claim.cursor, len(claim.executions), claim.job),
+        (cursor, len(executions), job),
     ).fetchone()
     if row is None:
         return None
-    first: int = row[0] - len(claim.executions) + 1
-    items = [
-        ClaimedItem(number, seq, execution_id, claim.now_ms)
-        for number, (seq, execution_id) in enumerate(claim.executions, first)
-    ]
+    first: int = row[0] - len(executions) + 1
+    items = [ClaimedItem(number, seq, id_, now_ms) for number, (seq, id_) in enumerate(executions, first)]
     connection.executemany(
         "INSERT INTO job_item (job, number, seq, execution_id, time_ms, outcome) VALUES (?, ?, ?, ?, ?, 1)",
-        [(claim.job, *item) for item in items],
+        [(job, *item) for item in items],
     )
     return items
 
 
-def _settle(connection: apsw.Connection, settlement: _Settlement) -> None:
+def _settle(connection: apsw.Connection, job: int, items: Sequence[JobItem]) -> None:
     counts = dict.fromkeys(ItemOutcome, 0)
-    for item in settlement.items:
+    for item in items:
         code = _OUTCOMES[item.outcome]
-        key = (settlement.job, item.number)
+        key = (job, item.number)
         if item.number > MAX_ITEMS:
             connection.execute("DELETE FROM job_item WHERE job = ? AND number = ? AND outcome = 1", key)
         else:
@@ -387,25 +195,20 @@ def _settle(connection: apsw.Connection, settlement: _Settlement) -> None:
         counts[item.outcome] += connection.changes()
     connection.execute(
         "UPDATE job SET done = done + ?, skipped = skipped + ?, failed = failed + ? WHERE number = ?",
-        (counts[ItemOutcome.DONE], counts[ItemOutcome.SKIPPED], counts[ItemOutcome.FAILED], settlement.job),
+        (counts[ItemOutcome.DONE], counts[ItemOutcome.SKIPPED], counts[ItemOutcome.FAILED], job),
     )
 
 
-def _release(connection: apsw.Connection, release: _Release) -> None:
-    connection.execute("DELETE FROM job_item WHERE job = ? AND outcome = 1", (release.job,))
+def _release(connection: apsw.Connection, job: int, cursor: int) -> None:
+    connection.execute("DELETE FROM job_item WHERE job = ? AND outcome = 1", (job,))
     connection.execute(
-        "UPDATE job SET matched = matched - ?, cursor = ? WHERE number = ?",
-        (connection.changes(), release.cursor, release.job),
+        "UPDATE job SET matched = matched - ?, cursor = ? WHERE number = ?", (connection.changes(), cursor, job)
     )
 
 
-def _existing(connection: apsw.Connection, job_id: str) -> StoredJob:
-    (job,) = _jobs(connection, "id = ?", job_id)
-    return job
-
-
-def _get(connection: apsw.Connection, condition: str, value: str) -> StoredJob | None:
-    found = _jobs(connection, condition, value)
+def _get(connection: apsw.Connection, job_id: str) -> StoredJob | None:
+    """Return a job, or None when it is unknown or past retention."""
+    found = _jobs(connection, "id = ?", job_id)
     return found[0] if found else None
 
 
@@ -414,12 +217,30 @@ def _jobs(connection: apsw.Connection, condition: str, *values: Any) -> list[Sto
     return [StoredJob(number, id_, JobState(state), *rest) for number, id_, state, *rest in rows]
 
 
-def _data(connection: apsw.Connection, *, job: int) -> bytes:
-    row = connection.execute("SELECT content FROM job_data WHERE job = ?", (job,)).fetchone()
-    return b"" if row is None else row[0]
+def _page(
+    connection: apsw.Connection, *, before_number: int | None = None, limit: int = DEFAULT_PAGE
+) -> list[StoredJob]:
+    """Return jobs, newest first."""
+    before = (1 << 63) - 1 if before_number is None else before_number
+    return _jobs(connection, "number < ? ORDER BY number DESC LIMIT ?", before, limit)
 
 
-def _claimed(connection: apsw.Connection, *, job: int) -> list[ClaimedItem]:
+def _unended(connection: apsw.Connection) -> list[StoredJob]:
+    """Return the jobs that have not ended, and those that ended with unsettled items; oldest first."""
+    return _jobs(
+        connection,
+        "(state NOT IN ('aborted', 'completed') OR number IN (SELECT job FROM job_item WHERE outcome = 1))"
+        " ORDER BY number",
+    )
+
+
+def _data(connection: apsw.Connection, job: int) -> bytes:
+    """Return the data of a job that has not ended; empty: it has none, or has ended."""
+    return connection.execute("SELECT content FROM job_data WHERE job = ?", (job,)).get or b""
+
+
+def _claimed(connection: apsw.Connection, job: int) -> list[ClaimedItem]:
+    """Return the items that are claimed and not settled, by ascending number."""
     rows = connection.execute(
         "SELECT number, seq, execution_id, time_ms FROM job_item WHERE job = ? AND outcome = 1 ORDER BY number", (job,)
     )
@@ -427,11 +248,17 @@ def _claimed(connection: apsw.Connection, *, job: int) -> list[ClaimedItem]:
 
 
 def _items(
-    connection: apsw.Connection, *, job: int, after: int, limit: int, outcome: ItemOutcome | None
+    connection: apsw.Connection,
+    job: int,
+    *,
+    after_number: int = 0,
+    limit: int = DEFAULT_PAGE,
+    outcome: ItemOutcome | None = None,
 ) -> list[JobItem]:
+    """Return items by ascending number, with any outcome or with one."""
     condition = "" if outcome is None else f" AND outcome = {_OUTCOMES[outcome]}"
     rows = connection.execute(
-        f"{_ITEM} WHERE job = ? AND number > ?{condition} ORDER BY number LIMIT ?", (job, after, limit)
+        f"{_ITEM} WHERE job = ? AND number > ?{condition} ORDER BY number LIMIT ?", (job, after_number, limit)
     )
     return [
         JobItem(number, execution_id, _OUTCOME_OF[code], reason, message, new_id, time_ms, STATUSES.get(status or 0))
@@ -439,8 +266,11 @@ def _items(
     ]
 
 
-def _replay_ends(connection: apsw.Connection, *, job: int, started: int) -> ReplayEnds:
-    """Count from the newest item on: what has not ended is there."""
+def _replay_ends(connection: apsw.Connection, job: int, *, started: int) -> ReplayEnds:
+    """Return what became of the executions that a job started, given their number; takes bounded time.
+
+    It counts from the newest item on: what has not ended is there.
+    """
     counts: Counter[Status] = Counter()
     before = (connection.execute("SELECT max(number) FROM job_item WHERE job = ?", (job,)).get or 0) + 1
     deadline = monotonic() + COUNT_SECONDS
@@ -459,3 +289,64 @@ def _replay_ends(connection: apsw.Connection, *, job: int, started: int) -> Repl
     unended = counts.total()
     known = completed + faulted + cancelled + unended
     return ReplayEnds(completed, faulted, cancelled, unended, max(0, started - known))
+
+
+@attrs.define(eq=False, repr=False)
+class JobStore:
+    """Jobs and the outcomes of their items.
+
+    A job works in batches: it claims items, performs them, and settles their outcomes. So after a crash at any moment
+    the items that may have been performed are known: those claimed and not settled.
+    """
+
+    _writer: Writer
+    _readers: Readers
+
+    get = reading(_get)
+    data = reading(_data)
+    page = reading(_page)
+    unended = reading(_unended)
+    claimed = reading(_claimed)
+    items = reading(_items)
+    replay_ends = reading(_replay_ends)
+
+    async def create(self, job: NewJob) -> StoredJob:
+        """Create a job, `PENDING`, for executions accepted so far; or return the one with the same `request_id`.
+
+        Raises:
+            ExhaustedError: `MAX_JOBS` jobs have not ended, or the data of those that have not are `MAX_DATA_BYTES`
+                (`TOO_MANY_JOBS`).
+        """
+        return await self._writer.write(partial(_create, job=job), size=len(job.spec) + len(job.data), refusable=True)
+
+    async def change_state(self, job_id: str, state: JobState, *, now_ms: int) -> StoredJob:
+        """Change the state of a job, and return it; no effect if it is in that state already.
+
+        A job that is paused can't be completed: it is returned as it is.
+
+        Raises:
+            NotFoundError: there is no such job (`JOB_NOT_FOUND`).
+            ConflictError: it has ended (`JOB_ENDED`).
+        """
+        return await self._writer.write(partial(_change_state, job_id=job_id, state=state, now_ms=now_ms))
+
+    async def claim(
+        self, job_number: int, executions: Sequence[tuple[int, str]], *, cursor: int, now_ms: int
+    ) -> list[ClaimedItem] | None:
+        """Add items, given as pairs of sequence number and ID, to a job, and move its cursor.
+
+        Returns the items; None: nothing was changed, because the job is not `RUNNING`.
+        """
+        return await self._writer.write(
+            partial(_claim, job=job_number, executions=executions, cursor=cursor, now_ms=now_ms),
+            size=64 * len(executions),
+        )
+
+    async def settle(self, job_number: int, items: Sequence[JobItem]) -> None:
+        """Store the outcomes of claimed items, and count them. No effect for those that are settled already."""
+        size = sum(128 + len(item.message) for item in items)
+        await self._writer.write(partial(_settle, job=job_number, items=items), size=size)
+
+    async def release(self, job_number: int, *, cursor: int) -> None:
+        """Withdraw all claims that are not settled, and set the cursor back."""
+        await self._writer.write(partial(_release, job=job_number, cursor=cursor))

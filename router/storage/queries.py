@@ -8,7 +8,7 @@ Source: https://www.sqlite.org/c3ref/blob_open.html
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
@@ -22,6 +22,7 @@ from flowhook.model.executions import Attempt, AttemptEnd, AttemptHistory
 from flowhook.model.random_access import RandomAccess
 from router.storage.blobs import BlobDirectory
 from router.storage.event_log import TO_ALL
+from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import (
     ExecutionContent,
     ExecutionRecord,
@@ -80,7 +81,9 @@ _JOURNAL_SIZES = BatchStatement(
 )
 
 
-def unfinished(connection: apsw.Connection, after_seq: int, limit: int) -> list[UnfinishedExecution]:
+def unfinished(
+    connection: apsw.Connection, *, after_seq: int = 0, limit: int = DEFAULT_PAGE
+) -> list[UnfinishedExecution]:
     """Return executions that have not ended, by ascending `seq`."""
     rows = connection.execute(
         "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.term,"
@@ -107,8 +110,8 @@ def unfinished(connection: apsw.Connection, after_seq: int, limit: int) -> list[
     ]
 
 
-def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, Work]:
-    """Return what runners need to run executions that have not ended; of large ones only the first few."""
+def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Collection[int]) -> dict[int, Work]:
+    """Return what runners need to run executions that have not ended; see `ShardState`."""
     unended = {seq: (revision, scope or "") for seq, revision, scope in _UNENDED.fetch(connection, _singles(seqs))}
     payloads = _payloads(connection, blobs, [seq for seq in seqs if seq in unended])
     journals = _journals(connection, list(payloads))
@@ -120,8 +123,12 @@ def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Sequence[int])
     return result
 
 
-def payloads(connection: apsw.Connection, seqs: Sequence[int], most_bytes: int) -> dict[int, bytes | None]:
-    """Return the payloads of the first ones up to `most_bytes`; see `ShardState.payloads`."""
+def payloads(connection: apsw.Connection, seqs: Sequence[int], *, most_bytes: int) -> dict[int, bytes | None]:
+    """Return serialized events; None for a large one, which is stored apart, and for an unknown one.
+
+    At most `DEFAULT_PAGE` at a time. The result has as many of the first ones as have `most_bytes` together, at least
+    one.
+    """
     sizes = dict(_PAYLOAD_SIZES.fetch(connection, _singles(seqs)))
     chosen: dict[int, bytes | None] = {}
     total = 0
@@ -169,56 +176,52 @@ def _journals(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, tup
 
 
 def find(connection: apsw.Connection, execution_id: str) -> ExecutionRecord | None:
-    """Return an execution by ID."""
-    row = connection.execute(
-        f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.event_id = ?",  # noqa: S608
-        (execution_id,),
-    ).fetchone()
-    return record(row) if row else None
+    """Return an execution, or None when it is unknown or past retention."""
+    return find_by_ids(connection, [execution_id]).get(execution_id)
 
 
-def records(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, ExecutionRecord]:
-    """Return executions by sequence number."""
+def records(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, ExecutionRecord]:
+    """Return executions by sequence number, except unknown ones. At most `DEFAULT_PAGE` at a time."""
     return {row[0]: record(row) for row in _RECORDS.fetch(connection, _singles(seqs))}
 
 
-def find_by_ids(connection: apsw.Connection, execution_ids: Sequence[str]) -> dict[str, ExecutionRecord]:
-    """Return executions by ID."""
+def find_by_ids(connection: apsw.Connection, execution_ids: Collection[str]) -> dict[str, ExecutionRecord]:
+    """Return executions by ID, except those unknown or past retention. At most `DEFAULT_PAGE` at a time."""
     found = [record(row) for row in _IDENTIFIED.fetch(connection, [(each,) for each in execution_ids])]
     return {each.id: each for each in found}
 
 
 def failed_before(connection: apsw.Connection, seq: int) -> str | None:
-    """Return the ID of the oldest stored execution of a replay's event that failed before it."""
-    row = connection.execute(
+    """Return the ID of the oldest stored execution of a replay's event that failed before it; None: none is."""
+    found: str | None = connection.execute(
         "WITH replay AS (SELECT seq, replay_root AS root FROM execution WHERE seq = ?) SELECT event_id FROM ("
         "SELECT o.seq, o.event_id FROM replay r CROSS JOIN execution o ON o.event_id = r.root"
         " WHERE o.status IN (6, 7) UNION ALL"
         " SELECT o.seq, o.event_id FROM replay r CROSS JOIN execution o ON o.replay_root = r.root"
         " WHERE o.seq < r.seq AND o.status IN (6, 7)) ORDER BY seq LIMIT 1",
         (seq,),
-    ).fetchone()
-    return None if row is None else str(row[0])
+    ).get
+    return found
 
 
 def superseded_by(connection: apsw.Connection, seq: int) -> str | None:
-    """Return the ID of the latest replay of an execution's event after it that was not cancelled."""
-    row = connection.execute(
+    """Return the ID of the latest replay of an execution's event after it that was not cancelled; None: none is."""
+    found: str | None = connection.execute(
         f"SELECT (SELECT r.event_id {SUPERSEDES} ORDER BY r.seq DESC LIMIT 1) FROM execution e WHERE e.seq = ?",  # noqa: S608
         (seq,),
-    ).fetchone()
-    return None if row is None else row[0]
+    ).get
+    return found
 
 
 def unended_run(connection: apsw.Connection, execution_id: str) -> str | None:
-    """Return the ID of an execution, or of a replay of its event, that has not ended."""
-    row = connection.execute(
+    """Return the ID of an execution, or of a replay of its event, that has not ended; None if absent."""
+    found: str | None = connection.execute(
         "SELECT event_id FROM execution WHERE event_id = ?1 AND end_time_ms = ?2 UNION ALL"
         " SELECT event_id FROM execution INDEXED BY replay_by_root WHERE end_time_ms = ?2"
         " AND replay_root = coalesce((SELECT replay_root FROM execution WHERE event_id = ?1), ?1) LIMIT 1",
         (execution_id, UNENDED),
-    ).fetchone()
-    return None if row is None else str(row[0])
+    ).get
+    return found
 
 
 _PIECES = (
@@ -236,7 +239,7 @@ _FRAGMENTS: Final = _PIECES.format(column="content")
 def content(
     connection: apsw.Connection, blobs: BlobDirectory, seq: int, *, with_payload: bool
 ) -> ExecutionContent | None:
-    """Return the large parts of an execution."""
+    """Return the large parts of an execution; see `ShardState`."""
     row = connection.execute(
         "SELECT CASE WHEN ?2 THEN v.payload ELSE x'' END, b.name, o.output, o.reply"
         " FROM execution e LEFT JOIN event v USING (seq)"
@@ -261,7 +264,7 @@ def content(
 
 
 def history(connection: apsw.Connection, seq: int, most_bytes: int) -> tuple[tuple[int, bytes], ...]:
-    """Return at most `most_bytes` of the task history that runners reported; see `ShardState.history`."""
+    """Return at most `most_bytes` of the task history that runners reported; see `ShardState`."""
     sizes: list[Any] = connection.execute(_PIECE_SIZES, (seq, 0, 0)).fetchall()
     if sum(size for _, size in sizes) <= most_bytes:
         return tuple((place // 2, fragment) for place, fragment in connection.execute(_FRAGMENTS, (seq, 0, 0)))
@@ -283,21 +286,23 @@ def _within(most_bytes: int, sizes: Iterable[tuple[int, int]]) -> int:
 
 
 def body_of(connection: apsw.Connection, execution_id: str) -> str | None:
-    """Return the ID of the body that an execution's event names."""
-    row = connection.execute(
+    """Return the ID of the body that an execution's event names; None when it names none or is unknown."""
+    body: str | None = connection.execute(
         "SELECT b.id FROM execution e JOIN body b USING (seq) WHERE e.event_id = ?", (execution_id,)
-    ).fetchone()
-    return row[0] if row else None
+    ).get
+    return body
 
 
 def execution_result(connection: apsw.Connection, seq: int) -> ExecutionResult:
-    """Return an execution's output and reply so far."""
+    """Return an execution's output and reply so far; both None when it is unknown."""
     row = connection.execute("SELECT output, reply FROM outcome WHERE seq = ?", (seq,)).fetchone()
     return ExecutionResult(*(row or (None, None)))
 
 
-def unpublished_events(connection: apsw.Connection, after_number: int, limit: int) -> list[UnpublishedEvent]:
-    """Return lifecycle events that are not yet published, by ascending number."""
+def unpublished_events(
+    connection: apsw.Connection, *, after_number: int = 0, limit: int = DEFAULT_PAGE
+) -> list[UnpublishedEvent]:
+    """Return lifecycle events that are not yet published (the outbox), by ascending number."""
     rows = connection.execute(
         "SELECT number, seq, type, time_ms, key, data FROM lifecycle_event WHERE number > ? ORDER BY number LIMIT ?",
         (after_number, limit),
@@ -305,8 +310,8 @@ def unpublished_events(connection: apsw.Connection, after_number: int, limit: in
     return [UnpublishedEvent(*row) for row in rows]
 
 
-def schedules(connection: apsw.Connection, after_id: str, limit: int) -> list[Scheduled]:
-    """Return schedules by ascending flow ID."""
+def schedules(connection: apsw.Connection, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
+    """Return the last stored schedule state of each flow, by ascending flow ID."""
     rows = connection.execute(
         "SELECT flow_id, due_ms, last_ms FROM schedule WHERE flow_id > ? ORDER BY flow_id LIMIT ?", (after_id, limit)
     )
@@ -322,12 +327,12 @@ def _singles(values: Iterable[int]) -> list[tuple[int]]:
     return [(value,) for value in values]
 
 
-def deduplicated(connection: apsw.Connection, flow_id: str, dedupe_key: str, now_ms: int) -> str | None:
-    """Return the ID of the event that a dedupe key refers to."""
-    row = connection.execute(
+def deduplicated(connection: apsw.Connection, flow_id: str, dedupe_key: str, *, now_ms: int) -> str | None:
+    """Return the ID of the event a flow's dedupe key refers to at `now_ms` (Unix time); None if absent."""
+    found: str | None = connection.execute(
         "SELECT event_id FROM dedupe WHERE digest = ? AND until_ms > ?", (dedupe_digest(flow_id, dedupe_key), now_ms)
-    ).fetchone()
-    return None if row is None else str(row[0])
+    ).get
+    return found
 
 
 T = TypeVar("T")
@@ -336,7 +341,7 @@ T = TypeVar("T")
 def read_payload(
     connection: apsw.Connection, blobs: BlobDirectory, seq: int, read: Callable[[RandomAccess], T]
 ) -> T | None:
-    """Return what `read` makes of an execution's event; None when it is not stored."""
+    """Return what `read` makes of an execution's event; see `ShardState`."""
     row = connection.execute(
         "SELECT v.seq, b.name FROM execution e LEFT JOIN event v USING (seq) LEFT JOIN blob b USING (seq)"
         " WHERE e.seq = ?",
@@ -378,7 +383,7 @@ class _RowPayload:
 
 
 def read_attempts(connection: apsw.Connection, seq: int) -> AttemptHistory:
-    """Return the stored attempts of an execution: those that were interrupted, and the one that ended it."""
+    """Return the stored attempts of an execution: those of `AttemptInterrupted`, and that of its `Ended`."""
     rows: list[Any] = connection.execute(
         "SELECT position, number, runner, assign_time_ms, end_time_ms, reason, detail, charged FROM attempt"
         " WHERE seq = ? ORDER BY position",
@@ -401,8 +406,8 @@ def read_attempts(connection: apsw.Connection, seq: int) -> AttemptHistory:
     return AttemptHistory(tuple(attempts), rows[0][0] - 1 if rows else 0)
 
 
-def links_of(connection: apsw.Connection, execution_id: str, limit: int) -> StoredLinks:
-    """Return the links of an execution; see `ShardState.links`."""
+def links_of(connection: apsw.Connection, execution_id: str, *, limit: int) -> StoredLinks:
+    """Return which executions caused an execution, and those that it caused last, at most `limit`."""
     causes = connection.execute(
         "SELECT caused_by, kinds FROM execution_link WHERE seq = (SELECT seq FROM execution WHERE event_id = ?)"
         " ORDER BY caused_by DESC",
@@ -423,13 +428,15 @@ def _links(rows: Sequence[tuple[Any, ...]]) -> list[StoredLink]:
     ]
 
 
-def unconsumed_after(connection: apsw.Connection, number: int, limit: int) -> list[StoredInboundEvent]:
-    """Return unconsumed events, except those addressed to an execution that has ended."""
+def unconsumed_events(
+    connection: apsw.Connection, *, after_number: int = 0, limit: int = DEFAULT_PAGE
+) -> list[StoredInboundEvent]:
+    """Return unconsumed events by ascending number, except those addressed to an execution that has ended."""
     rows = connection.execute(
         "SELECT number, flow_id, receivers, type, expire_at_ms, seq FROM inbound_event a WHERE number > ?"
         " AND (seq = 0 OR EXISTS (SELECT 1 FROM execution e WHERE e.seq = a.seq AND e.end_time_ms = ?))"
         " ORDER BY number LIMIT ?",
-        (number, UNENDED, limit),
+        (after_number, UNENDED, limit),
     )
     return [
         StoredInboundEvent(
@@ -441,11 +448,14 @@ def unconsumed_after(connection: apsw.Connection, number: int, limit: int) -> li
     ]
 
 
-def inbound_payloads(connection: apsw.Connection, numbers: Sequence[int]) -> dict[int, bytes]:
-    """Return payloads up to about `WORK_BYTES`, at least one."""
+def inbound_payloads(connection: apsw.Connection, numbers: Collection[int]) -> dict[int, bytes]:
+    """Return payloads of unconsumed events; others are missing from the result.
+
+    A large result may be partial, with at least one payload: call again for the others.
+    """
     payloads: dict[int, bytes] = {}
     size = 0
-    for number, payload in _INBOUND_PAYLOADS.iterate(connection, [(number,) for number in numbers]):
+    for number, payload in _INBOUND_PAYLOADS.iterate(connection, _singles(numbers)):
         payloads[number] = payload
         size += len(payload)
         if size > WORK_BYTES:
@@ -453,6 +463,6 @@ def inbound_payloads(connection: apsw.Connection, numbers: Sequence[int]) -> dic
     return payloads
 
 
-def journal_sizes(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, JournalSize]:
-    """Return the sizes of journals that are not empty."""
-    return {row[0]: JournalSize(*row[1:]) for row in _JOURNAL_SIZES.fetch(connection, [(seq,) for seq in seqs])}
+def journal_sizes(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, JournalSize]:
+    """Return the sizes of journals; empty ones are missing from the result."""
+    return {row[0]: JournalSize(*row[1:]) for row in _JOURNAL_SIZES.fetch(connection, _singles(seqs))}

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
 from math import inf
 from pathlib import Path
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import apsw
 
@@ -21,6 +22,7 @@ from flowhook.sharing import FairQueue, Limit, current_principal
 from router.storage.errors import translate, unavailable
 from router.storage.schema import connect_reader
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 MAX_SECONDS: Final = 10.0
@@ -102,3 +104,16 @@ class Readers:
             self._local.connection = connection
             self._connections.append(connection)
         return connection
+
+
+def reading(
+    query: Callable[Concatenate[apsw.Connection, P], T], *, by: str = "_readers"
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """Make a method of a query: it runs `query` with a connection of the readers that its object has as `by`."""
+
+    @wraps(query)
+    async def read(self: Any, /, *arguments: P.args, **keywords: P.kwargs) -> T:
+        readers: Readers = getattr(self, by)
+        return await readers.run(lambda connection: query(connection, *arguments, **keywords))
+
+    return read

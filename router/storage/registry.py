@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import apsw
+import attrs
 from typing_extensions import override
 
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
 from flowhook.model import Change, Flow, FlowRevision
 from flowhook.model.secrets import SecretInfo
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
-from router.storage.readers import Readers
+from router.storage.readers import Readers, reading
 from router.storage.statements import BatchStatement, write_counter
-from router.storage.writer import Writer, WriterOperation
+from router.storage.writer import FunctionOperation, Writer
+
+T = TypeVar("T")
 
 _NO_DOCUMENT = "x''"
 _NONE_ABOVE: Final = 2**63 - 1
@@ -42,6 +45,7 @@ _LATEST: Final = BatchStatement(
     _FLOW.format(document=_NO_DOCUMENT) + " WHERE f.flow_id IN ({rows}) AND r.revision = f.revision AND NOT f.deleted",
     0,
 )
+_SEALED: Final = BatchStatement("SELECT name, sealed FROM secret WHERE name IN ({rows})", 0)
 _EXISTING: Final = BatchStatement("SELECT flow_id FROM flow WHERE flow_id IN ({rows}) AND NOT deleted", 0)
 
 
@@ -54,20 +58,16 @@ class RegistryChange(NamedTuple):
 
 
 class FlowDraft(NamedTuple):
-    """A validated document to store as a flow's next revision.
-
-    Attributes:
-        reacts: whether the flow has a schedule, or listens for events; see `Registry.list_flows`.
-    """
+    """A validated document to store as a flow's next revision."""
 
     id: str
     document: bytes
     definition: bytes
     has_webhook: bool
-    reacts: bool = False
+    reacts: bool = False  # whether the flow has a schedule, or listens for events
 
 
-class RegistryOperation(WriterOperation):
+class RegistryOperation(FunctionOperation):
     """Runs functions that change the registry, in order, and notifies listeners of the new revision."""
 
     order = 3
@@ -75,197 +75,30 @@ class RegistryOperation(WriterOperation):
     def __init__(self, limits: StorageLimits) -> None:
         self._limits = limits
         self._notified = 0
-        self._revision = 0
         self.listeners: list[Callable[[int], None]] = []
 
     @override
     def reload(self, connection: apsw.Connection) -> None:
-        self._revision = _revision(connection)
-        self._notified = self._notified or self._revision
+        self._notified = self._notified or _revision(connection)
 
     @override
     def apply(self, connection: apsw.Connection, arguments: Sequence[Callable[[apsw.Connection], Any]]) -> list[Any]:
-        results: list[Any] = []
-        for change in arguments:
-            try:
-                result = change(connection)
-            except FlowhookError as error:  # refused before anything was written
-                result = error
-            results.append((result, _revision(connection)))
-        oldest = _revision(connection) - self._limits.registry_changes
+        results, revision = super().apply(connection, arguments), _revision(connection)
+        oldest = revision - self._limits.registry_changes
         connection.execute("DELETE FROM registry_change WHERE revision <= ?", (oldest,))
-        return results
+        return [(result, revision) for result in results]
 
     @override
     def committed(self, results: Sequence[Any]) -> None:
-        revision = max(revision for _, revision in results)
+        _, revision = results[0]
         if revision > self._notified:
             self._notified = revision
             for listener in self.listeners:
                 listener(revision)
 
 
-class Registry:
-    """Flows and secrets. Every change gets the next registry-wide revision, from 1."""
-
-    def __init__(self, writer: Writer, readers: Readers, operation: RegistryOperation, limits: StorageLimits) -> None:
-        self._writer = writer
-        self._readers = readers
-        self._operation = operation
-        self._limits = limits
-
-    async def revision(self) -> int:
-        """Return the latest registry-wide revision; 0 before the first change."""
-        return await self._readers.run(_revision)
-
-    async def apply_flows(self, drafts: Sequence[FlowDraft], *, now_ms: int) -> list[tuple[Flow, Change]]:
-        """Store new and changed flows, all of them or none.
-
-        A draft whose document and definition equal the stored one's is unchanged.
-        """
-        size = sum(len(draft.document) + len(draft.definition) for draft in drafts)
-        result: list[tuple[Flow, Change]] = await self._change(
-            lambda connection: [_apply(connection, draft, now_ms) for draft in drafts], size
-        )
-        return result
-
-    async def get_flow(self, flow_id: str, *, revision: int = 0) -> Flow | None:
-        """Return a revision of a flow, or None if absent.
-
-        Revision 0 means the latest one; None then means that the flow is deleted or never existed.
-        """
-        return await self._readers.run(lambda connection: _get_flow(connection, flow_id, revision))
-
-    async def get_flows(self, flow_ids: Sequence[str]) -> list[Flow]:
-        """Return those flows among `flow_ids` that exist, with an empty `document`, each once, in no particular order.
-
-        One read, so that it does not take a turn of a thread for each flow.
-        """
-        rows = [(flow_id,) for flow_id in sorted({*flow_ids})]
-        found = await self._readers.run(lambda connection: _LATEST.fetch(connection, rows))
-        return [_flow(row) for row in found]
-
-    async def existing_flows(self, flow_ids: Sequence[str]) -> list[str]:
-        """Return the IDs among `flow_ids` that belong to existing flows, each once, in no particular order."""
-        rows = [(flow_id,) for flow_id in flow_ids]
-        found = await self._readers.run(lambda connection: _EXISTING.fetch(connection, rows))
-        return list({flow_id for (flow_id,) in found})
-
-    async def find_revision(self, flow_id: str, *, version: str) -> int | None:
-        """Return the latest revision of a flow whose document has a version (`document.version`).
-
-        None when there is no such flow, or no such revision among its last `limits.KEPT_REVISIONS`. Revisions from
-        before a flow was deleted do not count.
-        """
-        return await self._readers.run(
-            lambda connection: find_revision(connection, flow_id, version, within=self._limits.revisions)
-        )
-
-    async def list_revisions(
-        self, flow_id: str, *, before: int | None = None, limit: int = DEFAULT_PAGE
-    ) -> list[FlowRevision]:
-        """Return the stored revisions of a flow, newest first; none if there is no such flow.
-
-        Args:
-            flow_id: the flow.
-            before: only revisions with a smaller number; None: all.
-            limit: most revisions to return.
-        """
-        return await self._readers.run(partial(list_revisions, flow_id=flow_id, before=before, limit=limit))
-
-    async def list_flows(self, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False) -> list[Flow]:
-        """Return flows by ascending ID, with an empty `document`.
-
-        Args:
-            after_id: only flows with a greater ID.
-            limit: most flows to return.
-            reacting: only flows whose latest revision `reacts`; the time taken does not depend on the other flows.
-        """
-        return await self._readers.run(partial(list_flows, after_id=after_id, limit=limit, reacting=reacting))
-
-    async def set_paused(self, flow_id: str, *, paused: bool) -> Flow | None:
-        """Pause or resume a flow; None if absent. If that changes nothing, no revision is made."""
-        result: Flow | None = await self._change(lambda connection: _set_paused(connection, flow_id, paused=paused))
-        return result
-
-    async def delete_flow(self, flow_id: str) -> bool:
-        """Delete a flow; false when there was none.
-
-        Its revisions stay readable while any of its executions is stored, and until `expire` is called with a time
-        after the deletion, because an event may still be in transit. Revision numbers are not reused.
-        """
-        return bool(await self._change(lambda connection: _delete_flow(connection, flow_id)))
-
-    async def forget_revisions(self, *, superseded_before_ms: int) -> int:
-        """Remove old revisions of flows, except the last `limits.KEPT_REVISIONS` and those that executions run.
-
-        Args:
-            superseded_before_ms: Unix time; only revisions replaced by a newer one before it are removed.
-
-        Returns:
-            The number of revisions removed.
-        """
-        # A revision no execution uses now is never used again: replays and sub-flows only use retained revisions.
-        forgotten = await self._readers.run(
-            partial(_forgettable, superseded_before_ms=superseded_before_ms, retained=self._limits.revisions)
-        )
-        for start in range(0, len(forgotten), FORGET_STEP):
-            await self._change(partial(_forget, revisions=forgotten[start : start + FORGET_STEP]))
-        return len(forgotten)
-
-    async def set_secret(self, name: str, sealed: bytes, *, now_ms: int) -> SecretInfo:
-        """Create or replace a secret. `sealed` is already encrypted.
-
-        Raises:
-            ExhaustedError: there are `limits.MAX_SECRETS` already (`TOO_MANY_SECRETS`).
-        """
-        most = self._limits.secrets
-        await self._change(lambda connection: _set_secret(connection, name, sealed, now_ms, most), len(sealed))
-        return SecretInfo(name, now_ms)
-
-    async def get_secrets(self, names: Collection[str]) -> dict[str, bytes]:
-        """Return sealed values by name, except unknown ones."""
-        wanted = list(names)
-        return await self._readers.run(lambda connection: _get_secrets(connection, wanted))
-
-    async def list_secrets(self) -> list[SecretInfo]:
-        """Return all secrets by ascending name."""
-        return await self._readers.run(_list_secrets)
-
-    async def delete_secret(self, name: str) -> bool:
-        """Delete a secret; false when there was none."""
-        return bool(await self._change(lambda connection: _delete_secret(connection, name)))
-
-    async def fingerprint(self, name: str) -> str:
-        """Return what `set_fingerprint` stored under a name; empty: nothing."""
-        return await self._readers.run(partial(_fingerprint, name=name))
-
-    async def set_fingerprint(self, name: str, value: str) -> None:
-        """Store 16 hex digits by which something outside of the storage is recognised that belongs to the data."""
-        number = int.from_bytes(bytes.fromhex(value), signed=True)
-        await self._change(partial(write_counter, name=_FINGERPRINT + name, value=number))
-
-    async def changes(self, *, after_revision: int, limit: int = DEFAULT_PAGE) -> list[RegistryChange]:
-        """Return changes by ascending revision.
-
-        Raises:
-            OutOfRangeError: some of them are no longer stored (`REVISION_COMPACTED`); the metadata's `revision` is the
-                current one, to continue from.
-        """
-        return await self._readers.run(partial(_changes, after_revision=after_revision, limit=limit))
-
-    def follow(self, listener: Callable[[int], None]) -> None:
-        """Call `listener` on the event loop with the latest revision after each change."""
-        self._operation.listeners.append(listener)
-
-    async def _change(self, change: Callable[[apsw.Connection], Any], size: int = 0) -> Any:
-        result, _ = await self._writer.call(self._operation, change, size=size)
-        if isinstance(result, FlowhookError):
-            raise result
-        return result
-
-
 def _revision(connection: apsw.Connection) -> int:
+    """Return the latest registry-wide revision; 0 before the first change."""
     revision: int = connection.execute("SELECT coalesce(max(revision), 0) FROM registry_change").get
     return revision
 
@@ -275,7 +108,13 @@ def _note(connection: apsw.Connection, *, flow_id: str = "", secret_name: str = 
     connection.execute("INSERT INTO registry_change VALUES (?, ?, ?)", (revision, flow_id, secret_name))
 
 
-def _changes(connection: apsw.Connection, *, after_revision: int, limit: int) -> list[RegistryChange]:
+def _changes(connection: apsw.Connection, *, after_revision: int, limit: int = DEFAULT_PAGE) -> list[RegistryChange]:
+    """Return changes by ascending revision.
+
+    Raises:
+        OutOfRangeError: some of them are no longer stored (`REVISION_COMPACTED`); the metadata's `revision` is the
+            current one, to continue from.
+    """
     oldest = connection.execute("SELECT min(revision) FROM registry_change").get
     if oldest is not None and after_revision < oldest - 1:
         raise OutOfRangeError(
@@ -295,13 +134,30 @@ def _flow(row: tuple[Any, ...]) -> Flow:
     return Flow(flow_id, document, definition, revision, bool(paused), bool(has_webhook), created, updated)
 
 
-def _get_flow(connection: apsw.Connection, flow_id: str, revision: int = 0) -> Flow | None:
+def _get_flow(connection: apsw.Connection, flow_id: str, *, revision: int = 0) -> Flow | None:
+    """Return a revision of a flow, or None if absent.
+
+    Revision 0 means the latest one; None then means that the flow is deleted or never existed.
+    """
     which = "r.revision = ?" if revision else "r.revision = f.revision AND NOT f.deleted"
     row = connection.execute(
         f"{_FLOW.format(document='r.document')} WHERE f.flow_id = ? AND {which}",
         (flow_id, revision) if revision else (flow_id,),
     ).fetchone()
     return _flow(row) if row else None
+
+
+def _get_flows(connection: apsw.Connection, flow_ids: Sequence[str]) -> list[Flow]:
+    """Return those flows among `flow_ids` that exist, with an empty `document`, each once, in no particular order.
+
+    One read, so that it does not take a turn of a thread for each flow.
+    """
+    return [_flow(row) for row in _LATEST.fetch(connection, [(flow_id,) for flow_id in sorted({*flow_ids})])]
+
+
+def _existing_flows(connection: apsw.Connection, flow_ids: Sequence[str]) -> list[str]:
+    """Return the IDs among `flow_ids` that belong to existing flows, each once, in no particular order."""
+    return list({flow_id for (flow_id,) in _EXISTING.fetch(connection, [(flow_id,) for flow_id in flow_ids])})
 
 
 def find_revision(connection: apsw.Connection, flow_id: str, version: str, *, within: int) -> int | None:
@@ -316,8 +172,10 @@ def find_revision(connection: apsw.Connection, flow_id: str, version: str, *, wi
     return None if row is None else int(row[0])
 
 
-def list_revisions(connection: apsw.Connection, *, flow_id: str, before: int | None, limit: int) -> list[FlowRevision]:
-    """See `Registry`."""
+def list_revisions(
+    connection: apsw.Connection, flow_id: str, *, before: int | None = None, limit: int = DEFAULT_PAGE
+) -> list[FlowRevision]:
+    """Return the stored revisions of a flow, newest first, with smaller numbers than `before`; none if unknown."""
     rows = connection.execute(
         "SELECT r.revision, coalesce(json_extract(CAST(r.definition AS TEXT), '$.document.version'), ''),"
         " r.update_time_ms FROM flow f JOIN flow_revision r USING (flow_id)"
@@ -345,8 +203,13 @@ def _forget(connection: apsw.Connection, revisions: Sequence[tuple[str, int]]) -
     connection.executemany("DELETE FROM flow_revision WHERE flow_id = ? AND revision = ?", revisions)
 
 
-def list_flows(connection: apsw.Connection, *, after_id: str, limit: int, reacting: bool) -> list[Flow]:
-    """See `Registry`."""
+def list_flows(
+    connection: apsw.Connection, *, after_id: str = "", limit: int = DEFAULT_PAGE, reacting: bool = False
+) -> list[Flow]:
+    """Return flows by ascending ID, with an empty `document`.
+
+    `reacting`: only those whose latest revision `reacts`; the time taken does not depend on the other flows.
+    """
     which = "f.reacts AND" if reacting else ""
     rows = connection.execute(
         f"{_FLOW.format(document=_NO_DOCUMENT)} WHERE {which} f.flow_id > ? AND r.revision = f.revision"
@@ -413,20 +276,18 @@ def _set_secret(connection: apsw.Connection, name: str, sealed: bytes, now_ms: i
     _note(connection, secret_name=name)
 
 
-def _get_secrets(connection: apsw.Connection, names: Sequence[str]) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
-    for name in names:
-        row = connection.execute("SELECT sealed FROM secret WHERE name = ?", (name,)).fetchone()
-        if row:
-            found[name] = row[0]
-    return found
+def _get_secrets(connection: apsw.Connection, names: Collection[str]) -> dict[str, bytes]:
+    """Return sealed values by name, except unknown ones."""
+    return dict(_SEALED.fetch(connection, [(name,) for name in names]))
 
 
 def _list_secrets(connection: apsw.Connection) -> list[SecretInfo]:
+    """Return all secrets by ascending name."""
     return [SecretInfo(*row) for row in connection.execute("SELECT name, update_time_ms FROM secret ORDER BY name")]
 
 
 def _fingerprint(connection: apsw.Connection, name: str) -> str:
+    """Return what `set_fingerprint` stored under a name; empty: nothing."""
     value: int | None = connection.execute("SELECT value FROM counter WHERE name = ?", (_FINGERPRINT + name,)).get
     return "" if value is None else value.to_bytes(8, signed=True).hex()
 
@@ -437,3 +298,99 @@ def _delete_secret(connection: apsw.Connection, name: str) -> bool:
         return False
     _note(connection, secret_name=name)
     return True
+
+
+@attrs.define(eq=False, repr=False)
+class Registry:
+    """Flows and secrets. Every change gets the next registry-wide revision, from 1."""
+
+    _writer: Writer
+    _readers: Readers
+    _operation: RegistryOperation
+    _limits: StorageLimits
+
+    revision = reading(_revision)
+    get_flow = reading(_get_flow)
+    get_flows = reading(_get_flows)
+    existing_flows = reading(_existing_flows)
+    list_revisions = reading(list_revisions)
+    list_flows = reading(list_flows)
+    get_secrets = reading(_get_secrets)
+    list_secrets = reading(_list_secrets)
+    fingerprint = reading(_fingerprint)
+    changes = reading(_changes)
+
+    async def apply_flows(self, drafts: Sequence[FlowDraft], *, now_ms: int) -> list[tuple[Flow, Change]]:
+        """Store new and changed flows, all of them or none.
+
+        A draft whose document and definition equal the stored one's is unchanged.
+        """
+        return await self._change(
+            lambda connection: [_apply(connection, draft, now_ms) for draft in drafts],
+            sum(len(draft.document) + len(draft.definition) for draft in drafts),
+        )
+
+    async def find_revision(self, flow_id: str, *, version: str) -> int | None:
+        """Return the latest revision of a flow whose document has a version (`document.version`).
+
+        None when there is no such flow, or no such revision among its last `limits.KEPT_REVISIONS`. Revisions from
+        before a flow was deleted do not count.
+        """
+        return await self._readers.run(
+            lambda connection: find_revision(connection, flow_id, version, within=self._limits.revisions)
+        )
+
+    async def set_paused(self, flow_id: str, *, paused: bool) -> Flow | None:
+        """Pause or resume a flow; None if absent. If that changes nothing, no revision is made."""
+        return await self._change(lambda connection: _set_paused(connection, flow_id, paused=paused))
+
+    async def delete_flow(self, flow_id: str) -> bool:
+        """Delete a flow; false when there was none.
+
+        Its revisions stay readable while any of its executions is stored, and until `expire` is called with a time
+        after the deletion, because an event may still be in transit. Revision numbers are not reused.
+        """
+        return await self._change(lambda connection: _delete_flow(connection, flow_id))
+
+    async def forget_revisions(self, *, superseded_before_ms: int) -> int:
+        """Remove revisions that were replaced before a Unix time; return their number.
+
+        The last `limits.KEPT_REVISIONS` of a flow, and those that executions run, stay.
+        """
+        # A revision no execution uses now is never used again: replays and sub-flows only use retained revisions.
+        forgotten = await self._readers.run(
+            partial(_forgettable, superseded_before_ms=superseded_before_ms, retained=self._limits.revisions)
+        )
+        for start in range(0, len(forgotten), FORGET_STEP):
+            await self._change(partial(_forget, revisions=forgotten[start : start + FORGET_STEP]))
+        return len(forgotten)
+
+    async def set_secret(self, name: str, sealed: bytes, *, now_ms: int) -> SecretInfo:
+        """Create or replace a secret. `sealed` is already encrypted.
+
+        Raises:
+            ExhaustedError: there are `limits.MAX_SECRETS` already (`TOO_MANY_SECRETS`).
+        """
+        most = self._limits.secrets
+        await self._change(lambda connection: _set_secret(connection, name, sealed, now_ms, most), len(sealed))
+        return SecretInfo(name, now_ms)
+
+    async def delete_secret(self, name: str) -> bool:
+        """Delete a secret; false when there was none."""
+        return await self._change(lambda connection: _delete_secret(connection, name))
+
+    async def set_fingerprint(self, name: str, value: str) -> None:
+        """Store 16 hex digits by which something outside of the storage is recognised that belongs to the data."""
+        number = int.from_bytes(bytes.fromhex(value), signed=True)
+        await self._change(partial(write_counter, name=_FINGERPRINT + name, value=number))
+
+    def follow(self, listener: Callable[[int], None]) -> None:
+        """Call `listener` on the event loop with the latest revision after each change."""
+        self._operation.listeners.append(listener)
+
+    async def _change(self, change: Callable[[apsw.Connection], T], size: int = 0) -> T:
+        result: T | FlowhookError
+        result, _ = await self._writer.call(self._operation, change, size=size)
+        if isinstance(result, FlowhookError):
+            raise result
+        return result

@@ -11,14 +11,14 @@ import contextlib
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import apsw
-from typing_extensions import override
 
 from flowhook.errors import ConflictError, UnavailableError
 from flowhook.model.cluster import StorageUsage
@@ -29,19 +29,18 @@ from router.storage.blobs import BlobCache, BlobDirectory, ObjectSweep, named_bl
 from router.storage.bodies import BodyStore
 from router.storage.changes import StateChangeOperation
 from router.storage.commit_log.interface import ObjectStore
-from router.storage.erasure import EraseOperation, Wiping
+from router.storage.erasure import Wiping
 from router.storage.errors import translate
 from router.storage.event_log import AppendOperation, EventLog, InboundEventOperation
-from router.storage.expiry import DeleteOperation, ExpireOperation
 from router.storage.formats import migrate_file
-from router.storage.jobs import JobOperation, JobStore
+from router.storage.jobs import JobStore
 from router.storage.limits import DEFAULT_LIMITS, StorageLimits
 from router.storage.readers import Readers
 from router.storage.registry import Registry, RegistryOperation
-from router.storage.rejections import RejectionLog, RejectOperation
+from router.storage.rejections import RejectionLog
 from router.storage.schema import PAGE_BYTES, connect_writer
-from router.storage.shard_state import AcquireOperation, ShardState
-from router.storage.writer import NoLog, TransactionLog, Writer, WriterOperation
+from router.storage.shard_state import ShardState, next_epoch
+from router.storage.writer import TransactionLog, Writer
 
 
 class DataLock:
@@ -158,21 +157,13 @@ class Capacity:
         return room if log_room is None else min(room, log_room)
 
 
-class ProbeOperation(WriterOperation):
-    """Writes a small row, to check that writing works, and returns whether there is room for new events."""
-
-    order = 5
-
-    def __init__(self, room: Callable[[apsw.Connection], int | None]) -> None:
-        self._room = room
-
-    @override
-    def apply(self, connection: apsw.Connection, arguments: Sequence[None]) -> list[bool]:
-        connection.execute(
-            "INSERT INTO counter (name, value) VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
-        )
-        room = self._room(connection)
-        return [room is None or room > 0] * len(arguments)
+def probe(connection: apsw.Connection, room: Callable[[apsw.Connection], int | None]) -> bool:
+    """Write a small row, to check that writing works, and return whether there is room for new events."""
+    connection.execute(
+        "INSERT INTO counter (name, value) VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+    )
+    left = room(connection)
+    return left is None or left > 0
 
 
 class Storage:
@@ -204,48 +195,24 @@ class Storage:
         self._connection = connection
         cache = None if objects is None else BlobCache(path.parent / "blobs", objects)
         self._blobs = cache or BlobDirectory(path.parent / "blobs")
-        self._bodies = BodyStore(self._blobs)
         self._append = AppendOperation(capacity.room)
         self._append_inbound = InboundEventOperation(capacity.room)
         self._write = StateChangeOperation()
-        self._own = AcquireOperation()
-        self._change = RegistryOperation(limits)
-        self._probe = ProbeOperation(capacity.room)
-        self._expire = ExpireOperation()
-        self._delete = DeleteOperation()
-        self._erase = EraseOperation()
-        self._job = JobOperation()
-        self._reject = RejectOperation()
-        self._audited = AuditOperation()
-        self._writer = Writer(
-            connection,
-            [
-                self._append,
-                self._append_inbound,
-                self._write,
-                self._own,
-                self._change,
-                self._expire,
-                self._delete,
-                self._erase,
-                self._reject,
-                self._audited,
-                self._job,
-                self._probe,
-            ],
-            transaction_log,
-            limits=limits,
-        )
+        self._probe = partial(probe, room=capacity.room)
+        registry, audit = RegistryOperation(limits), AuditOperation()
+        operations = [self._append, self._append_inbound, self._write, registry, audit]
+        self.writer = Writer(connection, operations, transaction_log, limits=limits)
         shared = RouterLimits()
         self._readers = Readers(path, shared.reads)
         self._queries = Readers(path, shared.queries)
-        self._registry = Registry(self._writer, self._readers, self._change, limits)
-        self._rejections = RejectionLog(self._writer, self._readers, self._reject)
-        self._audit = AuditLog(self._writer, self._readers, self._audited)
-        self._jobs = JobStore(self._writer, self._queries, self._job)
-        self._log = EventLog(self._writer, self._append, self._append_inbound, self._blobs, self._bodies, limits=limits)
+        self.registry = Registry(self.writer, self._readers, registry, limits)
+        self.rejections = RejectionLog(self.writer, self._readers)
+        self.audit = AuditLog(self.writer, self._readers, audit)
+        self.jobs = JobStore(self.writer, self._queries)
+        self.bodies = BodyStore(self._blobs)
+        self._log = EventLog(self.writer, self._append, self._append_inbound, self._blobs, self.bodies, limits)
         self._sweep = None if cache is None else ObjectSweep(cache, self._confirm_ownership, self._queries)
-        self._wiping = Wiping(path, self._writer.run_between)
+        self._wiping = Wiping(path, self.writer.run_between)
         self._upkeep: list[asyncio.Task[None]] = []
         self._owner: ShardState | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -253,7 +220,7 @@ class Storage:
     def start(self) -> None:
         """Sweep blobs and start the writer. Blocks."""
         self._blobs.sweep(named_blobs(self._connection))
-        self._writer.start()
+        self.writer.start()
 
     def start_upkeep(self) -> None:
         """Wipe what was erased before; and remove objects that no row names, from time to time, if there are any."""
@@ -262,39 +229,9 @@ class Storage:
             self._upkeep.append(asyncio.create_task(self._sweep.run_forever(), name="sweep objects"))
 
     @property
-    def writer(self) -> Writer:
-        """The writer, for measurements."""
-        return self._writer
-
-    @property
     def shards(self) -> int:
         """Number of shards; fixed for the life of the data."""
         return 1
-
-    @property
-    def registry(self) -> Registry:
-        """Flows and secrets."""
-        return self._registry
-
-    @property
-    def rejections(self) -> RejectionLog:
-        """The log of rejected requests."""
-        return self._rejections
-
-    @property
-    def audit(self) -> AuditLog:
-        """The audit log."""
-        return self._audit
-
-    @property
-    def jobs(self) -> JobStore:
-        """Bulk jobs."""
-        return self._jobs
-
-    @property
-    def bodies(self) -> BodyStore:
-        """Bodies stored separately from their events."""
-        return self._bodies
 
     def log(self, shard: int) -> EventLog:
         """Return the log of a shard, in [0, shards)."""
@@ -308,18 +245,15 @@ class Storage:
             self._owner.mark_lost()
         self._append.listener = self._append_inbound.listener = None
         # Calls run in order, so earlier writes of the former owner are committed before this one.
-        epoch: int = await self._writer.call(self._own, None)
+        epoch = await self.writer.write(next_epoch)
         self._owner = ShardState(
-            writer=self._writer,
+            writer=self.writer,
             readers=self._readers,
             queries=self._queries,
             blobs=self._blobs,
             append=self._append,
             append_inbound=self._append_inbound,
             write=self._write,
-            expire=self._expire,
-            delete=self._delete,
-            erase=self._erase,
             wiping=self._wiping,
             epoch=epoch,
             limits=self._limits,
@@ -339,16 +273,16 @@ class Storage:
 
     async def healthy(self) -> bool:
         """Whether a write would presumably succeed now."""
-        if self._closing is None and not self._writer.failing and not self._append.full:
+        if self._closing is None and not self.writer.failing and not self._append.full:
             return True
         try:
-            self._append.full = not await self._writer.call(self._probe, None)
+            self._append.full = not await self.writer.write(self._probe)
         except UnavailableError:
             return False
         return not self._append.full
 
     async def _confirm_ownership(self) -> None:
-        await self._writer.call(self._probe, None)
+        await self.writer.write(self._probe)
 
     async def close(self) -> None:
         """Finish calls in progress, then release all resources. Idempotent."""
@@ -362,8 +296,8 @@ class Storage:
         await asyncio.gather(*self._upkeep, return_exceptions=True)
         await self._wiping.close()
         await self._log.close()
-        await self._bodies.close()
-        await self._writer.close()
+        await self.bodies.close()
+        await self.writer.close()
         await self._readers.close()
         await self._queries.close()
         await asyncio.to_thread(self._close_files)
@@ -408,7 +342,7 @@ async def open_storage(
         lock, connection = await asyncio.to_thread(_open_files, path, durable=durable)
     except (OSError, apsw.Error) as error:
         raise translate(error) from error
-    transaction_log = transaction_log or NoLog()
+    transaction_log = transaction_log or TransactionLog()
     capacity = Capacity(connection, max_bytes, limits.append_share, transaction_log.room)
     storage = Storage(path, lock, connection, capacity, limits=limits, transaction_log=transaction_log, objects=objects)
     try:

@@ -16,7 +16,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 import apsw
 import attrs
@@ -27,16 +27,17 @@ from router.storage.errors import STORAGE_FULL, CallRefusedError, StorageError, 
 from router.storage.limits import DEFAULT_LIMITS, StorageLimits
 
 
-class TransactionLog(Protocol):
+class TransactionLog:
     """Records each transaction (writer thread): `begin`, then `append`; `roll_back` at any time undoes the rest.
 
     COMMIT comes after `append` and may fail, since it writes the file: then `roll_back` follows, though the log has the
     transaction. What is recorded can't be taken back, so an owner whose COMMIT failed has to read it from the log.
+
+    This one records nothing: the database is the only copy, and durable once its transaction is committed.
     """
 
     def begin(self, connection: apsw.Connection) -> None:
         """Record changes from now on; the transaction is about to begin, which may fail."""
-        ...
 
     def append(self) -> None:
         """Store what was recorded; COMMIT is the next statement.
@@ -44,39 +45,17 @@ class TransactionLog(Protocol):
         Raises:
             FlowhookError: it must not commit.
         """
-        ...
 
     def roll_back(self) -> FlowhookError | None:
         """Discard what was recorded and not appended, if anything; must not raise. Also called without a `begin`.
 
-        Returns:
-            The error for the callers of a transaction that was appended, so that it may be in effect elsewhere; None if
-            nothing of it is stored anywhere.
+        Returns the error for the callers of a transaction that was appended, so that it may be in effect elsewhere;
+        None if nothing of it is stored anywhere.
         """
-        ...
+        return None
 
     def room(self) -> int | None:
         """Return the bytes that new events may take in the log; None: unlimited. No I/O."""
-        ...
-
-
-class NoLog(TransactionLog):
-    """The database is the only copy: durable once its transaction is committed."""
-
-    @override
-    def begin(self, connection: apsw.Connection) -> None:
-        pass
-
-    @override
-    def append(self) -> None:
-        pass
-
-    @override
-    def roll_back(self) -> FlowhookError | None:
-        return None
-
-    @override
-    def room(self) -> int | None:
         return None
 
 
@@ -106,6 +85,25 @@ class WriterOperation(ABC):
         """Notify listeners, before the callers receive their results (event loop)."""
 
 
+class FunctionOperation(WriterOperation):
+    """Runs functions in the order of their calls, after events and state changes.
+
+    One that raises a FlowhookError, for its caller, has written nothing.
+    """
+
+    order = 4
+
+    @override
+    def apply(self, connection: apsw.Connection, arguments: Sequence[Callable[[apsw.Connection], Any]]) -> list[Any]:
+        results: list[Any] = []
+        for function in arguments:
+            try:
+                results.append(function(connection))
+            except FlowhookError as error:
+                results.append(error)
+        return results
+
+
 @attrs.define(eq=False, repr=False)
 class QueuedWrite:
     """One queued write."""
@@ -124,7 +122,7 @@ class Writer:
 
     Args:
         connection: used only by that thread, from `start` to the end of `close`.
-        operations: all kinds of writes that calls may use.
+        operations: all kinds of writes that calls may use, besides functions (`write`).
         transaction_log: records each transaction before it commits.
         limits: bound the queue.
 
@@ -143,7 +141,8 @@ class Writer:
     ) -> None:
         self._connection = connection
         self._log = transaction_log
-        self._operations = sorted(operations, key=lambda operation: operation.order)
+        self._functions = FunctionOperation()
+        self._operations = sorted([*operations, self._functions], key=lambda operation: operation.order)
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[QueuedWrite] = deque()
         self._waiting_bytes = 0
@@ -193,6 +192,11 @@ class Writer:
             self._waiting_bytes += size
             self._wake.notify()
         return await future
+
+    async def write(self, function: Callable[[apsw.Connection], T], *, size: int = 0, refusable: bool = False) -> T:
+        """Run a function in a transaction (see `FunctionOperation`), and return its result, as `call` does."""
+        result: T = await self.call(self._functions, function, size=size, refusable=refusable)
+        return result
 
     async def run_between(self, function: Callable[[], T]) -> T:
         """Run a function on the writer's thread between two transactions, and return its result.

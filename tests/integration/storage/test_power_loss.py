@@ -21,7 +21,7 @@ from router.storage.changes import StateChangeOperation
 from router.storage.event_log import AppendOperation, EventBatch
 from router.storage.model import Ended, Journaled, NewEvent, Started
 from router.storage.schema import CODES, connect_writer
-from router.storage.writer import NoLog, Writer
+from router.storage.writer import TransactionLog, Writer
 
 LOSSES = int(os.environ.get("FLOWHOOK_POWER_LOSSES", "400"))
 ROUNDS = 60
@@ -52,7 +52,7 @@ async def work(path, log, seed, synchronous, disk=None):
     if synchronous:
         connection.pragma("synchronous", synchronous)
     append, change = AppendOperation(lambda _: None), StateChangeOperation()
-    writer = Writer(connection, [append, change], NoLog())
+    writer = Writer(connection, [append, change], TransactionLog())
     writer.start()
     batches = []
 

@@ -66,7 +66,7 @@ async def test_what_an_execution_caused_is_found_without_looking_at_others(plan,
 
 
 async def test_links_are_found_and_added_by_looks_at_indexes(plan):
-    plans = plan(queries.links_of, "evt_1", 9)
+    plans = plan(partial(queries.links_of, limit=9), "evt_1")
     assert any("SEARCH c USING" in step and "execution_link_by_cause (caused_by=?)" in step for step in plans), plans
     assert any("SEARCH execution_link USING PRIMARY KEY (seq=?)" in step for step in plans), plans
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")]
@@ -77,7 +77,7 @@ async def test_links_are_found_and_added_by_looks_at_indexes(plan):
 
 
 async def test_unfinished_executions_are_found_without_looking_at_those_that_ended(plan):
-    plans = plan(queries.unfinished, 5, 10)
+    plans = plan(partial(queries.unfinished, after_seq=5, limit=10))
     assert any("execution_by_end (end_time_ms=? AND rowid>?)" in step for step in plans)
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")]
 

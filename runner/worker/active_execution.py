@@ -44,7 +44,9 @@ class ActiveExecution:
     journal: tuple[JournalEntry, ...]
     effect_scope: str  # ID that idempotency keys are derived from
     written: int  # index of the next journal entry
+    event_bytes: int = 0  # size of the event, as it was assigned
     machine: ExecutionMachine | None = None  # the state machine; None: the execution is not prepared yet
+    begun: bool = False  # whether its first turn was begun
     binding: int = 0  # index after the last entry that must be durable before an effect starts
     durable: int = 0  # index after the last entry known to be durable
     # effects that wait until the journal is durable up to an index, or for their turn
@@ -78,6 +80,7 @@ class ActiveExecution:
             assignment.journal,
             assignment.effect_scope or event.id,
             written=stored,
+            event_bytes=len(assignment.event),
             binding=stored,
             durable=stored,
         )
@@ -101,10 +104,15 @@ class ActiveExecution:
 
 
 class ActiveExecutions:
-    """The executions of this process, by lease."""
+    """The executions of this process, by lease.
+
+    Attributes:
+        event_bytes: size of all their events.
+    """
 
     def __init__(self) -> None:
         """Start without executions."""
+        self.event_bytes = 0
         self._by_lease: dict[bytes, ActiveExecution] = {}
         self._by_flow: Counter[str] = Counter()
 
@@ -128,11 +136,13 @@ class ActiveExecutions:
         """Add an execution under its lease."""
         self._by_lease[execution.lease] = execution
         self._by_flow[execution.event.flow_id] += 1
+        self.event_bytes += execution.event_bytes
         metrics.RUNNING.set(len(self._by_lease))
 
     def remove(self, execution: ActiveExecution) -> None:
         """Remove the execution of a lease, if there is one."""
         if self._by_lease.pop(execution.lease, None) is not None:
+            self.event_bytes -= execution.event_bytes
             flow_id = execution.event.flow_id
             self._by_flow[flow_id] -= 1
             if not self._by_flow[flow_id]:

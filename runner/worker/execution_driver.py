@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 
 from flowhook.attach import messages
 from flowhook.errors import InvalidError
+from flowhook.limits import MIB
 from flowhook.model import JournalEntry, Subscription
 from flowhook.process import logs
 from flowhook.wire import convert
@@ -38,9 +39,15 @@ from runner.worker.secret_cache import SecretCache
 # started, since the first steps of a call take a good part of a millisecond.
 TURN_SECONDS: Final = 0.0005
 
-# Number of executions, beside those that wait for calls, up to which more work is requested. More raises throughput
-# little and makes flows with little work wait longer; half as many is slower (docs/performance.md).
+# Number of executions, beside those that wait for calls, up to which more work is requested. More makes flows with
+# little work wait longer beside a backlog whose executions make calls; half as many is slower (docs/performance.md).
 ACTIVE: Final = 40
+# Number more while all recent executions ended in their first turn: they are driven faster than requested one by one,
+# and leave room at once. 256 in all gives no more.
+ACTIVE_AT_ONCE: Final = 88
+RECENT: Final = 64  # executions whose first turns count
+# bytes of events in all executions, above which no more than `ACTIVE` are requested; 128 events of 1 KB are far below
+ACTIVE_BYTES: Final = 4 * MIB
 
 LONG_TURN_SECONDS: Final = 0.1
 # pause after a turn of more than `LONG_TURN_SECONDS` (a slow expression), so that the stream can renew leases
@@ -177,6 +184,7 @@ class ExecutionDriver:
         self._quarantine = quarantine
         self._now_ms = now_ms
         self._in_quarantine = 0
+        self._at_once = 0.0  # share of recent executions that ended in their first turn, from 0 to 1
         self._public_url = public_url
         self._executions = ActiveExecutions()
         self._reporter = ExecutionReporter(session, self._executions, request_send)
@@ -286,12 +294,8 @@ class ExecutionDriver:
         self._evaluator.begin_turn()
 
     def _update_capacity(self) -> None:
-        """Request more work for executions that only wait here, for their calls or in quarantine.
-
-        Three waiting executions raise the limit by four, because the router withholds a quarter of it from any single
-        flow.
-        """
-        if self._session.limit(ACTIVE + (self._calls.executions + self._in_quarantine) * 4 // 3):
+        waiting = self._calls.executions + self._in_quarantine
+        if self._session.limit(window(waiting, self._at_once, self._executions.event_bytes)):
             self._request_send()
 
     async def _prepare(self, execution: ActiveExecution) -> None:
@@ -344,10 +348,13 @@ class ExecutionDriver:
             execution.quarantine_task.add_done_callback(self._driven_in_quarantine)
             return
         self._record.assign(execution.lease, execution.event.flow_id)
+        begins, execution.begun = not execution.begun, True
         try:
             step = _next_step(machine, turn_input)
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
             step = effects.Step(effects.WorkflowFaulted(report_defect(execution, problem)))
+        if begins:
+            self._at_once += ((step.ending is not None) - self._at_once) / RECENT
         self._take_step(execution, step)
 
     async def _drive_in_quarantine(
@@ -489,6 +496,19 @@ class ExecutionDriver:
                 task.cancel()
         self._calls.cancel_all(execution)
         metrics.EXECUTIONS.labels(outcome).inc()
+
+
+def window(waiting: int, at_once: float, event_bytes: int) -> int:
+    """Return the number of executions up to which more work is requested.
+
+    Args:
+        waiting: number of those that only wait here, for their calls or in quarantine. Three of them raise the window
+            by four, because the router withholds a quarter of it from any single flow.
+        at_once: share of recent executions that ended in their first turn, from 0 to 1.
+        event_bytes: size of the events of all executions.
+    """
+    more = int(ACTIVE_AT_ONCE * at_once) if event_bytes < ACTIVE_BYTES else 0
+    return ACTIVE + more + waiting * 4 // 3
 
 
 def _next_step(machine: ExecutionMachine, turn_input: TurnInput) -> effects.Step:

@@ -13,7 +13,7 @@ from support.patience import PATIENCE, turns
 
 from flowhook.model import JournalEntry
 from flowhook.v1 import runner_service_pb2
-from runner.worker.execution_driver import ACTIVE
+from runner.worker.execution_driver import ACTIVE, ACTIVE_AT_ONCE
 
 
 @pytest.fixture
@@ -122,6 +122,18 @@ async def test_credit_is_given_back_as_work_ends_and_never_beyond_the_capacity(r
     assignments = [router.assignment("quick") for _ in range(32)]
     router.assign(stream, *assignments)
     await router.until(lambda: len(stream.outcomes) == 32 and stream.credit == 64)
+
+
+@pytest.mark.parametrize("settings", [{"concurrency": 256}], indirect=True)
+async def test_executions_that_end_in_their_first_turn_make_room_for_more_at_a_time(router, served, outside):
+    router.define("quick", [{"done": {"set": {"quick": True}}}])
+    router.define("slow", [{"ask": call(outside.base, "/slow")}])
+    stream = await router.attached()
+    await router.until(lambda: stream.credit == ACTIVE)
+    while stream.credit - len(stream.outcomes) < ACTIVE + ACTIVE_AT_ONCE * 0.9:
+        router.assign(stream, *[router.assignment("quick") for _ in range(ACTIVE)])
+        ended = len(stream.outcomes) + ACTIVE
+        await router.until(lambda: len(stream.outcomes) == ended and stream.credit >= ended + ACTIVE)  # noqa: B023
 
 
 async def test_all_that_gathered_is_one_message(router, served, outside):

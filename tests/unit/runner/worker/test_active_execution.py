@@ -6,7 +6,7 @@ from runner.worker.active_execution import ActiveExecution, ActiveExecutions
 
 def execution(lease=b"1", flow="f"):
     event = Event("evt_1", flow, 1, None, "", "POST", "/hook/f", "", "application/json", (), b"{}")
-    return ActiveExecution(lease, event, 1, (), "evt_1", written=0)
+    return ActiveExecution(lease, event, 1, (), "evt_1", written=0, event_bytes=100)
 
 
 def effect(key):
@@ -35,12 +35,14 @@ def test_executions_are_counted_by_flow_and_known_until_they_are_removed():
     for each in (first, second, other):
         executions.add(each)
     assert (executions.in_flow("f"), executions.in_flow("g"), executions.in_flow("none")) == (2, 1, 0)
+    assert executions.event_bytes == 300
     for each in executions:  # removing while iterating is allowed
         if each.event.flow_id == "f":
             executions.remove(each)
     assert (first in executions, other in executions, executions.get(b"3")) == (False, True, other)
     executions.remove(first)
     assert (executions.in_flow("f"), executions.in_flow("g")) == (0, 1)
+    assert executions.event_bytes == 100
 
 
 def test_another_execution_under_the_same_lease_is_not_taken_for_the_first():

@@ -10,56 +10,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import attrs
 
 from flowhook import limits
 from flowhook.attach.messages import Assignment
 from flowhook.errors import FlowhookError, UnavailableError
-from flowhook.limits import MIB
 from flowhook.process import logs
-from router.dispatch.effects import ASSIGN_READY, EffectQueue
-from router.dispatch.observers import ExecutionWatchers
-from router.dispatch.runners import AttachedRunners, RunnerPort
-from router.dispatch.state_writer import AttemptLog, RetryingWriter
+from router.dispatch.effects import ASSIGN_READY
+from router.dispatch.parts import ShardParts
+from router.dispatch.runners import RunnerPort
 from router.dispatch.transitions import TransitionWriter
 from router.scheduling.leases import LeaseGranted
-from router.scheduling.shard import Shard
 from router.storage.model import Started, Work
-from router.storage.shard_state import ShardState
-
-DEFAULT_BYTES: Final = 64 * MIB
-
-
-class CachedEvent(NamedTuple):
-    """A serialized event and the flow revision it is pinned to."""
-
-    flow_revision: int
-    payload: bytes
-
-
-@attrs.define(eq=False, repr=False)
-class EventCache:
-    """Caches events as long as they fit; others are read from storage when they are dispatched."""
-
-    _max_bytes: int = DEFAULT_BYTES
-    _payloads: dict[int, CachedEvent] = attrs.field(init=False, factory=dict)
-    bytes: int = attrs.field(init=False, default=0)
-
-    def put(self, seq: int, event: CachedEvent) -> None:
-        """Store an event, unless the cache is full: the older events in it are needed sooner."""
-        if self.bytes + len(event.payload) <= self._max_bytes:
-            self._payloads[seq] = event
-            self.bytes += len(event.payload)
-
-    def pop(self, seq: int) -> CachedEvent | None:
-        """Remove and return an event; None when it is not cached."""
-        payload = self._payloads.pop(seq, None)
-        if payload is not None:
-            self.bytes -= len(payload.payload)
-        return payload
-
 
 EXECUTIONS_PER_READ: Final = 128  # most executions in one read
 # executions queued for one runner beyond which it is assigned no more: another runner may take them sooner
@@ -70,15 +34,12 @@ MAX_ASSIGNMENT_BYTES: Final = limits.MAX_MESSAGE_BYTES - limits.MIB
 log = logs.get_logger(__name__)
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class AssignmentLoader:
     """Loads assignments; runs one task for each runner with assignments to load."""
 
-    _shard: Shard
-    _state: ShardState
-    _writer: RetryingWriter
+    _parts: ShardParts
     _transitions: TransitionWriter
-    _effects: EffectQueue
     _queued: dict[RunnerPort, deque[LeaseGranted]] = attrs.field(init=False, factory=dict)
 
     def full(self, runner: RunnerPort) -> bool:
@@ -90,7 +51,7 @@ class AssignmentLoader:
         queued = self._queued.get(runner)
         if queued is None:
             self._queued[runner] = deque(assigned)
-            self._writer.spawn(self._load(runner, self._queued[runner]))
+            self._parts.writer.spawn(self._load(runner, self._queued[runner]))
         else:
             queued.extend(assigned)
 
@@ -98,7 +59,11 @@ class AssignmentLoader:
         """Release the assignments that a runner has not received: its stream ended, or is about to."""
         queued = self._queued.pop(runner, ())
         self._transitions.lose(
-            [loss for item in queued if (loss := self._shard.losses.release(item.token, charged=False)) is not None]
+            [
+                loss
+                for item in queued
+                if (loss := self._parts.shard.losses.release(item.token, charged=False)) is not None
+            ]
         )
 
     def leave_all(self) -> None:
@@ -132,22 +97,22 @@ class AssignmentLoader:
             if self._queued.get(runner) is not queued:
                 return
             self._send(runner, queued, [queued.popleft() for _ in chunk], found)
-            self._effects.add(ASSIGN_READY)
+            self._parts.effects.add(ASSIGN_READY)
         if self._queued.get(runner) is queued:
             del self._queued[runner]
 
     async def _read(self, chunk: Iterable[LeaseGranted]) -> dict[int, Work]:
-        good = [item for item in chunk if self._shard.leases.seq_of(item.token) is not None]
+        good = [item for item in chunk if self._parts.shard.leases.seq_of(item.token) is not None]
         # an execution found at the start may have crashed the router: an attempt at it is stored before it begins, so
         # that it counts whatever happens, and no runner resumes an attempt from before it
         begun = [
-            Started(item.seq, item.attempt, self._shard.leases.term_of(item.seq))
+            Started(item.seq, item.attempt, self._parts.shard.leases.term_of(item.seq))
             for item in good
-            if self._shard.leases.is_recovered(item.seq)
+            if self._parts.shard.leases.is_recovered(item.seq)
         ]
         if begun:
-            await self._writer.write_once(begun)
-        return await self._state.work([item.seq for item in good]) if good else {}
+            await self._parts.writer.write_once(begun)
+        return await self._parts.state.work([item.seq for item in good]) if good else {}
 
     def _send(
         self, runner: RunnerPort, queued: deque[LeaseGranted], chunk: Sequence[LeaseGranted], found: dict[int, Work]
@@ -156,8 +121,8 @@ class AssignmentLoader:
         unread: list[LeaseGranted] = []
         for item in chunk:
             work = found.get(item.seq)
-            if self._shard.leases.seq_of(item.token) is None:
-                self._shard.runners.return_credit(runner.runner_id)  # cancelled meanwhile, and never sent
+            if self._parts.shard.leases.seq_of(item.token) is None:
+                self._parts.shard.runners.return_credit(runner.runner_id)  # cancelled meanwhile, and never sent
             elif work is None:
                 unread.append(item)
             elif _size(work) > MAX_ASSIGNMENT_BYTES:
@@ -166,7 +131,9 @@ class AssignmentLoader:
                 _, revision, payload, journal, start, scope = work
                 assignments.append(Assignment(item.token, item.attempt, revision, payload, journal, start, scope))
         if assignments:
-            runner.assign(assignments, urgent=any(self._shard.leases.is_quiet(each.lease) for each in assignments))
+            runner.assign(
+                assignments, urgent=any(self._parts.shard.leases.is_quiet(each.lease) for each in assignments)
+            )
         if found:
             queued.extendleft(reversed(unread))  # storage bounds the bytes of one read: read the rest next
         else:
@@ -182,19 +149,13 @@ def _size(work: Work) -> int:
 ASSIGN_RETRY_SECONDS: Final = 0.1  # between two tries to assign while that is not permitted
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class AssignmentDispatcher:
     """Passes on what the scheduling core assigns, until it is stopped, and only while `may_assign` permits it."""
 
-    _shard: Shard
-    _runners: AttachedRunners
-    _cache: EventCache
+    _parts: ShardParts
     _loader: AssignmentLoader
-    _attempt_log: AttemptLog
-    _watchers: ExecutionWatchers
-    _effects: EffectQueue
     _may_assign: Callable[[], bool]
-    _now_ms: Callable[[], int]
     _retry: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
     _stopped: bool = attrs.field(init=False, default=False)
 
@@ -211,13 +172,13 @@ class AssignmentDispatcher:
             if self._retry is None:
                 self._retry = asyncio.get_running_loop().call_later(ASSIGN_RETRY_SECONDS, self._assign_later)
             return
-        self._runners.send_wanted_types()
+        self._parts.runners.send_wanted_types()
         cached: dict[str, list[Assignment]] = {}
         stored: dict[str, list[LeaseGranted]] = {}
-        full = [runner.runner_id for runner in self._runners if runner.full or self._loader.full(runner)]
-        granted = self._shard.assign(full, self._now_ms())
+        full = [runner.runner_id for runner in self._parts.runners if runner.full or self._loader.full(runner)]
+        granted = self._parts.shard.assign(full, self._parts.now_ms())
         for item in granted:
-            event = self._cache.pop(item.seq)
+            event = self._parts.cache.pop(item.seq)
             # a second attempt needs the journal of the first, which only storage has
             if event is None or item.attempt > 1:
                 stored.setdefault(item.runner_id, []).append(item)
@@ -226,16 +187,16 @@ class AssignmentDispatcher:
                     Assignment(item.token, item.attempt, event.flow_revision, event.payload)
                 )
         for runner_id, assignments in cached.items():
-            urgent = any(self._shard.leases.is_quiet(each.lease) for each in assignments)
-            self._runners[runner_id].assign(assignments, urgent=urgent)
+            urgent = any(self._parts.shard.leases.is_quiet(each.lease) for each in assignments)
+            self._parts.runners[runner_id].assign(assignments, urgent=urgent)
         for runner_id, items in stored.items():
-            self._loader.add(self._runners[runner_id], items)
+            self._loader.add(self._parts.runners[runner_id], items)
         if granted:
-            if self._shard.queued:
-                self._effects.add(ASSIGN_READY)
-            self._attempt_log.add(item.seq for item in granted)
-            self._watchers.changed(item.seq for item in granted)
+            if self._parts.shard.queued:
+                self._parts.effects.add(ASSIGN_READY)
+            self._parts.attempt_log.add(item.seq for item in granted)
+            self._parts.watchers.changed(item.seq for item in granted)
 
     def _assign_later(self) -> None:
         self._retry = None
-        self._effects.add(ASSIGN_READY)
+        self._parts.effects.add(ASSIGN_READY)

@@ -11,14 +11,12 @@ is either complete, or the event is still there to be delivered again.
 
 **Ends** of other executions: none is missed, because a waiting execution is registered first, and only then is storage
 checked for an end. Later ends are delivered by `ChildCompletions`.
-
-Most executions that wait are parked and hold no lease; `LiveDelivery` serves those that wait while they are running.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Container, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
@@ -30,7 +28,8 @@ from flowhook.attach.messages import SubscriptionUpdate
 from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.model import JournalEntry, Subscription
 from flowhook.process import logs
-from router.dispatch.effects import EffectQueue, ListenAgain
+from router.dispatch.effects import ListenAgain
+from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import (
     ChildCompletions,
     ChildResult,
@@ -40,18 +39,10 @@ from router.dispatch.receivers import (
     Unparked,
     runtime_error,
 )
-from router.dispatch.state_writer import RetryingWriter
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
-from router.scheduling.leases import RequeuePending
+from router.scheduling.leases import Lease, RequeuePending
 from router.scheduling.matching import ANYTHING, EventContent, FilterShape, InboundEvent
-from router.scheduling.shard import Shard
-from router.scheduling.subscriptions import (
-    EventBuffer,
-    EventReceiver,
-    Subscriptions,
-    WaitHandle,
-)
-from router.storage.event_log import EventLog
+from router.scheduling.subscriptions import EventReceiver, WaitHandle
 from router.storage.limits import DEFAULT_PAGE
 from router.storage.model import (
     Consumed,
@@ -63,7 +54,6 @@ from router.storage.model import (
     StoredInboundEvent,
     UnfinishedExecution,
 )
-from router.storage.shard_state import ShardState
 
 EVENTS_PER_READ: Final = 128
 
@@ -72,83 +62,60 @@ FULL_RETRY_SECONDS: Final = 10  # seconds after which a publisher may retry when
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False)
 class EventDispatcher:
     """Stores events of one shard for executions that listen, then delivers or buffers them.
 
     Those that no execution waits for are buffered for `buffer_seconds`.
     """
 
-    def __init__(
-        self,
-        *,
-        shard: Shard,
-        state: ShardState,
-        log_: EventLog,
-        writer: RetryingWriter,
-        subscriptions: Subscriptions,
-        buffer: EventBuffer,
-        parked: ParkedDelivery,
-        live: LiveDelivery,
-        transitions: TransitionWriter,
-        effects: EffectQueue,
-        now_ms: Callable[[], int],
-        buffer_seconds: float,
-    ) -> None:
-        self._shard = shard
-        self._state = state
-        self._log = log_
-        self._writer = writer
-        self._subscriptions = subscriptions
-        self._buffer = buffer
-        self._parked = parked
-        self._live = live
-        self._transitions = transitions
-        self._effects = effects
-        self._now_ms = now_ms
-        self._buffer_ms = int(buffer_seconds * 1000)
-        self._storing: Counter[str] = Counter()
-        self._contents: WeakValueDictionary[int, EventContent] = WeakValueDictionary()
-        state.follow_inbound(self._on_logged)
+    _parts: ShardParts
+    _parked: ParkedDelivery
+    _live: LiveDelivery
+    _transitions: TransitionWriter
+    _buffer_seconds: float
+    _storing: Counter[str] = attrs.field(init=False, factory=Counter)
+    _contents: WeakValueDictionary[int, EventContent] = attrs.field(init=False, factory=WeakValueDictionary)
+
+    def __attrs_post_init__(self) -> None:
+        self._parts.state.follow_inbound(self._on_logged)
 
     @property
     def buffered(self) -> int:
         """Number of buffered events, for which no execution waits yet."""
-        self._buffer.expire(self._now_ms())
-        return len(self._buffer)
+        self._parts.buffer.expire(self._parts.now_ms())
+        return len(self._parts.buffer)
 
     def waiting_flows(self, event: InboundEvent, *, besides: Container[str]) -> list[str]:
-        """Return the flows with an execution that waits for an event, except `besides`.
-
-        The waiting executions count, not the current revisions of the flows.
-        """
+        """Return the flows with an execution, whatever its revision, that waits for an event, except `besides`."""
         return [
             flow_id
-            for flow_id in self._subscriptions.flows(event.type)
-            if flow_id not in besides and self._subscriptions.listening(event._replace(flow_id=flow_id), 1)
+            for flow_id in self._parts.subscriptions.flows(event.type)
+            if flow_id not in besides and self._parts.subscriptions.listening(event._replace(flow_id=flow_id), 1)
         ]
 
     def shapes(self, flow_id: str, type_: str, *, callback: bool) -> list[FilterShape]:
         """Return where filters will look for values in an event when it is published to a flow."""
         kind = (flow_id, callback, type_)
-        return sorted((self._subscriptions.shapes(kind) | self._buffer.shapes(kind)) - {ANYTHING})
+        return sorted((self._parts.subscriptions.shapes(kind) | self._parts.buffer.shapes(kind)) - {ANYTHING})
 
     # --- buffered for others than executions ------------------------------------------------------------------------
 
     def buffered_for(self, flow_id: str, *, after: int = 0) -> list[tuple[int, str]]:
         """Return number and type of the emitted events buffered for a flow, oldest first: those after a number."""
-        self._buffer.expire(self._now_ms())
-        return self._buffer.emitted(flow_id, after=after)
+        self._parts.buffer.expire(self._parts.now_ms())
+        return self._parts.buffer.emitted(flow_id, after=after)
 
     def is_buffered(self, number: int) -> bool:
         """Whether an event is still buffered."""
-        self._buffer.expire(self._now_ms())
-        return number in self._buffer
+        self._parts.buffer.expire(self._parts.now_ms())
+        return number in self._parts.buffer
 
     def forget(self, numbers: Sequence[int]) -> None:
         """Remove events from the buffer and from storage, undelivered."""
         for number in numbers:
-            self._buffer.pop(number)
-        self._writer.spawn(self._writer.write([Consumed(number) for number in numbers]))
+            self._parts.buffer.pop(number)
+        self._parts.writer.spawn(self._parts.writer.write([Consumed(number) for number in numbers]))
 
     # --- publishing -------------------------------------------------------------------------------------------------
 
@@ -165,17 +132,13 @@ class EventDispatcher:
         """Store events for executions that listen, and deliver them; they are durable when this returns.
 
         Each is stored once: after an error, which may leave some of them stored, call again. `expire_at_ms` is set
-        here.
+        here. `content` is the parsed content for the events that have its payload, if there is one already.
 
-        Args:
-            events: the events to store.
-            content: parsed content for the events that have its payload, if there is one already.
-
-        Returns:
-            One result per event, in order.
+        Returns one result per event, in order.
 
         Raises:
-            ConflictError: several executions wait for an event that is for one (`CALLBACK_AMBIGUOUS`): none gets it.
+            ConflictError: several executions wait for an event that is for one (`CALLBACK_AMBIGUOUS`): none gets
+                it.
             ExhaustedError: too many events of a flow are buffered (`EVENT_BUFFER_FULL`).
             UnavailableError: storage can't serve.
         """
@@ -193,11 +156,13 @@ class EventDispatcher:
         flows = Counter(new.flow_id for new in events if not new.execution_id)
         # what is being stored counts as buffered: calls at the same time must not exceed the limit together
         self._storing.update(flows)
-        expire_at_ms = self._now_ms() + self._buffer_ms
+        expire_at_ms = self._parts.now_ms() + int(self._buffer_seconds * 1000)
         appended: list[InboundEventAppended] = []
         try:
             for portion in _portions(events):
-                appended += await self._log.append_inbound([new._replace(expire_at_ms=expire_at_ms) for new in portion])
+                appended += await self._parts.log.append_inbound(
+                    [new._replace(expire_at_ms=expire_at_ms) for new in portion]
+                )
         finally:
             self._storing -= flows
         for new, (number, *_, gone) in zip(events, appended, strict=True):
@@ -212,20 +177,20 @@ class EventDispatcher:
         """Whether an event is for a single execution, and several wait for it."""
         if not new.callback or new.to_all or new.execution_id:
             return False
-        return len(self._subscriptions.listening(event, 2)) > 1
+        return len(self._parts.subscriptions.listening(event, 2)) > 1
 
     def _check_room(self, inbound: Sequence[InboundEvent], events: Sequence[NewInboundEvent]) -> None:
-        self._buffer.expire(self._now_ms())
+        self._parts.buffer.expire(self._parts.now_ms())
         flows = Counter(self._storing)
-        room = limits.MAX_TOTAL_BUFFERED_EVENTS - len(self._buffer) - self._storing.total()
+        room = limits.MAX_TOTAL_BUFFERED_EVENTS - len(self._parts.buffer) - self._storing.total()
         for event, new in zip(inbound, events, strict=True):
             room -= 1
             full = room < 0
             if not new.execution_id:  # an execution has one token at a time for each of its callbacks
                 flows[new.flow_id] += 1
-                full |= self._buffer.of_flow(new.flow_id) + flows[new.flow_id] > limits.MAX_BUFFERED_EVENTS
+                full |= self._parts.buffer.of_flow(new.flow_id) + flows[new.flow_id] > limits.MAX_BUFFERED_EVENTS
             # an event that an execution waits for is delivered, so it takes no room in the buffer
-            if full and not self._subscriptions.listening(event, 1):
+            if full and not self._parts.subscriptions.listening(event, 1):
                 raise ExhaustedError(
                     f"too many events are buffered that {new.flow_id} may listen for later",
                     reason="EVENT_BUFFER_FULL",
@@ -248,19 +213,19 @@ class EventDispatcher:
 
     def _dispatch(self, event: InboundEvent) -> None:
         """Deliver an event whose content is in memory to those that wait for it, or buffer it."""
-        if not self._writer.is_running or not self._deliver_to(event, self._receivers(event)):
+        if not self._parts.writer.is_running or not self._deliver_to(event, self._receivers(event)):
             self._buffer_event(event)
 
     def _deliver_to(self, event: InboundEvent, receivers: Sequence[EventReceiver]) -> bool:
         """Deliver to the parked receivers, else offer to one that listens while it runs; false if absent."""
         unparked = self._unpark(event, receivers)
         if unparked:
-            self._writer.spawn(self._deliver(event, unparked))
+            self._parts.writer.spawn(self._deliver(event, unparked))
             return True
         for receiver in receivers if self._live else ():
             offer = self._live.offer(receiver, event)
             if offer is not None:
-                self._writer.spawn(self._hand_over(event, offer))
+                self._parts.writer.spawn(self._hand_over(event, offer))
                 return True
         return False
 
@@ -272,7 +237,7 @@ class EventDispatcher:
 
     def redeliver(self, event: InboundEvent) -> None:
         """Deliver an event again that was offered and not consumed; it is still in storage."""
-        self._writer.spawn(self._redeliver(event))
+        self._parts.writer.spawn(self._redeliver(event))
 
     async def _redeliver(self, event: InboundEvent) -> None:
         content = await self._content(event)
@@ -284,14 +249,14 @@ class EventDispatcher:
             return []
         # an event that is addressed to an execution (by a one-time URL) is for that one, whatever its filters compare
         if not event.seq:
-            return self._subscriptions.listening(event, limits.MAX_RECEIVERS)
-        receiver = self._subscriptions.listens(event.seq, event)
+            return self._parts.subscriptions.listening(event, limits.MAX_RECEIVERS)
+        receiver = self._parts.subscriptions.listens(event.seq, event)
         return [] if receiver is None else [receiver]
 
     def _buffer_event(self, event: InboundEvent) -> None:
         # what was buffered for an execution that is ending has been removed already
-        if not event.seq or not self._shard.pending.is_ending(event.seq):
-            self._buffer.add(event)
+        if not event.seq or not self._parts.shard.pending.is_ending(event.seq):
+            self._parts.buffer.add(event)
 
     # --- delivering -------------------------------------------------------------------------------------------------
 
@@ -316,7 +281,7 @@ class EventDispatcher:
     async def _hand_over(self, event: InboundEvent, offer: Offer) -> None:
         content = await self._content(event)
         if content is None:  # it has just expired
-            self._effects.add(ListenAgain(offer.seq, offer.number))
+            self._parts.effects.add(ListenAgain(offer.seq, offer.number))
         else:
             self._live.hand_over(offer, content.payload)
 
@@ -328,32 +293,32 @@ class EventDispatcher:
         return None if payload is None else EventContent(payload)
 
     async def _read(self, numbers: Sequence[int]) -> dict[int, bytes]:
-        return await self._writer.call_with_retry(lambda: self._state.inbound_payloads(numbers))
+        return await self._parts.writer.call_with_retry(lambda: self._parts.state.inbound_payloads(numbers))
 
     # --- beginning to wait ------------------------------------------------------------------------------------------
 
     def listen(self, seq: int, flow_id: str, wait: WaitHandle, subscriptions: Sequence[Subscription]) -> None:
         """Deliver the oldest buffered event that matches to an execution that begins to wait, if there is one."""
-        if not self._buffer.concern(seq, flow_id):
+        if not self._parts.buffer.concern(seq, flow_id):
             return
-        self._buffer.expire(self._now_ms())
+        self._parts.buffer.expire(self._parts.now_ms())
         # a shape that is looked up for the first time is unknown for all buffered events of the kind: they are read
         # once
-        if self._buffer.unknown(flow_id, subscriptions):
-            self._writer.spawn(self._learn(seq, flow_id, wait, subscriptions))
+        if self._parts.buffer.unknown(flow_id, subscriptions):
+            self._parts.writer.spawn(self._learn(seq, flow_id, wait, subscriptions))
         else:
             self._deliver_oldest(seq, flow_id, subscriptions)
 
     def _deliver_oldest(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
-        match = self._buffer.oldest(seq, flow_id, subscriptions)
-        event = None if match is None else self._buffer.pop(match.number)
+        match = self._parts.buffer.oldest(seq, flow_id, subscriptions)
+        event = None if match is None else self._parts.buffer.pop(match.number)
         if match is not None and event is not None and not self._deliver_to(event, [EventReceiver(seq, match.key)]):
             self._buffer_event(event)
 
     async def _learn(self, seq: int, flow_id: str, wait: WaitHandle, subscriptions: Sequence[Subscription]) -> None:
         """Read the events whose values are not known, while the execution waits; then look for a match again."""
-        while self._subscriptions.is_current(seq, wait):
-            numbers = self._buffer.unknown(flow_id, subscriptions)[:EVENTS_PER_READ]
+        while self._parts.subscriptions.is_current(seq, wait):
+            numbers = self._parts.buffer.unknown(flow_id, subscriptions)[:EVENTS_PER_READ]
             if not numbers:
                 self._deliver_oldest(seq, flow_id, subscriptions)
                 return
@@ -363,30 +328,26 @@ class EventDispatcher:
             read_up_to = max(payloads, default=numbers[-1])
             for number in numbers:
                 if number in payloads:
-                    self._buffer.learn(number, payloads[number])
+                    self._parts.buffer.learn(number, payloads[number])
                 elif number < read_up_to or not payloads:
-                    self._buffer.pop(number)  # it has expired in storage
+                    self._parts.buffer.pop(number)  # it has expired in storage
 
     # --- starting ---------------------------------------------------------------------------------------------------
 
     async def recover(self) -> None:
-        """Load events from storage, and deliver or buffer them. Call it once, when all waiting executions are known.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Load events from storage, and deliver or buffer them. Call it once, when all waiting executions are known."""
         after = 0
-        while rows := await self._state.inbound_events(after_number=after):
+        while rows := await self._parts.state.inbound_events(after_number=after):
             after = rows[-1].number
             for stored in rows:
-                if stored.event.expire_at_ms > self._now_ms():
+                if stored.event.expire_at_ms > self._parts.now_ms():
                     await self._recover(_recovered(stored))
-        if self._buffer:
-            log.info("buffered events recovered", events=len(self._buffer))
+        if self._parts.buffer:
+            log.info("buffered events recovered", events=len(self._parts.buffer))
 
     async def _recover(self, event: InboundEvent) -> None:
         # most buffered events have no receiver when a router starts: their content is not read
-        if not self._subscriptions.concern(event.kind):
+        if not self._parts.subscriptions.concern(event.kind):
             self._buffer_event(event)
             return
         content = await self._content(event)
@@ -438,80 +399,21 @@ def completion_waits(seq: int, wait: WaitHandle, subscriptions: Sequence[Subscri
     return [CompletionWait(seq, wait, each.key, each.execution_id) for each in subscriptions if each.execution_id]
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
-class CompletionWaits:
-    """Registers waits for ends."""
+@attrs.define(eq=False, repr=False)
+class ParkedExecutions:
+    """Subscribes executions that begin to wait to events and ends, and unsubscribes those that do not wait any more."""
 
-    _shard: Shard
-    _state: ShardState
-    _writer: RetryingWriter
-    _subscriptions: Subscriptions
-    _parked: ParkedDelivery
+    _parts: ShardParts
+    _delivery: ParkedDelivery
+    _live: LiveDelivery
     _completions: ChildCompletions
     _transitions: TransitionWriter
-
-    async def expect(self, waits: Sequence[CompletionWait]) -> None:
-        """Register waits for ends; an end that is stored already is delivered at once."""
-        remaining = iter(waits)
-        while portion := list(islice(remaining, DEFAULT_PAGE)):
-            await self._expect(portion)
-
-    async def _expect(self, waits: Sequence[CompletionWait]) -> None:
-        records = await self._identify(waits)
-        for seq, _, key, execution_id in self._current(waits):
-            record = records.get(execution_id)
-            if record is not None and not record.status.ended:
-                self._subscriptions.await_end(seq, key, record.seq)
-        # an end that is being stored now did not see these waits: let it become durable, then read it back
-        seqs = [record.seq for record in records.values()]
-        await self._writer.until(lambda: not any(map(self._shard.pending.is_ending, seqs)))
-        records = await self._identify(waits)
-        for each in self._current(waits):
-            record = records.get(each.execution_id)
-            if record is None or record.status.ended:
-                await self._deliver(each, record)
-
-    def _current(self, waits: Sequence[CompletionWait]) -> Iterator[CompletionWait]:
-        return (each for each in waits if self._subscriptions.is_current(each.seq, each.wait))
-
-    async def _identify(self, waits: Collection[CompletionWait]) -> dict[str, ExecutionRecord]:
-        ids = {each.execution_id for each in waits}
-        return await self._writer.call_with_retry(lambda: self._state.find_by_ids(ids))
-
-    async def _deliver(self, wait: CompletionWait, record: ExecutionRecord | None) -> None:
-        if record is None:
-            outcome = ChildResult(None, runtime_error(f"{wait.execution_id} is unknown, or past retention"))
-        else:
-            seq = record.seq
-            output, _ = await self._writer.call_with_retry(lambda: self._state.answer(seq))
-            outcome = ChildResult.of(record.status, output, record.error)
-        if not self._subscriptions.is_current(wait.seq, wait.wait):
-            return
-        receiver = EventReceiver(wait.seq, wait.key)
-        unparked = self._parked.unpark([receiver])
-        if not unparked:
-            self._completions.offer(receiver, outcome)
-            return
-        fitting = await self._parked.check_room(unparked)
-        delivered = list(map(outcome.delivered, fitting.unparked))
-        await self._transitions.apply(TransitionBatch(ends=fitting.ends, delivered=delivered))
-
-
-@attrs.define(eq=False, repr=False, kw_only=True)
-class ParkedExecutions:
-    """Subscribes executions that begin to wait, and unsubscribes those that do not wait any more."""
-
-    _shard: Shard
-    _writer: RetryingWriter
-    _subscriptions: Subscriptions
-    _live: LiveDelivery
     _events: EventDispatcher
-    _completions: CompletionWaits
     _recovered: list[CompletionWait] = attrs.field(init=False, factory=list)
 
     def begin(self, seq: int, subscriptions: Sequence[Subscription]) -> None:
         """Subscribe a parked execution, unless an operator has removed it meanwhile."""
-        flow_id = self._shard.waiting_flow(seq)
+        flow_id = self._parts.shard.waiting_flow(seq)
         if flow_id is not None:
             self._subscribe(seq, flow_id, subscriptions)
 
@@ -529,27 +431,82 @@ class ParkedExecutions:
             self._subscribe(seq, *listening)
 
     def _subscribe(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> None:
-        wait = self._subscriptions.add(seq, flow_id, subscriptions)
+        wait = self._parts.subscriptions.add(seq, flow_id, subscriptions)
         if awaited := completion_waits(seq, wait, subscriptions):
-            self._writer.spawn(self._completions.expect(awaited))
+            self._parts.writer.spawn(self._expect(awaited))
         self._events.listen(seq, flow_id, wait, subscriptions)
 
     def leave(self, seq: int) -> None:
         """Unsubscribe an execution that does not wait any more."""
         self._live.leave(seq)
-        self._subscriptions.remove(seq)
+        self._parts.subscriptions.remove(seq)
+
+    def withdraw(self, seq: int, lease: Lease | None, reason: str) -> None:
+        """Forget an execution that was removed from the core, and revoke its void lease, if it had one.
+
+        `reason` is that of `RunnerPort.revoke`.
+        """
+        self._parts.attempt_log.drop(seq)
+        self._parts.cache.pop(seq)
+        self.leave(seq)
+        if lease is not None:
+            self._parts.runners.revoke(lease, reason)
 
     def recover(self, unfinished: UnfinishedExecution) -> None:
         """Register an execution found waiting at start-up; call `settle` after the last one."""
-        wait = self._subscriptions.add(unfinished.seq, unfinished.flow_id, unfinished.subscriptions)
+        wait = self._parts.subscriptions.add(unfinished.seq, unfinished.flow_id, unfinished.subscriptions)
         self._recovered += completion_waits(unfinished.seq, wait, unfinished.subscriptions)
 
     async def settle(self) -> None:
-        """Deliver stored events and ends to the recovered executions. Call it once, at the end of start-up.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Deliver stored events and ends to the recovered executions. Call it once, at the end of start-up."""
         recovered, self._recovered = self._recovered, []
-        await self._completions.expect(recovered)
+        await self._expect(recovered)
         await self._events.recover()
+
+    # --- ends -------------------------------------------------------------------------------------------------------
+
+    async def _expect(self, waits: Sequence[CompletionWait]) -> None:
+        """Register waits for ends; an end that is stored already is delivered at once."""
+        remaining = iter(waits)
+        while portion := list(islice(remaining, DEFAULT_PAGE)):
+            await self._expect_portion(portion)
+
+    async def _expect_portion(self, waits: Sequence[CompletionWait]) -> None:
+        records = await self._identify(waits)
+        for seq, _, key, execution_id in self._current(waits):
+            record = records.get(execution_id)
+            if record is not None and not record.status.ended:
+                self._parts.subscriptions.await_end(seq, key, record.seq)
+        # an end that is being stored now did not see these waits: let it become durable, then read it back
+        seqs = [record.seq for record in records.values()]
+        await self._parts.writer.until(lambda: not any(map(self._parts.shard.pending.is_ending, seqs)))
+        records = await self._identify(waits)
+        for each in self._current(waits):
+            record = records.get(each.execution_id)
+            if record is None or record.status.ended:
+                await self._deliver_end(each, record)
+
+    def _current(self, waits: Sequence[CompletionWait]) -> Iterator[CompletionWait]:
+        return (each for each in waits if self._parts.subscriptions.is_current(each.seq, each.wait))
+
+    async def _identify(self, waits: Collection[CompletionWait]) -> dict[str, ExecutionRecord]:
+        ids = {each.execution_id for each in waits}
+        return await self._parts.writer.call_with_retry(lambda: self._parts.state.find_by_ids(ids))
+
+    async def _deliver_end(self, wait: CompletionWait, record: ExecutionRecord | None) -> None:
+        if record is None:
+            outcome = ChildResult(None, runtime_error(f"{wait.execution_id} is unknown, or past retention"))
+        else:
+            seq = record.seq
+            output, _ = await self._parts.writer.call_with_retry(lambda: self._parts.state.answer(seq))
+            outcome = ChildResult.of(record.status, output, record.error)
+        if not self._parts.subscriptions.is_current(wait.seq, wait.wait):
+            return
+        receiver = EventReceiver(wait.seq, wait.key)
+        unparked = self._delivery.unpark([receiver])
+        if not unparked:
+            self._completions.offer(receiver, outcome)
+            return
+        fitting = await self._delivery.check_room(unparked)
+        delivered = list(map(outcome.delivered, fitting.unparked))
+        await self._transitions.apply(TransitionBatch(ends=fitting.ends, delivered=delivered))

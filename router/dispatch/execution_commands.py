@@ -10,110 +10,95 @@ import orjson
 from flowhook.errors import ConflictError
 from flowhook.model import JournalEntry, Status
 from flowhook.model.executions import AttemptEnd
-from router.dispatch.effects import ASSIGN_READY, EffectQueue
-from router.dispatch.journal_writer import Withdrawal
-from router.dispatch.observers import ExecutionRecords, ExecutionWatchers
+from router.dispatch.effects import ASSIGN_READY
+from router.dispatch.event_delivery import ParkedExecutions
+from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import ParkedDelivery, Unparked
-from router.dispatch.state_writer import RetryingWriter
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
-from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventReceiver
 from router.storage import model as stored
 from router.storage.model import AttemptInterrupted
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class ExecutionCommands:
-    """Operators' commands on executions."""
+    """Operators' commands on executions.
 
-    _shard: Shard
-    _writer: RetryingWriter
-    _records: ExecutionRecords
+    Each raises NotFoundError for an execution that is unknown (`EXECUTION_NOT_FOUND`), and UnavailableError when
+    storage can't serve.
+    """
+
+    _parts: ShardParts
     _transitions: TransitionWriter
-    _withdrawal: Withdrawal
-    _parked: ParkedDelivery
-    _watchers: ExecutionWatchers
-    _effects: EffectQueue
-    _now_ms: Callable[[], int]
+    _delivery: ParkedDelivery
+    _parked: ParkedExecutions
     _storing: set[int] = attrs.field(init=False, factory=set)
 
     async def cancel(self, execution_id: str) -> stored.ExecutionRecord:
-        """End an execution that has not ended.
-
-        Raises:
-            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
-            ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
-            UnavailableError: storage can't serve.
-        """
-        record = await self._records.find(execution_id)
-        cancelled = None if record.status.ended else self._shard.cancel(record.seq, record.flow_id)
+        """End an execution; ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`)."""
+        record = await self._parts.executions.find(execution_id)
+        cancelled = None if record.status.ended else self._parts.shard.cancel(record.seq, record.flow_id)
         if cancelled is None:
             raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
         attempts, lease = cancelled
-        self._withdrawal.clean_up(record.seq, lease, "EXECUTION_CANCELLED")
-        end = stored.Ended(record.seq, Status.CANCELLED, self._now_ms(), attempts)
+        self._parked.withdraw(record.seq, lease, "EXECUTION_CANCELLED")
+        end = stored.Ended(record.seq, Status.CANCELLED, self._parts.now_ms(), attempts)
         if lease is not None:
             end = end._replace(runner=lease.runner.id, assign_time_ms=lease.assigned_ms)
-        await self._writer.run_shielded(self._transitions.apply(TransitionBatch(ends=[end])))
-        return await self._records.find(execution_id)
+        await self._parts.writer.run_shielded(self._transitions.apply(TransitionBatch(ends=[end])))
+        return await self._parts.executions.find(execution_id)
 
     async def suspend(self, execution_id: str) -> stored.ExecutionRecord:
         """Stop running an execution until it is resumed; one that is suspended stays so.
 
         Raises:
-            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
             ConflictError: it has ended, or is ending at this moment (`EXECUTION_ENDED`).
-            UnavailableError: storage can't serve.
         """
-        record = await self._records.find(execution_id)
+        record = await self._parts.executions.find(execution_id)
         await self._until_stored(record.seq)
-        if self._shard.is_suspended(record.seq):
-            return await self._records.find(execution_id)
-        suspended = None if record.status.ended else self._shard.suspend(record.seq, record.flow_id)
+        if self._parts.shard.is_suspended(record.seq):
+            return await self._parts.executions.find(execution_id)
+        suspended = None if record.status.ended else self._parts.shard.suspend(record.seq, record.flow_id)
         if suspended is None:
             raise ConflictError(f"{execution_id} has ended already", reason="EXECUTION_ENDED")
         attempts, lease = suspended
-        self._withdrawal.clean_up(record.seq, lease, "EXECUTION_SUSPENDED")
-        term = 0 if lease is None else self._shard.leases.term_of(record.seq)
+        self._parked.withdraw(record.seq, lease, "EXECUTION_SUSPENDED")
+        term = 0 if lease is None else self._parts.shard.leases.term_of(record.seq)
         interrupted = []
         if lease is not None:
-            attempt = lease.as_attempt(AttemptEnd.SUSPENDED)._replace(end_time_ms=self._now_ms())
+            attempt = lease.as_attempt(AttemptEnd.SUSPENDED)._replace(end_time_ms=self._parts.now_ms())
             interrupted.append(AttemptInterrupted(record.seq, attempt))
         await self._store(record.seq, [*interrupted, stored.Suspended(record.seq, attempts, term)], lambda: None)
-        return await self._records.find(execution_id)
+        return await self._parts.executions.find(execution_id)
 
     async def _store(self, seq: int, changes: Sequence[stored.StateChange], then: Callable[[], object]) -> None:
         """Store changes of an execution, then call `then`; further commands on the execution wait for that."""
         self._storing.add(seq)
-        await self._writer.run_shielded(self._write(seq, changes, then))
+        await self._parts.writer.run_shielded(self._write(seq, changes, then))
 
     async def _write(self, seq: int, changes: Sequence[stored.StateChange], then: Callable[[], object]) -> None:
-        await self._writer.write(changes)
+        await self._parts.writer.write(changes)
         then()
         self._storing.discard(seq)
-        self._writer.notify()
-        self._effects.add(ASSIGN_READY)
-        self._watchers.changed([seq])
+        self._parts.writer.notify()
+        self._parts.effects.add(ASSIGN_READY)
+        self._parts.watchers.changed([seq])
 
     async def _until_stored(self, seq: int) -> None:
         """Wait until the last transition of an execution is durable, lest the next one overtake it."""
-        await self._writer.until(lambda: seq not in self._storing and not self._shard.pending.is_changing(seq))
+        await self._parts.writer.until(
+            lambda: seq not in self._storing and not self._parts.shard.pending.is_changing(seq)
+        )
 
     async def resume(self, execution_id: str) -> stored.ExecutionRecord:
-        """Let a suspended execution run again.
-
-        Raises:
-            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
-            ConflictError: it is not suspended (`EXECUTION_NOT_SUSPENDED`).
-            UnavailableError: storage can't serve.
-        """
-        record = await self._records.find(execution_id)
+        """Let a suspended execution run again; ConflictError: it is not suspended (`EXECUTION_NOT_SUSPENDED`)."""
+        record = await self._parts.executions.find(execution_id)
         await self._until_stored(record.seq)
-        if not self._shard.is_suspended(record.seq):
+        if not self._parts.shard.is_suspended(record.seq):
             raise ConflictError(f"{execution_id} is not suspended: {record.status}", reason="EXECUTION_NOT_SUSPENDED")
-        resumed = stored.Resumed(record.seq, self._shard.attempts.charged(record.seq))
-        await self._store(record.seq, [resumed], lambda: self._shard.resume(record.seq))
-        return await self._records.find(execution_id)
+        resumed = stored.Resumed(record.seq, self._parts.shard.attempts.charged(record.seq))
+        await self._store(record.seq, [resumed], lambda: self._parts.shard.resume(record.seq))
+        return await self._parts.executions.find(execution_id)
 
     async def retry_now(self, execution_id: str) -> stored.ExecutionRecord:
         """Let an execution that waits for its next try have it at once.
@@ -122,29 +107,27 @@ class ExecutionCommands:
         writes while no runner has the execution. Other waits go on.
 
         Raises:
-            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
             ConflictError: it does not wait for a retry (`EXECUTION_NOT_RETRYING`).
-            UnavailableError: storage can't serve.
         """
-        record = await self._records.find(execution_id)
+        record = await self._parts.executions.find(execution_id)
         await self._until_stored(record.seq)
-        term = self._shard.leases.term_of(record.seq)
-        record = await self._records.find(execution_id)
+        term = self._parts.shard.leases.term_of(record.seq)
+        record = await self._parts.executions.find(execution_id)
         retry = record.retry
         # of another term it was woken and waits again since it was read, perhaps for something else
-        is_current = retry is not None and term == self._shard.leases.term_of(record.seq)
-        unparked = self._parked.unpark([EventReceiver(record.seq, "")]) if is_current else []
+        is_current = retry is not None and term == self._parts.shard.leases.term_of(record.seq)
+        unparked = self._delivery.unpark([EventReceiver(record.seq, "")]) if is_current else []
         if retry is None or not unparked:
             raise ConflictError(
                 f"{execution_id} does not wait for a retry: {record.status}", reason="EXECUTION_NOT_RETRYING"
             )
-        await self._writer.run_shielded(self._end_waits(unparked, retry.keys))
-        return await self._records.find(execution_id)
+        await self._parts.writer.run_shielded(self._end_waits(unparked, retry.keys))
+        return await self._parts.executions.find(execution_id)
 
     async def _end_waits(self, unparked: Sequence[Unparked], keys: Sequence[str]) -> None:
         # those after the first are void if what the first one leads to cancels them: see `runner.interpreter.journal`
-        over = orjson.dumps({"over": self._now_ms(), "early": True})
-        fitting = await self._parked.check_room(unparked)
+        over = orjson.dumps({"over": self._parts.now_ms(), "early": True})
+        fitting = await self._delivery.check_room(unparked)
         delivered = [
             stored.Delivered(each.seq, JournalEntry(key, over), each.attempts)
             for each in fitting.unparked
@@ -156,12 +139,10 @@ class ExecutionCommands:
         """Mark a failed execution as resolved, which means that no more action is needed, and record why.
 
         Raises:
-            NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
             ConflictError: it did not fault, and was not cancelled (`EXECUTION_NOT_FAILED`).
-            UnavailableError: storage can't serve.
         """
-        record = await self._records.find(execution_id)
+        record = await self._parts.executions.find(execution_id)
         if record.status not in (Status.FAULTED, Status.CANCELLED):
             raise ConflictError(f"{execution_id} did not fail: {record.status}", reason="EXECUTION_NOT_FAILED")
-        await self._writer.write_once([stored.Resolved(record.seq, self._now_ms(), reason)])
-        return await self._records.find(execution_id)
+        await self._parts.writer.write_once([stored.Resolved(record.seq, self._parts.now_ms(), reason)])
+        return await self._parts.executions.find(execution_id)

@@ -81,13 +81,10 @@ class _Counts:
 
 
 class FlowStatisticsCounter:
-    """The counts of all flows. Counting takes constant time.
-
-    Attributes:
-        since_ms: Unix time from which everything is counted, at most an hour before now; it grows when flows make room.
-    """
+    """The counts of all flows. Counting takes constant time."""
 
     def __init__(self, now_ms: int, *, max_flows: int = MAX_FLOWS) -> None:
+        # Unix time from which everything is counted, at most an hour before now; it grows when flows make room
         self.since_ms = now_ms
         self._max_flows = max_flows
         self._flows: OrderedDict[str, _Counts] = OrderedDict()
@@ -150,11 +147,7 @@ async def restore_history(
 ) -> None:
     """Add the counts of the hour before the start, so far as `MAX_RESTORED` executions contain them.
 
-    Args:
-        statistics: counts since the start.
-        state: it is read once.
-        until_seq: the last execution that was accepted before the start.
-        now_ms: returns the current Unix time in ms.
+    `until_seq` is the last execution that was accepted before the start.
     """
     started_ms = statistics.since_ms
     try:

@@ -1,6 +1,4 @@
-"""Cleans up after executions that were removed from the scheduling core while they were waiting or running.
-
-Stores what runners report of their executions: journal entries, and outcomes of attempts.
+"""Stores what runners report of their executions: journal entries, and outcomes of attempts.
 
 A report under a good lease is passed to storage at the moment the lease is checked, and acknowledged after it is
 durable. A report under a stale lease is answered with the revocation of that lease.
@@ -8,7 +6,7 @@ durable. A report under a stale lease is answered with the revocation of that le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -19,42 +17,15 @@ from flowhook.errors import InternalError, UnavailableError
 from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import Status
 from flowhook.model.executions import AttemptEnd
-from router.dispatch.assignment import EventCache
 from router.dispatch.event_delivery import ParkedExecutions
+from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import LiveDelivery, attempts_exhausted
-from router.dispatch.runners import AttachedRunners, RunnerPort
-from router.dispatch.state_writer import AttemptLog, LifecycleOutbox, RetryingWriter
+from router.dispatch.runners import RunnerPort
 from router.dispatch.timers import WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
-from router.scheduling.leases import Lease, Loss
-from router.scheduling.shard import Shard
+from router.scheduling.leases import Loss
 from router.storage import model as stored
 from router.storage.model import EventReceived
-
-
-@attrs.define(eq=False, repr=False, kw_only=True)
-class Withdrawal:
-    """Removes what the parts of a shard runtime hold of an execution, and revokes its lease."""
-
-    _attempt_log: AttemptLog
-    _cache: EventCache
-    _parked: ParkedExecutions
-    _runners: AttachedRunners
-
-    def clean_up(self, seq: int, lease: Lease | None, reason: str) -> None:
-        """Clean up after an execution.
-
-        Args:
-            seq: the execution, removed from the core.
-            lease: its lease, which is void; None: it had none.
-            reason: why the lease is void, for its runner; see `RunnerPort.revoke`.
-        """
-        self._attempt_log.drop(seq)
-        self._cache.pop(seq)
-        self._parked.leave(seq)
-        if lease is not None:
-            self._runners.revoke(lease, reason)
-
 
 # Shortest wait of a parked execution. Runners tell the time by the router's clock; this bounds how often an execution
 # is parked again by one that does not.
@@ -72,26 +43,20 @@ def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]
         yield stored.Replied(seq, checkpoint.reply)
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class JournalWriter:
     """Stores checkpoints and outcomes, and acknowledges them."""
 
-    _shard: Shard
-    _writer: RetryingWriter
-    _outbox: LifecycleOutbox
+    _parts: ShardParts
     _transitions: TransitionWriter
-    _runners: AttachedRunners
     _live: LiveDelivery
     _parked: ParkedExecutions
     _wake_timer: WakeTimer
-    _attempt_log: AttemptLog
-    _withdrawal: Withdrawal
-    _now_ms: Callable[[], int]
 
     async def checkpoint(self, runner: RunnerPort, checkpoints: Sequence[Checkpoint]) -> None:
         """Store journal entries, then acknowledge them; stale leases are revoked."""
         with self._storing(runner):
-            await self._writer.run_shielded(self._journal(runner, checkpoints))
+            await self._parts.writer.run_shielded(self._journal(runner, checkpoints))
 
     async def _journal(self, runner: RunnerPort, checkpoints: Sequence[Checkpoint]) -> None:
         # Four exits:
@@ -102,7 +67,7 @@ class JournalWriter:
         # An example of 3: a router crashed after it had offered event 41, and the next one gave 41 to another
         # execution. The entry of the first must not be stored, or both would have received it.
         while checkpoints := self._good(runner, checkpoints):
-            if self._runners.is_superseded(runner):
+            if self._parts.runners.is_superseded(runner):
                 return
             accepted, refused = self._live.accept(checkpoints)
             if refused:
@@ -114,7 +79,7 @@ class JournalWriter:
             changes = [
                 change
                 for each in checkpoints
-                if (seq := self._shard.leases.seq_of(each.lease)) is not None
+                if (seq := self._parts.shard.leases.seq_of(each.lease)) is not None
                 for change in (
                     *(self._lifecycle_records(seq, each.events) if each.events else ()),
                     *self._attempt_of_woken(seq),
@@ -122,43 +87,45 @@ class JournalWriter:
                 )
             ]
             try:
-                await self._writer.write_once(changes)
+                await self._parts.writer.write_once(changes)
             except UnavailableError as error:
                 # the next try accepts the offers again, and takes the starts again, if the leases are still good by
                 # then
                 self._live.restore(accepted)
-                self._attempt_log.restore([change for change in changes if isinstance(change, stored.Started)])
-                await self._writer.pause(error)
+                self._parts.attempt_log.restore([change for change in changes if isinstance(change, stored.Started)])
+                await self._parts.writer.pause(error)
             else:
                 self._transitions.publish_replies(changes)
                 break
         # an acknowledgement permits the next effect, which a runner that lost the lease meanwhile must not perform
         for each in self._good(runner, checkpoints):
             position = each.index if each.entry is not None else each.index - 1
-            runner.acknowledge(each.lease, position, each.number, urgent=self._shard.leases.is_quiet(each.lease))
+            runner.acknowledge(each.lease, position, each.number, urgent=self._parts.shard.leases.is_quiet(each.lease))
 
     def _lifecycle_records(self, seq: int, events: Sequence[LifecycleEvent]) -> Iterator[stored.StateChange]:
         """Yield the wanted lifecycle events from within an execution, after its start, if that is not stored yet."""
-        occurred = self._outbox.records_from_runner(seq, events)
-        if occurred and (started := self._attempt_log.take(seq)) is not None:
+        occurred = self._parts.outbox.records_from_runner(seq, events)
+        if occurred and (started := self._parts.attempt_log.take(seq)) is not None:
             yield started
         yield from occurred
 
     def _attempt_of_woken(self, seq: int) -> Iterator[stored.StateChange]:
-        if (started := self._attempt_log.take_waiting(seq)) is not None:
+        if (started := self._parts.attempt_log.take_waiting(seq)) is not None:
             yield started
 
     async def _release_refused(self, tokens: Collection[bytes]) -> None:
         """Release leases whose checkpoints consume events that may have gone to other receivers; store the losses."""
-        retracted = [self._shard.losses.release(token, charged=False, end=AttemptEnd.RETRACTED) for token in tokens]
+        retracted = [
+            self._parts.shard.losses.release(token, charged=False, end=AttemptEnd.RETRACTED) for token in tokens
+        ]
         lost = [loss for loss in retracted if loss is not None]
         for loss in lost:
-            self._attempt_log.drop(loss.seq)
+            self._parts.attempt_log.drop(loss.seq)
         await self._transitions.apply(TransitionBatch(losses=lost))
 
     def _good(self, runner: RunnerPort, checkpoints: Sequence[Checkpoint]) -> list[Checkpoint]:
         """Return the checkpoints whose leases are good, and revoke the leases of the others."""
-        good = [each for each in checkpoints if self._shard.leases.seq_of(each.lease) is not None]
+        good = [each for each in checkpoints if self._parts.shard.leases.seq_of(each.lease) is not None]
         if len(good) < len(checkpoints):
             stale = {each.lease for each in checkpoints}.difference(each.lease for each in good)
             runner.revoke(list(stale), "LEASE_LOST")
@@ -172,9 +139,9 @@ class JournalWriter:
         stale: list[bytes] = []
         losses: list[Loss] = []
         parks: list[stored.Parked] = []
-        now_ms = self._now_ms()
+        now_ms = self._parts.now_ms()
         for outcome in outcomes:
-            seq = self._shard.leases.seq_of(outcome.lease)
+            seq = self._parts.shard.leases.seq_of(outcome.lease)
             # the lease was lost while the runner was away: its outcome may still explain the loss
             if seq is None:
                 end = self._report_late(runner, outcome, now_ms)
@@ -188,7 +155,7 @@ class JournalWriter:
             if outcome.events:
                 journaled += self._lifecycle_records(seq, outcome.events)
             # whatever ended the attempt is stored now, and says that it began
-            self._attempt_log.drop(seq)
+            self._parts.attempt_log.drop(seq)
             if isinstance(outcome.ending, Released):
                 losses += self._release(outcome.lease, outcome.ending)
             elif isinstance(outcome.ending, Parked):
@@ -199,45 +166,44 @@ class JournalWriter:
             runner.revoke(stale, "LEASE_LOST")
         if settled:
             with self._storing(runner):
-                await self._writer.run_shielded(self._apply(TransitionBatch(journaled, ends, losses, parks)))
+                await self._parts.writer.run_shielded(self._apply(TransitionBatch(journaled, ends, losses, parks)))
             runner.settle(settled)
 
     def _report_late(self, runner: RunnerPort, outcome: Outcome, now_ms: int) -> list[stored.Ended] | None:
         """Process a late outcome for a lease that was lost while the runner was absent.
 
-        Returns:
-            The end of the execution, if the outcome ends it, else an empty list; None: the outcome does not explain the
-            loss, or no explanation is expected.
+        Returns the end of the execution, if the outcome ends it, else an empty list; None: the outcome does not explain
+        the loss, or no explanation is expected.
         """
         ending = outcome.ending
         charged = isinstance(ending, Released) and ending.charged
         if not charged and not isinstance(ending, Faulted):
             return None
-        reported = self._shard.losses.report_late_failure(runner.runner_id, outcome.lease, final=not charged)
+        reported = self._parts.shard.losses.report_late_failure(runner.runner_id, outcome.lease, final=not charged)
         if reported is None:
             return None
         seq, attempts, is_ending, newer = reported
         if not is_ending:
             return []
-        self._withdrawal.clean_up(seq, newer, "LEASE_LOST")
+        self._parked.withdraw(seq, newer, "LEASE_LOST")
         error = ending.error if isinstance(ending, Faulted) else attempts_exhausted(attempts)
         return [stored.Ended(seq, Status.FAULTED, now_ms, attempts, error=error)]
 
     @contextmanager
     def _storing(self, runner: RunnerPort) -> Iterator[None]:
         try:
-            with self._runners.storing(runner):
+            with self._parts.runners.storing(runner):
                 yield
         finally:
-            self._writer.notify()
+            self._parts.writer.notify()
 
     async def _apply(self, batch: TransitionBatch) -> None:
         """Store and apply transitions, then let the executions among them wait that were parked."""
         await self._transitions.apply(batch)
-        soonest = self._now_ms() + MIN_WAIT_MS
+        soonest = self._parts.now_ms() + MIN_WAIT_MS
         # only now: it might be woken at once, and must not be assigned before it is stored that its lease is void
         for seq, wake_at_ms, _, subscriptions, *_ in batch.parks:
-            self._shard.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))
+            self._parts.shard.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))
             if subscriptions:
                 self._parked.begin(seq, subscriptions)
         if batch.parks:
@@ -246,22 +212,22 @@ class JournalWriter:
     def _release(self, token: bytes, ending: Released) -> list[Loss]:
         # only the report of an exit is `to_back`
         end = AttemptEnd.PROCESS_ENDED if ending.to_back else AttemptEnd.RELEASED
-        loss = self._shard.losses.release(
+        loss = self._parts.shard.losses.release(
             token, charged=ending.charged, to_back=ending.to_back, end=end, detail=ending.reason[:MAX_DETAIL]
         )
         return [] if loss is None else [loss]
 
     def _park(self, token: bytes, ending: Parked) -> stored.Parked:
-        taken = self._shard.park(token)
+        taken = self._parts.shard.park(token)
         if taken is None:
             raise InternalError("a lease vanished between two checks")
-        term = self._shard.leases.term_of(taken.seq)
+        term = self._parts.shard.leases.term_of(taken.seq)
         return stored.Parked(
             taken.seq, ending.wake_at_ms, taken.attempt, ending.subscriptions, term, retry=ending.retry
         )
 
     def _end(self, outcome: Outcome, ending: Completed | Faulted, now_ms: int) -> stored.Ended:
-        lease = self._shard.take(outcome.lease)
+        lease = self._parts.shard.take(outcome.lease)
         if lease is None:
             raise InternalError("a lease vanished between two checks")
         if isinstance(ending, Completed):

@@ -1,10 +1,4 @@
-"""Notifies callers, watchers and readers of ends about durable changes in executions. All queues are bounded.
-
-- `ExecutionRecords`: what is stored of executions, corrected by what only the scheduling core knows.
-- `ReplyWaiters`: callers that wait for an execution's reply, or its end.
-- `ExecutionWatchers`: watchers of changes.
-- `EndFeed`: readers of the ends of certain executions, which take them when they are ready.
-"""
+"""Notifies callers, watchers and readers of ends about durable changes in executions. All queues are bounded."""
 
 from __future__ import annotations
 
@@ -52,18 +46,13 @@ def meets(record: stored.ExecutionRecord, execution_filter: ExecutionFilter) -> 
 
 @attrs.define(eq=False, repr=False)
 class ExecutionRecords:
-    """The records of a shard's executions, in their current state."""
+    """The records of a shard's executions, in their current state. UnavailableError: storage can't serve."""
 
     _shard: Shard
     _state: ShardState
 
     async def find(self, execution_id: str) -> stored.ExecutionRecord:
-        """Return an execution in its current state.
-
-        Raises:
-            NotFoundError: it is unknown or past retention (`EXECUTION_NOT_FOUND`).
-            UnavailableError: storage can't serve.
-        """
+        """Return an execution; NotFoundError: it is unknown or past retention (`EXECUTION_NOT_FOUND`)."""
         record = await self._state.find(execution_id)
         if record is None:
             raise NotFoundError(f"there is no execution {execution_id}", reason="EXECUTION_NOT_FOUND")
@@ -71,11 +60,7 @@ class ExecutionRecords:
         return current
 
     async def attempts(self, seq: int) -> AttemptHistory:
-        """Return the interrupted attempts of an execution, and after them the one that ended it or is under way.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Return the interrupted attempts of an execution, and after them the one that ended it or is under way."""
         history = await self._state.attempts(seq)
         lease = self._shard.leases.of(seq)
         return history if lease is None else history._replace(attempts=(*history.attempts, lease.as_attempt()))
@@ -85,9 +70,6 @@ class ExecutionRecords:
 
         Those that look pending are read again: if they have ended since they were read, the core does not know them any
         more, as if they had not begun.
-
-        Raises:
-            UnavailableError: storage can't serve.
         """
         found = [self._overlay(record) for record in records]
         pending = [record.seq for record in found if record.status is Status.PENDING]
@@ -159,12 +141,11 @@ class ReplyWaiters:
     def place(self, flow_id: str, size: int = 0) -> Iterator[ReplyWaiter]:
         """Reserve capacity for a waiting caller, before any irreversible work; freed when the block is left.
 
-        Args:
-            flow_id: the flow whose reply it waits for.
-            size: size of the caller's request in bytes.
+        It waits for a reply of the flow, with a request of `size` bytes.
 
         Raises:
-            ExhaustedError: callers of the flow, or those with the same token, have their share (`TOO_MANY_WAITERS`).
+            ExhaustedError: callers of the flow, or those with the same token, have their share
+                (`TOO_MANY_WAITERS`).
             UnavailableError: there is no room for more callers (`WAITERS_FULL`).
         """
         size += CALL_BYTES
@@ -176,15 +157,8 @@ class ReplyWaiters:
             finally:
                 waiter.leave()
 
-    def ended(self, end: Ended) -> None:
-        """Notify callers that wait for this execution."""
-        self._answer(end)
-
-    def replied(self, replied: Replied) -> None:
-        """Pass a reply, which must be durable, to callers that wait for its execution."""
-        self._answer(replied)
-
-    def _answer(self, answer: WaitResult) -> None:
+    def answer(self, answer: WaitResult) -> None:
+        """Pass a reply or an end, which must be durable, to callers that wait for its execution."""
         for future in self._waiters.pop(answer.seq, ()) if self._waiters else ():
             if not future.done():
                 future.set_result(answer)
@@ -332,7 +306,7 @@ class EndReader:
     _ended: list[Ended] = attrs.field(init=False, factory=list)
 
     def await_end(self, seq: int) -> None:
-        """Await the end of an execution that is not yet durable."""
+        """Await the end of an execution, which is not yet durable."""
         self._awaited.add(seq)
 
     def forget(self, seq: int) -> None:

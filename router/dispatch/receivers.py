@@ -1,30 +1,22 @@
 """Ways to pass an event or an end to an execution that waits for it, parked or running.
 
-Errors of executions that their flow did not cause.
+While an execution is parked no runner writes its journal, so the router may: it unparks the execution, and appends the
+event or end. Each receives one entry at a time: its next subscription depends on that entry, and an entry that the flow
+does not ask for is a defect. Further events are matched when the execution waits again.
 
-Unparks waiting executions, so that a delivered event or end can be appended to their journals.
+While an execution is running, its runner writes the journal, and reports what the execution waits for meanwhile. A
+matching event is *offered*, one at a time; the checkpoint that consumes it names it, and one write journals it and
+removes it from storage. The event goes to other receivers if the runner sends new subscriptions first, or loses the
+execution. After a router crash, an event may have gone to another receiver although a checkpoint that was not
+acknowledged consumes it: then the runner loses the execution, uncharged.
 
-While an execution is parked no runner writes its journal, so the router may. Each receives one entry at a time: its
-next subscription depends on that entry, and an entry that the flow does not ask for is a defect. Further events are
-matched when the execution waits again.
-
-Offers events and ends to running executions, whose runners write the journal and confirm what they consume.
-
-While an execution is running, its runner reports what the execution waits for meanwhile. A matching event is *offered*,
-one at a time; the checkpoint that consumes it names it, and one write journals it and removes it from storage. The
-event goes to other receivers if the runner sends new subscriptions first, or loses the execution. After a router crash,
-an event may have gone to another receiver although a checkpoint that was not acknowledged consumes it: then the runner
-loses the execution, uncharged.
-
-Delivers the ends of executions to the executions that wait for them.
-
-The outcome is appended to the journal of a parked execution in the same write that stores the end. `completion_waits`
-delivers ends that were stored before an execution began to wait.
+The outcome of an execution is appended to the journal of a parked one in the same write that stores the end.
+`event_delivery` delivers ends that were stored before an execution began to wait.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -33,15 +25,12 @@ import attrs
 from flowhook import limits
 from flowhook.attach.messages import Checkpoint, EventDelivery, SubscriptionUpdate
 from flowhook.model import ERROR_TYPE_BASE, JournalEntry, Status, Subscription, WorkflowError
-from router.dispatch.effects import EffectQueue, Redeliver
-from router.dispatch.runners import AttachedRunners
-from router.dispatch.state_writer import RetryingWriter
+from router.dispatch.effects import Redeliver
+from router.dispatch.parts import ShardParts
 from router.scheduling.leases import Lease
 from router.scheduling.matching import InboundEvent
-from router.scheduling.shard import Shard
-from router.scheduling.subscriptions import EventBuffer, EventReceiver, Subscriptions
+from router.scheduling.subscriptions import EventReceiver
 from router.storage.model import Consumed, Delivered, Ended, JournalSize
-from router.storage.shard_state import ShardState
 
 
 def runtime_error(detail: str) -> WorkflowError:
@@ -72,34 +61,32 @@ class Deliverable(NamedTuple):
     ends: list[Ended]
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class ParkedDelivery:
     """Unparks executions and checks that their journals have room."""
 
-    _shard: Shard
-    _state: ShardState
-    _writer: RetryingWriter
-    _subscriptions: Subscriptions
-    _now_ms: Callable[[], int]
+    _parts: ShardParts
 
     def unpark(self, receivers: Sequence[EventReceiver]) -> list[Unparked]:
         """Unpark the receivers that are parked and return them; their state in the core is *returning* from here on."""
         keys = dict(receivers)
-        unparked = [Unparked(seq, keys[seq], attempts) for seq, attempts, _ in self._shard.deliver(keys)]
+        unparked = [Unparked(seq, keys[seq], attempts) for seq, attempts, _ in self._parts.shard.deliver(keys)]
         for each in unparked:
-            self._subscriptions.remove(each.seq)
+            self._parts.subscriptions.remove(each.seq)
         return unparked
 
     async def check_room(self, unparked: Sequence[Unparked]) -> Deliverable:
         """Select the executions that can take an entry: not cancelled meanwhile, and with room in their journals."""
-        sizes = await self._writer.call_with_retry(lambda: self._state.journal_sizes([each.seq for each in unparked]))
+        sizes = await self._parts.writer.call_with_retry(
+            lambda: self._parts.state.journal_sizes([each.seq for each in unparked])
+        )
         fitting = Deliverable([], [])
         for each in unparked:
             entries, size = sizes.get(each.seq, _EMPTY)
             if entries < limits.MAX_JOURNAL_ENTRIES and size < limits.MAX_JOURNAL_BYTES:
-                if self._shard.pending.is_returning(each.seq):
+                if self._parts.shard.pending.is_returning(each.seq):
                     fitting.unparked.append(each)
-            elif self._shard.pending.end_returning(each.seq):
+            elif self._parts.shard.pending.end_returning(each.seq):
                 fitting.ends.append(self._full(each))
         return fitting
 
@@ -108,7 +95,7 @@ class ParkedDelivery:
             f"what it waits for has arrived, but its journal is full: at most {limits.MAX_JOURNAL_ENTRIES} entries,"
             f" whose results have at most {limits.MAX_JOURNAL_BYTES} bytes in all, between two compactions"
         )
-        return Ended(unparked.seq, Status.FAULTED, self._now_ms(), unparked.attempts, error=error)
+        return Ended(unparked.seq, Status.FAULTED, self._parts.now_ms(), unparked.attempts, error=error)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,17 +123,14 @@ class _Listener:
     offer: Offer | None = None
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class LiveDelivery:
     """Running executions with subscriptions, and the offers made to them.
 
     An execution is registered while its runner reports subscriptions for it and has not lost it.
     """
 
-    _shard: Shard
-    _subscriptions: Subscriptions
-    _runners: AttachedRunners
-    _effects: EffectQueue
+    _parts: ShardParts
     _listeners: dict[int, _Listener] = attrs.field(init=False, factory=dict)
     _accepted: dict[int, int] = attrs.field(init=False, factory=dict)
 
@@ -155,12 +139,11 @@ class LiveDelivery:
         return bool(self._listeners or self._accepted)
 
     def listen(self, update: SubscriptionUpdate) -> Lease | None:
-        """Replace the subscriptions of a running execution; the caller subscribes it to the new ones.
+        """Replace the subscriptions of a running execution, and return its lease, or None when it is stale.
 
-        Returns:
-            The lease; None when it is stale.
+        The caller subscribes the execution to the new ones.
         """
-        lease = self._shard.leases.get(update.lease)
+        lease = self._parts.shard.leases.get(update.lease)
         if lease is not None:
             self._forget(lease.seq)
             if update.subscriptions:
@@ -175,26 +158,24 @@ class LiveDelivery:
     def _forget(self, seq: int) -> None:
         listener = self._listeners.pop(seq, None)
         if listener is not None:
-            self._subscriptions.remove(seq)
+            self._parts.subscriptions.remove(seq)
             if listener.offer is not None:
                 self._decline(listener.offer)
 
     def _decline(self, offer: Offer) -> None:
         if offer.event is not None:
-            self._effects.add(Redeliver(offer.event))
+            self._parts.effects.add(Redeliver(offer.event))
 
     def offer(self, receiver: EventReceiver, event: InboundEvent | None) -> Offer | None:
-        """Open an offer to an execution, which stops listening until it accepts or declines; None: it does not listen.
+        """Open an offer of an event, or (None) of an end, to an execution; None: it does not listen.
 
-        Args:
-            receiver: the execution, and the key of the journal entry.
-            event: the event; None: the offer is an end.
+        It stops listening until it accepts or declines.
         """
         listener = self._listeners.get(receiver.seq)
         if listener is None or listener.offer is not None:
             return None
         # while the offer is open it listens to nothing: what it waits for next depends on this event
-        self._subscriptions.remove(receiver.seq)
+        self._parts.subscriptions.remove(receiver.seq)
         listener.offer = Offer(receiver.seq, receiver.key, None if event is None else event._replace(content=None))
         return listener.offer
 
@@ -203,16 +184,14 @@ class LiveDelivery:
         listener = self._listeners.get(offer.seq)
         if listener is not None and listener.offer is offer:
             token, generation, _ = listener.update
-            self._runners.deliver(
+            self._parts.runners.deliver(
                 EventDelivery(token, generation, offer.number, JournalEntry(offer.key, output, problem))
             )
 
     def withdraw(self, seq: int, number: int) -> tuple[str, Sequence[Subscription]] | None:
-        """Close the offer of an event that is gone; the execution listens again.
+        """Close the offer of an event that is gone, unless the offer was declined; the execution listens again.
 
-        Returns:
-            The flow and the subscriptions of the execution, for the caller to subscribe it to; None when the offer was
-            declined meanwhile.
+        Returns its flow and its subscriptions, for the caller to subscribe it to.
         """
         listener = self._listeners.get(seq)
         if listener is None or listener.offer is None or listener.offer.number != number:
@@ -223,14 +202,13 @@ class LiveDelivery:
     def accept(self, checkpoints: Sequence[Checkpoint]) -> tuple[list[Offer], set[bytes]]:
         """Accept the offers that checkpoints under good leases consume, before the checkpoints are stored.
 
-        Returns:
-            The accepted offers, for `restore` if the checkpoints can't be stored; and the leases whose checkpoints
-            consume something that was not offered.
+        Returns the accepted offers, for `restore` if the checkpoints can't be stored; and the leases whose checkpoints
+        consume something that was not offered.
         """
         accepted: list[Offer] = []
         refused: set[bytes] = set()
         for each in checkpoints:
-            seq = self._shard.leases.seq_of(each.lease) if each.consumed else None
+            seq = self._parts.shard.leases.seq_of(each.lease) if each.consumed else None
             if seq is None:
                 continue
             listener = self._listeners.get(seq)
@@ -287,26 +265,25 @@ class SideEffects(NamedTuple):
     ends: list[Ended]
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class ChildCompletions:
     """Delivers ends that are being stored."""
 
-    _subscriptions: Subscriptions
-    _buffer: EventBuffer
+    _parts: ShardParts
     _parked: ParkedDelivery
     _live: LiveDelivery
 
     @property
     def is_needed(self) -> bool:
         """Whether an execution waits for an end, or an event is buffered for a certain execution."""
-        return bool(self._subscriptions.ends_awaited or self._buffer.addressed)
+        return bool(self._parts.subscriptions.ends_awaited or self._parts.buffer.addressed)
 
     async def side_effects(self, ends: Sequence[Ended]) -> SideEffects:
         """Unpark executions that wait for those that are ending, and drop events buffered for the latter."""
         result = SideEffects([], [], list(ends))
         for end in result.ends:  # the list grows during the loop
-            result.consumed.extend(Consumed(number) for number in self._buffer.ended(end.seq))
-            unparked = self._parked.unpark(self._subscriptions.end_receivers(end.seq))
+            result.consumed.extend(Consumed(number) for number in self._parts.buffer.ended(end.seq))
+            unparked = self._parked.unpark(self._parts.subscriptions.end_receivers(end.seq))
             if unparked:
                 fitting = await self._parked.check_room(unparked)
                 outcome = ChildResult.of(end.status, end.output, end.error)
@@ -317,7 +294,7 @@ class ChildCompletions:
     def publish(self, ends: Sequence[Ended]) -> None:
         """Offer ends that are now durable to the executions that wait for them while they run."""
         for end in ends:
-            for receiver in self._subscriptions.end_receivers(end.seq):
+            for receiver in self._parts.subscriptions.end_receivers(end.seq):
                 self.offer(receiver, ChildResult.of(end.status, end.output, end.error))
 
     def offer(self, receiver: EventReceiver, result: ChildResult) -> None:

@@ -19,35 +19,28 @@ from flowhook.errors import ConflictError
 from flowhook.model import Status
 from flowhook.model.executions import AttemptEnd
 from flowhook.process import logs
-from flowhook.sharing.table import RouterLimits
-from router.dispatch.assignment import AssignmentDispatcher, AssignmentLoader, CachedEvent, EventCache
+from router.dispatch.assignment import AssignmentDispatcher, AssignmentLoader
 from router.dispatch.effects import (
     ASSIGN_READY,
     AssignReady,
-    EffectQueue,
     ListenAgain,
     Redeliver,
     RuntimeEffect,
     SendWantedTypes,
 )
-from router.dispatch.event_delivery import CompletionWaits, EventDispatcher, ParkedExecutions
+from router.dispatch.event_delivery import EventDispatcher, ParkedExecutions
 from router.dispatch.execution_commands import ExecutionCommands
-from router.dispatch.flow_statistics import FlowStatisticsCounter, restore_history
-from router.dispatch.journal_writer import JournalWriter, Withdrawal
-from router.dispatch.observers import EndFeed, ExecutionRecords, ExecutionWatchers, ReplyWaiters
+from router.dispatch.flow_statistics import restore_history
+from router.dispatch.journal_writer import JournalWriter
+from router.dispatch.parts import CachedEvent, ShardParts
 from router.dispatch.receivers import ChildCompletions, LiveDelivery, ParkedDelivery
-from router.dispatch.runners import AttachedRunners, ExitedRunner, RunnerPort
-from router.dispatch.state_writer import AttemptLog, LifecycleOutbox, RetryingWriter
+from router.dispatch.runners import ExitedRunner, RunnerPort
 from router.dispatch.timers import DeadlineTimer, WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
-from router.metrics import RouterMetrics
 from router.scheduling.leases import AttemptsExhausted
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
-from router.scheduling.subscriptions import EventBuffer, Subscriptions
 from router.storage import model as stored
-from router.storage.event_log import EventLog
-from router.storage.shard_state import ShardState
 
 log = logs.get_logger(__name__)
 
@@ -55,180 +48,48 @@ log = logs.get_logger(__name__)
 class ShardRuntime:
     """One shard: scheduling core, storage, runners. Call `recover` and `settle`, then `run` beside the server.
 
-    Attributes:
-        events: delivers events to executions that wait for them, and buffers others.
-        commands: operators' commands on executions.
-        ends: passes the ends of certain executions to readers.
-        executions: current records of executions.
-        outbox: lifecycle events to be published.
-        recorder: stores what runners report.
-        statistics: numbers of executions by flow and minute.
-        waiters: callers that wait for replies.
-        watchers: watchers of changes.
+    Events that no execution waits for are buffered for `buffer_seconds`; work is assigned only while `may_assign`.
     """
 
     def __init__(
-        self,
-        *,
-        shard: Shard,
-        state: ShardState,
-        log_: EventLog,
-        metrics: RouterMetrics,
-        clock: Callable[[], float],
-        now_ms: Callable[[], int],
-        buffer_seconds: float,
-        limits: RouterLimits,
-        may_assign: Callable[[], bool] = lambda: True,
+        self, parts: ShardParts, *, buffer_seconds: float, may_assign: Callable[[], bool] = lambda: True
     ) -> None:
-        """Create a shard runtime. Events that nobody waits for are buffered for `buffer_seconds`."""
-        self._shard = shard
-        self._state = state
-        self._log = log_
-        self._clock = clock
-        self._now_ms = now_ms
+        self._parts = parts
+        self.executions = parts.executions
+        self.outbox = parts.outbox
+        self.waiters = parts.waiters
+        self.watchers = parts.watchers
+        self.ends = parts.ends
+        self.statistics = parts.statistics
         self._exhausted: list[AttemptsExhausted] = []
         self._recovered_seq = 0
-        self._effects = EffectQueue()
-        # the parts, each built upon those before it
-        subscriptions, buffer = Subscriptions(), EventBuffer()
-        self.outbox = LifecycleOutbox(now_ms, by_executions=subscriptions.lifecycle, effects=self._effects)
-        self._writer = RetryingWriter(state, self.outbox)
-        self._attempt_log = AttemptLog(shard, self._writer, now_ms)
-        self._cache = EventCache()
-        self.executions = ExecutionRecords(shard, state)
-        self.waiters = ReplyWaiters(limits)
-        self.watchers = ExecutionWatchers(self.executions.read, limits.execution_watches)
-        self.ends = EndFeed()
-        self.statistics = FlowStatisticsCounter(now_ms())
-        self._runners = AttachedRunners(shard=shard, outbox=self.outbox, metrics=metrics, clock=clock)
-        self._live = LiveDelivery(
-            shard=shard, subscriptions=subscriptions, runners=self._runners, effects=self._effects
-        )
-        parked_delivery = ParkedDelivery(
-            shard=shard, state=state, writer=self._writer, subscriptions=subscriptions, now_ms=now_ms
-        )
-        self._completions = ChildCompletions(
-            subscriptions=subscriptions, buffer=buffer, parked=parked_delivery, live=self._live
-        )
-        self._transitions = TransitionWriter(
-            shard=shard,
-            writer=self._writer,
-            attempt_log=self._attempt_log,
-            completions=self._completions,
-            live=self._live,
-            waiters=self.waiters,
-            watchers=self.watchers,
-            ends=self.ends,
-            statistics=self.statistics,
-            effects=self._effects,
-            metrics=metrics,
-            now_ms=now_ms,
-        )
-        self.events = EventDispatcher(
-            shard=shard,
-            state=state,
-            log_=log_,
-            writer=self._writer,
-            subscriptions=subscriptions,
-            buffer=buffer,
-            parked=parked_delivery,
-            live=self._live,
-            transitions=self._transitions,
-            effects=self._effects,
-            now_ms=now_ms,
-            buffer_seconds=buffer_seconds,
-        )
-        self._parked = ParkedExecutions(
-            shard=shard,
-            writer=self._writer,
-            subscriptions=subscriptions,
-            live=self._live,
-            events=self.events,
-            completions=CompletionWaits(
-                shard=shard,
-                state=state,
-                writer=self._writer,
-                subscriptions=subscriptions,
-                parked=parked_delivery,
-                completions=self._completions,
-                transitions=self._transitions,
-            ),
-        )
-        withdrawal = Withdrawal(
-            attempt_log=self._attempt_log, cache=self._cache, parked=self._parked, runners=self._runners
-        )
-        self.commands = ExecutionCommands(
-            shard=shard,
-            writer=self._writer,
-            records=self.executions,
-            transitions=self._transitions,
-            withdrawal=withdrawal,
-            parked=parked_delivery,
-            watchers=self.watchers,
-            effects=self._effects,
-            now_ms=now_ms,
-        )
-        self._loader = AssignmentLoader(
-            shard=shard, state=state, writer=self._writer, transitions=self._transitions, effects=self._effects
-        )
-        self._dispatcher = AssignmentDispatcher(
-            shard=shard,
-            runners=self._runners,
-            cache=self._cache,
-            loader=self._loader,
-            attempt_log=self._attempt_log,
-            watchers=self.watchers,
-            effects=self._effects,
-            may_assign=may_assign,
-            now_ms=now_ms,
-        )
-        self._deadline = DeadlineTimer(
-            shard=shard,
-            writer=self._writer,
-            runners=self._runners,
-            loader=self._loader,
-            transitions=self._transitions,
-            effects=self._effects,
-            clock=clock,
-        )
-        self._wake_timer = WakeTimer(
-            shard=shard,
-            writer=self._writer,
-            parked=self._parked,
-            attempt_log=self._attempt_log,
-            watchers=self.watchers,
-            effects=self._effects,
-            now_ms=now_ms,
-        )
-        self.recorder = JournalWriter(
-            shard=shard,
-            writer=self._writer,
-            outbox=self.outbox,
-            transitions=self._transitions,
-            runners=self._runners,
-            live=self._live,
-            parked=self._parked,
-            wake_timer=self._wake_timer,
-            attempt_log=self._attempt_log,
-            withdrawal=withdrawal,
-            now_ms=now_ms,
-        )
-        state.follow(self._on_logged)
+        live, parked_delivery = LiveDelivery(parts), ParkedDelivery(parts)
+        self._completions = ChildCompletions(parts, parked_delivery, live)
+        self._transitions = TransitionWriter(parts, self._completions, live)
+        self.events = EventDispatcher(parts, parked_delivery, live, self._transitions, buffer_seconds)
+        self._parked = ParkedExecutions(parts, parked_delivery, live, self._completions, self._transitions, self.events)
+        self.commands = ExecutionCommands(parts, self._transitions, parked_delivery, self._parked)
+        self._loader = AssignmentLoader(parts, self._transitions)
+        self._dispatcher = AssignmentDispatcher(parts, self._loader, may_assign)
+        self._deadline = DeadlineTimer(parts, self._loader, self._transitions)
+        self._wake_timer = WakeTimer(parts, self._parked)
+        self.recorder = JournalWriter(parts, self._transitions, live, self._parked, self._wake_timer)
+        parts.state.follow(self._on_logged)
 
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def recover(self) -> dict[str, int]:
         """Load all unfinished executions from storage. Call it once, then `settle`, before `run`.
 
-        Returns:
-            Flows with unfinished executions, whose policies the caller sets, each with a revision that is stored.
+        Returns the flows with unfinished executions, whose policies the caller sets, each with a revision that is
+        stored.
 
         Raises:
             UnavailableError: storage can't serve.
         """
-        self._recovered_seq = await self._state.last_seq()
+        self._recovered_seq = await self._parts.state.last_seq()
         after, flows = 0, {}
-        while rows := await self._state.unfinished(after_seq=after):
+        while rows := await self._parts.state.unfinished(after_seq=after):
             for row in rows:
                 flows[row.flow_id] = row.flow_revision
                 loss = self._recover(row)
@@ -237,16 +98,12 @@ class ShardRuntime:
                 if row.subscriptions:
                     self._parked.recover(row)
             after = rows[-1].seq
-        if self._shard.unfinished:
-            log.info("backlog recovered", executions=self._shard.unfinished)
+        if self._parts.shard.unfinished:
+            log.info("backlog recovered", executions=self._parts.shard.unfinished)
         return flows
 
     async def settle(self) -> None:
-        """Store the transitions that recovery led to. Call it when the wanted lifecycle events are known.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Store the transitions that recovery led to. Call it when the wanted lifecycle events are known."""
         exhausted, self._exhausted = self._exhausted, []
         if exhausted:
             await self._transitions.apply(TransitionBatch(losses=exhausted))
@@ -254,29 +111,31 @@ class ShardRuntime:
 
     async def restore_statistics(self) -> None:
         """Add the last hour before the start to `statistics`, in the background: nothing waits for it."""
-        await restore_history(self.statistics, self._state, until_seq=self._recovered_seq, now_ms=self._now_ms)
+        await restore_history(
+            self.statistics, self._parts.state, until_seq=self._recovered_seq, now_ms=self._parts.now_ms
+        )
 
     def _recover(self, row: stored.UnfinishedExecution) -> AttemptsExhausted | None:
         seq, term, key = row.seq, row.term, row.order_key
         if row.status is Status.WAITING:
-            self._shard.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key)
+            self._parts.shard.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key)
         elif row.status is Status.SUSPENDED:
-            self._shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key)
+            self._parts.shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key)
         else:
             begun = row.status is Status.RUNNING
-            return self._shard.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key)
+            return self._parts.shard.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key)
         return None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Dispatch until `stop` is set, then wait for writes under way to become durable."""
-        async with self._writer.running() as tasks:
-            self._shard.begin(self._clock())
+        async with self._parts.writer.running() as tasks:
+            self._parts.shard.begin(self._parts.clock())
             loops = [tasks.create_task(self.watchers.run()), tasks.create_task(self._perform_effects())]
             self.wake()
             self._deadline.arm()
             self._wake_timer.arm()
             await stop.wait()
-            self._writer.close()
+            self._parts.writer.close()
             self._dispatcher.stop()
             for loop in loops:
                 loop.cancel()
@@ -288,16 +147,16 @@ class ShardRuntime:
         self._dispatcher.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._writer.until(self._is_drained)
+                await self._parts.writer.until(self._is_drained)
 
     def _is_drained(self) -> bool:
         """Whether no attached runner has anything left to report."""
-        return not (self._runners.is_storing or (self._shard.leased and len(self._runners)))
+        return not (self._parts.runners.is_storing or (self._parts.shard.leased and len(self._parts.runners)))
 
     async def _perform_effects(self) -> None:
         """Perform effects in order, until cancelled. A defect in one of them must not stop the work of all flows."""
         while True:
-            for effect in await self._effects.next():
+            for effect in await self._parts.effects.next():
                 try:
                     self._perform(effect)
                 except Exception:
@@ -308,7 +167,7 @@ class ShardRuntime:
             case AssignReady():
                 self._dispatcher.assign()
             case SendWantedTypes():
-                self._runners.send_wanted_types()
+                self._parts.runners.send_wanted_types()
             case Redeliver(event):
                 self.events.redeliver(event)
             case ListenAgain(seq, number):
@@ -316,36 +175,36 @@ class ShardRuntime:
 
     def wake(self) -> None:
         """Have ready executions assigned on the next turn of the event loop."""
-        self._effects.add(ASSIGN_READY)
+        self._parts.effects.add(ASSIGN_READY)
 
     @property
     def shard(self) -> Shard:
         """The scheduling core, for reading."""
-        return self._shard
+        return self._parts.shard
 
     # --- events -----------------------------------------------------------------------------------------------------
 
     async def append(self, events: Sequence[stored.NewEvent]) -> list[stored.Appended]:
         """Store events durably; see `EventLog.append`."""
-        return await self._log.append(events)
+        return await self._parts.log.append(events)
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
         """Replace the limits of a flow."""
-        self._shard.set_policy(flow_id, policy)
+        self._parts.shard.set_policy(flow_id, policy)
         self.wake()
 
     def retire(self, flow_id: str) -> None:
         """Let the remaining executions of a deleted flow finish under its last limits."""
-        self._shard.retire(flow_id)
+        self._parts.shard.retire(flow_id)
         self.statistics.forget(flow_id)
         self.wake()
 
     def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:
         for seq, event in events:
-            if self._shard.accept(seq, event.flow_id, event.order_key) and event.resumes is None:
-                self._cache.put(seq, CachedEvent(event.flow_revision, event.payload))
+            if self._parts.shard.accept(seq, event.flow_id, event.order_key) and event.resumes is None:
+                self._parts.cache.put(seq, CachedEvent(event.flow_revision, event.payload))
         self.wake()
-        self.statistics.accepted(events, self._now_ms())
+        self.statistics.accepted(events, self._parts.now_ms())
         self.watchers.changed(logged.seq for logged in events)
 
     # --- runners ----------------------------------------------------------------------------------------------------
@@ -353,18 +212,19 @@ class ShardRuntime:
     @property
     def runners(self) -> int:
         """Number of attached runners."""
-        return len(self._runners)
+        return len(self._parts.runners)
 
     def attach(
         self, runner: RunnerPort, held: Iterable[bytes], *, explained: bool, end: AttemptEnd = AttemptEnd.NOT_HELD
     ) -> list[bytes]:
         """Register a runner and return the lease tokens that it retains; an earlier stream of it is closed."""
-        earlier = self._runners.remove(runner.runner_id)
+        earlier = self._parts.runners.remove(runner.runner_id)
         if earlier is not None:
             earlier.close(ConflictError("this runner attached again", reason="RUNNER_REATTACHED"))
             self._loader.leave(earlier)
-        self._runners.add(runner)
-        attached = self._shard.attach(runner.runner_id, held, explained=explained, now=self._clock(), end=end)
+        self._parts.runners.add(runner)
+        now = self._parts.clock()
+        attached = self._parts.shard.attach(runner.runner_id, held, explained=explained, now=now, end=end)
         self._transitions.lose(attached.losses)
         self._transitions.refund(attached.refunded, runner.runner_id)
         for seq in attached.adopted:
@@ -372,15 +232,15 @@ class ShardRuntime:
         if attached.adopted:
             self.watchers.changed(attached.adopted)
         if attached.refunded or attached.adopted:
-            self._attempt_log.add([*attached.refunded, *attached.adopted])
-            self._attempt_log.woken(attached.adopted)
+            self._parts.attempt_log.add([*attached.refunded, *attached.adopted])
+            self._parts.attempt_log.woken(attached.adopted)
         self._deadline.arm()
         return attached.kept
 
     async def exited(self, runner_id: str, outcome: Outcome | None, *, explained: bool) -> None:
-        """Settle the leases of a runner whose process has ended; `outcome` is the outcome of what it evaluated then.
+        """Settle the leases of a runner whose process has ended, with the outcome of what it evaluated then.
 
-        All executions that it had are assigned again. Returns once the outcome `outcome`, if any, is durable.
+        All executions that it had are assigned again. Returns once the outcome, if any, is durable.
         """
         runner = ExitedRunner(runner_id)
         held = [] if outcome is None else [outcome.lease]
@@ -393,34 +253,34 @@ class ShardRuntime:
 
     def renew_on_behalf(self, runner_id: str) -> None:
         """Extend all leases of an attached runner on behalf of a process that is alive but too busy to renew them."""
-        self._shard.runners.renew(runner_id, self._clock())
+        self._parts.shard.runners.renew(runner_id, self._parts.clock())
 
     def detach(self, runner: RunnerPort) -> None:
         """Unregister a runner's stream, which has ended."""
-        if runner in self._runners:
-            self._runners.remove(runner.runner_id)
+        if runner in self._parts.runners:
+            self._parts.runners.remove(runner.runner_id)
             self._loader.leave(runner)
-            self._shard.runners.detach(runner.runner_id, self._clock())
+            self._parts.shard.runners.detach(runner.runner_id, self._parts.clock())
             self._deadline.arm()
-            self._writer.notify()
+            self._parts.writer.notify()
 
     def is_superseded(self, runner: RunnerPort) -> bool:
         """Whether the runner attached again; see `AttachedRunners.is_superseded`."""
-        return self._runners.is_superseded(runner)
+        return self._parts.runners.is_superseded(runner)
 
     def add_credit(self, runner: RunnerPort, credit: int) -> bool:
         """Allow a runner more assignments; false when that exceeds the maximum credit."""
-        if runner not in self._runners:
+        if runner not in self._parts.runners:
             return True
         self.wake()
-        return self._shard.runners.add_credit(runner.runner_id, credit)
+        return self._parts.shard.runners.add_credit(runner.runner_id, credit)
 
     def renew(self, runner: RunnerPort) -> bool:
         """Extend all leases of a runner; false when it lost them, or has attached again since."""
-        return self._runners.renew(runner)
+        return self._parts.runners.renew(runner)
 
     def listen(self, runner: RunnerPort, update: SubscriptionUpdate) -> None:
         """Subscribe a running execution to the events and ends that it waits for meanwhile."""
         if not self._parked.listen(update):
             runner.revoke([update.lease], "LEASE_LOST")
-        self._runners.send_wanted_types()
+        self._parts.runners.send_wanted_types()

@@ -1,11 +1,5 @@
 """Writes of a shard's state: retried until they succeed, with the lifecycle events that report them.
 
-- `RetryingWriter`: storage writes that are retried, and tasks that outlive the calls that started them.
-- `LifecycleOutbox`: transactional outbox for lifecycle events, stored together with the changes they report;
-  `triggers.lifecycle_publisher` publishes them. No event is created unless a flow or an execution wants events of its
-  type: without any, a change costs one look-up in a set.
-- `AttemptLog`: stores the starts of attempts that are still under way after a short delay.
-
 Nothing here knows runners, or what follows from a change.
 """
 
@@ -35,9 +29,10 @@ log = logs.get_logger(__name__)
 
 @attrs.define(eq=False, repr=False)
 class LifecycleOutbox:
-    """Derives lifecycle events from changes, and knows which types are wanted.
+    """Transactional outbox for lifecycle events: derives them from changes, with which they are stored.
 
-    `by_executions` is read anew each time.
+    `triggers.lifecycle_publisher` publishes them. No event is created unless a flow or an execution wants events of its
+    type: without any, a change costs one look-up in a set. `by_executions` is read anew each time.
     """
 
     _now_ms: Callable[[], int]
@@ -159,11 +154,6 @@ class RetryingWriter:
     def is_running(self) -> bool:
         """Whether the shard runtime runs, so that tasks are accepted."""
         return self._tasks is not None
-
-    @property
-    def is_closing(self) -> bool:
-        """Whether the shard runtime is about to stop, or has stopped."""
-        return self._closing
 
     @property
     def is_open(self) -> bool:
@@ -310,5 +300,5 @@ class AttemptLog:
             for seq, time_ms in pending.items()
             if (attempt := self._shard.leases.attempt_of(seq)) is not None
         ]
-        if changes and not self._writer.is_closing:
+        if changes and self._writer.is_open:
             self._writer.spawn(self._writer.try_write(changes))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -11,13 +10,10 @@ import attrs
 from flowhook.errors import UnavailableError
 from flowhook.process import logs
 from router.dispatch.assignment import AssignmentLoader
-from router.dispatch.effects import ASSIGN_READY, EffectQueue
+from router.dispatch.effects import ASSIGN_READY
 from router.dispatch.event_delivery import ParkedExecutions
-from router.dispatch.observers import ExecutionWatchers
-from router.dispatch.runners import AttachedRunners
-from router.dispatch.state_writer import AttemptLog, RetryingWriter
+from router.dispatch.parts import ShardParts
 from router.dispatch.transitions import TransitionWriter
-from router.scheduling.shard import Shard
 
 # seconds after which the wall clock is read again while executions wait: it may be set, and it goes on while the
 # machine sleeps, when the monotonic clock of the timers may stand still
@@ -28,26 +24,22 @@ CATCH_UP_SECONDS: Final = 0.25  # seconds that a stalled process then waits, to 
 log = logs.get_logger(__name__)
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class DeadlineTimer:
     """Takes the leases of runners away that have been silent for too long. It is not armed at first."""
 
-    _shard: Shard
-    _writer: RetryingWriter
-    _runners: AttachedRunners
+    _parts: ShardParts
     _loader: AssignmentLoader
     _transitions: TransitionWriter
-    _effects: EffectQueue
-    _clock: Callable[[], float]
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
     _due: float = attrs.field(init=False, default=0.0)
 
     def arm(self) -> None:
         """Set the timer to the core's next deadline."""
         self.cancel()
-        deadline = self._shard.next_deadline()
+        deadline = self._parts.shard.next_deadline()
         if deadline is not None:
-            self._arm_at(max(deadline, self._clock() + 0.01))
+            self._arm_at(max(deadline, self._parts.clock() + 0.01))
 
     def cancel(self) -> None:
         """Cancel the timer."""
@@ -56,12 +48,12 @@ class DeadlineTimer:
             self._timer = None
 
     def _arm_at(self, due: float) -> None:
-        if self._writer.is_open:
+        if self._parts.writer.is_open:
             self._due = due
-            self._timer = asyncio.get_running_loop().call_later(due - self._clock(), self._on_deadline)
+            self._timer = asyncio.get_running_loop().call_later(due - self._parts.clock(), self._on_deadline)
 
     def _on_deadline(self) -> None:
-        now = self._clock()
+        now = self._parts.clock()
         if now - self._due > LATE_SECONDS:
             self._arm_at(now + CATCH_UP_SECONDS)
         else:
@@ -69,38 +61,33 @@ class DeadlineTimer:
             self.arm()
 
     def _expire(self, now: float) -> None:
-        self._runners.renew_storing()
-        expired = self._shard.expire(now)
+        self._parts.runners.renew_storing()
+        expired = self._parts.shard.expire(now)
         for runner_id in expired.silent:
-            runner = self._runners.remove(runner_id)
+            runner = self._parts.runners.remove(runner_id)
             if runner is not None:
                 log.warning("runner fell silent", runner=runner_id)
                 runner.close(UnavailableError("no renewal in time", reason="RUNNER_SILENT"))
                 self._loader.leave(runner)
         self._transitions.lose(expired.losses)
         self._transitions.record(expired.unclaimed)
-        self._effects.add(ASSIGN_READY)
+        self._parts.effects.add(ASSIGN_READY)
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class WakeTimer:
     """Wakes executions that wait for a time. It is not armed at first."""
 
-    _shard: Shard
-    _writer: RetryingWriter
+    _parts: ShardParts
     _parked: ParkedExecutions
-    _attempt_log: AttemptLog
-    _watchers: ExecutionWatchers
-    _effects: EffectQueue
-    _now_ms: Callable[[], int]
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
 
     def arm(self) -> None:
         """Set the timer to the first execution that is due, or to `CLOCK_LOOK` if that is sooner."""
-        earliest = self._shard.next_wake()
-        if earliest is None or not self._writer.is_open:
+        earliest = self._parts.shard.next_wake()
+        if earliest is None or not self._parts.writer.is_open:
             return
-        delay = min(max((earliest - self._now_ms()) / 1000, 0.001), CLOCK_LOOK)
+        delay = min(max((earliest - self._parts.now_ms()) / 1000, 0.001), CLOCK_LOOK)
         loop = asyncio.get_running_loop()
         if self._timer is not None:
             if self._timer.when() <= loop.time() + delay:
@@ -116,11 +103,11 @@ class WakeTimer:
 
     def _on_wake(self) -> None:
         self._timer = None
-        woken = self._shard.wake(self._now_ms())
+        woken = self._parts.shard.wake(self._parts.now_ms())
         if woken:
             for seq in woken:
                 self._parked.leave(seq)
-            self._attempt_log.woken(woken)
-            self._effects.add(ASSIGN_READY)
-            self._watchers.changed(woken)
+            self._parts.attempt_log.woken(woken)
+            self._parts.effects.add(ASSIGN_READY)
+            self._parts.watchers.changed(woken)
         self.arm()

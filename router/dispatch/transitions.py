@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,14 +12,10 @@ from flowhook import limits
 from flowhook.model import Status
 from flowhook.model.executions import Attempt
 from flowhook.process import logs
-from router.dispatch.effects import ASSIGN_READY, EffectQueue
-from router.dispatch.flow_statistics import FlowStatisticsCounter
-from router.dispatch.observers import EndFeed, ExecutionWatchers, ReplyWaiters
+from router.dispatch.effects import ASSIGN_READY
+from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import ChildCompletions, LiveDelivery, attempts_exhausted, runtime_error
-from router.dispatch.state_writer import AttemptLog, RetryingWriter
-from router.metrics import RouterMetrics
 from router.scheduling.leases import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
-from router.scheduling.shard import Shard
 from router.storage import model as stored
 from router.storage.model import AttemptInterrupted, AttemptRefunded, EventReceived
 
@@ -40,22 +36,13 @@ class TransitionBatch:
     consumed: Sequence[stored.Consumed] = ()
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class TransitionWriter:
     """Stores state transitions, then applies them to the core: ended executions go, others wait or run again."""
 
-    _shard: Shard
-    _writer: RetryingWriter
-    _attempt_log: AttemptLog
+    _parts: ShardParts
     _completions: ChildCompletions
     _live: LiveDelivery
-    _waiters: ReplyWaiters
-    _watchers: ExecutionWatchers
-    _ends: EndFeed
-    _statistics: FlowStatisticsCounter
-    _effects: EffectQueue
-    _metrics: RouterMetrics
-    _now_ms: Callable[[], int]
 
     async def apply(self, batch: TransitionBatch) -> None:
         """Store transitions, then apply and publish them.
@@ -66,7 +53,7 @@ class TransitionWriter:
         if self._live:
             for each in (*batch.ends, *batch.losses, *batch.parks):
                 self._live.leave(each.seq)
-        now_ms = self._now_ms()
+        now_ms = self._parts.now_ms()
         requeued = [loss for loss in batch.losses if isinstance(loss, RequeuePending)]
         exhausted = [
             stored.Ended(loss.seq, Status.FAULTED, now_ms, loss.attempts, error=attempts_exhausted(loss.attempts))
@@ -84,8 +71,10 @@ class TransitionWriter:
         for portion in early:  # each with its links: it is not delivered again if the router ends before the last one
             seqs = {each.seq for each in portion}
             links = [each for each in batch.journaled if isinstance(each, EventReceived) and each.seq in seqs]
-            await self._writer.write([*portion, *links])
-        lost = [stored.Requeued(loss.seq, loss.attempts, self._shard.leases.term_of(loss.seq)) for loss in requeued]
+            await self._parts.writer.write([*portion, *links])
+        lost = [
+            stored.Requeued(loss.seq, loss.attempts, self._parts.shard.leases.term_of(loss.seq)) for loss in requeued
+        ]
         attempts = [
             AttemptInterrupted(loss.seq, loss.interrupted._replace(end_time_ms=now_ms))
             for loss in batch.losses
@@ -94,65 +83,65 @@ class TransitionWriter:
         # in the order in which it happened. For an execution that faults after its last entry, and another that waited
         # for its end:
         #     Journaled(7, 3, entry), Ended(7, FAULTED), Delivered(9, JournalEntry("/do/0/run#0:end", error))
-        await self._writer.write([*batch.journaled, *attempts, *ends, *parks, *lost, *last, *consumed])
+        await self._parts.writer.write([*batch.journaled, *attempts, *ends, *parks, *lost, *last, *consumed])
         self.publish_replies(batch.journaled)
         for end in ends:
-            self._statistics.ended(self._shard.ended(end.seq), end.status, now_ms)
-            self._metrics.ended(end.status)
-            self._waiters.ended(end)
+            self._parts.statistics.ended(self._parts.shard.ended(end.seq), end.status, now_ms)
+            self._parts.metrics.ended(end.status)
+            self._parts.waiters.answer(end)
         if ends and self._completions.is_needed:
             self._completions.publish(ends)
-        self._ends.publish(ends)
+        self._parts.ends.publish(ends)
         again: list[RequeuePending | stored.Delivered] = [*requeued, *delivered]
-        self._shard.requeued(each.seq for each in again)
-        self._metrics.delivered.inc(len(delivered))
-        self._writer.notify()
-        self._effects.add(ASSIGN_READY)
+        self._parts.shard.requeued(each.seq for each in again)
+        self._parts.metrics.delivered.inc(len(delivered))
+        self._parts.writer.notify()
+        self._parts.effects.add(ASSIGN_READY)
         concerned: Sequence[stored.Ended | stored.Parked | stored.Delivered | RequeuePending] = [*ends, *parks, *again]
-        self._watchers.changed(each.seq for each in concerned)
+        self._parts.watchers.changed(each.seq for each in concerned)
 
     def lose(self, losses: Sequence[Loss]) -> None:
         """Store and apply what became of executions whose leases were lost, as a task of the shard runtime."""
         if losses:
             for loss in losses:
-                self._attempt_log.drop(loss.seq)
+                self._parts.attempt_log.drop(loss.seq)
             log.warning("leases lost", executions=len(losses))
-            self._metrics.leases_lost.inc(len(losses))
-            self._writer.spawn(self.apply(TransitionBatch(losses=losses)))
+            self._parts.metrics.leases_lost.inc(len(losses))
+            self._parts.writer.spawn(self.apply(TransitionBatch(losses=losses)))
 
     def record(self, unclaimed: Iterable[tuple[int, Attempt]]) -> None:
         """Store attempts that ended some time before, as a task of the shard runtime."""
-        now_ms = self._now_ms()
+        now_ms = self._parts.now_ms()
         changes = [AttemptInterrupted(seq, each._replace(end_time_ms=now_ms)) for seq, each in unclaimed]
         if changes:
-            self._writer.spawn(self._writer.write(changes))
+            self._parts.writer.spawn(self._parts.writer.write(changes))
 
     def refund(self, seqs: Sequence[int], runner_id: str) -> None:
         """Store that a lost attempt of a runner is not charged any more, as a task of the shard runtime."""
         if seqs:
-            self._writer.spawn(self._refund(seqs, runner_id))
+            self._parts.writer.spawn(self._refund(seqs, runner_id))
 
     async def _refund(self, seqs: Sequence[int], runner_id: str) -> None:
         # the loss may not be stored yet, while storage is away: a refund before it would find nothing to refund
-        await self._writer.until(lambda: not any(self._shard.pending.is_returning(seq) for seq in seqs))
-        await self._writer.write([AttemptRefunded(seq, runner_id) for seq in seqs])
+        await self._parts.writer.until(lambda: not any(self._parts.shard.pending.is_returning(seq) for seq in seqs))
+        await self._parts.writer.write([AttemptRefunded(seq, runner_id) for seq in seqs])
 
     def fault(self, granted: LeaseGranted, why: str) -> None:
         """Fault an execution that can't be assigned to any runner, as a task of the shard runtime."""
-        self._shard.runners.return_credit(granted.runner_id)
-        taken = self._shard.take(granted.token)
+        self._parts.shard.runners.return_credit(granted.runner_id)
+        taken = self._parts.shard.take(granted.token)
         if taken is not None:
             log.error("an execution can't be run", seq=granted.seq, cause=why)
-            self._attempt_log.drop(granted.seq)
+            self._parts.attempt_log.drop(granted.seq)
             error = runtime_error(f"it can't be run: {why}")
-            end = stored.Ended(granted.seq, Status.FAULTED, self._now_ms(), taken.attempt, error=error)
-            self._writer.spawn(self.apply(TransitionBatch(ends=[end])))
+            end = stored.Ended(granted.seq, Status.FAULTED, self._parts.now_ms(), taken.attempt, error=error)
+            self._parts.writer.spawn(self.apply(TransitionBatch(ends=[end])))
 
     def publish_replies(self, changes: Sequence[stored.StateChange]) -> None:
         """Notify callers that wait for the replies among `changes`, which must be durable."""
         for change in changes:
             if isinstance(change, stored.Replied):
-                self._waiters.replied(change)
+                self._parts.waiters.answer(change)
 
 
 def _portions(delivered: Sequence[stored.Delivered]) -> Iterator[list[stored.Delivered]]:

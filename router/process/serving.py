@@ -38,6 +38,7 @@ from flowhook.v1 import (
 )
 from router.bodies.body_streams import BodySender, UploadReceiver
 from router.calls.audit_recorder import AuditRecorder
+from router.dispatch.parts import ShardParts
 from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.admission import AdmissionControl
 from router.flows.flow_statistics import FlowStatisticsReader
@@ -194,14 +195,16 @@ async def serve_shard(
         reattach_seconds=REATTACH_SECONDS,
     )
     host = ShardRuntime(
-        shard=core,
-        state=state,
-        log_=storage.log(0),
-        metrics=router_metrics,
-        clock=time.monotonic,
-        now_ms=_now_ms,
+        ShardParts(
+            shard=core,
+            state=state,
+            log=storage.log(0),
+            metrics=router_metrics,
+            clock=time.monotonic,
+            now_ms=_now_ms,
+            limits=limits,
+        ),
         buffer_seconds=settings.callback_seconds,
-        limits=limits,
         may_assign=confirmed,
     )
     flows = FlowTable(storage.registry, policies=host, clock=time.monotonic)

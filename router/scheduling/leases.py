@@ -1,7 +1,5 @@
 """Leases of executions to runners, the runners, and what operations of the scheduling core change in both.
 
-Leases of executions to runners, and their fencing tokens.
-
 A lease token is 24 bytes: the shard's epoch (4), a term (4), a number (8) and the execution's sequence number (8),
 big-endian. The *term* counts the void leases on an execution, as far as it matters to anyone: that a lease is void is
 stored before the next lease, of a later term, is granted.
@@ -11,15 +9,10 @@ the stored term, unless another runner works on the execution: no other runner e
 of restarts, because executions found at a start are assigned under a new term, stored before the runner is notified.
 The first lease of a new execution, of term 0, needs no record.
 
-Leases are renewed and expire per runner, so a renewal costs nothing per execution.
+Leases are renewed and expire per runner, so a renewal costs nothing per execution. A runner is lost when it sends
+nothing for the duration of a lease, or does not reattach soon after its stream ended.
 
-Runners of a shard: attached ones with their credit, and detached ones that may still reattach.
-
-A runner is lost when it sends nothing for the duration of a lease, or does not reattach soon after its stream ended.
-
-Results of the scheduling core's operations: state transitions of executions and leases.
-
-The caller makes them durable before it reports them to anyone; see `shard`.
+The caller makes results of operations durable before it reports them to anyone; see `shard`.
 """
 
 from __future__ import annotations
@@ -82,7 +75,6 @@ class LeaseTable:
         self._recovered_up_to = 0
 
     def __len__(self) -> int:
-        """Return the number of leases."""
         return len(self._by_token)
 
     def get(self, token: bytes) -> Lease | None:
@@ -109,10 +101,7 @@ class LeaseTable:
         return None if lease is None else lease.attempt
 
     def grant(self, seq: int, queue: FlowQueue, runner: Runner, attempt: int, now_ms: int = 0) -> Lease:
-        """Lease an execution that has no lease, under its current term, at a Unix time.
-
-        The token is unique among all leases of this shard, past and future.
-        """
+        """Lease an execution that has none, under its current term; no other lease of the shard ever has its token."""
         self._granted += 1
         token = _TOKEN.pack(self._epoch, self.term_of(seq) & 0xFFFFFFFF, self._granted, seq)
         lease = Lease(token, seq, queue, runner, attempt, now_ms)
@@ -131,10 +120,7 @@ class LeaseTable:
         return lease
 
     def void(self, token: bytes) -> Lease | None:
-        """Remove a lease and start a new term of its execution; None when the token is stale.
-
-        The next lease may be granted once that is stored.
-        """
+        """Remove a lease and start a new term of its execution, which is to be stored; None when the token is stale."""
         lease = self.release(token)
         if lease is not None:
             self._terms[lease.seq] = self.term_of(lease.seq) + 1

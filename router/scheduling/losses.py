@@ -38,11 +38,9 @@ class AttemptCounts:
     _attributed: dict[int, int] = attrs.field(init=False, factory=dict)
 
     def __contains__(self, seq: int) -> bool:
-        """Whether any attempt is charged to an execution."""
         return seq in self._charged
 
     def __len__(self) -> int:
-        """Return the number of executions with a charged attempt or an attributed loss."""
         return len(self._charged.keys() | self._attributed.keys())
 
     def charged(self, seq: int) -> int:
@@ -135,7 +133,6 @@ class LostLeases:
         self._last.pop(seq, None)
 
     def __len__(self) -> int:
-        """Return the number of executions that were not leased since their loss."""
         return len(self._last)
 
 
@@ -184,25 +181,11 @@ class LossAccounting:
         return RequeuePending(seq, attempts, interrupted)
 
     def release(
-        self,
-        token: bytes,
-        *,
-        charged: bool,
-        to_back: bool = False,
-        end: AttemptEnd | None = None,
-        detail: str = "",
+        self, token: bytes, *, charged: bool, to_back: bool = False, end: AttemptEnd | None = None, detail: str = ""
     ) -> Loss | None:
-        """Give an execution back unfinished.
+        """Give an execution back unfinished, which it is known to have caused if `charged`; see `lose`.
 
-        Args:
-            token: its lease's token.
-            charged: whether the execution is known to have caused the release.
-            to_back: see `lose`.
-            end: see `lose`.
-            detail: see `lose`.
-
-        Returns:
-            What became of it; None when the token is stale.
+        None when the token is stale.
         """
         lease = self._leases.get(token)
         if lease is None:
@@ -227,11 +210,8 @@ class LossAccounting:
     def reattached(self, runner_id: str, held: Collection[bytes], *, explained: bool, now: float) -> list[int]:
         """Record that a runner is back; return the executions whose charge for its absence is refunded.
 
-        Args:
-            runner_id: the runner.
-            held: tokens of its executions, valid or not.
-            explained: whether executions it no longer holds are known not to have caused their loss.
-            now: the current time.
+        `held` are tokens of its executions, valid or not; `explained`: those it no longer holds are known not to have
+        caused their loss.
         """
         unrelated = self._lost.end(runner_id, held, explained=explained, now=now)
         return [seq for seq in unrelated if self._refund_attempt(seq)]
@@ -239,15 +219,9 @@ class LossAccounting:
     def report_late_failure(self, runner_id: str, token: bytes, *, final: bool) -> LateFailure | None:
         """Attribute a lost lease to its execution, when the runner that was absent explains the loss.
 
-        The loss was charged when it happened; from now on it counts as one the execution is known to have caused.
-
-        Args:
-            runner_id: the runner that had the lease and has reattached since.
-            token: the lease's token.
-            final: whether the execution must end because of the loss, even if another runner works on it by now.
-
-        Returns:
-            None when the runner has no such loss to explain.
+        The loss was charged when it happened; from now on it counts as one the execution is known to have caused. If it
+        is `final`, the execution must end because of it, even if another runner works on it by now. None when the
+        runner has no such loss to explain.
         """
         seq = self._lost.take(runner_id, token)
         # refunded or ended since: there is nothing to attribute

@@ -108,11 +108,7 @@ class InboundEvent(NamedTuple):
         return self[:3]
 
     def values(self, shape: FilterShape) -> bytes | None:
-        """Return a fingerprint of the event's values for a shape; None when it can pass no filter of that shape.
-
-        Raises:
-            ValueError: the content is not in memory.
-        """
+        """Return a fingerprint of the values for a shape; None when it can pass no filter of that shape."""
         if self.content is None:
             raise ValueError("the content of the event is not in memory")
         return self.content.values(shape)

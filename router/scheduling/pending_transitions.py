@@ -55,11 +55,7 @@ class PendingTransitions:
     # --- finish a transition, or abandon it ---------------------------------------------------------------------------
 
     def ended(self, seq: int) -> EndingExecution:
-        """Remove and return an execution that is ending.
-
-        Raises:
-            KeyError: it is not ending.
-        """
+        """Remove and return an execution that is ending; raises KeyError if it is not."""
         return self._ending.pop(seq)
 
     def requeued(self, seq: int) -> ReturningExecution | None:

@@ -1,25 +1,16 @@
 """Executions of a shard that hold no lease: ready, blocked by an order key, waiting for a time, or suspended.
 
-Ready executions by flow, drawn round-robin.
+Ready executions are drawn round-robin. Each flow has a queue in order of arrival. Flows that have a ready execution,
+are not paused and are below their concurrency limit form a ring; each draw takes one execution of the flow in front,
+which then goes to the back. So a flow with a backlog of a million delays another flow's next execution by one turn of
+the ring, not by its backlog. A queue holds only sequence numbers (40 bytes each), so that millions fit in memory.
 
-Each flow has a queue in order of arrival. Flows that have a ready execution, are not paused and are below their
-concurrency limit form a ring; each draw takes one execution of the flow in front, which then goes to the back. So a
-flow with a backlog of a million delays another flow's next execution by one turn of the ring, not by its backlog.
-
-A queue holds only sequence numbers (40 bytes each), so that a backlog of millions fits in memory.
-
-Serialises the executions of a flow that share an order key, in order of arrival.
-
-An execution has its turn until it ends, whatever its state: ready, leased, waiting or suspended. Executions without a
-key take no memory here.
-
-The timer queue: waiting executions by wake time.
+Executions of a flow that share an order key run in order of arrival. Each has its turn until it ends, whatever its
+state: ready, leased, waiting or suspended. Executions without a key take no memory there.
 
 Wake times are Unix milliseconds, because a flow waits for a wall-clock time, which stays the same across a restart.
 Unlike the other times of the core they belong to a clock that can be set back or forward; it is read again each time,
 so that only the current reading counts.
-
-Executions that an operator suspended, by sequence number; their flows' queues count them.
 """
 
 from __future__ import annotations
@@ -134,8 +125,7 @@ class FairQueues:
     def draw(self, share: int) -> tuple[FlowQueue, int] | None:
         """Remove and return the next execution, counted as running from now on; None when nothing may run.
 
-        Args:
-            share: running executions allowed for a flow without a concurrency limit.
+        A flow without a concurrency limit has at most `share` running executions.
         """
         ring = self._ring
         # Flows a (10,000 ready), b (1) and c (1 ready, at its limit); the ring is a b c:
@@ -227,7 +217,6 @@ class KeyedQueues:
         self._by_seq: dict[int, _KeyedQueue] = {}
 
     def __len__(self) -> int:
-        """Return the number of executions with a key."""
         return len(self._by_seq)
 
     def enter(self, seq: int, flow_id: str, key: str) -> bool:

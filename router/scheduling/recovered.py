@@ -43,7 +43,6 @@ class RecoveredExecutions:
     _deadline: float | None = attrs.field(init=False, default=None)
 
     def __len__(self) -> int:
-        """Return the number of executions that can be claimed."""
         return len(self._held) + len(self._claimable)
 
     def held_of(self, flow_id: str) -> int:
@@ -73,9 +72,8 @@ class RecoveredExecutions:
     def expire(self, now: float) -> tuple[list[AttemptsExhausted], list[tuple[int, Attempt]]]:
         """After the deadline, make the held executions ready, ahead of their flows' others, and allow no more claims.
 
-        Returns:
-            Those that used up their attempts instead, as the begun attempt stays charged; they are *ending*. And the
-            begun attempts of those that are ready, by execution.
+        Returns those that used up their attempts instead, as the begun attempt stays charged; they are *ending*. And
+        the begun attempts of those that are ready, by execution.
         """
         exhausted: list[AttemptsExhausted] = []
         unclaimed: list[tuple[int, Attempt]] = []
@@ -104,8 +102,7 @@ class RecoveredExecutions:
     def adopt(self, runner: Runner, token: bytes) -> int | None:
         """Let a runner continue an execution that it had before the start, under a lease of an earlier epoch.
 
-        Returns:
-            The execution, now under that lease again; None when it can't be claimed by it any more.
+        Returns the execution, now under that lease again; None when it can't be claimed by it any more.
         """
         seq = self._leases.claimable_by(token)
         if seq is None:
@@ -125,8 +122,7 @@ class RecoveredExecutions:
     def _claim(self, seq: int) -> FlowQueue | None:
         """Remove an execution from where it waits for a runner, and return its queue; None when it can't be claimed.
 
-        An execution that is not held has no slot reserved: if its flow is at its concurrency limit, it can't be
-        claimed, and the next free runner gets it.
+        One that is not held has no slot reserved: if its flow is at its limit, the next free runner gets it.
         """
         queue = self.release(seq)
         if queue is not None:

@@ -1,6 +1,4 @@
-"""Assigns ready executions to runners: fairly across flows, evenly across runners.
-
-The scheduling core of one shard: accepted executions in, assignments out.
+"""The scheduling core of one shard: accepted executions in, assignments out, fairly across flows and runners.
 
 It knows every unfinished execution by its sequence number, in exactly one of these places:
 
@@ -25,8 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from typing import Final
-
-import attrs
 
 from flowhook.model.executions import AttemptEnd
 from router.scheduling.leases import (
@@ -60,60 +56,6 @@ RESERVE: Final = 4
 MIN_SHARE: Final = 32  # slots that each flow may take, however few there are
 
 
-def _flow_share(slots: int) -> int:
-    """Return the number of all runners' slots that one flow may take."""
-    return max(MIN_SHARE, slots - slots // RESERVE)
-
-
-@attrs.define(eq=False, repr=False, kw_only=True)
-class Assigner:
-    """Grants leases on the executions that `FairQueues` draws, within the credit of runners."""
-
-    _queues: FairQueues
-    _runners: RunnerTable
-    _leases: LeaseTable
-    _attempts: AttemptCounts
-    _lost: LostLeases
-    _recovered: RecoveredExecutions
-
-    def assign(self, full: Collection[str] = (), now_ms: int = 0) -> list[LeaseGranted]:
-        """Assign ready executions to runners with credit, fairly across flows and evenly across runners.
-
-        Each runner gets at most one batch; for more, call again until nothing is assigned.
-
-        Args:
-            full: runners that can't accept assignments now, even if they have credit.
-            now_ms: Unix time, for `Lease.assigned_ms`.
-        """
-        assigned: list[LeaseGranted] = []
-        flow_share = _flow_share(self._runners.slots)
-        able = self._runners.with_credit(full)
-        while able and self._queues.ready:
-            runner = min(able, key=lambda candidate: (len(candidate.leases), -candidate.credit))
-            # rounded up; runners that come later in this loop share what is left
-            share = -(-self._queues.ready // len(able))
-            able.remove(runner)
-            if not self._draw(runner, min(runner.credit, share, MAX_ASSIGNMENTS), flow_share, now_ms, assigned):
-                break
-        return assigned
-
-    def _draw(self, runner: Runner, count: int, flow_share: int, now_ms: int, assigned: list[LeaseGranted]) -> int:
-        is_lost, is_claimable = bool(self._lost), bool(self._recovered)
-        for number in range(count):
-            drawn = self._queues.draw(flow_share)
-            if drawn is None:
-                return number
-            queue, seq = drawn
-            if is_lost:
-                self._lost.forget_execution(seq)
-            if is_claimable:
-                self._recovered.forget_claimable(seq)
-            lease = self._leases.grant(seq, queue, runner, self._attempts.charged(seq) + 1, now_ms)
-            runner.credit -= 1
-            assigned.append(LeaseGranted(runner.id, lease.token, seq, lease.attempt))
-        return count
-
-
 # queue positions of a flow whose executions may be assigned soon; those further back are better read later
 SOON: Final = 4096
 MAX_WAKES: Final = 512  # most executions that one call of `wake` wakes, so that it takes no longer than a millisecond
@@ -125,13 +67,8 @@ class Shard:
     Methods take constant time for each execution they concern; parking and waking take logarithmic time; cancelling or
     suspending a ready or blocked execution takes time linear in the flow's backlog.
 
-    Attributes:
-        unfinished: accepted executions that have not ended.
-        attempts: attempts charged to executions. Read it.
-        leases: the valid leases. Read it; only the shard changes it.
-        losses: takes leases away; callers release leases there, and report what a runner learned of an earlier loss.
-        pending: executions between two states. Callers may end a returning one, otherwise they read it.
-        runners: attached runners and their credit, which callers change directly.
+    Of its parts, callers may read all. They release leases by `losses`, and report there what a runner learned of an
+    earlier loss; they change the credit of `runners`, and may end a returning execution of `pending`.
     """
 
     def __init__(self, *, epoch: int, lease_seconds: float, max_attempts: int, reattach_seconds: float) -> None:
@@ -141,10 +78,10 @@ class Shard:
             epoch: fencing number of this ownership; each ownership's number is one greater than the last.
             lease_seconds: how long a runner may be silent before it is lost.
             max_attempts: attempts charged to an execution before it is exhausted.
-            reattach_seconds: how long a detached runner may take to reattach, and how long executions accepted before
-                a restart are held for the runners that work on them.
+            reattach_seconds: how long a detached runner may take to reattach, and how long executions accepted
+                before a restart are held for the runners that work on them.
         """
-        self.unfinished = 0
+        self.unfinished = 0  # accepted executions that have not ended
         self._reattach_seconds = reattach_seconds
         self._queues = FairQueues()
         self._order_keys = KeyedQueues()
@@ -162,14 +99,6 @@ class Shard:
             pending=self.pending,
         )
         self._lost = LostLeases()
-        self._assigner = Assigner(
-            queues=self._queues,
-            runners=self.runners,
-            leases=self.leases,
-            attempts=self.attempts,
-            lost=self._lost,
-            recovered=self._recovered,
-        )
         self.losses = LossAccounting(
             leases=self.leases,
             attempts=self.attempts,
@@ -191,10 +120,8 @@ class Shard:
     def accept(self, seq: int, flow_id: str, order_key: str = "") -> bool:
         """Add an execution that has just become durable; return whether it may be assigned soon.
 
-        Args:
-            seq: its sequence number, greater than all earlier ones.
-            flow_id: its flow.
-            order_key: it runs after earlier executions of its flow with the same key; empty: no order.
+        `seq` is greater than all earlier ones. With an order key, it runs after earlier ones of its flow with the same
+        key.
         """
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
@@ -207,9 +134,7 @@ class Shard:
     def recover(
         self, seq: int, flow_id: str, attempts: int, *, begun: bool = False, term: int = 0, order_key: str = ""
     ) -> AttemptsExhausted | None:
-        """Add an execution that was found pending or running at start-up.
-
-        Recover all executions by ascending `seq`, before any is accepted.
+        """Add an execution that was found pending or running at start-up, by ascending `seq`, before any is accepted.
 
         Args:
             seq: its sequence number.
@@ -220,7 +145,7 @@ class Shard:
             order_key: see `accept`.
 
         Returns:
-            None, or that the execution used up its attempts, as it was running when too many processes died.
+            That the execution used up its attempts, as it was running when too many processes died; else None.
         """
         queue, its_turn = self._recover(seq, flow_id, attempts, term, order_key)
         if self.attempts.is_exhausted(seq, attempts - begun):
@@ -258,8 +183,39 @@ class Shard:
     # --- work -------------------------------------------------------------------------------------------------------
 
     def assign(self, full: Collection[str] = (), now_ms: int = 0) -> list[LeaseGranted]:
-        """Assign ready executions to runners with credit, except `full` ones; see `Assigner.assign`."""
-        return self._assigner.assign(full, now_ms)
+        """Assign ready executions to runners with credit, fairly across flows and evenly across runners.
+
+        Each runner gets at most one batch; for more, call again until nothing is assigned. `full` runners can't accept
+        assignments now, even if they have credit; `now_ms` is the Unix time, for `Lease.assigned_ms`.
+        """
+        assigned: list[LeaseGranted] = []
+        slots = self.runners.slots
+        flow_share = max(MIN_SHARE, slots - slots // RESERVE)
+        able = self.runners.with_credit(full)
+        while able and self._queues.ready:
+            runner = min(able, key=lambda candidate: (len(candidate.leases), -candidate.credit))
+            # rounded up; runners that come later in this loop share what is left
+            share = -(-self._queues.ready // len(able))
+            able.remove(runner)
+            if not self._grant(runner, min(runner.credit, share, MAX_ASSIGNMENTS), flow_share, now_ms, assigned):
+                break
+        return assigned
+
+    def _grant(self, runner: Runner, count: int, flow_share: int, now_ms: int, assigned: list[LeaseGranted]) -> int:
+        is_lost, is_claimable = bool(self._lost), bool(self._recovered)
+        for number in range(count):
+            drawn = self._queues.draw(flow_share)
+            if drawn is None:
+                return number
+            queue, seq = drawn
+            if is_lost:
+                self._lost.forget_execution(seq)
+            if is_claimable:
+                self._recovered.forget_claimable(seq)
+            lease = self.leases.grant(seq, queue, runner, self.attempts.charged(seq) + 1, now_ms)
+            runner.credit -= 1
+            assigned.append(LeaseGranted(runner.id, lease.token, seq, lease.attempt))
+        return count
 
     def take(self, token: bytes) -> Lease | None:
         """Release a lease whose execution is about to end; None when the token is stale."""
@@ -271,8 +227,7 @@ class Shard:
     def park(self, token: bytes) -> Lease | None:
         """Release a lease whose execution is about to wait: it is *parking*, and `attempt` is not charged.
 
-        Returns:
-            The released lease; None when the token is stale.
+        None when the token is stale.
         """
         lease = self.leases.void(token)
         if lease is not None:
@@ -281,11 +236,9 @@ class Shard:
         return lease
 
     def parked(self, seq: int, wake_at_ms: int | None) -> None:
-        """Move an execution from *parking* to waiting, once that is stored.
+        """Move an execution from *parking* to waiting, once that is stored, unless an operator removed it meanwhile.
 
-        Args:
-            seq: the execution; nothing happens if an operator removed it meanwhile.
-            wake_at_ms: Unix time at which it becomes ready again; None: no timer wakes it.
+        It becomes ready again at `wake_at_ms`, Unix time; None: no timer wakes it.
         """
         queue = self.pending.parked(seq)
         if queue is not None:
@@ -334,9 +287,8 @@ class Shard:
     def cancel(self, seq: int, flow_id: str) -> Removed | None:
         """Remove an execution from its state to end it: it is *ending* from now on.
 
-        Returns:
-            Its attempts, including the one in progress or the one that parked it, and its lease; None when it is
-            unknown or already ending.
+        Returns its attempts, including the one in progress or the one that parked it, and its lease; None when it is
+        unknown or already ending.
         """
         lease = self.leases.of(seq)
         if lease is not None:
@@ -355,8 +307,7 @@ class Shard:
     def suspend(self, seq: int, flow_id: str) -> Removed | None:
         """Suspend an execution until `resume`; its order key stays blocked. An attempt in progress is not charged.
 
-        Returns:
-            Its attempts and its lease; None when it is unknown, or already suspended or ending.
+        Returns its attempts and its lease; None when it is unknown, or already suspended or ending.
         """
         if seq in self._suspended:
             return None

@@ -1,17 +1,13 @@
 """What waiting executions subscribe to, and the events that no execution subscribes to yet.
 
-Subscriptions of waiting executions to events and to the ends of other executions.
-
 An event finds its subscribers with one lookup for each filter shape its flow uses for its type. Shapes are written in
-flow files, so there are few of them however many executions wait. An execution that waits for one event takes about
-300 bytes.
+flow files, so there are few of them however many executions wait. An execution that waits for one event takes about 300
+bytes.
 
-Buffers events that have no subscriber yet, until an execution subscribes or they expire.
-
-The mirror of `subscriptions`: an execution that starts to wait finds its event with one lookup for each of its filters.
-An event's values for a shape are known if its content was in memory when it was added and the shape had been looked
-up before; otherwise they are *unknown* until the content is read again and passed to `learn`. This applies only to
-shapes that compare values.
+The buffer is the mirror of that: an execution that starts to wait finds its event with one lookup for each of its
+filters. An event's values for a shape are known if its content was in memory when it was added and the shape had been
+looked up before; otherwise they are *unknown* until the content is read again and passed to `learn`. This applies only
+to shapes that compare values.
 """
 
 from __future__ import annotations
@@ -110,7 +106,6 @@ class Subscriptions:
         self.lifecycle: set[str] = set()  # types of lifecycle events that some execution waits for
 
     def __len__(self) -> int:
-        """Return the number of executions that wait for an event or an end."""
         return len(self._places)
 
     # --- events -----------------------------------------------------------------------------------------------------
@@ -118,8 +113,7 @@ class Subscriptions:
     def add(self, seq: int, flow_id: str, subscriptions: Sequence[Subscription]) -> WaitHandle:
         """Subscribe an execution that is not listed yet to events; subscribe it to ends with `await_end`.
 
-        Returns:
-            A handle for `is_current` that distinguishes this wait from a later one of the same execution.
+        Returns a handle for `is_current` that distinguishes this wait from a later one of the same execution.
         """
         places: list[_FilterEntry] = []
         for key, filters, _ in subscriptions:
@@ -289,7 +283,6 @@ class EventBuffer:
         self._expiry: list[tuple[int, int]] = []
 
     def __len__(self) -> int:
-        """Return the number of buffered events."""
         return len(self._events)
 
     def __contains__(self, number: int) -> bool:

@@ -14,6 +14,7 @@ from flowhook.attach.messages import Checkpoint, Outcome, Parked
 from flowhook.errors import UnavailableError
 from flowhook.events import ids
 from flowhook.sharing.table import RouterLimits
+from router.dispatch.parts import ShardParts
 from router.dispatch.shard_runtime import ShardRuntime
 from router.metrics import RouterMetrics
 from router.scheduling.shard import Shard
@@ -194,7 +195,7 @@ class RunningHost:
         """Stop in the middle of everything: what was handed to storage before is stored, and nothing else is."""
         self.dead = True
         await self.storage.own(0)  # from here on nobody listens to it
-        self.host._writer.close()
+        self.host._parts.writer.close()
         self._running.cancel()
         await asyncio.wait([self._running])
 
@@ -243,8 +244,8 @@ class RunningHost:
 
     def forget_payloads(self):
         """Have what was accepted read from storage."""
-        for seq in list(self.host._cache._payloads):
-            self.host._cache.pop(seq)
+        for seq in list(self.host._parts.cache._payloads):
+            self.host._parts.cache.pop(seq)
 
     async def record(self, seq):
         return (await self.state.records([seq]))[seq]
@@ -268,16 +269,16 @@ async def running_host(
     core = Shard(
         epoch=state.epoch, lease_seconds=lease_seconds, max_attempts=max_attempts, reattach_seconds=reattach_seconds
     )
-    host = ShardRuntime(
+    parts = ShardParts(
         shard=core,
         state=state,
-        log_=storage.log(0),
+        log=storage.log(0),
         metrics=RouterMetrics(CollectorRegistry()),
         clock=clock,
         now_ms=lambda: round(wall() * 1000),
-        buffer_seconds=buffer_seconds,
         limits=limits,
     )
+    host = ShardRuntime(parts, buffer_seconds=buffer_seconds)
     await host.recover()
     await host.settle()
     stop = asyncio.Event()

@@ -114,7 +114,7 @@ async def test_one_that_begins_to_wait_while_it_is_stored_gets_nothing_of_what_i
         runner = shard.attach()
         first = await waiting(shard, runner)
         second = await shard.work_on(runner)
-        reported = shard.host.events._log.append_inbound
+        reported = shard.host._parts.log.append_inbound
         reached = asyncio.Event()
         go_on = asyncio.Event()
 
@@ -123,7 +123,7 @@ async def test_one_that_begins_to_wait_while_it_is_stored_gets_nothing_of_what_i
             await go_on.wait()
             return await reported(arrivals)
 
-        shard.host.events._log.append_inbound = late
+        shard.host._parts.log.append_inbound = late
         publishing = asyncio.create_task(shard.publish(data=7))
         await reached.wait()
         await shard.park(runner, second, listen())

@@ -11,6 +11,7 @@ from support.triggers import NOON, triggers
 from flowhook import limits
 from flowhook.attach.messages import Completed, Outcome
 from flowhook.errors import ExhaustedError
+from router.dispatch.event_delivery import EventDispatcher
 from router.storage.model import NewEvent
 from router.triggers.idempotent_ids import EffectIds
 
@@ -73,8 +74,9 @@ async def test_a_start_after_which_the_router_died_is_not_repeated(tmp_path, mon
     async with triggers(tmp_path) as running:
         await running.apply("ship", BOTH)
         await running.emit(PAID)
-        monkeypatch.setattr(running.shard.host.events, "forget", lambda numbers: None)
-        assert await running.emit(PACKED) == [[PAID, PACKED]]
+        with monkeypatch.context() as dying:
+            dying.setattr(EventDispatcher, "forget", lambda self, numbers: None)
+            assert await running.emit(PACKED) == [[PAID, PACKED]]
     async with triggers(tmp_path) as running:
         assert await running.emit() == []
         assert len(await running.executions()) == 1

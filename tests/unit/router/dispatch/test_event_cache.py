@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies
 
-from router.dispatch.assignment import CachedEvent, EventCache
+from router.dispatch.parts import CachedEvent, EventCache
 
 
 def test_a_payload_is_given_out_once():

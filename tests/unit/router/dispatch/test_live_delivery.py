@@ -9,13 +9,13 @@ from support.shards import Link
 
 from flowhook.attach.messages import Checkpoint, SubscriptionUpdate
 from flowhook.model import JournalEntry, Subscription
-from router.dispatch.effects import EffectQueue, Redeliver
+from flowhook.sharing.table import RouterLimits
+from router.dispatch.effects import Redeliver
+from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import LiveDelivery
-from router.dispatch.runners import AttachedRunners
-from router.dispatch.state_writer import LifecycleOutbox
 from router.metrics import RouterMetrics
 from router.scheduling.matching import EventContent, InboundEvent
-from router.scheduling.subscriptions import EventReceiver, Subscriptions
+from router.scheduling.subscriptions import EventReceiver
 
 KEY = "/do/0/listen#0"
 EVENT = InboundEvent("a", True, "approval", EventContent(b"{}"), number=7, expire_at_ms=1000)
@@ -32,16 +32,19 @@ class Offers:
         accept(self.core, "a", 1)
         (granted,) = self.core.assign()
         self.token = granted.token
-        self.effects = EffectQueue()
         self.runner = Link("r1")
-        runners = AttachedRunners(
+        parts = ShardParts(
             shard=self.core,
-            outbox=LifecycleOutbox(lambda: 0, by_executions=set(), effects=self.effects),
+            state=None,
+            log=None,
             metrics=RouterMetrics(CollectorRegistry()),
             clock=lambda: 0.0,
+            now_ms=lambda: 0,
+            limits=RouterLimits(),
         )
-        runners.add(self.runner)
-        self.live = LiveDelivery(shard=self.core, subscriptions=Subscriptions(), runners=runners, effects=self.effects)
+        parts.runners.add(self.runner)
+        self.effects = parts.effects
+        self.live = LiveDelivery(parts)
 
     def listen(self, generation=1):
         return self.live.listen(SubscriptionUpdate(self.token, generation, (Subscription(KEY, ()),)))

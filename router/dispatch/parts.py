@@ -1,0 +1,88 @@
+"""What all parts of a shard runtime use: its core, its storage, its runners, and those who watch it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import attrs
+
+from flowhook.limits import MIB
+from flowhook.sharing.table import RouterLimits
+from router.dispatch.effects import EffectQueue
+from router.dispatch.flow_statistics import FlowStatisticsCounter
+from router.dispatch.observers import EndFeed, ExecutionRecords, ExecutionWatchers, ReplyWaiters
+from router.dispatch.runners import AttachedRunners
+from router.dispatch.state_writer import AttemptLog, LifecycleOutbox, RetryingWriter
+from router.metrics import RouterMetrics
+from router.scheduling.shard import Shard
+from router.scheduling.subscriptions import EventBuffer, Subscriptions
+from router.storage.event_log import EventLog
+from router.storage.shard_state import ShardState
+
+DEFAULT_BYTES: Final = 64 * MIB
+
+
+class CachedEvent(NamedTuple):
+    """A serialized event and the flow revision it is pinned to."""
+
+    flow_revision: int
+    payload: bytes
+
+
+@attrs.define(eq=False, repr=False)
+class EventCache:
+    """Caches events as long as they fit; others are read from storage when they are dispatched."""
+
+    _max_bytes: int = DEFAULT_BYTES
+    _payloads: dict[int, CachedEvent] = attrs.field(init=False, factory=dict)
+    bytes: int = attrs.field(init=False, default=0)
+
+    def put(self, seq: int, event: CachedEvent) -> None:
+        """Store an event, unless the cache is full: the older events in it are needed sooner."""
+        if self.bytes + len(event.payload) <= self._max_bytes:
+            self._payloads[seq] = event
+            self.bytes += len(event.payload)
+
+    def pop(self, seq: int) -> CachedEvent | None:
+        """Remove and return an event; None when it is not cached."""
+        payload = self._payloads.pop(seq, None)
+        if payload is not None:
+            self.bytes -= len(payload.payload)
+        return payload
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class ShardParts:
+    """The parts of one shard that the others are built upon."""
+
+    shard: Shard
+    state: ShardState
+    log: EventLog
+    metrics: RouterMetrics
+    clock: Callable[[], float]  # monotonic, in seconds
+    now_ms: Callable[[], int]  # Unix time
+    limits: RouterLimits
+    subscriptions: Subscriptions = attrs.field(init=False, factory=Subscriptions)
+    buffer: EventBuffer = attrs.field(init=False, factory=EventBuffer)
+    cache: EventCache = attrs.field(init=False, factory=EventCache)
+    effects: EffectQueue = attrs.field(init=False, factory=EffectQueue)
+    ends: EndFeed = attrs.field(init=False, factory=EndFeed)
+    outbox: LifecycleOutbox = attrs.field(init=False)
+    writer: RetryingWriter = attrs.field(init=False)
+    attempt_log: AttemptLog = attrs.field(init=False)
+    executions: ExecutionRecords = attrs.field(init=False)
+    waiters: ReplyWaiters = attrs.field(init=False)
+    watchers: ExecutionWatchers = attrs.field(init=False)
+    statistics: FlowStatisticsCounter = attrs.field(init=False)
+    runners: AttachedRunners = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.outbox = LifecycleOutbox(self.now_ms, by_executions=self.subscriptions.lifecycle, effects=self.effects)
+        self.writer = RetryingWriter(self.state, self.outbox)
+        self.attempt_log = AttemptLog(self.shard, self.writer, self.now_ms)
+        self.executions = ExecutionRecords(self.shard, self.state)
+        self.waiters = ReplyWaiters(self.limits)
+        self.watchers = ExecutionWatchers(self.executions.read, self.limits.execution_watches)
+        self.statistics = FlowStatisticsCounter(self.now_ms())
+        self.runners = AttachedRunners(shard=self.shard, outbox=self.outbox, metrics=self.metrics, clock=self.clock)

@@ -2,28 +2,37 @@
 
 The supervisor starts the process, which ends when it is done. The files were checked before; the router checks them
 again. On the socket to the supervisor it reports the flows that have a webhook.
+
+A restart of `up` does not revert later changes of flows: `<data-dir>/applied-flows.json` has, for each file, the hash
+of its content and the flow and the revision that it became. A file that is as it was then, of a flow that has a later
+revision now, is left alone: somebody has edited the flow in the console, or applied another file. A file that has
+changed is applied in any case.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import orjson
 
-from cli import failures, flow_paths
-from cli.applied_files import AppliedFile, read_applied_files, write_applied_files
+from cli import failures, flow_files
 from cli.supervisor.initial_flows import ROUTER_AWAY
 from cli.supervisor.progress import print_progress
 from flowhook.client import AppliedFlow, AsyncClient
-from flowhook.errors import InvalidError, InvalidFlowError, UnavailableError
+from flowhook.errors import UnavailableError
 from flowhook.process.settings import CommonSettings, read_token
 from flowhook.process.supervisor_socket import receive_settings, take_socket
+from flowhook.security.private_files import write_private
+
+NAME: Final = "applied-flows.json"
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,7 +56,7 @@ async def _apply(paths: Sequence[Path], parent: socket.socket) -> None:
     async with AsyncClient(settings.router, token=read_token(settings, "admin")) as client:
         existing = [flow async for flow in client.flows.list()]
         webhooks = {flow.id for flow in existing if flow.has_webhook}
-        files = {path.absolute(): _content(path) for path in flow_paths.find_flow_files(paths)}
+        files = {path.absolute(): flow_files.read_flow_file(path) for path in flow_files.find_flow_files(paths)}
         known = read_applied_files(settings.data_dir)
         revisions = {flow.id: flow.revision for flow in existing}
         for path in list(files):
@@ -59,7 +68,8 @@ async def _apply(paths: Sequence[Path], parent: socket.socket) -> None:
                     f" `flowhook apply -f {_shown(path)}` takes the file again"
                 )
         if files:
-            results = await _applied(client, files)
+            with flow_files.named_files(list(map(_shown, files))):
+                results = await client.flows.apply(list(files.values()))
             webhooks.difference_update(each.flow.id for each in results)
             webhooks.update(each.flow.id for each in results if each.flow.has_webhook)
             _print_results(files, results)
@@ -70,32 +80,16 @@ async def _apply(paths: Sequence[Path], parent: socket.socket) -> None:
             parent.sendall(orjson.dumps({"webhook": flow_id}) + b"\n")
 
 
-async def _applied(client: AsyncClient, files: Mapping[Path, bytes]) -> Sequence[AppliedFlow]:
-    try:
-        return await client.flows.apply(list(files.values()))
-    except InvalidFlowError as error:
-        raise flow_paths.with_file_names(error, [_shown(path) for path in files]) from None
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidError(flow_paths.unreadable_message(path, error), reason="FLOW_FILE_MISSING") from None
-
-
 def _print_results(files: Iterable[Path], results: Sequence[AppliedFlow]) -> None:
     unset: dict[str, list[str]] = {}
     for path, applied in zip(files, results, strict=True):
         print_progress(f"flow {applied.flow.id}: {applied.change}")
-        for located in applied.located_warnings:
-            from cli import flow_problems
-
-            warning = replace(located, file=_shown(path))
-            if name := flow_problems.unset_secret(warning):
+        for warning in applied.located_warnings:
+            if name := flow_files.unset_secret(warning):
                 unset.setdefault(name, []).append(applied.flow.id)
             else:
-                print(flow_problems.format_warning(warning), file=sys.stderr, flush=True)
+                text = flow_files.format_warning(replace(warning, file=_shown(path)))
+                print(text, file=sys.stderr, flush=True)
     if unset:
         names = ", ".join(f"{name} ({', '.join(flows)})" for name, flows in sorted(unset.items()))
         print_progress(f"secrets that are not set yet: {names}; `flowhook secrets set NAME` sets one")
@@ -106,6 +100,48 @@ def _shown(path: Path) -> str:
     with suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedFile:
+    """A file as it was applied."""
+
+    sha256: str
+    flow: str
+    revision: int
+
+    @classmethod
+    def of(cls, content: bytes, flow_id: str, revision: int) -> AppliedFile:
+        """Describe a file that was just applied."""
+        return cls(_digest(content), flow_id, revision)
+
+    def is_superseded(self, content: bytes, revisions: Mapping[str, int]) -> bool:
+        """Whether the flow was changed after the file was applied, and the file, whose content it is now, was not.
+
+        `revisions`: the latest one of each flow that exists; a flow that was deleted is applied again.
+        """
+        return self.sha256 == _digest(content) and revisions.get(self.flow, 0) > self.revision
+
+
+def read_applied_files(data_dir: Path) -> dict[str, AppliedFile]:
+    """Return the files by their paths; none, if it is not known. Blocking."""
+    try:
+        return {path: AppliedFile(**each) for path, each in orjson.loads((data_dir / NAME).read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def write_applied_files(data_dir: Path, files: Mapping[str, AppliedFile]) -> None:
+    """Remember the files. Blocking.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    write_private(data_dir / NAME, orjson.dumps({path: asdict(each) for path, each in files.items()}) + b"\n")
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 if __name__ == "__main__":

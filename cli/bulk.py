@@ -9,22 +9,29 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
-from cli.confirmation import Yes, confirm
 from cli.execution_tables import COLUMNS as EXECUTION_COLUMNS
 from cli.execution_tables import Shown, row
-from cli.operation_commands import COMMON, keyword, option_name, options_of, read_options, usage_errors, with_signature
+from cli.operation_commands import (
+    COMMON,
+    Operator,
+    keyword,
+    open_operator,
+    option_name,
+    options_of,
+    read_options,
+    usage_errors,
+    with_signature,
+)
+from cli.options import Yes, confirm
 from flowhook.errors import ConflictError, NotFoundError, UnavailableError
 from flowhook.model.jobs import JobAction
 from operations import table
 from operations.execution_list import ExecutionConditions
 from operations.operation import Operation
-
-if TYPE_CHECKING:
-    from cli.operator import Operator
 
 COLUMNS: Final = ("JOB", "ACTION", "STATE", "CREATED", "DONE", "SKIPPED", "FAILED", "OF", "FLOW", "REASON")
 ITEM_COLUMNS: Final = ("NO", "EXECUTION", "OUTCOME", "TIME", "REPLAY", "REASON")
@@ -83,8 +90,6 @@ class Verb:
         Raises:
             typer.BadParameter: options do not go together.
         """
-        from cli.operator import open_operator
-
         if bool(execution_ids) is any(given[each.name] not in (None, False) for each in CONDITIONS):
             raise typer.BadParameter("give IDs of executions, or conditions such as --flow ID --status faulted")
         of_jobs = [name for name in ("rate", *JOB_OPTIONS) if name not in self.of_ids]

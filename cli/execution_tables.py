@@ -1,17 +1,30 @@
-"""Tables of executions, of their tasks and of their attempts, for people: made of what `--json` prints."""
+"""Tables of executions, of their tasks and of their attempts, for people: made of what `--json` prints.
+
+And the end of an execution: waiting for it, and printing its outcome.
+"""
 
 from __future__ import annotations
 
 import re
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+from flowhook.errors import UnavailableError
+from flowhook.model import Status
+from flowhook.retrying import POLL
+
+if TYPE_CHECKING:
+    from flowhook.client import Client
+    from flowhook.model import ExecutionDetail
 
 COLUMNS: Final = ("EXECUTION", "FLOW", "STATUS", "RECEIVED", "ENDED", "RUNNER ATTEMPTS", "REPLAY", "ERROR")
 TASK_COLUMNS: Final = ("BEGAN", "TASK", "TRIES", "DURATION", "RESULT")
 ATTEMPT_COLUMNS: Final = ("ASSIGNED", "RUNNER ATTEMPT", "RUNNER", "DURATION", "ENDED BECAUSE")
 MAX_SHOWN: Final = 120  # maximum number of characters of a call's result in the table
+NOT_ENDED: Final = "EXECUTION_NOT_ENDED"  # reason of the error of an execution that has not ended in time
 _MINUTE: Final = 60
 _HOUR: Final = 60 * _MINUTE
 # key of the journal entry of a call
@@ -151,3 +164,38 @@ def _results(runs: Iterable[Shown], journal: Sequence[Shown]) -> dict[int, str]:
         if len(found) == len(outputs[task])
         for number, (_, output) in zip(found, sorted(outputs[task].items()), strict=True)
     }
+
+
+def wait_until_ended(client: Client, execution_id: str, timeout: float | None = None) -> ExecutionDetail:
+    """Return an execution once it has ended, for which `timeout` seconds are waited; None: however long that takes.
+
+    Raises:
+        NotFoundError: the execution is unknown.
+        UnavailableError: it has not ended in time (`EXECUTION_NOT_ENDED`).
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    pauses = POLL.pauses()
+    while not (status := client.executions.get(execution_id, max_body_bytes=0).execution.status).ended:
+        left = POLL.limit if deadline is None else deadline - time.monotonic()
+        if left <= 0:
+            raise UnavailableError(
+                f"{execution_id} has not ended within {timeout:g} s: it is {status}", reason=NOT_ENDED
+            )
+        time.sleep(min(next(pauses), left))
+    return client.executions.get(execution_id)
+
+
+def show_outcome(detail: ExecutionDetail, *, json: bool) -> None:
+    """Print the status of an execution that has ended, with its output or its error."""
+    from cli.operation_commands import shown
+    from cli.output import print_json, to_json
+    from operations.executions import detail_view
+
+    view = detail_view(detail, with_body=True)
+    if json:
+        print_json(view)
+        return
+    told = shown(view)
+    print(f"{told['id']}: {told['status']}")
+    if view.status is not Status.CANCELLED:
+        print(to_json(told["output"] if told["error"] is None else told["error"], indent=True).decode())

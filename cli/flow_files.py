@@ -1,16 +1,26 @@
-"""Reads and checks flow files for commands, and collects the faults of all files."""
+"""Finds, reads and checks flow files for commands, and prints the problems of all of them.
+
+Problems are printed for people as compilers do, `FILE:LINE: KEY: TEXT`, for programs as JSON.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from cli.flow_paths import find_flow_files, unreadable_message
-from flowhook.document import FlowDocument, parse
-from flowhook.document.diagnostics.problems import Code
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
-from runner.component_names import component_names
+
+if TYPE_CHECKING:
+    from flowhook.document import FlowDocument
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+_UNSET: Final = re.compile(r"secret (\S+) is not set")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +55,91 @@ def check_flow_files(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]
     Raises:
         InvalidError: a file does not exist, or a directory has no flow file (`FLOW_FILE_MISSING`).
     """
+    from flowhook.document import parse
+    from flowhook.document.diagnostics.problems import Code
+    from runner.component_names import component_names
+
     functions = component_names()
     files: list[FlowFile] = []
     faults: list[Fault] = []
     for path in find_flow_files(paths):
+        content = read_flow_file(path)
         try:
-            content = path.read_bytes()
             files.append(FlowFile(str(path), content, parse(content, file=str(path), functions=functions)))
         except InvalidFlowError as error:
             faults += error.faults
-        except OSError as error:
-            raise InvalidError(unreadable_message(path, error), reason="FLOW_FILE_MISSING") from None
-    duplicates = _duplicates(files)
-    named = {fault.file for fault in duplicates}
-    return [file for file in files if file.name not in named], [*faults, *duplicates]
-
-
-def _duplicates(files: Sequence[FlowFile]) -> list[Fault]:
     first: dict[str, str] = {}
-    faults = []
+    duplicates = set()
     for file in files:
         earlier = first.setdefault(file.document.id, file.name)
         if earlier != file.name:
             cause = f"flow {file.document.id} is in {earlier} too"
             faults.append(Fault(file.name, 0, "document", cause, Code.FLOW_DUPLICATE))
-    return faults
+            duplicates.add(file.name)
+    return [file for file in files if file.name not in duplicates], faults
+
+
+def find_flow_files(paths: Sequence[Path]) -> list[Path]:
+    """Return files, and of each directory the flow files directly in it, sorted by name. Blocking.
+
+    Raises:
+        InvalidError: there is no flow file in a directory (`FLOW_FILE_MISSING`).
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(item for item in path.iterdir() if item.suffix in SUFFIXES and item.is_file())
+            if not inside:
+                raise InvalidError(f"{path}: contains no *.yaml, *.yml or *.json file", reason="FLOW_FILE_MISSING")
+            found += inside
+        else:
+            found.append(path)
+    return found
+
+
+def read_flow_file(path: Path) -> bytes:
+    """Return the content of a file. Blocking.
+
+    Raises:
+        InvalidError: it can't be read (`FLOW_FILE_MISSING`).
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidError(f"{path}: {os.strerror(error.errno or 0)}", reason="FLOW_FILE_MISSING") from None
+
+
+@contextmanager
+def named_files(names: Sequence[str]) -> Iterator[None]:
+    """Name the files in a router's error, which has their positions in the request."""
+    try:
+        yield
+    except InvalidFlowError as error:
+        positions = {str(index): name for index, name in enumerate(names)}
+        faults = [replace(fault, file=positions.get(fault.file, fault.file)) for fault in error.faults]
+        raise InvalidFlowError(faults) from None
+
+
+def print_problems(errors: Sequence[Fault], warnings: Sequence[Fault] = (), *, json: bool) -> None:
+    """Print problems: as lines on stderr, or on stdout as JSON, one object each, with code and severity."""
+    from cli.output import print_json
+
+    if not json:
+        for text in (*map(str, errors), *map(format_warning, warnings)):
+            print(text, file=sys.stderr)
+        return
+    for severity, faults in (("error", errors), ("warning", warnings)):
+        for each in faults:
+            print_json({**asdict(each), "severity": severity})
+
+
+def format_warning(fault: Fault) -> str:
+    """Return a warning as one line."""
+    where = f"{fault.file}:{fault.line}" if fault.line else fault.file
+    return ": ".join(filter(None, (where, "warning", fault.key, fault.cause)))
+
+
+def unset_secret(fault: Fault) -> str:
+    """Return the name of the secret that a warning says is not set; empty: it is about something else."""
+    found = _UNSET.match(fault.cause)
+    return found[1] if found else ""

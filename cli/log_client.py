@@ -17,13 +17,11 @@ from cli.setting_names import variable_name
 
 if TYPE_CHECKING:
     from flowhook.process.settings import RouterSettings
-    from router.storage.commit_log.interface import ReplicatedLog
     from router.storage.commit_log.seals import ClusterKeys
 
 NatsCredsFile = Annotated[
     Path | None,
     typer.Option(
-        "--nats-creds-file",
         metavar="PATH",
         envvar="FLOWHOOK_NATS_CREDS_FILE",
         help="Credentials file for NATS, if the URL names no user and password.",
@@ -32,7 +30,6 @@ NatsCredsFile = Annotated[
 NatsCaFile = Annotated[
     Path | None,
     typer.Option(
-        "--nats-ca-file",
         metavar="PATH",
         envvar="FLOWHOOK_NATS_CA_FILE",
         help="PEM certificates that the TLS certificates of NATS servers are checked against.",
@@ -81,24 +78,6 @@ def log_url(option: str, given: str) -> str:
     if not found:
         raise typer.BadParameter(f"give {option}, or set FLOWHOOK_STORAGE or FLOWHOOK_STORAGE_FILE")
     return found
-
-
-def open_log(
-    url: str,
-    keys: ClusterKeys,
-    *,
-    name: str,
-    create: bool = True,
-    creds_file: Path | None = None,
-    ca_file: Path | None = None,
-    sealed: bool = True,
-) -> ReplicatedLog:
-    """Connect to the servers of a log; raises as `jetstream.connect` does."""
-    from router.storage.commit_log import jetstream
-
-    return jetstream.connect(
-        url, keys, router=name, create=create, creds_file=creds_file, ca_file=ca_file, sealed=sealed
-    )
 
 
 @contextmanager

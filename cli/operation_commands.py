@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, cast, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 
-from cli.confirmation import Yes, confirm
-from cli.options import DataDir, Json, Router
+from cli.options import DataDir, Json, Router, Yes, confirm, read_content
 from operations.operation import Operation, ParameterError, Parameters
 
 if TYPE_CHECKING:
-    from cli.operator import Operator
+    from flowhook.client import AsyncClient, Client
+    from operations.tools import Tools
+
+MAX_PAGE: Final = 500  # items that are asked for at a time
 
 # parameters that programs need, and people do not; `--limit` stands for those of pages
 NO_OPTIONS: Final = frozenset({"page_size", "page_token", "request_id"})
@@ -43,6 +47,120 @@ COMMON: Final[Mapping[str, tuple[Any, Any]]] = {
 
 # what a description says of a parameter that is not given, as far as that is nothing
 _ABSENT: Final = re.compile(r"; (?:empty|absent|none|null|0): [^;.]*(?=[;.])")
+
+
+class Operator:
+    """Performs operations one after another, in an event loop of its own, with the blocking client.
+
+    That one follows the owner of the shard.
+    """
+
+    def __init__(self, client: Client, loop: asyncio.AbstractEventLoop) -> None:
+        self.client = client
+        self._loop = loop
+        self._tools: Tools | None = None
+
+    def perform(self, operation: Operation[Any], parameters: Parameters | None = None, **given: Any) -> Any:
+        """Return the result of an operation, given its parameters or their values; raises as the operation does."""
+        wanted = operation.read({}, given) if parameters is None else parameters
+        awaited = cast("AsyncClient", _Awaited(self.client))
+        # `asyncio.run` would turn a Ctrl-C into a cancellation, which a blocking call does not see
+        return self._loop.run_until_complete(operation.perform(awaited, wanted, self.tools))
+
+    def shown(self, operation: Operation[Any], parameters: Parameters | None = None, **given: Any) -> Any:
+        """Return what `--json` prints of the result of an operation, as data."""
+        return shown(self.perform(operation, parameters, **given))
+
+    def chunks(self, operation: Operation[Any], parameters: Parameters) -> Iterator[bytes]:
+        """Yield what an operation streams."""
+        chunks = self.perform(operation, parameters)
+        while (chunk := self._loop.run_until_complete(anext(chunks, None))) is not None:
+            yield chunk
+
+    def pages(self, operation: Operation[Any], parameters: Parameters, limit: int | None = None) -> Iterator[Any]:
+        """Yield the pages of an operation that lists something, until they have `limit` items; None: all."""
+        token, left = "", limit
+        while True:
+            size = MAX_PAGE if left is None else min(left, MAX_PAGE)
+            page = self.perform(operation, parameters.model_copy(update={"page_size": size, "page_token": token}))
+            yield page
+            token = page.next_page_token
+            left = None if left is None else left - len(getattr(page, operation.items))
+            if not token or left == 0:
+                return
+
+    @property
+    def tools(self) -> Tools:
+        """What operations use besides the client; commands compute no traces."""
+        if self._tools is None:
+            from operations.tools import Tools
+
+            self._tools = Tools()
+        return self._tools
+
+    async def close(self) -> None:
+        """End the processes that operations started."""
+        if self._tools is not None:
+            await self._tools.evaluator.aclose()
+
+
+def shown(result: Any) -> Any:
+    """Return what `--json` prints of a result, as data."""
+    import json
+
+    import orjson
+
+    from operations.encoding import to_json
+
+    text = to_json(result)
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # nested more deeply than it reads
+        return json.loads(text)
+
+
+@contextmanager
+def open_operator(router: str | None, data_dir: Path | None) -> Iterator[Operator]:
+    """Open an operator with the admin token; raises as `cli.client_factory.open_client` does."""
+    from cli.client_factory import client_for, client_settings
+
+    loop = asyncio.new_event_loop()
+    try:
+        with client_for(client_settings(router, data_dir)) as client:
+            operator = Operator(client, loop)
+            try:
+                yield operator
+            finally:
+                loop.run_until_complete(operator.close())
+    finally:
+        loop.close()
+
+
+class _Awaited:
+    """A blocking client as operations take one: what its methods return can be awaited, or iterated over."""
+
+    def __init__(self, part: Any) -> None:
+        self._part = part
+
+    def __getattr__(self, name: str) -> Any:
+        member = getattr(self._part, name)
+        if not callable(member):
+            return _Awaited(member)
+
+        def call(*arguments: Any, **options: Any) -> Any:
+            result = member(*arguments, **options)
+            return _yielded(result) if inspect.isgenerator(result) else _returned(result)
+
+        return call
+
+
+async def _returned(result: Any) -> Any:
+    return result
+
+
+async def _yielded(results: Iterator[Any]) -> AsyncIterator[Any]:
+    for result in results:
+        yield result
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +213,11 @@ def read_options(operation: Operation[Any], given: Mapping[str, Any], **values: 
     Raises:
         typer.BadParameter: one is not acceptable, or a file can't be read.
     """
-    from cli.exec_input import read_option_content
-
     model = operation.model
     wanted = {name: value for name, value in given.items() if name in model.model_fields and value not in (None, [])}
     for name, value in wanted.items():
         if kind_of(model.model_fields[name].annotation)[0] is bytes:
-            wanted[name] = read_option_content(option_name(name), value)
+            wanted[name] = read_content(option_name(name), value)
     named = {model.model_fields[name].alias or name: value for name, value in (wanted | values).items()}
     with usage_errors(given):
         return operation.read({}, named)
@@ -166,8 +282,6 @@ def command(
     extra = {**(more or {}), **({"yes": (Yes, False)} if question else {}), **COMMON}
 
     def run(**given: Any) -> None:
-        from cli.operator import open_operator
-
         check(given)
         parameters = read_options(operation, given)
         if question:
@@ -268,7 +382,6 @@ def listing(
     """
 
     def show(call: OperationCall) -> None:
-        from cli.operator import shown
         from cli.output import print_json, print_table
 
         pages = []
@@ -296,7 +409,6 @@ def showing(say: Callable[[Any], str | None]) -> Callable[[OperationCall], None]
     """Return what performs an operation and prints its result: with `--json` as that, else what `say` returns of it."""
 
     def show(call: OperationCall) -> None:
-        from cli.operator import shown
         from cli.output import print_json
 
         result = call.perform()

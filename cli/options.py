@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
@@ -22,19 +23,63 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per li
 Router = Annotated[
     str | None,
     typer.Option(
-        "--router",
-        metavar="HOST:PORT",
-        help="Address of the router, or of several separated by commas (FLOWHOOK_ROUTER).",
+        metavar="HOST:PORT", help="Address of the router, or of several separated by commas (FLOWHOOK_ROUTER)."
     ),
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option(
-        "--data-dir",
-        metavar="DIR",
-        help="Directory of the tokens, if FLOWHOOK_TOKEN is not set (FLOWHOOK_DATA_DIR).",
-    ),
+    typer.Option(metavar="DIR", help="Directory of the tokens, if FLOWHOOK_TOKEN is not set (FLOWHOOK_DATA_DIR)."),
 ]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask. Without a terminal nothing is asked either.")]
+
+
+def confirm(question: str | Callable[[], str], *, yes: bool) -> None:
+    """Ask a question, or what returns it, on stderr, unless `yes`, or stdin is no terminal: scripts go on as they did.
+
+    Raises:
+        typer.Abort: the answer is not yes.
+    """
+    if yes or not sys.stdin.isatty():
+        return
+    text = question if isinstance(question, str) else question()
+    print(f"{text} [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise typer.Abort
+
+
+def read_file(path: Path, shown: str = "") -> bytes:
+    """Return the content of a file that an option names; `shown` stands for its path in errors.
+
+    Raises:
+        typer.BadParameter: the file can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{shown or path}: {error.strerror}") from None
+
+
+def read_content(option: str, text: str) -> bytes:
+    """Return the content of an option: text, `@FILE`, or `@-` for stdin.
+
+    Raises:
+        typer.BadParameter: the file can't be read.
+    """
+    if text == "@-":
+        return sys.stdin.buffer.read()
+    return read_file(Path(text[1:]), f"{option} {text}") if text.startswith("@") else text.encode()
+
+
+def split_pair(option: str, text: str, separator: str) -> tuple[str, str]:
+    """Return name and value of an option such as `NAME=VALUE`; white space around a header's value is not part of it.
+
+    Raises:
+        typer.BadParameter: the option has no name, or no separator.
+    """
+    name, found, value = text.partition(separator)
+    if not found or not name.strip():
+        raise typer.BadParameter(f"{option} takes NAME{separator}VALUE")
+    return name.strip(), value.strip() if separator == ":" else value
 
 
 def settings_command(
@@ -47,15 +92,12 @@ def settings_command(
     that writes a log, which then has what is wrong with the settings, too, unless it is written for people.
     """
 
-    def read(given: Mapping[str, Any]) -> S:
-        for name, value in given.items():
-            if isinstance(value, str):
-                refuse_credentials(option_name(name), value, variable_name(name))
-        return read_settings(model, given)
-
     def command(**given: Any) -> None:
         try:
-            settings = read(given)
+            for name, value in given.items():
+                if isinstance(value, str):
+                    refuse_credentials(option_name(name), value, variable_name(name))
+            settings = read_settings(model, given)
         except typer.BadParameter as error:
             from flowhook.process import logs
 
@@ -64,8 +106,7 @@ def settings_command(
             name = given.get("process_name") or os.environ.get(variable_name("process_name")) or process
             logs.report_end(error.message, reason=INVALID, process=name)
             raise typer.Exit(error.exit_code) from None
-        code = action(settings)
-        if code:
+        if code := action(settings):
             raise typer.Exit(code)
 
     parameters = [
@@ -111,14 +152,9 @@ def _annotation(name: str, field: FieldInfo) -> Any:
     if _is(bool, field):
         return Annotated[bool | None, typer.Option(f"{option}/--no-{option[2:]}", help=help_text)]
     # the model validates the value; typer knows only some of its rules
-    return Annotated[str | None, typer.Option(option, help=help_text, metavar=_metavar(field))]
-
-
-def _metavar(field: FieldInfo) -> str:
-    for kind, metavar in ((int, "NUMBER"), (float, "NUMBER"), (Path, "PATH")):
-        if _is(kind, field):
-            return metavar
-    return "TEXT"
+    metavars = {int: "NUMBER", float: "NUMBER", Path: "PATH"}
+    metavar = next((metavar for kind, metavar in metavars.items() if _is(kind, field)), "TEXT")
+    return Annotated[str | None, typer.Option(option, help=help_text, metavar=metavar)]
 
 
 def _is(kind: type, field: FieldInfo) -> bool:

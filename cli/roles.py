@@ -1,75 +1,84 @@
-"""Maps each role (edge, router, runner, admin) to its settings and to the code that runs it, imported on demand."""
+"""The kinds of processes: their settings, and the code that runs them, which is imported on demand."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from flowhook.process.settings import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 
 if TYPE_CHECKING:
     from flowhook.process.process_state import ProcessState
 
-S = TypeVar("S", bound=CommonSettings)
+    Serve = Callable[[Any, ProcessState], Awaitable[None]]
 
 # or gRPC prints a line on stderr for each connection that a router closes; read when gRPC is imported, which is later
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 @dataclass(frozen=True, slots=True)
-class Role(Generic[S]):
+class Role:
     """One kind of process."""
 
-    settings: type[S]  # model of its settings
-    # imports its code, and returns a function that runs a process to its end and returns the exit code
-    load: Callable[[], Callable[[S], int]]
+    name: str
+    settings: type[CommonSettings]
+    help: str
+    load_serve: Callable[[], Serve]  # imports its code, and returns what serves until a process is stopped
 
-    def run(self, settings: S) -> int:
+    def load(self) -> Callable[[Any], int]:
+        """Import its code, and return a function that runs a process to its end and returns the exit code."""
+        serve = self.load_serve()
+        from flowhook.process import lifecycle
+
+        return lambda settings: lifecycle.run(partial(serve, settings), settings, self.name)
+
+    def run(self, settings: Any) -> int:
         """Import the code, run a process to its end and return the exit code."""
         return self.load()(settings)
 
 
-def _edge() -> Callable[[EdgeSettings], int]:
-    from edge import app
-    from flowhook.process import lifecycle
+def _edge() -> Serve:
+    from edge.app import serve
 
-    return lambda settings: lifecycle.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "edge")
-
-
-def _router() -> Callable[[RouterSettings], int]:
-    from flowhook.process import lifecycle
-    from router.process import app
-
-    return lambda settings: lifecycle.run(lambda lifecycle: app.serve(settings, lifecycle), settings, "router")
+    return serve
 
 
-def _runner() -> Callable[[RunnerSettings], int]:
+def _router() -> Serve:
+    from router.process.app import serve
+
+    return serve
+
+
+def _runner() -> Serve:
     from runner.guard import process_starter
 
-    starter = process_starter.new_starter()  # imports the code of worker processes in parallel with the imports below
+    starter = process_starter.new_starter()  # imports the code of worker processes in parallel with the import below
+    from runner.app import serve
 
-    from flowhook.process import lifecycle
-    from runner import app
-
-    return lambda settings: lifecycle.run(lambda lifecycle: app.serve(settings, lifecycle, starter), settings, "runner")
+    return lambda settings, state: serve(settings, state, starter)
 
 
-def _admin() -> Callable[[AdminSettings], int]:
+def _admin() -> Serve:
     from admin import app
-    from flowhook.process import lifecycle
     from runner.tracing.tracer import ExecutionTracer
 
-    async def serve(settings: AdminSettings, process_state: ProcessState) -> None:
+    async def serve(settings: AdminSettings, state: ProcessState) -> None:
         async with aclosing(ExecutionTracer()) as tracer:
-            await app.serve(settings, process_state, tracer)
+            await app.serve(settings, state, tracer)
 
-    return lambda settings: lifecycle.run(lambda lifecycle: serve(settings, lifecycle), settings, "admin")
+    return serve
 
 
-EDGE: Final = Role(EdgeSettings, _edge)
-ROUTER: Final = Role(RouterSettings, _router)
-RUNNER: Final = Role(RunnerSettings, _runner)
-ADMIN: Final = Role(AdminSettings, _admin)
+ROLES: Final = {
+    role.name: role
+    for role in (
+        Role("edge", EdgeSettings, "Run an edge: the HTTP process that senders reach.", _edge),
+        Role("router", RouterSettings, "Run the router: the gRPC process that owns storage.", _router),
+        Role("runner", RunnerSettings, "Run a runner: the process that executes flows.", _runner),
+        Role("admin", AdminSettings, "Run the admin process: health and metrics over HTTP.", _admin),
+    )
+}

@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 
-from cli import roles, setting_names
+from cli import setting_names
+from cli.roles import ROLES
 from flowhook.process import logs
 from flowhook.process.parent_death import EXIT_ORPHANED
 from flowhook.process.supervisor_socket import receive_settings
 
 EXIT_WRONG_USAGE: Final = 2
-
-ROLES: Final[dict[str, roles.Role[Any]]] = {
-    "edge": roles.EDGE,
-    "router": roles.ROUTER,
-    "runner": roles.RUNNER,
-    "admin": roles.ADMIN,
-}
 
 
 def main(name: str) -> int:
@@ -36,10 +30,9 @@ def main(name: str) -> int:
     try:
         given = role.settings()
     except ValidationError as error:
+        message = setting_names.explain_validation_error(error, {})
         process = os.environ.get("FLOWHOOK_PROCESS_NAME", name)
-        logs.report_end(
-            setting_names.explain_validation_error(error, {}), reason=setting_names.INVALID, process=process
-        )
+        logs.report_end(message, reason=setting_names.INVALID, process=process)
         return EXIT_WRONG_USAGE
     return run(given)
 

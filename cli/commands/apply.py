@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,7 @@ from cli.options import DataDir, Json, Router
 
 if TYPE_CHECKING:
     from cli.flow_files import FlowFile
-    from flowhook.client import AppliedFlow, Client
+    from flowhook.client import AppliedFlow
 
 
 def register(app: typer.Typer) -> None:
@@ -33,33 +32,23 @@ def _apply(
     data_dir: DataDir = None,
 ) -> None:
     """Create or update flows; problems are reported with file, line and key, and then nothing is changed."""
-    from cli import flow_files, flow_problems
+    from cli import flow_files
     from cli.client_factory import open_client
     from flowhook.errors import InvalidFlowError
 
     try:
         flows = flow_files.read_flow_files(files)
-        with open_client(router, data_dir) as client:
-            applied = _applied(client, flows, dry_run=dry_run)
+        with open_client(router, data_dir) as client, flow_files.named_files([flow.name for flow in flows]):
+            applied = client.flows.apply([flow.content for flow in flows], dry_run=dry_run)
     except InvalidFlowError as error:
-        flow_problems.print_problems(error.faults, json=json)
+        flow_files.print_problems(error.faults, json=json)
         raise typer.Exit(1) from None
     for flow, result in zip(flows, applied, strict=True):
         _show(flow, result, dry_run=dry_run, json=json)
 
 
-def _applied(client: Client, flows: Sequence[FlowFile], *, dry_run: bool) -> Sequence[AppliedFlow]:
-    from cli import flow_paths
-    from flowhook.errors import InvalidFlowError
-
-    try:
-        return client.flows.apply([flow.content for flow in flows], dry_run=dry_run)
-    except InvalidFlowError as error:
-        raise flow_paths.with_file_names(error, [flow.name for flow in flows]) from None
-
-
 def _show(flow: FlowFile, result: AppliedFlow, *, dry_run: bool, json: bool) -> None:
-    from cli import flow_problems
+    from cli.flow_files import format_warning
     from cli.output import print_json
 
     if json:
@@ -74,4 +63,4 @@ def _show(flow: FlowFile, result: AppliedFlow, *, dry_run: bool, json: bool) -> 
         return
     print(f"{result.flow.id}: {result.change}{' (dry run)' if dry_run else ''}")
     for warning in result.located_warnings:
-        print(flow_problems.format_warning(replace(warning, file=flow.name)), file=sys.stderr)
+        print(format_warning(replace(warning, file=flow.name)), file=sys.stderr)

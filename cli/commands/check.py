@@ -25,7 +25,7 @@ def _check(
     json: Json = False,
 ) -> None:
     """Check flow files as apply does, without a router; problems are reported with file, line and key."""
-    from cli import flow_files, flow_problems
+    from cli import flow_files
     from flowhook.document import located_warnings
     from flowhook.process.settings import RunnerSettings
 
@@ -36,7 +36,7 @@ def _check(
         warnings += located_warnings(flow.document, flow.content, file=flow.name, policy=policy)
     if strict:
         errors, warnings = [*errors, *warnings], []
-    flow_problems.print_problems(errors, warnings, json=json)
+    flow_files.print_problems(errors, warnings, json=json)
     if not json:
         faulty = {error.file for error in errors}
         for flow in flows:

@@ -8,23 +8,13 @@ import time
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from cli.execution_tables import Shown
-from cli.log_client import (
-    KeyDir,
-    NatsCaFile,
-    NatsCredsFile,
-    cluster_keys,
-    local_servers,
-    log_url,
-    open_log,
-    router_settings,
-)
-from cli.operation_commands import OperationCall, command, showing
-from cli.operator import shown
+from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, local_servers, log_url, router_settings
+from cli.operation_commands import OperationCall, command, showing, shown
 from operations import table
 
 if TYPE_CHECKING:
@@ -162,19 +152,12 @@ def _rebuild_log(
 
     storage = log_url("--storage", storage)
     logs.configure(level="warning")
-    replicated = open_log(
-        storage,
-        cluster_keys(data_dir),
-        name=f"rebuild-log-{os.getpid()}",
-        creds_file=nats_creds_file,
-        ca_file=nats_ca_file,
-    )
-    try:
-        renew = partial(jetstream.rebuild_log, storage, creds_file=nats_creds_file, ca_file=nats_ca_file)
+    files: dict[str, Any] = {"creds_file": nats_creds_file, "ca_file": nats_ca_file}
+    name = f"rebuild-log-{os.getpid()}"
+    with closing(jetstream.connect(storage, cluster_keys(data_dir), router=name, **files)) as replicated:
+        renew = partial(jetstream.rebuild_log, storage, **files)
         rebuilding = LogRebuilding(replicated, renew, heartbeat_seconds=HEARTBEAT_SECONDS)
         result = rebuilding.rebuild(View(view_dir), discard=discard_log)
-    finally:
-        replicated.close()
     print(f"the log is made anew, of the view at position {result.position}")
     if result.uploaded:
         print(f"{result.uploaded} large payloads and bodies were uploaded again")
@@ -218,6 +201,7 @@ def _seal(
 
 
 def _seal_log(url: str, directory: Path, creds_file: Path | None, ca_file: Path | None) -> LogSealed:
+    from router.storage.commit_log import jetstream
     from router.storage.commit_log.seals import is_sealed
     from router.storage.encryption import key_fingerprint, require_secrets_key
     from router.storage.replicated.log_sealing import LogSealing
@@ -225,7 +209,7 @@ def _seal_log(url: str, directory: Path, creds_file: Path | None, ca_file: Path 
     settings, keys = router_settings(directory), cluster_keys(directory)
     key = require_secrets_key(settings.data_dir, settings.secrets_key)
     connecting = partial(
-        open_log, url, keys, name=f"seal-{os.getpid()}", create=False, creds_file=creds_file, ca_file=ca_file
+        jetstream.connect, url, keys, router=f"seal-{os.getpid()}", create=False, creds_file=creds_file, ca_file=ca_file
     )
     with closing(connecting(sealed=False)) as plain, closing(connecting()) as sealed:
         sealing = LogSealing(

@@ -1,22 +1,48 @@
-"""`flowhook exec`: runs one flow document locally, without a cluster or storage."""
+"""`flowhook exec`: runs one flow document locally, without a cluster or storage.
+
+stdout is reserved for its output: the trace, waits and a reply are printed on stderr while it runs.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
+from urllib.parse import urlencode
 
+import orjson
 import typer
+from typer import Option
 
-from cli.options import Json, read_settings
+from cli.options import Json, read_content, read_file, read_settings, split_pair
+from flowhook.errors import InvalidError
 
 if TYPE_CHECKING:
-    from flowhook.model import Reply
+    from flowhook.document import FlowDocument
+    from flowhook.document.models.webhook import Callback, Webhook
+    from flowhook.model import Event, Reply
+    from runner.ipc import ProvidedEvent, WaitStarted
+
+JSON: Final = "application/json"
+MAX_WAITS: Final = 50  # maximum number of waits that are printed for one run; a loop may have any number
+MAX_SHOWN: Final = 2000  # maximum number of characters of a value in text output; JSON output has the whole value
+_VALUES: Final = ("input", "output", "context", "error")
+
+
+class _Request(NamedTuple):
+    """The request as given by the options; headers and query are in the order of the options."""
+
+    body: bytes
+    content_type: str
+    headers: Sequence[tuple[str, str]]
+    query: Sequence[tuple[str, str]]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,68 +55,54 @@ def _exec(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The flow file.")],
     input_: Annotated[
         str | None,
-        typer.Option(
-            "--input",
-            metavar="JSON_OR_@FILE",
-            help="The input; with a webhook, the body of the event. @- is stdin.",
+        Option(
+            "--input", metavar="JSON_OR_@FILE", help="The input; with a webhook, the body of the event. @- is stdin."
         ),
     ] = None,
     secret: Annotated[
         list[str] | None,
-        typer.Option(
-            "--secret",
+        Option(
             metavar="NAME=@FILE",
             help="A secret that the flow names; also NAME=VALUE, or FLOWHOOK_SECRET_NAME in the environment.",
         ),
     ] = None,
     content_type: Annotated[
-        str | None,
-        typer.Option("--content-type", metavar="TYPE", help="Media type of the input; default: application/json."),
+        str | None, Option(metavar="TYPE", help="Media type of the input; default: application/json.")
     ] = None,
     header: Annotated[
-        list[str] | None,
-        typer.Option("--header", metavar="K:V", help="A header of the request; may be given several times."),
+        list[str] | None, Option(metavar="K:V", help="A header of the request; may be given several times.")
     ] = None,
     query: Annotated[
-        list[str] | None,
-        typer.Option("--query", metavar="K=V", help="A query parameter of the request; may be given several times."),
+        list[str] | None, Option(metavar="K=V", help="A query parameter of the request; may be given several times.")
     ] = None,
     callback: Annotated[
         list[str] | None,
-        typer.Option(
-            "--callback",
+        Option(
             metavar="NAME=@FILE",
             help="A callback that it receives, with this JSON as its body; may be given several times.",
         ),
     ] = None,
     event: Annotated[
         list[str] | None,
-        typer.Option(
-            "--event", metavar="@FILE", help="A CloudEvent that it receives, as JSON; may be given several times."
-        ),
+        Option(metavar="@FILE", help="A CloudEvent that it receives, as JSON; may be given several times."),
     ] = None,
     skip_waits: Annotated[
-        bool,
-        typer.Option("--skip-waits", help="Skip waits, delays of retries and timeouts of waiting tasks."),
+        bool, Option("--skip-waits", help="Skip waits, delays of retries and timeouts of waiting tasks.")
     ] = False,
     allow_private_addresses: Annotated[
-        bool,
-        typer.Option("--allow-private-addresses", help="Allow calls to private and link-local addresses, too."),
+        bool, Option("--allow-private-addresses", help="Allow calls to private and link-local addresses, too.")
     ] = False,
-    allow_processes: Annotated[bool, typer.Option("--allow-processes", help="Allow scripts and commands.")] = False,
+    allow_processes: Annotated[bool, Option("--allow-processes", help="Allow scripts and commands.")] = False,
     trace: Annotated[
-        bool, typer.Option("--trace", help="Show input and output of each task on stderr; with --json, as JSON.")
+        bool, Option("--trace", help="Show input and output of each task on stderr; with --json, as JSON.")
     ] = False,
     until: Annotated[
-        str,
-        typer.Option("--until", metavar="TASK", help="Stop after this task (a name or /do/0/name); print its output."),
+        str, Option(metavar="TASK", help="Stop after this task (a name or /do/0/name); print its output.")
     ] = "",
     json: Json = False,
 ) -> None:
     """Run one flow here, with no cluster: its output goes to stdout, a fault or a reply as JSON to stderr."""
-    import orjson
-
-    from cli import exec_input, exec_trace, flow_files, flow_problems
+    from cli import flow_files
     from cli.output import print_json, to_json
     from flowhook.document import located_warnings
     from flowhook.errors import NotFoundError
@@ -98,7 +110,12 @@ def _exec(
     from flowhook.process.settings import RunnerSettings
     from runner.local_run import RunCompleted, run_document
 
-    request = exec_input.parse_request_options(input_, content_type, header or (), query or ())
+    request = _Request(
+        b"{}" if input_ is None and content_type is None else read_content("--input", input_ or ""),
+        content_type or JSON,
+        [split_pair("--header", text, ":") for text in header or ()],
+        [split_pair("--query", text, "=") for text in query or ()],
+    )
     given = dict(map(_secret, secret or ()))
     if file.is_dir():
         raise typer.BadParameter(f"{file} is a directory; exec runs one file")
@@ -110,12 +127,9 @@ def _exec(
         RunnerSettings, {"allow_loopback_addresses": True, **{name: value or None for name, value in allowed.items()}}
     )
     for warning in located_warnings(document, flow.content, file=flow.name, policy=settings.address_policy):
-        print(flow_problems.format_warning(warning), file=sys.stderr)
-    start = exec_input.build_start_event(document, request)
-    events = [
-        *(exec_input.parse_callback(document, text) for text in callback or ()),
-        *map(exec_input.parse_emitted_event, event or ()),
-    ]
+        print(flow_files.format_warning(warning), file=sys.stderr)
+    start = _start_event(document, request)
+    events = [*(_callback(document, text) for text in callback or ()), *map(_emitted_event, event or ())]
     if until:
         _check_task(document.definition, until)
     result = asyncio.run(
@@ -124,12 +138,12 @@ def _exec(
             start,
             settings,
             _secrets(document.workflow.use.secrets, given),
-            trace=partial(exec_trace.print_task, json=json) if trace else None,
+            trace=partial(_print_task, json=json) if trace else None,
             until=until,
             on_reply=_print_reply,
             events=events,
             skip_waits=skip_waits,
-            on_wait=exec_trace.WaitPrinter(json=json),
+            on_wait=_wait_printer(json=json),
         )
     )
     if isinstance(result, WorkflowError):
@@ -146,8 +160,6 @@ def _exec(
 
 def _print_reply(reply: Reply) -> None:
     """Print the response that a waiting sender would get, on stderr: stdout is reserved for the output."""
-    import orjson
-
     shown = {
         "status": reply.status,
         "headers": [[name, value.decode("latin-1")] for name, value in reply.headers],
@@ -182,7 +194,171 @@ def _secret(text: str) -> tuple[str, bytes]:
         raise typer.BadParameter("--secret takes NAME=VALUE or NAME=@FILE")
     if not value.startswith("@"):
         return name, value.encode()
+    return name, read_file(Path(value[1:]), f"--secret {name}: {value[1:]}").removesuffix(b"\n")
+
+
+def _start_event(document: FlowDocument, request: _Request) -> Event:
+    """Return the event that starts the flow: the request as an edge converts it or, without a webhook, the input alone.
+
+    Raises:
+        typer.BadParameter: the body does not match its type, or a flow without a webhook is given headers or a query.
+    """
+    webhook = document.webhook
+    if webhook is None:
+        if request.headers or request.query:
+            option = "--header" if request.headers else "--query"
+            raise typer.BadParameter(f"{option}: {document.id} has no `webhook`, so its only input is --input")
+        return _checked("--input", _event(document.id, "", request.content_type, request.body), raw=False)
+    return _checked("--input", _received(document.id, webhook, request), raw=webhook.parse == "raw")
+
+
+def _callback(document: FlowDocument, text: str) -> ProvidedEvent:
+    """Return the event of a callback, given as `NAME=@FILE` or `NAME=JSON`.
+
+    Raises:
+        typer.BadParameter: the flow has no such callback, or its body is not JSON.
+    """
+    from flowhook.events import cloud_events
+    from runner.ipc import ProvidedEvent
+
+    name, body = split_pair("--callback", text, "=")
+    callbacks: Mapping[str, Callback] = {} if document.webhook is None else document.webhook.callbacks
+    if name not in callbacks:
+        known = f"; there are {', '.join(callbacks)}" if callbacks else ", nor any other"
+        raise typer.BadParameter(f"--callback: {document.id} has no callback {name}{known}")
+    request = _Request(read_content(f"--callback {name}", body), JSON, (), ())
+    raw = callbacks[name].parse == "raw"
+    event = _checked(f"--callback {name}", _received(document.id, callbacks[name], request, name), raw=raw)
+    return ProvidedEvent(cloud_events.from_callback(event, raw=raw), callback=True)
+
+
+def _emitted_event(text: str) -> ProvidedEvent:
+    """Return an emitted event: a CloudEvent in JSON, as `@FILE` or text; all attributes but `type` have defaults.
+
+    Raises:
+        typer.BadParameter: it is not a CloudEvent.
+    """
+    from flowhook.events import cloud_events, ids
+    from flowhook.events.workflow_input import rfc3339
+    from runner.ipc import ProvidedEvent
+
     try:
-        return name, Path(value[1:]).read_bytes().removesuffix(b"\n")
-    except OSError as error:
-        raise typer.BadParameter(f"--secret {name}: {value[1:]}: {error.strerror}") from None
+        written = orjson.loads(read_content("--event", text))
+        if not isinstance(written, dict):
+            raise typer.BadParameter("--event is not a CloudEvent: expected a JSON object with a `type`")
+        identity = {"specversion": cloud_events.SPEC_VERSION, "id": ids.mint(0), "source": "/exec"}
+        payload = orjson.dumps({**identity, "time": rfc3339(_now_ms()), **written})
+        cloud_events.parse(payload)
+    except orjson.JSONDecodeError as error:
+        raise typer.BadParameter(f"--event is not JSON: {error}") from None
+    except InvalidError as error:
+        raise typer.BadParameter(f"--event: {error.message}") from None
+    return ProvidedEvent(payload, callback=False)
+
+
+def _received(flow_id: str, webhook: Webhook | Callback, request: _Request, callback: str = "") -> Event:
+    """Return a request as an edge passes it on: without credentials."""
+    from edge.webhook.compiled_endpoints import CompiledEndpoint
+    from flowhook.signatures.request_values import strip_query
+
+    endpoint = CompiledEndpoint(flow_id, webhook, {}, callback=callback)
+    given = [(name.lower(), value) for name, value in request.headers]
+    sent = [("content-type", request.content_type), ("content-length", str(len(request.body)))]
+    headers = [pair for pair in sent if pair[0] not in dict(given)] + given
+    path = "/".join(filter(None, ("/hook", flow_id, callback)))
+    event = _event(flow_id, path, dict(headers)["content-type"], request.body)
+    return event._replace(
+        method="POST" if "POST" in webhook.methods else webhook.methods[0],
+        query=strip_query(urlencode(request.query), endpoint.dropped_query),
+        headers=tuple((name, value.encode()) for name, value in headers if name not in endpoint.dropped_headers),
+        callback=callback,
+    )
+
+
+def _event(flow_id: str, path: str, content_type: str, body: bytes) -> Event:
+    from flowhook.events import ids
+    from flowhook.model import Event
+
+    event_id = ids.mint(ids.slot_of(flow_id))
+    return Event(event_id, flow_id, _now_ms(), None, "", "POST", path, "", content_type, (), body)
+
+
+def _checked(option: str, event: Event, *, raw: bool) -> Event:
+    """Return an event, unless an edge would refuse its body."""
+    from flowhook import limits, payloads
+
+    try:
+        payloads.parse(event.content_type, event.body, event.headers, raw=raw, limit=limits.MAX_BODY_BYTES)
+    except InvalidError as error:
+        if not payloads.is_json(event.content_type):
+            raise typer.BadParameter(f"{option} is not {event.content_type}: {error.message}") from None
+        where = error.message
+        try:
+            orjson.loads(event.body)
+        except orjson.JSONDecodeError as syntax:  # this parser says line and column
+            where = str(syntax)
+        raise typer.BadParameter(f"{option} is not JSON: {where}") from None
+    return event
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _print_task(entry: bytes, *, json: bool) -> None:
+    """Print one completed task: as a few lines for people, or as the unchanged JSON object for programs."""
+    if json:
+        sys.stderr.buffer.write(entry + b"\n")
+        sys.stderr.buffer.flush()
+        return
+    print("\n".join(_task_lines(orjson.loads(entry))), file=sys.stderr, flush=True)
+
+
+def _task_lines(entry: dict[str, Any]) -> list[str]:
+    iteration = "".join(f"[{index}]" for index in entry.get("iteration", ()))
+    lines = [f"{entry['task']}{iteration}  {entry['kind']}  {entry['status']}"]
+    lines += [f"  {name:<8}{_shorten(entry[name])}" for name in _VALUES if name in entry]
+    if entry.get("then", "continue") != "continue":
+        lines.append(f"  {'then':<8}{entry['then']}")
+    return [_printable(line) for line in lines]
+
+
+def _shorten(value: Any) -> str:
+    from cli.output import to_json
+
+    text = to_json(value).decode()
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}… ({len(text)} characters)"
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def _wait_printer(*, json: bool) -> Callable[[WaitStarted], None]:
+    """Return what prints each wait as a line, or as JSON for programs; at most `MAX_WAITS` of them."""
+    numbers = itertools.count(1)
+
+    def show(waiting: WaitStarted) -> None:
+        number = next(numbers)
+        if number <= MAX_WAITS:
+            print(_wait_as_json(waiting) if json else _wait_as_text(waiting), file=sys.stderr, flush=True)
+        if number == MAX_WAITS and not json:
+            print("further waits are not shown", file=sys.stderr, flush=True)
+
+    return show
+
+
+def _wait_as_json(waiting: WaitStarted) -> str:
+    shown: dict[str, Any] = {"task": waiting.task, "for": waiting.reason, "seconds": round(waiting.seconds, 3)}
+    if waiting.types:
+        shown["types"] = list(waiting.types)
+    return orjson.dumps({"skipped" if waiting.skipped else "waiting": shown}).decode()
+
+
+def _wait_as_text(waiting: WaitStarted) -> str:
+    does = "skipping" if waiting.skipped else "waiting"
+    seconds = f"{waiting.seconds:.1f}".removesuffix(".0")
+    if waiting.reason != "listen":
+        return _printable(f"{does} {seconds} s: {waiting.reason} of {waiting.task}")
+    types = f" for {' or '.join(waiting.types)}" if waiting.types else ""
+    return _printable(f"{does} at most {seconds} s: {waiting.task} listens{types}")

@@ -13,10 +13,8 @@ from typing import Annotated, Any, Final
 import typer
 
 from cli.bulk import Verb, preview_of
-from cli.execution_tables import COLUMNS, Shown, print_detail, row
-from cli.operation_commands import OperationCall, command, listing, one_of, read_options, showing
-from cli.operator import Operator, shown
-from cli.outcome import NOT_ENDED
+from cli.execution_tables import COLUMNS, NOT_ENDED, Shown, print_detail, row, show_outcome, wait_until_ended
+from cli.operation_commands import OperationCall, Operator, command, listing, one_of, read_options, showing, shown
 from flowhook import limits
 from flowhook.errors import ConflictError, UnavailableError
 from flowhook.model import Status
@@ -90,8 +88,6 @@ app.command("get")(
 
 
 def _wait(call: OperationCall) -> None:
-    from cli.outcome import show_outcome, wait_until_ended
-
     try:
         detail = wait_until_ended(call.operator.client, call.parameters.execution_id, call.options["timeout"])
     except UnavailableError as error:

@@ -8,8 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from cli.bulk import COLUMNS, ITEM_COLUMNS, follow, item_row, job_row, progress
-from cli.operation_commands import OperationCall, command, listing, read_options, showing
-from cli.operator import shown
+from cli.operation_commands import OperationCall, command, listing, read_options, showing, shown
 from flowhook.model.jobs import ItemOutcome
 from operations import table
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
-from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, log_url, open_log
+from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, log_url
 from cli.options import Json
-
-if TYPE_CHECKING:
-    from router.storage.replicated.migration import MigrationResult
 
 LOG_SCHEMES: Final = ("nats://", "tls://")
 SQLITE_SCHEME: Final = "sqlite:"
@@ -43,6 +41,7 @@ def _migrate(
     """Move all data between a database and a replicated log, while no router runs. The source stays as it is."""
     from cli.output import print_json
     from flowhook.process import logs
+    from router.storage.commit_log import jetstream
     from router.storage.replicated.migration import Migration
 
     if not (source or target):
@@ -55,41 +54,26 @@ def _migrate(
     path = Path(database.removeprefix(SQLITE_SCHEME))
     logs.configure(level="warning")
     start = time.monotonic()
-    replicated = open_log(
+    replicated = jetstream.connect(
         url,
         cluster_keys(data_dir),
-        name=f"migrate-{os.getpid()}",
+        router=f"migrate-{os.getpid()}",
         create=to_log,
         creds_file=nats_creds_file,
         ca_file=nats_ca_file,
     )
-    try:
+    with closing(replicated):
         progress = sys.stderr if json else sys.stdout
         migration = Migration(
             replicated, report=lambda line: print(line, file=progress, flush=True), heartbeat_seconds=HEARTBEAT_SECONDS
         )
         result = migration.to_log(path) if to_log else migration.from_log(path)
-    finally:
-        replicated.close()
     seconds = time.monotonic() - start
     if json:
-        print_json(_as_json(result, seconds))
-    else:
-        _print(result, seconds)
-
-
-def _as_json(result: MigrationResult, seconds: float) -> dict[str, Any]:
-    return {
-        "position": result.position,
-        "executions": result.check.executions,
-        "compared": result.check.compared,
-        "blobs": result.blobs,
-        "missing_blobs": result.missing,
-        "seconds": round(seconds, 3),
-    }
-
-
-def _print(result: MigrationResult, seconds: float) -> None:
+        found = {"position": result.position, "executions": result.check.executions, "compared": result.check.compared}
+        blobs = {"blobs": result.blobs, "missing_blobs": result.missing}
+        print_json({**found, **blobs, "seconds": round(seconds, 3)})
+        return
     for status, number in sorted(result.check.executions.items()):
         print(f"{status}: {number}")
     total = sum(result.check.executions.values())

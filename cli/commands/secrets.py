@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from cli.operation_commands import OperationCall, command, showing
-from cli.operator import shown
+from cli.operation_commands import OperationCall, command, showing, shown
 from cli.options import DataDir, Router
 from operations import table
 

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import http.client
+import re
+import secrets
 import ssl
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+import orjson
 import typer
+from typer import Option
 
-from cli.options import DataDir, Json, Router
-from flowhook.errors import InvalidError, PermissionDeniedError, UnavailableError
+from cli.options import DataDir, Json, Router, read_content, split_pair
+from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError, UnavailableError
+from flowhook.events import ids
 from flowhook.model import Status
 
 if TYPE_CHECKING:
-    from cli.delivery import Delivery
     from flowhook.client import Client
     from flowhook.document import FlowDocument
+    from flowhook.model import Execution
     from flowhook.sender import SignedWebhook, WebhookRequest
 
 TIMEOUT: Final = 90.0  # seconds to wait for the response; a flow may hold a request for a while
 DEFAULT_EDGE: Final = "http://127.0.0.1:8080"
 FIRST_REFUSAL: Final = 400
 
+RECENT: Final = 20  # number of latest executions that are searched when a response does not contain the execution's ID
+_ID: Final = re.compile(r"evt_[0-9a-z]{26}")
 
-class EdgeResponse(NamedTuple):
+
+class _Response(NamedTuple):
     """The HTTP response."""
 
     status: int
@@ -44,44 +54,37 @@ def register(app: typer.Typer) -> None:
 def _send(
     *,
     flow_id: Annotated[str, typer.Argument(metavar="FLOW", help="ID of the flow.")],
-    data: Annotated[str | None, typer.Option("--data", metavar="TEXT_OR_@FILE", help="The body; @- is stdin.")] = None,
-    content_type: Annotated[str, typer.Option("--content-type", help="Media type of the body.")] = "application/json",
-    header: Annotated[
-        list[str] | None, typer.Option("--header", metavar="K:V", help="A header; may be given several times.")
-    ] = None,
+    data: Annotated[str | None, Option(metavar="TEXT_OR_@FILE", help="The body; @- is stdin.")] = None,
+    content_type: Annotated[str, Option(help="Media type of the body.")] = "application/json",
+    header: Annotated[list[str] | None, Option(metavar="K:V", help="A header; may be given several times.")] = None,
     edge: Annotated[
-        str | None,
-        typer.Option("--edge", metavar="URL", help="URL of the edge (FLOWHOOK_EDGE).", envvar="FLOWHOOK_EDGE"),
+        str | None, Option(metavar="URL", help="URL of the edge (FLOWHOOK_EDGE).", envvar="FLOWHOOK_EDGE")
     ] = None,
     edge_ca_file: Annotated[
         Path | None,
-        typer.Option(
-            "--edge-ca-file",
+        Option(
             metavar="FILE",
             help="PEM certificates of the authorities of the edge's certificate (FLOWHOOK_EDGE_CA_FILE).",
             envvar="FLOWHOOK_EDGE_CA_FILE",
         ),
     ] = None,
     new_id: Annotated[
-        bool, typer.Option("--new-id", help="Use a new delivery ID, so that it does not count as a repeated delivery.")
+        bool, Option("--new-id", help="Use a new delivery ID, so that it does not count as a repeated delivery.")
     ] = False,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Wait until the execution has ended, and print its result.")
-    ] = False,
+    wait: Annotated[bool, Option("--wait", help="Wait until the execution has ended, and print its result.")] = False,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,
 ) -> None:
     """Send a webhook to a flow, signed as the flow's auth requires, and print the response."""
     from cli.client_factory import client_for, client_settings
-    from cli.delivery import Delivery
-    from cli.outcome import show_outcome
+    from cli.execution_tables import show_outcome, wait_until_ended
     from cli.supervisor.rundir import read_cluster
     from flowhook.document import load_definition
     from flowhook.sender import WebhookRequest
 
-    headers = [_header(text) for text in header or ()]
-    body = _body(data)
+    headers = [split_pair("--header", text, ":") for text in header or ()]
+    body = b"" if data is None else read_content("--data", data)
     settings = client_settings(router, data_dir)
     cluster = read_cluster(settings.data_dir)
     base = edge or (cluster.http_url if cluster is not None else DEFAULT_EDGE)
@@ -99,7 +102,9 @@ def _send(
         if response.status >= FIRST_REFUSAL:
             raise typer.Exit(1)
         if wait:
-            detail = delivery.outcome()
+            if not delivery.execution_id:
+                raise NotFoundError("which execution this delivery came to is not known, for the answer does not say")
+            detail = wait_until_ended(client, delivery.execution_id)
             show_outcome(detail, json=json)
             if detail.execution.status is not Status.COMPLETED:
                 raise typer.Exit(1)
@@ -142,14 +147,12 @@ def _trusted(ca_file: Path | None, own_file: str) -> ssl.SSLContext:
     """Return the SSL context for the edge; `own_file`: certificate of the edge on this machine, or empty."""
     from flowhook.process import tls_context
 
-    return (
-        tls_context.context_for_certificate(Path(own_file))
-        if own_file and ca_file is None
-        else tls_context.context_for_authorities(ca_file)
-    )
+    if own_file and ca_file is None:
+        return tls_context.context_for_certificate(Path(own_file))
+    return tls_context.context_for_authorities(ca_file)
 
 
-def _exchange(request: SignedWebhook, trusted: ssl.SSLContext | None) -> EdgeResponse:
+def _exchange(request: SignedWebhook, trusted: ssl.SSLContext | None) -> _Response:
     target = urlsplit(request.url)
     if target.scheme not in ("http", "https") or not target.hostname:
         raise typer.BadParameter("--edge takes a URL such as http://127.0.0.1:8080")
@@ -166,7 +169,7 @@ def _exchange(request: SignedWebhook, trusted: ssl.SSLContext | None) -> EdgeRes
             connection.putheader("Content-Length", str(len(request.body)))
         connection.endheaders(request.body or None)
         answer = connection.getresponse()
-        return EdgeResponse(answer.status, answer.reason, answer.getheaders(), answer.read())
+        return _Response(answer.status, answer.reason, answer.getheaders(), answer.read())
     except ssl.SSLCertVerificationError as error:
         raise UnavailableError(
             f"{target.netloc} shows a certificate that is not trusted: {error.verify_message}; "
@@ -179,7 +182,7 @@ def _exchange(request: SignedWebhook, trusted: ssl.SSLContext | None) -> EdgeRes
         connection.close()
 
 
-def _show(response: EdgeResponse, delivery: Delivery, *, json: bool) -> None:
+def _show(response: _Response, delivery: Delivery, *, json: bool) -> None:
     from cli.output import print_json
 
     if json:
@@ -200,21 +203,73 @@ def _show(response: EdgeResponse, delivery: Delivery, *, json: bool) -> None:
         )
 
 
-def _header(text: str) -> tuple[str, str]:
-    name, colon, value = text.partition(":")
-    if not colon or not name.strip():
-        raise typer.BadParameter("--header takes NAME:VALUE")
-    return name.strip(), value.strip()
+class Delivery:
+    """One delivery to a flow, and its execution as far as it is known."""
+
+    def __init__(self, client: Client, document: FlowDocument) -> None:
+        """Record the newest execution. Create this before the request is sent, to detect repeated deliveries."""
+        self._client = client
+        self._flow = document.id
+        self._trace = secrets.token_hex(16)
+        respond = None if document.webhook is None else document.webhook.respond
+        self._unnamed = respond is None or respond.mode == "reply" or not _names_it(respond.body)
+        self.execution_id = ""  # empty: unknown
+        self.duplicate: bool | None = (
+            None  # whether it is a repeated delivery, which starts no execution; None: unknown
+        )
+        self._newest: str | None = None
+        with suppress(PermissionDeniedError):
+            self._newest = next((each.id for each in client.executions.list(flow_id=self._flow, limit=1)), "")
+
+    def with_trace(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Add a `traceparent`, by which the execution is found if the response will not contain its ID."""
+        if not self._unnamed or self._newest is None or any(name.lower() == "traceparent" for name, _ in headers):
+            return headers
+        return [*headers, ("traceparent", f"00-{self._trace}-{secrets.token_hex(8)}-01")]
+
+    def answered(self, body: bytes) -> None:
+        """Determine the execution of the delivery from the body of a response that is no refusal."""
+        named = _named(body)
+        if named and not self._unnamed:
+            self.execution_id = named
+            if self._newest is not None:
+                self.duplicate = self._is_old(named)
+        elif self._newest is not None:
+            self.execution_id = self._search()
+            self.duplicate = not self.execution_id
+
+    def _is_old(self, execution_id: str) -> bool:
+        if not self._newest or ids.time_ms_of(execution_id) > ids.time_ms_of(self._newest):
+            return False
+        return all(each.id != execution_id for each in self._newer())
+
+    def _search(self) -> str:
+        executions = self._client.executions
+        for each in self._newer():
+            if self._trace in executions.get(each.id, max_body_bytes=0).event.traceparent:
+                return each.id
+        return ""
+
+    def _newer(self) -> Iterator[Execution]:
+        """Yield the newer ones; clocks of edges differ, so the order in the list decides, not the time."""
+        for execution in self._client.executions.list(flow_id=self._flow, limit=RECENT):
+            if execution.id == self._newest:
+                return
+            yield execution
 
 
-def _body(data: str | None) -> bytes:
-    if data is None:
-        return b""
-    if not data.startswith("@"):
-        return data.encode()
-    if data == "@-":
-        return sys.stdin.buffer.read()
+def _names_it(body: Any) -> bool:
+    """Whether a response with this body contains the ID of the execution as `id`."""
+    from flowhook.expressions import strip_markers
+
+    text = body.get("id") if isinstance(body, dict) else None
+    return isinstance(text, str) and strip_markers(text).strip() == ".id"
+
+
+def _named(body: bytes) -> str:
     try:
-        return Path(data[1:]).read_bytes()
-    except OSError as error:
-        raise typer.BadParameter(f"--data {data}: {error.strerror}") from None
+        answer = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ""
+    found = answer.get("id") if isinstance(answer, dict) else None
+    return found if isinstance(found, str) and _ID.fullmatch(found) else ""

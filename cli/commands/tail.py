@@ -64,7 +64,7 @@ def _end(_number: int, _frame: object) -> None:
 
 def _show(change: ExecutionChange, *, json: bool) -> None:
     from cli.execution_tables import error_text
-    from cli.operator import shown
+    from cli.operation_commands import shown
     from cli.output import print_json, printable
 
     if change.missed:

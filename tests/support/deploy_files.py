@@ -9,11 +9,11 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from cli.roles import ADMIN, EDGE, ROUTER, RUNNER
+from cli.roles import ROLES
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-MODELS = {"admin": ADMIN.settings, "edge": EDGE.settings, "router": ROUTER.settings, "runner": RUNNER.settings}
+MODELS = {name: role.settings for name, role in ROLES.items()}
 PORTS = {"admin": "admin_port", "edge": "http_port", "router": "grpc_port"}
 """Settings of the ports that roles listen on; a runner listens on nothing."""
 

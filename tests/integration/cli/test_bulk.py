@@ -9,7 +9,7 @@ from support.jobs import until
 from support.routers import flow, running_router
 
 from cli.bulk import follow
-from cli.operator import open_operator
+from cli.operation_commands import open_operator
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import JobAction, JobSpec
 from operations.table import GET_JOB

@@ -14,7 +14,7 @@ from cli.execution_tables import (
     row,
     task_rows,
 )
-from cli.operator import shown
+from cli.operation_commands import shown
 from flowhook.model import (
     Event,
     Execution,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from support.cases import cases
 
-from cli.options import read_settings, settings_command
+from cli.options import confirm, read_settings, settings_command
 from flowhook.process.settings import AdminSettings, EdgeSettings, RouterSettings, RunnerSettings
 
 
@@ -144,3 +146,28 @@ def test_settings_at_the_edge_of_what_makes_sense_are_taken():
     assert read_settings(EdgeSettings, {"public_url": "http://[::1]:8080"}).public_url == "http://[::1]:8080"
     assert read_settings(EdgeSettings, {"public_url": "https://a.example/"}).public_url == "https://a.example"
     assert read_settings(RouterSettings, {"drain_seconds": "0", "storage_max_bytes": "0"}).drain_seconds == 0
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("answer", "yes"), [("y\n", False), ("", True)])
+def test_what_is_confirmed_goes_on(monkeypatch, answer, yes):
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    confirm("Erase it?", yes=yes)
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", ""])
+def test_anything_else_on_a_terminal_ends_the_command(monkeypatch, answer, capsys):
+    monkeypatch.setattr(sys, "stdin", Terminal(answer))
+    with pytest.raises(typer.Abort):
+        confirm("Erase it?", yes=False)
+    assert capsys.readouterr().err.startswith("Erase it? [y/N]")
+
+
+def test_a_script_is_not_asked(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    confirm("Erase it?", yes=False)
+    assert capsys.readouterr() == ("", "")

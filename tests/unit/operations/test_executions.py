@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cli.operator import shown
+from cli.operation_commands import shown
 from flowhook.model import (
     Blob,
     Event,

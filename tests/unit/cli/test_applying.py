@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.applied_files import NAME, AppliedFile, read_applied_files, write_applied_files
+from cli.applying import NAME, AppliedFile, read_applied_files, write_applied_files
 
 FILE = AppliedFile.of(b"a", "hello", 3)
 

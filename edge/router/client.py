@@ -42,7 +42,8 @@ from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 from flowhook.v1.secret_service_pb2 import ResolveSecretsRequest
 from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
 from flowhook.wire import status
-from flowhook.wire.convert import blob_from_proto, duration
+from flowhook.wire.convert import duration
+from flowhook.wire.mapping import from_proto
 
 T = TypeVar("T")
 
@@ -117,7 +118,7 @@ class Upload:
         await self._send(_END)
         await self._step(self._call.done_writing())
         response: UploadBodyResponse = await self._step(self._call)
-        return blob_from_proto(response.blob)
+        return from_proto(response.blob, Blob)
 
     def cancel(self) -> None:
         """Abort the upload; without effect once it is finished."""

@@ -93,11 +93,9 @@ def _plain(value: Any) -> Any:
     Raises:
         TypeError: the value is of another type, or a datetime without a time zone.
     """
-    if isinstance(value, datetime):
-        if value.tzinfo is None:
-            raise TypeError(f"{value!r} has no time zone; set its tzinfo")
-        return value.isoformat()
-    if isinstance(value, date | time_of_day):
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise TypeError(f"{value!r} has no time zone; set its tzinfo")
+    if isinstance(value, date | time_of_day):  # a datetime is a date
         return value.isoformat()
     if isinstance(value, UUID):
         return str(value)

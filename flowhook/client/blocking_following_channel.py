@@ -12,7 +12,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Any, Final, Self
 
 import grpc
@@ -22,6 +21,7 @@ from flowhook.client.router_errors import (
     ANSWER_SECONDS,
     ANY_ROUTER,
     SHARD_MOVED,
+    code_of,
     is_unanswered,
     lost,
     replaced,
@@ -38,19 +38,19 @@ CHECK_SECONDS: Final = 0.5  # seconds without an answer after which the owner of
 Metadata = Sequence[tuple[str, str | bytes]]
 
 
+def _unsupported(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError("the blocking channel over several routers streams no requests, and has no single state")
+
+
 class BlockingFollowingChannel(grpc.Channel):
-    """A channel that follows the owner, for unary calls and for calls that stream responses. Thread-safe."""
+    """A channel that follows the owner, for unary calls and for calls that stream responses. Thread-safe.
+
+    It asks routers at `addresses`, with `metadata`; `open_channel` opens a channel to one of them, or to another owner.
+    """
 
     def __init__(
         self, addresses: Sequence[str], open_channel: Callable[[str], grpc.Channel], metadata: Metadata
     ) -> None:
-        """Follow the owner that routers at `addresses` report.
-
-        Args:
-            addresses: of the routers to ask.
-            open_channel: opens a channel to one of them, or to another owner.
-            metadata: of the calls that ask for the owner.
-        """
         self._addresses = addresses
         self._open_channel = open_channel
         self._metadata = metadata
@@ -62,9 +62,7 @@ class BlockingFollowingChannel(grpc.Channel):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -127,17 +125,8 @@ class BlockingFollowingChannel(grpc.Channel):
         """Return a method that is not supported: no blocking client streams requests."""
         return _unsupported
 
-    def stream_stream(self, *_: Any, **__: Any) -> Any:
-        """Return a method that is not supported: no blocking client streams requests."""
-        return _unsupported
-
-    def subscribe(self, *_: Any, **__: Any) -> None:
-        """Not supported: the state of the connection is a different one for each router."""
-        raise NotImplementedError
-
-    def unsubscribe(self, *_: Any, **__: Any) -> None:
-        """Not supported: the state of the connection is a different one for each router."""
-        raise NotImplementedError
+    stream_stream = stream_unary
+    subscribe = unsubscribe = _unsupported
 
     def _channel(self, address: str) -> grpc.Channel:
         with self._lock:
@@ -171,8 +160,7 @@ class BlockingFollowingChannel(grpc.Channel):
             failure = unreachable_owner(error, self._assumed.address, owner.address)
         else:
             failure = lost(error, owner.address)
-        code: Any = getattr(failure, "code", None)
-        if code() is grpc.StatusCode.UNAVAILABLE:
+        if code_of(failure) is grpc.StatusCode.UNAVAILABLE:
             self._forget(owner, failure)
         return failure
 
@@ -196,11 +184,7 @@ class BlockingFollowingChannel(grpc.Channel):
         return owner
 
     def _look_up(self, seconds: float) -> tuple[OwnerReport | None, dict[str, grpc.RpcError | None]]:
-        """Ask all routers for the owner.
-
-        Returns:
-            The owner with the highest epoch, if any; and for each router why it did not answer, or None.
-        """
+        """Return the owner with the highest epoch that a router reports; for each why it did not answer, or None."""
         reports, problems = OwnerReports(), dict[str, grpc.RpcError | None]()
         calls: dict[str, Any] = {}
         for address in self._addresses:
@@ -217,7 +201,7 @@ class BlockingFollowingChannel(grpc.Channel):
                 call.cancel()
             for owner in () if response is None else response.owners:
                 if owner.shard == 0:
-                    reports.add(address, OwnerReport(owner.epoch, owner.address, owner.serving))
+                    reports.record(address, OwnerReport(owner.epoch, owner.address, owner.serving))
         return reports.latest(), problems
 
 
@@ -240,7 +224,3 @@ class _Stream:
     def cancel(self) -> None:
         """Cancel the call."""
         self._call.cancel()
-
-
-def _unsupported(*_: Any, **__: Any) -> Any:
-    raise NotImplementedError("the blocking channel over several routers streams no requests")

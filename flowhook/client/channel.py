@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import grpc
@@ -58,9 +57,7 @@ SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
 def open_channel(settings: CommonSettings, *names: str) -> grpc.aio.Channel:
     """Open a channel to the router of `settings`, or to those of them; it connects on first use. The caller closes it.
 
-    Args:
-        settings: `router`, the TLS files, and the token or the directory of its file.
-        names: built-in tokens to read from files if `settings` has no token; see `read_token`.
+    `names`: built-in tokens to read from files if `settings` has no token; see `read_token`.
 
     Raises:
         InvalidError: there is no token (`TOKEN_MISSING`), or a TLS file can't be read (`TLS_FILE_UNREADABLE`).
@@ -75,12 +72,9 @@ def open_channel(settings: CommonSettings, *names: str) -> grpc.aio.Channel:
 
 
 def connect(target: str, token: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
-    """Open a channel to `target` that presents `token`; without TLS when `credentials` is absent.
+    """Open a channel to `target` that presents a bearer token; without TLS when `credentials` is absent.
 
-    Args:
-        target: `host:port`; several are separated by commas: then the channel follows the owner (`FollowingChannel`).
-        token: bearer token.
-        credentials: TLS credentials, for all routers.
+    `target` is `host:port`, or several, separated by commas: then the channel follows the owner (`FollowingChannel`).
 
     Raises:
         InvalidError: one of several addresses is not HOST:PORT, or there are too many (`ROUTER_INVALID`).
@@ -130,6 +124,18 @@ def _read_pem(path: Path) -> bytes:
         raise InvalidError(f"can't read {path}: {error.strerror}", reason="TLS_FILE_UNREADABLE") from None
 
 
+def _authorized(kind: str) -> Callable[..., Any]:
+    def make(self: AuthenticatedChannel, *args: Any, **kwargs: Any) -> Callable[..., Any]:
+        method, authorization = getattr(self._channel, kind)(*args, **kwargs), self._authorization
+
+        def call(*args: Any, metadata: Sequence[tuple[str, str | bytes]] = (), **kwargs: Any) -> Any:
+            return method(*args, metadata=(*metadata, authorization), **kwargs)
+
+        return call
+
+    return make
+
+
 class AuthenticatedChannel(grpc.aio.Channel):
     """A channel that adds `authorization: Bearer <token>` to the metadata of every call."""
 
@@ -141,10 +147,8 @@ class AuthenticatedChannel(grpc.aio.Channel):
         await self._channel.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._channel.__aexit__(kind, error, trace)
+    async def __aexit__(self, *error: object) -> None:
+        await self._channel.__aexit__(*error)  # type: ignore[arg-type] # the three of the protocol
 
     async def close(self, grace: float | None = None) -> None:
         """Close the channel; calls in progress have `grace` seconds to finish."""
@@ -162,26 +166,7 @@ class AuthenticatedChannel(grpc.aio.Channel):
         """Wait until the channel is connected."""
         await self._channel.channel_ready()
 
-    def unary_unary(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the method as gRPC does, with the token added."""
-        return self._authorized(self._channel.unary_unary(*args, **kwargs))
-
-    def unary_stream(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the method as gRPC does, with the token added."""
-        return self._authorized(self._channel.unary_stream(*args, **kwargs))
-
-    def stream_unary(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the method as gRPC does, with the token added."""
-        return self._authorized(self._channel.stream_unary(*args, **kwargs))
-
-    def stream_stream(self, *args: Any, **kwargs: Any) -> Any:
-        """Return the method as gRPC does, with the token added."""
-        return self._authorized(self._channel.stream_stream(*args, **kwargs))
-
-    def _authorized(self, method: Any) -> Callable[..., Any]:
-        authorization = self._authorization
-
-        def call(*args: Any, metadata: Sequence[tuple[str, str | bytes]] = (), **kwargs: Any) -> Any:
-            return method(*args, metadata=(*metadata, authorization), **kwargs)
-
-        return call
+    unary_unary = _authorized("unary_unary")
+    unary_stream = _authorized("unary_stream")
+    stream_unary = _authorized("stream_unary")
+    stream_stream = _authorized("stream_stream")

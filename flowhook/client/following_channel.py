@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
-from types import TracebackType
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Any, Final, Self, TypeVar
 
 import grpc
@@ -27,12 +26,27 @@ OWNER_SECONDS: Final = 1.0
 """Time that a call waits for an owner that serves, unless it is made with `wait_for_ready`: then until its timeout."""
 
 
-class FollowingChannel(grpc.aio.Channel):
-    """A channel that follows the owner. Unary calls are coroutines, streams are `FollowingStream`.
+def _streaming(kind: str) -> Callable[..., Any]:
+    def make(self: FollowingChannel, method: str, *_: Any, **options: Any) -> Callable[..., FollowingStream]:
+        def call(
+            requests: Any = None, *, timeout: float | None = None, wait_for_ready: bool | None = None, **more: Any
+        ) -> FollowingStream:
+            async def begin() -> tuple[OwnerChannel, Any]:
+                ownership, left = await _owner(self.watch, timeout, wait=bool(wait_for_ready))
+                stub = ownership.method(kind, method, options)
+                return ownership, stub(requests, timeout=left, wait_for_ready=wait_for_ready, **more)
 
-    Attributes:
-        watch: knows the routers.
-        open_plain: opens a channel to a single router that presents no token.
+            return FollowingStream(begin)
+
+        return call
+
+    return make
+
+
+class FollowingChannel(grpc.aio.Channel):
+    """A channel that follows the owner that some routers report. Unary calls are coroutines, others `FollowingStream`s.
+
+    `open_channel` opens a channel to a single router, `open_plain` one that presents no token.
     """
 
     def __init__(
@@ -41,23 +55,13 @@ class FollowingChannel(grpc.aio.Channel):
         open_channel: Callable[[str], grpc.aio.Channel],
         open_plain: Callable[[str], grpc.aio.Channel],
     ) -> None:
-        """Follow the owner that some routers report.
-
-        Args:
-            addresses: of these routers.
-            open_channel: opens a channel to a single router.
-            open_plain: opens one that presents no token.
-
-        """
         self.watch = OwnerWatch(addresses, open_channel)
         self.open_plain = open_plain
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close(None)
 
     async def close(self, grace: float | None = None) -> None:
@@ -68,9 +72,9 @@ class FollowingChannel(grpc.aio.Channel):
         """Not supported: the state of the connection is a different one for each router."""
         raise NotImplementedError("a channel over several routers has no single state")
 
-    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:  # noqa: ARG002 - as above
         """Not supported, see `get_state`."""
-        raise NotImplementedError("a channel over several routers has no single state")
+        self.get_state()
 
     async def channel_ready(self) -> None:
         """Wait until an owner serves."""
@@ -79,43 +83,29 @@ class FollowingChannel(grpc.aio.Channel):
     def unary_unary(self, method: Any, *_: Any, **options: Any) -> Any:
         """Return the method; a call is a coroutine."""
 
-        def call(
-            request: Any, *, timeout: float | None = None, wait_for_ready: bool | None = None, **more: Any
-        ) -> Coroutine[Any, Any, Any]:
+        async def call(
+            request: Any,
+            *,
+            timeout: float | None = None,  # noqa: ASYNC109 - the deadline of a call
+            wait_for_ready: bool | None = None,
+            **more: Any,
+        ) -> Any:
             if method.startswith(ANY_ROUTER):
-                return self._unary_anywhere(method, options, request, timeout, more)
-            more["wait_for_ready"] = wait_for_ready
-            return self._unary(("unary_unary", method, options), request, timeout, more)
+                return await self._call_any(
+                    method, options, request, float("inf") if timeout is None else timeout, more
+                )
+            ownership, left = await _owner(self.watch, timeout, wait=bool(wait_for_ready))
+            make = ownership.method("unary_unary", method, options)
+            pending = make(request, timeout=left, wait_for_ready=wait_for_ready, **more)
+            ownership.track(pending)
+            return await _result(pending, pending, ownership)
 
         return call
 
-    def unary_stream(self, method: Any, *_: Any, **options: Any) -> Any:
-        """Return the method; a call is a `FollowingStream`."""
-        return self._streaming("unary_stream", method, options)
-
-    def stream_unary(self, method: Any, *_: Any, **options: Any) -> Any:
-        """Return the method; a call is a `FollowingStream`."""
-        return self._streaming("stream_unary", method, options)
-
-    def stream_stream(self, method: Any, *_: Any, **options: Any) -> Any:
-        """Return the method; a call is a `FollowingStream`."""
-        return self._streaming("stream_stream", method, options)
-
-    async def _unary(self, method: Any, request: Any, timeout: float | None, more: Mapping[str, Any]) -> Any:  # noqa: ASYNC109 - the deadline of a call
-        ownership, left = await _owner(self.watch, timeout, wait=bool(more["wait_for_ready"]))
-        call = ownership.method(*method)(request, timeout=left, **more)
-        ownership.add(call)
-        return await _result(call, call, ownership)
-
-    async def _unary_anywhere(
-        self,
-        method: str,
-        options: Mapping[str, Any],
-        request: Any,
-        timeout: float | None,  # noqa: ASYNC109 - the deadline of a call
-        more: Mapping[str, Any],
+    async def _call_any(
+        self, method: str, options: Mapping[str, Any], request: Any, seconds: float, more: Mapping[str, Any]
     ) -> Any:
-        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+        deadline = time.monotonic() + seconds
         problems: dict[str, grpc.RpcError | None] = {}
         for address, channel in self.watch.seeds().items():
             left = max(deadline - time.monotonic(), 0.001)
@@ -128,18 +118,9 @@ class FollowingChannel(grpc.aio.Channel):
                 problems[address] = error
         raise unserved(problems)
 
-    def _streaming(self, kind: str, method: Any, options: Mapping[str, Any]) -> Callable[..., FollowingStream]:
-        def call(
-            requests: Any = None, *, timeout: float | None = None, wait_for_ready: bool | None = None, **more: Any
-        ) -> FollowingStream:
-            async def begin() -> tuple[OwnerChannel, Any]:
-                ownership, left = await _owner(self.watch, timeout, wait=bool(wait_for_ready))
-                stub = ownership.method(kind, method, options)
-                return ownership, stub(requests, timeout=left, wait_for_ready=wait_for_ready, **more)
-
-            return FollowingStream(begin)
-
-        return call
+    unary_stream = _streaming("unary_stream")
+    stream_unary = _streaming("stream_unary")
+    stream_stream = _streaming("stream_stream")
 
 
 class FollowingStream:
@@ -216,7 +197,7 @@ class FollowingStream:
                 raise
             for callback in self._callbacks:
                 call.add_done_callback(callback)
-            ownership.add(call)
+            ownership.track(call)
             self._begun = begun
             if self._cancelled:  # meanwhile
                 call.cancel()

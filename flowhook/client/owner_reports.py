@@ -25,7 +25,7 @@ class OwnerReports:
         self._latest: dict[str, OwnerReport] = {}
         self._ended: set[str] = set()
 
-    def add(self, source: str, report: OwnerReport) -> None:
+    def record(self, source: str, report: OwnerReport) -> None:
         """Replace the report of `source`, unless it has reported a higher epoch since `end` was last called for it.
 
         A source that knows no owner any more reports thereby that the one it knew does not serve.

@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -41,7 +41,6 @@ SILENCE_SECONDS: Final = 10.0
 """Time without a report after which a watch is begun anew. A router reports only changes, so silence alone is no
 failure, but a watch that is cut off is as silent."""
 
-
 MAX_ROUTERS: Final = 64  # most routers that are remembered of those that one router names
 
 
@@ -51,18 +50,6 @@ class KnownRouter:
 
     address: str  # as it advertises it, `host:port`
     instances: frozenset[str]  # of its process; several while routers disagree, because it was started again
-
-
-class OwnedCall(Protocol):
-    """What is cancelled with an ownership: any call of `grpc.aio`."""
-
-    def cancel(self) -> bool:
-        """Cancel the call."""
-        ...
-
-    def add_done_callback(self, callback: Callable[[Any], None], /) -> None:
-        """Call `callback` with the call when it ends."""
-        ...
 
 
 class OwnerChannel:
@@ -78,7 +65,7 @@ class OwnerChannel:
         self.over = False
         self._channel = channel
         self._methods: dict[tuple[str, str], Any] = {}
-        self._calls: set[OwnedCall] = set()
+        self._calls: set[grpc.aio.Call] = set()
 
     def method(self, kind: str, name: str, options: Mapping[str, Any]) -> Any:
         """Return a method of the owner; `kind` is the method of `grpc.aio.Channel` that makes it, with `options`."""
@@ -87,7 +74,7 @@ class OwnerChannel:
             found = self._methods[kind, name] = getattr(self._channel, kind)(name, **options)
         return found
 
-    def add(self, call: OwnedCall) -> None:
+    def track(self, call: grpc.aio.Call) -> None:
         """Cancel `call` with the ownership."""
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
@@ -200,7 +187,7 @@ class OwnerWatch:
                     async for response in responses:
                         pauses = WATCHES.pauses()
                         self._problems[address] = None
-                        self._take(address, response)
+                        self._apply(address, response)
                         await self._close_unused()
             except grpc.aio.AioRpcError as error:
                 self._problems[address] = error
@@ -233,11 +220,11 @@ class OwnerWatch:
         finally:
             call.cancel()
 
-    def _take(self, address: str, response: WatchShardsResponse) -> None:
+    def _apply(self, address: str, response: WatchShardsResponse) -> None:
         self._routers[address] = list(response.routers)[:MAX_ROUTERS]
         for owner in response.owners:
             if owner.shard == 0:
-                self._reports.add(address, OwnerReport(owner.epoch, owner.address, owner.serving))
+                self._reports.record(address, OwnerReport(owner.epoch, owner.address, owner.serving))
         latest = self._reports.latest()
         before = self._ownership
         if latest is None:

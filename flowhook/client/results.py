@@ -12,7 +12,13 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Page(NamedTuple, Generic[T_co]):
-    """A part of a list, and the token of the next part; empty on the last."""
+    """A part of a list, and the token of the next part; empty on the last.
+
+    Methods that return a page take `page_size`, how many items it has at most, in [1, 1000], and `page_token`, the
+    `next_page_token` of the page before with the same conditions; empty: the first page. A page may be short, or empty,
+    although there is a next one. A token that is not one of a page is refused with an `InvalidError`
+    (`PAGE_TOKEN_INVALID`).
+    """
 
     items: Sequence[T_co]
     next_page_token: str

@@ -6,7 +6,7 @@ from typing import Final
 
 import grpc
 
-from flowhook.client.router_errors import NOT_PERFORMED, ROUTER_LOST
+from flowhook.client.router_errors import NOT_PERFORMED, ROUTER_LOST, code_of
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.retrying import CALL
 from flowhook.wire import status
@@ -63,7 +63,7 @@ def translate(error: grpc.RpcError, target: str, timeout: float | None = None) -
     """Return the error of a failed call; gRPC's own messages about an unreachable router are put in plain words."""
     failure = status.from_rpc_error(error)
     if isinstance(failure, UnavailableError) and failure.reason in _CONNECTION:
-        code = getattr(error, "code", lambda: None)()
+        code = code_of(error)
         router = f"the routers at {target}" if "," in target else f"the router at {target}"
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             within = "" if timeout is None else f" within {timeout:g} s"

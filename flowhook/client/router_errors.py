@@ -24,8 +24,7 @@ ROUTER_REPLACED: Final = "ROUTER_REPLACED"
 """Another router became the owner before the former one answered: it may have performed the call."""
 
 OWNER_UNREACHABLE: Final = "OWNER_UNREACHABLE"
-"""A router that was asked has named the owner, and there is no connection to that one: it may have performed the
-call."""
+"""A router named the owner, and there is no connection to that one: it may have performed the call."""
 
 NOT_PERFORMED: Final = frozenset({SHARD_MOVED, NO_SERVING_ROUTER})
 """Reasons that exclude that the call had an effect: it may be repeated, whatever it does."""
@@ -46,27 +45,28 @@ REFUSED: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PER
 """Codes with which a router refuses the token: any other one would, too."""
 
 
+def code_of(error: grpc.RpcError) -> grpc.StatusCode | None:
+    """Return the code with which a call failed, which the type of its error does not tell; None: it has none."""
+    return getattr(error, "code", lambda: None)()
+
+
 def replaced(address: str) -> grpc.aio.AioRpcError:
     """Return the failure of a call that was cancelled because another router than that at `address` owns the shard."""
-    return status.to_rpc_error(
-        UnavailableError(f"the router at {address} was replaced before it answered", reason=ROUTER_REPLACED)
-    )
+    return _failure(f"the router at {address} was replaced before it answered", ROUTER_REPLACED)
 
 
 def lost(error: grpc.RpcError, address: str) -> grpc.RpcError:
     """Return a failure with the reason `ROUTER_LOST` if it is one of the connection to `address`; else as it is."""
     failure = status.from_rpc_error(error)
-    code = getattr(error, "code", lambda: None)()
+    code = code_of(error)
     if code not in _LOST or failure.reason != UnavailableError.default_reason:
         return error
-    return status.to_rpc_error(
-        UnavailableError(f"can't reach the router at {address}: {failure.message}", reason=ROUTER_LOST)
-    )
+    return _failure(f"can't reach the router at {address}: {failure.message}", ROUTER_LOST)
 
 
 def is_unanswered(error: grpc.RpcError) -> bool:
     """Whether a call failed without the answer of a router: another may answer."""
-    code = getattr(error, "code", lambda: None)()
+    code = code_of(error)
     unanswered = code in _LOST or code is grpc.StatusCode.DEADLINE_EXCEEDED
     return unanswered and status.from_rpc_error(error).reason == UnavailableError.default_reason
 
@@ -74,24 +74,21 @@ def is_unanswered(error: grpc.RpcError) -> bool:
 def unreachable_owner(error: grpc.RpcError, asked: str, owner: str) -> grpc.RpcError:
     """Return the failure of a call to an `owner` whose address the router at `asked` has told."""
     cause = probable_cause(status.from_rpc_error(error).message)
-    return status.to_rpc_error(
-        UnavailableError(
-            f"the router at {asked} says that the one at {owner} owns the data, but that one can't be reached from here"
-            f"{cause}; give the addresses of all routers, or check the FLOWHOOK_ADVERTISE of the owner",
-            reason=OWNER_UNREACHABLE,
-        )
+    return _failure(
+        f"the router at {asked} says that the one at {owner} owns the data, but that one can't be reached from here"
+        f"{cause}; give the addresses of all routers, or check the FLOWHOOK_ADVERTISE of the owner",
+        OWNER_UNREACHABLE,
     )
 
 
 def unserved(problems: Mapping[str, grpc.RpcError | None]) -> grpc.RpcError:
     """Return the failure of a call for which no owner was found.
 
-    Args:
-        problems: by the address of each router that was asked, in order: why it did not answer; None: it answered,
-            but knows no owner that serves.
+    `problems` has why each router did not answer, by address, in order; None: it answered, but knows no owner that
+    serves.
     """
     for problem in problems.values():
-        if problem is not None and getattr(problem, "code", lambda: None)() in REFUSED:
+        if problem is not None and code_of(problem) in REFUSED:
             return problem
     causes = ", ".join(
         f"{address} knows no owner that serves"
@@ -99,4 +96,8 @@ def unserved(problems: Mapping[str, grpc.RpcError | None]) -> grpc.RpcError:
         else f"can't reach {address}{probable_cause(status.from_rpc_error(problem).message)}"
         for address, problem in problems.items()
     )
-    return status.to_rpc_error(UnavailableError(f"no router serves: {causes}", reason=NO_SERVING_ROUTER))
+    return _failure(f"no router serves: {causes}", NO_SERVING_ROUTER)
+
+
+def _failure(message: str, reason: str) -> grpc.aio.AioRpcError:
+    return status.to_rpc_error(UnavailableError(message, reason=reason))

@@ -1,24 +1,26 @@
-"""Conversion of events and replies, which are many, to `flowhook.v1` messages and back, and of times; by hand.
+"""Conversion by hand to `flowhook.v1` messages and back, in three cases; everything else is converted by `mapping`.
 
-Everything else is converted by `mapping`.
+Events and replies are many, times are parts of others, and a message holds the options of replays in another form.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowhook.errors import InvalidError
 from flowhook.model import Blob, Event, Headers, Origin, Part, Principal, Reply
-from flowhook.model.replays import ReplayOrigin
+from flowhook.model.replays import ReplayOptions, ReplayOrigin
 from flowhook.v1 import envelope_pb2
+from flowhook.v1.execution_service_pb2 import EditedInput, ReplayExecutionRequest
 
-MAX_SECONDS: Final = 253_402_300_799
-"""The last second of 9999 (Unix time), the greatest that a protobuf timestamp may hold."""
+N = TypeVar("N", Blob, Part, Principal, ReplayOrigin)
+
+MAX_SECONDS: Final = 253_402_300_799  # the last second of 9999 (Unix time): the greatest of a protobuf timestamp
 
 
 def timestamp(milliseconds: int) -> Timestamp:
@@ -85,12 +87,11 @@ def event_to_proto(event: Event, *, encode_head: bool = False) -> envelope_pb2.E
     message.body = event.body
     if event.dedupe_key:
         message.dedupe_key = event.dedupe_key
-    _add_rarities(message, event)
+    _set_rare_fields(message, event)
     return message
 
 
-def _add_rarities(message: envelope_pb2.Event, event: Event) -> None:
-    """Set the fields that few events have."""
+def _set_rare_fields(message: envelope_pb2.Event, event: Event) -> None:
     if event.order_key:
         message.order_key = event.order_key
     if event.origin:
@@ -105,8 +106,8 @@ def _add_rarities(message: envelope_pb2.Event, event: Event) -> None:
     if event.parent:
         message.parent_execution_id = event.parent
     if event.body_blob is not None:
-        message.body_blob.CopyFrom(blob_to_proto(event.body_blob))
-        message.parts.extend(part_to_proto(part) for part in event.parts)
+        message.body_blob.CopyFrom(envelope_pb2.Blob(**event.body_blob._asdict()))
+        message.parts.extend(envelope_pb2.Part(**part._asdict()) for part in event.parts)
         message.form = event.form
     if event.replay is not None:
         message.replay.CopyFrom(envelope_pb2.ReplayOrigin(**event.replay._asdict()))
@@ -122,12 +123,11 @@ def event_from_proto(message: envelope_pb2.Event) -> Event:
         head = envelope_pb2.RequestHead.FromString(message.head) if message.head else message
     except DecodeError:
         raise _unreadable() from None
-    principal = Principal(message.principal.scheme, message.principal.secret) if message.HasField("principal") else None
     event = Event(
         id=message.id,
         flow_id=message.flow_id,
         receive_time_ms=milliseconds(message.receive_time),
-        principal=principal,
+        principal=_read(Principal, message.principal) if message.HasField("principal") else None,
         dedupe_key=message.dedupe_key,
         method=head.method,
         path=head.path,
@@ -142,48 +142,18 @@ def event_from_proto(message: envelope_pb2.Event) -> Event:
         callback_token=message.callback_token,
         depth=message.depth,
         rejection_id=message.rejection_id,
+        replay=_read(ReplayOrigin, message.replay) if message.HasField("replay") else None,
+        parent=message.parent_execution_id,
     )
-    if message.HasField("replay"):
-        event = event._replace(replay=replay_origin_from_proto(message.replay))
-    if event.depth:  # only then there may be one
-        event = event._replace(parent=message.parent_execution_id)
     if not message.HasField("body_blob"):
         return event
-    parts = tuple(part_from_proto(part) for part in message.parts)
-    return event._replace(body_blob=blob_from_proto(message.body_blob), parts=parts, form=message.form)
+    parts = tuple(_read(Part, part) for part in message.parts)
+    return event._replace(body_blob=_read(Blob, message.body_blob), parts=parts, form=message.form)
 
 
-def replay_origin_from_proto(message: envelope_pb2.ReplayOrigin) -> ReplayOrigin:
-    """Return what a replay took over."""
-    return ReplayOrigin(
-        from_failed_task=message.from_failed_task,
-        task=message.task,
-        output_given=message.output_given,
-        edited_from=message.edited_from,
-        attachment_owner=message.attachment_owner,
-    )
-
-
-def blob_to_proto(blob: Blob) -> envelope_pb2.Blob:
-    """Return a separately stored body as a message."""
-    return envelope_pb2.Blob(id=blob.id, size=blob.size, sha256=blob.sha256)
-
-
-def blob_from_proto(message: envelope_pb2.Blob) -> Blob:
-    """Return the separately stored body that a message refers to."""
-    return Blob(message.id, message.size, message.sha256)
-
-
-def part_to_proto(part: Part) -> envelope_pb2.Part:
-    """Return an attachment as a message."""
-    return envelope_pb2.Part(
-        offset=part.offset, size=part.size, type=part.type, name=part.name, field=part.field, sha256=part.sha256
-    )
-
-
-def part_from_proto(message: envelope_pb2.Part) -> Part:
-    """Return the attachment that a message describes."""
-    return Part(message.offset, message.size, message.type, message.name, message.field, message.sha256)
+def _read(kind: type[N], message: Message) -> N:
+    """Return the named tuple whose fields a message has under the same names."""
+    return kind(*[getattr(message, name) for name in kind._fields])
 
 
 def event_to_bytes(event: Event) -> bytes:
@@ -227,3 +197,40 @@ def reply_to_bytes(reply: Reply) -> bytes:
 def reply_from_bytes(payload: bytes) -> Reply:
     """Parse a reply from storage."""
     return reply_from_proto(envelope_pb2.Reply.FromString(payload))
+
+
+def replay_to_proto(options: ReplayOptions) -> ReplayExecutionRequest:
+    """Return a request for a replay with these options.
+
+    Raises:
+        InvalidError: they do not go together (`START_INVALID`, `BODY_MISSING`).
+    """
+    if options.from_failed + bool(options.from_task) + options.auto > 1:
+        raise InvalidError("give one of `from_failed`, `from_task` and `auto`", reason="START_INVALID")
+    if options.body is None and options.content_type is not None:
+        raise InvalidError("`content_type` needs `body`", reason="BODY_MISSING")
+    start = ReplayExecutionRequest.START_AUTO if options.auto else ReplayExecutionRequest.START_BEGINNING
+    if options.from_task or options.from_failed:
+        start = ReplayExecutionRequest.START_TASK if options.from_task else ReplayExecutionRequest.START_FAILED_TASK
+    latest, pinned = ReplayExecutionRequest.REVISION_LATEST, ReplayExecutionRequest.REVISION_PINNED
+    edited = None if options.body is None else EditedInput(body=options.body, content_type=options.content_type)
+    return ReplayExecutionRequest(
+        revision=latest if options.latest else pinned,
+        start=start,
+        task=options.from_task,
+        output=options.output,
+        input=edited,
+    )
+
+
+def replay_from_proto(message: ReplayExecutionRequest) -> ReplayOptions:
+    """Return the options that a request holds, which a router has checked."""
+    return ReplayOptions(
+        latest=message.revision == ReplayExecutionRequest.REVISION_LATEST,
+        from_failed=message.start == ReplayExecutionRequest.START_FAILED_TASK,
+        from_task=message.task,
+        output=message.output if message.HasField("output") else None,
+        body=message.input.body if message.HasField("input") else None,
+        content_type=message.input.content_type if message.input.HasField("content_type") else None,
+        auto=message.start == ReplayExecutionRequest.START_AUTO,
+    )

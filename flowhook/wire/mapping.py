@@ -39,8 +39,16 @@ from flowhook.model import Change, Event, Retry, Status, TaskState
 from flowhook.model.rejections import Acceptability
 from flowhook.model.replays import ReplayOptions
 from flowhook.model.types import field_defaults, field_types
-from flowhook.wire.convert import duration, event_from_proto, event_to_proto, milliseconds, seconds, timestamp
-from flowhook.wire.convert_replays import options_from_proto, replay_to_proto
+from flowhook.wire.convert import (
+    duration,
+    event_from_proto,
+    event_to_proto,
+    milliseconds,
+    replay_from_proto,
+    replay_to_proto,
+    seconds,
+    timestamp,
+)
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -89,7 +97,7 @@ class _Field(NamedTuple):
 
 _BY_HAND: Final[Mapping[type, _Codec]] = {
     Event: _Codec(event_to_proto, event_from_proto),
-    ReplayOptions: _Codec(replay_to_proto, options_from_proto),
+    ReplayOptions: _Codec(replay_to_proto, replay_from_proto),
 }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
-from flowhook.client.aio.paging import items
+from flowhook.client.aio.paging import iterate
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import Page
 from flowhook.model.audit import AuditEntry
@@ -24,28 +25,15 @@ class Audit:
         self, *, actor: str = "", action: str = "", target: str = "", limit: int | None = None
     ) -> AsyncIterator[AuditEntry]:
         """Yield entries that meet all conditions, newest first, at most `limit` of them; see `page`."""
-
-        async def page(page_size: int, page_token: str) -> Page[AuditEntry]:
-            return await self.page(
-                actor=actor, action=action, target=target, page_size=page_size, page_token=page_token
-            )
-
-        return items(page, limit)
+        return iterate(partial(self.page, actor=actor, action=action, target=target), limit)
 
     async def page(
         self, *, actor: str = "", action: str = "", target: str = "", page_size: int = 100, page_token: str = ""
     ) -> Page[AuditEntry]:
-        """Return a page of what `list` yields; it may have fewer entries, or none, before the last page.
+        """Return a page of what `list` yields (see `Page`).
 
-        Args:
-            actor: name of a token; empty: any.
-            action: a method, for example `FlowService/PauseFlow`; empty: any.
-            target: part of the target; empty: any.
-            page_size: entries on the page at most, in [1, 1000].
-            page_token: `next_page_token` of the page before, with the same conditions; empty: the first page.
-
-        Raises:
-            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
+        `actor` is the name of a token, `action` a method, for example `FlowService/PauseFlow`, and `target` a part of
+        the target; an empty one matches any.
         """
         request = ListAuditEntriesRequest(
             actor=actor, action=action, target=target, page_size=page_size, page_token=page_token

@@ -38,15 +38,6 @@ class AsyncClient:
     `UnauthenticatedError` and `PermissionDeniedError` for the token, `UnavailableError` while the router is
     unavailable, and `InvalidError` for invalid arguments. Idempotent calls are retried for up to 2 s while the router
     is unavailable; for up to 15 s, within their timeout, if the client knows several routers.
-
-    Attributes:
-        flows: the registry of flows; scope `admin`.
-        secrets: the secrets that flows refer to; scope `admin`.
-        executions: past and present executions; scope `admin`.
-        jobs: bulk jobs on executions; scope `admin`.
-        rejections: requests that edges refused; scope `admin`.
-        cluster: the processes of the cluster; scope `admin`.
-        audit: the audit log; scope `admin` or `view`.
     """
 
     def __init__(
@@ -146,18 +137,10 @@ class AsyncClient:
         dedupe_key: str = "",
         event_id: str | None = None,
     ) -> Reply:
-        """Send one event to a flow and return its reply.
+        """Send one event to a flow and return its reply. The execution continues if the caller disconnects.
 
-        Scope `ingest`. The execution continues if the caller disconnects.
-
-        Args:
-            flow: ID of the flow.
-            body: as for `ingest`.
-            content_type: as for `ingest`.
-            headers: as for `ingest`.
-            timeout: seconds to wait for the reply, above 0.
-            dedupe_key: as for `ingest`.
-            event_id: as for `ingest`; a second call with the same ID waits for the same execution.
+        Scope `ingest`. The arguments are those of `ingest`, and `timeout`: seconds to wait for the reply, above 0. A
+        second call with the same `event_id` waits for the same execution.
 
         Raises:
             NotFoundError: the flow does not exist.

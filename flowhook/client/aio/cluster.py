@@ -17,7 +17,7 @@ from flowhook.model.cluster import (
     SnapshotInfo,
     StorageUsage,
 )
-from flowhook.v1.cluster_service_pb2 import DismissProcessRequest, GetClusterRequest, Process
+from flowhook.v1.cluster_service_pb2 import DismissProcessRequest, GetClusterRequest
 from flowhook.v1.cluster_service_pb2_grpc import ClusterServiceStub
 from flowhook.v1.shard_service_pb2 import GetShardsRequest, HandOverRequest, Shard
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
@@ -38,7 +38,7 @@ class Cluster:
         Those that ended in order are forgotten after a minute, others after an hour without a report.
         """
         response = await self._call(self._stub.GetCluster, GetClusterRequest(without_metrics=not metrics))
-        return [_process(each) for each in response.processes]
+        return [from_proto(each, ProcessInfo) for each in response.processes]
 
     async def dismiss(self, name: str) -> None:
         """Forget a process that has ended and will not come back. Scope `admin`.
@@ -53,7 +53,7 @@ class Cluster:
         """Return the processes without metrics, the executions that have not ended, and what storage takes."""
         response = await self._call(self._stub.GetCluster, GetClusterRequest(without_metrics=True, with_storage=True))
         return ClusterLoad(
-            processes=tuple(map(_process, response.processes)),
+            processes=tuple(from_proto(each, ProcessInfo) for each in response.processes),
             backlog=from_proto(response.backlog, Backlog),
             storage=from_proto(response.storage, StorageUsage),
         )
@@ -69,12 +69,10 @@ class Cluster:
         )
 
     async def hand_over(self, router: str = "") -> HandOver:
-        """Have the owner of the shard hand it over; that begins soon after this returns. Scope `admin`.
+        """Have the owner of the shard hand it over to `router`; that begins soon after this returns. Scope `admin`.
 
-        Any router takes the request, and passes it on to the owner. Watch `shards`: the next owner has a higher epoch.
-
-        Args:
-            router: name of the router that is to own the shard; empty: the standby that most edges and runners reach.
+        Without a name, to the standby that most edges and runners reach. Any router takes the request, and passes it on
+        to the owner. Watch `shards`: the next owner has a higher epoch.
 
         Raises:
             NotFoundError: there is no such router (`ROUTER_UNKNOWN`).
@@ -83,10 +81,6 @@ class Cluster:
         """
         response = await self._call(self._shards.HandOver, HandOverRequest(router=router), repeatable=False)
         return HandOver(response.owner.router, response.owner.epoch, response.router)
-
-
-def _process(process: Process) -> ProcessInfo:
-    return from_proto(process, ProcessInfo)
 
 
 def _shard(shard: Shard) -> ShardInfo:

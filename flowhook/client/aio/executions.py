@@ -4,42 +4,29 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterable
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
-from flowhook.client.aio.paging import items
+from flowhook.client.aio.paging import iterate
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import Page
 from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.model.execution_filter import ALL, ExecutionFilter
 from flowhook.model.executions import DeletedExecutions, ExecutionChange, ExecutionCount, ScannedExecution
 from flowhook.model.replays import AS_RECORDED, ReplayOptions, ReplayPreview
-from flowhook.v1.execution_service_pb2 import (
-    CancelExecutionRequest,
-    CountExecutionsRequest,
-    DeleteExecutionRequest,
-    GetExecutionRequest,
-    ListExecutionsRequest,
-    PreviewReplayRequest,
-    ReadBodyRequest,
-    ReadBodyResponse,
-    ResolveExecutionRequest,
-    ResumeExecutionRequest,
-    RetryExecutionNowRequest,
-    ScanEventsRequest,
-    SuspendExecutionRequest,
-    WatchExecutionsRequest,
-    WatchExecutionsResponse,
-)
-from flowhook.v1.execution_service_pb2 import ExecutionFilter as FilterMessage
+from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.v1.execution_service_pb2_grpc import ExecutionServiceStub
-from flowhook.wire.convert_replays import replay_to_proto
 from flowhook.wire.mapping import from_proto, to_proto
 
-ERASE_SECONDS: Final = 600.0  # deadline of an erasure (s)
+ERASE_SECONDS: Final = 600.0  # deadline of an erasure
 
 
 class Executions:
-    """Past and present executions. Scope `admin`."""
+    """Past and present executions. Scope `admin`.
+
+    Where conditions are given, an `InvalidError` says that one is not acceptable (`FILTER_INVALID`), and a
+    `NotFoundError` that the execution that `where.caused_by` names is unknown (`EXECUTION_NOT_FOUND`).
+    """
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._stream = transport.stream
@@ -49,14 +36,12 @@ class Executions:
     async def get(self, execution_id: str, *, max_body_bytes: int | None = None) -> ExecutionDetail:
         """Return an execution with its event, its journal and its output.
 
-        Args:
-            execution_id: its ID.
-            max_body_bytes: only so many bytes of the event's body, the first ones; None: all of them.
+        Of the event's body only the first `max_body_bytes`; None: all of it.
 
         Raises:
             NotFoundError: the execution is unknown, or past retention.
         """
-        request = GetExecutionRequest(execution_id=execution_id, max_body_bytes=max_body_bytes)
+        request = pb.GetExecutionRequest(execution_id=execution_id, max_body_bytes=max_body_bytes)
         response = await self._call(self._stub.GetExecution, request)
         return from_proto(response, ExecutionDetail)
 
@@ -66,7 +51,7 @@ class Executions:
         Raises:
             NotFoundError: the execution is unknown, or past retention.
         """
-        return self._stream(self._stub.ReadBody, ReadBodyRequest(execution_id=execution_id), _chunk)
+        return self._stream(self._stub.ReadBody, pb.ReadBodyRequest(execution_id=execution_id), _chunk)
 
     def list(
         self,
@@ -88,11 +73,7 @@ class Executions:
             where: further conditions; arguments from above take the place of those that it has of the same name.
         """
         conditions = _conditions(where, flow_id, statuses, unresolved=unresolved)
-
-        async def page(page_size: int, page_token: str) -> Page[Execution]:
-            return await self.page(where=conditions, page_size=page_size, page_token=page_token)
-
-        return items(page, limit)
+        return iterate(partial(self.page, where=conditions), limit)
 
     async def page(
         self,
@@ -104,55 +85,27 @@ class Executions:
         page_size: int = 50,
         page_token: str = "",
     ) -> Page[Execution]:
-        """Return a page of what `list` yields; it may be short, or empty, although there is a next one.
-
-        Args:
-            flow_id: as for `list`.
-            statuses: as for `list`.
-            unresolved: as for `list`.
-            where: as for `list`.
-            page_size: executions on the page at most, in [1, 1000].
-            page_token: `next_page_token` of the page before, with the same conditions; empty: the first page.
-
-        Raises:
-            InvalidError: a condition is not acceptable (`FILTER_INVALID`), or the token is not one of a page
-                (`PAGE_TOKEN_INVALID`).
-            NotFoundError: the execution that `where.caused_by` names is unknown (`EXECUTION_NOT_FOUND`).
-        """
-        conditions = _conditions(where, flow_id, statuses, unresolved=unresolved)
-        request = ListExecutionsRequest(page_size=page_size, page_token=page_token, filter=_filter(conditions))
+        """Return a page of what `list` yields with the same conditions (see `Page`)."""
+        conditions = to_proto(_conditions(where, flow_id, statuses, unresolved=unresolved), pb.ExecutionFilter)
+        request = pb.ListExecutionsRequest(page_size=page_size, page_token=page_token, filter=conditions)
         response = await self._call(self._stub.ListExecutions, request)
         return Page([from_proto(each, Execution) for each in response.executions], response.next_page_token)
 
     async def count(self, where: ExecutionFilter = ALL) -> ExecutionCount:
-        """Count executions that meet conditions, up to 10,000.
-
-        Raises:
-            InvalidError: a condition is not acceptable (`FILTER_INVALID`).
-            NotFoundError: the execution that `where.caused_by` names is unknown (`EXECUTION_NOT_FOUND`).
-        """
-        request = CountExecutionsRequest(filter=_filter(where))
+        """Count executions that meet conditions, up to 10,000."""
+        request = pb.CountExecutionsRequest(filter=to_proto(where, pb.ExecutionFilter))
         response = await self._call(self._stub.CountExecutions, request)
         return from_proto(response, ExecutionCount)
 
     async def scan(
         self, where: ExecutionFilter = ALL, *, page_size: int = 50, page_token: str = ""
     ) -> Page[ScannedExecution]:
-        """Return a page of executions with their events, newest first.
+        """Return a page of executions with their events, newest first (see `Page`).
 
-        It may be short, or empty, although there is a next one: its events have at most 4 MiB together.
-
-        Args:
-            where: conditions that they meet.
-            page_size: executions on the page at most, in [1, 1000].
-            page_token: `next_page_token` of the page before, or of the execution before; empty: the first page.
-
-        Raises:
-            InvalidError: a condition is not acceptable (`FILTER_INVALID`), or the token is not one of a page
-                (`PAGE_TOKEN_INVALID`).
-            NotFoundError: the execution that `where.caused_by` names is unknown (`EXECUTION_NOT_FOUND`).
+        Its events have at most 4 MiB together. `page_token` may also be that of the execution before.
         """
-        request = ScanEventsRequest(filter=_filter(where), page_size=page_size, page_token=page_token)
+        conditions = to_proto(where, pb.ExecutionFilter)
+        request = pb.ScanEventsRequest(filter=conditions, page_size=page_size, page_token=page_token)
         response = await self._call(self._stub.ScanEvents, request)
         return Page([from_proto(each, ScannedExecution) for each in response.events], response.next_page_token)
 
@@ -180,11 +133,11 @@ class Executions:
                 `from_task`: its journal before the task is not stored any more (`JOURNAL_COMPACTED`); with
                 `unless_replayed`: it is replayed already (`EXECUTION_REPLAYED`), or resolved (`EXECUTION_RESOLVED`).
         """
-        request = replay_to_proto(options, execution_id)
+        request = to_proto(options, pb.ReplayExecutionRequest)
+        request.execution_id = execution_id
         request.request_id = request_id or uuid.uuid4().hex
         request.unless_replayed = unless_replayed
-        response = await self._call(self._stub.ReplayExecution, request)
-        return from_proto(response.execution, Execution)
+        return await self._execution(self._stub.ReplayExecution, request)
 
     async def preview_replay(self, execution_id: str, options: ReplayOptions = AS_RECORDED) -> ReplayPreview:
         """Return what `replay` would do with the same arguments, and start nothing. Scope `admin` or `view`.
@@ -192,24 +145,22 @@ class Executions:
         Raises:
             FlowhookError: as `replay`.
         """
-        request = replay_to_proto(options, execution_id)
-        response = await self._call(self._stub.PreviewReplay, PreviewReplayRequest(replay=request))
+        request = pb.PreviewReplayRequest(replay=to_proto(options, pb.ReplayExecutionRequest))
+        request.replay.execution_id = execution_id
+        response = await self._call(self._stub.PreviewReplay, request)
         return from_proto(response, ReplayPreview)
 
     async def resolve(self, execution_id: str, reason: str = "") -> Execution:
-        """Mark a failed execution as resolved, so that it needs no further action, and return it.
+        """Mark an execution that faulted or was cancelled as resolved, and return it: it needs no further action.
 
-        Args:
-            execution_id: ID of an execution that faulted or was cancelled.
-            reason: text of at most 1000 characters; it replaces an earlier one.
+        A `reason`, of at most 1000 characters, replaces an earlier one.
 
         Raises:
             NotFoundError: the execution is unknown.
             ConflictError: it did not fail.
         """
-        request = ResolveExecutionRequest(execution_id=execution_id, reason=reason)
-        response = await self._call(self._stub.ResolveExecution, request)
-        return from_proto(response.execution, Execution)
+        request = pb.ResolveExecutionRequest(execution_id=execution_id, reason=reason)
+        return await self._execution(self._stub.ResolveExecution, request)
 
     async def cancel(self, execution_id: str) -> Execution:
         """Cancel an execution and return it.
@@ -218,9 +169,8 @@ class Executions:
             NotFoundError: the execution is unknown.
             ConflictError: it has already ended.
         """
-        request = CancelExecutionRequest(execution_id=execution_id)
-        response = await self._call(self._stub.CancelExecution, request, repeatable=False)
-        return from_proto(response.execution, Execution)
+        request = pb.CancelExecutionRequest(execution_id=execution_id)
+        return await self._execution(self._stub.CancelExecution, request, repeatable=False)
 
     async def delete(
         self,
@@ -247,7 +197,7 @@ class Executions:
         """
         if timeout is None and erase:
             timeout = ERASE_SECONDS
-        request = DeleteExecutionRequest(execution_id=execution_id, erase=erase, cancel=cancel)
+        request = pb.DeleteExecutionRequest(execution_id=execution_id, erase=erase, cancel=cancel)
         response = await self._call(self._stub.DeleteExecution, request, timeout=timeout, repeatable=erase)
         return from_proto(response, DeletedExecutions)
 
@@ -258,8 +208,8 @@ class Executions:
             NotFoundError: the execution is unknown.
             ConflictError: it has already ended.
         """
-        response = await self._call(self._stub.SuspendExecution, SuspendExecutionRequest(execution_id=execution_id))
-        return from_proto(response.execution, Execution)
+        request = pb.SuspendExecutionRequest(execution_id=execution_id)
+        return await self._execution(self._stub.SuspendExecution, request)
 
     async def resume(self, execution_id: str) -> Execution:
         """Resume a suspended execution and return it.
@@ -268,9 +218,8 @@ class Executions:
             NotFoundError: the execution is unknown.
             ConflictError: it is not suspended.
         """
-        request = ResumeExecutionRequest(execution_id=execution_id)
-        response = await self._call(self._stub.ResumeExecution, request, repeatable=False)
-        return from_proto(response.execution, Execution)
+        request = pb.ResumeExecutionRequest(execution_id=execution_id)
+        return await self._execution(self._stub.ResumeExecution, request, repeatable=False)
 
     async def retry_now(self, execution_id: str) -> Execution:
         """Try again at once what failed in an execution that waits for its next try, and return the execution.
@@ -279,16 +228,19 @@ class Executions:
             NotFoundError: the execution is unknown.
             ConflictError: it waits for no retry.
         """
-        request = RetryExecutionNowRequest(execution_id=execution_id)
-        response = await self._call(self._stub.RetryExecutionNow, request, repeatable=False)
-        return from_proto(response.execution, Execution)
+        request = pb.RetryExecutionNowRequest(execution_id=execution_id)
+        return await self._execution(self._stub.RetryExecutionNow, request, repeatable=False)
 
     def watch(self, *, flow_id: str = "") -> AsyncIterator[ExecutionChange | None]:
         """Yield executions whenever their status changes; first None, as soon as no further change can be missed.
 
         Ends with an `UnavailableError` when the connection to the router is lost; watch again then.
         """
-        return self._stream(self._stub.WatchExecutions, WatchExecutionsRequest(flow_id=flow_id), _change)
+        return self._stream(self._stub.WatchExecutions, pb.WatchExecutionsRequest(flow_id=flow_id), _change)
+
+    async def _execution(self, method: Any, request: Any, *, repeatable: bool = True) -> Execution:
+        response = await self._call(method, request, repeatable=repeatable)
+        return from_proto(response.execution, Execution)
 
 
 def _conditions(
@@ -301,16 +253,10 @@ def _conditions(
     )
 
 
-def _filter(conditions: ExecutionFilter) -> FilterMessage:
-    return to_proto(conditions, FilterMessage)
-
-
-def _chunk(response: ReadBodyResponse) -> bytes:
+def _chunk(response: pb.ReadBodyResponse) -> bytes:
     return response.chunk
 
 
-def _change(response: WatchExecutionsResponse) -> ExecutionChange | None:
-    """Return the change that a message holds; the first message, which signals that the stream is open, has none."""
-    if not response.HasField("execution"):
-        return None
-    return from_proto(response, ExecutionChange)
+def _change(response: pb.WatchExecutionsResponse) -> ExecutionChange | None:
+    # the first message, which signals that the stream is open, has no execution
+    return from_proto(response, ExecutionChange) if response.HasField("execution") else None

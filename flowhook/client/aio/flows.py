@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
-from flowhook.client.aio.paging import items
+from flowhook.client.aio.paging import iterate
 from flowhook.client.arguments import HeaderPairs, encode_headers
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import Page
 from flowhook.errors import Fault
 from flowhook.model import Change, Flow, FlowRevision
 from flowhook.model.flows import AppliedFlow, FlowCondition, FlowStatistics, FlowStatisticsPage, SignedRequest
-from flowhook.v1.flow_service_pb2 import AppliedFlow as AppliedFlowMessage
-from flowhook.v1.flow_service_pb2 import (
-    ApplyFlowsRequest,
-    DeleteFlowRequest,
-    GetFlowRequest,
-    GetFlowStatisticsRequest,
-    ListFlowsRequest,
-    ListFlowStatisticsRequest,
-    ListRevisionsRequest,
-    PauseFlowRequest,
-    ResumeFlowRequest,
-    SignWebhookRequest,
-)
-from flowhook.v1.flow_service_pb2 import FlowCondition as ConditionMessage
+from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
 from flowhook.wire import convert
 from flowhook.wire.mapping import enum_from_proto, enum_to_proto, from_proto
@@ -35,7 +23,7 @@ DOCUMENT_SECONDS: Final = 0.1
 
 
 class Flows:
-    """The registry of flows. Scope `admin`."""
+    """The registry of flows. Scope `admin`. Methods for one flow raise a `NotFoundError` if it does not exist."""
 
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -54,13 +42,13 @@ class Flows:
         Raises:
             InvalidFlowError: documents are invalid; it lists all faults, with the document's index as `file`.
         """
-        request = ApplyFlowsRequest(documents=documents, dry_run=dry_run)
+        request = pb.ApplyFlowsRequest(documents=documents, dry_run=dry_run)
         timeout = self._transport.timeout + DOCUMENT_SECONDS * len(documents)
         response = await self._call(self._stub.ApplyFlows, request, timeout=timeout)
         return [
             AppliedFlow(
                 from_proto(item.flow, Flow),
-                enum_from_proto(item.change, Change, AppliedFlowMessage.Change),
+                enum_from_proto(item.change, Change, pb.AppliedFlow.Change),
                 tuple(item.warnings),
                 tuple(Fault("", each.line, each.key, each.message, each.code) for each in item.located_warnings),
             )
@@ -73,65 +61,31 @@ class Flows:
         Raises:
             NotFoundError: there is no such flow or revision.
         """
-        response = await self._call(self._stub.GetFlow, GetFlowRequest(flow_id=flow_id, revision=revision))
-        return from_proto(response.flow, Flow)
+        return await self._flow(self._stub.GetFlow, pb.GetFlowRequest(flow_id=flow_id, revision=revision))
 
     def list(self) -> AsyncIterator[Flow]:
         """Yield all flows by ascending ID; their `document` and `definition` are empty."""
-        return items(self._page)
+        return iterate(self.page)
 
     async def page(self, *, page_size: int = 100, page_token: str = "") -> Page[Flow]:
-        """Return a page of what `list` yields.
-
-        Args:
-            page_size: flows on the page at most, in [1, 1000].
-            page_token: `next_page_token` of the page before; empty: the first page.
-
-        Raises:
-            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
-        """
-        return await self._page(page_size, page_token)
-
-    async def _page(self, page_size: int, page_token: str) -> Page[Flow]:
-        response = await self._call(self._stub.ListFlows, ListFlowsRequest(page_size=page_size, page_token=page_token))
+        """Return a page of what `list` yields (see `Page`)."""
+        request = pb.ListFlowsRequest(page_size=page_size, page_token=page_token)
+        response = await self._call(self._stub.ListFlows, request)
         return Page([from_proto(flow, Flow) for flow in response.flows], response.next_page_token)
 
     def revisions(self, flow_id: str, *, limit: int | None = None) -> AsyncIterator[FlowRevision]:
-        """Yield the stored revisions of a flow, newest first, at most `limit` of them.
-
-        Raises:
-            NotFoundError: the flow does not exist.
-        """
-
-        async def page(page_size: int, page_token: str) -> Page[FlowRevision]:
-            return await self.revisions_page(flow_id, page_size=page_size, page_token=page_token)
-
-        return items(page, limit)
+        """Yield the stored revisions of a flow, newest first, at most `limit` of them."""
+        return iterate(partial(self.revisions_page, flow_id), limit)
 
     async def revisions_page(self, flow_id: str, *, page_size: int = 100, page_token: str = "") -> Page[FlowRevision]:
-        """Return a page of what `revisions` yields.
-
-        Args:
-            flow_id: the flow.
-            page_size: revisions on the page at most, in [1, 1000].
-            page_token: `next_page_token` of the page before; empty: the first page.
-
-        Raises:
-            NotFoundError: the flow does not exist.
-            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
-        """
-        request = ListRevisionsRequest(flow_id=flow_id, page_size=page_size, page_token=page_token)
+        """Return a page of what `revisions` yields (see `Page`)."""
+        request = pb.ListRevisionsRequest(flow_id=flow_id, page_size=page_size, page_token=page_token)
         response = await self._call(self._stub.ListRevisions, request)
-        found = [from_proto(each, FlowRevision) for each in response.revisions]
-        return Page(found, response.next_page_token)
+        return Page([from_proto(each, FlowRevision) for each in response.revisions], response.next_page_token)
 
     async def statistics(self, flow_id: str) -> FlowStatisticsPage:
-        """Return the numbers of one flow, as a page with one item.
-
-        Raises:
-            NotFoundError: the flow does not exist.
-        """
-        response = await self._call(self._stub.GetFlowStatistics, GetFlowStatisticsRequest(flow_id=flow_id))
+        """Return the numbers of one flow, as a page with one item."""
+        response = await self._call(self._stub.GetFlowStatistics, pb.GetFlowStatisticsRequest(flow_id=flow_id))
         item = from_proto(response.statistics, FlowStatistics)
         return FlowStatisticsPage([item], "", convert.milliseconds(response.since))
 
@@ -139,14 +93,7 @@ class Flows:
         self, *, name_contains: str = "", condition: FlowCondition | None = None
     ) -> AsyncIterator[FlowStatistics]:
         """Yield the flows that meet the conditions with their numbers, by ascending ID."""
-
-        async def read(page_size: int, page_token: str) -> Page[FlowStatistics]:
-            page = await self.statistics_page(
-                name_contains=name_contains, condition=condition, page_size=page_size, page_token=page_token
-            )
-            return Page(page.items, page.next_page_token)
-
-        return items(read)
+        return iterate(partial(self.statistics_page, name_contains=name_contains, condition=condition))
 
     async def statistics_page(
         self,
@@ -156,49 +103,31 @@ class Flows:
         page_size: int = 100,
         page_token: str = "",
     ) -> FlowStatisticsPage:
-        """Return a page of flows with their numbers, by ascending ID.
+        """Return a page of flows with their numbers, by ascending ID; `page_size` and `page_token` are as for `Page`.
 
-        Args:
-            name_contains: only flows whose ID contains this.
-            condition: only flows that meet it; there may then be fewer than `page_size` although there are more pages.
-            page_size: flows on the page at most, in [1, 1000].
-            page_token: `next_page_token` of the page before; empty: the first page.
+        With conditions only flows whose ID contains a text, or that are in a condition.
         """
-        request = ListFlowStatisticsRequest(
+        request = pb.ListFlowStatisticsRequest(
             page_size=page_size,
             page_token=page_token,
             name_contains=name_contains,
-            condition=enum_to_proto(condition, ConditionMessage),
+            condition=enum_to_proto(condition, pb.FlowCondition),
         )
         response = await self._call(self._stub.ListFlowStatistics, request)
         found = [from_proto(each, FlowStatistics) for each in response.statistics]
         return FlowStatisticsPage(found, response.next_page_token, convert.milliseconds(response.since))
 
     async def pause(self, flow_id: str) -> Flow:
-        """Pause a flow: its events are accepted and queued, but not run.
-
-        Raises:
-            NotFoundError: the flow does not exist.
-        """
-        response = await self._call(self._stub.PauseFlow, PauseFlowRequest(flow_id=flow_id))
-        return from_proto(response.flow, Flow)
+        """Pause a flow: its events are accepted and queued, but not run."""
+        return await self._flow(self._stub.PauseFlow, pb.PauseFlowRequest(flow_id=flow_id))
 
     async def resume(self, flow_id: str) -> Flow:
-        """Resume a paused flow: its queued and future events are run.
-
-        Raises:
-            NotFoundError: the flow does not exist.
-        """
-        response = await self._call(self._stub.ResumeFlow, ResumeFlowRequest(flow_id=flow_id))
-        return from_proto(response.flow, Flow)
+        """Resume a paused flow: its queued and future events are run."""
+        return await self._flow(self._stub.ResumeFlow, pb.ResumeFlowRequest(flow_id=flow_id))
 
     async def delete(self, flow_id: str) -> None:
-        """Delete a flow; accepted executions still finish.
-
-        Raises:
-            NotFoundError: the flow does not exist.
-        """
-        await self._call(self._stub.DeleteFlow, DeleteFlowRequest(flow_id=flow_id), repeatable=False)
+        """Delete a flow; accepted executions still finish."""
+        await self._call(self._stub.DeleteFlow, pb.DeleteFlowRequest(flow_id=flow_id), repeatable=False)
 
     async def sign_webhook(
         self,
@@ -228,7 +157,7 @@ class Flows:
             NotFoundError: the flow does not exist.
             InvalidError: the request can't be made or signed; the reason says why.
         """
-        request = SignWebhookRequest(
+        request = pb.SignWebhookRequest(
             flow_id=flow_id,
             base_url=base_url,
             method=method,
@@ -249,3 +178,7 @@ class Flows:
             validity=convert.seconds(response.validity) if response.HasField("validity") else None,
             credential=place and (place.removesuffix("_username"), getattr(response.credential, place)),
         )
+
+    async def _flow(self, method: Any, request: Any) -> Flow:
+        response = await self._call(method, request)
+        return from_proto(response.flow, Flow)

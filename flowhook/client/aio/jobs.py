@@ -4,28 +4,18 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
 
-from flowhook.client.aio.paging import items
+from flowhook.client.aio.paging import iterate
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import Page
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import ItemOutcome, Job, JobItem, JobPreview, JobSpec
 from flowhook.model.replays import ReplayOptions
-from flowhook.v1.execution_service_pb2 import ExecutionFilter as FilterMessage
-from flowhook.v1.job_service_pb2 import (
-    AbortJobRequest,
-    CreateJobRequest,
-    GetJobRequest,
-    ListJobItemsRequest,
-    ListJobsRequest,
-    PauseJobRequest,
-    PreviewJobRequest,
-    ResumeJobRequest,
-)
-from flowhook.v1.job_service_pb2 import JobItem as JobItemMessage
-from flowhook.v1.job_service_pb2 import JobSpec as JobSpecMessage
+from flowhook.v1 import execution_service_pb2
+from flowhook.v1 import job_service_pb2 as pb
 from flowhook.v1.job_service_pb2_grpc import JobServiceStub
-from flowhook.wire.convert_replays import replay_to_proto
 from flowhook.wire.mapping import enum_to_proto, from_proto, to_proto
 
 
@@ -50,9 +40,9 @@ class Jobs:
             InvalidError: the filter has no condition (`FILTER_EMPTY`), or an unacceptable one (`FILTER_INVALID`), or
                 nothing can be replayed in this way.
         """
-        request = PreviewJobRequest(
-            filter=to_proto(where, FilterMessage),
-            replay=None if replay is None else replay_to_proto(replay),
+        request = pb.PreviewJobRequest(
+            filter=to_proto(where, execution_service_pb2.ExecutionFilter),
+            replay=None if replay is None else to_proto(replay, execution_service_pb2.ReplayExecutionRequest),
             again=again,
         )
         response = await self._call(self._stub.PreviewJob, request)
@@ -70,9 +60,9 @@ class Jobs:
             InvalidError: the filter has no condition (`FILTER_EMPTY`), or something else is not acceptable.
             ExhaustedError: 1000 jobs have not ended, or those that have not contain too much.
         """
-        request = CreateJobRequest(spec=to_proto(spec, JobSpecMessage), request_id=request_id or uuid.uuid4().hex)
-        response = await self._call(self._stub.CreateJob, request)
-        return from_proto(response.job, Job)
+        request_id = request_id or uuid.uuid4().hex
+        request = pb.CreateJobRequest(spec=to_proto(spec, pb.JobSpec), request_id=request_id)
+        return await self._job(self._stub.CreateJob, request)
 
     async def get(self, job_id: str) -> Job:
         """Return a job.
@@ -80,28 +70,15 @@ class Jobs:
         Raises:
             NotFoundError: the job is unknown, or past retention.
         """
-        response = await self._call(self._stub.GetJob, GetJobRequest(job_id=job_id))
-        return from_proto(response.job, Job)
+        return await self._job(self._stub.GetJob, pb.GetJobRequest(job_id=job_id))
 
     def list(self, *, limit: int | None = None) -> AsyncIterator[Job]:
         """Yield jobs, newest first, at most `limit` of them."""
-
-        async def page(page_size: int, page_token: str) -> Page[Job]:
-            return await self.page(page_size=page_size, page_token=page_token)
-
-        return items(page, limit)
+        return iterate(self.page, limit)
 
     async def page(self, *, page_size: int = 50, page_token: str = "") -> Page[Job]:
-        """Return a page of what `list` yields.
-
-        Args:
-            page_size: jobs on the page at most, in [1, 1000].
-            page_token: `next_page_token` of the page before; empty: the first page.
-
-        Raises:
-            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
-        """
-        response = await self._call(self._stub.ListJobs, ListJobsRequest(page_size=page_size, page_token=page_token))
+        """Return a page of what `list` yields (see `Page`)."""
+        response = await self._call(self._stub.ListJobs, pb.ListJobsRequest(page_size=page_size, page_token=page_token))
         return Page([from_proto(each, Job) for each in response.jobs], response.next_page_token)
 
     def items(
@@ -109,38 +86,20 @@ class Jobs:
     ) -> AsyncIterator[JobItem]:
         """Yield the outcomes of a job's executions in the order in which it took them, at most `limit` of them.
 
-        Args:
-            job_id: ID of the job.
-            outcome: only executions with this outcome; None: with any.
-            limit: how many to yield at most.
+        With `outcome`, only those.
 
         Raises:
             NotFoundError: the job is unknown, or past retention.
         """
-
-        async def page(page_size: int, page_token: str) -> Page[JobItem]:
-            return await self.item_page(job_id, outcome=outcome, page_size=page_size, page_token=page_token)
-
-        return items(page, limit)
+        return iterate(partial(self.item_page, job_id, outcome=outcome), limit)
 
     async def item_page(
         self, job_id: str, *, outcome: ItemOutcome | None = None, page_size: int = 100, page_token: str = ""
     ) -> Page[JobItem]:
-        """Return a page of what `items` yields.
-
-        Args:
-            job_id: as for `items`.
-            outcome: as for `items`.
-            page_size: outcomes on the page at most, in [1, 1000].
-            page_token: `next_page_token` of the page before, with the same conditions; empty: the first page.
-
-        Raises:
-            NotFoundError: the job is unknown, or past retention.
-            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
-        """
-        request = ListJobItemsRequest(
+        """Return a page of what `items` yields (see `Page`), with the same errors."""
+        request = pb.ListJobItemsRequest(
             job_id=job_id,
-            outcome=enum_to_proto(outcome, JobItemMessage.Outcome),
+            outcome=enum_to_proto(outcome, pb.JobItem.Outcome),
             page_size=page_size,
             page_token=page_token,
         )
@@ -154,8 +113,7 @@ class Jobs:
             NotFoundError: the job is unknown, or past retention.
             ConflictError: it has ended.
         """
-        response = await self._call(self._stub.PauseJob, PauseJobRequest(job_id=job_id))
-        return from_proto(response.job, Job)
+        return await self._job(self._stub.PauseJob, pb.PauseJobRequest(job_id=job_id))
 
     async def resume(self, job_id: str) -> Job:
         """Let a paused job continue, and return it.
@@ -164,8 +122,7 @@ class Jobs:
             NotFoundError: the job is unknown, or past retention.
             ConflictError: it has ended.
         """
-        response = await self._call(self._stub.ResumeJob, ResumeJobRequest(job_id=job_id))
-        return from_proto(response.job, Job)
+        return await self._job(self._stub.ResumeJob, pb.ResumeJobRequest(job_id=job_id))
 
     async def abort(self, job_id: str) -> Job:
         """End a job early, within a second, and return it; what it did stays done.
@@ -174,5 +131,8 @@ class Jobs:
             NotFoundError: the job is unknown, or past retention.
             ConflictError: it is completed.
         """
-        response = await self._call(self._stub.AbortJob, AbortJobRequest(job_id=job_id))
+        return await self._job(self._stub.AbortJob, pb.AbortJobRequest(job_id=job_id))
+
+    async def _job(self, method: Any, request: Any) -> Job:
+        response = await self._call(method, request)
         return from_proto(response.job, Job)

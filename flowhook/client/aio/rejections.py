@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
-from flowhook.client.aio.paging import items
+from flowhook.client.aio.paging import iterate
 from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import Page
 from flowhook.model.rejections import AcceptedRejection, RejectedRequest, RejectionCount
@@ -27,30 +28,18 @@ class Rejections:
 
     def list(self, *, flow_id: str = "", reason: str = "", limit: int | None = None) -> AsyncIterator[RejectedRequest]:
         """Yield refused requests, newest first, at most `limit` of them; their headers and bodies are left out."""
-
-        async def page(page_size: int, page_token: str) -> Page[RejectedRequest]:
-            return await self.page(flow_id=flow_id, reason=reason, page_size=page_size, page_token=page_token)
-
-        return items(page, limit)
+        return iterate(partial(self.page, flow_id=flow_id, reason=reason), limit)
 
     async def page(
         self, *, flow_id: str = "", reason: str = "", page_size: int = 100, page_token: str = ""
     ) -> Page[RejectedRequest]:
-        """Return a page of what `list` yields.
+        """Return a page of what `list` yields (see `Page`): requests to a flow that were refused for a reason.
 
-        Args:
-            flow_id: only requests to this flow; empty: to any.
-            reason: only requests that were refused for this reason, for example `SIGNATURE_MISMATCH`; empty: for any.
-            page_size: requests on the page at most, in [1, 1000].
-            page_token: `next_page_token` of the page before, for the same flow and reason; empty: the first page.
-
-        Raises:
-            InvalidError: the token is not one of a page (`PAGE_TOKEN_INVALID`).
+        An empty `flow_id` matches any flow, an empty `reason` any reason, for example `SIGNATURE_MISMATCH`.
         """
         request = ListRejectionsRequest(flow_id=flow_id, reason=reason, page_size=page_size, page_token=page_token)
         response = await self._call(self._stub.ListRejections, request)
-        found = [from_proto(each, RejectedRequest) for each in response.rejections]
-        return Page(found, response.next_page_token)
+        return Page([from_proto(each, RejectedRequest) for each in response.rejections], response.next_page_token)
 
     async def get(self, rejection_id: str) -> RejectedRequest:
         """Return a refused request.

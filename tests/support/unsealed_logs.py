@@ -36,5 +36,5 @@ class _Facts(PlainFacts):
 @contextmanager
 def storing_in_clear():
     """Let routers of this process store what they store meanwhile in clear."""
-    with patch.multiple(opening, SealedRecords=_Records, SealedObjects=_Objects, SealedFacts=_Facts):
+    with patch.multiple(opening, RecordSeals=_Records, ObjectSeals=_Objects, FactSeals=_Facts):
         yield

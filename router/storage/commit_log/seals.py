@@ -3,42 +3,6 @@
 All keys are derived from the key of secrets, which the servers do not have: one for each purpose and context, so that
 nothing that was made for one can be used for another. Where several keys are given, the first one is used for all that
 is new, and every one for what is read: so the key of secrets can be replaced while routers run.
-
-Authenticated encryption of what is stored on the servers of the log: AES-256-GCM.
-
-A sealed message is a header (format, key ID, salt, nonce), the ciphertext, and its tag. What the reader knows anyway,
-such as the position of a record, is authenticated as *associated data*: at any other place a message does not open.
-
-GCM breaks if a nonce is used twice under one key, and several routers write under one key of secrets, crash, and begin
-again. Random nonces of 96 bits would be good for 2^32 messages only, and counters would have to be stored. So each
-sealer, of which a process has one for each purpose, derives a key of its own from a random salt of 128 bits, and counts
-its nonces. Two sealers have the same salt with a probability of 2^-65 after 2^32 of them. The first four bytes of a
-nonce are random, too: a virtual machine that is copied while a router runs would count the same numbers twice.
-
-AES-256-GCM costs a quarter of ChaCha20-Poly1305 where the processor has instructions for it, as those of servers have
-(docs/replication.md has figures).
-
-Source: NIST SP 800-38D, section 8.2.1; RFC 5869; the derived keys are those of XAES-256-GCM (C2SP) in spirit.
-
-Seals the records of a log, each for its position; and tells what nobody who has a key has written there.
-
-A record is sealed with the identity of the log, its position and its batch ID, so that it opens nowhere else: a record
-that was recorded and is sent again is as void as one that was made up. The epoch and the hash of the record before are
-in the content.
-
-The message ID by which servers look for duplicates has a code of its own. It can't be guessed: a server would answer to
-a record whose ID it knows already as if it had stored it. And it tells a record that was damaged from one that was made
-up: both parts would have to be damaged. Who sees a record on its way can copy its ID, but to that position alone.
-
-Seals the chunks of objects: each for its object, its transfer, its place and their number.
-
-So chunks that are swapped, left out, added, or taken from another object or another transfer of the same one don't
-open. An object has one chunk at least, or an empty one could take the place of any.
-
-Authenticates facts: small values on which routers agree, which anybody can read, and only routers can write.
-
-A stored fact is its value, a key ID and a code, separated by blanks. An older one that is stored again is authentic: so
-facts name nothing that an older value of it would let happen.
 """
 
 from __future__ import annotations
@@ -50,10 +14,12 @@ import struct
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
+import attrs
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from typing_extensions import override
 
 from flowhook.errors import ConflictError
 from router.storage.commit_log.interface import LogRecord
@@ -65,15 +31,12 @@ _PREFIX: Final = b"flowhook cluster: "
 
 @dataclass(frozen=True, slots=True)
 class PurposeKeys:
-    """Keys for one purpose.
-
-    Attributes:
-        newest: ID of the one that is used for what is new.
-        by_id: all of them, 32 bytes each.
-    """
+    """Keys for one purpose."""
 
     newest: bytes
+    """ID of the one that is used for what is new."""
     by_id: Mapping[bytes, bytes]
+    """All of them, 32 bytes each."""
 
 
 class ClusterKeys:
@@ -92,11 +55,9 @@ class ClusterKeys:
         return frozenset(self._keys)
 
     def derive(self, purpose: str, context: str) -> PurposeKeys:
-        """Return the keys for a purpose, in one context; each purpose has a name of its own.
+        """Return the keys for a purpose, such as `records`.
 
-        Args:
-            purpose: such as `records`.
-            context: what else has to agree, such as the identity of a log.
+        `context` is what else has to agree, such as the identity of a log.
         """
         label = _PREFIX + f"{purpose}\0{context}".encode()
         return PurposeKeys(next(iter(self._keys)), {each: derive_key(key, label) for each, key in self._keys.items()})
@@ -120,10 +81,23 @@ class NotAuthenticError(Exception):
 
 
 class Sealer:
-    """Seals and opens messages for one purpose; may be used by any thread.
+    """Seals and opens messages for one purpose by AES-256-GCM; may be used by any thread.
 
-    Args:
-        keys: for this purpose.
+    A sealed message is a header (format, key ID, salt, nonce), the ciphertext, and its tag. What the reader knows
+    anyway, such as the position of a record, is authenticated as *associated data*: at any other place a message does
+    not open.
+
+    GCM breaks if a nonce is used twice under one key, and several routers write under one key of secrets, crash, and
+    begin again. Random nonces of 96 bits would be good for 2^32 messages only, and counters would have to be stored. So
+    each sealer, of which a process has one for each purpose, derives a key of its own from a random salt of 128 bits,
+    and counts its nonces. Two sealers have the same salt with a probability of 2^-65 after 2^32 of them. The first four
+    bytes of a nonce are random, too: a virtual machine that is copied while a router runs would count the same numbers
+    twice.
+
+    AES-256-GCM costs a quarter of ChaCha20-Poly1305 where the processor has instructions for it, as those of servers
+    have (docs/replication.md has figures).
+
+    Source: NIST SP 800-38D, section 8.2.1; RFC 5869; the derived keys are those of XAES-256-GCM (C2SP) in spirit.
     """
 
     def __init__(self, keys: PurposeKeys) -> None:
@@ -179,40 +153,32 @@ def _derived(key: bytes, salt: bytes) -> AESGCM:
 RECORD_CODE_BYTES: Final = 16
 
 
-class RecordSeals(Protocol):
-    """Converts records to messages of a server, and back."""
+class RecordSeals:
+    """Converts the records of a log to messages of its servers, and back: each is sealed for its position.
 
-    def seal(self, position: int, batch_id: str, data: bytes) -> tuple[str, bytes]:
-        """Return the message ID and the content of a record that is to get a position."""
-        ...
+    A record is sealed with the identity of the log, its position and its batch ID, so that it opens nowhere else: a
+    record that was recorded and is sent again is as void as one that was made up. The epoch and the hash of the record
+    before are in the content.
 
-    def open(self, position: int, message_id: str, content: bytes) -> LogRecord:
-        """Return the record of a message that a server has at a position; if it is not authentic, it is void."""
-        ...
-
-
-class SealedRecords:
-    """Records as routers write and read them.
-
-    Args:
-        keys: of the cluster.
-        log: identity of the log.
-        shard: from 0.
+    The message ID by which servers look for duplicates has a code of its own. It can't be guessed: a server would
+    answer to a record whose ID it knows already as if it had stored it. And it tells a record that was damaged from one
+    that was made up: both parts would have to be damaged. Who sees a record on its way can copy its ID, but to that
+    position alone.
     """
 
-    def __init__(self, keys: ClusterKeys, log: str, *, shard: int = 0) -> None:
-        context = f"{shard}\0{log}"
+    def __init__(self, keys: ClusterKeys, log: str) -> None:
+        context = f"0\0{log}"  # of the only shard
         self._sealer = Sealer(keys.derive("records", context))
         self._codes = keys.derive("record IDs", context)
 
     def seal(self, position: int, batch_id: str, data: bytes) -> tuple[str, bytes]:
-        """See the protocol."""
+        """Return the message ID and the content of a record that is to get a position."""
         place = _place(position, batch_id)
         code = _record_code(self._codes.by_id[self._codes.newest], place)
         return f"{batch_id}:{code}", self._sealer.seal(data, place)
 
     def open(self, position: int, message_id: str, content: bytes) -> LogRecord:
-        """See the protocol."""
+        """Return the record of a message that a server has at a position; if it is not authentic, it is void."""
         batch_id, _, code = message_id.rpartition(":")
         place = _place(position, batch_id)
         try:
@@ -222,15 +188,11 @@ class SealedRecords:
             return LogRecord(position, batch_id if any(known) else "", b"", void=True, damaged=any(known))
 
 
-class PlainRecords:
-    """Records of a log that an early version made, which did not seal it: for reading alone."""
+class PlainRecords(RecordSeals):
+    """Opens the records of a log that an early version made, which did not seal it."""
 
-    def seal(self, position: int, batch_id: str, data: bytes) -> tuple[str, bytes]:
-        """Refuse: nothing is stored that is not sealed."""
-        raise AssertionError(f"{batch_id} is not stored at {position}, {len(data)} bytes: records are sealed")
-
+    @override
     def open(self, position: int, message_id: str, content: bytes) -> LogRecord:
-        """See the protocol."""
         return LogRecord(position, message_id, content)
 
 
@@ -243,27 +205,27 @@ def _record_code(key: bytes, place: bytes) -> str:
 
 
 class ChunkPlace(NamedTuple):
-    """Where a chunk belongs.
+    """Where a chunk belongs."""
 
-    Attributes:
-        name: of the object.
-        transfer: random identity of the transfer that stored it.
-        chunks: number of its chunks, from 1.
-        number: of this one, from 0.
+    name: str  # of the object
+    transfer: str  # random identity of the transfer that stored it
+    chunks: int  # number of its chunks, from 1
+    number: int  # of this one, from 0
+
+
+class ObjectSeals:
+    """Converts the chunks of objects to what is stored, and back: each for its object, transfer, place and number.
+
+    So chunks that are swapped, left out, added, or taken from another object or another transfer of the same one don't
+    open. An object has one chunk at least, or an empty one could take the place of any.
     """
 
-    name: str
-    transfer: str
-    chunks: int
-    number: int
-
-
-class ObjectSeals(Protocol):
-    """Converts chunks to what is stored, and back."""
+    def __init__(self, keys: PurposeKeys) -> None:
+        self._sealer = Sealer(keys)
 
     def seal(self, place: ChunkPlace, chunk: bytes) -> bytes:
         """Return what is stored for a chunk."""
-        ...
+        return self._sealer.seal(chunk, _associated(place))
 
     def open(self, place: ChunkPlace, stored: bytes) -> bytes:
         """Return a chunk.
@@ -271,34 +233,14 @@ class ObjectSeals(Protocol):
         Raises:
             NotAuthenticError: it is not what a router has stored there.
         """
-        ...
-
-
-class SealedObjects:
-    """Chunks as routers write and read them; `keys`: for objects, in the context of the cluster."""
-
-    def __init__(self, keys: PurposeKeys) -> None:
-        self._sealer = Sealer(keys)
-
-    def seal(self, place: ChunkPlace, chunk: bytes) -> bytes:
-        """See the protocol."""
-        return self._sealer.seal(chunk, _associated(place))
-
-    def open(self, place: ChunkPlace, stored: bytes) -> bytes:
-        """See the protocol."""
         return self._sealer.open(stored, _associated(place))
 
 
-class PlainObjects:
-    """Chunks of objects that an early version stored: for reading alone."""
+class PlainObjects(ObjectSeals):
+    """Opens the chunks of objects that an early version stored."""
 
-    def seal(self, place: ChunkPlace, chunk: bytes) -> bytes:
-        """Refuse: nothing is stored that is not sealed."""
-        raise AssertionError(f"{place} is not stored, {len(chunk)} bytes: objects are sealed")
-
+    @override
     def open(self, place: ChunkPlace, stored: bytes) -> bytes:
-        """See the protocol."""
-        del place
         return stored
 
 
@@ -310,12 +252,19 @@ FACT_CODE_BYTES: Final = 16
 FORGED: Final = "LOG_FACT_FORGED"
 
 
-class FactSeals(Protocol):
-    """Converts values to what is stored, and back."""
+@attrs.define(eq=False, repr=False)
+class FactSeals:
+    """Authenticates facts: small values on which routers agree, which anybody can read, and only routers can write.
+
+    A stored fact is its value, a key ID and a code, separated by blanks. An older one that is stored again is
+    authentic: so facts name nothing that an older value of it would let happen.
+    """
+
+    _keys: PurposeKeys
 
     def seal(self, name: str, value: str) -> str:
         """Return what is stored for a value, which has no blanks."""
-        ...
+        return f"{value} {self._keys.newest.hex()} {_fact_code(self._keys.by_id[self._keys.newest], name, value)}"
 
     def open(self, name: str, stored: str) -> str:
         """Return the value of what is stored.
@@ -324,21 +273,6 @@ class FactSeals(Protocol):
             ConflictError: it was not stored by a router with this key (`LOG_NOT_SEALED`, `SECRETS_KEY_DIFFERS`,
                 `LOG_FACT_FORGED`).
         """
-        ...
-
-
-class SealedFacts:
-    """Facts as routers write and read them; `keys`: for facts, in the context of the cluster."""
-
-    def __init__(self, keys: PurposeKeys) -> None:
-        self._keys = keys
-
-    def seal(self, name: str, value: str) -> str:
-        """See the protocol."""
-        return f"{value} {self._keys.newest.hex()} {_fact_code(self._keys.by_id[self._keys.newest], name, value)}"
-
-    def open(self, name: str, stored: str) -> str:
-        """See the protocol."""
         value, key_id, code = (*stored.split(" "), "", "")[:3]
         if not key_id:
             raise ConflictError(
@@ -362,16 +296,11 @@ class SealedFacts:
         return value
 
 
-class PlainFacts:
-    """Facts of a log that an early version made: for reading alone."""
+class PlainFacts(FactSeals):
+    """Opens the facts of a log that an early version made."""
 
-    def seal(self, name: str, value: str) -> str:
-        """Refuse: nothing is stored that is not sealed."""
-        raise AssertionError(f"{name} is not stored as {value}: facts are sealed")
-
+    @override
     def open(self, name: str, stored: str) -> str:
-        """See the protocol."""
-        del name
         return stored
 
 

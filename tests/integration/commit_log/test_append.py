@@ -16,7 +16,7 @@ from flowhook.errors import ExhaustedError, UnavailableError
 from router.storage.commit_log.interface import AppendAbandonedError, FencedError, LogReplacedError
 from router.storage.commit_log.jetstream import log as log_module
 from router.storage.commit_log.jetstream import rebuild_log
-from router.storage.commit_log.seals import SealedRecords
+from router.storage.commit_log.seals import RecordSeals
 
 
 def positions(log, after=0):
@@ -171,7 +171,7 @@ def test_a_record_whose_id_was_copied_on_its_way_is_stored_all_the_same(opened, 
     system, other = opened(server), opened(server)
     assert system.log.append(0, "1:a:1:0", b"first") == 1
     for batch_id, expected in (("1:a:2:0", 1), ("1:a:3:0", 3)):
-        message_id, _ = SealedRecords(KEYS, system.log.identity).seal(expected + 1, batch_id, b"")
+        message_id, _ = RecordSeals(KEYS, system.log.identity).seal(expected + 1, batch_id, b"")
         publish = system._connection.jetstream.publish
         subject = system.log._stream.subject
         system._connection.call(publish(subject, b"in its place", headers={"Nats-Msg-Id": message_id}))

@@ -33,7 +33,7 @@ from router.secrets.callback_keys import CallbackKeys, ReplyTokens
 from router.secrets.flow_secrets import SecretMatches
 from router.services.ingest import IngestService
 from router.storage.encryption import KEY_BYTES
-from router.storage.registry import FlowDraft
+from router.storage.registry import FlowDraft, Registry
 
 
 def event(flow_id="hello", **fields):
@@ -145,14 +145,14 @@ async def test_a_caller_that_gets_no_place_to_wait_finds_out_before_its_event_is
 
 @pytest.mark.parametrize("callback", ["", "approval"])
 async def test_an_event_that_nobody_expected_fails_alone_and_is_logged(service, monkeypatch, callback):
-    read = service.shard.storage.registry.get_flow
+    read = Registry.get_flow
 
-    async def get_flow(flow_id, **which):
+    async def get_flow(registry, flow_id, **which):
         if flow_id == "breaks":
             raise ZeroDivisionError("a defect")
-        return await read(flow_id, **which)
+        return await read(registry, flow_id, **which)
 
-    monkeypatch.setattr(service.shard.storage.registry, "get_flow", get_flow)
+    monkeypatch.setattr(Registry, "get_flow", get_flow)
     unexpected = event("breaks", callback=callback)
     with capture_logs() as lines:
         assert await service.ingest(unexpected, event()) == ["INTERNAL", ""]

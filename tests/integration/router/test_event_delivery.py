@@ -13,6 +13,7 @@ from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.events import ids
 from flowhook.model import Correlation, EventFilter, JournalEntry, Status, Subscription
 from router.scheduling.matching import EventContent
+from router.storage.event_log import EventLog
 from router.storage.model import Consumed, NewInboundEvent
 from router.storage.storage import open_storage
 
@@ -109,21 +110,21 @@ async def test_what_was_accepted_is_known_when_it_comes_again_although_several_w
     assert shard.core.waiting == 2
 
 
-async def test_one_that_begins_to_wait_while_it_is_stored_gets_nothing_of_what_is_for_one(tmp_path):
+async def test_one_that_begins_to_wait_while_it_is_stored_gets_nothing_of_what_is_for_one(tmp_path, monkeypatch):
     async with running_host(tmp_path) as shard:
         runner = shard.attach()
         first = await waiting(shard, runner)
         second = await shard.work_on(runner)
-        reported = shard.host._parts.log.append_inbound
+        append = EventLog.append_inbound
         reached = asyncio.Event()
         go_on = asyncio.Event()
 
-        async def late(arrivals):
+        async def late(log, arrivals):
             reached.set()
             await go_on.wait()
-            return await reported(arrivals)
+            return await append(log, arrivals)
 
-        shard.host._parts.log.append_inbound = late
+        monkeypatch.setattr(EventLog, "append_inbound", late)
         publishing = asyncio.create_task(shard.publish(data=7))
         await reached.wait()
         await shard.park(runner, second, listen())

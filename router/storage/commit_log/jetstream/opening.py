@@ -28,12 +28,12 @@ from router.storage.commit_log.jetstream.url import LogUrl, parse_url
 from router.storage.commit_log.refusals import Refusals
 from router.storage.commit_log.seals import (
     ClusterKeys,
+    FactSeals,
+    ObjectSeals,
     PlainFacts,
     PlainObjects,
     PlainRecords,
-    SealedFacts,
-    SealedObjects,
-    SealedRecords,
+    RecordSeals,
 )
 
 TIMEOUT_SECONDS: Final = 30.0
@@ -100,7 +100,7 @@ def connect(
             connection,
             parsed,
             info,
-            seals=SealedRecords(keys, identity) if sealed else PlainRecords(),
+            seals=(RecordSeals if sealed else PlainRecords)(keys, identity),
             refusals=refusals,
             behind_seconds=behind_seconds,
         )
@@ -123,11 +123,11 @@ def connect(
         objects=JetStreamObjects(
             connection,
             objects,
-            SealedObjects(keys.derive("objects", parsed.prefix)) if sealed else PlainObjects(),
+            (ObjectSeals if sealed else PlainObjects)(keys.derive("objects", parsed.prefix)),
             refusals,
         ),
         facts=JetStreamFacts(
-            connection, facts, SealedFacts(keys.derive("facts", parsed.prefix)) if sealed else PlainFacts(), refusals
+            connection, facts, (FactSeals if sealed else PlainFacts)(keys.derive("facts", parsed.prefix)), refusals
         ),
         refusals=refusals,
     )

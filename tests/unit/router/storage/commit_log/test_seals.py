@@ -9,10 +9,10 @@ from router.storage.commit_log.seals import (
     OVERHEAD_BYTES,
     ChunkPlace,
     ClusterKeys,
+    FactSeals,
     NotAuthenticError,
-    SealedFacts,
-    SealedObjects,
-    SealedRecords,
+    ObjectSeals,
+    RecordSeals,
     Sealer,
 )
 
@@ -77,27 +77,27 @@ def test_the_newest_key_seals_and_every_key_opens():
 
 
 def test_a_record_opens_at_its_position_in_its_log():
-    message_id, content = SealedRecords(KEYS, "log").seal(7, "1:writer:1:0", b"data")
-    record = SealedRecords(KEYS, "log").open(7, message_id, content)
+    message_id, content = RecordSeals(KEYS, "log").seal(7, "1:writer:1:0", b"data")
+    record = RecordSeals(KEYS, "log").open(7, message_id, content)
     assert (record.position, record.batch_id, record.data, record.void) == (7, "1:writer:1:0", b"data", False)
 
 
-@pytest.mark.parametrize(("log", "position", "shard"), [("log", 8, 0), ("another", 7, 0), ("log", 7, 1)])
-def test_a_record_is_void_anywhere_else(log, position, shard):
-    message_id, content = SealedRecords(KEYS, "log").seal(7, "1:writer:1:0", b"data")
-    record = SealedRecords(KEYS, log, shard=shard).open(position, message_id, content)
+@pytest.mark.parametrize(("log", "position"), [("log", 8), ("another", 7)])
+def test_a_record_is_void_anywhere_else(log, position):
+    message_id, content = RecordSeals(KEYS, "log").seal(7, "1:writer:1:0", b"data")
+    record = RecordSeals(KEYS, log).open(position, message_id, content)
     assert (record.data, record.void, record.damaged) == (b"", True, False)
 
 
 def test_a_record_whose_content_was_changed_is_known_to_be_damaged():
-    message_id, content = SealedRecords(KEYS, "log").seal(7, "1:writer:1:0", b"data")
-    record = SealedRecords(KEYS, "log").open(7, message_id, content[:-1] + bytes([content[-1] ^ 1]))
+    message_id, content = RecordSeals(KEYS, "log").seal(7, "1:writer:1:0", b"data")
+    record = RecordSeals(KEYS, "log").open(7, message_id, content[:-1] + bytes([content[-1] ^ 1]))
     assert (record.batch_id, record.data, record.void, record.damaged) == ("1:writer:1:0", b"", True, True)
 
 
 @pytest.mark.parametrize("message_id", ["", "1:writer:1:0", "1:writer:1:0:00", "\udcff:é:", "1:writer:2:0:" + "0" * 32])
 def test_a_made_up_record_is_void(message_id):
-    record = SealedRecords(KEYS, "log").open(7, message_id, b"content")
+    record = RecordSeals(KEYS, "log").open(7, message_id, b"content")
     assert (record.data, record.void, record.damaged) == (b"", True, False)
 
 
@@ -107,7 +107,7 @@ PLACE = ChunkPlace("snap/0/1.zst", "abc", 3, 1)
 
 
 def objects():
-    return SealedObjects(KEYS.derive("objects", "FLOWHOOK"))
+    return ObjectSeals(KEYS.derive("objects", "FLOWHOOK"))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_a_chunk_opens_in_its_place_alone(change):
 
 
 def facts(*keys):
-    return SealedFacts(ClusterKeys(*keys or (KEY,)).derive("facts", "FLOWHOOK"))
+    return FactSeals(ClusterKeys(*keys or (KEY,)).derive("facts", "FLOWHOOK"))
 
 
 @cases(

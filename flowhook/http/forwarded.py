@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, NamedTuple
 
+import attrs
+
 from flowhook.errors import InvalidError
 
 MAX_HOPS: Final = 32  # consecutive proxies that are considered
@@ -41,14 +43,13 @@ class ClientOrigin(NamedTuple):
     host: str = ""
 
 
+@attrs.define(eq=False, repr=False)
 class TrustedProxies:
     """The set of trusted proxies."""
 
-    def __init__(self, networks: Sequence[Network] = ()) -> None:
-        self._networks = tuple(networks)
+    _networks: Sequence[Network] = ()
 
     def __bool__(self) -> bool:
-        """Whether any proxy is trusted."""
         return bool(self._networks)
 
     def trusts(self, address: Address) -> bool:
@@ -56,22 +57,19 @@ class TrustedProxies:
         return any(address in network for network in self._networks)
 
     def origin(self, address: Address, scheme: str, headers: Sequence[tuple[str, bytes]]) -> ClientOrigin:
-        """Return the origin of a request.
+        """Return the origin of a request from a peer's address, over `http` or `https`, with lower-case header names.
 
-        Args:
-            address: address of the peer.
-            scheme: scheme of the connection, `http` or `https`.
-            headers: lower-case names and values. If `forwarded` and `x-forwarded-for` name the same sender, scheme and
-                host are those of `forwarded`.
+        If `forwarded` and `x-forwarded-for` name the same sender, scheme and host are those of `forwarded`.
         """
         if not self.trusts(address):
             return ClientOrigin(address, scheme)
-        forwarded, listed = _joined(headers, "forwarded"), _joined(headers, "x-forwarded-for")
+        listed = self._followed(_x_forwarded(headers), address, scheme)
+        forwarded = _joined(headers, "forwarded")
         if not forwarded:
-            return self._followed(_x_forwarded(headers), address, scheme)
+            return listed
         hops = _forwarded(forwarded)
         origin = ClientOrigin(UNKNOWN, scheme) if hops is None else self._followed(hops, address, scheme)
-        if listed and origin.address != self._followed(_x_forwarded(headers), address, scheme).address:
+        if _joined(headers, "x-forwarded-for") and origin.address != listed.address:
             return ClientOrigin(UNKNOWN, scheme)
         return origin
 
@@ -108,11 +106,6 @@ def _joined(headers: Sequence[tuple[str, bytes]], name: str) -> str:
     return ",".join(value.decode("latin-1") for key, value in headers if key == name)
 
 
-def _last_of(text: str) -> list[str]:
-    """Return the last `MAX_HOPS` parts; those further left are ignored, however many there are."""
-    return text.rsplit(",", MAX_HOPS)[-MAX_HOPS:]
-
-
 def _forwarded(text: str) -> list[dict[str, str]] | None:
     """Return the elements of Forwarded; None when it can't be parsed."""
     hops: list[dict[str, str]] = [{}]
@@ -137,7 +130,10 @@ def _forwarded(text: str) -> list[dict[str, str]] | None:
 
 def _x_forwarded(headers: Sequence[tuple[str, bytes]]) -> list[dict[str, str]]:
     """Return the same of `X-Forwarded-…`; a proxy may extend the list of addresses but overwrite the other fields."""
-    senders, protos, hosts = (_last_of(_joined(headers, f"x-forwarded-{name}")) for name in ("for", "proto", "host"))
+    # parts further left are ignored, however many there are
+    senders, protos, hosts = (
+        _joined(headers, f"x-forwarded-{name}").rsplit(",", MAX_HOPS)[-MAX_HOPS:] for name in ("for", "proto", "host")
+    )
 
     def at(values: list[str], index: int) -> str:
         return values[index if len(values) == len(senders) else -1].strip()

@@ -45,11 +45,7 @@ class ListeningSocket(socket.socket):
     _logged = -LOG_SECONDS
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection.
-
-        Raises:
-            BlockingIOError: none waits, or it can't be accepted now.
-        """
+        """Accept a connection; `BlockingIOError` if none waits, or it can't be accepted now."""
         try:
             return super().accept()
         except OSError as error:
@@ -74,12 +70,9 @@ class ListeningSocket(socket.socket):
 
 
 def listen(host: str, port: int, *, reuse_port: bool = False) -> list[ListeningSocket]:
-    """Return listening sockets for all addresses of `host`, with the same port. Blocking.
+    """Return listening sockets for all addresses of `host` (empty: of this machine), with the same port. Blocking.
 
-    Args:
-        host: a name or an address; empty: all addresses of this machine.
-        port: 0 lets the system choose.
-        reuse_port: whether several processes may share the port.
+    Port 0 lets the system choose; `reuse_port`: several processes may share it.
 
     Raises:
         UnavailableError: an address can't be bound (`PORT_UNAVAILABLE`).

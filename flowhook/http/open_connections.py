@@ -61,11 +61,7 @@ class OpenConnections(Generic[C]):
     def add(self, connection: C) -> None:
         """Add a connection, whether there is room or not."""
         self._all.members.add(connection)
-        site = network_of(connection.address)
-        group = self._by_site.get(site)
-        if group is None:
-            group = self._by_site[site] = _Group()
-        group.members.add(connection)
+        self._by_site.setdefault(network_of(connection.address), _Group()).members.add(connection)
 
     def discard(self, connection: C) -> None:
         """Remove a connection; without effect if it is not in the table."""

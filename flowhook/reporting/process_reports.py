@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import attrs
 import grpc
 from prometheus_client import Gauge
 
@@ -19,6 +20,7 @@ from flowhook import limits
 from flowhook.errors import PermissionDeniedError, UnauthenticatedError
 from flowhook.process import logs, metrics
 from flowhook.process.process_state import ProcessState
+from flowhook.reporting.reachability import printable
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 from flowhook.wire import convert, status
 
@@ -51,10 +53,7 @@ log = logs.get_logger(__name__)
 def clock_skew(asked: float, answered: float, router_ms: int) -> float:
     """Return by how much the own clock is ahead of the router's at the least, in seconds; negative: behind.
 
-    Args:
-        asked: Unix time in seconds by the own clock, before the router was asked for its time.
-        answered: the same, after it answered.
-        router_ms: its answer.
+    `asked` and `answered` are Unix times in seconds by the own clock, before and after the router told `router_ms`.
 
     Source: RFC 5905, section 8: the answer is of the middle of the round trip, give or take half of it.
     """
@@ -81,7 +80,7 @@ def build_report(process_state: ProcessState, rendered: bytes) -> cluster_servic
         pid=os.getpid(),
         host=socket.gethostname()[:MAX_HOST],
         ready=not lack,
-        detail=_printable(lack),
+        detail=printable(lack, MAX_DETAIL),
         url=process_state.url if len(process_state.url) <= MAX_URL and process_state.url.isprintable() else "",
         start_time=convert.timestamp(process_state.start_time_ms),
         connections=process_state.connections(),
@@ -96,43 +95,28 @@ def _warnings(process_state: ProcessState) -> list[str]:
     """Return the warnings of a process as far as a report has room for them."""
     found, room = [], MAX_WARNINGS_BYTES
     for warning in list(process_state.warnings.values())[:MAX_WARNINGS]:
-        text = _printable(warning).encode()[:room].decode(errors="ignore")
+        text = printable(warning, MAX_DETAIL).encode()[:room].decode(errors="ignore")
         room -= len(text.encode())
         found.append(text)
     return list(filter(None, found))
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text[:MAX_DETAIL])
 
 
 INTERVAL: Final = 2.0  # seconds between reports, and the deadline of one
 LAST_REPORT_SECONDS: Final = 1.0  # deadline of the report that a process is about to end
 
 
+@attrs.define(eq=False, repr=False)
 class ProcessReporter:
     """Reports the health and metrics of this process to the router; tolerates an unavailable router."""
 
-    def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        process_state: ProcessState,
-        *,
-        render: Callable[[], bytes] = metrics.render,
-        interval: float = INTERVAL,
-        now: Callable[[], float] = time.time,
-    ) -> None:
-        """Create a reporter on `process_state` over `channel`, which the caller closes.
-
-        `render` returns the metrics, `now` Unix time in seconds by the clock whose skew is measured.
-        """
-        self._interval = interval
-        self._stub = cluster_service_pb2_grpc.ClusterServiceStub(channel)
-        self._process_state = process_state
-        self._render = render
-        self._complete = True
-        self._now = now
-        self._skewed = False
+    _channel: grpc.aio.Channel  # which the caller closes
+    _process_state: ProcessState
+    _render: Callable[[], bytes] = attrs.field(default=metrics.render, kw_only=True)
+    _interval: float = attrs.field(default=INTERVAL, kw_only=True)
+    # Unix time in seconds by the clock whose skew is measured
+    _now: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
+    _complete: bool = attrs.field(init=False, default=True)
+    _skewed: bool = attrs.field(init=False, default=False)
 
     async def run(self) -> None:
         """Report until cancelled: at once, as soon as the process is ready, then every `interval` seconds.
@@ -140,37 +124,37 @@ class ProcessReporter:
         A process that is to stop says so at the end, or it would be taken for one that died.
         """
         try:
-            await self._run()
+            while True:
+                await self._try_to_report()
+                if self._process_state.ready.is_set():
+                    await asyncio.sleep(self._interval)
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._interval):
+                        await self._process_state.ready.wait()
         finally:
             if self._process_state.stop.is_set():
                 with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
                     async with asyncio.timeout(LAST_REPORT_SECONDS):
                         await self._report()
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                await self._report()
-                self._note_refusal("")
-            except grpc.aio.AioRpcError as error:
-                problem = status.from_rpc_error(error)
-                log.debug("report not delivered", reason=problem.reason)
-                if isinstance(problem, UnauthenticatedError | PermissionDeniedError):
-                    self._note_refusal(problem.message)
-            if self._process_state.ready.is_set():
-                await asyncio.sleep(self._interval)
-            else:
-                # not `wait_for`: before Python 3.12 it may lose a cancellation that coincides with the event
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._interval):
-                        await self._process_state.ready.wait()
+    async def _try_to_report(self) -> None:
+        try:
+            await self._report()
+            self._note_refusal("")
+        except grpc.aio.AioRpcError as error:
+            problem = status.from_rpc_error(error)
+            log.debug("report not delivered", reason=problem.reason)
+            if isinstance(problem, UnauthenticatedError | PermissionDeniedError):
+                self._note_refusal(problem.message)
 
     async def _report(self) -> None:
         rendered = self._render()
         process = build_report(self._process_state, rendered)
         request = cluster_service_pb2.ReportProcessRequest(process=process)
         asked = self._now()
-        response = await self._stub.ReportProcess(request, timeout=self._interval)
+        stub = cluster_service_pb2_grpc.ClusterServiceStub(self._channel)
+        response = await stub.ReportProcess(request, timeout=self._interval)
         if response.router_time_ms:
             self._note_skew(clock_skew(asked, self._now(), response.router_time_ms))
         complete = within_limits(rendered) and not response.metrics_dropped
@@ -180,10 +164,8 @@ class ProcessReporter:
 
     def _note_refusal(self, problem: str) -> None:
         """Record why the router refuses this process's token: streams that were opened before it was revoked go on."""
-        known, self._process_state.refusal = (
-            self._process_state.refusal,
-            problem and f"the router refuses the token: {problem}",
-        )
+        known = self._process_state.refusal
+        self._process_state.refusal = problem and f"the router refuses the token: {problem}"
         if problem and self._process_state.refusal != known:
             log.error("the router refuses the token", detail=problem)
         elif known and not problem:

@@ -39,14 +39,9 @@ _CAUSES: Final = (
 
 
 async def check(channel: grpc.aio.Channel, instances: Collection[str], *, timeout: float = TIMEOUT) -> str:  # noqa: ASYNC109 - the deadline of a call
-    """Call the router behind `channel`; return why that failed, empty if the router answered.
+    """Call the router behind `channel` without a token; return why that failed, empty if one of `instances` answered.
 
     What fails at once is tried again after a second: a router that becomes the owner has no port for a moment.
-
-    Args:
-        channel: to the address, without a token.
-        instances: of the router, one of which must answer.
-        timeout: seconds within which it must answer.
     """
     start = time.monotonic()
     cause = await _call(channel, instances, timeout)
@@ -78,21 +73,18 @@ def cause_of(error: grpc.RpcError, seconds: float) -> str:
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return "no router answers there"
     known = next((cause for part, cause in _CAUSES if part in details), "")
-    return printable(known or probable_cause(details).removeprefix(": ") or details or "it can't be called")
+    return printable(known or probable_cause(details).removeprefix(": ") or details or "it can't be called", MAX_CAUSE)
 
 
-def printable(text: str) -> str:
-    """Return a cause within its limits."""
-    return "".join(character if character.isprintable() else " " for character in text[:MAX_CAUSE])
+def printable(text: str, size: int) -> str:
+    """Return the first `size` characters, with a space for each that can't be printed."""
+    return "".join(character if character.isprintable() else " " for character in text[:size])
 
 
 def describe_unreachable(router: str, address: str, causes: Mapping[str, str]) -> str:
-    """Return a sentence for operators about a router that cannot be called; empty if there are no `causes`.
+    """Return a sentence for operators about a router that cannot be called at the address that it advertises.
 
-    Args:
-        router: its name.
-        address: what it advertises.
-        causes: why it can't be called, by name of the process that can't.
+    `causes` says why, by name of the process that can't call it; the sentence is empty without any.
     """
     if not causes:
         return ""

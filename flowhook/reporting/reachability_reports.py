@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
+import attrs
 import grpc
 import grpc.aio
 
@@ -27,34 +28,21 @@ log = logs.get_logger(__name__)
 FIRST_SECONDS: Final = 0.5  # pause before routers are looked for again, as long as none is known
 
 
+@attrs.define(eq=False, repr=False)
 class ReachabilityReporter:
-    """Checks the routers that a channel knows of, and reports what it found.
+    """Checks the routers that a channel of an edge or a runner knows of, and reports what it found."""
 
-    Args:
-        channel: of the process; one to a single router has nothing to report.
-        lifecycle: of the process, which is an edge or a runner.
-        interval: seconds between two reports.
-        timeout: seconds within which a router must answer a check.
-    """
-
-    def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        process_state: ProcessState,
-        *,
-        interval: float = reachability.INTERVAL,
-        timeout: float = reachability.TIMEOUT,
-    ) -> None:
-        self._channel = channel if isinstance(channel, FollowingChannel) else None
-        self._process_state = process_state
-        self._interval = interval
-        self._timeout = timeout
-        self._channels: dict[str, grpc.aio.Channel] = {}
-        self._warned: set[tuple[str, str]] = set()
+    _channel: grpc.aio.Channel
+    _process_state: ProcessState
+    _interval: float = attrs.field(default=reachability.INTERVAL, kw_only=True)  # seconds between two reports
+    # seconds within which a router must answer a check
+    _timeout: float = attrs.field(default=reachability.TIMEOUT, kw_only=True)
+    _channels: dict[str, grpc.aio.Channel] = attrs.field(init=False, factory=dict)
+    _warned: set[tuple[str, str]] = attrs.field(init=False, factory=set)
 
     async def run(self) -> None:
         """Check and report until cancelled; return at once if there is a single router."""
-        if self._channel is None:
+        if not isinstance(self._channel, FollowingChannel):
             return
         try:
             while True:

@@ -36,31 +36,14 @@ def decode(body: bytes | bytearray) -> tuple[bytes, list[bytes]]:
     return bytes(view[:1]), parts
 
 
-def send(link: socket.socket, kind: bytes, *parts: bytes) -> None:
-    """Send a frame. Blocking.
-
-    Raises:
-        OSError: the peer closed the connection.
-    """
-    link.sendall(encode(kind, *parts))
-
-
 def receive(link: socket.socket) -> tuple[bytes, list[bytes]]:
-    """Receive the next frame and return its kind and parts. Blocking.
-
-    Raises:
-        EOFError: the peer closed the connection.
-    """
+    """Receive the next frame and return its kind and parts; `EOFError` if the peer closed the connection. Blocking."""
     (length,) = LENGTH.unpack(_exactly(link, LENGTH.size))
     return decode(_exactly(link, length))
 
 
 async def read(reader: asyncio.StreamReader) -> tuple[bytes, list[bytes]]:
-    """Receive the next frame and return its kind and parts.
-
-    Raises:
-        EOFError, OSError: the peer closed the connection.
-    """
+    """Do the same on a stream; `EOFError` or `OSError` if the peer closed the connection."""
     (length,) = LENGTH.unpack(await reader.readexactly(LENGTH.size))
     return decode(await reader.readexactly(length))
 

@@ -28,11 +28,7 @@ StartWorker = Callable[[ProcessLimits], Awaitable[OffloadWorker]]
 
 
 class Offload:
-    """Runs functions in a pool of processes. Close it after the last call.
-
-    Attributes:
-        wait_seconds: longest wait of a call for a process.
-    """
+    """Runs functions in a pool of processes. Close it after the last call."""
 
     def __init__(
         self,
@@ -44,15 +40,10 @@ class Offload:
         imports: str = "",
         start: StartWorker | None = None,
     ) -> None:
-        """Create the pool.
+        """Create the pool; `name` is its purpose, for logs.
 
-        Args:
-            name: purpose of the processes, for logs.
-            seconds: CPU time of one call.
-            memory: bytes of memory of one process.
-            shared: processes, and calls that wait for them.
-            imports: module that a process imports when it starts; the time does not count against its calls.
-            start: starts a process; `OffloadWorker.start` by default.
+        A call may take `seconds` of CPU time, a process `memory` bytes. Each process imports the module `imports` when
+        it starts, which does not count against its calls; `start` starts one, by default `OffloadWorker.start`.
         """
         self.wait_seconds = WAIT_SECONDS
         self._bytes = SharedLimit(shared.waiting_bytes)
@@ -64,12 +55,9 @@ class Offload:
         )
 
     async def run(self, key: str, function: Function, *parts: bytes) -> list[bytes]:
-        """Call a function with `parts` in a separate process and return the values that it yields.
+        """Call a function of a module with `parts` in a separate process and return the values that it yields.
 
-        Args:
-            key: owner of the work, for fairness: no single key can occupy all processes.
-            function: defined at the top level of a module.
-            parts: its arguments; the caller limits their size.
+        `key` is the owner of the work: no single one can occupy all processes. The caller limits the size of `parts`.
 
         Raises:
             InvalidError: raised by the function.

@@ -42,14 +42,10 @@ class ProcessPool(Generic[P]):
         retry_seconds: float = RETRY_SECONDS,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Create a pool.
+        """Create a pool; `name` is the purpose of its processes, for logs.
 
-        Args:
-            start: starts a process; raises `OSError` if it can't.
-            name: purpose of the processes, for logs.
-            limit: how many processes there may be at a time, and how many callers may wait.
-            retry_seconds: delay between two attempts to start one.
-            check: called before such an attempt; raises an error if it is in vain.
+        `start` starts a process, or raises `OSError`; then that is tried again after `retry_seconds`, unless `check`
+        raises an error because it is in vain. `limit`: processes at a time, and callers that may wait for them.
         """
         self._start_one = start
         self._retry_seconds = retry_seconds

@@ -41,7 +41,7 @@ def main() -> None:
     for module in sys.argv[4:]:
         import_module(module)
     with contextlib.suppress(OSError, EOFError):
-        frames.send(link, frames.READY)
+        link.sendall(frames.encode(frames.READY))
         while True:
             _, (name, *parts) = frames.receive(link)
             began = time.process_time_ns()
@@ -49,17 +49,14 @@ def main() -> None:
             signal.setitimer(signal.ITIMER_PROF, seconds)
             kind, result = _call(name.decode(), parts)
             signal.setitimer(signal.ITIMER_PROF, 0)
-            frames.send(link, kind, CPU_NS.pack(time.process_time_ns() - began), *result)
+            link.sendall(frames.encode(kind, CPU_NS.pack(time.process_time_ns() - began), *result))
 
 
 def isolate(descriptor: int, memory: int) -> socket.socket:
-    """Isolate this process from everything but the socket to its parent, and return the socket.
+    """Isolate this process from everything but the socket to its parent (`descriptor`), and return the socket.
 
-    It ignores signals, has no environment and no other descriptors, and ends with its parent from now on.
-
-    Args:
-        descriptor: file descriptor of the socket.
-        memory: limit on its data, in bytes (RLIMIT_DATA), where the system enforces that.
+    It ignores signals, has no environment and no other descriptors, and ends with its parent from now on. Its data has
+    at most `memory` bytes (RLIMIT_DATA), where the system enforces that.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

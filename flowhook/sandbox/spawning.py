@@ -12,17 +12,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
 
+import attrs
 
+
+@attrs.define(eq=False, repr=False)
 class SpawnedProcess:
-    """A started process.
+    """A started process."""
 
-    Attributes:
-        pid: process ID; not reused while `returncode` is None.
-    """
+    _started: subprocess.Popen[bytes]
 
-    def __init__(self, started: subprocess.Popen[bytes]) -> None:
-        self._started = started
-        self.pid = started.pid
+    @property
+    def pid(self) -> int:
+        """Process ID; not reused while `returncode` is None."""
+        return self._started.pid
 
     @property
     def returncode(self) -> int | None:
@@ -63,15 +65,15 @@ def spawn(
     quiet: bool = False,
     new_session: bool = False,
 ) -> SpawnedProcess:
-    """Start a process, with an empty standard input.
+    """Start a process with this environment, an empty standard input, and no `descriptors` but these, output and error.
 
     Uses `subprocess`, which forks with vfork(2). The event loop's fork(2) would run gRPC's fork handlers while other
     threads are in gRPC; one child in a hundred crashed in them.
 
     Args:
         command: the program and its arguments.
-        descriptors: file descriptors that it inherits, in addition to its standard output and error.
-        environment: all of its environment.
+        descriptors: file descriptors that it inherits.
+        environment: all of it.
         quiet: whether what it writes is discarded: libraries report a lack of memory there, which is expected.
         new_session: whether it leads a session of its own, which signals of the terminal do not reach.
 
@@ -93,10 +95,9 @@ def spawn(
 
 
 def python_command(module: str, *arguments: object) -> tuple[str, ...]:
-    """Return the command that runs a module of ours.
+    """Return the command that runs a module of ours, isolated (-I) from other code.
 
-    It is isolated (-I): neither the working directory, the user's packages nor PYTHON* variables make it import other
-    code.
+    Neither the working directory, the user's packages nor PYTHON* variables make it import any.
     """
     return (sys.executable, "-I", "-m", module, *map(str, arguments))
 

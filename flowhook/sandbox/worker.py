@@ -18,10 +18,7 @@ from flowhook.sandbox.spawning import SpawnedProcess, python_command, socket_pai
 START_SECONDS: Final = 60.0  # time limit for starting a process: about a hundred times what it takes
 WALL_SECONDS: Final = 120.0  # wall-clock limit of a call: about ten times its limit on CPU time
 COMMAND: Final = python_command("flowhook.sandbox.process")
-# a function from bytes to an iterable of bytes, defined at the top level of a module
-Function = Callable[..., Iterable[bytes]]
-
-
+Function = Callable[..., Iterable[bytes]]  # from bytes to an iterable of bytes, at the top level of a module
 Answer = tuple[bytes, list[bytes]]  # a frame: its kind, and its parts
 
 
@@ -47,28 +44,17 @@ class InterruptedWorkError(Exception):
     """The process was killed from outside; whether its call was the reason is unknown."""
 
 
+@attrs.define(eq=False, repr=False)
 class OffloadWorker:
-    """A worker process, which runs one call at a time.
+    """A worker process, which runs one call at a time."""
 
-    Attributes:
-        is_fresh: whether it has not run any call yet.
-    """
-
-    def __init__(
-        self,
-        started: SpawnedProcess,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        limits: ProcessLimits,
-        wall_seconds: float = WALL_SECONDS,
-    ) -> None:
-        self._process = started
-        self._reader = reader
-        self._writer = writer
-        self._limits = limits
-        self._wall_seconds = wall_seconds
-        self._is_usable = True
-        self.is_fresh = True
+    _process: SpawnedProcess
+    _reader: asyncio.StreamReader
+    _writer: asyncio.StreamWriter
+    _limits: ProcessLimits
+    _wall_seconds: float = WALL_SECONDS
+    _is_usable: bool = attrs.field(init=False, default=True)
+    is_fresh: bool = attrs.field(init=False, default=True)  # whether it has not run any call yet
 
     @classmethod
     async def start(
@@ -79,17 +65,7 @@ class OffloadWorker:
         command: Sequence[str] = COMMAND,
         wall_seconds: float = WALL_SECONDS,
     ) -> Self:
-        """Start a process.
-
-        Args:
-            limits: its limits.
-            imports: see `start_process`.
-            command: see `start_process`.
-            wall_seconds: wall-clock limit of a call.
-
-        Raises:
-            OSError: the process can't be started.
-        """
+        """Start a process, by `start_process`; each call may take `wall_seconds`. Raises `OSError` if it can't."""
         started, ours = start_process(limits, imports=imports, command=command)
         ours.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=ours)
@@ -158,20 +134,17 @@ class OffloadWorker:
 def start_process(
     limits: ProcessLimits, *, imports: str, command: Sequence[str] = COMMAND
 ) -> tuple[SpawnedProcess, socket.socket]:
-    """Start a sandbox, which soon says that it is ready; return it and our end of its socket, which is blocking.
+    """Start a sandbox, whose limits the kernel enforces; return it and our end of its socket, which is blocking.
 
-    Args:
-        limits: its limits, which the kernel enforces.
-        imports: module that it imports before it is ready; empty: none.
-        command: starts Python with the program.
+    It says that it is ready once it has imported the module `imports` (empty: none). `command` starts Python with the
+    program.
 
     Raises:
         OSError: the process can't be started.
     """
-    modules = (imports,) if imports else ()
     with socket_pair() as (ours, theirs):
         descriptor = theirs.fileno()
-        options = (str(descriptor), str(limits.seconds), str(limits.memory), *modules)
+        options = map(str, (descriptor, limits.seconds, limits.memory, *filter(None, (imports,))))
         return spawn((*command, *options), descriptors=(descriptor,), quiet=True), ours
 
 
@@ -187,13 +160,7 @@ def cpu_time(answer: Answer) -> int:
 
 
 def read_result(function: Function, answer: Answer, limits: ProcessLimits) -> list[bytes]:
-    """Return the values that a function yielded.
-
-    Raises:
-        InvalidError: raised by the function.
-        OutOfMemoryError: the call needs more memory than allowed.
-        InternalError: the function raised another exception.
-    """
+    """Return the values that a function yielded, or raise as `OffloadWorker.run` does."""
     kind, (_, *result) = answer
     if kind == process.INVALID:
         raise InvalidError(result[1].decode(), reason=result[0].decode())

@@ -61,27 +61,17 @@ class Challenge:
 def choose(fields: Iterable[str]) -> Challenge | None:
     """Return the first challenge that can be answered: servers list them by preference. None if absent.
 
-    Args:
-        fields: `WWW-Authenticate`, each with one or more challenges of any scheme.
+    Each of the `fields` (`WWW-Authenticate`) has one or more challenges of any scheme.
     """
-    for field in fields:
-        for scheme, parameters in _challenges(field[:MAX_CHALLENGE_LENGTH]):
-            challenge = _understood(parameters) if scheme == "digest" else None
-            if challenge is not None:
-                return challenge
-    return None
+    given = (each for field in fields for each in _challenges(field[:MAX_CHALLENGE_LENGTH]))
+    understood = (_understood(parameters) for scheme, parameters in given if scheme == "digest")
+    return next(filter(None, understood), None)
 
 
 def answer(challenge: Challenge, account: Digest, *, method: str, target: str, count: int, nonce: str) -> str:
-    """Return the value of `Authorization`.
+    """Return the value of `Authorization` for a request to `target`, its path and query as sent.
 
-    Args:
-        challenge: the challenge to answer.
-        account: user name and password.
-        method: method of the request.
-        target: path and query of the request, as sent.
-        count: number of answers to the challenge so far, including this one; from 1.
-        nonce: the client's nonce; the same in all answers to one challenge.
+    `count` is the number of answers to the challenge, this one included; the client's `nonce` is the same in all.
     """
     key = challenge.hash(account.username, challenge.realm, account.password)
     if challenge.is_session:
@@ -120,10 +110,7 @@ class Sessions:
         self._sessions: LRUCache[tuple[str, bytes], _Session] = LRUCache(MAX_SESSIONS)
 
     def remember(self, origin: str, account: Digest, fields: Iterable[str]) -> bool:
-        """Cache the challenge of a server (scheme, host, port) for an account that it refused.
-
-        Returns whether it can be answered.
-        """
+        """Cache the challenge of a server for an account that it refused; returns whether it can be answered."""
         challenge = choose(fields)
         key = _key(origin, account)
         if challenge is None:
@@ -158,28 +145,20 @@ def _challenges(field: str) -> Iterator[tuple[str, dict[str, str]]]:
                 yield scheme, parameters
             scheme, parameters = match["scheme"].lower(), {}
         else:
-            quoted = match["quoted"]
-            value = match["plain"] if quoted is None else _ESCAPED.sub(r"\1", quoted)
+            value = match["plain"] if match["quoted"] is None else _ESCAPED.sub(r"\1", match["quoted"])
             parameters.setdefault(match["name"].lower(), value)
     if scheme:
         yield scheme, parameters
 
 
 def _understood(parameters: dict[str, str]) -> Challenge | None:
-    realm, nonce = parameters.get("realm"), parameters.get("nonce")
-    algorithm = parameters.get("algorithm", "")
-    offered = parameters.get("qop")
+    realm, nonce, offered = (parameters.get(name) for name in ("realm", "nonce", "qop"))
     counted = offered is not None and "auth" in re.split(r"[\s,]+", offered.lower())
-    session = algorithm.lower().endswith("-sess")
-    if (
-        realm is None
-        or not nonce
-        or algorithm.lower().removesuffix("-sess") not in _ALGORITHMS
-        or not (counted or (offered is None and not session))
-        or any(map(_UNQUOTABLE.search, parameters.values()))
-    ):
+    if realm is None or not nonce or any(map(_UNQUOTABLE.search, parameters.values())):
         return None
-    return Challenge(realm, nonce, algorithm, counted, parameters.get("opaque"))
+    challenge = Challenge(realm, nonce, parameters.get("algorithm", ""), counted, parameters.get("opaque"))
+    is_known = challenge.algorithm.lower().removesuffix("-sess") in _ALGORITHMS
+    return challenge if is_known and (counted or (offered is None and not challenge.is_session)) else None
 
 
 def _quote(text: str) -> str:

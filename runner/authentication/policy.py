@@ -20,9 +20,7 @@ from flowhook.document.models.authentication import DigestCredentials as Digest
 from flowhook.document.models.authentication import OAuth2Client as Client
 from flowhook.document.models.authentication import TokenRequestFormat as Request
 
-__all__ = [
-    "Basic", "Bearer", "Client", "Digest", "Grant", "OAuth2", "OpenIdConnect", "Policy", "Request", "SecurityToken",
-]  # fmt: skip
+__all__ = ["Basic", "Client", "Digest", "Grant", "OAuth2", "OpenIdConnect", "Policy", "Request", "SecurityToken"]
 
 Items = Annotated[tuple[str, ...], Field(max_length=MAX_ITEMS)]
 

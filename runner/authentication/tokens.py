@@ -19,7 +19,7 @@ import re
 import secrets
 import time
 import warnings
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import quote_plus, urlencode, urlsplit
@@ -52,12 +52,7 @@ def configuration_url(authority: str) -> str:
 
 
 def parse_configuration(body: bytes, authority: str, issuers: Collection[str]) -> ProviderMetadata:
-    """Parse the configuration of a provider.
-
-    Args:
-        body: body of the response.
-        authority: the requested authority, in either form.
-        issuers: accepted issuers; empty: only the authority.
+    """Parse the configuration of an authority, from the body of the response; empty `issuers`: it is the only issuer.
 
     Raises:
         TaskFault: it is the configuration of another issuer, or its token endpoint is not https although the
@@ -77,9 +72,8 @@ def parse_configuration(body: bytes, authority: str, issuers: Collection[str]) -
             "the issuer in the OpenID provider's configuration is not the authority; list it under `issuers`",
         )
     if urlsplit(authority).scheme == "https" and urlsplit(endpoint).scheme != "https":
-        raise fault(
-            Kind.AUTHENTICATION, "the token endpoint in the OpenID provider's configuration is not an https URL"
-        )
+        detail = "the token endpoint in the OpenID provider's configuration is not an https URL"
+        raise fault(Kind.AUTHENTICATION, detail)
     return ProviderMetadata(issuer, endpoint)
 
 
@@ -164,10 +158,7 @@ def parse_token(status: int, body: bytes, *, retry_after_ms: int = 0) -> Issued:
 def check_issuer(token: str, issuers: Collection[str], issuer: str | None = None) -> None:
     """Check the issuer of a token. Its signature is not verified: the token endpoint itself returned it.
 
-    Args:
-        token: a JWT, or a token in any other format.
-        issuers: accepted issuers.
-        issuer: issuer to assume if the token does not name one; None: unknown.
+    A token that is no JWT, or names none, is assumed to be of `issuer`; None: unknown.
 
     Raises:
         TaskFault: the issuer is not accepted, or unknown (authentication).
@@ -183,17 +174,18 @@ def check_issuer(token: str, issuers: Collection[str], issuer: str | None = None
 
 def _grant(policy: Grant) -> list[tuple[str, str]]:
     """Return the parameters of a grant, given a validated policy."""
-    subject, actor = policy.subject, policy.actor
     if policy.grant == "password":
         return [("username", policy.username or ""), ("password", policy.password or "")]
-    if policy.grant == "refresh_token" and subject is not None:
-        return [("refresh_token", subject.token)]
-    parameters = []
-    if policy.grant == TOKEN_EXCHANGE and subject is not None:
-        parameters += [("subject_token", subject.token), ("subject_token_type", subject.type)]
-        if actor is not None:
-            parameters += [("actor_token", actor.token), ("actor_token_type", actor.type)]
-    return parameters
+    if policy.grant == "refresh_token" and policy.subject is not None:
+        return [("refresh_token", policy.subject.token)]
+    if policy.grant != TOKEN_EXCHANGE or policy.subject is None:
+        return []
+    given = {"subject": policy.subject} | ({"actor": policy.actor} if policy.actor else {})
+    return [
+        pair
+        for name, security_token in given.items()
+        for pair in ((f"{name}_token", security_token.token), (f"{name}_token_type", security_token.type))
+    ]
 
 
 def _credentials(client: Client, url: str, now: float) -> list[tuple[str, str]]:
@@ -235,12 +227,8 @@ def _refusal(status: int, error: object, retry_after_ms: int) -> TaskFault:
     code = f" ({error})" if isinstance(error, str) and _ERROR.fullmatch(error) else ""
     if _BAD_REQUEST <= status < _SERVER_ERROR and status not in _TRANSIENT:
         return fault(Kind.AUTHENTICATION, f"the token endpoint refused the request with {status}{code}")
-    return fault(
-        Kind.COMMUNICATION,
-        f"the token endpoint answered {status}{code}",
-        status=status,
-        retry_after_ms=retry_after_ms,
-    )
+    said = f"the token endpoint answered {status}{code}"
+    return fault(Kind.COMMUNICATION, said, status=status, retry_after_ms=retry_after_ms)
 
 
 def _lifetime(seconds: object) -> float:
@@ -257,33 +245,21 @@ PROVIDER_SECONDS: Final = 3600.0  # time for which the configuration of an OpenI
 MARGIN_SECONDS: Final = 30.0
 
 
-class EndpointResponse(Protocol):
-    """Response of an endpoint."""
+class _Response(Protocol):
+    """Response of the token endpoint or the provider, as `outbound.http_response.HttpResponse` is one."""
 
     @property
-    def status(self) -> int:
-        """HTTP status."""
-        ...
+    def status(self) -> int: ...
 
     @property
-    def body(self) -> bytes:
-        """Body, of at most about 1 MB."""
-        ...
+    def body(self) -> bytes: ...
 
     @property
-    def retry_after_ms(self) -> int:
-        """Delay before a retry that it asks for; 0: none."""
-        ...
+    def retry_after_ms(self) -> int: ...
 
 
-class Send(Protocol):
-    """Sends a request to the token endpoint or the provider; raises TaskFault when there is no response."""
-
-    async def __call__(
-        self, method: str, url: str, *, headers: dict[str, str], body: bytes | None = None
-    ) -> EndpointResponse:
-        """Return the response, whatever its status."""
-        ...
+# sends (method, url, *, headers, body=None); returns the response, whatever its status, or raises TaskFault
+Send = Callable[..., Awaitable[_Response]]
 
 
 @dataclass(slots=True)
@@ -297,13 +273,10 @@ class _Entry:
 
 @attrs.define(eq=False, repr=False)
 class Tokens:
-    """The token cache of a process.
+    """The token cache of a process."""
 
-    `clock` is monotonic, `now` Unix time, both in seconds.
-    """
-
-    _clock: Callable[[], float] = time.monotonic
-    _now: Callable[[], float] = time.time
+    _clock: Callable[[], float] = time.monotonic  # in seconds
+    _now: Callable[[], float] = time.time  # Unix time in seconds
     _entries: LRUCache[bytes, _Entry] = attrs.field(init=False, factory=lambda: LRUCache(MAX_TOKENS))
     _providers: TTLCache[tuple[str, ...], ProviderMetadata] = attrs.field(init=False)
 
@@ -311,12 +284,7 @@ class Tokens:
         self._providers = TTLCache(MAX_PROVIDERS, PROVIDER_SECONDS, timer=self._clock)
 
     async def get(self, policy: OAuth2 | OpenIdConnect, send: Send, *, refused: str | None = None) -> tuple[str, bool]:
-        """Return a token, and whether it came from the cache.
-
-        Args:
-            policy: policy that describes how to obtain it.
-            send: sends the requests that are needed.
-            refused: a token that was refused, and is not to be used again although it has not expired.
+        """Return a token, and whether it came from the cache; not `refused`, although that has not expired.
 
         Raises:
             TaskFault: no token can be obtained.
@@ -362,12 +330,8 @@ class Tokens:
             return provider
         answer = await send("GET", configuration_url(policy.authority), headers={"Accept": "application/json"})
         if answer.status != _OK:
-            raise fault(
-                Kind.COMMUNICATION,
-                f"the OpenID provider answered {answer.status} to the request for its configuration",
-                status=answer.status,
-                retry_after_ms=answer.retry_after_ms,
-            )
+            said = f"the OpenID provider answered {answer.status} to the request for its configuration"
+            raise fault(Kind.COMMUNICATION, said, status=answer.status, retry_after_ms=answer.retry_after_ms)
         provider = parse_configuration(answer.body, policy.authority, policy.issuers)
         self._providers[key] = provider
         return provider

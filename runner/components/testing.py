@@ -20,7 +20,7 @@ from flowhook.process.settings import RunnerSettings
 from runner.components.base import Component, Context, SharedResources
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.outbound import bound_client
+from runner.outbound.bound_client import BoundClient
 from runner.outbound.http_client import HttpClient
 from runner.outbound.request_bodies import NO_ATTACHMENTS, Attachments
 
@@ -67,7 +67,7 @@ async def context(
             deadline=deadline,
             log=logs.get_logger("component"),
             secret=secret,
-            http=bound_client.bind(http, idempotency_key=idempotency_key, deadline=deadline),
+            http=BoundClient(http, idempotency_key, deadline),
             settings=settings,
             shared=shared,
             attachments=attachments,

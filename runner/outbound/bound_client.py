@@ -16,7 +16,7 @@ from yarl import URL
 
 from flowhook.document.models.webhook import FIELD_NAME, RESERVED_HEADERS
 from flowhook.security.address_policy import POLICY
-from runner.authentication.policy import Basic, Digest, Policy
+from runner.authentication.policy import Digest, Policy
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound.dns import refused_status
@@ -37,15 +37,16 @@ class Authorization:
     cached: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class BoundClient:
-    """The HTTP client of one call, with its deadline and its Idempotency-Key; see `bind`."""
+    """The HTTP client of one call; see `components.Context`."""
 
-    _client: HttpClient
-    _idempotency_key: str
-    _deadline: float
-    _hide_path: bool
-    _on_credential: Callable[[str], None]
+    _client: HttpClient  # shared by all calls of the process
+    _idempotency_key: str  # sent with each request; empty: none
+    _deadline: float  # on the event loop's clock, in seconds
+    _hide_path: bool = False  # see `http_response.public_url`
+    # called with each credential that the client creates or receives, so that no error shows it
+    _on_credential: Callable[[str], None] = lambda _credential: None
 
     def without_key(self) -> BoundClient:
         """Return the client without Idempotency-Key, for auxiliary requests that are not the call itself."""
@@ -93,27 +94,25 @@ class BoundClient:
             account = authentication.digest
             return await self._send(method, target, fields, body, follow=follow_redirects, account=account)
         authorization = await self.authorization(authentication)
-        for attempt in range(2):
-            fields["Authorization"] = authorization.value
-            response = await self._send(method, target, fields.copy(), body, follow=follow_redirects)
-            if response.status != _UNAUTHORIZED or not authorization.cached or attempt:
-                return response
-            authorization = await self.authorization(authentication, refused=authorization)
-        raise AssertionError("unreachable")
+        fields["Authorization"] = authorization.value
+        response = await self._send(method, target, fields.copy(), body, follow=follow_redirects)
+        if response.status != _UNAUTHORIZED or not authorization.cached:
+            return response
+        fields["Authorization"] = (await self.authorization(authentication, refused=authorization)).value
+        return await self._send(method, target, fields, body, follow=follow_redirects)
 
     async def authorization(self, policy: Policy, *, refused: Authorization | None = None) -> Authorization:
-        """Return the Authorization value for a policy, for calls that aren't made by `request`.
+        """Return the Authorization value for a policy (not `digest`), for calls that aren't made by `request`.
 
-        Args:
-            policy: of the call; not `digest`, whose value depends on the request.
-            refused: a `cached` value that the server refused: a new token is fetched.
+        A new token is fetched if the server `refused` a `cached` value.
 
         Raises:
             TaskFault: the policy has no such value (configuration); the token server refuses (authentication) or does
                 not answer (communication, timeout).
         """
         if policy.basic is not None:
-            return self._authorization(f"Basic {_basic(policy.basic)}")
+            pair = f"{policy.basic.username}:{policy.basic.password}"
+            return self._authorization(f"Basic {base64.b64encode(pair.encode()).decode()}")
         if policy.bearer is not None:
             return self._authorization(f"Bearer {policy.bearer.token}")
         grant = policy.oauth2 or policy.oidc
@@ -164,30 +163,6 @@ class BoundClient:
             raise fault(Kind.COMMUNICATION, detail, status=refused_status(problem)) from None
 
 
-def _ignore(_credential: str) -> None:
-    pass
-
-
-def bind(
-    client: HttpClient,
-    *,
-    idempotency_key: str,
-    deadline: float,
-    hide_path: bool = False,
-    on_credential: Callable[[str], None] = _ignore,
-) -> BoundClient:
-    """Return the client for one call; see `components.Context`.
-
-    Args:
-        client: shared by all calls of the process.
-        idempotency_key: sent with each request.
-        deadline: on the event loop's clock, in seconds.
-        hide_path: see `http_response.public_url`.
-        on_credential: called with each credential that the client creates or receives, so that no error shows it.
-    """
-    return BoundClient(client, idempotency_key, deadline, hide_path, on_credential)
-
-
 def _checked(url: str | URL, query: Mapping[str, str | list[str]] | None) -> URL:
     try:
         target = URL(url).extend_query(query or {})
@@ -207,10 +182,6 @@ def _checked_fields(headers: Mapping[str, str]) -> CIMultiDict[str]:
         if _LINE_BREAK.search(value):
             raise fault(Kind.CONFIGURATION, f"the value of the header {name} contains a line break")
     return CIMultiDict(headers)
-
-
-def _basic(account: Basic) -> str:
-    return base64.b64encode(f"{account.username}:{account.password}".encode()).decode()
 
 
 # texts for aiohttp's errors, the first match counts; aiohttp's own messages contain the whole URL

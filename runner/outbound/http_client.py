@@ -10,9 +10,9 @@ any of them may be a credential, and authentication challenges are not answered.
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -52,14 +52,13 @@ class HttpClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        connector = LimitedConnector(
-            limit=MAX_CONNECTIONS,
-            limit_per_host=MAX_CONNECTIONS_PER_HOST,
-            resolver=_Resolver(),
-            socket_factory=self._open_socket,
-        )
         self._session = aiohttp.ClientSession(
-            connector=connector,
+            connector=LimitedConnector(
+                limit=MAX_CONNECTIONS,
+                limit_per_host=MAX_CONNECTIONS_PER_HOST,
+                resolver=_Resolver(),
+                socket_factory=partial(open_socket, policy=self._address_policy),
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             timeout=aiohttp.ClientTimeout(total=None),
@@ -71,9 +70,6 @@ class HttpClient:
     async def __aexit__(self, *_exception: object) -> None:
         if self._session is not None:
             await self._session.close()
-
-    def _open_socket(self, info: tuple[Any, ...]) -> socket.socket:
-        return open_socket(info, self._address_policy)
 
     async def send(
         self,
@@ -99,11 +95,11 @@ class HttpClient:
             async with await self._exchange(method, url, headers, body, entitled) as response:
                 location = response.headers.get("Location")
                 if not (follow and response.status in _REDIRECTS and location):
-                    return await read_response(
-                        response, public_url(url, hide_path=hide_path), hidden=url if hide_path else None
-                    )
+                    return await read_response(response, url, hide_path=hide_path)
                 target = url.join(URL(location))
-                if _becomes_get(response.status, method):
+                # Source: RFC 9110, sections 15.4.2 to 15.4.4
+                is_post_moved = method == "POST" and response.status in _MOVED
+                if is_post_moved or (method != "HEAD" and response.status == _SEE_OTHER):
                     method, body = "GET", None
                     headers.popall("Content-Type", None)
             if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
@@ -126,9 +122,8 @@ class HttpClient:
             value = self._challenges.authorization(origin, account, method=method, target=url.raw_path_qs)
             with_account = headers if value is None else CIMultiDict(headers, Authorization=value)
             response = await self._request(method, url, with_account, body)
-            if response.status != _UNAUTHORIZED or attempt:
-                return response
-            if not self._challenges.remember(origin, account, response.headers.getall("WWW-Authenticate", ())):
+            given = response.headers.getall("WWW-Authenticate", ())
+            if response.status != _UNAUTHORIZED or attempt or not self._challenges.remember(origin, account, given):
                 return response
             response.close()
         raise AssertionError("unreachable")
@@ -142,7 +137,7 @@ class HttpClient:
         if self._session is None:
             raise AssertionError("the client is not open")
         for attempt in range(2):
-            use = _Use()
+            use = SimpleNamespace(reused_connection=False)
             try:
                 return await self._session.request(
                     method,
@@ -182,13 +177,6 @@ class _Resolver(AbstractResolver):
         """Do nothing: there is nothing to close."""
 
 
-@dataclass(slots=True)
-class _Use:
-    """Whether a request reused a keep-alive connection."""
-
-    reused_connection: bool = False
-
-
 def _tracing() -> aiohttp.TraceConfig:
     async def note(_session: aiohttp.ClientSession, context: SimpleNamespace, _parameters: object) -> None:
         context.trace_request_ctx.reused_connection = True
@@ -196,8 +184,3 @@ def _tracing() -> aiohttp.TraceConfig:
     tracing = aiohttp.TraceConfig()
     tracing.on_connection_reuseconn.append(note)
     return tracing
-
-
-def _becomes_get(status: int, method: str) -> bool:
-    """Whether the request after a redirect is a GET without a body. Source: RFC 9110, sections 15.4.2 to 15.4.4."""
-    return (status == _SEE_OTHER and method != "HEAD") or (status in _MOVED and method == "POST")

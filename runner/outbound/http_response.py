@@ -2,8 +2,6 @@
 
 Limits the number of interim and unsolicited HTTP responses per connection; aiohttp has no such limit.
 
-Parses the `Retry-After` header field.
-
 Source: RFC 9110, sections 10.2.3 (Retry-After) and 5.6.7 (dates, in all three forms).
 """
 
@@ -53,13 +51,9 @@ class LimitedConnector(aiohttp.TCPConnector):
     """
 
     def __init__(self, **options: Any) -> None:
-        """Take the options of `aiohttp.TCPConnector`.
-
-        Raises:
-            RuntimeError: this version of aiohttp creates connections differently, so the limit could not be enforced.
-        """
         super().__init__(**options)
-        made: object = getattr(self, "_factory", None)  # private: pyproject.toml pins the versions that have it
+        # private: pyproject.toml pins the versions that have it; another may create connections differently
+        made: object = getattr(self, "_factory", None)
         if not isinstance(made, functools.partial) or made.func is not ResponseHandler:
             raise RuntimeError(f"the number of responses can't be limited with aiohttp {aiohttp.__version__}")
         handler: type[ResponseHandler] = _Answers
@@ -93,9 +87,7 @@ MAX_LENGTH: Final = 64  # characters; the longest date has 33
 def server_time(date: str | None, now: datetime) -> datetime:
     """Return a server's time from its `Date`: what it asks for by a time is meant by its clock, not by this one's.
 
-    Args:
-        date: of the field; None: the field is absent.
-        now: by the own clock, with its time zone; the result if the field is absent or invalid.
+    If the field is absent or invalid, that is `now`, the time by the own clock, with its time zone.
     """
     try:
         return now if date is None or len(date) > MAX_LENGTH else _parse_date(date.strip())
@@ -104,14 +96,9 @@ def server_time(date: str | None, now: datetime) -> datetime:
 
 
 def parse_retry_after(value: str | None, now: datetime) -> int:
-    """Return the requested delay in milliseconds from `now`, at most `MAX_RETRY_AFTER_MS`.
+    """Return the requested delay in milliseconds from `now` (see `server_time`), at most `MAX_RETRY_AFTER_MS`.
 
-    Args:
-        value: of the field: seconds or a date; None: the field is absent.
-        now: of the server, with its time zone; see `server_time`.
-
-    Returns:
-        0 if the value is absent or invalid, or the date has passed.
+    The `value` is seconds or a date. The delay is 0 if it is absent or invalid, or the date has passed.
     """
     if value is None or len(value) > MAX_LENGTH:
         return 0
@@ -159,21 +146,22 @@ class HttpResponse:
     credentials: tuple[str, ...] = field(default=(), repr=False)
 
 
-async def read_response(response: aiohttp.ClientResponse, shown_url: str, *, hidden: URL | None = None) -> HttpResponse:
+async def read_response(response: aiohttp.ClientResponse, url: URL, *, hide_path: bool) -> HttpResponse:
     """Read the body of an aiohttp response and return the whole as an `HttpResponse`.
 
-    `shown_url` is the requested URL as it may be shown; `hidden` the URL itself, if its parts may be credentials.
+    `hide_path`: parts of the requested `url` may be credentials, see `public_url`.
 
     Raises:
         TaskFault: the body is too large (communication).
     """
+    shown_url = public_url(url, hide_path=hide_path)
     body = await _read_body(response, shown_url)
     sent = {name.lower(): value for name, value in response.request_info.headers.items() if is_harmless(name)}
     now = server_time(response.headers.get("Date"), datetime.now(UTC))
     wait = parse_retry_after(response.headers.get("Retry-After"), now)
     credentials: tuple[str, ...] = ()
     if response.status >= _ERRORS_FROM:
-        credentials = (*_credentials(response.request_info.headers), *(() if hidden is None else _parts(hidden)))
+        credentials = (*_credentials(response.request_info.headers), *(_parts(url) if hide_path else ()))
     return HttpResponse(
         response.status, response.reason or "", response.headers, body, shown_url, sent, wait, credentials
     )
@@ -206,11 +194,7 @@ async def _read_body(response: aiohttp.ClientResponse, shown_url: str) -> bytes:
 def response_fault(response: HttpResponse, kind: Kind, detail: str, *, retry_after_ms: int = 0) -> TaskFault:
     """Return the fault for a call whose response means failure, with the response in it.
 
-    Args:
-        response: the server's.
-        kind: of the error; its status is that of the response if that is an error status.
-        detail: what happened.
-        retry_after_ms: delay before a retry, unless the response gives one.
+    Its status is the response's if that is an error status; `retry_after_ms` counts unless the response gives one.
     """
     # decode leniently: a cut in the middle of a character must not hide the beginning of a secret from redaction
     text, _ = codecs.utf_8_decode(response.body[: limits.MAX_ERROR_BODY_BYTES], "replace")

@@ -19,7 +19,6 @@ from typing_extensions import override
 from flowhook.events.workflow_input import parse_event_body, stored_attachments
 from flowhook.limits import CHUNK_BYTES
 from flowhook.model import Event
-from flowhook.payloads import Attachment as Content
 from flowhook.payloads import parse_content_type
 from runner.interpreter.errors import Kind, TaskFault, fault
 
@@ -42,11 +41,7 @@ class Attachments(Protocol):
     """Finds the attachments that a call may use."""
 
     def find(self, handle: str) -> RequestAttachment:
-        """Return an attachment.
-
-        Raises:
-            TaskFault: no attachment has this handle (configuration).
-        """
+        """Return an attachment; TaskFault (configuration) if none has this handle. Blocking while a body is parsed."""
         ...
 
 
@@ -62,23 +57,16 @@ NO_ATTACHMENTS: Final = NoAttachments()
 
 
 @attrs.define(eq=False, repr=False)
-class EventAttachments:
-    """The attachments of the event that started an execution.
+class EventAttachments(Attachments):
+    """The attachments of the event that started an execution."""
 
-    Args:
-        event: with its body, or with the name of a body that is stored separately.
-        owner: ID that handles begin with.
-        raw: whether the flow takes the body unparsed.
-        slices: reads the body that the event names; None if absent.
-    """
+    _event: Event  # with its body, or with the name of a body that is stored separately
+    _owner: str  # ID that handles begin with
+    _raw: bool = attrs.field(kw_only=True)  # whether the flow takes the body unparsed
+    _slices: SliceReader | None = attrs.field(default=None, kw_only=True)  # reads the body that the event names
 
-    _event: Event
-    _owner: str
-    _raw: bool = attrs.field(kw_only=True)
-    _slices: SliceReader | None = attrs.field(default=None, kw_only=True)
-
+    @override
     def find(self, handle: str) -> RequestAttachment:
-        """See `Attachments`. Blocking while the body is parsed."""
         owner, _, index = handle.partition("/")
         if owner != self._owner or not _INDEX.fullmatch(index):
             raise _unknown(handle)
@@ -98,8 +86,8 @@ class EventAttachments:
         attachments = parse_event_body(self._event, raw=self._raw).attachments
         if index >= len(attachments):
             return None
-        content: Content = attachments[index]
-        return RequestAttachment(content.name, content.type, len(content.content), lambda: chunks(content.content))
+        found = attachments[index]
+        return RequestAttachment(found.name, found.type, len(found.content), lambda: chunks(found.content))
 
 
 async def chunks(content: bytes) -> AsyncIterator[bytes]:
@@ -133,22 +121,22 @@ class FormPart(NamedTuple):
     type: str = ""  # media type; empty: the part has no Content-Type
 
 
+@attrs.define(eq=False, repr=False)
 class AttachmentBody(StreamedBody):
     """An attachment, sent unchanged as the body."""
 
-    def __init__(self, attachment: RequestAttachment) -> None:
-        self._attachment = attachment
+    _attachment: RequestAttachment
 
     @override
     def payload(self) -> Payload:
         return _Source(self._attachment.size, self._attachment.open, media_type(self._attachment.type))
 
 
+@attrs.define(eq=False, repr=False)
 class FormBody(StreamedBody):
     """Values and attachments as `multipart/form-data` (RFC 7578)."""
 
-    def __init__(self, fields: Sequence[FormPart]) -> None:
-        self._fields = fields
+    _fields: Sequence[FormPart]
 
     @override
     def payload(self) -> Payload:
@@ -169,7 +157,7 @@ def _part(field: FormPart) -> Payload:
         part = _Source(len(content), lambda: chunks(content), field.type)
     else:
         part = _Source(content.size, content.open, field.type)
-    names = {"name": field.name} if field.filename is None else {"name": field.name, "filename": field.filename}
+    names = {"name": field.name} | ({} if field.filename is None else {"filename": field.filename})
     # plain UTF-8, as browsers send it, not percent-encoded (RFC 7578, section 5.1)
     part.set_content_disposition("form-data", quote_fields=False, **names)
     if not field.type:

@@ -19,7 +19,7 @@ from runner.interpreter.effects import EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, error
 from runner.interpreter.execution_context import secret_data
 from runner.interpreter.redaction import Redactor
-from runner.outbound import bound_client
+from runner.outbound.bound_client import BoundClient
 from runner.outbound.http_client import HttpClient
 from runner.outbound.request_bodies import NO_ATTACHMENTS, Attachments
 
@@ -95,13 +95,7 @@ class EffectExecutor:
         timeout = self.settings.http_timeout if effect.timeout is None else effect.timeout
         deadline = asyncio.get_running_loop().time() + timeout
         key = idempotency_key(execution_id, effect.key)
-        http = bound_client.bind(
-            self.http,
-            idempotency_key=key,
-            deadline=deadline,
-            hide_path=effect.hides_url_paths,
-            on_credential=call.on_credential,
-        )
+        http = BoundClient(self.http, key, deadline, effect.hides_url_paths, call.on_credential)
         context = Context(
             idempotency_key=key,
             deadline=deadline,

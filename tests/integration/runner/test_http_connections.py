@@ -18,7 +18,7 @@ from runner.components.base import SharedResources
 from runner.components.registry import components
 from runner.interpreter.effects import Perform
 from runner.interpreter.retry_policy import is_transient
-from runner.outbound import bound_client
+from runner.outbound.bound_client import BoundClient
 from runner.outbound.dns import MAX_LOOKUPS
 from runner.outbound.http_client import HttpClient
 from runner.worker.effect_executor import EffectExecutor
@@ -150,7 +150,7 @@ async def test_names_that_nobody_answers_for_hold_up_no_others(http_server, monk
     base = await http_server(echo)
     async with HttpClient(address_policy=AddressPolicy.ALL) as http:
         deadline = asyncio.get_running_loop().time() + 5
-        bound = bound_client.bind(http, idempotency_key="k", deadline=deadline)
+        bound = BoundClient(http, "k", deadline)
         hanging = range(MAX_LOOKUPS - 1)
         tasks = [asyncio.create_task(bound.request("GET", f"http://{number}.invalid/")) for number in hanging]
         try:

@@ -55,9 +55,6 @@ class SharedResources:
         return resource
 
 
-CONTEXT: Final = "context"
-
-
 class SecretReader(Protocol):
     """Resolves secrets by name."""
 
@@ -125,25 +122,20 @@ def component(name: str) -> Callable[[Callable[..., Awaitable[Any]]], Component]
     def decorate(function: Callable[..., Awaitable[Any]]) -> Component:
         parameters = inspect.signature(function).parameters
         hints = typing.get_type_hints(function)
-        names = [parameter for parameter in parameters if parameter != CONTEXT]
+        names = [parameter for parameter in parameters if parameter != "context"]
         summary = (inspect.getdoc(function) or "").partition("\n")[0]
         if len(names) == 1 and inspect.isclass(hint := hints.get(names[0])) and issubclass(hint, BaseModel):
             return Component(name, hint, function, summary)
 
-        fields: dict[str, Any] = {
-            parameter: (
-                hints.get(parameter, Any),
-                ... if parameters[parameter].default is inspect.Parameter.empty else parameters[parameter].default,
-            )
-            for parameter in names
+        defaults = {
+            each: ... if (given := parameters[each].default) is inspect.Parameter.empty else given for each in names
         }
-        model = create_model(name, __base__=_Keywords, **fields)
-        return Component(
-            name,
-            model,
-            lambda checked, context: function(**{key: getattr(checked, key) for key in fields}, context=context),
-            summary,
-        )
+        fields: dict[str, Any] = {each: (hints.get(each, Any), defaults[each]) for each in names}
+
+        async def invoke(checked: BaseModel, context: Context) -> Any:
+            return await function(**{key: getattr(checked, key) for key in fields}, context=context)
+
+        return Component(name, create_model(name, __base__=_Keywords, **fields), invoke, summary)
 
     return decorate
 
@@ -177,12 +169,9 @@ def _explain(name: str, arguments: Mapping[str, Any], problem: ValidationError) 
 
 
 def _place(loc: tuple[int | str, ...], arguments: Any, *, ends_inside: bool) -> Iterator[str]:
-    """Yield the path of an error in the arguments, without the names of union types that pydantic appends.
+    """Yield the path of an error in the arguments, without the names of union types that pydantic adds to its `loc`.
 
-    Args:
-        loc: location that pydantic reports.
-        arguments: arguments of the call.
-        ends_inside: whether the location exists in the arguments.
+    `ends_inside`: the location exists in the arguments.
     """
     node = arguments
     for index, step in enumerate(loc):

@@ -32,25 +32,19 @@ class ComponentDescription:
 
 def descriptions() -> Iterator[ComponentDescription]:
     """Yield descriptions of the components that a `call` may name. Blocking: imports them."""
-    packages = _packages()
-    for name, component in sorted(callable_components().items()):
-        yield ComponentDescription(name, component.summary, packages.get(name, OURS), arguments_schema(component))
-
-
-def arguments_schema(component: Component) -> dict[str, Any] | None:
-    """Return the JSON Schema of a component's arguments; None if absent."""
-    try:
-        return component.model.model_json_schema(schema_generator=_Generator)
-    except PydanticInvalidForJsonSchema:
-        return None
-
-
-def _packages() -> dict[str, str]:
     packages: dict[str, str] = {}
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         if entry_point.dist is not None and entry_point.dist.name != OURS:
             packages.setdefault(entry_point.name, f"{entry_point.dist.name} {entry_point.dist.version}")
-    return packages
+    for name, component in sorted(callable_components().items()):
+        yield ComponentDescription(name, component.summary, packages.get(name, OURS), _arguments_schema(component))
+
+
+def _arguments_schema(component: Component) -> dict[str, Any] | None:
+    try:
+        return component.model.model_json_schema(schema_generator=_Generator)
+    except PydanticInvalidForJsonSchema:
+        return None
 
 
 class _Generator(SchemaGenerator):

@@ -6,24 +6,20 @@ sent to a server that does not offer the requested TLS.
 
 A permanent rejection by the server is a communication error with status 422, a temporary one with status 503.
 
-Composition of the message for `email.send`, with validation of its headers and addresses. One text is one mailbox: an
-address from an event cannot add further addresses or header lines.
+One text is one mailbox: an address from an event cannot add further addresses or header lines.
 
-Source: RFC 5321 (SMTP), RFC 3207 (STARTTLS), RFC 8314 (implicit TLS), RFC 4954 (AUTH).
-
-Source: RFC 5322 (messages), RFC 5321, section 4.1.2 (mailboxes), RFC 3834, section 5 (Auto-Submitted).
+Source: RFC 5321 (SMTP; mailboxes: section 4.1.2), RFC 3207 (STARTTLS), RFC 8314 (implicit TLS), RFC 4954 (AUTH), RFC
+5322 (messages), RFC 3834, section 5 (Auto-Submitted).
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
@@ -40,7 +36,7 @@ from flowhook.security.address_policy import POLICY, AddressPolicy
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, TaskFault, fault, shorten
 from runner.outbound import dns
-from runner.outbound.dns import TLS, refused_status
+from runner.outbound.dns import TLS, connect_cause, refused_status
 
 MAX_ADDRESS_LENGTH: Final = 254  # Source: RFC 3696, erratum 1690
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -50,96 +46,26 @@ _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _NAMED: Final = re.compile(r'(?P<quote>"?)(?P<name>[^"<>]*?)(?P=quote)\s*<(?P<address>[^<>]*)>')
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
-    """Sender or recipient: `Ada Lovelace <ada@example.com>`; the name may be empty."""
-
-    name: str
-    address: str
-
-    @property
-    def domain(self) -> str:
-        """The part after the @."""
-        return self.address.rpartition("@")[2]
-
-
-def parse_mailbox(text: str) -> Mailbox:
+def _mailbox(text: str) -> Address:
     """Return the one mailbox that a text names: `ada@example.com`, or `Ada Lovelace <ada@example.com>`.
 
     Raises:
         ValueError: it names none, more than one, or one that needs SMTPUTF8; the message does not quote it.
     """
-    check_line(text)
+    _check_line(text)
     named = _NAMED.fullmatch(text.strip())
     address = named["address"].strip() if named else text.strip()
     if not address.isascii():
         raise ValueError("an address must be ASCII; write an international domain as xn--…")
     if len(address) > MAX_ADDRESS_LENGTH or not _ADDRESS.fullmatch(address):
         raise ValueError("expected one address such as ada@example.com, or Ada <ada@example.com>")
-    return Mailbox(named["name"].strip() if named else "", address)
+    return Address(display_name=named["name"].strip() if named else "", addr_spec=address)
 
 
-def check_line(text: str) -> str:
-    """Return a text unchanged if it is valid in a header.
-
-    Raises:
-        ValueError: it has control characters: a line break would begin another header.
-    """
-    if _CONTROLS.search(text):
+def _check_line(text: str) -> str:
+    if _CONTROLS.search(text):  # a line break would begin another header
         raise ValueError("must be one line, without control characters")
     return text
-
-
-def message_id(idempotency_key: str, domain: str) -> str:
-    """Return the Message-ID of a call: the same when the call is repeated, so that receivers can drop duplicates."""
-    return f"<{hashlib.sha256(idempotency_key.encode()).hexdigest()[:40]}@{domain}>"
-
-
-def compose(
-    *,
-    sender: Mailbox,
-    to: Sequence[Mailbox],
-    cc: Sequence[Mailbox],
-    reply_to: Sequence[Mailbox],
-    subject: str,
-    text: str | None,
-    html: str | None,
-    identifier: str,
-    date: datetime,
-) -> bytes:
-    """Return a message in wire format: 7 bit, lines that end with CRLF.
-
-    Args:
-        sender: for From.
-        to: for To; may be empty.
-        cc: for Cc; may be empty.
-        reply_to: for Reply-To; may be empty.
-        subject: one line.
-        text: the body in plain text, or None.
-        html: the body in HTML, an alternative to `text`; or None.
-        identifier: Message-ID.
-        date: for Date, with its time zone.
-    """
-    message = EmailMessage(policy=SMTP)
-    message["From"] = _header(sender)
-    for name, mailboxes in (("To", to), ("Cc", cc), ("Reply-To", reply_to)):
-        if mailboxes:
-            message[name] = tuple(_header(mailbox) for mailbox in mailboxes)
-    message["Subject"] = subject
-    message["Date"] = date
-    message["Message-ID"] = identifier
-    message["Auto-Submitted"] = "auto-generated"
-    if text is not None:
-        message.set_content(text, cte="quoted-printable")
-        if html is not None:
-            message.add_alternative(html, subtype="html", cte="quoted-printable")
-    else:
-        message.set_content(html or "", subtype="html", cte="quoted-printable")
-    return message.as_bytes()
-
-
-def _header(mailbox: Mailbox) -> Address:
-    return Address(display_name=mailbox.name, addr_spec=mailbox.address)
 
 
 MAX_RECIPIENTS: Final = 100  # A server must accept this many in one message. Source: RFC 5321, section 4.5.3.1.8.
@@ -153,13 +79,13 @@ _PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
 _REFUSED_FOR_GOOD: Final = 500
 
 
-def _mailbox(text: str) -> str:
-    parse_mailbox(text)
+def _check_mailbox(text: str) -> str:
+    _mailbox(text)
     return text
 
 
 # `ada@example.com`, or `Ada Lovelace <ada@example.com>`
-MailboxText = Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(_mailbox)]
+MailboxText = Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(_check_mailbox)]
 
 MailboxTexts = MailboxText | Annotated[list[MailboxText], Field(max_length=MAX_RECIPIENTS)]
 Part = Annotated[str, Field(max_length=MAX_PART_LENGTH)]
@@ -172,7 +98,7 @@ class EvaluatedEmailSendArguments(EmailSendArguments):
     cc: MailboxTexts = Field(default_factory=list)
     bcc: MailboxTexts = Field(default_factory=list)
     from_: MailboxText = Field(alias="from")
-    subject: Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(check_line)]
+    subject: Annotated[str, Field(max_length=MAX_LINE_LENGTH), AfterValidator(_check_line)]
     text: Part | None = None
     html: Part | None = None
     reply_to: MailboxTexts = Field(default_factory=list)
@@ -205,31 +131,29 @@ class _Server(BaseModel):
 async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
     """Send an e-mail; returns `{message_id, accepted, refused}`, the latter with the server's code for each address."""
     server = _server(await context.secret(arguments.smtp), arguments.smtp)
-    sender = parse_mailbox(arguments.from_)
+    sender = _mailbox(arguments.from_)
     to, cc, bcc, reply_to = (
-        [parse_mailbox(text) for text in ([given] if isinstance(given, str) else given)]
+        tuple(_mailbox(text) for text in ([given] if isinstance(given, str) else given))
         for given in (arguments.to, arguments.cc, arguments.bcc, arguments.reply_to)
     )
-    recipients = list(dict.fromkeys(mailbox.address for mailbox in (*to, *cc, *bcc)))
+    recipients = list(dict.fromkeys(mailbox.addr_spec for mailbox in (*to, *cc, *bcc)))
     if not 1 <= len(recipients) <= MAX_RECIPIENTS:
-        raise fault(
-            Kind.CONFIGURATION,
-            f"email.send: expected 1 to {MAX_RECIPIENTS} recipients, but there are {len(recipients)}",
-        )
-    identifier = message_id(context.idempotency_key, sender.domain)
-    message = compose(
-        sender=sender,
-        to=to,
-        cc=cc,
-        reply_to=reply_to,
-        subject=arguments.subject,
-        text=arguments.text,
-        html=arguments.html,
-        identifier=identifier,
-        date=datetime.now(UTC),
-    )
+        detail = f"email.send: expected 1 to {MAX_RECIPIENTS} recipients, but there are {len(recipients)}"
+        raise fault(Kind.CONFIGURATION, detail)
+    message = EmailMessage(policy=SMTP)
+    message["From"] = sender
+    for name, mailboxes in (("To", to), ("Cc", cc), ("Reply-To", reply_to)):
+        if mailboxes:
+            message[name] = mailboxes
+    message["Subject"] = arguments.subject
+    message["Date"] = datetime.now(UTC)
+    # the same when the call is repeated, so that receivers can drop duplicates
+    call = hashlib.sha256(context.idempotency_key.encode()).hexdigest()[:40]
+    message["Message-ID"] = identifier = f"<{call}@{sender.domain}>"
+    message["Auto-Submitted"] = "auto-generated"
+    _set_body(message, arguments.text, arguments.html)
     async with _session(server, address_policy=context.settings.address_policy) as smtp:
-        refused, _ = await smtp.sendmail(sender.address, recipients, message)
+        refused, _ = await smtp.sendmail(sender.addr_spec, recipients, message.as_bytes())
     return {
         "message_id": identifier,
         "accepted": [address for address in recipients if address not in refused],
@@ -238,6 +162,15 @@ async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
             for address, response in refused.items()
         ],
     }
+
+
+def _set_body(message: EmailMessage, text: str | None, html: str | None) -> None:
+    if text is None:
+        message.set_content(html or "", subtype="html", cte="quoted-printable")
+        return
+    message.set_content(text, cte="quoted-printable")
+    if html is not None:
+        message.add_alternative(html, subtype="html", cte="quoted-printable")
 
 
 def _server(secret: bytes, name: str) -> _Server:
@@ -320,15 +253,9 @@ def _status(code: int) -> int:
 
 def _cause(problem: Exception) -> str:
     """Return why the session failed."""
-    if POLICY in str(problem):
-        return POLICY
     if isinstance(problem, ssl.SSLError) or isinstance(problem.__cause__, ssl.SSLError):
         return "TLS failed, or the certificate is not valid"
-    if isinstance(problem, socket.gaierror | UnicodeError):
-        return "the name can't be resolved"
-    if isinstance(problem, aiosmtplib.SMTPException):
+    if isinstance(problem, aiosmtplib.SMTPException) and POLICY not in str(problem):
         closed = isinstance(problem, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPServerDisconnected)
         return "the server closed the connection" if closed else problem.message
-    if isinstance(problem, OSError) and problem.errno:
-        return f"can't connect ({os.strerror(problem.errno)})"
-    return "the connection broke"
+    return connect_cause(problem) or "the connection broke"

@@ -161,17 +161,13 @@ def _content(response: HttpResponse) -> Any:
             raise fault(Kind.COMMUNICATION, f"{response.url} answered with invalid JSON") from None
     media_type = kind.partition(";")[0].strip().lower()
     if media_type.startswith("text/") or media_type.endswith(("/xml", "+xml")) or media_type == _FORM:
+        charset = _CHARSET.search(kind)
         try:
-            return response.body.decode(_codec(kind))
+            # for an unknown charset UTF-8, which usually fails: the body then stays in base64
+            return response.body.decode(_CODECS.get(charset[1].lower(), "utf-8") if charset else "utf-8")
         except UnicodeDecodeError:
             pass
     return base64.b64encode(response.body).decode()
-
-
-def _codec(content_type: str) -> str:
-    """Return the codec of a text; for an unknown charset UTF-8, which usually fails: the body then stays in base64."""
-    match = _CHARSET.search(content_type)
-    return _CODECS.get(match[1].lower(), "utf-8") if match else "utf-8"
 
 
 def _request_body(arguments: EvaluatedHttpArguments, content_type: str, context: Context) -> tuple[Body, str]:
@@ -181,10 +177,8 @@ def _request_body(arguments: EvaluatedHttpArguments, content_type: str, context:
         return AttachmentBody(attachment), media_type(attachment.type)
     if arguments.multipart is not None:
         if content_type:
-            raise fault(
-                Kind.CONFIGURATION,
-                "the HTTP client sets the Content-Type of a multipart body, with its boundary; remove the header",
-            )
+            detail = "the HTTP client sets the Content-Type of a multipart body, with its boundary; remove the header"
+            raise fault(Kind.CONFIGURATION, detail)
         return FormBody([_form_field(field, context) for field in arguments.multipart]), ""
     return _body(arguments.body, content_type)
 

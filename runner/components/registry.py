@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Final
 
 from flowhook.process import logs
@@ -26,24 +26,18 @@ def components() -> Mapping[str, Component]:
     """Return all components by name. A failed import is logged, and the component left out. Blocking: imports."""
     found: dict[str, Component] = {each.name: each for each in (*BUILT_IN, *TASKS)}
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        loaded = _load(entry_point)
-        if loaded is not None:
+        loaded, cause = None, "not made with @component"
+        try:
+            loaded = entry_point.load()
+        except Exception as error:  # noqa: BLE001 - somebody else's code; whatever it raises, the others must work
+            cause = f"{type(error).__name__}: {error}"
+        if isinstance(loaded, Component):
             found.setdefault(entry_point.name, loaded)
+        else:
+            log.error("component not loaded", component=entry_point.name, cause=cause)
     return found
 
 
 def callable_components() -> Mapping[str, Component]:
     """Return the components that a `call` may name. Blocking, like `components`."""
     return {name: found for name, found in components().items() if found not in TASKS}
-
-
-def _load(entry_point: EntryPoint) -> Component | None:
-    try:
-        loaded = entry_point.load()
-    except Exception as error:  # noqa: BLE001 - somebody else's code; whatever it raises, the others must work
-        log.error("component not loaded", component=entry_point.name, cause=f"{type(error).__name__}: {error}")  # noqa: TRY400
-        return None
-    if not isinstance(loaded, Component):
-        log.error("component not loaded", component=entry_point.name, cause="not made with @component")
-        return None
-    return loaded

@@ -21,8 +21,6 @@ from runner.components.base import Context, component
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, fault
 
-NAME: Final = "reply"
-
 MAX_HEADERS: Final = 64
 # limit for the names and values of all headers together: proxies accept no more
 MAX_HEADER_BYTES: Final = 16 * limits.KIB
@@ -60,19 +58,9 @@ class EvaluatedReplyArguments(ReplyArguments):
     )
 
 
-@component(NAME)
-async def reply(arguments: EvaluatedReplyArguments, context: Context) -> Reply:
+@component("reply")
+async def reply(arguments: EvaluatedReplyArguments, context: Context) -> Reply:  # noqa: ARG001 - components have one
     """Answer the sender who waits; what it hands on is its input."""
-    del context
-    return compose(arguments)
-
-
-def compose(arguments: EvaluatedReplyArguments) -> Reply:
-    """Return the reply with its Content-Type.
-
-    Raises:
-        TaskFault: it is too large (configuration), or its body is not JSON (runtime).
-    """
     headers = [
         (name.lower(), str(value).encode("ascii"))
         for name, values in arguments.headers.items()

@@ -33,29 +33,27 @@ def fingerprint(*parts: Any) -> bytes:
 
 
 class Cache(Generic[Value]):
-    """Values by key; one caller at a time loads a value, while others that need it wait."""
+    """Values by key; one caller at a time loads a value, while others that need it wait.
+
+    A value lives for `seconds`; above `weight`, the least recently used ones are evicted.
+    """
 
     def __init__(self, *, seconds: float, weight: int) -> None:
-        """Create a cache of values that live for `seconds`; above `weight`, the least recently used are evicted."""
         self._entries: TTLCache[Hashable, tuple[Value, int]] = TTLCache(
             weight, seconds, timer=time.monotonic, getsizeof=lambda entry: entry[1]
         )
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
     async def get(self, key: Hashable, load: Callable[[], Awaitable[tuple[Value, int]]]) -> Value:
-        """Return the value of a key.
+        """Return the value of a key, which covers all that it depends on, credentials included; see `fingerprint`.
 
-        Args:
-            key: must cover all that the value depends on, credentials included; see `fingerprint`.
-            load: returns the value and its weight, which is at most that of the cache; exceptions are not cached.
+        `load` returns the value and its weight, which is at most that of the cache; exceptions are not cached.
         """
-        entry = self._entries.get(key)
-        if entry is None:
-            lock = self._locks.setdefault(key, asyncio.Lock())
-            async with lock:
-                entry = self._entries.get(key)  # the last holder of the lock may have loaded it
-                if entry is None:
-                    entry = self._entries[key] = await load()
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:  # its last holder may have loaded the value
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = self._entries[key] = await load()
         return entry[0]
 
 
@@ -83,10 +81,7 @@ async def fetch(resource: Resource, context: Context, place: str) -> bytes:
     """
     scheme = urlsplit(resource.uri).scheme.lower()
     if scheme == "file":
-        raise fault(
-            Kind.CONFIGURATION,
-            f"{place}: files of a runner are not read: serve the document over https",
-        )
+        raise fault(Kind.CONFIGURATION, f"{place}: files of a runner are not read: serve the document over https")
     policy = None if isinstance(resource.endpoint, str) else resource.endpoint.authentication
     keyless = dataclasses.replace(context, http=context.http.without_key())
     content: str = await http.exchange(

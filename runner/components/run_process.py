@@ -23,7 +23,7 @@ from runner.components.base import Context, component
 from runner.components.resource import Resource, fetch
 from runner.interpreter.errors import Kind, fault
 from runner.interpreter.json_codec import encode
-from runner.processes.flow_processes import PATH, FlowProcesses, ProcessResult, ProcessSpec
+from runner.processes.flow_processes import PATH, FlowProcesses, ProcessSpec
 
 # limit for one argument, variable or command: the operating system accepts little more
 MAX_ARGUMENT_BYTES: Final = 64 * limits.KIB
@@ -89,9 +89,8 @@ async def script(arguments: ScriptArguments, context: Context) -> Any:
         case "js" | "javascript":
             node = shutil.which("node", path=PATH)
             if node is None:
-                raise fault(
-                    Kind.CONFIGURATION, f"run.script: node is not installed on this runner; it is looked for in {PATH}"
-                )
+                detail = f"run.script: node is not installed on this runner; it is looked for in {PATH}"
+                raise fault(Kind.CONFIGURATION, detail)
             command, file = (node,), "script.js"
         case _:
             raise fault(Kind.CONFIGURATION, "run.script: unknown language; use python, js or javascript")
@@ -139,13 +138,9 @@ async def _run(
     ended = await pool.run(program)
     if ended.code and arguments.return_ not in ("code", "all"):
         raise fault(Kind.RUNTIME, f"{name}: the process ended with code {ended.code}")
-    return _result(ended, arguments.return_)
-
-
-def _result(ended: ProcessResult, wanted: str) -> Any:
     result = {
         "code": ended.code,
         "stdout": ended.stdout.decode(errors="replace"),
         "stderr": ended.stderr.decode(errors="replace"),
     }
-    return result if wanted == "all" else result.get(wanted)
+    return result if arguments.return_ == "all" else result.get(arguments.return_)

@@ -155,8 +155,7 @@ class Receiver:
 async def receiver(*answers: Answer) -> AsyncIterator[Receiver]:
     """Run an HTTP server on a free port of this machine.
 
-    Args:
-        answers: one response for each request; the last one is repeated. Without any: 200 and `{}`.
+    It gives one of the `answers` to each request, and repeats the last one. Without any: 200 and `{}`.
     """
     script = answers or (Answer(json={}),)
     running = Receiver("")

@@ -58,10 +58,12 @@ async def post(arguments: TwitterPostArguments, context: Context) -> Any:
     if response.status >= _ERRORS_FROM:
         kinds = {_UNAUTHORIZED: Kind.AUTHENTICATION, _FORBIDDEN: Kind.AUTHORIZATION}
         said = next((answer[key] for key in ("detail", "title") if isinstance(answer.get(key), str)), response.reason)
+        for value in credentials.model_dump().values():  # in case X echoes them
+            said = said.replace(value, "…")
         raise response_fault(
             response,
             kinds.get(response.status, Kind.COMMUNICATION),
-            f"X answered {response.status}: {shorten(_without(credentials, said))}",
+            f"X answered {response.status}: {shorten(said)}",
             retry_after_ms=_until_reset(response),
         )
     if not isinstance(answer.get("data"), dict):
@@ -87,13 +89,6 @@ def _credentials(secret: bytes, name: str) -> _BearerToken | _UserContext:
             f"the secret {name} is not JSON with api_key, api_key_secret, access_token and access_token_secret, "
             "or with bearer_token",
         ) from None
-
-
-def _without(credentials: _BearerToken | _UserContext, text: str) -> str:
-    """Return a message of X without the credentials, in case X echoes them."""
-    for value in credentials.model_dump().values():
-        text = text.replace(value, "…")
-    return text
 
 
 def _authorization(credentials: _BearerToken | _UserContext, url: str) -> str:

@@ -76,7 +76,9 @@ class EvaluatedWebhookSendArguments(WebhookSendArguments):
 @component("webhook.send")
 async def send(arguments: EvaluatedWebhookSendArguments, context: Context) -> Any:
     """Send a signed webhook; returns `{status, headers, body}` of the answer, any status from 300 on is an error."""
-    body, content_type = _encode(arguments.body)
+    is_text = isinstance(arguments.body, str)
+    body = arguments.body.encode() if is_text else json_codec.encode(arguments.body)
+    content_type = "text/plain; charset=utf-8" if is_text else "application/json"
     headers = {
         **arguments.headers,
         "Content-Type": arguments.content_type or content_type,
@@ -114,12 +116,6 @@ def webhook_id(idempotency_key: str) -> str:
         return _undotted(_one_line(idempotency_key))
     except ValueError:
         return "msg_" + hashlib.sha256(idempotency_key.encode()).hexdigest()[:32]
-
-
-def _encode(body: Any) -> tuple[bytes, str]:
-    if isinstance(body, str):
-        return body.encode(), "text/plain; charset=utf-8"
-    return json_codec.encode(body), "application/json"
 
 
 def _answer(response: HttpResponse) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import aiohappyeyeballs
 
-from flowhook.security.address_policy import AddressPolicy, is_policy_error, open_socket
+from flowhook.security.address_policy import POLICY, AddressPolicy, is_policy_error, open_socket
 
 MAX_LOOKUPS: Final = 64  # maximum number of concurrent lookups; further ones wait until the deadline of their call
 # status of the error for a call to a forbidden address; not a transient status, so the call is not retried
@@ -79,6 +79,15 @@ def numeric_host(address: tuple[Any, ...]) -> str:
 def refused_status(problem: BaseException) -> int | None:
     """Return the error status for a connection that failed; None: the default status of the error type."""
     return FORBIDDEN if is_policy_error(problem) else None
+
+
+def connect_cause(problem: BaseException) -> str:
+    """Return why a connection failed, for errors that users see; empty: unknown."""
+    if POLICY in str(problem):
+        return POLICY
+    if isinstance(problem, socket.gaierror | UnicodeError):
+        return "the name can't be resolved"
+    return f"can't connect ({os.strerror(problem.errno)})" if isinstance(problem, OSError) and problem.errno else ""
 
 
 # Delay before the next address is tried in parallel (happy eyeballs). Source: RFC 8305, section 5.

@@ -1,6 +1,4 @@
-"""One call of a gRPC method: arguments in, JSON out.
-
-Mapping of gRPC statuses to errors of the DSL.
+"""One call of a gRPC method: arguments in, JSON out; gRPC statuses become errors of the DSL.
 
 Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto (statuses of HTTP),
 https://github.com/googleapis/googleapis/blob/master/google/rpc/error_details.proto (RetryInfo).
@@ -56,8 +54,8 @@ _DETAILS: Final = "grpc-status-details-bin"
 _TOO_LARGE: Final = "CLIENT: Received message larger than max"
 
 
-def fault_of(problem: grpc.aio.AioRpcError, what: str) -> TaskFault:
-    """Return the error for a failed call; `what` names the called method."""
+def _fault_of(arguments: EvaluatedGrpcArguments, problem: grpc.aio.AioRpcError) -> TaskFault:
+    what = f"{arguments.service.name}/{arguments.method}"
     code, said = problem.code(), problem.details() or ""
     if code is StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in said:
         return fault(Kind.COMMUNICATION, f"{what}: a message of the response is too large")
@@ -112,16 +110,15 @@ class EvaluatedGrpcArguments(GrpcArguments):
 @component("grpc")
 async def call(arguments: EvaluatedGrpcArguments, context: Context) -> Any:
     """Call a gRPC method; a stream that it answers with becomes an array."""
-    schemas = context.shared.get(SchemaCache)
-    schema = None if arguments.proto is None else await _compiled(schemas, arguments.proto, context)
+    schema = None if arguments.proto is None else await _compiled(arguments.proto, context)
     shown = await _authorization(arguments.service.authentication, context)
     try:
-        return await _call(arguments, schema, shown, context)
-    except grpc.aio.AioRpcError as problem:
-        if shown is None or not shown.cached or problem.code() is not grpc.StatusCode.UNAUTHENTICATED:
-            raise _fault_of(arguments, problem) from None
-    shown = await _authorization(arguments.service.authentication, context, refused=shown)
-    try:
+        try:
+            return await _call(arguments, schema, shown, context)
+        except grpc.aio.AioRpcError as problem:
+            if shown is None or not shown.cached or problem.code() is not StatusCode.UNAUTHENTICATED:
+                raise
+        shown = await _authorization(arguments.service.authentication, context, refused=shown)
         return await _call(arguments, schema, shown, context)
     except grpc.aio.AioRpcError as problem:
         raise _fault_of(arguments, problem) from None
@@ -154,31 +151,25 @@ async def _authorization(
         return None
     shown = await context.http.authorization(policy, refused=refused)
     if not _METADATA_VALUE.fullmatch(shown.value):
-        raise fault(
-            Kind.CONFIGURATION,
-            "grpc: with.service.authentication: the credentials contain characters that are not printable ASCII",
-        )
+        detail = "grpc: with.service.authentication: the credentials contain characters that are not printable ASCII"
+        raise fault(Kind.CONFIGURATION, detail)
     return shown
 
 
-def _fault_of(arguments: EvaluatedGrpcArguments, problem: grpc.aio.AioRpcError) -> TaskFault:
-    return fault_of(problem, f"{arguments.service.name}/{arguments.method}")
-
-
-async def _compiled(schemas: SchemaCache, proto: Resource, context: Context) -> ServiceSchema:
-    place = "grpc: with.proto.endpoint"
-    shown = proto.name or "with.proto"
-    key = fingerprint(proto.model_dump(mode="json"))
-    compiler = context.shared.get(ProtoCompiler)
-    return await schemas.compiled(key, lambda: fetch(proto, context, place), shown, compiler)
+async def _compiled(proto: Resource, context: Context) -> ServiceSchema:
+    schemas, compiler = context.shared.get(SchemaCache), context.shared.get(ProtoCompiler)
+    return await schemas.compiled(
+        fingerprint(proto.model_dump(mode="json")),
+        lambda: fetch(proto, context, "grpc: with.proto.endpoint"),
+        proto.name or "with.proto",
+        compiler,
+    )
 
 
 async def _encoded(method: GrpcMethod, given: dict[str, Any] | list[dict[str, Any]]) -> list[bytes]:
     if isinstance(given, list) and not method.streams_requests:
-        raise fault(
-            Kind.CONFIGURATION,
-            f"grpc: with.arguments: {method.path} takes one message, so this must be an object, not an array",
-        )
+        detail = f"grpc: with.arguments: {method.path} takes one message, so this must be an object, not an array"
+        raise fault(Kind.CONFIGURATION, detail)
     messages = given if isinstance(given, list) else [given]
     return await _beside(len(encode(messages)), lambda: [method.encode(message) for message in messages])
 
@@ -202,10 +193,8 @@ async def _exchange(
             answers.append(answer)
             size += len(answer)
             if len(answers) > MAX_MESSAGES or size > limits.MAX_RESULT_BYTES:
-                raise fault(
-                    Kind.COMMUNICATION,
-                    f"{method.path} answers with more than {MAX_MESSAGES} messages, or {limits.MAX_RESULT_BYTES} bytes",
-                )
+                most = f"{MAX_MESSAGES} messages, or {limits.MAX_RESULT_BYTES} bytes"
+                raise fault(Kind.COMMUNICATION, f"{method.path} answers with more than {most}")
     finally:
         call.cancel()
     return answers

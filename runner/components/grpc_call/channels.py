@@ -10,8 +10,6 @@ Source: https://github.com/grpc/grpc/blob/master/doc/naming.md (address schemes,
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
@@ -26,10 +24,10 @@ import grpc.aio
 
 from flowhook import limits
 from flowhook.process.settings import RunnerSettings
-from flowhook.security.address_policy import POLICY, AddressPolicy
+from flowhook.security.address_policy import AddressPolicy
 from runner.interpreter.errors import Kind, fault
 from runner.outbound import dns
-from runner.outbound.dns import TRUSTED_ROOTS, refused_status
+from runner.outbound.dns import TRUSTED_ROOTS, connect_cause, refused_status
 from runner.outbound.http_client import USER_AGENT
 
 MAX_CHANNELS: Final = 64
@@ -70,12 +68,10 @@ def target_of(host: str, port: int | None) -> GrpcTarget:
     The DSL has no flag for TLS: it is used on port 443, which is the default one, and wherever `host` begins with
     `https://`; never where it begins with `http://`.
     """
-    scheme, separator, name = host.rpartition("://")
-    if not separator:
-        port = HTTPS_PORT if port is None else port
-        return GrpcTarget(name, port, tls=port == HTTPS_PORT)
-    tls = scheme == "https"
-    return GrpcTarget(name, port if port is not None else HTTPS_PORT if tls else HTTP_PORT, tls=tls)
+    scheme, _, name = host.rpartition("://")
+    if port is None:
+        port = HTTP_PORT if scheme == "http" else HTTPS_PORT
+    return GrpcTarget(name, port, tls=scheme == "https" if scheme else port == HTTPS_PORT)
 
 
 @dataclass(slots=True, eq=False)
@@ -163,17 +159,8 @@ async def _dial(target: GrpcTarget, *, address_policy: AddressPolicy) -> str:
     try:
         connected = await dns.connect(target.host, target.port, address_policy=address_policy)
     except (OSError, UnicodeError) as problem:
-        raise fault(Kind.COMMUNICATION, f"{target}: {_cause(problem)}", status=refused_status(problem)) from None
+        cause = connect_cause(problem) or "can't connect"
+        raise fault(Kind.COMMUNICATION, f"{target}: {cause}", status=refused_status(problem)) from None
     with connected:
         host, port = connected.getpeername()[:2]
     return f"ipv6:[{quote(host, safe=':')}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
-
-
-def _cause(problem: Exception) -> str:
-    """Return why there is no connection."""
-    if POLICY in str(problem):
-        return POLICY
-    if isinstance(problem, socket.gaierror | UnicodeError):
-        return "the name can't be resolved"
-    reason = os.strerror(problem.errno) if isinstance(problem, OSError) and problem.errno else ""
-    return f"can't connect ({reason})" if reason else "can't connect"

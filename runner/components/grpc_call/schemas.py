@@ -76,12 +76,10 @@ class GrpcMethod:
             message = message_factory.GetMessageClass(self._output).FromString(data)
             return json_format.MessageToDict(message, descriptor_pool=self._pool)
         except DecodeError:
-            raise fault(
-                Kind.COMMUNICATION, f"{self.path} returned a message that is not a valid {self._output.full_name}"
-            ) from None
+            detail = f"{self.path} returned a message that is not a valid {self._output.full_name}"
         except (json_format.Error, TypeError, ValueError):  # the latter: an Any of a type that the schema lacks
             detail = f"{self.path} answered with a {self._output.full_name} that has no form in JSON"
-            raise fault(Kind.COMMUNICATION, detail) from None
+        raise fault(Kind.COMMUNICATION, detail)
 
 
 class ServiceSchema:
@@ -102,11 +100,7 @@ class ServiceSchema:
             raise fault(Kind.CONFIGURATION, f"the descriptors of {shown} are inconsistent") from None
 
     def method(self, service: str, name: str) -> GrpcMethod:
-        """Return a method.
-
-        Raises:
-            TaskFault: there is no such service or method (configuration).
-        """
+        """Return a method; TaskFault (configuration) if there is no such service or method."""
         try:
             found = self._pool.FindServiceByName(service)
         except KeyError:
@@ -150,10 +144,7 @@ class ProtoCompiler:
     async def compile(self, source: bytes, shown: str, owner: str) -> bytes:
         """Return a serialized FileDescriptorSet, in which imported files precede those that import them.
 
-        Args:
-            source: the .proto.
-            shown: its name in errors.
-            owner: for fairness: no owner can occupy all processes.
+        `shown` names the source in errors. No single `owner` can occupy all processes.
 
         Raises:
             TaskFault: the source is too large or does not compile (configuration), or takes too long (timeout).
@@ -221,9 +212,8 @@ class _Inquiry:
         try:
             order = [*TopologicalSorter({name: file.dependency for name, file in self._files.items()}).static_order()]
         except CycleError:
-            raise fault(
-                Kind.COMMUNICATION, "grpc: the server's reflection returned files that import each other in a circle"
-            ) from None
+            detail = "grpc: the server's reflection returned files that import each other in a circle"
+            raise fault(Kind.COMMUNICATION, detail) from None
         return [self._files[name] for name in order], self._size
 
     def _missing(self) -> Iterator[str]:
@@ -245,17 +235,14 @@ class _Inquiry:
             try:
                 file = FileDescriptorProto.FromString(data)
             except DecodeError:
-                raise fault(
-                    Kind.COMMUNICATION, "grpc: the server's reflection did not return a valid file descriptor"
-                ) from None
+                detail = "grpc: the server's reflection did not return a valid file descriptor"
+                raise fault(Kind.COMMUNICATION, detail) from None
             self._files.setdefault(file.name, file)
         if len(self._files) == known:
             raise fault(Kind.COMMUNICATION, f"grpc: the server's reflection did not return {what}")
         if len(self._files) > MAX_FILES or self._size > MAX_BYTES:
-            raise fault(
-                Kind.COMMUNICATION,
-                f"grpc: the service's description has more than {MAX_FILES} files or {MAX_BYTES} bytes",
-            )
+            detail = f"grpc: the service's description has more than {MAX_FILES} files or {MAX_BYTES} bytes"
+            raise fault(Kind.COMMUNICATION, detail)
 
 
 KEPT_SECONDS: Final = 300.0
@@ -275,13 +262,9 @@ class SchemaCache:
     async def compiled(
         self, key: bytes, fetch: Callable[[], Awaitable[bytes]], shown: str, compiler: ProtoCompiler
     ) -> ServiceSchema:
-        """Return the schema of a .proto.
+        """Return the schema of a .proto, which `shown` names in errors.
 
-        Args:
-            key: `fingerprint` of its URI and of the credentials for fetching it.
-            fetch: fetches the source.
-            shown: name of the source in errors.
-            compiler: compiles it.
+        `key` is the `fingerprint` of its URI and of the credentials for fetching it.
 
         Raises:
             TaskFault: the source can't be fetched, or does not compile.

@@ -1,15 +1,13 @@
-"""Extracts one operation from a document, in one form for OpenAPI 3 and Swagger 2.0.
+"""Extracts one operation from a document, in one form for OpenAPI 3 and Swagger 2.0; resolves references within it.
 
-Resolution of references within a document, and access to values of any type.
-
-Source: OpenAPI Specification 3.0.4, 3.1.1 and 2.0 (https://spec.openapis.org/oas/).
-
-Source: OpenAPI Specification 3.1.1, section 4.8.23 "Reference Object"; RFC 6901, section 6 (JSON Pointer in a URI).
+Source: OpenAPI Specification 3.0.4, 3.1.1 (section 4.8.23 "Reference Object") and 2.0
+(https://spec.openapis.org/oas/); RFC 6901, section 6 (JSON Pointer in a URI).
 """
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,7 +16,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import attrs
 
 from flowhook.payloads.content_type import is_json
-from runner.components.openapi.parameter_styles import PARAMETER_LOCATIONS, Parameter, default_style
+from runner.components.openapi.parameter_styles import DEFAULT_STYLES, PARAMETER_LOCATIONS, Parameter
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 MAX_REFERENCES: Final = 16  # longest chain of references that point to references
@@ -124,7 +122,7 @@ def find_operation(document: Any, operation_id: str, uri: str) -> ApiOperation:
 
 
 @attrs.define(eq=False, repr=False)
-class _Reader:
+class _Reader(ABC):
     """Reads one operation; base class with what all versions have in common."""
 
     root: Mapping[str, Any]
@@ -165,29 +163,26 @@ class _Reader:
         for scheme in self.schemes().values():
             described = resolve(self.root, scheme)
             place, name = described.get("in"), described.get("name")
-            if (
-                described.get("type") == "apiKey"
-                and isinstance(name, str)
-                and place in PARAMETER_LOCATIONS
-                and place != "path"
-            ):
-                yield Parameter(name, place, required=False, style=default_style(place), explode=False)
+            if described.get("type") != "apiKey" or not isinstance(name, str):
+                continue
+            if place in PARAMETER_LOCATIONS and place != "path":
+                yield Parameter(name, place, required=False, style=DEFAULT_STYLES[place], explode=False)
 
+    @abstractmethod
     def parameter(self, described: Mapping[str, Any], name: str, place: Any, *, required: bool) -> Parameter:
         """Return a parameter, or a member of a form, for which `place` is `query`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def schemes(self) -> Mapping[str, Any]:
         """Return the security schemes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def base(self) -> str:
         """Return the absolute URL to which paths are appended."""
-        raise NotImplementedError
 
+    @abstractmethod
     def body(self) -> DeclaredBody | None:
         """Return the declared body; None if absent."""
-        raise NotImplementedError
 
 
 class _OpenApi(_Reader):
@@ -195,7 +190,7 @@ class _OpenApi(_Reader):
 
     def parameter(self, described: Mapping[str, Any], name: str, place: Any, *, required: bool) -> Parameter:
         style, explode, coded = (described.get(key) for key in ("style", "explode", "contentType"))
-        style = style if isinstance(style, str) else default_style(place)
+        style = style if isinstance(style, str) else DEFAULT_STYLES[place]
         coded = coded if isinstance(coded, str) and is_json(coded) else ""
         return Parameter(
             name,
@@ -246,7 +241,7 @@ class _Swagger(_Reader):
     def parameter(self, described: Mapping[str, Any], name: str, place: Any, *, required: bool) -> Parameter:
         separation = described.get("collectionFormat")
         style = _STYLES.get(separation) if isinstance(separation, str) else None
-        return Parameter(name, place, required, style or default_style(place), separation == "multi")
+        return Parameter(name, place, required, style or DEFAULT_STYLES[place], separation == "multi")
 
     def schemes(self) -> Mapping[str, Any]:
         return mapping(self.root.get("securityDefinitions"))

@@ -6,6 +6,7 @@ section 3.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import quote
@@ -21,7 +22,8 @@ _RESERVED: Final = ":/?@!$'()*,;"
 
 _DELIMITERS: Final = {"spaceDelimited": "%20", "pipeDelimited": "%7C", "tabDelimited": "%09"}
 
-_DEFAULTS: Final[dict[ParameterLocation, str]] = {
+# styles of parameters that declare none
+DEFAULT_STYLES: Final[Mapping[ParameterLocation, str]] = {
     "path": "simple",
     "query": "form",
     "header": "simple",
@@ -44,11 +46,6 @@ class Parameter:
     explode: bool  # whether the items of an array and the members of an object are serialized separately
     reserved: bool = False  # whether reserved characters stay unescaped
     media_type: str = ""  # media type in which the value is serialized, instead of the style; empty: the style applies
-
-
-def default_style(place: ParameterLocation) -> str:
-    """Return the style of a parameter that declares none."""
-    return _DEFAULTS[place]
 
 
 def in_path(parameter: Parameter, value: Any) -> str:
@@ -86,29 +83,20 @@ def in_query(parameter: Parameter, value: Any) -> str:
 
 
 def in_header(parameter: Parameter, value: Any) -> str:
-    """Serialize a parameter into the value of a header field, without percent-encoding.
-
-    Raises:
-        UnwritableError: the value cannot be serialized there.
-    """
+    """Serialize a parameter into the value of a header field, without percent-encoding; raises as `in_query` does."""
     if parameter.media_type:
         return _content(parameter, value)
     match value:
-        case dict() if parameter.explode:
-            return ",".join(f"{key}={_text(item)}" for key, item in value.items() if item is not None)
         case dict():
-            return ",".join(f"{key},{_text(item)}" for key, item in value.items() if item is not None)
+            sign = "=" if parameter.explode else ","
+            return ",".join(f"{key}{sign}{_text(item)}" for key, item in value.items() if item is not None)
         case list():
             return ",".join(_text(item) for item in value if item is not None)
     return _text(value)
 
 
 def in_cookie(parameter: Parameter, value: Any) -> str:
-    """Serialize a parameter into pairs for the header `Cookie`.
-
-    Raises:
-        UnwritableError: the value cannot be serialized there.
-    """
+    """Serialize a parameter into pairs for the header `Cookie`; raises as `in_query` does."""
     return in_query(parameter, value).replace("&", "; ")
 
 

@@ -30,14 +30,10 @@ class OperationRequest:
 
 
 def build_request(operation: ApiOperation, given: Mapping[str, Any]) -> OperationRequest:
-    """Return the request that calls an operation.
+    """Return the request that calls an operation with the `given` parameters, of which null counts as absent.
 
     A declared parameter is put in its place. The body is the value of `body` (in Swagger 2.0: of the parameter that the
     document declares as the body), else an object of all parameters that are not declared.
-
-    Args:
-        operation: operation to call.
-        given: `parameters`; null counts as absent.
 
     Raises:
         TaskFault: a parameter is missing, unknown, or cannot be serialized (configuration); the error names it, without
@@ -135,11 +131,8 @@ def _written(body: DeclaredBody, value: Any) -> tuple[bytes, str]:
 
 def _chosen(body: DeclaredBody) -> str:
     """Return the media type to send: JSON if it is accepted, else a form, else the first one."""
-    for fits in (is_json, lambda media_type: parse_content_type(media_type).essence == FORM):
-        for media_type in body.media_types:
-            if fits(media_type):
-                return media_type
-    return body.media_types[0]
+    forms = (each for each in body.media_types if parse_content_type(each).essence == FORM)
+    return next(filter(is_json, body.media_types), None) or next(forms, body.media_types[0])
 
 
 def _form(body: DeclaredBody, value: Mapping[str, Any]) -> str:

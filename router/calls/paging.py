@@ -5,27 +5,16 @@ Source: https://google.aip.dev/158 (pagination).
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, TypeVar
 
 from flowhook.errors import InvalidError
 
 MAX_PAGE: Final = 1000
-
 _MAX_DIGITS: Final = 18
 
-
-class PagedRequest(Protocol):
-    """Fields that every request for a page has."""
-
-    @property
-    def page_size(self) -> int:
-        """Number of items requested; 0: the default."""
-        ...
-
-    @property
-    def page_token(self) -> str:
-        """Token of the page; empty: start at the newest item."""
-        ...
+T = TypeVar("T")
 
 
 class PageQuery(NamedTuple):
@@ -35,23 +24,31 @@ class PageQuery(NamedTuple):
     before: int | None
 
 
-def page_token_after(number: int | None) -> str:
-    """Return the token of the page after the item with a number; None: there is no further page."""
-    return "" if number is None else str(number)
+def page_size(asked: int, default: int) -> int:
+    """Return how many items a page has, of which a request asks for some number; 0: the default."""
+    return min(asked, MAX_PAGE) if asked > 0 else default
 
 
-def parse_page(request: PagedRequest, *, default: int) -> PageQuery:
+def parse_page(size: int, token: str, default: int) -> PageQuery:
     """Return the page that a request asks for, of `default` items when it gives no size.
 
     Raises:
         InvalidError: the token was not made by `page_token_after` (`PAGE_TOKEN_INVALID`).
     """
-    size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else default
-    token = request.page_token
-    if not token:
-        return PageQuery(size, None)
-    if not token.isascii() or not token.isdecimal():
+    if token and not (token.isascii() and token.isdecimal()):
         raise InvalidError(
             "the page token is invalid: pass `next_page_token` of a response, unchanged", reason="PAGE_TOKEN_INVALID"
         )
-    return PageQuery(size, int(token[:_MAX_DIGITS]))
+    return PageQuery(page_size(size, default), int(token[:_MAX_DIGITS]) if token else None)
+
+
+def page_token_after(number: int | None) -> str:
+    """Return the token of the page after the item with a number; None: there is no further page."""
+    return "" if number is None else str(number)
+
+
+def split_page(
+    found: Sequence[T], size: int, number_of: Callable[[T], Any] = attrgetter("number")
+) -> tuple[Sequence[T], str]:
+    """Return the items of a page, of which one more was read, and the token of the next page."""
+    return found[:size], str(number_of(found[size - 1])) if len(found) > size else ""

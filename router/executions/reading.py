@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import attrs
 import orjson
@@ -21,7 +21,7 @@ from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
 from flowhook.wire.event_body import read_event
 from flowhook.wire.mapping import from_proto, to_proto
-from router.calls.paging import MAX_PAGE, PagedRequest, page_token_after, parse_page
+from router.calls.paging import MAX_PAGE, page_token_after, parse_page
 from router.dispatch.observers import IN_MOTION, ExecutionRecords, meets, stored_conditions
 from router.flows.admission import AdmissionControl
 from router.storage import limits as storage_limits
@@ -83,15 +83,6 @@ def _invalid(message: str) -> InvalidError:
     return InvalidError(message, reason="FILTER_INVALID")
 
 
-class FilteredRequest(PagedRequest, Protocol):
-    """A request for a page of executions."""
-
-    @property
-    def filter(self) -> pb.ExecutionFilter:
-        """Their conditions."""
-        ...
-
-
 @attrs.define(eq=False, repr=False)
 class ExecutionLists:
     """Lists of executions."""
@@ -100,7 +91,7 @@ class ExecutionLists:
     _records: ExecutionRecords
     _admission: AdmissionControl
 
-    async def page(self, request: FilteredRequest) -> tuple[list[ExecutionRecord], str]:
+    async def page(self, request: pb.ListExecutionsRequest | pb.ScanEventsRequest) -> tuple[list[ExecutionRecord], str]:
         """Return a page of executions, newest first, and the token of the next one; empty on the last.
 
         The page may be short when few of the records read qualify.
@@ -110,7 +101,7 @@ class ExecutionLists:
             NotFoundError: none meets the conditions, and the execution that `caused_by` names is unknown.
             UnavailableError: storage can't serve.
         """
-        size, before = parse_page(request, default=DEFAULT_PAGE)
+        size, before = parse_page(request.page_size, request.page_token, DEFAULT_PAGE)
         wanted = read_filter(request.filter)
         # what is stored of these may lag: that an execution was woken or started is stored later or never
         lagging = not IN_MOTION.isdisjoint(wanted.statuses) or (wanted.min_attempts > 0 and not wanted.statuses)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple
+
+import attrs
 
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError, UnavailableError
 from flowhook.events import ids
@@ -62,26 +63,20 @@ class ItemResult(NamedTuple):
     new_execution_id: str = ""
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class JobActions:
     """Performs actions on executions."""
 
-    def __init__(
-        self, *, commands: ExecutionCommands, records: ExecutionRecords, state: ShardState, replays: Replays
-    ) -> None:
-        self._commands = commands
-        self._records = records
-        self._state = state
-        self._replays = replays
-        self._removal = ExecutionRemoval(records, state)
+    _commands: ExecutionCommands
+    _records: ExecutionRecords
+    _state: ShardState
+    _replays: Replays
+    _removal: ExecutionRemoval
 
     async def perform(self, job_id: str, spec: JobSpec, item: ClaimedItem, *, repeated: bool) -> ItemResult:
         """Perform the action of a job on an execution that it has claimed.
 
-        Args:
-            job_id: ID of the job.
-            spec: its action.
-            item: the execution.
-            repeated: whether the action may have been performed already for this claim.
+        `repeated`: the action may have been performed already for this claim.
 
         Raises:
             ExhaustedError: a backlog is full: try again.
@@ -105,23 +100,25 @@ class JobActions:
             return ItemResult(ItemOutcome.FAILED, "INTERNAL", "internal error; see the router's log")
 
     async def _perform(self, job_id: str, spec: JobSpec, item: ClaimedItem, *, repeated: bool) -> ItemResult:
-        if spec.action is JobAction.REPLAY:
-            return await self._start_replay(job_id, spec, item, repeated=repeated)
-        if spec.action is JobAction.DELETE:
-            return await self._delete(item, repeated=repeated)
-        if spec.action is JobAction.RESOLVE:
-            await self._commands.resolve(item.execution_id, spec.reason)
-        else:
-            await self._command(spec.action)(item.execution_id)
+        execution_id = item.execution_id
+        match spec.action:
+            case JobAction.REPLAY:
+                return await self._start_replay(job_id, spec, item, repeated=repeated)
+            case JobAction.DELETE:
+                try:
+                    await self._removal.delete(execution_id)
+                except NotFoundError:
+                    if not repeated:
+                        raise
+            case JobAction.RESOLVE:
+                await self._commands.resolve(execution_id, spec.reason)
+            case JobAction.CANCEL:
+                await self._commands.cancel(execution_id)
+            case JobAction.SUSPEND:
+                await self._commands.suspend(execution_id)
+            case JobAction.RESUME:
+                await self._commands.resume(execution_id)
         return ItemResult(ItemOutcome.DONE)
-
-    def _command(self, action: JobAction) -> Callable[[str], Awaitable[ExecutionRecord]]:
-        commands: Mapping[JobAction, Callable[[str], Awaitable[ExecutionRecord]]] = {
-            JobAction.CANCEL: self._commands.cancel,
-            JobAction.SUSPEND: self._commands.suspend,
-            JobAction.RESUME: self._commands.resume,
-        }
-        return commands[action]
 
     async def _start_replay(self, job_id: str, spec: JobSpec, item: ClaimedItem, *, repeated: bool) -> ItemResult:
         original = await self._records.find(item.execution_id)
@@ -133,14 +130,6 @@ class JobActions:
             await check_not_superseded(self._state, original)
         replay = await self._replays.start(original.id, spec.replay, unless_replayed=not spec.again, event_id=event_id)
         return ItemResult(ItemOutcome.DONE, new_execution_id=replay.id)
-
-    async def _delete(self, item: ClaimedItem, *, repeated: bool) -> ItemResult:
-        try:
-            await self._removal.delete(item.execution_id)
-        except NotFoundError:
-            if not repeated:
-                raise
-        return ItemResult(ItemOutcome.DONE)
 
     async def _was_performed(self, spec: JobSpec, item: ClaimedItem, error: ConflictError) -> bool:
         """Whether an action that is refused now was performed by an earlier attempt at the same claim."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
+
+import attrs
 
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError, UnavailableError
-from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import ItemOutcome, JobItem, JobSpec, JobState
 from flowhook.process import logs
-from router.jobs.actions import ItemResult
-from router.storage.jobs import ClaimedItem, ExecutionWalk, JobStore, StoredJob
+from router.jobs.actions import ItemResult, JobActions
+from router.jobs.job_specs import MatchingExecutions, load_spec
+from router.storage.jobs import ClaimedItem, JobStore, StoredJob
 
 # most time that a job may catch up on after a delay, for example while it searches for further executions
 CATCH_UP_SECONDS: Final = 0.5
@@ -29,14 +30,9 @@ log = logs.get_logger(__name__)
 
 
 class Pace:
-    """Computes the delays between actions, with a clock in seconds."""
+    """Computes the delays between actions, at a rate per second above 0; the first begins at once."""
 
     def __init__(self, rate: float) -> None:
-        """Start with an action at once.
-
-        Args:
-            rate: actions per second, above 0.
-        """
         self._interval = 1 / rate
         self._due = float("-inf")
 
@@ -48,56 +44,28 @@ class Pace:
         return delay
 
 
-class Matching(Protocol):
-    """Finds the executions of a job; see `matching.MatchingExecutions`."""
-
-    async def next(
-        self, execution_filter: ExecutionFilter, *, after_seq: int, last_seq: int | None, limit: int
-    ) -> ExecutionWalk:
-        """Return the next executions that match now."""
-        ...
-
-
-class Actions(Protocol):
-    """Performs the action of a job; see `actions.JobActions`."""
-
-    async def perform(self, job_id: str, spec: JobSpec, item: ClaimedItem, *, repeated: bool) -> ItemResult:
-        """Perform it on one execution."""
-        ...
-
-
+@attrs.define(eq=False, repr=False)
 class JobRun:
-    """The work on one job, until it is completed, or stopped because the job was paused or aborted.
+    """The work on one job, until it is completed, or stopped because the job was paused or aborted."""
 
-    Attributes:
-        delay_reason: why it makes no progress at this moment; empty: it does.
-        ended: set when `run` has returned.
-    """
+    _job: StoredJob
+    _spec: JobSpec
+    _store: JobStore = attrs.field(kw_only=True)
+    _matching: MatchingExecutions = attrs.field(kw_only=True)
+    _actions: JobActions = attrs.field(kw_only=True)
+    _clock: Callable[[], float] = attrs.field(kw_only=True)  # monotonic, in seconds
+    _now_ms: Callable[[], int] = attrs.field(kw_only=True)
+    _pace: Pace = attrs.field(init=False)
+    _batch: int = attrs.field(init=False)
+    _stopped: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _uncertain: bool = attrs.field(init=False, default=False)
+    # why it makes no progress at this moment; empty: it does
+    delay_reason: str = attrs.field(init=False, default="")
+    ended: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)  # set when `run` has returned
 
-    def __init__(
-        self,
-        job: StoredJob,
-        spec: JobSpec,
-        *,
-        store: JobStore,
-        matching: Matching,
-        actions: Actions,
-        clock: Callable[[], float],
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._job = job
-        self._spec = spec
-        self._store = store
-        self._matching = matching
-        self._actions = actions
-        self._clock = clock
-        self._now_ms = now_ms
-        self._pace = Pace(spec.rate)
-        self._batch = max(1, min(MAX_BATCH, round(spec.rate * BATCH_SECONDS)))
-        self._stopped = asyncio.Event()
-        self._uncertain = False
-        self.delay_reason = ""
-        self.ended = asyncio.Event()
+    def __attrs_post_init__(self) -> None:
+        self._pace = Pace(self._spec.rate)
+        self._batch = max(1, min(MAX_BATCH, round(self._spec.rate * BATCH_SECONDS)))
 
     def stop(self) -> None:
         """Let `run` return before the next execution: the state of the job has changed."""
@@ -216,34 +184,18 @@ class JobRun:
         return self._stopped.is_set()
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class JobRunner:
-    """The jobs of the shard.
+    """The jobs of the shard."""
 
-    Args:
-        store: where jobs are stored.
-        matching: finds their executions.
-        actions: performs their actions.
-        load_spec: reads what a job does, as stored: its spec and its data.
-        clock: seconds, monotonic.
-        now_ms: Unix time in milliseconds.
-    """
-
-    def __init__(
-        self,
-        *,
-        store: JobStore,
-        matching: Matching,
-        actions: Actions,
-        load_spec: Callable[[bytes, bytes], JobSpec],
-        clock: Callable[[], float],
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._store = store
-        self._load_spec = load_spec
-        self._now_ms = now_ms
-        self._new_run = partial(JobRun, store=store, matching=matching, actions=actions, clock=clock, now_ms=now_ms)
-        self._runs: dict[str, JobRun] = {}
-        self._changed = asyncio.Event()
+    _store: JobStore
+    _matching: MatchingExecutions
+    _actions: JobActions
+    _clock: Callable[[], float]  # monotonic, in seconds
+    _now_ms: Callable[[], int]
+    _load_spec: Callable[[bytes, bytes], JobSpec] = load_spec
+    _runs: dict[str, JobRun] = attrs.field(init=False, factory=dict)
+    _changed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
     def delay_reason(self, job_id: str) -> str:
         """Return why a job makes no progress at this moment; empty: it does, or does not run."""
@@ -298,7 +250,16 @@ class JobRunner:
             elif job.state is not JobState.PAUSED and len(self._runs) < MAX_RUNNING:
                 data = await self._store.data(job.number) if job.data_bytes else b""
                 try:
-                    run = self._new_run(job, self._load_spec(job.spec, data))
+                    spec = self._load_spec(job.spec, data)
+                    run = JobRun(
+                        job,
+                        spec,
+                        store=self._store,
+                        matching=self._matching,
+                        actions=self._actions,
+                        clock=self._clock,
+                        now_ms=self._now_ms,
+                    )
                 except Exception:
                     log.exception("job not readable; it is paused", job=job.id)
                     await self._store.change_state(job.id, JobState.PAUSED, now_ms=self._now_ms())
@@ -321,11 +282,9 @@ class JobRunner:
 
     async def _abandon(self, job: StoredJob) -> None:
         """Settle the claims of a job that was aborted while its outcomes were not known."""
-        message = (
-            "the router ended during this action, or storage failed, and the job was aborted before it was repeated"
-        )
+        why = "the router ended during this action, or storage failed, and the job was aborted before it was repeated"
         items = [
-            JobItem(item.number, item.execution_id, ItemOutcome.SKIPPED, "JOB_ABORTED", message, "", self._now_ms())
+            JobItem(item.number, item.execution_id, ItemOutcome.SKIPPED, "JOB_ABORTED", why, "", self._now_ms())
             for item in await self._store.claimed(job.number)
         ]
         await self._store.settle(job.number, items)

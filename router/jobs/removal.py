@@ -23,12 +23,15 @@ from router.storage.shard_state import ShardState
 REJECTED_BYTES: Final = 64 * limits.KIB  # bytes of a rejected request's body that are stored at most
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ExecutionRemoval:
-    """Deletes executions that have ended."""
+    """Deletes executions that have ended, and erases events: with their replays and what else is stored of them."""
 
     _records: ExecutionRecords
     _state: ShardState
+    _commands: ExecutionCommands
+    _rejections: RejectionLog
+    _bodies: BodyStore
 
     async def delete(self, execution_id: str) -> None:
         """Delete an execution that has ended.
@@ -48,15 +51,36 @@ class ExecutionRemoval:
                 f"{record.id} replays the event of {failed_id}, which failed and is stored: delete that one first",
                 reason="ORIGINAL_STORED",
             )
-        await self.check_parent(record)
+        await self._check_parent(record)
         await self._state.delete([record.seq])
 
-    async def check_parent(self, record: ExecutionRecord) -> None:
-        """Check that what started an execution has ended.
+    async def erase(self, execution_id: str, *, cancel: bool, now_ms: int) -> Erasure:
+        """Erase the event of an execution; `cancel`: after cancelling what has not ended.
 
         Raises:
-            ConflictError: it has not (`PARENT_NOT_ENDED`).
+            NotFoundError: there is no such execution, and it is not known to have been erased (`EXECUTION_NOT_FOUND`).
+            ConflictError: it, or a replay, has not ended (`EXECUTION_NOT_ENDED`), or the execution that started it
+                (`PARENT_NOT_ENDED`).
+            UnavailableError: storage can't serve; whether it was erased is unknown: repeat the call.
         """
+        try:
+            record = await self._records.find(execution_id)
+        except NotFoundError:
+            return await self._state.erase(execution_id, rejections=(), now_ms=now_ms)
+        await self._check_parent(record)
+        while (unended_id := await self._state.unended_run(execution_id)) is not None:
+            if not cancel:
+                raise ConflictError(
+                    f"{unended_id} has not ended: cancel it first, or let it be cancelled", reason="EXECUTION_NOT_ENDED"
+                )
+            try:
+                await self._commands.cancel(unended_id)
+            except ConflictError as error:
+                if error.reason != "EXECUTION_ENDED":
+                    raise
+        return await self._state.erase(execution_id, rejections=await self._rejections_of(record), now_ms=now_ms)
+
+    async def _check_parent(self, record: ExecutionRecord) -> None:
         parent_id = await self._parent_of(record)
         unended_id = await self._state.unended_run(parent_id) if parent_id else None
         if unended_id is not None:
@@ -76,48 +100,6 @@ class ExecutionRemoval:
             return Event.FromString(payload).parent_execution_id
         except DecodeError:  # damaged: that must not keep it from being deleted
             return ""
-
-
-@attrs.define(eq=False, repr=False)
-class EventErasure:
-    """Erases events: executions, their replays, and what else is stored of the same request."""
-
-    _removal: ExecutionRemoval
-    _records: ExecutionRecords = attrs.field(kw_only=True)
-    _state: ShardState = attrs.field(kw_only=True)
-    _commands: ExecutionCommands = attrs.field(kw_only=True)
-    _rejections: RejectionLog = attrs.field(kw_only=True)
-    _bodies: BodyStore = attrs.field(kw_only=True)
-
-    async def erase(self, execution_id: str, *, cancel: bool, now_ms: int) -> Erasure:
-        """Erase the event of an execution; `cancel`: after cancelling what has not ended.
-
-        Raises:
-            NotFoundError: there is no such execution, and it is not known to have been erased (`EXECUTION_NOT_FOUND`).
-            ConflictError: it, or a replay, has not ended (`EXECUTION_NOT_ENDED`), or the execution that started it
-                (`PARENT_NOT_ENDED`).
-            UnavailableError: storage can't serve; whether it was erased is unknown: repeat the call.
-        """
-        try:
-            record = await self._records.find(execution_id)
-        except NotFoundError:
-            return await self._state.erase(execution_id, rejections=(), now_ms=now_ms)
-        await self._removal.check_parent(record)
-        while (unended_id := await self._state.unended_run(execution_id)) is not None:
-            if not cancel:
-                raise ConflictError(
-                    f"{unended_id} has not ended: cancel it first, or let it be cancelled", reason="EXECUTION_NOT_ENDED"
-                )
-            await self._cancel(unended_id)
-        rejections = await self._rejections_of(record)
-        return await self._state.erase(execution_id, rejections=rejections, now_ms=now_ms)
-
-    async def _cancel(self, execution_id: str) -> None:
-        try:
-            await self._commands.cancel(execution_id)
-        except ConflictError as error:
-            if error.reason != "EXECUTION_ENDED":
-                raise
 
     async def _rejections_of(self, record: ExecutionRecord) -> list[str]:
         """Return the IDs of the rejections of the flow that have the body of an execution's event."""

@@ -40,12 +40,17 @@ from router.bodies.body_streams import BodySender, UploadReceiver
 from router.calls.audit_recorder import AuditRecorder
 from router.dispatch.parts import ShardParts
 from router.dispatch.shard_runtime import ShardRuntime
+from router.executions.reading import ExecutionLists
 from router.flows.admission import AdmissionControl
 from router.flows.flow_statistics import FlowStatisticsReader
 from router.flows.flow_table import FlowTable
 from router.flows.intake import EventIntake
 from router.flows.parsing import InputParser
 from router.flows.registry_watch import RegistryWatch
+from router.jobs.actions import JobActions
+from router.jobs.job_runner import JobRunner
+from router.jobs.job_specs import MatchingExecutions
+from router.jobs.removal import ExecutionRemoval
 from router.metrics import RouterMetrics
 from router.process.grpc_server import bind, enable_reflection, new_server, service_names
 from router.rejections.rejection_acceptance import OriginalSeal, RejectionAcceptance
@@ -60,7 +65,7 @@ from router.services.execution import ExecutionService
 from router.services.flow import FlowService
 from router.services.health import HealthService
 from router.services.ingest import IngestService
-from router.services.job import create_job_service
+from router.services.job import JobService
 from router.services.rejection import RejectionService
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
@@ -300,36 +305,43 @@ async def serve_shard(
         SecretService(registry=storage.registry, cipher=cipher, secrets=flow_secrets, now_ms=_now_ms), server
     )
     replays = Replays(runtime=host, state=state, admission=admission, registry=storage.registry, now_ms=_now_ms)
+    removal = ExecutionRemoval(
+        records=host.executions,
+        state=state,
+        commands=host.commands,
+        rejections=storage.rejections,
+        bodies=storage.bodies,
+    )
     execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
         ExecutionService(
             runtime=host,
             state=state,
             admission=admission,
+            lists=ExecutionLists(state, host.executions, admission),
             body_sender=reads,
             replays=replays,
-            rejections=storage.rejections,
-            bodies=storage.bodies,
+            removal=removal,
             replicated=settings.storage.startswith(("nats:", "tls:")),
             now_ms=_now_ms,
         ),
         server,
     )
-    jobs = create_job_service(
-        runtime=host, state=state, store=storage.jobs, replays=replays, clock=time.monotonic, now_ms=_now_ms
-    )
+    jobs = _job_service(storage, state, host, replays, removal)
     job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
     runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
-    cluster = ClusterService(
-        partial(build_report, process_state),
-        render,
-        shard=core,
-        total_backlog=settings.total_backlog,
-        usage=storage.usage,
-        situation=shards.situation,
-        now_ms=_now_ms,
-        shared=limits,
+    cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(
+        ClusterService(
+            own=partial(build_report, process_state),
+            render=render,
+            shard=core,
+            total_backlog=settings.total_backlog,
+            usage=storage.usage,
+            situation=shards.situation,
+            now_ms=_now_ms,
+            shared=limits,
+        ),
+        server,
     )
-    cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(cluster, server)
     shard_service_pb2_grpc.add_ShardServiceServicer_to_server(shards, server)
     health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
     enable_reflection(server)
@@ -373,7 +385,23 @@ def _rejection_service(storage: Storage, key: bytes, intake: EventIntake) -> Rej
     """Return the service of rejected requests, whose events `intake` stores."""
     verifiers, seal = VerifierPool(), OriginalSeal(key)
     acceptance = RejectionAcceptance(storage.rejections, storage.registry, verifiers, seal, intake, now_ms=_now_ms)
-    return RejectionService(storage.rejections, seal=seal, acceptance=acceptance, verifiers=verifiers, now_ms=_now_ms)
+    return RejectionService(
+        rejections=storage.rejections, seal=seal, acceptance=acceptance, verifiers=verifiers, now_ms=_now_ms
+    )
+
+
+def _job_service(
+    storage: Storage, state: ShardState, runtime: ShardRuntime, replays: Replays, removal: ExecutionRemoval
+) -> JobService:
+    """Return the service of bulk jobs, with their runner."""
+    matching = MatchingExecutions(state, runtime.executions, time.monotonic)
+    actions = JobActions(
+        commands=runtime.commands, records=runtime.executions, state=state, replays=replays, removal=removal
+    )
+    runner = JobRunner(store=storage.jobs, matching=matching, actions=actions, clock=time.monotonic, now_ms=_now_ms)
+    return JobService(
+        store=storage.jobs, runner=runner, matching=matching, replays=replays, state=state, now_ms=_now_ms
+    )
 
 
 async def _run(

@@ -166,11 +166,20 @@ def checked_report(process: pb.Process, scopes: Collection[TokenScope]) -> pb.Pr
         PermissionDeniedError: these scopes do not allow reports for the role (`SCOPE_MISSING`).
     """
     checked = _checked(process)
-    if not REPORTERS[checked.role].intersection(scopes):
-        raise PermissionDeniedError(
-            f"the token does not permit reports of a process with role {checked.role}", reason="SCOPE_MISSING"
-        )
+    check_may_report(checked.role, scopes)
     return checked
+
+
+def check_may_report(role: str, scopes: Collection[TokenScope]) -> None:
+    """Check that a caller with some scopes may report for a process of a role.
+
+    Raises:
+        PermissionDeniedError: it may not (`SCOPE_MISSING`).
+    """
+    if not REPORTERS[role].intersection(scopes):
+        raise PermissionDeniedError(
+            f"the token does not permit reports of a process with role {role}", reason="SCOPE_MISSING"
+        )
 
 
 def _checked(process: pb.Process) -> pb.Process:

@@ -8,108 +8,101 @@ has sent more than could be stored, its stream is not read further.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+
+import attrs
+from typing_extensions import override
 
 from flowhook.attach import codec
 from flowhook.attach.limits import protocol_violation
 from flowhook.attach.messages import Assignment, EventDelivery
 from flowhook.attach.send_pacing import SendPacer
 from flowhook.errors import ExhaustedError, FlowhookError
+from router.dispatch.runners import RunnerPort
 from router.dispatch.shard_runtime import ShardRuntime
 from router.session import AddCredit, Effect, RenewLeases, RunnerSession, StoreReports, Subscribe
 
 
-class AttachWriter:
-    """One attached runner, as the shard runtime uses it; implements `RunnerPort`."""
+@attrs.define(eq=False, repr=False)
+class AttachWriter(RunnerPort):
+    """One attached runner, as the shard runtime uses it: sends what its session has to send."""
 
-    def __init__(
-        self,
-        session: RunnerSession,
-        on_room: Callable[[], None] = lambda: None,
-        *,
-        under_way: Callable[[], int] = lambda: 0,
-        now_ms: Callable[[], int],
-    ) -> None:
-        """Send what `session` has to send.
+    _session: RunnerSession  # state of the stream, after the runner's hello
+    _on_room: Callable[[], None] = lambda: None  # called when the queue is no longer `full`
+    # returns the number of executions the runner works on
+    _under_way: Callable[[], int] = attrs.field(default=lambda: 0, kw_only=True)
+    # Unix time in ms of the clock that ends waits; the runner tells the time by it
+    _now_ms: Callable[[], int] = attrs.field(kw_only=True)
+    _pace: SendPacer = attrs.field(init=False)
+    _room: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _woken: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _ending: bool = attrs.field(init=False, default=False)
+    error: FlowhookError | None = attrs.field(init=False, default=None)
+    closed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    # set when everything the runner sent is stored, and its stream has ended
+    gone: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
-        Args:
-            session: the state of the stream, after the runner's hello.
-            on_room: called when the queue is no longer `full`.
-            under_way: returns the number of executions the runner works on.
-            now_ms: Unix time in ms of the clock that ends waits; the runner tells the time by it.
-        """
-        self._session = session
-        self._queue = session.outgoing
-        self._pace = SendPacer(under_way)
-        self._on_room = on_room
-        self._now_ms = now_ms
-        self._room = asyncio.Event()
+    def __attrs_post_init__(self) -> None:
+        self._pace = SendPacer(self._under_way)
         self._room.set()
-        self._woken = asyncio.Event()
-        self._ending = False
-        self.error: FlowhookError | None = None
-        self.closed = asyncio.Event()
-        self.gone = asyncio.Event()  # set when everything the runner sent is stored, and its stream has ended
 
     @property
+    @override
     def runner_id(self) -> str:
-        """Unique among runners."""
         return self._session.runner_id
 
     @property
+    @override
     def full(self) -> bool:
-        """Whether so much is queued that no more work should be assigned for now."""
-        return self._queue.full
+        return self._session.outgoing.full
 
+    @override
     async def room(self) -> None:
-        """Wait until the queue is not `full`, or is closed."""
         await self._room.wait()
 
+    @override
     def assign(self, deliveries: Sequence[Assignment], *, urgent: bool = False) -> None:
-        """Queue assignments."""
-        self._queue.assign(deliveries)
-        self._fill()
+        self._session.outgoing.assign(deliveries)
         self._wake(urgent=urgent)
 
+    @override
     def hand_over(self, delivery: EventDelivery, *, urgent: bool = False) -> None:
-        """Queue the delivery of an event to a running execution."""
-        self._queue.deliver(delivery)
-        self._fill()
+        self._session.outgoing.deliver(delivery)
         self._wake(urgent=urgent)
 
+    @override
     def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None:
-        """Acknowledge durable checkpoints of an execution: journal entries, and those without an entry."""
-        self._queue.acknowledge(token, position, number)
+        self._session.outgoing.acknowledge(token, position, number)
         self._wake(urgent=urgent)
 
+    @override
     def want(self, types: Collection[str]) -> None:
-        """Queue the types of lifecycle events that have subscribers and that only runners can report."""
-        self._queue.want(types)
+        self._session.outgoing.want(types)
         self._wake(urgent=False)
 
+    @override
     def settle(self, tokens: Sequence[bytes]) -> None:
-        """Acknowledge durable outcomes."""
-        self._queue.settle(tokens)
+        self._session.outgoing.settle(tokens)
         self._wake(urgent=False)
 
+    @override
     def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
-        """Queue the revocation of leases."""
-        if not self._queue.revoke(tokens, reason):
+        if not self._session.outgoing.revoke(tokens, reason):
             self.close(ExhaustedError("the runner does not read its messages", reason="RUNNER_DEAF"))
         self._wake(urgent=False)
 
     def renewed(self, stamp: int) -> None:
         """Report that leases are renewed as of `stamp`, a time of the runner's own clock."""
-        self._queue.renewed(stamp)
+        self._session.outgoing.renewed(stamp)
         self._wake(urgent=True)
 
     def drain(self, grace: float) -> None:
         """Announce that this router stops in `grace` seconds."""
-        self._queue.drain(grace)
+        self._session.outgoing.drain(grace)
         self._wake(urgent=True)
 
+    @override
     def close(self, error: FlowhookError) -> None:
-        """End the stream with an error once queued messages are sent."""
         self.error = self.error or error
         self.closed.set()
         self.end()
@@ -135,34 +128,34 @@ class AttachWriter:
         for response in codec.encode_responses(self._session.take(), sent_ms=self._now_ms()):
             await write(response)
         was_full = self.full
-        self._queue.sent()
+        self._session.outgoing.sent()
         if was_full and not self.full:
             self._room.set()
             self._on_room()
 
-    def _fill(self) -> None:
-        """Make `room` wait when the queue is full; not while ending, as there will be no more room."""
-        if self.full and not self._ending:
-            self._room.clear()
-
     def _wake(self, *, urgent: bool) -> None:
+        if self.full and not self._ending:  # while ending, there will be no more room
+            self._room.clear()
         if urgent:
             self._pace.expedite()
         self._woken.set()
 
 
+@attrs.define(eq=False, repr=False)
 class AttachReader:
-    """Processes the messages of one attached runner."""
+    """Processes the messages of one attached runner: stores what it reports, through the shard runtime."""
 
-    def __init__(self, runtime: ShardRuntime, writer: AttachWriter, session: RunnerSession) -> None:
-        """Store what the runner behind `writer` reports through `runtime`."""
-        self._runtime = runtime
-        self._writer = writer
-        self._session = session
-        self._reports = session.reports
-        self._woken = asyncio.Event()
-        self._room = asyncio.Event()
-        self._ending = False
+    _runtime: ShardRuntime
+    _writer: AttachWriter
+    _session: RunnerSession
+    _woken: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _room: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _ending: bool = attrs.field(init=False, default=False)
+
+    async def read(self, requests: AsyncIterator[codec.Request]) -> None:
+        """Process the messages of the stream; for errors see `put`."""
+        async for request in requests:
+            await self.put(request)
 
     async def put(self, request: codec.Request) -> None:
         """Process a message from the stream; wait while too much is not stored yet.
@@ -173,9 +166,9 @@ class AttachReader:
         for message, size in codec.decode_request(request):
             for effect in self._session.receive(message, size):
                 self._apply(effect)
-        if self._reports:
+        if self._session.reports:
             self._woken.set()
-        while self._reports.full:
+        while self._session.reports.full:
             self._room.clear()
             await self._room.wait()
 
@@ -195,11 +188,12 @@ class AttachReader:
 
     async def record(self) -> None:
         """Store reports until `end` is called and there are none left."""
-        while self._reports or not self._ending:
+        reports = self._session.reports
+        while reports or not self._ending:
             await self._woken.wait()
             self._woken.clear()
-            while self._reports:
-                for effect in self._reports.take():
+            while reports:
+                for effect in reports.take():
                     if self._runtime.is_superseded(self._writer):
                         continue  # the runner sends all of it again on its new stream
                     match effect:
@@ -207,7 +201,7 @@ class AttachReader:
                             await self._store(effect)
                         case Subscribe(update=update):
                             self._runtime.listen(self._writer, update)
-                self._reports.stored()
+                reports.stored()
                 self._room.set()
 
     async def _store(self, reports: StoreReports) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from flowhook.model.audit import AuditEntry
+import attrs
+
 from flowhook.v1 import audit_service_pb2 as pb
 from flowhook.v1 import audit_service_pb2_grpc
 from flowhook.wire.mapping import to_proto
@@ -15,23 +16,19 @@ from router.storage.audit import AuditFilter, AuditLog
 DEFAULT_PAGE: Final = 100
 
 
+@attrs.define(eq=False, repr=False)
 class AuditService(audit_service_pb2_grpc.AuditServiceServicer):
     """See protos/flowhook/v1/audit_service.proto."""
 
-    def __init__(self, audit: AuditLog) -> None:
-        self._audit = audit
+    _audit: AuditLog
 
     @unary_rpc
     async def ListAuditEntries(self, request: pb.ListAuditEntriesRequest) -> pb.ListAuditEntriesResponse:
-        size, before = parse_page(request, default=DEFAULT_PAGE)
+        size, before = parse_page(request.page_size, request.page_token, DEFAULT_PAGE)
         wanted = AuditFilter(request.actor, request.action, request.target)
         entries, following = await self._audit.page(wanted, before_number=before, limit=size)
+        # the time of its last call is that of the only one if there was one
+        dated = (each._replace(last_time_ms=each.last_time_ms or each.time_ms) for each in entries)
         return pb.ListAuditEntriesResponse(
-            entries=[to_proto(_dated(each), pb.AuditEntry) for each in entries],
-            next_page_token=page_token_after(following),
+            entries=[to_proto(each, pb.AuditEntry) for each in dated], next_page_token=page_token_after(following)
         )
-
-
-def _dated(entry: AuditEntry) -> AuditEntry:
-    """Return an entry with the time of its last call, which is that of the only one if there was one."""
-    return entry._replace(last_time_ms=entry.last_time_ms or entry.time_ms)

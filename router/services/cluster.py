@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from math import inf
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.model.cluster import StorageUsage
 from flowhook.reporting.process_reports import MAX_BUILD, MAX_DETAIL, MAX_NAME
@@ -36,49 +38,29 @@ INLINE_BYTES: Final = 16 * limits.KIB
 MEASURE_SECONDS: Final = 10.0  # age up to which a measurement of the storage is used again: it looks at many files
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
     """See protos/flowhook/v1/cluster_service.proto."""
 
-    def __init__(
-        self,
-        own: Callable[[bytes], pb.Process],
-        render: Callable[[], bytes],
-        *,
-        shard: Shard,
-        total_backlog: int,
-        usage: Callable[[], Awaitable[StorageUsage]],
-        situation: Callable[[], ShardSituation],
-        now_ms: Callable[[], int],
-        shared: RouterLimits,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Start empty.
+    _own: Callable[[bytes], pb.Process]  # describes the router itself, with metrics
+    _render: Callable[[], bytes]  # returns its metrics
+    _shard: Shard  # for reading
+    _total_backlog: int  # unfinished executions beyond which events are refused
+    _usage: Callable[[], Awaitable[StorageUsage]]  # measures what the data takes on the disk
+    _situation: Callable[[], ShardSituation]  # returns the other routers, which do not report here
+    _now_ms: Callable[[], int]  # the clock that others compare theirs with, Unix time in ms
+    _shared: RouterLimits  # what callers share
+    _clock: Callable[[], float] = time.monotonic  # in seconds
+    _measuring: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
+    _measured: tuple[float, pb.StorageUsage] | None = attrs.field(init=False, default=None)
+    # when routers that were dismissed had been heard last, by name; as many as there are routers
+    _dismissed: dict[str, float] = attrs.field(init=False, factory=dict)
+    _processes: ProcessReports = attrs.field(init=False)
+    _reports: FairQueue = attrs.field(init=False)
 
-        Args:
-            own: describes the router itself, with metrics.
-            render: returns its metrics.
-            shard: the scheduler, for reading.
-            total_backlog: unfinished executions beyond which events are refused.
-            usage: measures what the data takes on the disk.
-            situation: returns the other routers, which do not report here.
-            now_ms: the clock that others compare theirs with, Unix time in ms.
-            shared: what callers share.
-            clock: monotonic, in seconds.
-        """
-        self._own = own
-        self._render = render
-        self._shard = shard
-        self._total_backlog = total_backlog
-        self._usage = usage
-        self._measuring = asyncio.Lock()
-        self._measured: tuple[float, pb.StorageUsage] | None = None
-        self._situation = situation
-        # when routers that were dismissed had been heard last, by name; as many as there are routers
-        self._dismissed: dict[str, float] = {}
-        self._now_ms = now_ms
-        self._clock = clock
-        self._processes = ProcessReports(clock, series=shared.report_series)
-        self._reports = FairQueue(shared.reports)
+    def __attrs_post_init__(self) -> None:
+        self._processes = ProcessReports(self._clock, series=self._shared.report_series)
+        self._reports = FairQueue(self._shared.reports)
 
     @unary_rpc
     async def ReportProcess(self, request: pb.ReportProcessRequest) -> pb.ReportProcessResponse:
@@ -110,7 +92,10 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
                 shown.in_flight = self._shard.runners.lease_count(process.name)
         response.processes.extend(self._standbys())
         response.processes.sort(key=lambda process: process.name)
-        response.backlog.CopyFrom(self._backlog())
+        core = self._shard
+        response.backlog.pending, response.backlog.running = core.ready, core.leased
+        response.backlog.waiting, response.backlog.suspended = core.waiting, core.suspended
+        response.backlog.limit = self._total_backlog
         if request.with_storage:
             response.storage.CopyFrom(await self._storage())
         return response
@@ -130,23 +115,11 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         else:
             self._dismissed[name] = self._clock() - silence
 
-    def _backlog(self) -> pb.Backlog:
-        core = self._shard
-        return pb.Backlog(
-            pending=core.ready,
-            running=core.leased,
-            waiting=core.waiting,
-            suspended=core.suspended,
-            limit=self._total_backlog,
-        )
-
     async def _storage(self) -> pb.StorageUsage:
         """Return what was measured at most `MEASURE_SECONDS` ago."""
         async with self._measuring:
             if self._measured is None or self._clock() - self._measured[0] > MEASURE_SECONDS:
-                usage = await self._usage()
-                measured = to_proto(usage, pb.StorageUsage)
-                self._measured = self._clock(), measured
+                self._measured = self._clock(), to_proto(await self._usage(), pb.StorageUsage)
             return self._measured[1]
 
     def _add_address_problem(self, own: pb.Process) -> None:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.model import ExecutionDetail, held_results
 from flowhook.model.executions import DeletedExecutions
+from flowhook.model.jobs import MAX_REASON
 from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.v1 import execution_service_pb2_grpc
@@ -20,62 +23,38 @@ from router.calls.error_mapping import Write, check_request_id, server_stream_rp
 from router.dispatch.shard_runtime import ShardRuntime
 from router.executions.reading import MAX_CAUSED, ExecutionLists, build_task_history, links_of, read_execution
 from router.flows.admission import AdmissionControl
-from router.jobs.removal import EventErasure, ExecutionRemoval
+from router.jobs.removal import ExecutionRemoval
 from router.replay.replays import Replays, past_retention
-from router.storage.bodies import BodyStore
 from router.storage.model import ExecutionRecord
-from router.storage.rejections import RejectionLog
 from router.storage.shard_state import ShardState
 
-MAX_REASON: Final = 1000  # characters of the reason of a resolution
 MAX_TASK: Final = 4096  # characters of the task that a replay begins with
 MAX_EDITED_BYTES: Final = 1 * limits.MIB  # size of an edited body
 MAX_CONTENT_TYPE: Final = 256  # characters of its media type
 _Request = pb.ReplayExecutionRequest
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     """See protos/flowhook/v1/execution_service.proto."""
 
-    def __init__(
-        self,
-        *,
-        runtime: ShardRuntime,
-        state: ShardState,
-        admission: AdmissionControl,
-        body_sender: BodySender,
-        replays: Replays,
-        rejections: RejectionLog,
-        bodies: BodyStore,
-        replicated: bool,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._runtime = runtime
-        self._commands, self._records = runtime.commands, runtime.executions
-        self._state = state
-        self._admission = admission
-        self._body_sender = body_sender
-        self._replays = replays
-        self._removal = ExecutionRemoval(runtime.executions, state)
-        self._erasure = EventErasure(
-            self._removal,
-            records=runtime.executions,
-            state=state,
-            commands=runtime.commands,
-            rejections=rejections,
-            bodies=bodies,
-        )
-        self._replicated = replicated
-        self._now_ms = now_ms
-        self._lists = ExecutionLists(state, runtime.executions, admission)
+    _runtime: ShardRuntime
+    _state: ShardState
+    _admission: AdmissionControl
+    _lists: ExecutionLists
+    _body_sender: BodySender
+    _replays: Replays
+    _removal: ExecutionRemoval
+    _replicated: bool  # whether other routers, and a log, have what is erased for some time
+    _now_ms: Callable[[], int]
 
     @unary_rpc
     async def GetExecution(self, request: pb.GetExecutionRequest) -> pb.GetExecutionResponse:
         limit = request.max_body_bytes if request.HasField("max_body_bytes") else None
         if limit is not None and limit < 0:
             raise InvalidError("`max_body_bytes` must be at least 0", reason="BODY_LIMIT_INVALID")
-        record = await self._records.find(request.execution_id)
-        attempts = await self._records.attempts(record.seq)
+        record = await self._runtime.executions.find(request.execution_id)
+        attempts = await self._runtime.executions.attempts(record.seq)
         stored = await read_execution(self._state, record.seq, max_body_bytes=limit)
         if stored is None:
             raise past_retention(record.id)
@@ -94,7 +73,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
                 attributes=content.attributes,
                 attempts=attempts.attempts,
                 attempts_left_out=attempts.left_out,
-                links=await links_of(record.id, state=self._state, records=self._records),
+                links=await links_of(record.id, state=self._state, records=self._runtime.executions),
                 latest_revision=self._admission.latest_revision(record.flow_id),
             ),
             pb.GetExecutionResponse,
@@ -145,7 +124,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     async def ResolveExecution(self, request: pb.ResolveExecutionRequest) -> pb.ResolveExecutionResponse:
         if len(request.reason) > MAX_REASON:
             raise InvalidError(f"`reason` must have at most {MAX_REASON} characters", reason="REASON_TOO_LONG")
-        record = await self._commands.resolve(request.execution_id, request.reason)
+        record = await self._runtime.commands.resolve(request.execution_id, request.reason)
         return pb.ResolveExecutionResponse(execution=to_proto(record, pb.Execution))
 
     @server_stream_rpc
@@ -153,45 +132,45 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         async def send(chunk: bytes) -> None:
             await write(pb.ReadBodyResponse(chunk=chunk))
 
-        record = await self._records.find(request.execution_id)
+        record = await self._runtime.executions.find(request.execution_id)
         if not await self._body_sender.whole(record.seq, send):
             raise past_retention(record.id)
 
     @unary_rpc
     async def CancelExecution(self, request: pb.CancelExecutionRequest) -> pb.CancelExecutionResponse:
-        record = await self._commands.cancel(request.execution_id)
+        record = await self._runtime.commands.cancel(request.execution_id)
         return pb.CancelExecutionResponse(execution=to_proto(record, pb.Execution))
 
     @unary_rpc
     async def DeleteExecution(self, request: pb.DeleteExecutionRequest) -> pb.DeleteExecutionResponse:
-        links = await links_of(request.execution_id, state=self._state, records=self._records)
+        links = await links_of(request.execution_id, state=self._state, records=self._runtime.executions)
         if not request.erase:
-            if request.cancel and not (await self._records.find(request.execution_id)).status.ended:
-                await self._commands.cancel(request.execution_id)
+            if request.cancel and not (await self._runtime.executions.find(request.execution_id)).status.ended:
+                await self._runtime.commands.cancel(request.execution_id)
             await self._removal.delete(request.execution_id)
             deleted = DeletedExecutions((request.execution_id,), links)
             return to_proto(deleted, pb.DeleteExecutionResponse)
-        erasure = await self._erasure.erase(request.execution_id, cancel=request.cancel, now_ms=self._now_ms())
+        erasure = await self._removal.erase(request.execution_id, cancel=request.cancel, now_ms=self._now_ms())
         for other in erasure.execution_ids:  # what they caused still names them
             if other != request.execution_id:
-                more = await links_of(other, state=self._state, records=self._records)
+                more = await links_of(other, state=self._state, records=self._runtime.executions)
                 links = links.merged(more, most_caused=MAX_CAUSED)
         deleted = DeletedExecutions(erasure.execution_ids, links, erasure.time_ms, self._replicated)
         return to_proto(deleted, pb.DeleteExecutionResponse)
 
     @unary_rpc
     async def SuspendExecution(self, request: pb.SuspendExecutionRequest) -> pb.SuspendExecutionResponse:
-        record = await self._commands.suspend(request.execution_id)
+        record = await self._runtime.commands.suspend(request.execution_id)
         return pb.SuspendExecutionResponse(execution=to_proto(record, pb.Execution))
 
     @unary_rpc
     async def RetryExecutionNow(self, request: pb.RetryExecutionNowRequest) -> pb.RetryExecutionNowResponse:
-        record = await self._commands.retry_now(request.execution_id)
+        record = await self._runtime.commands.retry_now(request.execution_id)
         return pb.RetryExecutionNowResponse(execution=to_proto(record, pb.Execution))
 
     @unary_rpc
     async def ResumeExecution(self, request: pb.ResumeExecutionRequest) -> pb.ResumeExecutionResponse:
-        record = await self._commands.resume(request.execution_id)
+        record = await self._runtime.commands.resume(request.execution_id)
         return pb.ResumeExecutionResponse(execution=to_proto(record, pb.Execution))
 
 

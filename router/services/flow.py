@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from operator import attrgetter
 from typing import Final
 
 import attrs
@@ -22,14 +23,14 @@ from flowhook.model.flows import FlowCondition
 from flowhook.providers.scheme import TOKEN
 from flowhook.security.address_policy import AddressPolicy
 from flowhook.security.tokens import TokenScope
-from flowhook.sender import CredentialPlace, SignedWebhook, WebhookRequest, sign_webhook
+from flowhook.sender import WebhookRequest, sign_webhook
 from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1 import flow_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.mapping import enum_to_proto, to_proto
 from router.calls.authorization import caller_scopes
 from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
-from router.calls.paging import page_token_after, parse_page
+from router.calls.paging import page_size, parse_page, split_page
 from router.flows.event_triggers import parse_triggers
 from router.flows.flow_statistics import FlowStatisticsReader
 from router.flows.flow_table import FlowTable
@@ -59,7 +60,7 @@ MAX_DOCUMENTS: Final = 1000
 # conditions by their values; others are those of newer clients, and left out
 CONDITIONS: Final = {enum_to_proto(each, pb.FlowCondition): each for each in FlowCondition}
 DEFAULT_PAGE: Final = 100
-MAX_PAGE: Final = 1000
+_CREDENTIALS: Final = {"header": "header", "query": "query", "basic": "basic_username"}
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -109,7 +110,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         return pb.ApplyFlowsResponse(
             flows=[
                 pb.AppliedFlow(
-                    flow=self._signed_webhook(flow),
+                    flow=self._shown(flow),
                     change=enum_to_proto(change, pb.AppliedFlow.Change),
                     warnings=[f"{each.key}: {each.cause}" if each.key else each.cause for each in found],
                     located_warnings=[
@@ -155,21 +156,21 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             )
         if flow is None:
             raise _no_flow(request.flow_id)
-        key = b""
-        if TokenScope.RUN in caller_scopes.get() and _has_callbacks(flow):
-            key = self._callback_keys.of(flow.id)
-        message = to_proto(flow, pb.Flow) if request.revision else self._signed_webhook(flow)
+        webhook = orjson.loads(flow.definition).get("webhook") or {}
+        may_have_key = TokenScope.RUN in caller_scopes.get() and webhook.get("callbacks")
+        key = self._callback_keys.of(flow.id) if may_have_key else b""
+        message = to_proto(flow, pb.Flow) if request.revision else self._shown(flow)
         return pb.GetFlowResponse(flow=message, registry_revision=revision, callback_key=key)
 
     @unary_rpc
     async def ListRevisions(self, request: pb.ListRevisionsRequest) -> pb.ListRevisionsResponse:
-        size, before = parse_page(request, default=DEFAULT_PAGE)
+        size, before = parse_page(request.page_size, request.page_token, DEFAULT_PAGE)
         found = await self._registry.list_revisions(request.flow_id, before=before, limit=size + 1)
         if not found and not await self._registry.existing_flows([request.flow_id]):
             raise _no_flow(request.flow_id)
-        last = found[size - 1].revision if len(found) > size else None
+        page, token = split_page(found, size, attrgetter("revision"))
         return pb.ListRevisionsResponse(
-            revisions=[to_proto(each, pb.FlowRevision) for each in found[:size]], next_page_token=page_token_after(last)
+            revisions=[to_proto(each, pb.FlowRevision) for each in page], next_page_token=token
         )
 
     @unary_rpc
@@ -186,13 +187,12 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
 
     @unary_rpc
     async def ListFlows(self, request: pb.ListFlowsRequest) -> pb.ListFlowsResponse:
-        size = min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE
+        size = page_size(request.page_size, DEFAULT_PAGE)
         flows = await self._registry.list_flows(after_id=request.page_token, limit=size + 1)
-        messages = [self._signed_webhook(flow) for flow in flows[:size]]
-        for message in messages:
-            message.ClearField("document")
-            message.ClearField("definition")
-        return pb.ListFlowsResponse(flows=messages, next_page_token=flows[size - 1].id if len(flows) > size else "")
+        page, token = split_page(flows, size, attrgetter("id"))
+        return pb.ListFlowsResponse(
+            flows=[self._shown(replace(flow, document=b"", definition=b"")) for flow in page], next_page_token=token
+        )
 
     @unary_rpc
     async def GetFlowStatistics(self, request: pb.GetFlowStatisticsRequest) -> pb.GetFlowStatisticsResponse:
@@ -208,7 +208,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     async def ListFlowStatistics(self, request: pb.ListFlowStatisticsRequest) -> pb.ListFlowStatisticsResponse:
         page = await self._statistics.page(
             after_id=request.page_token,
-            size=min(request.page_size, MAX_PAGE) if request.page_size > 0 else DEFAULT_PAGE,
+            size=page_size(request.page_size, DEFAULT_PAGE),
             name_contains=request.name_contains,
             condition=CONDITIONS.get(request.condition),
         )
@@ -220,11 +220,11 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
 
     @unary_rpc
     async def PauseFlow(self, request: pb.PauseFlowRequest) -> pb.PauseFlowResponse:
-        return pb.PauseFlowResponse(flow=self._signed_webhook(await self._set_paused(request.flow_id, paused=True)))
+        return pb.PauseFlowResponse(flow=await self._set_paused(request.flow_id, paused=True))
 
     @unary_rpc
     async def ResumeFlow(self, request: pb.ResumeFlowRequest) -> pb.ResumeFlowResponse:
-        return pb.ResumeFlowResponse(flow=self._signed_webhook(await self._set_paused(request.flow_id, paused=False)))
+        return pb.ResumeFlowResponse(flow=await self._set_paused(request.flow_id, paused=False))
 
     @unary_rpc
     async def DeleteFlow(self, request: pb.DeleteFlowRequest) -> pb.DeleteFlowResponse:
@@ -244,24 +244,23 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     async def WatchFlows(self, request: pb.WatchFlowsRequest, write: Write) -> None:
         async with aclosing(self._watch.follow(request.start_revision, limits.WATCH_PROGRESS_SECONDS)) as batches:
             async for revision, changes in batches:
-                for change in changes:
-                    if change.flow_id:
-                        await write(pb.WatchFlowsResponse(revision=change.revision, flow_id=change.flow_id))
-                    else:
-                        await write(pb.WatchFlowsResponse(revision=change.revision, secret_name=change.secret_name))
+                for number, flow_id, secret in changes:
+                    await write(
+                        pb.WatchFlowsResponse(revision=number, flow_id=flow_id or None, secret_name=secret or None)
+                    )
                 if not changes:
                     await write(pb.WatchFlowsResponse(revision=revision, progress=pb.Progress()))
 
-    def _signed_webhook(self, flow: Flow) -> pb.Flow:
+    def _shown(self, flow: Flow) -> pb.Flow:
         """Return a flow's latest revision, with the time of its next scheduled start."""
         return to_proto(replace(flow, next_time_ms=self._next_of(flow.id)), pb.Flow)
 
-    async def _set_paused(self, flow_id: str, *, paused: bool) -> Flow:
+    async def _set_paused(self, flow_id: str, *, paused: bool) -> pb.Flow:
         flow = await self._registry.set_paused(flow_id, paused=paused)
         if flow is None:
             raise _no_flow(flow_id)
         await self._flows.catch_up()
-        return flow
+        return self._shown(flow)
 
     async def _preview(self, draft: FlowDraft) -> tuple[Flow, Change]:
         """Return the flow and the change that applying a draft would produce."""
@@ -298,11 +297,6 @@ def unset_warning(name: str, line: int) -> Fault:
     return Fault("", line, "", f"secret {name} is not set yet: flowhook secrets set {name}", Code.SECRET_NOT_SET)
 
 
-def _has_callbacks(flow: Flow) -> bool:
-    webhook = orjson.loads(flow.definition).get("webhook") or {}
-    return bool(webhook.get("callbacks"))
-
-
 def _no_flow(flow_id: str) -> NotFoundError:
     return NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")
 
@@ -324,19 +318,29 @@ async def _sign(
     names = set() if document.webhook is None else document.webhook.secret_names()
     sealed = await registry.get_secrets(names)
 
-    def signed() -> SignedWebhook:
-        secrets: Mapping[str, bytes] = {name: cipher.open(name, value) for name, value in sealed.items()}
-        return sign_webhook(
-            document,
-            secrets,
-            unsigned,
-            now=now,
-            new_id=request.new_delivery_id,
-            with_credentials=False,
-            replace_signature=True,
-        )
-
-    return _signed_webhook(await asyncio.to_thread(signed))
+    signed = await asyncio.to_thread(
+        sign_webhook,
+        document,
+        {name: cipher.open(name, value) for name, value in sealed.items()},
+        unsigned,
+        now=now,
+        new_id=request.new_delivery_id,
+        with_credentials=False,
+        replace_signature=True,
+    )
+    message = pb.SignWebhookResponse(
+        method=signed.method,
+        url=signed.url,
+        headers=convert.headers_to_proto((name.lower(), value.encode()) for name, value in signed.headers),
+        body=signed.body,
+        auth_kind=signed.kind,
+        secret_name=signed.secret,
+    )
+    if signed.validity is not None:
+        message.validity.CopyFrom(convert.duration(signed.validity))
+    if signed.credential is not None:
+        setattr(message.credential, _CREDENTIALS[signed.credential.kind], signed.credential.name)
+    return message
 
 
 def _unsigned_request(request: pb.SignWebhookRequest) -> WebhookRequest:
@@ -358,28 +362,3 @@ def _unsigned_request(request: pb.SignWebhookRequest) -> WebhookRequest:
         if name.lower() in _OF_CONNECTION:
             raise InvalidError(f"header {name} can't be chosen", reason="HEADER_INVALID")
     return WebhookRequest(base[0], request.method, request.content_type, headers, request.body)
-
-
-def _signed_webhook(signed: SignedWebhook) -> pb.SignWebhookResponse:
-    message = pb.SignWebhookResponse(
-        method=signed.method,
-        url=signed.url,
-        headers=convert.headers_to_proto((name.lower(), value.encode()) for name, value in signed.headers),
-        body=signed.body,
-        auth_kind=signed.kind,
-        secret_name=signed.secret,
-    )
-    if signed.validity is not None:
-        message.validity.CopyFrom(convert.duration(signed.validity))
-    if signed.credential is not None:
-        message.credential.CopyFrom(_credential(signed.credential))
-    return message
-
-
-def _credential(place: CredentialPlace) -> pb.WebhookCredential:
-    match place.kind:
-        case "header":
-            return pb.WebhookCredential(header=place.name)
-        case "query":
-            return pb.WebhookCredential(query=place.name)
-    return pb.WebhookCredential(basic_username=place.name)

@@ -14,9 +14,8 @@ from flowhook.v1 import execution_service_pb2, job_service_pb2_grpc
 from flowhook.v1 import job_service_pb2 as pb
 from flowhook.wire.mapping import enum_from_proto, to_proto
 from router.calls.error_mapping import check_request_id, unary_rpc
-from router.calls.paging import page_token_after, parse_page
-from router.dispatch.shard_runtime import ShardRuntime
-from router.jobs.actions import MAX_MESSAGE, JobActions, check_not_superseded
+from router.calls.paging import parse_page, split_page
+from router.jobs.actions import MAX_MESSAGE, check_not_superseded
 from router.jobs.job_runner import JobRunner
 from router.jobs.job_specs import (
     MatchingExecutions,
@@ -39,13 +38,15 @@ DEFAULT_ITEMS: Final = 100
 # tasks in each list of the preview of one execution: there are ten, and they must fit into a message
 MAX_TASKS: Final = 100
 
+_NOT_SHOWN: Final = frozenset({"number", "spec", "last_seq", "cursor", "request_id"})  # fields of a stored job
+
 
 @attrs.define(eq=False, repr=False, kw_only=True)
 class JobService(job_service_pb2_grpc.JobServiceServicer):
     """See protos/flowhook/v1/job_service.proto."""
 
     _store: JobStore
-    runner: JobRunner  # runs the jobs
+    runner: JobRunner
     _matching: MatchingExecutions
     _replays: Replays
     _state: ShardState
@@ -100,26 +101,22 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
 
     @unary_rpc
     async def ListJobs(self, request: pb.ListJobsRequest) -> pb.ListJobsResponse:
-        size, before = parse_page(request, default=DEFAULT_JOBS)
+        size, before = parse_page(request.page_size, request.page_token, DEFAULT_JOBS)
         found = await self._store.page(before_number=before, limit=size + 1)
-        last = found[size - 1].number if len(found) > size else None
-        return pb.ListJobsResponse(
-            jobs=[self._job(job) for job in found[:size]], next_page_token=page_token_after(last)
-        )
+        page, token = split_page(found, size)
+        return pb.ListJobsResponse(jobs=map(self._job, page), next_page_token=token)
 
     @unary_rpc
     async def ListJobItems(self, request: pb.ListJobItemsRequest) -> pb.ListJobItemsResponse:
-        size, after = parse_page(request, default=DEFAULT_ITEMS)
+        size, after = parse_page(request.page_size, request.page_token, DEFAULT_ITEMS)
         try:
             outcome = enum_from_proto(request.outcome, ItemOutcome, pb.JobItem.Outcome) if request.outcome else None
         except KeyError:
             raise InvalidError(f"there is no outcome {request.outcome}", reason="OUTCOME_INVALID") from None
         job = await self._find(request.job_id)
         found = await self._store.items(job.number, after_number=after or 0, limit=size + 1, outcome=outcome)
-        last = found[size - 1].number if len(found) > size else None
-        return pb.ListJobItemsResponse(
-            items=[to_proto(item, pb.JobItem) for item in found[:size]], next_page_token=page_token_after(last)
-        )
+        page, token = split_page(found, size)
+        return pb.ListJobItemsResponse(items=[to_proto(item, pb.JobItem) for item in page], next_page_token=token)
 
     @unary_rpc
     async def PauseJob(self, request: pb.PauseJobRequest) -> pb.PauseJobResponse:
@@ -143,24 +140,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         return self._job(await self.runner.change_state(job_id, state))
 
     def _job(self, job: StoredJob) -> pb.Job:
-        return to_proto(
-            Job(
-                id=job.id,
-                state=job.state,
-                spec=load_spec(job.spec, b""),
-                expected=job.expected,
-                matched=job.matched,
-                done=job.done,
-                skipped=job.skipped,
-                failed=job.failed,
-                create_time_ms=job.create_time_ms,
-                start_time_ms=job.start_time_ms,
-                end_time_ms=job.end_time_ms,
-                delay_reason=self.runner.delay_reason(job.id),
-                data_bytes=job.data_bytes,
-            ),
-            pb.Job,
-        )
+        shown = {name: value for name, value in job._asdict().items() if name not in _NOT_SHOWN}
+        spec, delay_reason = load_spec(job.spec, b""), self.runner.delay_reason(job.id)
+        return to_proto(Job(**shown, spec=spec, delay_reason=delay_reason), pb.Job)
 
     async def _sampled(self, record: ExecutionRecord, options: ReplayOptions, *, again: bool) -> pb.SampledReplay:
         """Return what the replay of an execution would do now, or why there would be none."""
@@ -183,28 +165,3 @@ def read_job_options(request: execution_service_pb2.ReplayExecutionRequest) -> R
     if request.execution_id or request.request_id or request.unless_replayed:
         raise invalid("`replay` of a job has neither `execution_id` nor `request_id` nor `unless_replayed`")
     return read_options(request)
-
-
-def create_job_service(
-    *,
-    runtime: ShardRuntime,
-    state: ShardState,
-    store: JobStore,
-    replays: Replays,
-    clock: Callable[[], float],
-    now_ms: Callable[[], int],
-) -> JobService:
-    """Return the service, with a runner of jobs on the executions of a shard.
-
-    Args:
-        runtime: performs commands on executions.
-        state: the stored executions.
-        store: the stored jobs.
-        replays: starts replays.
-        clock: seconds, monotonic.
-        now_ms: Unix time in milliseconds.
-    """
-    matching = MatchingExecutions(state, runtime.executions, clock)
-    actions = JobActions(commands=runtime.commands, records=runtime.executions, state=state, replays=replays)
-    runner = JobRunner(store=store, matching=matching, actions=actions, load_spec=load_spec, clock=clock, now_ms=now_ms)
-    return JobService(store=store, runner=runner, matching=matching, replays=replays, state=state, now_ms=now_ms)

@@ -15,7 +15,7 @@ from flowhook.v1 import rejection_service_pb2_grpc
 from flowhook.wire import convert
 from flowhook.wire.mapping import to_proto
 from router.calls.error_mapping import Context, request_stream_rpc, unary_rpc
-from router.calls.paging import MAX_PAGE, page_token_after, parse_page
+from router.calls.paging import MAX_PAGE, parse_page, split_page
 from router.rejections.rejection_acceptance import (
     INCOMPLETE,
     OriginalSeal,
@@ -48,15 +48,15 @@ DEFAULT_PAGE: Final = 100
 _ID: Final = re.compile(r"rej_[0-9a-z]{26}")
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     """See protos/flowhook/v1/rejection_service.proto."""
 
     _rejections: RejectionLog
-    _seal: OriginalSeal = attrs.field(kw_only=True)
-    _acceptance: RejectionAcceptance = attrs.field(kw_only=True)
-    _verifiers: VerifierPool = attrs.field(kw_only=True)
-    _now_ms: Callable[[], int] = attrs.field(kw_only=True)
+    _seal: OriginalSeal
+    _acceptance: RejectionAcceptance
+    _verifiers: VerifierPool
+    _now_ms: Callable[[], int]
 
     @unary_rpc
     async def ReportRejections(self, request: pb.ReportRejectionsRequest) -> pb.ReportRejectionsResponse:
@@ -68,16 +68,16 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
 
     @unary_rpc
     async def ListRejections(self, request: pb.ListRejectionsRequest) -> pb.ListRejectionsResponse:
-        size, before = parse_page(request, default=DEFAULT_PAGE)
+        size, before = parse_page(request.page_size, request.page_token, DEFAULT_PAGE)
         found = await self._rejections.page(
             flow_id=request.flow_id, reason=request.reason, before_number=before, limit=size + 1
         )
-        listed = [resolved(each) for each in found[:size]]
+        page, token = split_page(found, size)
+        listed = [resolved(each) for each in page]
         for each in listed:
             del each.headers[:]
             each.ClearField("body")
-        last = found[size - 1].number if len(found) > size else None
-        return pb.ListRejectionsResponse(rejections=listed, next_page_token=page_token_after(last))
+        return pb.ListRejectionsResponse(rejections=listed, next_page_token=token)
 
     @unary_rpc
     async def GetRejection(self, request: pb.GetRejectionRequest) -> pb.GetRejectionResponse:

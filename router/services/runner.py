@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any, Final
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -40,36 +41,28 @@ LATEST: Final = frozenset({"", "latest"})  # versions that mean the latest revis
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     """See protos/flowhook/v1/runner_service.proto."""
 
-    def __init__(
-        self,
-        *,
-        runtime: ShardRuntime,
-        lease_seconds: float,
-        admission: AdmissionControl,
-        publisher: EventPublisher,
-        starter: ExecutionStarter,
-        body_sender: BodySender,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._runtime = runtime
-        self._lease_seconds = lease_seconds
-        self._admission = admission
-        self._publisher = publisher
-        self._starter = starter
-        self._body_sender = body_sender
-        self._now_ms = now_ms
-        self._links: set[AttachWriter] = set()
-        self._components: dict[AttachWriter, frozenset[str]] = {}
-        self._closing = False
-        self._idle = asyncio.Event()
+    _runtime: ShardRuntime
+    _lease_seconds: float
+    _admission: AdmissionControl
+    _publisher: EventPublisher
+    _starter: ExecutionStarter
+    _body_sender: BodySender
+    _now_ms: Callable[[], int]
+    # the attached runners, each with the functions that it can call
+    _links: dict[AttachWriter, frozenset[str]] = attrs.field(init=False, factory=dict)
+    _closing: bool = attrs.field(init=False, default=False)
+    _idle: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+
+    def __attrs_post_init__(self) -> None:
         self._idle.set()
 
     def components(self) -> frozenset[str] | None:
         """Return the functions that attached runners can call, None when no runner is attached."""
-        return frozenset().union(*self._components.values()) if self._components else None
+        return frozenset().union(*self._links.values()) if self._links else None
 
     async def drain(self, grace: float) -> None:
         """Ask all runners to attach elsewhere, and give them up to `grace` seconds to report their executions."""
@@ -93,8 +86,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             await self._serve_stream(session, link, request_iterator, context)
         finally:
             link.end()  # wakes callers that wait for room in the queue, whatever ended the call
-            self._links.discard(link)
-            self._components.pop(link, None)
+            self._links.pop(link, None)
             self._runtime.detach(link)
             link.gone.set()
             if not self._links:
@@ -173,7 +165,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             FlowhookError: the reason for closing the link, or a protocol violation by the runner.
         """
         reader = AttachReader(self._runtime, writer, session)
-        reading = asyncio.create_task(_read(reader, requests), name="read from runner")
+        reading = asyncio.create_task(reader.read(requests), name="read from runner")
         recording = asyncio.create_task(reader.record(), name="store the reports of a runner")
         writing = asyncio.create_task(writer.send(context.write), name="write to runner")
         closing = asyncio.create_task(writer.closed.wait(), name="wait for the end")
@@ -212,9 +204,8 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         )
         retained = self._runtime.attach(link, hello.held_leases, explained=hello.losses_explained)
         session.welcome(self._lease_seconds, retained)
-        self._links.add(link)
+        self._links[link] = frozenset(hello.components)
         self._idle.clear()
-        self._components[link] = frozenset(hello.components)
         return link
 
 
@@ -233,11 +224,6 @@ def _hello(session: RunnerSession, request: codec.Request) -> Hello:
             if isinstance(effect, Register):
                 return effect.hello
     raise protocol_violation("the first message of a stream is a hello")
-
-
-async def _read(reader: AttachReader, requests: AsyncIterator[codec.Request]) -> None:
-    async for request in requests:
-        await reader.put(request)
 
 
 async def _first(requests: AsyncIterator[codec.Request]) -> codec.Request:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from flowhook.errors import InvalidError, PermissionDeniedError
+import attrs
+
+from flowhook.errors import InvalidError
 from flowhook.reporting.process_reports import MAX_NAME
 from flowhook.reporting.reachability import MAX_CAUSE, MAX_ROUTERS
 from flowhook.v1 import shard_service_pb2 as pb
@@ -15,17 +17,17 @@ from router.calls.authorization import caller_name, caller_scopes
 from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
 from router.cluster.ownership import KnownOwner
 from router.cluster.shard_map import LogReport, ShardMap, ShardSituation
-from router.reports.processes import REPORTERS
+from router.reports.processes import check_may_report
 
 MAX_ROUTER: Final = 64  # most characters of the name of a router
 CHECKING_ROLES: Final = ("edge", "runner")  # roles of processes that report which routers they can call
 
 
+@attrs.define(eq=False, repr=False)
 class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
     """See protos/flowhook/v1/shard_service.proto."""
 
-    def __init__(self, shard_map: ShardMap) -> None:
-        self._map = shard_map
+    _map: ShardMap
 
     def situation(self) -> ShardSituation:
         """Return what this router knows of the shard."""
@@ -78,10 +80,7 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
     @unary_rpc
     async def ReportReachability(self, request: pb.ReportReachabilityRequest) -> pb.ReportReachabilityResponse:
         routers = _checked(request)
-        if not REPORTERS[request.role].intersection(caller_scopes.get()):
-            raise PermissionDeniedError(
-                f"the token does not permit reports of a process with role {request.role}", reason="SCOPE_MISSING"
-            )
+        check_may_report(request.role, caller_scopes.get())
         self._map.report(request.role, request.process, routers)
         return pb.ReportReachabilityResponse()
 

@@ -11,6 +11,7 @@ from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import ItemOutcome, JobAction, JobSpec
 from flowhook.v1 import envelope_pb2
 from router.jobs.actions import ItemResult, JobActions
+from router.jobs.removal import ExecutionRemoval
 from router.storage.commit_log.interface import ObjectDamagedError
 from router.storage.jobs import ClaimedItem
 from router.storage.model import Ended, NewEvent
@@ -24,9 +25,9 @@ class Acting:
     def __init__(self, shard):
         self.shard = shard
         self.replays = []
-        self.actions = JobActions(
-            commands=shard.host.commands, records=shard.host.executions, state=shard.state, replays=self
-        )
+        commands, records, state = shard.host.commands, shard.host.executions, shard.state
+        removal = ExecutionRemoval(records=records, state=state, commands=commands, rejections=None, bodies=None)
+        self.actions = JobActions(commands=commands, records=records, state=state, replays=self, removal=removal)
 
     async def start(self, execution_id, _options, *, unless_replayed, event_id):
         assert unless_replayed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from flowhook.errors import InvalidError
-from flowhook.v1.execution_service_pb2 import ListExecutionsRequest
 from router.calls.paging import MAX_PAGE, parse_page
 
 
@@ -20,11 +19,11 @@ from router.calls.paging import MAX_PAGE, parse_page
     ],
 )
 def test_a_request_says_how_many_and_before_which(size, token, page):
-    assert parse_page(ListExecutionsRequest(page_size=size, page_token=token), default=50) == page
+    assert parse_page(size, token, 50) == page
 
 
 @pytest.mark.parametrize("token", ["x", "-1", "1.0", "\u0661", " 1"])
 def test_a_token_that_is_none_is_refused(token):
     with pytest.raises(InvalidError) as caught:
-        parse_page(ListExecutionsRequest(page_token=token), default=50)
+        parse_page(0, token, 50)
     assert caught.value.reason == "PAGE_TOKEN_INVALID"

@@ -17,6 +17,7 @@ from flowhook.model import Status
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import JobAction, JobSpec
 from router.jobs.actions import JobActions
+from router.jobs.removal import ExecutionRemoval
 from router.storage.jobs import ClaimedItem
 from router.storage.model import Ended, NewEvent
 from router.storage.storage import open_storage
@@ -59,7 +60,9 @@ async def stored(executions):
 
 async def perform(state, action, seq, start=None):
     replays = SimpleNamespace(start=start)
-    actions = JobActions(commands=None, records=Records(state), state=state, replays=replays)
+    records = Records(state)
+    removal = ExecutionRemoval(records=records, state=state, commands=None, rejections=None, bodies=None)
+    actions = JobActions(commands=None, records=records, state=state, replays=replays, removal=removal)
     item = ClaimedItem(seq, seq, f"evt_{seq}", 1)
     return await actions.perform("job_1", JobSpec(action, ExecutionFilter(flow_id="f")), item, repeated=False)
 

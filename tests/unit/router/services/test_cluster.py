@@ -26,8 +26,8 @@ class Cluster:
         self.clock = Clock()
         self.record, self.heard = STANDBY, self.clock.now
         self.service = ClusterService(
-            None,
-            None,
+            own=None,
+            render=None,
             shard=None,
             total_backlog=1,
             usage=None,

@@ -74,7 +74,7 @@ def print_detail(detail: Shown) -> None:
     """Print an execution with its request and its output, then its attempts, then its tasks."""
     from cli.output import print_fields, print_table
 
-    hidden = _IN_TABLES if detail["attributes"] else _IN_TABLES | {"attributes"}
+    hidden = _IN_TABLES | {name for name in ("attributes", "replayed") if not detail[name]}
     print_fields(
         [*((name, value) for name, value in detail.items() if name not in hidden), *link_rows(detail["links"])]
     )

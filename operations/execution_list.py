@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import AfterValidator, Field
@@ -17,11 +18,31 @@ from flowhook.model import Status, to_datetime
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.executions import Execution
 from operations.operation import Parameters
-from operations.search.times import parse_time
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
     from operations.tools import Tools
+
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
+
+
+def parse_time(text: str, now: datetime) -> datetime:
+    """Return the time that a text names: RFC 3339, in UTC if it has no offset; or how long before now: `15m`.
+
+    Raises:
+        InvalidError: it names none (`TIME_INVALID`).
+    """
+    try:
+        if ago := _AGO.fullmatch(text):
+            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidError(
+            "write a time such as 2026-11-27T16:00Z, or 15m, 1h or 7d for ago", reason="TIME_INVALID"
+        ) from None
+
 
 MAX_DIGITS: Final = 18
 

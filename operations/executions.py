@@ -27,6 +27,7 @@ from flowhook.model import (
     to_datetime,
 )
 from flowhook.model.executions import Attempt, ExecutionLinks
+from flowhook.model.jobs import MAX_REASON
 from flowhook.model.replays import ReplayOrigin
 from operations.encoding import header_texts, shown_fields
 from operations.operation import Parameters
@@ -49,7 +50,7 @@ class ExecutionId(Parameters):
 class Resolve(ExecutionId):
     """Parameters of `resolve_execution`."""
 
-    reason: Annotated[str, Field(max_length=1000)] = ""
+    reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
     """Why nothing is to be done any more."""
 
 

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from flowhook.errors import Fault, InvalidFlowError, NotFoundError
 from flowhook.model import Change
-from operations.flow_pictures import draw
 from operations.flow_revisions import compare
+from operations.flows import draw
 from operations.operation import Parameters
 from operations.text_diff import DiffLine
 

@@ -23,7 +23,7 @@ from typing import (
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from flowhook.errors import InvalidError
-from flowhook.model.audit_reason import MAX_REASON, audit_reason
+from flowhook.model.audit_reason import MAX_AUDIT_REASON, audit_reason
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
@@ -56,7 +56,7 @@ P = TypeVar("P", bound=Parameters)
 class Reason(Parameters):
     """What operations take that change something."""
 
-    reason: Annotated[str, Field(max_length=MAX_REASON)] = ""
+    reason: Annotated[str, Field(max_length=MAX_AUDIT_REASON)] = ""
     """Why; stands in the audit log."""
 
 

@@ -12,9 +12,7 @@ from operations import (
     executions,
     faults,
     flow_check,
-    flow_pictures,
     flow_revisions,
-    flow_statistics,
     flows,
     jobs,
     parts,
@@ -27,14 +25,14 @@ from operations import (
 )
 from operations.operation import Operation
 
-LIST_FLOWS: Final = Operation("GET", "/flows", flow_statistics.list_flows, items="flows")
+LIST_FLOWS: Final = Operation("GET", "/flows", flows.list_flows, items="flows")
 GET_FLOW: Final = Operation("GET", "/flows/{flow_id}", flows.get_flow)
-GET_FLOW_STATISTICS: Final = Operation("GET", "/flows/{flow_id}/statistics", flow_statistics.get_flow_statistics)
+GET_FLOW_STATISTICS: Final = Operation("GET", "/flows/{flow_id}/statistics", flows.get_flow_statistics)
 APPLY_FLOW: Final = Operation("POST", "/flows", flows.apply_flow)
 CHECK_FLOW: Final = Operation("POST", "/check", flow_check.check_flow)
 DELETE_FLOW: Final = Operation("POST", "/flows/{flow_id}/delete", flows.delete_flow)
 GET_FLOW_SETUP: Final = Operation("GET", "/flows/{flow_id}/setup", flows.get_flow_setup)
-GET_FLOW_PICTURE: Final = Operation("GET", "/flows/{flow_id}/picture", flow_pictures.get_flow_picture)
+GET_FLOW_PICTURE: Final = Operation("GET", "/flows/{flow_id}/picture", flows.get_flow_picture)
 LIST_REVISIONS: Final = Operation("GET", "/flows/{flow_id}/revisions", flow_revisions.list_revisions, items="revisions")
 DIFF_REVISIONS: Final = Operation("GET", "/flows/{flow_id}/diff", flow_revisions.diff_revisions)
 PREPARE_TEST_EVENT: Final = Operation("GET", "/flows/{flow_id}/test", test_drafts.prepare_test_event)

@@ -14,7 +14,7 @@ from admin.console.page import Page
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError, NotFoundError
 from flowhook.model.flows import FlowCondition
-from operations.flow_statistics import FlowList, FlowPage, ListedFlow
+from operations.flows import FlowList, FlowPage, ListedFlow
 from operations.table import LIST_FLOWS
 from operations.tools import Tools
 

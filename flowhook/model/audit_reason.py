@@ -15,7 +15,7 @@ REASON_KEY: Final = "fh-reason-bin"  # key of the metadata: the reason in UTF-8
 CLIENT_ADDRESS_KEY: Final = "fh-client-address-bin"
 """Key of the metadata: the address of the client for whom a process calls, as text."""
 
-MAX_REASON: Final = 500  # characters of a reason that are sent
+MAX_AUDIT_REASON: Final = 500  # characters of a reason that are sent
 
 _reason: ContextVar[str] = ContextVar("audit_reason", default="")
 
@@ -44,6 +44,6 @@ def set_audit_reason(text: str) -> None:
 
 def reason_metadata() -> tuple[tuple[str, bytes], ...]:
     """Return the metadata of a call."""
-    given = ((REASON_KEY, _reason.get()[:MAX_REASON]), (CLIENT_ADDRESS_KEY, client_address.get()))
+    given = ((REASON_KEY, _reason.get()[:MAX_AUDIT_REASON]), (CLIENT_ADDRESS_KEY, client_address.get()))
     # arguments and environment variables that are not UTF-8 have characters that UTF-8 has not
     return tuple((key, text.encode("utf-8", "replace")) for key, text in given if text)

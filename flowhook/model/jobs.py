@@ -14,7 +14,7 @@ from flowhook.model.times import time_if_any, time_of, to_datetime
 
 DEFAULT_RATE: Final = 10.0  # executions per second, unless a job has another rate
 MAX_RATE: Final = 1000.0  # greatest rate of a job, executions per second
-MAX_REASON: Final = 1000  # characters of a job's reason
+MAX_REASON: Final = 1000  # characters of the reason of a job, and of a resolution
 MAX_COUNTED: Final = 10_000  # matching executions that a preview counts; it reports more as `more`
 
 PREFIX: Final = "job_"

@@ -4,9 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
-from operations.diagram.shapes import Box, Edge, Row, Shape
+from flowhook.document.definition import PlacedTask
+
+RowStyle = Literal["name", "summary", "condition", "case", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A line of text in a box: truncated, with the whole of it, and a short text at its right end."""
+
+    style: RowStyle
+    text: str
+    whole: str
+    right: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle with rows of text."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    kind: str  # kind of its task; `start`, `end`, `exit` and `more` of other boxes, `catch` of an error handler
+    rows: tuple[Row, ...]
+    frame: bool = False  # whether other boxes are drawn into it
+    placed: PlacedTask | None = None  # its task; None for other boxes
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A line through points, with an arrowhead at its end unless it joins another edge there."""
+
+    kind: Literal["next", "jump", "loop", "catch", "join"]
+    points: tuple[tuple[float, float], ...]
+    label: str = ""
+
+
+Shape = Box | Edge
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """All shapes, in the order in which they are painted; and the size of the whole."""
+
+    width: float
+    height: float
+    shapes: tuple[Shape, ...]
+
 
 # measures in pixels: the width of a box, the space in a frame and between boxes, small boxes, lanes, rows of text
 CARD: Final = 264

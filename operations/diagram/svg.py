@@ -15,8 +15,7 @@ from typing import Any, Final
 
 from operations.diagram import layout, reading
 from operations.diagram.layout import TEXT_PAD
-from operations.diagram.nodes import FIRST_ROW, ROW
-from operations.diagram.shapes import Box, Edge, Row
+from operations.diagram.nodes import FIRST_ROW, ROW, Box, Edge, Row
 from operations.diagram.style import STANDALONE, STYLE
 
 _Attributes = Mapping[str, str | float]

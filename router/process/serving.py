@@ -42,11 +42,11 @@ from router.dispatch.parts import ShardParts
 from router.dispatch.shard_runtime import ShardRuntime
 from router.executions.reading import ExecutionLists
 from router.flows.admission import AdmissionControl
-from router.flows.flow_statistics import FlowStatisticsReader
 from router.flows.flow_table import FlowTable
 from router.flows.intake import EventIntake
 from router.flows.parsing import InputParser
 from router.flows.registry_watch import RegistryWatch
+from router.flows.statistics_reader import FlowStatisticsReader
 from router.jobs.actions import JobActions
 from router.jobs.job_runner import JobRunner
 from router.jobs.job_specs import MatchingExecutions

@@ -32,10 +32,10 @@ from router.calls.authorization import caller_scopes
 from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
 from router.calls.paging import page_size, parse_page, split_page
 from router.flows.event_triggers import parse_triggers
-from router.flows.flow_statistics import FlowStatisticsReader
 from router.flows.flow_table import FlowTable
 from router.flows.parsing import InputParser, ParsedDocument
 from router.flows.registry_watch import RegistryWatch
+from router.flows.statistics_reader import FlowStatisticsReader
 from router.secrets import shared_secrets
 from router.secrets.callback_keys import CallbackKeys
 from router.storage.encryption import SecretCipher

@@ -31,7 +31,7 @@ _SUPERSEDED = (
     "SELECT r.revision FROM flow_revision r WHERE r.flow_id = ? AND r.revision <= ? AND (SELECT n.update_time_ms"
     " FROM flow_revision n WHERE n.flow_id = r.flow_id AND n.revision > r.revision ORDER BY n.revision LIMIT 1) < ?"
 )
-_IN_USE = (
+_OF_EXECUTIONS = (
     "SELECT DISTINCT e.flow_revision FROM flow_key k JOIN execution e INDEXED BY execution_by_flow ON e.flow = k.key"
     " WHERE k.flow_id = ?"
 )
@@ -194,7 +194,9 @@ def _forgettable(connection: apsw.Connection, *, superseded_before_ms: int, reta
         former = connection.execute(_SUPERSEDED, (flow_id, latest - retained, superseded_before_ms))
         if revisions := {revision for (revision,) in former}:
             # Scan all executions of the flow: an index for an hourly query would cost time on every event.
-            revisions.difference_update(revision for (revision,) in connection.execute(_IN_USE, (flow_id,)))
+            revisions.difference_update(
+                revision for (revision,) in connection.execute(_OF_EXECUTIONS, (flow_id,))
+            )
             found += [(flow_id, revision) for revision in revisions]
     return found
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from admin.console import rendering
 from flowhook.model import Flow
 from flowhook.model.flows import FlowStatistics, NamedSecret
-from operations.flow_statistics import FlowPage, listed, numbers
+from operations.flows import FlowPage, listed, numbers
 
 NOW = datetime.now(UTC)
 NOW_MS = round(NOW.timestamp() * 1000)

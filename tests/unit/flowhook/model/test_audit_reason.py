@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.model.audit_reason import MAX_REASON, REASON_KEY, audit_reason, reason_metadata
+from flowhook.model.audit_reason import MAX_AUDIT_REASON, REASON_KEY, audit_reason, reason_metadata
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ from flowhook.model.audit_reason import MAX_REASON, REASON_KEY, audit_reason, re
     [
         ("für Ann", "für Ann".encode()),
         ("caf\udce9", b"caf?"),  # an argument in Latin-1, as Python decodes it
-        ("𝄞" * 1000, "𝄞".encode() * MAX_REASON),
+        ("𝄞" * 1000, "𝄞".encode() * MAX_AUDIT_REASON),
     ],
 )
 def test_a_reason_is_sent_as_utf_8(text, sent):

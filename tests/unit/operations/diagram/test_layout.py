@@ -10,8 +10,7 @@ from support.cases import cases
 
 from flowhook.document import parse
 from operations.diagram.layout import lay_out
-from operations.diagram.nodes import GAP
-from operations.diagram.shapes import Box, Edge
+from operations.diagram.nodes import GAP, Box, Edge
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*.yaml"))
 SET = {"set": {"a": 1}}

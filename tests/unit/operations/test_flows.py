@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from flowhook.model import Flow
 from flowhook.model.flows import FlowStatistics, NamedSecret
-from operations.flow_statistics import numbers
+from operations.flows import numbers
 
 SINCE = datetime(2024, 1, 1, tzinfo=UTC)
 ZEROS = (0,) * 60

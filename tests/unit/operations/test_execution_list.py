@@ -6,7 +6,7 @@ import pytest
 from support.cases import cases
 
 from flowhook.errors import InvalidError
-from operations.search.times import parse_time
+from operations.execution_list import parse_time
 
 NOW = datetime(2026, 11, 27, 16, 0, tzinfo=UTC)
 

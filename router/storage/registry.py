@@ -194,9 +194,7 @@ def _forgettable(connection: apsw.Connection, *, superseded_before_ms: int, reta
         former = connection.execute(_SUPERSEDED, (flow_id, latest - retained, superseded_before_ms))
         if revisions := {revision for (revision,) in former}:
             # Scan all executions of the flow: an index for an hourly query would cost time on every event.
-            revisions.difference_update(
-                revision for (revision,) in connection.execute(_OF_EXECUTIONS, (flow_id,))
-            )
+            revisions.difference_update(revision for (revision,) in connection.execute(_OF_EXECUTIONS, (flow_id,)))
             found += [(flow_id, revision) for revision in revisions]
     return found
 

@@ -44,30 +44,20 @@ class Histogram:
 
 
 class EdgeMetrics(Collector):
-    """All counters of an edge.
-
-    Attributes:
-        responses: number of responses by status and reason (empty when the request was not refused).
-        incomplete: requests whose sender disconnected before they were complete, so that they got no response.
-        cache_hits: flow lookups answered by the cache.
-        cache_misses: flow lookups sent to the router.
-        latency: seconds from a complete request to the router's result.
-        batches: events per call to the router.
-        retries: calls to the router that failed and were retried.
-        streamed_bytes: bytes of bodies that were streamed rather than held in memory as a whole.
-        unreported: refused requests that could not be reported to the router.
-    """
+    """All counters of an edge."""
 
     def __init__(self) -> None:
+        # number of responses by status and reason (empty when the request was not refused)
         self.responses: dict[tuple[int, str], int] = {}
+        # requests whose sender disconnected before they were complete, so that they got no response
         self.incomplete = 0
-        self.cache_hits = 0
-        self.cache_misses = 0
-        self.latency = Histogram(LATENCY_BUCKETS)
-        self.batches = Histogram(BATCH_BUCKETS)
-        self.retries = 0
-        self.streamed_bytes = 0
-        self.unreported = 0
+        self.cache_hits = 0  # flow lookups answered by the cache
+        self.cache_misses = 0  # flow lookups sent to the router
+        self.latency = Histogram(LATENCY_BUCKETS)  # seconds from a complete request to the router's result
+        self.batches = Histogram(BATCH_BUCKETS)  # events per call to the router
+        self.retries = 0  # calls to the router that failed and were retried
+        self.streamed_bytes = 0  # bytes of bodies that were streamed rather than held in memory as a whole
+        self.unreported = 0  # refused requests that could not be reported to the router
         self._gauges: list[tuple[str, str, Callable[[], float]]] = []
 
     def answered(self, status: int, reason: str) -> None:

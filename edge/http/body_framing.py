@@ -6,17 +6,13 @@ from edge.http.chunked_body import ChunkedBody
 
 
 class BodyFraming:
-    """Takes one body out of the bytes of its connection, whether its length is declared or it is chunked.
-
-    Attributes:
-        unread: bytes of the body that were not taken yet; -1: at least one, and their number is unknown.
-    """
+    """Takes one body out of the bytes of its connection, whether its length is declared or it is chunked."""
 
     __slots__ = ("_chunks", "unread")
 
     def __init__(self, length: int) -> None:
         """Expect a body of `length` bytes, or a chunked one (-1)."""
-        self.unread = length
+        self.unread = length  # bytes of the body that were not taken yet; -1: at least one, and their number is unknown
         self._chunks = ChunkedBody() if length < 0 else None
 
     @property

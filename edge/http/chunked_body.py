@@ -52,13 +52,7 @@ class _Content:
 
 
 class ChunkedBody:
-    """Incremental decoder of a chunked body. Feed it input until `done`; extensions and trailers are dropped.
-
-    Attributes:
-        content: bytes of the body received so far; the caller may remove what it has consumed.
-        more: whether buffered input is not parsed yet: call `feed` without data after a turn of the loop.
-        rest: when `done`, the input that followed the body.
-    """
+    """Incremental decoder of a chunked body. Feed it input until `done`; extensions and trailers are dropped."""
 
     __slots__ = ("_buffer", "_content", "_excess", "_parser", "_pending", "_trailer", "content", "more", "rest")
 
@@ -66,9 +60,10 @@ class ChunkedBody:
         self._content = _Content()
         self._parser = HttpRequestParser(self._content)
         self._parser.feed_data(_HEAD)
+        # bytes of the body received so far; the caller may remove what it has consumed
         self.content = self._content.bytes
-        self.more = False
-        self.rest = b""
+        self.more = False  # whether buffered input is not parsed yet: call `feed` without data after a turn of the loop
+        self.rest = b""  # when `done`, the input that followed the body
         self._buffer = b""
         self._pending = 0  # bytes missing from the current chunk, its CRLF included
         self._trailer = -1  # bytes of the trailer section so far; -1 before the last chunk

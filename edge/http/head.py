@@ -53,39 +53,21 @@ _SPECIAL: Final = frozenset(
 
 
 class MalformedRequestError(Exception):
-    """The input is not an acceptable request; nothing after it on the connection can be trusted.
-
-    Attributes:
-        status: status of the response: 400, 417, 431, 501 or 505.
-        reason: stable cause in UPPER_SNAKE_CASE.
-        detail: description for the log.
-    """
+    """The input is not an acceptable request; nothing after it on the connection can be trusted."""
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
         super().__init__(detail)
-        self.status = status
-        self.reason = reason
-        self.detail = detail
+        self.status = status  # status of the response: 400, 417, 431, 501 or 505
+        self.reason = reason  # stable cause in UPPER_SNAKE_CASE
+        self.detail = detail  # description for the log
 
 
 class Head:
     """Request line and header fields.
 
     Attributes:
-        method: as sent; methods are case-sensitive.
         path: up to `?`, percent-encoding retained, never empty.
         query: after `?`, percent-encoding retained.
-        target: path and query as sent, with the `?` of an empty query.
-        headers: pairs in wire order; lower-case name, value without surrounding whitespace.
-        host: value of Host, or the authority of an absolute target; empty in HTTP/1.0 without one.
-        content_type: value of Content-Type, or empty.
-        length: declared length of the body in bytes; 0 without a body, -1 for a chunked one.
-        keep_alive: whether the sender wants the connection to persist.
-        http10: whether it is an HTTP/1.0 request.
-        expects_continue: whether the sender waits for `100 Continue` before it sends the body.
-        compressed: whether there is a Content-Encoding.
-        traceparent: value of the W3C header, or empty.
-        size: size of the whole head in bytes.
     """
 
     __slots__ = (
@@ -106,19 +88,20 @@ class Head:
     )
 
     def __init__(self, method: str, target: str, *, http10: bool) -> None:
-        self.method = method
-        self.target = target
+        self.method = method  # as sent; methods are case-sensitive
+        self.target = target  # path and query as sent, with the `?` of an empty query
         self.path, _, self.query = target.partition("?")
-        self.http10 = http10
-        self.keep_alive = not http10
+        self.http10 = http10  # whether it is an HTTP/1.0 request
+        self.keep_alive = not http10  # whether the sender wants the connection to persist
+        # pairs in wire order; lower-case name, value without surrounding whitespace
         self.headers: list[tuple[str, bytes]] = []
-        self.host = ""
-        self.content_type = ""
-        self.traceparent = ""
-        self.size = 0
-        self.length = 0
-        self.expects_continue = False
-        self.compressed = False
+        self.host = ""  # value of Host, or the authority of an absolute target; empty in HTTP/1.0 without one
+        self.content_type = ""  # value of Content-Type, or empty
+        self.traceparent = ""  # value of the W3C header, or empty
+        self.size = 0  # size of the whole head in bytes
+        self.length = 0  # declared length of the body in bytes; 0 without a body, -1 for a chunked one
+        self.expects_continue = False  # whether the sender waits for `100 Continue` before it sends the body
+        self.compressed = False  # whether there is a Content-Encoding
 
 
 def take_head(buffer: bytes, searched: int) -> tuple[Head | None, bytes]:

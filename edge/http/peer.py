@@ -14,19 +14,12 @@ HANDSHAKE_SECONDS: Final = 10.0  # time for the handshake of TLS
 
 
 class Peer(NamedTuple):
-    """The sender's side of a connection; the first two attributes have the names that Tornado's `context` has.
+    """The sender's side of a connection; the first two attributes have the names that Tornado's `context` has."""
 
-    Attributes:
-        remote_ip: its address as the socket, or the balancer, reports it.
-        protocol: `https` over TLS, else `http`.
-        address: its address; IPv4-mapped addresses as IPv4, without a scope ID.
-        client_names: names in its certificate, verified by TLS; empty without a certificate.
-    """
-
-    remote_ip: str
-    protocol: str
-    address: IPv4Address | IPv6Address
-    client_names: tuple[str, ...] = ()
+    remote_ip: str  # its address as the socket, or the balancer, reports it
+    protocol: str  # `https` over TLS, else `http`
+    address: IPv4Address | IPv6Address  # its address; IPv4-mapped addresses as IPv4, without a scope ID
+    client_names: tuple[str, ...] = ()  # names in its certificate, verified by TLS; empty without a certificate
 
 
 def peer_of(connection: HTTPConnection) -> Peer:

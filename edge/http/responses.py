@@ -20,21 +20,13 @@ UNAUTHENTICATED_DETAIL: Final = "The request carries no valid credentials."
 
 
 class Response(NamedTuple):
-    """A response.
+    """A response."""
 
-    Attributes:
-        status: HTTP status code.
-        head: status line and header fields, each with its CRLF, without the empty line.
-        body: content, exactly as long as Content-Length says.
-        reason: stable cause of a refusal, or empty.
-        close: whether the connection must not be used again.
-    """
-
-    status: int
-    head: bytes
-    body: bytes
-    reason: str = ""
-    close: bool = False
+    status: int  # HTTP status code
+    head: bytes  # status line and header fields, each with its CRLF, without the empty line
+    body: bytes  # content, exactly as long as Content-Length says
+    reason: str = ""  # stable cause of a refusal, or empty
+    close: bool = False  # whether the connection must not be used again
 
 
 def status_line(status: int) -> bytes:

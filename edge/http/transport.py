@@ -40,10 +40,6 @@ class BufferedTransport(asyncio.Protocol):
     """The transport of a connection, and the data that was received and not used yet.
 
     At most one piece is read ahead, of a size that the loop determines (256 KB); the rest stays in the kernel.
-
-    Attributes:
-        address: address of the sender's side.
-        context: the sender's side; valid when the connection is made.
     """
 
     def __init__(self, budget: ReceiveBudget, remote_ip: str, *, common_names: bool = False) -> None:
@@ -55,8 +51,8 @@ class BufferedTransport(asyncio.Protocol):
         self._peer_ended = False
         self._written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._written.set_result(None)
-        self.address: IPv4Address | IPv6Address = peer_address(remote_ip)
-        self.context = Peer(remote_ip, "http", self.address)
+        self.address: IPv4Address | IPv6Address = peer_address(remote_ip)  # address of the sender's side
+        self.context = Peer(remote_ip, "http", self.address)  # the sender's side; valid when the connection is made
         self._memory = budget.seat(self.address)  # what is charged for the buffer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

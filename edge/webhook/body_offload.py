@@ -24,19 +24,12 @@ MAX_SELECTED_BYTES: Final = 64 * limits.KIB
 
 @dataclass(frozen=True, slots=True)
 class BodyQuery:
-    """The parts that are needed of a body.
+    """The parts that are needed of a body."""
 
-    Attributes:
-        selection: parts of the body to return.
-        order_by: expression of the order key; None: not needed.
-        dedupe: expression of the dedupe key; None: not needed.
-        search: paths of the search attributes by name.
-    """
-
-    selection: Selection
-    order_by: str | None
-    dedupe: str | None
-    search: Mapping[str, str]
+    selection: Selection  # parts of the body to return
+    order_by: str | None  # expression of the order key; None: not needed
+    dedupe: str | None  # expression of the dedupe key; None: not needed
+    search: Mapping[str, str]  # paths of the search attributes by name
 
 
 def parse_large_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> Iterator[bytes]:

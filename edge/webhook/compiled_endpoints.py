@@ -76,72 +76,30 @@ URLS: Final = frozenset(
 
 
 class KeyRules(NamedTuple):
-    """How the order key and the search attributes of a flow's events are computed.
+    """How the order key and the search attributes of a flow's events are computed."""
 
-    Attributes:
-        order_by: expression that computes the order key; None: events are not ordered.
-        search: paths of the search attributes by name.
-        revision: flow revision that defines the rules.
-    """
-
-    order_by: str | None = None
-    search: Mapping[str, str] = MappingProxyType({})
-    revision: int = 0
+    order_by: str | None = None  # expression that computes the order key; None: events are not ordered
+    search: Mapping[str, str] = MappingProxyType({})  # paths of the search attributes by name
+    revision: int = 0  # flow revision that defines the rules
 
 
 NO_KEYS: Final = KeyRules()
 
 
 class ParsedContent(NamedTuple):
-    """The parsed content of a body.
+    """The parsed content of a body."""
 
-    Attributes:
-        body: parsed value without attachments; for a large body, only the parts that the endpoint uses.
-        order_key: order key of a large body; None: to be evaluated from `body`.
-        dedupe: text of the dedupe key of a large body; None: to be evaluated from `body`.
-        attributes: search attributes of a large body; None: to be evaluated from `body`.
-    """
-
-    body: Any
-    order_key: str | None = None
-    dedupe: str | None = None
-    attributes: Attributes | None = None
+    body: Any  # parsed value without attachments; for a large body, only the parts that the endpoint uses
+    order_key: str | None = None  # order key of a large body; None: to be evaluated from `body`
+    dedupe: str | None = None  # text of the dedupe key of a large body; None: to be evaluated from `body`
+    attributes: Attributes | None = None  # search attributes of a large body; None: to be evaluated from `body`
 
 
 EMPTY: Final = ParsedContent(None)
 
 
 class CompiledEndpoint:
-    """One compiled URL.
-
-    Attributes:
-        slot: slot of the flow, for minting IDs.
-        callback: name of the callback; empty for the URL of a flow.
-        log_fields: fields that identify the endpoint in a log line.
-        one_time: whether the last segment of the path is a token, the only credential this URL requires.
-        asks: whether any credentials are required.
-        early: verifiers that need no body.
-        late: verifiers that need the body.
-        early_keyed: verifiers of `early` whose keys are fetched.
-        late_keyed: verifiers of `late` whose keys are fetched.
-        dropped_headers: lower-case names of fields that are not stored.
-        raw: whether bodies are stored unparsed.
-        sender_limiter: rate limits by sender; None when there is no such limit.
-        stores_rejected_bodies: whether the bodies of refused requests are stored for operators.
-        streaming: verifiers of `late` that can process a body while it arrives.
-        max_parsed: maximum size in bytes of a body that is parsed, both as received and decompressed.
-        reads_json: whether a verifier of `late` parses bodies as JSON.
-        max_unverified_json: maximum size in bytes of an unverified body that is parsed as JSON for these verifiers.
-        needs_json_body: whether verified bodies are also parsed as JSON separately, for handshakes or delivery IDs.
-        handshakes: handshakes of its providers; None when they have none.
-        flow: responses of the flow itself, when senders wait for them.
-        order_key: order key of the flow's events; None when they are not ordered, and for callbacks.
-        search: search attributes of the flow's events; None when there are none, and for callbacks.
-        flow_revision: flow revision that defines `order_key` and `search`.
-        secret_variants: other readings of its secrets, for diagnoses.
-        wanted: JSON of the parts needed of a large body (`body_offload.BodyQuery`).
-        dropped_query: names of query parameters that are not stored.
-    """
+    """One compiled URL."""
 
     __slots__ = (
         "_dedupe",
@@ -196,58 +154,76 @@ class CompiledEndpoint:
         keys: KeyRules = NO_KEYS,
     ) -> None:
         self.flow_id = flow_id
-        self.slot = slot_of(flow_id)
-        self.callback = callback
+        self.slot = slot_of(flow_id)  # slot of the flow, for minting IDs
+        self.callback = callback  # name of the callback; empty for the URL of a flow
+        # fields that identify the endpoint in a log line
         self.log_fields = {"flow": flow_id, "callback": callback} if callback else {"flow": flow_id}
+        # whether the last segment of the path is a token, the only credential this URL requires
         self.one_time = one_time
         self.methods = frozenset[str](webhook.methods)
         self.not_allowed = responses.method_not_allowed(webhook.methods)
         self.max_body = webhook.max_body
+        # maximum size in bytes of a body that is parsed, both as received and decompressed
         self.max_parsed = min(webhook.max_body, limits.MAX_BODY_BYTES)
         self.schemes = ",".join(kind.kind for kind in webhook.auth)
         self._networks = webhook.allow_from
         only_one_time = isinstance(webhook, Callback) and webhook.only_one_time
         verifiers = build_verifiers(() if only_one_time else webhook.auth, secrets)
-        self.secret_variants = SecretVariants(webhook.auth, secrets)
+        self.secret_variants = SecretVariants(webhook.auth, secrets)  # other readings of its secrets, for diagnoses
+        # lower-case names of fields that are not stored
         self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
+        # names of query parameters that are not stored
         self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
         if self.dropped_query or one_time:
             self.dropped_headers |= URLS
         if one_time:
             verifiers = build_verifiers((), secrets)
         self._namespaces = _namespaces(verifiers)
-        self.early = [verifier for verifier in verifiers if not verifier.needs_body]
-        self.late = [verifier for verifier in verifiers if verifier.needs_body]
+        self.early = [verifier for verifier in verifiers if not verifier.needs_body]  # verifiers that need no body
+        self.late = [verifier for verifier in verifiers if verifier.needs_body]  # verifiers that need the body
+        # whether a verifier of `late` parses bodies as JSON
         self.reads_json = any(verifier.reads_json for verifier in self.late)
         is_said = "max_body" in webhook.model_fields_set
+        # maximum size in bytes of an unverified body that is parsed as JSON for these verifiers
         self.max_unverified_json = self.max_parsed if is_said else min(self.max_parsed, MAX_JSON_BYTES)
+        # verifiers of `late` that can process a body while it arrives
         self.streaming = [verifier for verifier in self.late if can_stream(verifier)]
+        # verifiers of `early` whose keys are fetched
         self.early_keyed = [verifier for verifier in self.early if isinstance(verifier, KeyedVerifier)]
+        # verifiers of `late` whose keys are fetched
         self.late_keyed = [verifier for verifier in self.late if isinstance(verifier, KeyedVerifier)]
         self._signatures = _signature_headers(self.late)
         challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]
         self.unauthenticated = responses.unauthenticated(challenges[0] if challenges else None)
-        self.asks = bool(webhook.auth) and not one_time
+        self.asks = bool(webhook.auth) and not one_time  # whether any credentials are required
         dedupe = webhook.dedupe
         deduplicates = dedupe.enabled and not one_time  # a repeated delivery finds the token used
         self.dedupes_by_delivery_id = deduplicates and dedupe.key is None and self.asks
         self._dedupe = DedupeKey(dedupe.key) if deduplicates and dedupe.key is not None else None
-        self.raw = webhook.parse == "raw"
+        self.raw = webhook.parse == "raw"  # whether bodies are stored unparsed
+        # rate limits by sender; None when there is no such limit
         self.sender_limiter = (
             None if webhook.sender_rate_limit is None else SenderRateLimiter(webhook.sender_rate_limit)
         )
+        # whether the bodies of refused requests are stored for operators
         self.stores_rejected_bodies = webhook.keep_rejected_bodies
+        # handshakes of its providers; None when they have none
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
+        # whether verified bodies are also parsed as JSON separately, for handshakes or delivery IDs
         self.needs_json_body = self.handshakes is not None or (
             self.dedupes_by_delivery_id and any(verifier.delivery_in_json for verifier in verifiers)
         )
         self.response = ConfiguredResponse(webhook.respond)
+        # responses of the flow itself, when senders wait for them
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
+        # order key of the flow's events; None when they are not ordered, and for callbacks
         self.order_key = None if keys.order_by is None else OrderKey(keys.order_by)
+        # search attributes of the flow's events; None when there are none, and for callbacks
         self.search = SearchAttributes(keys.search) if keys.search else None
-        self.flow_revision = keys.revision
+        self.flow_revision = keys.revision  # flow revision that defines `order_key` and `search`
         self.needs_view = self.response.needs_view or any((self._dedupe, self.order_key, self.search))
         dedupe_by = None if self._dedupe is None else self._dedupe.expression
+        # JSON of the parts needed of a large body (`body_offload.BodyQuery`)
         self.wanted = orjson.dumps(BodyQuery(self._selection(), keys.order_by, dedupe_by, dict(keys.search)))
 
     def _selection(self) -> Selection:
@@ -355,13 +331,7 @@ class CompiledEndpoint:
 
 
 class FlowEndpoints:
-    """The endpoints of one flow.
-
-    Attributes:
-        own: endpoint of the flow's own URL.
-        revision: registry revision that these endpoints are at least as new as.
-        secret_names: secrets whose change invalidates these endpoints.
-    """
+    """The endpoints of one flow."""
 
     __slots__ = ("_callbacks", "_one_time", "_subpaths", "flow_id", "own", "revision", "secret_names")
 
@@ -375,9 +345,9 @@ class FlowEndpoints:
         keys: KeyRules = NO_KEYS,
     ) -> None:
         self.flow_id = flow_id
-        self.revision = revision
-        self.secret_names = webhook.secret_names()
-        self.own = CompiledEndpoint(flow_id, webhook, secrets, keys=keys)
+        self.revision = revision  # registry revision that these endpoints are at least as new as
+        self.secret_names = webhook.secret_names()  # secrets whose change invalidates these endpoints
+        self.own = CompiledEndpoint(flow_id, webhook, secrets, keys=keys)  # endpoint of the flow's own URL
         self._subpaths = webhook.subpaths
         self._callbacks = {
             name: CompiledEndpoint(flow_id, callback, secrets, callback=name)

@@ -29,12 +29,7 @@ _LINE_ENDS: Final = re.compile(rb"[\x00\r\n]")
 
 
 class ConfiguredResponse:
-    """The configured response of a flow to an accepted request.
-
-    Attributes:
-        needs_view: whether expressions read more than the event's ID, so that `render` needs the request.
-        paths: paths of `.` that they read.
-    """
+    """The configured response of a flow to an accepted request."""
 
     __slots__ = ("_after", "_before", "_body", "_fixed", "_head", "_headers", "_status", "needs_view", "paths")
 
@@ -50,7 +45,9 @@ class ConfiguredResponse:
         self._fixed: Response | None = None
         self._head, self._before, self._after = b"", b"", b""
         expressions = set(_expressions([*respond.headers.values(), respond.body]))
+        # whether expressions read more than the event's ID, so that `render` needs the request
         self.needs_view = bool(expressions - {strip_markers(_ID)})
+        # paths of `.` that they read
         self.paths = [path for expression in expressions for path in paths_in(expression)]
         if not expressions:
             self._fixed = self._render({})
@@ -84,16 +81,12 @@ class ConfiguredResponse:
 
 
 class FlowResponse:
-    """The responses of a flow in mode `reply`.
-
-    Attributes:
-        timeout: maximum time in seconds for which a request is held.
-    """
+    """The responses of a flow in mode `reply`."""
 
     __slots__ = ("_fault", "_output", "_problem_status", "timeout")
 
     def __init__(self, respond: Respond) -> None:
-        self.timeout = respond.timeout
+        self.timeout = respond.timeout  # maximum time in seconds for which a request is held
         self._output = _Envelope(respond.status, respond.headers, "application/json")
         fault = respond.on_fault
         self._problem_status = fault.status

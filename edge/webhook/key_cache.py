@@ -43,20 +43,16 @@ class _Document:
     """A cached document.
 
     Attributes:
-        keys: keys by ID; empty until the document is fetched.
-        fetched_at: time of the last successful fetch.
         tried_at: time of the last attempt.
-        is_awaited: whether a fetch is in progress; a request whose key is cached does not wait for it.
-        lock: held during a fetch.
     """
 
     __slots__ = ("fetched_at", "is_awaited", "keys", "lock", "tried_at")
 
     def __init__(self) -> None:
-        self.keys: Mapping[str, object] = {}
-        self.fetched_at = self.tried_at = float("-inf")
-        self.is_awaited = False
-        self.lock = asyncio.Lock()
+        self.keys: Mapping[str, object] = {}  # keys by ID; empty until the document is fetched
+        self.fetched_at = self.tried_at = float("-inf")  # time of the last successful fetch
+        self.is_awaited = False  # whether a fetch is in progress; a request whose key is cached does not wait for it
+        self.lock = asyncio.Lock()  # held during a fetch
 
 
 @attrs.define(eq=False, repr=False)

@@ -21,25 +21,15 @@ _FOLDER: Final = "samples"
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An event of a provider.
+    """An event of a provider."""
 
-    Attributes:
-        name: `PROVIDER/EVENT`.
-        provider: name of the provider, as in `flowhook.providers`.
-        title: what happened, for people.
-        source: the provider's page that documents the event.
-        content_type: media type of the body.
-        headers: those that name the event, in order; without signatures.
-        body: the body as text; JSON is indented.
-    """
-
-    name: str
-    provider: str
-    title: str
-    source: str
-    content_type: str
-    headers: tuple[tuple[str, str], ...]
-    body: str
+    name: str  # `PROVIDER/EVENT`
+    provider: str  # name of the provider, as in `flowhook.providers`
+    title: str  # what happened, for people
+    source: str  # the provider's page that documents the event
+    content_type: str  # media type of the body
+    headers: tuple[tuple[str, str], ...]  # those that name the event, in order; without signatures
+    body: str  # the body as text; JSON is indented
 
 
 @cache

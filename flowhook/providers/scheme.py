@@ -17,15 +17,10 @@ _PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
 
 class ContentPart(NamedTuple):
-    """A piece of signed content.
+    """A piece of signed content."""
 
-    Attributes:
-        source: `text`, one of `SOURCES`, `header`, `field` (of the JSON body), or `setting` (of the kind of `auth`).
-        value: the text, the lower-case name of the header, the dotted path of the field, or the name of the setting;
-            else empty.
-    """
-
-    source: str
+    source: str  # `text`, one of `SOURCES`, `header`, `field` (of the JSON body), or `setting` (of the kind of `auth`)
+    # the text, the lower-case name of the header, the dotted path of the field, or the name of the setting; else empty
     value: str = ""
 
     @property
@@ -129,16 +124,12 @@ class KeyFormat(Enum):
 
 
 class FieldLocation(NamedTuple):
-    """Location of a value in a request.
+    """Location of a value in a request."""
 
-    Attributes:
-        kind: `header` and `query`: by name; `field`: of the JSON body, names joined by dots; `numbered`: headers that
-            are called `name` and a number from 1; `pair`: a key beside the signature, in a value with layout `PAIRS`.
-        name: as the sender spells it.
-    """
-
+    # `header` and `query`: by name; `field`: of the JSON body, names joined by dots; `numbered`: headers that are
+    # called `name` and a number from 1; `pair`: a key beside the signature, in a value with layout `PAIRS`
     kind: LocationKind
-    name: str
+    name: str  # as the sender spells it
 
 
 class FieldLocations(NamedTuple):
@@ -160,39 +151,24 @@ def in_headers(signature: str, *, timestamp: str | None = None, id: str | None =
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scheme:
-    """The signature scheme of a sender.
+    """The signature scheme of a sender."""
 
-    Attributes:
-        locations: alternatives; verification uses the first whose signature is present, signing the first of all.
-        method: how the signature is verified.
-        layout: format of the value that contains the signature.
-        separator: one character between the entries of `PAIRS`.
-        tag: prefix of a signature in that value, or its key in `PAIRS`.
-        algorithm: hash of HMAC, ECDSA and RSA.
-        encoding: of the signature.
-        content: the signed content.
-        unit: of the timestamp; None if absent.
-        tolerance: maximum difference of a timestamp from the local clock, either way, in seconds.
-        key: encoding of the key in the secret.
-        key_prefix: removed from the secret before it is decoded, if present.
-        delivery: locations of the delivery ID, by preference; empty: the `id` of `locations`, if there is one.
-        also_stripped: further headers that carry a credential, to be removed unread.
-    """
-
+    # alternatives; verification uses the first whose signature is present, signing the first of all
     locations: tuple[FieldLocations, ...]
-    method: SignatureMethod = SignatureMethod.HMAC
-    layout: Layout = Layout.WHOLE
-    separator: str = ","
-    tag: str = ""
-    algorithm: Algorithm = "sha256"
-    encoding: EncodingName = "hex"
-    content: tuple[ContentPart, ...] = parse_content("{body}")
-    unit: Unit | None = None
-    tolerance: float = 300.0
-    key: KeyFormat = KeyFormat.RAW
-    key_prefix: str = ""
+    method: SignatureMethod = SignatureMethod.HMAC  # how the signature is verified
+    layout: Layout = Layout.WHOLE  # format of the value that contains the signature
+    separator: str = ","  # one character between the entries of `PAIRS`
+    tag: str = ""  # prefix of a signature in that value, or its key in `PAIRS`
+    algorithm: Algorithm = "sha256"  # hash of HMAC, ECDSA and RSA
+    encoding: EncodingName = "hex"  # of the signature
+    content: tuple[ContentPart, ...] = parse_content("{body}")  # the signed content
+    unit: Unit | None = None  # of the timestamp; None if absent
+    tolerance: float = 300.0  # maximum difference of a timestamp from the local clock, either way, in seconds
+    key: KeyFormat = KeyFormat.RAW  # encoding of the key in the secret
+    key_prefix: str = ""  # removed from the secret before it is decoded, if present
+    # locations of the delivery ID, by preference; empty: the `id` of `locations`, if there is one
     delivery: tuple[FieldLocation, ...] = ()
-    also_stripped: tuple[str, ...] = ()
+    also_stripped: tuple[str, ...] = ()  # further headers that carry a credential, to be removed unread
 
     @property
     def delivery_locations(self) -> tuple[FieldLocation, ...]:
@@ -229,21 +205,13 @@ class Handshake(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A provider of webhooks.
+    """A provider of webhooks."""
 
-    Attributes:
-        name: of the kind of `auth`.
-        source: the provider's page that documents the signature.
-        scheme: how it signs; None: `flowhook.signatures.build` has a verifier of its own for it.
-        handshake: how it validates a URL; None: it does not.
-        sends_delivery_ids: whether its verifier finds a delivery ID. A scheme says so itself.
-    """
-
-    name: str
-    source: str
-    scheme: Scheme | None = None
-    handshake: Handshake | None = None
-    sends_delivery_ids: bool = False
+    name: str  # of the kind of `auth`
+    source: str  # the provider's page that documents the signature
+    scheme: Scheme | None = None  # how it signs; None: `flowhook.signatures.build` has a verifier of its own for it
+    handshake: Handshake | None = None  # how it validates a URL; None: it does not
+    sends_delivery_ids: bool = False  # whether its verifier finds a delivery ID. A scheme says so itself.
 
     @property
     def names_deliveries(self) -> bool:

@@ -22,21 +22,13 @@ USE_FILE: Final = "tokens.used.json"
 
 
 class TokenGrant(NamedTuple):
-    """Permissions of one value of a token.
+    """Permissions of one value of a token."""
 
-    Attributes:
-        name: name of the token.
-        scopes: scopes of the token.
-        flows: IDs of the only flows whose events it may ingest; None: any.
-        until: Unix time (s) at which it expires.
-        sha256: hash of the value, in hex.
-    """
-
-    name: str
-    scopes: frozenset[TokenScope]
-    flows: frozenset[str] | None
-    until: float
-    sha256: str
+    name: str  # name of the token
+    scopes: frozenset[TokenScope]  # scopes of the token
+    flows: frozenset[str] | None  # IDs of the only flows whose events it may ingest; None: any
+    until: float  # Unix time (s) at which it expires
+    sha256: str  # hash of the value, in hex
 
 
 class TokenVerifier:

@@ -64,25 +64,15 @@ class EarlierValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenInfo:
-    """A token as stored.
+    """A token as stored."""
 
-    Attributes:
-        name: 1 to 63 characters.
-        scopes: its permissions.
-        sha256: hash of its value, in hex.
-        created: Unix time in seconds at which its value was created.
-        flows: IDs of the only flows whose events it may ingest; empty: any.
-        expires: time at which it expires; None: never.
-        earlier: earlier values that are still valid, the latest first.
-    """
-
-    name: str
-    scopes: frozenset[TokenScope]
-    sha256: str
-    created: int
-    flows: frozenset[str] = frozenset()
-    expires: int | None = None
-    earlier: tuple[EarlierValue, ...] = ()
+    name: str  # 1 to 63 characters
+    scopes: frozenset[TokenScope]  # its permissions
+    sha256: str  # hash of its value, in hex
+    created: int  # Unix time in seconds at which its value was created
+    flows: frozenset[str] = frozenset()  # IDs of the only flows whose events it may ingest; empty: any
+    expires: int | None = None  # time at which it expires; None: never
+    earlier: tuple[EarlierValue, ...] = ()  # earlier values that are still valid, the latest first
 
 
 def ensure_tokens(data_dir: Path) -> bool:

@@ -16,15 +16,12 @@ class FairQueue:
 
     A principal that has its share of the seats waits, even if others are free. Those that wait are limited in the same
     way: `Limit.waiting` of all principals together, with the same shares and the same part reserved.
-
-    Attributes:
-        seats: the seats that are held.
-        waiting: the requests that have a seat or wait for one.
     """
 
     def __init__(self, limit: Limit) -> None:
-        self.seats = SharedLimit(limit)
+        self.seats = SharedLimit(limit)  # the seats that are held
         reserved = limit.waiting * limit.reserved // limit.total
+        # the requests that have a seat or wait for one
         self.waiting = SharedLimit(
             replace(limit, total=limit.total + limit.waiting, reserved=limit.reserved + reserved)
         )

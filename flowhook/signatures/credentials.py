@@ -193,15 +193,11 @@ class MtlsVerifier(Verifier):
 
 
 class CredentialPlace(NamedTuple):
-    """Where a secret is sent.
+    """Where a secret is sent."""
 
-    Attributes:
-        kind: in the header `name`; in the query parameter `name`; or as the password of the user `name` (RFC 7617).
-        name: of the header, the parameter or the user.
-    """
-
+    # in the header `name`; in the query parameter `name`; or as the password of the user `name` (RFC 7617)
     kind: Literal["header", "query", "basic"]
-    name: str
+    name: str  # of the header, the parameter or the user
 
 
 def sends_secret(kind: AuthKind) -> bool:

@@ -106,17 +106,11 @@ def _decoded(decode: Callable[[bytes], bytes], text: bytes, problem: str) -> byt
 
 @dataclass(frozen=True, slots=True)
 class Keyring(Generic[T]):
-    """Keys that one kind of `auth` made from its secrets, in the order they are tried.
+    """Keys that one kind of `auth` made from its secrets, in the order they are tried."""
 
-    Attributes:
-        entries: the name of each secret and its key; not shown in the repr.
-        problem: which secrets can't be used and why, for the operator; or empty.
-        reason: `SECRET_NOT_SET` or `SECRET_INVALID`, if there is a problem.
-    """
-
-    entries: tuple[tuple[str, T], ...] = field(repr=False)
-    problem: str = ""
-    reason: str = ""
+    entries: tuple[tuple[str, T], ...] = field(repr=False)  # the name of each secret and its key; not shown in the repr
+    problem: str = ""  # which secrets can't be used and why, for the operator; or empty
+    reason: str = ""  # `SECRET_NOT_SET` or `SECRET_INVALID`, if there is a problem
 
     def refusal(self, detail: str, reason: str) -> SignatureError:
         """Return the error for a request that no entry matched."""
@@ -180,9 +174,6 @@ class DigestEncoding:
     So there is nothing to reject before the comparison, and only the intended spellings of a signature pass: hex in
     either case, base64 with or without its padding. (Decoders are laxer than they look: base64 has unused bits in its
     last character.)
-
-    Attributes:
-        length: characters of a normalized digest.
     """
 
     __slots__ = ("_alphabet", "_encode", "_hex", "_padding", "length")
@@ -192,7 +183,7 @@ class DigestEncoding:
         self._alphabet = _ALPHABETS[name]
         self._encode = _ENCODERS[name]
         longest = self._encode(bytes(new(algorithm, usedforsecurity=False).digest_size))
-        self.length = len(longest.rstrip(b"="))
+        self.length = len(longest.rstrip(b"="))  # characters of a normalized digest
         self._padding = b"=" * (len(longest) - self.length)
 
     def encode(self, digest: bytes) -> bytes:

@@ -127,16 +127,7 @@ class _ClaimedSignature(NamedTuple):
 
 
 class SignatureVerifier(Verifier):
-    """Verifies one `Scheme`. Costs one hash of the content per key, whatever the request holds.
-
-    Attributes:
-        keys: number of keys.
-        delivery_in_json: whether the delivery ID is in the JSON body.
-        reads_json: see `json_body.reads_json`.
-        signature_tag: prefix of the signature, where a header contains nothing else; None elsewhere.
-        signs_body: whether the body is signed as a whole, rather than fields of it.
-        signs_url: whether the URL is signed.
-    """
+    """Verifies one `Scheme`. Costs one hash of the content per key, whatever the request holds."""
 
     def __init__(self, scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes]) -> None:
         self.scheme = kind.kind
@@ -150,6 +141,7 @@ class SignatureVerifier(Verifier):
         self._separator = scheme.separator.encode()
         self._tag = scheme.tag.encode()
         hashed = scheme.layout is Layout.WHOLE and scheme.method is SignatureMethod.HMAC
+        # prefix of the signature, where a header contains nothing else; None elsewhere
         self.signature_tag = self._tag if hashed else None
         self._unit = scheme.unit
         self._tolerance = scheme.tolerance
@@ -166,14 +158,16 @@ class SignatureVerifier(Verifier):
         self._takes_pieces = around is not None
         self._before, self._after = around or (self._read_content, compile_content(()))
         self.needs_body = in_body or not is_token
-        self.reads_json = in_body or any(part.source == "field" for part in content)
+        self.reads_json = in_body or any(part.source == "field" for part in content)  # see `json_body.reads_json`
+        # whether the body is signed as a whole, rather than fields of it
         self.signs_body = any(part.is_of_body and part.source != "field" for part in content) and not is_token
-        self.signs_url = any(part.source in ("url", "decoded_url") for part in content)
+        self.signs_url = any(part.source in ("url", "decoded_url") for part in content)  # whether the URL is signed
         named = scheme.delivery or [locations.id for locations in self._locations if locations.id is not None]
+        # whether the delivery ID is in the JSON body
         self.delivery_in_json = any(location.kind == "field" for location in named)
         self._delivery = tuple(_lower_location(location) for location in scheme.delivery)
         self._keyring = make_keyring(kind, secrets, lambda key: make_signature_key(scheme, key))
-        self.keys = len(self._keyring.entries)
+        self.keys = len(self._keyring.entries)  # number of keys
 
     @override
     def verify(self, request: RequestView, now: float) -> Match:
@@ -424,15 +418,11 @@ def can_stream(verifier: Verifier) -> TypeGuard[SignatureVerifier]:
 
 
 class StreamingAuthentication:
-    """Streaming verification of a request by several kinds of `auth`, of which one has to pass.
-
-    Attributes:
-        errors: refusals of kinds so far.
-    """
+    """Streaming verification of a request by several kinds of `auth`, of which one has to pass."""
 
     def __init__(self, verifiers: Sequence[SignatureVerifier], request: RequestView, now: float) -> None:
         """Begin with all verifiers; see `SignatureVerifier.begin`."""
-        self.errors: list[SignatureError] = []
+        self.errors: list[SignatureError] = []  # refusals of kinds so far
         self._begun: list[tuple[Verifier, StreamingVerification]] = []
         for verifier in verifiers:
             try:

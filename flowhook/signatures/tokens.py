@@ -53,21 +53,13 @@ ALGORITHMS: Final = (*SHARED, *_RSA, *(name for names in _BY_CURVE.values() for 
 
 
 class Token(NamedTuple):
-    """A parsed token, not verified yet.
+    """A parsed token, not verified yet."""
 
-    Attributes:
-        signed: what the signature covers.
-        signature: the bytes.
-        payload: decoded.
-        algorithm: the algorithm that the token claims.
-        key_id: the ID of the key that the token claims; may be empty.
-    """
-
-    signed: bytes
-    signature: bytes
-    payload: bytes
-    algorithm: str
-    key_id: str
+    signed: bytes  # what the signature covers
+    signature: bytes  # the bytes
+    payload: bytes  # decoded
+    algorithm: str  # the algorithm that the token claims
+    key_id: str  # the ID of the key that the token claims; may be empty
 
 
 def read_token(sent: bytes) -> Token | None:

@@ -18,28 +18,18 @@ class RequestView(NamedTuple):
     """The parts of a request that verification may read.
 
     A named tuple rather than a dataclass, because one is made for every request.
-
-    Attributes:
-        method: upper case.
-        url: the public URL with its query string, as the sender wrote it.
-        path: of the URL, percent-encoding preserved.
-        query: query string without `?`, percent-encoding preserved.
-        headers: lower-case names and raw values, in wire order, repeated ones included.
-        body: the bytes as received; empty where verification runs before the body is read.
-        client_names: names in the client certificate that TLS verified.
-        keys: keys that were fetched for verifiers, None for a key that doesn't exist; see `KeyedVerifier`.
-        json: JSON value of `body`, shared by all readers; None: each reader parses `body` itself.
     """
 
-    method: str
-    url: str
-    path: str
-    query: str
-    headers: Sequence[tuple[str, bytes]]
-    body: bytes
-    client_names: tuple[str, ...] = ()
+    method: str  # upper case
+    url: str  # the public URL with its query string, as the sender wrote it
+    path: str  # of the URL, percent-encoding preserved
+    query: str  # query string without `?`, percent-encoding preserved
+    headers: Sequence[tuple[str, bytes]]  # lower-case names and raw values, in wire order, repeated ones included
+    body: bytes  # the bytes as received; empty where verification runs before the body is read
+    client_names: tuple[str, ...] = ()  # names in the client certificate that TLS verified
+    # keys that were fetched for verifiers, None for a key that doesn't exist; see `KeyedVerifier`
     keys: Mapping[KeyRequest[object], object] = MappingProxyType({})
-    json: JsonBody | None = None
+    json: JsonBody | None = None  # JSON value of `body`, shared by all readers; None: each reader parses `body` itself
 
 
 class Match(NamedTuple):
@@ -99,21 +89,15 @@ class KeyRequest(Generic[T_co]):
     Verification neither blocks nor waits. So a verifier with remote keys says beforehand which key a request needs
     (`KeyedVerifier.key_request`), and the caller fetches it and puts it into `RequestView.keys`. The sender, who is not
     authenticated yet, may determine which key is requested: only URLs that the verifier trusts are ever requested.
-
-    Attributes:
-        url: of the document; it is fetched from there and no other host.
-        read: parses the document into keys by ID, which is empty for the key of a document with one key alone; raises
-            ValueError if it can't.
-        publisher: name under which documents share a rate limit of fetches, however many of them senders name.
-        key_id: ID of the key; empty if the document contains one key alone.
-        body: JSON to POST, which may hold a credential; empty: GET.
     """
 
-    url: str
+    url: str  # of the document; it is fetched from there and no other host
+    # parses the document into keys by ID, which is empty for the key of a document with one key alone; raises
+    # ValueError if it can't
     read: Callable[[bytes], Mapping[str, T_co]]
-    publisher: str
-    key_id: str = ""
-    body: bytes = field(default=b"", repr=False)
+    publisher: str  # name under which documents share a rate limit of fetches, however many of them senders name
+    key_id: str = ""  # ID of the key; empty if the document contains one key alone
+    body: bytes = field(default=b"", repr=False)  # JSON to POST, which may hold a credential; empty: GET
 
 
 def fetched_key(request: RequestView, wanted_key: KeyRequest[T_co]) -> T_co:
@@ -132,38 +116,23 @@ def fetched_key(request: RequestView, wanted_key: KeyRequest[T_co]) -> T_co:
 
 
 class Verifier(ABC):
-    """One kind of `auth` of one flow, with its secrets. Made by `build_verifiers`; immutable.
+    """One kind of `auth` of one flow, with its secrets. Made by `build_verifiers`; immutable."""
 
-    Attributes:
-        scheme: name of the kind, for example `github` or `basic`.
-        needs_body: False if headers and query suffice: `verify` may be called before the body is read.
-        required_headers: lower-case names of headers, one of which must be present for `verify` to pass; empty: none
-            is required.
-        credential_headers: lower-case names of headers to remove before anything is stored.
-        credential_query: decoded names of query parameters to remove before anything is stored; see `strip_query`.
-        challenge: value for `WWW-Authenticate`.
-        keys: number of keys.
-        comparisons: maximum number of comparisons for each key.
-        delivery_in_json: whether the delivery ID is in the JSON body.
-        reads_json: whether it parses bodies as JSON, to find a signature or related values.
-        signature_tag: prefix of the signature, where a header contains nothing else; None elsewhere.
-        signs_body: whether the body is signed as a whole, rather than fields of it.
-        signs_url: whether the URL is signed.
-    """
-
-    scheme: str
-    needs_body: bool = False
+    scheme: str  # name of the kind, for example `github` or `basic`
+    needs_body: bool = False  # False if headers and query suffice: `verify` may be called before the body is read
+    # lower-case names of headers, one of which must be present for `verify` to pass; empty: none is required
     required_headers: frozenset[str] = frozenset()
-    credential_headers: frozenset[str] = frozenset()
+    credential_headers: frozenset[str] = frozenset()  # lower-case names of headers to remove before anything is stored
+    # decoded names of query parameters to remove before anything is stored; see `strip_query`
     credential_query: frozenset[str] = frozenset()
-    challenge: str | None = None
-    keys: int = 1
-    comparisons: int = 1
-    delivery_in_json: bool = False
-    reads_json: bool = False
-    signature_tag: bytes | None = None
-    signs_body: bool = False
-    signs_url: bool = False
+    challenge: str | None = None  # value for `WWW-Authenticate`
+    keys: int = 1  # number of keys
+    comparisons: int = 1  # maximum number of comparisons for each key
+    delivery_in_json: bool = False  # whether the delivery ID is in the JSON body
+    reads_json: bool = False  # whether it parses bodies as JSON, to find a signature or related values
+    signature_tag: bytes | None = None  # prefix of the signature, where a header contains nothing else; None elsewhere
+    signs_body: bool = False  # whether the body is signed as a whole, rather than fields of it
+    signs_url: bool = False  # whether the URL is signed
 
     @abstractmethod
     def verify(self, request: RequestView, now: float) -> Match:

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
+import attrs
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
 
@@ -57,51 +58,29 @@ class MalformedRequestError(Exception):
 
     def __init__(self, status: int, reason: str, detail: str) -> None:
         super().__init__(detail)
-        self.status = status  # status of the response: 400, 417, 431, 501 or 505
-        self.reason = reason  # stable cause in UPPER_SNAKE_CASE
-        self.detail = detail  # description for the log
+        self.status = status  # of the response: 400, 417, 431, 501 or 505
+        self.reason = reason  # stable, in UPPER_SNAKE_CASE
+        self.detail = detail  # for the log
 
 
+@attrs.define(eq=False, repr=False)
 class Head:
-    """Request line and header fields.
+    """Request line and header fields."""
 
-    Attributes:
-        path: up to `?`, percent-encoding retained, never empty.
-        query: after `?`, percent-encoding retained.
-    """
-
-    __slots__ = (
-        "compressed",
-        "content_type",
-        "expects_continue",
-        "headers",
-        "host",
-        "http10",
-        "keep_alive",
-        "length",
-        "method",
-        "path",
-        "query",
-        "size",
-        "target",
-        "traceparent",
-    )
-
-    def __init__(self, method: str, target: str, *, http10: bool) -> None:
-        self.method = method  # as sent; methods are case-sensitive
-        self.target = target  # path and query as sent, with the `?` of an empty query
-        self.path, _, self.query = target.partition("?")
-        self.http10 = http10  # whether it is an HTTP/1.0 request
-        self.keep_alive = not http10  # whether the sender wants the connection to persist
-        # pairs in wire order; lower-case name, value without surrounding whitespace
-        self.headers: list[tuple[str, bytes]] = []
-        self.host = ""  # value of Host, or the authority of an absolute target; empty in HTTP/1.0 without one
-        self.content_type = ""  # value of Content-Type, or empty
-        self.traceparent = ""  # value of the W3C header, or empty
-        self.size = 0  # size of the whole head in bytes
-        self.length = 0  # declared length of the body in bytes; 0 without a body, -1 for a chunked one
-        self.expects_continue = False  # whether the sender waits for `100 Continue` before it sends the body
-        self.compressed = False  # whether there is a Content-Encoding
+    method: str  # as sent; methods are case-sensitive
+    target: str  # path and query as sent, with the `?` of an empty query
+    path: str  # up to `?`, percent-encoding retained, never empty
+    query: str  # after `?`, percent-encoding retained
+    http10: bool
+    keep_alive: bool  # whether the sender wants the connection to persist
+    headers: list[tuple[str, bytes]]  # in wire order; lower-case name, value without surrounding whitespace
+    size: int  # of the whole head in bytes
+    host: str = ""  # value of Host, or the authority of an absolute target; empty in HTTP/1.0 without one
+    content_type: str = ""
+    traceparent: str = ""  # value of the W3C header, or empty
+    length: int = 0  # declared length of the body in bytes; 0 without a body, -1 for a chunked one
+    expects_continue: bool = False  # whether the sender waits for `100 Continue` before it sends the body
+    compressed: bool = False  # whether there is a Content-Encoding
 
 
 def take_head(buffer: bytes, searched: int) -> tuple[Head | None, bytes]:
@@ -113,36 +92,23 @@ def take_head(buffer: bytes, searched: int) -> tuple[Head | None, bytes]:
         MalformedRequestError: it is not acceptable, or can never be complete.
     """
     if buffer.startswith((b"\r", b"\n")):
-        buffer = skip_empty_lines(buffer)
+        buffer = _skip_empty_lines(buffer)
     end = buffer.find(b"\r\n\r\n", searched)
     if end < 0 and len(buffer) <= limits.MAX_HEADER_BYTES:
-        check_partial_head(buffer, searched)
+        if _BARE_LF.search(buffer, searched):
+            raise MalformedRequestError(400, "HEADER_MALFORMED", "a line ends with LF alone")
         return None, buffer
     if not 0 <= end <= limits.MAX_HEADER_BYTES:
         raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the head is too large")
     return parse_head(buffer[: end + 2]), buffer[end + 4 :]
 
 
-def skip_empty_lines(data: bytes) -> bytes:
-    """Return `data` without the empty lines before a request, which a server ignores (RFC 9112, section 2.2).
-
-    Raises:
-        MalformedRequestError: a line ends with CR or LF alone.
-    """
+def _skip_empty_lines(data: bytes) -> bytes:
+    """Return `data` without the empty lines before a request, which a server ignores (RFC 9112, section 2.2)."""
     rest = data[_EMPTY_LINES.match(data).end() :]  # type: ignore[union-attr] # also matches the empty string
     if rest.startswith((b"\r", b"\n")) and rest != b"\r":
         raise MalformedRequestError(400, "REQUEST_MALFORMED", "an empty line ends with CR or LF alone")
     return rest
-
-
-def check_partial_head(data: bytes, start: int) -> None:
-    """Refuse an incomplete head that can never be complete; up to the offset `start` it was checked before.
-
-    Raises:
-        MalformedRequestError: a line ends with LF alone.
-    """
-    if _BARE_LF.search(data, start):
-        raise MalformedRequestError(400, "HEADER_MALFORMED", "a line ends with LF alone")
 
 
 class _Fields:
@@ -241,20 +207,16 @@ def _refusal_of(text: str) -> MalformedRequestError:
 
 
 def build_head(method: bytes, target: bytes, fields: _Fields, *, http10: bool, size: int) -> Head:
-    """Return the head that consists of a request line and fields.
-
-    Raises:
-        MalformedRequestError: it is not an acceptable request.
-    """
+    """Return the head that consists of a request line and fields."""
     authority: bytes | None = None
     if not target.startswith(b"/"):
         authority, target = _split_target(target)
     try:
-        head = Head(method.decode("ascii"), target.decode(), http10=http10)
+        name, text = method.decode("ascii"), target.decode()
     except UnicodeDecodeError:
         raise MalformedRequestError(400, "REQUEST_MALFORMED", "the target is neither ASCII nor UTF-8") from None
-    head.size = size
-    head.headers = fields.pairs
+    path, _, query = text.partition("?")
+    head = Head(name, text, path, query, http10, not http10, fields.pairs, size)
     _interpret(head, fields.special)
     if authority is not None:
         head.host = _checked_host(authority)

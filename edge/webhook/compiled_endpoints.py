@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+import attrs
 import orjson
 
 from edge.http import responses
 from edge.http.head import Head
+from edge.http.responses import Response
 from edge.webhook.body_offload import BodyQuery
 from edge.webhook.configured_responses import ConfiguredResponse, FlowResponse
 from edge.webhook.handshakes import Handshakes
@@ -42,6 +44,7 @@ from flowhook.signatures import (
     can_stream,
 )
 from flowhook.signatures.diagnosis import SecretVariants
+from flowhook.signatures.schemes import SignatureVerifier
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -98,50 +101,49 @@ class ParsedContent(NamedTuple):
 EMPTY: Final = ParsedContent(None)
 
 
+@attrs.define(eq=False, repr=False, init=False)
 class CompiledEndpoint:
     """One compiled URL."""
 
-    __slots__ = (
-        "_dedupe",
-        "_namespaces",
-        "_networks",
-        "_signatures",
-        "asks",
-        "callback",
-        "dedupes_by_delivery_id",
-        "dropped_headers",
-        "dropped_query",
-        "early",
-        "early_keyed",
-        "flow",
-        "flow_id",
-        "flow_revision",
-        "handshakes",
-        "late",
-        "late_keyed",
-        "log_fields",
-        "max_body",
-        "max_parsed",
-        "max_unverified_json",
-        "methods",
-        "needs_json_body",
-        "needs_view",
-        "not_allowed",
-        "one_time",
-        "order_key",
-        "raw",
-        "reads_json",
-        "response",
-        "schemes",
-        "search",
-        "secret_variants",
-        "sender_limiter",
-        "slot",
-        "stores_rejected_bodies",
-        "streaming",
-        "unauthenticated",
-        "wanted",
-    )
+    flow_id: str
+    slot: int  # of the flow, for minting IDs
+    callback: str  # its name; empty for the URL of a flow
+    log_fields: dict[str, str]  # identify the endpoint in a log line
+    one_time: bool  # whether the last segment of the path is a token, the only credential this URL requires
+    methods: frozenset[str]
+    not_allowed: Response
+    unauthenticated: Response
+    max_body: int  # in bytes
+    max_parsed: int  # maximum size of a body that is parsed, both as received and decompressed
+    max_unverified_json: int  # maximum size of an unverified body that is parsed as JSON, if `reads_json`
+    schemes: str  # kinds of `auth`
+    asks: bool  # whether any credentials are required
+    early: list[Verifier]  # those that need no body
+    late: list[Verifier]  # those that need the body
+    early_keyed: list[KeyedVerifier]  # those of `early` whose keys are fetched
+    late_keyed: list[KeyedVerifier]
+    streaming: list[SignatureVerifier]  # those of `late` that can process a body while it arrives
+    reads_json: bool  # whether one of `late` parses bodies as JSON
+    needs_json_body: bool  # whether verified bodies are parsed as JSON separately, for handshakes or delivery IDs
+    handshakes: Handshakes | None
+    secret_variants: SecretVariants  # other readings of its secrets, for diagnoses
+    dropped_headers: frozenset[str]  # lower-case names of fields that are not stored
+    dropped_query: frozenset[str]  # names of parameters that are not stored
+    raw: bool  # whether bodies are stored unparsed
+    sender_limiter: SenderRateLimiter | None
+    stores_rejected_bodies: bool  # whether operators can see the bodies of refused requests
+    response: ConfiguredResponse
+    flow: FlowResponse | None  # responses of the flow itself, when senders wait for them
+    needs_view: bool  # whether expressions read the event
+    order_key: OrderKey | None  # None when events are not ordered, and for callbacks
+    search: SearchAttributes | None
+    flow_revision: int  # defines `order_key` and `search`
+    dedupes_by_delivery_id: bool
+    wanted: bytes  # JSON of the parts needed of a large body (`body_offload.BodyQuery`)
+    _dedupe: DedupeKey | None
+    _namespaces: dict[Verifier, str]
+    _networks: Sequence[IPv4Network | IPv6Network]
+    _signatures: frozenset[str] | None
 
     def __init__(
         self,
@@ -153,77 +155,56 @@ class CompiledEndpoint:
         one_time: bool = False,
         keys: KeyRules = NO_KEYS,
     ) -> None:
-        self.flow_id = flow_id
-        self.slot = slot_of(flow_id)  # slot of the flow, for minting IDs
-        self.callback = callback  # name of the callback; empty for the URL of a flow
-        # fields that identify the endpoint in a log line
+        self.flow_id, self.slot, self.callback = flow_id, slot_of(flow_id), callback
         self.log_fields = {"flow": flow_id, "callback": callback} if callback else {"flow": flow_id}
-        # whether the last segment of the path is a token, the only credential this URL requires
         self.one_time = one_time
         self.methods = frozenset[str](webhook.methods)
         self.not_allowed = responses.method_not_allowed(webhook.methods)
         self.max_body = webhook.max_body
-        # maximum size in bytes of a body that is parsed, both as received and decompressed
         self.max_parsed = min(webhook.max_body, limits.MAX_BODY_BYTES)
         self.schemes = ",".join(kind.kind for kind in webhook.auth)
         self._networks = webhook.allow_from
         only_one_time = isinstance(webhook, Callback) and webhook.only_one_time
         verifiers = build_verifiers(() if only_one_time else webhook.auth, secrets)
-        self.secret_variants = SecretVariants(webhook.auth, secrets)  # other readings of its secrets, for diagnoses
-        # lower-case names of fields that are not stored
+        self.secret_variants = SecretVariants(webhook.auth, secrets)
         self.dropped_headers = HOP_BY_HOP.union(CREDENTIALS, *(verifier.credential_headers for verifier in verifiers))
-        # names of query parameters that are not stored
         self.dropped_query = frozenset[str]().union(*(verifier.credential_query for verifier in verifiers))
         if self.dropped_query or one_time:
             self.dropped_headers |= URLS
         if one_time:
             verifiers = build_verifiers((), secrets)
         self._namespaces = _namespaces(verifiers)
-        self.early = [verifier for verifier in verifiers if not verifier.needs_body]  # verifiers that need no body
-        self.late = [verifier for verifier in verifiers if verifier.needs_body]  # verifiers that need the body
-        # whether a verifier of `late` parses bodies as JSON
+        self.early = [verifier for verifier in verifiers if not verifier.needs_body]
+        self.late = [verifier for verifier in verifiers if verifier.needs_body]
         self.reads_json = any(verifier.reads_json for verifier in self.late)
         is_said = "max_body" in webhook.model_fields_set
-        # maximum size in bytes of an unverified body that is parsed as JSON for these verifiers
         self.max_unverified_json = self.max_parsed if is_said else min(self.max_parsed, MAX_JSON_BYTES)
-        # verifiers of `late` that can process a body while it arrives
         self.streaming = [verifier for verifier in self.late if can_stream(verifier)]
-        # verifiers of `early` whose keys are fetched
         self.early_keyed = [verifier for verifier in self.early if isinstance(verifier, KeyedVerifier)]
-        # verifiers of `late` whose keys are fetched
         self.late_keyed = [verifier for verifier in self.late if isinstance(verifier, KeyedVerifier)]
         self._signatures = _signature_headers(self.late)
         challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]
         self.unauthenticated = responses.unauthenticated(challenges[0] if challenges else None)
-        self.asks = bool(webhook.auth) and not one_time  # whether any credentials are required
+        self.asks = bool(webhook.auth) and not one_time
         dedupe = webhook.dedupe
         deduplicates = dedupe.enabled and not one_time  # a repeated delivery finds the token used
         self.dedupes_by_delivery_id = deduplicates and dedupe.key is None and self.asks
         self._dedupe = DedupeKey(dedupe.key) if deduplicates and dedupe.key is not None else None
-        self.raw = webhook.parse == "raw"  # whether bodies are stored unparsed
-        # rate limits by sender; None when there is no such limit
-        self.sender_limiter = (
-            None if webhook.sender_rate_limit is None else SenderRateLimiter(webhook.sender_rate_limit)
-        )
-        # whether the bodies of refused requests are stored for operators
+        self.raw = webhook.parse == "raw"
+        rate = webhook.sender_rate_limit
+        self.sender_limiter = None if rate is None else SenderRateLimiter(rate)
         self.stores_rejected_bodies = webhook.keep_rejected_bodies
-        # handshakes of its providers; None when they have none
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
-        # whether verified bodies are also parsed as JSON separately, for handshakes or delivery IDs
         self.needs_json_body = self.handshakes is not None or (
             self.dedupes_by_delivery_id and any(verifier.delivery_in_json for verifier in verifiers)
         )
         self.response = ConfiguredResponse(webhook.respond)
-        # responses of the flow itself, when senders wait for them
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
-        # order key of the flow's events; None when they are not ordered, and for callbacks
         self.order_key = None if keys.order_by is None else OrderKey(keys.order_by)
-        # search attributes of the flow's events; None when there are none, and for callbacks
         self.search = SearchAttributes(keys.search) if keys.search else None
-        self.flow_revision = keys.revision  # flow revision that defines `order_key` and `search`
+        self.flow_revision = keys.revision
         self.needs_view = self.response.needs_view or any((self._dedupe, self.order_key, self.search))
         dedupe_by = None if self._dedupe is None else self._dedupe.expression
-        # JSON of the parts needed of a large body (`body_offload.BodyQuery`)
         self.wanted = orjson.dumps(BodyQuery(self._selection(), keys.order_by, dedupe_by, dict(keys.search)))
 
     def _selection(self) -> Selection:
@@ -269,10 +250,6 @@ class CompiledEndpoint:
 
         A body that no verifier can process while it arrives has to fit into memory. One that must be parsed to be
         verified has to be parsed quickly. A verifier whose signature is absent verifies nothing.
-
-        Args:
-            headers: lower-case names and values.
-            verified: whether the sender was verified without the body.
         """
         if verified:
             return self.max_body
@@ -293,29 +270,20 @@ class CompiledEndpoint:
 
         A key is scoped to one kind of `auth`, and to one name in certificates. So a sender with the credentials of one
         partner can't make another partner's events look like repeated ones, nor can that happen by chance.
-
-        Args:
-            verified: the verifier that passed, whose provider may number its deliveries, and its match.
-            request: the request as received.
-            view: the value of `.`; not None when `needs_view`.
-            content: the parsed body; CloudEvents have IDs of their own.
+        `view` is the value of `.`, not None when `needs_view`.
         """
         verifier, match = verified
-        key = self._key(verifier, request, view, content)
+        if self.dedupes_by_delivery_id:
+            key = verifier.delivery_id(request) or event_identity(content.body) or ""  # that of a CloudEvent
+        elif self._dedupe is not None:
+            key = self._dedupe.of_view(view) if content.dedupe is None else content.dedupe
+        else:
+            return ""
         if not key:
             return ""
         if match.scheme == MtlsAuth.kind:
             key = f"{match.secret}\n{key}"
         return bounded_dedupe_key(self._namespaces[verifier] + key)
-
-    def _key(
-        self, verifier: Verifier, request: RequestView, view: Mapping[str, Any] | None, content: ParsedContent
-    ) -> str:
-        if self.dedupes_by_delivery_id:
-            return verifier.delivery_id(request) or event_identity(content.body) or ""
-        if self._dedupe is None:
-            return ""
-        return self._dedupe.of_view(view) if content.dedupe is None else content.dedupe
 
     def order_key_of(self, view: Mapping[str, Any] | None, content: ParsedContent) -> str:
         """Return the order key of an event, or an empty string; see `dedupe_key` for the arguments."""
@@ -333,16 +301,8 @@ class CompiledEndpoint:
 class FlowEndpoints:
     """The endpoints of one flow."""
 
-    __slots__ = ("_callbacks", "_one_time", "_subpaths", "flow_id", "own", "revision", "secret_names")
-
     def __init__(
-        self,
-        flow_id: str,
-        webhook: Webhook,
-        secrets: Mapping[str, bytes],
-        revision: int,
-        *,
-        keys: KeyRules = NO_KEYS,
+        self, flow_id: str, webhook: Webhook, secrets: Mapping[str, bytes], revision: int, *, keys: KeyRules = NO_KEYS
     ) -> None:
         self.flow_id = flow_id
         self.revision = revision  # registry revision that these endpoints are at least as new as
@@ -391,7 +351,7 @@ def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:
     for verifier in verifiers:
         names[verifier.scheme] += 1
         number = names[verifier.scheme]
-        namespaces[verifier] = f"{verifier.scheme}:" if number == 1 else f"{verifier.scheme}.{number}:"
+        namespaces[verifier] = f"{verifier.scheme}.{number}:" if number > 1 else f"{verifier.scheme}:"
     return namespaces
 
 

@@ -9,7 +9,7 @@ import h11
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from edge.http.body_framing import BodyFraming
-from edge.http.head import MalformedRequestError, check_partial_head, parse_head, skip_empty_lines
+from edge.http.head import MalformedRequestError, take_head
 
 METHODS = [b"GET", b"POST", b"PUT"] * 4 + [
     b"PATCH",
@@ -136,14 +136,11 @@ def ours(data: bytes) -> Seen:
     messages = []
     while True:
         try:
-            data = skip_empty_lines(data)
-            end = data.find(b"\r\n\r\n")
-            if end < 0:
-                check_partial_head(data, 0)
+            head, data = take_head(data, 0)
+            if head is None:
                 return Seen(messages, "incomplete")
-            head, body = parse_head(data[: end + 2]), bytearray()
-            framing = BodyFraming(head.length)
-            content, data = framing.take(data[end + 4 :])
+            framing, body = BodyFraming(head.length), bytearray()
+            content, data = framing.take(data)
             body += content
             while framing.has_more:
                 content, data = framing.take(data)

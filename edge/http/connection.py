@@ -67,23 +67,18 @@ class ServerContext(Protocol):
 
     def now(self) -> float:
         """Return the loop's time."""
-        ...
 
     def answered(self, response: Response) -> None:
         """Count a response that no delegate gave."""
-        ...
 
     def count_incomplete(self) -> None:
         """Count a request whose sender disconnected before it was complete."""
-        ...
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         """Return the delegate for a new request; see `HTTPServerConnectionDelegate`."""
-        ...
 
     def on_close(self, server_conn: object) -> None:
         """Record that a connection has ended; see `HTTPServerConnectionDelegate`."""
-        ...
 
 
 class Connection(BufferedTransport, HTTPConnection):

@@ -53,18 +53,16 @@ VerifierCall = grpc.aio.StreamStreamCall[Any, Any]
 Verify = Callable[[AttachVerifierResponse], Awaitable[AttachVerifierRequest]]
 """Verifies a request and returns the answer, whose `verification_id` it may leave empty. Never raises."""
 
+RECONNECT_SECONDS: Final = 0.5
+REFUSED_SECONDS: Final = 15.0  # pause after a router refused the stream of verifications, as one of an earlier version
+INVOKE_GRACE_SECONDS: Final = 5.0  # added to the deadline of InvokeFlow, for storing the event and for the round trip
+REPORT_SECONDS: Final = 5.0  # deadline of a report of refused requests
+TAKEOVER_PAUSE: Final = 0.1  # seconds between two attempts of a call while another router takes over
+
 _ADMITTED: Final = "admitted"
 _END: Final = UploadBodyRequest(end=UploadEnd())
 
-RECONNECT_SECONDS: Final = 0.5
-
-REFUSED_SECONDS: Final = 15.0
-"""Pause after a router refused the stream of verifications, as one of an earlier version does."""
-
 log = logs.get_logger(__name__)
-
-INVOKE_GRACE_SECONDS: Final = 5.0
-"""Allowance added to an InvokeFlow deadline, for storing the event and for the round trip."""
 
 
 class FlowDefinition(NamedTuple):
@@ -168,7 +166,6 @@ class RouterClient(Protocol):
 
     async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
         """Store events; return one result per event, in order."""
-        ...
 
     async def invoke(self, event: Event, seconds: float) -> InvokeFlowResponse:
         """Store an event and wait up to `seconds` for its flow's response.
@@ -176,7 +173,6 @@ class RouterClient(Protocol):
         Raises:
             UnavailableError: among other causes, the router is unreachable; this is raised without waiting.
         """
-        ...
 
     async def upload(self, start: UploadStart, seconds: float) -> Upload:
         """Start an upload, once the router admits it. Each step of it, the start included, may take `seconds`.
@@ -186,7 +182,6 @@ class RouterClient(Protocol):
             ExhaustedError: the flow accepts no more uploads, or no more of this sender.
             UnavailableError: the router accepts no more uploads, or is unreachable.
         """
-        ...
 
     async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
         """Return the response of an execution so far.
@@ -194,39 +189,21 @@ class RouterClient(Protocol):
         Raises:
             NotFoundError: the token was never issued, or the execution is past retention.
         """
-        ...
 
     async def get_flow(self, flow_id: str, seconds: float) -> FlowDefinition:
-        """Return a flow.
-
-        Raises:
-            NotFoundError: there is no such flow.
-        """
-        ...
+        """Return a flow; NotFoundError: it does not exist."""
 
     async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
         """Return the IDs, of 1 to `limits.MAX_FOUND_FLOWS` given ones, that belong to existing flows."""
-        ...
 
     async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> ResolvedSecrets:
-        """Return verification secrets of a flow.
-
-        Raises:
-            NotFoundError: there is no such flow.
-        """
-        ...
+        """Return verification secrets of a flow; NotFoundError: it does not exist."""
 
     async def report(self, rejections: Sequence[Rejection]) -> None:
-        """Report refused requests.
-
-        Raises:
-            FlowhookError: the router does not accept them; the caller may ignore that.
-        """
-        ...
+        """Report refused requests; the caller may ignore that the router does not accept them."""
 
     async def verify_rejections(self, verify: Verify) -> None:
         """Answer with `verify` what the router wants verified again, until it ends the stream."""
-        ...
 
     def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
         """Yield changes after a revision (0: from now on) until the router ends the stream.
@@ -234,11 +211,14 @@ class RouterClient(Protocol):
         Raises:
             OutOfRangeError: changes after `start_revision` are not retained any more.
         """
-        ...
 
 
-REPORT_SECONDS: Final = 5.0  # deadline of a report of refused requests
-TAKEOVER_PAUSE: Final = 0.1  # seconds between two attempts of a call while another router takes over
+async def _response(call: Awaitable[T]) -> T:
+    """Await a call; its error is raised as one of `flowhook.errors`."""
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise status.from_rpc_error(error) from None
 
 
 class GrpcRouterClient(RouterClient):
@@ -253,25 +233,25 @@ class GrpcRouterClient(RouterClient):
     @override
     async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
         request = IngestEventsRequest(events=events)
-        try:
-            response = await self._ingest.IngestEvents(request, timeout=seconds, wait_for_ready=True)
-        except grpc.aio.AioRpcError as error:
-            raise status.from_rpc_error(error) from None
+        response = await _response(self._ingest.IngestEvents(request, timeout=seconds, wait_for_ready=True))
         return response.results
 
     @override
     async def invoke(self, event: Event, seconds: float) -> InvokeFlowResponse:
         request = InvokeFlowRequest(event=event, max_wait=duration(seconds))
-        try:
-            return await self._ingest.InvokeFlow(request, timeout=seconds + INVOKE_GRACE_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise status.from_rpc_error(error) from None
+        return await _response(self._ingest.InvokeFlow(request, timeout=seconds + INVOKE_GRACE_SECONDS))
 
     @override
     async def upload(self, start: UploadStart, seconds: float) -> Upload:
 
         async def attempt(_left: float) -> Upload:  # each step of an upload may take all of them
-            return await _begin_upload(self._ingest.UploadBody(None, wait_for_ready=True), start, seconds)
+            upload = Upload(self._ingest.UploadBody(None, wait_for_ready=True), seconds)
+            try:
+                await upload.begin(start)
+            except BaseException:
+                upload.cancel()
+                raise
+            return upload
 
         return await _until_owned(attempt, seconds)
 
@@ -279,53 +259,35 @@ class GrpcRouterClient(RouterClient):
     async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
         request = GetReplyRequest(reply_token=token)
 
-        async def attempt(left: float) -> GetReplyResponse:
-            try:
-                return await self._ingest.GetReply(request, timeout=left, wait_for_ready=True)
-            except grpc.aio.AioRpcError as error:
-                raise status.from_rpc_error(error) from None
+        def attempt(left: float) -> Awaitable[GetReplyResponse]:
+            return _response(self._ingest.GetReply(request, timeout=left, wait_for_ready=True))
 
         return await _until_owned(attempt, seconds)
 
     @override
     async def get_flow(self, flow_id: str, seconds: float) -> FlowDefinition:
         request = GetFlowRequest(flow_id=flow_id)
-        try:
-            response = await self._flows.GetFlow(request, timeout=seconds, wait_for_ready=True)
-        except grpc.aio.AioRpcError as error:
-            raise status.from_rpc_error(error) from None
+        response = await _response(self._flows.GetFlow(request, timeout=seconds, wait_for_ready=True))
         return FlowDefinition(response.flow.definition, response.registry_revision, response.flow.revision)
 
     @override
     async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
-        try:
-            response = await self._flows.FindFlows(
-                FindFlowsRequest(flow_ids=flow_ids), timeout=seconds, wait_for_ready=True
-            )
-        except grpc.aio.AioRpcError as error:
-            raise status.from_rpc_error(error) from None
+        request = FindFlowsRequest(flow_ids=flow_ids)
+        response = await _response(self._flows.FindFlows(request, timeout=seconds, wait_for_ready=True))
         return frozenset(response.flow_ids)
 
     @override
     async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> ResolvedSecrets:
         request = ResolveSecretsRequest(flow_id=flow_id, names=sorted(names))
-        try:
-            response = await self._secrets.ResolveSecrets(request, timeout=seconds, wait_for_ready=True)
-        except grpc.aio.AioRpcError as error:
-            raise status.from_rpc_error(error) from None
+        response = await _response(self._secrets.ResolveSecrets(request, timeout=seconds, wait_for_ready=True))
         return ResolvedSecrets(dict(response.values), response.registry_revision)
 
     @override
     async def report(self, rejections: Sequence[Rejection]) -> None:
         request = ReportRejectionsRequest(rejections=rejections)
-
-        async def attempt(left: float) -> None:
-            try:
-                await self._rejections.ReportRejections(request, timeout=left)
-            except grpc.aio.AioRpcError as error:
-                raise status.from_rpc_error(error) from None
-
-        await _until_owned(attempt, REPORT_SECONDS)
+        await _until_owned(
+            lambda left: _response(self._rejections.ReportRejections(request, timeout=left)), REPORT_SECONDS
+        )
 
     @override
     async def verify_rejections(self, verify: Verify) -> None:
@@ -344,16 +306,10 @@ class GrpcRouterClient(RouterClient):
 
 
 async def _until_owned(attempt: Callable[[float], Awaitable[T]], seconds: float) -> T:
-    """Repeat a call that failed because another router takes over, until `seconds` are over.
+    """Repeat an idempotent call that failed because another router takes over, until `seconds` are over.
 
-    Other calls are repeated by those who make them, together with further failures.
-
-    Args:
-        attempt: makes the call, with the seconds that are left. It must be idempotent.
-        seconds: timeout of all attempts together.
-
-    Raises:
-        FlowhookError: the last attempt failed.
+    `attempt` is given the seconds that are left. Other calls are repeated by those who make them, together with further
+    failures.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
@@ -364,17 +320,6 @@ async def _until_owned(attempt: Callable[[float], Awaitable[T]], seconds: float)
             if error.reason not in TAKEOVER or loop.time() + TAKEOVER_PAUSE >= deadline:
                 raise
         await asyncio.sleep(TAKEOVER_PAUSE)
-
-
-async def _begin_upload(call: UploadCall, start: UploadStart, seconds: float) -> Upload:
-    """Return an upload that the router has admitted."""
-    upload = Upload(call, seconds)
-    try:
-        await upload.begin(start)
-    except BaseException:
-        upload.cancel()
-        raise
-    return upload
 
 
 async def _serve_verifications(call: VerifierCall, verify: Verify) -> None:

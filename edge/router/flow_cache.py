@@ -18,11 +18,12 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final
 
+import attrs
 import orjson
 from pydantic import ValidationError
 
 from edge.metrics import EdgeMetrics
-from edge.router.client import RegistryUpdate, RouterClient
+from edge.router.client import RegistryUpdate, ResolvedSecrets, RouterClient
 from edge.router.flow_existence import PACE_SECONDS, FlowExistence
 from edge.webhook.compiled_endpoints import FlowEndpoints, KeyRules
 from flowhook import limits
@@ -48,15 +49,13 @@ class _LookupTimedOutError(UnavailableError):
         super().__init__("the lookup of a flow took too long")
 
 
+@attrs.define(eq=False, repr=False)
 class _Lookup:
-    """A lookup in progress: its future, the changes reported meanwhile, and whether the watch may have missed any."""
+    """A lookup in progress."""
 
-    __slots__ = ("changes", "doubtful", "result")
-
-    def __init__(self, result: asyncio.Future[FlowEndpoints | None]) -> None:
-        self.result = result
-        self.changes: list[RegistryUpdate] = []
-        self.doubtful = False
+    result: asyncio.Future[FlowEndpoints | None]
+    changes: list[RegistryUpdate] = attrs.field(factory=list)  # reported meanwhile
+    doubtful: bool = False  # whether the watch may have missed any
 
     def fail(self, error: FlowhookError) -> None:
         """Fail the lookup; all its waiters may have given up already."""
@@ -81,8 +80,6 @@ class FlowCache:
         """Cache up to `size` flows, and as many IDs of unknown flows.
 
         A request waits up to `lookup_seconds` for the router, even when it joins a lookup that began earlier.
-        Existence checks are at least `pace_seconds` apart.
-
         `on_state` is called with the reason when the cache becomes unusable, and with an empty string when it recovers.
         """
         self._router = router
@@ -91,13 +88,12 @@ class FlowCache:
         self._lookup_seconds = lookup_seconds
         self._silence = silence_seconds
         self._on_state = on_state
-        self._lacks: set[str] = set()
-        """Reasons that were logged since the watch was last in order."""
+        self._lacks: set[str] = set()  # reasons that were logged since the watch was last in order
         self._now = asyncio.get_running_loop().time
         self._known: OrderedDict[str, FlowEndpoints] = OrderedDict()
         self._unknown: OrderedDict[str, None] = OrderedDict()
+        # IDs outside the cache that belong to flows according to the latest report
         self._named: OrderedDict[str, None] = OrderedDict()
-        """IDs outside the cache that belong to flows according to the latest report."""
         self._existence = FlowExistence(router, seconds=lookup_seconds, pace=pace_seconds)
         self._lookups: dict[str, _Lookup] = {}
         self._slots = asyncio.Semaphore(MAX_LOOKUPS)
@@ -209,9 +205,8 @@ class FlowCache:
             self.drop(change.flow_id)
             self._name(change.flow_id)
         elif change.secret_name:
-            stale = [each.flow_id for each in self._known.values() if change.secret_name in each.secret_names]
-            for flow_id in stale:
-                self.drop(flow_id)
+            for endpoints in [each for each in self._known.values() if change.secret_name in each.secret_names]:
+                self.drop(endpoints.flow_id)
 
     def known(self, first: str, limit: int) -> list[FlowEndpoints]:
         """Return up to `limit` of the most recently used cached flows, preceded by the flow `first` if it is cached."""
@@ -275,7 +270,8 @@ class FlowCache:
             lookup.doubtful = False
             try:
                 endpoints = None
-                if self._is_named(flow_id) or await self._existence.of(flow_id, tasks):
+                named = flow_id in self._known or flow_id in self._named
+                if named or await self._existence.of(flow_id, tasks):
                     async with self._slots:
                         endpoints = await self._fetch(flow_id)
             except UnavailableError as error:
@@ -296,9 +292,6 @@ class FlowCache:
                 return endpoints
             await asyncio.sleep(RECHECK_SECONDS)
 
-    def _is_named(self, flow_id: str) -> bool:
-        return flow_id in self._known or flow_id in self._named
-
     async def _fetch(self, flow_id: str) -> FlowEndpoints | None:
         try:
             found = await self._router.get_flow(flow_id, self._lookup_seconds)
@@ -307,13 +300,9 @@ class FlowCache:
             if raw is None:
                 return None
             webhook = Webhook.model_validate(raw)
-            revision = found.revision
-            secrets: dict[str, bytes] = {}
-            names = webhook.secret_names()
-            if names:
-                resolved = await self._router.resolve_secrets(flow_id, names, self._lookup_seconds)
-                secrets = resolved.values
-                revision = min(revision, resolved.revision)
+            secrets = ResolvedSecrets({}, found.revision)
+            if names := webhook.secret_names():
+                secrets = await self._router.resolve_secrets(flow_id, names, self._lookup_seconds)
         except NotFoundError:
             return None
         except ValidationError:
@@ -321,17 +310,17 @@ class FlowCache:
             raise InternalError("the flow can't be read", reason="FLOW_UNREADABLE") from None
         execution = definition.get("execution") or {}
         keys = KeyRules(execution.get("order_by"), execution.get("search") or {}, found.flow_revision)
-        return FlowEndpoints(flow_id, webhook, secrets, revision, keys=keys)
+        revision = min(found.revision, secrets.revision)
+        return FlowEndpoints(flow_id, webhook, secrets.values, revision, keys=keys)
 
     def _remember(self, flow_id: str, endpoints: FlowEndpoints | None) -> None:
+        self._named.pop(flow_id, None)
         if endpoints is None:
-            self._named.pop(flow_id, None)
             self._known.pop(flow_id, None)
             self._unknown[flow_id] = None
             if len(self._unknown) > self._size:
                 self._unknown.popitem(last=False)
         else:
             self._known[flow_id] = endpoints
-            self._named.pop(flow_id, None)
             if len(self._known) > self._size:
                 self._name(self._known.popitem(last=False)[0])

@@ -1,9 +1,9 @@
 """Sends events to the router in batches: events that arrive while calls are in flight form the next batch.
 
 A call that fails because the router is unavailable is retried with the same events, and so are events that a router was
-storing when another took over. Ingest is idempotent by event ID,
-so senders whose deadline is long enough do not notice a restart of the router. An event whose outcome is still unknown
-at its deadline is reported as unavailable; the sender retries.
+storing when another took over. Ingest is idempotent by event ID, so senders whose deadline is long enough do not notice
+a restart of the router. An event whose outcome is unknown at its deadline is reported as unavailable; the sender
+retries.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import contextlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
+
+import attrs
 
 from edge.metrics import EdgeMetrics
 from edge.router.client import RouterClient
@@ -44,31 +46,30 @@ class _Pending(NamedTuple):
     result: asyncio.Future[IngestResult]
 
 
+@attrs.define(eq=False, repr=False)
 class IngestBatcher:
-    """Batches events for the router. Nothing is sent unless `run` is running."""
+    """Batches events for the router. Nothing is sent unless `run` is running.
 
-    def __init__(
-        self, router: RouterClient, metrics: EdgeMetrics, logger: RateLimitedLogger, *, timeout: float, max_pending: int
-    ) -> None:
-        """Let an event wait for at most `timeout` seconds, and at most `max_pending` events wait at a time."""
-        self._router = router
-        self._logger = logger
-        self._metrics = metrics
-        self._timeout = timeout
-        self._max_pending = max_pending
-        self._loop = asyncio.get_running_loop()
-        self._queue: deque[_Pending] = deque()
-        self._sending: list[list[_Pending]] = []
-        self._idle: list[asyncio.Future[None]] = []
-        self.pending = 0
-        self._pending_bytes = 0
+    An event waits for at most `timeout` seconds, and at most `max_pending` events wait at a time.
+    """
+
+    _router: RouterClient
+    _metrics: EdgeMetrics
+    _logger: RateLimitedLogger
+    _timeout: float = attrs.field(kw_only=True)
+    _max_pending: int = attrs.field(kw_only=True)
+    pending: int = attrs.field(init=False, default=0)
+    _pending_bytes: int = attrs.field(init=False, default=0)
+    _loop: asyncio.AbstractEventLoop = attrs.field(init=False, factory=asyncio.get_running_loop)
+    _queue: deque[_Pending] = attrs.field(init=False, factory=deque)
+    _sending: list[list[_Pending]] = attrs.field(init=False, factory=list)
+    _idle: list[asyncio.Future[None]] = attrs.field(init=False, factory=list)
 
     async def submit(self, event: Event, size: int) -> IngestResult:
         """Store an event and return the router's result.
 
-        Args:
-            event: must not be changed afterwards.
-            size: upper bound of its serialized size in bytes, not counting `_OVERHEAD`.
+        The event must not be changed afterwards. `size` is an upper bound of its serialized size in bytes, not counting
+        `_OVERHEAD`.
 
         Raises:
             IngestUnavailableError: the outcome is unknown, or too many events are waiting already.
@@ -108,11 +109,11 @@ class IngestBatcher:
                 idle: asyncio.Future[None] = self._loop.create_future()
                 self._idle.append(idle)
                 await idle
-            batch = self._take()
+            batch = self._dequeue()
             if batch:
                 await self._send(batch)
 
-    def _take(self) -> list[_Pending]:
+    def _dequeue(self) -> list[_Pending]:
         queue = self._queue
         batch: list[_Pending] = []
         size = 0

@@ -125,22 +125,15 @@ class RejectionReporter:
     ) -> None:
         """Record a refused request, unless the rate limit of its flow is exceeded.
 
-        Args:
-            endpoint: endpoint that received the request.
-            head: head of the request.
-            peer: the other side of the connection, which may be a proxy.
-            address: address of the sender.
-            response: response to the sender.
-            error: why authentication failed, if it did.
-            request_view: the request as it was verified, if verification was reached.
-            now: Unix time in seconds.
+        `error` is why authentication failed, if it did; `request_view` the request as it was verified, if verification
+        was reached. `peer` may be a proxy of the sender at `address`. `now` is Unix time in seconds.
         """
         if not self._limiter.admit(endpoint.flow_id):
             return
         if len(self._waiting) >= MAX_WAITING:
             self._metrics.unreported += 1
             return
-        detail = response.reason if error is None else error.detail
+        reason, detail = (response.reason,) * 2 if error is None else (error.reason, error.detail)
         body = b"" if request_view is None else request_view.body
         path = head.path.rpartition("/")[0] + "/…" if endpoint.one_time else head.path
         rejection = Rejection(
@@ -149,7 +142,7 @@ class RejectionReporter:
             callback=endpoint.callback,
             time=timestamp(int(now * 1000)),
             status=response.status,
-            reason=response.reason if error is None else error.reason,
+            reason=reason,
             detail=detail[:MAX_DETAIL],
             address=str(address),
             method=head.method,

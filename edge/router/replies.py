@@ -50,7 +50,7 @@ _NOT_ALLOWED: Final = responses.method_not_allowed(("GET",))
 
 
 class SyncReplies:
-    """Waits for the responses of flows."""
+    """Waits for the responses of flows; fetches of later ones wait up to `router_timeout` seconds for the router."""
 
     def __init__(
         self,
@@ -61,7 +61,6 @@ class SyncReplies:
         *,
         router_timeout: float,
     ) -> None:
-        """Let fetches wait up to `router_timeout` seconds for the router."""
         self._router = router
         self._flow_cache = flow_cache
         self._metrics = metrics
@@ -85,12 +84,7 @@ class SyncReplies:
             call.cancel()
 
     async def hold(self, event: Event, response: FlowResponse, sender: Principal) -> Response:
-        """Store an event and wait for the response of its flow.
-
-        Args:
-            event: must not be changed afterwards.
-            response: response configuration of its flow.
-            sender: address that sent it.
+        """Store an event, which must not be changed afterwards, and wait for the response of its flow.
 
         Raises:
             FlowhookError: the router refuses the event; it is not stored.

@@ -20,7 +20,7 @@ async def make(router, counts, running):
     def start(*, timeout=5.0, max_pending=1000):
         log = RateLimitedLogger(logs.get_logger("test"), asyncio.get_running_loop().time)
         ingest = IngestBatcher(router, counts, log, timeout=timeout, max_pending=max_pending)
-        ingest.task = running(ingest.run())
+        start.task = running(ingest.run())
         return ingest
 
     return start
@@ -179,5 +179,5 @@ async def test_what_waits_at_the_end_is_given_up(make, router, settled):
     for each in "abc":
         tasks += submit(ingest, each)
         await settled()
-    ingest.task.cancel()
+    make.task.cancel()
     assert all(isinstance(outcome, IngestUnavailableError) for outcome in await outcomes(tasks))

@@ -50,14 +50,13 @@ class BodyFraming:
 class BodyTime:
     """The seconds that a sender has for a body. Time in which it is not let send does not count.
 
-    Without a minimum rate they are for the whole body. With one they are those for which the sender may stay below it:
-    each received byte earns time again.
+    Without a minimum rate (0) they are for the whole body. With one they are those for which the sender may stay below
+    it: each received byte earns time again.
     """
 
     __slots__ = ("_left", "_rate", "_since", "_timeout")
 
     def __init__(self, timeout: float, bytes_per_second: float = 0.0) -> None:
-        """Allow `timeout` seconds; `bytes_per_second` is the minimum rate, 0: none."""
         self._timeout = self._left = timeout
         self._rate = bytes_per_second
         self._since = 0.0

@@ -29,22 +29,19 @@ CHUNK_FRAMING_BYTES: Final = 16
 LINES_AT_ONCE: Final = 128
 """Lines of a chunked body that are parsed in one turn of the loop: some 100 µs, the cost of a small request."""
 
+# a head after which llhttp expects a chunked body
 _HEAD: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-"""A head after which llhttp expects a chunked body."""
 
 
 class _Content:
     """The callbacks of llhttp that collect the content of a body."""
 
-    __slots__ = ("bytes", "complete")
+    __slots__ = ("bytes", "complete", "on_body")
 
     def __init__(self) -> None:
         self.bytes = bytearray()
+        self.on_body = self.bytes.extend
         self.complete = False
-
-    def on_body(self, body: bytes) -> None:
-        """Add content."""
-        self.bytes += body
 
     def on_message_complete(self) -> None:
         """Record the end of the body."""
@@ -89,8 +86,11 @@ class ChunkedBody:
         position = 0
         self.more = False
         for _ in range(LINES_AT_ONCE):
-            if self._pending:
-                position = self._take_content(data, position)
+            if self._pending:  # the available part of the current chunk, and of its CRLF
+                end = min(len(data), position + self._pending)
+                self._parse(data[position:end])
+                self._pending -= end - position
+                position = end
                 if self._pending:
                     break
             end = data.find(b"\n", position, position + MAX_CHUNK_LINE_BYTES + MAX_TRAILER_BYTES) + 1
@@ -106,13 +106,6 @@ class ChunkedBody:
         self._buffer = data[position:]
         if self.done:
             self.rest, self._buffer = self._buffer, b""
-
-    def _take_content(self, data: bytes, position: int) -> int:
-        """Consume the available part of the current chunk and of its CRLF; return the offset of its end."""
-        end = min(len(data), position + self._pending)
-        self._parse(data[position:end])
-        self._pending -= end - position
-        return end
 
     def _take_line(self, line: bytes) -> None:
         """Consume a line: a chunk's size, or a line of the trailer section."""

@@ -37,12 +37,8 @@ def peer_of(connection: HTTPConnection) -> Peer:
 def certificate_names(certificate: Mapping[str, Any] | None, *, common_names: bool = False) -> tuple[str, ...]:
     """Return the names in a certificate as `SSLSocket.getpeercert` returns it; none without one.
 
-    They are the alternative names. The subject's common name counts only in a certificate without any: authorities
-    check the alternative names of what they sign, and not all of them check the common name.
-
-    Args:
-        certificate: the certificate, verified by TLS.
-        common_names: whether the common name counts in any certificate.
+    They are the alternative names. The subject's common name counts only in a certificate without any, unless
+    `common_names`: authorities check the alternative names of what they sign, and not all of them the common name.
 
     Source: RFC 9525, section 2; RFC 6125, section 6.4.4.
     """

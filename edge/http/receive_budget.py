@@ -41,11 +41,7 @@ class ReceiveBudget:
 
 
 def charge(seat: Seat, size: int) -> None:
-    """Charge so many bytes in place of those that a seat has.
-
-    Raises:
-        Overloaded: they are too many; the seat is as before.
-    """
+    """Charge so many bytes in place of those that a seat has; if they are too many, raise Overloaded instead."""
     try:
         seat.resize(size)
     except FlowhookError:

@@ -52,12 +52,7 @@ def build_response(
 ) -> Response:
     """Return a response with Content-Length added; for a status without content the body is left out.
 
-    Args:
-        status: in [200, 599].
-        headers: fields in order; the caller ensures that no value contains CR or LF.
-        body: content.
-        reason: stable cause of a refusal.
-        close: whether the connection must not be used again.
+    The caller ensures that no value of a header contains CR or LF.
     """
     lines = [status_line(status)]
     lines += [name + b": " + value + b"\r\n" for name, value in headers]
@@ -80,14 +75,7 @@ def problem(
 ) -> Response:
     """Return a refusal as `application/problem+json`.
 
-    Args:
-        status: in [400, 599].
-        reason: stable cause in UPPER_SNAKE_CASE.
-        detail: explanation for the sender; the same for all requests refused for this reason.
-        headers: further fields.
-        retry_after: seconds after which a retry makes sense; 0 when a retry is pointless.
-        close: whether the connection must not be used again.
-        execution_id: ID of the execution that the refusal concerns, if any.
+    `detail` is the same for all requests refused for a reason; `retry_after` is in seconds, 0: a retry is pointless.
     """
     members = {
         "type": "about:blank",
@@ -146,7 +134,6 @@ ALIVE: Final = build_response(200, _WORD, b"ok\n")
 READY: Final = build_response(200, _WORD, b"ready\n")
 UNREADY: Final = build_response(503, _WORD, b"unready\n")
 
-PENDING_SECONDS: Final = 2  # seconds after which it makes sense to request a pending response again
 FLOW_FAULTED: Final = "FLOW_FAULTED"
 
 _MALFORMED_DETAILS: Final = {
@@ -177,11 +164,7 @@ def flow_rate_limited(reason: str, retry_after: int) -> Response:
 
 @lru_cache(256)
 def body_invalid(cause: str) -> Response:
-    """Return the 400 for a body that does not match its headers.
-
-    Args:
-        cause: one of a few fixed texts; contains nothing of the body. Responses are cached by it.
-    """
+    """Return the 400 for a body that does not match its headers; `cause`, by which it is cached, is a fixed text."""
     return problem(400, "BODY_INVALID", f"{cause[:1].upper()}{cause[1:]}.")
 
 
@@ -214,7 +197,7 @@ def reply_pending(execution_id: str, location: str) -> Response:
         [
             (b"Content-Type", b"application/json"),
             (b"Location", location.encode("latin-1")),
-            (b"Retry-After", b"%d" % PENDING_SECONDS),
+            (b"Retry-After", b"2"),
             (b"Cache-Control", b"no-store"),
         ],
         orjson.dumps({"id": execution_id}),

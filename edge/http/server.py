@@ -62,26 +62,18 @@ class Server(HTTPServer):
     ) -> None:
         """Create a server; Tornado calls this with the arguments of the constructor.
 
-        Args:
-            application: handles requests.
-            settings: timeouts, and limits that are not constants of this module.
-            metrics: metrics to update.
-            max_connections: maximum number of open connections.
-            budget: memory for incomplete heads and for what is read ahead.
-            shared: returns whether many senders share an address.
-            certificates: certificates for TLS; None: no TLS.
+        `budget` is for incomplete heads and for what is read ahead; `shared` returns whether many senders share an
+        address.
         """
         super().initialize(application)
         self._certificates = certificates
         self._proxy_protocol = settings.proxy_protocol
-        self.header_timeout = settings.header_timeout
-        self.body_timeout = settings.body_timeout
+        self.header_timeout, self.body_timeout = settings.header_timeout, settings.body_timeout
         self.idle_timeout = settings.idle_timeout
         self.draining = False
         self.client_common_names = settings.tls_client_common_names
         self.budget = budget or ReceiveBudget()
-        self.keep_tail = b""
-        self.close_tail = b""
+        self.keep_tail = self.close_tail = b""
         self.now = asyncio.get_running_loop().time
         self._max_connections = max_connections
         self._metrics = metrics
@@ -90,13 +82,11 @@ class Server(HTTPServer):
         self._open = OpenConnections[Connection](
             most=max_connections, most_of_one=self._max_of_one, shared=shared, now=self.now
         )
-        self._turned_away: set[Connection] = set()
-        self._giving_way: set[Connection] = set()
+        self._turned_away, self._giving_way = set[Connection](), set[Connection]()
         self._beginning = 0
         self._beginning_by_site: Counter[str] = Counter()
         self._listening: list[socket.socket] = []
-        self._accepted_late: set[asyncio.Task[None]] = set()
-        self._handshakes: set[asyncio.Task[None]] = set()
+        self._accepted_late, self._handshakes = set[asyncio.Task[None]](), set[asyncio.Task[None]]()
         self._one_less = asyncio.Event()
         self._date = 0
         self._tick()

@@ -83,8 +83,7 @@ class BufferedTransport(asyncio.Protocol):
     def write(self, chunk: bytes) -> asyncio.Future[None]:
         """Send bytes; without effect on a connection that has ended.
 
-        Returns:
-            A future for flow control: it is done when the kernel has accepted everything, or the connection has ended.
+        The returned future is done when the kernel has accepted everything, or the connection has ended.
         """
         if self._transport is not None:
             self._transport.write(chunk)
@@ -102,11 +101,7 @@ class BufferedTransport(asyncio.Protocol):
         return True
 
     def _charge(self, size: int) -> None:
-        """Charge `size` bytes for what is buffered, in place of what was charged so far.
-
-        Raises:
-            Overloaded: there is no memory for it.
-        """
+        """Charge `size` bytes for what is buffered, in place of what was charged so far, or raise Overloaded."""
         charge(self._memory, size)
 
     def _release(self) -> None:

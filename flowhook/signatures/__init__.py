@@ -11,16 +11,15 @@ error, repr or log contains the value of a secret. A kind that needs a secret re
 
 from flowhook.signatures.build import build_verifiers, sign, sign_body, sign_url
 from flowhook.signatures.request_values import (
-    MAX_JSON_BYTES,
-    JsonBody,
     contains_credential,
     credentials_of,
-    json_of,
     strip_query,
     without_credential_copies,
 )
 from flowhook.signatures.schemes import StreamingAuthentication, can_stream
 from flowhook.signatures.types import (
+    MAX_JSON_BYTES,
+    JsonBody,
     KeyedVerifier,
     KeyRequest,
     Match,
@@ -29,6 +28,7 @@ from flowhook.signatures.types import (
     SignatureError,
     Verifier,
     first_match,
+    json_of,
     verify_any,
 )
 

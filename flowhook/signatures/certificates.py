@@ -19,9 +19,17 @@ from typing_extensions import override
 from flowhook.document.models.provider_auth import AwsSnsAuth, PaypalAuth
 from flowhook.providers.table import AWS_SNS_HOST
 from flowhook.signatures.public_keys import MAX_SIGNATURE_BYTES, decode_text
-from flowhook.signatures.request_values import json_of, single_header
+from flowhook.signatures.request_values import single_header
 from flowhook.signatures.timestamps import check_timestamp
-from flowhook.signatures.types import KeyedVerifier, KeyRequest, Match, RequestView, SignatureError, fetched_key
+from flowhook.signatures.types import (
+    KeyedVerifier,
+    KeyRequest,
+    Match,
+    RequestView,
+    SignatureError,
+    fetched_key,
+    json_of,
+)
 
 MIN_RSA_BITS: Final = 2048
 

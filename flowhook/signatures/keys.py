@@ -9,19 +9,19 @@ from __future__ import annotations
 import binascii
 import hmac
 import re
+from abc import ABC, abstractmethod
 from base64 import b64encode, urlsafe_b64encode
 from binascii import hexlify
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import new, sha256
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
-import attrs
 from typing_extensions import override
 
 from flowhook.document.models.credentials import AuthKind
 from flowhook.errors import InvalidError
-from flowhook.providers.scheme import Algorithm, EncodingName, KeyFormat, Scheme, SignatureMethod
+from flowhook.providers.scheme import Algorithm, EncodingName, KeyFormat, Scheme
 from flowhook.signatures.content import Chunks
 from flowhook.signatures.types import SignatureError
 
@@ -120,12 +120,9 @@ class Keyring(Generic[T]):
 
 
 def make_keyring(kind: AuthKind, secrets: Mapping[str, bytes], make: Callable[[bytes], T]) -> Keyring[T]:
-    """Return the keyring that `make` makes from the secrets that are set.
+    """Return the keyring that `make` makes from the secrets that are set; it raises ValueError if it can't.
 
-    Args:
-        kind: names the secrets.
-        secrets: value by name; a kind with public keys contains their values itself.
-        make: converts a secret to a key; may raise ValueError if it can't.
+    A kind with public keys contains their values itself.
     """
     entries: list[tuple[str, T]] = []
     problems: list[str] = []
@@ -201,54 +198,38 @@ class DigestEncoding:
         return len(normalized) == self.length and self._alphabet.fullmatch(normalized) is not None
 
 
-class StreamingDigest(Protocol):
+class StreamingDigest(NamedTuple):
     """Streaming verification of content by one key."""
 
-    def update(self, data: bytes) -> None:
-        """Add the next bytes."""
-        ...
-
-    def matches(self, signatures: Sequence[bytes]) -> bool:
-        """Whether one of the signatures matches all content so far. Call it only once."""
-        ...
+    update: Callable[[bytes], None]  # adds the next bytes
+    matches: Callable[[Sequence[bytes]], bool]  # whether one of the signatures matches all content; called only once
 
 
-class SignatureKey(Protocol):
+class SignatureKey(ABC):
     """One key of one scheme. Immutable; its repr contains no secret."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def read(self, sent: bytes) -> bytes | None:
         """Return a sent signature in the form that `matches` takes; None if it can't be a signature."""
-        ...
 
-    def is_well_formed(self, signature: bytes) -> bool:
+    @abstractmethod
+    def matches(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
+        """Whether one of the signatures, as read, matches the content."""
+
+    def is_well_formed(self, signature: bytes) -> bool:  # noqa: ARG002 - most kinds decode what they read
         """Whether a signature, as read, is in the expected encoding; used to explain a mismatch to the operator."""
-        ...
+        return True
 
     @property
     def streams(self) -> bool:
         """Whether it can hash streamed content; if so, `begin` does not return None."""
-        ...
-
-    def matches(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
-        """Whether one of the signatures, as read, matches the content."""
-        ...
+        return False
 
     def begin(self) -> StreamingDigest | None:
         """Return a new hash for streamed content; None if the content is needed as a whole."""
-        ...
-
-
-@attrs.define(eq=False, repr=False)
-class _StreamingHmac(StreamingDigest):
-    _encoding: DigestEncoding
-    _state: hmac.HMAC
-
-    def update(self, data: bytes) -> None:
-        self._state.update(data)
-
-    def matches(self, signatures: Sequence[bytes]) -> bool:
-        expected = self._encoding.normalize(self._encoding.encode(self._state.digest()))
-        return any(hmac.compare_digest(signature, expected) for signature in signatures)
+        return None
 
 
 class HmacSignatureKey(SignatureKey):
@@ -274,15 +255,14 @@ class HmacSignatureKey(SignatureKey):
 
     @override
     def matches(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
-        expected = self._encoding.normalize(self.sign(chunks))
-        for signature in signatures:  # noqa: SIM110 - `any` makes a generator for each request
-            if hmac.compare_digest(signature, expected):
-                return True
-        return False
+        return self._is_among(signatures, self.sign(chunks))
 
     @override
     def begin(self) -> StreamingDigest:
-        return _StreamingHmac(self._encoding, self._keyed.copy())
+        state = self._keyed.copy()
+        return StreamingDigest(
+            state.update, lambda signatures: self._is_among(signatures, self._encoding.encode(state.digest()))
+        )
 
     def sign(self, chunks: Chunks) -> bytes:
         """Return the signature as it is sent."""
@@ -291,13 +271,18 @@ class HmacSignatureKey(SignatureKey):
             state.update(chunk)
         return self._encoding.encode(state.digest())
 
+    def _is_among(self, signatures: Sequence[bytes], signature: bytes) -> bool:
+        expected = self._encoding.normalize(signature)
+        for each in signatures:  # noqa: SIM110 - `any` makes a generator for each request
+            if hmac.compare_digest(each, expected):
+                return True
+        return False
+
 
 class TokenSignatureKey(SignatureKey):
     """Verifies sent secrets by comparing their SHA-256, which also hides their length."""
 
     __slots__ = ("_digest",)
-
-    streams = False
 
     def __init__(self, scheme: Scheme, secret: bytes) -> None:
         self._digest = sha256(make_key(secret, scheme)).digest()
@@ -307,28 +292,5 @@ class TokenSignatureKey(SignatureKey):
         return sent or None
 
     @override
-    def is_well_formed(self, signature: bytes) -> bool:
-        return True
-
-    @override
     def matches(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
         return any(hmac.compare_digest(sha256(each).digest(), self._digest) for each in signatures)
-
-    @override
-    def begin(self) -> None:
-        return None
-
-
-def make_signature_key(scheme: Scheme, key: bytes) -> SignatureKey:
-    """Return the `SignatureKey` of a scheme for a key.
-
-    Raises:
-        ValueError: the key can't be decoded; the message contains nothing of it.
-    """
-    if scheme.method is SignatureMethod.HMAC:
-        return HmacSignatureKey(scheme, key)
-    if scheme.method is SignatureMethod.TOKEN:
-        return TokenSignatureKey(scheme, key)
-    from flowhook.signatures.public_keys import PublicSignatureKey  # noqa: PLC0415 - see there
-
-    return PublicSignatureKey(scheme, key)

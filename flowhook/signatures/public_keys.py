@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import binascii
 from base64 import b64decode, urlsafe_b64decode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-import attrs
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
@@ -41,18 +40,6 @@ _HASHES: Final[dict[Algorithm, type[hashes.HashAlgorithm]]] = {
 }
 
 
-@attrs.define(eq=False, repr=False)
-class _StreamingPublicKeyDigest(StreamingDigest):
-    _state: hashes.Hash
-    _verify: Callable[[bytes, Sequence[bytes]], bool]
-
-    def update(self, data: bytes) -> None:
-        self._state.update(data)
-
-    def matches(self, signatures: Sequence[bytes]) -> bool:
-        return self._verify(self._state.finalize(), signatures)
-
-
 class PublicSignatureKey(SignatureKey):
     """Verifies with Ed25519, ECDSA or RSA."""
 
@@ -76,10 +63,6 @@ class PublicSignatureKey(SignatureKey):
         return signature
 
     @override
-    def is_well_formed(self, signature: bytes) -> bool:
-        return True
-
-    @override
     def matches(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
         key = self._key
         if isinstance(key, ed25519.Ed25519PublicKey):
@@ -88,7 +71,7 @@ class PublicSignatureKey(SignatureKey):
         state = hashes.Hash(self._algorithm)
         for chunk in chunks:
             state.update(chunk)
-        return self._prove_digest(state.finalize(), signatures)
+        return self._verify_digest(state.finalize(), signatures)
 
     @property
     @override
@@ -98,9 +81,12 @@ class PublicSignatureKey(SignatureKey):
 
     @override
     def begin(self) -> StreamingDigest | None:
-        return _StreamingPublicKeyDigest(hashes.Hash(self._algorithm), self._prove_digest) if self.streams else None
+        if not self.streams:
+            return None
+        state = hashes.Hash(self._algorithm)
+        return StreamingDigest(state.update, lambda signatures: self._verify_digest(state.finalize(), signatures))
 
-    def _prove_digest(self, digest: bytes, signatures: Sequence[bytes]) -> bool:
+    def _verify_digest(self, digest: bytes, signatures: Sequence[bytes]) -> bool:
         key = self._key
         prehashed = Prehashed(self._algorithm)
         if isinstance(key, rsa.RSAPublicKey):

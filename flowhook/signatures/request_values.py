@@ -2,10 +2,6 @@
 
 Parameters of query strings, and headers that repeat them, are found whatever the percent-encoding. Source:
 https://url.spec.whatwg.org/#application/x-www-form-urlencoded, which is how senders and flows read them.
-
-The sender determines the cost of parsing a body, and nothing else runs meanwhile: not even other threads. So a body is
-parsed once for all readers (`RequestView.json`). A body that is larger than `MAX_JSON_BYTES` is only parsed if the
-flow's own `max_body` allows it, and never if it has more than `MAX_VALUES` values.
 """
 
 from __future__ import annotations
@@ -14,26 +10,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
-import attrs
-import orjson
-
-from flowhook import limits
-from flowhook.errors import InvalidError
-from flowhook.json.bounded import check_value_count, load_json
 from flowhook.providers.scheme import FieldLocation
-from flowhook.signatures.types import RequestView, SignatureError
+from flowhook.signatures.types import RequestView, SignatureError, json_of
 
 
 def single_header(headers: Sequence[tuple[str, bytes]], name: str, *, kind: str) -> bytes | None:
-    """Return the value of a header, or None when it is not there.
-
-    Args:
-        headers: lower-case names and values.
-        name: lower case.
-        kind: `SIGNATURE` or `CREDENTIALS`, the prefix of the reason of an error.
+    """Return the value of a header, or None when it is not there; names are in lower case.
 
     Raises:
-        SignatureError: it is repeated: no value is preferred, because that would be a guess.
+        SignatureError: it is repeated: no value is preferred, because that would be a guess. `kind` is the beginning of
+            the reason, `SIGNATURE` or `CREDENTIALS`.
     """
     values = [value for key, value in headers if key == name]
     if not values:
@@ -64,18 +50,15 @@ def parameter_values(query: str, name: str) -> list[tuple[bytes, ...]]:
     for field in query.split("&"):
         if name_of(field) == name:
             raw = _encode(field.partition("=")[2])
-            values.append(
-                (unquote_to_bytes(raw.replace(b"+", b" ")), *([unquote_to_bytes(raw)] if b"+" in raw else []))
-            )
+            readings = (raw.replace(b"+", b" "), raw) if b"+" in raw else (raw,)
+            values.append(tuple(map(unquote_to_bytes, readings)))
     return values
 
 
 def credentials_of(query: str, names: Collection[str]) -> list[bytes]:
     """Return the decoded values of parameters that may be credentials, only the first few of them.
 
-    Args:
-        query: without `?`, percent-encoding preserved.
-        names: decoded names, as in `Verifier.credential_query`.
+    `names` are decoded, as in `Verifier.credential_query`.
     """
     found: list[bytes] = []
     for field in query.split("&") if names and query else ():
@@ -123,12 +106,9 @@ def name_of(field: str) -> str:
 
 
 def strip_query(query: str, names: Collection[str]) -> str:
-    """Return a query string without some parameters; the rest of it is unchanged.
+    """Return a query string without some parameters, named decoded; the rest of it is unchanged.
 
-    Args:
-        query: without `?`, percent-encoding preserved.
-        names: decoded names, as in `Verifier.credential_query`. A field is also removed if one of them follows a `;`
-            in it: some senders use that as a separator.
+    A field is also removed if one of the names follows a `;` in it: some senders use that as a separator.
     """
     if not names or not query:
         return query
@@ -143,74 +123,13 @@ def _encode(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-MAX_JSON_BYTES: Final = 1 * limits.MIB
-"""Maximum size of a body, unless a flow allows more: parsed within some 35 ms, whatever its content."""
-
-MAX_VALUES: Final = 300_000
-"""Maximum number of values in a larger body: with 16 MiB of strings, counted and parsed within some 200 ms."""
-
-
-@attrs.define(eq=False, repr=False)
-class JsonBody:
-    """A body as JSON, parsed on first use; parsed again if it is asked for another body.
-
-    Belongs to one request; not thread-safe.
-
-    Set the limits of `read_json`.
-    """
-
-    _max_bytes: int = MAX_JSON_BYTES
-    _max_values: int = MAX_VALUES
-    _body: bytes | None = attrs.field(init=False, default=None)
-    _value: Any = attrs.field(init=False, default=None)
-
-    @classmethod
-    def known(cls, body: bytes, value: Any) -> JsonBody:
-        """Return an instance for a body that has already been parsed."""
-        known = cls()
-        known._body, known._value = body, value
-        return known
-
-    def of(self, body: bytes) -> Any:
-        """Return the value of a body; None if it is not JSON, or exceeds the limits."""
-        if self._body is not body:
-            self._value = read_json(body, self._max_bytes, self._max_values)
-            self._body = body
-        return self._value
-
-
-def read_json(body: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = MAX_VALUES) -> Any:
-    """Return the value of a body as JSON; None if it is not JSON, or exceeds the limits. Never raises.
-
-    Args:
-        body: as received.
-        max_bytes: maximum size of the body.
-        max_values: maximum number of values in a body that is larger than `MAX_JSON_BYTES`.
-    """
-    if len(body) > max_bytes:
-        return None
-    try:
-        if len(body) > MAX_JSON_BYTES:
-            check_value_count(body, max_values)
-        return load_json(body)
-    except (InvalidError, orjson.JSONDecodeError):
-        return None
-
-
-def json_of(request: RequestView) -> Any:
-    """Return the JSON value of the body of a request, as `read_json` does; parsed once if the request has `json`."""
-    return read_json(request.body) if request.json is None else request.json.of(request.body)
-
-
 MAX_NUMBERED: Final = 16  # numbered headers of one name that are read
 
 
 def extract_values(request: RequestView, location: FieldLocation) -> list[bytes]:
     """Return the values at a location; at most one, except in numbered headers and for `+` in the query string.
 
-    Args:
-        request: the request; its body is only read for a `field`.
-        location: any but a `pair`; names of headers in lower case.
+    The location is any but a `pair`, with names of headers in lower case. The body is only read for a `field`.
 
     Raises:
         SignatureError: there are several where only one is allowed (`SIGNATURE_MALFORMED`).
@@ -219,9 +138,8 @@ def extract_values(request: RequestView, location: FieldLocation) -> list[bytes]
         value = single_header(request.headers, location.name, kind="SIGNATURE")
         return [] if value is None else [value]
     if location.kind == "numbered":
-        found = [
-            single_header(request.headers, f"{location.name}{n}", kind="SIGNATURE") for n in range(1, MAX_NUMBERED + 1)
-        ]
+        names = (f"{location.name}{number}" for number in range(1, MAX_NUMBERED + 1))
+        found = (single_header(request.headers, name, kind="SIGNATURE") for name in names)
         return [value for value in found if value is not None]
     if location.kind == "query":
         values = parameter_values(request.query, location.name)

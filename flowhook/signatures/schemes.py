@@ -25,10 +25,31 @@ from flowhook.providers.scheme import (
     SignatureMethod,
 )
 from flowhook.signatures.content import compile_content, split_around_body
-from flowhook.signatures.keys import StreamingDigest, make_keyring, make_signature_key
-from flowhook.signatures.request_values import JsonBody, extract_values, json_of, parameter_values
+from flowhook.signatures.keys import (
+    HmacSignatureKey,
+    SignatureKey,
+    StreamingDigest,
+    TokenSignatureKey,
+    make_keyring,
+)
+from flowhook.signatures.request_values import extract_values, parameter_values
 from flowhook.signatures.timestamps import check_timestamp
-from flowhook.signatures.types import Match, RequestView, SignatureError, Verifier
+from flowhook.signatures.types import JsonBody, Match, RequestView, SignatureError, Verifier, json_of
+
+
+def make_signature_key(scheme: Scheme, key: bytes) -> SignatureKey:
+    """Return the `SignatureKey` of a scheme for a key.
+
+    Raises:
+        ValueError: the key can't be decoded; the message contains nothing of it.
+    """
+    if scheme.method is SignatureMethod.HMAC:
+        return HmacSignatureKey(scheme, key)
+    if scheme.method is SignatureMethod.TOKEN:
+        return TokenSignatureKey(scheme, key)
+    from flowhook.signatures.public_keys import PublicSignatureKey  # noqa: PLC0415 - see there
+
+    return PublicSignatureKey(scheme, key)
 
 
 @attrs.define(eq=False, repr=False)
@@ -36,18 +57,12 @@ class StreamingVerification:
     """Verification of a streamed body by one kind of `auth`, whose keys are all tried.
 
     Pass the signed content before the body to `update` first.
-
-    Args:
-        scheme: name of the kind.
-        after: the signed content after the body.
-        mismatch: raised if nothing matches.
-        tried: for each secret its name, its hash, and the signatures that may match.
     """
 
-    _scheme: str
-    _after: Sequence[bytes]
-    _mismatch: SignatureError
-    _tried: Sequence[tuple[str, StreamingDigest, Sequence[bytes]]]
+    _scheme: str  # name of the kind
+    _after: Sequence[bytes]  # the signed content after the body
+    _mismatch: SignatureError  # raised if nothing matches
+    _tried: Sequence[tuple[str, StreamingDigest, Sequence[bytes]]]  # secret's name, hash, signatures that may match
 
     def update(self, data: bytes) -> None:
         """Add the next bytes of the body."""
@@ -362,10 +377,8 @@ class BatchItemsVerifier(Verifier):
 
     @override
     def verify(self, request: RequestView, now: float) -> Match:
-        body = request.body
-        matches = {
-            self._each.verify(request._replace(json=JsonBody.known(body, item)), now) for item in self._items(request)
-        }
+        items = [request._replace(json=JsonBody(body=request.body, value=item)) for item in self._items(request)]
+        matches = {self._each.verify(item, now) for item in items}
         if len(matches) != 1:
             raise SignatureError("the items are signed by different secrets", reason="SIGNATURE_MISMATCH")
         return matches.pop()

@@ -6,12 +6,59 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
-from flowhook.errors import UnauthenticatedError
+import attrs
+import orjson
 
-if TYPE_CHECKING:
-    from flowhook.signatures.request_values import JsonBody
+from flowhook import limits
+from flowhook.errors import InvalidError, UnauthenticatedError
+from flowhook.json.bounded import check_value_count, load_json
+
+# A larger body is parsed before verification only if the flow's own `max_body` allows it, and never if it has more than
+# `MAX_VALUES` values: the sender determines the cost, and nothing else runs meanwhile, not even other threads.
+MAX_JSON_BYTES: Final = 1 * limits.MIB  # parsed within some 35 ms, whatever its content
+MAX_VALUES: Final = 300_000  # with 16 MiB of strings, counted and parsed within some 200 ms
+
+
+@attrs.define(eq=False, repr=False)
+class JsonBody:
+    """A body as JSON, parsed on first use, with the limits of `read_json`; parsed again if asked for another body.
+
+    Belongs to one request; not thread-safe. `body` and `value` are of one that was parsed before.
+    """
+
+    _max_bytes: int = MAX_JSON_BYTES
+    _max_values: int = MAX_VALUES
+    _body: bytes | None = attrs.field(default=None, kw_only=True)
+    _value: Any = attrs.field(default=None, kw_only=True)
+
+    def of(self, body: bytes) -> Any:
+        """Return the value of a body; None if it is not JSON, or exceeds the limits."""
+        if self._body is not body:
+            self._value = read_json(body, self._max_bytes, self._max_values)
+            self._body = body
+        return self._value
+
+
+def read_json(body: bytes, max_bytes: int = MAX_JSON_BYTES, max_values: int = MAX_VALUES) -> Any:
+    """Return the value of a body as JSON; None if it is not JSON, or exceeds the limits. Never raises.
+
+    The number of values is limited in a body that is larger than `MAX_JSON_BYTES`.
+    """
+    if len(body) > max_bytes:
+        return None
+    try:
+        if len(body) > MAX_JSON_BYTES:
+            check_value_count(body, max_values)
+        return load_json(body)
+    except (InvalidError, orjson.JSONDecodeError):
+        return None
+
+
+def json_of(request: RequestView) -> Any:
+    """Return the JSON value of the body of a request, as `read_json` does; parsed once if the request has `json`."""
+    return read_json(request.body) if request.json is None else request.json.of(request.body)
 
 
 class RequestView(NamedTuple):

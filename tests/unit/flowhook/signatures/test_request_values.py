@@ -23,22 +23,17 @@ from flowhook.signatures import (
     build_verifiers,
     contains_credential,
     credentials_of,
-    request_values,
+    json_of,
     strip_query,
+    types,
     verify_any,
     without_credential_copies,
 )
 from flowhook.signatures.content import MAX_FORM_BYTES
 from flowhook.signatures.public_keys import MAX_ED25519_SIGNATURES
-from flowhook.signatures.request_values import (
-    MAX_CREDENTIALS,
-    MAX_JSON_BYTES,
-    MAX_PARAMETERS,
-    MAX_VALUES,
-    parameter_values,
-    read_json,
-)
+from flowhook.signatures.request_values import MAX_CREDENTIALS, MAX_PARAMETERS, parameter_values
 from flowhook.signatures.schemes import MAX_ITEMS
+from flowhook.signatures.types import MAX_JSON_BYTES, MAX_VALUES, read_json
 
 
 @pytest.mark.parametrize(
@@ -146,7 +141,7 @@ def reads(monkeypatch):
         found.append(len(data))
         return orjson.loads(data)
 
-    monkeypatch.setattr(request_values, "load_json", loads)
+    monkeypatch.setattr(types, "load_json", loads)
     return found
 
 
@@ -182,9 +177,9 @@ def test_a_body_is_read_once_for_all_that_look_at_it(reads):
 
 def test_what_a_body_said_is_not_reported_of_another(reads):
     seen = request(b'{"a":1}', json=JsonBody())
-    assert request_values.json_of(seen) == request_values.json_of(seen) == {"a": 1}
-    assert request_values.json_of(seen._replace(body=b"[]")) == []
-    assert request_values.json_of(seen) == {"a": 1}
+    assert json_of(seen) == json_of(seen) == {"a": 1}
+    assert json_of(seen._replace(body=b"[]")) == []
+    assert json_of(seen) == {"a": 1}
 
 
 @pytest.mark.parametrize("kind", IN_BODY)

@@ -32,12 +32,8 @@ class RecentActivity(NamedTuple):
     counts: tuple[MinuteCount, ...]
 
 
-MAX_SECONDS: Final = 5.0
-"""Time that `recent` may take: with a cold cache it may read from many places of the disk."""
-
-PROGRESS_STEPS: Final = 10_000
-"""Steps of SQLite's virtual machine between two looks at the clock, about a millisecond."""
-
+MAX_SECONDS: Final = 5.0  # time that `recent` may take: with a cold cache it may read from many places of the disk
+PROGRESS_STEPS: Final = 10_000  # steps of SQLite's virtual machine between two looks at the clock, about a millisecond
 _ACCEPTED = """
 SELECT k.flow_id, c.minute, c.number FROM (
   SELECT flow, receive_time_ms / 60000 AS minute, count(*) AS number FROM execution NOT INDEXED

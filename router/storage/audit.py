@@ -20,12 +20,8 @@ from router.storage.readers import Readers, reading
 from router.storage.writer import Writer, WriterOperation
 
 MAX_ENTRIES: Final = 100_000
-MAX_EXAMINED: Final = 10_000
-"""Entries that one page examines at most."""
-
-AGGREGATED_MS: Final = 24 * 3600 * 1000
-"""Time from the first refusal of an entry in which others are added to it."""
-
+MAX_EXAMINED: Final = 10_000  # entries that one page examines at most
+AGGREGATED_MS: Final = 24 * 3600 * 1000  # time from the first refusal of an entry in which others are added to it
 MAX_KINDS: Final = 10_000
 """Kinds of refusals that are remembered; beyond it the one that began first has a new entry next time."""
 

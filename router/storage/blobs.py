@@ -32,8 +32,7 @@ from router.storage.readers import Readers
 _SAFE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
-RESERVE_BYTES: Final = 64 * limits.MIB
-"""Disk space that bodies leave free, so that accepted executions can still end."""
+RESERVE_BYTES: Final = 64 * limits.MIB  # disk space that bodies leave free, so that accepted executions can still end
 
 
 class BlobDirectory:
@@ -261,12 +260,9 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-FIRST_SECONDS: Final = 3600.0
-"""Between the start of the owner and its first sweep."""
-SWEEP_SECONDS: Final = 24 * 3600.0
-"""Between two sweeps."""
-AGE_SECONDS: Final = 2 * 3600.0
-"""For how long an object was named by no row before it is removed."""
+FIRST_SECONDS: Final = 3600.0  # between the start of the owner and its first sweep
+SWEEP_SECONDS: Final = 24 * 3600.0  # between two sweeps
+AGE_SECONDS: Final = 2 * 3600.0  # for how long an object was named by no row before it is removed
 
 log = logs.get_logger(__name__)
 

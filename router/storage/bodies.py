@@ -140,21 +140,14 @@ They are not those of the event loop's default executor: an object store without
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A body that waits for its event.
-
-    Attributes:
-        since: time on the event loop's clock.
-        seat: what it takes of the limit of its kind.
-        claims: number of events naming it that are being appended.
-        named: whether one of them was stored.
-    """
+    """A body that waits for its event."""
 
     flow_id: str
     stored: StoredBody
-    since: float
-    seat: Seat
-    claims: int = 0
-    named: bool = False
+    since: float  # time on the event loop's clock
+    seat: Seat  # what it takes of the limit of its kind
+    claims: int = 0  # number of events naming it that are being appended
+    named: bool = False  # whether one of them was stored
 
 
 class BodyClaim:

@@ -106,9 +106,7 @@ def insert_emitters(connection: apsw.Connection, received: Sequence[tuple[int, i
     _TRIM_EMITTERS.run(connection, list({(seq,) for seq, _ in received}))
 
 
-COUNTER: Final = "lifecycle_event"
-"""Name of the counter for numbers of lifecycle events."""
-
+COUNTER: Final = "lifecycle_event"  # name of the counter for numbers of lifecycle events
 _INSERT_JOURNAL = BatchStatement(
     "INSERT INTO journal (seq, position, key, output, error, history) SELECT * FROM (VALUES {rows})"
     " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
@@ -181,9 +179,7 @@ _UPSERT_SUBSCRIPTIONS = BatchStatement(
     3,
 )
 _DELETE_SUBSCRIPTIONS = BatchStatement("DELETE FROM subscription WHERE seq IN ({rows})", 0)
-_NOTHING: Final = (None, None)
-"""An execution waits for nothing but a time."""
-
+_NOTHING: Final = (None, None)  # an execution waits for nothing but a time
 _DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})", 0)
 _UPSERT_SCHEDULE = BatchStatement(
     "INSERT INTO schedule (flow_id, due_ms, last_ms) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL"

@@ -42,33 +42,24 @@ from router.storage.model import Erasure
 from router.storage.schema import UNENDED, connect_writer
 from router.storage.statements import BatchStatement
 
-HEADER_BYTES: Final = 100
-"""Header of the file, at the beginning of its first page."""
+HEADER_BYTES: Final = 100  # header of the file, at the beginning of its first page
 MAX_PAGES: Final = 0x0200_0000
 """Pages with greater numbers are not looked at, unless free: from here on, the first byte of a page that continues a
 long value, which is part of a page number, may look like that of a b-tree page."""
-LOCK_BYTE: Final = 0x4000_0000
-"""Offset of the page that SQLite never uses, because some systems lock bytes of it."""
-
+LOCK_BYTE: Final = 0x4000_0000  # offset of the page that SQLite never uses, because some systems lock bytes of it
 _TABLE_INTERIOR: Final = 5
 _TABLE_LEAF: Final = 13
 _INDEX_INTERIOR: Final = 2
 _INDEX_LEAF: Final = 10
-_BLOCK_HEADER: Final = 4
-"""Bytes at the beginning of a free block that are in use."""
+_BLOCK_HEADER: Final = 4  # bytes at the beginning of a free block that are in use
 _KINDS: Final = frozenset({_TABLE_INTERIOR, _TABLE_LEAF, _INDEX_INTERIOR, _INDEX_LEAF})
 
 
 class Overwritten(NamedTuple):
-    """The result of one step.
+    """The result of one step."""
 
-    Attributes:
-        next_page: the page to continue with; 0: all were looked at.
-        bytes: number of bytes that were overwritten.
-    """
-
-    next_page: int
-    bytes: int
+    next_page: int  # the page to continue with; 0: all were looked at
+    bytes: int  # number of bytes that were overwritten
 
 
 class LongValue(NamedTuple):
@@ -79,15 +70,10 @@ class LongValue(NamedTuple):
 
 
 class TreePage(NamedTuple):
-    """What a page of a b-tree has.
+    """What a page of a b-tree has."""
 
-    Attributes:
-        unused: ranges [start, stop) that are not in use.
-        long_values: values that continue on other pages.
-    """
-
-    unused: list[tuple[int, int]]
-    long_values: list[LongValue]
+    unused: list[tuple[int, int]]  # ranges [start, stop) that are not in use
+    long_values: list[LongValue]  # values that continue on other pages
 
 
 class _Freelist(NamedTuple):
@@ -257,9 +243,7 @@ def _read_varint(page: bytes, offset: int) -> tuple[int, int]:
     return value << 8 | page[offset + 8], offset + 9
 
 
-MAX_ERASURES: Final = 10_000
-"""Executions of which it stays known that they were erased; the oldest are forgotten."""
-
+MAX_ERASURES: Final = 10_000  # executions of which it stays known that they were erased; the oldest are forgotten
 _FAMILY: Final = (
     "WITH root (id) AS (SELECT coalesce(replay_root, event_id) FROM execution WHERE event_id = ?)"
     " SELECT e.seq, e.event_id, e.flow, e.end_time_ms, root.id FROM root CROSS JOIN execution e"
@@ -284,19 +268,13 @@ _INSERT = BatchStatement(
 
 
 class References(NamedTuple):
-    """Rows that refer to executions, by their keys; found beforehand, because that reads whole tables.
+    """Rows that refer to executions, by their keys; found beforehand, because that reads whole tables."""
 
-    Attributes:
-        dedupe: digests of dedupe keys.
-        inbound: events addressed to the executions, or emitted by them, that nobody has received yet.
-        audit: entries about them.
-        job_items: items of jobs about them, by job and number.
-    """
-
-    dedupe: Sequence[tuple[Any, ...]] = ()
+    dedupe: Sequence[tuple[Any, ...]] = ()  # digests of dedupe keys
+    # events addressed to the executions, or emitted by them, that nobody has received yet
     inbound: Sequence[tuple[Any, ...]] = ()
-    audit: Sequence[tuple[Any, ...]] = ()
-    job_items: Sequence[tuple[Any, ...]] = ()
+    audit: Sequence[tuple[Any, ...]] = ()  # entries about them
+    job_items: Sequence[tuple[Any, ...]] = ()  # items of jobs about them, by job and number
 
 
 def find_references(connection: apsw.Connection, execution_id: str) -> References:
@@ -373,16 +351,11 @@ def erase(
     return Erasure(tuple(event_id for (event_id,) in ids), flow_id, now_ms), blobs
 
 
-STEP_PAGES: Final = 1024
-"""Most pages that one step looks at."""
-STEP_SECONDS: Final = 0.01
-"""Time after which a step looks at no further page: writes wait so long."""
-PAUSE_SECONDS: Final = 0.02
-"""Between two steps, for writes."""
-BUSY_MS: Final = 20
-"""Milliseconds for which a step waits for readers who need the write-ahead log."""
-RETRY_SECONDS: Final = 5.0
-"""Before a step that failed is tried again."""
+STEP_PAGES: Final = 1024  # most pages that one step looks at
+STEP_SECONDS: Final = 0.01  # time after which a step looks at no further page: writes wait so long
+PAUSE_SECONDS: Final = 0.02  # between two steps, for writes
+BUSY_MS: Final = 20  # milliseconds for which a step waits for readers who need the write-ahead log
+RETRY_SECONDS: Final = 5.0  # before a step that failed is tried again
 
 log = logs.get_logger(__name__)
 

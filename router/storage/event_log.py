@@ -37,9 +37,7 @@ from router.storage.rows import LINK_BITS, dedupe_digest, dump_error
 from router.storage.statements import BatchStatement, read_counter, write_counter
 from router.storage.writer import Writer, WriterOperation
 
-ROW_BYTES: Final = 256
-"""Approximate size of an event's rows and index entries, besides its payload."""
-
+ROW_BYTES: Final = 256  # approximate size of an event's rows and index entries, besides its payload
 MAX_LARGE_BYTES: Final = 4 * limits.MAX_MESSAGE_BYTES
 """Bytes that calls with large events may hold while in progress; beyond it such calls are refused."""
 
@@ -99,18 +97,12 @@ _INSERT_CAUSES = BatchStatement(
 
 
 class EventBatch(NamedTuple):
-    """Events of one call.
-
-    Attributes:
-        blobs: names of the blobs that contain payloads, by the events' positions.
-        row_bytes: approximate bytes the events take in the database if all of them are new.
-        bodies: IDs of existing bodies that wait for these events.
-    """
+    """Events of one call."""
 
     events: Sequence[NewEvent]
-    blobs: dict[int, str]
-    row_bytes: int
-    bodies: Collection[str] = ()
+    blobs: dict[int, str]  # names of the blobs that contain payloads, by the events' positions
+    row_bytes: int  # approximate bytes the events take in the database if all of them are new
+    bodies: Collection[str] = ()  # IDs of existing bodies that wait for these events
 
 
 class AppendResult(NamedTuple):
@@ -468,12 +460,8 @@ def _journal_bytes(resumes: Resumption) -> int:
     return sum(ROW_BYTES + len(entry.output or b"") for entry in resumes.journal)
 
 
-COUNTER: Final = "inbound_event"
-"""Name of the counter for numbers of inbound events."""
-
-INBOUND_ROW_BYTES: Final = 512
-"""Approximate size of its rows besides its payload, including its deduplication records."""
-
+COUNTER: Final = "inbound_event"  # name of the counter for numbers of inbound events
+INBOUND_ROW_BYTES: Final = 512  # approximate size of its rows besides its payload, including its deduplication records
 ID_WINDOW_MS: Final = 24 * 3600 * 1000
 """Minimum time for which the ID of an event is retained: a sender that got no response retries."""
 

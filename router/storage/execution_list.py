@@ -21,18 +21,10 @@ from router.storage.model import ExecutionListing, ExecutionRecord
 from router.storage.rows import RECORD, SUPERSEDES, record
 from router.storage.schema import CODES, UNENDED
 
-SCAN_SECONDS: Final = 0.5
-"""Time after which a list ends with what was found."""
-
-COUNT_SECONDS: Final = 0.2
-"""Time after which a count ends."""
-
-FIRST_WINDOW: Final = 16_384
-"""Sequence numbers in the first window."""
-
-SHORT_SECONDS: Final = 0.02
-"""A window that took less is followed by one four times as large."""
-
+SCAN_SECONDS: Final = 0.5  # time after which a list ends with what was found
+COUNT_SECONDS: Final = 0.2  # time after which a count ends
+FIRST_WINDOW: Final = 16_384  # sequence numbers in the first window
+SHORT_SECONDS: Final = 0.02  # a window that took less is followed by one four times as large
 CLOCK_SKEW_MS: Final = 3600 * 1000
 """How much the receive times of executions with neighbouring numbers may differ: senders' clocks are not equal."""
 

@@ -39,8 +39,7 @@ class ExpiryStep(NamedTuple):
     more: bool
 
 
-STEP: Final = 128
-"""Most executions that one transaction removes."""
+STEP: Final = 128  # most executions that one transaction removes
 
 
 def expire(connection: apsw.Connection, before_ms: int, limit: int) -> ExpiryStep:

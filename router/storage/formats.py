@@ -26,9 +26,7 @@ from router.storage.blobs import RESERVE_BYTES, sync_directory
 from router.storage.errors import STORAGE_FULL, StorageError
 from router.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLES, connect_writer, read_version
 
-EARLIEST: Final = 3
-"""The earliest format that is migrated: that of November 2026."""
-
+EARLIEST: Final = 3  # the earliest format that is migrated: that of November 2026
 _ERASURES: Final = """
 CREATE TABLE IF NOT EXISTS erasure (
   number INTEGER PRIMARY KEY, execution_id TEXT NOT NULL UNIQUE, root TEXT NOT NULL, flow_id TEXT NOT NULL,
@@ -96,17 +94,11 @@ log = logs.get_logger(__name__)
 
 
 class FormatMigrated(NamedTuple):
-    """A database was migrated.
+    """A database was migrated."""
 
-    Attributes:
-        earlier: the format that it had.
-        copy: a copy of the file as it was before.
-        seconds: how long it took.
-    """
-
-    earlier: int
-    copy: Path
-    seconds: float
+    earlier: int  # the format that it had
+    copy: Path  # a copy of the file as it was before
+    seconds: float  # how long it took
 
 
 def migrate_file(path: Path) -> FormatMigrated | None:

@@ -21,14 +21,9 @@ from router.storage.readers import Readers, reading
 from router.storage.schema import STATUSES
 from router.storage.writer import Writer
 
-MAX_JOBS: Final = 1000
-"""Jobs that are stored; the oldest one that has ended makes room for a new one."""
-
-MAX_ITEMS: Final = 100_000
-"""Items of one job whose outcomes are stored; those of later ones are only counted."""
-
-MAX_DATA_BYTES: Final = 64 * limits.MIB
-"""Total size of the data of jobs that have not ended."""
+MAX_JOBS: Final = 1000  # jobs that are stored; the oldest one that has ended makes room for a new one
+MAX_ITEMS: Final = 100_000  # items of one job whose outcomes are stored; those of later ones are only counted
+MAX_DATA_BYTES: Final = 64 * limits.MIB  # total size of the data of jobs that have not ended
 
 
 class NewJob(NamedTuple):
@@ -89,11 +84,8 @@ _ITEM: Final = (
     "SELECT number, execution_id, outcome, reason, message, new_execution_id, time_ms,"
     " (SELECT e.status FROM execution e WHERE e.event_id = new_execution_id) FROM job_item"
 )
-COUNT_SECONDS: Final = 0.2
-"""Time after which counting what became of replays ends."""
-
-_COUNT_WINDOW: Final = 2000
-"""Items that are counted between two looks at the clock."""
+COUNT_SECONDS: Final = 0.2  # time after which counting what became of replays ends
+_COUNT_WINDOW: Final = 2000  # items that are counted between two looks at the clock
 
 
 def expire_jobs(connection: apsw.Connection, before_ms: int, limit: int) -> bool:

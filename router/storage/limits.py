@@ -7,35 +7,23 @@ from typing import Final
 
 from flowhook import limits
 
-DEFAULT_PAGE: Final = 1000
-"""Most rows that one call returns, unless it is given another limit."""
+DEFAULT_PAGE: Final = 1000  # most rows that one call returns, unless it is given another limit
 
 
 @dataclass(frozen=True, slots=True)
 class StorageLimits:
-    """Limits of a storage backend.
+    """Limits of a storage backend."""
 
-    Attributes:
-        revisions: of a flow, the last ones, that are retained.
-        registry_changes: of the registry, the last ones, that are retained.
-        secrets: most secrets.
-        history_bytes: of the task history that one read returns.
-        waiting_calls: calls that may be queued for the writer; beyond it appends are refused.
-        waiting_bytes: bytes of these calls.
-        append_share: share of the maximum size of the database that new events may fill, so that accepted ones can
-            still end.
-        transaction_bytes: a transaction includes no further call once it has this many bytes.
-        inline_bytes: largest payload of an event that is stored in the database; larger ones are blobs.
-    """
-
-    revisions: int = limits.KEPT_REVISIONS
-    registry_changes: int = 10_000
-    secrets: int = limits.MAX_SECRETS
-    history_bytes: int = limits.MAX_READ_HISTORY_BYTES
-    waiting_calls: int = 4096
-    waiting_bytes: int = 2 * limits.MAX_MESSAGE_BYTES
+    revisions: int = limits.KEPT_REVISIONS  # of a flow, the last ones, that are retained
+    registry_changes: int = 10_000  # of the registry, the last ones, that are retained
+    secrets: int = limits.MAX_SECRETS  # most secrets
+    history_bytes: int = limits.MAX_READ_HISTORY_BYTES  # of the task history that one read returns
+    waiting_calls: int = 4096  # calls that may be queued for the writer; beyond it appends are refused
+    waiting_bytes: int = 2 * limits.MAX_MESSAGE_BYTES  # bytes of these calls
+    # share of the maximum size of the database that new events may fill, so that accepted ones can still end
     append_share: float = 0.75
-    transaction_bytes: int = 16 * limits.MIB
+    transaction_bytes: int = 16 * limits.MIB  # a transaction includes no further call once it has this many bytes
+    # largest payload of an event that is stored in the database; larger ones are blobs
     inline_bytes: int = limits.INLINE_BODY_BYTES
 
 

@@ -10,17 +10,11 @@ from flowhook.model.executions import Attempt, LinkKind
 
 
 class Resumption(NamedTuple):
-    """State a new execution inherits from one that ended, so that it continues where that one stopped.
+    """State a new execution inherits from one that ended, so that it continues where that one stopped."""
 
-    Attributes:
-        effect_scope: ID of the execution that idempotency keys are derived from.
-        journal: its entries, in order.
-        journal_start: index of the first entry.
-    """
-
-    effect_scope: str
-    journal: tuple[JournalEntry, ...] = ()
-    journal_start: int = 0
+    effect_scope: str  # ID of the execution that idempotency keys are derived from
+    journal: tuple[JournalEntry, ...] = ()  # its entries, in order
+    journal_start: int = 0  # index of the first entry
 
 
 class NewEvent(NamedTuple):
@@ -63,20 +57,15 @@ class NewEvent(NamedTuple):
 
 
 class Appended(NamedTuple):
-    """Result of appending one event.
+    """Result of appending one event."""
 
-    Attributes:
-        seq: position in the shard's log, from 1, ascending.
-        duplicate_of: ID of the event stored earlier under the same event ID or dedupe key, in which case `seq` is the
-            earlier event's; empty when this one is new.
-        body_missing: nothing was stored, because the body that the event names does not exist (any more); `seq` is 0.
-        taken: nothing was stored, because an event of another flow has the same ID; `seq` is 0.
-    """
-
-    seq: int
+    seq: int  # position in the shard's log, from 1, ascending
+    # ID of the event stored earlier under the same event ID or dedupe key, in which case `seq` is the earlier
+    # event's; empty when this one is new
     duplicate_of: str = ""
+    # nothing was stored, because the body that the event names does not exist (any more); `seq` is 0
     body_missing: bool = False
-    taken: bool = False
+    taken: bool = False  # nothing was stored, because an event of another flow has the same ID; `seq` is 0
 
     @property
     def new(self) -> bool:
@@ -241,16 +230,11 @@ class Resolved(NamedTuple):
 
 
 class Scheduled(NamedTuple):
-    """The schedule state of a flow; replaces what was stored for it before.
-
-    Attributes:
-        due_ms: Unix time of the next start; None: no start by time.
-        last_ms: Unix time of the last start by its schedule; 0: never.
-    """
+    """The schedule state of a flow; replaces what was stored for it before."""
 
     flow_id: str
-    due_ms: int | None
-    last_ms: int = 0
+    due_ms: int | None  # unix time of the next start; None: no start by time
+    last_ms: int = 0  # unix time of the last start by its schedule; 0: never
 
 
 class UnpublishedEvent(NamedTuple):
@@ -268,71 +252,46 @@ class UnpublishedEvent(NamedTuple):
 
 
 class UnfinishedExecution(NamedTuple):
-    """An execution that has not ended, as found at start-up.
-
-    Attributes:
-        attempts: as in the last change of its state.
-        term: the greatest term of any change; leases of earlier terms are void.
-        wake_at_ms: Unix time to wake it, if it is waiting for a time; else None.
-        subscriptions: events and ends it is waiting for, if it is waiting.
-    """
+    """An execution that has not ended, as found at start-up."""
 
     seq: int
     event_id: str
     flow_id: str
     flow_revision: int
-    attempts: int
-    term: int = 0
+    attempts: int  # as in the last change of its state
+    term: int = 0  # the greatest term of any change; leases of earlier terms are void
     status: Status = Status.PENDING
-    wake_at_ms: int | None = None
+    wake_at_ms: int | None = None  # unix time to wake it, if it is waiting for a time; else None
     order_key: str = ""
-    subscriptions: tuple[Subscription, ...] = ()
+    subscriptions: tuple[Subscription, ...] = ()  # events and ends it is waiting for, if it is waiting
 
 
 class Work(NamedTuple):
-    """What a runner needs to run an execution.
-
-    Attributes:
-        journal: its entries, in order, from the last one that compacted.
-        journal_start: index of the first entry; 0 if absent.
-        effect_scope: ID of the execution that idempotency keys are derived from; empty: its own.
-    """
+    """What a runner needs to run an execution."""
 
     seq: int
     flow_revision: int
     payload: bytes
-    journal: tuple[JournalEntry, ...]
-    journal_start: int = 0
-    effect_scope: str = ""
+    journal: tuple[JournalEntry, ...]  # its entries, in order, from the last one that compacted
+    journal_start: int = 0  # index of the first entry; 0 if absent
+    effect_scope: str = ""  # ID of the execution that idempotency keys are derived from; empty: its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionRecord(Execution):
-    """An execution as stored, without its event and journal.
+    """An execution as stored, without its event and journal."""
 
-    Attributes:
-        seq: position of its event in the shard's log.
-        effect_scope: ID of the execution that idempotency keys are derived from; empty: its own.
-        order_key: see `NewEvent`.
-        quiet: see `NewEvent`.
-    """
-
-    seq: int
-    effect_scope: str = ""
-    order_key: str = ""
-    quiet: bool = False
+    seq: int  # position of its event in the shard's log
+    effect_scope: str = ""  # ID of the execution that idempotency keys are derived from; empty: its own
+    order_key: str = ""  # see `NewEvent`
+    quiet: bool = False  # see `NewEvent`
 
 
 class ExecutionListing(NamedTuple):
-    """Part of a list of executions.
+    """Part of a list of executions."""
 
-    Attributes:
-        records: executions, newest first.
-        next_before_seq: number before which the list continues; None: nothing more meets the conditions.
-    """
-
-    records: list[ExecutionRecord]
-    next_before_seq: int | None
+    records: list[ExecutionRecord]  # executions, newest first
+    next_before_seq: int | None  # number before which the list continues; None: nothing more meets the conditions
 
 
 class ExecutionContent(NamedTuple):
@@ -361,17 +320,12 @@ class ExecutionResult(NamedTuple):
 
 
 class Erasure(NamedTuple):
-    """The erasure of an event.
+    """The erasure of an event."""
 
-    Attributes:
-        execution_ids: the execution that it started and the replays of that, as far as they were stored; oldest first.
-        flow_id: ID of their flow.
-        time_ms: Unix time when it was erased.
-    """
-
+    # the execution that it started and the replays of that, as far as they were stored; oldest first
     execution_ids: tuple[str, ...]
-    flow_id: str
-    time_ms: int
+    flow_id: str  # ID of their flow
+    time_ms: int  # unix time when it was erased
 
 
 class Cause(NamedTuple):
@@ -387,14 +341,10 @@ class EventReceived(NamedTuple):
     It is written in one `write` with the change that delivers the event, and not after `Consumed`; a second one is a
     no-op. For an execution that has ended it is one, too. Of many emitters, the `limits.MAX_LINKED_EMITTERS` newest are
     retained.
-
-    Attributes:
-        seq: the execution.
-        number: of the event.
     """
 
-    seq: int
-    number: int
+    seq: int  # the execution
+    number: int  # of the event
 
 
 class StoredLink(NamedTuple):
@@ -411,8 +361,7 @@ class StoredLinks(NamedTuple):
     caused: list[StoredLink]
 
 
-MAX_ATTEMPTS: Final = 16
-"""Attempts of one execution that are stored, the newest ones."""
+MAX_ATTEMPTS: Final = 16  # attempts of one execution that are stored, the newest ones
 
 
 class AttemptInterrupted(NamedTuple):
@@ -437,69 +386,46 @@ class AttemptRefunded(NamedTuple):
 
 
 class NewInboundEvent(NamedTuple):
-    """An event to append, for executions of a flow that listen for it.
-
-    Attributes:
-        callback: whether it was sent to one of the flow's callbacks, which `type` then names.
-        receive_time_ms: Unix time.
-        payload: the event as JSON of CloudEvents 1.0; at most `limits.MAX_RESULT_BYTES`.
-        expire_at_ms: Unix time until which it is retained. Its ID is retained as long, and for at least a day.
-        dedupe_key: scoped to the flow, and within it to the callback; empty: the event is never deduplicated.
-        dedupe_until_ms: Unix time until which another event with this key is a duplicate of this one.
-        execution_id: the one execution it is addressed to; empty: any that listens for it.
-        token: a single-use token, scoped to the flow: one event is stored for it; or empty.
-        token_until_ms: Unix time until which a used token is retained.
-        to_all: whether a callback's event goes to all executions that wait for it, not to one. An emitted event always
-            goes to all.
-        check_only: store nothing, only check whether it was stored before.
-        emitter: ID of the execution whose event it is; empty: of none.
-    """
+    """An event to append, for executions of a flow that listen for it."""
 
     event_id: str
     flow_id: str
-    callback: bool
+    callback: bool  # whether it was sent to one of the flow's callbacks, which `type` then names
     type: str
-    receive_time_ms: int
-    payload: bytes
-    expire_at_ms: int = 0
-    dedupe_key: str = ""
-    dedupe_until_ms: int = 0
-    execution_id: str = ""
-    token: str = ""
-    token_until_ms: int = 0
+    receive_time_ms: int  # unix time
+    payload: bytes  # the event as JSON of CloudEvents 1.0; at most `limits.MAX_RESULT_BYTES`
+    expire_at_ms: int = 0  # unix time until which it is retained. Its ID is retained as long, and for at least a day
+    dedupe_key: str = ""  # scoped to the flow, and within it to the callback; empty: the event is never deduplicated
+    dedupe_until_ms: int = 0  # unix time until which another event with this key is a duplicate of this one
+    execution_id: str = ""  # the one execution it is addressed to; empty: any that listens for it
+    token: str = ""  # a single-use token, scoped to the flow: one event is stored for it; or empty
+    token_until_ms: int = 0  # unix time until which a used token is retained
+    # whether a callback's event goes to all executions that wait for it, not to one. An emitted event always goes
+    # to all
     to_all: bool = False
-    check_only: bool = False
-    emitter: str = ""
+    check_only: bool = False  # store nothing, only check whether it was stored before
+    emitter: str = ""  # ID of the execution whose event it is; empty: of none
 
 
 class InboundEventAppended(NamedTuple):
-    """Result of appending one event for running executions.
+    """Result of appending one event for running executions."""
 
-    Attributes:
-        number: its number among all such events, from 1, ascending; 0 when it is `gone`, or is new and `check_only`.
-        duplicate_of: ID of the event stored earlier under the same event ID or dedupe key, in which case `number` is
-            the earlier event's; empty when this one is new.
-        gone: nothing was stored, because its token was used before, or because the execution it is addressed to has
-            ended or is unknown.
-    """
-
-    number: int
+    number: int  # its number among all such events, from 1, ascending; 0 when it is `gone`, or is new and `check_only`
+    # ID of the event stored earlier under the same event ID or dedupe key, in which case `number` is the earlier
+    # event's; empty when this one is new
     duplicate_of: str = ""
+    # nothing was stored, because its token was used before, or because the execution it is addressed to has ended
+    # or is unknown
     gone: bool = False
 
 
 class StoredInboundEvent(NamedTuple):
-    """A durable event for running executions, as reported to the shard's owner, or read by it when it starts.
+    """A durable event for running executions, as reported to the shard's owner, or read by it when it starts."""
 
-    Attributes:
-        number: its number.
-        event: as it was appended; when read, without ID, times, keys and payload: see `ShardState.inbound_payloads`.
-        seq: the execution that it is addressed to; 0: any that listens for it.
-    """
-
-    number: int
+    number: int  # its number
+    # as it was appended; when read, without ID, times, keys and payload: see `ShardState.inbound_payloads`
     event: NewInboundEvent
-    seq: int = 0
+    seq: int = 0  # the execution that it is addressed to; 0: any that listens for it
 
 
 StateChange = (

@@ -25,11 +25,8 @@ from router.storage.schema import connect_reader
 P = ParamSpec("P")
 T = TypeVar("T")
 
-MAX_SECONDS: Final = 10.0
-"""Time that a read for a caller may take, unless it is one on which the service depends."""
-
-_PROGRESS_STEPS: Final = 10_000
-"""Steps of SQLite's virtual machine between two looks at the clock, about a millisecond."""
+MAX_SECONDS: Final = 10.0  # time that a read for a caller may take, unless it is one on which the service depends
+_PROGRESS_STEPS: Final = 10_000  # steps of SQLite's virtual machine between two looks at the clock, about a millisecond
 
 
 class Readers:

@@ -38,9 +38,7 @@ _OF_EXECUTIONS = (
 _FINGERPRINT: Final = "fingerprint of "
 """Beginning of the names of rows in `counter` whose values are the 8 bytes of a fingerprint."""
 
-FORGET_STEP: Final = 32
-"""Most revisions that one transaction removes."""
-
+FORGET_STEP: Final = 32  # most revisions that one transaction removes
 _LATEST: Final = BatchStatement(
     _FLOW.format(document=_NO_DOCUMENT) + " WHERE f.flow_id IN ({rows}) AND r.revision = f.revision AND NOT f.deleted",
     0,

@@ -41,8 +41,7 @@ RECORD = (
 """Columns for `record`, selected from `execution e` and `flow_key k`."""
 
 
-LINK_BITS: Final = {LinkKind.RUN: 1, LinkKind.EVENT: 2, LinkKind.LISTEN: 4}
-"""Bits of the column `kinds`."""
+LINK_BITS: Final = {LinkKind.RUN: 1, LinkKind.EVENT: 2, LinkKind.LISTEN: 4}  # bits of the column `kinds`
 
 
 def record(row: tuple[Any, ...]) -> ExecutionRecord:

@@ -266,9 +266,7 @@ CREATE TABLE wipe ( -- one row, about this file: see `erasure`
 CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
-BUSY_MS: Final = 5000
-"""Milliseconds for which a connection waits for the lock of another."""
-
+BUSY_MS: Final = 5000  # milliseconds for which a connection waits for the lock of another
 _WRITER = f"""
 PRAGMA page_size = {PAGE_BYTES};
 PRAGMA journal_mode = WAL;

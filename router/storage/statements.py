@@ -17,8 +17,7 @@ import apsw
 from flowhook import limits
 from router.storage.schema import PENDING, UNENDED
 
-MAX_ROWS: Final = 256
-"""Rows of the largest statement."""
+MAX_ROWS: Final = 256  # rows of the largest statement
 
 
 def read_counter(connection: apsw.Connection, name: str) -> int:

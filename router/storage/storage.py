@@ -84,8 +84,7 @@ it has held the GIL for this long. With the default of 5 ms, transactions were m
 (bench/storage.py --busy 1); with this value, a millisecond.
 """
 
-MAX_FILES: Final = 100_000
-"""Files beside the database that are looked at, which takes about half a second."""
+MAX_FILES: Final = 100_000  # files beside the database that are looked at, which takes about half a second
 
 
 def measure(path: Path, files: Path, *, max_files: int = MAX_FILES) -> StorageUsage:
@@ -120,10 +119,8 @@ def _size(path: Path) -> Iterator[int]:
         yield path.stat().st_size
 
 
-PESSIMISM: Final = 2
-"""Most space a row takes, in multiples of its own size: a page may be left half empty."""
-MIN_BYTES: Final = 64 * PAGE_BYTES
-"""Smallest limit: the empty tables take some of it."""
+PESSIMISM: Final = 2  # most space a row takes, in multiples of its own size: a page may be left half empty
+MIN_BYTES: Final = 64 * PAGE_BYTES  # smallest limit: the empty tables take some of it
 
 
 class Capacity:

@@ -33,12 +33,9 @@ from router.storage.commit_log.seals import KEY_ID_BYTES, PurposeKeys
 
 TAG_BYTES: Final = 16
 PROCESS_BYTES: Final = 8
-MOST_HEARD: Final = 64
-"""Most processes that a heartbeat names; those that were heard last."""
-MOST_ROUTERS: Final = 256
-"""Most routers that are remembered; the one that was silent longest makes room."""
-MOST_RETIRED: Final = 64
-"""Most former processes of a router that are remembered."""
+MOST_HEARD: Final = 64  # most processes that a heartbeat names; those that were heard last
+MOST_ROUTERS: Final = 256  # most routers that are remembered; the one that was silent longest makes room
+MOST_RETIRED: Final = 64  # most former processes of a router that are remembered
 REPEATED: Final = 4
 """A heartbeat that is so little older than the last one was sent twice by a connection that broke, not by an attacker.
 It is dropped as well, without an alarm."""
@@ -48,17 +45,11 @@ _HEADER: Final = struct.Struct(f">{KEY_ID_BYTES}s{PROCESS_BYTES}sQBB")
 
 
 class Heartbeat(NamedTuple):
-    """An authentic heartbeat.
+    """An authentic heartbeat."""
 
-    Attributes:
-        content: what the router announced.
-        live: whether it was certainly sent while this process ran; until then it proves that the router has run.
-        greeting: whether its process was unknown: it is to be told soon that it is heard.
-    """
-
-    content: bytes
-    live: bool
-    greeting: bool
+    content: bytes  # what the router announced
+    live: bool  # whether it was certainly sent while this process ran; until then it proves that the router has run
+    greeting: bool  # whether its process was unknown: it is to be told soon that it is heard
 
 
 class HeartbeatRefusedError(Exception):

@@ -8,10 +8,12 @@ Source: docs/adr/0005-replicated-log.md.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
+
+import attrs
 
 from flowhook.errors import ConflictError, UnavailableError
 from router.storage.commit_log.refusals import Refusals
@@ -62,77 +64,47 @@ OUTCOME_UNKNOWN: Final = frozenset({FencedError.default_reason, AppendAbandonedE
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
-    """One record.
+    """One record."""
 
-    Attributes:
-        position: from 1, without gaps.
-        batch_id: identity that its writer gave it; unique within the log.
-        data: content.
-        void: nobody has written it at this position who has the key of this log: it has no content, and changes
-            nothing. It counts as a position.
-        damaged: it is void, but its identity is authentic: it may be what a router has stored.
-    """
-
-    position: int
-    batch_id: str
+    position: int  # from 1, without gaps
+    batch_id: str  # identity that its writer gave it; unique within the log
     data: bytes
+    # nobody has written it at this position who has the key of this log: it has no content, and changes nothing.
+    # It counts as a position
     void: bool = False
-    damaged: bool = False
+    damaged: bool = False  # it is void, but its identity is authentic: it may be what a router has stored
 
 
 @dataclass(frozen=True, slots=True)
 class LogServer:
-    """A server that holds a replica of the log.
-
-    Attributes:
-        name: its name.
-        version: its version; empty: unknown.
-        current: whether it is present and up to date.
-        leader: whether it leads the log's replicas.
-        lag: operations that it is behind.
-        problem: what keeps it out, and what to do about it, as far as its monitoring says so; or empty.
-    """
+    """A server that holds a replica of the log."""
 
     name: str
-    version: str
-    current: bool
-    leader: bool
-    lag: int
-    problem: str = ""
+    version: str  # empty: unknown
+    current: bool  # whether it is present and up to date
+    leader: bool  # whether it leads the log's replicas
+    lag: int  # operations that it is behind
+    problem: str = ""  # what keeps it out, and what to do about it, as far as its monitoring says so; or empty
 
 
 @dataclass(frozen=True, slots=True)
 class LogStatus:
-    """State of the log, for operators.
+    """State of the log, for operators."""
 
-    Attributes:
-        first_position: the oldest position that was not purged; `last_position + 1` when all were.
-        last_position: the last position; 0: nothing was ever appended.
-        size: bytes that it has.
-        max_size: most bytes that it may have; None: unlimited.
-        servers: the servers that hold it, by name.
-    """
-
-    first_position: int
-    last_position: int
-    size: int
-    max_size: int | None
-    servers: tuple[LogServer, ...]
+    first_position: int  # the oldest position that was not purged; `last_position + 1` when all were
+    last_position: int  # 0: nothing was ever appended
+    size: int  # bytes that it has
+    max_size: int | None  # most bytes that it may have; None: unlimited
+    servers: tuple[LogServer, ...]  # the servers that hold it, by name
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object in the store.
-
-    Attributes:
-        name: its name.
-        size: bytes that it has.
-        create_time: when it was stored (s since the epoch), by the clock of the router that did.
-    """
+    """An object in the store."""
 
     name: str
-    size: int
-    create_time: float
+    size: int  # bytes that it has
+    create_time: float  # when it was stored (s since the epoch), by the clock of the router that did
 
 
 class CommitLog(Protocol):
@@ -294,15 +266,14 @@ class ClusterFacts(Protocol):
         ...
 
 
-class ReplicatedLog(Protocol):
-    """Everything that a router uses of a log's system: opened by its factory, released by `close`."""
+@attrs.define(eq=False, repr=False, kw_only=True)
+class ReplicatedLog:
+    """Everything that a router uses of a log's system, over one connection: opened by its factory."""
 
     log: CommitLog
     heartbeats: Heartbeats
     objects: ObjectStore
     facts: ClusterFacts
     refusals: Refusals
-
-    def close(self) -> None:
-        """Disconnect. Calls in progress fail. Idempotent."""
-        ...
+    close: Callable[[], None]
+    """Disconnects. Calls in progress fail. Idempotent."""

@@ -11,12 +11,9 @@ from typing import Final
 
 from flowhook.process import logs
 
-LOG_SECONDS: Final = 10.0
-"""Between two log lines about one kind: an attacker must not fill the log of a router either."""
-MOST_KNOWN: Final = 1024
-"""Most names that are remembered, so that each counts once."""
-SHOWN_SECONDS: Final = 24 * 3600.0
-"""For how long operators are shown what was refused last."""
+LOG_SECONDS: Final = 10.0  # between two log lines about one kind: an attacker must not fill the log of a router either
+MOST_KNOWN: Final = 1024  # most names that are remembered, so that each counts once
+SHOWN_SECONDS: Final = 24 * 3600.0  # for how long operators are shown what was refused last
 
 log = logs.get_logger(__name__)
 

@@ -70,10 +70,8 @@ NONCE_BYTES: Final = 12
 RANDOM_BYTES: Final = 4
 TAG_BYTES: Final = 16
 _HEADER: Final = struct.Struct(f">B{KEY_ID_BYTES}s{SALT_BYTES}s{NONCE_BYTES}s")
-OVERHEAD_BYTES: Final = _HEADER.size + TAG_BYTES
-"""By which a sealed message is longer."""
-MOST_CIPHERS: Final = 64
-"""Most derived keys that are retained for reading."""
+OVERHEAD_BYTES: Final = _HEADER.size + TAG_BYTES  # by which a sealed message is longer
+MOST_CIPHERS: Final = 64  # most derived keys that are retained for reading
 
 
 class NotAuthenticError(Exception):

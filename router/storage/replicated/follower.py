@@ -17,12 +17,9 @@ from router.storage.errors import translate
 from router.storage.replicated.batch import BatchPart, RecordUnknownError, decode, join, record_hash
 from router.storage.replicated.view import View, ViewPosition
 
-WAIT_SECONDS: Final = 0.1
-"""How long one read of the log waits for further records."""
-CATCH_UP_SECONDS: Final = 5.0
-"""How long a record is asked for that the log must have."""
-PENDING_RECORDS: Final = 256
-"""Most parts of one transaction."""
+WAIT_SECONDS: Final = 0.1  # how long one read of the log waits for further records
+CATCH_UP_SECONDS: Final = 5.0  # how long a record is asked for that the log must have
+PENDING_RECORDS: Final = 256  # most parts of one transaction
 
 
 class ViewDivergedError(ConflictError):

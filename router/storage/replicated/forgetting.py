@@ -16,10 +16,8 @@ from router.storage.erasure import Step, is_pending, is_under_way, last_erasure,
 from router.storage.replicated.view import View
 from router.storage.schema import connect_reader
 
-CHECK_SECONDS: Final = 1.0
-"""Between two looks whether anything was erased."""
-STEP_SECONDS: Final = 0.05
-"""Between two steps, in which records are applied."""
+CHECK_SECONDS: Final = 1.0  # between two looks whether anything was erased
+STEP_SECONDS: Final = 0.05  # between two steps, in which records are applied
 
 
 class Forgetting:

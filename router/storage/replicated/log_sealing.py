@@ -32,27 +32,18 @@ from router.storage.replicated.snapshots import SnapshotStore
 from router.storage.replicated.view import View, ViewPosition
 from router.storage.schema import FORMAT_VERSION
 
-TRANSFERS: Final = 4
-"""Objects that are sealed at a time."""
-WAIT_SECONDS: Final = 5.0
-"""How long the first record is waited for."""
+TRANSFERS: Final = 4  # objects that are sealed at a time
+WAIT_SECONDS: Final = 5.0  # how long the first record is waited for
 
 
 @dataclass(frozen=True, slots=True)
 class LogSealed:
-    """What was sealed.
+    """What was sealed."""
 
-    Attributes:
-        position: of the log, up to which everything is in the snapshot.
-        objects: large payloads and bodies.
-        missing: those of them that were not there.
-        in_clear: whether the log was stored in clear.
-    """
-
-    position: int
-    objects: int
-    missing: int
-    in_clear: bool
+    position: int  # of the log, up to which everything is in the snapshot
+    objects: int  # large payloads and bodies
+    missing: int  # those of them that were not there
+    in_clear: bool  # whether the log was stored in clear
 
 
 @attrs.define(eq=False, repr=False)

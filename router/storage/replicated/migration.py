@@ -33,8 +33,7 @@ from router.storage.replicated.view import LOCAL_TABLES, View, ViewPosition
 from router.storage.schema import STATUSES, connect_writer
 from router.storage.storage import DataLock
 
-SAMPLE: Final = 1000
-"""Executions, chosen at random, that are compared byte for byte with all that belongs to them."""
+SAMPLE: Final = 1000  # executions, chosen at random, that are compared byte for byte with all that belongs to them
 
 BlobDigest = Callable[[str], bytes | None]
 """Returns the SHA-256 of a blob's content by its name; None when there is none."""
@@ -50,15 +49,10 @@ class MigratedData:
 
 @dataclass(frozen=True, slots=True)
 class MigrationCheck:
-    """What was compared, and found equal.
+    """What was compared, and found equal."""
 
-    Attributes:
-        executions: number of executions by status, over all flows.
-        compared: number of executions that were compared byte for byte.
-    """
-
-    executions: dict[str, int]
-    compared: int
+    executions: dict[str, int]  # number of executions by status, over all flows
+    compared: int  # number of executions that were compared byte for byte
 
 
 def digest_of_files(blobs: BlobDirectory, *, temporary: bool = False) -> BlobDigest:
@@ -162,29 +156,20 @@ def _blobs(connection: apsw.Connection, seq: Any) -> list[str]:
     ]
 
 
-TRANSFERS: Final = 4
-"""Blobs that are transferred at a time."""
-PROGRESS_SECONDS: Final = 2.0
-"""Between two reports while blobs are transferred."""
+TRANSFERS: Final = 4  # blobs that are transferred at a time
+PROGRESS_SECONDS: Final = 2.0  # between two reports while blobs are transferred
 
 Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationResult:
-    """What was migrated.
+    """What was migrated."""
 
-    Attributes:
-        position: position of the log that has the same content as the database.
-        blobs: number of large payloads and bodies.
-        missing: number of those that rows name and the source does not have.
-        check: what was compared.
-    """
-
-    position: int
-    blobs: int
-    missing: int
-    check: MigrationCheck
+    position: int  # position of the log that has the same content as the database
+    blobs: int  # number of large payloads and bodies
+    missing: int  # number of those that rows name and the source does not have
+    check: MigrationCheck  # what was compared
 
 
 class Migration:

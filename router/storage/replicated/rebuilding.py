@@ -25,27 +25,18 @@ from router.storage.replicated.snapshots import SnapshotStore, copy_view
 from router.storage.replicated.view import View, ViewPosition
 from router.storage.schema import FORMAT_VERSION
 
-LOG_FACT: Final = "log_identity"
-"""Fact that names the log that the routers use."""
-FORMAT_FACT: Final = "database_format"
-"""Fact that says which format of the database the records and snapshots have."""
-KEY_FACT: Final = "secrets_key"
-"""Fact that tells the routers' key of secrets from others, and reveals nothing of it."""
+LOG_FACT: Final = "log_identity"  # fact that names the log that the routers use
+FORMAT_FACT: Final = "database_format"  # fact that says which format of the database the records and snapshots have
+KEY_FACT: Final = "secrets_key"  # fact that tells the routers' key of secrets from others, and reveals nothing of it
 
 
 @dataclass(frozen=True, slots=True)
 class RebuiltLog:
-    """A new log.
+    """A new log."""
 
-    Attributes:
-        position: position of the lost log up to which nothing is missing.
-        uploaded: large payloads and bodies that the object store lacked, and this router had.
-        missing: those that neither has.
-    """
-
-    position: int
-    uploaded: int
-    missing: int
+    position: int  # position of the lost log up to which nothing is missing
+    uploaded: int  # large payloads and bodies that the object store lacked, and this router had
+    missing: int  # those that neither has
 
 
 class LogRebuilding:

@@ -20,10 +20,8 @@ from router.storage.replicated.view import LOCAL_TABLES, ViewPosition
 from router.storage.schema import FORMAT_VERSION
 from router.storage.writer import TransactionLog
 
-MAX_RECORD_BYTES: Final = 768 * 1024
-"""Larger transactions are appended in parts."""
-RESERVED_SHARE: Final = 0.25
-"""Share of the log's size that new events may not fill, so that accepted work can go on."""
+MAX_RECORD_BYTES: Final = 768 * 1024  # larger transactions are appended in parts
+RESERVED_SHARE: Final = 0.25  # share of the log's size that new events may not fill, so that accepted work can go on
 
 
 class LogRecorder(TransactionLog):

@@ -18,12 +18,9 @@ LOG_SHARE: Final = 8
 snapshots, and must not refuse new events until then."""
 CROWDED_SHARE: Final = 0.65
 """Share of the log's limit from which on each minute's growth is worth a snapshot: new events will be refused soon."""
-CROWDED_SECONDS: Final = 60.0
-"""Time between two snapshots of a log that is nearly full."""
-RETRY_SECONDS: Final = 60.0
-"""Time between a failed attempt and the next one."""
-ALARM_SECONDS: Final = 3600.0
-"""Time without success after a failure that raises the alarm."""
+CROWDED_SECONDS: Final = 60.0  # time between two snapshots of a log that is nearly full
+RETRY_SECONDS: Final = 60.0  # time between a failed attempt and the next one
+ALARM_SECONDS: Final = 3600.0  # time without success after a failure that raises the alarm
 
 log = logs.get_logger(__name__)
 

@@ -29,8 +29,7 @@ from router.storage.schema import APPLICATION_ID, BUSY_MS, FORMAT_VERSION
 
 RETAINED: Final = 2
 COMPRESSION_LEVEL: Final = 3
-MAX_HEADER_BYTES: Final = 18
-"""Largest header of a Zstandard frame (RFC 8878, section 3.1.1.1)."""
+MAX_HEADER_BYTES: Final = 18  # largest header of a Zstandard frame (RFC 8878, section 3.1.1.1)
 
 log = logs.get_logger(__name__)
 
@@ -47,14 +46,10 @@ class SnapshotDamagedError(UnavailableError):
 
 
 class SnapshotMade(NamedTuple):
-    """Result of making a snapshot.
+    """Result of making a snapshot."""
 
-    Attributes:
-        position: of the last record that it contains.
-        purge_through: position through which the log is not needed any more; None while there is one snapshot only.
-    """
-
-    position: int
+    position: int  # of the last record that it contains
+    # position through which the log is not needed any more; None while there is one snapshot only
     purge_through: int | None
 
 

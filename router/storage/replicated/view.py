@@ -42,25 +42,15 @@ _COLUMNS: Final = "log, position, batch_id, last_hash, epoch, boot_id, own"
 
 @dataclass(frozen=True, slots=True)
 class ViewPosition:
-    """What a view contains.
+    """What a view contains."""
 
-    Attributes:
-        log: identity of the log.
-        position: of the last record that it contains in full; 0: none.
-        batch_id: of that record; empty for none.
-        last_hash: `batch.record_hash` of it; empty for none.
-        epoch: number of the last ownership that it has records of.
-        boot_id: of the machine's boot in which it was last written.
-        own: whether this router wrote the last record itself, as the owner.
-    """
-
-    log: str
-    position: int = 0
-    batch_id: str = ""
-    last_hash: bytes = b""
-    epoch: int = 0
-    boot_id: str = ""
-    own: bool = False
+    log: str  # identity of the log
+    position: int = 0  # of the last record that it contains in full; 0: none
+    batch_id: str = ""  # of that record; empty for none
+    last_hash: bytes = b""  # `batch.record_hash` of it; empty for none
+    epoch: int = 0  # number of the last ownership that it has records of
+    boot_id: str = ""  # of the machine's boot in which it was last written
+    own: bool = False  # whether this router wrote the last record itself, as the owner
 
     @classmethod
     def read(cls, connection: apsw.Connection) -> Self | None:

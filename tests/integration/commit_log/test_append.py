@@ -124,7 +124,7 @@ def test_a_log_that_was_deleted_is_not_mistaken_for_another_state_of_it(opened, 
     system = opened(server)
     log = system.log
     log.append(0, "batch-1", b"data")
-    connection = system._connection
+    connection = system.log._connection
     connection.call(connection.jetstream.delete_stream(f"{prefix}_LOG_0"))
     for use in (lambda: log.append(1, "batch-2", b"data"), log.tail, lambda: positions(log), lambda: log.purge(1)):
         with pytest.raises(LogReplacedError):
@@ -172,9 +172,9 @@ def test_a_record_whose_id_was_copied_on_its_way_is_stored_all_the_same(opened, 
     assert system.log.append(0, "1:a:1:0", b"first") == 1
     for batch_id, expected in (("1:a:2:0", 1), ("1:a:3:0", 3)):
         message_id, _ = RecordSeals(KEYS, system.log.identity).seal(expected + 1, batch_id, b"")
-        publish = system._connection.jetstream.publish
+        publish = system.log._connection.jetstream.publish
         subject = system.log._stream.subject
-        system._connection.call(publish(subject, b"in its place", headers={"Nats-Msg-Id": message_id}))
+        system.log._connection.call(publish(subject, b"in its place", headers={"Nats-Msg-Id": message_id}))
         assert system.log.append(expected, batch_id, b"true") == expected + 2
     assert [(record.data, record.void, record.damaged) for record in other.log.read(0)] == [
         (b"first", False, False),
@@ -206,7 +206,7 @@ def test_a_router_that_reads_no_more_hears_no_announcements(opened, server, monk
     monkeypatch.setattr(log_module, "ANNOUNCE_SECONDS", 0.0)
 
     def listens_no_more():
-        system._connection.call(system.log._look())  # does nothing if the server's answer comes late
+        system.log._connection.call(system.log._look())  # does nothing if the server's answer comes late
         return not system.log._listens
 
     wait_until(listens_no_more, "announcements stop")
@@ -219,7 +219,7 @@ def test_announcements_of_what_does_not_exist_do_not_keep_readers_awake(opened, 
     reading = in_background(lambda: list(system.log.read(1, wait_seconds=PATIENCE)))
     wait_until(lambda: system.log._listens, "it does not listen")
     for number in (b"9" * 20, b"9" * 5000, b"x", b""):
-        system._connection.call(system._connection.client.publish(system.log._announcements, number))
+        system.log._connection.call(system.log._connection.client.publish(system.log._announcements, number))
     wait_until(lambda: system.log._announced == 1, "it takes what does not exist for announced")
     system.log.append(1, "1:a:2:0", b"second")
     system.close()

@@ -65,10 +65,10 @@ def test_heartbeats_go_on_after_a_lost_connection(opened, server, prefix):
 def test_a_client_that_the_server_closed_for_good_is_replaced(opened, server):
     """nats-py does not reconnect after some errors that a server reports."""
     first, second = opened(server, router="router-1"), opened(server, router="router-2")
-    closed = first._connection.client
-    first._connection.call(closed.close())
+    closed = first.log._connection.client
+    first.log._connection.call(closed.close())
     assert first.log.append(0, "batch-1", b"data") == 1
-    assert first._connection.client is not closed
+    assert first.log._connection.client is not closed
     hear(first.heartbeats, "router-2", b"state", lambda: second.heartbeats.publish(b"state"))
 
 
@@ -87,7 +87,7 @@ def test_a_name_that_is_no_part_of_a_subject_is_refused(opened, server, name):
 
 def test_a_client_is_replaced_though_the_first_attempt_fails_in_an_unknown_way(opened, server, monkeypatch):
     first, second = opened(server, router="router-1"), opened(server, router="router-2")
-    connection, connect, attempts = first._connection, first._connection._connect_client, []
+    connection, connect, attempts = first.log._connection, first.log._connection._connect_client, []
 
     async def fail_once():
         attempts.append(1)

@@ -28,7 +28,7 @@ def objects(system):
 @pytest.fixture
 def stored_messages(system, prefix):
     """Return how many messages the bucket has."""
-    connection = system._connection
+    connection = system.log._connection
     return lambda: connection.call(connection.jetstream.stream_info(f"OBJ_{prefix}_OBJECTS")).state.messages
 
 
@@ -118,7 +118,7 @@ def test_storing_an_object_ends_with_the_connection(system, file, monkeypatch):
 
 
 def test_an_object_whose_chunk_was_changed_is_not_given_out(system, prefix, file, tmp_path):
-    objects, connection = system.objects, system._connection
+    objects, connection = system.objects, system.log._connection
     objects.put("name", file(b"as it was stored"))
     chunks = objects._chunks(objects._describe("name").chunks_id)
     connection.call(connection.jetstream.purge_stream(f"OBJ_{prefix}_OBJECTS", subject=chunks))
@@ -129,7 +129,7 @@ def test_an_object_whose_chunk_was_changed_is_not_given_out(system, prefix, file
 
 
 def test_an_object_whose_chunks_are_lost_is_not_given_out(system, prefix, file, tmp_path):
-    objects, connection = system.objects, system._connection
+    objects, connection = system.objects, system.log._connection
     objects.put("name", file(b"as it was stored"))
     chunks = objects._chunks(objects._describe("name").chunks_id)
     connection.call(connection.jetstream.purge_stream(f"OBJ_{prefix}_OBJECTS", subject=chunks))
@@ -152,10 +152,10 @@ def test_objects_have_the_format_of_jetstreams_object_store(system, prefix, file
     system.objects.put("snap/0/1.zst", file(data))
 
     async def get():
-        store = await system._connection.jetstream.object_store(f"{prefix}_OBJECTS")
+        store = await system.log._connection.jetstream.object_store(f"{prefix}_OBJECTS")
         return await store.get("snap/0/1.zst")
 
-    found = system._connection.call(get())
+    found = system.log._connection.call(get())
     assert len(found.data) == len(data) + 3 * OVERHEAD_BYTES == found.info.as_dict()["size"]
     assert data[:32] not in found.data
 
@@ -187,7 +187,7 @@ async def _messages(jetstream, stream, subject):
 )
 def test_an_object_whose_chunks_no_router_stored_there_is_refused_and_reported(system, prefix, file, tmp_path, change):
     """With a description that agrees, which anybody can make."""
-    objects, connection, stream = system.objects, system._connection, f"OBJ_{prefix}_OBJECTS"
+    objects, connection, stream = system.objects, system.log._connection, f"OBJ_{prefix}_OBJECTS"
 
     def chunks_of(name):
         subject = objects._chunks(objects._describe(name).chunks_id)
@@ -215,7 +215,7 @@ def test_an_object_whose_chunks_no_router_stored_there_is_refused_and_reported(s
     "description", [b"", b"{", b"[]", b"{}", b'{"nuid": ">", "mtime": "2026-01-01T00:00:00+00:00"}']
 )
 def test_what_anybody_may_store_beside_objects_keeps_no_router_from_using_them(system, file, tmp_path, description):
-    objects, connection = system.objects, system._connection
+    objects, connection = system.objects, system.log._connection
     objects.put("snap/0/1.zst", file(b"content"))
     headers = {"Fh-Object": "no name!"}
     for subject in (objects._description("snap/0/2.zst"), objects._description_prefix + "no-base64!"):

@@ -46,7 +46,7 @@ def test_a_log_is_not_created_when_it_shall_be_there(opened, server, prefix):
 
 
 def test_a_call_that_loses_a_cancellation_ends_with_the_connection_nevertheless(opened, server):
-    connection, begun = opened(server)._connection, threading.Event()
+    connection, begun = opened(server).log._connection, threading.Event()
 
     async def call():
         begun.set()
@@ -86,7 +86,7 @@ def test_more_replicas_than_servers(opened, server, cluster, prefix):
 
 def test_a_stream_with_another_configuration(opened, server, prefix):
     system = opened(server)
-    connection = system._connection
+    connection = system.log._connection
 
     async def alter():
         info = await connection.jetstream.stream_info(f"{prefix}_LOG_0")

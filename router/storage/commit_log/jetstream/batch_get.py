@@ -22,19 +22,12 @@ SILENCE_SECONDS: Final = 1.0
 
 
 class StoredMessage(NamedTuple):
-    """A message as a server has it. Anybody may have stored it.
+    """A message as a server has it. Anybody may have stored it."""
 
-    Attributes:
-        position: in its stream, from 1.
-        message_id: by which the server looks for duplicates.
-        data: content.
-        purged: whether only its position is known.
-    """
-
-    position: int
-    message_id: str
+    position: int  # in its stream, from 1
+    message_id: str  # by which the server looks for duplicates
     data: bytes
-    purged: bool = False
+    purged: bool = False  # whether only its position is known
 
 
 async def messages_after(connection: Connection, stream: str, subject: str, after: int) -> list[StoredMessage]:

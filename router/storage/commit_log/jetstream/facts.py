@@ -6,15 +6,17 @@ import contextlib
 
 import attrs
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError, ServiceUnavailableError
+from typing_extensions import override
 
 from flowhook.errors import ConflictError
+from router.storage.commit_log.interface import ClusterFacts
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.refusals import Refusals, RefusedKind
 from router.storage.commit_log.seals import FORGED, FactSeals
 
 
 @attrs.define(eq=False, repr=False)
-class JetStreamFacts:
+class JetStreamFacts(ClusterFacts):
     """A key-value bucket."""
 
     _connection: Connection
@@ -22,18 +24,18 @@ class JetStreamFacts:
     _seals: FactSeals
     _refusals: Refusals
 
+    @override
     def get(self, name: str) -> str | None:
-        """See the protocol."""
         stored = self._connection.call(self._connection.persist(lambda: self._stored(name)))
         return None if stored is None else self._opened(name, stored)
 
+    @override
     def agree(self, name: str, value: str) -> str:
-        """See the protocol."""
         sealed = self._seals.seal(name, value)
         return self._opened(name, self._connection.call(self._connection.persist(lambda: self._agree(name, sealed))))
 
+    @override
     def replace(self, name: str, value: str) -> None:
-        """See the protocol."""
         sealed = self._seals.seal(name, value)
         self._connection.call(self._connection.persist(lambda: self._replace(name, sealed)))
 

@@ -12,20 +12,20 @@ from typing import Final
 
 import nats.errors
 from nats.aio.msg import Msg
+from typing_extensions import override
 
 from flowhook.errors import InvalidError
 from router.storage.commit_log.heartbeat_seals import MOST_ROUTERS, HeartbeatRefusedError, HeartbeatSeals
+from router.storage.commit_log.interface import Heartbeats
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.refusals import Refusals, RefusedKind
 
 MOST_BYTES: Final = 4096
-GREETING_SECONDS: Final = 0.1
-"""Between two heartbeats that are sent because another router is new."""
-
+GREETING_SECONDS: Final = 0.1  # between two heartbeats that are sent because another router is new
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
-class NatsHeartbeats:
+class NatsHeartbeats(Heartbeats):
     """Sends and receives heartbeats."""
 
     def __init__(
@@ -57,22 +57,22 @@ class NatsHeartbeats:
         """Begin to receive; on the connection's loop."""
         await self._connection.subscribe(f"{self._subject}.*", self._on_message)
 
+    @override
     def publish(self, content: bytes) -> None:
-        """Send, if there is a connection; at most `MOST_BYTES`."""
         self._connection.post(lambda: self._publish(content[:MOST_BYTES]))
 
+    @override
     def heard(self) -> dict[str, tuple[float, bytes]]:
-        """Return what others sent last, by their names, with its time (s, `time.monotonic`)."""
         with self._lock:
             return dict(self._heard)
 
+    @override
     def seen(self) -> dict[str, float]:
-        """See the protocol."""
         with self._lock:
             return dict(self._seen)
 
+    @override
     def namesake(self) -> float:
-        """Return when another router of this one's name was heard last (s, `time.monotonic`); 0: never."""
         return self._namesake
 
     async def _publish(self, content: bytes) -> None:

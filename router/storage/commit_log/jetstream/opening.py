@@ -5,16 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-import attrs
-from nats.js.api import StreamInfo
-
 from router.storage.commit_log.heartbeat_seals import HeartbeatSeals
-from router.storage.commit_log.interface import ClusterFacts, CommitLog, Heartbeats, ObjectStore, ReplicatedLog
+from router.storage.commit_log.interface import ReplicatedLog
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.jetstream.facts import JetStreamFacts
 from router.storage.commit_log.jetstream.heartbeats import NatsHeartbeats
-from router.storage.commit_log.jetstream.leader import BEHIND_SECONDS
-from router.storage.commit_log.jetstream.log import JetStreamLog
+from router.storage.commit_log.jetstream.log import BEHIND_SECONDS, JetStreamLog
 from router.storage.commit_log.jetstream.objects import JetStreamObjects
 from router.storage.commit_log.jetstream.servers import check_sync, check_version
 from router.storage.commit_log.jetstream.streams import (
@@ -37,22 +33,6 @@ from router.storage.commit_log.seals import (
 )
 
 TIMEOUT_SECONDS: Final = 30.0
-
-
-@attrs.define(eq=False, repr=False)
-class JetStream:
-    """The parts of the log's system that a router uses, over one connection. See `ReplicatedLog`."""
-
-    _connection: Connection
-    log: CommitLog = attrs.field(kw_only=True)
-    heartbeats: Heartbeats = attrs.field(kw_only=True)
-    objects: ObjectStore = attrs.field(kw_only=True)
-    facts: ClusterFacts = attrs.field(kw_only=True)
-    refusals: Refusals = attrs.field(kw_only=True)
-
-    def close(self) -> None:
-        """Disconnect. Calls in progress fail. Idempotent."""
-        self._connection.close()
 
 
 def connect(
@@ -116,20 +96,15 @@ def connect(
     except BaseException:
         connection.close()
         raise
-    return JetStream(
-        connection,
+    object_seals = (ObjectSeals if sealed else PlainObjects)(keys.derive("objects", parsed.prefix))
+    fact_seals = (FactSeals if sealed else PlainFacts)(keys.derive("facts", parsed.prefix))
+    return ReplicatedLog(
         log=log,
         heartbeats=heartbeats,
-        objects=JetStreamObjects(
-            connection,
-            objects,
-            (ObjectSeals if sealed else PlainObjects)(keys.derive("objects", parsed.prefix)),
-            refusals,
-        ),
-        facts=JetStreamFacts(
-            connection, facts, (FactSeals if sealed else PlainFacts)(keys.derive("facts", parsed.prefix)), refusals
-        ),
+        objects=JetStreamObjects(connection, objects, object_seals, refusals),
+        facts=JetStreamFacts(connection, facts, fact_seals, refusals),
         refusals=refusals,
+        close=connection.close,
     )
 
 
@@ -143,8 +118,7 @@ def rebuild_log(
     parsed = parse_url(url)
     connection = _open(parsed, "rebuild-log", timeout, creds_file, ca_file)
     try:
-        info: StreamInfo = connection.call(recreate_log_stream(connection, parsed))
-        return log_stream_of(info).identity
+        return log_stream_of(connection.call(recreate_log_stream(connection, parsed))).identity
     finally:
         connection.close()
 

@@ -26,8 +26,7 @@ ANSWER_BYTES: Final = 1 << 20
 STORE_OFF: Final = (
     "it has turned its storage (JetStream) off, as a server does when its disk is full: make room, and restart it"
 )
-_NOT_ENABLED: Final = "10076"
-"""Error code of NATS: JetStream is not enabled."""
+_NOT_ENABLED: Final = "10076"  # error code of NATS: JetStream is not enabled
 _WITHOUT_PROXIES: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

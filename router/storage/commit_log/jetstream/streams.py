@@ -29,32 +29,23 @@ from router.storage.commit_log.jetstream.url import LogUrl
 DEFAULT_MAX_BYTES: Final = 2 << 30
 DUPLICATE_WINDOW_SECONDS: Final = 120.0
 
-JETSTREAM_DISABLED: Final = (10039, 10076)
-"""Not enabled: for the account, at all."""
+JETSTREAM_DISABLED: Final = (10039, 10076)  # not enabled: for the account, at all
 NO_SUITABLE_PEERS: Final = 10005
-REPLICAS_UNSUPPORTED: Final = 10074
-"""Replicas > 1 are not supported in non-clustered mode."""
-
+REPLICAS_UNSUPPORTED: Final = 10074  # replicas > 1 are not supported in non-clustered mode
 STORAGE_TOO_SMALL: Final = (10023, 10047)
 STREAM_EXISTS: Final = 10058
 
 
 @dataclass(frozen=True, slots=True)
 class LogStream:
-    """One life of the stream of a log.
+    """One life of the stream of a log."""
 
-    Attributes:
-        name: its name, which a recreated stream has too.
-        subject: where its records are published. It contains a random part, so that nobody who knows an earlier stream
-            of that name can ever append to this one.
-        identity: the random part and the time of its creation.
-        max_bytes: most bytes that it may have; None: unlimited.
-    """
-
-    name: str
+    name: str  # its name, which a recreated stream has too
+    # where its records are published. It contains a random part, so that nobody who knows an earlier stream of
+    # that name can ever append to this one
     subject: str
-    identity: str
-    max_bytes: int | None
+    identity: str  # the random part and the time of its creation
+    max_bytes: int | None  # most bytes that it may have; None: unlimited
 
 
 def log_stream_of(info: StreamInfo) -> LogStream:
@@ -104,33 +95,36 @@ async def open_log_stream(connection: Connection, url: LogUrl, *, create: bool, 
 async def open_objects_bucket(connection: Connection, url: LogUrl, *, seconds: float) -> str:
     """Find or create the bucket of the object store; return its name."""
     name = f"{url.prefix}_OBJECTS"
-
-    async def find_or_create() -> StreamInfo:
-        try:
-            return await connection.jetstream.stream_info(f"OBJ_{name}")
-        except NotFoundError:
-            config = ObjectStoreConfig(bucket=name, storage=StorageType.FILE, replicas=url.replicas)
-            await connection.jetstream.create_object_store(name, config=config)
-            return await _created(connection, f"OBJ_{name}")
-
-    _check(await _attempt(connection, url, find_or_create, seconds), url, {"num_replicas": url.replicas})
+    config = ObjectStoreConfig(bucket=name, storage=StorageType.FILE, replicas=url.replicas)
+    await _open_bucket(
+        connection,
+        url,
+        f"OBJ_{name}",
+        lambda: connection.jetstream.create_object_store(name, config=config),
+        seconds,
+    )
     return name
 
 
 async def open_facts_bucket(connection: Connection, url: LogUrl, *, seconds: float) -> str:
     """Find or create the bucket of facts; return its name."""
     name = f"{url.prefix}_FACTS"
+    config = KeyValueConfig(bucket=name, history=1, storage=StorageType.FILE, replicas=url.replicas)
+    await _open_bucket(connection, url, f"KV_{name}", lambda: connection.jetstream.create_key_value(config), seconds)
+    return name
 
+
+async def _open_bucket(
+    connection: Connection, url: LogUrl, stream: str, create: Callable[[], Awaitable[object]], seconds: float
+) -> None:
     async def find_or_create() -> StreamInfo:
         try:
-            return await connection.jetstream.stream_info(f"KV_{name}")
+            return await connection.jetstream.stream_info(stream)
         except NotFoundError:
-            config = KeyValueConfig(bucket=name, history=1, storage=StorageType.FILE, replicas=url.replicas)
-            await connection.jetstream.create_key_value(config)
-            return await _created(connection, f"KV_{name}")
+            await create()
+            return await _created(connection, stream)
 
     _check(await _attempt(connection, url, find_or_create, seconds), url, {"num_replicas": url.replicas})
-    return name
 
 
 async def _created(connection: Connection, name: str) -> StreamInfo:

@@ -22,29 +22,18 @@ _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 @dataclass(frozen=True, slots=True)
 class LogUrl:
-    """A parsed URL.
+    """A parsed URL."""
 
-    Attributes:
-        servers: `host:port` of each server.
-        tls: whether connections are encrypted.
-        user: name to log in with; empty: none.
-        password: its password; without a user: a token, which the URL has in place of both.
-        replicas: copies of each stream that are asked for.
-        trust_fsync: whether it is taken on trust that servers sync each write.
-        prefix: beginning of the names of streams and buckets.
-        max_bytes: most bytes that the log may have; None: `DEFAULT_MAX_BYTES` for a new one, any for one that exists.
-        monitors: `host:port` of each server's monitoring endpoints.
-    """
-
-    servers: tuple[str, ...]
-    tls: bool
-    user: str
-    password: str = field(repr=False)
-    replicas: int
-    trust_fsync: bool
-    prefix: str
+    servers: tuple[str, ...]  # `host:port` of each server
+    tls: bool  # whether connections are encrypted
+    user: str  # name to log in with; empty: none
+    password: str = field(repr=False)  # its password; without a user: a token, which the URL has in place of both
+    replicas: int  # copies of each stream that are asked for
+    trust_fsync: bool  # whether it is taken on trust that servers sync each write
+    prefix: str  # beginning of the names of streams and buckets
+    # most bytes that the log may have; None: `DEFAULT_MAX_BYTES` for a new one, any for one that exists
     max_bytes: int | None
-    monitors: tuple[str, ...]
+    monitors: tuple[str, ...]  # `host:port` of each server's monitoring endpoints
 
 
 def parse_url(url: str) -> LogUrl:

@@ -10,29 +10,12 @@ import typer
 
 import flowhook
 
-# modules of `cli.commands` by the name of the command
-COMMANDS: Final = {
-    "up": "up",
-    "check": "check",
-    "apply": "apply",
-    "exec": "execute",
-    "schema": "schema",
-    "send": "send",
-    "verify": "verify",
-    "diff": "diff",
-    "tail": "tail",
-    "flows": "flows",
-    "secrets": "secrets",
-    "executions": "executions",
-    "jobs": "jobs",
-    "rejections": "rejections",
-    "cluster": "cluster",
-    "audit": "audit",
-    "tokens": "tokens",
-    "components": "components",
-    "migrate": "migrate",
-    **dict.fromkeys(("edge", "router", "runner", "admin"), "processes"),
-}
+# each is a module of `cli.commands`, but for the last ones, which run a process of that role
+ROLES: Final = ("edge", "router", "runner", "admin")
+COMMANDS: Final = (
+    *("up", "check", "apply", "exec", "schema", "send", "verify", "diff", "tail", "flows", "secrets", "executions"),
+    *("jobs", "rejections", "cluster", "audit", "tokens", "components", "migrate", *ROLES),
+)
 
 
 def create(arguments: Sequence[str] = ()) -> typer.Typer:
@@ -49,12 +32,21 @@ def create(arguments: Sequence[str] = ()) -> typer.Typer:
     )
     app.callback()(_options)
     named = next(iter(arguments), "")
-    for name in dict.fromkeys([COMMANDS[named]] if named in COMMANDS else COMMANDS.values()):
+    for name in [named] if named in COMMANDS else COMMANDS:
+        if name in ROLES:
+            from cli import options, roles
+
+            role = roles.ROLES[name]
+            command = options.settings_command(role.settings, role.run, help_text=role.help, process=name)
+            app.command(name, rich_help_panel="Processes")(command)
+            continue
         module = import_module(f"cli.commands.{name}")
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
-        else:
+        elif hasattr(module, "register"):
             module.register(app)
+        else:
+            app.command(name)(module.command)
     return app
 
 
@@ -72,7 +64,6 @@ def _options(
     reason: Annotated[
         str,
         typer.Option(
-            "--reason",
             metavar="TEXT",
             help="Reason for the change, recorded in the router's audit log (FLOWHOOK_REASON).",
             envvar="FLOWHOOK_REASON",

@@ -17,16 +17,18 @@ from cli.execution_tables import COLUMNS as EXECUTION_COLUMNS
 from cli.execution_tables import Shown, row
 from cli.operation_commands import (
     COMMON,
+    YES,
     Operator,
+    add_command,
+    flag,
     keyword,
     open_operator,
     option_name,
     options_of,
     read_options,
     usage_errors,
-    with_signature,
 )
-from cli.options import Yes, confirm
+from cli.options import confirm
 from flowhook.errors import ConflictError, NotFoundError, UnavailableError
 from flowhook.model.jobs import JobAction
 from operations import table
@@ -41,16 +43,12 @@ POLL_SECONDS: Final = 0.5  # between two looks at the progress of a job
 FAILED: Final = 1
 MAX_NAMED: Final = 5  # tasks that a cell names at most
 _ENDED: Final = ("completed", "aborted")
-CONDITIONS: Final = options_of(ExecutionConditions, arguments={})
-
+CONDITIONS: Final = options_of(ExecutionConditions)
 # options of a verb that go with conditions
-JOB_OPTIONS: Final[Mapping[str, tuple[Any, Any]]] = {
-    "dry_run": (
-        Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and to which; change nothing.")],
-        False,
-    ),
-    "wait": (Annotated[bool, typer.Option("--wait", help="Of a job: print the progress until it ends.")], False),
-}
+JOB_OPTIONS: Final = (
+    flag("dry_run", "Print what would be done, and to which; change nothing."),
+    flag("wait", "Of a job: print the progress until it ends."),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +65,21 @@ class Verb:
     # asked on a terminal first, of IDs with the options; then a job asks, too
     question: Callable[[Sequence[str], Mapping[str, Any]], str] | None = None
 
-    def command(self, text: str) -> Callable[..., None]:
-        """Return a function from which typer makes the command; `text`: what `--help` says."""
+    def add_to(self, app: typer.Typer, name: str, text: str) -> None:
+        """Add the command; `text`: what `--help` says."""
         wanted = {"rate", "reason", *(("again",) if self.action is JobAction.REPLAY else ())}
-        ids = typer.Argument(
-            metavar="ID…", help="IDs of executions; without them, conditions say which.", show_default=False
-        )
+        about = "IDs of executions; without them, conditions say which."
+        ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help=about, show_default=False)]
         parameters = [
-            keyword("execution_ids", Annotated[list[str] | None, ids], None),
-            *options_of(self.operation.model, arguments={}, leave_out=("execution_id", "reason", "unless_replayed")),
+            keyword("execution_ids", ids, None),
+            *options_of(self.operation.model, leave_out=("execution_id", "reason", "unless_replayed")),
             *CONDITIONS,
-            *(each for each in options_of(table.CREATE_JOB.model, arguments={}) if each.name in wanted),
-            *(keyword(name, annotation, default) for name, (annotation, default) in JOB_OPTIONS.items()),
-            *([] if self.question is None else [keyword("yes", Yes, default=False)]),
-            *(keyword(name, annotation, default) for name, (annotation, default) in COMMON.items()),
+            *(each for each in options_of(table.CREATE_JOB.model) if each.name in wanted),
+            *JOB_OPTIONS,
+            *([] if self.question is None else [YES]),
+            *COMMON,
         ]
-        return with_signature(self.run, parameters, text)
+        add_command(app, name, self.run, parameters, text)
 
     def run(self, *, execution_ids: list[str] | None, **given: Any) -> None:
         """Perform it on the executions that are named, or create a job.
@@ -92,9 +89,9 @@ class Verb:
         """
         if bool(execution_ids) is any(given[each.name] not in (None, False) for each in CONDITIONS):
             raise typer.BadParameter("give IDs of executions, or conditions such as --flow ID --status faulted")
-        of_jobs = [name for name in ("rate", *JOB_OPTIONS) if name not in self.of_ids]
-        of_ids = [name for name in self.of_ids if name not in JOB_OPTIONS]
-        for name in of_jobs if execution_ids else of_ids:
+        of_jobs = ("rate", *(each.name for each in JOB_OPTIONS))
+        one, other = (of_jobs, self.of_ids) if execution_ids else (self.of_ids, of_jobs)
+        for name in (each for each in one if each not in other):
             if given[name]:
                 goes = "conditions, not with IDs" if execution_ids else "IDs, not with conditions"
                 raise typer.BadParameter(f"{option_name(name)} goes with {goes}")
@@ -132,8 +129,7 @@ def create_job(operator: Operator, action: JobAction, given: Mapping[str, Any], 
             lambda: f"{verb} {_count(operator, action, given)}, with all that is stored of them?",
             yes=given["yes"],
         )
-    wanted = read_options(table.CREATE_JOB, given, action=action)
-    job = operator.shown(table.CREATE_JOB, wanted)
+    job = operator.shown(table.CREATE_JOB, read_options(table.CREATE_JOB, given, action=action))
     if given["wait"]:
         job = follow(operator, job)
     if given["json"]:
@@ -167,7 +163,6 @@ def preview_of(operator: Operator, action: JobAction, given: Mapping[str, Any]) 
 
 
 def _count(operator: Operator, action: JobAction, given: Mapping[str, Any]) -> str:
-    """Return how many executions match, in words."""
     preview = preview_of(operator, action, given)
     more = "more than " if preview["more"] else ""
     return f"{more}{preview['count']:,} {'execution' if preview['count'] == 1 else 'executions'}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from cli.options import read_settings
 from cli.setting_names import variable_name
@@ -16,7 +16,6 @@ from flowhook.client.router_errors import NO_SERVING_ROUTER
 from flowhook.errors import UnavailableError
 from flowhook.process.settings import CommonSettings, read_token
 
-T = TypeVar("T")
 _AWAY: Final = frozenset({"ROUTER_UNREACHABLE", "ROUTER_TIMEOUT", NO_SERVING_ROUTER})
 
 
@@ -35,21 +34,19 @@ def client_settings(router: str | None, data_dir: Path | None) -> CommonSettings
     return settings
 
 
+def open_client(router: str | None, data_dir: Path | None) -> AbstractContextManager[Client]:
+    """Open a client with the admin token; raises as `client_for` does."""
+    return client_for(client_settings(router, data_dir))
+
+
 @contextmanager
-def open_client(router: str | None, data_dir: Path | None) -> Iterator[Client]:
-    """Open a client with the admin token.
+def client_for(settings: CommonSettings) -> Iterator[Client]:
+    """Open a client with the admin token, for given settings.
 
     Raises:
         InvalidError: there is no token, or a TLS file can't be read.
         UnavailableError: the router is unreachable; states the origin of its address, unless that is an option.
     """
-    with client_for(client_settings(router, data_dir)) as client:
-        yield client
-
-
-@contextmanager
-def client_for(settings: CommonSettings) -> Iterator[Client]:
-    """Open a client with the admin token, for given settings; raises as `open_client` does."""
     client = Client(
         settings.router,
         token=read_token(settings, "admin"),
@@ -70,9 +67,8 @@ def explain_unreachable(settings: CommonSettings) -> Iterator[None]:
         origin = _origin(settings) if error.reason in _AWAY else ""
         if not origin:
             raise
-        raise UnavailableError(
-            f"{error.message} ({origin})", reason=error.reason, retry_after=error.retry_after
-        ) from None
+        text = f"{error.message} ({origin})"
+        raise UnavailableError(text, reason=error.reason, retry_after=error.retry_after) from None
 
 
 def _origin(settings: CommonSettings) -> str:
@@ -86,17 +82,3 @@ def _origin(settings: CommonSettings) -> str:
     if cluster is not None and cluster.grpc_address == settings.router:
         return f"the address is that of the cluster on {settings.data_dir}"
     return ""
-
-
-def require_flow(client: Client, flow_id: str, found: Iterator[T]) -> Iterator[T]:
-    """Yield what was found for a flow, or for all flows when the ID is empty.
-
-    Raises:
-        NotFoundError: nothing was found, and there is no such flow. Data of a deleted flow may still be stored.
-    """
-    nothing = True
-    for each in found:
-        nothing = False
-        yield each
-    if nothing and flow_id:
-        client.flows.get(flow_id)

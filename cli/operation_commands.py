@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, cast, g
 
 import typer
 from pydantic.fields import FieldInfo
+from typer import Option
 
 from cli.options import DataDir, Json, Router, Yes, confirm, read_content
 from operations.operation import Operation, ParameterError, Parameters
@@ -24,10 +25,8 @@ if TYPE_CHECKING:
     from operations.tools import Tools
 
 MAX_PAGE: Final = 500  # items that are asked for at a time
-
 # parameters that programs need, and people do not; `--limit` stands for those of pages
 NO_OPTIONS: Final = frozenset({"page_size", "page_token", "request_id"})
-
 # what stands for the values of parameters; else it is that of their type
 METAVARS: Final = {
     **dict.fromkeys(("execution_id", "flow_id", "job_id", "rejection_id", "flow", "caused_by"), "ID"),
@@ -36,15 +35,7 @@ METAVARS: Final = {
     "attribute": "NAME:VALUE",
     "jq": "CONDITION",
 }
-
 KIND_METAVARS: Final[Mapping[Any, str]] = {int: "N", float: "N", bytes: "TEXT_OR_@FILE"}
-
-COMMON: Final[Mapping[str, tuple[Any, Any]]] = {
-    "json": (Json, False),
-    "router": (Router, None),
-    "data_dir": (DataDir, None),
-}
-
 # what a description says of a parameter that is not given, as far as that is nothing
 _ABSENT: Final = re.compile(r"; (?:empty|absent|none|null|0): [^;.]*(?=[;.])")
 
@@ -62,18 +53,21 @@ class Operator:
 
     def perform(self, operation: Operation[Any], parameters: Parameters | None = None, **given: Any) -> Any:
         """Return the result of an operation, given its parameters or their values; raises as the operation does."""
+        from operations.tools import Tools
+
         wanted = operation.read({}, given) if parameters is None else parameters
+        self._tools = self._tools or Tools()  # without a tracer: commands compute no traces
         awaited = cast("AsyncClient", _Awaited(self.client))
         # `asyncio.run` would turn a Ctrl-C into a cancellation, which a blocking call does not see
-        return self._loop.run_until_complete(operation.perform(awaited, wanted, self.tools))
+        return self._loop.run_until_complete(operation.perform(awaited, wanted, self._tools))
 
     def shown(self, operation: Operation[Any], parameters: Parameters | None = None, **given: Any) -> Any:
         """Return what `--json` prints of the result of an operation, as data."""
         return shown(self.perform(operation, parameters, **given))
 
-    def chunks(self, operation: Operation[Any], parameters: Parameters) -> Iterator[bytes]:
+    def chunks(self, operation: Operation[Any], **given: Any) -> Iterator[bytes]:
         """Yield what an operation streams."""
-        chunks = self.perform(operation, parameters)
+        chunks = self.perform(operation, **given)
         while (chunk := self._loop.run_until_complete(anext(chunks, None))) is not None:
             yield chunk
 
@@ -89,51 +83,24 @@ class Operator:
             if not token or left == 0:
                 return
 
-    @property
-    def tools(self) -> Tools:
-        """What operations use besides the client; commands compute no traces."""
-        if self._tools is None:
-            from operations.tools import Tools
-
-            self._tools = Tools()
-        return self._tools
-
-    async def close(self) -> None:
-        """End the processes that operations started."""
+    def close(self) -> None:
+        """End the processes that operations started, and the loop."""
         if self._tools is not None:
-            await self._tools.evaluator.aclose()
-
-
-def shown(result: Any) -> Any:
-    """Return what `--json` prints of a result, as data."""
-    import json
-
-    import orjson
-
-    from operations.encoding import to_json
-
-    text = to_json(result)
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:  # nested more deeply than it reads
-        return json.loads(text)
+            self._loop.run_until_complete(self._tools.evaluator.aclose())
+        self._loop.close()
 
 
 @contextmanager
 def open_operator(router: str | None, data_dir: Path | None) -> Iterator[Operator]:
     """Open an operator with the admin token; raises as `cli.client_factory.open_client` does."""
-    from cli.client_factory import client_for, client_settings
+    from cli.client_factory import open_client
 
-    loop = asyncio.new_event_loop()
-    try:
-        with client_for(client_settings(router, data_dir)) as client:
-            operator = Operator(client, loop)
-            try:
-                yield operator
-            finally:
-                loop.run_until_complete(operator.close())
-    finally:
-        loop.close()
+    with open_client(router, data_dir) as client:
+        operator = Operator(client, asyncio.new_event_loop())
+        try:
+            yield operator
+        finally:
+            operator.close()
 
 
 class _Awaited:
@@ -163,6 +130,21 @@ async def _yielded(results: Iterator[Any]) -> AsyncIterator[Any]:
         yield result
 
 
+def shown(result: Any) -> Any:
+    """Return what `--json` prints of a result, as data."""
+    import json
+
+    import orjson
+
+    from operations.encoding import to_json
+
+    text = to_json(result)
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # nested more deeply than it reads
+        return json.loads(text)
+
+
 @dataclass(frozen=True, slots=True)
 class OperationCall:
     """A command that was called: what performs operations, the parameters that were given, and how to print."""
@@ -170,8 +152,7 @@ class OperationCall:
     operator: Operator
     operation: Operation[Any]
     parameters: Any
-    options: Mapping[str, Any]
-    """Values of the command's further options, by name."""
+    options: Mapping[str, Any]  # of the command, by name
 
     @property
     def json(self) -> bool:
@@ -183,28 +164,67 @@ class OperationCall:
         return self.operator.perform(self.operation, self.parameters)
 
 
+def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    """Return a parameter that typer makes an option of."""
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
+
+
+def flag(name: str, text: str) -> inspect.Parameter:
+    """Return a parameter that typer makes an option without a value of; `text`: what `--help` says."""
+    return keyword(name, Annotated[bool, Option(option_name(name), help=text)], default=False)
+
+
+COMMON: Final = (
+    keyword("json", Json, default=False),
+    keyword("router", Router, None),
+    keyword("data_dir", DataDir, None),
+)
+YES: Final = keyword("yes", Yes, default=False)
+
+
 def options_of(
-    model: type[Parameters],
-    *,
-    arguments: Mapping[str, str],
-    optional: Iterable[str] = (),
-    leave_out: Iterable[str] = (),
+    model: type[Parameters], *, arguments: Mapping[str, str] | None = None, leave_out: Iterable[str] = ()
 ) -> list[inspect.Parameter]:
     """Return the parameters of a function from which typer makes an option of each parameter.
 
-    Args:
-        model: the parameters.
-        arguments: those that are arguments of the command, with what stands for them in its usage.
-        optional: arguments that may be left out.
-        leave_out: those that have no option.
+    `arguments`: those that are arguments of the command, with what stands for them in its usage.
     """
-    hidden = NO_OPTIONS.union(leave_out)
+    placed, hidden = arguments or {}, NO_OPTIONS.union(leave_out)
     shown = {name: field for name, field in model.model_fields.items() if name not in hidden}
-    order = [*arguments, *(name for name in shown if name not in arguments)]
-    return [
-        _parameter(name, shown[name], arguments.get(name), required=shown[name].is_required() and name not in optional)
-        for name in order
-    ]
+    order = dict.fromkeys((*placed, *shown))
+    return [_parameter(name, shown[name], placed.get(name)) for name in order]
+
+
+def _parameter(name: str, field: FieldInfo, argument: str | None) -> inspect.Parameter:
+    kind, several = kind_of(field.annotation)
+    is_choice = get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, Enum))
+    metavar = None if is_choice or kind is bool else METAVARS.get(name, KIND_METAVARS.get(kind, "TEXT"))
+    about = _ABSENT.sub("", " ".join((field.description or "").split()))
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    if default and kind is not bool and not several:
+        about = f"{about.rstrip('.')}; default: {f'{default:g}' if kind is float else default}."
+    if argument is not None:
+        info: Any = typer.Argument(metavar=argument, help=about, show_default=False)
+    else:
+        info = Option(option_name(name), metavar=metavar, help=about, show_default=False, case_sensitive=False)
+    if kind is bool:
+        return keyword(name, Annotated[bool, info], default=False)
+    typed = str if kind is bytes else kind
+    whole = list[typed] if several else typed  # type: ignore[valid-type] # computed
+    if field.is_required():
+        return keyword(name, Annotated[whole, info], inspect.Parameter.empty)
+    return keyword(name, Annotated[whole | None, info], None)
+
+
+def kind_of(annotation: Any) -> tuple[Any, bool]:
+    """Return the type of a parameter's values, and whether there may be several."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):
+        return kind_of(next(each for each in get_args(annotation) if each is not type(None)))
+    if get_origin(annotation) is tuple:
+        return kind_of(get_args(annotation)[0])[0], True
+    return annotation, False
 
 
 def read_options(operation: Operation[Any], given: Mapping[str, Any], **values: Any) -> Any:
@@ -213,14 +233,13 @@ def read_options(operation: Operation[Any], given: Mapping[str, Any], **values: 
     Raises:
         typer.BadParameter: one is not acceptable, or a file can't be read.
     """
-    model = operation.model
-    wanted = {name: value for name, value in given.items() if name in model.model_fields and value not in (None, [])}
+    fields = operation.model.model_fields
+    wanted = {name: value for name, value in given.items() if name in fields and value not in (None, [])}
     for name, value in wanted.items():
-        if kind_of(model.model_fields[name].annotation)[0] is bytes:
+        if kind_of(fields[name].annotation)[0] is bytes:
             wanted[name] = read_content(option_name(name), value)
-    named = {model.model_fields[name].alias or name: value for name, value in (wanted | values).items()}
     with usage_errors(given):
-        return operation.read({}, named)
+        return operation.read({}, {fields[name].alias or name: value for name, value in (wanted | values).items()})
 
 
 @contextmanager
@@ -252,34 +271,33 @@ def option_name(name: str) -> str:
 
 
 def command(
+    app: typer.Typer,
+    name: str,
     operation: Operation[Any],
     show: Callable[[OperationCall], None],
-    *,
     text: str,
+    *,
     arguments: Mapping[str, str] | None = None,
-    optional: Iterable[str] = (),
     leave_out: Iterable[str] = (),
-    more: Mapping[str, tuple[Any, Any]] | None = None,
+    more: Iterable[inspect.Parameter] = (),
     question: str = "",
     check: Callable[[Mapping[str, Any]], None] = lambda _given: None,
-) -> Callable[..., None]:
-    """Return a function from which typer makes the command of an operation.
+) -> None:
+    """Add the command of an operation.
 
     Args:
-        operation: the operation.
+        app: the command tree.
+        name: of the command.
+        operation: what it performs.
         show: performs it and prints the result.
         text: what `--help` says.
         arguments: parameters that are arguments, with what stands for them in the command's usage; default: those of
             the operation's path.
-        optional: arguments that may be left out.
         leave_out: parameters that have no option.
-        more: annotation and default of each further option.
+        more: further options.
         question: asked on a terminal first, with `{name}` for parameters.
         check: refuses options that do not go together, before anything is done.
     """
-    in_path = {name: METAVARS.get(name, name.upper()) for name in operation.path_parameters}
-    placed = in_path if arguments is None else arguments
-    extra = {**(more or {}), **({"yes": (Yes, False)} if question else {}), **COMMON}
 
     def run(**given: Any) -> None:
         check(given)
@@ -289,75 +307,28 @@ def command(
         with open_operator(given["router"], given["data_dir"]) as operator, usage_errors(given):
             show(OperationCall(operator, operation, parameters, given))
 
+    if arguments is None:
+        arguments = {name: METAVARS.get(name, name.upper()) for name in operation.path_parameters}
     hidden = (*leave_out, *(() if "reason" in operation.parameters.model_fields else ("reason",)))
-    signature = [
-        *options_of(operation.model, arguments=placed, optional=optional, leave_out=hidden),
-        *(keyword(name, annotation, default) for name, (annotation, default) in extra.items()),
-    ]
-    return with_signature(run, signature, text)
+    options = options_of(operation.model, arguments=arguments, leave_out=hidden)
+    add_command(app, name, run, [*options, *more, *([YES] if question else []), *COMMON], text)
 
 
-def with_signature(
-    function: Callable[..., None], parameters: Iterable[inspect.Parameter], text: str
-) -> Callable[..., None]:
-    """Return a function from whose parameters typer makes a command, and that passes them on; `text` is its help."""
+def add_command(
+    app: typer.Typer, name: str, run: Callable[..., None], parameters: Sequence[inspect.Parameter], text: str
+) -> None:
+    """Add a command with an option for each parameter, all of which are passed to `run`; `text`: what `--help` says."""
 
     def called(**given: Any) -> None:
-        function(**given)
+        run(**given)
 
-    called.__signature__ = inspect.Signature(list(parameters))  # type: ignore[attr-defined] # what typer reads
-    called.__doc__ = text
-    return called
-
-
-def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    """Return a parameter that typer makes an option of."""
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
-
-
-def _parameter(name: str, field: FieldInfo, argument: str | None, *, required: bool) -> inspect.Parameter:
-    kind, several = kind_of(field.annotation)
-    is_choice = get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, Enum))
-    metavar = None if is_choice or kind is bool else METAVARS.get(name, KIND_METAVARS.get(kind, "TEXT"))
-    about = _about(field)
-    default = None if field.is_required() else field.get_default(call_default_factory=True)
-    if default and kind is not bool and not several:
-        about = (
-            f"{about.rstrip('.')}; default: {default:g}."
-            if kind is float
-            else f"{about.rstrip('.')}; default: {default}."
-        )
-    if argument is not None:
-        info: Any = typer.Argument(metavar=argument, help=about, show_default=False)
-    else:
-        info = typer.Option(option_name(name), metavar=metavar, help=about, show_default=False, case_sensitive=False)
-    if kind is bool:
-        return keyword(name, Annotated[bool, info], default=False)
-    typed = str if kind is bytes else kind
-    whole = list[typed] if several else typed  # type: ignore[valid-type] # computed
-    if required:
-        return keyword(name, Annotated[whole, info], inspect.Parameter.empty)
-    return keyword(name, Annotated[whole | None, info], None)
-
-
-def kind_of(annotation: Any) -> tuple[Any, bool]:
-    """Return the type of a parameter's values, and whether there may be several."""
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
-    if get_origin(annotation) in (Union, UnionType):
-        return kind_of(next(each for each in get_args(annotation) if each is not type(None)))
-    if get_origin(annotation) is tuple:
-        return kind_of(get_args(annotation)[0])[0], True
-    return annotation, False
-
-
-def _about(field: FieldInfo) -> str:
-    """Return what `--help` says of a parameter: its description."""
-    text = " ".join((field.description or "").split())
-    return _ABSENT.sub("", text)
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what typer reads
+    app.command(name, help=text)(called)
 
 
 def listing(
+    app: typer.Typer,
+    name: str,
     operation: Operation[Any],
     columns: Sequence[str],
     row: Callable[[Any], Sequence[object]],
@@ -365,25 +336,23 @@ def listing(
     text: str,
     empty: str,
     limit: int | None = None,
-    about_limit: str = "Maximum number.",
     after: Callable[[Sequence[Any]], None] = lambda _pages: None,
-) -> Callable[..., None]:
-    """Return the command of an operation that lists something: a table, or with `--json` an item a line.
+) -> None:
+    """Add the command of an operation that lists something: a table, or with `--json` an item a line.
 
     Args:
-        operation: the operation.
+        app: the command tree.
+        name: of the command.
+        operation: what it performs.
         columns: heads of the table.
         row: returns an item as a row.
         text: what `--help` says.
         empty: printed in place of an empty table.
         limit: default of `--limit`; None: all are listed, and there is no such option.
-        about_limit: what `--help` says of it.
         after: called with the pages that were read.
     """
 
     def show(call: OperationCall) -> None:
-        from cli.output import print_json, print_table
-
         pages = []
 
         def found() -> Iterator[Any]:
@@ -395,14 +364,23 @@ def listing(
             if flow and not any(getattr(page, operation.items) for page in pages):
                 call.operator.client.flows.get(flow)  # what is stored of a deleted flow is listed; of none, refused
 
-        if call.json:
-            for item in found():
-                print_json(item)
-        else:
-            print_table(columns, (row(shown(item)) for item in found()), empty=empty)
+        print_items(found(), columns, row, empty=empty, json=call.json)
 
-    more = {} if limit is None else {"limit": (Annotated[int, typer.Option(min=1, help=about_limit)], limit)}
-    return command(operation, show, text=text, more=more)
+    numbers = Annotated[int, Option(min=1, help="Maximum number.")]
+    command(app, name, operation, show, text, more=() if limit is None else (keyword("limit", numbers, limit),))
+
+
+def print_items(
+    items: Iterable[Any], columns: Sequence[str], row: Callable[[Any], Sequence[object]], *, empty: str, json: bool
+) -> None:
+    """Print a table, or as JSON an item a line."""
+    from cli.output import print_json, print_table
+
+    if json:
+        for item in items:
+            print_json(item)
+    else:
+        print_table(columns, (row(shown(item)) for item in items), empty=empty)
 
 
 def showing(say: Callable[[Any], str | None]) -> Callable[[OperationCall], None]:

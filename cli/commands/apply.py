@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from flowhook.client import AppliedFlow
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("apply")(_apply)
-
-
-def _apply(
+def command(
     *,
     files: Annotated[
         list[Path], typer.Option("--file", "-f", metavar="FILE_OR_DIR", help="A flow file, or a directory of them.")

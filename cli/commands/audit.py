@@ -18,13 +18,13 @@ def _row(entry: Shown) -> tuple[object, ...]:
     return (*(entry[name] for name in ("time", "actor", "address", "action", "target")), result, entry["reason"])
 
 
-app.command("list")(
-    listing(
-        table.LIST_AUDIT,
-        ("TIME", "TOKEN", "FROM", "ACTION", "TARGET", "RESULT", "REASON"),
-        _row,
-        text="List the entries of the audit log, newest first.",
-        empty="no entries",
-        limit=100,
-    )
+listing(
+    app,
+    "list",
+    table.LIST_AUDIT,
+    ("TIME", "TOKEN", "FROM", "ACTION", "TARGET", "RESULT", "REASON"),
+    _row,
+    text="List the entries of the audit log, newest first.",
+    empty="no entries",
+    limit=100,
 )

@@ -13,12 +13,7 @@ if TYPE_CHECKING:
     from flowhook.errors import Fault
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("check")(_check)
-
-
-def _check(
+def command(
     *,
     files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Flow files, or directories of them.")],
     strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,

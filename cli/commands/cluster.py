@@ -14,7 +14,7 @@ import typer
 
 from cli.execution_tables import Shown
 from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, local_servers, log_url, router_settings
-from cli.operation_commands import OperationCall, command, showing, shown
+from cli.operation_commands import OperationCall, command, keyword, showing, shown
 from operations import table
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ HEARTBEAT_SECONDS: Final = 2.0  # for how long running routers are looked for; e
 # how long `hand-over` waits for the next owner: it loads all unfinished executions first
 HAND_OVER_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 0.2  # between two looks meanwhile
+TIMEOUT: Final = Annotated[
+    float, typer.Option(metavar="SECONDS", min=0.0, help="How long to wait until the next owner serves.")
+]
 SHARD_COLUMNS: Final = ("SHARD", "OWNER", "STATE", "EPOCH", "POSITION", "LOG BYTES", "SNAPSHOTS")
 COPY_COLUMNS: Final = ("SHARD", "ROUTER", "STATE", "POSITION", "LAG", "SILENT", "ADDRESS", "VERSION")
 SERVER_COLUMNS: Final = ("SERVER", "ROLE", "UP TO DATE", "LAG", "VERSION")
@@ -53,12 +56,12 @@ def _status(call: OperationCall) -> None:
             print(f"\n{server['name']}: {server['problem']}")
 
 
-app.command("status")(
-    command(
-        table.LIST_SHARDS,
-        _status,
-        text="Show the owner and the standbys of each shard, and the servers of the replicated log.",
-    )
+command(
+    app,
+    "status",
+    table.LIST_SHARDS,
+    _status,
+    "Show the owner and the standbys of each shard, and the servers of the replicated log.",
 )
 
 
@@ -75,30 +78,22 @@ def _hand_over(call: OperationCall) -> None:
         print(f"{owner} owns the shard and serves, in place of {begun.owner}")
 
 
-app.command("hand-over")(
-    command(
-        table.HAND_OVER,
-        _hand_over,
-        text="Have the owner hand the shard over to a standby, and wait until that one serves.",
-        arguments={"successor": "ROUTER"},
-        more={
-            "timeout": (
-                Annotated[
-                    float,
-                    typer.Option(metavar="SECONDS", min=0.0, help="How long to wait until the next owner serves."),
-                ],
-                HAND_OVER_SECONDS,
-            )
-        },
-    )
+command(
+    app,
+    "hand-over",
+    table.HAND_OVER,
+    _hand_over,
+    "Have the owner hand the shard over to a standby, and wait until that one serves.",
+    arguments={"successor": "ROUTER"},
+    more=[keyword("timeout", TIMEOUT, HAND_OVER_SECONDS)],
 )
-app.command("dismiss")(
-    command(
-        table.DISMISS_PROCESS,
-        showing(lambda process: f"{process['name']} dismissed"),
-        text="Forget a process that has ended and will not come back, before the hour is over for which it is shown.",
-        arguments={"name": "PROCESS"},
-    )
+command(
+    app,
+    "dismiss",
+    table.DISMISS_PROCESS,
+    showing(lambda process: f"{process['name']} dismissed"),
+    "Forget a process that has ended and will not come back, before the hour is over for which it is shown.",
+    arguments={"name": "PROCESS"},
 )
 
 

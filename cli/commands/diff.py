@@ -13,18 +13,6 @@ from operations import table
 COLUMNS = ("WHAT", "NAME", "FIRST", "SECOND")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("diff")(
-        command(
-            table.DIFF_EXECUTIONS,
-            showing(_print),
-            text="Compare two executions: their requests, their tasks, and their results.",
-            arguments={"execution_id": "A", "with_": "B"},
-        )
-    )
-
-
 def _print(found: Shown) -> None:
     from cli.output import print_table, printable
 
@@ -42,9 +30,8 @@ def diff_rows(found: Shown) -> Iterator[tuple[object, ...]]:
         yield ("task", f"run {pair['index'] + 1}, the first that differs", _task(pair["first"]), _task(pair["second"]))
     yield from _fields("error", found["error"])
     yield from _content("output", found["output"])
-    yield from _fields("request", found["request"])
-    yield from _fields("query", found["query"])
-    yield from _fields("header", found["headers"])
+    for what, name in (("request", "request"), ("query", "query"), ("header", "headers")):
+        yield from _fields(what, found[name])
     yield from _content("body", found["body"])
 
 
@@ -70,3 +57,9 @@ def _content(what: str, found: Shown) -> Iterator[tuple[object, ...]]:
 
 def _task(side: Shown | None) -> str:
     return "" if side is None else f"{side['task']} {side['state']} {side['detail']}".rstrip()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    text = "Compare two executions: their requests, their tasks, and their results."
+    command(app, "diff", table.DIFF_EXECUTIONS, showing(_print), text, arguments={"execution_id": "A", "with_": "B"})

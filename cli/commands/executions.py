@@ -14,7 +14,18 @@ import typer
 
 from cli.bulk import Verb, preview_of
 from cli.execution_tables import COLUMNS, NOT_ENDED, Shown, print_detail, row, show_outcome, wait_until_ended
-from cli.operation_commands import OperationCall, Operator, command, listing, one_of, read_options, showing, shown
+from cli.operation_commands import (
+    OperationCall,
+    Operator,
+    command,
+    flag,
+    keyword,
+    listing,
+    one_of,
+    read_options,
+    showing,
+    shown,
+)
 from flowhook import limits
 from flowhook.errors import ConflictError, UnavailableError
 from flowhook.model import Status
@@ -32,6 +43,11 @@ EXIT_CODES: Final[Mapping[str, int]] = {Status.COMPLETED: 0, Status.FAULTED: 3, 
 EXIT_NOT_ENDED: Final = 5
 
 
+TIMEOUT: Final = Annotated[
+    float | None, typer.Option(metavar="SECONDS", min=0.0, help="How long to wait; default: until it has ended.")
+]
+
+
 def _report_scan(pages: Sequence[Any]) -> None:
     """Say on stderr what a search with jq looked at."""
     scans = [page.scan for page in pages if page.scan is not None]
@@ -46,16 +62,16 @@ def _report_scan(pages: Sequence[Any]) -> None:
     print(f"flowhook: {note}", file=sys.stderr)
 
 
-app.command("list")(
-    listing(
-        table.LIST_EXECUTIONS,
-        COLUMNS,
-        row,
-        text="List executions, newest first. All conditions must hold.",
-        empty="no executions",
-        limit=50,
-        after=_report_scan,
-    )
+listing(
+    app,
+    "list",
+    table.LIST_EXECUTIONS,
+    COLUMNS,
+    row,
+    text="List executions, newest first. All conditions must hold.",
+    empty="no executions",
+    limit=50,
+    after=_report_scan,
 )
 
 
@@ -65,25 +81,19 @@ def _get(call: OperationCall) -> None:
             replace(call, parameters=call.parameters.model_copy(update={"max_body": limits.INLINE_BODY_BYTES}))
         )
         return
-    body = read_options(table.READ_BODY, {"execution_id": call.parameters.execution_id})
-    for chunk in call.operator.chunks(table.READ_BODY, body):
+    for chunk in call.operator.chunks(table.READ_BODY, execution_id=call.parameters.execution_id):
         sys.stdout.buffer.write(chunk)
 
 
-app.command("get")(
-    command(
-        table.GET_EXECUTION,
-        _get,
-        text="Show an execution with its request, its tasks and its output.",
-        check=one_of("raw", "json"),
-        leave_out=("max_body",),
-        more={
-            "raw": (
-                Annotated[bool, typer.Option("--raw", help="Print the body of the request, byte for byte.")],
-                False,
-            )
-        },
-    )
+command(
+    app,
+    "get",
+    table.GET_EXECUTION,
+    _get,
+    "Show an execution with its request, its tasks and its output.",
+    check=one_of("raw", "json"),
+    leave_out=("max_body",),
+    more=[flag("raw", "Print the body of the request, byte for byte.")],
 )
 
 
@@ -100,25 +110,17 @@ def _wait(call: OperationCall) -> None:
         raise typer.Exit(code)
 
 
-app.command("wait")(
-    command(
-        table.GET_EXECUTION,
-        _wait,
-        text="""Wait until an execution has ended, and print its output or its error.
+command(
+    app,
+    "wait",
+    table.GET_EXECUTION,
+    _wait,
+    """Wait until an execution has ended, and print its output or its error.
 
     Exit code: 0 if it completed, 3 if it faulted, 4 if it was cancelled, 5 if it has not ended within --timeout.
     """,
-        leave_out=("max_body",),
-        more={
-            "timeout": (
-                Annotated[
-                    float | None,
-                    typer.Option(metavar="SECONDS", min=0.0, help="How long to wait; default: until it has ended."),
-                ],
-                None,
-            )
-        },
-    )
+    leave_out=("max_body",),
+    more=[keyword("timeout", TIMEOUT, None)],
 )
 
 
@@ -270,11 +272,11 @@ VERBS: Final = {
     ),
 }
 for _name, (_verb, _text) in VERBS.items():
-    app.command(_name)(_verb.command(_text))
-app.command("retry-now")(
-    command(
-        table.RETRY_EXECUTION_NOW,
-        showing(lambda execution: f"{execution['id']}: {execution['status']}"),
-        text="Try again at once what failed in an execution that waits for its next try.",
-    )
+    _verb.add_to(app, _name, _text)
+command(
+    app,
+    "retry-now",
+    table.RETRY_EXECUTION_NOW,
+    showing(lambda execution: f"{execution['id']}: {execution['status']}"),
+    "Try again at once what failed in an execution that waits for its next try.",
 )

@@ -34,31 +34,31 @@ def _row(flow: Shown) -> tuple[object, ...]:
     )
 
 
-app.command("list")(
-    listing(
-        table.LIST_FLOWS,
-        ("FLOW", "REVISION", "STATE", "WEBHOOK", "EVENTS/H", "FAULTED/H", "PENDING", "UPDATED", "NEXT", "NEEDS"),
-        _row,
-        text="List flows, with what happened in the last hour and what is pending.",
-        empty="no flows; apply one: flowhook apply -f FILE",
-    )
+listing(
+    app,
+    "list",
+    table.LIST_FLOWS,
+    ("FLOW", "REVISION", "STATE", "WEBHOOK", "EVENTS/H", "FAULTED/H", "PENDING", "UPDATED", "NEXT", "NEEDS"),
+    _row,
+    text="List flows, with what happened in the last hour and what is pending.",
+    empty="no flows; apply one: flowhook apply -f FILE",
 )
-app.command("get")(
-    command(
-        table.GET_FLOW,
-        showing(lambda flow: str(flow["document"]).removesuffix("\n")),
-        text="Print a flow's document as its author wrote it; with --json, everything about it.",
-    )
+command(
+    app,
+    "get",
+    table.GET_FLOW,
+    showing(lambda flow: str(flow["document"]).removesuffix("\n")),
+    "Print a flow's document as its author wrote it; with --json, everything about it.",
 )
-app.command("revisions")(
-    listing(
-        table.LIST_REVISIONS,
-        ("REVISION", "VERSION", "UPDATED"),
-        lambda each: (each["revision"], each["version"], each["updated_at"]),
-        text="List the stored revisions of a flow, newest first.",
-        empty="no revisions",
-        limit=100,
-    )
+listing(
+    app,
+    "revisions",
+    table.LIST_REVISIONS,
+    ("REVISION", "VERSION", "UPDATED"),
+    lambda each: (each["revision"], each["version"], each["updated_at"]),
+    text="List the stored revisions of a flow, newest first.",
+    empty="no revisions",
+    limit=100,
 )
 
 
@@ -74,13 +74,13 @@ def _diff(call: OperationCall) -> None:
     showing(text)(call)
 
 
-app.command("diff")(
-    command(
-        table.DIFF_REVISIONS,
-        _diff,
-        text="Show what changed in a flow's file between two revisions, as a unified diff.",
-        arguments={"flow_id": "ID", "old": "A", "new": "B"},
-    )
+command(
+    app,
+    "diff",
+    table.DIFF_REVISIONS,
+    _diff,
+    "Show what changed in a flow's file between two revisions, as a unified diff.",
+    arguments={"flow_id": "ID", "old": "A", "new": "B"},
 )
 
 
@@ -92,17 +92,15 @@ def _state(flow: Shown) -> str:
     return "paused" if flow["paused"] else "active"
 
 
-app.command("pause")(
-    command(table.PAUSE_FLOW, showing(_told), text="Queue a flow's events from now on, without running them.")
-)
-app.command("resume")(command(table.RESUME_FLOW, showing(_told), text="Run the queued events of a flow, and new ones."))
-app.command("delete")(
-    command(
-        table.DELETE_FLOW,
-        showing(lambda deleted: f"{deleted['id']}: deleted"),
-        text="Delete a flow; executions that were accepted finish. On a terminal it asks first.",
-        question="Delete the flow {flow_id}? Its URL answers 404 from then on.",
-    )
+command(app, "pause", table.PAUSE_FLOW, showing(_told), "Queue a flow's events from now on, without running them.")
+command(app, "resume", table.RESUME_FLOW, showing(_told), "Run the queued events of a flow, and new ones.")
+command(
+    app,
+    "delete",
+    table.DELETE_FLOW,
+    showing(lambda deleted: f"{deleted['id']}: deleted"),
+    "Delete a flow; executions that were accepted finish. On a terminal it asks first.",
+    question="Delete the flow {flow_id}? Its URL answers 404 from then on.",
 )
 
 

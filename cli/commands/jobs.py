@@ -8,32 +8,34 @@ from typing import Annotated, Any, Final
 import typer
 
 from cli.bulk import COLUMNS, ITEM_COLUMNS, follow, item_row, job_row, progress
-from cli.operation_commands import OperationCall, command, listing, read_options, showing, shown
+from cli.operation_commands import (
+    OperationCall,
+    command,
+    flag,
+    keyword,
+    listing,
+    print_items,
+    read_options,
+    showing,
+)
 from flowhook.model.jobs import ItemOutcome
 from operations import table
 
 app = typer.Typer(help="Watch, pause and abort jobs: verbs of `executions` with conditions.", no_args_is_help=True)
 
-app.command("list")(
-    listing(table.LIST_JOBS, COLUMNS, job_row, text="List jobs, newest first.", empty="no jobs", limit=50)
-)
+listing(app, "list", table.LIST_JOBS, COLUMNS, job_row, text="List jobs, newest first.", empty="no jobs", limit=50)
 
 
 def _get(call: OperationCall) -> None:
-    from cli.output import print_fields, print_json, print_table
+    from cli.output import print_fields, print_json
 
-    outcome = call.options["outcome"]
     job = call.operator.shown(call.operation, call.parameters)
     if call.options["wait"]:
         job = follow(call.operator, job)
     if call.options["items"]:
-        wanted = read_options(table.LIST_JOB_ITEMS, {"job_id": job["id"], "outcome": outcome})
+        wanted = read_options(table.LIST_JOB_ITEMS, {"job_id": job["id"], "outcome": call.options["outcome"]})
         items = (item for page in call.operator.pages(table.LIST_JOB_ITEMS, wanted) for item in page.items)
-        if call.json:
-            for item in items:
-                print_json(item)
-        else:
-            print_table(ITEM_COLUMNS, map(item_row, map(shown, items)), empty="no outcomes")
+        print_items(items, ITEM_COLUMNS, item_row, empty="no outcomes", json=call.json)
     elif call.json:
         print_json(job)
     else:
@@ -45,32 +47,25 @@ def _check(given: Mapping[str, Any]) -> None:
         raise typer.BadParameter("--outcome requires --items")
 
 
-WAIT: Final = Annotated[bool, typer.Option("--wait", help="Print the progress until the job ends.")]
-
-app.command("get")(
-    command(
-        table.GET_JOB,
-        _get,
-        text="Show a job and its progress, or the outcomes of its executions.",
-        check=_check,
-        more={
-            "items": (
-                Annotated[bool, typer.Option("--items", help="Print the outcome of each execution instead.")],
-                False,
-            ),
-            "outcome": (
-                Annotated[
-                    ItemOutcome | None, typer.Option(help="With --items: only this outcome.", case_sensitive=False)
-                ],
-                None,
-            ),
-            "wait": (WAIT, False),
-        },
-    )
+OUTCOME: Final = Annotated[
+    ItemOutcome | None, typer.Option(help="With --items: only this outcome.", case_sensitive=False)
+]
+command(
+    app,
+    "get",
+    table.GET_JOB,
+    _get,
+    "Show a job and its progress, or the outcomes of its executions.",
+    check=_check,
+    more=[
+        flag("items", "Print the outcome of each execution instead."),
+        keyword("outcome", OUTCOME, None),
+        flag("wait", "Print the progress until the job ends."),
+    ],
 )
 for _name, _operation, _text in (
     ("pause", table.PAUSE_JOB, "Pause a job within a second."),
     ("resume", table.RESUME_JOB, "Let a paused job continue."),
     ("abort", table.ABORT_JOB, "End a job within a second; what it did stays done."),
 ):
-    app.command(_name)(command(_operation, showing(progress), text=_text))
+    command(app, _name, _operation, showing(progress), _text)

@@ -20,12 +20,7 @@ SQLITE_SCHEME: Final = "sqlite:"
 HEARTBEAT_SECONDS: Final = 2.0
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("migrate")(_migrate)
-
-
-def _migrate(
+def command(
     *,
     source: Annotated[
         str, typer.Option("--from", metavar="STORAGE", help="sqlite:PATH, or nats://HOST:PORT,… (FLOWHOOK_STORAGE).")

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import typer
-
 from cli.options import Json
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("schema")(_schema)
-
-
-def _schema(*, json: Json = False) -> None:
+def command(*, json: Json = False) -> None:
     """Print the JSON Schema of a flow file, including the arguments of the installed components."""
     import orjson
 

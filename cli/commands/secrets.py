@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from cli.operation_commands import OperationCall, command, showing, shown
-from cli.options import DataDir, Router
+from cli.operation_commands import OperationCall, command, print_items, showing
+from cli.options import DataDir, Router, read_file
 from operations import table
 
 if TYPE_CHECKING:
@@ -57,28 +58,19 @@ def _set(
 
 
 def _list(call: OperationCall) -> None:
-    from cli.output import print_json, print_table
-
-    secrets = call.perform().secrets
-    if call.json:
-        for secret in secrets:
-            print_json(secret)
-        return
-    print_table(
-        ("SECRET", "UPDATED"),
-        ((secret["name"], secret["updated_at"]) for secret in map(shown, secrets)),
-        empty="no secrets; set one: flowhook secrets set NAME",
-    )
+    empty = "no secrets; set one: flowhook secrets set NAME"
+    columns = ("SECRET", "UPDATED")
+    print_items(call.perform().secrets, columns, operator.itemgetter("name", "updated_at"), empty=empty, json=call.json)
 
 
-app.command("list")(command(table.LIST_SECRETS, _list, text="List the names of all secrets."))
-app.command("delete")(
-    command(
-        table.DELETE_SECRET,
-        showing(lambda deleted: f"{deleted['name']}: deleted"),
-        text="Delete a secret; flows that verify senders with it refuse all requests. On a terminal it asks first.",
-        question="Delete the secret {name}? Flows that verify senders with it refuse all requests from then on.",
-    )
+command(app, "list", table.LIST_SECRETS, _list, "List the names of all secrets.")
+command(
+    app,
+    "delete",
+    table.DELETE_SECRET,
+    showing(lambda deleted: f"{deleted['name']}: deleted"),
+    "Delete a secret; flows that verify senders with it refuse all requests. On a terminal it asks first.",
+    question="Delete the secret {name}? Flows that verify senders with it refuse all requests from then on.",
 )
 
 
@@ -116,19 +108,7 @@ def _value(name: str, source: str | None, value: str | None, from_file: Path | N
         raise typer.BadParameter("give one of --value, --from-file and -")
     if value is not None:
         return value.encode()
-    if from_file is not None:
-        return _without_newline(_read(from_file))
-    if source is None and sys.stdin.isatty():
+    if from_file is None and source is None and sys.stdin.isatty():
         return str(typer.prompt(f"Value of {name}", hide_input=True)).encode()
-    return _without_newline(sys.stdin.buffer.read())
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}") from None
-
-
-def _without_newline(content: bytes) -> bytes:
+    content = sys.stdin.buffer.read() if from_file is None else read_file(from_file)
     return content.removesuffix(b"\n").removesuffix(b"\r")

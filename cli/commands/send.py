@@ -46,12 +46,7 @@ class _Response(NamedTuple):
     body: bytes
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("send")(_send)
-
-
-def _send(
+def command(
     *,
     flow_id: Annotated[str, typer.Argument(metavar="FLOW", help="ID of the flow.")],
     data: Annotated[str | None, Option(metavar="TEXT_OR_@FILE", help="The body; @- is stdin.")] = None,

@@ -19,12 +19,7 @@ if TYPE_CHECKING:
     from flowhook.client import ExecutionChange
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("tail")(_tail)
-
-
-def _tail(
+def command(
     *,
     flow: Annotated[str, typer.Option("--flow", metavar="ID", help="Only those of this flow.")] = "",
     json: Json = False,
@@ -32,13 +27,13 @@ def _tail(
     data_dir: DataDir = None,
 ) -> None:
     """Print executions whenever their status changes, until Ctrl-C; those of a flow also if it is applied later."""
-    from cli.client_factory import open_client, require_flow
+    from cli.client_factory import open_client
 
     signal.signal(signal.SIGINT, _end)
     with open_client(router, data_dir) as client:
         try:
-            for _ in require_flow(client, flow, client.executions.list(flow_id=flow, limit=1)):
-                break  # it has executions, although the flow itself may have been deleted
+            if flow and not any(client.executions.list(flow_id=flow, limit=1)):  # those of a deleted flow are there
+                client.flows.get(flow)
         except NotFoundError as error:
             print(f"flowhook: {error.message} yet; waiting for it", file=sys.stderr, flush=True)
         pauses, established = PROCESS.pauses(), False

@@ -7,20 +7,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import typer
-
 from cli import failures
 from cli.options import read_settings, settings_command
 from cli.supervisor import SPEC
 from cli.supervisor.up_settings import UpSettings
 from flowhook.errors import FlowhookError
-
-HELP = "Run a local cluster: edges, routers, runners and admin. Ctrl-C drains and stops it."
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("up")(settings_command(UpSettings, _start, help_text=HELP))
 
 
 def _start(settings: UpSettings) -> int:
@@ -50,26 +41,19 @@ def _up(settings: UpSettings) -> int:
         restrict_permissions(settings.data_dir)
         ensure_tokens(settings.data_dir)
         if spec.replicated:
-            _ensure_secrets_key(settings)
+            from flowhook.process.settings import RouterSettings
+            from router.storage.encryption import load_secrets_key
+
+            # creates the key of secrets if there is none: one router of several must not create its own
+            load_secrets_key(settings.data_dir, read_settings(RouterSettings, {}).secrets_key)
     finally:
         run_dir.close()
     sys.stdout.flush()
     # the supervisor ignores the last arguments; they identify the process in a process list
     arguments = [sys.executable, "-P", "-m", "cli.supervisor", "flowhook", *sys.argv[1:]]
-    os.execve(sys.executable, arguments, {**os.environ, SPEC: replace(spec, program=_program()).to_json()})  # noqa: S606 - no shell is wanted
-
-
-def _program() -> str:
-    """Return the command as the user wrote it; `python -m cli` has no better name than its own."""
-    return sys.argv[0] if Path(sys.argv[0]).name == "flowhook" else "flowhook"
-
-
-def _ensure_secrets_key(settings: UpSettings) -> None:
-    """Create the key of secrets if there is none: one router of several must not create its own."""
-    from flowhook.process.settings import RouterSettings
-    from router.storage.encryption import load_secrets_key
-
-    load_secrets_key(settings.data_dir, read_settings(RouterSettings, {}).secrets_key)
+    # the command as the user wrote it; `python -m cli` has no better name than its own
+    program = sys.argv[0] if Path(sys.argv[0]).name == "flowhook" else "flowhook"
+    os.execve(sys.executable, arguments, {**os.environ, SPEC: replace(spec, program=program).to_json()})  # noqa: S606 - no shell is wanted
 
 
 def _check_files(settings: UpSettings) -> None:
@@ -81,3 +65,8 @@ def _check_files(settings: UpSettings) -> None:
         from flowhook.process.server_certificates import load_certificates
 
         load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+
+
+command = settings_command(
+    UpSettings, _start, help_text="Run a local cluster: edges, routers, runners and admin. Ctrl-C drains and stops it."
+)

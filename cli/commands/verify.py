@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from cli.options import Json
+from cli.options import Json, read_file
 
 if TYPE_CHECKING:
     from flowhook.signatures import RequestView
@@ -19,12 +19,7 @@ NAME: Final = "secret"  # name of the secret in this command
 _START: Final = re.compile(rb"([A-Z]+) (\S+)(?: HTTP/[0-9.]+)?")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("verify")(_verify)
-
-
-def _verify(
+def command(
     *,
     request_file: Annotated[
         Path, typer.Argument(metavar="REQUEST_FILE", help="The request as sent: request line, headers, body.")
@@ -49,11 +44,11 @@ def _verify(
     from flowhook.signatures.diagnosis import SecretVariants, diagnose
 
     kinds = _kinds(provider, auth)
-    content = _read(secret_file) if secret_file is not None else b""
+    content = read_file(secret_file) if secret_file is not None else b""
     value = content.removesuffix(b"\n").removesuffix(b"\r")
     secrets = {name: value for kind in kinds for name in kind.secret_names if value}
     verifiers = build_verifiers(kinds, secrets)
-    request = parse_request(_read(request_file), url)
+    request = parse_request(read_file(request_file), url)
     now = time.time() if at is None else at
     try:
         match = verify_any(verifiers, request, now)
@@ -130,10 +125,3 @@ def _kinds(provider: str, auth: str) -> Any:
 
 def _delivery(verifiers: Any, request: RequestView) -> str | None:
     return next((found for each in verifiers if (found := each.delivery_id(request)) is not None), None)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise typer.BadParameter(f"{path}: {error.strerror}") from None

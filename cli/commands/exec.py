@@ -45,12 +45,7 @@ class _Request(NamedTuple):
     query: Sequence[tuple[str, str]]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("exec")(_exec)
-
-
-def _exec(
+def command(
     *,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The flow file.")],
     input_: Annotated[

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Annotated, Final
 
 import typer
+from typer import Option
 
 import flowhook
 
@@ -59,11 +60,11 @@ def _print_version(value: bool) -> None:  # noqa: FBT001 - typer passes it by po
 def _options(
     *,
     version: Annotated[  # noqa: ARG001 - its callback prints it
-        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+        bool, Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
     reason: Annotated[
         str,
-        typer.Option(
+        Option(
             metavar="TEXT",
             help="Reason for the change, recorded in the router's audit log (FLOWHOOK_REASON).",
             envvar="FLOWHOOK_REASON",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 import typer
+from typer import Argument
 
 from cli.execution_tables import COLUMNS as EXECUTION_COLUMNS
 from cli.execution_tables import Shown, row
@@ -69,7 +70,7 @@ class Verb:
         """Add the command; `text`: what `--help` says."""
         wanted = {"rate", "reason", *(("again",) if self.action is JobAction.REPLAY else ())}
         about = "IDs of executions; without them, conditions say which."
-        ids = Annotated[list[str] | None, typer.Argument(metavar="ID…", help=about, show_default=False)]
+        ids = Annotated[list[str] | None, Argument(metavar="ID…", help=about, show_default=False)]
         parameters = [
             keyword("execution_ids", ids, None),
             *options_of(self.operation.model, leave_out=("execution_id", "reason", "unless_replayed")),
@@ -125,10 +126,7 @@ def create_job(operator: Operator, action: JobAction, given: Mapping[str, Any], 
         return
     if asks:
         verb = action.capitalize()
-        confirm(
-            lambda: f"{verb} {_count(operator, action, given)}, with all that is stored of them?",
-            yes=given["yes"],
-        )
+        confirm(lambda: f"{verb} {_count(operator, action, given)}, with all that is stored of them?", yes=given["yes"])
     job = operator.shown(table.CREATE_JOB, read_options(table.CREATE_JOB, given, action=action))
     if given["wait"]:
         job = follow(operator, job)

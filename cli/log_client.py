@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Option
 
 from cli.options import read_settings, refuse_credentials
 from cli.setting_names import variable_name
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 NatsCredsFile = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         metavar="PATH",
         envvar="FLOWHOOK_NATS_CREDS_FILE",
         help="Credentials file for NATS, if the URL names no user and password.",
@@ -29,7 +30,7 @@ NatsCredsFile = Annotated[
 ]
 NatsCaFile = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         metavar="PATH",
         envvar="FLOWHOOK_NATS_CA_FILE",
         help="PEM certificates that the TLS certificates of NATS servers are checked against.",
@@ -37,7 +38,7 @@ NatsCaFile = Annotated[
 ]
 KeyDir = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--data-dir",
         metavar="DIR",
         help="Directory of secrets.key, if FLOWHOOK_SECRETS_KEY is not set (FLOWHOOK_DATA_DIR).",

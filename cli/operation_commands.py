@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, cast, g
 
 import typer
 from pydantic.fields import FieldInfo
-from typer import Option
+from typer import Argument, Option
 
 from cli.options import DataDir, Json, Router, Yes, confirm, read_content
 from operations.operation import Operation, ParameterError, Parameters
@@ -204,7 +204,7 @@ def _parameter(name: str, field: FieldInfo, argument: str | None) -> inspect.Par
     if default and kind is not bool and not several:
         about = f"{about.rstrip('.')}; default: {f'{default:g}' if kind is float else default}."
     if argument is not None:
-        info: Any = typer.Argument(metavar=argument, help=about, show_default=False)
+        info: Any = Argument(metavar=argument, help=about, show_default=False)
     else:
         info = Option(option_name(name), metavar=metavar, help=about, show_default=False, case_sensitive=False)
     if kind is bool:

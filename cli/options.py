@@ -13,24 +13,23 @@ import typer
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
+from typer import Option
 
 from cli.setting_names import INVALID, explain_validation_error, option_name, variable_name
 from flowhook.process.confidential_settings import has_credentials
 
 S = TypeVar("S", bound=BaseSettings)
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line, for programs.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object per line, for programs.")]
 Router = Annotated[
     str | None,
-    typer.Option(
-        metavar="HOST:PORT", help="Address of the router, or of several separated by commas (FLOWHOOK_ROUTER)."
-    ),
+    Option(metavar="HOST:PORT", help="Address of the router, or of several separated by commas (FLOWHOOK_ROUTER)."),
 ]
 DataDir = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="Directory of the tokens, if FLOWHOOK_TOKEN is not set (FLOWHOOK_DATA_DIR)."),
+    Option(metavar="DIR", help="Directory of the tokens, if FLOWHOOK_TOKEN is not set (FLOWHOOK_DATA_DIR)."),
 ]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask. Without a terminal nothing is asked either.")]
+Yes = Annotated[bool, Option("--yes", "-y", help="Don't ask. Without a terminal nothing is asked either.")]
 
 
 def confirm(question: str | Callable[[], str], *, yes: bool) -> None:
@@ -150,11 +149,11 @@ def _annotation(name: str, field: FieldInfo) -> Any:
     help_text = f"{about.rstrip('.')} ({shown}{variable_name(name)})."
     option = option_name(name)
     if _is(bool, field):
-        return Annotated[bool | None, typer.Option(f"{option}/--no-{option[2:]}", help=help_text)]
+        return Annotated[bool | None, Option(f"{option}/--no-{option[2:]}", help=help_text)]
     # the model validates the value; typer knows only some of its rules
     metavars = {int: "NUMBER", float: "NUMBER", Path: "PATH"}
     metavar = next((metavar for kind, metavar in metavars.items() if _is(kind, field)), "TEXT")
-    return Annotated[str | None, typer.Option(option, help=help_text, metavar=metavar)]
+    return Annotated[str | None, Option(option, help=help_text, metavar=metavar)]
 
 
 def _is(kind: type, field: FieldInfo) -> bool:

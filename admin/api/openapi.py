@@ -30,11 +30,7 @@ _PROBLEM: Final = {
             "description": "Faults of a flow's file; the line is 0 for the whole file.",
             "items": {
                 "type": "object",
-                "properties": {
-                    "line": {"type": "integer"},
-                    "key": {"type": "string"},
-                    "cause": {"type": "string"},
-                },
+                "properties": {"line": {"type": "integer"}, "key": {"type": "string"}, "cause": {"type": "string"}},
                 "required": ["line", "key", "cause"],
             },
         },

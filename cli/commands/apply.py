@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Option
 
 from cli.options import DataDir, Json, Router
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 def command(
     *,
     files: Annotated[
-        list[Path], typer.Option("--file", "-f", metavar="FILE_OR_DIR", help="A flow file, or a directory of them.")
+        list[Path], Option("--file", "-f", metavar="FILE_OR_DIR", help="A flow file, or a directory of them.")
     ],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and compare only.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Check and compare only.")] = False,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,

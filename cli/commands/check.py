@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from cli.options import Json, read_settings
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 def command(
     *,
-    files: Annotated[list[Path], typer.Argument(metavar="FILES...", help="Flow files, or directories of them.")],
-    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as errors.")] = False,
+    files: Annotated[list[Path], Argument(metavar="FILES...", help="Flow files, or directories of them.")],
+    strict: Annotated[bool, Option("--strict", help="Treat warnings as errors.")] = False,
     json: Json = False,
 ) -> None:
     """Check flow files as apply does, without a router; problems are reported with file, line and key."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer import Option
 
 from cli.execution_tables import Shown
 from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, local_servers, log_url, router_settings
@@ -28,7 +29,7 @@ HEARTBEAT_SECONDS: Final = 2.0  # for how long running routers are looked for; e
 HAND_OVER_SECONDS: Final = 30.0
 LOOK_SECONDS: Final = 0.2  # between two looks meanwhile
 TIMEOUT: Final = Annotated[
-    float, typer.Option(metavar="SECONDS", min=0.0, help="How long to wait until the next owner serves.")
+    float, Option(metavar="SECONDS", min=0.0, help="How long to wait until the next owner serves.")
 ]
 SHARD_COLUMNS: Final = ("SHARD", "OWNER", "STATE", "EPOCH", "POSITION", "LOG BYTES", "SNAPSHOTS")
 COPY_COLUMNS: Final = ("SHARD", "ROUTER", "STATE", "POSITION", "LAG", "SILENT", "ADDRESS", "VERSION")
@@ -125,15 +126,12 @@ def _next_owner(client: Client, epoch: int, timeout: float) -> str:
 @app.command("rebuild-log")
 def _rebuild_log(
     *,
-    storage: Annotated[
-        str, typer.Option("--storage", metavar="URL", help="URL of the log, nats://… (FLOWHOOK_STORAGE).")
-    ] = "",
+    storage: Annotated[str, Option(metavar="URL", help="URL of the log, nats://… (FLOWHOOK_STORAGE).")] = "",
     view_dir: Annotated[
-        Path,
-        typer.Option("--view-dir", metavar="DIR", envvar="FLOWHOOK_VIEW_DIR", help="View of a router that is stopped."),
+        Path, Option(metavar="DIR", envvar="FLOWHOOK_VIEW_DIR", help="View of a router that is stopped.")
     ],
     discard_log: Annotated[
-        bool, typer.Option("--discard-log", help="Delete the records of a log that was created in its place.")
+        bool, Option("--discard-log", help="Delete the records of a log that was created in its place.")
     ] = False,
     data_dir: KeyDir = None,
     nats_creds_file: NatsCredsFile = None,
@@ -166,8 +164,7 @@ def _seal(
     *,
     storage: Annotated[
         str,
-        typer.Option(
-            "--storage",
+        Option(
             metavar="URL",
             help="URL of the log, nats://…, or nats: for that of `up --storage nats:` (FLOWHOOK_STORAGE).",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer import Argument
 
 from cli.options import Json
 from flowhook.errors import NotFoundError
@@ -36,9 +37,7 @@ def _list(*, json: Json = False) -> None:
 
 @app.command("show")
 def _show(
-    *,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Name in flows, such as webhook.send.")],
-    json: Json = False,
+    *, name: Annotated[str, Argument(metavar="NAME", help="Name in flows, such as webhook.send.")], json: Json = False
 ) -> None:
     """Print what a component does, and the JSON Schema of its arguments."""
     from cli.output import print_fields, print_json

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import orjson
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from cli.options import Json, read_content, read_file, read_settings, split_pair
 from flowhook.errors import InvalidError
@@ -47,7 +47,7 @@ class _Request(NamedTuple):
 
 def command(
     *,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The flow file.")],
+    file: Annotated[Path, Argument(metavar="FILE", help="The flow file.")],
     input_: Annotated[
         str | None,
         Option(

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Final
 
 import typer
+from typer import Option
 
 from cli.bulk import Verb, preview_of
 from cli.execution_tables import COLUMNS, NOT_ENDED, Shown, print_detail, row, show_outcome, wait_until_ended
@@ -44,7 +45,7 @@ EXIT_NOT_ENDED: Final = 5
 
 
 TIMEOUT: Final = Annotated[
-    float | None, typer.Option(metavar="SECONDS", min=0.0, help="How long to wait; default: until it has ended.")
+    float | None, Option(metavar="SECONDS", min=0.0, help="How long to wait; default: until it has ended.")
 ]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
 from cli.execution_tables import Shown
 from cli.operation_commands import OperationCall, command, listing, showing
@@ -107,13 +108,11 @@ command(
 @app.command("graph")
 def _graph(
     *,
-    flow_id: Annotated[str, typer.Argument(metavar="[ID]", help="ID of the flow.", show_default=False)] = "",
-    file: Annotated[
-        Path | None, typer.Option("--file", "-f", metavar="FILE", help="A flow file, instead of an ID.")
-    ] = None,
-    revision: Annotated[int, typer.Option(min=0, help="Revision; 0 is the latest.")] = 0,
-    form: Annotated[PictureFormat, typer.Option("--format", help="Mermaid text, or an SVG file.")] = "mermaid",
-    svg: Annotated[bool, typer.Option("--svg", help="The same as --format svg.")] = False,
+    flow_id: Annotated[str, Argument(metavar="[ID]", help="ID of the flow.", show_default=False)] = "",
+    file: Annotated[Path | None, Option("--file", "-f", metavar="FILE", help="A flow file, instead of an ID.")] = None,
+    revision: Annotated[int, Option(min=0, help="Revision; 0 is the latest.")] = 0,
+    form: Annotated[PictureFormat, Option("--format", help="Mermaid text, or an SVG file.")] = "mermaid",
+    svg: Annotated[bool, Option("--svg", help="The same as --format svg.")] = False,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,

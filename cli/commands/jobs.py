@@ -6,18 +6,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 import typer
+from typer import Option
 
 from cli.bulk import COLUMNS, ITEM_COLUMNS, follow, item_row, job_row, progress
-from cli.operation_commands import (
-    OperationCall,
-    command,
-    flag,
-    keyword,
-    listing,
-    print_items,
-    read_options,
-    showing,
-)
+from cli.operation_commands import OperationCall, command, flag, keyword, listing, print_items, read_options, showing
 from flowhook.model.jobs import ItemOutcome
 from operations import table
 
@@ -47,9 +39,7 @@ def _check(given: Mapping[str, Any]) -> None:
         raise typer.BadParameter("--outcome requires --items")
 
 
-OUTCOME: Final = Annotated[
-    ItemOutcome | None, typer.Option(help="With --items: only this outcome.", case_sensitive=False)
-]
+OUTCOME: Final = Annotated[ItemOutcome | None, Option(help="With --items: only this outcome.", case_sensitive=False)]
 command(
     app,
     "get",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from typer import Option
 
 from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, log_url
 from cli.options import Json
@@ -23,10 +24,10 @@ HEARTBEAT_SECONDS: Final = 2.0
 def command(
     *,
     source: Annotated[
-        str, typer.Option("--from", metavar="STORAGE", help="sqlite:PATH, or nats://HOST:PORT,… (FLOWHOOK_STORAGE).")
+        str, Option("--from", metavar="STORAGE", help="sqlite:PATH, or nats://HOST:PORT,… (FLOWHOOK_STORAGE).")
     ] = "",
     target: Annotated[
-        str, typer.Option("--to", metavar="STORAGE", help="nats://HOST:PORT,…, or sqlite:PATH (FLOWHOOK_STORAGE).")
+        str, Option("--to", metavar="STORAGE", help="nats://HOST:PORT,…, or sqlite:PATH (FLOWHOOK_STORAGE).")
     ] = "",
     json: Json = False,
     data_dir: KeyDir = None,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
+from typer import Argument, Option
 
 from cli.operation_commands import OperationCall, command, print_items, showing
 from cli.options import DataDir, Router, read_file
@@ -22,7 +23,7 @@ MAX_SEARCHED: Final = 200
 
 app = typer.Typer(help="Set, list and delete the secrets that flows name.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the secret.")]
+Name = Annotated[str, Argument(metavar="NAME", help="Name of the secret.")]
 
 
 @app.command("set")
@@ -30,12 +31,10 @@ def _set(
     *,
     name: Name,
     source: Annotated[
-        str | None, typer.Argument(metavar="[-]", help="A dash reads the value from stdin.", show_default=False)
+        str | None, Argument(metavar="[-]", help="A dash reads the value from stdin.", show_default=False)
     ] = None,
-    value: Annotated[str | None, typer.Option("--value", help="The value; it stays in the shell's history.")] = None,
-    from_file: Annotated[
-        Path | None, typer.Option("--from-file", metavar="FILE", help="Read the value from a file.")
-    ] = None,
+    value: Annotated[str | None, Option(help="The value; it stays in the shell's history.")] = None,
+    from_file: Annotated[Path | None, Option(metavar="FILE", help="Read the value from a file.")] = None,
     router: Router = None,
     data_dir: DataDir = None,
 ) -> None:

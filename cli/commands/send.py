@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import orjson
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from cli.options import DataDir, Json, Router, read_content, split_pair
 from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError, UnavailableError
@@ -48,7 +48,7 @@ class _Response(NamedTuple):
 
 def command(
     *,
-    flow_id: Annotated[str, typer.Argument(metavar="FLOW", help="ID of the flow.")],
+    flow_id: Annotated[str, Argument(metavar="FLOW", help="ID of the flow.")],
     data: Annotated[str | None, Option(metavar="TEXT_OR_@FILE", help="The body; @- is stdin.")] = None,
     content_type: Annotated[str, Option(help="Media type of the body.")] = "application/json",
     header: Annotated[list[str] | None, Option(metavar="K:V", help="A header; may be given several times.")] = None,

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Option
 
 from cli.failures import EXIT_INTERRUPTED
 from cli.options import DataDir, Json, Router
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def command(
     *,
-    flow: Annotated[str, typer.Option("--flow", metavar="ID", help="Only those of this flow.")] = "",
+    flow: Annotated[str, Option(metavar="ID", help="Only those of this flow.")] = "",
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from cli.options import DataDir, Json, read_settings
 from flowhook.process.settings import CommonSettings
@@ -18,10 +19,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the token.")]
+Name = Annotated[str, Argument(metavar="NAME", help="Name of the token.")]
 ExpiresIn = Annotated[
-    str | None,
-    typer.Option("--expires-in", metavar="DURATION", help="Time after which it expires, such as P90D."),
+    str | None, Option("--expires-in", metavar="DURATION", help="Time after which it expires, such as P90D.")
 ]
 
 
@@ -29,10 +29,9 @@ ExpiresIn = Annotated[
 def _create(
     *,
     name: Name,
-    scope: Annotated[list[TokenScope], typer.Option("--scope", help="Scope of the token; may be given several times.")],
+    scope: Annotated[list[TokenScope], Option(help="Scope of the token; may be given several times.")],
     flow: Annotated[
-        list[str] | None,
-        typer.Option("--flow", metavar="FLOW", help="Limit it to events of this flow; may be given several times."),
+        list[str] | None, Option(metavar="FLOW", help="Limit it to events of this flow; may be given several times.")
     ] = None,
     expires_in: ExpiresIn = None,
     json: Json = False,
@@ -79,8 +78,7 @@ def _rotate(
     *,
     name: Name,
     overlap: Annotated[
-        str,
-        typer.Option("--overlap", metavar="DURATION", help="Time for which the earlier value stays valid; PT0S: none."),
+        str, Option(metavar="DURATION", help="Time for which the earlier value stays valid; PT0S: none.")
     ] = "PT1H",
     expires_in: ExpiresIn = None,
     json: Json = False,

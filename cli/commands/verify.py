@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import typer
+from typer import Argument, Option
 
 from cli.options import Json, read_file
 
@@ -22,19 +23,14 @@ _START: Final = re.compile(rb"([A-Z]+) (\S+)(?: HTTP/[0-9.]+)?")
 def command(
     *,
     request_file: Annotated[
-        Path, typer.Argument(metavar="REQUEST_FILE", help="The request as sent: request line, headers, body.")
+        Path, Argument(metavar="REQUEST_FILE", help="The request as sent: request line, headers, body.")
     ],
-    provider: Annotated[str, typer.Option("--provider", metavar="P", help="Kind of auth, such as github.")] = "",
-    secret_file: Annotated[
-        Path | None, typer.Option("--secret-file", metavar="F", help="File with the secret.", show_default=False)
-    ] = None,
-    auth: Annotated[
-        str, typer.Option("--auth", metavar="YAML", help="Instead of --provider: `auth` as in a flow file.")
-    ] = "",
-    url: Annotated[str, typer.Option("--url", metavar="URL", help="URL that the sender called, if it is signed.")] = "",
+    provider: Annotated[str, Option(metavar="P", help="Kind of auth, such as github.")] = "",
+    secret_file: Annotated[Path | None, Option(metavar="F", help="File with the secret.", show_default=False)] = None,
+    auth: Annotated[str, Option(metavar="YAML", help="Instead of --provider: `auth` as in a flow file.")] = "",
+    url: Annotated[str, Option(metavar="URL", help="URL that the sender called, if it is signed.")] = "",
     at: Annotated[
-        float | None,
-        typer.Option("--at", metavar="SECONDS", help="Unix time of the request; default: now.", show_default=False),
+        float | None, Option(metavar="SECONDS", help="Unix time of the request; default: now.", show_default=False)
     ] = None,
     json: Json = False,
 ) -> None:

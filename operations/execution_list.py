@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from flowhook.errors import InvalidError
 from flowhook.events import ids
-from flowhook.events.search_attributes import MAX_ATTRIBUTES
+from flowhook.events.keys import MAX_ATTRIBUTES
 from flowhook.model import Status, to_datetime
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.executions import Execution

@@ -12,9 +12,7 @@ from typing import Any, Final
 import orjson
 
 from flowhook import limits
-from flowhook.events.dedupe_key import DedupeKey
-from flowhook.events.order_key import OrderKey
-from flowhook.events.search_attributes import SearchAttributes
+from flowhook.events.keys import DedupeKey, OrderKey, SearchAttributes
 from flowhook.payloads import Selection, parse, select
 from flowhook.payloads.parsing import encode_json
 

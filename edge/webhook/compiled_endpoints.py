@@ -27,10 +27,8 @@ from edge.webhook.sender_rate_limiter import SenderRateLimiter
 from flowhook import limits
 from flowhook.document.models.credentials import MtlsAuth
 from flowhook.document.models.webhook import Callback, Webhook
-from flowhook.events.dedupe_key import DedupeKey
 from flowhook.events.ids import slot_of
-from flowhook.events.order_key import OrderKey
-from flowhook.events.search_attributes import Attributes, SearchAttributes
+from flowhook.events.keys import Attributes, DedupeKey, OrderKey, SearchAttributes
 from flowhook.expressions.paths import PathStep
 from flowhook.payloads import Selection, event_identity, is_parsed_whole, parse_content_type, selection_of
 from flowhook.payloads.parsing import IDENTITY

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from flowhook.events.order_key import OrderKey
-from flowhook.events.search_attributes import Attributes, SearchAttributes
+from flowhook.events.keys import Attributes, OrderKey, SearchAttributes
 from flowhook.events.workflow_input import admission_view
 from flowhook.model import Event
 
 
 class EventKeys(NamedTuple):
-    """The keys of an event: see `flowhook.events.order_key` and `flowhook.events.search_attributes`."""
+    """The keys of an event (`flowhook.events.keys`)."""
 
     order_key: str = ""
     attributes: Attributes = ()
@@ -21,11 +20,7 @@ class EventKeys(NamedTuple):
 class KeyExpressions:
     """The `order_by` and the `search` of a flow, compiled.
 
-    Attributes:
-        order_by: expression of the order key; None: events are not ordered.
-        search: paths of the search attributes by name.
-        webhook: whether the flow has a `webhook`.
-        raw: whether that leaves bodies unparsed: `.body` is null then, as in the workflow's input.
+    `raw`: its `webhook` leaves bodies unparsed: `.body` is null then, as in the workflow's input.
     """
 
     __slots__ = ("_attributes", "_order_key", "order_by", "raw", "search", "webhook")
@@ -33,11 +28,7 @@ class KeyExpressions:
     def __init__(
         self, order_by: str | None = None, search: Mapping[str, str] = {}, *, webhook: bool = True, raw: bool = False
     ) -> None:
-        """Compile expressions, which were checked when the flow was applied.
-
-        Raises:
-            InvalidExpression: one is not of the subset that runs outside the runner (`flowhook.expressions.paths`).
-        """
+        """Compile expressions; see `flowhook.events.keys`."""
         self.order_by = order_by
         self.search = search
         self.webhook = webhook

@@ -22,7 +22,6 @@ from flowhook.model import Status, WorkflowError
 PREFIX: Final = "io.serverlessworkflow."
 WORKFLOW_PREFIX: Final = f"{PREFIX}workflow."
 TASK_PREFIX: Final = f"{PREFIX}task."
-_PREFIXES: Final = (WORKFLOW_PREFIX, TASK_PREFIX)
 
 
 class WorkflowEventType(StrEnum):
@@ -59,7 +58,6 @@ FROM_RUNNERS: Final[frozenset[str]] = TASK_TYPES | {each.value for each in Corre
 """Types of the events that only runners can report."""
 
 TYPES: Final[frozenset[str]] = FROM_RUNNERS | {each.value for each in WorkflowEventType}
-"""All types of lifecycle events."""
 
 MAX_OUTPUT_BYTES: Final = 64 * limits.KIB
 """Bytes of JSON: a larger output of a task is left out of its lifecycle event, since there are many tasks."""
@@ -67,29 +65,8 @@ MAX_OUTPUT_BYTES: Final = 64 * limits.KIB
 MAX_DATA_BYTES: Final = 2 * MAX_OUTPUT_BYTES
 """Bytes of JSON that a runner reports of a task: its output or error, and its position."""
 
-OF_END: Final = {
-    Status.CANCELLED: WorkflowEventType.CANCELLED,
-    Status.FAULTED: WorkflowEventType.FAULTED,
-    Status.COMPLETED: WorkflowEventType.COMPLETED,
-}
+OF_END: Final = {status: WorkflowEventType[status.name] for status in Status if status.ended}
 """Type of the event for an execution that ended, by its status."""
-
-_TIMES: Final[dict[str, str]] = {
-    WorkflowEventType.STARTED: "startedAt",
-    WorkflowEventType.SUSPENDED: "suspendedAt",
-    WorkflowEventType.RESUMED: "resumedAt",
-    WorkflowEventType.CANCELLED: "cancelledAt",
-    WorkflowEventType.FAULTED: "faultedAt",
-    WorkflowEventType.COMPLETED: "completedAt",
-    TaskEventType.CREATED: "createdAt",
-    TaskEventType.STARTED: "startedAt",
-    TaskEventType.RETRIED: "retriedAt",
-    TaskEventType.CANCELLED: "cancelledAt",
-    TaskEventType.FAULTED: "faultedAt",
-    TaskEventType.COMPLETED: "completedAt",
-    CorrelationEventType.STARTED: "startedAt",
-    CorrelationEventType.COMPLETED: "completedAt",
-}
 
 
 class LifecycleEvent(NamedTuple):
@@ -111,7 +88,7 @@ class WorkflowIdentity(NamedTuple):
 
 def is_reserved_type(type_: str) -> bool:
     """Whether an event type is reserved for lifecycle events: no flow can emit such an event."""
-    return type_.startswith(_PREFIXES)
+    return type_.startswith((WORKFLOW_PREFIX, TASK_PREFIX))
 
 
 def is_valid_data(data: bytes) -> bool:
@@ -142,22 +119,22 @@ def encode_lifecycle_event(
     """Return a lifecycle event: a CloudEvent as JSON of at most `limits.MAX_RESULT_BYTES`.
 
     Args:
-        kind: type of the event, one of `TYPES`.
+        kind: one of `TYPES`.
         event_id: ID of the event itself.
         flow_id: flow of the execution.
-        execution_id: ID of the execution.
-        definition: identity of the workflow definition that it runs.
+        execution_id: the execution.
+        definition: of the workflow that it runs.
         time_ms: Unix time at which it happened.
-        error: error of a faulted execution.
+        error: of a faulted execution.
         output: JSON of the output of a completed one; left out if the event would be too large with it.
         within: data that a runner reported (`LifecycleEvent.data`); empty for events that the router records itself.
     """
-    namespace, name, version = definition
     moment = rfc3339(time_ms)
+    happened = kind.removesuffix(".v1").rpartition(".")[2].removeprefix("correlation-")
     data: dict[str, Any] = {
-        "workflow" if kind in TASK_TYPES else "name": f"{name}-{execution_id}.{namespace}",
-        "definition": {"namespace": namespace, "name": name, "version": version},
-        _TIMES[kind]: moment,
+        "workflow" if kind in TASK_TYPES else "name": f"{definition.name}-{execution_id}.{definition.namespace}",
+        "definition": definition._asdict(),
+        f"{happened}At": moment,
     }
     if within:
         data |= orjson.loads(within)

@@ -12,7 +12,7 @@ import orjson
 from flowhook import limits
 from flowhook.errors import InternalError, InvalidError, NotFoundError
 from flowhook.events import ids
-from flowhook.events.search_attributes import MAX_ATTRIBUTES, cut_value
+from flowhook.events.keys import MAX_ATTRIBUTES, cut_value
 from flowhook.model import Event, Execution, TaskRun, TaskState
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.executions import NO_LINKS, ExecutionLinks, LinkedExecution

@@ -19,7 +19,7 @@ from flowhook.document.models.webhook import BODYLESS_METHODS
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.events import ids
 from flowhook.events.event_keys import EventKeys
-from flowhook.events.search_attributes import MAX_ATTRIBUTES, MAX_NAME, MAX_VALUE, Attributes
+from flowhook.events.keys import MAX_ATTRIBUTES, MAX_NAME, MAX_VALUE, Attributes
 from flowhook.sandbox import INLINE_BYTES
 from flowhook.security import callback_tokens
 from flowhook.v1 import envelope_pb2

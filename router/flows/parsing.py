@@ -29,7 +29,6 @@ from flowhook.sandbox import INLINE_BYTES
 from flowhook.sandbox.offload import Offload
 from flowhook.sandbox.worker import TooCostlyError
 from flowhook.security.address_policy import AddressPolicy
-from flowhook.v1 import envelope_pb2
 from flowhook.wire import convert
 from router.scheduling.matching import EventContent, FilterShape
 
@@ -68,7 +67,7 @@ class InputParser:
         """
         if _is_small(event):
             return expressions.of_event(event)
-        serialized = convert.event_to_proto(event).SerializeToString()
+        serialized = convert.event_to_bytes(event)
         try:
             packed = await self._offload.run(event.flow_id, read_keys, _pack_expressions(expressions), serialized)
         except TooCostlyError as error:
@@ -91,7 +90,7 @@ class InputParser:
         """
         if _is_small(event):
             return _checked(event, expressions)
-        serialized = convert.event_to_proto(event).SerializeToString()
+        serialized = convert.event_to_bytes(event)
         packed = _pack_expressions(expressions)
         return _unpack_keys(await self._offload.run(event.flow_id, read_checked, packed, serialized))
 
@@ -116,7 +115,7 @@ class InputParser:
         """
         if _is_small(event):
             return cloud_events.from_callback(event, raw=raw)
-        serialized = convert.event_to_proto(event).SerializeToString()
+        serialized = convert.event_to_bytes(event)
         (payload,) = await self._offload.run(event.flow_id, read_callback_event, b"raw" if raw else b"", serialized)
         return payload
 
@@ -208,12 +207,12 @@ _FAULTS = b"faults"
 
 def read_keys(expressions: bytes, event: bytes) -> Iterator[bytes]:
     """Yield the order key of a serialized event, and its search attributes as JSON."""
-    yield from _pack_keys(_unpack_expressions(expressions).of_event(_event(event)))
+    yield from _pack_keys(_unpack_expressions(expressions).of_event(convert.event_from_bytes(event)))
 
 
 def read_checked(expressions: bytes, event: bytes) -> Iterator[bytes]:
     """Check the body of a serialized event against its Content-Type; yield what `read_keys` does."""
-    yield from _pack_keys(_checked(_event(event), _unpack_expressions(expressions)))
+    yield from _pack_keys(_checked(convert.event_from_bytes(event), _unpack_expressions(expressions)))
 
 
 def read_json(what: bytes, text: bytes) -> Iterator[bytes]:
@@ -224,7 +223,7 @@ def read_json(what: bytes, text: bytes) -> Iterator[bytes]:
 
 def read_callback_event(raw: bytes, event: bytes) -> Iterator[bytes]:
     """Yield the CloudEvent of a serialized event."""
-    yield cloud_events.from_callback(_event(event), raw=bool(raw))
+    yield cloud_events.from_callback(convert.event_from_bytes(event), raw=bool(raw))
 
 
 def read_values(shapes: bytes, payload: bytes) -> Iterator[bytes]:
@@ -262,7 +261,3 @@ def _unpack_expressions(packed: bytes) -> KeyExpressions:
 
 def _pack_keys(keys: EventKeys) -> tuple[bytes, bytes]:
     return keys.order_key.encode(), orjson.dumps(keys.attributes)
-
-
-def _event(serialized: bytes) -> Event:
-    return convert.event_from_proto(envelope_pb2.Event.FromString(serialized))

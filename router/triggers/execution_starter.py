@@ -113,7 +113,7 @@ class ExecutionStarter:
             entry.id,
             start.revision or entry.revision,
             now_ms,
-            convert.event_to_proto(event).SerializeToString(),
+            convert.event_to_bytes(event),
             order_key=order_key,
             quiet=start.quiet,
             attributes=attributes,

@@ -18,8 +18,7 @@ from flowhook.document.models.credentials import SecretName
 from flowhook.document.models.events import Schedule
 from flowhook.document.models.tasks import ErrorDefinition, Input, Output, Task, TaskItem
 from flowhook.document.models.timing import RetryOrName, RetryPolicy, Timeout, TimeoutOrName
-from flowhook.events import search_attributes
-from flowhook.events.search_attributes import MAX_ATTRIBUTES, MAX_NAME
+from flowhook.events.keys import ATTRIBUTE_NAME_PATTERN, MAX_ATTRIBUTES, MAX_NAME
 from flowhook.expressions import InvalidExpression, is_expression, strip_markers, syntax_hint
 from flowhook.expressions.paths import compile_accessor
 
@@ -50,7 +49,7 @@ class ExecutionPolicy(Model):
     order_by: Annotated[str, AfterValidator(_path)] | None = None
     """Expression in `${ }`: events of one key run one after another. A path (see `expressions.paths`)."""
     search: dict[
-        Annotated[str, Field(max_length=MAX_NAME, pattern=search_attributes.NAME_PATTERN)],
+        Annotated[str, Field(max_length=MAX_NAME, pattern=ATTRIBUTE_NAME_PATTERN)],
         Annotated[str, AfterValidator(_attribute)],
     ] = Field(default_factory=dict, max_length=MAX_ATTRIBUTES)
     """Search attributes by name: paths (see `expressions.paths`), with or without `${ }`."""

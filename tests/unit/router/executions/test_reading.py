@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from support.cases import cases
 
 from flowhook.errors import InvalidError
-from flowhook.events.search_attributes import MAX_ATTRIBUTES
+from flowhook.events.keys import MAX_ATTRIBUTES
 from flowhook.model import TaskRun, TaskState
 from flowhook.model.execution_filter import ALL
 from flowhook.v1.envelope_pb2 import SearchAttribute

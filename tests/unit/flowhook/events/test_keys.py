@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.cases import cases
 
-from flowhook.events.search_attributes import MAX_VALUE, SearchAttributes
+from flowhook.events.keys import MAX_VALUE, SearchAttributes
 
 
 @cases(

@@ -1,4 +1,4 @@
-"""Order keys of events."""
+"""Order keys, computed from events."""
 
 from __future__ import annotations
 

@@ -42,6 +42,14 @@ def kind_of(task: object) -> str | None:
     return kinds[0] if kinds else None
 
 
+POLICIES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "grpc": (("proto", "endpoint", "authentication"), ("service", "authentication")),
+    "http": (("endpoint", "authentication"),),
+    "openapi": (("document", "endpoint", "authentication"), ("authentication",)),
+    "run.script": (("source", "endpoint", "authentication"),),
+}
+"""Paths of the authentication policies in the arguments of a function; the last one is that of the call itself."""
+
 _BLOCKS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "do": (("do",),),
     "for": (("do",),),
@@ -74,12 +82,11 @@ def walk(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
 def walk_everywhere(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
     """Yield the tasks of a workflow, then those of its functions and those that its extensions run."""
     yield from walk(definition)
-    use = definition.get("use")
-    functions, extensions = (use.get("functions"), use.get("extensions")) if isinstance(use, Mapping) else (None, None)
+    functions = value_at(definition, ("use", "functions"))
     for name, task in functions.items() if isinstance(functions, Mapping) else ():
         for placed in _walk([{name: task}], ()):
             yield placed._replace(path=("use", "functions", *placed.path[1:]))
-    for extension in tasks_of(extensions, ("use", "extensions")):
+    for extension in tasks_of(value_at(definition, ("use", "extensions")), ("use", "extensions")):
         for key in ("before", "after"):
             yield from _walk(extension.task.get(key), (*extension.path, key))
 
@@ -97,10 +104,31 @@ def _walk(items: object, path: Path) -> Iterator[PlacedTask]:
     for placed in tasks_of(items, path):
         yield placed
         for keys in _BLOCKS.get(placed.kind, ()):
-            inner: Any = placed.task
-            for key in keys:
-                inner = inner.get(key) if isinstance(inner, Mapping) else None
-            yield from _walk(inner, (*placed.path, *keys))
+            yield from _walk(value_at(placed.task, keys), (*placed.path, *keys))
+
+
+def value_at(value: Any, path: Path) -> Any:
+    """Return the part of a JSON value at a path; None if absent."""
+    for step in path:
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+            value = value[step]
+        else:
+            return None
+    return value
+
+
+def strings_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield the strings in a JSON value, each with its path, which starts with `path`."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from strings_in(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from strings_in(item, (*path, index))
 
 
 _PATTERN_CHARACTER: Final = re.compile(r"[\\*+?^$|()\[\]{}]")
@@ -137,8 +165,7 @@ def literal_attributes(event_filter: Mapping[str, Any]) -> dict[str, str]:
 
 def literal_type(event_filter: Mapping[str, Any]) -> str | None:
     """Return the event type that a filter names; None if it has no type, or an expression or a pattern for it."""
-    attributes = event_filter.get("with")
-    kind = attributes.get("type") if isinstance(attributes, Mapping) else None
+    kind = value_at(event_filter, ("with", "type"))
     return kind if isinstance(kind, str) and not is_expression(kind) and not is_pattern(kind) else None
 
 
@@ -147,7 +174,7 @@ def awaited_types(definition: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(
         kind
         for placed in walk_everywhere(definition)
-        if placed.kind == "listen" and isinstance(placed.task["listen"], Mapping)
-        for _, each in filters_of(placed.task["listen"].get("to"))
+        if placed.kind == "listen"
+        for _, each in filters_of(value_at(placed.task, ("listen", "to")))
         if (kind := literal_type(each)) is not None
     )

@@ -16,19 +16,22 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import attrs
 import orjson
+from typing_extensions import override
 
+from flowhook.document.definition import strings_in
 from flowhook.expressions import ExpressionTypeError, InvalidExpression, is_expression, strip_markers
-from flowhook.expressions.paths import Accessor, compile_accessor
-from runner.evaluation.jq_programs import PROGRAM_CACHE, CompiledSchema, JqProgramCache
+from flowhook.expressions.paths import compile_accessor
+from runner.evaluation.jq_programs import CompiledSchema, JqProgramCache
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter import json_codec
 from runner.interpreter.clock_detection import calls_now
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault
-from runner.interpreter.nodes import Template, Validator
+from runner.interpreter.nodes import Compiler, Template, Validator
 from runner.interpreter.redaction import MASK, Redactor
 from runner.interpreter.scope import ExpressionScope
 
@@ -42,50 +45,37 @@ _VARIABLE: Final = re.compile(r"\$\s*([A-Za-z_][A-Za-z0-9_]*)")
 _VALUE_IN_MESSAGE: Final = re.compile(r"\(.*\)", re.DOTALL)
 
 
-class Evaluator:
+@attrs.define(eq=False, repr=False)
+class Evaluator(Compiler):
     """Compiles the templates, expressions and schemas of documents, and evaluates them."""
 
-    def __init__(
-        self,
-        record: EvaluationRecord | None = None,
-        *,
-        cache_size: int = PROGRAM_CACHE,
-        on_slow: Callable[[str], None] = lambda _flow_id: None,
-    ) -> None:
-        """Record evaluations in `record`; without one they are not supervised, which is for tests only.
-
-        `on_slow` is called with the flow ID of an evaluation that took longer than `SLOW_NS`.
-        """
-        self._record = record
-        self._programs = JqProgramCache(cache_size)
-        self._on_slow = on_slow
-        self._turn_cpu_ns = 0
+    _record: EvaluationRecord | None = None  # None: evaluations are not supervised, which is for tests only
+    # called with the flow ID of an evaluation that took longer than `SLOW_NS`
+    _on_slow: Callable[[str], None] = attrs.field(default=lambda _flow_id: None, kw_only=True)
+    _programs: JqProgramCache = attrs.field(init=False, factory=JqProgramCache)
+    _turn_cpu_ns: int = attrs.field(init=False, default=0)
 
     def begin_turn(self) -> None:
         """Start measuring CPU time for a turn: consecutive evaluations in this thread, with little work in between."""
         self._turn_cpu_ns = time.thread_time_ns()
 
+    @override
     def template(self, value: Any) -> Template:
-        """Compile a value whose strings of the form `${ ... }` are expressions (`ports.Compiler`)."""
         if not _has_expression(value):
             return lambda _data, _scope: value
         native = _native(value)
-        if native is not None:
-            return _guard_types(native)
-        return self._program(_source(value))
+        return self._program(_source(value)) if native is None else _guard_types(native)
 
+    @override
     def expression(self, value: Any) -> Template:
-        """Compile an expression, with or without `${ }`, or a template (`ports.Compiler`)."""
         if not isinstance(value, str):
             return self.template(value)
         source = strip_markers(value)
-        accessor = _accessor(source)
-        if accessor is not None:
-            return _guard_types(_access(accessor, source))
-        return self._program(source)
+        native = _native_program(source)
+        return self._program(source) if native is None else _guard_types(native)
 
+    @override
     def schema(self, document: Any) -> Validator:
-        """Compile a JSON Schema, by default draft 2020-12 (`ports.Compiler`)."""
         schema = CompiledSchema(document)
 
         def validate(data: Any, scope: ExpressionScope) -> None:
@@ -101,27 +91,26 @@ class Evaluator:
 
     def _program(self, source: str) -> Template:
         names = tuple(dict.fromkeys(name for name in _VARIABLE.findall(source) if not name.startswith("__")))
-        return _JqTemplate(self, source, names)
+        return lambda data, scope: self._run(source, names, data, scope)
 
-    def run(self, source: str, names: tuple[str, ...], data: Any, scope: ExpressionScope) -> Any:
-        """Return the first result of a program, None when it has none. Blocking, supervised by the guard.
-
-        Raises:
-            ExpressionFailed: jq rejected the program, or the program raised.
-        """
+    def _run(self, source: str, names: tuple[str, ...], data: Any, scope: ExpressionScope) -> Any:
+        """Return the first result of a program, None when it has none; raises ExpressionFailed if jq, or it, does."""
         bound = {name: scope.lookup(name) for name in names if scope.defines(name)} if names else {}
         variables = tuple(bound)
         reads_clock = calls_now(source)
         if reads_clock:
             bound[_NOW] = scope.now_ms / 1000
-        given = [data, bound] if bound else [data]
         program = _wrapped(source, variables, reads_clock=reads_clock)
         remote = scope.workflow.remote_evaluator
+
+        def first() -> Any:
+            text = json_codec.encode([data, bound] if bound else [data]).decode()
+            run = self._programs.first if remote is None else partial(remote.first, instance=scope.instance)
+            result = run(program, text)
+            return None if result is None else orjson.loads(result)
+
         try:
-            if remote is not None:
-                return _decoded(remote.first(program, _encoded(given), scope.instance))
-            # input and result may be large: encoding and decoding them is supervised, too
-            return self._guarded(scope, lambda: _decoded(self._programs.first(program, _encoded(given))))
+            return self._guarded(scope, first)  # input and result may be large: coding them is supervised, too
         except TaskFault as problem:
             raise ExpressionFailed(str(problem)) from None
         except orjson.JSONDecodeError:
@@ -131,7 +120,7 @@ class Evaluator:
 
     def _guarded(self, scope: ExpressionScope, evaluate: Callable[[], Result]) -> Result:
         record = self._record
-        if record is None:
+        if record is None or scope.workflow.remote_evaluator is not None:  # the other process can be killed
             return evaluate()
         began = record.begin(scope.instance)
         try:
@@ -141,14 +130,6 @@ class Evaluator:
             # compare wall time first: reading it is cheap, though on a busy machine it proves little
             if time.monotonic_ns() - began > SLOW_NS and time.thread_time_ns() - self._turn_cpu_ns > SLOW_NS:
                 self._on_slow(scope.workflow.flow_id)
-
-
-def _encoded(given: list[Any]) -> str:
-    return json_codec.encode(given).decode()
-
-
-def _decoded(result: str | None) -> Any:
-    return None if result is None else orjson.loads(result)
 
 
 def _wrapped(source: str, names: tuple[str, ...], *, reads_clock: bool) -> str:
@@ -161,34 +142,16 @@ def _wrapped(source: str, names: tuple[str, ...], *, reads_clock: bool) -> str:
     return f"{given}.[0] | (\n{source}\n) | tojson"
 
 
-@attrs.define(eq=False, repr=False)
-class _JqTemplate:
-    """A template or an expression, compiled into one jq program."""
-
-    _evaluator: Evaluator
-    _source: str
-    _names: tuple[str, ...]
-
-    def __call__(self, data: Any, scope: ExpressionScope) -> Any:
-        return self._evaluator.run(self._source, self._names, data, scope)
-
-
 def _has_expression(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(_has_expression(item) for item in value.values())
-    if isinstance(value, list):
-        return any(_has_expression(item) for item in value)
-    return is_expression(value)
+    return any(is_expression(text) for _, text in strings_in(value))
 
 
-def _accessor(source: str) -> Accessor | None:
+def _native_program(source: str) -> Template | None:
+    """Return a program as plain Python, or None when it needs jq."""
     try:
-        return compile_accessor(source)
+        accessor = compile_accessor(source)
     except InvalidExpression:
         return None
-
-
-def _access(accessor: Accessor, source: str) -> Template:
     names = tuple(dict.fromkeys(_VARIABLE.findall(source)))
     if not names:
         return lambda data, _scope: accessor(data)
@@ -210,9 +173,7 @@ def _native(value: Any) -> Template | None:
         parts = [part for part in items if part is not None]
         return lambda data, scope: [part(data, scope) for part in parts]
     if is_expression(value):
-        source = strip_markers(value)
-        accessor = _accessor(source)
-        return None if accessor is None else _access(accessor, source)
+        return _native_program(strip_markers(value))
     return lambda _data, _scope: value
 
 
@@ -233,16 +194,12 @@ def _source(value: Any) -> str:
     not the Cartesian product of the results of its expressions.
     """
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_literal(key)}: {_source(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{orjson.dumps(key).decode()}: {_source(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(_source(item) for item in value) + "]"
     if is_expression(value):
         source = strip_markers(value)
-        return f"(\n{source}\n)" if _accessor(source) is not None else f"([first((\n{source}\n))][0])"
-    return _literal(value)
-
-
-def _literal(value: Any) -> str:
+        return f"(\n{source}\n)" if _native_program(source) is not None else f"([first((\n{source}\n))][0])"
     return orjson.dumps(value).decode()
 
 

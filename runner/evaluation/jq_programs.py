@@ -5,7 +5,7 @@ Also used by processes that do nothing else (`quarantine.process`), so this modu
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from functools import lru_cache
 from typing import Any, Final
 
 import jq
@@ -24,9 +24,7 @@ class JqProgramCache:
     """An LRU cache of compiled jq programs, by source."""
 
     def __init__(self, size: int = PROGRAM_CACHE) -> None:
-        """Cache at most `size` programs."""
-        self._programs: OrderedDict[str, Any] = OrderedDict()
-        self._size = size
+        self._compiled = lru_cache(size)(jq.compile)
 
     def first(self, source: str, text: str) -> str | None:
         """Return the first result of a program for a JSON input, None when it has none. Blocking.
@@ -34,29 +32,14 @@ class JqProgramCache:
         Raises:
             ValueError: jq rejected the program, or the program raised.
         """
-        try:
-            result: str = self._compiled(source).input_text(text).first()
-        except StopIteration:
-            return None
+        result: str | None = next(iter(self._compiled(source).input_text(text)), None)
         return result
-
-    def _compiled(self, source: str) -> Any:
-        programs = self._programs
-        program = programs.get(source)
-        if program is None:
-            program = programs[source] = jq.compile(source)
-            if len(programs) > self._size:
-                programs.popitem(last=False)
-        else:
-            programs.move_to_end(source)
-        return program
 
 
 class CompiledSchema:
     """A compiled JSON Schema, by default draft 2020-12."""
 
     def __init__(self, document: Any) -> None:
-        """Compile `document`."""
         kind = validators.validator_for(document, default=jsonschema.Draft202012Validator)
         # an empty registry: the default one fetches the URL of a $ref
         self._validator = kind(document, format_checker=kind.FORMAT_CHECKER, registry=EMPTY_REGISTRY)
@@ -69,10 +52,8 @@ class CompiledSchema:
             return f"the schema refers to {error.ref}, which is not in it"
         except RecursionError:
             return "the schema or the data is nested too deeply"
-        return None if problem is None else _described(problem)
-
-
-def _described(problem: jsonschema.exceptions.ValidationError) -> str:
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.absolute_path)
-    rule = f"{problem.validator}: {orjson.dumps(problem.validator_value, default=str).decode()}"
-    return f"{place or '.'} does not meet {rule}"
+        if problem is None:
+            return None
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.absolute_path)
+        rule = f"{problem.validator}: {orjson.dumps(problem.validator_value, default=str).decode()}"
+        return f"{place or '.'} does not meet {rule}"

@@ -26,28 +26,12 @@ ENDPOINTS: Final[Mapping[str, ArgumentPath]] = {
 }
 """The endpoint of a function: a URI, or a mapping with `uri`."""
 
-POLICIES: Final[Mapping[str, tuple[ArgumentPath, ...]]] = {
-    "grpc": (("proto", "endpoint", "authentication"), ("service", "authentication")),
-    "http": (("endpoint", "authentication"),),
-    "openapi": (("document", "endpoint", "authentication"), ("authentication",)),
-    "run.script": (("source", "endpoint", "authentication"),),
-}
-"""The authentication policies of a function; the last one is that of the call itself."""
-
 POLICY_URIS: Final[tuple[ArgumentPath, ...]] = (
     ("oauth2", "authority"),
     ("oauth2", "endpoints", "token"),
     ("oidc", "authority"),
 )
 """The URI templates in a policy."""
-
-
-def find(arguments: Mapping[str, Any], place: ArgumentPath) -> Any:
-    """Return the value at a place, None if absent."""
-    value: Any = arguments
-    for key in place:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 def put(arguments: Mapping[str, Any], place: ArgumentPath, value: Any) -> dict[str, Any]:
@@ -102,16 +86,12 @@ def _scalar_text(name: str, value: Any) -> str:
 
 
 def resolve(policy: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str | None]]:
-    """Return a policy with its credentials in place of the name of a secret, and `$authorization`.
+    """Return an evaluated policy with its credentials in place of the name of a secret, and `$authorization`.
 
     The component validates `oauth2` and `oidc` policies and also fetches the token. The interpreter must not: a replay
     is deterministic only without the token, and the journal must not hold it.
 
     `$authorization.parameter` is None where it is not known before the call: `digest`, `oauth2` and `oidc`.
-
-    Args:
-        policy: evaluated policy, with credentials or with the name of the secret that holds them.
-        secrets: `$secrets`.
 
     Raises:
         TaskFault: the credentials are missing or malformed (configuration); the message does not show them.
@@ -124,16 +104,13 @@ def resolve(policy: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[dict
             if ":" in username:
                 raise fault(Kind.CONFIGURATION, f"`authentication.{scheme}`: the username must not contain a colon")
             encoded = base64.b64encode(f"{username}:{password}".encode()).decode()
-            authorization = ("Basic", encoded) if scheme == "basic" else ("Digest", None)
-            return {scheme: {"username": username, "password": password}}, _descriptor(*authorization)
+            parameter = encoded if scheme == "basic" else None
+            credentials = {"username": username, "password": password}
+            return {scheme: credentials}, {"scheme": scheme.capitalize(), "parameter": parameter}
         case "bearer":
             token = _credential(scheme, given, "token")
-            return {"bearer": {"token": token}}, _descriptor("Bearer", token)
-    return {scheme: dict(given)}, _descriptor("Bearer", None)
-
-
-def _descriptor(scheme: str, parameter: str | None) -> dict[str, str | None]:
-    return {"scheme": scheme, "parameter": parameter}
+            return {"bearer": {"token": token}}, {"scheme": "Bearer", "parameter": token}
+    return {scheme: dict(given)}, {"scheme": "Bearer", "parameter": None}
 
 
 def _given(scheme: str, policy: Mapping[str, Any], secrets: Mapping[str, Any]) -> Mapping[str, Any]:

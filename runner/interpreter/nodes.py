@@ -259,7 +259,7 @@ class CallNode(EffectNode):
     arguments: Template  # `with`, evaluated as one template
     # path of the endpoint's URI, when it is a literal with `{variables}`, and its expansion from the input
     endpoint: tuple[ArgumentPath, call_arguments.Expand] | None
-    policies: tuple[PolicyPart, ...]  # authentication policies among the arguments; see `call_arguments.POLICIES`
+    policies: tuple[PolicyPart, ...]  # see `flowhook.document.definition.POLICIES`
     passes_input: bool  # whether the task's output is its input, whatever the function returns
 
 

@@ -1,17 +1,13 @@
-"""Compiler from a flow document to a `Program`, which all executions of the flow share.
-
-A `Program` is built from the canonical definition: plain JSON types, checked when the flow was applied. It is
-immutable.
-"""
+"""Compiler from a flow document to a `Program`, which is immutable, and which all executions of the flow share."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from flowhook.document.definition import flow_id, kind_of
+from flowhook.document.definition import POLICIES, flow_id, kind_of, value_at
 from flowhook.document.quantities import parse_duration
 from flowhook.expressions import is_expression
 from runner.interpreter import call_arguments
@@ -30,6 +26,7 @@ from runner.interpreter.nodes import (
     CatchClause,
     CompiledExtension,
     CompiledRetryPolicy,
+    CompiledStrategy,
     Compiler,
     DataFlowStage,
     DoNode,
@@ -57,77 +54,65 @@ _CHANGING: Final = re.compile(r"\$\s*(?:context|runtime)\b")
 
 
 def compile_program(definition: Mapping[str, Any], compiler: Compiler) -> Program:
-    """Compile a checked definition.
+    """Compile a checked definition: the document as canonical, plain JSON.
 
     Expressions are compiled on their first evaluation, because the guard watches the process only then.
-
-    Args:
-        definition: the document as canonical, plain JSON.
-        compiler: makes templates and validators.
     """
-    return _Builder(definition, compiler).program()
+    build, use = _Builder(definition, compiler), definition.get("use") or {}
+    build.extensions = tuple(map(build.extension, count(), use.get("extensions") or ()))
+    build.functions.clear()
+    return Program(
+        definition=definition,
+        input=build.flow(definition.get("input"), "from"),
+        block=build.block(definition["do"], "/do"),
+        output=build.flow(definition.get("output"), "as"),
+        secrets=tuple(use.get("secrets") or ()),
+        timeout=_optional(build.timeout, definition.get("timeout")),
+        input_reads_clock=task_reads_clock(definition.get("input") or {}),
+        output_reads_clock=task_reads_clock(definition.get("output") or {}),
+    )
 
 
 class _Builder:
-    """Compiles one definition."""
+    """Compiles the parts of one definition."""
 
     def __init__(self, definition: Mapping[str, Any], compiler: Compiler) -> None:
-        self._definition = definition
         self._compiler = compiler
         self._use: Mapping[str, Any] = definition.get("use") or {}
-        self._functions: dict[str, Block] = {}
         self._callbacks = (definition.get("webhook") or {}).get("callbacks") or {}
         retry = (definition.get("execution") or {}).get("retry")
         self._retry = DEFAULT_RETRY_POLICY if retry is None else self._retry_policy(retry)
-        self._extensions: tuple[CompiledExtension, ...] = ()  # tasks within an extension are not extended themselves
-        self._extensions = tuple(map(self._extension, count(), self._use.get("extensions") or ()))
-        self._functions.clear()
+        self.functions: dict[str, Block] = {}
+        self.extensions: tuple[CompiledExtension, ...] = ()  # tasks within an extension are not extended themselves
 
-    def program(self) -> Program:
-        """Return the compiled program."""
-        definition = self._definition
-        return Program(
-            definition=definition,
-            input=self._flow(definition.get("input"), "from"),
-            block=self._block(definition["do"], "/do"),
-            output=self._flow(definition.get("output"), "as"),
-            secrets=tuple(self._use.get("secrets") or ()),
-            timeout=self._timeout(definition.get("timeout")),
-            input_reads_clock=task_reads_clock(definition.get("input") or {}),
-            output_reads_clock=task_reads_clock(definition.get("output") or {}),
-        )
-
-    def _extension(self, position: int, item: Mapping[str, Any]) -> CompiledExtension:
+    def extension(self, position: int, item: Mapping[str, Any]) -> CompiledExtension:
         ((name, written),) = item.items()
         pointer = f"/use/extensions/{position}/{_escape(name)}"
-        before, after = written.get("before"), written.get("after")
         return CompiledExtension(
             kind=written["extend"],
-            when=self._optional(written.get("when")),
-            before=None if before is None else self._block(before, f"{pointer}/before"),
-            after=None if after is None else self._block(after, f"{pointer}/after"),
+            when=_optional(self._compiler.expression, written.get("when")),
+            before=_optional(self.block, written.get("before"), f"{pointer}/before"),
+            after=_optional(self.block, written.get("after"), f"{pointer}/after"),
             reads_clock=reads_clock(written),
         )
 
-    def _block(self, items: Sequence[Mapping[str, Any]], pointer: str) -> Block:
-        nodes = []
-        for position, item in enumerate(items):
-            ((name, task),) = item.items()
-            nodes.append(self._node(name, task, f"{pointer}/{position}/{_escape(name)}"))
-        return Block(tuple(nodes), {node.name: index for index, node in enumerate(nodes)})
+    def block(self, items: Sequence[Mapping[str, Any]], pointer: str) -> Block:
+        named = [(position, *next(iter(item.items()))) for position, item in enumerate(items)]
+        nodes = tuple(self._node(name, task, f"{pointer}/{index}/{_escape(name)}") for index, name, task in named)
+        return Block(nodes, {name: index for index, name, _ in named})
 
     def _node(self, name: str, task: Mapping[str, Any], pointer: str) -> Node:
-        extensions = tuple(each for each in self._extensions if each.extends(kind_of(task) or ""))
+        extensions = tuple(each for each in self.extensions if each.extends(kind_of(task) or ""))
         common: dict[str, Any] = {
             "name": name,
             "pointer": pointer,
             "definition": task,
-            "condition": self._optional(task.get("if")),
-            "input": self._flow(task.get("input"), "from"),
-            "output": self._flow(task.get("output"), "as"),
-            "export": self._flow(task.get("export"), "as"),
+            "condition": _optional(self._compiler.expression, task.get("if")),
+            "input": self.flow(task.get("input"), "from"),
+            "output": self.flow(task.get("output"), "as"),
+            "export": self.flow(task.get("export"), "as"),
             "then": task.get("then") or CONTINUE,
-            "timeout": self._timeout(task.get("timeout")),
+            "timeout": _optional(self.timeout, task.get("timeout")),
             "reads_clock": task_reads_clock(task) or any(each.reads_clock for each in extensions),
             "extensions": extensions,
         }
@@ -144,13 +129,9 @@ class _Builder:
                     raise ValueError(f"{pointer}: {function} is not a function that a call may name")
                 return self._call(common, function, task.get("with") or {}, passes_input=function == REPLY)
             case {"emit": {"event": {"with": properties}}}:
-                sink = (task.get("metadata") or {}).get("sink")
-                return EmitNode(
-                    **common,
-                    retry=self._effect_retry(task),
-                    event=self._compiler.template(properties),
-                    sink=None if sink is None else self._compiler.template(sink),
-                )
+                sink = _optional(self._compiler.template, (task.get("metadata") or {}).get("sink"))
+                event = self._compiler.template(properties)
+                return EmitNode(**common, retry=self._effect_retry(task), event=event, sink=sink)
             case {"run": run}:
                 return self._run(common, run)
             case {"raise": {"error": str() as expression}} if is_expression(expression):
@@ -170,45 +151,43 @@ class _Builder:
                     at=loop.get("at") or "index",
                     items=self._compiler.expression(loop["in"]),
                     items_are_constant=_CHANGING.search(str(loop["in"])) is None,
-                    while_condition=self._optional(task.get("while")),
-                    block=self._block(items, f"{pointer}/do"),
+                    while_condition=_optional(self._compiler.expression, task.get("while")),
+                    block=self.block(items, f"{pointer}/do"),
                 )
             case {"do": items}:
-                return DoNode(**common, block=self._block(items, f"{pointer}/do"))
+                return DoNode(**common, block=self.block(items, f"{pointer}/do"))
             case {"listen": listen}:
-                return self._listen(common, listen, task.get("foreach"), pointer)
+                foreach = _optional(self._foreach, task.get("foreach"), f"{pointer}/foreach/do")
+                return ListenNode(
+                    **common,
+                    strategy=compile_strategy(listen["to"], self._compiler, self._callbacks),
+                    until=_optional(self._until, listen["to"].get("until")),
+                    read=listen.get("read") or "data",
+                    foreach=foreach,
+                )
             case {"wait": duration}:
                 return WaitNode(**common, duration=self._duration(duration))
             case {"try": items, "catch": catch}:
-                block = self._block(items, f"{pointer}/try")
-                return TryNode(**common, block=block, catch=self._catch(catch, f"{pointer}/catch"))
+                block = self.block(items, f"{pointer}/try")
+                return TryNode(**common, block=block, catch=self._catch(catch, f"{pointer}/catch/do"))
             case {"fork": fork}:
-                return ForkNode(
-                    **common,
-                    branches=self._branches(fork["branches"], f"{pointer}/fork/branches"),
-                    compete=bool(fork.get("compete")),
-                )
+                nodes = self.block(fork["branches"], f"{pointer}/fork/branches").nodes
+                branches = tuple(Block((node,), {node.name: 0}) for node in nodes)
+                return ForkNode(**common, branches=branches, compete=bool(fork.get("compete")))
         raise ValueError(f"{pointer}: this version of Flowhook does not support this kind of task")
 
-    def _listen(
-        self, common: dict[str, Any], listen: Mapping[str, Any], foreach: Mapping[str, Any] | None, pointer: str
-    ) -> ListenNode:
-        compiler, callbacks = self._compiler, self._callbacks
-        until = listen["to"].get("until")
-        return ListenNode(
-            **common,
-            strategy=compile_strategy(listen["to"], compiler, callbacks),
-            until=compile_strategy(until, compiler, callbacks) if isinstance(until, Mapping) else self._optional(until),
-            read=listen.get("read") or "data",
-            foreach=None
-            if foreach is None
-            else ForeachBlock(
-                foreach.get("item") or "item",
-                foreach.get("at") or "index",
-                self._block(foreach.get("do") or (), f"{pointer}/foreach/do"),
-                self._flow(foreach.get("output"), "as"),
-                self._flow(foreach.get("export"), "as"),
-            ),
+    def _until(self, until: Mapping[str, Any] | str) -> CompiledStrategy | Template:
+        if isinstance(until, str):
+            return self._compiler.expression(until)
+        return compile_strategy(until, self._compiler, self._callbacks)
+
+    def _foreach(self, foreach: Mapping[str, Any], pointer: str) -> ForeachBlock:
+        return ForeachBlock(
+            foreach.get("item") or "item",
+            foreach.get("at") or "index",
+            self.block(foreach.get("do") or (), pointer),
+            self.flow(foreach.get("output"), "as"),
+            self.flow(foreach.get("export"), "as"),
         )
 
     def _call(self, common: dict[str, Any], function: str, given: Mapping[str, Any], *, passes_input: bool) -> CallNode:
@@ -246,9 +225,9 @@ class _Builder:
         self, function: str, arguments: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], tuple[PolicyPart, ...]]:
         """Return `with` without its authentication policies, and the policies, with names resolved."""
-        found, known = [], call_arguments.POLICIES.get(function, ())
+        found, known = [], POLICIES.get(function, ())
         for place in known:
-            policy = call_arguments.find(arguments, place)
+            policy = value_at(arguments, place)
             if isinstance(policy, Mapping):
                 named = self._use["authentications"][policy["use"]] if "use" in policy else policy
                 uris = tuple(filter(None, (_literal(named, uri) for uri in call_arguments.POLICY_URIS)))
@@ -256,17 +235,12 @@ class _Builder:
                 arguments = call_arguments.put(arguments, place, None)
         return arguments, tuple(found)
 
-    def _branches(self, items: Sequence[Mapping[str, Any]], pointer: str) -> tuple[Block, ...]:
-        nodes = self._block(items, pointer).nodes
-        return tuple(Block((node,), {node.name: 0}) for node in nodes)
-
     def _function(self, name: str) -> Block:
         """Return a function from `use.functions`, as a block of one task that all its calls share."""
-        block = self._functions.get(name)
-        if block is None:
+        if name not in self.functions:
             node = self._node(name, self._use["functions"][name], f"/use/functions/{_escape(name)}")
-            block = self._functions[name] = Block((node,), {name: 0})
-        return block
+            self.functions[name] = Block((node,), {name: 0})
+        return self.functions[name]
 
     def _catch(self, catch: Mapping[str, Any], pointer: str) -> CatchClause:
         filters = dict((catch.get("errors") or {}).get("with") or {})
@@ -274,40 +248,29 @@ class _Builder:
             filters["type"] = standard_type(filters["type"])
         if "details" in filters:
             filters["detail"] = filters.pop("details")
-        retry, tasks = catch.get("retry"), catch.get("do")
         return CatchClause(
             filters=filters,
             name=catch.get("as") or "error",
-            when=self._optional(catch.get("when")),
-            except_when=self._optional(catch.get("exceptWhen")),
-            retry=None if retry is None else self._retry_policy(retry),
-            block=None if tasks is None else self._block(tasks, f"{pointer}/do"),
+            when=_optional(self._compiler.expression, catch.get("when")),
+            except_when=_optional(self._compiler.expression, catch.get("exceptWhen")),
+            retry=_optional(self._retry_policy, catch.get("retry")),
+            block=_optional(self.block, catch.get("do"), pointer),
         )
 
-    def _flow(self, declared: Mapping[str, Any] | None, key: str) -> DataFlowStage:
+    def flow(self, declared: Mapping[str, Any] | None, key: str) -> DataFlowStage:
         """Compile an `input`, `output` or `export` whose transformation is under `key`."""
-        if not declared:
-            return DataFlowStage()
-        transform, schema = declared.get(key), declared.get("schema")
-        return DataFlowStage(
-            None if transform is None else self._compiler.expression(transform),
-            None if schema is None else self._compiler.schema(schema["document"]),
-        )
-
-    def _optional(self, expression: Any) -> Template | None:
-        """Compile an optional expression."""
-        return None if expression is None else self._compiler.expression(expression)
+        part = declared or {}
+        schema = (part.get("schema") or {}).get("document")
+        transform = _optional(self._compiler.expression, part.get(key))
+        return DataFlowStage(transform, _optional(self._compiler.schema, schema))
 
     def _duration(self, duration: Any) -> Duration:
-        """Compile a duration."""
         if is_expression(duration):
             return self._compiler.expression(duration)
         return round(parse_duration(duration) * 1000)
 
-    def _timeout(self, timeout: Mapping[str, Any] | str | None) -> Duration | None:
+    def timeout(self, timeout: Mapping[str, Any] | str) -> Duration:
         """Compile a timeout, or the name of one."""
-        if timeout is None:
-            return None
         named: Mapping[str, Any] = self._use["timeouts"][timeout] if isinstance(timeout, str) else timeout
         return self._duration(named["after"])
 
@@ -316,41 +279,47 @@ class _Builder:
         policy: Mapping[str, Any] = self._use["retries"][given] if isinstance(given, str) else given
         limit, jitter, backoff = policy.get("limit") or {}, policy.get("jitter"), policy.get("backoff") or {}
         attempt = limit.get("attempt") or {}
-        increment = (backoff.get("linear") or {}).get("increment")
         return CompiledRetryPolicy(
-            when=self._optional(policy.get("when")),
-            except_when=self._optional(policy.get("exceptWhen")),
+            when=_optional(self._compiler.expression, policy.get("when")),
+            except_when=_optional(self._compiler.expression, policy.get("exceptWhen")),
             delay=self._duration(policy.get("delay", {"seconds": 0})),
             backoff=next(iter(backoff), "constant"),
-            increment=None if increment is None else self._duration(increment),
+            increment=_optional(self._duration, (backoff.get("linear") or {}).get("increment")),
             jitter=None if jitter is None else (self._duration(jitter["from"]), self._duration(jitter["to"])),
             count=attempt.get("count"),
-            attempt_duration=None if "duration" not in attempt else self._duration(attempt["duration"]),
-            duration=None if "duration" not in limit else self._duration(limit["duration"]),
+            attempt_duration=_optional(self._duration, attempt.get("duration")),
+            duration=_optional(self._duration, limit.get("duration")),
         )
 
     def _cases(self, items: Sequence[Mapping[str, Any]]) -> tuple[Case, ...]:
         """Compile the cases of a switch; the default one comes last."""
-        cases = []
-        for item in items:
-            (case,) = item.values()
-            cases.append(Case(self._optional(case.get("when")), case.get("then") or CONTINUE))
-        return tuple(sorted(cases, key=lambda case: case.when is None))
+        cases = [case for item in items for case in item.values()]
+        whens = [_optional(self._compiler.expression, case.get("when")) for case in cases]
+        compiled = [Case(when, case.get("then") or CONTINUE) for when, case in zip(whens, cases, strict=True)]
+        return tuple(sorted(compiled, key=lambda case: case.when is None))
 
     def _effect_retry(self, task: Mapping[str, Any]) -> CompiledRetryPolicy:
         metadata = task.get("metadata") or {}
         return self._retry_policy(metadata["retry"]) if "retry" in metadata else self._retry
 
 
+Compiled = TypeVar("Compiled")
+
+
+def _optional(compile_: Callable[..., Compiled], part: Any, *more: Any) -> Compiled | None:
+    """Compile a part of the definition, unless it is absent."""
+    return None if part is None else compile_(part, *more)
+
+
 def _literal_endpoint(function: str, arguments: Mapping[str, Any]) -> tuple[ArgumentPath, call_arguments.Expand] | None:
     place = call_arguments.ENDPOINTS.get(function)
     if place is None:
         return None
-    return _literal(arguments, (*place, "uri") if isinstance(call_arguments.find(arguments, place), Mapping) else place)
+    return _literal(arguments, (*place, "uri") if isinstance(value_at(arguments, place), Mapping) else place)
 
 
 def _literal(value: Mapping[str, Any], place: ArgumentPath) -> tuple[ArgumentPath, call_arguments.Expand] | None:
-    uri = call_arguments.find(value, place)
+    uri = value_at(value, place)
     expand = call_arguments.compile_uri(uri) if isinstance(uri, str) else None
     return None if expand is None else (place, expand)
 

@@ -264,14 +264,6 @@ FUNCTION_ARGUMENTS: Final[Mapping[str, type[Model]]] = {
 }
 """Model of the arguments, by function name."""
 
-POLICIES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
-    "grpc": (("service", "authentication"), ("proto", "endpoint", "authentication")),
-    "http": (("endpoint", "authentication"),),
-    "openapi": (("authentication",), ("document", "endpoint", "authentication")),
-}
-"""Paths of the authentication policies in the arguments, by function name."""
-
-
 _MIN_STATUS: Final = 200
 _MAX_STATUS: Final = 599
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from flowhook.document.definition import POLICIES
 from flowhook.document.diagnostics.problems import Code, Path, Problem, suggestion
 from flowhook.document.diagnostics.rules import unsupported
 from flowhook.document.diagnostics.rules.context import (
@@ -67,7 +68,7 @@ def check_authentication(context: RuleContext, policy: object, path: Path) -> It
 
 def _policies(context: RuleContext, function: str, arguments: dict[str, Any], path: Path) -> Iterator[Problem]:
     """Check the authentication policies of a call, and the mappings that contain them."""
-    for place in calls.POLICIES[function]:
+    for place in POLICIES[function]:
         node, where = arguments, path
         for key in place[:-1]:
             node, where = mapping(node.get(key)), (*where, key)

@@ -96,13 +96,6 @@ def test_with_secrets_a_failure_shows_no_value(evaluator):
         assert "pa55" not in str(problem.value)
 
 
-def test_the_cache_of_programs_is_bounded():
-    small = Evaluator(cache_size=3)
-    for number in range(10):
-        assert small.expression(f"{number} + 0")(None, scope()) == number
-    assert len(small._programs._programs) == 3
-
-
 def test_paths_run_without_jq(evaluator, monkeypatch):
     monkeypatch.setattr(jq_programs.jq, "compile", None)
     template = {"a": "${ .body.x }", "b": '${ "n \\(.body.n)" }', "c": "${ $context.y }"}

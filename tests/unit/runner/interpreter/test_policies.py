@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.document.models import calls
-from runner.interpreter import call_arguments
-
 USE = {
     "secrets": ["account", "token"],
     "authentications": {
@@ -124,8 +121,3 @@ def test_a_secret_that_is_no_object_is_an_error_that_names_it_and_does_not_show_
     assert (error.type.rpartition("/")[2], error.status, error.instance) == ("configuration", 400, "/do/0/ask")
     assert "secret token" in error.detail
     assert "t0ken" not in error.detail
-
-
-def test_the_policies_that_get_credentials_are_those_that_are_checked_when_a_flow_is_applied():
-    for function, known in calls.POLICIES.items():
-        assert set(known) == set(call_arguments.POLICIES[function])

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from flowhook.document.definition import walk_everywhere
+from flowhook.document.definition import strings_in, walk_everywhere
 from flowhook.document.diagnostics.problems import Path
 from flowhook.document.loader import FlowDocument
 from flowhook.document.models.calls import read_secret
@@ -33,11 +33,8 @@ _MIN_DIGITS: Final = 5
 
 def looks_like_value(name: str) -> bool:
     """Whether the name of a secret looks like a secret value: by its prefix, or because it looks random."""
-    if any(name.startswith(prefix) and len(name) - len(prefix) >= _MIN_REST for prefix in _PREFIXES):
-        return True
-    if _UUID.fullmatch(name):
-        return True
-    return any(map(_is_random, re.split(r"[-_.]", name)))
+    prefixed = any(name.startswith(prefix) and len(name) - len(prefix) >= _MIN_REST for prefix in _PREFIXES)
+    return prefixed or _UUID.fullmatch(name) is not None or any(map(_is_random, re.split(r"[-_.]", name)))
 
 
 def _is_random(text: str) -> bool:
@@ -83,9 +80,7 @@ def parse_names(definition: bytes) -> NamedSecrets:
 def secret_paths(definition: Mapping[str, Any], names: Collection[str]) -> Iterator[tuple[Path, str]]:
     """Yield the paths below `webhook` and `use`, and in calls, at which these names occur, each with its name."""
     for key in ("webhook", "use"):
-        for path, text in _texts(definition.get(key), (key,)):
-            if text in names:
-                yield path, text
+        yield from ((path, text) for path, text in strings_in(definition.get(key), (key,)) if text in names)
     for path, name in _read_by_calls(definition):
         if name in names:
             yield path, name
@@ -101,16 +96,5 @@ def mentions_secret(definition: Mapping[str, Any], name: str) -> bool:
     """Whether a definition has a string that is this name, or an expression over `$secrets` that contains it."""
     return any(
         text == name or (is_expression(text) and "$secrets" in text and name in text)
-        for _, text in _texts(definition, ())
+        for _, text in strings_in(definition)
     )
-
-
-def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
-    if isinstance(value, str):
-        yield path, value
-    elif isinstance(value, dict):
-        for key, member in value.items():
-            yield from _texts(member, (*path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _texts(item, (*path, index))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from typing import Final, NamedTuple, TypeAlias
@@ -12,7 +13,7 @@ from typing import Final, NamedTuple, TypeAlias
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from flowhook.errors import Fault
+from flowhook.errors import Fault, InvalidError
 
 
 class Code(StrEnum):
@@ -168,7 +169,21 @@ def validation_error(code: Code, cause: str) -> PydanticCustomError:
 
 def validation_error_at(*problems: LocatedCause) -> ValidationError:
     """Return one error for one or more locations."""
-    return ValidationError.from_exception_data(
-        "flowhook",
-        [InitErrorDetails(type=validation_error(code, cause), loc=loc, input=None) for loc, code, cause in problems],
-    )
+    details = [InitErrorDetails(type=validation_error(code, why), loc=loc, input=None) for loc, code, why in problems]
+    return ValidationError.from_exception_data("flowhook", details)
+
+
+def refuse(problems: Iterable[LocatedCause]) -> None:
+    """Raise one error for all problems, if there are any."""
+    found = tuple(problems)
+    if found:
+        raise validation_error_at(*found)
+
+
+@contextmanager
+def refused_as(code: Code) -> Iterator[None]:
+    """Report an InvalidError that is raised inside the `with` block with this code."""
+    try:
+        yield
+    except InvalidError as error:
+        raise validation_error(code, error.message) from None

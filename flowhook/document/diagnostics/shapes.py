@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType, UnionType
 from typing import Any, Final, Literal, TypeGuard, Union, get_args, get_origin
 
@@ -16,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from flowhook import limits
 from flowhook.document import definition
-from flowhook.document.definition import KINDS, kind_of
+from flowhook.document.definition import KINDS, kind_of, value_at
 from flowhook.document.diagnostics.problems import Code, Path, Problem, suggestion
 from flowhook.document.models import calls, workflow
 from flowhook.document.models.auth import KINDS as AUTH_KINDS
@@ -42,7 +43,7 @@ def keys_of(types: Iterable[Any]) -> set[str]:
     return {key for model in _models(types) for key, _ in _fields(model)}
 
 
-def required_keys(types: Iterable[Any]) -> list[str]:
+def _required_keys(types: Iterable[Any]) -> list[str]:
     """Return the required keys, in order, if exactly one of the types is a model; otherwise none."""
     models = list(_models(types))
     if len(models) != 1:
@@ -51,11 +52,11 @@ def required_keys(types: Iterable[Any]) -> list[str]:
         models[0].model_validate({})  # not read from its fields, because some models fill in defaults themselves
     except ValidationError as failure:
         errors = failure.errors(include_url=False)
-        return [str(each["loc"][0]) for each in errors if each["type"] in ("missing", Code.KEY_MISSING)]
+        return [str(each["loc"][0]) for each in errors if each["loc"] and each["type"] in ("missing", Code.KEY_MISSING)]
     return []
 
 
-def place_below(types: Iterable[Any], key: str) -> tuple[str, ...]:
+def _place_below(types: Iterable[Any], key: str) -> tuple[str, ...]:
     """Return the path from a location to the nearest mapping below it that allows `key`; empty if absent."""
     level: list[tuple[tuple[str, ...], type[BaseModel]]] = [((), model) for model in _models(types)]
     for _ in range(MAX_DEPTH):
@@ -174,49 +175,7 @@ _KINDS_BY_OTHER_NAMES: Final = {
 """Kinds of tasks by their names in other tools."""
 
 
-def unknown_key(
-    key: str,
-    value: object,
-    *,
-    parent: object,
-    model: type[BaseModel],
-    loc: tuple[int | str, ...],
-    siblings: Mapping[str, type[BaseModel]],
-    around: Collection[str],
-) -> str:
-    """Return the error message for a key that is unknown at its location.
-
-    Args:
-        key: as written.
-        value: value of the key.
-        parent: the mapping that contains the key.
-        model: model of all the validated data.
-        loc: location of the parent, as pydantic reports it.
-        siblings: models of further keys allowed at the top of the data.
-        around: keys allowed beside the key of the data.
-    """
-    types, siblings = types_at(model, loc), {} if loc else siblings
-    known = keys_of(types).union(siblings)
-    kind = kind_of(parent) if loc else None
-    if kind is not None and kind not in known:
-        kind = None
-    if kind is not None and key in KINDS:
-        return f"a task has one kind, and this one is a {kind!r} task already: make another task of it"
-    hint = (
-        _below(key, types, parent if kind == "call" else None, siblings)
-        or _meant(key, known)
-        or _above(key, model, loc, around)
-        or (_of_another_kind(key, kind) if kind is not None else "")
-        or suggestion(key, sorted(known))
-    )
-    if not hint and not loc and kind_of(value) is not None:
-        hint = f": a task belongs in the list `do`: write `- {key}:` there, and indent its content further"
-    if not hint and 0 < len(known) <= _MAX_LISTED:
-        hint = f"; allowed here: {', '.join(sorted(known))}"
-    return f"unknown key {key!r}{hint}"
-
-
-def not_a_task(value: object) -> tuple[Path, str]:
+def _not_a_task(value: object) -> tuple[Path, str]:
     """Return where in a value that is not a task of any kind the mistake is, and the error message."""
     for key in value if isinstance(value, dict) else ():
         kind = _KINDS_BY_OTHER_NAMES.get(key.lower())
@@ -228,34 +187,6 @@ def not_a_task(value: object) -> tuple[Path, str]:
         if hint:
             return (key,), f"unknown key {key!r}{hint}"
     return (), f"expected a task: a mapping with one of {', '.join(KINDS)}"
-
-
-def _above(key: str, model: type[BaseModel], loc: tuple[int | str, ...], around: Collection[str]) -> str:
-    """Return a hint that a key belongs on a higher level; empty if it does not."""
-    if not loc and key in around:
-        return ": it belongs beside `with`, not inside it"
-    passed = 0
-    for end in range(len(loc) - 1, -1, -1):
-        step = loc[end]
-        if isinstance(step, str) and not step.startswith("<"):
-            passed += 1
-            if step != key and key in keys_of(types_at(model, loc[:end])):
-                return f": it belongs beside `{step}`, not inside it"
-        if passed == _LEVELS_ABOVE or (isinstance(step, str) and step[1:-1] in KINDS and step.startswith("<")):
-            break
-    return ""
-
-
-def _below(key: str, types: list[Any], call: object, siblings: Mapping[str, type[BaseModel]]) -> str:
-    """Return a hint that a key belongs on a lower level; empty if it does not."""
-    function = call.get("call") if isinstance(call, dict) else None
-    arguments = calls.FUNCTION_ARGUMENTS.get(str(function)) or calls.COMPONENT_ARGUMENTS.get(str(function))
-    for name, model in {**siblings, **({"with": arguments} if arguments else {})}.items():
-        path = () if key in keys_of([model]) else place_below([model], key)
-        if path or key in keys_of([model]):
-            return f": it belongs below `{'.'.join((name, *path))}`"
-    path = place_below(types, key)
-    return f": it belongs below `{'.'.join(path)}`" if path else ""
 
 
 def _of_another_kind(key: str, kind: str) -> str:
@@ -313,33 +244,26 @@ _MAPPINGS: Final = frozenset({"model_type", "model_attributes_type"})
 
 _Describe = Callable[[ErrorDetails, Path], str]
 
-_CAUSES: Final[Mapping[str, tuple[Code, _Describe]]] = {
+_CAUSES: Final[Mapping[str, tuple[Code, str | _Describe]]] = {
     "missing": (Code.KEY_MISSING, lambda _error, path: f"the key {path[-1]!r} is missing"),
     "string_type": (Code.VALUE_TYPE, lambda error, path: _text(error["input"], path)),
     "string_pattern_mismatch": (
         Code.VALUE_FORMAT,
         lambda error, _path: _PATTERNS.get(error["ctx"]["pattern"], f"does not match {error['ctx']['pattern']}"),
     ),
-    "string_too_long": (
-        Code.VALUE_RANGE,
-        lambda error, _path: f"expected at most {error['ctx']['max_length']} characters",
-    ),
-    "string_too_short": (
-        Code.VALUE_RANGE,
-        lambda error, _path: f"expected at least {error['ctx']['min_length']} characters",
-    ),
+    "string_too_long": (Code.VALUE_RANGE, "expected at most {max_length} characters"),
+    "string_too_short": (Code.VALUE_RANGE, "expected at least {min_length} characters"),
     "int_type": (Code.VALUE_TYPE, lambda error, _path: f"expected an integer{_unquoting(error['input'], _INTEGER)}"),
     "float_type": (Code.VALUE_TYPE, lambda error, _path: f"expected a number{_unquoting(error['input'], _NUMBER)}"),
     "bool_type": (Code.VALUE_TYPE, lambda error, _path: f"expected true or false{_unquoting(error['input'], _TRUTH)}"),
     "dict_type": (Code.VALUE_TYPE, lambda error, _path: f"expected a mapping{_hyphens(error['input'])}"),
-    "tuple_type": (Code.VALUE_TYPE, lambda error, path: _list(error["input"], path)),
-    "list_type": (Code.VALUE_TYPE, lambda error, path: _list(error["input"], path)),
+    **dict.fromkeys(("tuple_type", "list_type"), (Code.VALUE_TYPE, lambda error, path: _list(error["input"], path))),
     "too_short": (Code.VALUE_RANGE, lambda error, _path: f"expected at least {_items(error['ctx']['min_length'])}"),
     "too_long": (Code.VALUE_RANGE, lambda error, _path: f"expected at most {_items(error['ctx']['max_length'])}"),
-    "greater_than": (Code.VALUE_RANGE, lambda error, _path: f"expected more than {error['ctx']['gt']}"),
-    "greater_than_equal": (Code.VALUE_RANGE, lambda error, _path: f"expected at least {error['ctx']['ge']}"),
-    "less_than": (Code.VALUE_RANGE, lambda error, _path: f"expected less than {error['ctx']['lt']}"),
-    "less_than_equal": (Code.VALUE_RANGE, lambda error, _path: f"expected at most {error['ctx']['le']}"),
+    "greater_than": (Code.VALUE_RANGE, "expected more than {gt}"),
+    "greater_than_equal": (Code.VALUE_RANGE, "expected at least {ge}"),
+    "less_than": (Code.VALUE_RANGE, "expected less than {lt}"),
+    "less_than_equal": (Code.VALUE_RANGE, "expected at most {le}"),
     "literal_error": (Code.VALUE_CHOICE, lambda error, _path: _choice(error["input"], error["ctx"]["expected"])),
 }
 
@@ -352,24 +276,97 @@ def check_shape(
     siblings: Mapping[str, type[BaseModel]] = MappingProxyType({}),
     around: Collection[str] = (),
 ) -> Iterator[Problem]:
-    """Yield the problems that prevent `data` from being a valid `model`.
+    """Yield the problems that prevent `data`, plain JSON at `path` of its document, from being a valid `model`.
 
-    Args:
-        model: the expected model.
-        data: in plain JSON types.
-        path: path of `data` in its document.
-        siblings: further keys allowed beside the model's own, with their models, for suggestions.
-        around: keys allowed beside the key of `data`, for suggestions.
+    Suggestions may also name `siblings`, further keys allowed beside the model's own, with their models, and keys
+    allowed `around` the data: beside its own key.
     """
     try:
         model.model_validate(data)
     except ValidationError as failure:
+        explanation = _Explanation(model, data, siblings, around)
         for error in failure.errors(include_url=False):
             if error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]:
                 continue  # pydantic counts only the valid items
             place = _place(error["loc"], data, is_key=error["type"] == "extra_forbidden")
-            code, cause = _cause(error, place, model, data, siblings=siblings, around=around)
+            code, cause = explanation.of(error, place)
             yield Problem((*path, *place), code, cause, at=_beginning(error))
+
+
+@dataclass(frozen=True, slots=True)
+class _Explanation:
+    """Explains errors; see `check_shape`."""
+
+    model: type[BaseModel]
+    data: Any
+    siblings: Mapping[str, type[BaseModel]]
+    around: Collection[str]
+
+    def of(self, error: ErrorDetails, place: Path) -> tuple[Code, str]:
+        """Return code and cause of an error."""
+        kind, value, text = error["type"], error["input"], error["msg"]
+        if kind == "extra_forbidden":
+            parent = value_at(self.data, place[:-1])
+            return Code.KEY_UNKNOWN, self.unknown_key(str(place[-1]), value, parent, error["loc"][:-1])
+        if kind == "union_tag_not_found":
+            return Code.ITEM_INVALID, _not_a_task(value)[1] + _hyphens(value)
+        if kind in _MAPPINGS:
+            return Code.VALUE_TYPE, f"expected a mapping{_with(types_at(self.model, error['loc']))}{_hyphens(value)}"
+        if kind in _CAUSES:
+            code, cause = _CAUSES[kind]
+            return code, cause.format_map(error.get("ctx", {})) if isinstance(cause, str) else cause(error, place)
+        if kind in Code.__members__:
+            return Code(kind), text  # raised by a validator of the models
+        return Code.VALUE_TYPE, text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+    def unknown_key(self, key: str, value: object, parent: object, loc: tuple[int | str, ...]) -> str:
+        """Return the cause for a key of `parent`, at the location `loc`, that is unknown there."""
+        types, siblings = types_at(self.model, loc), {} if loc else self.siblings
+        known = keys_of(types).union(siblings)
+        kind = kind_of(parent) if loc else None
+        if kind is not None and kind not in known:
+            kind = None
+        if kind is not None and key in KINDS:
+            return f"a task has one kind, and this one is a {kind!r} task already: make another task of it"
+        hint = (
+            _below(key, types, parent if kind == "call" else None, siblings)
+            or _meant(key, known)
+            or self.above(key, loc)
+            or (_of_another_kind(key, kind) if kind is not None else "")
+            or suggestion(key, sorted(known))
+        )
+        if not hint and not loc and kind_of(value) is not None:
+            hint = f": a task belongs in the list `do`: write `- {key}:` there, and indent its content further"
+        if not hint and 0 < len(known) <= _MAX_LISTED:
+            hint = f"; allowed here: {', '.join(sorted(known))}"
+        return f"unknown key {key!r}{hint}"
+
+    def above(self, key: str, loc: tuple[int | str, ...]) -> str:
+        """Return a hint that a key belongs on a higher level; empty if it does not."""
+        if not loc and key in self.around:
+            return ": it belongs beside `with`, not inside it"
+        passed = 0
+        for end in range(len(loc) - 1, -1, -1):
+            step = loc[end]
+            if isinstance(step, str) and not step.startswith("<"):
+                passed += 1
+                if step != key and key in keys_of(types_at(self.model, loc[:end])):
+                    return f": it belongs beside `{step}`, not inside it"
+            if passed == _LEVELS_ABOVE or (isinstance(step, str) and step[1:-1] in KINDS and step.startswith("<")):
+                break
+        return ""
+
+
+def _below(key: str, types: list[Any], call: object, siblings: Mapping[str, type[BaseModel]]) -> str:
+    """Return a hint that a key belongs on a lower level; empty if it does not."""
+    function = call.get("call") if isinstance(call, dict) else None
+    arguments = calls.FUNCTION_ARGUMENTS.get(str(function)) or calls.COMPONENT_ARGUMENTS.get(str(function))
+    for name, model in {**siblings, **({"with": arguments} if arguments else {})}.items():
+        path = () if key in keys_of([model]) else _place_below([model], key)
+        if path or key in keys_of([model]):
+            return f": it belongs below `{'.'.join((name, *path))}`"
+    path = _place_below(types, key)
+    return f": it belongs below `{'.'.join(path)}`" if path else ""
 
 
 def _beginning(error: ErrorDetails) -> Path:
@@ -379,7 +376,7 @@ def _beginning(error: ErrorDetails) -> Path:
     """
     value, kind, text = error["input"], error["type"], error["msg"]
     if kind == "union_tag_not_found" and isinstance(value, dict):
-        return not_a_task(value)[0]
+        return _not_a_task(value)[0]
     if isinstance(value, list) and value:
         wants_mapping = kind in _MAPPINGS or kind in ("dict_type", "union_tag_not_found")
         return (0,) if wants_mapping or text.startswith("expected a mapping") else ()
@@ -390,12 +387,9 @@ def _beginning(error: ErrorDetails) -> Path:
 
 
 def _place(loc: tuple[int | str, ...], data: Any, *, is_key: bool) -> Path:
-    """Return the path of an error: without the tags of unions, with the names of tasks and cases.
+    """Return the path for a location in pydantic's form: without tags of unions, with names of tasks and cases.
 
-    Args:
-        loc: location as pydantic reports it.
-        data: the validated data.
-        is_key: whether the last step is a key of the file, even if it looks like a tag.
+    The last step may be a key of the file that only looks like a tag: `is_key`.
     """
     path: list[int | str] = []
     node = data
@@ -418,46 +412,12 @@ def _place(loc: tuple[int | str, ...], data: Any, *, is_key: bool) -> Path:
     return tuple(path)
 
 
-def _cause(
-    error: ErrorDetails,
-    place: Path,
-    model: type[BaseModel],
-    data: Any,
-    *,
-    siblings: Mapping[str, type[BaseModel]],
-    around: Collection[str],
-) -> tuple[Code, str]:
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        parent = _at(data, place[:-1])
-        loc = error["loc"][:-1]
-        cause = unknown_key(
-            str(place[-1]), error["input"], parent=parent, model=model, loc=loc, siblings=siblings, around=around
-        )
-        return Code.KEY_UNKNOWN, cause
-    if kind == "union_tag_not_found":
-        return Code.ITEM_INVALID, not_a_task(error["input"])[1] + _hyphens(error["input"])
-    if kind in _MAPPINGS:
-        return Code.VALUE_TYPE, f"expected a mapping{_with(types_at(model, error['loc']))}{_hyphens(error['input'])}"
-    if kind in _CAUSES:
-        code, describe = _CAUSES[kind]
-        return code, describe(error, place)
-    text = error["msg"]
-    if kind in Code.__members__:
-        return Code(kind), text  # raised by a validator of the models
-    return Code.VALUE_TYPE, text[:1].lower() + text[1:] if text[1:2].islower() else text
-
-
 def _items(count: int) -> str:
     return "one item" if count == 1 else f"{count} items"
 
 
-def _key(path: Path) -> str:
-    return str(path[-1]) if path else ""
-
-
 def _text(value: object, path: Path) -> str:
-    expected = _TEXTS.get(_key(path), "expected a string")
+    expected = _TEXTS.get(str(path[-1]) if path else "", "expected a string")
     quoting = isinstance(value, int | float) and expected.startswith("expected a string")
     return f"{expected}: put it in quotes" if quoting else expected
 
@@ -473,7 +433,7 @@ def _hyphens(value: object) -> str:
 
 
 def _list(value: object, path: Path) -> str:
-    expected = _LISTS.get(_key(path))
+    expected = _LISTS.get(str(path[-1]) if path else "")
     if isinstance(value, dict) and value:
         return f"{expected or 'expected a list'}: each item begins with a hyphen, as in `- {next(iter(value))}`"
     if expected is None:
@@ -488,18 +448,7 @@ def _choice(value: object, expected: str) -> str:
 
 def _with(types: list[Any]) -> str:
     """Name the required keys of a mapping or, if none is required, the optional ones."""
-    required, known = required_keys(types), sorted(keys_of(types))
+    required, known = _required_keys(types), sorted(keys_of(types))
     some = "" if required or len(known) == 1 else "some of "
     keys = [f"`{key}`" for key in required or known]
     return f" with {some}{' and '.join(filter(None, [', '.join(keys[:-1]), keys[-1]]))}" if keys else ""
-
-
-def _at(data: Any, path: Path) -> Any:
-    for step in path:
-        if isinstance(data, dict):
-            data = data.get(step)
-        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
-            data = data[step]
-        else:
-            return None
-    return data

@@ -9,12 +9,12 @@ RFC 6749, RFC 7523, RFC 8693; OpenID Connect Core 1.0, section 9.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar
 
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
-from flowhook.document.diagnostics.problems import Code, LocatedCause, validation_error_at
+from flowhook.document.diagnostics.problems import Code, LocatedCause, refuse
 from flowhook.document.models.base import Model, OneKeyModel, Uri
 from flowhook.document.models.credentials import SecretName
 
@@ -49,27 +49,19 @@ _GOES_WITH: Final[dict[str, tuple[str, ...]]] = {
 
 
 def check_client(client: BaseModel, method: ClientAuthentication) -> None:
-    """Refuse a client that lacks keys which its authentication method requires: `id`, `secret` or `assertion`.
-
-    Raises:
-        pydantic.ValidationError: lists all missing keys, each with its location.
-    """
+    """Refuse a client that lacks keys which its authentication method requires: `id`, `secret` or `assertion`."""
     given = _given(client)
     needed: tuple[str, ...] = ("assertion",) if method == "private_key_jwt" else ("id", "secret")
     if method == "none" or (method == "client_secret_jwt" and "assertion" in given):
         needed = ()
     elif method == "client_secret_post":
         needed = ("id",)
-    _refuse(((key,), Code.KEY_MISSING, f"is required by `{method}`") for key in needed if key not in given)
+    refuse(((key,), Code.KEY_MISSING, f"is required by `{method}`") for key in needed if key not in given)
 
 
 def check_grant(policy: BaseModel, grant: GrantType) -> None:
-    """Refuse a policy whose grant a flow can't use, that lacks a required key, or that has a key of another grant.
-
-    Raises:
-        pydantic.ValidationError: lists all problems, each with its location.
-    """
-    _refuse(_problems(grant, _given(policy)))
+    """Refuse a policy whose grant a flow can't use, that lacks a required key, or that has a key of another grant."""
+    refuse(_problems(grant, _given(policy)))
 
 
 def _given(model: BaseModel) -> set[str]:
@@ -85,17 +77,8 @@ def _problems(grant: GrantType, given: Collection[str]) -> Iterator[LocatedCause
             yield (key,), Code.KEY_MISSING, f"is required by the grant `{grant}`"
     for key, grants in _GOES_WITH.items():
         if key in given and grant not in grants:
-            yield (
-                (key,),
-                Code.KEY_CONFLICT,
-                f"is allowed only with the grant {' or '.join(f'`{each}`' for each in grants)}",
-            )
-
-
-def _refuse(problems: Iterable[LocatedCause]) -> None:
-    found = list(problems)
-    if found:
-        raise validation_error_at(*found)
+            listed = " or ".join(f"`{each}`" for each in grants)
+            yield (key,), Code.KEY_CONFLICT, f"is allowed only with the grant {listed}"
 
 
 _Text = Annotated[str, Field(min_length=1)]

@@ -96,6 +96,17 @@ class Model(BaseModel):
     )
 
 
+def exactly_one(*keys: str, cause: str) -> Any:
+    """Return a validator of models of which exactly one of these keys has a value."""
+
+    def check(model: Model) -> Model:
+        if sum(getattr(model, key) is not None for key in keys) != 1:
+            raise validation_error(Code.KEY_CONFLICT, cause)
+        return model
+
+    return model_validator(mode="after")(check)
+
+
 def sole_item(value: object, expected: str) -> tuple[str, Any]:
     """Return the key and the value of a mapping with exactly one key."""
     if not isinstance(value, dict) or len(value) != 1:

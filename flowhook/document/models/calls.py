@@ -148,13 +148,14 @@ class HttpArguments(Model):
         return self
 
 
+# patterns of a name in protobuf, of the full name of a service, and of the host of a gRPC server
 IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]*"
-"""Pattern of a name in protobuf."""
 FULL_NAME: Final = rf"{IDENTIFIER}(\.{IDENTIFIER})*"
-"""Pattern of the full name of a service."""
 HOST: Final = r"(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
-"""Pattern of the host of a gRPC server."""
 _MAX_PORT: Final = 65535
+_SERVICE: Final = pattern_or_expression(FULL_NAME, "the full name of a service, such as pets.v1.Pets")
+_HOST: Final = pattern_or_expression(HOST, "a host such as api.example.com, without its port")
+_RPC: Final = pattern_or_expression(IDENTIFIER, "the name of a method, such as GetPet")
 
 
 def _no_file(value: object) -> object:
@@ -182,6 +183,12 @@ def type_or_expression(expected: str, *types: type) -> Callable[[object], object
 
 
 _Uri = Annotated[UriTemplate, BeforeValidator(_no_file)]
+_Messages = Annotated[
+    dict[str, Any] | list[Any] | str,
+    PlainValidator(type_or_expression("a mapping, a list of them for a stream", dict, list)),
+    base.MESSAGES,
+]
+_Parameters = Annotated[dict[str, Any] | str, PlainValidator(type_or_expression("a mapping", dict)), base.PARAMETERS]
 
 
 class FetchedEndpoint(Endpoint):
@@ -203,20 +210,8 @@ class ExternalResource(Model):
 class GrpcService(Model):
     """The service that is called."""
 
-    name: Annotated[
-        str,
-        Field(max_length=255),
-        AfterValidator(pattern_or_expression(FULL_NAME, "the full name of a service, such as pets.v1.Pets")),
-    ]
-    host: Annotated[
-        str,
-        AfterValidator(
-            pattern_or_expression(
-                HOST,
-                "a host such as api.example.com, without its port",
-            )
-        ),
-    ]
+    name: Annotated[str, Field(max_length=255), AfterValidator(_SERVICE)]
+    host: Annotated[str, AfterValidator(_HOST)]
     """TLS is used on port 443 and behind `https://`."""
     port: Annotated[int | str, PlainValidator(_port), base.PORT] | None = None
     """Default: 443."""
@@ -229,16 +224,8 @@ class GrpcArguments(Model):
     proto: ExternalResource | None = None
     """The .proto that describes the service. None: the server is asked by reflection, which the DSL does not have."""
     service: GrpcService
-    method: Annotated[
-        str,
-        Field(max_length=255),
-        AfterValidator(pattern_or_expression(IDENTIFIER, "the name of a method, such as GetPet")),
-    ]
-    arguments: Annotated[
-        dict[str, Any] | list[Any] | str,
-        PlainValidator(type_or_expression("a mapping, a list of them for a stream", dict, list)),
-        base.MESSAGES,
-    ] = Field(default_factory=dict)
+    method: Annotated[str, Field(max_length=255), AfterValidator(_RPC)]
+    arguments: _Messages = Field(default_factory=dict)
     """The message; for a method that takes a stream, a list of messages, or the only one."""
 
 
@@ -248,9 +235,7 @@ class OpenApiArguments(Model):
     document: ExternalResource
     """The OpenAPI 3 or Swagger 2.0 document, as JSON or YAML."""
     operation_id: Annotated[str, Field(min_length=1, max_length=255, alias="operationId")]
-    parameters: Annotated[
-        dict[str, Any] | str, PlainValidator(type_or_expression("a mapping", dict)), base.PARAMETERS
-    ] = Field(default_factory=dict)
+    parameters: _Parameters = Field(default_factory=dict)
     """By name. What the operation does not declare is the body: the value of `body`, or an object of all the rest."""
     authentication: ReferenceableAuthenticationPolicy | None = None
     output: Literal["raw", "content", "response"] = "content"
@@ -276,7 +261,6 @@ def _status(value: object) -> object:
 
 
 _Text = Annotated[str, Field(min_length=1)]
-_Headers = Annotated[dict[str, Any] | str, PlainValidator(type_or_expression("a mapping", dict)), base.PARAMETERS]
 _Mailboxes = Annotated[
     list[Any] | str,
     PlainValidator(type_or_expression("a mailbox, or a list of them", str, list)),
@@ -298,7 +282,7 @@ class ReplyArguments(Model):
 
     status: Annotated[int | str, PlainValidator(_status), base.STATUS] = _MIN_STATUS
     """Status of the response."""
-    headers: _Headers = Field(default_factory=dict)
+    headers: _Parameters = Field(default_factory=dict)
     """Headers of the response; a list stands for several headers of one name."""
     body: Any = None
     """A string is sent as it is, other values as JSON; nothing is sent when it is absent or null. At most 1 MiB."""
@@ -315,7 +299,7 @@ class WebhookSendArguments(Model):
     """Name of the secret to sign with: `whsec_` and base64, or any text."""
     content_type: str | None = None
     """Media type. Default: `application/json`, or `text/plain; charset=utf-8` for a string."""
-    headers: _Headers = Field(default_factory=dict)
+    headers: _Parameters = Field(default_factory=dict)
     """Headers to add."""
     id: str | None = None
     """`webhook-id`. Default: derived from the execution and the task, the same for every repetition."""

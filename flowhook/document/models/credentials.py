@@ -10,11 +10,10 @@ from pydantic_core import PydanticKnownError
 from typing_extensions import override
 
 from flowhook import limits
-from flowhook.document.diagnostics.problems import Code, validation_error, validation_error_at
+from flowhook.document.diagnostics.problems import Code, refused_as, validation_error, validation_error_at
 from flowhook.document.models import base
-from flowhook.document.models.base import Model
+from flowhook.document.models.base import Model, exactly_one
 from flowhook.document.quantities import parse_duration
-from flowhook.errors import InvalidError
 from flowhook.providers import Handshake
 from flowhook.providers.scheme import TOKEN
 
@@ -29,10 +28,8 @@ _FIELD_PATH: Final = re.compile(FIELD_PATH)
 
 def positive_duration(value: object) -> float:
     """Return seconds, in (0, inf), for an ISO 8601 duration."""
-    try:
+    with refused_as(Code.DURATION_INVALID):
         seconds = parse_duration(value)
-    except (InvalidError, ValueError) as error:
-        raise validation_error(Code.DURATION_INVALID, str(error)) from None
     if seconds <= 0:
         raise validation_error(Code.VALUE_RANGE, "must be longer than zero")
     return seconds
@@ -114,24 +111,21 @@ class SecretAuth(AuthKind):
     secret: SecretName | None = None
     secrets: tuple[SecretName, ...] | None = None
 
+    _one_way_to_name_secrets = exactly_one(
+        "secret", "secrets", cause="needs `secret: NAME`, or `secrets: [NAME, …]` while rotating, and not both"
+    )
+
     @model_validator(mode="after")
-    def _one_way_to_name_secrets(self) -> Self:
-        if (self.secret is None) == (self.secrets is None):
-            cause = "needs `secret: NAME`, or `secrets: [NAME, …]` while rotating, and not both"
-            raise validation_error(Code.KEY_CONFLICT, cause)
+    def _few_secrets(self) -> Self:
         if self.secrets is not None and not 1 <= len(self.secrets) <= MAX_SECRETS_PER_KIND:
             cause = f"needs 1 to {MAX_SECRETS_PER_KIND} names, not {len(self.secrets)}"
             raise validation_error_at((("secrets",), Code.VALUE_RANGE, cause))
         return self
 
+    @override
     @property
     def secret_names(self) -> tuple[str, ...]:
-        """See `AuthKind`; at least one."""
         return self.secrets or (self.secret or "",)
-
-
-MAX_NAMES: Final = 100
-"""Maximum number of names in one `mtls`."""
 
 
 _KEY_LOCATIONS: Final = ("header", "query", "field")
@@ -170,11 +164,7 @@ class ApiKeyAuth(SecretAuth):
     query: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     field: FieldPath | None = None
 
-    @model_validator(mode="after")
-    def _one_location(self) -> Self:
-        if sum(getattr(self, location) is not None for location in _KEY_LOCATIONS) != 1:
-            raise validation_error(Code.KEY_CONFLICT, "needs one of `header: NAME`, `query: NAME` and `field: PATH`")
-        return self
+    _one_location = exactly_one(*_KEY_LOCATIONS, cause="needs one of `header: NAME`, `query: NAME` and `field: PATH`")
 
 
 class MtlsAuth(AuthKind):
@@ -183,7 +173,7 @@ class MtlsAuth(AuthKind):
     kind: ClassVar[str] = "mtls"
 
     names: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=255)], ...], Field(min_length=1, max_length=MAX_NAMES)
+        tuple[Annotated[str, Field(min_length=1, max_length=255)], ...], Field(min_length=1, max_length=100)
     ]
     """Accepted names, of which the certificate must have one: common name, DNS name, URI or email address."""
 
@@ -237,13 +227,12 @@ class JwtAuth(AuthKind):
     leeway: Annotated[Duration, Field(le=MAX_TOLERANCE_SECONDS)] = 60.0
     """Maximum difference between the issuer's clock and the local one, in seconds; at most 7 days."""
 
+    _one_key = exactly_one(
+        *_KEYS, cause="needs one of `jwks: URL`, `public_key: PEM`, `secret: NAME` and `secrets: [NAME, …]`"
+    )
+
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        if sum(getattr(self, name) is not None for name in _KEYS) != 1:
-            raise validation_error(
-                Code.KEY_CONFLICT,
-                "needs one of `jwks: URL`, `public_key: PEM`, `secret: NAME` and `secrets: [NAME, …]`",
-            )
         if self.jwks is not None and (self.audience is None or self.issuer is None):
             cause = "`jwks` needs `audience` and `issuer`: the issuer's keys sign tokens for other services, too"
             raise validation_error(Code.KEY_MISSING, cause)
@@ -253,9 +242,9 @@ class JwtAuth(AuthKind):
             raise validation_error_at((("algorithms",), Code.VALUE_CHOICE, cause))
         return self
 
+    @override
     @property
     def secret_names(self) -> tuple[str, ...]:
-        """See `AuthKind`; none where keys are public."""
         return self.secrets or ((self.secret,) if self.secret else ())
 
     @override

@@ -8,8 +8,8 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from typing_extensions import override
 
-from flowhook.document.diagnostics.problems import Code, LocatedCause, validation_error, validation_error_at
-from flowhook.document.models.base import Model
+from flowhook.document.diagnostics.problems import Code, LocatedCause, refuse, validation_error
+from flowhook.document.models.base import Model, exactly_one
 from flowhook.document.models.credentials import (
     MAX_SECRETS_PER_KIND,
     MAX_TOLERANCE_SECONDS,
@@ -36,19 +36,12 @@ class _ValueSource(Model):
     pair: PairName | None = None
     """Key beside the signature, where `layout` is `pairs`."""
 
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        if sum(value is not None for value in (self.header, self.field, self.pair)) != 1:
-            raise validation_error(Code.KEY_CONFLICT, "needs one of `header: NAME`, `field: PATH` and `pair: KEY`")
-        return self
+    _one = exactly_one("header", "field", "pair", cause="needs one of `header: NAME`, `field: PATH` and `pair: KEY`")
 
     @property
     def location(self) -> tuple[str, str]:
         """Kind and name of the location."""
-        for kind in ("header", "field"):
-            if (name := getattr(self, kind)) is not None:
-                return kind, name
-        return "pair", self.pair or ""
+        return next((kind, name) for kind in ("header", "field", "pair") if (name := getattr(self, kind)) is not None)
 
 
 class TimestampSource(_ValueSource):
@@ -109,9 +102,7 @@ class CustomSignature(AuthKind):
 
     @model_validator(mode="after")
     def _content_is_sound(self) -> Self:
-        problems = list(self._problems())
-        if problems:
-            raise validation_error_at(*problems)
+        refuse(self._problems())
         return self
 
     def _problems(self) -> Iterable[LocatedCause]:
@@ -134,11 +125,8 @@ class CustomSignature(AuthKind):
             kind, name = self.timestamp.location
             covered = "timestamp" in sources or ContentPart(kind, name.lower() if kind == "header" else name) in parts
             if not covered and not (kind == "field" and "body" in sources):
-                yield (
-                    ("timestamp",),
-                    Code.SIGNATURE_UNSAFE,
-                    "is not covered by `content`, so anyone could renew it: add {timestamp} there",
-                )
+                cause = "is not covered by `content`, so anyone could renew it: add {timestamp} there"
+                yield ("timestamp",), Code.SIGNATURE_UNSAFE, cause
 
     def _problems_of_layout(self) -> Iterable[LocatedCause]:
         if self.layout == "pairs":
@@ -173,9 +161,9 @@ class CustomSignature(AuthKind):
             return self.id.location
         return IdSource().location if ContentPart("id") in self.parts else None
 
+    @override
     @property
     def names_deliveries(self) -> bool:
-        """Whether the delivery ID has a location."""
         return self.id_location is not None
 
 
@@ -210,12 +198,9 @@ class PublicKeyAuth(CustomSignature):
     keys: Annotated[tuple[PublicKeyText, ...], Field(min_length=1, max_length=MAX_SECRETS_PER_KIND)] | None = None
     """Several of them, while rotating."""
 
-    @model_validator(mode="after")
-    def _one_way_to_give_keys(self) -> Self:
-        if (self.key is None) == (self.keys is None):
-            cause = "needs `key: PUBLIC KEY`, or `keys: [PUBLIC KEY, …]` while rotating, and not both"
-            raise validation_error(Code.KEY_CONFLICT, cause)
-        return self
+    _one_way_to_give_keys = exactly_one(
+        "key", "keys", cause="needs `key: PUBLIC KEY`, or `keys: [PUBLIC KEY, …]` while rotating, and not both"
+    )
 
     @override
     @property

@@ -25,11 +25,10 @@ from pydantic import (
 
 from flowhook import limits
 from flowhook.cron import MAX_LENGTH, check_cron, check_timezone
-from flowhook.document.diagnostics.problems import Code, validation_error
+from flowhook.document.diagnostics.problems import Code, refused_as, validation_error
 from flowhook.document.models import base
 from flowhook.document.models.base import Model, OneKeyModel, pattern_or_expression
 from flowhook.document.models.credentials import Duration
-from flowhook.errors import InvalidError
 from flowhook.events.cloud_events import MAX_TYPE_LENGTH
 from flowhook.expressions import is_expression
 
@@ -100,6 +99,12 @@ def _extension(value: object) -> object:
     raise validation_error(Code.VALUE_TYPE, "expected a string, a boolean or a 32-bit integer")
 
 
+_REFERENCE: Final = pattern_or_expression(r"\S+", "a URI without spaces")
+_TYPE: Final = pattern_or_expression(rf"[\s\S]{{1,{MAX_TYPE_LENGTH}}}", f"1 to {MAX_TYPE_LENGTH} characters")
+_ABSOLUTE_URI: Final = pattern_or_expression(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", "an absolute URI")
+_MEDIA_TYPE: Final = pattern_or_expression(r"[^\s/;]+/[^\s/;]+(\s*;.*)?", "a media type such as application/json")
+
+
 class EmittedProperties(EventProperties):
     """The attributes and the data of an emitted event; values may be expressions in `${ }`, at any depth."""
 
@@ -107,26 +112,13 @@ class EmittedProperties(EventProperties):
 
     id: Annotated[str, Field(min_length=1)] | None = None
     """None: one that stays the same if the task is repeated after a crash."""
-    source: Annotated[str, AfterValidator(pattern_or_expression(r"\S+", "a URI without spaces"))] | None = None
+    source: Annotated[str, AfterValidator(_REFERENCE)] | None = None
     """A URI. None: `/flows/` and the flow's ID."""
-    type: Annotated[
-        str,
-        AfterValidator(pattern_or_expression(rf"[\s\S]{{1,{MAX_TYPE_LENGTH}}}", f"1 to {MAX_TYPE_LENGTH} characters")),
-    ]
+    type: Annotated[str, AfterValidator(_TYPE)]
     time: Annotated[str, AfterValidator(_instant)] | None = None
     """RFC 3339. None: the time at which the task runs."""
-    dataschema: (
-        Annotated[str, AfterValidator(pattern_or_expression(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", "an absolute URI"))] | None
-    ) = None
-    datacontenttype: (
-        Annotated[
-            str,
-            AfterValidator(
-                pattern_or_expression(r"[^\s/;]+/[^\s/;]+(\s*;.*)?", "a media type such as application/json")
-            ),
-        ]
-        | None
-    ) = None
+    dataschema: Annotated[str, AfterValidator(_ABSOLUTE_URI)] | None = None
+    datacontenttype: Annotated[str, AfterValidator(_MEDIA_TYPE)] | None = None
 
     @model_validator(mode="after")
     def _names_are_sound(self) -> Self:
@@ -225,8 +217,7 @@ class ListenConfiguration(Model):
 MIN_SECONDS: Final = 1.0
 """Minimum interval between two executions that a timer starts."""
 
-MAX_TIMEZONE_LENGTH: Final = 64
-"""Characters of the name of a time zone; the longest one has 32."""
+MAX_TIMEZONE_LENGTH: Final = 64  # the longest name has 32 characters
 
 
 def _interval(seconds: float) -> float:
@@ -236,18 +227,14 @@ def _interval(seconds: float) -> float:
 
 
 def _cron(value: str) -> str:
-    try:
+    with refused_as(Code.CRON_INVALID):
         check_cron(value)
-    except InvalidError as error:
-        raise validation_error(Code.CRON_INVALID, error.message) from None
     return value
 
 
 def _timezone(value: str) -> str:
-    try:
+    with refused_as(Code.VALUE_FORMAT):
         check_timezone(value)
-    except InvalidError as error:
-        raise validation_error(Code.VALUE_FORMAT, error.message) from None
     return value
 
 

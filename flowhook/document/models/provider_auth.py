@@ -6,13 +6,13 @@ The model of a provider takes its secrets or its public keys; that of a provider
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 from typing_extensions import override
 
 from flowhook import providers
-from flowhook.document.diagnostics.problems import Code, validation_error
+from flowhook.document.models.base import exactly_one
 from flowhook.document.models.credentials import (
     MAX_SECRETS_PER_KIND,
     AuthKind,
@@ -57,12 +57,11 @@ class PublicKeyProvider(ProviderAuth):
     public_keys: PublicKeys | None = None
     """Several of them, while rotating."""
 
-    @model_validator(mode="after")
-    def _one_way_to_give_keys(self) -> Self:
-        if (self.public_key is None) == (self.public_keys is None):
-            cause = "needs `public_key: KEY`, or `public_keys: [KEY, …]` while rotating, and not both"
-            raise validation_error(Code.KEY_CONFLICT, cause)
-        return self
+    _one_way_to_give_keys = exactly_one(
+        "public_key",
+        "public_keys",
+        cause="needs `public_key: KEY`, or `public_keys: [KEY, …]` while rotating, and not both",
+    )
 
     @override
     @property
@@ -123,18 +122,14 @@ class StandardWebhooksAuth(ProviderAuth):
     public_keys: PublicKeys | None = None
     """Several of them, while rotating."""
 
-    @model_validator(mode="after")
-    def _one_way_to_give_keys(self) -> Self:
-        if sum(getattr(self, name) is not None for name in _STANDARD_KEYS) != 1:
-            raise validation_error(
-                Code.KEY_CONFLICT,
-                "needs one of `secret: NAME`, `secrets: [NAME, …]`, `public_key: KEY`, `public_keys: [KEY, …]`",
-            )
-        return self
+    _one_way_to_give_keys = exactly_one(
+        *_STANDARD_KEYS,
+        cause="needs one of `secret: NAME`, `secrets: [NAME, …]`, `public_key: KEY`, `public_keys: [KEY, …]`",
+    )
 
+    @override
     @property
     def secret_names(self) -> tuple[str, ...]:
-        """See `AuthKind`; none where keys are public."""
         return self.secrets or ((self.secret,) if self.secret else ())
 
     @override
@@ -179,11 +174,6 @@ class PlaidAuth(ProviderAuth):
         return (self.secret,)
 
 
-_WITH_KEYS_OF_THEIR_OWN: Final = (
-    MetaAuth, WhatsappAuth, ElasticioAuth, StandardWebhooksAuth, PaypalAuth, AwsSnsAuth, PlaidAuth
-)  # fmt: skip
-
-
 def derive_model(row: Provider) -> type[ProviderAuth]:
     """Return the model of a provider whose keys are the secrets, or the public keys."""
     base: type[ProviderAuth] = PublicKeyProvider if row.has_public_key else SecretProvider
@@ -196,6 +186,9 @@ def derive_model(row: Provider) -> type[ProviderAuth]:
     return Auth
 
 
+_WITH_KEYS_OF_THEIR_OWN: Final[tuple[type[ProviderAuth], ...]] = (
+    MetaAuth, WhatsappAuth, ElasticioAuth, StandardWebhooksAuth, PaypalAuth, AwsSnsAuth, PlaidAuth
+)  # fmt: skip
 _MODELS: Final = {model.kind: model for model in _WITH_KEYS_OF_THEIR_OWN}
 PROVIDER_KINDS: Final[Mapping[str, type[ProviderAuth]]] = {
     name: _MODELS.get(name) or derive_model(row) for name, row in providers.PROVIDERS.items()

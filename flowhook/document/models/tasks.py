@@ -28,7 +28,7 @@ from pydantic_core import CoreSchema
 from flowhook.document.definition import NAME_PATTERN, VERSION_OR_LATEST_PATTERN, kind_of
 from flowhook.document.diagnostics.problems import Code, validation_error, validation_error_at
 from flowhook.document.models import base
-from flowhook.document.models.base import Data, Model, NamedModel, Transformation, sole_item
+from flowhook.document.models.base import Data, Model, NamedModel, Transformation, exactly_one, sole_item
 from flowhook.document.models.calls import ExternalResource, Scalars
 from flowhook.document.models.events import EmitConfiguration, ListenConfiguration
 from flowhook.document.models.timing import Duration, RetryOrName, TimeoutOrName
@@ -106,11 +106,7 @@ class Script(Process):
     code: Annotated[str, AfterValidator(_code)] | None = None
     source: ExternalResource | None = None
 
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if (self.code is None) == (self.source is None):
-            raise validation_error(Code.KEY_CONFLICT, "expected exactly one of code and source")
-        return self
+    _is_one = exactly_one("code", "source", cause="expected exactly one of code and source")
 
 
 class Shell(Process):

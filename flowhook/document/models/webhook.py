@@ -10,12 +10,20 @@ import math
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from flowhook import limits
-from flowhook.document.diagnostics.problems import Code, LocatedCause, validation_error, validation_error_at
+from flowhook.document.definition import strings_in
+from flowhook.document.diagnostics.problems import (
+    Code,
+    LocatedCause,
+    refuse,
+    refused_as,
+    validation_error,
+    validation_error_at,
+)
 from flowhook.document.models import base
 from flowhook.document.models.auth import Auth, CallbackAuth, kinds_by_secret, secret_misuses
 from flowhook.document.models.base import Model
@@ -63,52 +71,40 @@ _ONLY_ID: Final = re.compile(r'\s*(?:\.id|"(?:[^"\\]|\\\(\s*\.id\s*\)|\\[^(])*")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def _strings(value: object, place: tuple[int | str, ...] = ()) -> Iterator[tuple[tuple[int | str, ...], str]]:
-    """Yield every string of a JSON value with its path."""
-    if isinstance(value, str):
-        yield place, value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _strings(item, (*place, str(key)))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _strings(item, (*place, index))
-
-
 def _check_expressions(value: object) -> Any:
-    problems: list[LocatedCause] = []
-    for place, text in _strings(value):
+    refuse(_bad_expressions(value))
+    return value
+
+
+def _bad_expressions(value: object) -> Iterator[LocatedCause]:
+    for place, text in strings_in(value):
         if is_expression(text):
             try:
                 compile_accessor(strip_markers(text), variables=())
             except InvalidError as error:
-                problems.append((place, Code.EXPRESSION_INVALID, error.message))
-    if problems:
-        raise validation_error_at(*problems)
-    return value
+                yield place, Code.EXPRESSION_INVALID, error.message
 
 
 def _check_headers(headers: dict[str, str]) -> dict[str, str]:
-    problems: list[LocatedCause] = []
+    refuse(_bad_headers(headers))
+    return headers
+
+
+def _bad_headers(headers: dict[str, str]) -> Iterator[LocatedCause]:
     seen: set[str] = set()
     for name, value in headers.items():
-        lower = name.lower()
+        cause, lower = "", name.lower()
         if not TOKEN.fullmatch(name):
-            problems.append(
-                ((name,), Code.HEADER_INVALID, "is not a valid header name: use letters, digits and hyphens")
-            )
+            cause = "is not a valid header name: use letters, digits and hyphens"
         elif lower in RESERVED_HEADERS:
-            problems.append(((name,), Code.HEADER_INVALID, "is set by the server, not by a flow"))
+            cause = "is set by the server, not by a flow"
         elif lower in seen:
-            problems.append(
-                ((name,), Code.HEADER_INVALID, "is defined twice: header names don't distinguish upper and lower case")
-            )
+            cause = "is defined twice: header names don't distinguish upper and lower case"
         elif _CONTROLS.search(value) or not value.isascii():
-            problems.append(((name,), Code.HEADER_INVALID, "must be printable ASCII in one line"))
+            cause = "must be printable ASCII in one line"
+        if cause:
+            yield (name,), Code.HEADER_INVALID, cause
         seen.add(lower)
-    if problems:
-        raise validation_error_at(*problems)
-    return headers
 
 
 def _check_key(value: object) -> object:
@@ -121,10 +117,8 @@ def _check_key(value: object) -> object:
 def _size(
     value: object, most: int = limits.MAX_STREAMED_BODY_BYTES, why: str = "the maximum that Flowhook stores"
 ) -> int:
-    try:
+    with refused_as(Code.SIZE_INVALID):
         size = parse_size(value)
-    except (InvalidError, ValueError) as error:
-        raise validation_error(Code.SIZE_INVALID, str(error)) from None
     if not 1 <= size <= most:
         text = f"{most // limits.GIB}GiB" if most >= limits.GIB else f"{most // limits.MIB}MiB"
         raise validation_error(Code.VALUE_RANGE, f"must be between 1 byte and {text}, {why}")
@@ -153,19 +147,15 @@ def _network(value: object) -> Network:
 def _unmapped(network: Network) -> Network:
     """Convert IPv4-mapped networks to IPv4, the form in which peers are compared (RFC 4291, section 2.5.5.2)."""
     mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
-    return (
-        network
-        if mapped is None or network.prefixlen < MAPPED_BITS
-        else IPv4Network((mapped, network.prefixlen - MAPPED_BITS))
-    )
+    if mapped is None or network.prefixlen < MAPPED_BITS:
+        return network
+    return IPv4Network((mapped, network.prefixlen - MAPPED_BITS))
 
 
 def _some(networks: tuple[Network, ...]) -> tuple[Network, ...]:
     if not 1 <= len(networks) <= MAX_NETWORKS:
-        raise validation_error(
-            Code.VALUE_RANGE,
-            f"needs 1 to {MAX_NETWORKS} networks, not {len(networks)}; remove the key to allow every address",
-        )
+        cause = f"needs 1 to {MAX_NETWORKS} networks, not {len(networks)}; remove the key to allow every address"
+        raise validation_error(Code.VALUE_RANGE, cause)
     return networks
 
 
@@ -178,9 +168,9 @@ def _distinct(methods: tuple[Method, ...]) -> tuple[Method, ...]:
 
 
 def _method(value: object) -> object:
-    if isinstance(value, str) and value == "HEAD":
+    if value == "HEAD":
         raise validation_error(Code.VALUE_CHOICE, "HEAD is always answered, and never starts a flow: remove it")
-    if isinstance(value, str) and value not in ("POST", "GET", "PUT", "PATCH", "DELETE"):
+    if isinstance(value, str) and value not in get_args(Method):
         cause = f"{value!r} is not one of POST, GET, PUT, PATCH and DELETE, in upper case"
         raise validation_error(Code.VALUE_CHOICE, cause)
     return value
@@ -192,11 +182,11 @@ NetworkText = Annotated[Network, BeforeValidator(_network), base.NETWORK]
 Status = Annotated[StrictInt, Field(ge=200, le=599)]
 
 
-def _beyond_id(value: object) -> Iterator[tuple[int | str, ...]]:
-    """Yield the paths of expressions over anything but the ID."""
-    for place, text in _strings(value):
+def _beyond_id(**parts: object) -> Iterator[LocatedCause]:
+    """Yield a problem for each expression over anything but the ID."""
+    for place, text in strings_in(parts):
         if is_expression(text) and not _ONLY_ID.fullmatch(strip_markers(text)):
-            yield place
+            yield place, Code.EXPRESSION_NOT_ALLOWED, ID_ALONE
 
 
 Headers = Annotated[dict[str, str], AfterValidator(_check_headers), AfterValidator(_check_expressions)]
@@ -221,14 +211,7 @@ class OnFault(Model):
     @model_validator(mode="after")
     def _body_is_allowed(self) -> Self:
         _check_body(self.status, self.body)
-        parts = {"headers": self.headers, "body": self.body}
-        problems = [
-            ((key, *place), Code.EXPRESSION_NOT_ALLOWED, ID_ALONE)
-            for key, part in parts.items()
-            for place in _beyond_id(part)
-        ]
-        if problems:
-            raise validation_error_at(*problems)
+        refuse(_beyond_id(headers=self.headers, body=self.body))
         return self
 
 
@@ -264,23 +247,19 @@ class Respond(Model):
     @model_validator(mode="after")
     def _keys_belong_to_their_mode(self) -> Self:
         _check_body(self.status, self.body)
-        problems: list[LocatedCause] = []
-        if self.mode == "accept":
-            problems += [
-                ((key,), Code.KEY_CONFLICT, "is allowed with `mode: reply` only")
-                for key in ("timeout", "on_fault")
-                if key in self.model_fields_set
-            ]
-        else:
-            if self.body is not None:
-                cause = "in `mode: reply` the body is the flow's output: use `output` or `call: reply` instead"
-                problems.append((("body",), Code.RESPONSE_INVALID, cause))
-            problems += [
-                (("headers", *place), Code.EXPRESSION_NOT_ALLOWED, ID_ALONE) for place in _beyond_id(self.headers)
-            ]
-        if problems:
-            raise validation_error_at(*problems)
+        refuse(self._problems_of_accept() if self.mode == "accept" else self._problems_of_reply())
         return self
+
+    def _problems_of_accept(self) -> Iterator[LocatedCause]:
+        for key in ("timeout", "on_fault"):
+            if key in self.model_fields_set:
+                yield (key,), Code.KEY_CONFLICT, "is allowed with `mode: reply` only"
+
+    def _problems_of_reply(self) -> Iterator[LocatedCause]:
+        if self.body is not None:
+            cause = "in `mode: reply` the body is the flow's output: use `output` or `call: reply` instead"
+            yield ("body",), Code.RESPONSE_INVALID, cause
+        yield from _beyond_id(headers=self.headers)
 
 
 class Dedupe(Model):
@@ -344,17 +323,17 @@ class InboundEndpoint(Model):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Self:
-        problems: list[LocatedCause] = []
+        refuse(self._misfits())
+        return self
+
+    def _misfits(self) -> Iterator[LocatedCause]:
         unsigned = any(isinstance(kind, CustomSignature) and not kind.covers_body for kind in self.auth)
         if unsigned and not BODYLESS_METHODS.issuperset(self.methods):
             cause = "`content` must cover {body}, unless `methods` are only GET and DELETE"
-            problems.append((("auth",), Code.SIGNATURE_UNSAFE, cause))
+            yield ("auth",), Code.SIGNATURE_UNSAFE, cause
         keyless = "dedupe" in self.model_fields_set and self.dedupe.key is None
         if keyless and not any(kind.names_deliveries for kind in self.auth):
-            problems.append((("dedupe",), Code.KEY_MISSING, "needs a `key`: these senders send no delivery ID"))
-        if problems:
-            raise validation_error_at(*problems)
-        return self
+            yield ("dedupe",), Code.KEY_MISSING, "needs a `key`: these senders send no delivery ID"
 
     def secret_names(self) -> frozenset[str]:
         """Return the names of all secrets that verification needs."""

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_va
 
 from flowhook import limits
 from flowhook.document.definition import NAME_PATTERN, SEMANTIC_VERSION_PATTERN, flow_id
-from flowhook.document.diagnostics.problems import Code, validation_error
+from flowhook.document.diagnostics.problems import Code, refused_as, validation_error
 from flowhook.document.models.authentication import AuthenticationPolicy
 from flowhook.document.models.base import Model, NamedModel
 from flowhook.document.models.credentials import SecretName
@@ -19,25 +19,19 @@ from flowhook.document.models.events import Schedule
 from flowhook.document.models.tasks import ErrorDefinition, Input, Output, Task, TaskItem
 from flowhook.document.models.timing import RetryOrName, RetryPolicy, Timeout, TimeoutOrName
 from flowhook.events.keys import ATTRIBUTE_NAME_PATTERN, MAX_ATTRIBUTES, MAX_NAME
-from flowhook.expressions import InvalidExpression, is_expression, strip_markers, syntax_hint
+from flowhook.expressions import is_expression, strip_markers, syntax_hint
 from flowhook.expressions.paths import compile_accessor
 
 
 def _path(value: str) -> str:
     if not is_expression(value):
         raise validation_error(Code.EXPRESSION_REQUIRED, f"expected an expression ${{ … }}{syntax_hint(value)}")
-    try:
-        compile_accessor(strip_markers(value), variables=())
-    except InvalidExpression as error:
-        raise validation_error(Code.EXPRESSION_INVALID, error.message) from None
-    return value
+    return _attribute(value)
 
 
 def _attribute(value: str) -> str:
-    try:
+    with refused_as(Code.EXPRESSION_INVALID):
         compile_accessor(strip_markers(value), variables=())
-    except InvalidExpression as error:
-        raise validation_error(Code.EXPRESSION_INVALID, error.message) from None
     return value
 
 
@@ -81,24 +75,23 @@ class Document(Model):
         return flow_id(self.namespace, self.name)
 
 
-def _language(value: object) -> object:
-    if value != "jq":
-        raise validation_error(Code.UNSUPPORTED, "only jq is supported")
-    return value
+def _only(supported: str, cause: str) -> BeforeValidator:
+    def check(value: object) -> object:
+        if value != supported:
+            raise validation_error(Code.UNSUPPORTED, cause)
+        return value
+
+    return BeforeValidator(check)
 
 
-def _mode(value: object) -> object:
-    if value != "strict":
-        cause = "only `strict` is supported, in which expressions are written ${ … }"
-        raise validation_error(Code.UNSUPPORTED, cause)
-    return value
+_STRICT: Final = _only("strict", "only `strict` is supported, in which expressions are written ${ … }")
 
 
 class Evaluate(Model):
     """Language and mode of expressions; only the default is supported."""
 
-    language: Annotated[Literal["jq"], BeforeValidator(_language)] = "jq"
-    mode: Annotated[Literal["strict"], BeforeValidator(_mode)] = "strict"
+    language: Annotated[Literal["jq"], _only("jq", "only jq is supported")] = "jq"
+    mode: Annotated[Literal["strict"], _STRICT] = "strict"
 
 
 class Extension(NamedModel):

@@ -13,6 +13,7 @@ BAD = [
     ("{try: [], catch: {retry: {jitter: PT1S}}}", "catch.retry.jitter", "VALUE_TYPE"),
     ("{set: {b: 1}, metadata: [c]}", "metadata", "VALUE_TYPE"),
     ("{call: {http: {}}}", "call", "VALUE_TYPE"),
+    ("{listen: {to: {one: {with: paid}}}}", "listen.to.one.with", "VALUE_TYPE"),
     ("{set: {b: 1}, then: [c]}", "then", "VALUE_TYPE"),
     ("{for: {in: [1, 2]}, do: []}", "for.in", "VALUE_TYPE"),
     ("{if: [c], set: {b: 1}}", "if", "VALUE_TYPE"),

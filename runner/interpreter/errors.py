@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from flowhook import limits
 from flowhook.model import ERROR_TYPE_BASE, FailedResponse, WorkflowError
@@ -87,9 +87,17 @@ def error(
     return WorkflowError(ERROR_TYPE_BASE + kind, status or default, title, instance, shorten(detail), response)
 
 
-def fault(kind: Kind, detail: str, *, retry_after_ms: int = 0, **more: Any) -> TaskFault:
-    """Return an error of a standard type, ready to be raised; `more` as for `error`."""
-    return TaskFault(error(kind, detail, **more), retry_after_ms)
+def fault(
+    kind: Kind,
+    detail: str,
+    *,
+    status: int | None = None,
+    instance: str = "",
+    retry_after_ms: int = 0,
+    response: FailedResponse | None = None,
+) -> TaskFault:
+    """Return an error of a standard type, ready to be raised; see `error` and `TaskFault`."""
+    return TaskFault(error(kind, detail, status=status, instance=instance, response=response), retry_after_ms)
 
 
 def fault_of(problem: ExpressionFailed | SchemaViolated | TaskFault, instance: str) -> TaskFault:

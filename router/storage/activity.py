@@ -46,7 +46,7 @@ SELECT k.flow_id, c.minute, c.status, c.number FROM (
   WHERE end_time_ms >= ? AND end_time_ms < ? GROUP BY 1, 2, 3
 ) c JOIN flow_key k ON k.key = c.flow
 """
-_RECEIVE_TIMES = BatchStatement("SELECT seq, receive_time_ms FROM execution WHERE seq IN ({rows})", 0)
+_RECEIVE_TIMES = BatchStatement("SELECT seq, receive_time_ms FROM execution WHERE seq IN ({rows})")
 
 
 def last_seq(connection: apsw.Connection) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, assert_never
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import apsw
 from typing_extensions import override
@@ -32,19 +32,18 @@ from router.storage.model import (
     Suspended,
 )
 from router.storage.rows import dump_assignment, dump_error, dump_retry, dump_subscriptions
-from router.storage.schema import CODES
+from router.storage.schema import CODES, PENDING, WAITING
 from router.storage.statements import BatchStatement, read_counter, write_counter
 from router.storage.writer import WriterOperation
 
 # The bare columns are those of the row with the greatest position: https://www.sqlite.org/lang_select.html#bareagg
 _LAST_ATTEMPTS: Final = BatchStatement(
-    "SELECT seq, max(position), number, reason FROM attempt WHERE seq IN ({rows}) GROUP BY seq", 0
+    "SELECT seq, max(position), number, reason FROM attempt WHERE seq IN ({rows}) GROUP BY seq"
 )
-_INSERT_ATTEMPT: Final = BatchStatement(
-    "INSERT INTO attempt (seq, position, number, runner, assign_time_ms, end_time_ms, reason, detail, charged)"
-    " SELECT * FROM (VALUES {rows})"
-    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})",
-    9,
+_INSERT_ATTEMPT: Final = BatchStatement.insert(
+    "attempt",
+    "seq, position, number, runner, assign_time_ms, end_time_ms, reason, detail, charged",
+    where="{of_unended}",
 )
 _TRIM_ATTEMPTS: Final = BatchStatement(
     "DELETE FROM attempt WHERE (seq, position) IN (SELECT a.seq, a.position FROM (VALUES {rows})"
@@ -83,8 +82,7 @@ def write_attempts(
 _INSERT_EMITTERS = BatchStatement(
     "INSERT INTO execution_link (seq, caused_by, kinds) SELECT column1, a.emitter, 4 FROM (VALUES {rows})"
     " CROSS JOIN inbound_event a ON a.number = column2 WHERE a.emitter NOT NULL"
-    " AND EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
-    " ON CONFLICT (seq, caused_by) DO UPDATE SET kinds = kinds | excluded.kinds",
+    " AND {of_unended} ON CONFLICT (seq, caused_by) DO UPDATE SET kinds = kinds | excluded.kinds",
     2,
 )
 # IDs sort by time, so the newest emitters are the last ones.
@@ -98,19 +96,14 @@ _TRIM_EMITTERS = BatchStatement(
 
 
 def insert_emitters(connection: apsw.Connection, received: Sequence[tuple[int, int]]) -> None:
-    """Insert the emitters of events that are still stored as causes of executions that received them.
-
-    `received`: sequence numbers of executions, and numbers of events.
-    """
+    """Insert the emitters of events that are still stored as causes of executions, by number, that received them."""
     _INSERT_EMITTERS.run(connection, received)
     _TRIM_EMITTERS.run(connection, list({(seq,) for seq, _ in received}))
 
 
 COUNTER: Final = "lifecycle_event"  # name of the counter for numbers of lifecycle events
-_INSERT_JOURNAL = BatchStatement(
-    "INSERT INTO journal (seq, position, key, output, error, history) SELECT * FROM (VALUES {rows})"
-    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
-    6,
+_INSERT_JOURNAL = BatchStatement.insert(
+    "journal", "seq, position, key, output, error, history", "ON CONFLICT DO NOTHING", where="{of_unended}"
 )
 _UPDATE_PROGRESS = BatchStatement(
     "UPDATE execution SET status = column2, attempts = column3, term = max(term, column4) FROM (VALUES {rows})"
@@ -125,13 +118,13 @@ _UPDATE_PARKED = BatchStatement(
 COMPACT_JOURNAL = BatchStatement(
     "DELETE FROM journal WHERE (seq, position) IN"
     " (SELECT j.seq, j.position FROM (VALUES {rows}) CROSS JOIN journal j ON j.seq = column1 AND j.position < column2"
-    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}))",
+    " WHERE {of_unended})",
     2,
 )
 _KEEP_HISTORY = BatchStatement(
     "INSERT INTO history (seq, place, content) SELECT j.seq, j.position * 2 + 1, j.history FROM (VALUES {rows})"
     " CROSS JOIN journal j ON j.seq = column1 AND j.position < column2 WHERE j.history IS NOT NULL"
-    " AND EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
+    " AND {of_unended} ON CONFLICT DO NOTHING",
     2,
 )
 _TRIM_HISTORY = BatchStatement(
@@ -142,20 +135,16 @@ _TRIM_HISTORY = BatchStatement(
 _INSERT_HISTORY = BatchStatement(
     "INSERT INTO history (seq, place, content) SELECT column1,"
     " (SELECT coalesce(max(position), -1) + 1 FROM journal WHERE seq = column1) * 2, column2 FROM (VALUES {rows})"
-    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
+    " WHERE {of_unended} ON CONFLICT DO NOTHING",
     2,
 )
-_INSERT_REPLY = BatchStatement(
-    "INSERT INTO outcome (seq, reply) SELECT * FROM (VALUES {rows})"
-    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended}) ON CONFLICT DO NOTHING",
-    2,
-)
-_INSERT_OUTCOME = BatchStatement(
-    "INSERT INTO outcome (seq, output, reply, history, attempt) SELECT * FROM (VALUES {rows})"
-    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
-    " ON CONFLICT (seq) DO UPDATE SET output = excluded.output, reply = coalesce(reply, excluded.reply),"
+_INSERT_REPLY = BatchStatement.insert("outcome", "seq, reply", "ON CONFLICT DO NOTHING", where="{of_unended}")
+_INSERT_OUTCOME = BatchStatement.insert(
+    "outcome",
+    "seq, output, reply, history, attempt",
+    "ON CONFLICT (seq) DO UPDATE SET output = excluded.output, reply = coalesce(reply, excluded.reply),"
     " history = excluded.history, attempt = excluded.attempt",
-    5,
+    where="{of_unended}",
 )
 _UPDATE_ENDED = BatchStatement(
     "UPDATE execution SET status = column2, attempts = column3, end_time_ms = column4, error = column5"
@@ -170,24 +159,22 @@ _INSERT_LIFECYCLE = BatchStatement(
     " AND (NOT column4 OR (attempts = 0 AND term = 0)))",
     7,
 )
-_DELETE_LIFECYCLE = BatchStatement("DELETE FROM lifecycle_event WHERE number IN ({rows})", 0)
-_LAST_INDEX = BatchStatement("SELECT seq, max(position) FROM journal WHERE seq IN ({rows}) GROUP BY seq", 0)
-_UPSERT_SUBSCRIPTIONS = BatchStatement(
-    "INSERT INTO subscription (seq, content, retry) SELECT * FROM (VALUES {rows})"
-    " WHERE EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {unended})"
-    " ON CONFLICT (seq) DO UPDATE SET content = excluded.content, retry = excluded.retry",
-    3,
+_DELETE_LIFECYCLE = BatchStatement("DELETE FROM lifecycle_event WHERE number IN ({rows})")
+_LAST_INDEX = BatchStatement("SELECT seq, max(position) FROM journal WHERE seq IN ({rows}) GROUP BY seq")
+_UPSERT_SUBSCRIPTIONS = BatchStatement.insert(
+    "subscription",
+    "seq, content, retry",
+    "ON CONFLICT (seq) DO UPDATE SET content = excluded.content, retry = excluded.retry",
+    where="{of_unended}",
 )
-_DELETE_SUBSCRIPTIONS = BatchStatement("DELETE FROM subscription WHERE seq IN ({rows})", 0)
+_DELETE_SUBSCRIPTIONS = BatchStatement("DELETE FROM subscription WHERE seq IN ({rows})")
 _NOTHING: Final = (None, None)  # an execution waits for nothing but a time
-_DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})", 0)
-_UPSERT_SCHEDULE = BatchStatement(
-    "INSERT INTO schedule (flow_id, due_ms, last_ms) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL"
-    " ON CONFLICT (flow_id) DO UPDATE SET due_ms = excluded.due_ms, last_ms = excluded.last_ms",
-    3,
+_DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})")
+_UPSERT_SCHEDULE = BatchStatement.insert(
+    "schedule",
+    "flow_id, due_ms, last_ms",
+    "ON CONFLICT (flow_id) DO UPDATE SET due_ms = excluded.due_ms, last_ms = excluded.last_ms",
 )
-
-
 _UPSERT_RESOLUTION = BatchStatement(
     "WITH said (seq, id, root, time_ms, reason) AS ("
     "SELECT e.seq, e.event_id, e.replay_root, column2, column3 FROM (VALUES {rows})"
@@ -213,123 +200,82 @@ class _ChangeRows:
         self._histories: list[tuple[int, bytes]] = []
         self._compactions: dict[int, int] = {}
         self._ends: dict[int, tuple[Any, ...]] = {}
-        self._replies: list[tuple[int, bytes]] = []
+        self._replies: list[Replied] = []
         self._outcomes: list[tuple[Any, ...]] = []
         self._schedules: dict[str, Scheduled] = {}
         self._subscriptions: dict[int, tuple[bytes | None, bytes | None]] = {}
         self._delivered: list[tuple[int]] = []
-        self._consumed: list[tuple[int]] = []
-        self._received: list[tuple[int, int]] = []
+        self.consumed: list[Consumed] = []
+        self.received: list[EventReceived] = []
         self._recorded: list[LifecycleRecorded] = []
         self._begun: set[int] = set()
-        self._published: list[tuple[int]] = []
+        self.published: list[LifecyclePublished] = []
         self._resolved: dict[int, Resolved] = {}
-        self._interrupted: list[AttemptInterrupted] = []
-        self._refunded: list[AttemptRefunded] = []
+        self.interrupted: list[AttemptInterrupted] = []
+        self.refunded: list[AttemptRefunded] = []
 
-    def add(self, change: StateChange) -> None:
+    def merge(self, change: StateChange) -> None:
         """Merge a change with those before it."""
-        match change:
-            case Ended():
-                self._end(change)
-            case Journaled(seq=seq, entry=entry):
-                row = (seq, change.index, entry.key, entry.output, dump_error(entry.error), change.history or None)
-                self._journal.append(row)
-                if change.compacts:
-                    self._compactions[seq] = max(change.index, self._compactions.get(seq, 0))
-            case Started() | Requeued() | Suspended() | Resumed() | Parked() | Delivered():
-                self._move(change)
-            case Replied():
-                self._reply(change)
-            case Scheduled() | Resolved() | AttemptInterrupted() | AttemptRefunded():
-                self._set(change)
-            case Consumed() | EventReceived():
-                self._take(change)
-            case LifecycleRecorded():
-                self._record(change)
-            case LifecyclePublished(number=number):
-                self._published.append((number,))
-            case _:
-                assert_never(change)
+        _MERGES[type(change)](self, change)
 
-    def _set(self, change: Scheduled | Resolved | AttemptInterrupted | AttemptRefunded) -> None:
-        match change:
-            case Scheduled():
-                self._schedules[change.flow_id] = change
-            case Resolved():
-                self._resolved[change.seq] = change
-            case AttemptInterrupted():
-                self._interrupted.append(change)
-            case AttemptRefunded():
-                self._refunded.append(change)
-            case _:
-                assert_never(change)
+    def move(self, change: Started | Requeued | Suspended | Resumed) -> None:
+        seq = change.seq
+        self._progress[seq] = (seq, _MOVES[type(change)], change.attempts)
+        if not isinstance(change, Resumed):
+            self._terms[seq] = max(change.term, self._terms.get(seq, 0))
 
-    def _take(self, change: Consumed | EventReceived) -> None:
-        if isinstance(change, Consumed):
-            self._consumed.append((change.number,))
-        else:
-            self._received.append(change)
+    def park(self, change: Parked) -> None:
+        seq = change.seq
+        if change.history:
+            self._histories.append((seq, change.history))
+        self._parked[seq] = (seq, WAITING, change.attempts, change.wake_at_ms, change.term)
+        self._progress.pop(seq, None)
+        self._subscriptions[seq] = (
+            dump_subscriptions(change.subscriptions) if change.subscriptions else None,
+            None if change.retry is None else dump_retry(change.retry),
+        )
 
-    def _record(self, change: LifecycleRecorded) -> None:
+    def deliver(self, change: Delivered) -> None:
+        seq, entry = change.seq, change.entry
+        if seq in self._ends:
+            return
+        self._progress[seq] = (seq, PENDING, change.attempts)
+        self._subscriptions[seq] = _NOTHING
+        self._delivered.append((seq,))
+        self._journal.append((seq, None, entry.key, entry.output, dump_error(entry.error), None))
+
+    def journalise(self, change: Journaled) -> None:
+        seq, entry = change.seq, change.entry
+        row = (seq, change.index, entry.key, entry.output, dump_error(entry.error), change.history or None)
+        self._journal.append(row)
+        if change.compacts:
+            self._compactions[seq] = max(change.index, self._compactions.get(seq, 0))
+
+    def reply(self, change: Replied) -> None:
+        if change.seq not in self._ends:
+            self._replies.append(change)
+
+    def end(self, change: Ended) -> None:
+        seq = change.seq
+        if seq in self._ends:
+            return
+        self._ends[seq] = (seq, CODES[change.status], change.attempts, change.end_time_ms, dump_error(change.error))
+        attempt = dump_assignment(change.runner, change.assign_time_ms) if change.runner else None
+        if change.output is not None or change.reply is not None or change.history or attempt:
+            self._outcomes.append((seq, change.output, change.reply, change.history or None, attempt))
+
+    def record(self, change: LifecycleRecorded) -> None:
         if change.seq in self._ends or (change.first and change.seq in self._begun):
             return
         if change.first:
             self._begun.add(change.seq)
         self._recorded.append(change)
 
-    def _move(self, change: Started | Requeued | Suspended | Resumed | Parked | Delivered) -> None:
-        seq = change.seq
-        match change:
-            case Started():
-                self._progress[seq] = (seq, CODES[Status.RUNNING], change.attempts)
-                self._void(seq, change.term)
-            case Requeued():
-                self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
-                self._void(seq, change.term)
-            case Suspended():
-                self._progress[seq] = (seq, CODES[Status.SUSPENDED], change.attempts)
-                self._void(seq, change.term)
-            case Resumed():
-                self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
-            case Parked(subscriptions=subscriptions, retry=retry):
-                if change.history:
-                    self._histories.append((seq, change.history))
-                self._parked[seq] = (seq, CODES[Status.WAITING], change.attempts, change.wake_at_ms, change.term)
-                self._progress.pop(seq, None)
-                self._subscriptions[seq] = (
-                    dump_subscriptions(subscriptions) if subscriptions else None,
-                    None if retry is None else dump_retry(retry),
-                )
-            case Delivered():
-                self._deliver(change)
-            case _:
-                assert_never(change)
+    def schedule(self, change: Scheduled) -> None:
+        self._schedules[change.flow_id] = change
 
-    def _void(self, seq: int, term: int) -> None:
-        self._terms[seq] = max(term, self._terms.get(seq, 0))
-
-    def _reply(self, reply: Replied) -> None:
-        if reply.seq not in self._ends:
-            self._replies.append((reply.seq, reply.reply))
-
-    def _end(self, end: Ended) -> None:
-        if end.seq in self._ends:
-            return
-        error = None if end.error is None else dump_error(end.error)
-        self._ends[end.seq] = (end.seq, CODES[end.status], end.attempts, end.end_time_ms, error)
-        attempt = dump_assignment(end.runner, end.assign_time_ms) if end.runner else None
-        if end.output is not None or end.reply is not None or end.history or attempt:
-            self._outcomes.append((end.seq, end.output, end.reply, end.history or None, attempt))
-
-    def _deliver(self, change: Delivered) -> None:
-        seq = change.seq
-        if seq in self._ends:
-            return
-        self._progress[seq] = (seq, CODES[Status.PENDING], change.attempts)
-        self._subscriptions[seq] = _NOTHING
-        self._delivered.append((seq,))
-        self._journal.append((seq, None, change.entry.key, change.entry.output, dump_error(change.entry.error), None))
+    def resolve(self, change: Resolved) -> None:
+        self._resolved[change.seq] = change
 
     def _place_delivered(self, connection: apsw.Connection) -> None:
         """Set the indexes of delivered entries: after stored entries and earlier ones of this transaction."""
@@ -352,7 +298,7 @@ class _ChangeRows:
         _INSERT_LIFECYCLE.run(
             connection, [(*event, number) for number, event in enumerate(self._recorded, next_number)]
         )
-        _DELETE_LIFECYCLE.run(connection, self._published)
+        _DELETE_LIFECYCLE.run(connection, self.published)
         _INSERT_JOURNAL.run(connection, self._journal)
         if self._compactions:
             compactions = list(self._compactions.items())
@@ -367,17 +313,41 @@ class _ChangeRows:
         subscriptions = self._subscriptions.items()
         _UPSERT_SUBSCRIPTIONS.run(connection, [(seq, *row) for seq, row in subscriptions if row != _NOTHING])
         _DELETE_SUBSCRIPTIONS.run(connection, [(seq,) for seq, row in subscriptions if row == _NOTHING])
-        if self._received:
-            insert_emitters(connection, self._received)
-        _DELETE_INBOUND.run(connection, self._consumed)
-        if self._interrupted or self._refunded:
-            write_attempts(connection, self._interrupted, self._refunded)
+        if self.received:
+            insert_emitters(connection, self.received)
+        _DELETE_INBOUND.run(connection, self.consumed)
+        if self.interrupted or self.refunded:
+            write_attempts(connection, self.interrupted, self.refunded)
         _INSERT_REPLY.run(connection, self._replies)
         _INSERT_OUTCOME.run(connection, self._outcomes)
         _UPDATE_ENDED.run(connection, list(ends.values()))
         _UPSERT_SCHEDULE.run(connection, list(self._schedules.values()))
         _UPSERT_RESOLUTION.run(connection, list(self._resolved.values()))
         return next_number + len(self._recorded)
+
+
+_MOVES: Final = {
+    Started: CODES[Status.RUNNING],
+    Requeued: PENDING,
+    Suspended: CODES[Status.SUSPENDED],
+    Resumed: PENDING,
+}
+_MERGES: Final[dict[type[StateChange], Callable[[_ChangeRows, Any], None]]] = {
+    **dict.fromkeys(_MOVES, _ChangeRows.move),
+    Parked: _ChangeRows.park,
+    Delivered: _ChangeRows.deliver,
+    Journaled: _ChangeRows.journalise,
+    Replied: _ChangeRows.reply,
+    Ended: _ChangeRows.end,
+    LifecycleRecorded: _ChangeRows.record,
+    LifecyclePublished: lambda rows, change: rows.published.append(change),
+    Consumed: lambda rows, change: rows.consumed.append(change),
+    EventReceived: lambda rows, change: rows.received.append(change),
+    AttemptInterrupted: lambda rows, change: rows.interrupted.append(change),
+    AttemptRefunded: lambda rows, change: rows.refunded.append(change),
+    Scheduled: _ChangeRows.schedule,
+    Resolved: _ChangeRows.resolve,
+}
 
 
 class StateChangeOperation(WriterOperation):
@@ -401,7 +371,7 @@ class StateChangeOperation(WriterOperation):
         rows = _ChangeRows()
         for changes in arguments:
             for change in changes:
-                rows.add(change)
+                rows.merge(change)
         next_number = rows.write(connection, self._next_number)
         if next_number != self._next_number:
             write_counter(connection, COUNTER, next_number - 1)

@@ -251,20 +251,16 @@ _FAMILY: Final = (
     " SELECT e.seq, e.event_id, e.flow, e.end_time_ms, root.id FROM root CROSS JOIN execution e"
     " INDEXED BY replay_by_root ON e.replay_root = root.id ORDER BY 1"
 )
-_DELETE_LIFECYCLE = BatchStatement("DELETE FROM lifecycle_event WHERE seq IN ({rows})", 0)
-_DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})", 0)
-_DELETE_DEDUPE = BatchStatement("DELETE FROM dedupe WHERE digest IN ({rows})", 0)
-_DELETE_REJECTIONS = BatchStatement("DELETE FROM rejection WHERE id IN ({rows})", 0)
-_DELETE_ACCEPTED = BatchStatement("DELETE FROM rejection WHERE accepted_id IN ({rows})", 0)
-_CLEAR_REASONS = BatchStatement("UPDATE audit_entry SET reason = '' WHERE number IN ({rows})", 0)
+_DELETE_LIFECYCLE = BatchStatement("DELETE FROM lifecycle_event WHERE seq IN ({rows})")
+_DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})")
+_DELETE_DEDUPE = BatchStatement("DELETE FROM dedupe WHERE digest IN ({rows})")
+_DELETE_REJECTIONS = BatchStatement("DELETE FROM rejection WHERE id IN ({rows})")
+_DELETE_ACCEPTED = BatchStatement("DELETE FROM rejection WHERE accepted_id IN ({rows})")
+_CLEAR_REASONS = BatchStatement("UPDATE audit_entry SET reason = '' WHERE number IN ({rows})")
 _CLEAR_MESSAGES = BatchStatement(
     "UPDATE job_item SET message = '' WHERE (job, number) IN (SELECT column1, column2 FROM (VALUES {rows}))", 2
 )
-_INSERT = BatchStatement(
-    "INSERT OR REPLACE INTO erasure (number, execution_id, root, flow_id, time_ms)"
-    " SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
-    5,
-)
+_INSERT = BatchStatement.insert("erasure", "number, execution_id, root, flow_id, time_ms", verb="INSERT OR REPLACE")
 
 
 class References(NamedTuple):

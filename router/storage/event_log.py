@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -41,8 +41,8 @@ ROW_BYTES: Final = 256  # approximate size of an event's rows and index entries,
 MAX_LARGE_BYTES: Final = 4 * limits.MAX_MESSAGE_BYTES
 """Bytes that calls with large events may hold while in progress; beyond it such calls are refused."""
 
-_BY_ID = BatchStatement("SELECT event_id, seq, flow FROM execution WHERE event_id IN ({rows})", 0)
-_BY_KEY = BatchStatement("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})", 0)
+_BY_ID = BatchStatement("SELECT event_id, seq, flow FROM execution WHERE event_id IN ({rows})")
+_BY_KEY = BatchStatement("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})")
 _INSERT_EXECUTION = BatchStatement(
     "INSERT INTO execution (seq, event_id, flow, flow_revision, receive_time_ms, replay_of, order_key, status,"
     " attempts, end_time_ms) SELECT *, {pending}, 0, {unended} FROM (VALUES {rows}) WHERE column1 NOT NULL",
@@ -51,48 +51,29 @@ _INSERT_EXECUTION = BatchStatement(
 _UPDATE_SCOPE = BatchStatement(
     "UPDATE execution SET effect_scope = column2 FROM (VALUES {rows}) WHERE seq = column1", 2
 )
-_UPDATE_QUIET = BatchStatement("UPDATE execution SET quiet = 1 WHERE seq IN ({rows})", 0)
+_UPDATE_QUIET = BatchStatement("UPDATE execution SET quiet = 1 WHERE seq IN ({rows})")
 _UPDATE_ROOT = BatchStatement(
     "UPDATE execution SET replay_root = coalesce("
-    "(SELECT o.replay_root FROM execution o WHERE o.event_id = execution.replay_of), replay_of) WHERE seq IN ({rows})",
-    0,
+    "(SELECT o.replay_root FROM execution o WHERE o.event_id = execution.replay_of), replay_of) WHERE seq IN ({rows})"
 )
-_INSERT_JOURNAL = BatchStatement(
-    "INSERT INTO journal (seq, position, key, output, error) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
-    5,
-)
-_INSERT_EVENT = BatchStatement(
-    "INSERT INTO event (seq, payload) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
-    2,
-)
-_INSERT_BLOB = BatchStatement(
-    "INSERT INTO blob (seq, name, bytes) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
-    3,
-)
-_INSERT_BODY = BatchStatement("INSERT INTO body (seq, id) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL", 2)
-_INSERT_ATTRIBUTE = BatchStatement(
-    "INSERT INTO search_attribute (seq, name, value) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL", 3
-)
+_INSERT_JOURNAL = BatchStatement.insert("journal", "seq, position, key, output, error")
+_INSERT_EVENT = BatchStatement.insert("event", "seq, payload")
+_INSERT_BLOB = BatchStatement.insert("blob", "seq, name, bytes")
+_INSERT_BODY = BatchStatement.insert("body", "seq, id")
+_INSERT_ATTRIBUTE = BatchStatement.insert("search_attribute", "seq, name, value")
 _INHERIT_ATTRIBUTES = BatchStatement(
     "INSERT INTO search_attribute (seq, name, value) SELECT e.seq, a.name, a.value FROM execution e"
     " JOIN execution o ON o.event_id = e.replay_of JOIN search_attribute a ON a.seq = o.seq"
-    " WHERE e.seq IN ({rows}) ON CONFLICT DO NOTHING",
-    0,
+    " WHERE e.seq IN ({rows}) ON CONFLICT DO NOTHING"
 )
 _BODIES = BatchStatement(
-    "SELECT e.event_id, b.id FROM execution e JOIN body b USING (seq) WHERE e.event_id IN ({rows})", 0
+    "SELECT e.event_id, b.id FROM execution e JOIN body b USING (seq) WHERE e.event_id IN ({rows})"
 )
-_INSERT_KEY = BatchStatement(
-    "INSERT OR REPLACE INTO dedupe (digest, until_ms, seq, event_id) SELECT * FROM (VALUES {rows})"
-    " WHERE column1 NOT NULL",
-    4,
-)
-
-
-_INSERT_CAUSES = BatchStatement(
-    "INSERT INTO execution_link (seq, caused_by, kinds) SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL"
-    " ON CONFLICT (seq, caused_by) DO UPDATE SET kinds = kinds | excluded.kinds",
-    3,
+_INSERT_KEY = BatchStatement.insert("dedupe", "digest, until_ms, seq, event_id", verb="INSERT OR REPLACE")
+_INSERT_CAUSES = BatchStatement.insert(
+    "execution_link",
+    "seq, caused_by, kinds",
+    "ON CONFLICT (seq, caused_by) DO UPDATE SET kinds = kinds | excluded.kinds",
 )
 
 
@@ -110,13 +91,6 @@ class AppendResult(NamedTuple):
 
     appended: list[Any]
     new: list[Any]
-
-
-class _Stored(NamedTuple):
-    """An event that is stored; `flow` is the flow's key."""
-
-    seq: int
-    flow: int
 
 
 class _Key(NamedTuple):
@@ -229,8 +203,8 @@ class AppendOperation(_EventOperation):
             flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
             stored = rows.ids.get(event_id)
             if stored is not None:
-                known = stored.flow == flow
-                logged.appended.append(Appended(stored.seq, event_id) if known else Appended(0, taken=True))
+                earlier, of_flow = stored
+                logged.appended.append(Appended(earlier, event_id) if of_flow == flow else Appended(0, taken=True))
                 continue
             seq = self._next
             digest = dedupe_digest(flow_id, dedupe_key) if dedupe_key else b""
@@ -248,7 +222,7 @@ class AppendOperation(_EventOperation):
                 rows.keys[digest] = _Key(until_ms, seq, event_id)
                 rows.new_keys.append((digest, until_ms, seq, event_id))
             self._next = seq + 1
-            rows.ids[event_id] = _Stored(seq, flow)
+            rows.ids[event_id] = seq, flow
             rows.executions.append((seq, event_id, flow, revision, receive_ms, replay_of or None, order or None))
             if resumes is not None:
                 rows.resume(seq, resumes)
@@ -274,7 +248,7 @@ class _EventRows:
     """Earlier events found by a transaction, and the rows it inserts."""
 
     def __init__(self) -> None:
-        self.ids: dict[str, _Stored] = {}
+        self.ids: dict[str, tuple[int, int]] = {}  # number and the flow's key
         self.keys: dict[bytes, _Key] = {}
         self.executions: list[tuple[Any, ...]] = []
         self.events: list[tuple[int, bytes]] = []
@@ -294,7 +268,8 @@ class _EventRows:
     def find(self, connection: apsw.Connection, events: Sequence[NewEvent]) -> None:
         """Look up earlier events by ID and by dedupe key, and the bodies of replayed executions."""
         self.ids.update(
-            (row[0], _Stored(*row[1:])) for row in _BY_ID.fetch(connection, [(event.event_id,) for event in events])
+            (event_id, (seq, flow))
+            for event_id, seq, flow in _BY_ID.fetch(connection, [(event.event_id,) for event in events])
         )
         digests = [(dedupe_digest(event.flow_id, event.dedupe_key),) for event in events if event.dedupe_key]
         self.keys.update((row[0], _Key(*row[1:])) for row in _BY_KEY.fetch(connection, digests))
@@ -331,7 +306,10 @@ class _EventRows:
         _INSERT_ATTRIBUTE.run(connection, self.attributes)
         _INHERIT_ATTRIBUTES.run(connection, self.inheriting)
         _INSERT_JOURNAL.run(connection, self.journal)
-        insert_causes(connection, self.caused)
+        _INSERT_CAUSES.run(
+            connection,
+            [(seq, cause.execution_id, LINK_BITS[cause.kind]) for seq, event in self.caused for cause in event.causes],
+        )
 
 
 @attrs.define(eq=False, repr=False)
@@ -360,7 +338,8 @@ class EventLog:
             return []
         large = [index for index, event in enumerate(events) if len(event.payload) > self._limits.inline_bytes]
         size = sum(len(event.payload) for event in events) + ROW_BYTES * len(events)
-        size += sum(_journal_bytes(event.resumes) for event in events if event.resumes is not None)
+        journals = [event.resumes.journal for event in events if event.resumes is not None]
+        size += sum(ROW_BYTES + len(entry.output or b"") for journal in journals for entry in journal)
         if not large and not any(event.body for event in events):
             logged: AppendResult = await self._writer.call(
                 self._operation, EventBatch(events, {}, size), size=size, refusable=True
@@ -409,7 +388,8 @@ class EventLog:
                 # the files it would refer to stay until storage is opened again.
                 if self._is_certain(error):
                     await self._remove(blobs.values())
-                    _release(claims)
+                    for claim in claims.values():
+                        claim.settle(named=False, needed=True)
                 raise
             finally:
                 self._blobs.settle(blobs.values())
@@ -430,12 +410,11 @@ class EventLog:
 
     def _claims(self, events: Sequence[NewEvent]) -> dict[int, BodyClaim]:
         """Claim the waiting bodies that events name; by the events' positions."""
-        claims: dict[int, BodyClaim] = {}
-        for index, event in enumerate(events):
-            claim = self._bodies.claim(event.body, event.flow_id) if event.body else None
-            if claim is not None:
-                claims[index] = claim
-        return claims
+        return {
+            index: claim
+            for index, event in enumerate(events)
+            if event.body and (claim := self._bodies.claim(event.body, event.flow_id))
+        }
 
     async def _remove(self, names: Iterable[str]) -> None:
         await self._bodies.run(self._blobs.remove, list(names))
@@ -451,36 +430,19 @@ class EventLog:
         return names
 
 
-def _release(claims: Mapping[int, BodyClaim]) -> None:
-    for claim in claims.values():
-        claim.settle(named=False, needed=True)
-
-
-def _journal_bytes(resumes: Resumption) -> int:
-    return sum(ROW_BYTES + len(entry.output or b"") for entry in resumes.journal)
-
-
 COUNTER: Final = "inbound_event"  # name of the counter for numbers of inbound events
 INBOUND_ROW_BYTES: Final = 512  # approximate size of its rows besides its payload, including its deduplication records
 ID_WINDOW_MS: Final = 24 * 3600 * 1000
 """Minimum time for which the ID of an event is retained: a sender that got no response retries."""
 
 
+# values of the column `receivers`: not sent to a callback; sent to one, for one execution or for all that wait
 EMITTED: Final = 0
 TO_ONE: Final = 1
 TO_ALL: Final = 2
-"""Values of the column `receivers`.
-
-`EMITTED`: not sent to a callback; `TO_ONE`, `TO_ALL`: sent to a callback, for one execution or for all that wait.
-"""
-
-_UNENDED = BatchStatement(
-    "SELECT event_id, seq FROM execution WHERE event_id IN ({rows}) AND end_time_ms = {unended}", 0
-)
-_INSERT_INBOUND = BatchStatement(
-    "INSERT INTO inbound_event (number, flow_id, receivers, type, expire_at_ms, seq, payload, emitter)"
-    " SELECT * FROM (VALUES {rows}) WHERE column1 NOT NULL",
-    8,
+_UNENDED = BatchStatement("SELECT event_id, seq FROM execution WHERE event_id IN ({rows}) AND end_time_ms = {unended}")
+_INSERT_INBOUND = BatchStatement.insert(
+    "inbound_event", "number, flow_id, receivers, type, expire_at_ms, seq, payload, emitter"
 )
 
 
@@ -604,10 +566,3 @@ def _fingerprints(event: NewInboundEvent) -> _Fingerprints:
 def _digest(kind: bytes, *parts: str) -> bytes:
     """Return a fingerprint distinct from those of other kinds, and from those of events' dedupe keys."""
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16, person=kind).digest()
-
-
-def insert_causes(connection: apsw.Connection, new: Sequence[LoggedEvent]) -> None:
-    """Insert the causes of new executions."""
-    _INSERT_CAUSES.run(
-        connection, [(seq, cause.execution_id, LINK_BITS[cause.kind]) for seq, event in new for cause in event.causes]
-    )

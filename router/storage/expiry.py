@@ -13,16 +13,16 @@ from router.storage.jobs import expire_jobs
 from router.storage.schema import UNENDED
 from router.storage.statements import BatchStatement
 
-_ENDED = BatchStatement("SELECT seq FROM execution WHERE seq IN ({rows}) AND end_time_ms <> {unended}", 0)
-_BLOBS = BatchStatement("SELECT name FROM blob WHERE seq IN ({rows})", 0)
-_BODIES = BatchStatement("SELECT id FROM body WHERE seq IN ({rows})", 0)
-_SHARED = BatchStatement("SELECT id FROM body WHERE id IN ({rows})", 0)
+_ENDED = BatchStatement("SELECT seq FROM execution WHERE seq IN ({rows}) AND end_time_ms <> {unended}")
+_BLOBS = BatchStatement("SELECT name FROM blob WHERE seq IN ({rows})")
+_BODIES = BatchStatement("SELECT id FROM body WHERE seq IN ({rows})")
+_SHARED = BatchStatement("SELECT id FROM body WHERE id IN ({rows})")
 _TABLES = (
     *("execution", "event", "blob", "body", "outcome", "journal", "subscription", "resolution"),
     *("search_attribute", "execution_link", "history", "attempt"),
 )
 """Tables of which executions have rows, by `seq`."""
-_DELETES = [BatchStatement(f"DELETE FROM {table} WHERE seq IN ({{rows}})", 0) for table in _TABLES]  # noqa: S608
+_DELETES = [BatchStatement(f"DELETE FROM {table} WHERE seq IN ({{rows}})") for table in _TABLES]  # noqa: S608
 
 _FORGET_REVISIONS = (
     "DELETE FROM flow_revision WHERE flow_id IN (SELECT f.flow_id FROM flow f LEFT JOIN flow_key k USING (flow_id)"

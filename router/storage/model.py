@@ -233,8 +233,8 @@ class Scheduled(NamedTuple):
     """The schedule state of a flow; replaces what was stored for it before."""
 
     flow_id: str
-    due_ms: int | None  # unix time of the next start; None: no start by time
-    last_ms: int = 0  # unix time of the last start by its schedule; 0: never
+    due_ms: int | None  # Unix time of the next start; None: no start by time
+    last_ms: int = 0  # Unix time of the last start by its schedule; 0: never
 
 
 class UnpublishedEvent(NamedTuple):
@@ -261,7 +261,7 @@ class UnfinishedExecution(NamedTuple):
     attempts: int  # as in the last change of its state
     term: int = 0  # the greatest term of any change; leases of earlier terms are void
     status: Status = Status.PENDING
-    wake_at_ms: int | None = None  # unix time to wake it, if it is waiting for a time; else None
+    wake_at_ms: int | None = None  # Unix time to wake it, if it is waiting for a time; else None
     order_key: str = ""
     subscriptions: tuple[Subscription, ...] = ()  # events and ends it is waiting for, if it is waiting
 
@@ -325,7 +325,7 @@ class Erasure(NamedTuple):
     # the execution that it started and the replays of that, as far as they were stored; oldest first
     execution_ids: tuple[str, ...]
     flow_id: str  # ID of their flow
-    time_ms: int  # unix time when it was erased
+    time_ms: int  # Unix time when it was erased
 
 
 class Cause(NamedTuple):
@@ -392,14 +392,14 @@ class NewInboundEvent(NamedTuple):
     flow_id: str
     callback: bool  # whether it was sent to one of the flow's callbacks, which `type` then names
     type: str
-    receive_time_ms: int  # unix time
+    receive_time_ms: int  # Unix time
     payload: bytes  # the event as JSON of CloudEvents 1.0; at most `limits.MAX_RESULT_BYTES`
-    expire_at_ms: int = 0  # unix time until which it is retained. Its ID is retained as long, and for at least a day
+    expire_at_ms: int = 0  # Unix time until which it is retained. Its ID is retained as long, and for at least a day
     dedupe_key: str = ""  # scoped to the flow, and within it to the callback; empty: the event is never deduplicated
-    dedupe_until_ms: int = 0  # unix time until which another event with this key is a duplicate of this one
+    dedupe_until_ms: int = 0  # Unix time until which another event with this key is a duplicate of this one
     execution_id: str = ""  # the one execution it is addressed to; empty: any that listens for it
     token: str = ""  # a single-use token, scoped to the flow: one event is stored for it; or empty
-    token_until_ms: int = 0  # unix time until which a used token is retained
+    token_until_ms: int = 0  # Unix time until which a used token is retained
     # whether a callback's event goes to all executions that wait for it, not to one. An emitted event always goes
     # to all
     to_all: bool = False

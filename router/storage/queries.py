@@ -51,33 +51,29 @@ from router.storage.schema import STATUSES, UNENDED, WAITING
 from router.storage.statements import BatchStatement
 
 _UNENDED = BatchStatement(
-    "SELECT seq, flow_revision, effect_scope FROM execution WHERE seq IN ({rows}) AND end_time_ms = {unended}", 0
+    "SELECT seq, flow_revision, effect_scope FROM execution WHERE seq IN ({rows}) AND end_time_ms = {unended}"
 )
 _RECORDS = BatchStatement(
-    f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.seq IN ({{rows}})",  # noqa: S608
-    0,
+    f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.seq IN ({{rows}})"  # noqa: S608
 )
 _IDENTIFIED = BatchStatement(
-    f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.event_id IN ({{rows}})",  # noqa: S608
-    0,
+    f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.event_id IN ({{rows}})"  # noqa: S608
 )
-_PAYLOADS = BatchStatement("SELECT seq, payload FROM event WHERE seq IN ({rows})", 0)
-_PAYLOAD_SIZES = BatchStatement("SELECT seq, length(payload) FROM event WHERE seq IN ({rows})", 0)
-_BLOBS = BatchStatement("SELECT seq, name FROM blob WHERE seq IN ({rows})", 0)
+_PAYLOADS = BatchStatement("SELECT seq, payload FROM event WHERE seq IN ({rows})")
+_PAYLOAD_SIZES = BatchStatement("SELECT seq, length(payload) FROM event WHERE seq IN ({rows})")
+_BLOBS = BatchStatement("SELECT seq, name FROM blob WHERE seq IN ({rows})")
 _JOURNALS = BatchStatement(
-    "SELECT seq, position, key, output, error FROM journal WHERE seq IN ({rows}) ORDER BY seq, position",
-    0,
+    "SELECT seq, position, key, output, error FROM journal WHERE seq IN ({rows}) ORDER BY seq, position"
 )
 WORK_BYTES: Final = 16 * limits.MIB
 """Bytes of payloads, and of journals, that one call of `work` reads; the rest is left to the next call."""
 
 
-_INBOUND_PAYLOADS = BatchStatement("SELECT number, payload FROM inbound_event WHERE number IN ({rows})", 0)
+_INBOUND_PAYLOADS = BatchStatement("SELECT number, payload FROM inbound_event WHERE number IN ({rows})")
 
 _JOURNAL_SIZES = BatchStatement(
     "SELECT seq, count(*), sum(length(CAST(key AS BLOB)) + coalesce(length(output), 0)) FROM journal"
-    " WHERE seq IN ({rows}) GROUP BY seq",
-    0,
+    " WHERE seq IN ({rows}) GROUP BY seq"
 )
 
 

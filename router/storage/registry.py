@@ -40,11 +40,10 @@ _FINGERPRINT: Final = "fingerprint of "
 
 FORGET_STEP: Final = 32  # most revisions that one transaction removes
 _LATEST: Final = BatchStatement(
-    _FLOW.format(document=_NO_DOCUMENT) + " WHERE f.flow_id IN ({rows}) AND r.revision = f.revision AND NOT f.deleted",
-    0,
+    _FLOW.format(document=_NO_DOCUMENT) + " WHERE f.flow_id IN ({rows}) AND r.revision = f.revision AND NOT f.deleted"
 )
-_SEALED: Final = BatchStatement("SELECT name, sealed FROM secret WHERE name IN ({rows})", 0)
-_EXISTING: Final = BatchStatement("SELECT flow_id FROM flow WHERE flow_id IN ({rows}) AND NOT deleted", 0)
+_SEALED: Final = BatchStatement("SELECT name, sealed FROM secret WHERE name IN ({rows})")
+_EXISTING: Final = BatchStatement("SELECT flow_id FROM flow WHERE flow_id IN ({rows}) AND NOT deleted")
 
 
 class RegistryChange(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import apsw
 
@@ -34,23 +34,25 @@ def write_counter(connection: apsw.Connection, name: str, value: int) -> None:
     )
 
 
+_OF_UNENDED: Final = f"EXISTS (SELECT 1 FROM execution WHERE seq = column1 AND end_time_ms = {UNENDED})"  # noqa: S608
+
+
 class BatchStatement:
     """A statement for any number of rows.
 
-    Args:
-        template: the statement; `{rows}` is replaced by a comma-separated list of rows, `{unended}` and `{pending}` by
-            constants of `schema`, `{histories}` and `{emitters}` by `limits.MAX_HISTORIES` and
-            `limits.MAX_LINKED_EMITTERS`.
-            It must do nothing for a row whose columns are all NULL.
-        columns: columns of a row; 0: the rows are single values, as in a list after IN.
+    In `template`, `{rows}` is replaced by a comma-separated list of rows, `{unended}` and `{pending}` by constants of
+    `schema`, `{of_unended}` by a condition that holds if the first column is the number of an execution that has not
+    ended, `{histories}` and `{emitters}` by `limits.MAX_HISTORIES` and `limits.MAX_LINKED_EMITTERS`. It must do nothing
+    for a row whose columns are all NULL. With 0 `columns`, the rows are single values, as in a list after IN.
     """
 
-    def __init__(self, template: str, columns: int) -> None:
+    def __init__(self, template: str, columns: int = 0) -> None:
         row = f"({', '.join('?' * columns)})" if columns else "?"
         self._sql: Final = {
             1 << power: template.format(
                 rows=", ".join([row] * (1 << power)),
                 unended=UNENDED,
+                of_unended=_OF_UNENDED,
                 pending=PENDING,
                 histories=limits.MAX_HISTORIES,
                 emitters=limits.MAX_LINKED_EMITTERS,
@@ -58,6 +60,14 @@ class BatchStatement:
             for power in range(MAX_ROWS.bit_length())
         }
         self._padding: Final = (None,) * (columns or 1)
+
+    @classmethod
+    def insert(
+        cls, table: str, columns: str, conflict: str = "", *, verb: str = "INSERT", where: str = "column1 NOT NULL"
+    ) -> Self:
+        """Return a statement that inserts rows, of columns that are separated by commas; `conflict`: an ON clause."""
+        sql = f"{verb} INTO {table} ({columns}) SELECT * FROM (VALUES {{rows}}) WHERE {where} {conflict}"  # noqa: S608
+        return cls(sql, columns.count(",") + 1)
 
     def sql(self, rows: int) -> str:
         """Return the text of the statement for a number of rows, a power of two up to `MAX_ROWS`."""

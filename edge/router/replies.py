@@ -20,14 +20,7 @@ from edge.router.client import RouterClient
 from edge.router.flow_cache import FlowCache
 from edge.router.ingest import IngestUnavailableError
 from edge.webhook.configured_responses import DEFAULT_FLOW_RESPONSE, FlowResponse
-from flowhook.errors import (
-    ConflictError,
-    ExhaustedError,
-    FlowhookError,
-    InternalError,
-    NotFoundError,
-    UnavailableError,
-)
+from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, InternalError, NotFoundError, UnavailableError
 from flowhook.retrying import CALL
 from flowhook.sharing import Principal, SharedLimit
 from flowhook.sharing.table import EdgeLimits

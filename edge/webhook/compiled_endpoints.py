@@ -32,15 +32,7 @@ from flowhook.events.keys import Attributes, DedupeKey, OrderKey, SearchAttribut
 from flowhook.expressions.paths import PathStep
 from flowhook.payloads import Selection, event_identity, is_parsed_whole, parse_content_type, selection_of
 from flowhook.payloads.parsing import IDENTITY
-from flowhook.signatures import (
-    MAX_JSON_BYTES,
-    KeyedVerifier,
-    Match,
-    RequestView,
-    Verifier,
-    build_verifiers,
-    can_stream,
-)
+from flowhook.signatures import MAX_JSON_BYTES, KeyedVerifier, Match, RequestView, Verifier, build_verifiers, can_stream
 from flowhook.signatures.diagnosis import SecretVariants
 from flowhook.signatures.schemes import SignatureVerifier
 
@@ -64,14 +56,7 @@ CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"
 """Fields that carry credentials, whatever authentication a flow requires."""
 
 URLS: Final = frozenset(
-    {
-        "referer",
-        "x-envoy-original-path",
-        "x-forwarded-uri",
-        "x-original-uri",
-        "x-original-url",
-        "x-rewrite-url",
-    }
+    {"referer", "x-envoy-original-path", "x-forwarded-uri", "x-original-uri", "x-original-url", "x-rewrite-url"}
 )
 """Fields in which proxies and browsers repeat the URL, and with it a credential that the URL contains."""
 

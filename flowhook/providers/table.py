@@ -98,10 +98,7 @@ _ROWS: Final = (
         name="asana",
         source="https://developers.asana.com/docs/webhooks-guide#webhook-signatures",
         handshake=Handshake.ECHO_HEADER,
-        scheme=Scheme(
-            locations=(in_headers("X-Hook-Signature"),),
-            also_stripped=("X-Hook-Secret",),
-        ),
+        scheme=Scheme(locations=(in_headers("X-Hook-Signature"),), also_stripped=("X-Hook-Secret",)),
     ),
     Provider(
         name="discord",
@@ -119,17 +116,14 @@ _ROWS: Final = (
         name="docusign",
         source="https://developers.docusign.com/platform/webhooks/connect/hmac/",
         scheme=Scheme(
-            locations=(FieldLocations(FieldLocation("numbered", "X-DocuSign-Signature-")),),
-            encoding="base64",
+            locations=(FieldLocations(FieldLocation("numbered", "X-DocuSign-Signature-")),), encoding="base64"
         ),
     ),
     Provider(
         name="dropbox",
         source="https://www.dropbox.com/developers/reference/webhooks#notifications",
         handshake=Handshake.ECHO_QUERY_CHALLENGE,
-        scheme=Scheme(
-            locations=(in_headers("X-Dropbox-Signature"),),
-        ),
+        scheme=Scheme(locations=(in_headers("X-Dropbox-Signature"),)),
     ),
     Provider(
         name="gitlab",
@@ -204,9 +198,7 @@ _ROWS: Final = (
             source="https://developers.facebook.com/docs/graph-api/webhooks/getting-started#validating-payloads",
             handshake=Handshake.VERIFY_TOKEN,
             scheme=Scheme(
-                locations=(in_headers("X-Hub-Signature-256"),),
-                tag="sha256=",
-                also_stripped=("X-Hub-Signature",),
+                locations=(in_headers("X-Hub-Signature-256"),), tag="sha256=", also_stripped=("X-Hub-Signature",)
             ),
         )
         for name in ("meta", "whatsapp")
@@ -215,9 +207,7 @@ _ROWS: Final = (
         name="notion",
         source="https://developers.notion.com/reference/webhooks#step-3-validating-event-payloads-recommended",
         scheme=Scheme(
-            locations=(in_headers("X-Notion-Signature"),),
-            tag="sha256=",
-            delivery=(FieldLocation("field", "id"),),
+            locations=(in_headers("X-Notion-Signature"),), tag="sha256=", delivery=(FieldLocation("field", "id"),)
         ),
     ),
     Provider(
@@ -279,11 +269,7 @@ _ROWS: Final = (
         name="x",
         source="https://docs.x.com/x-api/webhooks/quickstart#signature-header-validation",
         handshake=Handshake.SIGN_CRC_TOKEN,
-        scheme=Scheme(
-            locations=(in_headers("x-twitter-webhooks-signature"),),
-            tag="sha256=",
-            encoding="base64",
-        ),
+        scheme=Scheme(locations=(in_headers("x-twitter-webhooks-signature"),), tag="sha256=", encoding="base64"),
     ),
     Provider(
         name="zendesk",
@@ -348,20 +334,14 @@ _ROWS: Final = (
         name="microsoft-graph",
         source="https://learn.microsoft.com/graph/change-notifications-delivery-webhooks#process-the-change-notification",
         handshake=Handshake.ECHO_VALIDATION_TOKEN,
-        scheme=Scheme(
-            locations=(FieldLocations(FieldLocation("field", "clientState")),),
-            method=SignatureMethod.TOKEN,
-        ),
+        scheme=Scheme(locations=(FieldLocations(FieldLocation("field", "clientState")),), method=SignatureMethod.TOKEN),
     ),
     Provider(
         name="paypal",
         source="https://developer.paypal.com/api/rest/webhooks/rest/#link-selfverificationmethod",
         sends_delivery_ids=True,
     ),
-    Provider(
-        name="plaid",
-        source="https://plaid.com/docs/api/webhooks/webhook-verification/",
-    ),
+    Provider(name="plaid", source="https://plaid.com/docs/api/webhooks/webhook-verification/"),
     Provider(
         name="twilio",
         source="https://www.twilio.com/docs/usage/security#validating-requests",

@@ -25,13 +25,7 @@ from flowhook.providers.scheme import (
     SignatureMethod,
 )
 from flowhook.signatures.content import compile_content, split_around_body
-from flowhook.signatures.keys import (
-    HmacSignatureKey,
-    SignatureKey,
-    StreamingDigest,
-    TokenSignatureKey,
-    make_keyring,
-)
+from flowhook.signatures.keys import HmacSignatureKey, SignatureKey, StreamingDigest, TokenSignatureKey, make_keyring
 from flowhook.signatures.request_values import extract_values, parameter_values
 from flowhook.signatures.timestamps import check_timestamp
 from flowhook.signatures.types import JsonBody, Match, RequestView, SignatureError, Verifier, json_of
@@ -83,12 +77,7 @@ class StreamingVerification:
         raise self._mismatch
 
 
-_LAYOUTS: Final = {
-    "whole": Layout.WHOLE,
-    "spaces": Layout.SPACES,
-    "commas": Layout.COMMAS,
-    "pairs": Layout.PAIRS,
-}
+_LAYOUTS: Final = {"whole": Layout.WHOLE, "spaces": Layout.SPACES, "commas": Layout.COMMAS, "pairs": Layout.PAIRS}
 _READINGS: Final = {"utf8": KeyFormat.RAW, "hex": KeyFormat.HEX, "base64": KeyFormat.BASE64}
 _METHODS: Final = {"ed25519": SignatureMethod.ED25519, "ecdsa": SignatureMethod.ECDSA, "rsa": SignatureMethod.RSA}
 

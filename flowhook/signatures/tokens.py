@@ -39,12 +39,7 @@ MAX_KEY_ID: Final = 256
 MIN_SECRET_BYTES: Final = 32  # minimum size of a key for HS256. Source: RFC 7518, section 3.2.
 _TOKEN: Final = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
-_BY_CURVE: Final = {
-    "P-256": ("ES256",),
-    "P-384": ("ES384",),
-    "P-521": ("ES512",),
-    "Ed25519": ("EdDSA", "Ed25519"),
-}
+_BY_CURVE: Final = {"P-256": ("ES256",), "P-384": ("ES384",), "P-521": ("ES512",), "Ed25519": ("EdDSA", "Ed25519")}
 _PUBLIC: Final[Mapping[str, type[Key]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 
 SHARED: Final = ("HS256", "HS384", "HS512")

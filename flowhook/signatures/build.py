@@ -45,12 +45,8 @@ def build_verifiers(auth: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> l
     """Return one verifier per kind of `auth`, in order; for `none`, one that accepts every request.
 
     Everything that does not depend on the request is computed here, so build once per revision of a flow and of its
-    secrets.
-
-    Args:
-        auth: `Webhook.auth`.
-        secrets: value by name. If one is missing or empty, its kind refuses the requests that only this secret could
-            prove (`SECRET_NOT_SET` if a kind has none at all).
+    secrets. If a secret is missing or empty, its kind refuses the requests that only this secret could prove
+    (`SECRET_NOT_SET` if a kind has none at all).
     """
     return [_build(kind, secrets) for kind in auth] or [NoAuthVerifier()]
 
@@ -129,11 +125,11 @@ def sign(
     headers: Sequence[tuple[str, str]],
     now: float,
 ) -> list[tuple[str, str]]:
-    """Return the headers that a sender adds to make a request pass.
+    """Return the headers that a sender adds to make a request pass, by the first secret of the kind that is set.
 
     Args:
         kind: one kind of `auth`; None for `none`, which adds nothing.
-        secrets: value by name; the first of the kind's secrets that is set is used.
+        secrets: value by name.
         method: upper case.
         url: as the receiver sees it; for a kind with its credential in the URL, the result of `sign_url`.
         body: as it will be sent; for a kind with its signature or timestamp in the body, the result of `sign_body`.

@@ -19,7 +19,7 @@ from typing_extensions import override
 from flowhook.document.models.provider_auth import AwsSnsAuth, PaypalAuth
 from flowhook.providers.table import AWS_SNS_HOST
 from flowhook.signatures.public_keys import MAX_SIGNATURE_BYTES, decode_text
-from flowhook.signatures.request_values import single_header
+from flowhook.signatures.request_values import required_header, single_header
 from flowhook.signatures.timestamps import check_timestamp
 from flowhook.signatures.types import (
     KeyedVerifier,
@@ -34,7 +34,7 @@ from flowhook.signatures.types import (
 MIN_RSA_BITS: Final = 2048
 
 
-def read_certificate(document: bytes) -> Mapping[str, x509.Certificate]:
+def read_certificate(document: bytes) -> Mapping[str, Certificate]:
     """Return the first certificate of a PEM file, which is the signer's, under the empty key ID.
 
     Raises:
@@ -51,7 +51,7 @@ def read_certificate(document: bytes) -> Mapping[str, x509.Certificate]:
 
 
 def check_signature(
-    certificate: x509.Certificate, sent: bytes, content: bytes, algorithm: hashes.HashAlgorithm, now: float
+    certificate: Certificate, sent: bytes, content: bytes, algorithm: hashes.HashAlgorithm, now: float
 ) -> None:
     """Check a signature (PKCS #1 v1.5) in base64, and that the certificate is valid now.
 
@@ -105,16 +105,11 @@ class AwsSnsVerifier(KeyedVerifier):
         self._topic = auth.topic_arn.encode()
 
     @override
-    def key_request(self, request: RequestView) -> KeyRequest[Certificate] | None:
-        # None for messages of other topics.
-        try:
-            return self._request(self._message(request))
-        except SignatureError:
-            return None
+    def _wanted_key(self, request: RequestView) -> KeyRequest[Certificate]:
+        return self._request(self._message(request))
 
     @override
     def verify(self, request: RequestView, now: float) -> Match:
-        # the match has the name of the setting, `topic_arn`.
         message = self._message(request)
         algorithm = _HASHES.get(_message_text(message, "SignatureVersion"))
         if algorithm is None:
@@ -193,25 +188,15 @@ class PaypalVerifier(KeyedVerifier):
         self._webhook_id = auth.webhook_id.encode()
 
     @override
-    def key_request(self, request: RequestView) -> KeyRequest[Certificate] | None:
-        try:
-            return self._request(request)
-        except SignatureError:
-            return None
-
-    @override
     def verify(self, request: RequestView, now: float) -> Match:
-        # the match has the name of the setting, `webhook_id`.
-        sent = single_header(request.headers, _SIGNATURE, kind="SIGNATURE")
-        if sent is None:
-            raise SignatureError(f"header {_SIGNATURE} is missing", reason="SIGNATURE_MISSING")
+        sent = required_header(request.headers, _SIGNATURE, kind="SIGNATURE")
         if _value(request, _ALGORITHM) != b"SHA256withRSA":
             raise SignatureError("the signature is by another algorithm", reason="SIGNATURE_MALFORMED")
         message_id, sent_at = _value(request, _ID), _value(request, _TIME)
         check_timestamp(sent_at, "rfc3339", TOLERANCE, now)
         if b"|" in message_id:
             raise SignatureError("the transmission's ID contains a `|`", reason="SIGNATURE_MALFORMED")
-        certificate = fetched_key(request, self._request(request))
+        certificate = fetched_key(request, self._wanted_key(request))
         crc = str(zlib.crc32(request.body)).encode()
         content = b"|".join((message_id, sent_at, self._webhook_id, crc))
         check_signature(certificate, sent, content, hashes.SHA256(), now)
@@ -224,7 +209,8 @@ class PaypalVerifier(KeyedVerifier):
         except SignatureError:
             return None
 
-    def _request(self, request: RequestView) -> KeyRequest[Certificate]:
+    @override
+    def _wanted_key(self, request: RequestView) -> KeyRequest[Certificate]:
         url = _value(request, _CERTIFICATE)
         if not _URL.fullmatch(url):
             raise SignatureError("the certificate's URL is not one of PayPal's", reason="SIGNATURE_MALFORMED")

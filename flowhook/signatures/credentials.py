@@ -17,7 +17,7 @@ from flowhook.document.models.credentials import ApiKeyAuth, AuthKind, BasicAuth
 from flowhook.errors import InvalidError
 from flowhook.providers import PROVIDERS
 from flowhook.signatures.keys import make_keyring, plaintext_secret, secret_digest
-from flowhook.signatures.request_values import json_field, parameter_values, single_header
+from flowhook.signatures.request_values import json_field, parameter_values, required_header
 from flowhook.signatures.types import Match, RequestView, SignatureError, Verifier
 
 
@@ -28,7 +28,6 @@ class NoAuthVerifier(Verifier):
 
     @override
     def verify(self, request: RequestView, now: float) -> Match:
-        # no secret matches, so its name is empty.
         return Match(self.scheme, "")
 
 
@@ -61,10 +60,7 @@ class ApiKeyVerifier(Verifier):
     def _readings(self, request: RequestView) -> tuple[bytes, ...]:
         """Return the possible values of the key: in a query string, `+` is a space, or the `+` of base64."""
         if self._header is not None:
-            sent = single_header(request.headers, self._header, kind="CREDENTIALS")
-            if sent is None:
-                raise SignatureError(f"header {self._header} is missing", reason="CREDENTIALS_MISSING")
-            return (sent,)
+            return (required_header(request.headers, self._header, kind="CREDENTIALS"),)
         if self._field:
             value = json_field(request, self._field)
             if value is None:
@@ -138,10 +134,7 @@ class BasicVerifier(Verifier):
         keyring = self._keyring
         if not keyring.entries:
             raise keyring.refusal("", "")
-        sent = single_header(request.headers, "authorization", kind="CREDENTIALS")
-        if sent is None:
-            raise SignatureError("header authorization is missing", reason="CREDENTIALS_MISSING")
-        match = _CREDENTIALS.fullmatch(sent)
+        match = _CREDENTIALS.fullmatch(required_header(request.headers, "authorization", kind="CREDENTIALS"))
         token = _decoded(match[1]) if match else None
         if token is None:
             raise SignatureError(

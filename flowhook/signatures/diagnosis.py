@@ -18,8 +18,7 @@ from __future__ import annotations
 import binascii
 import json
 import re
-from base64 import b64decode, b64encode, urlsafe_b64encode
-from binascii import Error as Base64Error
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, islice
@@ -34,6 +33,7 @@ from flowhook.errors import InvalidError
 from flowhook.payloads.content_encoding import decompress
 from flowhook.signatures.build import build_verifiers
 from flowhook.signatures.credentials import NoAuthVerifier
+from flowhook.signatures.keys import ENCODERS
 from flowhook.signatures.types import RequestView, SignatureError, Verifier
 
 MAX_BODY_BYTES: Final = 256 * limits.KIB  # largest body of which variants are tried
@@ -50,11 +50,6 @@ _GZIP: Final = b"\x1f\x8b"
 _PREFIX: Final = re.compile(rb"[A-Za-z0-9_]{1,10}[=:,](?=[A-Za-z0-9+/_-])")
 _HEX: Final = re.compile(rb"(?:[0-9A-Fa-f]{2}){20,64}")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{27,86}={0,2}")
-_ENCODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
-    "hex": lambda digest: digest.hex().encode(),
-    "base64": b64encode,
-    "base64url": urlsafe_b64encode,
-}
 
 
 def url_variants(request: RequestView) -> Iterator[tuple[str, RequestView]]:
@@ -90,7 +85,7 @@ def signature_variants(request: RequestView, verifier: Verifier) -> Iterator[tup
     for index in places[:MAX_SIGNATURES]:
         name, sent = request.headers[index]
         found, digest = _digest(_PREFIX.sub(b"", sent, count=1))
-        for encode in _ENCODERS.values() if digest else ():
+        for encode in ENCODERS.values() if digest else ():
             written = (tag or b"") + encode(digest)
             if written != sent:
                 headers = [*request.headers[:index], (name, written), *request.headers[index + 1 :]]
@@ -106,7 +101,7 @@ def _digest(text: bytes) -> tuple[str, bytes]:
     if _HEX.fullmatch(text):
         return "hex", bytes.fromhex(text.decode())
     if _BASE64.fullmatch(text):
-        with suppress(Base64Error):
+        with suppress(binascii.Error):
             text = text.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
             return "base64", b64decode(text + b"=" * (-len(text) % 4))
     return "", b""
@@ -294,12 +289,8 @@ def diagnose(
 ) -> str:
     """Return an explanation of what would have made the request pass; empty if nothing is found.
 
-    Args:
-        verifiers: those that refused the request.
-        request: as it was verified.
-        now: Unix time in seconds.
-        others: further URLs, the flow's own first, whose secrets the sender may have used.
-        readings: the same verifiers with their secrets read otherwise (`secret_variants`).
+    `verifiers` refused the request; `readings` are the same ones with their secrets read otherwise (`SecretVariants`);
+    `others` are of further URLs, the flow's own first, whose secrets the sender may have used.
     """
     budget = _VariantBudget(now)
     with suppress(_BudgetExhausted):

@@ -158,7 +158,7 @@ _ALPHABETS: Final = {
     "base64": re.compile(rb"[A-Za-z0-9+/]*"),
     "base64url": re.compile(rb"[A-Za-z0-9_-]*"),
 }
-_ENCODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
+ENCODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "hex": hexlify,
     "base64": b64encode,
     "base64url": urlsafe_b64encode,
@@ -178,7 +178,7 @@ class DigestEncoding:
     def __init__(self, name: EncodingName, algorithm: Algorithm) -> None:
         self._hex = name == "hex"
         self._alphabet = _ALPHABETS[name]
-        self._encode = _ENCODERS[name]
+        self._encode = ENCODERS[name]
         longest = self._encode(bytes(new(algorithm, usedforsecurity=False).digest_size))
         self.length = len(longest.rstrip(b"="))  # characters of a normalized digest
         self._padding = b"=" * (len(longest) - self.length)

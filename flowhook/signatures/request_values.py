@@ -29,6 +29,14 @@ def single_header(headers: Sequence[tuple[str, bytes]], name: str, *, kind: str)
     return values[0]
 
 
+def required_header(headers: Sequence[tuple[str, bytes]], name: str, *, kind: str) -> bytes:
+    """Return the value of a header as `single_header` does; SignatureError if it is not there."""
+    value = single_header(headers, name, kind=kind)
+    if value is None:
+        raise SignatureError(f"header {name} is missing", reason=f"{kind}_MISSING")
+    return value
+
+
 MAX_PARAMETERS: Final = 1000  # maximum number of parameters in a query string that is searched for credentials
 
 MAX_CREDENTIALS: Final = 16

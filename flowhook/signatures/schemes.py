@@ -188,11 +188,7 @@ class SignatureVerifier(Verifier):
         return self._takes_pieces and all(key.streams for _, key in self._keyring.entries)
 
     def begin(self, request: RequestView, now: float) -> StreamingVerification:
-        """Begin to verify a request before its body arrives.
-
-        Args:
-            request: without the body.
-            now: Unix time in seconds; a body may take longer than the tolerance of a timestamp.
+        """Begin to verify a request before its body arrives, which may take longer than the tolerance of a timestamp.
 
         Raises:
             SignatureError: the request can't pass, whatever its body is.
@@ -227,9 +223,9 @@ class SignatureVerifier(Verifier):
         if self._unit is not None and locations.timestamp is not None:
             timestamp = self._required(request, locations.timestamp, pairs)
             check_timestamp(timestamp, self._unit, self._tolerance, now)
-        message_id = (
-            self._required(request, locations.id, pairs) if locations.id is not None and self._signs_id else b""
-        )
+        message_id = b""
+        if self._signs_id and locations.id is not None:
+            message_id = self._required(request, locations.id, pairs)
         if self._must_be_empty and has_body:
             raise SignatureError("the request has a body that the signature does not cover", reason="BODY_UNSIGNED")
         readings = [
@@ -241,14 +237,12 @@ class SignatureVerifier(Verifier):
 
     def _mismatch(self, claim: _ClaimedSignature) -> SignatureError:
         """Return the error for signatures that do not match."""
-        keyring = self._keyring
-        if not any(
-            key.is_well_formed(candidate)
-            for (_, key), candidates in zip(keyring.entries, claim.readings, strict=True)
-            for candidate in candidates
-        ):
+        readings = zip(self._keyring.entries, claim.readings, strict=True)
+        if not any(key.is_well_formed(each) for (_, key), candidates in readings for each in candidates):
             return self._malformed("does not have the expected encoding")
-        return keyring.refusal("the signature does not match: another secret, or other content", "SIGNATURE_MISMATCH")
+        return self._keyring.refusal(
+            "the signature does not match: another secret, or other content", "SIGNATURE_MISMATCH"
+        )
 
     @override
     def delivery_id(self, request: RequestView) -> str | None:

@@ -22,15 +22,9 @@ from flowhook.signatures.types import RequestView, SignatureError
 def sign_request(
     scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView, now: float
 ) -> list[tuple[str, str]]:
-    """Return the headers that make a request pass `SignatureVerifier`.
+    """Return the headers that make a request, with its body from `sign_in_body`, pass `SignatureVerifier`.
 
-    Args:
-        scheme: how to sign.
-        kind: names the secrets.
-        secrets: value by name.
-        request: what will be sent, its body from `sign_in_body`; a timestamp or an ID in its headers is used, otherwise
-            one is generated.
-        now: Unix time in seconds.
+    A timestamp or an ID in its headers is used, otherwise one is generated.
 
     Raises:
         InvalidError: no secret is set, or it can't be decoded (`SECRET_NOT_SET`, `SECRET_INVALID`); a signed header is
@@ -48,7 +42,7 @@ def sign_request(
         if location is None or location.kind == "pair":
             return value.encode()
         if location.kind == "field":
-            return next(iter(extract_values(request, location)), b"")
+            return _field(request, location)
         if location.name.lower() not in present:
             added.append((location.name, value))
             return value.encode()
@@ -56,18 +50,8 @@ def sign_request(
 
     timestamp = provide(locations.timestamp, format_timestamp(now, scheme.unit)) if scheme.unit else b""
     message_id = provide(locations.id, f"msg_{random.token_hex(16)}") if locations.id else b""
-    secret_name, secret = first_secret(kind, secrets)
-    try:
-        if scheme.method is SignatureMethod.TOKEN:
-            signature = make_key(secret, scheme).decode("latin-1")
-        else:
-            complete = request._replace(headers=[*request.headers, *((n.lower(), v.encode()) for n, v in added)])
-            chunks = compile_content(resolve_settings(scheme, kind))(complete, timestamp, message_id)
-            signature = HmacSignatureKey(scheme, secret).sign(chunks).decode()
-    except SignatureError as error:
-        raise InvalidError(error.detail, reason="HEADER_MISSING") from None
-    except ValueError as error:
-        raise InvalidError(f"secret {secret_name} {error}", reason="SECRET_INVALID") from None
+    complete = request._replace(headers=[*request.headers, *((n.lower(), v.encode()) for n, v in added)])
+    signature = _signature(scheme, kind, secrets, complete, (timestamp, message_id))
     name = locations.signature.name
     value = _in_layout(scheme, timestamp.decode(), signature)
     return [*added, (f"{name}1" if locations.signature.kind == "numbered" else name, value)]
@@ -98,15 +82,9 @@ _LAYOUTS: Final = (Layout.WHOLE, Layout.SPACES, Layout.COMMAS)
 def sign_in_body(
     scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes], body: bytes, now: float, *, items: str = ""
 ) -> bytes:
-    """Return the body with a new timestamp and signature, as far as they belong there; numbers stay as written.
+    """Return a JSON body with a new timestamp and signature, as far as they belong there; numbers stay as written.
 
-    Args:
-        scheme: how to sign.
-        kind: names the secrets.
-        secrets: value by name.
-        body: a JSON text.
-        now: Unix time in seconds.
-        items: member of the body with an array whose items are signed one by one; empty: the body is signed.
+    `items` is the member of the body with an array whose items are signed one by one; empty: the body is signed.
 
     Raises:
         InvalidError: no secret is set, or it can't be decoded (`SECRET_NOT_SET`, `SECRET_INVALID`); the body is not
@@ -126,7 +104,10 @@ def sign_in_body(
             if locations.timestamp is not None and locations.timestamp.kind == "field" and scheme.unit is not None:
                 _write_time(value, locations.timestamp.name, format_timestamp(now, scheme.unit), scheme)
             if signs:
-                _write(value, locations.signature.name, _signature(scheme, kind, secrets, verbatim.dumps(value)))
+                written = RequestView("POST", "", "", "", (), verbatim.dumps(value))
+                sent = (_field(written, locations.timestamp), _field(written, locations.id))
+                signature = _signature(scheme, kind, secrets, written, sent)
+                _write(value, locations.signature.name, f"{scheme.tag}{signature}")
         return verbatim.dumps(content)
     except (ValueError, TypeError, LookupError):
         raise InvalidError(
@@ -152,22 +133,26 @@ def _write(value: Any, path: str, new: Any) -> None:
     value[last] = new
 
 
-def _signature(scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes], body: bytes) -> str:
-    request = RequestView("POST", "", "", "", (), body)
-    locations = scheme.locations[0]
-    secret_name, secret = first_secret(kind, secrets)
+def _signature(
+    scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView, sent: tuple[bytes, bytes]
+) -> str:
+    """Return the signature of a request by the first secret that is set, or that secret if it is sent itself.
+
+    `sent` is the timestamp and the ID.
+    """
+    name, secret = first_secret(kind, secrets)
     try:
-        chunks = compile_content(resolve_settings(scheme, kind))(
-            request, _value(request, locations.timestamp), _value(request, locations.id)
-        )
-        key = HmacSignatureKey(scheme, secret)
+        if scheme.method is SignatureMethod.TOKEN:
+            return make_key(secret, scheme).decode("latin-1")
+        chunks = compile_content(resolve_settings(scheme, kind))(request, *sent)
+        return HmacSignatureKey(scheme, secret).sign(chunks).decode()
     except SignatureError as error:
         raise InvalidError(error.detail, reason="HEADER_MISSING") from None
     except ValueError as error:
-        raise InvalidError(f"secret {secret_name} {error}", reason="SECRET_INVALID") from None
-    return f"{scheme.tag}{key.sign(chunks).decode()}"
+        raise InvalidError(f"secret {name} {error}", reason="SECRET_INVALID") from None
 
 
-def _value(request: RequestView, location: FieldLocation | None) -> bytes:
+def _field(request: RequestView, location: FieldLocation | None) -> bytes:
+    """Return a value of the body; empty if it is not there, or elsewhere."""
     found = [] if location is None or location.kind != "field" else extract_values(request, location)
     return found[0] if found else b""

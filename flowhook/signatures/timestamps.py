@@ -22,13 +22,7 @@ _RFC_3339: Final = re.compile(
 
 
 def check_timestamp(sent: bytes, unit: Unit, tolerance: float, now: float) -> None:
-    """Check that a request was signed recently, and not in the future, within `tolerance`.
-
-    Args:
-        sent: as received.
-        unit: unit or format of the timestamp.
-        tolerance: seconds, either way, inclusive.
-        now: Unix time in seconds.
+    """Check that a request was signed recently, and not in the future: within `tolerance` seconds, either way.
 
     Raises:
         SignatureError: `TIMESTAMP_MALFORMED` or `TIMESTAMP_STALE`.
@@ -40,11 +34,7 @@ def check_timestamp(sent: bytes, unit: Unit, tolerance: float, now: float) -> No
 
 
 def check_age(signed_at: float, tolerance: float, now: float) -> None:
-    """Check the same for a parsed timestamp, Unix time in seconds.
-
-    Raises:
-        SignatureError: `TIMESTAMP_STALE`.
-    """
+    """Check the same for a parsed timestamp; both are Unix times in seconds."""
     age = now - signed_at
     if not -tolerance <= age <= tolerance:
         direction = "old" if age > 0 else "ahead of our clock"

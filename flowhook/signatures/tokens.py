@@ -29,7 +29,7 @@ from flowhook.document.models.credentials import JwtAuth
 from flowhook.document.models.provider_auth import PlaidAuth
 from flowhook.errors import InvalidError
 from flowhook.signatures.keys import first_secret, make_keyring
-from flowhook.signatures.request_values import single_header
+from flowhook.signatures.request_values import required_header
 from flowhook.signatures.timestamps import check_age
 from flowhook.signatures.types import KeyedVerifier, KeyRequest, Match, RequestView, SignatureError, fetched_key
 
@@ -93,10 +93,7 @@ def algorithms_of(key: Key) -> tuple[str, ...]:
 def verified_claims(token: Token, key: Key, allowed: Collection[str]) -> dict[str, Any]:
     """Verify the signature of a token by a key, and return the claims.
 
-    Args:
-        token: as sent.
-        key: public, or shared.
-        allowed: algorithms; only those that the key has count.
+    Of the algorithms that are `allowed` only those that the key has count.
 
     Raises:
         SignatureError: the key didn't sign it (`SIGNATURE_MISMATCH`), or it has no claims (`SIGNATURE_MALFORMED`).
@@ -225,18 +222,14 @@ class JwtVerifier(KeyedVerifier):
             self._expected["aud"] = {"essential": True, "values": list(auth.audiences)}
 
     @override
-    def key_request(self, request: RequestView) -> KeyRequest[Key] | None:
+    def _wanted_key(self, request: RequestView) -> KeyRequest[Key] | None:
         if self._url is None:
             return None
-        try:
-            token = self._token(request)
-        except SignatureError:
-            return None
+        token = self._token(request)
         return self._request(self._url, token) if token.key_id and token.algorithm in self._allowed else None
 
     @override
     def verify(self, request: RequestView, now: float) -> Match:
-        # the match has the name of the key, or of the secret.
         keyring = self._keyring
         token = self._token(request)
         if keyring is None:
@@ -260,9 +253,7 @@ class JwtVerifier(KeyedVerifier):
         return KeyRequest(url, read_key_set, url, token.key_id)
 
     def _token(self, request: RequestView) -> Token:
-        sent = single_header(request.headers, self._header, kind="CREDENTIALS")
-        if sent is None:
-            raise SignatureError(f"header {self._header} is missing", reason="CREDENTIALS_MISSING")
+        sent = required_header(request.headers, self._header, kind="CREDENTIALS")
         if self._is_bearer:
             match = _BEARER.fullmatch(sent)
             sent = match[1] if match else b""
@@ -338,15 +329,11 @@ class PlaidVerifier(KeyedVerifier):
         self._client_id = auth.client_id
 
     @override
-    def key_request(self, request: RequestView) -> KeyRequest[Key] | None:
-        try:
-            return self._request(self._token(request))
-        except SignatureError:
-            return None
+    def _wanted_key(self, request: RequestView) -> KeyRequest[Key]:
+        return self._request(self._token(request))
 
     @override
     def verify(self, request: RequestView, now: float) -> Match:
-        # the match has the ID of the key.
         token = self._token(request)
         claims = verified_claims(token, fetched_key(request, self._request(token)), ("ES256",))
         signed_at = claims.get("iat")
@@ -362,10 +349,7 @@ class PlaidVerifier(KeyedVerifier):
     def _token(self, request: RequestView) -> Token:
         if not self._secret:
             raise SignatureError(f"secret {self._secret_name} is not set", reason="SECRET_NOT_SET")
-        sent = single_header(request.headers, _HEADER, kind="SIGNATURE")
-        if sent is None:
-            raise SignatureError(f"header {_HEADER} is missing", reason="SIGNATURE_MISSING")
-        token = read_token(sent)
+        token = read_token(required_header(request.headers, _HEADER, kind="SIGNATURE"))
         if token is None or token.algorithm != "ES256" or not _KEY_ID.fullmatch(token.key_id):
             raise SignatureError(
                 f"header {_HEADER} does not contain a token by ES256 with a key ID", reason="SIGNATURE_MALFORMED"

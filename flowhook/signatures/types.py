@@ -185,9 +185,7 @@ class Verifier(ABC):
     def verify(self, request: RequestView, now: float) -> Match:
         """Check a request in time that does not depend on how much of a credential is right. Never blocks.
 
-        Args:
-            request: the request, as received.
-            now: Unix time in seconds.
+        `now` is Unix time in seconds.
 
         Raises:
             SignatureError: something is missing, malformed, wrong or stale; nothing else is ever raised.
@@ -204,9 +202,16 @@ class Verifier(ABC):
 class KeyedVerifier(Verifier):
     """A verifier whose keys have to be fetched before `verify`."""
 
-    @abstractmethod
     def key_request(self, request: RequestView) -> KeyRequest[object] | None:
         """Return the key that `verify` will look up in `request.keys`; None if it needs none. Never raises."""
+        try:
+            return self._wanted_key(request)
+        except SignatureError:
+            return None
+
+    @abstractmethod
+    def _wanted_key(self, request: RequestView) -> KeyRequest[object] | None:
+        """Return the key that verifies a request; None, or a SignatureError, if it needs none."""
 
 
 Outcome = tuple[Verifier, Match] | SignatureError

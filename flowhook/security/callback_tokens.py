@@ -36,11 +36,8 @@ _CUT_TOKEN: Final = re.compile(rb"(?<=[0-9a-z*]{26}\.)[0-9]{1,9}\.[A-Za-z0-9_-]{
 def issue(key: bytes, execution_id: str, callback: str, number: int) -> str:
     """Return the token of a one-time URL: URL-safe, at most `MAX_LENGTH` characters.
 
-    Args:
-        key: the flow's key, `KEY_BYTES` long.
-        execution_id: the execution that receives the callback.
-        callback: name of the callback.
-        number: how many callbacks of that name the execution has received by one-time URLs before; 0 or more.
+    `key` is the flow's, `KEY_BYTES` long; `number` is how many callbacks of that name the execution has received by
+    one-time URLs before.
     """
     digest = hmac.digest(key, f"{execution_id}|{callback}|{number}".encode(), hashlib.sha256)
     mac = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -53,11 +50,9 @@ def contains(data: bytes) -> bool:
 
 
 def mask(text: str, replacement: str = MASK) -> str:
-    """Return a text, JSON for example, with a replacement for each token in it: anyone who has one may use it.
+    """Return a text, or bytes as latin-1, with a replacement for each token in it: anyone who has one may use it.
 
-    Args:
-        text: any text; bytes as latin-1, too.
-        replacement: in place of a token; the one character `*` stands for each character of it.
+    The replacement `*` stands for each character of a token.
     """
     parts: list[str] = []
     position = 0

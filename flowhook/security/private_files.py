@@ -46,12 +46,9 @@ _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory that only its owner can access; leave an existing one as it is.
+    """Create a directory that only its owner can access; leave an existing one as it is. May raise OSError.
 
     Missing parents are created with the mode that the umask gives.
-
-    Raises:
-        OSError: it can't be created.
     """
     try:
         path.mkdir(mode=DIRECTORY_MODE, parents=True)
@@ -63,12 +60,9 @@ def make_directory(path: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file, with mode 0600 and created if missing, and return its descriptor.
+    """Open a file, with mode 0600 and created if missing; return its descriptor, or raise OSError.
 
     `flags` are those of `open(2)`; `O_CREAT` and `O_CLOEXEC` are added.
-
-    Raises:
-        OSError: it can't be opened.
     """
     descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
@@ -105,18 +99,11 @@ def restrict_permissions(data_dir: Path, database: Path | None = None) -> list[P
     """Make a data directory and Flowhook's files in it accessible to their owner only.
 
     Removes permissions of group and others, never the owner's, and only from files of this user. A directory that also
-    contains files of other programs, such as `/srv`, keeps its mode, because others may need access to those.
+    contains files of other programs, such as `/srv`, keeps its mode, because others may need access to those. The
+    directory is created when missing. Of a `database` elsewhere the files are restricted, but not its directory.
 
-    Args:
-        data_dir: created when missing.
-        database: path of the database, if elsewhere; the files that belong to it are restricted, but not its directory.
-
-    Returns:
-        Paths that others can still access because they belong to another user, and the data directory if it also
-        contains files of other programs and others can write to it.
-
-    Raises:
-        OSError: the directory can't be created or read.
+    Return the paths that others can still access because they belong to another user, and the data directory if it also
+    contains files of other programs and others can write to it. Raise OSError if it can't be created or read.
     """
     make_directory(data_dir)
     data_dir = data_dir.resolve()
@@ -132,40 +119,40 @@ def _ours(directory: Path, files: tuple[str, ...], directories: tuple[str, ...])
     """Return the paths of files and directories with these names (patterns), and whether there is anything else."""
     found: list[Path] = []
     others = False
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                is_ours = any(fnmatch(entry.name, pattern) for pattern in files)
-                found += [Path(entry.path)] if is_ours else ()
-            else:
-                opaque = any(fnmatch(entry.name, pattern) for pattern in OPAQUE_DIRECTORIES)
-                is_ours = opaque or entry.name in directories
-                if opaque:
-                    found.append(Path(entry.path))
-                elif is_ours:
-                    found += _copies(Path(entry.path), files) if entry.name in SHARED_DIRECTORIES else _all(entry.path)
-            others |= not is_ours
+    for path, is_directory in _entries(directory):
+        if not is_directory:
+            is_ours = _matches(path, files)
+            found += [path] if is_ours else ()
+        elif _matches(path, OPAQUE_DIRECTORIES):
+            is_ours = True
+            found.append(path)
+        else:
+            is_ours = path.name in directories
+            if is_ours:
+                found += _tree(path, files if path.name in SHARED_DIRECTORIES else ("*",))
+        others |= not is_ours
     return found, others
 
 
-def _copies(directory: Path, files: tuple[str, ...]) -> Iterator[Path]:
+def _tree(directory: Path, files: tuple[str, ...]) -> Iterator[Path]:
+    """Yield a directory and what is in it: all directories, and the files with these names, or all of Flowhook's."""
     yield directory
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _all(entry.path) if entry.name in OUR_DIRECTORIES else _copies(Path(entry.path), files)
-            elif any(fnmatch(entry.name, pattern) for pattern in files):
-                yield Path(entry.path)
+    for path, is_directory in _entries(directory):
+        if is_directory:
+            yield from _tree(path, ("*",) if path.name in OUR_DIRECTORIES else files)
+        elif _matches(path, files):
+            yield path
 
 
-def _all(directory: str) -> Iterator[Path]:
-    yield Path(directory)
+def _entries(directory: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield each entry of a directory, and whether it is a directory itself."""
     with os.scandir(directory) as entries:
         for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _all(entry.path)
-            else:
-                yield Path(entry.path)
+            yield Path(entry.path), entry.is_dir(follow_symlinks=False)
+
+
+def _matches(path: Path, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(path.name, pattern) for pattern in patterns)
 
 
 def _tighten(path: Path) -> bool:
@@ -177,9 +164,8 @@ def _tighten(path: Path) -> bool:
         return not _is_exposed(path)
     try:
         found = os.fstat(descriptor)
-        if not stat.S_IMODE(found.st_mode) & _OTHERS:
-            return True
-        if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        is_ordinary = stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)
+        if not stat.S_IMODE(found.st_mode) & _OTHERS or not is_ordinary:
             return True
         # root could lock out another owner; a directory with a sticky bit, such as /tmp, is shared on purpose
         if found.st_uid != os.geteuid() or found.st_mode & stat.S_ISVTX:

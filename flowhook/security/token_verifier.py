@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import attrs
 import orjson
 
 from flowhook.errors import InvalidError
@@ -31,21 +32,23 @@ class TokenGrant(NamedTuple):
     sha256: str  # hash of the value, in hex
 
 
+@attrs.define(eq=False, repr=False)
 class TokenVerifier:
     """Looks up what a presented token permits; reloads the file when its modification time changes.
 
     The lookup reveals nothing by its timing: its key is a hash, which no caller can steer.
     """
 
-    def __init__(self, data_dir: Path, *, now: Callable[[], float] = time.time) -> None:
-        """Create a verifier for the tokens of a data directory; `now` returns Unix time in seconds."""
-        self._data_dir = data_dir
-        self._now = now
-        self._path = data_dir / FILE
-        self._stamp: tuple[int, int, int] | None = None
-        self._grants: dict[bytes, TokenGrant] = {}
-        self._used = dict(last_uses(data_dir))
-        self._changed = False
+    _data_dir: Path
+    _now: Callable[[], float] = attrs.field(default=time.time, kw_only=True)  # Unix time in seconds
+    _stamp: tuple[int, int, int] | None = attrs.field(init=False, default=None)
+    _grants: dict[bytes, TokenGrant] = attrs.field(init=False, factory=dict)
+    _used: dict[str, int] = attrs.field(init=False)
+    _changed: bool = attrs.field(init=False, default=False)
+
+    @_used.default
+    def _used_before(self) -> dict[str, int]:
+        return dict(last_uses(self._data_dir))
 
     def find(self, token: str) -> TokenGrant | None:
         """Return what a token permits, or None if it is unknown or expired.
@@ -55,7 +58,7 @@ class TokenVerifier:
         if not token:
             return None
         try:
-            status = self._path.stat()
+            status = (self._data_dir / FILE).stat()
             stamp = (status.st_mtime_ns, status.st_ino, status.st_size)
             if stamp != self._stamp:
                 infos = list_tokens(self._data_dir)

@@ -76,9 +76,7 @@ class TokenInfo:
 
 
 def ensure_tokens(data_dir: Path) -> bool:
-    """Create the built-in tokens of a data directory that has no `tokens.json` yet; otherwise change nothing.
-
-    Blocking. Every file is readable by its owner only. Returns whether the tokens were created.
+    """Create the built-in tokens of a data directory without `tokens.json`; return whether they were created. Blocking.
 
     Raises:
         InvalidError: the directory can't be written (`DATA_DIR_UNUSABLE`) or the file is damaged (`TOKENS_DAMAGED`).
@@ -105,16 +103,9 @@ def create_token(
     flows: Collection[str] = (),
     expires_in: float | None = None,
 ) -> str:
-    """Add a token and return it; it can't be read again.
+    """Add a token and return it; it can't be read again. Blocking.
 
-    Blocking.
-
-    Args:
-        data_dir: data directory of the router.
-        name: 1 to 63 letters, digits, '.', '_' or '-'.
-        scopes: its permissions; at least one.
-        flows: IDs of the only flows whose events it may ingest, at most 100; empty: any.
-        expires_in: seconds after which it expires; None: it is valid until it is revoked.
+    It may ingest events of `flows` only, unless they are empty, and expires after some seconds, if that is given.
 
     Raises:
         InvalidError: the name, the scopes, the flows or the time are not acceptable (`TOKEN_NAME_INVALID`,
@@ -125,7 +116,10 @@ def create_token(
         raise InvalidError("a token's name is 1 to 63 letters, digits, '.', '_' or '-'", reason="TOKEN_NAME_INVALID")
     if not scopes:
         raise InvalidError("a token needs at least one scope", reason="TOKEN_SCOPES_MISSING")
-    _check_flows(scopes, flows)
+    if flows and set(scopes) != {TokenScope.INGEST}:
+        raise InvalidError("a token for some flows can only have the scope ingest", reason="TOKEN_FLOWS_INVALID")
+    if len(flows) > MAX_FLOWS or not all(0 < len(flow) <= limits.MAX_FLOW_ID_LENGTH for flow in flows):
+        raise InvalidError(f"a token is for at most {MAX_FLOWS} flows, by ID", reason="TOKEN_FLOWS_INVALID")
     now = int(time.time())
     expires = _expiry(now, expires_in)
     ensure_tokens(data_dir)
@@ -142,14 +136,8 @@ def create_token(
 def rotate_token(data_dir: Path, name: str, *, overlap: float, expires_in: float | None = None) -> str:
     """Give a token a new value and return it; it can't be read again. The file of a built-in token is updated, too.
 
-    Blocking. The new value is valid at once, with the same permissions. The previous one stays valid for `overlap`.
-
-    Args:
-        data_dir: data directory of the router.
-        name: name of the token.
-        overlap: seconds for which the previous value stays valid, in [0, `MAX_OVERLAP_SECONDS`]; never beyond its own
-            expiry.
-        expires_in: seconds after which the new value expires; None: at the expiry of the previous one.
+    Blocking. The new value is valid at once, with the same permissions, for some seconds, or until the expiry of the
+    previous one. That stays valid for an `overlap` in [0, `MAX_OVERLAP_SECONDS`], but never beyond its own expiry.
 
     Raises:
         NotFoundError: there is no token of this name (`TOKEN_NOT_FOUND`).
@@ -169,21 +157,16 @@ def rotate_token(data_dir: Path, name: str, *, overlap: float, expires_in: float
             raise _not_found(name)
         if expires is None and info.expires is not None and info.expires <= now:
             raise ConflictError(f"{name} has expired: give it a new expiry", reason="TOKEN_EXPIRED")
-        end = min(now + int(overlap), now + int(overlap) if info.expires is None else info.expires)
-        before = (EarlierValue(info.sha256, end), *info.earlier)
-        earlier = tuple(value for value in before if value.until > now)
+        end = now + int(overlap)
+        replaced = EarlierValue(info.sha256, end if info.expires is None else min(end, info.expires))
+        earlier = tuple(value for value in (replaced, *info.earlier) if value.until > now)
         if len(earlier) > MAX_EARLIER:
             raise ConflictError(
                 f"{MAX_EARLIER} earlier values of {name} are still valid: wait, or revoke it", reason="TOKEN_OVERLAPS"
             )
         token = _mint()
-        infos[name] = replace(
-            info,
-            sha256=_hash(token),
-            created=now,
-            expires=info.expires if expires is None else expires,
-            earlier=earlier,
-        )
+        expires = info.expires if expires is None else expires
+        infos[name] = replace(info, sha256=_hash(token), created=now, expires=expires, earlier=earlier)
         if name in BUILT_IN:
             write_private(_pending(data_dir, name), token.encode() + b"\n")
         _store(data_dir, list(infos.values()))
@@ -234,13 +217,6 @@ def revoke_token(data_dir: Path, name: str) -> None:
         _store(data_dir, remaining)
         if name in BUILT_IN:
             (data_dir / f"{name}.token").unlink(missing_ok=True)
-
-
-def _check_flows(scopes: Collection[TokenScope], flows: Collection[str]) -> None:
-    if flows and set(scopes) != {TokenScope.INGEST}:
-        raise InvalidError("a token for some flows can only have the scope ingest", reason="TOKEN_FLOWS_INVALID")
-    if len(flows) > MAX_FLOWS or not all(0 < len(flow) <= limits.MAX_FLOW_ID_LENGTH for flow in flows):
-        raise InvalidError(f"a token is for at most {MAX_FLOWS} flows, by ID", reason="TOKEN_FLOWS_INVALID")
 
 
 def _expiry(now: int, seconds: float | None) -> int | None:

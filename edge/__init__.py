@@ -1,8 +1,5 @@
 """The edge: the only code that speaks HTTP to senders. Stateless; any number of edges share one port.
 
-- `http`: connections, requests and responses; knows no flows.
-- `webhook`: the webhook pipeline.
-- `router`: the client of the router.
-- `metrics`: counters of all of them.
-- `app`: the composition root.
+`http` holds connections, requests and responses, and knows no flows; `webhook` the pipeline; `router` the client of the
+router.
 """

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from typing import Final
 
+import attrs
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -35,30 +37,26 @@ class Histogram:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Return cumulative counts by upper bound, as Prometheus requires."""
-        result = []
-        running = 0
-        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
-            running += count
-            result.append(("+Inf" if bound == float("inf") else str(bound), float(running)))
-        return result
+        names = (*map(str, self.bounds), "+Inf")
+        return list(zip(names, map(float, accumulate(self.counts)), strict=True))
 
 
+@attrs.define(eq=False, repr=False)
 class EdgeMetrics(Collector):
     """All counters of an edge."""
 
-    def __init__(self) -> None:
-        # number of responses by status and reason (empty when the request was not refused)
-        self.responses: dict[tuple[int, str], int] = {}
-        # requests whose sender disconnected before they were complete, so that they got no response
-        self.incomplete = 0
-        self.cache_hits = 0  # flow lookups answered by the cache
-        self.cache_misses = 0  # flow lookups sent to the router
-        self.latency = Histogram(LATENCY_BUCKETS)  # seconds from a complete request to the router's result
-        self.batches = Histogram(BATCH_BUCKETS)  # events per call to the router
-        self.retries = 0  # calls to the router that failed and were retried
-        self.streamed_bytes = 0  # bytes of bodies that were streamed rather than held in memory as a whole
-        self.unreported = 0  # refused requests that could not be reported to the router
-        self._gauges: list[tuple[str, str, Callable[[], float]]] = []
+    # number of responses by status and reason (empty when the request was not refused)
+    responses: dict[tuple[int, str], int] = attrs.field(factory=dict)
+    incomplete: int = 0  # requests whose sender disconnected before they were complete, so that they got no response
+    cache_hits: int = 0  # flow lookups answered by the cache
+    cache_misses: int = 0  # flow lookups sent to the router
+    # seconds from a complete request to the router's result
+    latency: Histogram = attrs.field(factory=lambda: Histogram(LATENCY_BUCKETS))
+    batches: Histogram = attrs.field(factory=lambda: Histogram(BATCH_BUCKETS))  # events per call to the router
+    retries: int = 0  # calls to the router that failed and were retried
+    streamed_bytes: int = 0  # bytes of bodies that were streamed rather than held in memory as a whole
+    unreported: int = 0  # refused requests that could not be reported to the router
+    _gauges: list[tuple[str, str, Callable[[], float]]] = attrs.field(init=False, factory=list)
 
     def answered(self, status: int, reason: str) -> None:
         """Count a response."""
@@ -75,39 +73,33 @@ class EdgeMetrics(Collector):
         for (status, reason), count in sorted(self.responses.items()):
             requests.add_metric((str(status), reason), count)
         yield requests
-        yield CounterMetricFamily(
-            "flowhook_edge_incomplete_requests",
-            "Requests whose sender went away before they were complete.",
-            value=self.incomplete,
-        )
         lookups = CounterMetricFamily("flowhook_edge_flow_lookups", "Lookups of flows.", labels=("result",))
         lookups.add_metric(("hit",), self.cache_hits)
         lookups.add_metric(("miss",), self.cache_misses)
         yield lookups
-        yield CounterMetricFamily(
-            "flowhook_edge_ingest_retries", "Calls to the router that were made again.", value=self.retries
-        )
-        yield CounterMetricFamily(
-            "flowhook_edge_unreported_rejections",
-            "Refused requests that are missing from the log of rejections.",
-            value=self.unreported,
-        )
-        yield CounterMetricFamily(
-            "flowhook_edge_streamed_bytes",
-            "Bytes of large bodies that went on to the router as they came.",
-            value=self.streamed_bytes,
-        )
-        yield HistogramMetricFamily(
-            "flowhook_edge_accept_seconds",
-            "From a whole request to the router's word on it.",
-            buckets=self.latency.buckets(),
-            sum_value=self.latency.total,
-        )
-        yield HistogramMetricFamily(
-            "flowhook_edge_batch_events",
-            "Events per call to the router.",
-            buckets=self.batches.buckets(),
-            sum_value=self.batches.total,
-        )
+        for name, text, count in (
+            (
+                "flowhook_edge_incomplete_requests",
+                "Requests whose sender went away before they were complete.",
+                self.incomplete,
+            ),
+            ("flowhook_edge_ingest_retries", "Calls to the router that were made again.", self.retries),
+            (
+                "flowhook_edge_unreported_rejections",
+                "Refused requests that are missing from the log of rejections.",
+                self.unreported,
+            ),
+            (
+                "flowhook_edge_streamed_bytes",
+                "Bytes of large bodies that went on to the router as they came.",
+                self.streamed_bytes,
+            ),
+        ):
+            yield CounterMetricFamily(name, text, value=count)
+        for name, text, seen in (
+            ("flowhook_edge_accept_seconds", "From a whole request to the router's word on it.", self.latency),
+            ("flowhook_edge_batch_events", "Events per call to the router.", self.batches),
+        ):
+            yield HistogramMetricFamily(name, text, buckets=seen.buckets(), sum_value=seen.total)
         for name, text, value in self._gauges:
             yield GaugeMetricFamily(name, text, value=value())

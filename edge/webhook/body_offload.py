@@ -31,9 +31,9 @@ class BodyQuery:
 
 
 def parse_large_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> Iterator[bytes]:
-    """Parse a body and yield the selected part of it as JSON, and its keys; for `flowhook.sandbox`.
+    """Parse a body and yield, for `flowhook.sandbox`, four parts.
 
-    The keys are its order key, its dedupe key, and its search attributes as JSON.
+    They are the selected part of it as JSON, its order key, its dedupe key, and its search attributes as JSON.
 
     Args:
         kind: JSON array of the Content-Type, the headers that describe the body (pairs of strings in ISO 8859-1), and

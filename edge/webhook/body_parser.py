@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+import attrs
 import orjson
 
 from edge.http.head import Head
@@ -18,12 +17,11 @@ from flowhook.sandbox.offload import Offload
 from flowhook.signatures import RequestView
 
 
+@attrs.define(eq=False, repr=False)
 class BodyParser:
-    """Parses bodies: small ones inline, large and compressed ones in a separate process."""
+    """Parses bodies: small ones inline, large and compressed ones in the processes of `offload`."""
 
-    def __init__(self, offload: Offload) -> None:
-        """Parse large bodies in the processes of `offload`."""
-        self._offload = offload
+    _offload: Offload
 
     def at_once(self, endpoint: CompiledEndpoint, head: Head, request: RequestView) -> ParsedContent | None:
         """Parse a small body inline; return None for one that must be parsed in a separate process (`apart`).
@@ -50,10 +48,15 @@ class BodyParser:
             InvalidError: as for `at_once`, or parsing exceeds its resource limits (`TOO_COSTLY`).
             ExhaustedError: too many large bodies of the flow are queued for parsing (`OVERLOADED`).
         """
+        headers = [
+            (name, value.decode("latin-1"))
+            for name, value in head.headers
+            if name == "content-encoding" or name.startswith("ce-")
+        ]
         selected, order_key, dedupe, attributes = await self._offload.run(
             endpoint.flow_id,
             parse_large_body,
-            orjson.dumps([head.content_type, _of_the_body(head.headers), endpoint.max_parsed]),
+            orjson.dumps([head.content_type, headers, endpoint.max_parsed]),
             endpoint.wanted,
             orjson.dumps(webhook_view(event, None)),
             request.body,
@@ -64,12 +67,3 @@ class BodyParser:
             dedupe.decode(),
             tuple((name, value) for name, value in orjson.loads(attributes)),
         )
-
-
-def _of_the_body(headers: Sequence[tuple[str, bytes]]) -> list[tuple[str, str]]:
-    """Return the headers that `parse` reads."""
-    return [
-        (name, value.decode("latin-1"))
-        for name, value in headers
-        if name == "content-encoding" or name.startswith("ce-")
-    ]

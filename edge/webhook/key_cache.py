@@ -39,28 +39,20 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
+@attrs.define(eq=False, repr=False)
 class _Document:
-    """A cached document.
+    """A cached document; times are seconds."""
 
-    Attributes:
-        tried_at: time of the last attempt.
-    """
-
-    __slots__ = ("fetched_at", "is_awaited", "keys", "lock", "tried_at")
-
-    def __init__(self) -> None:
-        self.keys: Mapping[str, object] = {}  # keys by ID; empty until the document is fetched
-        self.fetched_at = self.tried_at = float("-inf")  # time of the last successful fetch
-        self.is_awaited = False  # whether a fetch is in progress; a request whose key is cached does not wait for it
-        self.lock = asyncio.Lock()  # held during a fetch
+    keys: Mapping[str, object] = attrs.field(factory=dict)  # by ID; empty until the document is fetched
+    fetched_at: float = float("-inf")  # of the last successful fetch
+    tried_at: float = float("-inf")  # of the last attempt
+    is_awaited: bool = False  # whether a fetch is in progress; a request whose key is cached does not wait for it
+    lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)  # held during a fetch
 
 
 @attrs.define(eq=False, repr=False)
 class KeyCache:
-    """The key cache.
-
-    Documents are fetched with `fetcher`; `now` returns the time in seconds.
-    """
+    """The key cache; `now` returns the time in seconds."""
 
     _fetcher: DocumentFetcher
     _logger: RateLimitedLogger
@@ -92,12 +84,7 @@ class KeyCache:
         return request_view._replace(keys={**request_view.keys, **keys}) if keys else request_view
 
     async def _find(self, wanted: KeyRequest[object]) -> object:
-        """Return a key, or None when the document has no key of that ID.
-
-        Raises:
-            FetchError: the document can't be fetched.
-            TimeoutError: the document was not fetched in time.
-        """
+        """Return a key, or None when the document has no key of that ID; FetchError, TimeoutError: it is not there."""
         name = (wanted.url, wanted.body)
         document = self._known.get(name)
         if document is None:

@@ -29,10 +29,7 @@ def sender_identity(match: Match, address: IPv4Address | IPv6Address, *, authent
 
 @attrs.define(eq=False, repr=False)
 class SenderRateLimiter:
-    """The token buckets of all senders of one URL.
-
-    Every sender may send at this rate.
-    """
+    """The token buckets of all senders of one URL: each may send at this rate."""
 
     _rate: RateLimit
     _max_senders: int = attrs.field(default=MAX_SENDERS, kw_only=True)

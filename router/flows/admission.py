@@ -44,7 +44,6 @@ class AdmissionControl:
 
         Raises:
             NotFoundError: there is no such flow (`FLOW_NOT_FOUND`).
-            UnavailableError: storage can't serve.
         """
         entry = await self._flows.load(flow_id)
         if entry is None:
@@ -56,7 +55,6 @@ class AdmissionControl:
 
         Raises:
             NotFoundError: no revision has that version (`FLOW_VERSION_NOT_FOUND`).
-            UnavailableError: storage can't serve.
         """
         revision = await self._flows.revision_of(entry, version)
         if revision is None:
@@ -67,12 +65,7 @@ class AdmissionControl:
         return revision
 
     def admit(self, entry: FlowEntry, more: int, more_of_flow: int) -> None:
-        """Check the limits for one event, on top of `more` (`more_of_flow` of this flow) that are being stored.
-
-        Raises:
-            ExhaustedError: the flow's backlog is full (`BACKLOG_FULL`), or its rate limit reached (`RATE_LIMITED`).
-            UnavailableError: the backlog of all flows together is full (`TOTAL_BACKLOG_FULL`).
-        """
+        """Check the backlog and the rate for an event, on top of `more` (`more_of_flow` of its flow) being stored."""
         self.check_backlog(entry.id, entry.max_backlog, more, more_of_flow)
         self.check_rate(entry.bucket)
 
@@ -87,20 +80,13 @@ class AdmissionControl:
             raise ExhaustedError("the flow's rate limit is reached", reason="RATE_LIMITED", retry_after=math.ceil(wait))
 
     async def keys_of(self, entry: FlowEntry, event: Event) -> EventKeys:
-        """Evaluate a flow's `order_by` and `search` for an event and return its keys.
-
-        Raises:
-            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
-        """
+        """Evaluate a flow's `order_by` and `search` for an event; for errors see `InputParser.keys`."""
         return await self._parser.keys(entry.keys, event) if entry.keys else EventKeys()
 
     async def keys_of_edited(self, entry: FlowEntry | None, event: Event, *, raw: bool) -> EventKeys:
         """Check an event whose body an operator wrote, as if a sender had sent it, and return its keys.
 
-        Args:
-            entry: the flow; None: it is deleted, and there are no keys.
-            event: with its body.
-            raw: whether the revision that will run takes bodies unparsed.
+        `entry` is None of a deleted flow: there are no keys. `raw`: the revision that will run takes bodies unparsed.
 
         Raises:
             InvalidError: the body does not match its Content-Type, or, of an event that no request made, is not JSON
@@ -114,12 +100,7 @@ class AdmissionControl:
         return EventKeys() if entry is None else await self.keys_of(entry, event)
 
     async def check_output(self, flow_id: str, output: bytes) -> None:
-        """Check that the output that an operator gives to a task is JSON.
-
-        Raises:
-            InvalidError: it is not (`BODY_INVALID`).
-            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
-        """
+        """Check that the output that an operator gives to a task is JSON; for errors see `InputParser.check_json`."""
         await self._parser.check_json(flow_id, output, "the output")
 
     def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import attrs
 import orjson
 
 from flowhook.document.definition import filters_of, literal_attributes, walk_everywhere
@@ -178,17 +179,16 @@ class FlowIndex:
         return [flow_id for flow_id in candidates if any(each.matches(event) for each in self._filters[flow_id])]
 
 
+@attrs.define(eq=False, repr=False)
 class EventJoin:
     """Events of one flow that wait for correlated ones, by number. Of those with equal keys, the oldest are used first.
 
     An event counts for one filter: of those that match it, the one with the fewest waiting events.
     """
 
-    def __init__(self, trigger: EventTrigger) -> None:
-        self._filters = trigger.filters
-        self._keys = trigger.keys
-        self._groups: dict[_Key, tuple[deque[int], ...]] = {}
-        self._places: dict[int, tuple[_Key, int]] = {}
+    _trigger: EventTrigger
+    _groups: dict[_Key, tuple[deque[int], ...]] = attrs.field(init=False, factory=dict)
+    _places: dict[int, tuple[_Key, int]] = attrs.field(init=False, factory=dict)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -208,18 +208,17 @@ class EventJoin:
         return self._place(event) is not None
 
     def add(self, number: int, event: InboundEvent) -> list[int] | None:
-        """Add an event; numbers ascend.
+        """Add an event, with ascending numbers.
 
-        Returns:
-            The numbers of a complete set of events, in the order of the filters, which are removed; None: there is not
-            an event for each filter yet.
+        Return the numbers of a complete set of events, in the order of the filters, which are removed; None: there is
+        not an event for each filter yet.
         """
         place = self._place(event)
         if place is None:
             return None
         key, index = place
         self._places[number] = place
-        group = self._groups.setdefault(key, tuple(deque() for _ in self._filters))
+        group = self._groups.setdefault(key, tuple(deque() for _ in self._trigger.filters))
         group[index].append(number)
         if not all(group):
             return None
@@ -241,22 +240,21 @@ class EventJoin:
     def _place(self, event: InboundEvent) -> tuple[_Key, int] | None:
         places = [
             (key, index)
-            for index, event_filter in enumerate(self._filters)
+            for index, event_filter in enumerate(self._trigger.filters)
             if event_filter.matches(event) and (key := self._key(index, event)) is not None
         ]
         return min(places, key=self._waiting, default=None)
 
+    def _waiting(self, place: tuple[_Key, int]) -> int:
+        key, index = place
+        return len(self._groups[key][index]) if key in self._groups else 0
+
     def _key(self, index: int, event: InboundEvent) -> _Key | None:
         """Return the correlation key of an event for a filter; None when it lacks a value."""
         key: list[bytes] = []
-        for shape in self._keys[index]:
+        for shape in self._trigger.keys[index]:
             value = event.values(shape)
             if value is None or value == NOTHING:
                 return None
             key.append(value)
         return tuple(key)
-
-    def _waiting(self, place: tuple[_Key, int]) -> int:
-        key, index = place
-        group = self._groups.get(key)
-        return 0 if group is None else len(group[index])

@@ -12,9 +12,10 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -27,6 +28,7 @@ from flowhook.model import Flow
 from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
 from flowhook.sharing.token_bucket import TokenBucket
+from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.event_triggers import FlowTriggers, parse_triggers
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
 from router.storage.registry import Registry
@@ -63,18 +65,6 @@ class FlowEntry:
     versions: dict[str, int]  # latest revision of each document version that was asked for
 
 
-class PolicySink(Protocol):
-    """Receives the limits of flows and enforces them."""
-
-    def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
-        """Replace the limits of a flow."""
-        ...
-
-    def retire(self, flow_id: str) -> None:
-        """Let the remaining executions of a deleted flow finish under its last limits."""
-        ...
-
-
 class TriggerSink(Protocol):
     """Receives the triggers of flows and starts the flows by them. Calls may be repeated without a change."""
 
@@ -87,37 +77,30 @@ class TriggerSink(Protocol):
         ...
 
 
+@attrs.define(eq=False, repr=False)
 class FlowTable:
     """Flows by ID. Call `start`, then let `follow` run beside the server."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        *,
-        policies: PolicySink,
-        clock: Callable[[], float],
-        max_flows: int = MAX_FLOWS,
-        page: int = PAGE,
-        retry_seconds: float = RETRY_SECONDS,
-    ) -> None:
-        self._registry = registry
-        self._policies = policies
-        self._reacting: Sequence[TriggerSink] = ()
-        self._clock = clock
-        self._max_flows = max_flows
-        self._page = page
-        self._retry_seconds = retry_seconds
-        self._entries: OrderedDict[str, FlowEntry] = OrderedDict()
-        self._reactive: set[str] = set()
-        # secrets that the tasks of flows started by events name, of flows that name any
-        self._awaited_secrets: dict[str, frozenset[str]] = {}
-        # flows with limits in force, including evicted and unreadable ones, so that a pause ends with its flow
-        self._limited: set[str] = set()
-        self._reading = asyncio.Lock()
-        self._changed = asyncio.Event()
-        self._notified = 0
-        self._applied = 0
-        registry.follow(self._on_change)
+    _registry: Registry
+    _policies: ShardRuntime = attrs.field(kw_only=True)  # enforces the limits of flows
+    _clock: Callable[[], float] = attrs.field(kw_only=True)
+    _max_flows: int = attrs.field(default=MAX_FLOWS, kw_only=True)
+    _page: int = attrs.field(default=PAGE, kw_only=True)
+    _retry_seconds: float = attrs.field(default=RETRY_SECONDS, kw_only=True)
+    _reacting: Sequence[TriggerSink] = attrs.field(init=False, default=())
+    _entries: OrderedDict[str, FlowEntry] = attrs.field(init=False, factory=OrderedDict)
+    _reactive: set[str] = attrs.field(init=False, factory=set)
+    # secrets that the tasks of flows started by events name, of flows that name any
+    _awaited_secrets: dict[str, frozenset[str]] = attrs.field(init=False, factory=dict)
+    # flows with limits in force, including evicted and unreadable ones, so that a pause ends with its flow
+    _limited: set[str] = attrs.field(init=False, factory=set)
+    _reading: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
+    _changed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _notified: int = attrs.field(init=False, default=0)
+    _applied: int = attrs.field(init=False, default=0)
+
+    def __attrs_post_init__(self) -> None:
+        self._registry.follow(self._on_change)
 
     def known(self, flow_id: str) -> FlowEntry | None:
         """Return a flow that is in memory, else None."""
@@ -134,27 +117,19 @@ class FlowTable:
             return self._entries.get(flow_id) or await self._read(flow_id)
 
     async def revision_of(self, entry: FlowEntry, version: str) -> int | None:
-        """Return the latest revision of a flow whose document has a certain version; None if absent.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
-        known = entry.versions.get(version)
-        if known is None:
-            known = await self._registry.find_revision(entry.id, version=version)
-            if known is not None:
-                entry.versions[version] = known
-        return known
+        """Return the latest revision of a flow whose document has a certain version; None if absent."""
+        if version not in entry.versions:
+            found = await self._registry.find_revision(entry.id, version=version)
+            if found is None:
+                return None
+            entry.versions[version] = found
+        return entry.versions[version]
 
     async def start(self, unfinished: Mapping[str, int], reacting: Sequence[TriggerSink] = ()) -> None:
         """Apply the limits of flows with unfinished executions, and the triggers of all flows. Call it once.
 
-        Args:
-            unfinished: flows with unfinished executions, each with a stored revision, which is used for deleted flows.
-            reacting: subscribers that receive the triggers of flows, now and whenever one changes.
-
-        Raises:
-            UnavailableError: storage can't serve.
+        `unfinished` has a stored revision of each of those flows, which is used for deleted ones; `reacting` receive
+        the triggers of flows, now and whenever one changes.
         """
         self._reacting = reacting
         self._notified = self._applied = await self._registry.revision()
@@ -163,7 +138,8 @@ class FlowTable:
                 if await self._read(flow_id) is None:
                     flow = await self._registry.get_flow(flow_id, revision=revision)
                     if flow is not None:
-                        self._policies.set_policy(flow_id, _policy(flow, _read_definition(flow)))
+                        concurrency = _read_definition(flow).execution.concurrency
+                        self._policies.set_policy(flow_id, FlowPolicy(concurrency=concurrency, paused=flow.paused))
                         self._policies.retire(flow_id)
         after = ""
         while flows := await self._registry.list_flows(after_id=after, limit=self._page, reacting=True):
@@ -188,11 +164,7 @@ class FlowTable:
                 self._changed.set()
 
     async def catch_up(self) -> None:
-        """Apply every change that was committed before the call.
-
-        Raises:
-            UnavailableError: storage can't serve; `follow` tries again.
-        """
+        """Apply every change that was committed before the call; if storage can't serve, `follow` tries again."""
         async with self._reading:
             while self._applied < self._notified:
                 try:
@@ -245,14 +217,13 @@ class FlowTable:
             self._entries.pop(flow_id, None)
             self._set_policy(flow_id, FlowPolicy(paused=flow.paused))
             raise
-        entry = self._entry(flow, document)
-        self._entries[flow_id] = entry
+        entry = self._entries[flow_id] = self._entry(flow, document)
         self._entries.move_to_end(flow_id)
         if len(self._entries) > self._max_flows:
             self._entries.popitem(last=False)
         self._react(flow, reactions)
-        policy = _policy(flow, document)
-        self._set_policy(flow_id, replace(policy, paused=True) if await self._lacks_secret(flow_id) else policy)
+        paused = flow.paused or await self._lacks_secret(flow_id)
+        self._set_policy(flow_id, FlowPolicy(concurrency=document.execution.concurrency, paused=paused))
         return entry
 
     async def _lacks_secret(self, flow_id: str) -> bool:
@@ -343,7 +314,3 @@ def _names_in_tasks(flow: Flow) -> frozenset[str]:
     with _reading(flow):
         names = parse_names(flow.definition)
         return names.expressions | names.calls
-
-
-def _policy(flow: Flow, document: FlowDocument) -> FlowPolicy:
-    return FlowPolicy(concurrency=document.execution.concurrency, paused=flow.paused)

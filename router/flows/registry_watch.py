@@ -19,10 +19,9 @@ RECENT: Final = 1000  # changes cached in memory
 
 
 class RegistryWatch:
-    """Publishes changes of the registry to watchers."""
+    """Publishes changes of the registry to watchers; caches the last `recent` ones."""
 
     def __init__(self, registry: Registry, *, recent: int = RECENT) -> None:
-        """Cache the last `recent` changes."""
         self._registry = registry
         self._changed: asyncio.Event = asyncio.Event()
         self._latest = 0
@@ -47,7 +46,6 @@ class RegistryWatch:
         Raises:
             OutOfRangeError: changes after `start_revision` are no longer stored, or it is from another history than
                 that of storage, as after a backup was restored (`REVISION_COMPACTED`).
-            UnavailableError: storage can't serve.
         """
         self._latest = max(self._latest, await self._registry.revision())
         if start_revision > self._latest:
@@ -74,9 +72,7 @@ class RegistryWatch:
     async def _after(self, seen: int) -> Sequence[RegistryChange]:
         """Return changes after a revision that is not the latest, from the cache or from storage."""
         if self._recent and seen < self._recent[0].revision - 1:
-            return await self._registry.changes(
-                after_revision=seen
-            )  # nobody else waits for that, so not under the lock
+            return await self._registry.changes(after_revision=seen)  # no other waits for that: not under the lock
         async with self._reading:
             recent = self._recent
             if recent and recent[0].revision - 1 <= seen < recent[-1].revision:

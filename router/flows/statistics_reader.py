@@ -47,27 +47,20 @@ class FlowStatisticsReader:
         return max(self._runtime.statistics.since_ms, (self._now_ms() // MINUTE_MS - MINUTES + 1) * MINUTE_MS)
 
     async def get(self, flow_id: str) -> FlowStatistics | None:
-        """Return the numbers of a flow; None if absent.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Return the numbers of a flow; None if absent."""
         flow = await self._registry.get_flow(flow_id)
         return None if flow is None else (await self._of([flow]))[0]
 
     async def page(
         self, *, after_id: str, size: int, name_contains: str = "", condition: FlowCondition | None = None
     ) -> StatisticsPage:
-        """Return the flows after an ID that meet the conditions: at most `size`, and among at most `MAX_SCANNED`.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Return the flows after an ID that meet the conditions: at most `size`, and among at most `MAX_SCANNED`."""
         found: list[FlowStatistics] = []
         for _ in range(0, MAX_SCANNED, STEP):
             flows = await self._registry.list_flows(after_id=after_id, limit=STEP)
             wanted = [flow for flow in flows if name_contains in flow.id and self._may_meet(flow, condition)]
-            found += [each for each in await self._of(wanted) if _meets(each, condition)]
+            needs_secret = condition is FlowCondition.NEEDS_SECRET
+            found += [each for each in await self._of(wanted) if each.missing_secrets or not needs_secret]
             if len(found) > size:
                 return StatisticsPage(found[:size], found[size - 1].flow.id)
             if len(flows) < STEP:
@@ -92,26 +85,17 @@ class FlowStatisticsReader:
         latest = await self._state.latest_receive_times(list(loads))
         secrets = await self._secrets.of(flows)
         now_ms = self._now_ms()
-        result: list[FlowStatistics] = []
-        for flow in flows:
-            load, activity = loads[flow.id], self._runtime.statistics.of(flow.id, now_ms)
-            result.append(
-                FlowStatistics(
-                    flow=replace(flow, document=b"", definition=b"", next_time_ms=self._next_of(flow.id)),
-                    accepted=activity.accepted,
-                    completed=activity.completed,
-                    faulted=activity.faulted,
-                    pending=load.pending,
-                    running=load.running,
-                    waiting=load.waiting,
-                    suspended=load.suspended,
-                    oldest_pending_time_ms=None if load.next is None else received.get(load.next),
-                    last_event_time_ms=latest.get(flow.id),
-                    secrets=secrets[flow.id],
-                )
+        return [
+            FlowStatistics(
+                flow=replace(flow, document=b"", definition=b"", next_time_ms=self._next_of(flow.id)),
+                **self._runtime.statistics.of(flow.id, now_ms)._asdict(),
+                pending=load.pending,
+                running=load.running,
+                waiting=load.waiting,
+                suspended=load.suspended,
+                oldest_pending_time_ms=None if load.next is None else received.get(load.next),
+                last_event_time_ms=latest.get(flow.id),
+                secrets=secrets[flow.id],
             )
-        return result
-
-
-def _meets(statistics: FlowStatistics, condition: FlowCondition | None) -> bool:
-    return condition is not FlowCondition.NEEDS_SECRET or bool(statistics.missing_secrets)
+            for flow, load in zip(flows, loads.values(), strict=True)
+        ]

@@ -106,7 +106,7 @@ async def stub(router, client):
 async def test_a_call_that_is_cancelled_before_it_stored_anything_counts_for_nothing(service, monkeypatch):
     await service.flows.load("hello")
     gate = asyncio.Event()
-    monkeypatch.setattr(service.flows, "load", lambda _flow_id: gate.wait())
+    monkeypatch.setattr(type(service.flows), "load", lambda _self, _flow_id: gate.wait())
     call = asyncio.create_task(service.ingest(event(), event("not-loaded-yet")))
     await asyncio.sleep(0)
     call.cancel()

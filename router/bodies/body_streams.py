@@ -33,14 +33,7 @@ class UploadReceiver:
     """Receives uploaded bodies into storage."""
 
     def __init__(self, *, bodies: BodyStore, admission: AdmissionControl, uploads: Limit, upload_bytes: Limit) -> None:
-        """Set the limits.
-
-        Args:
-            bodies: the store of bodies.
-            admission: admission control, for known flows and their backlogs.
-            uploads: uploads at a time, half of them by proven senders and half by others.
-            upload_bytes: bytes of bodies being uploaded or waiting for events.
-        """
+        """Limit uploads at a time, half of them by proven senders; and bytes being uploaded or waiting for events."""
         self._bodies = bodies
         self._admission = admission
         self._uploads = SharedLimit(uploads)
@@ -61,11 +54,7 @@ class UploadReceiver:
     async def take(
         self, requests: AsyncIterator[pb.UploadBodyRequest], admit: Callable[[], Awaitable[None]]
     ) -> StoredBody:
-        """Store one body.
-
-        Args:
-            requests: the messages of the call.
-            admit: called to signal the caller that it may send the body.
+        """Store one body; `admit` signals the caller that it may send it.
 
         Raises:
             FlowhookError: see protos/flowhook/v1/ingest_service.proto; nothing of the body remains stored.
@@ -117,7 +106,13 @@ class UploadReceiver:
 
 
 class BodySender:
-    """Reads bodies in chunks, as fast as the receiver accepts them."""
+    """Reads bodies in chunks, as fast as the receiver accepts them.
+
+    Raises:
+        NotFoundError: there is no such body, or it was removed meanwhile (`BODY_NOT_FOUND`).
+        ExhaustedError: the caller has its share of the bodies that may be read at a time (`TOO_MANY_READERS`).
+        UnavailableError: no more may be read (`READERS_FULL`), or storage can't serve.
+    """
 
     def __init__(self, *, bodies: BodyStore, state: ShardState, limit: Limit) -> None:
         self._bodies = bodies
@@ -128,10 +123,7 @@ class BodySender:
         """Write a slice of the separately stored body of an execution's event.
 
         Raises:
-            NotFoundError: there is no such body (`BODY_NOT_FOUND`).
             InvalidError: the body ends before the slice does (`SLICE_INVALID`).
-            ExhaustedError: the caller has its share of the bodies that may be read at a time (`TOO_MANY_READERS`).
-            UnavailableError: no more may be read (`READERS_FULL`), or storage can't serve.
         """
         with self._downloads.acquire(current_principal.get()):
             body_id = await self._state.body_of(execution_id)
@@ -140,32 +132,23 @@ class BodySender:
             await self._read(body_id, write, offset, size)
 
     async def whole(self, seq: int, write: Write) -> bool:
-        """Write the body of an execution's event, and return whether the event is stored.
-
-        Raises:
-            NotFoundError: it was removed meanwhile (`BODY_NOT_FOUND`).
-            ExhaustedError: the caller has its share of the bodies that may be read at a time (`TOO_MANY_READERS`).
-            UnavailableError: no more may be read (`READERS_FULL`), or storage can't serve.
-        """
+        """Write the body of an execution's event, and return whether the event is stored."""
         with self._downloads.acquire(current_principal.get()):
-            return await self._whole(seq, write)
-
-    async def _whole(self, seq: int, write: Write) -> bool:
-        part = await self._state.read_payload(seq, partial(read_event, max_body_bytes=limits.CHUNK_BYTES))
-        if part is None:
-            return False
-        event = envelope_pb2.Event.FromString(part.event)
-        if event.HasField("body_blob"):
-            await self._read(event.body_blob.id, write, 0, event.body_blob.size)
-        elif event.body:
-            await write(event.body)
-        for start in range(limits.CHUNK_BYTES, part.body_size, limits.CHUNK_BYTES):
-            size = min(limits.CHUNK_BYTES, part.body_size - start)
-            chunk = await self._state.read_payload(seq, methodcaller("read", part.body_offset + start, size))
-            if chunk is None:
-                raise NotFoundError("the body was removed", reason="BODY_NOT_FOUND")
-            await write(chunk)
-        return True
+            part = await self._state.read_payload(seq, partial(read_event, max_body_bytes=limits.CHUNK_BYTES))
+            if part is None:
+                return False
+            event = envelope_pb2.Event.FromString(part.event)
+            if event.HasField("body_blob"):
+                await self._read(event.body_blob.id, write, 0, event.body_blob.size)
+            elif event.body:
+                await write(event.body)
+            for start in range(limits.CHUNK_BYTES, part.body_size, limits.CHUNK_BYTES):
+                size = min(limits.CHUNK_BYTES, part.body_size - start)
+                chunk = await self._state.read_payload(seq, methodcaller("read", part.body_offset + start, size))
+                if chunk is None:
+                    raise NotFoundError("the body was removed", reason="BODY_NOT_FOUND")
+                await write(chunk)
+            return True
 
     async def _read(self, body_id: str, write: Write, offset: int, size: int) -> None:
         reader = await self._bodies.open(body_id)

@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+import attrs
+
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 
@@ -30,30 +32,24 @@ By default that is 1 GiB, the maximum size of a body.
 """
 
 
+@attrs.define(eq=False, repr=False)
 class UploadSlot:
-    """A slot, taken by one upload.
+    """A slot, taken by one upload."""
 
-    Attributes:
-        flow_id: the flow the upload is for.
-        sender: identifies the sender; empty: unknown.
-        proven: whether the sender has proved its identity.
-        bytes: the declared size of the body, else the bytes received.
-        abort: called once to abort the upload; None: it can't be aborted any more.
-    """
+    flow_id: str
+    sender: str  # identifies the sender; empty: unknown
+    _size: int | None  # declared size of the body; None: unknown
+    proven: bool = attrs.field(kw_only=True)  # whether the sender has proved its identity
+    # called once to abort the upload; None: it can't be aborted any more
+    abort: Callable[[], None] | None = attrs.field(kw_only=True)
+    _began: float = attrs.field(kw_only=True)
+    _last: float = attrs.field(init=False)
+    _recent: float = attrs.field(init=False, default=0.0)  # bytes received, with a weight that decays over time
+    bytes: int = attrs.field(init=False)  # the declared size of the body, else the bytes received
 
-    __slots__ = ("_began", "_last", "_recent", "_size", "abort", "bytes", "flow_id", "proven", "sender")
-
-    def __init__(
-        self, flow_id: str, sender: str, size: int | None, *, proven: bool, give_way: Callable[[], None], now: float
-    ) -> None:
-        self.flow_id = flow_id
-        self.sender = sender
-        self.proven = proven
-        self.bytes = size or 0
-        self.abort: Callable[[], None] | None = give_way
-        self._size = size
-        self._began = self._last = now
-        self._recent = 0.0  # bytes received, with a weight that decays over time
+    def __attrs_post_init__(self) -> None:
+        self.bytes = self._size or 0
+        self._last = self._began
 
     def received(self, count: int, now: float) -> None:
         """Count received bytes."""
@@ -75,11 +71,7 @@ class UploadSlot:
 
 
 class UploadSlots:
-    """The upload slots of a router.
-
-    Attributes:
-        under_way: number of uploads in progress.
-    """
+    """The upload slots of a router."""
 
     def __init__(self, *, most: int, most_bytes: int, now: Callable[[], float]) -> None:
         """Create `most` slots for proven senders, and as many for others, who may use half of `most_bytes` in total."""
@@ -98,14 +90,7 @@ class UploadSlots:
     def take(
         self, flow_id: str, sender: str, size: int | None, *, proven: bool, give_way: Callable[[], None]
     ) -> UploadSlot:
-        """Allocate a slot, if necessary by aborting other uploads.
-
-        Args:
-            flow_id: the flow the body is for.
-            sender: identifies the sender among unproven ones.
-            size: declared size of the body in bytes; None: unknown.
-            proven: whether the sender has proved its identity.
-            give_way: called to abort the upload.
+        """Allocate a slot, if necessary by aborting other uploads; `give_way` is called to abort this one.
 
         Raises:
             ExhaustedError: the flow has no free slot (`FLOW_UPLOADS_FULL`), or the sender has none
@@ -114,13 +99,15 @@ class UploadSlots:
         """
         places = self._proven if proven else self._unproven
         if not proven and sender:
-            self._check_sender(sender, size or 0)
+            too_many = self._by_sender[sender] >= limits.MAX_SENDER_UPLOADS
+            if too_many or self._bytes_of(sender) + (size or 0) > self._most_bytes // SENDER_SHARE:
+                raise _sender_full()
         for slowest in self._in_the_way(flow_id, size or 0, proven=proven):
             give_way_now = slowest.abort
             self.release(slowest)
             if give_way_now is not None:
                 give_way_now()
-        place = UploadSlot(flow_id, sender, size, proven=proven, give_way=give_way, now=self._now())
+        place = UploadSlot(flow_id, sender, size, proven=proven, abort=give_way, began=self._now())
         places.add(place)
         if not proven:
             self._by_sender[sender] += 1
@@ -150,12 +137,6 @@ class UploadSlots:
             self._by_sender[slot.sender] -= 1
             if not self._by_sender[slot.sender]:
                 del self._by_sender[slot.sender]
-
-    def _check_sender(self, sender: str, size: int) -> None:
-        if self._by_sender[sender] >= limits.MAX_SENDER_UPLOADS:
-            raise _sender_full()
-        if self._bytes_of(sender) + size > self._most_bytes // SENDER_SHARE:
-            raise _sender_full()
 
     def _in_the_way(self, flow_id: str, size: int, *, proven: bool) -> list[UploadSlot]:
         """Return the uploads to abort to make room for one of `size` bytes: the slowest ones.

@@ -72,11 +72,11 @@ def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
 
 
 def _check_id(caused_by: str) -> None:
-    if caused_by:
-        try:
+    try:
+        if caused_by:
             ids.decode(caused_by)
-        except InvalidError as error:
-            raise _invalid(f"`caused_by` must be the ID of an execution: {error.message}") from None
+    except InvalidError as error:
+        raise _invalid(f"`caused_by` must be the ID of an execution: {error.message}") from None
 
 
 def _invalid(message: str) -> InvalidError:
@@ -99,7 +99,6 @@ class ExecutionLists:
         Raises:
             InvalidError: the request is not acceptable.
             NotFoundError: none meets the conditions, and the execution that `caused_by` names is unknown.
-            UnavailableError: storage can't serve.
         """
         size, before = parse_page(request.page_size, request.page_token, DEFAULT_PAGE)
         wanted = read_filter(request.filter)
@@ -114,13 +113,7 @@ class ExecutionLists:
         return page[:size], page_token_after(last)
 
     async def count(self, request: pb.CountExecutionsRequest) -> pb.CountExecutionsResponse:
-        """Count executions, at most `MAX_COUNT`.
-
-        Raises:
-            InvalidError: the request is not acceptable.
-            NotFoundError: as for `page`.
-            UnavailableError: storage can't serve.
-        """
+        """Count executions, at most `MAX_COUNT`; for errors see `page`."""
         wanted = read_filter(request.filter)
         count, more = await self._state.count_executions(wanted, limit=MAX_COUNT)
         if not (count or more):
@@ -138,15 +131,7 @@ class ExecutionLists:
     async def with_events(
         self, page: Sequence[tuple[ExecutionRecord, Execution]], next_page_token: str
     ) -> pb.ScanEventsResponse:
-        """Return executions with their events, up to `SCAN_BYTES`.
-
-        Args:
-            page: executions, newest first, each as stored and as it is shown.
-            next_page_token: token of the page after these.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Return executions, each as stored and as it is shown, with their events, up to `SCAN_BYTES`."""
         payloads = await self._state.payloads([record.seq for record, _ in page], most_bytes=SCAN_BYTES)
         response = pb.ScanEventsResponse(next_page_token=next_page_token)
         flows: dict[str, tuple[bool, bool] | None] = {}
@@ -191,12 +176,9 @@ class StoredExecution(NamedTuple):
 
 
 async def read_execution(state: ShardState, seq: int, *, max_body_bytes: int | None) -> StoredExecution | None:
-    """Return what is stored of an execution; None: it is past retention.
+    """Return what is stored of an execution, with at most so much of its event's body (None: all of it).
 
-    Args:
-        state: the state of the shard.
-        seq: number of the execution.
-        max_body_bytes: most bytes of the event's body; None: all of them.
+    None: it is past retention.
     """
     content = await state.content(seq, with_payload=max_body_bytes is None)
     if content is None:
@@ -221,11 +203,7 @@ def _event(payload: bytes) -> Event:
 
 
 async def links_of(execution_id: str, *, state: ShardState, records: ExecutionRecords) -> ExecutionLinks:
-    """Return the links of an execution, with the current state of those at their other ends.
-
-    Raises:
-        UnavailableError: storage can't serve.
-    """
+    """Return the links of an execution, with the current state of those at their other ends."""
     found = await state.links(execution_id, limit=MAX_CAUSED + 1)
     ids = list({link.execution_id for link in (*found.causes, *found.caused)})
     if not ids:
@@ -248,12 +226,10 @@ def _linked(links: Sequence[StoredLink], records: Mapping[str, ExecutionRecord])
 
 
 def build_task_history(fragments: Iterable[bytes], *, ended: bool) -> tuple[TaskRun, ...]:
-    """Return the tasks in the order in which they began.
+    """Return the tasks in the order in which they began; of an execution that has `ended`, those without end cancelled.
 
-    Args:
-        fragments: fragments that runners reported, in order; malformed ones are ignored. An empty fragment stands for
-            omitted ones: tasks that had not ended before it are not shown, unless a later fragment reports them.
-        ended: whether the execution has ended: then tasks without an end were cancelled.
+    Runners reported the fragments in this order; malformed ones are ignored. An empty fragment stands for omitted ones:
+    tasks that had not ended before it are not shown, unless a later fragment reports them.
     """
     runs: dict[int, TaskRun] = {}
     for text in fragments:

@@ -213,13 +213,7 @@ class EventIntake:
         """Return the order key that an event carries, or else evaluate its flow's `order_by`; and its attributes.
 
         A key from an edge that used another revision of the flow is ignored: that edge has not received the latest yet.
-        The body of an event that no edge has parsed is checked as well.
-
-        Raises:
-            InvalidError: the body does not match its Content-Type (`BODY_INVALID`), is too large decompressed
-                (`BODY_TOO_LARGE`), or takes too much time or memory to parse (`TOO_COSTLY`); or the event can't be read
-                (`EVENT_UNREADABLE`).
-            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
+        The body of an event that no edge has parsed is checked as well; for errors see `InputParser.check`.
         """
         is_current = message.HasField("order_key") and message.flow_revision in (0, entry.revision)
         expressions = NO_KEYS if is_current and not entry.keys.search else entry.keys
@@ -241,9 +235,7 @@ class EventIntake:
 
         A caller that retries a call whose response was lost must not receive an error.
         """
-        if not refused:
-            return
-        known = await self._state.find_by_ids([intake.message.id for intake in refused])
+        known = await self._state.find_by_ids([intake.message.id for intake in refused]) if refused else {}
         for intake in refused:
             record = known.get(intake.message.id)
             if record is not None and record.flow_id == intake.message.flow_id:
@@ -256,10 +248,8 @@ class EventIntake:
                 continue
             flow_id = intake.event.flow_id
             self._storing -= 1
-            left = self._storing_by_flow[flow_id] - 1
-            if left:
-                self._storing_by_flow[flow_id] = left
-            else:
+            self._storing_by_flow[flow_id] -= 1
+            if not self._storing_by_flow[flow_id]:
                 del self._storing_by_flow[flow_id]
 
     # --- events for callbacks -----------------------------------------------------------------------------------------
@@ -396,18 +386,10 @@ def validate_and_serialize(message: envelope_pb2.Event, rejection_id: str = "") 
             "the event's ID was generated for another flow; leave it empty, and the router generates one",
             reason="EVENT_ID_INVALID",
         )
-    if (
-        message.origin
-        or message.depth
-        or message.rejection_id
-        or message.parent_execution_id
-        or message.HasField("replay")
-    ):
-        raise InvalidError(
-            "`origin`, `depth`, `rejection_id`, `replay` and `parent_execution_id` must not be set: the"
-            " router sets them",
-            reason="ORIGIN_INVALID",
-        )
+    set_here = message.origin or message.depth or message.rejection_id or message.parent_execution_id
+    if set_here or message.HasField("replay"):
+        said = "`origin`, `depth`, `rejection_id`, `replay` and `parent_execution_id` must not be set"
+        raise InvalidError(f"{said}: the router sets them", reason="ORIGIN_INVALID")
     if rejection_id:
         message.rejection_id = rejection_id
     if message.callback_token and not message.callback:

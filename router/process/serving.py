@@ -384,7 +384,14 @@ async def serve_shard(
 def _rejection_service(storage: Storage, key: bytes, intake: EventIntake) -> RejectionService:
     """Return the service of rejected requests, whose events `intake` stores."""
     verifiers, seal = VerifierPool(), OriginalSeal(key)
-    acceptance = RejectionAcceptance(storage.rejections, storage.registry, verifiers, seal, intake, now_ms=_now_ms)
+    acceptance = RejectionAcceptance(
+        rejections=storage.rejections,
+        registry=storage.registry,
+        verifiers=verifiers,
+        seal=seal,
+        intake=intake,
+        now_ms=_now_ms,
+    )
     return RejectionService(
         rejections=storage.rejections, seal=seal, acceptance=acceptance, verifiers=verifiers, now_ms=_now_ms
     )

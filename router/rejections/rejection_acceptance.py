@@ -42,7 +42,6 @@ class OriginalSeal:
     """Encrypts original requests, each bound to its rejection and its body."""
 
     def __init__(self, key: bytes) -> None:
-        """Derive the key of these requests from the router's key."""
         self._cipher = SecretCipher(derive_key(key, b"flowhook rejections"))
 
     def seal(self, rejection: pb.Rejection, original: pb.OriginalRequest) -> bytes:
@@ -64,7 +63,7 @@ class OriginalSeal:
             ) from None
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class RejectionAcceptance:
     """Verifies refused requests again, and stores those that pass."""
 
@@ -73,7 +72,7 @@ class RejectionAcceptance:
     _verifiers: VerifierPool
     _seal: OriginalSeal
     _intake: EventIntake
-    _now_ms: Callable[[], int] = attrs.field(kw_only=True)
+    _now_ms: Callable[[], int]
 
     async def accept(self, found: StoredRejection) -> pb.AcceptRejectionResponse:
         """Accept a refused request, and return its event. Accepting it again returns the same event.

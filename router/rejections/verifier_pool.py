@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
 
+import attrs
+
 from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.sharing import FairQueue, Limit, current_principal
 from flowhook.sharing.table import RouterLimits
@@ -18,24 +20,24 @@ VERIFICATION_SECONDS: Final = 10.0  # timeout of a verification, by whichever ed
 ATTACH_SECONDS: Final = 2.0
 
 
+Write = Callable[[pb.AttachVerifierResponse], Awaitable[None]]
+
+
 class _VerifierLostError(Exception):
     """The stream of an edge ended before it answered."""
 
 
+@attrs.define(eq=False, repr=False)
 class _Verifier:
     """An attached edge: what it is to be sent, and what it is asked."""
 
-    def __init__(self) -> None:
-        self._asked = 0
-        self._outgoing: asyncio.Queue[pb.AttachVerifierResponse] = asyncio.Queue()  # as long as `_waiting` at most
-        self._waiting: dict[str, asyncio.Future[pb.AttachVerifierRequest]] = {}
+    _asked: int = 0
+    # as long as `_waiting` at most
+    _outgoing: asyncio.Queue[pb.AttachVerifierResponse] = attrs.field(factory=asyncio.Queue)
+    _waiting: dict[str, asyncio.Future[pb.AttachVerifierRequest]] = attrs.field(factory=dict)
 
     async def ask(self, request: pb.AttachVerifierResponse) -> pb.AttachVerifierRequest:
-        """Send a request to the edge, and return its answer.
-
-        Raises:
-            _VerifierLostError: the stream ended first.
-        """
+        """Send a request to the edge, and return its answer; `_VerifierLostError`: the stream ended first."""
         self._asked += 1
         asked = pb.AttachVerifierResponse()
         asked.CopyFrom(request)
@@ -48,8 +50,7 @@ class _Verifier:
         finally:
             del self._waiting[asked.verification_id]
 
-    async def send_all(self, write: Callable[[pb.AttachVerifierResponse], Awaitable[None]]) -> None:
-        """Send requests until cancelled."""
+    async def send_all(self, write: Write) -> None:
         while True:
             await write(await self._outgoing.get())
 
@@ -61,33 +62,26 @@ class _Verifier:
                 waiting.set_result(answer)
 
     def end(self) -> None:
-        """Fail what is unanswered."""
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(_VerifierLostError())
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class VerifierPool:
     """The attached edges, which are asked in turn."""
 
-    def __init__(
-        self,
-        *,
-        seconds: float = VERIFICATION_SECONDS,
-        attach_seconds: float = ATTACH_SECONDS,
-        limit: Limit = RouterLimits().verifications,
-    ) -> None:
-        self._seconds = seconds
-        self._attach_seconds = attach_seconds
-        self._attached = asyncio.Event()
-        self._verifiers: deque[_Verifier] = deque()
-        self._queue = FairQueue(limit)
+    _seconds: float = VERIFICATION_SECONDS
+    _attach_seconds: float = ATTACH_SECONDS
+    _limit: Limit = RouterLimits().verifications
+    _attached: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _verifiers: deque[_Verifier] = attrs.field(init=False, factory=deque)
+    _queue: FairQueue = attrs.field(init=False)
 
-    async def serve(
-        self,
-        answers: AsyncIterator[pb.AttachVerifierRequest],
-        write: Callable[[pb.AttachVerifierResponse], Awaitable[None]],
-    ) -> None:
+    def __attrs_post_init__(self) -> None:
+        self._queue = FairQueue(self._limit)
+
+    async def serve(self, answers: AsyncIterator[pb.AttachVerifierRequest], write: Write) -> None:
         """Serve the stream of an edge until it ends.
 
         Raises:

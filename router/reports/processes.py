@@ -57,6 +57,11 @@ REPORTERS: Final[Mapping[str, frozenset[TokenScope]]] = {
     "router": frozenset({TokenScope.ADMIN}),
 }
 
+_REPORTED: Final = (
+    *("name", "role", "build", "pid", "host", "ready", "detail", "url"),
+    *("connections", "warnings", "stopping"),
+)
+
 
 class ProcessReport(NamedTuple):
     """A process's report: its fields without the metrics, its metrics, its time (s), and the seat of the metrics."""
@@ -68,12 +73,14 @@ class ProcessReport(NamedTuple):
 
 
 class ProcessReports:
-    """The processes that reported within the last `GONE_SECONDS`, or `FORGET_SECONDS` if they ended in order."""
+    """The processes that reported within the last `GONE_SECONDS`, or `FORGET_SECONDS` if they ended in order.
+
+    Each role may have `max_processes`, and tokens share the `series`.
+    """
 
     def __init__(
         self, clock: Callable[[], float], *, max_processes: int = MAX_PROCESSES, series: Limit | None = None
     ) -> None:
-        """Start empty; `clock` returns seconds, each role may have `max_processes`, and tokens share the `series`."""
         self._clock = clock
         self._series = SharedLimit(series or RouterLimits().report_series)
         self._max_processes = max_processes
@@ -82,18 +89,12 @@ class ProcessReports:
     def store(
         self, process: pb.Process, scopes: Collection[TokenScope], metrics: ReportedMetrics | None = None
     ) -> bool:
-        """Store the report of a process in place of its previous one.
+        """Store the report of a process in place of its previous one, with its `metrics` if they are checked already.
 
         Returns false when its metrics are not stored: there is no room for them, or they are not valid.
 
-        Args:
-            process: the report; only the fields of a report are stored.
-            scopes: scopes of the caller.
-            metrics: the metrics if they are checked already.
-
         Raises:
-            InvalidError: a field is not within its bounds (`PROCESS_INVALID`).
-            PermissionDeniedError: these scopes do not allow reports for the role (`SCOPE_MISSING`).
+            InvalidError, PermissionDeniedError: see `checked_report`.
             ExhaustedError: too many processes of the role report already (`TOO_MANY_PROCESSES`).
         """
         checked = checked_report(process, scopes)
@@ -117,8 +118,7 @@ class ProcessReports:
             seat.resize(metrics.series)
         except FlowhookError:
             metrics = NONE
-        has_room = stored + len(metrics.text) <= MAX_METRICS_BYTES
-        if not has_room:
+        if stored + len(metrics.text) > MAX_METRICS_BYTES:
             metrics = NONE
             seat.release()
         others[checked.name] = ProcessReport(checked, metrics.text, now, seat)
@@ -203,22 +203,12 @@ def _checked(process: pb.Process) -> pb.Process:
         raise _invalid("`metrics` must have at most 512 KiB and 5000 lines")
     if abs(convert.seconds(process.clock_skew)) > MAX_SKEW_SECONDS:
         raise _invalid("`clock_skew` must be at most 100 years")
-    start = Timestamp(seconds=process.start_time.seconds, nanos=process.start_time.nanos)
+    start = Timestamp(seconds=process.start_time.seconds, nanos=process.start_time.nanos)  # without unknown fields
     if not 0 <= start.seconds <= convert.MAX_SECONDS or not 0 <= start.nanos < NANOS or process.connections < 0:
         raise _invalid("`start_time` must be in the years 1970 to 9999, and `connections` not negative")
     return pb.Process(
-        name=process.name,
-        role=process.role,
-        build=process.build,
-        pid=process.pid,
-        host=process.host,
-        ready=process.ready,
-        detail=process.detail,
-        url=process.url,
+        **{name: getattr(process, name) for name in _REPORTED},
         start_time=start if process.HasField("start_time") else None,
-        connections=process.connections,
-        warnings=process.warnings,
-        stopping=process.stopping,
         clock_skew=convert.duration(convert.seconds(process.clock_skew)) if process.HasField("clock_skew") else None,
     )
 

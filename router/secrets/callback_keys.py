@@ -25,9 +25,6 @@ class CallbackKeys:
     """Derives the key of each flow that signs the tokens of its one-time URLs (`flowhook.security.callback_tokens`).
 
     Runners receive the keys of the flows that they run, so that a flow can issue callback URLs without asking a router.
-
-    Args:
-        key: 32 bytes, as `encryption.load_secrets_key` returns them; it is not stored.
     """
 
     __slots__ = ("_key",)
@@ -45,9 +42,6 @@ class ReplyTokens:
 
     Nothing is stored for a token. Changing the secrets key invalidates all issued tokens. The compared digest has 256
     bits.
-
-    Args:
-        key: 32 bytes, as `encryption.load_secrets_key` returns them; it is not stored.
     """
 
     __slots__ = ("_key",)

@@ -29,17 +29,13 @@ MAX_USERS: Final = 100  # flows that are reported for a secret
 MAX_MISSING: Final = 1000  # missing secrets that are reported
 
 
+@attrs.define(eq=False, repr=False)
 class SecretMatches:
-    """The last match of each pair of flow and secret. Noting one takes constant time.
+    """The last match of each pair of flow and secret. Noting one takes constant time."""
 
-    Attributes:
-        since_ms: Unix time from which matches are noted.
-    """
-
-    def __init__(self, now_ms: int, *, max_pairs: int = MAX_PAIRS) -> None:
-        self.since_ms = now_ms
-        self._max_pairs = max_pairs
-        self._times: OrderedDict[tuple[str, str], int] = OrderedDict()
+    since_ms: int  # Unix time from which matches are noted
+    _max_pairs: int = attrs.field(default=MAX_PAIRS, kw_only=True)
+    _times: OrderedDict[tuple[str, str], int] = attrs.field(init=False, factory=OrderedDict)
 
     def note(self, flow_id: str, secret: str, time_ms: int) -> None:
         """Note that a secret verified a request of a flow, which exists, at a Unix time in ms."""
@@ -56,27 +52,23 @@ class SecretMatches:
         return self._times.get((flow_id, secret))
 
 
+@attrs.define(eq=False, repr=False)
 class SecretNames:
     """The secrets that the latest revision of each flow names. Each revision is parsed once.
 
     In memory it takes about 200 bytes for each flow; the database takes some thousands.
     """
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._names: dict[str, tuple[int, NamedSecrets]] = {}
-        # one instance of equal ones: many flows name the same secrets
-        self._shared: dict[NamedSecrets, NamedSecrets] = {}
-        # revision of the registry that the index contains; None: it does not have all flows yet
-        self._applied: int | None = None
-        self._following = asyncio.Lock()
+    _registry: Registry
+    _names: dict[str, tuple[int, NamedSecrets]] = attrs.field(init=False, factory=dict)
+    # one instance of equal ones: many flows name the same secrets
+    _shared: dict[NamedSecrets, NamedSecrets] = attrs.field(init=False, factory=dict)
+    # revision of the registry that the index contains; None: it does not have all flows yet
+    _applied: int | None = attrs.field(init=False, default=None)
+    _following: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
 
     async def of(self, flow: Flow) -> NamedSecrets:
-        """Return what a flow names, whose definition must be there.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Return what a flow names, whose definition must be there."""
         known = self._names.get(flow.id)
         if (known is None or known[0] < flow.revision) and self._applied is not None:
             await self._follow()
@@ -90,9 +82,6 @@ class SecretNames:
         """Return what each flow names that names any, as of now.
 
         The first call reads all flows, and later ones read those that changed.
-
-        Raises:
-            UnavailableError: storage can't serve.
         """
         await self._follow()
         return [(flow_id, names) for flow_id, (_, names) in self._names.items() if any(names)]
@@ -158,11 +147,7 @@ class FlowSecrets:
         self._names = SecretNames(self._registry)
 
     async def of(self, flows: Sequence[Flow]) -> dict[str, tuple[NamedSecret, ...]]:
-        """Return the secrets of flows by flow ID; the flows' definitions must be there.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Return the secrets of flows by flow ID; the flows' definitions must be there."""
         named = {flow.id: await self._names.of(flow) for flow in flows}
         wanted = frozenset[str]().union(*(names.all for names in named.values()))
         there = await self._registry.get_secrets(wanted) if wanted else {}
@@ -172,9 +157,6 @@ class FlowSecrets:
         """Return which flows name each secret.
 
         Takes some microseconds for each flow that names any; definitions are parsed only once.
-
-        Raises:
-            UnavailableError: storage can't serve.
         """
         users: defaultdict[str, _Users] = defaultdict(_Users)
         for number, (flow_id, names) in enumerate(await self._names.all(), 1):
@@ -205,22 +187,20 @@ class FlowSecrets:
         )
 
 
+@attrs.define(eq=False, repr=False)
 class _Users:
     """The flows that name a secret: their number, and those that are reported, the latest matches first."""
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._users: list[SecretUser] = []
+    _count: int = 0
+    _users: list[SecretUser] = attrs.field(factory=list)
 
     def add(self, user: SecretUser) -> None:
-        """Add a flow. All flows may name one secret, so what is not reported is dropped on the way."""
         self._count += 1
         self._users.append(user)
-        if len(self._users) > 2 * MAX_USERS:
+        if len(self._users) > 2 * MAX_USERS:  # all flows may name one secret: what is not reported is dropped
             self._trim()
 
     def use(self, info: SecretInfo) -> SecretInfo:
-        """Return what is reported of a secret."""
         self._trim()
         latest = self._users[0].match_time_ms if self._users else None
         return replace(info, users=tuple(self._users), user_count=self._count, match_time_ms=latest)

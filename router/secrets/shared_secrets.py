@@ -44,8 +44,7 @@ async def check(documents: Sequence[FlowDocument], registry: Registry) -> None:
     others = dict(applied)
     after = ""
     while flows := await registry.list_flows(after_id=after, limit=PAGE):
-        found = await asyncio.to_thread(_uses, [flow for flow in flows if flow.id not in applied], secrets)
-        others.update(found)
+        others |= await asyncio.to_thread(_uses, [flow for flow in flows if flow.id not in applied], secrets)
         after = flows[-1].id
     faults = [
         Fault(str(index), 0, "webhook.auth", cause, Code.SECRET_SHARED)

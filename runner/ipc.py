@@ -1,4 +1,4 @@
-"""The control channel between parent and child: a socket pair that carries one JSON object per line.
+"""The control channel between parent and child: a socket pair that carries one message a line, its name and its JSON.
 
 End of file tells either side that the other one is gone. The child's environment and command line hold no
 configuration; settings and the token are sent over this channel.
@@ -7,19 +7,17 @@ configuration; settings and the token are sent over this channel.
 from __future__ import annotations
 
 import asyncio
-import base64
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Self
+from dataclasses import dataclass, field
+from typing import Any, Final, Self, get_args
 
 import attrs
-import orjson
+from pydantic import ConfigDict, TypeAdapter
 
 from flowhook import limits
 from flowhook.model import Reply, WorkflowError
 from flowhook.process.settings import RunnerSettings
-from flowhook.wire import convert
 
 MAX_LINE_BYTES: Final = 40 * limits.MIB  # the largest event in base64, with room to spare
 
@@ -136,9 +134,13 @@ Message = (
 )
 
 
-# messages whose fields are all plain JSON values
-_PLAIN: Final[Mapping[str, type[Message]]] = {
-    kind.__name__: kind for kind in (RouterAttached, RouterDetached, Shutdown, Quarantined, WaitStarted)
+# each reads and writes one message, in a tuple, because a dataclass itself takes no configuration from outside
+_ADAPTERS: Final[Mapping[bytes, TypeAdapter[Any]]] = {
+    kind.__name__.encode(): TypeAdapter(
+        tuple[kind],  # type: ignore[valid-type]
+        config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", defer_build=True),
+    )
+    for kind in get_args(Message)
 }
 
 
@@ -159,7 +161,10 @@ class ControlChannel:
     def send(self, message: Message) -> None:
         """Send a message without waiting; it is dropped when the peer is gone."""
         if not self._writer.is_closing():
-            self._writer.write(_encode(message) + b"\n")
+            kind = type(message).__name__.encode()
+            # the token goes beside the settings, where no repr shows it
+            body = _ADAPTERS[kind].dump_json((message,), exclude={0: {"settings": {"token"}}})
+            self._writer.write(kind + b" " + body + b"\n")
 
     async def receive(self) -> Message | None:
         """Return the next message; None: the peer closed its end or died."""
@@ -167,7 +172,11 @@ class ControlChannel:
             line = await self._reader.readline()
         except (OSError, ValueError):
             return None
-        return _decode(line) if line.endswith(b"\n") else None
+        if not line.endswith(b"\n"):
+            return None
+        kind, _, body = line.partition(b" ")
+        message: Message = _ADAPTERS[kind].validate_json(body)[0]
+        return message
 
     async def flush(self) -> None:
         """Wait until the kernel has all that was sent: call it before the process exits."""
@@ -176,88 +185,3 @@ class ControlChannel:
     def close(self) -> None:
         """Close this end."""
         self._writer.close()
-
-
-def _encode(message: Message) -> bytes:
-    body: dict[str, Any]
-    match message:
-        case Begin():
-            body = {
-                "settings": _settings(message.settings),
-                "token": message.token,
-                "runner_id": message.runner_id,
-                "losses_explained": message.losses_explained,
-                "kills": message.kills,
-                "quarantined": message.quarantined,
-            }
-        case RunDocument():
-            body = {
-                "settings": _settings(message.settings),
-                "definition": _text(message.definition),
-                "event": _text(message.event),
-                "secrets": {name: _text(value) for name, value in message.secrets.items()},
-                "trace": message.trace,
-                "until": message.until,
-                "events": [[_text(event.payload), event.callback] for event in message.events],
-                "skip_waits": message.skip_waits,
-            }
-        case TaskTraced(entry=entry):
-            body = {"entry": _text(entry)}
-        case ReplySent(reply=reply):
-            body = {"reply": _text(convert.reply_to_bytes(reply))}
-        case RunEnded():
-            body = {
-                "output": None if message.output is None else _text(message.output),
-                "error": message.error and message.error.as_dict(),
-                "reached": message.reached,
-            }
-        case _:
-            body = asdict(message)
-    return orjson.dumps({"kind": type(message).__name__, **body})
-
-
-def _decode(line: bytes) -> Message:
-    body: dict[str, Any] = orjson.loads(line)
-    match body["kind"]:
-        case "Begin":
-            return Begin(
-                settings=RunnerSettings(**body["settings"]),
-                token=body["token"],
-                runner_id=body["runner_id"],
-                losses_explained=body["losses_explained"],
-                kills=body["kills"],
-                quarantined=body["quarantined"],
-            )
-        case "RunDocument":
-            return RunDocument(
-                settings=RunnerSettings(**body["settings"]),
-                definition=base64.b64decode(body["definition"]),
-                event=base64.b64decode(body["event"]),
-                secrets={name: base64.b64decode(value) for name, value in body["secrets"].items()},
-                trace=body["trace"],
-                until=body["until"],
-                events=[ProvidedEvent(base64.b64decode(payload), callback) for payload, callback in body["events"]],
-                skip_waits=body["skip_waits"],
-            )
-        case "TaskTraced":
-            return TaskTraced(base64.b64decode(body["entry"]))
-        case "ReplySent":
-            return ReplySent(convert.reply_from_bytes(base64.b64decode(body["reply"])))
-        case "RunEnded":
-            return RunEnded(
-                output=None if body["output"] is None else base64.b64decode(body["output"]),
-                error=WorkflowError.from_dict(body["error"]) if body["error"] else None,
-                reached=body["reached"],
-            )
-        case kind if kind in _PLAIN:
-            return _PLAIN[kind](**{name: value for name, value in body.items() if name != "kind"})
-        case kind:
-            raise ValueError(f"unknown message {kind}")
-
-
-def _settings(settings: RunnerSettings) -> dict[str, Any]:
-    return settings.model_dump(mode="json", exclude={"token"})
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import orjson
 
 from flowhook.document import FlowDocument
-from flowhook.model import Event, Reply, WorkflowError
+from flowhook.model import Event, Reply
 from flowhook.process.settings import RunnerSettings
 from flowhook.wire import convert
 from runner import ipc
 from runner.guard.process_starter import InterpreterStarter
 from runner.guard.worker_process import WorkerProcess
 from runner.interpreter.errors import Kind, error
-
-
-@dataclass(frozen=True, slots=True)
-class RunCompleted:
-    """The flow completed; `output` is JSON."""
-
-    output: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class RunStopped:
-    """The run stopped after the task that `until` names; `output` is the task's output, as JSON."""
-
-    output: bytes
 
 
 async def run_document(
@@ -40,12 +25,12 @@ async def run_document(
     *,
     trace: Callable[[bytes], None] | None = None,
     until: str = "",
-    on_reply: Callable[[Reply], None] | None = None,
+    on_reply: Callable[[Reply], None] = lambda _reply: None,
     events: Sequence[ipc.ProvidedEvent] = (),
     skip_waits: bool = False,
-    on_wait: Callable[[ipc.WaitStarted], None] | None = None,
-) -> RunCompleted | RunStopped | WorkflowError:
-    """Execute a checked document in a separate process and return its outcome.
+    on_wait: Callable[[ipc.WaitStarted], None] = lambda _wait: None,
+) -> ipc.RunEnded:
+    """Execute a checked document in a separate process and return its outcome; see `ipc.RunDocument`.
 
     Args:
         document: to execute.
@@ -82,14 +67,13 @@ async def run_document(
         tasks += [final, decision]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not final.done():
-            problem = decision.result()
-            return problem.error or error(Kind.RUNTIME, f"the process was killed: {problem.reason}")
-        match final.result():
-            case ipc.RunEnded(output=bytes() as output, reached=reached):
-                return RunStopped(output) if reached else RunCompleted(output)
-            case ipc.RunEnded(error=WorkflowError() as problem_):
-                return problem_
-        return error(Kind.RUNTIME, f"the process died ({await child.process.wait()})")
+            killed = decision.result()
+            problem = killed.error or error(Kind.RUNTIME, f"the process was killed: {killed.reason}")
+            return ipc.RunEnded(None, problem)
+        ended = final.result()
+        if isinstance(ended, ipc.RunEnded):
+            return ended
+        return ipc.RunEnded(None, error(Kind.RUNTIME, f"the process died ({await child.process.wait()})"))
     finally:
         for task in tasks:
             task.cancel()
@@ -100,20 +84,17 @@ async def run_document(
 async def _final_message(
     control: ipc.ControlChannel,
     trace: Callable[[bytes], None] | None,
-    on_reply: Callable[[Reply], None] | None,
-    on_wait: Callable[[ipc.WaitStarted], None] | None,
+    on_reply: Callable[[Reply], None],
+    on_wait: Callable[[ipc.WaitStarted], None],
 ) -> ipc.Message | None:
     """Return the child's final message; until then, pass its traces, replies and waits to the callbacks."""
     while True:
         match message := await control.receive():
-            case ipc.TaskTraced(entry=entry):
-                if trace is not None:
-                    trace(entry)
+            case ipc.TaskTraced(entry=entry) if trace is not None:
+                trace(entry)
             case ipc.ReplySent(reply=reply):
-                if on_reply is not None:
-                    on_reply(reply)
+                on_reply(reply)
             case ipc.WaitStarted():
-                if on_wait is not None:
-                    on_wait(message)
+                on_wait(message)
             case _:
                 return message

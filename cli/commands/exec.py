@@ -101,9 +101,8 @@ def command(
     from cli.output import print_json, to_json
     from flowhook.document import located_warnings
     from flowhook.errors import NotFoundError
-    from flowhook.model import WorkflowError
     from flowhook.process.settings import RunnerSettings
-    from runner.local_run import RunCompleted, run_document
+    from runner.local_run import run_document
 
     request = _Request(
         b"{}" if input_ is None and content_type is None else read_content("--input", input_ or ""),
@@ -141,12 +140,12 @@ def command(
             on_wait=_wait_printer(json=json),
         )
     )
-    if isinstance(result, WorkflowError):
-        sys.stderr.buffer.write(orjson.dumps(result.as_dict()) + b"\n")
+    if result.error is not None:
+        sys.stderr.buffer.write(orjson.dumps(result.error.as_dict()) + b"\n")
         raise typer.Exit(1)
-    if until and isinstance(result, RunCompleted):
+    if until and not result.reached:
         raise NotFoundError(f"the flow ended without coming to {until}", reason="TASK_NOT_REACHED")
-    output = orjson.loads(result.output)
+    output = orjson.loads(result.output or b"null")
     if json:
         print_json(output)
     else:

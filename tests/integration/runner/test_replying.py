@@ -9,7 +9,8 @@ import orjson
 from flowhook.model import Event, Reply
 from flowhook.process.settings import RunnerSettings
 from flowhook.v1 import envelope_pb2
-from runner.local_run import RunCompleted, run_document
+from runner.ipc import RunEnded
+from runner.local_run import run_document
 
 ANSWER = {
     "answer": {
@@ -83,6 +84,6 @@ async def test_a_document_that_runs_alone_reports_its_reply():
     document = SimpleNamespace(definition={"document": {}, "webhook": {}, "do": [ANSWER, AFTER]})
     event = Event("evt_1", "f", 1, None, "", "POST", "/hook/f", "", "application/json", (), b'{"order": "A-1"}')
     result = await run_document(document, event, RunnerSettings(), {}, on_reply=replies.append)
-    assert result == RunCompleted(b'{"order":"A-1"}')
+    assert result == RunEnded(b'{"order":"A-1"}', None)
     headers = (("content-type", b"application/json"), ("x-id", b"evt_1"))
     assert replies == [Reply(201, headers, b'{"order":"A-1"}')]

@@ -103,15 +103,18 @@ class EvaluationRecord:
 
     def read(self) -> RecordSnapshot:
         """Return a snapshot (parent). After a torn read the next snapshot has another sequence."""
-        memory = self._memory
-        sequence, started, beat = _NUMBERS.unpack_from(memory, 0)
-        length = min(memory[_LEASE], MAX_LEASE_BYTES)
-        lease = memory[_LEASE + 1 : _LEASE + 1 + length]
-        length = min(int.from_bytes(memory[_INSTANCE : _INSTANCE + 2], "little"), MAX_INSTANCE_BYTES)
-        instance = memory[_INSTANCE + 2 : _INSTANCE + 2 + length].decode(errors="ignore")
-        length = min(memory[_FLOW], limits.MAX_FLOW_ID_LENGTH)
-        flow_id = memory[_FLOW + 1 : _FLOW + 1 + length].decode(errors="ignore")
-        return RecordSnapshot(sequence, started, beat, lease, instance, _ACTIVITIES[memory[_ACTIVITY]], flow_id)
+        # first, or the other fields may be of an earlier activity
+        sequence, started, beat = _NUMBERS.unpack_from(self._memory, 0)
+        lease = self._read_text(_LEASE, 1, MAX_LEASE_BYTES)
+        instance = self._read_text(_INSTANCE, 2, MAX_INSTANCE_BYTES).decode(errors="ignore")
+        flow_id = self._read_text(_FLOW, 1, limits.MAX_FLOW_ID_LENGTH).decode(errors="ignore")
+        activity = _ACTIVITIES[self._memory[_ACTIVITY]]
+        return RecordSnapshot(sequence, started, beat, lease, instance, activity, flow_id)
+
+    def _read_text(self, start: int, width: int, most: int) -> bytes:
+        """Return the bytes behind a length of `width` bytes."""
+        length = int.from_bytes(self._memory[start : start + width], "little")
+        return self._memory[start + width : start + width + min(length, most)]
 
     def close(self) -> None:
         """Unmap the memory and close the descriptor."""

@@ -22,7 +22,7 @@ class Exit:
 
 
 def classify(decision: KillDecision | None, snapshot: RecordSnapshot, returncode: int | None, *, drained: bool) -> Exit:
-    """Classify the exit of a child.
+    """Classify the exit of a child, after which the record has the content `snapshot`.
 
     Args:
         decision: of the watchdog to kill it; None: it was not killed, or because it did not drain in time.
@@ -30,15 +30,18 @@ def classify(decision: KillDecision | None, snapshot: RecordSnapshot, returncode
         returncode: exit code, negative for a signal.
         drained: whether it was told to drain: it is then killed for being late, which no execution caused.
     """
-    if decision is not None and decision.snapshot is not None:
+    if decision is not None:
         its = decision.snapshot
-        # a step of a call is not an expression: it would block a separate process just as well
-        flow_id = "" if its.is_step else its.flow_id
-        return Exit(explained=True, lease=its.lease, error=decision.error, flow_id=flow_id)
-    if decision is None and drained and returncode == -signal.SIGKILL:
+        if its is None:
+            return Exit(explained=False)
+        return Exit(explained=True, lease=its.lease, error=decision.error, flow_id=_flow_to_isolate(its))
+    if drained and returncode == -signal.SIGKILL:
         return Exit(explained=True)
-    if decision is None and is_probable_cause(snapshot, returncode):
-        # very likely the cause, but not proven
-        flow_id = "" if snapshot.is_step else snapshot.flow_id
-        return Exit(explained=True, lease=snapshot.lease, charged=True, flow_id=flow_id)
-    return Exit(explained=decision is None and drained)
+    if is_probable_cause(snapshot, returncode):  # very likely the cause, but not proven
+        return Exit(explained=True, lease=snapshot.lease, charged=True, flow_id=_flow_to_isolate(snapshot))
+    return Exit(explained=drained)
+
+
+def _flow_to_isolate(snapshot: RecordSnapshot) -> str:
+    # a step of a call is not an expression: it would block a separate process just as well
+    return "" if snapshot.is_step else snapshot.flow_id

@@ -8,13 +8,15 @@ import os
 import signal
 import socket
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final
 
+import attrs
 import orjson
 from typing_extensions import override
 
-from flowhook.sandbox.spawning import python_command, socket_pair, spawn
+from flowhook.sandbox.spawning import SpawnedProcess, python_command, socket_pair, spawn
 
 # Environment variables that a child needs to start: the locations of CA certificates. It clears them afterwards.
 _PASSED_ON: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -24,46 +26,19 @@ _SETTINGS: Final = {"GRPC_ENABLE_FORK_SUPPORT": "false"}
 MAX_PACKET: Final = 256
 
 
-class StartedProcess(Protocol):
-    """A started process; the subset of `asyncio.subprocess.Process` that `WorkerProcess` uses."""
-
-    @property
-    def pid(self) -> int:
-        """Process ID; not reused while `returncode` is None."""
-        ...
-
-    @property
-    def returncode(self) -> int | None:
-        """Exit code, negative for a signal; None while it runs."""
-        ...
-
-    def kill(self) -> None:
-        """Send SIGKILL.
-
-        Raises:
-            ProcessLookupError: the process has ended.
-        """
-        ...
-
-    async def wait(self) -> int:
-        """Wait for the process to end and return `returncode`."""
-        ...
-
-
-class ProcessStarter(Protocol):
+class ProcessStarter(ABC):
     """Starts processes for children."""
 
-    async def start(self, control_fd: int, record_fd: int) -> StartedProcess:
+    @abstractmethod
+    async def start(self, control_fd: int, record_fd: int) -> SpawnedProcess | ForkedProcess:
         """Start a process with the descriptors of its control socket and record, which the caller still owns.
 
         Raises:
             OSError: the process can't be started.
         """
-        ...
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027 - not all have resources
         """Release all resources; processes that still run may be killed."""
-        ...
 
 
 def supports_fork_server() -> bool:
@@ -86,12 +61,9 @@ class InterpreterStarter(ProcessStarter):
     """Starts a new interpreter for each process; works on every system, takes about a second of CPU time."""
 
     @override
-    async def start(self, control_fd: int, record_fd: int) -> StartedProcess:
+    async def start(self, control_fd: int, record_fd: int) -> SpawnedProcess:
         descriptors = (control_fd, record_fd)
         return spawn(python_command("runner.worker", *descriptors), descriptors=descriptors, environment=_environment())
-
-    async def close(self) -> None:
-        """Do nothing: there is nothing to release."""
 
 
 def _environment() -> dict[str, str]:
@@ -110,15 +82,15 @@ class ForkServerStarter(ProcessStarter):
         self._starting = asyncio.Lock()
 
     @override
-    async def start(self, control_fd: int, record_fd: int) -> StartedProcess:
+    async def start(self, control_fd: int, record_fd: int) -> ForkedProcess:
         async with self._starting:
             if self._server.is_over:
                 await self._server.close()
                 self._server = _Server()
             return await self._server.fork(control_fd, record_fd)
 
+    @override
     async def close(self) -> None:
-        """Stop the server, and its children with it."""
         await self._server.close()
 
 
@@ -126,8 +98,8 @@ class _Server:
     """A running fork server process."""
 
     def __init__(self) -> None:
-        self._children: dict[int, _Forked] = {}
-        self._answer: asyncio.Future[_Forked] | None = None
+        self._children: dict[int, ForkedProcess] = {}
+        self._answer: asyncio.Future[ForkedProcess] | None = None
         self._requests = 0
         self._is_read = False
         self.is_over = False
@@ -140,7 +112,7 @@ class _Server:
                 environment=_environment(),
             )
 
-    async def fork(self, *descriptors: int) -> _Forked:
+    async def fork(self, *descriptors: int) -> ForkedProcess:
         if not self._is_read:
             self._is_read = True
             asyncio.get_running_loop().add_reader(self._link, self._read)
@@ -167,7 +139,7 @@ class _Server:
             return
         match orjson.loads(packet):
             case {"started": pid, "request": number}:
-                child = self._children[pid] = _Forked(pid)
+                child = self._children[pid] = ForkedProcess(pid)
                 self._resolve(number, child)
             case {"refused": code, "request": number}:
                 self._resolve(number, OSError(code, os.strerror(code)))
@@ -176,7 +148,7 @@ class _Server:
                 with contextlib.suppress(OSError):
                     self._send(b"reap %d" % pid)
 
-    def _resolve(self, number: int, answer: _Forked | OSError) -> None:
+    def _resolve(self, number: int, answer: ForkedProcess | OSError) -> None:
         if number != self._requests or self._answer is None or self._answer.done():
             return  # the request was cancelled; the child's control socket is closed, so it exits by itself
         if isinstance(answer, OSError):
@@ -201,13 +173,13 @@ class _Server:
         await self._process.wait()
 
 
-class _Forked:
+@attrs.define(eq=False, repr=False)
+class ForkedProcess:
     """A process forked by the fork server."""
 
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.returncode: int | None = None
-        self._ended = asyncio.Event()
+    pid: int
+    returncode: int | None = attrs.field(init=False, default=None)  # negative for a signal
+    _ended: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
     def end(self, code: int) -> None:
         """Record the exit code, negative for a signal."""

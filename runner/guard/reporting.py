@@ -54,14 +54,12 @@ class RouterReports:
         """Report the exit of a child, with retries; its executions are assigned again when this returns.
 
         A router that does not implement the call notices the loss when the stream has been gone for long enough.
-
-        Args:
-            exit_: to report.
-            on_lack: called with the reason for each failed call.
+        `on_lack` is called with the reason for each failed call.
         """
-        request = pb.ReportExitRequest(
-            runner_id=self._runner_id, losses_explained=exit_.explained, evaluated=_evaluated(exit_)
-        )
+        request = pb.ReportExitRequest(runner_id=self._runner_id, losses_explained=exit_.explained)
+        if exit_.lease:
+            ending = Released(RUNNER_DIED, exit_.charged) if exit_.error is None else Faulted(exit_.error)
+            request.evaluated.CopyFrom(exit_outcome_to_proto(Outcome(exit_.lease, ending)))
         while True:
             try:
                 await self._stub.ReportExit(request, timeout=REPORT_SECONDS)
@@ -80,10 +78,3 @@ class RouterReports:
             await self._stub.RenewLeases(pb.RenewLeasesRequest(runner_id=self._runner_id), timeout=REPORT_SECONDS)
         except grpc.aio.AioRpcError as error:
             log.debug("leases not renewed", code=error.code().name)
-
-
-def _evaluated(exit_: Exit) -> pb.Outcome | None:
-    if not exit_.lease:
-        return None
-    ending = Released(RUNNER_DIED, exit_.charged) if exit_.error is None else Faulted(exit_.error)
-    return exit_outcome_to_proto(Outcome(exit_.lease, ending))

@@ -11,6 +11,8 @@ import contextlib
 import time
 from typing import Final
 
+import attrs
+
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RunnerSettings, read_token
@@ -31,43 +33,46 @@ LAST_REPORT_SECONDS: Final = 1.0  # deadline of the report of a child's exit whi
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False)
 class WorkerSupervisor:
-    """Runs the parent process: supervises one child after another."""
+    """Runs the parent process: supervises one child after another.
 
-    def __init__(self, settings: RunnerSettings, process_state: ProcessState, starter: ProcessStarter) -> None:
-        """Supervise children of `starter`; `run` closes it.
+    Raises:
+        InvalidError: there is no token for the router (`TOKEN_MISSING`).
+    """
 
-        Raises:
-            InvalidError: there is no token for the router (`TOKEN_MISSING`).
-        """
-        self._settings = settings
-        self._process_state = process_state
-        self._token = read_token(settings, "runner")
-        self._explained = settings.losses_explained
-        self._renew_seconds = 0.0
-        self._was_attached = False  # whether the present child was ever attached
-        self._quarantined: dict[str, float] = {}  # monotonic time at which flows leave quarantine, by ID
-        self._kills = 0
-        # reasons for being detached that were logged since a child was last attached
-        self._logged_details: set[str] = set()
-        self._starter = starter
+    _settings: RunnerSettings
+    _process_state: ProcessState
+    _starter: ProcessStarter  # `run` closes it
+    _token: str = attrs.field(init=False)
+    _explained: bool = attrs.field(init=False)
+    _renew_seconds: float = attrs.field(init=False, default=0.0)
+    _was_attached: bool = attrs.field(init=False, default=False)  # whether the present child was ever attached
+    # monotonic time at which flows leave quarantine, by ID
+    _quarantined: dict[str, float] = attrs.field(init=False, factory=dict)
+    _kills: int = attrs.field(init=False, default=0)
+    # reasons for being detached that were logged since a child was last attached
+    _logged_details: set[str] = attrs.field(init=False, factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        self._token = read_token(self._settings, "runner")
+        self._explained = self._settings.losses_explained
 
     async def run(self) -> None:
-        """Supervise children until `lifecycle.stop` is set, then drain the last one."""
+        """Supervise children until `process_state.stop` is set, then drain the last one."""
         pauses = WORKER.pauses()
         try:
             async with RouterReports(self._settings, self._process_state.name) as reports:
                 while not self._process_state.stop.is_set():
                     began = time.monotonic()
                     decision = await self._run_child(reports)
-                    if self._process_state.stop.is_set():
-                        return
-                    if decision is not None and decision.snapshot is not None:
+                    was_killed_for = decision is not None and decision.snapshot is not None
+                    if was_killed_for or time.monotonic() - began > STABLE_SECONDS:
                         pauses = WORKER.pauses()
-                        continue
-                    if time.monotonic() - began > STABLE_SECONDS:
-                        pauses = WORKER.pauses()
-                    await self._pause(next(pauses))
+                    if not was_killed_for:
+                        with contextlib.suppress(TimeoutError):
+                            async with asyncio.timeout(next(pauses)):
+                                await self._process_state.stop.wait()
         finally:
             await self._starter.close()
 
@@ -104,6 +109,7 @@ class WorkerSupervisor:
         ended = asyncio.create_task(worker.process.wait(), name="wait for child")
         listener = asyncio.create_task(self._listen(worker), name="listen to child")
         renewer = asyncio.create_task(self._renew(worker, reports), name="renew leases")
+        tasks = (watcher, stopper, ended, listener, renewer)
         try:
             await asyncio.wait({watcher, stopper, ended}, return_when=asyncio.FIRST_COMPLETED)
             # the decision counts even if the child died at the same moment, of this or another cause
@@ -113,9 +119,9 @@ class WorkerSupervisor:
             await asyncio.wait({listener}, timeout=LAST_WORDS_SECONDS)
             return decision
         finally:
-            for task in (watcher, stopper, ended, listener, renewer):
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(watcher, stopper, ended, listener, renewer, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
             self._process_state.ready.clear()
 
     async def _listen(self, worker: WorkerProcess) -> None:
@@ -200,10 +206,3 @@ class WorkerSupervisor:
             for task in (reporting, stopping):
                 task.cancel()
             await asyncio.gather(reporting, stopping, return_exceptions=True)
-
-    async def _pause(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._process_state.stop.wait()
-        except TimeoutError:
-            pass

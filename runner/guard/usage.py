@@ -28,15 +28,12 @@ class Usage(NamedTuple):
 
 GONE: Final = Usage(0, 0, SchedulingState.STOPPED)
 
-_STATES: Final = {
-    psutil.STATUS_SLEEPING: SchedulingState.SLEEPING,
-    psutil.STATUS_IDLE: SchedulingState.SLEEPING,
-    psutil.STATUS_PARKED: SchedulingState.SLEEPING,
-    psutil.STATUS_STOPPED: SchedulingState.STOPPED,
-    psutil.STATUS_TRACING_STOP: SchedulingState.STOPPED,
-    psutil.STATUS_ZOMBIE: SchedulingState.STOPPED,
-    psutil.STATUS_DEAD: SchedulingState.STOPPED,
-}
+_STATES: Final = dict.fromkeys(
+    (psutil.STATUS_SLEEPING, psutil.STATUS_IDLE, psutil.STATUS_PARKED), SchedulingState.SLEEPING
+) | dict.fromkeys(
+    (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD),
+    SchedulingState.STOPPED,
+)
 
 
 class UsageSampler:

@@ -12,6 +12,9 @@ import signal
 from dataclasses import dataclass
 from typing import Final
 
+import attrs
+
+from flowhook import limits
 from flowhook.model import WorkflowError
 from runner.guard.evaluation_record import Activity, RecordSnapshot
 from runner.guard.usage import GONE, SchedulingState, Usage
@@ -38,7 +41,6 @@ SUBJECTS: Final = {
 }
 
 _NS: Final = 1_000_000_000
-_MIB: Final = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,36 +52,24 @@ class KillDecision:
     error: WorkflowError | None  # ends the execution; None: the execution continues in quarantine
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Watchdog:
     """Judges one child, sample by sample. No I/O."""
 
-    def __init__(self, *, expression_seconds: float, expression_bytes: int, shared: bool = False) -> None:
-        """Limit each evaluation in own time (seconds) and in growth of the process (bytes).
-
-        `shared`: other executions wait for the child; evaluations above `SHARED_SECONDS` must move to quarantine.
-        """
-        self._seconds = expression_seconds
-        self._bytes = expression_bytes
-        self._shared_seconds = SHARED_SECONDS if shared and expression_seconds > SHARED_SECONDS else None
-        self._sequence = 0
-        self._beat_ns = 0
-        self._baseline = 0
-        self._sampled_ns = 0
-        self._cpu_ns = 0
-        self._own_ns = 0
-        self._wall_ns = 0
+    _expression_seconds: float  # own time of one evaluation
+    _expression_bytes: int  # growth of the process in one evaluation
+    # whether other executions wait for the child: evaluations above `SHARED_SECONDS` must move to quarantine
+    _shared: bool = False
+    _sequence: int = attrs.field(init=False, default=0)
+    _beat_ns: int = attrs.field(init=False, default=0)
+    _baseline: int = attrs.field(init=False, default=0)
+    _sampled_ns: int = attrs.field(init=False, default=0)
+    _cpu_ns: int = attrs.field(init=False, default=0)
+    _own_ns: int = attrs.field(init=False, default=0)
+    _wall_ns: int = attrs.field(init=False, default=0)
 
     def judge(self, snapshot: RecordSnapshot, usage: Usage, now_ns: int) -> KillDecision | None:
-        """Judge one sample.
-
-        Args:
-            snapshot: snapshot of the record.
-            usage: of the child.
-            now_ns: CLOCK_MONOTONIC.
-
-        Returns:
-            None while no limit is exceeded.
-        """
+        """Judge one sample of record and child, at `now_ns` (CLOCK_MONOTONIC); None while no limit is exceeded."""
         if usage is GONE:
             return None  # the caller notices the exit by other means
         cpu, slept, wall = self._passed(usage, now_ns)
@@ -99,13 +89,14 @@ class Watchdog:
                 return _kill_for(Kind.RUNTIME, snapshot, f"the call blocked the event loop for {STALL_SECONDS:g} s")
             return None
         subject = SUBJECTS[snapshot.activity]
-        if self._is_over(self._seconds):
-            return _kill_for(Kind.EXPRESSION, snapshot, time_limit_message(snapshot.activity, self._seconds))
-        if usage.resident - self._baseline > self._bytes:
-            return _kill_for(Kind.EXPRESSION, snapshot, f"{subject} used more than {self._bytes // _MIB} MiB of memory")
-        if snapshot.activity is Activity.INPUT:
-            return None  # others have to wait: the flow is in quarantine already
-        if self._shared_seconds is not None and self._own_ns > self._shared_seconds * _NS:
+        if self._is_over(self._expression_seconds):
+            reason = time_limit_message(snapshot.activity, self._expression_seconds)
+            return _kill_for(Kind.EXPRESSION, snapshot, reason)
+        if usage.resident - self._baseline > self._expression_bytes:
+            reason = f"{subject} used more than {self._expression_bytes // limits.MIB} MiB of memory"
+            return _kill_for(Kind.EXPRESSION, snapshot, reason)
+        # the flow of an `INPUT` is in quarantine already: others have to wait
+        if self._shared and snapshot.activity is not Activity.INPUT and self._own_ns > SHARED_SECONDS * _NS:
             return KillDecision(f"{subject} delays other executions; its flow is put into quarantine", snapshot, None)
         return None
 
@@ -145,9 +136,8 @@ def is_probable_cause(snapshot: RecordSnapshot, returncode: int | None) -> bool:
     A step of a call is not charged for a SIGKILL: the call can't send one, and its sender need not have acted because
     of the call. During an expression, or while a body is parsed, the sender may be the kernel's OOM killer.
     """
-    if not snapshot.started_ns or not snapshot.lease:
-        return False
-    return not (snapshot.is_step and returncode == -signal.SIGKILL)
+    is_sent = snapshot.is_step and returncode == -signal.SIGKILL
+    return bool(snapshot.started_ns and snapshot.lease) and not is_sent
 
 
 def _kill_for(kind: Kind, snapshot: RecordSnapshot, reason: str) -> KillDecision:

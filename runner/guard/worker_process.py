@@ -7,11 +7,13 @@ import contextlib
 import time
 from typing import Final, Self
 
+import attrs
+
 from flowhook.process.settings import RunnerSettings
-from flowhook.sandbox.spawning import socket_pair
+from flowhook.sandbox.spawning import SpawnedProcess, socket_pair
 from runner.guard.evaluation_record import EvaluationRecord, RecordSnapshot
-from runner.guard.process_starter import ProcessStarter, StartedProcess
-from runner.guard.usage import GONE, SchedulingState, UsageSampler
+from runner.guard.process_starter import ForkedProcess, ProcessStarter
+from runner.guard.usage import GONE, SchedulingState, Usage, UsageSampler
 from runner.guard.watchdog import KillDecision, Watchdog
 from runner.ipc import ControlChannel
 
@@ -21,24 +23,19 @@ IDLE_POLL_SECONDS: Final = 0.1
 IDLE_AFTER: Final = 40  # samples without a new evaluation after which the child counts as idle
 
 
+@attrs.define(eq=False, repr=False)
 class WorkerProcess:
     """A child that was started. It does nothing before it receives `ipc.Begin` or `ipc.RunDocument`."""
 
-    def __init__(self, process: StartedProcess, control: ControlChannel, record: EvaluationRecord) -> None:
-        self.process = process
-        self.control = control
-        self.record = record
-        self._usage = UsageSampler(process.pid)
-        self._last = GONE
-        self._seen_cpu_ns = -1
+    process: SpawnedProcess | ForkedProcess
+    control: ControlChannel
+    record: EvaluationRecord
+    _last: Usage = attrs.field(init=False, default=GONE)
+    _seen_cpu_ns: int = attrs.field(init=False, default=-1)
 
     @classmethod
     async def spawn(cls, starter: ProcessStarter) -> Self:
-        """Start a child.
-
-        Raises:
-            OSError: it can't be started.
-        """
+        """Start a child; `OSError` if it can't be started."""
         record = EvaluationRecord()
         try:
             with socket_pair() as (ours, theirs):
@@ -49,17 +46,15 @@ class WorkerProcess:
         return cls(process, await ControlChannel.open(ours), record)
 
     async def watch(self, settings: RunnerSettings, *, shared: bool = False) -> KillDecision:
-        """Watch the child until one of its evaluations exceeds a limit; returns the decision to kill it.
-
-        `shared`: see `Watchdog`.
-        """
+        """Watch the child until one of its evaluations exceeds a limit; returns the decision to kill it."""
         watchdog = Watchdog(
             expression_seconds=settings.expression_seconds, expression_bytes=settings.expression_bytes, shared=shared
         )
+        sampler = UsageSampler(self.process.pid)
         sequence, quiet = 0, 0
         while True:
             evaluation = self.record.read()
-            self._last = self._usage.sample()
+            self._last = sampler.sample()
             decision = watchdog.judge(evaluation, self._last, time.monotonic_ns())
             if decision is not None and self._is_still_at(evaluation):
                 return decision

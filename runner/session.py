@@ -179,11 +179,9 @@ class RouterClock:
     def __init__(
         self, monotonic: Callable[[], float] = time.monotonic, fallback: Callable[[], float] = time.time
     ) -> None:
-        """Start without a message.
+        """Start without a message; until there is one, the `fallback` (Unix time in seconds) is told.
 
-        Args:
-            monotonic: seconds; the clock of all times `now` and `asked`.
-            fallback: Unix time in seconds, which is told until a message says the router's.
+        `monotonic` returns seconds; it is the clock of all times `now` and `asked`.
         """
         self._monotonic = monotonic
         self._ahead_ms = (fallback() - monotonic()) * MILLISECONDS
@@ -264,15 +262,7 @@ class Session:
     def __init__(
         self, *, runner_id: str, components: Sequence[str], build: str, capacity: int, losses_explained: bool
     ) -> None:
-        """Start without leases.
-
-        Args:
-            runner_id: see `Hello`.
-            components: names of the functions that can be called.
-            build: version of the software.
-            capacity: maximum number of running executions, in [1, 4096].
-            losses_explained: whether the cause of an earlier child's exit is known; see `Hello`.
-        """
+        """Start without leases; `capacity` is the maximum number of running executions, in [1, 4096]. See `Hello`."""
         self._identity = (runner_id, tuple(sorted(components)), build)
         self._capacity = capacity
         self._window = capacity
@@ -312,8 +302,7 @@ class Session:
     def limit(self, window: int) -> bool:
         """Request no more work while `window` or `capacity` executions are running, whichever is less.
 
-        Returns:
-            Whether this allows more work, so that there is credit to send.
+        Returns whether this allows more work, so that there is credit to send.
         """
         self._window = min(window, self._capacity)
         return self._credit() > 0
@@ -341,9 +330,7 @@ class Session:
     def receive(self, message: RouterMessage, now: float) -> list[Effect]:
         """Process a message from the router and return the effects to carry out, in order.
 
-        Args:
-            message: from the router.
-            now: seconds on any monotonic clock, the same one in all calls.
+        `now` is seconds on any monotonic clock, the same one in all calls.
 
         Raises:
             InvalidError: the router violated the protocol (`ATTACH_PROTOCOL_VIOLATION`); end the stream.
@@ -395,10 +382,7 @@ class Session:
     def report_events(self, lease: bytes, index: int, events: tuple[LifecycleEvent, ...]) -> bool:
         """Send lifecycle events without a journal entry; `index` is that of the next entry.
 
-        Ignored for a lease that is lost.
-
-        Returns:
-            False: too many are pending, and these are dropped.
+        Ignored for a lease that is lost. Returns whether there is room for them; if not, they are dropped.
         """
         held = self._held.get(lease)
         if held is None:

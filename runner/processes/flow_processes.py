@@ -119,9 +119,8 @@ async def _run(program: ProcessSpec, launchers: Launchers) -> ProcessResult:
             code = tasks.create_task(launcher.code())
     for output in outputs:
         if output.is_too_long:
-            raise fault(
-                Kind.RUNTIME, f"the process wrote more than {MAX_OUTPUT_BYTES} bytes to its standard {output.name}"
-            )
+            detail = f"the process wrote more than {MAX_OUTPUT_BYTES} bytes to its standard {output.name}"
+            raise fault(Kind.RUNTIME, detail)
     ended = code.result()
     if ended is None:
         raise fault(Kind.RUNTIME, "the process was killed")
@@ -129,23 +128,17 @@ async def _run(program: ProcessSpec, launchers: Launchers) -> ProcessResult:
 
 
 def _encode(program: ProcessSpec) -> bytes:
-    seconds = math.ceil(program.seconds)
-    return orjson.dumps(
-        {
-            "argv": program.argv,
-            "environment": {"PATH": PATH, **program.environment},
-            "files": program.files,
-            "limits": {
-                "CORE": 0,
-                "CPU": seconds,
-                "DATA": MEMORY_BYTES,
-                "FSIZE": FILE_BYTES,
-                "NOFILE": MAX_FILES,
-                "NPROC": MAX_TASKS,
-            },
-        },
-        option=orjson.OPT_APPEND_NEWLINE,
-    )
+    limits_ = {
+        "CORE": 0,
+        "CPU": math.ceil(program.seconds),
+        "DATA": MEMORY_BYTES,
+        "FSIZE": FILE_BYTES,
+        "NOFILE": MAX_FILES,
+        "NPROC": MAX_TASKS,
+    }
+    environment = {"PATH": PATH, **program.environment}
+    message = {"argv": program.argv, "environment": environment, "files": program.files, "limits": limits_}
+    return orjson.dumps(message, option=orjson.OPT_APPEND_NEWLINE)
 
 
 @dataclass(slots=True)

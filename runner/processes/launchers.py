@@ -57,12 +57,10 @@ class Launcher:
 
 @attrs.define(eq=False, repr=False, kw_only=True)
 class Launchers:
-    """Starts and tracks the launchers of a runner.
+    """Starts and tracks the launchers of a runner."""
 
-    Launchers have `grace_seconds` to end; `sweep` kills the orphans among this process's children (blocking).
-    """
-
-    _grace_seconds: float = GRACE_SECONDS
+    _grace_seconds: float = GRACE_SECONDS  # that launchers have to end
+    # kills the orphans among this process's children (blocking)
     _sweep: Callable[[Callable[[int], bool]], Sweep] = kill_orphans
     _pids: set[int] = attrs.field(init=False, factory=set)
     # excludes sweeps while a launcher starts: it is not in `_pids` yet, and would look like an orphan
@@ -70,11 +68,7 @@ class Launchers:
 
     @contextlib.asynccontextmanager
     async def launch(self) -> AsyncIterator[Launcher]:
-        """Start a launcher; on exit it and all its descendants are ended.
-
-        Raises:
-            TaskFault: it can't be started (runtime).
-        """
+        """Start a launcher, or raise a runtime TaskFault; on exit it and all its descendants are ended."""
         launcher = await self._start()
         try:
             yield launcher
@@ -98,11 +92,7 @@ class Launchers:
     async def _spawn(self, descriptor: int) -> asyncio.subprocess.Process:
         async with self._starting_or_sweeping:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-I",
-                "-S",
-                str(_LAUNCHER),
-                str(descriptor),
+                *(sys.executable, "-I", "-S", str(_LAUNCHER), str(descriptor)),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
@@ -151,13 +141,14 @@ class Launchers:
         await asyncio.gather(self.ended(launcher), *(_discard(stream) for stream in streams))
 
     async def _clean_up(self, launcher: Launcher) -> None:
-        ended, is_over, sweeps = 0, False, 0
-        while not is_over and sweeps < SWEEPS:
-            sweeps += 1
+        ended, is_over = 0, False
+        for _ in range(SWEEPS):
             async with self._starting_or_sweeping:
                 sweep = asyncio.to_thread(self._sweep, self._is_orphan)
                 more, is_over = await _uninterrupted(sweep)  # a thread can't be cancelled: hold the lock until it ends
             ended += more
+            if is_over:
+                break
         log.warning("launcher killed; cleaned up its processes", launcher=launcher.process.pid, processes=ended)
         if not is_over:
             log.error("processes of a flow could not be killed", launcher=launcher.process.pid)

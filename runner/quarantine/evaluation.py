@@ -47,12 +47,9 @@ def first_violation(schema: bytes, data: bytes) -> Iterator[bytes]:
 
 
 def event_input(event: bytes, options: bytes, *contents: bytes) -> Iterator[bytes]:
-    """Yield `workflow_input` as JSON.
+    """Yield `workflow_input` of a serialized event as JSON.
 
-    Args:
-        event: serialized.
-        options: its other arguments: `webhook`, `raw`, `owner`, and the indexes of attachments; JSON.
-        contents: contents of these attachments.
+    `options` are its other arguments as JSON: `webhook`, `raw`, `owner`, and the indexes of the attachments `contents`.
     """
     webhook, raw, owner, indexes = orjson.loads(options)
     with _refusing():

@@ -9,13 +9,13 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Self, TypeVar
 
 import attrs
 import orjson
+from typing_extensions import override
 
 from flowhook import limits
 from flowhook.errors import InternalError, InvalidError
@@ -56,11 +56,7 @@ class EvaluationInterrupted(Exception):  # noqa: N818 - names what happened, whi
 
 
 class EvaluationKilled(Exception):  # noqa: N818 - names what happened, which is not this process's error
-    """The evaluating process was killed for an evaluation, or died of it; this ends the execution.
-
-    Attributes:
-        error: that the execution faults with.
-    """
+    """The evaluating process was killed for an evaluation, or died of it; the execution faults with `error`."""
 
     def __init__(self, error: WorkflowError) -> None:
         super().__init__(error.detail)
@@ -89,11 +85,7 @@ class IsolatedEvaluator:
 
     @classmethod
     async def start(cls, settings: RunnerSettings, *, poll_seconds: float = POLL_SECONDS) -> Self:
-        """Start a process with the limits of `settings`, and look at its usage every `poll_seconds`.
-
-        Raises:
-            OSError: it can't be started.
-        """
+        """Start a process, whose usage is looked at every `poll_seconds`; `OSError` if it can't be started."""
         process, ours = start_process(_limits(settings), imports=evaluation.__name__)
         evaluator = cls(process, ours, settings, poll_seconds)
         try:
@@ -200,10 +192,9 @@ class IsolatedEvaluator:
         return self._call(instance, evaluation.first_violation, orjson.dumps(schema), json_codec.encode(data))
 
     def event_input(self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]) -> str:
-        """Return `workflow_input.workflow_input` as JSON. Parse the result under the guard's supervision.
+        """Return `workflow_input.workflow_input` as JSON; `ValueError` if it can't be built.
 
-        Raises:
-            ValueError: the input can't be built.
+        Parse the result under the guard's supervision.
         """
         options = orjson.dumps([webhook, raw, owner, list(contents)])
         parts = (convert.event_to_bytes(event), options, *contents.values())
@@ -247,7 +238,7 @@ def _exit_name(code: int) -> str:
 
 
 class EvaluatorPool(ProcessPool[IsolatedEvaluator]):
-    """The pool; processes are started on demand."""
+    """The pool of a runner, and the threads that use its processes."""
 
     def __init__(
         self,
@@ -256,17 +247,12 @@ class EvaluatorPool(ProcessPool[IsolatedEvaluator]):
         start: Callable[[RunnerSettings], Awaitable[IsolatedEvaluator]] = IsolatedEvaluator.start,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
-        """Start processes with the limits of `settings`, again after `retry_seconds` if one can't be started."""
         # the executions of a runner are limited already: all of them may wait
         limit = replace(OffloadLimits().processes, waiting=MAX_EXECUTIONS)
         super().__init__(partial(start, settings), "quarantine", limit, retry_seconds=retry_seconds)
         self.threads: Executor = ThreadPoolExecutor(limit.total, thread_name_prefix="quarantine")
 
-    def evaluator(self, flow_id: str) -> AbstractAsyncContextManager[IsolatedEvaluator]:
-        """Wait for a process and reserve it for the caller; flows take turns."""
-        return self.process(flow_id)
-
+    @override
     async def aclose(self) -> None:
-        """Stop all processes; call it when no `evaluator` context is open."""
         await super().aclose()
         self.threads.shutdown(wait=False)

@@ -35,13 +35,9 @@ class QuarantinedFlows:
 
     def __contains__(self, flow_id: str) -> bool:
         """Whether a flow is in quarantine."""
-        if not self._until:
-            return False
         until = self._until.get(flow_id)
-        if until is None:
-            return False
-        if until > self._clock():
-            return True
+        if until is None or until > self._clock():
+            return until is not None
         del self._until[flow_id]
         log.info("flow left quarantine", flow=flow_id)
         return False

@@ -1,6 +1,6 @@
 """Records the tasks of a trace: an observer of the interpreter, and of the answers in the journal.
 
-Placeholders for the values of secrets: a trace is shown to people, so it never has the values.
+A trace is shown to people: it has placeholders for the values of secrets.
 """
 
 from __future__ import annotations
@@ -43,15 +43,10 @@ _TOO_DEEP: Final = '"(nested too deeply)"'
 
 
 class ValueTable:
-    """Values by index.
-
-    Attributes:
-        values: all values, in the order in which they were added.
-    """
+    """Values by index. Tokens of one-time URLs are masked in all of them: anyone who has one may use it."""
 
     def __init__(self) -> None:
-        """Hold no values yet. Tokens of one-time URLs are masked in all of them: anyone who has one may use it."""
-        self.values: list[TracedValue] = []
+        self.values: list[TracedValue] = []  # in the order in which they were added
         # by identity, the value (so that the identity is not used again) and its index
         self._known: dict[int, tuple[Any, int]] = {}
         self._by_digest: dict[bytes, int] = {}
@@ -76,25 +71,20 @@ class ValueTable:
 
     def add_text(self, text: str) -> int:
         """Add the JSON text of a value, unless it was added before, and return its index."""
-        text = self.masked(text)
+        text = callback_tokens.mask(text)
         data = text.encode()
         digest = hashlib.blake2b(data).digest()
         known = self._by_digest.get(digest)
         if known is not None:
             return known
         self._by_digest[digest] = len(self.values)
-        kept = data if len(data) <= MAX_VALUE_BYTES else data[:MAX_VALUE_BYTES]
+        kept = data[:MAX_VALUE_BYTES]
         if self._bytes + len(kept) > MAX_BYTES:
             kept = b""
         self._bytes += len(kept)
         cut = len(kept) < len(data)
         self.values.append(TracedValue(kept.decode("utf-8", "ignore") if cut else text, len(data), cut))
         return len(self.values) - 1
-
-    @staticmethod
-    def masked(text: str) -> str:
-        """Return a text with the tokens of one-time URLs masked."""
-        return callback_tokens.mask(text)
 
 
 PLACEHOLDER: Final = "•••"
@@ -118,12 +108,7 @@ def mentions_secrets(definition: Any) -> bool:
 
 
 def placeholders(names: Iterable[str], definition: Any) -> dict[str, Any]:
-    """Return `$secrets` with placeholders: a text, or an object with the members that the flow reads.
-
-    Args:
-        names: names of the flow's secrets.
-        definition: the flow's definition.
-    """
+    """Return the flow's `$secrets` with placeholders: a text, or an object with the members that the flow reads."""
     text = orjson.dumps(definition).decode()
     used = frozenset(_uses(definition))
     return {name: _placeholder(name, text, is_policy=name in used) for name in names}
@@ -203,11 +188,7 @@ class TraceRecorder:
         self._ends_at = time.process_time() + CPU_SECONDS
 
     def task_started(self, started: TaskStart) -> None:
-        """Record a task.
-
-        Raises:
-            TraceLimitError: there are too many, or they took too long.
-        """
+        """Record a task; `TraceLimitError` if there are too many, or they took too long."""
         if len(self._tasks) >= MAX_TASKS or time.process_time() > self._ends_at:
             raise TraceLimitError
         task = _Task(started.node, started.number, started.key, started.scope, self._values.add(started.context))
@@ -252,15 +233,14 @@ class TraceRecorder:
             task.requests.append(traced)
 
     def finish(self, pending: Iterable[PendingRequest], *, ended: bool) -> tuple[TracedTask, ...]:
-        """Return the tasks.
+        """Return the tasks, with the `pending` requests that the journal does not answer.
 
-        Args:
-            pending: requests that the journal does not answer.
-            ended: whether the workflow ended; then the tasks that did not were cancelled.
+        If the workflow `ended`, the tasks that did not were cancelled.
         """
         for each in pending:
             task = self._task_of(each.request.key)
-            if task is not None and not any(_is_same(known, each.request.key) for known in task.requests):
+            key = each.request.key
+            if task is not None and not any(known.key == key and not known.answered for known in task.requests):
                 task.requests.append(replace(self._request(each.request), until_ms=each.until_ms))
         for task in self._open.values():
             task.input = self._input_of(task)
@@ -272,7 +252,7 @@ class TraceRecorder:
     def traced_error(self, error: WorkflowError) -> TracedError:
         """Return what is shown of an error."""
         texts = (error.type, error.title, error.instance, error.detail[:_MAX_DETAIL])
-        type_, title, instance, detail = map(self._values.masked, texts)
+        type_, title, instance, detail = map(callback_tokens.mask, texts)
         return TracedError(type_, error.status, title, instance, detail, self._response(error.response))
 
     def _response(self, response: FailedResponse | None) -> TracedResponse | None:
@@ -280,7 +260,7 @@ class TraceRecorder:
         if response is None or len(response.body) > self._response_room:
             return None
         self._response_room -= len(response.body)
-        url, body = map(self._values.masked, (response.url, response.body))
+        url, body = map(callback_tokens.mask, (response.url, response.body))
         return TracedResponse(response.status, url, body, response.size)
 
     def _input_of(self, task: _Task) -> int:
@@ -313,10 +293,6 @@ class TraceRecorder:
             case GivenOutput(key=key):
                 return TracedRequest("given_output", key)
         return TracedRequest("time", request.key)
-
-
-def _is_same(known: TracedRequest, key: str) -> bool:
-    return known.key == key and not known.answered
 
 
 def _with_time(traced: TracedRequest, entry: JournalEntry) -> TracedRequest:

@@ -76,11 +76,7 @@ class ReplayMachine(ExecutionMachine):
 
 
 def trace_execution(definition: bytes, detail: bytes, body: bytes) -> ExecutionTrace:
-    """Return the trace of an execution; see `offloaded.compute_trace`. Blocking: evaluates expressions.
-
-    Raises:
-        InvalidError: this version can't run the definition (`FLOW_UNREADABLE`).
-    """
+    """Return the trace of an execution; see `tracer.compute_trace`. Blocking: evaluates expressions."""
     document = orjson.loads(definition)
     try:
         program = compile_program(document, Evaluator())

@@ -20,16 +20,7 @@ from flowhook.wire.mapping import to_proto
 
 
 def compute_trace(definition: bytes, detail: bytes, body: bytes) -> Iterator[bytes]:
-    """Yield a trace (`flowhook.model.execution_trace.ExecutionTrace`) as JSON.
-
-    Args:
-        definition: the recorded revision of the flow, canonical JSON.
-        detail: the execution, as a serialized `GetExecutionResponse`.
-        body: the beginning of the body, if it is stored apart from the event.
-
-    Raises:
-        InvalidError: this version can't run the definition (`FLOW_UNREADABLE`).
-    """
+    """Yield an `ExecutionTrace` as JSON; see `ExecutionTracer.trace`. `detail` is a `GetExecutionResponse`."""
     from runner.tracing.replay import trace_execution  # noqa: PLC0415 - only this process needs the interpreter
 
     yield orjson.dumps(trace_execution(definition, detail, body))
@@ -46,12 +37,6 @@ class ExecutionTracer:
     """Computes traces. Close it after the last call."""
 
     def __init__(self, *, seconds: float = SECONDS, max_traces: int = MAX_TRACES) -> None:
-        """Start no process yet.
-
-        Args:
-            seconds: CPU time of one trace.
-            max_traces: traces that may be running or queued.
-        """
         self._offload = Offload(
             "trace",
             seconds=seconds,

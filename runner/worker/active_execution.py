@@ -104,15 +104,10 @@ class ActiveExecution:
 
 
 class ActiveExecutions:
-    """The executions of this process, by lease.
-
-    Attributes:
-        event_bytes: size of all their events.
-    """
+    """The executions of this process, by lease."""
 
     def __init__(self) -> None:
-        """Start without executions."""
-        self.event_bytes = 0
+        self.event_bytes = 0  # size of all their events
         self._by_lease: dict[bytes, ActiveExecution] = {}
         self._by_flow: Counter[str] = Counter()
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import attrs
 import grpc.aio
 
 from flowhook.attach import codec
@@ -30,31 +31,24 @@ log = logs.get_logger(__name__)
 _Call = grpc.aio.StreamStreamCall[codec.Request, codec.Response]
 
 
+@attrs.define(eq=False, repr=False)
 class RouterConnection:
     """The connection of one session to the router."""
 
-    def __init__(
-        self,
-        channel: grpc.aio.Channel,
-        session: Session,
-        clock: Callable[[], float],
-        router_clock: RouterClock | None = None,
-    ) -> None:
-        """Attach over `channel`, which the caller owns.
+    _channel: grpc.aio.Channel  # which the caller owns
+    _session: Session
+    _clock: Callable[[], float]  # monotonic seconds; that of `router_clock`, which is set by the router's messages
+    _router_clock: RouterClock = attrs.field(factory=RouterClock)
+    on_attached: Callable[[float], None] = lambda _renew_seconds: None
+    on_detached: Callable[[str], None] = lambda _detail: None
+    _pending: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _received: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _sent: asyncio.Future[None] | None = attrs.field(init=False, default=None)
+    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    _pace: SendPacer = attrs.field(init=False)
 
-        `clock` returns monotonic seconds, and is that of `router_clock`, which is set by the router's messages.
-        """
-        self._stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
-        self._session = session
-        self._clock = clock
-        self._router_clock = RouterClock(clock) if router_clock is None else router_clock
-        self._pending = asyncio.Event()
-        self._received = asyncio.Event()
-        self._sent: asyncio.Future[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._pace = SendPacer(lambda: session.running)
-        self.on_attached: Callable[[float], None] = lambda _renew_seconds: None
-        self.on_detached: Callable[[str], None] = lambda _detail: None
+    def __attrs_post_init__(self) -> None:
+        self._pace = SendPacer(lambda: self._session.running)
 
     def announce(self, *, urgent: bool = False) -> None:
         """Schedule sending the session's messages: at once if `urgent`, else soon."""
@@ -82,11 +76,10 @@ class RouterConnection:
             if self._session.attached:
                 pauses = CALL.pauses()
             self._session.disconnected()
-            detail = (
-                f"router: {problem.reason}{probable_cause(problem.message)}" if problem else "router closed the stream"
-            )
-            self.on_detached(detail)
-            if problem is not None:
+            if problem is None:
+                self.on_detached("router closed the stream")
+            else:
+                self.on_detached(f"router: {problem.reason}{probable_cause(problem.message)}")
                 log.debug("detached", reason=problem.reason, cause=problem.message)
             apply_effects(self._session.expire(self._clock()), executions)
             # attempts fail at once while the channel itself is in backoff; both backoffs together are shorter than the
@@ -95,7 +88,8 @@ class RouterConnection:
 
     async def _once(self, executions: ExecutionDriver) -> FlowhookError | None:
         """Run one stream to its end; returns the error that ended it, None when the router closed it."""
-        call = self._open()
+        stub = runner_service_pb2_grpc.RunnerServiceStub(self._channel)
+        call: _Call = stub.Attach(None)  # no iterator: requests are written explicitly
         self._session.connected(self._clock())
         self._pending.set()
         writer = asyncio.create_task(self._write(call), name="attach writer")
@@ -111,14 +105,12 @@ class RouterConnection:
         finally:
             call.cancel()
             writer.cancel()
-            self._stop_renewing()
+            if self._timer is not None:
+                self._timer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
             _done(self._sent)
             self._sent = None
         return None
-
-    def _open(self) -> _Call:
-        return self._stub.Attach(None)  # no iterator: requests are written explicitly
 
     async def _read(self, call: _Call, executions: ExecutionDriver) -> None:
         """Process the router's messages until it closes the stream; the first one must arrive in time."""
@@ -146,7 +138,7 @@ class RouterConnection:
             match effect:
                 case AttachAccepted(renew_seconds=seconds):
                     limit.reschedule(None)
-                    self._renew_every(seconds)
+                    self._renew_later(seconds)
                     self.on_attached(seconds)
                 case Reattach(grace=grace):
                     limit.reschedule(asyncio.get_running_loop().time() + grace)
@@ -169,21 +161,15 @@ class RouterConnection:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             pass  # the reader sees the error, too, with its cause
 
-    def _renew_every(self, seconds: float) -> None:
-        """Renew all leases every `seconds`, from a timer."""
+    def _renew_later(self, seconds: float) -> None:
+        """Renew all leases after `seconds`, and so on."""
 
         def renew() -> None:
             self._session.renew(self._clock())
             self._pending.set()
-            self._timer = loop.call_later(seconds, renew)
+            self._renew_later(seconds)
 
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(seconds, renew)
-
-    def _stop_renewing(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer = asyncio.get_running_loop().call_later(seconds, renew)
 
 
 def _done(sent: asyncio.Future[None] | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
+import attrs
 import grpc.aio
 
 from flowhook.errors import UnavailableError
@@ -19,11 +20,11 @@ READ_SECONDS: Final = 10.0  # deadline for reading one slice of a body that is p
 GAP_BYTES: Final = 1024
 
 
+@attrs.define(eq=False, repr=False)
 class BodyFetcher:
     """Reads bodies over a channel that the caller owns."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._stub = runner_service_pb2_grpc.RunnerServiceStub(channel)
+    _channel: grpc.aio.Channel
 
     async def read(
         self, execution_id: str, offset: int, size: int, *, seconds: float | None = None
@@ -35,7 +36,8 @@ class BodyFetcher:
             UnavailableError: the router is not reachable, or the stream broke off.
         """
         request = pb.ReadAttachmentRequest(execution_id=execution_id, offset=offset, size=size)
-        call = self._stub.ReadAttachment(request, timeout=seconds, wait_for_ready=True)
+        stub = runner_service_pb2_grpc.RunnerServiceStub(self._channel)
+        call = stub.ReadAttachment(request, timeout=seconds, wait_for_ready=True)
         missing = size
         try:
             async for message in call:
@@ -51,8 +53,7 @@ class BodyFetcher:
     async def contents(self, event: Event, *, raw: bool) -> dict[int, bytes]:
         """Return the attachment contents that belong in the input, by index; empty if the body is inline.
 
-        Raises:
-            FlowhookError: see `read`.
+        Raises as `read` does.
         """
         parts = stored_attachments(event, raw=raw)
         found: dict[int, bytes] = {}
@@ -62,8 +63,8 @@ class BodyFetcher:
             pieces = [piece async for piece in self.read(event.id, start, size, seconds=READ_SECONDS)] if size else []
             data = b"".join(pieces)
             for index in indexes:
-                part = parts[index]
-                found[index] = data[part.offset - start : part.offset - start + part.size]
+                begin = parts[index].offset - start
+                found[index] = data[begin : begin + parts[index].size]
         return found
 
 

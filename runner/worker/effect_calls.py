@@ -22,15 +22,13 @@ log = logs.get_logger(__name__)
 
 @attrs.define(eq=False, repr=False)
 class EffectCalls:
-    """The effects in flight of all executions of a process.
-
-    `on_result` is called with each result; it must ignore the result unless `is_in_flight`, and call `finish`.
-    """
+    """The effects in flight of all executions of a process."""
 
     _executor: EffectExecutor
     _secrets: SecretCache
     _record: EvaluationRecord
     _tasks: asyncio.TaskGroup
+    # called with each result; it must ignore the result unless `is_in_flight`, and call `finish`
     _on_result: Callable[[ActiveExecution, Perform, EffectResult], None]
     executions: int = attrs.field(init=False, default=0)  # number of executions that have effects in flight
 

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Final, Generic, TypeVar
 
+import attrs
+
 from flowhook.attach import messages
 from flowhook.errors import InvalidError
 from flowhook.limits import MIB
@@ -62,6 +64,7 @@ TICK_SECONDS: Final = 0.25
 STALL_SECONDS: Final = 1.0
 
 
+@attrs.define(eq=False, repr=False)
 class StallDetector:
     """Notices that the process stood still: it was stopped, its container frozen, or its machine suspended.
 
@@ -71,11 +74,12 @@ class StallDetector:
     rely on the time call `check`, too.
     """
 
-    def __init__(self, clock: Callable[[], float], on_stall: Callable[[float], None]) -> None:
-        """Count from now on; `on_stall` is called with the time (monotonic, seconds) at which a stall was noticed."""
-        self._clock = clock
-        self._on_stall = on_stall
-        self._seen = clock()
+    _clock: Callable[[], float]
+    _on_stall: Callable[[float], None]  # called with the time (monotonic, seconds) at which a stall was noticed
+    _seen: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._seen = self._clock()
 
     def check(self) -> None:
         """Call back if the last tick or check is too long ago."""
@@ -94,7 +98,7 @@ class StallDetector:
 T = TypeVar("T")
 
 
-class FlowQueue(Generic[T]):
+class TurnQueue(Generic[T]):
     """Queued items: first in, first out within a flow; flows in a ring, one item of each at a time.
 
     So a flow with hundreds of executions does not delay the others.
@@ -103,7 +107,6 @@ class FlowQueue(Generic[T]):
     __slots__ = ("_ring", "_waiting")
 
     def __init__(self) -> None:
-        """Start empty."""
         self._ring: deque[str] = deque()
         self._waiting: dict[str, deque[T]] = {}
 
@@ -120,11 +123,7 @@ class FlowQueue(Generic[T]):
         waiting.append(item)
 
     def next(self) -> T:
-        """Remove and return the next item.
-
-        Raises:
-            IndexError: the queue is empty.
-        """
+        """Remove and return the next item; `IndexError` if the queue is empty."""
         flow_id = self._ring.popleft()
         waiting = self._waiting[flow_id]
         item = waiting.popleft()
@@ -135,68 +134,42 @@ class FlowQueue(Generic[T]):
         return item
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ExecutionDriver:
-    """All executions of this process.
+    """All executions of this process; let `pump` run, and `stalls.run` beside it."""
 
-    Attributes:
-        stalls: let its `run` run beside `pump`.
-    """
+    _session: Session  # receives checkpoints and outcomes
+    _preparer: ExecutionPreparer
+    _secrets: SecretCache  # resolves the secrets that components name
+    _executor: EffectExecutor
+    _record: EvaluationRecord  # shared with the guard; shows whose expression is evaluated
+    _tasks: asyncio.TaskGroup  # for everything that runs beside the pump
+    _request_send: SendRequest  # called when the session has messages to send
+    # returns a future that is done once all present messages of the session are sent, or the stream is over
+    _sent: Callable[[], asyncio.Future[None]]
+    _evaluator: Evaluator  # evaluates the expressions of flows that are not in quarantine
+    _quarantine: QuarantineDriver
+    _now_ms: Callable[[], int]  # the clock of executions: Unix milliseconds of the router's clock, see `RouterClock`
+    _public_url: str = ""  # scheme and host of the one-time URLs
+    _executions: ActiveExecutions = attrs.field(init=False, factory=ActiveExecutions)
+    _reporter: ExecutionReporter = attrs.field(init=False)
+    _calls: EffectCalls = attrs.field(init=False)
+    _ready: TurnQueue[tuple[ActiveExecution, TurnInput | StartCall]] = attrs.field(init=False, factory=TurnQueue)
+    _awaiting_renewal: dict[bytes, ActiveExecution] = attrs.field(init=False, factory=dict)
+    _wake: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _in_quarantine: int = attrs.field(init=False, default=0)
+    # share of recent executions that ended in their first turn, from 0 to 1
+    _at_once: float = attrs.field(init=False, default=0.0)
+    _draining: bool = attrs.field(init=False, default=False)
+    _turn_ends: float = attrs.field(init=False, default=0.0)
+    _lifecycle_types: frozenset[str] = attrs.field(init=False, default=frozenset())
+    stalls: StallDetector = attrs.field(init=False)
 
-    def __init__(
-        self,
-        *,
-        session: Session,
-        preparer: ExecutionPreparer,
-        secrets: SecretCache,
-        executor: EffectExecutor,
-        record: EvaluationRecord,
-        tasks: asyncio.TaskGroup,
-        request_send: SendRequest,
-        sent: Callable[[], asyncio.Future[None]],
-        evaluator: Evaluator,
-        quarantine: QuarantineDriver,
-        now_ms: Callable[[], int],
-        public_url: str = "",
-    ) -> None:
-        """Start without executions.
-
-        Args:
-            session: receives checkpoints and outcomes.
-            preparer: fetches what executions need and parses their events.
-            secrets: resolves the secrets that components name.
-            executor: performs effects.
-            record: shared with the guard; shows whose expression is evaluated.
-            tasks: task group for everything that runs beside the pump.
-            request_send: called when `session` has messages to send.
-            sent: returns a future that is done once all present messages of `session` are sent, or the stream is over.
-            evaluator: evaluates the expressions of flows that are not in quarantine.
-            quarantine: drives executions of flows in quarantine.
-            now_ms: the clock of executions: Unix milliseconds of the router's clock, see `RouterClock`.
-            public_url: scheme and host of the one-time URLs.
-        """
-        self._session = session
-        self._preparer = preparer
-        self._record = record
-        self._tasks = tasks
-        self._request_send = request_send
-        self._sent = sent
-        self._evaluator = evaluator
-        self._quarantine = quarantine
-        self._now_ms = now_ms
-        self._in_quarantine = 0
-        self._at_once = 0.0  # share of recent executions that ended in their first turn, from 0 to 1
-        self._public_url = public_url
-        self._executions = ActiveExecutions()
-        self._reporter = ExecutionReporter(session, self._executions, request_send)
-        self._calls = EffectCalls(executor, secrets, record, tasks, self._take_result)
-        self._ready: FlowQueue[tuple[ActiveExecution, TurnInput | StartCall]] = FlowQueue()
-        self._awaiting_renewal: dict[bytes, ActiveExecution] = {}
-        self._wake = asyncio.Event()
-        self._draining = False
-        self._turn_ends = 0.0
-        self.stalls = StallDetector(time.monotonic, session.doubt_leases)
-        session.limit(ACTIVE)
-        self._lifecycle_types: frozenset[str] = frozenset()
+    def __attrs_post_init__(self) -> None:
+        self._reporter = ExecutionReporter(self._session, self._executions, self._request_send)
+        self._calls = EffectCalls(self._executor, self._secrets, self._record, self._tasks, self._take_result)
+        self.stalls = StallDetector(time.monotonic, self._session.doubt_leases)
+        self._session.limit(ACTIVE)
 
     def set_lifecycle_types(self, types: frozenset[str]) -> None:
         """Report lifecycle events of these types, and of no others, from now on."""

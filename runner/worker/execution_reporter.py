@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
@@ -19,20 +18,12 @@ from runner.worker.active_execution import ActiveExecution, ActiveExecutions
 log = logs.get_logger(__name__)
 
 
-class SendRequest(Protocol):
-    """Schedules sending messages to the router."""
-
-    def __call__(self, *, urgent: bool = False) -> None:
-        """Send the session's messages: at once if `urgent`, else soon."""
-        ...
+SendRequest = Callable[..., None]  # `(*, urgent=False)` has the session's messages sent: at once if urgent, else soon
 
 
 @attrs.define(eq=False, repr=False)
 class ExecutionReporter:
-    """Reports the progress and the end of executions. Messages of a flow with few executions here are urgent.
-
-    It reports on `executions` to `session`; `request_send` is called when it has messages to send.
-    """
+    """Reports the progress and the end of executions. Messages of a flow with few executions here are urgent."""
 
     _session: Session
     _executions: ActiveExecutions

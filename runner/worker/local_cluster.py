@@ -23,12 +23,9 @@ from runner.worker import event_sink
 
 @attrs.define(eq=False, repr=False, kw_only=True)
 class LocalClock:
-    """Real time plus the time that was skipped.
+    """Real time plus the time that was skipped."""
 
-    Start at the present time; `skips`: `sleep_until` takes no time.
-    """
-
-    skips: bool = False
+    skips: bool = False  # whether `sleep_until` takes no time
     _skipped_ms: int = attrs.field(init=False, default=0)
 
     def now_ms(self) -> int:
@@ -50,7 +47,6 @@ class LocalEvents:
     """Events in the order given; each is delivered once, to the first subscription that matches it."""
 
     def __init__(self, events: Sequence[ProvidedEvent]) -> None:
-        """Store the events, whose payloads are CloudEvents in JSON."""
         self._events = [(event, orjson.loads(event.payload)) for event in events]
         self._number = 0
 

@@ -5,27 +5,24 @@ from __future__ import annotations
 from collections.abc import Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
+import attrs
+
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 
 Outcome = TypeVar("Outcome")
 
 
+@attrs.define(eq=False, repr=False)
 class MonitoredCoroutine(Generic[Outcome]):
     """Awaits a coroutine and writes each of its steps (the code between two awaits) to the shared record.
 
     Work that it delegates, above all to tasks that it creates, is not recorded.
     """
 
-    __slots__ = ("_coroutine", "_instance", "_lease", "_record")
-
-    def __init__(
-        self, coroutine: Coroutine[Any, Any, Outcome], record: EvaluationRecord, lease: bytes, instance: str
-    ) -> None:
-        """Await `coroutine`, which works for a lease at the task `instance`."""
-        self._coroutine = coroutine
-        self._record = record
-        self._lease = lease
-        self._instance = instance
+    _coroutine: Coroutine[Any, Any, Outcome]
+    _record: EvaluationRecord
+    _lease: bytes
+    _instance: str
 
     def __await__(self) -> Generator[Any, Any, Outcome]:
         """Run the coroutine step by step; see `coroutine.send`."""

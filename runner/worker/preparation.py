@@ -49,17 +49,14 @@ class Prepared(NamedTuple):
 
 @attrs.define(eq=False, repr=False, kw_only=True)
 class ExecutionPreparer:
-    """Prepares the executions of a process.
-
-    `on_slow` is called with the flow ID of an event whose body took longer than `SLOW_NS`.
-    """
+    """Prepares the executions of a process."""
 
     _flows: ProgramCache
     _secrets: SecretCache
     _bodies: BodyFetcher
     _record: EvaluationRecord
     _quarantine: QuarantineDriver
-    _on_slow: Callable[[str], None]
+    _on_slow: Callable[[str], None]  # called with the flow ID of an event whose body took longer than `SLOW_NS`
 
     def at_once(self, execution: ActiveExecution) -> Prepared | messages.Faulted | None:
         """Prepare without I/O; None: I/O is needed, see `prepare`. Blocking while the body is parsed."""

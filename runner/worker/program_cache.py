@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakValueDictionary
 
+import attrs
 import grpc.aio
 import orjson
+from cachetools import LRUCache
 
 from flowhook.model import Event
 from flowhook.security import callback_tokens
@@ -46,22 +48,18 @@ class LoadedFlow:
         return OneTimeUrls(names, url)
 
 
+@attrs.define(eq=False, repr=False)
 class ProgramCache:
     """LRU cache of compiled flows. Concurrent requests for one revision share a call."""
 
-    def __init__(self, channel: grpc.aio.Channel, compiler: Compiler, *, cache_size: int = CACHE_SIZE) -> None:
-        self._stub = flow_service_pb2_grpc.FlowServiceStub(channel)
-        self._compiler = compiler
-        self._cache_size = cache_size
-        self._flows: OrderedDict[tuple[str, int], LoadedFlow] = OrderedDict()
-        self._locks: dict[tuple[str, int], asyncio.Lock] = {}
+    _channel: grpc.aio.Channel
+    _compiler: Compiler
+    _flows: LRUCache[tuple[str, int], LoadedFlow] = attrs.field(init=False, factory=lambda: LRUCache(CACHE_SIZE))
+    _locks: WeakValueDictionary[tuple[str, int], asyncio.Lock] = attrs.field(init=False, factory=WeakValueDictionary)
 
     def cached(self, flow_id: str, revision: int) -> LoadedFlow | None:
         """Return a flow from the cache; None: it is not cached."""
-        flow = self._flows.get((flow_id, revision))
-        if flow is not None:
-            self._flows.move_to_end((flow_id, revision))
-        return flow
+        return self._flows.get((flow_id, revision))
 
     async def load(self, flow_id: str, revision: int) -> LoadedFlow:
         """Return a flow, fetched when it is not cached.
@@ -72,22 +70,16 @@ class ProgramCache:
         """
         key = (flow_id, revision)
         lock = self._locks.setdefault(key, asyncio.Lock())
-        try:
-            async with lock:
-                flow = self.cached(flow_id, revision)
-                if flow is None:
-                    flow = self._flows[key] = await self._fetch(flow_id, revision)
-                    while len(self._flows) > self._cache_size:
-                        self._flows.popitem(last=False)
-                return flow
-        finally:
-            if not lock.locked():
-                self._locks.pop(key, None)
+        async with lock:
+            flow = self._flows.get(key)
+            if flow is None:
+                flow = self._flows[key] = await self._fetch(flow_id, revision)
+            return flow
 
     async def _fetch(self, flow_id: str, revision: int) -> LoadedFlow:
         request = flow_service_pb2.GetFlowRequest(flow_id=flow_id, revision=revision)
         try:
-            answer = await self._stub.GetFlow(request, timeout=DEADLINE)
+            answer = await flow_service_pb2_grpc.FlowServiceStub(self._channel).GetFlow(request, timeout=DEADLINE)
         except grpc.aio.AioRpcError as error:
             raise status.from_rpc_error(error) from None
         try:

@@ -38,25 +38,15 @@ class QuarantineDriver:
     _pool: EvaluatorPool
 
     def __contains__(self, flow_id: str) -> bool:
-        """Whether a flow is in quarantine."""
         return flow_id in self._flows
 
     async def drive(
         self, execution: ActiveExecution, machine: ExecutionMachine, step: Callable[[], Step]
     ) -> Step | None:
-        """Wait for a process, run one step of an execution in a thread, and return the result.
+        """Wait for a process, run `step` of the `machine` (blocking) in a thread, and return the result.
 
-        Args:
-            execution: the execution to drive.
-            machine: its state machine.
-            step: drives `machine`. Blocking.
-
-        Returns:
-            The `Step`. If an expression had to be killed, it ends in a fault and holds the entries written before.
-            None: the process was killed by something else, for an unknown cause.
-
-        Raises:
-            Exception: what `step` raises.
+        If an expression had to be killed, it ends in a fault and holds the entries written before. None: the process
+        was killed by something else, for an unknown cause.
         """
         workflow = execution.workflow
         assert workflow is not None  # noqa: S101 - for the type checker: it is set together with `machine`
@@ -75,13 +65,7 @@ class QuarantineDriver:
     async def event_input(
         self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]
     ) -> str:
-        """Wait for a process and parse an event in it; see `IsolatedEvaluator.event_input`.
-
-        Raises:
-            EvaluationKilled: the process was killed for it, or died of it.
-            EvaluationInterrupted: the process was killed by something else, for an unknown cause.
-            ValueError: the input can't be built.
-        """
+        """Wait for a process and parse an event in it; see `IsolatedEvaluator.event_input` and `run`."""
         async with self._evaluator(event) as evaluator:
             return await evaluator.run(
                 lambda: evaluator.event_input(event, webhook=webhook, raw=raw, owner=owner, contents=contents),
@@ -93,7 +77,7 @@ class QuarantineDriver:
         """Wait for a process for the flow of an event; extend the flow's quarantine if its evaluations misbehave."""
         flow_id = event.flow_id
         try:
-            async with self._pool.evaluator(flow_id) as evaluator:
+            async with self._pool.process(flow_id) as evaluator:
                 try:
                     yield evaluator
                 finally:

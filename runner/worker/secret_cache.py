@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from typing import Final
 
+import attrs
 import grpc.aio
 
 from flowhook.v1 import secret_service_pb2, secret_service_pb2_grpc
@@ -17,26 +18,14 @@ DEADLINE: Final = 5.0
 MAX_NAMES: Final = 100  # names in one request
 
 
+@attrs.define(eq=False, repr=False)
 class SecretCache:
     """Cache of secret values by name, each at most `MAX_AGE` old."""
 
-    def __init__(self, channel: grpc.aio.Channel, clock: Callable[[], float]) -> None:
-        """Resolve over `channel`; `clock` returns monotonic seconds."""
-        self._stub = secret_service_pb2_grpc.SecretServiceStub(channel)
-        self._clock = clock
-        self._values: dict[str, tuple[float, bytes]] = {}
-        self._lock = asyncio.Lock()
-
-    def cached(self, names: Collection[str]) -> dict[str, bytes] | None:
-        """Return the values if all of them are cached and fresh, else None."""
-        oldest = self._clock() - MAX_AGE
-        values = {}
-        for name in names:
-            known = self._values.get(name)
-            if known is None or known[0] < oldest:
-                return None
-            values[name] = known[1]
-        return values
+    _channel: grpc.aio.Channel
+    _clock: Callable[[], float]  # monotonic seconds
+    _values: dict[str, tuple[float, bytes]] = attrs.field(init=False, factory=dict)
+    _lock: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
 
     async def resolve(self, names: Collection[str], flow_id: str) -> dict[str, bytes]:
         """Return the values of all names.
@@ -45,29 +34,27 @@ class SecretCache:
             FlowhookError: the call to the router failed.
             TaskFault: a secret is not set (authorization). Source: dsl.md, "Secret".
         """
-        known = self.cached(names)
-        if known is not None:
-            return known
+        oldest = self._clock() - MAX_AGE
+        known = {name: self._values[name] for name in names if name in self._values}
+        if known.keys() >= set(names) and all(fetched_at >= oldest for fetched_at, _ in known.values()):
+            return {name: value for name, (_, value) in known.items()}
         async with self._lock:
             requested = sorted(names)
             fetched_at = self._clock()
             values: dict[str, bytes] = {}
             for first in range(0, len(requested), MAX_NAMES):
-                request = secret_service_pb2.ResolveSecretsRequest(
-                    names=requested[first : first + MAX_NAMES], flow_id=flow_id
-                )
+                some = requested[first : first + MAX_NAMES]
+                request = secret_service_pb2.ResolveSecretsRequest(names=some, flow_id=flow_id)
                 try:
-                    answer = await self._stub.ResolveSecrets(request, timeout=DEADLINE)
+                    stub = secret_service_pb2_grpc.SecretServiceStub(self._channel)
+                    answer = await stub.ResolveSecrets(request, timeout=DEADLINE)
                 except grpc.aio.AioRpcError as error:
                     raise status.from_rpc_error(error) from None
                 values.update(answer.values)
-            self._evict_expired(fetched_at)
-            self._values.update({name: (fetched_at, value) for name, value in values.items()})
+            # without those that have expired
+            kept = {name: known for name, known in self._values.items() if known[0] >= fetched_at - MAX_AGE}
+            self._values = kept | {name: (fetched_at, value) for name, value in values.items()}
         missing = [name for name in requested if name not in values]
         if missing:
             raise fault(Kind.AUTHORIZATION, f"the secret {missing[0]} is not set")
         return values
-
-    def _evict_expired(self, now: float) -> None:
-        for name in [name for name, (fetched_at, _) in self._values.items() if fetched_at < now - MAX_AGE]:
-            del self._values[name]

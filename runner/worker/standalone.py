@@ -101,15 +101,10 @@ async def run_to_end(
     events: LocalEvents,
     on_wait: Callable[[ipc.WaitStarted], None],
 ) -> effects.WorkflowCompleted | effects.WorkflowFaulted:
-    """Drive an execution to its end, without journaling.
+    """Drive an execution that has not started to its end, without journaling.
 
-    Args:
-        machine: an execution that has not started.
-        perform: performs one effect; several run concurrently.
-        on_pause: awaited when the execution pauses.
-        clock: of the execution.
-        events: available to its `listen` tasks.
-        on_wait: called with each long wait while no call is in flight.
+    `perform` performs one effect; several run concurrently. `on_pause` is awaited when the execution pauses, `on_wait`
+    called with each long wait while no call is in flight.
     """
     calls: dict[asyncio.Future[effects.EffectResult], effects.Perform] = {}
     step = machine.advance()

@@ -25,15 +25,10 @@ class ReachedError(Exception):
 
 @attrs.define(eq=False, repr=False)
 class Tracer:
-    """An observer that reports tasks and stops the run after one of them.
+    """An observer that reports tasks and stops the run after one of them."""
 
-    Args:
-        report: called with the result of `describe` for each task; None: no tracing.
-        until: name or JSON Pointer of the task to stop after; empty: none.
-    """
-
-    _report: Callable[[bytes], None] | None
-    _until: str
+    _report: Callable[[bytes], None] | None  # called with the result of `describe` for each task; None: no tracing
+    _until: str  # name or JSON Pointer of the task to stop after; empty: none
 
     def task_started(self, started: TaskStart) -> None:
         """Do nothing."""
@@ -42,11 +37,7 @@ class Tracer:
         """Do nothing."""
 
     def task_ended(self, seen: Observation) -> None:
-        """Report a task that has ended.
-
-        Raises:
-            ReachedError: it is the task to stop after, and did not fault.
-        """
+        """Report a task that has ended; `ReachedError` if it is the task to stop after, and did not fault."""
         if self._report is not None:
             self._report(describe(seen))
         if self._until in (seen.node.name, seen.node.pointer) and seen.error is None:

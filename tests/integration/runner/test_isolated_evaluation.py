@@ -83,7 +83,7 @@ def scope(evaluator):
 async def evaluate(pool, source, data=None, flow_id="f"):
     """Evaluate an expression in a process apart, as the interpreter does."""
     expression = Evaluator().expression(source)
-    async with pool.evaluator(flow_id) as evaluator:
+    async with pool.process(flow_id) as evaluator:
         return await evaluator.run(lambda: expression(data, scope(evaluator)), pool.threads)
 
 
@@ -104,7 +104,7 @@ async def test_it_fails_there_as_it_fails_here(pool):
 
 async def test_a_schema_is_checked_there_too(pool):
     validate = Evaluator().schema({"type": "object", "properties": {"n": {"minimum": 3}}})
-    async with pool.evaluator("f") as evaluator:
+    async with pool.process("f") as evaluator:
         await evaluator.run(lambda: validate({"n": 3}, scope(evaluator)), pool.threads)
         with pytest.raises(SchemaViolated, match=r"\.n does not meet minimum: 3"):
             await evaluator.run(lambda: validate({"n": 2}, scope(evaluator)), pool.threads)
@@ -112,7 +112,7 @@ async def test_a_schema_is_checked_there_too(pool):
 
 async def read(pool, event, **options):
     """Read an event in a process apart."""
-    async with pool.evaluator("f") as evaluator:
+    async with pool.process("f") as evaluator:
         text = await evaluator.run(
             lambda: evaluator.event_input(event, webhook=True, raw=False, owner=event.id, **options), pool.threads
         )
@@ -272,14 +272,14 @@ async def test_no_flow_gets_all_processes(pool):
     inside, entered, leave = [], asyncio.Event(), asyncio.Event()
 
     async def hold(flow_id):
-        async with pool.evaluator(flow_id):
+        async with pool.process(flow_id):
             inside.append(flow_id)
             entered.set()
             await leave.wait()
 
     greedy = [asyncio.create_task(hold("greedy")) for _ in range(3 * OffloadLimits().processes.total)]
     await entered.wait()
-    async with pool.evaluator("modest") as evaluator:
+    async with pool.process("modest") as evaluator:
         assert evaluator.is_alive
         assert inside == ["greedy"]
     leave.set()
@@ -289,13 +289,13 @@ async def test_no_flow_gets_all_processes(pool):
 async def test_a_process_is_used_again(pool):
     pids = []
     for number in range(3):
-        async with pool.evaluator(f"flow-{number}") as evaluator:
+        async with pool.process(f"flow-{number}") as evaluator:
             pids.append(evaluator.process.pid)
     assert len(set(pids)) == 1
 
 
 async def test_a_process_that_died_idle_is_replaced(pool):
-    async with pool.evaluator("f") as evaluator:
+    async with pool.process("f") as evaluator:
         process = evaluator.process
     os.kill(process.pid, signal.SIGKILL)
     await process.wait()
@@ -303,7 +303,7 @@ async def test_a_process_that_died_idle_is_replaced(pool):
 
 
 async def test_one_that_somebody_else_killed_says_nothing_of_what_it_evaluated(pool):
-    async with pool.evaluator("f") as evaluator:
+    async with pool.process("f") as evaluator:
         process = evaluator.process
     # nobody has noticed when it is asked
     os.kill(process.pid, signal.SIGKILL)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from runner.worker.execution_driver import FlowQueue
+from runner.worker.execution_driver import TurnQueue
 
 
 def test_flows_take_turns_and_within_a_flow_it_is_first_come_first_served():
-    turns = FlowQueue()
+    turns = TurnQueue()
     for number in range(4):
         turns.add("noisy", f"noisy {number}")
     taken = [turns.next()]
@@ -21,7 +21,7 @@ def test_flows_take_turns_and_within_a_flow_it_is_first_come_first_served():
 
 
 def test_a_flow_that_had_nothing_to_do_comes_behind_those_that_have():
-    turns = FlowQueue()
+    turns = TurnQueue()
     for flow_id in ("a", "b", "a"):
         turns.add(flow_id, flow_id)
     assert [turns.next(), turns.next()] == ["a", "b"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -22,10 +23,11 @@ from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
 from flowhook.v1.ingest_service_pb2 import (
     GetReplyRequest,
     GetReplyResponse,
-    IngestEventsRequest,
     IngestResult,
     InvokeFlowRequest,
     InvokeFlowResponse,
+    StreamEventsRequest,
+    StreamEventsResponse,
     UploadBodyRequest,
     UploadBodyResponse,
     UploadEnd,
@@ -48,6 +50,7 @@ from flowhook.wire.mapping import from_proto
 T = TypeVar("T")
 
 UploadCall = grpc.aio.StreamUnaryCall[UploadBodyRequest, UploadBodyResponse]
+EventCall = grpc.aio.StreamStreamCall[StreamEventsRequest, StreamEventsResponse]
 VerifierCall = grpc.aio.StreamStreamCall[Any, Any]
 
 Verify = Callable[[AttachVerifierResponse], Awaitable[AttachVerifierRequest]]
@@ -58,7 +61,7 @@ REFUSED_SECONDS: Final = 15.0  # pause after a router refused the stream of veri
 INVOKE_GRACE_SECONDS: Final = 5.0  # added to the deadline of InvokeFlow, for storing the event and for the round trip
 REPORT_SECONDS: Final = 5.0  # deadline of a report of refused requests
 TAKEOVER_PAUSE: Final = 0.1  # seconds between two attempts of a call while another router takes over
-
+_EOF: Final = grpc.aio.EOF  # type: ignore[attr-defined] # the stubs of gRPC lack it
 _ADMITTED: Final = "admitted"
 _END: Final = UploadBodyRequest(end=UploadEnd())
 
@@ -158,6 +161,68 @@ class Upload:
             raise status.from_rpc_error(error) from None
 
 
+class EventStream:
+    """Stores batches of events over one call, which is made anew when it has ended."""
+
+    def __init__(self, begin: Callable[[], EventCall]) -> None:
+        self._begin = begin
+        self._call: EventCall | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._writing = asyncio.Lock()  # gRPC takes one message of a call at a time
+        # of the requests that were sent, in their order
+        self._unanswered: deque[asyncio.Future[StreamEventsResponse]] = deque()
+
+    async def send(self, request: StreamEventsRequest, seconds: float) -> StreamEventsResponse:
+        """Send a request, and return its response; may raise any FlowhookError.
+
+        If it takes longer than `seconds`, the call is ended, so that none waits for a router that is stuck.
+        """
+        answer: asyncio.Future[StreamEventsResponse] = asyncio.get_running_loop().create_future()
+        call = None
+        try:
+            async with asyncio.timeout(seconds):
+                async with self._writing:
+                    call = self._call or self._open()
+                    self._unanswered.append(answer)
+                    await call.write(request)
+                return await answer
+        except TimeoutError:
+            if call is not None:
+                self._end(call, UnavailableError("the router does not answer"))
+            raise UnavailableError("the router does not answer") from None
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the call has ended, and `_read` says why
+            return await answer
+
+    def _open(self) -> EventCall:
+        self._call = call = self._begin()
+        self._reading = asyncio.create_task(self._read(call), name="read results of events")
+        return call
+
+    async def _read(self, call: EventCall) -> None:
+        response: Any  # the stubs of gRPC say `object`
+        error: FlowhookError = UnavailableError("the router ended the stream of events")
+        try:
+            while (response := await call.read()) is not _EOF:
+                answer = self._unanswered.popleft()
+                if not answer.done():
+                    answer.set_result(response)
+        except grpc.aio.AioRpcError as failure:
+            error = status.from_rpc_error(failure)
+        finally:
+            self._end(call, error)
+
+    def _end(self, call: EventCall, error: FlowhookError) -> None:
+        """End a call, if it is the present one; its requests fail, and the next one makes another call."""
+        if self._call is not call:
+            return
+        self._call = None
+        call.cancel()
+        unanswered, self._unanswered = self._unanswered, deque()
+        for answer in unanswered:
+            if not answer.done():
+                answer.set_exception(error)
+
+
 class RouterClient(Protocol):
     """The router, as the edge sees it. Every method may raise any FlowhookError; those listed have a specific meaning.
 
@@ -226,15 +291,18 @@ class GrpcRouterClient(RouterClient):
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._ingest = IngestServiceStub(channel)
+        self._events, self._callbacks = (
+            EventStream(lambda: self._ingest.StreamEvents(None, wait_for_ready=True)) for _ in range(2)
+        )
         self._flows = FlowServiceStub(channel)
         self._rejections = RejectionServiceStub(channel)
         self._secrets = SecretServiceStub(channel)
 
     @override
     async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
-        request = IngestEventsRequest(events=events)
-        response = await _response(self._ingest.IngestEvents(request, timeout=seconds, wait_for_ready=True))
-        return response.results
+        # callbacks may take the router long, and must keep no other event waiting
+        stream = self._callbacks if events[0].callback else self._events
+        return (await stream.send(StreamEventsRequest(events=events), seconds)).results
 
     @override
     async def invoke(self, event: Event, seconds: float) -> InvokeFlowResponse:

@@ -10,7 +10,7 @@ Source: RFC 6750, section 2.1 (`authorization: Bearer TOKEN`).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ _VERIFY: Final = frozenset({TokenScope.VERIFY})
 _RUN: Final = frozenset({TokenScope.RUN})
 
 _SCOPES: Final[Mapping[str, Mapping[str, frozenset[TokenScope]]]] = {
-    "IngestService": {"IngestEvents InvokeFlow UploadBody GetReply": _INGEST},
+    "IngestService": {"IngestEvents StreamEvents InvokeFlow UploadBody GetReply": _INGEST},
     "FlowService": {
         "ApplyFlows PauseFlow ResumeFlow DeleteFlow SignWebhook": _ADMIN,
         "ListFlows ListRevisions GetFlowStatistics ListFlowStatistics": _READ,
@@ -92,7 +92,9 @@ caller_name: ContextVar[str] = ContextVar("caller_name", default="")  # name of 
 # the only flows to which the current call may send events; None: any flow
 caller_flows: ContextVar[frozenset[str] | None] = ContextVar("caller_flows", default=None)
 # methods that a token restricted to some flows may call, besides those for any token: they check the flow
-_OF_FLOWS: Final = frozenset({"/flowhook.v1.IngestService/IngestEvents", "/flowhook.v1.IngestService/InvokeFlow"})
+_OF_FLOWS: Final = frozenset(
+    f"/flowhook.v1.IngestService/{name}" for name in ("IngestEvents", "StreamEvents", "InvokeFlow")
+)
 
 
 def check_flow_permitted(flow_id: str) -> None:
@@ -155,9 +157,30 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
             caller_scopes.set(grant.scopes)
             caller_flows.set(grant.flows)
             current_principal.set(Principal("token", grant.name, essential=bool(grant.scopes & _ESSENTIAL)))
-            return None if handler is None else self._limits.admit(handler)
+            if handler is None:
+                return None
+            return self._limits.admit(self._rechecked(handler, header, grant) if handler.request_streaming else handler)
         except FlowhookError as error:
             return refusal(error)
+
+    def _rechecked(
+        self, handler: grpc.RpcMethodHandler[Any, Any], header: str, grant: TokenGrant
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """Return a handler of a stream of requests that ends it when its token is no longer what it was."""
+        behavior: Any = handler.stream_stream or handler.stream_unary
+        make = grpc.stream_stream_rpc_method_handler if handler.stream_stream else grpc.stream_unary_rpc_method_handler
+
+        async def checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+            async for request in requests:
+                now = self._authenticate(header)
+                if (now.scopes, now.flows) != (grant.scopes, grant.flows):
+                    raise UnauthenticatedError("the token permits something else now: call again")
+                yield request
+
+        async def call(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            return await behavior(checked(requests), context)
+
+        return make(call, handler.request_deserializer, handler.response_serializer)
 
     def _authenticate(self, header: str) -> TokenGrant:
         scheme, _, token = header.partition(" ")

@@ -274,7 +274,8 @@ async def serve_shard(
         now_ms=_now_ms,
     )
     ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(
-        IngestService(runtime=host, state=state, intake=intake, tokens=ReplyTokens(key), uploads=uploads), server
+        ingest := IngestService(runtime=host, state=state, intake=intake, tokens=ReplyTokens(key), uploads=uploads),
+        server,
     )
     flow_service_pb2_grpc.add_FlowServiceServicer_to_server(
         FlowService(
@@ -369,6 +370,7 @@ async def serve_shard(
             host,
             flows,
             runners,
+            ingest,
             upkeep=upkeep,
             serving=partial(serving, port),
             stop=stop,
@@ -416,6 +418,7 @@ async def _run(
     runtime: ShardRuntime,
     flows: FlowTable,
     runners: RunnerService,
+    ingest: IngestService,
     *,
     upkeep: Sequence[Coroutine[Any, Any, None]],
     serving: Callable[[], None],
@@ -437,6 +440,7 @@ async def _run(
         stopping()
         if stop.drain_seconds is not None:
             await runners.drain(stop.drain_seconds)
+        ingest.end_streams()
         await server.stop(None if stop.drain_seconds is None else STOP_GRACE_SECONDS)
         following.cancel()
         stop_host.set()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 import attrs
@@ -25,6 +25,7 @@ from router.storage.shard_state import ShardState
 
 DEFAULT_WAIT: Final = 30.0  # seconds that InvokeFlow waits
 MAX_WAIT: Final = 300.0
+STORED_AT_ONCE: Final = 2  # requests of one stream that are being stored: one is read while another is committed
 ADMITTED: Final = (("admitted", "1"),)  # initial metadata of an upload that may proceed; a refusal has none
 _Result = ingest_service_pb2.IngestResult
 _Pending = ingest_service_pb2.Pending
@@ -40,16 +41,52 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     _intake: EventIntake
     _tokens: ReplyTokens
     _uploads: UploadReceiver
+    _reading: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)  # those of all streams of events
+
+    def end_streams(self) -> None:
+        """Read no further from streams of events; each ends when what was read is answered."""
+        for reading in self._reading:
+            reading.cancel()
 
     @unary_rpc
     async def IngestEvents(
         self, request: ingest_service_pb2.IngestEventsRequest
     ) -> ingest_service_pb2.IngestEventsResponse:
-        intakes = [Intake(message) for message in request.events]
+        return ingest_service_pb2.IngestEventsResponse(results=await self._store(request.events))
+
+    @request_stream_rpc
+    async def StreamEvents(
+        self, request_iterator: AsyncIterator[ingest_service_pb2.StreamEventsRequest], context: Context
+    ) -> None:
+        room = asyncio.Semaphore(STORED_AT_ONCE)
+        storing: asyncio.Queue[asyncio.Task[list[_Result]] | None] = asyncio.Queue()
+
+        async def read(tasks: asyncio.TaskGroup) -> None:
+            try:
+                await room.acquire()
+                async for request in request_iterator:
+                    storing.put_nowait(tasks.create_task(self._store(request.events)))
+                    await room.acquire()
+            finally:
+                storing.put_nowait(None)
+
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reading = tasks.create_task(read(tasks), name="read events")
+                self._reading.add(reading)
+                reading.add_done_callback(self._reading.discard)
+                while (stored := await storing.get()) is not None:
+                    await context.write(ingest_service_pb2.StreamEventsResponse(results=await stored))
+                    room.release()
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None  # those of other requests: the caller sends them again
+
+    async def _store(self, events: Iterable[envelope_pb2.Event]) -> list[_Result]:
+        intakes = [Intake(message) for message in events]
         if not 0 < len(intakes) <= limits.MAX_BATCH_EVENTS:
             raise InvalidError(f"a batch must have 1 to {limits.MAX_BATCH_EVENTS} events", reason="BATCH_INVALID")
         await self._intake.store(intakes)
-        return ingest_service_pb2.IngestEventsResponse(results=map(_result_of, intakes))
+        return [_result_of(intake) for intake in intakes]
 
     @unary_rpc
     async def InvokeFlow(self, request: ingest_service_pb2.InvokeFlowRequest) -> ingest_service_pb2.InvokeFlowResponse:

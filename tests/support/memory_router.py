@@ -162,6 +162,20 @@ class MemoryRouter(
             await (status.abort(context, error) if isinstance(error, FlowhookError) else context.abort(error))
         return ingest_service_pb2.IngestEventsResponse(results=results)
 
+    async def StreamEvents(self, requests, context):  # noqa: N802 - the name of the RPC
+        answers = asyncio.Queue()
+
+        async def answer_in_order():
+            while True:
+                answer = await (await answers.get())
+                await context.write(ingest_service_pb2.StreamEventsResponse(results=answer.results))
+
+        async with asyncio.TaskGroup() as tasks:
+            answering = tasks.create_task(answer_in_order())
+            async for request in requests:
+                answers.put_nowait(tasks.create_task(self.IngestEvents(request, context)))
+            answering.cancel()
+
     async def UploadBody(self, requests, context):  # noqa: N802 - the name of the RPC
         start = (await anext(aiter(requests))).start
         self.uploads.append(start)

@@ -40,13 +40,13 @@ async def edge(start_edge, router, routers):
 async def test_an_event_on_its_way_to_a_paused_owner_is_stored_by_the_next_one(edge, router, routers):
     router.gate.clear()
     sending = asyncio.create_task(edge.post("/hook/open"))
-    await until(lambda: "IngestEvents" in routers[0].calls)
+    await until(lambda: "StreamEvents" in routers[0].calls)
     routers[0].pause()
     router.gate.set()
     routers.move(1, 2)
     answer = await sending
     assert answer.status == 202
-    assert "IngestEvents" in routers[1].calls
+    assert "StreamEvents" in routers[1].calls
     assert list(router.stored) == [answer.json()["id"]]
 
 

@@ -7,11 +7,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from support.routers import flow, running_router
+from support.runners import attached
 
 from flowhook.client import AsyncClient, channel
 from flowhook.errors import PermissionDeniedError, UnauthenticatedError
 from flowhook.security.token_verifier import last_uses
-from flowhook.security.tokens import TokenScope, create_token, list_tokens, rotate_token
+from flowhook.security.tokens import TokenScope, create_token, list_tokens, revoke_token, rotate_token
 from flowhook.v1 import cluster_service_pb2 as cluster
 from flowhook.v1 import cluster_service_pb2_grpc
 from flowhook.wire import status
@@ -132,3 +133,10 @@ async def test_when_a_token_was_used_last_is_on_disk_when_the_router_has_stopped
         await client.flows.apply([flow("hello")])
     names = {info.sha256: info.name for info in list_tokens(tmp_path / "data")}
     assert [names[sha256] for sha256 in last_uses(tmp_path / "data")] == ["admin"]
+
+
+async def test_a_runner_whose_token_is_revoked_is_detached_by_its_next_message(router, client):
+    async with attached(router) as runner:
+        revoke_token(router.settings.data_dir, "runner")
+        await runner.credit(1)
+        assert await runner.call.code() is grpc.StatusCode.UNAUTHENTICATED

@@ -30,7 +30,7 @@ from flowhook import limits
 from flowhook.document.models.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
 from flowhook.process import logs
-from flowhook.wire.connect_errors import probable_cause
+from flowhook.wire.status import probable_cause
 
 MAX_LOOKUPS: Final = 64  # concurrent reads of flows from the router; further ones wait for their turn
 RECHECK_SECONDS: Final = 0.01

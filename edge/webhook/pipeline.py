@@ -43,7 +43,7 @@ from flowhook.model import Event
 from flowhook.sharing.addresses import network_of
 from flowhook.signatures import Match, Outcome, SignatureError, Verifier, first_match
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
-from flowhook.wire.failures import THROTTLED, failure_to_proto
+from flowhook.wire.status import THROTTLED, failure_to_proto
 
 PREFIX: Final = "/hook/"
 

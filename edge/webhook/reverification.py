@@ -22,7 +22,7 @@ from flowhook.signatures.diagnosis import DIAGNOSED
 from flowhook.v1 import envelope_pb2
 from flowhook.v1.rejection_service_pb2 import AttachVerifierRequest, AttachVerifierResponse, OriginalRequest
 from flowhook.wire.convert import milliseconds
-from flowhook.wire.failures import failure_to_proto
+from flowhook.wire.status import failure_to_proto
 
 PREFIX = "/hook/"
 

@@ -21,7 +21,7 @@ from flowhook.client.router_errors import (
     ANSWER_SECONDS,
     ANY_ROUTER,
     SHARD_MOVED,
-    code_of,
+    call_code,
     is_unanswered,
     lost,
     replaced,
@@ -160,7 +160,7 @@ class BlockingFollowingChannel(grpc.Channel):
             failure = unreachable_owner(error, self._assumed.address, owner.address)
         else:
             failure = lost(error, owner.address)
-        if code_of(failure) is grpc.StatusCode.UNAVAILABLE:
+        if call_code(failure) is grpc.StatusCode.UNAVAILABLE:
             self._forget(owner, failure)
         return failure
 

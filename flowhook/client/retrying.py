@@ -6,11 +6,11 @@ from typing import Final
 
 import grpc
 
-from flowhook.client.router_errors import NOT_PERFORMED, ROUTER_LOST, code_of
+from flowhook.client.router_errors import NOT_PERFORMED, ROUTER_LOST, call_code
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.retrying import CALL
 from flowhook.wire import status
-from flowhook.wire.connect_errors import probable_cause
+from flowhook.wire.status import probable_cause
 
 RETRY_SECONDS: Final = 2.0
 """Time for which a repeatable call is retried while the router is unavailable: about as long as a restart takes."""
@@ -63,7 +63,7 @@ def translate(error: grpc.RpcError, target: str, timeout: float | None = None) -
     """Return the error of a failed call; gRPC's own messages about an unreachable router are put in plain words."""
     failure = status.from_rpc_error(error)
     if isinstance(failure, UnavailableError) and failure.reason in _CONNECTION:
-        code = code_of(error)
+        code = call_code(error)
         router = f"the routers at {target}" if "," in target else f"the router at {target}"
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             within = "" if timeout is None else f" within {timeout:g} s"

@@ -10,7 +10,7 @@ import grpc.aio
 
 from flowhook.errors import UnavailableError
 from flowhook.wire import status
-from flowhook.wire.connect_errors import probable_cause
+from flowhook.wire.status import probable_cause
 
 SHARD_MOVED: Final = "SHARD_MOVED"  # a router refused the call, because it does not own the shard
 
@@ -45,7 +45,7 @@ REFUSED: Final = frozenset({grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PER
 """Codes with which a router refuses the token: any other one would, too."""
 
 
-def code_of(error: grpc.RpcError) -> grpc.StatusCode | None:
+def call_code(error: grpc.RpcError) -> grpc.StatusCode | None:
     """Return the code with which a call failed, which the type of its error does not tell; None: it has none."""
     return getattr(error, "code", lambda: None)()
 
@@ -58,7 +58,7 @@ def replaced(address: str) -> grpc.aio.AioRpcError:
 def lost(error: grpc.RpcError, address: str) -> grpc.RpcError:
     """Return a failure with the reason `ROUTER_LOST` if it is one of the connection to `address`; else as it is."""
     failure = status.from_rpc_error(error)
-    code = code_of(error)
+    code = call_code(error)
     if code not in _LOST or failure.reason != UnavailableError.default_reason:
         return error
     return _failure(f"can't reach the router at {address}: {failure.message}", ROUTER_LOST)
@@ -66,7 +66,7 @@ def lost(error: grpc.RpcError, address: str) -> grpc.RpcError:
 
 def is_unanswered(error: grpc.RpcError) -> bool:
     """Whether a call failed without the answer of a router: another may answer."""
-    code = code_of(error)
+    code = call_code(error)
     unanswered = code in _LOST or code is grpc.StatusCode.DEADLINE_EXCEEDED
     return unanswered and status.from_rpc_error(error).reason == UnavailableError.default_reason
 
@@ -88,7 +88,7 @@ def unserved(problems: Mapping[str, grpc.RpcError | None]) -> grpc.RpcError:
     serves.
     """
     for problem in problems.values():
-        if problem is not None and code_of(problem) in REFUSED:
+        if problem is not None and call_code(problem) in REFUSED:
             return problem
     causes = ", ".join(
         f"{address} knows no owner that serves"

@@ -15,7 +15,7 @@ import grpc.aio
 
 from flowhook.v1.shard_service_pb2 import IdentifyRequest
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
-from flowhook.wire.connect_errors import probable_cause
+from flowhook.wire.status import probable_cause
 
 INTERVAL: Final = 3.0  # seconds between two checks of an address
 TIMEOUT: Final = 5.0  # seconds within which a router must answer a check: more than one needs whose machine is busy

@@ -16,7 +16,8 @@ from flowhook.errors import InvalidError
 from flowhook.model import Blob, Event, Headers, Origin, Part, Principal, Reply
 from flowhook.model.replays import ReplayOptions, ReplayOrigin
 from flowhook.v1 import envelope_pb2
-from flowhook.v1.execution_service_pb2 import EditedInput, ReplayExecutionRequest
+from flowhook.v1.execution_service_pb2 import EditedInput
+from flowhook.v1.execution_service_pb2 import ReplayExecutionRequest as _Request
 
 N = TypeVar("N", Blob, Part, Principal, ReplayOrigin)
 
@@ -162,17 +163,11 @@ def event_to_bytes(event: Event) -> bytes:
 
 
 def event_from_bytes(payload: bytes) -> Event:
-    """Parse an event from storage.
-
-    Raises:
-        InvalidError: it is not a serialized event, or the `head` in it is not a serialized `RequestHead`
-            (`EVENT_UNREADABLE`).
-    """
+    """Parse an event from storage. Raises what `event_from_proto` does, also for what is not a serialized event."""
     try:
-        message = envelope_pb2.Event.FromString(payload)
+        return event_from_proto(envelope_pb2.Event.FromString(payload))
     except DecodeError:
         raise _unreadable() from None
-    return event_from_proto(message)
 
 
 def _unreadable() -> InvalidError:
@@ -199,38 +194,40 @@ def reply_from_bytes(payload: bytes) -> Reply:
     return reply_from_proto(envelope_pb2.Reply.FromString(payload))
 
 
-def replay_to_proto(options: ReplayOptions) -> ReplayExecutionRequest:
+def replay_to_proto(options: ReplayOptions) -> _Request:
     """Return a request for a replay with these options.
 
     Raises:
         InvalidError: they do not go together (`START_INVALID`, `BODY_MISSING`).
     """
-    if options.from_failed + bool(options.from_task) + options.auto > 1:
+    asked = {
+        _Request.START_AUTO: options.auto,
+        _Request.START_TASK: options.from_task,
+        _Request.START_FAILED_TASK: options.from_failed,
+    }
+    starts = [start for start, wanted in asked.items() if wanted]
+    if len(starts) > 1:
         raise InvalidError("give one of `from_failed`, `from_task` and `auto`", reason="START_INVALID")
     if options.body is None and options.content_type is not None:
         raise InvalidError("`content_type` needs `body`", reason="BODY_MISSING")
-    start = ReplayExecutionRequest.START_AUTO if options.auto else ReplayExecutionRequest.START_BEGINNING
-    if options.from_task or options.from_failed:
-        start = ReplayExecutionRequest.START_TASK if options.from_task else ReplayExecutionRequest.START_FAILED_TASK
-    latest, pinned = ReplayExecutionRequest.REVISION_LATEST, ReplayExecutionRequest.REVISION_PINNED
     edited = None if options.body is None else EditedInput(body=options.body, content_type=options.content_type)
-    return ReplayExecutionRequest(
-        revision=latest if options.latest else pinned,
-        start=start,
+    return _Request(
+        revision=_Request.REVISION_LATEST if options.latest else _Request.REVISION_PINNED,
+        start=starts[0] if starts else _Request.START_BEGINNING,
         task=options.from_task,
         output=options.output,
         input=edited,
     )
 
 
-def replay_from_proto(message: ReplayExecutionRequest) -> ReplayOptions:
+def replay_from_proto(message: _Request) -> ReplayOptions:
     """Return the options that a request holds, which a router has checked."""
     return ReplayOptions(
-        latest=message.revision == ReplayExecutionRequest.REVISION_LATEST,
-        from_failed=message.start == ReplayExecutionRequest.START_FAILED_TASK,
+        latest=message.revision == _Request.REVISION_LATEST,
+        from_failed=message.start == _Request.START_FAILED_TASK,
         from_task=message.task,
         output=message.output if message.HasField("output") else None,
         body=message.input.body if message.HasField("input") else None,
         content_type=message.input.content_type if message.input.HasField("content_type") else None,
-        auto=message.start == ReplayExecutionRequest.START_AUTO,
+        auto=message.start == _Request.START_AUTO,
     )

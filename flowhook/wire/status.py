@@ -1,4 +1,4 @@
-"""Mapping between error classes and gRPC codes; every failure carries a google.rpc.Status with ErrorInfo.
+"""Errors in gRPC: of calls, as google.rpc.Status with ErrorInfo, and of single events, as data in a response.
 
 Source: AIP-193 (errors), google/rpc/error_details.proto. Faults of a flow file travel as BadRequest violations whose
 field is `INDEX:LINE:KEY`, INDEX being the document's position in the request; the reason is the fault's code.
@@ -6,7 +6,8 @@ field is `INDEX:LINE:KEY`, INDEX being the document's position in the request; t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NoReturn, cast
 
 import grpc
@@ -29,14 +30,13 @@ from flowhook.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from flowhook.v1 import failure_pb2
 
 DOMAIN: Final = "flowhook"
 _DETAILS: Final = "grpc-status-details-bin"  # trailing metadata that carries a google.rpc.Status
 MAX_MESSAGE: Final = 512  # bytes of one text in an error that are sent
-
+# serialized faults of flow files that are sent; a status is sent as metadata, which gRPC limits to 8 KiB in total
 MAX_FAULT_BYTES: Final = 4096
-"""Serialized faults of flow files that are sent. A status is sent as metadata, which gRPC limits to 8 KiB in total."""
-
 MORE_FAULTS: Final = "MORE_PROBLEMS"  # code of the fault that stands for those that are not sent
 
 CODES: Final[Sequence[tuple[type[FlowhookError], grpc.StatusCode]]] = (
@@ -52,12 +52,35 @@ CODES: Final[Sequence[tuple[type[FlowhookError], grpc.StatusCode]]] = (
 )
 """Error classes in the order in which they are tried, with the code of each."""
 
-_ALIASES: Final = {
+_KINDS: Final[Mapping[grpc.StatusCode, type[FlowhookError]]] = {
+    **{code: kind for kind, code in CODES},
     grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
     grpc.StatusCode.CANCELLED: UnavailableError,
     grpc.StatusCode.ABORTED: ConflictError,
     grpc.StatusCode.ALREADY_EXISTS: ConflictError,
 }
+
+assert all(code.value[0] == code_pb2.Code.Value(code.name) for _, code in CODES)  # noqa: S101 - one numbering, two enums
+
+THROTTLED: Final = frozenset(
+    {"RATE_LIMITED", "BACKLOG_FULL", "EVENT_BUFFER_FULL", "FLOW_UPLOADS_FULL", "SENDER_UPLOADS_FULL"}
+)
+"""Reasons that report that a limit of a flow, or of one of its senders, is reached. All other retryable reasons are
+problems of the router itself."""
+
+_CAUSES: Final = (
+    (
+        "Hostname Verification Check failed",
+        ": its certificate is not valid for this host name; connect by a name that the certificate contains",
+    ),
+    (
+        "Tls handshake failed",
+        ": the TLS handshake failed; check that it uses TLS, with a certificate of an authority in the CA file",
+    ),
+    ("Socket closed", ": it closed the connection; check whether it requires TLS, or a client certificate"),
+)
+"""Parts of gRPC's messages, with the probable cause of each."""
+_UNTRUSTED: Final = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([a-z -]+)")
 
 
 def code_of(error: FlowhookError) -> grpc.StatusCode:
@@ -109,13 +132,8 @@ async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FlowhookErro
 
 def reason_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     """Return the reason in the trailing metadata of a call that failed; empty if it has none."""
-    details = next((value for key, value in metadata if key == _DETAILS), b"")
     info = error_details_pb2.ErrorInfo()
-    if isinstance(details, bytes):
-        for detail in status_pb2.Status.FromString(details).details:
-            if detail.Unpack(info):
-                return str(info.reason)
-    return ""
+    return next((str(info.reason) for detail in _status_in(metadata).details if detail.Unpack(info)), "")
 
 
 def to_rpc_error(error: FlowhookError) -> grpc.aio.AioRpcError:
@@ -135,7 +153,7 @@ def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> FlowhookError
     code = call.code()
     message: str = call.details() or code.name
     reason, metadata, faults = None, {}, []
-    for detail in _status_of(call).details:
+    for detail in _status_in(call.trailing_metadata() or ()).details:
         info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
         if detail.Unpack(info):
             reason, metadata = info.reason, dict(info.metadata)
@@ -143,24 +161,20 @@ def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> FlowhookError
             faults = [_fault(violation) for violation in bad_request.field_violations]
     if faults:
         return InvalidFlowError(faults)
-    kind: type[FlowhookError] = next(
-        (kind for kind, its_code in CODES if its_code is code), _ALIASES.get(code, InternalError)
-    )
+    kind: type[FlowhookError] = _KINDS.get(code, InternalError)
     if issubclass(kind, ExhaustedError | UnavailableError):
         retry_after = metadata.get("retry_after", "1")
         return kind(message, reason=reason, retry_after=int(retry_after) if retry_after.isdecimal() else 1)
     return kind(message, reason=reason, metadata=metadata)
 
 
-def _status_of(call: grpc.Call) -> status_pb2.Status:
-    """Return the status that a call ended with; an empty one if it has none that can be parsed."""
-    for key, value in call.trailing_metadata() or ():
-        if key == _DETAILS and isinstance(value, bytes):
-            try:
-                return status_pb2.Status.FromString(value)
-            except DecodeError:
-                break
-    return status_pb2.Status()
+def _status_in(metadata: Iterable[tuple[str, str | bytes]]) -> status_pb2.Status:
+    """Return the status in trailing metadata; an empty one if it has none that can be parsed."""
+    packed = next((value for key, value in metadata if key == _DETAILS), b"")
+    try:
+        return status_pb2.Status.FromString(packed if isinstance(packed, bytes) else b"")
+    except DecodeError:
+        return status_pb2.Status()
 
 
 def _fault(violation: error_details_pb2.BadRequest.FieldViolation) -> Fault:
@@ -175,4 +189,30 @@ def _pack(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) ->
     return packed
 
 
-assert all(code.value[0] == code_pb2.Code.Value(code.name) for _, code in CODES)  # noqa: S101 - one numbering, two enums
+def failure_to_proto(error: FlowhookError) -> failure_pb2.Failure:
+    """Return the error of one event as a message."""
+    retry_after = error.retry_after if isinstance(error, ExhaustedError | UnavailableError) else 0
+    return failure_pb2.Failure(
+        reason=error.reason,
+        message=error.message,
+        disposition=failure_pb2.DISPOSITION_RETRYABLE if retry_after else failure_pb2.DISPOSITION_PERMANENT,
+        retry_after_seconds=retry_after,
+    )
+
+
+def failure_from_proto(failure: failure_pb2.Failure) -> FlowhookError:
+    """Return the error of one event that a message holds."""
+    if failure.disposition == failure_pb2.DISPOSITION_RETRYABLE:
+        kind = ExhaustedError if failure.reason in THROTTLED else UnavailableError
+        return kind(failure.message, reason=failure.reason, retry_after=max(failure.retry_after_seconds, 1))
+    if failure.reason == "FLOW_NOT_PERMITTED":
+        return PermissionDeniedError(failure.message, reason=failure.reason)
+    missing = failure.reason.endswith("_NOT_FOUND")
+    return (NotFoundError if missing else InvalidError)(failure.message, reason=failure.reason)
+
+
+def probable_cause(details: str) -> str:
+    """Return the cause for the details of a gRPC status, to append to an error message; empty if it is unknown."""
+    if untrusted := _UNTRUSTED.search(details):
+        return f": its certificate can't be verified ({untrusted[1]}); check that an authority in the CA file issued it"
+    return next((cause for part, cause in _CAUSES if part in details), "")

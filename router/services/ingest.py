@@ -13,8 +13,8 @@ from flowhook.errors import InvalidError
 from flowhook.model import Status, WorkflowError
 from flowhook.v1 import envelope_pb2, failure_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.wire import convert
-from flowhook.wire.failures import failure_to_proto
 from flowhook.wire.mapping import to_proto
+from flowhook.wire.status import failure_to_proto
 from router.bodies.body_streams import UploadReceiver
 from router.calls.error_mapping import Context, request_stream_rpc, unary_rpc
 from router.dispatch.shard_runtime import ShardRuntime

@@ -18,7 +18,7 @@ from flowhook.retrying import RETRY_SECONDS
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
-from flowhook.wire.connect_errors import probable_cause
+from flowhook.wire.status import probable_cause
 from runner.guard.exits import Exit
 
 # Deadline of one call: the router first records what the child had sent. Failed calls are retried.

@@ -17,7 +17,7 @@ from flowhook.process import logs
 from flowhook.retrying import CALL
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
-from flowhook.wire.connect_errors import probable_cause
+from flowhook.wire.status import probable_cause
 from runner.session import MICROSECONDS, AttachAccepted, Reattach, RouterClock, Session
 from runner.worker.execution_driver import ExecutionDriver, apply_effects
 

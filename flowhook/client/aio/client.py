@@ -24,8 +24,8 @@ from flowhook.model import Reply, WorkflowError
 from flowhook.v1.ingest_service_pb2 import IngestEventsRequest, IngestEventsResponse, InvokeFlowRequest
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 from flowhook.wire import convert
-from flowhook.wire.failures import failure_from_proto
 from flowhook.wire.mapping import from_proto
+from flowhook.wire.status import failure_from_proto
 
 DEFAULT_TIMEOUT: Final = 15.0  # seconds that a call may take, retries included
 MAX_WAIT_SECONDS: Final = 300.0  # longest wait of one InvokeFlow call; `invoke` repeats the call until its own timeout

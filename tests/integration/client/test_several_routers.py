@@ -21,7 +21,7 @@ from flowhook.v1 import (
     ingest_service_pb2,
     ingest_service_pb2_grpc,
 )
-from flowhook.wire.failures import failure_to_proto
+from flowhook.wire.status import failure_to_proto
 
 
 class Services(

@@ -13,7 +13,7 @@ from flowhook.errors import InvalidError
 from flowhook.events import ids
 from flowhook.model import Status
 from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
-from flowhook.wire.failures import failure_from_proto
+from flowhook.wire.status import failure_from_proto
 
 ORDERED = b"execution: {order_by: '${ .account }'}\n"
 

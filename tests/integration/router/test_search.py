@@ -15,7 +15,7 @@ from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.replays import ReplayOptions
 from flowhook.v1 import ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.v1.envelope_pb2 import Event, SearchAttribute
-from flowhook.wire.failures import failure_from_proto
+from flowhook.wire.status import failure_from_proto
 
 SEARCH = b"execution: {search: {order: .order, paid: '${ .paid }'}}\n"
 

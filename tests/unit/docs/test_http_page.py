@@ -5,7 +5,7 @@ import re
 from support import pages
 
 from flowhook.signatures.types import REASONS
-from flowhook.wire.failures import THROTTLED
+from flowhook.wire.status import THROTTLED
 
 PAGE = pages.text_of("http.md")
 

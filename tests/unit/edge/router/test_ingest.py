@@ -12,7 +12,7 @@ from flowhook.errors import InvalidError, UnavailableError
 from flowhook.process import logs
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import Accepted, IngestResult
-from flowhook.wire.failures import failure_to_proto
+from flowhook.wire.status import failure_to_proto
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from flowhook.model import Reply
 from flowhook.v1 import envelope_pb2, failure_pb2
 from flowhook.v1 import ingest_service_pb2 as ingest_pb
 from flowhook.wire import convert
-from flowhook.wire.failures import failure_to_proto
+from flowhook.wire.status import failure_to_proto
 
 ACCEPTED = ingest_pb.IngestResult(accepted=ingest_pb.Accepted(execution_id="evt_1"))
 WAITING = {"execution_id": "evt_1", "pending": ingest_pb.Pending()}

@@ -40,7 +40,7 @@ from router.storage.replicated.batch import RecordUnknownError
 from router.storage.replicated.follower import Follower, LogDamagedError, ViewDivergedError
 from router.storage.replicated.forgetting import Forgetting
 from router.storage.replicated.recorder import LogRecorder
-from router.storage.replicated.snapshots import snapshot_prefix
+from router.storage.replicated.snapshots import PREFIX
 from router.storage.replicated.view import View, ViewPosition
 from router.storage.storage import Storage
 
@@ -221,7 +221,7 @@ class Member(ShardMap):
         return (await self.log_report()).status
 
     def _report(self) -> LogReport:
-        return LogReport(self._replicated.log.status(), self._replicated.objects.stored(snapshot_prefix()))
+        return LogReport(self._replicated.log.status(), self._replicated.objects.stored(PREFIX))
 
     @property
     def cut_off(self) -> int:

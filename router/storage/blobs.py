@@ -62,7 +62,7 @@ class BlobDirectory:
                 file.write(content)
                 file.flush()
                 os.fsync(descriptor)
-            sync_directory(path.parent)
+            sync(path.parent)
             self.publish(name)
         except BaseException:
             path.unlink(missing_ok=True)
@@ -98,7 +98,11 @@ class BlobDirectory:
             OSError: the directory can't be created.
         """
         path = self._path / name
-        self._ensure(path.parent)
+        if not path.parent.is_dir():
+            make_directory(self._path)
+            sync(self._path.parent)
+            make_directory(path.parent)
+            sync(self._path)
         return path
 
     def read(self, name: str) -> bytes | None:
@@ -129,7 +133,7 @@ class BlobDirectory:
             path = self._path / name
             path.unlink(missing_ok=True)
             if path.parent.is_dir():
-                sync_directory(path.parent)
+                sync(path.parent)
 
     def remove_file(self, name: str) -> None:
         """Remove the file of a blob from the directory, as far as possible."""
@@ -143,18 +147,10 @@ class BlobDirectory:
             self.remove_file(name)
         return len(orphans)
 
-    def _ensure(self, directory: Path) -> None:
-        if directory.is_dir():
-            return
-        make_directory(self._path)
-        sync_directory(self._path.parent)
-        make_directory(directory)
-        sync_directory(self._path)
 
-
-def sync_directory(path: Path) -> None:
-    """Make the entries of a directory durable (fsync)."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def sync(path: Path) -> None:
+    """Make a file, or the entries of a directory, durable (fsync)."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
@@ -211,7 +207,7 @@ class BlobCache(BlobDirectory):
         temporary = path.with_name(f".{secrets.token_hex(8)}")
         try:
             if self._objects.get(self.object_name(name), temporary):
-                _sync(temporary)  # else a power loss could leave a file that is torn
+                sync(temporary)  # else a power loss could leave a file that is torn
                 temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -250,14 +246,6 @@ class BlobCache(BlobDirectory):
         if name.endswith(BODY_SUFFIX):
             return self._bodies + name.removesuffix(BODY_SUFFIX).replace("/", "")
         return self._blobs + name
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 FIRST_SECONDS: Final = 3600.0  # between the start of the owner and its first sweep

@@ -19,14 +19,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from io import FileIO
 from typing import Final, NamedTuple, ParamSpec, TypeVar
 
 from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.security.private_files import open_private
 from flowhook.sharing import Seat
-from router.storage.blobs import BlobDirectory, body_file, check_room, sync_directory
+from router.storage.blobs import BlobDirectory, body_file, check_room, sync
 from router.storage.errors import translate, unavailable
 
 SYNC_BYTES: Final = 16 * limits.MIB
@@ -74,7 +74,7 @@ class BodyFile:
         """Make the file durable, close it, and return its SHA-256."""
         with self._writing():
             os.fsync(self._descriptor)
-            sync_directory(self._directory.path(self._name).parent)
+            sync(self._directory.path(self._name).parent)
             self._close()
             self._complete = True
             digest = self._hash.digest()
@@ -105,29 +105,6 @@ class BodyFile:
             os.close(descriptor)
 
 
-class OpenBody:
-    """A file that several threads may read at a time; `size` in bytes.
-
-    Raises:
-        OSError: it can't be read; FileNotFoundError: it does not exist.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
-        self._lock = threading.Lock()
-        self.size = os.fstat(self._file.fileno()).st_size
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Return a slice."""
-        with self._lock:  # a concurrent `close` could give the descriptor's number to another file
-            return os.pread(self._file.fileno(), size, offset)
-
-    def close(self) -> None:
-        """Close the file, once no thread is reading it."""
-        with self._lock:
-            self._file.close()
-
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -147,36 +124,6 @@ class _Waiting:
     since: float  # time on the event loop's clock
     seat: Seat  # what it takes of the limit of its kind
     claims: int = 0  # number of events naming it that are being appended
-    named: bool = False  # whether one of them was stored
-
-
-class BodyClaim:
-    """Retains a waiting body while an event naming it is appended. Call `settle`, unless the result is unknown."""
-
-    def __init__(self, bodies: BodyStore, waiting: _Waiting) -> None:
-        self._bodies = bodies
-        self._waiting = waiting
-        waiting.claims += 1
-
-    @property
-    def body_id(self) -> str:
-        """ID of the body."""
-        return self._waiting.stored.id
-
-    def settle(self, *, named: bool, needed: bool = False) -> None:
-        """Release the claim, with the result of the append.
-
-        Args:
-            named: an event that names the body was stored.
-            needed: the append failed but may be retried; otherwise the body is removed with its last claim.
-        """
-        waiting = self._waiting
-        waiting.claims -= 1
-        if named and not waiting.named:
-            waiting.named = True
-            self._bodies.forget(waiting.stored)
-        elif not (named or needed):
-            self._bodies.discard(waiting.stored.id, waiting.flow_id)
 
 
 class BodyStore:
@@ -220,15 +167,16 @@ class BodyStore:
         """Remove a waiting body of the flow, unless an event that names it is being appended."""
         found = self._waiting.get(body_id)
         if found is not None and found.flow_id == flow_id and not found.claims:
-            self.forget(found.stored)
+            self._forget(found.stored)
             self.later(self.directory.remove, [body_file(body_id)])
 
     async def open(self, body_id: str) -> BodyReader | None:
         """Open a body that an event names; None when it was removed."""
         try:
-            return BodyReader(self, await self.run(self._open, body_file(body_id)))
+            file = await self.run(lambda: self.directory.locate(body_file(body_id)).open("rb", buffering=0))
         except FileNotFoundError:
             return None
+        return BodyReader(self, file)
 
     def sweep(self, *, seconds: float) -> int:
         """Remove bodies that have been waiting for longer than `seconds`, and return their number."""
@@ -238,12 +186,35 @@ class BodyStore:
             self.discard(each.stored.id, each.flow_id)
         return len(old)
 
-    def claim(self, body_id: str, flow_id: str) -> BodyClaim | None:
-        """Claim a waiting body of the flow; None if absent."""
-        found = self._waiting.get(body_id)
-        return None if found is None or found.flow_id != flow_id else BodyClaim(self, found)
+    def claim(self, body_id: str, flow_id: str) -> bool:
+        """Retain a waiting body of the flow while an event naming it is appended; false if absent.
 
-    def forget(self, stored: StoredBody) -> None:
+        Call `settle`, unless the result is unknown.
+        """
+        found = self._waiting.get(body_id)
+        if found is None or found.flow_id != flow_id:
+            return False
+        found.claims += 1
+        return True
+
+    def settle(self, body_id: str, *, named: bool, needed: bool = False) -> None:
+        """Release a claim, with the result of the append.
+
+        Args:
+            body_id: the body.
+            named: an event that names the body was stored.
+            needed: the append failed but may be retried; otherwise the body is removed with its last claim.
+        """
+        found = self._waiting.get(body_id)
+        if found is None:  # an event of another claim names it
+            return
+        found.claims -= 1
+        if named:
+            self._forget(found.stored)
+        elif not needed:
+            self.discard(body_id, found.flow_id)
+
+    def _forget(self, stored: StoredBody) -> None:
         """Remove a body from the waiting ones; its file stays."""
         self._waiting.pop(stored.id).seat.release()
         self.directory.settle([body_file(stored.id)])
@@ -255,13 +226,9 @@ class BodyStore:
 
     def aborted(self, upload: BodyUpload) -> bool:
         """Remove an upload from those under way; false when it was not one of them."""
-        if upload not in self._under_way:
-            return False
+        found = upload in self._under_way
         self._under_way.discard(upload)
-        return True
-
-    def _open(self, name: str) -> OpenBody:
-        return OpenBody(self.directory.locate(name))
+        return found
 
     async def run(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         """Run a blocking function on a thread of the pool.
@@ -341,12 +308,13 @@ class BodyUpload:
 
 
 class BodyReader:
-    """An open body. It can be read to its end even if it is removed meanwhile."""
+    """An open body of `size` bytes. It can be read to its end even if it is removed meanwhile."""
 
-    def __init__(self, bodies: BodyStore, file: OpenBody) -> None:
+    def __init__(self, bodies: BodyStore, file: FileIO) -> None:
         self._bodies = bodies
         self._file = file
-        self.size = file.size
+        self._lock = threading.Lock()  # a concurrent `close` could give the descriptor's number to another file
+        self.size = os.fstat(file.fileno()).st_size
 
     async def read(self, offset: int, size: int) -> bytes:
         """Return a slice; fewer than `size` bytes at the end.
@@ -354,11 +322,19 @@ class BodyReader:
         Raises:
             UnavailableError: storage can't serve.
         """
-        return await self._bodies.run(self._file.read, offset, size)
+        return await self._bodies.run(self._read, offset, size)
 
     def close(self) -> None:
-        """Release the body."""
-        self._bodies.later(self._file.close)
+        """Release the body, once no thread is reading it."""
+        self._bodies.later(self._close)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        with self._lock:
+            return os.pread(self._file.fileno(), size, offset)
+
+    def _close(self) -> None:
+        with self._lock:
+            self._file.close()
 
 
 def _invalid(what: str) -> InvalidError:

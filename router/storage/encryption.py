@@ -36,11 +36,7 @@ _CONTEXT: Final = b"flowhook secret\x00"
 
 
 class SecretCipher:
-    """Encrypts and decrypts secrets.
-
-    Args:
-        key: 32 bytes, as `load_secrets_key` returns them.
-    """
+    """Encrypts and decrypts secrets; `key`: 32 bytes, as `load_secrets_key` returns them."""
 
     __slots__ = ("_key", "_made")
 

@@ -14,7 +14,7 @@ from typing_extensions import override
 from flowhook import limits
 from flowhook.errors import FlowhookError
 from router.storage.blobs import BlobDirectory
-from router.storage.bodies import BodyClaim, BodyStore
+from router.storage.bodies import BodyStore
 from router.storage.errors import (
     STORAGE_FULL,
     CallRefusedError,
@@ -379,8 +379,12 @@ class EventLog:
         try:
             blobs = await self._bodies.run(self._write_blobs, events, large) if large else {}
             row_bytes = size - sum(len(events[index].payload) for index in blobs)
-            claims = self._claims(events)
-            batch = EventBatch(events, blobs, row_bytes, {claim.body_id for claim in claims.values()})
+            claims = {
+                index: event.body
+                for index, event in enumerate(events)
+                if event.body and self._bodies.claim(event.body, event.flow_id)
+            }
+            batch = EventBatch(events, blobs, row_bytes, {*claims.values()})
             try:
                 logged: AppendResult = await self._writer.call(self._operation, batch, size=size, refusable=True)
             except FlowhookError as error:
@@ -388,13 +392,13 @@ class EventLog:
                 # the files it would refer to stay until storage is opened again.
                 if self._is_certain(error):
                     await self._remove(blobs.values())
-                    for claim in claims.values():
-                        claim.settle(named=False, needed=True)
+                    for body_id in claims.values():
+                        self._bodies.settle(body_id, named=False, needed=True)
                 raise
             finally:
                 self._blobs.settle(blobs.values())
-            for index, claim in claims.items():
-                claim.settle(named=logged.appended[index].new)
+            for index, body_id in claims.items():
+                self._bodies.settle(body_id, named=logged.appended[index].new)
             if unused := [name for index, name in blobs.items() if not logged.appended[index].new]:
                 await self._remove(unused)
             return logged.appended
@@ -407,14 +411,6 @@ class EventLog:
             return True
         # a transaction that failed on its way to a replicated log, or after it, may be in that log
         return not self._blobs.replicated and (error.reason == STORAGE_FULL or not isinstance(error, StorageError))
-
-    def _claims(self, events: Sequence[NewEvent]) -> dict[int, BodyClaim]:
-        """Claim the waiting bodies that events name; by the events' positions."""
-        return {
-            index: claim
-            for index, event in enumerate(events)
-            if event.body and (claim := self._bodies.claim(event.body, event.flow_id))
-        }
 
     async def _remove(self, names: Iterable[str]) -> None:
         await self._bodies.run(self._blobs.remove, list(names))

@@ -22,7 +22,7 @@ import apsw
 from flowhook.errors import ConflictError
 from flowhook.process import logs
 from flowhook.security.private_files import open_private
-from router.storage.blobs import RESERVE_BYTES, sync_directory
+from router.storage.blobs import RESERVE_BYTES, sync
 from router.storage.errors import STORAGE_FULL, StorageError
 from router.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLES, connect_writer, read_version
 
@@ -221,4 +221,4 @@ def _copy(path: Path, copy: Path) -> None:
         target.flush()
         os.fsync(descriptor)
     partial.replace(copy)
-    sync_directory(copy.parent)
+    sync(copy.parent)

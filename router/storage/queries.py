@@ -8,7 +8,7 @@ Source: https://www.sqlite.org/c3ref/blob_open.html
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
@@ -109,7 +109,7 @@ def unfinished(
 def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Collection[int]) -> dict[int, Work]:
     """Return what runners need to run executions that have not ended; see `ShardState`."""
     unended = {seq: (revision, scope or "") for seq, revision, scope in _UNENDED.fetch(connection, _singles(seqs))}
-    payloads = _payloads(connection, blobs, [seq for seq in seqs if seq in unended])
+    payloads = _first(_payloads(connection, blobs, [seq for seq in seqs if seq in unended]))
     journals = _journals(connection, list(payloads))
     result: dict[int, Work] = {}
     for seq, payload in payloads.items():
@@ -137,23 +137,28 @@ def payloads(connection: apsw.Connection, seqs: Sequence[int], *, most_bytes: in
     return chosen
 
 
-def _payloads(connection: apsw.Connection, blobs: BlobDirectory, seqs: Sequence[int]) -> dict[int, bytes]:
-    """Return payloads up to about `WORK_BYTES`, at least one."""
-    payloads: dict[int, bytes] = {}
+def _first(found: Iterable[tuple[int, bytes]]) -> dict[int, bytes]:
+    """Return the first values up to about `WORK_BYTES`, at least one."""
+    values: dict[int, bytes] = {}
     size = 0
-    for seq, payload in _PAYLOADS.iterate(connection, _singles(seqs)):
-        payloads[seq] = payload
-        size += len(payload)
+    for key, value in found:
+        values[key] = value
+        size += len(value)
         if size > WORK_BYTES:
-            return payloads
-    large = dict(_BLOBS.fetch(connection, _singles([seq for seq in seqs if seq not in payloads])))
+            break
+    return values
+
+
+def _payloads(connection: apsw.Connection, blobs: BlobDirectory, seqs: Collection[int]) -> Iterator[tuple[int, bytes]]:
+    """Yield payloads: those in the database, then large ones."""
+    large = set(seqs)
+    for seq, payload in _PAYLOADS.iterate(connection, _singles(seqs)):
+        large.discard(seq)
+        yield seq, payload
+    names = dict(_BLOBS.fetch(connection, _singles(large)))
     for seq in seqs:
-        if seq in large and (content := blobs.read(large[seq])) is not None:
-            payloads[seq] = content
-            size += len(content)
-            if size > WORK_BYTES:
-                break
-    return payloads
+        if seq in names and (content := blobs.read(names[seq])) is not None:
+            yield seq, content
 
 
 def _journals(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, tuple[tuple[JournalEntry, ...], int]]:
@@ -449,14 +454,7 @@ def inbound_payloads(connection: apsw.Connection, numbers: Collection[int]) -> d
 
     A large result may be partial, with at least one payload: call again for the others.
     """
-    payloads: dict[int, bytes] = {}
-    size = 0
-    for number, payload in _INBOUND_PAYLOADS.iterate(connection, _singles(numbers)):
-        payloads[number] = payload
-        size += len(payload)
-        if size > WORK_BYTES:
-            break
-    return payloads
+    return _first(_INBOUND_PAYLOADS.iterate(connection, _singles(numbers)))
 
 
 def journal_sizes(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, JournalSize]:

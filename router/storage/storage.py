@@ -25,7 +25,7 @@ from flowhook.model.cluster import StorageUsage
 from flowhook.security.private_files import make_directory, open_private
 from flowhook.sharing.table import RouterLimits
 from router.storage.audit import AuditLog, AuditOperation
-from router.storage.blobs import BlobCache, BlobDirectory, ObjectSweep, named_blobs, sync_directory
+from router.storage.blobs import BlobCache, BlobDirectory, ObjectSweep, named_blobs, sync
 from router.storage.bodies import BodyStore
 from router.storage.changes import StateChangeOperation
 from router.storage.commit_log.interface import ObjectStore
@@ -93,7 +93,8 @@ def measure(path: Path, files: Path, *, max_files: int = MAX_FILES) -> StorageUs
     Raises:
         OSError: the database or its disk can't be read.
     """
-    sizes = list(islice(_sizes(files), max_files + 1))
+    found = (size for folder, _, names in os.walk(files) for name in names for size in _size(Path(folder, name)))
+    sizes = list(islice(found, max_files + 1))
     disk = shutil.disk_usage(path.parent)
     return StorageUsage(
         database_bytes=path.stat().st_size,
@@ -106,15 +107,8 @@ def measure(path: Path, files: Path, *, max_files: int = MAX_FILES) -> StorageUs
     )
 
 
-def _sizes(path: Path) -> Iterator[int]:
-    """Yield the sizes of the files below a folder; what is removed meanwhile is left out."""
-    for folder, _, names in os.walk(path):
-        for name in names:
-            yield from _size(Path(folder, name))
-
-
 def _size(path: Path) -> Iterator[int]:
-    """Yield the size of a file, if there is one."""
+    """Yield the size of a file, unless it was removed meanwhile."""
     with suppress(FileNotFoundError):
         yield path.stat().st_size
 
@@ -123,38 +117,34 @@ PESSIMISM: Final = 2  # most space a row takes, in multiples of its own size: a 
 MIN_BYTES: Final = 64 * PAGE_BYTES  # smallest limit: the empty tables take some of it
 
 
-class Capacity:
-    """The size limit of a database.
+Room = Callable[[apsw.Connection], int | None]
 
-    Args:
-        connection: used for writing.
-        max_bytes: the limit; 0: only the disk limits it.
-        append_share: share of the limit that new events may fill.
-        log_room: returns the bytes that new events may take elsewhere; None: unlimited.
+
+def limit_size(
+    connection: apsw.Connection, max_bytes: int, append_share: float, log_room: Callable[[], int | None]
+) -> Room:
+    """Limit the size of a database; return a function that returns the bytes that new events may still take.
+
+    `max_bytes`: the limit; 0: only the disk limits it. `append_share`: of the limit, that new events may fill.
+    `log_room`: returns the bytes that they may take elsewhere. For both functions, None is unlimited.
     """
+    limit = max(max_bytes, MIN_BYTES) // PAGE_BYTES if max_bytes else 0
+    if limit:
+        connection.execute(f"PRAGMA max_page_count = {limit}")
 
-    def __init__(
-        self, connection: apsw.Connection, max_bytes: int, append_share: float, log_room: Callable[[], int | None]
-    ) -> None:
-        self._append_share = append_share
-        self._log_room = log_room
-        self._pages = max(max_bytes, MIN_BYTES) // PAGE_BYTES if max_bytes else 0
-        if self._pages:
-            connection.execute(f"PRAGMA max_page_count = {self._pages}")
-
-    def room(self, connection: apsw.Connection) -> int | None:
-        """Return the bytes that new events may still take; None: unlimited."""
-        log_room = self._log_room()
-        if not self._pages:
-            return log_room
+    def room(connection: apsw.Connection) -> int | None:
+        in_log = log_room()
+        if not limit:
+            return in_log
         pages: int = connection.execute("PRAGMA page_count").get
         free: int = connection.execute("PRAGMA freelist_count").get
-        left = int(self._pages * self._append_share) - (pages - free)
-        room = max(0, left) * PAGE_BYTES // PESSIMISM
-        return room if log_room is None else min(room, log_room)
+        left = max(0, int(limit * append_share) - (pages - free)) * PAGE_BYTES // PESSIMISM
+        return left if in_log is None else min(left, in_log)
+
+    return room
 
 
-def probe(connection: apsw.Connection, room: Callable[[apsw.Connection], int | None]) -> bool:
+def probe(connection: apsw.Connection, room: Room) -> bool:
     """Write a small row, to check that writing works, and return whether there is room for new events."""
     connection.execute(
         "INSERT INTO counter (name, value) VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
@@ -180,7 +170,7 @@ class Storage:
         path: Path,
         lock: DataLock,
         connection: apsw.Connection,
-        capacity: Capacity,
+        room: Room,
         *,
         limits: StorageLimits,
         transaction_log: TransactionLog,
@@ -192,10 +182,10 @@ class Storage:
         self._connection = connection
         cache = None if objects is None else BlobCache(path.parent / "blobs", objects)
         self._blobs = cache or BlobDirectory(path.parent / "blobs")
-        self._append = AppendOperation(capacity.room)
-        self._append_inbound = InboundEventOperation(capacity.room)
+        self._append = AppendOperation(room)
+        self._append_inbound = InboundEventOperation(room)
         self._write = StateChangeOperation()
-        self._probe = partial(probe, room=capacity.room)
+        self._probe = partial(probe, room=room)
         registry, audit = RegistryOperation(limits), AuditOperation()
         operations = [self._append, self._append_inbound, self._write, registry, audit]
         self.writer = Writer(connection, operations, transaction_log, limits=limits)
@@ -340,8 +330,8 @@ async def open_storage(
     except (OSError, apsw.Error) as error:
         raise translate(error) from error
     transaction_log = transaction_log or TransactionLog()
-    capacity = Capacity(connection, max_bytes, limits.append_share, transaction_log.room)
-    storage = Storage(path, lock, connection, capacity, limits=limits, transaction_log=transaction_log, objects=objects)
+    room = limit_size(connection, max_bytes, limits.append_share, transaction_log.room)
+    storage = Storage(path, lock, connection, room, limits=limits, transaction_log=transaction_log, objects=objects)
     try:
         await asyncio.to_thread(storage.start)
     except (OSError, apsw.Error) as error:
@@ -355,7 +345,7 @@ async def open_storage(
 def _open_files(path: Path, *, durable: bool) -> tuple[DataLock, apsw.Connection]:
     if not path.parent.is_dir():
         make_directory(path.parent)
-        sync_directory(path.parent.parent)
+        sync(path.parent.parent)
     lock = DataLock(path.with_name(f"{path.name}.lock"))
     try:
         # SQLite creates the files beside it with the same mode.

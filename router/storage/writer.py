@@ -228,16 +228,17 @@ class Writer:
                 self._on_loop(self._deliver, batch)
             if self._between:
                 self._run_next_between()
-        self._on_loop(self._end)
+        self._on_loop(_settle, self._ended, None, None)
 
     def _run_next_between(self) -> None:
         function, future = self._between.popleft()
+        result: Any = None
+        error: FlowhookError | None = None
         try:
             result = function()
-        except Exception as error:  # noqa: BLE001 - whatever it is, its caller gets it and the thread goes on
-            self._on_loop(_settle, future, None, translate(error))
-        else:
-            self._on_loop(_settle, future, result, None)
+        except Exception as failure:  # noqa: BLE001 - whatever it is, its caller gets it and the thread goes on
+            error = translate(failure)
+        self._on_loop(_settle, future, result, error)
 
     def _next(self) -> list[QueuedWrite]:
         batch: list[QueuedWrite] = []
@@ -258,21 +259,17 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - whatever it is, the calls must fail with it and the thread go on
             failure = self._roll_back() or translate(error)
             essential = [call for call in batch if not call.refusable]
-            if isinstance(failure, StorageError):
-                self.failing = True
-                full = failure.reason == STORAGE_FULL and 0 < len(essential) < len(batch)
-                self._fail([call for call in batch if call.refusable] if full else batch, failure)
+            full = failure.reason == STORAGE_FULL and 0 < len(essential) < len(batch)
+            if isinstance(failure, StorageError) or len(batch) == 1:
+                self.failing = self.failing or isinstance(failure, StorageError)
+                for call in batch:
+                    if call.refusable or not full:
+                        call.error = failure
                 if full:
                     self._commit(essential)
-            elif len(batch) == 1:
-                self._fail(batch, failure)
             else:
                 for call in batch:
                     self._commit([call])
-
-    def _fail(self, batch: Sequence[QueuedWrite], failure: FlowhookError) -> None:
-        for call in batch:
-            call.error = failure
 
     def _transact(self, batch: Sequence[QueuedWrite]) -> None:
         connection = self._connection
@@ -314,17 +311,8 @@ class Writer:
                     operation.committed(results)
         finally:
             for call in batch:
-                if call.future.done():  # cancelled
-                    continue
                 error = call.error or (call.result if isinstance(call.result, FlowhookError) else None)
-                if error is None:
-                    call.future.set_result(call.result)
-                else:
-                    call.future.set_exception(error)
-
-    def _end(self) -> None:
-        if not self._ended.done():
-            self._ended.set_result(None)
+                _settle(call.future, call.result, error)
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: FlowhookError | None) -> None:

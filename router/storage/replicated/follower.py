@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 import apsw
+import attrs
 
 from flowhook.errors import ConflictError, UnavailableError
 from router.storage.commit_log.interface import CommitLog, LogRecord, LogReplacedError
@@ -44,6 +45,7 @@ class LogDamagedError(ConflictError):
         self.position = position
 
 
+@attrs.define(eq=False, repr=False)
 class Follower:
     """Applies records to a view, on one thread.
 
@@ -59,40 +61,28 @@ class Follower:
         claim: position of the first record of the last ownership that it has read of; 0: it was read by another.
     """
 
-    def __init__(
-        self,
-        log: CommitLog,
-        view: View,
-        position: ViewPosition,
-        *,
-        grew: Callable[[int], None] = lambda _bytes: None,
-        forget: Callable[[apsw.Connection], float] | None = None,
-    ) -> None:
-        """Start at a position of a view.
+    _log: CommitLog
+    _view: View
+    position: ViewPosition
+    _grew: Callable[[int], None] = attrs.field(default=lambda _bytes: None, kw_only=True)
+    """Called with the bytes of each record that was applied."""
+    _forget: Callable[[apsw.Connection], float] | None = attrs.field(default=None, kw_only=True)
+    """Called between records with a connection; it removes from the view some of what was erased, and returns after how
+    many seconds to call it again."""
+    current: bool = attrs.field(init=False, default=False)
+    claim: int = attrs.field(init=False, default=0)
+    _forget_at: float = attrs.field(init=False, factory=time.monotonic)
+    _target: int = attrs.field(init=False)
+    _read: int = attrs.field(init=False)
+    _hash: bytes = attrs.field(init=False)
+    _parts: list[BatchPart] = attrs.field(init=False, factory=list)
+    _last: BatchPart | None = attrs.field(init=False, default=None)
+    _void: int = attrs.field(init=False, default=0)
+    _damaged: int = attrs.field(init=False, default=0)
 
-        Args:
-            log: the log of the shard.
-            view: the view.
-            position: what it contains.
-            grew: called with the bytes of each record that was applied.
-            forget: called between records with a connection; it removes from the view some of what was erased, and
-                returns after how many seconds to call it again.
-        """
-        self._grew = grew
-        self._forget = forget
-        self._forget_at = time.monotonic()
-        self._log = log
-        self._view = view
-        self.position = position
-        self.current = False
-        self.claim = 0
-        self._target = position.position
-        self._read = position.position
-        self._hash = position.last_hash
-        self._parts: list[BatchPart] = []
-        self._last: BatchPart | None = None
-        self._void = 0
-        self._damaged = 0
+    def __attrs_post_init__(self) -> None:
+        self._target = self._read = self.position.position
+        self._hash = self.position.last_hash
 
     @property
     def epoch(self) -> int:

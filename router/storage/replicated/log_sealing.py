@@ -7,15 +7,14 @@ starts, and whatever interrupts it, it can be repeated.
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import apsw
 import attrs
 
 from flowhook.errors import ConflictError, NotFoundError
@@ -23,12 +22,11 @@ from flowhook.security.private_files import make_directory
 from router.storage.blobs import BlobCache, named_blobs
 from router.storage.commit_log.interface import CommitLog, LogReplacedError, ObjectStore, ReplicatedLog
 from router.storage.commit_log.refusals import RefusedKind
-from router.storage.errors import translate
 from router.storage.formats import EARLIEST, migrate_view, version_of
 from router.storage.replicated.batch import decode
 from router.storage.replicated.follower import Follower
 from router.storage.replicated.rebuilding import FORMAT_FACT, KEY_FACT, LOG_FACT
-from router.storage.replicated.snapshots import SnapshotStore
+from router.storage.replicated.snapshots import SnapshotStore, working_directory
 from router.storage.replicated.view import View, ViewPosition
 from router.storage.schema import FORMAT_VERSION
 
@@ -48,21 +46,13 @@ class LogSealed:
 
 @attrs.define(eq=False, repr=False)
 class LogSealing:
-    """Seals a log. Blocks.
+    """Seals a log. Blocks."""
 
-    Args:
-        plain: the log as the early version reads it.
-        sealed: the same log, as routers read and write it.
-        fingerprint: of the key of secrets.
-        is_sealed: whether the beginning of an object says that it is sealed.
-        heartbeat_seconds: for how long running routers are looked for.
-    """
-
-    _plain: ReplicatedLog
-    _sealed: ReplicatedLog
-    _fingerprint: str = attrs.field(kw_only=True)
-    _is_sealed: Callable[[bytes], bool] = attrs.field(kw_only=True)
-    _heartbeat_seconds: float = attrs.field(kw_only=True)
+    _plain: ReplicatedLog  # as the early version reads it
+    _sealed: ReplicatedLog  # the same log, as routers read and write it
+    _fingerprint: str = attrs.field(kw_only=True)  # of the key of secrets
+    _is_sealed: Callable[[bytes], bool] = attrs.field(kw_only=True)  # of the beginning of an object
+    _heartbeat_seconds: float = attrs.field(kw_only=True)  # for how long running routers are looked for
     _was_sealed: bool = attrs.field(init=False, default=False)
 
     def seal(self, directory: Path) -> LogSealed:
@@ -76,14 +66,8 @@ class LogSealing:
         """
         self._refuse_routers()
         self._check_facts()
-        shutil.rmtree(directory, ignore_errors=True)
-        try:
-            make_directory(directory)
+        with working_directory(directory):
             return self._seal(directory)
-        except (OSError, apsw.Error) as error:
-            raise translate(error) from error
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
 
     def _seal(self, directory: Path) -> LogSealed:
         snapshots = SnapshotStore(self._sealed.objects, directory / "snapshots")
@@ -115,7 +99,10 @@ class LogSealing:
         if newest is None and not end:
             raise NotFoundError("the log is empty: start the routers", reason="LOG_EMPTY")
         # a sealed snapshot in a log in clear: sealing was interrupted, or its fact was changed by somebody else
-        sealed = newest is not None and self._is_sealed_object(snapshots.name(newest), directory)
+        sealed = False
+        if newest is not None:
+            with self._fetched(snapshots.name(newest), directory) as path:
+                sealed = path is not None and self._begins_sealed(path)
         source = self._sealed if sealed or self._was_sealed else self._plain
         view = View(directory / "view")
         make_directory(view.path.parent)
@@ -138,27 +125,23 @@ class LogSealing:
 
     def _seal_object(self, name: str, directory: Path) -> bool:
         """Store an object again, sealed; false if absent."""
+        with self._fetched(name, directory) as path:
+            if path and not self._begins_sealed(path):
+                self._sealed.objects.put(name, path)
+            return path is not None
+
+    @contextmanager
+    def _fetched(self, name: str, directory: Path) -> Iterator[Path | None]:
+        """Yield the file of an object as it is stored, which is removed afterwards; None if absent."""
         path = directory / name.replace("/", "_")
         try:
-            if not self._plain.objects.get(name, path):
-                return False
-            with path.open("rb") as file:
-                sealed = self._is_sealed(file.read(64))
-            if not sealed:
-                self._sealed.objects.put(name, path)
+            yield path if self._plain.objects.get(name, path) else None
         finally:
             path.unlink(missing_ok=True)
-        return True
 
-    def _is_sealed_object(self, name: str, directory: Path) -> bool:
-        path = directory / "beginning"
-        try:
-            if not self._plain.objects.get(name, path):
-                return False
-            with path.open("rb") as file:
-                return self._is_sealed(file.read(64))
-        finally:
-            path.unlink(missing_ok=True)
+    def _begins_sealed(self, path: Path) -> bool:
+        with path.open("rb") as file:
+            return self._is_sealed(file.read(64))
 
     @staticmethod
     def _delete_others(objects: ObjectStore, names: set[str]) -> None:

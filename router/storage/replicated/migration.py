@@ -9,26 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import secrets
-import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import apsw
+import attrs
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.security.private_files import make_directory
-from router.storage.blobs import BlobCache, BlobDirectory, body_file, named_blobs, sync_directory
+from router.storage.blobs import BlobCache, BlobDirectory, body_file, named_blobs, sync
 from router.storage.commit_log.interface import LogTrimmedError, ReplicatedLog
 from router.storage.errors import translate
 from router.storage.formats import migrate_file
 from router.storage.replicated.follower import Follower
-from router.storage.replicated.snapshots import SnapshotStore, copy_view
+from router.storage.replicated.rebuilding import refuse_routers
+from router.storage.replicated.snapshots import SnapshotStore, copy_view, working_directory
 from router.storage.replicated.view import LOCAL_TABLES, View, ViewPosition
 from router.storage.schema import STATUSES, connect_writer
 from router.storage.storage import DataLock
@@ -81,8 +83,11 @@ def check_migrated(original: MigratedData, copy: MigratedData) -> MigrationCheck
         OSError: a file can't be read.
         apsw.Error: a database can't be read.
     """
-    ours, theirs = (apsw.Connection(str(each.path), flags=apsw.SQLITE_OPEN_READWRITE) for each in (original, copy))
-    try:
+    with contextlib.ExitStack() as opened:
+        ours, theirs = (
+            opened.enter_context(closing(apsw.Connection(str(each.path), flags=apsw.SQLITE_OPEN_READWRITE)))
+            for each in (original, copy)
+        )
         tables = _tables(ours)
         _require_equal("the tables", tables, _tables(theirs))
         for table in tables:
@@ -99,14 +104,10 @@ def check_migrated(original: MigratedData, copy: MigratedData) -> MigrationCheck
                 _require_equal(f"{table} of {event_id}", _rows(ours, table, seq), _rows(theirs, table, seq))
             for name in _blobs(ours, seq):
                 _require_equal(f"the blob {name} of {event_id}", original.blob_digest(name), copy.blob_digest(name))
-    finally:
-        ours.close()
-        theirs.close()
-    by_status: dict[str, int] = {}
+    by_status: Counter[str] = Counter()
     for _, status, number in executions:
-        name = STATUSES[status].value
-        by_status[name] = by_status.get(name, 0) + number
-    return MigrationCheck(by_status, len(sample))
+        by_status[STATUSES[status].value] += number
+    return MigrationCheck(dict(by_status), len(sample))
 
 
 def _require_equal(what: str, original: object, copy: object) -> None:
@@ -172,21 +173,15 @@ class MigrationResult:
     check: MigrationCheck  # what was compared
 
 
+@attrs.define(eq=False, repr=False)
 class Migration:
-    """Migrates in either direction. Methods block.
+    """Migrates in either direction. Methods block."""
 
-    Args:
-        replicated: the log, its objects, and the heartbeats of its routers.
-        report: called with each line of progress.
-        heartbeat_seconds: for how long the heartbeats of running routers are listened to.
-    """
-
-    def __init__(self, replicated: ReplicatedLog, *, report: Report, heartbeat_seconds: float) -> None:
-        self._log = replicated.log
-        self._objects = replicated.objects
-        self._heartbeats = replicated.heartbeats
-        self._report = report
-        self._heartbeat_seconds = heartbeat_seconds
+    _replicated: ReplicatedLog
+    _report: Report = attrs.field(kw_only=True)
+    """Called with each line of progress."""
+    _heartbeat_seconds: float = attrs.field(kw_only=True)
+    """For how long the heartbeats of running routers are listened to."""
 
     def to_log(self, database: Path) -> MigrationResult:
         """Copy a database and its blobs to the log, which must be empty. Temporary files are beside the database.
@@ -203,11 +198,11 @@ class Migration:
         with _working(database) as directory:
             migrate_file(database)
             connect_writer(database).close()  # checks what it is
-            snapshots = SnapshotStore(self._objects, directory / "snapshots")
+            snapshots = SnapshotStore(self._replicated.objects, directory / "snapshots")
             time.sleep(self._heartbeat_seconds)
             self._refuse_use(snapshots)
             view = self._view_of(database, directory / "copy")
-            blobs = BlobCache(database.parent / "blobs", self._objects)
+            blobs = BlobCache(database.parent / "blobs", self._replicated.objects)
             names = _names(view)
             missing = self._transfer("uploaded", names, lambda name: _upload(blobs, name))
             self._report("uploading the database")
@@ -217,7 +212,7 @@ class Migration:
             try:
                 check = self._check_snapshot(original, snapshots, directory)
             except BaseException:
-                self._objects.delete(snapshots.name(0))  # else a router would start with it
+                self._replicated.objects.delete(snapshots.name(0))  # else a router would start with it
                 raise
         return MigrationResult(0, len(names), missing, check)
 
@@ -236,11 +231,11 @@ class Migration:
         make_directory(database.parent)
         with _working(database) as work:
             time.sleep(self._heartbeat_seconds)
-            self._refuse_routers()
+            refuse_routers(self._replicated.heartbeats, self._heartbeat_seconds)
             self._report("restoring the newest snapshot, and applying the records after it")
             view = View(work / "view")
             position = self._catch_up(view, work / "snapshots")
-            blobs = BlobCache(directory, self._objects)
+            blobs = BlobCache(directory, self._replicated.objects)
             names = _names(view)
             missing = self._transfer("downloaded", names, lambda name: blobs.locate(name).exists())
             made = work / "made.db"
@@ -252,15 +247,9 @@ class Migration:
             _store_durably(made, database, directory)
         return MigrationResult(position, len(names), missing, check)
 
-    def _refuse_routers(self) -> None:
-        since = time.monotonic() - self._heartbeat_seconds
-        heard = sorted(name for name, at in self._heartbeats.seen().items() if at >= since)
-        if heard:
-            raise ConflictError(f"{', '.join(heard)} runs on this log: stop all routers first", reason="ROUTER_RUNNING")
-
     def _refuse_use(self, snapshots: SnapshotStore) -> None:
-        self._refuse_routers()
-        tail = self._log.tail()
+        refuse_routers(self._replicated.heartbeats, self._heartbeat_seconds)
+        tail = self._replicated.log.tail()
         position = max([0 if tail is None else tail.position, *snapshots.positions()])
         if position:
             raise ConflictError(
@@ -275,19 +264,19 @@ class Migration:
         self._report("copying the database")
         copy_view(database, view.path)
         # A hash of its own, so that no record that was written after an empty view fits this one, or the other way.
-        view.adopt(ViewPosition(self._log.identity, last_hash=secrets.token_bytes(16)))
+        view.adopt(ViewPosition(self._replicated.log.identity, last_hash=secrets.token_bytes(16)))
         return view
 
     def _catch_up(self, view: View, directory: Path) -> int:
         """Make a view of the newest usable snapshot and the records after it; return the log's last position."""
         make_directory(view.path.parent)
-        position = SnapshotStore(self._objects, directory).restore_view(view, self._log.identity)
-        tail = self._log.tail()
+        position = SnapshotStore(self._replicated.objects, directory).restore_view(view, self._replicated.log.identity)
+        tail = self._replicated.log.tail()
         end = 0 if tail is None else tail.position
         if position is None and not end:
             raise NotFoundError("the log is empty", reason="LOG_EMPTY")
         try:
-            follower = Follower(self._log, view, position or view.create(self._log.identity))
+            follower = Follower(self._replicated.log, view, position or view.create(self._replicated.log.identity))
             follower.catch_up(end)
             follower.end()  # refuses a damaged end
         except LogTrimmedError as error:
@@ -301,7 +290,7 @@ class Migration:
         """Compare a database with what a router would restore."""
         self._report("comparing the snapshot with the database")
         path = directory / "stored" / "view.db"
-        if snapshots.restore(path, log_identity=self._log.identity) is None:
+        if snapshots.restore(path, log_identity=self._replicated.log.identity) is None:
             raise ConflictError("the snapshot can't be restored", reason="MIGRATION_DIFFERS")
         return check_migrated(database, self._fetched(path))
 
@@ -315,7 +304,7 @@ class Migration:
 
     def _fetched(self, path: Path) -> MigratedData:
         """Return a database whose blobs are read from the object store."""
-        cache = BlobCache(path.parent / "blobs", self._objects)
+        cache = BlobCache(path.parent / "blobs", self._replicated.objects)
         return MigratedData(path, digest_of_files(cache, temporary=True))
 
     def _transfer(self, verb: str, names: Collection[str], transfer: Callable[[str], bool]) -> int:
@@ -338,16 +327,13 @@ def _working(database: Path) -> Iterator[Path]:
     """Lock a database, and yield a private directory beside it, which is removed afterwards."""
     try:
         lock = DataLock(database.with_name(f"{database.name}.lock"))
-        directory = database.parent / f".{database.name}.migration"
-        try:
-            shutil.rmtree(directory, ignore_errors=True)
-            make_directory(directory)
-            yield directory
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-            lock.release()
-    except (OSError, apsw.Error) as error:
+    except OSError as error:
         raise translate(error) from error
+    try:
+        with working_directory(database.parent / f".{database.name}.migration") as directory:
+            yield directory
+    finally:
+        lock.release()
 
 
 def _names(view: View) -> set[str]:
@@ -366,11 +352,7 @@ def _upload(blobs: BlobCache, name: str) -> bool:
 def _store_durably(made: Path, database: Path, blobs: Path) -> None:
     """Give a database its name, once it and its blobs, whose content is synced already, are on stable storage."""
     for directory in {*(path.parent for path in blobs.glob("*/*")), *([blobs] if blobs.exists() else [])}:
-        sync_directory(directory)
-    descriptor = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        sync(directory)
+    sync(made)
     made.rename(database)
-    sync_directory(database.parent)
+    sync(database.parent)

@@ -7,21 +7,19 @@ view is lost; other views continue no log any more, and are to be removed.
 from __future__ import annotations
 
 import secrets
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import apsw
+import attrs
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.security.private_files import make_directory
 from router.storage.blobs import BlobCache, named_blobs
-from router.storage.commit_log.interface import LogReplacedError, ReplicatedLog
-from router.storage.errors import translate
+from router.storage.commit_log.interface import Heartbeats, LogReplacedError, ReplicatedLog
 from router.storage.replicated.follower import Follower, LogDamagedError
-from router.storage.replicated.snapshots import SnapshotStore, copy_view
+from router.storage.replicated.snapshots import SnapshotStore, copy_view, working_directory
 from router.storage.replicated.view import View, ViewPosition
 from router.storage.schema import FORMAT_VERSION
 
@@ -39,28 +37,23 @@ class RebuiltLog:
     missing: int  # those that neither has
 
 
+def refuse_routers(heartbeats: Heartbeats, seconds: float) -> None:
+    """Raise ConflictError (`ROUTER_RUNNING`) if routers were seen within the last seconds."""
+    since = time.monotonic() - seconds
+    if heard := sorted(name for name, at in heartbeats.seen().items() if at >= since):
+        raise ConflictError(f"{', '.join(heard)} runs on this log: stop all routers first", reason="ROUTER_RUNNING")
+
+
+@attrs.define(eq=False, repr=False)
 class LogRebuilding:
-    """Makes a new log of a view. Blocks.
+    """Makes a new log of a view. Blocks."""
 
-    Args:
-        replicated: the log that is there instead of the lost one, the objects, facts and heartbeats of routers.
-        renew: deletes the log that is there, creates an empty one, and returns its identity.
-        heartbeat_seconds: for how long running routers are looked for.
-    """
-
-    def __init__(
-        self,
-        replicated: ReplicatedLog,
-        renew: Callable[[], str],
-        *,
-        heartbeat_seconds: float,
-    ) -> None:
-        self._log = replicated.log
-        self._objects = replicated.objects
-        self._heartbeats = replicated.heartbeats
-        self._facts = replicated.facts
-        self._renew = renew
-        self._heartbeat_seconds = heartbeat_seconds
+    _replicated: ReplicatedLog
+    """The log that is there instead of the lost one, the objects, facts and heartbeats of routers."""
+    _renew: Callable[[], str]
+    """Deletes the log that is there, creates an empty one, and returns its identity."""
+    _heartbeat_seconds: float = attrs.field(kw_only=True)
+    """For how long running routers are looked for."""
 
     def rebuild(self, view: View, *, discard: bool = False) -> RebuiltLog:
         """Make the log, and let the view continue it. If it is interrupted, it can be repeated.
@@ -82,20 +75,15 @@ class LogRebuilding:
                 " of the router whose position is highest",
                 reason="VIEW_UNUSABLE",
             )
-        self._refuse_routers()
+        time.sleep(self._heartbeat_seconds)
+        refuse_routers(self._replicated.heartbeats, self._heartbeat_seconds)
         position = self._refuse_intact(view, position)
         if not discard:
             self._refuse_records(position)
-        directory = view.path.parent / ".rebuilding"
-        shutil.rmtree(directory, ignore_errors=True)
-        try:
-            make_directory(directory / "copy")
-            snapshots = SnapshotStore(self._objects, directory / "snapshots")
-            return self._rebuild(view, position, View(directory / "copy"), snapshots)
-        except (OSError, apsw.Error) as error:
-            raise translate(error) from error
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
+        with working_directory(view.path.parent / ".rebuilding") as directory:
+            copy = View(directory / "copy")
+            make_directory(copy.path.parent)
+            return self._rebuild(view, position, copy, SnapshotStore(self._replicated.objects, directory / "snapshots"))
 
     def _rebuild(self, view: View, position: ViewPosition, copy: View, snapshots: SnapshotStore) -> RebuiltLog:
         copy_view(view.path, copy.path)
@@ -106,15 +94,15 @@ class LogRebuilding:
         snapshots.make(copy.path)
         for each in snapshots.positions():
             if each > 0:  # of the lost log
-                self._objects.delete(snapshots.name(each))
+                self._replicated.objects.delete(snapshots.name(each))
         view.adopt(first)
-        self._facts.replace(FORMAT_FACT, str(FORMAT_VERSION))
-        self._facts.replace(LOG_FACT, first.log)  # last: until then, routers refuse to start
+        self._replicated.facts.replace(FORMAT_FACT, str(FORMAT_VERSION))
+        self._replicated.facts.replace(LOG_FACT, first.log)  # last: until then, routers refuse to start
         return RebuiltLog(position.position, uploaded, missing)
 
     def _upload_blobs(self, view: View) -> tuple[int, int]:
         """Upload the blobs that the object store lacks; return their number, and that of those that are nowhere."""
-        blobs = BlobCache(view.path.parent / "blobs", self._objects)
+        blobs = BlobCache(view.path.parent / "blobs", self._replicated.objects)
         with view.connected() as connection:
             lacking = named_blobs(connection) - blobs.stored()
         found = [name for name in lacking if blobs.path(name).exists()]
@@ -122,18 +110,11 @@ class LogRebuilding:
             blobs.publish(name)
         return len(found), len(lacking) - len(found)
 
-    def _refuse_routers(self) -> None:
-        since = time.monotonic()
-        time.sleep(self._heartbeat_seconds)
-        heard = sorted(name for name, at in self._heartbeats.seen().items() if at >= since)
-        if heard:
-            raise ConflictError(f"{', '.join(heard)} runs on this log: stop all routers first", reason="ROUTER_RUNNING")
-
     def _refuse_intact(self, view: View, position: ViewPosition) -> ViewPosition:
         """Apply what the log still has, up to where it is damaged; return what the view contains."""
-        follower = Follower(self._log, view, position)
+        follower = Follower(self._replicated.log, view, position)
         try:
-            tail = self._log.tail()
+            tail = self._replicated.log.tail()
             follower.catch_up(position.position if tail is None else max(position.position, tail.position))
             follower.end()
         except (LogReplacedError, LogDamagedError):
@@ -144,8 +125,8 @@ class LogRebuilding:
         )
 
     def _refuse_records(self, position: ViewPosition) -> None:
-        tail = self._log.tail()
-        if position.log != self._log.identity and tail is not None:
+        tail = self._replicated.log.tail()
+        if position.log != self._replicated.log.identity and tail is not None:
             raise ConflictError(
                 f"another log was created in place of the lost one, and has {tail.position} records: they would be"
                 " deleted; repeat with --discard-log if they are not needed",

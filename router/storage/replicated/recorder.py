@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 import apsw
+import attrs
 from typing_extensions import override
 
 from flowhook.errors import ExhaustedError, FlowhookError, InternalError, UnavailableError
@@ -24,60 +25,43 @@ MAX_RECORD_BYTES: Final = 768 * 1024  # larger transactions are appended in part
 RESERVED_SHARE: Final = 0.25  # share of the log's size that new events may not fill, so that accepted work can go on
 
 
+@attrs.define(eq=False, repr=False)
 class LogRecorder(TransactionLog):
     """A `TransactionLog` whose records go to a commit log; of one ownership, used by the writer thread.
 
     Once an append was refused, or its transaction failed to commit, all further transactions fail: this router does not
     know any more what the log contains, or is not the owner.
-
-    Args:
-        log: the log of the shard.
-        position: what the view contains, which is the log's end.
-        lost: called once, on the writer thread, when the ownership has ended.
-        now_ms: Unix time in ms.
-        grew: called with the bytes of each record that was appended.
     """
 
-    def __init__(
-        self,
-        log: CommitLog,
-        position: ViewPosition,
-        *,
-        lost: Callable[[FlowhookError], None],
-        now_ms: Callable[[], int],
-        grew: Callable[[int], None] = lambda _bytes: None,
-        shard: int = 0,
-    ) -> None:
-        self._log = log
-        self._applied = position
-        self._lost = lost
-        self._now_ms = now_ms
-        self._grew = grew
-        self._ownership = BatchWriter(shard, position.epoch + 1, secrets.token_bytes(16), FORMAT_VERSION)
-        self._number = 0
-        self._max_bytes = min(MAX_RECORD_BYTES, log.max_record_bytes)
-        self._stop = threading.Event()
-        self._session: apsw.Session | None = None
-        self._connection: apsw.Connection | None = None
-        self._appended = False
-        self._claim = 0
-        self._confirmed = 0.0
-        self._failure: FlowhookError | None = None
+    _log: CommitLog
+    _applied: ViewPosition
+    """What the view contains: at first, up to the log's end."""
+    _lost: Callable[[FlowhookError], None] = attrs.field(kw_only=True)
+    """Called once, on the writer thread, when the ownership has ended."""
+    _now_ms: Callable[[], int] = attrs.field(kw_only=True)
+    _grew: Callable[[int], None] = attrs.field(default=lambda _bytes: None, kw_only=True)
+    """Called with the bytes of each record that was appended."""
+    claim: int = attrs.field(init=False, default=0)
+    """Position of the first record of this ownership; 0: none yet. May be read by any thread."""
+    confirmed: float = attrs.field(init=False, default=0.0)
+    """When the last append began that succeeded (s, `time.monotonic`); 0: none has. May be read by any thread."""
+    _ownership: BatchWriter = attrs.field(init=False)
+    _number: int = attrs.field(init=False, default=0)
+    _max_bytes: int = attrs.field(init=False)
+    _stop: threading.Event = attrs.field(init=False, factory=threading.Event)
+    _session: apsw.Session | None = attrs.field(init=False, default=None)
+    _connection: apsw.Connection | None = attrs.field(init=False, default=None)
+    _appended: bool = attrs.field(init=False, default=False)
+    _failure: FlowhookError | None = attrs.field(init=False, default=None)
+
+    def __attrs_post_init__(self) -> None:
+        self._ownership = BatchWriter(0, self._applied.epoch + 1, secrets.token_bytes(16), FORMAT_VERSION)
+        self._max_bytes = min(MAX_RECORD_BYTES, self._log.max_record_bytes)
 
     @property
     def position(self) -> int:
         """Position of the last record that was appended or found; may be read by any thread."""
         return self._applied.position
-
-    @property
-    def claim(self) -> int:
-        """Position of the first record of this ownership; 0: none yet. May be read by any thread."""
-        return self._claim
-
-    @property
-    def confirmed(self) -> float:
-        """When the last append began that succeeded (s, `time.monotonic`); 0: none has. May be read by any thread."""
-        return self._confirmed
 
     def wrote(self, batch_id: str) -> bool:
         """Whether a record is of this ownership."""
@@ -165,10 +149,10 @@ class LogRecorder(TransactionLog):
             # the outcome is unknown, or the log is gone: for callers that is no fault of their calls
             self._fail(error if isinstance(error, FlowhookError) else InternalError(f"append: {type(error).__name__}"))
             raise FencedError("this router does not own the shard any more") from error
-        self._confirmed = start
+        self.confirmed = start
         self._grew(len(data))
         self._applied = replace(after, position=position)
-        self._claim = self._claim or position
+        self.claim = self.claim or position
 
     def _fail(self, error: FlowhookError) -> None:
         if self._failure is None:

@@ -12,10 +12,12 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import apsw
+import attrs
 import zstandard
 
 from flowhook.errors import UnavailableError
@@ -34,9 +36,8 @@ MAX_HEADER_BYTES: Final = 18  # largest header of a Zstandard frame (RFC 8878, s
 log = logs.get_logger(__name__)
 
 
-def snapshot_prefix(shard: int = 0) -> str:
-    """Return the beginning of the names of a shard's snapshots in the object store."""
-    return f"snap/{shard}/"
+PREFIX: Final = "snap/0/"  # beginning of the names of the shard's snapshots in the object store
+_NAME: Final = re.compile(rf"{PREFIX}([0-9]{{20}})\.zst")
 
 
 class SnapshotDamagedError(UnavailableError):
@@ -53,27 +54,21 @@ class SnapshotMade(NamedTuple):
     purge_through: int | None
 
 
+@attrs.define(eq=False, repr=False)
 class SnapshotStore:
     """The snapshots of one shard. Methods block, and wait for one another.
 
     Each holds at most one copy of the database and its compressed form in `directory`, and leaves nothing there; what a
     killed process left is removed by the next call.
-
-    Args:
-        objects: where they are stored, as `snap/<shard>/<position>.zst`.
-        directory: for temporary files, on the file system of the views; created when missing, and used by nobody else.
-        shard: from 0.
-        earliest: earliest format of snapshots that can be used.
     """
 
-    def __init__(
-        self, objects: ObjectStore, directory: Path, *, shard: int = 0, earliest: int = FORMAT_VERSION
-    ) -> None:
-        self._objects = objects
-        self._earliest = earliest
-        self._directory = directory
-        self._prefix = snapshot_prefix(shard)
-        self._lock = threading.Lock()
+    _objects: ObjectStore
+    """Where they are stored, as `snap/<shard>/<position>.zst`."""
+    _directory: Path
+    """For temporary files, on the file system of the views; created when missing, and used by nobody else."""
+    _earliest: int = attrs.field(default=FORMAT_VERSION, kw_only=True)
+    """Earliest format of snapshots that can be used."""
+    _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
 
     def make(self, view: Path, *, alone: bool = False) -> SnapshotMade:
         """Store a snapshot of a view, which may be in use meanwhile, and remove superseded snapshots.
@@ -86,18 +81,15 @@ class SnapshotStore:
             SnapshotDamagedError: the view is damaged; nothing was stored. Or what was stored is: no other was removed.
             UnavailableError: the object store or the disk can't serve (`STORAGE_FULL`), or the view can't be read.
         """
-        try:
-            with self._temporary_directory():
-                copy, packed = self._directory / "copy.db", self._directory / "copy.zst"
-                copy_view(view, copy)
-                position = _check(copy, None, self._earliest)
-                _compress(copy, packed)
-                copy.unlink()
-                self._objects.put(self.name(position), packed)
-                if alone and self._fetch(position, None) is None:
-                    raise SnapshotDamagedError(f"the snapshot at position {position} was removed at once")
-        except (OSError, apsw.Error) as error:
-            raise translate(error) from error
+        with self._lock, working_directory(self._directory):
+            copy, packed = self._directory / "copy.db", self._directory / "copy.zst"
+            copy_view(view, copy)
+            position = _check(copy, None, self._earliest)
+            _compress(copy, packed)
+            copy.unlink()
+            self._objects.put(self.name(position), packed)
+            if alone and self._fetch(position, None) is None:
+                raise SnapshotDamagedError(f"the snapshot at position {position} was removed at once")
         if alone:
             self._remove_superseded(position, retained=1)
             return SnapshotMade(position, position - 1)
@@ -117,20 +109,17 @@ class SnapshotStore:
         Raises:
             UnavailableError: the object store or the disk can't serve; the view is unchanged.
         """
-        try:
-            with self._temporary_directory():
-                found = self._fetch_newest(log_identity, reaching)
-                if found is not None:
-                    position, file = found
-                    make_directory(view.parent)
-                    # the database first: without it, SQLite ignores a log that is left beside
-                    for suffix in ("", "-wal", "-shm", "-journal"):
-                        view.with_name(view.name + suffix).unlink(missing_ok=True)
-                    file.replace(view)
-                    return position
-        except OSError as error:
-            raise translate(error) from error
-        return None
+        with self._lock, working_directory(self._directory):
+            found = self._fetch_newest(log_identity, reaching)
+            if found is None:
+                return None
+            position, file = found
+            make_directory(view.parent)
+            # the database first: without it, SQLite ignores a log that is left beside
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                view.with_name(view.name + suffix).unlink(missing_ok=True)
+            file.replace(view)
+            return position
 
     def restore_view(self, view: View, log_identity: str, reaching: int = 0) -> ViewPosition | None:
         """Replace a view as `restore` does, and return its position, from which a follower continues."""
@@ -142,13 +131,11 @@ class SnapshotStore:
 
     def name(self, position: int) -> str:
         """Return the name of the snapshot at a position."""
-        return f"{self._prefix}{position:020}.zst"
+        return f"{PREFIX}{position:020}.zst"
 
     def positions(self) -> list[int]:
         """Return the positions of the stored snapshots, ascending."""
-        pattern = re.compile(rf"{re.escape(self._prefix)}([0-9]{{20}})\.zst")
-        names = self._objects.names(self._prefix)
-        return sorted(int(match[1]) for match in map(pattern.fullmatch, names) if match)
+        return sorted(int(match[1]) for match in map(_NAME.fullmatch, self._objects.names(PREFIX)) if match)
 
     def _fetch_newest(self, log_identity: str | None, reaching: int) -> tuple[int, Path] | None:
         tried: set[int] = set()
@@ -184,16 +171,23 @@ class SnapshotStore:
             self._objects.delete(self.name(each))
         return earlier[-retained] if len(earlier) >= retained else None
 
-    @contextlib.contextmanager
-    def _temporary_directory(self) -> Iterator[None]:
-        with self._lock:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            make_directory(self._directory.parent)
-            make_directory(self._directory)
-            try:
-                yield
-            finally:
-                shutil.rmtree(self._directory, ignore_errors=True)
+
+@contextlib.contextmanager
+def working_directory(path: Path) -> Iterator[Path]:
+    """Yield a private directory, which is new, and removed afterwards.
+
+    Raises:
+        FlowhookError: the translation of an error of SQLite or the operating system within.
+    """
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        make_directory(path.parent)
+        make_directory(path)
+        yield path
+    except (OSError, apsw.Error) as error:
+        raise translate(error) from error
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def copy_view(view: Path, copy: Path) -> None:
@@ -205,13 +199,10 @@ def copy_view(view: Path, copy: Path) -> None:
         apsw.Error: the view can't be read, or the copy written.
     """
     _vacuum_into(view, copy)
-    connection = apsw.Connection(str(copy))
-    try:
+    with closing(apsw.Connection(str(copy))) as connection:
         connection.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
         connection.execute("DELETE FROM rejection")
         emptied = connection.changes() > 0
-    finally:
-        connection.close()
     if emptied:  # else their pages would remain, with what was in them
         full = copy.rename(copy.with_name(f"{copy.name}.full"))
         _vacuum_into(full, copy)
@@ -219,16 +210,13 @@ def copy_view(view: Path, copy: Path) -> None:
 
 
 def _vacuum_into(source: Path, target: Path) -> None:
-    connection = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READWRITE)
-    try:
+    with closing(apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.set_busy_timeout(BUSY_MS)
         pages: int = connection.execute("PRAGMA page_count").get
         page_bytes: int = connection.execute("PRAGMA page_size").get
         check_room(target.parent, pages * page_bytes)
         os.close(open_private(target, os.O_WRONLY | os.O_EXCL))
         connection.execute("VACUUM INTO ?", (str(target),))
-    finally:
-        connection.close()
 
 
 def _check(path: Path, log_identity: str | None, earliest: int) -> int:
@@ -238,14 +226,11 @@ def _check(path: Path, log_identity: str | None, earliest: int) -> int:
         SnapshotDamagedError: it is damaged, no view, of another format, or of another log.
     """
     try:
-        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        try:
+        with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
             application: int = connection.execute("PRAGMA application_id").get
             version: int = connection.execute("PRAGMA user_version").get
             sound: str = connection.execute("PRAGMA quick_check(1)").get
             applied = ViewPosition.read(connection)
-        finally:
-            connection.close()
     except apsw.Error as error:
         raise SnapshotDamagedError(f"a copy of the view can't be read: {type(error).__name__}") from None
     if application != APPLICATION_ID or not earliest <= version <= FORMAT_VERSION:

@@ -88,7 +88,7 @@ class RunDocument:
 
 @dataclass(frozen=True, slots=True)
 class TaskTraced:
-    """Child to parent: a task has ended; `entry` is the JSON that `worker.tracing.describe` returned."""
+    """Child to parent: a task has ended; `entry` is the JSON that `worker.standalone.describe` returned."""
 
     entry: bytes
 

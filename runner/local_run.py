@@ -37,7 +37,7 @@ async def run_document(
         event: that starts it; its ID is the execution's.
         settings: limits, timeouts and whether private addresses may be called; no router is used.
         secrets: values by name, for `$secrets` and for components.
-        trace: called with each task that has ended; see `worker.tracing.describe`.
+        trace: called with each task that has ended; see `worker.standalone.describe`.
         until: name or JSON Pointer of a task to stop after; empty: none.
         on_reply: called with each reply of the flow to its sender.
         events: available to `listen` tasks, in order.

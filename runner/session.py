@@ -53,6 +53,7 @@ from math import inf
 from typing import Final
 
 from flowhook import limits
+from flowhook.attach import messages
 from flowhook.attach.limits import (
     MAX_CREDIT,
     checkpoint_size,
@@ -61,32 +62,6 @@ from flowhook.attach.limits import (
     protocol_violation,
     split,
     update_size,
-)
-from flowhook.attach.messages import (
-    Assignment,
-    AssignmentBatch,
-    Checkpoint,
-    CheckpointAck,
-    CheckpointBatch,
-    Credit,
-    Drain,
-    Ending,
-    EventDelivery,
-    EventDeliveryBatch,
-    Hello,
-    LifecycleFilter,
-    Outcome,
-    OutcomeBatch,
-    Released,
-    Renewal,
-    Renewed,
-    Revocation,
-    RouterMessage,
-    RunnerMessage,
-    Settlement,
-    SubscriptionBatch,
-    SubscriptionUpdate,
-    Welcome,
 )
 from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry, Subscription
@@ -103,7 +78,7 @@ class AttachAccepted:
 class StartAttempt:
     """Start working on an assignment."""
 
-    assignment: Assignment
+    assignment: messages.Assignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,11 +224,11 @@ class _Held:
     waits_for: tuple[Subscription, ...] | None = ()  # subscriptions sent last; None: one of them has matched
     generation: int = 0  # number of sets of subscriptions sent so far
     # not known to be durable, in order, by index, whether they have an entry, and number
-    checkpoints: OrderedDict[tuple[int, bool, int], Checkpoint] = field(default_factory=OrderedDict)
+    checkpoints: OrderedDict[tuple[int, bool, int], messages.Checkpoint] = field(default_factory=OrderedDict)
     without_entry: int = 0  # number of checkpoints without an entry so far
     # bytes of lifecycle events in checkpoints without an entry that are not known to be durable
     pending_event_bytes: int = 0
-    outcome: Outcome | None = None  # how the attempt ended; None: it is running
+    outcome: messages.Outcome | None = None  # how the attempt ended; None: it is running
 
 
 class Session:
@@ -279,9 +254,9 @@ class Session:
         self._accepting = True
         self._hello = False
         self._renewal: float | None = None
-        self._checkpoints: list[Checkpoint] = []
-        self._updates: dict[bytes, SubscriptionUpdate] = {}
-        self._outcomes: list[Outcome] = []
+        self._checkpoints: list[messages.Checkpoint] = []
+        self._updates: dict[bytes, messages.SubscriptionUpdate] = {}
+        self._outcomes: list[messages.Outcome] = []
         self._wanted: frozenset[str] = frozenset()
 
     @property
@@ -327,7 +302,7 @@ class Session:
         self._certain_until = -inf
         self._permitted = 0
 
-    def receive(self, message: RouterMessage, now: float) -> list[Effect]:
+    def receive(self, message: messages.RouterMessage, now: float) -> list[Effect]:
         """Process a message from the router and return the effects to carry out, in order.
 
         `now` is seconds on any monotonic clock, the same one in all calls.
@@ -337,29 +312,29 @@ class Session:
         """
         self._check_turn(message)
         match message:
-            case AssignmentBatch():
+            case messages.AssignmentBatch():
                 return _effects(map(self._assign, message.assignments))
-            case CheckpointAck():
+            case messages.CheckpointAck():
                 return _effects(starmap(self._durable, message.checkpoints))
-            case Settlement():
+            case messages.Settlement():
                 return [ReleaseOutcome(lease) for lease in message.leases if self._drop(lease)]
-            case EventDeliveryBatch():
+            case messages.EventDeliveryBatch():
                 return _effects(map(self._deliver, message.deliveries))
-            case Revocation():
+            case messages.Revocation():
                 return [Abandon(lease, message.reason) for lease in message.leases if self._drop(lease)]
-            case Renewed():
+            case messages.Renewed():
                 return self._extend(min(message.stamp / MICROSECONDS, now))
-            case Welcome():
+            case messages.Welcome():
                 return self._welcome(message)
-            case Drain():
+            case messages.Drain():
                 self._phase = PHASES[self._phase, "Drain"]
                 return [Reattach(message.grace)]
-            case LifecycleFilter():
+            case messages.LifecycleFilter():
                 self._wanted = message.types
                 return [SetLifecycleFilter(message.types)]
 
-    def _check_turn(self, message: RouterMessage) -> None:
-        if isinstance(message, Welcome) != (self._phase is _Phase.GREETING):
+    def _check_turn(self, message: messages.RouterMessage) -> None:
+        if isinstance(message, messages.Welcome) != (self._phase is _Phase.GREETING):
             raise protocol_violation(f"{type(message).__name__} while {self._phase.value}")
 
     def checkpoint(
@@ -377,7 +352,9 @@ class Session:
         """Send a journal entry, to be made durable; ignored for a lease that is lost. See `Checkpoint`."""
         held = self._held.get(lease)
         if held is not None:
-            self._check_in(held, Checkpoint(lease, index, entry, compacts, reply, consumed, events, history=history))
+            self._check_in(
+                held, messages.Checkpoint(lease, index, entry, compacts, reply, consumed, events, history=history)
+            )
 
     def report_events(self, lease: bytes, index: int, events: tuple[LifecycleEvent, ...]) -> bool:
         """Send lifecycle events without a journal entry; `index` is that of the next entry.
@@ -392,10 +369,10 @@ class Session:
             return False
         held.pending_event_bytes += size
         held.without_entry += 1
-        self._check_in(held, Checkpoint(lease, index, None, events=events, number=held.without_entry))
+        self._check_in(held, messages.Checkpoint(lease, index, None, events=events, number=held.without_entry))
         return True
 
-    def _check_in(self, held: _Held, checkpoint: Checkpoint) -> None:
+    def _check_in(self, held: _Held, checkpoint: messages.Checkpoint) -> None:
         held.checkpoints[checkpoint.index, checkpoint.entry is not None, checkpoint.number] = checkpoint
         if self.attached:
             self._checkpoints.append(checkpoint)
@@ -410,13 +387,13 @@ class Session:
         return True
 
     def finish(
-        self, lease: bytes, ending: Ending, events: tuple[LifecycleEvent, ...] = (), history: bytes = b""
+        self, lease: bytes, ending: messages.Ending, events: tuple[LifecycleEvent, ...] = (), history: bytes = b""
     ) -> None:
         """Send the outcome of an attempt and the lifecycle events before it; ignored for a lease that is lost."""
         held = self._held.get(lease)
         if held is None or held.outcome is not None:
             return
-        held.outcome = Outcome(lease, ending, events, history)
+        held.outcome = messages.Outcome(lease, ending, events, history)
         held.waits_for = ()
         self._updates.pop(lease, None)
         self._running -= 1
@@ -457,38 +434,38 @@ class Session:
             return []
         abandoned = [lease for lease, held in self._held.items() if held.outcome is None]
         for lease in abandoned:
-            self.finish(lease, Released("ROUTER_AWAY", charged=False))
+            self.finish(lease, messages.Released("ROUTER_AWAY", charged=False))
         self._explained = self._explained and not abandoned
         return [Abandon(lease, "ROUTER_AWAY") for lease in abandoned]
 
-    def take(self) -> list[RunnerMessage]:
+    def take(self) -> list[messages.RunnerMessage]:
         """Return all messages to send now, in the required order."""
         if self._hello:
             self._hello = False
-            return [Hello(*self._identity, held_leases=tuple(self._held), losses_explained=self._explained)]
+            return [messages.Hello(*self._identity, held_leases=tuple(self._held), losses_explained=self._explained)]
         if not self.attached:
             return []
-        messages: list[RunnerMessage] = []
+        found: list[messages.RunnerMessage] = []
         if self._checkpoints:
-            messages += [CheckpointBatch(part) for part in split(self._checkpoints, checkpoint_size)]
+            found += [messages.CheckpointBatch(part) for part in split(self._checkpoints, checkpoint_size)]
             self._checkpoints.clear()
         if self._updates:
             updates = [*self._updates.values()]
-            messages += [SubscriptionBatch(part) for part in split(updates, update_size)]
+            found += [messages.SubscriptionBatch(part) for part in split(updates, update_size)]
             self._updates.clear()
         if self._outcomes:
-            messages += [OutcomeBatch(part) for part in split(self._outcomes, outcome_size)]
+            found += [messages.OutcomeBatch(part) for part in split(self._outcomes, outcome_size)]
             self._outcomes.clear()
         if self._renewal is not None:
-            messages.append(Renewal(int(self._renewal * MICROSECONDS)))
+            found.append(messages.Renewal(int(self._renewal * MICROSECONDS)))
             self._renewal = None
         credit = self._credit()
         if credit:
             self._permitted += credit
-            messages.append(Credit(credit))
-        return messages
+            found.append(messages.Credit(credit))
+        return found
 
-    def _welcome(self, message: Welcome) -> list[Effect]:
+    def _welcome(self, message: messages.Welcome) -> list[Effect]:
         self._phase = PHASES[self._phase, "Welcome"]
         self._lease_seconds = message.lease_seconds
         self._explained = True
@@ -516,7 +493,7 @@ class Session:
         self._certain_until = self._good_until
         return [LeasesConfirmed()]
 
-    def _assign(self, assignment: Assignment) -> Effect | None:
+    def _assign(self, assignment: messages.Assignment) -> Effect | None:
         self._permitted = max(0, self._permitted - 1)
         if assignment.lease in self._held:
             return None
@@ -539,9 +516,9 @@ class Session:
     def _send_subscriptions(self, lease: bytes, held: _Held) -> None:
         held.generation += 1
         if self.attached:
-            self._updates[lease] = SubscriptionUpdate(lease, held.generation, held.waits_for or ())
+            self._updates[lease] = messages.SubscriptionUpdate(lease, held.generation, held.waits_for or ())
 
-    def _deliver(self, delivery: EventDelivery) -> Effect | None:
+    def _deliver(self, delivery: messages.EventDelivery) -> Effect | None:
         held = self._held.get(delivery.lease)
         if held is None or not held.waits_for or delivery.generation != held.generation:
             return None

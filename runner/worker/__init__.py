@@ -4,7 +4,7 @@
 - `attach_client`: maintains the Attach stream.
 - `execution_driver`: drives the interpreter; `quarantine_driver`: drives it for flows whose expressions are evaluated
   in separate processes. `effect_calls`: the calls in flight; `effect_executor`: performs one.
-- `standalone`: runs one document without a router; `local_cluster`: replaces what a cluster provides.
+- `standalone`: runs one document without a router. `cluster_components`: `emit` and `run.workflow`, with one or not.
 - `program_cache`, `secret_cache` and `body_fetcher`: fetch what executions need from the router.
 
 The child may be killed at any moment (the guard kills runaway expressions), so nothing here may rely on a clean exit.

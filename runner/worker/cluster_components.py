@@ -1,8 +1,10 @@
-"""Components that need a cluster: publish events and start other flows.
+"""Components that need a cluster: publish events and start other flows; and what replaces them without one.
 
 Tasks of other kinds use them; no `call` may name them.
 
-Source: protos/flowhook/v1/runner_service.proto; `runner.interpreter.effects` for the arguments.
+Source: protos/flowhook/v1/runner_service.proto; `runner.interpreter.effects` for the arguments;
+https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md, section 3.2 (structured
+mode).
 """
 
 from __future__ import annotations
@@ -24,10 +26,11 @@ from runner.components.base import Component, Context, component
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.json_codec import encode
-from runner.worker import event_sink
 
 DEADLINE: Final = 5.0  # seconds for one call to the router
+CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
 _BUSY: Final = 429
+_OK: Final = range(200, 300)
 
 log = logs.get_logger(__name__)
 
@@ -73,7 +76,7 @@ def cluster_components(channel: grpc.aio.Channel) -> Mapping[str, Component]:
             idempotency_key=context.idempotency_key,
         )
         response = await _call(stub.EmitEvent, request)
-        await event_sink.send(arguments.event, arguments.sink, context)
+        await _send_to_sink(arguments, context)
         return {"receivers": response.receivers}
 
     @component(RUN_WORKFLOW)
@@ -118,3 +121,37 @@ def _refusal(problem: FlowhookError) -> TaskFault:
         case NotFoundError() | InvalidError():
             return fault(Kind.CONFIGURATION, problem.message)
     return fault(Kind.COMMUNICATION, problem.message)
+
+
+@component(EMIT)
+async def _emit_locally(arguments: EmitArguments, context: Context) -> dict[str, int]:
+    await _send_to_sink(arguments, context)
+    return {"receivers": 0}
+
+
+@component(RUN_WORKFLOW)
+async def _refuse(arguments: RunWorkflowArguments, context: Context) -> None:  # noqa: ARG001 - components have one
+    raise fault(Kind.CONFIGURATION, f"{arguments.flow} can't be run without a cluster; start one by flowhook up")
+
+
+LOCAL_COMPONENTS: Final = {each.name: each for each in (_emit_locally, _refuse)}
+
+
+async def _send_to_sink(arguments: EmitArguments, context: Context) -> None:
+    """Send an event to its sink, else to that of the settings; without either nothing is sent.
+
+    Raises:
+        TaskFault: the sink is not a URL (configuration), did not answer, or not with 2xx (communication).
+    """
+    url = arguments.sink or context.settings.event_sink
+    if not url:
+        return
+    body = encode(arguments.event)
+    response = await context.http.request("POST", url, headers={"Content-Type": CONTENT_TYPE}, body=body)
+    if response.status not in _OK:
+        raise fault(
+            Kind.COMMUNICATION,
+            f"the event sink {response.url} answered {response.status}",
+            status=response.status if response.status in range(300, 600) else None,
+            retry_after_ms=response.retry_after_ms,
+        )

@@ -1,37 +1,159 @@
-"""Executes one document in a child without a router, for `flowhook exec`."""
+"""Executes one document in a child without a router, for `flowhook exec`, with what replaces a cluster."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
+import attrs
 import orjson
 
+from flowhook import limits
+from flowhook.document.definition import kind_of
+from flowhook.events import cloud_events
 from flowhook.events.workflow_input import has_webhook, takes_raw_body, workflow_input
-from flowhook.model import Subscription, WorkflowError
+from flowhook.model import Event, EventFilter, JournalEntry, Subscription, WorkflowError
 from flowhook.wire import convert
 from runner import ipc
 from runner.components.base import SharedResources
 from runner.components.registry import components
 from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import Activity, EvaluationRecord
-from runner.interpreter import effects
+from runner.interpreter import effects, json_codec
+from runner.interpreter.effects import DeliveredEvent
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error, fault
-from runner.interpreter.execution_context import ExecutionContext, secrets_data
+from runner.interpreter.execution_context import ExecutionContext, OneTimeUrls, secrets_data
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.journal import pointer_of
 from runner.interpreter.program import compile_program
+from runner.interpreter.tracing import Observation, TaskStart
+from runner.ipc import ProvidedEvent
 from runner.outbound.http_client import HttpClient
 from runner.outbound.request_bodies import EventAttachments
 from runner.quarantine import INPUT
+from runner.worker.cluster_components import LOCAL_COMPONENTS
 from runner.worker.effect_executor import EffectExecutor
-from runner.worker.local_cluster import LOCAL_COMPONENTS, LocalClock, LocalEvents, placeholder_urls
 from runner.worker.monitored_coroutine import MonitoredCoroutine
-from runner.worker.tracing import ReachedError, Tracer
 
 REPORTED_WAIT_SECONDS: Final = 1.0  # idle time from which a wait is reported
 _WAITS: Final = frozenset({"wait", "retry"})
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class LocalClock:
+    """Real time plus the time that was skipped."""
+
+    skips: bool = False  # whether `sleep_until` takes no time
+    _skipped_ms: int = attrs.field(init=False, default=0)
+
+    def now_ms(self) -> int:
+        """Return Unix milliseconds."""
+        return time.time_ns() // 1_000_000 + self._skipped_ms
+
+    def seconds_until(self, moment_ms: int) -> float:
+        """Return the seconds until a moment, 0 if it has passed."""
+        return max(0.0, (moment_ms - self.now_ms()) / 1000)
+
+    async def sleep_until(self, moment_ms: int) -> None:
+        """Wait until a moment, or skip the time."""
+        if self.skips:
+            self._skipped_ms += max(0, moment_ms - self.now_ms())
+        await asyncio.sleep(self.seconds_until(moment_ms))
+
+
+class LocalEvents:
+    """Events in the order given; each is delivered once, to the first subscription that matches it."""
+
+    def __init__(self, events: Sequence[ProvidedEvent]) -> None:
+        self._events = [(event, orjson.loads(event.payload)) for event in events]
+        self._number = 0
+
+    def take(self, subscriptions: Sequence[Subscription]) -> DeliveredEvent | None:
+        """Remove and return the first event that matches one of `subscriptions`; None if absent."""
+        for index, (provided, event) in enumerate(self._events):
+            for subscription in subscriptions:
+                if any(_matches(each, event, callback=provided.callback) for each in subscription.filters):
+                    del self._events[index]
+                    self._number += 1
+                    return DeliveredEvent(JournalEntry(subscription.key, provided.payload), self._number)
+        return None
+
+
+def _matches(event_filter: EventFilter, event: Mapping[str, Any], *, callback: bool) -> bool:
+    """Whether a filter matches an event, without correlations: the task itself checks the event's data."""
+    if event_filter.callback is not callback or event_filter.type not in ("", event.get("type")):
+        return False
+    return all(cloud_events.attribute(event, name) == value for name, value in event_filter.attributes)
+
+
+def placeholder_urls(event: Event, definition: Mapping[str, Any]) -> OneTimeUrls | None:
+    """Return placeholders for a flow's callback URLs, which nothing serves; None for a flow without callbacks."""
+    names = tuple((definition.get("webhook") or {}).get("callbacks") or ())
+    return OneTimeUrls(names, lambda name, number: f"/hook/{event.flow_id}/{name}/exec-{number + 1}") if names else None
+
+
+class ReachedError(Exception):
+    """The task to stop after has ended; `output` is its output, as JSON."""
+
+    def __init__(self, output: bytes) -> None:
+        super().__init__()
+        self.output = output
+
+
+@attrs.define(eq=False, repr=False)
+class Tracer:
+    """An observer that reports tasks and stops the run after one of them."""
+
+    _report: Callable[[bytes], None] | None  # called with the result of `describe` for each task; None: no tracing
+    _until: str  # name or JSON Pointer of the task to stop after; empty: none
+
+    def task_started(self, started: TaskStart) -> None:
+        """Do nothing."""
+
+    def task_cancelled(self, number: int) -> None:
+        """Do nothing."""
+
+    def task_ended(self, seen: Observation) -> None:
+        """Report a task that has ended; `ReachedError` if it is the task to stop after, and did not fault."""
+        if self._report is not None:
+            self._report(describe(seen))
+        if self._until in (seen.node.name, seen.node.pointer) and seen.error is None:
+            raise ReachedError(json_codec.encode_result(seen.output, "the task's output"))
+
+
+def describe(seen: Observation) -> bytes:
+    """Return a JSON object that describes a task that has ended.
+
+    `{task, name, kind, status, input}`; `iteration` within loops; `output` and `then` unless it faulted, else `error`;
+    `context` when it exported one. `status` is completed, skipped or faulted. A value of more than
+    `limits.MAX_RESULT_BYTES` is replaced by its size.
+    """
+    node = seen.node
+    entry: dict[str, Any] = {"task": node.pointer, "name": node.name, "kind": kind_of(node.definition)}
+    if seen.iterations:
+        entry["iteration"] = seen.iterations
+    entry["status"] = "faulted" if seen.error else "skipped" if seen.skipped else "completed"
+    entry["input"] = _shown(seen.input)
+    if seen.error is not None:
+        entry["error"] = seen.error.as_dict()
+        return orjson.dumps(entry)
+    entry["output"] = _shown(seen.output)
+    if node.export.transform is not None and not seen.skipped:
+        entry["context"] = _shown(seen.context)
+    entry["then"] = seen.then
+    return orjson.dumps(entry)
+
+
+def _shown(value: Any) -> Any:
+    try:
+        encoded = json_codec.encode(value)
+    except TaskFault:
+        return "(nested too deeply)"
+    if len(encoded) > limits.MAX_RESULT_BYTES:
+        return f"({len(encoded)} bytes)"
+    return orjson.Fragment(encoded)
 
 
 async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc.ControlChannel) -> ipc.RunEnded:

@@ -23,8 +23,8 @@ from flowhook.document.models.calls import FULL_NAME, HOST, IDENTIFIER, GrpcArgu
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.components.grpc_call.channels import ChannelPool, target_of
-from runner.components.grpc_call.schemas import GrpcMethod, Metadata, ProtoCompiler, SchemaCache, ServiceSchema
-from runner.components.resource import Resource, fetch, fingerprint
+from runner.components.grpc_call.schemas import GrpcMethod, Metadata, SchemaCache, ServiceSchema
+from runner.components.resource import Resource
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.json_codec import encode
 from runner.outbound.bound_client import Authorization
@@ -110,7 +110,8 @@ class EvaluatedGrpcArguments(GrpcArguments):
 @component("grpc")
 async def call(arguments: EvaluatedGrpcArguments, context: Context) -> Any:
     """Call a gRPC method; a stream that it answers with becomes an array."""
-    schema = None if arguments.proto is None else await _compiled(arguments.proto, context)
+    schemas = context.shared.get(SchemaCache)
+    schema = None if arguments.proto is None else await schemas.compiled(arguments.proto, context)
     shown = await _authorization(arguments.service.authentication, context)
     try:
         try:
@@ -154,16 +155,6 @@ async def _authorization(
         detail = "grpc: with.service.authentication: the credentials contain characters that are not printable ASCII"
         raise fault(Kind.CONFIGURATION, detail)
     return shown
-
-
-async def _compiled(proto: Resource, context: Context) -> ServiceSchema:
-    schemas, compiler = context.shared.get(SchemaCache), context.shared.get(ProtoCompiler)
-    return await schemas.compiled(
-        fingerprint(proto.model_dump(mode="json")),
-        lambda: fetch(proto, context, "grpc: with.proto.endpoint"),
-        proto.name or "with.proto",
-        compiler,
-    )
 
 
 async def _encoded(method: GrpcMethod, given: dict[str, Any] | list[dict[str, Any]]) -> list[bytes]:

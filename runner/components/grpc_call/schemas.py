@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
@@ -29,8 +29,9 @@ from flowhook.errors import ExhaustedError, InvalidError
 from flowhook.process.settings import RunnerSettings
 from flowhook.sandbox.offload import Offload
 from flowhook.sandbox.worker import TooCostlyError
+from runner.components.base import Context
 from runner.components.grpc_call.channels import GrpcTarget
-from runner.components.resource import Cache, fingerprint
+from runner.components.resource import Cache, Resource, fetch, fingerprint
 from runner.interpreter.errors import Kind, fault
 from runner.protoc import compile_source
 
@@ -131,35 +132,6 @@ CPU_SECONDS: Final = 5.0  # CPU time for one source
 MEMORY_BYTES: Final = limits.GIB  # memory of a process
 
 
-class ProtoCompiler:
-    """The compilers of a runner, a few processes; `components.ClosableResource`."""
-
-    def __init__(self, _settings: RunnerSettings, /) -> None:
-        self._offload = Offload("compiling .proto files", seconds=CPU_SECONDS, memory=MEMORY_BYTES)
-
-    async def close(self) -> None:
-        """End the processes."""
-        await self._offload.aclose()
-
-    async def compile(self, source: bytes, shown: str, owner: str) -> bytes:
-        """Return a serialized FileDescriptorSet, in which imported files precede those that import them.
-
-        `shown` names the source in errors. No single `owner` can occupy all processes.
-
-        Raises:
-            TaskFault: the source is too large or does not compile (configuration), or takes too long (timeout).
-        """
-        if len(source) > MAX_SOURCE_BYTES:
-            raise fault(Kind.CONFIGURATION, f"{shown} is larger than {MAX_SOURCE_BYTES} bytes")
-        try:
-            (compiled,) = await self._offload.run(owner, compile_source, source)
-        except (TooCostlyError, ExhaustedError) as problem:
-            raise fault(Kind.TIMEOUT, f"{shown}: {problem.message}") from None
-        except InvalidError as problem:
-            raise fault(Kind.CONFIGURATION, f"{shown} does not compile: {problem.message}") from None
-        return compiled
-
-
 MAX_FILES: Final = 500
 MAX_BYTES: Final = 2 * limits.MIB  # limit for the serialized descriptors of one service and of all its dependencies
 _VERSIONS: Final = ("v1", "v1alpha")
@@ -251,29 +223,36 @@ KEPT_BYTES: Final = 16 * limits.MIB
 
 
 class SchemaCache:
-    """The schema cache of a process; see `SharedResources`."""
+    """The schema cache of a process, with a few processes that compile .proto files; see `SharedResources`."""
 
     def __init__(self, _settings: RunnerSettings) -> None:
         self._schemas: Cache[ServiceSchema] = Cache(seconds=KEPT_SECONDS, weight=KEPT_BYTES)
+        self._offload = Offload("compiling .proto files", seconds=CPU_SECONDS, memory=MEMORY_BYTES)
 
     async def close(self) -> None:
-        """Do nothing: the cache holds nothing but memory."""
+        """End the processes."""
+        await self._offload.aclose()
 
-    async def compiled(
-        self, key: bytes, fetch: Callable[[], Awaitable[bytes]], shown: str, compiler: ProtoCompiler
-    ) -> ServiceSchema:
-        """Return the schema of a .proto, which `shown` names in errors.
-
-        `key` is the `fingerprint` of its URI and of the credentials for fetching it.
+    async def compiled(self, proto: Resource, context: Context) -> ServiceSchema:
+        """Return the schema of a .proto.
 
         Raises:
-            TaskFault: the source can't be fetched, or does not compile.
+            TaskFault: the source can't be fetched, is too large or does not compile (configuration), or that takes too
+                long (timeout).
         """
+        key, shown = fingerprint(proto.model_dump(mode="json")), proto.name or "with.proto"
 
         async def load() -> tuple[ServiceSchema, int]:
-            source = await fetch()
-            compiled = await compiler.compile(source, shown, key.hex())
-            files = FileDescriptorSet.FromString(compiled).file
+            source = await fetch(proto, context, "grpc: with.proto.endpoint")
+            if len(source) > MAX_SOURCE_BYTES:
+                raise fault(Kind.CONFIGURATION, f"{shown} is larger than {MAX_SOURCE_BYTES} bytes")
+            try:
+                (compiled,) = await self._offload.run(key.hex(), compile_source, source)
+            except (TooCostlyError, ExhaustedError) as problem:
+                raise fault(Kind.TIMEOUT, f"{shown}: {problem.message}") from None
+            except InvalidError as problem:
+                raise fault(Kind.CONFIGURATION, f"{shown} does not compile: {problem.message}") from None
+            files = FileDescriptorSet.FromString(compiled).file  # imported files first
             return await asyncio.to_thread(ServiceSchema, files, shown), len(compiled)
 
         return await self._schemas.get(key, load)

@@ -25,8 +25,7 @@ from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
 from runner.outbound.http_client import HttpClient
 from runner.worker.effect_executor import EffectExecutor
-from runner.worker.local_cluster import LocalClock, LocalEvents
-from runner.worker.standalone import run_to_end
+from runner.worker.standalone import LocalClock, LocalEvents, run_to_end
 
 SWAGGER = {
     "swagger": "2.0",

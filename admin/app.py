@@ -13,7 +13,7 @@ from admin.base_handler import AdminContext
 from admin.console import rendering
 from admin.console.documentation import documentation
 from admin.router_watch import SILENCE_SECONDS
-from admin.security.login_link import LoginLink
+from admin.security.logins import LoginLink
 from admin.security.router_clients import RouterClients
 from admin.server import Server
 from admin.signed_in_handler import MAX_BODY

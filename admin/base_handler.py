@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import tornado.web
 from tornado.iostream import StreamClosedError
 
-from admin.requests_in_progress import RequestsInProgress
-from admin.security import host_check
-from admin.security.login_link import LoginLink
-from admin.security.recognition import Recognition
-from admin.security.router_clients import RouterClients
-from admin.security.sent_logins import SentLogins
+from admin.in_progress import RequestsInProgress, SharedCalls
+from admin.security.logins import LoginLink, SentLogins
+from admin.security.request_checks import is_allowed_host
+from admin.security.router_clients import Recognition, RouterClients
 from admin.security.sessions import Sessions
-from admin.shared_calls import SharedCalls
 from flowhook.client import AsyncClient
 from flowhook.errors import (
     ConflictError,
@@ -200,7 +197,7 @@ class BaseHandler(tornado.web.RequestHandler):
         """Whether Host is a name of this process; else the request is answered."""
         stream = cast("HTTP1Connection", self.request.connection).stream
         own_address = "" if stream.closed() else stream.socket.getsockname()[0]  # the client may have disconnected
-        if not host_check.is_allowed_host(self.request.headers.get("Host"), own_address, self.context.names):
+        if not is_allowed_host(self.request.headers.get("Host"), own_address, self.context.names):
             self.set_status(http.HTTPStatus.MISDIRECTED_REQUEST)
             self.set_error_headers(http.HTTPStatus.MISDIRECTED_REQUEST)
             problem = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import http
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,8 +12,8 @@ import tornado.web
 from tornado.iostream import StreamClosedError
 
 from admin.base_handler import BaseHandler
-from admin.security.same_origin import is_embedded_elsewhere, is_same_origin
-from admin.security.sessions import Role, Session
+from admin.security.request_checks import is_embedded_elsewhere, is_same_origin
+from admin.security.sessions import Role, Session, digest
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
 from flowhook.model.audit_reason import client_address
@@ -249,7 +248,7 @@ class SignedInHandler(BaseHandler):
         """The token; the address of a request without one."""
         if self.token is None:
             return super().principal
-        return Principal("token", hashlib.sha256(self.token.encode("utf-8", "surrogatepass")).hexdigest())
+        return Principal("token", digest(self.token).hex())
 
     async def run(
         self, operation: Operation[Any], path: Mapping[str, str], query: Mapping[str, Sequence[str]] | None = None

@@ -2,7 +2,7 @@
 
 The form has one field, `token`: a bearer token of the router with the scope `view` or `admin`. The router is asked what
 the token may do, and its answer is the role of the session. A second form, which a script sends, has the code of the
-link that `flowhook up` prints (`admin.security.login_link`).
+link that `flowhook up` prints (`admin.security.logins`).
 """
 
 from __future__ import annotations

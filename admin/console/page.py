@@ -15,7 +15,7 @@ from admin.console.documentation import help_url
 from admin.console.form_errors import FilterForm
 from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
 from admin.router_watch import PATIENCE_SECONDS, until_router_hangs
-from admin.security.same_origin import is_same_origin
+from admin.security.request_checks import is_same_origin
 from admin.security.sessions import Role
 from admin.signed_in_handler import COOKIE, SignedInHandler
 from flowhook.errors import ExhaustedError, FlowhookError, PermissionDeniedError, UnauthenticatedError, UnavailableError

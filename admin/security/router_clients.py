@@ -1,16 +1,20 @@
-"""Clients of the router, one for each bearer token, and the role that a token has there."""
+"""Clients of the router, one for each bearer token; whether the router knows a token, and which role it has there."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from admin.security.sessions import Role
+from admin.in_progress import SharedCalls
+from admin.security.logins import LoginLimiter
+from admin.security.sessions import Role, digest
 from flowhook.client import AsyncClient
 from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError, UnauthenticatedError
+from flowhook.sharing import FairQueue, Limit
+from flowhook.sharing.addresses import address_principal
 
 # clients that are open at a time; beyond it the unused one that was used least recently is closed
 MAX_CLIENTS: Final = 64
@@ -23,11 +27,7 @@ class _Entry:
 
 
 class RouterClients:
-    """Opens clients on demand and shares them among all requests that present the same token.
-
-    Args:
-        connect: returns a new client that presents a token.
-    """
+    """Opens clients on demand and shares them among all requests that present the same token."""
 
     def __init__(self, connect: Callable[[str], AsyncClient]) -> None:
         self._connect = connect
@@ -35,7 +35,7 @@ class RouterClients:
 
     def is_known(self, token: str) -> bool:
         """Whether a client for this token is open: the router did not refuse it so far."""
-        return _key(token) in self._entries
+        return digest(token) in self._entries
 
     @asynccontextmanager
     async def client(self, token: str) -> AsyncIterator[AsyncClient]:
@@ -44,7 +44,7 @@ class RouterClients:
         Raises:
             ExhaustedError: too many clients are in use (`TOO_MANY_CLIENTS`).
         """
-        key = _key(token)
+        key = digest(token)
         entry = self._entries.pop(key, None)
         if entry is None:
             await self._make_room()
@@ -97,5 +97,49 @@ async def find_role(client: AsyncClient) -> Role:
     return Role.OPERATOR
 
 
-def _key(token: str) -> bytes:
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+class Recognition:
+    """Finds out whether the router knows a token, before anything is done for anyone who presents it.
+
+    Only unknown tokens count against the limit of an address, and a valid one is accepted whatever others at the
+    address present: once the limit is reached, checks of the address take place one after another instead of not at
+    all. `limit`: of the tokens that are being checked, by address. `clock`: monotonic, in seconds.
+    """
+
+    def __init__(self, clients: RouterClients, limit: Limit, *, clock: Callable[[], float]) -> None:
+        self._clients = clients
+        self._queue = FairQueue(limit)
+        self._limiter = LoginLimiter()
+        self._clock = clock
+        self._checks = SharedCalls[None]()
+
+    async def recognize(self, token: str, address: IPv4Address | IPv6Address) -> None:
+        """Return if the router knows the token, or did so before.
+
+        Raises:
+            UnauthenticatedError: the router does not know it.
+            ExhaustedError: the same, and the address has presented too many unknown ones; or it has too many tokens
+                checked at a time (`TOO_MANY_LOGINS`).
+            UnavailableError: the router does not answer, or too many addresses have tokens checked.
+        """
+        if self._clients.is_known(token):
+            return
+        await self._checks.share(digest(token), lambda: self._check(token, address))
+
+    async def _check(self, token: str, address: IPv4Address | IPv6Address) -> None:
+        async with self._queue.seat(address_principal(address)):
+            wait = self._limiter.attempt(str(address), self._clock())
+            is_unknown = False
+            try:
+                async with self._clients.client(token) as client:
+                    await client.cluster.shards()
+            except PermissionDeniedError:
+                pass  # it is known, and may do something else
+            except UnauthenticatedError:
+                is_unknown = True
+                if not wait:
+                    raise
+                text = f"too many attempts: try again in {wait} s"
+                raise ExhaustedError(text, reason="TOO_MANY_LOGINS", retry_after=wait) from None
+            finally:
+                if not wait and not is_unknown:
+                    self._limiter.give_back(str(address))

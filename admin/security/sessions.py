@@ -60,7 +60,7 @@ class Session:
         of her own into the page. Source: BREACH (https://www.breachattack.com), "Masking Secrets".
         """
         mask = secrets.token_bytes(_SECRET_BYTES)
-        return base64.urlsafe_b64encode(mask + _xor(mask, self.csrf_secret)).decode()
+        return base64.urlsafe_b64encode(mask + bytes(map(operator.xor, mask, self.csrf_secret))).decode()
 
     def has_csrf_token(self, value: str) -> bool:
         """Whether a form contains a token of the session; the time that it takes says nothing about the secret."""
@@ -68,9 +68,8 @@ class Session:
             masked = base64.b64decode(value.encode("ascii"), b"-_", validate=True)
         except ValueError:
             return False
-        return len(masked) == 2 * _SECRET_BYTES and hmac.compare_digest(
-            _xor(masked[:_SECRET_BYTES], masked[_SECRET_BYTES:]), self.csrf_secret
-        )
+        secret = bytes(map(operator.xor, masked[:_SECRET_BYTES], masked[_SECRET_BYTES:]))
+        return len(masked) == 2 * _SECRET_BYTES and hmac.compare_digest(secret, self.csrf_secret)
 
 
 class Sessions:
@@ -81,19 +80,19 @@ class Sessions:
 
     def begin(self, token: str, role: Role, now: float) -> str:
         """Begin a session and return its ID, for the cookie."""
-        self._expire(now)
+        self._sessions = {key: each for key, each in self._sessions.items() if not _is_expired(each, now)}
         own = [key for key, each in self._sessions.items() if each.token == token]
         if len(own) >= MAX_PER_TOKEN:
             del self._sessions[own[0]]
         elif len(self._sessions) >= MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
         session_id = secrets.token_urlsafe(_SECRET_BYTES)
-        self._sessions[_key(session_id)] = Session(token, role, secrets.token_bytes(_SECRET_BYTES), now, now)
+        self._sessions[digest(session_id)] = Session(token, role, secrets.token_bytes(_SECRET_BYTES), now, now)
         return session_id
 
     def find(self, session_id: str, now: float, *, use: bool = True) -> Session | None:
         """Return a session that has not expired, and count it as used now, if `use`."""
-        key = _key(session_id)
+        key = digest(session_id)
         session = self._sessions.get(key)
         if session is None or (not use and not _is_expired(session, now)):
             return session
@@ -106,10 +105,7 @@ class Sessions:
 
     def end(self, session_id: str) -> None:
         """End a session, if there is one of this ID."""
-        self._sessions.pop(_key(session_id), None)
-
-    def _expire(self, now: float) -> None:
-        self._sessions = {key: each for key, each in self._sessions.items() if not _is_expired(each, now)}
+        self._sessions.pop(digest(session_id), None)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -119,9 +115,6 @@ def _is_expired(session: Session, now: float) -> bool:
     return now - session.began >= MAX_AGE_SECONDS or now - session.used >= MAX_IDLE_SECONDS
 
 
-def _xor(mask: bytes, text: bytes) -> bytes:
-    return bytes(map(operator.xor, mask, text))
-
-
-def _key(session_id: str) -> bytes:
-    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).digest()
+def digest(secret: str | bytes) -> bytes:
+    """Return the SHA-256 of what is not kept itself: a session's ID, a token, a login."""
+    return hashlib.sha256(secret if isinstance(secret, bytes) else secret.encode("utf-8", "surrogatepass")).digest()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from admin.shared_calls import SharedCalls
+from admin.in_progress import SharedCalls
 
 
 @pytest.fixture

@@ -1,0 +1,123 @@
+"""An address that guesses waits; a link is good once and from this machine; some logins can't be sent again."""
+
+from __future__ import annotations
+
+import pytest
+
+from admin.security import logins
+from admin.security.logins import (
+    BURST,
+    LINK_SECONDS,
+    MAX_LOGINS,
+    SECONDS_PER_ATTEMPT,
+    LoginLimiter,
+    LoginLink,
+    SentLogins,
+)
+from flowhook.errors import UnauthenticatedError
+
+
+@pytest.fixture
+def limiter():
+    return LoginLimiter()
+
+
+def spend(limiter, address, now=0.0):
+    assert [limiter.attempt(address, now) for _ in range(BURST)] == [0] * BURST
+
+
+def test_after_a_burst_an_address_waits(limiter):
+    spend(limiter, "192.0.2.1")
+    assert limiter.attempt("192.0.2.1", 0.0) == SECONDS_PER_ATTEMPT
+    assert limiter.attempt("192.0.2.1", SECONDS_PER_ATTEMPT) == 0
+    assert limiter.attempt("192.0.2.1", SECONDS_PER_ATTEMPT) > 0
+
+
+def test_others_do_not_wait(limiter):
+    spend(limiter, "192.0.2.1")
+    assert limiter.attempt("192.0.2.2", 0.0) == 0
+
+
+def test_a_valid_token_does_not_count_and_makes_no_other_attempt_undone(limiter):
+    spend(limiter, "192.0.2.1")
+    limiter.give_back("192.0.2.1")
+    assert limiter.attempt("192.0.2.1", 0.0) == 0
+    assert limiter.attempt("192.0.2.1", 0.0) > 0
+    limiter.give_back("192.0.2.9")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("2001:db8::1", "2001:db8::ffff:2"), ("::ffff:192.0.2.1", "::ffff:192.0.2.1"), ("fe80::1%eth0", "fe80::2%eth0")],
+)
+def test_addresses_of_one_network_count_together(limiter, one, other):
+    spend(limiter, one)
+    assert limiter.attempt(other, 0.0) > 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("2001:db8::1", "2001:db8:0:1::1"), ("::ffff:192.0.2.1", "::ffff:192.0.2.2"), ("", "0.0.0.0")]
+)
+def test_addresses_of_several_networks_do_not(limiter, one, other):
+    spend(limiter, one)
+    assert limiter.attempt(other, 0.0) == 0
+
+
+def test_what_is_remembered_is_bounded(limiter, monkeypatch):
+    monkeypatch.setattr(logins, "MAX_ADDRESSES", 2)
+    spend(limiter, "192.0.2.1")
+    limiter.attempt("192.0.2.2", 0.0)
+    limiter.attempt("192.0.2.1", 0.0)  # used again: .2 is now the oldest
+    limiter.attempt("192.0.2.3", 0.0)
+    assert limiter.attempt("192.0.2.1", 0.0) > 0
+    assert len(limiter._buckets) == 2
+
+
+CODE = "c" * 43
+HERE = "127.0.0.1"
+
+
+@pytest.fixture
+def link():
+    return LoginLink(CODE, lambda: "fhk_token", now=100.0)
+
+
+@pytest.mark.parametrize("peer", [HERE, "127.0.0.2", "::1", "::ffff:127.0.0.1"])
+def test_it_logs_in_once(link, peer):
+    assert link.redeem(CODE, peer, 101.0) == "fhk_token"
+    with pytest.raises(UnauthenticatedError):
+        link.redeem(CODE, peer, 102.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "peer", "now"),
+    [
+        (CODE[:-1], HERE, 101.0),
+        ("", HERE, 101.0),
+        ("ä\udcff", HERE, 101.0),
+        (CODE, "192.0.2.1", 101.0),
+        (CODE, "", 101.0),
+        (CODE, HERE, 100.0 + LINK_SECONDS),
+    ],
+)
+def test_a_wrong_code_another_machine_and_a_late_one_are_refused_and_use_nothing_up(link, code, peer, now):
+    with pytest.raises(UnauthenticatedError) as caught:
+        link.redeem(code, peer, now)
+    assert caught.value.reason == "LOGIN_LINK_INVALID"
+    assert link.redeem(CODE, HERE, 101.0) == "fhk_token"
+
+
+def test_without_a_code_nothing_is_one():
+    with pytest.raises(UnauthenticatedError):
+        LoginLink("", str, now=0.0).redeem("", HERE, 0.0)
+
+
+def test_logins_are_remembered_up_to_a_number():
+    sent = SentLogins()
+    assert b"0" not in sent
+    for number in range(MAX_LOGINS):
+        sent.add(str(number).encode())
+    sent.add(b"1")
+    assert all(str(number).encode() in sent for number in range(MAX_LOGINS))
+    sent.add(b"another")
+    assert (b"0" in sent, b"1" in sent, b"another" in sent) == (False, True, True)

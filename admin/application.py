@@ -20,13 +20,9 @@ from admin.console import (
     apply,
     audit,
     cluster,
-    diff,
-    documentation_page,
+    documentation,
     execution,
-    execution_progress,
     executions,
-    faults,
-    flow,
     flows,
     jobs,
     live,
@@ -52,19 +48,19 @@ PAGES: Final = (
     ("/logout", login.LogoutHandler),
     ("/flows", flows.FlowsPage),
     ("/stream/flows", flows.FlowStream),
-    ("/flows/{flow_id}", flow.FlowPage),
+    ("/flows/{flow_id}", flows.FlowDetailPage),
     ("/flows/{flow_id}/test", test_event.TestEventPage),
     ("/flows/{flow_id}/test/sign", test_event.SignTestEventPage),
-    ("/flows/{flow_id}/revisions", flow.RevisionsPage),
+    ("/flows/{flow_id}/revisions", flows.RevisionsPage),
     ("/apply", apply.ApplyPage),
     ("/check", apply.ApplyPage),  # anyone who opens the address of a check again
     ("/executions", executions.ExecutionsPage),
     ("/executions/stream", live.ExecutionStream),
     ("/executions/{execution_id}", execution.ExecutionPage),
-    ("/executions/{execution_id}/diff", diff.DiffPage),
-    ("/executions/{execution_id}/progress", execution_progress.ExecutionProgress),
+    ("/executions/{execution_id}/diff", execution.DiffPage),
+    ("/executions/{execution_id}/progress", execution.ExecutionProgress),
     ("/executions/{execution_id}/replay", replay.ReplayPage),
-    ("/faults", faults.FaultsPage),
+    ("/faults", executions.FaultsPage),
     ("/jobs", jobs.JobsPage),
     ("/jobs/new", jobs.NewJobPage),
     ("/jobs/{job_id}", jobs.JobPage),
@@ -75,7 +71,7 @@ PAGES: Final = (
     ("/secrets", secrets.SecretsPage),
     ("/cluster", cluster.ClusterPage),
     ("/stream/cluster", cluster.ClusterStream),
-    ("/audit", audit.AuditPage),
+    ("/audit", audit.AuditLogPage),
     ("/healthz", status_handlers.LivenessHandler),
     ("/readyz", status_handlers.ReadinessHandler),
     ("/health", status_handlers.HealthHandler),
@@ -83,8 +79,18 @@ PAGES: Final = (
     (f"{PREFIX}/openapi.json", api.DescriptionHandler),
 )
 
+# operations whose forms need more than that
+FORMS: Final = (
+    (APPLY_FLOW, apply.ApplyHandler),
+    (SET_SECRET, secrets.SetSecretHandler),
+    (REPLAY_EXECUTION, replay.ReplayHandler),
+    (PREVIEW_JOB, jobs.PreviewJobHandler),
+    (CREATE_JOB, jobs.CreateJobHandler),
+    (CHECK_FLOW, apply.CheckHandler),
+)
 
-class NotFoundHandler(documentation_page.PublicPage):
+
+class NotFoundHandler(documentation.PublicPage):
     """Any other path: 404, as a page for browsers and as a problem detail for others."""
 
     async def show(self, *_values: str) -> None:
@@ -131,19 +137,15 @@ def application(context: AdminContext) -> tornado.web.Application:
 
 def _rules(context: AdminContext) -> Iterator[Rule]:
     shared = {"context": context}
-    for operation, then, notice in actions.ACTIONS:
+    for operation, notice in actions.ACTIONS:
         only = _MethodMatches(_pattern(operation.path), (operation.method,))
-        yield Rule(only, actions.ActionHandler, {**shared, "operation": operation, "then": then, "notice": notice})
-    yield Rule(_MethodMatches(_pattern(APPLY_FLOW.path), ("POST",)), apply.ApplyHandler, shared)
-    yield Rule(_MethodMatches(_pattern(SET_SECRET.path), ("POST",)), secrets.SetSecretHandler, shared)
-    yield Rule(_MethodMatches(_pattern(REPLAY_EXECUTION.path), ("POST",)), replay.ReplayHandler, shared)
-    yield Rule(_MethodMatches(_pattern(PREVIEW_JOB.path), ("POST",)), jobs.PreviewJobHandler, shared)
-    yield Rule(_MethodMatches(_pattern(CREATE_JOB.path), ("POST",)), jobs.CreateJobHandler, shared)
-    yield Rule(_MethodMatches(_pattern(CHECK_FLOW.path), ("POST",)), apply.CheckHandler, shared)
+        yield Rule(only, actions.ActionHandler, {**shared, "operation": operation, "notice": notice})
+    for operation, form in FORMS:
+        yield Rule(_MethodMatches(_pattern(operation.path), ("POST",)), form, shared)
     for path, page_class in PAGES:
         yield Rule(PathMatches(_pattern(path)), page_class, shared)
-    yield Rule(PathMatches(r"/docs/?"), documentation_page.DocumentationIndex, shared)
-    yield Rule(PathMatches(r"/docs/([A-Za-z0-9./_-]+)"), documentation_page.DocumentationPage, shared)
+    yield Rule(PathMatches(r"/docs/?"), documentation.DocumentationIndex, shared)
+    yield Rule(PathMatches(r"/docs/([A-Za-z0-9./_-]+)"), documentation.DocumentationPage, shared)
     yield Rule(PathMatches(r"/static/([A-Za-z0-9./_-]+)"), static_files.StaticHandler, shared)
     methods: dict[str, tuple[str, ...]] = {}
     for operation in OPERATIONS:

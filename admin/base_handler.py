@@ -6,11 +6,11 @@ import asyncio
 import http
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import attrs
 import tornado.web
 from tornado.iostream import StreamClosedError
 
@@ -49,6 +49,16 @@ SECURITY_POLICY: Final = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+HEADERS: Final = {
+    "Server": "flowhook",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": SECURITY_POLICY,
+    "Referrer-Policy": "same-origin",  # `no-referrer` would make browsers send `Origin: null`
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
 # HTTP status by class of error; 500 for others
 STATUSES: Final = (
     (InvalidError, http.HTTPStatus.BAD_REQUEST),
@@ -80,37 +90,35 @@ UNREAD: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@attrs.define(eq=False, repr=False)
 class AdminContext:
     """What all handlers share."""
 
     # client of the router with this process's own token, for health and metrics only; owned by the caller
     client: AsyncClient
     watch: AsyncClient  # the same with a longer timeout, which finds out whether the router hangs; owned by the caller
-    names: Collection[str]  # names by which the process may be called (see `host_check`)
+    names: Collection[str]  # names by which the process may be called (see `is_allowed_host`)
     clients: RouterClients  # clients with the tokens of people and programs
-    sessions: Sessions = field(default_factory=Sessions)  # the sessions of the console
-    login_link: LoginLink = field(default_factory=lambda: LoginLink("", str, 0.0))  # the link that logs in once
-    limits: AdminLimits = field(default_factory=AdminLimits)  # limits that principals share
-    proxies: TrustedProxies = field(default_factory=TrustedProxies)  # proxies that say whose requests they pass on
-    sent_logins: SentLogins = field(default_factory=SentLogins)  # logins that can't be sent again
-    requests: RequestsInProgress = field(default_factory=RequestsInProgress)  # requests that are in progress
-    streams: set[object] = field(default_factory=set)  # handlers of live lists that are open
-    tools: Tools = field(default_factory=Tools)  # what operations use of this process; owned by the caller
-    clock: Callable[[], float] = time.monotonic  # monotonic, in seconds
-    shared_calls: SharedCalls[Any] = field(default_factory=SharedCalls)  # calls for requests without credentials
-    recognition: Recognition = field(init=False)  # finds out whether the router knows a token
-    downloads: SharedLimit = field(init=False)  # downloads in progress
-    live_lists: SharedLimit = field(init=False)  # live lists that are open
-    response_bytes: SharedLimit = field(init=False)  # responses that their clients have not received yet
-    request_bytes: SharedLimit = field(init=False)  # bodies of requests that have no response yet
+    sessions: Sessions = attrs.field(factory=Sessions)  # of the console
+    login_link: LoginLink = attrs.field(factory=lambda: LoginLink("", str, 0.0))
+    limits: AdminLimits = attrs.field(factory=AdminLimits)  # that principals share
+    proxies: TrustedProxies = attrs.field(factory=TrustedProxies)  # that say whose requests they pass on
+    sent_logins: SentLogins = attrs.field(factory=SentLogins)
+    requests: RequestsInProgress = attrs.field(factory=RequestsInProgress)
+    streams: set[object] = attrs.field(factory=set)  # handlers of live lists that are open
+    tools: Tools = attrs.field(factory=Tools)  # what operations use of this process; owned by the caller
+    clock: Callable[[], float] = time.monotonic  # in seconds
+    shared_calls: SharedCalls[Any] = attrs.field(factory=SharedCalls)  # for requests without credentials
+    recognition: Recognition = attrs.field(init=False)
+    downloads: SharedLimit = attrs.field(init=False)  # in progress
+    live_lists: SharedLimit = attrs.field(init=False)  # that are open
+    response_bytes: SharedLimit = attrs.field(init=False)  # responses that their clients have not received yet
+    request_bytes: SharedLimit = attrs.field(init=False)  # bodies of requests that have no response yet
 
-    def __post_init__(self) -> None:
-        """Create what counts against the limits."""
-        recognition = Recognition(self.clients, self.limits.logins, clock=self.clock)
-        object.__setattr__(self, "recognition", recognition)
+    def __attrs_post_init__(self) -> None:
+        self.recognition = Recognition(self.clients, self.limits.logins, clock=self.clock)
         for name in ("downloads", "live_lists", "response_bytes", "request_bytes"):
-            object.__setattr__(self, name, SharedLimit(getattr(self.limits, name)))
+            setattr(self, name, SharedLimit(getattr(self.limits, name)))
 
 
 def status_of(error: FlowhookError) -> http.HTTPStatus:
@@ -165,11 +173,8 @@ class BaseHandler(tornado.web.RequestHandler):
             return sent
         timer = asyncio.get_running_loop().call_later(self.context.limits.send_seconds, self.disconnect)
 
-        def end(_sent: asyncio.Future[None]) -> None:
-            timer.cancel()
-            seat.release()
-
-        sent.add_done_callback(end)
+        sent.add_done_callback(lambda _: timer.cancel())
+        sent.add_done_callback(lambda _: seat.release())
         return sent
 
     async def flush_in_time(self) -> None:
@@ -197,29 +202,17 @@ class BaseHandler(tornado.web.RequestHandler):
         """Whether Host is a name of this process; else the request is answered."""
         stream = cast("HTTP1Connection", self.request.connection).stream
         own_address = "" if stream.closed() else stream.socket.getsockname()[0]  # the client may have disconnected
-        if not is_allowed_host(self.request.headers.get("Host"), own_address, self.context.names):
-            self.set_status(http.HTTPStatus.MISDIRECTED_REQUEST)
-            self.set_error_headers(http.HTTPStatus.MISDIRECTED_REQUEST)
-            problem = {
-                "status": http.HTTPStatus.MISDIRECTED_REQUEST,
-                "title": http.HTTPStatus.MISDIRECTED_REQUEST.phrase,
-                "reason": "HOST_UNKNOWN",
-                "detail": "Unknown Host header: FLOWHOOK_ADMIN_HOSTS lists the names of this server.",
-            }
-            self.finish_json(problem, content_type="application/problem+json")
-            return False
-        return True
+        if is_allowed_host(self.request.headers.get("Host"), own_address, self.context.names):
+            return True
+        detail = "Unknown Host header: FLOWHOOK_ADMIN_HOSTS lists the names of this server."
+        self.set_error_headers(http.HTTPStatus.MISDIRECTED_REQUEST)
+        self._finish_problem(http.HTTPStatus.MISDIRECTED_REQUEST, reason="HOST_UNKNOWN", detail=detail)
+        return False
 
     def set_default_headers(self) -> None:
         """Set the headers of every response. Source: OWASP, "HTTP Headers Cheat Sheet"."""
-        self.set_header("Server", "flowhook")
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("X-Frame-Options", "DENY")
-        self.set_header("Content-Security-Policy", SECURITY_POLICY)
-        self.set_header("Referrer-Policy", "same-origin")  # `no-referrer` would make browsers send `Origin: null`
-        self.set_header("Cross-Origin-Opener-Policy", "same-origin")
-        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+        for name, value in HEADERS.items():
+            self.set_header(name, value)
 
     async def head(self) -> None:
         """Respond as to GET; Tornado omits the body."""
@@ -231,13 +224,9 @@ class BaseHandler(tornado.web.RequestHandler):
 
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
         """Respond with a problem detail (RFC 9457) that reveals no internals."""
-        title = http.HTTPStatus(status_code).phrase
         self.set_error_headers(status_code)
-        reason = REASONS.get(
-            status_code, "INTERNAL" if status_code >= http.HTTPStatus.INTERNAL_SERVER_ERROR else "BAD_REQUEST"
-        )
-        problem = {"status": status_code, "title": title, "reason": reason}
-        self.finish_json(problem, content_type="application/problem+json")
+        default = "INTERNAL" if status_code >= http.HTTPStatus.INTERNAL_SERVER_ERROR else "BAD_REQUEST"
+        self._finish_problem(http.HTTPStatus(status_code), reason=REASONS.get(status_code, default))
 
     def set_error_headers(self, status_code: int) -> None:
         """Set the headers of an error that is no `FlowhookError`."""
@@ -248,18 +237,16 @@ class BaseHandler(tornado.web.RequestHandler):
 
     def finish_problem(self, error: FlowhookError) -> None:
         """Respond with the problem detail (RFC 9457) of an error."""
-        status = status_of(error)
-        self.set_status(status)
         if isinstance(error, ExhaustedError | UnavailableError):
             self.set_header("Retry-After", str(error.retry_after))
-        problem: dict[str, object] = {
-            "status": status,
-            "title": status.phrase,
-            "reason": error.reason,
-            "detail": error.message,
-        }
+        more: dict[str, object] = {"reason": error.reason, "detail": error.message}
         if isinstance(error, InvalidFlowError):
-            problem["faults"] = [{"line": fault.line, "key": fault.key, "cause": fault.cause} for fault in error.faults]
+            more["faults"] = [{"line": fault.line, "key": fault.key, "cause": fault.cause} for fault in error.faults]
+        self._finish_problem(status_of(error), **more)
+
+    def _finish_problem(self, status: http.HTTPStatus, **more: object) -> None:
+        self.set_status(status)
+        problem = {"status": status, "title": status.phrase, **more}
         self.finish_json(problem, content_type="application/problem+json")
 
     def finish_json(self, value: object, *, content_type: str = "application/json") -> None:

@@ -18,7 +18,7 @@ from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
 from flowhook.model.audit_reason import client_address
 from flowhook.sharing import Principal, Seat, current_principal
-from operations.operation import Operation
+from operations.operation import Operation, P
 
 if TYPE_CHECKING:
     from tornado.http1connection import HTTP1Connection
@@ -41,11 +41,8 @@ class SignedInHandler(BaseHandler):
     operators_only = True
     token: str | None = None
     session: Session | None = None
-    is_complete = False
-    """Whether the whole request has been received."""
-
-    _seat: Seat | None = None
-    """Share of memory that the body takes; Tornado ends some requests before `prepare`."""
+    is_complete = False  # whether the whole request has been received
+    _seat: Seat | None = None  # share of memory that the body takes; Tornado ends some requests before `prepare`
 
     def prepare(self) -> None:
         """Check Host and the size of the body, and find the session or the bearer token."""
@@ -113,7 +110,7 @@ class SignedInHandler(BaseHandler):
 
     async def head(self, *values: str) -> None:
         """Respond as to GET; Tornado omits the body."""
-        await self._respond(self.show, values)
+        await self.get(*values)
 
     async def post(self, *values: str) -> None:
         """Perform what the request asks for, unless `prepare` refused it."""
@@ -133,19 +130,11 @@ class SignedInHandler(BaseHandler):
             self.finish_error(error)
 
     async def show(self, *values: str) -> None:
-        """Respond with what a request without a body asks for; subclasses override this.
-
-        Raises:
-            FlowhookError: there is no such thing, or the router does not answer.
-        """
+        """Respond with what a request without a body asks for; subclasses override this."""
         raise NotImplementedError
 
     async def submit(self, *values: str) -> None:
-        """Perform what a request with a body asks for; subclasses override this.
-
-        Raises:
-            FlowhookError: it can't be done.
-        """
+        """Perform what a request with a body asks for; subclasses override this."""
         raise NotImplementedError
 
     def authenticate(self) -> None:
@@ -208,11 +197,10 @@ class SignedInHandler(BaseHandler):
         Raises:
             InvalidError: it is none, or has too many fields (`FORM_INVALID`).
         """
-        if self.request.headers.get("Content-Type", "").partition(";")[0].strip() != (
-            "application/x-www-form-urlencoded"
-        ):
+        content_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip()
+        if content_type != "application/x-www-form-urlencoded":
             raise InvalidError("send a form: application/x-www-form-urlencoded", reason="FORM_INVALID")
-        return parse_form(self.body)
+        return parse_fields(self.body, "FORM_INVALID")
 
     def query(self) -> dict[str, list[str]]:
         """Parse the query.
@@ -220,7 +208,22 @@ class SignedInHandler(BaseHandler):
         Raises:
             InvalidError: it is not UTF-8, or has too many fields (`QUERY_INVALID`).
         """
-        return _fields(self.request.query.encode("utf-8", "surrogateescape"), "QUERY_INVALID")
+        return parse_fields(self.request.query.encode("utf-8", "surrogateescape"), "QUERY_INVALID")
+
+    async def run(
+        self, operation: Operation[Any], path: Mapping[str, str], query: Mapping[str, Sequence[str]] | None = None
+    ) -> Any:
+        """Perform an operation with the parameters of the path, and of the query or the given fields.
+
+        Raises:
+            FlowhookError: a parameter is not acceptable, or the router refuses.
+        """
+        return await self.perform(operation, operation.read_query(path, self.query() if query is None else query))
+
+    async def perform(self, operation: Operation[P], parameters: P) -> Any:
+        """Perform an operation; raises as it does."""
+        async with self.router() as client:
+            return await operation.perform(client, parameters, self.context.tools)
 
     @asynccontextmanager
     async def router(self) -> AsyncIterator[AsyncClient]:
@@ -235,11 +238,7 @@ class SignedInHandler(BaseHandler):
             yield client
 
     async def recognize(self) -> None:
-        """Check that the router knows the token of the request; it knew a session's at its login.
-
-        Raises:
-            FlowhookError: see `Recognition.recognize`.
-        """
+        """Check that the router knows the token of the request, as `Recognition` does; a session's is known."""
         if self.session is None:
             await self.context.recognition.recognize(self.token or "", self.client_address)
 
@@ -250,29 +249,13 @@ class SignedInHandler(BaseHandler):
             return super().principal
         return Principal("token", digest(self.token).hex())
 
-    async def run(
-        self, operation: Operation[Any], path: Mapping[str, str], query: Mapping[str, Sequence[str]] | None = None
-    ) -> Any:
-        """Perform an operation with the parameters of the path, and of the query or the given fields.
 
-        Raises:
-            FlowhookError: a parameter is not acceptable, or the router refuses.
-        """
-        parameters = operation.read_query(path, self.query() if query is None else query)
-        async with self.router() as client:
-            return await operation.perform(client, parameters, self.context.tools)
-
-
-def parse_form(body: bytes) -> dict[str, list[str]]:
-    """Return the fields of a form.
+def parse_fields(text: bytes, reason: str) -> dict[str, list[str]]:
+    """Return the fields of a form or a query.
 
     Raises:
-        InvalidError: it is not UTF-8, or has too many fields (`FORM_INVALID`).
+        InvalidError: it is not UTF-8, or has too many fields; for this `reason`.
     """
-    return _fields(body, "FORM_INVALID")
-
-
-def _fields(text: bytes, reason: str) -> dict[str, list[str]]:
     try:
         return parse_qs(
             text.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS, encoding="utf-8"

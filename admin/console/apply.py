@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import http
 import re
-from typing import Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 from urllib.parse import quote
 
 from markupsafe import Markup
 
 from admin.console.documentation import documentation
-from admin.console.listing import numbered
 from admin.console.page import Page
 from flowhook.errors import FlowhookError, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Flow
 from operations.flow_check import CheckedFlow, ListedProblem, problems_of
-from operations.operation import ParameterError
+from operations.operation import Operation, ParameterError
 from operations.table import APPLY_FLOW, CHECK_FLOW, GET_FLOW
 
 _UNSET: Final = re.compile(r"secret (.+) is not set yet")  # beginning of the router's warning about a secret
@@ -34,12 +35,12 @@ do:
       set:
         greeting: '${ "Hello, \\(.body.name)!" }'
 """
+MAX_LINES: Final = 1000  # lines up to which a text is shown whole; of a longer one, those around problems
+AROUND: Final = 5  # lines that are shown before and after one with problems, in a text that is not shown whole
 
 
 class ApplyPage(Page):
     """`/apply`: the form, with the file of the flow and of the revision that the URL names, or with an example."""
-
-    section = "flows"
 
     async def show(self, *_values: str) -> None:
         """Respond with the form."""
@@ -100,34 +101,57 @@ class ApplyHandler(ApplyPage):
     """Applies the text of the form; shows it again, with all problems below their lines, if it is not valid."""
 
     SUPPORTED_METHODS = ("POST",)
+    operation: Operation[Any] = APPLY_FLOW
 
     async def submit(self, *_values: str) -> None:
-        """Apply it, and redirect to the flow."""
+        """Perform it, and show the result."""
         fields = self.checked_form()
         document, reason = (fields.get(name, [""])[0] for name in ("document", "reason"))
         try:
-            applied = await self.run(APPLY_FLOW, {}, fields)
+            result = await self.run(self.operation, {}, fields)
         except ParameterError as error:
             self.show_form(document, reason=reason, error=self.form_error(error))
         except InvalidFlowError as error:
             self.set_status(http.HTTPStatus.BAD_REQUEST)
             self.show_form(document, problems_of(error.faults), reason=reason)
         else:
-            self.redirect(f"/flows/{quote(applied.flow.id, safe='')}", status=http.HTTPStatus.SEE_OTHER)
+            self.show_result(document, reason, result)
+
+    def show_result(self, _document: str, _reason: str, result: Any) -> None:
+        """Redirect to the flow."""
+        self.see_other(f"/flows/{quote(result.flow.id, safe='')}")
 
 
-class CheckHandler(ApplyPage):
+class CheckHandler(ApplyHandler):
     """Checks the text of the form, and shows it again with the result."""
 
-    SUPPORTED_METHODS = ("POST",)
+    operation = CHECK_FLOW
 
-    async def submit(self, *_values: str) -> None:
-        """Check it."""
-        fields = self.checked_form()
-        document, reason = (fields.get(name, [""])[0] for name in ("document", "reason"))
-        try:
-            checked = await self.run(CHECK_FLOW, {}, fields)
-        except ParameterError as error:
-            self.show_form(document, reason=reason, error=self.form_error(error))
-        else:
-            self.show_form(document, checked.problems, None if checked.problems else checked, reason=reason)
+    def show_result(self, document: str, reason: str, result: CheckedFlow) -> None:
+        """Respond with the form."""
+        self.show_form(document, result.problems, None if result.problems else result, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberedLine:
+    """A line of a text. `skipped`: lines before it that are not shown."""
+
+    number: int
+    text: str
+    problems: tuple[ListedProblem, ...]
+    skipped: int
+
+
+def numbered(text: str, problems: Sequence[ListedProblem]) -> Iterator[NumberedLine]:
+    """Yield the lines of a text that are shown."""
+    lines = text.removesuffix("\n").split("\n")
+    found: dict[int, list[ListedProblem]] = {}
+    for problem in problems:
+        if problem.line:
+            found.setdefault(min(problem.line, len(lines)), []).append(problem)
+    near = {number for line in found for number in range(line - AROUND, line + AROUND + 1)}
+    shown = range(1, len(lines) + 1) if len(lines) <= MAX_LINES else sorted(near & {*range(1, len(lines) + 1)})
+    last = 0
+    for number in shown:
+        yield NumberedLine(number, lines[number - 1], tuple(found.get(number, ())), number - last - 1)
+        last = number

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
-from admin.console.form_errors import FilterForm
-from admin.console.page import Page
+from admin.console.page import FilterForm, Page
 from operations.table import LIST_AUDIT
 
 # what the methods that are recorded do, in words
@@ -36,17 +35,15 @@ ACTIONS: Final[Mapping[str, str]] = {
 }
 
 
-class AuditPage(Page):
+class AuditLogPage(Page):
     """`/audit`: the entries of the audit log, newest first."""
 
-    section = "audit"
     filter_form = FilterForm("audit_form.html", "Audit log", LIST_AUDIT, values={"actions": ACTIONS})
 
     async def show(self, *_values: str) -> None:
         """Respond with the list."""
         parameters = LIST_AUDIT.read_query({}, self.query())
-        async with self.router() as client:
-            page = await LIST_AUDIT.perform(client, parameters, self.context.tools)
+        page = await self.perform(LIST_AUDIT, parameters)
         conditions = {name: getattr(parameters, name) for name in ("actor", "action", "target")}
         given = {name: value for name, value in conditions.items() if value}
         self.finish_page(

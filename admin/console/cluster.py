@@ -17,8 +17,6 @@ LIVE_SECONDS: Final = 2.0  # time between two looks at the cluster: its processe
 class ClusterPage(Page):
     """`/cluster`: backlog, storage, processes, shards, and the servers of the log; live."""
 
-    section = "cluster"
-
     async def show(self, *_values: str) -> None:
         """Respond with the state of the cluster."""
         query = self.query()
@@ -29,7 +27,6 @@ class ClusterPage(Page):
 class ClusterStream(LiveStream):
     """`/stream/cluster`."""
 
-    section = "cluster"
     template = "cluster_state.html"
     interval = LIVE_SECONDS
 

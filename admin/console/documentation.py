@@ -8,6 +8,7 @@ Source: https://spec.commonmark.org; https://github.github.com/gfm/#tables-exten
 
 from __future__ import annotations
 
+import asyncio
 import posixpath
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,10 @@ from urllib.parse import quote, urlsplit
 
 from markupsafe import Markup
 
+from admin.console.page import Page
 from admin.shipped_files import read_shipped
+from admin.signed_in_handler import COOKIE
+from flowhook.errors import NotFoundError
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -162,29 +166,45 @@ def _text(token: Token) -> str:
     return "".join(child.content for child in token.children or () if child.type in ("text", "code_inline"))
 
 
-# what explains a page of the console, by its template; any other page: `console`
-PAGES: Final[Mapping[str, str]] = {
-    "apply.html": "flow-file",
-    "audit.html": "console#audit-log",
-    "cluster.html": "operations#processes",
-    "diff.html": "console#comparing-executions",
-    "execution.html": "console#one-execution",
-    "executions.html": "console#finding-executions",
-    "faults.html": "executions#faults",
-    "flow.html": "flow-file",
-    "flow_revisions.html": "commands#flows-revisions",
-    "flows.html": "console#numbers-of-flows",
-    "job.html": "executions#bulk-jobs",
-    "job_new.html": "executions#bulk-jobs",
-    "jobs.html": "executions#bulk-jobs",
-    "rejection.html": "console#accepting-a-refused-request",
-    "rejections.html": "http",
-    "replay.html": "executions#replay-and-cancel",
-    "secrets.html": "flow-file#secrets",
-    "test_event.html": "console#test-events",
-}
+class PublicPage(Page):
+    """Base class of pages that need no session; one that there is shows the menu."""
+
+    def authenticate(self) -> None:
+        """Ask for nothing."""
+        self.session = self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock(), use=False)
+
+    def authorize(self) -> None:
+        """Permit everybody."""
 
 
-def help_url(template: str) -> str:
-    """Return the URL of the documentation of a page."""
-    return f"{PREFIX}/{PAGES.get(template, 'console')}"
+class DocumentationPage(PublicPage):
+    """A page of the documentation, or a picture of one."""
+
+    async def show(self, *values: str) -> None:
+        """Respond with it."""
+        name = values[0]
+        pages = await asyncio.to_thread(documentation)
+        image = pages.image(name)
+        if image is not None:
+            self.set_header("Content-Type", IMAGE_TYPES[posixpath.splitext(name)[1]])
+            self.set_header("Cache-Control", "public, max-age=3600")
+            self.finish(image)
+            return
+        document = await asyncio.to_thread(pages.document, name)
+        if document is None:
+            raise NotFoundError(f"there is no page {name[:100]} in the documentation", reason="DOCUMENT_NOT_FOUND")
+        self.finish_page("document.html", document=document)
+
+
+class DocumentationIndex(PublicPage):
+    """The list of all pages."""
+
+    async def show(self, *_values: str) -> None:
+        """Respond with it."""
+        pages = await asyncio.to_thread(documentation)
+        shown = [(name, pages.title(name)) for name in pages.names]
+        self.finish_page(
+            "documents.html",
+            guides=[each for each in shown if "/" not in each[0]],
+            records=[each for each in shown if each[0].startswith("adr/") and each[0] != "adr/readme"],
+        )

@@ -1,10 +1,12 @@
-"""`/executions/ID`: one execution, in the views compact, timeline, journal, and data before and after each task."""
+"""`/executions/ID` and the pages below it.
+
+One execution, in the views compact, timeline, journal, and data before and after each task; and beside another one.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -14,12 +16,12 @@ from admin.console.body_view import MAX_SHOWN, body_view
 from admin.console.page import Page
 from admin.console.timeline import MAX_BARS, draw_timeline
 from flowhook.errors import ExhaustedError, FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
-from flowhook.model import Status, to_datetime
+from flowhook.model import Execution, Status, to_datetime
 from flowhook.model.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES, ExecutionTrace
 from operations.attachment_parts import ListedPart
 from operations.executions import ExecutionDetailView, ExecutionId
 from operations.parts import PartList, may_have_parts
-from operations.table import GET_EXECUTION, LIST_PARTS, READ_BODY, TRACE_EXECUTION
+from operations.table import DIFF_EXECUTIONS, GET_EXECUTION, LIST_EXECUTIONS, LIST_PARTS, READ_BODY, TRACE_EXECUTION
 
 VIEWS: Final = ("compact", "timeline", "journal", "trace")
 TRACED: Final = ("timeline", "trace")  # views with the data of tasks
@@ -71,8 +73,6 @@ def read_view(query: Mapping[str, Sequence[str]]) -> Shown:
 class ExecutionPage(Page):
     """`/executions/ID`: one execution."""
 
-    section = "executions"
-
     async def show(self, *values: str) -> None:
         """Respond with a view of the execution."""
         shown = read_view(self.query())
@@ -95,7 +95,7 @@ class ExecutionPage(Page):
                 return _task(detail, shown.task, await self._trace(detail.id, shown))
             case "journal":
                 return {"max_entries": MAX_ENTRIES, "max_entry": MAX_ENTRY}
-        body = await self._read_body(detail.id)
+        body = await self.first_bytes(READ_BODY, ExecutionId(execution_id=detail.id), MAX_SHOWN + 1)
         parts, parts_problem = await self._parts(detail)
         return {
             "body": body_view(body),
@@ -126,21 +126,6 @@ class ExecutionPage(Page):
         except _LEFT_OUT as error:
             return (), error.message
         return found.parts, ""
-
-    async def _read_body(self, execution_id: str) -> bytes:
-        """Return the first bytes of the body: `MAX_SHOWN`, and one more if there is one."""
-        body = bytearray()
-        async with (
-            self.router() as client,
-            aclosing(
-                await READ_BODY.perform(client, ExecutionId(execution_id=execution_id), self.context.tools)
-            ) as chunks,
-        ):
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > MAX_SHOWN:
-                    break
-        return bytes(body[: MAX_SHOWN + 1])
 
 
 class _Trace(NamedTuple):
@@ -194,3 +179,64 @@ def _task(detail: ExecutionDetailView, number: int, found: _Trace) -> dict[str, 
         "max_value": MAX_VALUE_BYTES,
         "max_requests": MAX_REQUESTS,
     }
+
+
+class ExecutionProgress(Page):
+    """Status and tasks of an execution; its page asks for them every 2 s until it has ended, or 10 s while it waits."""
+
+    SUPPORTED_METHODS = ("GET",)
+
+    async def show(self, *values: str) -> None:
+        """Respond with both; reload the whole page once its buttons, error or output have changed."""
+        seen = self.query().get("seen", [""])[0]
+        detail: ExecutionDetailView = await self.run(GET_EXECUTION, {"execution_id": values[0]}, {})
+        status = detail.status
+        if status.ended or (status is Status.SUSPENDED) != (seen == Status.SUSPENDED):
+            self.set_header("HX-Refresh", "true")
+        self.finish_page(
+            "execution_progress.html",
+            execution=detail,
+            path=f"/executions/{quote(detail.id, safe='')}",
+            tasks=trace_view.shown_tasks(detail, None),
+        )
+
+
+class DiffPage(Page):
+    """`/executions/ID/diff?with=ID`: the difference; without `with`, a form that asks for the other execution."""
+
+    error_fields: Mapping[str, str] = {"EXECUTION_NOT_FOUND": "with"}
+
+    async def show(self, *values: str) -> None:
+        """Respond with the difference, or with the form alone."""
+        path, query = {"execution_id": values[0]}, self.query()
+        other = query.get("with", [""])[0].strip()
+        problem = None
+        if other:
+            try:
+                found = await self.run(DIFF_EXECUTIONS, path, {**query, "with": [other]})
+            except FlowhookError as error:
+                problem = self.form_error(error)
+            else:
+                self.finish_page("diff.html", execution=found.first, other=found.second, diff=found.diff)
+                return
+        execution = await self.run(GET_EXECUTION, path, {})
+        previous = await self._earlier(execution)
+        completed = await self._earlier(execution, str(Status.COMPLETED))
+        suggested = other or execution.replay_of or execution.replayed_by
+        self.finish_page(
+            "diff.html",
+            execution=execution,
+            other=None,
+            suggested=suggested,
+            previous=previous,
+            completed=completed,
+            diff=None,
+            error=problem,
+            errors=self.invalid_fields(problem),
+        )
+
+    async def _earlier(self, execution: Execution, *statuses: str) -> Execution | None:
+        """Return the last execution of the same flow that was received before this one; None: none is stored."""
+        conditions = {"flow": [execution.flow_id], "until": [execution.received_at.isoformat()], "page_size": ["1"]}
+        page = await self.run(LIST_EXECUTIONS, {}, {**conditions, "status": list(statuses)})
+        return page.executions[0] if page.executions else None

@@ -1,21 +1,20 @@
-"""`/executions`."""
+"""`/executions` and `/faults`."""
 
 from __future__ import annotations
 
 import asyncio
-import http
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
-from admin.console.form_errors import FilterForm
-from admin.console.page import Page
+from admin.console.page import FilterForm, Page
 from flowhook.client import AsyncClient
 from flowhook.errors import InvalidError
 from flowhook.model import Status
-from operations.execution_list import ExecutionConditions, ExecutionList, ExecutionPage, ExecutionTotal
-from operations.table import COUNT_EXECUTIONS, LIST_EXECUTIONS
+from operations.execution_list import ExecutionConditions, ExecutionList, ExecutionPage, ExecutionTotal, to_pairs
+from operations.faults import MAX_LOOKED_AT, group_filter
+from operations.table import COUNT_EXECUTIONS, LIST_EXECUTIONS, LIST_FAULTS
 from operations.tools import Tools
 
 ROWS: Final = 50  # executions on a page at most, live or not
@@ -98,7 +97,6 @@ def _text(name: str, value: str) -> str:
 class ExecutionsPage(Page):
     """`/executions`: executions, newest first, with conditions in the URL; live on the first page."""
 
-    section = "executions"
     filter_form = FilterForm(
         "executions_form.html", "Executions", LIST_EXECUTIONS, ("executions.css",), {"statuses": list(Status)}
     )
@@ -113,7 +111,7 @@ class ExecutionsPage(Page):
         filters = read_filters(query)
         if any("" in values for values in query.values()):  # a form sends its empty fields, too; links are shared
             conditions = filter_query(filters, page_token=filters.page_token, live="" if live == "on" else live)
-            self.redirect(f"/executions?{conditions}".rstrip("?"), status=http.HTTPStatus.SEE_OTHER)
+            self.see_other(f"/executions?{conditions}".rstrip("?"))
             return
         async with self.router() as client:
             page, total = await asyncio.gather(
@@ -160,3 +158,16 @@ async def _total(client: AsyncClient, filters: ExecutionList, tools: Tools) -> E
     conditions = ExecutionConditions(**{name: getattr(filters, name) for name in ExecutionConditions.model_fields})
     total: ExecutionTotal = await COUNT_EXECUTIONS.perform(client, conditions, tools)
     return total
+
+
+class FaultsPage(Page):
+    """`/faults`: failed executions that were neither replayed nor resolved, in groups."""
+
+    filter_form = FilterForm("faults_form.html", "Faults", LIST_FAULTS)
+
+    async def show(self, *_values: str) -> None:
+        """Respond with the groups."""
+        parameters = LIST_FAULTS.read_query({}, self.query())
+        faults = await self.perform(LIST_FAULTS, parameters)
+        groups = [(group, urlencode(to_pairs(group_filter(group)))) for group in faults.groups]
+        self.finish_page("faults.html", faults=faults, groups=groups, filters=parameters, most=MAX_LOOKED_AT)

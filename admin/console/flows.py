@@ -1,4 +1,4 @@
-"""`/flows`: all flows with their numbers, and what to do first where there is none."""
+"""`/flows`, with what to do first where there is none, `/flows/ID` and the pages below it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import orjson
+from markupsafe import Markup
 
-from admin.console.form_errors import FilterForm
 from admin.console.live import LiveStream, read_live
-from admin.console.page import Page
+from admin.console.page import FilterForm, Page
 from flowhook.client import AsyncClient
-from flowhook.errors import InvalidError, NotFoundError
+from flowhook.errors import FlowhookError, InvalidError, NotFoundError
 from flowhook.model.flows import FlowCondition
 from operations.flows import FlowList, FlowPage, ListedFlow
-from operations.table import LIST_FLOWS
-from operations.tools import Tools
+from operations.table import (
+    DIFF_REVISIONS,
+    GET_FLOW,
+    GET_FLOW_PICTURE,
+    GET_FLOW_SETUP,
+    GET_FLOW_STATISTICS,
+    LIST_FLOWS,
+    LIST_REJECTIONS,
+    LIST_REVISIONS,
+)
 
 ROWS: Final = 100  # flows on a page at most, live or not
 LIVE_SECONDS: Final = 2.0  # time between two looks at the list of flows
@@ -43,7 +51,6 @@ def filter_query(filters: FlowList, **others: str) -> str:
 class FlowsPage(Page):
     """`/flows`: flows by ID, with conditions in the URL; live on the first page."""
 
-    section = "flows"
     filter_form = FilterForm("flows_form.html", "Flows", LIST_FLOWS, ("flows.css",), {"states": list(FlowCondition)})
 
     async def show(self, *_values: str) -> None:
@@ -52,10 +59,9 @@ class FlowsPage(Page):
         live = read_live(query)
         filters = read_filters(query)
         first = not filters.page_token
-        async with self.router() as client:
-            page = await LIST_FLOWS.perform(client, filters, self.context.tools)
-            fresh = first and not filter_query(filters) and not any(flow.numbers.last_event_at for flow in page.flows)
-            guide = await _guide(client, page, self.context.tools) if fresh and page.flows else None
+        page = await self.perform(LIST_FLOWS, filters)
+        fresh = first and not filter_query(filters) and not any(flow.numbers.last_event_at for flow in page.flows)
+        guide = await self._guide(page) if fresh and page.flows else None
         self.finish_page(
             "flows.html",
             page=page,
@@ -69,11 +75,23 @@ class FlowsPage(Page):
             switched=filter_query(filters, live="off" if live else "on"),
         )
 
+    async def _guide(self, page: FlowPage) -> dict[str, str]:
+        """Return how to send the first webhook: the flow that it is for, and the URL of the edges, so far as known.
+
+        `unsigned` is a flow that accepts requests without a signature, `signed` one that does not; empty: none known.
+        """
+        webhooks = [flow for flow in page.flows if flow.has_webhook]
+        looked_at = [flow for flow in webhooks if not any(secret.verifies for secret in flow.numbers.secrets)]
+        async with self.router() as client:
+            unsigned = [flow.id for flow in looked_at[:MAX_LOOKED_AT] if await _is_unsigned(client, flow)]
+            url = await self.context.tools.edges.url(client)
+        signed = webhooks[0].id if webhooks else ""
+        return {"unsigned": unsigned[0] if unsigned else "", "signed": signed, "url": url}
+
 
 class FlowStream(LiveStream):
     """`/stream/flows`."""
 
-    section = "flows"
     template = "flow_rows.html"
     interval = LIVE_SECONDS
 
@@ -86,21 +104,6 @@ class FlowStream(LiveStream):
         return {"page": await LIST_FLOWS.perform(client, conditions, self.context.tools)}
 
 
-async def _guide(client: AsyncClient, page: FlowPage, tools: Tools) -> dict[str, str]:
-    """Return how to send the first webhook: the flow that it is for, and the URL of the edges, so far as known.
-
-    `unsigned` is a flow that accepts requests without a signature, `signed` one that does not; empty: none is known.
-    """
-    webhooks = [flow for flow in page.flows if flow.has_webhook]
-    looked_at = [flow for flow in webhooks if not any(secret.verifies for secret in flow.numbers.secrets)]
-    unsigned = [flow.id for flow in looked_at[:MAX_LOOKED_AT] if await _is_unsigned(client, flow)]
-    return {
-        "unsigned": unsigned[0] if unsigned else "",
-        "signed": webhooks[0].id if webhooks else "",
-        "url": await tools.edges.url(client),
-    }
-
-
 async def _is_unsigned(client: AsyncClient, flow: ListedFlow) -> bool:
     try:
         definition = orjson.loads((await client.flows.get(flow.id)).definition)
@@ -108,3 +111,58 @@ async def _is_unsigned(client: AsyncClient, flow: ListedFlow) -> bool:
         return False
     webhook = definition.get("webhook") or {}
     return webhook.get("auth") == "none" and "POST" in webhook.get("methods", ["POST"])
+
+
+class FlowDetailPage(Page):
+    """`/flows/ID`: a flow's numbers, picture, URLs, set-up of senders, secrets, limits and file; or an old revision."""
+
+    async def show(self, *values: str) -> None:
+        """Respond with the flow; with `revision`, with picture and file of that revision only."""
+        path = {"flow_id": values[0]}
+        detail = await self.run(GET_FLOW, path)
+        picture = await self.run(GET_FLOW_PICTURE, path)
+        latest = not self.query().get("revision", [""])[0].strip("0")
+        setup = await self.run(GET_FLOW_SETUP, path) if latest else None
+        numbers = await self.run(GET_FLOW_STATISTICS, path, {}) if latest else None
+        rejected = (
+            (await self.run(LIST_REJECTIONS, {}, {"flow": [values[0]], "page_size": ["1"]})).counts if latest else ()
+        )
+        self.finish_page(
+            "flow.html",
+            flow=detail,
+            document=detail.document.decode("utf-8", "replace"),
+            picture=Markup(picture.svg),  # noqa: S704 - operations.diagram escapes all text
+            setup=setup,
+            numbers=numbers,
+            rejected=sorted(rejected, key=lambda each: each.last_at),
+        )
+
+
+class RevisionsPage(Page):
+    """`/flows/ID/revisions`: the revisions of a flow, and what changed between two of them."""
+
+    error_fields: Mapping[str, str] = {"FLOW_REVISION_NOT_FOUND": ""}
+
+    async def show(self, *values: str) -> None:
+        """Respond with both; `old` and `new` name the revisions that are compared."""
+        path, query = {"flow_id": values[0]}, self.query()
+        pair: dict[str, list[str]] = {name: query.pop(name) for name in ("old", "new") if name in query}
+        page = await self.run(LIST_REVISIONS, path, query)
+        difference, problem = None, None
+        try:
+            difference = await self.run(DIFF_REVISIONS, path, pair)
+        except FlowhookError as error:
+            problem = self.form_error(error)
+        old, new = (
+            pair.get(name, [""])[0] if difference is None else getattr(difference, name) for name in ("old", "new")
+        )
+        self.finish_page(
+            "flow_revisions.html",
+            flow_id=values[0],
+            page=page,
+            diff=difference,
+            old=old,
+            new=new,
+            error=problem,
+            errors=self.invalid_fields(problem),
+        )

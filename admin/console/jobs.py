@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, quote, urlencode
 from admin.base_handler import status_of
 from admin.console.page import Page
 from admin.console.replay_fields import DEFAULTS, digest, error_fields, ignored, unused
-from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, UnauthenticatedError
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.model import Status
 from flowhook.model.jobs import ItemOutcome, JobAction, JobState
 from operations.execution_list import ExecutionConditions, to_pairs
@@ -32,13 +32,10 @@ _NOT_PREVIEWED: Final = ("reason", "request_id", *_PREVIEWS)
 class JobsPage(Page):
     """`/jobs`: jobs, newest first, with their progress."""
 
-    section = "jobs"
-
     async def show(self, *_values: str) -> None:
         """Respond with the list."""
         parameters = LIST_JOBS.read_query({}, self.query())
-        async with self.router() as client:
-            page = await LIST_JOBS.perform(client, parameters, self.context.tools)
+        page = await self.perform(LIST_JOBS, parameters)
         older = urlencode({"page_token": page.next_page_token})
         active = any(job.state in (JobState.PENDING, JobState.RUNNING) for job in page.jobs)
         self.finish_page("jobs.html", page=page, first=not parameters.page_token, older=older, active=active)
@@ -46,8 +43,6 @@ class JobsPage(Page):
 
 class NewJobPage(Page):
     """`/jobs/new`: conditions on executions, how many meet them, what happens to them, and the button that does it."""
-
-    section = "jobs"
 
     async def show(self, *_values: str) -> None:
         """Respond with the form, and with the preview unless it is opened without parameters."""
@@ -75,13 +70,12 @@ class NewJobPage(Page):
         preview, newer = None, {}
         if fields and error is None:
             try:
-                async with self.router() as client:
-                    preview = await PREVIEW_JOB.perform(client, draft, self.context.tools)
-                    newer = _newer_revisions(preview)
-                    if newer and "revision" not in given:
-                        choices["revision"] = "latest"
-                        draft = draft.model_copy(update={"revision": "latest"})
-                        preview = await PREVIEW_JOB.perform(client, draft, self.context.tools)
+                preview = await self.perform(PREVIEW_JOB, draft)
+                newer = _newer_revisions(preview)
+                if newer and "revision" not in given:
+                    choices["revision"] = "latest"
+                    draft = draft.model_copy(update={"revision": "latest"})
+                    preview = await self.perform(PREVIEW_JOB, draft)
             except (InvalidError, ExhaustedError) as problem:
                 error = problem
         if error is not None:
@@ -133,12 +127,11 @@ class CreateJobHandler(NewJobPage):
             return
         try:
             parameters = _read(CREATE_JOB, fields)
-            async with self.router() as client:
-                job = await CREATE_JOB.perform(client, parameters, self.context.tools)
+            job = await self.perform(CREATE_JOB, parameters)
         except (InvalidError, ExhaustedError) as error:
             await self.show_form(fields, error)
         else:
-            self.redirect(f"/jobs/{quote(job.id, safe='')}", status=http.HTTPStatus.SEE_OTHER)
+            self.see_other(f"/jobs/{quote(job.id, safe='')}")
 
 
 def _read(operation: Operation[P], fields: Mapping[str, Sequence[str]], invalid: Collection[str] = ()) -> P:
@@ -206,15 +199,12 @@ def _newer_revisions(preview: PreviewView) -> dict[str, int]:
 class JobPage(Page):
     """`/jobs/ID`: what a job does, its progress, and the outcomes of its executions."""
 
-    section = "jobs"
-
     async def show(self, *values: str) -> None:
         """Respond with the job."""
         path = {"job_id": values[0]}
         parameters = LIST_JOB_ITEMS.read_query(path, self.query())
-        async with self.router() as client:
-            job = await GET_JOB.perform(client, GET_JOB.read(path, {}), self.context.tools)
-            page = await LIST_JOB_ITEMS.perform(client, parameters, self.context.tools)
+        job = await self.perform(GET_JOB, GET_JOB.read(path, {}))
+        page = await self.perform(LIST_JOB_ITEMS, parameters)
         outcome = {} if parameters.outcome is None else {"outcome": parameters.outcome}
         self.finish_page(
             "job.html",
@@ -233,8 +223,8 @@ class JobPage(Page):
 class JobProgress(Page):
     """`/jobs/ID/progress`: the part of the page of a job that changes; the page asks for it every second."""
 
-    section = "jobs"
     SUPPORTED_METHODS = ("GET",)
+    is_part = True
 
     async def show(self, *values: str) -> None:
         """Respond with the progress; reload the whole page once the job waits or has ended."""
@@ -243,11 +233,3 @@ class JobProgress(Page):
         if job.state != seen and (job.state.ended or job.state is JobState.PAUSED):
             self.set_header("HX-Refresh", "true")
         self.finish_page("job_progress.html", job=job)
-
-    def finish_error(self, error: FlowhookError) -> None:
-        """Refuse with a status that no page follows when the session has ended."""
-        if isinstance(error, UnauthenticatedError):
-            self.set_status(http.HTTPStatus.UNAUTHORIZED)
-            self.finish()
-        else:
-            super().finish_error(error)

@@ -9,7 +9,6 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 from __future__ import annotations
 
 import asyncio
-import http
 from typing import Any, Final
 
 from admin.console import rendering
@@ -51,6 +50,7 @@ class LiveStream(Page):
     """
 
     SUPPORTED_METHODS = ("GET",)
+    is_part = True
     patience = None  # it ends when its reader leaves
     template = ""
     interval = INTERVAL_SECONDS
@@ -142,9 +142,6 @@ class LiveStream(Page):
                 rows = rendering.render("session_ended.html", section=self.section)
                 self.write(_event(rows) + f"event: {ENDED}\ndata:\n\n")
             self.finish()
-        elif isinstance(error, UnauthenticatedError):
-            self.set_status(http.HTTPStatus.UNAUTHORIZED)
-            self.finish()
         else:
             super().finish_error(error)
 
@@ -152,7 +149,6 @@ class LiveStream(Page):
 class ExecutionStream(LiveStream):
     """`/executions/stream`."""
 
-    section = "executions"
     template = "execution_rows.html"
 
     def conditions(self) -> ExecutionList:

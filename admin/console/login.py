@@ -16,7 +16,7 @@ from admin.console.page import CSRF_FIELD, Page, with_newlines
 from admin.console.unsent_form import MAX_CARRIED, MAX_ESCAPES, carried, summary, unsent_form
 from admin.security.router_clients import find_role
 from admin.security.sessions import MAX_AGE_SECONDS, Role
-from admin.signed_in_handler import COOKIE, MAX_TOKEN, parse_form
+from admin.signed_in_handler import COOKIE, MAX_TOKEN, parse_fields
 from flowhook.errors import (
     ExhaustedError,
     FlowhookError,
@@ -48,7 +48,7 @@ class LoginPage(Page):
         if self.context.sessions.find(cookie, self.context.clock()) is None:
             self.finish_form("Your session has ended: log in again." if cookie else "")
         else:
-            self.redirect(self._target(), status=http.HTTPStatus.SEE_OTHER)
+            self.see_other(self._target())
 
     async def submit(self, *_values: str) -> None:
         """Begin a session and redirect to the page that was asked for; or show the form again, with the reason."""
@@ -78,7 +78,7 @@ class LoginPage(Page):
 
     def finish_login(self) -> None:
         """Redirect to the page that was asked for."""
-        self.redirect(self._target(), status=http.HTTPStatus.SEE_OTHER)
+        self.see_other(self._target())
 
     def finish_form(self, message: str) -> None:
         """Respond with the form, and why it is shown again."""
@@ -136,7 +136,7 @@ class ContinuePage(LoginPage):
 
     async def show(self, *_values: str) -> None:
         """Redirect to the login: anyone who opens this address again carries no form."""
-        self.redirect("/login", status=http.HTTPStatus.SEE_OTHER)
+        self.see_other("/login")
 
     async def submit(self, *_values: str) -> None:
         """Begin a session and show the carried form; or show the login again, with the reason."""
@@ -162,7 +162,7 @@ class ContinuePage(LoginPage):
         if self.session is None or self.session.role is not Role.OPERATOR:
             self.finish_form("This token may only view: log in with one that has the scope admin.")
             return
-        fields = parse_form(carried(self._form))
+        fields = parse_fields(carried(self._form), "FORM_INVALID")
         fields.pop(CSRF_FIELD, None)
         self.finish_page("unsent_form.html", unsent=unsent_form(self._path, with_newlines(fields)))
 
@@ -192,7 +192,7 @@ class LogoutHandler(Page):
         self.checked_form()
         self.context.sessions.end(self.get_cookie(COOKIE, "") or "")
         self.clear_cookie(COOKIE)
-        self.redirect("/login", status=http.HTTPStatus.SEE_OTHER)
+        self.see_other("/login")
 
 
 def _explain(error: FlowhookError) -> Any:

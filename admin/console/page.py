@@ -5,24 +5,52 @@ from __future__ import annotations
 import http
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
 from admin.base_handler import status_of
 from admin.console import rendering
-from admin.console.documentation import help_url
-from admin.console.form_errors import FilterForm
 from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
 from admin.router_watch import PATIENCE_SECONDS, until_router_hangs
 from admin.security.request_checks import is_same_origin
 from admin.security.sessions import Role
 from admin.signed_in_handler import COOKIE, SignedInHandler
 from flowhook.errors import ExhaustedError, FlowhookError, PermissionDeniedError, UnauthenticatedError, UnavailableError
-from operations.operation import ParameterError
+from operations.operation import Operation, P, ParameterError
 
 CSRF_FIELD: Final = "csrf_token"
-HTML: Final = "text/html; charset=UTF-8"
+MENU: Final = ("flows", "executions", "faults", "jobs", "rejections", "secrets", "cluster", "audit", "docs")
+# entries of the menu, by what the paths of their pages begin with
+SECTIONS: Final = {**{name: name for name in MENU}, "apply": "flows", "check": "flows"}
+# what explains a page of the console, by its template; any other page: `console`
+HELP: Final[Mapping[str, str]] = {
+    "apply.html": "flow-file",
+    "audit.html": "console#audit-log",
+    "cluster.html": "operations#processes",
+    "diff.html": "console#comparing-executions",
+    "execution.html": "console#one-execution",
+    "executions.html": "console#finding-executions",
+    "faults.html": "executions#faults",
+    "flow.html": "flow-file",
+    "flow_revisions.html": "commands#flows-revisions",
+    "flows.html": "console#numbers-of-flows",
+    "job.html": "executions#bulk-jobs",
+    "job_new.html": "executions#bulk-jobs",
+    "jobs.html": "executions#bulk-jobs",
+    "rejection.html": "console#accepting-a-refused-request",
+    "rejections.html": "http",
+    "replay.html": "executions#replay-and-cancel",
+    "secrets.html": "flow-file#secrets",
+    "test_event.html": "console#test-events",
+}
+
+
+def help_url(template: str) -> str:
+    """Return the URL of the documentation of a page."""
+    return f"/docs/{HELP.get(template, 'console')}"
 
 
 def with_newlines(fields: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -33,27 +61,39 @@ def with_newlines(fields: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     return {name: [value.replace("\r\n", "\n") for value in values] for name, values in fields.items()}
 
 
-class Page(SignedInHandler):
-    """Base class of pages. `section` is the entry of the menu that a page belongs to."""
+@dataclass(frozen=True, slots=True)
+class FilterForm:
+    """The form above a list, which is shown without the list if one of its fields is not acceptable."""
 
-    section = ""
+    template: str  # has the form; it gets its parameters as `filters`
+    heading: str  # title of the page
+    operation: Operation[Any]  # reads the fields
+    styles: tuple[str, ...] = ()  # style sheets of the form
+    values: Mapping[str, object] = field(default_factory=dict)  # further values for the template
+
+
+class Page(SignedInHandler):
+    """Base class of pages."""
+
+    # whether a form that was not performed is shown again, to be sent by its author: once it is corrected, or once its
+    # author has logged in
     repeats_form = True
-    """Whether a form that was not performed is shown again, to be sent by its author: once it is corrected, or once its
-    author has logged in."""
+    # the form whose fields are in the URL, on a page without other forms that depend on them
     filter_form: FilterForm | None = None
-    """The form whose fields are in the URL, on a page without other forms that depend on them."""
-    error_fields: Mapping[str, str] = MappingProxyType({})
-    """Fields that errors are about, by the reason of the error."""
+    is_part = False  # whether it is a part of a page, which asks for it and follows no redirect to the login
+    error_fields: Mapping[str, str] = MappingProxyType({})  # fields that errors are about, by the reason of the error
+    # seconds after which a page that is not there yet finds out whether the router hangs; None: never
     patience: float | None = PATIENCE_SECONDS
-    """Seconds after which a page that is not there yet finds out whether the router hangs; None: never."""
+
+    @property
+    def section(self) -> str:
+        """The entry of the menu that a page belongs to; empty: none."""
+        first = self.request.path.removeprefix("/stream").split("/")[1]
+        return SECTIONS.get(first, "")
 
     async def get(self, *values: str) -> None:
         """Show the page, or that the router hangs, as soon as that is known."""
         await self._respond(self._show_unless_router_hangs, values)
-
-    async def head(self, *values: str) -> None:
-        """Respond as to GET; Tornado omits the body."""
-        await self.get(*values)
 
     async def _show_unless_router_hangs(self, *values: str) -> None:
         if self.patience is None:
@@ -65,7 +105,7 @@ class Page(SignedInHandler):
         """Respond with a template."""
         session = self.session
         is_visit = self.request.method == "GET" and not self.is_update
-        self.set_header("Content-Type", HTML)
+        self.set_header("Content-Type", "text/html; charset=UTF-8")
         self.finish(
             rendering.render(
                 template,
@@ -97,13 +137,14 @@ class Page(SignedInHandler):
     def finish_error(self, error: FlowhookError) -> None:
         """Send anyone who is not logged in to the login; show a page about any other error.
 
-        A page that updates itself gets a status that it does not follow.
+        A page that updates itself, or a part of one, gets a status that it does not follow.
         """
-        if isinstance(error, UnauthenticatedError) and self.is_update:
+        is_stranger = isinstance(error, UnauthenticatedError)
+        if is_stranger and (self.is_update or self.is_part):
             self.set_status(http.HTTPStatus.UNAUTHORIZED)
             self.finish()
             return
-        if isinstance(error, UnauthenticatedError) and self._is_own_form():
+        if is_stranger and self._is_own_form():
             self._finish_unsent_login()
             return
         if error.reason == "CSRF_TOKEN_INVALID" and self.repeats_form and self._is_own_form():
@@ -111,7 +152,7 @@ class Page(SignedInHandler):
             return
         if (fields := self.invalid_fields(error)) and self._finish_form_again(error, fields):
             return
-        if isinstance(error, UnauthenticatedError):
+        if is_stranger:
             if (session_id := self.get_cookie(COOKIE)) is not None:
                 self.context.sessions.end(session_id)  # the login says so, to anyone who has its cookie
             read = self.request.method != "POST" and self.request.uri not in ("/", None)
@@ -119,11 +160,28 @@ class Page(SignedInHandler):
             if session_id is None and self._is_foreign_link():
                 self.finish_page("reload.html", login=login)
             else:
-                self.redirect(login, status=http.HTTPStatus.SEE_OTHER)
+                self.see_other(login)
             return
         if isinstance(error, ExhaustedError | UnavailableError):
             self.set_header("Retry-After", str(error.retry_after))
         self.finish_error_page(status_of(error), error.message, error.reason)
+
+    async def first_bytes(self, operation: Operation[P], parameters: P, most: int) -> bytes:
+        """Return the first bytes that an operation streams, `most` of them at most."""
+        body = bytearray()
+        async with (
+            self.router() as client,
+            aclosing(await operation.perform(client, parameters, self.context.tools)) as chunks,
+        ):
+            async for chunk in chunks:
+                body += chunk
+                if len(body) >= most:
+                    break
+        return bytes(body[:most])
+
+    def see_other(self, path: str) -> None:
+        """Redirect to a page."""
+        self.redirect(path, status=http.HTTPStatus.SEE_OTHER)
 
     def invalid_fields(self, error: FlowhookError | None) -> Mapping[str, str]:
         """Return what an error says is wrong with the fields of a form, by name; empty: it is about no field."""
@@ -145,13 +203,12 @@ class Page(SignedInHandler):
 
     def _finish_form_again(self, error: FlowhookError, fields: Mapping[str, str]) -> bool:
         """Respond with the form that has invalid fields, as it was filled in; or return that there is none."""
-        form = self.filter_form
         if self.request.method == "POST":
-            if not self.repeats_form or not summary(self.request.path):
-                return False
-            self._finish_unsent_form(error, fields)
-            return True
-        if form is None:
+            is_repeated = self.repeats_form and summary(self.request.path) != ""
+            if is_repeated:
+                self._finish_unsent_form(error, fields)
+            return is_repeated
+        if (form := self.filter_form) is None:
             return False
         self.set_status(status_of(error))
         filters = form.operation.draft({}, self.query(), fields)
@@ -229,4 +286,4 @@ class HomePage(Page):
 
     async def show(self, *_values: str) -> None:
         """Redirect to it."""
-        self.redirect("/flows", status=http.HTTPStatus.SEE_OTHER)
+        self.see_other("/flows")

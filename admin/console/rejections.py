@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import http
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlencode
 
-from admin.console.body_view import body_view
-from admin.console.form_errors import FilterForm
-from admin.console.page import Page
+from admin.console.body_view import MAX_SHOWN, body_view
+from admin.console.page import FilterForm, Page
 from flowhook.errors import ConflictError
 from flowhook.model.rejections import Acceptability
 from operations.encoding import header_texts
@@ -54,14 +53,12 @@ OBSTACLES: Final[Mapping[Acceptability, str]] = {
 class RejectionsPage(Page):
     """`/rejections`: refused requests, newest first."""
 
-    section = "rejections"
     filter_form = FilterForm("rejections_form.html", "Rejections", LIST_REJECTIONS)
 
     async def show(self, *_values: str) -> None:
         """Respond with the list."""
         parameters = LIST_REJECTIONS.read_query({}, self.query())
-        async with self.router() as client:
-            page = await LIST_REJECTIONS.perform(client, parameters, self.context.tools)
+        page = await self.perform(LIST_REJECTIONS, parameters)
         conditions = {"flow": parameters.flow, "reason": parameters.reason}
         given = {name: value for name, value in conditions.items() if value}
         self.finish_page(
@@ -78,8 +75,6 @@ class RejectionsPage(Page):
 class RejectionPage(Page):
     """`/rejections/ID`: a refused request."""
 
-    section = "rejections"
-
     async def show(self, *values: str) -> None:
         """Respond with the request."""
         await self.show_rejection(values[0])
@@ -87,28 +82,20 @@ class RejectionPage(Page):
     async def show_rejection(self, rejection_id: str, problem: str = "") -> None:
         """Respond with a request, and why it can't be accepted, if that was tried."""
         detail = await self.run(GET_REJECTION, {"rejection_id": rejection_id}, {})
-        rejection = detail
-        cause = rejection.detail.removesuffix(f"; {rejection.diagnosis}") if rejection.diagnosis else rejection.detail
+        cause = detail.detail.removesuffix(f"; {detail.diagnosis}") if detail.diagnosis else detail.detail
+        wanted = RejectionId(rejection_id=rejection_id)
+        body = await self.first_bytes(READ_REJECTION_BODY, wanted, MAX_SHOWN + 1) if detail.body else b""
         self.finish_page(
             "rejection.html",
             detail=detail,
-            rejection=rejection,
-            cause="" if cause == rejection.reason else cause,
-            advice=ADVICE.get(rejection.reason, ""),
-            obstacle=OBSTACLES.get(rejection.acceptability, ""),
+            rejection=detail,
+            cause="" if cause == detail.reason else cause,
+            advice=ADVICE.get(detail.reason, ""),
+            obstacle=OBSTACLES.get(detail.acceptability, ""),
             problem=problem,
             fields=header_texts(detail.headers),
-            body=await self._body_views(rejection_id) if detail.body else None,
+            body=body_view(body) if detail.body else None,
         )
-
-    async def _body_views(self, rejection_id: str) -> dict[str, Any]:
-        """Return the views of the stored body: as text, indented if it is JSON, and in hexadecimal."""
-        async with self.router() as client:
-            chunks = await READ_REJECTION_BODY.perform(
-                client, RejectionId(rejection_id=rejection_id), self.context.tools
-            )
-            body = b"".join([chunk async for chunk in chunks])
-        return body_view(body)
 
 
 class AcceptHandler(RejectionPage):
@@ -125,4 +112,4 @@ class AcceptHandler(RejectionPage):
             self.set_status(http.HTTPStatus.CONFLICT)
             await self.show_rejection(values[0], error.message)
         else:
-            self.redirect(f"/rejections/{quote(values[0], safe='')}", status=http.HTTPStatus.SEE_OTHER)
+            self.see_other(f"/rejections/{quote(values[0], safe='')}")

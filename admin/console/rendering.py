@@ -13,7 +13,6 @@ from markupsafe import Markup, escape
 import flowhook
 from admin.console import static_files
 from admin.console.body_view import indented
-from admin.console.form_errors import field_error, invalid
 from admin.console.json_format import indent_json
 from admin.console.sparkline import sparkline
 from flowhook.security import callback_tokens
@@ -113,6 +112,22 @@ def linked(text: str) -> Markup:
         parts += [escape(text[end : found.start()]), link]
         end = found.end()
     return Markup("").join([*parts, escape(text[end:])])
+
+
+@jinja2.pass_context
+def invalid(context: jinja2.runtime.Context, name: str) -> Markup:
+    """Return attributes of a field; none if nothing is wrong with it."""
+    if name not in context["errors"]:
+        return Markup()
+    return Markup(' aria-invalid="true" aria-describedby="error-{}"').format(name)
+
+
+@jinja2.pass_context
+def field_error(context: jinja2.runtime.Context, name: str) -> Markup:
+    """Return what is wrong with a field, to stand after it."""
+    if name not in context["errors"]:
+        return Markup()
+    return Markup(' <span class="field-error" id="error-{}">{}</span>').format(name, context["errors"][name])
 
 
 def _environment() -> jinja2.Environment:

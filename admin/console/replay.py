@@ -6,21 +6,18 @@ import http
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from contextlib import aclosing
 from typing import Final
 from urllib.parse import quote
 
 from admin.base_handler import status_of
 from admin.console.page import Page
 from admin.console.replay_fields import BODY_FIELDS, DEFAULTS, digest, error_fields, ignored, unused
-from flowhook.client import AsyncClient
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.model import Status
 from flowhook.model.replays import ReplayPreview
 from operations.executions import ExecutionDetailView, ExecutionId, GetExecution
 from operations.operation import ParameterError
 from operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
-from operations.tools import Tools
 
 # bytes of a body that the form contains to be edited; a longer one can be replaced, and is not shown
 MAX_EDITABLE: Final = 64 * 1024
@@ -38,8 +35,6 @@ _NOT_CHOSEN: Final = (REASON, REQUEST_ID, PREVIEWED)
 
 class ReplayPage(Page):
     """`/executions/ID/replay`: the form, with what the URL names, and what that would do."""
-
-    section = "executions"
 
     async def show(self, *values: str) -> None:
         """Respond with the form; its fields may be given in the query."""
@@ -60,21 +55,20 @@ class ReplayPage(Page):
         preview = None
         reason = fields.get(REASON, [""])[0]
         fields = {name: values for name, values in fields.items() if name not in _NOT_CHOSEN}
-        async with self.router() as client:
-            detail = await GET_EXECUTION.perform(client, GetExecution(execution_id=execution_id), self.context.tools)
-            text = await _editable_body(client, execution_id, self.context.tools)
-            shown = _shown(fields, detail, text)
-            newer = detail.latest_revision if detail.latest_revision > detail.flow_revision else 0
-            if newer and "revision" not in fields:
-                shown["revision"] = "latest"
-            self.error_fields = error_fields(shown["start"])
-            if error is None or self.invalid_fields(error).keys() == {REASON}:  # it stands below the preview
-                try:
-                    preview = await _preview(client, execution_id, shown, fields)
-                except UnauthenticatedError:
-                    raise
-                except FlowhookError as problem:
-                    error = problem
+        detail = await self.perform(GET_EXECUTION, GetExecution(execution_id=execution_id))
+        text = await self._editable_body(execution_id)
+        shown = _shown(fields, detail, text)
+        newer = detail.latest_revision if detail.latest_revision > detail.flow_revision else 0
+        if newer and "revision" not in fields:
+            shown["revision"] = "latest"
+        self.error_fields = error_fields(shown["start"])
+        if error is None or self.invalid_fields(error).keys() == {REASON}:  # it stands below the preview
+            try:
+                preview = await self._preview(execution_id, shown, fields)
+            except UnauthenticatedError:
+                raise
+            except FlowhookError as problem:
+                error = problem
         if error is not None:
             self.set_status(status_of(error))
         tasks = _tasks(detail, shown["task"])
@@ -98,6 +92,45 @@ class ReplayPage(Page):
             request_id=secrets.token_hex(16),
         )
 
+    async def _preview(
+        self, execution_id: str, shown: dict[str, str], given: Mapping[str, Sequence[str]]
+    ) -> ReplayPreview:
+        """Return what a replay would do; what a person has not `given`, `shown` becomes one that is possible.
+
+        Raises:
+            FlowhookError: there is no such replay.
+        """
+        changes: list[dict[str, str]] = [{}]
+        if "revision" not in given and shown["revision"] == "latest":
+            changes.append({"revision": "pinned"})
+        if not given and shown["start"] == "failed_task":
+            changes.append({"start": "beginning"})
+        for change in changes[:-1]:
+            try:
+                preview = await self.ask(execution_id, shown | change)
+            except ConflictError:
+                continue
+            shown.update(change)
+            return preview
+        shown.update(changes[-1])
+        return await self.ask(execution_id, shown)
+
+    async def ask(self, execution_id: str, fields: Mapping[str, str]) -> ReplayPreview:
+        """Return what a replay would do that fields of the form choose; raises as the operation does."""
+        given = {name: text for name, text in chosen(fields).items() if name not in _NOT_CHOSEN}
+        parameters = PREVIEW_REPLAY.read({"execution_id": execution_id}, given)
+        preview: ReplayPreview = await self.perform(PREVIEW_REPLAY, parameters)
+        return preview
+
+    async def _editable_body(self, execution_id: str) -> str | None:
+        """Return the body, if it is text that a form can contain; else None."""
+        body = await self.first_bytes(READ_BODY, ExecutionId(execution_id=execution_id), MAX_EDITABLE + 1)
+        try:
+            text = body.decode()
+        except UnicodeDecodeError:
+            return None
+        return None if len(body) > MAX_EDITABLE or _CONTROL.search(text) else text
+
 
 class ReplayHandler(ReplayPage):
     """Takes the form: shows what would run again, or starts the replay and redirects to it."""
@@ -117,9 +150,11 @@ class ReplayHandler(ReplayPage):
         single = _single(fields)
         try:
             parameters = REPLAY_EXECUTION.read({"execution_id": values[0]}, chosen(single))
-            async with self.router() as client:
-                is_changed = bool(previewed) and previewed != digest(single, await _latest(client, values[0], single))
-                started = None if is_changed else await REPLAY_EXECUTION.perform(client, parameters, self.context.tools)
+            # the revision that a replay would run now if that is the latest one; else the recorded one stays
+            is_latest = bool(previewed) and single.get("revision") == "latest"
+            latest = (await self.ask(values[0], single)).flow_revision if is_latest else 0
+            is_changed = bool(previewed) and previewed != digest(single, latest)
+            started = None if is_changed else await self.perform(REPLAY_EXECUTION, parameters)
         except UnauthenticatedError:
             raise
         except FlowhookError as error:
@@ -129,49 +164,7 @@ class ReplayHandler(ReplayPage):
                 self.set_status(http.HTTPStatus.CONFLICT)
                 await self.show_form(values[0], fields, changed=True)
                 return
-            self.redirect(f"/executions/{quote(started.id, safe='')}", status=http.HTTPStatus.SEE_OTHER)
-
-
-async def _preview(
-    client: AsyncClient, execution_id: str, shown: dict[str, str], given: Mapping[str, Sequence[str]]
-) -> ReplayPreview:
-    """Return what a replay would do; what a person has not `given`, `shown` becomes one that is possible.
-
-    Raises:
-        FlowhookError: there is no such replay.
-    """
-    changes: list[dict[str, str]] = [{}]
-    if "revision" not in given and shown["revision"] == "latest":
-        changes.append({"revision": "pinned"})
-    if not given and shown["start"] == "failed_task":
-        changes.append({"start": "beginning"})
-    for change in changes[:-1]:
-        try:
-            preview = await _ask(client, execution_id, shown | change)
-        except ConflictError:
-            continue
-        shown.update(change)
-        return preview
-    shown.update(changes[-1])
-    return await _ask(client, execution_id, shown)
-
-
-async def _ask(client: AsyncClient, execution_id: str, fields: Mapping[str, str]) -> ReplayPreview:
-    given = {name: text for name, text in chosen(fields).items() if name not in _NOT_CHOSEN}
-    parameters = PREVIEW_REPLAY.read({"execution_id": execution_id}, given)
-    preview: ReplayPreview = await PREVIEW_REPLAY.run(client, parameters)
-    return preview
-
-
-async def _latest(client: AsyncClient, execution_id: str, fields: Mapping[str, str]) -> int:
-    """Return the revision that a replay would run now if that is the latest one; else 0: the recorded one stays.
-
-    Raises:
-        FlowhookError: there is no such replay.
-    """
-    if fields.get("revision") != "latest":
-        return 0
-    return (await _ask(client, execution_id, fields)).flow_revision
+            self.see_other(f"/executions/{quote(started.id, safe='')}")
 
 
 def chosen(fields: Mapping[str, str]) -> dict[str, str]:
@@ -216,18 +209,3 @@ def _tasks(detail: ExecutionDetailView, task: str) -> list[dict[str, str]]:
     if task:
         states.setdefault(task, "")
     return [{"task": name, "state": state} for name, state in states.items()]
-
-
-async def _editable_body(client: AsyncClient, execution_id: str, tools: Tools) -> str | None:
-    """Return the body, if it is text that a form can contain; else None."""
-    body = bytearray()
-    async with aclosing(await READ_BODY.perform(client, ExecutionId(execution_id=execution_id), tools)) as chunks:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > MAX_EDITABLE:
-                return None
-    try:
-        text = body.decode()
-    except UnicodeDecodeError:
-        return None
-    return None if _CONTROL.search(text) else text

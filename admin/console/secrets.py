@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http
 from collections.abc import Mapping
 
 from admin.console.page import Page
@@ -13,8 +12,6 @@ from operations.table import LIST_SECRETS, SET_SECRET
 
 class SecretsPage(Page):
     """`/secrets`: names and ages; values can be set and not read."""
-
-    section = "secrets"
 
     async def show(self, *_values: str) -> None:
         """Respond with the list, and with a form for the secret that the URL names."""
@@ -50,4 +47,4 @@ class SetSecretHandler(SecretsPage):
             return
         if self.session is not None:
             self.session.notice = f"The secret {secret.name} was set."
-        self.redirect("/secrets", status=http.HTTPStatus.SEE_OTHER)
+        self.see_other("/secrets")

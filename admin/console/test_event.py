@@ -20,7 +20,6 @@ FIELDS: Final = ("method", "content_type", "headers", "body", "new_id")
 class TestEventPage(Page):
     """`/flows/ID/test`: the form, filled from a sample or from a stored execution, and what became of it."""
 
-    section = "flows"
     SUPPORTED_METHODS = ("GET", "HEAD", "POST")
     operation: Operation[Any] = SEND_TEST_EVENT
     error_fields: Mapping[str, str] = {

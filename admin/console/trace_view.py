@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
 from admin.console.attempt_bars import attempt_bars, to_ms
-from admin.console.json_diff import DiffLine, diff_lines
 from admin.console.json_format import indent_json
 from admin.console.timeline import Bar
 from flowhook.model import TaskRun, TaskState
@@ -19,6 +19,9 @@ from operations.executions import ExecutionDetailView
 
 WAITING_KINDS: Final = frozenset({"wait", "listen"})  # kinds of tasks that wait rather than work
 UNKNOWN: Final = "unknown"  # state of a task whose end neither the history nor the trace has
+MAX_LINES: Final = 500  # lines of a text that are compared: the time grows with the square
+CONTEXT: Final = 3  # equal lines around a difference
+_CHANGES: Final = {"@": "gap", "+": "added", "-": "removed", " ": "same"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,7 @@ class TraceValues:
             return _cut(value, limit)
         return indent_json(value.text) or value.text
 
-    def differences(self, before: int | None, after: int | None) -> list[DiffLine]:
+    def differences(self, before: int | None, after: int | None) -> list[ChangedLine]:
         """Return the lines in which two values differ."""
         if before is None or after is None or before == after:
             return []
@@ -190,3 +193,21 @@ def _cut(value: TracedValue, limit: int) -> str:
     if not shown:
         return f"… {value.size} bytes, which are more than a trace holds"
     return f"{shown}\n… of {value.size} bytes"
+
+
+class ChangedLine(NamedTuple):
+    """A line of a unified diff; `change` is `added`, `removed`, `same` or `gap` (equal lines are left out)."""
+
+    change: str
+    text: str
+
+
+def diff_lines(before: str, after: str) -> list[ChangedLine]:
+    """Return the differing lines of two texts with some of those around them; none if the texts are equal.
+
+    Only the first `MAX_LINES` of each are compared.
+    """
+    old, new = before.split("\n")[:MAX_LINES], after.split("\n")[:MAX_LINES]
+    found = list(difflib.unified_diff(old, new, lineterm="", n=CONTEXT))[2:]
+    lines = [ChangedLine(_CHANGES[line[0]], "…" if line[0] == "@" else line[1:]) for line in found]
+    return lines[1:] if lines and lines[0].change == "gap" else lines

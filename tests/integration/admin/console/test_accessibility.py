@@ -13,7 +13,7 @@ from support.routers import flow
 from support.runners import attached
 
 from admin.application import PAGES
-from admin.console.execution_progress import ExecutionProgress
+from admin.console.execution import ExecutionProgress
 from admin.console.jobs import JobProgress
 from admin.console.live import LiveStream
 from admin.console.page import HomePage, Page

@@ -64,7 +64,7 @@ def routes():
     found = [("GET", path) for path, _ in application.PAGES]
     found += [("GET", path) for path in ("/static/{name}", "/{nope}", f"{PREFIX}/{{nope}}")]
     found += [("POST", path) for path in ("/login", "/login/continue", "/logout")]
-    found += [(operation.method, operation.path) for operation, _, _ in actions.ACTIONS]
+    found += [(operation.method, operation.path) for operation, _ in actions.ACTIONS]
     for operation in OPERATIONS:
         found.append((operation.method, PREFIX + operation.path))
         if operation.writes or operation.result is bytes:

@@ -12,7 +12,8 @@ from support.cases import cases
 from support.pages import anchors
 
 from admin.console import documentation as module
-from admin.console.documentation import PAGES, documentation, help_url
+from admin.console.documentation import documentation
+from admin.console.page import HELP, help_url
 from admin.shipped_files import read_shipped, shipped_paths
 
 ROOT = Path(__file__).parents[4]
@@ -59,7 +60,7 @@ def test_the_anchors_are_those_that_links_in_the_source_have(name):
     assert anchors(ROOT / "docs" / f"{name}.md") <= ALL.document(name).anchors
 
 
-@cases("target", sorted({*PAGES.values(), "console"}))
+@cases("target", sorted({*HELP.values(), "console"}))
 def test_the_help_of_each_page_exists(target):
     name, _, anchor = target.partition("#")
     document = ALL.document(name)
@@ -67,7 +68,7 @@ def test_the_help_of_each_page_exists(target):
 
 
 def test_each_template_with_help_exists_and_each_page_leads_to_its_documentation():
-    assert [name for name in PAGES if not (TEMPLATES / name).is_file()] == []
+    assert [name for name in HELP if not (TEMPLATES / name).is_file()] == []
     assert help_url("flow.html") == "/docs/flow-file"
     assert help_url("error.html") == "/docs/console"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from admin.console.listing import AROUND, MAX_LINES, numbered
+from admin.console.apply import AROUND, MAX_LINES, numbered
 from operations.flow_check import ListedProblem
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 from support.cpu import cpu_seconds
 
-from admin.exposition import merge_metrics
+from admin.status_handlers import merge_metrics
 from flowhook.client import ProcessInfo
 from router.reports.reported_metrics import check
 

@@ -6,8 +6,10 @@ Nothing here knows runners, or what follows from a change.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -230,7 +232,8 @@ class RetryingWriter:
         raise UnavailableError("the router is not running", reason="ROUTER_STOPPED")
 
 
-# seconds after which an attempt that is still under way is stored; a quicker one costs no write of its own
+# seconds after which an attempt that is still under way is stored, at the latest after twice that time; a quicker one
+# costs no write of its own
 STARTED_DELAY: Final = 0.1
 
 
@@ -246,19 +249,20 @@ class AttemptLog:
     _shard: Shard
     _writer: RetryingWriter
     _now_ms: Callable[[], int]
-    # by execution, the Unix time at which a runner got it: what happens within it is never earlier
-    _pending: dict[int, int] = attrs.field(init=False, factory=dict)
+    # by execution, the Unix time (ms) at which a runner got it: what happens within it is never earlier; and the same
+    # on the monotonic clock (s). In the order of these times, but for what was taken back.
+    _pending: dict[int, tuple[int, float]] = attrs.field(init=False, factory=dict)
     _stored_as_waiting: set[int] = attrs.field(init=False, factory=set)
     _due: bool = attrs.field(init=False, default=False)
 
     def add(self, seqs: Iterable[int]) -> None:
         """Store the attempts that begin now at these executions, if they still are under way after `STARTED_DELAY`."""
-        self._pending.update(dict.fromkeys(seqs, self._now_ms()))
+        self._pending.update(dict.fromkeys(seqs, (self._now_ms(), monotonic())))
         self._schedule()
 
     def restore(self, starts: Collection[Started]) -> None:
         """Take back starts that could not be stored with what they were taken for."""
-        self._pending.update((each.seq, each.time_ms) for each in starts)
+        self._pending.update((each.seq, (each.time_ms, 0.0)) for each in starts)
         self.woken(each.seq for each in starts)
         self._schedule()
 
@@ -283,7 +287,7 @@ class AttemptLog:
         attempt = self._shard.leases.attempt_of(seq) if seq in noted else None
         if attempt is None:
             return None
-        time_ms = self._pending.get(seq, 0)
+        time_ms, _ = self._pending.get(seq, (0, 0.0))
         self.drop(seq)
         return Started(seq, attempt, time_ms=time_ms)
 
@@ -294,10 +298,16 @@ class AttemptLog:
 
     def _write(self) -> None:
         self._due = False
-        pending, self._pending = self._pending, {}
+        until = monotonic() - STARTED_DELAY
+        # younger ones are likely to end soon: they stay for the next time
+        pending = list(itertools.takewhile(lambda each: each[1][1] <= until, self._pending.items()))
+        for seq, _ in pending:
+            del self._pending[seq]
+        if self._pending:
+            self._schedule()
         changes = [
             Started(seq, attempt, time_ms=time_ms)
-            for seq, time_ms in pending.items()
+            for seq, (time_ms, _) in pending
             if (attempt := self._shard.leases.attempt_of(seq)) is not None
         ]
         if changes and self._writer.is_open:

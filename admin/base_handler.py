@@ -195,7 +195,7 @@ class BaseHandler(tornado.web.RequestHandler):
         cast("HTTP1Connection", self.request.connection).stream.close()
 
     def prepare(self) -> None:
-        """Refuse a request whose Host is not a name of this process (see `host_check`)."""
+        """Refuse a request whose Host is not a name of this process (see `is_allowed_host`)."""
         self.check_host()
 
     def check_host(self) -> bool:

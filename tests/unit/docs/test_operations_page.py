@@ -43,7 +43,7 @@ def test_every_metric_is_documented_and_no_other():
         "edge/app.py",
         "router/process/serving.py",
         "router/process/replicated_app.py",
-        "admin/exposition.py",
+        "admin/status_handlers.py",
         "flowhook/reporting/process_reports.py",
     ):
         names |= set(re.findall(r'"(flowhook_[a-z_]+)"', (pages.ROOT / path).read_text()))

@@ -26,11 +26,15 @@ class DiffLine:
 
 
 def diff(old: str, new: str) -> Iterator[DiffLine]:
-    """Yield the lines of a unified diff without its first two; none if the texts have the same lines.
+    """Return the lines of a unified diff without its first two; none if the texts have the same lines.
 
     Source: POSIX.1-2024, diff, "Diff -u Output Format".
     """
-    before, after = (text.removesuffix("\n").split("\n") if text else [] for text in (old, new))
+    return diff_lines(*(text.removesuffix("\n").split("\n") if text else [] for text in (old, new)))
+
+
+def diff_lines(before: Sequence[str], after: Sequence[str]) -> Iterator[DiffLine]:
+    """Yield the same for lists of lines."""
     if before == after:
         return
     for group in _grouped(_opcodes(before, after)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -12,14 +11,12 @@ from flowhook.errors import InvalidError
 from flowhook.json import verbatim
 from flowhook.json.bounded import check_value_count
 from operations.comparison.json_diff import Difference, find_differences
+from operations.text_diff import diff_lines
 
 MAX_COMPARED: Final = 1024 * 1024  # bytes of each side that are compared
 MAX_VALUES: Final = 200_000  # values of a JSON text that is compared by path; one with more is compared by line
 MAX_DIFFERENCES: Final = 500  # differences that are listed
-# lines of each side that are compared, from the first one that differs: comparing takes time by their product
-MAX_LINES: Final = 200
 MAX_LINE: Final = 500  # characters of a line that are shown
-CONTEXT: Final = 3  # equal lines shown around those that differ
 SHOWN_BYTES: Final = 32  # bytes shown from the first one that differs
 
 
@@ -54,10 +51,8 @@ class ContentDiff:
 def compare_content(first: bytes, second: bytes, *, sizes: tuple[int, int] | None = None) -> ContentDiff:
     """Return the difference of two contents. Blocking, for up to a second.
 
-    Args:
-        first: at least the first `MAX_COMPARED` + 1 bytes of the first one.
-        second: the same of the second one.
-        sizes: sizes of the whole contents; absent: they are whole.
+    Of each there are at least the first `MAX_COMPARED` + 1 bytes; `sizes` are those of the whole contents, unless they
+    are whole.
     """
     first_size, second_size = sizes or (len(first), len(second))
     if max(first_size, second_size, len(first), len(second)) > MAX_COMPARED:
@@ -75,10 +70,12 @@ def compare_content(first: bytes, second: bytes, *, sizes: tuple[int, int] | Non
             cut=len(found) > MAX_DIFFERENCES,
         )
     try:
-        lines, cut = _compare_lines(_lines(first), _lines(second))
+        before, after = (text.decode().split("\n") for text in (first, second))
     except UnicodeDecodeError:
         return _compare_bytes(first, second)
-    return ContentDiff(ContentFormat.TEXT, first_size, second_size, lines=lines, cut=cut)
+    changed = [str(each) for each in islice(diff_lines(before, after), MAX_DIFFERENCES + 1)]
+    lines = tuple(each if len(each) <= MAX_LINE else f"{each[:MAX_LINE]}…" for each in changed[:MAX_DIFFERENCES])
+    return ContentDiff(ContentFormat.TEXT, first_size, second_size, lines=lines, cut=len(changed) > MAX_DIFFERENCES)
 
 
 def _read_json(text: bytes) -> tuple[Any] | None:
@@ -87,38 +84,6 @@ def _read_json(text: bytes) -> tuple[Any] | None:
         return (verbatim.loads(text),)
     except (InvalidError, ValueError):
         return None
-
-
-def _lines(text: bytes) -> list[str]:
-    return text.decode().split("\n")
-
-
-def _compare_lines(first: list[str], second: list[str]) -> tuple[tuple[str, ...], bool]:
-    """Return a unified diff of the lines from the first one that differs, and whether lines were left out."""
-    start = next(
-        (index for index, (one, other) in enumerate(zip(first, second, strict=False)) if one != other),
-        min(len(first), len(second)),
-    )
-    start = max(0, start - CONTEXT)
-    end = 0
-    most = min(len(first), len(second)) - start
-    while end < most and first[-1 - end] == second[-1 - end]:
-        end += 1
-    end = max(0, end - CONTEXT)
-    one, other = first[start : len(first) - end], second[start : len(second) - end]
-    cut = max(len(one), len(other)) > MAX_LINES
-    found = difflib.unified_diff(one[:MAX_LINES], other[:MAX_LINES], lineterm="", n=CONTEXT)
-    lines = [_renumber(line, start) for line in islice(found, 2, None)]  # without the names of files
-    return tuple(lines[:MAX_DIFFERENCES]), cut or len(lines) > MAX_DIFFERENCES
-
-
-def _renumber(line: str, start: int) -> str:
-    """Return a line of a diff, whose numbers begin at line `start` of the texts."""
-    if line.startswith("@@ "):
-        one, other = (part[1:].split(",") for part in line.split(" ")[1:3])
-        ranges = (",".join([str(int(each[0]) + start), *each[1:]]) for each in (one, other))
-        return "@@ -{} +{} @@".format(*ranges)
-    return line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}…"
 
 
 def _compare_bytes(first: bytes, second: bytes) -> ContentDiff:

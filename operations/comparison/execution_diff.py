@@ -64,13 +64,9 @@ class ExecutionDiff:
 def compare_executions(
     first: ExecutionDetail, second: ExecutionDetail, first_body: bytes, second_body: bytes
 ) -> ExecutionDiff:
-    """Return the difference of two executions. Blocking, for up to a second or two.
+    """Return the difference of two executions, given also at least the first `MAX_COMPARED` + 1 bytes of their bodies.
 
-    Args:
-        first: the first one.
-        second: the second one.
-        first_body: the body of the first request, at least its first `MAX_COMPARED` + 1 bytes.
-        second_body: the same of the second one.
+    Blocking, for up to a second or two.
     """
     pairs = list(_task_pairs(first.history, second.history))
     return ExecutionDiff(

@@ -10,9 +10,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from flowhook.client import Page, ScannedExecution
+from flowhook.client.aio.executions import Executions
 from flowhook.model import Execution
 from flowhook.model.execution_filter import ExecutionFilter
 from operations.search.evaluator import ConditionEvaluator, Evaluation
@@ -24,16 +25,6 @@ MAX_BATCH: Final = 1000
 
 SHORT_SECONDS: Final = 0.15  # a batch that took less is followed by one four times as large
 T = TypeVar("T")
-
-
-class EventSource(Protocol):
-    """Executions with their events: `flowhook.client.aio.executions.Executions`."""
-
-    async def scan(
-        self, execution_filter: ExecutionFilter, *, page_size: int = 50, page_token: str = ""
-    ) -> Page[ScannedExecution]:
-        """Return a page of executions with their events, newest first."""
-        ...
 
 
 class SearchResult(NamedTuple):
@@ -50,7 +41,7 @@ class SearchResult(NamedTuple):
 
 
 async def search(
-    source: EventSource,
+    source: Executions,
     evaluator: ConditionEvaluator,
     execution_filter: ExecutionFilter,
     program: str,

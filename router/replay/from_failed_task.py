@@ -24,11 +24,6 @@ from router.storage.model import ExecutionContent, ExecutionRecord, Resumption
 def resumption(original: ExecutionRecord, content: ExecutionContent, revision: int) -> Resumption:
     """Return the journal before the failure, and the scope of idempotency keys: that of the first of chained replays.
 
-    Args:
-        original: the execution to replay.
-        content: its journal.
-        revision: of the flow, that the replay runs.
-
     Raises:
         ConflictError: it did not fail (`EXECUTION_NOT_FAILED`), no task of it would run again (`NOTHING_TO_RUN_ANEW`),
             or its journal is compacted, and so fits its own revision only (`JOURNAL_COMPACTED`).

@@ -32,12 +32,7 @@ def cut_before(
 ) -> Cut:
     """Return where the journal of an execution is cut for a replay that begins at the first run of a task.
 
-    Args:
-        task: as in `TaskRun.task`.
-        original: the execution to replay.
-        content: its journal.
-        runs: its tasks, in the order in which they began.
-        revision: of the flow, that the replay runs.
+    `runs` are in the order in which they began; `revision` is what the replay runs.
 
     Raises:
         NotFoundError: no run of the task is known (`TASK_NOT_FOUND`).
@@ -71,12 +66,7 @@ def resumption(
 ) -> Resumption:
     """Return the journal that a replay takes over, with idempotency keys of its own.
 
-    Args:
-        task: that it begins with.
-        cut: from `cut_before`.
-        content: journal of the original.
-        runs: tasks of the original.
-        output: raw output of the task, as JSON: it is not performed; None: it is.
+    `output` is the raw output of the task, as JSON, which then is not performed.
     """
     ordered = [
         (index, entry)

@@ -55,11 +55,9 @@ def position_of(key: str) -> JournalPosition | None:
     #     -> call /do/0/ask#0, pointer /use/functions/f/do/0/x: a task of the function that `ask` calls
     call, within, task = key.rpartition(_WITHIN)
     parts = _TASK.fullmatch(task)
-    return (
-        None
-        if parts is None
-        else JournalPosition(call, within.lstrip() + parts["pointer"], parts["iteration"], parts["visit"])
-    )
+    if parts is None:
+        return None
+    return JournalPosition(call, within.lstrip() + parts["pointer"], parts["iteration"], parts["visit"])
 
 
 def position_of_task(task: str) -> JournalPosition | None:
@@ -97,12 +95,8 @@ def is_over(entry: JournalEntry) -> bool:
 def results_of(dropped: Iterable[JournalEntry], *, earliest: bool = False) -> dict[str, JournalEntry]:
     """Return the results of performed tasks, by key; not the entries for deadlines or received events.
 
-    The start of a flow that was run and failed is left out: it is run again.
-
-    Args:
-        dropped: entries, in order.
-        earliest: of several results under one key, which a `try` that was tried again leaves, return the first one, not
-            the last one.
+    The start of a flow that was run and failed is left out: it is run again. Of several results under one key, which a
+    `try` that was tried again leaves, return the last one, or the `earliest`.
     """
     results: dict[str, JournalEntry] = {}
     for entry in dropped:

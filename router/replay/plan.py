@@ -37,11 +37,9 @@ class Plan(NamedTuple):
     cut: from_task.Cut | None = None  # of the original's journal, for a replay from a given task
 
     def from_given_task(self, runs: tuple[LocatedRun, ...]) -> Plan:
-        """Return the plan of a replay that begins at `options.from_task`. Blocking: there may be thousands of entries.
+        """Return the plan of a replay that begins at `options.from_task`; for errors see `from_task.cut_before`.
 
-        Raises:
-            NotFoundError: no run of the task is known (`TASK_NOT_FOUND`).
-            ConflictError: it can't start there; see `from_task.cut_before`.
+        Blocking: there may be thousands of entries.
         """
         task, output = self.options.from_task, self.options.output
         cut = from_task.cut_before(task, self.original, self.content, runs, self.revision)
@@ -49,11 +47,7 @@ class Plan(NamedTuple):
         return self._replace(resumes=resumes, runs=runs, cut=cut)
 
     def preview(self, definition: Any) -> ReplayPreview:
-        """Return which tasks are taken over, and which run again. Blocking, as `from_given_task`.
-
-        Args:
-            definition: the flow, as of `revision`.
-        """
+        """Return which tasks of `definition`, as of `revision`, are taken over, and which run again. Blocking, too."""
         tasks, journal = Preview(definition, self.runs), self.content.journal
         if self.resumes is None:
             again = tasks.again(0, 0, dropped=journal)
@@ -80,22 +74,15 @@ def _end_of(retained: Sequence[JournalEntry], content: ExecutionContent) -> int:
 
 
 def plan_replay(
-    original: ExecutionRecord,
-    options: ReplayOptions,
-    content: ExecutionContent,
-    *,
-    revision: int,
-    event_id: str,
+    original: ExecutionRecord, options: ReplayOptions, content: ExecutionContent, *, revision: int, event_id: str
 ) -> Plan:
     """Return the plan of a replay with the event as it was; `Plan.from_given_task` has to follow for one from a task.
 
-    Raises:
-        ConflictError: it can't start at the failed task; see `from_failed_task.resumption`.
+    For errors see `from_failed_task.resumption`.
     """
     event = envelope_pb2.Event.FromString(content.payload)
     event.id = event_id
-    earlier = event.replay
-    owner, edited_from = earlier.attachment_owner, earlier.edited_from
+    owner, edited_from = event.replay.attachment_owner, event.replay.edited_from
     event.ClearField("replay")
     event.replay.SetInParent()
     event.replay.edited_from = edited_from

@@ -30,9 +30,8 @@ class Preview:
     def taken_over(self, retained: Sequence[JournalEntry], cut: int) -> tuple[ReplayedTask, ...]:
         """Return the tasks whose results are taken over.
 
-        Args:
-            retained: journal that the replay begins with.
-            cut: index of the first entry of the original journal that is not part of it.
+        The replay begins with the journal `retained`; `cut` is the index of the first entry of the original journal
+        that is not part of it.
         """
         ended = (run for run in self._runs if run.end is not None and run.end <= cut)
         done = [run.task for run in ended if run.state is TaskState.COMPLETED and self._kind(run.task) in _EFFECTS]
@@ -61,7 +60,8 @@ class Preview:
         held = _held_runs(retained)
         known, inner = frozenset(tasks_of(retained)), position_of_task(task)
         ran = {run.task for run in self._runs}
-        unseen = (each for each in _tasks_with_entries(dropped) if each not in ran and each not in held)
+        in_order = _tasks(entry.key for entry in dropped if not entry.key.startswith(held_results.PREFIX))
+        unseen = (each for each in in_order if each not in ran and each not in held)
         found = [each for each in unseen if self._kind(each)]
         for run in self._runs:
             if run.state is TaskState.SKIPPED:
@@ -83,15 +83,11 @@ class Preview:
         if error is None:
             return None
         cause = None if error.raising is None else position_of(error.raising.cause)
+        failed = (run for run in self._runs if run.state is not TaskState.COMPLETED)
         if cause is not None:
-            runs = (run for run in self._runs if run.task == cause.task)
-        else:
-            runs = (
-                run
-                for run in self._runs
-                if (at := position_of_task(run.task)) is not None and at.pointer == error.instance
-            )
-        return max((run.number for run in runs if run.state is not TaskState.COMPLETED), default=None)
+            return max((run.number for run in failed if run.task == cause.task), default=None)
+        places = ((run.number, position_of_task(run.task)) for run in failed)
+        return max((number for number, at in places if at is not None and at.pointer == error.instance), default=None)
 
     def _described(self, tasks: Iterable[str]) -> tuple[ReplayedTask, ...]:
         distinct = list(dict.fromkeys(tasks))[:MAX_TASKS]
@@ -109,9 +105,11 @@ class Preview:
 def tasks_of(entries: Sequence[JournalEntry]) -> list[str]:
     """Return the tasks of the results among the entries of a journal, held ones included."""
     ordered, held = held_results.split_held(entries)
-    results = [*results_of(ordered).values(), *held.values()]
-    positions = (position_of(entry.key) for entry in results)
-    return [position.task for position in positions if position is not None]
+    return _tasks(entry.key for entry in (*results_of(ordered).values(), *held.values()))
+
+
+def _tasks(keys: Iterable[str]) -> list[str]:
+    return [position.task for key in keys if (position := position_of(key)) is not None]
 
 
 def _held_runs(retained: Iterable[JournalEntry]) -> Counter[str]:
@@ -120,12 +118,6 @@ def _held_runs(retained: Iterable[JournalEntry]) -> Counter[str]:
     keys = (key.removeprefix(held_results.PREFIX) for key in held)
     positions = {position for key in keys if (position := position_of(key)) is not None}
     return Counter(position.task for position in positions)
-
-
-def _tasks_with_entries(entries: Iterable[JournalEntry]) -> list[str]:
-    """Return the tasks of the entries of a journal that are in order."""
-    positions = (position_of(entry.key) for entry in entries if not entry.key.startswith(held_results.PREFIX))
-    return [position.task for position in positions if position is not None]
 
 
 def _is_in_extension(inner: str, task: str) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
+import attrs
 import orjson
 
 from flowhook import limits
@@ -27,25 +28,16 @@ from router.storage.shard_state import ShardState
 REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000  # time for which a replay's `request_id` is deduplicated
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Replays:
     """Replays executions that ended."""
 
-    def __init__(
-        self,
-        *,
-        runtime: ShardRuntime,
-        state: ShardState,
-        admission: AdmissionControl,
-        registry: Registry,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._runtime = runtime
-        self._records = runtime.executions
-        self._state = state
-        self._admission = admission
-        self._registry = registry
-        self._now_ms = now_ms
-        self._replaying = asyncio.Lock()
+    _runtime: ShardRuntime
+    _state: ShardState
+    _admission: AdmissionControl
+    _registry: Registry
+    _now_ms: Callable[[], int]
+    _replaying: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
 
     async def start(
         self,
@@ -60,13 +52,10 @@ class Replays:
 
         Args:
             execution_id: ID of the one that ended.
-            options: how it is replayed, checked (`plan.read_options`).
+            options: how it is replayed, checked (`services.execution.read_options`).
             request_id: idempotency key; empty: none.
             unless_replayed: refuse one that was replayed, or marked as resolved.
             event_id: ID of the new execution; empty: a new one. A second call with the same one starts none.
-
-        Raises:
-            FlowhookError: it can't be replayed in this way.
         """
         if not unless_replayed:
             return await self._start(await self._ended(execution_id), options, request_id, event_id)
@@ -77,7 +66,7 @@ class Replays:
                     original.flow_id, _dedupe_key(original, request_id), now_ms=self._now_ms()
                 )
                 if earlier is not None:  # a retry of the same call, whose response was lost
-                    return await self._records.find(earlier)
+                    return await self._runtime.executions.find(earlier)
             _check_unsettled(original)
             return await self._start(original, options, request_id, event_id)
 
@@ -109,26 +98,17 @@ class Replays:
         )
         if appended.body_missing:
             raise past_retention(original.id)
-        return await self._records.find(appended.duplicate_of or event.id)
+        return await self._runtime.executions.find(appended.duplicate_of or event.id)
 
     async def check_output(self, options: ReplayOptions, flow_id: str) -> None:
-        """Check that the output that a task is given, if any, is JSON; `flow_id`: empty if there are several flows.
-
-        Raises:
-            InvalidError: it is not (`BODY_INVALID`).
-            ExhaustedError: too much of the flow waits to be parsed (`OVERLOADED`).
-        """
+        """Check that the output that a task is given, if any, is JSON; `flow_id`: empty if there are several flows."""
         if options.output is not None:
             await self._admission.check_output(flow_id, options.output)
 
     async def preview(
         self, execution_id: str, options: ReplayOptions, *, unless_replayed: bool = False
     ) -> ReplayPreview:
-        """Return what a replay would do; see `PreviewReplay`.
-
-        Raises:
-            FlowhookError: as `start`.
-        """
+        """Return what a replay would do; see `PreviewReplay`."""
         original = await self._ended(execution_id)
         if unless_replayed:
             _check_unsettled(original)
@@ -140,7 +120,7 @@ class Replays:
         return preview._replace(latest_revision=self._admission.latest_revision(original.flow_id))
 
     async def _ended(self, execution_id: str) -> ExecutionRecord:
-        original = await self._records.find(execution_id)
+        original = await self._runtime.executions.find(execution_id)
         if not original.status.ended:
             raise ConflictError(f"{original.id} has not ended: {original.status}", reason="EXECUTION_NOT_ENDED")
         return original
@@ -182,10 +162,6 @@ class Replays:
         """Return the revision that a replay runs.
 
         The revision of the original execution is stored as long as that execution, even if its flow is deleted.
-
-        Raises:
-            NotFoundError: the latest revision is requested and the flow is deleted (`FLOW_NOT_FOUND`).
-            ExhaustedError: the backlog is full.
         """
         entry = await self._admission.flow(original.flow_id) if latest else self._admission.known(original.flow_id)
         limit = limits.DEFAULT_FLOW_BACKLOG if entry is None else entry.max_backlog
@@ -204,11 +180,7 @@ def past_retention(execution_id: str) -> NotFoundError:
 
 
 def _check_unsettled(original: ExecutionRecord) -> None:
-    """Check that a failed execution was neither replayed nor resolved.
-
-    Raises:
-        ConflictError: it was replayed already (`EXECUTION_REPLAYED`), or marked as resolved (`EXECUTION_RESOLVED`).
-    """
+    """Check that a failed execution was neither replayed nor resolved."""
     if original.replayed:
         raise ConflictError(
             f"{original.id} has already been replayed, as {original.replayed_by}", reason="EXECUTION_REPLAYED"

@@ -12,7 +12,7 @@ from flowhook.model import Headers
 from operations.edge_access import EdgeAccess
 
 if TYPE_CHECKING:
-    from aiohttp import ClientResponse, StreamReader
+    from aiohttp import StreamReader
 
 # seconds until the response must have been received: a flow may hold a request for 30 s, unless it says otherwise
 TIMEOUT: Final = 40.0
@@ -62,7 +62,8 @@ async def send_to_edge(request: SignedRequest, edges: EdgeAccess) -> EdgeRespons
         ):
             body = await _read(response.content)
             cut = len(body) > MAX_RESPONSE
-            return EdgeResponse(response.status, response.reason or "", _headers(response), body[:MAX_RESPONSE], cut)
+            fields = tuple((name.decode("latin-1").lower(), value) for name, value in response.raw_headers)
+            return EdgeResponse(response.status, response.reason or "", fields, body[:MAX_RESPONSE], cut)
     except aiohttp.ClientConnectorCertificateError as error:
         raise _unreachable(
             f"{origin} shows a certificate that is not trusted: {error.certificate_error}; "
@@ -76,10 +77,6 @@ async def send_to_edge(request: SignedRequest, edges: EdgeAccess) -> EdgeRespons
             f"no answer from {origin}: {cause}. Is it the URL of an edge that this machine reaches? "
             "FLOWHOOK_PUBLIC_URL of the admin process sets a different one"
         ) from None
-
-
-def _headers(response: ClientResponse) -> Headers:
-    return tuple((name.decode("latin-1").lower(), value) for name, value in response.raw_headers)
 
 
 async def _read(content: StreamReader) -> bytes:

@@ -177,7 +177,7 @@ def _members(kind: Any) -> tuple[_Member, ...]:
 
 def _member(kind: type, name: str, hint: Any) -> _Member:
     if name.endswith("_ms"):
-        return _Member(name, _time_key(kind, name), _times_for(hint), _write_time)
+        return _Member(name, _time_key(kind, name), datetime if hint is int else datetime | None, _write_time)
     if hint == tuple[tuple[str, bytes], ...]:
         return _Member(name, key_of(name), Mapping[str, str], header_texts)
     if hint == tuple[tuple[str, str], ...]:
@@ -202,10 +202,6 @@ def _time_key(kind: type, name: str) -> str:
         return f"{_PAST[stem]}_at"
     named = (key for key in (f"{stem}_at", "refused_at", bare) if isinstance(getattr(kind, key, None), property))
     return next(named, bare if bare in ("time", "until") else f"{stem}_at")
-
-
-def _times_for(hint: Any) -> Any:
-    return datetime if hint is int else datetime | None
 
 
 def _write_time(milliseconds: int | None) -> str | None:

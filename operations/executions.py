@@ -209,7 +209,7 @@ def detail_view(detail: ExecutionDetail, *, with_body: bool = False) -> Executio
         ),
         output=_json(detail.output),
         attributes=dict(detail.attributes),
-        replay=_replay(detail.event.replay),
+        replay=None if detail.event.replay is None else _replay(detail.event.replay),
         links=detail.links,
         attempt_history=detail.attempts,
         attempts_left_out=detail.attempts_left_out,
@@ -264,9 +264,7 @@ def _body(event: Event) -> dict[str, Any]:
         return {"body_base64": base64.b64encode(event.body).decode()}
 
 
-def _replay(replay: ReplayOrigin | None) -> ReplayOriginView | None:
-    if replay is None:
-        return None
+def _replay(replay: ReplayOrigin) -> ReplayOriginView:
     start = "task" if replay.task else "failed_task" if replay.from_failed_task else "beginning"
     return ReplayOriginView(start, replay.task, replay.output_given, replay.edited_from)
 

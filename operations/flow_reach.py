@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -18,7 +18,7 @@ from flowhook.document.models.workflow import ExecutionPolicy
 from flowhook.document.named_secrets import parse_names
 from flowhook.document.quantities import parse_duration
 from flowhook.limits import KIB, MIB
-from flowhook.model import Flow
+from flowhook.model import Flow, to_datetime
 from flowhook.providers.table import PROVIDERS
 from operations.diagram import reading
 from operations.flow_setup import AuthSetup, EndpointSetup, FlowLimit, FlowSetup, SecretState
@@ -29,12 +29,9 @@ SECOND_MS: Final = 1000
 
 
 def describe(flow: Flow, base: str, times: Mapping[str, datetime]) -> FlowSetup:
-    """Return how a flow is reached.
+    """Return how a flow is reached, whose definition is there.
 
-    Args:
-        flow: with its definition.
-        base: scheme, host and port that senders use; empty: unknown.
-        times: when secrets were set, by name.
+    `base` is the scheme, host and port that senders use, or empty; `times` says when secrets were set, by name.
     """
     definition = orjson.loads(flow.definition)
     webhook = Webhook.model_validate(definition["webhook"]) if definition.get("webhook") else None
@@ -65,7 +62,7 @@ def _endpoint(
         AuthSetup(
             kind.kind,
             tuple(_steps(kind, url)),
-            _source(kind.kind),
+            PROVIDERS[kind.kind].source if kind.kind in PROVIDERS else "",
             _states((*kind.secret_names, *kind.other_secret_names), times),
         )
         for kind in endpoint.auth
@@ -73,10 +70,6 @@ def _endpoint(
     method = f"-X {endpoint.methods[0]} " if endpoint.methods[0] != "POST" else ""
     open_command = f"curl -i {method}{shlex.quote(url)} -H 'Content-Type: application/json' -d '{{}}'"
     return EndpointSetup(callback, url, endpoint.methods, setups, signed if setups else open_command)
-
-
-def _source(kind: str) -> str:
-    return PROVIDERS[kind].source if kind in PROVIDERS else ""
 
 
 def _steps(kind: AuthKind, url: str) -> Iterator[str]:
@@ -118,7 +111,7 @@ def _limits(definition: Mapping[str, Any], webhook: Webhook | None, policy: Any)
     if policy.order_by is not None:
         yield FlowLimit("order", f"one after another by {policy.order_by}", is_default=False)
     timeout = definition.get("timeout")
-    yield FlowLimit("timeout", _timeout(timeout), timeout is None)
+    yield FlowLimit("timeout", reading.timeout_text(timeout) or "none", timeout is None)
     if webhook is None:
         return
     given = webhook.model_fields_set
@@ -152,10 +145,6 @@ def _span(seconds: float) -> str:
     return f"{seconds:g} s"
 
 
-def _timeout(timeout: object) -> str:
-    return reading.timeout_text(timeout) or "none"
-
-
 def _next_times(flow: Flow, schedule: Mapping[str, Any]) -> Iterator[datetime]:
     """Yield the next times at which the schedule starts the flow; the router knows the first, others follow from it."""
     timezone = schedule.get("timezone", "UTC")
@@ -164,7 +153,7 @@ def _next_times(flow: Flow, schedule: Mapping[str, Any]) -> Iterator[datetime]:
         if "cron" not in schedule:
             return
         due = next_cron(schedule["cron"], int(time.time() * SECOND_MS), timezone)
-    yield _moment(due)
+    yield to_datetime(due)
     for _ in range(TIMES - 1):
         if "cron" in schedule:
             due = next_cron(schedule["cron"], due, timezone)
@@ -172,8 +161,4 @@ def _next_times(flow: Flow, schedule: Mapping[str, Any]) -> Iterator[datetime]:
             due += max(1, round(parse_duration(schedule["every"]) * SECOND_MS))
         else:
             return
-        yield _moment(due)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / SECOND_MS, UTC)
+        yield to_datetime(due)

@@ -49,7 +49,12 @@ async def list_parts(client: AsyncClient, parameters: ExecutionId, tools: Tools)
     """
     event = await _event(client, parameters.execution_id)
     if event.body_blob is not None:
-        return PartList(tuple(_view(index, part) for index, part in enumerate(_stored_parts(event.body_blob, event))))
+        return PartList(
+            tuple(
+                ListedPart(index, part.name, part.type, part.size, part.sha256.hex(), part.field)
+                for index, part in enumerate(_stored_parts(event.body_blob, event))
+            )
+        )
     if not may_have_parts(event.content_type, len(event.body)):
         return PartList(())
     async with tools.turn():
@@ -99,10 +104,6 @@ def _reader(tools: Tools) -> PartReader:
     if tools.parts_reader is None:
         raise UnavailableError("this process reads no attachments", reason="READER_MISSING")
     return tools.parts_reader
-
-
-def _view(index: int, part: Part) -> ListedPart:
-    return ListedPart(index, part.name, part.type, part.size, part.sha256.hex(), part.field)
 
 
 async def _whole(content: bytes) -> AsyncGenerator[bytes]:

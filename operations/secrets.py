@@ -75,15 +75,12 @@ async def list_secrets(client: AsyncClient, _parameters: SecretList) -> SecretNa
 
 async def set_secret(client: AsyncClient, parameters: SecretValue) -> StoredSecret:
     """Create or replace a secret."""
-    return _view(await client.secrets.set(parameters.name, parameters.value.get_secret_value().encode()))
+    secret = await client.secrets.set(parameters.name, parameters.value.get_secret_value().encode())
+    assert secret.updated_at is not None  # noqa: S101 - it was set just now
+    return StoredSecret(secret.name, secret.updated_at)
 
 
 async def delete_secret(client: AsyncClient, parameters: SecretName) -> Deleted:
     """Delete a secret."""
     await client.secrets.delete(parameters.name)
     return Deleted(parameters.name)
-
-
-def _view(secret: SecretInfo) -> StoredSecret:
-    assert secret.updated_at is not None  # noqa: S101 - it was set just now
-    return StoredSecret(secret.name, secret.updated_at)

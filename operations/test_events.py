@@ -15,7 +15,7 @@ from flowhook.errors import InvalidError, NotFoundError, UnavailableError
 from flowhook.model.flows import SignedRequest
 from operations.curl_line import curl_line
 from operations.edge_access import EdgeAccess
-from operations.edge_request import MAX_RESPONSE, EdgeResponse, send_to_edge
+from operations.edge_request import MAX_RESPONSE, send_to_edge
 from operations.encoding import header_texts, shown_fields
 from operations.flows import FlowName
 
@@ -121,7 +121,9 @@ async def send_test_event(client: AsyncClient, parameters: SentTestEvent, tools:
     execution_id, duplicate = "", False
     if response.status < FIRST_REFUSAL:
         execution_id, duplicate = await _find_execution(client, parameters.flow_id, trace, response.body)
-    return SentEvent(execution_id, duplicate, _signed_view(request), _response_view(response))
+    text = response.body[:MAX_RESPONSE].decode("utf-8", "replace")
+    answer = EdgeAnswer(response.status, response.reason, header_texts(response.headers), text, response.cut)
+    return SentEvent(execution_id, duplicate, _signed_view(request), answer)
 
 
 async def _sign(
@@ -172,8 +174,12 @@ def _with_trace(headers: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], 
 
 async def _find_execution(client: AsyncClient, flow_id: str, trace: str, body: bytes) -> tuple[str, bool]:
     """Return the ID of a test event's execution, and whether an earlier delivery had started it; empty: unknown."""
-    named = _named_execution(body)
-    if named:
+    try:
+        answer: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        answer = None
+    named = answer.get("id") if isinstance(answer, dict) else None
+    if isinstance(named, str) and _ID.fullmatch(named):
         try:
             detail = await client.executions.get(named, max_body_bytes=0)
         except NotFoundError:
@@ -188,22 +194,8 @@ async def _find_execution(client: AsyncClient, flow_id: str, trace: str, body: b
     return "", False
 
 
-def _named_execution(body: bytes) -> str:
-    try:
-        answer: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ""
-    found = answer.get("id") if isinstance(answer, dict) else None
-    return found if isinstance(found, str) and _ID.fullmatch(found) else ""
-
-
 def _signed_view(request: SignedRequest) -> SignedEvent:
     shown = shown_fields(SignedEvent, request) | {"headers": header_texts(request.headers)}
     return SignedEvent(
         **shown, body_size=len(request.body), complete=request.credential is None, curl=curl_line(request)
     )
-
-
-def _response_view(response: EdgeResponse) -> EdgeAnswer:
-    text = response.body[:MAX_RESPONSE].decode("utf-8", "replace")
-    return EdgeAnswer(response.status, response.reason, header_texts(response.headers), text, response.cut)

@@ -68,7 +68,10 @@ def compare_executions(
 
     Blocking, for up to a second or two.
     """
-    pairs = list(_task_pairs(first.history, second.history))
+    pairs = [
+        TaskPair(index, _outcome(one) == _outcome(other), _side(one), _side(other))
+        for index, (one, other) in enumerate(zip_longest(first.history, second.history))
+    ]
     return ExecutionDiff(
         summary=_differences(_summary(first), _summary(second)),
         request=_differences(_request(first.event), _request(second.event)),
@@ -134,11 +137,6 @@ def _joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 def _error(error: WorkflowError | None) -> dict[str, str]:
     return {} if error is None else {name: str(value) for name, value in error.as_dict().items() if value}
-
-
-def _task_pairs(first: Iterable[TaskRun], second: Iterable[TaskRun]) -> Iterable[TaskPair]:
-    for index, (one, other) in enumerate(zip_longest(first, second)):
-        yield TaskPair(index, _outcome(one) == _outcome(other), _side(one), _side(other))
 
 
 def _outcome(run: TaskRun | None) -> tuple[str, TaskState, str] | None:

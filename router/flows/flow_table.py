@@ -242,8 +242,11 @@ class FlowTable:
     def _react(self, flow: Flow, triggers: FlowTriggers) -> None:
         (self._reactive.add if triggers else self._reactive.discard)(flow.id)
         self._awaited_secrets.pop(flow.id, None)
-        if triggers.trigger is not None and (names := _names_in_tasks(flow)):
-            self._awaited_secrets[flow.id] = names
+        if triggers.trigger is not None:
+            with _reading(flow):
+                names = parse_names(flow.definition)
+            if in_tasks := names.expressions | names.calls:
+                self._awaited_secrets[flow.id] = in_tasks
         for each in self._reacting:
             each.react(flow, triggers)
 
@@ -308,9 +311,3 @@ def _read_definition(flow: Flow) -> FlowDocument:
 def _read_reactions(flow: Flow, definition: Mapping[str, Any]) -> FlowTriggers:
     with _reading(flow):
         return parse_triggers(definition)
-
-
-def _names_in_tasks(flow: Flow) -> frozenset[str]:
-    with _reading(flow):
-        names = parse_names(flow.definition)
-        return names.expressions | names.calls

@@ -91,8 +91,10 @@ class JobActions:
         except FlowhookError as error:
             if error.reason == "SHARD_LOST":
                 raise UnavailableError(error.message, reason=error.reason) from error
-            if repeated and isinstance(error, ConflictError) and await self._was_performed(spec, item, error):
-                return ItemResult(ItemOutcome.DONE)
+            if repeated and isinstance(error, ConflictError):
+                record = await self._records.find(item.execution_id)
+                if (spec.action, error.reason, record.status) in _DONE_BEFORE:  # by an earlier attempt at this claim
+                    return ItemResult(ItemOutcome.DONE)
             outcome = ItemOutcome.SKIPPED if error.reason in _NOTHING_TO_DO else ItemOutcome.FAILED
             return ItemResult(outcome, error.reason, error.message[:MAX_MESSAGE])
         except Exception:
@@ -130,11 +132,6 @@ class JobActions:
             await check_not_superseded(self._state, original)
         replay = await self._replays.start(original.id, spec.replay, unless_replayed=not spec.again, event_id=event_id)
         return ItemResult(ItemOutcome.DONE, new_execution_id=replay.id)
-
-    async def _was_performed(self, spec: JobSpec, item: ClaimedItem, error: ConflictError) -> bool:
-        """Whether an action that is refused now was performed by an earlier attempt at the same claim."""
-        record = await self._records.find(item.execution_id)
-        return (spec.action, error.reason, record.status) in _DONE_BEFORE
 
 
 async def check_not_superseded(state: ShardState, original: ExecutionRecord) -> None:

@@ -74,7 +74,9 @@ class Preview:
             elif (run.end is None or run.end > cut) and run.task not in known and self._kind(run.task) in _EFFECTS:
                 outer = position_of_task(run.task)
                 encloses = outer is not None and inner is not None and is_around(outer, inner)
-                if not encloses or _is_in_extension(task, run.task):
+                # an extension of a task is performed after it, unless it was before
+                extension = task.removeprefix(f"{run.task}#").partition(" ")[0]
+                if not encloses or (extension != task and extension.endswith(_EXTENDED)):
                     found.append(run.task)
         return self._described(found)
 
@@ -118,12 +120,6 @@ def _held_runs(retained: Iterable[JournalEntry]) -> Counter[str]:
     keys = (key.removeprefix(held_results.PREFIX) for key in held)
     positions = {position for key in keys if (position := position_of(key)) is not None}
     return Counter(position.task for position in positions)
-
-
-def _is_in_extension(inner: str, task: str) -> bool:
-    """Whether a task belongs to an extension of another, which is performed after it, unless it was before."""
-    extension = inner.removeprefix(f"{task}#").partition(" ")[0]
-    return extension != inner and extension.endswith(_EXTENDED)
 
 
 def _at(value: Any, pointer: str) -> Any:

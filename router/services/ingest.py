@@ -86,7 +86,12 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         if not 0 < len(intakes) <= limits.MAX_BATCH_EVENTS:
             raise InvalidError(f"a batch must have 1 to {limits.MAX_BATCH_EVENTS} events", reason="BATCH_INVALID")
         await self._intake.store(intakes)
-        return [_result_of(intake) for intake in intakes]
+        return [
+            _Result(rejected=failure_to_proto(each.error))
+            if each.error is not None
+            else _Result(accepted=ingest_service_pb2.Accepted(execution_id=each.execution_id, duplicate=each.duplicate))
+            for each in intakes
+        ]
 
     @unary_rpc
     async def InvokeFlow(self, request: ingest_service_pb2.InvokeFlowRequest) -> ingest_service_pb2.InvokeFlowResponse:
@@ -139,13 +144,6 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         if reply is None and not record.status.ended:
             return None
         return _outcome(record.status, record.error, output, reply)
-
-
-def _result_of(intake: Intake) -> _Result:
-    if intake.error is not None:
-        return _Result(rejected=failure_to_proto(intake.error))
-    accepted = ingest_service_pb2.Accepted(execution_id=intake.execution_id, duplicate=intake.duplicate)
-    return _Result(accepted=accepted)
 
 
 def _outcome_of(answer: Replied | Ended) -> _Outcome:

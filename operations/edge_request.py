@@ -52,12 +52,7 @@ async def send_to_edge(request: SignedRequest, edges: EdgeAccess) -> EdgeRespons
         async with (
             aiohttp.ClientSession(timeout=timeout, auto_decompress=False, skip_auto_headers=_AUTOMATIC) as session,
             session.request(
-                request.method,
-                url,
-                headers=headers,
-                data=request.body or None,
-                ssl=trusted,
-                allow_redirects=False,
+                request.method, url, headers=headers, data=request.body or None, ssl=trusted, allow_redirects=False
             ) as response,
         ):
             body = await _read(response.content)

@@ -45,10 +45,7 @@ A subclass that declares such a field again is written with it.
 """
 
 # properties that are written after the fields
-SHOWN: Final[Mapping[type, tuple[str, ...]]] = {
-    Attempt: ("reason",),
-    RejectedRequest: ("accepted_execution_id",),
-}
+SHOWN: Final[Mapping[type, tuple[str, ...]]] = {Attempt: ("reason",), RejectedRequest: ("accepted_execution_id",)}
 
 _PAST: Final = {
     "accept": "accepted",

@@ -196,10 +196,7 @@ async def get_job(client: AsyncClient, parameters: JobId) -> JobView:
 async def list_job_items(client: AsyncClient, parameters: JobItemList) -> ItemPage:
     """List the outcomes of a job's executions."""
     page = await client.jobs.item_page(
-        parameters.job_id,
-        outcome=parameters.outcome,
-        page_size=parameters.page_size,
-        page_token=parameters.page_token,
+        parameters.job_id, outcome=parameters.outcome, page_size=parameters.page_size, page_token=parameters.page_token
     )
     return ItemPage(tuple(page.items), page.next_page_token)
 

@@ -69,11 +69,7 @@ class UploadReceiver:
             try:
                 async with asyncio.timeout(None) as end:
                     place = self._places.take(
-                        entry.id,
-                        start.sender,
-                        size,
-                        proven=start.proven,
-                        give_way=lambda: end.reschedule(self._now()),
+                        entry.id, start.sender, size, proven=start.proven, give_way=lambda: end.reschedule(self._now())
                     )
                     try:
                         # the seat belongs to the stored body from now on

@@ -38,12 +38,7 @@ MAX_CAUSED: Final = 20  # caused executions that are returned with an execution;
 MAX_SHOWN: Final = 1000  # tasks shown of one execution: of more, the first half and the last half of this number
 
 # state of a task by the first character of its reported result (`runner.interpreter.history`)
-_STATES: Final = {
-    "-": TaskState.SKIPPED,
-    "x": TaskState.CANCELLED,
-    "!": TaskState.FAULTED,
-    ">": TaskState.COMPLETED,
-}
+_STATES: Final = {"-": TaskState.SKIPPED, "x": TaskState.CANCELLED, "!": TaskState.FAULTED, ">": TaskState.COMPLETED}
 
 
 def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:

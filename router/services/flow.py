@@ -200,8 +200,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         if statistics is None:
             raise _no_flow(request.flow_id)
         return pb.GetFlowStatisticsResponse(
-            statistics=to_proto(statistics, pb.FlowStatistics),
-            since=convert.timestamp(self._statistics.since_ms),
+            statistics=to_proto(statistics, pb.FlowStatistics), since=convert.timestamp(self._statistics.since_ms)
         )
 
     @unary_rpc

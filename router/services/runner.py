@@ -153,11 +153,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         await self._body_sender.slice(request.execution_id, request.offset, request.size, send)
 
     async def _serve_stream(
-        self,
-        session: RunnerSession,
-        writer: AttachWriter,
-        requests: AsyncIterator[codec.Request],
-        context: Context,
+        self, session: RunnerSession, writer: AttachWriter, requests: AsyncIterator[codec.Request], context: Context
     ) -> None:
         """Read and write until either ends, or the link is closed.
 

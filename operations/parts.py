@@ -41,12 +41,7 @@ class PartList:
 
 
 async def list_parts(client: AsyncClient, parameters: ExecutionId, tools: Tools) -> PartList:
-    """List the attachments of the request that started an execution.
-
-    Raises:
-        UnavailableError: this process has no reader (`READER_MISSING`).
-        FlowhookError: see `PartReader.parts`.
-    """
+    """List the attachments of the request that started an execution."""
     event = await _event(client, parameters.execution_id)
     if event.body_blob is not None:
         return PartList(
@@ -62,12 +57,7 @@ async def list_parts(client: AsyncClient, parameters: ExecutionId, tools: Tools)
 
 
 async def read_part(client: AsyncClient, parameters: PartNumber, tools: Tools) -> Download:
-    """Read an attachment of the request that started an execution, byte for byte.
-
-    Raises:
-        NotFoundError: there is no such attachment (`PART_NOT_FOUND`).
-        FlowhookError: see `list_parts`.
-    """
+    """Read an attachment of the request that started an execution, byte for byte."""
     event = await _event(client, parameters.execution_id)
     if event.body_blob is not None:
         parts = _stored_parts(event.body_blob, event)

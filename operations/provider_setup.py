@@ -211,12 +211,9 @@ _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def setup_steps(provider: str, url: str, secret: str) -> tuple[str, ...]:
-    """Return the steps for a provider of `flowhook.providers.table`.
+    """Return the steps for a provider of `flowhook.providers.table`, for the URL of a webhook and the name of a secret.
 
-    Args:
-        provider: its name.
-        url: URL of the webhook.
-        secret: name of the secret; empty: a public key is in the flow's file, and steps about a secret are left out.
+    Without a secret, a public key is in the flow's file, and steps about a secret are left out.
     """
     return tuple(
         step.replace("{url}", url).replace("{secret}", secret)

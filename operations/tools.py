@@ -51,17 +51,12 @@ class PartReader:
         )
 
     async def parts(self, event: Event) -> list[ListedPart]:
-        """Return the attachments of an event.
-
-        Raises:
-            InvalidError: that takes too much time or memory (`TOO_COSTLY`).
-            ExhaustedError: too many calls are waiting (`OVERLOADED`).
-        """
+        """Return the attachments of an event; for errors see `Offload.run`."""
         found = await self._offload.run(event.flow_id, list_attachments, convert.event_to_bytes(event))
         return [ListedPart(**orjson.loads(each)) for each in found]
 
     async def read(self, event: Event, index: int) -> tuple[str, bytes] | None:
-        """Return the name and the content of an attachment; None: there is no such. Raises: see `parts`."""
+        """Return the name and the content of an attachment; None: there is no such. For errors see `parts`."""
         parts = (convert.event_to_bytes(event), b"%d" % index)
         found = await self._offload.run(event.flow_id, read_attachment, *parts)
         return (found[0].decode(), found[1]) if found else None

@@ -51,7 +51,7 @@ class UploadReceiver:
         """Bytes of bodies being uploaded, and of uploaded ones without their event."""
         return self._bytes.used
 
-    async def take(
+    async def receive(
         self, requests: AsyncIterator[pb.UploadBodyRequest], admit: Callable[[], Awaitable[None]]
     ) -> StoredBody:
         """Store one body; `admit` signals the caller that it may send it.
@@ -68,7 +68,7 @@ class UploadReceiver:
             seat = self._bytes.acquire(token, size or 0)
             try:
                 async with asyncio.timeout(None) as end:
-                    place = self._places.take(
+                    place = self._places.allocate(
                         entry.id, start.sender, size, proven=start.proven, give_way=lambda: end.reschedule(self._now())
                     )
                     try:

@@ -87,7 +87,7 @@ class UploadSlots:
         """Number of uploads in progress."""
         return len(self._proven) + len(self._unproven)
 
-    def take(
+    def allocate(
         self, flow_id: str, sender: str, size: int | None, *, proven: bool, give_way: Callable[[], None]
     ) -> UploadSlot:
         """Allocate a slot, if necessary by aborting other uploads; `give_way` is called to abort this one.
@@ -142,7 +142,7 @@ class UploadSlots:
         """Return the uploads to abort to make room for one of `size` bytes: the slowest ones.
 
         Raises:
-            FlowhookError: aborting them would not make enough room; see `take`.
+            FlowhookError: aborting them would not make enough room; see `allocate`.
         """
         places = self._proven if proven else self._unproven
         slowest = [] if proven else self._slowest()

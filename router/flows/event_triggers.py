@@ -37,20 +37,12 @@ class CompiledFilter(NamedTuple):
 
 
 def compile_filters(filters: Iterable[EventFilter]) -> tuple[CompiledFilter, ...]:
-    """Compile filters.
-
-    Raises:
-        InvalidExpression: a path is invalid.
-    """
+    """Compile filters; `InvalidExpression`: a path is invalid."""
     return tuple(CompiledFilter(each.type, *filter_fingerprint(each)) for each in filters)
 
 
 def compile_path(path: str) -> FilterShape:
-    """Return the shape of a single path. An event without a value there, or with null, has the values `NOTHING`.
-
-    Raises:
-        InvalidExpression: the path is invalid.
-    """
+    """Return the shape of a single path. An event without a value there, or with null, has the values `NOTHING`."""
     return filter_fingerprint(EventFilter(callback=False, type=ANY_TYPE, correlations=(Correlation(path, b"null"),)))[0]
 
 
@@ -87,11 +79,8 @@ class FlowTriggers:
 def parse_triggers(definition: Mapping[str, Any]) -> FlowTriggers:
     """Return a flow's schedule, trigger and event subscriptions.
 
-    Args:
-        definition: of a flow that was checked when it was applied.
-
     Raises:
-        InvalidError, KeyError, TypeError, AttributeError: it was not checked, or by an incompatible version.
+        InvalidError, KeyError, TypeError, AttributeError: an incompatible version checked the flow when it was applied.
     """
     schedule = definition.get("schedule", {})
     return FlowTriggers(

@@ -111,7 +111,6 @@ class FlowTable:
 
         Raises:
             InternalError: this version can't read its definition (`FLOW_UNREADABLE`).
-            UnavailableError: storage can't serve.
         """
         async with self._reading:
             return self._entries.get(flow_id) or await self._read(flow_id)

@@ -175,7 +175,7 @@ class EventIntake:
     async def _checked(self, intake: Intake, entry: FlowEntry) -> NewEvent:
         message = intake.message
         # they are stored apart; those of another flow are part of its payload, and are not read
-        attributes = take_attributes(message) if entry.keys.search else ()
+        attributes = pop_attributes(message) if entry.keys.search else ()
         payload = validate_and_serialize(message, intake.rejection_id)
         # fast path for the most common events: an edge parsed them, and knows the flow's current revision
         if message.head and message.flow_revision == entry.revision and message.HasField("order_key"):
@@ -337,7 +337,7 @@ def _check_size(size: int) -> None:
         )
 
 
-def take_attributes(message: envelope_pb2.Event) -> Attributes:
+def pop_attributes(message: envelope_pb2.Event) -> Attributes:
     """Remove the search attributes that an edge computed from an event, and return them: they are stored apart.
 
     Raises:

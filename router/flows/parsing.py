@@ -47,10 +47,14 @@ class ParsedDocument(NamedTuple):
 
 
 class InputParser:
-    """Parses bodies and documents."""
+    """Parses bodies and documents, in processes that are started when needed. Close it with `aclose`.
+
+    Raises:
+        InvalidError: a body takes too much time or memory to parse (`TOO_COSTLY`).
+        ExhaustedError: too many bodies of the flow, or documents, wait to be parsed (`OVERLOADED`).
+    """
 
     def __init__(self, offload: Offload | None = None) -> None:
-        """Create the parser, with processes for bodies, which are started when needed. Close it with `aclose`."""
         self._offload = offload or Offload("reading bodies")
         self._documents = Offload("checking flows", seconds=DOCUMENT_SECONDS, memory=DOCUMENT_MEMORY)
 
@@ -60,16 +64,12 @@ class InputParser:
         await self._documents.aclose()
 
     async def keys(self, expressions: KeyExpressions, event: Event) -> EventKeys:
-        """Return the keys of an event; none, with a warning, when its body takes too much to parse.
-
-        Raises:
-            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
-        """
+        """Return the keys of an event; none, with a warning, when its body takes too much to parse."""
         if _is_small(event):
             return expressions.of_event(event)
-        serialized = convert.event_to_bytes(event)
+        arguments = _pack_expressions(expressions), convert.event_to_bytes(event)
         try:
-            packed = await self._offload.run(event.flow_id, read_keys, _pack_expressions(expressions), serialized)
+            return _unpack_keys(await self._offload.run(event.flow_id, read_keys, *arguments))
         except TooCostlyError as error:
             log.warning(
                 "event too costly to parse; it runs without order key and search attributes",
@@ -78,41 +78,27 @@ class InputParser:
                 reason=error.reason,
             )
             return EventKeys()
-        return _unpack_keys(packed)
 
     async def check(self, event: Event, expressions: KeyExpressions) -> EventKeys:
         """Check that a body matches its Content-Type, as edges do, and return the event's keys.
 
         Raises:
-            InvalidError: the body does not match (`BODY_INVALID`), is too large decompressed (`BODY_TOO_LARGE`), or
-                takes too much time or memory to parse (`TOO_COSTLY`).
-            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
+            InvalidError: the body does not match (`BODY_INVALID`), or is too large decompressed (`BODY_TOO_LARGE`).
         """
         if _is_small(event):
             return _checked(event, expressions)
-        serialized = convert.event_to_bytes(event)
-        packed = _pack_expressions(expressions)
-        return _unpack_keys(await self._offload.run(event.flow_id, read_checked, packed, serialized))
+        arguments = _pack_expressions(expressions), convert.event_to_bytes(event)
+        return _unpack_keys(await self._offload.run(event.flow_id, read_checked, *arguments))
 
     async def check_json(self, flow_id: str, text: bytes, what: str) -> None:
-        """Check that a text is JSON; `what` names it in the error.
-
-        Raises:
-            InvalidError: it is not (`BODY_INVALID`), or takes too much to parse (`TOO_COSTLY`).
-            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
-        """
+        """Check that a text is JSON; `what` names it in the error (`BODY_INVALID`)."""
         if len(text) <= INLINE_BYTES:
             _parse_json(text, what)
         else:
             await self._offload.run(flow_id, read_json, what.encode(), text)
 
     async def callback_event(self, event: Event, *, raw: bool) -> bytes:
-        """Return the CloudEvent of a request to a callback; see `cloud_events.from_callback`.
-
-        Raises:
-            InvalidError: it is too large (`CALLBACK_TOO_LARGE`), or takes too much to parse (`TOO_COSTLY`).
-            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
-        """
+        """Return the CloudEvent of a request to a callback; for errors see `cloud_events.from_callback`."""
         if _is_small(event):
             return cloud_events.from_callback(event, raw=raw)
         serialized = convert.event_to_bytes(event)
@@ -122,14 +108,7 @@ class InputParser:
     async def content(self, flow_id: str, payload: bytes, shapes: Sequence[FilterShape]) -> EventContent:
         """Return an event's content; for a large one the values at the shapes are extracted in a separate process.
 
-        Args:
-            flow_id: the flow that the event is for.
-            payload: JSON of CloudEvents 1.0; an object.
-            shapes: where filters look for values; without `ANYTHING`.
-
-        Raises:
-            InvalidError: it takes too much to parse (`TOO_COSTLY`).
-            ExhaustedError: too many bodies of the flow wait to be parsed (`OVERLOADED`).
+        `payload` is an object in JSON; filters look for values at the shapes, without `ANYTHING`.
         """
         content = EventContent(payload)
         if shapes and len(payload) > INLINE_BYTES:
@@ -151,7 +130,6 @@ class InputParser:
 
         Raises:
             InvalidFlowError: the file is invalid.
-            ExhaustedError: too many documents wait to be parsed (`OVERLOADED`).
         """
         known = orjson.dumps(None if functions is None else sorted(functions))
         try:

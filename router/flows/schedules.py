@@ -233,10 +233,8 @@ class ScheduleQueue:
     def started(self, run: DueRun, at_ms: int) -> bool:
         """Record that a flow was started; return whether its next due time depends on the end of that run.
 
-        Args:
-            run: the due run.
-            at_ms: time of the start: now, or earlier if the start was not persisted. The run makes up for all due times
-                missed until then.
+        It was started now, or earlier if the start was not persisted; the run makes up for all due times missed till
+        then.
         """
         if not self._is_due(run):
             return False

@@ -74,25 +74,22 @@ class JobRun:
     async def run(self) -> None:
         """Work on the job. Cancelling it leaves claims behind, which the next run settles."""
         try:
-            await self._run()
+            job = await self._change_state(JobState.RUNNING)
+            if job is None or job.state is not JobState.RUNNING:
+                return
+            earlier = await self._retrying(lambda: self._store.claimed(job.number))
+            if not await self._work_on(earlier, repeated=True):
+                return
+            cursor: int | None = job.cursor
+            while cursor is not None:
+                cursor = await self._claim_batch(cursor)
+                if self._stopped.is_set():
+                    return
+            await self._change_state(JobState.COMPLETED)
         finally:
             self.ended.set()
 
-    async def _run(self) -> None:
-        job = await self._change_state(JobState.RUNNING)
-        if job is None or job.state is not JobState.RUNNING:
-            return
-        earlier = await self._retrying(lambda: self._store.claimed(job.number))
-        if not await self._work_on(earlier, repeated=True):
-            return
-        cursor: int | None = job.cursor
-        while cursor is not None:
-            cursor = await self._take_batch(cursor)
-            if self._stopped.is_set():
-                return
-        await self._change_state(JobState.COMPLETED)
-
-    async def _take_batch(self, cursor: int) -> int | None:
+    async def _claim_batch(self, cursor: int) -> int | None:
         """Work on the next executions, and return the cursor after them; None: there are no more."""
         job = self._job
         walk = await self._retrying(
@@ -103,10 +100,8 @@ class JobRun:
         claimed = await self._retrying(
             lambda: self._store.claim(job.number, executions, cursor=max(cursor, after), now_ms=self._now_ms())
         )
-        if claimed is None or not await self._work_on(
-            claimed, repeated=False, cursor=cursor
-        ):  # it was paused or aborted
-            self._stopped.set()
+        if claimed is None or not await self._work_on(claimed, repeated=False, cursor=cursor):
+            self._stopped.set()  # it was paused or aborted
         return walk.next_after_seq
 
     async def _work_on(self, claimed: Sequence[ClaimedItem], *, repeated: bool, cursor: int = 0) -> bool:
@@ -119,7 +114,7 @@ class JobRun:
         taken = 0
         settle_at = self._clock() + SETTLE_SECONDS
         for item in claimed:
-            result = await self._take(item, repeated=repeated)
+            result = await self._perform(item, repeated=repeated)
             if result is None:
                 break
             taken += 1
@@ -134,7 +129,7 @@ class JobRun:
             await self._retrying(lambda: self._store.release(self._job.number, cursor=cursor))
         return taken == len(claimed)
 
-    async def _take(self, item: ClaimedItem, *, repeated: bool) -> ItemResult | None:
+    async def _perform(self, item: ClaimedItem, *, repeated: bool) -> ItemResult | None:
         """Perform the action on an execution when it is due; None: the job was stopped before."""
         if await self._wait(self._pace.delay(self._clock())):
             return None
@@ -209,12 +204,7 @@ class JobRunner:
     async def change_state(self, job_id: str, state: JobState) -> StoredJob:
         """Pause a job, let it continue (`PENDING`), or abort it, and return it.
 
-        Returns after the execution that is being worked on, or a second.
-
-        Raises:
-            NotFoundError: there is no such job (`JOB_NOT_FOUND`).
-            ConflictError: it has ended (`JOB_ENDED`).
-            UnavailableError: storage can't serve.
+        Returns after the execution that is being worked on, or a second. For errors see `JobStore.change_state`.
         """
         job = await self._store.change_state(job_id, state, now_ms=self._now_ms())
         run = self._runs.get(job_id)

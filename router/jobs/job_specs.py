@@ -71,11 +71,7 @@ def read_spec(message: pb.JobSpec) -> JobSpec:
 
 
 def read_conditions(message: ExecutionFilterPb) -> ExecutionFilter:
-    """Return the conditions of a request, at least one.
-
-    Raises:
-        InvalidError: not found (`FILTER_EMPTY`), or an unacceptable one (`FILTER_INVALID`).
-    """
+    """Return the conditions of a request, at least one (else `FILTER_EMPTY`); for errors see `read_filter`."""
     conditions = read_filter(message)
     if conditions == ALL:
         raise InvalidError(
@@ -116,22 +112,14 @@ class MatchingExecutions:
         last_seq: int | None = None,
         limit: int = DEFAULT_PAGE,
     ) -> ExecutionWalk:
-        """Return the next executions that match now; see `ShardState.walk_executions`.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Return the next executions that match now; see `ShardState.walk_executions`."""
         stored = stored_conditions(execution_filter)
         walk = await self._state.walk_executions(stored, after_seq=after_seq, last_seq=last_seq, limit=limit)
         current = await self._records.current(walk.records)
         return walk._replace(records=[record for record in current if meets(record, execution_filter)])
 
     async def preview(self, execution_filter: ExecutionFilter) -> Preview:
-        """Count the executions that match now, up to `MAX_COUNTED`.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Count the executions that match now, up to `MAX_COUNTED`."""
         deadline = self._clock() + COUNT_SECONDS
         sample: list[ExecutionRecord] = []
         count = 0
@@ -144,9 +132,5 @@ class MatchingExecutions:
 
 
 def mint_job_id(now_ms: int) -> str:
-    """Return a new ID of a job.
-
-    Args:
-        now_ms: Unix time in milliseconds.
-    """
+    """Return a new ID of a job."""
     return PREFIX + ids.mint(os.urandom(1)[0], now_ms=now_ms).removeprefix(ids.PREFIX)

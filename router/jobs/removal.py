@@ -40,7 +40,6 @@ class ExecutionRemoval:
             NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
             ConflictError: it has not ended (`EXECUTION_NOT_ENDED`), or another still needs it (`ORIGINAL_STORED`,
                 `PARENT_NOT_ENDED`).
-            UnavailableError: storage can't serve.
         """
         record = await self._records.find(execution_id)
         if not record.status.ended:

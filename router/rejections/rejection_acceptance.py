@@ -127,7 +127,7 @@ class RejectionAcceptance:
         )
 
 
-def take_original(rejection: pb.Rejection) -> pb.OriginalRequest | None:
+def pop_original(rejection: pb.Rejection) -> pb.OriginalRequest | None:
     """Remove the original request from a report and return it; None: there is none that could be verified again."""
     original = pb.OriginalRequest()
     original.CopyFrom(rejection.original)

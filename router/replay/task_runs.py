@@ -27,8 +27,7 @@ class LocatedRun(NamedTuple):
 def locate_runs(fragments: Iterable[tuple[int, bytes]]) -> tuple[LocatedRun, ...]:
     """Return the runs that fragments of a history mention, in the order in which they began.
 
-    Args:
-        fragments: each with the index of the journal entry that was written next, in order. Malformed ones are ignored.
+    With each is the index of the journal entry that was written next. Malformed ones are ignored.
     """
     runs: dict[int, LocatedRun] = {}
     for index, fragment in fragments:

@@ -125,7 +125,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     async def UploadBody(
         self, request_iterator: AsyncIterator[ingest_service_pb2.UploadBodyRequest], context: Context
     ) -> ingest_service_pb2.UploadBodyResponse:
-        stored = await self._uploads.take(request_iterator, lambda: context.send_initial_metadata(ADMITTED))
+        stored = await self._uploads.receive(request_iterator, lambda: context.send_initial_metadata(ADMITTED))
         blob = envelope_pb2.Blob(id=stored.id, size=stored.size, sha256=stored.sha256)
         return ingest_service_pb2.UploadBodyResponse(blob=blob)
 

@@ -20,8 +20,8 @@ from router.rejections.rejection_acceptance import (
     INCOMPLETE,
     OriginalSeal,
     RejectionAcceptance,
+    pop_original,
     resolved,
-    take_original,
 )
 from router.rejections.verifier_pool import VerifierPool
 from router.storage.rejections import RejectionLog, StoredRejection
@@ -112,7 +112,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
             message.ClearField(name)
         for name, limit in MAX_TEXTS.items():
             setattr(message, name, getattr(message, name)[:limit])
-        original = take_original(message)
+        original = pop_original(message)
         body = message.body
         message.body = body[:MAX_BODY_BYTES]
         for name in ("headers", "body"):

@@ -22,7 +22,7 @@ class Crowd:
 
     def take(self, name, *, flow="a", proven=False, sender=None, size=None):
         sender = name if sender is None else sender
-        return self.places.take(flow, sender, size, proven=proven, give_way=lambda: self.aborted.append(name))
+        return self.places.allocate(flow, sender, size, proven=proven, give_way=lambda: self.aborted.append(name))
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from flowhook.document.definition import strings_in, value_at
 from flowhook.document.diagnostics.problems import Code, Path, Problem, suggestion
 from flowhook.expressions import InvalidExpression, is_expression, strip_markers
 from flowhook.expressions.jq_check import check_program, secret_names
@@ -17,28 +18,58 @@ def mapping(value: object) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def sequence(value: object) -> list[Any]:
-    """Return a list as it is, and an empty one for anything else."""
-    return value if isinstance(value, list) else []
+class Part(NamedTuple):
+    """A part of a document: its value, None where it is absent, and its path."""
+
+    value: Any
+    path: Path
+
+    def at(self, *keys: str) -> Part:
+        """Return a part of this one."""
+        return Part(value_at(self.value, keys), (*self.path, *keys))
+
+    def mapping_at(self, *keys: str) -> Part:
+        """Return a part of this one; the value is empty if it is no mapping."""
+        part = self.at(*keys)
+        return part._replace(value=mapping(part.value))
+
+    @property
+    def members(self) -> list[tuple[str, Part]]:
+        """The members of a mapping, by key; none of anything else."""
+        return [(key, Part(item, (*self.path, key))) for key, item in mapping(self.value).items()]
+
+    @property
+    def named_items(self) -> list[tuple[str, Part]]:
+        """Names and contents of the items of a list that are mappings with exactly one key."""
+        items = enumerate(self.value if isinstance(self.value, list) else ())
+        return [Part(item, (*self.path, index)).members[0] for index, item in items if len(mapping(item)) == 1]
+
+    def problem(self, code: Code, cause: str) -> Problem:
+        """Return a problem of this part."""
+        return Problem(self.path, code, cause)
+
+    def null_keys(self, *, within: bool = False) -> Iterator[Problem]:
+        """Yield the keys of a mapping that have no value, and those of the mappings `within` it."""
+        for _, member in self.members:
+            if member.value is None:
+                yield member.problem(Code.VALUE_MISSING, "has no value: give it one, or remove the key")
+            elif within:
+                yield from member.null_keys(within=True)
 
 
-def named_items(items: object) -> list[tuple[int, str, Any]]:
-    """Return index, name and content of the items of a list that are mappings with exactly one key."""
-    return [(index, *next(iter(item.items()))) for index, item in enumerate(sequence(items)) if len(mapping(item)) == 1]
+def repeated_names(items: Iterable[tuple[str, Part]], what: str) -> Iterator[Problem]:
+    """Yield the named items whose name another one before them has."""
+    seen: set[str] = set()
+    for name, item in items:
+        if name in seen:
+            yield item.problem(Code.NAME_DUPLICATE, f"another {what} is called {name!r}: choose another name")
+        seen.add(name)
 
 
-def null_keys(value: object, path: Path) -> Iterator[Problem]:
-    """Yield the keys of a mapping that have no value."""
-    for key, item in mapping(value).items():
-        if item is None:
-            yield Problem((*path, key), Code.VALUE_MISSING, "has no value: give it one, or remove the key")
-
-
-def null_keys_within(value: object, path: Path) -> Iterator[Problem]:
-    """Yield the keys of a mapping that have no value, and those of the mappings in it."""
-    yield from null_keys(value, path)
-    for key, item in mapping(value).items():
-        yield from null_keys_within(item, (*path, key))
+def unsettled(problems: Iterable[Problem], rules: Iterable[Problem]) -> Iterator[Problem]:
+    """Yield the problems of a shape at whose path no rule has reported one."""
+    settled = {problem.path for problem in rules}
+    return (problem for problem in problems if problem.path not in settled)
 
 
 WORKFLOW_INPUT_VARIABLES: Final = frozenset({"secrets", "workflow", "runtime"})
@@ -67,26 +98,19 @@ _SEVERAL: Final = r"""; only a whole string is an expression: write ${ "… \(.n
 
 
 class RuleContext:
-    """A document under check.
-
-    Attributes:
-        data: the document.
-        functions: components that a `call` may name besides the functions of the DSL; None: any.
-        secrets: names that expressions may read.
-        callbacks: callbacks of the webhook, by name.
-        authentications, errors, own_functions, retries, timeouts: definitions in `use`, by name.
-    """
+    """The names that a document under check defines; `functions` are components, None: any."""
 
     def __init__(self, data: dict[str, Any], functions: Collection[str] | None) -> None:
         use = mapping(data.get("use"))
         self.data = data
         self.functions = functions
-        self.callbacks = mapping(mapping(data.get("webhook")).get("callbacks"))
+        self.callbacks = mapping(value_at(data, ("webhook", "callbacks")))
         self.authentications = mapping(use.get("authentications"))
         self.errors = mapping(use.get("errors"))
         self.own_functions = mapping(use.get("functions"))
         self.retries = mapping(use.get("retries"))
-        self.secrets = {name for name in sequence(use.get("secrets")) if isinstance(name, str)}
+        secrets = use.get("secrets")
+        self.secrets = {name for name in (secrets if isinstance(secrets, list) else ()) if isinstance(name, str)}
         self.timeouts = mapping(use.get("timeouts"))
         self._named: frozenset[str] = frozenset()
         self._verdicts: dict[tuple[str, frozenset[str]], str] = {}
@@ -101,48 +125,37 @@ class RuleContext:
         finally:
             self._named = before
 
-    def template(self, value: object, path: Path, variables: frozenset[str]) -> Iterator[Problem]:
+    def template(self, part: Part, variables: frozenset[str]) -> Iterator[Problem]:
         """Check data in which the strings of the form `${ }` are expressions."""
-        if isinstance(value, dict):
-            for key, item in value.items():
-                yield from self.template(item, (*path, key), variables)
-        elif isinstance(value, list):
-            for index, item in enumerate(value):
-                yield from self.template(item, (*path, index), variables)
-        elif is_expression(value):
-            yield from self.expression(value, path, variables)
+        for path, text in strings_in(part.value, part.path):
+            if is_expression(text):
+                yield from self.expression(Part(text, path), variables)
 
-    def expression(self, value: object, path: Path, variables: frozenset[str]) -> Iterator[Problem]:
+    def expression(self, part: Part, variables: frozenset[str]) -> Iterator[Problem]:
         """Check one expression, with or without `${ }`."""
-        if not isinstance(value, str):
+        if not isinstance(part.value, str):
             return
-        program = strip_markers(value)
+        program = strip_markers(part.value)
         verdict = self._verdict(program, variables | self._named if self._named else variables)
         if verdict:
-            yield Problem(path, Code.EXPRESSION_INVALID, f"{verdict}{_SEVERAL}" if "${" in program else verdict)
+            yield part.problem(Code.EXPRESSION_INVALID, f"{verdict}{_SEVERAL}" if "${" in program else verdict)
         elif "$secrets" in program:
-            for name in sorted(secret_names(program) - self.secrets):
-                yield self.unlisted_secret(name, path)
+            for name in sorted(secret_names(program)):
+                yield from self.secret(part._replace(value=name))
 
-    def secret(self, name: object, path: Path) -> Iterator[Problem]:
-        """Check a secret that is named outside of an expression."""
-        if isinstance(name, str) and name not in self.secrets:
-            yield self.unlisted_secret(name, path)
-
-    def unlisted_secret(self, name: str, path: Path) -> Problem:
-        """Return the problem for a secret that is not listed in `use.secrets`."""
-        return Problem(
-            path,
-            Code.REFERENCE_UNKNOWN,
-            f"secret {name!r} is not listed in `use.secrets`{suggestion(name, self.secrets)}",
-        )
+    def secret(self, part: Part) -> Iterator[Problem]:
+        """Check that a secret is listed in `use.secrets`."""
+        if isinstance(part.value, str) and part.value not in self.secrets:
+            hint = suggestion(part.value, self.secrets)
+            cause = f"secret {part.value!r} is not listed in `use.secrets`{hint}"
+            yield part.problem(Code.REFERENCE_UNKNOWN, cause)
 
     @staticmethod
-    def reference(name: object, known: Collection[str], path: Path, what: str) -> Iterator[Problem]:
+    def reference(part: Part, known: Collection[str], what: str) -> Iterator[Problem]:
         """Check a reference to a definition in `use`; `what` describes it, as in "error {} in `use.errors`"."""
-        if isinstance(name, str) and name not in known:
-            cause = f"there is no {what.format(repr(name))}{suggestion(name, known)}"
-            yield Problem(path, Code.REFERENCE_UNKNOWN, cause)
+        if isinstance(part.value, str) and part.value not in known:
+            cause = f"there is no {what.format(repr(part.value))}{suggestion(part.value, known)}"
+            yield part.problem(Code.REFERENCE_UNKNOWN, cause)
 
     def _verdict(self, program: str, variables: frozenset[str]) -> str:
         """Return the error of a program, empty if it is valid; each program is compiled only once."""

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 from flowhook import limits
 from flowhook.document.definition import filters_of, is_pattern, literal_type
-from flowhook.document.diagnostics.problems import Code, Path, Problem, suggestion
+from flowhook.document.diagnostics.problems import Code, Problem, suggestion
 from flowhook.document.diagnostics.rules.context import (
     EXPECTATION_VARIABLES,
     TASK_VARIABLES,
+    Part,
     RuleContext,
     mapping,
-    null_keys,
 )
 from flowhook.document.models.base import is_uri
 from flowhook.events.lifecycle import TASK_PREFIX, TYPES, WORKFLOW_PREFIX, is_reserved_type
@@ -27,86 +27,71 @@ from flowhook.expressions import InvalidExpression, is_expression, strip_markers
 from flowhook.expressions.paths import compile_accessor
 
 
-def check_awaited(context: RuleContext, strategy: object, path: Path) -> Iterator[Problem]:
+def check_awaited(context: RuleContext, strategy: Part) -> Iterator[Problem]:
     """Check the events that a `listen` task waits for."""
-    yield from null_keys(strategy, path)
-    for place, event_filter in filters_of(strategy, path):
-        yield from _filter(event_filter, place)
-        yield from context.template(event_filter.get("with"), (*place, "with"), TASK_VARIABLES)
-        yield from _patterns(event_filter, (*place, "with"))
-        tells = False
-        for where, correlation in _correlations(event_filter, place):
-            if is_expression(correlation.get("expect")):
-                tells = True
-                yield from context.expression(correlation["expect"], (*where, "expect"), EXPECTATION_VARIABLES)
-        if not tells and mapping(context.callbacks.get(literal_type(event_filter) or "")).get("auth") == "none":
-            yield Problem((*place, "correlate"), Code.CALLBACK_UNPROTECTED, _ANYBODY)
-    until = mapping(strategy).get("until")
-    most = limits.MAX_EVENT_FILTERS
-    if isinstance(until, dict) and len(list(filters_of(until))) <= most < len(list(filters_of(strategy))):
-        yield Problem(
-            (*path, "until"), Code.VALUE_RANGE, f"expected at most {most} filters, including those of `until`"
-        )
-    yield from null_keys(until, (*path, "until"))
-    yield from context.expression(until, (*path, "until"), TASK_VARIABLES)
+    yield from strategy.null_keys()
+    filters, until, most = _filters(strategy), strategy.at("until"), limits.MAX_EVENT_FILTERS
+    for each in filters:
+        yield from _filter(each)
+        yield from context.template(each.at("with"), TASK_VARIABLES)
+        yield from _patterns(each.at("with"))
+        expectations = [part for _, part in _expectations(each) if is_expression(part.value)]
+        for expectation in expectations:
+            yield from context.expression(expectation, EXPECTATION_VARIABLES)
+        auth = mapping(context.callbacks.get(literal_type(each.value) or "")).get("auth")
+        if not expectations and auth == "none":
+            yield each.at("correlate").problem(Code.CALLBACK_UNPROTECTED, _ANYBODY)
+    if isinstance(until.value, dict) and len(_filters(until)) <= most < len(filters):
+        yield until.problem(Code.VALUE_RANGE, f"expected at most {most} filters, including those of `until`")
+    yield from until.null_keys()
+    yield from context.expression(until, TASK_VARIABLES)
 
 
-def check_triggers(context: RuleContext, strategy: object, path: Path) -> Iterator[Problem]:
+def check_triggers(context: RuleContext, strategy: Part) -> Iterator[Problem]:
     """Check the events that start a flow: no runner evaluates their filters, so the only expressions are paths."""
-    yield from null_keys(strategy, path)
-    if "until" in mapping(strategy):
-        yield Problem(
-            (*path, "until"),
-            Code.KEY_CONFLICT,
-            "a schedule has no `until`: events start an execution, they don't end it",
-        )
-    filters = list(filters_of({**mapping(strategy), "until": None}, path))
-    shared = {name for _, each in filters for name in _without_expect(each)} if "all" in mapping(strategy) else set()
-    for place, event_filter in filters:
-        yield from _filter(event_filter, place)
-        kind = literal_type(event_filter)
+    yield from strategy.null_keys()
+    if "until" in mapping(strategy.value):
+        cause = "a schedule has no `until`: events start an execution, they don't end it"
+        yield strategy.at("until").problem(Code.KEY_CONFLICT, cause)
+    filters = _filters(strategy._replace(value={**mapping(strategy.value), "until": None}))
+    together = "all" in mapping(strategy.value)
+    shared = {name for each in filters for name in _without_expect(each)} if together else set()
+    for each in filters:
+        yield from _filter(each)
+        kind = literal_type(each.value)
         if kind in context.callbacks:
             cause = f"{kind!r} is a callback: callbacks reach running executions, and start none"
-            yield Problem((*place, "with", "type"), Code.EVENT_NOT_AWAITABLE, cause)
-        for name, value in mapping(event_filter.get("with")).items():
-            if name == "data" or is_expression(value):
-                yield Problem((*place, "with", name), Code.EXPRESSION_NOT_ALLOWED, _CONSTANT)
-            elif is_pattern(value):
-                yield Problem((*place, "with", name), Code.EXPRESSION_NOT_ALLOWED, _NO_PATTERN)
-        for where, correlation in _correlations(event_filter, place):
-            if where[-1] not in shared and ("expect" not in correlation or is_expression(correlation["expect"])):
-                yield Problem(
-                    (*where, "expect"),
-                    Code.EXPRESSION_NOT_ALLOWED,
-                    "expected a constant: there is no data to compute it from before the flow runs",
-                )
-        for name in sorted(shared - _without_expect(event_filter)):
+            yield each.at("with", "type").problem(Code.EVENT_NOT_AWAITABLE, cause)
+        for name, attribute in each.at("with").members:
+            if name == "data" or is_expression(attribute.value):
+                yield attribute.problem(Code.EXPRESSION_NOT_ALLOWED, _CONSTANT)
+            elif is_pattern(attribute.value):
+                yield attribute.problem(Code.EXPRESSION_NOT_ALLOWED, _NO_PATTERN)
+        for name, expectation in _expectations(each):
+            if name not in shared and (name in _without_expect(each) or is_expression(expectation.value)):
+                cause = "expected a constant: there is no data to compute it from before the flow runs"
+                yield expectation.problem(Code.EXPRESSION_NOT_ALLOWED, cause)
+        for name in sorted(shared - _without_expect(each)):
             cause = (
                 f"expected {name} here too, without `expect`: its value must be the same in all events of an execution"
             )
-            yield Problem((*place, "correlate"), Code.CORRELATION_INVALID, cause)
+            yield each.at("correlate").problem(Code.CORRELATION_INVALID, cause)
 
 
-def check_emit(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+def check_emit(context: RuleContext, task: Part) -> Iterator[Problem]:
     """Check an `emit` task, and the URL in its `metadata.sink`."""
-    emit = mapping(task["emit"])
-    yield from null_keys(emit, (*path, "emit"))
-    event = mapping(emit.get("event"))
-    yield from null_keys(event, (*path, "emit", "event"))
-    properties, place = mapping(event.get("with")), (*path, "emit", "event", "with")
-    yield from null_keys({name: value for name, value in properties.items() if name != "data"}, place)
-    yield from context.template(properties, place, TASK_VARIABLES)
-    metadata = mapping(task.get("metadata"))
-    if "sink" in metadata:
-        sink, place = metadata["sink"], (*path, "metadata", "sink")
-        if is_expression(sink):
-            yield from context.expression(sink, place, TASK_VARIABLES)
-        elif not is_uri(sink):
-            yield Problem(
-                place,
-                Code.URI_INVALID,
-                "expected an http(s) URI such as https://events.example.com/in, or an expression ${ … }",
-            )
+    properties = task.mapping_at("emit", "event", "with")
+    yield from task.at("emit").null_keys()
+    yield from task.at("emit", "event").null_keys()
+    attributes = {name: value for name, value in properties.value.items() if name != "data"}
+    yield from properties._replace(value=attributes).null_keys()
+    yield from context.template(properties, TASK_VARIABLES)
+    sink = task.at("metadata", "sink")
+    if is_expression(sink.value):
+        yield from context.expression(sink, TASK_VARIABLES)
+    elif "sink" in mapping(task.at("metadata").value) and not is_uri(sink.value):
+        cause = "expected an http(s) URI such as https://events.example.com/in, or an expression ${ … }"
+        yield sink.problem(Code.URI_INVALID, cause)
 
 
 _ANYBODY: Final = (
@@ -125,28 +110,37 @@ _NO_PATTERN: Final = (
 )
 
 
-def _filter(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
-    yield from null_keys(event_filter, path)
-    yield from null_keys(event_filter.get("with"), (*path, "with"))
-    kind = literal_type(event_filter)
+def _filters(strategy: Part) -> list[Part]:
+    return [Part(event_filter, path) for path, event_filter in filters_of(strategy.value, strategy.path)]
+
+
+def _filter(event_filter: Part) -> Iterator[Problem]:
+    yield from event_filter.null_keys()
+    yield from event_filter.at("with").null_keys()
+    kind = literal_type(event_filter.value)
     if kind is not None and is_reserved_type(kind) and kind not in TYPES:
-        yield Problem((*path, "with", "type"), Code.EVENT_NOT_AWAITABLE, _unpublished(kind))
-    for place, correlation in _correlations(event_filter, path):
-        yield from null_keys(correlation, place)
-        yield from _path(correlation.get("from"), (*place, "from"))
+        yield event_filter.at("with", "type").problem(Code.EVENT_NOT_AWAITABLE, _unpublished(kind))
+    for _, correlation in event_filter.at("correlate").members:
+        yield from correlation.null_keys()
+        path = correlation.at("from")
+        if isinstance(path.value, str):
+            try:
+                compile_accessor(strip_markers(path.value), variables=())
+            except InvalidExpression as error:
+                yield path.problem(Code.EXPRESSION_INVALID, f"events are matched without jq: {error.message}")
 
 
-def _patterns(event_filter: Mapping[str, Any], path: Path) -> Iterator[Problem]:
+def _patterns(attributes: Part) -> Iterator[Problem]:
     """Check the regular expressions of a filter, as far as jq's syntax is that of Python."""
-    for name, value in mapping(event_filter.get("with")).items():
-        if name == "data" or not is_pattern(value):
+    for name, attribute in attributes.members:
+        if name == "data" or not is_pattern(attribute.value):
             continue
         try:
             with warnings.catch_warnings(action="ignore"):
-                re.compile(value)
+                re.compile(attribute.value)
         except (re.error, OverflowError, RecursionError) as error:
             cause = f'invalid regular expression: {error}; for a string with such characters, write ${{ . == "…" }}'
-            yield Problem((*path, name), Code.PATTERN_INVALID, cause)
+            yield attribute.problem(Code.PATTERN_INVALID, cause)
 
 
 def _unpublished(kind: str) -> str:
@@ -168,23 +162,14 @@ _UNTOLD: Final = {
 """Lifecycle events of the DSL that are never published, and why."""
 
 
-def _correlations(event_filter: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for name, correlation in mapping(event_filter.get("correlate")).items():
-        if isinstance(correlation, dict):
-            yield (*path, "correlate", name), correlation
+def _expectations(event_filter: Part) -> Iterator[tuple[str, Part]]:
+    """Yield the `expect` of each correlation, by its name."""
+    for name, correlation in event_filter.at("correlate").members:
+        if isinstance(correlation.value, dict):
+            yield name, correlation.at("expect")
 
 
-def _without_expect(event_filter: Mapping[str, Any]) -> set[str]:
+def _without_expect(event_filter: Part) -> set[str]:
     """Return the names of the correlations without `expect`."""
-    found = _correlations(event_filter, ())
-    return {str(place[-1]) for place, correlation in found if "expect" not in correlation}
-
-
-def _path(value: object, path: Path) -> Iterator[Problem]:
-    """Check an expression over an event: it is evaluated without jq."""
-    if not isinstance(value, str):
-        return
-    try:
-        compile_accessor(strip_markers(value), variables=())
-    except InvalidExpression as error:
-        yield Problem(path, Code.EXPRESSION_INVALID, f"events are matched without jq: {error.message}")
+    correlations = event_filter.at("correlate").members
+    return {name for name, each in correlations if isinstance(each.value, dict) and "expect" not in each.value}

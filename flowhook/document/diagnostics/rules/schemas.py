@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from flowhook.document.diagnostics.problems import Code, Path, Problem
+from flowhook.document.diagnostics.rules.context import Part, mapping
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import SchemaError
@@ -22,25 +23,19 @@ _OF_SCHEMAS: Final = frozenset({"$schema", "type", "properties", "required", "it
 _MAX_QUOTED: Final = 200
 
 
-def check_schema(schema: Any, path: Path) -> Iterator[Problem]:
+def check_schema(schema: Part) -> Iterator[Problem]:
     """Yield the problems of the value of a key `schema` that its model does not detect."""
-    if not isinstance(schema, dict):
-        return
-    if "resource" in schema:
-        yield Problem(
-            path,
-            Code.UNSUPPORTED,
-            "external schemas (`resource`) are not supported yet: write the schema inline, as `document`",
-        )
-    elif "document" not in schema and schema.keys() & _OF_SCHEMAS:
-        yield Problem(path, Code.KEY_MISSING, "write the schema below the key `document`")
-    schema_format = schema.get("format", "json")
-    if isinstance(schema_format, str) and schema_format not in FORMATS:
-        cause = f"schemas of format {schema_format!r} are not supported yet: use json"
-        yield Problem((*path, "format"), Code.UNSUPPORTED, cause)
-        return
-    if isinstance(schema.get("document"), dict | bool):
-        yield from _check_document(schema["document"], (*path, "document"))
+    written, document, schema_format = mapping(schema.value), schema.at("document"), schema.at("format")
+    if "resource" in written:
+        cause = "external schemas (`resource`) are not supported yet: write the schema inline, as `document`"
+        yield schema.problem(Code.UNSUPPORTED, cause)
+    elif "document" not in written and written.keys() & _OF_SCHEMAS:
+        yield schema.problem(Code.KEY_MISSING, "write the schema below the key `document`")
+    if isinstance(schema_format.value, str) and schema_format.value not in FORMATS:
+        cause = f"schemas of format {schema_format.value!r} are not supported yet: use json"
+        yield schema_format.problem(Code.UNSUPPORTED, cause)
+    elif isinstance(document.value, dict | bool):
+        yield from _check_document(document.value, document.path)
 
 
 def _check_document(document: Any, path: Path) -> Iterator[Problem]:
@@ -50,11 +45,8 @@ def _check_document(document: Any, path: Path) -> Iterator[Problem]:
 
     known = validators.validator_for(document, default=Draft202012Validator)
     if isinstance(document, dict) and document.get("$schema", known.META_SCHEMA["$id"]) not in _spellings(known):
-        yield Problem(
-            (*path, "$schema"),
-            Code.SCHEMA_INVALID,
-            "expected https://json-schema.org/draft/2020-12/schema, or an earlier draft",
-        )
+        cause = "expected https://json-schema.org/draft/2020-12/schema, or an earlier draft"
+        yield Problem((*path, "$schema"), Code.SCHEMA_INVALID, cause)
         return
     checker = known(known.META_SCHEMA, format_checker=known.FORMAT_CHECKER)
     error: SchemaError | None = best_match(checker.iter_errors(document))
@@ -66,11 +58,8 @@ def _check_document(document: Any, path: Path) -> Iterator[Problem]:
     for place, node in _objects(document, path):
         reference = node.get("$ref")
         if isinstance(reference, str) and not _is_inside(reference, document, identifiers):
-            yield Problem(
-                (*place, "$ref"),
-                Code.SCHEMA_INVALID,
-                f"{_shorten(reference)} is not defined in this schema, and other schemas are not fetched",
-            )
+            cause = f"{_shorten(reference)} is not defined in this schema, and other schemas are not fetched"
+            yield Problem((*place, "$ref"), Code.SCHEMA_INVALID, cause)
 
 
 def _spellings(known: Any) -> set[str]:

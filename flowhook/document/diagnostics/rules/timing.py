@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from flowhook.document.diagnostics.problems import Code, Path, Problem
-from flowhook.document.diagnostics.rules.context import TASK_VARIABLES, RuleContext, mapping, null_keys
+from flowhook.document.diagnostics.problems import Code, Problem
+from flowhook.document.diagnostics.rules.context import TASK_VARIABLES, Part, RuleContext, mapping, unsettled
 from flowhook.document.diagnostics.shapes import check_shape
 from flowhook.document.models.timing import RetryPolicy
 from flowhook.document.quantities import UNITS, guess_duration, parse_duration
@@ -24,76 +24,65 @@ _DURATIONS: Final = (
 """Paths of the durations in a retry policy."""
 
 
-def check_duration(context: RuleContext, value: object, path: Path, variables: frozenset[str]) -> Iterator[Problem]:
+def check_duration(context: RuleContext, duration: Part, variables: frozenset[str]) -> Iterator[Problem]:
     """Check the expression, if a duration is one."""
-    if is_expression(value):
-        yield from context.expression(value, path, variables)
+    if is_expression(duration.value):
+        yield from context.expression(duration, variables)
 
 
 def check_timeout(
-    context: RuleContext, timeout: object, path: Path, variables: frozenset[str], *, may_be_named: bool = True
+    context: RuleContext, timeout: Part, variables: frozenset[str], *, may_be_named: bool = True
 ) -> Iterator[Problem]:
     """Check a timeout or, if it `may_be_named`, the name of one."""
-    if isinstance(timeout, dict):
-        if "after" not in timeout and timeout.keys() & UNITS:
-            written = ", ".join(f"{unit}: {count}" for unit, count in timeout.items())
-            yield Problem(path, Code.KEY_MISSING, f"write the duration below `after`: {{after: {{{written[:40]}}}}}")
-        yield from null_keys(timeout, path)
-        yield from check_duration(context, timeout.get("after"), (*path, "after"), variables)
+    written = timeout.value
+    if isinstance(written, dict):
+        if "after" not in written and written.keys() & UNITS:
+            units = ", ".join(f"{unit}: {count}" for unit, count in written.items())
+            yield timeout.problem(Code.KEY_MISSING, f"write the duration below `after`: {{after: {{{units[:40]}}}}}")
+        yield from timeout.null_keys()
+        yield from check_duration(context, timeout.at("after"), variables)
         return
-    meant = _guess_timeout(timeout)
-    if isinstance(timeout, str) and may_be_named and (timeout in context.timeouts or not meant):
-        yield from context.reference(timeout, context.timeouts, path, "timeout {} in `use.timeouts`")
-    elif timeout is not None:
+    meant = _guess_timeout(written)
+    if isinstance(written, str) and may_be_named and (written in context.timeouts or not meant):
+        yield from context.reference(timeout, context.timeouts, "timeout {} in `use.timeouts`")
+    elif written is not None:
         named = ", or the name of one in `use.timeouts`" if may_be_named else ""
-        yield Problem(path, Code.VALUE_TYPE, f"expected a timeout: {{after: {meant or 'PT30S'}}}{named}")
+        yield timeout.problem(Code.VALUE_TYPE, f"expected a timeout: {{after: {meant or 'PT30S'}}}{named}")
 
 
 def check_retry(
-    context: RuleContext, policy: object, path: Path, name: object = "error", *, may_be_named: bool = True
+    context: RuleContext, policy: Part, name: object = "error", *, may_be_named: bool = True
 ) -> Iterator[Problem]:
     """Check a retry policy or, if it `may_be_named`, the name of one; `name` is the variable with the error."""
-    if isinstance(policy, str) and may_be_named:
-        yield from context.reference(policy, context.retries, path, "retry policy {} in `use.retries`")
+    if isinstance(policy.value, str) and may_be_named:
+        yield from context.reference(policy, context.retries, "retry policy {} in `use.retries`")
         return
-    if not isinstance(policy, dict | None):
+    if not isinstance(policy.value, dict | None):
         named = ", or the name of one in `use.retries`" if may_be_named else ""
-        yield Problem(path, Code.VALUE_TYPE, f"expected a retry policy: {{delay: PT1S, {_tries(policy)}}}{named}")
+        example = f"{{delay: PT1S, limit: {{attempt: {_count(policy.value)}}}}}"
+        yield policy.problem(Code.VALUE_TYPE, f"expected a retry policy: {example}{named}")
         return
-    parts = mapping(policy)
-    yield from null_keys(parts, path)
-    yield from _misshapen(parts, path)
+    yield from policy.null_keys()
+    yield from _misshapen(policy)
     with context.with_variables(name):
         for key in ("when", "exceptWhen"):
-            yield from context.expression(parts.get(key), (*path, key), TASK_VARIABLES)
+            yield from context.expression(policy.at(key), TASK_VARIABLES)
     for place in _DURATIONS:
-        value: object = parts
-        for key in place:
-            value = mapping(value).get(key)
-        yield from check_duration(context, value, (*path, *place), TASK_VARIABLES)
-    least, most = (_seconds(mapping(parts.get("jitter")).get(key)) for key in ("from", "to"))
+        yield from check_duration(context, policy.at(*place), TASK_VARIABLES)
+    least, most = (_seconds(policy.at("jitter", key).value) for key in ("from", "to"))
     if least is not None and most is not None and least > most:
-        yield Problem((*path, "jitter"), Code.VALUE_RANGE, "expected `from` to be no longer than `to`")
+        yield policy.at("jitter").problem(Code.VALUE_RANGE, "expected `from` to be no longer than `to`")
 
 
-def _misshapen(policy: dict[str, Any], path: Path) -> Iterator[Problem]:
+def _misshapen(policy: Part) -> Iterator[Problem]:
     """Yield the parts of a policy that lack the mapping around them."""
-    limit, backoff = policy.get("limit"), policy.get("backoff")
-    attempt = mapping(limit).get("attempt")
-    if isinstance(limit, int | str):
-        yield Problem((*path, "limit"), Code.VALUE_TYPE, f"expected a mapping: {{{_attempts(limit)}}}")
-    if isinstance(attempt, int | str):
-        yield Problem((*path, "limit", "attempt"), Code.VALUE_TYPE, f"expected a mapping: {_count(attempt)}")
-    if backoff in ("constant", "exponential", "linear"):
-        yield Problem((*path, "backoff"), Code.VALUE_TYPE, f"expected a mapping: {{{backoff}: {{}}}}")
-
-
-def _tries(written: object) -> str:
-    return f"limit: {{{_attempts(written)}}}"
-
-
-def _attempts(written: object) -> str:
-    return f"attempt: {_count(written)}"
+    limit, attempt, backoff = policy.at("limit"), policy.at("limit", "attempt"), policy.at("backoff")
+    if isinstance(limit.value, int | str):
+        yield limit.problem(Code.VALUE_TYPE, f"expected a mapping: {{attempt: {_count(limit.value)}}}")
+    if isinstance(attempt.value, int | str):
+        yield attempt.problem(Code.VALUE_TYPE, f"expected a mapping: {_count(attempt.value)}")
+    if backoff.value in ("constant", "exponential", "linear"):
+        yield backoff.problem(Code.VALUE_TYPE, f"expected a mapping: {{{backoff.value}: {{}}}}")
 
 
 def _count(written: object) -> str:
@@ -114,17 +103,14 @@ def _seconds(duration: object) -> float | None:
         return None
 
 
-def check_own_retry(context: RuleContext, task: dict[str, Any], path: Path) -> Iterator[Problem]:
+def check_own_retry(context: RuleContext, task: Part) -> Iterator[Problem]:
     """Check a task's own retry policy, in its `metadata`."""
-    metadata = mapping(task.get("metadata"))
-    if "retry" not in metadata:
+    policy = task.at("metadata", "retry")
+    if "retry" not in mapping(task.at("metadata").value):
         return
-    place = (*path, "metadata", "retry")
-    if metadata["retry"] is None:
-        yield Problem(place, Code.VALUE_MISSING, "expected a retry policy, or the name of one in `use.retries`")
-    rules = list(check_retry(context, metadata["retry"], place))
+    if policy.value is None:
+        yield policy.problem(Code.VALUE_MISSING, "expected a retry policy, or the name of one in `use.retries`")
+    rules = list(check_retry(context, policy))
     yield from rules
-    if isinstance(metadata["retry"], dict):
-        settled = {problem.path for problem in rules}
-        shape = check_shape(RetryPolicy, metadata["retry"], place)
-        yield from (problem for problem in shape if problem.path not in settled)
+    if isinstance(policy.value, dict):
+        yield from unsettled(check_shape(RetryPolicy, policy.value, policy.path), rules)

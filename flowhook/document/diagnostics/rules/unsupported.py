@@ -6,10 +6,8 @@ To support one of them, add a model and an implementation in the runner, and rem
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
-
-from flowhook.document.diagnostics.problems import Code, Problem
+from collections.abc import Mapping
+from typing import Final
 
 PROCESSES: Final[Mapping[str, str]] = {
     "container": "containers are not supported, because starting them gives control of the machine; "
@@ -44,13 +42,3 @@ KEYS: Final[Mapping[tuple[str, ...], str]] = {
     ("specVersion",): "documents of DSL versions before 1.0 are not supported",
 }
 """Cause by path from the top of a document."""
-
-
-def in_document(data: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield the unsupported features of a document outside of its tasks."""
-    for keys, cause in KEYS.items():
-        node: Any = data
-        for key in keys:
-            node = node.get(key) if isinstance(node, dict) else None
-        if node is not None:
-            yield Problem(keys, Code.UNSUPPORTED, cause)

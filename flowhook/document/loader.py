@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 
-from flowhook.document.diagnostics.problems import Code, Mark, Path, Problem, to_fault
+from flowhook.document.diagnostics.problems import Code, Mark, Problem, to_fault
 from flowhook.document.diagnostics.rules.workflow import check_rules
 from flowhook.document.diagnostics.shapes import check_shape
 from flowhook.document.diagnostics.source import read
@@ -45,14 +45,10 @@ def canonical(definition: dict[str, Any]) -> bytes:
 
 
 def parse(source: bytes, *, file: str = "flow.yaml", functions: Collection[str] | None = None) -> FlowDocument:
-    """Read and check a flow file, YAML 1.2 or JSON.
+    """Read and check a flow file, YAML 1.2 or JSON, UTF-8, of at most `limits.MAX_DOCUMENT_BYTES`.
 
-    Takes milliseconds, or seconds for a file that is made to be slow: do not call it on an event loop.
-
-    Args:
-        source: UTF-8, at most `limits.MAX_DOCUMENT_BYTES`.
-        file: name of the file in faults.
-        functions: names of components that a `call` may use besides the DSL's functions; None: any name.
+    Takes milliseconds, or seconds for a file that is made to be slow: do not call it on an event loop. A `call` may use
+    the components `functions` besides the DSL's functions; None: any name.
 
     Raises:
         InvalidFlowError: the file has faults; lists all of them, sorted by line (at most `MAX_FAULTS`).
@@ -62,9 +58,8 @@ def parse(source: bytes, *, file: str = "flow.yaml", functions: Collection[str] 
     if isinstance(text.data, dict):
         problems += _check(text.data, functions)
     elif not problems:
-        problems.append(
-            Problem((), Code.VALUE_TYPE, "expected a mapping with the keys `document` and `do`", text.root.line)
-        )
+        cause = "expected a mapping with the keys `document` and `do`"
+        problems.append(Problem((), Code.VALUE_TYPE, cause, text.root.line))
     if problems:
         raise InvalidFlowError(_faults(problems, file, text.root))
     return build(text.data)
@@ -73,21 +68,21 @@ def parse(source: bytes, *, file: str = "flow.yaml", functions: Collection[str] 
 def _faults(problems: list[Problem], file: str, root: Mark) -> list[Fault]:
     faults = {to_fault(problem, file=file, root=root) for problem in problems}
     ordered = sorted(faults, key=lambda fault: (fault.line, fault.key, fault.cause))
-    if len(ordered) > MAX_FAULTS:
-        return [
-            *ordered[:MAX_FAULTS],
-            Fault(
-                file, 0, "", "there are more problems, which are reported once these are corrected", Code.MORE_PROBLEMS
-            ),
-        ]
-    return ordered
+    if len(ordered) <= MAX_FAULTS:
+        return ordered
+    cause = "there are more problems, which are reported once these are corrected"
+    return [*ordered[:MAX_FAULTS], Fault(file, 0, "", cause, Code.MORE_PROBLEMS)]
 
 
 def _check(data: dict[str, Any], functions: Collection[str] | None) -> list[Problem]:
-    """Return the problems of a document, at most `MAX_FAULTS` + 1 each of rules and of shape; at one path, of rules."""
+    """Return at most `MAX_FAULTS` + 1 problems each of rules and of shape; of shape, none where a rule has one."""
     broken = list(islice(check_rules(data, functions), MAX_FAULTS + 1))
     settled = {problem.path for problem in broken}
-    shapes = (problem for problem in _check_shapes(data) if not _is_settled(problem.path, settled))
+    shapes = (
+        problem
+        for problem in _check_shapes(data)
+        if not any(problem.path[:length] in settled for length in range(1, len(problem.path) + 1))
+    )
     return broken + list(islice(shapes, MAX_FAULTS + 1))
 
 
@@ -97,11 +92,6 @@ def _check_shapes(data: dict[str, Any]) -> Iterator[Problem]:
     for key, model in ours.items():
         if data.get(key) is not None:
             yield from check_shape(model, data[key], (key,))
-
-
-def _is_settled(path: Path, settled: set[Path]) -> bool:
-    """Whether a rule has already reported this path, or one that contains it."""
-    return any(path[:length] in settled for length in range(1, len(path) + 1))
 
 
 def load_definition(definition: bytes) -> FlowDocument:

@@ -14,11 +14,7 @@ MAX_SECONDS: Final = 10 * 366 * 86_400.0
 
 _ISO_UNITS: Final[Mapping[str, float]] = {"weeks": 604_800, "days": 86_400, "hours": 3600, "minutes": 60, "seconds": 1}
 _INLINE: Final[Mapping[str, float]] = {
-    "days": 86_400,
-    "hours": 3600,
-    "minutes": 60,
-    "seconds": 1,
-    "milliseconds": 0.001,
+    unit: seconds for unit, seconds in {**_ISO_UNITS, "milliseconds": 0.001}.items() if unit != "weeks"
 }
 UNITS: Final = frozenset(_INLINE)
 """Keys of a duration that is written as a mapping."""
@@ -50,14 +46,10 @@ _CLOCK: Final = re.compile(r"([0-9]{1,3}):([0-9]{2}):([0-9]{2})")
 
 
 def parse_duration(value: object) -> float:
-    """Return a duration in seconds, in [0, `MAX_SECONDS`].
+    """Return a duration in seconds, in [0, `MAX_SECONDS`]; raises InvalidError if it is invalid (`DURATION_INVALID`).
 
-    Args:
-        value: an ISO 8601 duration without years and months, whose lengths vary; or a mapping of `days`, `hours`,
-            `minutes`, `seconds`, `milliseconds` to integers of at least 0.
-
-    Raises:
-        InvalidError: it is neither, or longer than `MAX_SECONDS` (`DURATION_INVALID`).
+    It is written as in ISO 8601 without years and months, whose lengths vary; or as a mapping of `days`, `hours`,
+    `minutes`, `seconds`, `milliseconds` to integers of at least 0.
     """
     if isinstance(value, str):
         seconds = _parse_iso_8601(value)
@@ -139,26 +131,15 @@ def _invalid(message: str) -> InvalidError:
 
 
 _BYTE_UNITS: Final = {
-    "B": 1,
-    "kB": 10**3,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-}
+    "B": 1, "kB": 10**3, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30
+}  # fmt: skip
 _SIZE: Final = re.compile(r"([0-9]{1,15})(?: ?(B|[kKMG]B|[KMG]iB))?")
 
 
 def parse_size(value: object) -> int:
-    """Return a size in bytes, at least 0. The caller enforces its own maximum.
+    """Return a size in bytes, at least 0; raises InvalidError (`SIZE_INVALID`). The caller enforces its own maximum.
 
-    Args:
-        value: a number of bytes, or a string of an integer and one of the units B, kB, MB, GB, KiB, MiB, GiB.
-
-    Raises:
-        InvalidError: it is neither (`SIZE_INVALID`).
+    It is a number of bytes, or a string of an integer and one of the units B, kB, MB, GB, KiB, MiB, GiB.
     """
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value

@@ -8,9 +8,8 @@ Explains why a jq program does not compile, in terms of the program instead of t
 that it did not expect, and its position. The cause is mostly the syntax of another language (`&&`, `'text'`, `len(x)`),
 or a missing bracket, quote or `end`.
 
-Source: https://jqlang.org/manual/v1.8/, "Builtin operators and functions", "I/O", "Modules".
-
-Source: https://jqlang.org/manual/v1.8/, "Builtin operators and functions", "Conditionals and Comparisons".
+Source: https://jqlang.org/manual/v1.8/, "Builtin operators and functions", "Conditionals and Comparisons", "I/O",
+"Modules".
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from functools import cache
 from typing import Final
 
@@ -27,8 +27,6 @@ from flowhook.expressions.paths import MAX_PROGRAM_LENGTH, compile_accessor
 from flowhook.expressions.syntax import InvalidExpression
 
 _CLOSERS: Final = {"(": ")", "[": "]", "{": "}"}
-_BRACKET: Final = re.compile(r'#[^\n]*|["()\[\]{}]')
-_IN_STRING: Final = re.compile(r'\\\(|\\[\s\S]|"')
 _TOKEN_NAME: Final = re.compile(r"unexpected [A-Z_]{2,}")
 _WORD: Final = re.compile(r"[.$@]?\w+|[\s\S]")
 _IF: Final = re.compile(r"(?<![.$\w])if\b")
@@ -56,12 +54,9 @@ _OTHER_LANGUAGES: Final = {
 
 
 def explain_unexpected_token(what: str, line: str, column: int) -> str:
-    """Return the message for an unexpected token, instead of jq's own.
+    """Return the message for an unexpected token, instead of jq's own: `what`, `syntax error, unexpected …`.
 
-    Args:
-        what: jq's message, `syntax error, unexpected …`.
-        line: line of the program.
-        column: start of the token in the line, in bytes, from 1; at the end of the program, that of the last token.
+    `column` is the start of the token in the line, in bytes, from 1; at the end of the program, that of the last token.
     """
     encoded = line.encode()
     before, after = encoded[: column - 1].decode(errors="ignore"), encoded[column - 1 :].decode(errors="ignore")
@@ -86,20 +81,21 @@ def _advice(before: str, after: str) -> str:
     if sign == ")" and last == "(":
         return "a function without arguments has no parentheses"
     if sign in (")", "]", "}"):
-        return f"this `{sign}` closes nothing" if not list(_open(before)) else ""
+        return "" if _open(before) else f"this `{sign}` closes nothing"
     if sign == ";":
         return "a `;` separates the arguments of a function; `|` passes a value on"
     if sign == ".":
-        return {
-            "$": "the input is `.`, and its members are `.name`",
-            "{": "members of an object have names, `{name: .value}`",
-        }.get(last, "")
+        return {"$": _INPUT, "{": _MEMBERS}.get(last, "")
     return ""
+
+
+_INPUT: Final = "the input is `.`, and its members are `.name`"
+_MEMBERS: Final = "members of an object have names, `{name: .value}`"
 
 
 def explain_early_end(source: str) -> str:
     """Return what is missing from a program that ends too early; empty if that is unknown."""
-    opened = list(_open(source))
+    opened = _open(source)
     if opened:
         sign = opened[-1]
         return 'a string that begins with `"` is not closed' if sign == '"' else f"this lacks a `{_CLOSERS[sign]}`"
@@ -119,10 +115,9 @@ def function_hint(name: str, arity: str, source: str, variables: Collection[str]
         return f"; {name} takes {_arguments(name, arities)}"
     if name in variables:
         return f", did you mean ${name}?"
-    meant = _OTHER_LANGUAGES.get(name) or _alike(name)
-    if meant:
-        return f", did you mean {meant}?"
-    return f", did you mean .{name}?" if arity == "0" else ""
+    alike = difflib.get_close_matches(name.lower(), {known for known, _ in _builtins()}, n=1, cutoff=0.8)
+    meant = _OTHER_LANGUAGES.get(name) or "".join(alike) or (f".{name}" if arity == "0" else "")
+    return f", did you mean {meant}?" if meant else ""
 
 
 def variable_hint(name: str, variables: Collection[str]) -> str:
@@ -138,11 +133,6 @@ def _arguments(name: str, arities: list[int]) -> str:
     return f"{counts} argument{'' if arities[-1] == 1 else 's, with `;` between them'}"
 
 
-def _alike(name: str) -> str:
-    close = difflib.get_close_matches(name.lower(), {known for known, _ in _builtins()}, n=1, cutoff=0.8)
-    return close[0] if close else ""
-
-
 @cache
 def _builtins() -> frozenset[tuple[str, int]]:
     """Return names and arities of jq's built-in functions, as jq lists them. This jq program always ends."""
@@ -150,21 +140,27 @@ def _builtins() -> frozenset[tuple[str, int]]:
     return frozenset((name, int(arity)) for name, arity in (each.split("/") for each in found) if name[0] != "_")
 
 
-def _open(source: str) -> Iterator[str]:
-    """Yield the brackets and quotes that are still open at the end of a text, the innermost last."""
-    nesting: list[str] = []
+_TOKEN: Final = re.compile(r'#[^\n]*|\$[A-Za-z_][A-Za-z0-9_]*|["()\[\]{}]')
+_STRING_TOKEN: Final = re.compile(r'\\[\s\S]|"')
+
+
+def _tokens(source: str) -> Iterator[tuple[str, int, list[str]]]:
+    """Yield comments, variables, brackets and quotes, each with the position after it and what is open there."""
+    nesting: list[str] = []  # open delimiters: `"` of a string, `\(` of an interpolation, brackets
     position = 0
-    while True:
-        in_string = nesting[-1:] == ['"']
-        token = (_IN_STRING if in_string else _BRACKET).search(source, position)
-        if token is None:
-            yield from ("(" if sign == "\\(" else sign for sign in nesting)
-            return
-        position, sign = token.end(), token[0]
-        if sign in ("(", "[", "{", "\\(") or (sign == '"' and not in_string):
-            nesting.append(sign)
-        elif sign in (")", "]", "}", '"') and nesting:
+    while token := (_STRING_TOKEN if nesting[-1:] == ['"'] else _TOKEN).search(source, position):
+        position, text = token.end(), token[0]
+        if text in ("(", "[", "{", "\\(") or (text == '"' and nesting[-1:] != ['"']):
+            nesting.append(text)
+        elif text in (")", "]", "}", '"') and nesting:
             nesting.pop()
+        yield text, position, nesting
+
+
+def _open(source: str) -> list[str]:
+    """Return the brackets and quotes that are still open at the end of a text, the innermost last."""
+    *_, (_, _, nesting) = [("", 0, list[str]()), *_tokens(source)]
+    return ["(" if sign == "\\(" else sign for sign in nesting]
 
 
 FORBIDDEN_FUNCTIONS: Final = {
@@ -187,12 +183,11 @@ FORBIDDEN_FUNCTIONS: Final = {
 """Functions that access more than their input, with the reason to report for each."""
 
 _REFUSED: Final = "__refused_"
-_PARAMETERS: Final = ("", "(f)")
 
 
 def _shadow(function: str) -> str:
     name, arity = function.split("/")
-    return f"def {name}{_PARAMETERS[int(arity)]}: ${_REFUSED}{name}{arity};"
+    return f"def {name}{'(f)' * int(arity)}: ${_REFUSED}{name}{arity};"
 
 
 # On a line of its own, so that the lines that jq reports are those of the program plus one. The definitions also
@@ -201,8 +196,6 @@ _PRELUDE: Final = " ".join(map(_shadow, FORBIDDEN_FUNCTIONS)) + "\n"
 
 _FORBIDDEN_CHARACTER: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]|\r(?!\n)")
 
-_TOKEN: Final = re.compile(r'#[^\n]*|\$[A-Za-z_][A-Za-z0-9_]*|["()]')
-_STRING_TOKEN: Final = re.compile(r'\\[\s\S]|"')
 _MEMBER: Final = re.compile(
     r'\s*\.(?P<name>[A-Za-z_][A-Za-z0-9_]*)|\s*(?:\.\s*)?\[\s*"(?P<key>[^"\\]*)"\s*\]|\s*\.\s*"(?P<quoted>[^"\\]*)"'
 )
@@ -216,21 +209,16 @@ _MODULE_KEYWORD: Final = re.compile(r"unexpected (import|include|module)\b")
 
 
 def check_program(source: str, variables: Collection[str]) -> None:
-    """Check a jq program, without `${ }`.
+    """Raise InvalidExpression if a jq program does not compile, or uses a forbidden function or an unknown variable.
 
     Blocks for about a millisecond, or a hundredth of that for a path. jq evaluates constants while it compiles, however
-    large they are: check untrusted programs in a separate process (`flowhook.sandbox`).
-
-    Args:
-        source: at most `MAX_PROGRAM_LENGTH` characters.
-        variables: names without `$` that the program may use in addition to those it binds itself.
-
-    Raises:
-        InvalidExpression: it does not compile, or uses a forbidden function or an unknown variable.
+    large they are: check untrusted programs in a separate process (`flowhook.sandbox`). `variables` are names without
+    `$` that the program may use in addition to those it binds itself.
     """
     if len(source) > MAX_PROGRAM_LENGTH:
         raise InvalidExpression(f"an expression has at most {MAX_PROGRAM_LENGTH} characters")
-    if _is_path(source, variables):
+    with suppress(InvalidExpression):
+        compile_accessor(source, variables=variables)
         return
     character = _FORBIDDEN_CHARACTER.search(source)
     if character is not None:
@@ -254,31 +242,10 @@ def secret_names(source: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def _is_path(source: str, variables: Collection[str]) -> bool:
-    try:
-        compile_accessor(source, variables=variables)
-    except InvalidExpression:
-        return False
-    return True
-
-
 def _variables(source: str) -> Iterator[tuple[str, int]]:
     """Yield each `$name` outside of comments and of the text of strings, with the position after it."""
-    nesting: list[str] = []  # open delimiters: `"` of a string, `\(` of an interpolation, or a plain `(`
-    position = 0
-    while True:
-        in_string = bool(nesting) and nesting[-1] == '"'
-        token = (_STRING_TOKEN if in_string else _TOKEN).search(source, position)
-        if token is None:
-            return
-        position = token.end()
-        text = token[0]
-        if text in ("\\(", "(") or (text == '"' and not in_string):
-            nesting.append(text)
-        elif text in ('"', ")"):
-            if nesting:
-                nesting.pop()
-        elif text.startswith("$"):
+    for text, position, _ in _tokens(source):
+        if text.startswith("$"):
             yield text[1:], position
         elif text.startswith("#") and text.rstrip("\r").endswith("\\"):
             # this version of jq continues the comment on the next line, others do not
@@ -290,11 +257,9 @@ def _explain(message: str, source: str, variables: Collection[str]) -> str:
     if error is None:
         return "jq can't compile it"
     what = error["what"]
-    undefined = _UNDEFINED.match(what)
-    if undefined is not None:
+    if undefined := _UNDEFINED.match(what):
         return _explain_undefined(undefined["name"], undefined["arity"], source, variables)
-    keyword = _MODULE_KEYWORD.search(what)
-    if keyword is not None:
+    if keyword := _MODULE_KEYWORD.search(what):
         return f"{keyword[1]} is not allowed: there are no modules"
     if error["line"] is None:
         return "an expression is missing" if "program not given" in what else what

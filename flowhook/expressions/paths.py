@@ -20,21 +20,11 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from decimal import Decimal
 from types import MappingProxyType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import attrs
 
-from flowhook.expressions.syntax import ExpressionTypeError, InvalidExpression, is_expression, strip_markers
-
-__all__ = [
-    "MAX_PROGRAM_LENGTH",
-    "Accessor",
-    "PathStep",
-    "compile_accessor",
-    "is_expression",
-    "paths_in",
-    "strip_markers",
-]
+from flowhook.expressions.syntax import ExpressionTypeError, InvalidExpression
 
 MAX_PROGRAM_LENGTH: Final = 8192
 """Characters of one expression, here and in `jq_check`."""
@@ -49,32 +39,21 @@ _LITERAL: Final = re.compile(r"(true|false|null)(?![A-Za-z0-9_:(])")
 _STRING_PART: Final = re.compile(r'(?:[^"\\]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 _LONE_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
-_CONSTANTS: Final = {"true": True, "false": False, "null": None}
 _FORBIDDEN_VARIABLES: Final = frozenset({"ENV", "__loc__", "__prog_args"})
 
 PathStep = str | int
 
 
-class Accessor(Protocol):
-    """A compiled expression."""
+Accessor = Callable[..., Any]
+"""A compiled expression: takes data and, where it needs them, variables; returns the value, parts of data uncopied.
 
-    def __call__(self, data: Any, variables: Mapping[str, Any] = _NO_VARIABLES, /) -> Any:
-        """Return the value of the expression; parts of `data` are returned, not copied.
-
-        A missing key, an index out of range and anything below null is None, as in jq.
-
-        Raises:
-            ExpressionTypeError: the path meets data of the wrong type, or the variable does not exist.
-        """
-        ...
+A missing key, an index out of range and anything below null is None, as in jq. Raises ExpressionTypeError if the path
+meets data of the wrong type, or the variable does not exist.
+"""
 
 
 def compile_accessor(source: str, *, variables: Collection[str] | None = None) -> Accessor:
-    """Compile an expression of the grammar above, without `${ }`.
-
-    Args:
-        source: at most `MAX_PROGRAM_LENGTH` characters.
-        variables: names without `$` that it may use; None: any.
+    """Compile an expression of the grammar above, without `${ }`; `variables` are names that it may use, None: any.
 
     Raises:
         InvalidExpression: it is not of this grammar, whether or not it is valid in jq.
@@ -140,17 +119,12 @@ class _Parser:
             steps = self.first_step() + self.steps()
             self.paths.append(tuple(steps))
             return _path(steps)
-        literal = self.match(_LITERAL)
-        if literal is not None:
-            return _constant(_CONSTANTS[literal])
-        number = self.match(_NUMBER)
-        if number is not None:
-            return _constant(json.loads(number))
+        if literal := self.match(_LITERAL) or self.match(_NUMBER):
+            return _constant(json.loads(literal))
         raise self.unexpected()
 
     def first_step(self) -> list[PathStep]:
-        name = self.dotted()
-        if name is not None:
+        if (name := self.dotted()) is not None:
             return [name]
         self.expect(".")
         if self.at("."):
@@ -258,7 +232,7 @@ def _interpolation(parts: list[str | Accessor]) -> Accessor:
     if len(parts) == 1:
         return _constant(parts[0])
     texts = [part for part in parts if isinstance(part, str)]
-    accessors: list[Callable[..., Any]] = [part for part in parts if not isinstance(part, str)]
+    accessors: list[Accessor] = [part for part in parts if not isinstance(part, str)]
 
     def interpolate(data: Any, variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
         result = texts[0]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -91,12 +91,9 @@ def explain(error: MarkedYAMLError, text: str) -> tuple[str, int]:
 
 def _colon(mark: StreamMark | None, text: str) -> str:
     """Explain an unexpected colon: in a string that needs quotes, or on a line where no mapping can begin."""
-    if mark is None or ": " in _before(mark, text):
-        return "a ':' is not allowed here: put the text in quotes"
-    return (
-        "a ':' is not allowed here: this line is indented too far, or the one before lacks the ':' and the space "
-        "after its key"
-    )
+    quotes = mark is None or ": " in _before(mark, text)
+    misplaced = "this line is indented too far, or the one before lacks the ':' and the space after its key"
+    return f"a ':' is not allowed here: {'put the text in quotes' if quotes else misplaced}"
 
 
 def _unexpected_text(mark: StreamMark | None, text: str) -> str:
@@ -127,6 +124,8 @@ def _line_of(mark: StreamMark | None) -> int:
 MAX_DEPTH: Final = 64
 """Maximum depth of nested collections."""
 
+_TOO_DEEP: Final = f"nested more than {MAX_DEPTH} levels deep"
+
 MAX_ALIASED: Final = limits.MAX_DOCUMENT_BYTES
 """Characters and nodes that aliases may add to a document."""
 
@@ -135,10 +134,6 @@ _BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "F
 _INTEGER: Final = re.compile(r"[-+]?[0-9]{1,400}|0o[0-7]{1,400}|0x[0-9a-fA-F]{1,400}")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NO_JSON_NUMBER: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_MIN_INTEGER: Final = -(2**63)
-_MAX_INTEGER: Final = 2**64 - 1
-
-
 _NO_MERGE: Final = "YAML 1.2 has no merge keys: write the keys out, or put '<<' in quotes"
 
 
@@ -153,9 +148,9 @@ class Source(NamedTuple):
 class _StopReadingError(Exception):
     """A problem after which parsing can't continue."""
 
-    def __init__(self, code: Code, cause: str, line: int, path: Path = ()) -> None:
+    def __init__(self, code: Code, cause: str, where: Event | int, path: Path = ()) -> None:
         super().__init__(cause)
-        self.problem = Problem(path, code, cause, line)
+        self.problem = Problem(path, code, cause, where if isinstance(where, int) else _line(where))
 
 
 def read(source: bytes) -> Source:
@@ -213,12 +208,12 @@ class _Node:
     height: int = 0
 
 
+@dataclass(slots=True)
 class _Reader:
-    def __init__(self, events: Iterator[Event]) -> None:
-        self.events = events
-        self.problems: list[Problem] = []
-        self.anchors: dict[str, _Node | None] = {}  # None while its node is being read
-        self.aliased = 0
+    events: Iterator[Event]
+    problems: list[Problem] = field(default_factory=list)
+    anchors: dict[str, _Node | None] = field(default_factory=dict)  # None while its node is being read
+    aliased: int = 0
 
     def document(self) -> tuple[Any, Mark]:
         next(self.events)  # the start of the stream
@@ -226,29 +221,27 @@ class _Reader:
         if isinstance(start, StreamEndEvent):
             raise _StopReadingError(Code.FILE_INVALID, "the file is empty", 0)
         if isinstance(start, DocumentStartEvent) and start.version not in (None, (1, 2)):
-            self.problems.append(Problem((), Code.YAML_UNSUPPORTED, "only YAML 1.2 is supported", _line(start)))
+            self.report((), "only YAML 1.2 is supported", start)
         node = self.node(next(self.events), (), 0)
         end = next(self.events)
         following = next(self.events) if isinstance(end, DocumentEndEvent) else end
         if not isinstance(following, StreamEndEvent):
-            raise _StopReadingError(
-                Code.FILE_INVALID, "a second document begins here, and a flow file has only one", _line(following)
-            )
+            cause = "a second document begins here, and a flow file has only one"
+            raise _StopReadingError(Code.FILE_INVALID, cause, following)
         return node.value, node.mark
+
+    def report(self, path: Path, cause: str, event: Event, code: Code = Code.YAML_UNSUPPORTED) -> None:
+        self.problems.append(Problem(path, code, cause, _line(event)))
 
     def node(self, event: Event, path: Path, depth: int) -> _Node:
         if depth > MAX_DEPTH:
-            raise _StopReadingError(
-                Code.FILE_INVALID, f"nested more than {MAX_DEPTH} levels deep", _line(event), path[:8]
-            )
+            raise _StopReadingError(Code.FILE_INVALID, _TOO_DEEP, event, path[:8])
         if isinstance(event, AliasEvent):
             return self.alias(event, path, depth)
         if isinstance(event, NodeEvent) and event.anchor is not None:
             self.anchors[event.anchor] = None
         if getattr(event, "tag", None) is not None:
-            self.problems.append(
-                Problem(path, Code.YAML_UNSUPPORTED, "tags such as !!str are not allowed", _line(event))
-            )
+            self.report(path, "tags such as !!str are not allowed", event)
         if isinstance(event, MappingStartEvent):
             node = self.mapping(event, path, depth)
         elif isinstance(event, SequenceStartEvent):
@@ -266,11 +259,11 @@ class _Reader:
         while not isinstance(key_event := next(self.events), MappingEndEvent):
             key = self.key(key_event, path, depth)
             if key == "<<" and isinstance(key_event, ScalarEvent) and key_event.style is None:
-                self.problems.append(Problem((*path, key), Code.YAML_UNSUPPORTED, _NO_MERGE, _line(key_event)))
+                self.report((*path, key), _NO_MERGE, key_event)
             member = self.node(next(self.events), (*path, key), depth + 1)
             if key in value:
                 cause = f"the key {key!r} is defined twice, first on line {members[key].line}"
-                self.problems.append(Problem((*path, key), Code.KEY_DUPLICATE, cause, _line(key_event)))
+                self.report((*path, key), cause, key_event, Code.KEY_DUPLICATE)
                 continue
             value[key] = member.value
             members[key] = Mark(_line(key_event), member.mark.members)
@@ -284,11 +277,9 @@ class _Reader:
             return node.value
         if isinstance(event, ScalarEvent):
             written = str(event.value)
-            self.problems.append(
-                Problem(path, Code.YAML_UNSUPPORTED, f"a key is a string: put {written!r} in quotes", _line(event))
-            )
+            self.report(path, f"a key is a string: put {written!r} in quotes", event)
             return written
-        raise _StopReadingError(Code.YAML_UNSUPPORTED, "a key is a string, not a collection", _line(event), path)
+        raise _StopReadingError(Code.YAML_UNSUPPORTED, "a key is a string, not a collection", event, path)
 
     def sequence(self, event: Event, path: Path, depth: int) -> _Node:
         value: list[Any] = []
@@ -305,15 +296,14 @@ class _Reader:
     def alias(self, event: AliasEvent, path: Path, depth: int) -> _Node:
         node = self.anchors.get(event.anchor)
         if node is None:
-            cause = (
-                "refers to a node that contains it" if event.anchor in self.anchors else "is not defined before this"
-            )
-            raise _StopReadingError(Code.YAML_INVALID, f"alias *{event.anchor} {cause}", _line(event), path)
+            inside = event.anchor in self.anchors
+            cause = "refers to a node that contains it" if inside else "is not defined before this"
+            raise _StopReadingError(Code.YAML_INVALID, f"alias *{event.anchor} {cause}", event, path)
         self.aliased += node.weight
         if self.aliased > MAX_ALIASED:
-            raise _StopReadingError(Code.FILE_INVALID, "aliases make the document too large", _line(event), path)
+            raise _StopReadingError(Code.FILE_INVALID, "aliases make the document too large", event, path)
         if depth + node.height > MAX_DEPTH:
-            raise _StopReadingError(Code.FILE_INVALID, f"nested more than {MAX_DEPTH} levels deep", _line(event), path)
+            raise _StopReadingError(Code.FILE_INVALID, _TOO_DEEP, event, path)
         return node
 
     def scalar(self, event: Event, path: Path) -> _Node:
@@ -321,7 +311,7 @@ class _Reader:
         try:
             value = _plain(text) if getattr(event, "style", None) is None else _text(text)
         except ValueError as error:
-            self.problems.append(Problem(path, Code.YAML_UNSUPPORTED, str(error), _line(event)))
+            self.report(path, str(error), event)
             value = None
         return _Node(value, Mark(_line(event)), weight=1 + len(text))
 
@@ -341,18 +331,14 @@ def _text(text: str) -> str:
 
 
 def _plain(text: str) -> str | int | float | bool | None:
-    """Return the value of an unquoted scalar in the core schema.
-
-    Raises:
-        ValueError: a number that JSON can't hold.
-    """
+    """Return the value of an unquoted scalar in the core schema; raises ValueError for a number JSON can't hold."""
     if text in _NULLS:
         return None
     if text in _BOOLEANS:
         return _BOOLEANS[text]
     if _INTEGER.fullmatch(text):
         number = int(text, 0 if text.startswith(("0o", "0x")) else 10)
-        if not _MIN_INTEGER <= number <= _MAX_INTEGER:
+        if not -(2**63) <= number < 2**64:
             raise ValueError("an integer has at most 64 bits; put it in quotes to make it a string")
         return number
     if _FLOAT.fullmatch(text) and math.isfinite(float(text)):

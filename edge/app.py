@@ -20,7 +20,6 @@ from edge.router.flow_cache import FlowCache
 from edge.router.ingest import IngestBatcher
 from edge.router.rejections import RejectionReporter
 from edge.router.replies import SyncReplies
-from edge.webhook.body_parser import BodyParser
 from edge.webhook.document_fetcher import DocumentFetcher
 from edge.webhook.key_cache import KeyCache
 from edge.webhook.log_limiter import PerFlowLimiter, RateLimitedLogger
@@ -120,7 +119,7 @@ async def _serve(
     rejections = RejectionReporter(router, flow_cache, PerFlowLimiter(loop.time), counts)
     fetcher = DocumentFetcher(settings.address_policy)
     offload = Offload("parsing large bodies")
-    stages = Stages(KeyCache(fetcher, logger, loop.time), BodyParser(offload))
+    stages = Stages(KeyCache(fetcher, logger, loop.time), offload)
     uploads = BodyUploads(router, counts, timeout)
     gateway = WebhookHandler(
         flow_cache,

@@ -23,7 +23,6 @@ from edge.http.responses import Response
 from edge.webhook.body_offload import BodyQuery
 from edge.webhook.configured_responses import ConfiguredResponse, FlowResponse
 from edge.webhook.handshakes import Handshakes
-from edge.webhook.sender_rate_limiter import SenderRateLimiter
 from flowhook import limits
 from flowhook.document.models.credentials import MtlsAuth
 from flowhook.document.models.webhook import Callback, Webhook
@@ -32,9 +31,12 @@ from flowhook.events.keys import Attributes, DedupeKey, OrderKey, SearchAttribut
 from flowhook.expressions.paths import PathStep
 from flowhook.payloads import Selection, event_identity, is_parsed_whole, parse_content_type, selection_of
 from flowhook.payloads.parsing import IDENTITY
+from flowhook.sharing.token_bucket import TokenBuckets
 from flowhook.signatures import MAX_JSON_BYTES, KeyedVerifier, Match, RequestView, Verifier, build_verifiers, can_stream
 from flowhook.signatures.diagnosis import SecretVariants
 from flowhook.signatures.schemes import SignatureVerifier
+
+MAX_SENDERS: Final = 10_000  # senders of one URL that have a rate of their own
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -113,7 +115,7 @@ class CompiledEndpoint:
     dropped_headers: frozenset[str]  # lower-case names of fields that are not stored
     dropped_query: frozenset[str]  # names of parameters that are not stored
     raw: bool  # whether bodies are stored unparsed
-    sender_limiter: SenderRateLimiter | None
+    sender_limiter: TokenBuckets | None
     stores_rejected_bodies: bool  # whether operators can see the bodies of refused requests
     response: ConfiguredResponse
     flow: FlowResponse | None  # responses of the flow itself, when senders wait for them
@@ -174,8 +176,9 @@ class CompiledEndpoint:
         self.dedupes_by_delivery_id = deduplicates and dedupe.key is None and self.asks
         self._dedupe = DedupeKey(dedupe.key) if deduplicates and dedupe.key is not None else None
         self.raw = webhook.parse == "raw"
-        rate = webhook.sender_rate_limit
-        self.sender_limiter = None if rate is None else SenderRateLimiter(rate)
+        self.sender_limiter, rate = None, webhook.sender_rate_limit
+        if rate is not None:
+            self.sender_limiter = TokenBuckets(per_second=rate.per_second, burst=rate.burst, most=MAX_SENDERS)
         self.stores_rejected_bodies = webhook.keep_rejected_bodies
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
         self.needs_json_body = self.handshakes is not None or (

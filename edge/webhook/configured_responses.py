@@ -36,12 +36,9 @@ class ConfiguredResponse:
 
     def __init__(self, respond: Respond | OnFault) -> None:
         self._status = respond.status
-        fields = {name.lower(): (name.encode("ascii"), value) for name, value in respond.headers.items()}
-        fields.pop(_DATE, None)
-        if "content-type" not in fields and not responses.has_no_content(respond.status) and respond.body is not None:
-            media_type = "text/plain; charset=utf-8" if isinstance(respond.body, str) else "application/json"
-            fields = {"content-type": (b"Content-Type", media_type), **fields}
-        self._headers = [(name, _compile(value)) for name, value in fields.values()]
+        media_type = "text/plain; charset=utf-8" if isinstance(respond.body, str) else "application/json"
+        has_content = respond.body is not None and not responses.has_no_content(respond.status)
+        self._headers = _compile_headers(respond.headers, media_type if has_content else "")
         self._body = _compile(respond.body)
         self._fixed: Response | None = None
         self._head, self._before, self._after = b"", b"", b""
@@ -52,7 +49,7 @@ class ConfiguredResponse:
         self.paths = [path for expression in expressions for path in paths_in(expression)]
         if not expressions:
             self._fixed = self._render({})
-        elif expressions == {strip_markers(_ID)} and not any(is_expression(value) for _, value in fields.values()):
+        elif expressions == {strip_markers(_ID)} and not any(map(is_expression, respond.headers.values())):
             self._split_at_id(respond.body)
 
     def render(self, event_id: str, view: Mapping[str, Any] | None) -> Response:
@@ -77,25 +74,25 @@ class ConfiguredResponse:
             body = value.encode("utf-8", "replace")
         else:
             body = _json(value)
-        headers = [(name, _header_value(template(view))) for name, template in self._headers]
-        return responses.build_response(self._status, headers, body)
+        return responses.build_response(self._status, _render_headers(self._headers, view), body)
 
 
 class FlowResponse:
-    """The responses of a flow in mode `reply`."""
+    """The responses of a flow in mode `reply`; expressions of headers have a value if they read the ID alone."""
 
-    __slots__ = ("_fault", "_output", "_problem_status", "timeout")
+    __slots__ = ("_fault", "_fault_headers", "_fault_status", "_headers", "_status", "timeout")
 
     def __init__(self, respond: Respond) -> None:
         self.timeout = respond.timeout  # maximum time in seconds for which a request is held
-        self._output = _Envelope(respond.status, respond.headers, "application/json")
-        fault = respond.on_fault
-        self._problem_status = fault.status
-        self._fault = _Envelope(fault.status, fault.headers, "") if fault.body is None else ConfiguredResponse(fault)
+        self._status, fault = respond.status, respond.on_fault
+        self._headers = _compile_headers(respond.headers, "application/json")
+        self._fault = None if fault.body is None else ConfiguredResponse(fault)
+        self._fault_status, self._fault_headers = fault.status, _compile_headers(fault.headers, "")
 
     def output(self, execution_id: str, body: bytes) -> Response:
         """Return the flow's output, JSON, as a response."""
-        return self._output.around(execution_id, body)
+        headers = _render_headers(self._headers, {"id": execution_id})
+        return responses.build_response(self._status, headers, b"" if self._status in BODYLESS_STATUSES else body)
 
     def reply(self, status: int, headers: Sequence[tuple[str, bytes]], body: bytes) -> Response:
         """Return the flow's reply as a response, without fields that concern the connection or are malformed."""
@@ -108,39 +105,28 @@ class FlowResponse:
 
     def fault(self, execution_id: str) -> Response:
         """Return the response for a flow that ended without a reply; it does not reveal the cause."""
-        if isinstance(self._fault, ConfiguredResponse):
+        if self._fault is not None:
             return self._fault.render(execution_id, None)._replace(reason=responses.FLOW_FAULTED)
         return responses.problem(
-            self._problem_status,
+            self._fault_status,
             responses.FLOW_FAULTED,
             "The flow ended without an answer.",
-            headers=self._fault.fields(execution_id),
+            headers=_render_headers(self._fault_headers, {"id": execution_id}),
             execution_id=execution_id,
         )
 
 
-class _Envelope:
-    """Status and headers for a body produced elsewhere; only expressions that read the ID have a value."""
+def _compile_headers(headers: Mapping[str, str], content_type: str) -> list[tuple[bytes, Template]]:
+    """Return templates of header fields without Date, and with a Content-Type, unless that is empty or there is one."""
+    fields = {name.lower(): (name.encode("ascii"), value) for name, value in headers.items()}
+    fields.pop(_DATE, None)
+    if content_type and "content-type" not in fields:
+        fields = {"content-type": (b"Content-Type", content_type), **fields}
+    return [(name, _compile(value)) for name, value in fields.values()]
 
-    __slots__ = ("_headers", "_status")
 
-    def __init__(self, status: int, headers: Mapping[str, str], content_type: str) -> None:
-        self._status = status
-        names = {name.lower() for name in headers}
-        added = {"Content-Type": content_type} if content_type and "content-type" not in names else {}
-        self._headers = [
-            (name.encode("ascii"), _compile(value))
-            for name, value in {**added, **headers}.items()
-            if name.lower() != _DATE
-        ]
-
-    def fields(self, execution_id: str) -> list[tuple[bytes, bytes]]:
-        return [(name, _header_value(template({"id": execution_id}))) for name, template in self._headers]
-
-    def around(self, execution_id: str, body: bytes) -> Response:
-        return responses.build_response(
-            self._status, self.fields(execution_id), b"" if self._status in BODYLESS_STATUSES else body
-        )
+def _render_headers(headers: Sequence[tuple[bytes, Template]], view: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
+    return [(name, _header_value(template(view))) for name, template in headers]
 
 
 def _header_value(value: Any) -> bytes:

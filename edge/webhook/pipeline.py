@@ -35,10 +35,10 @@ from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.events import build_event, event_message
 from edge.webhook.handshakes import DONE, FetchUrl
 from edge.webhook.log_limiter import RateLimitedLogger
-from edge.webhook.sender_rate_limiter import sender_identity
 from edge.webhook.stages import Delivery, RequestViews, Stages, answer_by_head, most_specific
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
+from flowhook.http.forwarded import Address
 from flowhook.model import Event
 from flowhook.sharing.addresses import network_of
 from flowhook.signatures import Match, Outcome, SignatureError, Verifier, first_match
@@ -304,8 +304,18 @@ class WebhookHandler:
         return responses.NOT_STORED
 
 
+def sender_identity(match: Match, address: Address, *, authenticated: bool) -> str:
+    """Return the identity of a sender among those of a URL; `authenticated`: whether credentials were required."""
+    return f"{match.scheme} {match.secret}" if authenticated else network_of(address)
+
+
 def _check_rate(delivery: Delivery, match: Match) -> None:
-    """Refuse a sender that exceeds its rate limit."""
+    """Refuse a sender that exceeds its rate limit (`webhook.sender_rate_limit`).
+
+    The edge applies it, rather than the router, because only the edge can identify senders: by the credential that
+    authenticated them or, where none is required, by their address. So a sender that exceeds its rate costs no more
+    than the check of its signature. Each edge counts separately.
+    """
     endpoint = delivery.endpoint
     if endpoint.sender_limiter is not None:
         sender = sender_identity(match, delivery.address, authenticated=endpoint.asks)

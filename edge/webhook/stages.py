@@ -9,20 +9,25 @@ from __future__ import annotations
 import asyncio
 
 import attrs
+import orjson
 
 from edge.http import responses
 from edge.http.head import Head
 from edge.http.peer import Peer
 from edge.http.responses import Response
-from edge.webhook.body_parser import BodyParser
-from edge.webhook.compiled_endpoints import CompiledEndpoint, ParsedContent
+from edge.webhook.body_offload import parse_large_body
+from edge.webhook.compiled_endpoints import EMPTY, CompiledEndpoint, ParsedContent
 from edge.webhook.events import build_event
 from edge.webhook.handshakes import FetchUrl
 from edge.webhook.key_cache import KeyCache
 from flowhook import limits
+from flowhook.document.models.webhook import BODYLESS_METHODS
+from flowhook.events.workflow_input import webhook_view
 from flowhook.http.forwarded import Address, TrustedProxies
 from flowhook.model import Event
+from flowhook.payloads import is_json, is_opaque, parse, to_structured
 from flowhook.sandbox import INLINE_BYTES
+from flowhook.sandbox.offload import Offload
 from flowhook.sharing import Principal
 from flowhook.sharing.addresses import address_principal
 from flowhook.signatures import (
@@ -88,7 +93,7 @@ class Stages:
     """The stages that wait: for keys, and for bodies that are parsed or hashed elsewhere."""
 
     _keys: KeyCache
-    _body_parser: BodyParser
+    _offload: Offload  # parses large bodies
 
     async def verify_head(self, delivery: Delivery, now: float) -> Outcome | None:
         """Verify a request without its body; None: no kind of `auth` can. `now` is Unix time in seconds."""
@@ -123,13 +128,46 @@ class Stages:
         if endpoint.needs_json_body and (request.json is None or len(request.body) > endpoint.max_unverified_json):
             request = await _with_json(request, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
             delivery.request = request
-        content = self._body_parser.at_once(endpoint, head, request) or await self._body_parser.apart(
-            endpoint, head, request, event
-        )
+        content = parse_inline(endpoint, head, request)
+        if content is None:
+            content = await self._parse_apart(delivery, event)
         if endpoint.handshakes is None:
             return event, content, None
         shaken = content.body if content.body is not None or not request.body else json_of(request)
         return event, content, endpoint.handshakes.late(verified[1], request, shaken)
+
+    async def _parse_apart(self, delivery: Delivery, event: Event) -> ParsedContent:
+        """Parse a large or compressed body in a separate process."""
+        endpoint, head = delivery.endpoint, delivery.head
+        headers = [
+            (name, value.decode("latin-1"))
+            for name, value in head.headers
+            if name == "content-encoding" or name.startswith("ce-")
+        ]
+        selected, order_key, dedupe, attributes = await self._offload.run(
+            endpoint.flow_id,
+            parse_large_body,
+            orjson.dumps([head.content_type, headers, endpoint.max_parsed]),
+            endpoint.wanted,
+            orjson.dumps(webhook_view(event, None)),
+            delivery.request.body,
+        )
+        found = tuple((name, value) for name, value in orjson.loads(attributes))
+        return ParsedContent(orjson.loads(selected), order_key.decode(), dedupe.decode(), found)
+
+
+def parse_inline(endpoint: CompiledEndpoint, head: Head, request: RequestView) -> ParsedContent | None:
+    """Parse a small body; return None for one that would delay other requests."""
+    body = request.body
+    if endpoint.raw or not (body or head.method not in BODYLESS_METHODS):
+        return EMPTY
+    if head.compressed or not (len(body) <= INLINE_BYTES or is_opaque(head.content_type)):
+        return None
+    if request.json is not None and is_json(head.content_type):
+        value = request.json.of(body)  # verification has parsed it already
+        if value is not None:
+            return ParsedContent(to_structured(head.content_type, head.headers, value))
+    return ParsedContent(parse(head.content_type, body, head.headers, limit=endpoint.max_parsed).body)
 
 
 async def _with_json(request: RequestView, body: JsonBody) -> RequestView:

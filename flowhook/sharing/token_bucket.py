@@ -26,3 +26,20 @@ class TokenBucket:
     def give_back(self) -> None:
         """Give back a token that was taken."""
         self._tokens = min(self._burst, self._tokens + 1)
+
+
+class TokenBuckets:
+    """Token buckets by key, at most `most`: the one that was used longest ago is dropped, and later starts full."""
+
+    def __init__(self, *, per_second: float, burst: float, most: int) -> None:
+        self._rate = {"per_second": per_second, "burst": burst}
+        self._most = most
+        self._buckets: dict[str, TokenBucket] = {}  # those that were used last come last
+
+    def take(self, key: str, now: float) -> float:
+        """Take a token of a key and return 0, or return the seconds until one is available."""
+        bucket = self._buckets.pop(key, None) or TokenBucket(**self._rate, now=now)
+        self._buckets[key] = bucket
+        if len(self._buckets) > self._most:
+            del self._buckets[next(iter(self._buckets))]
+        return bucket.take(now)

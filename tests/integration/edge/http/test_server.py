@@ -240,8 +240,8 @@ class TestDraining:
             waits.set()
             await asyncio.Event().wait()
 
-        monkeypatch.setattr("edge.webhook.body_parser.BodyParser.at_once", lambda *_: None)
-        monkeypatch.setattr("edge.webhook.body_parser.BodyParser.apart", wait)
+        monkeypatch.setattr("edge.webhook.stages.parse_inline", lambda *_: None)
+        monkeypatch.setattr("edge.webhook.stages.Stages._parse_apart", wait)
         edge = await start_edge(drain_seconds=0.1)
         busy = await edge.connect()
         busy.write(POST % 1)

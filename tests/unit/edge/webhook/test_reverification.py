@@ -6,7 +6,6 @@ import pytest
 from support.edge_heads import with_head
 
 from edge.router.rejections import RejectionReporter
-from edge.webhook.body_parser import BodyParser
 from edge.webhook.compiled_endpoints import FlowEndpoints
 from edge.webhook.reverification import Reverification
 from edge.webhook.stages import RequestViews, Stages
@@ -54,7 +53,7 @@ async def verify(counts):
     async def verify(directory, headers, *, body=BODY, target="/hook/f", method="POST", time=NOW, public_url=""):
         reporter = RejectionReporter(None, directory, None, counts)
         views = RequestViews(None, public_url)
-        reverification = Reverification(directory, reporter, Stages(None, BodyParser(None)), views)
+        reverification = Reverification(directory, reporter, Stages(None, None), views)
         request = AttachVerifierResponse(flow_id="f", body=body, registry_revision=5)
         request.time.FromMilliseconds(int(time * 1000))
         request.original.MergeFrom(

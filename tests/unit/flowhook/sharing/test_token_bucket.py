@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowhook.sharing.token_bucket import TokenBucket
+from flowhook.sharing.token_bucket import TokenBucket, TokenBuckets
 
 
 def test_a_bucket_gives_its_burst_and_then_its_rate():
@@ -24,3 +24,23 @@ def test_a_refused_event_takes_nothing_from_the_bucket():
     for _ in range(100):
         assert bucket.take(0.5) == 0.5
     assert bucket.take(1.0) == 0
+
+
+def buckets(most=100):
+    return TokenBuckets(per_second=1, burst=2, most=most)
+
+
+def test_one_sender_takes_nothing_from_another():
+    senders = buckets()
+    assert [senders.take("a", 0.0) for _ in range(3)] == [0, 0, 1]
+    assert [senders.take("b", 0.0) for _ in range(3)] == [0, 0, 1]
+    assert senders.take("a", 1.0) == 0
+
+
+def test_whoever_sends_on_is_not_forgotten():
+    senders = buckets(most=3)
+    for number in range(10):
+        senders.take("busy", 0.0)
+        senders.take(f"other-{number}", 0.0)
+    assert senders.take("busy", 0.0) == 1
+    assert senders.take("other-0", 0.0) == 0

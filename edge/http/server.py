@@ -255,11 +255,8 @@ class Server(HTTPServer):
                 connection.setblocking(False)
                 task = asyncio.ensure_future(self.handle_stream(IOStream(connection), address))
                 self._accepted_late.add(task)
-                task.add_done_callback(self._end_late)
-
-    def _end_late(self, task: asyncio.Task[None]) -> None:
-        self._accepted_late.discard(task)
-        self._one_less.set()
+                task.add_done_callback(self._accepted_late.discard)
+                task.add_done_callback(lambda _: self._one_less.set())
 
     async def _emptied(self, seconds: float) -> bool:
         """Wait at most `seconds` until no connection is left; return whether none is left."""

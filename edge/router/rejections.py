@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Final, NamedTuple
 
@@ -136,6 +136,8 @@ class RejectionReporter:
         reason, detail = (response.reason,) * 2 if error is None else (error.reason, error.detail)
         body = b"" if request_view is None else request_view.body
         path = head.path.rpartition("/")[0] + "/…" if endpoint.one_time else head.path
+        fields = head.query.split("&") if head.query else ()
+        names = "&".join(f"{field.partition('=')[0]}=…" if "=" in field else "…" for field in fields)
         rejection = Rejection(
             id=f"rej_{ids.mint(endpoint.slot, now_ms=int(now * 1000)).removeprefix(ids.PREFIX)}",
             flow_id=endpoint.flow_id,
@@ -147,8 +149,8 @@ class RejectionReporter:
             address=str(address),
             method=head.method,
             path=_printable(path),
-            query=_printable(_names_of(head.query)),
-            headers=headers_to_proto(_shown(head.headers, _credentials(endpoint, head))),
+            query=_printable(names),
+            headers=headers_to_proto(list(_shown(endpoint, head))),
             body_size=len(body) if body else head.length,
             body=body[:MAX_BODY_BYTES] if endpoint.stores_rejected_bodies else b"",
             suppressed=self._limiter.pop_suppressed(endpoint.flow_id),
@@ -156,28 +158,21 @@ class RejectionReporter:
         )
         if rejection.acceptability == Rejection.ACCEPTABILITY_ACCEPTABLE:
             rejection.original.CopyFrom(_original(head, peer))
-        diagnosed = error is not None and error.reason in DIAGNOSED
-        suspect = request_view if diagnosed and self._may_be_diagnosed(body) else None
+        room = self._suspects < MAX_DIAGNOSES and self._suspect_bytes + len(body) <= MAX_DIAGNOSED_BYTES
+        suspect = request_view if error is not None and error.reason in DIAGNOSED and room else None
+        if suspect is not None:
+            self._suspects += 1
+            self._suspect_bytes += len(body)
         self._waiting.append(_Noted(rejection, endpoint, suspect))
         self._due.set()
-
-    def _may_be_diagnosed(self, body: bytes) -> bool:
-        """Reserve room for one more request that waits for a diagnosis; return whether there was room."""
-        if self._suspects >= MAX_DIAGNOSES or self._suspect_bytes + len(body) > MAX_DIAGNOSED_BYTES:
-            return False
-        self._suspects += 1
-        self._suspect_bytes += len(body)
-        return True
 
     async def _diagnosed(self, noted: _Noted) -> Rejection:
         """Return the report of a request, with a hint how it would have passed, if a diagnosis was requested."""
         rejection, endpoint, seen = noted
         if seen is not None:
-            try:
-                hint = await self.diagnosis(endpoint, seen, milliseconds(rejection.time) / 1000)
-            finally:
-                self._suspects -= 1
-                self._suspect_bytes -= len(seen.body)
+            hint = await self.diagnosis(endpoint, seen, milliseconds(rejection.time) / 1000)
+            self._suspects -= 1
+            self._suspect_bytes -= len(seen.body)
             if hint:
                 rejection.diagnosis = hint[:MAX_DETAIL]
                 rejection.detail = f"{rejection.detail}; {hint}"[:MAX_DETAIL]
@@ -187,9 +182,8 @@ class RejectionReporter:
         """Return what would have made a request pass at a Unix time in seconds; empty: nothing is found."""
         verifiers, others = [*endpoint.early, *endpoint.late], self._others(endpoint)
         try:
-            return await asyncio.to_thread(
-                self._explain, verifiers, request_view, now, others, endpoint.secret_variants
-            )
+            readings = endpoint.secret_variants
+            return await asyncio.to_thread(self._explain, verifiers, request_view, now, others, readings)
         except Exception as error:  # noqa: BLE001 - no thread available, or a defect: reported without a hint
             log.error("a refused request can't be diagnosed", cause=type(error).__name__)  # noqa: TRY400 - no data
             return ""
@@ -248,29 +242,13 @@ def _original(head: Head, peer: Peer) -> OriginalRequest:
     )
 
 
-def _credentials(endpoint: CompiledEndpoint, head: Head) -> list[bytes]:
-    """Return the credentials that the URL contained."""
+def _shown(endpoint: CompiledEndpoint, head: Head) -> Iterator[tuple[str, bytes]]:
+    """Yield header fields without credentials, those that the URL contained among them."""
     token = [head.path.rpartition("/")[2].encode()] if endpoint.one_time else []
-    return token + credentials_of(head.query, endpoint.dropped_query)
-
-
-def _shown(headers: Sequence[tuple[str, bytes]], credentials: Sequence[bytes]) -> list[tuple[str, bytes]]:
-    return [
-        (
-            name,
-            value[:MAX_VALUE_BYTES]
-            if name in HARMLESS and not contains_credential(value, credentials)
-            else b"[%d bytes]" % len(value),
-        )
-        for name, value in headers[:MAX_FIELDS]
-    ]
-
-
-def _names_of(query: str) -> str:
-    """Return a query string without its values, percent-encoding retained."""
-    return (
-        "&".join(f"{field.partition('=')[0]}=…" if "=" in field else "…" for field in query.split("&")) if query else ""
-    )
+    credentials = token + credentials_of(head.query, endpoint.dropped_query)
+    for name, value in head.headers[:MAX_FIELDS]:
+        harmless = name in HARMLESS and not contains_credential(value, credentials)
+        yield name, value[:MAX_VALUE_BYTES] if harmless else b"[%d bytes]" % len(value)
 
 
 def _printable(text: str) -> str:

@@ -128,7 +128,7 @@ class CompiledEndpoint:
     _dedupe: DedupeKey | None
     _namespaces: dict[Verifier, str]
     _networks: Sequence[IPv4Network | IPv6Network]
-    _signatures: frozenset[str] | None
+    _signatures: frozenset[str] | None  # headers that may contain one; None: a verifier of `late` needs no certain one
 
     def __init__(
         self,
@@ -140,9 +140,9 @@ class CompiledEndpoint:
         one_time: bool = False,
         keys: KeyRules = NO_KEYS,
     ) -> None:
-        self.flow_id, self.slot, self.callback = flow_id, slot_of(flow_id), callback
+        self.flow_id, self.slot = flow_id, slot_of(flow_id)
+        self.callback, self.one_time = callback, one_time
         self.log_fields = {"flow": flow_id, "callback": callback} if callback else {"flow": flow_id}
-        self.one_time = one_time
         self.methods = frozenset[str](webhook.methods)
         self.not_allowed = responses.method_not_allowed(webhook.methods)
         self.max_body = webhook.max_body
@@ -167,7 +167,8 @@ class CompiledEndpoint:
         self.streaming = [verifier for verifier in self.late if can_stream(verifier)]
         self.early_keyed = [verifier for verifier in self.early if isinstance(verifier, KeyedVerifier)]
         self.late_keyed = [verifier for verifier in self.late if isinstance(verifier, KeyedVerifier)]
-        self._signatures = _signature_headers(self.late)
+        needed = [verifier.required_headers for verifier in self.late]
+        self._signatures = frozenset[str]().union(*needed) if all(needed) else None
         challenges = [verifier.challenge for verifier in verifiers if verifier.challenge is not None]
         self.unauthenticated = responses.unauthenticated(challenges[0] if challenges else None)
         self.asks = bool(webhook.auth) and not one_time
@@ -318,12 +319,6 @@ class FlowEndpoints:
         if name in self._one_time:
             return self._one_time[name] if slash else self._callbacks.get(name)
         return self.own if self._subpaths else None
-
-
-def _signature_headers(verifiers: Sequence[Verifier]) -> frozenset[str] | None:
-    """Return the headers that may contain a signature; None: one of the verifiers needs no certain header."""
-    names = [verifier.required_headers for verifier in verifiers]
-    return frozenset[str]().union(*names) if all(names) else None
 
 
 def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:

@@ -50,21 +50,18 @@ class ConfiguredResponse:
         if not expressions:
             self._fixed = self._render({})
         elif expressions == {strip_markers(_ID)} and not any(map(is_expression, respond.headers.values())):
-            self._split_at_id(respond.body)
+            # only the ID varies: all IDs are equally long, and need no escaping
+            mark = "0" * LENGTH
+            answer = self._render({"id": mark})
+            if respond.body is not None and answer.body.count(mark.encode()) == 1:
+                self._head = answer.head
+                self._before, self._after = answer.body.split(mark.encode())
 
     def render(self, event_id: str, view: Mapping[str, Any] | None) -> Response:
         """Return the response. `view` is the value of `.`; None unless `needs_view`."""
         if self._before and len(event_id) == LENGTH:
             return Response(self._status, self._head, self._before + event_id.encode() + self._after)
         return self._fixed or self._render({**(view or {}), "id": event_id})
-
-    def _split_at_id(self, body: Any) -> None:
-        """Prebuild a response in which only the ID varies: all IDs are equally long, and need no escaping."""
-        mark = "0" * LENGTH
-        answer = self._render({"id": mark})
-        if body is not None and answer.body.count(mark.encode()) == 1:
-            self._head = answer.head
-            self._before, self._after = answer.body.split(mark.encode())
 
     def _render(self, view: Mapping[str, Any]) -> Response:
         value = self._body(view)

@@ -98,11 +98,6 @@ class SignatureMethod(Enum):
     ECDSA = auto()  # on any curve that the public key names; signatures in DER, or for P-256 the two numbers end to end
     RSA = auto()  # PKCS #1 v1.5 (RFC 8017, section 8.2)
 
-    @property
-    def is_asymmetric(self) -> bool:
-        """Whether the sender signs with a private key."""
-        return self not in (SignatureMethod.HMAC, SignatureMethod.TOKEN)
-
 
 class Layout(Enum):
     """Format of the value that contains the signature."""
@@ -173,13 +168,8 @@ class Scheme:
     @property
     def delivery_locations(self) -> tuple[FieldLocation, ...]:
         """Locations of the delivery ID, by preference: headers, or fields of the body."""
-        if self.delivery:
-            return self.delivery
-        return tuple(
-            locations.id
-            for locations in self.locations[:1]
-            if locations.id is not None and locations.id.kind == "header"
-        )
+        named = self.locations[0].id
+        return self.delivery or ((named,) if named is not None and named.kind == "header" else ())
 
 
 class Handshake(Enum):
@@ -226,4 +216,4 @@ class Provider:
     @property
     def has_public_key(self) -> bool:
         """Whether its signatures are verified by a public key instead of a secret."""
-        return self.scheme is not None and self.scheme.method.is_asymmetric
+        return self.scheme is not None and self.scheme.method not in (SignatureMethod.HMAC, SignatureMethod.TOKEN)

@@ -125,15 +125,11 @@ def body_variants(request: RequestView) -> Iterator[tuple[str, bytes]]:
         with suppress(UnicodeError):
             yield charset, body.decode("utf-8").encode("latin-1")
         yield charset, body.decode("latin-1").encode("utf-8")
-    yield from _rewritten_forms(request)
-    yield from _rewritten_json(body)
-
-
-def _rewritten_forms(request: RequestView) -> Iterator[tuple[str, bytes]]:
     if any(name == "content-type" and b"x-www-form-urlencoded" in value.lower() for name, value in request.headers):
         form = "a proxy parsed the form and wrote it again: forward bodies unchanged"
-        yield form, request.body.replace(b"%20", b"+")
-        yield form, request.body.replace(b"+", b"%20")
+        yield form, body.replace(b"%20", b"+")
+        yield form, body.replace(b"+", b"%20")
+    yield from _rewritten_json(body)
 
 
 def _rewritten_json(body: bytes) -> Iterator[tuple[str, bytes]]:
@@ -182,10 +178,9 @@ _HEX_SECRET: Final = re.compile(rb"(?:[0-9A-Fa-f]{2}){8,}")
 
 
 def _from_base64(secret: bytes) -> bytes:
-    try:
+    with suppress(binascii.Error):
         return b64decode(secret.removeprefix(_WHSEC), validate=True)
-    except binascii.Error:
-        return b""
+    return b""
 
 
 _READINGS: Final[tuple[tuple[str, Callable[[bytes], bytes]], ...]] = (
@@ -265,19 +260,15 @@ class _VariantBudget:
         for verifier in verifiers:
             if verifier.scheme == NoAuthVerifier.scheme:
                 continue
-            self._left -= _effort(verifier, request)
+            readings = READING if verifier.reads_json else 0
+            self._left -= (verifier.keys + readings) * len(request.body)
+            self._left -= verifier.keys * verifier.comparisons * TRIAL_BYTES
             if self._left < 0:
                 raise _BudgetExhausted
             with suppress(SignatureError):
                 verifier.verify(request, self._now)
                 return True
         return False
-
-
-def _effort(verifier: Verifier, request: RequestView) -> int:
-    """Return the maximum work of verifying a request, in hashed bytes."""
-    readings = READING if verifier.reads_json else 0
-    return (verifier.keys + readings) * len(request.body) + verifier.keys * verifier.comparisons * TRIAL_BYTES
 
 
 def diagnose(

@@ -19,16 +19,12 @@ from edge.http.head import MalformedRequestError
 MAX_CHUNK_LINE_BYTES: Final = 256  # bytes of the line with the size and the extensions of one chunk
 MAX_CHUNK_BYTES: Final = 1 << 60  # bytes of one chunk, as declared; the limits on bodies are much lower
 MAX_TRAILER_BYTES: Final = 8192  # bytes of the trailer section of a chunked body, which is read and dropped
-
+# Framing of a chunked body beyond its allowance of `CHUNK_FRAMING_BYTES` per chunk, plus twice the chunk's content.
 MAX_EXCESS_BYTES: Final = 16 * 1024
-"""Framing of a chunked body beyond its allowance of `CHUNK_FRAMING_BYTES` per chunk, plus twice the chunk's content."""
-
+# Framing allowed for a chunk of any size: to stream a byte at a time is legitimate, long extensions are not.
 CHUNK_FRAMING_BYTES: Final = 16
-"""Framing allowed for a chunk of any size: to stream a byte at a time is legitimate, long extensions are not."""
-
+# Lines of a chunked body that are parsed in one turn of the loop: some 100 µs, the cost of a small request.
 LINES_AT_ONCE: Final = 128
-"""Lines of a chunked body that are parsed in one turn of the loop: some 100 µs, the cost of a small request."""
-
 # a head after which llhttp expects a chunked body
 _HEAD: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 

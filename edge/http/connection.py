@@ -32,10 +32,8 @@ from flowhook import limits
 from flowhook.process import logs
 
 LINGER_SECONDS: Final = 1.0  # how long input is still read and dropped after the last response was sent
-
+# Unread bodies up to this size are read and dropped, and the connection persists; above it, the connection closes.
 DISCARDED_BYTES: Final = 64 * limits.KIB
-"""Unread bodies up to this size are read and dropped, and the connection persists; above it, the connection closes."""
-
 NEVER: Final = float("inf")
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 

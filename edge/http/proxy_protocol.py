@@ -13,10 +13,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 MAX_LINE: Final = 107  # bytes of the header of version 1, its line end included
-
+# Bytes after the fixed part of the header of version 2: addresses, and further data of the balancer.
 MAX_ADDRESSES: Final = 2048
-"""Bytes after the fixed part of the header of version 2: addresses, and further data of the balancer."""
-
 _SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _FIXED: Final = struct.Struct(">BBH")
 _LOCAL, _PROXY = 0x20, 0x21

@@ -40,7 +40,6 @@ from flowhook.sharing import Seat
 
 LOOK_SECONDS: Final = 0.5  # how often to check whether a sender that waits for a flow is still connected
 STREAM_BYTES: Final = 1 * limits.MIB  # share of the receive budget that is charged for a body in transit
-
 # Minimum rate of a streamed body: a sender that stays below it for longer than the body timeout is cut off.
 MIN_BYTES_PER_SECOND: Final = 4 * limits.KIB
 

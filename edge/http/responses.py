@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
+# The same text for every failed check: only the operator learns which check failed.
 UNAUTHENTICATED_DETAIL: Final = "The request carries no valid credentials."
-"""The same text for every failed check: only the operator learns which check failed."""
 
 
 class Response(NamedTuple):
@@ -128,12 +128,10 @@ CALLBACK_AMBIGUOUS: Final = problem(
 CALLBACK_TOO_LARGE: Final = problem(413, "CALLBACK_TOO_LARGE", "The request is larger than this URL accepts.")
 NOT_STORED: Final = problem(500, "NOT_STORED", "The event could not be stored.")
 FLOW_FOUND: Final = build_response(200, (), b"")
-
 _WORD: Final = ((b"Content-Type", b"text/plain; charset=utf-8"), (b"Cache-Control", b"no-store"))
 ALIVE: Final = build_response(200, _WORD, b"ok\n")
 READY: Final = build_response(200, _WORD, b"ready\n")
 UNREADY: Final = build_response(503, _WORD, b"unready\n")
-
 FLOW_FAULTED: Final = "FLOW_FAULTED"
 
 _MALFORMED_DETAILS: Final = {

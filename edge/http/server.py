@@ -32,18 +32,14 @@ from flowhook.process.settings import EdgeSettings
 from flowhook.sharing.addresses import network_of
 
 SWEEP_SECONDS: Final = 0.25  # interval of deadline checks; a timeout fires at most this much late
-
+# Refused excess connections that may linger, so that their senders see the 503; further ones may see a reset.
 MAX_TURNED_AWAY: Final = 128
-"""Refused excess connections that may linger, so that their senders see the 503; further ones may see a reset."""
-
 MAX_GIVING_WAY: Final = 64  # connections closed to make room for others that may linger; further ones may see a reset
-
+# Time for which a stopping edge still serves its connections and marks each response as the last one (`Connection:
+# close`), before it ends idle connections. A sender that is warned sends nothing into a closing one.
 ANNOUNCE_SECONDS: Final = 1.0
-"""Time for which a stopping edge still serves its connections and marks each response as the last one
-(`Connection: close`), before it ends idle connections. A sender that is warned sends nothing into a closing one."""
-
+# Connections that a stopping edge still accepts from each socket, because the kernel would reset them.
 MAX_ACCEPTED_LATE: Final = 1024
-"""Connections that a stopping edge still accepts from each socket, because the kernel would reset them."""
 
 
 class Server(HTTPServer):

@@ -35,7 +35,6 @@ from flowhook.wire.status import probable_cause
 MAX_LOOKUPS: Final = 64  # concurrent reads of flows from the router; further ones wait for their turn
 RECHECK_SECONDS: Final = 0.01
 RECONNECT_SECONDS: Final = 0.2
-
 _NAME: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _FLOW_ID: Final = re.compile(rf"{_NAME}(?:\.{_NAME})?")
 

@@ -16,9 +16,8 @@ from flowhook import limits
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.process import logs
 
+# Minimum time from the start of one call to the start of the next; the first call is made at once.
 PACE_SECONDS: Final = 0.02
-"""Minimum time from the start of one call to the start of the next; the first call is made at once."""
-
 MAX_WAITING: Final = 4 * limits.MAX_FOUND_FLOWS  # IDs that may wait for a call. At this limit the wait is some 0.1 s.
 
 log = logs.get_logger(__name__)

@@ -30,9 +30,8 @@ DEPTH: Final = 2  # concurrent calls: while one waits for the disk, the next one
 EXPIRY_SECONDS: Final = 0.25  # how often waiting events are checked for their deadline
 MAX_PENDING_BYTES: Final = 256 * limits.MIB  # bytes of events that may wait for the router
 _OVERHEAD: Final = 512  # bytes added to the size of an event for what is neither body nor header
-
+# Failures of a call that are retried, because they may be temporary.
 _AGAIN: Final = (UnavailableError, ConflictError, InternalError)
-"""Failures of a call that are retried, because they may be temporary."""
 
 
 class IngestUnavailableError(Exception):

@@ -42,9 +42,8 @@ MAX_WAITING: Final = 1000  # rejections that may wait to be reported; further on
 MAX_DIAGNOSES: Final = 20  # requests that may wait for a diagnosis; further ones are reported without one
 MAX_DIAGNOSED_BYTES: Final = limits.MAX_BODY_BYTES  # total size of the bodies of these requests
 MAX_BODY_BYTES: Final = 64 * 1024
+# Size of the head of a request that can be accepted later: serialized, it is within the router's limit.
 MAX_HEAD_BYTES: Final = 24 * 1024
-"""Size of the head of a request that can be accepted later: serialized, it is within the router's limit."""
-
 MAX_TEXT: Final = 2048
 MAX_DETAIL: Final = 1024
 MAX_FIELDS: Final = 100

@@ -28,7 +28,6 @@ from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import GetReplyResponse, InvokeFlowResponse
 
 PREFIX: Final = "/replies/"
-
 MAX_WAIT_SECONDS: Final = 300.0  # maximum wait of one InvokeFlow call
 BRIEF_SECONDS: Final = 0.05  # wait for a flow whose response timeout has expired, or when the edge is about to stop
 

@@ -16,8 +16,8 @@ from flowhook.events.keys import DedupeKey, OrderKey, SearchAttributes
 from flowhook.payloads import Selection, parse, select
 from flowhook.payloads.parsing import encode_json
 
+# JSON of the parts of a body that responses, handshakes and delivery IDs read; if it is larger, they read nothing.
 MAX_SELECTED_BYTES: Final = 64 * limits.KIB
-"""JSON of the parts of a body that responses, handshakes and delivery IDs read; if it is larger, they read nothing."""
 
 
 @dataclass(frozen=True, slots=True)

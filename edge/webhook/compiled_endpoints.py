@@ -54,8 +54,8 @@ HOP_BY_HOP: Final = frozenset(
 )
 """Fields that apply to a single connection (RFC 9110, section 7.6.1)."""
 
+# Fields that carry credentials, whatever authentication a flow requires.
 CREDENTIALS: Final = frozenset({"authorization", "cookie", "proxy-authorization"})
-"""Fields that carry credentials, whatever authentication a flow requires."""
 
 URLS: Final = frozenset(
     {"referer", "x-envoy-original-path", "x-forwarded-uri", "x-original-uri", "x-original-url", "x-rewrite-url"}
@@ -191,8 +191,9 @@ class CompiledEndpoint:
         self.search = SearchAttributes(keys.search) if keys.search else None
         self.flow_revision = keys.revision
         self.needs_view = self.response.needs_view or any((self._dedupe, self.order_key, self.search))
-        dedupe_by = None if self._dedupe is None else self._dedupe.expression
-        self.wanted = orjson.dumps(BodyQuery(self._selection(), keys.order_by, dedupe_by, dict(keys.search)))
+        self.wanted = orjson.dumps(
+            BodyQuery(self._selection(), keys.order_by, self._dedupe and self._dedupe.expression, dict(keys.search))
+        )
 
     def _selection(self) -> Selection:
         """Return the parts of a body that are read, apart from its order and dedupe keys."""

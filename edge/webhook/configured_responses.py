@@ -19,9 +19,8 @@ from flowhook.expressions.paths import compile_accessor, paths_in
 
 Template = Callable[[Any], Any]  # evaluates to a value, given the value of `.`
 
+# A longer value is left empty: senders and proxies would treat the whole response as malformed.
 MAX_HEADER_VALUE_BYTES: Final = 4 * limits.KIB
-"""A longer value is left empty: senders and proxies would treat the whole response as malformed."""
-
 _ID: Final = "${ .id }"
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _DATE: Final = "date"
@@ -173,5 +172,5 @@ def _expressions(values: Any) -> list[str]:
     return [program for member in members for program in _expressions(member)]
 
 
+# For a fetch of an earlier reply of a flow that was deleted, or is not in mode `reply` any more.
 DEFAULT_FLOW_RESPONSE: Final = FlowResponse(Respond.model_validate({"mode": "reply"}))
-"""For a fetch of an earlier reply of a flow that was deleted, or is not in mode `reply` any more."""

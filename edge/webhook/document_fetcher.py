@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 MAX_DOCUMENT_BYTES: Final = 256 * 1024
 SECONDS: Final = 5.0  # timeout for fetching a document
 MAX_CONNECTIONS: Final = 16
-
 _OK: Final = 200
 _NOT_THERE: Final = frozenset({400, 403, 404, 410})
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})

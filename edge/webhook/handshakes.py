@@ -30,11 +30,11 @@ MAX_ECHO: Final = 2048  # maximum number of characters of a challenge that is ec
 _TEXT: Final = ((b"Content-Type", b"text/plain; charset=utf-8"), (b"X-Content-Type-Options", b"nosniff"))
 _JSON: Final = ((b"Content-Type", b"application/json"),)
 _ECHOED: Final = re.compile(r"[\x20-\x7e]+")
+# The token that X sends to be signed: base64. X's events are JSON objects, so none of them matches.
 _CRC: Final = re.compile(r"[A-Za-z0-9+/=_-]{1,256}")
-"""The token that X sends to be signed: base64. X's events are JSON objects, so none of them matches."""
 
+# URL at which Amazon SNS expects a subscription to be confirmed.
 SUBSCRIBE_URL: Final = re.compile(rf"https://{AWS_SNS_HOST}/\?Action=ConfirmSubscription&[A-Za-z0-9%&=_.:~-]{{1,2048}}")
-"""URL at which Amazon SNS expects a subscription to be confirmed."""
 
 
 class FetchUrl(NamedTuple):

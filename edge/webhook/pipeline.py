@@ -46,13 +46,12 @@ from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.status import THROTTLED, failure_to_proto
 
 PREFIX: Final = "/hook/"
-
 # Upper bound of the ratio of an event's metadata to the head it is made from: an event contains Content-Type and
 # traceparent twice, the second time in UTF-8, which takes two bytes for each byte that is not ASCII.
 MAX_GROWTH: Final = 3
 
+# Syntax of the token of a one-time URL; only the router can tell whether a token is valid.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
-"""Syntax of the token of a one-time URL; only the router can tell whether a token is valid."""
 
 _OF_CALLBACKS: Final = {  # by the router's reasons
     "CALLBACK_NOT_FOUND": responses.CALLBACK_NOT_FOUND,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Literal, NamedTuple
 
+# A header field's name. Source: RFC 9110, section 5.6.2; the maximum length is Flowhook's own.
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
-"""A header field's name. Source: RFC 9110, section 5.6.2; the maximum length is Flowhook's own."""
 
 _PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
@@ -29,11 +29,10 @@ class ContentPart(NamedTuple):
         return self.source in OF_BODY
 
 
+# Placeholders without an argument: the body's bytes; its CRC-32 in decimal; the names and values of a form, sorted by
+# name and joined without a separator; timestamp and ID as sent; the request's method; its URL, as sent or percent-
+# decoded except for `%3F`; and its path.
 SOURCES: Final = ("body", "body_crc32", "form", "timestamp", "id", "method", "url", "decoded_url", "path")
-"""Placeholders without an argument: the body's bytes; its CRC-32 in decimal; the names and values of a form, sorted by
-name and joined without a separator; timestamp and ID as sent; the request's method; its URL, as sent or percent-decoded
-except for `%3F`; and its path."""
-
 OF_BODY: Final = frozenset({"body", "body_crc32", "form", "field"})
 
 _FIELD: Final = re.compile(r"[^.{}\s]+(\.[^.{}\s]+)*")

@@ -24,11 +24,10 @@ from flowhook.providers.scheme import (
     parse_content,
 )
 
+# For providers that sign a timestamp but document no maximum age; repeated deliveries may reuse the timestamp.
 NO_TOLERANCE_SAID: Final = math.inf
-"""For providers that sign a timestamp but document no maximum age; repeated deliveries may reuse the timestamp."""
-
+# Pattern of the hosts of Amazon SNS by region, including the regions of China and of governments.
 AWS_SNS_HOST: Final = r"sns\.[a-z]{2}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}\.amazonaws\.com(?:\.cn)?"
-"""Pattern of the hosts of Amazon SNS by region, including the regions of China and of governments."""
 
 _ROWS: Final = (
     Provider(
@@ -355,5 +354,5 @@ _ROWS: Final = (
     ),
 )
 
+# Providers by the name they have in flow files.
 PROVIDERS: Final[Mapping[str, Provider]] = {row.name: row for row in _ROWS}
-"""Providers by the name they have in flow files."""

@@ -20,10 +20,8 @@ from flowhook.events import ids
 
 KEY_BYTES: Final = 32
 MAX_LENGTH: Final = 128
-
 MASK: Final = "•••"  # what people see in place of a token
 _ID_LENGTH: Final = 26
-
 # It begins with a literal, so that the search takes linear time. What stands before the token does not matter: in JSON
 # that may be the letter of an escape.
 _PATTERN: Final = rf"\.(?<=[0-9a-z]{{{_ID_LENGTH}}}\.)[0-9]{{1,9}}\.[A-Za-z0-9_-]{{43}}"

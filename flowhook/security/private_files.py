@@ -33,14 +33,11 @@ OURS: Final = (
 """Patterns of Flowhook's files in a data directory; they include copies beside the originals."""
 
 OUR_DIRECTORIES: Final = ("blobs", "run")  # subdirectories of a data directory that contain only files of Flowhook
-
+# Patterns of subdirectories of a data directory in which other processes create and remove files all the time: their
+# own mode protects those.
 OPAQUE_DIRECTORIES: Final = ("nats-[0-9]*", "router-[0-9]*", "view")
-"""Patterns of subdirectories of a data directory in which other processes create and remove files all the time: their
-own mode protects those."""
-
+# Subdirectories of a data directory that contain files of Flowhook, or copies of them, and files of operators.
 SHARED_DIRECTORIES: Final = ("logs", "backup", "backups")
-"""Subdirectories of a data directory that contain files of Flowhook, or copies of them, and files of operators."""
-
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 

@@ -7,8 +7,8 @@ from typing import Final
 
 from flowhook.sharing.limit import Principal
 
+# Bits of an IPv6 address that form the network prefix, which its owner can't choose (RFC 4291, section 2.5.4).
 _NETWORK_BITS: Final = 64
-"""Bits of an IPv6 address that form the network prefix, which its owner can't choose (RFC 4291, section 2.5.4)."""
 
 
 def network_of(address: IPv4Address | IPv6Address) -> str:

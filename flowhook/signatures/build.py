@@ -84,8 +84,8 @@ _WITHOUT_SCHEME: Final[Mapping[str, Callable[[Any, Mapping[str, bytes]], Verifie
 }
 """Verifiers of kinds that no `Scheme` describes."""
 
+# Members of the body with the items that a kind signs one by one.
 _ITEMS: Final = {"adyen": "notificationItems", "microsoft-graph": "value"}
-"""Members of the body with the items that a kind signs one by one."""
 
 _WITH_CODE: Final[Mapping[str, Callable[[Scheme, AuthKind, Mapping[str, bytes]], Verifier]]] = {
     **{name: partial(BatchItemsVerifier, field=field) for name, field in _ITEMS.items()},

@@ -152,8 +152,8 @@ def _message_text(message: Mapping[str, Any], name: str) -> str:
     return value
 
 
+# PayPal repeats a delivery for three days, and does not document whether with the timestamp of the first.
 TOLERANCE: Final = float("inf")
-"""PayPal repeats a delivery for three days, and does not document whether with the timestamp of the first."""
 
 _URL: Final = re.compile(
     rb"https://api(?:-m)?(?:\.sandbox)?\.paypal\.com/v1/notifications/certs/CERT-[A-Za-z0-9-]{1,100}"

@@ -14,9 +14,8 @@ from flowhook.signatures.request_values import json_field, single_header
 from flowhook.signatures.types import RequestView, SignatureError
 
 MAX_FIELDS: Final = 1000  # maximum number of fields in a form that is signed by name and value
-
+# Maximum size of such a form: it is parsed, within some 30 ms, before its sender is authenticated.
 MAX_FORM_BYTES: Final = 256 * limits.KIB
-"""Maximum size of such a form: it is parsed, within some 30 ms, before its sender is authenticated."""
 
 Chunks = Sequence[bytes]
 ContentReader = Callable[[RequestView, bytes, bytes], Chunks]

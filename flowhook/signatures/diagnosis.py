@@ -37,13 +37,10 @@ from flowhook.signatures.keys import ENCODERS
 from flowhook.signatures.types import RequestView, SignatureError, Verifier
 
 MAX_BODY_BYTES: Final = 256 * limits.KIB  # largest body of which variants are tried
-
+# Hosts that a URL is tried with, including its own: a sender can repeat the headers that name them.
 MAX_HOSTS: Final = 4
-"""Hosts that a URL is tried with, including its own: a sender can repeat the headers that name them."""
-
+# Largest JSON that is serialised again: the usual size of an event, and a few milliseconds of work.
 MAX_REWRITTEN_BYTES: Final = 16 * 1024
-"""Largest JSON that is serialised again: the usual size of an event, and a few milliseconds of work."""
-
 MAX_REWRITTEN_DEPTH: Final = 32  # deepest JSON that is serialised again
 MAX_SIGNATURES: Final = 2  # header fields with a signature that are tried in other encodings
 _GZIP: Final = b"\x1f\x8b"
@@ -224,20 +221,18 @@ class SecretVariants:
                 yield hint, build_verifiers(self._auth, {**self._secrets, **changed})
 
 
+# Bytes of content that one diagnosis hashes for all variants: some 40 ms of work.
 MAX_HASHED_BYTES: Final = 16 * limits.MIB
-"""Bytes of content that one diagnosis hashes for all variants: some 40 ms of work."""
-
+# Hashed bytes that each comparison of a signature counts as, in addition to its content: about as much work.
 TRIAL_BYTES: Final = 16 * limits.KIB
-"""Hashed bytes that each comparison of a signature counts as, in addition to its content: about as much work."""
-
 READING: Final = 32  # ratio of the time to parse JSON to the time to hash it
 MAX_OTHERS: Final = 50  # other URLs whose secrets are tried
 
+# Name of a URL for operators, and its verifiers; or what they have in place of the right ones, as an explanation.
 NamedVerifiers = tuple[str, Sequence[Verifier]]
-"""Name of a URL for operators, and its verifiers; or what they have in place of the right ones, as an explanation."""
 
+# Reasons of refusals that a diagnosis may explain; the detail of the others is the cause.
 DIAGNOSED: Final = frozenset({"SIGNATURE_MISMATCH", "SIGNATURE_MALFORMED", "CREDENTIALS_WRONG"})
-"""Reasons of refusals that a diagnosis may explain; the detail of the others is the cause."""
 
 
 class _BudgetExhausted(Exception):  # noqa: N818 - an end, not an error
@@ -291,8 +286,8 @@ def diagnose(
     return ""
 
 
+# An explanation, and the verifiers and the request of which it is one if they pass.
 _Trial = tuple[str, Sequence[Verifier], RequestView]
-"""An explanation, and the verifiers and the request of which it is one if they pass."""
 
 
 def _of_request(verifiers: Sequence[Verifier], request: RequestView) -> Iterator[_Trial]:

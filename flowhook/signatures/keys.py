@@ -26,7 +26,6 @@ from flowhook.signatures.content import Chunks
 from flowhook.signatures.types import SignatureError
 
 T = TypeVar("T")
-
 _PREFIX: Final = b"whsec_"
 _HASH: Final = re.compile(rb"\$sha256\$([0-9a-fA-F]{64})")
 _OTHER_HASH: Final = re.compile(rb"\$(?:sha|argon2|scrypt|pbkdf2|bcrypt|yescrypt|2[abxy]?\$|[156y]\$)")

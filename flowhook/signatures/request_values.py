@@ -38,10 +38,8 @@ def required_header(headers: Sequence[tuple[str, bytes]], name: str, *, kind: st
 
 
 MAX_PARAMETERS: Final = 1000  # maximum number of parameters in a query string that is searched for credentials
-
+# Maximum number of values that are searched for in headers; a credential that is sent twice is refused.
 MAX_CREDENTIALS: Final = 16
-"""Maximum number of values that are searched for in headers; a credential that is sent twice is refused."""
-
 MIN_CREDENTIAL_BYTES: Final = 4  # a shorter value is not a credential, and nearly every header would contain it
 MAX_ENCODINGS: Final = 2  # levels of nested percent-encoding that are decoded
 

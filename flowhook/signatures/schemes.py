@@ -114,12 +114,10 @@ def _location(location: tuple[str, str]) -> FieldLocation:
     return FieldLocation(cast("LocationKind", kind), name)
 
 
+# Longest signature header that is read; eight SHA-512 signatures in hex take less than half.
 MAX_HEADER_BYTES: Final = 4096
-"""Longest signature header that is read; eight SHA-512 signatures in hex take less than half."""
-
 MAX_CANDIDATES: Final = 16  # signatures in one request that are compared
 _NO_PAIRS: Final[dict[bytes, list[bytes]]] = {}
-
 _SEPARATORS: Final = {Layout.SPACES: b" ", Layout.COMMAS: b","}
 
 

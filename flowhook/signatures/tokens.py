@@ -41,10 +41,9 @@ _TOKEN: Final = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]
 _RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _BY_CURVE: Final = {"P-256": ("ES256",), "P-384": ("ES384",), "P-521": ("ES512",), "Ed25519": ("EdDSA", "Ed25519")}
 _PUBLIC: Final[Mapping[str, type[Key]]] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
-
 SHARED: Final = ("HS256", "HS384", "HS512")
+# Every `alg` that can be allowed.
 ALGORITHMS: Final = (*SHARED, *_RSA, *(name for names in _BY_CURVE.values() for name in names))
-"""Every `alg` that can be allowed."""
 
 
 class Token(NamedTuple):
@@ -300,7 +299,6 @@ def token_header(auth: JwtAuth, secrets: Mapping[str, bytes], now: float) -> lis
 
 
 TOLERANCE: Final = 300.0
-
 _HEADER: Final = "plaid-verification"
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 

@@ -214,8 +214,8 @@ class KeyedVerifier(Verifier):
         """Return the key that verifies a request; None, or a SignatureError, if it needs none."""
 
 
+# Outcome of verification: the verifier that passed and its match, or the reason why none passed.
 Outcome = tuple[Verifier, Match] | SignatureError
-"""Outcome of verification: the verifier that passed and its match, or the reason why none passed."""
 
 
 def first_match(verifiers: Sequence[Verifier], request: RequestView, now: float) -> Outcome:

@@ -141,7 +141,7 @@ class CompiledEndpoint:
         keys: KeyRules = NO_KEYS,
     ) -> None:
         self.flow_id, self.slot = flow_id, slot_of(flow_id)
-        self.callback, self.one_time = callback, one_time
+        self.callback, self.one_time, self.raw = callback, one_time, webhook.parse == "raw"
         self.log_fields = {"flow": flow_id, "callback": callback} if callback else {"flow": flow_id}
         self.methods = frozenset[str](webhook.methods)
         self.not_allowed = responses.method_not_allowed(webhook.methods)
@@ -176,7 +176,6 @@ class CompiledEndpoint:
         deduplicates = dedupe.enabled and not one_time  # a repeated delivery finds the token used
         self.dedupes_by_delivery_id = deduplicates and dedupe.key is None and self.asks
         self._dedupe = DedupeKey(dedupe.key) if deduplicates and dedupe.key is not None else None
-        self.raw = webhook.parse == "raw"
         self.sender_limiter, rate = None, webhook.sender_rate_limit
         if rate is not None:
             self.sender_limiter = TokenBuckets(per_second=rate.per_second, burst=rate.burst, most=MAX_SENDERS)
@@ -191,9 +190,8 @@ class CompiledEndpoint:
         self.search = SearchAttributes(keys.search) if keys.search else None
         self.flow_revision = keys.revision
         self.needs_view = self.response.needs_view or any((self._dedupe, self.order_key, self.search))
-        self.wanted = orjson.dumps(
-            BodyQuery(self._selection(), keys.order_by, self._dedupe and self._dedupe.expression, dict(keys.search))
-        )
+        dedupe_by = None if self._dedupe is None else dedupe.key
+        self.wanted = orjson.dumps(BodyQuery(self._selection(), keys.order_by, dedupe_by, dict(keys.search)))
 
     def _selection(self) -> Selection:
         """Return the parts of a body that are read, apart from its order and dedupe keys."""

@@ -54,9 +54,10 @@ def workflow_input(
 ) -> Any:
     """Return the input of a workflow: the value of `.` in the first expression of the flow.
 
+    If the origin of the event is not a request, that is its body: JSON, an empty object when there is none.
+
     Args:
-        event: credentials removed. If its origin is not a request, the input is its body: JSON, an empty object when
-            there is none.
+        event: credentials removed.
         webhook: whether the flow has a `webhook`; see `has_webhook`.
         raw: whether the flow takes bodies unparsed.
         owner: ID that handles of attachments begin with; empty: the event's.

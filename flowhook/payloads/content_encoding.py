@@ -20,14 +20,12 @@ from flowhook.limits import KIB
 
 MAX_CODINGS: Final = 3  # codings that may be applied to one body, one after another
 
+# members of a gzip body; programs that write a member for each 64 KiB need at most half as many
 MAX_MEMBERS: Final = 500
-"""Members of a gzip body. Programs that write a member for each 64 KiB need at most half as many."""
-
+# compressed input may have at most so many times its output, plus an allowance for flushes and headers; the same bound
+# limits the output of a coding that was applied to compressed data
 MAX_GROWTH: Final = 2
 SLACK_BYTES: Final = 64 * KIB
-"""Allowance for flushes and headers: compressed input may have at most `MAX_GROWTH` times its output, plus this. The
-same bound limits the output of a coding that was applied to compressed data."""
-
 PIECE_BYTES: Final = 256 * KIB  # output size of one call of a decoder
 SLICE_BYTES: Final = 16 * KIB  # input size of one call of a decoder
 
@@ -35,12 +33,9 @@ _Inflate = Callable[[bytes, int], bytes]
 
 
 def decompress(body: bytes, codings: str, limit: int) -> bytes:
-    """Decompress a body.
+    """Decompress a body; the result, and each intermediate one, has at most `limit` bytes.
 
-    Args:
-        body: body as received.
-        codings: value of `Content-Encoding`: names, separated by commas, in the order in which they were applied.
-        limit: maximum size of the result and of each intermediate one, in bytes.
+    `codings` is the value of `Content-Encoding`: names, separated by commas, in the order in which they were applied.
 
     Raises:
         InvalidError: a coding is unknown (`ENCODING_UNKNOWN`), the body is not valid in it (`BODY_INVALID`), or the
@@ -70,12 +65,7 @@ class _Output:
         """Bytes to request from the decoder: one more than allowed, to detect that there are more."""
         return min(PIECE_BYTES, self._left + 1)
 
-    def add(self, piece: bytes) -> None:
-        """Append output.
-
-        Raises:
-            InvalidError: the total exceeds the limit (`BODY_TOO_LARGE`).
-        """
+    def append(self, piece: bytes) -> None:
         self._left -= len(piece)
         if self._left < 0:
             raise InvalidError("the body is too large when decompressed", reason="BODY_TOO_LARGE")
@@ -83,11 +73,7 @@ class _Output:
         self._pieces.append(piece)
 
     def check(self, taken: int) -> None:
-        """Check the ratio, after the first `taken` bytes of input have been decoded completely.
-
-        Raises:
-            InvalidError: the output is too small for that input (`BODY_INVALID`).
-        """
+        """Check the ratio, after the first `taken` bytes of input have been decoded completely."""
         if taken > self._allowed_in:
             raise InvalidError("the body has data after its compressed part", reason="BODY_INVALID")
 
@@ -131,7 +117,7 @@ def _inflate(member: zlib._Decompress, body: bytes, start: int, output: _Output)
             while not member.eof:
                 room = output.room
                 piece = member.decompress(data, room)
-                output.add(piece)
+                output.append(piece)
                 data = member.unconsumed_tail
                 if not data and len(piece) < room:  # otherwise the decoder may have more output for the same input
                     break
@@ -154,7 +140,7 @@ def _brotli(body: bytes, limit: int) -> bytes:
                 raise _garbled()  # the stream ends too early
             end += len(data)
             while piece := decoder.process(data, output_buffer_limit=PIECE_BYTES):
-                output.add(piece)
+                output.append(piece)
                 if decoder.is_finished():
                     break
                 data = b""

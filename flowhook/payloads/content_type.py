@@ -40,6 +40,11 @@ class ContentType(NamedTuple):
     parameters: Mapping[str, str]
 
     @property
+    def is_json(self) -> bool:
+        """Whether it is JSON. Source: RFC 8259, section 11; RFC 6839, section 3.1."""
+        return self.essence == "application/json" or self.essence.endswith("+json")
+
+    @property
     def charset(self) -> str:
         """The `charset` parameter, or an empty string."""
         return self.parameters.get("charset", "")
@@ -48,20 +53,15 @@ class ContentType(NamedTuple):
 @lru_cache(maxsize=256)
 def parse_content_type(value: str) -> ContentType:
     """Parse a Content-Type field; the result is empty if it can't be parsed."""
-    if len(value) > MAX_LENGTH:
-        return ContentType("", MappingProxyType({}))
     essence = value.partition(";")[0].strip().lower()
-    if not _ESSENCE.fullmatch(essence):
+    if len(value) > MAX_LENGTH or not _ESSENCE.fullmatch(essence):
         return ContentType("", MappingProxyType({}))
-    if ";" not in value:
-        return ContentType(essence, MappingProxyType({}))
     return ContentType(essence, MappingProxyType(parameters(value)))
 
 
 def is_json(content_type: str) -> bool:
-    """Whether a media type is JSON. Source: RFC 8259, section 11; RFC 6839, section 3.1."""
-    essence = parse_content_type(content_type).essence
-    return essence == "application/json" or essence.endswith("+json")
+    """Whether a media type is JSON."""
+    return parse_content_type(content_type).is_json
 
 
 def parameters(value: str) -> dict[str, str]:

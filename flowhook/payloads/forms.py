@@ -1,22 +1,16 @@
-r"""Urlencoded forms, and nesting of fields by the brackets in their names: `a=1&b[c]=2&d[]=3`.
+r"""Urlencoded forms, Java properties, and nesting of fields by the brackets in their names: `a=1&b[c]=2&d[]=3`.
 
 `a[b]` is a member, `a[]` appends, `a[0]` is an element; a repeated name becomes an array. If a name has both a value
 and members (`a=1&a[b]=2`), the value is stored under an empty key.
 
-Own code, because the standard library's takes microseconds for each field, and more for each percent sign.
+Own code, in linear time for any input. For forms the standard library's takes microseconds for each field, and runs a
+few lines of Python for each percent sign, with an exception for each that does not begin an escape; here escapes are
+rewritten as quoted-printable (RFC 2045, section 6.7), which differs only in the first character of an escape, and
+decoded in C. For properties (`key=value` lines, continued by a trailing backslash, with `\uXXXX` and other escapes) the
+library javaproperties scans a continued line once for each of its physical lines.
 
-Percent-decoding in linear time for any input. `urllib.parse.unquote_to_bytes` runs a few lines of Python for each
-percent sign, and raises an exception for each that does not begin an escape. Here escapes are rewritten as
-quoted-printable (RFC 2045, section 6.7), which differs only in the first character of an escape, and decoded in C.
-
-Parser of Java properties: `key=value` lines, continued by a trailing backslash, with `\uXXXX` and other escapes. Own
-code, because the library javaproperties scans a continued line once for each of its physical lines.
-
-Source: https://url.spec.whatwg.org/#urlencoded-parsing; the brackets are PHP's and Rails', which no standard describes.
-
-Source: RFC 3986, section 2.1; https://url.spec.whatwg.org/#percent-decode.
-
-Source: https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/util/Properties.html#load(java.io.Reader).
+Source: https://url.spec.whatwg.org/#urlencoded-parsing; RFC 3986, section 2.1; the brackets are PHP's and Rails', which
+no standard describes; https://docs.oracle.com/en/java/javase/21/docs/api/java.base/java/util/Properties.html#load(java.io.Reader).
 """
 
 from __future__ import annotations
@@ -30,7 +24,24 @@ from flowhook.errors import InvalidError
 from flowhook.limits import KIB, MIB
 from flowhook.payloads.content_type import codec_of, decode_charset
 
+MAX_BYTES: Final = 2 * MIB  # one urlencoded body, decompressed
+MAX_FIELDS: Final = 10_000
+MAX_DEPTH: Final = 32  # brackets of one name
+MAX_BRACKETS: Final = 20_000  # brackets of all names: each may become an object of its own
+MAX_PROPERTIES_BYTES: Final = 512 * KIB  # one body, decompressed; counted in characters
+MAX_LINES: Final = 10_000  # physical lines of one body, including comments and continuations
+
 _NO_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
+_VALUE: Final = ""
+_APPEND: Final = None
+_ASCII: Final = bytes(range(128))
+_SHIFTED: Final = ("iso2022", "hz", "johab")  # charsets in which an ASCII byte may be part of a multi-byte character
+_Tree = dict[str | None, Any]  # by key: a subtree, or a list of values. `_APPEND` is the key of what `[]` appended
+_SPACE: Final = " \t\f"
+_ESCAPE: Final = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
+_ESCAPED: Final = {"t": "\t", "n": "\n", "f": "\f", "r": "\r"}
+_KEY: Final = re.compile(r"(?:[^\\ \t\f=:]++|\\.)*+")
 
 
 def percent_decode(data: bytes) -> bytes:
@@ -48,20 +59,6 @@ def escape_stray_percents(data: bytes) -> bytes:
 def decode_escapes(data: bytes) -> bytes:
     """Decode percent escapes in (a part of) a result of `escape_stray_percents`."""
     return a2b_qp(data.replace(b"=", b"=3D").replace(b"%", b"="))
-
-
-MAX_BYTES: Final = 2 * MIB  # one urlencoded body, decompressed
-
-MAX_FIELDS: Final = 10_000
-MAX_DEPTH: Final = 32  # brackets of one name
-MAX_BRACKETS: Final = 20_000  # brackets of all names: each may become an object of its own
-
-_INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")
-_VALUE: Final = ""
-_APPEND: Final = None
-_ASCII: Final = bytes(range(128))
-_SHIFTED: Final = ("iso2022", "hz", "johab")  # charsets in which an ASCII byte may be part of a multi-byte character
-_Tree = dict[str | None, Any]  # by key: a subtree, or a list of values. `_APPEND` is the key of what `[]` appended
 
 
 def parse_urlencoded(body: bytes, charset: str) -> dict[str, Any]:
@@ -180,15 +177,6 @@ def _are_indexes(keys: Iterable[str]) -> bool:
     return True
 
 
-MAX_PROPERTIES_BYTES: Final = 512 * KIB  # one body, decompressed; counted in characters
-MAX_LINES: Final = 10_000  # physical lines of one body, including comments and continuations
-
-_SPACE: Final = " \t\f"
-_ESCAPE: Final = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
-_ESCAPED: Final = {"t": "\t", "n": "\n", "f": "\f", "r": "\r"}
-_KEY: Final = re.compile(r"(?:[^\\ \t\f=:]++|\\.)*+")
-
-
 def parse_properties(text: str) -> dict[str, Any]:
     """Parse properties to an object, nested by the brackets in their names as in forms.
 
@@ -204,8 +192,8 @@ def parse_properties(text: str) -> dict[str, Any]:
         raise InvalidError(f"properties have at most {MAX_LINES} lines", reason="BODY_INVALID")
     items: list[tuple[str, str]] = []
     for line in _lines(text):
-        end = _end_of_key(line)
-        key, value = line[:end], line[end:].lstrip(_SPACE)
+        key: str = _KEY.match(line)[0]  # type: ignore[index] # it matches at least the empty text
+        value = line[len(key) :].lstrip(_SPACE)
         if value[:1] in ("=", ":"):
             value = value[1:].lstrip(_SPACE)
         items.append((_unescaped(key), _unescaped(value)))
@@ -247,8 +235,3 @@ def _lines(text: str) -> Iterator[str]:
 def _is_continued(line: str) -> bool:
     """Whether a line ends in a backslash that is not escaped itself."""
     return (len(line) - len(line.rstrip("\\"))) % 2 == 1
-
-
-def _end_of_key(line: str) -> int:
-    found = _KEY.match(line)
-    return 0 if found is None else found.end()

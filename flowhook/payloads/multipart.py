@@ -1,4 +1,4 @@
-"""Incremental scanner of multipart bodies: position and header of each part.
+"""Multipart bodies: a scanner that reports position and header of each part, and form fields and attachments of it.
 
 Own code, because it must report the position of each part in the stored body: a body of half a gigabyte is stored once,
 as it was received, and its parts are slices of it. Libraries return copies.
@@ -7,11 +7,7 @@ as it was received, and its parts are slices of it. Libraries return copies.
 
     preamble --boundary--> after --CRLF--> headers --empty line--> content --boundary--> after --"--"--> epilogue
 
-Form fields and attachments of multipart bodies, also of bodies that are streamed.
-
-Source: RFC 2046, section 5.1; RFC 7578 (multipart/form-data).
-
-Source: RFC 7578, sections 4.2 to 4.5.
+Source: RFC 2046, section 5.1; RFC 7578 (multipart/form-data), sections 4.2 to 4.5.
 """
 
 from __future__ import annotations
@@ -36,7 +32,10 @@ MAX_HEADERS_BYTES: Final = 1024 * 1024  # headers of all parts, whose parsing is
 
 MAX_PREAMBLE_BYTES: Final = 64 * 1024
 MAX_PADDING: Final = 64  # whitespace after a boundary
+FORM_DATA: Final = "multipart/form-data"
+NO_FIELD: Final = (None, 0)
 
+_PART_BYTES: Final = 96  # size of a part's metadata without its texts
 _MAX_NAME: Final = 255
 _BOUNDARY: Final = re.compile(r"[A-Za-z0-9'()+_,./:=? -]{0,69}[A-Za-z0-9'()+_,./:=?-]")
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -67,14 +66,12 @@ PartEvent = PartStarted | PartData | PartEnded
 
 
 class MultipartScanner:
-    """Scans one body in chunks of any size. Holds little more than the largest chunk and the header of a part."""
+    """Scans one body in chunks of any size. Holds little more than the largest chunk and the header of a part.
+
+    Methods, and the constructor for a boundary that is not valid, raise `InvalidError` (`BODY_INVALID`).
+    """
 
     def __init__(self, boundary: str) -> None:
-        """Create a scanner for a boundary.
-
-        Raises:
-            InvalidError: the boundary is not valid (`BODY_INVALID`).
-        """
         if not _BOUNDARY.fullmatch(boundary):
             raise _invalid("its Content-Type names no boundary")
         self._delimiter = b"\r\n--" + boundary.encode()
@@ -86,11 +83,7 @@ class MultipartScanner:
         self._step: Callable[[], bool] = self._preamble
 
     def feed(self, data: bytes) -> list[PartEvent]:
-        """Process the next bytes of the body and return their events.
-
-        Raises:
-            InvalidError: they are not valid multipart (`BODY_INVALID`).
-        """
+        """Process the next bytes of the body and return their events."""
         self._buffer += data
         while self._step():
             pass
@@ -98,11 +91,7 @@ class MultipartScanner:
         return events
 
     def end(self) -> None:
-        """Finish the body.
-
-        Raises:
-            InvalidError: the last boundary is missing (`BODY_INVALID`).
-        """
+        """Finish the body, whose last boundary must not be missing."""
         if self._step != self._epilogue:
             raise _invalid("it has no end")
 
@@ -221,12 +210,6 @@ def _invalid(what: str) -> InvalidError:
     return InvalidError(f"the body is not multipart: {what}", reason="BODY_INVALID")
 
 
-FORM_DATA: Final = "multipart/form-data"
-
-NO_FIELD: Final = (None, 0)
-_PART_BYTES: Final = 96  # size of a part's metadata without its texts
-
-
 def may_be_field(part: PartStarted) -> bool:
     """Whether a part of a form is a field, provided that its content is valid for its media type."""
     if part.filename is not None or not part.field:
@@ -259,15 +242,11 @@ def attachment_name(part: PartStarted) -> str:
 class MultipartSplitter:
     """Incremental splitter of a multipart body. Holds little more than one chunk of it, and the fields.
 
-    Fields beyond `limits.MAX_FORM_BYTES` become attachments.
+    Fields beyond `limits.MAX_FORM_BYTES` become attachments. Methods, and the constructor for a media type without a
+    valid boundary, raise `InvalidError` (`BODY_INVALID`).
     """
 
     def __init__(self, content_type: str) -> None:
-        """Create a splitter for a body of a media type.
-
-        Raises:
-            InvalidError: the media type has no valid boundary (`BODY_INVALID`).
-        """
         kind = parse_content_type(content_type)
         self._scanner = MultipartScanner(kind.parameters.get("boundary", ""))
         self._is_form = kind.essence == FORM_DATA
@@ -280,11 +259,7 @@ class MultipartSplitter:
         self._held: bytearray | None = None
 
     def feed(self, data: bytes) -> None:
-        """Process the next bytes of the body.
-
-        Raises:
-            InvalidError: they are not valid multipart, or the metadata of the parts is too large (`BODY_INVALID`).
-        """
+        """Process the next bytes of the body; the metadata of its parts may have `limits.MAX_PARTS_BYTES`."""
         for event in self._scanner.feed(data):
             match event:
                 case PartStarted():
@@ -299,11 +274,7 @@ class MultipartSplitter:
                     self._end(end)
 
     def end(self) -> tuple[bytes, tuple[Part, ...]]:
-        """Finish the body; return its fields as a JSON object (empty if it is not a form), and its attachments.
-
-        Raises:
-            InvalidError: the last boundary is missing (`BODY_INVALID`).
-        """
+        """Finish the body; return its fields as a JSON object (empty if it is not a form), and its attachments."""
         self._scanner.end()
         return orjson.dumps(nest_fields(self._fields)) if self._is_form else b"", tuple(self._parts)
 

@@ -1,14 +1,10 @@
 """Selection of the parser by media type, and parsing of whole bodies.
 
 Compressed bodies are decompressed, text is decoded, forms become objects, files become attachments. A CloudEvent in
-binary mode becomes the object that structured mode would have sent, so that flows need not distinguish the modes.
-
-CloudEvents in binary mode: attributes in header fields, data in the body. They are converted to the object that
-structured mode would have sent, so that flows need not distinguish the modes.
+binary mode (attributes in header fields, data in the body) becomes the object that structured mode would have sent, so
+that flows need not distinguish the modes.
 
 Source: RFC 9110, section 8 (representation data); CloudEvents 1.0, "HTTP Protocol Binding", sections 3.1-3.3.
-
-Source: CloudEvents 1.0, "HTTP Protocol Binding", section 3.1.
 """
 
 from __future__ import annotations
@@ -46,19 +42,16 @@ _STRUCTURED: Final = ("application/cloudevents+", "application/cloudevents-batch
 def to_structured(content_type: str, headers: Sequence[tuple[str, bytes]], data: Any) -> Any:
     """Return a request in binary mode as the object of structured mode; return `data` for any other request.
 
-    Args:
-        content_type: media type of the body, as sent.
-        headers: header fields of the request, lower-case names.
-        data: the parsed body; None when nothing of it was parsed.
+    `data` is the parsed body; None when nothing of it was parsed. Names of `headers` are in lower case.
     """
-    if not any(name == BINARY_MODE for name, _ in headers):
+    is_binary = any(name == BINARY_MODE for name, _ in headers)
+    if not is_binary or parse_content_type(content_type).essence.startswith(_STRUCTURED):
         return data
-    if parse_content_type(content_type).essence.startswith(_STRUCTURED):
-        return data
-    event: dict[str, Any] = {}
-    for name, value in headers:
-        if name.startswith(_PREFIX):
-            event[name.removeprefix(_PREFIX)] = percent_decode(value).decode("utf-8", "replace")
+    event: dict[str, Any] = {
+        name.removeprefix(_PREFIX): percent_decode(value).decode("utf-8", "replace")
+        for name, value in headers
+        if name.startswith(_PREFIX)
+    }
     if content_type:
         event["datacontenttype"] = content_type
     if data is not None:
@@ -120,6 +113,7 @@ BODY: Final = "body"  # name of an attachment that is a whole body
 _NDJSON: Final = frozenset(
     {"application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"}
 )
+_WHOLE_TYPES: Final = frozenset({"application/x-www-form-urlencoded", *_NDJSON})
 _UNREADABLE: Final = frozenset({"CHARSET_UNKNOWN", "ENCODING_UNKNOWN"})
 """Reasons to leave a body unparsed instead of rejecting it."""
 
@@ -146,18 +140,11 @@ EMPTY: Final = ParsedBody(None)
 def parse(
     content_type: str, body: bytes, headers: Sequence[tuple[str, bytes]], *, raw: bool = False, limit: int
 ) -> ParsedBody:
-    """Parse a body.
+    """Parse a body; with `raw`, return it unparsed, as one attachment.
 
-    Blocks for as long as it takes to parse `limit` bytes. Numbers that don't fit 64 bits become doubles; of repeated
-    members of a JSON object the last is used.
-
-    Args:
-        content_type: media type of the body, as sent.
-        body: body as received.
-        headers: header fields of the request, lower-case names; only `content-encoding` and the attributes of a
-            CloudEvent are used.
-        raw: return the body unparsed, as one attachment.
-        limit: maximum size of the decompressed body, in bytes.
+    Blocks for as long as it takes to parse `limit` bytes, the maximum size of the decompressed body. Numbers that don't
+    fit 64 bits become doubles; of repeated members of a JSON object the last is used. Of `headers`, with names in lower
+    case, only `content-encoding` and the attributes of a CloudEvent are used.
 
     Raises:
         InvalidError: the body is not valid for its media type or coding (`BODY_INVALID`), or is too large when
@@ -173,7 +160,10 @@ def parse(
         elif name == BINARY_MODE:
             binary = True
     try:
-        plain = _decompressed(body, headers, limit) if compressed and body else body
+        plain = body
+        if compressed and body:
+            codings = ", ".join(value.decode("latin-1") for name, value in headers if name == "content-encoding")
+            plain = decompress(body, codings, limit)
         content = _parse(kind, content_type, plain)
     except InvalidError as error:
         if error.reason not in _UNREADABLE:
@@ -200,8 +190,9 @@ def event_identity(body: Any) -> str | None:
 
 def is_parsed_whole(content_type: str) -> bool:
     """Whether a body of this media type is parsed as a whole; others, including multipart, may be streamed."""
-    essence = parse_content_type(content_type).essence
-    return _is_json(essence) or _is_xml(essence) or essence in _WHOLE_TYPES or essence.startswith("text/")
+    kind = parse_content_type(content_type)
+    whole = kind.is_json or _is_xml(kind.essence) or kind.essence in _WHOLE_TYPES
+    return whole or kind.essence.startswith("text/")
 
 
 def is_opaque(content_type: str) -> bool:
@@ -209,14 +200,9 @@ def is_opaque(content_type: str) -> bool:
     return not is_parsed_whole(content_type) and not parse_content_type(content_type).essence.startswith("multipart/")
 
 
-def _decompressed(body: bytes, headers: Sequence[tuple[str, bytes]], limit: int) -> bytes:
-    codings = ", ".join(value.decode("latin-1") for name, value in headers if name == "content-encoding")
-    return decompress(body, codings, limit) if codings else body
-
-
 def _parse(kind: ContentType, content_type: str, body: bytes) -> ParsedBody:
     essence = kind.essence
-    if _is_json(essence):
+    if kind.is_json:
         return ParsedBody(parse_json(body))
     if not body:
         return EMPTY
@@ -274,14 +260,6 @@ def _multipart(kind: ContentType, body: bytes) -> ParsedBody:
     return ParsedBody(nest_fields(fields) if kind.essence == FORM_DATA else None, tuple(attachments))
 
 
-def _is_json(essence: str) -> bool:
-    """Source: RFC 8259, section 11; RFC 6839, section 3.1."""
-    return essence == "application/json" or essence.endswith("+json")
-
-
 def _is_xml(essence: str) -> bool:
     """Source: RFC 7303, sections 3 and 4.2."""
     return essence in ("application/xml", "text/xml") or essence.endswith("+xml")
-
-
-_WHOLE_TYPES: Final = frozenset({"application/x-www-form-urlencoded", *_NDJSON})

@@ -98,11 +98,9 @@ class _Document:
 
 
 def parse_xml(body: bytes, charset: str) -> dict[str, Any]:
-    """Parse a document.
+    """Parse a document, in an encoding that a byte order mark or the XML declaration determines.
 
-    Args:
-        body: the document; a byte order mark or the XML declaration determines its encoding.
-        charset: charset of the Content-Type, which takes precedence (RFC 7303, section 3); or empty.
+    The `charset` of the Content-Type takes precedence, if it is not empty (RFC 7303, section 3).
 
     Raises:
         InvalidError: it is not well-formed, has a DTD, too many or too deeply nested elements, or a tag that is too

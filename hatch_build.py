@@ -20,7 +20,7 @@ NAMES: Final = {
     "AsyncClient": "Client",
     "AsyncTransport": "BlockingTransport",
     "aio": "sync",
-    "asyncio_transport": "blocking_transport",
+    "asyncio_calls": "blocking_calls",
 }
 """Names in the asyncio client, and their counterparts in the blocking one; unasync knows those of Python."""
 

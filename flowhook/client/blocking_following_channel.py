@@ -65,7 +65,7 @@ class BlockingFollowingChannel(grpc.Channel):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
+    def close(self, _grace: None = None) -> None:
         """Close the channels to all routers; calls in progress fail."""
         with self._lock:
             channels = list(self._channels.values())

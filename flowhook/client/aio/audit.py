@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 
 from flowhook.client.aio.paging import iterate
-from flowhook.client.asyncio_transport import AsyncTransport
+from flowhook.client.aio.transport import AsyncTransport
 from flowhook.client.results import Page
 from flowhook.model.audit import AuditEntry
 from flowhook.v1.audit_service_pb2 import ListAuditEntriesRequest

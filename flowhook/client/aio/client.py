@@ -14,8 +14,8 @@ from flowhook.client.aio.flows import Flows
 from flowhook.client.aio.jobs import Jobs
 from flowhook.client.aio.rejections import Rejections
 from flowhook.client.aio.secrets import Secrets
+from flowhook.client.aio.transport import AsyncTransport
 from flowhook.client.arguments import Body, HeaderPairs, check_timeout, new_event
-from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.channel import tls_credentials
 from flowhook.client.results import ExecutionFailedError, ReplyPendingError
 from flowhook.client.router_errors import TAKEOVER

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flowhook.client.asyncio_transport import AsyncTransport
+from flowhook.client.aio.transport import AsyncTransport
 from flowhook.model.cluster import (
     Backlog,
     ClusterLoad,

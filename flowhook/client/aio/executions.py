@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from flowhook.client.aio.paging import iterate
-from flowhook.client.asyncio_transport import AsyncTransport
+from flowhook.client.aio.transport import AsyncTransport
 from flowhook.client.results import Page
 from flowhook.model import Execution, ExecutionDetail, Status
 from flowhook.model.execution_filter import ALL, ExecutionFilter

@@ -7,8 +7,8 @@ from functools import partial
 from typing import Any, Final
 
 from flowhook.client.aio.paging import iterate
+from flowhook.client.aio.transport import AsyncTransport
 from flowhook.client.arguments import HeaderPairs, encode_headers
-from flowhook.client.asyncio_transport import AsyncTransport
 from flowhook.client.results import Page
 from flowhook.errors import Fault
 from flowhook.model import Change, Flow, FlowRevision

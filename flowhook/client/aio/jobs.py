@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from flowhook.client.aio.paging import iterate
-from flowhook.client.asyncio_transport import AsyncTransport
+from flowhook.client.aio.transport import AsyncTransport
 from flowhook.client.results import Page
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import ItemOutcome, Job, JobItem, JobPreview, JobSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from flowhook.client.asyncio_transport import AsyncTransport
+from flowhook.client.aio.transport import AsyncTransport
 from flowhook.model.secrets import SecretInfo, SecretUses
 from flowhook.v1.secret_service_pb2 import (
     DeleteSecretRequest,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.client.blocking_transport import BlockingTransport
+from flowhook.client.sync.transport import BlockingTransport
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def methods(of):
 def test_both_clients_have_the_same_methods_with_the_same_arguments_and_descriptions(name):
     asyncio_one, blocking = (
         {
-            each.removeprefix("Async"): methods(cls)
+            re.sub("^(Async|Blocking)", "", each): methods(cls)
             for each, cls in inspect.getmembers(module, inspect.isclass)
             if cls.__module__ == module.__name__
         }

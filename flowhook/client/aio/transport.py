@@ -1,16 +1,12 @@
-"""Performs the calls of the asyncio client over one channel."""
+"""Performs the calls of a client over one channel."""
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from time import monotonic
+from typing import Any, TypeVar
 
-import grpc
-import grpc.aio
-
-from flowhook.client import channel
+from flowhook.client.asyncio_calls import Credentials, RpcError, StreamMethod, UnaryMethod, open_channel, sleep
 from flowhook.client.retrying import CallRetries, translate
 from flowhook.errors import UnavailableError
 from flowhook.model.audit_reason import reason_metadata
@@ -23,14 +19,14 @@ T = TypeVar("T")
 class AsyncTransport:
     """A channel to the router at `target`, or to several; `timeout`: seconds that a call may take, retries included."""
 
-    def __init__(self, target: str, token: str, credentials: grpc.ChannelCredentials | None, timeout: float) -> None:
+    def __init__(self, target: str, token: str, credentials: Credentials | None, timeout: float) -> None:
         self.target = target
         self.timeout = timeout
-        self.channel = channel.connect(target, token, credentials)
+        self.channel, self._metadata = open_channel(target, token, credentials)
 
     async def call(
         self,
-        method: grpc.aio.UnaryUnaryMultiCallable[Q, R],
+        method: UnaryMethod[Q, R],
         request: Q,
         *,
         repeatable: bool = True,
@@ -44,43 +40,42 @@ class AsyncTransport:
         Raises:
             FlowhookError: the call failed.
         """
-        attempts = CallRetries(repeatable, self.target, self.timeout if timeout is None else timeout, time.monotonic())
+        attempts = CallRetries(repeatable, self.target, self.timeout if timeout is None else timeout, monotonic())
         while True:
+            metadata = (*self._metadata, *reason_metadata())
             try:
-                response = await method(
-                    request, timeout=attempts.remaining(time.monotonic()), metadata=reason_metadata()
-                )
+                response = await method(request, timeout=attempts.remaining(monotonic()), metadata=metadata)
                 check(response)
-            except (grpc.aio.AioRpcError, UnavailableError) as error:
-                await asyncio.sleep(attempts.delay_after(error, time.monotonic()))
+            except (RpcError, UnavailableError) as error:
+                await sleep(attempts.delay_after(error, monotonic()))
             else:
                 return response
 
-    async def stream(
-        self, method: grpc.aio.UnaryStreamMultiCallable[Q, R], request: Q, convert: Callable[[R], T]
-    ) -> AsyncIterator[T]:
+    async def stream(self, method: StreamMethod[Q, R], request: Q, convert: Callable[[R], T]) -> AsyncIterator[T]:
         """Yield the converted messages of a stream, which ends when the iterator is closed.
 
         Raises:
             FlowhookError: the call failed, or the stream broke off.
         """
-        attempts = CallRetries(False, self.target, self.timeout, time.monotonic())
+        attempts = CallRetries(False, self.target, self.timeout, monotonic())
         begun = False
         while True:
-            stream = method(request)
+            stream: Any = None
             try:
+                stream = method(request, metadata=self._metadata)
                 async for message in stream:
                     begun = True
                     yield convert(message)
-            except grpc.aio.AioRpcError as error:
+            except RpcError as error:
                 if begun:
                     raise translate(error, self.target) from None
-                delay = attempts.delay_after(error, time.monotonic())
+                delay = attempts.delay_after(error, monotonic())
             else:
                 return
             finally:
-                stream.cancel()
-            await asyncio.sleep(delay)
+                if stream is not None:  # else there is no owner
+                    stream.cancel()
+            await sleep(delay)
 
     async def close(self) -> None:
         """Close the channel; calls in progress fail."""

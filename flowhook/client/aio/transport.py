@@ -31,7 +31,7 @@ class AsyncTransport:
         *,
         repeatable: bool = True,
         timeout: float | None = None,  # noqa: ASYNC109 - the deadline of a call
-        check: Callable[[R], None] = lambda _response: None,
+        check: Callable[[R], None] | None = None,
     ) -> R:
         """Call a method and return its response; if `repeatable`, retry while the router is unavailable.
 
@@ -45,7 +45,8 @@ class AsyncTransport:
             metadata = (*self._metadata, *reason_metadata())
             try:
                 response = await method(request, timeout=attempts.remaining(monotonic()), metadata=metadata)
-                check(response)
+                if check is not None:
+                    check(response)
             except (RpcError, UnavailableError) as error:
                 await sleep(attempts.delay_after(error, monotonic()))
             else:

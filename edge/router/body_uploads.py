@@ -19,10 +19,12 @@ from edge.http.request import BodyStream
 from edge.metrics import EdgeMetrics
 from edge.router.client import RouterClient, Upload
 from edge.webhook.compiled_endpoints import CompiledEndpoint
+from edge.webhook.stages import Delivery
 from flowhook.errors import InvalidError, UnavailableError
 from flowhook.model import Blob, Part
 from flowhook.payloads import MultipartSplitter, to_structured
-from flowhook.signatures import Match, RequestView, SignatureError, StreamingAuthentication, Verifier
+from flowhook.sharing.addresses import network_of
+from flowhook.signatures import Match, SignatureError, StreamingAuthentication, Verifier
 from flowhook.v1.ingest_service_pb2 import UploadStart
 
 
@@ -55,25 +57,16 @@ class BodyUploads:
 
     async def store(
         self,
-        endpoint: CompiledEndpoint,
-        head: Head,
-        request: RequestView,
+        delivery: Delivery,
         body: BodyStream,
         verified: tuple[Verifier, Match] | None,
         *,
-        sender: str,
         admit: Callable[[Match], None],
     ) -> UploadedBody:
         """Store a body while it arrives.
 
-        Args:
-            endpoint: endpoint that received the request.
-            head: head of the request.
-            request: the request as input for verification.
-            body: the body.
-            verified: the verifier that passed without the body, and its match; None: none passed.
-            sender: identity of the sender while it is unverified.
-            admit: called at the end, when the sender is verified; its exceptions propagate.
+        `verified` is the verifier that passed without the body, and its match. `admit` is called at the end, when the
+        sender is verified; its exceptions propagate.
 
         Raises:
             SignatureRejectedError: no signature is valid.
@@ -81,6 +74,7 @@ class BodyUploads:
             FlowhookError: the router does not accept the body.
             BodyTooLargeError, StreamClosedError: raised by `body`.
         """
+        endpoint, head, request = delivery.endpoint, delivery.head, delivery.request
         proofs = StreamingAuthentication(() if verified else endpoint.streaming, request, time.time())
         if not verified and not proofs.may_pass:
             raise SignatureRejectedError(proofs.errors)
@@ -90,6 +84,7 @@ class BodyUploads:
         self.under_way += 1
         try:
             proven = endpoint.asks and verified is not None
+            sender = network_of(delivery.address)  # while it is unverified
             start = UploadStart(flow_id=endpoint.flow_id, size=body.size, proven=proven, sender=sender)
             upload = await self._router.upload(start, self._timeout)
             try:

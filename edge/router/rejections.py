@@ -14,7 +14,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final
 
 import attrs
 
@@ -26,10 +26,10 @@ from edge.router.client import RouterClient
 from edge.router.flow_cache import FlowCache
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.log_limiter import PerFlowLimiter
+from edge.webhook.stages import Delivery
 from flowhook import limits
 from flowhook.errors import FlowhookError
 from flowhook.events import ids
-from flowhook.http.forwarded import Address
 from flowhook.process import logs
 from flowhook.signatures import RequestView, SignatureError, Verifier, contains_credential, credentials_of
 from flowhook.signatures.diagnosis import DIAGNOSED, MAX_OTHERS, NamedVerifiers, diagnose
@@ -84,14 +84,6 @@ Explain = Callable[[Sequence[Verifier], RequestView, float, Sequence[NamedVerifi
 """Explains why verifiers refuse a request, like `diagnose`. Blocking."""
 
 
-class _Noted(NamedTuple):
-    """A refused request: its report, and the endpoint and request view (None: no diagnosis) to diagnose it with."""
-
-    rejection: Rejection
-    endpoint: CompiledEndpoint
-    request_view: RequestView | None
-
-
 @attrs.define(eq=False, repr=False)
 class RejectionReporter:
     """Collects refused requests. None is reported unless `run` is running.
@@ -105,35 +97,28 @@ class RejectionReporter:
     _metrics: EdgeMetrics
     _explain: Explain = attrs.field(default=diagnose, kw_only=True)
     _flush_seconds: float = attrs.field(default=FLUSH_SECONDS, kw_only=True)
-    _waiting: deque[_Noted] = attrs.field(init=False, factory=deque)
+    # reports, and the requests to diagnose
+    _waiting: deque[tuple[Rejection, Delivery | None]] = attrs.field(init=False, factory=deque)
     _suspects: int = attrs.field(init=False, default=0)
     _suspect_bytes: int = attrs.field(init=False, default=0)
     _due: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
     def record(
-        self,
-        endpoint: CompiledEndpoint,
-        head: Head,
-        peer: Peer,
-        address: Address,
-        response: Response,
-        *,
-        error: SignatureError | None = None,
-        request_view: RequestView | None = None,
-        now: float,
+        self, delivery: Delivery, peer: Peer, response: Response, error: SignatureError | None, now: float
     ) -> None:
         """Record a refused request, unless the rate limit of its flow is exceeded.
 
-        `error` is why authentication failed, if it did; `request_view` the request as it was verified, if verification
-        was reached. `peer` may be a proxy of the sender at `address`. `now` is Unix time in seconds.
+        `error` is why authentication failed, if it did. `peer` may be a proxy of the sender. `now` is Unix time in
+        seconds.
         """
+        endpoint, head = delivery.endpoint, delivery.head
         if not self._limiter.admit(endpoint.flow_id):
             return
         if len(self._waiting) >= MAX_WAITING:
             self._metrics.unreported += 1
             return
         reason, detail = (response.reason,) * 2 if error is None else (error.reason, error.detail)
-        body = b"" if request_view is None else request_view.body
+        body = delivery.request.body
         path = head.path.rpartition("/")[0] + "/…" if endpoint.one_time else head.path
         fields = head.query.split("&") if head.query else ()
         names = "&".join(f"{field.partition('=')[0]}=…" if "=" in field else "…" for field in fields)
@@ -145,7 +130,7 @@ class RejectionReporter:
             status=response.status,
             reason=reason,
             detail=detail[:MAX_DETAIL],
-            address=str(address),
+            address=str(delivery.address),
             method=head.method,
             path=_printable(path),
             query=_printable(names),
@@ -158,31 +143,31 @@ class RejectionReporter:
         if rejection.acceptability == Rejection.ACCEPTABILITY_ACCEPTABLE:
             rejection.original.CopyFrom(_original(head, peer))
         room = self._suspects < MAX_DIAGNOSES and self._suspect_bytes + len(body) <= MAX_DIAGNOSED_BYTES
-        suspect = request_view if error is not None and error.reason in DIAGNOSED and room else None
-        if suspect is not None:
+        diagnosed = error is not None and error.reason in DIAGNOSED and room
+        if diagnosed:
             self._suspects += 1
             self._suspect_bytes += len(body)
-        self._waiting.append(_Noted(rejection, endpoint, suspect))
+        self._waiting.append((rejection, delivery if diagnosed else None))
         self._due.set()
 
-    async def _diagnosed(self, noted: _Noted) -> Rejection:
-        """Return the report of a request, with a hint how it would have passed, if a diagnosis was requested."""
-        rejection, endpoint, seen = noted
-        if seen is not None:
-            hint = await self.diagnosis(endpoint, seen, milliseconds(rejection.time) / 1000)
+    async def _diagnosed(self, rejection: Rejection, delivery: Delivery | None) -> Rejection:
+        """Return the report of a request, with a hint how it would have passed, if it is to be diagnosed."""
+        if delivery is not None:
+            hint = await self.diagnosis(delivery, milliseconds(rejection.time) / 1000)
             self._suspects -= 1
-            self._suspect_bytes -= len(seen.body)
+            self._suspect_bytes -= len(delivery.request.body)
             if hint:
                 rejection.diagnosis = hint[:MAX_DETAIL]
                 rejection.detail = f"{rejection.detail}; {hint}"[:MAX_DETAIL]
         return rejection
 
-    async def diagnosis(self, endpoint: CompiledEndpoint, request_view: RequestView, now: float) -> str:
+    async def diagnosis(self, delivery: Delivery, now: float) -> str:
         """Return what would have made a request pass at a Unix time in seconds; empty: nothing is found."""
+        endpoint, request = delivery.endpoint, delivery.request
         verifiers, others = [*endpoint.early, *endpoint.late], self._others(endpoint)
         try:
             readings = endpoint.secret_variants
-            return await asyncio.to_thread(self._explain, verifiers, request_view, now, others, readings)
+            return await asyncio.to_thread(self._explain, verifiers, request, now, others, readings)
         except Exception as error:  # noqa: BLE001 - no thread available, or a defect: reported without a hint
             log.error("a refused request can't be diagnosed", cause=type(error).__name__)  # noqa: TRY400 - no data
             return ""
@@ -203,7 +188,7 @@ class RejectionReporter:
             await self._due.wait()
             await asyncio.sleep(self._flush_seconds)
             noted = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
-            batch = [await self._diagnosed(each) for each in noted]
+            batch = [await self._diagnosed(*each) for each in noted]
             if not self._waiting:
                 self._due.clear()
             try:

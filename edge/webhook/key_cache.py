@@ -61,11 +61,6 @@ class KeyCache:
     _named: OrderedDict[_Name, _Document] = attrs.field(init=False, factory=OrderedDict)
     _paces: OrderedDict[tuple[str, bool], deque[float]] = attrs.field(init=False, factory=OrderedDict)
 
-    @property
-    def unknown(self) -> int:
-        """Number of unknown documents in the cache."""
-        return len(self._named)
-
     async def with_keys(self, request_view: RequestView, verifiers: Sequence[KeyedVerifier]) -> RequestView:
         """Return a request with the keys that verifiers need for it, as far as they are available.
 

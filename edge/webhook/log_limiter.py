@@ -37,11 +37,6 @@ class PerFlowLimiter:
         self._all = TokenBucket(per_second=PER_SECOND, burst=BURST, now=now())
         self._flows: OrderedDict[str, _FlowBucket] = OrderedDict()
 
-    @property
-    def flows(self) -> int:
-        """Number of flows with a token bucket."""
-        return len(self._flows)
-
     def admit(self, flow_id: str) -> bool:
         """Count a line about a flow, and return whether it may be written; if not, count one suppression."""
         now = self._now()

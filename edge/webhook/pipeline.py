@@ -32,10 +32,17 @@ from edge.router.replies import PREFIX as REPLIES
 from edge.router.replies import REFUSED, SyncReplies
 from edge.webhook.compiled_endpoints import CompiledEndpoint, ParsedContent
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
-from edge.webhook.events import build_event, event_message
 from edge.webhook.handshakes import DONE, FetchUrl
 from edge.webhook.log_limiter import RateLimitedLogger
-from edge.webhook.stages import Delivery, RequestViews, Stages, answer_by_head, most_specific
+from edge.webhook.stages import (
+    Delivery,
+    RequestViews,
+    Stages,
+    answer_by_head,
+    build_event,
+    event_message,
+    most_specific,
+)
 from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
 from flowhook.http.forwarded import Address
@@ -139,9 +146,8 @@ class WebhookHandler:
         except IngestUnavailableError:
             return responses.ROUTER_UNAVAILABLE
         if answer.reason and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            self._rejections.record(
-                endpoint, head, peer, address, answer, error=error, request_view=seen, now=time.time()
-            )
+            delivery.request = seen
+            self._rejections.record(delivery, peer, answer, error, time.time())
         return answer
 
     async def _accept(self, delivery: Delivery, request: IncomingRequest) -> Response:
@@ -150,7 +156,7 @@ class WebhookHandler:
             return answer
         verified, streamed = await self._authenticated(delivery, request)
         if streamed is not None:
-            event = build_event(delivery.endpoint, delivery.head, delivery.request, verified[1])
+            event = build_event(delivery, verified[1])
             event = event._replace(body_blob=streamed.blob, parts=streamed.parts, form=streamed.form)
             return await self._store(delivery, request, verified, event, ParsedContent(streamed.content))
         _check_rate(delivery, verified[1])
@@ -202,12 +208,9 @@ class WebhookHandler:
         """Store a body while it arrives; the conditions for accepting it are the same as for one in memory."""
         try:
             return await self._uploads.store(
-                delivery.endpoint,
-                delivery.head,
-                delivery.request,
+                delivery,
                 body,
                 None if isinstance(early, SignatureError) else early,
-                sender=network_of(delivery.address),
                 admit=lambda match: _check_rate(delivery, match),
             )
         except SignatureRejectedError as refusal:
@@ -272,7 +275,7 @@ class WebhookHandler:
     ) -> Response:
         """Store the event, and return the response that the flow configures."""
         endpoint, seen = delivery.endpoint, delivery.request
-        message, shown = event_message(endpoint, seen, verified, event, content)
+        message, shown = event_message(delivery, verified, event, content)
         if endpoint.flow is not None:
             try:
                 held = self._replies.hold(message, endpoint.flow, self._views.principal(delivery.address))

@@ -12,8 +12,7 @@ from edge.http.peer import Peer
 from edge.router.flow_cache import FlowCache
 from edge.router.rejections import RejectionReporter
 from edge.webhook.compiled_endpoints import CompiledEndpoint
-from edge.webhook.events import event_message
-from edge.webhook.stages import Delivery, RequestViews, Stages, answer_by_head, most_specific
+from edge.webhook.stages import Delivery, RequestViews, Stages, answer_by_head, event_message, most_specific
 from flowhook.errors import FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.http.listening import peer_address
 from flowhook.process import logs
@@ -70,7 +69,7 @@ class Reverification:
         event, content, handshake = await self._stages.read_event(delivery, verified)
         if handshake is not None:
             raise _refusal("HANDSHAKE", head)
-        message, _ = event_message(endpoint, delivery.request, verified, event, content)
+        message, _ = event_message(delivery, verified, event, content)
         return message
 
     async def _verified(self, delivery: Delivery, now: float) -> tuple[Verifier, Match]:
@@ -90,7 +89,7 @@ class Reverification:
         if error.reason == "KEY_UNAVAILABLE":
             raise UnavailableError(error.detail, reason=error.reason)
         diagnosed = error.reason in DIAGNOSED
-        hint = await self._rejections.diagnosis(delivery.endpoint, delivery.request, now) if diagnosed else ""
+        hint = await self._rejections.diagnosis(delivery, now) if diagnosed else ""
         raise SignatureError(f"{error.detail}; {hint}" if hint else error.detail, reason=error.reason)
 
     async def _endpoint(self, flow_id: str, path: str, revision: int) -> CompiledEndpoint:

@@ -7,6 +7,9 @@ body is still with its sender, is in `pipeline`.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 import orjson
@@ -17,14 +20,14 @@ from edge.http.peer import Peer
 from edge.http.responses import Response
 from edge.webhook.body_offload import parse_large_body
 from edge.webhook.compiled_endpoints import EMPTY, CompiledEndpoint, ParsedContent
-from edge.webhook.events import build_event
 from edge.webhook.handshakes import FetchUrl
 from edge.webhook.key_cache import KeyCache
 from flowhook import limits
 from flowhook.document.models.webhook import BODYLESS_METHODS
+from flowhook.events import ids
 from flowhook.events.workflow_input import webhook_view
 from flowhook.http.forwarded import Address, TrustedProxies
-from flowhook.model import Event
+from flowhook.model import Event, events
 from flowhook.payloads import is_json, is_opaque, parse, to_structured
 from flowhook.sandbox import INLINE_BYTES
 from flowhook.sandbox.offload import Offload
@@ -37,9 +40,14 @@ from flowhook.signatures import (
     RequestView,
     SignatureError,
     Verifier,
+    credentials_of,
     first_match,
     json_of,
+    strip_query,
+    without_credential_copies,
 )
+from flowhook.v1 import envelope_pb2
+from flowhook.wire.convert import event_to_proto
 
 
 class RequestViews:
@@ -73,6 +81,64 @@ class Delivery:
     head: Head
     address: Address  # of the sender
     request: RequestView  # as far as it is known: stages add the body, its JSON value, and fetched keys
+
+
+def build_event(delivery: Delivery, match: Match) -> Event:
+    """Return a request as an event, without credentials."""
+    endpoint, head = delivery.endpoint, delivery.head
+    now_ms = time.time_ns() // 1_000_000
+    event_id = ids.mint(endpoint.slot, now_ms=now_ms)
+    # Fields that `Connection` names are retained: only intermediaries remove them (RFC 9110, section 7.6.1). Removing
+    # them here would let an attacker who replays a signed request hide the field by which it is recognised.
+    dropped = endpoint.dropped_headers
+    headers = tuple([field for field in head.headers if field[0] not in dropped])
+    query = head.query
+    if endpoint.dropped_query:
+        query = strip_query(query, endpoint.dropped_query)
+        headers = without_credential_copies(headers, credentials_of(head.query, endpoint.dropped_query))
+    event = Event(
+        event_id,
+        endpoint.flow_id,
+        now_ms,
+        events.Principal(*match) if endpoint.asks else None,
+        "",
+        head.method,
+        head.path,
+        query,
+        head.content_type,
+        headers,
+        delivery.request.body,
+        head.traceparent,
+    )
+    return _mid_flow(event, endpoint) if endpoint.callback else event
+
+
+def event_message(
+    delivery: Delivery, verified: tuple[Verifier, Match], event: Event, content: ParsedContent
+) -> tuple[envelope_pb2.Event, Mapping[str, Any] | None]:
+    """Return an event for the router, with its keys and search attributes; and the value of `.` if it is needed."""
+    endpoint = delivery.endpoint
+    view = webhook_view(event, content.body) if endpoint.needs_view else None
+    key = endpoint.dedupe_key(verified, delivery.request, view, content)
+    message = event_to_proto(event, encode_head=True)
+    if key:
+        message.dedupe_key = key
+    # set even when it is empty, so that the router need not evaluate it
+    message.order_key = endpoint.order_key_of(view, content)
+    message.flow_revision = endpoint.flow_revision
+    if endpoint.search is not None:
+        for name, value in endpoint.attributes_of(view, content):
+            message.attributes.add(name=name, value=value)
+    return message, view
+
+
+def _mid_flow(event: Event, endpoint: CompiledEndpoint) -> Event:
+    """Return the event of a callback; for a one-time URL, move the token to the only field that is not stored."""
+    if not endpoint.one_time:
+        return event._replace(callback=endpoint.callback)
+    path, _, token = event.path.rpartition("/")
+    headers = without_credential_copies(event.headers, [token.encode()])  # `URLS` can't list every such field
+    return event._replace(callback=endpoint.callback, callback_token=token, path=path, headers=headers)
 
 
 def answer_by_head(delivery: Delivery) -> Response | None:
@@ -124,7 +190,7 @@ class Stages:
             ExhaustedError: too many large bodies of the flow are queued for parsing (`OVERLOADED`).
         """
         endpoint, head, request = delivery.endpoint, delivery.head, delivery.request
-        event = build_event(endpoint, head, request, verified[1])
+        event = build_event(delivery, verified[1])
         if endpoint.needs_json_body and (request.json is None or len(request.body) > endpoint.max_unverified_json):
             request = await _with_json(request, JsonBody(endpoint.max_parsed, limits.MAX_VALUES))
             delivery.request = request

@@ -14,14 +14,14 @@ from base64 import b64encode, urlsafe_b64encode
 from binascii import hexlify
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import new, sha256
+from hashlib import sha256
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from typing_extensions import override
 
 from flowhook.document.models.credentials import AuthKind
 from flowhook.errors import InvalidError
-from flowhook.providers.scheme import Algorithm, EncodingName, KeyFormat, Scheme
+from flowhook.providers.scheme import KeyFormat, Scheme
 from flowhook.signatures.content import Chunks
 from flowhook.signatures.types import SignatureError
 
@@ -164,39 +164,6 @@ ENCODERS: Final[Mapping[str, Callable[[bytes], bytes]]] = {
 }
 
 
-class DigestEncoding:
-    """Text encoding of the digests of one algorithm, so that sent text is compared with expected text, never decoded.
-
-    So there is nothing to reject before the comparison, and only the intended spellings of a signature pass: hex in
-    either case, base64 with or without its padding. (Decoders are laxer than they look: base64 has unused bits in its
-    last character.)
-    """
-
-    __slots__ = ("_alphabet", "_encode", "_hex", "_padding", "length")
-
-    def __init__(self, name: EncodingName, algorithm: Algorithm) -> None:
-        self._hex = name == "hex"
-        self._alphabet = _ALPHABETS[name]
-        self._encode = ENCODERS[name]
-        longest = self._encode(bytes(new(algorithm, usedforsecurity=False).digest_size))
-        self.length = len(longest.rstrip(b"="))  # characters of a normalized digest
-        self._padding = b"=" * (len(longest) - self.length)
-
-    def encode(self, digest: bytes) -> bytes:
-        """Return a digest as it is sent: lower case, padded."""
-        return self._encode(digest)
-
-    def normalize(self, sent: bytes) -> bytes:
-        """Return the spelling that is compared: lower case, or without padding."""
-        if self._hex:
-            return sent.lower()
-        return sent.removesuffix(self._padding) if self._padding else sent
-
-    def is_well_formed(self, normalized: bytes) -> bool:
-        """Return whether this could be a digest."""
-        return len(normalized) == self.length and self._alphabet.fullmatch(normalized) is not None
-
-
 class StreamingDigest(NamedTuple):
     """Streaming verification of content by one key."""
 
@@ -232,25 +199,40 @@ class SignatureKey(ABC):
 
 
 class HmacSignatureKey(SignatureKey):
-    """Verifies HMACs by comparing text: nothing that was sent is decoded."""
+    """Verifies HMACs by comparing text: what was sent with what is expected. Nothing that was sent is decoded.
 
-    __slots__ = ("_encoding", "_keyed")
+    So there is nothing to reject before the comparison, and only the intended spellings of a signature pass: hex in
+    either case, base64 with or without its padding. (Decoders are laxer than they look: base64 has unused bits in its
+    last character.)
+    """
+
+    __slots__ = ("_alphabet", "_encode", "_hex", "_keyed", "_length", "_padding")
 
     streams = True
 
     def __init__(self, scheme: Scheme, secret: bytes) -> None:
-        self._encoding = DigestEncoding(scheme.encoding, scheme.algorithm)
+        self._hex = scheme.encoding == "hex"
+        self._alphabet, self._encode = _ALPHABETS[scheme.encoding], ENCODERS[scheme.encoding]
         # the key's pads are hashed once, here; each request starts from a copy of that state
         self._keyed = hmac.new(make_key(secret, scheme), digestmod=scheme.algorithm)
+        longest = self._encode(bytes(self._keyed.digest_size))
+        self._length = len(longest.rstrip(b"="))  # characters of a signature as read
+        self._padding = b"=" * (len(longest) - self._length)
+
+    def _normalize(self, sent: bytes) -> bytes:
+        """Return the spelling that is compared: lower case, or without padding."""
+        if self._hex:
+            return sent.lower()
+        return sent.removesuffix(self._padding) if self._padding else sent
 
     @override
     def read(self, sent: bytes) -> bytes | None:
-        signature = self._encoding.normalize(sent)
-        return signature if len(signature) == self._encoding.length else None
+        signature = self._normalize(sent)
+        return signature if len(signature) == self._length else None
 
     @override
     def is_well_formed(self, signature: bytes) -> bool:
-        return self._encoding.is_well_formed(signature)
+        return self._alphabet.fullmatch(signature) is not None
 
     @override
     def matches(self, chunks: Chunks, signatures: Sequence[bytes]) -> bool:
@@ -260,18 +242,18 @@ class HmacSignatureKey(SignatureKey):
     def begin(self) -> StreamingDigest:
         state = self._keyed.copy()
         return StreamingDigest(
-            state.update, lambda signatures: self._is_among(signatures, self._encoding.encode(state.digest()))
+            state.update, lambda signatures: self._is_among(signatures, self._encode(state.digest()))
         )
 
     def sign(self, chunks: Chunks) -> bytes:
-        """Return the signature as it is sent."""
+        """Return the signature as it is sent: lower case, padded."""
         state = self._keyed.copy()
         for chunk in chunks:
             state.update(chunk)
-        return self._encoding.encode(state.digest())
+        return self._encode(state.digest())
 
     def _is_among(self, signatures: Sequence[bytes], signature: bytes) -> bool:
-        expected = self._encoding.normalize(signature)
+        expected = self._normalize(signature)
         for each in signatures:  # noqa: SIM110 - `any` makes a generator for each request
             if hmac.compare_digest(each, expected):
                 return True

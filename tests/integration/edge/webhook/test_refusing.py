@@ -387,7 +387,7 @@ async def test_a_defect_is_500_and_others_are_served_on(edge, monkeypatch, capsy
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr("edge.webhook.events.ids.mint", broken)
+        patched.setattr("edge.webhook.stages.ids.mint", broken)
         assert refusal(await edge.post("/hook/open")) == (500, "INTERNAL")
     assert "request failed" in "".join(capsys.readouterr())
     assert (await edge.post("/hook/open")).status == 202

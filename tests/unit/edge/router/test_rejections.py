@@ -14,6 +14,7 @@ from edge.http.peer import Peer
 from edge.router.rejections import MAX_DIAGNOSED_BYTES, MAX_DIAGNOSES, RejectionReporter
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.log_limiter import PerFlowLimiter
+from edge.webhook.stages import Delivery
 from flowhook.document.models.webhook import Webhook
 from flowhook.signatures import RequestView, SignatureError
 
@@ -68,9 +69,7 @@ async def noting(router, counts, running, explain):
 
     def note(body):
         seen = RequestView("POST", "http://h/hook/f", "/hook/f", "", head.headers, body)
-        noted.record(
-            endpoint, head, PEER, PEER.address, responses.UNAUTHENTICATED, error=WRONG, request_view=seen, now=NOW
-        )
+        noted.record(Delivery(endpoint, head, PEER.address, seen), PEER, responses.UNAUTHENTICATED, WRONG, NOW)
 
     async def reported(count):
         router.expected = count

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, LiteralString
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -46,33 +46,33 @@ def parse_time(text: str, now: datetime) -> datetime:
 
 MAX_DIGITS: Final = 18
 
+# conditions that filters have as they are
+_SAME: Final = ("unresolved", "error_type", "error_status", "error_title", "min_attempts", "caused_by")
 NO_TASK: Final = "/"  # value of `error_task` for errors that no task raised: their JSON Pointer is empty
 
 
-def _time(text: str) -> str:
-    if text:
+def _validated(kind: str, template: LiteralString, check: Callable[[str], object]) -> AfterValidator:
+    """Return a validator by a function that raises InvalidError; empty texts pass."""
+
+    def validate(text: str) -> str:
         try:
-            parse_time(text, datetime.now(UTC))
+            if text:
+                check(text)
         except InvalidError as error:
-            raise PydanticCustomError("time", "{message}", {"message": error.message}) from None
-    return text
+            raise PydanticCustomError(kind, template, {"message": error.message}) from None
+        return text
+
+    return AfterValidator(validate)
+
+
+_Time = Annotated[str, _validated("time", "{message}", lambda text: parse_time(text, datetime.now(UTC)))]
+_ExecutionId = Annotated[str, _validated("execution_id", "write the ID of an execution: {message}", ids.decode)]
 
 
 def _attribute(text: str) -> str:
     name, colon, value = text.partition(":")
     if not (name and colon and value):
         raise PydanticCustomError("attribute", "write NAME:VALUE, such as order:4711")
-    return text
-
-
-def _execution_id(text: str) -> str:
-    if text:
-        try:
-            ids.decode(text)
-        except InvalidError as error:
-            raise PydanticCustomError(
-                "execution_id", "write the ID of an execution: {message}", {"message": error.message}
-            ) from None
     return text
 
 
@@ -87,9 +87,9 @@ class ExecutionConditions(Parameters):
     """Only faulted executions that were neither replayed nor resolved."""
     attribute: Annotated[tuple[Annotated[str, AfterValidator(_attribute)], ...], Field(max_length=MAX_ATTRIBUTES)] = ()
     """Search attributes that they have, each as NAME:VALUE."""
-    since: Annotated[str, AfterValidator(_time)] = ""
+    since: _Time = ""
     """Received at this time or later: RFC 3339, or how long ago, such as 15m, 1h, 7d; empty: any."""
-    until: Annotated[str, AfterValidator(_time)] = ""
+    until: _Time = ""
     """Received before this time, written as for `since`; empty: any."""
     error_type: Annotated[str, Field(max_length=1000)] = ""
     """Type of the error that they ended with: its URI, or the last segment of it; empty: any."""
@@ -102,7 +102,7 @@ class ExecutionConditions(Parameters):
     min_attempts: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Attempts that they have at least; 0: any."""
 
-    caused_by: Annotated[str, AfterValidator(_execution_id)] = ""
+    caused_by: _ExecutionId = ""
     """ID of the execution that started them, or whose events they received; empty: any."""
 
     def as_filter(self, now: datetime) -> ExecutionFilter:
@@ -110,16 +110,11 @@ class ExecutionConditions(Parameters):
         return ExecutionFilter(
             flow_id=self.flow,
             statuses=self.status,
-            unresolved=self.unresolved,
             receive_from_ms=_milliseconds(self.since, now),
             receive_until_ms=_milliseconds(self.until, now),
-            error_type=self.error_type,
             error_task="" if self.error_task == NO_TASK else self.error_task or None,
-            error_status=self.error_status,
-            error_title=self.error_title,
-            min_attempts=self.min_attempts,
             attributes=tuple((name, value) for name, _, value in (each.partition(":") for each in self.attribute)),
-            caused_by=self.caused_by,
+            **{name: getattr(self, name) for name in _SAME},
         )
 
 
@@ -219,16 +214,11 @@ def conditions_of(wanted: ExecutionFilter) -> dict[str, Any]:
     given = {
         "flow": wanted.flow_id,
         "status": [status.value for status in wanted.statuses],
-        "unresolved": wanted.unresolved,
         "attribute": [f"{name}:{value}" for name, value in wanted.attributes],
         "since": _text(wanted.receive_from_ms),
         "until": _text(wanted.receive_until_ms),
-        "error_type": wanted.error_type,
         "error_task": "" if task is None else task or NO_TASK,
-        "error_status": wanted.error_status,
-        "error_title": wanted.error_title,
-        "min_attempts": wanted.min_attempts,
-        "caused_by": wanted.caused_by,
+        **{name: getattr(wanted, name) for name in _SAME},
     }
     return {name: value for name, value in given.items() if value}
 

@@ -47,7 +47,7 @@ class AdmissionControl:
         """
         entry = await self._flows.load(flow_id)
         if entry is None:
-            raise NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")
+            raise no_flow(flow_id)
         return entry
 
     async def revision(self, entry: FlowEntry, version: str) -> int:
@@ -117,6 +117,11 @@ class AdmissionControl:
             )
         if core.backlog(flow_id) + more_of_flow >= max_backlog:
             raise ExhaustedError("the flow's backlog is full", reason="BACKLOG_FULL", retry_after=5)
+
+
+def no_flow(flow_id: str) -> NotFoundError:
+    """Return the error for a flow that does not exist."""
+    return NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")
 
 
 def event_id_taken() -> InvalidError:

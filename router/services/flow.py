@@ -31,6 +31,7 @@ from flowhook.wire.mapping import enum_to_proto, to_proto
 from router.calls.authorization import caller_scopes
 from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
 from router.calls.paging import page_size, parse_page, split_page
+from router.flows.admission import no_flow
 from router.flows.event_triggers import parse_triggers
 from router.flows.flow_table import FlowTable
 from router.flows.parsing import InputParser, ParsedDocument
@@ -155,7 +156,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                 f"flow {request.flow_id} has no revision {request.revision}", reason="FLOW_REVISION_NOT_FOUND"
             )
         if flow is None:
-            raise _no_flow(request.flow_id)
+            raise no_flow(request.flow_id)
         webhook = orjson.loads(flow.definition).get("webhook") or {}
         may_have_key = TokenScope.RUN in caller_scopes.get() and webhook.get("callbacks")
         key = self._callback_keys.of(flow.id) if may_have_key else b""
@@ -167,7 +168,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         size, before = parse_page(request.page_size, request.page_token, DEFAULT_PAGE)
         found = await self._registry.list_revisions(request.flow_id, before=before, limit=size + 1)
         if not found and not await self._registry.existing_flows([request.flow_id]):
-            raise _no_flow(request.flow_id)
+            raise no_flow(request.flow_id)
         page, token = split_page(found, size, attrgetter("revision"))
         return pb.ListRevisionsResponse(
             revisions=[to_proto(each, pb.FlowRevision) for each in page], next_page_token=token
@@ -198,7 +199,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     async def GetFlowStatistics(self, request: pb.GetFlowStatisticsRequest) -> pb.GetFlowStatisticsResponse:
         statistics = await self._statistics.get(request.flow_id)
         if statistics is None:
-            raise _no_flow(request.flow_id)
+            raise no_flow(request.flow_id)
         return pb.GetFlowStatisticsResponse(
             statistics=to_proto(statistics, pb.FlowStatistics), since=convert.timestamp(self._statistics.since_ms)
         )
@@ -228,7 +229,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     @unary_rpc
     async def DeleteFlow(self, request: pb.DeleteFlowRequest) -> pb.DeleteFlowResponse:
         if not await self._registry.delete_flow(request.flow_id):
-            raise _no_flow(request.flow_id)
+            raise no_flow(request.flow_id)
         await self._flows.catch_up()
         return pb.DeleteFlowResponse()
 
@@ -236,8 +237,38 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     async def SignWebhook(self, request: pb.SignWebhookRequest) -> pb.SignWebhookResponse:
         flow = await self._registry.get_flow(request.flow_id)
         if flow is None:
-            raise _no_flow(request.flow_id)
-        return await _sign(request, flow, registry=self._registry, cipher=self._cipher, now=self._now_ms() / 1000)
+            raise no_flow(request.flow_id)
+        unsigned = _unsigned_request(request)
+        document = load_definition(flow.definition)
+        sealed = await self._registry.get_secrets(
+            set() if document.webhook is None else document.webhook.secret_names()
+        )
+        # The admin process holds no secrets, so it gets requests signed here. The answer contains signatures, and
+        # nothing from which a secret could be read: a kind of `auth` whose senders send the secret itself (an API key,
+        # a password, GitLab's token) is answered with the place where it belongs.
+        signed = await asyncio.to_thread(
+            sign_webhook,
+            document,
+            {name: self._cipher.open(name, value) for name, value in sealed.items()},
+            unsigned,
+            now=self._now_ms() / 1000,
+            new_id=request.new_delivery_id,
+            with_credentials=False,
+            replace_signature=True,
+        )
+        message = pb.SignWebhookResponse(
+            method=signed.method,
+            url=signed.url,
+            headers=convert.headers_to_proto((name.lower(), value.encode()) for name, value in signed.headers),
+            body=signed.body,
+            auth_kind=signed.kind,
+            secret_name=signed.secret,
+        )
+        if signed.validity is not None:
+            message.validity.CopyFrom(convert.duration(signed.validity))
+        if signed.credential is not None:
+            setattr(message.credential, _CREDENTIALS[signed.credential.kind], signed.credential.name)
+        return message
 
     @server_stream_rpc
     async def WatchFlows(self, request: pb.WatchFlowsRequest, write: Write) -> None:
@@ -257,7 +288,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     async def _set_paused(self, flow_id: str, *, paused: bool) -> pb.Flow:
         flow = await self._registry.set_paused(flow_id, paused=paused)
         if flow is None:
-            raise _no_flow(flow_id)
+            raise no_flow(flow_id)
         await self._flows.catch_up()
         return self._shown(flow)
 
@@ -265,20 +296,13 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         """Return the flow and the change that applying a draft would produce."""
         stored = await self._registry.get_flow(draft.id)
         now_ms = self._now_ms()
+        text, definition, has_webhook = draft.document, draft.definition, draft.has_webhook
         if stored is None:
-            return Flow(draft.id, draft.document, draft.definition, 1, False, draft.has_webhook, now_ms, now_ms), (
-                Change.CREATED
-            )
-        if (stored.document, stored.definition) == (draft.document, draft.definition):
+            return Flow(draft.id, text, definition, 1, False, has_webhook, now_ms, now_ms), Change.CREATED
+        if (stored.document, stored.definition) == (text, definition):
             return stored, Change.UNCHANGED
-        updated = replace(
-            stored,
-            document=draft.document,
-            definition=draft.definition,
-            revision=stored.revision + 1,
-            has_webhook=draft.has_webhook,
-            update_time_ms=now_ms,
-        )
+        revision, created_ms = stored.revision + 1, stored.create_time_ms
+        updated = Flow(draft.id, text, definition, revision, stored.paused, has_webhook, created_ms, now_ms)
         return updated, Change.UPDATED
 
     async def _warnings(self, parsed: Sequence[ParsedDocument]) -> list[list[Fault]]:
@@ -294,52 +318,6 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
 def unset_warning(name: str, line: int) -> Fault:
     """Return the warning about a secret that is not set, and that a line of the document names first."""
     return Fault("", line, "", f"secret {name} is not set yet: flowhook secrets set {name}", Code.SECRET_NOT_SET)
-
-
-def _no_flow(flow_id: str) -> NotFoundError:
-    return NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")
-
-
-async def _sign(
-    request: pb.SignWebhookRequest, flow: Flow, *, registry: Registry, cipher: SecretCipher, now: float
-) -> pb.SignWebhookResponse:
-    """Return the test request of an operator, signed as a sender of the flow does.
-
-    The admin process holds no secrets, so it gets requests signed here. The answer contains signatures, and nothing
-    from which a secret could be read: a kind of `auth` whose senders send the secret itself (an API key, a password,
-    GitLab's token) is answered with the place where it belongs.
-
-    Raises:
-        InvalidError: see protos/flowhook/v1/flow_service.proto.
-    """
-    unsigned = _unsigned_request(request)
-    document = load_definition(flow.definition)
-    names = set() if document.webhook is None else document.webhook.secret_names()
-    sealed = await registry.get_secrets(names)
-
-    signed = await asyncio.to_thread(
-        sign_webhook,
-        document,
-        {name: cipher.open(name, value) for name, value in sealed.items()},
-        unsigned,
-        now=now,
-        new_id=request.new_delivery_id,
-        with_credentials=False,
-        replace_signature=True,
-    )
-    message = pb.SignWebhookResponse(
-        method=signed.method,
-        url=signed.url,
-        headers=convert.headers_to_proto((name.lower(), value.encode()) for name, value in signed.headers),
-        body=signed.body,
-        auth_kind=signed.kind,
-        secret_name=signed.secret,
-    )
-    if signed.validity is not None:
-        message.validity.CopyFrom(convert.duration(signed.validity))
-    if signed.credential is not None:
-        setattr(message.credential, _CREDENTIALS[signed.credential.kind], signed.credential.name)
-    return message
 
 
 def _unsigned_request(request: pb.SignWebhookRequest) -> WebhookRequest:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import orjson
 from pydantic import Field
 
 from flowhook import limits
+from flowhook.errors import InvalidError, UnavailableError
 from flowhook.model import (
     SNAPSHOT_KEY,
     Event,
@@ -26,15 +28,17 @@ from flowhook.model import (
     WorkflowError,
     to_datetime,
 )
+from flowhook.model.execution_trace import MAX_BODY_BYTES, ExecutionTrace
 from flowhook.model.executions import Attempt, ExecutionLinks
 from flowhook.model.jobs import MAX_REASON
 from flowhook.model.replays import ReplayOrigin
+from operations.comparison import MAX_COMPARED, ExecutionDiff, compare_executions
 from operations.encoding import header_texts, shown_fields
 from operations.operation import Parameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
-
+    from operations.tools import Tools
 
 # end of the key of a journal entry that is not the result of a call
 _MOMENT: Final = re.compile(r"(?::[a-z]+|(?:^| )/timeout#\d+)$")
@@ -271,3 +275,108 @@ def _replay(replay: ReplayOrigin) -> ReplayOriginView:
 
 def _json(value: bytes | None) -> orjson.Fragment | None:
     return orjson.Fragment(value) if value else None
+
+
+async def read_with_beginning(client: AsyncClient, execution_id: str, most: int) -> tuple[ExecutionDetail, bytes]:
+    """Return an execution and the body of the request that started it, cut after more than `most` bytes.
+
+    Raises:
+        NotFoundError: there is no such execution.
+    """
+    detail = await client.executions.get(execution_id, max_body_bytes=most + 1)
+    if detail.event.body_blob is None:
+        return detail, detail.event.body
+    return detail, await read_beginning(client, execution_id, most)
+
+
+async def read_beginning(client: AsyncClient, execution_id: str, most: int) -> bytes:
+    """Return the body of the request that started an execution, cut after more than `most` bytes."""
+    body = bytearray()
+    chunks = cast("AsyncGenerator[bytes, None]", client.executions.body(execution_id))
+    async with aclosing(chunks):  # ends the call that sends the rest
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > most:
+                break
+    return bytes(body)
+
+
+class DiffParameters(ExecutionId):
+    """Parameters of `diff_executions`."""
+
+    with_: Annotated[str, Field(alias="with")]
+    """ID of the other execution."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedExecutions:
+    """Two executions and their difference."""
+
+    first: Execution
+    second: Execution
+    diff: ExecutionDiff
+
+
+async def diff_executions(client: AsyncClient, parameters: DiffParameters, tools: Tools) -> ComparedExecutions:
+    """Compare two executions: requests, tasks and results."""
+    async with tools.turn():  # a second of CPU time and 100 MiB
+        (first, first_body), (second, second_body) = await asyncio.gather(
+            read_with_beginning(client, parameters.execution_id, MAX_COMPARED),
+            read_with_beginning(client, parameters.with_, MAX_COMPARED),
+        )
+        # pure Python code, which gives way to the event loop every 5 ms
+        diff = await asyncio.to_thread(compare_executions, first, second, first_body, second_body)
+    return ComparedExecutions(first.execution, second.execution, diff)
+
+
+# bytes of a body that are read at once; a longer one is read once it is known that it is needed
+SMALL_BODY: Final = 64 * limits.KIB
+
+
+class TracedExecution(ExecutionId):
+    """Parameters of `trace_execution`."""
+
+    max_body: Annotated[int, Field(ge=0, le=limits.MAX_STREAMED_BODY_BYTES)] = limits.MAX_STREAMED_BODY_BYTES
+    """Bytes of the body that are read at most, unless it is stored apart: a larger one has no trace."""
+
+
+async def trace_execution(client: AsyncClient, parameters: TracedExecution, tools: Tools) -> ExecutionTrace:
+    """Recompute the data of each task of an execution from its event and its journal, without performing any effect.
+
+    Raises:
+        NotFoundError: the execution, or its revision of the flow, is not stored any more.
+        InvalidError: its body has more than `max_body` bytes (`BODY_NOT_READ`).
+        UnavailableError: this process has no tracer (`TRACER_MISSING`).
+        FlowhookError: see `Tracer.trace`.
+    """
+    if tools.tracer is None:
+        raise UnavailableError("this process computes no traces", reason="TRACER_MISSING")
+    name, most = parameters.execution_id, parameters.max_body
+    detail = await client.executions.get(name, max_body_bytes=min(most, SMALL_BODY))
+    if detail.cut_body_size is not None:
+        if detail.cut_body_size > most:
+            raise InvalidError(
+                f"it needs the body of the request, which has {detail.cut_body_size} bytes, and max_body is {most}",
+                reason="BODY_NOT_READ",
+            )
+        detail = await client.executions.get(name)
+    flow = await client.flows.get(detail.execution.flow_id, revision=detail.execution.flow_revision)
+    attached = _attached_bytes(detail.event, flow.definition)
+    body = (await read_beginning(client, name, attached))[:attached] if attached else b""
+    async with tools.turn():
+        return await tools.tracer.trace(flow.definition, detail, body)
+
+
+def _attached_bytes(event: Event, definition: bytes) -> int:
+    """Return how many bytes of a body that is stored apart have the attachments whose content is part of the input."""
+    if event.body_blob is None:
+        return 0
+    from flowhook.events.workflow_input import (  # noqa: PLC0415 - it reads bodies, which no process needs to start
+        inlined_indexes,
+        stored_attachments,
+        takes_raw_body,
+    )
+
+    parts = stored_attachments(event, raw=takes_raw_body(orjson.loads(definition)))
+    ends = (parts[index].offset + parts[index].size for index in inlined_indexes(parts))
+    return min(max(ends, default=0), MAX_BODY_BYTES)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final
 
 import orjson
 from pydantic import Field
 
-from flowhook.model.flows import AppliedFlow, Flow, FlowCondition, FlowStatistics, NamedSecret
+from flowhook.errors import Fault, InvalidFlowError, NotFoundError
+from flowhook.model import Change
+from flowhook.model.flows import AppliedFlow, Flow, FlowCondition, FlowRevision, FlowStatistics, NamedSecret
 from operations.encoding import shown_fields
 from operations.flow_setup import FlowSetup
 from operations.operation import Parameters
+from operations.text_diff import DiffLine, diff
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
@@ -217,3 +222,136 @@ async def draw(flow: Flow) -> str:
     from operations.diagram.svg import svg  # noqa: PLC0415 - for those that draw
 
     return await asyncio.to_thread(svg, orjson.loads(flow.definition), flow.id)
+
+
+MAX_LINES: Final = 5000  # lines of a comparison; beyond it a last one says so
+
+
+class RevisionList(FlowName):
+    """Parameters of `list_revisions`."""
+
+    page_size: PageSize = 100
+    """Revisions on the page at most."""
+    page_token: str = ""
+    """`next_page_token` of the page before; empty: the first page."""
+
+
+class RevisionPair(FlowName):
+    """Parameters of `diff_revisions`."""
+
+    old: Revision = 0
+    """Number of the earlier revision; 0: the one before `new`."""
+    new: Revision = 0
+    """Number of the later revision; 0: the latest."""
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionPage:
+    """Stored revisions of a flow, newest first, and the token of the next page; empty on the last."""
+
+    revisions: tuple[FlowRevision, ...]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionDiff:
+    """What changed in the file of a flow from revision `old` to revision `new`; `old` is 0 if there is none before."""
+
+    old: int
+    new: int
+    lines: tuple[DiffLine, ...]
+
+
+async def list_revisions(client: AsyncClient, parameters: RevisionList) -> RevisionPage:
+    """List the stored revisions of a flow, newest first."""
+    page = await client.flows.revisions_page(
+        parameters.flow_id, page_size=parameters.page_size, page_token=parameters.page_token
+    )
+    return RevisionPage(tuple(page.items), page.next_page_token)
+
+
+async def diff_revisions(client: AsyncClient, parameters: RevisionPair) -> RevisionDiff:
+    """Compare the files of two revisions of a flow."""
+    new = await client.flows.get(parameters.flow_id, revision=parameters.new)
+    number = parameters.old
+    if not number:
+        earlier = await client.flows.revisions_page(parameters.flow_id, page_size=1, page_token=str(new.revision))
+        number = earlier.items[0].revision if earlier.items else 0
+        if not number:
+            return RevisionDiff(0, new.revision, ())
+    old = await client.flows.get(parameters.flow_id, revision=number)
+    texts = (flow.document.decode("utf-8", "replace") for flow in (old, new))
+    return RevisionDiff(old.revision, new.revision, await compare(*texts))
+
+
+async def compare(old: str, new: str) -> tuple[DiffLine, ...]:
+    """Return what changed between two files, at most `MAX_LINES` lines and one that says that there are more.
+
+    In a thread, since it may take a second.
+    """
+    lines = await asyncio.to_thread(lambda: tuple(islice(diff(old, new), MAX_LINES + 1)))
+    if len(lines) <= MAX_LINES:
+        return lines
+    return (*lines[:MAX_LINES], DiffLine("@", "further changes are not shown"))
+
+
+class FlowText(Parameters):
+    """Parameters of `check_flow`."""
+
+    document: Annotated[str, Field(min_length=1)]
+    """The file: YAML, at most 256 KiB in UTF-8."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedProblem:
+    """A problem of a file. `line`: from 1; 0: it concerns the whole file. `key`: dotted path, or empty.
+
+    `code`: a stable word for programs.
+    """
+
+    line: int
+    key: str
+    message: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedFlow:
+    """What applying a file would do; or, if there are `problems`, why it can't be applied.
+
+    `flow_id` and `change` are null, and the rest is empty, if there are problems. `revision`: the present one, 0 if the
+    flow is new. `diff`: from the present file to this one. `picture`: SVG, with the classes of `diagram.css`.
+    """
+
+    problems: tuple[ListedProblem, ...]
+    flow_id: str | None
+    change: Change | None
+    revision: int
+    warnings: tuple[ListedProblem, ...]
+    diff: tuple[DiffLine, ...]
+    picture: str
+
+
+async def check_flow(client: AsyncClient, parameters: FlowText) -> CheckedFlow:
+    """Check the file of a flow: its problems by line or, if there is none, what applying it would change."""
+    try:
+        [applied] = await client.flows.apply((parameters.document.encode(),), dry_run=True)
+    except InvalidFlowError as error:
+        return CheckedFlow(problems_of(error.faults), None, None, 0, (), (), "")
+    flow = applied.flow
+    present, revision = "", 0
+    if applied.change is not Change.CREATED:
+        try:
+            stored = await client.flows.get(flow.id)
+            present, revision = stored.document.decode("utf-8", "replace"), stored.revision
+        except NotFoundError:
+            pass  # it was deleted meanwhile
+    changes = await compare(present, parameters.document) if revision else ()
+    return CheckedFlow(
+        (), flow.id, applied.change, revision, problems_of(applied.located_warnings), changes, await draw(flow)
+    )
+
+
+def problems_of(faults: Iterable[Fault]) -> tuple[ListedProblem, ...]:
+    """Return the problems, or the warnings, of the router."""
+    return tuple(ListedProblem(fault.line, fault.key, fault.cause, fault.code) for fault in faults)

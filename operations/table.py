@@ -7,12 +7,9 @@ from typing import Any, Final
 from operations import (
     audit,
     cluster,
-    execution_diff,
     execution_list,
     executions,
     faults,
-    flow_check,
-    flow_revisions,
     flows,
     jobs,
     parts,
@@ -21,7 +18,6 @@ from operations import (
     secrets,
     test_drafts,
     test_events,
-    traces,
 )
 from operations.operation import Operation
 
@@ -29,12 +25,12 @@ LIST_FLOWS: Final = Operation("GET", "/flows", flows.list_flows, items="flows")
 GET_FLOW: Final = Operation("GET", "/flows/{flow_id}", flows.get_flow)
 GET_FLOW_STATISTICS: Final = Operation("GET", "/flows/{flow_id}/statistics", flows.get_flow_statistics)
 APPLY_FLOW: Final = Operation("POST", "/flows", flows.apply_flow)
-CHECK_FLOW: Final = Operation("POST", "/check", flow_check.check_flow)
+CHECK_FLOW: Final = Operation("POST", "/check", flows.check_flow)
 DELETE_FLOW: Final = Operation("POST", "/flows/{flow_id}/delete", flows.delete_flow)
 GET_FLOW_SETUP: Final = Operation("GET", "/flows/{flow_id}/setup", flows.get_flow_setup)
 GET_FLOW_PICTURE: Final = Operation("GET", "/flows/{flow_id}/picture", flows.get_flow_picture)
-LIST_REVISIONS: Final = Operation("GET", "/flows/{flow_id}/revisions", flow_revisions.list_revisions, items="revisions")
-DIFF_REVISIONS: Final = Operation("GET", "/flows/{flow_id}/diff", flow_revisions.diff_revisions)
+LIST_REVISIONS: Final = Operation("GET", "/flows/{flow_id}/revisions", flows.list_revisions, items="revisions")
+DIFF_REVISIONS: Final = Operation("GET", "/flows/{flow_id}/diff", flows.diff_revisions)
 PREPARE_TEST_EVENT: Final = Operation("GET", "/flows/{flow_id}/test", test_drafts.prepare_test_event)
 SEND_TEST_EVENT: Final = Operation("POST", "/flows/{flow_id}/test", test_events.send_test_event)
 SIGN_TEST_EVENT: Final = Operation("POST", "/flows/{flow_id}/test/sign", test_events.sign_test_event)
@@ -46,10 +42,10 @@ GET_EXECUTION: Final = Operation("GET", "/executions/{execution_id}", executions
 READ_BODY: Final = Operation(
     "GET", "/executions/{execution_id}/body", executions.read_body, download="{execution_id}.bin"
 )
-DIFF_EXECUTIONS: Final = Operation("GET", "/executions/{execution_id}/diff", execution_diff.diff_executions)
+DIFF_EXECUTIONS: Final = Operation("GET", "/executions/{execution_id}/diff", executions.diff_executions)
 LIST_PARTS: Final = Operation("GET", "/executions/{execution_id}/parts", parts.list_parts)
 READ_PART: Final = Operation("GET", "/executions/{execution_id}/parts/{index}", parts.read_part)
-TRACE_EXECUTION: Final = Operation("GET", "/executions/{execution_id}/trace", traces.trace_execution)
+TRACE_EXECUTION: Final = Operation("GET", "/executions/{execution_id}/trace", executions.trace_execution)
 PREVIEW_REPLAY: Final = Operation("GET", "/executions/{execution_id}/replay", replays.preview_replay)
 REPLAY_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/replay", replays.replay_execution)
 CANCEL_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/cancel", executions.cancel_execution)

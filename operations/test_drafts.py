@@ -11,8 +11,8 @@ import orjson
 from flowhook.errors import InvalidError
 from flowhook.model import Event
 from flowhook.providers import PROVIDERS, sample_files
+from operations.executions import read_with_beginning
 from operations.flows import FlowName
-from operations.stored_bodies import read_with_beginning
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient

@@ -16,7 +16,7 @@ from admin.console.documentation import documentation
 from admin.console.page import Page
 from flowhook.errors import FlowhookError, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Flow
-from operations.flow_check import CheckedFlow, ListedProblem, problems_of
+from operations.flows import CheckedFlow, ListedProblem, problems_of
 from operations.operation import Operation, ParameterError
 from operations.table import APPLY_FLOW, CHECK_FLOW, GET_FLOW
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from admin.console.apply import AROUND, MAX_LINES, numbered
-from operations.flow_check import ListedProblem
+from operations.flows import ListedProblem
 
 
 def problem(line):

@@ -218,8 +218,6 @@ PHASES: Final = {
 
 @dataclass(slots=True)
 class _Held:
-    """A held lease."""
-
     size: int  # bytes of the event and of journaled outputs
     waits_for: tuple[Subscription, ...] | None = ()  # subscriptions sent last; None: one of them has matched
     generation: int = 0  # number of sets of subscriptions sent so far

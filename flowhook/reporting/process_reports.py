@@ -92,7 +92,6 @@ def build_report(process_state: ProcessState, rendered: bytes) -> cluster_servic
 
 
 def _warnings(process_state: ProcessState) -> list[str]:
-    """Return the warnings of a process as far as a report has room for them."""
     found, room = [], MAX_WARNINGS_BYTES
     for warning in list(process_state.warnings.values())[:MAX_WARNINGS]:
         text = printable(warning, MAX_DETAIL).encode()[:room].decode(errors="ignore")

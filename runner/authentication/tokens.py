@@ -173,7 +173,6 @@ def check_issuer(token: str, issuers: Collection[str], issuer: str | None = None
 
 
 def _grant(policy: Grant) -> list[tuple[str, str]]:
-    """Return the parameters of a grant, given a validated policy."""
     if policy.grant == "password":
         return [("username", policy.username or ""), ("password", policy.password or "")]
     if policy.grant == "refresh_token" and policy.subject is not None:
@@ -189,7 +188,6 @@ def _grant(policy: Grant) -> list[tuple[str, str]]:
 
 
 def _credentials(client: Client, url: str, now: float) -> list[tuple[str, str]]:
-    """Return the parameters that authenticate the client."""
     parameters = [] if client.id is None else [("client_id", client.id)]
     match client.authentication:
         case "client_secret_post":

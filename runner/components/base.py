@@ -89,8 +89,6 @@ class Context:
 
 
 class _Keywords(BaseModel):
-    """Base of the models that are made of keyword parameters."""
-
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=False)
 
 

@@ -252,7 +252,6 @@ def _status(code: int) -> int:
 
 
 def _cause(problem: Exception) -> str:
-    """Return why the session failed."""
     if isinstance(problem, ssl.SSLError) or isinstance(problem.__cause__, ssl.SSLError):
         return "TLS failed, or the certificate is not valid"
     if isinstance(problem, aiosmtplib.SMTPException) and POLICY not in str(problem):

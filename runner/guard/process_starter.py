@@ -95,8 +95,6 @@ class ForkServerStarter(ProcessStarter):
 
 
 class _Server:
-    """A running fork server process."""
-
     def __init__(self) -> None:
         self._children: dict[int, ForkedProcess] = {}
         self._answer: asyncio.Future[ForkedProcess] | None = None

@@ -187,7 +187,6 @@ class WorkerSupervisor:
         self._quarantined[flow_id] = max(self._quarantined.get(flow_id, 0.0), time.monotonic() + seconds)
 
     def _in_quarantine(self) -> dict[str, float]:
-        """Return the remaining seconds in quarantine by flow ID."""
         now = time.monotonic()
         self._quarantined = {flow_id: until for flow_id, until in self._quarantined.items() if until > now}
         return {flow_id: until - now for flow_id, until in self._quarantined.items()}

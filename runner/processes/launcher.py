@@ -87,7 +87,6 @@ def _receive(lifeline: socket.socket) -> dict[str, Any]:
 
 
 def _become(program: dict[str, Any], directory: str) -> NoReturn:
-    """Turn this process into the program."""
     try:
         os.setsid()
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

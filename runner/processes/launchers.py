@@ -109,7 +109,6 @@ class Launchers:
             await self._clean_up(launcher)
 
     async def _wait_until_ended(self, launcher: Launcher) -> None:
-        """Wait until a launcher whose lifeline is closed has ended."""
         process = launcher.process
         try:
             if not await self._has_ended(launcher):

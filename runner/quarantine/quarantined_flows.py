@@ -34,7 +34,6 @@ class QuarantinedFlows:
         self._until = {flow_id: now + seconds for flow_id, seconds in known.items()}
 
     def __contains__(self, flow_id: str) -> bool:
-        """Whether a flow is in quarantine."""
         until = self._until.get(flow_id)
         if until is None or until > self._clock():
             return until is not None

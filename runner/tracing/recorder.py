@@ -296,7 +296,6 @@ class TraceRecorder:
 
 
 def _with_time(traced: TracedRequest, entry: JournalEntry) -> TracedRequest:
-    """Return a wait with the time that an entry holds."""
     try:
         if holds_time(entry, "until"):
             return replace(traced, until_ms=time_of(entry, "until"))

@@ -87,8 +87,6 @@ def trace_execution(definition: bytes, detail: bytes, body: bytes) -> ExecutionT
 
 
 class _Replay:
-    """A replay of one execution."""
-
     def __init__(self, program: Program, definition: Mapping[str, Any], recorded: ExecutionDetail, body: bytes) -> None:
         event = recorded.event
         raw = takes_raw_body(definition)

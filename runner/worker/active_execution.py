@@ -116,7 +116,6 @@ class ActiveExecutions:
         return iter(list(self._by_lease.values()))
 
     def __contains__(self, execution: ActiveExecution) -> bool:
-        """Whether an execution was not removed."""
         return self._by_lease.get(execution.lease) is execution
 
     def get(self, lease: bytes) -> ActiveExecution | None:

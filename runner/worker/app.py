@@ -65,7 +65,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
     settings = order.settings
     logs.configure(level=settings.log_level, log_format=settings.log_format, process=order.runner_id)
     loop = asyncio.get_running_loop()
-    lifecycle = ProcessState(name=order.runner_id, role="runner")
+    process_state = ProcessState(name=order.runner_id, role="runner")
     metrics.EVALUATION_KILLS.inc(order.kills)
     session = Session(
         runner_id=order.runner_id,
@@ -82,12 +82,12 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
     evaluator = Evaluator(record, on_slow=quarantined.add)
 
     def attached(renew_seconds: float) -> None:
-        lifecycle.ready.set()
+        process_state.ready.set()
         control.send(ipc.RouterAttached(renew_seconds))
 
     def detached(detail: str) -> None:
-        lifecycle.ready.clear()
-        lifecycle.detail = detail
+        process_state.ready.clear()
+        process_state.detail = detail
         control.send(ipc.RouterDetached(detail))
 
     async with (
@@ -98,8 +98,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
         asyncio.TaskGroup() as tasks,
     ):
         router_clock = RouterClock()
-        connection = RouterConnection(channel, session, time.monotonic, router_clock)
-        connection.on_attached, connection.on_detached = attached, detached
+        connection = RouterConnection(channel, session, time.monotonic, router_clock, attached, detached)
         secrets, quarantine = SecretCache(channel, loop.time), QuarantineDriver(quarantined, isolated)
         executions = ExecutionDriver(
             session=session,
@@ -127,23 +126,18 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
             tasks.create_task(executions.pump(), name="pump"),
             tasks.create_task(executions.stalls.run(), name="watch for stalls"),
             tasks.create_task(_beat(record), name="beat"),
-            tasks.create_task(ProcessReporter(channel, lifecycle).run(), name="report"),
-            tasks.create_task(ReachabilityReporter(channel, lifecycle).run(), name="report reachability"),
-            tasks.create_task(InstallationWatch(lifecycle).run(), name="watch the installation"),
+            tasks.create_task(ProcessReporter(channel, process_state).run(), name="report"),
+            tasks.create_task(ReachabilityReporter(channel, process_state).run(), name="report reachability"),
+            tasks.create_task(InstallationWatch(process_state).run(), name="watch the installation"),
         ]
-        seconds = await _wait_for_drain(control)
-        lifecycle.stop.set()
-        await _drain(seconds, session, executions, connection)
+        last = await control.receive()
+        if not isinstance(last, ipc.Shutdown):
+            os._exit(1)
+        process_state.stop.set()
+        await _drain(last.seconds, session, executions, connection)
         for task in service:
             task.cancel()
     log.debug("drained")
-
-
-async def _wait_for_drain(control: ipc.ControlChannel) -> float:
-    order = await control.receive()
-    if not isinstance(order, ipc.Shutdown):
-        os._exit(1)
-    return order.seconds
 
 
 async def _drain(seconds: float, session: Session, executions: ExecutionDriver, connection: RouterConnection) -> None:

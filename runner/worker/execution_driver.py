@@ -111,7 +111,6 @@ class TurnQueue(Generic[T]):
         self._waiting: dict[str, deque[T]] = {}
 
     def __bool__(self) -> bool:
-        """Whether any item is queued."""
         return bool(self._ring)
 
     def add(self, flow_id: str, item: T) -> None:
@@ -435,7 +434,6 @@ class ExecutionDriver:
             self._queue(execution, StartCall.TURN)
 
     def _launch_next(self, execution: ActiveExecution) -> None:
-        """Start an effect, if the lease is certainly valid."""
         execution.launching = False
         if execution not in self._executions:
             return  # abandoned meanwhile

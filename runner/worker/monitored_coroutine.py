@@ -25,7 +25,6 @@ class MonitoredCoroutine(Generic[Outcome]):
     _instance: str
 
     def __await__(self) -> Generator[Any, Any, Outcome]:
-        """Run the coroutine step by step; see `coroutine.send`."""
         answer: Any = None
         problem: BaseException | None = None
         while True:

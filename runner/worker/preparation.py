@@ -76,19 +76,11 @@ class ExecutionPreparer:
                 values = await self._secrets.resolve(names, flow_id) if names else _NOTHING
                 raw = takes_raw_body(flow.program.definition)
                 contents = await self._bodies.contents(execution.event, raw=raw)
-                if self._needs_process(execution.event):
-                    self._attach(execution, raw=raw)
-                    text = await self._quarantine.event_input(
-                        execution.event,
-                        webhook=has_webhook(flow.program.definition),
-                        raw=raw,
-                        owner=execution.attachment_owner,
-                        contents=contents,
-                    )
-                    return Prepared(
-                        flow, values, self._recorded(execution, partial(orjson.loads, text), Activity.INPUT)
-                    )
-                return self._prepared(execution, flow, values, contents)
+                if not self._needs_process(execution.event):
+                    return self._prepared(execution, flow, values, contents)
+                options = self._options(execution, flow, contents)
+                text = await self._quarantine.event_input(execution.event, **options)
+                return Prepared(flow, values, self._recorded(execution, partial(orjson.loads, text), Activity.INPUT))
             except (ExhaustedError, UnavailableError) as problem:
                 log.debug("router not available", reason=problem.reason)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -107,10 +99,11 @@ class ExecutionPreparer:
     def _prepared(
         self, execution: ActiveExecution, flow: LoadedFlow, secrets: Mapping[str, bytes], contents: Mapping[int, bytes]
     ) -> Prepared | messages.Faulted:
-        raw = takes_raw_body(flow.program.definition)
-        self._attach(execution, raw=raw)
+        options = self._options(execution, flow, contents)
         try:
-            return Prepared(flow, secrets, self._read(execution, flow.program.definition, contents))
+            return Prepared(
+                flow, secrets, self._recorded(execution, partial(workflow_input, execution.event, **options))
+            )
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
             return messages.Faulted(report_defect(execution, problem))
 
@@ -119,27 +112,13 @@ class ExecutionPreparer:
             return False
         return len(event.body) >= OFFLOAD_BYTES or any(name == "content-encoding" for name, _ in event.headers)
 
-    def _attach(self, execution: ActiveExecution, *, raw: bool) -> None:
-        event = execution.event
-        execution.attachments = EventAttachments(
-            event,
-            execution.attachment_owner,
-            raw=raw,
-            slices=lambda offset, size: self._bodies.read(event.id, offset, size),
-        )
-
-    def _read(self, execution: ActiveExecution, definition: Mapping[str, Any], contents: Mapping[int, bytes]) -> Any:
-        event = execution.event
-        return self._recorded(
-            execution,
-            lambda: workflow_input(
-                event,
-                webhook=has_webhook(definition),
-                raw=takes_raw_body(definition),
-                owner=execution.attachment_owner,
-                contents=contents,
-            ),
-        )
+    def _options(self, execution: ActiveExecution, flow: LoadedFlow, contents: Mapping[int, bytes]) -> dict[str, Any]:
+        """Give an execution its attachments, and return how `workflow_input` reads its event."""
+        event, owner, definition = execution.event, execution.attachment_owner, flow.program.definition
+        raw = takes_raw_body(definition)
+        slices = partial(self._bodies.read, event.id)
+        execution.attachments = EventAttachments(event, owner, raw=raw, slices=slices)
+        return {"webhook": has_webhook(definition), "raw": raw, "owner": owner, "contents": contents}
 
     def _recorded(self, execution: ActiveExecution, read: Callable[[], Any], activity: Activity = Activity.BODY) -> Any:
         """Run `read` on an event's body under the guard's supervision, and return its result."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import attrs
 
@@ -62,15 +63,10 @@ class QuarantineDriver:
         except EvaluationInterrupted:
             return None
 
-    async def event_input(
-        self, event: Event, *, webhook: bool, raw: bool, owner: str, contents: Mapping[int, bytes]
-    ) -> str:
+    async def event_input(self, event: Event, **options: Any) -> str:
         """Wait for a process and parse an event in it; see `IsolatedEvaluator.event_input` and `run`."""
         async with self._evaluator(event) as evaluator:
-            return await evaluator.run(
-                lambda: evaluator.event_input(event, webhook=webhook, raw=raw, owner=owner, contents=contents),
-                self._pool.threads,
-            )
+            return await evaluator.run(partial(evaluator.event_input, event, **options), self._pool.threads)
 
     @asynccontextmanager
     async def _evaluator(self, event: Event) -> AsyncIterator[IsolatedEvaluator]:

@@ -260,7 +260,6 @@ async def run_to_end(
 
 
 def _waiting(step: effects.Step, clock: LocalClock) -> ipc.WaitStarted:
-    """Describe the wait of an execution that has no call in flight."""
     seconds = clock.seconds_until(step.wake_at_ms or 0)
     if step.subscriptions:
         awaited = step.subscriptions[0]

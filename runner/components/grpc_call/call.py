@@ -128,7 +128,6 @@ async def call(arguments: EvaluatedGrpcArguments, context: Context) -> Any:
 async def _call(
     arguments: EvaluatedGrpcArguments, schema: ServiceSchema | None, shown: Authorization | None, context: Context
 ) -> Any:
-    """Make the call with the credentials in `shown`."""
     service = arguments.service
     target = target_of(service.host, service.port)
     metadata = () if shown is None else (("authorization", shown.value),)
@@ -197,5 +196,4 @@ async def _beside(size: int, convert: Callable[[], list[Converted]]) -> list[Con
 
 
 def _left(context: Context) -> float:
-    """Return the seconds until the deadline."""
     return max(0.0, context.deadline - asyncio.get_running_loop().time())

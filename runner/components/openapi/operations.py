@@ -186,8 +186,6 @@ class _Reader(ABC):
 
 
 class _OpenApi(_Reader):
-    """OpenAPI 3."""
-
     def parameter(self, described: Mapping[str, Any], name: str, place: Any, *, required: bool) -> Parameter:
         style, explode, coded = (described.get(key) for key in ("style", "explode", "contentType"))
         style = style if isinstance(style, str) else DEFAULT_STYLES[place]
@@ -236,8 +234,6 @@ class _OpenApi(_Reader):
 
 
 class _Swagger(_Reader):
-    """Swagger 2.0."""
-
     def parameter(self, described: Mapping[str, Any], name: str, place: Any, *, required: bool) -> Parameter:
         separation = described.get("collectionFormat")
         style = _STYLES.get(separation) if isinstance(separation, str) else None

@@ -101,7 +101,6 @@ def in_cookie(parameter: Parameter, value: Any) -> str:
 
 
 def _expand(parameter: Parameter, value: Any) -> str:
-    """Serialize a value in one of the styles of paths."""
     name = quote(parameter.name, safe="")
     before, between = {"label": (".", "."), "matrix": (";", ";")}.get(parameter.style, ("", ","))
     match value:

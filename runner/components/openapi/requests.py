@@ -62,8 +62,6 @@ def build_request(operation: ApiOperation, given: Mapping[str, Any]) -> Operatio
 
 @dataclass(slots=True)
 class _Parts:
-    """Serialized parameters, by place."""
-
     path: dict[str, str] = field(default_factory=dict)
     query: list[str] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)

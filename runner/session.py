@@ -66,6 +66,16 @@ from flowhook.attach.limits import (
 from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import JournalEntry, Subscription
 
+MILLISECONDS: Final = 1000
+# maximum outstanding credit: enough for one round trip, and little memory if all assignments are large
+MAX_OUTSTANDING: Final = 256
+MAX_HELD_BYTES: Final = 256 * limits.MIB  # total size of held events above which no more work is requested
+# maximum size of an execution's lifecycle events sent without an entry and not yet durable; more are dropped
+MAX_PENDING_EVENT_BYTES: Final = 8 * limits.MIB
+UNSETTLED_FACTOR: Final = 4
+RENEWALS_PER_LEASE: Final = 3
+MICROSECONDS: Final = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class AttachAccepted:
@@ -145,9 +155,6 @@ Effect = (
 )
 
 
-MILLISECONDS: Final = 1000
-
-
 class RouterClock:
     """Tells the router's time: what it said last, and the time that has passed since."""
 
@@ -181,17 +188,6 @@ class RouterClock:
 
 def _difference(router_ms: int, monotonic: float) -> float:
     return router_ms - monotonic * MILLISECONDS
-
-
-# maximum outstanding credit: enough for one round trip, and little memory if all assignments are large
-MAX_OUTSTANDING: Final = 256
-MAX_HELD_BYTES: Final = 256 * limits.MIB  # total size of held events above which no more work is requested
-# maximum size of an execution's lifecycle events sent without an entry and not yet durable; more are dropped
-MAX_PENDING_EVENT_BYTES: Final = 8 * limits.MIB
-
-UNSETTLED_FACTOR: Final = 4
-RENEWALS_PER_LEASE: Final = 3
-MICROSECONDS: Final = 1_000_000
 
 
 class _Phase(Enum):

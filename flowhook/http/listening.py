@@ -18,19 +18,19 @@ from typing import Any, Final
 from flowhook.errors import UnavailableError
 from flowhook.process import logs
 
-
-def peer_address(peer: str) -> IPv4Address | IPv6Address:
-    """Parse a peer's address as sockets report it; IPv4-mapped addresses become IPv4, scope IDs are dropped."""
-    address = ip_address(peer.partition("%")[0])
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
-
-
 BACKLOG: Final = 1024  # connections that the kernel queues until they are accepted
 # time for which nothing is accepted after a failure: connections wait in the kernel's queue
 PAUSE_SECONDS: Final = 0.25
 LOG_SECONDS: Final = 60.0  # minimum time between two lines in the log about failures
 # errors of accept(2) that last until others give something back
 EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+def peer_address(peer: str) -> IPv4Address | IPv6Address:
+    """Parse a peer's address as sockets report it; IPv4-mapped addresses become IPv4, scope IDs are dropped."""
+    address = ip_address(peer.partition("%")[0])
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
 
 log = logs.get_logger(__name__)
 

@@ -7,7 +7,7 @@ for a request is closed. An address shared by many senders, such as a proxy's, h
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Generic, Protocol, TypeVar
 
@@ -103,13 +103,9 @@ class _Group(Generic[C]):
             if now - self._looked < LOOK_SECONDS * len(self.members):
                 return None
             self._looked = now
-            self._candidates = _longest_waiting(self.members, MAX_CANDIDATES)[::-1]
+            waiting = [each for each in self.members if each.waiting_since != NEVER]
+            # idle ones first, longest waiting first
+            chosen = heapq.nsmallest(MAX_CANDIDATES, waiting, key=lambda each: (not each.idle, each.waiting_since))
+            self._candidates = [(each.idle, each.waiting_since, each) for each in reversed(chosen)]
             if not self._candidates:
                 return None
-
-
-def _longest_waiting(connections: Collection[C], count: int) -> list[tuple[bool, float, C]]:
-    """Return up to `count` connections that wait for a request: idle ones first, longest waiting first."""
-    waiting = [each for each in connections if each.waiting_since != NEVER]
-    chosen = heapq.nsmallest(count, waiting, key=lambda each: (not each.idle, each.waiting_since))
-    return [(each.idle, each.waiting_since, each) for each in chosen]

@@ -46,6 +46,8 @@ CLOCK_SKEW: Final = Gauge(
     "By how much this process's clock is ahead of the router's, at the least; negative: behind.",
     registry=metrics.registry(),
 )
+INTERVAL: Final = 2.0  # seconds between reports, and the deadline of one
+LAST_REPORT_SECONDS: Final = 1.0  # deadline of the report that a process is about to end
 
 log = logs.get_logger(__name__)
 
@@ -98,10 +100,6 @@ def _warnings(process_state: ProcessState) -> list[str]:
         room -= len(text.encode())
         found.append(text)
     return list(filter(None, found))
-
-
-INTERVAL: Final = 2.0  # seconds between reports, and the deadline of one
-LAST_REPORT_SECONDS: Final = 1.0  # deadline of the report that a process is about to end
 
 
 @attrs.define(eq=False, repr=False)

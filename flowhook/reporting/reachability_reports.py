@@ -66,15 +66,11 @@ class ReachabilityReporter:
             for router in known.values()
         ]
         causes = dict(zip(known, await asyncio.gather(*checks), strict=True))
-        self._warn(known, causes)
-        return causes
-
-    def _warn(self, known: Mapping[str, KnownRouter], causes: Mapping[str, str]) -> None:
-        """Log each new cause, once for as long as it lasts."""
         failing = {(name, cause) for name, cause in causes.items() if cause}
-        for name, cause in sorted(failing - self._warned):
+        for name, cause in sorted(failing - self._warned):  # once for as long as it lasts
             log.warning("a router can't be reached", router=name, address=known[name].address, cause=cause)
         self._warned = failing
+        return causes
 
     async def _report(
         self, channel: FollowingChannel, known: Mapping[str, KnownRouter], causes: Mapping[str, str]

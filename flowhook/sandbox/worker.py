@@ -7,7 +7,7 @@ import errno
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NoReturn, Self
+from typing import Final, Self
 
 import attrs
 
@@ -17,6 +17,8 @@ from flowhook.sandbox.spawning import SpawnedProcess, python_command, socket_pai
 
 START_SECONDS: Final = 60.0  # time limit for starting a process: about a hundred times what it takes
 WALL_SECONDS: Final = 120.0  # wall-clock limit of a call: about ten times its limit on CPU time
+# exit codes that are typical of libraries that run out of memory
+_OUT_OF_MEMORY: Final = (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS)
 COMMAND: Final = python_command("flowhook.sandbox.process")
 Function = Callable[..., Iterable[bytes]]  # from bytes to an iterable of bytes, at the top level of a module
 Answer = tuple[bytes, list[bytes]]  # a frame: its kind, and its parts
@@ -112,16 +114,14 @@ class OffloadWorker:
             self._process.kill()
             raise InterruptedWorkError from None
         except (EOFError, OSError):
-            self._explain(await self._process.wait())
+            code = await self._process.wait()
+            if code == -signal.SIGPROF:
+                raise TooCostlyError(f"it takes more than {self._limits.seconds:g} s of CPU time") from None
+            if code in _OUT_OF_MEMORY:
+                raise _out_of_memory(self._limits) from None
+            raise InterruptedWorkError from None
         self._is_usable = answer[0] != process.TOO_LARGE  # its memory may be fragmented
         return read_result(function, answer, self._limits)
-
-    def _explain(self, code: int) -> NoReturn:
-        if code == -signal.SIGPROF:
-            raise TooCostlyError(f"it takes more than {self._limits.seconds:g} s of CPU time")
-        if code in (-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS):  # typical of libraries that run out of memory
-            raise _out_of_memory(self._limits)
-        raise InterruptedWorkError
 
     async def close(self) -> None:
         """End the process."""

@@ -36,6 +36,22 @@ from runner.authentication.policy import Client, Grant, OAuth2, OpenIdConnect
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 WELL_KNOWN: Final = "/.well-known/openid-configuration"
+ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_SECONDS: Final = 60  # validity of an assertion, which is used for one request
+DEFAULT_LIFETIME: Final = 300.0  # assumed lifetime of a token, in seconds, when the server states none
+MAX_LIFETIME: Final = 24 * 3600.0
+MAX_TOKEN_LENGTH: Final = 16 * 1024  # maximum number of characters of an access token: servers accept no longer header
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+_ERROR: Final = re.compile(r"[a-z_]{1,40}")
+_OK: Final = 200
+_BAD_REQUEST: Final = 400
+_SERVER_ERROR: Final = 500
+_TRANSIENT: Final = frozenset({408, 425, 429})
+MAX_TOKENS: Final = 1024  # maximum number of cached tokens (LRU)
+MAX_PROVIDERS: Final = 256
+PROVIDER_SECONDS: Final = 3600.0  # time for which the configuration of an OpenID provider is cached
+# a token is renewed when it is valid for less than this, or than a tenth of its lifetime, whichever is less
+MARGIN_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +91,6 @@ def parse_configuration(body: bytes, authority: str, issuers: Collection[str]) -
         detail = "the token endpoint in the OpenID provider's configuration is not an https URL"
         raise fault(Kind.AUTHENTICATION, detail)
     return ProviderMetadata(issuer, endpoint)
-
-
-ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-ASSERTION_SECONDS: Final = 60  # validity of an assertion, which is used for one request
-DEFAULT_LIFETIME: Final = 300.0  # assumed lifetime of a token, in seconds, when the server states none
-MAX_LIFETIME: Final = 24 * 3600.0
-MAX_TOKEN_LENGTH: Final = 16 * 1024  # maximum number of characters of an access token: servers accept no longer header
-_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
-_ERROR: Final = re.compile(r"[a-z_]{1,40}")
-
-_OK: Final = 200
-_BAD_REQUEST: Final = 400
-_SERVER_ERROR: Final = 500
-_TRANSIENT: Final = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,13 +238,6 @@ def _lifetime(seconds: object) -> float:
         return DEFAULT_LIFETIME
 
 
-MAX_TOKENS: Final = 1024  # maximum number of cached tokens (LRU)
-MAX_PROVIDERS: Final = 256
-PROVIDER_SECONDS: Final = 3600.0  # time for which the configuration of an OpenID provider is cached
-# a token is renewed when it is valid for less than this, or than a tenth of its lifetime, whichever is less
-MARGIN_SECONDS: Final = 30.0
-
-
 class _Response(Protocol):
     """Response of the token endpoint or the provider, as `outbound.http_response.HttpResponse` is one."""
 
@@ -287,7 +282,9 @@ class Tokens:
         Raises:
             TaskFault: no token can be obtained.
         """
-        entry = self._entry(policy)
+        # by a hash, so that the cache does not hold another copy of the credentials
+        key = hashlib.sha256(f"{type(policy).__name__}{policy.model_dump_json()}".encode()).digest()
+        entry = self._entries.setdefault(key, _Entry())
         if (token := self._cached_token(entry, refused)) is not None:
             return token, True
         async with entry.lock:
@@ -298,11 +295,6 @@ class Tokens:
             entry.token = issued.token
             entry.good_until = issued_at + issued.lifetime - min(MARGIN_SECONDS, issued.lifetime / 10)
             return issued.token, False
-
-    def _entry(self, policy: OAuth2 | OpenIdConnect) -> _Entry:
-        # by a hash, so that the cache does not hold another copy of the credentials
-        key = hashlib.sha256(f"{type(policy).__name__}{policy.model_dump_json()}".encode()).digest()
-        return self._entries.setdefault(key, _Entry())
 
     def _cached_token(self, entry: _Entry, refused: str | None) -> str | None:
         good = entry.token and entry.token != refused and self._clock() < entry.good_until

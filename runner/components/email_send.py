@@ -44,6 +44,14 @@ _LABEL: Final = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS: Final = re.compile(rf"(?P<local>{_ATOM}(?:\.{_ATOM})*)@(?P<domain>{_LABEL}(?:\.{_LABEL})*)")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 _NAMED: Final = re.compile(r'(?P<quote>"?)(?P<name>[^"<>]*?)(?P=quote)\s*<(?P<address>[^<>]*)>')
+MAX_RECIPIENTS: Final = 100  # A server must accept this many in one message. Source: RFC 5321, section 4.5.3.1.8.
+MAX_PART_LENGTH: Final = 1 * limits.MIB  # characters of the body, in each of its two forms
+MAX_LINE_LENGTH: Final = 998  # Source: RFC 5322, section 2.1.1
+QUIT_SECONDS: Final = 1.0  # timeout of QUIT; the server has accepted the message by then
+PERMANENT: Final = 422
+TRANSIENT: Final = 503
+_PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
+_REFUSED_FOR_GOOD: Final = 500
 
 
 def _mailbox(text: str) -> Address:
@@ -66,17 +74,6 @@ def _check_line(text: str) -> str:
     if _CONTROLS.search(text):  # a line break would begin another header
         raise ValueError("must be one line, without control characters")
     return text
-
-
-MAX_RECIPIENTS: Final = 100  # A server must accept this many in one message. Source: RFC 5321, section 4.5.3.1.8.
-MAX_PART_LENGTH: Final = 1 * limits.MIB  # characters of the body, in each of its two forms
-MAX_LINE_LENGTH: Final = 998  # Source: RFC 5322, section 2.1.1
-QUIT_SECONDS: Final = 1.0  # timeout of QUIT; the server has accepted the message by then
-PERMANENT: Final = 422
-TRANSIENT: Final = 503
-
-_PORTS: Final = {"starttls": 587, "implicit": 465, "none": 25}
-_REFUSED_FOR_GOOD: Final = 500
 
 
 def _check_mailbox(text: str) -> str:

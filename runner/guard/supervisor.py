@@ -20,7 +20,6 @@ from flowhook.retrying import WORKER
 from runner import ipc
 from runner.guard import exits
 from runner.guard.process_starter import ProcessStarter
-from runner.guard.reporting import RouterReports
 from runner.guard.watchdog import QUARANTINE_SECONDS, KillDecision
 from runner.guard.worker_process import WorkerProcess
 
@@ -62,7 +61,7 @@ class WorkerSupervisor:
         """Supervise children until `process_state.stop` is set, then drain the last one."""
         pauses = WORKER.pauses()
         try:
-            async with RouterReports(self._settings, self._process_state.name) as reports:
+            async with exits.RouterReports(self._settings, self._process_state.name) as reports:
                 while not self._process_state.stop.is_set():
                     began = time.monotonic()
                     decision = await self._run_child(reports)
@@ -76,7 +75,7 @@ class WorkerSupervisor:
         finally:
             await self._starter.close()
 
-    async def _run_child(self, reports: RouterReports) -> KillDecision | None:
+    async def _run_child(self, reports: exits.RouterReports) -> KillDecision | None:
         """Run one child to its end and report its exit; returns the decision if it was killed, else None."""
         try:
             child = await WorkerProcess.spawn(self._starter)
@@ -91,7 +90,7 @@ class WorkerSupervisor:
         await self._report(reports, end)
         return decision
 
-    async def _supervise(self, worker: WorkerProcess, reports: RouterReports) -> KillDecision | None:
+    async def _supervise(self, worker: WorkerProcess, reports: exits.RouterReports) -> KillDecision | None:
         """Run a started child to its end; returns the decision if it was killed, None when it ended by itself."""
         self._renew_seconds, self._was_attached = 0.0, False
         worker.control.send(
@@ -150,7 +149,7 @@ class WorkerSupervisor:
             log.warning("not attached; retrying", router=self._settings.router, detail=detail)
             self._logged_details.add(detail)
 
-    async def _renew(self, worker: WorkerProcess, reports: RouterReports) -> None:
+    async def _renew(self, worker: WorkerProcess, reports: exits.RouterReports) -> None:
         """Renew the child's leases while it is attached and its event loop is blocked."""
         while True:
             await asyncio.sleep(self._renew_seconds or 1.0)
@@ -191,7 +190,7 @@ class WorkerSupervisor:
         self._quarantined = {flow_id: until for flow_id, until in self._quarantined.items() if until > now}
         return {flow_id: until - now for flow_id, until in self._quarantined.items()}
 
-    async def _report(self, reports: RouterReports, exit_: exits.Exit) -> None:
+    async def _report(self, reports: exits.RouterReports, exit_: exits.Exit) -> None:
         """Report a child's exit to the router before another child attaches; during shutdown, with a short deadline."""
         reporting = asyncio.create_task(reports.exited(exit_, self._report_detached), name="report the exit")
         stopping = asyncio.create_task(self._process_state.stop.wait(), name="wait for stop")

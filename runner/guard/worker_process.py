@@ -11,7 +11,7 @@ import attrs
 
 from flowhook.process.settings import RunnerSettings
 from flowhook.sandbox.spawning import SpawnedProcess, socket_pair
-from runner.guard.evaluation_record import EvaluationRecord, RecordSnapshot
+from runner.guard.evaluation_record import EvaluationRecord
 from runner.guard.process_starter import ForkedProcess, ProcessStarter
 from runner.guard.usage import GONE, SchedulingState, Usage, UsageSampler
 from runner.guard.watchdog import KillDecision, Watchdog
@@ -56,16 +56,14 @@ class WorkerProcess:
             evaluation = self.record.read()
             self._last = sampler.sample()
             decision = watchdog.judge(evaluation, self._last, time.monotonic_ns())
-            if decision is not None and self._is_still_at(evaluation):
-                return decision
+            if decision is not None:
+                now = self.record.read()
+                # the usage is the evaluation's if that ran during the whole sample
+                if (now.sequence, now.started_ns) == (evaluation.sequence, evaluation.started_ns):
+                    return decision
             quiet = quiet + 1 if evaluation.sequence == sequence and not evaluation.started_ns else 0
             sequence = evaluation.sequence
             await asyncio.sleep(POLL_SECONDS if quiet < IDLE_AFTER else IDLE_POLL_SECONDS)
-
-    def _is_still_at(self, snapshot: RecordSnapshot) -> bool:
-        """Whether `snapshot` ran during the whole sample, so that the usage is its own."""
-        now = self.record.read()
-        return (now.sequence, now.started_ns) == (snapshot.sequence, snapshot.started_ns)
 
     def is_progressing(self) -> bool:
         """Whether the child has made progress since the last call, or will as soon as the machine lets it."""

@@ -30,6 +30,12 @@ FORBIDDEN: Final = 403
 Info = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 
 _slots: Final[weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]] = weakref.WeakKeyDictionary()
+# Delay before the next address is tried in parallel (happy eyeballs). Source: RFC 8305, section 5.
+HEAD_START_SECONDS: Final = 0.25
+# TLS context. Created on import: the environment says where certificates are, and a child clears its environment later.
+TLS: Final = ssl.create_default_context()
+# file with the trusted CA certificates, for libraries with their own TLS; None: this system has no such file
+TRUSTED_ROOTS: Final = ssl.get_default_verify_paths().cafile
 
 
 async def lookup(host: str, port: int, *, family: socket.AddressFamily = socket.AF_UNSPEC) -> Sequence[Info]:
@@ -88,14 +94,6 @@ def connect_cause(problem: BaseException) -> str:
     if isinstance(problem, socket.gaierror | UnicodeError):
         return "the name can't be resolved"
     return f"can't connect ({os.strerror(problem.errno)})" if isinstance(problem, OSError) and problem.errno else ""
-
-
-# Delay before the next address is tried in parallel (happy eyeballs). Source: RFC 8305, section 5.
-HEAD_START_SECONDS: Final = 0.25
-# TLS context. Created on import: the environment says where certificates are, and a child clears its environment later.
-TLS: Final = ssl.create_default_context()
-# file with the trusted CA certificates, for libraries with their own TLS; None: this system has no such file
-TRUSTED_ROOTS: Final = ssl.get_default_verify_paths().cafile
 
 
 async def connect(host: str, port: int, *, address_policy: AddressPolicy) -> socket.socket:

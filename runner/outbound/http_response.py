@@ -34,6 +34,15 @@ MAX_INTERIM_RESPONSES: Final = 16
 
 _INTERIM: Final = range(100, 200)
 _SWITCHING_PROTOCOLS: Final = 101
+MAX_LENGTH: Final = 64  # characters; the longest date has 33
+# headers that are forwarded to another origin on redirect and shown to flows; any other may be a credential
+_HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
+# headers that the client sets itself
+_OF_THE_CLIENT: Final = frozenset(
+    {"accept-encoding", "connection", "content-length", "host", "transfer-encoding", "traceparent"}
+)
+_ERRORS_FROM: Final = 300
+_LONG_NAME: Final = 16
 
 
 class TooManyResponsesError(aiohttp.ClientError):
@@ -81,9 +90,6 @@ class _Answers(ResponseHandler):
             self.transport.abort()
 
 
-MAX_LENGTH: Final = 64  # characters; the longest date has 33
-
-
 def server_time(date: str | None, now: datetime) -> datetime:
     """Return a server's time from its `Date`: what it asks for by a time is meant by its clock, not by this one's.
 
@@ -119,16 +125,6 @@ def _parse_date(value: str) -> datetime:
 def to_delay_ms(seconds: float) -> int:
     """Convert seconds to milliseconds, clamped to [0, `MAX_RETRY_AFTER_MS`]."""
     return round(max(0.0, min(seconds * 1000, MAX_RETRY_AFTER_MS)))
-
-
-# headers that are forwarded to another origin on redirect and shown to flows; any other may be a credential
-_HARMLESS: Final = frozenset({"accept", "accept-language", "content-type", "idempotency-key", "user-agent"})
-# headers that the client sets itself
-_OF_THE_CLIENT: Final = frozenset(
-    {"accept-encoding", "connection", "content-length", "host", "transfer-encoding", "traceparent"}
-)
-_ERRORS_FROM: Final = 300
-_LONG_NAME: Final = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from flowhook.payloads import parse_content_type
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,3}")
+OCTETS: Final = "application/octet-stream"
 # reads a slice (offset, size in bytes) of a body that is stored separately from its event, in chunks
 SliceReader = Callable[[int, int], AsyncIterator[bytes]]
 
@@ -99,9 +100,6 @@ async def chunks(content: bytes) -> AsyncIterator[bytes]:
 def _unknown(handle: str) -> TaskFault:
     shown = handle[:80] if handle.isprintable() else "?"
     return fault(Kind.CONFIGURATION, f"the request that started this execution has no attachment {shown}")
-
-
-OCTETS: Final = "application/octet-stream"
 
 
 class StreamedBody(Protocol):

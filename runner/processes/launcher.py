@@ -43,7 +43,9 @@ def main() -> None:
     """Run one program until it ends or the lifeline is closed."""
     lifeline = socket.socket(fileno=int(sys.argv[1]))
     lifeline.set_inheritable(False)
-    _keep_only(lifeline.fileno())
+    # all inherited descriptors but the streams and the lifeline: not every event loop closes them on exec
+    os.closerange(3, lifeline.fileno())
+    os.closerange(lifeline.fileno() + 1, os.sysconf("SC_OPEN_MAX"))
     program = _receive(lifeline)
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     # set here, so that all descendants inherit both from the start and can be identified by them (`orphans`)
@@ -65,12 +67,6 @@ def main() -> None:
     finally:
         with contextlib.suppress(RecursionError):
             shutil.rmtree(directory, ignore_errors=True)
-
-
-def _keep_only(descriptor: int) -> None:
-    """Close all inherited descriptors but the streams and `descriptor`: not every event loop closes them on exec."""
-    os.closerange(3, descriptor)
-    os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _send(lifeline: socket.socket, message: dict[str, Any]) -> None:

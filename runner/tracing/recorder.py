@@ -40,6 +40,22 @@ from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.tracing import Observation, TaskStart
 
 _TOO_DEEP: Final = '"(nested too deeply)"'
+PLACEHOLDER: Final = "•••"
+# members of a secret that a policy of `authentication` uses by its name
+_CREDENTIALS: Final[Mapping[str, Any]] = {
+    "username": PLACEHOLDER,
+    "password": PLACEHOLDER,
+    "token": PLACEHOLDER,
+    "client": {"id": PLACEHOLDER, "secret": PLACEHOLDER},
+}
+_MENTION: Final = re.compile(r"\$\s*secrets\b")
+_NAME: Final = r"(?:\.(?:\\?\"{name}\\?\"|{name})|\[\\?\"{name}\\?\"\])"
+_FIELD: Final = re.compile(r"\.([A-Za-z_]\w*)|\[\\?\"([^\"\\\]]+)\\?\"\]")
+CPU_SECONDS: Final = 1.5  # CPU time after which a trace ends with the tasks that it has, before its process is killed
+_BLOCKS: Final = frozenset({"do", "for", "fork", "try", "catch", "foreach"})  # keys of a task that contain other tasks
+_MAX_DETAIL: Final = 4000  # characters of the detail of an error
+# characters of all bodies of responses of errors: a call that is tried again may have thousands
+_MAX_RESPONSES: Final = 256 * limits.KIB
 
 
 class ValueTable:
@@ -87,21 +103,6 @@ class ValueTable:
         return len(self.values) - 1
 
 
-PLACEHOLDER: Final = "•••"
-
-# members of a secret that a policy of `authentication` uses by its name
-_CREDENTIALS: Final[Mapping[str, Any]] = {
-    "username": PLACEHOLDER,
-    "password": PLACEHOLDER,
-    "token": PLACEHOLDER,
-    "client": {"id": PLACEHOLDER, "secret": PLACEHOLDER},
-}
-
-_MENTION: Final = re.compile(r"\$\s*secrets\b")
-_NAME: Final = r"(?:\.(?:\\?\"{name}\\?\"|{name})|\[\\?\"{name}\\?\"\])"
-_FIELD: Final = re.compile(r"\.([A-Za-z_]\w*)|\[\\?\"([^\"\\\]]+)\\?\"\]")
-
-
 def mentions_secrets(definition: Any) -> bool:
     """Whether an expression in a definition mentions `$secrets`, or a policy in it names a secret."""
     return any(_MENTION.search(text) for text in _texts(definition)) or any(True for _ in _uses(definition))
@@ -143,15 +144,6 @@ def _texts(value: Any) -> Iterator[str]:
         yield value
     for item in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
         yield from _texts(item)
-
-
-CPU_SECONDS: Final = 1.5  # CPU time after which a trace ends with the tasks that it has, before its process is killed
-_BLOCKS: Final = frozenset({"do", "for", "fork", "try", "catch", "foreach"})  # keys of a task that contain other tasks
-_MAX_DETAIL: Final = 4000  # characters of the detail of an error
-
-
-# characters of all bodies of responses of errors: a call that is tried again may have thousands
-_MAX_RESPONSES: Final = 256 * limits.KIB
 
 
 class TraceLimitError(Exception):

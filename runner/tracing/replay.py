@@ -143,7 +143,8 @@ class _Replay:
                 outcome, output = "completed", self._values.add_json(text)
             case WorkflowFaulted(error=problem):
                 outcome, error = "faulted", self._recorder.traced_error(problem)
-        limited = outcome == "limited"
+        limited, urls = outcome == "limited", self._one_time
+        callbacks = [] if urls is None else [TracedCallback(name, urls.used.get(name, 0)) for name in urls.names]
         pending = () if limited or step.ending is not None else self._machine.pending
         tasks = self._recorder.finish(pending, ended=step.ending is not None)
         if self._machine.compacted:
@@ -159,7 +160,7 @@ class _Replay:
             diverged="" if limited else self._divergence(step),
             reads_secrets=any(task.reads_secrets for task in tasks),
             body_missing=self._body_missing,
-            callbacks=() if self._one_time is None else _callbacks(self._one_time),
+            callbacks=tuple(callbacks),
         )
 
     def _tasks_before(self, known: Collection[int]) -> list[TracedTask]:
@@ -235,7 +236,3 @@ def _one_time_urls(event: Event, definition: Mapping[str, Any]) -> OneTimeUrls |
     """Return the flow's callback URLs with a placeholder for their tokens."""
     names = tuple((definition.get("webhook") or {}).get("callbacks") or ())
     return OneTimeUrls(names, lambda name, _number: f"/hook/{event.flow_id}/{name}/{PLACEHOLDER}") if names else None
-
-
-def _callbacks(urls: OneTimeUrls) -> tuple[TracedCallback, ...]:
-    return tuple(TracedCallback(name, urls.used.get(name, 0)) for name in urls.names)

@@ -18,19 +18,18 @@ from flowhook.sharing.table import OffloadLimits
 from flowhook.v1.execution_service_pb2 import GetExecutionResponse
 from flowhook.wire.mapping import to_proto
 
+SECONDS: Final = 2.0  # CPU time of one trace: an endless expression is ended after that
+MEMORY_BYTES: Final = 256 * limits.MIB  # memory of a process
+MAX_TRACES: Final = 16  # traces that may be running or queued; two run at a time
+WAIT_SECONDS: Final = 10.0  # longest wait of a trace for a process
+_TRACES: Final = TypeAdapter(ExecutionTrace)
+
 
 def compute_trace(definition: bytes, detail: bytes, body: bytes) -> Iterator[bytes]:
     """Yield an `ExecutionTrace` as JSON; see `ExecutionTracer.trace`. `detail` is a `GetExecutionResponse`."""
     from runner.tracing.replay import trace_execution  # noqa: PLC0415 - only this process needs the interpreter
 
     yield orjson.dumps(trace_execution(definition, detail, body))
-
-
-SECONDS: Final = 2.0  # CPU time of one trace: an endless expression is ended after that
-MEMORY_BYTES: Final = 256 * limits.MIB  # memory of a process
-MAX_TRACES: Final = 16  # traces that may be running or queued; two run at a time
-WAIT_SECONDS: Final = 10.0  # longest wait of a trace for a process
-_TRACES: Final = TypeAdapter(ExecutionTrace)
 
 
 class ExecutionTracer:

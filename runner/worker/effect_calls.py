@@ -43,15 +43,17 @@ class EffectCalls:
         call = execution.calls.get(effect.key)
         return call is not None and call[0] is effect
 
-    def finish(self, execution: ActiveExecution, effect: Perform) -> None:
-        """Remove an effect that has a result."""
-        self._remove(execution, effect.key)
+    def finish(self, execution: ActiveExecution, key: str) -> asyncio.Task[None] | None:
+        """Remove an effect that has a result; returns its task, if it was in flight."""
+        call = execution.calls.pop(key, None)
+        self.executions -= call is not None and not execution.calls
+        return None if call is None else call[1]
 
     def cancel(self, execution: ActiveExecution, key: str) -> None:
         """Cancel an effect, if it is in flight."""
-        call = self._remove(execution, key)
-        if call is not None:
-            call[1].cancel()
+        task = self.finish(execution, key)
+        if task is not None:
+            task.cancel()
 
     def cancel_all(self, execution: ActiveExecution) -> None:
         """Cancel all effects of an execution, except for one that calls this itself."""
@@ -60,11 +62,6 @@ class EffectCalls:
                 task.cancel()
         self.executions -= bool(execution.calls)
         execution.calls.clear()
-
-    def _remove(self, execution: ActiveExecution, key: str) -> tuple[Perform, asyncio.Task[None]] | None:
-        call = execution.calls.pop(key, None)
-        self.executions -= call is not None and not execution.calls
-        return call
 
     async def _perform(self, execution: ActiveExecution, effect: Perform) -> None:
         flow_id = execution.event.flow_id

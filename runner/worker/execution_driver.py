@@ -384,7 +384,7 @@ class ExecutionDriver:
         if execution.quarantine_task is not None:
             execution.postponed.append((effect, result))
             return
-        self._calls.finish(execution, effect)
+        self._calls.finish(execution, effect.key)
         try:
             writes = machine.queue_result(effect, result)
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
@@ -440,18 +440,16 @@ class ExecutionDriver:
         if execution.has_due_effect and not self._draining:  # else it was cancelled meanwhile
             self.stalls.check()
             now = time.monotonic()
-            if not self._session.leases_certain(now):
-                self._hold_until_renewed(execution, now)
+            if not self._session.leases_certain(
+                now
+            ):  # this process or the router was stalled: until they are confirmed
+                if not self._awaiting_renewal:
+                    self._session.renew(now)
+                    self._request_send(urgent=True)
+                self._awaiting_renewal[execution.lease] = execution
                 return
             self._calls.start(execution, execution.held.popleft()[1])
         self._launch_held(execution)
-
-    def _hold_until_renewed(self, execution: ActiveExecution, now: float) -> None:
-        """Hold effects until the router confirms the leases: this process or the router was stalled."""
-        if not self._awaiting_renewal:
-            self._session.renew(now)
-            self._request_send(urgent=True)
-        self._awaiting_renewal[execution.lease] = execution
 
     def _end(self, execution: ActiveExecution, ending: messages.Ending, outcome: str) -> None:
         self._reporter.finish(execution, ending)

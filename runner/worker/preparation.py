@@ -116,8 +116,9 @@ class ExecutionPreparer:
         """Give an execution its attachments, and return how `workflow_input` reads its event."""
         event, owner, definition = execution.event, execution.attachment_owner, flow.program.definition
         raw = takes_raw_body(definition)
-        slices = partial(self._bodies.read, event.id)
-        execution.attachments = EventAttachments(event, owner, raw=raw, slices=slices)
+        execution.attachments = EventAttachments(
+            event, owner, raw=raw, slices=lambda offset, size: self._bodies.read(event.id, offset, size)
+        )
         return {"webhook": has_webhook(definition), "raw": raw, "owner": owner, "contents": contents}
 
     def _recorded(self, execution: ActiveExecution, read: Callable[[], Any], activity: Activity = Activity.BODY) -> Any:

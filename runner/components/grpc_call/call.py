@@ -52,6 +52,9 @@ MEANINGS: Final = {
 _DETAILS: Final = "grpc-status-details-bin"
 # message of the local gRPC client, reported as if the server had sent it
 _TOO_LARGE: Final = "CLIENT: Received message larger than max"
+MAX_MESSAGES: Final = 10_000  # maximum number of messages in one stream, in either direction
+_THREAD_BYTES: Final = 64 * limits.KIB  # messages from this size on are converted in a thread
+_METADATA_VALUE: Final = re.compile(r"[ -~]*")
 
 
 def _fault_of(arguments: EvaluatedGrpcArguments, problem: grpc.aio.AioRpcError) -> TaskFault:
@@ -77,11 +80,6 @@ def _retry_after_ms(problem: grpc.aio.AioRpcError) -> int:
     except (DecodeError, ValueError, OverflowError):
         pass  # invalid details don't change how the call fails
     return 0
-
-
-MAX_MESSAGES: Final = 10_000  # maximum number of messages in one stream, in either direction
-_THREAD_BYTES: Final = 64 * limits.KIB  # messages from this size on are converted in a thread
-_METADATA_VALUE: Final = re.compile(r"[ -~]*")
 
 
 Converted = TypeVar("Converted")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
@@ -38,6 +38,15 @@ from runner.protoc import compile_source
 _SHOWN: Final = 20  # methods that an error lists at most
 _FIELD: Final = re.compile(r"Failed to parse ([^\s:]+) field: ")
 _UNKNOWN: Final = re.compile(r'has no field named "([^"]*)"')
+MAX_SOURCE_BYTES: Final = 256 * limits.KIB
+CPU_SECONDS: Final = 5.0  # CPU time for one source
+MEMORY_BYTES: Final = limits.GIB  # memory of a process
+MAX_FILES: Final = 500
+MAX_BYTES: Final = 2 * limits.MIB  # limit for the serialized descriptors of one service and of all its dependencies
+_VERSIONS: Final = ("v1", "v1alpha")
+KEPT_SECONDS: Final = 300.0
+# limit for the serialized descriptors of all cached schemas; in memory they take several times as much
+KEPT_BYTES: Final = 16 * limits.MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +136,6 @@ def _explain(problem: str) -> str:
     return f"{path}: there is no field {unknown[1]!r}" if unknown else f"{path} does not fit its type"
 
 
-MAX_SOURCE_BYTES: Final = 256 * limits.KIB
-CPU_SECONDS: Final = 5.0  # CPU time for one source
-MEMORY_BYTES: Final = limits.GIB  # memory of a process
-
-
-MAX_FILES: Final = 500
-MAX_BYTES: Final = 2 * limits.MIB  # limit for the serialized descriptors of one service and of all its dependencies
-_VERSIONS: Final = ("v1", "v1alpha")
-
 Metadata = tuple[tuple[str, str], ...]
 
 
@@ -179,7 +179,8 @@ class _Inquiry:
     async def describe(self, service: str) -> tuple[list[FileDescriptorProto], int]:
         """See `reflect`."""
         await self._ask(ServerReflectionRequest(file_containing_symbol=service), f"the service {service}")
-        while (name := next(self._missing(), None)) is not None:
+        while missing := {name for file in self._files.values() for name in file.dependency} - self._files.keys():
+            name = min(missing)
             await self._ask(ServerReflectionRequest(file_by_filename=name), name)
         try:
             order = [*TopologicalSorter({name: file.dependency for name, file in self._files.items()}).static_order()]
@@ -187,9 +188,6 @@ class _Inquiry:
             detail = "grpc: the server's reflection returned files that import each other in a circle"
             raise fault(Kind.COMMUNICATION, detail) from None
         return [self._files[name] for name in order], self._size
-
-    def _missing(self) -> Iterator[str]:
-        return (name for file in self._files.values() for name in file.dependency if name not in self._files)
 
     async def _ask(self, request: ServerReflectionRequest, what: str) -> None:
         call = self._method(request, metadata=self._metadata, timeout=self._seconds)
@@ -215,11 +213,6 @@ class _Inquiry:
         if len(self._files) > MAX_FILES or self._size > MAX_BYTES:
             detail = f"grpc: the service's description has more than {MAX_FILES} files or {MAX_BYTES} bytes"
             raise fault(Kind.COMMUNICATION, detail)
-
-
-KEPT_SECONDS: Final = 300.0
-# limit for the serialized descriptors of all cached schemas; in memory they take several times as much
-KEPT_BYTES: Final = 16 * limits.MIB
 
 
 class SchemaCache:

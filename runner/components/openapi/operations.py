@@ -21,6 +21,15 @@ from runner.interpreter.errors import Kind, TaskFault, fault
 
 MAX_REFERENCES: Final = 16  # longest chain of references that point to references
 _INDEX: Final = re.compile(r"[0-9]{1,9}")
+MAX_PARAMETERS: Final = 1000  # limit for one operation
+FORM: Final = "application/x-www-form-urlencoded"
+JSON: Final = "application/json"
+METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+VARIABLE: Final = re.compile(r"\{([^{}]+)\}")  # a variable in the path of an operation, or in the URL of a server
+# Header parameters whose definition is to be ignored. Source: 3.1.1, section 4.8.12.2.1.
+_NEVER_REQUIRED: Final = frozenset({"accept", "authorization", "content-type"})
+# styles by `collectionFormat` of Swagger 2.0
+_STYLES: Final = {"ssv": "spaceDelimited", "tsv": "tabDelimited", "pipes": "pipeDelimited"}
 
 
 def document_fault(detail: str) -> TaskFault:
@@ -65,18 +74,6 @@ def mapping(value: Any) -> Mapping[str, Any]:
 def sequence(value: Any) -> list[Any]:
     """Return a value if it is an array, else an empty one."""
     return value if isinstance(value, list) else []
-
-
-MAX_PARAMETERS: Final = 1000  # limit for one operation
-FORM: Final = "application/x-www-form-urlencoded"
-JSON: Final = "application/json"
-
-METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-VARIABLE: Final = re.compile(r"\{([^{}]+)\}")  # a variable in the path of an operation, or in the URL of a server
-# Header parameters whose definition is to be ignored. Source: 3.1.1, section 4.8.12.2.1.
-_NEVER_REQUIRED: Final = frozenset({"accept", "authorization", "content-type"})
-# styles by `collectionFormat` of Swagger 2.0
-_STYLES: Final = {"ssv": "spaceDelimited", "tsv": "tabDelimited", "pipes": "pipeDelimited"}
 
 
 @dataclass(frozen=True, slots=True)

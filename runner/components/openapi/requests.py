@@ -112,7 +112,9 @@ def _body(operation: ApiOperation, rest: Mapping[str, Any]) -> tuple[bytes | Non
 
 
 def _written(body: DeclaredBody, value: Any) -> tuple[bytes, str]:
-    media_type = _chosen(body)
+    # JSON if it is accepted, else a form, else the first one
+    forms = (each for each in body.media_types if parse_content_type(each).essence == FORM)
+    media_type = next(filter(is_json, body.media_types), None) or next(forms, body.media_types[0])
     if is_json(media_type):
         return encode(value), media_type
     if parse_content_type(media_type).essence == FORM and isinstance(value, Mapping):
@@ -125,12 +127,6 @@ def _written(body: DeclaredBody, value: Any) -> tuple[bytes, str]:
     if media_type.startswith(_MULTIPART):
         raise document_fault(f"{media_type} is not supported")
     raise document_fault(f"with.parameters: the body is {media_type}, and has to be a text")
-
-
-def _chosen(body: DeclaredBody) -> str:
-    """Return the media type to send: JSON if it is accepted, else a form, else the first one."""
-    forms = (each for each in body.media_types if parse_content_type(each).essence == FORM)
-    return next(filter(is_json, body.media_types), None) or next(forms, body.media_types[0])
 
 
 def _form(body: DeclaredBody, value: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from flowhook import limits
+from flowhook.model.executions import WorkflowError
 
 MAX_VALUE_BYTES: Final = 16 * limits.KIB  # bytes of one value's JSON that a trace contains
 MAX_BYTES: Final = limits.MIB  # bytes of all values of a trace
@@ -37,28 +38,6 @@ class TracedValue:
 
 
 @dataclass(frozen=True, slots=True)
-class TracedResponse:
-    """What was answered to a call that failed; see `flowhook.model.FailedResponse`."""
-
-    status: int
-    url: str
-    body: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class TracedError:
-    """An error: a problem detail of RFC 9457. `response`: what was answered to the call that failed, if anything."""
-
-    type: str
-    status: int
-    title: str
-    instance: str
-    detail: str
-    response: TracedResponse | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class TracedRequest:
     """What a task requested from outside, once for each attempt."""
 
@@ -67,7 +46,7 @@ class TracedRequest:
     function: str = ""  # component that a `call` names; else empty
     arguments: int | None = None  # index of the evaluated arguments; None: it has none
     result: int | None = None  # index of the journaled result, or of the received event; None if absent
-    error: TracedError | None = None  # the journaled error
+    error: WorkflowError | None = None  # the journaled error
     answered: bool = False  # whether the journal has the answer
     idempotency_key: str = ""  # of an effect
     until_ms: int | None = None  # deadline of a wait, in Unix milliseconds; None: unknown, or it has none
@@ -92,7 +71,7 @@ class TracedTask:
     context_after: int | None  # index of `$context` when it ended; None: it did not end
     then: str  # flow directive after it
     tries: int  # how often its operation was tried
-    error: TracedError | None
+    error: WorkflowError | None
     requests: tuple[TracedRequest, ...]
     reads_secrets: bool  # whether an expression of the task mentions secrets, whose values are placeholders here
 
@@ -113,7 +92,7 @@ class ExecutionTrace:
     tasks: tuple[TracedTask, ...]
     values: tuple[TracedValue, ...]  # values that the other parts refer to by index
     output: int | None  # index of the output of the execution; None: it has none
-    error: TracedError | None  # the error that ends the trace
+    error: WorkflowError | None  # the error that ends the trace
     compacted: bool  # whether the journal was compacted: earlier tasks are not traced
     diverged: str  # how the trace differs from what is recorded; empty: it does not
     reads_secrets: bool  # whether a task of the trace mentions secrets

@@ -203,18 +203,16 @@ class AttemptEnd(StrEnum):
 
     RUNNER_LOST = "runner_lost"  # the runner's connection ended, and it did not reattach in time
     LEASE_EXPIRED = "lease_expired"  # the runner was connected, and sent nothing for the duration of a lease
-    PROCESS_ENDED = "process_ended"
-    """The runner's process was killed or crashed, as the process that watches it reported."""
+    PROCESS_ENDED = "process_ended"  # the process that watches the runner reported that it was killed or crashed
+    # the runner attached again without it: its process had been restarted, or it never received the assignment
     NOT_HELD = "not_held"
-    """The runner attached again without it: its process had been restarted, or it never received the assignment."""
     RELEASED = "released"  # the runner gave the execution back
+    # the router took the execution back, because an event that the runner had used went to another execution
     RETRACTED = "retracted"
-    """The router took the execution back, because an event that the runner had used went to another execution."""
     SUSPENDED = "suspended"  # an operator suspended the execution
-    ROUTER_RESTARTED = "router_restarted"
-    """The router was restarted, and no runner that worked on the execution reattached in time."""
+    ROUTER_RESTARTED = "router_restarted"  # and no runner that worked on the execution reattached in time
+    # the execution completed or faulted in it, or was cancelled meanwhile: no other attempt followed
     EXECUTION_ENDED = "execution_ended"
-    """The execution completed or faulted in it, or was cancelled meanwhile: no other attempt followed."""
 
 
 _TEXTS: Final = {

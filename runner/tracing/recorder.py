@@ -22,9 +22,7 @@ from flowhook.model.execution_trace import (
     MAX_TASKS,
     MAX_VALUE_BYTES,
     TaskOutcome,
-    TracedError,
     TracedRequest,
-    TracedResponse,
     TracedTask,
     TracedValue,
 )
@@ -162,7 +160,7 @@ class _Task:
     input: int | None = None
     output: int | None = None
     then: str = ""
-    error: TracedError | None = None
+    error: WorkflowError | None = None
     requests: list[TracedRequest] = field(default_factory=list)
 
 
@@ -241,19 +239,19 @@ class TraceRecorder:
         self._open.clear()  # what is given up from now on was not cancelled
         return tuple(map(_traced, self._tasks))
 
-    def traced_error(self, error: WorkflowError) -> TracedError:
+    def traced_error(self, error: WorkflowError) -> WorkflowError:
         """Return what is shown of an error."""
         texts = (error.type, error.title, error.instance, error.detail[:_MAX_DETAIL])
         type_, title, instance, detail = map(callback_tokens.mask, texts)
-        return TracedError(type_, error.status, title, instance, detail, self._response(error.response))
+        return WorkflowError(type_, error.status, title, instance, detail, self._response(error.response))
 
-    def _response(self, response: FailedResponse | None) -> TracedResponse | None:
+    def _response(self, response: FailedResponse | None) -> FailedResponse | None:
         """Return the response of an error, while there is room for its body."""
         if response is None or len(response.body) > self._response_room:
             return None
         self._response_room -= len(response.body)
         url, body = map(callback_tokens.mask, (response.url, response.body))
-        return TracedResponse(response.status, url, body, response.size)
+        return FailedResponse(response.status, url, body, response.size)
 
     def _input_of(self, task: _Task) -> int:
         return self._values.add(task.scope.raw if task.scope.input is None else task.scope.input)

@@ -16,8 +16,8 @@ from flowhook.events.workflow_input import (
     takes_raw_body,
     workflow_input,
 )
-from flowhook.model import Event, ExecutionDetail, JournalEntry, Status
-from flowhook.model.execution_trace import ExecutionTrace, TracedCallback, TracedError, TracedTask, TraceOutcome
+from flowhook.model import Event, ExecutionDetail, JournalEntry, Status, WorkflowError
+from flowhook.model.execution_trace import ExecutionTrace, TracedCallback, TracedTask, TraceOutcome
 from flowhook.v1.execution_service_pb2 import GetExecutionResponse
 from flowhook.wire.mapping import from_proto
 from runner.evaluation.evaluator import Evaluator
@@ -137,7 +137,7 @@ class _Replay:
         except TraceLimitError:
             outcome = "limited"
         output: int | None = None
-        error: TracedError | None = None
+        error: WorkflowError | None = None
         match step.ending:
             case WorkflowCompleted(output=text):
                 outcome, output = "completed", self._values.add_json(text)

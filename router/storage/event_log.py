@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -80,7 +81,7 @@ _INSERT_CAUSES = BatchStatement.insert(
 class EventBatch(NamedTuple):
     """Events of one call."""
 
-    events: Sequence[NewEvent]
+    events: Sequence[Any]
     blobs: dict[int, str]  # names of the blobs that contain payloads, by the events' positions
     row_bytes: int  # approximate bytes the events take in the database if all of them are new
     bodies: Collection[str] = ()  # IDs of existing bodies that wait for these events
@@ -102,21 +103,37 @@ class _Key(NamedTuple):
 
 
 class _EventOperation(WriterOperation):
-    """Appends the events of all calls of a transaction, each once.
-
-    Args:
-        room: returns the bytes that may still be stored (see `Capacity`); called once a transaction.
-
-    Attributes:
-        full: whether an event of the last transaction, or the last probe, found too little room.
-        listener: called with the events of each transaction that are new.
-    """
+    """Appends the events of all calls of a transaction, each once; `room`: see `limit_size`."""
 
     def __init__(self, room: Callable[[apsw.Connection], int | None]) -> None:
         self._room = room
         self._next = 1
         self.full = False
+        """Whether an event of the last transaction, or the last probe, found too little room."""
         self.listener: Callable[[Sequence[Any]], None] | None = None
+        """Called with the events of each transaction that are new."""
+
+    @override
+    def apply(self, connection: apsw.Connection, arguments: Sequence[EventBatch]) -> list[AppendResult | FlowhookError]:
+        rows = self._find(connection, [event for batch in arguments for event in batch.events])
+        room = self._room(connection)
+        results: list[AppendResult | FlowhookError] = []
+        self.full = False
+        for batch in arguments:
+            if room is not None and rows.bytes + batch.row_bytes > room:
+                self.full = True
+                results.append(no_room())
+            else:
+                results.append(self._append(connection, batch, rows))
+                rows.bytes += batch.row_bytes
+        rows.insert(connection)
+        return results
+
+    @abstractmethod
+    def _find(self, connection: apsw.Connection, events: Sequence[Any]) -> _EventRows | _InboundRows: ...
+
+    @abstractmethod
+    def _append(self, connection: apsw.Connection, batch: EventBatch, rows: Any) -> AppendResult: ...
 
     @override
     def committed(self, results: Sequence[AppendResult | FlowhookError]) -> None:
@@ -125,25 +142,6 @@ class _EventOperation(WriterOperation):
         new = [event for result in results if isinstance(result, AppendResult) for event in result.new]
         if new:
             self.listener(new)
-
-    def _append_fitting(
-        self,
-        calls: Sequence[Any],
-        rows: _EventRows | _InboundRows,
-        room: int | None,
-        append: Callable[[Any], AppendResult],
-        size_of: Callable[[Any], int],
-    ) -> list[AppendResult | FlowhookError]:
-        """Append the events of the calls for which there is room."""
-        results: list[AppendResult | FlowhookError] = []
-        self.full = False
-        for call in calls:
-            if room is not None and rows.bytes + size_of(call) > room:
-                self.full = True
-                results.append(no_room())
-            else:
-                results.append(append(call))
-        return results
 
 
 class AppendOperation(_EventOperation):
@@ -165,20 +163,11 @@ class AppendOperation(_EventOperation):
         self._next = last + 1
 
     @override
-    def apply(self, connection: apsw.Connection, arguments: Sequence[EventBatch]) -> list[AppendResult | FlowhookError]:
-        rows = _EventRows()
-        rows.find(connection, [event for batch in arguments for event in batch.events])
-        results = self._append_fitting(
-            arguments,
-            rows,
-            self._room(connection),
-            lambda batch: self._add(connection, batch, rows),
-            lambda batch: batch.row_bytes,
-        )
-        rows.insert(connection)
-        return results
+    def _find(self, connection: apsw.Connection, events: Sequence[NewEvent]) -> _EventRows:
+        return _EventRows(connection, events)
 
-    def _add(self, connection: apsw.Connection, batch: EventBatch, rows: _EventRows) -> AppendResult:
+    @override
+    def _append(self, connection: apsw.Connection, batch: EventBatch, rows: _EventRows) -> AppendResult:
         logged = AppendResult([], [])
         for index, event in enumerate(batch.events):
             # Unpacked: attributes of a named tuple cost more, and this runs for every event.
@@ -234,7 +223,6 @@ class AppendOperation(_EventOperation):
             logged.appended.append(Appended(seq))
             logged.new.append(LoggedEvent(seq, event))
         rows.mark(logged.new)
-        rows.bytes += batch.row_bytes
         return logged
 
     def _intern(self, connection: apsw.Connection, flow_id: str) -> int:
@@ -245,16 +233,19 @@ class AppendOperation(_EventOperation):
 
 
 class _EventRows:
-    """Earlier events found by a transaction, and the rows it inserts."""
+    """Earlier events, and bodies of replayed executions, that a transaction found; and the rows that it inserts."""
 
-    def __init__(self) -> None:
-        self.ids: dict[str, tuple[int, int]] = {}  # number and the flow's key
-        self.keys: dict[bytes, _Key] = {}
+    def __init__(self, connection: apsw.Connection, events: Sequence[NewEvent]) -> None:
+        found = _BY_ID.fetch(connection, [(event.event_id,) for event in events])
+        self.ids: dict[str, tuple[int, int]] = {event_id: (seq, flow) for event_id, seq, flow in found}
+        digests = [(dedupe_digest(event.flow_id, event.dedupe_key),) for event in events if event.dedupe_key]
+        self.keys = {row[0]: _Key(*row[1:]) for row in _BY_KEY.fetch(connection, digests)}
+        replays = [(event.replay_of,) for event in events if event.body and event.replay_of]
+        self.bodies: dict[str, str] = dict(_BODIES.fetch(connection, replays))
         self.executions: list[tuple[Any, ...]] = []
         self.events: list[tuple[int, bytes]] = []
         self.blobs: list[tuple[int, str, int]] = []
         self.new_keys: list[tuple[Any, ...]] = []
-        self.bodies: dict[str, str] = {}
         self.named: list[tuple[int, str]] = []
         self.scopes: list[tuple[int, str]] = []
         self.quiet: list[tuple[int]] = []
@@ -262,19 +253,8 @@ class _EventRows:
         self.inheriting: list[tuple[int]] = []
         self.attributes: list[tuple[int, str, str]] = []
         self.journal: list[tuple[Any, ...]] = []
-        self.caused: list[LoggedEvent] = []
+        self.caused: list[tuple[int, str, int]] = []
         self.bytes = 0
-
-    def find(self, connection: apsw.Connection, events: Sequence[NewEvent]) -> None:
-        """Look up earlier events by ID and by dedupe key, and the bodies of replayed executions."""
-        self.ids.update(
-            (event_id, (seq, flow))
-            for event_id, seq, flow in _BY_ID.fetch(connection, [(event.event_id,) for event in events])
-        )
-        digests = [(dedupe_digest(event.flow_id, event.dedupe_key),) for event in events if event.dedupe_key]
-        self.keys.update((row[0], _Key(*row[1:])) for row in _BY_KEY.fetch(connection, digests))
-        replays = [(event.replay_of,) for event in events if event.body and event.replay_of]
-        self.bodies.update(_BODIES.fetch(connection, replays))
 
     def resume(self, seq: int, resumes: Resumption) -> None:
         """Add the rows an execution inherits."""
@@ -291,7 +271,7 @@ class _EventRows:
         self.replays += [(seq,) for seq, _ in replays]
         self.inheriting += [(seq,) for seq, event in replays if not event.edited]
         self.attributes += [(seq, *attribute) for seq, event in new for attribute in event.attributes]
-        self.caused += [logged for logged in new if logged.event.causes]
+        self.caused += [(seq, each.execution_id, LINK_BITS[each.kind]) for seq, event in new for each in event.causes]
 
     def insert(self, connection: apsw.Connection) -> None:
         """Insert the added rows."""
@@ -306,10 +286,7 @@ class _EventRows:
         _INSERT_ATTRIBUTE.run(connection, self.attributes)
         _INHERIT_ATTRIBUTES.run(connection, self.inheriting)
         _INSERT_JOURNAL.run(connection, self.journal)
-        _INSERT_CAUSES.run(
-            connection,
-            [(seq, cause.execution_id, LINK_BITS[cause.kind]) for seq, event in self.caused for cause in event.causes],
-        )
+        _INSERT_CAUSES.run(connection, self.caused)
 
 
 @attrs.define(eq=False, repr=False)
@@ -366,9 +343,9 @@ class EventLog:
         """
         if not events:
             return []
-        logged: AppendResult = await self._writer.call(
-            self._inbound, events, size=inbound_bytes(events), refusable=True
-        )
+        size = sum(len(event.payload) + INBOUND_ROW_BYTES for event in events)
+        batch = EventBatch(events, {}, size)
+        logged: AppendResult = await self._writer.call(self._inbound, batch, size=size, refusable=True)
         return logged.appended
 
     async def close(self) -> None:
@@ -460,23 +437,13 @@ class InboundEventOperation(_EventOperation):
         self._next = read_counter(connection, COUNTER) + 1
 
     @override
-    def apply(
-        self, connection: apsw.Connection, arguments: Sequence[Sequence[NewInboundEvent]]
-    ) -> list[AppendResult | FlowhookError]:
-        rows = _InboundRows()
-        rows.find(connection, [event for call in arguments for event in call])
-        results = self._append_fitting(
-            arguments, rows, self._room(connection), lambda call: self._add(call, rows), inbound_bytes
-        )
-        rows.insert(connection)
-        if rows.events:
-            write_counter(connection, COUNTER, self._next - 1)
-        return results
+    def _find(self, connection: apsw.Connection, events: Sequence[NewInboundEvent]) -> _InboundRows:
+        return _InboundRows(connection, events)
 
-    def _add(self, call: Sequence[NewInboundEvent], rows: _InboundRows) -> AppendResult:
+    @override
+    def _append(self, connection: apsw.Connection, batch: EventBatch, rows: _InboundRows) -> AppendResult:
         logged = AppendResult([], [])
-        rows.bytes += inbound_bytes(call)
-        for event in call:
+        for event in batch.events:
             fingerprints = _fingerprints(event)
             refused = rows.refused(event, fingerprints)
             if refused is not None:
@@ -491,21 +458,16 @@ class InboundEventOperation(_EventOperation):
 
 
 class _InboundRows:
-    """Earlier events and executions found by a transaction, and the rows it inserts."""
+    """Earlier events, and executions that events are addressed to, that a transaction found; and its new rows."""
 
-    def __init__(self) -> None:
-        self.earlier: dict[bytes, _Key] = {}
-        self.executions: dict[str, int] = {}
+    def __init__(self, connection: apsw.Connection, events: Sequence[NewInboundEvent]) -> None:
+        marks = [(mark,) for event in events for mark in _fingerprints(event) if mark is not None]
+        self.earlier: dict[bytes, _Key] = {row[0]: _Key(*row[1:]) for row in _BY_KEY.fetch(connection, marks)}
+        ids = [(event.execution_id,) for event in events if event.execution_id]
+        self.executions: dict[str, int] = dict(_UNENDED.fetch(connection, ids))
         self.events: list[tuple[Any, ...]] = []
         self.marks: list[tuple[Any, ...]] = []
         self.bytes = 0
-
-    def find(self, connection: apsw.Connection, events: Sequence[NewInboundEvent]) -> None:
-        """Look up earlier events by fingerprint, and the executions the events are addressed to."""
-        marks = [(mark,) for event in events for mark in _fingerprints(event) if mark is not None]
-        self.earlier.update((row[0], _Key(*row[1:])) for row in _BY_KEY.fetch(connection, marks))
-        ids = [(event.execution_id,) for event in events if event.execution_id]
-        self.executions.update(_UNENDED.fetch(connection, ids))
 
     def refused(self, event: NewInboundEvent, fingerprints: _Fingerprints) -> InboundEventAppended | None:
         """Return the result for an event that must not be stored; None when it is to be stored."""
@@ -542,11 +504,8 @@ class _InboundRows:
         """Insert the added rows."""
         _INSERT_INBOUND.run(connection, self.events)
         _INSERT_KEY.run(connection, self.marks)
-
-
-def inbound_bytes(events: Sequence[NewInboundEvent]) -> int:
-    """Return the approximate bytes that events take if all of them are new."""
-    return sum(len(event.payload) + INBOUND_ROW_BYTES for event in events)
+        if self.events:
+            write_counter(connection, COUNTER, self.events[-1][0])
 
 
 def _fingerprints(event: NewInboundEvent) -> _Fingerprints:

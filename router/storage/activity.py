@@ -80,17 +80,17 @@ def _recent(
 ) -> RecentActivity:
     after_seq = max(until_seq - limit, 0)
     if after_seq:
-        row = connection.execute(
+        first: int | None = connection.execute(
             "SELECT receive_time_ms FROM execution WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1",
             (after_seq, until_seq),
-        ).fetchone()
-        since_ms = max(since_ms, row[0] if row else since_ms)
-    row = connection.execute(
+        ).get
+        since_ms = max(since_ms, first or 0)
+    left_out: int | None = connection.execute(
         "SELECT end_time_ms FROM execution INDEXED BY execution_by_end WHERE end_time_ms < ?"
         " ORDER BY end_time_ms DESC LIMIT 1 OFFSET ?",
         (ended_before_ms, limit),
-    ).fetchone()
-    since_ms = max(since_ms, row[0] + 1 if row else since_ms)
+    ).get
+    since_ms = max(since_ms, 0 if left_out is None else left_out + 1)
     counts = [
         MinuteCount(flow_id, minute, None, number)
         for flow_id, minute, number in connection.execute(_ACCEPTED, (after_seq, until_seq, since_ms))
@@ -112,13 +112,9 @@ def latest_receive_times(connection: apsw.Connection, flow_ids: Collection[str])
 
     Flows without a stored execution are missing.
     """
-    found: dict[str, int] = {}
-    for flow_id in flow_ids:
-        row = connection.execute(
-            "SELECT receive_time_ms FROM execution INDEXED BY execution_by_flow"
-            " WHERE flow = (SELECT key FROM flow_key WHERE flow_id = ?) ORDER BY seq DESC LIMIT 1",
-            (flow_id,),
-        ).fetchone()
-        if row:
-            found[flow_id] = row[0]
-    return found
+    query = (
+        "SELECT receive_time_ms FROM execution INDEXED BY execution_by_flow"
+        " WHERE flow = (SELECT key FROM flow_key WHERE flow_id = ?) ORDER BY seq DESC LIMIT 1"
+    )
+    found = ((flow_id, connection.execute(query, (flow_id,)).get) for flow_id in flow_ids)
+    return {flow_id: received for flow_id, received in found if received is not None}

@@ -87,7 +87,8 @@ class BlobDirectory:
         """Return the path of a file that a row names, to be read.
 
         Raises:
-            UnavailableError: it can't be fetched.
+            UnavailableError: it can't be fetched, or the object is damaged.
+            OSError: what was fetched can't be written.
         """
         return self.path(name)
 
@@ -158,6 +159,8 @@ def sync(path: Path) -> None:
 
 
 BODY_SUFFIX: Final = ".body"
+BLOBS: Final = "blob/0/"  # beginnings of the names of the shard's objects
+BODIES: Final = "body/0/"
 
 
 class BlobCache(BlobDirectory):
@@ -169,11 +172,9 @@ class BlobCache(BlobDirectory):
 
     replicated = True
 
-    def __init__(self, path: Path, objects: ObjectStore, *, shard: int = 0) -> None:
+    def __init__(self, path: Path, objects: ObjectStore) -> None:
         super().__init__(path)
         self._objects = objects
-        self._blobs = f"blob/{shard}/"
-        self._bodies = f"body/{shard}/"
         self._unsettled: set[str] = set()
         self._lock = threading.Lock()
 
@@ -192,13 +193,8 @@ class BlobCache(BlobDirectory):
         with self._lock:
             self._unsettled.difference_update(names)
 
+    @override
     def locate(self, name: str) -> Path:
-        """Fetches a missing file from the object store.
-
-        Raises:
-            UnavailableError: it can't be fetched, or the object is damaged.
-            OSError: it can't be written.
-        """
         path = self.path(name)
         if path.exists():
             return path
@@ -213,10 +209,11 @@ class BlobCache(BlobDirectory):
             temporary.unlink(missing_ok=True)
         return path
 
+    @override
     def remove(self, names: Iterable[str]) -> None:
-        """Remove blobs and their objects, as far as possible; `ObjectSweep` removes the objects that remain."""
         names = list(names)
         super().remove(names)
+        # `ObjectSweep` removes the objects that remain
         with contextlib.suppress(UnavailableError):  # the next ones would only wait for the same timeout
             for name in names:
                 self._objects.delete(self.object_name(name))
@@ -232,9 +229,9 @@ class BlobCache(BlobDirectory):
 
     def stored(self) -> set[str]:
         """Return the names of the blobs in the object store."""
-        blobs, bodies = self._objects.names(self._blobs), self._objects.names(self._bodies)
-        names = {name.removeprefix(self._blobs) for name in blobs}
-        return names | {body_file(name.removeprefix(self._bodies)) for name in bodies}
+        blobs, bodies = self._objects.names(BLOBS), self._objects.names(BODIES)
+        names = {name.removeprefix(BLOBS) for name in blobs}
+        return names | {body_file(name.removeprefix(BODIES)) for name in bodies}
 
     def unsettled(self) -> set[str]:
         """Return the names of the blobs that a transaction may still name."""
@@ -244,8 +241,8 @@ class BlobCache(BlobDirectory):
     def object_name(self, name: str) -> str:
         """Return the name of a blob's object."""
         if name.endswith(BODY_SUFFIX):
-            return self._bodies + name.removesuffix(BODY_SUFFIX).replace("/", "")
-        return self._blobs + name
+            return BODIES + name.removesuffix(BODY_SUFFIX).replace("/", "")
+        return BLOBS + name
 
 
 FIRST_SECONDS: Final = 3600.0  # between the start of the owner and its first sweep
@@ -263,15 +260,11 @@ class ObjectSweep:
     under a name of its own. So the objects are listed first; then a transaction is appended to the log, which succeeds
     only if this router has been the owner all the time; and then those of the listed objects are spared that are still
     unsettled here, or named by a row. What remains can't be named by any later transaction, of whichever router.
-
-    Args:
-        blobs: the blobs of the shard.
-        confirm_ownership: commits a transaction, which fails unless this router is the owner.
-        readers: of the database.
     """
 
     _blobs: BlobCache
     _confirm_ownership: Callable[[], Awaitable[None]]
+    """Commits a transaction, which fails unless this router is the owner."""
     _readers: Readers
 
     async def run_forever(self) -> None:

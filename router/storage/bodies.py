@@ -27,7 +27,7 @@ from flowhook.errors import InvalidError
 from flowhook.security.private_files import open_private
 from flowhook.sharing import Seat
 from router.storage.blobs import BlobDirectory, body_file, check_room, sync
-from router.storage.errors import translate, unavailable
+from router.storage.errors import StorageError, translate
 
 SYNC_BYTES: Final = 16 * limits.MIB
 """Bytes written between two syncs: one large sync at the end would delay the commits of events."""
@@ -138,13 +138,10 @@ class BodyStore:
         self._closed = False
 
     async def begin(self, flow_id: str, size: int | None, seat: Seat) -> BodyUpload:
-        """Begin an upload.
+        """Begin an upload of a body that an event of the flow may name; its declared size in bytes may be unknown.
 
-        Args:
-            flow_id: the flow whose event may name the body.
-            size: declared size in bytes; None: unknown.
-            seat: bytes that the body takes of a limit: its declared size, else it grows with what is received. It is
-                released once an event names the body, or the body is removed.
+        `seat` is what the body takes of a limit: its declared size, else it grows with what is received. It is released
+        once an event names the body, or the body is removed.
 
         Raises:
             UnavailableError: there is no room for it (`STORAGE_FULL`).
@@ -198,12 +195,9 @@ class BodyStore:
         return True
 
     def settle(self, body_id: str, *, named: bool, needed: bool = False) -> None:
-        """Release a claim, with the result of the append.
+        """Release a claim, with the result of the append: whether an event that names the body was stored.
 
-        Args:
-            body_id: the body.
-            named: an event that names the body was stored.
-            needed: the append failed but may be retried; otherwise the body is removed with its last claim.
+        `needed`: the append failed but may be retried; otherwise the body is removed with its last claim.
         """
         found = self._waiting.get(body_id)
         if found is None:  # an event of another claim names it
@@ -238,7 +232,7 @@ class BodyStore:
             FlowhookError: the translation of any other error.
         """
         if self._closed:
-            raise unavailable("storage is closed")
+            raise StorageError("storage is closed")
         try:
             return await self._loop.run_in_executor(self._pool, lambda: function(*arguments, **keywords))
         except FileNotFoundError:

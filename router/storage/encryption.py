@@ -88,9 +88,7 @@ class SecretCipher:
 def derive_key(key: bytes, purpose: bytes) -> bytes:
     """Derive a key of 32 bytes for one purpose; it reveals neither `key` nor the keys for other purposes.
 
-    Args:
-        key: as `load_secrets_key` returns it.
-        purpose: label of the use of the derived key; fixed, and unique for each use.
+    `purpose` is a label of the use of the derived key; fixed, and unique for each use.
 
     Source: RFC 5869 (HKDF with SHA-256, of which one block is enough: section 2); without salt, because the key is
     uniformly random (section 3.1).

@@ -76,22 +76,11 @@ class TreePage(NamedTuple):
     long_values: list[LongValue]  # values that continue on other pages
 
 
-class _Freelist(NamedTuple):
-    """The free pages within a range: those that list others, with the number of bytes they use for it, and the rest."""
-
-    trunks: dict[int, int]
-    leaves: Collection[int]
-
-
 def overwrite(path: Path, connection: apsw.Connection, first: int, *, pages: int, seconds: float) -> Overwritten:
-    """Overwrite what is not in use in a range of pages. Blocks.
+    """Overwrite what is not in use in at most so many pages, from one with a number (from 1) on. Blocks.
 
-    Args:
-        path: the file.
-        connection: it has begun a transaction, and there is nothing in the write-ahead log.
-        first: number of the first page, from 1.
-        pages: most pages to look at.
-        seconds: time after which no further page is looked at.
+    `connection` has begun a transaction, and there is nothing in the write-ahead log. After `seconds`, no further page
+    is looked at.
 
     Raises:
         apsw.Error: the file can't be read or written, or is damaged.
@@ -124,16 +113,20 @@ class _Step:
         self._page_bytes = page_bytes
         self._count = count
         self._usable = page_bytes - file.xRead(1, 20)[0]
-        self._free = self._read_freelist()
+        self._trunks: dict[int, int] = {}
+        """Free pages that list others, with the number of bytes they use for it."""
+        self._leaves: set[int] = set()
+        """The other free pages."""
+        self._read_freelist()
         self._content = file.xRead(len(numbers) * page_bytes, (numbers.start - 1) * page_bytes)
 
     def look_at(self, number: int) -> None:
         """Overwrite what a page does not use, and the ends of the values that begin in it."""
         start = (number - self.numbers.start) * self._page_bytes
         page = self._content[start : start + self._page_bytes]
-        if number in self._free.trunks:
-            self._clear(number, page, self._free.trunks[number], self._usable)
-        elif number in self._free.leaves:
+        if number in self._trunks:
+            self._clear(number, page, self._trunks[number], self._usable)
+        elif number in self._leaves:
             self._clear(number, page, 0, self._usable)
         elif number < MAX_PAGES and (number - 1) * self._page_bytes != LOCK_BYTE:
             found = read_tree_page(page, self._usable, HEADER_BYTES if number == 1 else 0)
@@ -158,11 +151,9 @@ class _Step:
             self._file.xWrite(bytes(stop - start), (number - 1) * self._page_bytes + start)
             self.overwritten += stop - start
 
-    def _read_freelist(self) -> _Freelist:
+    def _read_freelist(self) -> None:
         trunk, left = struct.unpack(">II", self._file.xRead(8, 32))
         wanted = set(self.numbers)
-        trunks: dict[int, int] = {}
-        leaves: set[int] = set()
         while trunk and left > 0:
             page = self._file.xRead(self._page_bytes, (trunk - 1) * self._page_bytes)
             following, listed = struct.unpack_from(">II", page)
@@ -170,22 +161,18 @@ class _Step:
             if stop > self._usable:
                 raise apsw.CorruptError("a page of the list of free pages lists too many")
             if trunk in wanted:
-                trunks[trunk] = stop
+                self._trunks[trunk] = stop
             numbers = array("I", page[8:stop])
             if sys.byteorder == "little":
                 numbers.byteswap()
-            leaves.update(wanted.intersection(numbers))
+            self._leaves.update(wanted.intersection(numbers))
             trunk, left = following, left - 1 - listed
-        return _Freelist(trunks, leaves)
 
 
 def read_tree_page(page: bytes, usable: int, header: int = 0) -> TreePage:
     """Return what a page of a b-tree has; nothing for any other page, or one that is not as it should be.
 
-    Args:
-        page: its content.
-        usable: bytes of it that SQLite uses.
-        header: offset of the page's header.
+    `usable`: bytes of it that SQLite uses. `header`: offset of the page's header.
     """
     nothing = TreePage([], [])
     kind, block, count, start = struct.unpack_from(">BHHH", page, header)
@@ -382,11 +369,6 @@ def is_under_way(connection: apsw.Connection) -> bool:
 def wipe_step(path: Path, *, pages: int = STEP_PAGES, seconds: float = STEP_SECONDS) -> Step:
     """Wipe some pages, in a transaction. Blocks, and nobody else writes the file meanwhile.
 
-    Args:
-        path: the file.
-        pages: most pages to look at.
-        seconds: time after which no further page is looked at.
-
     Raises:
         apsw.Error: the file can't be read or written, or is damaged.
     """
@@ -430,16 +412,10 @@ def _has_frames(path: Path) -> bool:
 
 @attrs.define(eq=False, repr=False)
 class Wiping:
-    """Wipes the file of an open storage.
-
-    Args:
-        path: the file.
-        run: runs a function while nobody else writes the file.
-        pages: most pages that one step looks at.
-    """
+    """Wipes the file of an open storage."""
 
     _path: Path
-    _run: Callable[[Callable[[], Step]], Awaitable[Step]]
+    _run: Callable[[Callable[[], Step]], Awaitable[Step]]  # runs a function while nobody else writes the file
     _pages: int = attrs.field(default=STEP_PAGES, kw_only=True)
     _wanted: bool = attrs.field(init=False, default=False)
     _task: asyncio.Task[None] | None = attrs.field(init=False, default=None)

@@ -33,11 +33,6 @@ def no_room() -> CallRefusedError:
     return CallRefusedError("storage is full; nothing was stored", reason=STORAGE_FULL, retry_after=5)
 
 
-def unavailable(message: str) -> StorageError:
-    """Return the error for a storage that can't serve now."""
-    return StorageError(message)
-
-
 def translate(error: Exception) -> FlowhookError:
     """Return the error to raise to the caller.
 
@@ -52,14 +47,14 @@ def translate(error: Exception) -> FlowhookError:
         if isinstance(error, apsw.FullError):
             return storage_full()
         if isinstance(error, _STORAGE_WIDE):
-            return unavailable(f"the database failed: {name}")
+            return StorageError(f"the database failed: {name}")
         return InternalError(f"a statement failed: {name}", reason="STORAGE_CALL_FAILED")
     if isinstance(error, OSError):
         if error.errno in _NO_SPACE:
             return storage_full()
-        return unavailable(f"the file system failed: {errno.errorcode.get(error.errno or 0, 'unknown error')}")
+        return StorageError(f"the file system failed: {errno.errorcode.get(error.errno or 0, 'unknown error')}")
     if isinstance(error, MemoryError):
-        return unavailable("out of memory")
+        return StorageError("out of memory")
     return InternalError(f"a storage call failed: {type(error).__name__}", reason="STORAGE_CALL_FAILED")
 
 

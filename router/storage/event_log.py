@@ -22,7 +22,6 @@ from router.storage.errors import (
     StorageError,
     no_room,
     translate,
-    unavailable,
 )
 from router.storage.limits import StorageLimits
 from router.storage.model import (
@@ -323,7 +322,7 @@ class EventLog:
             )
             return logged.appended
         if self._large and self._large_bytes + size > MAX_LARGE_BYTES:
-            raise unavailable("too many writes are waiting")
+            raise StorageError("too many writes are waiting")
         self._large_bytes += size
         # A separate task: even when the caller is cancelled, the files it writes end up referred to or removed.
         task = asyncio.create_task(self._append_large(events, large, size), name="append large events")

@@ -18,54 +18,36 @@ class Resumption(NamedTuple):
 
 
 class NewEvent(NamedTuple):
-    """An event to append.
-
-    Attributes:
-        dedupe_key: scoped to the flow; empty: the event is never deduplicated.
-        dedupe_until_ms: Unix time until which another event with this key is a duplicate of this one.
-        payload: the serialized event; above `StorageLimits.inline_bytes` it is stored as a blob.
-        replay_of: ID of the execution that this one replays, or empty.
-        order_key: executions of the flow with the same key run one after another; empty: no order.
-        resumes: state the execution inherits from the one it replays, stored with it.
-        body: ID of the body that it names, or empty: a waiting one (see `bodies`), or that of `replay_of`, which the
-            two executions then share.
-        quiet: no lifecycle events of the execution are recorded (see `LifecycleRecorded`).
-        attributes: its search attributes, each name once; a replay gets those of `replay_of` in addition, unless it
-            is `edited`.
-        edited: whether it is a replay with another body.
-        causes: the executions that caused it.
-        dedupe_at_ms: Unix time that is compared with `dedupe_until_ms` of earlier events, by the clock that those were
-            made with; 0: `receive_time_ms`.
-    """
+    """An event to append."""
 
     event_id: str
     flow_id: str
     flow_revision: int
     receive_time_ms: int
-    payload: bytes
-    dedupe_key: str = ""
-    dedupe_until_ms: int = 0
-    replay_of: str = ""
-    order_key: str = ""
-    resumes: Resumption | None = None
+    payload: bytes  # the serialized event; above `StorageLimits.inline_bytes` it is stored as a blob
+    dedupe_key: str = ""  # scoped to the flow; empty: the event is never deduplicated
+    dedupe_until_ms: int = 0  # Unix time until which another event with this key is a duplicate of this one
+    replay_of: str = ""  # ID of the execution that this one replays, or empty
+    order_key: str = ""  # executions of the flow with the same key run one after another; empty: no order
+    resumes: Resumption | None = None  # state the execution inherits from the one it replays, stored with it
+    # ID of the body that it names: a waiting one (see `bodies`), or that of `replay_of`, which the two then share
     body: str = ""
-    quiet: bool = False
+    quiet: bool = False  # no lifecycle events of the execution are recorded (see `LifecycleRecorded`)
+    # search attributes, each name once; a replay gets those of `replay_of` in addition, unless it is `edited`
     attributes: tuple[tuple[str, str], ...] = ()
-    edited: bool = False
-    causes: tuple[Cause, ...] = ()
+    edited: bool = False  # whether it is a replay with another body
+    causes: tuple[Cause, ...] = ()  # the executions that caused it
+    # Unix time that is compared with `dedupe_until_ms` of earlier events, by their clock; 0: `receive_time_ms`
     dedupe_at_ms: int = 0
 
 
 class Appended(NamedTuple):
     """Result of appending one event."""
 
-    seq: int  # position in the shard's log, from 1, ascending
-    # ID of the event stored earlier under the same event ID or dedupe key, in which case `seq` is the earlier
-    # event's; empty when this one is new
-    duplicate_of: str = ""
-    # nothing was stored, because the body that the event names does not exist (any more); `seq` is 0
-    body_missing: bool = False
-    taken: bool = False  # nothing was stored, because an event of another flow has the same ID; `seq` is 0
+    seq: int  # position in the shard's log, from 1, ascending; of the earlier event; 0: nothing was stored
+    duplicate_of: str = ""  # ID of the event stored earlier under the same event ID or dedupe key
+    body_missing: bool = False  # the body that the event names does not exist (any more)
+    taken: bool = False  # an event of another flow has the same ID
 
     @property
     def new(self) -> bool:

@@ -19,7 +19,7 @@ import apsw
 
 from flowhook.errors import FlowhookError, InvalidError
 from flowhook.sharing import FairQueue, Limit, current_principal
-from router.storage.errors import translate, unavailable
+from router.storage.errors import StorageError, translate
 from router.storage.schema import connect_reader
 
 P = ParamSpec("P")
@@ -51,7 +51,7 @@ class Readers:
             UnavailableError: closed, too many reads are queued, or the database can't be read (`STORAGE_UNAVAILABLE`).
         """
         if self._closed:
-            raise unavailable("storage is closed")
+            raise StorageError("storage is closed")
         principal = current_principal.get()
         seconds = inf if principal.essential else self._max_seconds
         async with self._queue.seat(principal):

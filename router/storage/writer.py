@@ -118,18 +118,7 @@ class QueuedWrite:
 
 
 class Writer:
-    """Runs calls in transactions, on its own thread.
-
-    Args:
-        connection: used only by that thread, from `start` to the end of `close`.
-        operations: all kinds of writes that calls may use, besides functions (`write`).
-        transaction_log: records each transaction before it commits.
-        limits: bound the queue.
-
-    Attributes:
-        commits: number of committed transactions.
-        failing: whether the last transaction failed because of storage.
-    """
+    """Runs calls in transactions, on its own thread, which alone uses the connection from `start` to `close`."""
 
     def __init__(
         self,
@@ -152,8 +141,8 @@ class Writer:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
         self._limits = limits
-        self.commits = 0
-        self.failing = False
+        self.commits = 0  # number of committed transactions
+        self.failing = False  # whether the last transaction failed because of storage
         self._stale = True
 
     @property
@@ -168,11 +157,8 @@ class Writer:
     async def call(self, operation: WriterOperation, argument: Any, *, size: int = 0, refusable: bool = False) -> Any:
         """Run one call and return its result once it is durable. Cancelling stops the waiting, not the write.
 
-        Args:
-            operation: the kind of write.
-            argument: its argument.
-            size: approximate bytes of the argument.
-            refusable: whether this call adds work, and is refused first when the queue is full.
+        `size`: approximate bytes of the argument. `refusable`: the call adds work, and is refused first when the queue
+        is full.
 
         Raises:
             UnavailableError: closed, the queue is full (`STORAGE_UNAVAILABLE`), or storage failed.

@@ -80,9 +80,7 @@ class _Router:
 class HeartbeatSeals:
     """Seals the heartbeats of this process, and opens those of others; on one thread.
 
-    Args:
-        keys: for heartbeats, in the context of the log's identity.
-        router: name of this router.
+    `keys`: for heartbeats, in the context of the log's identity. `router`: name of this router.
     """
 
     def __init__(self, keys: PurposeKeys, router: str) -> None:

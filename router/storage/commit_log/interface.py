@@ -120,12 +120,10 @@ class CommitLog(Protocol):
     @property
     def identity(self) -> str:
         """Identity of this log's life: that of a deleted and recreated one differs."""
-        ...
 
     @property
     def max_record_bytes(self) -> int:
         """Largest `data` that `append` takes."""
-        ...
 
     def append(self, expected: int, batch_id: str, data: bytes, *, stop: threading.Event | None = None) -> int:
         """Append a record and return its position, once a quorum has it on stable storage.
@@ -144,43 +142,34 @@ class CommitLog(Protocol):
             AppendAbandonedError: `stop` was set; whether the record was appended is unknown.
             ExhaustedError: the log is full (`LOG_FULL`); nothing was appended.
         """
-        ...
 
     def tail(self) -> LogRecord | None:
         """Return the last record as its leader knows it, or None when nothing was ever appended.
 
         When everything was purged, its `batch_id` and `data` are empty. It may be void.
         """
-        ...
 
     def read(self, after: int, *, wait_seconds: float = 0.0) -> Iterator[LogRecord]:
         """Yield the records after a position, in order and without a gap, void ones included.
 
-        Args:
-            after: a position; 0: from the beginning.
-            wait_seconds: when no more records are there, wait for others for this long (s) before the iterator ends.
+        When no more records are there, it waits for others for `wait_seconds` before it ends.
 
         Raises:
             LogTrimmedError: the record at `after + 1` was purged.
         """
-        ...
 
     def purge(self, through: int) -> None:
         """Remove the records up to and including a position."""
-        ...
 
     def room(self) -> int | None:
         """Return the bytes that may still be appended, by the last known state of the log; None: unlimited. No I/O."""
-        ...
 
     @property
     def max_bytes(self) -> int | None:
         """Most bytes that the log may have; None: unlimited. No I/O."""
-        ...
 
     def status(self) -> LogStatus:
         """Return the state of the log as its leader knows it."""
-        ...
 
 
 class Heartbeats(Protocol):
@@ -192,22 +181,18 @@ class Heartbeats(Protocol):
 
     def publish(self, content: bytes) -> None:
         """Send this router's content to the others, at most 4 KiB. May be called from an event loop; never raises."""
-        ...
 
     def heard(self) -> dict[str, tuple[float, bytes]]:
         """Return what other routers sent last, by their names, with its time (s, `time.monotonic`). No I/O.
 
         A router is heard once it has heard this one: call `publish` meanwhile.
         """
-        ...
 
     def seen(self) -> dict[str, float]:
         """Return when each router was heard last, also if it has not heard this one, or was recorded. No I/O."""
-        ...
 
     def namesake(self) -> float:
         """Return when another router of this one's name was heard last (s, `time.monotonic`); 0: never. No I/O."""
-        ...
 
 
 class ObjectStore(Protocol):
@@ -218,7 +203,6 @@ class ObjectStore(Protocol):
 
     def put(self, name: str, path: Path) -> None:
         """Store the file at `path`, replacing an object of that name. Durable when it returns."""
-        ...
 
     def get(self, name: str, path: Path) -> bool:
         """Write an object to a new file at `path` (mode 0600), verified by its checksum; false if absent.
@@ -226,23 +210,18 @@ class ObjectStore(Protocol):
         Raises:
             ObjectDamagedError: its checksum does not match; no file is left.
         """
-        ...
 
     def delete(self, name: str) -> None:
         """Remove an object; no effect when there is none."""
-        ...
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of the objects that begin with `prefix`, ascending."""
-        ...
 
     def stored(self, prefix: str) -> list[StoredObject]:
         """Return the objects whose names begin with `prefix`, by ascending name."""
-        ...
 
     def remove_orphans(self, *, older_than: float) -> int:
         """Remove what routers that died while they stored an object left, `older_than` seconds ago; return how many."""
-        ...
 
 
 class ClusterFacts(Protocol):
@@ -250,7 +229,6 @@ class ClusterFacts(Protocol):
 
     def get(self, name: str) -> str | None:
         """Return the value of `name`; None if absent. Raises as `agree` does."""
-        ...
 
     def agree(self, name: str, value: str) -> str:
         """Return the value of `name`, after storing `value`, which has no blanks, if there was none.
@@ -259,11 +237,9 @@ class ClusterFacts(Protocol):
             ConflictError: what is stored is not of a router with this key (`SECRETS_KEY_DIFFERS`, `LOG_FACT_FORGED`),
                 or of a version that sealed nothing (`LOG_NOT_SEALED`).
         """
-        ...
 
     def replace(self, name: str, value: str) -> None:
         """Store `value` in place of what is there: for an operator who has decided it."""
-        ...
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)

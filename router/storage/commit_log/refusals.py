@@ -9,6 +9,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final
 
+import attrs
+
 from flowhook.process import logs
 
 LOG_SECONDS: Final = 10.0  # between two log lines about one kind: an attacker must not fill the log of a router either
@@ -27,32 +29,23 @@ class RefusedKind(StrEnum):
     FACT = "fact"
 
 
+@attrs.define(eq=False, repr=False)
 class Refusals:
     """Counts what was refused, logs it, and describes the last of it. May be used by any thread.
 
     Each record, object and fact counts once, and each heartbeat.
-
-    Args:
-        clock: monotonic, s.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._counts: Counter[RefusedKind] = Counter()
-        self._logged: dict[RefusedKind, tuple[float, int]] = {}
-        self._known: dict[str, None] = {}
-        self._last = ""
-        self._last_at = 0.0
-        self._lock = threading.Lock()
+    _clock: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True)
+    _counts: Counter[RefusedKind] = attrs.field(init=False, factory=Counter)
+    _logged: dict[RefusedKind, tuple[float, int]] = attrs.field(init=False, factory=dict)
+    _known: dict[str, None] = attrs.field(init=False, factory=dict)
+    _last: str = attrs.field(init=False, default="")
+    _last_at: float = attrs.field(init=False, default=0.0)
+    _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
 
     def add(self, kind: RefusedKind, name: str, cause: str) -> None:
-        """Record that something was refused.
-
-        Args:
-            kind: of what.
-            name: its name or place, of which anybody may have chosen a part.
-            cause: why it is not authentic.
-        """
+        """Record that something was refused: its name or place, of which anybody may have chosen a part, and why."""
         name = "".join(each if each.isprintable() else "?" for each in name[:200])
         with self._lock:
             now = self._clock()

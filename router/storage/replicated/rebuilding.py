@@ -56,11 +56,9 @@ class LogRebuilding:
     """For how long running routers are looked for."""
 
     def rebuild(self, view: View, *, discard: bool = False) -> RebuiltLog:
-        """Make the log, and let the view continue it. If it is interrupted, it can be repeated.
+        """Make the log, and let the view, of a router that does not run, continue it. It can be repeated.
 
-        Args:
-            view: of a router that does not run.
-            discard: whether to delete another log that was created in place of the lost one, with its records.
+        `discard`: delete another log that was created in place of the lost one, with its records.
 
         Raises:
             NotFoundError: there is no view, or it was written before the machine last booted (`VIEW_UNUSABLE`).

@@ -25,26 +25,21 @@ ALARM_SECONDS: Final = 3600.0  # time without success after a failure that raise
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False)
 class SnapshotSchedule:
     """When snapshots are due. Does no I/O.
 
     `grew` may be called by one thread, everything else by another. Times are those of a monotonic clock, in s.
-
-    Args:
-        now: the first period begins.
-        log_bytes: growth of the log after which a snapshot is due.
-        seconds: time after which a snapshot is due, if the log grew at all.
     """
 
-    def __init__(self, now: float, *, log_bytes: int, seconds: float) -> None:
-        self._log_bytes = log_bytes
-        self._seconds = seconds
-        self._grown = 0
-        self._begun = 0
-        self._covered = 0
-        self._last = now
-        self._failing_since: float | None = None
-        self._retry = now
+    _last: float = attrs.field(alias="now")  # of the last snapshot; at first, the beginning of the first period
+    _log_bytes: int = attrs.field(kw_only=True)  # growth of the log after which a snapshot is due
+    _seconds: float = attrs.field(kw_only=True)  # after which a snapshot is due, if the log grew at all
+    _grown: int = attrs.field(init=False, default=0)
+    _begun: int = attrs.field(init=False, default=0)
+    _covered: int = attrs.field(init=False, default=0)
+    _failing_since: float | None = attrs.field(init=False, default=None)
+    _retry: float = attrs.field(init=False, default=attrs.Factory(lambda self: self._last, takes_self=True))
 
     @classmethod
     def of_log(cls, log: CommitLog, now: float, *, log_bytes: int, seconds: float) -> Self:
@@ -63,13 +58,7 @@ class SnapshotSchedule:
         self._grown += size
 
     def due(self, now: float, *, crowded: bool = False, erased: bool = False) -> bool:
-        """Whether a snapshot is to be made.
-
-        Args:
-            now: the time.
-            crowded: the log is nearly full.
-            erased: the log has what was erased.
-        """
+        """Whether a snapshot is to be made; the log is nearly full (`crowded`), or has what was erased (`erased`)."""
         grown = self._grown - self._covered
         seconds = min(CROWDED_SECONDS, self._seconds) if crowded or erased else self._seconds
         if erased:
@@ -103,23 +92,15 @@ class SnapshotSchedule:
 
 @attrs.define(eq=False, repr=False)
 class SnapshotTask:
-    """Makes the snapshots of a view when they are due, and purges the log behind them; on one thread.
-
-    Args:
-        store: the snapshots of the shard.
-        log: the log of the shard.
-        view: path of this router's view.
-        schedule: when they are due.
-        clock: monotonic, s.
-        last_erasure: returns the number of the last erasure that the view contains; 0 if absent.
-    """
+    """Makes the snapshots of a view when they are due, and purges the log behind them; on one thread."""
 
     _store: SnapshotStore
     _log: CommitLog
     _view: Path
     _schedule: SnapshotSchedule = attrs.field(kw_only=True)
-    _clock: Callable[[], float] = attrs.field(kw_only=True)
+    _clock: Callable[[], float] = attrs.field(kw_only=True)  # monotonic, s
     _last_erasure: Callable[[], int] = attrs.field(default=lambda: 0, kw_only=True)
+    """Returns the number of the last erasure that the view contains; 0 if absent."""
     _purged_erasure: int = attrs.field(init=False, default=0)
     """Last erasure behind which this process has purged the log; of former processes that is not known."""
 

@@ -2,7 +2,7 @@
 
 - `url`: parses `nats://...`; `connection`: the client on a thread of its own; `streams`, `servers`: create streams, and
   check streams and servers at the start.
-- `log`, `batch_get`: the log. `objects`, `facts`, `heartbeats`: the rest of what a router uses.
+- `log`: the log. `objects`, `facts`, `heartbeats`: the rest of what a router uses.
 - `opening`: puts them together.
 
 Invariants: nothing outside this package imports `nats`. A position is returned only after a server has said that this

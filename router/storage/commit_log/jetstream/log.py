@@ -31,10 +31,9 @@ from router.storage.commit_log.interface import (
     LogStatus,
     LogTrimmedError,
 )
-from router.storage.commit_log.jetstream.batch_get import StoredMessage, messages_after
 from router.storage.commit_log.jetstream.connection import Connection
 from router.storage.commit_log.jetstream.servers import MonitoredServer, monitored_servers, replicas_of
-from router.storage.commit_log.jetstream.streams import LogStream, log_stream_of
+from router.storage.commit_log.jetstream.streams import LogStream, StoredMessage, log_stream_of, messages_after
 from router.storage.commit_log.jetstream.url import LogUrl
 from router.storage.commit_log.refusals import Refusals, RefusedKind
 from router.storage.commit_log.seals import RecordSeals
@@ -97,31 +96,24 @@ class Leader:
         raise self._end("was deleted")
 
     async def find(self, position: int) -> StoredMessage | None:
-        """Return the record at a position; None if absent.
-
-        Raises:
-            LogReplacedError: the stream is a different one.
-        """
+        """Return the record at a position; None if absent. Raises as `info` does."""
         self._check()
         name = self._stream.name
         with contextlib.suppress(NotFoundError):
-            return self._record(
-                await self._connection.persist(lambda: self._connection.jetstream.get_msg(name, position))
-            )
+            found = await self._connection.persist(lambda: self._connection.jetstream.get_msg(name, position))
+            return self._record(found)
         return None
 
     async def last(self) -> StoredMessage:
         """Return the last record; only its position when it was purged: 0 when nothing was ever appended.
 
-        Raises:
-            LogReplacedError: the stream is gone, or a different one.
+        Raises as `info` does.
         """
         self._check()
         name, subject = self._stream.name, self._stream.subject
         with contextlib.suppress(NotFoundError):
-            return self._record(
-                await self._connection.persist(lambda: self._connection.jetstream.get_last_msg(name, subject))
-            )
+            found = await self._connection.persist(lambda: self._connection.jetstream.get_last_msg(name, subject))
+            return self._record(found)
         return StoredMessage((await self.info()).state.last_seq, "", b"", purged=True)
 
     def lost(self, position: int, acknowledged: int) -> LogReplacedError:
@@ -225,13 +217,12 @@ class _Append:
 
     async def _judge(self, answer: dict[str, Any]) -> int | None:
         error = answer.get("error")
-        if not error and not answer.get("duplicate") and answer.get("seq") == self._expected + 1:
-            return self._expected + 1
-        if not error:  # a duplicate may be what somebody stored who had copied the ID on its way
+        if not error and not answer.get("duplicate") and answer.get("seq") == self._position:
+            return self._position
+        # a duplicate may be what somebody stored who had copied the ID on its way
+        if not error or error.get("err_code") in WRONG_LAST_SEQUENCE:
             return await self._compare()
         code, description = error.get("err_code"), error.get("description", "")
-        if code in WRONG_LAST_SEQUENCE:
-            return await self._compare()
         full = code in RESOURCES_EXCEEDED or (code == STORE_FAILED and "maximum" in description)
         if full and not self._maybe_in:
             raise ExhaustedError(
@@ -242,27 +233,28 @@ class _Append:
         return None
 
     @property
-    def _expected(self) -> int:
-        return self._message.record.position - 1
+    def _position(self) -> int:
+        return self._message.record.position
 
     async def _compare(self) -> int | None:
         """See which record has the position that ours was to get."""
-        found = await self._leader.find(self._expected + 1)
+        found = await self._leader.find(self._position)
         if found and found.data == self._message.content:
             return found.position
         if found:
             await self._pass_void_records(found)
             return None
         state = (await self._leader.info()).state
-        if state.last_seq > self._expected:
+        if state.last_seq >= self._position:
             if self._maybe_in:
                 raise AppendAbandonedError("the records after an append were purged before its outcome was known")
-            raise FencedError(f"another router appended to the log at position {self._expected + 1}")
-        self._cause = f"the log ends at {state.last_seq}, not at {self._expected}"
-        if state.last_seq == self._expected:
-            self._behind_since = None
-        else:
-            self._wait_for_lost_records(state.last_seq)
+            raise FencedError(f"another router appended to the log at position {self._position}")
+        expected = self._position - 1
+        self._cause = f"the log ends at {state.last_seq}, not at {expected}"
+        now = asyncio.get_running_loop().time()
+        self._behind_since = None if state.last_seq == expected else self._behind_since or now
+        if self._behind_since and now - self._behind_since > self._leader.behind_seconds:
+            raise self._leader.lost(state.last_seq, expected)
         return None
 
     async def _pass_void_records(self, message: StoredMessage | None) -> None:
@@ -271,7 +263,7 @@ class _Append:
         Raises:
             FencedError: there is a different one among them.
         """
-        position, own = self._expected + 1, self._message.record.batch_id
+        position, own = self._position, self._message.record.batch_id
         while message:
             record = self._message.seals.open(position, message.message_id, message.data)
             if not record.void or (record.damaged and record.batch_id != own):
@@ -284,12 +276,6 @@ class _Append:
         self._message = SealedMessage(self._message.seals, replace(self._message.record, position=position))
         self._maybe_in = False  # a record that comes late is refused
         self._behind_since = None
-
-    def _wait_for_lost_records(self, last: int) -> None:
-        now = asyncio.get_running_loop().time()
-        self._behind_since = self._behind_since or now
-        if now - self._behind_since > self._leader.behind_seconds:
-            raise self._leader.lost(last, self._expected)
 
     def _look_for_the_stream(self) -> None:
         """Look, beside further attempts, whether the stream is still there: nobody answered."""

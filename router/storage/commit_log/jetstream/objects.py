@@ -32,8 +32,8 @@ from nats.js.errors import APIError, NotFoundError
 
 from flowhook.errors import InternalError, UnavailableError
 from router.storage.commit_log.interface import ObjectDamagedError, StoredObject
-from router.storage.commit_log.jetstream.batch_get import messages_after
 from router.storage.commit_log.jetstream.connection import PAUSE_SECONDS, Connection
+from router.storage.commit_log.jetstream.streams import messages_after
 from router.storage.commit_log.refusals import Refusals, RefusedKind
 from router.storage.commit_log.seals import ChunkPlace, NotAuthenticError, ObjectSeals
 

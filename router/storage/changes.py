@@ -10,27 +10,7 @@ from typing_extensions import override
 
 from flowhook.model import Status
 from flowhook.model.executions import AttemptEnd
-from router.storage.model import (
-    MAX_ATTEMPTS,
-    AttemptInterrupted,
-    AttemptRefunded,
-    Consumed,
-    Delivered,
-    Ended,
-    EventReceived,
-    Journaled,
-    LifecyclePublished,
-    LifecycleRecorded,
-    Parked,
-    Replied,
-    Requeued,
-    Resolved,
-    Resumed,
-    Scheduled,
-    Started,
-    StateChange,
-    Suspended,
-)
+from router.storage import model as stored
 from router.storage.rows import dump_assignment, dump_error, dump_retry, dump_subscriptions
 from router.storage.schema import CODES, PENDING, WAITING
 from router.storage.statements import BatchStatement, read_counter, write_counter
@@ -58,7 +38,9 @@ _REFUND_ATTEMPT: Final = BatchStatement(
 
 
 def write_attempts(
-    connection: apsw.Connection, interrupted: Sequence[AttemptInterrupted], refunded: Sequence[AttemptRefunded]
+    connection: apsw.Connection,
+    interrupted: Sequence[stored.AttemptInterrupted],
+    refunded: Sequence[stored.AttemptRefunded],
 ) -> None:
     """Store attempts, then the refunds; of each execution the oldest attempts beyond `MAX_ATTEMPTS` are removed."""
     found = _LAST_ATTEMPTS.fetch(connection, [(seq,) for seq in {seq for seq, _ in interrupted}])
@@ -74,7 +56,8 @@ def write_attempts(
         rows.append((seq, position, number, runner, assigned_ms, ended_ms, end, detail, int(charged)))
     _INSERT_ATTEMPT.run(connection, rows)
     _TRIM_ATTEMPTS.run(
-        connection, [(seq, each[0] - MAX_ATTEMPTS) for seq, each in last.items() if each[0] > MAX_ATTEMPTS]
+        connection,
+        [(seq, each[0] - stored.MAX_ATTEMPTS) for seq, each in last.items() if each[0] > stored.MAX_ATTEMPTS],
     )
     _REFUND_ATTEMPT.run(connection, list(refunded))
 
@@ -200,31 +183,31 @@ class _ChangeRows:
         self._histories: list[tuple[int, bytes]] = []
         self._compactions: dict[int, int] = {}
         self._ends: dict[int, tuple[Any, ...]] = {}
-        self._replies: list[Replied] = []
+        self._replies: list[stored.Replied] = []
         self._outcomes: list[tuple[Any, ...]] = []
-        self._schedules: dict[str, Scheduled] = {}
+        self._schedules: dict[str, stored.Scheduled] = {}
         self._subscriptions: dict[int, tuple[bytes | None, bytes | None]] = {}
         self._delivered: list[tuple[int]] = []
-        self.consumed: list[Consumed] = []
-        self.received: list[EventReceived] = []
-        self._recorded: list[LifecycleRecorded] = []
+        self.consumed: list[stored.Consumed] = []
+        self.received: list[stored.EventReceived] = []
+        self._recorded: list[stored.LifecycleRecorded] = []
         self._begun: set[int] = set()
-        self.published: list[LifecyclePublished] = []
-        self._resolved: dict[int, Resolved] = {}
-        self.interrupted: list[AttemptInterrupted] = []
-        self.refunded: list[AttemptRefunded] = []
+        self.published: list[stored.LifecyclePublished] = []
+        self._resolved: dict[int, stored.Resolved] = {}
+        self.interrupted: list[stored.AttemptInterrupted] = []
+        self.refunded: list[stored.AttemptRefunded] = []
 
-    def merge(self, change: StateChange) -> None:
+    def merge(self, change: stored.StateChange) -> None:
         """Merge a change with those before it."""
         _MERGES[type(change)](self, change)
 
-    def move(self, change: Started | Requeued | Suspended | Resumed) -> None:
+    def move(self, change: stored.Started | stored.Requeued | stored.Suspended | stored.Resumed) -> None:
         seq = change.seq
         self._progress[seq] = (seq, _MOVES[type(change)], change.attempts)
-        if not isinstance(change, Resumed):
+        if not isinstance(change, stored.Resumed):
             self._terms[seq] = max(change.term, self._terms.get(seq, 0))
 
-    def park(self, change: Parked) -> None:
+    def park(self, change: stored.Parked) -> None:
         seq = change.seq
         if change.history:
             self._histories.append((seq, change.history))
@@ -235,7 +218,7 @@ class _ChangeRows:
             None if change.retry is None else dump_retry(change.retry),
         )
 
-    def deliver(self, change: Delivered) -> None:
+    def deliver(self, change: stored.Delivered) -> None:
         seq, entry = change.seq, change.entry
         if seq in self._ends:
             return
@@ -244,18 +227,18 @@ class _ChangeRows:
         self._delivered.append((seq,))
         self._journal.append((seq, None, entry.key, entry.output, dump_error(entry.error), None))
 
-    def journalise(self, change: Journaled) -> None:
+    def journalise(self, change: stored.Journaled) -> None:
         seq, entry = change.seq, change.entry
         row = (seq, change.index, entry.key, entry.output, dump_error(entry.error), change.history or None)
         self._journal.append(row)
         if change.compacts:
             self._compactions[seq] = max(change.index, self._compactions.get(seq, 0))
 
-    def reply(self, change: Replied) -> None:
+    def reply(self, change: stored.Replied) -> None:
         if change.seq not in self._ends:
             self._replies.append(change)
 
-    def end(self, change: Ended) -> None:
+    def end(self, change: stored.Ended) -> None:
         seq = change.seq
         if seq in self._ends:
             return
@@ -264,17 +247,17 @@ class _ChangeRows:
         if change.output is not None or change.reply is not None or change.history or attempt:
             self._outcomes.append((seq, change.output, change.reply, change.history or None, attempt))
 
-    def record(self, change: LifecycleRecorded) -> None:
+    def record(self, change: stored.LifecycleRecorded) -> None:
         if change.seq in self._ends or (change.first and change.seq in self._begun):
             return
         if change.first:
             self._begun.add(change.seq)
         self._recorded.append(change)
 
-    def schedule(self, change: Scheduled) -> None:
+    def schedule(self, change: stored.Scheduled) -> None:
         self._schedules[change.flow_id] = change
 
-    def resolve(self, change: Resolved) -> None:
+    def resolve(self, change: stored.Resolved) -> None:
         self._resolved[change.seq] = change
 
     def _place_delivered(self, connection: apsw.Connection) -> None:
@@ -327,26 +310,26 @@ class _ChangeRows:
 
 
 _MOVES: Final = {
-    Started: CODES[Status.RUNNING],
-    Requeued: PENDING,
-    Suspended: CODES[Status.SUSPENDED],
-    Resumed: PENDING,
+    stored.Started: CODES[Status.RUNNING],
+    stored.Requeued: PENDING,
+    stored.Suspended: CODES[Status.SUSPENDED],
+    stored.Resumed: PENDING,
 }
-_MERGES: Final[dict[type[StateChange], Callable[[_ChangeRows, Any], None]]] = {
+_MERGES: Final[dict[type[stored.StateChange], Callable[[_ChangeRows, Any], None]]] = {
     **dict.fromkeys(_MOVES, _ChangeRows.move),
-    Parked: _ChangeRows.park,
-    Delivered: _ChangeRows.deliver,
-    Journaled: _ChangeRows.journalise,
-    Replied: _ChangeRows.reply,
-    Ended: _ChangeRows.end,
-    LifecycleRecorded: _ChangeRows.record,
-    LifecyclePublished: lambda rows, change: rows.published.append(change),
-    Consumed: lambda rows, change: rows.consumed.append(change),
-    EventReceived: lambda rows, change: rows.received.append(change),
-    AttemptInterrupted: lambda rows, change: rows.interrupted.append(change),
-    AttemptRefunded: lambda rows, change: rows.refunded.append(change),
-    Scheduled: _ChangeRows.schedule,
-    Resolved: _ChangeRows.resolve,
+    stored.Parked: _ChangeRows.park,
+    stored.Delivered: _ChangeRows.deliver,
+    stored.Journaled: _ChangeRows.journalise,
+    stored.Replied: _ChangeRows.reply,
+    stored.Ended: _ChangeRows.end,
+    stored.LifecycleRecorded: _ChangeRows.record,
+    stored.LifecyclePublished: lambda rows, change: rows.published.append(change),
+    stored.Consumed: lambda rows, change: rows.consumed.append(change),
+    stored.EventReceived: lambda rows, change: rows.received.append(change),
+    stored.AttemptInterrupted: lambda rows, change: rows.interrupted.append(change),
+    stored.AttemptRefunded: lambda rows, change: rows.refunded.append(change),
+    stored.Scheduled: _ChangeRows.schedule,
+    stored.Resolved: _ChangeRows.resolve,
 }
 
 
@@ -367,7 +350,7 @@ class StateChangeOperation(WriterOperation):
         self._next_number = read_counter(connection, COUNTER) + 1
 
     @override
-    def apply(self, connection: apsw.Connection, arguments: Sequence[Sequence[StateChange]]) -> list[None]:
+    def apply(self, connection: apsw.Connection, arguments: Sequence[Sequence[stored.StateChange]]) -> list[None]:
         rows = _ChangeRows()
         for changes in arguments:
             for change in changes:

@@ -111,8 +111,7 @@ def migrate_file(path: Path) -> FormatMigrated | None:
         apsw.Error: the file can't be read or written; it has the format that it had.
     """
     start = time.monotonic()
-    connection = apsw.Connection(str(path))
-    try:
+    with closing(apsw.Connection(str(path))) as connection:
         earlier = read_version(connection, path)
         if earlier in (0, FORMAT_VERSION):
             return None
@@ -122,8 +121,6 @@ def migrate_file(path: Path) -> FormatMigrated | None:
         _copy(path, copy)
         _migrate(connection, earlier)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    finally:
-        connection.close()
     done = FormatMigrated(earlier, copy, time.monotonic() - start)
     said = f"migrated the database from format {earlier} to {FORMAT_VERSION} in {done.seconds:.1f} s"
     log.warning(said, copy=str(copy))

@@ -20,23 +20,10 @@ from flowhook import limits
 from flowhook.model import JournalEntry
 from flowhook.model.executions import Attempt, AttemptEnd, AttemptHistory
 from flowhook.model.random_access import RandomAccess
+from router.storage import model as stored
 from router.storage.blobs import BlobDirectory
 from router.storage.event_log import TO_ALL
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.model import (
-    ExecutionContent,
-    ExecutionRecord,
-    ExecutionResult,
-    JournalSize,
-    NewInboundEvent,
-    Scheduled,
-    StoredInboundEvent,
-    StoredLink,
-    StoredLinks,
-    UnfinishedExecution,
-    UnpublishedEvent,
-    Work,
-)
 from router.storage.rows import (
     LINK_BITS,
     RECORD,
@@ -79,43 +66,32 @@ _JOURNAL_SIZES = BatchStatement(
 
 def unfinished(
     connection: apsw.Connection, *, after_seq: int = 0, limit: int = DEFAULT_PAGE
-) -> list[UnfinishedExecution]:
+) -> list[stored.UnfinishedExecution]:
     """Return executions that have not ended, by ascending `seq`."""
     rows = connection.execute(
         "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.term,"
-        " e.status, e.wake_time_ms, e.order_key,"
-        " CASE e.status WHEN ? THEN (SELECT content FROM subscription WHERE seq = e.seq) END"
+        " e.status, CASE e.status WHEN ?1 THEN e.wake_time_ms END, coalesce(e.order_key, ''),"
+        " CASE e.status WHEN ?1 THEN (SELECT content FROM subscription WHERE seq = e.seq) END"
         " FROM execution e JOIN flow_key k ON k.key = e.flow"
-        " WHERE e.end_time_ms = ? AND e.seq > ? ORDER BY e.seq LIMIT ?",
+        " WHERE e.end_time_ms = ?2 AND e.seq > ?3 ORDER BY e.seq LIMIT ?4",
         (WAITING, UNENDED, after_seq, limit),
     )
     return [
-        UnfinishedExecution(
-            seq,
-            event_id,
-            flow_id,
-            revision,
-            attempts,
-            term,
-            STATUSES[status],
-            wake_at_ms if status == WAITING else None,
-            order_key or "",
-            load_subscriptions(waits_for),
-        )
-        for seq, event_id, flow_id, revision, attempts, term, status, wake_at_ms, order_key, waits_for in rows
+        stored.UnfinishedExecution._make((*row, STATUSES[status], wake_at_ms, order_key, load_subscriptions(waits_for)))
+        for *row, status, wake_at_ms, order_key, waits_for in rows
     ]
 
 
-def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Collection[int]) -> dict[int, Work]:
+def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Collection[int]) -> dict[int, stored.Work]:
     """Return what runners need to run executions that have not ended; see `ShardState`."""
     unended = {seq: (revision, scope or "") for seq, revision, scope in _UNENDED.fetch(connection, _singles(seqs))}
     payloads = _first(_payloads(connection, blobs, [seq for seq in seqs if seq in unended]))
     journals = _journals(connection, list(payloads))
-    result: dict[int, Work] = {}
+    result: dict[int, stored.Work] = {}
     for seq, payload in payloads.items():
         if seq in journals:
             revision, scope = unended[seq]
-            result[seq] = Work(seq, revision, payload, *journals[seq], scope)
+            result[seq] = stored.Work(seq, revision, payload, *journals[seq], scope)
     return result
 
 
@@ -176,17 +152,17 @@ def _journals(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, tup
     return journals
 
 
-def find(connection: apsw.Connection, execution_id: str) -> ExecutionRecord | None:
+def find(connection: apsw.Connection, execution_id: str) -> stored.ExecutionRecord | None:
     """Return an execution, or None when it is unknown or past retention."""
     return find_by_ids(connection, [execution_id]).get(execution_id)
 
 
-def records(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, ExecutionRecord]:
+def records(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, stored.ExecutionRecord]:
     """Return executions by sequence number, except unknown ones. At most `DEFAULT_PAGE` at a time."""
     return {row[0]: record(row) for row in _RECORDS.fetch(connection, _singles(seqs))}
 
 
-def find_by_ids(connection: apsw.Connection, execution_ids: Collection[str]) -> dict[str, ExecutionRecord]:
+def find_by_ids(connection: apsw.Connection, execution_ids: Collection[str]) -> dict[str, stored.ExecutionRecord]:
     """Return executions by ID, except those unknown or past retention. At most `DEFAULT_PAGE` at a time."""
     found = [record(row) for row in _IDENTIFIED.fetch(connection, [(each,) for each in execution_ids])]
     return {each.id: each for each in found}
@@ -239,7 +215,7 @@ _FRAGMENTS: Final = _PIECES.format(column="content")
 
 def content(
     connection: apsw.Connection, blobs: BlobDirectory, seq: int, *, with_payload: bool
-) -> ExecutionContent | None:
+) -> stored.ExecutionContent | None:
     """Return the large parts of an execution; see `ShardState`."""
     row = connection.execute(
         "SELECT CASE WHEN ?2 THEN v.payload ELSE x'' END, b.name, o.output, o.reply"
@@ -261,7 +237,7 @@ def content(
     attributes: list[Any] = connection.execute(
         "SELECT name, value FROM search_attribute WHERE seq = ? ORDER BY name", (seq,)
     ).fetchall()
-    return ExecutionContent(payload, journal, output, reply, start, tuple(attributes))
+    return stored.ExecutionContent(payload, journal, output, reply, start, tuple(attributes))
 
 
 def history(connection: apsw.Connection, seq: int, most_bytes: int) -> tuple[tuple[int, bytes], ...]:
@@ -294,29 +270,29 @@ def body_of(connection: apsw.Connection, execution_id: str) -> str | None:
     return body
 
 
-def execution_result(connection: apsw.Connection, seq: int) -> ExecutionResult:
+def execution_result(connection: apsw.Connection, seq: int) -> stored.ExecutionResult:
     """Return an execution's output and reply so far; both None when it is unknown."""
     row = connection.execute("SELECT output, reply FROM outcome WHERE seq = ?", (seq,)).fetchone()
-    return ExecutionResult(*(row or (None, None)))
+    return stored.ExecutionResult(*(row or (None, None)))
 
 
 def unpublished_events(
     connection: apsw.Connection, *, after_number: int = 0, limit: int = DEFAULT_PAGE
-) -> list[UnpublishedEvent]:
+) -> list[stored.UnpublishedEvent]:
     """Return lifecycle events that are not yet published (the outbox), by ascending number."""
     rows = connection.execute(
         "SELECT number, seq, type, time_ms, key, data FROM lifecycle_event WHERE number > ? ORDER BY number LIMIT ?",
         (after_number, limit),
     )
-    return [UnpublishedEvent(*row) for row in rows]
+    return [stored.UnpublishedEvent(*row) for row in rows]
 
 
-def schedules(connection: apsw.Connection, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[Scheduled]:
+def schedules(connection: apsw.Connection, *, after_id: str = "", limit: int = DEFAULT_PAGE) -> list[stored.Scheduled]:
     """Return the last stored schedule state of each flow, by ascending flow ID."""
     rows = connection.execute(
         "SELECT flow_id, due_ms, last_ms FROM schedule WHERE flow_id > ? ORDER BY flow_id LIMIT ?", (after_id, limit)
     )
-    return [Scheduled(*row) for row in rows]
+    return [stored.Scheduled(*row) for row in rows]
 
 
 def _journal(rows: Sequence[tuple[Any, ...]]) -> tuple[tuple[JournalEntry, ...], int]:
@@ -348,7 +324,7 @@ def read_payload(
         " WHERE e.seq = ?",
         (seq,),
     ).fetchone()
-    stored, name = row or (None, None)
+    seq_of_row, name = row or (None, None)
     if name is not None:
         try:
             descriptor = os.open(blobs.locate(name), os.O_RDONLY | os.O_CLOEXEC)
@@ -358,7 +334,7 @@ def read_payload(
             return read(_FilePayload(descriptor))
         finally:
             os.close(descriptor)
-    if stored is None:
+    if seq_of_row is None:
         return None
     with closing(connection.blob_open("main", "event", "payload", seq, False)) as blob:
         return read(_RowPayload(blob))
@@ -407,7 +383,7 @@ def read_attempts(connection: apsw.Connection, seq: int) -> AttemptHistory:
     return AttemptHistory(tuple(attempts), rows[0][0] - 1 if rows else 0)
 
 
-def links_of(connection: apsw.Connection, execution_id: str, *, limit: int) -> StoredLinks:
+def links_of(connection: apsw.Connection, execution_id: str, *, limit: int) -> stored.StoredLinks:
     """Return which executions caused an execution, and those that it caused last, at most `limit`."""
     causes = connection.execute(
         "SELECT caused_by, kinds FROM execution_link WHERE seq = (SELECT seq FROM execution WHERE event_id = ?)"
@@ -419,19 +395,19 @@ def links_of(connection: apsw.Connection, execution_id: str, *, limit: int) -> S
         " CROSS JOIN execution e USING (seq) WHERE c.caused_by = ? ORDER BY c.seq DESC LIMIT ?",
         (execution_id, limit),
     ).fetchall()
-    return StoredLinks(_links(causes), _links(caused))
+    return stored.StoredLinks(_links(causes), _links(caused))
 
 
-def _links(rows: Sequence[tuple[Any, ...]]) -> list[StoredLink]:
+def _links(rows: Sequence[tuple[Any, ...]]) -> list[stored.StoredLink]:
     return [
-        StoredLink(execution_id, tuple(kind for kind, bit in LINK_BITS.items() if kinds & bit))
+        stored.StoredLink(execution_id, tuple(kind for kind, bit in LINK_BITS.items() if kinds & bit))
         for execution_id, kinds in rows
     ]
 
 
 def unconsumed_events(
     connection: apsw.Connection, *, after_number: int = 0, limit: int = DEFAULT_PAGE
-) -> list[StoredInboundEvent]:
+) -> list[stored.StoredInboundEvent]:
     """Return unconsumed events by ascending number, except those addressed to an execution that has ended."""
     rows = connection.execute(
         "SELECT number, flow_id, receivers, type, expire_at_ms, seq FROM inbound_event a WHERE number > ?"
@@ -439,14 +415,13 @@ def unconsumed_events(
         " ORDER BY number LIMIT ?",
         (after_number, UNENDED, limit),
     )
-    return [
-        StoredInboundEvent(
-            number,
-            NewInboundEvent("", flow_id, bool(receivers), type_, 0, b"", expire_at_ms, to_all=receivers == TO_ALL),
-            seq,
+    found: list[stored.StoredInboundEvent] = []
+    for number, flow_id, receivers, type_, expire_ms, seq in rows:
+        event = stored.NewInboundEvent(
+            "", flow_id, bool(receivers), type_, 0, b"", expire_ms, to_all=receivers == TO_ALL
         )
-        for number, flow_id, receivers, type_, expire_at_ms, seq in rows
-    ]
+        found.append(stored.StoredInboundEvent(number, event, seq))
+    return found
 
 
 def inbound_payloads(connection: apsw.Connection, numbers: Collection[int]) -> dict[int, bytes]:
@@ -457,6 +432,6 @@ def inbound_payloads(connection: apsw.Connection, numbers: Collection[int]) -> d
     return _first(_INBOUND_PAYLOADS.iterate(connection, _singles(numbers)))
 
 
-def journal_sizes(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, JournalSize]:
+def journal_sizes(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, stored.JournalSize]:
     """Return the sizes of journals; empty ones are missing from the result."""
-    return {row[0]: JournalSize(*row[1:]) for row in _JOURNAL_SIZES.fetch(connection, _singles(seqs))}
+    return {row[0]: stored.JournalSize(*row[1:]) for row in _JOURNAL_SIZES.fetch(connection, _singles(seqs))}

@@ -15,27 +15,13 @@ from flowhook.model import JournalEntry
 from flowhook.model.random_access import RandomAccess
 from flowhook.sharing import INTERNAL, current_principal
 from router.storage import activity, execution_list, queries
+from router.storage import model as stored
 from router.storage.blobs import BlobDirectory
 from router.storage.changes import StateChangeOperation
 from router.storage.erasure import Wiping, erase, find_erasure, find_references
 from router.storage.event_log import AppendOperation, InboundEventOperation
 from router.storage.expiry import STEP, ExpiryStep, delete_ended, expire
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
-from router.storage.model import (
-    Delivered,
-    Ended,
-    Erasure,
-    ExecutionContent,
-    Journaled,
-    LifecycleRecorded,
-    LoggedEvent,
-    Parked,
-    Replied,
-    Resolved,
-    StateChange,
-    StoredInboundEvent,
-    Work,
-)
 from router.storage.readers import Readers, reading
 from router.storage.rows import dump_retry, dump_subscriptions
 from router.storage.writer import Writer
@@ -73,7 +59,7 @@ class ShardState:
         """Refuse writes from now on, because the shard has another owner."""
         self._lost = True
 
-    def follow(self, listener: Callable[[Sequence[LoggedEvent]], None]) -> None:
+    def follow(self, listener: Callable[[Sequence[stored.LoggedEvent]], None]) -> None:
         """Call `listener` on the event loop with every event that becomes durable from now on.
 
         Events are reported in log order, each once, before the `append` that stored them returns. Duplicates are not
@@ -82,7 +68,7 @@ class ShardState:
         if not self._lost:
             self._append.listener = listener
 
-    def follow_inbound(self, listener: Callable[[Sequence[StoredInboundEvent]], None]) -> None:
+    def follow_inbound(self, listener: Callable[[Sequence[stored.StoredInboundEvent]], None]) -> None:
         """Call `listener` on the event loop with every event for running executions that becomes durable from now on.
 
         They are reported by ascending number, each once, before the `append_inbound` that stored them returns.
@@ -90,7 +76,7 @@ class ShardState:
         if not self._lost:
             self._append_inbound.listener = listener
 
-    async def write(self, changes: Sequence[StateChange]) -> None:
+    async def write(self, changes: Sequence[stored.StateChange]) -> None:
         """Store changes durably, in order, all of them or none.
 
         Raises:
@@ -129,14 +115,14 @@ class ShardState:
     latest_receive_times = reading(activity.latest_receive_times, by="_queries")
     erased = reading(find_erasure, by="_queries")
 
-    async def work(self, seqs: Collection[int]) -> dict[int, Work]:
+    async def work(self, seqs: Collection[int]) -> dict[int, stored.Work]:
         """Return what runners need to run executions that have not ended; others are missing from the result.
 
         A large result may be partial, with at least one execution: call again for the others.
         """
         return await self._readers.run(lambda connection: queries.work(connection, self._blobs, seqs))
 
-    async def content(self, seq: int, *, with_payload: bool = True) -> ExecutionContent | None:
+    async def content(self, seq: int, *, with_payload: bool = True) -> stored.ExecutionContent | None:
         """Return the large parts of an execution, or None when it is unknown; without its event if so requested."""
         return await self._queries.run(
             lambda connection: queries.content(connection, self._blobs, seq, with_payload=with_payload)
@@ -192,7 +178,7 @@ class ShardState:
             await asyncio.to_thread(self._blobs.remove, step.blobs)
         return step
 
-    async def erase(self, execution_id: str, *, rejections: Collection[str], now_ms: int) -> Erasure:
+    async def erase(self, execution_id: str, *, rejections: Collection[str], now_ms: int) -> stored.Erasure:
         """Erase the event of an execution: what is stored of that, of all replays, and what refers to them.
 
         Unlike `delete`, this leaves nothing in the free space of files either, nor dedupe keys, rejections of the
@@ -233,24 +219,24 @@ class ShardState:
             raise ConflictError("the shard has a newer owner", reason="SHARD_LOST")
 
 
-def approximate_bytes(change: StateChange) -> int:
+def approximate_bytes(change: stored.StateChange) -> int:
     """Return about how many bytes a change holds while it waits to be written."""
     match change:
-        case Ended(output=output, reply=reply, error=error, history=history, runner=runner):
+        case stored.Ended(output=output, reply=reply, error=error, history=history, runner=runner):
             large = len(output or b"") + len(reply or b"") + len(history) + (0 if error is None else error.size)
             return 128 + large + len(runner)
-        case Replied(reply=reply):
+        case stored.Replied(reply=reply):
             return 128 + len(reply)
-        case Parked(subscriptions=subscriptions, history=history, retry=retry):
+        case stored.Parked(subscriptions=subscriptions, history=history, retry=retry):
             awaited = len(dump_subscriptions(subscriptions)) if subscriptions else 0
             return 128 + len(history) + awaited + (0 if retry is None else len(dump_retry(retry)))
-        case Journaled(entry=entry, history=history):
+        case stored.Journaled(entry=entry, history=history):
             return 128 + len(history) + _entry_bytes(entry)
-        case Delivered(entry=entry):
+        case stored.Delivered(entry=entry):
             return 128 + _entry_bytes(entry)
-        case LifecycleRecorded(data=data):
+        case stored.LifecycleRecorded(data=data):
             return 128 + len(data)
-        case Resolved(reason=reason):
+        case stored.Resolved(reason=reason):
             return 64 + len(reason)
         case _:
             return 64

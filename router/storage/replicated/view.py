@@ -6,11 +6,10 @@ a power loss leaves may be torn, so a view that was written before the machine l
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
@@ -68,7 +67,7 @@ class ViewPosition:
         """Store the position in an open view, within the caller's transaction."""
         connection.execute(
             f"INSERT OR REPLACE INTO applied (k, {_COLUMNS}) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
-            (self.log, self.position, self.batch_id, self.last_hash, self.epoch, self.boot_id, int(self.own)),
+            astuple(self),
         )
 
 
@@ -100,7 +99,7 @@ class View:
         if not self.path.exists():
             return ""
         try:
-            with contextlib.closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+            with closing(apsw.Connection(str(self.path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
                 found = ViewPosition.read(connection)
         except apsw.Error:
             return ""
@@ -133,14 +132,9 @@ class View:
         for suffix in ("", "-wal", "-shm", "-journal"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def connected(self) -> Iterator[apsw.Connection]:
-        """Open a connection for writing."""
-        connection = connect_earlier(self.path, self.version)
-        try:
-            yield connection
-        finally:
-            connection.close()
+    def connected(self) -> closing[apsw.Connection]:
+        """Open a connection for writing; it is closed at the end of the context."""
+        return closing(connect_earlier(self.path, self.version))
 
 
 def boot_id() -> str:

@@ -224,15 +224,10 @@ class Connection:
 
     async def _connect_client(self) -> None:
         client = Client()
-        login: dict[str, Any] = {}
+        user, password = self._url.user, self._url.password
+        login: dict[str, Any] = {"user": user, "password": password} if user else {"token": password or None}
         if self._creds_file:
-            login["user_credentials"] = str(self._creds_file)
-        elif self._url.user:
-            login.update(user=self._url.user, password=self._url.password)
-        elif self._url.password:
-            login["token"] = self._url.password
-        if self._tls:
-            login["tls"] = self._tls
+            login = {"user_credentials": str(self._creds_file)}
         try:
             await client.connect(
                 [f"{'tls' if self._url.tls else 'nats'}://{server}" for server in self._url.servers],
@@ -246,6 +241,7 @@ class Connection:
                 ping_interval=PING_SECONDS,
                 max_outstanding_pings=PINGS_MISSED,
                 pending_size=0,  # nothing is buffered while there is no connection
+                tls=self._tls,
                 **login,
             )
             for subject, callback in list(self._subscriptions.items()):

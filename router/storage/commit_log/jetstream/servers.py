@@ -95,21 +95,20 @@ def monitored_servers(url: LogUrl) -> dict[str, MonitoredServer]:
 def replicas_of(info: StreamInfo, monitored: Mapping[str, MonitoredServer] | None = None) -> list[LogServer]:
     """Return the servers that hold a replica of a stream, by name, with what their monitoring says."""
     monitored = monitored or {}
-    versions = {name: server.version for name, server in monitored.items()}
     cluster = info.cluster
-    servers = [
-        LogServer(
-            name=str(peer.name),
-            version=versions.get(str(peer.name), ""),
-            current=bool(peer.current) and not peer.offline,
-            leader=False,
-            lag=peer.lag or 0,
-            problem=monitored[name].problem if (name := str(peer.name)) in monitored else "",
-        )
-        for peer in (cluster and cluster.replicas) or ()
-    ]
+
+    def seen(name: str) -> tuple[str, str]:
+        server = monitored.get(name)
+        return (server.version, server.problem) if server else ("", "")
+
+    servers: list[LogServer] = []
+    for peer in (cluster and cluster.replicas) or ():
+        version, problem = seen(name := str(peer.name))
+        current = bool(peer.current) and not peer.offline
+        servers.append(LogServer(name, version, current, leader=False, lag=peer.lag or 0, problem=problem))
     if cluster and cluster.leader:
-        servers.append(LogServer(cluster.leader, versions.get(cluster.leader, ""), current=True, leader=True, lag=0))
+        version, _ = seen(cluster.leader)
+        servers.append(LogServer(cluster.leader, version, current=True, leader=True, lag=0))
     return sorted(servers, key=lambda server: server.name)
 
 

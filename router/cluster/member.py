@@ -38,10 +38,9 @@ from router.storage.commit_log.interface import (
 )
 from router.storage.replicated.batch import RecordUnknownError
 from router.storage.replicated.follower import Follower, LogDamagedError, ViewDivergedError
-from router.storage.replicated.forgetting import Forgetting
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshots import PREFIX
-from router.storage.replicated.view import View, ViewPosition
+from router.storage.replicated.view import Forgetting, View, ViewPosition
 from router.storage.storage import Storage
 
 LOOK_SECONDS: Final = 0.1  # between two updates of the ownership by heartbeats and by what was followed

@@ -39,12 +39,11 @@ from router.storage.commit_log.seals import ClusterKeys
 from router.storage.encryption import KEY_FILE, key_fingerprint, require_secrets_key
 from router.storage.errors import translate
 from router.storage.limits import REPLICATED_LIMITS
-from router.storage.replicated.forgetting import read_last_erasure
 from router.storage.replicated.rebuilding import FORMAT_FACT, KEY_FACT, LOG_FACT
 from router.storage.replicated.recorder import LogRecorder
 from router.storage.replicated.snapshot_schedule import SnapshotSchedule, SnapshotTask
 from router.storage.replicated.snapshots import SnapshotStore
-from router.storage.replicated.view import View
+from router.storage.replicated.view import View, read_last_erasure
 from router.storage.schema import FORMAT_VERSION
 from router.storage.storage import DataLock, Storage, open_storage
 

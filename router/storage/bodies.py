@@ -33,78 +33,6 @@ SYNC_BYTES: Final = 16 * limits.MIB
 """Bytes written between two syncs: one large sync at the end would delay the commits of events."""
 
 
-class BodyFile:
-    """A file written by one thread at a time. `remove` may be called at any time; the file then stays removed.
-
-    Methods may raise OSError; those that write raise UnavailableError when there is no room (`STORAGE_FULL`), or it
-    can't be published.
-    """
-
-    def __init__(self, directory: BlobDirectory, name: str) -> None:
-        self._directory = directory
-        self._name = name
-        self._descriptor = -1
-        self._hash = hashlib.sha256()
-        self._unsynced = 0
-        self._complete = False
-        self._removed = False
-        self._lock = threading.Lock()
-
-    def open(self, size: int) -> None:
-        """Create the file, for `size` bytes; 0: unknown."""
-        with self._writing():
-            path = self._directory.prepare(self._name)
-            check_room(path.parent, size)
-            self._descriptor = open_private(path, os.O_WRONLY | os.O_EXCL)
-
-    def write(self, data: bytes) -> None:
-        """Append data."""
-        with self._writing():
-            view = memoryview(data)
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-            self._hash.update(data)
-            self._unsynced += len(data)
-            if self._unsynced >= SYNC_BYTES:
-                os.fdatasync(self._descriptor)
-                self._unsynced = 0
-                check_room(self._directory.path(self._name).parent, 0)
-
-    def finish(self) -> bytes:
-        """Make the file durable, close it, and return its SHA-256."""
-        with self._writing():
-            os.fsync(self._descriptor)
-            sync(self._directory.path(self._name).parent)
-            self._close()
-            self._complete = True
-            digest = self._hash.digest()
-        self._directory.publish(self._name)
-        with self._writing():
-            return digest
-
-    def remove(self) -> None:
-        """Close and remove the file, as far as possible; the rest is swept when storage is next opened."""
-        with self._lock, contextlib.suppress(OSError):
-            self._removed = True
-            self._close()
-        if self._complete:
-            self._directory.remove([self._name])
-        else:
-            self._directory.remove_file(self._name)
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        with self._lock:
-            if self._removed:
-                raise OSError(errno.ECANCELED, "the upload was aborted")
-            yield
-
-    def _close(self) -> None:
-        if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
-
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -149,7 +77,7 @@ class BodyStore:
         upload = BodyUpload(self, flow_id, size, seat)
         self._under_way.add(upload)
         try:
-            await self.run(upload.file.open, size or 0)
+            await self.run(upload.create)
         except BaseException:
             upload.discard()
             raise
@@ -254,16 +182,26 @@ class BodyStore:
 
 
 class BodyUpload:
-    """A body being uploaded into storage. Methods must not be called concurrently."""
+    """A body being uploaded into storage; async methods must not be called concurrently.
+
+    The file is written by one thread at a time. `discard` may be called at any time; the file then stays removed.
+    """
 
     def __init__(self, bodies: BodyStore, flow_id: str, size: int | None, seat: Seat) -> None:
         self._bodies = bodies
+        self._directory = bodies.directory
         self._id = secrets.token_hex(16)
+        self._name = body_file(self._id)
         self._expected = size
         self._size = 0
         self.flow_id = flow_id
-        self.file = BodyFile(bodies.directory, body_file(self._id))
         self.seat = seat
+        self._descriptor = -1
+        self._hash = hashlib.sha256()
+        self._unsynced = 0
+        self._complete = False
+        self._removed = False
+        self._lock = threading.Lock()
 
     async def write(self, data: bytes) -> None:
         """Append a chunk.
@@ -279,7 +217,7 @@ class BodyUpload:
         if self._expected is None:
             self.seat.resize(size)
         self._size = size
-        await self._bodies.run(self.file.write, data)
+        await self._bodies.run(self._append, data)
 
     async def finish(self) -> StoredBody:
         """Make the body durable; it is *waiting* for an event from now on.
@@ -290,7 +228,7 @@ class BodyUpload:
         """
         if not self._size or self._expected not in (None, self._size):
             raise _invalid("the body is empty, or shorter than announced")
-        stored = StoredBody(self._id, self._size, await self._bodies.run(self.file.finish))
+        stored = StoredBody(self._id, self._size, await self._bodies.run(self._complete_file))
         self._bodies.finished(self, stored)
         return stored
 
@@ -298,7 +236,60 @@ class BodyUpload:
         """Abort the upload; its file is removed in the background. No effect once it is finished."""
         if self._bodies.aborted(self):
             self.seat.release()
-            self._bodies.later(self.file.remove)
+            self._bodies.later(self._remove)
+
+    def create(self) -> None:
+        """Create the file; blocks, and may raise OSError, or StorageError if there is no room (`STORAGE_FULL`)."""
+        with self._writing():
+            path = self._directory.prepare(self._name)
+            check_room(path.parent, self._expected or 0)
+            self._descriptor = open_private(path, os.O_WRONLY | os.O_EXCL)
+
+    def _append(self, data: bytes) -> None:
+        with self._writing():
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+            self._hash.update(data)
+            self._unsynced += len(data)
+            if self._unsynced >= SYNC_BYTES:
+                os.fdatasync(self._descriptor)
+                self._unsynced = 0
+                check_room(self._directory.path(self._name).parent, 0)
+
+    def _complete_file(self) -> bytes:
+        """Make the file durable, close it, and return its SHA-256."""
+        with self._writing():
+            os.fsync(self._descriptor)
+            sync(self._directory.path(self._name).parent)
+            self._close()
+            self._complete = True
+            digest = self._hash.digest()
+        self._directory.publish(self._name)
+        with self._writing():
+            return digest
+
+    def _remove(self) -> None:
+        """Close and remove the file, as far as possible; the rest is swept when storage is next opened."""
+        with self._lock, contextlib.suppress(OSError):
+            self._removed = True
+            self._close()
+        if self._complete:
+            self._directory.remove([self._name])
+        else:
+            self._directory.remove_file(self._name)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._lock:
+            if self._removed:
+                raise OSError(errno.ECANCELED, "the upload was aborted")
+            yield
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
 
 
 class BodyReader:

@@ -346,24 +346,19 @@ log = logs.get_logger(__name__)
 class Step(enum.Enum):
     """What became of a step."""
 
-    DONE = "done"
-    """There is nothing to wipe."""
-    MORE = "more"
-    """Further steps are needed."""
-    BUSY = "busy"
-    """Readers need the write-ahead log: try again."""
+    DONE = "done"  # there is nothing to wipe
+    MORE = "more"  # further steps are needed
+    BUSY = "busy"  # readers need the write-ahead log: try again
 
 
 def is_pending(connection: apsw.Connection) -> bool:
     """Whether anything is to be wiped."""
-    done = connection.execute("SELECT done FROM wipe").fetchone()
-    return last_erasure(connection) > (0 if done is None else done[0])
+    return last_erasure(connection) > (connection.execute("SELECT done FROM wipe").get or 0)
 
 
 def is_under_way(connection: apsw.Connection) -> bool:
     """Whether a pass has begun, and not ended."""
-    page = connection.execute("SELECT page FROM wipe").fetchone()
-    return page is not None and page[0] > 0
+    return bool(connection.execute("SELECT page FROM wipe").get)
 
 
 def wipe_step(path: Path, *, pages: int = STEP_PAGES, seconds: float = STEP_SECONDS) -> Step:
@@ -385,14 +380,15 @@ def wipe_step(path: Path, *, pages: int = STEP_PAGES, seconds: float = STEP_SECO
         except apsw.BusyError:
             return Step.BUSY
         with connection:  # a savepoint: it is rolled back when the step fails
-            step = Step.BUSY if _has_frames(path) else _wipe(path, connection, pages, seconds)
+            log_file = path.with_name(f"{path.name}-wal")  # not empty: somebody wrote after the checkpoint
+            written = log_file.exists() and log_file.stat().st_size > 0
+            step = Step.BUSY if written else _wipe(path, connection, pages, seconds)
         connection.execute("COMMIT")
         return step
 
 
 def _wipe(path: Path, connection: apsw.Connection, pages: int, seconds: float) -> Step:
-    row = connection.execute("SELECT done, target, page FROM wipe").fetchone() or (0, 0, 0)
-    done, target, page = row
+    done, target, page = connection.execute("SELECT done, target, page FROM wipe").fetchone() or (0, 0, 0)
     if not page:
         target, page = last_erasure(connection), 1
     page, _ = overwrite(path, connection, page, pages=pages, seconds=seconds)
@@ -400,14 +396,6 @@ def _wipe(path: Path, connection: apsw.Connection, pages: int, seconds: float) -
         done = target
     connection.execute("INSERT OR REPLACE INTO wipe (k, done, target, page) VALUES (1, ?, ?, ?)", (done, target, page))
     return Step.MORE if page or last_erasure(connection) > done else Step.DONE
-
-
-def _has_frames(path: Path) -> bool:
-    """Whether somebody wrote after the log was emptied."""
-    try:
-        return path.with_name(f"{path.name}-wal").stat().st_size > 0
-    except FileNotFoundError:
-        return False
 
 
 @attrs.define(eq=False, repr=False)

@@ -12,7 +12,7 @@ import hashlib
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -36,6 +36,10 @@ from router.storage.schema import STATUSES, connect_writer
 from router.storage.storage import DataLock
 
 SAMPLE: Final = 1000  # executions, chosen at random, that are compared byte for byte with all that belongs to them
+
+_BY_STATUS: Final = """
+SELECT k.flow_id, e.status, count(*) FROM execution e JOIN flow_key k ON k.key = e.flow GROUP BY k.flow_id, e.status
+"""
 
 BlobDigest = Callable[[str], bytes | None]
 """Returns the SHA-256 of a blob's content by its name; None when there is none."""
@@ -88,20 +92,27 @@ def check_migrated(original: MigratedData, copy: MigratedData) -> MigrationCheck
             opened.enter_context(closing(apsw.Connection(str(each.path), flags=apsw.SQLITE_OPEN_READWRITE)))
             for each in (original, copy)
         )
+
+        def compare(what: str, sql: str, *values: Any) -> list[Any]:
+            """Return the rows of a query, which both have to give."""
+            found, other = (sorted(each.execute(sql, values).fetchall(), key=repr) for each in (ours, theirs))
+            _require_equal(what, found, other)
+            return found
+
         tables = _tables(ours)
         _require_equal("the tables", tables, _tables(theirs))
         for table in tables:
-            _require_equal(f"the number of rows of {table}", _count(ours, table), _count(theirs, table))
-        executions = _by_status(ours)
-        _require_equal("the executions by flow and status", executions, _by_status(theirs))
+            compare(f"the number of rows of {table}", f"SELECT count(*) FROM {table}")  # noqa: S608 - a name of the schema
+        executions = compare("the executions by flow and status", _BY_STATUS)
         sample = ours.execute("SELECT seq, event_id FROM execution ORDER BY random() LIMIT ?", (SAMPLE,)).fetchall()
+        numbers = ", ".join(str(seq) for seq, _ in sample) or "NULL"
         of_execution = [table for table in tables if "seq" in tables[table]]
         by_number = [table for table in of_execution if tables[table][0] == "seq"]
-        for table in [each for each in of_execution if each not in by_number]:
-            _require_equal(f"{table} of executions", _scanned(ours, table, sample), _scanned(theirs, table, sample))
+        for table in {*of_execution} - {*by_number}:  # not in the order of the numbers: it is read only once
+            compare(f"{table} of executions", f"SELECT * FROM {table} WHERE seq IN ({numbers})")  # noqa: S608
         for seq, event_id in sample:
             for table in by_number:
-                _require_equal(f"{table} of {event_id}", _rows(ours, table, seq), _rows(theirs, table, seq))
+                compare(f"{table} of {event_id}", f"SELECT * FROM {table} WHERE seq = ?", seq)  # noqa: S608
             for name in _blobs(ours, seq):
                 _require_equal(f"the blob {name} of {event_id}", original.blob_digest(name), copy.blob_digest(name))
     by_status: Counter[str] = Counter()
@@ -123,31 +134,6 @@ def _tables(connection: apsw.Connection) -> dict[str, list[str]]:
         for name in names
         if name not in LOCAL_TABLES and not name.startswith("sqlite_")
     }
-
-
-def _count(connection: apsw.Connection, table: str) -> int:
-    count: int = connection.execute(f"SELECT count(*) FROM {table}").get  # noqa: S608 - a name of the schema
-    return count
-
-
-def _by_status(connection: apsw.Connection) -> list[tuple[str, int, int]]:
-    rows: list[Any] = connection.execute(
-        "SELECT k.flow_id, e.status, count(*) FROM execution e JOIN flow_key k ON k.key = e.flow"
-        " GROUP BY k.flow_id, e.status ORDER BY k.flow_id, e.status"
-    ).fetchall()
-    return rows
-
-
-def _rows(connection: apsw.Connection, table: str, seq: Any) -> list[tuple[Any, ...]]:
-    rows = connection.execute(f"SELECT * FROM {table} WHERE seq = ?", (seq,)).fetchall()  # noqa: S608 - see `_count`
-    return sorted(rows, key=repr)
-
-
-def _scanned(connection: apsw.Connection, table: str, executions: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """Return the rows of executions in a table that is not in the order of their numbers: it is read only once."""
-    numbers = ", ".join(str(seq) for seq, *_ in executions) or "NULL"
-    rows = connection.execute(f"SELECT * FROM {table} WHERE seq IN ({numbers})").fetchall()  # noqa: S608 - see `_count`
-    return sorted(rows, key=repr)
 
 
 def _blobs(connection: apsw.Connection, seq: Any) -> list[str]:

@@ -10,8 +10,7 @@ from support.patience import PATIENCE
 
 from router.storage import schema
 from router.storage.erasure import is_pending
-from router.storage.replicated.forgetting import CHECK_SECONDS, Forgetting, read_last_erasure
-from router.storage.replicated.view import View
+from router.storage.replicated.view import CHECK_SECONDS, Forgetting, View, read_last_erasure
 from router.storage.storage import open_storage
 
 MARK = b"jane.doe@example.com"

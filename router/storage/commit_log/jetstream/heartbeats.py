@@ -10,6 +10,7 @@ import threading
 import time
 from typing import Final
 
+import attrs
 import nats.errors
 from nats.aio.msg import Msg
 from typing_extensions import override
@@ -25,33 +26,32 @@ GREETING_SECONDS: Final = 0.1  # between two heartbeats that are sent because an
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 
+@attrs.define(eq=False, repr=False)
 class NatsHeartbeats(Heartbeats):
-    """Sends and receives heartbeats."""
+    """Announces `router`, and receives the others, on the subjects `<subject>.<name>`.
 
-    def __init__(
-        self, connection: Connection, *, subject: str, router: str, seals: HeartbeatSeals, refusals: Refusals
-    ) -> None:
-        """Announce `router`, and receive the others, on the subjects `<subject>.<name>`.
+    Raises:
+        InvalidError: the name can't be part of a subject (`ROUTER_NAME_INVALID`).
+    """
 
-        Raises:
-            InvalidError: the name can't be part of a subject (`ROUTER_NAME_INVALID`).
-        """
-        if not _NAME.fullmatch(router):
+    _connection: Connection
+    _subject: str = attrs.field(kw_only=True)
+    _router: str = attrs.field(kw_only=True)
+    _seals: HeartbeatSeals = attrs.field(kw_only=True)
+    _refusals: Refusals = attrs.field(kw_only=True)
+    _heard: dict[str, tuple[float, bytes]] = attrs.field(init=False, factory=dict)
+    _seen: dict[str, float] = attrs.field(init=False, factory=dict)
+    _namesake: float = attrs.field(init=False, default=0.0)
+    _content: bytes | None = attrs.field(init=False, default=None)
+    _greeted: float = attrs.field(init=False, default=0.0)
+    _lock: threading.Lock = attrs.field(init=False, factory=threading.Lock)
+
+    def __attrs_post_init__(self) -> None:
+        if not _NAME.fullmatch(self._router):
             raise InvalidError(
-                f"a router's name consists of A-Z, a-z, 0-9, `-` and `_`, at most 64 characters; not {router!r}",
+                f"a router's name consists of A-Z, a-z, 0-9, `-` and `_`, at most 64 characters; not {self._router!r}",
                 reason="ROUTER_NAME_INVALID",
             )
-        self._connection = connection
-        self._subject = subject
-        self._router = router
-        self._seals = seals
-        self._refusals = refusals
-        self._heard: dict[str, tuple[float, bytes]] = {}
-        self._seen: dict[str, float] = {}
-        self._namesake = 0.0
-        self._content: bytes | None = None
-        self._greeted = 0.0
-        self._lock = threading.Lock()
 
     async def start(self) -> None:
         """Begin to receive; on the connection's loop."""

@@ -27,11 +27,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
+import attrs
 from nats.js.api import RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
+from typing_extensions import override
 
 from flowhook.errors import InternalError, UnavailableError
-from router.storage.commit_log.interface import ObjectDamagedError, StoredObject
+from router.storage.commit_log.interface import ObjectDamagedError, ObjectStore, StoredObject
 from router.storage.commit_log.jetstream.connection import PAUSE_SECONDS, Connection
 from router.storage.commit_log.jetstream.streams import messages_after
 from router.storage.commit_log.refusals import Refusals, RefusedKind
@@ -65,22 +67,25 @@ class _Description:
     deleted: bool
 
 
-class JetStreamObjects:
-    """A bucket; see the protocol for what its methods promise."""
+@attrs.define(eq=False, repr=False)
+class JetStreamObjects(ObjectStore):
+    """A bucket."""
 
-    def __init__(self, connection: Connection, bucket: str, seals: ObjectSeals, refusals: Refusals) -> None:
-        self._connection = connection
-        self._bucket = bucket
-        self._seals = seals
-        self._refusals = refusals
-        self._stream = f"OBJ_{bucket}"
-        self._sweep_at = 0.0
+    _connection: Connection
+    _bucket: str
+    _seals: ObjectSeals
+    _refusals: Refusals
+    _sweep_at: float = attrs.field(init=False, default=0.0)
 
+    @property
+    def _stream(self) -> str:
+        return f"OBJ_{self._bucket}"
+
+    @override
     def put(self, name: str, path: Path) -> None:
-        """Store a file; starts over, under another chunk subject, when a chunk was not acknowledged."""
         former = self._describe(name)
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
+        while True:  # starts over, under another chunk subject, when a chunk was not acknowledged
             chunks_id = uuid.uuid4().hex
             try:
                 self._publish_description(name, chunks_id, *self._put_chunks(name, chunks_id, path))
@@ -98,8 +103,8 @@ class JetStreamObjects:
             with contextlib.suppress(UnavailableError):
                 self.remove_orphans()
 
+    @override
     def get(self, name: str, path: Path) -> bool:
-        """Write an object to a new file."""
         while described := self._describe(name):
             with contextlib.ExitStack() as undo:
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -119,8 +124,8 @@ class JetStreamObjects:
                 raise ObjectDamagedError(f"the object {name} is not what was stored: {cause}")
         return False
 
+    @override
     def delete(self, name: str) -> None:
-        """Remove an object, and what an interrupted removal left."""
         described = self._describe(name, deleted=True)
         if described:
             # first it is gone for readers; what a crash leaves after that, the next call removes
@@ -128,18 +133,18 @@ class JetStreamObjects:
             self._purge(self._chunks(described.chunks_id))
             self._purge(self._description(name))
 
+    @override
     def names(self, prefix: str) -> list[str]:
-        """Return names, as the leader knows them."""
         names = map(_name_of, self._subjects(self._description_prefix + ">"))
         return sorted(name for name in names if name and name.startswith(prefix))
 
+    @override
     def stored(self, prefix: str) -> list[StoredObject]:
-        """Return descriptions: a request for each object."""
         described = ((name, self._describe(name)) for name in self.names(prefix))
         return [StoredObject(name, found.size, found.create_time) for name, found in described if found]
 
+    @override
     def remove_orphans(self, *, older_than: float = ORPHAN_SECONDS) -> int:
-        """Remove chunks, but younger than `older_than` seconds, that no object has; return of how many objects."""
         orphans = set(self._subjects(self._chunks(">"))) - self._described_chunks()
         return sum(self._remove_orphan(subject, older_than) for subject in orphans)
 
@@ -244,7 +249,8 @@ class JetStreamObjects:
             "digest": digest,
             "mtime": datetime.now(UTC).isoformat(),
             "options": {"max_chunk_size": CHUNK_BYTES},
-        } | ({"deleted": True} if deleted else {})
+            **({"deleted": True} if deleted else {}),
+        }
         subject, data = self._description(name), json.dumps(description).encode()
         self._persist(
             lambda: self._connection.jetstream.publish(

@@ -159,14 +159,14 @@ def _existing_flows(connection: apsw.Connection, flow_ids: Sequence[str]) -> lis
 
 def find_revision(connection: apsw.Connection, flow_id: str, version: str, *, within: int) -> int | None:
     """See `Registry`; `within` is the number of retained revisions."""
-    row = connection.execute(
+    found: int | None = connection.execute(
         "SELECT r.revision FROM flow f JOIN flow_revision r USING (flow_id) WHERE f.flow_id = ? AND NOT f.deleted"
         " AND r.update_time_ms >= f.create_time_ms"
         " AND r.revision > f.revision - ? AND json_extract(CAST(r.definition AS TEXT), '$.document.version') = ?"
         " ORDER BY r.revision DESC LIMIT 1",
         (flow_id, within, version),
-    ).fetchone()
-    return None if row is None else int(row[0])
+    ).get
+    return found
 
 
 def list_revisions(
@@ -184,10 +184,9 @@ def list_revisions(
 
 def _forgettable(connection: apsw.Connection, *, superseded_before_ms: int, retained: int) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
-    flow_id: Any
-    latest: Any
     many = "SELECT flow_id, revision FROM flow WHERE revision > ? AND NOT deleted"
-    for flow_id, latest in connection.execute(many, (retained,)).fetchall():
+    rows: list[Any] = connection.execute(many, (retained,)).fetchall()
+    for flow_id, latest in rows:
         former = connection.execute(_SUPERSEDED, (flow_id, latest - retained, superseded_before_ms))
         if revisions := {revision for (revision,) in former}:
             # Scan all executions of the flow: an index for an hourly query would cost time on every event.
@@ -221,13 +220,13 @@ def _apply(connection: apsw.Connection, draft: FlowDraft, now_ms: int) -> tuple[
     if stored and stored.document == draft.document and stored.definition == draft.definition:
         return stored, Change.UNCHANGED
     # The revisions of a deleted flow continue to be numbered, as caches elsewhere may hold its earlier ones.
-    last = connection.execute("SELECT revision FROM flow WHERE flow_id = ?", (draft.id,)).fetchone()
+    last: int = connection.execute("SELECT revision FROM flow WHERE flow_id = ?", (draft.id,)).get or 0
     flow = Flow(
         id=draft.id,
         document=draft.document,
         definition=draft.definition,
-        revision=(last[0] if last else 0) + 1,
-        paused=stored.paused if stored else False,
+        revision=last + 1,
+        paused=bool(stored and stored.paused),
         has_webhook=draft.has_webhook,
         create_time_ms=stored.create_time_ms if stored else now_ms,
         update_time_ms=now_ms,
@@ -265,10 +264,9 @@ def _delete_flow(connection: apsw.Connection, flow_id: str) -> bool:
 
 
 def _set_secret(connection: apsw.Connection, name: str, sealed: bytes, now_ms: int, most: int) -> None:
-    if not connection.execute("SELECT 1 FROM secret WHERE name = ?", (name,)).fetchone():
-        count = connection.execute("SELECT count(*) FROM secret").get
-        if count >= most:
-            raise ExhaustedError(f"the maximum of {most} secrets is reached", reason="TOO_MANY_SECRETS")
+    others: int = connection.execute("SELECT count(*) FROM secret WHERE name <> ?", (name,)).get
+    if others >= most and not _get_secrets(connection, [name]):
+        raise ExhaustedError(f"the maximum of {most} secrets is reached", reason="TOO_MANY_SECRETS")
     connection.execute("INSERT OR REPLACE INTO secret VALUES (?, ?, ?)", (name, sealed, now_ms))
     _note(connection, secret_name=name)
 

@@ -22,8 +22,8 @@ MAX_ROWS: Final = 256  # rows of the largest statement
 
 def read_counter(connection: apsw.Connection, name: str) -> int:
     """Return the last number that was used; 0: none yet."""
-    value: int | None = connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).get
-    return value or 0
+    value: int = connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).get or 0
+    return value
 
 
 def write_counter(connection: apsw.Connection, name: str, value: int) -> None:

@@ -37,7 +37,11 @@ class JetStreamFacts(ClusterFacts):
     @override
     def replace(self, name: str, value: str) -> None:
         sealed = self._seals.seal(name, value)
-        self._connection.call(self._connection.persist(lambda: self._replace(name, sealed)))
+
+        async def put() -> None:
+            await (await self._connection.jetstream.key_value(self._bucket)).put(name, sealed.encode())
+
+        self._connection.call(self._connection.persist(put))
 
     def _opened(self, name: str, stored: str) -> str:
         try:
@@ -46,10 +50,6 @@ class JetStreamFacts(ClusterFacts):
             if error.reason == FORGED:
                 self._refusals.add(RefusedKind.FACT, name, "it was not stored by a router")
             raise
-
-    async def _replace(self, name: str, value: str) -> None:
-        bucket = await self._connection.jetstream.key_value(self._bucket)
-        await bucket.put(name, value.encode())
 
     async def _agree(self, name: str, value: str) -> str:
         bucket = await self._connection.jetstream.key_value(self._bucket)

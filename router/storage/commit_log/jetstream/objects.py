@@ -55,7 +55,6 @@ T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z0-9_./-]{1,256}", re.ASCII)
 _CHUNKS_ID = re.compile(r"[A-Za-z0-9]{1,64}", re.ASCII)
-_DIGEST: Final = "SHA-256="
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +199,7 @@ class JetStreamObjects(ObjectStore):
                 self._connection.result(waiting.popleft())
         finally:
             concurrent.futures.wait(waiting)  # so that none is stored after what was stored is removed
-        return size, chunks, _encoded(digest.digest())
+        return size, chunks, "SHA-256=" + base64.urlsafe_b64encode(digest.digest()).decode()
 
     def _get_chunks(self, described: _Description) -> Iterator[bytes]:
         """Yield the chunks, asking for the next ones while the caller works on some; ends early if some are missing."""
@@ -324,7 +323,3 @@ def _name_of(subject: str) -> str:
     except ValueError:
         return ""
     return name if _NAME.fullmatch(name) else ""
-
-
-def _encoded(digest: bytes) -> str:
-    return _DIGEST + base64.urlsafe_b64encode(digest).decode()

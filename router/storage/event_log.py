@@ -16,13 +16,7 @@ from flowhook import limits
 from flowhook.errors import FlowhookError
 from router.storage.blobs import BlobDirectory
 from router.storage.bodies import BodyStore
-from router.storage.errors import (
-    STORAGE_FULL,
-    CallRefusedError,
-    StorageError,
-    no_room,
-    translate,
-)
+from router.storage.errors import STORAGE_FULL, CallRefusedError, StorageError, no_room, translate
 from router.storage.limits import StorageLimits
 from router.storage.model import (
     Appended,

@@ -57,8 +57,7 @@ def expire(connection: apsw.Connection, before_ms: int, limit: int) -> ExpirySte
     )
     events = connection.changes()
     found = connection.execute(
-        "SELECT seq FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?",
-        (min(before_ms, UNENDED), limit),
+        "SELECT seq FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?", (min(before_ms, UNENDED), limit)
     ).fetchall()
     jobs = expire_jobs(connection, before_ms, STEP)
     more = jobs or STEP in (keys, events) or len(found) == limit

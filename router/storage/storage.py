@@ -61,9 +61,7 @@ class DataLock:
             if not isinstance(error, BlockingIOError):
                 raise
             raise ConflictError(
-                f"{path.parent} is in use by process {holder}",
-                reason="DATA_DIR_IN_USE",
-                metadata={"pid": holder},
+                f"{path.parent} is in use by process {holder}", reason="DATA_DIR_IN_USE", metadata={"pid": holder}
             ) from None
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -99,11 +99,7 @@ async def open_objects_bucket(connection: Connection, url: LogUrl, *, seconds: f
     name = f"{url.prefix}_OBJECTS"
     config = ObjectStoreConfig(bucket=name, storage=StorageType.FILE, replicas=url.replicas)
     await _open_bucket(
-        connection,
-        url,
-        f"OBJ_{name}",
-        lambda: connection.jetstream.create_object_store(name, config=config),
-        seconds,
+        connection, url, f"OBJ_{name}", lambda: connection.jetstream.create_object_store(name, config=config), seconds
     )
     return name
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from abc import abstractmethod
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -69,6 +70,13 @@ _INSERT_CAUSES = BatchStatement.insert(
     "seq, caused_by, kinds",
     "ON CONFLICT (seq, caused_by) DO UPDATE SET kinds = kinds | excluded.kinds",
 )
+
+
+_IN_ORDER: Final = (
+    *(_INSERT_EXECUTION, _INSERT_EVENT, _INSERT_BLOB, _INSERT_BODY, _INSERT_KEY, _UPDATE_SCOPE, _UPDATE_QUIET),
+    *(_UPDATE_ROOT, _INSERT_ATTRIBUTE, _INHERIT_ATTRIBUTES, _INSERT_JOURNAL, _INSERT_CAUSES),
+)
+"""The attributes of an event are inserted before those that it inherits, which give way."""
 
 
 class EventBatch(NamedTuple):
@@ -162,26 +170,11 @@ class AppendOperation(_EventOperation):
     @override
     def _append(self, connection: apsw.Connection, batch: EventBatch, rows: _EventRows) -> AppendResult:
         logged = AppendResult([], [])
+        executions, payloads, new_keys = rows.new[_INSERT_EXECUTION], rows.new[_INSERT_EVENT], rows.new[_INSERT_KEY]
         for index, event in enumerate(batch.events):
             # Unpacked: attributes of a named tuple cost more, and this runs for every event.
-            (
-                event_id,
-                flow_id,
-                revision,
-                receive_ms,
-                payload,
-                dedupe_key,
-                until_ms,
-                replay_of,
-                order,
-                resumes,
-                body,
-                _,
-                _,
-                _,
-                _,
-                at_ms,
-            ) = event
+            (event_id, flow_id, revision, receive_ms, payload, dedupe_key, until_ms, replay_of, order,
+             resumes, body, _, _, _, _, at_ms) = event  # fmt: skip
             flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
             stored = rows.ids.get(event_id)
             if stored is not None:
@@ -199,20 +192,20 @@ class AppendOperation(_EventOperation):
                 if body not in batch.bodies and rows.bodies.get(replay_of) != body:
                     logged.appended.append(Appended(0, body_missing=True))
                     continue
-                rows.named.append((seq, body))
+                rows.new[_INSERT_BODY].append((seq, body))
             if digest:
                 rows.keys[digest] = _Key(until_ms, seq, event_id)
-                rows.new_keys.append((digest, until_ms, seq, event_id))
+                new_keys.append((digest, until_ms, seq, event_id))
             self._next = seq + 1
             rows.ids[event_id] = seq, flow
-            rows.executions.append((seq, event_id, flow, revision, receive_ms, replay_of or None, order or None))
+            executions.append((seq, event_id, flow, revision, receive_ms, replay_of or None, order or None))
             if resumes is not None:
                 rows.resume(seq, resumes)
             name = batch.blobs.get(index) if batch.blobs else None
             if name is None:
-                rows.events.append((seq, payload))
+                payloads.append((seq, payload))
             else:
-                rows.blobs.append((seq, name, len(payload)))
+                rows.new[_INSERT_BLOB].append((seq, name, len(payload)))
             logged.appended.append(Appended(seq))
             logged.new.append(LoggedEvent(seq, event))
         rows.mark(logged.new)
@@ -235,51 +228,32 @@ class _EventRows:
         self.keys = {row[0]: _Key(*row[1:]) for row in _BY_KEY.fetch(connection, digests)}
         replays = [(event.replay_of,) for event in events if event.body and event.replay_of]
         self.bodies: dict[str, str] = dict(_BODIES.fetch(connection, replays))
-        self.executions: list[tuple[Any, ...]] = []
-        self.events: list[tuple[int, bytes]] = []
-        self.blobs: list[tuple[int, str, int]] = []
-        self.new_keys: list[tuple[Any, ...]] = []
-        self.named: list[tuple[int, str]] = []
-        self.scopes: list[tuple[int, str]] = []
-        self.quiet: list[tuple[int]] = []
-        self.replays: list[tuple[int]] = []
-        self.inheriting: list[tuple[int]] = []
-        self.attributes: list[tuple[int, str, str]] = []
-        self.journal: list[tuple[Any, ...]] = []
-        self.caused: list[tuple[int, str, int]] = []
+        self.new: defaultdict[BatchStatement, list[tuple[Any, ...]]] = defaultdict(list)
         self.bytes = 0
 
     def resume(self, seq: int, resumes: Resumption) -> None:
         """Add the rows an execution inherits."""
-        self.scopes.append((seq, resumes.effect_scope))
-        self.journal += [
+        self.new[_UPDATE_SCOPE].append((seq, resumes.effect_scope))
+        self.new[_INSERT_JOURNAL] += [
             (seq, index, entry.key, entry.output, dump_error(entry.error))
             for index, entry in enumerate(resumes.journal, resumes.journal_start)
         ]
 
     def mark(self, new: Sequence[LoggedEvent]) -> None:
         """Add the rows that mark quiet executions and replays, and those of search attributes and causes."""
-        self.quiet += [(seq,) for seq, event in new if event.quiet]
+        self.new[_UPDATE_QUIET] += [(seq,) for seq, event in new if event.quiet]
         replays = [(seq, event) for seq, event in new if event.replay_of]
-        self.replays += [(seq,) for seq, _ in replays]
-        self.inheriting += [(seq,) for seq, event in replays if not event.edited]
-        self.attributes += [(seq, *attribute) for seq, event in new for attribute in event.attributes]
-        self.caused += [(seq, each.execution_id, LINK_BITS[each.kind]) for seq, event in new for each in event.causes]
+        self.new[_UPDATE_ROOT] += [(seq,) for seq, _ in replays]
+        self.new[_INHERIT_ATTRIBUTES] += [(seq,) for seq, event in replays if not event.edited]
+        self.new[_INSERT_ATTRIBUTE] += [(seq, *attribute) for seq, event in new for attribute in event.attributes]
+        self.new[_INSERT_CAUSES] += [
+            (seq, each.execution_id, LINK_BITS[each.kind]) for seq, event in new for each in event.causes
+        ]
 
     def insert(self, connection: apsw.Connection) -> None:
         """Insert the added rows."""
-        _INSERT_EXECUTION.run(connection, self.executions)
-        _INSERT_EVENT.run(connection, self.events)
-        _INSERT_BLOB.run(connection, self.blobs)
-        _INSERT_BODY.run(connection, self.named)
-        _INSERT_KEY.run(connection, self.new_keys)
-        _UPDATE_SCOPE.run(connection, self.scopes)
-        _UPDATE_QUIET.run(connection, self.quiet)
-        _UPDATE_ROOT.run(connection, self.replays)
-        _INSERT_ATTRIBUTE.run(connection, self.attributes)
-        _INHERIT_ATTRIBUTES.run(connection, self.inheriting)
-        _INSERT_JOURNAL.run(connection, self.journal)
-        _INSERT_CAUSES.run(connection, self.caused)
+        for statement in _IN_ORDER:
+            statement.run(connection, self.new[statement])
 
 
 @attrs.define(eq=False, repr=False)

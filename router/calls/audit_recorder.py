@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final
-from urllib.parse import unquote
 
 import attrs
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
+from typing_extensions import override
 
 from flowhook.errors import FlowhookError
 from flowhook.model.audit import AuditEntry
@@ -29,6 +29,7 @@ from flowhook.v1 import flow_service_pb2, job_service_pb2, shard_service_pb2
 from flowhook.wire import status
 from router.calls import error_mapping
 from router.calls.authorization import caller_name
+from router.calls.interception import ContextProxy, Handler, Interceptor, peer_host, with_behavior
 from router.storage.audit import AuditLog
 
 MAX_TEXT: Final = 500  # characters of a target and of a reason that are stored
@@ -128,46 +129,31 @@ AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
 
 
 @attrs.define(eq=False, repr=False)
-class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
+class AuditRecorder(Interceptor):
     """Records the calls of the methods in `AUDITED`. It stands behind the `Authorizer`."""
 
     _audit: AuditLog
     _now_ms: Callable[[], int] = attrs.field(kw_only=True)
     _calls: set[asyncio.Task[Any]] = attrs.field(init=False, factory=set)
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Return the handler of a call, wrapped if it is recorded."""
-        handler = await continuation(handler_call_details)
-        action = handler_call_details.method.removeprefix(_PREFIX)
-        if action not in AUDITED or handler is None:
+    @override
+    def wrap(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
+        action = details.method.removeprefix(_PREFIX)
+        if action not in AUDITED:
             return handler
-        return grpc.unary_unary_rpc_method_handler(
-            self._recorded(action, handler.unary_unary, handler_call_details),
-            handler.request_deserializer,
-            handler.response_serializer,
-        )
+        return with_behavior(handler, self._recorded(action, handler.unary_unary, details))
 
     def _recorded(
         self, action: str, perform: Any, details: grpc.HandlerCallDetails
     ) -> Callable[[Any, Any], Awaitable[Any]]:
         async def recorded(request: Message, context: error_mapping.Context, address: str) -> Any:
             async def add(response: Message | None, error: str = "") -> None:
-                target = AUDITED[action](request, response)
-                entry = AuditEntry(
-                    number=0,
-                    time_ms=self._now_ms(),
-                    actor=caller_name.get(),
-                    action=action,
-                    target=target[:MAX_TEXT],
-                    reason=_metadata(details, REASON_KEY)[:MAX_TEXT],
-                    error=error,
-                    address=address,
-                )
-                await self._add(entry)
+                target, reason = AUDITED[action](request, response), _metadata(details, REASON_KEY)
+                if target:
+                    target, reason, actor = target[:MAX_TEXT], reason[:MAX_TEXT], caller_name.get()
+                    await self._add(
+                        AuditEntry(0, self._now_ms(), actor, action, target, reason, error, address=address)
+                    )
 
             response = await perform(request, _ObservedContext(context, partial(add, None)))
             await add(response)
@@ -189,8 +175,6 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
             call.exception()  # of a call that nobody waits for any more: it can't be answered
 
     async def _add(self, entry: AuditEntry) -> None:
-        if not entry.target:
-            return
         try:
             await self._audit.add(entry)
         except FlowhookError:
@@ -198,17 +182,12 @@ class AuditRecorder(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not
 
 
 @attrs.define(eq=False, repr=False)
-class _ObservedContext:
-    """The context of a call; calls `refused` with the reason of a refusal before `abort` answers the caller."""
+class _ObservedContext(ContextProxy):
+    """Calls `refused` with the reason of a refusal before `abort` answers the caller."""
 
-    _context: error_mapping.Context
     _refused: Callable[[str], Awaitable[None]]
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
-        """End the call with an error."""
         await self._refused(status.reason_of(trailing_metadata) or code.name)
         await self._context.abort(code, details, trailing_metadata)
 
@@ -222,11 +201,9 @@ def _metadata(details: grpc.HandlerCallDetails, name: str) -> str:
 def _address(details: grpc.HandlerCallDetails, peer: str) -> str:
     """Return where a call came from: what its caller reports, if it is an address, and the caller's own address.
 
-    `peer` is written as gRPC does, such as `ipv4:192.0.2.1:7000` or `ipv6:%5B::1%5D:7000`. Anyone who has a token can
-    report any address: so that of the caller stands there, too.
+    Anyone who has a token can report any address: so that of the caller stands there, too.
     """
-    _, _, text = unquote(peer).partition(":")
-    own = text.rpartition(":")[0].strip("[]")
+    own = peer_host(peer)
     try:
         reported = str(ip_address(_metadata(details, CLIENT_ADDRESS_KEY)))
     except ValueError:

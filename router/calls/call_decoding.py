@@ -20,38 +20,36 @@ import attrs
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
+from typing_extensions import override
 
 from flowhook.errors import InvalidError
 from flowhook.wire import status
+from router.calls.interception import Handler, Interceptor, behavior_of, with_behavior
 
 
 def _undecodable() -> InvalidError:
     return InvalidError("a message of this call can't be decoded", reason="MESSAGE_INVALID")
 
 
-class MessageDecoding(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
+class MessageDecoding(Interceptor):
     """Refuses calls whose messages can't be decoded. It is the last interceptor: others see a call that is refused."""
 
     def __init__(self) -> None:
         self._handlers: dict[int, tuple[Any, Any]] = {}  # by the ID of a handler: itself, and the one that wraps it
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Return the handler of a call, which refuses what it can't decode."""
-        handler: Any = await continuation(handler_call_details)
-        if handler is None or handler.request_deserializer is None:
+    @override
+    def wrap(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
+        if handler.request_deserializer is None:
             return handler
         known = self._handlers.get(id(handler))
         if known is None:
             known = self._handlers[id(handler)] = handler, _refusing(handler)
-        return known[1]
+        wrapped: Handler = known[1]
+        return wrapped
 
 
-def _refusing(handler: Any) -> Any:
-    deserialize, serialize = handler.request_deserializer, handler.response_serializer
+def _refusing(handler: Any) -> Handler:
+    deserialize = handler.request_deserializer
     undecoded = deserialize(b"")  # stands for messages that can't be decoded
 
     def decode(data: bytes) -> Any:
@@ -60,17 +58,8 @@ def _refusing(handler: Any) -> Any:
         except (DecodeError, ValueError):
             return undecoded
 
-    match bool(handler.request_streaming), bool(handler.response_streaming):
-        case False, False:
-            checked = _checked(handler.unary_unary, undecoded)
-            return grpc.unary_unary_rpc_method_handler(checked, decode, serialize)
-        case False, True:
-            checked = _checked(handler.unary_stream, undecoded)
-            return grpc.unary_stream_rpc_method_handler(checked, decode, serialize)
-        case True, False:
-            checked = _checked_stream(handler.stream_unary, undecoded)
-            return grpc.stream_unary_rpc_method_handler(checked, decode, serialize)
-    return grpc.stream_stream_rpc_method_handler(_checked_stream(handler.stream_stream, undecoded), decode, serialize)
+    checked = _checked_stream if handler.request_streaming else _checked
+    return with_behavior(handler, checked(behavior_of(handler), undecoded), decode)
 
 
 def _checked(behavior: Any, undecoded: Any) -> Callable[[Any, Any], Awaitable[Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from ipaddress import ip_address
 from typing import Any, Final
-from urllib.parse import unquote
 
 import attrs
 import grpc
@@ -17,6 +16,7 @@ from flowhook.sharing.addresses import address_principal
 from flowhook.sharing.table import RouterLimits
 from flowhook.wire import status
 from router.calls.error_mapping import Context
+from router.calls.interception import ContextProxy, behavior_of, peer_host, with_behavior
 
 # All callers without a token. Their address is known only once their handler runs.
 ANONYMOUS: Final = Principal("caller", "")
@@ -45,10 +45,7 @@ class CallLimits:
         task.add_done_callback(lambda _task: seat.release())
         if not handler.response_streaming:
             return handler
-        behavior: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
-        make_handler = (
-            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
-        )
+        behavior = behavior_of(handler)
 
         async def stream(request: Any, context: Context) -> None:
             limited = _LimitedContext(context, self._send_seconds)
@@ -61,35 +58,30 @@ class CallLimits:
             with seat:
                 await behavior(request, limited)
 
-        return make_handler(stream, handler.request_deserializer, handler.response_serializer)
+        return with_behavior(handler, stream)
 
     def _stream_seat(self, context: Context) -> Seat:
         principal = current_principal.get()
         if principal is ANONYMOUS:
-            return self._anonymous_streams.acquire(_peer(context.peer()))
+            kind, host = context.peer().partition(":")[0], peer_host(context.peer()).partition("%")[0]
+            is_address = kind in ("ipv4", "ipv6")
+            peer = address_principal(ip_address(host)) if is_address else Principal("address", context.peer())
+            return self._anonymous_streams.acquire(peer)
         return self._streams.acquire(principal)
 
 
 @attrs.define(eq=False, repr=False)
-class _LimitedContext:
-    """The context of a call that streams responses; limits the time that sending one takes.
+class _LimitedContext(ContextProxy):
+    """Limits the time that sending a response takes.
 
     What can't be sent because the caller is gone ends the call as gRPC's own cancellation does, without a trace in the
     log. gRPC reports it as an internal error if the caller leaves while something waits to be sent.
     """
 
-    _context: Context
     _seconds: float
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
     async def write(self, message: Any) -> None:
-        """Write a response.
-
-        Raises:
-            ExhaustedError: the caller does not read (`STREAM_NOT_READ`).
-        """
+        """Write a response; ExhaustedError: the caller does not read (`STREAM_NOT_READ`)."""
         try:
             async with asyncio.timeout(self._seconds):
                 await self._context.write(message)
@@ -107,10 +99,3 @@ class _LimitedContext:
             await self._context.abort(code, details, trailing_metadata)
         except grpc.aio.InternalError:
             raise asyncio.CancelledError from None
-
-
-def _peer(peer: str) -> Principal:
-    """Return the principal of a peer as gRPC names it: `ipv4:192.0.2.1:5000`, `ipv6:%5B2001:db8::1%5D:5000`."""
-    kind, _, rest = peer.partition(":")
-    host = unquote(rest).rpartition(":")[0].strip("[]").partition("%")[0]
-    return address_principal(ip_address(host)) if kind in ("ipv4", "ipv6") else Principal("address", peer)

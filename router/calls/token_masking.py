@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
+import attrs
 import grpc
-import grpc.aio
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+from typing_extensions import override
 
 from flowhook import limits
 from flowhook.security import callback_tokens
@@ -21,6 +23,7 @@ from flowhook.security.tokens import TokenScope
 from flowhook.v1 import execution_service_pb2
 from router.calls import error_mapping
 from router.calls.authorization import caller_scopes
+from router.calls.interception import ContextProxy, Handler, Interceptor, behavior_of, with_behavior
 
 # services whose responses contain data of executions, requests, or what operators wrote about them
 _SERVICES: Final = (
@@ -37,25 +40,16 @@ LARGE: Final = 16 * limits.KIB  # bytes of a response beyond which a thread sear
 _WINDOW: Final = 64 * limits.KIB  # bytes searched at a time: the search holds the GIL
 
 
-class TokenMasking(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not generic at run time
+class TokenMasking(Interceptor):
     """Masks tokens in responses to callers without the scope `admin`. It stands behind the `Authorizer`."""
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Return the handler of a call, wrapped if its responses may contain tokens."""
-        handler = await continuation(handler_call_details)
-        method = handler_call_details.method
-        if not method.startswith(_SERVICES) or handler is None:
+    @override
+    def wrap(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
+        # those that stream requests are of edges, which verify requests as they were
+        if not details.method.startswith(_SERVICES) or handler.request_streaming:
             return handler
-        coders = handler.request_deserializer, handler.response_serializer
-        if handler.unary_unary is not None:
-            return grpc.unary_unary_rpc_method_handler(_masked_call(handler.unary_unary), *coders)
-        if handler.unary_stream is not None:
-            return grpc.unary_stream_rpc_method_handler(_masked_stream(handler.unary_stream), *coders)
-        return handler  # of edges, which verify requests as they were
+        masked = _masked_stream if handler.response_streaming else _masked_call
+        return with_behavior(handler, masked(behavior_of(handler)))
 
 
 def _may_see_tokens() -> bool:
@@ -82,18 +76,11 @@ def _masked_stream(perform: Any) -> Callable[[Any, Any], Awaitable[None]]:
     return stream
 
 
-class _MaskingContext:
-    """The context of a call that streams responses; masks them.
+@attrs.define(eq=False, repr=False)
+class _MaskingContext(ContextProxy):
+    """Masks responses. Of a body, the last bytes wait for the next chunk, because a token may stand in both."""
 
-    Of a body, the last bytes wait for the next chunk, because a token may stand in both.
-    """
-
-    def __init__(self, context: error_mapping.Context) -> None:
-        self._context = context
-        self._rest = b""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
+    _rest: bytes = attrs.field(init=False, default=b"")
 
     async def write(self, message: Message) -> None:
         """Write a response."""
@@ -134,7 +121,8 @@ def _mask_fields(message: Message) -> None:
         elif field.type == FieldDescriptor.TYPE_STRING:
             _replace(message, field, value, callback_tokens.mask)
         elif field.type == FieldDescriptor.TYPE_BYTES:
-            _replace(message, field, value, _mask_body if field.full_name in _BODIES else _mask_bytes)
+            mask = partial(_mask_bytes, by="*") if field.full_name in _BODIES else _mask_bytes
+            _replace(message, field, value, mask)
 
 
 def _replace(message: Message, field: FieldDescriptor, value: Any, mask: Callable[[Any], Any]) -> None:
@@ -144,12 +132,5 @@ def _replace(message: Message, field: FieldDescriptor, value: Any, mask: Callabl
         setattr(message, field.name, mask(value))
 
 
-def _mask_bytes(data: bytes) -> bytes:
-    return callback_tokens.mask(data.decode("latin-1"), _MASK_BYTES).encode("latin-1")
-
-
-def _mask_body(data: bytes) -> bytes:
-    return callback_tokens.mask(data.decode("latin-1"), "*").encode("latin-1")
-
-
-_MASK_BYTES: Final = callback_tokens.MASK.encode().decode("latin-1")
+def _mask_bytes(data: bytes, by: str = callback_tokens.MASK.encode().decode("latin-1")) -> bytes:
+    return callback_tokens.mask(data.decode("latin-1"), by).encode("latin-1")

@@ -1,12 +1,7 @@
 """The router's half of the Attach protocol, without I/O: messages from one runner in, effects out.
 
-`PHASES` has the phases of a stream; docs/architecture.md shows them.
-
-- `RunnerSession`: the state machine of one stream; `Effect`: what its owner has to do after a message.
-- `ReportQueue`: checkpoints, outcomes and subscriptions that wait to be stored, in order and in batches.
-- `SendQueue`: what waits to be sent to the runner, in an order that makes sense, and bounded.
-
-What no Flowhook runner sends is a protocol violation.
+`PHASES` has the phases of a stream; docs/architecture.md shows them. What no Flowhook runner sends is a protocol
+violation: an InvalidError (`ATTACH_PROTOCOL_VIOLATION`), which ends the stream.
 
 One instance serves one stream, since credit and everything that is not sent are lost with it. Leases outlive streams;
 the scheduling core knows them (`router.scheduling`), and this module does not.
@@ -29,6 +24,7 @@ from typing import Final, TypeVar
 import orjson
 
 from flowhook import limits
+from flowhook.attach import messages as m
 from flowhook.attach.limits import (
     MAX_COMPONENT_NAME,
     MAX_COMPONENTS,
@@ -48,33 +44,6 @@ from flowhook.attach.limits import (
     protocol_violation,
     split,
 )
-from flowhook.attach.messages import (
-    Assignment,
-    AssignmentBatch,
-    Checkpoint,
-    CheckpointAck,
-    CheckpointBatch,
-    Credit,
-    Drain,
-    DurableCheckpoint,
-    EventDelivery,
-    EventDeliveryBatch,
-    Faulted,
-    Hello,
-    LifecycleFilter,
-    Outcome,
-    OutcomeBatch,
-    Parked,
-    Renewal,
-    Renewed,
-    Revocation,
-    RouterMessage,
-    RunnerMessage,
-    Settlement,
-    SubscriptionBatch,
-    SubscriptionUpdate,
-    Welcome,
-)
 from flowhook.events.lifecycle import MAX_DATA_BYTES, LifecycleEvent, is_valid_data
 from flowhook.expressions import InvalidExpression
 from flowhook.model import EventFilter, RaiseOrigin, Retry, Subscription, WorkflowError
@@ -85,7 +54,7 @@ from router.scheduling.matching import filter_fingerprint
 class Register:
     """Register the runner, then call `RunnerSession.welcome` with the leases that it retains."""
 
-    hello: Hello
+    hello: m.Hello
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,38 +78,30 @@ Effect = Register | AddCredit | RenewLeases
 class StoreReports:
     """Store checkpoints and outcomes, in any order, and the later outcomes after them; then acknowledge them."""
 
-    checkpoints: tuple[Checkpoint, ...]  # of executions, in order for each
-    outcomes: tuple[Outcome, ...]  # with the checkpoints that were sent before them
+    checkpoints: tuple[m.Checkpoint, ...]  # of executions, in order for each
+    outcomes: tuple[m.Outcome, ...]  # with the checkpoints that were sent before them
     # of executions among `checkpoints` that may turn out to consume what is not theirs
-    later_outcomes: tuple[Outcome, ...]
+    later_outcomes: tuple[m.Outcome, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
     """Replace the subscriptions of a running execution; withdraw a delivery for an earlier update."""
 
-    update: SubscriptionUpdate
+    update: m.SubscriptionUpdate
 
 
 ReportEffect = StoreReports | Subscribe  # effects to carry out one after another, each after the one before is durable
 
 
 def check_runner_id(runner_id: str) -> None:
-    """Refuse an invalid runner ID.
-
-    Raises:
-        InvalidError: a protocol violation.
-    """
+    """Refuse an invalid runner ID."""
     if not 0 < len(runner_id) <= MAX_RUNNER_ID:
         raise protocol_violation(f"a runner ID has 1 to {MAX_RUNNER_ID} characters")
 
 
-def check_hello(hello: Hello) -> None:
-    """Refuse a hello that exceeds the limits.
-
-    Raises:
-        InvalidError: a protocol violation.
-    """
+def check_hello(hello: m.Hello) -> None:
+    """Refuse a hello that exceeds the limits."""
     check_runner_id(hello.runner_id)
     if len(hello.components) > MAX_COMPONENTS or any(len(name) > MAX_COMPONENT_NAME for name in hello.components):
         raise protocol_violation(
@@ -150,12 +111,8 @@ def check_hello(hello: Hello) -> None:
         raise protocol_violation(f"a runner holds at most {MAX_HELD_LEASES} leases, of at most {MAX_LEASE_BYTES} bytes")
 
 
-def checked_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
-    """Return a checkpoint, without a history that is too large to be useful.
-
-    Raises:
-        InvalidError: a protocol violation.
-    """
+def checked_checkpoint(checkpoint: m.Checkpoint) -> m.Checkpoint:
+    """Return a checkpoint, without a history that is too large to be useful."""
     if checkpoint.index < 0:
         raise protocol_violation("the index of a checkpoint counts from 0")
     if checkpoint.events:
@@ -163,19 +120,15 @@ def checked_checkpoint(checkpoint: Checkpoint) -> Checkpoint:
     return checkpoint if len(checkpoint.history) <= limits.MAX_HISTORY_BYTES else checkpoint._replace(history=b"")
 
 
-def checked_outcome(outcome: Outcome) -> Outcome:
-    """Return an outcome with what may have any length in a flow cut to its limits.
-
-    Raises:
-        InvalidError: a protocol violation.
-    """
+def checked_outcome(outcome: m.Outcome) -> m.Outcome:
+    """Return an outcome with what may have any length in a flow cut to its limits."""
     ending = outcome.ending
-    if isinstance(ending, Parked):
+    if isinstance(ending, m.Parked):
         check_subscriptions(ending.subscriptions)
         if ending.retry is not None:
             outcome = outcome._replace(ending=ending._replace(retry=_checked_retry(ending.retry)))
-    elif isinstance(ending, Faulted):
-        outcome = outcome._replace(ending=Faulted(_bounded(ending.error)))
+    elif isinstance(ending, m.Faulted):
+        outcome = outcome._replace(ending=m.Faulted(_bounded(ending.error)))
     if outcome.events:
         _check_events(outcome.events)
     if outcome.checkpoints:
@@ -184,11 +137,7 @@ def checked_outcome(outcome: Outcome) -> Outcome:
 
 
 def check_subscriptions(subscriptions: Sequence[Subscription]) -> None:
-    """Refuse subscriptions that can't be stored or matched.
-
-    Raises:
-        InvalidError: a protocol violation.
-    """
+    """Refuse subscriptions that can't be stored or matched."""
     for subscription in subscriptions:
         if not 0 < len(subscription.key.encode()) <= MAX_KEY_BYTES:
             raise protocol_violation(f"the key of a subscription has 1 to {MAX_KEY_BYTES} bytes")
@@ -247,11 +196,11 @@ def _bounded(error: WorkflowError) -> WorkflowError:
 MAX_UNSTORED_BYTES: Final = limits.MAX_MESSAGE_BYTES
 # bytes of messages stored in one batch, or one larger message: other runners need to write, too
 MAX_STORE_BYTES: Final = 8 * limits.MIB
-Report = CheckpointBatch | OutcomeBatch | SubscriptionBatch
+Report = m.CheckpointBatch | m.OutcomeBatch | m.SubscriptionBatch
 
 
 class ReportQueue:
-    """The reports of one runner that are not stored yet."""
+    """Checkpoints, outcomes and subscriptions of one runner that wait to be stored, in order and in batches."""
 
     def __init__(self) -> None:
         self._reports: deque[tuple[Report, int]] = deque()
@@ -259,7 +208,6 @@ class ReportQueue:
         self._storing = 0
 
     def __bool__(self) -> bool:
-        """Whether there is something to take."""
         return bool(self._reports)
 
     @property
@@ -268,17 +216,13 @@ class ReportQueue:
         return self._bytes > MAX_UNSTORED_BYTES
 
     def add(self, report: Report, size: int) -> None:
-        """Add a message of `size` bytes.
-
-        Raises:
-            InvalidError: a protocol violation.
-        """
+        """Add a message of `size` bytes."""
         match report:
-            case CheckpointBatch():
-                report = CheckpointBatch(tuple(map(checked_checkpoint, report.checkpoints)))
-            case OutcomeBatch():
-                report = OutcomeBatch(tuple(map(checked_outcome, report.outcomes)))
-            case SubscriptionBatch():
+            case m.CheckpointBatch():
+                report = m.CheckpointBatch(tuple(map(checked_checkpoint, report.checkpoints)))
+            case m.OutcomeBatch():
+                report = m.OutcomeBatch(tuple(map(checked_outcome, report.outcomes)))
+            case m.SubscriptionBatch():
                 for update in report.updates:
                     check_subscriptions(update.subscriptions)
         self._reports.append((report, size))
@@ -287,17 +231,17 @@ class ReportQueue:
     def take(self) -> list[ReportEffect]:
         """Remove the next batch, and return what to do with it; call `stored` when that is done."""
         effects: list[ReportEffect] = []
-        checkpoints: list[Checkpoint] = []
-        outcomes: list[Outcome] = []
+        checkpoints: list[m.Checkpoint] = []
+        outcomes: list[m.Outcome] = []
         while self._reports and self._storing < MAX_STORE_BYTES:
             report, size = self._reports.popleft()
             self._storing += size
             match report:
-                case CheckpointBatch():
+                case m.CheckpointBatch():
                     checkpoints += report.checkpoints
-                case OutcomeBatch():
+                case m.OutcomeBatch():
                     outcomes += report.outcomes
-                case SubscriptionBatch():
+                case m.SubscriptionBatch():
                     # it withdraws deliveries that no earlier checkpoint has accepted
                     effects += _store(checkpoints, outcomes)
                     checkpoints, outcomes = [], []
@@ -310,18 +254,18 @@ class ReportQueue:
         self._storing = 0
 
 
-def _store(checkpoints: Sequence[Checkpoint], outcomes: Sequence[Outcome]) -> list[ReportEffect]:
+def _store(checkpoints: Sequence[m.Checkpoint], outcomes: Sequence[m.Outcome]) -> list[ReportEffect]:
     """Return the effect that stores reports: each outcome together with the checkpoints of its execution, or after.
 
     It is stored after a checkpoint that consumes an event: it must first be checked whether the execution may do that.
     """
     if not checkpoints and not outcomes:
         return []
-    journals: dict[bytes, list[Checkpoint]] = defaultdict(list)
+    journals: dict[bytes, list[m.Checkpoint]] = defaultdict(list)
     for checkpoint in checkpoints:
         journals[checkpoint.lease].append(checkpoint)
-    at_once: list[Outcome] = []
-    later: list[Outcome] = []
+    at_once: list[m.Outcome] = []
+    later: list[m.Outcome] = []
     for outcome in outcomes:
         journal = journals.get(outcome.lease)
         if journal is None:
@@ -345,12 +289,12 @@ _Item = TypeVar("_Item")
 
 
 class SendQueue:
-    """Messages to one runner; see `messages` for what each of them means."""
+    """What waits to be sent to one runner, in an order that makes sense, and bounded."""
 
     def __init__(self) -> None:
-        self._assignments: list[Assignment] = []
-        self._deliveries: list[EventDelivery] = []
-        self._durable: dict[bytes, DurableCheckpoint] = {}
+        self._assignments: list[m.Assignment] = []
+        self._deliveries: list[m.EventDelivery] = []
+        self._durable: dict[bytes, m.DurableCheckpoint] = {}
         self._wanted: frozenset[str] | None = None
         self._settled: list[bytes] = []
         self._revoked: dict[str, list[bytes]] = {}
@@ -364,12 +308,12 @@ class SendQueue:
         """Whether so much is queued that no more work should be assigned for now."""
         return self._unsent_bytes >= MAX_UNSENT_BYTES
 
-    def assign(self, assignments: Sequence[Assignment]) -> None:
+    def assign(self, assignments: Sequence[m.Assignment]) -> None:
         """Queue assignments."""
         self._assignments += assignments
         self._unsent_bytes += sum(map(assignment_size, assignments))
 
-    def deliver(self, delivery: EventDelivery) -> None:
+    def deliver(self, delivery: m.EventDelivery) -> None:
         """Queue an event or end for a running execution; each execution has at most one at a time."""
         self._deliveries.append(delivery)
         self._unsent_bytes += delivery_size(delivery)
@@ -379,7 +323,7 @@ class SendQueue:
         known = self._durable.get(lease)
         if known is not None:
             index, number = max(index, known.index), max(number, known.number)
-        self._durable[lease] = DurableCheckpoint(lease, index, number)
+        self._durable[lease] = m.DurableCheckpoint(lease, index, number)
 
     def want(self, types: Collection[str]) -> None:
         """Queue the types of lifecycle events to report."""
@@ -406,33 +350,33 @@ class SendQueue:
         """Announce that this router stops in `grace` seconds."""
         self._drain = grace
 
-    def take(self) -> list[RouterMessage]:
+    def take(self) -> list[m.RouterMessage]:
         """Remove everything from the queue and return it as messages; call `sent` when they are sent."""
         self._sending = self._unsent_bytes
-        messages: list[RouterMessage] = []
+        messages: list[m.RouterMessage] = []
         if self._wanted is not None:
-            messages.append(LifecycleFilter(self._wanted))
+            messages.append(m.LifecycleFilter(self._wanted))
             self._wanted = None
         if self._settled:
-            messages.append(Settlement(tuple(self._settled)))
+            messages.append(m.Settlement(tuple(self._settled)))
             self._settled.clear()
         if self._durable:
-            messages.append(CheckpointAck(tuple(self._durable.values())))
+            messages.append(m.CheckpointAck(tuple(self._durable.values())))
             self._durable.clear()
         if self._deliveries:
-            messages += map(EventDeliveryBatch, self._parts(self._deliveries, delivery_size))
+            messages += map(m.EventDeliveryBatch, self._parts(self._deliveries, delivery_size))
             self._deliveries.clear()
         if self._assignments:
-            messages += map(AssignmentBatch, self._parts(self._assignments, assignment_size))
+            messages += map(m.AssignmentBatch, self._parts(self._assignments, assignment_size))
             self._assignments.clear()
         # after the assignments: they may contain one that was cancelled at once
-        messages += [Revocation(tuple(leases), reason) for reason, leases in self._revoked.items()]
+        messages += [m.Revocation(tuple(leases), reason) for reason, leases in self._revoked.items()]
         self._revoked.clear()
         if self._renewed is not None:  # after the revocations: the renewal does not cover those leases
-            messages.append(Renewed(self._renewed))
+            messages.append(m.Renewed(self._renewed))
             self._renewed = None
         if self._drain is not None:
-            messages.append(Drain(self._drain))
+            messages.append(m.Drain(self._drain))
             self._drain = None
         return messages
 
@@ -459,45 +403,33 @@ PHASES: Final = {
 
 
 class RunnerSession:
-    """State of one stream of one runner.
-
-    Attributes:
-        runner_id: of the runner; empty before its hello.
-        outgoing: what waits to be sent.
-        reports: what waits to be stored.
-    """
+    """State of one stream of one runner: what waits to be sent (`outgoing`), and to be stored (`reports`)."""
 
     def __init__(self) -> None:
         self._phase = _Phase.GREETING
-        self._welcome: Welcome | None = None
-        self.runner_id = ""
+        self._welcome: m.Welcome | None = None
+        self.runner_id = ""  # empty before its hello
         self.outgoing = SendQueue()
         self.reports = ReportQueue()
 
-    def receive(self, message: RunnerMessage | None, size: int) -> list[Effect]:
+    def receive(self, message: m.RunnerMessage | None, size: int) -> list[Effect]:
         """Process a message from the runner and return the effects to carry out at once, in order.
 
-        What has to become durable first is added to `reports`.
-
-        Args:
-            message: from the runner; None: of a kind that this version does not know.
-            size: of the message in bytes.
-
-        Raises:
-            InvalidError: the runner violated the protocol (`ATTACH_PROTOCOL_VIOLATION`); end the stream.
+        What has to become durable first is added to `reports`. The message has `size` bytes; None: it is of a kind that
+        this version does not know.
         """
-        if isinstance(message, Hello) != (self._phase is _Phase.GREETING):
+        if isinstance(message, m.Hello) != (self._phase is _Phase.GREETING):
             raise protocol_violation("the first message of a stream is a hello, and there is no other one")
         match message:
-            case CheckpointBatch() | OutcomeBatch() | SubscriptionBatch():
+            case m.CheckpointBatch() | m.OutcomeBatch() | m.SubscriptionBatch():
                 self.reports.add(message, size)
-            case Credit(assignments=assignments):
+            case m.Credit(assignments=assignments):
                 if not 0 < assignments <= MAX_CREDIT:
                     raise protocol_violation(f"credit is 1 to {MAX_CREDIT} at a time")
                 return [AddCredit(assignments)]
-            case Renewal(stamp=stamp):
+            case m.Renewal(stamp=stamp):
                 return [RenewLeases(stamp)]
-            case Hello():
+            case m.Hello():
                 check_hello(message)
                 self._phase = PHASES[self._phase, "Hello"]
                 self.runner_id = message.runner_id
@@ -509,9 +441,9 @@ class RunnerSession:
     def welcome(self, lease_seconds: float, retained: Iterable[bytes]) -> None:
         """Accept the runner, which retains these leases."""
         self._phase = PHASES[self._phase, "welcome()"]
-        self._welcome = Welcome(lease_seconds, frozenset(retained))
+        self._welcome = m.Welcome(lease_seconds, frozenset(retained))
 
-    def take(self) -> list[RouterMessage]:
+    def take(self) -> list[m.RouterMessage]:
         """Return all messages to send now, in the required order: at first `Welcome` alone."""
         if self._phase is not _Phase.ATTACHED:
             return []

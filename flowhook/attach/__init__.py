@@ -1,8 +1,4 @@
-"""The Attach protocol between routers and runners: its messages, without I/O, and their codec.
-
-- `messages`: the messages in both directions, as plain immutable classes.
-- `codec`: converts them to and from protobuf; nothing else touches the protobuf classes of Attach.
-- `limits`: bounds on what a peer may send; `sizes`: estimated sizes of messages, and batches that fit into one.
+"""The Attach protocol between routers and runners: its messages, without I/O, their limits, and their codec.
 
 The halves are state machines that take messages and return effects: `runner.session` and `router.session`. Neither
 imports asyncio, gRPC or protobuf, so a test can join the two over a fake link.

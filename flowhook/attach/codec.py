@@ -4,7 +4,8 @@ Nothing else touches the protobuf classes of Attach. A *request* is what a runne
 sends.
 
 Encoding fills a message in place: a message that is composed of finished parts copies each of them once for each level,
-which takes three times as long. Decoding checks no more than what would make the conversion itself expensive.
+which takes three times as long. Decoding checks no more than what would make the conversion itself expensive, and
+raises InvalidError (a protocol violation).
 """
 
 from __future__ import annotations
@@ -13,37 +14,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from flowhook import limits
+from flowhook.attach import messages as m
 from flowhook.attach.limits import MAX_BUNDLE_BYTES, MAX_WAIT_BYTES, protocol_violation
-from flowhook.attach.messages import (
-    Assignment,
-    AssignmentBatch,
-    Checkpoint,
-    CheckpointAck,
-    CheckpointBatch,
-    Completed,
-    Credit,
-    Drain,
-    DurableCheckpoint,
-    Ending,
-    EventDelivery,
-    EventDeliveryBatch,
-    Faulted,
-    Hello,
-    LifecycleFilter,
-    Outcome,
-    OutcomeBatch,
-    Parked,
-    Released,
-    Renewal,
-    Renewed,
-    Revocation,
-    RouterMessage,
-    RunnerMessage,
-    Settlement,
-    SubscriptionBatch,
-    SubscriptionUpdate,
-    Welcome,
-)
 from flowhook.model import ERROR_TYPE_BASE, Correlation, EventFilter, JournalEntry, Retry, Subscription, WorkflowError
 from flowhook.v1 import failure_pb2
 from flowhook.v1 import runner_service_pb2 as pb
@@ -85,7 +57,7 @@ def fill_subscriptions(message: pb.Parked | pb.SubscriptionUpdate, subscriptions
                 filter_.correlations.add(path=path, expected=expected)
 
 
-def fill_parked(message: pb.Parked, parked: Parked) -> None:
+def fill_parked(message: pb.Parked, parked: m.Parked) -> None:
     """Fill a message with what an execution waits for."""
     if parked.wake_at_ms is not None:
         message.wake_time.CopyFrom(convert.timestamp(parked.wake_at_ms))
@@ -95,39 +67,27 @@ def fill_parked(message: pb.Parked, parked: Parked) -> None:
         message.retry_keys.extend(parked.retry.keys)
 
 
-def decode_parked(message: pb.Parked) -> Parked | Faulted:
-    """Return the wake time and subscriptions of an execution, or the error that it can't wait for that much.
-
-    Raises:
-        InvalidError: there are too many (a protocol violation).
-    """
+def decode_parked(message: pb.Parked) -> m.Parked | m.Faulted:
+    """Return the wake time and subscriptions of an execution, or the error that it can't wait for that much."""
     if message.ByteSize() > MAX_WAIT_BYTES:
         detail = f"what it waits for has more than {MAX_WAIT_BYTES} bytes: let `expect` be a short value"
-        return Faulted(WorkflowError(f"{ERROR_TYPE_BASE}runtime", 500, "Runtime error", detail=detail))
+        return m.Faulted(WorkflowError(f"{ERROR_TYPE_BASE}runtime", 500, "Runtime error", detail=detail))
     wake_at_ms = convert.milliseconds(message.wake_time) if message.HasField("wake_time") else None
     retry = None
     if message.HasField("retry"):
         retry = from_proto(message.retry, Retry)._replace(keys=tuple(message.retry_keys))
-    return Parked(wake_at_ms, decode_subscriptions(message.subscriptions), retry)
+    return m.Parked(wake_at_ms, decode_subscriptions(message.subscriptions), retry)
 
 
-def decode_update(message: pb.SubscriptionUpdate) -> SubscriptionUpdate:
-    """Return the subscriptions of a running execution; none, if they are too large.
-
-    Raises:
-        InvalidError: there are too many (a protocol violation).
-    """
+def decode_update(message: pb.SubscriptionUpdate) -> m.SubscriptionUpdate:
+    """Return the subscriptions of a running execution; none, if they are too large."""
     if message.ByteSize() > MAX_WAIT_BYTES:  # the execution faults when it parks with the same subscriptions
-        return SubscriptionUpdate(message.lease, message.generation, ())
-    return SubscriptionUpdate(message.lease, message.generation, decode_subscriptions(message.subscriptions))
+        return m.SubscriptionUpdate(message.lease, message.generation, ())
+    return m.SubscriptionUpdate(message.lease, message.generation, decode_subscriptions(message.subscriptions))
 
 
 def decode_subscriptions(messages: Sequence[pb.Subscription]) -> tuple[Subscription, ...]:
-    """Return subscriptions.
-
-    Raises:
-        InvalidError: there are too many, or one has no filters or too many (a protocol violation).
-    """
+    """Return subscriptions, unless there are too many, or one has no filters or too many."""
     if len(messages) > limits.MAX_SUBSCRIPTIONS:
         raise protocol_violation(f"an execution waits for at most {limits.MAX_SUBSCRIPTIONS} things at a time")
     return tuple(map(_subscription, messages))
@@ -150,7 +110,7 @@ def _filter(message: pb.EventFilter) -> EventFilter:
 Request = pb.AttachRequest
 
 
-def encode_requests(messages: Sequence[RunnerMessage]) -> list[Request]:
+def encode_requests(messages: Sequence[m.RunnerMessage]) -> list[Request]:
     """Return a runner's messages for the stream, as one bundle if it is not too large."""
     request = Request()
     parts = request.bundle.requests
@@ -159,12 +119,8 @@ def encode_requests(messages: Sequence[RunnerMessage]) -> list[Request]:
     return [request] if len(parts) > 1 and request.ByteSize() <= MAX_BUNDLE_BYTES else list(parts)
 
 
-def decode_request(request: Request) -> Iterator[tuple[RunnerMessage | None, int]]:
-    """Yield a runner's messages with their sizes in bytes; None: this version does not know the kind of message.
-
-    Raises:
-        InvalidError: a protocol violation.
-    """
+def decode_request(request: Request) -> Iterator[tuple[m.RunnerMessage | None, int]]:
+    """Yield a runner's messages with their sizes in bytes; None: this version does not know the kind of message."""
     if not request.HasField("bundle"):
         yield _decode_request(request), request.ByteSize()
         return
@@ -174,43 +130,39 @@ def decode_request(request: Request) -> Iterator[tuple[RunnerMessage | None, int
         yield _decode_request(part), part.ByteSize()
 
 
-def exit_outcome_to_proto(outcome: Outcome) -> pb.Outcome:
+def exit_outcome_to_proto(outcome: m.Outcome) -> pb.Outcome:
     """Return the outcome of what a process was evaluating when it ended, for the report of its exit."""
     message = pb.Outcome()
     _fill_outcome(message, outcome)
     return message
 
 
-def exit_outcome_from_proto(message: pb.Outcome) -> Outcome:
-    """Decode the outcome of what a process was evaluating when it ended.
-
-    Raises:
-        InvalidError: it is neither faulted nor released (a protocol violation).
-    """
+def exit_outcome_from_proto(message: pb.Outcome) -> m.Outcome:
+    """Decode the outcome of what a process was evaluating when it ended, which is faulted or released."""
     if message.WhichOneof("result") not in ("faulted", "released"):
         raise protocol_violation("what a process was evaluating when it ended is faulted or released")
     ending = _ending(message)
-    return Outcome(message.lease, ending._replace(to_back=True) if isinstance(ending, Released) else ending)
+    return m.Outcome(message.lease, ending._replace(to_back=True) if isinstance(ending, m.Released) else ending)
 
 
-def _encode_request(request: Request, message: RunnerMessage) -> None:
+def _encode_request(request: Request, message: m.RunnerMessage) -> None:
     match message:
-        case CheckpointBatch():
+        case m.CheckpointBatch():
             add_checkpoint = request.checkpoints.checkpoints.add
             for checkpoint in message.checkpoints:
                 _fill_checkpoint(add_checkpoint(), checkpoint)
-        case OutcomeBatch():
+        case m.OutcomeBatch():
             add_outcome = request.outcomes.outcomes.add
             for outcome in message.outcomes:
                 _fill_outcome(add_outcome(), outcome)
-        case SubscriptionBatch():
+        case m.SubscriptionBatch():
             for lease, generation, subscriptions in message.updates:
                 fill_subscriptions(request.subscriptions.updates.add(lease=lease, generation=generation), subscriptions)
-        case Credit():
+        case m.Credit():
             request.credit.assignments = message.assignments
-        case Renewal():
+        case m.Renewal():
             request.renewal.stamp = message.stamp
-        case Hello():
+        case m.Hello():
             hello = request.hello
             hello.runner_id = message.runner_id
             hello.components.extend(message.components)
@@ -219,26 +171,26 @@ def _encode_request(request: Request, message: RunnerMessage) -> None:
             hello.losses_explained = message.losses_explained
 
 
-def _decode_request(request: Request) -> RunnerMessage | None:
+def _decode_request(request: Request) -> m.RunnerMessage | None:
     match request.WhichOneof("message"):
         case "checkpoints":
-            return CheckpointBatch(tuple(map(_checkpoint, request.checkpoints.checkpoints)))
+            return m.CheckpointBatch(tuple(map(_checkpoint, request.checkpoints.checkpoints)))
         case "outcomes":
-            return OutcomeBatch(tuple(map(_outcome, request.outcomes.outcomes)))
+            return m.OutcomeBatch(tuple(map(_outcome, request.outcomes.outcomes)))
         case "subscriptions":
-            return SubscriptionBatch(tuple(map(decode_update, request.subscriptions.updates)))
+            return m.SubscriptionBatch(tuple(map(decode_update, request.subscriptions.updates)))
         case "credit":
-            return Credit(request.credit.assignments)
+            return m.Credit(request.credit.assignments)
         case "renewal":
-            return Renewal(request.renewal.stamp)
+            return m.Renewal(request.renewal.stamp)
         case "hello":
             hello = request.hello
             components, held = tuple(hello.components), tuple(hello.held_leases)
-            return Hello(hello.runner_id, components, hello.build, held, hello.losses_explained)
+            return m.Hello(hello.runner_id, components, hello.build, held, hello.losses_explained)
     return None
 
 
-def _fill_checkpoint(message: pb.Checkpoint, checkpoint: Checkpoint) -> None:
+def _fill_checkpoint(message: pb.Checkpoint, checkpoint: m.Checkpoint) -> None:
     lease, index, entry, compacts, reply, consumed, events, number, history = checkpoint
     message.lease = lease
     message.index = index
@@ -259,11 +211,11 @@ def _fill_checkpoint(message: pb.Checkpoint, checkpoint: Checkpoint) -> None:
         message.history = history
 
 
-def _checkpoint(message: pb.Checkpoint) -> Checkpoint:
+def _checkpoint(message: pb.Checkpoint) -> m.Checkpoint:
     entry = entry_from_proto(message.entry) if message.HasField("entry") else None
     reply = message.reply.SerializeToString() if message.HasField("reply") else None
     events = _events(message.events) if message.events else ()
-    return Checkpoint(
+    return m.Checkpoint(
         message.lease,
         message.index,
         entry,
@@ -276,21 +228,21 @@ def _checkpoint(message: pb.Checkpoint) -> Checkpoint:
     )
 
 
-def _fill_outcome(message: pb.Outcome, outcome: Outcome) -> None:
+def _fill_outcome(message: pb.Outcome, outcome: m.Outcome) -> None:
     lease, ending, events, history, checkpoints = outcome
     message.lease = lease
     match ending:
-        case Completed():
+        case m.Completed():
             message.completed.output = ending.output
             if ending.reply is not None:
                 message.completed.reply.ParseFromString(ending.reply)
                 message.completed.reply.SetInParent()
-        case Faulted():
+        case m.Faulted():
             message.faulted.CopyFrom(to_proto(ending.error, failure_pb2.WorkflowError))
-        case Parked():
+        case m.Parked():
             message.parked.SetInParent()
             fill_parked(message.parked, ending)
-        case Released():
+        case m.Released():
             message.released.reason = ending.reason
             message.released.charged = ending.charged
     if events:
@@ -301,24 +253,24 @@ def _fill_outcome(message: pb.Outcome, outcome: Outcome) -> None:
         _fill_checkpoint(message.checkpoints.add(), checkpoint)
 
 
-def _outcome(message: pb.Outcome) -> Outcome:
+def _outcome(message: pb.Outcome) -> m.Outcome:
     events = _events(message.events) if message.events else ()
     checkpoints = tuple(map(_checkpoint, message.checkpoints)) if message.checkpoints else ()
-    return Outcome(message.lease, _ending(message), events, message.history, checkpoints)
+    return m.Outcome(message.lease, _ending(message), events, message.history, checkpoints)
 
 
-def _ending(message: pb.Outcome) -> Ending:
+def _ending(message: pb.Outcome) -> m.Ending:
     match message.WhichOneof("result"):
         case "completed":
             completed = message.completed
             reply = completed.reply.SerializeToString() if completed.HasField("reply") else None
-            return Completed(completed.output, reply)
+            return m.Completed(completed.output, reply)
         case "faulted":
-            return Faulted(from_proto(message.faulted, WorkflowError))
+            return m.Faulted(from_proto(message.faulted, WorkflowError))
         case "parked":
             return decode_parked(message.parked)
         case _:
-            return Released(message.released.reason, message.released.charged)
+            return m.Released(message.released.reason, message.released.charged)
 
 
 def _event_to_proto(event: LifecycleEvent) -> pb.LifecycleEvent:
@@ -336,7 +288,7 @@ def _events(messages: Sequence[pb.LifecycleEvent]) -> tuple[LifecycleEvent, ...]
 Response = pb.AttachResponse
 
 
-def encode_responses(messages: Sequence[RouterMessage], *, sent_ms: int = 0) -> list[Response]:
+def encode_responses(messages: Sequence[m.RouterMessage], *, sent_ms: int = 0) -> list[Response]:
     """Return a router's messages for the stream, as one bundle if it is not too large; `sent_ms`: the router's time."""
     response = Response()
     parts = response.bundle.responses
@@ -348,7 +300,7 @@ def encode_responses(messages: Sequence[RouterMessage], *, sent_ms: int = 0) -> 
     return found
 
 
-def decode_response(response: Response) -> Iterator[RouterMessage]:
+def decode_response(response: Response) -> Iterator[m.RouterMessage]:
     """Yield a router's messages, without those of a kind that this version does not know."""
     for part in response.bundle.responses if response.HasField("bundle") else (response,):
         message = _decode_response(part)
@@ -356,59 +308,59 @@ def decode_response(response: Response) -> Iterator[RouterMessage]:
             yield message
 
 
-def _encode_response(response: Response, message: RouterMessage) -> None:
+def _encode_response(response: Response, message: m.RouterMessage) -> None:
     match message:
-        case AssignmentBatch():
+        case m.AssignmentBatch():
             _fill_assignments(response.assignments, message.assignments)
-        case CheckpointAck():
+        case m.CheckpointAck():
             _fill_ack(response.checkpointed, message.checkpoints)
-        case Settlement():
+        case m.Settlement():
             response.settlement.leases.extend(message.leases)
-        case EventDeliveryBatch():
+        case m.EventDeliveryBatch():
             _fill_deliveries(response.deliveries, message.deliveries)
-        case Revocation():
+        case m.Revocation():
             response.revocation.leases.extend(message.leases)
             response.revocation.reason = message.reason
-        case Renewed():
+        case m.Renewed():
             response.renewed.stamp = message.stamp
-        case LifecycleFilter():
+        case m.LifecycleFilter():
             response.lifecycle_filter.SetInParent()
             response.lifecycle_filter.event_types.extend(sorted(message.types))
-        case Drain():
+        case m.Drain():
             response.drain.grace.CopyFrom(convert.duration(message.grace))
-        case Welcome():
+        case m.Welcome():
             welcome = response.welcome
             welcome.lease_duration.CopyFrom(convert.duration(message.lease_seconds))
             welcome.retained_leases.extend(message.retained)
 
 
-def _decode_response(response: Response) -> RouterMessage | None:
+def _decode_response(response: Response) -> m.RouterMessage | None:
     match response.WhichOneof("message"):
         case "assignments":
-            return AssignmentBatch(tuple(map(_assignment, response.assignments.assignments)))
+            return m.AssignmentBatch(tuple(map(_assignment, response.assignments.assignments)))
         case "checkpointed":
             found = response.checkpointed.checkpoints
-            return CheckpointAck(tuple(DurableCheckpoint(item.lease, item.index, item.number) for item in found))
+            return m.CheckpointAck(tuple(m.DurableCheckpoint(item.lease, item.index, item.number) for item in found))
         case "settlement":
-            return Settlement(tuple(response.settlement.leases))
+            return m.Settlement(tuple(response.settlement.leases))
         case "deliveries":
-            return EventDeliveryBatch(tuple(map(_delivery, response.deliveries.deliveries)))
+            return m.EventDeliveryBatch(tuple(map(_delivery, response.deliveries.deliveries)))
         case "revocation":
-            return Revocation(tuple(response.revocation.leases), response.revocation.reason)
+            return m.Revocation(tuple(response.revocation.leases), response.revocation.reason)
         case "renewed":
-            return Renewed(response.renewed.stamp)
+            return m.Renewed(response.renewed.stamp)
         case "lifecycle_filter":
-            return LifecycleFilter(frozenset(response.lifecycle_filter.event_types))
+            return m.LifecycleFilter(frozenset(response.lifecycle_filter.event_types))
         case "drain":
-            return Drain(convert.seconds(response.drain.grace))
+            return m.Drain(convert.seconds(response.drain.grace))
         case "welcome":
             terms = response.welcome
             seconds, retained = convert.seconds(terms.lease_duration), frozenset(terms.retained_leases)
-            return Welcome(seconds, retained)
+            return m.Welcome(seconds, retained)
     return None
 
 
-def _fill_assignments(batch: pb.AssignmentBatch, assignments: Sequence[Assignment]) -> None:
+def _fill_assignments(batch: pb.AssignmentBatch, assignments: Sequence[m.Assignment]) -> None:
     add = batch.assignments.add
     for lease, attempt, revision, event, journal, start, scope in assignments:
         message = add()
@@ -425,23 +377,23 @@ def _fill_assignments(batch: pb.AssignmentBatch, assignments: Sequence[Assignmen
             message.effect_scope = scope
 
 
-def _assignment(item: pb.Assignment) -> Assignment:
+def _assignment(item: pb.Assignment) -> m.Assignment:
     journal = tuple(map(entry_from_proto, item.journal)) if item.journal else ()
-    return Assignment(
+    return m.Assignment(
         item.lease, item.attempt, item.flow_revision, item.event, journal, item.journal_start, item.effect_scope
     )
 
 
-def _fill_deliveries(batch: pb.EventDeliveryBatch, deliveries: Sequence[EventDelivery]) -> None:
+def _fill_deliveries(batch: pb.EventDeliveryBatch, deliveries: Sequence[m.EventDelivery]) -> None:
     for lease, generation, number, entry in deliveries:
         fill_entry(batch.deliveries.add(lease=lease, generation=generation, number=number).entry, entry)
 
 
-def _delivery(item: pb.EventDelivery) -> EventDelivery:
-    return EventDelivery(item.lease, item.generation, item.number, entry_from_proto(item.entry))
+def _delivery(item: pb.EventDelivery) -> m.EventDelivery:
+    return m.EventDelivery(item.lease, item.generation, item.number, entry_from_proto(item.entry))
 
 
-def _fill_ack(ack: pb.CheckpointAck, checkpoints: Sequence[DurableCheckpoint]) -> None:
+def _fill_ack(ack: pb.CheckpointAck, checkpoints: Sequence[m.DurableCheckpoint]) -> None:
     add = ack.checkpoints.add
     for lease, index, number in checkpoints:
         message = add()

@@ -83,5 +83,5 @@ class InstallationWatch:
             if await asyncio.to_thread(self._replaced):
                 break
             await asyncio.sleep(self._seconds)
-        self._process_state.warnings[WARNING] = REPLACED
+        self._process_state.warn(WARNING, REPLACED)
         log.warning(REPLACED, build=flowhook.__version__)

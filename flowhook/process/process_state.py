@@ -47,6 +47,13 @@ class ProcessState:
             return "draining"
         return self.refusal or ("" if self.ready.is_set() else self.detail or "not ready")
 
+    def warn(self, kind: str, problem: str) -> str:
+        """Show a warning of a kind, or (empty) none any more; return the one before."""
+        before = self.warnings.pop(kind, "")
+        if problem:
+            self.warnings[kind] = problem
+        return before
+
     def announce(self, kind: str, host: str, port: int) -> None:
         """Publish an address of this process, with the port that was actually bound. Call it before `ready` is set."""
         self.addresses[kind] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -11,7 +11,7 @@ import attrs
 from flowhook.errors import FlowhookError
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
-from router.storage.commit_log.interface import LogServer, LogStatus
+from router.storage.commit_log.interface import LogStatus
 
 LOOK_SECONDS: Final = 15.0  # between two looks
 WARNING: Final = "servers of the log"  # kind of the warning
@@ -45,7 +45,7 @@ class LogServerWatch:
         """Take in the state of the log."""
         lagging = {server.name for server in status.servers if not server.current}
         out = {
-            server.name: _cause(server)
+            server.name: server.problem or f"it does not answer, or is {server.lag} operations behind; see its log"
             for server in status.servers
             if server.problem or server.name in lagging & self._lagging
         }
@@ -54,12 +54,5 @@ class LogServerWatch:
         for name in self._out.keys() - out.keys():
             log.info("a server of the log is back", server=name)
         self._lagging, self._out = lagging, out
-        if out:
-            texts = (f"the server {name} of the log is out: {cause}" for name, cause in sorted(out.items()))
-            self._process_state.warnings[WARNING] = "; ".join(texts)
-        else:
-            self._process_state.warnings.pop(WARNING, None)
-
-
-def _cause(server: LogServer) -> str:
-    return server.problem or f"it does not answer, or is {server.lag} operations behind; see its log"
+        texts = (f"the server {name} of the log is out: {cause}" for name, cause in sorted(out.items()))
+        self._process_state.warn(WARNING, "; ".join(texts))

@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -20,14 +21,13 @@ from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.retrying import RETRY_SECONDS
 from router.cluster.address_checks import AddressChecks, OpenChannel
-from router.cluster.fence_check import FenceCheck
 from router.cluster.hand_over import HandOverRequest, choose_successor
 from router.cluster.log_servers import LogServerWatch
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.reachability import ReachabilityReports
 from router.cluster.records import HEARTBEAT_SECONDS, MAX_TEXT, MAX_UNREACHABLE, MemberState, RouterRecord
 from router.cluster.shard_map import LIVE_SECONDS, LogReport, RouterAddress, ShardMap, ShardSituation
-from router.cluster.term import Serving, Term, TermRunner
+from router.cluster.term import FenceCheck, StopRequest, Term, TermRunner
 from router.storage.commit_log.interface import (
     FencedError,
     Heartbeats,
@@ -95,73 +95,46 @@ class RouterHeartbeats:
         self._taken = {router: heard_at for router, (heard_at, _) in heard.items()}
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Member(ShardMap):
-    """A router of a cluster; implements `shard_map.ShardMap`.
+    """A router of a cluster; implements `shard_map.ShardMap`."""
 
-    Args:
-        name: of this router, unique in the cluster.
-        replicated: the log, heartbeats and objects.
-        view: this router's copy of the data.
-        restore: makes a view of the newest snapshot that reaches a position, and returns what it contains, or None if
-            there is none. Blocks.
-        snapshot: makes a snapshot if one is due. Blocks.
-        grew: called with the bytes of each record that was applied or appended, on any thread.
-        open_storage: opens the view for an owner.
-        new_stop: makes the request that stops `runner.serve`.
-        runner: serves.
-        lifecycle: state of the process.
-        drain_seconds: how long runners may take to finish what they have when the router is to stop.
-        open_channel: opens a channel to another router, without a token; see `AddressChecks`.
+    _name: str  # of this router, unique in the cluster
+    _replicated: ReplicatedLog
+    _view: View  # this router's copy of the data
+    # makes a view of the newest snapshot that reaches a position, and returns what it contains, if there is one; blocks
+    _restore: Callable[[int], ViewPosition | None]
+    _snapshot: Callable[[], object]  # makes a snapshot if one is due; blocks
+    _grew: Callable[[int], None]  # called with the bytes of each record that was applied or appended, on any thread
+    _open_storage: Callable[[LogRecorder], Awaitable[Storage]]  # opens the view for an owner
+    _runner: TermRunner
+    _process_state: ProcessState
+    _drain_seconds: float  # how long runners may take to finish what they have when the router is to stop
+    _open_channel: OpenChannel | None  # see `AddressChecks`
+    instance: str = attrs.field(init=False, factory=partial(secrets.token_hex, 8))
+    tokens: str = attrs.field(init=False, default="")  # fingerprint of the tokens, to announce
+    _heartbeats: RouterHeartbeats = attrs.field(init=False)
+    _log_servers: LogServerWatch = attrs.field(init=False)
+    _ownership: Ownership = attrs.field(init=False)
+    _checks: AddressChecks = attrs.field(init=False)
+    _reports: ReachabilityReports = attrs.field(init=False, factory=partial(ReachabilityReports, time.monotonic))
+    _asked: HandOverRequest | None = attrs.field(init=False, default=None)
+    _address: str = attrs.field(init=False, default="")
+    _position: int = attrs.field(init=False, default=0)
+    _follower: Follower | None = attrs.field(init=False, default=None)
+    _recorder: LogRecorder | None = attrs.field(init=False, default=None)
+    _reporting: asyncio.Task[LogReport] | None = attrs.field(init=False, default=None)
+    _changed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _looked: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _announced: tuple[Any, ...] = attrs.field(init=False, default=())
+    _announced_at: float = attrs.field(init=False, default=0.0)
+    _blocked: str = attrs.field(init=False, default="")
 
-    Attributes:
-        instance: see `ShardMap`.
-        tokens: fingerprint of the tokens, to announce.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        replicated: ReplicatedLog,
-        view: View,
-        *,
-        restore: Callable[[int], ViewPosition | None],
-        snapshot: Callable[[], object],
-        grew: Callable[[int], None],
-        open_storage: Callable[[LogRecorder], Awaitable[Storage]],
-        new_stop: Callable[[], Serving],
-        runner: TermRunner,
-        process_state: ProcessState,
-        drain_seconds: float,
-        open_channel: OpenChannel | None,
-    ) -> None:
-        self.instance = secrets.token_hex(8)
-        self.tokens = ""
-        self._replicated = replicated
-        self._view = view
-        self._heartbeats = RouterHeartbeats(replicated.heartbeats)
-        self._restore = restore
-        self._snapshot = snapshot
-        self._grew = grew
-        self._open_storage = open_storage
-        self._new_stop = new_stop
-        self._runner = runner
-        self._process_state = process_state
-        self._log_servers = LogServerWatch(self._log_status, process_state)
-        self._drain_seconds = drain_seconds
-        self._ownership = Ownership(name, time.monotonic())
-        self._reports = ReachabilityReports(time.monotonic)
-        self._checks = AddressChecks(name, open_channel, self._live_peers)
-        self._asked: HandOverRequest | None = None
-        self._address = ""
-        self._position = 0
-        self._follower: Follower | None = None
-        self._recorder: LogRecorder | None = None
-        self._reporting: asyncio.Task[LogReport] | None = None
-        self._changed = asyncio.Event()
-        self._looked = asyncio.Event()
-        self._announced: tuple[Any, ...] = ()
-        self._announced_at = 0.0
-        self._blocked = ""
+    def __attrs_post_init__(self) -> None:
+        self._heartbeats = RouterHeartbeats(self._replicated.heartbeats)
+        self._log_servers = LogServerWatch(self._log_status, self._process_state)
+        self._ownership = Ownership(self._name, time.monotonic())
+        self._checks = AddressChecks(self._name, self._open_channel, self._live_peers)
 
     # --- who owns the shard -----------------------------------------------------------------------------------------
 
@@ -277,7 +250,7 @@ class Member(ShardMap):
                 await asyncio.to_thread(self._snapshot)
 
     def _look(self, now: float) -> None:
-        self._warn()
+        self._process_state.warn(WARNING, self._replicated.refusals.warning)
         for record, heard in self._heartbeats.news():
             self._ownership.heard(record, heard)
         follower = self._follower
@@ -296,7 +269,8 @@ class Member(ShardMap):
         facts = (self._ownership.state, self._ownership.candidate, self._asked, self.owner(), self.routers())
         if facts != self._announced or now - self._announced_at >= HEARTBEAT_SECONDS:
             if self._announced[3:] != facts[3:]:
-                self._notify()
+                self._changed.set()
+                self._changed = asyncio.Event()
             self._announced = facts
             self._announced_at = now
             self._announce()
@@ -317,23 +291,9 @@ class Member(ShardMap):
             own.hand_over(asked.successor, now)
         elif successor := own.due_successor(now):
             problem = self.situation().problem(self.record())
-            log.error(
-                "this router hands over, because most edges and runners can't reach it",
-                successor=successor,
-                problem=problem,
-            )
+            cause = "this router hands over, because most edges and runners can't reach it"
+            log.error(cause, successor=successor, problem=problem)
             own.hand_over(successor, now)
-
-    def _warn(self) -> None:
-        warning = self._replicated.refusals.warning
-        if warning:
-            self._process_state.warnings[WARNING] = warning
-        else:
-            self._process_state.warnings.pop(WARNING, None)
-
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
 
     def _announce(self) -> None:
         self._heartbeats.publish(self.record())
@@ -368,10 +328,14 @@ class Member(ShardMap):
             warning=self._replicated.refusals.warning[:MAX_TEXT],
         )
 
+    async def _look_again(self) -> None:
+        """Wait until `_look` has run again."""
+        self._looked.clear()
+        await self._looked.wait()
+
     async def _wait_for_look(self) -> None:
         """Wait until `_look` has run again, or the process is to stop."""
-        self._looked.clear()
-        await first(self._looked.wait(), self._process_state.stop.wait())
+        await first(self._look_again(), self._process_state.stop.wait())
 
     # --- following --------------------------------------------------------------------------------------------------
 
@@ -461,9 +425,8 @@ class Member(ShardMap):
             self._process_state.detail = ""
             self._process_state.ready.set()
         else:
-            self._process_state.detail = (
-                "waiting for an owner of the shard" if current else self._blocked or "following the log"
-            )
+            lack = "waiting for an owner of the shard" if current else self._blocked or "following the log"
+            self._process_state.detail = lack
             self._process_state.ready.clear()
 
     # --- owning -----------------------------------------------------------------------------------------------------
@@ -505,7 +468,7 @@ class Member(ShardMap):
 
     async def _serve(self, term: Term) -> None:
         """Serve until the process is to stop, or the shard is lost."""
-        stop = self._new_stop()
+        stop = StopRequest()
         abandoning: asyncio.TimerHandle | None = None
         serving = asyncio.create_task(self._runner.serve(term, stop, self._ownership.ready), name="serve the shard")
         checking = asyncio.create_task(self._check_fence(term), name="check that the shard is still owned")
@@ -553,10 +516,6 @@ class Member(ShardMap):
             await term.storage.audit.add(entry)
         except FlowhookError as error:
             log.warning("audit entry not stored", action=entry.action, actor=entry.actor, cause=str(error))
-
-    async def _look_again(self) -> None:
-        self._looked.clear()
-        await self._looked.wait()
 
     async def _check_fence(self, term: Term) -> None:
         while True:

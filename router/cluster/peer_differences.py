@@ -70,11 +70,9 @@ class PeerDifferences:
     def _tell(self, kind: str, problem: str) -> None:
         """Log a difference once, and show it for as long as it lasts."""
         seen, self._seen[kind] = self._seen.get(kind, ""), problem
-        known = self._process_state.warnings.get(kind, "")
-        if problem and seen:
-            self._process_state.warnings[kind] = problem
-            if not known:
-                log.warning("routers differ", problem=problem)
-        elif known and not problem:
-            del self._process_state.warnings[kind]
+        shown = problem if seen else ""
+        known = self._process_state.warn(kind, shown)
+        if shown and not known:
+            log.warning("routers differ", problem=shown)
+        elif known and not shown:
             log.info("routers are alike again", kind=kind)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
 import attrs
+from pydantic import Field
 
 from flowhook.errors import ExhaustedError
-from flowhook.reporting.reachability import INTERVAL, TIMEOUT
+from flowhook.reporting.reachability import INTERVAL, MAX_CAUSE, TIMEOUT
 
 # age up to which a report counts: that of the one after the next, if the check takes its whole time
 FRESH_SECONDS: Final = 2 * INTERVAL + TIMEOUT
@@ -21,13 +22,16 @@ MAX_PROCESSES: Final = 500  # most processes of one role whose reports are kept
 MAX_SHOWN: Final = 16  # most processes that can't call a router, of those that are named
 
 
+_Text = Annotated[str, Field(max_length=MAX_CAUSE)]
+
+
 @dataclass(frozen=True, slots=True)
 class Unreachable:
     """A router that a process can't call."""
 
-    router: str
-    process: str  # name of the process: an edge, a runner, or another router
-    cause: str  # why, for operators
+    router: _Text
+    process: _Text  # name of the process: an edge, a runner, or another router
+    cause: _Text  # why, for operators
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,10 @@ from flowhook.security.token_verifier import TokenVerifier
 from flowhook.sharing.table import RouterLimits
 from router.cluster.records import MemberState, RouterRecord
 from router.cluster.shard_map import SingleOwner
+from router.cluster.term import StopRequest
 from router.flows.parsing import InputParser
 from router.process.credentials import CredentialWatch, load_credentials
-from router.process.serving import StopRequest, serve_shard
+from router.process.serving import serve_shard
 from router.services.shards import ShardService
 from router.storage.storage import SWITCH_INTERVAL_SECONDS, Storage, open_storage
 

@@ -176,12 +176,10 @@ class CredentialWatch:
 
     def _tell(self, kind: str, problem: str) -> None:
         """Log a problem once, and show it for as long as it lasts."""
-        known = self._process_state.warnings.pop(kind, "")
-        if problem:
-            self._process_state.warnings[kind] = problem
-            if problem != known:
-                log.error("a file of this router was changed", problem=problem)
-        elif known:
+        known = self._process_state.warn(kind, problem)
+        if problem not in ("", known):
+            log.error("a file of this router was changed", problem=problem)
+        elif known and not problem:
             log.info("the file of this router is in order again", kind=kind)
 
     def _compare(self, tokens: dict[str, TokenInfo]) -> None:

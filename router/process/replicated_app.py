@@ -26,10 +26,10 @@ from router.cluster.address_checks import channel_opener
 from router.cluster.member import Member
 from router.cluster.namesake import refuse_namesake
 from router.cluster.peer_differences import PeerDifferences
-from router.cluster.term import Term, TermRunner
+from router.cluster.term import StopRequest, Term, TermRunner
 from router.flows.parsing import InputParser
 from router.process.credentials import CredentialWatch
-from router.process.serving import StopRequest, serve_shard
+from router.process.serving import serve_shard
 from router.process.standby import StandbyServer
 from router.services.shards import ShardService
 from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
@@ -150,14 +150,13 @@ def _new_member(
         last_erasure=partial(read_last_erasure, view),
     )
     member = Member(
-        name,
-        replicated,
-        view,
+        name=name,
+        replicated=replicated,
+        view=view,
         restore=partial(snapshots.restore_view, view, replicated.log.identity),
         snapshot=task.run_if_due,
         grew=schedule.grew,
         open_storage=partial(_open, settings, view, replicated.objects),
-        new_stop=StopRequest,
         runner=runner,
         process_state=process_state,
         drain_seconds=min(settings.drain_seconds, HAND_OVER_SECONDS),

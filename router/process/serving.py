@@ -38,6 +38,7 @@ from flowhook.v1 import (
 )
 from router.bodies.body_streams import BodySender, UploadReceiver
 from router.calls.audit_recorder import AuditRecorder
+from router.cluster.term import StopRequest
 from router.dispatch.parts import ShardParts
 from router.dispatch.shard_runtime import ShardRuntime
 from router.executions.reading import ExecutionLists
@@ -119,36 +120,6 @@ async def expire_forever(
         await asyncio.sleep(SWEEP_SECONDS)
 
 
-class StopRequest:
-    """Ends the serving of a shard.
-
-    Attributes:
-        requested: set when it is to end.
-        drain_seconds: how long runners may take to finish what they have; None: the shard is lost, and whatever is
-            under way fails at once.
-    """
-
-    def __init__(self) -> None:
-        self.requested = asyncio.Event()
-        self.drain_seconds: float | None = None
-
-    def drain(self, seconds: float) -> None:
-        """Let what is under way finish; no effect once the shard is lost."""
-        if not self.requested.is_set():
-            self.drain_seconds = seconds
-            self.requested.set()
-
-    async def drain_after(self, stop: asyncio.Event, seconds: float) -> None:
-        """Wait for `stop`, then `drain`."""
-        await stop.wait()
-        self.drain(seconds)
-
-    def lose(self) -> None:
-        """Fail what is under way."""
-        self.drain_seconds = None
-        self.requested.set()
-
-
 async def serve_shard(
     settings: RouterSettings,
     process_state: ProcessState,
@@ -217,7 +188,7 @@ async def serve_shard(
         runtime=host, flows=flows, parser=parser, total_backlog=settings.total_backlog, clock=time.monotonic
     )
     starter = ExecutionStarter(runtime=host, state=state, admission=admission, now_ms=_now_ms)
-    cron_scheduler = CronScheduler(runtime=host, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
+    cron_scheduler = CronScheduler(ends=host.ends, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
     join_trigger = JoinTrigger(events=host.events, state=state, starter=starter)
     publisher = EventPublisher(
         events=host.events,

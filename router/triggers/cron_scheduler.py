@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
+import attrs
 from typing_extensions import override
 
 from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
@@ -20,7 +21,7 @@ from flowhook.events import ids
 from flowhook.model import Flow, Origin
 from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
-from router.dispatch.shard_runtime import ShardRuntime
+from router.dispatch.observers import EndFeed, EndReader
 from router.dispatch.timers import CLOCK_LOOK
 from router.flows.event_triggers import FlowTriggers
 from router.flows.flow_table import TriggerSink
@@ -39,30 +40,26 @@ def run_id(run: DueRun) -> str:
     return ids.derive(ids.slot_of(run.flow_id), run.due_ms, f"schedule {run.flow_id}")
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class CronScheduler(TriggerSink):
     """Starts scheduled flows. Call `recover`, register flows with `react`, then let `run` run beside the server."""
 
-    def __init__(
-        self,
-        *,
-        runtime: ShardRuntime,
-        state: ShardState,
-        starter: ExecutionStarter,
-        metrics: RouterMetrics,
-        now_ms: Callable[[], int],
-    ) -> None:
-        self._state = state
-        self._starter = starter
-        self._metrics = metrics
-        self._now_ms = now_ms
-        self._agenda = ScheduleQueue()
-        self._stored: dict[str, Scheduled] = {}  # stored schedules of flows that are not registered yet
-        self._unsure: deque[DueRun] = deque()  # runs that may have ended unnoticed, to be looked up
-        # runs whose end determines the next due time of their flow, by sequence number of the execution
-        self._awaited: dict[int, DueRun] = {}
-        self._failing: set[str] = set()  # flows whose last start failed, and for which that was logged
-        self._changed = asyncio.Event()
-        self._ends = runtime.ends.reader(self._changed)
+    _ends: EndFeed
+    _state: ShardState
+    _starter: ExecutionStarter
+    _metrics: RouterMetrics
+    _now_ms: Callable[[], int]
+    _agenda: ScheduleQueue = attrs.field(init=False, factory=ScheduleQueue)
+    _stored: dict[str, Scheduled] = attrs.field(init=False, factory=dict)  # of flows that are not registered yet
+    _unsure: deque[DueRun] = attrs.field(init=False, factory=deque)  # may have ended unnoticed, to be looked up
+    # runs whose end determines the next due time of their flow, by sequence number of the execution
+    _awaited: dict[int, DueRun] = attrs.field(init=False, factory=dict)
+    _failing: set[str] = attrs.field(init=False, factory=set)  # flows whose last start failed, which was logged
+    _changed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _ended_runs: EndReader = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._ended_runs = self._ends.reader(self._changed)
 
     def __len__(self) -> int:
         return len(self._agenda)
@@ -73,18 +70,14 @@ class CronScheduler(TriggerSink):
         return self._agenda.next_of(flow_id)
 
     async def recover(self) -> None:
-        """Load stored schedules. Call it once, before any flow is registered.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Load stored schedules. Call it once, before any flow is registered."""
         after = ""
         while rows := await self._state.schedules(after_id=after):
             self._stored |= {row.flow_id: row for row in rows if row.due_ms is not None or row.last_ms}
             after = rows[-1].flow_id
 
+    @override
     def react(self, flow: Flow, triggers: FlowTriggers) -> None:
-        """See `TriggerSink`. A schedule that the flow has already goes on."""
         self._take_ends()
         if triggers.timetable is None:
             self.remove(flow.id)
@@ -121,11 +114,7 @@ class CronScheduler(TriggerSink):
                 await self._until_next()
 
     async def turn(self) -> None:
-        """Start the flows that are due, and store their next due times.
-
-        Raises:
-            UnavailableError: storage can't serve; the rest is still due.
-        """
+        """Start the flows that are due, and store their next due times; UnavailableError: the rest is still due."""
         now_ms = self._now_ms()
         self._agenda.look(now_ms)
         while True:
@@ -194,18 +183,18 @@ class CronScheduler(TriggerSink):
 
     def _await_end(self, seq: int, run: DueRun) -> None:
         self._awaited[seq] = run
-        self._ends.await_end(seq)
+        self._ended_runs.await_end(seq)
 
     def _take_ends(self) -> None:
         """Process the ends of runs since the last call."""
-        for end in self._ends.take():
+        for end in self._ended_runs.take():
             run = self._awaited.get(end.seq)
             if run is not None:
                 self._ended(end.seq, run, end.end_time_ms)
 
     def _ended(self, seq: int, run: DueRun, at_ms: int) -> None:
         self._awaited.pop(seq, None)
-        self._ends.forget(seq)
+        self._ended_runs.forget(seq)
         self._agenda.ended(run, at_ms)
 
     async def _save(self) -> None:

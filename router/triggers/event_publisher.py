@@ -23,7 +23,7 @@ from router.scheduling.matching import EventContent, InboundEvent
 from router.storage.model import NewInboundEvent
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds, check_depth
-from router.triggers.join_trigger import JoinTrigger
+from router.triggers.join_trigger import JoinTrigger, inbound_event
 
 BATCH: Final = limits.MAX_BATCH_EVENTS  # flows started in one batch
 
@@ -50,8 +50,9 @@ class EventPublisher(TriggerSink):
         self._join_trigger.put(flow.id, trigger if together else None)
         self._want()
 
+    @override
     def remove(self, flow_id: str) -> None:
-        """See `TriggerSink`. Executions that wait already still receive events."""
+        # executions that wait already still receive events
         self._listening.put(flow_id, ())
         self._started.put(flow_id, ())
         self._join_trigger.put(flow_id, None)
@@ -64,110 +65,60 @@ class EventPublisher(TriggerSink):
         )
 
     async def publish(self, payload: bytes, effect: EffectIds, *, depth: int = 0, emitter: str = "") -> int:
-        """Store an emitted event for every flow that wants it, once for each effect.
+        """Store an emitted event, JSON, for every flow that wants it, once for each effect.
 
-        A flow that has no room for it does not keep other flows from receiving it.
+        A flow that has no room for it does not keep other flows from receiving it. `depth` and `emitter` are those of
+        the emitting execution.
 
-        Args:
-            payload: the event, JSON.
-            effect: the effect that emits it.
-            depth: of the emitting execution; see `Event.depth`.
-            emitter: ID of the emitting execution.
-
-        Returns:
-            The number of flows that want it; 0 for the type of a lifecycle event, which no flow may emit.
+        Returns the number of flows that want it; 0 for the type of a lifecycle event, which no flow may emit.
 
         Raises:
             InvalidError: it is not a CloudEvent (`CLOUD_EVENT_INVALID`), or would start a flow beyond the limit of
                 flows that start one another (`WORKFLOW_TOO_DEEP`): no flow receives it.
             ExhaustedError: a flow has no room (`EVENT_BUFFER_FULL`, `BACKLOG_FULL`).
-            UnavailableError: storage can't serve, or the backlog of all flows together is full (`TOTAL_BACKLOG_FULL`).
+            UnavailableError: storage can't serve, or the backlog of all flows together is full
+                (`TOTAL_BACKLOG_FULL`).
         """
         type_ = parse(payload)["type"]
         receivers = 0
         if not is_reserved_type(type_):
-            event = InboundEvent("", callback=False, type=type_, content=EventContent(payload))
-            started, joining = self._started.find(event), self._join_trigger.find(event)
-            quiet = False
-            if started or joining:
-                check_depth(depth)
-                quiet = await self._starter.is_quiet(emitter)
-            receivers = await self._deliver(
-                event, payload, effect, started, joining, depth=depth, quiet=quiet, emitter=emitter
-            )
+            receivers = await self._deliver(payload, type_, effect, depth=depth, emitter=emitter)
         self._metrics.emitted(heard=receivers > 0)
         return receivers
 
     async def publish_lifecycle_event(self, payload: bytes, type_: str, effect: EffectIds, *, emitter: str) -> int:
-        """Store a lifecycle event for every flow that wants it, once for each effect.
+        """Store a lifecycle event of `emitter` for every flow that wants it, once for each effect; see `publish`.
 
         No lifecycle events are published for executions that it starts, nor for those that these start: else a flow
         started by the end of any execution would be started by its own.
-
-        `emitter` is the ID of the execution that it is about.
-
-        Returns:
-            The number of flows that want it.
-
-        Raises:
-            FlowhookError: as with `publish`.
         """
-        event = InboundEvent("", callback=False, type=type_, content=EventContent(payload))
-        started, joining = self._started.find(event), self._join_trigger.find(event)
-        return await self._deliver(event, payload, effect, started, joining, depth=0, quiet=True, emitter=emitter)
+        return await self._deliver(payload, type_, effect, depth=0, emitter=emitter, quiet=True)
 
     async def _deliver(
-        self,
-        event: InboundEvent,
-        payload: bytes,
-        effect: EffectIds,
-        started: Sequence[str],
-        joining: Sequence[str],
-        *,
-        depth: int,
-        quiet: bool,
-        emitter: str,
+        self, payload: bytes, type_: str, effect: EffectIds, *, depth: int, emitter: str, quiet: bool = False
     ) -> int:
+        event = InboundEvent("", callback=False, type=type_, content=EventContent(payload))
+        started, joining = self._started.find(event), self._join_trigger.find(event)
+        if started or joining:
+            check_depth(depth)
+            quiet = quiet or await self._starter.is_quiet(emitter)
         now_ms = self._now_ms()
         listening = self._listening.find(event)
         listening += self._events.waiting_flows(event, besides=set(listening))
-        await _all(
-            self._start(
-                [
-                    ExecutionStart(
-                        effect.derive("start", flow_id),
-                        flow_id,
-                        Origin.EVENTS,
-                        b"[%b]" % payload,
-                        depth + 1,
-                        quiet,
-                        parent=emitter,
-                    )
-                    for flow_id in started
-                ]
-            ),
-            self._keep(
-                [
-                    NewInboundEvent(
-                        effect.derive("listen", flow_id), flow_id, False, event.type, now_ms, payload, emitter=emitter
-                    )
-                    for flow_id in listening
-                ]
-                + [
-                    self._join_trigger.inbound_event(
-                        flow_id,
-                        effect.derive("gather", flow_id),
-                        payload,
-                        now_ms,
-                        depth=depth,
-                        quiet=quiet,
-                        emitter=emitter,
-                    )
-                    for flow_id in joining
-                ],
-                event.content,
-            ),
-        )
+        ids, body = effect.derive, b"[%b]" % payload
+        starts = [
+            ExecutionStart(ids("start", flow_id), flow_id, Origin.EVENTS, body, depth + 1, quiet, parent=emitter)
+            for flow_id in started
+        ]
+        inbound = [
+            NewInboundEvent(ids("listen", flow_id), flow_id, False, type_, now_ms, payload, emitter=emitter)
+            for flow_id in listening
+        ]
+        inbound += [
+            inbound_event(flow_id, ids("gather", flow_id), payload, now_ms, depth=depth, quiet=quiet, emitter=emitter)
+            for flow_id in joining
+        ]
+        await _all(self._start(starts), self._keep(inbound, event.content))
         for flow_id in joining:
             self._join_trigger.arrived(flow_id)
         return len({*started, *joining, *listening})

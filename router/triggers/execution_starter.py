@@ -50,38 +50,29 @@ class ExecutionStarter:
     async def start(self, starts: Sequence[ExecutionStart]) -> list[Appended | FlowhookError]:
         """Store the events that start executions, durably and each once.
 
-        Returns:
-            One result per start, in order; an error for each that can't be started: there is no such flow
-            (`FLOW_NOT_FOUND`), this version can't read it (`FLOW_UNREADABLE`), another flow's event has the ID
-            (`EVENT_ID_TAKEN`: somebody guessed it), or its backlog (`BACKLOG_FULL`) or that of all flows
-            (`TOTAL_BACKLOG_FULL`) is full.
+        Returns one result per start, in order; an error for each that can't be started: there is no such flow
+        (`FLOW_NOT_FOUND`), this version can't read it (`FLOW_UNREADABLE`), another flow's event has the ID
+        (`EVENT_ID_TAKEN`: somebody guessed it), or its backlog (`BACKLOG_FULL`) or that of all flows
+        (`TOTAL_BACKLOG_FULL`) is full.
 
         Raises:
             UnavailableError: storage can't serve; nothing was stored.
         """
-        fates: list[Appended | FlowhookError | None] = []
-        events: list[NewEvent] = []
+        checked: list[NewEvent | Appended | FlowhookError] = []
         of_flow: Counter[str] = Counter()
         for start in starts:
             try:
-                events.append(await self._admitted(start, len(events), of_flow[start.flow_id]))
-            except FlowhookError as error:
-                fates.append(await self._refused(start, error))
-            else:
-                fates.append(None)
+                checked.append(await self._admitted(start, of_flow.total(), of_flow[start.flow_id]))
                 of_flow[start.flow_id] += 1
-        appended = iter(
-            event_id_taken() if result.taken else result
-            for result in (await self._runtime.append(events) if events else ())
-        )
-        return [next(appended) if fate is None else fate for fate in fates]
+            except FlowhookError as error:
+                checked.append(await self._refused(start, error))
+        events = [each for each in checked if isinstance(each, NewEvent)]
+        stored = iter(await self._runtime.append(events) if events else ())
+        results = [next(stored) if isinstance(each, NewEvent) else each for each in checked]
+        return [event_id_taken() if isinstance(each, Appended) and each.taken else each for each in results]
 
     async def is_quiet(self, execution_id: str) -> bool:
-        """Whether no lifecycle events are published for an execution, nor for those that it starts.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Whether no lifecycle events are published for an execution, nor for those that it starts."""
         if not self._runtime.outbox.wanted:
             return False
         record = await self._state.find(execution_id)

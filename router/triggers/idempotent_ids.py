@@ -18,9 +18,8 @@ class EffectIds:
     def __init__(self, idempotency_key: str, execution_id: str) -> None:
         """Check the key, and take the time of derived IDs from it, or else from `execution_id`.
 
-        Args:
-            idempotency_key: begins with the ID of the execution that the effect belongs to.
-            execution_id: the execution that performs it: the same, or a replay of it.
+        The key begins with the ID of the execution that the effect belongs to; the one that performs it is the same, or
+        a replay of it.
 
         Raises:
             InvalidError: the key is empty, too long or not ASCII (`IDEMPOTENCY_KEY_INVALID`), or the ID is invalid.

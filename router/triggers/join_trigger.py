@@ -97,25 +97,6 @@ class JoinTrigger:
         """Return the flows that an event may help to start: those that want it and can correlate it."""
         return [flow_id for flow_id in self._index.find(event) if self._flows[flow_id].join.accepts(event)]
 
-    @staticmethod
-    def inbound_event(
-        flow_id: str, event_id: str, payload: bytes, now_ms: int, *, depth: int, emitter: str, quiet: bool = False
-    ) -> NewInboundEvent:
-        """Return an event as it is buffered for a flow. The caller stores it, then calls `arrived`.
-
-        Args:
-            flow_id: the flow.
-            event_id: of the event, and of the execution that starts if this event completes a set.
-            payload: the event, JSON.
-            now_ms: current time, Unix ms.
-            depth: of the execution that emits it.
-            emitter: ID of that execution; or empty.
-            quiet: no lifecycle events are published for the execution that it starts.
-        """
-        # no execution subscribes to this flow ID or type, so the type may carry the parameters of the start
-        label = f"{event_id}/{depth + 1}/{emitter}{'/quiet' if quiet else ''}"
-        return NewInboundEvent(event_id, _shelf(flow_id), False, label, now_ms, payload)
-
     def arrived(self, flow_id: str) -> None:
         """Schedule a flow for processing."""
         self._changed[flow_id] = None
@@ -207,6 +188,19 @@ class JoinTrigger:
         for number in complete.numbers:
             flow.emitters.pop(number, None)
         self._events.forget(complete.numbers)
+
+
+def inbound_event(
+    flow_id: str, event_id: str, payload: bytes, now_ms: int, *, depth: int, emitter: str, quiet: bool = False
+) -> NewInboundEvent:
+    """Return an event as it is buffered for a flow. The caller stores it, then calls `JoinTrigger.arrived`.
+
+    It has the ID of the execution that starts if it completes a set, which then is `quiet`, too. `depth` is that of the
+    execution that emits it.
+    """
+    # no execution subscribes to this flow ID or type, so the type may carry the parameters of the start
+    label = f"{event_id}/{depth + 1}/{emitter}{'/quiet' if quiet else ''}"
+    return NewInboundEvent(event_id, _shelf(flow_id), False, label, now_ms, payload)
 
 
 def _shelf(flow_id: str) -> str:

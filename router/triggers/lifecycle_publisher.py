@@ -72,11 +72,7 @@ class LifecyclePublisher:
                     await self._outbox.has_pending.wait()
 
     async def turn(self) -> None:
-        """Publish all pending lifecycle events.
-
-        Raises:
-            FlowhookError: storage can't serve; the rest is still pending.
-        """
+        """Publish all pending lifecycle events; FlowhookError: storage can't serve, and the rest is still pending."""
         late = [self._late.popleft() for _ in range(min(CHUNK, len(self._late)))]
         try:
             await self._publish_chunk(late)
@@ -150,11 +146,8 @@ class LifecyclePublisher:
         if key not in self._definitions:
             flow = await self._registry.get_flow(flow_id, revision=revision)
             document = None if flow is None else orjson.loads(flow.definition)["document"]
-            self._definitions[key] = (
-                None
-                if document is None
-                else WorkflowIdentity(document["namespace"], document["name"], str(document["version"]))
-            )
+            names = document and (document["namespace"], document["name"], str(document["version"]))
+            self._definitions[key] = WorkflowIdentity(*names) if names else None
             if len(self._definitions) > MAX_DEFINITIONS:
                 self._definitions.popitem(last=False)
         return self._definitions[key]

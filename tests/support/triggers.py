@@ -112,7 +112,7 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000, look_seconds=LOOK_SE
         metrics = RouterMetrics(registry)
         starter = ExecutionStarter(runtime=host, state=shard.state, admission=admission, now_ms=now_ms)
         cron_scheduler = CronScheduler(
-            runtime=host,
+            ends=host.ends,
             state=shard.state,
             starter=starter,
             metrics=metrics,

@@ -3,7 +3,7 @@
 import pytest
 from support.fake_log import AwayLog, FakeLog
 
-from router.cluster.fence_check import CONFIRMED_SECONDS, UNREACHABLE_SECONDS, FenceCheck
+from router.cluster.term import CONFIRMED_SECONDS, UNREACHABLE_SECONDS, FenceCheck
 
 
 class Recorder:

@@ -64,18 +64,13 @@ def _is_full(directory: Path, least_bytes: int) -> bool:
 
 
 def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSettings, role: str) -> int:
-    """Run one process to its end and return its exit code.
+    """Run one process (a `role` such as `edge`) to its end and return its exit code. Blocking.
 
-    SIGTERM and SIGINT make it drain; a second signal ends it at once. Blocking.
+    `main` serves until `stop` is set, then drains and returns. SIGTERM and SIGINT make it drain; a second signal ends
+    it at once.
 
-    Args:
-        main: serves until `lifecycle.stop` is set, then drains and returns.
-        settings: settings of the process, for logs and its name; `main` is already bound to them.
-        role: `edge`, `router`, `runner` or `admin`.
-
-    Returns:
-        0 after a drain; `EXIT_REFUSED` after a FlowhookError, or because of a full disk, which is one line of the log;
-        `EXIT_DEFECT` otherwise.
+    Returns 0 after a drain; `EXIT_REFUSED` after a FlowhookError, or because of a full disk, which is one line of the
+    log; `EXIT_DEFECT` otherwise.
     """
     faulthandler.enable()
     sched_slice.request_short_slice()

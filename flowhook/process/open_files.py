@@ -26,11 +26,7 @@ def connection_limit(connections: int) -> int:
 
 
 def raise_soft_limit(wanted: int) -> int | None:
-    """Raise the soft limit of open files to `wanted`, or as far as the hard limit allows; never lower it.
-
-    Returns:
-        The soft limit; None: unlimited.
-    """
+    """Raise the soft limit of open files to `wanted` at most, never lower it, and return it; None: unlimited."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return None

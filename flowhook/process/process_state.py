@@ -6,40 +6,30 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
+import attrs
 
+
+@attrs.define(eq=False, repr=False, kw_only=True)
 class ProcessState:
-    """State that a process shares with its environment: stop request, readiness and addresses.
+    """State that a process shares with its environment: stop request, readiness and addresses."""
 
-    Attributes:
-        name: role and number, for example `edge-1`.
-        role: `edge`, `router`, `runner` or `admin`.
-        stop: set when the process shall drain and return.
-        ready: set by the process while it serves; cleared while a dependency is missing.
-        detail: description of what is missing, for operators; read while `ready` is not set.
-        refusal: why the router refuses this process; empty: it does not.
-        addresses: addresses that it listens on, `host:port` by kind (`http`, `grpc`, `health`); see `announce`.
-        url: scheme, host and port that senders use, of an edge; else empty.
-        connections: returns the number of open connections of senders, of an edge.
-        start_time_ms: when it started, Unix time in ms.
-        late_loads: functions that load what is needed only now and then, called on a thread once the process is ready.
-        warnings: what is wrong although it serves, for operators, by kind.
-        clock_skew: by how much its clock is ahead of the router's, in seconds; negative: behind; None: not measured.
-    """
-
-    def __init__(self, *, name: str, role: str) -> None:
-        self.name = name
-        self.role = role
-        self.stop = asyncio.Event()
-        self.ready = asyncio.Event()
-        self.detail = "starting"
-        self.refusal = ""
-        self.addresses: dict[str, str] = {}
-        self.url = ""
-        self.connections: Callable[[], int] = lambda: 0
-        self.start_time_ms = time.time_ns() // 1_000_000
-        self.late_loads: Sequence[Callable[[], object]] = ()
-        self.warnings: dict[str, str] = {}
-        self.clock_skew: float | None = None
+    name: str  # role and number, for example `edge-1`
+    role: str  # `edge`, `router`, `runner` or `admin`
+    stop: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)  # set when it shall drain and return
+    # set by the process while it serves; cleared while a dependency is missing
+    ready: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    detail: str = attrs.field(init=False, default="starting")  # what is missing while `ready` is not set, for operators
+    refusal: str = attrs.field(init=False, default="")  # why the router refuses this process; empty: it does not
+    # addresses that it listens on, `host:port` by kind (`http`, `grpc`, `health`); see `announce`
+    addresses: dict[str, str] = attrs.field(init=False, factory=dict)
+    url: str = attrs.field(init=False, default="")  # scheme, host and port that senders use, of an edge
+    connections: Callable[[], int] = attrs.field(init=False, default=lambda: 0)  # of senders that are open, of an edge
+    start_time_ms: int = attrs.field(init=False, factory=lambda: time.time_ns() // 1_000_000)
+    # load what is needed only now and then; called on a thread once the process is ready
+    late_loads: Sequence[Callable[[], object]] = attrs.field(init=False, default=())
+    warnings: dict[str, str] = attrs.field(init=False, factory=dict)  # what is wrong although it serves, by kind
+    # by how much its clock is ahead of the router's, in seconds; negative: behind; None: not measured
+    clock_skew: float | None = attrs.field(init=False, default=None)
 
     def lack(self) -> str:
         """Return why this process does not serve now, for operators; empty: it serves."""

@@ -18,16 +18,13 @@ _ATTRIBUTES: Final = struct.Struct("=IIQiIQQQ")
 
 
 def request_short_slice() -> bool:
-    """Request the time slice for this thread, and for all threads and processes that it starts from now on.
+    """Request the time slice for this thread, and for all that it starts; return whether the kernel accepted it.
 
     After a time slice the scheduler may give the core to a task that has just woken up. Linux 6.12 and newer use the
     runtime of an ordinary thread as the length of its time slices; older versions and other systems ignore it. Nothing
     but speed depends on it.
 
     Source: sched_setattr(2).
-
-    Returns:
-        Whether the kernel accepted it.
     """
     number = _SCHED_SETATTR.get(platform.machine())
     if not sys.platform.startswith("linux") or number is None or os.sched_getscheduler(0) != os.SCHED_OTHER:

@@ -23,10 +23,7 @@ _BLOCK_BYTES: Final = 65536
 def receive_settings() -> bool:
     """Wait for the rest of the settings, and add them to the environment. Blocking, without a timeout.
 
-    Call it once, before `take_socket`, in a process that a supervisor started.
-
-    Returns:
-        False if the supervisor has ended.
+    Call it once, before `take_socket`, in a process that a supervisor started. False if the supervisor has ended.
     """
     with socket.socket(fileno=os.dup(int(os.environ[PARENT_FD]))) as parent:
         line = b""

@@ -28,7 +28,7 @@ class HandOverRequest:
 
     @classmethod
     def of(cls, record: RouterRecord, epoch: int, now: float) -> Self | None:
-        """Return the request to the owner with this epoch that a router passes on; None if absent."""
+        """Return the request to the owner with this epoch that a router passes on, if any."""
         if not record.asked_epoch or record.asked_epoch != epoch:
             return None
         return cls(epoch, record.asked_successor, record.asked_by, now, record.router)

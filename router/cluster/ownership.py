@@ -96,15 +96,10 @@ def better_reached(voices: Voices, standbys: Collection[Standby]) -> str:
     """Return the standby to which an owner should hand over, because most edges and runners can't reach it.
 
     The reports of those that can't reach the owner are with the standbys, with each of them perhaps: so the most that
-    one of them has count, not the sum.
+    one of them has count, not the sum. `voices` are the reports that the owner itself has.
 
-    Args:
-        voices: the reports that the owner itself has.
-        standbys: those that could take over.
-
-    Returns:
-        The one that most can reach; empty: the owner should stay, because no majority is cut off from it, or because
-        no standby is reached by a majority and by more than the owner.
+    Empty: the owner should stay, because no majority is cut off from it, or because no standby is reached by a majority
+    and by more than the owner.
     """
     cut_off = max([voices.cut_off, *(each.cut_off for each in standbys)])
     confirming = sum(not each.reaches_owner for each in standbys)
@@ -127,27 +122,15 @@ class KnownOwner:
 
 
 class Ownership:
-    """The state machine of one router and one shard.
-
-    Args:
-        router: name of this router.
-        now: time at which it starts to listen to the others.
-
-    Attributes:
-        state: see the module.
-        epoch: number of the ownership, while it owns the shard; else of the last one known.
-        yielded: number of the last ownership that this router gave up in order.
-        successor: the router to which it gave that up, or is giving it up; empty: whichever is first.
-        voices: what edges and runners report of how they reach this router.
-    """
+    """The state machine of one router and one shard, from when it starts to listen to the others."""
 
     def __init__(self, router: str, now: float, *, expire_seconds: float = EXPIRE_SECONDS) -> None:
         self.router = router
         self.state = MemberState.FOLLOWING
-        self.epoch = 0
-        self.yielded = 0
-        self.successor = ""
-        self.voices = Voices()
+        self.epoch = 0  # number of the ownership, while it owns the shard; else of the last one known
+        self.yielded = 0  # number of the last ownership that this router gave up in order
+        self.successor = ""  # the router to which it gave that up, or is giving it up; empty: whichever is first
+        self.voices = Voices()  # what edges and runners report of how they reach this router
         self._serving_since: float | None = None
         self._cut_off_since: float | None = None
         self._yields: deque[float] = deque(maxlen=MAX_YIELDS)
@@ -218,7 +201,6 @@ class Ownership:
             self._free_since = now
 
     def _agrees_with_log(self, record: RouterRecord) -> bool:
-        """Whether the log does not have another claim of the number of an ownership."""
         epoch, claim = self._claim
         return not record.state.owns or record.epoch != epoch or 0 in (claim, record.claim) or record.claim == claim
 

@@ -57,12 +57,9 @@ class ReachabilityReports:
     _by_role: dict[str, dict[str, _Report]] = attrs.field(init=False, factory=dict)
 
     def store(self, role: str, process: str, routers: Mapping[str, str]) -> None:
-        """Replace the report of a process.
+        """Replace the report of a process, whose name is unique within its role.
 
-        Args:
-            role: of the process.
-            process: its name, unique within the role.
-            routers: names of those that it has tried to call, each with why it could not; empty: it could.
+        `routers` are those that it has tried to call, each with why it could not; empty: it could.
 
         Raises:
             ExhaustedError: too many processes of the role report already (`TOO_MANY_PROCESSES`).

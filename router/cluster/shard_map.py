@@ -6,8 +6,10 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, NamedTuple, Protocol
 
+import attrs
 from typing_extensions import override
 
 from flowhook.errors import ConflictError
@@ -87,41 +89,29 @@ class ShardMap(Protocol):
         ...
 
     def hand_over(self, router: str, by: str) -> tuple[KnownOwner, str]:
-        """Have the owner hand over, soon after this returns.
+        """Have the owner hand over, soon after this returns, to a router, or (empty) to any that could take over.
 
-        Args:
-            router: to which; empty: any that could take over.
-            by: name of the caller's token.
-
-        Returns:
-            The owner, and the router that is to be the next one.
+        `by` is the name of the caller's token. Returns the owner, and the router that is to be the next one.
 
         Raises:
             UnavailableError: no router serves (`NO_OWNER`).
             NotFoundError: no such router is heard (`ROUTER_UNKNOWN`).
-            ConflictError: it owns the shard already (`ALREADY_OWNER`), or can't take over now (`STANDBY_NOT_READY`).
+            ConflictError: it owns the shard already (`ALREADY_OWNER`), or can't take over now
+                (`STANDBY_NOT_READY`).
         """
         ...
 
     async def log_report(self) -> LogReport | None:
-        """Return the state of the log, its servers and its snapshots; None: there is no log.
-
-        Raises:
-            UnavailableError: the log can't be reached.
-        """
+        """Return the state of the log, its servers and its snapshots; None: there is no log."""
         ...
 
 
+@attrs.define(eq=False, repr=False)
 class SingleOwner(ShardMap):
-    """The map of the embedded storage, whose only router always is the owner.
+    """The map of the embedded storage, whose only router, which `record` describes, always is the owner."""
 
-    Args:
-        record: describes this router.
-    """
-
-    def __init__(self, record: Callable[[], RouterRecord]) -> None:
-        self._record = record
-        self.instance = secrets.token_hex(8)
+    _record: Callable[[], RouterRecord]
+    instance: str = attrs.field(init=False, factory=partial(secrets.token_hex, 8))
 
     @override
     def owner(self) -> KnownOwner:
@@ -136,12 +126,12 @@ class SingleOwner(ShardMap):
     def situation(self) -> ShardSituation:
         return ShardSituation(self.owner(), [(self._record(), 0.0)])
 
+    @override
     def routers(self) -> list[RouterAddress]:
-        """See `ShardMap`; there is no other one to go to."""
         return []
 
-    def report(self, role: str, process: str, routers: Mapping[str, str]) -> None:
-        """See `ShardMap`; nothing depends on it here."""
+    @override
+    def report(self, role: str, process: str, routers: Mapping[str, str]) -> None: ...
 
     @override
     def hand_over(self, router: str, by: str) -> tuple[KnownOwner, str]:

@@ -54,7 +54,7 @@ class ShardRuntime:
     def __init__(
         self, parts: ShardParts, *, buffer_seconds: float, may_assign: Callable[[], bool] = lambda: True
     ) -> None:
-        self._parts = parts
+        self.parts = parts
         self.executions = parts.executions
         self.outbox = parts.outbox
         self.waiters = parts.waiters
@@ -87,9 +87,9 @@ class ShardRuntime:
         Raises:
             UnavailableError: storage can't serve.
         """
-        self._recovered_seq = await self._parts.state.last_seq()
+        self._recovered_seq = await self.parts.state.last_seq()
         after, flows = 0, {}
-        while rows := await self._parts.state.unfinished(after_seq=after):
+        while rows := await self.parts.state.unfinished(after_seq=after):
             for row in rows:
                 flows[row.flow_id] = row.flow_revision
                 loss = self._recover(row)
@@ -98,8 +98,8 @@ class ShardRuntime:
                 if row.subscriptions:
                     self._parked.recover(row)
             after = rows[-1].seq
-        if self._parts.shard.unfinished:
-            log.info("backlog recovered", executions=self._parts.shard.unfinished)
+        if self.parts.shard.unfinished:
+            log.info("backlog recovered", executions=self.parts.shard.unfinished)
         return flows
 
     async def settle(self) -> None:
@@ -112,30 +112,30 @@ class ShardRuntime:
     async def restore_statistics(self) -> None:
         """Add the last hour before the start to `statistics`, in the background: nothing waits for it."""
         await restore_history(
-            self.statistics, self._parts.state, until_seq=self._recovered_seq, now_ms=self._parts.now_ms
+            self.statistics, self.parts.state, until_seq=self._recovered_seq, now_ms=self.parts.now_ms
         )
 
     def _recover(self, row: stored.UnfinishedExecution) -> AttemptsExhausted | None:
         seq, term, key = row.seq, row.term, row.order_key
         if row.status is Status.WAITING:
-            self._parts.shard.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key)
+            self.parts.shard.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key)
         elif row.status is Status.SUSPENDED:
-            self._parts.shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key)
+            self.parts.shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key)
         else:
             begun = row.status is Status.RUNNING
-            return self._parts.shard.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key)
+            return self.parts.shard.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key)
         return None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Dispatch until `stop` is set, then wait for writes under way to become durable."""
-        async with self._parts.writer.running() as tasks:
-            self._parts.shard.begin(self._parts.clock())
+        async with self.parts.writer.running() as tasks:
+            self.parts.shard.begin(self.parts.clock())
             loops = [tasks.create_task(self.watchers.run()), tasks.create_task(self._perform_effects())]
             self.wake()
             self._deadline.arm()
             self._wake_timer.arm()
             await stop.wait()
-            self._parts.writer.close()
+            self.parts.writer.close()
             self._dispatcher.stop()
             for loop in loops:
                 loop.cancel()
@@ -147,16 +147,16 @@ class ShardRuntime:
         self._dispatcher.stop()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._parts.writer.until(self._is_drained)
+                await self.parts.writer.until(self._is_drained)
 
     def _is_drained(self) -> bool:
         """Whether no attached runner has anything left to report."""
-        return not (self._parts.runners.is_storing or (self._parts.shard.leased and len(self._parts.runners)))
+        return not (self.parts.runners.is_storing or (self.parts.shard.leased and len(self.parts.runners)))
 
     async def _perform_effects(self) -> None:
         """Perform effects in order, until cancelled. A defect in one of them must not stop the work of all flows."""
         while True:
-            for effect in await self._parts.effects.next():
+            for effect in await self.parts.effects.next():
                 try:
                     self._perform(effect)
                 except Exception:
@@ -167,7 +167,7 @@ class ShardRuntime:
             case AssignReady():
                 self._dispatcher.assign()
             case SendWantedTypes():
-                self._parts.runners.send_wanted_types()
+                self.parts.runners.send_wanted_types()
             case Redeliver(event):
                 self.events.redeliver(event)
             case ListenAgain(seq, number):
@@ -175,36 +175,36 @@ class ShardRuntime:
 
     def wake(self) -> None:
         """Have ready executions assigned on the next turn of the event loop."""
-        self._parts.effects.add(ASSIGN_READY)
+        self.parts.effects.add(ASSIGN_READY)
 
     @property
     def shard(self) -> Shard:
         """The scheduling core, for reading."""
-        return self._parts.shard
+        return self.parts.shard
 
     # --- events -----------------------------------------------------------------------------------------------------
 
     async def append(self, events: Sequence[stored.NewEvent]) -> list[stored.Appended]:
         """Store events durably; see `EventLog.append`."""
-        return await self._parts.log.append(events)
+        return await self.parts.log.append(events)
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
         """Replace the limits of a flow."""
-        self._parts.shard.set_policy(flow_id, policy)
+        self.parts.shard.set_policy(flow_id, policy)
         self.wake()
 
     def retire(self, flow_id: str) -> None:
         """Let the remaining executions of a deleted flow finish under its last limits."""
-        self._parts.shard.retire(flow_id)
+        self.parts.shard.retire(flow_id)
         self.statistics.forget(flow_id)
         self.wake()
 
     def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:
         for seq, event in events:
-            if self._parts.shard.accept(seq, event.flow_id, event.order_key) and event.resumes is None:
-                self._parts.cache.put(seq, CachedEvent(event.flow_revision, event.payload))
+            if self.parts.shard.accept(seq, event.flow_id, event.order_key) and event.resumes is None:
+                self.parts.cache.put(seq, CachedEvent(event.flow_revision, event.payload))
         self.wake()
-        self.statistics.accepted(events, self._parts.now_ms())
+        self.statistics.accepted(events, self.parts.now_ms())
         self.watchers.changed(logged.seq for logged in events)
 
     # --- runners ----------------------------------------------------------------------------------------------------
@@ -212,19 +212,19 @@ class ShardRuntime:
     @property
     def runners(self) -> int:
         """Number of attached runners."""
-        return len(self._parts.runners)
+        return len(self.parts.runners)
 
     def attach(
         self, runner: RunnerPort, held: Iterable[bytes], *, explained: bool, end: AttemptEnd = AttemptEnd.NOT_HELD
     ) -> list[bytes]:
         """Register a runner and return the lease tokens that it retains; an earlier stream of it is closed."""
-        earlier = self._parts.runners.remove(runner.runner_id)
+        earlier = self.parts.runners.remove(runner.runner_id)
         if earlier is not None:
             earlier.close(ConflictError("this runner attached again", reason="RUNNER_REATTACHED"))
             self._loader.leave(earlier)
-        self._parts.runners.add(runner)
-        now = self._parts.clock()
-        attached = self._parts.shard.attach(runner.runner_id, held, explained=explained, now=now, end=end)
+        self.parts.runners.add(runner)
+        now = self.parts.clock()
+        attached = self.parts.shard.attach(runner.runner_id, held, explained=explained, now=now, end=end)
         self._transitions.lose(attached.losses)
         self._transitions.refund(attached.refunded, runner.runner_id)
         for seq in attached.adopted:
@@ -232,8 +232,8 @@ class ShardRuntime:
         if attached.adopted:
             self.watchers.changed(attached.adopted)
         if attached.refunded or attached.adopted:
-            self._parts.attempt_log.add([*attached.refunded, *attached.adopted])
-            self._parts.attempt_log.woken(attached.adopted)
+            self.parts.attempt_log.add([*attached.refunded, *attached.adopted])
+            self.parts.attempt_log.woken(attached.adopted)
         self._deadline.arm()
         return attached.kept
 
@@ -253,34 +253,34 @@ class ShardRuntime:
 
     def renew_on_behalf(self, runner_id: str) -> None:
         """Extend all leases of an attached runner on behalf of a process that is alive but too busy to renew them."""
-        self._parts.shard.runners.renew(runner_id, self._parts.clock())
+        self.parts.shard.runners.renew(runner_id, self.parts.clock())
 
     def detach(self, runner: RunnerPort) -> None:
         """Unregister a runner's stream, which has ended."""
-        if runner in self._parts.runners:
-            self._parts.runners.remove(runner.runner_id)
+        if runner in self.parts.runners:
+            self.parts.runners.remove(runner.runner_id)
             self._loader.leave(runner)
-            self._parts.shard.runners.detach(runner.runner_id, self._parts.clock())
+            self.parts.shard.runners.detach(runner.runner_id, self.parts.clock())
             self._deadline.arm()
-            self._parts.writer.notify()
+            self.parts.writer.notify()
 
     def is_superseded(self, runner: RunnerPort) -> bool:
         """Whether the runner attached again; see `AttachedRunners.is_superseded`."""
-        return self._parts.runners.is_superseded(runner)
+        return self.parts.runners.is_superseded(runner)
 
     def add_credit(self, runner: RunnerPort, credit: int) -> bool:
         """Allow a runner more assignments; false when that exceeds the maximum credit."""
-        if runner not in self._parts.runners:
+        if runner not in self.parts.runners:
             return True
         self.wake()
-        return self._parts.shard.runners.add_credit(runner.runner_id, credit)
+        return self.parts.shard.runners.add_credit(runner.runner_id, credit)
 
     def renew(self, runner: RunnerPort) -> bool:
         """Extend all leases of a runner; false when it lost them, or has attached again since."""
-        return self._parts.runners.renew(runner)
+        return self.parts.runners.renew(runner)
 
     def listen(self, runner: RunnerPort, update: SubscriptionUpdate) -> None:
         """Subscribe a running execution to the events and ends that it waits for meanwhile."""
         if not self._parked.listen(update):
             runner.revoke([update.lease], "LEASE_LOST")
-        self._parts.runners.send_wanted_types()
+        self.parts.runners.send_wanted_types()

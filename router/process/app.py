@@ -26,7 +26,7 @@ from router.cluster.shard_map import SingleOwner
 from router.cluster.term import StopRequest
 from router.flows.parsing import InputParser
 from router.process.credentials import CredentialWatch, load_credentials
-from router.process.serving import serve_shard
+from router.process.serving import OwnedShard
 from router.services.shards import ShardService
 from router.storage.storage import SWITCH_INTERVAL_SECONDS, Storage, open_storage
 
@@ -88,11 +88,11 @@ async def _serve_embedded(
         helpers.append(asyncio.create_task(watch.run(), name="watch the key and the tokens"))
         state = await storage.own(0)
         async with contextlib.aclosing(InputParser()) as parser:
-            await serve_shard(
-                settings,
-                process_state,
-                storage,
-                state,
+            shard = OwnedShard(
+                settings=settings,
+                process_state=process_state,
+                storage=storage,
+                state=state,
                 key=key,
                 parser=parser,
                 verifier=TokenVerifier(settings.data_dir),
@@ -102,8 +102,9 @@ async def _serve_embedded(
                 registry=registry,
                 render=partial(metrics.render, registry),
                 limits=limits,
-                serving=lambda _port: process_state.ready.set(),
+                serving=process_state.ready.set,
             )
+            await shard.serve()
     finally:
         for helper in helpers:
             helper.cancel()

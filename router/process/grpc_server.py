@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Final
 
 import grpc
@@ -69,6 +70,12 @@ def new_server(verifier: TokenVerifier, limits: RouterLimits, audit: AuditRecord
         ],
         options=(*SERVER_OPTIONS, ("grpc.server_handshake_timeout_ms", int(limits.handshake_seconds * 1000))),
     )
+
+
+def add_service(server: grpc.aio.Server, servicer: object) -> None:
+    """Let a server offer what a subclass of a generated servicer implements."""
+    base = next(each for each in type(servicer).__mro__ if each.__module__.endswith("_pb2_grpc"))
+    getattr(sys.modules[base.__module__], f"add_{base.__name__}_to_server")(servicer, server)
 
 
 def service_names() -> list[str]:

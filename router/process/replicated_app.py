@@ -29,7 +29,7 @@ from router.cluster.peer_differences import PeerDifferences
 from router.cluster.term import StopRequest, Term, TermRunner
 from router.flows.parsing import InputParser
 from router.process.credentials import CredentialWatch
-from router.process.serving import serve_shard
+from router.process.serving import OwnedShard
 from router.process.standby import StandbyServer
 from router.services.shards import ShardService
 from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
@@ -207,11 +207,11 @@ class _Runner(TermRunner):
     @override
     async def serve(self, term: Term, stop: StopRequest, serving: Callable[[], None]) -> None:
         of_term = CollectorRegistry(auto_describe=True)
-        await serve_shard(
-            self._settings,
-            self._process_state,
-            term.storage,
-            term.state,
+        shard = OwnedShard(
+            settings=self._settings,
+            process_state=self._process_state,
+            storage=term.storage,
+            state=term.state,
             key=self._key,
             parser=self._parser,
             verifier=self._verifier,
@@ -223,8 +223,9 @@ class _Runner(TermRunner):
             limits=RouterLimits(),
             confirmed=term.fence.confirmed,
             before_bind=self._standby.stop,
-            serving=lambda _port: serving(),
+            serving=serving,
         )
+        await shard.serve()
 
 
 def _observe(

@@ -12,8 +12,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
+import attrs
 import grpc.aio
-from grpc_health.v1 import health_pb2_grpc
 from prometheus_client import CollectorRegistry
 
 from flowhook import limits
@@ -24,18 +24,6 @@ from flowhook.process.settings import RouterSettings
 from flowhook.reporting.process_reports import build_report
 from flowhook.security.token_verifier import TokenVerifier
 from flowhook.sharing.table import RouterLimits
-from flowhook.v1 import (
-    audit_service_pb2_grpc,
-    cluster_service_pb2_grpc,
-    execution_service_pb2_grpc,
-    flow_service_pb2_grpc,
-    ingest_service_pb2_grpc,
-    job_service_pb2_grpc,
-    rejection_service_pb2_grpc,
-    runner_service_pb2_grpc,
-    secret_service_pb2_grpc,
-    shard_service_pb2_grpc,
-)
 from router.bodies.body_streams import BodySender, UploadReceiver
 from router.calls.audit_recorder import AuditRecorder
 from router.cluster.term import StopRequest
@@ -53,7 +41,7 @@ from router.jobs.job_runner import JobRunner
 from router.jobs.job_specs import MatchingExecutions
 from router.jobs.removal import ExecutionRemoval
 from router.metrics import RouterMetrics
-from router.process.grpc_server import bind, enable_reflection, new_server, service_names
+from router.process.grpc_server import add_service, bind, enable_reflection, new_server, service_names
 from router.rejections.rejection_acceptance import OriginalSeal, RejectionAcceptance
 from router.rejections.verifier_pool import VerifierPool
 from router.replay.replays import Replays
@@ -120,373 +108,302 @@ async def expire_forever(
         await asyncio.sleep(SWEEP_SECONDS)
 
 
-async def serve_shard(
-    settings: RouterSettings,
-    process_state: ProcessState,
-    storage: Storage,
-    state: ShardState,
-    *,
-    key: bytes,
-    parser: InputParser,
-    verifier: TokenVerifier,
-    shards: ShardService,
-    stop: StopRequest,
-    port: int,
-    registry: CollectorRegistry,
-    render: Callable[[], bytes],
-    limits: RouterLimits,
-    confirmed: Callable[[], bool] = lambda: True,
-    before_bind: Callable[[], Awaitable[None]] | None = None,
-    serving: Callable[[int], None] = lambda _port: None,
-) -> None:
-    """Serve until `stop` is requested; then drain, unless the shard is lost. The caller closes the storage.
+@attrs.define(eq=False, repr=False, kw_only=True)
+class OwnedShard:
+    """A shard that this router owns, and all that serves it."""
 
-    Args:
-        settings: those of the router.
-        process_state: state of the process.
-        storage: it holds the shard.
-        state: the shard, which this router owns.
-        key: key of secrets.
-        parser: parses what senders sent.
-        verifier: verifies tokens.
-        shards: answers who owns the shard.
-        stop: ends the serving.
-        port: where gRPC listens; 0: any port.
-        registry: where metrics are registered.
-        render: returns the metrics of the process.
-        limits: what callers share.
-        confirmed: whether this router certainly is the owner still: work is assigned only then.
-        before_bind: called when everything is ready but the port.
-        serving: called with the port once calls are answered.
+    _settings: RouterSettings
+    _process_state: ProcessState
+    _storage: Storage
+    _state: ShardState
+    _key: bytes  # of secrets
+    _parser: InputParser
+    _verifier: TokenVerifier
+    _shards: ShardService
+    _stop: StopRequest
+    _port: int  # where gRPC listens; 0: any port
+    _registry: CollectorRegistry  # where metrics are registered
+    _render: Callable[[], bytes]  # returns the metrics of the process
+    _limits: RouterLimits  # what callers share
+    _confirmed: Callable[[], bool] = lambda: True  # whether the ownership is certain: work is assigned only then
+    _before_bind: Callable[[], Awaitable[None]] | None = None  # called when everything is ready but the port
+    _serving: Callable[[], None]  # called once calls are answered
 
-    Raises:
-        FlowhookError: the storage, the port or a certificate can't be used.
-    """
-    cipher, callback_keys = SecretCipher(key), CallbackKeys(key)
-    router_metrics = RouterMetrics(registry)
-    core = Shard(
-        epoch=state.epoch,
-        lease_seconds=settings.lease_seconds,
-        max_attempts=settings.max_attempts,
-        reattach_seconds=REATTACH_SECONDS,
-    )
-    host = ShardRuntime(
-        ShardParts(
+    async def serve(self) -> None:
+        """Serve until a stop is requested; then drain, unless the shard is lost. The caller closes the storage.
+
+        Raises:
+            FlowhookError: the storage, the port or a certificate can't be used.
+        """
+        settings, storage, state, key, limits = self._settings, self._storage, self._state, self._key, self._limits
+        registry, cipher, callback_keys = storage.registry, SecretCipher(key), CallbackKeys(key)
+        core = Shard(
+            epoch=state.epoch,
+            lease_seconds=settings.lease_seconds,
+            max_attempts=settings.max_attempts,
+            reattach_seconds=REATTACH_SECONDS,
+        )
+        parts = ShardParts(
             shard=core,
             state=state,
             log=storage.log(0),
-            metrics=router_metrics,
+            metrics=RouterMetrics(self._registry),
             clock=time.monotonic,
             now_ms=_now_ms,
             limits=limits,
-        ),
-        buffer_seconds=settings.callback_seconds,
-        may_assign=confirmed,
-    )
-    flows = FlowTable(storage.registry, policies=host, clock=time.monotonic)
-    admission = AdmissionControl(
-        runtime=host, flows=flows, parser=parser, total_backlog=settings.total_backlog, clock=time.monotonic
-    )
-    starter = ExecutionStarter(runtime=host, state=state, admission=admission, now_ms=_now_ms)
-    cron_scheduler = CronScheduler(ends=host.ends, state=state, starter=starter, metrics=router_metrics, now_ms=_now_ms)
-    join_trigger = JoinTrigger(events=host.events, state=state, starter=starter)
-    publisher = EventPublisher(
-        events=host.events,
-        join_trigger=join_trigger,
-        starter=starter,
-        metrics=router_metrics,
-        outbox=host.outbox,
-        now_ms=_now_ms,
-    )
-    lifecycle_publisher = LifecyclePublisher(
-        outbox=host.outbox,
-        state=state,
-        registry=storage.registry,
-        publisher=publisher,
-        metrics=router_metrics,
-        now_ms=_now_ms,
-    )
-    uploads = UploadReceiver(
-        bodies=storage.bodies,
-        admission=admission,
-        uploads=replace(limits.uploads, total=2 * settings.max_uploads, reserved=settings.max_uploads * 3 // 2),
-        upload_bytes=replace(
-            limits.upload_bytes, total=settings.max_upload_bytes, reserved=settings.max_upload_bytes // 2
-        ),
-    )
-    reads = BodySender(bodies=storage.bodies, state=state, limit=limits.downloads)
-    runners = RunnerService(
-        runtime=host,
-        lease_seconds=settings.lease_seconds,
-        admission=admission,
-        publisher=publisher,
-        starter=starter,
-        body_sender=reads,
-        now_ms=_now_ms,
-    )
-    health_service = HealthService(service_names())
-    matches = SecretMatches(_now_ms())
-    flow_secrets = FlowSecrets(storage.registry, matches)
-
-    await cron_scheduler.recover()
-    await flows.start(await host.recover(), [cron_scheduler, publisher])
-    await host.settle()
-
-    server = new_server(verifier, limits, AuditRecorder(storage.audit, now_ms=_now_ms))
-    intake = EventIntake(
-        runtime=host,
-        state=state,
-        admission=admission,
-        parser=parser,
-        bodies=storage.bodies,
-        keys=callback_keys,
-        matches=matches,
-        metrics=router_metrics,
-        now_ms=_now_ms,
-    )
-    ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(
-        ingest := IngestService(runtime=host, state=state, intake=intake, tokens=ReplyTokens(key), uploads=uploads),
-        server,
-    )
-    flow_service_pb2_grpc.add_FlowServiceServicer_to_server(
-        FlowService(
-            registry=storage.registry,
+        )
+        runtime = ShardRuntime(parts, buffer_seconds=settings.callback_seconds, may_assign=self._confirmed)
+        flows = FlowTable(registry, policies=runtime, clock=time.monotonic)
+        admission = AdmissionControl(
+            runtime=runtime,
             flows=flows,
-            parser=parser,
-            watch=RegistryWatch(storage.registry),
+            parser=self._parser,
+            total_backlog=settings.total_backlog,
+            clock=time.monotonic,
+        )
+        starter = ExecutionStarter(parts, admission)
+        cron_scheduler = CronScheduler(parts, starter)
+        join_trigger = JoinTrigger(parts, runtime.events, starter)
+        publisher = EventPublisher(parts, runtime.events, join_trigger, starter)
+        lifecycle_publisher = LifecyclePublisher(parts, registry, publisher)
+        uploads = UploadReceiver(
+            bodies=storage.bodies,
+            admission=admission,
+            uploads=replace(limits.uploads, total=2 * settings.max_uploads, reserved=settings.max_uploads * 3 // 2),
+            upload_bytes=replace(
+                limits.upload_bytes, total=settings.max_upload_bytes, reserved=settings.max_upload_bytes // 2
+            ),
+        )
+        reads = BodySender(bodies=storage.bodies, state=state, limit=limits.downloads)
+        runners = RunnerService(
+            runtime=runtime,
+            lease_seconds=settings.lease_seconds,
+            admission=admission,
+            publisher=publisher,
+            starter=starter,
+            body_sender=reads,
+            now_ms=_now_ms,
+        )
+        health_service = HealthService(service_names())
+        matches = SecretMatches(_now_ms())
+        flow_secrets = FlowSecrets(registry, matches)
+
+        await cron_scheduler.recover()
+        await flows.start(await runtime.recover(), [cron_scheduler, publisher])
+        await runtime.settle()
+
+        intake = EventIntake(
+            runtime=runtime,
+            state=state,
+            admission=admission,
+            parser=self._parser,
+            bodies=storage.bodies,
+            keys=callback_keys,
+            matches=matches,
+            metrics=parts.metrics,
+            now_ms=_now_ms,
+        )
+        flow_service = FlowService(
+            registry=registry,
+            flows=flows,
+            parser=self._parser,
+            watch=RegistryWatch(registry),
             functions=runners.components,
             address_policy=settings.address_policy,
             callback_keys=callback_keys,
             cipher=cipher,
             next_of=cron_scheduler.next_of,
             statistics=FlowStatisticsReader(
-                registry=storage.registry,
+                registry=registry,
                 state=state,
-                runtime=host,
+                runtime=runtime,
                 secrets=flow_secrets,
                 next_of=cron_scheduler.next_of,
                 now_ms=_now_ms,
             ),
             now_ms=_now_ms,
-        ),
-        server,
-    )
-    rejection_service_pb2_grpc.add_RejectionServiceServicer_to_server(_rejection_service(storage, key, intake), server)
-    audit_service_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(storage.audit), server)
-    secret_service_pb2_grpc.add_SecretServiceServicer_to_server(
-        SecretService(registry=storage.registry, cipher=cipher, secrets=flow_secrets, now_ms=_now_ms), server
-    )
-    replays = Replays(runtime=host, state=state, admission=admission, registry=storage.registry, now_ms=_now_ms)
-    removal = ExecutionRemoval(
-        records=host.executions,
-        state=state,
-        commands=host.commands,
-        rejections=storage.rejections,
-        bodies=storage.bodies,
-    )
-    execution_service_pb2_grpc.add_ExecutionServiceServicer_to_server(
-        ExecutionService(
-            runtime=host,
+        )
+        replays = Replays(runtime=runtime, state=state, admission=admission, registry=registry, now_ms=_now_ms)
+        removal = ExecutionRemoval(
+            records=runtime.executions,
+            state=state,
+            commands=runtime.commands,
+            rejections=storage.rejections,
+            bodies=storage.bodies,
+        )
+        executions = ExecutionService(
+            runtime=runtime,
             state=state,
             admission=admission,
-            lists=ExecutionLists(state, host.executions, admission),
+            lists=ExecutionLists(state, runtime.executions, admission),
             body_sender=reads,
             replays=replays,
             removal=removal,
             replicated=settings.storage.startswith(("nats:", "tls:")),
             now_ms=_now_ms,
-        ),
-        server,
-    )
-    jobs = _job_service(storage, state, host, replays, removal)
-    job_service_pb2_grpc.add_JobServiceServicer_to_server(jobs, server)
-    runner_service_pb2_grpc.add_RunnerServiceServicer_to_server(runners, server)
-    cluster_service_pb2_grpc.add_ClusterServiceServicer_to_server(
-        ClusterService(
-            own=partial(build_report, process_state),
-            render=render,
+        )
+        jobs = self._job_service(runtime, replays, removal)
+        cluster = ClusterService(
+            own=partial(build_report, self._process_state),
+            render=self._render,
             shard=core,
             total_backlog=settings.total_backlog,
             usage=storage.usage,
-            situation=shards.situation,
+            situation=self._shards.situation,
             now_ms=_now_ms,
             shared=limits,
-        ),
-        server,
-    )
-    shard_service_pb2_grpc.add_ShardServiceServicer_to_server(shards, server)
-    health_pb2_grpc.add_HealthServicer_to_server(health_service, server)
-    enable_reflection(server)
-
-    _observe(router_metrics, host, cron_scheduler, uploads)
-    if before_bind is not None:
-        await before_bind()
-    port = bind(server, settings, port)
-    process_state.announce("grpc", settings.host, port)
-    upkeep = (
-        _watch_health(storage, health_service, process_state, confirmed),
-        _save_uses(verifier),
-        cron_scheduler.run(),
-        join_trigger.run(),
-        lifecycle_publisher.run(),
-        host.restore_statistics(),
-        jobs.runner.run(),
-        expire_forever(
-            state, storage.bodies, storage.registry, retention_seconds=settings.retention_seconds, now_ms=_now_ms
-        ),
-    )
-    try:
-        await _run(
-            server,
-            host,
-            flows,
-            runners,
-            ingest,
-            upkeep=upkeep,
-            serving=partial(serving, port),
-            stop=stop,
-            stopping=health_service.stop,
         )
-        await _save_uses_once(verifier)
-    except* FlowhookError:
-        if stop.drain_seconds is not None or not stop.requested.is_set():
-            raise
-        # the shard is lost: what was under way could not be stored here, and callers repeat it with the next owner
+        ingest = IngestService(runtime=runtime, state=state, intake=intake, tokens=ReplyTokens(key), uploads=uploads)
+        server = new_server(self._verifier, limits, AuditRecorder(storage.audit, now_ms=_now_ms))
+        for servicer in (
+            ingest,
+            flow_service,
+            self._rejection_service(intake),
+            AuditService(storage.audit),
+            SecretService(registry=registry, cipher=cipher, secrets=flow_secrets, now_ms=_now_ms),
+            executions,
+            jobs,
+            runners,
+            cluster,
+            self._shards,
+            health_service,
+        ):
+            add_service(server, servicer)
+        enable_reflection(server)
+        _observe(parts.metrics, runtime, cron_scheduler, uploads)
+        if self._before_bind is not None:
+            await self._before_bind()
+        self._process_state.announce("grpc", settings.host, bind(server, settings, self._port))
+        retention = settings.retention_seconds
+        upkeep = (
+            self._watch_health(health_service),
+            self._save_uses(),
+            cron_scheduler.run(),
+            join_trigger.run(),
+            lifecycle_publisher.run(),
+            runtime.restore_statistics(),
+            jobs.runner.run(),
+            expire_forever(state, storage.bodies, registry, retention_seconds=retention, now_ms=_now_ms),
+        )
+        try:
+            await self._run(server, runtime, flows, runners, ingest, upkeep=upkeep, stopping=health_service.stop)
+            await self._save_uses_once()
+        except* FlowhookError:
+            if self._stop.drain_seconds is not None or not self._stop.requested.is_set():
+                raise
+            # the shard is lost: what was under way could not be stored here; callers repeat it with the next owner
 
+    def _rejection_service(self, intake: EventIntake) -> RejectionService:
+        """Return the service of rejected requests, whose events `intake` stores."""
+        storage, verifiers, seal = self._storage, VerifierPool(), OriginalSeal(self._key)
+        acceptance = RejectionAcceptance(
+            rejections=storage.rejections,
+            registry=storage.registry,
+            verifiers=verifiers,
+            seal=seal,
+            intake=intake,
+            now_ms=_now_ms,
+        )
+        return RejectionService(
+            rejections=storage.rejections, seal=seal, acceptance=acceptance, verifiers=verifiers, now_ms=_now_ms
+        )
 
-def _rejection_service(storage: Storage, key: bytes, intake: EventIntake) -> RejectionService:
-    """Return the service of rejected requests, whose events `intake` stores."""
-    verifiers, seal = VerifierPool(), OriginalSeal(key)
-    acceptance = RejectionAcceptance(
-        rejections=storage.rejections,
-        registry=storage.registry,
-        verifiers=verifiers,
-        seal=seal,
-        intake=intake,
-        now_ms=_now_ms,
-    )
-    return RejectionService(
-        rejections=storage.rejections, seal=seal, acceptance=acceptance, verifiers=verifiers, now_ms=_now_ms
-    )
+    def _job_service(self, runtime: ShardRuntime, replays: Replays, removal: ExecutionRemoval) -> JobService:
+        """Return the service of bulk jobs, with their runner."""
+        store, state, records = self._storage.jobs, self._state, runtime.executions
+        matching = MatchingExecutions(state, records, time.monotonic)
+        actions = JobActions(commands=runtime.commands, records=records, state=state, replays=replays, removal=removal)
+        runner = JobRunner(store=store, matching=matching, actions=actions, clock=time.monotonic, now_ms=_now_ms)
+        return JobService(store=store, runner=runner, matching=matching, replays=replays, state=state, now_ms=_now_ms)
 
+    async def _run(
+        self,
+        server: grpc.aio.Server,
+        runtime: ShardRuntime,
+        flows: FlowTable,
+        runners: RunnerService,
+        ingest: IngestService,
+        *,
+        upkeep: Sequence[Coroutine[Any, Any, None]],
+        stopping: Callable[[], None],
+    ) -> None:
+        """Run everything until a stop is requested, and end it in an order that loses nothing."""
+        stop_runtime = asyncio.Event()
+        async with contextlib.AsyncExitStack() as undo, asyncio.TaskGroup() as tasks:
+            undo.push_async_callback(server.stop, None)  # also when a task fails: the port is needed again
+            tasks.create_task(runtime.run(stop_runtime))
+            await server.start()
+            following = tasks.create_task(flows.follow())
+            running = [tasks.create_task(each) for each in upkeep]
+            self._serving()
+            await self._stop.requested.wait()
+            for task in running:
+                task.cancel()
+            stopping()
+            seconds = self._stop.drain_seconds
+            if seconds is not None:
+                await runners.drain(seconds)
+            ingest.end_streams()
+            await server.stop(None if seconds is None else STOP_GRACE_SECONDS)
+            following.cancel()
+            stop_runtime.set()
 
-def _job_service(
-    storage: Storage, state: ShardState, runtime: ShardRuntime, replays: Replays, removal: ExecutionRemoval
-) -> JobService:
-    """Return the service of bulk jobs, with their runner."""
-    matching = MatchingExecutions(state, runtime.executions, time.monotonic)
-    actions = JobActions(
-        commands=runtime.commands, records=runtime.executions, state=state, replays=replays, removal=removal
-    )
-    runner = JobRunner(store=storage.jobs, matching=matching, actions=actions, clock=time.monotonic, now_ms=_now_ms)
-    return JobService(
-        store=storage.jobs, runner=runner, matching=matching, replays=replays, state=state, now_ms=_now_ms
-    )
+    async def _save_uses(self) -> None:
+        """Write the times when tokens were last used to disk, periodically."""
+        while True:
+            await asyncio.sleep(USES_SECONDS)
+            await self._save_uses_once()
 
+    async def _save_uses_once(self) -> None:
+        try:
+            await asyncio.to_thread(self._verifier.save_uses)
+        except OSError as error:
+            log.debug("last uses of tokens not saved", cause=os.strerror(error.errno or 0))
 
-async def _run(
-    server: grpc.aio.Server,
-    runtime: ShardRuntime,
-    flows: FlowTable,
-    runners: RunnerService,
-    ingest: IngestService,
-    *,
-    upkeep: Sequence[Coroutine[Any, Any, None]],
-    serving: Callable[[], None],
-    stop: StopRequest,
-    stopping: Callable[[], None],
-) -> None:
-    """Run everything until `stop` is requested, and end it in an order that loses nothing."""
-    stop_host = asyncio.Event()
-    async with contextlib.AsyncExitStack() as undo, asyncio.TaskGroup() as tasks:
-        undo.push_async_callback(server.stop, None)  # also when a task fails: the port is needed again
-        tasks.create_task(runtime.run(stop_host))
-        await server.start()
-        following = tasks.create_task(flows.follow())
-        running = [tasks.create_task(each) for each in upkeep]
-        serving()
-        await stop.requested.wait()
-        for task in running:
-            task.cancel()
-        stopping()
-        if stop.drain_seconds is not None:
-            await runners.drain(stop.drain_seconds)
-        ingest.end_streams()
-        await server.stop(None if stop.drain_seconds is None else STOP_GRACE_SECONDS)
-        following.cancel()
-        stop_host.set()
+    async def _watch_health(self, service: HealthService) -> None:
+        """Report the health of storage as gRPC health, until cancelled."""
+        while True:
+            healthy = self._confirmed() and await self._is_healthy()
+            service.set(serving=healthy)
+            self._process_state.detail = "" if healthy else "storage is not writable"
+            if healthy:
+                self._process_state.ready.set()
+            else:
+                self._process_state.ready.clear()
+            await asyncio.sleep(HEALTH_SECONDS)
+
+    async def _is_healthy(self) -> bool:
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                return await self._storage.healthy()
+        except TimeoutError:
+            return False
 
 
 def _observe(
-    router_metrics: RouterMetrics,
-    runtime: ShardRuntime,
-    cron_scheduler: CronScheduler,
-    uploads: UploadReceiver,
+    metrics: RouterMetrics, runtime: ShardRuntime, cron_scheduler: CronScheduler, uploads: UploadReceiver
 ) -> None:
     """Register the gauges of the router."""
-    router_metrics.observe(
-        "flowhook_router_backlog", "Accepted executions that have not ended.", lambda: runtime.shard.unfinished
-    )
-    router_metrics.observe("flowhook_router_ready", "Executions ready for a runner.", lambda: runtime.shard.ready)
-    router_metrics.observe("flowhook_router_leased", "Executions under lease.", lambda: runtime.shard.leased)
-    router_metrics.observe(
-        "flowhook_router_waiting", "Executions that wait for a time or an event.", lambda: runtime.shard.waiting
-    )
-    router_metrics.observe("flowhook_router_suspended", "Suspended executions.", lambda: runtime.shard.suspended)
-    router_metrics.observe(
+    shard, events, observe = runtime.shard, runtime.events, metrics.observe
+    observe("flowhook_router_backlog", "Accepted executions that have not ended.", lambda: shard.unfinished)
+    observe("flowhook_router_ready", "Executions ready for a runner.", lambda: shard.ready)
+    observe("flowhook_router_leased", "Executions under lease.", lambda: shard.leased)
+    observe("flowhook_router_waiting", "Executions that wait for a time or an event.", lambda: shard.waiting)
+    observe("flowhook_router_suspended", "Suspended executions.", lambda: shard.suspended)
+    observe(
         "flowhook_router_buffered_events",
         "Buffered events that no execution listens for yet.",
-        lambda: runtime.events.buffered,
+        lambda: events.buffered,
     )
-    router_metrics.observe("flowhook_router_schedules", "Flows with a schedule.", lambda: len(cron_scheduler))
-    router_metrics.observe("flowhook_router_uploads", "Uploads in progress.", lambda: uploads.under_way)
-    router_metrics.observe(
+    observe("flowhook_router_schedules", "Flows with a schedule.", lambda: len(cron_scheduler))
+    observe("flowhook_router_uploads", "Uploads in progress.", lambda: uploads.under_way)
+    observe(
         "flowhook_router_upload_bytes",
         "Bytes of uploads in progress, and of uploaded bodies without their event.",
         lambda: uploads.bytes,
     )
-    router_metrics.observe("flowhook_router_runners", "Attached runners.", lambda: runtime.runners)
+    observe("flowhook_router_runners", "Attached runners.", lambda: runtime.runners)
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-async def _save_uses(verifier: TokenVerifier) -> None:
-    """Write the times when tokens were last used to disk, periodically."""
-    while True:
-        await asyncio.sleep(USES_SECONDS)
-        await _save_uses_once(verifier)
-
-
-async def _save_uses_once(verifier: TokenVerifier) -> None:
-    try:
-        await asyncio.to_thread(verifier.save_uses)
-    except OSError as error:
-        log.debug("last uses of tokens not saved", cause=os.strerror(error.errno or 0))
-
-
-async def _watch_health(
-    storage: Storage,
-    service: HealthService,
-    process_state: ProcessState,
-    confirmed: Callable[[], bool],
-) -> None:
-    """Report the health of storage as gRPC health, until cancelled."""
-    while True:
-        healthy = confirmed() and await _is_healthy(storage)
-        service.set(serving=healthy)
-        process_state.detail = "" if healthy else "storage is not writable"
-        if healthy:
-            process_state.ready.set()
-        else:
-            process_state.ready.clear()
-        await asyncio.sleep(HEALTH_SECONDS)
-
-
-async def _is_healthy(storage: Storage) -> bool:
-    try:
-        async with asyncio.timeout(HEALTH_SECONDS):
-            return await storage.healthy()
-    except TimeoutError:
-        return False

@@ -8,16 +8,15 @@ from typing import Any, Final
 import attrs
 import grpc
 import grpc.aio
-from grpc_health.v1 import health_pb2_grpc
+from typing_extensions import override
 
 from flowhook.errors import UnavailableError
 from flowhook.process.settings import RouterSettings
 from flowhook.security.token_verifier import TokenVerifier
 from flowhook.sharing.table import RouterLimits
-from flowhook.v1 import shard_service_pb2_grpc
 from router.calls.authorization import refusal
 from router.cluster.ownership import KnownOwner
-from router.process.grpc_server import OWNER_SERVICES, bind, enable_reflection, new_server, service_names
+from router.process.grpc_server import OWNER_SERVICES, add_service, bind, enable_reflection, new_server, service_names
 from router.services.health import HealthService
 from router.services.shards import ShardService
 
@@ -37,10 +36,7 @@ class StandbyServer:
     _server: grpc.aio.Server | None = attrs.field(init=False, default=None)
 
     async def start(self, port: int) -> int:
-        """Start, unless it runs, and return the port that it listens on.
-
-        Args:
-            port: where to listen; 0: any port.
+        """Start, unless it runs, and return the port that it listens on (given 0: any).
 
         Raises:
             FlowhookError: the port or a certificate can't be used.
@@ -48,8 +44,8 @@ class StandbyServer:
         if self._server is not None:
             return port
         server = new_server(self._verifier, RouterLimits())
-        shard_service_pb2_grpc.add_ShardServiceServicer_to_server(self._shards, server)
-        health_pb2_grpc.add_HealthServicer_to_server(HealthService(service_names(), standby=True), server)
+        add_service(server, self._shards)
+        add_service(server, HealthService(service_names(), standby=True))
         enable_reflection(server)
         server.add_generic_rpc_handlers((_Elsewhere(self._owner),))
         port = bind(server, self._settings, port)
@@ -64,14 +60,14 @@ class StandbyServer:
             await server.stop(None)
 
 
+@attrs.define(eq=False, repr=False)
 class _Elsewhere(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the stubs alone
     """Refuses the calls that only the owner answers."""
 
-    def __init__(self, owner: Callable[[], KnownOwner | None]) -> None:
-        self._owner = owner
+    _owner: Callable[[], KnownOwner | None]
 
+    @override
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """See the base class."""
         if handler_call_details.method not in _METHODS:
             return None
         owner = self._owner()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -21,14 +21,13 @@ from flowhook.events import ids
 from flowhook.model import Flow, Origin
 from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
-from router.dispatch.observers import EndFeed, EndReader
+from router.dispatch.observers import EndReader
+from router.dispatch.parts import ShardParts
 from router.dispatch.timers import CLOCK_LOOK
 from router.flows.event_triggers import FlowTriggers
 from router.flows.flow_table import TriggerSink
 from router.flows.schedules import DueRun, ScheduleQueue
-from router.metrics import RouterMetrics
 from router.storage.model import Appended, ExecutionRecord, Scheduled
-from router.storage.shard_state import ShardState
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 
 BATCH: Final = 64  # flows started in one batch; computing the next due time takes about 0.1 ms for each
@@ -40,15 +39,12 @@ def run_id(run: DueRun) -> str:
     return ids.derive(ids.slot_of(run.flow_id), run.due_ms, f"schedule {run.flow_id}")
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class CronScheduler(TriggerSink):
     """Starts scheduled flows. Call `recover`, register flows with `react`, then let `run` run beside the server."""
 
-    _ends: EndFeed
-    _state: ShardState
+    _parts: ShardParts
     _starter: ExecutionStarter
-    _metrics: RouterMetrics
-    _now_ms: Callable[[], int]
     _agenda: ScheduleQueue = attrs.field(init=False, factory=ScheduleQueue)
     _stored: dict[str, Scheduled] = attrs.field(init=False, factory=dict)  # of flows that are not registered yet
     _unsure: deque[DueRun] = attrs.field(init=False, factory=deque)  # may have ended unnoticed, to be looked up
@@ -59,7 +55,7 @@ class CronScheduler(TriggerSink):
     _ended_runs: EndReader = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._ended_runs = self._ends.reader(self._changed)
+        self._ended_runs = self._parts.ends.reader(self._changed)
 
     def __len__(self) -> int:
         return len(self._agenda)
@@ -72,7 +68,7 @@ class CronScheduler(TriggerSink):
     async def recover(self) -> None:
         """Load stored schedules. Call it once, before any flow is registered."""
         after = ""
-        while rows := await self._state.schedules(after_id=after):
+        while rows := await self._parts.state.schedules(after_id=after):
             self._stored |= {row.flow_id: row for row in rows if row.due_ms is not None or row.last_ms}
             after = rows[-1].flow_id
 
@@ -85,7 +81,9 @@ class CronScheduler(TriggerSink):
         stored = self._stored.pop(flow.id, None)
         if stored is None:
             self._agenda.put(flow.id, triggers.timetable, flow.update_time_ms)
-        elif self._agenda.recover(triggers.timetable, stored, since_ms=flow.update_time_ms, now_ms=self._now_ms()):
+        elif self._agenda.recover(
+            triggers.timetable, stored, since_ms=flow.update_time_ms, now_ms=self._parts.now_ms()
+        ):
             self._unsure.append(DueRun(flow.id, stored.last_ms))
         self._changed.set()
 
@@ -115,7 +113,7 @@ class CronScheduler(TriggerSink):
 
     async def turn(self) -> None:
         """Start the flows that are due, and store their next due times; UnavailableError: the rest is still due."""
-        now_ms = self._now_ms()
+        now_ms = self._parts.now_ms()
         self._agenda.look(now_ms)
         while True:
             self._take_ends()
@@ -137,7 +135,7 @@ class CronScheduler(TriggerSink):
                 run: record
                 for run, result in zip(runs, results, strict=True)
                 if isinstance(result, Appended) and result.duplicate_of
-                if (record := await self._state.find(result.duplicate_of)) is not None
+                if (record := await self._parts.state.find(result.duplicate_of)) is not None
             }
         except BaseException:
             for run in runs:
@@ -150,19 +148,19 @@ class CronScheduler(TriggerSink):
                 self._left_out(run, result)
 
     def _started(self, run: DueRun, seq: int, earlier: ExecutionRecord | None) -> None:
-        now_ms = self._now_ms()
+        now_ms = self._parts.now_ms()
         if self._agenda.started(run, now_ms if earlier is None else min(now_ms, earlier.receive_time_ms)):
             self._await_end(seq, run)
             self._unsure.append(run)
         self._failing.discard(run.flow_id)
         if earlier is None:
-            self._metrics.scheduled.inc()
+            self._parts.metrics.scheduled.inc()
 
     def _left_out(self, run: DueRun, error: FlowhookError) -> None:
-        self._agenda.skipped(run, self._now_ms())
+        self._agenda.skipped(run, self._parts.now_ms())
         if isinstance(error, NotFoundError):  # the flow has just been deleted
             return
-        self._metrics.not_scheduled(error.reason)
+        self._parts.metrics.not_scheduled(error.reason)
         if run.flow_id not in self._failing:
             self._failing.add(run.flow_id)
             log.warning("scheduled start failed", flow=run.flow_id, reason=error.reason)
@@ -171,13 +169,13 @@ class CronScheduler(TriggerSink):
         """Look up a run that may have ended before its end was tracked."""
         run = self._unsure[0]
         event_id = run_id(run)
-        record = await self._state.find(event_id)
+        record = await self._parts.state.find(event_id)
         if record is not None and not record.status.ended and record.seq not in self._awaited:
             self._await_end(record.seq, run)
-            record = await self._state.find(event_id)
+            record = await self._parts.state.find(event_id)
         self._unsure.popleft()
         if record is None:
-            self._agenda.ended(run, self._now_ms())
+            self._agenda.ended(run, self._parts.now_ms())
         elif record.end_time_ms is not None:
             self._ended(record.seq, run, record.end_time_ms)
 
@@ -200,13 +198,13 @@ class CronScheduler(TriggerSink):
     async def _save(self) -> None:
         changes = self._agenda.unsaved()
         if changes:
-            await self._state.write(changes)
+            await self._parts.state.write(changes)
             self._agenda.saved(changes)
 
     async def _until_next(self) -> None:
         """Wait until a flow is due, a change is signalled, or the clock is to be read again."""
         due_ms = self._agenda.next()
-        delay = None if due_ms is None else min(max((due_ms - self._now_ms()) / 1000, 0.001), CLOCK_LOOK)
+        delay = None if due_ms is None else min(max((due_ms - self._parts.now_ms()) / 1000, 0.001), CLOCK_LOOK)
         with suppress(TimeoutError):
             async with asyncio.timeout(delay):
                 await self._changed.wait()

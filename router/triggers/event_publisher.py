@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 import attrs
@@ -15,10 +15,9 @@ from flowhook.events.cloud_events import parse
 from flowhook.events.lifecycle import TYPES, is_reserved_type
 from flowhook.model import Flow, Origin
 from router.dispatch.event_delivery import EventDispatcher
-from router.dispatch.state_writer import LifecycleOutbox
+from router.dispatch.parts import ShardParts
 from router.flows.event_triggers import FlowIndex, FlowTriggers
 from router.flows.flow_table import TriggerSink
-from router.metrics import RouterMetrics
 from router.scheduling.matching import EventContent, InboundEvent
 from router.storage.model import NewInboundEvent
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
@@ -28,16 +27,14 @@ from router.triggers.join_trigger import JoinTrigger, inbound_event
 BATCH: Final = limits.MAX_BATCH_EVENTS  # flows started in one batch
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class EventPublisher(TriggerSink):
     """Delivers events to flows; knows the wanted events of all flows from start-up on."""
 
+    _parts: ShardParts
     _events: EventDispatcher
     _join_trigger: JoinTrigger
     _starter: ExecutionStarter
-    _metrics: RouterMetrics
-    _outbox: LifecycleOutbox
-    _now_ms: Callable[[], int]
     _listening: FlowIndex = attrs.field(init=False, factory=FlowIndex)
     _started: FlowIndex = attrs.field(init=False, factory=FlowIndex)
 
@@ -60,7 +57,7 @@ class EventPublisher(TriggerSink):
 
     def _want(self) -> None:
         indexes = (self._started, self._listening, self._join_trigger)
-        self._outbox.set_wanted_by_flows(
+        self._parts.outbox.set_wanted_by_flows(
             frozenset(type_ for type_ in TYPES if any(each.names(type_) for each in indexes))
         )
 
@@ -83,7 +80,7 @@ class EventPublisher(TriggerSink):
         receivers = 0
         if not is_reserved_type(type_):
             receivers = await self._deliver(payload, type_, effect, depth=depth, emitter=emitter)
-        self._metrics.emitted(heard=receivers > 0)
+        self._parts.metrics.emitted(heard=receivers > 0)
         return receivers
 
     async def publish_lifecycle_event(self, payload: bytes, type_: str, effect: EffectIds, *, emitter: str) -> int:
@@ -102,7 +99,7 @@ class EventPublisher(TriggerSink):
         if started or joining:
             check_depth(depth)
             quiet = quiet or await self._starter.is_quiet(emitter)
-        now_ms = self._now_ms()
+        now_ms = self._parts.now_ms()
         listening = self._listening.find(event)
         listening += self._events.waiting_flows(event, besides=set(listening))
         ids, body = effect.derive, b"[%b]" % payload

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import attrs
@@ -12,10 +12,9 @@ from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
 from flowhook.model import Event, Origin
 from flowhook.model.executions import LinkKind
 from flowhook.wire import convert
-from router.dispatch.shard_runtime import ShardRuntime
+from router.dispatch.parts import ShardParts
 from router.flows.admission import AdmissionControl, event_id_taken
 from router.storage.model import Appended, Cause, NewEvent
-from router.storage.shard_state import ShardState
 
 
 class ExecutionStart(NamedTuple):
@@ -38,14 +37,12 @@ class ExecutionStart(NamedTuple):
         return tuple(Cause(each, kind) for each in dict.fromkeys((self.parent, *self.emitters)) if each)
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class ExecutionStarter:
     """Starts executions, idempotently: a start that is stored already succeeds again, whatever the limits are now."""
 
-    _runtime: ShardRuntime
-    _state: ShardState
+    _parts: ShardParts
     _admission: AdmissionControl
-    _now_ms: Callable[[], int]
 
     async def start(self, starts: Sequence[ExecutionStart]) -> list[Appended | FlowhookError]:
         """Store the events that start executions, durably and each once.
@@ -67,21 +64,21 @@ class ExecutionStarter:
             except FlowhookError as error:
                 checked.append(await self._refused(start, error))
         events = [each for each in checked if isinstance(each, NewEvent)]
-        stored = iter(await self._runtime.append(events) if events else ())
+        stored = iter(await self._parts.log.append(events) if events else ())
         results = [next(stored) if isinstance(each, NewEvent) else each for each in checked]
         return [event_id_taken() if isinstance(each, Appended) and each.taken else each for each in results]
 
     async def is_quiet(self, execution_id: str) -> bool:
         """Whether no lifecycle events are published for an execution, nor for those that it starts."""
-        if not self._runtime.outbox.wanted:
+        if not self._parts.outbox.wanted:
             return False
-        record = await self._state.find(execution_id)
+        record = await self._parts.state.find(execution_id)
         return record is not None and record.quiet
 
     async def _admitted(self, start: ExecutionStart, more: int, more_of_flow: int) -> NewEvent:
         entry = self._admission.known(start.flow_id) or await self._admission.flow(start.flow_id)
         self._admission.check_backlog(entry.id, entry.max_backlog, more, more_of_flow)
-        now_ms = self._now_ms()
+        now_ms = self._parts.now_ms()
         event = Event(
             id=start.event_id,
             flow_id=start.flow_id,
@@ -115,7 +112,7 @@ class ExecutionStarter:
         if isinstance(error, UnavailableError) and error.reason != "TOTAL_BACKLOG_FULL":
             raise error
         if isinstance(error, ExhaustedError | UnavailableError):
-            known = await self._state.find(start.event_id)
+            known = await self._parts.state.find(start.event_id)
             if known is not None and known.flow_id == start.flow_id:
                 return Appended(known.seq, known.id)
         return error

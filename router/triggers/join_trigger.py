@@ -22,10 +22,10 @@ from flowhook.events.lifecycle import is_reserved_type
 from flowhook.model import Origin
 from flowhook.process import logs
 from router.dispatch.event_delivery import EventDispatcher
+from router.dispatch.parts import ShardParts
 from router.flows.event_triggers import EventJoin, EventTrigger, FlowIndex
 from router.scheduling.matching import EventContent, InboundEvent
 from router.storage.model import NewInboundEvent
-from router.storage.shard_state import ShardState
 from router.triggers.execution_starter import ExecutionStart, ExecutionStarter
 
 # seconds between scans of all flows: for events whose caller disconnected while storing them, and for retries
@@ -60,14 +60,14 @@ class _Flow:
         self.seen = 0
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class JoinTrigger:
     """Starts flows that need several events. Register flows with `put`, then let `run` run beside the server."""
 
+    _parts: ShardParts
     _events: EventDispatcher
-    _state: ShardState
     _starter: ExecutionStarter
-    _look_seconds: float = LOOK_SECONDS
+    _look_seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)
     _index: FlowIndex = attrs.field(init=False, factory=FlowIndex)
     _flows: dict[str, _Flow] = attrs.field(init=False, factory=dict)
     _changed: dict[str, None] = attrs.field(init=False, factory=dict)  # flows with events to process
@@ -139,7 +139,7 @@ class JoinTrigger:
             buffered = self._events.buffered_for(_shelf(flow_id), after=flow.seen)[:CHUNK]
             if not buffered:
                 return
-            payloads = await self._state.inbound_payloads([number for number, _ in buffered])
+            payloads = await self._parts.state.inbound_payloads([number for number, _ in buffered])
             for number, label in buffered:
                 payload = payloads.get(number)
                 if payload is not None:
@@ -164,7 +164,7 @@ class JoinTrigger:
     async def _start(self, flow_id: str, flow: _Flow, complete: _Complete) -> None:
         payloads: dict[int, bytes] = {}
         wanted = sorted(complete.numbers)
-        while wanted and (read := await self._state.inbound_payloads(wanted)):
+        while wanted and (read := await self._parts.state.inbound_payloads(wanted)):
             payloads |= read
             wanted = [number for number in wanted if number > max(read)]
         if len(payloads) < len(complete.numbers):  # one of them has expired: others may complete the set

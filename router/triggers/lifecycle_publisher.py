@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -20,11 +20,9 @@ from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.events import ids
 from flowhook.events.lifecycle import WorkflowEventType, WorkflowIdentity, encode_lifecycle_event
 from flowhook.process import logs
-from router.dispatch.state_writer import LifecycleOutbox
-from router.metrics import RouterMetrics
+from router.dispatch.parts import ShardParts
 from router.storage.model import ExecutionRecord, LifecyclePublished, UnpublishedEvent
 from router.storage.registry import Registry
-from router.storage.shard_state import ShardState
 from router.triggers.event_publisher import EventPublisher
 from router.triggers.idempotent_ids import EffectIds
 
@@ -42,16 +40,13 @@ class _Event(NamedTuple):
     payload: bytes
 
 
-@attrs.define(eq=False, repr=False, kw_only=True)
+@attrs.define(eq=False, repr=False)
 class LifecyclePublisher:
     """Publishes lifecycle events from the outbox. Let `run` run beside the server."""
 
-    _outbox: LifecycleOutbox
-    _state: ShardState
+    _parts: ShardParts
     _registry: Registry
     _publisher: EventPublisher
-    _metrics: RouterMetrics
-    _now_ms: Callable[[], int]
     _seen: int = attrs.field(init=False, default=0)
     # lifecycle events to publish again, because a flow had no room
     _late: deque[UnpublishedEvent] = attrs.field(init=False, factory=deque)
@@ -60,7 +55,7 @@ class LifecyclePublisher:
     async def run(self) -> None:
         """Publish until cancelled."""
         while True:
-            self._outbox.has_pending.clear()
+            self._parts.outbox.has_pending.clear()
             again: float | None = None
             try:
                 await self.turn()
@@ -69,7 +64,7 @@ class LifecyclePublisher:
                 again = RETRY_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(again or (RETRY_SECONDS if self._late else None)):
-                    await self._outbox.has_pending.wait()
+                    await self._parts.outbox.has_pending.wait()
 
     async def turn(self) -> None:
         """Publish all pending lifecycle events; FlowhookError: storage can't serve, and the rest is still pending."""
@@ -79,15 +74,15 @@ class LifecyclePublisher:
         except FlowhookError:
             self._late.extendleft(reversed(late))
             raise
-        while chunk := await self._state.occurrences(after_number=self._seen, limit=CHUNK):
+        while chunk := await self._parts.state.occurrences(after_number=self._seen, limit=CHUNK):
             await self._publish_chunk(chunk)
             self._seen = chunk[-1].number
-        self._outbox.pending = len(self._late)
+        self._parts.outbox.pending = len(self._late)
 
     async def _publish_chunk(self, chunk: Sequence[UnpublishedEvent]) -> None:
         if not chunk:
             return
-        records = await self._state.records({each.seq for each in chunk})
+        records = await self._parts.state.records({each.seq for each in chunk})
         # build all events before delivering the first, so that none overtakes another
         events = await asyncio.gather(*(self._event(each, records.get(each.seq)) for each in chunk))
         results = await asyncio.gather(*map(self._publish, chunk, events), return_exceptions=True)
@@ -95,16 +90,16 @@ class LifecyclePublisher:
         failures: list[BaseException] = []
         full: list[UnpublishedEvent] = []
         for each, result in zip(chunk, results, strict=True):
-            if isinstance(result, ExhaustedError) and self._now_ms() - each.time_ms < KEEP_MS:
+            if isinstance(result, ExhaustedError) and self._parts.now_ms() - each.time_ms < KEEP_MS:
                 full.append(each)
             elif isinstance(result, BaseException) and not isinstance(result, ExhaustedError | InvalidError):
                 failures.append(result)
             else:
                 done.append(each)
-                self._metrics.lifecycle_event_published(None if isinstance(result, BaseException) else result)
+                self._parts.metrics.lifecycle_event_published(None if isinstance(result, BaseException) else result)
         if failures:
             raise failures[0]
-        await self._state.write([LifecyclePublished(each.number) for each in done])
+        await self._parts.state.write([LifecyclePublished(each.number) for each in done])
         self._late += full
 
     async def _publish(self, each: UnpublishedEvent, event: _Event | None) -> int:
@@ -124,7 +119,7 @@ class LifecyclePublisher:
             return None
         output = None
         if each.type == WorkflowEventType.COMPLETED:
-            output, _ = await self._state.answer(record.seq)
+            output, _ = await self._parts.state.answer(record.seq)
         time_ms, what = each.time_ms, f"lifecycle {each.number}"
         if each.key:  # reported by a runner, which may report it again
             time_ms, what = ids.time_ms_of(record.id), f"lifecycle {record.id}:{each.type}#{each.key}"

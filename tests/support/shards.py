@@ -195,7 +195,7 @@ class RunningHost:
         """Stop in the middle of everything: what was handed to storage before is stored, and nothing else is."""
         self.dead = True
         await self.storage.own(0)  # from here on nobody listens to it
-        self.host._parts.writer.close()
+        self.host.parts.writer.close()
         self._running.cancel()
         await asyncio.wait([self._running])
 
@@ -244,8 +244,8 @@ class RunningHost:
 
     def forget_payloads(self):
         """Have what was accepted read from storage."""
-        for seq in list(self.host._parts.cache._payloads):
-            self.host._parts.cache.pop(seq)
+        for seq in list(self.host.parts.cache._payloads):
+            self.host.parts.cache.pop(seq)
 
     async def record(self, seq):
         return (await self.state.records([seq]))[seq]
@@ -261,6 +261,7 @@ async def running_host(
     buffer_seconds=3600.0,
     ahead=0.0,
     limits=RouterLimits(),
+    registry=None,
 ):
     storage = await open_storage(path / "flowhook.db")
     state = Faulty(await storage.own(0))
@@ -273,7 +274,7 @@ async def running_host(
         shard=core,
         state=state,
         log=storage.log(0),
-        metrics=RouterMetrics(CollectorRegistry()),
+        metrics=RouterMetrics(registry or CollectorRegistry()),
         clock=clock,
         now_ms=lambda: round(wall() * 1000),
         limits=limits,

@@ -17,7 +17,6 @@ from router.flows.admission import AdmissionControl
 from router.flows.event_triggers import parse_triggers
 from router.flows.flow_table import FlowTable
 from router.flows.parsing import InputParser
-from router.metrics import RouterMetrics
 from router.storage.registry import FlowDraft
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.event_publisher import EventPublisher
@@ -34,13 +33,12 @@ _NUMBERS = count()
 class Triggers:
     """A router as far as flows are started by time and by events. Nothing happens by itself."""
 
-    def __init__(self, shard, flows, cron_scheduler, join_trigger, publisher, *, registry, metrics):
+    def __init__(self, shard, flows, cron_scheduler, join_trigger, publisher, *, registry):
         self.shard = shard
         self.flows = flows
         self.cron_scheduler = cron_scheduler
         self.join_trigger = join_trigger
         self.publisher = publisher
-        self.metrics = metrics
         self._registry = registry
 
     async def apply(self, flow_id, schedule, *, rest="", at_ms=NOON):
@@ -100,33 +98,20 @@ def _flow_and_seq(record):
 
 @asynccontextmanager
 async def triggers(path, *, at_ms=NOON, total_backlog=1000, look_seconds=LOOK_SECONDS):
-    async with running_host(path, ahead=at_ms / 1000 - time.time()) as shard:
+    registry = CollectorRegistry()
+    async with running_host(path, ahead=at_ms / 1000 - time.time(), registry=registry) as shard:
         host = shard.host
         flows = FlowTable(shard.storage.registry, policies=host, clock=shard.clock)
         parser = InputParser()  # starts no process for bodies that are small
         admission = AdmissionControl(
             runtime=host, flows=flows, parser=parser, total_backlog=total_backlog, clock=shard.clock
         )
-        now_ms = shard.now_ms
-        registry = CollectorRegistry()
-        metrics = RouterMetrics(registry)
-        starter = ExecutionStarter(runtime=host, state=shard.state, admission=admission, now_ms=now_ms)
-        cron_scheduler = CronScheduler(
-            ends=host.ends,
-            state=shard.state,
-            starter=starter,
-            metrics=metrics,
-            now_ms=now_ms,
-        )
-        join_trigger = JoinTrigger(events=host.events, state=shard.state, starter=starter, look_seconds=look_seconds)
-        publisher = EventPublisher(
-            events=host.events,
-            join_trigger=join_trigger,
-            starter=starter,
-            metrics=metrics,
-            outbox=host.outbox,
-            now_ms=now_ms,
-        )
+        starter = ExecutionStarter(host.parts, admission)
+        cron_scheduler = CronScheduler(host.parts, starter)
+        join_trigger = JoinTrigger(host.parts, host.events, starter, look_seconds=look_seconds)
+        publisher = EventPublisher(host.parts, host.events, join_trigger, starter)
         await cron_scheduler.recover()
         await flows.start({}, [cron_scheduler, publisher])
-        yield Triggers(shard, flows, cron_scheduler, join_trigger, publisher, registry=registry, metrics=metrics)
+        yield Triggers(
+            shard, flows, cron_scheduler, join_trigger, publisher, registry=registry, metrics=host.parts.metrics
+        )

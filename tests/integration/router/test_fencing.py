@@ -109,9 +109,9 @@ async def test_what_a_runner_had_is_assigned_again_soon_after_its_stream_ended(t
 @pytest.mark.parametrize("take_out", ["cancel", "suspend"])
 async def test_nothing_is_retained_in_memory_of_what_an_operator_took_out(shard, take_out):
     (seq,) = await shard.append()
-    assert shard.host._parts.cache.bytes
+    assert shard.host.parts.cache.bytes
     await getattr(shard.host.commands, take_out)((await shard.record(seq)).id)
-    assert shard.host._parts.cache.bytes == 0
+    assert shard.host.parts.cache.bytes == 0
 
 
 async def test_an_outcome_that_is_given_back_is_settled_only_once_that_is_on_record(shard):
@@ -197,7 +197,7 @@ async def test_a_runner_that_comes_back_late_still_says_who_cost_it_its_leases(t
         link = shard.attach()
         guilty, _ = await link.next(2)
         shard.host.detach(link)
-        await shard.host._parts.writer.until(lambda: not shard.core.leased and shard.core.queued == 2)
+        await shard.host.parts.writer.until(lambda: not shard.core.leased and shard.core.queued == 2)
         link = shard.attach(held=[guilty.lease], credit=0)
         assert link.kept == []
         await shard.host.recorder.settle(link, [Outcome(guilty.lease, result)])
@@ -226,7 +226,7 @@ async def test_an_execution_that_kills_the_router_each_time_is_faulted_in_the_en
         async with running_host(tmp_path, max_attempts=1, reattach_seconds=0.0) as shard:
             await shard.attach().next()
     async with running_host(tmp_path, max_attempts=1, reattach_seconds=0.0) as shard:
-        await shard.host._parts.writer.until(lambda: not shard.core.unfinished)
+        await shard.host.parts.writer.until(lambda: not shard.core.unfinished)
         record = await shard.record(seq)
     assert (record.status, record.attempts) == (Status.FAULTED, 4)
 

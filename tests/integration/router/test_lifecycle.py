@@ -205,14 +205,7 @@ async def test_what_was_reported_when_everything_died_is_not_reported_again(tmp_
         await shard.settle(link, delivery, Faulted(ERROR))
 
         def lifecycle_publisher():
-            return LifecyclePublisher(
-                outbox=shard.host.outbox,
-                state=shard.state,
-                registry=shard.storage.registry,
-                publisher=router.publisher,
-                metrics=router.metrics,
-                now_ms=shard.now_ms,
-            )
+            return LifecyclePublisher(shard.host.parts, shard.storage.registry, router.publisher)
 
         shard.state.away = True
         with pytest.raises(UnavailableError):

@@ -66,11 +66,7 @@ def has_credentials(text: str) -> bool:
 
 
 def _read(variable: str, path: Path) -> str:
-    """Return the content of a file, without the end of its line.
-
-    Raises:
-        ValueError: it can't be read, or is no text of one line; the message has nothing of it.
-    """
+    """Return the content of a file, without the end of its line; the message of an error has nothing of it."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -68,10 +68,7 @@ def import_late(modules: Sequence[str]) -> None:
 
 @attrs.define(eq=False, repr=False)
 class InstallationWatch:
-    """Says that the installation of this process was replaced.
-
-    `replaced` is called every `seconds`; it may block for a moment.
-    """
+    """Says that the installation of this process was replaced, which it looks for on a thread."""
 
     _process_state: ProcessState
     _replaced: Callable[[], bool] = attrs.field(default=was_replaced, kw_only=True)

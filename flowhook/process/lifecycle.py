@@ -67,10 +67,8 @@ def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSetting
     """Run one process (a `role` such as `edge`) to its end and return its exit code. Blocking.
 
     `main` serves until `stop` is set, then drains and returns. SIGTERM and SIGINT make it drain; a second signal ends
-    it at once.
-
-    Returns 0 after a drain; `EXIT_REFUSED` after a FlowhookError, or because of a full disk, which is one line of the
-    log; `EXIT_DEFECT` otherwise.
+    it at once. The exit code is 0 after a drain; `EXIT_REFUSED` after a FlowhookError, or because of a full disk, which
+    is one line of the log; `EXIT_DEFECT` otherwise.
     """
     faulthandler.enable()
     sched_slice.request_short_slice()

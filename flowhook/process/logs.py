@@ -138,14 +138,8 @@ def report_end(
 ) -> None:
     """Say why a process can't start or go on: in its log as all else, and on a terminal as a command does.
 
-    It may be called before `configure`, or instead of it.
-
-    Args:
-        message: what is wrong and what to do, for operators.
-        reason: stable, of the error.
-        process: name of the process.
-        log_format: see `configure`; empty: the variable FLOWHOOK_LOG_FORMAT, else `auto`. An unknown one is `auto`.
-        stream: destination; stderr when absent.
+    It may be called before `configure`, or instead of it. The message says what is wrong and what to do; without a
+    format (see `configure`) the variable FLOWHOOK_LOG_FORMAT decides, else `auto`. An unknown one is `auto`.
     """
     target = stream or sys.stderr
     if is_for_people(log_format, target):

@@ -21,8 +21,5 @@ def registry() -> CollectorRegistry:
 
 
 def render(metrics: CollectorRegistry | None = None) -> bytes:
-    """Return all metrics of a registry, by default this process's, in the Prometheus text format.
-
-    Source: Prometheus, "Exposition formats", text-based format.
-    """
+    """Return all metrics of a registry, by default this process's, in the Prometheus text format."""
     return generate_latest(registry() if metrics is None else metrics)

@@ -17,11 +17,9 @@ log = logs.get_logger(__name__)
 class Certificates:
     """The certificate of a server, and the authorities that sign those of its clients.
 
-    Attributes:
-        context: the context of connections that begin now; another after each change. Only a new one forgets an
-            authority, and the sessions that clients could resume without showing their certificate again.
-        authorities_version: number that changes with the authorities: connections that began with another number were
-            made by clients that need not be trusted any more.
+    A new `context` is for connections that begin after a change: only a new one forgets an authority, and the sessions
+    that clients could resume without showing their certificate again. Connections that began with another
+    `authorities_version` were made by clients that need not be trusted any more.
     """
 
     def __init__(self, certificate: Path, key: Path, client_authorities: Path | None) -> None:

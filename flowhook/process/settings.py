@@ -304,11 +304,9 @@ class AdminSettings(CommonSettings):
 
 
 def read_token(settings: CommonSettings, *names: str) -> str:
-    """Return the bearer token to show to the router.
+    """Return the bearer token to show to the router: `token`, else the file `<data_dir>/<name>.token`.
 
-    Args:
-        settings: source of the token: `token`, else the file `<data_dir>/<name>.token`.
-        names: built-in tokens, of `admin`, `edge`, `runner` and `view`, by preference: the first whose file exists.
+    `names` are built-in tokens, of `admin`, `edge`, `runner` and `view`, by preference: the first whose file exists.
 
     Raises:
         InvalidError: there is no token (`TOKEN_MISSING`); the message names the file that was tried.

@@ -63,10 +63,7 @@ def _json(status: int, content: Mapping[str, object]) -> StatusResponse:
 
 @attrs.define(eq=False, repr=False)
 class StatusServer:
-    """Answers GET and HEAD for some paths.
-
-    It answers each path of `responders`, and 404 for all others.
-    """
+    """Answers GET and HEAD for the paths of `responders`, and 404 for all others."""
 
     _responders: Mapping[str, Responder]
     _max_connections: int = attrs.field(default=MAX_CONNECTIONS, kw_only=True)

@@ -93,7 +93,6 @@ def _differences(request: pb.ReplayExecutionRequest) -> str:
 def _handed_over(
     request: shard_service_pb2.HandOverRequest, response: shard_service_pb2.HandOverResponse | None
 ) -> str:
-    """Return the router that is to own the shard."""
     return (request.router if response is None else response.router) or "any standby"
 
 
@@ -193,7 +192,6 @@ class _ObservedContext(ContextProxy):
 
 
 def _metadata(details: grpc.HandlerCallDetails, name: str) -> str:
-    """Return what the caller gave as metadata; empty: nothing."""
     found = next((value for key, value in details.invocation_metadata or () if key == name), b"")
     return found.decode("utf-8", "replace") if isinstance(found, bytes) else ""
 

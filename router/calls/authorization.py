@@ -98,11 +98,7 @@ _OF_FLOWS: Final = frozenset(
 
 
 def check_flow_permitted(flow_id: str) -> None:
-    """Check that the caller's token may send events to a flow.
-
-    Raises:
-        PermissionDeniedError: it may not (`FLOW_NOT_PERMITTED`).
-    """
+    """Refuse a caller whose token does not permit events of a flow."""
     flows = caller_flows.get()
     if flows is not None and flow_id not in flows:
         raise PermissionDeniedError("the token does not permit events of this flow", reason="FLOW_NOT_PERMITTED")

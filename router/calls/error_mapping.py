@@ -30,11 +30,7 @@ log = logs.get_logger(__name__)
 
 
 def check_request_size(request: Message) -> None:
-    """Refuse a request that opens a stream and is larger than any valid one.
-
-    Raises:
-        InvalidError: it is too large (`REQUEST_TOO_LARGE`).
-    """
+    """Refuse a request that opens a stream and is larger than any valid one."""
     if request.ByteSize() > MAX_HELD_BYTES:
         raise InvalidError(
             f"the request of a stream must have at most {MAX_HELD_BYTES} bytes", reason="REQUEST_TOO_LARGE"
@@ -42,11 +38,7 @@ def check_request_size(request: Message) -> None:
 
 
 def check_request_id(request_id: str) -> None:
-    """Refuse an idempotency key that is too long.
-
-    Raises:
-        InvalidError: it is, or is not ASCII (`REQUEST_ID_INVALID`).
-    """
+    """Refuse an idempotency key that is too long, or not ASCII."""
     if len(request_id) > MAX_REQUEST_ID or not request_id.isascii():
         raise InvalidError(
             f"`request_id` must have at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"

@@ -39,9 +39,7 @@ class HandOverRequest:
 
 
 def choose_successor(router: str, owner: KnownOwner, situation: ShardSituation) -> str:
-    """Return the standby that is to take over: `router`, or the best one if that is empty.
-
-    The best one is reached by most edges and runners.
+    """Return the standby that is to take over: `router`, or (empty) the one that most edges and runners reach.
 
     Raises:
         NotFoundError: no router of this name is heard (`ROUTER_UNKNOWN`).

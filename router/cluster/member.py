@@ -329,12 +329,10 @@ class Member(ShardMap):
         )
 
     async def _look_again(self) -> None:
-        """Wait until `_look` has run again."""
         self._looked.clear()
         await self._looked.wait()
 
     async def _wait_for_look(self) -> None:
-        """Wait until `_look` has run again, or the process is to stop."""
         await first(self._look_again(), self._process_state.stop.wait())
 
     # --- following --------------------------------------------------------------------------------------------------
@@ -467,7 +465,6 @@ class Member(ShardMap):
             self._ownership.lose()
 
     async def _serve(self, term: Term) -> None:
-        """Serve until the process is to stop, or the shard is lost."""
         stop = StopRequest()
         abandoning: asyncio.TimerHandle | None = None
         serving = asyncio.create_task(self._runner.serve(term, stop, self._ownership.ready), name="serve the shard")

@@ -24,8 +24,7 @@ log = logs.get_logger(__name__)
 async def refuse_namesake(name: str, heartbeats: Heartbeats, process_state: ProcessState) -> AsyncIterator[None]:
     """Stop the process while it is new and its name is in use; later, log an error for as long as that is so.
 
-    Raises:
-        ConflictError: at the end, if that stopped the process (`ROUTER_NAME_IN_USE`).
+    If that stopped the process, the block ends with a ConflictError (`ROUTER_NAME_IN_USE`).
     """
     watching = asyncio.create_task(_watch(name, heartbeats, process_state), name="listen for the own name")
     try:

@@ -323,8 +323,8 @@ class Ownership:
         """Return how many live candidates come before this router.
 
         First is the one to which the last owner has handed over, then those that edges and runners reach, each by
-        rendezvous hashing. Routers may see that differently for a moment: then two of them claim at once, and the log
-        lets one in.
+        rendezvous hashing. Routers may see that differently for a moment: then two claim at once, and the log lets one
+        in.
         """
         candidates = dict(self._candidates(now))
         most = max([self.voices.reach, *(record.reach for record in candidates.values())])

@@ -31,10 +31,7 @@ log = logs.get_logger(__name__)
 
 @attrs.define(eq=False, repr=False)
 class PeerDifferences:
-    """Compares a router with the others.
-
-    It compares `router`, whose clock is `now` (Unix time, s), every `seconds` with the others in `situation`.
-    """
+    """Compares `router`, whose clock is `now` (Unix time, s), with the others in `situation` every `seconds`."""
 
     _router: str
     _process_state: ProcessState

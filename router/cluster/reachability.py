@@ -57,9 +57,7 @@ class ReachabilityReports:
     _by_role: dict[str, dict[str, _Report]] = attrs.field(init=False, factory=dict)
 
     def store(self, role: str, process: str, routers: Mapping[str, str]) -> None:
-        """Replace the report of a process, whose name is unique within its role.
-
-        `routers` are those that it has tried to call, each with why it could not; empty: it could.
+        """Replace the report of a process: why it could not call each router that it tried; empty: it could.
 
         Raises:
             ExhaustedError: too many processes of the role report already (`TOO_MANY_PROCESSES`).

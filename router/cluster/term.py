@@ -78,14 +78,11 @@ class FenceCheck:
 
 @attrs.define(eq=False, repr=False)
 class StopRequest:
-    """Ends the serving of a shard: sets `requested`.
+    """Ends the serving of a shard."""
 
-    `drain_seconds`: how long runners may take to finish what they have; None: the shard is lost, and whatever is under
-    way fails at once.
-    """
-
-    requested: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    # for how long runners may finish what they have; None: the shard is lost, and whatever is under way fails at once
     drain_seconds: float | None = attrs.field(init=False, default=None)
+    requested: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
     def drain(self, seconds: float) -> None:
         """Let what is under way finish; no effect once the shard is lost."""

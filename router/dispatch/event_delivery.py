@@ -24,6 +24,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from flowhook import limits
+from flowhook.attach.limits import split
 from flowhook.attach.messages import SubscriptionUpdate
 from flowhook.errors import ConflictError, ExhaustedError
 from flowhook.model import JournalEntry, Subscription
@@ -43,17 +44,8 @@ from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.scheduling.leases import Lease, RequeuePending
 from router.scheduling.matching import ANYTHING, EventContent, FilterShape, InboundEvent
 from router.scheduling.subscriptions import EventReceiver, WaitHandle
+from router.storage import model as stored
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.model import (
-    Consumed,
-    Delivered,
-    EventReceived,
-    ExecutionRecord,
-    InboundEventAppended,
-    NewInboundEvent,
-    StoredInboundEvent,
-    UnfinishedExecution,
-)
 
 EVENTS_PER_READ: Final = 128
 
@@ -115,7 +107,7 @@ class EventDispatcher:
         """Remove events from the buffer and from storage, undelivered."""
         for number in numbers:
             self._parts.buffer.pop(number)
-        self._parts.writer.spawn(self._parts.writer.write([Consumed(number) for number in numbers]))
+        self._parts.writer.spawn(self._parts.writer.write([stored.Consumed(number) for number in numbers]))
 
     # --- publishing -------------------------------------------------------------------------------------------------
 
@@ -127,8 +119,8 @@ class EventDispatcher:
     # and 41 is dispatched again. Without 9, too, 41 is buffered until an execution listens, or until it expires.
 
     async def publish(
-        self, events: Sequence[NewInboundEvent], *, content: EventContent | None = None
-    ) -> list[InboundEventAppended]:
+        self, events: Sequence[stored.NewInboundEvent], *, content: EventContent | None = None
+    ) -> list[stored.InboundEventAppended]:
         """Store events for executions that listen, and deliver them; they are durable when this returns.
 
         Each is stored once: after an error, which may leave some of them stored, call again. `expire_at_ms` is set
@@ -157,9 +149,9 @@ class EventDispatcher:
         # what is being stored counts as buffered: calls at the same time must not exceed the limit together
         self._storing.update(flows)
         expire_at_ms = self._parts.now_ms() + int(self._buffer_seconds * 1000)
-        appended: list[InboundEventAppended] = []
+        appended: list[stored.InboundEventAppended] = []
         try:
-            for portion in _portions(events):
+            for portion in split(events, lambda new: len(new.payload), CALL_BYTES) if events else ():
                 appended += await self._parts.log.append_inbound(
                     [new._replace(expire_at_ms=expire_at_ms) for new in portion]
                 )
@@ -173,13 +165,12 @@ class EventDispatcher:
                 )
         return appended
 
-    def _is_ambiguous(self, new: NewInboundEvent, event: InboundEvent) -> bool:
-        """Whether an event is for a single execution, and several wait for it."""
+    def _is_ambiguous(self, new: stored.NewInboundEvent, event: InboundEvent) -> bool:
         if not new.callback or new.to_all or new.execution_id:
             return False
         return len(self._parts.subscriptions.listening(event, 2)) > 1
 
-    def _check_room(self, inbound: Sequence[InboundEvent], events: Sequence[NewInboundEvent]) -> None:
+    def _check_room(self, inbound: Sequence[InboundEvent], events: Sequence[stored.NewInboundEvent]) -> None:
         self._parts.buffer.expire(self._parts.now_ms())
         flows = Counter(self._storing)
         room = limits.MAX_TOTAL_BUFFERED_EVENTS - len(self._parts.buffer) - self._storing.total()
@@ -197,13 +188,13 @@ class EventDispatcher:
                     retry_after=FULL_RETRY_SECONDS,
                 )
 
-    def _on_logged(self, events: Sequence[StoredInboundEvent]) -> None:
+    def _on_logged(self, events: Sequence[stored.StoredInboundEvent]) -> None:
         for number, new, seq in events:
             event = self._inbound(new)._replace(number=number, seq=seq, expire_at_ms=new.expire_at_ms)
             self._dispatch(event)
             _release(event)
 
-    def _inbound(self, new: NewInboundEvent, content: EventContent | None = None) -> InboundEvent:
+    def _inbound(self, new: stored.NewInboundEvent, content: EventContent | None = None) -> InboundEvent:
         """Return an event; events with the same payload object share its content while one of them is published."""
         payload = new.payload
         if content is None or content.payload is not payload:
@@ -270,10 +261,12 @@ class EventDispatcher:
         payload = content.payload
         # meanwhile an operator may have cancelled one of them, or its journal is full
         fitting = await self._parked.check_room(unparked)
-        delivered = [Delivered(seq, JournalEntry(key, payload), attempts) for seq, key, attempts in fitting.unparked]
-        consumed = [Consumed(event.number)] if delivered else []
+        delivered = [
+            stored.Delivered(seq, JournalEntry(key, payload), attempts) for seq, key, attempts in fitting.unparked
+        ]
+        consumed = [stored.Consumed(event.number)] if delivered else []
         # no execution emits a callback's event
-        received = [] if event.callback else [EventReceived(each.seq, event.number) for each in delivered]
+        received = [] if event.callback else [stored.EventReceived(each.seq, event.number) for each in delivered]
         await self._transitions.apply(TransitionBatch(received, fitting.ends, delivered=delivered, consumed=consumed))
         if not delivered:  # none of the receivers can take it any more
             self._dispatch(event._replace(content=content))
@@ -339,9 +332,9 @@ class EventDispatcher:
         after = 0
         while rows := await self._parts.state.inbound_events(after_number=after):
             after = rows[-1].number
-            for stored in rows:
-                if stored.event.expire_at_ms > self._parts.now_ms():
-                    await self._recover(_recovered(stored))
+            for row in rows:
+                if row.event.expire_at_ms > self._parts.now_ms():
+                    await self._recover(_recovered(row))
         if self._parts.buffer:
             log.info("buffered events recovered", events=len(self._parts.buffer))
 
@@ -361,28 +354,15 @@ class EventDispatcher:
             self._buffer_event(event)
 
 
-def _recovered(stored: StoredInboundEvent) -> InboundEvent:
-    new = stored.event
+def _recovered(row: stored.StoredInboundEvent) -> InboundEvent:
+    new = row.event
     to_all = new.to_all or not new.callback
-    return InboundEvent(new.flow_id, new.callback, new.type, None, stored.number, stored.seq, new.expire_at_ms, to_all)
+    return InboundEvent(new.flow_id, new.callback, new.type, None, row.number, row.seq, new.expire_at_ms, to_all)
 
 
 def _release(event: InboundEvent) -> None:
     if event.content is not None:
         event.content.release()
-
-
-def _portions(events: Sequence[NewInboundEvent]) -> list[list[NewInboundEvent]]:
-    """Split events into portions of at most `CALL_BYTES`; a larger event is a portion of its own."""
-    portions: list[list[NewInboundEvent]] = []
-    size = CALL_BYTES
-    for event in events:
-        if size + len(event.payload) > CALL_BYTES:
-            portions.append([])
-            size = 0
-        portions[-1].append(event)
-        size += len(event.payload)
-    return portions
 
 
 class CompletionWait(NamedTuple):
@@ -452,7 +432,7 @@ class ParkedExecutions:
         if lease is not None:
             self._parts.runners.revoke(lease, reason)
 
-    def recover(self, unfinished: UnfinishedExecution) -> None:
+    def recover(self, unfinished: stored.UnfinishedExecution) -> None:
         """Register an execution found waiting at start-up; call `settle` after the last one."""
         wait = self._parts.subscriptions.add(unfinished.seq, unfinished.flow_id, unfinished.subscriptions)
         self._recovered += completion_waits(unfinished.seq, wait, unfinished.subscriptions)
@@ -489,11 +469,11 @@ class ParkedExecutions:
     def _current(self, waits: Sequence[CompletionWait]) -> Iterator[CompletionWait]:
         return (each for each in waits if self._parts.subscriptions.is_current(each.seq, each.wait))
 
-    async def _identify(self, waits: Collection[CompletionWait]) -> dict[str, ExecutionRecord]:
+    async def _identify(self, waits: Collection[CompletionWait]) -> dict[str, stored.ExecutionRecord]:
         ids = {each.execution_id for each in waits}
         return await self._parts.writer.call_with_retry(lambda: self._parts.state.find_by_ids(ids))
 
-    async def _deliver_end(self, wait: CompletionWait, record: ExecutionRecord | None) -> None:
+    async def _deliver_end(self, wait: CompletionWait, record: stored.ExecutionRecord | None) -> None:
         if record is None:
             outcome = ChildResult(None, runtime_error(f"{wait.execution_id} is unknown, or past retention"))
         else:

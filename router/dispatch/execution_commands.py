@@ -17,7 +17,6 @@ from router.dispatch.receivers import ParkedDelivery, Unparked
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.scheduling.subscriptions import EventReceiver
 from router.storage import model as stored
-from router.storage.model import AttemptInterrupted
 
 
 @attrs.define(eq=False, repr=False)
@@ -67,7 +66,7 @@ class ExecutionCommands:
         interrupted = []
         if lease is not None:
             attempt = lease.as_attempt(AttemptEnd.SUSPENDED)._replace(end_time_ms=self._parts.now_ms())
-            interrupted.append(AttemptInterrupted(record.seq, attempt))
+            interrupted.append(stored.AttemptInterrupted(record.seq, attempt))
         await self._store(record.seq, [*interrupted, stored.Suspended(record.seq, attempts, term)], lambda: None)
         return await self._parts.executions.find(execution_id)
 

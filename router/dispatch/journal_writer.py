@@ -25,7 +25,6 @@ from router.dispatch.timers import WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.scheduling.leases import Loss
 from router.storage import model as stored
-from router.storage.model import EventReceived
 
 # Shortest wait of a parked execution. Runners tell the time by the router's clock; this bounds how often an execution
 # is parked again by one that does not.
@@ -37,7 +36,7 @@ def _journaled(seq: int, checkpoint: Checkpoint) -> Iterator[stored.StateChange]
     if checkpoint.entry is not None:
         yield stored.Journaled(seq, checkpoint.index, checkpoint.entry, checkpoint.compacts, checkpoint.history)
     if checkpoint.consumed:
-        yield EventReceived(seq, checkpoint.consumed)
+        yield stored.EventReceived(seq, checkpoint.consumed)
         yield stored.Consumed(checkpoint.consumed)
     if checkpoint.reply is not None:
         yield stored.Replied(seq, checkpoint.reply)

@@ -23,7 +23,6 @@ from flowhook.sharing.table import RouterLimits
 from router.scheduling.shard import Shard
 from router.storage import model as stored
 from router.storage.limits import DEFAULT_PAGE
-from router.storage.model import Ended, ExecutionRecord, Replied
 from router.storage.shard_state import ShardState
 
 # statuses for which the scheduling core is more current than storage
@@ -103,7 +102,7 @@ class ExecutionRecords:
 
 # memory of a waiting call beside its request, which stays in memory until the call is answered
 CALL_BYTES: Final = 25 * limits.KIB
-WaitResult = Replied | Ended  # the result of a wait: a reply, or the end of an execution that gave none
+WaitResult = stored.Replied | stored.Ended  # the result of a wait: a reply, or the end of an execution that gave none
 
 
 @attrs.define(eq=False, repr=False)
@@ -172,7 +171,7 @@ log = logs.get_logger(__name__)
 class WatchedChange(NamedTuple):
     """An execution after a change, and the number of changes that were dropped just before it."""
 
-    record: ExecutionRecord
+    record: stored.ExecutionRecord
     missed: int
 
 
@@ -192,7 +191,7 @@ class ExecutionWatcher:
             await self._woken.wait()
         return self._queue.popleft()
 
-    def offer(self, record: ExecutionRecord) -> None:
+    def offer(self, record: stored.ExecutionRecord) -> None:
         """Queue a change, or count it as missed when the queue is full."""
         if self._flow_id and record.flow_id != self._flow_id:
             return
@@ -215,7 +214,9 @@ class ExecutionWatchers:
     execution that follow each other faster than they can be read are merged.
     """
 
-    def __init__(self, read: Callable[[list[int]], Awaitable[Mapping[int, ExecutionRecord]]], limit: Limit) -> None:
+    def __init__(
+        self, read: Callable[[list[int]], Awaitable[Mapping[int, stored.ExecutionRecord]]], limit: Limit
+    ) -> None:
         """Publish changes; `read` returns executions by sequence number, in their current state."""
         self._read = read
         self._limit = SharedLimit(limit)
@@ -291,7 +292,7 @@ class EndFeed:
         self._readers.append(reader)
         return reader
 
-    def publish(self, ends: Sequence[Ended]) -> None:
+    def publish(self, ends: Sequence[stored.Ended]) -> None:
         """Pass on ends that are durable."""
         for reader in self._readers if ends else ():
             reader.put(ends)
@@ -303,7 +304,7 @@ class EndReader:
 
     _changed: asyncio.Event
     _awaited: set[int] = attrs.field(init=False, factory=set)
-    _ended: list[Ended] = attrs.field(init=False, factory=list)
+    _ended: list[stored.Ended] = attrs.field(init=False, factory=list)
 
     def await_end(self, seq: int) -> None:
         """Await the end of an execution, which is not yet durable."""
@@ -313,7 +314,7 @@ class EndReader:
         """Await the end of an execution no more."""
         self._awaited.discard(seq)
 
-    def put(self, ends: Sequence[Ended]) -> None:
+    def put(self, ends: Sequence[stored.Ended]) -> None:
         """Add ends, if they are awaited."""
         found = [end for end in ends if end.seq in self._awaited] if self._awaited else ()
         if found:
@@ -321,7 +322,7 @@ class EndReader:
             self._ended += found
             self._changed.set()
 
-    def take(self) -> list[Ended]:
+    def take(self) -> list[stored.Ended]:
         """Return the awaited ends since the last call."""
         ended, self._ended = self._ended, []
         return ended

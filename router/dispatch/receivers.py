@@ -135,7 +135,6 @@ class LiveDelivery:
     _accepted: dict[int, int] = attrs.field(init=False, factory=dict)
 
     def __bool__(self) -> bool:
-        """Whether any running execution has subscriptions, or has accepted an offer."""
         return bool(self._listeners or self._accepted)
 
     def listen(self, update: SubscriptionUpdate) -> Lease | None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import attrs
+from typing_extensions import override
 
 from flowhook.attach.messages import Assignment, EventDelivery
 from flowhook.errors import FlowhookError
@@ -66,37 +67,38 @@ class RunnerPort(Protocol):
         ...
 
 
-@attrs.define(eq=False, repr=False)
-class ExitedRunner:
+class ExitedRunner(RunnerPort):
     """A runner whose process has ended, while its leases are settled: it never has credit, and drops all messages."""
 
     full = True
+    runner_id = ""
 
-    runner_id: str
+    def __init__(self, runner_id: str) -> None:
+        self.runner_id = runner_id
 
-    async def room(self) -> None:
-        """Return at once: there is no queue to wait for."""
+    @override
+    async def room(self) -> None: ...
 
-    def assign(self, deliveries: Sequence[Assignment], *, urgent: bool = False) -> None:
-        """Drop the message."""
+    @override
+    def assign(self, deliveries: Sequence[Assignment], *, urgent: bool = False) -> None: ...
 
-    def hand_over(self, delivery: EventDelivery, *, urgent: bool = False) -> None:
-        """Drop the message."""
+    @override
+    def hand_over(self, delivery: EventDelivery, *, urgent: bool = False) -> None: ...
 
-    def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None:
-        """Drop the message."""
+    @override
+    def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None: ...
 
-    def want(self, types: Collection[str]) -> None:
-        """Drop the message."""
+    @override
+    def want(self, types: Collection[str]) -> None: ...
 
-    def settle(self, tokens: Sequence[bytes]) -> None:
-        """Drop the message."""
+    @override
+    def settle(self, tokens: Sequence[bytes]) -> None: ...
 
-    def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
-        """Drop the message."""
+    @override
+    def revoke(self, tokens: Sequence[bytes], reason: str) -> None: ...
 
-    def close(self, error: FlowhookError) -> None:
-        """Do nothing: there is no stream."""
+    @override
+    def close(self, error: FlowhookError) -> None: ...
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -125,8 +127,6 @@ class AttachedRunners:
         """Whether this is the runner's latest stream, and attached."""
         return self._runners.get(runner.runner_id) is runner
 
-    # --- membership -------------------------------------------------------------------------------------------------
-
     def add(self, runner: RunnerPort) -> None:
         """Add a runner, and send it the wanted types of lifecycle events."""
         self.send_wanted_types()
@@ -144,8 +144,6 @@ class AttachedRunners:
         Storing reports from both streams would restore entries that the new one compacted.
         """
         return self._runners.get(runner.runner_id, runner) is not runner
-
-    # --- renewal ----------------------------------------------------------------------------------------------------
 
     def renew(self, runner: RunnerPort) -> bool:
         """Extend all leases of a runner; false when it lost them, or has attached again since."""
@@ -175,8 +173,6 @@ class AttachedRunners:
         """Extend all leases of runners whose reports are being stored."""
         for runner in self._storing:
             self.renew(runner)
-
-    # --- messages ---------------------------------------------------------------------------------------------------
 
     def deliver(self, delivery: EventDelivery) -> None:
         """Send an event or end to the runner of an execution; one that is away subscribes again when it attaches."""

@@ -150,7 +150,6 @@ class ShardRuntime:
                 await self.parts.writer.until(self._is_drained)
 
     def _is_drained(self) -> bool:
-        """Whether no attached runner has anything left to report."""
         return not (self.parts.runners.is_storing or (self.parts.shard.leased and len(self.parts.runners)))
 
     async def _perform_effects(self) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import attrs
 
 from flowhook import limits
+from flowhook.attach.limits import split
 from flowhook.model import Status
 from flowhook.model.executions import Attempt
 from flowhook.process import logs
@@ -17,7 +18,6 @@ from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import ChildCompletions, LiveDelivery, attempts_exhausted, runtime_error
 from router.scheduling.leases import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
 from router.storage import model as stored
-from router.storage.model import AttemptInterrupted, AttemptRefunded, EventReceived
 
 # bytes of journal entries delivered in one write; storage limits the size of a write
 WRITE_BYTES: Final = 16 * limits.MIB
@@ -67,16 +67,17 @@ class TransitionWriter:
         if self._completions.is_needed:
             also_delivered, dropped, ends = await self._completions.side_effects(ends)
             delivered, consumed = [*delivered, *also_delivered], [*consumed, *dropped]
-        *early, last = _portions(delivered) if delivered else [()]
+        # none takes effect before the last portion is stored
+        *early, last = split(delivered, lambda each: len(each.entry.output or b""), WRITE_BYTES)
         for portion in early:  # each with its links: it is not delivered again if the router ends before the last one
             seqs = {each.seq for each in portion}
-            links = [each for each in batch.journaled if isinstance(each, EventReceived) and each.seq in seqs]
+            links = [each for each in batch.journaled if isinstance(each, stored.EventReceived) and each.seq in seqs]
             await self._parts.writer.write([*portion, *links])
         lost = [
             stored.Requeued(loss.seq, loss.attempts, self._parts.shard.leases.term_of(loss.seq)) for loss in requeued
         ]
         attempts = [
-            AttemptInterrupted(loss.seq, loss.interrupted._replace(end_time_ms=now_ms))
+            stored.AttemptInterrupted(loss.seq, loss.interrupted._replace(end_time_ms=now_ms))
             for loss in batch.losses
             if loss.interrupted is not None
         ]
@@ -112,7 +113,7 @@ class TransitionWriter:
     def record(self, unclaimed: Iterable[tuple[int, Attempt]]) -> None:
         """Store attempts that ended some time before, as a task of the shard runtime."""
         now_ms = self._parts.now_ms()
-        changes = [AttemptInterrupted(seq, each._replace(end_time_ms=now_ms)) for seq, each in unclaimed]
+        changes = [stored.AttemptInterrupted(seq, each._replace(end_time_ms=now_ms)) for seq, each in unclaimed]
         if changes:
             self._parts.writer.spawn(self._parts.writer.write(changes))
 
@@ -124,7 +125,7 @@ class TransitionWriter:
     async def _refund(self, seqs: Sequence[int], runner_id: str) -> None:
         # the loss may not be stored yet, while storage is away: a refund before it would find nothing to refund
         await self._parts.writer.until(lambda: not any(self._parts.shard.pending.is_returning(seq) for seq in seqs))
-        await self._parts.writer.write([AttemptRefunded(seq, runner_id) for seq in seqs])
+        await self._parts.writer.write([stored.AttemptRefunded(seq, runner_id) for seq in seqs])
 
     def fault(self, granted: LeaseGranted, why: str) -> None:
         """Fault an execution that can't be assigned to any runner, as a task of the shard runtime."""
@@ -142,16 +143,3 @@ class TransitionWriter:
         for change in changes:
             if isinstance(change, stored.Replied):
                 self._parts.waiters.answer(change)
-
-
-def _portions(delivered: Sequence[stored.Delivered]) -> Iterator[list[stored.Delivered]]:
-    """Yield deliveries in portions of about `WRITE_BYTES`. None takes effect before the last portion is stored."""
-    portion: list[stored.Delivered] = []
-    size = 0
-    for each in delivered:
-        portion.append(each)
-        size += len(each.entry.output or b"")
-        if size > WRITE_BYTES:
-            yield portion
-            portion, size = [], 0
-    yield portion

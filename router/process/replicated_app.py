@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import attrs
 from prometheus_client import CollectorRegistry, Gauge
 from typing_extensions import override
 
@@ -75,12 +76,7 @@ async def serve_replicated(
 
 
 def _lock(view: View) -> DataLock:
-    """Lock a view, which a follower writes and discards, for this process. Blocks.
-
-    Raises:
-        ConflictError: another process uses it (`DATA_DIR_IN_USE`).
-        UnavailableError: the directory can't be used.
-    """
+    """Lock a view, which a follower writes and discards, for this process. Blocks."""
     try:
         make_directory(view.path.parent)
         return DataLock(view.path.with_name(LOCK_FILE))
@@ -166,27 +162,21 @@ def _new_member(
     return member
 
 
+@attrs.define(eq=False, repr=False)
 class _Runner(TermRunner):
-    """See `term.TermRunner`."""
+    _settings: RouterSettings
+    _process_state: ProcessState
+    _key: bytes = attrs.field(kw_only=True)
+    _parser: InputParser = attrs.field(kw_only=True)
+    _registry: CollectorRegistry = attrs.field(kw_only=True)
+    _verifier: TokenVerifier = attrs.field(init=False)
+    _port: int = attrs.field(init=False)
+    _shards: ShardService = attrs.field(init=False)
+    _standby: StandbyServer = attrs.field(init=False)
 
-    def __init__(
-        self,
-        settings: RouterSettings,
-        process_state: ProcessState,
-        *,
-        key: bytes,
-        parser: InputParser,
-        registry: CollectorRegistry,
-    ) -> None:
-        self._settings = settings
-        self._process_state = process_state
-        self._key = key
-        self._parser = parser
-        self._registry = registry
-        self._verifier = TokenVerifier(settings.data_dir)
-        self._port = settings.grpc_port
-        self._shards: ShardService
-        self._standby: StandbyServer
+    def __attrs_post_init__(self) -> None:
+        self._verifier = TokenVerifier(self._settings.data_dir)
+        self._port = self._settings.grpc_port
 
     def use(self, member: Member, refusals: Refusals, snapshots_failing: Callable[[], float]) -> None:
         """Answer with a map, and show it in metrics; call it once, before anything else."""
@@ -231,8 +221,6 @@ class _Runner(TermRunner):
 def _observe(
     registry: CollectorRegistry, member: Member, refusals: Refusals, snapshots_failing: Callable[[], float]
 ) -> None:
-    """Register the gauges of a router of several."""
-
     def observe(name: str, documentation: str, read: Callable[[], float]) -> None:
         Gauge(name, documentation, registry=registry).set_function(read)
 
@@ -262,12 +250,7 @@ def _reachable(host: str, port: int) -> str:
 
 
 def _load_shared(settings: RouterSettings) -> bytes:
-    """Return the key of secrets; it and the tokens have to be there, because all routers must have the same.
-
-    Raises:
-        InvalidError: the tokens are missing (`TOKENS_MISSING`).
-        ConflictError: the key is missing (`SECRETS_KEY_MISSING`) or can't be used.
-    """
+    """Return the key of secrets; it and the tokens have to be there, because all routers must have the same."""
     if not (settings.data_dir / TOKENS_FILE).exists():
         raise InvalidError(
             f"{settings.data_dir / TOKENS_FILE} is missing: all routers of a replicated log need the same tokens."
@@ -279,11 +262,7 @@ def _load_shared(settings: RouterSettings) -> bytes:
 
 
 def _check_key(replicated: ReplicatedLog, key: bytes) -> None:
-    """Refuse a key of secrets that is not the one of the other routers. Blocks.
-
-    Raises:
-        ConflictError: it is a different one (`SECRETS_KEY_DIFFERS`).
-    """
+    """Refuse a key of secrets that is not the one of the other routers. Blocks."""
     check = key_fingerprint(key)
     if replicated.facts.agree(KEY_FACT, check) != check:
         raise ConflictError(
@@ -294,13 +273,9 @@ def _check_key(replicated: ReplicatedLog, key: bytes) -> None:
 
 
 def _check_log(replicated: ReplicatedLog, view: View) -> None:
-    """Refuse a log that is not the one that the routers have used before. Blocks.
+    """Refuse a log that is not the one that the routers have used before, or has another format. Blocks.
 
     That is a fact beside the log, which can be deleted together with it. Then it is at least what this router knows.
-
-    Raises:
-        LogReplacedError: it was deleted and created again.
-        ConflictError: it has another format of the database (`LOG_FORMAT_UNSUPPORTED`); and see `ClusterFacts.agree`.
     """
     identity = replicated.log.identity
     known = replicated.facts.get(LOG_FACT)

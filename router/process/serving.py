@@ -294,7 +294,6 @@ class OwnedShard:
             # the shard is lost: what was under way could not be stored here; callers repeat it with the next owner
 
     def _rejection_service(self, intake: EventIntake) -> RejectionService:
-        """Return the service of rejected requests, whose events `intake` stores."""
         storage, verifiers, seal = self._storage, VerifierPool(), OriginalSeal(self._key)
         acceptance = RejectionAcceptance(
             rejections=storage.rejections,
@@ -349,7 +348,6 @@ class OwnedShard:
             stop_runtime.set()
 
     async def _save_uses(self) -> None:
-        """Write the times when tokens were last used to disk, periodically."""
         while True:
             await asyncio.sleep(USES_SECONDS)
             await self._save_uses_once()
@@ -361,7 +359,6 @@ class OwnedShard:
             log.debug("last uses of tokens not saved", cause=os.strerror(error.errno or 0))
 
     async def _watch_health(self, service: HealthService) -> None:
-        """Report the health of storage as gRPC health, until cancelled."""
         while True:
             healthy = self._confirmed() and await self._is_healthy()
             service.set(serving=healthy)
@@ -383,7 +380,6 @@ class OwnedShard:
 def _observe(
     metrics: RouterMetrics, runtime: ShardRuntime, cron_scheduler: CronScheduler, uploads: UploadReceiver
 ) -> None:
-    """Register the gauges of the router."""
     shard, events, observe = runtime.shard, runtime.events, metrics.observe
     observe("flowhook_router_backlog", "Accepted executions that have not ended.", lambda: shard.unfinished)
     observe("flowhook_router_ready", "Executions ready for a runner.", lambda: shard.ready)

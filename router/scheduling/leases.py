@@ -126,8 +126,6 @@ class LeaseTable:
             self._terms[lease.seq] = self.term_of(lease.seq) + 1
         return lease
 
-    # --- terms --------------------------------------------------------------------------------------------------------
-
     def recover(self, seq: int, term: int) -> None:
         """Add an execution found at a start, by ascending `seq`; its leases are of later terms than the stored one."""
         self._recovered_up_to = seq
@@ -196,8 +194,6 @@ class RunnerTable:
         runner = self._runners.get(runner_id)
         return 0 if runner is None else runner.credit
 
-    # --- credit -------------------------------------------------------------------------------------------------------
-
     def add_credit(self, runner_id: str, credit: int) -> bool:
         """Grant a runner more assignments; false when it is not attached or the total would exceed `MAX_CREDIT`."""
         runner = self._runners.get(runner_id)
@@ -220,8 +216,6 @@ class RunnerTable:
     def with_credit(self, full: Collection[str]) -> list[Runner]:
         """Return the runners that have credit, except `full` ones."""
         return [runner for runner in self._runners.values() if runner.credit and runner.id not in full]
-
-    # --- time ---------------------------------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> float | None:
@@ -254,10 +248,7 @@ class RequeuePending(NamedTuple):
 
 
 class AttemptsExhausted(NamedTuple):
-    """An execution that used up its attempts and is *ending*: the caller faults it, then calls `ended`.
-
-    `interrupted`: see `RequeuePending`.
-    """
+    """An execution that used up its attempts and is *ending*: the caller faults it, then calls `ended`."""
 
     seq: int
     attempts: int

@@ -205,13 +205,10 @@ class LossAccounting:
             self._lost.record(lease, now)
         return loss
 
-    # --- explanations -------------------------------------------------------------------------------------------------
-
     def reattached(self, runner_id: str, held: Collection[bytes], *, explained: bool, now: float) -> list[int]:
-        """Record that a runner is back; return the executions whose charge for its absence is refunded.
+        """Record that a runner is back with tokens, valid or not; return the executions that are refunded a charge.
 
-        `held` are tokens of its executions, valid or not; `explained`: those it no longer holds are known not to have
-        caused their loss.
+        `explained`: the executions it no longer holds are known not to have caused their loss.
         """
         unrelated = self._lost.end(runner_id, held, explained=explained, now=now)
         return [seq for seq in unrelated if self._refund_attempt(seq)]
@@ -237,8 +234,6 @@ class LossAccounting:
             self._leases.release(newer.token)
             self._pending.end(seq, newer.queue, counted=True)
         return LateFailure(seq, attempts, newer is not None, newer)
-
-    # --- internals ----------------------------------------------------------------------------------------------------
 
     def _is_charged(self, seq: int) -> bool:
         """Whether attempts are charged to an execution that is not about to end."""

@@ -142,6 +142,5 @@ def _compared(value: Any) -> bytes | None:
 
 
 def _condensed(values: list[str | bytes | None]) -> bytes:
-    """Return a fingerprint of fixed length, whatever the length of the values."""
     texts = [value.decode() if isinstance(value, bytes) else value for value in values]
     return hashlib.blake2b(orjson.dumps(texts), digest_size=16).digest()

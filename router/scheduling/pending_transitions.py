@@ -30,8 +30,6 @@ class PendingTransitions:
         self._returning: dict[int, ReturningExecution] = {}
         self._parking: dict[int, FlowQueue] = {}
 
-    # --- begin a transition -------------------------------------------------------------------------------------------
-
     def end(self, seq: int, queue: FlowQueue, *, counted: bool) -> None:
         """Add an execution that is ending."""
         self._ending[seq] = queue, counted
@@ -52,8 +50,6 @@ class PendingTransitions:
             self._ending[seq] = returning.queue, returning.counted
         return returning is not None
 
-    # --- finish a transition, or abandon it ---------------------------------------------------------------------------
-
     def ended(self, seq: int) -> EndingExecution:
         """Remove and return an execution that is ending; raises KeyError if it is not."""
         return self._ending.pop(seq)
@@ -70,8 +66,6 @@ class PendingTransitions:
         """Remove an execution that is returning or parking and return its queue; None when it is neither."""
         returning = self._returning.pop(seq, None)
         return self._parking.pop(seq, None) if returning is None else returning.queue
-
-    # --- queries ------------------------------------------------------------------------------------------------------
 
     @property
     def ending(self) -> int:

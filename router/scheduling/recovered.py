@@ -23,8 +23,6 @@ from router.scheduling.queues import FairQueues, FlowQueue, TimerQueue
 
 
 class _Held(NamedTuple):
-    """A held execution, and whether it has begun."""
-
     queue: FlowQueue
     begun: bool
 
@@ -57,8 +55,6 @@ class RecoveredExecutions:
     def allow_claim(self, seq: int, queue: FlowQueue) -> None:
         """Add an execution that is ready."""
         self._claimable[seq] = queue
-
-    # --- time ---------------------------------------------------------------------------------------------------------
 
     @property
     def deadline(self) -> float | None:
@@ -96,8 +92,6 @@ class RecoveredExecutions:
         self._claimable.clear()
         self._deadline = None
         return exhausted, unclaimed
-
-    # --- one execution ------------------------------------------------------------------------------------------------
 
     def adopt(self, runner: Runner, token: bytes) -> int | None:
         """Let a runner continue an execution that it had before the start, under a lease of an earlier epoch.

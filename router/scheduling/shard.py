@@ -136,16 +136,10 @@ class Shard:
     ) -> AttemptsExhausted | None:
         """Add an execution that was found pending or running at start-up, by ascending `seq`, before any is accepted.
 
-        Args:
-            seq: its sequence number.
-            flow_id: its flow.
-            attempts: attempts charged to it, including one that has `begun`.
-            begun: whether an attempt is stored that was in progress when the router died.
-            term: the stored term: no runner can claim the execution with a lease of an earlier one.
-            order_key: see `accept`.
+        If the stored attempt was in progress when the router died, it has `begun`, and `attempts` includes it. No
+        runner can claim the execution with a lease of a term before the stored one.
 
-        Returns:
-            That the execution used up its attempts, as it was running when too many processes died; else None.
+        Returns that it used up its attempts, as it was running when too many processes died; else None.
         """
         queue, its_turn = self._recover(seq, flow_id, attempts, term, order_key)
         if self.attempts.is_exhausted(seq, attempts - begun):
@@ -225,10 +219,7 @@ class Shard:
         return lease
 
     def park(self, token: bytes) -> Lease | None:
-        """Release a lease whose execution is about to wait: it is *parking*, and `attempt` is not charged.
-
-        None when the token is stale.
-        """
+        """Release a lease whose execution is about to wait (*parking*), uncharged; None when the token is stale."""
         lease = self.leases.void(token)
         if lease is not None:
             self.attempts.charge(lease.seq, lease.attempt - 1)
@@ -359,12 +350,8 @@ class Shard:
     ) -> AttachResult:
         """Attach a runner, new or returning, even when it returns too late to retain its leases.
 
-        Args:
-            runner_id: unique among runners.
-            held: tokens the runner still works on; of this epoch or, after restarts, of earlier ones.
-            explained: whether executions it no longer holds are known not to have caused their loss.
-            now: the current time.
-            end: why its attempts at executions that it no longer holds ended.
+        It still works on the `held` tokens, of this epoch or, after restarts, of earlier ones. `explained`: the
+        executions it no longer holds are known not to have caused their loss; their attempts ended by `end`.
         """
         held = list(held)
         refunded = self.losses.reattached(runner_id, held, explained=explained, now=now)

@@ -424,7 +424,6 @@ class EventBuffer:
 
 
 def _kinds_of(kind: EventKind) -> tuple[EventKind, ...]:
-    """Return the kinds of filters that accept events of a kind."""
     flow_id, callback, type_ = kind
     return tuple((flow_id, callback, each) for each in filter_types_for(type_))
 

@@ -184,7 +184,6 @@ class CronScheduler(TriggerSink):
         self._ended_runs.await_end(seq)
 
     def _take_ends(self) -> None:
-        """Process the ends of runs since the last call."""
         for end in self._ended_runs.take():
             run = self._awaited.get(end.seq)
             if run is not None:

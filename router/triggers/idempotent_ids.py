@@ -20,9 +20,6 @@ class EffectIds:
 
         The key begins with the ID of the execution that the effect belongs to; the one that performs it is the same, or
         a replay of it.
-
-        Raises:
-            InvalidError: the key is empty, too long or not ASCII (`IDEMPOTENCY_KEY_INVALID`), or the ID is invalid.
         """
         if not 0 < len(idempotency_key) <= MAX_IDEMPOTENCY_KEY or not idempotency_key.isascii():
             raise InvalidError(
@@ -40,11 +37,7 @@ class EffectIds:
 
 
 def check_depth(depth: int) -> None:
-    """Check that an execution may start others; stops loops of flows that start one another.
-
-    Raises:
-        InvalidError: the depth is at the limit (`WORKFLOW_TOO_DEEP`), or negative (`DEPTH_INVALID`).
-    """
+    """Refuse to let an execution start others beyond the limit: stops loops of flows that start one another."""
     if depth < 0:
         raise InvalidError("`depth` must be at least 0", reason="DEPTH_INVALID")
     if depth >= limits.MAX_WORKFLOW_DEPTH:

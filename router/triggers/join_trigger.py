@@ -35,8 +35,6 @@ log = logs.get_logger(__name__)
 
 
 class _Complete(NamedTuple):
-    """A complete set of events that start an execution."""
-
     event_id: str  # ID of the execution, from the event that completed the set
     depth: int  # of the execution, from the same event
     quiet: bool  # whether no lifecycle events are published for the execution, from the same event

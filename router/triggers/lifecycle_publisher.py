@@ -103,7 +103,6 @@ class LifecyclePublisher:
         self._late += full
 
     async def _publish(self, each: UnpublishedEvent, event: _Event | None) -> int:
-        """Deliver one event to the flows that want it, and return their number."""
         if event is None:
             return 0
         # the key begins with the execution's ID, whose time goes into all derived IDs

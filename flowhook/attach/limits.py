@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 MAX_CREDIT: Final = 1024  # maximum credit (assignments) that one message grants
 # maximum size of a bundle; larger sets of messages are sent one by one
 MAX_BUNDLE_BYTES: Final = limits.MAX_MESSAGE_BYTES // 4
-# characters of the name of a function
 MAX_RUNNER_ID: Final = 63
 MAX_COMPONENTS: Final = 1000
-MAX_COMPONENT_NAME: Final = 255
+MAX_COMPONENT_NAME: Final = 255  # characters of the name of a function
 # bounds of the leases that a runner claims to hold; it works on a few thousand executions at most
 MAX_HELD_LEASES: Final = 64 * 1024
 MAX_LEASE_BYTES: Final = 64

@@ -17,10 +17,9 @@ from pydantic import SecretStr, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-# size of the largest file that is read
 ENV_PREFIX: Final = "FLOWHOOK_"
 SUFFIX: Final = "_FILE"
-MAX_BYTES: Final = 64 * 1024
+MAX_BYTES: Final = 64 * 1024  # size of the largest file that is read
 _CREDENTIALS: Final = re.compile(r"://[^/?#\s]*@")
 
 

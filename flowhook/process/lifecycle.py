@@ -34,16 +34,14 @@ from flowhook.process.supervisor_socket import take_socket
 
 # the process stopped with a FlowhookError: a restart fails the same way until its configuration or environment changes
 EXIT_REFUSED: Final = 1
-# between two looks whether a process is still ready, for its log
 STORAGE_FULL: Final = "STORAGE_FULL"
-READINESS_SECONDS: Final = 1.0
+READINESS_SECONDS: Final = 1.0  # between two looks whether a process is still ready, for its log
 EXIT_DEFECT: Final = 70  # the process ended with an unexpected exception (sysexits.h, EX_SOFTWARE)
-log = logs.get_logger(__name__)
-
-
 # with less room than this a disk counts as full: SQLite's shared memory and a few pages need as much
 LEAST_BYTES: Final = 256 * 1024
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+log = logs.get_logger(__name__)
 
 
 def describe_full(directories: Iterable[Path], *, least_bytes: int = LEAST_BYTES) -> str:

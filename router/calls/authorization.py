@@ -26,7 +26,6 @@ from flowhook.sharing import Principal, current_principal
 from flowhook.wire import status
 from router.calls.call_limits import ANONYMOUS, CallLimits
 
-# scopes for services that reveal nothing about flows and accept any valid token
 _ADMIN: Final = frozenset({TokenScope.ADMIN})
 _READ: Final = frozenset({TokenScope.ADMIN, TokenScope.VIEW})
 _ANY: Final = frozenset(TokenScope)

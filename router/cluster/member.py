@@ -7,7 +7,7 @@ import contextlib
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -22,15 +22,14 @@ from flowhook.process.process_state import ProcessState
 from flowhook.retrying import RETRY_SECONDS
 from router.cluster.address_checks import AddressChecks, OpenChannel
 from router.cluster.hand_over import HandOverRequest, choose_successor
-from router.cluster.log_servers import LogServerWatch
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.reachability import ReachabilityReports
 from router.cluster.records import HEARTBEAT_SECONDS, MAX_TEXT, MAX_UNREACHABLE, MemberState, RouterRecord
 from router.cluster.shard_map import LIVE_SECONDS, LogReport, RouterAddress, ShardMap, ShardSituation
 from router.cluster.term import FenceCheck, StopRequest, Term, TermRunner
+from router.cluster.watches import LogServerWatch
 from router.storage.commit_log.interface import (
     FencedError,
-    Heartbeats,
     LogReplacedError,
     LogStatus,
     LogTrimmedError,
@@ -73,28 +72,6 @@ async def unless(work: Awaitable[Any], stop: asyncio.Event, abandon: Callable[[]
     return await task
 
 
-@attrs.define(eq=False, repr=False)
-class RouterHeartbeats:
-    """The heartbeats of this router and of the others. No I/O; use it on one thread."""
-
-    _heartbeats: Heartbeats
-    _taken: dict[str, float] = attrs.field(init=False, factory=dict)
-
-    def publish(self, record: RouterRecord) -> None:
-        """Announce this router."""
-        self._heartbeats.publish(record.encode())
-
-    def news(self) -> Iterator[tuple[RouterRecord, float]]:
-        """Yield what other routers announced since the last call, with the time when it was heard."""
-        heard = self._heartbeats.heard()
-        for router, (heard_at, content) in heard.items():
-            if self._taken.get(router) != heard_at:
-                record = RouterRecord.decode(content)
-                if record is not None and record.router == router:
-                    yield record, heard_at
-        self._taken = {router: heard_at for router, (heard_at, _) in heard.items()}
-
-
 @attrs.define(eq=False, repr=False, kw_only=True)
 class Member(ShardMap):
     """A router of a cluster; implements `shard_map.ShardMap`."""
@@ -113,7 +90,7 @@ class Member(ShardMap):
     _open_channel: OpenChannel | None  # see `AddressChecks`
     instance: str = attrs.field(init=False, factory=partial(secrets.token_hex, 8))
     tokens: str = attrs.field(init=False, default="")  # fingerprint of the tokens, to announce
-    _heartbeats: RouterHeartbeats = attrs.field(init=False)
+    _heard: dict[str, float] = attrs.field(init=False, factory=dict)  # when the last heartbeat of each router came
     _log_servers: LogServerWatch = attrs.field(init=False)
     _ownership: Ownership = attrs.field(init=False)
     _checks: AddressChecks = attrs.field(init=False)
@@ -131,7 +108,6 @@ class Member(ShardMap):
     _blocked: str = attrs.field(init=False, default="")
 
     def __attrs_post_init__(self) -> None:
-        self._heartbeats = RouterHeartbeats(self._replicated.heartbeats)
         self._log_servers = LogServerWatch(self._log_status, self._process_state)
         self._ownership = Ownership(self._name, time.monotonic())
         self._checks = AddressChecks(self._name, self._open_channel, self._live_peers)
@@ -251,8 +227,12 @@ class Member(ShardMap):
 
     def _look(self, now: float) -> None:
         self._process_state.warn(WARNING, self._replicated.refusals.warning)
-        for record, heard in self._heartbeats.news():
-            self._ownership.heard(record, heard)
+        heard = self._replicated.heartbeats.heard()
+        for router, (heard_at, content) in heard.items():
+            record = None if self._heard.get(router) == heard_at else RouterRecord.decode(content)
+            if record is not None and record.router == router:
+                self._ownership.heard(record, heard_at)
+        self._heard = {router: heard_at for router, (heard_at, _) in heard.items()}
         follower = self._follower
         if follower is not None:
             position = follower.position
@@ -296,7 +276,7 @@ class Member(ShardMap):
             own.hand_over(successor, now)
 
     def _announce(self) -> None:
-        self._heartbeats.publish(self.record())
+        self._replicated.heartbeats.publish(self.record().encode())
 
     def record(self) -> RouterRecord:
         """Return what this router announces."""

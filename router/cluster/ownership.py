@@ -36,9 +36,8 @@ TENURE_SECONDS: Final = 10.0
 # how often the shard moves within `YIELDS_SECONDS` because owners are not reached: a network that keeps changing, or
 # false reports, must not keep it moving
 MAX_YIELDS: Final = 3
-# how many processes, routers included, must be unable to reach an owner
 YIELDS_SECONDS: Final = 600.0
-MIN_WITNESSES: Final = 2
+MIN_WITNESSES: Final = 2  # how many processes, routers included, must be unable to reach an owner
 MAX_PEERS: Final = 64  # most routers that are remembered; the one that was silent longest makes room
 
 

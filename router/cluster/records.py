@@ -12,10 +12,9 @@ from pydantic import Field, TypeAdapter, ValidationError
 from router.cluster.reachability import Unreachable
 
 HEARTBEAT_SECONDS: Final = 0.5  # between two heartbeats of a router
-# most processes that a heartbeat names, each with a router that it can't call: 3 KB
 MAX_TEXT: Final = 512
 MAX_NUMBER: Final = 2**63 - 1
-MAX_UNREACHABLE: Final = 8
+MAX_UNREACHABLE: Final = 8  # most processes that a heartbeat names, each with a router that it can't call: 3 KB
 
 
 class MemberState(StrEnum):

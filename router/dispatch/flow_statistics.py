@@ -19,9 +19,8 @@ from router.storage.activity import MinuteCount
 from router.storage.model import LoggedEvent
 from router.storage.shard_state import ShardState
 
-# minutes for which a flow's executions are counted
 MINUTE_MS: Final = 60_000
-MINUTES: Final = 60
+MINUTES: Final = 60  # for which a flow's executions are counted
 # executions that are read after a start, newest first, for the counts of the hour before it
 MAX_RESTORED: Final = 100_000
 RESTORE_STEP: Final = 5000  # counts added between two turns of the event loop

@@ -25,9 +25,8 @@ from flowhook.security.tokens import FILE as TOKENS_FILE
 from flowhook.sharing.table import RouterLimits
 from router.cluster.address_checks import channel_opener
 from router.cluster.member import Member
-from router.cluster.namesake import refuse_namesake
-from router.cluster.peer_differences import PeerDifferences
 from router.cluster.term import StopRequest, Term, TermRunner
+from router.cluster.watches import PeerDifferences, refuse_namesake
 from router.flows.parsing import InputParser
 from router.process.credentials import CredentialWatch
 from router.process.serving import OwnedShard

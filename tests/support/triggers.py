@@ -112,6 +112,4 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000, look_seconds=LOOK_SE
         publisher = EventPublisher(host.parts, host.events, join_trigger, starter)
         await cron_scheduler.recover()
         await flows.start({}, [cron_scheduler, publisher])
-        yield Triggers(
-            shard, flows, cron_scheduler, join_trigger, publisher, registry=registry, metrics=host.parts.metrics
-        )
+        yield Triggers(shard, flows, cron_scheduler, join_trigger, publisher, registry=registry)

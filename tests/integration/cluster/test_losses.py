@@ -107,9 +107,9 @@ async def test_a_router_that_can_not_watch_the_others_any_more_ends(routers, mon
     await routers.owner()
     defect = ValueError("a defect")
 
-    def fail(_heartbeats):
+    def fail(_ownership, _now):
         raise defect
 
-    monkeypatch.setattr(member.RouterHeartbeats, "news", fail)
+    monkeypatch.setattr(member.Ownership, "due_successor", fail)
     with pytest.raises(ValueError, match="a defect"):
         await router.task

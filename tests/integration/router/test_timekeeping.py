@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from support.patience import PATIENCE
@@ -105,15 +106,15 @@ async def test_what_was_missed_after_a_run_that_was_not_put_on_record_is_made_up
 
 async def test_while_storage_is_away_nothing_is_lost(time_):
     await time_.apply("often", "{every: PT1M}")
-    host, append = time_.shard.host, time_.shard.host.append
+    parts, log = time_.shard.host.parts, time_.shard.host.parts.log
 
     async def refuse(_events):
         raise UnavailableError("away")
 
-    host.append = refuse
+    parts.log = SimpleNamespace(append=refuse)
     with pytest.raises(UnavailableError):
         await time_.turn(NOON + MINUTE)
-    host.append = append
+    parts.log = log
     assert await time_.turn(NOON + 90 * SECOND) == ["often"]
     assert await time_.turn(NOON + 2 * MINUTE) == ["often"]
 
@@ -246,7 +247,7 @@ async def test_more_flows_than_are_started_together_are_all_started(time_):
 
 async def test_it_looks_at_the_clock_by_itself_and_is_notified_of_changes(time_):
     started = asyncio.Queue()
-    append = time_.shard.host.append
+    parts, append = time_.shard.host.parts, time_.shard.host.parts.log.append
 
     async def reported(events):
         appended = await append(events)
@@ -254,7 +255,7 @@ async def test_it_looks_at_the_clock_by_itself_and_is_notified_of_changes(time_)
             started.put_nowait(event.flow_id)
         return appended
 
-    time_.shard.host.append = reported
+    parts.log = SimpleNamespace(append=reported)
     running = asyncio.create_task(time_.cron_scheduler.run())
     async with asyncio.timeout(PATIENCE):
         await time_.apply("often", "{every: PT1S}", at_ms=NOON - 10 * SECOND)

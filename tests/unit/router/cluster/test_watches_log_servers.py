@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from flowhook.process.process_state import ProcessState
-from router.cluster.log_servers import WARNING, LogServerWatch
+from router.cluster.watches import SERVERS, LogServerWatch
 from router.storage.commit_log.interface import LogServer, LogStatus
 
 FULL = "its disk is full"
@@ -38,7 +38,7 @@ def test_a_server_that_says_what_keeps_it_out_is_named_at_once_and_once(watch, l
     assert logged == [
         {"event": "a server of the log is out", "server": "nats-2", "cause": FULL, "log_level": "warning"}
     ]
-    assert lifecycle.warnings == {WARNING: f"the server nats-2 of the log is out: {FULL}"}
+    assert lifecycle.warnings == {SERVERS: f"the server nats-2 of the log is out: {FULL}"}
 
 
 def test_one_that_is_not_current_is_named_if_it_still_is_not_at_the_next_look(watch, lifecycle):
@@ -47,7 +47,7 @@ def test_one_that_is_not_current_is_named_if_it_still_is_not_at_the_next_look(wa
     watch.look(status(current=False, lag=1))
     assert lifecycle.warnings == {}
     watch.look(status(current=False, lag=7))
-    assert "it does not answer, or is 7 operations behind" in lifecycle.warnings[WARNING]
+    assert "it does not answer, or is 7 operations behind" in lifecycle.warnings[SERVERS]
 
 
 def test_when_it_is_back_that_is_logged_and_the_warning_is_gone(watch, lifecycle):

@@ -8,9 +8,9 @@ import pytest
 import structlog
 
 from flowhook.process.process_state import ProcessState
-from router.cluster.peer_differences import CLOCKS, RECENT_SECONDS, TOKENS, PeerDifferences
 from router.cluster.records import MemberState, RouterRecord
 from router.cluster.shard_map import ShardSituation
+from router.cluster.watches import CLOCKS, RECENT_SECONDS, TOKENS, PeerDifferences
 
 NOW = 1_700_000_000.0
 OWN = RouterRecord(

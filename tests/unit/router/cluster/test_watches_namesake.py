@@ -11,8 +11,8 @@ from support.patience import until
 
 from flowhook.errors import ConflictError
 from flowhook.process.process_state import ProcessState
-from router.cluster import namesake
-from router.cluster.namesake import refuse_namesake
+from router.cluster import watches
+from router.cluster.watches import refuse_namesake
 
 
 class Heard:
@@ -31,7 +31,7 @@ def lifecycle():
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
-    monkeypatch.setattr(namesake, "HEARTBEAT_SECONDS", 0.001)
+    monkeypatch.setattr(watches, "HEARTBEAT_SECONDS", 0.001)
 
 
 async def test_a_new_router_whose_name_is_in_use_ends(lifecycle):
@@ -52,7 +52,7 @@ async def test_a_router_that_is_ready_or_old_stays_and_complains_once(lifecycle,
     if ready:
         lifecycle.ready.set()
     else:
-        monkeypatch.setattr(namesake, "NEW_SECONDS", -60.0)
+        monkeypatch.setattr(watches, "NEW_SECONDS", -60.0)
     heard = Heard()
     with capture_logs() as logged:
         async with refuse_namesake("router-1", heard, lifecycle):

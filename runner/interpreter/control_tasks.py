@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any, Final
 
 from flowhook import limits
@@ -17,7 +18,6 @@ from runner.interpreter.nodes import (
     RaiseNode,
     SetNode,
     SwitchNode,
-    Template,
     WaitNode,
 )
 from runner.interpreter.requests import PAUSE, RunBranches, Sleep, Steps
@@ -26,9 +26,7 @@ from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState, run_branch
 from runner.interpreter.tasks import run_block
 
-_STATUSES: Final = range(100, 600)
-"""Statuses that an error may have."""
-
+_STATUSES: Final = range(100, 600)  # that an error may have
 _URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
 
 
@@ -99,11 +97,8 @@ def _as_text(value: Any) -> str:
     return shorten(value if isinstance(value, str) else "" if value is None else json_codec.encode(value).decode())
 
 
-MAX_ITERATIONS: Final = 1_000_000
-"""Items of one loop."""
-
-ITERATIONS_PER_TURN: Final = 1000
-"""Iterations, including empty ones, after which an execution lets others run."""
+MAX_ITERATIONS: Final = 1_000_000  # items of one loop
+ITERATIONS_PER_TURN: Final = 1000  # iterations, including empty ones, after which an execution lets others run
 
 
 def run_do(node: DoNode, state: BranchState, _scope: ExpressionScope, data: Any, _progress: None) -> Steps:
@@ -128,8 +123,7 @@ def run_for(
     if not isinstance(items, list):
         raise ExpressionFailed("`for.in` must yield an array")
     if len(items) > MAX_ITERATIONS:
-        problem = error(Kind.RUNTIME, f"`for.in` has more than {MAX_ITERATIONS} items", instance=node.pointer)
-        raise Exhausted(problem)
+        raise Exhausted(error(Kind.RUNTIME, f"`for.in` has more than {MAX_ITERATIONS} items", instance=node.pointer))
     inner, index = state.nested(), first
 
     def report() -> dict[str, Any]:
@@ -144,12 +138,12 @@ def run_for(
         visits = saved.get("visits", before) if index == first else before
         with state.iteration(inner, index, visits):
             resumed = progress is not None and index == first
-            if (
-                node.while_condition is not None
-                and not resumed
-                and not _is_while_true(node.while_condition, inner, scope, data)
-            ):
-                break
+            if node.while_condition is not None and not resumed:
+                scope.context = state.shared.context
+                with scope.with_variables(inner.variables):
+                    continues = is_true(node.while_condition(data, scope))
+                if not continues:
+                    break
             data = yield from run_block(node.block, inner, data)
         if inner.ending:
             state.ending = True
@@ -157,19 +151,9 @@ def run_for(
     return data
 
 
-def _is_while_true(condition: Template, inner: BranchState, scope: ExpressionScope, data: Any) -> bool:
-    """Whether `while` is true for an iteration."""
-    variables = scope.locals
-    scope.locals, scope.context = inner.variables, inner.shared.context
-    try:
-        return is_true(condition(data, scope))
-    finally:
-        scope.locals = variables
-
-
 def run_fork(node: ForkNode, state: BranchState, _scope: ExpressionScope, data: Any, _progress: None) -> Steps:
     """Run branches concurrently, each on the same input; returns the winner's output, or those of all in order."""
-    states = [state.copy_with(competing=state.competing or node.compete, frame=None) for _ in node.branches]
+    states = [replace(state, competing=state.competing or node.compete, frame=None) for _ in node.branches]
     outcomes = yield RunBranches(
         [run_branch(run_block(block, inner, data), inner) for block, inner in zip(node.branches, states, strict=True)],
         node.compete,

@@ -31,7 +31,7 @@ import attrs
 from flowhook import limits
 from flowhook.attach.limits import MAX_RETRY_KEYS, MAX_RETRY_KEYS_BYTES
 from flowhook.model import JournalEntry, RaiseOrigin, Retry, Subscription, WorkflowError
-from runner.interpreter import control_tasks, effect_tasks, extensions, json_codec, listen_task, try_task
+from runner.interpreter import control_tasks, effect_tasks, extensions, json_codec, listen_task, nodes, try_task
 from runner.interpreter.effects import (
     DeliveredEvent,
     EffectResult,
@@ -56,22 +56,6 @@ from runner.interpreter.journal import (
     time_of,
 )
 from runner.interpreter.lifecycle_events import LifecycleEmitter
-from runner.interpreter.nodes import (
-    CallNode,
-    DoNode,
-    EmitNode,
-    ForkNode,
-    ForNode,
-    FunctionNode,
-    ListenNode,
-    Program,
-    RaiseNode,
-    RunNode,
-    SetNode,
-    SwitchNode,
-    TryNode,
-    WaitNode,
-)
 from runner.interpreter.requests import AwaitCompletion, GivenOutput, Listen, Now, ReceivedEvent, Sleep, WithTimeout
 from runner.interpreter.retry_policy import is_transient
 from runner.interpreter.state import SharedState, TaskHandlers
@@ -80,21 +64,21 @@ from runner.interpreter.tracing import Observer
 
 HANDLERS: Final = TaskHandlers(
     evaluate={
-        RaiseNode: control_tasks.raise_error,
-        SetNode: control_tasks.set_data,
-        SwitchNode: control_tasks.switch,
+        nodes.RaiseNode: control_tasks.raise_error,
+        nodes.SetNode: control_tasks.set_data,
+        nodes.SwitchNode: control_tasks.switch,
     },
     execute={
-        CallNode: effect_tasks.call,
-        DoNode: control_tasks.run_do,
-        EmitNode: effect_tasks.emit,
-        ForkNode: control_tasks.run_fork,
-        ForNode: control_tasks.run_for,
-        FunctionNode: control_tasks.run_function,
-        ListenNode: listen_task.run_listen,
-        RunNode: effect_tasks.run,
-        TryNode: try_task.run_try,
-        WaitNode: control_tasks.wait,
+        nodes.CallNode: effect_tasks.call,
+        nodes.DoNode: control_tasks.run_do,
+        nodes.EmitNode: effect_tasks.emit,
+        nodes.ForkNode: control_tasks.run_fork,
+        nodes.ForNode: control_tasks.run_for,
+        nodes.FunctionNode: control_tasks.run_function,
+        nodes.ListenNode: listen_task.run_listen,
+        nodes.RunNode: effect_tasks.run,
+        nodes.TryNode: try_task.run_try,
+        nodes.WaitNode: control_tasks.wait,
     },
     extend=extensions.run_extended,
 )
@@ -104,7 +88,7 @@ HANDLERS: Final = TaskHandlers(
 class ExecutionMachine:
     """An execution of a program for one input. Blocking: all of its methods evaluate expressions."""
 
-    _program: Program
+    _program: nodes.Program
     _workflow: ExecutionContext
     # entries of earlier attempts; those before the last snapshot may be missing
     _entries: Sequence[JournalEntry] = attrs.field(default=(), alias="journal")

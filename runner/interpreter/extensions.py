@@ -10,6 +10,7 @@ Source: dsl-reference.md, "Extension".
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from typing import Any
 
 import attrs
@@ -85,7 +86,8 @@ class _Extended:
     def _run(self, block: Block, data: Any) -> Generator[Request, Any, tuple[Any, str]]:
         """Run a block of an extension; returns its output, and the flow directive of its last task."""
         state, task_variable = self._state, {**self._node.definition, **self._scope.task()}
-        inner = state.copy_with(
+        inner = replace(
+            state,
             prefix=self._saved["prefix"],
             variables={**(state.variables or {}), "task": task_variable},
             iterations=(),

@@ -10,50 +10,18 @@ from typing import Any, Final, TypeVar
 from flowhook.document.definition import POLICIES, flow_id, kind_of, value_at
 from flowhook.document.quantities import parse_duration
 from flowhook.expressions import is_expression
-from runner.interpreter import call_arguments
+from runner.interpreter import call_arguments, nodes
 from runner.interpreter.call_arguments import ArgumentPath
 from runner.interpreter.clock_detection import reads_clock, task_reads_clock
 from runner.interpreter.effects import INTERNAL
 from runner.interpreter.errors import standard_type
 from runner.interpreter.events import compile_strategy
-from runner.interpreter.nodes import (
-    CONTINUE,
-    DEFAULT_RETRY_POLICY,
-    REPLY,
-    Block,
-    CallNode,
-    Case,
-    CatchClause,
-    CompiledExtension,
-    CompiledRetryPolicy,
-    CompiledStrategy,
-    Compiler,
-    DataFlowStage,
-    DoNode,
-    Duration,
-    EmitNode,
-    ForeachBlock,
-    ForkNode,
-    ForNode,
-    FunctionNode,
-    ListenNode,
-    Node,
-    PolicyPart,
-    Program,
-    RaiseNode,
-    RunNode,
-    SetNode,
-    SwitchNode,
-    Template,
-    TryNode,
-    WaitNode,
-)
 
 _CHANGING: Final = re.compile(r"\$\s*(?:context|runtime)\b")
 """Variables whose value tasks change."""
 
 
-def compile_program(definition: Mapping[str, Any], compiler: Compiler) -> Program:
+def compile_program(definition: Mapping[str, Any], compiler: nodes.Compiler) -> nodes.Program:
     """Compile a checked definition: the document as canonical, plain JSON.
 
     Expressions are compiled on their first evaluation, because the guard watches the process only then.
@@ -61,7 +29,7 @@ def compile_program(definition: Mapping[str, Any], compiler: Compiler) -> Progra
     build, use = _Builder(definition, compiler), definition.get("use") or {}
     build.extensions = tuple(map(build.extension, count(), use.get("extensions") or ()))
     build.functions.clear()
-    return Program(
+    return nodes.Program(
         definition=definition,
         input=build.flow(definition.get("input"), "from"),
         block=build.block(definition["do"], "/do"),
@@ -76,19 +44,20 @@ def compile_program(definition: Mapping[str, Any], compiler: Compiler) -> Progra
 class _Builder:
     """Compiles the parts of one definition."""
 
-    def __init__(self, definition: Mapping[str, Any], compiler: Compiler) -> None:
+    def __init__(self, definition: Mapping[str, Any], compiler: nodes.Compiler) -> None:
         self._compiler = compiler
         self._use: Mapping[str, Any] = definition.get("use") or {}
         self._callbacks = (definition.get("webhook") or {}).get("callbacks") or {}
         retry = (definition.get("execution") or {}).get("retry")
-        self._retry = DEFAULT_RETRY_POLICY if retry is None else self._retry_policy(retry)
-        self.functions: dict[str, Block] = {}
-        self.extensions: tuple[CompiledExtension, ...] = ()  # tasks within an extension are not extended themselves
+        self._retry = nodes.DEFAULT_RETRY_POLICY if retry is None else self._retry_policy(retry)
+        self.functions: dict[str, nodes.Block] = {}
+        # empty while extensions are compiled: their tasks are not extended themselves
+        self.extensions: tuple[nodes.CompiledExtension, ...] = ()
 
-    def extension(self, position: int, item: Mapping[str, Any]) -> CompiledExtension:
+    def extension(self, position: int, item: Mapping[str, Any]) -> nodes.CompiledExtension:
         ((name, written),) = item.items()
         pointer = f"/use/extensions/{position}/{_escape(name)}"
-        return CompiledExtension(
+        return nodes.CompiledExtension(
             kind=written["extend"],
             when=_optional(self._compiler.expression, written.get("when")),
             before=_optional(self.block, written.get("before"), f"{pointer}/before"),
@@ -96,12 +65,12 @@ class _Builder:
             reads_clock=reads_clock(written),
         )
 
-    def block(self, items: Sequence[Mapping[str, Any]], pointer: str) -> Block:
+    def block(self, items: Sequence[Mapping[str, Any]], pointer: str) -> nodes.Block:
         named = [(position, *next(iter(item.items()))) for position, item in enumerate(items)]
-        nodes = tuple(self._node(name, task, f"{pointer}/{index}/{_escape(name)}") for index, name, task in named)
-        return Block(nodes, {name: index for index, name, _ in named})
+        compiled = tuple(self._node(name, task, f"{pointer}/{index}/{_escape(name)}") for index, name, task in named)
+        return nodes.Block(compiled, {name: index for index, name, _ in named})
 
-    def _node(self, name: str, task: Mapping[str, Any], pointer: str) -> Node:
+    def _node(self, name: str, task: Mapping[str, Any], pointer: str) -> nodes.Node:
         extensions = tuple(each for each in self.extensions if each.extends(kind_of(task) or ""))
         common: dict[str, Any] = {
             "name": name,
@@ -111,41 +80,41 @@ class _Builder:
             "input": self.flow(task.get("input"), "from"),
             "output": self.flow(task.get("output"), "as"),
             "export": self.flow(task.get("export"), "as"),
-            "then": task.get("then") or CONTINUE,
+            "then": task.get("then") or nodes.CONTINUE,
             "timeout": _optional(self.timeout, task.get("timeout")),
             "reads_clock": task_reads_clock(task) or any(each.reads_clock for each in extensions),
             "extensions": extensions,
         }
         match task:
             case {"set": value}:
-                return SetNode(**common, value=self._compiler.template(value))
+                return nodes.SetNode(**common, value=self._compiler.template(value))
             case {"switch": cases}:
-                return SwitchNode(**common, cases=self._cases(cases))
+                return nodes.SwitchNode(**common, cases=self._cases(cases))
             case {"call": function} if function in self._use.get("functions", ()):
                 given = self._compiler.template(task.get("with") or {})
-                return FunctionNode(**common, arguments=given, block=self._function(function))
+                return nodes.FunctionNode(**common, arguments=given, block=self._function(function))
             case {"call": function}:
                 if function in INTERNAL:
                     raise ValueError(f"{pointer}: {function} is not a function that a call may name")
-                return self._call(common, function, task.get("with") or {}, passes_input=function == REPLY)
+                return self._call(common, function, task.get("with") or {}, passes_input=function == nodes.REPLY)
             case {"emit": {"event": {"with": properties}}}:
                 sink = _optional(self._compiler.template, (task.get("metadata") or {}).get("sink"))
                 event = self._compiler.template(properties)
-                return EmitNode(**common, retry=self._effect_retry(task), event=event, sink=sink)
+                return nodes.EmitNode(**common, retry=self._effect_retry(task), event=event, sink=sink)
             case {"run": run}:
                 return self._run(common, run)
             case {"raise": {"error": str() as expression}} if is_expression(expression):
-                return RaiseNode(**common, value=self._compiler.template(expression), whole=True)
+                return nodes.RaiseNode(**common, value=self._compiler.template(expression), whole=True)
             case {"raise": {"error": error}}:
                 named = self._use["errors"][error] if isinstance(error, str) else error
                 kind = call_arguments.compile_uri(named["type"])
-                return RaiseNode(**common, value=self._compiler.template(named), kind=kind)
+                return nodes.RaiseNode(**common, value=self._compiler.template(named), kind=kind)
         return self._composite(common, task, pointer)
 
-    def _composite(self, common: dict[str, Any], task: Mapping[str, Any], pointer: str) -> Node:
+    def _composite(self, common: dict[str, Any], task: Mapping[str, Any], pointer: str) -> nodes.Node:
         match task:
             case {"for": loop, "do": items}:
-                return ForNode(
+                return nodes.ForNode(
                     **common,
                     each=loop.get("each") or "item",
                     at=loop.get("at") or "index",
@@ -155,10 +124,10 @@ class _Builder:
                     block=self.block(items, f"{pointer}/do"),
                 )
             case {"do": items}:
-                return DoNode(**common, block=self.block(items, f"{pointer}/do"))
+                return nodes.DoNode(**common, block=self.block(items, f"{pointer}/do"))
             case {"listen": listen}:
                 foreach = _optional(self._foreach, task.get("foreach"), f"{pointer}/foreach/do")
-                return ListenNode(
+                return nodes.ListenNode(
                     **common,
                     strategy=compile_strategy(listen["to"], self._compiler, self._callbacks),
                     until=_optional(self._until, listen["to"].get("until")),
@@ -166,23 +135,23 @@ class _Builder:
                     foreach=foreach,
                 )
             case {"wait": duration}:
-                return WaitNode(**common, duration=self._duration(duration))
+                return nodes.WaitNode(**common, duration=self._duration(duration))
             case {"try": items, "catch": catch}:
                 block = self.block(items, f"{pointer}/try")
-                return TryNode(**common, block=block, catch=self._catch(catch, f"{pointer}/catch/do"))
+                return nodes.TryNode(**common, block=block, catch=self._catch(catch, f"{pointer}/catch/do"))
             case {"fork": fork}:
-                nodes = self.block(fork["branches"], f"{pointer}/fork/branches").nodes
-                branches = tuple(Block((node,), {node.name: 0}) for node in nodes)
-                return ForkNode(**common, branches=branches, compete=bool(fork.get("compete")))
+                tasks = self.block(fork["branches"], f"{pointer}/fork/branches").nodes
+                branches = tuple(nodes.Block((node,), {node.name: 0}) for node in tasks)
+                return nodes.ForkNode(**common, branches=branches, compete=bool(fork.get("compete")))
         raise ValueError(f"{pointer}: this version of Flowhook does not support this kind of task")
 
-    def _until(self, until: Mapping[str, Any] | str) -> CompiledStrategy | Template:
+    def _until(self, until: Mapping[str, Any] | str) -> nodes.CompiledStrategy | nodes.Template:
         if isinstance(until, str):
             return self._compiler.expression(until)
         return compile_strategy(until, self._compiler, self._callbacks)
 
-    def _foreach(self, foreach: Mapping[str, Any], pointer: str) -> ForeachBlock:
-        return ForeachBlock(
+    def _foreach(self, foreach: Mapping[str, Any], pointer: str) -> nodes.ForeachBlock:
+        return nodes.ForeachBlock(
             foreach.get("item") or "item",
             foreach.get("at") or "index",
             self.block(foreach.get("do") or (), pointer),
@@ -190,9 +159,11 @@ class _Builder:
             self.flow(foreach.get("export"), "as"),
         )
 
-    def _call(self, common: dict[str, Any], function: str, given: Mapping[str, Any], *, passes_input: bool) -> CallNode:
+    def _call(
+        self, common: dict[str, Any], function: str, given: Mapping[str, Any], *, passes_input: bool
+    ) -> nodes.Node:
         arguments, policies = self._arguments(function, given)
-        return CallNode(
+        return nodes.CallNode(
             **common,
             retry=self._effect_retry(common["definition"]),
             function=function,
@@ -202,11 +173,11 @@ class _Builder:
             passes_input=passes_input,
         )
 
-    def _run(self, common: dict[str, Any], run: Mapping[str, Any]) -> Node:
+    def _run(self, common: dict[str, Any], run: Mapping[str, Any]) -> nodes.Node:
         awaited = run.get("await", True)
         match run:
             case {"workflow": flow}:
-                return RunNode(
+                return nodes.RunNode(
                     **common,
                     retry=self._effect_retry(common["definition"]),
                     flow_id=flow_id(flow["namespace"], flow["name"]),
@@ -223,7 +194,7 @@ class _Builder:
 
     def _arguments(
         self, function: str, arguments: Mapping[str, Any]
-    ) -> tuple[Mapping[str, Any], tuple[PolicyPart, ...]]:
+    ) -> tuple[Mapping[str, Any], tuple[nodes.PolicyPart, ...]]:
         """Return `with` without its authentication policies, and the policies, with names resolved."""
         found, known = [], POLICIES.get(function, ())
         for place in known:
@@ -231,24 +202,24 @@ class _Builder:
             if isinstance(policy, Mapping):
                 named = self._use["authentications"][policy["use"]] if "use" in policy else policy
                 uris = tuple(filter(None, (_literal(named, uri) for uri in call_arguments.POLICY_URIS)))
-                found.append(PolicyPart(place, self._compiler.template(named), uris, place == known[-1]))
+                found.append(nodes.PolicyPart(place, self._compiler.template(named), uris, place == known[-1]))
                 arguments = call_arguments.put(arguments, place, None)
         return arguments, tuple(found)
 
-    def _function(self, name: str) -> Block:
+    def _function(self, name: str) -> nodes.Block:
         """Return a function from `use.functions`, as a block of one task that all its calls share."""
         if name not in self.functions:
             node = self._node(name, self._use["functions"][name], f"/use/functions/{_escape(name)}")
-            self.functions[name] = Block((node,), {name: 0})
+            self.functions[name] = nodes.Block((node,), {name: 0})
         return self.functions[name]
 
-    def _catch(self, catch: Mapping[str, Any], pointer: str) -> CatchClause:
+    def _catch(self, catch: Mapping[str, Any], pointer: str) -> nodes.CatchClause:
         filters = dict((catch.get("errors") or {}).get("with") or {})
         if "type" in filters:
             filters["type"] = standard_type(filters["type"])
         if "details" in filters:
             filters["detail"] = filters.pop("details")
-        return CatchClause(
+        return nodes.CatchClause(
             filters=filters,
             name=catch.get("as") or "error",
             when=_optional(self._compiler.expression, catch.get("when")),
@@ -257,29 +228,29 @@ class _Builder:
             block=_optional(self.block, catch.get("do"), pointer),
         )
 
-    def flow(self, declared: Mapping[str, Any] | None, key: str) -> DataFlowStage:
+    def flow(self, declared: Mapping[str, Any] | None, key: str) -> nodes.DataFlowStage:
         """Compile an `input`, `output` or `export` whose transformation is under `key`."""
         part = declared or {}
         schema = (part.get("schema") or {}).get("document")
         transform = _optional(self._compiler.expression, part.get(key))
-        return DataFlowStage(transform, _optional(self._compiler.schema, schema))
+        return nodes.DataFlowStage(transform, _optional(self._compiler.schema, schema))
 
-    def _duration(self, duration: Any) -> Duration:
+    def _duration(self, duration: Any) -> nodes.Duration:
         if is_expression(duration):
             return self._compiler.expression(duration)
         return round(parse_duration(duration) * 1000)
 
-    def timeout(self, timeout: Mapping[str, Any] | str) -> Duration:
+    def timeout(self, timeout: Mapping[str, Any] | str) -> nodes.Duration:
         """Compile a timeout, or the name of one."""
         named: Mapping[str, Any] = self._use["timeouts"][timeout] if isinstance(timeout, str) else timeout
         return self._duration(named["after"])
 
-    def _retry_policy(self, given: Mapping[str, Any] | str) -> CompiledRetryPolicy:
+    def _retry_policy(self, given: Mapping[str, Any] | str) -> nodes.CompiledRetryPolicy:
         """Compile a retry policy, or the name of one."""
         policy: Mapping[str, Any] = self._use["retries"][given] if isinstance(given, str) else given
         limit, jitter, backoff = policy.get("limit") or {}, policy.get("jitter"), policy.get("backoff") or {}
         attempt = limit.get("attempt") or {}
-        return CompiledRetryPolicy(
+        return nodes.CompiledRetryPolicy(
             when=_optional(self._compiler.expression, policy.get("when")),
             except_when=_optional(self._compiler.expression, policy.get("exceptWhen")),
             delay=self._duration(policy.get("delay", {"seconds": 0})),
@@ -291,14 +262,14 @@ class _Builder:
             duration=_optional(self._duration, limit.get("duration")),
         )
 
-    def _cases(self, items: Sequence[Mapping[str, Any]]) -> tuple[Case, ...]:
+    def _cases(self, items: Sequence[Mapping[str, Any]]) -> tuple[nodes.Case, ...]:
         """Compile the cases of a switch; the default one comes last."""
-        cases = [case for item in items for case in item.values()]
-        whens = [_optional(self._compiler.expression, case.get("when")) for case in cases]
-        compiled = [Case(when, case.get("then") or CONTINUE) for when, case in zip(whens, cases, strict=True)]
+        cases = (case for item in items for case in item.values())
+        pairs = ((_optional(self._compiler.expression, case.get("when")), case.get("then")) for case in cases)
+        compiled = (nodes.Case(when, then or nodes.CONTINUE) for when, then in pairs)
         return tuple(sorted(compiled, key=lambda case: case.when is None))
 
-    def _effect_retry(self, task: Mapping[str, Any]) -> CompiledRetryPolicy:
+    def _effect_retry(self, task: Mapping[str, Any]) -> nodes.CompiledRetryPolicy:
         metadata = task.get("metadata") or {}
         return self._retry_policy(metadata["retry"]) if "retry" in metadata else self._retry
 

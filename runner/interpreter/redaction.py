@@ -10,10 +10,11 @@ import dataclasses
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
+from flowhook.document.definition import strings_in
 from flowhook.model import WorkflowError
 
 MASK: Final = "…"
@@ -38,7 +39,7 @@ class Redactor:
 
     def __init__(self, secrets: Any) -> None:
         """Compute the spellings of the texts in `secrets` (JSON)."""
-        texts = {text for value in _texts(secrets) for text in (value, value.strip()) if len(text) >= MIN_LENGTH}
+        texts = {text for _, value in strings_in(secrets) for text in (value, value.strip()) if len(text) >= MIN_LENGTH}
         self._plain = sorted({spelling for text in texts for spelling in _spellings(text)}, key=len, reverse=True)
         self._encoded = {found: around for text in texts for found, around in _encodings(text)}
 
@@ -121,13 +122,3 @@ def _encodings(text: str) -> Iterator[tuple[str, tuple[str, str]]]:
             escaped.replace("%2B", "%2b").replace("%2F", "%2f"),
         }:
             yield spelling, around
-
-
-def _texts(value: Any) -> Iterator[str]:
-    items: Iterable[Any] = (
-        value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    )
-    for item in items:
-        yield from _texts(item)
-    if isinstance(value, str):
-        yield value

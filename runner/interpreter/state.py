@@ -119,10 +119,6 @@ class BranchState:
         """Whether an enclosing task catches an error."""
         return any(catches(error) for catches in self.catchers)
 
-    def copy_with(self, **changes: Any) -> BranchState:
-        """Return a copy of the state with changes, for a part of the flow."""
-        return replace(self, **changes)
-
     def nested(self, **changes: Any) -> BranchState:
         """Return the state for a block within the current task."""
         return replace(self, frame=None if self.frame is None else BlockFrame(self.frame), **changes)

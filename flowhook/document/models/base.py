@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Final, Self
+from typing import Annotated, Any, ClassVar, Final, Self, TypeAlias, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     GetJsonSchemaHandler,
     PlainValidator,
+    Tag,
     WithJsonSchema,
     model_validator,
 )
@@ -94,6 +96,17 @@ class Model(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=False, revalidate_instances="never", hide_input_in_errors=True
     )
+
+
+def _definition_tag(value: object) -> str:
+    return "<reference>" if isinstance(value, str) else "<definition>"
+
+
+Definition = TypeVar("Definition")
+OrText: TypeAlias = Annotated[
+    Annotated[Definition, Tag("<definition>")] | Annotated[str, Tag("<reference>")], Discriminator(_definition_tag)
+]
+"""A definition, or a text in its place: the name of one, or an expression."""
 
 
 def exactly_one(*keys: str, cause: str) -> Any:

@@ -14,10 +14,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 from pydantic import (
     AfterValidator,
     ConfigDict,
-    Discriminator,
     Field,
     PlainValidator,
-    Tag,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -27,7 +25,7 @@ from flowhook import limits
 from flowhook.cron import MAX_LENGTH, check_cron, check_timezone
 from flowhook.document.diagnostics.problems import Code, refused_as, validation_error
 from flowhook.document.models import base
-from flowhook.document.models.base import Model, OneKeyModel, pattern_or_expression
+from flowhook.document.models.base import Model, OneKeyModel, OrText, pattern_or_expression
 from flowhook.document.models.credentials import Duration
 from flowhook.events.cloud_events import MAX_TYPE_LENGTH
 from flowhook.expressions import is_expression
@@ -182,19 +180,10 @@ class EventStrategy(Model):
         return self
 
 
-def _until_tag(value: object) -> str:
-    return "<expression>" if isinstance(value, str) else "<strategy>"
-
-
 class EventConsumptionStrategy(EventStrategy):
     """The awaited events and, with `any`, the end of waiting."""
 
-    until: (
-        Annotated[
-            Annotated[str, Tag("<expression>")] | Annotated[EventStrategy, Tag("<strategy>")], Discriminator(_until_tag)
-        ]
-        | None
-    ) = None
+    until: OrText[EventStrategy] | None = None
     """Allowed with `any`. The end of waiting: an expression, with or without `${ }`, over the array of consumed
     events; or events, which are not part of the output. None: the first event."""
 

@@ -28,7 +28,7 @@ from pydantic_core import CoreSchema
 from flowhook.document.definition import NAME_PATTERN, VERSION_OR_LATEST_PATTERN, kind_of
 from flowhook.document.diagnostics.problems import Code, validation_error, validation_error_at
 from flowhook.document.models import base
-from flowhook.document.models.base import Data, Model, NamedModel, Transformation, exactly_one, sole_item
+from flowhook.document.models.base import Data, Model, NamedModel, OrText, Transformation, exactly_one, sole_item
 from flowhook.document.models.calls import ExternalResource, Scalars
 from flowhook.document.models.events import EmitConfiguration, ListenConfiguration
 from flowhook.document.models.timing import Duration, RetryOrName, TimeoutOrName
@@ -207,19 +207,13 @@ class ErrorDefinition(Model):
     detail: str | None = None
 
 
-def _error_tag(value: object) -> str:
-    return "<reference>" if isinstance(value, str) else "<definition>"
-
-
 class RaiseConfiguration(Model):
     """The error to raise: a definition, the name of one of `use.errors`, or an expression in `${ }` that yields it.
 
     The result of an expression, such as a caught error, is raised unchanged, with its `instance`.
     """
 
-    error: Annotated[
-        Annotated[ErrorDefinition, Tag("<definition>")] | Annotated[str, Tag("<reference>")], Discriminator(_error_tag)
-    ]
+    error: OrText[ErrorDefinition]
 
 
 class RaiseTask(TaskBase):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Field, PlainValidator, StrictInt, Tag
+from pydantic import Field, PlainValidator, StrictInt
 
 from flowhook.document.diagnostics.problems import Code, validation_error
 from flowhook.document.models import base
-from flowhook.document.models.base import Model, OneKeyModel
+from flowhook.document.models.base import Model, OneKeyModel, OrText
 from flowhook.document.quantities import parse_duration
 from flowhook.errors import InvalidError
 from flowhook.expressions import is_expression, syntax_hint
@@ -31,10 +31,6 @@ def _duration(value: object) -> object:
             cause = "a duration can be an expression as a whole, but one of its units can't"
         raise validation_error(Code.DURATION_INVALID, cause) from None
     return value
-
-
-def _definition_tag(value: object) -> str:
-    return "<reference>" if isinstance(value, str) else "<definition>"
 
 
 Duration = Annotated[dict[str, Any] | str, PlainValidator(_duration), base.DURATION_OR_EXPRESSION]
@@ -97,12 +93,6 @@ class RetryPolicy(Model):
     jitter: Jitter | None = None
 
 
-TimeoutOrName = Annotated[
-    Annotated[Timeout, Tag("<definition>")] | Annotated[str, Tag("<reference>")], Discriminator(_definition_tag)
-]
-"""A timeout, or the name of one of `use.timeouts`."""
-
-RetryOrName = Annotated[
-    Annotated[RetryPolicy, Tag("<definition>")] | Annotated[str, Tag("<reference>")], Discriminator(_definition_tag)
-]
-"""A retry policy, or the name of one of `use.retries`."""
+TimeoutOrName = OrText[Timeout]
+RetryOrName = OrText[RetryPolicy]
+"""A timeout or a retry policy, or the name of one of `use.timeouts` or `use.retries`."""

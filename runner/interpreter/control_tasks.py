@@ -10,16 +10,7 @@ from flowhook import limits
 from flowhook.model import FailedResponse, WorkflowError
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Exhausted, ExpressionFailed, Kind, TaskFault, error, fault, shorten
-from runner.interpreter.nodes import (
-    DoNode,
-    ForkNode,
-    ForNode,
-    FunctionNode,
-    RaiseNode,
-    SetNode,
-    SwitchNode,
-    WaitNode,
-)
+from runner.interpreter.nodes import DoNode, ForkNode, ForNode, FunctionNode, RaiseNode, SetNode, SwitchNode, WaitNode
 from runner.interpreter.requests import PAUSE, RunBranches, Sleep, Steps
 from runner.interpreter.retry_policy import is_true, milliseconds
 from runner.interpreter.scope import ExpressionScope
@@ -86,7 +77,6 @@ def _answered(value: Any) -> FailedResponse | None:
 
 
 def _is_error(value: Any) -> bool:
-    """Whether data has the members that every error has."""
     if not isinstance(value, dict) or isinstance(value.get("status"), bool):
         return False
     return value.get("status") in _STATUSES and isinstance(value.get("type"), str)

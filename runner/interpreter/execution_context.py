@@ -32,10 +32,7 @@ def secret_data(value: bytes) -> Any:
 
 def date_time(milliseconds: int) -> dict[str, Any]:
     """Return an instant in the DSL's format (dsl.md, "DateTime Descriptor")."""
-    return {
-        "iso8601": rfc3339(milliseconds),
-        "epoch": {"seconds": milliseconds // 1000, "milliseconds": milliseconds},
-    }
+    return {"iso8601": rfc3339(milliseconds), "epoch": {"seconds": milliseconds // 1000, "milliseconds": milliseconds}}
 
 
 @dataclass(slots=True)

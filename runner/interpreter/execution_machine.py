@@ -316,7 +316,6 @@ class ExecutionMachine:
         return True
 
     def _expire(self, pending: PendingRequest, now: int) -> None:
-        """End a wait, or raise the error of a timeout."""
         group, request = pending.group, pending.request
         if group is None or not isinstance(request, WithTimeout):
             self._fibers.answer(pending, now)

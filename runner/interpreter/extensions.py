@@ -45,8 +45,6 @@ def run_extended(
 
 @attrs.define(eq=False, repr=False)
 class _Extended:
-    """A task with its extensions."""
-
     _steps: TaskSteps
     _node: Node
     _state: BranchState
@@ -77,7 +75,6 @@ class _Extended:
         return (yield from self._follow(len(self._extensions), output, then))
 
     def _follow(self, count: int, output: Any, then: str) -> TaskSteps:
-        """Run the `after` blocks of the first `count` extensions, the innermost first."""
         for extension in reversed(self._extensions[:count]):
             if extension.after is not None and not self._state.ending:
                 yield from self._run(extension.after, output)
@@ -101,7 +98,6 @@ class _Extended:
         return output, inner.last_directive
 
     def _replaced(self, output: Any) -> Steps:
-        """Return the output of a task that an extension replaces."""
         if self._state.ending:
             return output
         node, state, scope = self._node, self._state, self._scope

@@ -229,7 +229,6 @@ class FiberScheduler:
         self._ready.append((group.parent, answer, fault))
 
     def _close(self, group: FiberGroup) -> None:
-        """Cancel the branches of a group that still run."""
         if group.limit is not None:
             self._cancel(group.limit)
         for fiber in group.live.values():

@@ -190,7 +190,6 @@ class _Listening:
         return False
 
     def _find(self, strategy: _OpenStrategy, received: ReceivedEvent) -> int | None:
-        """Return the index of the pattern that consumes an event; None if absent."""
         passes = self._passes
         return next((i for i in strategy.open if passes(strategy.patterns[i], strategy.expected[i], received)), None)
 
@@ -212,7 +211,6 @@ class _Listening:
         return True
 
     def _process(self, item: Any) -> Steps:
-        """Run `foreach` for an item, if there is one, and append the result to the output."""
         foreach = self._node.foreach
         output = item if foreach is None else (yield from self._iterate(foreach, item))
         self._size += len(json_codec.encode_result(output, "what the task read from an event")) + 1
@@ -221,7 +219,6 @@ class _Listening:
         self.output.append(output)
 
     def _iterate(self, foreach: ForeachBlock, item: Any) -> Steps:
-        """Run the tasks of `foreach` on an item; returns their output."""
         state, scope, index = self._state, self._scope, len(self.output)
         named = {foreach.each: item, foreach.at: index}
         variables = {**(state.variables or {}), **named}
@@ -235,7 +232,6 @@ class _Listening:
             return (yield from tasks.transform_output(foreach.output, foreach.export, state, scope, output))
 
     def _is_satisfied(self) -> bool:
-        """Whether the task ends, after an item was processed."""
         until = self._node.until
         if self._state.ending:
             return True

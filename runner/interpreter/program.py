@@ -42,8 +42,6 @@ def compile_program(definition: Mapping[str, Any], compiler: nodes.Compiler) -> 
 
 
 class _Builder:
-    """Compiles the parts of one definition."""
-
     def __init__(self, definition: Mapping[str, Any], compiler: nodes.Compiler) -> None:
         self._compiler = compiler
         self._use: Mapping[str, Any] = definition.get("use") or {}

@@ -38,7 +38,6 @@ class Redactor:
     """Masks secrets in all their spellings. Computing these takes milliseconds for long texts: reuse the object."""
 
     def __init__(self, secrets: Any) -> None:
-        """Compute the spellings of the texts in `secrets` (JSON)."""
         texts = {text for _, value in strings_in(secrets) for text in (value, value.strip()) if len(text) >= MIN_LENGTH}
         self._plain = sorted({spelling for text in texts for spelling in _spellings(text)}, key=len, reverse=True)
         self._encoded = {found: around for text in texts for found, around in _encodings(text)}

@@ -182,7 +182,6 @@ def _run_task(
 def _act(
     node: Node, state: BranchState, scope: ExpressionScope, data: Any, resumed: dict[str, Any] | None
 ) -> TaskSteps:
-    """Execute a task with its data flow; see `_run_task`."""
     if scope.events is not None and resumed is None:
         scope.events.started()
     if resumed is not None:
@@ -265,7 +264,6 @@ def _reported(
 def _observed(  # noqa: PLR0917
     steps: TaskSteps, observer: Observer, number: int, node: Node, state: BranchState, scope: ExpressionScope
 ) -> TaskSteps:
-    """Run the steps of one task and report its start and its end to the observer."""
     key = f"{state.prefix}{node.pointer}{state.suffix}"
     observer.task_started(TaskStart(node, number, key, scope, state.shared.context))
 
@@ -313,7 +311,6 @@ def run_workflow(program: Program, shared: SharedState) -> Steps:
 
 
 def _enter(program: Program, state: BranchState, scope: ExpressionScope) -> Steps:
-    """Return the input of the workflow, validated and transformed."""
     data = state.shared.workflow.raw_input
     scope.instance = "/input"
     if program.input_reads_clock:

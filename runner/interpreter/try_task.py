@@ -146,7 +146,6 @@ class _Try:
         return {"attempts": attempts.saved(), "limit": limit, "visits": self._visits}
 
     def _catches(self, problem: WorkflowError) -> bool:
-        """Whether the `catch` matches an error."""
         catch = self._node.catch
         self._scope.context = self._state.shared.context  # tasks in the block may have changed it
         members = {**problem.as_dict(), "type": standard_type(problem.type)}

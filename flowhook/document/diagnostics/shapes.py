@@ -81,7 +81,6 @@ def _models(types: Iterable[Any]) -> Iterator[type[BaseModel]]:
 
 
 def _fields(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
-    """Yield the keys of a model as they are written, and the types of their values."""
     for name, field in model.model_fields.items():
         key = field.alias or name
         if not key.startswith("<"):

@@ -113,7 +113,6 @@ def _flow(found: str, opened: StreamMark | None, here: StreamMark | None) -> tup
 
 
 def _before(mark: StreamMark, text: str) -> str:
-    """Return the text before a mark on its line."""
     return text.splitlines()[mark.line][: mark.column] if mark.line < len(text.splitlines()) else ""
 
 
@@ -185,7 +184,6 @@ def _without_tabs(source: bytes, text: str) -> str:
 
 
 def _events(text: str) -> Iterator[Event]:
-    """Yield ruamel's events, and translate its errors."""
     try:
         yield from YAML(typ="safe", pure=True).parse(text)
     except MarkedYAMLError as error:

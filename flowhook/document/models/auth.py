@@ -91,8 +91,7 @@ def parse_auth(value: object) -> tuple[AuthKind, ...]:
         raise validation_error(Code.KEY_MISSING, "is missing: say who may call, or `auth: none` for everyone")
     if value == ONE_TIME_URL:
         raise validation_error(
-            Code.AUTH_INVALID,
-            "is for callbacks only: say who may call this URL, or `auth: none` for everyone",
+            Code.AUTH_INVALID, "is for callbacks only: say who may call this URL, or `auth: none` for everyone"
         )
     if isinstance(value, str) and value in KINDS:
         raise validation_error(Code.AUTH_INVALID, f"{value} needs settings: {_written(value)}")
@@ -113,7 +112,6 @@ _NO_KEYS: Final = f"has no keys: write `auth: {ONE_TIME_URL}`, the default of ca
 
 
 def _written(name: str) -> str:
-    """Return an example of a kind with its required keys."""
     fields = KINDS[name].model_fields
     needed = [f"{field.alias or key}: …" for key, field in fields.items() if field.is_required()]
     parts = [*needed, *(["secret: NAME"] if "secret" in fields else [])]

@@ -65,7 +65,6 @@ def check_grant(policy: BaseModel, grant: GrantType) -> None:
 
 
 def _given(model: BaseModel) -> set[str]:
-    """Return the keys that have a value."""
     return {key for key, value in model if value is not None}
 
 

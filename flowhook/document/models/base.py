@@ -59,26 +59,21 @@ NETWORK: Final = WithJsonSchema(
     {"type": "string", "pattern": "^[0-9a-fA-F:.]+(/[0-9]+)?$", "examples": ["192.0.2.0/24", "2001:db8::/32"]}
 )
 TRANSFORMATION: Final = WithJsonSchema({"type": ["string", "object"]})
-DATA: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object", "minProperties": 1}]})
 _SCALAR: Final[JsonSchemaValue] = {"type": ["string", "number", "boolean"]}
-TEXTS: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object", "additionalProperties": _SCALAR}]})
-QUERY: Final = WithJsonSchema(
-    {
-        "anyOf": [
-            EXPRESSION,
-            {
-                "type": "object",
-                "additionalProperties": {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]},
-            },
-        ]
-    }
-)
-PORT: Final = WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, EXPRESSION]})
-MESSAGES: Final = WithJsonSchema(
-    {"anyOf": [EXPRESSION, {"type": "object"}, {"type": "array", "items": {"type": ["object", "string"]}}]}
-)
-PARAMETERS: Final = WithJsonSchema({"anyOf": [EXPRESSION, {"type": "object"}]})
-STATUS: Final = WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 200, "maximum": 599}, EXPRESSION]})
+_SCALARS: Final[JsonSchemaValue] = {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}]}
+
+
+def _any_of(*schemas: JsonSchemaValue) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": list(schemas)})
+
+
+DATA: Final = _any_of(EXPRESSION, {"type": "object", "minProperties": 1})
+TEXTS: Final = _any_of(EXPRESSION, {"type": "object", "additionalProperties": _SCALAR})
+QUERY: Final = _any_of(EXPRESSION, {"type": "object", "additionalProperties": _SCALARS})
+PORT: Final = _any_of({"type": "integer", "minimum": 1, "maximum": 65535}, EXPRESSION)
+MESSAGES: Final = _any_of(EXPRESSION, {"type": "object"}, {"type": "array", "items": {"type": ["object", "string"]}})
+PARAMETERS: Final = _any_of(EXPRESSION, {"type": "object"})
+STATUS: Final = _any_of({"type": "integer", "minimum": 200, "maximum": 599}, EXPRESSION)
 TEXT_OR_LIST: Final = WithJsonSchema({"type": ["string", "array"]})
 CONSTANT: Final = WithJsonSchema(_SCALAR)
 EXTENSION: Final = WithJsonSchema({"type": ["string", "integer", "boolean"]})
@@ -109,11 +104,12 @@ OrText: TypeAlias = Annotated[
 """A definition, or a text in its place: the name of one, or an expression."""
 
 
-def exactly_one(*keys: str, cause: str) -> Any:
-    """Return a validator of models of which exactly one of these keys has a value."""
+def exactly_one(*keys: str, cause: str, may_be_null: bool = False) -> Any:
+    """Return a validator of models of which exactly one of these keys has a value, which null is if it `may_be`."""
 
     def check(model: Model) -> Model:
-        if sum(getattr(model, key) is not None for key in keys) != 1:
+        written = model.model_fields_set.intersection(keys)
+        if len(written if may_be_null else [key for key in keys if getattr(model, key) is not None]) != 1:
             raise validation_error(Code.KEY_CONFLICT, cause)
         return model
 
@@ -155,7 +151,6 @@ class NamedModel(Model):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the schema of a mapping from the name to the other keys."""
         reference = handler(schema)
         model = handler.resolve_ref_schema(reference)
         rest = {**model, "properties": {key: item for key, item in model["properties"].items() if key != "<name>"}}
@@ -173,22 +168,31 @@ class NamedModel(Model):
         return {"<name>": name, **keys}
 
 
-def pattern_or_expression(pattern: str, expected: str) -> Callable[[str], str]:
-    """Return a validator for strings: the whole string matches the pattern, or it is an expression."""
-    compiled = re.compile(pattern)
+def accept(test: Callable[[Any], bool], code: Code, cause: str) -> Callable[[Any], Any]:
+    """Return a validator that refuses values which do not pass a test."""
 
-    def check(value: str) -> str:
-        if not is_expression(value) and not compiled.fullmatch(value):
-            raise validation_error(Code.VALUE_FORMAT, f"expected {expected}, or an expression")
+    def check(value: Any) -> Any:
+        if not test(value):
+            raise validation_error(code, cause)
         return value
 
     return check
 
 
-def _data_or_bare_expression(value: object) -> object:
-    if isinstance(value, dict | str):
-        return value
-    raise validation_error(Code.VALUE_TYPE, "expected an expression or a mapping of expressions")
+def pattern_or_expression(pattern: str, expected: str) -> Callable[[str], str]:
+    """Return a validator for strings: the whole string matches the pattern, or it is an expression."""
+    compiled, cause = re.compile(pattern), f"expected {expected}, or an expression"
+    return accept(lambda value: is_expression(value) or bool(compiled.fullmatch(value)), Code.VALUE_FORMAT, cause)
+
+
+def is_integer(value: object, least: int, most: int) -> bool:
+    """Whether a value is an integer within bounds, and not a boolean."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+_data_or_bare_expression: Final = accept(
+    lambda value: isinstance(value, dict | str), Code.VALUE_TYPE, "expected an expression or a mapping of expressions"
+)
 
 
 def _data_or_expression(value: object) -> object:
@@ -240,12 +244,11 @@ def is_uri(value: object) -> bool:
     return isinstance(value, str) and _URI.fullmatch(value) is not None and "{" not in value and "}" not in value
 
 
-def _uri(value: str) -> str:
-    if not is_expression(value) and not is_uri(value):
-        cause = "expected an http(s) URI such as https://login.example.com, without variables"
-        raise validation_error(Code.URI_INVALID, cause)
-    return value
-
+_uri: Final = accept(
+    lambda value: is_expression(value) or is_uri(value),
+    Code.URI_INVALID,
+    "expected an http(s) URI such as https://login.example.com, without variables",
+)
 
 UriTemplate = Annotated[str, AfterValidator(_template)]
 """An absolute http(s) URI that may hold `{variables}`, or an expression in `${ }`."""

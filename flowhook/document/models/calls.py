@@ -26,7 +26,15 @@ from pydantic import (
 from flowhook.document.diagnostics.problems import Code, Path, validation_error
 from flowhook.document.models import base
 from flowhook.document.models.authentication import ReferenceableAuthenticationPolicy
-from flowhook.document.models.base import Model, UriTemplate, neither_mapping_nor_expression, pattern_or_expression
+from flowhook.document.models.base import (
+    Model,
+    UriTemplate,
+    accept,
+    exactly_one,
+    is_integer,
+    neither_mapping_nor_expression,
+    pattern_or_expression,
+)
 from flowhook.document.models.timing import Duration
 from flowhook.document.models.webhook import FIELD_NAME, RESERVED_HEADERS
 from flowhook.expressions import is_expression
@@ -35,10 +43,11 @@ from flowhook.limits import MAX_PARTS
 _METHOD: Final = re.compile(r"[A-Za-z]{1,32}")
 
 
-def _method(value: str) -> str:
-    if not is_expression(value) and not _METHOD.fullmatch(value):
-        raise validation_error(Code.VALUE_FORMAT, "expected an HTTP method such as post")
-    return value
+_method: Final = accept(
+    lambda value: is_expression(value) or bool(_METHOD.fullmatch(value)),
+    Code.VALUE_FORMAT,
+    "expected an HTTP method such as post",
+)
 
 
 def _scalars(value: object) -> object:
@@ -101,22 +110,14 @@ class MultipartField(Model):
     type: str | None = None
     """Default: that of the attachment."""
 
-    @model_validator(mode="after")
-    def _is_either(self) -> Self:
-        if len({"value", "attachment"} & self.model_fields_set) != 1:
-            raise validation_error(Code.KEY_CONFLICT, "expected one of value and attachment")
-        return self
+    _is_either = exactly_one("value", "attachment", cause="expected one of value and attachment", may_be_null=True)
 
 
 def _fields_tag(value: object) -> str:
     return "<expression>" if isinstance(value, str) else "<fields>"
 
 
-def _expression(value: str) -> str:
-    if not is_expression(value):
-        raise validation_error(Code.VALUE_TYPE, "expected a list of fields, or an expression ${ … }")
-    return value
-
+_expression: Final = accept(is_expression, Code.VALUE_TYPE, "expected a list of fields, or an expression ${ … }")
 
 Fields = Annotated[
     Annotated[tuple[MultipartField, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<fields>")]
@@ -152,34 +153,28 @@ class HttpArguments(Model):
 IDENTIFIER: Final = "[A-Za-z_][A-Za-z0-9_]*"
 FULL_NAME: Final = rf"{IDENTIFIER}(\.{IDENTIFIER})*"
 HOST: Final = r"(https?://)?[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
-_MAX_PORT: Final = 65535
 _SERVICE: Final = pattern_or_expression(FULL_NAME, "the full name of a service, such as pets.v1.Pets")
 _HOST: Final = pattern_or_expression(HOST, "a host such as api.example.com, without its port")
 _RPC: Final = pattern_or_expression(IDENTIFIER, "the name of a method, such as GetPet")
 
 
-def _no_file(value: object) -> object:
-    if isinstance(value, str) and value.lower().startswith("file:"):
-        cause = "files of a runner are not read: serve the document over http(s)"
-        raise validation_error(Code.URI_INVALID, cause)
-    return value
+_no_file: Final = accept(
+    lambda value: not (isinstance(value, str) and value.lower().startswith("file:")),
+    Code.URI_INVALID,
+    "files of a runner are not read: serve the document over http(s)",
+)
 
-
-def _port(value: object) -> object:
-    if is_expression(value) or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_PORT):
-        return value
-    raise validation_error(Code.VALUE_RANGE, "expected a port, 1 to 65535, or an expression ${ … }")
+_port: Final = accept(
+    lambda value: is_expression(value) or is_integer(value, 1, 65535),
+    Code.VALUE_RANGE,
+    "expected a port, 1 to 65535, or an expression ${ … }",
+)
 
 
 def type_or_expression(expected: str, *types: type) -> Callable[[object], object]:
     """Return a validator that accepts values of the given types, and expressions."""
-
-    def check(value: object) -> object:
-        if not isinstance(value, types) and not is_expression(value):
-            raise validation_error(Code.VALUE_TYPE, f"expected {expected}, or an expression ${{ … }}")
-        return value
-
-    return check
+    cause = f"expected {expected}, or an expression ${{ … }}"
+    return accept(lambda value: isinstance(value, types) or is_expression(value), Code.VALUE_TYPE, cause)
 
 
 _Uri = Annotated[UriTemplate, BeforeValidator(_no_file)]
@@ -202,8 +197,7 @@ class ExternalResource(Model):
 
     name: str | None = None
     endpoint: Annotated[
-        Annotated[FetchedEndpoint, Tag("<configuration>")] | Annotated[_Uri, Tag("<uri>")],
-        Discriminator(endpoint_tag),
+        Annotated[FetchedEndpoint, Tag("<configuration>")] | Annotated[_Uri, Tag("<uri>")], Discriminator(endpoint_tag)
     ]
 
 
@@ -249,22 +243,14 @@ FUNCTION_ARGUMENTS: Final[Mapping[str, type[Model]]] = {
 }
 """Model of the arguments, by function name."""
 
-_MIN_STATUS: Final = 200
-_MAX_STATUS: Final = 599
-
-
-def _status(value: object) -> object:
-    number = isinstance(value, int) and not isinstance(value, bool) and _MIN_STATUS <= value <= _MAX_STATUS
-    if not number and not is_expression(value):
-        raise validation_error(Code.VALUE_RANGE, "expected a status, 200 to 599, or an expression ${ … }")
-    return value
-
-
+_status: Final = accept(
+    lambda value: is_expression(value) or is_integer(value, 200, 599),
+    Code.VALUE_RANGE,
+    "expected a status, 200 to 599, or an expression ${ … }",
+)
 _Text = Annotated[str, Field(min_length=1)]
 _Mailboxes = Annotated[
-    list[Any] | str,
-    PlainValidator(type_or_expression("a mailbox, or a list of them", str, list)),
-    base.TEXT_OR_LIST,
+    list[Any] | str, PlainValidator(type_or_expression("a mailbox, or a list of them", str, list)), base.TEXT_OR_LIST
 ]
 
 
@@ -280,7 +266,7 @@ class TwitterPostArguments(Model):
 class ReplyArguments(Model):
     """`with` of a `call: reply`."""
 
-    status: Annotated[int | str, PlainValidator(_status), base.STATUS] = _MIN_STATUS
+    status: Annotated[int | str, PlainValidator(_status), base.STATUS] = 200
     """Status of the response."""
     headers: _Parameters = Field(default_factory=dict)
     """Headers of the response; a list stands for several headers of one name."""

@@ -12,7 +12,7 @@ from typing_extensions import override
 from flowhook import limits
 from flowhook.document.diagnostics.problems import Code, refused_as, validation_error, validation_error_at
 from flowhook.document.models import base
-from flowhook.document.models.base import Model, exactly_one
+from flowhook.document.models.base import Model, accept, exactly_one
 from flowhook.document.quantities import parse_duration
 from flowhook.providers import Handshake
 from flowhook.providers.scheme import TOKEN
@@ -49,11 +49,11 @@ def _field_path(value: str) -> str:
     return value
 
 
-def printable_ascii(value: str) -> str:
-    """Return the string, if a header can carry it."""
-    if not value.isascii() or not value.isprintable():
-        raise validation_error(Code.HEADER_INVALID, "must be printable ASCII: headers transmit nothing else unchanged")
-    return value
+printable_ascii: Final = accept(
+    lambda value: value.isascii() and value.isprintable(),
+    Code.HEADER_INVALID,
+    "must be printable ASCII: headers transmit nothing else unchanged",
+)
 
 
 HeaderName = Annotated[str, AfterValidator(_header_name)]

@@ -11,21 +11,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator, model_validator
 
 from flowhook import limits
 from flowhook.cron import MAX_LENGTH, check_cron, check_timezone
 from flowhook.document.diagnostics.problems import Code, refused_as, validation_error
 from flowhook.document.models import base
-from flowhook.document.models.base import Model, OneKeyModel, OrText, pattern_or_expression
+from flowhook.document.models.base import Model, OneKeyModel, OrText, accept, exactly_one, pattern_or_expression
 from flowhook.document.models.credentials import Duration
 from flowhook.events.cloud_events import MAX_TYPE_LENGTH
 from flowhook.expressions import is_expression
@@ -91,12 +83,11 @@ class AwaitedProperties(EventProperties):
         return self
 
 
-def _extension(value: object) -> object:
-    if isinstance(value, bool | str) or (isinstance(value, int) and abs(value) < 1 << 31):
-        return value
-    raise validation_error(Code.VALUE_TYPE, "expected a string, a boolean or a 32-bit integer")
-
-
+_extension: Final = accept(
+    lambda value: isinstance(value, bool | str) or (isinstance(value, int) and abs(value) < 1 << 31),
+    Code.VALUE_TYPE,
+    "expected a string, a boolean or a 32-bit integer",
+)
 _REFERENCE: Final = pattern_or_expression(r"\S+", "a URI without spaces")
 _TYPE: Final = pattern_or_expression(rf"[\s\S]{{1,{MAX_TYPE_LENGTH}}}", f"1 to {MAX_TYPE_LENGTH} characters")
 _ABSOLUTE_URI: Final = pattern_or_expression(r"[A-Za-z][A-Za-z0-9+.-]*:\S+", "an absolute URI")
@@ -136,10 +127,11 @@ class EmitConfiguration(Model):
     event: EmittedEvent
 
 
-def _constant(value: object) -> object:
-    if value is None or isinstance(value, dict | list):
-        raise validation_error(Code.VALUE_TYPE, "expected a string, a number, a boolean or an expression ${ … }")
-    return value
+_constant: Final = accept(
+    lambda value: value is not None and not isinstance(value, dict | list),
+    Code.VALUE_TYPE,
+    "expected a string, a number, a boolean or an expression ${ … }",
+)
 
 
 class CorrelationDefinition(Model):
@@ -173,11 +165,7 @@ class EventStrategy(Model):
     all: Annotated[_Filters, Field(min_length=1)] | None = None
     """An event for each of these filters."""
 
-    @model_validator(mode="after")
-    def _is_one(self) -> Self:
-        if len(self.model_fields_set & {"one", "any", "all"}) != 1:
-            raise validation_error(Code.KEY_CONFLICT, "expected exactly one of one, any and all")
-        return self
+    _is_one = exactly_one("one", "any", "all", cause="expected exactly one of one, any and all", may_be_null=True)
 
 
 class EventConsumptionStrategy(EventStrategy):
@@ -209,12 +197,6 @@ MIN_SECONDS: Final = 1.0
 MAX_TIMEZONE_LENGTH: Final = 64  # the longest name has 32 characters
 
 
-def _interval(seconds: float) -> float:
-    if seconds < MIN_SECONDS:
-        raise validation_error(Code.VALUE_RANGE, "must be at least one second")
-    return seconds
-
-
 def _cron(value: str) -> str:
     with refused_as(Code.CRON_INVALID):
         check_cron(value)
@@ -227,6 +209,7 @@ def _timezone(value: str) -> str:
     return value
 
 
+_interval: Final = accept(lambda seconds: seconds >= MIN_SECONDS, Code.VALUE_RANGE, "must be at least one second")
 Interval = Annotated[Duration, AfterValidator(_interval)]
 """Seconds, at least `MIN_SECONDS`, written as a duration. Not an expression: nothing could evaluate it yet."""
 

@@ -28,17 +28,24 @@ from pydantic_core import CoreSchema
 from flowhook.document.definition import NAME_PATTERN, VERSION_OR_LATEST_PATTERN, kind_of
 from flowhook.document.diagnostics.problems import Code, validation_error, validation_error_at
 from flowhook.document.models import base
-from flowhook.document.models.base import Data, Model, NamedModel, OrText, Transformation, exactly_one, sole_item
+from flowhook.document.models.base import (
+    Data,
+    Model,
+    NamedModel,
+    OrText,
+    Transformation,
+    accept,
+    exactly_one,
+    sole_item,
+)
 from flowhook.document.models.calls import ExternalResource, Scalars
 from flowhook.document.models.events import EmitConfiguration, ListenConfiguration
 from flowhook.document.models.timing import Duration, RetryOrName, TimeoutOrName
 from flowhook.expressions import is_expression
 
-
-def _schema(value: object) -> object:
-    if isinstance(value, dict | bool):
-        return value
-    raise validation_error(Code.VALUE_TYPE, "expected a JSON Schema: a mapping")
+_schema: Final = accept(
+    lambda value: isinstance(value, dict | bool), Code.VALUE_TYPE, "expected a JSON Schema: a mapping"
+)
 
 
 class Schema(Model):
@@ -83,11 +90,11 @@ def _environment(value: object) -> object:
     return value
 
 
-def _code(value: str) -> str:
-    if is_expression(value):
-        cause = "code can't be an expression: pass values as `arguments`, `environment` or `stdin`"
-        raise validation_error(Code.EXPRESSION_NOT_ALLOWED, cause)
-    return value
+_code: Final = accept(
+    lambda value: not is_expression(value),
+    Code.EXPRESSION_NOT_ALLOWED,
+    "code can't be an expression: pass values as `arguments`, `environment` or `stdin`",
+)
 
 
 class Process(Model):
@@ -383,7 +390,6 @@ class TaskItem(Model):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Return the schema of a mapping from the task's name to the task."""
         reference = handler(schema)
         model = handler.resolve_ref_schema(reference)
         task = model["properties"]["<task>"]

@@ -26,7 +26,7 @@ from flowhook.document.diagnostics.problems import (
 )
 from flowhook.document.models import base
 from flowhook.document.models.auth import Auth, CallbackAuth, kinds_by_secret, secret_misuses
-from flowhook.document.models.base import Model
+from flowhook.document.models.base import Model, accept
 from flowhook.document.models.credentials import AuthKind, Duration, OneTimeUrlAuth
 from flowhook.document.models.custom_signature import CustomSignature
 from flowhook.document.quantities import parse_size
@@ -107,11 +107,11 @@ def _bad_headers(headers: dict[str, str]) -> Iterator[LocatedCause]:
         seen.add(lower)
 
 
-def _check_key(value: object) -> object:
-    if value != "none" and not is_expression(value):
-        cause = 'must be an expression such as ${ .headers["x-id"] }, or `none` to turn it off'
-        raise validation_error(Code.EXPRESSION_REQUIRED, cause)
-    return value
+_check_key: Final = accept(
+    lambda value: value == "none" or is_expression(value),
+    Code.EXPRESSION_REQUIRED,
+    'must be an expression such as ${ .headers["x-id"] }, or `none` to turn it off',
+)
 
 
 def _size(

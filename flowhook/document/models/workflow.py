@@ -13,7 +13,7 @@ from flowhook import limits
 from flowhook.document.definition import NAME_PATTERN, SEMANTIC_VERSION_PATTERN, flow_id
 from flowhook.document.diagnostics.problems import Code, refused_as, validation_error
 from flowhook.document.models.authentication import AuthenticationPolicy
-from flowhook.document.models.base import Model, NamedModel
+from flowhook.document.models.base import Model, NamedModel, accept
 from flowhook.document.models.credentials import SecretName
 from flowhook.document.models.events import Schedule
 from flowhook.document.models.tasks import ErrorDefinition, Input, Output, Task, TaskItem
@@ -75,23 +75,19 @@ class Document(Model):
         return flow_id(self.namespace, self.name)
 
 
-def _only(supported: str, cause: str) -> BeforeValidator:
-    def check(value: object) -> object:
-        if value != supported:
-            raise validation_error(Code.UNSUPPORTED, cause)
-        return value
-
-    return BeforeValidator(check)
-
-
-_STRICT: Final = _only("strict", "only `strict` is supported, in which expressions are written ${ … }")
+_JQ: Final = accept(lambda value: value == "jq", Code.UNSUPPORTED, "only jq is supported")
+_STRICT: Final = accept(
+    lambda value: value == "strict",
+    Code.UNSUPPORTED,
+    "only `strict` is supported, in which expressions are written ${ … }",
+)
 
 
 class Evaluate(Model):
     """Language and mode of expressions; only the default is supported."""
 
-    language: Annotated[Literal["jq"], _only("jq", "only jq is supported")] = "jq"
-    mode: Annotated[Literal["strict"], _STRICT] = "strict"
+    language: Annotated[Literal["jq"], BeforeValidator(_JQ)] = "jq"
+    mode: Annotated[Literal["strict"], BeforeValidator(_STRICT)] = "strict"
 
 
 class Extension(NamedModel):

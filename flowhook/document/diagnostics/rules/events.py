@@ -144,7 +144,6 @@ def _patterns(attributes: Part) -> Iterator[Problem]:
 
 
 def _unpublished(kind: str) -> str:
-    """Return why lifecycle events of a type are never published."""
     if kind in _UNTOLD:
         return f"events of this type are never published: {_UNTOLD[kind]}"
     known = sorted(TYPES)
@@ -170,6 +169,5 @@ def _expectations(event_filter: Part) -> Iterator[tuple[str, Part]]:
 
 
 def _without_expect(event_filter: Part) -> set[str]:
-    """Return the names of the correlations without `expect`."""
     correlations = event_filter.at("correlate").members
     return {name for name, each in correlations if isinstance(each.value, dict) and "expect" not in each.value}

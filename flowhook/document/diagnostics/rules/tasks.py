@@ -87,7 +87,6 @@ def _nameless(key: str, item: dict[str, Any], kind: ItemKind) -> str:
 
 
 def _example(item: dict[str, Any], kind: ItemKind) -> str:
-    """Return an example of a name for an item that has none."""
     return f"my-{kind_of(item)}" if kind is TASKS else "my-case"
 
 
@@ -268,7 +267,6 @@ def _variables(loop: Part, names: dict[str, object]) -> Iterator[Problem]:
 
 
 def _variable(written: Part) -> Iterator[Problem]:
-    """Check the name of a variable that a task defines."""
     name = written.value
     if not isinstance(name, str):
         return

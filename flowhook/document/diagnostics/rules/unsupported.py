@@ -11,13 +11,13 @@ from typing import Final
 
 PROCESSES: Final[Mapping[str, str]] = {
     "container": "containers are not supported, because starting them gives control of the machine; "
-    "use `script`, `shell`, or `call: http` to a service that runs elsewhere",
+    "use `script`, `shell`, or `call: http` to a service that runs elsewhere"
 }
 """Cause by key of `run`."""
 
 AUTHENTICATIONS: Final[Mapping[str, str]] = {
     "certificate": "client certificates are not supported: the DSL does not define them yet; "
-    "use basic, bearer, digest, oauth2 or oidc",
+    "use basic, bearer, digest, oauth2 or oidc"
 }
 """Cause by key of an authentication policy."""
 

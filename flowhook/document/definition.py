@@ -25,8 +25,7 @@ def flow_id(namespace: str, name: str) -> str:
     return name if namespace == "default" else f"{namespace}.{name}"
 
 
-DIRECTIVES: Final = frozenset({"continue", "exit", "end"})
-"""Values of `then` that are not names of tasks."""
+DIRECTIVES: Final = frozenset({"continue", "exit", "end"})  # values of `then` that are not names of tasks
 
 KINDS: Final = ("call", "do", "emit", "for", "fork", "listen", "raise", "run", "set", "switch", "try", "wait")
 """All kinds of tasks in the DSL; a `for` task also has a `do`."""
@@ -36,11 +35,11 @@ def kind_of(task: object) -> str | None:
     """Return the kind of a task as written, or None when it has none."""
     if not isinstance(task, dict):
         return None
-    kinds = [kind for kind in KINDS if kind in task]
-    if "for" in kinds:
-        return "for"
-    return kinds[0] if kinds else None
+    return "for" if "for" in task else next((kind for kind in KINDS if kind in task), None)
 
+
+NAMED_LISTS: Final = frozenset({"after", "before", "branches", "do", "extensions", "switch", "try"})
+"""Keys of lists whose items are mappings with one key, the name of the item."""
 
 POLICIES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "grpc": (("proto", "endpoint", "authentication"), ("service", "authentication")),
@@ -48,7 +47,10 @@ POLICIES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "openapi": (("document", "endpoint", "authentication"), ("authentication",)),
     "run.script": (("source", "endpoint", "authentication"),),
 }
-"""Paths of the authentication policies in the arguments of a function; the last one is that of the call itself."""
+"""Paths of the authentication policies in the arguments of a function.
+
+The first one is that of the endpoint that is called, or that a document is fetched from; the last that of the call.
+"""
 
 _BLOCKS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "do": (("do",),),

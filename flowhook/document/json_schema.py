@@ -21,12 +21,12 @@ from pydantic import BaseModel, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
+from flowhook.document.definition import strings_in
 from flowhook.document.models import base, calls
 from flowhook.document.models.webhook import Webhook
 from flowhook.document.models.workflow import ExecutionPolicy, Workflow
 
-IDENTIFIER: Final = "urn:flowhook:flow"
-"""`$id` of the schema: a name, not a URL to fetch it from."""
+IDENTIFIER: Final = "urn:flowhook:flow"  # `$id` of the schema: a name, not a URL to fetch it from
 
 _DEFINITIONS: Final = "#/$defs/"
 _EXPRESSION: Final = "Expression"
@@ -35,11 +35,9 @@ _ANNOTATIONS: Final[tuple[str, ...]] = ("description", "default", "examples")
 
 
 def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> JsonSchemaValue:
-    """Return the JSON Schema (2020-12) of a flow file.
+    """Return the JSON Schema (2020-12) of a flow file, with the schema of the evaluated arguments of `components`.
 
-    Args:
-        components: JSON Schema of the evaluated arguments, by component name. The schemas of `calls.ARGUMENTS` are
-            always included, those of `component_arguments.ARGUMENTS` for components that are not given.
+    The schemas of the DSL's functions are always included, those of built-in components where none is given.
     """
     flow = create_model(
         "Flow", __base__=Workflow, webhook=(Webhook | None, None), execution=(ExecutionPolicy | None, None)
@@ -54,9 +52,8 @@ def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> Json
     definitions: dict[str, JsonSchemaValue] = generated["$defs"]
     definitions[_EXPRESSION] = {**base.EXPRESSION, "description": "A jq expression in ${ }."}
     named = {name: references[model, "validation"] for name, model in arguments.items()}
-    for name, schema in (components or {}).items():
-        if name not in named:
-            named[name] = _adopt(name, schema, definitions)
+    adopted = {name: schema for name, schema in (components or {}).items() if name not in named}
+    named |= {name: _adopt(name, schema, definitions) for name, schema in adopted.items()}
     _complete_calls(definitions["CallTask"], named, definitions)
     root = definitions.pop("Flow")
     return {
@@ -95,8 +92,7 @@ class SchemaGenerator(GenerateJsonSchema):
         model: type[BaseModel] = schema["cls"]
         summary = _sections(model)[0]
         shown.pop("description", None)
-        if summary:
-            shown = {"description": summary, **shown}
+        shown = {**({"description": summary} if summary else {}), **shown}
         about = dict(_field_docs(model))
         for name, field in model.model_fields.items():
             place = shown.get("properties", {}).get(field.alias or name)
@@ -118,7 +114,7 @@ def _sections(cls: type) -> tuple[str, dict[str, str]]:
     """Return the summary of a class's own docstring, and the descriptions in its section `Attributes:`."""
     text, _, attributes = inspect.cleandoc(cls.__dict__.get("__doc__") or "").partition("\nAttributes:\n")
     entries = re.split(r"^(\w+): ", textwrap.dedent(attributes), flags=re.MULTILINE)[1:]
-    return _joined(text), dict(zip(entries[::2], map(_sentence, entries[1::2]), strict=True))
+    return " ".join(text.split()), dict(zip(entries[::2], map(_sentence, entries[1::2]), strict=True))
 
 
 def _docs_below(cls: type) -> Iterator[tuple[str, str]]:
@@ -134,12 +130,8 @@ def _docs_below(cls: type) -> Iterator[tuple[str, str]]:
                 yield field.target.id, _sentence(value.value)
 
 
-def _joined(text: str) -> str:
-    return " ".join(text.split())
-
-
 def _sentence(text: str) -> str:
-    joined = _joined(text)
+    joined = " ".join(text.split())
     return joined[:1].upper() + joined[1:]
 
 
@@ -213,20 +205,9 @@ def _referenced(root: JsonSchemaValue, definitions: Mapping[str, JsonSchemaValue
     found: dict[str, JsonSchemaValue] = {}
     waiting = [root]
     while waiting:
-        for name in _references(waiting.pop()):
-            if name not in found:
+        for path, text in strings_in(waiting.pop()):
+            name = text.removeprefix(_DEFINITIONS)
+            if path[-1] == "$ref" and name != text and name not in found:
                 found[name] = definitions[name]
                 waiting.append(definitions[name])
     return found
-
-
-def _references(part: Any) -> Iterator[str]:
-    if isinstance(part, dict):
-        reference = part.get("$ref")
-        if isinstance(reference, str) and reference.startswith(_DEFINITIONS):
-            yield reference.removeprefix(_DEFINITIONS)
-        for item in part.values():
-            yield from _references(item)
-    elif isinstance(part, list):
-        for item in part:
-            yield from _references(item)

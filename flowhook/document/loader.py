@@ -23,8 +23,7 @@ from flowhook.document.models.webhook import Webhook
 from flowhook.document.models.workflow import ExecutionPolicy, Workflow
 from flowhook.errors import Fault, InvalidFlowError
 
-MAX_FAULTS: Final = 100
-"""Faults that are reported for one file; more would not help."""
+MAX_FAULTS: Final = 100  # faults that are reported for one file; more would not help
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,7 @@ _PREFIXES: Final = (
 )  # fmt: skip
 """Prefixes of the secret values that vendors issue. Source: the vendors' documentation on secret scanning."""
 
-_MIN_REST: Final = 16
-"""Minimum number of characters after such a prefix, and in a random part of a name."""
+_MIN_REST: Final = 16  # minimum number of characters after such a prefix, and in a random part of a name
 
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 _CHANGE: Final = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")

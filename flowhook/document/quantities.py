@@ -16,8 +16,7 @@ _ISO_UNITS: Final[Mapping[str, float]] = {"weeks": 604_800, "days": 86_400, "hou
 _INLINE: Final[Mapping[str, float]] = {
     unit: seconds for unit, seconds in {**_ISO_UNITS, "milliseconds": 0.001}.items() if unit != "weeks"
 }
-UNITS: Final = frozenset(_INLINE)
-"""Keys of a duration that is written as a mapping."""
+UNITS: Final = frozenset(_INLINE)  # keys of a duration that is written as a mapping
 
 _NUMBER: Final = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _ISO_8601: Final = re.compile(

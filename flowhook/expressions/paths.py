@@ -26,8 +26,7 @@ import attrs
 
 from flowhook.expressions.syntax import ExpressionTypeError, InvalidExpression
 
-MAX_PROGRAM_LENGTH: Final = 8192
-"""Characters of one expression, here and in `jq_check`."""
+MAX_PROGRAM_LENGTH: Final = 8192  # characters of one expression, here and in `jq_check`
 
 _NO_VARIABLES: Final[Mapping[str, Any]] = MappingProxyType({})
 

@@ -16,8 +16,7 @@ from jsonschema import validators
 from referencing.exceptions import Unresolvable
 from referencing.jsonschema import EMPTY_REGISTRY
 
-PROGRAM_CACHE: Final = 2048
-"""Maximum number of cached programs (LRU); about 10 KB each."""
+PROGRAM_CACHE: Final = 2048  # maximum number of cached programs (LRU); about 10 KB each
 
 
 class JqProgramCache:

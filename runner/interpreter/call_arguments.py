@@ -15,16 +15,7 @@ from urllib.parse import quote, unquote
 from flowhook.expressions import is_expression
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
 
-ArgumentPath = tuple[str, ...]
-"""Keys from `with` down to a value."""
-
-ENDPOINTS: Final[Mapping[str, ArgumentPath]] = {
-    "grpc": ("proto", "endpoint"),
-    "http": ("endpoint",),
-    "openapi": ("document", "endpoint"),
-    "run.script": ("source", "endpoint"),
-}
-"""The endpoint of a function: a URI, or a mapping with `uri`."""
+ArgumentPath = tuple[str, ...]  # keys from `with` down to a value
 
 POLICY_URIS: Final[tuple[ArgumentPath, ...]] = (
     ("oauth2", "authority"),
@@ -40,8 +31,7 @@ def put(arguments: Mapping[str, Any], place: ArgumentPath, value: Any) -> dict[s
     return {**arguments, key: put(arguments[key], tuple(rest), value) if rest else value}
 
 
-Expand = Callable[[Any], str]
-"""Returns the URI for the task's input; raises ExpressionFailed."""
+Expand = Callable[[Any], str]  # returns the URI for the task's input; raises ExpressionFailed
 
 _VARIABLE: Final = re.compile(r"\{([^{}]*)\}")
 

@@ -13,8 +13,7 @@ from typing import Any, Final
 
 _NOW: Final = re.compile(r'(?<![\w.$"@])now\b')
 _TASK: Final = re.compile(r"\$task\b(?!\s*\.\s*(?!startedAt\b)[A-Za-z_])")
-_TASKS: Final = frozenset({"do", "try", "fork"})
-"""Keys of a task that contain other tasks."""
+_TASKS: Final = frozenset({"do", "try", "fork"})  # keys of a task that contain other tasks
 
 _WITH_TASKS: Final = frozenset({"catch", "foreach"})
 """Keys of a task that contain both other tasks and expressions of its own."""

@@ -26,8 +26,7 @@ class Kind(StrEnum):
     RUNTIME = "runtime"
 
 
-USED_SECRETS: Final = "/use/secrets"
-"""Instance of an error about secrets that occurs before any task."""
+USED_SECRETS: Final = "/use/secrets"  # instance of an error about secrets that occurs before any task
 
 _EARLIER_BASE: Final = "https://serverlessworkflow.io/dsl/errors/types/"
 

@@ -16,11 +16,8 @@ import orjson
 
 from flowhook import limits
 
-MAX_TASKS: Final = 100
-"""Tasks that are sent at a time; of more, the first and the last."""
-
-MAX_RESULT: Final = 200
-"""Characters of a task's outcome."""
+MAX_TASKS: Final = 100  # tasks that are sent at a time; of more, the first and the last
+MAX_RESULT: Final = 200  # characters of a task's outcome
 
 # outcomes of tasks
 COMPLETED: Final = ""

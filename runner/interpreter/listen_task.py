@@ -22,8 +22,7 @@ from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState
 from runner.interpreter.tasks import run_block
 
-MAX_EXPECTED_BYTES: Final = 1024
-"""Limit for the JSON of one value that a correlation expects."""
+MAX_EXPECTED_BYTES: Final = 1024  # limit for the JSON of one value that a correlation expects
 
 
 def run_listen(

@@ -22,11 +22,9 @@ Template = Callable[[Any, ExpressionScope], Any]
 Blocking. Returns the first result, null if absent; raises ExpressionFailed.
 """
 
-Duration = int | Template
-"""Milliseconds, or a template that yields a duration in the DSL's format."""
+Duration = int | Template  # milliseconds, or a template that yields a duration in the DSL's format
 
-Validator = Callable[[Any, ExpressionScope], None]
-"""Checks data; raises SchemaViolated."""
+Validator = Callable[[Any, ExpressionScope], None]  # checks data; raises SchemaViolated
 
 
 class Compiler(Protocol):
@@ -174,8 +172,7 @@ class Program:
     output_reads_clock: bool = False
 
 
-REPLY: Final = "reply"
-"""Name of the function that replies to the sender."""
+REPLY: Final = "reply"  # name of the function that replies to the sender
 
 
 @dataclass(slots=True)

@@ -17,8 +17,7 @@ from runner.interpreter.effects import INTERNAL
 from runner.interpreter.errors import standard_type
 from runner.interpreter.events import compile_strategy
 
-_CHANGING: Final = re.compile(r"\$\s*(?:context|runtime)\b")
-"""Variables whose value tasks change."""
+_CHANGING: Final = re.compile(r"\$\s*(?:context|runtime)\b")  # variables whose value tasks change
 
 
 def compile_program(definition: Mapping[str, Any], compiler: nodes.Compiler) -> nodes.Program:
@@ -281,9 +280,9 @@ def _optional(compile_: Callable[..., Compiled], part: Any, *more: Any) -> Compi
 
 
 def _literal_endpoint(function: str, arguments: Mapping[str, Any]) -> tuple[ArgumentPath, call_arguments.Expand] | None:
-    place = call_arguments.ENDPOINTS.get(function)
-    if place is None:
+    if function not in POLICIES:
         return None
+    place = POLICIES[function][0][:-1]  # the endpoint is a URI, or a mapping with `uri`
     return _literal(arguments, (*place, "uri") if isinstance(value_at(arguments, place), Mapping) else place)
 
 

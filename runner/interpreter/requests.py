@@ -127,8 +127,7 @@ class GivenOutput:
 
 
 Request = Perform | Pause | Now | Sleep | RunBranches | WithTimeout | Listen | AwaitCompletion | GivenOutput
-Steps = Generator[Request, Any, Any]
-"""Yields requests, receives the answers, returns a result."""
+Steps = Generator[Request, Any, Any]  # yields requests, receives the answers, returns a result
 
 TaskSteps = Generator[Request, Any, tuple[Any, str]]
 """Steps of one task; returns its output and its final flow directive."""

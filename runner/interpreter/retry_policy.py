@@ -18,8 +18,7 @@ from runner.interpreter.nodes import CompiledRetryPolicy, Duration
 from runner.interpreter.requests import Now, Request, Sleep, WithTimeout
 from runner.interpreter.scope import ExpressionScope
 
-MAX_RETRY_AFTER_MS: Final = 300_000
-"""Longest wait that a server may ask for with `Retry-After`."""
+MAX_RETRY_AFTER_MS: Final = 300_000  # longest wait that a server may ask for with `Retry-After`
 
 _MAX_DELAY_MS: Final = round(MAX_SECONDS * 1000)
 _MAX_DOUBLINGS: Final = 40

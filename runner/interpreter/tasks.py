@@ -11,7 +11,8 @@ Source: dsl.md, "Data Flow"; dsl-reference.md, "Workflow".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import orjson
@@ -22,7 +23,7 @@ from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Exhausted, ExpressionFailed, Kind, SchemaViolated, TaskFault, error, fault_of
 from runner.interpreter.history import BRANCHED_PREFIX, CANCELLED, COMPLETED, FAULTED_PREFIX, SKIPPED, WITHOUT_CLOCK
 from runner.interpreter.lifecycle_events import TaskEvents
-from runner.interpreter.nodes import CONTINUE, END, EXIT, Block, DataFlowStage, Duration, Node, Program
+from runner.interpreter.nodes import CONTINUE, END, EXIT, Block, DataFlowStage, Node, Program
 from runner.interpreter.requests import PAUSE, GivenOutput, Now, Steps, TaskSteps, WithTimeout
 from runner.interpreter.retry_policy import is_true, milliseconds
 from runner.interpreter.scope import ExpressionScope
@@ -77,11 +78,8 @@ def transform_output(
     return data
 
 
-MAX_TASKS: Final = 1_000_000
-"""Tasks that one execution may run: a loop made of `then` must end eventually."""
-
-TASKS_PER_TURN: Final = 50
-"""Tasks after which an execution lets others run."""
+MAX_TASKS: Final = 1_000_000  # tasks that one execution may run: a loop made of `then` must end eventually
+TASKS_PER_TURN: Final = 50  # tasks after which an execution lets others run
 
 
 def run_block(block: Block, state: BranchState, data: Any) -> Steps:
@@ -216,8 +214,7 @@ def _with_given_output(key: str, node: Node, state: BranchState, scope: Expressi
     given: EffectResult = yield GivenOutput(key)
     scope.context = state.shared.context
     raw = orjson.loads(given.output or b"null")
-    output = yield from transform_output(node.output, node.export, state, scope, raw)
-    return output, node.then
+    return (yield from transform_output(node.output, node.export, state, scope, raw)), node.then
 
 
 def _execute(node: Node, state: BranchState, scope: ExpressionScope, data: Any, resumed: dict[str, Any]) -> Steps:
@@ -289,24 +286,30 @@ def run_workflow(program: Program, shared: SharedState) -> Steps:
     restored = snapshot.restore(shared)
     state = BranchState(shared, visits=shared.visits, frame=BlockFrame())
     scope = ExpressionScope(shared.workflow)
-    data = (yield from _enter(program, state, scope)) if restored is None else None
+    data = None
+    if restored is None:
+        data = yield from _enter(program, state, scope)
+    steps = run_block(program.block, state, data)
     if program.timeout is None:
-        data = yield from run_block(program.block, state, data)
+        data = yield from steps
     else:
-        branch = run_branch(run_block(program.block, state, data), state)
-        shared.limit = _limited(branch, program.timeout, scope, data, restored)
+        branch = run_branch(steps, state)
+        if restored is not None:
+            shared.limit = WithTimeout(branch, **restored["limit"])
+        else:
+            with _faults_at("/timeout"):
+                limit = milliseconds(program.timeout, data, scope)
+            shared.limit = WithTimeout(branch, "/timeout#0", limit, "/do")
         (result,) = yield shared.limit
         data = result.output
     scope.context, scope.instance = shared.context, "/output"
     if program.output_reads_clock:
         scope.started_at_ms = yield Now(state.effect_key("/output", ":now"))
-    try:
+    with _faults_at("/output"):
         if program.output.transform is not None:
             data = program.output.transform(data, scope)
         if program.output.schema is not None:
             program.output.schema(data, scope)
-    except (ExpressionFailed, SchemaViolated) as problem:
-        raise fault_of(problem, scope.instance) from None
     return data
 
 
@@ -315,24 +318,18 @@ def _enter(program: Program, state: BranchState, scope: ExpressionScope) -> Step
     scope.instance = "/input"
     if program.input_reads_clock:
         scope.started_at_ms = yield Now(state.effect_key("/input", ":now"))
-    try:
+    with _faults_at("/input"):
         if program.input.schema is not None:
             program.input.schema(data, scope)
         if program.input.transform is not None:
             data = program.input.transform(data, scope)
-    except (ExpressionFailed, SchemaViolated) as problem:
-        raise fault_of(problem, scope.instance) from None
     state.shared.context = data
     return data
 
 
-def _limited(
-    branch: Steps, timeout: Duration, scope: ExpressionScope, data: Any, restored: dict[str, Any] | None
-) -> WithTimeout:
-    """Return the request to run the tasks within the timeout of the workflow."""
-    if restored is not None:
-        return WithTimeout(branch, **restored["limit"])
+@contextmanager
+def _faults_at(instance: str) -> Iterator[None]:
     try:
-        return WithTimeout(branch, "/timeout#0", milliseconds(timeout, data, scope), "/do")
-    except ExpressionFailed as problem:
-        raise fault_of(problem, "/timeout") from None
+        yield
+    except (ExpressionFailed, SchemaViolated) as problem:
+        raise fault_of(problem, instance) from None

@@ -10,10 +10,11 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from flowhook.document.definition import DIRECTIVES, awaited_types, walk_everywhere
+from flowhook.document.definition import DIRECTIVES, NAMED_LISTS, awaited_types, walk_everywhere
 from flowhook.document.diagnostics.problems import Code, Path, Problem, key_of, to_fault
 from flowhook.document.diagnostics.source import read
 from flowhook.document.loader import FlowDocument
@@ -29,14 +30,8 @@ _DATA: Final = frozenset({"set", "with", "body"})
 """Keys whose values are data: keys inside them have no meaning in the DSL."""
 
 _CONDITIONS: Final = frozenset({"if", "when", "exceptWhen", "while", "until"})
-_BARE: Final = _CONDITIONS | {"in", "from", "as"}
-"""Keys whose strings are expressions even without `${ }`."""
-
-_PATHS: Final = ("execution", "search")
-"""The mapping whose values are paths, written without `${ }`."""
-
-_NAMED: Final = frozenset({"after", "before", "branches", "do", "extensions", "switch", "try"})
-"""Keys of lists whose items are mappings with one key, the name of the item."""
+_BARE: Final = _CONDITIONS | {"in", "from", "as"}  # keys whose strings are expressions even without `${ }`
+_PATHS: Final = ("execution", "search")  # the mapping whose values are paths, written without `${ }`
 
 _INSIDE: Final = re.compile(r"\$\{.*?\}", re.DOTALL)
 _IN_CODE: Final = re.compile(r"\$\{\s*\.[^}]*\}")
@@ -48,8 +43,7 @@ _WITHOUT: Final = re.compile(
 _INSIDE_VARIABLE: Final = re.compile(
     r"\$(?:context|error|input|item|output|runtime|secrets|task|workflow)(?:\.[A-Za-z_]\w*|\[[^\]]*\])+"
 )
-_OTHER_TEMPLATE: Final = re.compile(r"\{\{[^{}]*\}\}")
-"""How Mustache, Handlebars, Jinja and n8n insert values."""
+_OTHER_TEMPLATE: Final = re.compile(r"\{\{[^{}]*\}\}")  # how Mustache, Handlebars, Jinja and n8n insert values
 _REQUEST_VARIABLE: Final = re.compile(
     r"\$(?P<name>body|event|headers|json|method|path|payload|query|request)\b(?P<rest>(?:\.[A-Za-z_]\w*|\[[^\]]*\])*)"
 )
@@ -85,14 +79,12 @@ def string_warnings(definition: dict[str, Any]) -> Iterator[Problem]:
 
 def _of_expression(text: str) -> str:
     program = strip_markers(text)
-    found = _IN_PROGRAM.search(program)
-    if found is None:
-        literals = (each[0] for each in _STRING.finditer(program) if each[0].startswith('"'))
-        found = next(filter(None, (_INSIDE_VARIABLE.search(_INTERPOLATION.sub("", each)) for each in literals)), None)
-        if found is not None:
-            return f"{_quoted(found[0])} is not evaluated inside a string: write \\({found[0]})"
-    advice = "is not evaluated inside an expression: write \\(.name) to insert a value into a string"
-    return f"{_quoted(found[0])} {advice}" if found else ""
+    if found := _IN_PROGRAM.search(program):
+        advice = "is not evaluated inside an expression: write \\(.name) to insert a value into a string"
+        return f"{_quoted(found[0])} {advice}"
+    literals = (each[0] for each in _STRING.finditer(program) if each[0].startswith('"'))
+    found = next(filter(None, (_INSIDE_VARIABLE.search(_INTERPOLATION.sub("", each)) for each in literals)), None)
+    return f"{_quoted(found[0])} is not evaluated inside a string: write \\({found[0]})" if found else ""
 
 
 def _of_text(path: Path, text: str) -> str:
@@ -105,9 +97,8 @@ def _of_text(path: Path, text: str) -> str:
     if code:
         return ""
     if stripped.startswith("${") and stripped != "${":
-        return (
-            f"{_quoted(stripped)} is not an expression: the closing `}}` is missing; after ` #`, YAML begins a comment"
-        )
+        advice = "is not an expression: the closing `}` is missing; after ` #`, YAML begins a comment"
+        return f"{_quoted(stripped)} {advice}"
     if _WITHOUT.fullmatch(stripped):
         return f"{_quoted(stripped)} is a literal string; as an expression, write ${{ {stripped.strip('{} ')} }}"
     if found := _INTERPOLATION.search(text):
@@ -146,15 +137,14 @@ def _texts(value: Any, path: Path, *, is_data: bool, is_named: bool) -> Iterator
                 inside = is_data or (key in _DATA and not is_named)
                 yield from _texts(item, (*path, key), is_data=inside, is_named=False)
     elif isinstance(value, list):
-        named = not is_data and bool(path) and path[-1] in _NAMED
+        named = not is_data and bool(path) and path[-1] in NAMED_LISTS
         for index, item in enumerate(value):
             yield from _texts(item, (*path, index), is_data=is_data, is_named=named)
     elif isinstance(value, str):
         yield path, value, is_data
 
 
-_DESTINATIONS: Final = frozenset({"endpoint", "host", "uri", "url"})
-"""Keys below `with` that say whom a call reaches."""
+_DESTINATIONS: Final = frozenset({"endpoint", "host", "uri", "url"})  # keys below `with` that say whom a call reaches
 
 _CONTENT: Final = frozenset({"arguments", "body", "headers", "parameters", "query"})
 """Keys below `with` that say what it sends."""
@@ -213,10 +203,8 @@ def _unawaited_callbacks(document: FlowDocument) -> Iterator[Problem]:
 
 def _secret_values(document: FlowDocument) -> Iterator[Problem]:
     names = {name for name in names_of(document) if looks_like_value(name)}
-    advice = (
-        "this looks like the value of a secret, and its name is expected here: set the value with "
-        "`flowhook secrets set NAME`, and write the name here"
-    )
+    value = "this looks like the value of a secret, and its name is expected here"
+    advice = f"{value}: set the value with `flowhook secrets set NAME`, and write the name here"
     for path, _ in secret_paths(document.definition, names) if names else ():
         yield Problem(path, Code.SECRET_IS_VALUE, advice)
 
@@ -243,10 +231,8 @@ def _destinations(definition: dict[str, Any], policy: AddressPolicy) -> Iterator
             address = _address(host)
             if address is not None and not policy.permits(address):
                 local = AddressPolicy.LOOPBACK.permits(address)
-                cause = (
-                    f"{host} is {'this machine' if local else 'a private address'}: runners call it only with"
-                    f" --allow-{'loopback' if local else 'private'}-addresses"
-                )
+                what, option = ("this machine", "loopback") if local else ("a private address", "private")
+                cause = f"{host} is {what}: runners call it only with --allow-{option}-addresses"
                 yield Problem(path, Code.ADDRESS_NOT_ALLOWED, cause)
 
 
@@ -263,19 +249,15 @@ def _named_destinations(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
 
 def _host(text: str) -> str:
     """Return the host of a URL, or of `host:port`; empty: it is an expression, or none can be found."""
-    if is_expression(text):
-        return ""
-    try:
-        return urlsplit(text if "://" in text else f"//{text}").hostname or ""
-    except ValueError:
-        return ""
+    with suppress(ValueError):
+        return "" if is_expression(text) else urlsplit(text if "://" in text else f"//{text}").hostname or ""
+    return ""
 
 
 def _address(host: str) -> Address | None:
     """Return the address that a host is, or that it always stands for (RFC 6761, section 6.3)."""
     if host == "localhost" or host.endswith(".localhost"):
         return ipaddress.IPv4Address("127.0.0.1")
-    try:
+    with suppress(ValueError):
         return ipaddress.ip_address(host)
-    except ValueError:
-        return None
+    return None

@@ -80,8 +80,7 @@ class Code(StrEnum):
     SHELL_INJECTION = auto()
 
 
-Path = tuple[str | int, ...]
-"""Keys and indexes from the top of a document."""
+Path = tuple[str | int, ...]  # keys and indexes from the top of a document
 
 _ALIKE: Final = 0.8
 """Minimum similarity, in [0, 1], at which a word with another first letter is suggested; 1 is identity."""

@@ -17,7 +17,7 @@ from pydantic_core import ErrorDetails
 
 from flowhook import limits
 from flowhook.document import definition
-from flowhook.document.definition import KINDS, kind_of, value_at
+from flowhook.document.definition import KINDS, NAMED_LISTS, kind_of, value_at
 from flowhook.document.diagnostics.problems import Code, Path, Problem, suggestion
 from flowhook.document.models import calls, workflow
 from flowhook.document.models.auth import KINDS as AUTH_KINDS
@@ -26,8 +26,7 @@ from flowhook.document.models.tasks import RETRIED, models_of_tasks
 from flowhook.document.models.webhook import CALLBACK_NAME_PATTERN
 from flowhook.expressions import is_expression
 
-MAX_DEPTH: Final = 3
-"""Levels below a location in which a key is searched."""
+MAX_DEPTH: Final = 3  # levels below a location in which a key is searched
 
 
 def types_at(model: type[BaseModel], loc: Iterable[int | str]) -> list[Any]:
@@ -196,9 +195,6 @@ def _meant(key: str, known: Collection[str]) -> str:
     meant = next((other for other in _MEANT.get(key.lower(), ()) if other in known), None)
     return f", did you mean {meant!r}?" if meant else ""
 
-
-_NAMED_LISTS: Final = frozenset({"after", "before", "branches", "do", "extensions", "switch", "try"})
-"""Keys of lists whose items are mappings with one key, the name of the item."""
 
 _SECRET_NAME: Final = rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$"
 
@@ -396,7 +392,7 @@ def _place(loc: tuple[int | str, ...], data: Any, *, is_key: bool) -> Path:
         elif not last:
             continue  # a branch of a union, named by its type
         path.append(step)
-        named = isinstance(step, int) and path[-2:-1] and path[-2] in _NAMED_LISTS
+        named = isinstance(step, int) and path[-2:-1] and path[-2] in NAMED_LISTS
         if named and not last and isinstance(node, dict) and len(node) == 1:
             name, node = next(iter(node.items()))
             path.append(name)

@@ -120,13 +120,11 @@ def _line_of(mark: StreamMark | None) -> int:
     return mark.line + 1 if mark else 0
 
 
-MAX_DEPTH: Final = 64
-"""Maximum depth of nested collections."""
+MAX_DEPTH: Final = 64  # maximum depth of nested collections
 
 _TOO_DEEP: Final = f"nested more than {MAX_DEPTH} levels deep"
 
-MAX_ALIASED: Final = limits.MAX_DOCUMENT_BYTES
-"""Characters and nodes that aliases may add to a document."""
+MAX_ALIASED: Final = limits.MAX_DOCUMENT_BYTES  # characters and nodes that aliases may add to a document
 
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}

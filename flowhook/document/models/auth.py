@@ -23,8 +23,7 @@ from flowhook.document.models.custom_signature import HmacAuth, PublicKeyAuth
 from flowhook.document.models.provider_auth import PROVIDER_KINDS
 from flowhook.providers import PROVIDERS
 
-MAX_KINDS: Final = 8
-"""Kinds one `auth` may list."""
+MAX_KINDS: Final = 8  # kinds one `auth` may list
 
 _SHARED: Final[tuple[type[AuthKind], ...]] = (BasicAuth, ApiKeyAuth, JwtAuth, MtlsAuth, HmacAuth, PublicKeyAuth)
 KINDS: Final[Mapping[str, type[AuthKind]]] = {**{model.kind: model for model in _SHARED}, **PROVIDER_KINDS}
@@ -45,24 +44,21 @@ def _adapter(name: str) -> TypeAdapter[dict[str, Any]]:
 
 
 def _parse_kind(value: object) -> AuthKind:
-    if value == "none":
-        cause = "`none` beside other kinds would let everybody in: use it alone, or remove it"
-        raise validation_error(Code.AUTH_INVALID, cause)
-    if value == ONE_TIME_URL:
-        cause = "remove it: a callback's one-time URLs are valid whatever other kinds are listed"
-        raise validation_error(Code.AUTH_INVALID, cause)
     if not isinstance(value, Mapping) or len(value) != 1:
         cause = "a kind of `auth` is a mapping with one key, its name: {github: {secret: NAME}}"
+        if value == "none":
+            cause = "`none` beside other kinds would let everybody in: use it alone, or remove it"
+        elif value == ONE_TIME_URL:
+            cause = "remove it: a callback's one-time URLs are valid whatever other kinds are listed"
         raise validation_error(Code.AUTH_INVALID, cause)
     (name,) = value
     if name in KINDS:
         kind: AuthKind = _adapter(name).validate_python(value)[name]
         return kind
     guesses = difflib.get_close_matches(str(name), KINDS, n=1)
-    if name == ONE_TIME_URL:
-        raise validation_error_at(((name,), Code.AUTH_INVALID, _NO_KEYS))
     hint = f"did you mean {guesses[0]}?" if guesses else f"use none, {', '.join(KINDS)}"
-    raise validation_error_at(((str(name),), Code.AUTH_INVALID, f"unknown kind of `auth`: {hint}"))
+    cause = _NO_KEYS if name == ONE_TIME_URL else f"unknown kind of `auth`: {hint}"
+    raise validation_error_at(((str(name),), Code.AUTH_INVALID, cause))
 
 
 _KIND: Final = TypeAdapter(Annotated[AuthKind, PlainValidator(_parse_kind)])
@@ -80,31 +76,23 @@ def parse_auth(value: object) -> tuple[AuthKind, ...]:
         return ()
     if isinstance(value, Mapping):
         return (_KIND.validate_python(value),)
-    if isinstance(value, list):
-        if not 1 <= len(value) <= MAX_KINDS:
-            raise validation_error(
-                Code.VALUE_RANGE,
-                f"needs 1 to {MAX_KINDS} kinds, not {len(value)}; `auth: none` asks for no credentials",
-            )
+    if isinstance(value, list) and 1 <= len(value) <= MAX_KINDS:
         return tuple(_LIST.validate_python(value))
-    if value is None:
-        raise validation_error(Code.KEY_MISSING, "is missing: say who may call, or `auth: none` for everyone")
-    if value == ONE_TIME_URL:
-        raise validation_error(
-            Code.AUTH_INVALID, "is for callbacks only: say who may call this URL, or `auth: none` for everyone"
-        )
-    if isinstance(value, str) and value in KINDS:
-        raise validation_error(Code.AUTH_INVALID, f"{value} needs settings: {_written(value)}")
-    cause = "must be `none`, one kind such as {github: {secret: NAME}}, or a list of kinds"
-    raise validation_error(Code.AUTH_INVALID, cause)
+    code, cause = Code.AUTH_INVALID, "must be `none`, one kind such as {github: {secret: NAME}}, or a list of kinds"
+    if isinstance(value, list):
+        code = Code.VALUE_RANGE
+        cause = f"needs 1 to {MAX_KINDS} kinds, not {len(value)}; `auth: none` asks for no credentials"
+    elif value is None:
+        code, cause = Code.KEY_MISSING, "is missing: say who may call, or `auth: none` for everyone"
+    elif value == ONE_TIME_URL:
+        cause = "is for callbacks only: say who may call this URL, or `auth: none` for everyone"
+    elif isinstance(value, str) and value in KINDS:
+        cause = f"{value} needs settings: {_written(value)}"
+    raise validation_error(code, cause)
 
 
 def parse_callback_auth(value: object) -> tuple[AuthKind, ...]:
-    """Return the kinds of a callback's `auth`, as `parse_auth` does; `one_time_url` when it has none.
-
-    Raises:
-        ValidationError, PydanticCustomError: as from `parse_auth`.
-    """
+    """Return the kinds of a callback's `auth`, as `parse_auth` does; `one_time_url` when it has none."""
     return (OneTimeUrlAuth(),) if value is None or value == ONE_TIME_URL else parse_auth(value)
 
 

@@ -19,9 +19,7 @@ from flowhook.document.models.base import Model, OneKeyModel, Uri
 from flowhook.document.models.credentials import SecretName
 
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
-
-MAX_ITEMS: Final = 64
-"""Maximum number of scopes, of audiences and of issuers."""
+MAX_ITEMS: Final = 64  # maximum number of scopes, of audiences and of issuers
 
 GrantType: TypeAlias = Literal[
     "authorization_code",

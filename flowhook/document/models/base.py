@@ -24,8 +24,7 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from flowhook.document.diagnostics.problems import Code, validation_error, validation_error_at
 from flowhook.expressions import is_expression, syntax_hint
 
-EXPRESSION: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^\s*\$\{[\s\S]*\}\s*$"}
-"""An expression in `${ }`."""
+EXPRESSION: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^\s*\$\{[\s\S]*\}\s*$"}  # an expression in `${ }`
 
 _DURATION: Final[JsonSchemaValue] = {
     "description": "A duration.",
@@ -253,5 +252,4 @@ _uri: Final = accept(
 UriTemplate = Annotated[str, AfterValidator(_template)]
 """An absolute http(s) URI that may hold `{variables}`, or an expression in `${ }`."""
 
-Uri = Annotated[str, AfterValidator(_uri)]
-"""An absolute http(s) URI, or an expression in `${ }`."""
+Uri = Annotated[str, AfterValidator(_uri)]  # an absolute http(s) URI, or an expression in `${ }`

@@ -17,8 +17,7 @@ from flowhook.document.quantities import parse_duration
 from flowhook.providers import Handshake
 from flowhook.providers.scheme import TOKEN
 
-MAX_SECRETS_PER_KIND: Final = 8
-"""Secrets one kind may name: each costs a hash of the body when none of them matches."""
+MAX_SECRETS_PER_KIND: Final = 8  # secrets one kind may name: each costs a hash of the body when none of them matches
 
 MAX_TOLERANCE_SECONDS: Final = 7 * 24 * 3600.0
 

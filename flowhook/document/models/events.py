@@ -22,8 +22,7 @@ from flowhook.document.models.credentials import Duration
 from flowhook.events.cloud_events import MAX_TYPE_LENGTH
 from flowhook.expressions import is_expression
 
-MAX_CORRELATIONS: Final = 16
-"""Correlations of one filter."""
+MAX_CORRELATIONS: Final = 16  # correlations of one filter
 
 _ATTRIBUTE: Final = re.compile(r"[a-z0-9]{1,64}")
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
@@ -191,9 +190,7 @@ class ListenConfiguration(Model):
     """The part of an event that is read: its data, the whole event, or its data as text."""
 
 
-MIN_SECONDS: Final = 1.0
-"""Minimum interval between two executions that a timer starts."""
-
+MIN_SECONDS: Final = 1.0  # minimum interval between two executions that a timer starts
 MAX_TIMEZONE_LENGTH: Final = 64  # the longest name has 32 characters
 
 

@@ -76,8 +76,7 @@ class Export(Model):
     as_: Transformation | None = Field(None, alias="as")
 
 
-MAX_ARGUMENTS: Final = 256
-"""Maximum number of arguments, and of environment variables."""
+MAX_ARGUMENTS: Final = 256  # maximum number of arguments, and of environment variables
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 
@@ -161,8 +160,7 @@ class RunConfiguration(Model):
 RETRIED: Final = frozenset({"call", "emit", "run"})
 """Kinds of tasks that may have their own retry policy, in their `metadata`."""
 
-MAX_BRANCHES: Final = 1000
-"""Branches of one `fork`."""
+MAX_BRANCHES: Final = 1000  # branches of one `fork`
 
 
 class TaskBase(Model):

@@ -93,6 +93,6 @@ class RetryPolicy(Model):
     jitter: Jitter | None = None
 
 
+# or the name of one of `use.timeouts` or `use.retries`
 TimeoutOrName = OrText[Timeout]
 RetryOrName = OrText[RetryPolicy]
-"""A timeout or a retry policy, or the name of one of `use.timeouts` or `use.retries`."""

@@ -58,8 +58,7 @@ MAX_NETWORKS: Final = 1000
 CALLBACK_NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 """A URL segment that needs no encoding, and is neither `.` nor `..`."""
 
-MAPPED_BITS: Final = 96
-"""Bits before the IPv4 address in an IPv4-mapped IPv6 address."""
+MAPPED_BITS: Final = 96  # bits before the IPv4 address in an IPv4-mapped IPv6 address
 
 BODYLESS_METHODS: Final = frozenset({"GET", "DELETE"})
 BODYLESS_STATUSES: Final = frozenset({204, 205, 304})

@@ -13,8 +13,7 @@ from flowhook.document.diagnostics.shapes import check_shape, keys_of
 from flowhook.document.models import calls
 from flowhook.document.models.tasks import CallTask
 
-_BESIDE: Final = frozenset(keys_of([CallTask])) - {"with"}
-"""Keys allowed beside the arguments of a call."""
+_BESIDE: Final = frozenset(keys_of([CallTask])) - {"with"}  # keys allowed beside the arguments of a call
 
 
 def check_call(context: RuleContext, task: Part) -> Iterator[Problem]:

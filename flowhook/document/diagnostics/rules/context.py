@@ -72,20 +72,11 @@ def unsettled(problems: Iterable[Problem], rules: Iterable[Problem]) -> Iterator
     return (problem for problem in problems if problem.path not in settled)
 
 
-WORKFLOW_INPUT_VARIABLES: Final = frozenset({"secrets", "workflow", "runtime"})
-"""`input.from` of the workflow."""
-
-WORKFLOW_OUTPUT_VARIABLES: Final = WORKFLOW_INPUT_VARIABLES | {"context"}
-"""`output.as` of the workflow."""
-
-TASK_INPUT_VARIABLES: Final = WORKFLOW_OUTPUT_VARIABLES | {"task"}
-"""`if` and `input.from` of a task."""
-
-TASK_VARIABLES: Final = TASK_INPUT_VARIABLES | {"input", "authorization"}
-"""The action of a task, and its `output.as`."""
-
-TASK_EXPORT_VARIABLES: Final = TASK_VARIABLES | {"output"}
-"""`export.as` of a task."""
+WORKFLOW_INPUT_VARIABLES: Final = frozenset({"secrets", "workflow", "runtime"})  # `input.from` of the workflow
+WORKFLOW_OUTPUT_VARIABLES: Final = WORKFLOW_INPUT_VARIABLES | {"context"}  # `output.as` of the workflow
+TASK_INPUT_VARIABLES: Final = WORKFLOW_OUTPUT_VARIABLES | {"task"}  # `if` and `input.from` of a task
+TASK_VARIABLES: Final = TASK_INPUT_VARIABLES | {"input", "authorization"}  # the action of a task, and its `output.as`
+TASK_EXPORT_VARIABLES: Final = TASK_VARIABLES | {"output"}  # `export.as` of a task
 
 EXPECTATION_VARIABLES: Final = TASK_VARIABLES - {"secrets"}
 """`expect` of a correlation: the router stores its result, and compares events with it."""

@@ -95,11 +95,8 @@ def _listed(keys: list[str]) -> str:
     return f"{quoted[0]} has" if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]} have"
 
 
-MAX_FUNCTION_DEPTH: Final = 8
-"""Maximum depth of calls between functions of a workflow."""
-
-_TRANSFORMATIONS: Final = {"input": "from", "output": "as", "export": "as"}
-"""Key of the transformation in each section."""
+MAX_FUNCTION_DEPTH: Final = 8  # maximum depth of calls between functions of a workflow
+_TRANSFORMATIONS: Final = {"input": "from", "output": "as", "export": "as"}  # key of the transformation in each section
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 

@@ -4,10 +4,13 @@ A connection calls an `HTTPMessageDelegate` as requests arrive, one at a time an
 is the `HTTPConnection` to which the response is written. Beyond that interface it offers what Tornado's own connection
 can't: a minimum rate for bodies, and the means to find out whether a sender that has ended its side still waits.
 
+A sender that has ended its side still gets its response (RFC 9112, section 9.6); Tornado's `IOStream` takes a
+half-closed connection for a closed one. At most one piece is read ahead, of a size that the loop determines (256 KB);
+the rest stays in the kernel.
+
 It has no task and no timer: a deadline is checked by the server a few times a second. A request that is refused before
 its body was read gets its response at once. The rest of its body is drained for at most a second: closing a socket with
-unread data makes the kernel reset it, and the sender would never see the response. For the same reason a sender that
-has ended its side, as `nc` does, is not treated as gone.
+unread data makes the kernel reset it, and the sender would never see the response.
 
 Source: RFC 9112, sections 9.3 (persistence, pipelining) and 9.6 (tear-down); RFC 9110, section 10.1.1 (Expect).
 """
@@ -15,9 +18,10 @@ Source: RFC 9112, sections 9.3 (persistence, pipelining) and 9.6 (tear-down); RF
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from enum import Enum, auto
-from typing import Final, Protocol
+from ipaddress import IPv4Address, IPv6Address
+from typing import Concatenate, Final, ParamSpec, Protocol, cast
 
 from tornado.httputil import HTTPConnection, HTTPHeaders, HTTPMessageDelegate, RequestStartLine, ResponseStartLine
 
@@ -25,10 +29,11 @@ from edge.http import responses
 from edge.http.body_framing import BodyFraming, BodyTime
 from edge.http.head import Head, MalformedRequestError, take_head
 from edge.http.header_views import RequestHeaders, ResponseHeaders, encode_head
-from edge.http.receive_budget import Overloaded, ReceiveBudget
+from edge.http.peer import Peer, certificate_names
+from edge.http.receive_budget import Overloaded, ReceiveBudget, charge
 from edge.http.responses import Response
-from edge.http.transport import BufferedTransport, loop_callback
 from flowhook import limits
+from flowhook.http.listening import peer_address
 from flowhook.process import logs
 
 LINGER_SECONDS: Final = 1.0  # how long input is still read and dropped after the last response was sent
@@ -79,15 +84,40 @@ class ServerContext(Protocol):
         """Record that a connection has ended; see `HTTPServerConnectionDelegate`."""
 
 
-class Connection(BufferedTransport, HTTPConnection):
-    """Serves one sender until either side ends the connection."""
+_P = ParamSpec("_P")
+
+
+def loop_callback(method: Callable[Concatenate[Connection, _P], None]) -> Callable[Concatenate[Connection, _P], None]:
+    """Let a method that the loop calls end the connection if it fails, as the loop does for `data_received`."""
+
+    def callback(self: Connection, /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            method(self, *args, **kwargs)
+        except Exception:
+            log.exception("connection failed", address=self.context.remote_ip)
+            self.abort()
+
+    return callback
+
+
+class Connection(asyncio.Protocol, HTTPConnection):
+    """Serves one sender until either side ends the connection, on an asyncio transport (which uvloop has in C)."""
 
     head: Head  # of the current request; unset before the first one
 
     def __init__(self, server: ServerContext, remote_ip: str) -> None:
         """Create a connection that stores what it receives until `start` is called."""
-        super().__init__(server.budget, remote_ip, common_names=server.client_common_names)
         self._server = server
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""  # received and not yet used
+        self._paused = False  # whether nothing is received
+        self._blocked = False  # whether written data is still buffered here
+        self._peer_ended = False
+        self._written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._written.set_result(None)
+        self.address: IPv4Address | IPv6Address = peer_address(remote_ip)  # of the sender's side
+        self.context = Peer(remote_ip, "http", self.address)  # the sender's side; valid when the connection is made
+        self._memory = server.budget.seat(self.address)  # what is charged for the buffer
         self._phase = _Phase.WAIT
         self._searched = 0  # bytes of the buffer that contain no end of a head
         self._delegate: HTTPMessageDelegate | None = None  # of a request that is not complete, or not answered
@@ -184,6 +214,15 @@ class Connection(BufferedTransport, HTTPConnection):
             encoded += server.keep_tail
         return self.write(encoded + chunk if chunk else encoded)
 
+    def write(self, chunk: bytes) -> asyncio.Future[None]:
+        """Send bytes; without effect on a connection that has ended.
+
+        The returned future is done when the kernel has accepted everything, or the connection has ended.
+        """
+        if self._transport is not None:
+            self._transport.write(chunk)
+        return self._written
+
     def finish(self) -> None:
         """End the response: go on with the next request, or end the connection."""
         if not self._responding:
@@ -218,6 +257,17 @@ class Connection(BufferedTransport, HTTPConnection):
 
     # Callbacks of asyncio
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Attach the connection to its transport."""
+        transport = cast("asyncio.Transport", transport)  # uvloop's has the same methods, but is no subclass
+        secured = transport.get_extra_info("ssl_object")
+        # without TLS `pause_writing` is called as soon as the kernel accepts no more, over TLS when `high` is reached
+        transport.set_write_buffer_limits(high=0 if secured is None else 1, low=0)
+        if secured is not None:
+            names = certificate_names(secured.getpeercert(), common_names=self._server.client_common_names)
+            self.context = self.context._replace(protocol="https", client_names=names)
+        self._transport = transport
+
     def data_received(self, data: bytes) -> None:
         """Use received data, or store it until it can be used."""
         phase = self._phase
@@ -239,8 +289,7 @@ class Connection(BufferedTransport, HTTPConnection):
         else:
             if phase is _Phase.BODY and self._body_time is not None:
                 self._body_time.earn(len(data))
-            if not self._store(len(data)):
-                self._close()
+            self._store(len(data))
 
     def eof_received(self) -> bool:
         """Record that the peer has ended its side, and leave the write side open, except over TLS, which can't."""
@@ -255,9 +304,15 @@ class Connection(BufferedTransport, HTTPConnection):
         if self._transport is not None:
             self._cut_short()
 
+    def pause_writing(self) -> None:
+        """Record that the kernel accepts no more data."""
+        self._blocked = True
+        self._written = asyncio.get_running_loop().create_future()
+
     def resume_writing(self) -> None:
         """Go on, in another call: a transport of asyncio that is closed within this one closes a second time."""
-        super().resume_writing()
+        self._blocked = False
+        self._written.set_result(None)
         asyncio.get_running_loop().call_soon(self._go_on)
 
     @loop_callback
@@ -307,7 +362,7 @@ class Connection(BufferedTransport, HTTPConnection):
         try:
             head, self._buffer = take_head(self._buffer, self._searched)
             if head is None:
-                self._charge(len(self._buffer))
+                charge(self._memory, len(self._buffer))
         except MalformedRequestError as error:
             self._malformed(error)
             return
@@ -375,7 +430,7 @@ class Connection(BufferedTransport, HTTPConnection):
     def _charge_buffered(self) -> bool:
         """Charge what was received and can't be used yet; end the connection and return False if there is no memory."""
         try:
-            self._charge(len(self._buffer) + self._body.buffered)
+            charge(self._memory, len(self._buffer) + self._body.buffered)
         except Overloaded:
             if self._responding:
                 self._close()
@@ -423,6 +478,38 @@ class Connection(BufferedTransport, HTTPConnection):
 
     # Flow control, and the end
 
+    def _store(self, size: int) -> None:
+        """Charge the last `size` bytes of the buffer, and receive nothing more; if there is no memory, end it all."""
+        try:
+            charge(self._memory, self._memory.size + size)
+        except Overloaded:
+            self._close()
+            return
+        if not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _release(self) -> None:
+        """Give back what is charged for the buffer, because it is used now."""
+        if self._memory.size:
+            self._memory.resize(0)
+
+    def _read_on(self) -> None:
+        """Receive again."""
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _shut_write_side(self) -> bool:
+        """End the write side, and leave the read side open; return False if that is impossible, as with TLS."""
+        if self._transport is None or not self._transport.can_write_eof():
+            return False
+        try:
+            self._transport.write_eof()
+        except OSError:  # asyncio's transport, after a reset that the loop has not seen yet
+            return False
+        return True
+
     def _malformed(self, error: MalformedRequestError) -> None:
         log.debug("malformed request", address=self.context.remote_ip, reason=error.reason, detail=error.detail)
         self._refuse(responses.malformed_request(error.status, error.reason))
@@ -462,10 +549,20 @@ class Connection(BufferedTransport, HTTPConnection):
     def _close(self) -> None:
         """End the connection; what the sender has not received is discarded."""
         self.deadline = NEVER
-        if self._disconnect():
-            self._phase = _Phase.END
-            self._drop_delegate()
-            self._server.on_close(self)
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        if self._blocked:
+            transport.abort()
+        else:
+            transport.close()
+        self._buffer = b""
+        self._release()
+        if not self._written.done():
+            self._written.set_result(None)
+        self._phase = _Phase.END
+        self._drop_delegate()
+        self._server.on_close(self)
 
     def _drop_delegate(self) -> None:
         delegate, self._delegate = self._delegate, None

@@ -6,7 +6,7 @@ request asks the router, so that no revoked secret and no deleted flow remains i
 
 IDs of unknown flows are cached separately, so that made-up IDs can't evict real flows. An ID that belonged to a flow,
 or that the watch has reported, is looked up at once; for any other the edge first asks the router whether the flow
-exists, in batches (see `flow_existence`).
+exists, in batches.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from itertools import islice
 from typing import Final
 
@@ -24,7 +24,6 @@ from pydantic import ValidationError
 
 from edge.metrics import EdgeMetrics
 from edge.router.client import RegistryUpdate, ResolvedSecrets, RouterClient
-from edge.router.flow_existence import PACE_SECONDS, FlowExistence
 from edge.webhook.compiled_endpoints import FlowEndpoints, KeyRules
 from flowhook import limits
 from flowhook.document.models.webhook import Webhook
@@ -32,6 +31,9 @@ from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRa
 from flowhook.process import logs
 from flowhook.wire.status import probable_cause
 
+# Minimum time from the start of one call to the start of the next; the first call is made at once.
+PACE_SECONDS: Final = 0.02
+MAX_WAITING: Final = 4 * limits.MAX_FOUND_FLOWS  # IDs that may wait for a call. At this limit the wait is some 0.1 s.
 MAX_LOOKUPS: Final = 64  # concurrent reads of flows from the router; further ones wait for their turn
 RECHECK_SECONDS: Final = 0.01
 RECONNECT_SECONDS: Final = 0.2
@@ -60,6 +62,72 @@ class _Lookup:
         """Fail the lookup; all its waiters may have given up already."""
         self.result.set_exception(error)
         self.result.exception()  # else asyncio logs an exception that was never retrieved
+
+
+@attrs.define(eq=False, repr=False)
+class _FlowExistence:
+    """Looks up in batches which of the flows exist whose IDs are unknown. Anybody can make up thousands a second.
+
+    The cost to the router must not depend on their number. IDs that arrive during a call are batched into the next one;
+    there is one call at a time, at most one per `pace`, and each may take some seconds. An ID must not be looked up
+    again while its lookup is pending.
+    """
+
+    _router: RouterClient
+    _seconds: float
+    _pace: float
+    _waiting: dict[str, asyncio.Future[bool]] = attrs.field(init=False, factory=dict)
+    _asking: asyncio.Task[None] | None = attrs.field(init=False, default=None)
+    _next_at: float = attrs.field(init=False, default=0.0)
+
+    async def of(self, flow_id: str, tasks: asyncio.TaskGroup) -> bool:
+        """Return whether a flow exists; the calls are made in a task of the group.
+
+        Raises:
+            FlowhookError: the check failed, or too many IDs are waiting.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise UnavailableError("too many lookups of unknown flows", reason="LOOKUPS_FULL")
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting[flow_id] = answer
+        if self._asking is None:
+            self._asking = tasks.create_task(self._ask(), name="ask which flows there are")
+        try:
+            return await answer
+        finally:
+            if self._waiting.get(flow_id) is answer:  # the caller gave up
+                del self._waiting[flow_id]
+
+    async def _ask(self) -> None:
+        try:
+            now = asyncio.get_running_loop().time
+            while self._waiting:
+                await asyncio.sleep(self._next_at - now())
+                self._next_at = now() + self._pace
+                flow_ids = list(islice(self._waiting, limits.MAX_FOUND_FLOWS))
+                lookups = {flow_id: self._waiting.pop(flow_id) for flow_id in flow_ids}
+                if lookups:
+                    await self._answer(lookups)
+        finally:
+            self._asking = None
+
+    async def _answer(self, lookups: dict[str, asyncio.Future[bool]]) -> None:
+        found: Collection[str] = ()
+        failure: FlowhookError | None = None
+        try:
+            found = await self._router.find_flows(list(lookups), self._seconds)
+        except FlowhookError as error:
+            failure = error
+        except Exception:
+            log.exception("asking which flows there are failed")
+            failure = UnavailableError("the lookup of a flow failed")
+        for flow_id, answer in lookups.items():
+            if answer.done():
+                continue
+            if failure is None:
+                answer.set_result(flow_id in found)
+            else:
+                answer.set_exception(failure)
 
 
 class FlowCache:
@@ -93,7 +161,7 @@ class FlowCache:
         self._unknown: OrderedDict[str, None] = OrderedDict()
         # IDs outside the cache that belong to flows according to the latest report
         self._named: OrderedDict[str, None] = OrderedDict()
-        self._existence = FlowExistence(router, seconds=lookup_seconds, pace=pace_seconds)
+        self._existence = _FlowExistence(router, lookup_seconds, pace_seconds)
         self._lookups: dict[str, _Lookup] = {}
         self._slots = asyncio.Semaphore(MAX_LOOKUPS)
         self._tasks: asyncio.TaskGroup | None = None

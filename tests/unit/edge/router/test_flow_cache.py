@@ -7,8 +7,7 @@ import pytest
 import structlog
 from support.patience import PATIENCE
 
-from edge.router.flow_cache import FlowCache
-from edge.router.flow_existence import MAX_WAITING, PACE_SECONDS
+from edge.router.flow_cache import MAX_WAITING, PACE_SECONDS, FlowCache
 from flowhook import limits
 from flowhook.errors import InternalError, OutOfRangeError, UnauthenticatedError, UnavailableError
 

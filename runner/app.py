@@ -9,13 +9,10 @@ from runner.guard.supervisor import WorkerSupervisor
 
 
 async def serve(settings: RunnerSettings, process_state: ProcessState, starter: ProcessStarter | None = None) -> None:
-    """Execute flows until `lifecycle.stop` is set, then drain and return.
+    """Execute flows until `process_state.stop` is set, then drain and return.
 
-    `starter` starts the worker processes. A caller may create it before the settings are known, so that imports begin
-    early. It is closed before this returns.
-
-    `lifecycle.ready` is set while the router accepts this runner. The child reports its health to the router, so the
-    parent does not have to.
+    A caller may create the `starter` of worker processes before the settings are known, so that imports begin early; it
+    is closed before this returns. `process_state.ready` is set while the router accepts this runner.
 
     Raises:
         InvalidError: there is no token for the router (`TOKEN_MISSING`).

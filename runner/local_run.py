@@ -32,17 +32,9 @@ async def run_document(
 ) -> ipc.RunEnded:
     """Execute a checked document in a separate process and return its outcome; see `ipc.RunDocument`.
 
-    Args:
-        document: to execute.
-        event: that starts it; its ID is the execution's.
-        settings: limits, timeouts and whether private addresses may be called; no router is used.
-        secrets: values by name, for `$secrets` and for components.
-        trace: called with each task that has ended; see `worker.standalone.describe`.
-        until: name or JSON Pointer of a task to stop after; empty: none.
-        on_reply: called with each reply of the flow to its sender.
-        events: available to `listen` tasks, in order.
-        skip_waits: let waits, retry delays and timeouts elapse at once, while no call is in flight.
-        on_wait: called when the execution is idle for a while, with the reason.
+    `settings` says what may be called and for how long; no router is used. Each task that has ended is passed to
+    `trace` (see `worker.standalone.describe`), each reply of the flow to its sender to `on_reply`, and why the
+    execution is idle for a while to `on_wait`.
 
     Raises:
         OSError: the process can't be started.

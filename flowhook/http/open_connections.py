@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final, Generic, Protocol, TypeVar
 
+import attrs
+
 from flowhook.sharing.addresses import network_of
 
 MAX_CANDIDATES: Final = 256  # candidates that one scan of a group of connections collects for later use
@@ -33,24 +35,44 @@ class ClosableConnection(Protocol):
 C = TypeVar("C", bound=ClosableConnection)
 
 
-class OpenConnections(Generic[C]):
-    """The table of open connections."""
+class _Group(Generic[C]):
+    """A group with a common limit: all connections, or those of one address."""
 
-    def __init__(
-        self,
-        *,
-        most: int,
-        most_of_one: int,
-        shared: Callable[[IPv4Address | IPv6Address], bool],
-        now: Callable[[], float],
-    ) -> None:
-        """Allow `most` connections at a time, and `most_of_one` for each address that is not `shared`."""
-        self._most = most
-        self._most_of_one = most_of_one
-        self._shared = shared
-        self._now = now
-        self._all = _Group[C]()
-        self._by_site: dict[str, _Group[C]] = {}
+    __slots__ = ("_candidates", "_looked", "members")
+
+    def __init__(self) -> None:
+        self.members: set[C] = set()
+        self._candidates: list[tuple[bool, float, C]] = []
+        self._looked = -NEVER
+
+    def candidate(self, now: float) -> C | None:
+        """Return the connection to close, from the candidates of an earlier scan as long as there are any."""
+        while True:
+            while self._candidates:
+                idle, since, connection = self._candidates.pop()
+                if (connection.idle, connection.waiting_since) == (idle, since) and connection in self.members:
+                    return connection
+            if now - self._looked < LOOK_SECONDS * len(self.members):
+                return None
+            self._looked = now
+            waiting = [each for each in self.members if each.waiting_since != NEVER]
+            # idle ones first, longest waiting first
+            chosen = heapq.nsmallest(MAX_CANDIDATES, waiting, key=lambda each: (not each.idle, each.waiting_since))
+            self._candidates = [(each.idle, each.waiting_since, each) for each in reversed(chosen)]
+            if not self._candidates:
+                return None
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class OpenConnections(Generic[C]):
+    """The table of open connections: `most` at a time, and `most_of_one` for each address that is not `shared`."""
+
+    _most: int
+    _most_of_one: int
+    _shared: Callable[[IPv4Address | IPv6Address], bool]
+    _now: Callable[[], float]
+    _all: _Group[C] = attrs.field(init=False, factory=_Group)
+    _by_site: dict[str, _Group[C]] = attrs.field(init=False, factory=dict)
 
     def __len__(self) -> int:
         return len(self._all.members)
@@ -81,31 +103,3 @@ class OpenConnections(Generic[C]):
         if len(self._all.members) < self._most:
             return True, None
         return False, self._all.candidate(self._now())
-
-
-class _Group(Generic[C]):
-    """A group with a common limit: all connections, or those of one address."""
-
-    __slots__ = ("_candidates", "_looked", "members")
-
-    def __init__(self) -> None:
-        self.members: set[C] = set()
-        self._candidates: list[tuple[bool, float, C]] = []
-        self._looked = -NEVER
-
-    def candidate(self, now: float) -> C | None:
-        """Return the connection to close, from the candidates of an earlier scan as long as there are any."""
-        while True:
-            while self._candidates:
-                idle, since, connection = self._candidates.pop()
-                if (connection.idle, connection.waiting_since) == (idle, since) and connection in self.members:
-                    return connection
-            if now - self._looked < LOOK_SECONDS * len(self.members):
-                return None
-            self._looked = now
-            waiting = [each for each in self.members if each.waiting_since != NEVER]
-            # idle ones first, longest waiting first
-            chosen = heapq.nsmallest(MAX_CANDIDATES, waiting, key=lambda each: (not each.idle, each.waiting_since))
-            self._candidates = [(each.idle, each.waiting_since, each) for each in reversed(chosen)]
-            if not self._candidates:
-                return None

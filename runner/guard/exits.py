@@ -52,11 +52,8 @@ class Exit:
 def classify(decision: KillDecision | None, snapshot: RecordSnapshot, returncode: int | None, *, drained: bool) -> Exit:
     """Classify the exit of a child, after which the record has the content `snapshot`.
 
-    Args:
-        decision: of the watchdog to kill it; None: it was not killed, or because it did not drain in time.
-        snapshot: content of the record after the exit.
-        returncode: exit code, negative for a signal.
-        drained: whether it was told to drain: it is then killed for being late, which no execution caused.
+    `decision` is the watchdog's to kill it; None: it was not killed, or because it did not drain in time. A child that
+    was told to drain (`drained`) is killed for being late, which no execution caused.
     """
     if decision is not None:
         its = decision.snapshot

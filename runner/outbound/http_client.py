@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Final, Self
 
 import aiohttp
+import attrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 from yarl import URL
@@ -42,14 +43,14 @@ _UNAUTHORIZED: Final = 401
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
+@attrs.define(eq=False, repr=False, kw_only=True)
 class HttpClient:
     """The HTTP session of a child, with cached tokens and digest challenges. Use it as an async context manager."""
 
-    def __init__(self, *, address_policy: AddressPolicy) -> None:
-        self.tokens = Tokens()
-        self._challenges = digest.Sessions()
-        self._address_policy = address_policy
-        self._session: aiohttp.ClientSession | None = None
+    _address_policy: AddressPolicy
+    tokens: Tokens = attrs.field(init=False, factory=Tokens)
+    _challenges: digest.Sessions = attrs.field(init=False, factory=digest.Sessions)
+    _session: aiohttp.ClientSession | None = attrs.field(init=False, default=None)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(

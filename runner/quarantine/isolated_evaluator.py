@@ -22,19 +22,9 @@ from flowhook.errors import InternalError, InvalidError
 from flowhook.model import Event, WorkflowError
 from flowhook.process.settings import RunnerSettings
 from flowhook.retrying import RETRY_SECONDS
-from flowhook.sandbox import frames
+from flowhook.sandbox import frames, worker
 from flowhook.sandbox.pool import ProcessPool
 from flowhook.sandbox.spawning import SpawnedProcess
-from flowhook.sandbox.worker import (
-    START_SECONDS,
-    Function,
-    OutOfMemoryError,
-    ProcessLimits,
-    cpu_time,
-    encode_call,
-    read_result,
-    start_process,
-)
 from flowhook.sharing.table import OffloadLimits
 from flowhook.wire import convert
 from runner.guard.evaluation_record import Activity, RecordSnapshot
@@ -86,7 +76,7 @@ class IsolatedEvaluator:
     @classmethod
     async def start(cls, settings: RunnerSettings, *, poll_seconds: float = POLL_SECONDS) -> Self:
         """Start a process, whose usage is looked at every `poll_seconds`; `OSError` if it can't be started."""
-        process, ours = start_process(_limits(settings), imports=evaluation.__name__)
+        process, ours = worker.start_process(_limits(settings), imports=evaluation.__name__)
         evaluator = cls(process, ours, settings, poll_seconds)
         try:
             await asyncio.to_thread(evaluator._wait_until_ready)
@@ -97,7 +87,7 @@ class IsolatedEvaluator:
 
     def _wait_until_ready(self) -> None:
         """Wait until the process is ready, so that its imports do not count as usage of an evaluation."""
-        self._link.settimeout(START_SECONDS)
+        self._link.settimeout(worker.START_SECONDS)
         try:
             kind, _ = frames.receive(self._link)
         except EOFError:
@@ -201,20 +191,20 @@ class IsolatedEvaluator:
         return self._call(INPUT, evaluation.event_input, *parts, activity=Activity.BODY) or "null"
 
     def _call(
-        self, instance: str, function: Function, *parts: bytes, activity: Activity = Activity.EXPRESSION
+        self, instance: str, function: worker.Function, *parts: bytes, activity: Activity = Activity.EXPRESSION
     ) -> str | None:
         number = self._snapshot.sequence + 1
         self._snapshot = RecordSnapshot(number, time.monotonic_ns(), 0, b"", instance, activity)
         try:
-            self._link.sendall(encode_call(function, parts))
+            self._link.sendall(worker.encode_call(function, parts))
             answer = frames.receive(self._link)
         except (OSError, EOFError):
             raise _ProcessGone from None
         self._snapshot = RecordSnapshot(number, 0, 0, b"", instance)
-        self._slowest_ns = max(self._slowest_ns, cpu_time(answer))
+        self._slowest_ns = max(self._slowest_ns, worker.cpu_time(answer))
         try:
-            result = read_result(function, answer, _limits(self._settings))
-        except (OutOfMemoryError, InternalError) as problem:
+            result = worker.read_result(function, answer, _limits(self._settings))
+        except (worker.OutOfMemoryError, InternalError) as problem:
             self._kill()
             reason = f"{SUBJECTS[activity]} can't be evaluated: {problem.message}"
             raise EvaluationKilled(error(Kind.EXPRESSION, reason, instance=instance)) from None
@@ -223,11 +213,11 @@ class IsolatedEvaluator:
         return result[0].decode() if result else None
 
 
-def _limits(settings: RunnerSettings) -> ProcessLimits:
+def _limits(settings: RunnerSettings) -> worker.ProcessLimits:
     """Return the limits that the process sets itself: a second line of defence, for when this one can't act."""
     # twice the allowed growth, plus what the process needs already
     memory = 2 * settings.expression_bytes + 256 * limits.MIB
-    return ProcessLimits(settings.expression_seconds + GRACE_SECONDS, memory)
+    return worker.ProcessLimits(settings.expression_seconds + GRACE_SECONDS, memory)
 
 
 def _exit_name(code: int) -> str:

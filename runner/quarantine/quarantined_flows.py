@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Final
+
+import attrs
 
 from flowhook.process import logs
 
@@ -14,24 +15,19 @@ MAX_FLOWS: Final = 1000  # maximum number of flows in quarantine; the one that e
 log = logs.get_logger(__name__)
 
 
+@attrs.define(eq=False, repr=False)
 class QuarantinedFlows:
     """Flows by ID, each with the time at which it leaves quarantine."""
 
-    def __init__(
-        self,
-        clock: Callable[[], float],
-        known: Mapping[str, float] = MappingProxyType({}),
-        *,
-        on_added: Callable[[str, float], None] = lambda _flow_id, _seconds: None,
-    ) -> None:
-        """Start with the flows in `known`, with their remaining seconds; `clock` returns monotonic seconds.
+    _clock: Callable[[], float]  # monotonic seconds
+    _known: Mapping[str, float] = attrs.field(factory=dict)  # remaining seconds of the flows that are in it already
+    # called with flow ID and seconds when a flow is added or its time is extended
+    _on_added: Callable[[str, float], None] = attrs.field(default=lambda _flow_id, _seconds: None, kw_only=True)
+    _until: dict[str, float] = attrs.field(init=False)
 
-        `on_added` is called with flow ID and seconds when a flow is added or its time is extended.
-        """
-        self._clock = clock
-        self._on_added = on_added
-        now = clock()
-        self._until = {flow_id: now + seconds for flow_id, seconds in known.items()}
+    def __attrs_post_init__(self) -> None:
+        now = self._clock()
+        self._until = {flow_id: now + seconds for flow_id, seconds in self._known.items()}
 
     def __contains__(self, flow_id: str) -> bool:
         until = self._until.get(flow_id)

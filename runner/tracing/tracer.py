@@ -48,12 +48,9 @@ class ExecutionTracer:
         self._active = 0
 
     async def trace(self, definition: bytes, detail: ExecutionDetail, body: bytes = b"") -> ExecutionTrace:
-        """Return the trace of an execution.
+        """Return the trace of an execution on the recorded revision of its flow, canonical JSON.
 
-        Args:
-            definition: the recorded revision of the flow, canonical JSON.
-            detail: the execution.
-            body: the beginning of the body, if it is stored apart from the event.
+        `body` is the beginning of the body, if it is stored apart from the event.
 
         Raises:
             InvalidError: this version can't run the definition (`FLOW_UNREADABLE`), or the trace takes too much time or

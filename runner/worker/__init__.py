@@ -5,7 +5,7 @@
 - `execution_driver`: drives the interpreter; `quarantine_driver`: drives it for flows whose expressions are evaluated
   in separate processes. `effect_calls`: the calls in flight; `effect_executor`: performs one.
 - `standalone`: runs one document without a router. `cluster_components`: `emit` and `run.workflow`, with one or not.
-- `program_cache`, `secret_cache` and `body_fetcher`: fetch what executions need from the router.
+- `router_reads`: fetches flows, secrets and stored bodies from the router; `preparation`: builds the input.
 
 The child may be killed at any moment (the guard kills runaway expressions), so nothing here may rely on a clean exit.
 """

@@ -28,14 +28,12 @@ from runner.quarantine.quarantined_flows import QuarantinedFlows
 from runner.session import RouterClock, Session
 from runner.worker import standalone
 from runner.worker.attach_client import RouterConnection
-from runner.worker.body_fetcher import BodyFetcher
 from runner.worker.cluster_components import cluster_components
 from runner.worker.effect_executor import EffectExecutor
 from runner.worker.execution_driver import ExecutionDriver
 from runner.worker.preparation import ExecutionPreparer
-from runner.worker.program_cache import ProgramCache
 from runner.worker.quarantine_driver import QuarantineDriver
-from runner.worker.secret_cache import SecretCache
+from runner.worker.router_reads import BodyFetcher, ProgramCache, SecretCache
 
 BEAT_SECONDS: Final = 0.5
 SETTLE_SECONDS: Final = 2.0  # time that the router has to settle the last outcomes

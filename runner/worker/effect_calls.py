@@ -15,7 +15,7 @@ from runner.interpreter.effects import EffectResult, Perform
 from runner.worker.active_execution import ActiveExecution
 from runner.worker.effect_executor import EffectExecutor
 from runner.worker.monitored_coroutine import MonitoredCoroutine
-from runner.worker.secret_cache import SecretCache
+from runner.worker.router_reads import SecretCache
 
 log = logs.get_logger(__name__)
 

@@ -35,7 +35,7 @@ from runner.worker.effect_executor import EffectExecutor
 from runner.worker.execution_reporter import ExecutionReporter, SendRequest
 from runner.worker.preparation import ExecutionPreparer, Prepared
 from runner.worker.quarantine_driver import QuarantineDriver
-from runner.worker.secret_cache import SecretCache
+from runner.worker.router_reads import SecretCache
 
 # Time that executions run before the loop yields to the stream and to calls. It also yields after each call that is
 # started, since the first steps of a call take a good part of a millisecond.

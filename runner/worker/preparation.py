@@ -25,10 +25,8 @@ from runner.outbound.request_bodies import EventAttachments
 from runner.quarantine import INPUT
 from runner.quarantine.isolated_evaluator import EvaluationInterrupted, EvaluationKilled
 from runner.worker.active_execution import ActiveExecution, report_defect
-from runner.worker.body_fetcher import BodyFetcher
-from runner.worker.program_cache import LoadedFlow, ProgramCache
 from runner.worker.quarantine_driver import QuarantineDriver
-from runner.worker.secret_cache import SecretCache
+from runner.worker.router_reads import BodyFetcher, LoadedFlow, ProgramCache, SecretCache
 
 # Size from which bodies of flows in quarantine are parsed in a separate process. Parsing a smaller body takes less time
 # than a request to that process. Compressed bodies are always parsed there, since their decompressed size is unknown.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
+import attrs
 import grpc
 import grpc.aio
 from google.protobuf import json_format, message_factory
@@ -158,6 +159,7 @@ async def reflect(
     raise fault(Kind.CONFIGURATION, "grpc: the server does not support reflection; set `with.proto`")
 
 
+@attrs.define(eq=False, repr=False)
 class _Inquiry:
     """The requests and responses for one service.
 
@@ -165,16 +167,12 @@ class _Inquiry:
     written, grpc.aio may lose the status (https://github.com/grpc/grpc/issues/36066).
     """
 
-    def __init__(self, channel: grpc.aio.Channel, version: str, metadata: Metadata, seconds: float) -> None:
-        self._method: Any = channel.unary_stream(
-            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
-            request_serializer=ServerReflectionRequest.SerializeToString,
-            response_deserializer=ServerReflectionResponse.FromString,
-        )
-        self._metadata = metadata
-        self._seconds = seconds
-        self._files: dict[str, FileDescriptorProto] = {}
-        self._size = 0
+    _channel: grpc.aio.Channel
+    _version: str
+    _metadata: Metadata
+    _seconds: float
+    _files: dict[str, FileDescriptorProto] = attrs.field(init=False, factory=dict)
+    _size: int = attrs.field(init=False, default=0)
 
     async def describe(self, service: str) -> tuple[list[FileDescriptorProto], int]:
         """See `reflect`."""
@@ -190,7 +188,12 @@ class _Inquiry:
         return [self._files[name] for name in order], self._size
 
     async def _ask(self, request: ServerReflectionRequest, what: str) -> None:
-        call = self._method(request, metadata=self._metadata, timeout=self._seconds)
+        method: Any = self._channel.unary_stream(
+            f"/grpc.reflection.{self._version}.ServerReflection/ServerReflectionInfo",
+            request_serializer=ServerReflectionRequest.SerializeToString,
+            response_deserializer=ServerReflectionResponse.FromString,
+        )
+        call = method(request, metadata=self._metadata, timeout=self._seconds)
         try:
             response = await call.read()
         finally:

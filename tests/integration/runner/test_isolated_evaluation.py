@@ -33,8 +33,8 @@ from runner.quarantine.isolated_evaluator import (
 from runner.quarantine.quarantined_flows import QuarantinedFlows
 from runner.worker.active_execution import ActiveExecution
 from runner.worker.preparation import OFFLOAD_BYTES, ExecutionPreparer
-from runner.worker.program_cache import LoadedFlow
 from runner.worker.quarantine_driver import QuarantineDriver
+from runner.worker.router_reads import LoadedFlow
 
 ENDLESS = "last(range(1e15))"
 GREEDY = 'reduce range(1e9) as $i ("xxxxxxxx"; . + .) | length'

@@ -65,10 +65,8 @@ def check_timezone(name: str) -> None:
 def next_cron(expression: str, after_ms: int, timezone: str = "UTC") -> int:
     """Return the next time that an expression matches, in Unix milliseconds, a whole second.
 
-    Args:
-        expression: five or six fields.
-        after_ms: Unix milliseconds; the result is later than that.
-        timezone: the time zone that the fields are in, by its name in the IANA database; it is known.
+    The result is later than `after_ms`. `timezone` is the one that the fields are in, by its name in the IANA database;
+    it is known.
 
     Raises:
         InvalidError: it can't be parsed, or matches no time within 50 years (`CRON_INVALID`).

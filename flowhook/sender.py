@@ -156,22 +156,17 @@ def _with_remedy(error: InvalidError, kind: AuthKind | None) -> InvalidError:
 def _renew_delivery_id(
     document: FlowDocument, kind: AuthKind | None, headers: Headers, body: bytes
 ) -> tuple[Headers, bytes]:
-    """Return the headers and body of an unsigned request with a new delivery ID; unchanged if deliveries have no ID.
-
-    Raises:
-        InvalidError: the ID is in a location that can't be changed (`DELIVERY_ID_FIXED`).
-    """
+    """Return the headers and body of an unsigned request with a new delivery ID; unchanged if deliveries have no ID."""
     present = {name.lower() for name, _ in headers}
-    places = _delivery_ids(document, kind, headers)
-    renewed, new_id = list(headers), str(uuid.uuid4())
+    places, new_id = _delivery_ids(document, kind, headers), str(uuid.uuid4())
     chosen = [each for each in places if each.kind == "field" or each.name.lower() in present] or places[:1]
     for place in chosen:
         if place.kind == "header":
-            renewed = [(name, value) for name, value in renewed if name.lower() != place.name.lower()]
-            renewed.append((place.name, new_id))
+            others = [(name, value) for name, value in headers if name.lower() != place.name.lower()]
+            headers = [*others, (place.name, new_id)]
         else:
             body = _with_field(body, place.name, new_id)
-    return renewed, body
+    return headers, body
 
 
 def _delivery_ids(document: FlowDocument, kind: AuthKind | None, headers: Headers) -> list[FieldLocation]:

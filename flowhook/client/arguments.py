@@ -28,8 +28,7 @@ def new_event(
     """Create an event for `flow`, received now.
 
     Raises:
-        InvalidError: an argument has the wrong type (`ARGUMENT_INVALID`), or the body can't be encoded as JSON
-            (`BODY_INVALID`).
+        InvalidError: an argument has the wrong type (`ARGUMENT_INVALID`), or the body is no JSON (`BODY_INVALID`).
     """
     texts = {"flow": flow, "content_type": content_type, "dedupe_key": dedupe_key, "event_id": event_id or ""}
     for name, value in texts.items():
@@ -51,21 +50,13 @@ def new_event(
 
 
 def check_timeout(seconds: Any) -> None:
-    """Refuse a timeout that is not a positive number of seconds.
-
-    Raises:
-        InvalidError: it is 0, negative or of another type (`ARGUMENT_INVALID`).
-    """
+    """Refuse a timeout that is not a positive number of seconds (`ARGUMENT_INVALID`)."""
     if not isinstance(seconds, int | float) or not seconds > 0:
         raise _invalid(f"`timeout` must be a number of seconds above 0, not {seconds!r}")
 
 
 def encode_headers(headers: HeaderPairs) -> Iterator[tuple[str, bytes]]:
-    """Yield header fields with lower-case names and values in UTF-8.
-
-    Raises:
-        InvalidError: a name or a value has the wrong type (`ARGUMENT_INVALID`).
-    """
+    """Yield header fields with lower-case names and values in UTF-8; refuse other types (`ARGUMENT_INVALID`)."""
     for pair in headers.items() if isinstance(headers, Mapping) else headers:
         match pair:
             case (str(name), str(value)):
@@ -88,11 +79,7 @@ def _encode(body: Body) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Convert a value that `json` does not support: date, time, UUID, enum or dataclass.
-
-    Raises:
-        TypeError: the value is of another type, or a datetime without a time zone.
-    """
+    """Convert a value that `json` does not support: date, time, UUID, enum or dataclass."""
     if isinstance(value, datetime) and value.tzinfo is None:
         raise TypeError(f"{value!r} has no time zone; set its tzinfo")
     if isinstance(value, date | time_of_day):  # a datetime is a date

@@ -136,11 +136,7 @@ class BlockingFollowingChannel(grpc.Channel):
             return channel
 
     def _result(self, pending: Any, owner: OwnerReport) -> Any:
-        """Wait for a call; look from time to time whether its router still is the owner.
-
-        Raises:
-            grpc.RpcError: the call failed, or there is another owner.
-        """
+        """Wait for a call; look from time to time whether its router still is the owner."""
         if owner is self._assumed:
             return pending.result()
         while True:
@@ -170,11 +166,7 @@ class BlockingFollowingChannel(grpc.Channel):
             self._owner = owner if stays else None
 
     def _current(self, seconds: float) -> OwnerReport:
-        """Return the owner that was found last, or look it up.
-
-        Raises:
-            grpc.RpcError: no router knows one that serves, or the routers refuse the token.
-        """
+        """Return the owner that was found last, or look it up."""
         owner = self._owner
         if owner is None:
             owner, problems = self._look_up(min(seconds, LOOKUP_SECONDS))

@@ -205,11 +205,7 @@ class FollowingStream:
 
 
 async def _owner(watch: OwnerWatch, seconds: float | None, *, wait: bool) -> tuple[OwnerChannel, float | None]:
-    """Return the owner for a call with a timeout of `seconds`, and what is left of them.
-
-    Raises:
-        grpc.RpcError: there is none in time.
-    """
+    """Return the owner for a call with a timeout of `seconds`, and what is left of them."""
     if seconds is None:
         return await watch.owner(float("inf") if wait else OWNER_SECONDS), None
     start = time.monotonic()
@@ -218,11 +214,7 @@ async def _owner(watch: OwnerWatch, seconds: float | None, *, wait: bool) -> tup
 
 
 async def _result(operation: Awaitable[T], call: Any, ownership: OwnerChannel) -> T:
-    """Wait for an operation on a call.
-
-    Raises:
-        grpc.RpcError: the call failed, or the ownership ended.
-    """
+    """Wait for an operation on a call; it fails if the ownership ends."""
     try:
         return await operation
     except asyncio.CancelledError:

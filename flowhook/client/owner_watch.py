@@ -198,11 +198,7 @@ class OwnerWatch:
             await asyncio.sleep(next(REFUSED_WATCHES.pauses() if refused else pauses))
 
     async def _reported(self, address: str) -> AsyncGenerator[WatchShardsResponse, None]:
-        """Yield what a router reports, until it ends the stream or is silent for too long.
-
-        Raises:
-            grpc.aio.AioRpcError: the stream failed, or there was no first report in time.
-        """
+        """Yield what a router reports, until it ends the stream or is silent for too long; fail without a first one."""
         stub: Any = ShardServiceStub(self._channel(address))
         call = stub.WatchShards(WatchShardsRequest())
         seconds = self._first_seconds

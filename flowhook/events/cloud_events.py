@@ -33,12 +33,9 @@ _EXACT: Final = float(1 << 53)
 def from_callback(event: Event, *, raw: bool = False) -> bytes:
     """Return the CloudEvent for a request to a callback, as JSON.
 
-    Its `type` is the callback's name, its `source` the path, and its `data` an object like the workflow's input. The
-    attribute `ONE_TIME` is set for a request to a one-time URL.
-
-    Args:
-        event: `callback` set, credentials removed; its path without the token of a one-time URL.
-        raw: whether the callback takes bodies unparsed.
+    Its `type` is the callback's name, its `source` the path (without the token of a one-time URL), and its `data` an
+    object like the workflow's input; `raw`: the callback takes bodies unparsed. The attribute `ONE_TIME` is set for a
+    request to a one-time URL.
 
     Raises:
         InvalidError: the CloudEvent is larger than `limits.MAX_RESULT_BYTES`, or nested deeper than orjson can write

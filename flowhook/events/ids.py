@@ -29,12 +29,7 @@ def slot_of(flow_id: str) -> int:
 
 
 def mint(slot: int, *, now_ms: int | None = None) -> str:
-    """Return a new event ID that carries `slot` (see `slot_of`).
-
-    Args:
-        slot: in [0, 255].
-        now_ms: Unix time in milliseconds; the system's clock when absent.
-    """
+    """Return a new event ID that carries `slot` (see `slot_of`); `now_ms` is the Unix time, absent: the system's."""
     milliseconds = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     return _encode(slot, milliseconds, os.urandom(10))
 
@@ -42,11 +37,8 @@ def mint(slot: int, *, now_ms: int | None = None) -> str:
 def derive(slot: int, now_ms: int, name: str) -> str:
     """Return a deterministic event ID: the same for the same arguments, so that storing under it is idempotent.
 
-    Args:
-        slot: in [0, 255].
-        now_ms: Unix time in milliseconds, below 2^48.
-        name: distinguishes the ID from all others of that time. A party that can choose it freely can find a
-            collision.
+    `now_ms` is below 2^48. `name` distinguishes the ID from all others of that time; a party that can choose it freely
+    can find a collision.
     """
     return _encode(slot, now_ms, hashlib.blake2b(name.encode(), digest_size=10, person=b"flowhook event").digest())
 
@@ -96,18 +88,10 @@ def decode(event_id: str) -> int:
 
 
 def slot_of_event(event_id: str) -> int:
-    """Return the slot that an event ID carries.
-
-    Raises:
-        InvalidError: `event_id` is not an event ID of Flowhook.
-    """
+    """Return the slot that an event ID carries; errors as of `decode`."""
     return decode(event_id) & 0xFF
 
 
 def time_ms_of(event_id: str) -> int:
-    """Return the time at which an ID was minted, in Unix milliseconds.
-
-    Raises:
-        InvalidError: `event_id` is not an event ID of Flowhook.
-    """
+    """Return the time at which an ID was minted, in Unix milliseconds; errors as of `decode`."""
     return decode(event_id) >> 80

@@ -207,16 +207,10 @@ def _described(index: int, part: Part, content: bytes | None, owner: str) -> dic
 
 
 def _query(query: str) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+    values: dict[str, list[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        known = values.get(name)
-        if known is None:
-            values[name] = value
-        elif isinstance(known, list):
-            known.append(value)
-        else:
-            values[name] = [known, value]
-    return values
+        values.setdefault(name, []).append(value)
+    return {name: each[0] if len(each) == 1 else each for name, each in values.items()}
 
 
 def _headers(headers: Headers) -> dict[str, str]:

@@ -22,11 +22,7 @@ class Acceptability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RejectedRequest:
-    """A request that an edge refused; see `flowhook.v1.Rejection`. `headers` and `body` are empty in lists.
-
-    `diagnosis` says what would have made it pass; it is the end of `detail`, too. `accepted_event_id`,
-    `accepted_by` (name of a token) and `accept_time_ms` are those of its later acceptance; empty and None: none.
-    """
+    """A request that an edge refused; see `flowhook.v1.Rejection`. `headers` and `body` are empty in lists."""
 
     id: str
     flow_id: str
@@ -44,9 +40,9 @@ class RejectedRequest:
     body: bytes
     suppressed: int
     acceptability: Acceptability = Acceptability.UNKNOWN
-    accepted_event_id: str = ""
+    accepted_event_id: str = ""  # of its later acceptance, as the time and the name of the token; empty and None: none
     accept_time_ms: int | None = None
-    diagnosis: str = ""
+    diagnosis: str = ""  # what would have made it pass; it is the end of `detail`, too
     accepted_by: str = ""
 
     @property

@@ -169,11 +169,7 @@ class AsyncClient:
 
 
 def _check_resolved(response: IngestEventsResponse) -> None:
-    """Check that the router did not lose the shard while it stored the events.
-
-    Raises:
-        UnavailableError: it did; it is unknown whether they are stored.
-    """
+    """Check that the router did not lose the shard while it stored the events: else they may be stored, or not."""
     for result in response.results:
         if result.rejected.reason in TAKEOVER:
             raise failure_from_proto(result.rejected)

@@ -1,10 +1,12 @@
-"""Sends a signed request to an edge, as a sender does."""
+"""Sends a signed request to an edge, as a sender does, or writes it as a shell command."""
 
 from __future__ import annotations
 
 import asyncio
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from flowhook.client import SignedRequest
 from flowhook.errors import UnavailableError
@@ -83,3 +85,45 @@ async def _read(content: StreamReader) -> bytes:
 
 def _unreachable(message: str) -> UnavailableError:
     return UnavailableError(message, reason="EDGE_UNREACHABLE")
+
+
+PLACEHOLDER: Final = "$SECRET"
+
+# bytes of a body that the command contains; a longer one is read from the file `body`, as most shells' limit is 128
+# KiB for an argument
+MAX_ARGUMENT: Final = 64 * 1024
+
+
+def curl_line(request: SignedRequest) -> str:
+    """Return a shell command that sends a request; the shell evaluates nothing of the request.
+
+    `$SECRET` stands for a secret that the sender itself sends.
+
+    Source: https://curl.se/docs/manpage.html; POSIX, 2.2 "Quoting".
+    """
+    arguments = ["curl", "--include", "--globoff", "--request", shlex.quote(request.method)]
+    url = shlex.quote(request.url)
+    for name, value in request.headers:
+        text = value.decode("utf-8", "replace")
+        arguments += ["--header", shlex.quote(f"{name}: {text}" if text else f"{name};")]
+    match request.credential:
+        case ("header", name):
+            arguments += ["--header", f'{shlex.quote(f"{name}: ")}"{PLACEHOLDER}"']
+        case ("basic", name):
+            arguments += ["--user", f'{shlex.quote(f"{name}:")}"{PLACEHOLDER}"']
+        case ("query", name):
+            encoded, joint = quote(name, safe=""), "&" if "?" in request.url else "?"
+            url = f'{shlex.quote(f"{request.url}{joint}{encoded}=")}"{PLACEHOLDER}"'
+    if request.body:
+        arguments += _data(request.body)
+        if not any(name.lower() == "content-type" for name, _ in request.headers):
+            arguments += ["--header", "content-type:"]  # else curl says that it is a form
+    return " ".join([*arguments, url])
+
+
+def _data(body: bytes) -> list[str]:
+    """Return the option with the body; a body that is no argument is read from a file."""
+    text = body.decode("utf-8", "replace")
+    if len(body) > MAX_ARGUMENT or "\x00" in text or text.encode() != body:
+        return ["--data-binary", "@body"]
+    return ["--data-raw", shlex.quote(text)]

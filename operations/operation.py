@@ -137,11 +137,7 @@ class Operation(Generic[P]):
             return await self.run(client, parameters, *([tools] if _signature(self.run)[2] else []))
 
     def read(self, path: Mapping[str, str], given: Mapping[str, Any]) -> P:
-        """Return its parameters.
-
-        Args:
-            path: parameters of the path.
-            given: parameters of the body, or of the query as lists of texts; empty texts count as absent.
+        """Return its parameters, given those of the path and those of the body.
 
         Raises:
             ParameterError: one is unknown, missing or not acceptable; the message says which there are.

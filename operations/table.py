@@ -16,7 +16,6 @@ from operations import (
     rejections,
     replays,
     secrets,
-    test_drafts,
     test_events,
 )
 from operations.operation import Operation
@@ -31,7 +30,7 @@ GET_FLOW_SETUP: Final = Operation("GET", "/flows/{flow_id}/setup", flows.get_flo
 GET_FLOW_PICTURE: Final = Operation("GET", "/flows/{flow_id}/picture", flows.get_flow_picture)
 LIST_REVISIONS: Final = Operation("GET", "/flows/{flow_id}/revisions", flows.list_revisions, items="revisions")
 DIFF_REVISIONS: Final = Operation("GET", "/flows/{flow_id}/diff", flows.diff_revisions)
-PREPARE_TEST_EVENT: Final = Operation("GET", "/flows/{flow_id}/test", test_drafts.prepare_test_event)
+PREPARE_TEST_EVENT: Final = Operation("GET", "/flows/{flow_id}/test", test_events.prepare_test_event)
 SEND_TEST_EVENT: Final = Operation("POST", "/flows/{flow_id}/test", test_events.send_test_event)
 SIGN_TEST_EVENT: Final = Operation("POST", "/flows/{flow_id}/test/sign", test_events.sign_test_event)
 PAUSE_FLOW: Final = Operation("POST", "/flows/{flow_id}/pause", flows.pause_flow)

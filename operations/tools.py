@@ -30,10 +30,8 @@ class Tracer(Protocol):
     async def trace(self, definition: bytes, detail: ExecutionDetail, body: bytes = b"") -> ExecutionTrace:
         """Return the trace of an execution.
 
-        Args:
-            definition: the recorded revision of the flow, canonical JSON.
-            detail: the execution.
-            body: the beginning of the body, if it is stored apart from the event.
+        `definition` is the recorded revision of the flow, canonical JSON; `body` the beginning of one that is stored
+        apart from the event.
 
         Raises:
             InvalidError: the flow can't be run (`FLOW_UNREADABLE`), or the trace is too costly (`TOO_COSTLY`).

@@ -11,7 +11,7 @@ from admin.console.page import Page
 from flowhook.errors import FlowhookError, UnauthenticatedError
 from operations.operation import Operation
 from operations.table import PREPARE_TEST_EVENT, SEND_TEST_EVENT, SIGN_TEST_EVENT
-from operations.test_drafts import TestDraft
+from operations.test_events import TestDraft
 
 # fields of the form that a page with a result shows again
 FIELDS: Final = ("method", "content_type", "headers", "body", "new_id")

@@ -154,7 +154,7 @@ class _Builder:
         """Return the node of the error handler of a `try`."""
         tasks = reading.handler(placed)
         rows = [_row("name", "catch", CARD), *_rows("summary", [reading.caught(placed)], CARD)]
-        box = Box(0, 0, CARD, _height(rows), "catch", tuple(rows))
+        box = _card("catch", rows)
         return Frame(box, [self.column(tasks)]) if tasks else Leaf(box)
 
 
@@ -168,7 +168,7 @@ def _box(placed: PlacedTask, pixels: float = CARD) -> Box:
     if timeout := reading.timeout(placed):
         rows += _rows("note", [f"timeout: {timeout}"], pixels)
     rows += _case_rows(placed, pixels)
-    return Box(0, 0, pixels, _height(rows), placed.kind, tuple(rows), placed=placed)
+    return _card(placed.kind, rows, pixels, placed)
 
 
 def _case_rows(placed: PlacedTask, pixels: float) -> Iterator[Row]:
@@ -205,18 +205,18 @@ def _rows(style: RowStyle, texts: Iterable[str], pixels: float) -> list[Row]:
     return [_row(style, text, pixels) for text in texts if text]
 
 
-def _height(rows: Sequence[Row]) -> float:
-    return FIRST_ROW + ROW * (len(rows) - 1) + BOTTOM
+def _card(kind: str, rows: Sequence[Row], pixels: float = CARD, placed: PlacedTask | None = None) -> Box:
+    height = FIRST_ROW + ROW * (len(rows) - 1) + BOTTOM
+    return Box(0, 0, pixels, height, kind, tuple(rows), placed=placed)
 
 
 def _start(definition: Mapping[str, Any], title: str) -> Node:
     texts = [*filter(None, [reading.webhook_trigger(definition)]), *reading.triggers(definition)]
     rows = [_row("name", title, CARD, right="start"), *_rows("note", texts[:MAX_CASES], CARD)]
-    return Leaf(Box(0, 0, CARD, _height(rows), "start", tuple(rows)))
+    return Leaf(_card("start", rows))
 
 
 def _more(tasks: Sequence[PlacedTask]) -> Node:
     """Return a box that stands for tasks that are not drawn."""
     count = sum(1 for _ in walk({"do": [{placed.name: placed.task} for placed in tasks]}))
-    row = _row("note", f"… {count} more task{'s' if count > 1 else ''}", CARD)
-    return Leaf(Box(0, 0, CARD, _height([row]), "more", (row,)))
+    return Leaf(_card("more", [_row("note", f"… {count} more task{'s' if count > 1 else ''}", CARD)]))

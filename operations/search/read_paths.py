@@ -35,10 +35,8 @@ _BINDING: Final = frozenset({"as", "def", "foreach", "import", "include", "label
 def read_paths(program: str) -> list[tuple[str, ...]] | None:
     """Return paths below which a program reads its input, each of member names; None: it may read anything.
 
-    The values at these paths, and the types of those on the way, determine the program's results and errors.
-
-    Args:
-        program: a jq program that compiles, without `${ }`.
+    The values at these paths, and the types of those on the way, determine the program's results and errors. The
+    program compiles, and is without `${ }`.
     """
     paths: list[tuple[str, ...]] = []
     piped = [False]  # of each open bracket, the outermost first: whether a `|` precedes

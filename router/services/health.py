@@ -9,8 +9,8 @@ Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 
+import attrs
 from grpc_health.v1 import health_pb2 as pb
 from grpc_health.v1 import health_pb2_grpc
 
@@ -18,21 +18,16 @@ from flowhook.errors import NotFoundError
 from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
 
 
+@attrs.define(eq=False, repr=False)
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # there are no stubs of it
     """Implements Check and Watch."""
 
-    def __init__(self, services: Collection[str], *, standby: bool = False) -> None:
-        """Start in the state SERVING.
-
-        Args:
-            services: the names that may be queried.
-            standby: whether only the process as a whole serves, and none of the services.
-        """
-        self._services = frozenset({"", *services})
-        self._standby = standby
-        self._serving = True
-        self._stopping = False
-        self._changed = asyncio.Event()
+    _services: Collection[str]  # the names that may be queried, beside the empty one of the process as a whole
+    # whether only the process as a whole serves, and none of the services
+    _standby: bool = attrs.field(default=False, kw_only=True)
+    _serving: bool = attrs.field(init=False, default=True)
+    _stopping: bool = attrs.field(init=False, default=False)
+    _changed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
     def set(self, *, serving: bool) -> None:
         """Set whether the router serves; no effect after `stop`, except to report not serving."""
@@ -49,7 +44,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
 
     @unary_rpc
     async def Check(self, request: pb.HealthCheckRequest) -> pb.HealthCheckResponse:
-        if request.service not in self._services:
+        if request.service and request.service not in self._services:
             raise NotFoundError("unknown service", reason="SERVICE_UNKNOWN")
         return pb.HealthCheckResponse(status=self._status(request.service))
 
@@ -65,7 +60,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
             await changed.wait()
 
     def _status(self, service: str) -> pb.HealthCheckResponse.ServingStatus:
-        if service not in self._services:
+        if service and service not in self._services:
             return pb.HealthCheckResponse.SERVICE_UNKNOWN
         serving = self._serving and not (self._standby and service)
         return pb.HealthCheckResponse.SERVING if serving else pb.HealthCheckResponse.NOT_SERVING

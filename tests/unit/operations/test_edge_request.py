@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowhook.client import SignedRequest
-from operations.curl_line import MAX_BODY, curl_line
+from operations.edge_request import MAX_ARGUMENT, curl_line
 
 REQUEST = SignedRequest("POST", "https://h/hook/a", (("x-a", b"1"),), b"{}", "github", "k", None, None)
 
@@ -33,7 +33,7 @@ def test_a_shell_reads_back_every_argument(value, body):
         assert arguments[arguments.index("--data-raw") + 1] == body
 
 
-@pytest.mark.parametrize("body", [b"\xff", b"a\x00b", b"x" * (MAX_BODY + 1)])
+@pytest.mark.parametrize("body", [b"\xff", b"a\x00b", b"x" * (MAX_ARGUMENT + 1)])
 def test_a_body_that_is_no_argument_is_read_from_a_file(body):
     assert "--data-binary @body" in curl_line(changed(body=body))
 

@@ -9,6 +9,7 @@ Source: https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 import attrs
 from grpc_health.v1 import health_pb2 as pb

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -13,9 +14,9 @@ from flowhook import limits
 from flowhook.errors import InternalError, InvalidError, NotFoundError
 from flowhook.events import ids
 from flowhook.events.keys import MAX_ATTRIBUTES, cut_value
-from flowhook.model import Event, Execution, TaskRun, TaskState
+from flowhook.model import Event, Execution, ExecutionDetail, TaskRun, TaskState, held_results
 from flowhook.model.execution_filter import ExecutionFilter
-from flowhook.model.executions import NO_LINKS, ExecutionLinks, LinkedExecution
+from flowhook.model.executions import ExecutionLinks, LinkedExecution
 from flowhook.v1 import envelope_pb2
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
@@ -79,8 +80,8 @@ def _invalid(message: str) -> InvalidError:
 
 
 @attrs.define(eq=False, repr=False)
-class ExecutionLists:
-    """Lists of executions."""
+class ExecutionReader:
+    """Lists, counts and details of executions."""
 
     _state: ShardState
     _records: ExecutionRecords
@@ -161,33 +162,65 @@ class ExecutionLists:
             return None
         return entry.keys.webhook, entry.raw
 
+    async def detail(self, execution_id: str, *, max_body_bytes: int | None) -> ExecutionDetail:
+        """Return all that is stored of an execution, with at most so much of its event's body (None: all of it).
 
-class StoredExecution(NamedTuple):
-    """What is stored of an execution."""
+        Raises:
+            NotFoundError: there is no such execution, or it is past retention (`EXECUTION_NOT_FOUND`).
+        """
+        record = await self._records.find(execution_id)
+        attempts = await self._records.attempts(record.seq)
+        content = await self._state.content(record.seq, with_payload=max_body_bytes is None)
+        if content is None:
+            raise past_retention(record.id)
+        event, cut_body_size = await self._event(record, content, max_body_bytes)
+        return ExecutionDetail(
+            execution=record,
+            event=event,
+            cut_body_size=cut_body_size,
+            journal=held_results.split_held(content.journal)[0],
+            output=content.output,
+            # on another thread: there may be thousands of entries
+            history=await asyncio.to_thread(
+                build_task_history, await self._state.history(record.seq), ended=record.status.ended
+            ),
+            attributes=content.attributes,
+            attempts=attempts.attempts,
+            attempts_left_out=attempts.left_out,
+            links=await self.links(record.id),
+            latest_revision=self._admission.latest_revision(record.flow_id),
+        )
 
-    content: ExecutionContent  # its large parts; the payload only if the whole event was requested
-    event: Event  # its event
-    cut_body_size: int | None  # bytes of the whole body if `event` has only the beginning of it; None: it has all
+    async def _event(
+        self, record: ExecutionRecord, content: ExecutionContent, max_body_bytes: int | None
+    ) -> tuple[Event, int | None]:
+        """Return an event, and the bytes of its whole body if it has only the beginning of it."""
+        if max_body_bytes is None:
+            return _read_event(content.payload), None
+        part = await self._state.read_payload(record.seq, partial(read_event, max_body_bytes=max_body_bytes))
+        if part is None:
+            raise past_retention(record.id)
+        event = _read_event(part.event)
+        return event, part.body_size if part.body_size > len(event.body) else None
+
+    async def links(self, execution_id: str) -> ExecutionLinks:
+        """Return the links of an execution, with the current state of those at their other ends."""
+        found = await self._state.links(execution_id, limit=MAX_CAUSED + 1)
+        ids = list({link.execution_id for link in (*found.causes, *found.caused)})
+        linked: dict[str, ExecutionRecord] = {}
+        for first in range(0, len(ids), storage_limits.DEFAULT_PAGE):
+            stored = await self._state.find_by_ids(ids[first : first + storage_limits.DEFAULT_PAGE])
+            linked |= {record.id: record for record in await self._records.current(list(stored.values()))}
+        caused, more = found.caused[:MAX_CAUSED], len(found.caused) > MAX_CAUSED
+        return ExecutionLinks(_linked(found.causes, linked), _linked(caused, linked), more)
 
 
-async def read_execution(state: ShardState, seq: int, *, max_body_bytes: int | None) -> StoredExecution | None:
-    """Return what is stored of an execution, with at most so much of its event's body (None: all of it).
-
-    None: it is past retention.
-    """
-    content = await state.content(seq, with_payload=max_body_bytes is None)
-    if content is None:
-        return None
-    if max_body_bytes is None:
-        return StoredExecution(content, _event(content.payload), None)
-    part = await state.read_payload(seq, partial(read_event, max_body_bytes=max_body_bytes))
-    if part is None:
-        return None
-    event = _event(part.event)
-    return StoredExecution(content, event, part.body_size if part.body_size > len(event.body) else None)
+def past_retention(execution_id: str) -> NotFoundError:
+    """Return the error for an execution that is not stored any more."""
+    return NotFoundError(f"{execution_id} is past retention", reason="EXECUTION_NOT_FOUND")
 
 
-def _event(payload: bytes) -> Event:
+def _read_event(payload: bytes) -> Event:
     """Return a stored event; one whose head can't be read, for which its execution faulted, without that."""
     message = envelope_pb2.Event.FromString(payload)
     try:
@@ -195,21 +228,6 @@ def _event(payload: bytes) -> Event:
     except InvalidError:
         message.ClearField("head")
         return convert.event_from_proto(message)
-
-
-async def links_of(execution_id: str, *, state: ShardState, records: ExecutionRecords) -> ExecutionLinks:
-    """Return the links of an execution, with the current state of those at their other ends."""
-    found = await state.links(execution_id, limit=MAX_CAUSED + 1)
-    ids = list({link.execution_id for link in (*found.causes, *found.caused)})
-    if not ids:
-        return NO_LINKS
-    linked: dict[str, ExecutionRecord] = {}
-    for first in range(0, len(ids), storage_limits.DEFAULT_PAGE):
-        stored = await state.find_by_ids(ids[first : first + storage_limits.DEFAULT_PAGE])
-        linked |= {record.id: record for record in await records.current(list(stored.values()))}
-    return ExecutionLinks(
-        _linked(found.causes, linked), _linked(found.caused[:MAX_CAUSED], linked), len(found.caused) > MAX_CAUSED
-    )
 
 
 def _linked(links: Sequence[StoredLink], records: Mapping[str, ExecutionRecord]) -> tuple[LinkedExecution, ...]:

@@ -29,7 +29,7 @@ from router.calls.audit_recorder import AuditRecorder
 from router.cluster.term import StopRequest
 from router.dispatch.parts import ShardParts
 from router.dispatch.shard_runtime import ShardRuntime
-from router.executions.reading import ExecutionLists
+from router.executions.reading import ExecutionReader
 from router.flows.admission import AdmissionControl
 from router.flows.flow_table import FlowTable
 from router.flows.intake import EventIntake
@@ -233,9 +233,7 @@ class OwnedShard:
         )
         executions = ExecutionService(
             runtime=runtime,
-            state=state,
-            admission=admission,
-            lists=ExecutionLists(state, runtime.executions, admission),
+            reader=ExecutionReader(state, runtime.executions, admission),
             body_sender=reads,
             replays=replays,
             removal=removal,

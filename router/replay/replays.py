@@ -18,6 +18,7 @@ from flowhook.model import Event
 from flowhook.model.replays import ReplayOptions, ReplayPreview
 from flowhook.wire import convert
 from router.dispatch.shard_runtime import ShardRuntime
+from router.executions.reading import past_retention
 from router.flows.admission import AdmissionControl
 from router.replay.plan import Plan, edited, plan_replay
 from router.replay.task_runs import LocatedRun, locate_runs
@@ -172,11 +173,6 @@ class Replays:
 def _dedupe_key(original: ExecutionRecord, request_id: str) -> str:
     # the space distinguishes it from senders' keys, which have visible characters only
     return f"replay {original.id} {request_id}" if request_id else ""
-
-
-def past_retention(execution_id: str) -> NotFoundError:
-    """Return the error for an execution that is not stored any more."""
-    return NotFoundError(f"{execution_id} is past retention", reason="EXECUTION_NOT_FOUND")
 
 
 def _check_unsettled(original: ExecutionRecord) -> None:

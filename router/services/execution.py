@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -11,7 +10,6 @@ import attrs
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.model import ExecutionDetail, held_results
 from flowhook.model.executions import DeletedExecutions
 from flowhook.model.jobs import MAX_REASON
 from flowhook.model.replays import ReplayOptions
@@ -21,12 +19,10 @@ from flowhook.wire.mapping import from_proto, to_proto
 from router.bodies.body_streams import BodySender
 from router.calls.error_mapping import Write, check_request_id, server_stream_rpc, unary_rpc
 from router.dispatch.shard_runtime import ShardRuntime
-from router.executions.reading import MAX_CAUSED, ExecutionLists, build_task_history, links_of, read_execution
-from router.flows.admission import AdmissionControl
+from router.executions.reading import MAX_CAUSED, ExecutionReader, past_retention
 from router.jobs.removal import ExecutionRemoval
-from router.replay.replays import Replays, past_retention
+from router.replay.replays import Replays
 from router.storage.model import ExecutionRecord
-from router.storage.shard_state import ShardState
 
 MAX_TASK: Final = 4096  # characters of the task that a replay begins with
 MAX_EDITED_BYTES: Final = 1 * limits.MIB  # size of an edited body
@@ -39,9 +35,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     """See protos/flowhook/v1/execution_service.proto."""
 
     _runtime: ShardRuntime
-    _state: ShardState
-    _admission: AdmissionControl
-    _lists: ExecutionLists
+    _reader: ExecutionReader
     _body_sender: BodySender
     _replays: Replays
     _removal: ExecutionRemoval
@@ -53,46 +47,23 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         limit = request.max_body_bytes if request.HasField("max_body_bytes") else None
         if limit is not None and limit < 0:
             raise InvalidError("`max_body_bytes` must be at least 0", reason="BODY_LIMIT_INVALID")
-        record = await self._runtime.executions.find(request.execution_id)
-        attempts = await self._runtime.executions.attempts(record.seq)
-        stored = await read_execution(self._state, record.seq, max_body_bytes=limit)
-        if stored is None:
-            raise past_retention(record.id)
-        content = stored.content
-        return to_proto(
-            ExecutionDetail(
-                execution=record,
-                event=stored.event,
-                cut_body_size=stored.cut_body_size,
-                journal=held_results.split_held(content.journal)[0],
-                output=content.output,
-                # on another thread: there may be thousands of entries
-                history=await asyncio.to_thread(
-                    build_task_history, await self._state.history(record.seq), ended=record.status.ended
-                ),
-                attributes=content.attributes,
-                attempts=attempts.attempts,
-                attempts_left_out=attempts.left_out,
-                links=await links_of(record.id, state=self._state, records=self._runtime.executions),
-                latest_revision=self._admission.latest_revision(record.flow_id),
-            ),
-            pb.GetExecutionResponse,
-        )
+        detail = await self._reader.detail(request.execution_id, max_body_bytes=limit)
+        return to_proto(detail, pb.GetExecutionResponse)
 
     @unary_rpc
     async def ListExecutions(self, request: pb.ListExecutionsRequest) -> pb.ListExecutionsResponse:
-        records, token = await self._lists.page(request)
+        records, token = await self._reader.page(request)
         executions = [to_proto(listed(record), pb.Execution) for record in records]
         return pb.ListExecutionsResponse(executions=executions, next_page_token=token)
 
     @unary_rpc
     async def CountExecutions(self, request: pb.CountExecutionsRequest) -> pb.CountExecutionsResponse:
-        return await self._lists.count(request)
+        return await self._reader.count(request)
 
     @unary_rpc
     async def ScanEvents(self, request: pb.ScanEventsRequest) -> pb.ScanEventsResponse:
-        records, token = await self._lists.page(request)
-        return await self._lists.with_events([(record, listed(record)) for record in records], token)
+        records, token = await self._reader.page(request)
+        return await self._reader.with_events([(record, listed(record)) for record in records], token)
 
     @server_stream_rpc
     async def WatchExecutions(self, request: pb.WatchExecutionsRequest, write: Write) -> None:
@@ -143,7 +114,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
 
     @unary_rpc
     async def DeleteExecution(self, request: pb.DeleteExecutionRequest) -> pb.DeleteExecutionResponse:
-        links = await links_of(request.execution_id, state=self._state, records=self._runtime.executions)
+        links = await self._reader.links(request.execution_id)
         if not request.erase:
             if request.cancel and not (await self._runtime.executions.find(request.execution_id)).status.ended:
                 await self._runtime.commands.cancel(request.execution_id)
@@ -153,7 +124,7 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
         erasure = await self._removal.erase(request.execution_id, cancel=request.cancel, now_ms=self._now_ms())
         for other in erasure.execution_ids:  # what they caused still names them
             if other != request.execution_id:
-                more = await links_of(other, state=self._state, records=self._runtime.executions)
+                more = await self._reader.links(other)
                 links = links.merged(more, most_caused=MAX_CAUSED)
         deleted = DeletedExecutions(erasure.execution_ids, links, erasure.time_ms, self._replicated)
         return to_proto(deleted, pb.DeleteExecutionResponse)

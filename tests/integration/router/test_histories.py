@@ -7,18 +7,18 @@ import threading
 from support.routers import flow
 from support.runners import attached
 
-from router.services import execution
+from router.executions import reading
 
 
 async def test_they_are_put_together_off_the_event_loop(router, client, monkeypatch):
     threads = []
-    history_of = execution.build_task_history
+    history_of = reading.build_task_history
 
     def noting(*arguments, **more):
         threads.append(threading.get_ident())
         return history_of(*arguments, **more)
 
-    monkeypatch.setattr(execution, "build_task_history", noting)
+    monkeypatch.setattr(reading, "build_task_history", noting)
     await client.flows.apply([flow("hello")])
     execution_id = await client.ingest("hello", {})
     async with attached(router, credit=1) as runner:

@@ -76,11 +76,7 @@ async def serve(
 ) -> None:
     """Serve until `lifecycle.stop` is set. An unreachable router is no error: this process is there to report it.
 
-    Args:
-        settings: settings of the process.
-        process_state: state of the process.
-        tracer: computes traces of executions; owned by the caller.
-        limits: limits that principals share.
+    `tracer` computes traces of executions; it is owned by the caller.
 
     Raises:
         InvalidError: there is no token, a TLS file can't be read, or a setting is invalid.
@@ -97,12 +93,8 @@ async def serve(
             timeout=timeout,
         )
 
-    process_state.late_loads = (
-        partial(import_late, LATE_IMPORTS),
-        rendering.load_templates,
-        all_samples,
-        documentation,
-    )
+    late_imports = partial(import_late, LATE_IMPORTS)
+    process_state.late_loads = (late_imports, rendering.load_templates, all_samples, documentation)
     token = read_token(settings, *TOKENS)
     proxies, turns = TrustedProxies(parse_networks(settings.trusted_proxies)), FairQueue(limits.computations)
     client, watch = connect(token, ROUTER_TIMEOUT), connect(token, SILENCE_SECONDS)
@@ -116,16 +108,13 @@ async def serve(
         aclosing(PartReader()) as parts_reader,
     ):
         edges = EdgeAccess(settings.public_url, settings.edge_ca_file, settings.edge_cert_file)
+        code = "" if settings.login_code is None else settings.login_code.get_secret_value()
         context = AdminContext(
             client,
             watch,
             settings.names(),
             clients,
-            login_link=LoginLink(
-                "" if settings.login_code is None else settings.login_code.get_secret_value(),
-                lambda: read_token(settings, "admin"),
-                time.monotonic(),
-            ),
+            login_link=LoginLink(code, lambda: read_token(settings, "admin"), time.monotonic()),
             limits=limits,
             proxies=proxies,
             tools=Tools(evaluator, tracer, parts_reader, edges, turns),

@@ -25,7 +25,6 @@ from admin.console import (
     executions,
     flows,
     jobs,
-    live,
     login,
     page,
     rejections,
@@ -55,7 +54,7 @@ PAGES: Final = (
     ("/apply", apply.ApplyPage),
     ("/check", apply.ApplyPage),  # anyone who opens the address of a check again
     ("/executions", executions.ExecutionsPage),
-    ("/executions/stream", live.ExecutionStream),
+    ("/executions/stream", executions.ExecutionStream),
     ("/executions/{execution_id}", execution.ExecutionPage),
     ("/executions/{execution_id}/diff", execution.DiffPage),
     ("/executions/{execution_id}/progress", execution.ExecutionProgress),

@@ -143,11 +143,10 @@ class BaseHandler(tornado.web.RequestHandler):
     @cached_property
     def client_address(self) -> IPv4Address | IPv6Address:
         """Address of the client; behind trusted proxies, the one that they report."""
-        headers = self.request.headers
         given = [
             (name, value.encode("latin-1", "replace"))
             for name in ("forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host")
-            for value in headers.get_list(name)
+            for value in self.request.headers.get_list(name)
         ]
         peer = peer_address(self.request.remote_ip or str(UNKNOWN))
         return self.context.proxies.origin(peer, self.request.protocol, given).address
@@ -172,7 +171,6 @@ class BaseHandler(tornado.web.RequestHandler):
             self.disconnect()
             return sent
         timer = asyncio.get_running_loop().call_later(self.context.limits.send_seconds, self.disconnect)
-
         sent.add_done_callback(lambda _: timer.cancel())
         sent.add_done_callback(lambda _: seat.release())
         return sent
@@ -190,9 +188,14 @@ class BaseHandler(tornado.web.RequestHandler):
             self.disconnect()
             raise StreamClosedError from None
 
+    @property
+    def connection(self) -> HTTP1Connection:
+        """The connection of the request."""
+        return cast("HTTP1Connection", self.request.connection)
+
     def disconnect(self) -> None:
         """End the connection at once."""
-        cast("HTTP1Connection", self.request.connection).stream.close()
+        self.connection.stream.close()
 
     def prepare(self) -> None:
         """Refuse a request whose Host is not a name of this process (see `is_allowed_host`)."""
@@ -200,7 +203,7 @@ class BaseHandler(tornado.web.RequestHandler):
 
     def check_host(self) -> bool:
         """Whether Host is a name of this process; else the request is answered."""
-        stream = cast("HTTP1Connection", self.request.connection).stream
+        stream = self.connection.stream
         own_address = "" if stream.closed() else stream.socket.getsockname()[0]  # the client may have disconnected
         if is_allowed_host(self.request.headers.get("Host"), own_address, self.context.names):
             return True
@@ -235,10 +238,15 @@ class BaseHandler(tornado.web.RequestHandler):
         if status_code in UNREAD:
             self.set_header("Connection", "close")
 
-    def finish_problem(self, error: FlowhookError) -> None:
-        """Respond with the problem detail (RFC 9457) of an error."""
+    def set_status_of(self, error: FlowhookError) -> None:
+        """Set the status of an error, and when to try again."""
+        self.set_status(status_of(error))
         if isinstance(error, ExhaustedError | UnavailableError):
             self.set_header("Retry-After", str(error.retry_after))
+
+    def finish_problem(self, error: FlowhookError) -> None:
+        """Respond with the problem detail (RFC 9457) of an error."""
+        self.set_status_of(error)
         more: dict[str, object] = {"reason": error.reason, "detail": error.message}
         if isinstance(error, InvalidFlowError):
             more["faults"] = [{"line": fault.line, "key": fault.key, "cause": fault.cause} for fault in error.faults]

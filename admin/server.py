@@ -31,14 +31,14 @@ from flowhook.http.listening import ListeningSocket, peer_address
 from flowhook.http.open_connections import NEVER, OpenConnections
 
 
+@attrs.define(eq=False, repr=False)
 class _Connection:
     """A connection in the table; see `ClosableConnection`."""
 
-    def __init__(self, stream: IOStream, address: IPv4Address | IPv6Address, now: float) -> None:
-        self.stream = stream
-        self.address = address
-        self.idle = True
-        self.waiting_since = now
+    stream: IOStream
+    address: IPv4Address | IPv6Address
+    waiting_since: float
+    idle: bool = True
 
 
 @attrs.define(eq=False, repr=False)
@@ -49,8 +49,7 @@ class _Watched(HTTPMessageDelegate):
     _connection: _Connection
 
     def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> Any:
-        self._connection.idle = False
-        self._connection.waiting_since = NEVER
+        self._connection.idle, self._connection.waiting_since = False, NEVER
         return self._delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Any:
@@ -76,7 +75,7 @@ class Server(tornado.httpserver.HTTPServer):
         tls: ssl.SSLContext | None = None,
         **options: Any,
     ) -> None:
-        """Create a server; Tornado calls this with the arguments of the constructor.
+        """Create a server; Tornado calls this with the arguments of the constructor, some of which are its own.
 
         Args:
             application: handles requests.
@@ -84,7 +83,7 @@ class Server(tornado.httpserver.HTTPServer):
             max_of_one: those of one address, or of one /64 of IPv6, that is not shared.
             shared: returns whether many clients share an address.
             tls: None: no TLS; `renew_tls` replaces it.
-            options: arguments of Tornado's server.
+            options: of Tornado's server.
         """
         super().initialize(application, ssl_options=tls, **options)
         self._now = asyncio.get_running_loop().time
@@ -133,18 +132,16 @@ class Server(tornado.httpserver.HTTPServer):
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         """Return the delegate for the next request of a connection, which waits for it now."""
         delegate = super().start_request(server_conn, request_conn)
-        connection = self._by_stream.get(_stream(server_conn))
+        connection = self._by_stream.get(cast("Any", server_conn).stream)
         if connection is None:
             return delegate
-        connection.idle = True
-        connection.waiting_since = self._now()
+        connection.idle, connection.waiting_since = True, self._now()
         return _Watched(delegate, connection)
 
     def on_close(self, server_conn: object) -> None:
         """Forget a connection that has ended."""
         super().on_close(server_conn)
-        connection = self._by_stream.pop(_stream(server_conn), None)
-        if connection is not None:
+        if (connection := self._by_stream.pop(cast("Any", server_conn).stream, None)) is not None:
             self._open.discard(connection)
 
 
@@ -157,7 +154,3 @@ def _reset_if_broken(move: Callable[[Any], int | None], data: Any) -> int | None
         return move(data)
     except ssl.SSLError:
         raise ConnectionResetError(errno.ECONNRESET, "the TLS connection broke") from None
-
-
-def _stream(server_conn: object) -> IOStream:
-    return cast("IOStream", cast("Any", server_conn).stream)

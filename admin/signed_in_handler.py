@@ -5,7 +5,7 @@ from __future__ import annotations
 import http
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 from urllib.parse import parse_qs
 
 import tornado.web
@@ -20,9 +20,6 @@ from flowhook.model.audit_reason import client_address
 from flowhook.sharing import Principal, Seat, current_principal
 from operations.operation import Operation, P
 
-if TYPE_CHECKING:
-    from tornado.http1connection import HTTP1Connection
-
 COOKIE: Final = "flowhook_session"
 MAX_TOKEN: Final = 512  # characters of a token at most
 # bytes that a form or a JSON body may have: a flow's file of 256 KiB, each byte of it as `%XX`, and a rest
@@ -35,6 +32,7 @@ class SignedInHandler(BaseHandler):
     """Base class of the handlers that need credentials.
 
     The body is received only after `prepare` has checked them, and parsed only by `form`: Tornado would parse it first.
+    A `FlowhookError` that a method raises becomes the response.
     """
 
     max_body = MAX_BODY
@@ -50,11 +48,10 @@ class SignedInHandler(BaseHandler):
         self._refusal: FlowhookError | None = None
         self._seat = None
         self._is_received = False
-        cast("HTTP1Connection", self.request.connection).set_max_body_size(self.max_body)
+        self.connection.set_max_body_size(self.max_body)
         if not self.check_host():
             return
-        length = self.request.headers.get("Content-Length") or "0"
-        if length.isdecimal() and int(length[:20]) > self.max_body:
+        if (self.content_length or 0) > self.max_body:
             raise tornado.web.HTTPError(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
             self.authenticate()
@@ -62,6 +59,12 @@ class SignedInHandler(BaseHandler):
         except FlowhookError as error:
             self._refusal = error  # answered once the request was read: before, the connection would be closed
         self._is_received = self._refusal is None or self.is_unsent_form(self._refusal)
+
+    @property
+    def content_length(self) -> int | None:
+        """Length of the body, as the request declares it; None if it does not."""
+        text = self.request.headers.get("Content-Length", "")
+        return int(text[:20]) if text.isdecimal() else None
 
     def data_received(self, chunk: bytes) -> None:
         """Collect the body, whose size is limited; that of a request that is refused is dropped."""
@@ -138,16 +141,19 @@ class SignedInHandler(BaseHandler):
         raise NotImplementedError
 
     def authenticate(self) -> None:
-        """Find the session. A page that updates itself does not use it: nobody asked for anything.
-
-        Raises:
-            UnauthenticatedError: there is none, or it has expired.
-        """
-        session_id = self.get_cookie(COOKIE, "") or ""
-        self.session = self.context.sessions.find(session_id, self.context.clock(), use=not self.is_update)
+        """Find the session. A page that updates itself does not use it: nobody asked for anything."""
+        self.session = self.find_session(use=not self.is_update)
         if self.session is None:
             raise UnauthenticatedError("log in first: there is no session, or it has expired", reason="SESSION_MISSING")
         self.token = self.session.token
+
+    def find_session(self, *, use: bool = True) -> Session | None:
+        """Return the session whose cookie the request has, and count it as used, if `use`."""
+        return self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock(), use=use)
+
+    def end_session(self) -> None:
+        """End the session whose cookie the request has, if there is one."""
+        self.context.sessions.end(self.get_cookie(COOKIE, "") or "")
 
     @property
     def is_update(self) -> bool:
@@ -155,11 +161,7 @@ class SignedInHandler(BaseHandler):
         return "HX-Request" in self.request.headers
 
     def authorize(self) -> None:
-        """Check the origin of the requests of a session, and its role if they change something.
-
-        Raises:
-            PermissionDeniedError: the request was not sent by a page of this process, or by a viewer.
-        """
+        """Check the origin of the requests of a session, and its role if they change something."""
         if self.session is None:
             return
         self.check_origin()
@@ -169,11 +171,7 @@ class SignedInHandler(BaseHandler):
             )
 
     def check_origin(self) -> None:
-        """Check that a page of this process sent the request, or no browser did; others may only link here.
-
-        Raises:
-            PermissionDeniedError: another page did.
-        """
+        """Check that a page of this process sent the request, or no browser did; others may only link here."""
         given = self.request.headers.get
         if self.request.method == "POST":
             foreign = not is_same_origin(given("Host"), given("Origin"), given("Sec-Fetch-Site"))
@@ -192,32 +190,20 @@ class SignedInHandler(BaseHandler):
         return bytes(self._body)
 
     def form(self) -> dict[str, list[str]]:
-        """Parse the body as a form (`application/x-www-form-urlencoded`).
-
-        Raises:
-            InvalidError: it is none, or has too many fields (`FORM_INVALID`).
-        """
+        """Parse the body as a form (`application/x-www-form-urlencoded`)."""
         content_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip()
         if content_type != "application/x-www-form-urlencoded":
             raise InvalidError("send a form: application/x-www-form-urlencoded", reason="FORM_INVALID")
         return parse_fields(self.body, "FORM_INVALID")
 
     def query(self) -> dict[str, list[str]]:
-        """Parse the query.
-
-        Raises:
-            InvalidError: it is not UTF-8, or has too many fields (`QUERY_INVALID`).
-        """
+        """Parse the query. Raises `InvalidError`: it is not UTF-8, or has too many fields (`QUERY_INVALID`)."""
         return parse_fields(self.request.query.encode("utf-8", "surrogateescape"), "QUERY_INVALID")
 
     async def run(
         self, operation: Operation[Any], path: Mapping[str, str], query: Mapping[str, Sequence[str]] | None = None
     ) -> Any:
-        """Perform an operation with the parameters of the path, and of the query or the given fields.
-
-        Raises:
-            FlowhookError: a parameter is not acceptable, or the router refuses.
-        """
+        """Perform an operation with the parameters of the path, and of the query or the given fields."""
         return await self.perform(operation, operation.read_query(path, self.query() if query is None else query))
 
     async def perform(self, operation: Operation[P], parameters: P) -> Any:
@@ -227,12 +213,7 @@ class SignedInHandler(BaseHandler):
 
     @asynccontextmanager
     async def router(self) -> AsyncIterator[AsyncClient]:
-        """Lend a client of the router that presents the token of the session or of the request.
-
-        Raises:
-            UnauthenticatedError: the router does not know the token (any more).
-            ExhaustedError: the address has presented too many unknown tokens.
-        """
+        """Lend a client of the router that presents the token of the session or of the request."""
         await self.recognize()
         async with self.context.clients.client(self.token or "") as client:
             yield client

@@ -132,11 +132,7 @@ def read_applied_files(data_dir: Path) -> dict[str, AppliedFile]:
 
 
 def write_applied_files(data_dir: Path, files: Mapping[str, AppliedFile]) -> None:
-    """Remember the files. Blocking.
-
-    Raises:
-        OSError: the file can't be written.
-    """
+    """Remember the files. Blocking. Raises `OSError`: the file can't be written."""
     write_private(data_dir / NAME, orjson.dumps({path: asdict(each) for path, each in files.items()}) + b"\n")
 
 

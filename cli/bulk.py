@@ -30,6 +30,7 @@ from cli.operation_commands import (
     usage_errors,
 )
 from cli.options import confirm
+from cli.output import print_json, print_table
 from flowhook.errors import ConflictError, NotFoundError, UnavailableError
 from flowhook.model.jobs import JobAction
 from operations import table
@@ -56,8 +57,8 @@ JOB_OPTIONS: Final = (
 class Verb:
     """An operation on executions that jobs perform, too."""
 
+    action: JobAction  # that of the jobs, whose name the command has
     operation: Operation[Any]  # the operation on one execution
-    action: JobAction  # that of the jobs
     # performs it on one execution, given the options, and prints the result
     one: Callable[[Operator, str, Mapping[str, Any]], None]
     of_ids: tuple[str, ...] = ()  # options that go with IDs only, or (`dry_run`) with IDs, too
@@ -66,7 +67,7 @@ class Verb:
     # asked on a terminal first, of IDs with the options; then a job asks, too
     question: Callable[[Sequence[str], Mapping[str, Any]], str] | None = None
 
-    def add_to(self, app: typer.Typer, name: str, text: str) -> None:
+    def add_to(self, app: typer.Typer, text: str) -> None:
         """Add the command; `text`: what `--help` says."""
         wanted = {"rate", "reason", *(("again",) if self.action is JobAction.REPLAY else ())}
         about = "IDs of executions; without them, conditions say which."
@@ -80,14 +81,10 @@ class Verb:
             *([] if self.question is None else [YES]),
             *COMMON,
         ]
-        add_command(app, name, self.run, parameters, text)
+        add_command(app, self.action.value, self.run, parameters, text)
 
     def run(self, *, execution_ids: list[str] | None, **given: Any) -> None:
-        """Perform it on the executions that are named, or create a job.
-
-        Raises:
-            typer.BadParameter: options do not go together.
-        """
+        """Perform it on the executions that are named, or create a job."""
         if bool(execution_ids) is any(given[each.name] not in (None, False) for each in CONDITIONS):
             raise typer.BadParameter("give IDs of executions, or conditions such as --flow ID --status faulted")
         of_jobs = ("rate", *(each.name for each in JOB_OPTIONS))
@@ -119,14 +116,18 @@ class Verb:
 
 def create_job(operator: Operator, action: JobAction, given: Mapping[str, Any], *, asks: bool) -> None:
     """Create a job, or say what it would do; wait for its end if that is wanted."""
-    from cli.output import print_json
-
     if given["dry_run"]:
         preview_job(operator, action, given)
         return
     if asks:
-        verb = action.capitalize()
-        confirm(lambda: f"{verb} {_count(operator, action, given)}, with all that is stored of them?", yes=given["yes"])
+
+        def question() -> str:
+            found = preview_of(operator, action, given)
+            count = f"{'more than ' if found['more'] else ''}{found['count']:,}"
+            executions = "execution" if found["count"] == 1 else "executions"
+            return f"{action.capitalize()} {count} {executions}, with all that is stored of them?"
+
+        confirm(question, yes=given["yes"])
     job = operator.shown(table.CREATE_JOB, read_options(table.CREATE_JOB, given, action=action))
     if given["wait"]:
         job = follow(operator, job)
@@ -140,8 +141,6 @@ def create_job(operator: Operator, action: JobAction, given: Mapping[str, Any], 
 
 def preview_job(operator: Operator, action: JobAction, given: Mapping[str, Any]) -> None:
     """Print how many executions a job would work on, and what it would do with the oldest ones."""
-    from cli.output import print_json, print_table
-
     preview = preview_of(operator, action, given)
     if given["json"]:
         print_json(preview)
@@ -158,12 +157,6 @@ def preview_job(operator: Operator, action: JobAction, given: Mapping[str, Any])
 def preview_of(operator: Operator, action: JobAction, given: Mapping[str, Any]) -> Any:
     """Return what a job would do."""
     return operator.shown(table.PREVIEW_JOB, read_options(table.PREVIEW_JOB, given, action=action))
-
-
-def _count(operator: Operator, action: JobAction, given: Mapping[str, Any]) -> str:
-    preview = preview_of(operator, action, given)
-    more = "more than " if preview["more"] else ""
-    return f"{more}{preview['count']:,} {'execution' if preview['count'] == 1 else 'executions'}"
 
 
 def sampled_rows(preview: Shown) -> Iterator[tuple[object, ...]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from cli.output import print_fields, print_json, print_table, to_json
 from flowhook.errors import UnavailableError
 from flowhook.model import Status
 from flowhook.retrying import POLL
@@ -36,16 +37,8 @@ Shown = Mapping[str, Any]  # what `--json` prints of something
 
 def row(execution: Shown) -> tuple[object, ...]:
     """Return an execution as a row for `COLUMNS`."""
-    return (
-        execution["id"],
-        execution["flow"],
-        execution["status"],
-        execution["received_at"],
-        execution["ended_at"],
-        execution["attempts"],
-        _replay_of(execution),
-        _failure(execution),
-    )
+    names = ("id", "flow", "status", "received_at", "ended_at", "attempts")
+    return *(execution[name] for name in names), _replay_of(execution), _failure(execution)
 
 
 def _failure(execution: Shown) -> str:
@@ -72,12 +65,9 @@ def _replay_of(execution: Shown) -> str:
 
 def print_detail(detail: Shown) -> None:
     """Print an execution with its request and its output, then its attempts, then its tasks."""
-    from cli.output import print_fields, print_table
-
     hidden = _IN_TABLES | {name for name in ("attributes", "replayed") if not detail[name]}
-    print_fields(
-        [*((name, value) for name, value in detail.items() if name not in hidden), *link_rows(detail["links"])]
-    )
+    fields = ((name, value) for name, value in detail.items() if name not in hidden)
+    print_fields([*fields, *link_rows(detail["links"])])
     print()
     if detail["attempt_history"]:
         print_table(ATTEMPT_COLUMNS, attempt_rows(detail), empty="")
@@ -147,8 +137,6 @@ def _result(run: Shown, output: str | None) -> str:
 
 def _results(runs: Iterable[Shown], journal: Sequence[Shown]) -> dict[int, str]:
     """Return the results of calls by task number, for those tasks whose results are all in the journal."""
-    from cli.output import to_json
-
     outputs: defaultdict[str, dict[int, Any]] = defaultdict(dict)
     for entry in journal:
         match = _EFFECT.fullmatch(entry["key"])
@@ -188,7 +176,6 @@ def wait_until_ended(client: Client, execution_id: str, timeout: float | None = 
 def show_outcome(detail: ExecutionDetail, *, json: bool) -> None:
     """Print the status of an execution that has ended, with its output or its error."""
     from cli.operation_commands import shown
-    from cli.output import print_json, to_json
     from operations.executions import detail_view
 
     view = detail_view(detail, with_body=True)

@@ -98,11 +98,7 @@ def find_flow_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_flow_file(path: Path) -> bytes:
-    """Return the content of a file. Blocking.
-
-    Raises:
-        InvalidError: it can't be read (`FLOW_FILE_MISSING`).
-    """
+    """Return the content of a file. Blocking. Raises `InvalidError`: it can't be read (`FLOW_FILE_MISSING`)."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -67,11 +67,7 @@ def cluster_keys(data_dir: Path | None) -> ClusterKeys:
 
 
 def log_url(option: str, given: str) -> str:
-    """Return the URL of a log: the value of an option, else the setting of routers.
-
-    Raises:
-        typer.BadParameter: the option has a password, or there is no URL.
-    """
+    """Return the URL of a log: the value of an option, else the setting of routers."""
     from flowhook.process.settings import RouterSettings
 
     refuse_credentials(option, given, variable_name("storage"))

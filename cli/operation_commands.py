@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from typer import Argument, Option
 
 from cli.options import DataDir, Json, Router, Yes, confirm, read_content
+from cli.output import print_json, print_table
 from operations.operation import Operation, ParameterError, Parameters
 
 if TYPE_CHECKING:
@@ -228,11 +229,7 @@ def kind_of(annotation: Any) -> tuple[Any, bool]:
 
 
 def read_options(operation: Operation[Any], given: Mapping[str, Any], **values: Any) -> Any:
-    """Return the parameters of an operation that options name, without those that are not given.
-
-    Raises:
-        typer.BadParameter: one is not acceptable, or a file can't be read.
-    """
+    """Return the parameters of an operation that options name, without those that are not given."""
     fields = operation.model.model_fields
     wanted = {name: value for name, value in given.items() if name in fields and value not in (None, [])}
     for name, value in wanted.items():
@@ -374,8 +371,6 @@ def print_items(
     items: Iterable[Any], columns: Sequence[str], row: Callable[[Any], Sequence[object]], *, empty: str, json: bool
 ) -> None:
     """Print a table, or as JSON an item a line."""
-    from cli.output import print_json, print_table
-
     if json:
         for item in items:
             print_json(item)
@@ -387,8 +382,6 @@ def showing(say: Callable[[Any], str | None]) -> Callable[[OperationCall], None]
     """Return what performs an operation and prints its result: with `--json` as that, else what `say` returns of it."""
 
     def show(call: OperationCall) -> None:
-        from cli.output import print_json
-
         result = call.perform()
         if call.json:
             print_json(result)

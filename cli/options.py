@@ -47,11 +47,7 @@ def confirm(question: str | Callable[[], str], *, yes: bool) -> None:
 
 
 def read_file(path: Path, shown: str = "") -> bytes:
-    """Return the content of a file that an option names; `shown` stands for its path in errors.
-
-    Raises:
-        typer.BadParameter: the file can't be read.
-    """
+    """Return the content of a file that an option names; `shown` stands for its path in errors."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -59,22 +55,14 @@ def read_file(path: Path, shown: str = "") -> bytes:
 
 
 def read_content(option: str, text: str) -> bytes:
-    """Return the content of an option: text, `@FILE`, or `@-` for stdin.
-
-    Raises:
-        typer.BadParameter: the file can't be read.
-    """
+    """Return the content of an option: text, `@FILE`, or `@-` for stdin."""
     if text == "@-":
         return sys.stdin.buffer.read()
     return read_file(Path(text[1:]), f"{option} {text}") if text.startswith("@") else text.encode()
 
 
 def split_pair(option: str, text: str, separator: str) -> tuple[str, str]:
-    """Return name and value of an option such as `NAME=VALUE`; white space around a header's value is not part of it.
-
-    Raises:
-        typer.BadParameter: the option has no name, or no separator.
-    """
+    """Return name and value of an option such as `NAME=VALUE`; of `NAME:VALUE`, a header, without white space."""
     name, found, value = text.partition(separator)
     if not found or not name.strip():
         raise typer.BadParameter(f"{option} takes NAME{separator}VALUE")
@@ -119,11 +107,7 @@ def settings_command(
 
 
 def refuse_credentials(option: str, value: str, variable: str) -> None:
-    """Refuse an argument that is a URL with a password or a token.
-
-    Raises:
-        typer.BadParameter: it is; the message names the variable to use instead.
-    """
+    """Refuse an argument that is a URL with a password or a token."""
     if has_credentials(value):
         raise typer.BadParameter(
             f"{option}: everybody on this machine can see the password in an argument: set {variable} instead, or"
@@ -132,11 +116,7 @@ def refuse_credentials(option: str, value: str, variable: str) -> None:
 
 
 def read_settings(model: type[S], given: Mapping[str, Any]) -> S:
-    """Return settings from options, the environment and defaults; options that are None were not given.
-
-    Raises:
-        typer.BadParameter: a value is invalid; the message names the option or the variable.
-    """
+    """Return settings from options, the environment and defaults; options that are None were not given."""
     try:
         return model(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:

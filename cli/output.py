@@ -58,6 +58,11 @@ def print_json(value: Any) -> None:
     sys.stdout.buffer.flush()
 
 
+def print_result(result: Any, text: str, *, json: bool) -> None:
+    """Print the result of an operation, or other data: as JSON for programs, in words for people."""
+    print_json(result) if json else print(text)
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """Print rows under a header, or `empty` when there are none. Cells are text, never markup."""
     from rich.console import Console

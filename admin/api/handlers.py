@@ -26,12 +26,7 @@ class ApiHandler(SignedInHandler):
     """Base class of the API's handlers."""
 
     def authenticate(self) -> None:
-        """Find the bearer token, else the session, as which writing needs its CSRF token in a header.
-
-        Raises:
-            UnauthenticatedError: there is neither.
-            PermissionDeniedError: the session's CSRF token is missing.
-        """
+        """Find the bearer token, else the session, as which writing needs its CSRF token in a header."""
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
         if scheme:
             if scheme.lower() != "bearer" or not token.strip():
@@ -81,8 +76,7 @@ class OperationHandler(ApiHandler):
         """Respond with the result of an operation that writes."""
         await self.recognize()  # before a stranger's bytes are parsed
         parameters = self._operation.read(self._path(values), self._json())
-        async with self.router() as client:
-            self.finish_json(await self._operation.perform(client, parameters, self.context.tools))
+        self.finish_json(await self.perform(self._operation, parameters))
 
     def _path(self, values: tuple[str, ...]) -> dict[str, str]:
         return dict(zip(self._operation.path_parameters, values, strict=True))

@@ -91,17 +91,16 @@ def _begin(attempt: Attempt, begins: list[int], since: int, ended: int | None) -
 
 def _add_last(bars: AttemptBars, detail: ExecutionDetailView, begins: list[int], free: int | None, last: int) -> None:
     """Add what came after the attempts that are stored: the last attempt, or the time in the queue."""
-    execution = detail
-    ended = None if execution.ended_at is None else to_ms(execution.ended_at)
+    ended = None if detail.ended_at is None else to_ms(detail.ended_at)
     begin = _first(begins, last)
     if detail.attempt_history and (_is_continued(detail, last) or (begin is None and _has_last(detail))):
         begin = last  # at the earliest: its tasks had begun before
     if begin is not None:
         _add_queued(bars, free, begin)
-        text, is_waiting = _TEXTS.get(execution.status, str(execution.status)), execution.status is Status.WAITING
-        state = str(execution.status)
-        bars.bars.append(_bar(max(1, execution.attempts), text, begin, ended, state=state, waits=is_waiting))
-    elif execution.status is not Status.SUSPENDED and not _is_given_up(detail):
+        state, waits = str(detail.status), detail.status is Status.WAITING
+        text = _TEXTS.get(detail.status, state)
+        bars.bars.append(_bar(max(1, detail.attempts), text, begin, ended, state=state, waits=waits))
+    elif detail.status is not Status.SUSPENDED and not _is_given_up(detail):
         _add_queued(bars, free, ended)
 
 
@@ -115,11 +114,10 @@ def _is_continued(detail: ExecutionDetailView, last: int) -> bool:
 
 def _has_last(detail: ExecutionDetailView) -> bool:
     """Whether an execution had an attempt after those that are stored."""
-    execution = detail
-    if execution.status in (Status.RUNNING, Status.WAITING, Status.COMPLETED):
+    if detail.status in (Status.RUNNING, Status.WAITING, Status.COMPLETED):
         return True
     charged = detail.attempts_left_out + sum(attempt.charged for attempt in detail.attempt_history)
-    return execution.status.ended and not _is_given_up(detail) and execution.attempts > charged
+    return detail.status.ended and not _is_given_up(detail) and detail.attempts > charged
 
 
 def _is_given_up(detail: ExecutionDetailView) -> bool:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from admin.console.live import LiveStream, read_live
-from admin.console.page import Page
-from flowhook.client import AsyncClient
+from admin.console.live import LiveStream
+from admin.console.page import Page, read_live
 from operations.cluster import ClusterState, NoParameters
 from operations.health import SILENT_SECONDS
 from operations.table import GET_CLUSTER
@@ -34,9 +33,9 @@ class ClusterStream(LiveStream):
         """Check that there are none."""
         return GET_CLUSTER.read_query({}, self.query())
 
-    async def load(self, client: AsyncClient, conditions: NoParameters) -> dict[str, Any]:
+    async def load(self, conditions: NoParameters) -> dict[str, Any]:
         """Return the state of the cluster."""
-        return _values_of(await GET_CLUSTER.perform(client, conditions, self.context.tools))
+        return _values_of(await self.perform(GET_CLUSTER, conditions))
 
 
 def _values_of(cluster: ClusterState) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from markupsafe import Markup
 
 from admin.console.page import Page
 from admin.shipped_files import read_shipped
-from admin.signed_in_handler import COOKIE
 from flowhook.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -171,7 +170,7 @@ class PublicPage(Page):
 
     def authenticate(self) -> None:
         """Ask for nothing."""
-        self.session = self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock(), use=False)
+        self.session = self.find_session(use=False)
 
     def authorize(self) -> None:
         """Permit everybody."""

@@ -17,7 +17,7 @@ from admin.console.page import Page
 from admin.console.timeline import MAX_BARS, draw_timeline
 from flowhook.errors import ExhaustedError, FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Execution, Status, to_datetime
-from flowhook.model.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES, ExecutionTrace
+from flowhook.model.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES
 from operations.attachment_parts import ListedPart
 from operations.executions import ExecutionDetailView, ExecutionId
 from operations.parts import PartList, may_have_parts
@@ -47,11 +47,7 @@ class Shown(NamedTuple):
 
 
 def read_view(query: Mapping[str, Sequence[str]]) -> Shown:
-    """Return what the parameters of the URL ask for.
-
-    Raises:
-        InvalidError: there is no such parameter, or no such value (`PARAMETER_INVALID`).
-    """
+    """Return what the parameters of the URL ask for."""
     for name, values in query.items():
         if name not in ("view", "task", "body"):
             text = f"there is no parameter {name[:100]!r}: write view, task, body"
@@ -108,14 +104,21 @@ class ExecutionPage(Page):
             "tasks": trace_view.shown_tasks(detail, None),
         }
 
-    async def _trace(self, execution_id: str, shown: Shown) -> _Trace:
-        """Return the trace of an execution, or why there is none."""
-        further = "&body=whole" if shown.whole_body else ""
+    async def _trace(self, execution_id: str, shown: Shown) -> dict[str, Any]:
+        """Return what the templates of views with a trace need: it, or why there is none."""
+        trace, problem = None, None
         try:
             limit = {} if shown.whole_body else {"max_body": [str(MAX_BODY_BYTES)]}
-            return _Trace(await self.run(TRACE_EXECUTION, {"execution_id": execution_id}, limit), None, further)
+            trace = await self.run(TRACE_EXECUTION, {"execution_id": execution_id}, limit)
         except _LEFT_OUT as error:
-            return _Trace(None, error, further)
+            problem = error
+        return {
+            "trace": trace,
+            "trace_problem": problem,
+            "further": "&body=whole" if shown.whole_body else "",  # end of the URLs of pages with more of it
+            "traced": None if trace is None else trace_view.TraceValues(trace),
+            "moment": to_datetime,
+        }
 
     async def _parts(self, detail: ExecutionDetailView) -> tuple[tuple[ListedPart, ...], str]:
         """Return the attachments of the request, or why they are not known."""
@@ -128,30 +131,12 @@ class ExecutionPage(Page):
         return found.parts, ""
 
 
-class _Trace(NamedTuple):
-    """The trace of an execution, or why there is none; and the end of the URLs of pages with more of it."""
-
-    trace: ExecutionTrace | None
-    problem: FlowhookError | None
-    further: str
-
-    def values(self) -> dict[str, Any]:
-        """Return what the templates of views with a trace need."""
-        return {
-            "trace": self.trace,
-            "trace_problem": self.problem,
-            "further": self.further,
-            "traced": None if self.trace is None else trace_view.TraceValues(self.trace),
-            "moment": to_datetime,
-        }
-
-
-def _timeline(detail: ExecutionDetailView, found: _Trace) -> dict[str, Any]:
-    tasks = trace_view.shown_tasks(detail, found.trace)
-    page = f"/executions/{quote(detail.id, safe='')}?view=trace{found.further}&task="
+def _timeline(detail: ExecutionDetailView, found: dict[str, Any]) -> dict[str, Any]:
+    tasks = trace_view.shown_tasks(detail, found["trace"])
+    page = f"/executions/{quote(detail.id, safe='')}?view=trace{found['further']}&task="
     bars = trace_view.timeline_bars(detail, tasks, page)
     return {
-        **found.values(),
+        **found,
         "tasks": tasks,
         "max_tasks": MAX_TASKS,
         "max_value": MAX_VALUE,
@@ -162,8 +147,8 @@ def _timeline(detail: ExecutionDetailView, found: _Trace) -> dict[str, Any]:
     }
 
 
-def _task(detail: ExecutionDetailView, number: int, found: _Trace) -> dict[str, Any]:
-    tasks = trace_view.shown_tasks(detail, found.trace)
+def _task(detail: ExecutionDetailView, number: int, found: dict[str, Any]) -> dict[str, Any]:
+    tasks = trace_view.shown_tasks(detail, found["trace"])
     if not number and tasks:
         failed = [task.number for task in tasks if task.failed] if detail.status is Status.FAULTED else []
         number = failed[-1] if failed else tasks[0].number  # the last to begin is the innermost
@@ -171,7 +156,7 @@ def _task(detail: ExecutionDetailView, number: int, found: _Trace) -> dict[str, 
     if position is None and number:
         raise NotFoundError(f"there is no task {number} in this execution", reason="TASK_NOT_FOUND")
     return {
-        **found.values(),
+        **found,
         "tasks": tasks,
         "task": None if position is None else tasks[position],
         "previous": tasks[position - 1] if position else None,

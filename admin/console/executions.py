@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
-from admin.console.page import FilterForm, Page
-from flowhook.client import AsyncClient
+from admin.console.live import LiveStream
+from admin.console.page import FilterForm, Page, read_live, read_rows
 from flowhook.errors import InvalidError
 from flowhook.model import Status
 from operations.execution_list import ExecutionConditions, ExecutionList, ExecutionPage, ExecutionTotal, to_pairs
 from operations.faults import MAX_LOOKED_AT, group_filter
 from operations.table import COUNT_EXECUTIONS, LIST_EXECUTIONS, LIST_FAULTS
-from operations.tools import Tools
 
 ROWS: Final = 50  # executions on a page at most, live or not
-LIVE: Final = "live"
 # values of `since` that a click sets, and their names
 PERIODS: Final = (("15m", "last 15 min"), ("1h", "last hour"), ("24h", "last day"))
 
@@ -46,17 +44,6 @@ class Chip:
 
     text: str
     removed: str
-
-
-def read_filters(query: Mapping[str, Sequence[str]]) -> ExecutionList:
-    """Return the conditions that the parameters of a page's URL name.
-
-    Raises:
-        InvalidError: there is no such parameter, or no such value.
-    """
-    if (query.get("page_size") or [""])[0]:
-        raise InvalidError(f"a page has {ROWS} rows: write no page_size", reason="PARAMETER_INVALID")
-    return LIST_EXECUTIONS.read_query({}, {**query, "page_size": [str(ROWS)]})
 
 
 def condition_pairs(filters: ExecutionList) -> list[tuple[str, str]]:
@@ -105,19 +92,13 @@ class ExecutionsPage(Page):
     async def show(self, *_values: str) -> None:
         """Respond with the list."""
         query = self.query()
-        live = query.pop(LIVE, ["on"])[0]
-        if live not in ("on", "off"):
-            raise InvalidError("live: write on or off", reason="PARAMETER_INVALID")
-        filters = read_filters(query)
+        live = read_live(query)
+        filters = read_rows(LIST_EXECUTIONS, query, ROWS)
         if any("" in values for values in query.values()):  # a form sends its empty fields, too; links are shared
-            conditions = filter_query(filters, page_token=filters.page_token, live="" if live == "on" else live)
+            conditions = filter_query(filters, page_token=filters.page_token, live="" if live else "off")
             self.see_other(f"/executions?{conditions}".rstrip("?"))
             return
-        async with self.router() as client:
-            page, total = await asyncio.gather(
-                LIST_EXECUTIONS.perform(client, filters, self.context.tools),
-                _total(client, filters, self.context.tools),
-            )
+        page, total = await asyncio.gather(self.perform(LIST_EXECUTIONS, filters), self._total(filters))
         first = not filters.page_token
         can_live = first and not filters.jq
         self.finish_page(
@@ -130,12 +111,41 @@ class ExecutionsPage(Page):
             statuses=list(Status),
             first=first,
             can_live=can_live,
-            live=can_live and live == "on",
+            live=can_live and live,
             query=filter_query(filters),
             older=filter_query(filters, page_token=page.next_page_token),
-            switched=filter_query(filters, live="off" if live == "on" else "on"),
+            switched=filter_query(filters, live="off" if live else "on"),
             **row_values(filters, page),
         )
+
+    async def _total(self, filters: ExecutionList) -> ExecutionTotal | None:
+        """Return how many executions meet the conditions; None if that is not known.
+
+        Matches of a condition in jq are not counted; what is stored of executions under way may be older than shown.
+        """
+        if filters.jq or not all(status.ended or status is Status.SUSPENDED for status in filters.status):
+            return None
+        conditions = ExecutionConditions(**{name: getattr(filters, name) for name in ExecutionConditions.model_fields})
+        total: ExecutionTotal = await self.perform(COUNT_EXECUTIONS, conditions)
+        return total
+
+
+class ExecutionStream(LiveStream):
+    """`/executions/stream`."""
+
+    template = "execution_rows.html"
+
+    def conditions(self) -> ExecutionList:
+        """Return the conditions of the list."""
+        filters = read_rows(LIST_EXECUTIONS, self.query(), ROWS)
+        if filters.jq:
+            raise InvalidError("a list with a jq condition does not update by itself", reason="PARAMETER_INVALID")
+        return filters
+
+    async def load(self, conditions: ExecutionList) -> dict[str, Any]:
+        """Return the first page."""
+        page = await self.perform(LIST_EXECUTIONS, conditions)
+        return {"page": page, **row_values(conditions, page)}
 
 
 def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, bool | str]:
@@ -146,18 +156,6 @@ def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, bool | 
     pairs = condition_pairs(filters)
     flow_only = filters.flow if len(pairs) == 1 and not filters.page_token else ""
     return {"filtered": bool(pairs), "flow_only": flow_only, "complete": not page.next_page_token}
-
-
-async def _total(client: AsyncClient, filters: ExecutionList, tools: Tools) -> ExecutionTotal | None:
-    """Return how many executions meet the conditions; None if that is not known.
-
-    Matches of a condition in jq are not counted; and what is stored of executions under way may be older than shown.
-    """
-    if filters.jq or not all(status.ended or status is Status.SUSPENDED for status in filters.status):
-        return None
-    conditions = ExecutionConditions(**{name: getattr(filters, name) for name in ExecutionConditions.model_fields})
-    total: ExecutionTotal = await COUNT_EXECUTIONS.perform(client, conditions, tools)
-    return total
 
 
 class FaultsPage(Page):

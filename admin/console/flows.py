@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import orjson
 from markupsafe import Markup
 
-from admin.console.live import LiveStream, read_live
-from admin.console.page import FilterForm, Page
+from admin.console.live import LiveStream
+from admin.console.page import FilterForm, Page, read_live, read_rows
 from flowhook.client import AsyncClient
-from flowhook.errors import FlowhookError, InvalidError, NotFoundError
+from flowhook.errors import FlowhookError, NotFoundError
 from flowhook.model.flows import FlowCondition
 from operations.flows import FlowList, FlowPage, ListedFlow
 from operations.table import (
@@ -31,17 +31,6 @@ LIVE_SECONDS: Final = 2.0  # time between two looks at the list of flows
 MAX_LOOKED_AT: Final = 5  # flows that are looked at for one that needs no signature
 
 
-def read_filters(query: Mapping[str, Sequence[str]]) -> FlowList:
-    """Return the conditions that the parameters of a page's URL name.
-
-    Raises:
-        InvalidError: there is no such parameter, or no such value.
-    """
-    if (query.get("page_size") or [""])[0]:
-        raise InvalidError(f"a page has {ROWS} rows: write no page_size", reason="PARAMETER_INVALID")
-    return LIST_FLOWS.read_query({}, {**query, "page_size": [str(ROWS)]})
-
-
 def filter_query(filters: FlowList, **others: str) -> str:
     """Return the conditions as parameters of a URL."""
     pairs = {"name": filters.name, "state": filters.state.value if filters.state else "", **others}
@@ -57,7 +46,7 @@ class FlowsPage(Page):
         """Respond with the list."""
         query = self.query()
         live = read_live(query)
-        filters = read_filters(query)
+        filters = read_rows(LIST_FLOWS, query, ROWS)
         first = not filters.page_token
         page = await self.perform(LIST_FLOWS, filters)
         fresh = first and not filter_query(filters) and not any(flow.numbers.last_event_at for flow in page.flows)
@@ -97,11 +86,11 @@ class FlowStream(LiveStream):
 
     def conditions(self) -> FlowList:
         """Return the conditions of the list."""
-        return read_filters(self.query())
+        return read_rows(LIST_FLOWS, self.query(), ROWS)
 
-    async def load(self, client: AsyncClient, conditions: FlowList) -> dict[str, Any]:
+    async def load(self, conditions: FlowList) -> dict[str, Any]:
         """Return the first page."""
-        return {"page": await LIST_FLOWS.perform(client, conditions, self.context.tools)}
+        return {"page": await self.perform(LIST_FLOWS, conditions)}
 
 
 async def _is_unsigned(client: AsyncClient, flow: ListedFlow) -> bool:

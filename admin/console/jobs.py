@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import parse_qs, quote, urlencode
 
-from admin.base_handler import status_of
 from admin.console.page import Page
 from admin.console.replay_fields import DEFAULTS, digest, error_fields, ignored, unused
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
@@ -79,7 +78,7 @@ class NewJobPage(Page):
             except (InvalidError, ExhaustedError) as problem:
                 error = problem
         if error is not None:
-            self.set_status(status_of(error))
+            self.set_status_of(error)
         self.finish_page(
             "job_new.html",
             draft=draft,
@@ -135,11 +134,7 @@ class CreateJobHandler(NewJobPage):
 
 
 def _read(operation: Operation[P], fields: Mapping[str, Sequence[str]], invalid: Collection[str] = ()) -> P:
-    """Return the parameters that a form means; an edited body may be empty. `invalid` ones are as they were typed.
-
-    Raises:
-        ParameterError: see `Operation.read_query`; not if there are `invalid` ones.
-    """
+    """Return the parameters that a form means; an edited body may be empty. `invalid` ones are as they were typed."""
     left_out = {*_PREVIEWS, *unused({name: values[0] for name, values in fields.items()})}
     given = {name: values for name, values in fields.items() if name not in left_out}
     body = given.pop("body", None)

@@ -12,13 +12,8 @@ import asyncio
 from typing import Any, Final
 
 from admin.console import rendering
-from admin.console.executions import LIVE, read_filters, row_values
 from admin.console.page import Page
-from admin.signed_in_handler import COOKIE
-from flowhook.client import AsyncClient
-from flowhook.errors import FlowhookError, InvalidError, UnauthenticatedError, UnavailableError
-from operations.execution_list import ExecutionList
-from operations.table import LIST_EXECUTIONS
+from flowhook.errors import FlowhookError, UnauthenticatedError, UnavailableError
 
 INTERVAL_SECONDS: Final = 0.5  # time between two looks at the list of executions
 # such a multiple of the time that a look takes passes before the next one: conditions without an index take long
@@ -29,46 +24,21 @@ ENDED: Final = "ended"  # event after which the page asks for no further ones: i
 AWAY: Final = "event: away\ndata:\n\n"  # sent instead of the rows while the router does not answer
 
 
-def read_live(query: dict[str, list[str]]) -> bool:
-    """Remove `live` from the parameters of a page's URL, and return whether the page shall update itself.
-
-    Raises:
-        InvalidError: it is neither `on` nor `off`.
-    """
-    value = query.pop(LIVE, ["on"])[0]
-    if value not in ("on", "off"):
-        raise InvalidError("live: write on or off", reason="PARAMETER_INVALID")
-    return value == "on"
-
-
 class LiveStream(Page):
-    """Base class of the streams: subclasses say what is read and shown.
-
-    Attributes:
-        template: it renders the rows.
-        interval: seconds between two looks at the list; at most so many events are sent.
-    """
+    """Base class of the streams: subclasses say what is read and shown."""
 
     SUPPORTED_METHODS = ("GET",)
     is_part = True
     patience = None  # it ends when its reader leaves
-    template = ""
-    interval = INTERVAL_SECONDS
+    template = ""  # renders the rows
+    interval = INTERVAL_SECONDS  # between two looks at the list; at most so many events are sent
 
     def conditions(self) -> Any:
-        """Return the conditions that the parameters of the URL name; subclasses override this.
-
-        Raises:
-            InvalidError: there is no such parameter, or no such value.
-        """
+        """Return the conditions that the parameters of the URL name; subclasses override this."""
         raise NotImplementedError
 
-    async def load(self, client: AsyncClient, conditions: Any) -> Any:
-        """Return the values for the template, by name; subclasses override this.
-
-        Raises:
-            FlowhookError: the router does not answer.
-        """
+    async def load(self, conditions: Any) -> dict[str, Any]:
+        """Return the values for the template, by name; subclasses override this. May raise as operations do."""
         raise NotImplementedError
 
     def prepare(self) -> None:
@@ -101,7 +71,8 @@ class LiveStream(Page):
             began = loop.time()
             values = await self._load(conditions)
             if not sent_at or values != shown or loop.time() - sent_at >= REFRESH_SECONDS:
-                await self._send(AWAY if values is None else _event(rendering.render(self.template, **values)))
+                self.write(AWAY if values is None else _event(rendering.render(self.template, **values)))
+                await self.flush_in_time()
                 shown, sent_at = values, loop.time()
             try:
                 pause = max(self.interval, PAUSE_FACTOR * (loop.time() - began))
@@ -111,29 +82,18 @@ class LiveStream(Page):
                 continue
 
     async def _load(self, conditions: Any) -> dict[str, Any] | None:
-        """Return what `load` does; None: the router does not answer."""
-        self.check_session()
-        try:
-            async with asyncio.timeout(LOAD_SECONDS), self.router() as client:
-                values: dict[str, Any] = await self.load(client, conditions)
-        except (TimeoutError, UnavailableError):
-            return None
-        return values
-
-    def check_session(self) -> None:
-        """Check that the session has not ended. This does not count as a use of it: nobody asked for anything.
+        """Return what `load` does; None: the router does not answer.
 
         Raises:
-            UnauthenticatedError: it has.
+            UnauthenticatedError: the session has ended. This is no use of it: nobody asked for anything.
         """
-        session_id = self.get_cookie(COOKIE, "") or ""
-        if self.context.sessions.find(session_id, self.context.clock(), use=False) is not self.session:
+        if self.find_session(use=False) is not self.session:
             raise UnauthenticatedError("the session has ended", reason="SESSION_MISSING")
-
-    async def _send(self, text: str) -> None:
-        """Send an event."""
-        self.write(text)
-        await self.flush_in_time()
+        try:
+            async with asyncio.timeout(LOAD_SECONDS):
+                return await self.load(conditions)
+        except (TimeoutError, UnavailableError):
+            return None
 
     def finish_error(self, error: FlowhookError) -> None:
         """End a stream that has begun; refuse one that has not with a status that no page follows."""
@@ -144,24 +104,6 @@ class LiveStream(Page):
             self.finish()
         else:
             super().finish_error(error)
-
-
-class ExecutionStream(LiveStream):
-    """`/executions/stream`."""
-
-    template = "execution_rows.html"
-
-    def conditions(self) -> ExecutionList:
-        """Return the conditions of the list."""
-        filters = read_filters(self.query())
-        if filters.jq:
-            raise InvalidError("a list with a jq condition does not update by itself", reason="PARAMETER_INVALID")
-        return filters
-
-    async def load(self, client: AsyncClient, conditions: ExecutionList) -> dict[str, Any]:
-        """Return the first page."""
-        page = await LIST_EXECUTIONS.perform(client, conditions, self.context.tools)
-        return {"page": page, **row_values(conditions, page)}
 
 
 def _event(text: str) -> str:

@@ -9,25 +9,13 @@ from __future__ import annotations
 
 import http
 import secrets
-from typing import TYPE_CHECKING, Any, cast
 
-from admin.base_handler import status_of
 from admin.console.page import CSRF_FIELD, Page, with_newlines
 from admin.console.unsent_form import MAX_CARRIED, MAX_ESCAPES, carried, summary, unsent_form
 from admin.security.router_clients import find_role
 from admin.security.sessions import MAX_AGE_SECONDS, Role
 from admin.signed_in_handler import COOKIE, MAX_TOKEN, parse_fields
-from flowhook.errors import (
-    ExhaustedError,
-    FlowhookError,
-    InvalidError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-    UnavailableError,
-)
-
-if TYPE_CHECKING:
-    from tornado.http1connection import HTTP1Connection
+from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError, UnavailableError
 
 
 class LoginPage(Page):
@@ -44,9 +32,8 @@ class LoginPage(Page):
 
     async def show(self, *_values: str) -> None:
         """Respond with the form; redirect anyone who is logged in to the page that was asked for."""
-        cookie = self.get_cookie(COOKIE, "") or ""
-        if self.context.sessions.find(cookie, self.context.clock()) is None:
-            self.finish_form("Your session has ended: log in again." if cookie else "")
+        if self.find_session() is None:
+            self.finish_form("Your session has ended: log in again." if self.get_cookie(COOKIE) else "")
         else:
             self.see_other(self._target())
 
@@ -57,12 +44,10 @@ class LoginPage(Page):
             async with self.router() as client:
                 role = await find_role(client)
         except FlowhookError as error:
-            self.set_status(status_of(error))
-            if isinstance(error, ExhaustedError | UnavailableError):
-                self.set_header("Retry-After", str(error.retry_after))
+            self.set_status_of(error)
             self.finish_form(_explain(error))
             return
-        self.context.sessions.end(self.get_cookie(COOKIE, "") or "")  # of the previous user of this browser
+        self.end_session()  # of the previous user of this browser
         session_id = self.context.sessions.begin(self.token, role, self.context.clock())
         self.set_cookie(
             COOKIE,
@@ -86,26 +71,23 @@ class LoginPage(Page):
 
     def _read_credential(self) -> str:
         """Return the token of the form, or the one that the code of a link stands for."""
-        codes = self.form().get("code", [])
-        if codes:
+        fields = self.form()
+        if codes := fields.get("code"):
             return self.context.login_link.redeem(codes[0], self._peer(), self.context.clock())
-        return self._read_token()
-
-    def _peer(self) -> str:
-        """Return the address at the other end of the connection; empty if that is a proxy, which speaks for others."""
-        if any(name in self.request.headers for name in ("Forwarded", "X-Forwarded-For", "Via")):
-            return ""
-        stream = cast("HTTP1Connection", self.request.connection).stream
-        return "" if stream.closed() else stream.socket.getpeername()[0]
-
-    def _read_token(self) -> str:
-        values = self.form().get("token", [""])
+        values = fields.get("token", [""])
         token = values[0].strip()
         if not token:
             raise InvalidError("Write a token.")
         if len(values) > 1 or len(token) > MAX_TOKEN or not token.isascii() or not token.isprintable():
             raise UnauthenticatedError("")
         return token
+
+    def _peer(self) -> str:
+        """Return the address at the other end of the connection; empty if that is a proxy, which speaks for others."""
+        if any(name in self.request.headers for name in ("Forwarded", "X-Forwarded-For", "Via")):
+            return ""
+        stream = self.connection.stream
+        return "" if stream.closed() else stream.socket.getpeername()[0]
 
     def _target(self) -> str:
         """Return the path to go to; only one of this process, so that no link to the login leads elsewhere."""
@@ -149,7 +131,7 @@ class ContinuePage(LoginPage):
         if self.body not in self.context.sent_logins:
             await super().submit()
             return
-        self.session = self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock())
+        self.session = self.find_session()
         if self.session is None:
             self.set_status(http.HTTPStatus.UNAUTHORIZED)
             self.finish_form("This login was sent before.")
@@ -190,12 +172,12 @@ class LogoutHandler(Page):
     async def submit(self, *_values: str) -> None:
         """End the session."""
         self.checked_form()
-        self.context.sessions.end(self.get_cookie(COOKIE, "") or "")
+        self.end_session()
         self.clear_cookie(COOKIE)
         self.see_other("/login")
 
 
-def _explain(error: FlowhookError) -> Any:
+def _explain(error: FlowhookError) -> str:
     match error:
         case UnauthenticatedError(reason="LOGIN_LINK_INVALID"):
             return "This link was used before, has expired, or is for another machine: log in with a token."

@@ -11,14 +11,13 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
-from admin.base_handler import status_of
 from admin.console import rendering
 from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
 from admin.router_watch import PATIENCE_SECONDS, until_router_hangs
 from admin.security.request_checks import is_same_origin
 from admin.security.sessions import Role
 from admin.signed_in_handler import COOKIE, SignedInHandler
-from flowhook.errors import ExhaustedError, FlowhookError, PermissionDeniedError, UnauthenticatedError, UnavailableError
+from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
 from operations.operation import Operation, P, ParameterError
 
 CSRF_FIELD: Final = "csrf_token"
@@ -59,6 +58,29 @@ def with_newlines(fields: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     Browsers end lines with CRLF in forms. Source: HTML, "multi-line text".
     """
     return {name: [value.replace("\r\n", "\n") for value in values] for name, values in fields.items()}
+
+
+def read_live(query: dict[str, list[str]]) -> bool:
+    """Remove `live` from the parameters of a page's URL, and return whether the page shall update itself.
+
+    Raises:
+        InvalidError: it is neither `on` nor `off`.
+    """
+    value = query.pop("live", ["on"])[0]
+    if value not in ("on", "off"):
+        raise InvalidError("live: write on or off", reason="PARAMETER_INVALID")
+    return value == "on"
+
+
+def read_rows(operation: Operation[P], query: Mapping[str, Sequence[str]], rows: int) -> P:
+    """Return the conditions that the parameters of the URL of a list name, for a page with so many rows.
+
+    Raises:
+        InvalidError: there is no such parameter, or no such value.
+    """
+    if (query.get("page_size") or [""])[0]:
+        raise InvalidError(f"a page has {rows} rows: write no page_size", reason="PARAMETER_INVALID")
+    return operation.read_query({}, {**query, "page_size": [str(rows)]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +142,7 @@ class Page(SignedInHandler):
         )
 
     def checked_form(self) -> dict[str, list[str]]:
-        """Return the fields of the form, without its CSRF token.
-
-        Raises:
-            InvalidError: there is no form.
-            PermissionDeniedError: it does not contain the session's CSRF token (`CSRF_TOKEN_INVALID`).
-        """
+        """Return the fields of the form, without its CSRF token."""
         fields = self.form()
         given = fields.pop(CSRF_FIELD, [""])
         if self.session is None or not self.session.has_csrf_token(given[0]):
@@ -153,18 +170,16 @@ class Page(SignedInHandler):
         if (fields := self.invalid_fields(error)) and self._finish_form_again(error, fields):
             return
         if is_stranger:
-            if (session_id := self.get_cookie(COOKIE)) is not None:
-                self.context.sessions.end(session_id)  # the login says so, to anyone who has its cookie
+            self.end_session()  # the login says so, to anyone who has its cookie
             read = self.request.method != "POST" and self.request.uri not in ("/", None)
             login = f"/login?next={quote(self.request.uri or '', safe='')}" if read else "/login"
-            if session_id is None and self._is_foreign_link():
+            if self.get_cookie(COOKIE) is None and self._is_foreign_link():
                 self.finish_page("reload.html", login=login)
             else:
                 self.see_other(login)
             return
-        if isinstance(error, ExhaustedError | UnavailableError):
-            self.set_header("Retry-After", str(error.retry_after))
-        self.finish_error_page(status_of(error), error.message, error.reason)
+        self.set_status_of(error)
+        self._finish_error_page(error.message, error.reason)
 
     async def first_bytes(self, operation: Operation[P], parameters: P, most: int) -> bytes:
         """Return the first bytes that an operation streams, `most` of them at most."""
@@ -198,7 +213,7 @@ class Page(SignedInHandler):
         """
         if not self.invalid_fields(error):
             raise error
-        self.set_status(status_of(error))
+        self.set_status_of(error)
         return error
 
     def _finish_form_again(self, error: FlowhookError, fields: Mapping[str, str]) -> bool:
@@ -210,7 +225,7 @@ class Page(SignedInHandler):
             return is_repeated
         if (form := self.filter_form) is None:
             return False
-        self.set_status(status_of(error))
+        self.set_status_of(error)
         filters = form.operation.draft({}, self.query(), fields)
         self.finish_page("invalid_form.html", form=form, error=error, errors=fields, filters=filters, **form.values)
         return True
@@ -219,20 +234,14 @@ class Page(SignedInHandler):
         """Respond with the form, which was not performed, and has to be sent again."""
         fields = self.form()
         fields.pop(CSRF_FIELD, None)
-        self.set_status(status_of(error))
+        self.set_status_of(error)
         unsent = unsent_form(self.request.path, with_newlines(fields), errors)
         self.finish_page("unsent_form.html", unsent=unsent, error=error, errors=errors)
 
     def is_unsent_form(self, error: FlowhookError) -> bool:
         """Whether a page of this process sent a form, not too long a one, whose session has ended meanwhile."""
-        length = self.request.headers.get("Content-Length", "")
-        return (
-            isinstance(error, UnauthenticatedError)
-            and self.repeats_form
-            and self._is_own_form()
-            and length.isdecimal()
-            and int(length[:20]) <= MAX_UNSENT
-        )
+        is_own = isinstance(error, UnauthenticatedError) and self.repeats_form and self._is_own_form()
+        return is_own and self.content_length is not None and self.content_length <= MAX_UNSENT
 
     def _is_own_form(self) -> bool:
         """Whether a browser says that a page of this process sent the form, to a path that forms are sent to."""
@@ -246,7 +255,7 @@ class Page(SignedInHandler):
 
     def _finish_unsent_login(self) -> None:
         """Respond with a login that contains the form, which nothing has read yet."""
-        self.context.sessions.end(self.get_cookie(COOKIE, "") or "")
+        self.end_session()
         self.clear_cookie(COOKIE)
         self.session = None
         self.set_status(http.HTTPStatus.UNAUTHORIZED)
@@ -269,16 +278,14 @@ class Page(SignedInHandler):
         headers = self.request.headers
         return headers.get("Sec-Fetch-Site") == "cross-site" and headers.get("Sec-Fetch-Mode") == "navigate"
 
-    def finish_error_page(self, status: http.HTTPStatus, message: str, reason: str = "") -> None:
-        """Respond with a page about an error."""
-        self.set_status(status)
+    def _finish_error_page(self, message: str, reason: str = "") -> None:
+        status = http.HTTPStatus(self.get_status())
         self.finish_page("error.html", status=status.value, title=status.phrase, message=message, reason=reason)
 
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
         """Respond with a page that reveals no internals."""
         self.set_error_headers(status_code)
-        message = "There is no such page." if status_code == http.HTTPStatus.NOT_FOUND else ""
-        self.finish_error_page(http.HTTPStatus(status_code), message)
+        self._finish_error_page("There is no such page." if status_code == http.HTTPStatus.NOT_FOUND else "")
 
 
 class HomePage(Page):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +20,8 @@ from flowhook.security import callback_tokens
 from operations.encoding import to_json
 
 FOLDER: Final = Path(__file__).parent
-MINUTE: Final = 60
-HOUR: Final = 3600
-DAY: Final = 86_400
+_TIMES: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
+_SIZES: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 MAX_OUTPUT: Final = 16 * 1024  # characters of an output that a page shows; the API has all of them
 
 
@@ -41,13 +41,18 @@ def load_templates() -> None:
         _ENVIRONMENT.get_template(name)
 
 
+def _unit(value: float, units: Sequence[tuple[int, str]], smallest: str) -> tuple[int, str]:
+    """Return the largest unit that a value has, and its name; else 1."""
+    return next(((unit, name) for unit, name in units if value >= unit), (1, smallest))
+
+
 def ago(time: datetime, now: datetime) -> str:
     """Return the distance of a time from now, in one unit."""
     seconds = int((now - time).total_seconds())
-    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s")):
-        if abs(seconds) >= unit:
-            return f"{seconds // unit} {name} ago" if seconds > 0 else f"in {-seconds // unit} {name}"
-    return "now"
+    if seconds == 0:
+        return "now"
+    unit, name = _unit(abs(seconds), _TIMES, "s")
+    return f"{seconds // unit} {name} ago" if seconds > 0 else f"in {-seconds // unit} {name}"
 
 
 def exact(time: datetime) -> str:
@@ -59,26 +64,20 @@ def duration(seconds: float) -> str:
     """Return a duration with about three digits."""
     if seconds < 1:
         return f"{max(seconds, 0) * 1000:.0f} ms"  # two clocks may differ
-    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
-        if seconds >= unit:
-            return f"{seconds / unit:.1f} {name}"
-    return f"{seconds:.1f} s"
+    unit, name = _unit(seconds, _TIMES, "s")
+    return f"{seconds / unit:.1f} {name}"
 
 
 def size(count: int) -> str:
     """Return a number of bytes with its unit."""
-    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} bytes"
+    unit, name = _unit(count, _SIZES, "bytes")
+    return f"{count} bytes" if unit == 1 else f"{count / unit:.1f} {name}"
 
 
 def age(seconds: float) -> str:
     """Return a duration in one unit, rounded down."""
-    for unit, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min")):
-        if seconds >= unit:
-            return f"{int(seconds) // unit} {name}"
-    return f"{max(int(seconds), 0)} s"
+    unit, name = _unit(seconds, _TIMES, "s")
+    return f"{max(int(seconds), 0) // unit} {name}"
 
 
 def share(ratio: float) -> str:
@@ -140,18 +139,10 @@ def _environment() -> jinja2.Environment:
         auto_reload=False,
     )
     environment.filters |= {
-        "ago": ago,
-        "exact": exact,
-        "duration": duration,
-        "size": size,
-        "age": age,
-        "share": share,
+        **{each.__name__: each for each in (ago, exact, duration, size, age, share, json_text, plain, linked)},
         "grouped": "{:,}".format,
-        "json_text": json_text,
         "indented": lambda text: indented(text) or text,
-        "plain": plain,
         "iso": datetime.isoformat,
-        "linked": linked,
     }
     environment.globals |= {
         "static": static_files.url,

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
-from admin.base_handler import status_of
 from admin.console.page import Page
 from admin.console.replay_fields import BODY_FIELDS, DEFAULTS, digest, error_fields, ignored, unused
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnauthenticatedError
@@ -70,7 +69,7 @@ class ReplayPage(Page):
             except FlowhookError as problem:
                 error = problem
         if error is not None:
-            self.set_status(status_of(error))
+            self.set_status_of(error)
         tasks = _tasks(detail, shown["task"])
         self.finish_page(
             "replay.html",
@@ -95,11 +94,7 @@ class ReplayPage(Page):
     async def _preview(
         self, execution_id: str, shown: dict[str, str], given: Mapping[str, Sequence[str]]
     ) -> ReplayPreview:
-        """Return what a replay would do; what a person has not `given`, `shown` becomes one that is possible.
-
-        Raises:
-            FlowhookError: there is no such replay.
-        """
+        """Return what a replay would do; what a person has not `given`, `shown` becomes one that is possible."""
         changes: list[dict[str, str]] = [{}]
         if "revision" not in given and shown["revision"] == "latest":
             changes.append({"revision": "pinned"})
@@ -168,21 +163,13 @@ class ReplayHandler(ReplayPage):
 
 
 def chosen(fields: Mapping[str, str]) -> dict[str, str]:
-    """Return the parameters that a form means: it sends all of its fields, whether they apply or not.
-
-    Raises:
-        ParameterError: `input` is neither of its values.
-    """
+    """Return the parameters that a form means: it sends all of its fields, whether they apply or not."""
     left_out = unused(fields) | {name for name in (REASON, REQUEST_ID) if not fields.get(name)}
     return {name: text for name, text in fields.items() if name not in left_out}
 
 
 def _single(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return fields that are given once.
-
-    Raises:
-        ParameterError: one is given more than once.
-    """
+    """Return fields that are given once. Raises `ParameterError`: one is given more than once."""
     if repeated := [name for name, values in fields.items() if len(values) > 1]:
         raise ParameterError(f"{repeated[0][:100]} may be given once", dict.fromkeys(repeated, "may be given once"))
     return {name: values[0] for name, values in fields.items()}

@@ -16,8 +16,7 @@ class SecretsPage(Page):
     async def show(self, *_values: str) -> None:
         """Respond with the list, and with a form for the secret that the URL names."""
         query = self.query()
-        name = query.pop("name", [""])[0]
-        await self.show_list(name, query)
+        await self.show_list(query.pop("name", [""])[0], query)
 
     async def show_list(self, name: str, query: Mapping[str, list[str]], error: FlowhookError | None = None) -> None:
         """Respond with the list, and with a form for a secret, which was not set if there is an error."""

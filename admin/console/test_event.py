@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from admin.base_handler import status_of
 from admin.console.body_view import indented
 from admin.console.page import Page
 from flowhook.errors import FlowhookError, UnauthenticatedError
@@ -51,7 +50,7 @@ class TestEventPage(Page):
             raise
         except FlowhookError as error:
             problem = error
-            self.set_status(status_of(error))
+            self.set_status_of(error)
         draft = await self.run(PREPARE_TEST_EVENT, path, {})
         entered = {name: fields.get(name, [""])[0] for name in FIELDS}
         self.finish_form(draft, entered=entered, result=result, problem=problem)

@@ -60,12 +60,7 @@ class Bar:
 
 
 def draw_timeline(bars: Sequence[Bar], now_ms: int) -> Markup:
-    """Return the picture of the first `MAX_BARS` bars; empty without bars.
-
-    Args:
-        bars: rows, in order.
-        now_ms: end of the bars that have none.
-    """
+    """Return the picture of the first `MAX_BARS` bars; those without an end go on until now. Empty without bars."""
     shown = bars[:MAX_BARS]
     if not shown:
         return Markup("")

@@ -14,7 +14,7 @@ from admin.console.attempt_bars import attempt_bars, to_ms
 from admin.console.json_format import indent_json
 from admin.console.timeline import Bar
 from flowhook.model import TaskRun, TaskState
-from flowhook.model.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
+from flowhook.model.execution_trace import ExecutionTrace, TracedRequest, TracedTask
 from operations.executions import ExecutionDetailView
 
 WAITING_KINDS: Final = frozenset({"wait", "listen"})  # kinds of tasks that wait rather than work
@@ -66,15 +66,11 @@ def shown_tasks(detail: ExecutionDetailView, trace: ExecutionTrace | None) -> li
     # a trace that is limited, or begins after a compaction, leaves the end of tasks out
     is_whole = trace is not None and trace.outcome == "unfinished" and not trace.compacted
     is_open = is_whole and not detail.status.ended
+    names = {number: task.task for number, task in traced.items()} | {number: run.task for number, run in runs.items()}
     return [
-        _shown(number, runs.get(number), traced.get(number), is_open=is_open)
-        for number in sorted(runs.keys() | traced.keys())
+        ShownTask(number, task, name_of(task), runs.get(number), traced.get(number), is_open)
+        for number, task in sorted(names.items())
     ]
-
-
-def _shown(number: int, run: TaskRun | None, traced: TracedTask | None, *, is_open: bool) -> ShownTask:
-    task = traced.task if run is None and traced is not None else "" if run is None else run.task
-    return ShownTask(number, task, name_of(task), run, traced, is_open)
 
 
 def name_of(task: str) -> str:
@@ -93,6 +89,7 @@ def timeline_bars(detail: ExecutionDetailView, tasks: Sequence[ShownTask], link:
 
     `link`: prefix of the URL of a task, to which its number is appended.
     """
+    ended = None if detail.ended_at is None else to_ms(detail.ended_at)
     bars = list(attempt_bars(detail).rows)
     for task in tasks:
         run = task.run
@@ -104,7 +101,7 @@ def timeline_bars(detail: ExecutionDetailView, tasks: Sequence[ShownTask], link:
                 label=task.name,
                 state=run.state,
                 begin_ms=to_ms(run.began_at),
-                end_ms=_ended(detail) if run.ended_at is None else to_ms(run.ended_at),
+                end_ms=ended if run.ended_at is None else to_ms(run.ended_at),
                 waits=task.waits,
                 tries_ms=tuple(each.answered_ms for each in requests if each.kind == "retry" and each.answered_ms),
                 depth=depth_of(task.task),
@@ -114,17 +111,11 @@ def timeline_bars(detail: ExecutionDetailView, tasks: Sequence[ShownTask], link:
     return bars
 
 
-def _ended(detail: ExecutionDetailView) -> int | None:
-    ended = detail.ended_at
-    return None if ended is None else to_ms(ended)
+class Durations(NamedTuple):
+    """Durations of an execution in seconds, in the queue and of all attempts; None: not known, or not yet."""
 
-
-@dataclass(frozen=True, slots=True)
-class Durations:
-    """Durations of an execution in seconds; None: not known, or not yet."""
-
-    queued: float | None  # in the queue, in all
-    ran: float | None  # its attempts, in all
+    queued: float | None
+    ran: float | None
 
 
 def durations(detail: ExecutionDetailView, now: datetime) -> Durations:
@@ -161,9 +152,12 @@ class TraceValues:
         if index is None:
             return ""
         value = self._values[index]
-        if value.cut or len(value.text) > limit:
-            return _cut(value, limit)
-        return indent_json(value.text) or value.text
+        if not value.cut and len(value.text) <= limit:
+            return indent_json(value.text) or value.text
+        shown = value.text[:limit]
+        return (
+            f"{shown}\n… of {value.size} bytes" if shown else f"… {value.size} bytes, which are more than a trace holds"
+        )
 
     def differences(self, before: int | None, after: int | None) -> list[ChangedLine]:
         """Return the lines in which two values differ."""
@@ -186,13 +180,6 @@ class TraceValues:
         endpoint = arguments.get("endpoint")
         url = endpoint.get("uri") if isinstance(endpoint, dict) else endpoint
         return f"{str(arguments.get('method', '')).upper()} {url}"
-
-
-def _cut(value: TracedValue, limit: int) -> str:
-    shown = value.text[:limit]
-    if not shown:
-        return f"… {value.size} bytes, which are more than a trace holds"
-    return f"{shown}\n… of {value.size} bytes"
 
 
 class ChangedLine(NamedTuple):

@@ -63,11 +63,7 @@ def carry(body: bytes) -> str:
 
 
 def carried(value: str) -> bytes:
-    """Return the body of a form that a field carries.
-
-    Raises:
-        InvalidError: it carries none (`FORM_INVALID`).
-    """
+    """Return the body of a form that a field carries. Raises `InvalidError`: it carries none (`FORM_INVALID`)."""
     try:
         return base64.b64decode(value.encode("ascii"), b"-_", validate=True)
     except ValueError:

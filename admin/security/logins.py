@@ -71,10 +71,7 @@ class LoginLink:
     def redeem(self, code: str, peer: str, now: float) -> str:
         """Return the token, once.
 
-        Args:
-            code: what was posted.
-            peer: address at the other end of the connection; empty: a proxy sent the request for somebody else.
-            now: the time.
+        `peer`: address at the other end of the connection; empty: a proxy sent the request for somebody else.
 
         Raises:
             UnauthenticatedError: the code is not the one, was redeemed before, has expired, or comes from elsewhere

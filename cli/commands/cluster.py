@@ -7,6 +7,7 @@ import sys
 import time
 from contextlib import closing, nullcontext
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -16,6 +17,7 @@ from typer import Option
 from cli.execution_tables import Shown
 from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, local_servers, log_url, router_settings
 from cli.operation_commands import OperationCall, command, keyword, showing, shown
+from cli.output import print_json, print_result, print_table
 from operations import table
 
 if TYPE_CHECKING:
@@ -37,8 +39,6 @@ SERVER_COLUMNS: Final = ("SERVER", "ROLE", "UP TO DATE", "LAG", "VERSION")
 
 
 def _status(call: OperationCall) -> None:
-    from cli.output import print_json, print_table
-
     state = call.perform()
     if call.json:
         for each in (*state.shards, *state.servers):
@@ -47,14 +47,14 @@ def _status(call: OperationCall) -> None:
     shards, servers = (shown(each) for each in (state.shards, state.servers))
     print_table(SHARD_COLUMNS, map(_shard_row, shards), empty="no shards")
     print()
-    print_table(COPY_COLUMNS, (row for shard in shards for row in _copy_rows(shard)), empty="no routers")
+    copies = [(shard, copy) for shard in shards for copy in shard["copies"]]
+    print_table(COPY_COLUMNS, starmap(_copy_row, copies), empty="no routers")
     print()
     print_table(SERVER_COLUMNS, map(_server_row, servers), empty="no servers: the storage is embedded")
-    for problem in (copy["problem"] for shard in shards for copy in shard["copies"] if copy["problem"]):
+    problems = [copy["problem"] for _, copy in copies if copy["problem"]]
+    problems += [f"{server['name']}: {server['problem']}" for server in servers if server["problem"]]
+    for problem in problems:
         print(f"\n{problem}")
-    for server in servers:
-        if server["problem"]:
-            print(f"\n{server['name']}: {server['problem']}")
 
 
 command(
@@ -67,16 +67,12 @@ command(
 
 
 def _hand_over(call: OperationCall) -> None:
-    from cli.output import print_json
-
     begun = call.perform()
     owner = _next_owner(call.operator.client, begun.epoch, call.options["timeout"])
     if owner != begun.successor:
         print(f"flowhook: {begun.successor} was to own it, and was too late", file=sys.stderr)
-    if call.json:
-        print_json({**shown(begun), "successor": owner})
-    else:
-        print(f"{owner} owns the shard and serves, in place of {begun.owner}")
+    text = f"{owner} owns the shard and serves, in place of {begun.owner}"
+    print_result({**shown(begun), "successor": owner}, text, json=call.json)
 
 
 command(
@@ -217,28 +213,14 @@ def _seal_log(url: str, directory: Path, creds_file: Path | None, ca_file: Path 
 def _shard_row(shard: Shown) -> tuple[object, ...]:
     state = "serving" if shard["serving"] else "not serving"
     snapshots = ", ".join(str(each["position"]) for each in shard["snapshots"])
-    return (
-        *(shard[name] for name in ("number", "owner")),
-        state,
-        *(shard[name] for name in ("epoch", "position", "log_bytes")),
-        snapshots,
-    )
+    return shard["number"], shard["owner"], state, shard["epoch"], shard["position"], shard["log_bytes"], snapshots
 
 
-def _copy_rows(shard: Shown) -> list[tuple[object, ...]]:
-    return [
-        (
-            shard["number"],
-            copy["router"],
-            copy["state"],
-            copy["position"],
-            max(0, shard["position"] - copy["position"]),  # a copy may be newer than the shard's state
-            f"{copy['silence']:.1f} s",
-            copy["address"],
-            copy["version"],
-        )
-        for copy in shard["copies"]
-    ]
+def _copy_row(shard: Shown, copy: Shown) -> tuple[object, ...]:
+    lag = max(0, shard["position"] - copy["position"])  # a copy may be newer than the shard's state
+    silence = f"{copy['silence']:.1f} s"
+    where = (copy[name] for name in ("router", "state", "position"))
+    return shard["number"], *where, lag, silence, copy["address"], copy["version"]
 
 
 def _server_row(server: Shown) -> tuple[object, ...]:

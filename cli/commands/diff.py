@@ -8,14 +8,13 @@ import typer
 
 from cli.execution_tables import Shown
 from cli.operation_commands import command, showing
+from cli.output import print_table, printable
 from operations import table
 
 COLUMNS = ("WHAT", "NAME", "FIRST", "SECOND")
 
 
 def _print(found: Shown) -> None:
-    from cli.output import print_table, printable
-
     print_table(COLUMNS, diff_rows(found["diff"]), empty="no differences")
     for name in ("body", "output"):
         if lines := found["diff"][name]["lines"]:

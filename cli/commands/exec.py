@@ -146,10 +146,7 @@ def command(
     if until and not result.reached:
         raise NotFoundError(f"the flow ended without coming to {until}", reason="TASK_NOT_REACHED")
     output = orjson.loads(result.output or b"null")
-    if json:
-        print_json(output)
-    else:
-        print(to_json(output, indent=True).decode())
+    print_json(output) if json else print(to_json(output, indent=True).decode())
 
 
 def _print_reply(reply: Reply) -> None:
@@ -192,11 +189,7 @@ def _secret(text: str) -> tuple[str, bytes]:
 
 
 def _start_event(document: FlowDocument, request: _Request) -> Event:
-    """Return the event that starts the flow: the request as an edge converts it or, without a webhook, the input alone.
-
-    Raises:
-        typer.BadParameter: the body does not match its type, or a flow without a webhook is given headers or a query.
-    """
+    """Return the event that starts the flow: the request as an edge converts it; without a webhook, the input alone."""
     webhook = document.webhook
     if webhook is None:
         if request.headers or request.query:
@@ -207,11 +200,7 @@ def _start_event(document: FlowDocument, request: _Request) -> Event:
 
 
 def _callback(document: FlowDocument, text: str) -> ProvidedEvent:
-    """Return the event of a callback, given as `NAME=@FILE` or `NAME=JSON`.
-
-    Raises:
-        typer.BadParameter: the flow has no such callback, or its body is not JSON.
-    """
+    """Return the event of a callback, given as `NAME=@FILE` or `NAME=JSON`."""
     from flowhook.events import cloud_events
     from runner.ipc import ProvidedEvent
 
@@ -227,11 +216,7 @@ def _callback(document: FlowDocument, text: str) -> ProvidedEvent:
 
 
 def _emitted_event(text: str) -> ProvidedEvent:
-    """Return an emitted event: a CloudEvent in JSON, as `@FILE` or text; all attributes but `type` have defaults.
-
-    Raises:
-        typer.BadParameter: it is not a CloudEvent.
-    """
+    """Return an emitted event: a CloudEvent in JSON, as `@FILE` or text; all attributes but `type` have defaults."""
     from flowhook.events import cloud_events, ids
     from flowhook.events.workflow_input import rfc3339
     from runner.ipc import ProvidedEvent

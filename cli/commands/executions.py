@@ -27,6 +27,7 @@ from cli.operation_commands import (
     showing,
     shown,
 )
+from cli.output import print_json, print_result, print_table, printable
 from flowhook import limits
 from flowhook.errors import ConflictError, UnavailableError
 from flowhook.model import Status
@@ -42,8 +43,6 @@ app = typer.Typer(
 # exit codes of `wait`; 1 and 2 mean that it could not look
 EXIT_CODES: Final[Mapping[str, int]] = {Status.COMPLETED: 0, Status.FAULTED: 3, Status.CANCELLED: 4}
 EXIT_NOT_ENDED: Final = 5
-
-
 TIMEOUT: Final = Annotated[
     float | None, Option(metavar="SECONDS", min=0.0, help="How long to wait; default: until it has ended.")
 ]
@@ -78,9 +77,8 @@ listing(
 
 def _get(call: OperationCall) -> None:
     if not call.options["raw"]:
-        showing(print_detail)(
-            replace(call, parameters=call.parameters.model_copy(update={"max_body": limits.INLINE_BODY_BYTES}))
-        )
+        wanted = call.parameters.model_copy(update={"max_body": limits.INLINE_BODY_BYTES})
+        showing(print_detail)(replace(call, parameters=wanted))
         return
     for chunk in call.operator.chunks(table.READ_BODY, execution_id=call.parameters.execution_id):
         sys.stdout.buffer.write(chunk)
@@ -129,20 +127,13 @@ def _one(operation: Operation[Any], word: str = "") -> Any:
     """Return what performs an operation on one execution and prints its status, or the word."""
 
     def one(operator: Operator, execution_id: str, given: Mapping[str, Any]) -> None:
-        from cli.output import print_json
-
         result = operator.perform(operation, read_options(operation, {**given, "execution_id": execution_id}))
-        if given["json"]:
-            print_json(result)
-        else:
-            print(f"{execution_id}: {word or result.status}")
+        print_result(result, f"{execution_id}: {word or result.status}", json=given["json"])
 
     return one
 
 
 def _delete(operator: Operator, execution_id: str, given: Mapping[str, Any]) -> None:
-    from cli.output import print_json
-
     options = read_options(table.DELETE_EXECUTION, {**given, "execution_id": execution_id})
     deleted = operator.perform(table.DELETE_EXECUTION, options)
     if given["json"]:
@@ -164,8 +155,6 @@ def _delete(operator: Operator, execution_id: str, given: Mapping[str, Any]) -> 
 
 
 def _replay(operator: Operator, execution_id: str, given: Mapping[str, Any]) -> None:
-    from cli.output import print_json
-
     detail = operator.perform(table.GET_EXECUTION, execution_id=execution_id)
     newer = detail.latest_revision if detail.status.ended and detail.latest_revision > detail.flow_revision else 0
     chosen = {**given, "execution_id": execution_id}
@@ -186,15 +175,10 @@ def _replay(operator: Operator, execution_id: str, given: Mapping[str, Any]) -> 
         if error.reason not in ("EXECUTION_REPLAYED", "EXECUTION_RESOLVED"):
             raise
         raise ConflictError(f"{error.message}; --again replays it all the same", reason=error.reason) from None
-    if given["json"]:
-        print_json(started)
-    else:
-        print(f"{execution_id}: replayed as {started.id}")
+    print_result(started, f"{execution_id}: replayed as {started.id}", json=given["json"])
 
 
 def _print_preview(execution: Shown, preview: Shown) -> None:
-    from cli.output import print_table, printable
-
     error = "" if execution["error"] is None else f", {execution['error']['status']} {execution['error']['title']}"
     print(printable(f"{execution['id']}: {execution['status']}{error}; would be replayed"))
     keys = "with the same idempotency keys" if preview["keeps_idempotency_keys"] else "with new idempotency keys"
@@ -210,10 +194,7 @@ def _print_preview(execution: Shown, preview: Shown) -> None:
 def _revision(given: Mapping[str, Any], newer: int, ran: str) -> str | None:
     """Return the revision that a replay runs; if there is a newer one, a terminal is asked, and a script is told.
 
-    Args:
-        given: options of the command.
-        newer: the latest revision, if it is newer than the one that was executed; else 0.
-        ran: what ran the older one, as a subject of a sentence that ends with "ran".
+    `newer`: the latest revision, if it is newer than the one that `ran`, an execution's ID, ran; else 0.
     """
     chosen: str | None = given["revision"]
     if chosen is not None or not newer:
@@ -238,42 +219,29 @@ def _choose_revision(operator: Operator, given: dict[str, Any]) -> None:
             return
 
 
-VERBS: Final = {
-    "replay": (
-        Verb(table.REPLAY_EXECUTION, JobAction.REPLAY, _replay, of_ids=("dry_run",), prepare=_choose_revision),
-        "Run the stored events of executions again.",
+Verb(JobAction.REPLAY, table.REPLAY_EXECUTION, _replay, of_ids=("dry_run",), prepare=_choose_revision).add_to(
+    app, "Run the stored events of executions again."
+)
+Verb(JobAction.RESOLVE, table.RESOLVE_EXECUTION, _one(table.RESOLVE_EXECUTION, "resolved")).add_to(
+    app, "Mark failed executions as resolved: they are not listed as unresolved any more, nor replayed in bulk."
+)
+for _action, _operation, _text in (
+    (JobAction.CANCEL, table.CANCEL_EXECUTION, "Cancel executions that have not ended."),
+    (JobAction.SUSPEND, table.SUSPEND_EXECUTION, "Stop work on executions until they are resumed."),
+    (JobAction.RESUME, table.RESUME_EXECUTION, "Continue suspended executions."),
+):
+    Verb(_action, _operation, _one(_operation)).add_to(app, _text)
+Verb(
+    JobAction.DELETE,
+    table.DELETE_EXECUTION,
+    _delete,
+    of_ids=("erase", "cancel"),
+    question=lambda ids, given: (
+        f"{'Erase the events of' if given['erase'] else 'Delete'} {', '.join(ids)}? That can't be undone"
     ),
-    "resolve": (
-        Verb(table.RESOLVE_EXECUTION, JobAction.RESOLVE, _one(table.RESOLVE_EXECUTION, "resolved")),
-        "Mark failed executions as resolved: they are not listed as unresolved any more, nor replayed in bulk.",
-    ),
-    "cancel": (
-        Verb(table.CANCEL_EXECUTION, JobAction.CANCEL, _one(table.CANCEL_EXECUTION)),
-        "Cancel executions that have not ended.",
-    ),
-    "suspend": (
-        Verb(table.SUSPEND_EXECUTION, JobAction.SUSPEND, _one(table.SUSPEND_EXECUTION)),
-        "Stop work on executions until they are resumed.",
-    ),
-    "resume": (
-        Verb(table.RESUME_EXECUTION, JobAction.RESUME, _one(table.RESUME_EXECUTION)),
-        "Continue suspended executions.",
-    ),
-    "delete": (
-        Verb(
-            table.DELETE_EXECUTION,
-            JobAction.DELETE,
-            _delete,
-            of_ids=("erase", "cancel"),
-            question=lambda ids, given: (
-                f"{'Erase the events of' if given['erase'] else 'Delete'} {', '.join(ids)}? That can't be undone"
-            ),
-        ),
-        "Delete executions that have ended; with --erase, all that is stored of the events of those that are named.",
-    ),
-}
-for _name, (_verb, _text) in VERBS.items():
-    _verb.add_to(app, _name, _text)
+).add_to(
+    app, "Delete executions that have ended; with --erase, all that is stored of the events of those that are named."
+)
 command(
     app,
     "retry-now",

@@ -11,6 +11,7 @@ from typer import Argument, Option
 from cli.execution_tables import Shown
 from cli.operation_commands import OperationCall, command, listing, showing
 from cli.options import DataDir, Json, Router
+from cli.output import print_json
 from flowhook.errors import NotFoundError
 from operations import table
 
@@ -21,18 +22,10 @@ PictureFormat = Literal["mermaid", "svg"]
 
 def _row(flow: Shown) -> tuple[object, ...]:
     numbers = flow["numbers"]
-    return (
-        flow["id"],
-        flow["revision"],
-        _state(flow),
-        "yes" if flow["webhook"] else "no",
-        numbers["accepted_in_hour"],
-        numbers["faulted_in_hour"],
-        numbers["pending"],
-        flow["updated_at"],
-        flow["next_at"],
-        ", ".join(numbers["missing_secrets"]),
-    )
+    counts = (numbers[name] for name in ("accepted_in_hour", "faulted_in_hour", "pending"))
+    needs = ", ".join(numbers["missing_secrets"])
+    webhook = "yes" if flow["webhook"] else "no"
+    return flow["id"], flow["revision"], _state(flow), webhook, *counts, flow["updated_at"], flow["next_at"], needs
 
 
 listing(
@@ -122,7 +115,6 @@ def _graph(
 
     from cli import flow_files
     from cli.client_factory import open_client
-    from cli.output import print_json
     from operations.diagram.mermaid import mermaid
     from operations.diagram.svg import svg as draw_svg
 
@@ -138,7 +130,4 @@ def _graph(
             definition = orjson.loads(client.flows.get(flow_id, revision=revision).definition)
     chosen = "svg" if svg else form
     picture = draw_svg(definition, flow_id, standalone=True) if chosen == "svg" else mermaid(definition, flow_id)
-    if json:
-        print_json({"id": flow_id, chosen: picture})
-    else:
-        print(picture, end="")
+    print_json({"id": flow_id, chosen: picture}) if json else print(picture, end="")

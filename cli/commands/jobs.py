@@ -10,6 +10,7 @@ from typer import Option
 
 from cli.bulk import COLUMNS, ITEM_COLUMNS, follow, item_row, job_row, progress
 from cli.operation_commands import OperationCall, command, flag, keyword, listing, print_items, read_options, showing
+from cli.output import print_fields, print_json
 from flowhook.model.jobs import ItemOutcome
 from operations import table
 
@@ -19,8 +20,6 @@ listing(app, "list", table.LIST_JOBS, COLUMNS, job_row, text="List jobs, newest 
 
 
 def _get(call: OperationCall) -> None:
-    from cli.output import print_fields, print_json
-
     job = call.operator.shown(call.operation, call.parameters)
     if call.options["wait"]:
         job = follow(call.operator, job)

@@ -8,6 +8,7 @@ import typer
 
 from cli.execution_tables import Shown
 from cli.operation_commands import OperationCall, command, flag, listing, one_of, showing
+from cli.output import print_fields
 from operations import table
 
 app = typer.Typer(help="Look at requests that were refused, and why; accept them after the fix.", no_args_is_help=True)
@@ -39,8 +40,6 @@ def _show(call: OperationCall) -> None:
 
 
 def _print(found: Shown) -> None:
-    from cli.output import print_fields
-
     print_fields((name, value) for name, value in found.items() if name != "body")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -38,9 +39,10 @@ def _create(
     data_dir: DataDir = None,
 ) -> None:
     """Create a token and print it; it can't be printed again."""
-    directory = _settings(data_dir).data_dir
-    token = create_token(directory, name, scope, flows=flow or (), expires_in=_seconds(expires_in))
-    _print_value(name, token, json=json, scopes=sorted(scope))
+    from cli.output import print_result
+
+    token = create_token(_directory(data_dir), name, scope, flows=flow or (), expires_in=_seconds(expires_in))
+    print_result({"name": name, "scopes": sorted(scope), "token": token}, token, json=json)
 
 
 @app.command("list")
@@ -49,28 +51,22 @@ def _list(*, json: Json = False, data_dir: DataDir = None) -> None:
     from cli.output import print_json, print_table
     from flowhook.security.token_verifier import last_uses
 
-    directory = _settings(data_dir).data_dir
+    directory = _directory(data_dir)
     uses = last_uses(directory)
     described = [_describe(info, uses) for info in list_tokens(directory)]
     if json:
         for each in described:
             print_json(each)
         return
-    print_table(
-        ("TOKEN", "SCOPES", "FLOWS", "CREATED", "LAST USED", "EXPIRES"),
+    rows = (
         (
-            (
-                each["name"],
-                ", ".join(each["scopes"]),
-                ", ".join(each["flows"]) or "any",
-                _shown(each["created_at"], "unknown"),
-                _shown(each["last_used_at"], "never"),
-                _shown(each["expires_at"], "never"),
-            )
-            for each in described
-        ),
-        empty="no tokens",
+            *(each["name"], ", ".join(each["scopes"]), ", ".join(each["flows"]) or "any"),
+            _shown(each["created_at"], "unknown"),
+            *(_shown(each[name], "never") for name in ("last_used_at", "expires_at")),
+        )
+        for each in described
     )
+    print_table(("TOKEN", "SCOPES", "FLOWS", "CREATED", "LAST USED", "EXPIRES"), rows, empty="no tokens")
 
 
 @app.command("rotate")
@@ -85,25 +81,17 @@ def _rotate(
     data_dir: DataDir = None,
 ) -> None:
     """Give a token a new value and print that; it can't be printed again. The earlier one stays valid for a while."""
-    directory = _settings(data_dir).data_dir
-    token = rotate_token(directory, name, overlap=_seconds(overlap) or 0, expires_in=_seconds(expires_in))
-    _print_value(name, token, json=json)
+    from cli.output import print_result
+
+    token = rotate_token(_directory(data_dir), name, overlap=_seconds(overlap) or 0, expires_in=_seconds(expires_in))
+    print_result({"name": name, "token": token}, token, json=json)
 
 
 @app.command("revoke")
 def _revoke(*, name: Name, data_dir: DataDir = None) -> None:
     """Revoke a token: the router refuses it from the next call on, and the values it had before."""
-    revoke_token(_settings(data_dir).data_dir, name)
+    revoke_token(_directory(data_dir), name)
     print(f"{name}: revoked")
-
-
-def _print_value(name: str, token: str, *, json: bool, **more: Any) -> None:
-    from cli.output import print_json
-
-    if json:
-        print_json({"name": name, **more, "token": token})
-    else:
-        print(token)
 
 
 def _describe(info: TokenInfo, uses: Mapping[str, int]) -> dict[str, Any]:
@@ -139,5 +127,5 @@ def _seconds(duration: str | None) -> float | None:
     return None if duration is None else parse_duration(duration)
 
 
-def _settings(data_dir: DataDir) -> CommonSettings:
-    return read_settings(CommonSettings, {"data_dir": data_dir})
+def _directory(data_dir: Path | None) -> Path:
+    return read_settings(CommonSettings, {"data_dir": data_dir}).data_dir

@@ -58,11 +58,7 @@ class ChildProcess:
 
     @classmethod
     async def start(cls, command: Command) -> Self:
-        """Start a process.
-
-        Raises:
-            OSError: the system can't start it.
-        """
+        """Start a process. Raises `OSError`: the system can't start it."""
         with socket_pair() as (ours, theirs):  # on an error the closed end ends the process, if it was started
             process = spawn(
                 command.arguments,

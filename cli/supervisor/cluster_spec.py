@@ -31,6 +31,13 @@ _SCHEMES: Final = ("sqlite", "nats", "tls")
 # nice increment of runners, which use all available CPU time while there is a backlog. The other processes have
 # priority: their work is short, and senders and small flows wait for it (docs/performance.md, "Fairness").
 RUNNER_NICE: Final = 5
+_OF_ALL: Final = (
+    "allow_private_addresses",
+    "allow_loopback_addresses",
+    "public_url",
+    "proxy_protocol",
+    "drain_seconds",
+)
 _EDGE_TLS: Final = ("tls_cert_file", "tls_key_file", "tls_client_ca_file")
 
 # variables that are not inherited by every process unchanged
@@ -187,46 +194,41 @@ class ClusterSpec:
         Settings are passed in the environment, tokens in files of the data directory.
 
         Args:
-            role: role of the process; "", as its name, for the process that applies the flows.
-            name: its name.
+            role: "", as the name, for the process that applies the flows.
+            name: of the process.
             http_port: 0 lets the system choose, as with the other ports.
-            admin_port: port of the admin process.
-            grpc_ports: ports of the routers, in order of their numbers.
+            admin_port: of the admin process.
+            grpc_ports: of the routers, in order of their numbers.
             losses_explained: whether the process that this one replaces was ended from outside, so that no execution
                 that a runner was working on is to blame.
-            login_code: code of the link that logs in once; empty if absent (any more).
+            login_code: of the link that logs in once; empty if absent (any more).
         """
-        settings = {
-            "FLOWHOOK_DATA_DIR": self.data_dir,
-            "FLOWHOOK_ROUTER": ",".join(f"{LOOPBACK}:{port}" for port in grpc_ports),
-            "FLOWHOOK_HOST": self.host if role == "edge" else LOOPBACK,
-            "FLOWHOOK_HTTP_PORT": str(http_port),
-            "FLOWHOOK_REUSE_PORT": str(self.edges > 1).lower(),
-            "FLOWHOOK_ADMIN_PORT": str(admin_port),
-            "FLOWHOOK_ALLOW_PRIVATE_ADDRESSES": str(self.allow_private_addresses).lower(),
-            "FLOWHOOK_ALLOW_LOOPBACK_ADDRESSES": str(self.allow_loopback_addresses).lower(),
-            "FLOWHOOK_PUBLIC_URL": self.public_url,
-            "FLOWHOOK_PROXY_PROTOCOL": str(self.proxy_protocol).lower(),
-            "FLOWHOOK_DRAIN_SECONDS": str(self.drain_seconds),
+        settings: dict[str, object] = {
+            "data_dir": self.data_dir,
+            "router": ",".join(f"{LOOPBACK}:{port}" for port in grpc_ports),
+            "host": self.host if role == "edge" else LOOPBACK,
+            "http_port": http_port,
+            "reuse_port": self.edges > 1,
+            "admin_port": admin_port,
+            **{name: getattr(self, name) for name in _OF_ALL},
         }
         if role == "router":
-            settings["FLOWHOOK_GRPC_PORT"] = str(grpc_ports[self.names(role).index(name)])
-            settings["FLOWHOOK_STORAGE"] = self.storage
+            settings |= {"grpc_port": grpc_ports[self.names(role).index(name)], "storage": self.storage}
             if self.replicated:
-                settings["FLOWHOOK_VIEW_DIR"] = str(Path(self.data_dir) / name)
-        if role == "runner" and not self.public_url:  # an edge uses the host of the request instead
-            scheme = "http" if self.tls_cert_file is None else "https"
-            settings["FLOWHOOK_PUBLIC_URL"] = _url(scheme, self.host, http_port)
-        if role == "runner" and losses_explained:
-            settings["FLOWHOOK_LOSSES_EXPLAINED"] = "true"
-        if role == "edge":  # for a router the same variables configure TLS of gRPC
-            files = {name: getattr(self, name) for name in _EDGE_TLS}
-            settings |= {f"FLOWHOOK_{name.upper()}": path for name, path in files.items() if path is not None}
-        if role == "admin" and login_code:
-            settings["FLOWHOOK_LOGIN_CODE"] = login_code
-        if role == "admin" and self.tls_cert_file is not None:
-            settings["FLOWHOOK_EDGE_CERT_FILE"] = self.tls_cert_file
-        return settings
+                settings["view_dir"] = Path(self.data_dir) / name
+        elif role == "runner":
+            if not self.public_url:  # an edge uses the host of the request instead
+                settings["public_url"] = _url("http" if self.tls_cert_file is None else "https", self.host, http_port)
+            settings["losses_explained"] = losses_explained or None
+        elif role == "edge":  # for a router the same variables configure TLS of gRPC
+            settings |= {name: getattr(self, name) for name in _EDGE_TLS}
+        elif role == "admin":
+            settings |= {"login_code": login_code or None, "edge_cert_file": self.tls_cert_file}
+        given = {name: value for name, value in settings.items() if value is not None}
+        return {
+            f"FLOWHOOK_{name.upper()}": str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in given.items()
+        }
 
     @staticmethod
     def environment() -> dict[str, str]:

@@ -20,11 +20,7 @@ POLL_SECONDS: Final = 0.2  # interval in which the supervisor is looked for wher
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Execute the program; this returns only if it can't be executed.
-
-    Raises:
-        OSError: it can't be executed.
-    """
+    """Execute the program. Raises `OSError`: it can't be executed."""
     parent, *command = arguments
     socket = take_socket()
     if socket is not None:

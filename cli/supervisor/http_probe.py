@@ -17,15 +17,10 @@ MAX_BYTES: Final = 65536  # bytes of a response that are read
 async def probe(
     method: str, address: str, path: str, *, tls: bool = False, proxied: bool = False, timeout_seconds: float = TIMEOUT
 ) -> tuple[int, bytes]:
-    """Send a request; return status and body of the response, or status 0 if absent in time.
+    """Send a request to a process of this cluster (`host:port`); return status and body, or status 0 if absent in time.
 
-    Args:
-        method: method of the request.
-        address: address (`host:port`) of a process of this cluster; nothing secret is sent to it.
-        path: path of the request.
-        tls: whether to use TLS; the certificate is not verified.
-        proxied: whether to begin with a PROXY protocol header; the one sent names no sender (`UNKNOWN`).
-        timeout_seconds: time to wait for the response.
+    Nothing secret is sent. `tls`: the certificate is not verified. `proxied`: begin with a PROXY protocol header, which
+    names no sender (`UNKNOWN`).
     """
     host, _, port = address.rpartition(":")
     host = host.strip("[]")

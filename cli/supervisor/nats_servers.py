@@ -28,12 +28,12 @@ CONFIGURATION_FILE: Final = "nats.conf"
 LOG_FILE: Final = "nats.log"
 USER: Final = "flowhook"
 CLUSTER: Final = "flowhook"
-FIRST_PORT: Final = 20_000
 # ports are chosen from these. Systems use higher ones for outgoing connections (32,768 and above on Linux); such a
 # connection could take the port of a server while it restarts.
+FIRST_PORT: Final = 20_000
 LAST_PORT: Final = 29_999
-LOG_BYTES: Final = 8 << 20
 # limits of the log of one server: a file of this size is renamed, and the oldest of so many is removed
+LOG_BYTES: Final = 8 << 20
 LOG_FILES: Final = 3
 OK: Final = 200
 MAX_PAYLOAD: Final = 1 << 20  # bytes of the largest message
@@ -51,10 +51,10 @@ class Ports(NamedTuple):
 class NatsServers:
     """The NATS servers of one data directory, configured."""
 
-    data_dir: Path  # the data directory
+    data_dir: Path
     program: str  # path of the executable
-    password: str  # password of clients, and of the servers among themselves
-    ports: Mapping[str, Ports]  # ports by name
+    password: str  # of clients, and of the servers among themselves
+    ports: Mapping[str, Ports]  # by name
     reserved: Sequence[socket.socket] = ()  # sockets that reserve the ports while this object lives (Linux)
 
     @classmethod

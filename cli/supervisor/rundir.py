@@ -61,19 +61,11 @@ class RunDir:
         self._remove_all()  # files of a supervisor that was killed
 
     def write_pid(self, name: str, pid: int) -> None:
-        """Write the pid file of a process. Blocking.
-
-        Raises:
-            OSError: the file can't be written.
-        """
+        """Write the pid file of a process. Blocking. Raises `OSError`: the file can't be written."""
         write_private(self._path / f"{name}.pid", b"%d\n" % pid, durable=False)
 
     def remove_pid(self, name: str) -> None:
-        """Remove the pid file of a process that has ended. Blocking.
-
-        Raises:
-            OSError: the file can't be removed.
-        """
+        """Remove the pid file of a process that has ended. Blocking. Raises `OSError`: the file can't be removed."""
         (self._path / f"{name}.pid").unlink(missing_ok=True)
 
     def write_cluster(self, cluster: ClusterAddresses) -> None:

@@ -14,7 +14,7 @@ from support.patience import PATIENCE
 from support.routers import flow
 from support.runners import attached
 
-from admin.console.live import ExecutionStream
+from admin.console.executions import ExecutionStream
 from flowhook.errors import UnavailableError
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -89,10 +89,10 @@ async def test_a_list_whose_session_ended_meanwhile_leads_to_the_login(tab, rout
 async def test_a_list_says_that_the_router_does_not_answer_until_it_does(tab, router, client, monkeypatch):
     load, away = ExecutionStream.load, False
 
-    async def load_unless_away(stream, client, conditions):
+    async def load_unless_away(stream, conditions):
         if away:
             raise UnavailableError("the router does not answer", reason="ROUTER_TIMEOUT")
-        return await load(stream, client, conditions)
+        return await load(stream, conditions)
 
     monkeypatch.setattr(ExecutionStream, "load", load_unless_away)
     await client.flows.apply([flow("away")])

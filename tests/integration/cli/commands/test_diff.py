@@ -31,6 +31,8 @@ def test_a_body_does_not_control_the_terminal(cluster):
     first, second = (
         send_event(cluster, "hello", text, "--content-type", "text/plain") for text in ("\x1b[2J\ta", "\x9b2Jb")
     )
+    for each in (first, second):
+        wait_for_end(cluster, each)
     result = cluster.run("diff", first, second)
     assert result.out.endswith("-\ufffd[2J\ta\n+\ufffd2Jb\n")
 

@@ -305,9 +305,9 @@ class ExecutionMachine:
         timers = [pending for pending in self._fibers.pending.values() if pending.until_ms is not None]
         if not timers:
             return False
-        first = min(timers, key=_until)
+        until, first = min(((each.until_ms or 0, each) for each in timers), key=itemgetter(0))
         now = self._workflow.clock()
-        if now < _until(first):
+        if now < until:
             step.wake_at_ms, step.wakes = first.until_ms, first.request.key
             return False
         self._journal.check(pointer_of(first.request.key))
@@ -367,7 +367,3 @@ class ExecutionMachine:
             return WorkflowCompleted(json_codec.encode_result(output, "the workflow's output"))
         except TaskFault as problem:
             raise problem.at("/output") from None
-
-
-def _until(pending: PendingRequest) -> int:
-    return pending.until_ms or 0

@@ -83,12 +83,12 @@ class TaskEvents:
 
     def correlation_started(self) -> None:
         """Emit `workflow.correlation-started`: the task starts to wait for events."""
-        self._correlation(CorrelationEventType.STARTED, {})
+        self._emit(CorrelationEventType.STARTED)
 
     def correlation_completed(self, keys: Mapping[str, Any]) -> None:
         """Emit `workflow.correlation-completed` with the values on which the events agree."""
         data = {"correlationKeys": self._emitter.redacted(keys)} if keys else {}
-        self._correlation(CorrelationEventType.COMPLETED, data)
+        self._emit(CorrelationEventType.COMPLETED, **data)
 
     def run(self, steps: TaskSteps) -> TaskSteps:
         """Run the whole task, and emit the event for its end."""
@@ -116,10 +116,7 @@ class TaskEvents:
         shown: dict[str, Any] = {"output": orjson.Fragment(text)} if 0 < len(text) <= MAX_OUTPUT_BYTES else {}
         self._emit(TaskEventType.COMPLETED, **shown)
 
-    def _correlation(self, kind: CorrelationEventType, data: Mapping[str, Any]) -> None:
+    def _emit(self, kind: TaskEventType | CorrelationEventType, key: str = "", **data: Any) -> None:
         if self._emitter.is_subscribed(kind):
-            self._emitter.emit(kind, str(self._number), data)
-
-    def _emit(self, kind: TaskEventType, key: str = "", **more: Any) -> None:
-        if self._emitter.is_subscribed(kind):
-            self._emitter.emit(kind, key or str(self._number), {"task": self._pointer, **more})
+            task = {"task": self._pointer} if isinstance(kind, TaskEventType) else {}
+            self._emitter.emit(kind, key or str(self._number), {**task, **data})

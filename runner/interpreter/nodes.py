@@ -165,8 +165,7 @@ class Program:
     input: DataFlowStage
     block: Block
     output: DataFlowStage
-    secrets: tuple[str, ...]
-    """Names under `use.secrets`, which `$secrets` holds."""
+    secrets: tuple[str, ...]  # names under `use.secrets`, which `$secrets` holds
     timeout: Duration | None = None
     input_reads_clock: bool = False
     output_reads_clock: bool = False
@@ -224,8 +223,7 @@ class RaiseNode(Node):
 
     value: Template
     kind: call_arguments.Expand | None = None  # type of the error, where that is a URI template
-    # whether `value` is one expression that yields the error with all its members, including `instance`
-    whole: bool = False
+    whole: bool = False  # `value` is one expression that yields the error with all its members, including `instance`
 
 
 @dataclass(frozen=True, slots=True)

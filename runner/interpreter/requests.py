@@ -71,12 +71,8 @@ class WithTimeout:
 
     def saved(self) -> dict[str, Any]:
         """Return all but the branch, as JSON."""
-        return {
-            "key": self.key,
-            "milliseconds": self.milliseconds,
-            "instance": self.instance,
-            "until_ms": self.until_ms,
-        }
+        names = ("key", "milliseconds", "instance", "until_ms")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)

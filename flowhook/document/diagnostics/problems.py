@@ -117,15 +117,10 @@ def to_fault(problem: Problem, *, file: str, root: Mark) -> Fault:
     return Fault(file, line, key_of(problem.path), problem.cause, problem.code)
 
 
-def line_of(root: Mark, path: Path) -> int:
+def line_of(mark: Mark, path: Path) -> int:
     """Return the line of a path, or of the longest part of it that exists."""
-    mark = root
-    for step in path:
-        member = mark.members.get(step)
-        if member is None:
-            break
-        mark = member
-    return mark.line
+    member = mark.members.get(path[0]) if path else None
+    return mark.line if member is None else line_of(member, path[1:])
 
 
 def key_of(path: Path) -> str:

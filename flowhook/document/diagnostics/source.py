@@ -42,7 +42,6 @@ from ruamel.yaml.reader import ReaderError
 from flowhook import limits
 from flowhook.document.diagnostics.problems import Code, Mark, Path, Problem
 
-_QUOTED: Final = "put text that starts with {!r} in quotes"
 _INDENTED: Final = "this line is not indented like the lines it belongs to"
 
 _BY_PROBLEM: Final = {
@@ -69,24 +68,24 @@ def explain(error: MarkedYAMLError, text: str) -> tuple[str, int]:
     problem = str(error.problem)
     here = error.problem_mark or error.context_mark
     opened = error.context_mark or here
-    if problem in _BY_PROBLEM:
-        return _BY_PROBLEM[problem], _line_of(here)
-    if problem == "mapping values are not allowed here":
-        return _colon(here, text), _line_of(here)
     if problem in _WHERE_IT_BEGAN:
         return _WHERE_IT_BEGAN[problem], _line_of(opened)
-    if problem == "expected <block end>, but found '<scalar>'":
-        return _unexpected_text(here, text), _line_of(here)
     if flow := _FLOW.fullmatch(problem):
         return _flow(flow[1], opened, here)
-    if "'<stream end>'" in problem:
-        return "a closing bracket is missing at the end of the file", _line_of(here)
-    if escape := _ESCAPE.fullmatch(problem):
-        found = escape[1]
-        return f"in double quotes \\{found} is written \\\\{found}; in single quotes, leave it as it is", _line_of(here)
-    if start := _CANNOT_START.fullmatch(problem):
-        return _QUOTED.format(start[1] or start[2]), _line_of(here)
-    return " ".join(filter(None, [error.context, problem])), _line_of(here)
+    cause = " ".join(filter(None, [error.context, problem]))
+    if problem in _BY_PROBLEM:
+        cause = _BY_PROBLEM[problem]
+    elif problem == "mapping values are not allowed here":
+        cause = _colon(here, text)
+    elif problem == "expected <block end>, but found '<scalar>'":
+        cause = _unexpected_text(here, text)
+    elif "'<stream end>'" in problem:
+        cause = "a closing bracket is missing at the end of the file"
+    elif escape := _ESCAPE.fullmatch(problem):
+        cause = f"in double quotes \\{escape[1]} is written \\\\{escape[1]}; in single quotes, leave it as it is"
+    elif start := _CANNOT_START.fullmatch(problem):
+        cause = f"put text that starts with {start[1] or start[2]!r} in quotes"
+    return cause, _line_of(here)
 
 
 def _colon(mark: StreamMark | None, text: str) -> str:

@@ -353,16 +353,12 @@ class Callback(InboundEndpoint):
     """Bytes, in [1, `limits.MAX_CALLBACK_BODY_BYTES`]."""
 
     @model_validator(mode="after")
-    def _is_answered_at_once(self) -> Self:
+    def _is_a_callback(self) -> Self:
         if self.respond.mode == "reply":
             cause = (
                 "a callback is answered once it is stored: only the request that started a flow can wait for a reply"
             )
             raise validation_error_at((("respond", "mode"), Code.RESPONSE_INVALID, cause))
-        return self
-
-    @model_validator(mode="after")
-    def _is_delivered_at_all(self) -> Self:
         if self.only_one_time and "deliver" in self.model_fields_set:
             cause = "a one-time URL belongs to one execution: remove this key, or say in `auth` who else may call"
             raise validation_error_at((("deliver",), Code.KEY_CONFLICT, cause))

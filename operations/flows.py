@@ -42,7 +42,7 @@ class FlowAtRevision(FlowName):
     """Number of the revision; 0: the latest."""
 
 
-class FlowDocument(Parameters):
+class FlowToApply(Parameters):
     """Parameters of `apply_flow`."""
 
     document: str
@@ -72,7 +72,7 @@ async def get_flow(client: AsyncClient, parameters: FlowAtRevision) -> FlowDetai
     return FlowDetail(**shown_fields(FlowDetail, flow))
 
 
-async def apply_flow(client: AsyncClient, parameters: FlowDocument) -> AppliedFlow:
+async def apply_flow(client: AsyncClient, parameters: FlowToApply) -> AppliedFlow:
     """Create a flow, or give it a new revision; or check its file."""
     [applied] = await client.flows.apply((parameters.document.encode(),), dry_run=parameters.dry_run)
     return applied

@@ -33,7 +33,7 @@ _SCROLL: Final = '<div class="scroll" tabindex="0">'
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class RenderedDocument:
     """A page of the documentation: `name` is the last part of its URL, `anchors` those of its headings."""
 
     name: str
@@ -50,7 +50,7 @@ class Documentation:
         self._markdown = markdown
         self._paths = {_name(path): path for path in files if path.endswith(".md")}
         self._files = files
-        self._rendered: dict[str, Document] = {}
+        self._rendered: dict[str, RenderedDocument] = {}
 
     @property
     def names(self) -> list[str]:
@@ -75,7 +75,7 @@ class Documentation:
         first = self._files[self._paths[name]].decode().lstrip().partition("\n")[0]
         return first.lstrip("# ")
 
-    def document(self, name: str) -> Document | None:
+    def document(self, name: str) -> RenderedDocument | None:
         """Return a document; None if absent. Blocking the first time: up to 50 ms of CPU time."""
         path = self._paths.get(name)
         if path is None:
@@ -84,7 +84,7 @@ class Documentation:
             self._rendered[name] = self._render(name, path)
         return self._rendered[name]
 
-    def _render(self, name: str, path: str) -> Document:
+    def _render(self, name: str, path: str) -> RenderedDocument:
         tokens = self._markdown.parse(self._files[path].decode())
         anchors: list[str] = []
         for token, following in zip(tokens, [*tokens[1:], None], strict=True):
@@ -97,7 +97,7 @@ class Documentation:
         html = self._markdown.renderer.render(tokens, self._markdown.options, {})
         html = html.replace("<table>", f"{_SCROLL}<table>").replace("</table>", "</table></div>")
         html = html.replace("<pre>", '<pre tabindex="0">')
-        return Document(name, self.title(name), Markup(html), frozenset(anchors))  # noqa: S704 - escapes all text
+        return RenderedDocument(name, self.title(name), Markup(html), frozenset(anchors))  # noqa: S704 - escapes all text
 
     def _linked(self, tokens: list[Token], folder: str) -> Iterator[Token]:
         """Yield inline tokens with links that lead somewhere; of others the text only."""

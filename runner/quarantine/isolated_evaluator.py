@@ -59,7 +59,7 @@ class _ProcessGone(Exception):  # noqa: N818 - as above; the thread notices it b
 
 @attrs.define(eq=False, repr=False)
 class IsolatedEvaluator:
-    """One evaluating process. The function passed to `run` calls `first` and `violation` (`scope.RemoteEvaluator`)."""
+    """One evaluating process. The function that `run` takes calls `first` and `violation` of it (`RemoteEvaluator`)."""
 
     process: SpawnedProcess  # the process
     _link: socket.socket

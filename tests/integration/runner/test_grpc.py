@@ -237,7 +237,7 @@ async def test_a_proto_that_does_not_compile_is_a_configuration_error_that_says_
 
 async def test_a_proto_that_takes_too_long_to_compile_is_given_up(call, pets, proto, monkeypatch):
     monkeypatch.setattr(schemas, "CPU_SECONDS", 0.001)
-    url, _ = await proto()
+    url, _ = await proto(PROTO + "".join(f"message M{number} {{ M{number} next = 1; }}\n" for number in range(7000)))
     error = await call("grpc", proto={"endpoint": url, "name": "pets"}, service=pets.service, method="Greet")
     assert kind(error) == ("timeout", 408)
     assert error.detail.startswith("pets: ")

@@ -101,7 +101,7 @@ class IsolatedEvaluator:
         """Whether the process can be used again."""
         return not self._is_killed and self.process.returncode is None
 
-    def take_slowest(self) -> int:
+    def reset_slowest(self) -> int:
         """Return the CPU time (ns) of the slowest evaluation since the last call."""
         slowest, self._slowest_ns = self._slowest_ns, 0
         return slowest

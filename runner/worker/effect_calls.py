@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Generic, TypeVar
 
 import attrs
 
 from flowhook.errors import UnavailableError
 from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
-from runner.guard.evaluation_record import EvaluationRecord
+from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.effects import EffectResult, Perform
 from runner.worker.active_execution import ActiveExecution
 from runner.worker.effect_executor import EffectExecutor
-from runner.worker.monitored_coroutine import MonitoredCoroutine
 from runner.worker.router_reads import SecretCache
+
+Outcome = TypeVar("Outcome")
 
 log = logs.get_logger(__name__)
 
@@ -77,3 +79,36 @@ class EffectCalls:
         call = self._executor.perform(execution.effect_scope, effect, secret, execution.attachments)
         result = await MonitoredCoroutine(call, self._record, execution.lease, effect.instance)
         self._on_result(execution, effect, result)
+
+
+@attrs.define(eq=False, repr=False)
+class MonitoredCoroutine(Generic[Outcome]):
+    """Awaits a coroutine and writes each of its steps (the code between two awaits) to the shared record of the guard.
+
+    So a call that blocks the event loop can be identified. Work that it delegates, above all to tasks that it creates,
+    is not recorded.
+    """
+
+    _coroutine: Coroutine[Any, Any, Outcome]
+    _record: EvaluationRecord
+    _lease: bytes
+    _instance: str
+
+    def __await__(self) -> Generator[Any, Any, Outcome]:
+        answer: Any = None
+        problem: BaseException | None = None
+        while True:
+            self._record.assign(self._lease)
+            self._record.begin(self._instance, Activity.STEP)
+            try:
+                awaited = self._coroutine.send(answer) if problem is None else self._coroutine.throw(problem)
+            except StopIteration as end:
+                outcome: Outcome = end.value
+                return outcome
+            finally:
+                self._record.end()
+            answer = problem = None
+            try:
+                answer = yield awaited
+            except BaseException as caught:  # noqa: BLE001 - thrown into the coroutine, cancellation included
+                problem = caught

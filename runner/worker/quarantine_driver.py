@@ -77,7 +77,7 @@ class QuarantineDriver:
                 try:
                     yield evaluator
                 finally:
-                    if evaluator.take_slowest() > SLOW_NS:
+                    if evaluator.reset_slowest() > SLOW_NS:
                         self._flows.add(flow_id)
         except EvaluationKilled as end:
             self._flows.add(flow_id, QUARANTINE_SECONDS)

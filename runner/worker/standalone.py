@@ -34,8 +34,8 @@ from runner.outbound.http_client import HttpClient
 from runner.outbound.request_bodies import EventAttachments
 from runner.quarantine import INPUT
 from runner.worker.cluster_components import LOCAL_COMPONENTS
+from runner.worker.effect_calls import MonitoredCoroutine
 from runner.worker.effect_executor import EffectExecutor
-from runner.worker.monitored_coroutine import MonitoredCoroutine
 
 REPORTED_WAIT_SECONDS: Final = 1.0  # idle time from which a wait is reported
 _WAITS: Final = frozenset({"wait", "retry"})
@@ -70,7 +70,7 @@ class LocalEvents:
         self._events = [(event, orjson.loads(event.payload)) for event in events]
         self._number = 0
 
-    def take(self, subscriptions: Sequence[Subscription]) -> DeliveredEvent | None:
+    def dequeue(self, subscriptions: Sequence[Subscription]) -> DeliveredEvent | None:
         """Remove and return the first event that matches one of `subscriptions`; None if absent."""
         for index, (provided, event) in enumerate(self._events):
             for subscription in subscriptions:
@@ -239,7 +239,7 @@ async def run_to_end(
             if step.paused:
                 await on_pause()
                 step = machine.advance()
-            elif (event := events.take(step.subscriptions)) is not None:
+            elif (event := events.dequeue(step.subscriptions)) is not None:
                 step = machine.deliver(event)
             elif calls:
                 seconds = None if step.wake_at_ms is None else clock.seconds_until(step.wake_at_ms)

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from runner.guard.evaluation_record import EvaluationRecord
-from runner.worker.monitored_coroutine import MonitoredCoroutine
+from runner.worker.effect_calls import MonitoredCoroutine
 
 
 @pytest.fixture

@@ -39,16 +39,7 @@ from flowhook.model import Change, Event, Retry, Status, TaskState
 from flowhook.model.rejections import Acceptability
 from flowhook.model.replays import ReplayOptions
 from flowhook.model.types import field_defaults, field_types
-from flowhook.wire.convert import (
-    duration,
-    event_from_proto,
-    event_to_proto,
-    milliseconds,
-    replay_from_proto,
-    replay_to_proto,
-    seconds,
-    timestamp,
-)
+from flowhook.wire import convert
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Message)
@@ -96,8 +87,8 @@ class _Field(NamedTuple):
 
 
 _BY_HAND: Final[Mapping[type, _Codec]] = {
-    Event: _Codec(event_to_proto, event_from_proto),
-    ReplayOptions: _Codec(replay_to_proto, replay_from_proto),
+    Event: _Codec(convert.event_to_proto, convert.event_from_proto),
+    ReplayOptions: _Codec(convert.replay_to_proto, convert.replay_from_proto),
 }
 
 
@@ -185,9 +176,9 @@ def _field(owner: type, attribute: str, hint: Any, field: FieldDescriptor) -> _F
 def _codec_of(kind: Any, field: FieldDescriptor, *, optional: bool = False) -> _Codec | None:
     """Return the codec of the values of a field, or of each of a repeated one; None: they are the same in both."""
     if field.message_type is Timestamp.DESCRIPTOR:
-        return _Codec(timestamp, milliseconds)
+        return _Codec(convert.timestamp, convert.milliseconds)
     if field.message_type is Duration.DESCRIPTOR:
-        return _Codec(duration, seconds)
+        return _Codec(convert.duration, convert.seconds)
     if field.enum_type is not None:
         return _enum(kind, field.enum_type, optional=optional)
     if field.message_type is None:

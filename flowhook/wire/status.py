@@ -16,20 +16,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from flowhook.errors import (
-    ConflictError,
-    ExhaustedError,
-    Fault,
-    FlowhookError,
-    InternalError,
-    InvalidError,
-    InvalidFlowError,
-    NotFoundError,
-    OutOfRangeError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-    UnavailableError,
-)
+from flowhook import errors
 from flowhook.v1 import failure_pb2
 
 DOMAIN: Final = "flowhook"
@@ -39,25 +26,25 @@ MAX_MESSAGE: Final = 512  # bytes of one text in an error that are sent
 MAX_FAULT_BYTES: Final = 4096
 MORE_FAULTS: Final = "MORE_PROBLEMS"  # code of the fault that stands for those that are not sent
 
-CODES: Final[Sequence[tuple[type[FlowhookError], grpc.StatusCode]]] = (
-    (InvalidError, grpc.StatusCode.INVALID_ARGUMENT),
-    (UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
-    (PermissionDeniedError, grpc.StatusCode.PERMISSION_DENIED),
-    (NotFoundError, grpc.StatusCode.NOT_FOUND),
-    (ConflictError, grpc.StatusCode.FAILED_PRECONDITION),
-    (OutOfRangeError, grpc.StatusCode.OUT_OF_RANGE),
-    (ExhaustedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
-    (UnavailableError, grpc.StatusCode.UNAVAILABLE),
-    (InternalError, grpc.StatusCode.INTERNAL),
+CODES: Final[Sequence[tuple[type[errors.FlowhookError], grpc.StatusCode]]] = (
+    (errors.InvalidError, grpc.StatusCode.INVALID_ARGUMENT),
+    (errors.UnauthenticatedError, grpc.StatusCode.UNAUTHENTICATED),
+    (errors.PermissionDeniedError, grpc.StatusCode.PERMISSION_DENIED),
+    (errors.NotFoundError, grpc.StatusCode.NOT_FOUND),
+    (errors.ConflictError, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.OutOfRangeError, grpc.StatusCode.OUT_OF_RANGE),
+    (errors.ExhaustedError, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (errors.UnavailableError, grpc.StatusCode.UNAVAILABLE),
+    (errors.InternalError, grpc.StatusCode.INTERNAL),
 )
 """Error classes in the order in which they are tried, with the code of each."""
 
-_KINDS: Final[Mapping[grpc.StatusCode, type[FlowhookError]]] = {
+_KINDS: Final[Mapping[grpc.StatusCode, type[errors.FlowhookError]]] = {
     **{code: kind for kind, code in CODES},
-    grpc.StatusCode.DEADLINE_EXCEEDED: UnavailableError,
-    grpc.StatusCode.CANCELLED: UnavailableError,
-    grpc.StatusCode.ABORTED: ConflictError,
-    grpc.StatusCode.ALREADY_EXISTS: ConflictError,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.UnavailableError,
+    grpc.StatusCode.CANCELLED: errors.UnavailableError,
+    grpc.StatusCode.ABORTED: errors.ConflictError,
+    grpc.StatusCode.ALREADY_EXISTS: errors.ConflictError,
 }
 
 assert all(code.value[0] == code_pb2.Code.Value(code.name) for _, code in CODES)  # noqa: S101 - one numbering, two enums
@@ -83,20 +70,20 @@ _CAUSES: Final = (
 _UNTRUSTED: Final = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([a-z -]+)")
 
 
-def code_of(error: FlowhookError) -> grpc.StatusCode:
+def code_of(error: errors.FlowhookError) -> grpc.StatusCode:
     """Return the gRPC code of an error."""
     return next((code for kind, code in CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 
-def to_status(error: FlowhookError) -> status_pb2.Status:
+def to_status(error: errors.FlowhookError) -> status_pb2.Status:
     """Return an error as google.rpc.Status with ErrorInfo, and with BadRequest if it has faults."""
     packed = [_pack(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata)))]
-    if isinstance(error, InvalidFlowError):
+    if isinstance(error, errors.InvalidFlowError):
         packed.append(_pack(_violations(error.faults)))
     return status_pb2.Status(code=code_of(error).value[0], message=_short(error.message), details=packed)
 
 
-def _violations(faults: Sequence[Fault]) -> error_details_pb2.BadRequest:
+def _violations(faults: Sequence[errors.Fault]) -> error_details_pb2.BadRequest:
     """Return faults as violations: as many as fit `MAX_FAULT_BYTES`, and the number of the others."""
     violations: list[error_details_pb2.BadRequest.FieldViolation] = []
     left = MAX_FAULT_BYTES
@@ -105,13 +92,13 @@ def _violations(faults: Sequence[Fault]) -> error_details_pb2.BadRequest:
         left -= violation.ByteSize()
         if left < 0 and violations:
             more = f"and {len(faults) - len(violations)} more faults"
-            violations.append(_violation(Fault(fault.file, 0, "", more, MORE_FAULTS)))
+            violations.append(_violation(errors.Fault(fault.file, 0, "", more, MORE_FAULTS)))
             break
         violations.append(violation)
     return error_details_pb2.BadRequest(field_violations=violations)
 
 
-def _violation(fault: Fault) -> error_details_pb2.BadRequest.FieldViolation:
+def _violation(fault: errors.Fault) -> error_details_pb2.BadRequest.FieldViolation:
     return error_details_pb2.BadRequest.FieldViolation(
         field=f"{fault.file}:{fault.line}:{_short(fault.key)}", description=_short(fault.cause), reason=fault.code
     )
@@ -121,7 +108,7 @@ def _short(text: str) -> str:
     return text.encode()[:MAX_MESSAGE].decode(errors="ignore")
 
 
-async def abort(context: grpc.aio.ServicerContext[Any, Any], error: FlowhookError) -> NoReturn:
+async def abort(context: grpc.aio.ServicerContext[Any, Any], error: errors.FlowhookError) -> NoReturn:
     """End a call of an asyncio server with an error."""
     from grpc_status import rpc_status  # noqa: PLC0415 - only servers have it, the client's package does not
 
@@ -136,14 +123,14 @@ def reason_of(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     return next((str(info.reason) for detail in _status_in(metadata).details if detail.Unpack(info)), "")
 
 
-def to_rpc_error(error: FlowhookError) -> grpc.aio.AioRpcError:
+def to_rpc_error(error: errors.FlowhookError) -> grpc.aio.AioRpcError:
     """Return an error as a call raises it that a router refused with it."""
     packed = to_status(error)
     details = grpc.aio.Metadata((_DETAILS, packed.SerializeToString()))
     return grpc.aio.AioRpcError(code_of(error), grpc.aio.Metadata(), details, packed.message, None)
 
 
-def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> FlowhookError:
+def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> errors.FlowhookError:
     """Return the error of a failed call.
 
     Failures without our ErrorInfo (an unreachable router, a foreign server) are classed by their code alone.
@@ -160,9 +147,9 @@ def from_rpc_error(error: grpc.RpcError | grpc.aio.AioRpcError) -> FlowhookError
         elif detail.Unpack(bad_request):
             faults = [_fault(violation) for violation in bad_request.field_violations]
     if faults:
-        return InvalidFlowError(faults)
-    kind: type[FlowhookError] = _KINDS.get(code, InternalError)
-    if issubclass(kind, ExhaustedError | UnavailableError):
+        return errors.InvalidFlowError(faults)
+    kind: type[errors.FlowhookError] = _KINDS.get(code, errors.InternalError)
+    if issubclass(kind, errors.ExhaustedError | errors.UnavailableError):
         retry_after = metadata.get("retry_after", "1")
         return kind(message, reason=reason, retry_after=int(retry_after) if retry_after.isdecimal() else 1)
     return kind(message, reason=reason, metadata=metadata)
@@ -177,10 +164,10 @@ def _status_in(metadata: Iterable[tuple[str, str | bytes]]) -> status_pb2.Status
         return status_pb2.Status()
 
 
-def _fault(violation: error_details_pb2.BadRequest.FieldViolation) -> Fault:
+def _fault(violation: error_details_pb2.BadRequest.FieldViolation) -> errors.Fault:
     file, _, rest = violation.field.partition(":")
     line, _, key = rest.partition(":")
-    return Fault(file, int(line) if line.isdecimal() else 0, key, violation.description, violation.reason)
+    return errors.Fault(file, int(line) if line.isdecimal() else 0, key, violation.description, violation.reason)
 
 
 def _pack(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) -> AnyMessage:
@@ -189,9 +176,9 @@ def _pack(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) ->
     return packed
 
 
-def failure_to_proto(error: FlowhookError) -> failure_pb2.Failure:
+def failure_to_proto(error: errors.FlowhookError) -> failure_pb2.Failure:
     """Return the error of one event as a message."""
-    retry_after = error.retry_after if isinstance(error, ExhaustedError | UnavailableError) else 0
+    retry_after = error.retry_after if isinstance(error, errors.ExhaustedError | errors.UnavailableError) else 0
     return failure_pb2.Failure(
         reason=error.reason,
         message=error.message,
@@ -200,15 +187,15 @@ def failure_to_proto(error: FlowhookError) -> failure_pb2.Failure:
     )
 
 
-def failure_from_proto(failure: failure_pb2.Failure) -> FlowhookError:
+def failure_from_proto(failure: failure_pb2.Failure) -> errors.FlowhookError:
     """Return the error of one event that a message holds."""
     if failure.disposition == failure_pb2.DISPOSITION_RETRYABLE:
-        kind = ExhaustedError if failure.reason in THROTTLED else UnavailableError
+        kind = errors.ExhaustedError if failure.reason in THROTTLED else errors.UnavailableError
         return kind(failure.message, reason=failure.reason, retry_after=max(failure.retry_after_seconds, 1))
     if failure.reason == "FLOW_NOT_PERMITTED":
-        return PermissionDeniedError(failure.message, reason=failure.reason)
+        return errors.PermissionDeniedError(failure.message, reason=failure.reason)
     missing = failure.reason.endswith("_NOT_FOUND")
-    return (NotFoundError if missing else InvalidError)(failure.message, reason=failure.reason)
+    return (errors.NotFoundError if missing else errors.InvalidError)(failure.message, reason=failure.reason)
 
 
 def probable_cause(details: str) -> str:

@@ -49,11 +49,7 @@ class Reverification:
         return AttachVerifierRequest(refusal=failure_to_proto(failure))
 
     async def _event(self, request: AttachVerifierResponse) -> envelope_pb2.Event:
-        """Return the event of a request.
-
-        Raises:
-            FlowhookError: it is refused, or can't be verified now.
-        """
+        """Return the event of a request; FlowhookError: it is refused, or can't be verified now."""
         original, body = request.original, request.body
         head = _head(original)
         endpoint = await self._endpoint(request.flow_id, head.path, request.registry_revision)

@@ -45,11 +45,7 @@ def all_samples() -> tuple[Sample, ...]:
 
 
 def get_sample(name: str) -> Sample:
-    """Return a sample by its name.
-
-    Raises:
-        NotFoundError: not found (`SAMPLE_NOT_FOUND`).
-    """
+    """Return a sample by its name; NotFoundError: not found (`SAMPLE_NOT_FOUND`)."""
     for sample in all_samples():
         if sample.name == name:
             return sample

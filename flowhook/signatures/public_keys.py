@@ -46,11 +46,7 @@ class PublicSignatureKey(SignatureKey):
     __slots__ = ("_algorithm", "_encoding", "_key")
 
     def __init__(self, scheme: Scheme, key: bytes) -> None:
-        """Load a key.
-
-        Raises:
-            ValueError: it is not a key for the method; the message contains nothing of it.
-        """
+        """Load a key; ValueError: it is not a key for the method; the message contains nothing of it."""
         self._key = load_public_key(key, scheme.method)
         self._algorithm = _HASHES[scheme.algorithm]()
         self._encoding = scheme.encoding

@@ -65,11 +65,7 @@ class StreamingVerification:
             hashing.update(data)
 
     def finish(self) -> Match:
-        """Return the match; the body is complete.
-
-        Raises:
-            SignatureError: it does not match.
-        """
+        """Return the match; the body is complete. SignatureError: it does not match."""
         for chunk in self._after:
             self.update(chunk)
         for name, hashing, signatures in self._tried:
@@ -208,11 +204,7 @@ class SignatureVerifier(Verifier):
         return proof
 
     def _claim(self, request: RequestView, now: float, *, has_body: bool) -> _ClaimedSignature:
-        """Return the signature that a request claims, if it may be valid.
-
-        Raises:
-            SignatureError: it can't be valid.
-        """
+        """Return the signature that a request claims, if it may be valid; SignatureError: it can't be valid."""
         keyring = self._keyring
         if not keyring.entries:
             raise keyring.refusal("", "")

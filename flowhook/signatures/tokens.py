@@ -113,11 +113,7 @@ def verified_claims(token: Token, key: Key, allowed: Collection[str]) -> dict[st
 
 
 def read_jwk(value: object) -> Key:
-    """Return the public key in a JWK.
-
-    Raises:
-        ValueError: it is none, not for signatures, or too weak.
-    """
+    """Return the public key in a JWK; ValueError: it is none, not for signatures, or too weak."""
     kind = _PUBLIC.get(str(value.get("kty"))) if isinstance(value, Mapping) else None
     if kind is None:
         raise ValueError("is not a public JWK")
@@ -149,11 +145,7 @@ def read_key_set(document: bytes) -> dict[str, Key]:
 
 
 def read_pem(text: bytes) -> Key:
-    """Return the public key in a PEM text.
-
-    Raises:
-        ValueError: it is none, or too weak.
-    """
+    """Return the public key in a PEM text; ValueError: it is none, or too weak."""
     for kind in _PUBLIC.values():
         try:
             key = _imported(kind, text.strip())
@@ -165,11 +157,7 @@ def read_pem(text: bytes) -> Key:
 
 
 def read_shared_key(secret: bytes) -> Key:
-    """Return a shared key.
-
-    Raises:
-        ValueError: it is too short.
-    """
+    """Return a shared key; ValueError: it is too short."""
     if len(secret) < MIN_SECRET_BYTES:
         raise ValueError(f"has less than {MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2)")
     return _imported(OctKey, secret)

@@ -62,13 +62,8 @@ async def serve(
     """Serve senders until `process_state.stop` is set, then drain for at most `settings.drain_seconds`.
 
     `process_state.ready` is set while the flow cache is valid; without a router requests get a 503.
-
-    Args:
-        settings: settings of the edge.
-        process_state: state of the process.
-        registry: where metrics are registered; by default the registry of the process.
-        server: makes the HTTP server, with the arguments of `Server`.
-        limits: what senders and flows share; by default what the settings say.
+    Metrics are in the registry of the process, and limits are what the settings say, if none are given; `server` makes
+    the HTTP server, with the arguments of `Server`.
 
     Raises:
         InvalidError: there is no token for the router, or a setting is invalid.

@@ -130,43 +130,34 @@ class _FlowExistence:
                 answer.set_exception(failure)
 
 
+@attrs.define(eq=False, repr=False)
 class FlowCache:
     """The cache of flow endpoints. Lookups, and use of the cache, require `run` to be running."""
 
-    def __init__(
-        self,
-        router: RouterClient,
-        metrics: EdgeMetrics,
-        *,
-        size: int,
-        lookup_seconds: float,
-        silence_seconds: float = limits.WATCH_SILENCE_SECONDS,
-        pace_seconds: float = PACE_SECONDS,
-        on_state: Callable[[str], None] = lambda _lack: None,
-    ) -> None:
-        """Cache up to `size` flows, and as many IDs of unknown flows.
+    _router: RouterClient
+    _metrics: EdgeMetrics
+    _size: int = attrs.field(kw_only=True)  # flows that are cached, and as many IDs of unknown flows
+    # how long a request waits for the router, even when it joins a lookup that began earlier
+    _lookup_seconds: float = attrs.field(kw_only=True)
+    _silence_seconds: float = attrs.field(kw_only=True, default=limits.WATCH_SILENCE_SECONDS)
+    _pace_seconds: float = attrs.field(kw_only=True, default=PACE_SECONDS)
+    # called with the reason when the cache becomes unusable, and with an empty string when it recovers
+    _on_state: Callable[[str], None] = attrs.field(kw_only=True, default=lambda _lack: None)
+    _now: Callable[[], float] = attrs.field(init=False, factory=lambda: asyncio.get_running_loop().time)
+    _lacks: set[str] = attrs.field(init=False, factory=set)  # logged since the watch was last in order
+    _known: OrderedDict[str, FlowEndpoints] = attrs.field(init=False, factory=OrderedDict)
+    _unknown: OrderedDict[str, None] = attrs.field(init=False, factory=OrderedDict)
+    # IDs outside the cache that belong to flows according to the latest report
+    _named: OrderedDict[str, None] = attrs.field(init=False, factory=OrderedDict)
+    _existence: _FlowExistence = attrs.field(init=False)
+    _lookups: dict[str, _Lookup] = attrs.field(init=False, factory=dict)
+    _slots: asyncio.Semaphore = attrs.field(init=False, factory=lambda: asyncio.Semaphore(MAX_LOOKUPS))
+    _tasks: asyncio.TaskGroup | None = attrs.field(init=False, default=None)
+    _revision: int = attrs.field(init=False, default=0)
+    _trusted_until: float = attrs.field(init=False, default=0.0)
 
-        A request waits up to `lookup_seconds` for the router, even when it joins a lookup that began earlier.
-        `on_state` is called with the reason when the cache becomes unusable, and with an empty string when it recovers.
-        """
-        self._router = router
-        self._metrics = metrics
-        self._size = size
-        self._lookup_seconds = lookup_seconds
-        self._silence = silence_seconds
-        self._on_state = on_state
-        self._lacks: set[str] = set()  # reasons that were logged since the watch was last in order
-        self._now = asyncio.get_running_loop().time
-        self._known: OrderedDict[str, FlowEndpoints] = OrderedDict()
-        self._unknown: OrderedDict[str, None] = OrderedDict()
-        # IDs outside the cache that belong to flows according to the latest report
-        self._named: OrderedDict[str, None] = OrderedDict()
-        self._existence = _FlowExistence(router, lookup_seconds, pace_seconds)
-        self._lookups: dict[str, _Lookup] = {}
-        self._slots = asyncio.Semaphore(MAX_LOOKUPS)
-        self._tasks: asyncio.TaskGroup | None = None
-        self._revision = 0
-        self._trusted_until = 0.0
+    def __attrs_post_init__(self) -> None:
+        self._existence = _FlowExistence(self._router, self._lookup_seconds, self._pace_seconds)
 
     @property
     def cached(self) -> int:
@@ -243,7 +234,7 @@ class FlowCache:
         changes = self._router.watch(self._revision)
         try:
             while True:
-                async with asyncio.timeout(self._silence):
+                async with asyncio.timeout(self._silence_seconds):
                     change = await anext(changes)
                 self._apply(change)
                 # changes before the first progress mark are history, and more may follow
@@ -254,7 +245,7 @@ class FlowCache:
                     if self._lacks:
                         log.info("watch of flows goes on", interrupted_by=sorted(self._lacks))
                     self._lacks.clear()
-                    self._trusted_until = self._now() + self._silence
+                    self._trusted_until = self._now() + self._silence_seconds
         except StopAsyncIteration:
             return
         finally:

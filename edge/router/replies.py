@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import Callable
 from typing import Final
+
+import attrs
 
 from edge.http import responses
 from edge.http.head import Head
@@ -41,28 +44,26 @@ _TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
 _NOT_ALLOWED: Final = responses.method_not_allowed(("GET",))
 
 
+@attrs.define(eq=False, repr=False)
 class SyncReplies:
     """Waits for the responses of flows; fetches of later ones wait up to `router_timeout` seconds for the router."""
 
-    def __init__(
-        self,
-        router: RouterClient,
-        flow_cache: FlowCache,
-        metrics: EdgeMetrics,
-        limits: EdgeLimits,
-        *,
-        router_timeout: float,
-    ) -> None:
-        self._router = router
-        self._flow_cache = flow_cache
-        self._metrics = metrics
-        self._router_timeout = router_timeout
-        self._now = asyncio.get_running_loop().time
-        self._calls: set[asyncio.Future[InvokeFlowResponse]] = set()
-        self._of_flow = SharedLimit(limits.replies_of_flow)
-        self._of_sender = SharedLimit(limits.replies_of_sender)
-        self._fetches = SharedLimit(limits.fetches)
-        self._leaving = False
+    _router: RouterClient
+    _flow_cache: FlowCache
+    _metrics: EdgeMetrics
+    _limits: EdgeLimits
+    _router_timeout: float = attrs.field(kw_only=True)
+    _now: Callable[[], float] = attrs.field(init=False, factory=lambda: asyncio.get_running_loop().time)
+    _calls: set[asyncio.Future[InvokeFlowResponse]] = attrs.field(init=False, factory=set)
+    _of_flow: SharedLimit = attrs.field(init=False)
+    _of_sender: SharedLimit = attrs.field(init=False)
+    _fetches: SharedLimit = attrs.field(init=False)
+    _leaving: bool = attrs.field(init=False, default=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._of_flow = SharedLimit(self._limits.replies_of_flow)
+        self._of_sender = SharedLimit(self._limits.replies_of_sender)
+        self._fetches = SharedLimit(self._limits.fetches)
 
     @property
     def held(self) -> int:

@@ -271,18 +271,6 @@ class CompiledEndpoint:
             key = f"{match.secret}\n{key}"
         return bounded_dedupe_key(self._namespaces[verifier] + key)
 
-    def order_key_of(self, view: Mapping[str, Any] | None, content: ParsedContent) -> str:
-        """Return the order key of an event, or an empty string; see `dedupe_key` for the arguments."""
-        if self.order_key is None:
-            return ""
-        return self.order_key.of_view(view) if content.order_key is None else content.order_key
-
-    def attributes_of(self, view: Mapping[str, Any] | None, content: ParsedContent) -> Attributes:
-        """Return the search attributes of an event; see `dedupe_key` for the arguments."""
-        if self.search is None:
-            return ()
-        return self.search.of_view(view) if content.attributes is None else content.attributes
-
 
 class FlowEndpoints:
     """The endpoints of one flow."""

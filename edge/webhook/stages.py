@@ -124,10 +124,13 @@ def event_message(
     if key:
         message.dedupe_key = key
     # set even when it is empty, so that the router need not evaluate it
-    message.order_key = endpoint.order_key_of(view, content)
+    message.order_key = ""
+    if endpoint.order_key is not None:
+        message.order_key = endpoint.order_key.of_view(view) if content.order_key is None else content.order_key
     message.flow_revision = endpoint.flow_revision
     if endpoint.search is not None:
-        for name, value in endpoint.attributes_of(view, content):
+        found = endpoint.search.of_view(view) if content.attributes is None else content.attributes
+        for name, value in found:
             message.attributes.add(name=name, value=value)
     return message, view
 

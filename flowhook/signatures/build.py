@@ -127,14 +127,9 @@ def sign(
 ) -> list[tuple[str, str]]:
     """Return the headers that a sender adds to make a request pass, by the first secret of the kind that is set.
 
-    Args:
-        kind: one kind of `auth`; None for `none`, which adds nothing.
-        secrets: value by name.
-        method: upper case.
-        url: as the receiver sees it; for a kind with its credential in the URL, the result of `sign_url`.
-        body: as it will be sent; for a kind with its signature or timestamp in the body, the result of `sign_body`.
-        headers: those that the request already has; an ID or another signed header is taken from them.
-        now: Unix time in seconds.
+    None is `none`, which adds nothing. The URL is as the receiver sees it, from `sign_url`, and the body as it will be
+    sent, from `sign_body`. An ID or another signed header is taken from the `headers` that the request already
+    has. `now` is Unix time in seconds.
 
     Raises:
         InvalidError: no secret is set (`SECRET_NOT_SET`) or it can't be used (`SECRET_INVALID`), a header that must be

@@ -176,7 +176,7 @@ class WebhookHandler:
     ) -> tuple[tuple[Verifier, Match], UploadedBody | None]:
         """Receive and verify the body of a request; return the match, and the upload of a large body."""
         endpoint, head = delivery.endpoint, delivery.head
-        early = await self._stages.verify_head(delivery, time.time())
+        early = await self._stages.verify_head(delivery, time.time()) if endpoint.early else None
         good = None if isinstance(early, SignatureError) else early
         if good is None and not endpoint.has_signature(head.headers):
             late = first_match(endpoint.late, delivery.request, time.time())

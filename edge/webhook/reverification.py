@@ -75,7 +75,7 @@ class Reverification:
             SignatureError: it is refused, with a diagnosis.
             UnavailableError: a key can't be fetched now.
         """
-        early = await self._stages.verify_head(delivery, now)
+        early = await self._stages.verify_head(delivery, now) if delivery.endpoint.early else None
         if early is not None and not isinstance(early, SignatureError):
             return early
         late = await self._stages.verify_body(delivery, now)

@@ -124,8 +124,9 @@ def event_message(
     if key:
         message.dedupe_key = key
     # set even when it is empty, so that the router need not evaluate it
-    message.order_key = ""
-    if endpoint.order_key is not None:
+    if endpoint.order_key is None:
+        message.order_key = ""
+    else:
         message.order_key = endpoint.order_key.of_view(view) if content.order_key is None else content.order_key
     message.flow_revision = endpoint.flow_revision
     if endpoint.search is not None:
@@ -164,12 +165,12 @@ class Stages:
     _keys: KeyCache
     _offload: Offload  # parses large bodies
 
-    async def verify_head(self, delivery: Delivery, now: float) -> Outcome | None:
-        """Verify a request without its body; None: no kind of `auth` can. `now` is Unix time in seconds."""
+    async def verify_head(self, delivery: Delivery, now: float) -> Outcome:
+        """Verify a request without its body, if there are verifiers that can. `now` is Unix time in seconds."""
         endpoint = delivery.endpoint
         if endpoint.early_keyed:
             delivery.request = await self._keys.with_keys(delivery.request, endpoint.early_keyed)
-        return first_match(endpoint.early, delivery.request, now) if endpoint.early else None
+        return first_match(endpoint.early, delivery.request, now)
 
     async def verify_body(self, delivery: Delivery, now: float) -> Outcome:
         """Verify a request by its body; a large one is parsed and hashed in a thread."""

@@ -36,20 +36,21 @@ RESERVE_BYTES: Final = 64 * limits.MIB  # disk space that bodies leave free, so 
 
 
 class BlobDirectory:
-    """Blob files of a directory, spread over 256 subdirectories. All methods block, but `settle`."""
+    """Blob files of a directory, spread over 256 subdirectories. All methods block, but `settle`.
 
-    replicated = False
-    """Whether the files are copies of objects that other routers read."""
+    They raise OSError, and UnavailableError where an object can't be stored, fetched or removed.
+    """
+
+    replicated = False  # whether the files are copies of objects that other routers read
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def write(self, event_id: str, content: bytes) -> str:
-        """Store content durably and return its name.
+        """Store content durably and return its name; if that fails, no file is left behind.
 
         Raises:
             InvalidError: the event's ID can't be part of a file name (`EVENT_ID_INVALID`).
-            OSError: it was not stored; no file is left behind.
         """
         if not _SAFE.match(event_id):
             raise InvalidError("an event ID must be letters, digits, _ and -", reason="EVENT_ID_INVALID")
@@ -74,30 +75,17 @@ class BlobDirectory:
         return self._path / name
 
     def publish(self, name: str) -> None:
-        """Make a complete and synced file as durable as a transaction that names it.
-
-        Raises:
-            UnavailableError: it could not be.
-        """
+        """Make a complete and synced file as durable as a transaction that names it."""
 
     def settle(self, names: Iterable[str]) -> None:
         """Note that no transaction will name these blobs any more, unless one has."""
 
     def locate(self, name: str) -> Path:
-        """Return the path of a file that a row names, to be read.
-
-        Raises:
-            UnavailableError: it can't be fetched, or the object is damaged.
-            OSError: what was fetched can't be written.
-        """
+        """Return the path of a file that a row names, to be read; it is fetched if it is missing."""
         return self.path(name)
 
     def prepare(self, name: str) -> Path:
-        """Return the path of a file to be created, and create its directory.
-
-        Raises:
-            OSError: the directory can't be created.
-        """
+        """Return the path of a file to be created, and create its directory."""
         path = self._path / name
         if not path.parent.is_dir():
             make_directory(self._path)
@@ -107,12 +95,7 @@ class BlobDirectory:
         return path
 
     def read(self, name: str) -> bytes | None:
-        """Return the content stored under a name, or None when it was removed.
-
-        Raises:
-            OSError: it can't be read.
-            UnavailableError: it can't be fetched.
-        """
+        """Return the content stored under a name, or None when it was removed."""
         try:
             return self.locate(name).read_bytes()
         except FileNotFoundError:
@@ -126,9 +109,7 @@ class BlobDirectory:
     def erase(self, names: Iterable[str]) -> None:
         """Remove blobs so that not even a power loss brings them back.
 
-        Raises:
-            OSError: a file can't be removed; `sweep` removes it when storage is next opened.
-            UnavailableError: an object can't be removed; `ObjectSweep` removes it.
+        A file that can't be removed is removed when storage is next opened (`sweep`), an object by `ObjectSweep`.
         """
         for name in names:
             path = self._path / name

@@ -55,7 +55,7 @@ class _Waiting:
 
 
 class BodyStore:
-    """The store of bodies. Methods may raise UnavailableError, as those of `Storage` do."""
+    """The store of bodies. Its methods and those of uploads and readers may raise UnavailableError (see `Storage`)."""
 
     def __init__(self, directory: BlobDirectory) -> None:
         self.directory = directory
@@ -70,9 +70,6 @@ class BodyStore:
 
         `seat` is what the body takes of a limit: its declared size, else it grows with what is received. It is released
         once an event names the body, or the body is removed.
-
-        Raises:
-            UnavailableError: there is no room for it (`STORAGE_FULL`).
         """
         upload = BodyUpload(self, flow_id, size, seat)
         self._under_way.add(upload)
@@ -209,7 +206,6 @@ class BodyUpload:
         Raises:
             InvalidError: the body is longer than declared, or than the limit (`UPLOAD_INVALID`).
             ExhaustedError: the caller has its share of the limit that the body takes bytes of.
-            UnavailableError: storage can't serve, or is full (`STORAGE_FULL`).
         """
         size = self._size + len(data)
         if size > (self._expected or limits.MAX_STREAMED_BODY_BYTES):
@@ -224,7 +220,6 @@ class BodyUpload:
 
         Raises:
             InvalidError: it is empty, or shorter than declared (`UPLOAD_INVALID`).
-            UnavailableError: storage can't serve, or is full (`STORAGE_FULL`).
         """
         if not self._size or self._expected not in (None, self._size):
             raise _invalid("the body is empty, or shorter than announced")
@@ -302,11 +297,7 @@ class BodyReader:
         self.size = os.fstat(file.fileno()).st_size
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Return a slice; fewer than `size` bytes at the end.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Return a slice; fewer than `size` bytes at the end."""
         return await self._bodies.run(self._read, offset, size)
 
     def close(self) -> None:

@@ -110,10 +110,8 @@ def is_key_missing(data_dir: Path, setting: SecretStr | None = None) -> bool:
 def load_secrets_key(data_dir: Path, setting: SecretStr | None = None, *, sealed: int = 0) -> bytes:
     """Return the key that secrets are sealed with. Blocks.
 
-    Args:
-        data_dir: directory of the key file; both are created when missing (0700 and 0600).
-        setting: the key in base64; the file is then ignored.
-        sealed: number of stored secrets; if there are any, no key is created.
+    `data_dir` has the key file; both are created when missing (0700 and 0600). `setting` is the key in base64; the file
+    is then ignored. If secrets are stored already (`sealed`), no key is created.
 
     Raises:
         InvalidError: the setting is not 32 bytes in base64 (`SECRETS_KEY_INVALID`).
@@ -145,11 +143,9 @@ def load_secrets_key(data_dir: Path, setting: SecretStr | None = None, *, sealed
 
 
 def require_secrets_key(data_dir: Path, setting: SecretStr | None = None) -> bytes:
-    """Return the key that all routers of a replicated log have; it is never created here. Blocks.
+    """Return the key that all routers of a replicated log have; it is never created here.
 
-    Raises:
-        ConflictError: it is missing (`SECRETS_KEY_MISSING`), or can't be used; see `load_secrets_key`.
-        InvalidError: see there.
+    Blocks, and raises as `load_secrets_key` does: also ConflictError if it is missing (`SECRETS_KEY_MISSING`).
     """
     if is_key_missing(data_dir, setting):
         raise ConflictError(
@@ -183,12 +179,7 @@ def _make(path: Path) -> None:
 
 
 def read_key(path: Path) -> bytes:
-    """Return the key in a file. Blocks.
-
-    Raises:
-        ConflictError: it is damaged (`SECRETS_KEY_INVALID`), or others can read it (`SECRETS_KEY_EXPOSED`).
-        OSError: it can't be read.
-    """
+    """Return the key in a file. Blocks. Raises as `load_secrets_key` does, or OSError."""
     with path.open("rb") as file:
         if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
             raise ConflictError(f"{path} can be read by others: chmod 600 it", reason="SECRETS_KEY_EXPOSED")

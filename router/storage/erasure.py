@@ -80,10 +80,7 @@ def overwrite(path: Path, connection: apsw.Connection, first: int, *, pages: int
     """Overwrite what is not in use in at most so many pages, from one with a number (from 1) on. Blocks.
 
     `connection` has begun a transaction, and there is nothing in the write-ahead log. After `seconds`, no further page
-    is looked at.
-
-    Raises:
-        apsw.Error: the file can't be read or written, or is damaged.
+    is looked at. Raises apsw.Error, if the file can't be read or written, or is damaged.
     """
     until = time.monotonic() + seconds
     page_bytes: int = connection.execute("PRAGMA page_size").get
@@ -362,11 +359,7 @@ def is_under_way(connection: apsw.Connection) -> bool:
 
 
 def wipe_step(path: Path, *, pages: int = STEP_PAGES, seconds: float = STEP_SECONDS) -> Step:
-    """Wipe some pages, in a transaction. Blocks, and nobody else writes the file meanwhile.
-
-    Raises:
-        apsw.Error: the file can't be read or written, or is damaged.
-    """
+    """Wipe some pages, in a transaction. Blocks, and nobody else writes the file meanwhile. Raises as `overwrite`."""
     # durable, whatever others are: a checkpoint that does not sync could lose what it removes from the log
     with closing(connect_writer(path, durable=True)) as connection:
         if not is_pending(connection):

@@ -23,14 +23,9 @@ class CallRefusedError(StorageError):
     """A call was refused by itself: nothing of it is stored, whatever becomes of the transaction of others."""
 
 
-def storage_full() -> StorageError:
+def storage_full(kind: type[StorageError] = StorageError) -> StorageError:
     """Return the error for lack of space."""
-    return StorageError("storage is full; nothing was stored", reason=STORAGE_FULL, retry_after=5)
-
-
-def no_room() -> CallRefusedError:
-    """Return the error for a call for which there is too little space left."""
-    return CallRefusedError("storage is full; nothing was stored", reason=STORAGE_FULL, retry_after=5)
+    return kind("storage is full; nothing was stored", reason=STORAGE_FULL, retry_after=5)
 
 
 def translate(error: Exception) -> FlowhookError:

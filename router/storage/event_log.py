@@ -17,7 +17,7 @@ from flowhook import limits
 from flowhook.errors import FlowhookError
 from router.storage.blobs import BlobDirectory
 from router.storage.bodies import BodyStore
-from router.storage.errors import STORAGE_FULL, CallRefusedError, StorageError, no_room, translate
+from router.storage.errors import STORAGE_FULL, CallRefusedError, StorageError, storage_full, translate
 from router.storage.limits import StorageLimits
 from router.storage.model import (
     Appended,
@@ -123,7 +123,7 @@ class _EventOperation(WriterOperation):
         for batch in arguments:
             if room is not None and rows.bytes + batch.row_bytes > room:
                 self.full = True
-                results.append(no_room())
+                results.append(storage_full(CallRefusedError))
             else:
                 results.append(self._append(connection, batch, rows))
                 rows.bytes += batch.row_bytes

@@ -107,8 +107,7 @@ def migrate_file(path: Path) -> FormatMigrated | None:
     Raises:
         ConflictError: it can't be read by this version (`FORMAT_UNSUPPORTED`, `NOT_A_FLOWHOOK_DATABASE`).
         StorageError: the disk has no room for a copy (`STORAGE_FULL`).
-        OSError: the copy can't be written.
-        apsw.Error: the file can't be read or written; it has the format that it had.
+        OSError, apsw.Error: a file can't be read or written; the database has the format that it had.
     """
     start = time.monotonic()
     with closing(apsw.Connection(str(path))) as connection:
@@ -130,9 +129,7 @@ def migrate_file(path: Path) -> FormatMigrated | None:
 def connect_earlier(path: Path, version: int) -> apsw.Connection:
     """Return a connection for writing to a file of a format, created when missing; not durable.
 
-    Raises:
-        ConflictError: it can't be read by this version, or has another format (`FORMAT_UNSUPPORTED`).
-        apsw.Error: the file can't be opened.
+    Raises as `connect_writer` does.
     """
     if version == FORMAT_VERSION:
         return connect_writer(path, durable=False)
@@ -156,12 +153,7 @@ def connect_earlier(path: Path, version: int) -> apsw.Connection:
 
 
 def version_of(path: Path) -> int:
-    """Return the format of a file, 0 when it is empty.
-
-    Raises:
-        ConflictError: it is not a Flowhook database (`NOT_A_FLOWHOOK_DATABASE`).
-        apsw.Error: it can't be read.
-    """
+    """Return the format of a file, 0 when it is empty. Raises as `read_version` does."""
     with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         return read_version(connection, path)
 

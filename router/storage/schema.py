@@ -279,11 +279,7 @@ PRAGMA temp_store = MEMORY;
 
 
 def connect_writer(path: Path, *, durable: bool = True) -> apsw.Connection:
-    """Return the writing connection, with its tables created.
-
-    Args:
-        path: the file.
-        durable: whether a commit waits until it is on stable storage.
+    """Return the writing connection, with its tables created; `durable`: a commit waits for stable storage.
 
     Raises:
         ConflictError: the file has another format (`FORMAT_UNSUPPORTED`: see `formats`) or is not a Flowhook database

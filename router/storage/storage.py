@@ -86,11 +86,7 @@ MAX_FILES: Final = 100_000  # files beside the database that are looked at, whic
 
 
 def measure(path: Path, files: Path, *, max_files: int = MAX_FILES) -> StorageUsage:
-    """Return the sizes of a database, of its write-ahead log, and of the files in the folders of `files`. Blocks.
-
-    Raises:
-        OSError: the database or its disk can't be read.
-    """
+    """Return the sizes of a database, of its write-ahead log, and of the files in the folders of `files`. Blocks."""
     found = (size for folder, _, names in os.walk(files) for name in names for size in _size(Path(folder, name)))
     sizes = list(islice(found, max_files + 1))
     disk = shutil.disk_usage(path.parent)
@@ -246,11 +242,7 @@ class Storage:
         return self._owner
 
     async def usage(self) -> StorageUsage:
-        """Return what the data takes on the disk of this router.
-
-        Raises:
-            UnavailableError: the files can't be read (`STORAGE_UNAVAILABLE`).
-        """
+        """Return what the data takes on the disk of this router."""
         try:
             return await asyncio.to_thread(measure, self._path, self._path.parent / "blobs")
         except OSError as error:

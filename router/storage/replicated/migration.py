@@ -161,7 +161,7 @@ class MigrationResult:
 
 @attrs.define(eq=False, repr=False)
 class Migration:
-    """Migrates in either direction. Methods block."""
+    """Migrates in either direction. Methods block; UnavailableError: the log, its objects or the disk can't serve."""
 
     _replicated: ReplicatedLog
     _report: Report = attrs.field(kw_only=True)
@@ -177,7 +177,6 @@ class Migration:
             ConflictError: a router uses the database (`DATA_DIR_IN_USE`) or the log (`ROUTER_RUNNING`), the log is not
                 empty (`LOG_NOT_EMPTY`), the file can't be read by this version, or the copy differs
                 (`MIGRATION_DIFFERS`).
-            UnavailableError: the log, its object store, or the disk can't serve.
         """
         if not database.is_file():
             raise NotFoundError(f"there is no database at {database}", reason="DATABASE_NOT_FOUND")
@@ -209,7 +208,6 @@ class Migration:
             NotFoundError: nothing was ever stored in the log (`LOG_EMPTY`).
             ConflictError: the database exists (`DATABASE_EXISTS`), a router runs (`ROUTER_RUNNING`), records are
                 missing (`LOG_INCOMPLETE`), or the copy differs (`MIGRATION_DIFFERS`).
-            UnavailableError: the log, its object store, or the disk can't serve.
         """
         directory = database.parent / "blobs"
         if database.exists():

@@ -73,9 +73,7 @@ class SnapshotStore:
     def make(self, view: Path, *, alone: bool = False) -> SnapshotMade:
         """Store a snapshot of a view, which may be in use meanwhile, and remove superseded snapshots.
 
-        Args:
-            view: path of the view.
-            alone: remove all earlier snapshots, because of what is in them, once the new one was fetched and checked.
+        `alone`: remove all earlier snapshots, because of what is in them, once the new one was fetched and checked.
 
         Raises:
             SnapshotDamagedError: the view is damaged; nothing was stored. Or what was stored is: no other was removed.
@@ -96,15 +94,10 @@ class SnapshotStore:
         return SnapshotMade(position, self._remove_superseded(position, retained=RETAINED))
 
     def restore(self, view: Path, *, log_identity: str | None = None, reaching: int = 0) -> int | None:
-        """Replace a view, which nobody has open, by the newest usable snapshot.
+        """Replace a view, which nobody has open and may be missing, by the newest usable snapshot; return its position.
 
-        Args:
-            view: path of the view, which may be missing.
-            log_identity: passes over snapshots of another log; None: of any log.
-            reaching: passes over snapshots at earlier positions.
-
-        Returns:
-            The snapshot's position; None when there is no usable one, and the view is unchanged.
+        None: there is no usable one, and the view is unchanged. Snapshots of another log than `log_identity`, or at
+        positions before `reaching`, are passed over.
 
         Raises:
             UnavailableError: the object store or the disk can't serve; the view is unchanged.

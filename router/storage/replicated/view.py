@@ -167,11 +167,7 @@ class Forgetting:
         self._blobs = BlobDirectory(view.path.parent / "blobs")
 
     def step(self, connection: apsw.Connection) -> float:
-        """Remove some of what was erased, and return after how many seconds to go on. Blocks for about 10 ms.
-
-        Raises:
-            apsw.Error: the view can't be read or written.
-        """
+        """Remove some of what was erased, and return after how many seconds to go on. Blocks for about 10 ms."""
         if not is_pending(connection):
             return CHECK_SECONDS
         if not is_under_way(connection):

@@ -270,11 +270,7 @@ class _ChangeRows:
             last[seq] = after + 1 if index is None else max(after, index)
 
     def write(self, connection: apsw.Connection, next_number: int) -> int:
-        """Write the merged changes; lifecycle events are numbered from `next_number` on.
-
-        Returns:
-            The next number.
-        """
+        """Write the merged changes; lifecycle events are numbered from `next_number` on. Return the next number."""
         ends = self._ends
         if self._delivered:
             self._place_delivered(connection)
@@ -283,11 +279,9 @@ class _ChangeRows:
         )
         _DELETE_LIFECYCLE.run(connection, self.published)
         _INSERT_JOURNAL.run(connection, self._journal)
-        if self._compactions:
-            compactions = list(self._compactions.items())
-            _KEEP_HISTORY.run(connection, compactions)
-            _TRIM_HISTORY.run(connection, compactions)
-            COMPACT_JOURNAL.run(connection, compactions)
+        compactions = list(self._compactions.items())
+        for statement in (_KEEP_HISTORY, _TRIM_HISTORY, COMPACT_JOURNAL):
+            statement.run(connection, compactions)
         _INSERT_HISTORY.run(connection, self._histories)
         # Before progress: an execution that has both was parked first.
         _UPDATE_PARKED.run(connection, [row for seq, row in self._parked.items() if seq not in ends])

@@ -270,13 +270,10 @@ class EventLog:
     _large_bytes: int = attrs.field(init=False, default=0)
 
     async def append(self, events: Sequence[NewEvent]) -> list[Appended]:
-        """Store events durably, each once.
+        """Store events durably, each once; return one result per event, in order.
 
         Two events of one flow with the same event ID, or with the same dedupe key within its window, are duplicates,
         whether the earlier one is in the database or in the same commit. An event ID used by another flow is `taken`.
-
-        Returns:
-            One result per event, in order.
         """
         if not events:
             return []
@@ -299,14 +296,11 @@ class EventLog:
         return await asyncio.shield(task)
 
     async def append_inbound(self, events: Sequence[NewInboundEvent]) -> list[InboundEventAppended]:
-        """Store events durably, each once; either all new ones or none.
+        """Store events durably, each once; either all new ones or none. Return one result per event, in order.
 
         The rules apply in this order, whether the earlier event is in the database or in the same commit. Two
         events of one flow with the same event ID are duplicates. Of two with the same token, the second is `gone`.
         Two of one callback with the same dedupe key within its window are duplicates.
-
-        Returns:
-            One result per event, in order.
         """
         if not events:
             return []

@@ -48,7 +48,6 @@ class DataLock:
 
     Raises:
         ConflictError: another process holds it (`DATA_DIR_IN_USE`).
-        OSError: the file can't be opened.
     """
 
     def __init__(self, path: Path) -> None:

@@ -40,11 +40,7 @@ class TransactionLog:
         """Record changes from now on; the transaction is about to begin, which may fail."""
 
     def append(self) -> None:
-        """Store what was recorded; COMMIT is the next statement.
-
-        Raises:
-            FlowhookError: it must not commit.
-        """
+        """Store what was recorded; COMMIT is the next statement, unless this raises a FlowhookError."""
 
     def roll_back(self) -> FlowhookError | None:
         """Discard what was recorded and not appended, if anything; must not raise. Also called without a `begin`.
@@ -72,10 +68,9 @@ class WriterOperation(ABC):
 
     @abstractmethod
     def apply(self, connection: apsw.Connection, arguments: Sequence[Any]) -> list[Any]:
-        """Write within the open transaction (writer thread).
+        """Write within the open transaction (writer thread), and return one result per argument.
 
-        Returns:
-            One result per argument; one that is a FlowhookError is raised to its caller, the others still count.
+        One that is a FlowhookError is raised to its caller, the others still count.
         """
 
     def reload(self, connection: apsw.Connection) -> None:  # noqa: B027 - most have no such state
@@ -185,11 +180,7 @@ class Writer:
         return result
 
     async def run_between(self, function: Callable[[], T]) -> T:
-        """Run a function on the writer's thread between two transactions, and return its result.
-
-        Raises:
-            UnavailableError: closed, or the function failed because of storage.
-        """
+        """Run a function on the writer's thread between two transactions, and return its result; raises as `call`."""
         future: asyncio.Future[T] = self._loop.create_future()
         with self._wake:
             if self._closing:

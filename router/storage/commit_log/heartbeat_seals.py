@@ -53,11 +53,7 @@ class Heartbeat(NamedTuple):
 
 
 class HeartbeatRefusedError(Exception):
-    """A message is no heartbeat of that router, or not a new one.
-
-    Attributes:
-        suspicious: whether somebody must have forged or recorded it.
-    """
+    """A message is no heartbeat of that router, or not a new one; `suspicious`: somebody forged or recorded it."""
 
     def __init__(self, cause: str, *, suspicious: bool = True) -> None:
         super().__init__(cause)

@@ -35,11 +35,7 @@ class AppendAbandonedError(UnavailableError):
 
 
 class LogTrimmedError(Exception):
-    """Records after the requested position were purged.
-
-    Attributes:
-        first: position of the oldest record that is still there.
-    """
+    """Records after the requested position were purged; `first`: position of the oldest that is still there."""
 
     def __init__(self, first: int) -> None:
         super().__init__(f"the log begins at position {first}")

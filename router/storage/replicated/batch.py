@@ -59,12 +59,8 @@ class BatchPart:
 
     def follows(self, earlier: BatchPart) -> bool:
         """Whether this is the part after `earlier` of the same transaction."""
-        return (
-            self.ownership == earlier.ownership
-            and self.number == earlier.number
-            and self.part == earlier.part + 1
-            and self.parts == earlier.parts
-        )
+        ours, theirs = ((each.ownership, each.number, each.parts) for each in (self, earlier))
+        return ours == theirs and self.part == earlier.part + 1
 
 
 def record_hash(data: bytes) -> bytes:
@@ -73,11 +69,7 @@ def record_hash(data: bytes) -> bytes:
 
 
 def split(patchset: bytes, max_record_bytes: int) -> tuple[bool, list[bytes]]:
-    """Compress a patchset where that pays, and cut it into pieces for records of a size.
-
-    Returns:
-        Whether it is compressed, and the pieces.
-    """
+    """Compress a patchset where that pays, and cut it for records of a size; return whether it did, and the pieces."""
     compressed = len(patchset) > COMPRESS_BYTES
     content = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(patchset) if compressed else patchset
     size = max_record_bytes - HEADER_BYTES

@@ -33,9 +33,7 @@ class LogDamagedError(ConflictError):
     """A record is void that the records after it follow, or that a router may have stored: the log lacks one.
 
     It is never passed over, because it may have been acknowledged. A view that has it, or a snapshot, has what it said.
-
-    Attributes:
-        position: of the first record that is void.
+    `position`: of the first record that is void.
     """
 
     default_reason = "LOG_DAMAGED"
@@ -55,22 +53,22 @@ class Follower:
         1 <- 2    V    4 <- 5     4 names 2: somebody has written to position 3 who may not, and nothing is lost
         1 <- 2    V <- 4 <- 5     4 names what was at 3: the log lacks it, and following ends here
 
-    Attributes:
-        position: what the view contains; may be read by any thread.
-        current: whether it has reached the end that the log had when following began; may be read by any thread.
-        claim: position of the first record of the last ownership that it has read of; 0: it was read by another.
+    What is public may be read by any thread.
     """
 
     _log: CommitLog
     _view: View
     position: ViewPosition
+    """What the view contains."""
     _grew: Callable[[int], None] = attrs.field(default=lambda _bytes: None, kw_only=True)
     """Called with the bytes of each record that was applied."""
     _forget: Callable[[apsw.Connection], float] | None = attrs.field(default=None, kw_only=True)
     """Called between records with a connection; it removes from the view some of what was erased, and returns after how
     many seconds to call it again."""
     current: bool = attrs.field(init=False, default=False)
+    """Whether it has reached the end that the log had when following began."""
     claim: int = attrs.field(init=False, default=0)
+    """Position of the first record of the last ownership that it has read of; 0: it was read by another."""
     _forget_at: float = attrs.field(init=False, factory=time.monotonic)
     _target: int = attrs.field(init=False)
     _read: int = attrs.field(init=False)
@@ -86,7 +84,7 @@ class Follower:
 
     @property
     def epoch(self) -> int:
-        """Number of the last ownership that it has read a record of; may be read by any thread."""
+        """Number of the last ownership that it has read a record of."""
         last = self._last
         return self.position.epoch if last is None else max(self.position.epoch, last.ownership.epoch)
 
@@ -114,10 +112,9 @@ class Follower:
                 self._forget_some(connection)
 
     def catch_up(self, through: int) -> None:
-        """Apply the records up to a position, at which the log has one. Blocks; see `follow`.
+        """Apply the records up to a position, at which the log has one. Blocks, and raises as `follow` does.
 
-        Raises:
-            UnavailableError: a record in between could not be read for `CATCH_UP_SECONDS`.
+        A record in between that can't be read for `CATCH_UP_SECONDS` counts as unavailable.
         """
         self._check()
         with self._opened() as connection:
@@ -135,8 +132,7 @@ class Follower:
     def end(self) -> ViewPosition:
         """Return the position from which an owner continues: after parts that will never be completed, too.
 
-        Raises:
-            LogDamagedError: see there.
+        Raises LogDamagedError if the log ends with a damaged record.
         """
         if self._damaged:
             raise LogDamagedError(f"the content of the last record, at {self._damaged}, is damaged", self._damaged)

@@ -167,11 +167,7 @@ class SnapshotStore:
 
 @contextlib.contextmanager
 def working_directory(path: Path) -> Iterator[Path]:
-    """Yield a private directory, which is new, and removed afterwards.
-
-    Raises:
-        FlowhookError: the translation of an error of SQLite or the operating system within.
-    """
+    """Yield a private directory, which is new, and removed afterwards; translate errors that come from within."""
     shutil.rmtree(path, ignore_errors=True)
     try:
         make_directory(path.parent)
@@ -213,11 +209,7 @@ def _vacuum_into(source: Path, target: Path) -> None:
 
 
 def _check(path: Path, log_identity: str | None, earliest: int) -> int:
-    """Return the position of a copy of a view.
-
-    Raises:
-        SnapshotDamagedError: it is damaged, no view, of another format, or of another log.
-    """
+    """Return the position of a copy of a view, unless it is damaged, no view, of another format, or another log's."""
     try:
         with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
             application: int = connection.execute("PRAGMA application_id").get

@@ -74,16 +74,11 @@ class ViewPosition:
 
 
 class View:
-    """The view in a directory, which one thread uses at a time; it is closed after construction.
-
-    Attributes:
-        path: the file.
-        version: its format: an earlier one only while records of it are read.
-    """
+    """The view in a directory, which one thread uses at a time; it is closed after construction."""
 
     def __init__(self, directory: Path, version: int = FORMAT_VERSION) -> None:
         self.path = directory / FILE
-        self.version = version
+        self.version = version  # of the format: an earlier one only while records of it are read
 
     def position(self) -> ViewPosition | None:
         """Return what the view contains; None: there is none that can be used."""

@@ -42,7 +42,10 @@ log = logs.get_logger(__name__)
 
 
 class Connection:
-    """Runs coroutines on the client's loop for callers on other threads. Anyone who opened it has to close it."""
+    """Runs coroutines on the client's loop for callers on other threads. Anyone who opened it has to close it.
+
+    Methods raise UnavailableError (`LOG_UNAVAILABLE`) if the connection was closed, or the servers failed.
+    """
 
     def __init__(self, url: LogUrl, *, name: str, creds_file: Path | None = None, ca_file: Path | None = None) -> None:
         self._url = url
@@ -65,7 +68,6 @@ class Connection:
 
         Raises:
             InvalidError: the servers refuse the credentials (`LOG_CREDENTIALS`).
-            UnavailableError: none was reached (`LOG_UNAVAILABLE`).
         """
         self._thread.start()
         self.call(self._connect(timeout))
@@ -81,15 +83,11 @@ class Connection:
         self._loop.close()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for its result.
-
-        Raises:
-            UnavailableError: the connection was closed, or the servers failed (`LOG_UNAVAILABLE`).
-        """
+        """Run a coroutine on the loop and wait for its result."""
         return self.result(self.submit(coroutine))
 
     def result(self, future: concurrent.futures.Future[T]) -> T:
-        """Wait for what `submit` returned; raises as `call` does."""
+        """Wait for what `submit` returned."""
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -98,11 +96,7 @@ class Connection:
             raise self.unavailable(str(error) or type(error).__name__) from error
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine on the loop.
-
-        Raises:
-            UnavailableError: the connection was closed (`LOG_UNAVAILABLE`).
-        """
+        """Run a coroutine on the loop."""
         if self._closing:
             coroutine.close()
             raise self.unavailable("the connection was closed")

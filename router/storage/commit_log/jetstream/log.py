@@ -258,11 +258,7 @@ class _Append:
         return None
 
     async def _pass_void_records(self, message: StoredMessage | None) -> None:
-        """Aim at the position behind the void records that begin with `message`.
-
-        Raises:
-            FencedError: there is a different one among them.
-        """
+        """Aim at the position behind the void records that begin with `message`, unless others are among them."""
         position, own = self._position, self._message.record.batch_id
         while message:
             record = self._message.seals.open(position, message.message_id, message.data)

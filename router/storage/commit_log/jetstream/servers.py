@@ -41,11 +41,7 @@ class MonitoredServer:
 
 
 def check_version(version: str, name: str) -> None:
-    """Refuse a server that is too old.
-
-    Raises:
-        InvalidError: it is (`LOG_SERVER_OUTDATED`).
-    """
+    """Raise InvalidError (`LOG_SERVER_OUTDATED`) if a server is too old."""
     numbers = tuple(int(part) for part in version.lstrip("v").split("-")[0].split(".")[:2] if part.isdecimal())
     if numbers < OLDEST_VERSION:
         raise InvalidError(
@@ -56,9 +52,7 @@ def check_version(version: str, name: str) -> None:
 
 
 def check_sync(url: LogUrl, info: StreamInfo, connected: str) -> None:
-    """Refuse servers that do not report that they sync each write: those of the log, and the one named `connected`.
-
-    Blocks.
+    """Refuse servers that do not report that they sync each write: those of the log, and `connected`. Blocks.
 
     Raises:
         InvalidError: a server of the stream does not (`LOG_NOT_SYNCED`), or is too old (`LOG_SERVER_OUTDATED`).

@@ -70,36 +70,30 @@ def recent(
     deadline = time.monotonic() + MAX_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > deadline, PROGRESS_STEPS)
     try:
-        return _recent(connection, since_ms, until_seq, ended_before_ms, limit)
+        after_seq = max(until_seq - limit, 0)
+        if after_seq:
+            first: int | None = connection.execute(
+                "SELECT receive_time_ms FROM execution WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1",
+                (after_seq, until_seq),
+            ).get
+            since_ms = max(since_ms, first or 0)
+        left_out: int | None = connection.execute(
+            "SELECT end_time_ms FROM execution INDEXED BY execution_by_end WHERE end_time_ms < ?"
+            " ORDER BY end_time_ms DESC LIMIT 1 OFFSET ?",
+            (ended_before_ms, limit),
+        ).get
+        since_ms = max(since_ms, 0 if left_out is None else left_out + 1)
+        counts = [
+            MinuteCount(flow_id, minute, None, number)
+            for flow_id, minute, number in connection.execute(_ACCEPTED, (after_seq, until_seq, since_ms))
+        ]
+        counts += [
+            MinuteCount(flow_id, minute, STATUSES[status], number)
+            for flow_id, minute, status, number in connection.execute(_ENDED, (since_ms, ended_before_ms))
+        ]
+        return RecentActivity(since_ms, tuple(counts))
     finally:
         connection.set_progress_handler(None)
-
-
-def _recent(
-    connection: apsw.Connection, since_ms: int, until_seq: int, ended_before_ms: int, limit: int
-) -> RecentActivity:
-    after_seq = max(until_seq - limit, 0)
-    if after_seq:
-        first: int | None = connection.execute(
-            "SELECT receive_time_ms FROM execution WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1",
-            (after_seq, until_seq),
-        ).get
-        since_ms = max(since_ms, first or 0)
-    left_out: int | None = connection.execute(
-        "SELECT end_time_ms FROM execution INDEXED BY execution_by_end WHERE end_time_ms < ?"
-        " ORDER BY end_time_ms DESC LIMIT 1 OFFSET ?",
-        (ended_before_ms, limit),
-    ).get
-    since_ms = max(since_ms, 0 if left_out is None else left_out + 1)
-    counts = [
-        MinuteCount(flow_id, minute, None, number)
-        for flow_id, minute, number in connection.execute(_ACCEPTED, (after_seq, until_seq, since_ms))
-    ]
-    counts += [
-        MinuteCount(flow_id, minute, STATUSES[status], number)
-        for flow_id, minute, status, number in connection.execute(_ENDED, (since_ms, ended_before_ms))
-    ]
-    return RecentActivity(since_ms, tuple(counts))
 
 
 def receive_times(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, int]:

@@ -24,7 +24,6 @@ MAX_EXAMINED: Final = 10_000  # entries that one page examines at most
 AGGREGATED_MS: Final = 24 * 3600 * 1000  # time from the first refusal of an entry in which others are added to it
 MAX_KINDS: Final = 10_000
 """Kinds of refusals that are remembered; beyond it the one that began first has a new entry next time."""
-
 _NEWEST: Final = (1 << 63) - 1
 _COLUMNS: Final = "number, time_ms, actor, action, target, reason, error, calls, last_time_ms, address"
 _REPEATED: Final = (

@@ -30,8 +30,6 @@ from router.storage.errors import storage_full
 from router.storage.readers import Readers
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-
-
 RESERVE_BYTES: Final = 64 * limits.MIB  # disk space that bodies leave free, so that accepted executions can still end
 
 
@@ -264,8 +262,7 @@ class ObjectSweep:
     async def sweep(self, *, age_seconds: float) -> int:
         """Remove the objects that no row names now nor after a time; return their number.
 
-        Raises:
-            FlowhookError: this router is not the owner, or the log or the object store can't serve.
+        Raises FlowhookError if this router is not the owner, or the log or the object store can't serve.
         """
         unnamed = await self._unnamed()
         if unnamed:

@@ -47,10 +47,7 @@ MAX_PAGES: Final = 0x0200_0000
 """Pages with greater numbers are not looked at, unless free: from here on, the first byte of a page that continues a
 long value, which is part of a page number, may look like that of a b-tree page."""
 LOCK_BYTE: Final = 0x4000_0000  # offset of the page that SQLite never uses, because some systems lock bytes of it
-_TABLE_INTERIOR: Final = 5
-_TABLE_LEAF: Final = 13
-_INDEX_INTERIOR: Final = 2
-_INDEX_LEAF: Final = 10
+_TABLE_INTERIOR, _TABLE_LEAF, _INDEX_INTERIOR, _INDEX_LEAF = 5, 13, 2, 10
 _BLOCK_HEADER: Final = 4  # bytes at the beginning of a free block that are in use
 _KINDS: Final = frozenset({_TABLE_INTERIOR, _TABLE_LEAF, _INDEX_INTERIOR, _INDEX_LEAF})
 
@@ -404,8 +401,7 @@ class Wiping:
     async def finish(self) -> None:
         """Wipe until nothing of what was erased before this call is left; cancelling stops the waiting, not the work.
 
-        Raises:
-            FlowhookError: storage can't serve; it is tried again.
+        Raises FlowhookError if storage can't serve; it is tried again.
         """
         self._wanted = True  # a task that is about to end looks again
         if self._task is None or self._task.done():

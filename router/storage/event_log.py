@@ -35,7 +35,6 @@ from router.storage.writer import Writer, WriterOperation
 ROW_BYTES: Final = 256  # approximate size of an event's rows and index entries, besides its payload
 MAX_LARGE_BYTES: Final = 4 * limits.MAX_MESSAGE_BYTES
 """Bytes that calls with large events may hold while in progress; beyond it such calls are refused."""
-
 _BY_ID = BatchStatement("SELECT event_id, seq, flow FROM execution WHERE event_id IN ({rows})")
 _BY_KEY = BatchStatement("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})")
 _INSERT_EXECUTION = BatchStatement(

@@ -27,7 +27,6 @@ FIRST_WINDOW: Final = 16_384  # sequence numbers in the first window
 SHORT_SECONDS: Final = 0.02  # a window that took less is followed by one four times as large
 CLOCK_SKEW_MS: Final = 3600 * 1000
 """How much the receive times of executions with neighbouring numbers may differ: senders' clocks are not equal."""
-
 _SAMPLE: Final = 9
 """Executions whose median receive time stands for their place in the log: some senders' clocks are wrong by years."""
 

@@ -40,12 +40,9 @@ from router.storage.statements import BatchStatement
 _UNENDED = BatchStatement(
     "SELECT seq, flow_revision, effect_scope FROM execution WHERE seq IN ({rows}) AND end_time_ms = {unended}"
 )
-_RECORDS = BatchStatement(
-    f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.seq IN ({{rows}})"  # noqa: S608
-)
-_IDENTIFIED = BatchStatement(
-    f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE e.event_id IN ({{rows}})"  # noqa: S608
-)
+_RECORD_OF: Final = f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE "  # noqa: S608
+_RECORDS = BatchStatement(_RECORD_OF + "e.seq IN ({rows})")
+_IDENTIFIED = BatchStatement(_RECORD_OF + "e.event_id IN ({rows})")
 _PAYLOADS = BatchStatement("SELECT seq, payload FROM event WHERE seq IN ({rows})")
 _PAYLOAD_SIZES = BatchStatement("SELECT seq, length(payload) FROM event WHERE seq IN ({rows})")
 _BLOBS = BatchStatement("SELECT seq, name FROM blob WHERE seq IN ({rows})")
@@ -54,8 +51,6 @@ _JOURNALS = BatchStatement(
 )
 WORK_BYTES: Final = 16 * limits.MIB
 """Bytes of payloads, and of journals, that one call of `work` reads; the rest is left to the next call."""
-
-
 _INBOUND_PAYLOADS = BatchStatement("SELECT number, payload FROM inbound_event WHERE number IN ({rows})")
 
 _JOURNAL_SIZES = BatchStatement(

@@ -20,7 +20,6 @@ from router.storage.statements import BatchStatement, write_counter
 from router.storage.writer import FunctionOperation, Writer
 
 T = TypeVar("T")
-
 _NO_DOCUMENT = "x''"
 _NONE_ABOVE: Final = 2**63 - 1
 _FLOW = (
@@ -37,7 +36,6 @@ _OF_EXECUTIONS = (
 )
 _FINGERPRINT: Final = "fingerprint of "
 """Beginning of the names of rows in `counter` whose values are the 8 bytes of a fingerprint."""
-
 FORGET_STEP: Final = 32  # most revisions that one transaction removes
 _LATEST: Final = BatchStatement(
     _FLOW.format(document=_NO_DOCUMENT) + " WHERE f.flow_id IN ({rows}) AND r.revision = f.revision AND NOT f.deleted"
@@ -363,8 +361,7 @@ class Registry:
     async def set_secret(self, name: str, sealed: bytes, *, now_ms: int) -> SecretInfo:
         """Create or replace a secret. `sealed` is already encrypted.
 
-        Raises:
-            ExhaustedError: there are `limits.MAX_SECRETS` already (`TOO_MANY_SECRETS`).
+        Raises ExhaustedError if there are `limits.MAX_SECRETS` already (`TOO_MANY_SECRETS`).
         """
         most = self._limits.secrets
         await self._change(lambda connection: _set_secret(connection, name, sealed, now_ms, most), len(sealed))

@@ -25,7 +25,6 @@ from router.storage.schema import STATUSES, UNENDED
 _LATER = "FROM execution r WHERE r.replay_root = coalesce(e.replay_root, e.event_id) AND r.seq > e.seq"
 SUPERSEDES = f"{_LATER} AND r.status <> 6"
 """SQL for later replays of the event of `execution e` that were not cancelled."""
-
 STANDS_FOR = f"{_LATER} AND r.status NOT IN (6, 7)"
 """SQL for later replays of the event of `execution e` that were neither faulted nor cancelled."""
 
@@ -33,7 +32,6 @@ _SUCCESSOR = f"(SELECT r.event_id {STANDS_FOR} ORDER BY r.seq DESC LIMIT 1)"
 _REPLAY = "(SELECT r.event_id FROM execution r WHERE r.replay_of = e.event_id ORDER BY r.seq DESC LIMIT 1)"
 _RESOLUTION = "(SELECT json_array(s.reason, s.time_ms) FROM resolution s WHERE s.seq = e.seq)"
 _RETRY = "CASE e.status WHEN 4 THEN (SELECT w.retry FROM subscription w WHERE w.seq = e.seq) END"
-
 RECORD = (
     "e.seq, e.event_id, k.flow_id, e.flow_revision, e.status, e.attempts, e.receive_time_ms, e.end_time_ms, "
     f"e.error, e.replay_of, e.effect_scope, e.order_key, e.quiet, {_SUCCESSOR}, {_REPLAY}, {_RESOLUTION}, {_RETRY}"

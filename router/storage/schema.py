@@ -26,7 +26,6 @@ FORMAT_VERSION: Final = 7
 """The format of a file with these tables. Each change of them needs another number, and a step in `formats`."""
 APPLICATION_ID: Final = 0x464C484B
 """`FLHK`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
-
 UNENDED: Final = (1 << 47) - 1
 """End time of an unfinished execution: the largest integer that takes as many bytes as a Unix time in ms (6)."""
 
@@ -42,7 +41,6 @@ CODES: Final = {
 PENDING: Final = CODES[Status.PENDING]
 WAITING: Final = CODES[Status.WAITING]
 STATUSES: Final = {code: status for status, code in CODES.items()}
-
 PAGE_BYTES: Final = 8192
 """Page size. With payloads of 1 KiB, measurements show less unused space in pages than with 4096."""
 
@@ -319,8 +317,7 @@ def connect_reader(path: Path) -> apsw.Connection:
 def read_version(connection: apsw.Connection, path: Path) -> int:
     """Return the version of a file's format, 0 when it is empty, without changing the file.
 
-    Raises:
-        ConflictError: it is not a Flowhook database (`NOT_A_FLOWHOOK_DATABASE`).
+    Raises ConflictError if it is not a Flowhook database (`NOT_A_FLOWHOOK_DATABASE`).
     """
     try:
         version: int = connection.execute("PRAGMA user_version").get

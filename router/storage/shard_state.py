@@ -79,8 +79,7 @@ class ShardState:
     async def write(self, changes: Sequence[stored.StateChange]) -> None:
         """Store changes durably, in order, all of them or none.
 
-        Raises:
-            ConflictError: the shard has another owner now (`SHARD_LOST`).
+        Raises ConflictError if the shard has another owner now (`SHARD_LOST`).
         """
         self._check()
         if changes:

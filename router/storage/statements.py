@@ -80,10 +80,7 @@ class BatchStatement:
 
     def fetch(self, connection: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Run a query for all rows, and return the selected rows, in no particular order."""
-        found: list[Any] = []
-        for sql, parameters in self._chunks(rows):
-            found += connection.execute(sql, parameters).fetchall()
-        return found
+        return list(chain.from_iterable(connection.execute(*chunk).fetchall() for chunk in self._chunks(rows)))
 
     def iterate(self, connection: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """Yield the rows that `fetch` returns one by one, for callers that may stop early."""
@@ -94,6 +91,4 @@ class BatchStatement:
         for start in range(0, len(rows), MAX_ROWS):
             chunk = rows[start : start + MAX_ROWS]
             size = 1 << (len(chunk) - 1).bit_length()
-            parameters = list(chain.from_iterable(chunk))
-            parameters.extend(self._padding * (size - len(chunk)))
-            yield self._sql[size], parameters
+            yield self._sql[size], [*chain.from_iterable(chunk), *(self._padding * (size - len(chunk)))]

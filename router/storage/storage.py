@@ -208,13 +208,8 @@ class Storage:
         if self._sweep is not None:
             self._upkeep.append(asyncio.create_task(self._sweep.run_forever(), name="sweep objects"))
 
-    @property
-    def shards(self) -> int:
-        """Number of shards; fixed for the life of the data."""
-        return 1
-
     def log(self, shard: int) -> EventLog:
-        """Return the log of a shard, in [0, shards)."""
+        """Return the log of a shard; the only one is 0."""
         _check_shard(shard)
         return self._log
 

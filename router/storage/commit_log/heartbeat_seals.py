@@ -97,8 +97,7 @@ class HeartbeatSeals:
     def open(self, router: str, message: bytes) -> Heartbeat | None:
         """Return a heartbeat that came under the name of a router; None: it is one of this process.
 
-        Raises:
-            HeartbeatRefusedError: it counts as silence.
+        Raises HeartbeatRefusedError for one that counts as silence.
         """
         process, counter, heard, content = self._parse(router, message)
         if process == self._process:

@@ -148,10 +148,8 @@ class CommitLog(Protocol):
     def read(self, after: int, *, wait_seconds: float = 0.0) -> Iterator[LogRecord]:
         """Yield the records after a position, in order and without a gap, void ones included.
 
-        When no more records are there, it waits for others for `wait_seconds` before it ends.
-
-        Raises:
-            LogTrimmedError: the record at `after + 1` was purged.
+        When no more records are there, it waits for others for `wait_seconds` before it ends. Raises LogTrimmedError if
+        the record at `after + 1` was purged.
         """
 
     def purge(self, through: int) -> None:
@@ -203,8 +201,7 @@ class ObjectStore(Protocol):
     def get(self, name: str, path: Path) -> bool:
         """Write an object to a new file at `path` (mode 0600), verified by its checksum; false if absent.
 
-        Raises:
-            ObjectDamagedError: its checksum does not match; no file is left.
+        Raises ObjectDamagedError if its checksum does not match; no file is left.
         """
 
     def delete(self, name: str) -> None:

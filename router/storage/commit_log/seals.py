@@ -40,11 +40,7 @@ class PurposeKeys:
 
 
 class ClusterKeys:
-    """Keys of the routers that share a log.
-
-    Args:
-        secrets_keys: keys of secrets, 32 bytes each, as `encryption.load_secrets_key` returns them; newest first.
-    """
+    """Keys of the routers that share a log, made of keys of secrets (see `load_secrets_key`), the newest first."""
 
     def __init__(self, *secrets_keys: bytes) -> None:
         self._keys = {derive_key(key, _PREFIX + b"key ID")[:KEY_ID_BYTES]: key for key in secrets_keys}
@@ -112,11 +108,7 @@ class Sealer:
         return header + self._cipher.encrypt(nonce, message, header + associated)
 
     def open(self, sealed: bytes, associated: bytes) -> bytes:
-        """Return the message.
-
-        Raises:
-            NotAuthenticError: it was not sealed with these associated data, or by somebody without a key.
-        """
+        """Return the message; raises NotAuthenticError if nobody with a key sealed it with these associated data."""
         if len(sealed) < OVERHEAD_BYTES:
             raise NotAuthenticError("it is not sealed")
         header = sealed[: _HEADER.size]
@@ -141,10 +133,7 @@ def is_sealed(message: bytes, keys: ClusterKeys) -> bool:
 
 
 def _derived(key: bytes, salt: bytes) -> AESGCM:
-    """Return the cipher of a sealer.
-
-    Source: RFC 5869, section 2.3, of which one block is enough.
-    """
+    """Return the cipher of a sealer. Source: RFC 5869, section 2.3, of which one block is enough."""
     return AESGCM(hmac.digest(key, b"sealer" + salt + b"\x01", "sha256"))
 
 
@@ -226,11 +215,7 @@ class ObjectSeals:
         return self._sealer.seal(chunk, _associated(place))
 
     def open(self, place: ChunkPlace, stored: bytes) -> bytes:
-        """Return a chunk.
-
-        Raises:
-            NotAuthenticError: it is not what a router has stored there.
-        """
+        """Return a chunk; raises NotAuthenticError if it is not what a router has stored there."""
         return self._sealer.open(stored, _associated(place))
 
 

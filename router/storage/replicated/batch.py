@@ -77,11 +77,7 @@ def split(patchset: bytes, max_record_bytes: int) -> tuple[bool, list[bytes]]:
 
 
 def join(parts: list[BatchPart]) -> bytes:
-    """Return the patchset of a transaction.
-
-    Raises:
-        RecordUnknownError: it can't be unpacked.
-    """
+    """Return the patchset of a transaction; raises RecordUnknownError if it can't be unpacked."""
     content = b"".join(part.patchset for part in parts)
     if not parts[0].compressed:
         return content
@@ -111,11 +107,7 @@ def encode(part: BatchPart) -> bytes:
 
 
 def decode(data: bytes) -> BatchPart:
-    """Parse a record's data.
-
-    Raises:
-        RecordUnknownError: it is damaged, or a later version wrote it.
-    """
+    """Parse a record's data; raises RecordUnknownError if it is damaged, or a later version wrote it."""
     try:
         batch = pb.Batch.FromString(data)
     except DecodeError:

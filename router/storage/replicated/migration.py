@@ -36,7 +36,6 @@ from router.storage.schema import STATUSES, connect_writer
 from router.storage.storage import DataLock
 
 SAMPLE: Final = 1000  # executions, chosen at random, that are compared byte for byte with all that belongs to them
-
 _BY_STATUS: Final = """
 SELECT k.flow_id, e.status, count(*) FROM execution e JOIN flow_key k ON k.key = e.flow GROUP BY k.flow_id, e.status
 """

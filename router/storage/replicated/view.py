@@ -24,7 +24,6 @@ from router.storage.schema import FORMAT_VERSION, connect_reader
 FILE: Final = "view.db"
 LOCAL_TABLES: Final = frozenset({"applied", "rejection", "wipe"})
 """Tables that are not replicated: `rejection`, because attackers must not fill the log; and the states of this file."""
-
 _APPLIED: Final = """
 CREATE TABLE IF NOT EXISTS applied (
   k INTEGER PRIMARY KEY CHECK (k = 1),

@@ -34,7 +34,6 @@ PINGS_MISSED: Final = 2
 REQUEST_SECONDS: Final = 2.0
 OPERATION_SECONDS: Final = 10.0  # how long a request is repeated: about as long as the election of a leader takes
 PAUSE_SECONDS: Final = 0.05
-
 T = TypeVar("T")
 Callback = Callable[[Msg], Awaitable[None]]
 

@@ -28,11 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
 @attrs.define(eq=False, repr=False)
 class NatsHeartbeats(Heartbeats):
-    """Announces `router`, and receives the others, on the subjects `<subject>.<name>`.
-
-    Raises:
-        InvalidError: the name can't be part of a subject (`ROUTER_NAME_INVALID`).
-    """
+    """Announces `router`, and receives the others, on the subjects `<subject>.<name>`."""
 
     _connection: Connection
     _subject: str = attrs.field(kw_only=True)

@@ -40,10 +40,8 @@ from router.storage.commit_log.seals import RecordSeals
 
 GONE_SECONDS: Final = (0.0, 0.5, 0.5)
 """Pauses before each look for a stream that seems to be gone: servers that start know it a moment later."""
-
 BEHIND_SECONDS: Final = 15.0
 """How long a log may seem to lack records that it had acknowledged: until a leader without a quorum has noticed it."""
-
 ATTEMPT_SECONDS: Final = 1.0
 APPEND_PAUSE_SECONDS: Final = 0.02
 STOP_SECONDS: Final = 0.05  # how often a waiting caller looks whether it shall stop
@@ -51,16 +49,13 @@ COMPLAIN_SECONDS: Final = 5.0  # after so long without an outcome, and then agai
 WRONG_LAST_SEQUENCE: Final = (10071, 10164)
 RESOURCES_EXCEEDED: Final = (10002, 10023, 10047)
 STORE_FAILED: Final = 10077
-
 POLL_SECONDS: Final = 0.25  # how often a waiting reader looks even though nothing announced a record
 HEADER_BYTES: Final = 4096  # left of the server's limit of a message for headers
 OVERHEAD_BYTES: Final = 256  # what a stream stores with a record, or so
 STATE_SECONDS: Final = 2.0
 MONITORED_SECONDS: Final = 15.0
 """How long it is remembered what servers say of themselves: asking takes seconds while one does not answer."""
-
 SOON_SECONDS: Final = 0.005
-
 POSITION_DIGITS: Final = 20  # most digits of a position
 READING_SECONDS: Final = 1.0  # how often a waiting reader says that it waits
 ANNOUNCE_SECONDS: Final = 3.0
@@ -79,11 +74,7 @@ class Leader:
     _replaced: LogReplacedError | None = attrs.field(init=False, default=None)
 
     async def info(self) -> StreamInfo:
-        """Return the stream's configuration and state.
-
-        Raises:
-            LogReplacedError: it is gone, or a different one.
-        """
+        """Return the stream's configuration and state; raises LogReplacedError if it is gone, or a different one."""
         self._check()
         name = self._stream.name
         for pause in GONE_SECONDS:

@@ -44,13 +44,11 @@ IN_FLIGHT: Final = 4
 PUBLISH_SECONDS: Final = 5.0
 PATIENCE_SECONDS: Final = 30.0
 """How long requests are repeated while servers fail: longer than the election of a leader takes."""
-
 SWEEP_SECONDS: Final = 3600.0  # how often a router that stores large objects looks for chunks that belong to none
 ORPHAN_SECONDS: Final = 7200.0  # chunks that are younger may belong to an object that is being stored
 OBJECT_HEADER: Final = "Fh-Object"  # names the object in each of its chunks
 GET_LOOKS: Final = 20
 SUBJECTS_A_PAGE: Final = 100_000
-
 T = TypeVar("T")
 
 _NAME = re.compile(r"[A-Za-z0-9_./-]{1,256}", re.ASCII)

@@ -30,7 +30,6 @@ from router.storage.commit_log.jetstream.url import LogUrl
 
 DEFAULT_MAX_BYTES: Final = 2 << 30
 DUPLICATE_WINDOW_SECONDS: Final = 120.0
-
 JETSTREAM_DISABLED: Final = (10039, 10076)  # not enabled: for the account, at all
 NO_SUITABLE_PEERS: Final = 10005
 REPLICAS_UNSUPPORTED: Final = 10074  # replicas > 1 are not supported in non-clustered mode

@@ -29,12 +29,7 @@ class RouterMetrics:
             "flowhook_router_emitted", "Events that flows emitted, by kind of receiver.", ["result"], registry=registry
         )
         self._heard, self._unheard = emitted.labels("heard"), emitted.labels("unheard")
-        lifecycle = Counter(
-            "flowhook_router_lifecycle",
-            "Lifecycle events by result.",
-            ["result"],
-            registry=registry,
-        )
+        lifecycle = Counter("flowhook_router_lifecycle", "Lifecycle events by result.", ["result"], registry=registry)
         self._lifecycle_events = {result: lifecycle.labels(result) for result in ("heard", "unheard", "dropped")}
         self.delivered = Counter(
             "flowhook_router_deliveries",

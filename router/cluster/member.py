@@ -28,13 +28,7 @@ from router.cluster.records import HEARTBEAT_SECONDS, MAX_TEXT, MAX_UNREACHABLE,
 from router.cluster.shard_map import LIVE_SECONDS, LogReport, RouterAddress, ShardMap, ShardSituation
 from router.cluster.term import FenceCheck, StopRequest, Term, TermRunner
 from router.cluster.watches import LogServerWatch
-from router.storage.commit_log.interface import (
-    FencedError,
-    LogReplacedError,
-    LogStatus,
-    LogTrimmedError,
-    ReplicatedLog,
-)
+from router.storage.commit_log.interface import FencedError, LogReplacedError, LogStatus, LogTrimmedError, ReplicatedLog
 from router.storage.replicated.batch import RecordUnknownError
 from router.storage.replicated.follower import Follower, LogDamagedError, ViewDivergedError
 from router.storage.replicated.recorder import LogRecorder

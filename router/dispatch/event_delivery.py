@@ -226,11 +226,8 @@ class EventDispatcher:
             return self._parked.unpark(receivers)
         return next((unparked for each in receivers if (unparked := self._parked.unpark([each]))), [])
 
-    def redeliver(self, event: InboundEvent) -> None:
+    async def redeliver(self, event: InboundEvent) -> None:
         """Deliver an event again that was offered and not consumed; it is still in storage."""
-        self._parts.writer.spawn(self._redeliver(event))
-
-    async def _redeliver(self, event: InboundEvent) -> None:
         content = await self._content(event)
         if content is not None:
             self._dispatch(event._replace(content=content))

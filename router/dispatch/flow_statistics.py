@@ -43,11 +43,12 @@ log = logs.get_logger(__name__)
 class _Counts:
     """Rings of one flow: the count of a minute is at its Unix time in minutes, modulo `MINUTES`."""
 
-    __slots__ = ("accepted", "completed", "faulted", "minute")
+    __slots__ = ("accepted", "minute", "rings")
 
     def __init__(self, minute: int) -> None:
         self.minute = minute
-        self.accepted, self.completed, self.faulted = (array("I", (0,) * MINUTES) for _ in range(3))
+        self.accepted, completed, faulted = (array("I", (0,) * MINUTES) for _ in range(3))
+        self.rings = {None: self.accepted, Status.COMPLETED: completed, Status.FAULTED: faulted}
 
     def advance(self, minute: int) -> None:
         """Begin a minute other than the latest one: empty what lies more than an hour before it."""
@@ -55,28 +56,19 @@ class _Counts:
             return  # the clock was set back a little: the latest minute takes longer
         gap = minute - self.minute
         for passed in range(minute - min(gap, MINUTES) + 1, minute + 1) if gap > 0 else range(MINUTES):
-            place = passed % MINUTES
-            self.accepted[place] = self.completed[place] = self.faulted[place] = 0
+            for ring in self.rings.values():
+                ring[passed % MINUTES] = 0
         self.minute = minute
 
     def add(self, minute: int, status: Status | None, number: int) -> None:
         """Add to a minute of the last hour, seen from the latest one."""
-        if 0 <= self.minute - minute < MINUTES:
-            counts = self._of(status)
-            if counts is not None:
-                counts[minute % MINUTES] += number
-
-    def _of(self, status: Status | None) -> array[int] | None:
-        if status is None:
-            return self.accepted
-        return self.completed if status is Status.COMPLETED else self.faulted if status is Status.FAULTED else None
+        if 0 <= self.minute - minute < MINUTES and status in self.rings:
+            self.rings[status][minute % MINUTES] += number
 
     def activity(self) -> FlowActivity:
         """Return the counts in the order of the minutes."""
         first = (self.minute + 1) % MINUTES
-        return FlowActivity(
-            *(tuple(counts[first:] + counts[:first]) for counts in (self.accepted, self.completed, self.faulted))
-        )
+        return FlowActivity(*(tuple(ring[first:] + ring[:first]) for ring in self.rings.values()))
 
 
 class FlowStatisticsCounter:

@@ -81,7 +81,7 @@ class JournalWriter:
                 if (seq := self._parts.shard.leases.seq_of(each.lease)) is not None
                 for change in (
                     *(self._lifecycle_records(seq, each.events) if each.events else ()),
-                    *self._attempt_of_woken(seq),
+                    *self._parts.attempt_log.take_waiting(seq),
                     *_journaled(seq, each),
                 )
             ]
@@ -104,13 +104,9 @@ class JournalWriter:
     def _lifecycle_records(self, seq: int, events: Sequence[LifecycleEvent]) -> Iterator[stored.StateChange]:
         """Yield the wanted lifecycle events from within an execution, after its start, if that is not stored yet."""
         occurred = self._parts.outbox.records_from_runner(seq, events)
-        if occurred and (started := self._parts.attempt_log.take(seq)) is not None:
-            yield started
+        if occurred:
+            yield from self._parts.attempt_log.take(seq)
         yield from occurred
-
-    def _attempt_of_woken(self, seq: int) -> Iterator[stored.StateChange]:
-        if (started := self._parts.attempt_log.take_waiting(seq)) is not None:
-            yield started
 
     async def _release_refused(self, tokens: Collection[bytes]) -> None:
         """Release leases whose checkpoints consume events that may have gone to other receivers; store the losses."""

@@ -20,14 +20,7 @@ from flowhook.model import Status
 from flowhook.model.executions import AttemptEnd
 from flowhook.process import logs
 from router.dispatch.assignment import AssignmentDispatcher, AssignmentLoader
-from router.dispatch.effects import (
-    ASSIGN_READY,
-    AssignReady,
-    ListenAgain,
-    Redeliver,
-    RuntimeEffect,
-    SendWantedTypes,
-)
+from router.dispatch.effects import ASSIGN_READY, AssignReady, ListenAgain, Redeliver, RuntimeEffect, SendWantedTypes
 from router.dispatch.event_delivery import EventDispatcher, ParkedExecutions
 from router.dispatch.execution_commands import ExecutionCommands
 from router.dispatch.flow_statistics import restore_history
@@ -168,7 +161,7 @@ class ShardRuntime:
             case SendWantedTypes():
                 self.parts.runners.send_wanted_types()
             case Redeliver(event):
-                self.events.redeliver(event)
+                self.parts.writer.spawn(self.events.redeliver(event))
             case ListenAgain(seq, number):
                 self._parked.listen_again(seq, number)
 

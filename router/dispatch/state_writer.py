@@ -275,21 +275,20 @@ class AttemptLog:
         """Register executions that run again, and may still be stored as waiting."""
         self._stored_as_waiting.update(seqs)
 
-    def take_waiting(self, seq: int) -> Started | None:
-        """Return the start to store with a journal entry; None: the execution is not stored as waiting."""
+    def take_waiting(self, seq: int) -> Iterator[Started]:
+        """Yield the start to store with a journal entry, if the execution is stored as waiting."""
         return self._take(seq, self._stored_as_waiting)
 
-    def take(self, seq: int) -> Started | None:
-        """Return the start to store in another write now; None: it is stored already."""
+    def take(self, seq: int) -> Iterator[Started]:
+        """Yield the start to store in another write now, if it is not stored already."""
         return self._take(seq, self._pending)
 
-    def _take(self, seq: int, noted: Collection[int]) -> Started | None:
+    def _take(self, seq: int, noted: Collection[int]) -> Iterator[Started]:
         attempt = self._shard.leases.attempt_of(seq) if seq in noted else None
-        if attempt is None:
-            return None
-        time_ms, _ = self._pending.get(seq, (0, 0.0))
-        self.drop(seq)
-        return Started(seq, attempt, time_ms=time_ms)
+        if attempt is not None:
+            time_ms, _ = self._pending.get(seq, (0, 0.0))
+            self.drop(seq)
+            yield Started(seq, attempt, time_ms=time_ms)
 
     def drop(self, seq: int) -> None:
         """Forget an execution whose attempt is not under way any more."""

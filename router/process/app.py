@@ -36,8 +36,6 @@ LATE_IMPORTS: Final = (
     "cryptography.hazmat.primitives.ciphers.aead",
     "flowhook.signatures.certificates",
     "flowhook.signatures.tokens",
-    "flowhook.signatures.certificates",
-    "flowhook.signatures.tokens",
     "flowhook.signatures.public_keys",
     "grpc_status.rpc_status",
     "jsonschema.exceptions",

@@ -1,17 +1,20 @@
-"""The router's gRPC server: options, TLS, authorization, and its port."""
+"""The router's gRPC server: options, TLS, authorization, its port; and that of a router that does not own the shard."""
 
 from __future__ import annotations
 
 import sys
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
+import attrs
 import grpc
 import grpc.aio
 from grpc_health.v1.health import SERVICE_NAME as HEALTH_SERVICE
 from grpc_reflection.v1alpha import reflection
+from typing_extensions import override
 
 from flowhook.client.channel import SERVER_OPTIONS
-from flowhook.errors import ConflictError
+from flowhook.errors import ConflictError, UnavailableError
 from flowhook.process import logs
 from flowhook.process.server_certificates import load_certificates
 from flowhook.process.settings import RouterSettings
@@ -30,25 +33,29 @@ from flowhook.v1 import (
     shard_service_pb2,
 )
 from router.calls.audit_recorder import AuditRecorder
-from router.calls.authorization import Authorizer, check_scopes_listed
+from router.calls.authorization import Authorizer, check_scopes_listed, refusal
 from router.calls.call_decoding import MessageDecoding
 from router.calls.call_limits import CallLimits
 from router.calls.token_masking import TokenMasking
+from router.cluster.ownership import KnownOwner
+from router.services.health import HealthService
+from router.services.shards import ShardService
 
 # services that only the owner of the shard offers
 OWNER_SERVICES: Final = tuple(
-    module.DESCRIPTOR.services_by_name[name]
-    for module, name in (
-        (ingest_service_pb2, "IngestService"),
-        (flow_service_pb2, "FlowService"),
-        (secret_service_pb2, "SecretService"),
-        (rejection_service_pb2, "RejectionService"),
-        (execution_service_pb2, "ExecutionService"),
-        (job_service_pb2, "JobService"),
-        (runner_service_pb2, "RunnerService"),
-        (cluster_service_pb2, "ClusterService"),
-        (audit_service_pb2, "AuditService"),
+    service
+    for module in (
+        ingest_service_pb2,
+        flow_service_pb2,
+        secret_service_pb2,
+        rejection_service_pb2,
+        execution_service_pb2,
+        job_service_pb2,
+        runner_service_pb2,
+        cluster_service_pb2,
+        audit_service_pb2,
     )
+    for service in module.DESCRIPTOR.services_by_name.values()
 )
 SHARD_SERVICE: Final = shard_service_pb2.DESCRIPTOR.services_by_name["ShardService"]
 
@@ -140,3 +147,58 @@ def _tls(settings: RouterSettings) -> grpc.ServerCredentials | None:
         read_changed,  # type: ignore[arg-type] # unlike what the stubs say, it may return None
         client_ca is not None,
     )
+
+
+_METHODS: Final = frozenset(
+    f"/{service.full_name}/{method.name}" for service in OWNER_SERVICES for method in service.methods
+)
+
+
+@attrs.define(eq=False, repr=False)
+class StandbyServer:
+    """Answers ShardService and health checks; calls that only the owner answers fail with `SHARD_MOVED`."""
+
+    _settings: RouterSettings
+    _verifier: TokenVerifier
+    _shards: ShardService  # answers who owns the shard
+    _owner: Callable[[], KnownOwner | None]  # returns the owner
+    _server: grpc.aio.Server | None = attrs.field(init=False, default=None)
+
+    async def start(self, port: int) -> int:
+        """Start, unless it runs, and return the port that it listens on (given 0: any).
+
+        Raises:
+            FlowhookError: the port or a certificate can't be used.
+        """
+        if self._server is not None:
+            return port
+        server = new_server(self._verifier, RouterLimits())
+        add_service(server, self._shards)
+        add_service(server, HealthService(service_names(), standby=True))
+        enable_reflection(server)
+        server.add_generic_rpc_handlers((_Elsewhere(self._owner),))
+        port = bind(server, self._settings, port)
+        await server.start()
+        self._server = server
+        return port
+
+    async def stop(self) -> None:
+        """Stop, and free the port; no effect if it does not run."""
+        server, self._server = self._server, None
+        if server is not None:
+            await server.stop(None)
+
+
+@attrs.define(eq=False, repr=False)
+class _Elsewhere(grpc.GenericRpcHandler):  # type: ignore[type-arg] # generic in the stubs alone
+    """Refuses the calls that only the owner answers."""
+
+    _owner: Callable[[], KnownOwner | None]
+
+    @override
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        if handler_call_details.method not in _METHODS:
+            return None
+        owner = self._owner()
+        where = "no router owns it now" if owner is None else f"{owner.router} at {owner.address} owns it"
+        return refusal(UnavailableError(f"this router does not own the shard: {where}", reason="SHARD_MOVED"))

@@ -29,8 +29,8 @@ from router.cluster.term import StopRequest, Term, TermRunner
 from router.cluster.watches import PeerDifferences, refuse_namesake
 from router.flows.parsing import InputParser
 from router.process.credentials import CredentialWatch
+from router.process.grpc_server import StandbyServer
 from router.process.serving import OwnedShard
-from router.process.standby import StandbyServer
 from router.services.shards import ShardService
 from router.storage.commit_log.interface import LogReplacedError, ObjectStore, ReplicatedLog
 from router.storage.commit_log.jetstream.opening import connect
@@ -231,9 +231,7 @@ def _observe(
         lambda: member.record().reach,
     )
     observe(
-        "flowhook_router_unreachable_from",
-        "Edges and runners that can't, and report it here.",
-        lambda: member.cut_off,
+        "flowhook_router_unreachable_from", "Edges and runners that can't, and report it here.", lambda: member.cut_off
     )
     observe("flowhook_router_snapshots_failing_seconds", "For how long snapshots have failed (s).", snapshots_failing)
     refused = Gauge("flowhook_router_log_refused", "What was not authentic.", ["kind"], registry=registry)

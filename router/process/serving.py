@@ -385,9 +385,7 @@ def _observe(
     observe("flowhook_router_waiting", "Executions that wait for a time or an event.", lambda: shard.waiting)
     observe("flowhook_router_suspended", "Suspended executions.", lambda: shard.suspended)
     observe(
-        "flowhook_router_buffered_events",
-        "Buffered events that no execution listens for yet.",
-        lambda: events.buffered,
+        "flowhook_router_buffered_events", "Buffered events that no execution listens for yet.", lambda: events.buffered
     )
     observe("flowhook_router_schedules", "Flows with a schedule.", lambda: len(cron_scheduler))
     observe("flowhook_router_uploads", "Uploads in progress.", lambda: uploads.under_way)

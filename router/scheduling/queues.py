@@ -320,28 +320,3 @@ class TimerQueue:
             queue.waiting -= 1
             due.append((seq, queue))
         return due
-
-
-class SuspendedExecutions:
-    """The suspended executions of a shard."""
-
-    def __init__(self) -> None:
-        self._queues: dict[int, FlowQueue] = {}
-
-    def __len__(self) -> int:
-        return len(self._queues)
-
-    def __contains__(self, seq: int) -> bool:
-        return seq in self._queues
-
-    def add(self, seq: int, queue: FlowQueue) -> None:
-        """Add an execution."""
-        self._queues[seq] = queue
-        queue.suspended += 1
-
-    def pop(self, seq: int) -> FlowQueue | None:
-        """Remove an execution and return its flow queue; None when it is not suspended."""
-        queue = self._queues.pop(seq, None)
-        if queue is not None:
-            queue.suspended -= 1
-        return queue

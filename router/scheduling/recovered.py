@@ -38,14 +38,11 @@ class RecoveredExecutions:
     _pending: PendingTransitions
     _held: dict[int, _Held] = attrs.field(init=False, factory=dict)
     _claimable: dict[int, FlowQueue] = attrs.field(init=False, factory=dict)
-    _deadline: float | None = attrs.field(init=False, default=None)
+    # time until which executions can be claimed; None: it has passed, or was not set
+    deadline: float | None = attrs.field(init=False, default=None)
 
     def __len__(self) -> int:
         return len(self._held) + len(self._claimable)
-
-    def held_of(self, flow_id: str) -> int:
-        """Return the number of held executions of a flow, in time linear in all of them."""
-        return sum(held.queue.flow_id == flow_id for held in self._held.values())
 
     def hold(self, seq: int, queue: FlowQueue, *, begun: bool) -> None:
         """Add an execution that is not assigned before the deadline."""
@@ -56,15 +53,6 @@ class RecoveredExecutions:
         """Add an execution that is ready."""
         self._claimable[seq] = queue
 
-    @property
-    def deadline(self) -> float | None:
-        """Time until which executions can be claimed, or None: it has passed, or was not set."""
-        return self._deadline
-
-    def begin(self, deadline: float) -> None:
-        """Set the time until which executions can be claimed."""
-        self._deadline = deadline
-
     def expire(self, now: float) -> tuple[list[AttemptsExhausted], list[tuple[int, Attempt]]]:
         """After the deadline, make the held executions ready, ahead of their flows' others, and allow no more claims.
 
@@ -73,7 +61,7 @@ class RecoveredExecutions:
         """
         exhausted: list[AttemptsExhausted] = []
         unclaimed: list[tuple[int, Attempt]] = []
-        if self._deadline is None or now < self._deadline:
+        if self.deadline is None or now < self.deadline:
             return exhausted, unclaimed
         while self._held:
             # each is put in front of its flow's queue, so the latest goes first: 3, 2, 1 makes [1, 2, 3, …]
@@ -90,7 +78,7 @@ class RecoveredExecutions:
             if begun:
                 unclaimed.append((seq, interrupted))
         self._claimable.clear()
-        self._deadline = None
+        self.deadline = None
         return exhausted, unclaimed
 
     def adopt(self, runner: Runner, token: bytes) -> int | None:

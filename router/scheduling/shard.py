@@ -45,7 +45,6 @@ from router.scheduling.queues import (
     FlowPolicy,
     FlowQueue,
     KeyedQueues,
-    SuspendedExecutions,
     TimerQueue,
 )
 from router.scheduling.recovered import RecoveredExecutions
@@ -90,21 +89,13 @@ class Shard:
         self.attempts = AttemptCounts(max_attempts)
         self.pending = PendingTransitions()
         self._timers = TimerQueue()
-        self._suspended = SuspendedExecutions()
+        self._suspended: dict[int, FlowQueue] = {}  # their flows' queues count them
         self._recovered = RecoveredExecutions(
-            queues=self._queues,
-            timers=self._timers,
-            leases=self.leases,
-            attempts=self.attempts,
-            pending=self.pending,
+            queues=self._queues, timers=self._timers, leases=self.leases, attempts=self.attempts, pending=self.pending
         )
         self._lost = LostLeases()
         self.losses = LossAccounting(
-            leases=self.leases,
-            attempts=self.attempts,
-            pending=self.pending,
-            queues=self._queues,
-            lost=self._lost,
+            leases=self.leases, attempts=self.attempts, pending=self.pending, queues=self._queues, lost=self._lost
         )
 
     # --- flows and events -------------------------------------------------------------------------------------------
@@ -163,7 +154,7 @@ class Shard:
 
     def recover_suspended(self, seq: int, flow_id: str, attempts: int, *, term: int = 0, order_key: str = "") -> None:
         """Add an execution that was found suspended at start-up."""
-        self._suspended.add(seq, self._recover(seq, flow_id, attempts, term, order_key)[0])
+        self._suspend(seq, self._recover(seq, flow_id, attempts, term, order_key)[0])
 
     def _recover(self, seq: int, flow_id: str, attempts: int, term: int, order_key: str) -> tuple[FlowQueue, bool]:
         """Count a recovered execution; return its queue, and whether it is its turn."""
@@ -287,7 +278,7 @@ class Shard:
             return Removed(lease.attempt, lease)
         counted = self.pending.is_counted(seq)
         waits = self.is_waiting(seq)
-        queue = self._suspended.pop(seq) or self._withdraw(seq, flow_id)
+        queue = self._unsuspend(seq) or self._withdraw(seq, flow_id)
         if queue is None:
             return None
         if self._order_keys.is_blocked(seq):
@@ -313,19 +304,29 @@ class Shard:
             queue = self._withdraw(seq, flow_id)
         if queue is None:
             return None
-        self._suspended.add(seq, queue)
+        self._suspend(seq, queue)
         if running:
             self._queues.stopped(queue)
         return Removed(self.attempts.charged(seq), lease)
 
     def resume(self, seq: int) -> bool:
         """Make a suspended execution ready, ahead of its flow's ready executions; false when it is not suspended."""
-        queue = self._suspended.pop(seq)
+        queue = self._unsuspend(seq)
         if queue is None:
             return False
         if not self._order_keys.is_blocked(seq):
             self._queues.put_first(queue, seq)
         return True
+
+    def _suspend(self, seq: int, queue: FlowQueue) -> None:
+        self._suspended[seq] = queue
+        queue.suspended += 1
+
+    def _unsuspend(self, seq: int) -> FlowQueue | None:
+        queue = self._suspended.pop(seq, None)
+        if queue is not None:
+            queue.suspended -= 1
+        return queue
 
     def _withdraw(self, seq: int, flow_id: str) -> FlowQueue | None:
         """Remove an execution that is returning, parking, held, waiting, blocked or ready; return its queue."""
@@ -368,7 +369,7 @@ class Shard:
 
     def begin(self, now: float) -> None:
         """Start the period in which runners may reattach and claim the executions held for them."""
-        self._recovered.begin(now + self._reattach_seconds)
+        self._recovered.deadline = now + self._reattach_seconds
 
     def next_deadline(self) -> float | None:
         """Return the time at which `expire` next has something to do, or None."""

@@ -42,6 +42,5 @@ def check_depth(depth: int) -> None:
         raise InvalidError("`depth` must be at least 0", reason="DEPTH_INVALID")
     if depth >= limits.MAX_WORKFLOW_DEPTH:
         raise InvalidError(
-            f"flows may start one another at most {limits.MAX_WORKFLOW_DEPTH} levels deep",
-            reason="WORKFLOW_TOO_DEEP",
+            f"flows may start one another at most {limits.MAX_WORKFLOW_DEPTH} levels deep", reason="WORKFLOW_TOO_DEEP"
         )

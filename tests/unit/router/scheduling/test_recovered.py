@@ -34,7 +34,7 @@ class Start:
             attempts=self.attempts,
             pending=self.pending,
         )
-        self.recovered.begin(2.0)
+        self.recovered.deadline = 2.0
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def start():
 
 def test_a_held_execution_takes_a_slot_and_is_not_ready_before_the_deadline(start):
     start.recovered.hold(1, start.queue, begun=False)
-    assert (start.queue.held, start.queues.draw(9), start.recovered.held_of("a")) == (1, None, 1)
+    assert (start.queue.held, start.queues.draw(9), len(start.recovered)) == (1, None, 1)
     assert start.recovered.expire(1.9) == ([], [])
     assert start.queue.held == 1
     assert start.recovered.expire(2.0) == ([], [])

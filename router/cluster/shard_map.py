@@ -70,23 +70,18 @@ class ShardMap(Protocol):
 
     def owner(self) -> KnownOwner | None:
         """Return the owner; None: none is known."""
-        ...
 
     async def changed(self) -> None:
         """Wait until `owner` may have changed."""
-        ...
 
     def situation(self) -> ShardSituation:
         """Return everything that this router knows."""
-        ...
 
     def routers(self) -> list[RouterAddress]:
         """Return the routers that were heard lately, and whose addresses clients should check; by name."""
-        ...
 
     def report(self, role: str, process: str, routers: Mapping[str, str]) -> None:
         """Take in which routers a process can call, and why not; see `ReachabilityReports.store`."""
-        ...
 
     def hand_over(self, router: str, by: str) -> tuple[KnownOwner, str]:
         """Have the owner hand over, soon after this returns, to a router, or (empty) to any that could take over.
@@ -99,11 +94,9 @@ class ShardMap(Protocol):
             ConflictError: it owns the shard already (`ALREADY_OWNER`), or can't take over now
                 (`STANDBY_NOT_READY`).
         """
-        ...
 
     async def log_report(self) -> LogReport | None:
         """Return the state of the log, its servers and its snapshots; None: there is no log."""
-        ...
 
 
 @attrs.define(eq=False, repr=False)

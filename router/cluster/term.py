@@ -116,12 +116,9 @@ class TermRunner(Protocol):
 
     async def stand_by(self) -> str:
         """Answer those who ask who the owner is, until `stand_down`; return the address at which clients reach it."""
-        ...
 
     async def stand_down(self) -> None:
         """Stop standing by."""
-        ...
 
     async def serve(self, term: Term, stop: StopRequest, serving: Callable[[], None]) -> None:
         """Serve until `stop` is requested; call `serving` once calls are answered."""
-        ...

@@ -280,27 +280,9 @@ class ExecutionWatchers:
             watcher.miss(changes)
 
 
-class EndFeed:
-    """The readers of a shard; there are few of them, and each bounds what it awaits."""
-
-    def __init__(self) -> None:
-        self._readers: list[EndReader] = []
-
-    def reader(self, changed: asyncio.Event) -> EndReader:
-        """Add a reader; `changed` is set when there are ends for it to take."""
-        reader = EndReader(changed)
-        self._readers.append(reader)
-        return reader
-
-    def publish(self, ends: Sequence[stored.Ended]) -> None:
-        """Pass on ends that are durable."""
-        for reader in self._readers if ends else ():
-            reader.put(ends)
-
-
 @attrs.define(eq=False, repr=False)
 class EndReader:
-    """The ends of the executions that one reader awaits."""
+    """The ends of the executions that one reader awaits; `changed` is set when there are some to take."""
 
     _changed: asyncio.Event
     _awaited: set[int] = attrs.field(init=False, factory=set)

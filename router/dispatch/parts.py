@@ -11,7 +11,7 @@ from flowhook.limits import MIB
 from flowhook.sharing.table import RouterLimits
 from router.dispatch.effects import EffectQueue
 from router.dispatch.flow_statistics import FlowStatisticsCounter
-from router.dispatch.observers import EndFeed, ExecutionRecords, ExecutionWatchers, ReplyWaiters
+from router.dispatch.observers import EndReader, ExecutionRecords, ExecutionWatchers, ReplyWaiters
 from router.dispatch.runners import AttachedRunners
 from router.dispatch.state_writer import AttemptLog, LifecycleOutbox, RetryingWriter
 from router.metrics import RouterMetrics
@@ -67,7 +67,7 @@ class ShardParts:
     buffer: EventBuffer = attrs.field(init=False, factory=EventBuffer)
     cache: EventCache = attrs.field(init=False, factory=EventCache)
     effects: EffectQueue = attrs.field(init=False, factory=EffectQueue)
-    ends: EndFeed = attrs.field(init=False, factory=EndFeed)
+    end_readers: list[EndReader] = attrs.field(init=False, factory=list)  # few, each of which bounds what it awaits
     outbox: LifecycleOutbox = attrs.field(init=False)
     writer: RetryingWriter = attrs.field(init=False)
     attempt_log: AttemptLog = attrs.field(init=False)

@@ -27,44 +27,34 @@ class RunnerPort(Protocol):
     @property
     def runner_id(self) -> str:
         """ID of the runner, unique among runners."""
-        ...
 
     @property
     def full(self) -> bool:
         """Back-pressure: whether so much is queued for sending that no more work should be assigned for now."""
-        ...
 
     async def room(self) -> None:
         """Wait until the runner is not `full`, or its stream is closed."""
-        ...
 
     def assign(self, deliveries: Sequence[Assignment], *, urgent: bool = False) -> None:
         """Send assignments."""
-        ...
 
     def hand_over(self, delivery: EventDelivery, *, urgent: bool = False) -> None:
         """Send an event or end to an execution that the runner is running."""
-        ...
 
     def acknowledge(self, token: bytes, position: int, number: int = 0, *, urgent: bool = False) -> None:
         """Acknowledge an execution's journal up to `position`, and checkpoints without an entry up to `number`."""
-        ...
 
     def want(self, types: Collection[str]) -> None:
         """Send the types of lifecycle events to report, of those that only runners can report."""
-        ...
 
     def settle(self, tokens: Sequence[bytes]) -> None:
         """Acknowledge outcomes that are durable."""
-        ...
 
     def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
         """Revoke leases; the reason is `LEASE_LOST`, `EXECUTION_CANCELLED` or `EXECUTION_SUSPENDED`."""
-        ...
 
     def close(self, error: FlowhookError) -> None:
         """End the stream with an error."""
-        ...
 
 
 class ExitedRunner(RunnerPort):

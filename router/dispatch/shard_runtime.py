@@ -52,7 +52,6 @@ class ShardRuntime:
         self.outbox = parts.outbox
         self.waiters = parts.waiters
         self.watchers = parts.watchers
-        self.ends = parts.ends
         self.statistics = parts.statistics
         self._exhausted: list[AttemptsExhausted] = []
         self._recovered_seq = 0

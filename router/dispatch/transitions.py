@@ -92,7 +92,8 @@ class TransitionWriter:
             self._parts.waiters.answer(end)
         if ends and self._completions.is_needed:
             self._completions.publish(ends)
-        self._parts.ends.publish(ends)
+        for reader in self._parts.end_readers if ends else ():
+            reader.put(ends)
         again: list[RequeuePending | stored.Delivered] = [*requeued, *delivered]
         self._parts.shard.requeued(each.seq for each in again)
         self._parts.metrics.delivered.inc(len(delivered))

@@ -55,7 +55,8 @@ class CronScheduler(TriggerSink):
     _ended_runs: EndReader = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._ended_runs = self._parts.ends.reader(self._changed)
+        self._ended_runs = EndReader(self._changed)
+        self._parts.end_readers.append(self._ended_runs)
 
     def __len__(self) -> int:
         return len(self._agenda)

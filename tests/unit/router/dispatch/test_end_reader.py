@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from flowhook.model import Status
-from router.dispatch.observers import EndFeed
+from router.dispatch.observers import EndReader
 from router.storage.model import Ended
 
 
@@ -14,22 +14,23 @@ def end(seq):
 
 
 async def test_a_reader_takes_the_ends_that_it_awaits_each_once():
-    feed, changed = EndFeed(), asyncio.Event()
-    reader = feed.reader(changed)
+    changed = asyncio.Event()
+    reader = EndReader(changed)
     for seq in (1, 2, 3):
         reader.await_end(seq)
     reader.forget(3)
-    feed.publish([end(2), end(3), end(4)])
+    reader.put([end(2), end(3), end(4)])
     assert changed.is_set()
     assert reader.take() == [end(2)]
-    feed.publish([end(2)])
+    reader.put([end(2)])
     assert reader.take() == []
-    feed.publish([end(1)])
+    reader.put([end(1)])
     assert reader.take() == [end(1)]
 
 
 async def test_a_reader_is_not_woken_by_ends_of_others():
-    feed, changed = EndFeed(), asyncio.Event()
-    feed.reader(changed).await_end(1)
-    feed.publish([end(2)])
+    changed = asyncio.Event()
+    reader = EndReader(changed)
+    reader.await_end(1)
+    reader.put([end(2)])
     assert not changed.is_set()

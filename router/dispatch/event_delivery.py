@@ -243,7 +243,7 @@ class EventDispatcher:
 
     def _buffer_event(self, event: InboundEvent) -> None:
         # what was buffered for an execution that is ending has been removed already
-        if not event.seq or not self._parts.shard.pending.is_ending(event.seq):
+        if not event.seq or event.seq not in self._parts.shard.pending.ending:
             self._parts.buffer.add(event)
 
     # --- delivering -------------------------------------------------------------------------------------------------
@@ -456,7 +456,7 @@ class ParkedExecutions:
                 self._parts.subscriptions.await_end(seq, key, record.seq)
         # an end that is being stored now did not see these waits: let it become durable, then read it back
         seqs = [record.seq for record in records.values()]
-        await self._parts.writer.until(lambda: not any(map(self._parts.shard.pending.is_ending, seqs)))
+        await self._parts.writer.until(lambda: self._parts.shard.pending.ending.keys().isdisjoint(seqs))
         records = await self._identify(waits)
         for each in self._current(waits):
             record = records.get(each.execution_id)

@@ -84,7 +84,7 @@ class ParkedDelivery:
         for each in unparked:
             entries, size = sizes.get(each.seq, _EMPTY)
             if entries < limits.MAX_JOURNAL_ENTRIES and size < limits.MAX_JOURNAL_BYTES:
-                if self._parts.shard.pending.is_returning(each.seq):
+                if each.seq in self._parts.shard.pending.returning:
                     fitting.unparked.append(each)
             elif self._parts.shard.pending.end_returning(each.seq):
                 fitting.ends.append(self._full(each))

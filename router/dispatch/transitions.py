@@ -125,7 +125,7 @@ class TransitionWriter:
 
     async def _refund(self, seqs: Sequence[int], runner_id: str) -> None:
         # the loss may not be stored yet, while storage is away: a refund before it would find nothing to refund
-        await self._parts.writer.until(lambda: not any(self._parts.shard.pending.is_returning(seq) for seq in seqs))
+        await self._parts.writer.until(lambda: not any(seq in self._parts.shard.pending.returning for seq in seqs))
         await self._parts.writer.write([stored.AttemptRefunded(seq, runner_id) for seq in seqs])
 
     def fault(self, granted: LeaseGranted, why: str) -> None:

@@ -22,7 +22,7 @@ import attrs
 
 from flowhook.model.executions import AttemptEnd
 from router.scheduling.leases import AttemptsExhausted, LateFailure, Lease, LeaseTable, Loss, RequeuePending
-from router.scheduling.pending_transitions import PendingTransitions
+from router.scheduling.pending_transitions import PendingTransitions, ReturningExecution
 from router.scheduling.queues import FairQueues
 
 # unexplained losses count this many times less than losses an execution is known to have caused
@@ -174,10 +174,10 @@ class LossAccounting:
         if charged and certain:
             self._attempts.attribute(seq)
         if charged and self._attempts.is_exhausted(seq, attempts):
-            self._pending.end(seq, lease.queue, counted=True)
+            self._pending.ending[seq] = lease.queue, True
             return AttemptsExhausted(seq, attempts, interrupted)
         self._attempts.charge(seq, attempts)
-        self._pending.requeue(seq, lease.queue, counted=True, to_back=to_back)
+        self._pending.returning[seq] = ReturningExecution(lease.queue, True, to_back)
         return RequeuePending(seq, attempts, interrupted)
 
     def release(
@@ -232,12 +232,12 @@ class LossAccounting:
         newer = self._leases.of(seq) if final else None
         if newer is not None:
             self._leases.release(newer.token)
-            self._pending.end(seq, newer.queue, counted=True)
+            self._pending.ending[seq] = newer.queue, True
         return LateFailure(seq, attempts, newer is not None, newer)
 
     def _is_charged(self, seq: int) -> bool:
         """Whether attempts are charged to an execution that is not about to end."""
-        return seq in self._attempts and not self._pending.is_ending(seq)
+        return seq in self._attempts and seq not in self._pending.ending
 
     def _refund_attempt(self, seq: int) -> bool:
         """Refund one charged attempt; an attempt in progress gets a number smaller by one."""
@@ -260,5 +260,5 @@ class LossAccounting:
             return True
         if not self._queues.remove(lease.queue, seq):
             return False
-        self._pending.end(seq, lease.queue, counted=False)
+        self._pending.ending[seq] = lease.queue, False
         return True

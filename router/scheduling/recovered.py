@@ -71,7 +71,7 @@ class RecoveredExecutions:
             interrupted = Attempt(attempts, end=AttemptEnd.ROUTER_RESTARTED, charged=True)
             # the attempt that the restart interrupted stays charged: an event that kills routers must end, too
             if begun and self._attempts.is_exhausted(seq, attempts):
-                self._pending.end(seq, queue, counted=False)
+                self._pending.ending[seq] = queue, False
                 exhausted.append(AttemptsExhausted(seq, attempts, interrupted))
                 continue
             self._queues.put_first(queue, seq)

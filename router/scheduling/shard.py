@@ -38,7 +38,7 @@ from router.scheduling.leases import (
     RunnerTable,
 )
 from router.scheduling.losses import AttemptCounts, LossAccounting, LostLeases
-from router.scheduling.pending_transitions import PendingTransitions
+from router.scheduling.pending_transitions import PendingTransitions, ReturningExecution
 from router.scheduling.queues import (
     FairQueues,
     FlowLoad,
@@ -136,7 +136,7 @@ class Shard:
         if self.attempts.is_exhausted(seq, attempts - begun):
             if not its_turn:
                 self._order_keys.leave(seq)
-            self.pending.end(seq, queue, counted=False)
+            self.pending.ending[seq] = queue, False
             return AttemptsExhausted(seq, attempts)
         if its_turn and (begun or not term):
             self._recovered.hold(seq, queue, begun=begun)
@@ -206,7 +206,7 @@ class Shard:
         """Release a lease whose execution is about to end; None when the token is stale."""
         lease = self.leases.release(token)
         if lease is not None:
-            self.pending.end(lease.seq, lease.queue, counted=True)
+            self.pending.ending[lease.seq] = lease.queue, True
         return lease
 
     def park(self, token: bytes) -> Lease | None:
@@ -214,7 +214,7 @@ class Shard:
         lease = self.leases.void(token)
         if lease is not None:
             self.attempts.charge(lease.seq, lease.attempt - 1)
-            self.pending.park(lease.seq, lease.queue)
+            self.pending.parking[lease.seq] = lease.queue
         return lease
 
     def parked(self, seq: int, wake_at_ms: int | None) -> None:
@@ -222,7 +222,7 @@ class Shard:
 
         It becomes ready again at `wake_at_ms`, Unix time; None: no timer wakes it.
         """
-        queue = self.pending.parked(seq)
+        queue = self.pending.parking.pop(seq, None)
         if queue is not None:
             self._timers.add(seq, queue, wake_at_ms)
             self._queues.stopped(queue)
@@ -230,7 +230,7 @@ class Shard:
     def requeued(self, seqs: Iterable[int]) -> None:
         """Make *returning* executions ready again, in order of arrival, once that is stored."""
         for seq in sorted(seqs, reverse=True):
-            returning = self.pending.requeued(seq)
+            returning = self.pending.returning.pop(seq, None)
             if returning is not None:  # else it was cancelled meanwhile
                 put = self._queues.put if returning.to_back else self._queues.put_first
                 put(returning.queue, seq)
@@ -246,13 +246,13 @@ class Shard:
         for seq in seqs:
             queue = self._timers.pop(seq)
             if queue is not None:
-                self.pending.requeue(seq, queue, counted=False)
+                self.pending.returning[seq] = ReturningExecution(queue, False)
                 delivered.append(RequeuePending(seq, self.attempts.charged(seq)))
         return delivered
 
     def ended(self, seq: int) -> str:
         """Remove an execution that was *ending* and whose end is durable; return its flow."""
-        queue, counted = self.pending.ended(seq)
+        queue, counted = self.pending.ending.pop(seq)
         self.attempts.forget(seq)
         self._lost.forget_execution(seq)
         self.leases.forget(seq)
@@ -283,7 +283,7 @@ class Shard:
             return None
         if self._order_keys.is_blocked(seq):
             self._order_keys.leave(seq)
-        self.pending.end(seq, queue, counted=counted)
+        self.pending.ending[seq] = queue, counted
         return Removed(self.attempts.charged(seq) + waits, None)
 
     def suspend(self, seq: int, flow_id: str) -> Removed | None:
@@ -332,7 +332,7 @@ class Shard:
         """Remove an execution that is returning, parking, held, waiting, blocked or ready; return its queue."""
         self._recovered.forget_claimable(seq)
         queue = self.pending.withdraw(seq) or self._recovered.release(seq) or self._timers.pop(seq)
-        if queue is None and not self.pending.is_ending(seq):
+        if queue is None and seq not in self.pending.ending:
             queue = self._queues.flow(flow_id)
             if not self._order_keys.is_blocked(seq) and not self._queues.remove(queue, seq):
                 return None
@@ -407,7 +407,7 @@ class Shard:
     @property
     def ready(self) -> int:
         """Executions that wait for a runner, now or soon, or for an earlier execution of their order key."""
-        return self.unfinished - self.leased - self.pending.ending - self.waiting - self.suspended
+        return self.unfinished - self.leased - len(self.pending.ending) - self.waiting - self.suspended
 
     @property
     def queued(self) -> int:
@@ -422,7 +422,7 @@ class Shard:
     @property
     def waiting(self) -> int:
         """Executions that wait for a time or an event, or are about to."""
-        return len(self._timers) + self.pending.parking
+        return len(self._timers) + len(self.pending.parking)
 
     @property
     def suspended(self) -> int:
@@ -439,7 +439,7 @@ class Shard:
 
     def is_waiting(self, seq: int) -> bool:
         """Whether an execution waits, or is about to."""
-        return seq in self._timers or self.pending.is_parking(seq)
+        return seq in self._timers or seq in self.pending.parking
 
     def waiting_flow(self, seq: int) -> str | None:
         """Return the flow of an execution that waits; None when it does not wait, or is still parking."""

@@ -31,7 +31,7 @@ class Parts:
         self.runner = Runner("r1", deadline=6.0)
 
     def lease(self, seq=1):
-        self.pending.requeued(seq)
+        self.pending.returning.pop(seq, None)
         return self.leases.grant(seq, self.queue, self.runner, self.attempts.charged(seq) + 1)
 
 
@@ -45,7 +45,7 @@ def test_an_execution_returns_charged_or_not(parts, charged, attempts):
     lease = parts.lease()
     assert parts.losses.lose(lease, charged=charged, certain=True) == RequeuePending(1, attempts)
     assert parts.attempts.charged(1) == attempts
-    assert parts.pending.is_returning(1)
+    assert 1 in parts.pending.returning
     assert (parts.leases.get(lease.token), parts.leases.term_of(1)) == (None, 1)
 
 
@@ -89,7 +89,7 @@ def test_a_final_failure_ends_the_execution_that_has_not_been_leased_since(parts
     lease = parts.lease()
     parts.losses.lose_absent(lease, 0.0)
     assert parts.losses.report_late_failure("r1", lease.token, final=True) == LateFailure(1, 1, is_ending=True)
-    assert parts.pending.is_ending(1)
+    assert 1 in parts.pending.ending
     assert parts.losses.report_late_failure("r1", lease.token, final=True) is None
 
 

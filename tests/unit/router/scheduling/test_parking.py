@@ -75,7 +75,7 @@ def test_what_something_arrived_for_runs_again_once_that_is_on_record_and_holds_
     shard.accept(2, "a")
     assert shard.waiting_flow(1) == "a"
     assert shard.deliver([1, 2, 9]) == [RequeuePending(1, 0)]
-    assert (shard.is_waiting(1), shard.pending.is_returning(1), shard.waiting_flow(1)) == (False, True, None)
+    assert (shard.is_waiting(1), 1 in shard.pending.returning, shard.waiting_flow(1)) == (False, True, None)
     assert (shard.wake(500), shard.deliver([1])) == ([], [])
     (item,) = shard.assign()
     assert item.seq == 2
@@ -95,7 +95,7 @@ def test_what_something_arrived_for_can_be_cancelled_and_suspended_before_that_i
     assert shard.suspend(2, "a").attempts == 0
     shard.requeued([1, 2])
     assert seqs(shard) == []
-    assert shard.pending.is_ending(1)
+    assert 1 in shard.pending.ending
     shard.ended(1)
     assert shard.resume(2)
     assert seqs(shard) == [2]

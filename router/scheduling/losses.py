@@ -83,21 +83,18 @@ class _RunnerLosses:
 
 
 class LostLeases:
-    """Leases charged because their runner was absent: tokens with sequence numbers, by runner.
-
-    Each execution's last such lease is also listed by execution, until the execution is leased again or ends.
-    """
+    """Leases charged because their runner was absent: tokens with sequence numbers, by runner."""
 
     def __init__(self) -> None:
         self._by_runner: dict[str, _RunnerLosses] = {}
-        self._last: dict[int, Lease] = {}
+        self.last: dict[int, Lease] = {}  # by execution, until that is leased again or ends
 
     def record(self, lease: Lease, now: float) -> None:
         """Record a loss that was charged."""
         losses = self._by_runner.setdefault(lease.runner.id, _RunnerLosses(now))
         losses.until = now + EXPLAIN_SECONDS
         losses.lost[lease.token] = lease.seq
-        self._last[lease.seq] = lease
+        self.last[lease.seq] = lease
 
     def end(self, runner_id: str, held: Collection[bytes], *, explained: bool, now: float) -> list[int]:
         """Record that a runner is back; return the executions known not to have caused their loss.
@@ -123,17 +120,6 @@ class LostLeases:
         """Drop losses that can't be explained any more."""
         for runner_id in [runner_id for runner_id, losses in self._by_runner.items() if losses.until <= now]:
             del self._by_runner[runner_id]
-
-    def last_of(self, seq: int) -> Lease | None:
-        """Return the lease that an execution lost last, if it was not leased since; else None."""
-        return self._last.get(seq)
-
-    def forget_execution(self, seq: int) -> None:
-        """Record that an execution was leased again, or ended; its losses can still be explained."""
-        self._last.pop(seq, None)
-
-    def __len__(self) -> int:
-        return len(self._last)
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -252,7 +238,7 @@ class LossAccounting:
 
     def _end_unleased(self, seq: int, token: bytes) -> bool:
         """Move an execution not leased since it lost this lease to *ending*; false unless ready or returning."""
-        lease = self._lost.last_of(seq)
+        lease = self._lost.last.get(seq)
         if lease is None or lease.token != token:
             return False
         # the loss is still being stored, or it is ready again: in both cases no runner has it

@@ -37,21 +37,17 @@ class RecoveredExecutions:
     _attempts: AttemptCounts
     _pending: PendingTransitions
     _held: dict[int, _Held] = attrs.field(init=False, factory=dict)
-    _claimable: dict[int, FlowQueue] = attrs.field(init=False, factory=dict)
+    claimable: dict[int, FlowQueue] = attrs.field(init=False, factory=dict)  # ready, and assigned to no other runner
     # time until which executions can be claimed; None: it has passed, or was not set
     deadline: float | None = attrs.field(init=False, default=None)
 
     def __len__(self) -> int:
-        return len(self._held) + len(self._claimable)
+        return len(self._held) + len(self.claimable)
 
     def hold(self, seq: int, queue: FlowQueue, *, begun: bool) -> None:
         """Add an execution that is not assigned before the deadline."""
         self._held[seq] = _Held(queue, begun)
         self._queues.hold(queue, seq)
-
-    def allow_claim(self, seq: int, queue: FlowQueue) -> None:
-        """Add an execution that is ready."""
-        self._claimable[seq] = queue
 
     def expire(self, now: float) -> tuple[list[AttemptsExhausted], list[tuple[int, Attempt]]]:
         """After the deadline, make the held executions ready, ahead of their flows' others, and allow no more claims.
@@ -77,7 +73,7 @@ class RecoveredExecutions:
             self._queues.put_first(queue, seq)
             if begun:
                 unclaimed.append((seq, interrupted))
-        self._claimable.clear()
+        self.claimable.clear()
         self.deadline = None
         return exhausted, unclaimed
 
@@ -109,9 +105,9 @@ class RecoveredExecutions:
         queue = self.release(seq)
         if queue is not None:
             return queue
-        queue = self._claimable.get(seq)
+        queue = self.claimable.get(seq)
         if queue is not None and queue.has_room:
-            del self._claimable[seq]
+            del self.claimable[seq]
             self._queues.remove(queue, seq)
             return queue
         # it was woken, which leaves no record, and the runner had no time to report anything about it
@@ -125,7 +121,3 @@ class RecoveredExecutions:
             return None
         self._queues.release_hold(held.queue)
         return held.queue
-
-    def forget_claimable(self, seq: int) -> None:
-        """Remove an execution that was assigned to another runner, or is not ready any more."""
-        self._claimable.pop(seq, None)

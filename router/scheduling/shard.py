@@ -142,7 +142,7 @@ class Shard:
             self._recovered.hold(seq, queue, begun=begun)
         elif its_turn:
             self._queues.put(queue, seq)
-            self._recovered.allow_claim(seq, queue)
+            self._recovered.claimable[seq] = queue
         return None
 
     def recover_waiting(
@@ -187,16 +187,16 @@ class Shard:
         return assigned
 
     def _grant(self, runner: Runner, count: int, flow_share: int, now_ms: int, assigned: list[LeaseGranted]) -> int:
-        is_lost, is_claimable = bool(self._lost), bool(self._recovered)
+        is_lost, is_claimable = bool(self._lost.last), bool(self._recovered)
         for number in range(count):
             drawn = self._queues.draw(flow_share)
             if drawn is None:
                 return number
             queue, seq = drawn
             if is_lost:
-                self._lost.forget_execution(seq)
+                self._lost.last.pop(seq, None)
             if is_claimable:
-                self._recovered.forget_claimable(seq)
+                self._recovered.claimable.pop(seq, None)
             lease = self.leases.grant(seq, queue, runner, self.attempts.charged(seq) + 1, now_ms)
             runner.credit -= 1
             assigned.append(LeaseGranted(runner.id, lease.token, seq, lease.attempt))
@@ -254,7 +254,7 @@ class Shard:
         """Remove an execution that was *ending* and whose end is durable; return its flow."""
         queue, counted = self.pending.ending.pop(seq)
         self.attempts.forget(seq)
-        self._lost.forget_execution(seq)
+        self._lost.last.pop(seq, None)
         self.leases.forget(seq)
         queue.unfinished -= 1
         self.unfinished -= 1
@@ -330,7 +330,7 @@ class Shard:
 
     def _withdraw(self, seq: int, flow_id: str) -> FlowQueue | None:
         """Remove an execution that is returning, parking, held, waiting, blocked or ready; return its queue."""
-        self._recovered.forget_claimable(seq)
+        self._recovered.claimable.pop(seq, None)
         queue = self.pending.withdraw(seq) or self._recovered.release(seq) or self._timers.pop(seq)
         if queue is None and seq not in self.pending.ending:
             queue = self._queues.flow(flow_id)
@@ -399,7 +399,7 @@ class Shard:
         for seq, queue in reversed(due):
             self._queues.put_first(queue, seq)
             if self._recovered.deadline is not None and self.leases.is_recovered(seq):
-                self._recovered.allow_claim(seq, queue)
+                self._recovered.claimable[seq] = queue
         return [seq for seq, _ in due]
 
     # --- queries ------------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ def test_a_final_failure_breaks_a_newer_lease(parts):
     lease = parts.lease()
     parts.losses.lose_absent(lease, 0.0)
     newer = parts.lease()
-    parts.lost.forget_execution(1)
+    del parts.lost.last[1]
     assert parts.losses.report_late_failure("r1", lease.token, final=True) == LateFailure(
         1, 1, is_ending=True, lease=newer
     )
@@ -109,7 +109,7 @@ def test_a_failure_that_is_not_final_is_attributed_and_leaves_the_newer_lease(pa
     lease = parts.lease()
     parts.losses.lose_absent(lease, 0.0)
     newer = parts.lease()
-    parts.lost.forget_execution(1)
+    del parts.lost.last[1]
     assert parts.losses.report_late_failure("r1", lease.token, final=False) == LateFailure(1, 1, is_ending=False)
     assert parts.leases.of(1) is newer
     assert isinstance(parts.losses.lose(newer, charged=True, certain=True), AttemptsExhausted)

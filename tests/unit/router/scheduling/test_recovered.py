@@ -71,16 +71,16 @@ def test_a_ready_execution_is_continued_if_its_flow_has_room(start, concurrency,
     start.queues.set_policy("a", FlowPolicy(concurrency))
     start.recovered.hold(1, start.queue, begun=False)
     start.queues.put(start.queue, 2)
-    start.recovered.allow_claim(2, start.queue)
+    start.recovered.claimable[2] = start.queue
     assert start.recovered.adopt(start.runner, start.tokens[2]) == adopted
     assert start.queues.ready == (adopted is None)
 
 
 def test_an_execution_assigned_to_another_runner_is_not_claimable(start):
     start.queues.put(start.queue, 2)
-    start.recovered.allow_claim(2, start.queue)
+    start.recovered.claimable[2] = start.queue
     start.queues.draw(9)
-    start.recovered.forget_claimable(2)
+    del start.recovered.claimable[2]
     assert start.recovered.adopt(start.runner, start.tokens[2]) is None
 
 

@@ -317,7 +317,7 @@ class ShardMachine(ShardModel):
         assert not self.shard._order_keys
         assert not [queue.flow_id for queue in self.shard._queues._flows.values() if queue.running]
         assert not self.shard.attempts
-        assert not self.shard._lost
+        assert not self.shard._lost.last
         assert not self.shard.leases._terms
         assert not self.shard._recovered
 

@@ -17,8 +17,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
-import attrs
-
 import flowhook
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
@@ -66,19 +64,11 @@ def import_late(modules: Sequence[str]) -> None:
             log.warning("a module can't be imported", module=name, cause=str(error))
 
 
-@attrs.define(eq=False, repr=False)
-class InstallationWatch:
-    """Says that the installation of this process was replaced, which it looks for on a thread."""
-
-    _process_state: ProcessState
-    _replaced: Callable[[], bool] = attrs.field(default=was_replaced, kw_only=True)
-    _seconds: float = attrs.field(default=LOOK_SECONDS, kw_only=True)
-
-    async def run(self) -> None:
-        """Watch until the installation was replaced."""
-        while True:
-            if await asyncio.to_thread(self._replaced):
-                break
-            await asyncio.sleep(self._seconds)
-        self._process_state.warn(WARNING, REPLACED)
-        log.warning(REPLACED, build=flowhook.__version__)
+async def watch_installation(
+    process_state: ProcessState, *, replaced: Callable[[], bool] = was_replaced, seconds: float = LOOK_SECONDS
+) -> None:
+    """Wait until the installation of this process was replaced, and say so; `replaced` is called on a thread."""
+    while not await asyncio.to_thread(replaced):
+        await asyncio.sleep(seconds)
+    process_state.warn(WARNING, REPLACED)
+    log.warning(REPLACED, build=flowhook.__version__)

@@ -25,7 +25,7 @@ import orjson
 import flowhook
 from flowhook.errors import FlowhookError
 from flowhook.process import logs, open_files, sched_slice
-from flowhook.process.installation import InstallationWatch
+from flowhook.process.installation import watch_installation
 from flowhook.process.parent_death import die_with_parent
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import CommonSettings
@@ -114,7 +114,7 @@ async def _live(
         loop.add_signal_handler(number, _on_signal, process_state, number)
     helpers = [
         asyncio.create_task(_say_ready(process_state, parent), name="say ready"),
-        asyncio.create_task(InstallationWatch(process_state).run(), name="watch the installation"),
+        asyncio.create_task(watch_installation(process_state), name="watch the installation"),
         asyncio.create_task(_log_readiness(process_state), name="log readiness"),
     ]
     if parent is not None:

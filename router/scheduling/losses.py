@@ -59,12 +59,8 @@ class AttemptCounts:
         self._attributed[seq] = self._attributed.get(seq, 0) + 1
 
     def is_exhausted(self, seq: int, attempts: int) -> bool:
-        """Whether an execution has used up its attempts, if `attempts` are charged to it."""
+        """Whether an execution has used up its attempts, if so many are charged, or by its own losses alone."""
         return self._attributed.get(seq, 0) >= self._max_attempts or attempts >= self._max_attempts * UNCERTAIN_FACTOR
-
-    def has_caused_too_many(self, seq: int) -> bool:
-        """Whether the losses attributed to an execution alone exhaust it."""
-        return self._attributed.get(seq, 0) >= self._max_attempts
 
     def forget(self, seq: int) -> None:
         """Remove an execution that ended."""
@@ -212,7 +208,7 @@ class LossAccounting:
             return None
         self._attempts.attribute(seq)
         attempts = self._attempts.charged(seq)
-        if (final or self._attempts.has_caused_too_many(seq)) and self._end_unleased(seq, token):
+        if (final or self._attempts.is_exhausted(seq, 0)) and self._end_unleased(seq, token):
             return LateFailure(seq, attempts, is_ending=True)
         # another runner has it by now. Its work is in vain only if the outcome is final, as a fault is
         newer = self._leases.of(seq) if final else None

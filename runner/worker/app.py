@@ -13,7 +13,7 @@ from pydantic import SecretStr
 import flowhook
 from flowhook.client.channel import open_channel
 from flowhook.process import logs
-from flowhook.process.installation import InstallationWatch
+from flowhook.process.installation import watch_installation
 from flowhook.process.process_state import ProcessState
 from flowhook.reporting.process_reports import ProcessReporter
 from flowhook.reporting.reachability_reports import ReachabilityReporter
@@ -126,7 +126,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
             tasks.create_task(_beat(record), name="beat"),
             tasks.create_task(ProcessReporter(channel, process_state).run(), name="report"),
             tasks.create_task(ReachabilityReporter(channel, process_state).run(), name="report reachability"),
-            tasks.create_task(InstallationWatch(process_state).run(), name="watch the installation"),
+            tasks.create_task(watch_installation(process_state), name="watch the installation"),
         ]
         last = await control.receive()
         if not isinstance(last, ipc.Shutdown):

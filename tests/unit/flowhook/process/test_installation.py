@@ -10,7 +10,7 @@ import structlog
 
 from flowhook.errors import ExhaustedError
 from flowhook.process import installation
-from flowhook.process.installation import InstallationWatch, import_late, was_replaced
+from flowhook.process.installation import import_late, was_replaced, watch_installation
 from flowhook.process.process_state import ProcessState
 from flowhook.sandbox.pool import ProcessPool
 from flowhook.sharing.table import OffloadLimits
@@ -41,7 +41,7 @@ async def test_it_is_said_once_and_shown_from_then_on():
     state = ProcessState(name="edge-1", role="edge")
     with structlog.testing.capture_logs() as logs:
         async with asyncio.timeout(60):
-            await InstallationWatch(state, replaced=lambda: answers.pop(0), seconds=0.0).run()
+            await watch_installation(state, replaced=lambda: answers.pop(0), seconds=0.0)
     assert [entry["log_level"] for entry in logs] == ["warning"]
     assert state.warnings == {"installation": "the installation was replaced while this process runs: restart it"}
 

@@ -24,14 +24,14 @@ def test_attributed_losses_exhaust_an_execution(attempts):
     assert not attempts.is_exhausted(1, 2)
     attempts.attribute(1)
     assert attempts.is_exhausted(1, 2)
-    assert attempts.has_caused_too_many(1)
+    assert attempts.is_exhausted(1, 0)
     assert not attempts.is_exhausted(2, 2)
 
 
 def test_losses_without_a_known_cause_exhaust_an_execution_later(attempts):
     assert not attempts.is_exhausted(1, 2 * UNCERTAIN_FACTOR - 1)
     assert attempts.is_exhausted(1, 2 * UNCERTAIN_FACTOR)
-    assert not attempts.has_caused_too_many(1)
+    assert not attempts.is_exhausted(1, 0)
 
 
 def test_an_execution_that_ended_is_forgotten(attempts):

@@ -68,7 +68,9 @@ async def watch_installation(
     process_state: ProcessState, *, replaced: Callable[[], bool] = was_replaced, seconds: float = LOOK_SECONDS
 ) -> None:
     """Wait until the installation of this process was replaced, and say so; `replaced` is called on a thread."""
-    while not await asyncio.to_thread(replaced):
+    while True:
+        if await asyncio.to_thread(replaced):
+            break
         await asyncio.sleep(seconds)
     process_state.warn(WARNING, REPLACED)
     log.warning(REPLACED, build=flowhook.__version__)

@@ -57,11 +57,9 @@ def configure(
     if level not in LEVELS:
         raise InvalidError(f"log level is one of {', '.join(LEVELS)}, not {level!r}", reason="LOG_SETTING_INVALID")
     if log_format not in FORMATS:
-        raise InvalidError(
-            f"log format is one of {', '.join(FORMATS)}, not {log_format!r}", reason="LOG_SETTING_INVALID"
-        )
+        expected = ", ".join(FORMATS)
+        raise InvalidError(f"log format is one of {expected}, not {log_format!r}", reason="LOG_SETTING_INVALID")
     target = stream or sys.stderr
-    console = is_for_people(log_format, target)
 
     def name_process(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         if process:
@@ -76,25 +74,27 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         name_process,
     ]
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0)
+        if is_for_people(log_format, target)
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    formatter = structlog.stdlib.ProcessorFormatter
     last: list[structlog.typing.Processor] = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        formatter.remove_processors_meta,
         structlog.processors.format_exc_info,
         redact,
+        renderer,
     ]
-    if console:
-        last.append(structlog.dev.ConsoleRenderer(colors=target.isatty(), pad_event_to=0))
-    else:
-        last.append(structlog.processors.JSONRenderer(ensure_ascii=False))
-
     handler = logging.StreamHandler(target)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=last, foreign_pre_chain=shared))
+    handler.setFormatter(formatter(processors=last, foreign_pre_chain=shared))
     handler.addFilter(_is_ours_or_no_debugging)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     silence_decoding()
     root.setLevel(LEVELS[level])
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[structlog.stdlib.filter_by_level, *shared, formatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,

@@ -34,11 +34,8 @@ class FenceCheck:
     _log: CommitLog
     _recorder: LogRecorder
     _clock: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True)
-    _confirmed: float = attrs.field(init=False)
+    _confirmed: float = attrs.field(init=False, default=float("-inf"))
     _void: int = attrs.field(init=False, default=0)
-
-    def __attrs_post_init__(self) -> None:
-        self._confirmed = self._recorder.confirmed
 
     def confirmed(self) -> bool:
         """Whether the ownership was confirmed a moment ago. No I/O."""

@@ -81,7 +81,7 @@ class JournalWriter:
                 if (seq := self._parts.shard.leases.seq_of(each.lease)) is not None
                 for change in (
                     *(self._lifecycle_records(seq, each.events) if each.events else ()),
-                    *self._parts.attempt_log.take_waiting(seq),
+                    *self._parts.attempt_log.begin_woken(seq),
                     *_journaled(seq, each),
                 )
             ]
@@ -105,7 +105,7 @@ class JournalWriter:
         """Yield the wanted lifecycle events from within an execution, after its start, if that is not stored yet."""
         occurred = self._parts.outbox.records_from_runner(seq, events)
         if occurred:
-            yield from self._parts.attempt_log.take(seq)
+            yield from self._parts.attempt_log.begin(seq)
         yield from occurred
 
     async def _release_refused(self, tokens: Collection[bytes]) -> None:
@@ -222,7 +222,7 @@ class JournalWriter:
         )
 
     def _end(self, outcome: Outcome, ending: Completed | Faulted, now_ms: int) -> stored.Ended:
-        lease = self._parts.shard.take(outcome.lease)
+        lease = self._parts.shard.end(outcome.lease)
         if lease is None:
             raise InternalError("a lease vanished between two checks")
         if isinstance(ending, Completed):

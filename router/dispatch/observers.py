@@ -282,7 +282,7 @@ class ExecutionWatchers:
 
 @attrs.define(eq=False, repr=False)
 class EndReader:
-    """The ends of the executions that one reader awaits; `changed` is set when there are some to take."""
+    """The ends of the executions that one reader awaits; `changed` is set when there are some to collect."""
 
     _changed: asyncio.Event
     _awaited: set[int] = attrs.field(init=False, factory=set)
@@ -304,7 +304,7 @@ class EndReader:
             self._ended += found
             self._changed.set()
 
-    def take(self) -> list[stored.Ended]:
+    def collect(self) -> list[stored.Ended]:
         """Return the awaited ends since the last call."""
         ended, self._ended = self._ended, []
         return ended

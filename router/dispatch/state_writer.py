@@ -275,15 +275,15 @@ class AttemptLog:
         """Register executions that run again, and may still be stored as waiting."""
         self._stored_as_waiting.update(seqs)
 
-    def take_waiting(self, seq: int) -> Iterator[Started]:
+    def begin_woken(self, seq: int) -> Iterator[Started]:
         """Yield the start to store with a journal entry, if the execution is stored as waiting."""
-        return self._take(seq, self._stored_as_waiting)
+        return self._begin(seq, self._stored_as_waiting)
 
-    def take(self, seq: int) -> Iterator[Started]:
+    def begin(self, seq: int) -> Iterator[Started]:
         """Yield the start to store in another write now, if it is not stored already."""
-        return self._take(seq, self._pending)
+        return self._begin(seq, self._pending)
 
-    def _take(self, seq: int, noted: Collection[int]) -> Iterator[Started]:
+    def _begin(self, seq: int, noted: Collection[int]) -> Iterator[Started]:
         attempt = self._shard.leases.attempt_of(seq) if seq in noted else None
         if attempt is not None:
             time_ms, _ = self._pending.get(seq, (0, 0.0))

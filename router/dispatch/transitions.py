@@ -131,7 +131,7 @@ class TransitionWriter:
     def fault(self, granted: LeaseGranted, why: str) -> None:
         """Fault an execution that can't be assigned to any runner, as a task of the shard runtime."""
         self._parts.shard.runners.return_credit(granted.runner_id)
-        taken = self._parts.shard.take(granted.token)
+        taken = self._parts.shard.end(granted.token)
         if taken is not None:
             log.error("an execution can't be run", seq=granted.seq, cause=why)
             self._parts.attempt_log.drop(granted.seq)

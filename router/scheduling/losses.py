@@ -107,7 +107,7 @@ class LostLeases:
             del self._by_runner[runner_id]
         return unrelated
 
-    def take(self, runner_id: str, token: bytes) -> int | None:
+    def explain(self, runner_id: str, token: bytes) -> int | None:
         """Remove and return the execution whose loss a runner explains; None when no explanation is expected."""
         losses = self._by_runner.get(runner_id)
         return None if losses is None else losses.lost.pop(token, None)
@@ -202,7 +202,7 @@ class LossAccounting:
         is `final`, the execution must end because of it, even if another runner works on it by now. None when the
         runner has no such loss to explain.
         """
-        seq = self._lost.take(runner_id, token)
+        seq = self._lost.explain(runner_id, token)
         # refunded or ended since: there is nothing to attribute
         if seq is None or not self._is_charged(seq):
             return None

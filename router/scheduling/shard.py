@@ -2,8 +2,8 @@
 
 It knows every unfinished execution by its sequence number, in exactly one of these places:
 
-    blocked ──its turn──▶ ready ──assign──▶ leased ──take──▶ ending ──ended──▶ (gone)
-                          ▲ ▲ ▲               │  └──take──▶ parking ──parked──▶ waiting ──┐
+    blocked ──its turn──▶ ready ──assign──▶ leased ──end───▶ ending ──ended──▶ (gone)
+                          ▲ ▲ ▲               │  └──park──▶ parking ──parked──▶ waiting ──┐
                           │ │ │               ▼ (released, or its runner lost)     │      │
                           │ │ └──requeued── returning ◀──────────────deliver───────┘      │
                           │ └──────────────────────────────────────────────────────wake───┘
@@ -202,7 +202,7 @@ class Shard:
             assigned.append(LeaseGranted(runner.id, lease.token, seq, lease.attempt))
         return count
 
-    def take(self, token: bytes) -> Lease | None:
+    def end(self, token: bytes) -> Lease | None:
         """Release a lease whose execution is about to end; None when the token is stale."""
         lease = self.leases.release(token)
         if lease is not None:
@@ -274,7 +274,7 @@ class Shard:
         """
         lease = self.leases.of(seq)
         if lease is not None:
-            self.take(lease.token)
+            self.end(lease.token)
             return Removed(lease.attempt, lease)
         counted = self.pending.is_counted(seq)
         waits = self.is_waiting(seq)

@@ -185,7 +185,7 @@ class CronScheduler(TriggerSink):
         self._ended_runs.await_end(seq)
 
     def _take_ends(self) -> None:
-        for end in self._ended_runs.take():
+        for end in self._ended_runs.collect():
             run = self._awaited.get(end.seq)
             if run is not None:
                 self._ended(end.seq, run, end.end_time_ms)

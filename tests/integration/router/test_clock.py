@@ -87,7 +87,7 @@ async def test_one_that_is_ending_is_not_suspended(shard):
     link = shard.attach()
     (delivery,) = await link.next()
     record = await shard.record(seq)
-    shard.core.take(delivery.lease)
+    shard.core.end(delivery.lease)
     with pytest.raises(ConflictError):
         await shard.host.commands.suspend(record.id)
     shard.core.ended(seq)

@@ -21,11 +21,11 @@ async def test_a_reader_takes_the_ends_that_it_awaits_each_once():
     reader.forget(3)
     reader.put([end(2), end(3), end(4)])
     assert changed.is_set()
-    assert reader.take() == [end(2)]
+    assert reader.collect() == [end(2)]
     reader.put([end(2)])
-    assert reader.take() == []
+    assert reader.collect() == []
     reader.put([end(1)])
-    assert reader.take() == [end(1)]
+    assert reader.collect() == [end(1)]
 
 
 async def test_a_reader_is_not_woken_by_ends_of_others():

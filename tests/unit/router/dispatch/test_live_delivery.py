@@ -106,6 +106,6 @@ async def test_an_execution_listens_again_when_the_event_it_was_offered_is_gone(
 
 
 async def test_nobody_listens_under_a_stale_lease(offers):
-    offers.core.take(offers.token)
+    offers.core.end(offers.token)
     assert offers.listen() is None
     assert not offers.live

@@ -46,7 +46,7 @@ def test_a_runner_that_comes_back_in_time_keeps_its_work(shard):
     assert shard.assign() == []
     attached = attach(shard, held=[assigned.token], now=2.0)
     assert attached.kept == [assigned.token]
-    assert shard.take(assigned.token).seq == 1
+    assert shard.end(assigned.token).seq == 1
 
 
 def test_a_runner_that_stays_away_loses_its_work_before_its_lease_would_end(shard):
@@ -66,7 +66,7 @@ def test_what_shared_a_process_with_a_culprit_is_not_charged(shard):
     shard.runners.detach("r1", 1.0)
     attached = attach(shard, held=[culprit.token], explained=True, now=1.5)
     assert on_record(shard, attached.losses) == [RequeuePending(2, 0)]
-    assert shard.take(culprit.token).seq == 1
+    assert shard.end(culprit.token).seq == 1
     (again,) = shard.assign()
     assert (again.seq, again.attempt, again.token != innocent.token) == (2, 1, True)
 
@@ -198,9 +198,9 @@ def test_a_verdict_that_comes_late_ends_what_somebody_got_meanwhile_and_breaks_t
         1, 1, is_ending=True, lease=broken
     )
     assert broken.runner.id == "r2"
-    assert shard.take(newer.token) is None
+    assert shard.end(newer.token) is None
     shard.ended(1)
-    assert shard.take(neighbour.token).attempt == 1
+    assert shard.end(neighbour.token).attempt == 1
 
 
 def test_one_that_is_merely_suspected_goes_on_where_somebody_got_it_meanwhile(shard):
@@ -211,7 +211,7 @@ def test_one_that_is_merely_suspected_goes_on_where_somebody_got_it_meanwhile(sh
     (newer,) = shard.assign()
     attach(shard, held=[culprit.token], now=now)
     assert shard.losses.report_late_failure("r1", culprit.token, final=False) == LateFailure(1, 1, is_ending=False)
-    assert shard.take(newer.token).attempt == 2
+    assert shard.end(newer.token).attempt == 2
 
 
 def test_what_was_evaluated_at_a_death_is_assigned_again_after_the_others_of_its_flow(shard):

@@ -81,7 +81,7 @@ def test_what_something_arrived_for_runs_again_once_that_is_on_record_and_holds_
     assert item.seq == 2
     shard.requeued([1])
     assert seqs(shard) == []
-    shard.take(item.token)
+    shard.end(item.token)
     shard.ended(2)
     assert seqs(shard) == [1]
 
@@ -186,7 +186,7 @@ def test_executions_of_one_key_run_one_after_another_and_those_of_other_flows_be
     assert shard.ready == 5
     items = {item.seq: item for item in shard.assign()}
     assert set(items) == {1, 3, 4, 5}
-    shard.take(items[1].token)
+    shard.end(items[1].token)
     assert seqs(shard) == []
     shard.ended(1)
     assert seqs(shard) == [2]
@@ -206,7 +206,7 @@ def test_a_key_is_retained_while_its_execution_waits_is_suspended_or_loses_its_r
     shard.requeued([1])
     (item,) = shard.assign()
     assert item.seq == 1
-    shard.take(item.token)
+    shard.end(item.token)
     shard.ended(1)
     assert seqs(shard) == [2]
 
@@ -218,13 +218,13 @@ def test_a_blocked_execution_is_cancelled_and_suspended_without_holding_up_its_k
     shard.ended(2)
     shard.suspend(3, "a")
     (item,) = shard.assign()
-    shard.take(item.token)
+    shard.end(item.token)
     shard.ended(1)
     assert seqs(shard) == []  # 3 has its turn, and is suspended
     shard.resume(3)
     (item,) = shard.assign()
     assert item.seq == 3
-    shard.take(item.token)
+    shard.end(item.token)
     shard.ended(3)
     assert seqs(shard) == [4]
 
@@ -245,7 +245,7 @@ def test_everything_is_recovered_as_it_was():
     assert shard.wake(500) == [1]
     (item,) = shard.assign()
     assert (item.seq, item.attempt) == (1, 2)
-    shard.take(item.token)
+    shard.end(item.token)
     shard.ended(1)
     assert seqs(shard) == [2]
 
@@ -255,7 +255,7 @@ def test_order_keys_take_no_memory_once_nothing_has_them(shard):
         shard.accept(seq, "a", f"k{seq % 10}")
     while items := shard.assign():
         for item in items:
-            shard.take(item.token)
+            shard.end(item.token)
             shard.ended(item.seq)
     assert shard.unfinished == 0
     assert not shard._order_keys

@@ -56,7 +56,7 @@ def test_what_was_accepted_before_a_restart_waits_for_runners_to_come_back():
     assert attach(shard, "r1", held=[held.token], now=0.5).kept == [held.token]
     shard.expire(REATTACH)
     assert [item.seq for item in shard.assign()] == [2]
-    assert shard.take(held.token).seq == 1
+    assert shard.end(held.token).seq == 1
 
 
 def test_new_events_do_not_wait_for_runners_to_come_back():
@@ -74,13 +74,13 @@ def test_what_may_be_under_way_takes_its_places_until_runners_had_time_to_come_b
     accept(shard, "a", 3)
     assert shard.assign() == []
     attach(shard, "r1", held=[held.token], credit=0, now=0.1)
-    shard.take(held.token)
+    shard.end(held.token)
     shard.ended(1)
     assert shard.assign() == [], "2 may be under way, too"
     shard.expire(REATTACH)
     (first,) = shard.assign()
     assert first.seq == 2
-    shard.take(first.token)
+    shard.end(first.token)
     shard.ended(2)
     assert [item.seq for item in shard.assign()] == [3]
 
@@ -107,7 +107,7 @@ def test_what_was_woken_just_before_a_restart_is_not_adopted_beyond_its_flows_co
     shard.wake(0)
     assert shard.assign() == []
     assert attach(shard, held=[held.token]).kept == []
-    shard.take(other.token)
+    shard.end(other.token)
     shard.ended(2)
     (again,) = shard.assign()
     assert (again.seq, again.attempt) == (1, 1)
@@ -170,7 +170,7 @@ def test_a_last_attempt_that_goes_on_over_a_restart_exhausts_nothing():
     shard = make_recovered(12, begun=True)
     assert attach(shard, held=[held.token]).kept == [held.token]
     assert shard.expire(REATTACH).losses == []
-    assert shard.take(held.token).attempt == 12
+    assert shard.end(held.token).attempt == 12
 
 
 def test_a_last_attempt_whose_runner_stays_away_after_a_restart_exhausts_its_execution():
@@ -195,7 +195,7 @@ def test_what_was_woken_just_before_a_restart_is_adopted_while_nobody_else_has_i
     assert (attached.kept, attached.adopted) == ([held.token], [1])
     assert shard.assign() == []
     assert shard.wake(0) == []
-    assert shard.take(held.token).attempt == 1
+    assert shard.end(held.token).attempt == 1
 
 
 def test_what_waits_on_record_does_not_wait_for_runners_to_come_back():
@@ -255,7 +255,7 @@ def test_two_runners_cannot_adopt_one_execution():
 @pytest.mark.parametrize("token", [b"", b"x" * 20, b"x" * 64])
 def test_a_token_that_is_not_ours_is_stale(shard, token):
     assert attach(shard, held=[token]).kept == []
-    assert shard.take(token) is None
+    assert shard.end(token) is None
     assert shard.losses.release(token, charged=True) is None
 
 

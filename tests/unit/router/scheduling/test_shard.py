@@ -64,7 +64,7 @@ def test_a_flow_whose_calls_hang_leaves_room_for_the_others(shard):
     assert len(taken) == 150
     accept(shard, "quiet", 2000)
     assert [item.seq for item in shard.assign()] == [2000]
-    shard.ended(shard.take(taken[0].token).seq)
+    shard.ended(shard.end(taken[0].token).seq)
     assert [item.seq for item in shard.assign()] == [151]
 
 
@@ -111,7 +111,7 @@ def test_a_flow_with_little_under_way_is_quiet(shard):
     accept(shard, "a", *range(1, QUIET + 2))
     taken = shard.assign()
     assert not any(shard.leases.is_quiet(item.token) for item in taken)
-    shard.take(taken[0].token)
+    shard.end(taken[0].token)
     shard.ended(taken[0].seq)
     assert all(shard.leases.is_quiet(item.token) for item in taken[1:])
     assert not shard.leases.is_quiet(taken[0].token)
@@ -138,7 +138,7 @@ def test_concurrency_bounds_what_runs_at_a_time(shard):
     accept(shard, "a", 1, 2, 3)
     first = shard.assign()
     assert [item.seq for item in first] == [1, 2]
-    taken = shard.take(first[0].token)
+    taken = shard.end(first[0].token)
     assert shard.assign() == []  # its end is not durable yet
     shard.ended(taken.seq)
     assert [item.seq for item in shard.assign()] == [3]
@@ -159,8 +159,8 @@ def test_an_ended_execution_is_forgotten(shard):
     attach(shard)
     accept(shard, "a", 1)
     (assigned,) = shard.assign()
-    assert shard.take(assigned.token).seq == 1
-    assert shard.take(assigned.token) is None
+    assert shard.end(assigned.token).seq == 1
+    assert shard.end(assigned.token) is None
     assert shard.backlog("a") == 1
     shard.ended(1)
     assert (shard.backlog("a"), shard.unfinished, shard.leased) == (0, 0, 0)
@@ -177,7 +177,7 @@ def test_cancelling_takes_an_execution_out_wherever_it_is():
     attempts, lease = shard.cancel(leased.seq, "a")
     assert (attempts, lease.token, lease.runner.id) == (1, leased.token, "r1")
     assert shard.cancel(leased.seq, "a") is None
-    assert shard.take(leased.token) is None
+    assert shard.end(leased.token) is None
     shard.expire(REATTACH)
     assert 1 not in [item.seq for item in shard.assign()]
 
@@ -186,7 +186,7 @@ def test_a_flow_without_work_or_limits_takes_no_memory(shard):
     attach(shard)
     accept(shard, "a", 1)
     (assigned,) = shard.assign()
-    shard.take(assigned.token)
+    shard.end(assigned.token)
     shard.ended(1)
     shard.set_policy("b", FlowPolicy())
     assert shard._queues._flows == {}
@@ -228,10 +228,10 @@ def test_what_a_deleted_flow_left_behind_keeps_to_its_concurrency_and_ends_its_p
     accept(shard, "a", 1, 2)
     shard.retire("a")
     (assigned,) = shard.assign()
-    shard.take(assigned.token)
+    shard.end(assigned.token)
     shard.ended(1)
     (assigned,) = shard.assign()
-    shard.take(assigned.token)
+    shard.end(assigned.token)
     shard.ended(2)
     assert shard.assign() == []
     assert shard._queues._flows == {}

@@ -136,7 +136,7 @@ class ShardMachine(ShardModel):
 
     @rule(token=tokens)
     def take(self, token):
-        taken = self.shard.take(token)
+        taken = self.shard.end(token)
         assert (taken is not None) == (token in self.valid)
         if taken is not None:
             assert self.valid.pop(token)[0] == taken.seq

@@ -122,13 +122,13 @@ def value_at(value: Any, path: Path) -> Any:
 
 
 def strings_in(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Yield the strings in a JSON value, each with its path, which starts with `path`."""
+    """Yield the strings in a JSON value (a tuple counts as an array), each with its path, which starts with `path`."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, dict):
         for key, item in value.items():
             yield from strings_in(item, (*path, key))
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
             yield from strings_in(item, (*path, index))
 

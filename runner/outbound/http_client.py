@@ -37,7 +37,8 @@ MAX_CONNECTIONS: Final = 1024
 MAX_CONNECTIONS_PER_HOST: Final = 256
 MAX_REDIRECTS: Final = 5
 
-_MOVED: Final = frozenset({301, 302})
+_BECOME_GET: Final = frozenset({(301, "POST"), (302, "POST")})
+_FOLLOWED: Final = {"http": ("http", "https"), "https": ("https",)}  # schemes of targets, by that of the redirect
 _SEE_OTHER: Final = 303
 _UNAUTHORIZED: Final = 401
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
@@ -99,11 +100,10 @@ class HttpClient:
                     return await read_response(response, url, hide_path=hide_path)
                 target = url.join(URL(location))
                 # Source: RFC 9110, sections 15.4.2 to 15.4.4
-                is_post_moved = method == "POST" and response.status in _MOVED
-                if is_post_moved or (method != "HEAD" and response.status == _SEE_OTHER):
+                if (response.status, method) in _BECOME_GET or (response.status == _SEE_OTHER and method != "HEAD"):
                     method, body = "GET", None
                     headers.popall("Content-Type", None)
-            if target.scheme not in ("http", "https") or (url.scheme == "https" and target.scheme == "http"):
+            if target.scheme not in _FOLLOWED.get(url.scheme, ()):
                 shown = public_url(url, hide_path=hide_path)
                 raise fault(Kind.COMMUNICATION, f"{shown} redirects to {target.scheme}:, which is not followed")
             if target.origin() != url.origin():

@@ -9,14 +9,10 @@ from pydantic import Field
 
 from flowhook.model.cluster import Backlog, ClusterShards, HandOver, LogServerInfo, ShardInfo, StorageUsage
 from operations import health
-from operations.operation import Parameters
+from operations.operation import NoParameters, Parameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
-
-
-class NoParameters(Parameters):
-    """Parameters of `get_cluster`: none."""
 
 
 class ProcessName(Parameters):

@@ -49,17 +49,14 @@ def warnings(processes: Sequence[ProcessInfo]) -> list[str]:
 
 
 def _warnings(process: ProcessInfo) -> list[str]:
-    return [*process.warnings, *filter(None, [_skew(process)])]
-
-
-def _skew(process: ProcessInfo) -> str:
-    """Return how a process's clock differs from the router's; empty: not, or by less than matters."""
+    """Return the warnings of a process, and that its clock differs from the router's by more than matters."""
     from flowhook.reporting.process_reports import MAX_CLOCK_SKEW_SECONDS  # noqa: PLC0415 - it imports Prometheus' client
 
     skew = process.clock_skew or 0.0
     if abs(skew) <= MAX_CLOCK_SKEW_SECONDS:
-        return ""
-    return f"its clock is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} the router's"
+        return [*process.warnings]
+    side = "ahead of" if skew > 0 else "behind"
+    return [*process.warnings, f"its clock is {abs(skew):.1f} s {side} the router's"]
 
 
 @dataclass(frozen=True, slots=True)

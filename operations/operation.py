@@ -50,6 +50,10 @@ class Parameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
+class NoParameters(Parameters):
+    """Parameters of operations that take none."""
+
+
 P = TypeVar("P", bound=Parameters)
 
 
@@ -66,6 +70,11 @@ class Download:
 
     name: str
     chunks: AsyncGenerator[bytes]
+
+
+async def whole(content: bytes) -> AsyncGenerator[bytes]:
+    """Yield content that is there already."""
+    yield content
 
 
 @cache

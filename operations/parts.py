@@ -14,7 +14,7 @@ from flowhook.errors import NotFoundError, UnavailableError
 from flowhook.model import Blob, Event, Part
 from operations.attachment_parts import ListedPart
 from operations.executions import ExecutionId
-from operations.operation import Download
+from operations.operation import Download, whole
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
@@ -68,7 +68,7 @@ async def read_part(client: AsyncClient, parameters: PartNumber, tools: Tools) -
         async with tools.turn():
             found = await _reader(tools).read(event, parameters.index)
         if found is not None:
-            return Download(found[0], _whole(found[1]))
+            return Download(found[0], whole(found[1]))
     raise NotFoundError(f"the request has no attachment {parameters.index}", reason="PART_NOT_FOUND")
 
 
@@ -94,10 +94,6 @@ def _reader(tools: Tools) -> PartReader:
     if tools.parts_reader is None:
         raise UnavailableError("this process reads no attachments", reason="READER_MISSING")
     return tools.parts_reader
-
-
-async def _whole(content: bytes) -> AsyncGenerator[bytes]:
-    yield content
 
 
 async def _slice(chunks: AsyncIterator[bytes], offset: int, size: int) -> AsyncGenerator[bytes]:

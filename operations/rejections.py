@@ -11,7 +11,7 @@ from pydantic import Field
 from flowhook.model.events import Headers
 from flowhook.model.rejections import RejectedRequest, RejectionCount
 from operations.encoding import shown_fields
-from operations.operation import Parameters
+from operations.operation import Parameters, whole
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
@@ -93,12 +93,7 @@ async def get_rejection(client: AsyncClient, parameters: RejectionId) -> Rejecti
 
 async def read_rejection_body(client: AsyncClient, parameters: RejectionId) -> AsyncIterator[bytes]:
     """Read the body of a refused request, byte for byte, if the flow stores it: its first 64 KiB."""
-    found = await client.rejections.get(parameters.rejection_id)
-
-    async def chunks() -> AsyncIterator[bytes]:
-        yield found.body
-
-    return chunks()
+    return whole((await client.rejections.get(parameters.rejection_id)).body)
 
 
 async def accept_rejection(client: AsyncClient, parameters: RejectionId) -> AcceptedRequest:

@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, SecretStr
 
 from flowhook.model.secrets import SecretInfo
-from operations.operation import Parameters
+from operations.operation import NoParameters, Parameters
 
 if TYPE_CHECKING:
     from flowhook.client import AsyncClient
-
-
-class SecretList(Parameters):
-    """Parameters of `list_secrets`: none."""
 
 
 class SecretName(Parameters):
@@ -63,7 +59,7 @@ class Deleted:
     name: str
 
 
-async def list_secrets(client: AsyncClient, _parameters: SecretList) -> SecretNames:
+async def list_secrets(client: AsyncClient, _parameters: NoParameters) -> SecretNames:
     """List the names of secrets, and the flows that name them."""
     uses = await client.secrets.uses()
     return SecretNames(

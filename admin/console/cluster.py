@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from admin.console.live import LiveStream
 from admin.console.page import Page, read_live
-from operations.cluster import ClusterState, NoParameters
+from operations.cluster import ClusterState
 from operations.health import SILENT_SECONDS
+from operations.operation import NoParameters
 from operations.table import GET_CLUSTER
 
 LIVE_SECONDS: Final = 2.0  # time between two looks at the cluster: its processes report as often

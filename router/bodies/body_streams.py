@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import closing
 from functools import partial
 from operator import methodcaller
 from typing import Final
@@ -17,7 +18,7 @@ from flowhook.wire.event_body import read_event
 from router.bodies.upload_slots import UploadSlot, UploadSlots, uploads_full
 from router.calls import error_mapping
 from router.flows.admission import AdmissionControl
-from router.storage.bodies import BodyReader, BodyStore, BodyUpload, StoredBody
+from router.storage.bodies import BodyStore, BodyUpload, StoredBody
 from router.storage.shard_state import ShardState
 
 START_SECONDS: Final = 10.0  # timeout for the first message of an upload
@@ -150,22 +151,18 @@ class BodySender:
         reader = await self._bodies.open(body_id)
         if reader is None:
             raise NotFoundError("the body was removed", reason="BODY_NOT_FOUND")
-        try:
-            await _copy(reader, write, offset, size)
-        finally:
-            reader.close()
-
-
-async def _copy(reader: BodyReader, write: Write, offset: int, size: int) -> None:
-    if not 0 <= offset <= offset + size <= reader.size:
-        raise InvalidError("the slice exceeds the body", reason="SLICE_INVALID")
-    end = offset + size
-    while offset < end:
-        data = await reader.read(offset, min(limits.CHUNK_BYTES, end - offset))
-        if not data:
-            raise UnavailableError("the stored body is shorter than its recorded size", reason="STORAGE_UNAVAILABLE")
-        await write(data)
-        offset += len(data)
+        with closing(reader):
+            end = offset + size
+            if not 0 <= offset <= end <= reader.size:
+                raise InvalidError("the slice exceeds the body", reason="SLICE_INVALID")
+            while offset < end:
+                data = await reader.read(offset, min(limits.CHUNK_BYTES, end - offset))
+                if not data:
+                    raise UnavailableError(
+                        "the stored body is shorter than its recorded size", reason="STORAGE_UNAVAILABLE"
+                    )
+                await write(data)
+                offset += len(data)
 
 
 async def _start(requests: AsyncIterator[pb.UploadBodyRequest]) -> pb.UploadStart:

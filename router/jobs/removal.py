@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from functools import partial
 from typing import Final
 
@@ -122,7 +123,5 @@ class ExecutionRemoval:
         reader = await self._bodies.open(body_id)
         if reader is None:
             return b""
-        try:
+        with closing(reader):
             return await reader.read(0, REJECTED_BYTES)
-        finally:
-            reader.close()

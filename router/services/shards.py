@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Final
 
 import attrs
@@ -128,11 +129,4 @@ def _add_report(response: pb.GetShardsResponse, report: LogReport) -> None:
         entry = shard.snapshots.add(position=position, size=snapshot.size)
         entry.create_time.CopyFrom(convert.timestamp(int(snapshot.create_time * 1000)))
     for server in status.servers:
-        response.servers.add(
-            name=server.name,
-            version=server.version,
-            current=server.current,
-            leader=server.leader,
-            lag=server.lag,
-            problem=server.problem,
-        )
+        response.servers.add(**asdict(server))

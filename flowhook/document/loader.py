@@ -94,11 +94,7 @@ def _check_shapes(data: dict[str, Any]) -> Iterator[Problem]:
 
 
 def load_definition(definition: bytes) -> FlowDocument:
-    """Build a flow from canonical JSON that `parse` accepted; the checks of `parse` are not repeated.
-
-    Raises:
-        pydantic.ValidationError: it was made by an incompatible version of Flowhook.
-    """
+    """Build a flow from canonical JSON that `parse` accepted; raises ValidationError if another version did."""
     return build(orjson.loads(definition))
 
 

@@ -65,24 +65,20 @@ class NamedSecrets(NamedTuple):
 def parse_names(definition: bytes) -> NamedSecrets:
     """Return the secrets that a stored definition names, without building the models of its tasks.
 
-    Raises:
-        ValueError: it was made by an incompatible version of Flowhook.
+    Raises ValueError if it was made by an incompatible version of Flowhook.
     """
     parts = orjson.loads(definition)
     webhook, use = parts.get("webhook"), parts.get("use") or {}
     verifying = frozenset[str]() if webhook is None else Webhook.model_validate(webhook).secret_names()
-    return NamedSecrets(
-        verifying, frozenset(use.get("secrets") or ()), frozenset(name for _, name in _read_by_calls(parts))
-    )
+    calls = frozenset(name for _, name in _read_by_calls(parts))
+    return NamedSecrets(verifying, frozenset(use.get("secrets") or ()), calls)
 
 
 def secret_paths(definition: Mapping[str, Any], names: Collection[str]) -> Iterator[tuple[Path, str]]:
     """Yield the paths below `webhook` and `use`, and in calls, at which these names occur, each with its name."""
     for key in ("webhook", "use"):
         yield from ((path, text) for path, text in strings_in(definition.get(key), (key,)) if text in names)
-    for path, name in _read_by_calls(definition):
-        if name in names:
-            yield path, name
+    yield from ((path, name) for path, name in _read_by_calls(definition) if name in names)
 
 
 def _read_by_calls(definition: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:

@@ -26,11 +26,7 @@ class JqProgramCache:
         self._compiled = lru_cache(size)(jq.compile)
 
     def first(self, source: str, text: str) -> str | None:
-        """Return the first result of a program for a JSON input, None when it has none. Blocking.
-
-        Raises:
-            ValueError: jq rejected the program, or the program raised.
-        """
+        """Return the first result of a program for a JSON input, None when it has none; raises ValueError. Blocking."""
         result: str | None = next(iter(self._compiled(source).input_text(text)), None)
         return result
 

@@ -36,12 +36,7 @@ _ANYTHING: Final = EventPattern(EventFilter(callback=False, type=""), (), ())
 
 
 def cloud_event(given: Any, event_id: str, source: str) -> dict[str, Any]:
-    """Return the event to emit.
-
-    Args:
-        given: attributes and data from the task; null stands for an absent attribute.
-        event_id: ID of the event, when none is given.
-        source: source of the event, when none is given.
+    """Return the event to emit, with the `given` attributes and data; null stands for an absent attribute.
 
     Raises:
         TaskFault: the event is invalid (configuration) or too large (runtime).
@@ -140,8 +135,7 @@ def _lifecycle_type(value: str, compiler: Compiler) -> Template:
 def lifecycle_types(pattern: EventPattern, scope: ExpressionScope) -> tuple[str, ...]:
     """Return the types of lifecycle events that a pattern selects by an expression or a regular expression.
 
-    Raises:
-        ExpressionFailed: it yields a type of lifecycle event that does not exist.
+    Raises ExpressionFailed if it yields a type of lifecycle event that does not exist.
     """
     selects = pattern.lifecycle_type
     return () if selects is None else tuple(type_ for type_ in sorted(TYPES) if selects(type_, scope))

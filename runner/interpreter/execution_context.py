@@ -57,11 +57,7 @@ class RemoteEvaluator(Protocol):
     """Evaluates expressions and schemas in a separate process, which can be killed. Blocking."""
 
     def first(self, program: str, text: str, instance: str) -> str | None:
-        """Return the first result of a jq program for a JSON input, None when it has none; `instance`: of the task.
-
-        Raises:
-            ValueError: jq rejected the program, or the program raised an error.
-        """
+        """Return what `JqProgramCache.first` does, for the task at `instance`."""
         ...
 
     def violation(self, schema: Any, data: Any, instance: str) -> str | None:

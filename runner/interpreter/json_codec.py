@@ -33,11 +33,7 @@ def encode(value: Any) -> bytes:
 
 
 def encode_result(value: Any, what: str) -> bytes:
-    """Return `value` as JSON of at most `limits.MAX_RESULT_BYTES`.
-
-    Raises:
-        TaskFault: it is larger (`runtime`); `what` names it.
-    """
+    """Return `value`, which `what` names, as JSON; raises TaskFault beyond `limits.MAX_RESULT_BYTES` (`runtime`)."""
     text = encode(value)
     if len(text) > limits.MAX_RESULT_BYTES:
         raise fault(Kind.RUNTIME, f"{what} has {len(text)} bytes as JSON; the limit is {limits.MAX_RESULT_BYTES}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Final, Self, TypeAlias, TypeVar
 
 from pydantic import (
@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from flowhook.document.diagnostics.problems import Code, validation_error, validation_error_at
+from flowhook.document.diagnostics.problems import Code, LocatedCause, refuse, validation_error, validation_error_at
 from flowhook.expressions import is_expression, syntax_hint
 
 EXPRESSION: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^\s*\$\{[\s\S]*\}\s*$"}  # an expression in `${ }`
@@ -165,6 +165,21 @@ class NamedModel(Model):
         if not isinstance(keys, dict):
             raise validation_error(Code.VALUE_TYPE, f"expected a mapping with {cls.keys}")
         return {"<name>": name, **keys}
+
+
+def refusing(problems: Callable[[Any], Iterator[LocatedCause]]) -> Callable[[Any], Any]:
+    """Return a validator that refuses a value with all the problems which a generator yields about it."""
+
+    def check(value: Any) -> Any:
+        refuse(problems(value))
+        return value
+
+    return check
+
+
+def model_check(problems: Callable[[Any], Iterator[LocatedCause]]) -> Any:
+    """Make a method that yields the problems of a model, once its keys are valid, a validator of it."""
+    return model_validator(mode="after")(refusing(problems))
 
 
 def accept(test: Callable[[Any], bool], code: Code, cause: str) -> Callable[[Any], Any]:

@@ -9,21 +9,12 @@ Source: dsl-reference.md, "HTTP Call", "gRPC Call", "OpenAPI Call", "External Re
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, Literal, Self
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Discriminator,
-    Field,
-    PlainValidator,
-    StrictBool,
-    Tag,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, StrictBool, Tag
 
-from flowhook.document.diagnostics.problems import Code, Path, validation_error
+from flowhook.document.diagnostics.problems import Code, LocatedCause, Path, validation_error
 from flowhook.document.models import base
 from flowhook.document.models.authentication import ReferenceableAuthenticationPolicy
 from flowhook.document.models.base import (
@@ -32,6 +23,7 @@ from flowhook.document.models.base import (
     accept,
     exactly_one,
     is_integer,
+    model_check,
     neither_mapping_nor_expression,
     pattern_or_expression,
 )
@@ -142,11 +134,10 @@ class HttpArguments(Model):
     output: Literal["raw", "content", "response"] = "content"
     redirect: StrictBool = False
 
-    @model_validator(mode="after")
-    def _has_one_body(self) -> Self:
+    @model_check
+    def _has_one_body(self) -> Iterator[LocatedCause]:
         if len({"body", "attachment", "multipart"} & self.model_fields_set) > 1:
-            raise validation_error(Code.KEY_CONFLICT, "expected one of body, attachment and multipart")
-        return self
+            yield (), Code.KEY_CONFLICT, "expected one of body, attachment and multipart"
 
 
 # patterns of a name in protobuf, of the full name of a service, and of the host of a gRPC server

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, ClassVar, Final, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema
 from pydantic_core import PydanticKnownError
 from typing_extensions import override
 
 from flowhook import limits
-from flowhook.document.diagnostics.problems import Code, refused_as, validation_error, validation_error_at
+from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as, validation_error
 from flowhook.document.models import base
-from flowhook.document.models.base import Model, accept, exactly_one
+from flowhook.document.models.base import Model, accept, exactly_one, model_check
 from flowhook.document.quantities import parse_duration
 from flowhook.providers import Handshake
 from flowhook.providers.scheme import TOKEN
@@ -114,12 +115,11 @@ class SecretAuth(AuthKind):
         "secret", "secrets", cause="needs `secret: NAME`, or `secrets: [NAME, …]` while rotating, and not both"
     )
 
-    @model_validator(mode="after")
-    def _few_secrets(self) -> Self:
+    @model_check
+    def _few_secrets(self) -> Iterator[LocatedCause]:
         if self.secrets is not None and not 1 <= len(self.secrets) <= MAX_SECRETS_PER_KIND:
             cause = f"needs 1 to {MAX_SECRETS_PER_KIND} names, not {len(self.secrets)}"
-            raise validation_error_at((("secrets",), Code.VALUE_RANGE, cause))
-        return self
+            yield ("secrets",), Code.VALUE_RANGE, cause
 
     @override
     @property
@@ -137,12 +137,11 @@ class BasicAuth(SecretAuth):
 
     username: Annotated[str, Field(min_length=1, max_length=255)]
 
-    @model_validator(mode="after")
-    def _username_can_be_sent(self) -> Self:
+    @model_check
+    def _username_can_be_sent(self) -> Iterator[LocatedCause]:
         if ":" in self.username or not self.username.isprintable():
             cause = "must not contain colons or control characters (RFC 7617, section 2)"
-            raise validation_error_at((("username",), Code.VALUE_FORMAT, cause))
-        return self
+            yield ("username",), Code.VALUE_FORMAT, cause
 
 
 class ApiKeyAuth(SecretAuth):
@@ -230,16 +229,14 @@ class JwtAuth(AuthKind):
         *_KEYS, cause="needs one of `jwks: URL`, `public_key: PEM`, `secret: NAME` and `secrets: [NAME, …]`"
     )
 
-    @model_validator(mode="after")
-    def _sound(self) -> Self:
+    @model_check
+    def _sound(self) -> Iterator[LocatedCause]:
+        other = [name for name in self.algorithms or () if (name in _SHARED) != bool(self.secret_names)]
         if self.jwks is not None and (self.audience is None or self.issuer is None):
             cause = "`jwks` needs `audience` and `issuer`: the issuer's keys sign tokens for other services, too"
-            raise validation_error(Code.KEY_MISSING, cause)
-        other = [name for name in self.algorithms or () if (name in _SHARED) != bool(self.secret_names)]
-        if other:
-            cause = f"{', '.join(other)} can't be used with this kind of key"
-            raise validation_error_at((("algorithms",), Code.VALUE_CHOICE, cause))
-        return self
+            yield (), Code.KEY_MISSING, cause
+        elif other:
+            yield ("algorithms",), Code.VALUE_CHOICE, f"{', '.join(other)} can't be used with this kind of key"
 
     @override
     @property

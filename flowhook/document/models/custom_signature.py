@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, ClassVar, Final, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field
 from typing_extensions import override
 
-from flowhook.document.diagnostics.problems import Code, LocatedCause, refuse, validation_error
-from flowhook.document.models.base import Model, exactly_one
+from flowhook.document.diagnostics.problems import Code, LocatedCause
+from flowhook.document.models.base import Model, exactly_one, model_check
 from flowhook.document.models.credentials import (
     MAX_SECRETS_PER_KIND,
     MAX_TOLERANCE_SECONDS,
@@ -59,11 +59,10 @@ class IdSource(Model):
     header: HeaderName | None = None
     field: FieldPath | None = None
 
-    @model_validator(mode="after")
-    def _at_most_one(self) -> Self:
+    @model_check
+    def _at_most_one(self) -> Iterator[LocatedCause]:
         if self.header is not None and self.field is not None:
-            raise validation_error(Code.KEY_CONFLICT, "needs `header: NAME` or `field: PATH`, and not both")
-        return self
+            yield (), Code.KEY_CONFLICT, "needs `header: NAME` or `field: PATH`, and not both"
 
     @property
     def location(self) -> tuple[str, str]:
@@ -100,12 +99,8 @@ class CustomSignature(AuthKind):
     """Location of the delivery ID, for `{id}` and to recognise repeated deliveries. `{id}` without it reads
     `webhook-id`, the header of Standard Webhooks."""
 
-    @model_validator(mode="after")
-    def _content_is_sound(self) -> Self:
-        refuse(self._problems())
-        return self
-
-    def _problems(self) -> Iterable[LocatedCause]:
+    @model_check
+    def _content_is_sound(self) -> Iterator[LocatedCause]:
         if sum(getattr(self, location) is not None for location in _LOCATIONS) != 1:
             yield (), Code.KEY_CONFLICT, f"needs one of {', '.join(_LOCATIONS)}: the location of the signature"
         try:
@@ -128,7 +123,7 @@ class CustomSignature(AuthKind):
                 cause = "is not covered by `content`, so anyone could renew it: add {timestamp} there"
                 yield ("timestamp",), Code.SIGNATURE_UNSAFE, cause
 
-    def _problems_of_layout(self) -> Iterable[LocatedCause]:
+    def _problems_of_layout(self) -> Iterator[LocatedCause]:
         if self.layout == "pairs":
             if not self.prefix:
                 yield ("prefix",), Code.KEY_MISSING, "`layout: pairs` needs the key of the signatures as `prefix`"

@@ -9,7 +9,8 @@ Source: dsl-reference.md, "Task", "Input", "Output", "Export", "Schema", "Run", 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_args
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -26,7 +27,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from flowhook.document.definition import NAME_PATTERN, VERSION_OR_LATEST_PATTERN, kind_of
-from flowhook.document.diagnostics.problems import Code, validation_error, validation_error_at
+from flowhook.document.diagnostics.problems import Code, LocatedCause, validation_error
 from flowhook.document.models import base
 from flowhook.document.models.base import (
     Data,
@@ -36,6 +37,7 @@ from flowhook.document.models.base import (
     Transformation,
     accept,
     exactly_one,
+    model_check,
     sole_item,
 )
 from flowhook.document.models.calls import ExternalResource, Scalars
@@ -143,18 +145,19 @@ class RunConfiguration(Model):
     return_: Literal["stdout", "stderr", "code", "all", "none"] = Field("stdout", alias="return")
     """Part of a process's result that becomes the output; a workflow returns its output or, with `none`, nothing."""
 
-    @model_validator(mode="after")
-    def _parts_fit_together(self) -> Self:
-        if len(self.model_fields_set & {"workflow", "script", "shell"}) != 1:
-            raise validation_error(Code.KEY_CONFLICT, "expected exactly one of workflow, script and shell")
-        if "return_" in self.model_fields_set:
-            if not self.await_:
-                cause = "requires `await: true`: nothing is returned otherwise"
-                raise validation_error_at((("return",), Code.KEY_CONFLICT, cause))
-            if self.workflow is not None and self.return_ != "none":
-                cause = "a workflow returns its output or, with `none`, nothing: other values are for processes"
-                raise validation_error_at((("return",), Code.VALUE_CHOICE, cause))
-        return self
+    _is_one = exactly_one(
+        "workflow", "script", "shell", cause="expected exactly one of workflow, script and shell", may_be_null=True
+    )
+
+    @model_check
+    def _returns_what_there_is(self) -> Iterator[LocatedCause]:
+        if "return_" not in self.model_fields_set:
+            return
+        if not self.await_:
+            yield ("return",), Code.KEY_CONFLICT, "requires `await: true`: nothing is returned otherwise"
+        elif self.workflow is not None and self.return_ != "none":
+            cause = "a workflow returns its output or, with `none`, nothing: other values are for processes"
+            yield ("return",), Code.VALUE_CHOICE, cause
 
 
 RETRIED: Final = frozenset({"call", "emit", "run"})
@@ -313,12 +316,10 @@ class ErrorFilter(Model):
     title: str | None = None
     details: str | None = None
 
-    @model_validator(mode="after")
-    def _is_any(self) -> Self:
+    @model_check
+    def _is_any(self) -> Iterator[LocatedCause]:
         if not self.model_fields_set:
-            cause = "expected at least one of type, status, instance, title and details"
-            raise validation_error(Code.KEY_MISSING, cause)
-        return self
+            yield (), Code.KEY_MISSING, "expected at least one of type, status, instance, title and details"
 
 
 class CaughtErrors(Model):

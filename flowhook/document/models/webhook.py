@@ -10,23 +10,17 @@ import math
 import re
 from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from itertools import islice
+from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, model_validator
 
 from flowhook import limits
 from flowhook.document.definition import strings_in
-from flowhook.document.diagnostics.problems import (
-    Code,
-    LocatedCause,
-    refuse,
-    refused_as,
-    validation_error,
-    validation_error_at,
-)
+from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as, validation_error
 from flowhook.document.models import base
 from flowhook.document.models.auth import Auth, CallbackAuth, kinds_by_secret, secret_misuses
-from flowhook.document.models.base import Model, accept
+from flowhook.document.models.base import Model, accept, model_check, refusing
 from flowhook.document.models.credentials import AuthKind, Duration, OneTimeUrlAuth
 from flowhook.document.models.custom_signature import CustomSignature
 from flowhook.document.quantities import parse_size
@@ -70,11 +64,6 @@ _ONLY_ID: Final = re.compile(r'\s*(?:\.id|"(?:[^"\\]|\\\(\s*\.id\s*\)|\\[^(])*")
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
-def _check_expressions(value: object) -> Any:
-    refuse(_bad_expressions(value))
-    return value
-
-
 def _bad_expressions(value: object) -> Iterator[LocatedCause]:
     for place, text in strings_in(value):
         if is_expression(text):
@@ -82,11 +71,6 @@ def _bad_expressions(value: object) -> Iterator[LocatedCause]:
                 compile_accessor(strip_markers(text), variables=())
             except InvalidError as error:
                 yield place, Code.EXPRESSION_INVALID, error.message
-
-
-def _check_headers(headers: dict[str, str]) -> dict[str, str]:
-    refuse(_bad_headers(headers))
-    return headers
 
 
 def _bad_headers(headers: dict[str, str]) -> Iterator[LocatedCause]:
@@ -188,13 +172,14 @@ def _beyond_id(**parts: object) -> Iterator[LocatedCause]:
             yield place, Code.EXPRESSION_NOT_ALLOWED, ID_ALONE
 
 
-Headers = Annotated[dict[str, str], AfterValidator(_check_headers), AfterValidator(_check_expressions)]
+_EXPRESSIONS: Final = AfterValidator(refusing(_bad_expressions))
+Headers = Annotated[dict[str, str], AfterValidator(refusing(_bad_headers)), _EXPRESSIONS]
 
 
-def _check_body(status: int, body: object) -> None:
-    if status in BODYLESS_STATUSES and body not in (None, ""):
-        cause = f"a response with status {status} has no body: remove it"
-        raise validation_error_at((("body",), Code.RESPONSE_INVALID, cause))
+def _superfluous_body(response: OnFault | Respond) -> Iterator[LocatedCause]:
+    if response.status in BODYLESS_STATUSES and response.body not in (None, ""):
+        cause = f"a response with status {response.status} has no body: remove it"
+        yield ("body",), Code.RESPONSE_INVALID, cause
 
 
 class OnFault(Model):
@@ -204,14 +189,14 @@ class OnFault(Model):
     """In [200, 599]."""
     headers: Headers = Field(default_factory=dict, max_length=64)
     """Values may be expressions about `.id`, the execution's."""
-    body: Annotated[Any, AfterValidator(_check_expressions)] = None
+    body: Annotated[Any, _EXPRESSIONS] = None
     """JSON or a string, as in `Respond`, with the same expressions. None: a problem detail with that ID."""
 
-    @model_validator(mode="after")
-    def _body_is_allowed(self) -> Self:
-        _check_body(self.status, self.body)
-        refuse(_beyond_id(headers=self.headers, body=self.body))
-        return self
+    _has_no_body = model_check(_superfluous_body)
+
+    @model_check
+    def _knows_the_id(self) -> Iterator[LocatedCause]:
+        return _beyond_id(headers=self.headers, body=self.body)
 
 
 class Respond(Model):
@@ -225,7 +210,7 @@ class Respond(Model):
     """In [200, 599]. In mode `reply` this and `headers` go with the flow's output; a reply has its own."""
     headers: Headers = Field(default_factory=dict, max_length=64)
     """Values may be expressions (whole strings `${ … }`); in mode `reply`, about `.id` alone."""
-    body: Annotated[Any, AfterValidator(_check_expressions)]
+    body: Annotated[Any, _EXPRESSIONS]
     """JSON whose strings may be expressions. A string as a whole is sent as it is, as `text/plain` unless `headers` say
     otherwise. None: no body; in mode `reply`, the flow's output."""
     timeout: Annotated[Duration, Field(gt=0, le=MAX_REPLY_SECONDS)] = 30.0
@@ -243,28 +228,25 @@ class Respond(Model):
         bodyless = isinstance(status, int) and status in BODYLESS_STATUSES
         return {"status": status, "body": {"id": "${ .id }"} if accept and not bodyless else None, **value}
 
-    @model_validator(mode="after")
-    def _keys_belong_to_their_mode(self) -> Self:
-        _check_body(self.status, self.body)
-        refuse(self._problems_of_accept() if self.mode == "accept" else self._problems_of_reply())
-        return self
+    _has_no_body = model_check(_superfluous_body)
 
-    def _problems_of_accept(self) -> Iterator[LocatedCause]:
+    @model_check
+    def _keys_belong_to_their_mode(self) -> Iterator[LocatedCause]:
+        if self.mode == "reply":
+            if self.body is not None:
+                cause = "in `mode: reply` the body is the flow's output: use `output` or `call: reply` instead"
+                yield ("body",), Code.RESPONSE_INVALID, cause
+            yield from _beyond_id(headers=self.headers)
+            return
         for key in ("timeout", "on_fault"):
             if key in self.model_fields_set:
                 yield (key,), Code.KEY_CONFLICT, "is allowed with `mode: reply` only"
-
-    def _problems_of_reply(self) -> Iterator[LocatedCause]:
-        if self.body is not None:
-            cause = "in `mode: reply` the body is the flow's output: use `output` or `call: reply` instead"
-            yield ("body",), Code.RESPONSE_INVALID, cause
-        yield from _beyond_id(headers=self.headers)
 
 
 class Dedupe(Model):
     """The recognition of repeated deliveries."""
 
-    key: Annotated[str | None, BeforeValidator(_check_key), AfterValidator(_check_expressions)] = None
+    key: Annotated[str | None, BeforeValidator(_check_key), _EXPRESSIONS] = None
     """An expression; `none` turns it off; None: the delivery ID that the provider sends. Without authentication,
     anybody who knows a key can use it up."""
     window: Annotated[Duration, Field(le=MAX_DEDUPE_SECONDS)] = 24 * 3600.0
@@ -320,12 +302,8 @@ class InboundEndpoint(Model):
     allow_from: Annotated[tuple[NetworkText, ...], AfterValidator(_some)] = ()
     """Networks that senders may come from; empty: any."""
 
-    @model_validator(mode="after")
-    def _parts_fit_together(self) -> Self:
-        refuse(self._misfits())
-        return self
-
-    def _misfits(self) -> Iterator[LocatedCause]:
+    @model_check
+    def _parts_fit_together(self) -> Iterator[LocatedCause]:
         unsigned = any(isinstance(kind, CustomSignature) and not kind.covers_body for kind in self.auth)
         if unsigned and not BODYLESS_METHODS.issuperset(self.methods):
             cause = "`content` must cover {body}, unless `methods` are only GET and DELETE"
@@ -352,17 +330,16 @@ class Callback(InboundEndpoint):
     max_body: Annotated[int, BeforeValidator(_callback_size), base.SIZE] = limits.DEFAULT_CALLBACK_BODY_BYTES
     """Bytes, in [1, `limits.MAX_CALLBACK_BODY_BYTES`]."""
 
-    @model_validator(mode="after")
-    def _is_a_callback(self) -> Self:
+    @model_check
+    def _is_a_callback(self) -> Iterator[LocatedCause]:
         if self.respond.mode == "reply":
             cause = (
                 "a callback is answered once it is stored: only the request that started a flow can wait for a reply"
             )
-            raise validation_error_at((("respond", "mode"), Code.RESPONSE_INVALID, cause))
-        if self.only_one_time and "deliver" in self.model_fields_set:
+            yield ("respond", "mode"), Code.RESPONSE_INVALID, cause
+        elif self.only_one_time and "deliver" in self.model_fields_set:
             cause = "a one-time URL belongs to one execution: remove this key, or say in `auth` who else may call"
-            raise validation_error_at((("deliver",), Code.KEY_CONFLICT, cause))
-        return self
+            yield ("deliver",), Code.KEY_CONFLICT, cause
 
     @property
     def only_one_time(self) -> bool:
@@ -384,14 +361,13 @@ class Webhook(InboundEndpoint):
     )
     """By name, at most `limits.MAX_CALLBACKS`."""
 
-    @model_validator(mode="after")
-    def _what_a_handshake_signs_is_nothing_elsewhere(self) -> Self:
+    @model_check
+    def _what_a_handshake_signs_is_nothing_elsewhere(self) -> Iterator[LocatedCause]:
         """Refuse a secret of a kind whose handshake signs text chosen by others, if another kind uses it too."""
         uses = kinds_by_secret(self.all_kinds())
-        for found in secret_misuses(uses, uses):
+        for found in islice(secret_misuses(uses, uses), 1):  # each is found both ways
             owner = f"secret {found.secret} belongs to `{found.signing}`, whose handshake signs text that others choose"
-            raise validation_error_at((("auth",), Code.SECRET_SHARED, f"{owner}: no other kind may use it"))
-        return self
+            yield ("auth",), Code.SECRET_SHARED, f"{owner}: no other kind may use it"
 
     def all_kinds(self) -> list[AuthKind]:
         """Return the kinds of credentials of this URL and of its callbacks."""

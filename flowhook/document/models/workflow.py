@@ -5,15 +5,16 @@ Source: dsl-reference.md, "Workflow", "Document", "Use", "Extension", "Evaluate"
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
 
 from flowhook import limits
 from flowhook.document.definition import NAME_PATTERN, SEMANTIC_VERSION_PATTERN, flow_id
-from flowhook.document.diagnostics.problems import Code, refused_as, validation_error
+from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as, validation_error
 from flowhook.document.models.authentication import AuthenticationPolicy
-from flowhook.document.models.base import Model, NamedModel, accept
+from flowhook.document.models.base import Model, NamedModel, accept, model_check
 from flowhook.document.models.credentials import SecretName
 from flowhook.document.models.events import Schedule
 from flowhook.document.models.tasks import ErrorDefinition, Input, Output, Task, TaskItem
@@ -104,11 +105,10 @@ class Extension(NamedModel):
     """Their output is dropped, unless one ends with `then: exit`: then it replaces the extended task's output."""
     after: tuple[TaskItem, ...] | None = None
 
-    @model_validator(mode="after")
-    def _does_something(self) -> Self:
+    @model_check
+    def _does_something(self) -> Iterator[LocatedCause]:
         if self.before is None and self.after is None:
-            raise validation_error(Code.KEY_MISSING, "expected at least one of before and after")
-        return self
+            yield (), Code.KEY_MISSING, "expected at least one of before and after"
 
 
 class Use(Model):

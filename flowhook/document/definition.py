@@ -72,8 +72,13 @@ class PlacedTask(NamedTuple):
 
     @property
     def pointer(self) -> str:
-        """JSON Pointer to the task in the document, as in errors: `/do/0/greet`. Source: RFC 6901, section 3."""
-        return "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in self.path)
+        """JSON Pointer to the task in the document, as in errors: `/do/0/greet`."""
+        return "".join(f"/{pointer_token(str(step))}" for step in self.path)
+
+
+def pointer_token(name: str) -> str:
+    """Return a name as a reference token of a JSON Pointer. Source: RFC 6901, section 3."""
+    return name.replace("~", "~0").replace("/", "~1")
 
 
 def walk(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:

@@ -61,7 +61,7 @@ class Evaluator(Compiler):
 
     @override
     def template(self, value: Any) -> Template:
-        if not _has_expression(value):
+        if not any(is_expression(text) for _, text in strings_in(value)):
             return lambda _data, _scope: value
         native = _native(value)
         return self._program(_source(value)) if native is None else _guard_types(native)
@@ -140,10 +140,6 @@ def _wrapped(source: str, names: tuple[str, ...], *, reads_clock: bool) -> str:
     # the newlines end a comment in the author's last line
     given = f".[1] as $__given | {bindings}" if bindings else ""
     return f"{given}.[0] | (\n{source}\n) | tojson"
-
-
-def _has_expression(value: Any) -> bool:
-    return any(is_expression(text) for _, text in strings_in(value))
 
 
 def _native_program(source: str) -> Template | None:

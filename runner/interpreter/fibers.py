@@ -8,31 +8,16 @@ from typing import Any
 import attrs
 
 from flowhook.model import Subscription
+from runner.interpreter import requests
 from runner.interpreter.effects import Perform
 from runner.interpreter.errors import Exhausted, TaskFault
-from runner.interpreter.requests import (
-    AwaitCompletion,
-    BranchResult,
-    GivenOutput,
-    Listen,
-    Now,
-    Pause,
-    Request,
-    RunBranches,
-    Sleep,
-    Steps,
-    WithTimeout,
-)
-
-ExternalRequest = Perform | Now | Sleep | WithTimeout | Listen | AwaitCompletion | GivenOutput
-"""Requests that are answered from outside."""
 
 
 @attrs.define(eq=False, repr=False)
 class Fiber:
     """A running generator, the group it is a branch of, and the request it waits for."""
 
-    steps: Steps
+    steps: requests.Steps
     group: FiberGroup | None = None
     index: int = 0
     pending: PendingRequest | None = attrs.field(init=False, default=None)
@@ -43,7 +28,7 @@ class Fiber:
     def races(self) -> bool:
         """Whether it runs within a fork, where order matters, even that of failures which end the execution."""
         group = self.group
-        return group is not None and (isinstance(group.request, RunBranches) or group.parent.races)
+        return group is not None and (isinstance(group.request, requests.RunBranches) or group.parent.races)
 
 
 @attrs.define(eq=False, repr=False)
@@ -51,14 +36,14 @@ class FiberGroup:
     """Branches that a fiber waits for."""
 
     parent: Fiber
-    request: RunBranches | WithTimeout
+    request: requests.RunBranches | requests.WithTimeout
     limit: PendingRequest | None = attrs.field(init=False, default=None)  # their timeout
     live: dict[int, Fiber] = attrs.field(init=False)
-    outputs: list[BranchResult | None] = attrs.field(init=False)
+    outputs: list[requests.BranchResult | None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         request = self.request
-        branches = request.branches if isinstance(request, RunBranches) else (request.branch,)
+        branches = request.branches if isinstance(request, requests.RunBranches) else (request.branch,)
         self.live = {index: Fiber(steps, self, index) for index, steps in enumerate(branches)}
         self.outputs = [None] * len(branches)
 
@@ -67,7 +52,7 @@ class FiberGroup:
 class PendingRequest:
     """A pending request that is answered from outside."""
 
-    request: ExternalRequest
+    request: requests.ExternalRequest
     fiber: Fiber
     group: FiberGroup | None = None
     # at the router, if it waits for events or other executions
@@ -79,14 +64,14 @@ class PendingRequest:
 
     def __attrs_post_init__(self) -> None:
         self.keys = (self.request.key,)
-        if isinstance(self.request, Listen | AwaitCompletion):
+        if isinstance(self.request, requests.Listen | requests.AwaitCompletion):
             self.subscriptions = self.request.subscriptions
             self.keys = tuple(each.key for each in self.subscriptions)
 
     def set_deadline(self, until_ms: int) -> None:
         """Set its deadline, in Unix milliseconds."""
         self.until_ms = until_ms
-        if isinstance(self.request, WithTimeout):
+        if isinstance(self.request, requests.WithTimeout):
             self.request.until_ms = until_ms
 
 
@@ -94,7 +79,7 @@ class PendingRequest:
 class FiberScheduler:
     """The fibers of one execution, run in the order in which they became ready; at first one, with the workflow."""
 
-    _steps: Steps
+    _steps: requests.Steps
     # pending requests by the keys of the journal entries that answer them. Read-only for others
     pending: dict[str, PendingRequest] = attrs.field(init=False, factory=dict)
     # requests that need the time: `Now`, and those whose deadline is not set yet. In order of request
@@ -134,13 +119,13 @@ class FiberScheduler:
             if fiber.closed:
                 continue
             try:
-                request: Request = fiber.steps.send(answer) if problem is None else fiber.steps.throw(problem)
+                request: requests.Request = fiber.steps.send(answer) if problem is None else fiber.steps.throw(problem)
             except StopIteration as end:
                 self._returned(fiber, end.value)
             except TaskFault as fault_:
                 self._failed(fiber, fault_)
             else:
-                if isinstance(request, Pause):
+                if isinstance(request, requests.Pause):
                     ready.appendleft((fiber, None, None))  # in front: a pause must not change the order
                     return False
                 self._request(fiber, request)
@@ -166,10 +151,10 @@ class FiberScheduler:
         cancelled, self._cancelled = self._cancelled, []
         return cancelled
 
-    def _request(self, fiber: Fiber, request: ExternalRequest | RunBranches) -> None:
-        if isinstance(request, RunBranches | WithTimeout):
+    def _request(self, fiber: Fiber, request: requests.ExternalRequest | requests.RunBranches) -> None:
+        if isinstance(request, requests.RunBranches | requests.WithTimeout):
             group = fiber.children = FiberGroup(fiber, request)
-            if isinstance(request, WithTimeout):
+            if isinstance(request, requests.WithTimeout):
                 group.limit = self._add(request, fiber, group)
                 group.limit.until_ms = request.until_ms
             self._ready.extend((branch, None, None) for branch in group.live.values())
@@ -178,7 +163,7 @@ class FiberScheduler:
             return
         fiber.pending = self._add(request, fiber)
 
-    def _add(self, request: ExternalRequest, fiber: Fiber, group: FiberGroup | None = None) -> PendingRequest:
+    def _add(self, request: requests.ExternalRequest, fiber: Fiber, group: FiberGroup | None = None) -> PendingRequest:
         pending = PendingRequest(request, fiber, group)
         for key in pending.keys:
             if key in self.pending:
@@ -187,9 +172,9 @@ class FiberScheduler:
         match request:
             case Perform():
                 self._effects.append((pending, request))
-            case Listen() | AwaitCompletion():
+            case requests.Listen() | requests.AwaitCompletion():
                 self.subscribed[pending.keys[0]] = pending
-            case Now() | Sleep() | WithTimeout():  # the journal answers `GivenOutput`
+            case requests.Now() | requests.Sleep() | requests.WithTimeout():  # the journal answers `GivenOutput`
                 self.undated.append(pending)
         return pending
 
@@ -199,11 +184,11 @@ class FiberScheduler:
         if group is None:
             self._output, self.is_over = output, True
             return
-        branch: BranchResult = output
+        branch: requests.BranchResult = output
         del group.live[fiber.index]
         group.outputs[fiber.index] = branch
         # `then: end` in a branch ends the flow, whatever the other branches do
-        if branch.ends or isinstance(group.request, WithTimeout) or group.request.compete:
+        if branch.ends or isinstance(group.request, requests.WithTimeout) or group.request.compete:
             self.answer_group(group, [branch])
         elif not group.live:
             self.answer_group(group, group.outputs)
@@ -217,7 +202,7 @@ class FiberScheduler:
         del group.live[fiber.index]
         # in a race the first success counts, and an error only when it is the last one; else the first error ends the
         # fork
-        racing = isinstance(group.request, RunBranches) and group.request.compete
+        racing = isinstance(group.request, requests.RunBranches) and group.request.compete
         if group.live and racing and not isinstance(fault, Exhausted):
             return  # others are still in the race
         self.answer_group(group, None, fault)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, TypeVar
 
-from flowhook.document.definition import POLICIES, flow_id, kind_of, value_at
+from flowhook.document.definition import POLICIES, flow_id, kind_of, pointer_token, value_at
 from flowhook.document.quantities import parse_duration
 from flowhook.expressions import is_expression
 from runner.interpreter import call_arguments, nodes
@@ -53,7 +53,7 @@ class _Builder:
 
     def extension(self, position: int, item: Mapping[str, Any]) -> nodes.CompiledExtension:
         ((name, written),) = item.items()
-        pointer = f"/use/extensions/{position}/{_escape(name)}"
+        pointer = f"/use/extensions/{position}/{pointer_token(name)}"
         return nodes.CompiledExtension(
             kind=written["extend"],
             when=_optional(self._compiler.expression, written.get("when")),
@@ -64,7 +64,9 @@ class _Builder:
 
     def block(self, items: Sequence[Mapping[str, Any]], pointer: str) -> nodes.Block:
         named = [(position, *next(iter(item.items()))) for position, item in enumerate(items)]
-        compiled = tuple(self._node(name, task, f"{pointer}/{index}/{_escape(name)}") for index, name, task in named)
+        compiled = tuple(
+            self._node(name, task, f"{pointer}/{index}/{pointer_token(name)}") for index, name, task in named
+        )
         return nodes.Block(compiled, {name: index for index, name, _ in named})
 
     def _node(self, name: str, task: Mapping[str, Any], pointer: str) -> nodes.Node:
@@ -206,7 +208,7 @@ class _Builder:
     def _function(self, name: str) -> nodes.Block:
         """Return a function from `use.functions`, as a block of one task that all its calls share."""
         if name not in self.functions:
-            node = self._node(name, self._use["functions"][name], f"/use/functions/{_escape(name)}")
+            node = self._node(name, self._use["functions"][name], f"/use/functions/{pointer_token(name)}")
             self.functions[name] = nodes.Block((node,), {name: 0})
         return self.functions[name]
 
@@ -290,8 +292,3 @@ def _literal(value: Mapping[str, Any], place: ArgumentPath) -> tuple[ArgumentPat
     uri = value_at(value, place)
     expand = call_arguments.compile_uri(uri) if isinstance(uri, str) else None
     return None if expand is None else (place, expand)
-
-
-def _escape(name: str) -> str:
-    """Return a name as a reference token of a JSON Pointer. Source: RFC 6901, section 3."""
-    return name.replace("~", "~0").replace("/", "~1")

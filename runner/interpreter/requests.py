@@ -122,7 +122,10 @@ class GivenOutput:
     key: str
 
 
-Request = Perform | Pause | Now | Sleep | RunBranches | WithTimeout | Listen | AwaitCompletion | GivenOutput
+ExternalRequest = Perform | Now | Sleep | WithTimeout | Listen | AwaitCompletion | GivenOutput
+"""Requests that are answered from outside."""
+
+Request = ExternalRequest | Pause | RunBranches
 Steps = Generator[Request, Any, Any]  # yields requests, receives the answers, returns a result
 
 TaskSteps = Generator[Request, Any, tuple[Any, str]]

@@ -30,10 +30,10 @@ from flowhook.security import callback_tokens
 from runner.interpreter import json_codec
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, Perform, idempotency_key
 from runner.interpreter.errors import TaskFault
-from runner.interpreter.fibers import ExternalRequest, PendingRequest
+from runner.interpreter.fibers import PendingRequest
 from runner.interpreter.journal import holds_time, time_of
 from runner.interpreter.nodes import Node
-from runner.interpreter.requests import AwaitCompletion, GivenOutput, Listen, Now, Sleep, WithTimeout
+from runner.interpreter.requests import AwaitCompletion, ExternalRequest, GivenOutput, Listen, Now, Sleep, WithTimeout
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.tracing import Observation, TaskStart
 

@@ -24,10 +24,11 @@ from runner.evaluation.evaluator import Evaluator
 from runner.interpreter.effects import EffectResult, Perform, Step, WorkflowCompleted, WorkflowFaulted
 from runner.interpreter.execution_context import ExecutionContext, OneTimeUrls
 from runner.interpreter.execution_machine import ExecutionMachine
-from runner.interpreter.fibers import ExternalRequest, PendingRequest
+from runner.interpreter.fibers import PendingRequest
 from runner.interpreter.journal import DIVERGED
 from runner.interpreter.nodes import Program
 from runner.interpreter.program import compile_program
+from runner.interpreter.requests import ExternalRequest
 from runner.interpreter.tracing import Observer
 from runner.tracing.recorder import PLACEHOLDER, TraceLimitError, TraceRecorder, ValueTable, placeholders
 

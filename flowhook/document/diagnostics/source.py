@@ -23,20 +23,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 from ruamel.yaml import YAML
+from ruamel.yaml import events as yaml
 from ruamel.yaml.error import MarkedYAMLError, StreamMark, YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    DocumentEndEvent,
-    DocumentStartEvent,
-    Event,
-    MappingEndEvent,
-    MappingStartEvent,
-    NodeEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-    StreamEndEvent,
-)
 from ruamel.yaml.reader import ReaderError
 
 from flowhook import limits
@@ -144,7 +132,7 @@ class Source(NamedTuple):
 class _StopReadingError(Exception):
     """A problem after which parsing can't continue."""
 
-    def __init__(self, code: Code, cause: str, where: Event | int, path: Path = ()) -> None:
+    def __init__(self, code: Code, cause: str, where: yaml.Event | int, path: Path = ()) -> None:
         super().__init__(cause)
         self.problem = Problem(path, code, cause, where if isinstance(where, int) else _line(where))
 
@@ -180,7 +168,7 @@ def _without_tabs(source: bytes, text: str) -> str:
     return text
 
 
-def _events(text: str) -> Iterator[Event]:
+def _events(text: str) -> Iterator[yaml.Event]:
     try:
         yield from YAML(typ="safe", pure=True).parse(text)
     except MarkedYAMLError as error:
@@ -205,7 +193,7 @@ class _Node:
 
 @dataclass(slots=True)
 class _Reader:
-    events: Iterator[Event]
+    events: Iterator[yaml.Event]
     problems: list[Problem] = field(default_factory=list)
     anchors: dict[str, _Node | None] = field(default_factory=dict)  # None while its node is being read
     aliased: int = 0
@@ -213,47 +201,47 @@ class _Reader:
     def document(self) -> tuple[Any, Mark]:
         next(self.events)  # the start of the stream
         start = next(self.events)
-        if isinstance(start, StreamEndEvent):
+        if isinstance(start, yaml.StreamEndEvent):
             raise _StopReadingError(Code.FILE_INVALID, "the file is empty", 0)
-        if isinstance(start, DocumentStartEvent) and start.version not in (None, (1, 2)):
+        if isinstance(start, yaml.DocumentStartEvent) and start.version not in (None, (1, 2)):
             self.report((), "only YAML 1.2 is supported", start)
         node = self.node(next(self.events), (), 0)
         end = next(self.events)
-        following = next(self.events) if isinstance(end, DocumentEndEvent) else end
-        if not isinstance(following, StreamEndEvent):
+        following = next(self.events) if isinstance(end, yaml.DocumentEndEvent) else end
+        if not isinstance(following, yaml.StreamEndEvent):
             cause = "a second document begins here, and a flow file has only one"
             raise _StopReadingError(Code.FILE_INVALID, cause, following)
         return node.value, node.mark
 
-    def report(self, path: Path, cause: str, event: Event, code: Code = Code.YAML_UNSUPPORTED) -> None:
+    def report(self, path: Path, cause: str, event: yaml.Event, code: Code = Code.YAML_UNSUPPORTED) -> None:
         self.problems.append(Problem(path, code, cause, _line(event)))
 
-    def node(self, event: Event, path: Path, depth: int) -> _Node:
+    def node(self, event: yaml.Event, path: Path, depth: int) -> _Node:
         if depth > MAX_DEPTH:
             raise _StopReadingError(Code.FILE_INVALID, _TOO_DEEP, event, path[:8])
-        if isinstance(event, AliasEvent):
+        if isinstance(event, yaml.AliasEvent):
             return self.alias(event, path, depth)
-        if isinstance(event, NodeEvent) and event.anchor is not None:
+        if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
             self.anchors[event.anchor] = None
         if getattr(event, "tag", None) is not None:
             self.report(path, "tags such as !!str are not allowed", event)
-        if isinstance(event, MappingStartEvent):
+        if isinstance(event, yaml.MappingStartEvent):
             node = self.mapping(event, path, depth)
-        elif isinstance(event, SequenceStartEvent):
+        elif isinstance(event, yaml.SequenceStartEvent):
             node = self.sequence(event, path, depth)
         else:
             node = self.scalar(event, path)
-        if isinstance(event, NodeEvent) and event.anchor is not None:
+        if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
             self.anchors[event.anchor] = node
         return node
 
-    def mapping(self, event: Event, path: Path, depth: int) -> _Node:
+    def mapping(self, event: yaml.Event, path: Path, depth: int) -> _Node:
         value: dict[str, Any] = {}
         members: dict[str | int, Mark] = {}
         node = _Node(value, Mark(_line(event), members))
-        while not isinstance(key_event := next(self.events), MappingEndEvent):
+        while not isinstance(key_event := next(self.events), yaml.MappingEndEvent):
             key = self.key(key_event, path, depth)
-            if key == "<<" and isinstance(key_event, ScalarEvent) and key_event.style is None:
+            if key == "<<" and isinstance(key_event, yaml.ScalarEvent) and key_event.style is None:
                 self.report((*path, key), _NO_MERGE, key_event)
             member = self.node(next(self.events), (*path, key), depth + 1)
             if key in value:
@@ -266,21 +254,21 @@ class _Reader:
             node.height = max(node.height, member.height + 1)
         return node
 
-    def key(self, event: Event, path: Path, depth: int) -> str:
+    def key(self, event: yaml.Event, path: Path, depth: int) -> str:
         node = self.node(event, path, depth + 1)
         if isinstance(node.value, str):
             return node.value
-        if isinstance(event, ScalarEvent):
+        if isinstance(event, yaml.ScalarEvent):
             written = str(event.value)
             self.report(path, f"a key is a string: put {written!r} in quotes", event)
             return written
         raise _StopReadingError(Code.YAML_UNSUPPORTED, "a key is a string, not a collection", event, path)
 
-    def sequence(self, event: Event, path: Path, depth: int) -> _Node:
+    def sequence(self, event: yaml.Event, path: Path, depth: int) -> _Node:
         value: list[Any] = []
         members: dict[str | int, Mark] = {}
         node = _Node(value, Mark(_line(event), members))
-        while not isinstance(item_event := next(self.events), SequenceEndEvent):
+        while not isinstance(item_event := next(self.events), yaml.SequenceEndEvent):
             member = self.node(item_event, (*path, len(value)), depth + 1)
             members[len(value)] = Mark(_line(item_event), member.mark.members)
             value.append(member.value)
@@ -288,7 +276,7 @@ class _Reader:
             node.height = max(node.height, member.height + 1)
         return node
 
-    def alias(self, event: AliasEvent, path: Path, depth: int) -> _Node:
+    def alias(self, event: yaml.AliasEvent, path: Path, depth: int) -> _Node:
         node = self.anchors.get(event.anchor)
         if node is None:
             inside = event.anchor in self.anchors
@@ -301,7 +289,7 @@ class _Reader:
             raise _StopReadingError(Code.FILE_INVALID, _TOO_DEEP, event, path)
         return node
 
-    def scalar(self, event: Event, path: Path) -> _Node:
+    def scalar(self, event: yaml.Event, path: Path) -> _Node:
         text = str(getattr(event, "value", ""))
         try:
             value = _plain(text) if getattr(event, "style", None) is None else _text(text)
@@ -311,7 +299,7 @@ class _Reader:
         return _Node(value, Mark(_line(event)), weight=1 + len(text))
 
 
-def _line(event: Event) -> int:
+def _line(event: yaml.Event) -> int:
     return int(event.start_mark.line) + 1
 
 

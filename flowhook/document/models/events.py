@@ -7,17 +7,26 @@ https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, "Context At
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from itertools import islice
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
 
 from flowhook import limits
 from flowhook.cron import MAX_LENGTH, check_cron, check_timezone
-from flowhook.document.diagnostics.problems import Code, refused_as, validation_error
+from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as, validation_error
 from flowhook.document.models import base
-from flowhook.document.models.base import Model, OneKeyModel, OrText, accept, exactly_one, pattern_or_expression
+from flowhook.document.models.base import (
+    Model,
+    OneKeyModel,
+    OrText,
+    accept,
+    exactly_one,
+    model_check,
+    pattern_or_expression,
+)
 from flowhook.document.models.credentials import Duration
 from flowhook.events.cloud_events import MAX_TYPE_LENGTH
 from flowhook.expressions import is_expression
@@ -26,16 +35,13 @@ MAX_CORRELATIONS: Final = 16  # correlations of one filter
 
 _ATTRIBUTE: Final = re.compile(r"[a-z0-9]{1,64}")
 _RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
-_SET_BY_FLOWHOOK: Final = frozenset({"specversion"})
 
 
-def _check_names(extensions: Mapping[str, Any] | None) -> None:
-    for name in extensions or {}:
-        if not _ATTRIBUTE.fullmatch(name):
-            cause = f"{name!r} is not a valid name of an attribute: use lower-case letters and digits, at most 64"
-            raise validation_error(Code.NAME_INVALID, cause)
-        if name in _SET_BY_FLOWHOOK:
-            raise validation_error(Code.NAME_INVALID, f"{name} is set by Flowhook, not by a flow")
+def _bad_names(properties: EventProperties) -> Iterator[LocatedCause]:
+    names = properties.__pydantic_extra__ or {}
+    for name in islice((name for name in names if name == "specversion" or not _ATTRIBUTE.fullmatch(name)), 1):
+        cause = f"{name!r} is not a valid name of an attribute: use lower-case letters and digits, at most 64"
+        yield (), Code.NAME_INVALID, f"{name} is set by Flowhook, not by a flow" if name == "specversion" else cause
 
 
 def _instant(value: str) -> str:
@@ -54,6 +60,7 @@ class EventProperties(Model):
     """Attributes and data of an event. Other keys are attributes too: CloudEvents calls them extensions."""
 
     model_config = ConfigDict(extra="allow")
+    _names_are_sound = model_check(_bad_names)
 
     id: str | None = None
     source: str | None = None
@@ -74,12 +81,10 @@ class AwaitedProperties(EventProperties):
 
     __pydantic_extra__: dict[str, str]
 
-    @model_validator(mode="after")
-    def _is_any(self) -> Self:
+    @model_check
+    def _is_any(self) -> Iterator[LocatedCause]:
         if not self.model_fields_set:
-            raise validation_error(Code.KEY_MISSING, "expected at least one attribute, such as `type`")
-        _check_names(self.__pydantic_extra__)
-        return self
+            yield (), Code.KEY_MISSING, "expected at least one attribute, such as `type`"
 
 
 _extension: Final = accept(
@@ -107,11 +112,6 @@ class EmittedProperties(EventProperties):
     """RFC 3339. None: the time at which the task runs."""
     dataschema: Annotated[str, AfterValidator(_ABSOLUTE_URI)] | None = None
     datacontenttype: Annotated[str, AfterValidator(_MEDIA_TYPE)] | None = None
-
-    @model_validator(mode="after")
-    def _names_are_sound(self) -> Self:
-        _check_names(self.__pydantic_extra__)
-        return self
 
 
 class EmittedEvent(Model):

@@ -55,7 +55,7 @@ class StoredJob(NamedTuple):
     start_time_ms: int | None
     end_time_ms: int | None
     request_id: str
-    data_bytes: int  # whether they are still stored or not
+    data_bytes: int  # size of its data, whether they are still stored or not
 
 
 class ClaimedItem(NamedTuple):

@@ -44,7 +44,7 @@ class NewEvent(NamedTuple):
 class Appended(NamedTuple):
     """Result of appending one event."""
 
-    seq: int  # position in the shard's log, from 1, ascending; of the earlier event; 0: nothing was stored
+    seq: int  # position in the shard's log, from 1, ascending; of a duplicate, the earlier event's; else 0
     duplicate_of: str = ""  # ID of the event stored earlier under the same event ID or dedupe key
     body_missing: bool = False  # the body that the event names does not exist (any more)
     taken: bool = False  # an event of another flow has the same ID

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from tornado.httputil import HTTPConnection
 
 from flowhook.http.listening import peer_address
-
-HANDSHAKE_SECONDS: Final = 10.0  # time for the handshake of TLS
 
 
 class Peer(NamedTuple):

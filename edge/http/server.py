@@ -20,7 +20,6 @@ from tornado.iostream import IOStream
 
 from edge.http import responses
 from edge.http.connection import LINGER_SECONDS, Connection
-from edge.http.peer import HANDSHAKE_SECONDS
 from edge.http.proxy_protocol import ProxyProtocolError, read_header
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.responses import Response
@@ -31,6 +30,7 @@ from flowhook.process.server_certificates import Certificates
 from flowhook.process.settings import EdgeSettings
 from flowhook.sharing.addresses import network_of
 
+HANDSHAKE_SECONDS: Final = 10.0  # time for the handshake of TLS
 SWEEP_SECONDS: Final = 0.25  # interval of deadline checks; a timeout fires at most this much late
 # Refused excess connections that may linger, so that their senders see the 503; further ones may see a reset.
 MAX_TURNED_AWAY: Final = 128

@@ -157,7 +157,8 @@ class Scheme:
     encoding: EncodingName = "hex"  # of the signature
     content: tuple[ContentPart, ...] = parse_content("{body}")  # the signed content
     unit: Unit | None = None  # of the timestamp; None if absent
-    tolerance: float = 300.0  # maximum difference of a timestamp from the local clock, either way, in seconds
+    # maximum difference of a timestamp from the local clock, either way, in seconds: five minutes is what most say
+    tolerance: float = 300.0
     key: KeyFormat = KeyFormat.RAW  # encoding of the key in the secret
     key_prefix: str = ""  # removed from the secret before it is decoded, if present
     # locations of the delivery ID, by preference; empty: the `id` of `locations`, if there is one

@@ -49,7 +49,6 @@ _ROWS: Final = (
             tag="v1",  # v0 is for test events only; to accept it would be a downgrade
             content=parse_content("{timestamp}.{body}"),
             unit="s",
-            tolerance=300.0,
             delivery=(FieldLocation("field", "id"),),
         ),
     ),
@@ -62,7 +61,6 @@ _ROWS: Final = (
             tag="v0=",
             content=parse_content("v0:{timestamp}:{body}"),
             unit="s",
-            tolerance=300.0,
             delivery=(FieldLocation("field", "event_id"),),
         ),
     ),
@@ -89,7 +87,6 @@ _ROWS: Final = (
             encoding="base64",
             content=parse_content("{id}.{timestamp}.{body}"),
             unit="s",
-            tolerance=300.0,
             key=KeyFormat.WHSEC,
         ),
     ),
@@ -141,7 +138,6 @@ _ROWS: Final = (
             encoding="base64",
             content=parse_content("{method}{decoded_url}{body}{timestamp}"),
             unit="ms",
-            tolerance=300.0,
             also_stripped=("X-HubSpot-Signature",),  # v1 and v2, which have no timestamp
         ),
     ),
@@ -291,7 +287,6 @@ _ROWS: Final = (
             tag="v0=",
             content=parse_content("v0:{timestamp}:{body}"),
             unit="s",
-            tolerance=300.0,
         ),
     ),
     Provider(

@@ -102,10 +102,6 @@ class SharedLimit:
     _ordinary: int = attrs.field(init=False, default=0)  # what others than essential principals hold
     _held: Counter[Principal] = attrs.field(init=False, factory=Counter)
 
-    def held(self, principal: Principal) -> int:
-        """Return how much a principal holds."""
-        return self._held[principal]
-
     def acquire(self, principal: Principal, size: int = 1) -> Seat:
         """Let a principal hold so much, until it releases the seat.
 

@@ -27,7 +27,7 @@ def fill(shared, principal):
 def test_one_principal_gets_its_part_and_is_told_so():
     shared = SharedLimit(limit_of(100, retry_after=7))
     seats, error = fill(shared, A)
-    assert len(seats) == shared.used == shared.held(A) == 25
+    assert len(seats) == shared.used == shared._held[A] == 25
     assert (type(error), error.reason, error.retry_after) == (ExhaustedError, "TOO_MANY_STREAMS", 7)
     assert error.message == ("too many streams of one token, which has its share of 100: end some, or try again in 7 s")
 
@@ -93,11 +93,11 @@ def test_a_seat_is_resized_within_the_share():
     seat.resize(25)
     with pytest.raises(ExhaustedError):
         seat.resize(26)
-    assert (seat.size, shared.held(A)) == (25, 25)
+    assert (seat.size, shared._held[A]) == (25, 25)
     seat.resize(3)
-    assert (seat.size, shared.held(A), shared.used) == (3, 3, 3)
+    assert (seat.size, shared._held[A], shared.used) == (3, 3, 3)
     seat.release()
-    assert shared.used == shared.held(A) == 0
+    assert shared.used == shared._held[A] == 0
     seat.resize(1)
     assert shared.used == 0
 
@@ -130,5 +130,5 @@ def test_no_sequence_exceeds_the_total_or_takes_the_reserve_or_leaves_anything_b
         assert held[0] <= 50
     for seat in seats:
         seat.release()
-    assert shared.used == shared.held(A) == 0
+    assert shared.used == shared._held[A] == 0
     assert shared.free(essential=False) == 80

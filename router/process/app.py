@@ -51,7 +51,7 @@ async def serve(
     registry: CollectorRegistry | None = None,
     limits: RouterLimits | None = None,
 ) -> None:
-    """Serve until `lifecycle.stop` is set, then drain: runners detach, and writes under way become durable.
+    """Serve until the process is to stop, then drain: runners detach, and writes under way become durable.
 
     Metrics are registered in `registry`, by default that of the process. Callers share `limits`; a router of several
     has the default ones.

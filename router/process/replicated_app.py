@@ -59,7 +59,7 @@ log = logs.get_logger(__name__)
 async def serve_replicated(
     settings: RouterSettings, process_state: ProcessState, *, registry: CollectorRegistry | None = None
 ) -> None:
-    """Follow, and serve while this router is the owner, until `lifecycle.stop` is set.
+    """Follow, and serve while this router is the owner, until the process is to stop.
 
     Raises:
         FlowhookError: the log, the view, the port or a certificate can't be used.

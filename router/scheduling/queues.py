@@ -108,16 +108,12 @@ class FairQueues:
         if queue is not None:
             self.set_policy(flow_id, replace(queue.policy, paused=False, retired=True))
 
-    def put(self, queue: FlowQueue, seq: int) -> None:
-        """Make an execution ready, behind its flow's other ready executions."""
-        queue.ready.append(seq)
-        self.ready += 1
-        if not queue.in_ring:
-            self._admit(queue)
-
-    def put_first(self, queue: FlowQueue, seq: int) -> None:
-        """Make an execution ready before all others of its flow, because it was queued before them."""
-        queue.ready.appendleft(seq)
+    def put(self, queue: FlowQueue, seq: int, *, first: bool = False) -> None:
+        """Make an execution ready behind its flow's others, or before them, because it was queued before them."""
+        if first:
+            queue.ready.appendleft(seq)
+        else:
+            queue.ready.append(seq)
         self.ready += 1
         if not queue.in_ring:
             self._admit(queue)
@@ -224,13 +220,12 @@ class KeyedQueues:
         queue = self._queues.get((flow_id, key))
         if queue is None:
             queue = self._queues[flow_id, key] = _KeyedQueue((flow_id, key), seq)
-            self._by_seq[seq] = queue
-            return True
-        if queue.behind is None:
-            queue.behind = deque()
-        queue.behind.append(seq)
+        elif queue.behind is None:
+            queue.behind = deque([seq])
+        else:
+            queue.behind.append(seq)
         self._by_seq[seq] = queue
-        return False
+        return queue.turn == seq
 
     def is_blocked(self, seq: int) -> bool:
         """Whether an execution has a key and it is another execution's turn."""

@@ -70,7 +70,7 @@ class RecoveredExecutions:
                 self._pending.ending[seq] = queue, False
                 exhausted.append(AttemptsExhausted(seq, attempts, interrupted))
                 continue
-            self._queues.put_first(queue, seq)
+            self._queues.put(queue, seq, first=True)
             if begun:
                 unclaimed.append((seq, interrupted))
         self.claimable.clear()

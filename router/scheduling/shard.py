@@ -232,8 +232,7 @@ class Shard:
         for seq in sorted(seqs, reverse=True):
             returning = self.pending.returning.pop(seq, None)
             if returning is not None:  # else it was cancelled meanwhile
-                put = self._queues.put if returning.to_back else self._queues.put_first
-                put(returning.queue, seq)
+                self._queues.put(returning.queue, seq, first=not returning.to_back)
                 if returning.counted:
                     self._queues.stopped(returning.queue)
 
@@ -315,7 +314,7 @@ class Shard:
         if queue is None:
             return False
         if not self._order_keys.is_blocked(seq):
-            self._queues.put_first(queue, seq)
+            self._queues.put(queue, seq, first=True)
         return True
 
     def _suspend(self, seq: int, queue: FlowQueue) -> None:
@@ -397,7 +396,7 @@ class Shard:
         """Make executions ready that are due to wake, ahead of their flows' others; at most `MAX_WAKES` a call."""
         due = self._timers.due(now_ms, MAX_WAKES)
         for seq, queue in reversed(due):
-            self._queues.put_first(queue, seq)
+            self._queues.put(queue, seq, first=True)
             if self._recovered.deadline is not None and self.leases.is_recovered(seq):
                 self._recovered.claimable[seq] = queue
         return [seq for seq, _ in due]

@@ -11,7 +11,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 
 import attrs
 import orjson
@@ -31,13 +31,6 @@ RETRY_SECONDS: Final = 2.0  # seconds between retries for flows that have no roo
 KEEP_MS: Final = 3600 * 1000  # milliseconds for which delivery to a flow that has no room is retried
 MAX_DEFINITIONS: Final = 1000  # revisions of flows whose names are cached
 log = logs.get_logger(__name__)
-
-
-class _Event(NamedTuple):
-    """A lifecycle event of an execution; `payload` is JSON."""
-
-    execution_id: str
-    payload: bytes
 
 
 @attrs.define(eq=False, repr=False)
@@ -82,10 +75,11 @@ class LifecyclePublisher:
     async def _publish_chunk(self, chunk: Sequence[UnpublishedEvent]) -> None:
         if not chunk:
             return
-        records = await self._parts.state.records({each.seq for each in chunk})
+        by_seq = await self._parts.state.records({each.seq for each in chunk})
+        records = [by_seq.get(each.seq) for each in chunk]
         # build all events before delivering the first, so that none overtakes another
-        events = await asyncio.gather(*(self._event(each, records.get(each.seq)) for each in chunk))
-        results = await asyncio.gather(*map(self._publish, chunk, events), return_exceptions=True)
+        payloads = await asyncio.gather(*map(self._payload, chunk, records))
+        results = await asyncio.gather(*map(self._publish, chunk, records, payloads), return_exceptions=True)
         done: list[UnpublishedEvent] = []
         failures: list[BaseException] = []
         full: list[UnpublishedEvent] = []
@@ -102,17 +96,15 @@ class LifecyclePublisher:
         await self._parts.state.write([LifecyclePublished(each.number) for each in done])
         self._late += full
 
-    async def _publish(self, each: UnpublishedEvent, event: _Event | None) -> int:
-        if event is None:
+    async def _publish(self, each: UnpublishedEvent, record: ExecutionRecord | None, payload: bytes | None) -> int:
+        if record is None or payload is None:
             return 0
         # the key begins with the execution's ID, whose time goes into all derived IDs
-        effect = EffectIds(f"{event.execution_id}:{each.type}#{each.key or each.number}", event.execution_id)
-        return await self._publisher.publish_lifecycle_event(
-            event.payload, each.type, effect, emitter=event.execution_id
-        )
+        effect = EffectIds(f"{record.id}:{each.type}#{each.key or each.number}", record.id)
+        return await self._publisher.publish_lifecycle_event(payload, each.type, effect, emitter=record.id)
 
-    async def _event(self, each: UnpublishedEvent, record: ExecutionRecord | None) -> _Event | None:
-        """Build the lifecycle event from its outbox record; None when the execution is past retention."""
+    async def _payload(self, each: UnpublishedEvent, record: ExecutionRecord | None) -> bytes | None:
+        """Return the lifecycle event of an outbox record as JSON; None when the execution is past retention."""
         definition = None if record is None else await self._definition(record.flow_id, record.flow_revision)
         if record is None or definition is None:
             return None
@@ -122,7 +114,7 @@ class LifecyclePublisher:
         time_ms, what = each.time_ms, f"lifecycle {each.number}"
         if each.key:  # reported by a runner, which may report it again
             time_ms, what = ids.time_ms_of(record.id), f"lifecycle {record.id}:{each.type}#{each.key}"
-        payload = encode_lifecycle_event(
+        return encode_lifecycle_event(
             each.type,
             event_id=ids.derive(ids.slot_of(record.flow_id), time_ms, what),
             flow_id=record.flow_id,
@@ -133,7 +125,6 @@ class LifecyclePublisher:
             output=output,
             within=each.data,
         )
-        return _Event(record.id, payload)
 
     async def _definition(self, flow_id: str, revision: int) -> WorkflowIdentity | None:
         key = flow_id, revision

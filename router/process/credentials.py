@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -142,37 +143,33 @@ class CredentialWatch:
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
-            key_problem, tokens = await asyncio.to_thread(self._read)
+            key_problem, tokens_problem, tokens = await asyncio.to_thread(self._read)
             self._tell(KEY, key_problem)
-            if isinstance(tokens, str):
-                self._tell(TOKENS, tokens)
-            else:
-                self._tell(TOKENS, "")
+            self._tell(TOKENS, tokens_problem)
+            if not tokens_problem:
                 self._compare({each.name: each for each in tokens})
             await asyncio.sleep(self._seconds)
 
-    def _read(self) -> tuple[str, list[TokenInfo] | str]:
-        """Return what is wrong with the file of the key, and the tokens, or what is wrong with them. Blocks."""
-        settings = self._settings
-        tokens: list[TokenInfo] | str
+    def _read(self) -> tuple[str, str, list[TokenInfo]]:
+        """Return what is wrong with the files of the key and of the tokens, and the tokens. Blocks."""
+        directory, tokens = self._settings.data_dir, list[TokenInfo]()
         try:
-            tokens = list_tokens(settings.data_dir)
-            if not tokens:
-                tokens = f"{settings.data_dir / TOKENS_FILE} is missing, so every call is refused: restore it"
+            tokens = list_tokens(directory)
+            lack = "" if tokens else f"{directory / TOKENS_FILE} is missing, so every call is refused: restore it"
         except FlowhookError as error:
-            tokens = f"{error.message}; every call is refused"
-        if settings.secrets_key is not None:
-            return "", tokens
-        path = settings.data_dir / KEY_FILE
-        problem = ""
+            lack = f"{error.message}; every call is refused"
+        return self._key_problem(directory / KEY_FILE), lack, tokens
+
+    def _key_problem(self, path: Path) -> str:
+        if self._settings.secrets_key is not None:
+            return ""
         try:
-            if read_key(path) != self._key:
-                problem = f"{path} is not the key that this router runs with"
+            problem = "" if read_key(path) == self._key else f"{path} is not the key that this router runs with"
         except FlowhookError as error:
             problem = error.message
         except OSError as error:
             problem = f"{path}: {os.strerror(error.errno or 0)}"
-        return problem and f"{problem}; restore it, or this router does not start again", tokens
+        return problem and f"{problem}; restore it, or this router does not start again"
 
     def _tell(self, kind: str, problem: str) -> None:
         """Log a problem once, and show it for as long as it lasts."""

@@ -29,7 +29,7 @@ from flowhook.process.installation import watch_installation
 from flowhook.process.parent_death import die_with_parent
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import CommonSettings
-from flowhook.process.status_server import StatusServer, health_responders
+from flowhook.process.status_server import StatusServer
 from flowhook.process.supervisor_socket import take_socket
 
 # the process stopped with a FlowhookError: a restart fails the same way until its configuration or environment changes
@@ -138,7 +138,7 @@ async def _status_port(process_state: ProcessState, settings: CommonSettings) ->
     if settings.health_port is None:
         yield
         return
-    server = StatusServer(health_responders(process_state))
+    server = StatusServer(process_state)
     async with server.serving(settings.health_host, settings.health_port) as port:
         process_state.announce("health", settings.health_host, port)
         yield

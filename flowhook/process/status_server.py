@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final
 
 import attrs
 import orjson
@@ -26,46 +26,14 @@ from flowhook.process.process_state import ProcessState
 MAX_HEAD: Final = 8192  # bytes of a request that are read
 MAX_CONNECTIONS: Final = 64  # connections at a time; further ones are closed
 SECONDS: Final = 5.0  # time that a request and its answer may take
-JSON: Final = "application/json"
 _METHODS: Final = ("GET", "HEAD")
-
-
-class StatusResponse(NamedTuple):
-    """An answer: status code, media type and content."""
-
-    status: int
-    content_type: str
-    body: bytes
-
-
-# Answers a path. It neither blocks nor raises.
-Responder = Callable[[], StatusResponse]
-
-
-def health_responders(process_state: ProcessState) -> dict[str, Responder]:
-    """Return what answers `/healthz` (the process runs) and `/readyz` (it serves; else 503 and why not)."""
-
-    def healthz() -> StatusResponse:
-        return _json(200, {"status": "ok", "process": process_state.name, "build": flowhook.__version__})
-
-    def readyz() -> StatusResponse:
-        lack = process_state.lack()
-        status = HTTPStatus.SERVICE_UNAVAILABLE if lack else HTTPStatus.OK
-        reasons, warnings = [lack] if lack else [], [*process_state.warnings.values()]
-        return _json(status, {"ready": not lack, "reasons": reasons, "warnings": warnings})
-
-    return {"/healthz": healthz, "/readyz": readyz}
-
-
-def _json(status: int, content: Mapping[str, object]) -> StatusResponse:
-    return StatusResponse(status, JSON, orjson.dumps(content) + b"\n")
 
 
 @attrs.define(eq=False, repr=False)
 class StatusServer:
-    """Answers GET and HEAD for the paths of `responders`, and 404 for all others."""
+    """Answers GET and HEAD for `/healthz` (the process runs) and `/readyz` (it serves; else 503 and why not)."""
 
-    _responders: Mapping[str, Responder]
+    _process_state: ProcessState
     _max_connections: int = attrs.field(default=MAX_CONNECTIONS, kw_only=True)
     _seconds: float = attrs.field(default=SECONDS, kw_only=True)
     _connections: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
@@ -120,21 +88,31 @@ class StatusServer:
         method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         path, _, version = rest.partition(" ")
         path = path.partition("?")[0]
+        status, kind = HTTPStatus.OK, "text/plain"
         if not version.startswith("HTTP/1."):
-            answer = StatusResponse(HTTPStatus.BAD_REQUEST, "text/plain", b"not a request\n")
-        elif (responder := self._responders.get(path)) is None:
-            answer = StatusResponse(HTTPStatus.NOT_FOUND, "text/plain", b"there is nothing at this path\n")
+            status, body = HTTPStatus.BAD_REQUEST, b"not a request\n"
+        elif path not in ("/healthz", "/readyz"):
+            status, body = HTTPStatus.NOT_FOUND, b"there is nothing at this path\n"
         elif method not in _METHODS:
-            answer = StatusResponse(HTTPStatus.METHOD_NOT_ALLOWED, "text/plain", b"only GET and HEAD\n")
+            status, body = HTTPStatus.METHOD_NOT_ALLOWED, b"only GET and HEAD\n"
         else:
-            answer = responder()
+            status, content = self._health() if path == "/healthz" else self._readiness()
+            kind, body = "application/json", orjson.dumps(content) + b"\n"
         lines = [
-            f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}",
-            f"Content-Type: {answer.content_type}",
-            f"Content-Length: {len(answer.body)}",
+            f"HTTP/1.1 {status} {status.phrase}",
+            f"Content-Type: {kind}",
+            f"Content-Length: {len(body)}",
             "Cache-Control: no-store",
             "Connection: close",
+            *(["Allow: GET, HEAD"] if status is HTTPStatus.METHOD_NOT_ALLOWED else ()),
         ]
-        if answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
-            lines.append("Allow: GET, HEAD")
-        return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if method == "HEAD" else answer.body)
+        return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if method == "HEAD" else body)
+
+    def _health(self) -> tuple[HTTPStatus, dict[str, object]]:
+        state = self._process_state
+        return HTTPStatus.OK, {"status": "ok", "process": state.name, "build": flowhook.__version__}
+
+    def _readiness(self) -> tuple[HTTPStatus, dict[str, object]]:
+        lack, warnings = self._process_state.lack(), [*self._process_state.warnings.values()]
+        status = HTTPStatus.SERVICE_UNAVAILABLE if lack else HTTPStatus.OK
+        return status, {"ready": not lack, "reasons": [lack] if lack else [], "warnings": warnings}

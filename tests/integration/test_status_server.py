@@ -11,7 +11,7 @@ from support.patience import PATIENCE
 
 from flowhook.errors import UnavailableError
 from flowhook.process.process_state import ProcessState
-from flowhook.process.status_server import MAX_HEAD, StatusServer, health_responders
+from flowhook.process.status_server import MAX_HEAD, StatusServer
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ async def state():
 
 @asynccontextmanager
 async def serving(state, **options):
-    async with StatusServer(health_responders(state), **options).serving("127.0.0.1", 0) as port:
+    async with StatusServer(state, **options).serving("127.0.0.1", 0) as port:
         yield port
 
 
@@ -86,6 +86,6 @@ async def test_those_that_say_nothing_are_dropped_and_keep_nobody_waiting_for_lo
 async def test_a_port_in_use_is_said(state):
     async with serving(state) as port:
         with pytest.raises(UnavailableError, match=rf"can't listen on 127.0.0.1:{port}") as caught:
-            async with StatusServer({}).serving("127.0.0.1", port):
+            async with StatusServer(state).serving("127.0.0.1", port):
                 pass
         assert caught.value.reason == "PORT_UNAVAILABLE"

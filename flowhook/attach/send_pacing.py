@@ -13,19 +13,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
+import attrs
+
 QUIET: Final = 4  # executions in progress up to which a flow's messages are sent at once
 SECONDS_EACH: Final = 0.0003  # buffering time for each execution in progress
 MAX_SECONDS: Final = 0.01  # maximum buffering time
 
 
+@attrs.define(eq=False, repr=False)
 class SendPacer:
     """Paces one sender, which awaits `turn()` before each message."""
 
-    def __init__(self, under_way: Callable[[], int]) -> None:
-        """Create a pacer; `under_way` returns the number of executions in progress: the more, the longer the delay."""
-        self._under_way = under_way
-        self._urgent = asyncio.Event()
-        self._last = float("-inf")
+    _under_way: Callable[[], int]  # returns the number of executions in progress: the more, the longer the delay
+    _urgent: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _last: float = attrs.field(init=False, default=float("-inf"))
 
     def expedite(self) -> None:
         """Let the next message, or the one that waits for its turn, be sent at once."""

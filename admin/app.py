@@ -37,15 +37,12 @@ from operations.tools import PartReader, Tools, Tracer
 
 # seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s
 ROUTER_TIMEOUT: Final = 0.8
-
 # seconds within which the router must respond to calls on behalf of people and programs. A page is shown earlier if the
 # router hangs; see `admin.router_watch`.
 CALL_TIMEOUT: Final = 10.0
-
 # token names to try, in order, when no token is configured. `view` suffices: with this token the process reads health
 # and metrics only, and everything else with the tokens of those who ask. An older data directory has no `view.token`.
 TOKENS: Final = ("view", "admin")
-
 # modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`
 LATE_IMPORTS: Final = (
     "operations.diagram.svg",
@@ -60,7 +57,6 @@ LATE_IMPORTS: Final = (
     "jinja2.debug",
     "yarl",
 )
-
 IDLE_SECONDS: Final = 75.0
 BODY_SECONDS: Final = 10.0
 STOP_SECONDS: Final = 5.0  # time that requests in progress have to end before this process stops

@@ -38,7 +38,6 @@ from operations.table import APPLY_FLOW, CHECK_FLOW, CREATE_JOB, OPERATIONS, PRE
 
 _SEGMENT: Final = "([^/]+)"
 _COMPRESSED: Final = frozenset({"text/html", "text/css", "text/javascript", "application/json"})
-
 # paths and their handlers, beside the operations of the API and the actions of the console's forms
 PAGES: Final = (
     ("/", page.HomePage),
@@ -77,7 +76,6 @@ PAGES: Final = (
     ("/metrics", status_handlers.MetricsHandler),
     (f"{PREFIX}/openapi.json", api.DescriptionHandler),
 )
-
 # operations whose forms need more than that
 FORMS: Final = (
     (APPLY_FLOW, apply.ApplyHandler),

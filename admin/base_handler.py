@@ -48,7 +48,6 @@ SECURITY_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-
 HEADERS: Final = {
     "Server": "flowhook",
     "Cache-Control": "no-store",
@@ -70,8 +69,6 @@ STATUSES: Final = (
     (ExhaustedError, http.HTTPStatus.TOO_MANY_REQUESTS),
     (UnavailableError, http.HTTPStatus.SERVICE_UNAVAILABLE),
 )
-
-
 # reason by HTTP status, for errors that are no `FlowhookError`
 REASONS: Final[Mapping[int, str]] = {
     http.HTTPStatus.NOT_FOUND: "PATH_UNKNOWN",
@@ -79,8 +76,6 @@ REASONS: Final[Mapping[int, str]] = {
     http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "BODY_TOO_LARGE",
     http.HTTPStatus.SERVICE_UNAVAILABLE: "UNAVAILABLE",
 }
-
-
 # statuses that answer a request before its body was read: Tornado closes the connection, and clients must know
 UNREAD: Final = (
     http.HTTPStatus.BAD_REQUEST,

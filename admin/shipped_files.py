@@ -22,7 +22,6 @@ PATTERNS: Final = (
     "docs/screenshots/timeline-light.png",
     "examples/*.yaml",
 )
-
 FOLDER: Final = "admin/shipped"  # where a wheel has them
 
 

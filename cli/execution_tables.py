@@ -31,7 +31,6 @@ _HOUR: Final = 60 * _MINUTE
 # key of the journal entry of a call
 _EFFECT: Final = re.compile(r"(?P<task>.*)#(?P<visit>\d+)", re.DOTALL)
 _IN_TABLES: Final = frozenset({"tasks", "journal", "attempt_history", "attempts_left_out", "links"})
-
 Shown = Mapping[str, Any]  # what `--json` prints of something
 
 

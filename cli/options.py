@@ -19,7 +19,6 @@ from cli.setting_names import INVALID, explain_validation_error, option_name, va
 from flowhook.process.confidential_settings import has_credentials
 
 S = TypeVar("S", bound=BaseSettings)
-
 Json = Annotated[bool, Option("--json", help="Print one JSON object per line, for programs.")]
 Router = Annotated[
     str | None,

@@ -28,8 +28,6 @@ STATUS_STYLES: Final = {
     "done": "green",
     "failed": "red",
 }
-
-
 DEEP_FRAMES: Final = 4096  # stack depth that is needed to write the most deeply nested data
 
 

@@ -16,7 +16,6 @@ from operations.operation import Operation
 from operations.table import OPERATIONS
 
 PREFIX: Final = "/api"
-
 _PROBLEM: Final = {
     "description": "A problem detail of RFC 9457.",
     "type": "object",

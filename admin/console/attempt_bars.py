@@ -14,8 +14,6 @@ from flowhook.model.executions import Attempt, AttemptEnd
 from operations.executions import ExecutionDetailView
 
 Interval = tuple[int, int | None]  # begin and end in Unix milliseconds; None: it goes on
-
-
 # texts for the last attempt at an execution that has not ended
 _TEXTS: Final = {Status.RUNNING: "under way", Status.WAITING: "waits", Status.PENDING: "was woken"}
 

@@ -13,21 +13,18 @@ from flowhook.model.executions import LinkedExecution, LinkKind
 from operations.executions import ExecutionDetailView
 
 MAX_CAUSES: Final = 20  # causes that a page shows, the newest ones; the API has all of them
-
 # how another execution caused the one of the page
 CAUSES: Final = {
     LinkKind.RUN: "its run task started this one",
     LinkKind.EVENT: "its event started this one",
     LinkKind.LISTEN: "this one received its event",
 }
-
 # how the execution of the page caused another
 CAUSED: Final = {
     LinkKind.RUN: "started by a run task",
     LinkKind.EVENT: "started by an event of this one",
     LinkKind.LISTEN: "received an event of this one",
 }
-
 TAKEN_OVER: Final = "started by the execution that this one replays"
 _STARTED: Final = re.compile(rb'\{"execution":"(evt_[0-9a-z]{1,40})"\}')  # result of a `run` task in the journal
 

@@ -19,7 +19,6 @@ from operations.table import COUNT_EXECUTIONS, LIST_EXECUTIONS, LIST_FAULTS
 ROWS: Final = 50  # executions on a page at most, live or not
 # values of `since` that a click sets, and their names
 PERIODS: Final = (("15m", "last 15 min"), ("1h", "last hour"), ("24h", "last day"))
-
 # conditions in the order in which they are shown, and what precedes their values
 LABELS: Final = {
     "flow": "flow",

@@ -9,7 +9,6 @@ import re
 from typing import Final
 
 MAX_INDENT: Final = 16  # levels that are indented; deeper ones are shown as deep as this
-
 _TOKEN: Final = re.compile(
     r"""[ \t\n\r]*+(
     [{}\[\],:]

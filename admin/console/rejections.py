@@ -16,7 +16,6 @@ from operations.rejections import RejectionId
 from operations.table import ACCEPT_REJECTION, GET_REJECTION, LIST_REJECTIONS, READ_REJECTION_BODY
 
 MAX_COUNTS: Final = 20  # counts that the list shows; the API has all of them
-
 # what a reason means and what to do about it, as in docs/http.md
 ADVICE: Final[Mapping[str, str]] = {
     "CREDENTIALS_MISSING": "The request has no credentials: set them at the sender.",
@@ -39,7 +38,6 @@ ADVICE: Final[Mapping[str, str]] = {
     "RATE_LIMITED": "The rate_limit is used up. The sender was asked to send again later.",
     "BACKLOG_FULL": "The flow has too many unfinished events. The sender was asked to send again later.",
 }
-
 # why a refused request can't be accepted
 OBSTACLES: Final[Mapping[Acceptability, str]] = {
     Acceptability.UNKNOWN: "It was reported by an earlier version.",

@@ -23,8 +23,6 @@ FOLDER: Final = Path(__file__).parent
 _TIMES: Final = ((86_400, "d"), (3600, "h"), (60, "min"))
 _SIZES: Final = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 MAX_OUTPUT: Final = 16 * 1024  # characters of an output that a page shows; the API has all of them
-
-
 # pages of things, by the beginning of their IDs
 PAGES: Final = {"evt": "executions", "job": "jobs", "rej": "rejections"}
 _ID: Final = re.compile(r"\b(?P<kind>evt|job|rej)_[0-9a-z]{26}\b")

@@ -11,7 +11,6 @@ import orjson
 from operations.operation import ParameterError
 
 INPUT: Final = "input"
-
 _ERROR_FIELDS: Final[Mapping[str, str]] = {
     "BODY_TOO_LARGE": "body",
     "CONTENT_TYPE_INVALID": "content_type",
@@ -21,9 +20,7 @@ _ERROR_FIELDS: Final[Mapping[str, str]] = {
     "TASK_REQUIRED": "task",
     "TASK_WITHOUT_START": "task",
 }
-
 BODY_FIELDS: Final = ("body", "content_type")
-
 # all such fields, with what they contain in a form where nothing is chosen
 DEFAULTS: Final[Mapping[str, str]] = {
     "revision": "pinned",
@@ -33,7 +30,6 @@ DEFAULTS: Final[Mapping[str, str]] = {
     INPUT: "recorded",
     **dict.fromkeys(BODY_FIELDS, ""),
 }
-
 _INPUTS: Final = ("recorded", "edited")
 # fields that only replays from a task have, and what each is for
 _TASK_FIELDS: Final = {"task": "begin there", "output": "replay with it"}

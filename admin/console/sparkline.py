@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 BAR: Final = 2  # width of a minute, in pixels
 HEIGHT: Final = 24
-
 _SVG: Final = Markup(
     '<svg class="sparkline" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
     "<title>{title}</title>{bars}</svg>"

@@ -18,7 +18,6 @@ MAX_CARRIED: Final = MAX_UNSENT * 4 // 3 + 8192  # bytes of a login that carries
 # escaped bytes (`%XX`) in a login that carries a form: decoding them costs more than all the rest
 MAX_ESCAPES: Final = 1024
 LONG: Final = 100  # characters of a value that a page shows in a line
-
 # paths that forms are sent to, and what each does. Some only read: their fields may be too long for a URL.
 _FORMS: Final = tuple(
     (re.compile(PLACEHOLDER.sub("[^/]+", each.path)), each.summary)

@@ -21,7 +21,6 @@ from typing import Final
 MAX_AGE_SECONDS: Final = 12 * 3600.0  # time after which a session ends, whatever happens in it
 MAX_IDLE_SECONDS: Final = 3600.0  # time without a request after which a session ends
 MAX_SESSIONS: Final = 1000  # sessions at a time; beyond it the one that is idle longest ends
-
 # sessions of one token at a time; beyond it the one of them that is idle longest ends, so that the owner of one token
 # can't end the sessions of others by logging in again and again
 MAX_PER_TOKEN: Final = 100

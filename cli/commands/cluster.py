@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from router.storage.replicated.log_sealing import LogSealed
 
 app = typer.Typer(help="Look at the routers and the replicated log, and repair it.", no_args_is_help=True)
-
 HEARTBEAT_SECONDS: Final = 2.0  # for how long running routers are looked for; each sends two heartbeats a second
 # how long `hand-over` waits for the next owner: it loads all unfinished executions first
 HAND_OVER_SECONDS: Final = 30.0

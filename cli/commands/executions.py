@@ -39,7 +39,6 @@ app = typer.Typer(
     help="Look at executions, wait for them; replay, resolve, cancel, suspend, resume, retry and delete them.",
     no_args_is_help=True,
 )
-
 # exit codes of `wait`; 1 and 2 mean that it could not look
 EXIT_CODES: Final[Mapping[str, int]] = {Status.COMPLETED: 0, Status.FAULTED: 3, Status.CANCELLED: 4}
 EXIT_NOT_ENDED: Final = 5

@@ -16,7 +16,6 @@ from flowhook.errors import NotFoundError
 from operations import table
 
 app = typer.Typer(help="Look at flows; draw, pause, resume and delete them.", no_args_is_help=True)
-
 PictureFormat = Literal["mermaid", "svg"]
 
 

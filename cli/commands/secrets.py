@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 # maximum number of flows that are searched for the name of a new secret; if there are more, none is searched
 MAX_SEARCHED: Final = 200
-
 app = typer.Typer(help="Set, list and delete the secrets that flows name.", no_args_is_help=True)
-
 Name = Annotated[str, Argument(metavar="NAME", help="Name of the secret.")]
 
 

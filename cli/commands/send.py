@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 TIMEOUT: Final = 90.0  # seconds to wait for the response; a flow may hold a request for a while
 DEFAULT_EDGE: Final = "http://127.0.0.1:8080"
 FIRST_REFUSAL: Final = 400
-
 RECENT: Final = 20  # number of latest executions that are searched when a response does not contain the execution's ID
 _ID: Final = re.compile(r"evt_[0-9a-z]{26}")
 

@@ -19,7 +19,6 @@ app = typer.Typer(
     help="Create, list, rotate and revoke the bearer tokens of internal services, in the router's data directory.",
     no_args_is_help=True,
 )
-
 Name = Annotated[str, Argument(metavar="NAME", help="Name of the token.")]
 ExpiresIn = Annotated[
     str | None, Option("--expires-in", metavar="DURATION", help="Time after which it expires, such as P90D.")

@@ -19,8 +19,6 @@ from flowhook.sandbox.spawning import SpawnedProcess, socket_pair, spawn
 
 # signals by which others end a process; a defect of the process itself does not cause them
 FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
-
-
 TRIES: Final = 10
 PAUSE_SECONDS: Final = 0.1  # in which the kernel accepts one change of a session's priority from others than root
 

@@ -27,7 +27,6 @@ DRAIN_ORDER: Final = ("edge", "runner", "router", "admin", "nats")
 # storage: a replicated log on NATS servers that the supervisor starts. `?` and parameters of a URL may follow.
 LOCAL_NATS: Final = "nats:"
 _SCHEMES: Final = ("sqlite", "nats", "tls")
-
 # nice increment of runners, which use all available CPU time while there is a backlog. The other processes have
 # priority: their work is short, and senders and small flows wait for it (docs/performance.md, "Fairness").
 RUNNER_NICE: Final = 5
@@ -39,7 +38,6 @@ _OF_ALL: Final = (
     "drain_seconds",
 )
 _EDGE_TLS: Final = ("tls_cert_file", "tls_key_file", "tls_client_ca_file")
-
 # variables that are not inherited by every process unchanged
 _NOT_INHERITED: Final = frozenset(
     {

@@ -23,7 +23,6 @@ REFUSED: Final = 1
 WRONG_USAGE: Final = 2  # exit code of a process with invalid settings: these do not change from start to start
 # failures of a process after which the start is abandoned, while the router has never served
 MAX_FIRST_STARTS: Final = 5
-
 Addresses = dict[str, str]  # addresses at which a process listens: `host:port` by kind (`http`, `grpc`)
 
 

@@ -12,7 +12,7 @@ from admin.application import application
 from admin.base_handler import AdminContext
 from admin.console import rendering
 from admin.console.documentation import documentation
-from admin.router_watch import SILENCE_SECONDS
+from admin.console.page import SILENCE_SECONDS
 from admin.security.logins import LoginLink
 from admin.security.router_clients import RouterClients
 from admin.server import Server
@@ -38,7 +38,7 @@ from operations.tools import PartReader, Tools, Tracer
 # seconds within which the router must respond: health checkers (Kubernetes, for example) wait for 1 s
 ROUTER_TIMEOUT: Final = 0.8
 # seconds within which the router must respond to calls on behalf of people and programs. A page is shown earlier if the
-# router hangs; see `admin.router_watch`.
+# router hangs; see `admin.console.page`.
 CALL_TIMEOUT: Final = 10.0
 # token names to try, in order, when no token is configured. `view` suffices: with this token the process reads health
 # and metrics only, and everything else with the tokens of those who ask. An older data directory has no `view.token`.

@@ -24,13 +24,13 @@ from cli.operation_commands import (
     flag,
     keyword,
     open_operator,
-    option_name,
     options_of,
     read_options,
     usage_errors,
 )
 from cli.options import confirm
 from cli.output import print_json, print_table
+from cli.setting_names import option_name
 from flowhook.errors import ConflictError, NotFoundError, UnavailableError
 from flowhook.model.jobs import JobAction
 from operations import table

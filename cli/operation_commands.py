@@ -19,6 +19,7 @@ from typer import Argument, Option
 
 from cli.options import DataDir, Json, Router, Yes, confirm, read_content
 from cli.output import print_json, print_table
+from cli.setting_names import option_name
 from operations.operation import Operation, ParameterError, Parameters
 
 if TYPE_CHECKING:
@@ -165,6 +166,9 @@ class OperationCall:
         return self.operator.perform(self.operation, self.parameters)
 
 
+Show = Callable[[OperationCall], None]
+
+
 def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     """Return a parameter that typer makes an option of."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
@@ -262,32 +266,25 @@ def one_of(*names: str) -> Callable[[Mapping[str, Any]], None]:
     return check
 
 
-def option_name(name: str) -> str:
-    """Return the option of a parameter."""
-    return f"--{name.replace('_', '-')}"
-
-
 def command(
     app: typer.Typer,
     name: str,
     operation: Operation[Any],
-    show: Callable[[OperationCall], None],
-    text: str,
+    text: str = "",
     *,
     arguments: Mapping[str, str] | None = None,
     leave_out: Iterable[str] = (),
     more: Iterable[inspect.Parameter] = (),
     question: str = "",
     check: Callable[[Mapping[str, Any]], None] = lambda _given: None,
-) -> None:
-    """Add the command of an operation.
+) -> Callable[[Show], Show]:
+    """Add the command of an operation; the function that this decorates performs it and prints the result.
 
     Args:
         app: the command tree.
         name: of the command.
         operation: what it performs.
-        show: performs it and prints the result.
-        text: what `--help` says.
+        text: what `--help` says; default: the docstring of the function.
         arguments: parameters that are arguments, with what stands for them in the command's usage; default: those of
             the operation's path.
         leave_out: parameters that have no option.
@@ -295,20 +292,24 @@ def command(
         question: asked on a terminal first, with `{name}` for parameters.
         check: refuses options that do not go together, before anything is done.
     """
-
-    def run(**given: Any) -> None:
-        check(given)
-        parameters = read_options(operation, given)
-        if question:
-            confirm(question.format(**parameters.model_dump()), yes=given["yes"])
-        with open_operator(given["router"], given["data_dir"]) as operator, usage_errors(given):
-            show(OperationCall(operator, operation, parameters, given))
-
     if arguments is None:
         arguments = {name: METAVARS.get(name, name.upper()) for name in operation.path_parameters}
     hidden = (*leave_out, *(() if "reason" in operation.parameters.model_fields else ("reason",)))
-    options = options_of(operation.model, arguments=arguments, leave_out=hidden)
-    add_command(app, name, run, [*options, *more, *([YES] if question else []), *COMMON], text)
+    options = [*options_of(operation.model, arguments=arguments, leave_out=hidden), *more]
+
+    def add(show: Show) -> Show:
+        def run(**given: Any) -> None:
+            check(given)
+            parameters = read_options(operation, given)
+            if question:
+                confirm(question.format(**parameters.model_dump()), yes=given["yes"])
+            with open_operator(given["router"], given["data_dir"]) as operator, usage_errors(given):
+                show(OperationCall(operator, operation, parameters, given))
+
+        add_command(app, name, run, [*options, *([YES] if question else []), *COMMON], text or show.__doc__ or "")
+        return show
+
+    return add
 
 
 def add_command(
@@ -364,7 +365,7 @@ def listing(
         print_items(found(), columns, row, empty=empty, json=call.json)
 
     numbers = Annotated[int, Option(min=1, help="Maximum number.")]
-    command(app, name, operation, show, text, more=() if limit is None else (keyword("limit", numbers, limit),))
+    command(app, name, operation, text, more=() if limit is None else (keyword("limit", numbers, limit),))(show)
 
 
 def print_items(
@@ -378,7 +379,7 @@ def print_items(
         print_table(columns, (row(shown(item)) for item in items), empty=empty)
 
 
-def showing(say: Callable[[Any], str | None]) -> Callable[[OperationCall], None]:
+def showing(say: Callable[[Any], str | None]) -> Show:
     """Return what performs an operation and prints its result: with `--json` as that, else what `say` returns of it."""
 
     def show(call: OperationCall) -> None:

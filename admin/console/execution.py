@@ -11,13 +11,16 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
-from admin.console import execution_links, trace_view
+import orjson
+
+from admin.console import trace_view
 from admin.console.body_view import MAX_SHOWN, body_view
 from admin.console.page import Page
 from admin.console.timeline import MAX_BARS, draw_timeline
 from flowhook.errors import ExhaustedError, FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Execution, Status, to_datetime
 from flowhook.model.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES
+from flowhook.model.executions import LinkedExecution, LinkKind
 from operations.attachment_parts import ListedPart
 from operations.executions import ExecutionDetailView, ExecutionId
 from operations.parts import PartList, may_have_parts
@@ -36,6 +39,21 @@ MAX_TIMELINE_REQUESTS: Final = 5  # requests of each task that the timeline show
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,9}")
 # errors of a trace, or of attachments, that leave the rest of the page as it is
 _LEFT_OUT: Final = (ExhaustedError, InternalError, InvalidError, NotFoundError, UnavailableError)
+MAX_CAUSES: Final = 20  # causes that a page shows, the newest ones; the API has all of them
+# how another execution caused the one of the page
+CAUSES: Final = {
+    LinkKind.RUN: "its run task started this one",
+    LinkKind.EVENT: "its event started this one",
+    LinkKind.LISTEN: "this one received its event",
+}
+# how the execution of the page caused another
+CAUSED: Final = {
+    LinkKind.RUN: "started by a run task",
+    LinkKind.EVENT: "started by an event of this one",
+    LinkKind.LISTEN: "received an event of this one",
+}
+TAKEN_OVER: Final = "started by the execution that this one replays"
+_STARTED: Final = re.compile(rb'\{"execution":"(evt_[0-9a-z]{1,40})"\}')  # result of a `run` task in the journal
 
 
 class Shown(NamedTuple):
@@ -98,9 +116,9 @@ class ExecutionPage(Page):
             "parts": parts,
             "max_parts": MAX_PARTS,
             "parts_problem": parts_problem,
-            "causes": execution_links.cause_rows(detail),
-            "max_causes": execution_links.MAX_CAUSES,
-            "caused": execution_links.caused_rows(detail),
+            "causes": cause_rows(detail),
+            "max_causes": MAX_CAUSES,
+            "caused": caused_rows(detail),
             "tasks": trace_view.shown_tasks(detail, None),
         }
 
@@ -225,3 +243,53 @@ class DiffPage(Page):
         conditions = {"flow": [execution.flow_id], "until": [execution.received_at.isoformat()], "page_size": ["1"]}
         page = await self.run(LIST_EXECUTIONS, {}, {**conditions, "status": list(statuses)})
         return page.executions[0] if page.executions else None
+
+
+class LinkRow(NamedTuple):
+    """An execution at the other end of a link, as a row of a table."""
+
+    execution_id: str  # its ID
+    how: str  # how one caused the other, in words
+    flow_id: str = ""  # its flow; empty: not known
+    status: Status | None = None  # its status; None: not known
+    key: str = ""  # key of the journal's entry of the task that started it; empty: none, or it is not stored
+    is_gone: bool = False  # whether it is past retention or was deleted
+
+
+def cause_rows(detail: ExecutionDetailView) -> list[LinkRow]:
+    """Return the executions that caused one: those that started it first, then the newest ones."""
+    causes = sorted(detail.links.causes, key=lambda each: each.kinds == (LinkKind.LISTEN,))
+    return _rows(causes, CAUSES, {})
+
+
+def caused_rows(detail: ExecutionDetailView) -> list[LinkRow]:
+    """Return the newest executions that one caused.
+
+    A replay also has those whose results it took over, as far as its journal has them.
+    """
+    links, keys = detail.links, _keys(detail)
+    rows = _rows(links.caused, CAUSED, keys)
+    if detail.replay is None or links.more_caused:
+        return rows
+    own = {row.execution_id for row in rows}
+    return rows + [LinkRow(each, TAKEN_OVER, key=key) for each, key in keys.items() if each not in own]
+
+
+def _rows(linked: Sequence[LinkedExecution], words: Mapping[LinkKind, str], keys: Mapping[str, str]) -> list[LinkRow]:
+    return [
+        LinkRow(
+            execution_id=each.id,
+            how=", ".join(words[kind] for kind in each.kinds),
+            flow_id=each.flow_id,
+            status=each.status,
+            key=keys.get(each.id, ""),
+            is_gone=not each.flow_id,
+        )
+        for each in linked
+    ]
+
+
+def _keys(detail: ExecutionDetailView) -> dict[str, str]:
+    """Return the executions in results of `run` tasks, each with the key of its journal entry."""
+    found = ((entry.key, _STARTED.fullmatch(orjson.dumps(entry.output))) for entry in detail.journal)
+    return {match[1].decode(): key for key, match in found if match is not None}

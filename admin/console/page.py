@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,11 +14,11 @@ from urllib.parse import quote
 
 from admin.console import rendering
 from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
-from admin.router_watch import PATIENCE_SECONDS, until_router_hangs
 from admin.security.request_checks import is_same_origin
 from admin.security.sessions import Role
 from admin.signed_in_handler import COOKIE, SignedInHandler
-from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError
+from flowhook.client import AsyncClient
+from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError, UnavailableError
 from operations.operation import Operation, P, ParameterError
 
 CSRF_FIELD: Final = "csrf_token"
@@ -45,6 +46,10 @@ HELP: Final[Mapping[str, str]] = {
     "secrets.html": "flow-file#secrets",
     "test_event.html": "console#test-events",
 }
+# time that work may take before the router is asked for a sign of life; then after each further such time
+PATIENCE_SECONDS: Final = 2.0
+# time within which a router that is only busy answers a call that reads nothing from storage
+SILENCE_SECONDS: Final = 3.0
 
 
 def help_url(template: str) -> str:
@@ -294,3 +299,43 @@ class HomePage(Page):
     async def show(self, *_values: str) -> None:
         """Redirect to it."""
         self.see_other("/flows")
+
+
+async def until_router_hangs(
+    work: Coroutine[Any, Any, None], client: AsyncClient, patience: float = PATIENCE_SECONDS
+) -> None:
+    """Await work that calls the router, and cancel it once the router gives no sign of life.
+
+    `client`: its timeout is the time within which the router must answer, `SILENCE_SECONDS`.
+
+    Raises:
+        UnavailableError: the router did not answer within that time.
+        FlowhookError: the work raised it.
+    """
+    working = asyncio.create_task(work, name="show a page")
+    try:
+        while not (await asyncio.wait({working}, timeout=patience))[0]:
+            asking = asyncio.create_task(_ask(client), name="ask the router for a sign of life")
+            try:
+                await asyncio.wait({working, asking}, return_when=asyncio.FIRST_COMPLETED)
+                if asking.done():
+                    asking.result()
+            finally:
+                await _cancel(asking)
+        working.result()
+    finally:
+        await _cancel(working)
+
+
+async def _ask(client: AsyncClient) -> None:
+    try:
+        await client.cluster.processes(metrics=False)
+    except UnavailableError:
+        raise
+    except FlowhookError:
+        return  # it refuses, so it answers
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

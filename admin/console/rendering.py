@@ -15,7 +15,6 @@ import flowhook
 from admin.console import static_files
 from admin.console.body_view import indented
 from admin.console.json_format import indent_json
-from admin.console.sparkline import sparkline
 from flowhook.security import callback_tokens
 from operations.encoding import to_json
 
@@ -26,6 +25,13 @@ MAX_OUTPUT: Final = 16 * 1024  # characters of an output that a page shows; the 
 # pages of things, by the beginning of their IDs
 PAGES: Final = {"evt": "executions", "job": "jobs", "rej": "rejections"}
 _ID: Final = re.compile(r"\b(?P<kind>evt|job|rej)_[0-9a-z]{26}\b")
+_BAR: Final = 2  # width of a minute, in pixels
+HEIGHT: Final = 24
+_SVG: Final = Markup(
+    '<svg class="sparkline" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
+    "<title>{title}</title>{bars}</svg>"
+)
+_BARS: Final = Markup('<path class="{name}" d="{path}"/>')
 
 
 def render(template: str, **values: Any) -> str:
@@ -125,6 +131,38 @@ def field_error(context: jinja2.runtime.Context, name: str) -> Markup:
     if name not in context["errors"]:
         return Markup()
     return Markup(' <span class="field-error" id="error-{}">{}</span>').format(name, context["errors"][name])
+
+
+def sparkline(accepted: Sequence[int], faulted: Sequence[int]) -> Markup:
+    """Return a bar for each minute: its height is what was accepted, and what faulted lies over it.
+
+    An empty minute has no bar, and none is lower than a pixel. Colours and the width of the lines are those of the
+    style sheet (`flows.css`). The title says in words what the bars show.
+    """
+    most = max((*accepted, *faulted), default=0)
+    bars = Markup().join(
+        _BARS.format(name=name, path=path)
+        for name, counts in (("accepted", accepted), ("faulted", faulted))
+        if (path := _path(counts, most))
+    )
+    return _SVG.format(width=_BAR * len(accepted), height=HEIGHT, title=_title(accepted, faulted), bars=bars)
+
+
+def _path(counts: Sequence[int], most: int) -> str:
+    """Return upright lines, one for each minute that is not empty."""
+    return "".join(
+        f"M{_BAR * minute + _BAR // 2} {HEIGHT}v-{max(round(count * HEIGHT / most), 1)}"
+        for minute, count in enumerate(counts)
+        if count
+    )
+
+
+def _title(accepted: Sequence[int], faulted: Sequence[int]) -> str:
+    if not any(accepted) and not any(faulted):
+        return "nothing in the last hour"
+    return (
+        f"in the last hour: {sum(accepted):,} accepted, at most {max(accepted):,} in a minute; {sum(faulted):,} faulted"
+    )
 
 
 def _environment() -> jinja2.Environment:

@@ -37,7 +37,9 @@ COPY_COLUMNS: Final = ("SHARD", "ROUTER", "STATE", "POSITION", "LAG", "SILENT", 
 SERVER_COLUMNS: Final = ("SERVER", "ROLE", "UP TO DATE", "LAG", "VERSION")
 
 
+@command(app, "status", table.LIST_SHARDS)
 def _status(call: OperationCall) -> None:
+    """Show the owner and the standbys of each shard, and the servers of the replicated log."""
     state = call.perform()
     if call.json:
         for each in (*state.shards, *state.servers):
@@ -56,16 +58,15 @@ def _status(call: OperationCall) -> None:
         print(f"\n{problem}")
 
 
-command(
+@command(
     app,
-    "status",
-    table.LIST_SHARDS,
-    _status,
-    "Show the owner and the standbys of each shard, and the servers of the replicated log.",
+    "hand-over",
+    table.HAND_OVER,
+    arguments={"successor": "ROUTER"},
+    more=[keyword("timeout", TIMEOUT, HAND_OVER_SECONDS)],
 )
-
-
 def _hand_over(call: OperationCall) -> None:
+    """Have the owner hand the shard over to a standby, and wait until that one serves."""
     begun = call.perform()
     owner = _next_owner(call.operator.client, begun.epoch, call.options["timeout"])
     if owner != begun.successor:
@@ -76,21 +77,11 @@ def _hand_over(call: OperationCall) -> None:
 
 command(
     app,
-    "hand-over",
-    table.HAND_OVER,
-    _hand_over,
-    "Have the owner hand the shard over to a standby, and wait until that one serves.",
-    arguments={"successor": "ROUTER"},
-    more=[keyword("timeout", TIMEOUT, HAND_OVER_SECONDS)],
-)
-command(
-    app,
     "dismiss",
     table.DISMISS_PROCESS,
-    showing(lambda process: f"{process['name']} dismissed"),
     "Forget a process that has ended and will not come back, before the hour is over for which it is shown.",
     arguments={"name": "PROCESS"},
-)
+)(showing(lambda process: f"{process['name']} dismissed"))
 
 
 def _next_owner(client: Client, epoch: int, timeout: float) -> str:

@@ -61,4 +61,4 @@ def _task(side: Shown | None) -> str:
 def register(app: typer.Typer) -> None:
     """Add the command."""
     text = "Compare two executions: their requests, their tasks, and their results."
-    command(app, "diff", table.DIFF_EXECUTIONS, showing(_print), text, arguments={"execution_id": "A", "with_": "B"})
+    command(app, "diff", table.DIFF_EXECUTIONS, text, arguments={"execution_id": "A", "with_": "B"})(showing(_print))

@@ -74,7 +74,16 @@ listing(
 )
 
 
+@command(
+    app,
+    "get",
+    table.GET_EXECUTION,
+    check=one_of("raw", "json"),
+    leave_out=("max_body",),
+    more=[flag("raw", "Print the body of the request, byte for byte.")],
+)
 def _get(call: OperationCall) -> None:
+    """Show an execution with its request, its tasks and its output."""
     if not call.options["raw"]:
         wanted = call.parameters.model_copy(update={"max_body": limits.INLINE_BODY_BYTES})
         showing(print_detail)(replace(call, parameters=wanted))
@@ -83,19 +92,12 @@ def _get(call: OperationCall) -> None:
         sys.stdout.buffer.write(chunk)
 
 
-command(
-    app,
-    "get",
-    table.GET_EXECUTION,
-    _get,
-    "Show an execution with its request, its tasks and its output.",
-    check=one_of("raw", "json"),
-    leave_out=("max_body",),
-    more=[flag("raw", "Print the body of the request, byte for byte.")],
-)
-
-
+@command(app, "wait", table.GET_EXECUTION, leave_out=("max_body",), more=[keyword("timeout", TIMEOUT, None)])
 def _wait(call: OperationCall) -> None:
+    """Wait until an execution has ended, and print its output or its error.
+
+    Exit code: 0 if it completed, 3 if it faulted, 4 if it was cancelled, 5 if it has not ended within --timeout.
+    """
     try:
         detail = wait_until_ended(call.operator.client, call.parameters.execution_id, call.options["timeout"])
     except UnavailableError as error:
@@ -106,20 +108,6 @@ def _wait(call: OperationCall) -> None:
     show_outcome(detail, json=call.json)
     if code := EXIT_CODES[detail.execution.status]:
         raise typer.Exit(code)
-
-
-command(
-    app,
-    "wait",
-    table.GET_EXECUTION,
-    _wait,
-    """Wait until an execution has ended, and print its output or its error.
-
-    Exit code: 0 if it completed, 3 if it faulted, 4 if it was cancelled, 5 if it has not ended within --timeout.
-    """,
-    leave_out=("max_body",),
-    more=[keyword("timeout", TIMEOUT, None)],
-)
 
 
 def _one(operation: Operation[Any], word: str = "") -> Any:
@@ -245,6 +233,5 @@ command(
     app,
     "retry-now",
     table.RETRY_EXECUTION_NOW,
-    showing(lambda execution: f"{execution['id']}: {execution['status']}"),
     "Try again at once what failed in an execution that waits for its next try.",
-)
+)(showing(lambda execution: f"{execution['id']}: {execution['status']}"))

@@ -37,12 +37,8 @@ listing(
     empty="no flows; apply one: flowhook apply -f FILE",
 )
 command(
-    app,
-    "get",
-    table.GET_FLOW,
-    showing(lambda flow: str(flow["document"]).removesuffix("\n")),
-    "Print a flow's document as its author wrote it; with --json, everything about it.",
-)
+    app, "get", table.GET_FLOW, "Print a flow's document as its author wrote it; with --json, everything about it."
+)(showing(lambda flow: str(flow["document"]).removesuffix("\n")))
 listing(
     app,
     "revisions",
@@ -55,7 +51,10 @@ listing(
 )
 
 
+@command(app, "diff", table.DIFF_REVISIONS, arguments={"flow_id": "ID", "old": "A", "new": "B"})
 def _diff(call: OperationCall) -> None:
+    """Show what changed in a flow's file between two revisions, as a unified diff."""
+
     def text(found: Shown) -> str | None:
         if not found["old"]:
             raise NotFoundError(f"flow {flow_id} has one revision", reason="FLOW_REVISION_NOT_FOUND")
@@ -67,16 +66,6 @@ def _diff(call: OperationCall) -> None:
     showing(text)(call)
 
 
-command(
-    app,
-    "diff",
-    table.DIFF_REVISIONS,
-    _diff,
-    "Show what changed in a flow's file between two revisions, as a unified diff.",
-    arguments={"flow_id": "ID", "old": "A", "new": "B"},
-)
-
-
 def _told(flow: Shown) -> str:
     return f"{flow['id']}: {_state(flow)}"
 
@@ -85,16 +74,15 @@ def _state(flow: Shown) -> str:
     return "paused" if flow["paused"] else "active"
 
 
-command(app, "pause", table.PAUSE_FLOW, showing(_told), "Queue a flow's events from now on, without running them.")
-command(app, "resume", table.RESUME_FLOW, showing(_told), "Run the queued events of a flow, and new ones.")
+command(app, "pause", table.PAUSE_FLOW, "Queue a flow's events from now on, without running them.")(showing(_told))
+command(app, "resume", table.RESUME_FLOW, "Run the queued events of a flow, and new ones.")(showing(_told))
 command(
     app,
     "delete",
     table.DELETE_FLOW,
-    showing(lambda deleted: f"{deleted['id']}: deleted"),
     "Delete a flow; executions that were accepted finish. On a terminal it asks first.",
     question="Delete the flow {flow_id}? Its URL answers 404 from then on.",
-)
+)(showing(lambda deleted: f"{deleted['id']}: deleted"))
 
 
 @app.command("graph")

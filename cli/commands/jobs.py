@@ -19,7 +19,27 @@ app = typer.Typer(help="Watch, pause and abort jobs: verbs of `executions` with 
 listing(app, "list", table.LIST_JOBS, COLUMNS, job_row, text="List jobs, newest first.", empty="no jobs", limit=50)
 
 
+OUTCOME: Final = Annotated[ItemOutcome | None, Option(help="With --items: only this outcome.", case_sensitive=False)]
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    if given["outcome"] is not None and not given["items"]:
+        raise typer.BadParameter("--outcome requires --items")
+
+
+@command(
+    app,
+    "get",
+    table.GET_JOB,
+    check=_check,
+    more=[
+        flag("items", "Print the outcome of each execution instead."),
+        keyword("outcome", OUTCOME, None),
+        flag("wait", "Print the progress until the job ends."),
+    ],
+)
 def _get(call: OperationCall) -> None:
+    """Show a job and its progress, or the outcomes of its executions."""
     job = call.operator.shown(call.operation, call.parameters)
     if call.options["wait"]:
         job = follow(call.operator, job)
@@ -33,28 +53,9 @@ def _get(call: OperationCall) -> None:
         print_fields(job.items())
 
 
-def _check(given: Mapping[str, Any]) -> None:
-    if given["outcome"] is not None and not given["items"]:
-        raise typer.BadParameter("--outcome requires --items")
-
-
-OUTCOME: Final = Annotated[ItemOutcome | None, Option(help="With --items: only this outcome.", case_sensitive=False)]
-command(
-    app,
-    "get",
-    table.GET_JOB,
-    _get,
-    "Show a job and its progress, or the outcomes of its executions.",
-    check=_check,
-    more=[
-        flag("items", "Print the outcome of each execution instead."),
-        keyword("outcome", OUTCOME, None),
-        flag("wait", "Print the progress until the job ends."),
-    ],
-)
 for _name, _operation, _text in (
     ("pause", table.PAUSE_JOB, "Pause a job within a second."),
     ("resume", table.RESUME_JOB, "Let a paused job continue."),
     ("abort", table.ABORT_JOB, "End a job within a second; what it did stays done."),
 ):
-    command(app, _name, _operation, showing(progress), _text)
+    command(app, _name, _operation, _text)(showing(progress))

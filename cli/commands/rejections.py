@@ -31,7 +31,15 @@ listing(
 )
 
 
+@command(
+    app,
+    "show",
+    table.GET_REJECTION,
+    check=one_of("body", "json"),
+    more=[flag("body", "Print only the body, if it is stored.")],
+)
 def _show(call: OperationCall) -> None:
+    """Show a refused request: why it was refused, its headers, and what would have made it pass."""
     if not call.options["body"]:
         showing(_print)(call)
         return
@@ -43,17 +51,6 @@ def _print(found: Shown) -> None:
     print_fields((name, value) for name, value in found.items() if name != "body")
 
 
-command(
-    app,
-    "show",
-    table.GET_REJECTION,
-    _show,
-    "Show a refused request: why it was refused, its headers, and what would have made it pass.",
-    check=one_of("body", "json"),
-    more=[flag("body", "Print only the body, if it is stored.")],
-)
-
-
 def _accepted(accepted: Shown) -> str:
     known = " (accepted before)" if accepted["duplicate"] else ""
     return f"{accepted['rejection']}: accepted as {accepted['event']}{known}"
@@ -63,6 +60,5 @@ command(
     app,
     "accept",
     table.ACCEPT_REJECTION,
-    showing(_accepted),
     "Verify a refused request again, after its flow or a secret was corrected, and accept it.",
-)
+)(showing(_accepted))

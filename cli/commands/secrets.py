@@ -54,21 +54,21 @@ def _set(
         print(f"warning: {remark}", file=sys.stderr)
 
 
+@command(app, "list", table.LIST_SECRETS)
 def _list(call: OperationCall) -> None:
+    """List the names of all secrets."""
     empty = "no secrets; set one: flowhook secrets set NAME"
     columns = ("SECRET", "UPDATED")
     print_items(call.perform().secrets, columns, operator.itemgetter("name", "updated_at"), empty=empty, json=call.json)
 
 
-command(app, "list", table.LIST_SECRETS, _list, "List the names of all secrets.")
 command(
     app,
     "delete",
     table.DELETE_SECRET,
-    showing(lambda deleted: f"{deleted['name']}: deleted"),
     "Delete a secret; flows that verify senders with it refuse all requests. On a terminal it asks first.",
     question="Delete the secret {name}? Flows that verify senders with it refuse all requests from then on.",
-)
+)(showing(lambda deleted: f"{deleted['name']}: deleted"))
 
 
 def _remark(client: Client, name: str) -> str:

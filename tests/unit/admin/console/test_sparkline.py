@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from admin.console.sparkline import HEIGHT, sparkline
+from admin.console.rendering import HEIGHT, sparkline
 
 
 def bars(svg, name):

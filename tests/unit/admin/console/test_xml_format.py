@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cases import cases
 
-from admin.console.xml_format import indent_xml
+from admin.console.body_view import indent_xml
 
 
 def test_each_child_has_a_line():

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from admin.router_watch import until_router_hangs
+from admin.console.page import until_router_hangs
 from flowhook.errors import NotFoundError, PermissionDeniedError, UnavailableError
 
 

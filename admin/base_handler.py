@@ -19,19 +19,9 @@ from admin.security.logins import LoginLink, SentLogins
 from admin.security.request_checks import is_allowed_host
 from admin.security.router_clients import Recognition, RouterClients
 from admin.security.sessions import Sessions
+from flowhook import errors
 from flowhook.client import AsyncClient
-from flowhook.errors import (
-    ConflictError,
-    ExhaustedError,
-    FlowhookError,
-    InvalidError,
-    InvalidFlowError,
-    NotFoundError,
-    OutOfRangeError,
-    PermissionDeniedError,
-    UnauthenticatedError,
-    UnavailableError,
-)
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidFlowError, UnavailableError
 from flowhook.http.forwarded import UNKNOWN, TrustedProxies
 from flowhook.http.listening import peer_address
 from flowhook.sharing import Principal, SharedLimit
@@ -60,14 +50,14 @@ HEADERS: Final = {
 }
 # HTTP status by class of error; 500 for others
 STATUSES: Final = (
-    (InvalidError, http.HTTPStatus.BAD_REQUEST),
-    (UnauthenticatedError, http.HTTPStatus.UNAUTHORIZED),
-    (PermissionDeniedError, http.HTTPStatus.FORBIDDEN),
-    (NotFoundError, http.HTTPStatus.NOT_FOUND),
-    (ConflictError, http.HTTPStatus.CONFLICT),
-    (OutOfRangeError, http.HTTPStatus.GONE),
-    (ExhaustedError, http.HTTPStatus.TOO_MANY_REQUESTS),
-    (UnavailableError, http.HTTPStatus.SERVICE_UNAVAILABLE),
+    (errors.InvalidError, http.HTTPStatus.BAD_REQUEST),
+    (errors.UnauthenticatedError, http.HTTPStatus.UNAUTHORIZED),
+    (errors.PermissionDeniedError, http.HTTPStatus.FORBIDDEN),
+    (errors.NotFoundError, http.HTTPStatus.NOT_FOUND),
+    (errors.ConflictError, http.HTTPStatus.CONFLICT),
+    (errors.OutOfRangeError, http.HTTPStatus.GONE),
+    (errors.ExhaustedError, http.HTTPStatus.TOO_MANY_REQUESTS),
+    (errors.UnavailableError, http.HTTPStatus.SERVICE_UNAVAILABLE),
 )
 # reason by HTTP status, for errors that are no `FlowhookError`
 REASONS: Final[Mapping[int, str]] = {
@@ -212,11 +202,11 @@ class BaseHandler(tornado.web.RequestHandler):
         for name, value in HEADERS.items():
             self.set_header(name, value)
 
-    async def head(self) -> None:
+    async def head(self, *values: str) -> None:
         """Respond as to GET; Tornado omits the body."""
-        await self.get()
+        await self.get(*values)
 
-    async def get(self) -> None:
+    async def get(self, *values: str) -> None:  # noqa: ARG002 - those of the path, for subclasses
         """Respond with 404; subclasses override this."""
         raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)
 

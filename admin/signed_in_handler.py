@@ -111,10 +111,6 @@ class SignedInHandler(BaseHandler):
         """Show what the request asks for, unless `prepare` refused it."""
         await self._respond(self.show, values)
 
-    async def head(self, *values: str) -> None:
-        """Respond as to GET; Tornado omits the body."""
-        await self.get(*values)
-
     async def post(self, *values: str) -> None:
         """Perform what the request asks for, unless `prepare` refused it."""
         await self._respond(self.submit, values)

@@ -10,7 +10,6 @@ import http
 from collections.abc import Iterable
 from typing import Final
 
-import attrs
 import tornado.web
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
@@ -51,7 +50,7 @@ class StatusHandler(BaseHandler):
 class LivenessHandler(BaseHandler):
     """`/healthz`: this process runs."""
 
-    async def get(self) -> None:
+    async def get(self, *_values: str) -> None:
         """Respond with 200."""
         self.finish_json({"status": "ok", "build": flowhook.__version__})
 
@@ -59,7 +58,7 @@ class LivenessHandler(BaseHandler):
 class ReadinessHandler(StatusHandler):
     """`/readyz`: a webhook that arrives now is executed by a flow."""
 
-    async def get(self) -> None:
+    async def get(self, *_values: str) -> None:
         """Respond with 200, or with 503 and the reasons; either with what is wrong besides."""
         processes, reasons = await self.processes()
         self.set_status(http.HTTPStatus.SERVICE_UNAVAILABLE if reasons else 200)
@@ -69,7 +68,7 @@ class ReadinessHandler(StatusHandler):
 class HealthHandler(StatusHandler):
     """`/health`: all processes."""
 
-    async def get(self) -> None:
+    async def get(self, *_values: str) -> None:
         """Respond with 200 and what is known, even when the cluster is not ready."""
         processes, reasons = await self.processes()
         shown = [health.describe_process(process) for process in processes]
@@ -79,7 +78,7 @@ class HealthHandler(StatusHandler):
 class MetricsHandler(StatusHandler):
     """`/metrics`: all processes, for Prometheus."""
 
-    async def get(self) -> None:
+    async def get(self, *_values: str) -> None:
         """Respond with 200, or with 503 when the router, which collects the metrics, does not respond."""
         processes, reasons = await self.processes(metrics=True)
         if not processes and reasons:
@@ -87,15 +86,6 @@ class MetricsHandler(StatusHandler):
         self.set_header("Content-Type", CONTENT_TYPE)
         # parsing megabytes of metrics must not block health checks
         self.finish(await asyncio.to_thread(merge_metrics, processes))
-
-
-@attrs.define(eq=False, repr=False)
-class _Family:
-    """One metric family of all processes."""
-
-    help: bytes = attrs.field(alias="help_")  # its first line
-    type: bytes = attrs.field(alias="type_")  # its second line
-    samples: list[bytes] = attrs.field(init=False, factory=list)  # the lines of its samples, one text for each process
 
 
 def merge_metrics(processes: Iterable[ProcessInfo]) -> bytes:
@@ -108,15 +98,15 @@ def merge_metrics(processes: Iterable[ProcessInfo]) -> bytes:
     """
     registry = CollectorRegistry()
     up = Gauge("flowhook_up", "1 while the process is ready.", ("process", "role"), registry=registry)
-    families: dict[bytes, _Family] = {}
+    families: dict[bytes, tuple[bytes, bytes, list[bytes]]] = {}  # first and second line, and samples of each process
     for process in processes:
         up.labels(process.name, process.role).set(health.is_ready(process))
         for text in (b"\n" + process.metrics).split(b"\n# HELP ")[1:]:
             help_, _, rest = text.partition(b"\n")
             type_, _, samples = rest.partition(b"\n")
             if samples and type_.startswith(b"# TYPE "):
-                family = families.setdefault(help_.partition(b" ")[0], _Family(help_, type_))
-                if family.type == type_:
-                    family.samples.append(samples.rstrip(b"\n"))
-    texts = [b"# HELP %b\n%b\n%b\n" % (each.help, each.type, b"\n".join(each.samples)) for each in families.values()]
+                _, known_type, found = families.setdefault(help_.partition(b" ")[0], (help_, type_, []))
+                if known_type == type_:
+                    found.append(samples.rstrip(b"\n"))
+    texts = [b"# HELP %b\n%b\n%b\n" % (help_, type_, b"\n".join(found)) for help_, type_, found in families.values()]
     return generate_latest(registry) + b"".join(texts)

@@ -36,7 +36,7 @@ _PROBLEM: Final = {
     },
     "required": ["status", "title", "reason"],
 }
-_ERRORS: Final = {
+_TEXTS: Final = {
     "400": "A parameter or the body is not acceptable.",
     "401": "There is no token, or the router does not know it.",
     "403": "The token lacks the scope `admin`, or `view` for what only reads.",
@@ -45,6 +45,8 @@ _ERRORS: Final = {
     "429": "A limit is reached; `Retry-After` says when to try again.",
     "503": "The router does not answer.",
 }
+_PROBLEMS: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_ERRORS: Final = {status: {"description": text, "content": _PROBLEMS} for status, text in _TEXTS.items()}
 
 
 @cache
@@ -82,24 +84,19 @@ def _operation(operation: Operation[Any], result: Any, schemas: dict[str, Any]) 
     schemas.update(own)
     fields = model.get("properties", {})
     required = set(model.get("required", ()))
+    content = {"application/octet-stream": {}} if result is None else {"application/json": {"schema": result}}
     described: dict[str, Any] = {
         "operationId": operation.name,
         "summary": operation.summary,
         "parameters": [_parameter(name, fields[name], place="path") for name in operation.path_parameters],
-        "responses": {"200": {"description": "OK", "content": _content(result)}, **_errors()},
+        "responses": {"200": {"description": "OK", "content": content}, **_ERRORS},
     }
     others = {name: field for name, field in fields.items() if name not in operation.path_parameters}
     if operation.writes:
-        body = {
-            "type": "object",
-            "properties": others,
-            "required": sorted(required & others.keys()),
-            "additionalProperties": False,
-        }
-        described["requestBody"] = {
-            "required": bool(required & others.keys()),
-            "content": {"application/json": {"schema": body}},
-        }
+        needed = sorted(required & others.keys())
+        body = {"type": "object", "properties": others, "required": needed, "additionalProperties": False}
+        content = {"application/json": {"schema": body}}
+        described["requestBody"] = {"required": bool(needed), "content": content}
     else:
         described["parameters"] += [_parameter(name, field, place="query") for name, field in others.items()]
     return described
@@ -108,17 +105,3 @@ def _operation(operation: Operation[Any], result: Any, schemas: dict[str, Any]) 
 def _parameter(name: str, schema: dict[str, Any], *, place: str) -> dict[str, Any]:
     text = schema.get("description", "")
     return {"name": name, "in": place, "required": place == "path", "description": text, "schema": schema}
-
-
-def _content(result: Any) -> dict[str, Any]:
-    if result is None:
-        return {"application/octet-stream": {}}
-    return {"application/json": {"schema": result}}
-
-
-def _errors() -> dict[str, Any]:
-    schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
-    return {
-        status: {"description": text, "content": {"application/problem+json": schema}}
-        for status, text in _ERRORS.items()
-    }

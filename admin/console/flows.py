@@ -14,17 +14,8 @@ from admin.console.page import FilterForm, Page, read_live, read_rows
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, NotFoundError
 from flowhook.model.flows import FlowCondition
+from operations import table
 from operations.flows import FlowList, FlowPage, ListedFlow
-from operations.table import (
-    DIFF_REVISIONS,
-    GET_FLOW,
-    GET_FLOW_PICTURE,
-    GET_FLOW_SETUP,
-    GET_FLOW_STATISTICS,
-    LIST_FLOWS,
-    LIST_REJECTIONS,
-    LIST_REVISIONS,
-)
 
 ROWS: Final = 100  # flows on a page at most, live or not
 LIVE_SECONDS: Final = 2.0  # time between two looks at the list of flows
@@ -40,15 +31,17 @@ def filter_query(filters: FlowList, **others: str) -> str:
 class FlowsPage(Page):
     """`/flows`: flows by ID, with conditions in the URL; live on the first page."""
 
-    filter_form = FilterForm("flows_form.html", "Flows", LIST_FLOWS, ("flows.css",), {"states": list(FlowCondition)})
+    filter_form = FilterForm(
+        "flows_form.html", "Flows", table.LIST_FLOWS, ("flows.css",), {"states": list(FlowCondition)}
+    )
 
     async def show(self, *_values: str) -> None:
         """Respond with the list."""
         query = self.query()
         live = read_live(query)
-        filters = read_rows(LIST_FLOWS, query, ROWS)
+        filters = read_rows(table.LIST_FLOWS, query, ROWS)
         first = not filters.page_token
-        page = await self.perform(LIST_FLOWS, filters)
+        page = await self.perform(table.LIST_FLOWS, filters)
         fresh = first and not filter_query(filters) and not any(flow.numbers.last_event_at for flow in page.flows)
         guide = await self._guide(page) if fresh and page.flows else None
         self.finish_page(
@@ -86,11 +79,11 @@ class FlowStream(LiveStream):
 
     def conditions(self) -> FlowList:
         """Return the conditions of the list."""
-        return read_rows(LIST_FLOWS, self.query(), ROWS)
+        return read_rows(table.LIST_FLOWS, self.query(), ROWS)
 
     async def load(self, conditions: FlowList) -> dict[str, Any]:
         """Return the first page."""
-        return {"page": await self.perform(LIST_FLOWS, conditions)}
+        return {"page": await self.perform(table.LIST_FLOWS, conditions)}
 
 
 async def _is_unsigned(client: AsyncClient, flow: ListedFlow) -> bool:
@@ -108,13 +101,15 @@ class FlowDetailPage(Page):
     async def show(self, *values: str) -> None:
         """Respond with the flow; with `revision`, with picture and file of that revision only."""
         path = {"flow_id": values[0]}
-        detail = await self.run(GET_FLOW, path)
-        picture = await self.run(GET_FLOW_PICTURE, path)
+        detail = await self.run(table.GET_FLOW, path)
+        picture = await self.run(table.GET_FLOW_PICTURE, path)
         latest = not self.query().get("revision", [""])[0].strip("0")
-        setup = await self.run(GET_FLOW_SETUP, path) if latest else None
-        numbers = await self.run(GET_FLOW_STATISTICS, path, {}) if latest else None
+        setup = await self.run(table.GET_FLOW_SETUP, path) if latest else None
+        numbers = await self.run(table.GET_FLOW_STATISTICS, path, {}) if latest else None
         rejected = (
-            (await self.run(LIST_REJECTIONS, {}, {"flow": [values[0]], "page_size": ["1"]})).counts if latest else ()
+            (await self.run(table.LIST_REJECTIONS, {}, {"flow": [values[0]], "page_size": ["1"]})).counts
+            if latest
+            else ()
         )
         self.finish_page(
             "flow.html",
@@ -136,10 +131,10 @@ class RevisionsPage(Page):
         """Respond with both; `old` and `new` name the revisions that are compared."""
         path, query = {"flow_id": values[0]}, self.query()
         pair: dict[str, list[str]] = {name: query.pop(name) for name in ("old", "new") if name in query}
-        page = await self.run(LIST_REVISIONS, path, query)
+        page = await self.run(table.LIST_REVISIONS, path, query)
         difference, problem = None, None
         try:
-            difference = await self.run(DIFF_REVISIONS, path, pair)
+            difference = await self.run(table.DIFF_REVISIONS, path, pair)
         except FlowhookError as error:
             problem = self.form_error(error)
         old, new = (

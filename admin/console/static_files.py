@@ -29,8 +29,9 @@ def url(name: str) -> str:
 class StaticHandler(BaseHandler):
     """`/static/NAME`."""
 
-    async def get(self, name: str) -> None:  # type: ignore[override]
+    async def get(self, *values: str) -> None:
         """Respond with the file."""
+        name = values[0]
         content = _FILES.get(name)
         if content is None:
             raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)
@@ -38,7 +39,3 @@ class StaticHandler(BaseHandler):
         current = self.request.query == f"v={_VERSIONS[name]}"
         self.set_header("Cache-Control", "public, max-age=31536000, immutable" if current else "no-cache")
         self.finish(content)
-
-    async def head(self, name: str) -> None:  # type: ignore[override]
-        """Respond as to GET; Tornado omits the body."""
-        await self.get(name)

@@ -128,6 +128,7 @@ def _row(bar: Bar, y: int, scale: _Scale, now_ms: int) -> Markup:
     label = bar.label if len(bar.label) <= _MAX_LABEL else bar.label[: _MAX_LABEL - 1] + "…"
     what = f"{bar.label}{', ' if bar.is_attempt else f': {bar.state}, '}{'waits, ' if bar.waits else ''}{taken}"
     what += " so far" if any(end is None for _, end in bar.intervals) else ""
+    mark = Markup('<line class="try" x1="{}" y1="{}" x2="{}" y2="{}"/>')
     row = Markup('<g><title>{}</title><text class="label" x="{}" y="{}">{}</text>{}{}</g>').format(
         what,
         min(bar.depth, _MAX_INDENT) * _INDENT,
@@ -136,7 +137,7 @@ def _row(bar: Bar, y: int, scale: _Scale, now_ms: int) -> Markup:
         Markup("").join(
             _rectangle(bar, y, scale.x(interval[0]), scale.x(_end(interval, now_ms))) for interval in bar.intervals
         ),
-        Markup("").join(_try(scale.x(moment), y) for moment in bar.tries_ms),
+        Markup("").join(mark.format(scale.x(each), y + 1, scale.x(each), y + ROW - 3) for each in bar.tries_ms),
     )
     return Markup('<a href="{}">{}</a>').format(bar.link, row) if bar.link else row
 
@@ -151,7 +152,3 @@ def _rectangle(bar: Bar, y: int, begin: float, end: float) -> Markup:
         max(round(end - begin, 1), _MIN_WIDTH),
         _BAR,
     )
-
-
-def _try(x: float, y: int) -> Markup:
-    return Markup('<line class="try" x1="{}" y1="{}" x2="{}" y2="{}"/>').format(x, y + 1, x, y + ROW - 3)

@@ -75,15 +75,9 @@ class Server(tornado.httpserver.HTTPServer):
         tls: ssl.SSLContext | None = None,
         **options: Any,
     ) -> None:
-        """Create a server; Tornado calls this with the arguments of the constructor, some of which are its own.
+        """Create a server; Tornado calls this with the arguments of the constructor, `options` of which are its own.
 
-        Args:
-            application: handles requests.
-            max_connections: open connections at most.
-            max_of_one: those of one address, or of one /64 of IPv6, that is not shared.
-            shared: returns whether many clients share an address.
-            tls: None: no TLS; `renew_tls` replaces it.
-            options: of Tornado's server.
+        `max_connections` may be open, of one address, or one /64 of IPv6, `max_of_one`, unless many clients share it.
         """
         super().initialize(application, ssl_options=tls, **options)
         self._now = asyncio.get_running_loop().time

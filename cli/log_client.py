@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -88,9 +88,7 @@ def local_servers(data_dir: Path) -> Iterator[str]:
     from cli.supervisor.rundir import RunDir
     from flowhook.sandbox.spawning import spawn
 
-    run_dir = RunDir(data_dir)
-    try:
-        servers = NatsServers.prepare(data_dir)
+    with closing(RunDir(data_dir)), closing(NatsServers.prepare(data_dir)) as servers:
         commands = [program.command for program in servers.programs(os.environ)]
         processes = [spawn(each.arguments, environment=each.environment) for each in commands]
         try:
@@ -100,6 +98,3 @@ def local_servers(data_dir: Path) -> Iterator[str]:
                 process.send_signal(signal.SIGTERM)
             for process in processes:
                 asyncio.run(process.wait())
-            servers.close()
-    finally:
-        run_dir.close()

@@ -280,17 +280,10 @@ def command(
 ) -> Callable[[Show], Show]:
     """Add the command of an operation; the function that this decorates performs it and prints the result.
 
-    Args:
-        app: the command tree.
-        name: of the command.
-        operation: what it performs.
-        text: what `--help` says; default: the docstring of the function.
-        arguments: parameters that are arguments, with what stands for them in the command's usage; default: those of
-            the operation's path.
-        leave_out: parameters that have no option.
-        more: further options.
-        question: asked on a terminal first, with `{name}` for parameters.
-        check: refuses options that do not go together, before anything is done.
+    `text` is what `--help` says, by default the docstring of the function. `arguments` are parameters that are
+    arguments of the command, with what stands for them in its usage, by default those of the operation's path; those
+    that `leave_out` names have no option, and `more` are further options. `question` is asked on a terminal first, with
+    `{name}` for parameters. `check` refuses options that do not go together, before anything is done.
     """
     if arguments is None:
         arguments = {name: METAVARS.get(name, name.upper()) for name in operation.path_parameters}
@@ -338,16 +331,8 @@ def listing(
 ) -> None:
     """Add the command of an operation that lists something: a table, or with `--json` an item a line.
 
-    Args:
-        app: the command tree.
-        name: of the command.
-        operation: what it performs.
-        columns: heads of the table.
-        row: returns an item as a row.
-        text: what `--help` says.
-        empty: printed in place of an empty table.
-        limit: default of `--limit`; None: all are listed, and there is no such option.
-        after: called with the pages that were read.
+    `row` returns an item as a row, `empty` is printed in place of an empty table, and `after` is called with the pages
+    that were read. `limit` is the default of `--limit`; None: all are listed, and there is no such option.
     """
 
     def show(call: OperationCall) -> None:

@@ -12,22 +12,15 @@ import orjson
 
 from operations.encoding import to_json as results_to_json
 
-STATUS_STYLES: Final = {
-    "completed": "green",
-    "faulted": "red",
-    "cancelled": "yellow",
-    "running": "cyan",
-    "waiting": "blue",
-    "suspended": "blue",
-    "ready": "green",
-    "created": "green",
-    "updated": "cyan",
-    "unchanged": "dim",
-    "aborted": "yellow",
-    "paused": "blue",
-    "done": "green",
-    "failed": "red",
+_STATUSES: Final = {
+    "green": ("completed", "ready", "created", "done"),
+    "red": ("faulted", "failed"),
+    "yellow": ("cancelled", "aborted"),
+    "cyan": ("running", "updated"),
+    "blue": ("waiting", "suspended", "paused"),
+    "dim": ("unchanged",),
 }
+STYLES: Final = {status: style for style, statuses in _STATUSES.items() for status in statuses}
 DEEP_FRAMES: Final = 4096  # stack depth that is needed to write the most deeply nested data
 
 
@@ -63,45 +56,49 @@ def print_result(result: Any, text: str, *, json: bool) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
     """Print rows under a header, or `empty` when there are none. Cells are text, never markup."""
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_cell(cell), style=STATUS_STYLES.get(str(cell), "")) for cell in row))
+        table.add_row(*map(_text, row))
     if table.row_count:
-        _print(table, Console)
+        _print(table)
     else:
         print(empty)
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     """Print names and values, one pair per line; containers are printed as JSON."""
-    from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in fields:
-        table.add_row(name, Text(_cell(value), style=STATUS_STYLES.get(str(value), "")))
-    _print(table, Console)
+        table.add_row(name, _text(value))
+    _print(table)
 
 
-def _print(table: Any, kind: Any) -> None:
+def _print(table: Any) -> None:
+    from rich.console import Console
+
     if sys.stdout.isatty():
-        kind(highlight=False).print(table)
+        Console(highlight=False).print(table)
         return
     # without a terminal, do not wrap lines, so that grep sees whole ones, and do not pad them
-    console = kind(highlight=False, width=500)
+    console = Console(highlight=False, width=500)
     with console.capture() as capture:
         console.print(table)
     for line in capture.get().splitlines():
         print(line.rstrip())
+
+
+def _text(value: object) -> Any:
+    from rich.text import Text
+
+    return Text(_cell(value), style=STYLES.get(str(value), ""))
 
 
 def _cell(value: object) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from flowhook.process.settings import AdminSettings, CommonSettings, EdgeSettings, RouterSettings, RunnerSettings
 
@@ -41,16 +42,8 @@ class Role:
         return self.load()(settings)
 
 
-def _edge() -> Serve:
-    from edge.app import serve
-
-    return serve
-
-
-def _router() -> Serve:
-    from router.process.app import serve
-
-    return serve
+def _serve(module: str) -> Callable[[], Serve]:
+    return lambda: cast("Serve", import_module(module).serve)
 
 
 def _runner() -> Serve:
@@ -76,8 +69,13 @@ def _admin() -> Serve:
 ROLES: Final = {
     role.name: role
     for role in (
-        Role("edge", EdgeSettings, "Run an edge: the HTTP process that senders reach.", _edge),
-        Role("router", RouterSettings, "Run the router: the gRPC process that owns storage.", _router),
+        Role("edge", EdgeSettings, "Run an edge: the HTTP process that senders reach.", _serve("edge.app")),
+        Role(
+            "router",
+            RouterSettings,
+            "Run the router: the gRPC process that owns storage.",
+            _serve("router.process.app"),
+        ),
         Role("runner", RunnerSettings, "Run a runner: the process that executes flows.", _runner),
         Role("admin", AdminSettings, "Run the admin process: health and metrics over HTTP.", _admin),
     )

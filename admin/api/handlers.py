@@ -155,6 +155,4 @@ class UnknownPathHandler(ApiHandler):
         """Respond with 404."""
         raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)
 
-    async def submit(self, *_values: str) -> None:
-        """Respond with 404."""
-        raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)
+    submit = show

@@ -20,7 +20,7 @@ from operations.flows import CheckedFlow, ListedProblem, problems_of
 from operations.operation import Operation, ParameterError
 from operations.table import APPLY_FLOW, CHECK_FLOW, GET_FLOW
 
-_UNSET: Final = re.compile(r"secret (.+) is not set yet")  # beginning of the router's warning about a secret
+_UNSET: Final = re.compile(r"^secret (.+) is not set yet")  # beginning of the router's warning about a secret
 # what the form contains at first, for those who write their first flow
 EXAMPLE: Final = """\
 document:
@@ -85,16 +85,10 @@ class ApplyPage(Page):
             problems=problems,
             lines=list(numbered(document, shown_problems)) if shown_problems else [],
             checked=checked,
-            warnings=[(each, _unset_secret(each.message)) for each in checked.warnings] if checked else [],
+            warnings=[(each, "".join(_UNSET.findall(each.message))) for each in checked.warnings] if checked else [],
             examples=sorted(documentation().examples) if shown is None else [],
             picture=Markup(checked.picture if checked else ""),  # noqa: S704 - operations.diagram escapes all text
         )
-
-
-def _unset_secret(warning: str) -> str:
-    """Return the secret that a warning says is not set; empty: it is about something else."""
-    found = _UNSET.match(warning)
-    return found[1] if found else ""
 
 
 class ApplyHandler(ApplyPage):

@@ -44,8 +44,7 @@ class AuditLogPage(Page):
         """Respond with the list."""
         parameters = LIST_AUDIT.read_query({}, self.query())
         page = await self.perform(LIST_AUDIT, parameters)
-        conditions = {name: getattr(parameters, name) for name in ("actor", "action", "target")}
-        given = {name: value for name, value in conditions.items() if value}
+        given = parameters.model_dump(include={"actor", "action", "target"}, exclude_defaults=True)
         self.finish_page(
             "audit.html",
             page=page,

@@ -193,8 +193,7 @@ class ExecutionProgress(Page):
         """Respond with both; reload the whole page once its buttons, error or output have changed."""
         seen = self.query().get("seen", [""])[0]
         detail: ExecutionDetailView = await self.run(GET_EXECUTION, {"execution_id": values[0]}, {})
-        status = detail.status
-        if status.ended or (status is Status.SUSPENDED) != (seen == Status.SUSPENDED):
+        if detail.status.ended or (detail.status is Status.SUSPENDED) != (seen == Status.SUSPENDED):
             self.set_header("HX-Refresh", "true")
         self.finish_page(
             "execution_progress.html",

@@ -106,11 +106,8 @@ class FlowDetailPage(Page):
         latest = not self.query().get("revision", [""])[0].strip("0")
         setup = await self.run(table.GET_FLOW_SETUP, path) if latest else None
         numbers = await self.run(table.GET_FLOW_STATISTICS, path, {}) if latest else None
-        rejected = (
-            (await self.run(table.LIST_REJECTIONS, {}, {"flow": [values[0]], "page_size": ["1"]})).counts
-            if latest
-            else ()
-        )
+        one = {"flow": [values[0]], "page_size": ["1"]}
+        rejected = (await self.run(table.LIST_REJECTIONS, {}, one)).counts if latest else ()
         self.finish_page(
             "flow.html",
             flow=detail,

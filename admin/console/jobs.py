@@ -125,8 +125,7 @@ class CreateJobHandler(NewJobPage):
             await self.show_form(fields, notice="No job was created: you changed what it does. This is it now.")
             return
         try:
-            parameters = _read(CREATE_JOB, fields)
-            job = await self.perform(CREATE_JOB, parameters)
+            job = await self.perform(CREATE_JOB, _read(CREATE_JOB, fields))
         except (InvalidError, ExhaustedError) as error:
             await self.show_form(fields, error)
         else:

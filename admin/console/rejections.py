@@ -57,8 +57,7 @@ class RejectionsPage(Page):
         """Respond with the list."""
         parameters = LIST_REJECTIONS.read_query({}, self.query())
         page = await self.perform(LIST_REJECTIONS, parameters)
-        conditions = {"flow": parameters.flow, "reason": parameters.reason}
-        given = {name: value for name, value in conditions.items() if value}
+        given = parameters.model_dump(include={"flow", "reason"}, exclude_defaults=True)
         self.finish_page(
             "rejections.html",
             page=page,

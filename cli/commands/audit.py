@@ -12,9 +12,8 @@ app = typer.Typer(help="Look at what was changed, by whom, and why.", no_args_is
 
 
 def _row(entry: Shown) -> tuple[object, ...]:
-    result = entry["error"] or "done"
-    if entry["calls"] > 1:
-        result = f"{entry['error']}, {entry['calls']} times until {entry['last_time']}"
+    repeated = f"{entry['error']}, {entry['calls']} times until {entry['last_time']}"
+    result = repeated if entry["calls"] > 1 else entry["error"] or "done"
     return (*(entry[name] for name in ("time", "actor", "address", "action", "target")), result, entry["reason"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,8 +36,7 @@ def _up(settings: UpSettings) -> int:
     open_files.ensure_limit()
     _check_files(settings)
     spec = settings.spec()
-    run_dir = RunDir(settings.data_dir)
-    try:
+    with closing(RunDir(settings.data_dir)):
         spec.check()
         restrict_permissions(settings.data_dir)
         ensure_tokens(settings.data_dir)
@@ -46,8 +46,6 @@ def _up(settings: UpSettings) -> int:
 
             # creates the key of secrets if there is none: one router of several must not create its own
             load_secrets_key(settings.data_dir, read_settings(RouterSettings, {}).secrets_key)
-    finally:
-        run_dir.close()
     sys.stdout.flush()
     # the supervisor ignores the last arguments; they identify the process in a process list
     arguments = [sys.executable, "-P", "-m", "cli.supervisor", "flowhook", *sys.argv[1:]]

@@ -52,7 +52,9 @@ def command(
         hint = diagnose(verifiers, request, now, readings=SecretVariants(kinds, secrets))
         found: dict[str, Any] = {"valid": False, "reason": error.reason, "detail": error.detail, "hint": hint or None}
     else:
-        found = {"valid": True, "scheme": match.scheme, "delivery_id": _delivery(verifiers, request)}
+        deliveries = (each.delivery_id(request) for each in verifiers)
+        delivery = next((found for found in deliveries if found is not None), None)
+        found = {"valid": True, "scheme": match.scheme, "delivery_id": delivery}
     if json:
         print_json(found)
     elif found["valid"]:
@@ -64,20 +66,19 @@ def command(
 
 
 def parse_request(content: bytes, url: str) -> RequestView:
-    """Parse the content of a request file.
+    """Parse the content of a request file: request line, headers, an empty line, body; lines may end with LF alone.
 
-    Args:
-        content: request line, headers, an empty line, body; lines of the head may end with LF alone.
-        url: URL that the sender called; empty: the absolute URL of the request line or, if that is a path, one built
-            from it and Host.
+    `url`: URL that the sender called; empty: the absolute URL of the request line or, if that is a path, one built from
+    it and Host.
     """
     from flowhook import limits
     from flowhook.signatures import JsonBody, RequestView
 
-    head, blank, body = _split(content)
+    blank = re.search(rb"\r?\n\r?\n", content)
+    head, body = (content, b"") if blank is None else (content[: blank.start()], content[blank.end() :])
     lines = re.split(rb"\r?\n", head)
     start = _START.fullmatch(lines[0].strip())
-    if start is None or not blank:
+    if start is None or blank is None:
         raise typer.BadParameter(
             "REQUEST_FILE begins with a request line such as POST /hook/x HTTP/1.1, and has an empty line"
         )
@@ -93,11 +94,6 @@ def parse_request(content: bytes, url: str) -> RequestView:
     parts = urlsplit(full)
     known = JsonBody(limits.MAX_BODY_BYTES)
     return RequestView(start[1].decode(), full, parts.path or "/", parts.query, headers, body, json=known)
-
-
-def _split(content: bytes) -> tuple[bytes, bytes, bytes]:
-    match = re.search(rb"\r?\n\r?\n", content)
-    return (content, b"", b"") if match is None else (content[: match.start()], match[0], content[match.end() :])
 
 
 def _kinds(provider: str, auth: str) -> Any:
@@ -117,7 +113,3 @@ def _kinds(provider: str, auth: str) -> Any:
         raise typer.BadParameter("; ".join(detail["msg"] for detail in error.errors(include_url=False))) from None
     except (PydanticCustomError, YAMLError) as error:
         raise typer.BadParameter(str(error)) from None
-
-
-def _delivery(verifiers: Any, request: RequestView) -> str | None:
-    return next((found for each in verifiers if (found := each.delivery_id(request)) is not None), None)

@@ -1,11 +1,8 @@
 """The supervisor of `flowhook up`: starts the processes of a local cluster, restarts them, and drains them in order.
 
-- `child_process`: one running process.
-- `process_supervisor`: starts one process and restarts it when it dies.
-- `cluster`: the order of start and drain.
-- `initial_flows`: applies the flows at the start.
-- `cluster_spec`: the processes to start; `up_settings`: the options of the user.
-- `nats_servers`, `exec_child`: the servers of a replicated log.
+- `child_process`, `process_supervisor`: one running process, and one that is restarted when it dies.
+- `cluster`: the order of start and drain; `cluster_spec`: the processes to start; `up_settings`: the user's options.
+- `initial_flows`: applies the flows at the start; `nats_servers`, `exec_child`: the servers of a replicated log.
 - `rundir`: the files that publish the state of the cluster; `progress`: what is printed.
 
 Nothing here imports a process's code. Processes are started as commands, all at once; they import their code in

@@ -27,11 +27,8 @@ def main() -> int:
     """Run the cluster whose specification is in the environment until it ends, and return the exit code."""
     try:
         spec = ClusterSpec.from_json(os.environ.pop(SPEC))
-        run_dir = RunDir(Path(spec.data_dir))
-        try:
+        with closing(RunDir(Path(spec.data_dir))) as run_dir:
             return asyncio.run(_run(spec, run_dir))
-        finally:
-            run_dir.close()
     except KeyboardInterrupt:
         return failures.EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - reported before the process exits

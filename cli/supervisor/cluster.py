@@ -234,12 +234,8 @@ def _reasons(status: int, body: bytes) -> str:
         return f"which answers {status} for /readyz" if status else "which does not answer"
 
 
-def _first(group: BaseExceptionGroup[FlowhookError]) -> FlowhookError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, FlowhookError)  # noqa: S101 - for the type checker; the group was split by it
-    return error
+def _first(error: FlowhookError | BaseExceptionGroup[FlowhookError]) -> FlowhookError:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _port_of(address: str) -> int:

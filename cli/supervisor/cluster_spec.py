@@ -189,17 +189,10 @@ class ClusterSpec:
     ) -> Mapping[str, str]:
         """Return the settings that a process gets once its dependencies serve: variables, with the ports known so far.
 
-        Settings are passed in the environment, tokens in files of the data directory.
-
-        Args:
-            role: "", as the name, for the process that applies the flows.
-            name: of the process.
-            http_port: 0 lets the system choose, as with the other ports.
-            admin_port: of the admin process.
-            grpc_ports: of the routers, in order of their numbers.
-            losses_explained: whether the process that this one replaces was ended from outside, so that no execution
-                that a runner was working on is to blame.
-            login_code: of the link that logs in once; empty if absent (any more).
+        Settings are passed in the environment, tokens in files of the data directory. Role and name are empty for the
+        process that applies the flows. A port of 0 lets the system choose; those of the routers are in order of their
+        numbers. `losses_explained`: the process that this one replaces was ended from outside, so that no execution
+        that a runner was working on is to blame. `login_code`: of the link that logs in once; empty if absent.
         """
         settings: dict[str, object] = {
             "data_dir": self.data_dir,

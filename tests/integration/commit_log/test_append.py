@@ -8,6 +8,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
 from support.cluster_keys import KEYS
 from support.nats_servers import nats_server
 from support.patience import PATIENCE, wait_until
@@ -186,6 +188,21 @@ def test_a_record_whose_id_was_copied_on_its_way_is_stored_all_the_same(opened, 
     with pytest.raises(FencedError):
         other.log.append(1, "2:b:1:0", b"claim")
     assert other.log.append(5, "2:b:1:0", b"claim") == 6
+
+
+@pytest.mark.parametrize("data", [b"[]", b'{"error": "no"}', b"1", b"{"])
+def test_an_answer_that_no_server_gives_leaves_the_outcome_open(opened, server, monkeypatch, data):
+    log = opened(server).log
+    request, answers = Client.request, [data]
+
+    async def answered_by_another(client, *arguments, **options):
+        reply = await request(client, *arguments, **options)
+        return Msg(client, data=answers.pop()) if answers else reply
+
+    monkeypatch.setattr(Client, "request", answered_by_another)
+    assert log.append(0, "1:a:1:0", b"record") == 1
+    assert answers == []
+    assert positions(log) == [1]
 
 
 def test_records_are_announced_while_another_router_waits_for_them(opened, server):

@@ -206,8 +206,11 @@ class _Append:
             self._maybe_in |= sent
         return None
 
-    async def _judge(self, answer: dict[str, Any]) -> int | None:
-        error = answer.get("error")
+    async def _judge(self, answer: Any) -> int | None:
+        error = answer.get("error") if isinstance(answer, dict) else "no object"
+        if error and not isinstance(error, dict):  # another client than a server has answered
+            self._cause, self._maybe_in = f"an answer of no server: {error}", True
+            return None
         if not error and not answer.get("duplicate") and answer.get("seq") == self._position:
             return self._position
         # a duplicate may be what somebody stored who had copied the ID on its way

@@ -35,6 +35,7 @@ from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.handshakes import DONE, FetchUrl
 from edge.webhook.log_limiter import RateLimitedLogger
 from edge.webhook.stages import (
+    HOOKS,
     Delivery,
     RequestViews,
     Stages,
@@ -52,7 +53,6 @@ from flowhook.signatures import Match, Outcome, SignatureError, Verifier, first_
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.status import THROTTLED, failure_to_proto
 
-PREFIX: Final = "/hook/"
 # Upper bound of the ratio of an event's metadata to the head it is made from: an event contains Content-Type and
 # traceparent twice, the second time in UTF-8, which takes two bytes for each byte that is not ASCII.
 MAX_GROWTH: Final = 3
@@ -233,9 +233,9 @@ class WebhookHandler:
 
     async def _endpoint(self, head: Head) -> CompiledEndpoint:
         path = head.path
-        if not path.startswith(PREFIX):
+        if not path.startswith(HOOKS):
             raise _Refused(responses.FLOW_NOT_FOUND)
-        flow_id, slash, suffix = path[len(PREFIX) :].partition("/")
+        flow_id, slash, suffix = path[len(HOOKS) :].partition("/")
         try:
             endpoints = await self._flow_cache.find(flow_id)
         except FlowhookError:

@@ -12,7 +12,7 @@ from edge.http.peer import Peer
 from edge.router.flow_cache import FlowCache
 from edge.router.rejections import RejectionReporter
 from edge.webhook.compiled_endpoints import CompiledEndpoint
-from edge.webhook.stages import Delivery, RequestViews, Stages, answer_by_head, event_message, most_specific
+from edge.webhook.stages import HOOKS, Delivery, RequestViews, Stages, answer_by_head, event_message, most_specific
 from flowhook.errors import FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.http.listening import peer_address
 from flowhook.process import logs
@@ -22,8 +22,6 @@ from flowhook.v1 import envelope_pb2
 from flowhook.v1.rejection_service_pb2 import AttachVerifierRequest, AttachVerifierResponse, OriginalRequest
 from flowhook.wire.convert import milliseconds
 from flowhook.wire.status import failure_to_proto
-
-PREFIX = "/hook/"
 
 log = logs.get_logger(__name__)
 
@@ -100,7 +98,7 @@ class Reverification:
             endpoints = await self._flow_cache.find(flow_id)
         if endpoints is None:
             raise NotFoundError(f"there is no flow {flow_id} any more, or it has no webhook", reason="FLOW_NOT_FOUND")
-        _, slash, suffix = path.removeprefix(PREFIX).partition("/")
+        _, slash, suffix = path.removeprefix(HOOKS).partition("/")
         endpoint = endpoints.at_suffix(suffix) if slash else endpoints.own
         if endpoint is None or endpoint.one_time:
             raise NotFoundError("the flow has no such callback any more", reason="CALLBACK_NOT_FOUND")

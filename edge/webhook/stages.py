@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import orjson
@@ -48,6 +48,8 @@ from flowhook.signatures import (
 )
 from flowhook.v1 import envelope_pb2
 from flowhook.wire.convert import event_to_proto
+
+HOOKS: Final = "/hook/"  # what the paths of all flows begin with
 
 
 class RequestViews:

@@ -157,7 +157,7 @@ class SignatureVerifier(Verifier):
         self._takes_pieces = around is not None
         self._before, self._after = around or (self._read_content, compile_content(()))
         self.needs_body = in_body or not is_token
-        self.reads_json = in_body or any(part.source == "field" for part in content)  # see `json_body.reads_json`
+        self.reads_json = in_body or any(part.source == "field" for part in content)
         # whether the body is signed as a whole, rather than fields of it
         self.signs_body = any(part.is_of_body and part.source != "field" for part in content) and not is_token
         self.signs_url = any(part.source in ("url", "decoded_url") for part in content)  # whether the URL is signed

@@ -2,8 +2,7 @@
 
 - `syntax`: the `${ }` syntax that marks a string as an expression.
 - `paths`: the small subset of jq that runs outside a runner's child process, compiled to plain Python.
-- `jq_check`: the static check of whole programs; `diagnostics`: corrections to suggest for programs that do not
-  compile.
+- `jq_check`: the static check of whole programs, with corrections for those that do not compile.
 
 Nothing here ever runs a jq program of a flow: it may never end, and the jq binding holds the GIL while it runs. Only
 the runner's guarded child process does.

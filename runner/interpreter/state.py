@@ -24,10 +24,7 @@ Evaluate = Callable[[Any, ExpressionScope, Any], tuple[Any, str]]
 """Takes the node of a task, its scope and its input; returns the output and the flow directive."""
 
 Execute = Callable[[Any, "BranchState", ExpressionScope, Any, Any], Steps]
-"""Takes the node of a task, the state of its block, its scope, its input and its progress in a snapshot, or None.
-
-Returns the steps of the task, whose result is its output.
-"""
+"""Takes node, state of the block, scope, input, and progress in a snapshot or None; the steps return the output."""
 
 Extend = Callable[[TaskSteps, Node, "BranchState", ExpressionScope, dict[str, Any] | None], TaskSteps]
 """Wraps the steps of a task that has extensions; the last argument is its state in a snapshot, or None."""

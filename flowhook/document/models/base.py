@@ -104,7 +104,7 @@ OrText: TypeAlias = Annotated[
 
 
 def exactly_one(*keys: str, cause: str, may_be_null: bool = False) -> Any:
-    """Return a validator of models of which exactly one of these keys has a value, which null is if it `may_be`."""
+    """Return a validator of models of which exactly one of these keys has a value; null is one if it `may_be_null`."""
 
     def check(model: Model) -> Model:
         written = model.model_fields_set.intersection(keys)

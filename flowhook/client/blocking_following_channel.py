@@ -156,14 +156,10 @@ class BlockingFollowingChannel(grpc.Channel):
             failure = unreachable_owner(error, self._assumed.address, owner.address)
         else:
             failure = lost(error, owner.address)
-        if call_code(failure) is grpc.StatusCode.UNAVAILABLE:
-            self._forget(owner, failure)
-        return failure
-
-    def _forget(self, owner: OwnerReport, error: grpc.RpcError) -> None:
-        if self._owner is owner:
-            stays = owner is self._assumed and status.from_rpc_error(error).reason != SHARD_MOVED
+        if call_code(failure) is grpc.StatusCode.UNAVAILABLE and self._owner is owner:
+            stays = owner is self._assumed and status.from_rpc_error(failure).reason != SHARD_MOVED
             self._owner = owner if stays else None
+        return failure
 
     def _current(self, seconds: float) -> OwnerReport:
         """Return the owner that was found last, or look it up."""

@@ -131,21 +131,22 @@ class FollowingStream:
         self._beginning = asyncio.Lock()
         self._begun: tuple[OwnerChannel, Any] | None = None
         self._failure: grpc.RpcError | None = None
-        self._cancelled = False
+        self._cancelled = asyncio.Event()
         self._callbacks: list[Callable[[Any], None]] = []
 
     def cancel(self) -> bool:
         """Cancel the call."""
         if self._begun is not None:
             return bool(self._begun[1].cancel())
-        first, self._cancelled = not self._cancelled, True
+        first = not self._cancelled.is_set()
+        self._cancelled.set()
         return first
 
     def done(self) -> bool:
         """Return whether the call has ended."""
         if self._begun is not None:
             return bool(self._begun[1].done())
-        return self._cancelled or self._failure is not None
+        return self._cancelled.is_set() or self._failure is not None
 
     def add_done_callback(self, callback: Callable[[Any], None]) -> None:
         """Call `callback` when the call ends, if it has begun."""
@@ -192,16 +193,40 @@ class FollowingStream:
                 raise asyncio.CancelledError
             try:
                 begun = ownership, call = await self._begin()
+                for callback in self._callbacks:
+                    call.add_done_callback(callback)
+                ownership.track(call)
+                await self._connect(call, ownership)
             except grpc.RpcError as error:
                 self._failure = error
                 raise
-            for callback in self._callbacks:
-                call.add_done_callback(callback)
-            ownership.track(call)
             self._begun = begun
-            if self._cancelled:  # meanwhile
+            if self._cancelled.is_set():  # meanwhile
                 call.cancel()
             return begun
+
+    async def _connect(self, call: Any, ownership: OwnerChannel) -> None:
+        """Wait until a call is connected; fail when it is cancelled, or the ownership ends.
+
+        gRPC never wakes the writer of a call that is cancelled before it is connected, as one to an owner that died is.
+        """
+        reasons = (call.wait_for_connection(), ownership.ended.wait(), self._cancelled.wait())
+        connecting, *others = map(asyncio.ensure_future, reasons)
+        connected = False
+        try:
+            await asyncio.wait((connecting, *others), return_when=asyncio.FIRST_COMPLETED)
+            connected = connecting.done()
+        finally:
+            if not connected:
+                call.cancel()
+            for each in (connecting, *others):
+                each.cancel()
+        if connected:
+            await _result(connecting, call, ownership)
+        elif self._cancelled.is_set():
+            raise asyncio.CancelledError
+        else:
+            raise replaced(ownership.report.address)
 
 
 async def _owner(watch: OwnerWatch, seconds: float | None, *, wait: bool) -> tuple[OwnerChannel, float | None]:
@@ -219,7 +244,7 @@ async def _result(operation: Awaitable[T], call: Any, ownership: OwnerChannel) -
         return await operation
     except asyncio.CancelledError:
         task = asyncio.current_task()
-        if ownership.over and call.cancelled() and task is not None and not task.cancelling():
+        if ownership.ended.is_set() and call.cancelled() and task is not None and not task.cancelling():
             raise replaced(ownership.report.address) from None
         raise
     except grpc.aio.AioRpcError as error:

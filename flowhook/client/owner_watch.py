@@ -57,12 +57,12 @@ class OwnerChannel:
 
     Attributes:
         report: epoch and address of the owner.
-        over: whether another owner is known.
+        ended: set once another owner is known.
     """
 
     def __init__(self, report: OwnerReport, channel: grpc.aio.Channel) -> None:
         self.report = report
-        self.over = False
+        self.ended = asyncio.Event()
         self._channel = channel
         self._methods: dict[tuple[str, str], Any] = {}
         self._calls: set[grpc.aio.Call] = set()
@@ -81,7 +81,7 @@ class OwnerChannel:
 
     def end(self) -> None:
         """Cancel all calls in progress."""
-        self.over = True
+        self.ended.set()
         for call in tuple(self._calls):
             call.cancel()
 

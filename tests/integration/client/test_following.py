@@ -229,6 +229,21 @@ async def test_a_stream_that_waits_for_an_owner_can_be_cancelled(routers, connec
     assert stream.done()
 
 
+async def test_a_writer_that_waits_for_a_connection_to_an_owner_that_died_ends_when_another_is_known(
+    routers, connection, call
+):
+    routers.move(0, 1)
+    assert await call() == b"answer"
+    await routers[0].kill()
+    stream = connection.stream_stream("/test.Echo/StreamStream")(None, wait_for_ready=True)
+    writing = asyncio.ensure_future(stream.write(b"piece"))
+    routers.move(1, 2)
+    async with asyncio.timeout(PATIENCE):
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await writing
+    assert reason(failed) == "ROUTER_REPLACED"
+
+
 async def test_a_call_whose_timeout_is_over_before_there_is_an_owner_says_what_the_routers_say(routers, call):
     await routers[1].kill()
     known, dead, _ = (router.address for router in routers)

@@ -33,16 +33,16 @@ class HeaderView(HTTPHeaders):
             self._converted = self._convert()
         return self._converted
 
-    def add(self, name: str, value: str, *, _chars_are_bytes: bool = True) -> None:  # noqa: D102 - as in the base class
+    def add(self, name: str, value: str, *, _chars_are_bytes: bool = True) -> None:
         self._fields.add(name, value, _chars_are_bytes=_chars_are_bytes)
 
-    def get_list(self, name: str) -> list[str]:  # noqa: D102
+    def get_list(self, name: str) -> list[str]:
         return self._fields.get_list(name)
 
-    def get_all(self) -> Iterable[tuple[str, str]]:  # noqa: D102
+    def get_all(self) -> Iterable[tuple[str, str]]:
         return self._fields.get_all()
 
-    def copy(self) -> HTTPHeaders:  # noqa: D102
+    def copy(self) -> HTTPHeaders:
         return self._fields.copy()
 
     def __setitem__(self, name: str, value: str) -> None:

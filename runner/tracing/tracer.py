@@ -29,7 +29,7 @@ def compute_trace(definition: bytes, detail: bytes, body: bytes) -> Iterator[byt
     """Yield an `ExecutionTrace` as JSON; see `ExecutionTracer.trace`. `detail` is a `GetExecutionResponse`."""
     from runner.tracing.replay import trace_execution  # noqa: PLC0415 - only this process needs the interpreter
 
-    yield orjson.dumps(trace_execution(definition, detail, body))
+    yield orjson.dumps(trace_execution(definition, detail, body), default=tuple)  # of named tuples
 
 
 class ExecutionTracer:

@@ -30,7 +30,6 @@ class Histogram:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one observation."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
@@ -58,7 +57,6 @@ class EdgeMetrics(Collector):
     _gauges: list[tuple[str, str, Callable[[], float]]] = attrs.field(init=False, factory=list)
 
     def answered(self, status: int, reason: str) -> None:
-        """Count a response."""
         key = (status, reason)
         self.responses[key] = self.responses.get(key, 0) + 1
 
@@ -67,7 +65,6 @@ class EdgeMetrics(Collector):
         self._gauges.append((name, text, value))
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all counters as Prometheus metrics."""
         requests = CounterMetricFamily("flowhook_edge_requests", "Answers to senders.", labels=("status", "reason"))
         for (status, reason), count in sorted(self.responses.items()):
             requests.add_metric((str(status), reason), count)

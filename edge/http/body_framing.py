@@ -11,7 +11,6 @@ class BodyFraming:
     __slots__ = ("_chunks", "unread")
 
     def __init__(self, length: int) -> None:
-        """Expect a body of `length` bytes, or a chunked one (-1)."""
         self.unread = length  # bytes of the body that were not taken yet; -1: at least one, and their number is unknown
         self._chunks = ChunkedBody() if length < 0 else None
 
@@ -22,7 +21,6 @@ class BodyFraming:
 
     @property
     def buffered(self) -> int:
-        """Bytes that were taken and are not decoded yet."""
         return 0 if self._chunks is None else self._chunks.buffered
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
@@ -67,7 +65,6 @@ class BodyTime:
         return now + self._left
 
     def stop(self, now: float, size: int) -> None:
-        """Record that `size` bytes arrived."""
         self._left -= now - self._since
         self.earn(size)
 

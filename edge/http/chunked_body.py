@@ -40,7 +40,6 @@ class _Content:
         self.complete = False
 
     def on_message_complete(self) -> None:
-        """Record the end of the body."""
         self.complete = True
 
 
@@ -64,12 +63,10 @@ class ChunkedBody:
 
     @property
     def done(self) -> bool:
-        """Whether the body is complete."""
         return self._content.complete
 
     @property
     def buffered(self) -> int:
-        """Bytes of the input that are not parsed yet."""
         return len(self._buffer)
 
     def feed(self, data: bytes = b"") -> None:

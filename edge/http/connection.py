@@ -137,7 +137,6 @@ class Connection(asyncio.Protocol, HTTPConnection):
     # For the server
 
     def start(self) -> None:
-        """Begin to serve."""
         if self._transport is None:  # lost meanwhile
             self._server.on_close(self)
         else:
@@ -179,7 +178,6 @@ class Connection(asyncio.Protocol, HTTPConnection):
             self._close()
 
     def abort(self) -> None:
-        """End the connection now."""
         self._close()
 
     # For delegates: `HTTPConnection`, and more
@@ -258,7 +256,6 @@ class Connection(asyncio.Protocol, HTTPConnection):
     # Callbacks of asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Attach the connection to its transport."""
         transport = cast("asyncio.Transport", transport)  # uvloop's has the same methods, but is no subclass
         secured = transport.get_extra_info("ssl_object")
         # without TLS `pause_writing` is called as soon as the kernel accepts no more, over TLS when `high` is reached
@@ -269,7 +266,6 @@ class Connection(asyncio.Protocol, HTTPConnection):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Use received data, or store it until it can be used."""
         phase = self._phase
         if phase is _Phase.END:
             return
@@ -300,12 +296,10 @@ class Connection(asyncio.Protocol, HTTPConnection):
         return self.context.protocol == "http"
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the cause makes no difference
-        """Record that the connection is lost."""
         if self._transport is not None:
             self._cut_short()
 
     def pause_writing(self) -> None:
-        """Record that the kernel accepts no more data."""
         self._blocked = True
         self._written = asyncio.get_running_loop().create_future()
 
@@ -467,7 +461,6 @@ class Connection(asyncio.Protocol, HTTPConnection):
         self._read_on()
 
     def _discard(self) -> None:
-        """Drop the rest of a body whose end is known."""
         _, self._buffer = self._body.take(self._buffer)
         if not self._body.unread:
             self._next()
@@ -495,7 +488,6 @@ class Connection(asyncio.Protocol, HTTPConnection):
             self._memory.resize(0)
 
     def _read_on(self) -> None:
-        """Receive again."""
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
@@ -547,7 +539,6 @@ class Connection(asyncio.Protocol, HTTPConnection):
         self._close()
 
     def _close(self) -> None:
-        """End the connection; what the sender has not received is discarded."""
         self.deadline = NEVER
         transport, self._transport = self._transport, None
         if transport is None:

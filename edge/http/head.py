@@ -122,7 +122,6 @@ class _Fields:
         self.complete = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Add a field; whitespace around its value is removed."""
         lowered = _lower_name(name)
         value = value.strip(b" \t")
         self.pairs.append((lowered, value))
@@ -198,7 +197,6 @@ def _parse_fields(data: bytes) -> tuple[_Fields, str]:
 
 
 def _refusal_of(text: str) -> MalformedRequestError:
-    """Return the refusal for an error text of llhttp."""
     if text == "Empty Transfer-Encoding":
         return MalformedRequestError(501, "TRANSFER_CODING_UNKNOWN", text)
     if "Content-Length" in text or "Transfer-Encoding" in text:
@@ -207,7 +205,6 @@ def _refusal_of(text: str) -> MalformedRequestError:
 
 
 def build_head(method: bytes, target: bytes, fields: _Fields, *, http10: bool, size: int) -> Head:
-    """Return the head that consists of a request line and fields."""
     authority: bytes | None = None
     if not target.startswith(b"/"):
         authority, target = _split_target(target)

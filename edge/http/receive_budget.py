@@ -32,7 +32,6 @@ class ReceiveBudget:
 
     @property
     def used(self) -> int:
-        """Bytes in use."""
         return self._bytes.used
 
     def seat(self, address: IPv4Address | IPv6Address) -> Seat:

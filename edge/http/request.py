@@ -230,12 +230,10 @@ class IncomingRequest(HTTPMessageDelegate):
         return self._room
 
     def finish(self) -> None:
-        """Record that the body is complete."""
         self.complete = True
         self._wake()
 
     def on_connection_close(self) -> None:
-        """Record that the sender disconnected, or was too slow, or that its framing is invalid."""
         self._gone = True
         self._wake()
 
@@ -314,12 +312,10 @@ class Application(HTTPServerConnectionDelegate):
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> IncomingRequest:  # noqa: ARG002
-        """Return the delegate for a new request."""
         return IncomingRequest(self, request_conn)
 
     @property
     def full(self) -> bool:
-        """Whether as many requests are handled as may be."""
         return len(self._tasks) >= self.max_requests
 
     def start(self, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -329,7 +325,6 @@ class Application(HTTPServerConnectionDelegate):
         return task
 
     def ended(self, task: asyncio.Task[None]) -> None:
-        """Forget a task, which ends now."""
         self._tasks.discard(task)
 
     async def cancel(self) -> None:

@@ -30,12 +30,10 @@ class Response(NamedTuple):
 
 
 def status_line(status: int) -> bytes:
-    """Return the status line with its CRLF."""
     return f"HTTP/1.1 {status} {reason_phrase(status)}\r\n".encode("ascii")
 
 
 def reason_phrase(status: int) -> str:
-    """Return the reason phrase of a status; empty for one that has none."""
     try:
         return HTTPStatus(status).phrase
     except ValueError:
@@ -149,14 +147,12 @@ def malformed_request(status: int, reason: str) -> Response:
 
 
 def method_not_allowed(methods: Sequence[str]) -> Response:
-    """Return a 405 that lists the allowed methods (RFC 9110, section 15.5.6)."""
     allow = ", ".join(sorted({*methods, "HEAD"})).encode("ascii")
     return problem(405, "METHOD_NOT_ALLOWED", "The method is not allowed here.", headers=[(b"Allow", allow)])
 
 
 @lru_cache(256)
 def flow_rate_limited(reason: str, retry_after: int) -> Response:
-    """Return the 429 of a flow that accepts no more requests for now."""
     return problem(429, reason, "This URL takes no more requests for now.", retry_after=retry_after)
 
 
@@ -168,14 +164,12 @@ def body_invalid(cause: str) -> Response:
 
 @lru_cache(256)
 def sender_rate_limited(retry_after: int) -> Response:
-    """Return the 429 for a sender that exceeds its rate limit."""
     detail = "This URL takes no more requests from this sender for now."
     return problem(429, "SENDER_RATE_LIMITED", detail, retry_after=retry_after)
 
 
 @lru_cache(256)
 def service_unavailable(reason: str, retry_after: int) -> Response:
-    """Return the 503 for a dependency that is unavailable or full."""
     return problem(503, reason, "The request can't be stored now. Try again later.", retry_after=retry_after)
 
 

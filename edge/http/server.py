@@ -89,11 +89,9 @@ class Server(HTTPServer):
 
     @property
     def connections(self) -> int:
-        """Number of open connections."""
         return len(self._open)
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
-        """Accept connections on these listening sockets."""
         self._listening = list(sockets)
         super().add_sockets(self._listening)
         for each in self._listening:
@@ -102,7 +100,6 @@ class Server(HTTPServer):
                 each.go_on = partial(IOLoop.current().update_handler, each, IOLoop.READ)
 
     async def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:  # type: ignore[override]
-        """Begin to serve a new connection."""
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._handshakes.add(task)
         trusted = self._authorities_version
@@ -123,7 +120,6 @@ class Server(HTTPServer):
             connection.reject(responses.TOO_MANY_CONNECTIONS, linger=linger)
 
     def on_close(self, server_conn: object) -> None:
-        """Forget a connection that has ended."""
         connection = cast("Connection", server_conn)
         self._open.discard(connection)
         self._giving_way.discard(connection)
@@ -190,11 +186,9 @@ class Server(HTTPServer):
         return not (self._open or self._turned_away or self._giving_way or self._beginning or self._accepted_late)
 
     def answered(self, response: Response) -> None:
-        """Count a response that no delegate gave."""
         self._metrics.answered(response.status, response.reason)
 
     def count_incomplete(self) -> None:
-        """Count a request whose sender disconnected before it was complete."""
         self._metrics.incomplete += 1
 
     async def sweep(self) -> None:

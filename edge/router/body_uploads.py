@@ -146,7 +146,6 @@ class _Scan:
                 self.problem = error
 
     def feed(self, data: bytes) -> None:
-        """Parse the next bytes. Raises nothing."""
         if self._parts is not None and self.problem is None:
             try:
                 self._parts.feed(data)
@@ -154,7 +153,6 @@ class _Scan:
                 self.problem = error
 
     def check(self) -> None:
-        """Raise the problem, if there is one."""
         if self.problem is not None:
             raise self.problem
 

@@ -105,7 +105,6 @@ class Upload:
     _given_up: bool = attrs.field(init=False, default=False)
 
     async def begin(self, start: UploadStart) -> None:
-        """Wait until the router admits the body."""
         await self._send(UploadBodyRequest(start=start))
         if _ADMITTED not in dict(await self._step(self._call.initial_metadata())):  # the call ends with a refusal
             await self._step(self._call)
@@ -279,7 +278,6 @@ class RouterClient(Protocol):
 
 
 async def _response(call: Awaitable[T]) -> T:
-    """Await a call; its error is raised as one of `flowhook.errors`."""
     try:
         return await call
     except grpc.aio.AioRpcError as error:

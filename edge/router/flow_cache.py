@@ -188,7 +188,6 @@ class FlowCache:
         return await self._join_lookup(flow_id)
 
     def drop(self, flow_id: str) -> None:
-        """Drop a flow from the cache."""
         if self._known.pop(flow_id, None) is not None:
             self._name(flow_id)
         self._unknown.pop(flow_id, None)
@@ -200,7 +199,6 @@ class FlowCache:
             self._named.popitem(last=False)
 
     async def run(self) -> None:
-        """Watch the registry until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             while True:

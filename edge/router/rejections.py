@@ -183,7 +183,6 @@ class RejectionReporter:
         return found
 
     async def run(self) -> None:
-        """Report what was recorded, until cancelled."""
         while True:
             await self._due.wait()
             await asyncio.sleep(self._flush_seconds)

@@ -67,7 +67,6 @@ class SyncReplies:
 
     @property
     def held(self) -> int:
-        """Number of requests that wait for their flow."""
         return self._of_flow.used
 
     def release(self) -> None:

@@ -86,7 +86,6 @@ class FlowResponse:
         self._fault_status, self._fault_headers = fault.status, _compile_headers(fault.headers, "")
 
     def output(self, execution_id: str, body: bytes) -> Response:
-        """Return the flow's output, JSON, as a response."""
         headers = _render_headers(self._headers, {"id": execution_id})
         return responses.build_response(self._status, headers, b"" if self._status in BODYLESS_STATUSES else body)
 
@@ -165,7 +164,6 @@ def _compile(value: Any) -> Template:
 
 
 def _expressions(values: Any) -> list[str]:
-    """Return the programs of all expressions in JSON."""
     if is_expression(values):
         return [strip_markers(values)]
     members = values.values() if isinstance(values, dict) else values if isinstance(values, list) else ()

@@ -42,7 +42,6 @@ class DocumentFetcher:
     _session: aiohttp.ClientSession | None = attrs.field(init=False, default=None)
 
     async def close(self) -> None:
-        """Close the session, and all its connections."""
         if self._session is not None:
             await self._session.close()
 

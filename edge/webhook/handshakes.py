@@ -55,7 +55,6 @@ class Handshakes:
     __slots__ = ("_early", "_late", "_secrets")
 
     def __init__(self, kinds: Sequence[AuthKind], secrets: Mapping[str, bytes]) -> None:
-        """Support the providers among `kinds`; `secrets` has the values of the secrets that they name."""
         self._early = [(kind, _EARLY[kind.handshake]) for kind in kinds if kind.handshake in _EARLY]
         self._late = {kind.kind: _LATE[kind.handshake] for kind in kinds if kind.handshake in _LATE}
         names = {name for kind in kinds for name in (*kind.secret_names, *kind.other_secret_names)}
@@ -67,7 +66,6 @@ class Handshakes:
         return _LOOKED_AT if self._late else ()
 
     def __bool__(self) -> bool:
-        """Whether any of the providers has a handshake."""
         return bool(self._early or self._late)
 
     def early(self, request: RequestView) -> Response | None:

@@ -87,7 +87,6 @@ class HealthPaths:
         self._lack = lack
 
     def answer(self, head: Head) -> Response | None:
-        """Return the answer to a health check; None: the request is none."""
         if head.path not in (self._alive, self._ready) or head.method not in ("GET", "HEAD") or not head.path:
             return None
         is_alive = head.path == self._alive
@@ -223,7 +222,6 @@ class WebhookHandler:
             raise _Refused(self._rejected(delivery.endpoint, failure_to_proto(error))) from None
 
     async def _visited(self, visit: FetchUrl) -> Response:
-        """Visit the URL that a handshake requires, and return the response."""
         try:
             if await self._fetcher.fetch(visit.url) is not None:
                 return DONE
@@ -273,7 +271,6 @@ class WebhookHandler:
         event: Event,
         content: ParsedContent,
     ) -> Response:
-        """Store the event, and return the response that the flow configures."""
         endpoint, seen = delivery.endpoint, delivery.request
         message, shown = event_message(delivery, verified, event, content)
         if endpoint.flow is not None:

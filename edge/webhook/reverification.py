@@ -106,7 +106,6 @@ class Reverification:
 
 
 def _head(original: OriginalRequest) -> Head:
-    """Return the head that a request was received with."""
     fields = b"".join(b"%b: %b\r\n" % (field.name.encode(), field.value) for field in original.headers)
     version = b"1.1" if any(field.name == "host" for field in original.headers) else b"1.0"
     line = b"%b %b HTTP/%b\r\n" % (original.method.encode(), original.target.encode(), version)

@@ -86,7 +86,6 @@ class Delivery:
 
 
 def build_event(delivery: Delivery, match: Match) -> Event:
-    """Return a request as an event, without credentials."""
     endpoint, head = delivery.endpoint, delivery.head
     now_ms = time.time_ns() // 1_000_000
     event_id = ids.mint(endpoint.slot, now_ms=now_ms)
@@ -209,7 +208,6 @@ class Stages:
         return event, content, endpoint.handshakes.late(verified[1], request, shaken)
 
     async def _parse_apart(self, delivery: Delivery, event: Event) -> ParsedContent:
-        """Parse a large or compressed body in a separate process."""
         endpoint, head = delivery.endpoint, delivery.head
         headers = [
             (name, value.decode("latin-1"))
@@ -250,5 +248,4 @@ async def _with_json(request: RequestView, body: JsonBody) -> RequestView:
 
 
 def most_specific(*outcomes: Outcome | None) -> SignatureError:
-    """Return the refusal that says most about the cause."""
     return max((each for each in outcomes if isinstance(each, SignatureError)), key=lambda each: each.specificity)

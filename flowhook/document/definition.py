@@ -99,7 +99,6 @@ def walk_everywhere(definition: Mapping[str, Any]) -> Iterator[PlacedTask]:
 
 
 def tasks_of(items: object, path: Path) -> Iterator[PlacedTask]:
-    """Yield the tasks of one list, at `path`, without nested tasks."""
     for index, item in enumerate(items if isinstance(items, list) else ()):
         if isinstance(item, Mapping) and len(item) == 1:
             ((name, task),) = item.items()
@@ -115,7 +114,6 @@ def _walk(items: object, path: Path) -> Iterator[PlacedTask]:
 
 
 def value_at(value: Any, path: Path) -> Any:
-    """Return the part of a JSON value at a path; None if absent."""
     for step in path:
         if isinstance(value, Mapping):
             value = value.get(step)

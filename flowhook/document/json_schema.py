@@ -69,7 +69,6 @@ class SchemaGenerator(GenerateJsonSchema):
     """Generates readable schemas: no titles made from names, no null for optional keys, docstrings as descriptions."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - asked for every field
-        """Return False: the name of the key suffices."""
         return False
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:

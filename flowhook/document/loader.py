@@ -99,7 +99,6 @@ def load_definition(definition: bytes) -> FlowDocument:
 
 
 def build(definition: dict[str, Any]) -> FlowDocument:
-    """Build the models of a definition."""
     parts = dict(definition)
     webhook = parts.pop("webhook", None)
     execution = parts.pop("execution", None)

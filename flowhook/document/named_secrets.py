@@ -58,7 +58,6 @@ class NamedSecrets(NamedTuple):
 
     @property
     def all(self) -> frozenset[str]:
-        """All names."""
         return self.verifying | self.expressions | self.calls
 
 

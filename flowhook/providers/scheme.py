@@ -25,7 +25,6 @@ class ContentPart(NamedTuple):
 
     @property
     def is_of_body(self) -> bool:
-        """Whether it is derived from the body."""
         return self.source in OF_BODY
 
 
@@ -135,7 +134,6 @@ class FieldLocations(NamedTuple):
 
 
 def in_headers(signature: str, *, timestamp: str | None = None, id: str | None = None) -> FieldLocations:  # noqa: A002
-    """Return the locations of a scheme with one header for each value."""
     return FieldLocations(
         FieldLocation("header", signature),
         None if timestamp is None else FieldLocation("header", timestamp),
@@ -205,12 +203,10 @@ class Provider:
 
     @property
     def names_deliveries(self) -> bool:
-        """Whether each delivery has an ID."""
         return self.sends_delivery_ids if self.scheme is None else bool(self.scheme.delivery_locations)
 
     @property
     def sends_secret(self) -> bool:
-        """Whether it sends the secret itself instead of a signature."""
         return self.scheme is not None and self.scheme.method is SignatureMethod.TOKEN
 
     @property

@@ -38,7 +38,6 @@ class AddressPolicy(Enum):
         return cls.LOOPBACK if loopback else cls.PUBLIC
 
     def permits(self, address: Address) -> bool:
-        """Whether an address may be reached."""
         if self is AddressPolicy.ALL or is_public(address):
             return True
         return self is AddressPolicy.LOOPBACK and is_loopback(address)

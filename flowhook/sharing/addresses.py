@@ -19,5 +19,4 @@ def network_of(address: IPv4Address | IPv6Address) -> str:
 
 
 def address_principal(address: IPv4Address | IPv6Address) -> Principal:
-    """Return the owner of an address as a principal."""
     return Principal("address", network_of(address))

@@ -113,7 +113,6 @@ class SharedLimit:
         return Seat(self, principal, size)
 
     def has_room(self, principal: Principal, size: int = 1) -> bool:
-        """Return whether a principal may hold so much more at present."""
         return self._refusal(principal, size) is None
 
     def free(self, *, essential: bool) -> int:
@@ -139,7 +138,6 @@ class SharedLimit:
             self._ordinary += size
 
     def remove(self, principal: Principal, size: int) -> None:
-        """Take back what was added."""
         self.used -= size
         if not principal.essential:
             self._ordinary -= size

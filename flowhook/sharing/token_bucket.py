@@ -24,7 +24,6 @@ class TokenBucket:
         return (1 - self._tokens) / self._per_second
 
     def give_back(self) -> None:
-        """Give back a token that was taken."""
         self._tokens = min(self._burst, self._tokens + 1)
 
 
@@ -37,7 +36,6 @@ class TokenBuckets:
         self._buckets: dict[str, TokenBucket] = {}  # those that were used last come last
 
     def take(self, key: str, now: float) -> float:
-        """Take a token of a key and return 0, or return the seconds until one is available."""
         bucket = self._buckets.pop(key, None) or TokenBucket(**self._rate, now=now)
         self._buckets[key] = bucket
         if len(self._buckets) > self._most:

@@ -52,7 +52,6 @@ def split_around_body(parts: Sequence[ContentPart]) -> tuple[ContentReader, Cont
 
 
 def _compile_part(part: ContentPart) -> PieceReader:
-    """Return a function that reads one piece."""
     name = part.value
     match part.source:
         case "text":

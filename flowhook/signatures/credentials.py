@@ -194,7 +194,6 @@ class CredentialPlace(NamedTuple):
 
 
 def sends_secret(kind: AuthKind) -> bool:
-    """Whether the senders of a kind send the secret itself."""
     if isinstance(kind, ApiKeyAuth | BasicAuth):
         return True
     row = PROVIDERS.get(kind.kind)

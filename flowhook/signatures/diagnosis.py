@@ -247,11 +247,7 @@ class _VariantBudget:
         self._left = MAX_HASHED_BYTES
 
     def passes(self, verifiers: Sequence[Verifier], request: RequestView) -> bool:
-        """Whether one of the verifiers accepts a request.
-
-        Raises:
-            _BudgetExhausted: the budget does not suffice to find out.
-        """
+        """Whether one of the verifiers accepts a request; _BudgetExhausted: the budget does not suffice to find out."""
         for verifier in verifiers:
             if verifier.scheme == NoAuthVerifier.scheme:
                 continue
@@ -291,7 +287,6 @@ _Trial = tuple[str, Sequence[Verifier], RequestView]
 
 
 def _of_request(verifiers: Sequence[Verifier], request: RequestView) -> Iterator[_Trial]:
-    """Yield variants of the request."""
     of_url = [verifier for verifier in verifiers if verifier.signs_url]
     for hint, variant in url_variants(request) if of_url else ():
         yield hint, of_url, variant
@@ -308,7 +303,6 @@ def _of_request(verifiers: Sequence[Verifier], request: RequestView) -> Iterator
 def _of_secrets(
     request: RequestView, others: Iterable[NamedVerifiers], readings: Iterable[NamedVerifiers]
 ) -> Iterator[_Trial]:
-    """Yield the request with other secrets."""
     for hint, those in readings:
         yield hint, those, request
     for name, those in islice(others, MAX_OTHERS):

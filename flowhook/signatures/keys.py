@@ -112,7 +112,6 @@ class Keyring(Generic[T]):
     reason: str = ""  # `SECRET_NOT_SET` or `SECRET_INVALID`, if there is a problem
 
     def refusal(self, detail: str, reason: str) -> SignatureError:
-        """Return the error for a request that no entry matched."""
         if not self.entries:
             return SignatureError(self.problem, reason=self.reason)
         return SignatureError(f"{detail} ({self.problem})" if self.problem else detail, reason=reason)

@@ -92,7 +92,6 @@ def contains_credential(value: bytes, credentials: Collection[bytes]) -> bool:
 def without_credential_copies(
     headers: tuple[tuple[str, bytes], ...], credentials: Collection[bytes]
 ) -> tuple[tuple[str, bytes], ...]:
-    """Return header fields without those that contain one of the credentials."""
     if not credentials or not contains_credential(b"\n".join([value for _, value in headers]), credentials):
         return headers
     return tuple([field for field in headers if not contains_credential(field[1], credentials)])

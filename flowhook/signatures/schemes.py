@@ -60,7 +60,6 @@ class StreamingVerification:
     _tried: Sequence[tuple[str, StreamingDigest, Sequence[bytes]]]  # secret's name, hash, signatures that may match
 
     def update(self, data: bytes) -> None:
-        """Add the next bytes of the body."""
         for _, hashing, _ in self._tried:
             hashing.update(data)
 
@@ -80,7 +79,6 @@ _METHODS: Final = {"ed25519": SignatureMethod.ED25519, "ecdsa": SignatureMethod.
 
 
 def custom_scheme(kind: HmacAuth | PublicKeyAuth) -> Scheme:
-    """Return the scheme of a custom kind in a flow file."""
     timestamp = kind.timestamp
     id_location = kind.id_location
     return Scheme(
@@ -227,7 +225,6 @@ class SignatureVerifier(Verifier):
         return _ClaimedSignature(timestamp, message_id, readings)
 
     def _mismatch(self, claim: _ClaimedSignature) -> SignatureError:
-        """Return the error for signatures that do not match."""
         readings = zip(self._keyring.entries, claim.readings, strict=True)
         if not any(key.is_well_formed(each) for (_, key), candidates in readings for each in candidates):
             return self._malformed("does not have the expected encoding")
@@ -308,7 +305,6 @@ def resolve_settings(scheme: Scheme, kind: AuthKind) -> tuple[ContentPart, ...]:
 
 
 def header_names(location: FieldLocation) -> list[str]:
-    """Return the lower-case names of the headers of a location."""
     if location.kind == "numbered":
         return [f"{location.name}{number}" for number in range(1, MAX_CANDIDATES + 1)]
     return [location.name] if location.kind == "header" else []
@@ -335,7 +331,6 @@ class BatchItemsVerifier(Verifier):
     comparisons = MAX_ITEMS
 
     def __init__(self, scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes], *, field: str) -> None:
-        """Verify the items under `field` of the body."""
         self.scheme = kind.kind
         self._field = field
         self._each = SignatureVerifier(scheme, kind, secrets)
@@ -400,7 +395,6 @@ class StreamingAuthentication:
     """Streaming verification of a request by several kinds of `auth`, of which one has to pass."""
 
     def __init__(self, verifiers: Sequence[SignatureVerifier], request: RequestView, now: float) -> None:
-        """Begin with all verifiers; see `SignatureVerifier.begin`."""
         self.errors: list[SignatureError] = []  # refusals of kinds so far
         self._begun: list[tuple[Verifier, StreamingVerification]] = []
         for verifier in verifiers:
@@ -415,7 +409,6 @@ class StreamingAuthentication:
         return bool(self._begun)
 
     def update(self, data: bytes) -> None:
-        """Add the next bytes of the body."""
         for _, streaming in self._begun:
             streaming.update(data)
 

@@ -68,7 +68,6 @@ def _check_signable(scheme: Scheme, kind: AuthKind) -> None:
 
 
 def _in_layout(scheme: Scheme, timestamp: str, signature: str) -> str:
-    """Return the value of the header with the signature."""
     if scheme.layout is not Layout.PAIRS:
         return f"{scheme.tag}{signature}"
     location = scheme.locations[0].timestamp

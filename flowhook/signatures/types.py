@@ -117,7 +117,6 @@ class SignatureError(UnauthenticatedError):
 
     @property
     def detail(self) -> str:
-        """Cause of the refusal, for the operator."""
         return self.message
 
     @property

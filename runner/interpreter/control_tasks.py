@@ -22,7 +22,6 @@ _URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
 
 
 def set_data(node: SetNode, scope: ExpressionScope, data: Any) -> tuple[Any, str]:
-    """Replace the data."""
     output = node.value(data, scope)
     json_codec.encode_result(output, "the task's output")
     return output, node.then
@@ -37,12 +36,10 @@ def switch(node: SwitchNode, scope: ExpressionScope, data: Any) -> tuple[Any, st
 
 
 def raise_error(node: RaiseNode, scope: ExpressionScope, data: Any) -> tuple[Any, str]:
-    """Raise the error that the task describes."""
     raise TaskFault(_raised(node, scope, data), raised_by=node.pointer)
 
 
 def wait(node: WaitNode, state: BranchState, scope: ExpressionScope, data: Any, _progress: None) -> Steps:
-    """Wait for a duration; returns the input."""
     yield Sleep(state.effect_key(node.pointer, ":wait"), milliseconds(node.duration, data, scope))
     return data
 
@@ -92,7 +89,6 @@ ITERATIONS_PER_TURN: Final = 1000  # iterations, including empty ones, after whi
 
 
 def run_do(node: DoNode, state: BranchState, _scope: ExpressionScope, data: Any, _progress: None) -> Steps:
-    """Run a block in a scope of its own; returns its output."""
     inner = state.nested()
     output = yield from run_block(node.block, inner, data)
     state.ending = inner.ending

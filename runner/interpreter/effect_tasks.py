@@ -25,7 +25,6 @@ from runner.interpreter.state import BranchState
 
 
 def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any, _progress: None) -> Steps:
-    """Call a function; returns its result."""
     policies = [(part.place, _policy(part, scope, data)) for part in node.policies]
     arguments = node.arguments(data, scope)
     if not isinstance(arguments, dict):
@@ -40,7 +39,6 @@ def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any, 
 
 
 def emit(node: EmitNode, state: BranchState, scope: ExpressionScope, data: Any, _progress: None) -> Steps:
-    """Publish an event; returns the event."""
     given = node.event(data, scope)
     sink = None if node.sink is None else node.sink(data, scope)
     effect, workflow = RetriedEffect(node, state, scope, data), scope.workflow

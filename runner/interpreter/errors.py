@@ -95,12 +95,10 @@ def fault(
     retry_after_ms: int = 0,
     response: FailedResponse | None = None,
 ) -> TaskFault:
-    """Return an error of a standard type, ready to be raised; see `error` and `TaskFault`."""
     return TaskFault(error(kind, detail, status=status, instance=instance, response=response), retry_after_ms)
 
 
 def fault_of(problem: ExpressionFailed | SchemaViolated | TaskFault, instance: str) -> TaskFault:
-    """Return the fault of the task at `instance` in which something failed."""
     if isinstance(problem, TaskFault):
         return problem.at(instance)
     kind = Kind.EXPRESSION if isinstance(problem, ExpressionFailed) else Kind.VALIDATION

@@ -157,7 +157,6 @@ def matches(pattern: EventPattern, event: Mapping[str, Any], scope: ExpressionSc
 
 
 def correlation_value(correlation: CompiledCorrelation, event: Mapping[str, Any], scope: ExpressionScope) -> Any:
-    """Return the value in an event that a correlation reads; None if absent."""
     try:
         return correlation.value(event, scope)
     except ExpressionFailed:

@@ -23,7 +23,6 @@ def secrets_data(values: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def secret_data(value: bytes) -> Any:
-    """Return the value of one secret in `$secrets`."""
     if value.startswith(b"{"):
         with suppress(orjson.JSONDecodeError):
             return orjson.loads(value)
@@ -49,7 +48,6 @@ class OneTimeUrls:
         return {name: self.url(name, self.used.get(name, 0)) for name in self.names}
 
     def use(self, name: str) -> None:
-        """Record that the current URL of a callback was used."""
         self.used[name] = self.used.get(name, 0) + 1
 
 
@@ -104,12 +102,10 @@ class ExecutionContext:
 
     @property
     def flow_id(self) -> str:
-        """ID of the flow."""
         document = self.definition["document"]
         return flow_id(document["namespace"], document["name"])
 
     def descriptor(self) -> dict[str, Any]:
-        """Return `$workflow`."""
         return {
             "id": self.id,
             "definition": self.definition,
@@ -118,6 +114,5 @@ class ExecutionContext:
         }
 
     def runtime(self) -> dict[str, Any]:
-        """Return `$runtime`."""
         metadata = self.metadata if self.one_time is None else {**self.metadata, "callbacks": self.one_time.current()}
         return {"name": "flowhook", "version": __version__, "metadata": metadata}

@@ -56,7 +56,6 @@ class _Extended:
         return [self._node.extensions[index] for index in self._saved["chosen"]]
 
     def run(self) -> TaskSteps:
-        """Run the task with all `before` and `after` blocks."""
         for count, extension in enumerate(self._extensions):
             if extension.before is None:
                 continue

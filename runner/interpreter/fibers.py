@@ -69,7 +69,6 @@ class PendingRequest:
             self.keys = tuple(each.key for each in self.subscriptions)
 
     def set_deadline(self, until_ms: int) -> None:
-        """Set its deadline, in Unix milliseconds."""
         self.until_ms = until_ms
         if isinstance(self.request, requests.WithTimeout):
             self.request.until_ms = until_ms
@@ -99,7 +98,6 @@ class FiberScheduler:
 
     @property
     def has_ready(self) -> bool:
-        """Whether a fiber can run."""
         return bool(self._ready)
 
     def result(self) -> Any:
@@ -132,13 +130,11 @@ class FiberScheduler:
         return True
 
     def answer(self, pending: PendingRequest, answer: Any) -> None:
-        """Answer a pending request: its fiber is ready again."""
         self._withdraw(pending)
         pending.fiber.pending = None
         self._ready.append((pending.fiber, answer, None))
 
     def is_pending(self, pending: PendingRequest) -> bool:
-        """Whether a request still waits for its answer."""
         return self.pending.get(pending.keys[0]) is pending
 
     def take_new_effects(self) -> list[tuple[PendingRequest, Perform]]:

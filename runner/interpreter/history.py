@@ -55,7 +55,6 @@ class TaskHistory:
         return task
 
     def end(self, started: StartedTask, result: str, tries: int, *, replaying: bool) -> None:
-        """Record the end of a task."""
         number, key, began = started
         if began != WITHOUT_CLOCK:
             self._started.pop(number, None)

@@ -71,17 +71,14 @@ class Journal:
 
     @property
     def replaying(self) -> bool:
-        """Whether there are entries left to read."""
         return self._position < len(self._entries)
 
     @property
     def needs_compaction(self) -> bool:
-        """Whether it is time to compact."""
         entries, size = self._postponed_at
         return self.size >= entries + COMPACT_ENTRIES or self._bytes >= size + COMPACT_BYTES
 
     def read(self) -> None:
-        """Advance to the next entry."""
         self._position += 1
 
     def write(
@@ -94,7 +91,6 @@ class Journal:
         self.writes.append(JournalWrite(entry, False, binding, reply, consumed, events, self.history.drain()))
 
     def compact(self, snapshot: bytes) -> None:
-        """Replace all entries with a snapshot."""
         self.snapshot = snapshot
         self.size = self._bytes = 0
         self._postponed_at = (0, 0)
@@ -102,7 +98,6 @@ class Journal:
         self.writes.append(JournalWrite(entry, compacts=True, lifecycle_events=events, history=self.history.drain()))
 
     def take_lifecycle_events(self) -> tuple[LifecycleEvent, ...]:
-        """Remove and return the lifecycle events to store."""
         events, self.lifecycle_events = tuple(self.lifecycle_events), []
         return events
 
@@ -151,7 +146,6 @@ def _size(entry: JournalEntry) -> int:
 
 
 def pointer_of(key: str) -> str:
-    """Return the JSON Pointer in a key."""
     return key.partition("#")[0].partition("[")[0]
 
 
@@ -161,7 +155,6 @@ def time_entry(key: str, what: str, moment: int) -> JournalEntry:
 
 
 def holds_time(entry: JournalEntry, what: str) -> bool:
-    """Whether an entry holds a time of the kind `what`."""
     return (entry.output or b"").startswith(b'{"%b"' % what.encode())
 
 

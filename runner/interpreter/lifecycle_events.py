@@ -54,7 +54,6 @@ class LifecycleEmitter:
             self._journal.lifecycle_events.append(LifecycleEvent(str(kind), key, self.workflow.clock(), text))
 
     def redacted(self, value: Any) -> Any:
-        """Return JSON without the values of secrets."""
         redactor = self.workflow.redactor
         return value if redactor is None else redactor.redact_values(value)
 
@@ -69,24 +68,19 @@ class TaskEvents:
     _created: bool = attrs.field(kw_only=True)  # `task.created` was emitted: the task is not skipped
 
     def created(self) -> None:
-        """Emit `task.created`."""
         self._created = True
         self._emit(TaskEventType.CREATED)
 
     def started(self) -> None:
-        """Emit `task.started`."""
         self._emit(TaskEventType.STARTED)
 
     def retried(self, times: int) -> None:
-        """Emit `task.retried` with the retry count."""
         self._emit(TaskEventType.RETRIED, f"{self._number}.{times}")
 
     def correlation_started(self) -> None:
-        """Emit `workflow.correlation-started`: the task starts to wait for events."""
         self._emit(CorrelationEventType.STARTED)
 
     def correlation_completed(self, keys: Mapping[str, Any]) -> None:
-        """Emit `workflow.correlation-completed` with the values on which the events agree."""
         data = {"correlationKeys": self._emitter.redacted(keys)} if keys else {}
         self._emit(CorrelationEventType.COMPLETED, **data)
 

@@ -109,7 +109,6 @@ class _Listening:
             self._scope.events.correlation_started()
 
     def restore(self, progress: Mapping[str, Any]) -> None:
-        """Restore the state that `saved` returned."""
         self._key, self.common, self.output = progress["key"], progress["common"], progress["output"]
         self._before, self._visits = progress["before"], progress["visits"]
         self._size = sum(len(json_codec.encode(item)) + 1 for item in self.output)
@@ -118,7 +117,6 @@ class _Listening:
             strategy.restore(saved)
 
     def saved(self) -> dict[str, Any]:
-        """Return the state, as JSON."""
         return {
             "key": self._key,
             "before": self._before,

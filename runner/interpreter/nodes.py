@@ -90,7 +90,6 @@ class CompiledExtension:
     reads_clock: bool
 
     def extends(self, kind: str) -> bool:
-        """Whether the extension applies to tasks of a kind."""
         return self.kind in ("all", kind) or (self.kind == "composite" and kind in ("do", "fork"))
 
 
@@ -129,7 +128,6 @@ class Node:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """Blocks that the task runs."""
         return ()
 
     @property

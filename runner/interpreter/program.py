@@ -240,12 +240,10 @@ class _Builder:
         return round(parse_duration(duration) * 1000)
 
     def timeout(self, timeout: Mapping[str, Any] | str) -> nodes.Duration:
-        """Compile a timeout, or the name of one."""
         named: Mapping[str, Any] = self._use["timeouts"][timeout] if isinstance(timeout, str) else timeout
         return self._duration(named["after"])
 
     def _retry_policy(self, given: Mapping[str, Any] | str) -> nodes.CompiledRetryPolicy:
-        """Compile a retry policy, or the name of one."""
         policy: Mapping[str, Any] = self._use["retries"][given] if isinstance(given, str) else given
         limit, jitter, backoff = policy.get("limit") or {}, policy.get("jitter"), policy.get("backoff") or {}
         attempt = limit.get("attempt") or {}
@@ -277,7 +275,6 @@ Compiled = TypeVar("Compiled")
 
 
 def _optional(compile_: Callable[..., Compiled], part: Any, *more: Any) -> Compiled | None:
-    """Compile a part of the definition, unless it is absent."""
     return None if part is None else compile_(part, *more)
 
 

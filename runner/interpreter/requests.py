@@ -111,7 +111,6 @@ class AwaitCompletion:
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
-        """Subscription for the router."""
         return (Subscription(self.key, execution_id=self.execution_id),)
 
 

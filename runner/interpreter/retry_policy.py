@@ -43,7 +43,6 @@ class RetryAttempts:
 
     @property
     def has_retries_left(self) -> bool:
-        """Whether the policy's count allows another retry."""
         return self._policy.count is None or self._retries < self._policy.count
 
     def wait_for_retry(

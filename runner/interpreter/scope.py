@@ -46,7 +46,6 @@ class ExpressionScope:
 
     @contextmanager
     def with_variables(self, variables: Mapping[str, Any]) -> Iterator[None]:
-        """Define more variables within a `with` block."""
         before = self.locals
         self.locals = {**(before or {}), **variables}
         try:
@@ -63,7 +62,6 @@ class ExpressionScope:
         return name in VARIABLES or (self.locals is not None and name in self.locals)
 
     def lookup(self, name: str) -> Any:
-        """Return one argument; see `variables`."""
         if self.locals and name in self.locals:
             return self.locals[name]
         match name:
@@ -80,7 +78,6 @@ class ExpressionScope:
         raise ExpressionFailed(f"${name} is not defined in this expression")
 
     def task(self) -> dict[str, Any]:
-        """Return `$task`."""
         return {
             "name": self.name,
             "reference": self.instance,

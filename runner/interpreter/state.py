@@ -59,7 +59,6 @@ class SharedState:
     resuming: deque[dict[str, Any]] = field(default_factory=deque)
 
     def update_observed(self) -> None:
-        """Set `is_observed`."""
         observed = self.observer is not None or self.emitter is not None
         self.is_observed = observed or bool(self.journal.given_outputs)
 
@@ -113,7 +112,6 @@ class BranchState:
         return self.competing or bool(self.catchers)
 
     def is_caught(self, error: WorkflowError) -> bool:
-        """Whether an enclosing task catches an error."""
         return any(catches(error) for catches in self.catchers)
 
     def nested(self, **changes: Any) -> BranchState:
@@ -121,7 +119,6 @@ class BranchState:
         return replace(self, frame=None if self.frame is None else BlockFrame(self.frame), **changes)
 
     def set_progress(self, report: Callable[[], Any]) -> None:
-        """Set the function that returns the progress of the current task for a snapshot."""
         if self.frame is not None and self.frame.running is not None:
             self.frame.running.progress = report
 

@@ -32,7 +32,6 @@ from runner.interpreter.tracing import Observation, Observer, TaskStart
 
 
 def transform_input(node: Node, scope: ExpressionScope, data: Any) -> Steps:
-    """Return the input of a task, validated and transformed."""
     must_yield = scope.workflow.must_yield
     if must_yield():  # after the condition
         yield PAUSE

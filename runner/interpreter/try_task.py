@@ -61,7 +61,6 @@ class _Try:
         self._visits = saved["visits"] if "visits" in saved else self._counted() if policy else {}
 
     def run(self) -> Steps:
-        """Run the block until it succeeds, or its error is raised or handled."""
         self._state.set_progress(self._saved)
         while True:
             try:

@@ -62,7 +62,6 @@ _MAX_QUOTED: Final = 60
 
 
 def string_warnings(definition: dict[str, Any]) -> Iterator[Problem]:
-    """Yield warnings about the strings of a valid document."""
     for path, text, is_data in _texts(definition, (), is_data=False, is_named=False):
         if path[: len(_PATHS)] == _PATHS:
             continue

@@ -118,7 +118,6 @@ def to_fault(problem: Problem, *, file: str, root: Mark) -> Fault:
 
 
 def line_of(mark: Mark, path: Path) -> int:
-    """Return the line of a path, or of the longest part of it that exists."""
     member = mark.members.get(path[0]) if path else None
     return mark.line if member is None else line_of(member, path[1:])
 
@@ -162,13 +161,11 @@ def validation_error(code: Code, cause: str) -> PydanticCustomError:
 
 
 def validation_error_at(*problems: LocatedCause) -> ValidationError:
-    """Return one error for one or more locations."""
     details = [InitErrorDetails(type=validation_error(code, why), loc=loc, input=None) for loc, code, why in problems]
     return ValidationError.from_exception_data("flowhook", details)
 
 
 def refuse(problems: Iterable[LocatedCause]) -> None:
-    """Raise one error for all problems, if there are any."""
     found = tuple(problems)
     if found:
         raise validation_error_at(*found)

@@ -30,7 +30,6 @@ MAX_DEPTH: Final = 3  # levels below a location in which a key is searched
 
 
 def types_at(model: type[BaseModel], loc: Iterable[int | str]) -> list[Any]:
-    """Return the types allowed at the location of an error."""
     types: list[Any] = [model]
     for step in loc:
         types = [member for annotation in types for member in _members(annotation, step)]
@@ -38,7 +37,6 @@ def types_at(model: type[BaseModel], loc: Iterable[int | str]) -> list[Any]:
 
 
 def keys_of(types: Iterable[Any]) -> set[str]:
-    """Return the keys of the models among some types."""
     return {key for model in _models(types) for key, _ in _fields(model)}
 
 
@@ -290,7 +288,6 @@ class _Explanation:
     around: Collection[str]
 
     def of(self, error: ErrorDetails, place: Path) -> tuple[Code, str]:
-        """Return code and cause of an error."""
         kind, value, text = error["type"], error["input"], error["msg"]
         if kind == "extra_forbidden":
             parent = value_at(self.data, place[:-1])
@@ -329,7 +326,6 @@ class _Explanation:
         return f"unknown key {key!r}{hint}"
 
     def above(self, key: str, loc: tuple[int | str, ...]) -> str:
-        """Return a hint that a key belongs on a higher level; empty if it does not."""
         if not loc and key in self.around:
             return ": it belongs beside `with`, not inside it"
         passed = 0
@@ -345,7 +341,6 @@ class _Explanation:
 
 
 def _below(key: str, types: list[Any], call: object, siblings: Mapping[str, type[BaseModel]]) -> str:
-    """Return a hint that a key belongs on a lower level; empty if it does not."""
     function = call.get("call") if isinstance(call, dict) else None
     arguments = calls.FUNCTION_ARGUMENTS.get(str(function)) or calls.COMPONENT_ARGUMENTS.get(str(function))
     for name, model in {**siblings, **({"with": arguments} if arguments else {})}.items():

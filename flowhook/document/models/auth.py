@@ -147,7 +147,6 @@ class SecretMisuse(NamedTuple):
 
     @property
     def signing(self) -> str:
-        """The kind that signs."""
         return self.one if self.one in SIGNING else self.other
 
 
@@ -161,7 +160,6 @@ def kinds_by_secret(kinds: Iterable[AuthKind]) -> dict[str, set[str]]:
 
 
 def secret_misuses(one: Mapping[str, set[str]], other: Mapping[str, set[str]]) -> Iterator[SecretMisuse]:
-    """Yield the misuses between two results of `kinds_by_secret`."""
     for name in sorted(one.keys() & other.keys()):
         for mine in sorted(one[name]):
             for theirs in sorted(other[name]):

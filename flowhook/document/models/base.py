@@ -116,7 +116,6 @@ def exactly_one(*keys: str, cause: str, may_be_null: bool = False) -> Any:
 
 
 def sole_item(value: object, expected: str) -> tuple[str, Any]:
-    """Return the key and the value of a mapping with exactly one key."""
     if not isinstance(value, dict) or len(value) != 1:
         raise validation_error(Code.ITEM_INVALID, f"expected {expected}")
     return next(iter(value.items()))
@@ -183,8 +182,6 @@ def model_check(problems: Callable[[Any], Iterator[LocatedCause]]) -> Any:
 
 
 def accept(test: Callable[[Any], bool], code: Code, cause: str) -> Callable[[Any], Any]:
-    """Return a validator that refuses values which do not pass a test."""
-
     def check(value: Any) -> Any:
         if not test(value):
             raise validation_error(code, cause)
@@ -200,7 +197,6 @@ def pattern_or_expression(pattern: str, expected: str) -> Callable[[str], str]:
 
 
 def is_integer(value: object, least: int, most: int) -> bool:
-    """Whether a value is an integer within bounds, and not a boolean."""
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
@@ -220,7 +216,6 @@ def _data_or_expression(value: object) -> object:
 
 
 def neither_mapping_nor_expression(value: object) -> PydanticCustomError:
-    """Return the error for a value that must be a mapping or an expression."""
     return validation_error(Code.VALUE_TYPE, f"expected a mapping or an expression ${{ … }}{syntax_hint(value)}")
 
 

@@ -86,7 +86,6 @@ class Endpoint(Model):
 
 
 def endpoint_tag(value: object) -> str:
-    """Return the tag of an endpoint in its union: a mapping is a configuration, anything else a URI."""
     return "<configuration>" if isinstance(value, dict) else "<uri>"
 
 
@@ -163,7 +162,6 @@ _port: Final = accept(
 
 
 def type_or_expression(expected: str, *types: type) -> Callable[[object], object]:
-    """Return a validator that accepts values of the given types, and expressions."""
     cause = f"expected {expected}, or an expression ${{ … }}"
     return accept(lambda value: isinstance(value, types) or is_expression(value), Code.VALUE_TYPE, cause)
 

@@ -27,7 +27,6 @@ _FIELD_PATH: Final = re.compile(FIELD_PATH)
 
 
 def positive_duration(value: object) -> float:
-    """Return seconds, in (0, inf), for an ISO 8601 duration."""
     with refused_as(Code.DURATION_INVALID):
         seconds = parse_duration(value)
     if seconds <= 0:

@@ -40,7 +40,6 @@ class _ValueSource(Model):
 
     @property
     def location(self) -> tuple[str, str]:
-        """Kind and name of the location."""
         return next((kind, name) for kind in ("header", "field", "pair") if (name := getattr(self, kind)) is not None)
 
 
@@ -135,7 +134,6 @@ class CustomSignature(AuthKind):
 
     @property
     def parts(self) -> tuple[ContentPart, ...]:
-        """The pieces of the signed content."""
         return parse_content(self.content)
 
     @property
@@ -145,13 +143,11 @@ class CustomSignature(AuthKind):
 
     @property
     def location(self) -> tuple[str, str]:
-        """Kind and name of the location of the signature."""
         kind = next(location for location in _LOCATIONS if getattr(self, location) is not None)
         return ("numbered" if kind == "numbered_header" else kind), getattr(self, kind)
 
     @property
     def id_location(self) -> tuple[str, str] | None:
-        """Kind and name of the location of the delivery ID, or None."""
         if self.id is not None:
             return self.id.location
         return IdSource().location if ContentPart("id") in self.parts else None

@@ -353,7 +353,6 @@ class WaitTask(TaskBase):
 
 
 def models_of_tasks() -> dict[str, type[TaskBase]]:
-    """Return the models of tasks, by their kinds."""
     members = (get_args(member) for member in get_args(get_args(Task)[0]))
     return {tag.tag[1:-1]: model for model, tag in members}
 

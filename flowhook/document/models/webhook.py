@@ -254,7 +254,6 @@ class Dedupe(Model):
 
     @property
     def enabled(self) -> bool:
-        """Whether deliveries are deduplicated at all."""
         return self.key != "none"
 
 
@@ -313,7 +312,6 @@ class InboundEndpoint(Model):
             yield ("dedupe",), Code.KEY_MISSING, "needs a `key`: these senders send no delivery ID"
 
     def secret_names(self) -> frozenset[str]:
-        """Return the names of all secrets that verification needs."""
         return frozenset(name for kind in self.auth for name in (*kind.secret_names, *kind.other_secret_names))
 
 
@@ -370,7 +368,6 @@ class Webhook(InboundEndpoint):
             yield ("auth",), Code.SECRET_SHARED, f"{owner}: no other kind may use it"
 
     def all_kinds(self) -> list[AuthKind]:
-        """Return the kinds of credentials of this URL and of its callbacks."""
         return [*self.auth, *(kind for callback in self.callbacks.values() for kind in callback.auth)]
 
     def secret_names(self) -> frozenset[str]:

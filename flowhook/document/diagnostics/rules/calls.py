@@ -17,7 +17,6 @@ _BESIDE: Final = frozenset(keys_of([CallTask])) - {"with"}  # keys allowed besid
 
 
 def check_call(context: RuleContext, task: Part) -> Iterator[Problem]:
-    """Check the function of a `call` task and its arguments."""
     name, arguments, is_given = task.at("call").value, task.at("with"), "with" in task.value
     unknown = _unknown_function(context, name) if isinstance(name, str) else None
     if unknown is not None:
@@ -41,7 +40,6 @@ def check_call(context: RuleContext, task: Part) -> Iterator[Problem]:
 
 
 def check_authentication(context: RuleContext, policy: Part) -> Iterator[Problem]:
-    """Check the references of an authentication policy."""
     yield from policy.null_keys(within=True)
     for key, credentials in policy.members:
         if key in unsupported.AUTHENTICATIONS:
@@ -85,7 +83,6 @@ def _unknown_function(context: RuleContext, name: str) -> tuple[Code, str] | Non
 
 
 def check_run(context: RuleContext, task: Part) -> Iterator[Problem]:
-    """Check the process of a `run` task."""
     run = task.mapping_at("run")
     yield from run.null_keys()
     for key, cause in unsupported.PROCESSES.items():

@@ -25,27 +25,22 @@ class Part(NamedTuple):
     path: Path
 
     def at(self, *keys: str) -> Part:
-        """Return a part of this one."""
         return Part(value_at(self.value, keys), (*self.path, *keys))
 
     def mapping_at(self, *keys: str) -> Part:
-        """Return a part of this one; the value is empty if it is no mapping."""
         part = self.at(*keys)
         return part._replace(value=mapping(part.value))
 
     @property
     def members(self) -> list[tuple[str, Part]]:
-        """The members of a mapping, by key; none of anything else."""
         return [(key, Part(item, (*self.path, key))) for key, item in mapping(self.value).items()]
 
     @property
     def named_items(self) -> list[tuple[str, Part]]:
-        """Names and contents of the items of a list that are mappings with exactly one key."""
         items = enumerate(self.value if isinstance(self.value, list) else ())
         return [Part(item, (*self.path, index)).members[0] for index, item in items if len(mapping(item)) == 1]
 
     def problem(self, code: Code, cause: str) -> Problem:
-        """Return a problem of this part."""
         return Problem(self.path, code, cause)
 
     def null_keys(self, *, within: bool = False) -> Iterator[Problem]:
@@ -108,7 +103,6 @@ class RuleContext:
 
     @contextmanager
     def with_variables(self, *names: object) -> Iterator[None]:
-        """Define more variables for expressions, inside the `with` block."""
         before = self._named
         self._named = before | {name for name in names if isinstance(name, str)}
         try:
@@ -135,7 +129,6 @@ class RuleContext:
                 yield from self.secret(part._replace(value=name))
 
     def secret(self, part: Part) -> Iterator[Problem]:
-        """Check that a secret is listed in `use.secrets`."""
         if isinstance(part.value, str) and part.value not in self.secrets:
             hint = suggestion(part.value, self.secrets)
             cause = f"secret {part.value!r} is not listed in `use.secrets`{hint}"

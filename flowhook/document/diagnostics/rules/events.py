@@ -28,7 +28,6 @@ from flowhook.expressions.paths import compile_accessor
 
 
 def check_awaited(context: RuleContext, strategy: Part) -> Iterator[Problem]:
-    """Check the events that a `listen` task waits for."""
     yield from strategy.null_keys()
     filters, until, most = _filters(strategy), strategy.at("until"), limits.MAX_EVENT_FILTERS
     for each in filters:
@@ -79,7 +78,6 @@ def check_triggers(context: RuleContext, strategy: Part) -> Iterator[Problem]:
 
 
 def check_emit(context: RuleContext, task: Part) -> Iterator[Problem]:
-    """Check an `emit` task, and the URL in its `metadata.sink`."""
     properties = task.mapping_at("emit", "event", "with")
     yield from task.at("emit").null_keys()
     yield from task.at("emit", "event").null_keys()

@@ -113,7 +113,6 @@ def check_tasks(context: RuleContext, tasks: Part, *, linked: bool = True) -> It
 
 
 def check_function(context: RuleContext, name: str, task: Part) -> Iterator[Problem]:
-    """Check one of `use.functions`."""
     if name in {*FUNCTION_ARGUMENTS, *unsupported.FUNCTIONS, *(context.functions or ())}:
         yield task.problem(Code.NAME_DUPLICATE, f"the function {name!r} exists already: choose another name")
     if not isinstance(task.value, dict):

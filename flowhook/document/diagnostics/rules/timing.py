@@ -25,7 +25,6 @@ _DURATIONS: Final = (
 
 
 def check_duration(context: RuleContext, duration: Part, variables: frozenset[str]) -> Iterator[Problem]:
-    """Check the expression, if a duration is one."""
     if is_expression(duration.value):
         yield from context.expression(duration, variables)
 
@@ -33,7 +32,6 @@ def check_duration(context: RuleContext, duration: Part, variables: frozenset[st
 def check_timeout(
     context: RuleContext, timeout: Part, variables: frozenset[str], *, may_be_named: bool = True
 ) -> Iterator[Problem]:
-    """Check a timeout or, if it `may_be_named`, the name of one."""
     written = timeout.value
     if isinstance(written, dict):
         if "after" not in written and written.keys() & UNITS:
@@ -104,7 +102,6 @@ def _seconds(duration: object) -> float | None:
 
 
 def check_own_retry(context: RuleContext, task: Part) -> Iterator[Problem]:
-    """Check a task's own retry policy, in its `metadata`."""
     policy = task.at("metadata", "retry")
     if "retry" not in mapping(task.at("metadata").value):
         return

@@ -1,8 +1,132 @@
-"""The framing of a request body, and the time that its sender has for it. No I/O, no clock."""
+"""The framing of a request body, declared or chunked, and the time that its sender has for it. No I/O, no clock.
+
+llhttp decides what is a chunk. It neither limits chunk extensions, nor can it be stopped at the end of a message. So
+`ChunkedBody` hands it one line, or the content of one chunk, at a time: within limits on framing, and on the work of
+one turn of the loop.
+
+Source: RFC 9112, section 7.1.
+"""
 
 from __future__ import annotations
 
-from edge.http.chunked_body import ChunkedBody
+from typing import Final
+
+from httptools import HttpParserError, HttpRequestParser
+
+from edge.http.head import MalformedRequestError
+
+MAX_CHUNK_LINE_BYTES: Final = 256  # bytes of the line with the size and the extensions of one chunk
+MAX_CHUNK_BYTES: Final = 1 << 60  # bytes of one chunk, as declared; the limits on bodies are much lower
+MAX_TRAILER_BYTES: Final = 8192  # bytes of the trailer section of a chunked body, which is read and dropped
+# Framing of a chunked body beyond its allowance of `CHUNK_FRAMING_BYTES` per chunk, plus twice the chunk's content.
+MAX_EXCESS_BYTES: Final = 16 * 1024
+# Framing allowed for a chunk of any size: to stream a byte at a time is legitimate, long extensions are not.
+CHUNK_FRAMING_BYTES: Final = 16
+# Lines of a chunked body that are parsed in one turn of the loop: some 100 µs, the cost of a small request.
+LINES_AT_ONCE: Final = 128
+# a head after which llhttp expects a chunked body
+_HEAD: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class _Content:
+    """The callbacks of llhttp that collect the content of a body."""
+
+    __slots__ = ("bytes", "complete", "on_body")
+
+    def __init__(self) -> None:
+        self.bytes = bytearray()
+        self.on_body = self.bytes.extend
+        self.complete = False
+
+    def on_message_complete(self) -> None:
+        self.complete = True
+
+
+class ChunkedBody:
+    """Incremental decoder of a chunked body. Feed it input until `done`; extensions and trailers are dropped."""
+
+    __slots__ = ("_buffer", "_content", "_excess", "_parser", "_pending", "_trailer", "content", "more", "rest")
+
+    def __init__(self) -> None:
+        self._content = _Content()
+        self._parser = HttpRequestParser(self._content)
+        self._parser.feed_data(_HEAD)
+        # bytes of the body received so far; the caller may remove what it has consumed
+        self.content = self._content.bytes
+        self.more = False  # whether buffered input is not parsed yet: call `feed` without data after a turn of the loop
+        self.rest = b""  # when `done`, the input that followed the body
+        self._buffer = b""
+        self._pending = 0  # bytes missing from the current chunk, its CRLF included
+        self._trailer = -1  # bytes of the trailer section so far; -1 before the last chunk
+        self._excess = 0  # bytes of framing in excess of the allowance of the chunks so far
+
+    @property
+    def done(self) -> bool:
+        return self._content.complete
+
+    @property
+    def buffered(self) -> int:
+        return len(self._buffer)
+
+    def feed(self, data: bytes = b"") -> None:
+        """Parse up to `LINES_AT_ONCE` more lines; MalformedRequestError: no chunked body, or almost only framing."""
+        data = self._buffer + data if self._buffer else data
+        position = 0
+        self.more = False
+        for _ in range(LINES_AT_ONCE):
+            if self._pending:  # the available part of the current chunk, and of its CRLF
+                end = min(len(data), position + self._pending)
+                self._parse(data[position:end])
+                self._pending -= end - position
+                position = end
+                if self._pending:
+                    break
+            end = data.find(b"\n", position, position + MAX_CHUNK_LINE_BYTES + MAX_TRAILER_BYTES) + 1
+            if not end:
+                self._check_line(len(data) - position)
+                break
+            self._take_line(data[position:end])
+            position = end
+            if self.done:
+                break
+        else:
+            self.more = position < len(data)
+        self._buffer = data[position:]
+        if self.done:
+            self.rest, self._buffer = self._buffer, b""
+
+    def _take_line(self, line: bytes) -> None:
+        """Consume a line: a chunk's size, or a line of the trailer section."""
+        length = len(line) - 2
+        self._check_line(length)
+        self._parse(line)
+        if self._trailer >= 0:
+            self._trailer += len(line)
+            return
+        size = int(line.partition(b";")[0], 16)
+        if size >= MAX_CHUNK_BYTES:
+            raise MalformedRequestError(400, "FRAMING_INVALID", "a chunk's size is malformed")
+        # 4 bytes for two CRLFs: that of the line, and that of the content
+        self._excess = max(0, self._excess + length + 4 - CHUNK_FRAMING_BYTES - 2 * size)
+        if self._excess > MAX_EXCESS_BYTES:
+            raise MalformedRequestError(400, "FRAMING_INVALID", "next to nothing but chunk extensions")
+        if size:
+            self._pending = size + 2
+        else:
+            self._trailer = 0
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as error:
+            raise MalformedRequestError(400, "FRAMING_INVALID", str(error)) from None
+
+    def _check_line(self, length: int) -> None:
+        """Check the length of a line that may be incomplete."""
+        if self._trailer < 0 and length > MAX_CHUNK_LINE_BYTES:
+            raise MalformedRequestError(400, "FRAMING_INVALID", "a chunk's size line is too long")
+        if self._trailer >= 0 and self._trailer + length > MAX_TRAILER_BYTES:
+            raise MalformedRequestError(431, "HEADER_TOO_LARGE", "the trailer section is too long")
 
 
 class BodyFraming:
@@ -24,11 +148,7 @@ class BodyFraming:
         return 0 if self._chunks is None else self._chunks.buffered
 
     def take(self, data: bytes) -> tuple[bytes, bytes]:
-        """Return the content of the body in `data`, and the bytes that follow the body.
-
-        Raises:
-            MalformedRequestError: this is no chunked body.
-        """
+        """Return the body's content in `data`, and the bytes after the body; may raise MalformedRequestError."""
         chunks = self._chunks
         if not self.unread:
             return b"", data

@@ -137,11 +137,7 @@ class _Fields:
 
 
 def parse_head(data: bytes) -> Head:
-    """Parse a request's head: from its first byte up to and including the CRLF of its last line.
-
-    Raises:
-        MalformedRequestError: it is not an acceptable request.
-    """
+    """Parse a request's head, up to and including the CRLF of its last line; may raise MalformedRequestError."""
     line = _REQUEST_LINE.match(data)
     if line is None:
         raise MalformedRequestError(400, "REQUEST_MALFORMED", "no HTTP request line")
@@ -161,11 +157,7 @@ def parse_head(data: bytes) -> Head:
 
 
 def head_from_tornado(start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> Head:
-    """Return the head of a request that Tornado has parsed. Fields of different names have lost their order.
-
-    Raises:
-        MalformedRequestError: it is not an acceptable request.
-    """
+    """Return a head that Tornado has parsed (its names in no order), or raise MalformedRequestError."""
     method, target, version = map(str, start_line)
     fields = _Fields()
     for name, value in headers.get_all():

@@ -21,10 +21,7 @@ class Peer(NamedTuple):
 
 
 def peer_of(connection: HTTPConnection) -> Peer:
-    """Return the peer of a connection; one of Tornado's own does not report names of certificates.
-
-    Source: `tornado.httputil.HTTPServerRequest`, which reads the same attributes.
-    """
+    """Return the peer of a connection, like Tornado's HTTPServerRequest; Tornado's own name no certificates."""
     context = getattr(connection, "context", None)
     if isinstance(context, Peer):
         return context

@@ -30,12 +30,7 @@ class ProxyProtocolError(Exception):
 
 
 async def read_header(read: Read) -> IPv4Address | IPv6Address | None:
-    """Read exactly the header; return the sender's address, or None when the header names no sender.
-
-    Raises:
-        ProxyProtocolError: there is no header, or it is malformed.
-        OSError, EOFError: raised by `read`.
-    """
+    """Return the sender's address, None if the header names none; raises ProxyProtocolError, or as `read` does."""
     start = await read(len(_SIGNATURE))
     if start == _SIGNATURE:
         return await _binary(read)

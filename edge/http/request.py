@@ -104,11 +104,7 @@ class IncomingRequest(HTTPMessageDelegate):
     # For handlers
 
     def charge_to(self, address: IPv4Address | IPv6Address) -> None:
-        """Charge the memory of the body to the sender of this address, on whose behalf a proxy has connected.
-
-        Raises:
-            Overloaded: that sender has its share.
-        """
+        """Charge the body to the sender for whom a proxy has connected; Overloaded: that one has its share."""
         charged, self._memory = self._memory, self._application.budget.seat(address)
         if charged is not None:
             charge(self._memory, charged.size)
@@ -155,11 +151,7 @@ class IncomingRequest(HTTPMessageDelegate):
         return BodyStream(self, size=length if length >= 0 else None, max_bytes=max_bytes)
 
     async def more(self) -> None:
-        """Let the sender send the next piece of the body, and wait for it or for the end of the body.
-
-        Raises:
-            StreamClosedError: the sender disconnected, or was too slow.
-        """
+        """Let the next piece arrive, and wait for it or the end; StreamClosedError: disconnected, or too slow."""
         self._let_send()
         await self._wait()
 

@@ -157,10 +157,6 @@ class _Scan:
             raise self.problem
 
     def end(self) -> tuple[bytes, tuple[Part, ...]]:
-        """Return the fields as JSON and the attachments; both are empty when the whole body is one attachment.
-
-        Raises:
-            InvalidError: the body is not what its Content-Type says.
-        """
+        """Return fields as JSON, and attachments; both empty if the body is one. InvalidError: not multipart."""
         self.check()
         return (b"", ()) if self._parts is None else self._parts.end()

@@ -248,11 +248,7 @@ class RouterClient(Protocol):
         """
 
     async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
-        """Return the response of an execution so far.
-
-        Raises:
-            NotFoundError: the token was never issued, or the execution is past retention.
-        """
+        """Return an execution's response so far; NotFoundError: token never issued, or past retention."""
 
     async def get_flow(self, flow_id: str, seconds: float) -> FlowDefinition:
         """Return a flow; NotFoundError: it does not exist."""
@@ -270,11 +266,7 @@ class RouterClient(Protocol):
         """Answer with `verify` what the router wants verified again, until it ends the stream."""
 
     def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
-        """Yield changes after a revision (0: from now on) until the router ends the stream.
-
-        Raises:
-            OutOfRangeError: changes after `start_revision` are not retained any more.
-        """
+        """Yield changes after a revision (0: now) until the stream ends; OutOfRangeError: not retained any more."""
 
 
 async def _response(call: Awaitable[T]) -> T:
@@ -389,11 +381,7 @@ async def _until_owned(attempt: Callable[[float], Awaitable[T]], seconds: float)
 
 
 async def _serve_verifications(call: VerifierCall, verify: Verify) -> None:
-    """Answer what the router asks on a stream until it ends; it asks for a few verifications at a time.
-
-    Raises:
-        FlowhookError: the stream ended with an error.
-    """
+    """Answer what the router asks, a few at a time, until the stream ends; FlowhookError: it ended with one."""
     writing = asyncio.Lock()
 
     async def answer(request: AttachVerifierResponse) -> None:

@@ -81,11 +81,7 @@ class _FlowExistence:
     _next_at: float = attrs.field(init=False, default=0.0)
 
     async def of(self, flow_id: str, tasks: asyncio.TaskGroup) -> bool:
-        """Return whether a flow exists; the calls are made in a task of the group.
-
-        Raises:
-            FlowhookError: the check failed, or too many IDs are waiting.
-        """
+        """Return whether a flow exists; FlowhookError: the check failed, or too many IDs are waiting."""
         if len(self._waiting) >= MAX_WAITING:
             raise UnavailableError("too many lookups of unknown flows", reason="LOOKUPS_FULL")
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -165,13 +161,7 @@ class FlowCache:
         return len(self._known) + len(self._unknown)
 
     async def find(self, flow_id: str) -> FlowEndpoints | None:
-        """Return the endpoints of a flow; None when there is no such flow, or it has no webhook.
-
-        Does not suspend on a cache hit.
-
-        Raises:
-            FlowhookError: the lookup failed.
-        """
+        """Return a flow's endpoints, None without a webhook; does not suspend on a hit. May raise FlowhookError."""
         if self._now() < self._trusted_until:
             endpoints = self._known.get(flow_id)
             if endpoints is not None:
@@ -222,12 +212,7 @@ class FlowCache:
             self._on_state(f"flows can't be watched: {reason} ({detail})")
 
     async def _watch(self) -> None:
-        """Apply the changes of one watch stream until it ends.
-
-        Raises:
-            FlowhookError: the stream ended with an error.
-            TimeoutError: the stream went silent.
-        """
+        """Apply the changes of one stream until it ends, by FlowhookError too; TimeoutError: it went silent."""
         caught_up = False
         changes = self._router.watch(self._revision)
         try:

@@ -47,10 +47,7 @@ class _Pending(NamedTuple):
 
 @attrs.define(eq=False, repr=False)
 class IngestBatcher:
-    """Batches events for the router. Nothing is sent unless `run` is running.
-
-    An event waits for at most `timeout` seconds, and at most `max_pending` events wait at a time.
-    """
+    """Batches events while `run` runs; each waits at most `timeout` seconds, and at most `max_pending` at a time."""
 
     _router: RouterClient
     _metrics: EdgeMetrics

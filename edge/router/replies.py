@@ -76,12 +76,7 @@ class SyncReplies:
             call.cancel()
 
     async def hold(self, event: Event, response: FlowResponse, sender: Principal) -> Response:
-        """Store an event, which must not be changed afterwards, and wait for the response of its flow.
-
-        Raises:
-            FlowhookError: the router refuses the event; it is not stored.
-            IngestUnavailableError: it is unknown whether the event is stored.
-        """
+        """Store an event, not to be changed afterwards, and wait for its flow's response; raises as `submit` does."""
         with contextlib.ExitStack() as seats:
             try:
                 seats.enter_context(self._of_flow.acquire(Principal("flow", event.flow_id)))

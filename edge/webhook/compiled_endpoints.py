@@ -217,10 +217,7 @@ class CompiledEndpoint:
         return False
 
     def max_buffered_size(self, head: Head, *, verified: bool) -> int:
-        """Return the maximum size in bytes of a body that is received as a whole; a larger one is streamed.
-
-        `verified`: whether the sender was verified without the body.
-        """
+        """Return up to how many bytes a body, `verified` without it or not, is received as a whole, not streamed."""
         if not (verified or len(self.streaming) == len(self.late)):
             return limits.MAX_BODY_BYTES
         whole = is_parsed_whole(head.content_type) or head.compressed

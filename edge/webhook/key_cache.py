@@ -62,10 +62,7 @@ class KeyCache:
     _paces: OrderedDict[tuple[str, bool], deque[float]] = attrs.field(init=False, factory=OrderedDict)
 
     async def with_keys(self, request_view: RequestView, verifiers: Sequence[KeyedVerifier]) -> RequestView:
-        """Return a request with the keys that verifiers need for it, as far as they are available.
-
-        Does not suspend when all of them are cached.
-        """
+        """Return a request with the keys that are available; does not suspend when all of them are cached."""
         keys: dict[KeyRequest[object], object] = {}
         for verifier in verifiers:
             wanted = verifier.key_request(request_view)

@@ -114,11 +114,7 @@ class WebhookHandler:
     _health: HealthPaths = attrs.field(kw_only=True)
 
     async def handle(self, request: IncomingRequest) -> Response:
-        """Handle one request and return the response.
-
-        Raises:
-            StreamClosedError: the sender disconnected before the request was complete, or its framing is invalid.
-        """
+        """Return the response; StreamClosedError: disconnected before the end of the request, or invalid framing."""
         head, peer = request.head, request.peer
         try:
             if head.path.startswith(REPLIES):

@@ -67,12 +67,7 @@ class Reverification:
         return message
 
     async def _verified(self, delivery: Delivery, now: float) -> tuple[Verifier, Match]:
-        """Verify a request by the clock of the time when it was refused.
-
-        Raises:
-            SignatureError: it is refused, with a diagnosis.
-            UnavailableError: a key can't be fetched now.
-        """
+        """Verify by the clock of the refusal; SignatureError: with a diagnosis, UnavailableError: no key now."""
         early = await self._stages.verify_head(delivery, now) if delivery.endpoint.early else None
         if early is not None and not isinstance(early, SignatureError):
             return early
@@ -87,11 +82,7 @@ class Reverification:
         raise SignatureError(f"{error.detail}; {hint}" if hint else error.detail, reason=error.reason)
 
     async def _endpoint(self, flow_id: str, path: str, revision: int) -> CompiledEndpoint:
-        """Return the endpoint at a path, as of a revision of the registry or a later one.
-
-        Raises:
-            NotFoundError: the flow, or the callback, was deleted.
-        """
+        """Return the endpoint at a path, as of a revision or later; NotFoundError: it was deleted."""
         endpoints = await self._flow_cache.find(flow_id)
         if endpoints is None or endpoints.revision < revision:  # the watch may not have reported the fix yet
             self._flow_cache.drop(flow_id)

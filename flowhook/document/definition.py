@@ -19,6 +19,8 @@ SEMANTIC_VERSION_PATTERN: Final = (
 
 VERSION_OR_LATEST_PATTERN: Final = rf"^latest$|{SEMANTIC_VERSION_PATTERN}"
 
+RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
+
 
 def flow_id(namespace: str, name: str) -> str:
     """Return `name` in the namespace `default`, else `namespace.name`; at most 127 characters."""

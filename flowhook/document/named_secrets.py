@@ -62,10 +62,7 @@ class NamedSecrets(NamedTuple):
 
 
 def parse_names(definition: bytes) -> NamedSecrets:
-    """Return the secrets that a stored definition names, without building the models of its tasks.
-
-    Raises ValueError if it was made by an incompatible version of Flowhook.
-    """
+    """Return the secrets that a stored definition names; ValueError: made by an incompatible version of Flowhook."""
     parts = orjson.loads(definition)
     webhook, use = parts.get("webhook"), parts.get("use") or {}
     verifying = frozenset[str]() if webhook is None else Webhook.model_validate(webhook).secret_names()

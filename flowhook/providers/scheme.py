@@ -38,11 +38,7 @@ _FIELD: Final = re.compile(r"[^.{}\s]+(\.[^.{}\s]+)*")
 
 
 def parse_content(template: str) -> tuple[ContentPart, ...]:
-    """Return the pieces of a content template; `{{` and `}}` stand for braces.
-
-    Raises:
-        ValueError: a brace without its partner, or a placeholder that does not exist.
-    """
+    """Return the pieces of a template; `{{` and `}}` are braces. ValueError: unpaired brace, unknown placeholder."""
     parts: list[ContentPart] = []
     text = ""
     position = 0

@@ -71,11 +71,7 @@ def mask_end(data: bytes) -> bytes:
 
 
 def verify(key: bytes, callback: str, token: str) -> str:
-    """Verify a token and return the ID of the execution that it was issued for.
-
-    Raises:
-        NotFoundError: the token was not issued for this callback of this flow (`CALLBACK_NOT_FOUND`).
-    """
+    """Return the execution that a token is for; `CALLBACK_NOT_FOUND`: not issued for this callback of this flow."""
     execution, _, rest = token.partition(".")
     number = rest.partition(".")[0]
     if len(token) <= MAX_LENGTH and number.isascii() and number.isdecimal():

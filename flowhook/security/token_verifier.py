@@ -77,11 +77,7 @@ class TokenVerifier:
         return grant
 
     def save_uses(self) -> None:
-        """Write the times of use to the file, if any token was used since the last write. Blocking.
-
-        Raises:
-            OSError: the file can't be written; the next call tries again.
-        """
+        """Write new times of use to the file. Blocking. OSError: it can't be written, the next call tries again."""
         if not self._changed or self._stamp is None:  # without a readable file it is unknown which tokens still exist
             return
         self._changed = False

@@ -180,10 +180,7 @@ def _pending(data_dir: Path, name: str) -> Path:
 
 
 def _finish_rotations(data_dir: Path) -> None:
-    """Complete or undo rotations that a crash interrupted.
-
-    New values whose hash is stored are moved to their files; others are removed.
-    """
+    """Complete rotations that a crash interrupted after the hash was stored, and undo others."""
     pending = [(name, path) for name in BUILT_IN if (path := _pending(data_dir, name)).exists()]
     hashes = {info.name: info.sha256 for info in _load(data_dir)} if pending else {}
     for name, path in pending:
@@ -194,21 +191,12 @@ def _finish_rotations(data_dir: Path) -> None:
 
 
 def list_tokens(data_dir: Path) -> list[TokenInfo]:
-    """Return all tokens by name; none when the directory has no `tokens.json`. Blocking.
-
-    Raises:
-        InvalidError: the file is damaged or unreadable.
-    """
+    """Return all tokens by name; none without `tokens.json`. Blocking. InvalidError: it is damaged or unreadable."""
     return sorted(_load(data_dir), key=lambda info: info.name)
 
 
 def revoke_token(data_dir: Path, name: str) -> None:
-    """Remove a token: routers refuse it from their next call on. Blocking.
-
-    Raises:
-        NotFoundError: there is no token of this name (`TOKEN_NOT_FOUND`).
-        InvalidError: the directory is unusable.
-    """
+    """Remove a token: routers refuse it from their next call on. Blocking. NotFoundError: `TOKEN_NOT_FOUND`."""
     with _locked(data_dir):
         infos = _load(data_dir)
         remaining = [info for info in infos if info.name != name]

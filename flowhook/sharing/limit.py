@@ -67,12 +67,7 @@ class Seat:
     size: int
 
     def resize(self, size: int) -> None:
-        """Hold so much from now on; without effect if it is released.
-
-        Raises:
-            ExhaustedError: it exceeds the principal's share; the seat is as before.
-            UnavailableError: there is no room; the seat is as before.
-        """
+        """Hold so much from now on, unless released; raises as `acquire` does, and then the seat is as before."""
         if self._limit is not None:
             if size > self.size:
                 self._limit.add(self.principal, size - self.size)

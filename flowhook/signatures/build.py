@@ -157,11 +157,7 @@ def sign(
 
 
 def sign_url(kind: AuthKind | None, secrets: Mapping[str, bytes], url: str) -> str:
-    """Return the URL that a sender uses: with the API key if it belongs in the query string, else unchanged.
-
-    Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
-    """
+    """Return the URL that a sender uses, with an API key that belongs there; raises as `url_with_key` does."""
     return url_with_key(kind, secrets, url) if isinstance(kind, ApiKeyAuth) else url
 
 

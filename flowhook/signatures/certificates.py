@@ -35,11 +35,7 @@ MIN_RSA_BITS: Final = 2048
 
 
 def read_certificate(document: bytes) -> Mapping[str, Certificate]:
-    """Return the first certificate of a PEM file, which is the signer's, under the empty key ID.
-
-    Raises:
-        ValueError: there is none, or its key is not RSA, or too short.
-    """
+    """Return a PEM file's first certificate, the signer's, under the empty ID; ValueError: not RSA, or too short."""
     try:
         certificate = x509.load_pem_x509_certificates(document)[0]
         key = certificate.public_key()
@@ -53,11 +49,7 @@ def read_certificate(document: bytes) -> Mapping[str, Certificate]:
 def check_signature(
     certificate: Certificate, sent: bytes, content: bytes, algorithm: hashes.HashAlgorithm, now: float
 ) -> None:
-    """Check a signature (PKCS #1 v1.5) in base64, and that the certificate is valid now.
-
-    Raises:
-        SignatureError: `SIGNATURE_MALFORMED`, `SIGNATURE_MISMATCH` or `KEY_UNKNOWN`.
-    """
+    """Check a signature (PKCS #1 v1.5) in base64, and the certificate's time; may raise SignatureError."""
     moment = datetime.fromtimestamp(now, UTC)
     if not certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc:
         raise SignatureError("the certificate is not valid at this time", reason="KEY_UNKNOWN")

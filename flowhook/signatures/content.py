@@ -26,10 +26,7 @@ PieceReader = Callable[[RequestView, bytes, bytes], bytes]
 
 
 def compile_content(parts: Sequence[ContentPart]) -> ContentReader:
-    """Return a function that assembles the signed content.
-
-    The function raises SignatureError (`SIGNATURE_MALFORMED`) when a header that is signed is missing or repeated.
-    """
+    """Return a function that assembles the signed content; it raises `SIGNATURE_MALFORMED` for a missing header."""
     if [part.source for part in parts] == ["body"]:
         return lambda request, _timestamp, _id: (request.body,)
     readers = [_compile_part(part) for part in parts]

@@ -95,11 +95,7 @@ def key_header(auth: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str
 
 
 def url_with_key(auth: ApiKeyAuth, secrets: Mapping[str, bytes], url: str) -> str:
-    """Return the URL, with the key if it belongs in the query string.
-
-    Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
-    """
+    """Return the URL with the key; InvalidError: secret not set (`SECRET_NOT_SET`) or a hash (`CANNOT_SIGN`)."""
     if auth.query is None:
         return url
     _, secret = plaintext_secret(auth, secrets)
@@ -150,11 +146,7 @@ class BasicVerifier(Verifier):
 
 
 def authorization_header(auth: BasicAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
-    """Return the header that a sender adds.
-
-    Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`), or it is a hash (`CANNOT_SIGN`).
-    """
+    """Return the sender's header; InvalidError: secret not set (`SECRET_NOT_SET`) or a hash (`CANNOT_SIGN`)."""
     _, password = plaintext_secret(auth, secrets)
     return [("Authorization", f"Basic {b64encode(auth.username.encode() + b':' + password).decode()}")]
 
@@ -201,11 +193,7 @@ def sends_secret(kind: AuthKind) -> bool:
 
 
 def credential_place(kind: AuthKind) -> CredentialPlace:
-    """Return where the senders of a kind, of which `sends_secret` holds, put it.
-
-    Raises:
-        InvalidError: in the body (`CANNOT_SIGN`).
-    """
+    """Return where senders put what they present; InvalidError: in the body (`CANNOT_SIGN`)."""
     match kind:
         case BasicAuth():
             return CredentialPlace("basic", kind.username)

@@ -38,11 +38,7 @@ def is_hash_of_nothing(secret: bytes) -> bool:
 
 
 def make_key(secret: bytes, scheme: Scheme) -> bytes:
-    """Return the key that a secret encodes; never empty.
-
-    Raises:
-        ValueError: it can't be decoded; the message contains nothing of it.
-    """
+    """Return the key that a secret encodes, never empty; ValueError: it can't be decoded, says nothing of it."""
     text = secret.removeprefix(scheme.key_prefix.encode())
     match scheme.key:
         case KeyFormat.RAW:
@@ -77,11 +73,7 @@ def secret_digest(secret: bytes) -> bytes:
 
 
 def plaintext_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> tuple[str, bytes]:
-    """Return the same as `first_secret`, for a sender that sends the secret itself.
-
-    Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`); only its hash is known (`CANNOT_SIGN`).
-    """
+    """Return `first_secret`, for a sender that sends it itself; InvalidError: it is a hash (`CANNOT_SIGN`)."""
     name, secret = first_secret(kind, secrets)
     if _HASH.fullmatch(secret):
         raise InvalidError(f"secret {name} is a hash, so the value to send is unknown", reason="CANNOT_SIGN")
@@ -140,11 +132,7 @@ def make_keyring(kind: AuthKind, secrets: Mapping[str, bytes], make: Callable[[b
 
 
 def first_secret(kind: AuthKind, secrets: Mapping[str, bytes]) -> tuple[str, bytes]:
-    """Return the name and value of the secret that a sender uses: the first that is set.
-
-    Raises:
-        InvalidError: none is (`SECRET_NOT_SET`).
-    """
+    """Return name and value of the first secret that is set; InvalidError: none is (`SECRET_NOT_SET`)."""
     for name in kind.secret_names:
         if secrets.get(name):
             return name, secrets[name]

@@ -100,11 +100,7 @@ _KINDS: Final[dict[SignatureMethod, type[PublicKey]]] = {
 
 
 def load_public_key(text: bytes, method: SignatureMethod) -> PublicKey:
-    """Return a public key: PEM, or hex or base64 of its SubjectPublicKeyInfo, or of a bare Ed25519 key.
-
-    Raises:
-        ValueError: it is not a public key, or one for another method, or too short.
-    """
+    """Return a key: PEM, or hex or base64 of SubjectPublicKeyInfo or bare Ed25519; ValueError: another, too short."""
     text = text.strip()
     try:
         if text.startswith(b"-----"):

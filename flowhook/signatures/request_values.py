@@ -45,11 +45,7 @@ MAX_ENCODINGS: Final = 2  # levels of nested percent-encoding that are decoded
 
 
 def parameter_values(query: str, name: str) -> list[tuple[bytes, ...]]:
-    """Return the values of a parameter, in order, each with its possible readings: `+` as a space, and as itself.
-
-    Raises:
-        SignatureError: there are too many parameters (`SIGNATURE_MALFORMED`).
-    """
+    """Return a parameter's values, each with its readings (`+` is a space, or itself); SignatureError: too many."""
     if query.count("&") >= MAX_PARAMETERS:
         raise SignatureError(f"the query has more than {MAX_PARAMETERS} parameters", reason="SIGNATURE_MALFORMED")
     values: list[tuple[bytes, ...]] = []
@@ -62,10 +58,7 @@ def parameter_values(query: str, name: str) -> list[tuple[bytes, ...]]:
 
 
 def credentials_of(query: str, names: Collection[str]) -> list[bytes]:
-    """Return the decoded values of parameters that may be credentials, only the first few of them.
-
-    `names` are decoded, as in `Verifier.credential_query`.
-    """
+    """Return the decoded values of the first few parameters of these (decoded) names, which may be credentials."""
     found: list[bytes] = []
     for field in query.split("&") if names and query else ():
         for part in (field, *field.split(";")) if ";" in field else (field,):

@@ -33,11 +33,7 @@ from flowhook.signatures.types import JsonBody, Match, RequestView, SignatureErr
 
 
 def make_signature_key(scheme: Scheme, key: bytes) -> SignatureKey:
-    """Return the `SignatureKey` of a scheme for a key.
-
-    Raises:
-        ValueError: the key can't be decoded; the message contains nothing of it.
-    """
+    """Return the key of a scheme; ValueError: it can't be decoded; the message contains nothing of it."""
     if scheme.method is SignatureMethod.HMAC:
         return HmacSignatureKey(scheme, key)
     if scheme.method is SignatureMethod.TOKEN:

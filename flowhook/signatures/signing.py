@@ -135,10 +135,7 @@ def _write(value: Any, path: str, new: Any) -> None:
 def _signature(
     scheme: Scheme, kind: AuthKind, secrets: Mapping[str, bytes], request: RequestView, sent: tuple[bytes, bytes]
 ) -> str:
-    """Return the signature of a request by the first secret that is set, or that secret if it is sent itself.
-
-    `sent` is the timestamp and the ID.
-    """
+    """Return the signature by the first secret that is set, or that secret itself; `sent`: timestamp and ID."""
     name, secret = first_secret(kind, secrets)
     try:
         if scheme.method is SignatureMethod.TOKEN:

@@ -22,11 +22,7 @@ _RFC_3339: Final = re.compile(
 
 
 def check_timestamp(sent: bytes, unit: Unit, tolerance: float, now: float) -> None:
-    """Check that a request was signed recently, and not in the future: within `tolerance` seconds, either way.
-
-    Raises:
-        SignatureError: `TIMESTAMP_MALFORMED` or `TIMESTAMP_STALE`.
-    """
+    """Check that a time is within `tolerance` seconds, either way; else SignatureError (`TIMESTAMP_…`)."""
     signed_at = _parse(sent, unit)
     if signed_at is None:
         raise SignatureError(f"the timestamp is not in {unit}", reason="TIMESTAMP_MALFORMED")

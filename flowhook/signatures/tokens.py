@@ -124,11 +124,7 @@ def read_jwk(value: object) -> Key:
 
 
 def read_key_set(document: bytes) -> dict[str, Key]:
-    """Return the keys of a JWK set by ID; those that can't be used are left out. Source: RFC 7517, section 5.
-
-    Raises:
-        ValueError: it is no key set.
-    """
+    """Return the usable keys of a JWK set by ID; ValueError: it is none. Source: RFC 7517, section 5."""
     content = orjson.loads(document)
     listed = content.get("keys") if isinstance(content, dict) else None
     if not isinstance(listed, list):
@@ -262,12 +258,7 @@ class JwtVerifier(KeyedVerifier):
 
 
 def token_header(auth: JwtAuth, secrets: Mapping[str, bytes], now: float) -> list[tuple[str, str]]:
-    """Return the header that a sender adds.
-
-    Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`), or it is too short (`SECRET_INVALID`); only the issuer can
-            sign (`CANNOT_SIGN`).
-    """
+    """Return the sender's header; InvalidError: secret not set or too short, or only the issuer can sign."""
     if not auth.secret_names:
         raise InvalidError("jwt is signed with a private key, which only the issuer has", reason="CANNOT_SIGN")
     name, secret = first_secret(auth, secrets)

@@ -62,10 +62,7 @@ def json_of(request: RequestView) -> Any:
 
 
 class RequestView(NamedTuple):
-    """The parts of a request that verification may read.
-
-    A named tuple rather than a dataclass, because one is made for every request.
-    """
+    """The parts of a request that verification may read. A named tuple, because one is made for every request."""
 
     method: str  # upper case
     url: str  # the public URL with its query string, as the sender wrote it
@@ -147,11 +144,7 @@ class KeyRequest(Generic[T_co]):
 
 
 def fetched_key(request: RequestView, wanted_key: KeyRequest[T_co]) -> T_co:
-    """Return a key that was fetched beforehand.
-
-    Raises:
-        SignatureError: its document couldn't be fetched (`KEY_UNAVAILABLE`), or doesn't contain it (`KEY_UNKNOWN`).
-    """
+    """Return a key fetched beforehand; SignatureError: `KEY_UNAVAILABLE`, or not in its document (`KEY_UNKNOWN`)."""
     try:
         key = request.keys[wanted_key]
     except KeyError:
@@ -230,11 +223,7 @@ def first_match(verifiers: Sequence[Verifier], request: RequestView, now: float)
 
 
 def verify_any(verifiers: Sequence[Verifier], request: RequestView, now: float) -> Match:
-    """Return the match of the first kind that passes, even if others refuse; `now` is Unix time in seconds.
-
-    Raises:
-        SignatureError: none passed; the most specific of their refusals.
-    """
+    """Return the first match, even if others refuse, or raise the most specific refusal; `now` is in Unix seconds."""
     outcome = first_match(verifiers, request, now)
     if isinstance(outcome, SignatureError):
         raise outcome

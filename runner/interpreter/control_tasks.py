@@ -157,10 +157,7 @@ def run_fork(node: ForkNode, state: BranchState, _scope: ExpressionScope, data: 
 def run_function(
     node: FunctionNode, state: BranchState, scope: ExpressionScope, data: Any, progress: dict[str, Any] | None
 ) -> Steps:
-    """Run a function from `use.functions`: its input is the arguments, its output is that of the call.
-
-    Its progress in a snapshot: the prefix of all keys in it, and the number of visits to its places.
-    """
+    """Run a function from `use.functions`. Its progress: the prefix of its keys, and the visits to its places."""
     arguments: Any = None
     if progress is None:
         arguments = node.arguments(data, scope)

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from flowhook.document.definition import is_pattern, literal_attributes
+from flowhook.document.definition import RFC_3339, is_pattern, literal_attributes
 from flowhook.errors import InvalidError
 from flowhook.events import cloud_events
 from flowhook.events.lifecycle import PREFIX as LIFECYCLE_PREFIX
@@ -30,17 +30,11 @@ from runner.interpreter.scope import ExpressionScope
 _TEXTS: Final = frozenset({"subject", "time", "datacontenttype", "dataschema"})
 """Optional attributes whose values are strings."""
 
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
-
 _ANYTHING: Final = EventPattern(EventFilter(callback=False, type=""), (), ())
 
 
 def cloud_event(given: Any, event_id: str, source: str) -> dict[str, Any]:
-    """Return the event to emit, with the `given` attributes and data; null stands for an absent attribute.
-
-    Raises:
-        TaskFault: the event is invalid (configuration) or too large (runtime).
-    """
+    """Return the event to emit; null: an absent attribute. TaskFault: invalid (configuration), too large (runtime)."""
     if not isinstance(given, dict):
         raise fault(Kind.CONFIGURATION, "`emit.event.with` must be an object")
     event = {"specversion": cloud_events.SPEC_VERSION, "id": event_id, "source": source}
@@ -52,7 +46,7 @@ def cloud_event(given: Any, event_id: str, source: str) -> dict[str, Any]:
     for name in _TEXTS & event.keys():
         if not isinstance(event[name], str) or not event[name]:
             raise fault(Kind.CONFIGURATION, f"not a CloudEvent: `{name}` must be a string that is not empty")
-    if not _TIME.fullmatch(event.get("time", "")):
+    if not RFC_3339.fullmatch(event.get("time", "")):
         raise fault(Kind.CONFIGURATION, "not a CloudEvent: `time` must be a timestamp as in RFC 3339")
     return event
 
@@ -133,10 +127,7 @@ def _lifecycle_type(value: str, compiler: Compiler) -> Template:
 
 
 def lifecycle_types(pattern: EventPattern, scope: ExpressionScope) -> tuple[str, ...]:
-    """Return the types of lifecycle events that a pattern selects by an expression or a regular expression.
-
-    Raises ExpressionFailed if it yields a type of lifecycle event that does not exist.
-    """
+    """Return the lifecycle types that an expression selects; ExpressionFailed: it yields one that does not exist."""
     selects = pattern.lifecycle_type
     return () if selects is None else tuple(type_ for type_ in sorted(TYPES) if selects(type_, scope))
 

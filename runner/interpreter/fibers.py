@@ -107,10 +107,7 @@ class FiberScheduler:
         return self._output
 
     def run(self) -> bool:
-        """Run all ready fibers; returns whether all have stopped, else one of them pauses.
-
-        Blocking: evaluates expressions.
-        """
+        """Run all ready fibers; returns whether all have stopped, else one pauses. Blocking: evaluates expressions."""
         ready = self._ready
         while ready and not self.is_over:
             fiber, answer, problem = ready.popleft()

@@ -21,10 +21,7 @@ _CHANGING: Final = re.compile(r"\$\s*(?:context|runtime)\b")  # variables whose 
 
 
 def compile_program(definition: Mapping[str, Any], compiler: nodes.Compiler) -> nodes.Program:
-    """Compile a checked definition: the document as canonical, plain JSON.
-
-    Expressions are compiled on their first evaluation, because the guard watches the process only then.
-    """
+    """Compile a checked definition (plain JSON); expressions at first use, as the guard watches only then."""
     build, use = _Builder(definition, compiler), definition.get("use") or {}
     build.extensions = tuple(map(build.extension, count(), use.get("extensions") or ()))
     build.functions.clear()

@@ -72,10 +72,7 @@ def restore(shared: SharedState) -> dict[str, Any] | None:
 
 
 def resume(shared: SharedState, data: Any) -> tuple[int, Any, dict[str, Any] | None]:
-    """Return where a block resumes: position, data, and the `TaskProgress` of the running task, if there is one.
-
-    That is its beginning, with `data`, unless a snapshot has just been restored.
-    """
+    """Return where a block resumes: position, data, `TaskProgress`; its beginning unless one was just restored."""
     if not shared.resuming:
         return 0, data, None
     saved = shared.resuming.popleft()

@@ -82,10 +82,7 @@ TASKS_PER_TURN: Final = 50  # tasks after which an execution lets others run
 
 
 def run_block(block: Block, state: BranchState, data: Any) -> Steps:
-    """Run the tasks of a block in the order of their flow directives; returns the output of the last one.
-
-    If a snapshot was taken within the block, it resumes from there and ignores `data`.
-    """
+    """Run a block's tasks in the order of their directives, from a snapshot or on `data`; returns the last output."""
     nodes, shared, frame = block.nodes, state.shared, state.frame
     workflow, journal, history = shared.workflow, shared.journal, shared.journal.history
     evaluate = shared.handlers.evaluate
@@ -241,10 +238,7 @@ def _execute(node: Node, state: BranchState, scope: ExpressionScope, data: Any, 
 def _reported(
     steps: TaskSteps, node: Node, state: BranchState, scope: ExpressionScope, resumed: Mapping[str, Any] | None
 ) -> TaskSteps:
-    """Wrap the steps of a task that starts, or is `resumed`, to report them to subscribers and to the observer.
-
-    Where a replay gave the task its output, the steps are replaced.
-    """
+    """Report the steps of a task that starts, or is `resumed`; they are replaced where a replay gave its output."""
     shared = state.shared
     number = shared.tasks if resumed is None else resumed["number"]
     if shared.journal.given_outputs and resumed is None:

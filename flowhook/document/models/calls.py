@@ -318,10 +318,7 @@ SECRET_ARGUMENTS: Final[Mapping[str, str]] = {"email.send": "smtp", "twitter.pos
 
 
 def read_secret(call: Mapping[str, Any]) -> tuple[Path, str] | None:
-    """Return the key of a call that decides which secret its component reads, and the name of that secret.
-
-    None if it reads none, or if data decides.
-    """
+    """Return the key of a call that names the secret it reads, and the name; None: reads none, or data decides."""
     component, arguments = call["call"], call.get("with", {})
     key = SECRET_ARGUMENTS.get(component)
     if key is None or not isinstance(arguments, Mapping):

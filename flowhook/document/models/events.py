@@ -16,6 +16,7 @@ from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, Validati
 
 from flowhook import limits
 from flowhook.cron import MAX_LENGTH, check_cron, check_timezone
+from flowhook.document.definition import RFC_3339
 from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as, validation_error
 from flowhook.document.models import base
 from flowhook.document.models.base import (
@@ -34,7 +35,6 @@ from flowhook.expressions import is_expression
 MAX_CORRELATIONS: Final = 16  # correlations of one filter
 
 _ATTRIBUTE: Final = re.compile(r"[a-z0-9]{1,64}")
-_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)")
 
 
 def _bad_names(properties: EventProperties) -> Iterator[LocatedCause]:
@@ -47,7 +47,7 @@ def _bad_names(properties: EventProperties) -> Iterator[LocatedCause]:
 def _instant(value: str) -> str:
     if not is_expression(value):
         try:
-            zone = datetime.fromisoformat(value).tzinfo if _RFC_3339.fullmatch(value) else None
+            zone = datetime.fromisoformat(value).tzinfo if RFC_3339.fullmatch(value) else None
         except ValueError:
             zone = None
         if zone is None:

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from support.patience import PATIENCE
 
-from edge.http.chunked_body import LINES_AT_ONCE
+from edge.http.body_framing import LINES_AT_ONCE
 
 POST = b"POST /hook/open HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n%02d"
 

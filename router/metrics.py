@@ -39,15 +39,12 @@ class RouterMetrics:
         self._registry = registry
 
     def ended(self, status: Status) -> None:
-        """Count the end of an execution."""
         self._ended[status].inc()
 
     def rejected(self, reason: str) -> None:
-        """Count an event that was rejected."""
         self.events.labels(reason.lower()).inc()
 
     def not_scheduled(self, reason: str) -> None:
-        """Count a flow that was due and could not be started."""
         self._due.labels(reason.lower()).inc()
 
     def emitted(self, *, heard: bool) -> None:

@@ -95,13 +95,11 @@ ReportEffect = StoreReports | Subscribe  # effects to carry out one after anothe
 
 
 def check_runner_id(runner_id: str) -> None:
-    """Refuse an invalid runner ID."""
     if not 0 < len(runner_id) <= MAX_RUNNER_ID:
         raise protocol_violation(f"a runner ID has 1 to {MAX_RUNNER_ID} characters")
 
 
 def check_hello(hello: m.Hello) -> None:
-    """Refuse a hello that exceeds the limits."""
     check_runner_id(hello.runner_id)
     if len(hello.components) > MAX_COMPONENTS or any(len(name) > MAX_COMPONENT_NAME for name in hello.components):
         raise protocol_violation(
@@ -112,7 +110,6 @@ def check_hello(hello: m.Hello) -> None:
 
 
 def checked_checkpoint(checkpoint: m.Checkpoint) -> m.Checkpoint:
-    """Return a checkpoint, without a history that is too large to be useful."""
     if checkpoint.index < 0:
         raise protocol_violation("the index of a checkpoint counts from 0")
     if checkpoint.events:
@@ -137,7 +134,6 @@ def checked_outcome(outcome: m.Outcome) -> m.Outcome:
 
 
 def check_subscriptions(subscriptions: Sequence[Subscription]) -> None:
-    """Refuse subscriptions that can't be stored or matched."""
     for subscription in subscriptions:
         if not 0 < len(subscription.key.encode()) <= MAX_KEY_BYTES:
             raise protocol_violation(f"the key of a subscription has 1 to {MAX_KEY_BYTES} bytes")
@@ -216,7 +212,6 @@ class ReportQueue:
         return self._bytes > MAX_UNSTORED_BYTES
 
     def add(self, report: Report, size: int) -> None:
-        """Add a message of `size` bytes."""
         match report:
             case m.CheckpointBatch():
                 report = m.CheckpointBatch(tuple(map(checked_checkpoint, report.checkpoints)))
@@ -249,7 +244,6 @@ class ReportQueue:
         return effects + _store(checkpoints, outcomes)
 
     def stored(self) -> None:
-        """Record that what was taken is stored."""
         self._bytes -= self._storing
         self._storing = 0
 
@@ -309,7 +303,6 @@ class SendQueue:
         return self._unsent_bytes >= MAX_UNSENT_BYTES
 
     def assign(self, assignments: Sequence[m.Assignment]) -> None:
-        """Queue assignments."""
         self._assignments += assignments
         self._unsent_bytes += sum(map(assignment_size, assignments))
 
@@ -326,11 +319,9 @@ class SendQueue:
         self._durable[lease] = m.DurableCheckpoint(lease, index, number)
 
     def want(self, types: Collection[str]) -> None:
-        """Queue the types of lifecycle events to report."""
         self._wanted = frozenset(types)
 
     def settle(self, leases: Sequence[bytes]) -> None:
-        """Acknowledge outcomes."""
         self._settled += leases
 
     def revoke(self, leases: Sequence[bytes], reason: str) -> bool:
@@ -384,7 +375,6 @@ class SendQueue:
         return [tuple(items)] if self._sending <= MAX_BATCH_BYTES else split(items, size_of, MAX_BATCH_BYTES)
 
     def sent(self) -> None:
-        """Record that what was taken is sent."""
         self._unsent_bytes -= self._sending
         self._sending = 0
 

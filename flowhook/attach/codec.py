@@ -27,7 +27,6 @@ from flowhook.wire.mapping import from_proto, to_proto
 
 
 def fill_entry(message: pb.JournalEntry, entry: JournalEntry) -> None:
-    """Set the fields of a message to those of a journal entry."""
     message.key = entry.key
     if entry.error is None:
         message.output = entry.output or b""
@@ -36,14 +35,12 @@ def fill_entry(message: pb.JournalEntry, entry: JournalEntry) -> None:
 
 
 def entry_from_proto(message: pb.JournalEntry) -> JournalEntry:
-    """Return the journal entry that a message holds."""
     if message.WhichOneof("result") == "error":
         return JournalEntry(message.key, None, from_proto(message.error, WorkflowError))
     return JournalEntry(message.key, message.output)
 
 
 def fill_subscriptions(message: pb.Parked | pb.SubscriptionUpdate, subscriptions: Sequence[Subscription]) -> None:
-    """Add subscriptions to a message."""
     for subscription in subscriptions:
         target = message.subscriptions.add(key=subscription.key)
         if subscription.execution_id:
@@ -58,7 +55,6 @@ def fill_subscriptions(message: pb.Parked | pb.SubscriptionUpdate, subscriptions
 
 
 def fill_parked(message: pb.Parked, parked: m.Parked) -> None:
-    """Fill a message with what an execution waits for."""
     if parked.wake_at_ms is not None:
         message.wake_time.CopyFrom(convert.timestamp(parked.wake_at_ms))
     fill_subscriptions(message, parked.subscriptions)

@@ -71,17 +71,14 @@ def split(
 
 
 def assignment_size(assignment: Assignment) -> int:
-    """Return the estimated size of an assignment, in bytes."""
     return len(assignment.event) + sum(map(entry_size, assignment.journal))
 
 
 def delivery_size(delivery: EventDelivery) -> int:
-    """Return the estimated size of a delivery, in bytes."""
     return entry_size(delivery.entry)
 
 
 def checkpoint_size(checkpoint: Checkpoint) -> int:
-    """Return the estimated size of a checkpoint, in bytes."""
     size = OVERHEAD + len(checkpoint.history) + len(checkpoint.reply or b"")
     if checkpoint.entry is not None:
         size += entry_size(checkpoint.entry)
@@ -89,12 +86,10 @@ def checkpoint_size(checkpoint: Checkpoint) -> int:
 
 
 def update_size(update: SubscriptionUpdate) -> int:
-    """Return the estimated size of an execution's subscriptions, in bytes."""
     return OVERHEAD + sum(each.size for each in update.subscriptions)
 
 
 def outcome_size(outcome: Outcome) -> int:
-    """Return the estimated size of an outcome, in bytes."""
     size = OVERHEAD + len(outcome.history) + (events_size(outcome.events) if outcome.events else 0)
     match outcome.ending:
         case Completed(output=output):
@@ -106,11 +101,9 @@ def outcome_size(outcome: Outcome) -> int:
 
 
 def events_size(events: Sequence[LifecycleEvent]) -> int:
-    """Return the estimated size of lifecycle events, in bytes."""
     return sum(len(each.data) + 256 for each in events)
 
 
 def entry_size(entry: JournalEntry) -> int:
-    """Return the estimated size of a journal entry, in bytes."""
     result = len(entry.output or b"") if entry.error is None else entry.error.size
     return ENTRY_OVERHEAD + len(entry.key) + result

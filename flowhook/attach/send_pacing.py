@@ -33,7 +33,6 @@ class SendPacer:
         self._urgent.set()
 
     async def turn(self) -> None:
-        """Wait until the next message may be sent."""
         loop = asyncio.get_running_loop()
         seconds = self.wait(loop.time())
         if seconds > 0:
@@ -49,6 +48,5 @@ class SendPacer:
         return max(0.0, self._last + min(MAX_SECONDS, SECONDS_EACH * self._under_way()) - now)
 
     def sent(self, now: float) -> None:
-        """Record that a message is sent."""
         self._urgent.clear()
         self._last = now

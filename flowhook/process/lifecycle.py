@@ -51,7 +51,6 @@ def describe_full(directories: Iterable[Path], *, least_bytes: int = LEAST_BYTES
 
 
 def _is_full(directory: Path, least_bytes: int) -> bool:
-    """Whether the disk that a directory is on, or would be created on, is full."""
     for each in (directory, *directory.absolute().parents):
         try:
             found = os.statvfs(each)
@@ -188,7 +187,6 @@ async def _log_readiness(process_state: ProcessState) -> None:
 
 
 async def _watch_parent(parent: socket.socket) -> None:
-    """Exit as soon as the supervisor has ended."""
     loop = asyncio.get_running_loop()
     try:
         while await loop.sock_recv(parent, 64):

@@ -98,7 +98,6 @@ class CommonSettings(FileSettings):
 
     @property
     def directories(self) -> tuple[Path, ...]:
-        """Directories that the process writes to, or reads from."""
         return (self.data_dir,)
 
 
@@ -221,7 +220,6 @@ class RouterSettings(CommonSettings):
 
     @property
     def directories(self) -> tuple[Path, ...]:
-        """Directories that the router writes to."""
         scheme, _, path = self.storage.partition(":")
         database = (Path(path).parent,) if scheme == "sqlite" else ()
         return (self.data_dir, *database, *filter(None, (self.view_dir,)))

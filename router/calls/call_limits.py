@@ -94,7 +94,6 @@ class _LimitedContext(ContextProxy):
             raise asyncio.CancelledError from None
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
-        """End the call with an error."""
         try:
             await self._context.abort(code, details, trailing_metadata)
         except grpc.aio.InternalError:

@@ -23,7 +23,6 @@ _KINDS: Final = {
 
 
 def behavior_of(handler: Any) -> Any:
-    """Return the function that serves a call."""
     return getattr(handler, _KINDS[bool(handler.request_streaming), bool(handler.response_streaming)][0])
 
 
@@ -47,7 +46,6 @@ class Interceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not g
         return None if handler is None else self.wrap(handler, handler_call_details)
 
     def wrap(self, handler: Handler, details: grpc.HandlerCallDetails) -> Handler:
-        """Return what serves the call instead of a handler."""
         raise NotImplementedError
 
 

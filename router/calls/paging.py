@@ -43,7 +43,6 @@ def parse_page(size: int, token: str, default: int) -> PageQuery:
 
 
 def page_token_after(number: int | None) -> str:
-    """Return the token of the page after the item with a number; None: there is no further page."""
     return "" if number is None else str(number)
 
 

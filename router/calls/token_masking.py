@@ -83,7 +83,6 @@ class _MaskingContext(ContextProxy):
     _rest: bytes = attrs.field(init=False, default=b"")
 
     async def write(self, message: Message) -> None:
-        """Write a response."""
         if not isinstance(message, execution_service_pb2.ReadBodyResponse):
             await self._context.write(await _mask(message))
             return
@@ -93,7 +92,6 @@ class _MaskingContext(ContextProxy):
             await self._context.write(execution_service_pb2.ReadBodyResponse(chunk=data))
 
     async def finish(self) -> None:
-        """Write what waits."""
         if self._rest:
             await self._context.write(execution_service_pb2.ReadBodyResponse(chunk=self._rest))
 

@@ -67,7 +67,6 @@ class AddressChecks:
         return [Unreachable(router, self._name, cause) for router, cause in found if cause]
 
     async def run(self) -> None:
-        """Check until cancelled."""
         if self._open_channel is None:
             return
         try:

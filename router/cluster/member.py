@@ -273,7 +273,6 @@ class Member(ShardMap):
         self._replicated.heartbeats.publish(self.record().encode())
 
     def record(self) -> RouterRecord:
-        """Return what this router announces."""
         own, owner, asked = self._ownership, self.owner(), self._asked
         unreachable = self._checks.unreachable()
         if owner is not None:
@@ -339,7 +338,6 @@ class Member(ShardMap):
         return None
 
     def _follow_until(self, halt: threading.Event) -> None:
-        """Bring the view up to date and apply records to it until `halt`, on a thread of its own."""
         replicated = self._replicated
         position = self._view.position()
         if position is not None and position.log != replicated.log.identity:
@@ -366,7 +364,6 @@ class Member(ShardMap):
             raise UnavailableError(f"{error.message}: the view was restored from a snapshot that has it") from None
 
     def _explain(self, error: BaseException | None) -> float | None:
-        """Report why following ended; return how long to pause (s), None if it was asked to end."""
         if error is None:
             return None
         self._process_state.detail = (

@@ -152,12 +152,10 @@ class Ownership:
 
     @property
     def keeps(self) -> bool:
-        """Whether this router owns the shard, and does not hand it over."""
         return self.owns and self.state is not MemberState.HANDING_OVER
 
     @property
     def candidate(self) -> bool:
-        """Whether this router could take over."""
         return self.state is MemberState.FOLLOWING and self._can_claim and not self._stopping
 
     def owner(self) -> KnownOwner | None:
@@ -174,7 +172,6 @@ class Ownership:
     # --- what happens -----------------------------------------------------------------------------------------------
 
     def heard(self, record: RouterRecord, now: float) -> None:
-        """Another router announced itself."""
         # two routers of one name would take each other's words for theirs
         if record.router == self.router or not self._agrees_with_log(record):
             return
@@ -232,7 +229,6 @@ class Ownership:
         return self._move(OwnershipEvent.DUE)
 
     def refused(self, now: float) -> None:
-        """The claim failed."""
         self._expect(MemberState.CLAIMING)
         self._move(OwnershipEvent.REFUSED)
         self._follow(now)

@@ -68,7 +68,6 @@ class ReachabilityReports:
         reports[process] = _Report(routers, self._clock())
 
     def voices(self, router: str) -> Voices:
-        """Count the processes that can call a router, and those that can't."""
         causes = [cause for _, cause in self._causes(router)]
         cut_off = sum(map(bool, causes))
         return Voices(len(causes) - cut_off, cut_off)

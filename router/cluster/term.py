@@ -88,7 +88,6 @@ class StopRequest:
             self.requested.set()
 
     async def drain_after(self, stop: asyncio.Event, seconds: float) -> None:
-        """Wait for `stop`, then `drain`."""
         await stop.wait()
         self.drain(seconds)
 
@@ -114,8 +113,7 @@ class TermRunner(Protocol):
     async def stand_by(self) -> str:
         """Answer those who ask who the owner is, until `stand_down`; return the address at which clients reach it."""
 
-    async def stand_down(self) -> None:
-        """Stop standing by."""
+    async def stand_down(self) -> None: ...
 
     async def serve(self, term: Term, stop: StopRequest, serving: Callable[[], None]) -> None:
         """Serve until `stop` is requested; call `serving` once calls are answered."""

@@ -82,13 +82,11 @@ class PeerDifferences:
     _seen: dict[str, str] = attrs.field(init=False, factory=dict)  # what the last look showed, by kind
 
     async def run(self) -> None:
-        """Compare until cancelled."""
         while True:
             self.look()
             await asyncio.sleep(self._seconds)
 
     def look(self) -> None:
-        """Compare once."""
         copies = self._situation().copies
         own = next((record for record, _ in copies if record.router == self._router), None)
         others = [(record, silence) for record, silence in copies if record.router != self._router]
@@ -131,7 +129,6 @@ class LogServerWatch:
     _out: dict[str, str] = attrs.field(init=False, factory=dict)
 
     async def run(self) -> None:
-        """Look until cancelled."""
         while True:
             await asyncio.sleep(self._seconds)
             try:
@@ -140,7 +137,6 @@ class LogServerWatch:
                 continue
 
     def look(self, status: LogStatus) -> None:
-        """Take in the state of the log."""
         lagging = {server.name for server in status.servers if not server.current}
         out = {
             server.name: server.problem or f"it does not answer, or is {server.lag} operations behind; see its log"

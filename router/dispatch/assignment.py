@@ -67,7 +67,6 @@ class AssignmentLoader:
         )
 
     def leave_all(self) -> None:
-        """Release the assignments that runners have not received."""
         for runner in list(self._queued):
             self.leave(runner)
 

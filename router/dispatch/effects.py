@@ -53,7 +53,6 @@ class EffectQueue:
         self._added = asyncio.Event()
 
     def add(self, effect: RuntimeEffect) -> None:
-        """Queue an effect."""
         self._pending[effect] = None
         self._added.set()
 

@@ -99,12 +99,10 @@ class EventDispatcher:
         return self._parts.buffer.emitted(flow_id, after=after)
 
     def is_buffered(self, number: int) -> bool:
-        """Whether an event is still buffered."""
         self._parts.buffer.expire(self._parts.now_ms())
         return number in self._parts.buffer
 
     def forget(self, numbers: Sequence[int]) -> None:
-        """Remove events from the buffer and from storage, undelivered."""
         for number in numbers:
             self._parts.buffer.pop(number)
         self._parts.writer.spawn(self._parts.writer.write([stored.Consumed(number) for number in numbers]))
@@ -414,7 +412,6 @@ class ParkedExecutions:
         self._events.listen(seq, flow_id, wait, subscriptions)
 
     def leave(self, seq: int) -> None:
-        """Unsubscribe an execution that does not wait any more."""
         self._live.leave(seq)
         self._parts.subscriptions.remove(seq)
 

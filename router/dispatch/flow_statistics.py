@@ -66,7 +66,6 @@ class _Counts:
             self.rings[status][minute % MINUTES] += number
 
     def activity(self) -> FlowActivity:
-        """Return the counts in the order of the minutes."""
         first = (self.minute + 1) % MINUTES
         return FlowActivity(*(tuple(ring[first:] + ring[:first]) for ring in self.rings.values()))
 
@@ -81,7 +80,6 @@ class FlowStatisticsCounter:
         self._flows: OrderedDict[str, _Counts] = OrderedDict()
 
     def accepted(self, events: Iterable[LoggedEvent], now_ms: int) -> None:
-        """Count events that started executions."""
         minute = now_ms // MINUTE_MS
         place = minute % MINUTES
         flows = self._flows
@@ -94,7 +92,6 @@ class FlowStatisticsCounter:
                 counts.accepted[place] += 1
 
     def ended(self, flow_id: str, status: Status, now_ms: int) -> None:
-        """Count an execution that ended."""
         minute = now_ms // MINUTE_MS
         counts = self._flows.get(flow_id)
         if counts is None or counts.minute != minute:
@@ -102,7 +99,6 @@ class FlowStatisticsCounter:
         counts.add(counts.minute, status, 1)
 
     def forget(self, flow_id: str) -> None:
-        """Free the memory of a deleted flow."""
         self._flows.pop(flow_id, None)
 
     def restore(self, counts: Iterable[MinuteCount], now_ms: int) -> None:
@@ -112,7 +108,6 @@ class FlowStatisticsCounter:
             self._counts(flow_id, minute, now_ms).add(at, status, number)
 
     def of(self, flow_id: str, now_ms: int) -> FlowActivity:
-        """Return the counts of a flow."""
         counts = self._flows.get(flow_id)
         if counts is None:
             return IDLE

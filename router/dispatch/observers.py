@@ -120,7 +120,6 @@ class ReplyWaiter:
         return self._future
 
     def leave(self) -> None:
-        """Unregister."""
         waiting = self._waiters.get(self._seq, [])
         if self._future in waiting:
             waiting.remove(self._future)
@@ -185,7 +184,6 @@ class ExecutionWatcher:
     _woken: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
     async def next(self) -> WatchedChange:
-        """Wait for the next change."""
         while not self._queue:
             self._woken.clear()
             await self._woken.wait()
@@ -203,7 +201,6 @@ class ExecutionWatcher:
         self._woken.set()
 
     def miss(self, changes: int) -> None:
-        """Count changes that could not be read."""
         self._missed += changes
 
 
@@ -225,7 +222,6 @@ class ExecutionWatchers:
         self._woken = asyncio.Event()
 
     def changed(self, seqs: Iterable[int]) -> None:
-        """Queue changed executions for all watchers."""
         if not self._watchers:
             return
         for seq in seqs:
@@ -252,7 +248,6 @@ class ExecutionWatchers:
                 self._watchers.discard(watcher)
 
     async def run(self) -> None:
-        """Publish changes until cancelled."""
         while True:
             await self._woken.wait()
             self._woken.clear()
@@ -289,15 +284,12 @@ class EndReader:
     _ended: list[stored.Ended] = attrs.field(init=False, factory=list)
 
     def await_end(self, seq: int) -> None:
-        """Await the end of an execution, which is not yet durable."""
         self._awaited.add(seq)
 
     def forget(self, seq: int) -> None:
-        """Await the end of an execution no more."""
         self._awaited.discard(seq)
 
     def put(self, ends: Sequence[stored.Ended]) -> None:
-        """Add ends, if they are awaited."""
         found = [end for end in ends if end.seq in self._awaited] if self._awaited else ()
         if found:
             self._awaited.difference_update(end.seq for end in found)
@@ -305,6 +297,5 @@ class EndReader:
             self._changed.set()
 
     def collect(self) -> list[stored.Ended]:
-        """Return the awaited ends since the last call."""
         ended, self._ended = self._ended, []
         return ended

@@ -45,7 +45,6 @@ class EventCache:
             self.bytes += len(event.payload)
 
     def pop(self, seq: int) -> CachedEvent | None:
-        """Remove and return an event; None when it is not cached."""
         payload = self._payloads.pop(seq, None)
         if payload is not None:
             self.bytes -= len(payload.payload)

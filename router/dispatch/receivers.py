@@ -39,7 +39,6 @@ def runtime_error(detail: str) -> WorkflowError:
 
 
 def attempts_exhausted(attempts: int) -> WorkflowError:
-    """Return the error of an execution that used up its attempts."""
     return runtime_error(f"given up after {attempts} attempts, each of which ended with its runner or lost its lease")
 
 
@@ -150,7 +149,6 @@ class LiveDelivery:
         return lease
 
     def leave(self, seq: int) -> None:
-        """Unregister an execution that is not running any more."""
         self._accepted.pop(seq, None)
         self._forget(seq)
 
@@ -225,7 +223,6 @@ class LiveDelivery:
         return accepted, refused
 
     def restore(self, offers: Sequence[Offer]) -> None:
-        """Reopen offers whose checkpoints could not be stored."""
         for offer in offers:
             listener = self._listeners.get(offer.seq)
             # meanwhile it stopped listening, or listened anew and got another offer: this event is for others
@@ -243,7 +240,6 @@ class ChildResult(NamedTuple):
 
     @classmethod
     def of(cls, status: Status, output: bytes | None, error: WorkflowError | None) -> ChildResult:
-        """Return the outcome of an execution that ended."""
         if status is Status.COMPLETED:
             return cls(b"null" if output is None else output, None)
         return cls(None, error or runtime_error("the execution that it waits for was cancelled"))
@@ -297,7 +293,6 @@ class ChildCompletions:
                 self.offer(receiver, ChildResult.of(end.status, end.output, end.error))
 
     def offer(self, receiver: EventReceiver, result: ChildResult) -> None:
-        """Offer the outcome of an execution to one that waits for it while it runs."""
         offer = self._live.offer(receiver, None)
         if offer is not None:
             self._live.hand_over(offer, *result)

@@ -35,8 +35,7 @@ class RunnerPort(Protocol):
     async def room(self) -> None:
         """Wait until the runner is not `full`, or its stream is closed."""
 
-    def assign(self, deliveries: Sequence[Assignment], *, urgent: bool = False) -> None:
-        """Send assignments."""
+    def assign(self, deliveries: Sequence[Assignment], *, urgent: bool = False) -> None: ...
 
     def hand_over(self, delivery: EventDelivery, *, urgent: bool = False) -> None:
         """Send an event or end to an execution that the runner is running."""
@@ -53,8 +52,7 @@ class RunnerPort(Protocol):
     def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
         """Revoke leases; the reason is `LEASE_LOST`, `EXECUTION_CANCELLED` or `EXECUTION_SUSPENDED`."""
 
-    def close(self, error: FlowhookError) -> None:
-        """End the stream with an error."""
+    def close(self, error: FlowhookError) -> None: ...
 
 
 class ExitedRunner(RunnerPort):
@@ -125,7 +123,6 @@ class AttachedRunners:
             runner.want(self._wanted)
 
     def remove(self, runner_id: str) -> RunnerPort | None:
-        """Remove a runner and return it; None when it is not attached."""
         return self._runners.pop(runner_id, None)
 
     def is_superseded(self, runner: RunnerPort) -> bool:
@@ -136,7 +133,6 @@ class AttachedRunners:
         return self._runners.get(runner.runner_id, runner) is not runner
 
     def renew(self, runner: RunnerPort) -> bool:
-        """Extend all leases of a runner; false when it lost them, or has attached again since."""
         if runner not in self:
             return False
         self._shard.runners.renew(runner.runner_id, self._clock())
@@ -144,7 +140,6 @@ class AttachedRunners:
 
     @property
     def is_storing(self) -> bool:
-        """Whether a report of any runner is being stored."""
         return bool(self._storing)
 
     @contextmanager
@@ -160,7 +155,6 @@ class AttachedRunners:
                 del self._storing[runner]
 
     def renew_storing(self) -> None:
-        """Extend all leases of runners whose reports are being stored."""
         for runner in self._storing:
             self.renew(runner)
 
@@ -173,7 +167,6 @@ class AttachedRunners:
             self._metrics.delivered.inc()
 
     def revoke(self, lease: Lease, reason: str) -> None:
-        """Send a runner that a lease of it is void."""
         runner = self._runners.get(lease.runner.id)
         if runner is not None:
             runner.revoke([lease.token], reason)

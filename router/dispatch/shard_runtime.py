@@ -165,22 +165,18 @@ class ShardRuntime:
                 self._parked.listen_again(seq, number)
 
     def wake(self) -> None:
-        """Have ready executions assigned on the next turn of the event loop."""
         self.parts.effects.add(ASSIGN_READY)
 
     @property
     def shard(self) -> Shard:
-        """The scheduling core, for reading."""
         return self.parts.shard
 
     # --- events -----------------------------------------------------------------------------------------------------
 
     async def append(self, events: Sequence[stored.NewEvent]) -> list[stored.Appended]:
-        """Store events durably; see `EventLog.append`."""
         return await self.parts.log.append(events)
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
-        """Replace the limits of a flow."""
         self.parts.shard.set_policy(flow_id, policy)
         self.wake()
 
@@ -202,7 +198,6 @@ class ShardRuntime:
 
     @property
     def runners(self) -> int:
-        """Number of attached runners."""
         return len(self.parts.runners)
 
     def attach(
@@ -247,7 +242,6 @@ class ShardRuntime:
         self.parts.shard.runners.renew(runner_id, self.parts.clock())
 
     def detach(self, runner: RunnerPort) -> None:
-        """Unregister a runner's stream, which has ended."""
         if runner in self.parts.runners:
             self.parts.runners.remove(runner.runner_id)
             self._loader.leave(runner)
@@ -256,7 +250,6 @@ class ShardRuntime:
             self.parts.writer.notify()
 
     def is_superseded(self, runner: RunnerPort) -> bool:
-        """Whether the runner attached again; see `AttachedRunners.is_superseded`."""
         return self.parts.runners.is_superseded(runner)
 
     def add_credit(self, runner: RunnerPort, credit: int) -> bool:
@@ -267,11 +260,9 @@ class ShardRuntime:
         return self.parts.shard.runners.add_credit(runner.runner_id, credit)
 
     def renew(self, runner: RunnerPort) -> bool:
-        """Extend all leases of a runner; false when it lost them, or has attached again since."""
         return self.parts.runners.renew(runner)
 
     def listen(self, runner: RunnerPort, update: SubscriptionUpdate) -> None:
-        """Subscribe a running execution to the events and ends that it waits for meanwhile."""
         if not self._parked.listen(update):
             runner.revoke([update.lease], "LEASE_LOST")
         self.parts.runners.send_wanted_types()

@@ -49,11 +49,9 @@ class LifecycleOutbox:
 
     @property
     def wanted(self) -> bool:
-        """Whether any type of lifecycle event is wanted."""
         return bool(self.by_flows or self.by_executions)
 
     def set_wanted_by_flows(self, types: Collection[str]) -> None:
-        """Replace the types that flows want."""
         self.by_flows = types
         self._effects.add(SEND_WANTED_TYPES)
 
@@ -154,7 +152,6 @@ class RetryingWriter:
 
     @property
     def is_running(self) -> bool:
-        """Whether the shard runtime runs, so that tasks are accepted."""
         return self._tasks is not None
 
     @property
@@ -189,7 +186,6 @@ class RetryingWriter:
             log.warning("starts of attempts not stored", reason=error.reason)
 
     async def call_with_retry(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call storage, retrying while it is unavailable."""
         while True:
             try:
                 return await call()
@@ -204,7 +200,6 @@ class RetryingWriter:
         await asyncio.sleep(RETRY_SECONDS)
 
     def notify(self) -> None:
-        """Notify callers of `until` that something became durable."""
         self._notified.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -291,7 +286,6 @@ class AttemptLog:
             yield Started(seq, attempt, time_ms=time_ms)
 
     def drop(self, seq: int) -> None:
-        """Forget an execution whose attempt is not under way any more."""
         self._pending.pop(seq, None)
         self._stored_as_waiting.discard(seq)
 

@@ -35,14 +35,12 @@ class DeadlineTimer:
     _due: float = attrs.field(init=False, default=0.0)
 
     def arm(self) -> None:
-        """Set the timer to the core's next deadline."""
         self.cancel()
         deadline = self._parts.shard.next_deadline()
         if deadline is not None:
             self._arm_at(max(deadline, self._parts.clock() + 0.01))
 
     def cancel(self) -> None:
-        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -96,7 +94,6 @@ class WakeTimer:
         self._timer = loop.call_later(delay, self._on_wake)
 
     def cancel(self) -> None:
-        """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

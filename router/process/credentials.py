@@ -141,7 +141,6 @@ class CredentialWatch:
     _tokens: dict[str, TokenInfo] | None = attrs.field(init=False, default=None)
 
     async def run(self) -> None:
-        """Watch until cancelled."""
         while True:
             key_problem, tokens_problem, tokens = await asyncio.to_thread(self._read)
             self._tell(KEY, key_problem)

@@ -86,12 +86,10 @@ def add_service(server: grpc.aio.Server, servicer: object) -> None:
 
 
 def service_names() -> list[str]:
-    """Return the full names of the services of Flowhook."""
     return [service.full_name for service in (*OWNER_SERVICES, SHARD_SERVICE)]
 
 
 def enable_reflection(server: grpc.aio.Server) -> None:
-    """Let clients list the services."""
     reflection.enable_server_reflection([*service_names(), HEALTH_SERVICE, reflection.SERVICE_NAME], server)
 
 

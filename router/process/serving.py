@@ -306,7 +306,6 @@ class OwnedShard:
         )
 
     def _job_service(self, runtime: ShardRuntime, replays: Replays, removal: ExecutionRemoval) -> JobService:
-        """Return the service of bulk jobs, with their runner."""
         store, state, records = self._storage.jobs, self._state, runtime.executions
         matching = MatchingExecutions(state, records, time.monotonic)
         actions = JobActions(commands=runtime.commands, records=records, state=state, replays=replays, removal=removal)

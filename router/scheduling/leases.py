@@ -45,7 +45,6 @@ class Lease:
     assigned_ms: int = 0
 
     def as_attempt(self, end: AttemptEnd | None = None, detail: str = "", *, charged: bool = False) -> Attempt:
-        """Return the attempt for people, without an end time."""
         return Attempt(self.attempt, self.runner.id, self.assigned_ms or None, None, end, detail, charged)
 
 
@@ -78,7 +77,6 @@ class LeaseTable:
         return len(self._by_token)
 
     def get(self, token: bytes) -> Lease | None:
-        """Return the lease of a token, or None when the token is stale."""
         return self._by_token.get(token)
 
     def seq_of(self, token: bytes) -> int | None:
@@ -92,11 +90,9 @@ class LeaseTable:
         return lease is not None and lease.queue.running <= QUIET
 
     def of(self, seq: int) -> Lease | None:
-        """Return the lease of an execution, or None."""
         return self._by_seq.get(seq)
 
     def attempt_of(self, seq: int) -> int | None:
-        """Return the number of the attempt in progress, or None."""
         lease = self._by_seq.get(seq)
         return None if lease is None else lease.attempt
 
@@ -133,7 +129,6 @@ class LeaseTable:
             self._terms[seq] = term + 1
 
     def is_recovered(self, seq: int) -> bool:
-        """Whether an execution was found at the start."""
         return seq <= self._recovered_up_to
 
     def term_of(self, seq: int) -> int:
@@ -151,7 +146,6 @@ class LeaseTable:
         return int(seq)
 
     def forget(self, seq: int) -> None:
-        """Remove an execution that ended."""
         self._terms.pop(seq, None)
 
 
@@ -179,13 +173,11 @@ class RunnerTable:
             runner.deadline = min(runner.deadline, now + self._reattach_seconds)
 
     def renew(self, runner_id: str, now: float) -> None:
-        """Extend all leases of an attached runner."""
         runner = self._runners.get(runner_id)
         if runner is not None and runner.attached:
             runner.deadline = now + self._lease_seconds
 
     def lease_count(self, runner_id: str) -> int:
-        """Return the number of executions a runner works on."""
         runner = self._runners.get(runner_id)
         return 0 if runner is None else len(runner.leases)
 
@@ -214,7 +206,6 @@ class RunnerTable:
         return sum(runner.credit + len(runner.leases) for runner in self._runners.values())
 
     def with_credit(self, full: Collection[str]) -> list[Runner]:
-        """Return the runners that have credit, except `full` ones."""
         return [runner for runner in self._runners.values() if runner.credit and runner.id not in full]
 
     @property

@@ -44,11 +44,9 @@ class AttemptCounts:
         return len(self._charged.keys() | self._attributed.keys())
 
     def charged(self, seq: int) -> int:
-        """Return the attempts charged to an execution, excluding one in progress."""
         return self._charged.get(seq, 0)
 
     def charge(self, seq: int, attempts: int) -> None:
-        """Replace the number of attempts charged to an execution."""
         if attempts > 0:
             self._charged[seq] = attempts
         else:
@@ -63,7 +61,6 @@ class AttemptCounts:
         return self._attributed.get(seq, 0) >= self._max_attempts or attempts >= self._max_attempts * UNCERTAIN_FACTOR
 
     def forget(self, seq: int) -> None:
-        """Remove an execution that ended."""
         self._charged.pop(seq, None)
         self._attributed.pop(seq, None)
 
@@ -86,7 +83,6 @@ class LostLeases:
         self.last: dict[int, Lease] = {}  # by execution, until that is leased again or ends
 
     def record(self, lease: Lease, now: float) -> None:
-        """Record a loss that was charged."""
         losses = self._by_runner.setdefault(lease.runner.id, _RunnerLosses(now))
         losses.until = now + EXPLAIN_SECONDS
         losses.lost[lease.token] = lease.seq
@@ -113,7 +109,6 @@ class LostLeases:
         return None if losses is None else losses.lost.pop(token, None)
 
     def forget(self, now: float) -> None:
-        """Drop losses that can't be explained any more."""
         for runner_id in [runner_id for runner_id, losses in self._by_runner.items() if losses.until <= now]:
             del self._by_runner[runner_id]
 
@@ -218,7 +213,6 @@ class LossAccounting:
         return LateFailure(seq, attempts, newer is not None, newer)
 
     def _is_charged(self, seq: int) -> bool:
-        """Whether attempts are charged to an execution that is not about to end."""
         return seq in self._attempts and seq not in self._pending.ending
 
     def _refund_attempt(self, seq: int) -> bool:

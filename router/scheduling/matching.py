@@ -54,7 +54,6 @@ class EventContent:
     _values: dict[FilterShape, bytes | None] = attrs.field(init=False, factory=dict)
 
     def values(self, shape: FilterShape) -> bytes | None:
-        """Return a fingerprint of the values for a shape; see `InboundEvent.values`."""
         if shape == ANYTHING:
             return b""
         if shape not in self._values:
@@ -104,7 +103,6 @@ class InboundEvent(NamedTuple):
 
     @property
     def kind(self) -> EventKind:
-        """Its flow, whether it is a callback, and its type."""
         return self[:3]
 
     def values(self, shape: FilterShape) -> bytes | None:

@@ -33,7 +33,6 @@ class PendingTransitions:
     parking: dict[int, FlowQueue] = attrs.field(init=False, factory=dict)
 
     def end_returning(self, seq: int) -> bool:
-        """Make a returning execution an ending one; false when it is not returning."""
         # its requeueing may be on its way to storage: the end follows it there, in order
         returning = self.returning.pop(seq, None)
         if returning is not None:

@@ -64,7 +64,6 @@ class FlowQueue:
 
     @property
     def eligible(self) -> bool:
-        """Whether an execution of this flow may run now."""
         return bool(self.ready) and not self.policy.paused and self.has_room
 
     @property
@@ -89,7 +88,6 @@ class FairQueues:
         self.ready = 0  # number of executions that wait for a runner, including paused and limited flows
 
     def flow(self, flow_id: str) -> FlowQueue:
-        """Return the queue of a flow, created when missing."""
         queue = self._flows.get(flow_id)
         if queue is None:
             queue = self._flows[flow_id] = FlowQueue(flow_id)
@@ -157,7 +155,6 @@ class FairQueues:
         return True
 
     def stopped(self, queue: FlowQueue) -> None:
-        """Decrement the count of running executions."""
         queue.running -= 1
         if not queue.in_ring:
             self._admit(queue)
@@ -169,7 +166,6 @@ class FairQueues:
         queue.held += 1
 
     def release_hold(self, queue: FlowQueue) -> None:
-        """Release a slot reserved by `hold`: the execution runs now, or it is known not to."""
         queue.held -= 1
         if not queue.in_ring:
             self._admit(queue)
@@ -181,12 +177,10 @@ class FairQueues:
             self._flows.pop(queue.flow_id, None)
 
     def unfinished(self, flow_id: str) -> int:
-        """Return the number of accepted executions of a flow that have not ended."""
         queue = self._flows.get(flow_id)
         return 0 if queue is None else queue.unfinished
 
     def load(self, flow_id: str) -> FlowLoad:
-        """Return the numbers of unfinished executions of a flow."""
         queue = self._flows.get(flow_id)
         return FlowLoad() if queue is None else queue.load()
 
@@ -228,7 +222,6 @@ class KeyedQueues:
         return queue.turn == seq
 
     def is_blocked(self, seq: int) -> bool:
-        """Whether an execution has a key and it is another execution's turn."""
         queue = self._by_seq.get(seq)
         return queue is not None and queue.turn != seq
 
@@ -279,12 +272,10 @@ class TimerQueue:
             heapq.heappush(self._heap, wait)
 
     def get(self, seq: int) -> FlowQueue | None:
-        """Return the flow queue of an execution; None when it does not wait."""
         wait = self._waits.get(seq)
         return None if wait is None else wait[2]
 
     def pop(self, seq: int) -> FlowQueue | None:
-        """Remove an execution and return its flow queue; None when it does not wait."""
         wait = self._waits.pop(seq, None)
         if wait is None:
             return None
@@ -295,7 +286,6 @@ class TimerQueue:
         return wait[2]
 
     def next(self) -> int | None:
-        """Return the earliest wake time, or None."""
         heap = self._heap
         while heap:
             if self._waits.get(heap[0][1]) is heap[0]:

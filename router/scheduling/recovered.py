@@ -115,7 +115,6 @@ class RecoveredExecutions:
         return self._timers.pop(seq) if queue is not None and queue.has_room else None
 
     def release(self, seq: int) -> FlowQueue | None:
-        """Remove a held execution and return its queue; None when it is not held."""
         held = self._held.pop(seq, None)
         if held is None:
             return None

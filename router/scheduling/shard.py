@@ -101,11 +101,9 @@ class Shard:
     # --- flows and events -------------------------------------------------------------------------------------------
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
-        """Replace the limits of a flow."""
         self._queues.set_policy(flow_id, policy)
 
     def retire(self, flow_id: str) -> None:
-        """Mark a flow as deleted: its remaining executions end under the limits it had."""
         self._queues.retire(flow_id)
 
     def accept(self, seq: int, flow_id: str, order_key: str = "") -> bool:
@@ -415,7 +413,6 @@ class Shard:
 
     @property
     def leased(self) -> int:
-        """Executions under lease."""
         return len(self.leases)
 
     @property
@@ -425,19 +422,15 @@ class Shard:
 
     @property
     def suspended(self) -> int:
-        """Executions that an operator suspended."""
         return len(self._suspended)
 
     def backlog(self, flow_id: str) -> int:
-        """Return the number of accepted executions of a flow that have not ended."""
         return self._queues.unfinished(flow_id)
 
     def load(self, flow_id: str) -> FlowLoad:
-        """Return the numbers of a flow's unfinished executions."""
         return self._queues.load(flow_id)
 
     def is_waiting(self, seq: int) -> bool:
-        """Whether an execution waits, or is about to."""
         return seq in self._timers or seq in self.pending.parking
 
     def waiting_flow(self, seq: int) -> str | None:
@@ -446,5 +439,4 @@ class Shard:
         return None if queue is None else queue.flow_id
 
     def is_suspended(self, seq: int) -> bool:
-        """Whether an operator suspended an execution."""
         return seq in self._suspended

@@ -217,12 +217,10 @@ class Subscriptions:
         self._awaited.setdefault(awaited, {})[seq] = None
 
     def end_receivers(self, awaited: int) -> list[EventReceiver]:
-        """Return the receivers that wait for the end of an execution, longest waiting first."""
         return [EventReceiver(seq, self._awaits[seq][awaited]) for seq in self._awaited.get(awaited, ())]
 
     @property
     def ends_awaited(self) -> int:
-        """Number of executions whose end another execution waits for."""
         return len(self._awaited)
 
 
@@ -303,7 +301,6 @@ class EventBuffer:
         return {shape for each in _kinds_of(kind) if each in self._kinds for shape in self._kinds[each].tables}
 
     def concern(self, seq: int, flow_id: str) -> bool:
-        """Whether any event is buffered that an execution might wait for."""
         return flow_id in self._of_flow or seq in self._addressed
 
     def add(self, event: InboundEvent) -> None:
@@ -329,7 +326,6 @@ class EventBuffer:
                     table.learn(number, event.values(shape))
 
     def pop(self, number: int) -> InboundEvent | None:
-        """Remove an event and return it; None when it is not in the buffer."""
         event = self._events.pop(number, None)
         if event is not None:
             self._forget(event)
@@ -358,7 +354,6 @@ class EventBuffer:
                 del self._kinds[each]
 
     def expire(self, now_ms: int) -> list[int]:
-        """Remove expired events, and return their numbers."""
         expired: list[int] = []
         while self._expiry and self._expiry[0][0] <= now_ms:
             _, number = heapq.heappop(self._expiry)
@@ -375,7 +370,6 @@ class EventBuffer:
 
     @property
     def addressed(self) -> int:
-        """Number of executions that a buffered event is addressed to."""
         return len(self._addressed)
 
     # --- new subscribers --------------------------------------------------------------------------------------------

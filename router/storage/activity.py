@@ -97,7 +97,6 @@ def recent(
 
 
 def receive_times(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, int]:
-    """Return when executions were received, Unix times in ms, except unknown ones."""
     return dict(_RECEIVE_TIMES.fetch(connection, [(seq,) for seq in seqs]))
 
 

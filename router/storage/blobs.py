@@ -69,7 +69,6 @@ class BlobDirectory:
         return name
 
     def path(self, name: str) -> Path:
-        """Return the path of a file."""
         return self._path / name
 
     def publish(self, name: str) -> None:
@@ -116,12 +115,10 @@ class BlobDirectory:
                 sync(path.parent)
 
     def remove_file(self, name: str) -> None:
-        """Remove the file of a blob from the directory, as far as possible."""
         with contextlib.suppress(OSError):
             (self._path / name).unlink()
 
     def sweep(self, known: Collection[str]) -> int:
-        """Remove every file whose name is not in `known`, and return their number."""
         orphans = [name for path in self._path.glob("*/*") if (name := f"{path.parent.name}/{path.name}") not in known]
         for name in orphans:
             self.remove_file(name)
@@ -207,7 +204,6 @@ class BlobCache(BlobDirectory):
         self.settle(names)
 
     def stored(self) -> set[str]:
-        """Return the names of the blobs in the object store."""
         blobs, bodies = self._objects.names(BLOBS), self._objects.names(BODIES)
         names = {name.removeprefix(BLOBS) for name in blobs}
         return names | {body_file(name.removeprefix(BODIES)) for name in bodies}
@@ -218,7 +214,6 @@ class BlobCache(BlobDirectory):
             return set(self._unsettled)
 
     def object_name(self, name: str) -> str:
-        """Return the name of a blob's object."""
         if name.endswith(BODY_SUFFIX):
             return BODIES + name.removesuffix(BODY_SUFFIX).replace("/", "")
         return BLOBS + name
@@ -286,7 +281,6 @@ def named_blobs(connection: apsw.Connection) -> set[str]:
 
 
 def body_file(body_id: str) -> str:
-    """Return the name of a body's file among the blobs."""
     return f"{body_id[:2]}/{body_id[2:]}{BODY_SUFFIX}"
 
 

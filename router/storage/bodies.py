@@ -253,7 +253,6 @@ class BodyUpload:
                 check_room(self._directory.path(self._name).parent, 0)
 
     def _complete_file(self) -> bytes:
-        """Make the file durable, close it, and return its SHA-256."""
         with self._writing():
             os.fsync(self._descriptor)
             sync(self._directory.path(self._name).parent)
@@ -297,7 +296,6 @@ class BodyReader:
         self.size = os.fstat(file.fileno()).st_size
 
     async def read(self, offset: int, size: int) -> bytes:
-        """Return a slice; fewer than `size` bytes at the end."""
         return await self._bodies.run(self._read, offset, size)
 
     def close(self) -> None:

@@ -198,7 +198,6 @@ class _ChangeRows:
         self.refunded: list[stored.AttemptRefunded] = []
 
     def merge(self, change: stored.StateChange) -> None:
-        """Merge a change with those before it."""
         _MERGES[type(change)](self, change)
 
     def move(self, change: stored.Started | stored.Requeued | stored.Suspended | stored.Resumed) -> None:

@@ -130,7 +130,6 @@ class _Step:
                 self._clear_end(value)
 
     def _clear_end(self, value: LongValue) -> None:
-        """Overwrite the end of the last page of a value."""
         number, size, room = value.page, value.size, self._usable - 4
         while size > room and 1 < number <= self._count:
             (number,) = struct.unpack(">I", self._file.xRead(4, (number - 1) * self._page_bytes))
@@ -214,7 +213,6 @@ def _long_values(page: bytes, usable: int, kind: int, cells: Sequence[int]) -> I
 
 
 def _read_varint(page: bytes, offset: int) -> tuple[int, int]:
-    """Return a variable-length integer, and the offset after it."""
     value = 0
     for index in range(8):
         byte = page[offset + index]
@@ -255,7 +253,6 @@ class References(NamedTuple):
 
 
 def find_references(connection: apsw.Connection, execution_id: str) -> References:
-    """Return the rows that refer to the executions of an event."""
     family: list[Any] = connection.execute(_FAMILY, (execution_id,)).fetchall()
     seqs, ids = {row[0] for row in family}, {row[1] for row in family}
     if not family:
@@ -293,7 +290,6 @@ def find_erasure(connection: apsw.Connection, execution_id: str) -> Erasure | No
 
 
 def last_erasure(connection: apsw.Connection) -> int:
-    """Return the number of the last erasure; 0: nothing was ever erased."""
     number: int = connection.execute("SELECT coalesce(max(number), 0) FROM erasure").get
     return number
 
@@ -346,12 +342,10 @@ class Step(enum.Enum):
 
 
 def is_pending(connection: apsw.Connection) -> bool:
-    """Whether anything is to be wiped."""
     return last_erasure(connection) > (connection.execute("SELECT done FROM wipe").get or 0)
 
 
 def is_under_way(connection: apsw.Connection) -> bool:
-    """Whether a pass has begun, and not ended."""
     return bool(connection.execute("SELECT page FROM wipe").get)
 
 

@@ -24,7 +24,6 @@ class CallRefusedError(StorageError):
 
 
 def storage_full(kind: type[StorageError] = StorageError) -> StorageError:
-    """Return the error for lack of space."""
     return kind("storage is full; nothing was stored", reason=STORAGE_FULL, retry_after=5)
 
 

@@ -231,7 +231,6 @@ class _EventRows:
         self.bytes = 0
 
     def resume(self, seq: int, resumes: Resumption) -> None:
-        """Add the rows an execution inherits."""
         self.new[_UPDATE_SCOPE].append((seq, resumes.effect_scope))
         self.new[_INSERT_JOURNAL] += [
             (seq, index, entry.key, entry.output, dump_error(entry.error))
@@ -250,7 +249,6 @@ class _EventRows:
         ]
 
     def insert(self, connection: apsw.Connection) -> None:
-        """Insert the added rows."""
         for statement in _IN_ORDER:
             statement.run(connection, self.new[statement])
 
@@ -448,7 +446,6 @@ class _InboundRows:
         return earlier if earlier is not None and event.receive_time_ms < earlier.until_ms else None
 
     def add(self, number: int, event: NewInboundEvent, fingerprints: _Fingerprints) -> None:
-        """Add the rows of a new event."""
         seq = self.executions.get(event.execution_id, 0)
         _, flow_id, callback, type_, receive_time_ms, payload, expire_at_ms, *_ = event
         receivers = (TO_ALL if event.to_all else TO_ONE) if callback else EMITTED
@@ -461,7 +458,6 @@ class _InboundRows:
                 self.marks.append((mark, until_ms, number, event.event_id))
 
     def insert(self, connection: apsw.Connection) -> None:
-        """Insert the added rows."""
         _INSERT_INBOUND.run(connection, self.events)
         _INSERT_KEY.run(connection, self.marks)
         if self.events:

@@ -110,7 +110,6 @@ def _sizes(seconds: float) -> Iterator[int]:
 def read_window(
     connection: apsw.Connection, conditions: Conditions, low: int, before: int, limit: int
 ) -> list[ExecutionRecord]:
-    """Return executions with numbers in [low, before) that meet conditions, newest first."""
     return [record(row) for row in connection.execute(*_window(conditions, RECORD, low, before, limit))]
 
 

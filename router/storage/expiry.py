@@ -68,7 +68,6 @@ def expire(connection: apsw.Connection, before_ms: int, limit: int) -> ExpirySte
 
 
 def delete_ended(connection: apsw.Connection, seqs: Sequence[int]) -> ExpiryStep:
-    """Remove those of the executions that have ended."""
     found = _ENDED.fetch(connection, [(seq,) for seq in seqs])
     return ExpiryStep(len(found), remove_executions(connection, found), more=False)
 

@@ -199,7 +199,6 @@ def _release(connection: apsw.Connection, job: int, cursor: int) -> None:
 
 
 def _get(connection: apsw.Connection, job_id: str) -> StoredJob | None:
-    """Return a job, or None when it is unknown or past retention."""
     found = _jobs(connection, "id = ?", job_id)
     return found[0] if found else None
 
@@ -212,7 +211,6 @@ def _jobs(connection: apsw.Connection, condition: str, *values: Any) -> list[Sto
 def _page(
     connection: apsw.Connection, *, before_number: int | None = None, limit: int = DEFAULT_PAGE
 ) -> list[StoredJob]:
-    """Return jobs, newest first."""
     before = (1 << 63) - 1 if before_number is None else before_number
     return _jobs(connection, "number < ? ORDER BY number DESC LIMIT ?", before, limit)
 
@@ -227,12 +225,10 @@ def _unended(connection: apsw.Connection) -> list[StoredJob]:
 
 
 def _data(connection: apsw.Connection, job: int) -> bytes:
-    """Return the data of a job that has not ended; empty: it has none, or has ended."""
     return connection.execute("SELECT content FROM job_data WHERE job = ?", (job,)).get or b""
 
 
 def _claimed(connection: apsw.Connection, job: int) -> list[ClaimedItem]:
-    """Return the items that are claimed and not settled, by ascending number."""
     rows = connection.execute(
         "SELECT number, seq, execution_id, time_ms FROM job_item WHERE job = ? AND outcome = 1 ORDER BY number", (job,)
     )
@@ -247,7 +243,6 @@ def _items(
     limit: int = DEFAULT_PAGE,
     outcome: ItemOutcome | None = None,
 ) -> list[JobItem]:
-    """Return items by ascending number, with any outcome or with one."""
     condition = "" if outcome is None else f" AND outcome = {_OUTCOMES[outcome]}"
     rows = connection.execute(
         f"{_ITEM} WHERE job = ? AND number > ?{condition} ORDER BY number LIMIT ?", (job, after_number, limit)

@@ -51,7 +51,6 @@ class Appended(NamedTuple):
 
     @property
     def new(self) -> bool:
-        """Whether this event was stored."""
         return not (self.duplicate_of or self.body_missing or self.taken)
 
 

@@ -78,7 +78,6 @@ def unfinished(
 
 
 def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Collection[int]) -> dict[int, stored.Work]:
-    """Return what runners need to run executions that have not ended; see `ShardState`."""
     unended = {seq: (revision, scope or "") for seq, revision, scope in _UNENDED.fetch(connection, _singles(seqs))}
     payloads = _first(_payloads(connection, blobs, [seq for seq in seqs if seq in unended]))
     journals = _journals(connection, list(payloads))
@@ -109,7 +108,6 @@ def payloads(connection: apsw.Connection, seqs: Sequence[int], *, most_bytes: in
 
 
 def _first(found: Iterable[tuple[int, bytes]]) -> dict[int, bytes]:
-    """Return the first values up to about `WORK_BYTES`, at least one."""
     values: dict[int, bytes] = {}
     size = 0
     for key, value in found:
@@ -148,17 +146,14 @@ def _journals(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, tup
 
 
 def find(connection: apsw.Connection, execution_id: str) -> stored.ExecutionRecord | None:
-    """Return an execution, or None when it is unknown or past retention."""
     return find_by_ids(connection, [execution_id]).get(execution_id)
 
 
 def records(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, stored.ExecutionRecord]:
-    """Return executions by sequence number, except unknown ones. At most `DEFAULT_PAGE` at a time."""
     return {row[0]: record(row) for row in _RECORDS.fetch(connection, _singles(seqs))}
 
 
 def find_by_ids(connection: apsw.Connection, execution_ids: Collection[str]) -> dict[str, stored.ExecutionRecord]:
-    """Return executions by ID, except those unknown or past retention. At most `DEFAULT_PAGE` at a time."""
     found = [record(row) for row in _IDENTIFIED.fetch(connection, [(each,) for each in execution_ids])]
     return {each.id: each for each in found}
 
@@ -211,7 +206,6 @@ _FRAGMENTS: Final = _PIECES.format(column="content")
 def content(
     connection: apsw.Connection, blobs: BlobDirectory, seq: int, *, with_payload: bool
 ) -> stored.ExecutionContent | None:
-    """Return the large parts of an execution; see `ShardState`."""
     row = connection.execute(
         "SELECT CASE WHEN ?2 THEN v.payload ELSE x'' END, b.name, o.output, o.reply"
         " FROM execution e LEFT JOIN event v USING (seq)"
@@ -236,7 +230,6 @@ def content(
 
 
 def history(connection: apsw.Connection, seq: int, most_bytes: int) -> tuple[tuple[int, bytes], ...]:
-    """Return at most `most_bytes` of the task history that runners reported; see `ShardState`."""
     sizes: list[Any] = connection.execute(_PIECE_SIZES, (seq, 0, 0)).fetchall()
     if sum(size for _, size in sizes) <= most_bytes:
         return tuple((place // 2, fragment) for place, fragment in connection.execute(_FRAGMENTS, (seq, 0, 0)))
@@ -258,7 +251,6 @@ def _within(most_bytes: int, sizes: Iterable[tuple[int, int]]) -> int:
 
 
 def body_of(connection: apsw.Connection, execution_id: str) -> str | None:
-    """Return the ID of the body that an execution's event names; None when it names none or is unknown."""
     body: str | None = connection.execute(
         "SELECT b.id FROM execution e JOIN body b USING (seq) WHERE e.event_id = ?", (execution_id,)
     ).get
@@ -266,7 +258,6 @@ def body_of(connection: apsw.Connection, execution_id: str) -> str | None:
 
 
 def execution_result(connection: apsw.Connection, seq: int) -> stored.ExecutionResult:
-    """Return an execution's output and reply so far; both None when it is unknown."""
     row = connection.execute("SELECT output, reply FROM outcome WHERE seq = ?", (seq,)).fetchone()
     return stored.ExecutionResult(*(row or (None, None)))
 
@@ -291,7 +282,6 @@ def schedules(connection: apsw.Connection, *, after_id: str = "", limit: int = D
 
 
 def _journal(rows: Sequence[tuple[Any, ...]]) -> tuple[tuple[JournalEntry, ...], int]:
-    """Return the entries of one execution and the index of the first one."""
     return tuple(journal_entry(row[2:]) for row in rows), rows[0][1] if rows else 0
 
 
@@ -313,7 +303,6 @@ T = TypeVar("T")
 def read_payload(
     connection: apsw.Connection, blobs: BlobDirectory, seq: int, read: Callable[[RandomAccess], T]
 ) -> T | None:
-    """Return what `read` makes of an execution's event; see `ShardState`."""
     row = connection.execute(
         "SELECT v.seq, b.name FROM execution e LEFT JOIN event v USING (seq) LEFT JOIN blob b USING (seq)"
         " WHERE e.seq = ?",

@@ -93,7 +93,6 @@ class RegistryOperation(FunctionOperation):
 
 
 def _revision(connection: apsw.Connection) -> int:
-    """Return the latest registry-wide revision; 0 before the first change."""
     revision: int = connection.execute("SELECT coalesce(max(revision), 0) FROM registry_change").get
     return revision
 
@@ -156,7 +155,6 @@ def _existing_flows(connection: apsw.Connection, flow_ids: Sequence[str]) -> lis
 
 
 def find_revision(connection: apsw.Connection, flow_id: str, version: str, *, within: int) -> int | None:
-    """See `Registry`; `within` is the number of retained revisions."""
     found: int | None = connection.execute(
         "SELECT r.revision FROM flow f JOIN flow_revision r USING (flow_id) WHERE f.flow_id = ? AND NOT f.deleted"
         " AND r.update_time_ms >= f.create_time_ms"
@@ -270,17 +268,14 @@ def _set_secret(connection: apsw.Connection, name: str, sealed: bytes, now_ms: i
 
 
 def _get_secrets(connection: apsw.Connection, names: Collection[str]) -> dict[str, bytes]:
-    """Return sealed values by name, except unknown ones."""
     return dict(_SEALED.fetch(connection, [(name,) for name in names]))
 
 
 def _list_secrets(connection: apsw.Connection) -> list[SecretInfo]:
-    """Return all secrets by ascending name."""
     return [SecretInfo(*row) for row in connection.execute("SELECT name, update_time_ms FROM secret ORDER BY name")]
 
 
 def _fingerprint(connection: apsw.Connection, name: str) -> str:
-    """Return what `set_fingerprint` stored under a name; empty: nothing."""
     value: int | None = connection.execute("SELECT value FROM counter WHERE name = ?", (_FINGERPRINT + name,)).get
     return "" if value is None else value.to_bytes(8, signed=True).hex()
 
@@ -368,7 +363,6 @@ class Registry:
         return SecretInfo(name, now_ms)
 
     async def delete_secret(self, name: str) -> bool:
-        """Delete a secret; false when there was none."""
         return await self._change(lambda connection: _delete_secret(connection, name))
 
     async def set_fingerprint(self, name: str, value: str) -> None:

@@ -76,7 +76,6 @@ def _page(
     before_number: int | None = None,
     limit: int = DEFAULT_PAGE,
 ) -> list[StoredRejection]:
-    """Return rejections, newest first, without `sealed`."""
     given = {name: value for name, value in (("flow_id", flow_id), ("reason", reason)) if value}
     where = "".join(f" AND {name} = ?" for name in given)
     query = f"SELECT {_COLUMNS} FROM rejection WHERE number < ?{where} ORDER BY number DESC LIMIT ?"  # noqa: S608 - constants

@@ -43,7 +43,6 @@ LINK_BITS: Final = {LinkKind.RUN: 1, LinkKind.EVENT: 2, LinkKind.LISTEN: 4}  # b
 
 
 def record(row: tuple[Any, ...]) -> ExecutionRecord:
-    """Return an execution from the columns `RECORD`."""
     seq, event_id, flow_id, revision, status, attempts, receive_time_ms, end_time_ms, error, replay_of, *rest = row
     scope, key, quiet, successor, replay, resolution, retry = rest
     return ExecutionRecord(
@@ -68,20 +67,17 @@ def record(row: tuple[Any, ...]) -> ExecutionRecord:
 
 
 def journal_entry(row: tuple[Any, ...]) -> JournalEntry:
-    """Return an entry from the columns key, output, error."""
     key, output, error = row
     return JournalEntry(key=key, output=output, error=load_error(error))
 
 
 def dump_error(error: WorkflowError | None) -> bytes | None:
-    """Serialise an error for storage."""
     if error is None:
         return None
     return orjson.dumps({**error.as_dict(), **({} if error.raising is None else {"raising": list(error.raising)})})
 
 
 def load_error(stored: bytes | None) -> WorkflowError | None:
-    """Deserialise a stored error."""
     if stored is None:
         return None
     members = orjson.loads(stored)
@@ -91,12 +87,10 @@ def load_error(stored: bytes | None) -> WorkflowError | None:
 
 
 def dump_retry(retry: Retry) -> bytes:
-    """Serialise what is tried again for storage."""
     return orjson.dumps([retry.error.as_dict(), *retry[1:]])
 
 
 def load_retry(stored: bytes) -> Retry:
-    """Deserialise what is tried again."""
     error, tries, next_time_ms, others, keys = orjson.loads(stored)
     return Retry(WorkflowError.from_dict(error), tries, next_time_ms, others, tuple(keys))
 
@@ -113,7 +107,6 @@ def load_assignment(stored: str) -> tuple[str, int]:
 
 
 def dump_subscriptions(subscriptions: tuple[Subscription, ...]) -> bytes:
-    """Serialise the subscriptions of an execution for storage."""
     return orjson.dumps(
         [
             [
@@ -130,7 +123,6 @@ def dump_subscriptions(subscriptions: tuple[Subscription, ...]) -> bytes:
 
 
 def load_subscriptions(stored: bytes | None) -> tuple[Subscription, ...]:
-    """Deserialise stored subscriptions."""
     if stored is None:
         return ()
     return tuple(

@@ -70,11 +70,9 @@ class BatchStatement:
         return cls(sql, columns.count(",") + 1)
 
     def sql(self, rows: int) -> str:
-        """Return the text of the statement for a number of rows, a power of two up to `MAX_ROWS`."""
         return self._sql[rows]
 
     def run(self, connection: apsw.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Run a writing statement for all rows."""
         for sql, parameters in self._chunks(rows):
             connection.execute(sql, parameters)
 

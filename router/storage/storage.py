@@ -101,7 +101,6 @@ def measure(path: Path, files: Path, *, max_files: int = MAX_FILES) -> StorageUs
 
 
 def _size(path: Path) -> Iterator[int]:
-    """Yield the size of a file, unless it was removed meanwhile."""
     with suppress(FileNotFoundError):
         yield path.stat().st_size
 
@@ -209,7 +208,6 @@ class Storage:
             self._upkeep.append(asyncio.create_task(self._sweep.run_forever(), name="sweep objects"))
 
     def log(self, shard: int) -> EventLog:
-        """Return the log of a shard; the only one is 0."""
         _check_shard(shard)
         return self._log
 
@@ -243,7 +241,6 @@ class Storage:
             raise translate(error) from error
 
     async def healthy(self) -> bool:
-        """Whether a write would presumably succeed now."""
         if self._closing is None and not self.writer.failing and not self._append.full:
             return True
         try:

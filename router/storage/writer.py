@@ -146,7 +146,6 @@ class Writer:
         return len(self._waiting)
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     async def call(self, operation: WriterOperation, argument: Any, *, size: int = 0, refusable: bool = False) -> Any:

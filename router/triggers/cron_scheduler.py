@@ -35,7 +35,6 @@ log = logs.get_logger(__name__)
 
 
 def run_id(run: DueRun) -> str:
-    """Return the ID of the execution that a due flow starts."""
     return ids.derive(ids.slot_of(run.flow_id), run.due_ms, f"schedule {run.flow_id}")
 
 
@@ -98,7 +97,6 @@ class CronScheduler(TriggerSink):
         self._changed.set()
 
     async def run(self) -> None:
-        """Start flows until cancelled."""
         for flow_id in self._stored:
             self._agenda.forget(flow_id)
         self._stored.clear()

@@ -32,7 +32,6 @@ class ExecutionStart(NamedTuple):
 
     @property
     def causes(self) -> tuple[Cause, ...]:
-        """The executions that are the cause, each once."""
         kind = LinkKind.RUN if self.origin is Origin.WORKFLOW else LinkKind.EVENT
         return tuple(Cause(each, kind) for each in dict.fromkeys((self.parent, *self.emitters)) if each)
 

@@ -88,7 +88,6 @@ class JoinTrigger:
         return len(self._flows[flow_id].join)
 
     def names(self, type_: str) -> bool:
-        """Whether a registered flow has a filter for exactly this type."""
         return self._index.names(type_)
 
     def find(self, event: InboundEvent) -> list[str]:
@@ -96,12 +95,10 @@ class JoinTrigger:
         return [flow_id for flow_id in self._index.find(event) if self._flows[flow_id].join.accepts(event)]
 
     def arrived(self, flow_id: str) -> None:
-        """Schedule a flow for processing."""
         self._changed[flow_id] = None
         self._woken.set()
 
     async def run(self) -> None:
-        """Start flows until cancelled."""
         while True:
             self._woken.clear()
             await self.turn()

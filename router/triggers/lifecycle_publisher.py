@@ -46,7 +46,6 @@ class LifecyclePublisher:
     _definitions: OrderedDict[tuple[str, int], WorkflowIdentity | None] = attrs.field(init=False, factory=OrderedDict)
 
     async def run(self) -> None:
-        """Publish until cancelled."""
         while True:
             self._parts.outbox.has_pending.clear()
             again: float | None = None

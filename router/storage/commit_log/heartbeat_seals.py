@@ -87,7 +87,6 @@ class HeartbeatSeals:
         self._routers: dict[str, _Router] = {}  # in the order in which they were heard last
 
     def seal(self, content: bytes) -> bytes:
-        """Return the next heartbeat of this process."""
         self._counter += 1
         heard = [router.heard for router in self._routers.values()][-MOST_HEARD:]
         header = _HEADER.pack(self._keys.newest, self._process, self._counter, len(heard), len(self._router))
@@ -123,7 +122,6 @@ class HeartbeatSeals:
         return Heartbeat(content, live=True, greeting=greeting)
 
     def _parse(self, router: str, message: bytes) -> tuple[bytes, int, set[bytes], bytes]:
-        """Return process, counter, the processes that it hears, and content."""
         tag, body = message[:TAG_BYTES], message[TAG_BYTES:]
         key = self._keys.by_id.get(body[:KEY_ID_BYTES])
         if key is None or not hmac.compare_digest(tag, _tag(key, body)):

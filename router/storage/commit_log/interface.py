@@ -152,8 +152,7 @@ class CommitLog(Protocol):
         the record at `after + 1` was purged.
         """
 
-    def purge(self, through: int) -> None:
-        """Remove the records up to and including a position."""
+    def purge(self, through: int) -> None: ...
 
     def room(self) -> int | None:
         """Return the bytes that may still be appended, by the last known state of the log; None: unlimited. No I/O."""
@@ -204,8 +203,7 @@ class ObjectStore(Protocol):
         Raises ObjectDamagedError if its checksum does not match; no file is left.
         """
 
-    def delete(self, name: str) -> None:
-        """Remove an object; no effect when there is none."""
+    def delete(self, name: str) -> None: ...
 
     def names(self, prefix: str) -> list[str]:
         """Return the names of the objects that begin with `prefix`, ascending."""

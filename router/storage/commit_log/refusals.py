@@ -69,7 +69,6 @@ class Refusals:
         return known
 
     def count(self, kind: RefusedKind) -> int:
-        """Return how many of a kind were refused since the start."""
         return self._counts[kind]
 
     @property

@@ -47,7 +47,6 @@ class ClusterKeys:
 
     @property
     def ids(self) -> frozenset[bytes]:
-        """IDs of the keys."""
         return frozenset(self._keys)
 
     def derive(self, purpose: str, context: str) -> PurposeKeys:
@@ -211,7 +210,6 @@ class ObjectSeals:
         self._sealer = Sealer(keys)
 
     def seal(self, place: ChunkPlace, chunk: bytes) -> bytes:
-        """Return what is stored for a chunk."""
         return self._sealer.seal(chunk, _associated(place))
 
     def open(self, place: ChunkPlace, stored: bytes) -> bytes:
@@ -246,7 +244,6 @@ class FactSeals:
     _keys: PurposeKeys
 
     def seal(self, name: str, value: str) -> str:
-        """Return what is stored for a value, which has no blanks."""
         return f"{value} {self._keys.newest.hex()} {_fact_code(self._keys.by_id[self._keys.newest], name, value)}"
 
     def open(self, name: str, stored: str) -> str:

@@ -54,7 +54,6 @@ class BatchPart:
 
     @property
     def batch_id(self) -> str:
-        """Identity of the record, unique in the log."""
         return f"{self.ownership.epoch}:{self.ownership.writer.hex()}:{self.number}:{self.part}"
 
     def follows(self, earlier: BatchPart) -> bool:
@@ -88,7 +87,6 @@ def join(parts: list[BatchPart]) -> bytes:
 
 
 def encode(part: BatchPart) -> bytes:
-    """Return a record's data."""
     ownership = part.ownership
     return pb.Batch(
         format=FORMAT,

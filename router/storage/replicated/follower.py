@@ -84,7 +84,6 @@ class Follower:
 
     @property
     def epoch(self) -> int:
-        """Number of the last ownership that it has read a record of."""
         last = self._last
         return self.position.epoch if last is None else max(self.position.epoch, last.ownership.epoch)
 
@@ -162,7 +161,6 @@ class Follower:
             raise translate(error) from error
 
     def _check(self) -> None:
-        """Check that the log still has what the view contains."""
         position = self.position
         if position.log != self._log.identity:
             raise LogReplacedError("the log is not the one that this router followed: it was deleted and created again")

@@ -291,7 +291,6 @@ class Migration:
         return MigratedData(path, digest_of_files(cache, temporary=True))
 
     def _transfer(self, verb: str, names: Collection[str], transfer: Callable[[str], bool]) -> int:
-        """Transfer blobs, and return the number of those that the source does not have."""
         missing = 0
         reported = time.monotonic()
         with ThreadPoolExecutor(TRANSFERS, thread_name_prefix="migrate") as pool:

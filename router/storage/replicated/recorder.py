@@ -64,12 +64,10 @@ class LogRecorder(TransactionLog):
         return self._applied.position
 
     def wrote(self, batch_id: str) -> bool:
-        """Whether a record is of this ownership."""
         return batch_id.startswith(f"{self._ownership.epoch}:{self._ownership.writer.hex()}:")
 
     @property
     def epoch(self) -> int:
-        """Number of this ownership."""
         return self._ownership.epoch
 
     def abandon(self) -> None:

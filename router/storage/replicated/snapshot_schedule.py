@@ -70,13 +70,11 @@ class SnapshotSchedule:
         self._begun = self._grown
 
     def succeeded(self, now: float) -> None:
-        """Note that the snapshot was stored."""
         self._covered = self._begun
         self._last = now
         self._failing_since = None
 
     def failed(self, now: float) -> None:
-        """Note that it was not."""
         self._retry = now + RETRY_SECONDS
         if self._failing_since is None:
             self._failing_since = now
@@ -111,7 +109,6 @@ class SnapshotTask:
 
     @property
     def failing(self) -> float:
-        """For how many seconds snapshots have failed; 0: the last one succeeded."""
         return self._schedule.failing(self._clock())
 
     def run_if_due(self) -> bool:

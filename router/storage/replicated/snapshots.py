@@ -115,7 +115,6 @@ class SnapshotStore:
             return position
 
     def restore_view(self, view: View, log_identity: str, reaching: int = 0) -> ViewPosition | None:
-        """Replace a view as `restore` does, and return its position, from which a follower continues."""
         if self.restore(view.path, log_identity=log_identity, reaching=reaching) is None:
             return None
         with view.connected() as connection:
@@ -123,11 +122,9 @@ class SnapshotStore:
         return None if position is None else view.adopt(position)
 
     def name(self, position: int) -> str:
-        """Return the name of the snapshot at a position."""
         return f"{PREFIX}{position:020}.zst"
 
     def positions(self) -> list[int]:
-        """Return the positions of the stored snapshots, ascending."""
         return sorted(int(match[1]) for match in map(_NAME.fullmatch, self._objects.names(PREFIX)) if match)
 
     def _fetch_newest(self, log_identity: str | None, reaching: int) -> tuple[int, Path] | None:

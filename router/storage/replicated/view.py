@@ -54,7 +54,6 @@ class ViewPosition:
 
     @classmethod
     def read(cls, connection: apsw.Connection) -> Self | None:
-        """Return the position of an open view, or None when it has none."""
         try:
             row = connection.execute(f"SELECT {_COLUMNS} FROM applied").fetchone()  # noqa: S608 - constants
         except apsw.SQLError:  # no such table
@@ -65,7 +64,6 @@ class ViewPosition:
         return cls(log, position, batch_id, last_hash, epoch, boot, bool(own))
 
     def write(self, connection: apsw.Connection) -> None:
-        """Store the position in an open view, within the caller's transaction."""
         connection.execute(
             f"INSERT OR REPLACE INTO applied (k, {_COLUMNS}) VALUES (1, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - constants
             astuple(self),
@@ -124,12 +122,10 @@ class View:
         return aside
 
     def discard(self) -> None:
-        """Remove the file and those beside it."""
         for suffix in ("", "-wal", "-shm", "-journal"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
 
     def connected(self) -> closing[apsw.Connection]:
-        """Open a connection for writing; it is closed at the end of the context."""
         return closing(connect_earlier(self.path, self.version))
 
 

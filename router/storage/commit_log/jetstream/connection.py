@@ -82,11 +82,9 @@ class Connection:
         self._loop.close()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and wait for its result."""
         return self.result(self.submit(coroutine))
 
     def result(self, future: concurrent.futures.Future[T]) -> T:
-        """Wait for what `submit` returned."""
         try:
             return future.result()
         except concurrent.futures.CancelledError:
@@ -95,7 +93,6 @@ class Connection:
             raise self.unavailable(str(error) or type(error).__name__) from error
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        """Run a coroutine on the loop."""
         if self._closing:
             coroutine.close()
             raise self.unavailable("the connection was closed")
@@ -115,7 +112,6 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
         return self._closing
 
     @property
@@ -125,7 +121,6 @@ class Connection:
 
     @property
     def jetstream(self) -> JetStreamContext:
-        """The JetStream API of the current client."""
         return self._client.jetstream(timeout=REQUEST_SECONDS)
 
     async def persist(
@@ -153,17 +148,14 @@ class Connection:
 
     @property
     def server(self) -> tuple[str, str]:
-        """Name and version of the connected server."""
         info = self._client._server_info  # noqa: SLF001 - the client says the version only
         return info.get("server_name", ""), info.get("version", "")
 
     @property
     def offers_jetstream(self) -> bool:
-        """Whether JetStream is enabled on the connected server."""
         return bool(self._client._server_info.get("jetstream"))  # noqa: SLF001
 
     async def wait_connected(self, seconds: float) -> bool:
-        """Wait until there is a connection, for `seconds` at most; whether there is one."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._connected.wait()
@@ -175,7 +167,6 @@ class Connection:
         self._subscribed[subject] = await self._client.subscribe(subject, cb=callback)
 
     async def unsubscribe(self, subject: str) -> None:
-        """End `subscribe`."""
         self._subscriptions.pop(subject, None)
         subscribed = self._subscribed.pop(subject, None)
         if subscribed:

@@ -108,7 +108,6 @@ class Leader:
         return StoredMessage((await self.info()).state.last_seq, "", b"", purged=True)
 
     def lost(self, position: int, acknowledged: int) -> LogReplacedError:
-        """Make the error of a stream that lost records."""
         return self._end(
             f"ends at position {position}, though {acknowledged} was acknowledged: its servers lost records"
         )
@@ -139,7 +138,6 @@ class SealedMessage:
 
 
 def report_void(refusals: Refusals, stream: str, record: LogRecord) -> None:
-    """Raise the alarm of a void record."""
     cause = "its content was changed or damaged" if record.damaged else "it was not written there by a router"
     refusals.add(RefusedKind.RECORD, f"{stream} at position {record.position}", cause)
 
@@ -499,12 +497,10 @@ def _result(appending: concurrent.futures.Future[int], stop: threading.Event | N
 
 
 def _first(info: StreamInfo) -> int:
-    """Return the oldest position that was not purged."""
     return info.state.first_seq if info.state.messages else info.state.last_seq + 1
 
 
 def _gapless(records: list[StoredMessage]) -> int:
-    """Return how many of the records follow one another without a gap."""
     return next(
         (count for count, record in enumerate(records) if record.position != records[0].position + count), len(records)
     )

@@ -315,7 +315,6 @@ def _parse_description(data: bytes) -> _Description | None:
 
 
 def _name_of(subject: str) -> str:
-    """Return the name of an object; empty: of none that can be one."""
     try:
         name = base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode()
     except ValueError:

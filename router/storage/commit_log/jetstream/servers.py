@@ -119,7 +119,6 @@ def _ask(address: str) -> MonitoredServer | None:
 
 
 def _get(url: str) -> dict[str, Any]:
-    """Return the JSON that an endpoint answers, whatever its status."""
     try:
         with _WITHOUT_PROXIES.open(url, timeout=MONITOR_SECONDS) as response:
             content = response.read(ANSWER_BYTES)

@@ -50,7 +50,6 @@ class LogStream:
 
 
 def log_stream_of(info: StreamInfo) -> LogStream:
-    """Return what identifies the stream that `info` describes."""
     config = info.config
     subject = (config.subjects or [""])[0]
     created = info.created.isoformat() if info.created else ""
@@ -59,7 +58,6 @@ def log_stream_of(info: StreamInfo) -> LogStream:
 
 
 def log_name(url: LogUrl) -> str:
-    """Return the name of the log's stream."""
     return f"{url.prefix}_LOG_0"
 
 
@@ -94,7 +92,6 @@ async def open_log_stream(connection: Connection, url: LogUrl, *, create: bool, 
 
 
 async def open_objects_bucket(connection: Connection, url: LogUrl, *, seconds: float) -> str:
-    """Find or create the bucket of the object store; return its name."""
     name = f"{url.prefix}_OBJECTS"
     config = ObjectStoreConfig(bucket=name, storage=StorageType.FILE, replicas=url.replicas)
     await _open_bucket(
@@ -104,7 +101,6 @@ async def open_objects_bucket(connection: Connection, url: LogUrl, *, seconds: f
 
 
 async def open_facts_bucket(connection: Connection, url: LogUrl, *, seconds: float) -> str:
-    """Find or create the bucket of facts; return its name."""
     name = f"{url.prefix}_FACTS"
     config = KeyValueConfig(bucket=name, history=1, storage=StorageType.FILE, replicas=url.replicas)
     await _open_bucket(connection, url, f"KV_{name}", lambda: connection.jetstream.create_key_value(config), seconds)

@@ -22,7 +22,7 @@ from flowhook.client.channel import open_channel
 from flowhook.http.forwarded import TrustedProxies, parse_networks
 from flowhook.http.listening import listen
 from flowhook.limits import MAX_HEADER_BYTES
-from flowhook.process import open_files
+from flowhook.process import kernel
 from flowhook.process.installation import import_late
 from flowhook.process.process_state import ProcessState
 from flowhook.process.server_certificates import Certificates, load_certificates
@@ -118,7 +118,7 @@ async def serve(
         sockets = listen(settings.host, settings.admin_port)
         server = Server(
             application(context),
-            max_connections=open_files.connection_limit(settings.max_connections),
+            max_connections=kernel.connection_limit(settings.max_connections),
             max_of_one=settings.max_connections_per_address,
             shared=proxies.trusts,
             tls=None if certificates is None else certificates.context,

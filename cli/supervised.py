@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from cli import setting_names
 from cli.roles import ROLES
 from flowhook.process import logs
-from flowhook.process.parent_death import EXIT_ORPHANED
+from flowhook.process.kernel import EXIT_ORPHANED
 from flowhook.process.supervisor_socket import receive_settings
 
 EXIT_WRONG_USAGE: Final = 2

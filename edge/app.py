@@ -29,7 +29,7 @@ from edge.webhook.stages import RequestViews, Stages
 from flowhook.client.channel import open_channel
 from flowhook.http.forwarded import TrustedProxies, parse_networks
 from flowhook.http.listening import listen
-from flowhook.process import logs, metrics, open_files
+from flowhook.process import kernel, logs, metrics
 from flowhook.process.installation import import_late
 from flowhook.process.process_state import ProcessState
 from flowhook.process.server_certificates import load_certificates
@@ -137,7 +137,7 @@ async def _serve(
         settings,
         counts,
         budget=budget,
-        max_connections=open_files.connection_limit(settings.max_connections),
+        max_connections=kernel.connection_limit(settings.max_connections),
         shared=proxies.trusts,
         certificates=load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
     )

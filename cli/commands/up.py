@@ -29,11 +29,11 @@ def _up(settings: UpSettings) -> int:
     as long as the cluster.
     """
     from cli.supervisor.rundir import RunDir
-    from flowhook.process import open_files
+    from flowhook.process import kernel
     from flowhook.security.private_files import restrict_permissions
     from flowhook.security.tokens import ensure_tokens
 
-    open_files.ensure_limit()
+    kernel.ensure_limit()
     _check_files(settings)
     spec = settings.spec()
     with closing(RunDir(settings.data_dir)):

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from flowhook.process.parent_death import die_with_parent
+from flowhook.process.kernel import die_with_parent
 from flowhook.process.supervisor_socket import take_socket
 
 POLL_SECONDS: Final = 0.2  # interval in which the supervisor is looked for where the kernel does not report its end

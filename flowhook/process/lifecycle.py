@@ -24,9 +24,8 @@ import orjson
 
 import flowhook
 from flowhook.errors import FlowhookError
-from flowhook.process import logs, open_files, sched_slice
+from flowhook.process import kernel, logs
 from flowhook.process.installation import watch_installation
-from flowhook.process.parent_death import die_with_parent
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import CommonSettings
 from flowhook.process.status_server import StatusServer
@@ -68,14 +67,14 @@ def run(main: Callable[[ProcessState], Awaitable[None]], settings: CommonSetting
     is one line of the log; `EXIT_DEFECT` otherwise.
     """
     faulthandler.enable()
-    sched_slice.request_short_slice()
+    kernel.request_short_slice()
     # the host name distinguishes containers: the first process of each has the same ID
     name = settings.process_name or f"{role}-{os.getpid()}@{socket.gethostname()}"
     parent = take_socket()
     if parent is not None:
-        die_with_parent()
+        kernel.die_with_parent()
     try:
-        open_files.ensure_limit()
+        kernel.ensure_limit()
         logs.configure(level=settings.log_level, log_format=settings.log_format, process=name)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(_live(main, ProcessState(name=name, role=role), parent, settings))

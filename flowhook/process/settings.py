@@ -154,7 +154,6 @@ class EdgeSettings(CommonSettings):
 
     @property
     def address_policy(self) -> AddressPolicy:
-        """Which addresses edges may reach."""
         return AddressPolicy.of(private=self.allow_private_addresses, loopback=self.allow_loopback_addresses)
 
 
@@ -226,7 +225,6 @@ class RouterSettings(CommonSettings):
 
     @property
     def address_policy(self) -> AddressPolicy:
-        """Which addresses runners and edges may reach."""
         return AddressPolicy.of(private=self.allow_private_addresses, loopback=self.allow_loopback_addresses)
 
 
@@ -261,7 +259,6 @@ class RunnerSettings(CommonSettings):
 
     @property
     def address_policy(self) -> AddressPolicy:
-        """Which addresses runners may reach."""
         return AddressPolicy.of(private=self.allow_private_addresses, loopback=self.allow_loopback_addresses)
 
 

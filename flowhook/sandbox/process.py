@@ -21,7 +21,7 @@ from typing import Final
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.process.parent_death import die_with_parent
+from flowhook.process.kernel import die_with_parent
 from flowhook.sandbox import frames
 
 NICENESS: Final = 5  # nice value: long computations yield to the processes that many clients wait for

@@ -29,7 +29,7 @@ from typing import Final, NoReturn
 import orjson
 import psutil
 
-from flowhook.process.parent_death import die_with_parent
+from flowhook.process.kernel import die_with_parent
 from runner.components.registry import components
 from runner.processes import orphans
 from runner.worker import process

@@ -9,8 +9,7 @@ import signal
 import socket
 from collections.abc import Callable
 
-from flowhook.process import open_files, sched_slice
-from flowhook.process.parent_death import die_with_parent
+from flowhook.process import kernel
 from runner import ipc
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.processes import orphans
@@ -27,9 +26,9 @@ def prepare() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ.clear()
-    open_files.ensure_limit(needed=0)
-    sched_slice.request_short_slice()
-    die_with_parent()  # also while an expression blocks the event loop
+    kernel.ensure_limit(needed=0)
+    kernel.request_short_slice()
+    kernel.die_with_parent()  # also while an expression blocks the event loop
     gc.collect()
     gc.freeze()  # present objects are permanent: the collector skips them, and their memory stays shared with forks
 

@@ -18,7 +18,7 @@ LINE = (
     "run `ulimit -n 4096` before it, or set LimitNOFILE=4096 in its systemd unit"
 )
 SHOW = (
-    "import resource; from flowhook.process import open_files; open_files.ensure_limit();"
+    "import resource; from flowhook.process import kernel; kernel.ensure_limit();"
     "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
 )
 

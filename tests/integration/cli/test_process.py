@@ -270,7 +270,7 @@ async def test_reports_go_on_when_the_router_was_away():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl is Linux's")
 @pytest.mark.parametrize(("parent", "lives"), [("os.getppid()", True), ("os.getppid() + 1", False)])
 def test_a_process_whose_parent_was_gone_before_it_asked_to_end_with_it_ends_at_once(parent, lives):
-    script = f"import os; from flowhook.process import parent_death as d; d.die_with_parent({parent}); print('lives')"
+    script = f"import os; from flowhook.process import kernel as d; d.die_with_parent({parent}); print('lives')"
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == ((0, "lives\n") if lives else (1, ""))
 

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from flowhook.process.sched_slice import SLICE_NS
+from flowhook.process.kernel import SLICE_NS
 
 TELLS = """
 import ctypes, json, os, platform, struct, subprocess, sys, threading
-from flowhook.process import sched_slice
+from flowhook.process import kernel
 
 TELL = '''
 import ctypes, platform, struct
@@ -26,7 +26,7 @@ told.append((nice, runtime))
 os.nice(3)
 told = []
 exec(TELL)
-taken = sched_slice.request_short_slice()
+taken = kernel.request_short_slice()
 exec(TELL)
 thread = threading.Thread(target=exec, args=(TELL, {"told": told}))
 thread.start()

@@ -21,11 +21,18 @@ from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.retrying import RETRY_SECONDS
 from router.cluster.address_checks import AddressChecks, OpenChannel
-from router.cluster.hand_over import HandOverRequest, choose_successor
 from router.cluster.ownership import KnownOwner, Ownership
 from router.cluster.reachability import ReachabilityReports
 from router.cluster.records import HEARTBEAT_SECONDS, MAX_TEXT, MAX_UNREACHABLE, MemberState, RouterRecord
-from router.cluster.shard_map import LIVE_SECONDS, LogReport, RouterAddress, ShardMap, ShardSituation
+from router.cluster.shard_map import (
+    LIVE_SECONDS,
+    HandOverRequest,
+    LogReport,
+    RouterAddress,
+    ShardMap,
+    ShardSituation,
+    choose_successor,
+)
 from router.cluster.term import FenceCheck, StopRequest, Term, TermRunner
 from router.cluster.watches import LogServerWatch
 from router.storage.commit_log.interface import FencedError, LogReplacedError, LogStatus, LogTrimmedError, ReplicatedLog

@@ -105,28 +105,6 @@ CALL_BYTES: Final = 25 * limits.KIB
 WaitResult = stored.Replied | stored.Ended  # the result of a wait: a reply, or the end of an execution that gave none
 
 
-@attrs.define(eq=False, repr=False)
-class ReplyWaiter:
-    """The registration of one waiting caller."""
-
-    _waiters: dict[int, list[asyncio.Future[WaitResult]]]
-    _seq: int = attrs.field(init=False, default=0)
-    _future: asyncio.Future[WaitResult] | None = attrs.field(init=False, default=None)
-
-    def wait_for(self, seq: int) -> asyncio.Future[WaitResult]:
-        """Return a future of an execution's next reply, or its end. Call it once; an earlier reply is not seen."""
-        self._seq, self._future = seq, asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(seq, []).append(self._future)
-        return self._future
-
-    def leave(self) -> None:
-        waiting = self._waiters.get(self._seq, [])
-        if self._future in waiting:
-            waiting.remove(self._future)
-            if not waiting:
-                del self._waiters[self._seq]
-
-
 class ReplyWaiters:
     """Callers that wait for executions to reply, or to end without a reply."""
 
@@ -136,10 +114,11 @@ class ReplyWaiters:
         self._waiters: dict[int, list[asyncio.Future[WaitResult]]] = {}
 
     @contextmanager
-    def place(self, flow_id: str, size: int = 0) -> Iterator[ReplyWaiter]:
-        """Reserve capacity for a waiting caller, before any irreversible work; freed when the block is left.
+    def place(self, flow_id: str, size: int = 0) -> Iterator[Callable[[int], asyncio.Future[WaitResult]]]:
+        """Reserve capacity for a caller of the flow, before any irreversible work; freed when the block is left.
 
-        It waits for a reply of the flow, with a request of `size` bytes.
+        The value, called once, returns a future of an execution's next reply, or its end; an earlier reply is not seen.
+        `size`: bytes of the request.
 
         Raises:
             ExhaustedError: callers of the flow, or those with the same token, have their share
@@ -149,11 +128,23 @@ class ReplyWaiters:
         size += CALL_BYTES
         flow, token = Principal("flow", flow_id), current_principal.get()
         with self._of_flow.acquire(flow, size), self._of_token.acquire(token, size):
-            waiter = ReplyWaiter(self._waiters)
+            waiting: list[tuple[int, asyncio.Future[WaitResult]]] = []
+
+            def wait_for(seq: int) -> asyncio.Future[WaitResult]:
+                future: asyncio.Future[WaitResult] = asyncio.get_running_loop().create_future()
+                self._waiters.setdefault(seq, []).append(future)
+                waiting.append((seq, future))
+                return future
+
             try:
-                yield waiter
+                yield wait_for
             finally:
-                waiter.leave()
+                for seq, future in waiting:
+                    futures = self._waiters.get(seq, [])
+                    if future in futures:
+                        futures.remove(future)
+                        if not futures:
+                            del self._waiters[seq]
 
     def answer(self, answer: WaitResult) -> None:
         """Pass a reply or an end, which must be durable, to callers that wait for its execution."""

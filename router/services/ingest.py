@@ -103,12 +103,12 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         if request.event.callback:
             raise InvalidError("callbacks are accepted by IngestEvents only", reason="CALLBACK_NOT_INVOKABLE")
         # reserve the waiter first: a caller must be refused before its event is stored, not after
-        with self._runtime.waiters.place(request.event.flow_id, request.ByteSize()) as place:
+        with self._runtime.waiters.place(request.event.flow_id, request.ByteSize()) as wait_for:
             intake = Intake(request.event)
             await self._intake.store([intake])
             if intake.error is not None:
                 raise intake.error
-            answered, execution_id = place.wait_for(intake.seq), intake.execution_id
+            answered, execution_id = wait_for(intake.seq), intake.execution_id
             # the execution of an earlier event may have replied before the wait began
             outcome = (
                 await self._outcome(await self._runtime.executions.find(execution_id)) if intake.duplicate else None

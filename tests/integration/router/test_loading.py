@@ -183,8 +183,8 @@ async def test_a_host_that_drains_hands_out_nothing_more_and_waits_for_what_is_i
 
 
 async def until_ended(shard, seq):
-    with shard.host.waiters.place("a") as place:
-        ended = place.wait_for(seq)
+    with shard.host.waiters.place("a") as wait_for:
+        ended = wait_for(seq)
         if not (await shard.record(seq)).status.ended:
             await ended
 

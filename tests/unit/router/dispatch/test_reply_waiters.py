@@ -27,7 +27,7 @@ def end(seq):
 async def test_all_who_wait_for_an_execution_learn_of_its_end_and_nobody_else():
     waiters = ReplyWaiters(RouterLimits())
     with waiters.place("a") as first, waiters.place("a") as second, waiters.place("a") as other:
-        futures = [first.wait_for(1), second.wait_for(1), other.wait_for(2)]
+        futures = [first(1), second(1), other(2)]
         waiters.answer(end(1))
         assert [future.done() for future in futures] == [True, True, False]
         assert futures[0].result() == end(1)
@@ -36,8 +36,8 @@ async def test_all_who_wait_for_an_execution_learn_of_its_end_and_nobody_else():
 async def test_a_flow_has_a_share_whoever_calls_and_nothing_is_retained_when_a_caller_left():
     waiters = ReplyWaiters(limits_of(4 * CALL_BYTES))
     for _ in range(3):
-        with waiters.place("a") as place:
-            place.wait_for(1)
+        with waiters.place("a") as wait_for:
+            wait_for(1)
             with pytest.raises(ExhaustedError) as caught, waiters.place("a"):
                 pass
             assert caught.value.reason == "TOO_MANY_WAITERS"
@@ -73,8 +73,8 @@ async def test_a_token_has_a_share_and_edges_have_theirs():
 async def test_one_who_left_does_not_keep_others_from_learning():
     waiters = ReplyWaiters(RouterLimits())
     with waiters.place("a") as stays:
-        future = stays.wait_for(1)
+        future = stays(1)
         with waiters.place("a") as leaves:
-            leaves.wait_for(1)
+            leaves(1)
         waiters.answer(end(1))
         assert future.done()

@@ -136,14 +136,8 @@ class Writer:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
         self._limits = limits
-        self.commits = 0  # number of committed transactions
         self.failing = False  # whether the last transaction failed because of storage
         self._stale = True
-
-    @property
-    def queued(self) -> int:
-        """Number of calls that wait for a transaction."""
-        return len(self._waiting)
 
     def start(self) -> None:
         self._thread.start()
@@ -263,7 +257,6 @@ class Writer:
                     call.result = result
         self._log.append()
         connection.execute("COMMIT")
-        self.commits += 1
         self.failing = False
 
     def _roll_back(self) -> FlowhookError | None:

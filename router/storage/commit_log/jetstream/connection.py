@@ -63,11 +63,7 @@ class Connection:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def open(self, timeout: float) -> None:
-        """Connect, within `timeout` seconds.
-
-        Raises:
-            InvalidError: the servers refuse the credentials (`LOG_CREDENTIALS`).
-        """
+        """Connect, within `timeout` seconds; InvalidError: the servers refuse the credentials (`LOG_CREDENTIALS`)."""
         self._thread.start()
         self.call(self._connect(timeout))
 

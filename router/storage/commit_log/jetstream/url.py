@@ -37,11 +37,7 @@ class LogUrl:
 
 
 def parse_url(url: str) -> LogUrl:
-    """Parse a URL.
-
-    Raises:
-        InvalidError: it is no such URL (`LOG_URL_INVALID`); the message names the part, and no password.
-    """
+    """Parse a URL. InvalidError: it is no such URL (`LOG_URL_INVALID`); the message names the part, and no password."""
     scheme, _, rest = url.partition("://")  # urlsplit takes one host only
     location, _, query = rest.partition("?")
     if scheme not in ("nats", "tls"):

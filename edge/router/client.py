@@ -160,16 +160,23 @@ class Upload:
             raise status.from_rpc_error(error) from None
 
 
+@attrs.define(eq=False, repr=False)
+class _OpenCall:
+    """A call that stores batches of events."""
+
+    call: EventCall
+    # of the requests that were sent, in their order
+    unanswered: deque[asyncio.Future[StreamEventsResponse]] = attrs.field(init=False, factory=deque)
+
+
 class EventStream:
     """Stores batches of events over one call, which is made anew when it has ended."""
 
     def __init__(self, begin: Callable[[], EventCall]) -> None:
         self._begin = begin
-        self._call: EventCall | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._present: _OpenCall | None = None
+        self._reading: set[asyncio.Task[None]] = set()
         self._writing = asyncio.Lock()  # gRPC takes one message of a call at a time
-        # of the requests that were sent, in their order
-        self._unanswered: deque[asyncio.Future[StreamEventsResponse]] = deque()
 
     async def send(self, request: StreamEventsRequest, seconds: float) -> StreamEventsResponse:
         """Send a request, and return its response; may raise any FlowhookError.
@@ -177,47 +184,65 @@ class EventStream:
         If it takes longer than `seconds`, the call is ended, so that none waits for a router that is stuck.
         """
         answer: asyncio.Future[StreamEventsResponse] = asyncio.get_running_loop().create_future()
-        call = None
+        opened = None
         try:
             async with asyncio.timeout(seconds):
                 async with self._writing:
-                    call = self._call or self._open()
-                    self._unanswered.append(answer)
-                    await call.write(request)
+                    opened = self._present or self._open()
+                    opened.unanswered.append(answer)
+                    await self._write(opened, request, answer)
                 return await answer
         except TimeoutError:
-            if call is not None:
-                self._end(call, UnavailableError("the router does not answer"))
-            raise UnavailableError("the router does not answer") from None
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the call has ended, and `_read` says why
-            return await answer
+            error = UnavailableError("the router does not answer")
+            if opened is not None:
+                self._end(opened, error)
+            raise error from None
 
-    def _open(self) -> EventCall:
-        self._call = call = self._begin()
-        self._reading = asyncio.create_task(self._read(call), name="read results of events")
-        return call
+    async def _write(
+        self, opened: _OpenCall, request: StreamEventsRequest, answer: asyncio.Future[StreamEventsResponse]
+    ) -> None:
+        try:
+            await opened.call.write(request)
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the call has ended, and `_read` says why
+        except asyncio.CancelledError:
+            # gRPC also raises it if the call was ended here, for another request: then this task goes on
+            task = asyncio.current_task()
+            is_cancelled = task is not None and task.cancelling() > 0
+            if is_cancelled:
+                answer.cancel()
+            # whether the request was sent is unknown, and so is which request the next response is for
+            self._end(opened, UnavailableError("the stream of events was ended"))
+            if is_cancelled:
+                raise
 
-    async def _read(self, call: EventCall) -> None:
+    def _open(self) -> _OpenCall:
+        self._present = opened = _OpenCall(self._begin())
+        reading = asyncio.create_task(self._read(opened), name="read results of events")
+        self._reading.add(reading)
+        reading.add_done_callback(self._reading.discard)
+        return opened
+
+    async def _read(self, opened: _OpenCall) -> None:
         response: Any  # the stubs of gRPC say `object`
         error: FlowhookError = UnavailableError("the router ended the stream of events")
         try:
-            while (response := await call.read()) is not _EOF:
-                answer = self._unanswered.popleft()
+            while (response := await opened.call.read()) is not _EOF:
+                answer = opened.unanswered.popleft()
                 if not answer.done():
                     answer.set_result(response)
         except grpc.aio.AioRpcError as failure:
             error = status.from_rpc_error(failure)
         finally:
-            self._end(call, error)
+            self._end(opened, error)
 
-    def _end(self, call: EventCall, error: FlowhookError) -> None:
-        """End a call, if it is the present one; its requests fail, and the next one makes another call."""
-        if self._call is not call:
-            return
-        self._call = None
-        call.cancel()
-        unanswered, self._unanswered = self._unanswered, deque()
-        for answer in unanswered:
+    def _end(self, opened: _OpenCall, error: FlowhookError) -> None:
+        """End a call; its requests fail, and the next one makes another call."""
+        if self._present is opened:
+            self._present = None
+        opened.call.cancel()
+        while opened.unanswered:
+            answer = opened.unanswered.popleft()
             if not answer.done():
                 answer.set_exception(error)
 

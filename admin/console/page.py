@@ -115,7 +115,7 @@ class Page(SignedInHandler):
     @property
     def section(self) -> str:
         """The entry of the menu that a page belongs to; empty: none."""
-        first = self.request.path.removeprefix("/stream").split("/")[1]
+        first = self.request.path.removeprefix("/stream").removeprefix("/").partition("/")[0]
         return SECTIONS.get(first, "")
 
     async def get(self, *values: str) -> None:

@@ -320,9 +320,10 @@ class TestExecutions:
 @pytest.mark.parametrize(
     ("accept", "kind"), [("text/html,*/*;q=0.8", "text/html"), ("*/*", "application/problem+json")]
 )
-async def test_an_unknown_path_is_answered_with_a_page_for_browsers(browser, operator, accept, kind):
+@pytest.mark.parametrize("path", ["/nope", "/stream", "/streams"])
+async def test_an_unknown_path_is_answered_with_a_page_for_browsers(browser, operator, path, accept, kind):
     for client in (browser, operator):
-        answer = await client.get("/nope", headers={"Accept": accept})
+        answer = await client.get(path, headers={"Accept": accept})
         assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (404, kind)
         assert ("There is no such page." in answer.text) == (kind == "text/html")
         assert ("Log out" in answer.text) == (kind == "text/html" and client is operator)

@@ -54,7 +54,7 @@ PAGES: Final = (
     ("/check", apply.ApplyPage),  # anyone who opens the address of a check again
     ("/executions", executions.ExecutionsPage),
     ("/executions/stream", executions.ExecutionStream),
-    ("/executions/{execution_id}", execution.ExecutionPage),
+    ("/executions/{execution_id}", execution.ExecutionDetailPage),
     ("/executions/{execution_id}/diff", execution.DiffPage),
     ("/executions/{execution_id}/progress", execution.ExecutionProgress),
     ("/executions/{execution_id}/replay", replay.ReplayPage),

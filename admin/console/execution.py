@@ -84,7 +84,7 @@ def read_view(query: Mapping[str, Sequence[str]]) -> Shown:
     return Shown(view, int(task or 0), body == "whole")
 
 
-class ExecutionPage(Page):
+class ExecutionDetailPage(Page):
     """`/executions/ID`: one execution."""
 
     async def show(self, *values: str) -> None:

@@ -213,10 +213,7 @@ class Connection(asyncio.Protocol, HTTPConnection):
         return self.write(encoded + chunk if chunk else encoded)
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
-        """Send bytes; without effect on a connection that has ended.
-
-        The returned future is done when the kernel has accepted everything, or the connection has ended.
-        """
+        """Send bytes, unless ended; done when the kernel has accepted everything, or the connection has ended."""
         if self._transport is not None:
             self._transport.write(chunk)
         return self._written
@@ -448,7 +445,6 @@ class Connection(asyncio.Protocol, HTTPConnection):
                 self._await_body()
 
     def _await_body(self) -> None:
-        """Wait for more of the body, for as long as the sender has."""
         if self._peer_ended:
             self._cut_short()
             return

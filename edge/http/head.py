@@ -86,10 +86,7 @@ class Head:
 def take_head(buffer: bytes, searched: int) -> tuple[Head | None, bytes]:
     """Return the head at the beginning of a buffer, and the rest of it; None: the head is incomplete.
 
-    Up to the offset `searched`, the buffer contains no end of a head.
-
-    Raises:
-        MalformedRequestError: it is not acceptable, or can never be complete.
+    Up to the offset `searched`, the buffer contains no end of a head. May raise MalformedRequestError.
     """
     if buffer.startswith((b"\r", b"\n")):
         buffer = _skip_empty_lines(buffer)
@@ -170,10 +167,7 @@ def _parse_fields(data: bytes) -> tuple[_Fields, str]:
     """Have llhttp parse a head that lacks the empty line at its end; return the fields, and why llhttp refuses it.
 
     Of valid request lines llhttp refuses methods that are not on its list, where any token is one, methods of other
-    protocols, targets in UTF-8, which senders send, and HTTP/1.2 to 1.9.
-
-    Raises:
-        MalformedRequestError: the name of a field is too long.
+    protocols, targets in UTF-8, which senders send, and HTTP/1.2 to 1.9. MalformedRequestError: a name is too long.
     """
     fields = _Fields()
     try:

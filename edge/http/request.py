@@ -129,13 +129,7 @@ class IncomingRequest(HTTPMessageDelegate):
         return bytes(self.content)
 
     async def receive(self, max_bytes: int, in_memory: int) -> bytes | BodyStream:
-        """Receive the body, or a stream of it if it has more than `in_memory` bytes; call it once.
-
-        Raises:
-            BodyTooLargeError: the body is larger than `max_bytes`.
-            Overloaded: there is no memory for it now.
-            StreamClosedError: the sender disconnected, or its framing is invalid.
-        """
+        """Receive the body, or a stream of it if it has more than `in_memory` bytes; call it once; raises as `body`."""
         length = self.head.length
         if self._whole or 0 <= length <= in_memory or in_memory >= max_bytes or length > max_bytes:
             return await self.body(max_bytes)
@@ -159,10 +153,7 @@ class IncomingRequest(HTTPMessageDelegate):
         """Wait for a response for as long as the sender is connected; exceptions of `answer` propagate.
 
         A sender that ended its side may have closed the connection, or may still wait for the response. Where the
-        connection can find that out, it is asked to.
-
-        Raises:
-            StreamClosedError: the sender disconnected; `answer` was cancelled.
+        connection can find that out, it is asked to. StreamClosedError: it disconnected; `answer` was cancelled.
         """
         set_close_callback = getattr(self._connection, "set_close_callback", None)
         if set_close_callback is not None:

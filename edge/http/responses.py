@@ -48,10 +48,7 @@ def has_no_content(status: int) -> bool:
 def build_response(
     status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, reason: str = "", close: bool = False
 ) -> Response:
-    """Return a response with Content-Length added; for a status without content the body is left out.
-
-    The caller ensures that no value of a header contains CR or LF.
-    """
+    """Return a response with Content-Length, without a body where none is allowed; no header has CR or LF."""
     lines = [status_line(status)]
     lines += [name + b": " + value + b"\r\n" for name, value in headers]
     if has_no_content(status):

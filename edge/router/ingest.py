@@ -62,13 +62,10 @@ class IngestBatcher:
     _idle: list[asyncio.Future[None]] = attrs.field(init=False, factory=list)
 
     async def submit(self, event: Event, size: int) -> IngestResult:
-        """Store an event and return the router's result.
+        """Store an event, not to be changed afterwards, and return the router's result.
 
-        The event must not be changed afterwards. `size` is an upper bound of its serialized size in bytes, not counting
-        `_OVERHEAD`.
-
-        Raises:
-            IngestUnavailableError: the outcome is unknown, or too many events are waiting already.
+        `size` is an upper bound of its serialized size in bytes, not counting `_OVERHEAD`. IngestUnavailableError: the
+        outcome is unknown, or too many events are waiting already.
         """
         size += _OVERHEAD
         if self.pending >= self._max_pending or (self.pending and self._pending_bytes + size > MAX_PENDING_BYTES):

@@ -210,10 +210,7 @@ def _acceptability(endpoint: CompiledEndpoint, head: Head, response: Response, b
 
 
 def _original(head: Head, peer: Peer) -> OriginalRequest:
-    """Return a request as it was received, credentials included.
-
-    The router encrypts it, and returns it to edges only, which verify it again.
-    """
+    """Return a request as received, with credentials: the router encrypts it, and returns it to edges only."""
     return OriginalRequest(
         method=head.method,
         target=head.target,

@@ -127,7 +127,6 @@ class SyncReplies:
             call.cancel()
 
     async def fetch(self, head: Head, sender: Principal) -> Response:
-        """Handle a request of an address for a URL below `PREFIX`."""
         if head.method not in ("GET", "HEAD"):
             return _NOT_ALLOWED
         token = head.path[len(PREFIX) :]

@@ -31,19 +31,11 @@ class BodyQuery:
 
 
 def parse_large_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> Iterator[bytes]:
-    """Parse a body and yield, for `flowhook.sandbox`, four parts.
+    """Parse a `body` as received; yield its selected part, order key, dedupe key and search attributes as JSON.
 
-    They are the selected part of it as JSON, its order key, its dedupe key, and its search attributes as JSON.
-
-    Args:
-        kind: JSON array of the Content-Type, the headers that describe the body (pairs of strings in ISO 8859-1), and
-            the maximum size in bytes of the decompressed body.
-        wanted: JSON of `BodyQuery`.
-        view: JSON of the value of `.`, without the body.
-        body: as received.
-
-    Raises:
-        InvalidError: see `parse`.
+    `kind` is a JSON array of the Content-Type, the headers that describe the body (pairs of strings in ISO 8859-1), and
+    the maximum size in bytes of the decompressed body; `wanted` is JSON of `BodyQuery`, and `view` of the value of `.`
+    without the body. Raises InvalidError as `parse` does.
     """
     query = BodyQuery(**orjson.loads(wanted))
     content_type, headers, limit = orjson.loads(kind)

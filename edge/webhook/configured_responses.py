@@ -140,10 +140,7 @@ def _json(value: Any) -> bytes:
 
 
 def _compile(value: Any) -> Template:
-    """Return a template for JSON whose strings may be expressions; one that can't be evaluated yields null.
-
-    The event is durable when a template runs: whatever the data, the response has to be an acceptance.
-    """
+    """Compile JSON with expressions; one that fails yields null, as a durable event must be answered by acceptance."""
     if is_expression(value):
         accessor = compile_accessor(strip_markers(value))
 

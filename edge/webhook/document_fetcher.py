@@ -33,10 +33,7 @@ class FetchError(Exception):
 
 @attrs.define(eq=False, repr=False)
 class DocumentFetcher:
-    """The only HTTP client session of an edge, opened on first use.
-
-    It fetches from the addresses that the policy permits; also over http from this machine, if it is one of them.
-    """
+    """An edge's only HTTP client session, opened on first use; to permitted addresses, http only to this machine."""
 
     _address_policy: AddressPolicy
     _session: aiohttp.ClientSession | None = attrs.field(init=False, default=None)

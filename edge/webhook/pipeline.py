@@ -96,10 +96,7 @@ class HealthPaths:
 
 @attrs.define(eq=False, repr=False)
 class WebhookHandler:
-    """The HTTP handler for webhooks, callbacks and replies.
-
-    `ingest` stores events, except those for `callbacks`, which take the router longer.
-    """
+    """Handles webhooks, callbacks and replies; `callbacks` stores events of callbacks, which take the router longer."""
 
     _flow_cache: FlowCache
     _ingest: IngestBatcher

@@ -106,7 +106,6 @@ def explain_early_end(source: str) -> str:
 
 
 def function_hint(name: str, arity: str, source: str, variables: Collection[str]) -> str:
-    """Return a hint to append to the name of an unknown function."""
     for key in (match["key"] for match in _HYPHENATED.finditer(source)):
         if arity == "0" and name in key.split("-")[1:]:
             return f'; write a key with a hyphen as ["{key[:60]}"]'

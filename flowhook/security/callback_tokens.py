@@ -48,10 +48,7 @@ def contains(data: bytes) -> bool:
 
 
 def mask(text: str, replacement: str = MASK) -> str:
-    """Return a text, or bytes as latin-1, with a replacement for each token in it: anyone who has one may use it.
-
-    The replacement `*` stands for each character of a token.
-    """
+    """Return a text, or bytes as latin-1, with a replacement (`*`: by character) for each token, which anyone may use."""
     parts: list[str] = []
     position = 0
     for match in _TOKEN.finditer(text):
@@ -62,10 +59,7 @@ def mask(text: str, replacement: str = MASK) -> str:
 
 
 def mask_end(data: bytes) -> bytes:
-    """Return bytes with `*` for each byte of a token that they end in the middle of: the rest would be easy to guess.
-
-    Whole tokens must have been masked before.
-    """
+    """Return bytes with `*` for a token that they end within, easy to guess; whole ones must be masked before."""
     match = _CUT_TOKEN.search(data, max(0, len(data) - MAX_LENGTH))
     return data if match is None else data[: match.start()] + b"*" * len(match[0])
 

@@ -43,10 +43,7 @@ _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 def make_directory(path: Path) -> None:
-    """Create a directory that only its owner can access; leave an existing one as it is. May raise OSError.
-
-    Missing parents are created with the mode that the umask gives.
-    """
+    """Create a directory only for its owner, parents by the umask; leave an existing one. May raise OSError."""
     try:
         path.mkdir(mode=DIRECTORY_MODE, parents=True)
     except FileExistsError:
@@ -57,10 +54,7 @@ def make_directory(path: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open a file, with mode 0600 and created if missing; return its descriptor, or raise OSError.
-
-    `flags` are those of `open(2)`; `O_CREAT` and `O_CLOEXEC` are added.
-    """
+    """Open a file (mode 0600, created if missing), return its descriptor; `O_CREAT` and `O_CLOEXEC` are added."""
     descriptor = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     try:
         found = os.fstat(descriptor)
@@ -73,12 +67,9 @@ def open_private(path: Path, flags: int) -> int:
 
 
 def write_private(path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Write a file of mode 0600 atomically.
+    """Write a file of mode 0600 atomically; OSError: it could not be written, an existing file is unchanged.
 
     If `durable`, the content is on disk when this returns; else a crash may undo the write.
-
-    Raises:
-        OSError: it could not be written; an existing file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -142,7 +133,6 @@ def _tree(directory: Path, files: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _entries(directory: Path) -> Iterator[tuple[Path, bool]]:
-    """Yield each entry of a directory, and whether it is a directory itself."""
     with os.scandir(directory) as entries:
         for entry in entries:
             yield Path(entry.path), entry.is_dir(follow_symlinks=False)

@@ -110,7 +110,6 @@ def _scheme_of(kind: AuthKind) -> Scheme | None:
 
 
 def delivery_id_locations(kind: AuthKind | None) -> tuple[FieldLocation, ...]:
-    """Return the locations of the delivery ID of a kind, by preference: a header, or a field of the body."""
     scheme = None if kind is None else _scheme_of(kind)
     return () if scheme is None else scheme.delivery_locations
 

@@ -77,12 +77,7 @@ class ApiKeyVerifier(Verifier):
 
 
 def key_header(auth: ApiKeyAuth, secrets: Mapping[str, bytes]) -> list[tuple[str, str]]:
-    """Return the header that a sender adds; none if the key belongs in the query string.
-
-    Raises:
-        InvalidError: no secret is set (`SECRET_NOT_SET`), the secret is a hash or the key belongs in the body
-            (`CANNOT_SIGN`), or a header can't carry the key (`SECRET_INVALID`).
-    """
+    """Return the sender's header, none for a key in the query; InvalidError: the key is not set, a hash or unfit."""
     if auth.field is not None:
         raise InvalidError("the key is in the body, which only the sender can write", reason="CANNOT_SIGN")
     if auth.header is None:

@@ -110,10 +110,7 @@ class Keyring(Generic[T]):
 
 
 def make_keyring(kind: AuthKind, secrets: Mapping[str, bytes], make: Callable[[bytes], T]) -> Keyring[T]:
-    """Return the keyring that `make` makes from the secrets that are set; it raises ValueError if it can't.
-
-    A kind with public keys contains their values itself.
-    """
+    """Return the keyring that `make`, which may raise ValueError, makes from the secrets set, or the public keys."""
     entries: list[tuple[str, T]] = []
     problems: list[str] = []
     reason = ""

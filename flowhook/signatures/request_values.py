@@ -15,11 +15,9 @@ from flowhook.signatures.types import RequestView, SignatureError, json_of
 
 
 def single_header(headers: Sequence[tuple[str, bytes]], name: str, *, kind: str) -> bytes | None:
-    """Return the value of a header, or None when it is not there; names are in lower case.
+    """Return the value of a header of a lower-case name, None when it is not there; SignatureError: it is repeated.
 
-    Raises:
-        SignatureError: it is repeated: no value is preferred, because that would be a guess. `kind` is the beginning of
-            the reason, `SIGNATURE` or `CREDENTIALS`.
+    Then no value is preferred, because that would be a guess. `kind` begins the reason: `SIGNATURE` or `CREDENTIALS`.
     """
     values = [value for key, value in headers if key == name]
     if not values:
@@ -128,9 +126,7 @@ def extract_values(request: RequestView, location: FieldLocation) -> list[bytes]
     """Return the values at a location; at most one, except in numbered headers and for `+` in the query string.
 
     The location is any but a `pair`, with names of headers in lower case. The body is only read for a `field`.
-
-    Raises:
-        SignatureError: there are several where only one is allowed (`SIGNATURE_MALFORMED`).
+    SignatureError: there are several where only one is allowed (`SIGNATURE_MALFORMED`).
     """
     if location.kind == "header":
         value = single_header(request.headers, location.name, kind="SIGNATURE")

@@ -177,11 +177,7 @@ class SignatureVerifier(Verifier):
         return self._takes_pieces and all(key.streams for _, key in self._keyring.entries)
 
     def begin(self, request: RequestView, now: float) -> StreamingVerification:
-        """Begin to verify a request before its body arrives, which may take longer than the tolerance of a timestamp.
-
-        Raises:
-            SignatureError: the request can't pass, whatever its body is.
-        """
+        """Begin to verify before the body arrives, however late; SignatureError: it can't pass with any body."""
         claim = self._claim(request, now, has_body=True)
         proof = StreamingVerification(
             self.scheme,
@@ -293,7 +289,6 @@ def _value(request: RequestView, location: FieldLocation) -> str | None:
 
 
 def resolve_settings(scheme: Scheme, kind: AuthKind) -> tuple[ContentPart, ...]:
-    """Return the signed content, with the settings of the kind of `auth` filled in."""
     return tuple(
         ContentPart("text", str(getattr(kind, part.value))) if part.source == "setting" else part
         for part in scheme.content

@@ -24,12 +24,7 @@ def sign_request(
 ) -> list[tuple[str, str]]:
     """Return the headers that make a request, with its body from `sign_in_body`, pass `SignatureVerifier`.
 
-    A timestamp or an ID in its headers is used, otherwise one is generated.
-
-    Raises:
-        InvalidError: no secret is set, or it can't be decoded (`SECRET_NOT_SET`, `SECRET_INVALID`); a signed header is
-            missing (`HEADER_MISSING`); signing needs a private key, or the signature, timestamp or ID belongs in the
-            query string, or a token in the body (`CANNOT_SIGN`).
+    A timestamp or an ID in its headers is used, otherwise one is generated. Raises InvalidError as `build.sign` does.
     """
     _check_signable(scheme, kind)
     locations = scheme.locations[0]
@@ -83,12 +78,8 @@ def sign_in_body(
 ) -> bytes:
     """Return a JSON body with a new timestamp and signature, as far as they belong there; numbers stay as written.
 
-    `items` is the member of the body with an array whose items are signed one by one; empty: the body is signed.
-
-    Raises:
-        InvalidError: no secret is set, or it can't be decoded (`SECRET_NOT_SET`, `SECRET_INVALID`); the body is not
-            JSON or lacks a value that is signed (`BODY_INVALID`); its kind of signature is not one that can be made
-            (`CANNOT_SIGN`).
+    `items`: the member with an array whose items are signed one by one; empty: the body is signed. Raises InvalidError
+    as `build.sign_body` does.
     """
     locations = scheme.locations[0]
     signs = locations.signature.kind == "field"

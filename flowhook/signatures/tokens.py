@@ -83,12 +83,9 @@ def _decoded(part: bytes) -> bytes:
 
 
 def verified_claims(token: Token, key: Key, allowed: Collection[str]) -> dict[str, Any]:
-    """Verify the signature of a token by a key, and return the claims.
+    """Verify a token by a key, and return the claims. Of the `allowed` algorithms only those that the key has count.
 
-    Of the algorithms that are `allowed` only those that the key has count.
-
-    Raises:
-        SignatureError: the key didn't sign it (`SIGNATURE_MISMATCH`), or it has no claims (`SIGNATURE_MALFORMED`).
+    SignatureError: the key didn't sign it (`SIGNATURE_MISMATCH`), or it has no claims (`SIGNATURE_MALFORMED`).
     """
     name = token.algorithm
     if isinstance(key, OctKey):
@@ -153,7 +150,6 @@ def read_pem(text: bytes) -> Key:
 
 
 def read_shared_key(secret: bytes) -> Key:
-    """Return a shared key; ValueError: it is too short."""
     if len(secret) < MIN_SECRET_BYTES:
         raise ValueError(f"has less than {MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2)")
     return _imported(OctKey, secret)

@@ -80,11 +80,8 @@ def resolve(policy: Mapping[str, Any], secrets: Mapping[str, Any]) -> tuple[dict
 
     The component validates `oauth2` and `oidc` policies and also fetches the token. The interpreter must not: a replay
     is deterministic only without the token, and the journal must not hold it.
-
     `$authorization.parameter` is None where it is not known before the call: `digest`, `oauth2` and `oidc`.
-
-    Raises:
-        TaskFault: the credentials are missing or malformed (configuration); the message does not show them.
+    TaskFault: the credentials are missing or malformed (configuration); the message does not show them.
     """
     ((scheme, _),) = policy.items()
     given = _given(scheme, policy, secrets)

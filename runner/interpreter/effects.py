@@ -111,10 +111,7 @@ MAX_KEY_LENGTH: Final = 255
 
 
 def idempotency_key(scope: str, effect_key: str) -> str:
-    """Return the idempotency key by which a receiver recognizes a repeated effect.
-
-    Readable if it fits a header field (`evt_…:/do/1/announce#0`), else with a hash of the effect's key.
-    """
+    """Return the key by which a receiver recognizes a repeated effect: readable if it fits a header, else hashed."""
     key = f"{scope}:{effect_key}"
     if len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable():
         return key

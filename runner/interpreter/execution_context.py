@@ -88,7 +88,6 @@ class ExecutionContext:
 
     @property
     def redactor(self) -> Redactor | None:
-        """Redactor for the values of secrets; None: there are no secrets."""
         if self._redactor is None and self.secrets:
             self._redactor = Redactor(self.secrets)
         return self._redactor

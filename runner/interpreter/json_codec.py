@@ -12,13 +12,10 @@ from runner.interpreter.errors import Kind, fault
 
 
 def encode(value: Any) -> bytes:
-    """Return `value` as JSON.
+    """Return `value` as JSON; TaskFault: nested too deeply (`runtime`).
 
     The result of a component may hold integers of any length; orjson is limited to 64 bits, the standard library is
     not. Nesting is limited by the encoders, and to what orjson reads again: an unreadable result must not be journaled.
-
-    Raises:
-        TaskFault: nested too deeply (`runtime`).
     """
     try:
         return orjson.dumps(value)

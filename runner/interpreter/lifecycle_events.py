@@ -85,7 +85,6 @@ class TaskEvents:
         self._emit(CorrelationEventType.COMPLETED, **data)
 
     def run(self, steps: TaskSteps) -> TaskSteps:
-        """Run the whole task, and emit the event for its end."""
         try:
             output, then = yield from steps
         except GeneratorExit:

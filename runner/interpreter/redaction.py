@@ -66,7 +66,6 @@ class Redactor:
         return text[: len(text) - begun] + MASK if begun else text
 
     def redact_error(self, error: WorkflowError) -> WorkflowError:
-        """Redact an error, including the response in it."""
         type_, title, detail = (self.redact(text) for text in (error.type, error.title, error.detail))
         response = error.response
         if response is not None:

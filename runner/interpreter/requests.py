@@ -24,10 +24,7 @@ class Now:
 
 @dataclass(frozen=True, slots=True)
 class Sleep:
-    """Wait for a duration. Answered with the time at which the wait ended, in Unix milliseconds.
-
-    The deadline is fixed and journaled when the request is made, so that a crash does not lengthen the wait.
-    """
+    """Wait for a duration; answered with its end in Unix ms, fixed and journaled at once so that no crash delays it."""
 
     key: str  # of the two journal entries: the deadline, and the end of the wait
     milliseconds: int  # shortest wait

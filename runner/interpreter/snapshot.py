@@ -51,10 +51,7 @@ def compact(shared: SharedState, frame: BlockFrame, node: Node | None = None, *,
 
 
 def restore(shared: SharedState) -> dict[str, Any] | None:
-    """Restore the state from the journal's snapshot, and return the workflow's timeout; None without a snapshot.
-
-    Timeouts that were started by another execution, which this one replays, are restarted.
-    """
+    """Restore the journal's snapshot (a replay restarts timeouts); return the workflow's timeout, None without one."""
     if shared.journal.snapshot is None:
         return None
     content = orjson.loads(shared.journal.snapshot)

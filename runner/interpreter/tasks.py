@@ -214,7 +214,6 @@ def _with_given_output(key: str, node: Node, state: BranchState, scope: Expressi
 
 
 def _execute(node: Node, state: BranchState, scope: ExpressionScope, data: Any, resumed: dict[str, Any]) -> Steps:
-    """Execute a task that may yield requests, within its timeout; returns its output."""
     running = None
     if state.frame is not None and node.resumes:
         running = state.frame.running = TaskProgress(data, scope.started_at_ms)

@@ -120,7 +120,6 @@ class _Try:
         return output
 
     def _wait_for_retry(self, attempts: RetryAttempts, fault: TaskFault) -> Steps:
-        """Wait for the next attempt; returns whether there is one."""
         name, visits = self._node.catch.name, self._state.visits
         key = self._state.effect_key(self._node.pointer)
         error, wait = fault.error, fault.retry_after_ms

@@ -136,10 +136,7 @@ def key_of(path: Path) -> str:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return `, did you mean 'x'?` with the known word that is most similar to `word`, or an empty string.
-
-    Short words with different first letters are hardly ever typing errors of one another (`when` and `then`).
-    """
+    """Return `, did you mean 'x'?` with the most similar word, or nothing; not for short ones like `when`, `then`."""
     by_spelling = {each.lower(): each for each in known}
     written = word.lower()
     close = difflib.get_close_matches(written, by_spelling, n=3)

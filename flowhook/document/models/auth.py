@@ -92,7 +92,6 @@ def parse_auth(value: object) -> tuple[AuthKind, ...]:
 
 
 def parse_callback_auth(value: object) -> tuple[AuthKind, ...]:
-    """Return the kinds of a callback's `auth`, as `parse_auth` does; `one_time_url` when it has none."""
     return (OneTimeUrlAuth(),) if value is None or value == ONE_TIME_URL else parse_auth(value)
 
 
@@ -151,7 +150,6 @@ class SecretMisuse(NamedTuple):
 
 
 def kinds_by_secret(kinds: Iterable[AuthKind]) -> dict[str, set[str]]:
-    """Return the names of the kinds that use each secret, by its name."""
     found: dict[str, set[str]] = {}
     for kind in kinds:
         for name in kind.secret_names:

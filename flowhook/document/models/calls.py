@@ -55,7 +55,6 @@ def _scalars(value: object) -> object:
 
 
 def _query(value: object) -> object:
-    """Validate query parameters: scalars, or lists of scalars for repeated parameters."""
     if not isinstance(value, dict):
         return _scalars(value)
     for name, item in value.items():

@@ -341,7 +341,6 @@ class Callback(InboundEndpoint):
 
     @property
     def only_one_time(self) -> bool:
-        """Whether it is reachable by one-time URLs only."""
         return any(isinstance(kind, OneTimeUrlAuth) for kind in self.auth)
 
 

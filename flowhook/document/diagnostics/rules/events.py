@@ -160,7 +160,6 @@ _UNTOLD: Final = {
 
 
 def _expectations(event_filter: Part) -> Iterator[tuple[str, Part]]:
-    """Yield the `expect` of each correlation, by its name."""
     for name, correlation in event_filter.at("correlate").members:
         if isinstance(correlation.value, dict):
             yield name, correlation.at("expect")

@@ -28,7 +28,6 @@ CAUSE = "`.body` is null with `parse: raw`: the body is an attachment, which onl
 
 
 def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iterator[Problem]:
-    """Yield the problems of a document that breaks a rule; see `RuleContext`."""
     context, document = RuleContext(data, functions), Part(data, ())
     use, schedule = document.at("use"), document.at("schedule")
     for keys, cause in unsupported.KEYS.items():
@@ -67,10 +66,7 @@ def _extensions(context: RuleContext, extensions: Part) -> Iterator[Problem]:
 
 
 def _raw_bodies(document: Part) -> Iterator[Problem]:
-    """Yield the expressions that read a body that is not parsed.
-
-    Flows that were stored before this check existed still run: such an expression yields null.
-    """
+    """Yield the expressions that read an unparsed body: null in flows that were stored before this check existed."""
     webhook = document.at("webhook")
     parts = []
     if webhook.at("parse").value == "raw":

@@ -48,7 +48,7 @@ def contains(data: bytes) -> bool:
 
 
 def mask(text: str, replacement: str = MASK) -> str:
-    """Return a text, or bytes as latin-1, with a replacement (`*`: by character) for each token, which anyone may use."""
+    """Return a text, or bytes as latin-1, with a replacement (`*`: by character) for each token, usable by anyone."""
     parts: list[str] = []
     position = 0
     for match in _TOKEN.finditer(text):
@@ -59,7 +59,7 @@ def mask(text: str, replacement: str = MASK) -> str:
 
 
 def mask_end(data: bytes) -> bytes:
-    """Return bytes with `*` for a token that they end within, easy to guess; whole ones must be masked before."""
+    """Return bytes with `*` for a token cut at their end, whose rest is easy to guess; mask whole ones before."""
     match = _CUT_TOKEN.search(data, max(0, len(data) - MAX_LENGTH))
     return data if match is None else data[: match.start()] + b"*" * len(match[0])
 

@@ -52,8 +52,10 @@ class DocumentFetcher:
         Raises:
             FetchError: there is no response, or it is late, too large, or has an unexpected status.
         """
-        # 7 MiB and 65 ms, and most edges fetch nothing; in a thread, so that senders don't wait
-        aiohttp = await asyncio.to_thread(import_module, "aiohttp")
+        if self._session is None:
+            # 7 MiB and 65 ms, and most edges fetch nothing; in a thread, so that senders don't wait
+            await asyncio.to_thread(import_module, "aiohttp")
+        aiohttp = import_module("aiohttp")
         target = import_module("yarl").URL(url, encoded=True)
         if target.scheme != "https" and (self._address_policy is AddressPolicy.PUBLIC or target.host not in _LOOPBACK):
             raise FetchError("it is not https")

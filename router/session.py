@@ -208,7 +208,6 @@ class ReportQueue:
 
     @property
     def full(self) -> bool:
-        """Whether so much waits that nothing more should be read (back-pressure)."""
         return self._bytes > MAX_UNSTORED_BYTES
 
     def add(self, report: Report, size: int) -> None:

@@ -83,7 +83,6 @@ def decode_update(message: pb.SubscriptionUpdate) -> m.SubscriptionUpdate:
 
 
 def decode_subscriptions(messages: Sequence[pb.Subscription]) -> tuple[Subscription, ...]:
-    """Return subscriptions, unless there are too many, or one has no filters or too many."""
     if len(messages) > limits.MAX_SUBSCRIPTIONS:
         raise protocol_violation(f"an execution waits for at most {limits.MAX_SUBSCRIPTIONS} things at a time")
     return tuple(map(_subscription, messages))
@@ -134,7 +133,6 @@ def exit_outcome_to_proto(outcome: m.Outcome) -> pb.Outcome:
 
 
 def exit_outcome_from_proto(message: pb.Outcome) -> m.Outcome:
-    """Decode the outcome of what a process was evaluating when it ended, which is faulted or released."""
     if message.WhichOneof("result") not in ("faulted", "released"):
         raise protocol_violation("what a process was evaluating when it ended is faulted or released")
     ending = _ending(message)

@@ -23,12 +23,6 @@ class Certificates:
     """
 
     def __init__(self, certificate: Path, key: Path, client_authorities: Path | None) -> None:
-        """Load the files.
-
-        Raises:
-            InvalidError: a file can't be read, or the key needs a passphrase, or does not match the certificate
-                (`TLS_FILES_INVALID`).
-        """
         self._certificate = certificate
         self._key = key
         self._authorities = client_authorities
@@ -89,10 +83,8 @@ def load_certificates(
 ) -> Certificates | None:
     """Load the certificates that the settings of the same names configure; None when they configure no TLS. Blocking.
 
-    `prefix` is that of the options, for messages.
-
-    Raises:
-        InvalidError: a file is missing or invalid (`TLS_FILES_INVALID`).
+    `prefix` is that of the options, for messages. InvalidError: a file can't be read, or the key needs a passphrase, or
+    does not match the certificate (`TLS_FILES_INVALID`).
     """
     if certificate is None and key is None and client_authorities is None:
         return None

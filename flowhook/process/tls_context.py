@@ -31,14 +31,11 @@ def context_for_authorities(ca_file: Path | None) -> ssl.SSLContext:
 
 
 def context_for_certificate(cert_file: Path) -> ssl.SSLContext:
-    """Return a context that trusts only the first certificate of a PEM file, whatever its name. Blocking.
+    """Return a context that trusts only the first certificate of a PEM file, whatever its name; else as above.
 
     It identifies an edge of a cluster on this machine. The certificate of such an edge is for the host that senders
     use, seldom for the address by which this machine reaches it. The other certificates of the file, its issuers, are
     not trusted: since names are not checked, that would trust every certificate that one of them signed.
-
-    Raises:
-        InvalidError: the file can't be read, or contains no certificate (`TLS_FILE_UNREADABLE`).
     """
     from cryptography import x509  # noqa: PLC0415 - loads OpenSSL a second time, which only edges with TLS need
     from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415 - see above

@@ -44,7 +44,6 @@ def _field(name: str) -> Callable[[Any, Any], str]:
 
 
 def _applied(request: flow_service_pb2.ApplyFlowsRequest, response: flow_service_pb2.ApplyFlowsResponse | None) -> str:
-    """Return the flows that were created or changed; empty: none."""
     if request.dry_run:
         return ""
     if response is None:

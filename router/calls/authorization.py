@@ -207,8 +207,6 @@ def _unread(handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[A
 
 
 def refusal(error: FlowhookError) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return a handler that refuses a call with an error, without reading its messages."""
-
     async def refuse(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         await status.abort(context, error)
 

@@ -38,7 +38,6 @@ def check_request_size(request: Message) -> None:
 
 
 def check_request_id(request_id: str) -> None:
-    """Refuse an idempotency key that is too long, or not ASCII."""
     if len(request_id) > MAX_REQUEST_ID or not request_id.isascii():
         raise InvalidError(
             f"`request_id` must have at most {MAX_REQUEST_ID} ASCII characters", reason="REQUEST_ID_INVALID"

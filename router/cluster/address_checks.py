@@ -62,7 +62,6 @@ class AddressChecks:
     checked: int = attrs.field(init=False, default=0)  # how often all routers were checked
 
     def unreachable(self) -> list[Unreachable]:
-        """Return the routers that live and did not answer the last check."""
         found = ((record.router, self._causes.get((record.router, record.instance), "")) for record in self._peers())
         return [Unreachable(router, self._name, cause) for router, cause in found if cause]
 

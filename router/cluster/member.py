@@ -180,11 +180,7 @@ class Member(ShardMap):
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Follow and serve until the process is to stop.
-
-        Raises:
-            FlowhookError: this router can't serve, whatever it tries: its port can't be bound, for example.
-        """
+        """Follow and serve until the process is to stop. FlowhookError: it can't, whatever it tries."""
         upkeep = [
             asyncio.create_task(self._look_forever(), name="look who owns the shard"),
             asyncio.create_task(self._make_snapshots(), name="make snapshots"),

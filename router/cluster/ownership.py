@@ -201,14 +201,10 @@ class Ownership:
         return not record.state.owns or record.epoch != epoch or 0 in (claim, record.claim) or record.claim == claim
 
     def follows(self, *, current: bool, epoch: int, now: float, own: bool = False, claim: int = 0) -> None:
-        """Record what this router follows.
+        """Record what this router follows, and whether it has read the log to its end without a gap (`current`).
 
-        Args:
-            current: whether it has read the log to its end without a gap.
-            epoch: number of the last ownership that it has read of.
-            now: the time.
-            own: whether that ownership was this router's, in an earlier process.
-            claim: position of its first record; 0: unknown.
+        `epoch`: number of the last ownership that it has read of; `own`: whether that was this router's, in an earlier
+        process; `claim`: position of its first record, 0: unknown.
         """
         self._claim = epoch, claim
         self._can_claim = current

@@ -73,7 +73,6 @@ class ReachabilityReports:
         return Voices(len(causes) - cut_off, cut_off)
 
     def unreachable(self, router: str) -> list[Unreachable]:
-        """Return the processes that can't call a router, at most `MAX_SHOWN`."""
         found = [Unreachable(router, process, cause) for process, cause in self._causes(router) if cause]
         return found[:MAX_SHOWN]
 

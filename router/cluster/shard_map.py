@@ -91,13 +91,8 @@ class ShardMap(Protocol):
     def hand_over(self, router: str, by: str) -> tuple[KnownOwner, str]:
         """Have the owner hand over, soon after this returns, to a router, or (empty) to any that could take over.
 
-        `by` is the name of the caller's token. Returns the owner, and the router that is to be the next one.
-
-        Raises:
-            UnavailableError: no router serves (`NO_OWNER`).
-            NotFoundError: no such router is heard (`ROUTER_UNKNOWN`).
-            ConflictError: it owns the shard already (`ALREADY_OWNER`), or can't take over now
-                (`STANDBY_NOT_READY`).
+        `by` is the name of the caller's token. Returns the owner, and the router that is to be the next one. Raises as
+        `choose_successor` does; UnavailableError: no router serves (`NO_OWNER`).
         """
 
     async def log_report(self) -> LogReport | None:

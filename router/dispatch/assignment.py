@@ -47,7 +47,6 @@ class AssignmentLoader:
         return len(self._queued.get(runner, ())) >= MAX_QUEUED_ASSIGNMENTS
 
     def add(self, runner: RunnerPort, assigned: Sequence[LeaseGranted]) -> None:
-        """Queue assignments for a runner; they are sent when they have been read."""
         queued = self._queued.get(runner)
         if queued is None:
             self._queued[runner] = deque(assigned)
@@ -159,7 +158,6 @@ class AssignmentDispatcher:
     _stopped: bool = attrs.field(init=False, default=False)
 
     def stop(self) -> None:
-        """Assign no more, and release the assignments that runners have not received."""
         self._stopped = True
         self._loader.leave_all()
 

@@ -74,7 +74,6 @@ class EventDispatcher:
 
     @property
     def buffered(self) -> int:
-        """Number of buffered events, for which no execution waits yet."""
         self._parts.buffer.expire(self._parts.now_ms())
         return len(self._parts.buffer)
 
@@ -130,7 +129,6 @@ class EventDispatcher:
             ConflictError: several executions wait for an event that is for one (`CALLBACK_AMBIGUOUS`): none gets
                 it.
             ExhaustedError: too many events of a flow are buffered (`EVENT_BUFFER_FULL`).
-            UnavailableError: storage can't serve.
         """
         inbound = [self._inbound(new, content) for new in events]
         self._check_room(inbound, events)

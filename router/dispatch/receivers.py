@@ -245,7 +245,6 @@ class ChildResult(NamedTuple):
         return cls(None, error or runtime_error("the execution that it waits for was cancelled"))
 
     def delivered(self, unparked: Unparked) -> Delivered:
-        """Return the change that adds the outcome to the journal of an execution that waited for it."""
         return Delivered(unparked.seq, JournalEntry(unparked.key, *self), unparked.attempts)
 
 
@@ -270,7 +269,6 @@ class ChildCompletions:
 
     @property
     def is_needed(self) -> bool:
-        """Whether an execution waits for an end, or an event is buffered for a certain execution."""
         return bool(self._parts.subscriptions.ends_awaited or self._parts.buffer.addressed)
 
     async def side_effects(self, ends: Sequence[Ended]) -> SideEffects:

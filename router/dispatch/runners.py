@@ -25,8 +25,7 @@ class RunnerPort(Protocol):
     """
 
     @property
-    def runner_id(self) -> str:
-        """ID of the runner, unique among runners."""
+    def runner_id(self) -> str: ...
 
     @property
     def full(self) -> bool:
@@ -46,8 +45,7 @@ class RunnerPort(Protocol):
     def want(self, types: Collection[str]) -> None:
         """Send the types of lifecycle events to report, of those that only runners can report."""
 
-    def settle(self, tokens: Sequence[bytes]) -> None:
-        """Acknowledge outcomes that are durable."""
+    def settle(self, tokens: Sequence[bytes]) -> None: ...
 
     def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
         """Revoke leases; the reason is `LEASE_LOST`, `EXECUTION_CANCELLED` or `EXECUTION_SUSPENDED`."""
@@ -116,7 +114,6 @@ class AttachedRunners:
         return self._runners.get(runner.runner_id) is runner
 
     def add(self, runner: RunnerPort) -> None:
-        """Add a runner, and send it the wanted types of lifecycle events."""
         self.send_wanted_types()
         self._runners[runner.runner_id] = runner
         if self._wanted:
@@ -133,6 +130,7 @@ class AttachedRunners:
         return self._runners.get(runner.runner_id, runner) is not runner
 
     def renew(self, runner: RunnerPort) -> bool:
+        """Extend all leases of a runner; false when it lost them, or has attached again since."""
         if runner not in self:
             return False
         self._shard.runners.renew(runner.runner_id, self._clock())

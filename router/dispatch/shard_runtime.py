@@ -73,11 +73,7 @@ class ShardRuntime:
     async def recover(self) -> dict[str, int]:
         """Load all unfinished executions from storage. Call it once, then `settle`, before `run`.
 
-        Returns the flows with unfinished executions, whose policies the caller sets, each with a revision that is
-        stored.
-
-        Raises:
-            UnavailableError: storage can't serve.
+        Returns the flows with unfinished executions, whose policies the caller sets, each with a stored revision.
         """
         self._recovered_seq = await self.parts.state.last_seq()
         after, flows = 0, {}
@@ -195,10 +191,6 @@ class ShardRuntime:
         self.watchers.changed(logged.seq for logged in events)
 
     # --- runners ----------------------------------------------------------------------------------------------------
-
-    @property
-    def runners(self) -> int:
-        return len(self.parts.runners)
 
     def attach(
         self, runner: RunnerPort, held: Iterable[bytes], *, explained: bool, end: AttemptEnd = AttemptEnd.NOT_HELD

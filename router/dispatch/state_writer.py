@@ -91,7 +91,6 @@ class LifecycleOutbox:
         return FROM_RUNNERS.intersection((*self.by_flows, *self.by_executions)) if self.wanted else _NONE
 
     def stored(self, count: int) -> None:
-        """Count further events that are durable and to be published."""
         self.pending += count
         self.has_pending.set()
 
@@ -164,11 +163,7 @@ class RetryingWriter:
         await self.call_with_retry(lambda: self.write_once(changes))
 
     async def write_once(self, changes: Sequence[StateChange]) -> None:
-        """Store changes, with the lifecycle events that report them, without a retry.
-
-        Raises:
-            UnavailableError: storage can't serve.
-        """
+        """Store changes, with the lifecycle events that report them, without a retry."""
         # the usual case: no flow subscribes to lifecycle events, and nothing is computed for them
         if not self._outbox.wanted:
             await self._state.write(changes)

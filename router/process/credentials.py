@@ -171,7 +171,6 @@ class CredentialWatch:
         return problem and f"{problem}; restore it, or this router does not start again"
 
     def _tell(self, kind: str, problem: str) -> None:
-        """Log a problem once, and show it for as long as it lasts."""
         known = self._process_state.warn(kind, problem)
         if problem not in ("", known):
             log.error("a file of this router was changed", problem=problem)

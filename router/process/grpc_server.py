@@ -80,7 +80,6 @@ def new_server(verifier: TokenVerifier, limits: RouterLimits, audit: AuditRecord
 
 
 def add_service(server: grpc.aio.Server, servicer: object) -> None:
-    """Let a server offer what a subclass of a generated servicer implements."""
     base = next(each for each in type(servicer).__mro__ if each.__module__.endswith("_pb2_grpc"))
     getattr(sys.modules[base.__module__], f"add_{base.__name__}_to_server")(servicer, server)
 

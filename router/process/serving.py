@@ -393,7 +393,7 @@ def _observe(
         "Bytes of uploads in progress, and of uploaded bodies without their event.",
         lambda: uploads.bytes,
     )
-    observe("flowhook_router_runners", "Attached runners.", lambda: runtime.runners)
+    observe("flowhook_router_runners", "Attached runners.", lambda: len(runtime.parts.runners))
 
 
 def _now_ms() -> int:

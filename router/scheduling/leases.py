@@ -80,7 +80,6 @@ class LeaseTable:
         return self._by_token.get(token)
 
     def seq_of(self, token: bytes) -> int | None:
-        """Return the execution a token is valid for, or None when the token is stale."""
         lease = self._by_token.get(token)
         return None if lease is None else lease.seq
 
@@ -182,7 +181,6 @@ class RunnerTable:
         return 0 if runner is None else len(runner.leases)
 
     def credit(self, runner_id: str) -> int:
-        """Return the number of executions a runner would take besides those it has."""
         runner = self._runners.get(runner_id)
         return 0 if runner is None else runner.credit
 

@@ -53,7 +53,6 @@ class AttemptCounts:
             self._charged.pop(seq, None)
 
     def attribute(self, seq: int) -> None:
-        """Record that an execution is known to have caused one more loss."""
         self._attributed[seq] = self._attributed.get(seq, 0) + 1
 
     def is_exhausted(self, seq: int, attempts: int) -> bool:
@@ -133,15 +132,10 @@ class LossAccounting:
         end: AttemptEnd | None = None,
         detail: str = "",
     ) -> Loss:
-        """Take a valid lease away.
+        """Take a valid lease away; the execution may have caused that (`charged`), or is known to (`certain`, too).
 
-        Args:
-            lease: the lease.
-            charged: whether the execution may have caused the loss.
-            certain: whether it is known to have, if `charged`.
-            to_back: whether it is queued behind its flow's other ready executions.
-            end: why the attempt ended; None: it had not begun, because the runner did not receive the assignment.
-            detail: the reason that the runner gave, if any.
+        `to_back`: queue it behind its flow's other ready executions. `end`: why the attempt ended; None: it had not
+        begun, because the runner did not receive the assignment. `detail`: the reason that the runner gave, if any.
         """
         interrupted = None if end is None else lease.as_attempt(end, detail, charged=charged)
         self._leases.void(lease.token)

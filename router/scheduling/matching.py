@@ -61,7 +61,6 @@ class EventContent:
         return self._values[shape]
 
     def learn(self, values: Mapping[FilterShape, bytes | None]) -> None:
-        """Add values that were read elsewhere from the same payload."""
         self._values.update(values)
 
     def release(self) -> None:

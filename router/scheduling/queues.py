@@ -73,7 +73,6 @@ class FlowQueue:
         return concurrency is None or self.running + self.held < concurrency
 
     def load(self) -> FlowLoad:
-        """Return the numbers of unfinished executions, in constant time."""
         following = self.ready[0] if self.ready else self.first_held if self.held else None
         pending = self.unfinished - self.running - self.waiting - self.suspended
         return FlowLoad(pending, self.running, self.waiting, self.suspended, following)

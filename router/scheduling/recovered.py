@@ -45,7 +45,6 @@ class RecoveredExecutions:
         return len(self._held) + len(self.claimable)
 
     def hold(self, seq: int, queue: FlowQueue, *, begun: bool) -> None:
-        """Add an execution that is not assigned before the deadline."""
         self._held[seq] = _Held(queue, begun)
         self._queues.hold(queue, seq)
 

@@ -151,7 +151,6 @@ class Shard:
         self._timers.add(seq, queue, wake_at_ms)
 
     def recover_suspended(self, seq: int, flow_id: str, attempts: int, *, term: int = 0, order_key: str = "") -> None:
-        """Add an execution that was found suspended at start-up."""
         self._suspend(seq, self._recover(seq, flow_id, attempts, term, order_key)[0])
 
     def _recover(self, seq: int, flow_id: str, attempts: int, term: int, order_key: str) -> tuple[FlowQueue, bool]:

@@ -159,7 +159,6 @@ class Subscriptions:
                 del self._awaited[awaited]
 
     def shapes(self, kind: EventKind) -> set[FilterShape]:
-        """Return the shapes of all filters that accept events of a kind."""
         flow_id, callback, type_ = kind
         return {shape for each in filter_types_for(type_) for shape in self._tables.get((flow_id, callback, each), ())}
 
@@ -362,7 +361,6 @@ class EventBuffer:
         return expired
 
     def ended(self, seq: int) -> list[int]:
-        """Remove the events addressed to an execution that ended, and return their numbers."""
         numbers = list(self._addressed.get(seq, ()))
         for number in numbers:
             self.pop(number)

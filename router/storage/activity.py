@@ -50,7 +50,6 @@ _RECEIVE_TIMES = BatchStatement("SELECT seq, receive_time_ms FROM execution WHER
 
 
 def last_seq(connection: apsw.Connection) -> int:
-    """Return the greatest sequence number of a stored execution; 0 if absent."""
     last: int = connection.execute("SELECT coalesce(max(seq), 0) FROM execution").get
     return last
 

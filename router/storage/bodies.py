@@ -81,7 +81,6 @@ class BodyStore:
         return upload
 
     def waiting(self, body_id: str, flow_id: str) -> StoredBody | None:
-        """Return a body of the flow that is waiting for an event; None if absent."""
         found = self._waiting.get(body_id)
         return None if found is None or found.flow_id != flow_id else found.stored
 
@@ -150,12 +149,7 @@ class BodyStore:
         return found
 
     async def run(self, function: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        """Run a blocking function on a thread of the pool.
-
-        Raises:
-            FileNotFoundError: passed on unchanged.
-            FlowhookError: the translation of any other error.
-        """
+        """Run a blocking function on a thread of the pool; all errors are translated, but FileNotFoundError."""
         if self._closed:
             raise StorageError("storage is closed")
         try:
@@ -171,7 +165,6 @@ class BodyStore:
             self._pool.submit(function, *arguments, **keywords)
 
     async def close(self) -> None:
-        """Abort uploads under way, and end the threads."""
         for upload in list(self._under_way):
             upload.discard()
         self._closed = True
@@ -299,7 +292,6 @@ class BodyReader:
         return await self._bodies.run(self._read, offset, size)
 
     def close(self) -> None:
-        """Release the body, once no thread is reading it."""
         self._bodies.later(self._close)
 
     def _read(self, offset: int, size: int) -> bytes:

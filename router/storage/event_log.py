@@ -238,7 +238,6 @@ class _EventRows:
         ]
 
     def mark(self, new: Sequence[LoggedEvent]) -> None:
-        """Add the rows that mark quiet executions and replays, and those of search attributes and causes."""
         self.new[_UPDATE_QUIET] += [(seq,) for seq, event in new if event.quiet]
         replays = [(seq, event) for seq, event in new if event.replay_of]
         self.new[_UPDATE_ROOT] += [(seq,) for seq, _ in replays]

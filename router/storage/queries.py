@@ -119,7 +119,6 @@ def _first(found: Iterable[tuple[int, bytes]]) -> dict[int, bytes]:
 
 
 def _payloads(connection: apsw.Connection, blobs: BlobDirectory, seqs: Collection[int]) -> Iterator[tuple[int, bytes]]:
-    """Yield payloads: those in the database, then large ones."""
     large = set(seqs)
     for seq, payload in _PAYLOADS.iterate(connection, _singles(seqs)):
         large.discard(seq)

@@ -30,7 +30,6 @@ T = TypeVar("T")
 
 
 def next_epoch(connection: apsw.Connection) -> int:
-    """Allocate the next epoch (fencing number) of the shard."""
     epoch: int = connection.execute(
         "INSERT INTO counter (name, value) VALUES ('epoch', 1)"
         " ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value"
@@ -56,7 +55,6 @@ class ShardState:
     _lost: bool = attrs.field(init=False, default=False)
 
     def mark_lost(self) -> None:
-        """Refuse writes from now on, because the shard has another owner."""
         self._lost = True
 
     def follow(self, listener: Callable[[Sequence[stored.LoggedEvent]], None]) -> None:

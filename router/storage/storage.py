@@ -234,7 +234,6 @@ class Storage:
         return self._owner
 
     async def usage(self) -> StorageUsage:
-        """Return what the data takes on the disk of this router."""
         try:
             return await asyncio.to_thread(measure, self._path, self._path.parent / "blobs")
         except OSError as error:

@@ -165,7 +165,6 @@ class CronScheduler(TriggerSink):
             log.warning("scheduled start failed", flow=run.flow_id, reason=error.reason)
 
     async def _find_out(self) -> None:
-        """Look up a run that may have ended before its end was tracked."""
         run = self._unsure[0]
         event_id = run_id(run)
         record = await self._parts.state.find(event_id)

@@ -84,14 +84,12 @@ class JoinTrigger:
             self.arrived(flow_id)
 
     def waiting(self, flow_id: str) -> int:
-        """Return the number of events that wait for others to start a flow, which must be registered."""
         return len(self._flows[flow_id].join)
 
     def names(self, type_: str) -> bool:
         return self._index.names(type_)
 
     def find(self, event: InboundEvent) -> list[str]:
-        """Return the flows that an event may help to start: those that want it and can correlate it."""
         return [flow_id for flow_id in self._index.find(event) if self._flows[flow_id].join.accepts(event)]
 
     def arrived(self, flow_id: str) -> None:

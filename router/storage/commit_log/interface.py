@@ -161,8 +161,7 @@ class CommitLog(Protocol):
     def max_bytes(self) -> int | None:
         """Most bytes that the log may have; None: unlimited. No I/O."""
 
-    def status(self) -> LogStatus:
-        """Return the state of the log as its leader knows it."""
+    def status(self) -> LogStatus: ...
 
 
 class Heartbeats(Protocol):

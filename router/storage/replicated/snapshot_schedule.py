@@ -54,7 +54,6 @@ class SnapshotSchedule:
         return schedule
 
     def grew(self, size: int) -> None:
-        """Count the bytes of records that the view applied or the owner appended."""
         self._grown += size
 
     def due(self, now: float, *, crowded: bool = False, erased: bool = False) -> bool:
@@ -66,7 +65,6 @@ class SnapshotSchedule:
         return grown > 0 and now >= self._retry and (grown >= self._log_bytes or now - self._last >= seconds)
 
     def begin(self) -> None:
-        """Note that a snapshot is being made, which contains what was counted until now."""
         self._begun = self._grown
 
     def succeeded(self, now: float) -> None:
@@ -109,6 +107,7 @@ class SnapshotTask:
 
     @property
     def failing(self) -> float:
+        """For how many seconds snapshots have failed; 0: the last one succeeded."""
         return self._schedule.failing(self._clock())
 
     def run_if_due(self) -> bool:

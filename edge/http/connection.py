@@ -479,7 +479,6 @@ class Connection(asyncio.Protocol, HTTPConnection):
             self._transport.pause_reading()
 
     def _release(self) -> None:
-        """Give back what is charged for the buffer, because it is used now."""
         if self._memory.size:
             self._memory.resize(0)
 
@@ -503,7 +502,6 @@ class Connection(asyncio.Protocol, HTTPConnection):
         self._refuse(responses.malformed_request(error.status, error.reason))
 
     def _refuse(self, response: Response) -> None:
-        """Send a response that no delegate gave, and end the connection."""
         self._server.answered(response)
         self.write(response.head + self._server.close_tail + response.body)
         self._lingers = True

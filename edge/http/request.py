@@ -247,7 +247,6 @@ class IncomingRequest(HTTPMessageDelegate):
             self._connection.finish()
 
     async def _collect(self, most: int) -> None:
-        """Receive until the body is complete, or more than `most` bytes of it were received."""
         self._limit = most
         self._let_send()
         while not (self.complete or len(self.content) > most):
@@ -302,7 +301,6 @@ class Application(HTTPServerConnectionDelegate):
         return len(self._tasks) >= self.max_requests
 
     def start(self, handling: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Return a task that handles a request and calls `ended` with itself."""
         task = asyncio.get_running_loop().create_task(handling)
         self._tasks.add(task)
         return task

@@ -139,7 +139,6 @@ _MALFORMED_DETAILS: Final = {
 
 
 def malformed_request(status: int, reason: str) -> Response:
-    """Return the response to a request that can't be parsed; the connection is closed after it."""
     return problem(status, reason, _MALFORMED_DETAILS.get(status, "The request is malformed."), close=True)
 
 

@@ -192,7 +192,6 @@ class Server(HTTPServer):
         self._metrics.incomplete += 1
 
     async def sweep(self) -> None:
-        """End connections that are past their deadline, until cancelled."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self._tick()
@@ -235,7 +234,6 @@ class Server(HTTPServer):
         await self._emptied(end - loop.time())
 
     def _accept_late(self) -> None:
-        """Accept the connections that the kernel has queued."""
         for sock in self._listening:
             for _ in range(MAX_ACCEPTED_LATE):
                 try:

@@ -135,7 +135,6 @@ class Upload:
         self._call.add_done_callback(ended)
 
     async def outcome(self) -> None:
-        """Raise the error with which the router ended the upload."""
         await self._step(self._call)
 
     async def _send(self, message: UploadBodyRequest) -> None:

@@ -157,7 +157,6 @@ class FlowCache:
 
     @property
     def cached(self) -> int:
-        """Number of cached IDs, of known and of unknown flows."""
         return len(self._known) + len(self._unknown)
 
     async def find(self, flow_id: str) -> FlowEndpoints | None:

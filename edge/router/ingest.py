@@ -120,7 +120,6 @@ class IngestBatcher:
         return batch
 
     async def _send(self, batch: list[_Pending]) -> None:
-        """Send a batch until the router responds, or no submitter waits any more."""
         pauses = CALL.pauses()
         self._sending.append(batch)
         try:

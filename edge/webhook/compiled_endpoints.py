@@ -194,7 +194,6 @@ class CompiledEndpoint:
         self.wanted = orjson.dumps(BodyQuery(self._selection(), keys.order_by, dedupe_by, dict(keys.search)))
 
     def _selection(self) -> Selection:
-        """Return the parts of a body that are read, apart from its order and dedupe keys."""
         looked_at: list[Sequence[PathStep]] = [path[1:] for path in self.response.paths if path[:1] in ((), ("body",))]
         if self.dedupes_by_delivery_id:
             looked_at += IDENTITY
@@ -203,7 +202,6 @@ class CompiledEndpoint:
         return selection_of(looked_at)
 
     def admits(self, address: IPv4Address | IPv6Address) -> bool:
-        """Whether `allow_from` accepts requests from this address."""
         return not self._networks or any(address in network for network in self._networks)
 
     def has_signature(self, headers: Sequence[tuple[str, bytes]]) -> bool:

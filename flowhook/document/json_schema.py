@@ -86,7 +86,6 @@ class SchemaGenerator(GenerateJsonSchema):
         return shown
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
-        """Use the docstrings of a model and of its fields as descriptions."""
         shown = super().model_schema(schema)
         model: type[BaseModel] = schema["cls"]
         summary = _sections(model)[0]
@@ -200,7 +199,6 @@ def _resolved(schema: JsonSchemaValue, definitions: Mapping[str, JsonSchemaValue
 
 
 def _referenced(root: JsonSchemaValue, definitions: Mapping[str, JsonSchemaValue]) -> dict[str, JsonSchemaValue]:
-    """Return the definitions that the root references, directly or through others."""
     found: dict[str, JsonSchemaValue] = {}
     waiting = [root]
     while waiting:

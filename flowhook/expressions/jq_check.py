@@ -120,7 +120,6 @@ def function_hint(name: str, arity: str, source: str, variables: Collection[str]
 
 
 def variable_hint(name: str, variables: Collection[str]) -> str:
-    """Return a hint to append to the name of an unknown variable: the most similar known one; else empty."""
     close = difflib.get_close_matches(name.lower(), variables, n=1, cutoff=0.75)
     return f", did you mean ${close[0]}?" if close else ""
 

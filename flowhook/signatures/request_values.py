@@ -28,7 +28,6 @@ def single_header(headers: Sequence[tuple[str, bytes]], name: str, *, kind: str)
 
 
 def required_header(headers: Sequence[tuple[str, bytes]], name: str, *, kind: str) -> bytes:
-    """Return the value of a header as `single_header` does; SignatureError if it is not there."""
     value = single_header(headers, name, kind=kind)
     if value is None:
         raise SignatureError(f"header {name} is missing", reason=f"{kind}_MISSING")

@@ -60,7 +60,6 @@ class StreamingVerification:
             hashing.update(data)
 
     def finish(self) -> Match:
-        """Return the match; the body is complete. SignatureError: it does not match."""
         for chunk in self._after:
             self.update(chunk)
         for name, hashing, signatures in self._tried:

@@ -327,7 +327,6 @@ class ExecutionMachine:
 
     # --- outputs ----------------------------------------------------------------------------------------------------
     def _add_requests(self, step: Step) -> None:
-        """Put the effects to start and to cancel, and the subscriptions, into a step."""
         fibers = self._fibers
         effects = fibers.take_new_effects()
         for pending, effect in effects:

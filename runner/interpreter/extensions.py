@@ -80,7 +80,6 @@ class _Extended:
         return output, then
 
     def _run(self, block: Block, data: Any) -> Generator[Request, Any, tuple[Any, str]]:
-        """Run a block of an extension; returns its output, and the flow directive of its last task."""
         state, task_variable = self._state, {**self._node.definition, **self._scope.task()}
         inner = replace(
             state,

@@ -128,7 +128,6 @@ class _Listening:
         }
 
     def receive(self) -> Steps:
-        """Consume events until the strategy, or `until`, is satisfied."""
         shared = self._state.shared
         while True:
             if self._item is None:
@@ -150,7 +149,6 @@ class _Listening:
         return (self._strategy,) if self._until is None else (self._strategy, self._until)
 
     def _filters(self) -> tuple[EventFilter, ...]:
-        """Return the filters for the router, with every value that is known by now."""
         found: dict[EventFilter, None] = {}
         self._scope.context = self._state.shared.context
         for strategy in self._strategies():

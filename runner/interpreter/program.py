@@ -191,7 +191,6 @@ class _Builder:
     def _arguments(
         self, function: str, arguments: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], tuple[nodes.PolicyPart, ...]]:
-        """Return `with` without its authentication policies, and the policies, with names resolved."""
         found, known = [], POLICIES.get(function, ())
         for place in known:
             policy = value_at(arguments, place)
@@ -225,7 +224,6 @@ class _Builder:
         )
 
     def flow(self, declared: Mapping[str, Any] | None, key: str) -> nodes.DataFlowStage:
-        """Compile an `input`, `output` or `export` whose transformation is under `key`."""
         part = declared or {}
         schema = (part.get("schema") or {}).get("document")
         transform = _optional(self._compiler.expression, part.get(key))

@@ -90,7 +90,6 @@ def _unpacked(shared: SharedState, packed: list[Any]) -> Any:
 
 
 def _frames(shared: SharedState, frame: BlockFrame | None) -> list[dict[str, Any]]:
-    """Return the frame of a block and those of the blocks around it as JSON, the outermost first."""
     frames: list[dict[str, Any]] = []
     while frame is not None:
         saved: dict[str, Any] = {"position": frame.position, "data": _packed(shared, frame.data)}

@@ -115,7 +115,6 @@ class BranchState:
         return any(catches(error) for catches in self.catchers)
 
     def nested(self, **changes: Any) -> BranchState:
-        """Return the state for a block within the current task."""
         return replace(self, frame=None if self.frame is None else BlockFrame(self.frame), **changes)
 
     def set_progress(self, report: Callable[[], Any]) -> None:

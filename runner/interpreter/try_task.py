@@ -100,7 +100,6 @@ class _Try:
         return output
 
     def _attempt(self) -> Steps:
-        """Run the block once, within the policy's timeout for an attempt."""
         node, inner, retry = self._node, self._inner, self._node.catch.retry
         steps = run_block(node.block, inner, self._data)
         if self._attempts is None or retry is None or retry.attempt_duration is None:

@@ -41,7 +41,6 @@ def keys_of(types: Iterable[Any]) -> set[str]:
 
 
 def _required_keys(types: Iterable[Any]) -> list[str]:
-    """Return the required keys, in order, if exactly one of the types is a model; otherwise none."""
     models = list(_models(types))
     if len(models) != 1:
         return []
@@ -85,7 +84,6 @@ def _fields(model: type[BaseModel]) -> Iterator[tuple[str, Any]]:
 
 
 def _members(annotation: Any, step: int | str) -> Iterator[Any]:
-    """Yield the types that a step of an error's location may lead to."""
     for candidate, tag in _alternatives(annotation):
         if tag is not None:
             if tag == step:
@@ -178,7 +176,6 @@ def _not_a_task(value: object) -> tuple[Path, str]:
 
 
 def _of_another_kind(key: str, kind: str) -> str:
-    """Return a hint that a key belongs to another kind of task; empty if it does not."""
     if key == "foreach":
         return ": it belongs to `listen`; a `for` task iterates over an array"
     if key == "retry" and kind in RETRIED:

@@ -135,7 +135,6 @@ def check_section(context: RuleContext, parent: Part, key: str, variables: froze
 
 
 def check_error(context: RuleContext, definition: Part) -> Iterator[Problem]:
-    """Check an error, whose expressions are evaluated where it is raised."""
     yield from definition.null_keys()
     for key, member in definition.members:
         if key != "status":

@@ -88,7 +88,6 @@ def _count(written: object) -> str:
 
 
 def _guess_timeout(value: object) -> str:
-    """Return the duration given in place of a timeout; empty if absent."""
     if not isinstance(value, str):
         return ""
     return value if _seconds(value) is not None else guess_duration(value[:40])

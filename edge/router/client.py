@@ -226,7 +226,7 @@ class EventStream:
         response: Any  # the stubs of gRPC say `object`
         error: FlowhookError = UnavailableError("the router ended the stream of events")
         try:
-            while (response := await opened.call.read()) is not _EOF:
+            while (response := await opened.call.read()) is not _EOF and opened.unanswered:
                 answer = opened.unanswered.popleft()
                 if not answer.done():
                     answer.set_result(response)

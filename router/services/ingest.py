@@ -62,19 +62,18 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
         storing: asyncio.Queue[asyncio.Task[list[_Result]] | None] = asyncio.Queue()
 
         async def read(tasks: asyncio.TaskGroup) -> None:
-            try:
+            await room.acquire()
+            async for request in request_iterator:
+                storing.put_nowait(tasks.create_task(self._store(request.events)))
                 await room.acquire()
-                async for request in request_iterator:
-                    storing.put_nowait(tasks.create_task(self._store(request.events)))
-                    await room.acquire()
-            finally:
-                storing.put_nowait(None)
 
         try:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(read(tasks), name="read events")
                 self._reading.add(reading)
                 reading.add_done_callback(self._reading.discard)
+                # not at the end of `read`, which never begins if it is cancelled at once
+                reading.add_done_callback(lambda _reading: storing.put_nowait(None))
                 while (stored := await storing.get()) is not None:
                     await context.write(ingest_service_pb2.StreamEventsResponse(results=await stored))
                     room.release()

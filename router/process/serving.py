@@ -336,11 +336,11 @@ class OwnedShard:
             for task in running:
                 task.cancel()
             stopping()
-            seconds = self._stop.drain_seconds
-            if seconds is not None:
-                await runners.drain(seconds)
+            if self._stop.drain_seconds is not None:
+                await runners.drain(self._stop.drain_seconds)
             ingest.end_streams()
-            await server.stop(None if seconds is None else STOP_GRACE_SECONDS)
+            # read anew: the shard may have been lost meanwhile
+            await server.stop(None if self._stop.drain_seconds is None else STOP_GRACE_SECONDS)
             following.cancel()
             stop_runtime.set()
 

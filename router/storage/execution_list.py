@@ -1,7 +1,8 @@
 """Lists and walks over executions that meet conditions, newest or oldest first, in bounded time.
 
 Some conditions have an index of their own; the others are checked for each execution that is looked at. Therefore a
-list is read in windows of sequence numbers, until there are enough executions or the time is over.
+list is read in windows of sequence numbers, until there are enough executions or the time is over: a part of it may be
+short, or empty, although it continues.
 """
 
 from __future__ import annotations
@@ -46,10 +47,7 @@ class Conditions(NamedTuple):
 def count_executions(
     connection: apsw.Connection, execution_filter: ExecutionFilter = ALL, *, limit: int
 ) -> tuple[int, bool]:
-    """Return how many executions meet all conditions, at most `limit`, and whether there may be more.
-
-    The time that it takes is bounded.
-    """
+    """Return how many executions meet all conditions, at most `limit`, and whether there may be more."""
     conditions = as_sql(execution_filter, lagging=False)
     lowest, end = _range(connection, execution_filter, None)
     count = 0
@@ -69,10 +67,7 @@ def list_executions(
     before_seq: int | None = None,
     limit: int = DEFAULT_PAGE,
 ) -> ExecutionListing:
-    """Return executions that meet all conditions, newest first, at most `limit`.
-
-    There may be fewer, or none, although the list continues: the time that one call takes is bounded.
-    """
+    """Return executions that meet all conditions, newest first, at most `limit`."""
     conditions = as_sql(execution_filter)
     lowest, end = _range(connection, execution_filter, before_seq)
     found: list[ExecutionRecord] = []
@@ -228,10 +223,7 @@ def walk_executions(
     last_seq: int | None = None,
     limit: int = DEFAULT_PAGE,
 ) -> ExecutionWalk:
-    """Return executions that meet all conditions, oldest first, at most `limit`, with numbers up to `last_seq`.
-
-    There may be fewer, or none, although the walk continues: the time that one call takes is bounded.
-    """
+    """Return executions that meet all conditions, oldest first, at most `limit`, with numbers up to `last_seq`."""
     conditions = as_sql(execution_filter)
     lowest: int | None = connection.execute("SELECT min(seq) FROM execution WHERE seq > ?", (after_seq,)).get
     greatest: int | None = connection.execute("SELECT max(seq) FROM execution").get

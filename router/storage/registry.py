@@ -129,10 +129,7 @@ def _flow(row: tuple[Any, ...]) -> Flow:
 
 
 def _get_flow(connection: apsw.Connection, flow_id: str, *, revision: int = 0) -> Flow | None:
-    """Return a revision of a flow, or None if absent.
-
-    Revision 0 means the latest one; None then means that the flow is deleted or never existed.
-    """
+    """Return a revision of a flow; 0: the latest, and None if the flow is deleted or never existed."""
     which = "r.revision = ?" if revision else "r.revision = f.revision AND NOT f.deleted"
     row = connection.execute(
         f"{_FLOW.format(document='r.document')} WHERE f.flow_id = ? AND {which}",
@@ -309,10 +306,7 @@ class Registry:
     changes = reading(_changes)
 
     async def apply_flows(self, drafts: Sequence[FlowDraft], *, now_ms: int) -> list[tuple[Flow, Change]]:
-        """Store new and changed flows, all of them or none.
-
-        A draft whose document and definition equal the stored one's is unchanged.
-        """
+        """Store flows, all of them or none; a draft with the stored document and definition is unchanged."""
         return await self._change(
             lambda connection: [_apply(connection, draft, now_ms) for draft in drafts],
             sum(len(draft.document) + len(draft.definition) for draft in drafts),

@@ -67,10 +67,7 @@ class ShardState:
             self._append.listener = listener
 
     def follow_inbound(self, listener: Callable[[Sequence[stored.StoredInboundEvent]], None]) -> None:
-        """Call `listener` on the event loop with every event for running executions that becomes durable from now on.
-
-        They are reported by ascending number, each once, before the `append_inbound` that stored them returns.
-        """
+        """Do the same with events for running executions, by ascending number; `append_inbound` stores them."""
         if not self._lost:
             self._append_inbound.listener = listener
 

@@ -82,9 +82,7 @@ def check_migrated(original: MigratedData, copy: MigratedData) -> MigrationCheck
 
     Raises:
         ConflictError: they differ (`MIGRATION_DIFFERS`).
-        UnavailableError: a blob can't be fetched.
-        OSError: a file can't be read.
-        apsw.Error: a database can't be read.
+        UnavailableError, OSError, apsw.Error: a blob, a file or a database can't be read.
     """
     with contextlib.ExitStack() as opened:
         ours, theirs = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 from support.cluster_keys import keys_of
@@ -12,6 +12,7 @@ from support.replicated_routers import load
 from support.routers import flow
 
 from router.cluster import member
+from router.storage.commit_log.interface import LogTrimmedError
 from router.storage.commit_log.jetstream import connect
 from router.storage.replicated.batch import decode, join
 
@@ -39,8 +40,11 @@ async def purged(router, position):
 def transactions(routers):
     """Return the transactions that the log has. Blocks."""
     with closing(connect(routers.url, keys_of(routers.directory), router="reader")) as replicated:
-        after = replicated.log.status().first_position - 1
-        parts = [decode(record.data) for record in replicated.log.read(after)]
+        parts = None
+        while parts is None:
+            after = replicated.log.status().first_position - 1
+            with suppress(LogTrimmedError):  # it was purged meanwhile
+                parts = [decode(record.data) for record in replicated.log.read(after)]
     while parts and parts[0].part:
         del parts[0]
     found = []

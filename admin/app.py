@@ -144,7 +144,6 @@ async def serve(
 
 
 async def _renew(server: Server, certificates: Certificates | None) -> None:
-    """Reload the certificate when its files change; connections that begin then get it."""
     while certificates is not None:
         await asyncio.sleep(RENEWAL_SECONDS)
         await asyncio.to_thread(certificates.refresh)

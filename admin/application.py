@@ -91,11 +91,9 @@ class NotFoundHandler(documentation.PublicPage):
     """Any other path: 404, as a page for browsers and as a problem detail for others."""
 
     async def show(self, *_values: str) -> None:
-        """Respond with 404."""
         raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Respond with what the client can show."""
         if "text/html" in self.request.headers.get("Accept", ""):
             super().write_error(status_code, **kwargs)
         else:
@@ -122,7 +120,6 @@ class _Compression(tornado.web.GZipContentEncoding):
 
 
 def application(context: AdminContext) -> tornado.web.Application:
-    """Return the application."""
     return tornado.web.Application(
         list(_rules(context)),
         default_handler_class=NotFoundHandler,

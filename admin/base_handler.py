@@ -107,7 +107,6 @@ class AdminContext:
 
 
 def status_of(error: FlowhookError) -> http.HTTPStatus:
-    """Return the HTTP status for an error."""
     return next((status for kind, status in STATUSES if isinstance(error, kind)), http.HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
@@ -117,12 +116,10 @@ class BaseHandler(tornado.web.RequestHandler):
     SUPPORTED_METHODS: tuple[str, ...] = ("GET", "HEAD")
 
     def initialize(self, context: AdminContext) -> None:
-        """Store what all handlers share; the request is in progress from here to `on_finish`."""
         self.context = context
         context.requests.add(self)
 
     def on_finish(self) -> None:
-        """End the request."""
         self.context.requests.discard(self)
 
     @cached_property
@@ -138,7 +135,6 @@ class BaseHandler(tornado.web.RequestHandler):
 
     @property
     def principal(self) -> Principal:
-        """Whose shares of limits the request uses."""
         return address_principal(self.client_address)
 
     def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> asyncio.Future[None]:
@@ -175,11 +171,9 @@ class BaseHandler(tornado.web.RequestHandler):
 
     @property
     def connection(self) -> HTTP1Connection:
-        """The connection of the request."""
         return cast("HTTP1Connection", self.request.connection)
 
     def disconnect(self) -> None:
-        """End the connection at once."""
         self.connection.stream.close()
 
     def prepare(self) -> None:
@@ -203,34 +197,28 @@ class BaseHandler(tornado.web.RequestHandler):
             self.set_header(name, value)
 
     async def head(self, *values: str) -> None:
-        """Respond as to GET; Tornado omits the body."""
         await self.get(*values)
 
     async def get(self, *values: str) -> None:  # noqa: ARG002 - those of the path, for subclasses
-        """Respond with 404; subclasses override this."""
         raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)
 
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
-        """Respond with a problem detail (RFC 9457) that reveals no internals."""
         self.set_error_headers(status_code)
         default = "INTERNAL" if status_code >= http.HTTPStatus.INTERNAL_SERVER_ERROR else "BAD_REQUEST"
         self._finish_problem(http.HTTPStatus(status_code), reason=REASONS.get(status_code, default))
 
     def set_error_headers(self, status_code: int) -> None:
-        """Set the headers of an error that is no `FlowhookError`."""
         if status_code == http.HTTPStatus.METHOD_NOT_ALLOWED:
             self.set_header("Allow", ", ".join(self.SUPPORTED_METHODS))
         if status_code in UNREAD:
             self.set_header("Connection", "close")
 
     def set_status_of(self, error: FlowhookError) -> None:
-        """Set the status of an error, and when to try again."""
         self.set_status(status_of(error))
         if isinstance(error, ExhaustedError | UnavailableError):
             self.set_header("Retry-After", str(error.retry_after))
 
     def finish_problem(self, error: FlowhookError) -> None:
-        """Respond with the problem detail (RFC 9457) of an error."""
         self.set_status_of(error)
         more: dict[str, object] = {"reason": error.reason, "detail": error.message}
         if isinstance(error, InvalidFlowError):
@@ -243,6 +231,5 @@ class BaseHandler(tornado.web.RequestHandler):
         self.finish_json(problem, content_type="application/problem+json")
 
     def finish_json(self, value: object, *, content_type: str = "application/json") -> None:
-        """Respond with JSON."""
         self.set_header("Content-Type", content_type)
         self.finish(to_json(value, indent=True) + b"\n")

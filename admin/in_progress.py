@@ -18,11 +18,9 @@ class RequestsInProgress:
         self._ended = asyncio.Event()
 
     def add(self, handler: object) -> None:
-        """A request has arrived."""
         self._handlers.add(handler)
 
     def discard(self, handler: object) -> None:
-        """The response to a request is complete, or its client is gone."""
         self._handlers.discard(handler)
         self._ended.set()
 

@@ -88,15 +88,12 @@ class Server(tornado.httpserver.HTTPServer):
 
     @property
     def connections(self) -> int:
-        """Number of open connections."""
         return len(self._open)
 
     def renew_tls(self, context: ssl.SSLContext) -> None:
-        """Use another context for connections that begin now."""
         self.ssl_options = context
 
     def add_sockets(self, sockets: Iterable[socket]) -> None:
-        """Accept connections on these listening sockets."""
         listening = list(sockets)
         super().add_sockets(listening)
         for each in listening:
@@ -124,7 +121,6 @@ class Server(tornado.httpserver.HTTPServer):
         super().handle_stream(stream, address)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
-        """Return the delegate for the next request of a connection, which waits for it now."""
         delegate = super().start_request(server_conn, request_conn)
         connection = self._by_stream.get(cast("Any", server_conn).stream)
         if connection is None:
@@ -133,7 +129,6 @@ class Server(tornado.httpserver.HTTPServer):
         return _Watched(delegate, connection)
 
     def on_close(self, server_conn: object) -> None:
-        """Forget a connection that has ended."""
         super().on_close(server_conn)
         if (connection := self._by_stream.pop(cast("Any", server_conn).stream, None)) is not None:
             self._open.discard(connection)

@@ -26,7 +26,6 @@ FOLDER: Final = "admin/shipped"  # where a wheel has them
 
 
 def shipped_paths(root: Path) -> list[str]:
-    """Return the paths of the files, relative to the root of a clone."""
     found = {path.relative_to(root).as_posix() for pattern in PATTERNS for path in root.glob(pattern)}
     return sorted(found)
 

@@ -43,7 +43,6 @@ class SignedInHandler(BaseHandler):
     _seat: Seat | None = None  # share of memory that the body takes; Tornado ends some requests before `prepare`
 
     def prepare(self) -> None:
-        """Check Host and the size of the body, and find the session or the bearer token."""
         self._body = bytearray()
         self._refusal: FlowhookError | None = None
         self._seat = None
@@ -62,7 +61,6 @@ class SignedInHandler(BaseHandler):
 
     @property
     def content_length(self) -> int | None:
-        """Length of the body, as the request declares it; None if it does not."""
         text = self.request.headers.get("Content-Length", "")
         return int(text[:20]) if text.isdecimal() else None
 
@@ -92,7 +90,6 @@ class SignedInHandler(BaseHandler):
             self._seat.release()
 
     def on_finish(self) -> None:
-        """End the request."""
         super().on_finish()
         self._release_body()
 
@@ -108,11 +105,9 @@ class SignedInHandler(BaseHandler):
         return False
 
     async def get(self, *values: str) -> None:
-        """Show what the request asks for, unless `prepare` refused it."""
         await self._respond(self.show, values)
 
     async def post(self, *values: str) -> None:
-        """Perform what the request asks for, unless `prepare` refused it."""
         await self._respond(self.submit, values)
 
     async def _respond(self, perform: Callable[..., Awaitable[None]], values: tuple[str, ...]) -> None:
@@ -129,11 +124,9 @@ class SignedInHandler(BaseHandler):
             self.finish_error(error)
 
     async def show(self, *values: str) -> None:
-        """Respond with what a request without a body asks for; subclasses override this."""
         raise NotImplementedError
 
     async def submit(self, *values: str) -> None:
-        """Perform what a request with a body asks for; subclasses override this."""
         raise NotImplementedError
 
     def authenticate(self) -> None:
@@ -148,7 +141,6 @@ class SignedInHandler(BaseHandler):
         return self.context.sessions.find(self.get_cookie(COOKIE, "") or "", self.context.clock(), use=use)
 
     def end_session(self) -> None:
-        """End the session whose cookie the request has, if there is one."""
         self.context.sessions.end(self.get_cookie(COOKIE, "") or "")
 
     @property
@@ -167,7 +159,6 @@ class SignedInHandler(BaseHandler):
             )
 
     def check_origin(self) -> None:
-        """Check that a page of this process sent the request, or no browser did; others may only link here."""
         given = self.request.headers.get
         if self.request.method == "POST":
             foreign = not is_same_origin(given("Host"), given("Origin"), given("Sec-Fetch-Site"))
@@ -177,39 +168,32 @@ class SignedInHandler(BaseHandler):
             raise PermissionDeniedError("the request was sent by a page of another origin", reason="ORIGIN_FOREIGN")
 
     def finish_error(self, error: FlowhookError) -> None:
-        """Respond with an error."""
         self.finish_problem(error)
 
     @property
     def body(self) -> bytes:
-        """The body of the request."""
         return bytes(self._body)
 
     def form(self) -> dict[str, list[str]]:
-        """Parse the body as a form (`application/x-www-form-urlencoded`)."""
         content_type = self.request.headers.get("Content-Type", "").partition(";")[0].strip()
         if content_type != "application/x-www-form-urlencoded":
             raise InvalidError("send a form: application/x-www-form-urlencoded", reason="FORM_INVALID")
         return parse_fields(self.body, "FORM_INVALID")
 
     def query(self) -> dict[str, list[str]]:
-        """Parse the query. Raises `InvalidError`: it is not UTF-8, or has too many fields (`QUERY_INVALID`)."""
         return parse_fields(self.request.query.encode("utf-8", "surrogateescape"), "QUERY_INVALID")
 
     async def run(
         self, operation: Operation[Any], path: Mapping[str, str], query: Mapping[str, Sequence[str]] | None = None
     ) -> Any:
-        """Perform an operation with the parameters of the path, and of the query or the given fields."""
         return await self.perform(operation, operation.read_query(path, self.query() if query is None else query))
 
     async def perform(self, operation: Operation[P], parameters: P) -> Any:
-        """Perform an operation; raises as it does."""
         async with self.router() as client:
             return await operation.perform(client, parameters, self.context.tools)
 
     @asynccontextmanager
     async def router(self) -> AsyncIterator[AsyncClient]:
-        """Lend a client of the router that presents the token of the session or of the request."""
         await self.recognize()
         async with self.context.clients.client(self.token or "") as client:
             yield client
@@ -228,11 +212,6 @@ class SignedInHandler(BaseHandler):
 
 
 def parse_fields(text: bytes, reason: str) -> dict[str, list[str]]:
-    """Return the fields of a form or a query.
-
-    Raises:
-        InvalidError: it is not UTF-8, or has too many fields; for this `reason`.
-    """
     try:
         return parse_qs(
             text.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS, encoding="utf-8"

@@ -26,8 +26,6 @@ class StatusHandler(BaseHandler):
     """Base class of those that ask for the processes."""
 
     async def processes(self, *, metrics: bool = False) -> tuple[list[ProcessInfo], list[str]]:
-        """Return all processes, and why the cluster is not ready; no processes when the router does not respond."""
-
         async def ask() -> tuple[list[ProcessInfo], list[str]]:
             try:
                 found = list(await self.context.client.cluster.processes(metrics=metrics))
@@ -51,7 +49,6 @@ class LivenessHandler(BaseHandler):
     """`/healthz`: this process runs."""
 
     async def get(self, *_values: str) -> None:
-        """Respond with 200."""
         self.finish_json({"status": "ok", "build": flowhook.__version__})
 
 
@@ -59,7 +56,6 @@ class ReadinessHandler(StatusHandler):
     """`/readyz`: a webhook that arrives now is executed by a flow."""
 
     async def get(self, *_values: str) -> None:
-        """Respond with 200, or with 503 and the reasons; either with what is wrong besides."""
         processes, reasons = await self.processes()
         self.set_status(http.HTTPStatus.SERVICE_UNAVAILABLE if reasons else 200)
         self.finish_json({"ready": not reasons, "reasons": reasons, "warnings": health.warnings(processes)})
@@ -69,7 +65,6 @@ class HealthHandler(StatusHandler):
     """`/health`: all processes."""
 
     async def get(self, *_values: str) -> None:
-        """Respond with 200 and what is known, even when the cluster is not ready."""
         processes, reasons = await self.processes()
         shown = [health.describe_process(process) for process in processes]
         self.finish_json({"ready": not reasons, "reasons": reasons, "processes": shown})

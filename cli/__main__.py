@@ -20,7 +20,6 @@ from cli.failures import EXIT_INTERRUPTED, report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command, by default that of the process, and return its exit code; errors are printed, never raised."""
     command = typer.main.get_command(app.create(sys.argv[1:] if arguments is None else arguments))
     try:
         code = command.main(args=arguments, prog_name="flowhook", standalone_mode=False)

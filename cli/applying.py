@@ -36,7 +36,6 @@ NAME: Final = "applied-flows.json"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Apply the flows of files and directories, and return the exit code."""
     if not receive_settings():
         return failures.EXIT_REFUSED
     parent = take_socket()
@@ -112,7 +111,6 @@ class AppliedFile:
 
     @classmethod
     def of(cls, content: bytes, flow_id: str, revision: int) -> AppliedFile:
-        """Describe a file that was just applied."""
         return cls(_digest(content), flow_id, revision)
 
     def is_superseded(self, content: bytes, revisions: Mapping[str, int]) -> bool:

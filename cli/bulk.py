@@ -68,7 +68,6 @@ class Verb:
     question: Callable[[Sequence[str], Mapping[str, Any]], str] | None = None
 
     def add_to(self, app: typer.Typer, text: str) -> None:
-        """Add the command; `text`: what `--help` says."""
         wanted = {"rate", "reason", *(("again",) if self.action is JobAction.REPLAY else ())}
         about = "IDs of executions; without them, conditions say which."
         ids = Annotated[list[str] | None, Argument(metavar="ID…", help=about, show_default=False)]
@@ -84,7 +83,6 @@ class Verb:
         add_command(app, self.action.value, self.run, parameters, text)
 
     def run(self, *, execution_ids: list[str] | None, **given: Any) -> None:
-        """Perform it on the executions that are named, or create a job."""
         if bool(execution_ids) is any(given[each.name] not in (None, False) for each in CONDITIONS):
             raise typer.BadParameter("give IDs of executions, or conditions such as --flow ID --status faulted")
         of_jobs = ("rate", *(each.name for each in JOB_OPTIONS))
@@ -140,7 +138,6 @@ def create_job(operator: Operator, action: JobAction, given: Mapping[str, Any], 
 
 
 def preview_job(operator: Operator, action: JobAction, given: Mapping[str, Any]) -> None:
-    """Print how many executions a job would work on, and what it would do with the oldest ones."""
     preview = preview_of(operator, action, given)
     if given["json"]:
         print_json(preview)
@@ -155,12 +152,10 @@ def preview_job(operator: Operator, action: JobAction, given: Mapping[str, Any])
 
 
 def preview_of(operator: Operator, action: JobAction, given: Mapping[str, Any]) -> Any:
-    """Return what a job would do."""
     return operator.shown(table.PREVIEW_JOB, read_options(table.PREVIEW_JOB, given, action=action))
 
 
 def sampled_rows(preview: Shown) -> Iterator[tuple[object, ...]]:
-    """Yield what the replays of executions by a job would do, as rows for `SAMPLE_COLUMNS`."""
     for execution, sampled in zip(preview["sample"], preview["replays"], strict=True):
         found = sampled["preview"]
         if found is None:
@@ -175,7 +170,6 @@ def _named(tasks: list[Shown]) -> str:
 
 
 def job_row(job: Shown) -> tuple[object, ...]:
-    """Return a job as a row for `COLUMNS`."""
     return (
         *(job[name] for name in ("id", "action", "state", "created_at", "done", "skipped", "failed")),
         _expected(job),
@@ -185,14 +179,12 @@ def job_row(job: Shown) -> tuple[object, ...]:
 
 
 def item_row(item: Shown) -> tuple[object, ...]:
-    """Return the outcome of an execution as a row for `ITEM_COLUMNS`."""
     reason = f"{item['reason']}: {item['message']}" if item["reason"] else ""
     replay = " ".join(filter(None, (item["new_execution"], item["new_execution_status"])))
     return item["number"], item["execution"], item["outcome"], item["time"], replay, reason
 
 
 def progress(job: Shown) -> str:
-    """Return the progress of a job as one line."""
     line = f"{job['id']}: {job['state']}, {_finished(job)} of {_expected(job)}"
     done = "started" if job["action"] == JobAction.REPLAY else "done"
     counts = f"{job['done']} {done}{_ends(job['replay_ends'])}, {job['skipped']} skipped, {job['failed']} failed"

@@ -60,7 +60,6 @@ def client_for(settings: CommonSettings) -> Iterator[Client]:
 
 @contextmanager
 def explain_unreachable(settings: CommonSettings) -> Iterator[None]:
-    """Add the origin of the router's address to an error about an unreachable router."""
     try:
         yield
     except UnavailableError as error:

@@ -35,7 +35,6 @@ Shown = Mapping[str, Any]  # what `--json` prints of something
 
 
 def row(execution: Shown) -> tuple[object, ...]:
-    """Return an execution as a row for `COLUMNS`."""
     names = ("id", "flow", "status", "received_at", "ended_at", "attempts")
     return *(execution[name] for name in names), _replay_of(execution), _failure(execution)
 
@@ -50,7 +49,6 @@ def _failure(execution: Shown) -> str:
 
 
 def error_text(error: Shown) -> str:
-    """Return an error in words."""
     return f"{error['status']} {error['title']}: {error['detail']}"
 
 
@@ -63,7 +61,6 @@ def _replay_of(execution: Shown) -> str:
 
 
 def print_detail(detail: Shown) -> None:
-    """Print an execution with its request and its output, then its attempts, then its tasks."""
     hidden = _IN_TABLES | {name for name in ("attributes", "replayed") if not detail[name]}
     fields = ((name, value) for name, value in detail.items() if name not in hidden)
     print_fields([*fields, *link_rows(detail["links"])])
@@ -75,14 +72,12 @@ def print_detail(detail: Shown) -> None:
 
 
 def link_rows(links: Shown) -> Iterator[tuple[str, str]]:
-    """Yield the links that there are as names and values."""
     for name, more in (("causes", ""), ("caused", ", ..." if links["more_caused"] else "")):
         if links[name]:
             yield name, ", ".join(f"{each['id']} ({' and '.join(each['kinds'])})" for each in links[name]) + more
 
 
 def attempt_rows(detail: Shown) -> Iterator[tuple[object, ...]]:
-    """Yield interrupted attempts, and the one that ended the execution or is under way, as rows."""
     if detail["attempts_left_out"]:
         yield ("", "", f"… {detail['attempts_left_out']} that are not stored", "", "")
     for attempt in detail["attempt_history"]:
@@ -94,7 +89,6 @@ def attempt_rows(detail: Shown) -> Iterator[tuple[object, ...]]:
 
 
 def task_rows(detail: Shown) -> Iterator[tuple[object, ...]]:
-    """Yield tasks as rows; a row in place of tasks that are not stored shows their number."""
     results = _results(detail["tasks"], detail["journal"])
     last = 0
     for run in detail["tasks"]:
@@ -154,12 +148,7 @@ def _results(runs: Iterable[Shown], journal: Sequence[Shown]) -> dict[int, str]:
 
 
 def wait_until_ended(client: Client, execution_id: str, timeout: float | None = None) -> ExecutionDetail:
-    """Return an execution once it has ended, for which `timeout` seconds are waited; None: however long that takes.
-
-    Raises:
-        NotFoundError: the execution is unknown.
-        UnavailableError: it has not ended in time (`EXECUTION_NOT_ENDED`).
-    """
+    """Return an execution once it has ended, for which `timeout` seconds are waited; None: however long that takes."""
     deadline = None if timeout is None else time.monotonic() + timeout
     pauses = POLL.pauses()
     while not (status := client.executions.get(execution_id, max_body_bytes=0).execution.status).ended:

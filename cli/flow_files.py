@@ -48,13 +48,7 @@ def read_flow_files(paths: Sequence[Path]) -> list[FlowFile]:
 
 
 def check_flow_files(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]]:
-    """Return the flows of the files that have no faults, as `read_flow_files` does, and the faults of the others.
-
-    Blocking.
-
-    Raises:
-        InvalidError: a file does not exist, or a directory has no flow file (`FLOW_FILE_MISSING`).
-    """
+    """Return the flows of the files that have no faults, as `read_flow_files` does, and the faults of the others."""
     from flowhook.document import parse
     from flowhook.document.diagnostics.problems import Code
     from runner.component_names import component_names
@@ -80,11 +74,7 @@ def check_flow_files(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]
 
 
 def find_flow_files(paths: Sequence[Path]) -> list[Path]:
-    """Return files, and of each directory the flow files directly in it, sorted by name. Blocking.
-
-    Raises:
-        InvalidError: there is no flow file in a directory (`FLOW_FILE_MISSING`).
-    """
+    """Return files, and of each directory the flow files directly in it, sorted by name. Blocking."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -107,7 +97,6 @@ def read_flow_file(path: Path) -> bytes:
 
 @contextmanager
 def named_files(names: Sequence[str]) -> Iterator[None]:
-    """Name the files in a router's error, which has their positions in the request."""
     try:
         yield
     except InvalidFlowError as error:
@@ -117,7 +106,6 @@ def named_files(names: Sequence[str]) -> Iterator[None]:
 
 
 def print_problems(errors: Sequence[Fault], warnings: Sequence[Fault] = (), *, json: bool) -> None:
-    """Print problems: as lines on stderr, or on stdout as JSON, one object each, with code and severity."""
     from cli.output import print_json
 
     if not json:
@@ -130,7 +118,6 @@ def print_problems(errors: Sequence[Fault], warnings: Sequence[Fault] = (), *, j
 
 
 def format_warning(fault: Fault) -> str:
-    """Return a warning as one line."""
     where = f"{fault.file}:{fault.line}" if fault.line else fault.file
     return ": ".join(filter(None, (where, "warning", fault.key, fault.cause)))
 

@@ -54,11 +54,6 @@ def router_settings(data_dir: Path | None) -> RouterSettings:
 
 
 def cluster_keys(data_dir: Path | None) -> ClusterKeys:
-    """Return the keys that routers with these settings have.
-
-    Raises:
-        FlowhookError: the key of secrets is missing, or can't be used.
-    """
     from router.storage.commit_log.seals import ClusterKeys
     from router.storage.encryption import require_secrets_key
 
@@ -79,11 +74,7 @@ def log_url(option: str, given: str) -> str:
 
 @contextmanager
 def local_servers(data_dir: Path) -> Iterator[str]:
-    """Run the NATS servers of a local cluster that does not run, and give their URL.
-
-    Raises:
-        FlowhookError: the cluster runs, or the servers can't be started.
-    """
+    """Run the NATS servers of a local cluster that does not run, and give their URL."""
     from cli.supervisor.nats_servers import NatsServers
     from cli.supervisor.rundir import RunDir
     from flowhook.sandbox.spawning import spawn

@@ -54,7 +54,6 @@ class Operator:
         self._tools: Tools | None = None
 
     def perform(self, operation: Operation[Any], parameters: Parameters | None = None, **given: Any) -> Any:
-        """Return the result of an operation, given its parameters or their values; raises as the operation does."""
         from operations.tools import Tools
 
         wanted = operation.read({}, given) if parameters is None else parameters
@@ -64,11 +63,9 @@ class Operator:
         return self._loop.run_until_complete(operation.perform(awaited, wanted, self._tools))
 
     def shown(self, operation: Operation[Any], parameters: Parameters | None = None, **given: Any) -> Any:
-        """Return what `--json` prints of the result of an operation, as data."""
         return shown(self.perform(operation, parameters, **given))
 
     def chunks(self, operation: Operation[Any], **given: Any) -> Iterator[bytes]:
-        """Yield what an operation streams."""
         chunks = self.perform(operation, **given)
         while (chunk := self._loop.run_until_complete(anext(chunks, None))) is not None:
             yield chunk
@@ -86,7 +83,6 @@ class Operator:
                 return
 
     def close(self) -> None:
-        """End the processes that operations started, and the loop."""
         if self._tools is not None:
             self._loop.run_until_complete(self._tools.evaluator.aclose())
         self._loop.close()
@@ -133,7 +129,6 @@ async def _yielded(results: Iterator[Any]) -> AsyncIterator[Any]:
 
 
 def shown(result: Any) -> Any:
-    """Return what `--json` prints of a result, as data."""
     import json
 
     import orjson
@@ -158,11 +153,9 @@ class OperationCall:
 
     @property
     def json(self) -> bool:
-        """Whether programs read what is printed."""
         return bool(self.options["json"])
 
     def perform(self) -> Any:
-        """Return the result of the operation."""
         return self.operator.perform(self.operation, self.parameters)
 
 
@@ -170,7 +163,6 @@ Show = Callable[[OperationCall], None]
 
 
 def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    """Return a parameter that typer makes an option of."""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotation, default=default)
 
 
@@ -245,7 +237,6 @@ def read_options(operation: Operation[Any], given: Mapping[str, Any], **values: 
 
 @contextmanager
 def usage_errors(given: Mapping[str, Any]) -> Iterator[None]:
-    """Report parameters that are not acceptable as wrong usage of the options that were given."""
     try:
         yield
     except ParameterError as error:
@@ -257,8 +248,6 @@ def usage_errors(given: Mapping[str, Any]) -> Iterator[None]:
 
 
 def one_of(*names: str) -> Callable[[Mapping[str, Any]], None]:
-    """Return what refuses several of these options together."""
-
     def check(given: Mapping[str, Any]) -> None:
         if sum(map(bool, map(given.get, names))) > 1:
             raise typer.BadParameter(f"give one of {' and '.join(map(option_name, names))}")
@@ -356,7 +345,6 @@ def listing(
 def print_items(
     items: Iterable[Any], columns: Sequence[str], row: Callable[[Any], Sequence[object]], *, empty: str, json: bool
 ) -> None:
-    """Print a table, or as JSON an item a line."""
     if json:
         for item in items:
             print_json(item)

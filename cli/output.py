@@ -43,14 +43,12 @@ def to_json(value: Any, *, indent: bool = False) -> bytes:
 
 
 def print_json(value: Any) -> None:
-    """Print the result of an operation, or other data, as a line of JSON."""
     is_result = is_dataclass(value) or isinstance(value, tuple)
     sys.stdout.buffer.write((results_to_json(value) if is_result else to_json(value)) + b"\n")
     sys.stdout.buffer.flush()
 
 
 def print_result(result: Any, text: str, *, json: bool) -> None:
-    """Print the result of an operation, or other data: as JSON for programs, in words for people."""
     print_json(result) if json else print(text)
 
 
@@ -70,7 +68,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, emp
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
-    """Print names and values, one pair per line; containers are printed as JSON."""
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False)

@@ -38,7 +38,6 @@ class Role:
         return lambda settings: lifecycle.run(partial(serve, settings), settings, self.name)
 
     def run(self, settings: Any) -> int:
-        """Import the code, run a process to its end and return the exit code."""
         return self.load()(settings)
 
 

@@ -13,12 +13,10 @@ INVALID: Final = "SETTING_INVALID"  # reason of the end of a process whose setti
 
 
 def option_name(setting: str) -> str:
-    """Return the option of a setting: `--http-port`."""
     return "--" + setting.replace("_", "-")
 
 
 def variable_name(setting: str) -> str:
-    """Return the environment variable of a setting: `FLOWHOOK_HTTP_PORT`."""
     return ENV_PREFIX + setting.upper()
 
 

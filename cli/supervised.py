@@ -22,7 +22,6 @@ EXIT_WRONG_USAGE: Final = 2
 
 
 def main(name: str) -> int:
-    """Run a process of a role to its end and return its exit code."""
     role = ROLES[name]
     run = role.load()
     if not receive_settings():

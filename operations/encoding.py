@@ -73,7 +73,6 @@ class _Member(NamedTuple):
 
 
 def rfc3339(moment: datetime) -> str:
-    """Return a time as `2026-01-31T12:00:00.000Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -100,7 +99,6 @@ def plain(value: Any) -> Any:
 
 
 def to_json(value: Any, *, indent: bool = False) -> bytes:
-    """Return a value as JSON, on one line or, with `indent`, on many."""
     return orjson.dumps(plain(value), option=orjson.OPT_INDENT_2 if indent else 0)
 
 
@@ -187,7 +185,6 @@ def _member(kind: type, name: str, hint: Any) -> _Member:
 
 
 def key_of(field: str) -> str:
-    """Return the key of a field that is no time."""
     return NAMES.get(field) or field.removesuffix("_").removesuffix("_id")
 
 

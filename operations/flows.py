@@ -185,7 +185,6 @@ async def get_flow_statistics(client: AsyncClient, parameters: FlowName) -> Flow
 
 
 def numbers(statistics: FlowStatistics, since: datetime) -> FlowNumbers:
-    """Return what is shown of a flow's numbers."""
     completed, faulted = sum(statistics.completed), sum(statistics.faulted)
     return FlowNumbers(
         **shown_fields(FlowNumbers, statistics),
@@ -199,7 +198,6 @@ def numbers(statistics: FlowStatistics, since: datetime) -> FlowNumbers:
 
 
 def listed(statistics: FlowStatistics, since: datetime) -> ListedFlow:
-    """Return what is shown of a flow in the list."""
     return ListedFlow(**shown_fields(ListedFlow, statistics.flow), numbers=numbers(statistics, since))
 
 
@@ -353,5 +351,4 @@ async def check_flow(client: AsyncClient, parameters: FlowText) -> CheckedFlow:
 
 
 def problems_of(faults: Iterable[Fault]) -> tuple[ListedProblem, ...]:
-    """Return the problems, or the warnings, of the router."""
     return tuple(ListedProblem(fault.line, fault.key, fault.cause, fault.code) for fault in faults)

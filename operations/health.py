@@ -19,12 +19,10 @@ SILENT_SECONDS: Final = 10.0
 
 
 def is_ready(process: ProcessInfo) -> bool:
-    """Whether a process has recently reported that it is ready."""
     return process.ready and process.last_seen <= SILENT_SECONDS
 
 
 def unready_reasons(processes: Sequence[ProcessInfo]) -> list[str]:
-    """Return why the cluster is not ready; empty when it is."""
     found = []
     for role in NEEDED_ROLES:
         members = [process for process in processes if process.role == role]
@@ -85,7 +83,6 @@ class ListedProcess:
 
 
 def describe_process(process: ProcessInfo) -> ListedProcess:
-    """Return the description of a process for operators."""
     ready = is_ready(process)
     shown = shown_fields(ListedProcess, process) | {
         "ready": ready,

@@ -120,12 +120,10 @@ class JobView:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """Its conditions, as names and values of a URL's parameters."""
         return pairs_of(self.filter)
 
     @property
     def finished(self) -> int:
-        """Number of executions whose outcome is known."""
         return self.done + self.skipped + self.failed
 
 
@@ -217,7 +215,6 @@ async def abort_job(client: AsyncClient, parameters: JobId) -> JobView:
 
 
 def job_view(job: Job) -> JobView:
-    """Return what is shown of a job."""
     spec, replay = job.spec, job.spec.replay
     return JobView(
         **shown_fields(JobView, job),

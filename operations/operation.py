@@ -106,7 +106,6 @@ class Operation(Generic[P]):
 
     @property
     def name(self) -> str:
-        """That of its function; unique."""
         return self.run.__name__
 
     @property
@@ -127,21 +126,17 @@ class Operation(Generic[P]):
 
     @property
     def writes(self) -> bool:
-        """Whether it changes something: only operators may."""
         return self.method != "GET"
 
     @property
     def path_parameters(self) -> tuple[str, ...]:
-        """Names of the parameters that its path contains."""
         return tuple(PLACEHOLDER.findall(self.path))
 
     @property
     def model(self) -> type[P]:
-        """Model of its parameters; those of one that writes include a reason for the audit log."""
         return self.parameters if not self.writes else _with_reason(self.parameters)
 
     async def perform(self, client: AsyncClient, parameters: P, tools: Tools) -> Any:
-        """Run it; the router notes the reason that `parameters` give."""
         with audit_reason(getattr(parameters, "reason", "")):
             return await self.run(client, parameters, *([tools] if _signature(self.run)[2] else []))
 

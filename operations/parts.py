@@ -86,7 +86,6 @@ def _stored_parts(blob: Blob, event: Event) -> Sequence[Part]:
 
 
 def may_have_parts(content_type: str, body_size: int) -> bool:
-    """Whether a body may have attachments."""
     return body_size > 0 and _PARSED.match(content_type) is None
 
 

@@ -36,11 +36,6 @@ class ReplayParameters(Parameters):
     """Media type of `body`; absent: that of the stored request."""
 
     def options(self) -> ReplayOptions:
-        """Return them as the client takes them.
-
-        Raises:
-            ParameterError: they do not go together.
-        """
         from_task = bool(self.task) if self.start == "auto" else self.start == "task"
         if from_task is not bool(self.task):
             raise _refused("task", "name a task together with start=task, and only then")

@@ -42,7 +42,6 @@ class ApiHandler(SignedInHandler):
                 raise PermissionDeniedError(f"send the session's token in {CSRF_HEADER}", reason="CSRF_TOKEN_INVALID")
 
     def finish_error(self, error: FlowhookError) -> None:
-        """Respond with a problem detail."""
         if isinstance(error, UnauthenticatedError):
             self.set_header("WWW-Authenticate", 'Bearer realm="flowhook"')
         self.finish_problem(error)
@@ -55,7 +54,6 @@ def safe_file_name(name: str) -> str:
 
 
 def methods_of(operation: Operation[Any]) -> tuple[str, ...]:
-    """Return the HTTP methods of an operation."""
     return ("POST",) if operation.writes else ("GET", "HEAD")
 
 
@@ -63,17 +61,14 @@ class OperationHandler(ApiHandler):
     """Performs one operation."""
 
     def initialize(self, context: AdminContext, operation: Operation[Any]) -> None:  # type: ignore[override]
-        """Store the operation."""
         super().initialize(context)
         self._operation = operation
         self.SUPPORTED_METHODS = methods_of(operation)
 
     async def show(self, *values: str) -> None:
-        """Respond with the result of an operation that reads."""
         self.finish_json(await self.run(self._operation, self._path(values)))
 
     async def submit(self, *values: str) -> None:
-        """Respond with the result of an operation that writes."""
         await self.recognize()  # before a stranger's bytes are parsed
         parameters = self._operation.read(self._path(values), self._json())
         self.finish_json(await self.perform(self._operation, parameters))
@@ -112,7 +107,6 @@ class DownloadHandler(OperationHandler):
                     await self.stream(name, result)
 
     async def stream(self, name: str, chunks: AsyncGenerator[bytes]) -> None:
-        """Respond with bytes, as a file of this name."""
         self.set_header("Content-Type", "application/octet-stream")
         self.set_header("Content-Disposition", f'attachment; filename="{safe_file_name(name)}"')
         async with aclosing(chunks):
@@ -133,7 +127,6 @@ class DescriptionHandler(ApiHandler):
     """`/api/openapi.json`: the description of the API."""
 
     async def show(self, *_values: str) -> None:
-        """Respond with it."""
         self.finish_json(openapi.description())
 
 
@@ -141,7 +134,6 @@ class OtherMethodHandler(ApiHandler):
     """The path of operations with another method than theirs: 405."""
 
     def initialize(self, context: AdminContext, methods: tuple[str, ...]) -> None:  # type: ignore[override]
-        """Store the methods that there are."""
         super().initialize(context)
         self.SUPPORTED_METHODS = methods
 
@@ -152,7 +144,6 @@ class UnknownPathHandler(ApiHandler):
     SUPPORTED_METHODS = ("GET", "HEAD", "POST")
 
     async def show(self, *_values: str) -> None:
-        """Respond with 404."""
         raise tornado.web.HTTPError(http.HTTPStatus.NOT_FOUND)
 
     submit = show

@@ -44,12 +44,10 @@ class ActionHandler(Page):
     def initialize(  # type: ignore[override]
         self, context: AdminContext, operation: Operation[Any], notice: Notice | None
     ) -> None:
-        """Store the operation and its notice."""
         super().initialize(context)
         self._operation, self._notice = operation, notice
 
     async def submit(self, *values: str) -> None:
-        """Perform it."""
         path = dict(zip(self._operation.path_parameters, values, strict=True))
         result = await self.run(self._operation, path, self.checked_form())
         if self.session is not None and self._notice is not None:

@@ -43,7 +43,6 @@ class ApplyPage(Page):
     """`/apply`: the form, with the file of the flow and of the revision that the URL names, or with an example."""
 
     async def show(self, *_values: str) -> None:
-        """Respond with the form."""
         query = self.query()
         if flow_id := query.pop("flow", [""])[0]:
             detail = await self.run(GET_FLOW, {"flow_id": flow_id}, query)
@@ -98,7 +97,6 @@ class ApplyHandler(ApplyPage):
     operation: Operation[Any] = APPLY_FLOW
 
     async def submit(self, *_values: str) -> None:
-        """Perform it, and show the result."""
         fields = self.checked_form()
         document, reason = (fields.get(name, [""])[0] for name in ("document", "reason"))
         try:
@@ -112,7 +110,6 @@ class ApplyHandler(ApplyPage):
             self.show_result(document, reason, result)
 
     def show_result(self, _document: str, _reason: str, result: Any) -> None:
-        """Redirect to the flow."""
         self.see_other(f"/flows/{quote(result.flow.id, safe='')}")
 
 
@@ -122,7 +119,6 @@ class CheckHandler(ApplyHandler):
     operation = CHECK_FLOW
 
     def show_result(self, document: str, reason: str, result: CheckedFlow) -> None:
-        """Respond with the form."""
         self.show_form(document, result.problems, None if result.problems else result, reason=reason)
 
 
@@ -137,7 +133,6 @@ class NumberedLine:
 
 
 def numbered(text: str, problems: Sequence[ListedProblem]) -> Iterator[NumberedLine]:
-    """Yield the lines of a text that are shown."""
     lines = text.removesuffix("\n").split("\n")
     found: dict[int, list[ListedProblem]] = {}
     for problem in problems:

@@ -41,7 +41,6 @@ class AuditLogPage(Page):
     filter_form = FilterForm("audit_form.html", "Audit log", LIST_AUDIT, values={"actions": ACTIONS})
 
     async def show(self, *_values: str) -> None:
-        """Respond with the list."""
         parameters = LIST_AUDIT.read_query({}, self.query())
         page = await self.perform(LIST_AUDIT, parameters)
         given = parameters.model_dump(include={"actor", "action", "target"}, exclude_defaults=True)

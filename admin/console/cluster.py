@@ -18,7 +18,6 @@ class ClusterPage(Page):
     """`/cluster`: backlog, storage, processes, shards, and the servers of the log; live."""
 
     async def show(self, *_values: str) -> None:
-        """Respond with the state of the cluster."""
         query = self.query()
         live = read_live(query)
         self.finish_page("cluster.html", live=live, **_values_of(await self.run(GET_CLUSTER, {}, query)))
@@ -31,11 +30,9 @@ class ClusterStream(LiveStream):
     interval = LIVE_SECONDS
 
     def conditions(self) -> NoParameters:
-        """Check that there are none."""
         return GET_CLUSTER.read_query({}, self.query())
 
     async def load(self, conditions: NoParameters) -> dict[str, Any]:
-        """Return the state of the cluster."""
         return _values_of(await self.perform(GET_CLUSTER, conditions))
 
 

@@ -46,7 +46,6 @@ class Documentation:
     """All documents, which are rendered when they are asked for, and the files beside them."""
 
     def __init__(self, files: Mapping[str, bytes], markdown: MarkdownIt) -> None:
-        """Serve `files` by their paths in the repository; `markdown` parses them."""
         self._markdown = markdown
         self._paths = {_name(path): path for path in files if path.endswith(".md")}
         self._files = files
@@ -54,12 +53,10 @@ class Documentation:
 
     @property
     def names(self) -> list[str]:
-        """The names of all documents."""
         return sorted(self._paths)
 
     @property
     def examples(self) -> dict[str, str]:
-        """The example flows: their files by name."""
         return {
             posixpath.basename(path).removesuffix(".yaml"): content.decode()
             for path, content in self._files.items()
@@ -71,12 +68,10 @@ class Documentation:
         return self._files.get(f"docs/{name}") if posixpath.splitext(name)[1] in IMAGE_TYPES else None
 
     def title(self, name: str) -> str:
-        """Return the title of a document without rendering it."""
         first = self._files[self._paths[name]].decode().lstrip().partition("\n")[0]
         return first.lstrip("# ")
 
     def document(self, name: str) -> RenderedDocument | None:
-        """Return a document; None if absent. Blocking the first time: up to 50 ms of CPU time."""
         path = self._paths.get(name)
         if path is None:
             return None
@@ -145,7 +140,6 @@ def documentation() -> Documentation:
 
 
 def anchor_of(heading: str) -> str:
-    """Return the anchor of a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -180,7 +174,6 @@ class DocumentationPage(PublicPage):
     """A page of the documentation, or a picture of one."""
 
     async def show(self, *values: str) -> None:
-        """Respond with it."""
         name = values[0]
         pages = await asyncio.to_thread(documentation)
         image = pages.image(name)
@@ -199,7 +192,6 @@ class DocumentationIndex(PublicPage):
     """The list of all pages."""
 
     async def show(self, *_values: str) -> None:
-        """Respond with it."""
         pages = await asyncio.to_thread(documentation)
         shown = [(name, pages.title(name)) for name in pages.names]
         self.finish_page(

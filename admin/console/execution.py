@@ -65,7 +65,6 @@ class Shown(NamedTuple):
 
 
 def read_view(query: Mapping[str, Sequence[str]]) -> Shown:
-    """Return what the parameters of the URL ask for."""
     for name, values in query.items():
         if name not in ("view", "task", "body"):
             text = f"there is no parameter {name[:100]!r}: write view, task, body"
@@ -88,7 +87,6 @@ class ExecutionDetailPage(Page):
     """`/executions/ID`: one execution."""
 
     async def show(self, *values: str) -> None:
-        """Respond with a view of the execution."""
         shown = read_view(self.query())
         detail: ExecutionDetailView = await self.run(GET_EXECUTION, {"execution_id": values[0]}, {})
         self.finish_page(
@@ -139,7 +137,6 @@ class ExecutionDetailPage(Page):
         }
 
     async def _parts(self, detail: ExecutionDetailView) -> tuple[tuple[ListedPart, ...], str]:
-        """Return the attachments of the request, or why they are not known."""
         if not may_have_parts(detail.request.content_type, detail.request.body_size):
             return (), ""
         try:
@@ -209,7 +206,6 @@ class DiffPage(Page):
     error_fields: Mapping[str, str] = {"EXECUTION_NOT_FOUND": "with"}
 
     async def show(self, *values: str) -> None:
-        """Respond with the difference, or with the form alone."""
         path, query = {"execution_id": values[0]}, self.query()
         other = query.get("with", [""])[0].strip()
         problem = None
@@ -289,6 +285,5 @@ def _rows(linked: Sequence[LinkedExecution], words: Mapping[LinkKind, str], keys
 
 
 def _keys(detail: ExecutionDetailView) -> dict[str, str]:
-    """Return the executions in results of `run` tasks, each with the key of its journal entry."""
     found = ((entry.key, _STARTED.fullmatch(orjson.dumps(entry.output))) for entry in detail.journal)
     return {match[1].decode(): key for key, match in found if match is not None}

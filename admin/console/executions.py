@@ -46,7 +46,6 @@ class Chip:
 
 
 def condition_pairs(filters: ExecutionList) -> list[tuple[str, str]]:
-    """Return the conditions as parameters of a URL: names and values."""
     pairs: list[tuple[str, str]] = []
     for name in LABELS:
         value = getattr(filters, name)
@@ -58,13 +57,11 @@ def condition_pairs(filters: ExecutionList) -> list[tuple[str, str]]:
 
 
 def filter_query(filters: ExecutionList, **others: str) -> str:
-    """Return the conditions as the query of a URL; `others` replace or add parameters, empty ones are left out."""
     kept = [pair for pair in condition_pairs(filters) if pair[0] not in others]
     return urlencode([(name, value) for name, value in (*kept, *others.items()) if value])
 
 
 def chips(filters: ExecutionList) -> list[Chip]:
-    """Return the conditions, each with the query that lacks it."""
     pairs = condition_pairs(filters)
     return [
         Chip(_text(name, value), urlencode(pairs[:place] + pairs[place + 1 :]))
@@ -89,7 +86,6 @@ class ExecutionsPage(Page):
     error_fields: Mapping[str, str] = {"CONDITION_INVALID": "jq", "FILTER_INVALID": "", "PAGE_TOKEN_INVALID": ""}
 
     async def show(self, *_values: str) -> None:
-        """Respond with the list."""
         query = self.query()
         live = read_live(query)
         filters = read_rows(LIST_EXECUTIONS, query, ROWS)
@@ -135,23 +131,17 @@ class ExecutionStream(LiveStream):
     template = "execution_rows.html"
 
     def conditions(self) -> ExecutionList:
-        """Return the conditions of the list."""
         filters = read_rows(LIST_EXECUTIONS, self.query(), ROWS)
         if filters.jq:
             raise InvalidError("a list with a jq condition does not update by itself", reason="PARAMETER_INVALID")
         return filters
 
     async def load(self, conditions: ExecutionList) -> dict[str, Any]:
-        """Return the first page."""
         page = await self.perform(LIST_EXECUTIONS, conditions)
         return {"page": page, **row_values(conditions, page)}
 
 
 def row_values(filters: ExecutionList, page: ExecutionPage) -> dict[str, bool | str]:
-    """Return what the rows show beside the executions.
-
-    Whether there are conditions, the flow if it is the only one, and whether the list ends here.
-    """
     pairs = condition_pairs(filters)
     flow_only = filters.flow if len(pairs) == 1 and not filters.page_token else ""
     return {"filtered": bool(pairs), "flow_only": flow_only, "complete": not page.next_page_token}
@@ -163,7 +153,6 @@ class FaultsPage(Page):
     filter_form = FilterForm("faults_form.html", "Faults", LIST_FAULTS)
 
     async def show(self, *_values: str) -> None:
-        """Respond with the groups."""
         parameters = LIST_FAULTS.read_query({}, self.query())
         faults = await self.perform(LIST_FAULTS, parameters)
         groups = [(group, urlencode(to_pairs(group_filter(group)))) for group in faults.groups]

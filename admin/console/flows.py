@@ -23,7 +23,6 @@ MAX_LOOKED_AT: Final = 5  # flows that are looked at for one that needs no signa
 
 
 def filter_query(filters: FlowList, **others: str) -> str:
-    """Return the conditions as parameters of a URL."""
     pairs = {"name": filters.name, "state": filters.state.value if filters.state else "", **others}
     return urlencode({name: value for name, value in pairs.items() if value})
 
@@ -36,7 +35,6 @@ class FlowsPage(Page):
     )
 
     async def show(self, *_values: str) -> None:
-        """Respond with the list."""
         query = self.query()
         live = read_live(query)
         filters = read_rows(table.LIST_FLOWS, query, ROWS)
@@ -78,11 +76,9 @@ class FlowStream(LiveStream):
     interval = LIVE_SECONDS
 
     def conditions(self) -> FlowList:
-        """Return the conditions of the list."""
         return read_rows(table.LIST_FLOWS, self.query(), ROWS)
 
     async def load(self, conditions: FlowList) -> dict[str, Any]:
-        """Return the first page."""
         return {"page": await self.perform(table.LIST_FLOWS, conditions)}
 
 
@@ -99,7 +95,6 @@ class FlowDetailPage(Page):
     """`/flows/ID`: a flow's numbers, picture, URLs, set-up of senders, secrets, limits and file; or an old revision."""
 
     async def show(self, *values: str) -> None:
-        """Respond with the flow; with `revision`, with picture and file of that revision only."""
         path = {"flow_id": values[0]}
         detail = await self.run(table.GET_FLOW, path)
         picture = await self.run(table.GET_FLOW_PICTURE, path)
@@ -125,7 +120,6 @@ class RevisionsPage(Page):
     error_fields: Mapping[str, str] = {"FLOW_REVISION_NOT_FOUND": ""}
 
     async def show(self, *values: str) -> None:
-        """Respond with both; `old` and `new` name the revisions that are compared."""
         path, query = {"flow_id": values[0]}, self.query()
         pair: dict[str, list[str]] = {name: query.pop(name) for name in ("old", "new") if name in query}
         page = await self.run(table.LIST_REVISIONS, path, query)

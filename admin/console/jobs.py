@@ -32,7 +32,6 @@ class JobsPage(Page):
     """`/jobs`: jobs, newest first, with their progress."""
 
     async def show(self, *_values: str) -> None:
-        """Respond with the list."""
         parameters = LIST_JOBS.read_query({}, self.query())
         page = await self.perform(LIST_JOBS, parameters)
         older = urlencode({"page_token": page.next_page_token})
@@ -44,7 +43,6 @@ class NewJobPage(Page):
     """`/jobs/new`: conditions on executions, how many meet them, what happens to them, and the button that does it."""
 
     async def show(self, *_values: str) -> None:
-        """Respond with the form, and with the preview unless it is opened without parameters."""
         await self.show_form(self.query())
 
     async def show_form(
@@ -108,7 +106,6 @@ class PreviewJobHandler(NewJobPage):
     SUPPORTED_METHODS = ("POST",)
 
     async def submit(self, *_values: str) -> None:
-        """Respond with the form and the preview."""
         await self.show_form(_as_previewed(self.checked_form())[0])
 
 
@@ -118,7 +115,6 @@ class CreateJobHandler(NewJobPage):
     SUPPORTED_METHODS = ("POST",)
 
     async def submit(self, *_values: str) -> None:
-        """Create it, or respond with the form and what was wrong."""
         fields, unchanged = _as_previewed(self.checked_form())
         if not unchanged:
             self.set_status(http.HTTPStatus.CONFLICT)
@@ -148,7 +144,6 @@ def _with_absolute_times(draft: JobDraft) -> JobDraft:
 
 
 def _subject(draft: JobDraft) -> str:
-    """Return the action and the conditions of a draft as a text, to compare them."""
     return urlencode([("action", draft.action.value), *to_pairs(draft.as_filter(datetime.now(UTC)))])
 
 
@@ -176,13 +171,11 @@ def _without_breaks(query: str) -> str:
 
 
 def _tasks(preview: PreviewView | None) -> list[str]:
-    """Return tasks that a replay may begin with."""
     previews = () if preview is None else (each.preview for each in preview.replays if each.preview is not None)
     return list(dict.fromkeys(each.task for one in previews for each in (*one.taken_over, *one.again)))
 
 
 def _newer_revisions(preview: PreviewView) -> dict[str, int]:
-    """Return the latest revisions of flows of which an execution ran an older one, by flow."""
     return {
         execution.flow_id: replay.preview.latest_revision
         for execution, replay in zip(preview.sample, preview.replays, strict=False)
@@ -194,7 +187,6 @@ class JobPage(Page):
     """`/jobs/ID`: what a job does, its progress, and the outcomes of its executions."""
 
     async def show(self, *values: str) -> None:
-        """Respond with the job."""
         path = {"job_id": values[0]}
         parameters = LIST_JOB_ITEMS.read_query(path, self.query())
         job = await self.perform(GET_JOB, GET_JOB.read(path, {}))
@@ -221,7 +213,6 @@ class JobProgress(Page):
     is_part = True
 
     async def show(self, *values: str) -> None:
-        """Respond with the progress; reload the whole page once the job waits or has ended."""
         seen = self.query().get(SEEN, [""])[0]
         job = await self.run(GET_JOB, {"job_id": values[0]}, {})
         if job.state != seen and (job.state.ended or job.state is JobState.PAUSED):

@@ -42,17 +42,14 @@ class LiveStream(Page):
         raise NotImplementedError
 
     def prepare(self) -> None:
-        """Check the credentials; make the stream end when the connection is closed."""
         self._closed = asyncio.Event()
         super().prepare()
 
     def on_connection_close(self) -> None:
-        """End the stream."""
         super().on_connection_close()
         self._closed.set()
 
     async def show(self, *_values: str) -> None:
-        """Send the rows, and again whenever they change."""
         conditions = self.conditions()
         with self.context.live_lists.acquire(self.principal):
             self.context.streams.add(self)
@@ -107,5 +104,4 @@ class LiveStream(Page):
 
 
 def _event(text: str) -> str:
-    """Return an event with a text of several lines."""
     return "".join(f"data: {line}\n" for line in text.splitlines()) + "\n"

@@ -31,7 +31,6 @@ class LoginPage(Page):
             self.check_origin()
 
     async def show(self, *_values: str) -> None:
-        """Respond with the form; redirect anyone who is logged in to the page that was asked for."""
         if self.find_session() is None:
             self.finish_form("Your session has ended: log in again." if self.get_cookie(COOKIE) else "")
         else:
@@ -62,11 +61,9 @@ class LoginPage(Page):
         self.finish_login()
 
     def finish_login(self) -> None:
-        """Redirect to the page that was asked for."""
         self.see_other(self._target())
 
     def finish_form(self, message: str) -> None:
-        """Respond with the form, and why it is shown again."""
         self.finish_page("login.html", message=message, target=self._target())
 
     def _read_credential(self) -> str:
@@ -139,7 +136,6 @@ class ContinuePage(LoginPage):
             self.finish_login()
 
     def finish_login(self) -> None:
-        """Respond with the form that was carried."""
         self.context.sent_logins.add(self.body)
         if self.session is None or self.session.role is not Role.OPERATOR:
             self.finish_form("This token may only view: log in with one that has the scope admin.")
@@ -149,7 +145,6 @@ class ContinuePage(LoginPage):
         self.finish_page("unsent_form.html", unsent=unsent_form(self._path, with_newlines(fields)))
 
     def finish_form(self, message: str) -> None:
-        """Respond with the login that carries the form."""
         self.finish_page(
             "unsent_login.html",
             message=message,
@@ -170,7 +165,6 @@ class LogoutHandler(Page):
     repeats_form = False
 
     async def submit(self, *_values: str) -> None:
-        """End the session."""
         self.checked_form()
         self.end_session()
         self.clear_cookie(COOKIE)

@@ -53,7 +53,6 @@ SILENCE_SECONDS: Final = 3.0
 
 
 def help_url(template: str) -> str:
-    """Return the URL of the documentation of a page."""
     return f"/docs/{HELP.get(template, 'console')}"
 
 
@@ -66,11 +65,7 @@ def with_newlines(fields: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
 
 
 def read_live(query: dict[str, list[str]]) -> bool:
-    """Remove `live` from the parameters of a page's URL, and return whether the page shall update itself.
-
-    Raises:
-        InvalidError: it is neither `on` nor `off`.
-    """
+    """Remove `live` from the parameters of a page's URL, and return whether the page shall update itself."""
     value = query.pop("live", ["on"])[0]
     if value not in ("on", "off"):
         raise InvalidError("live: write on or off", reason="PARAMETER_INVALID")
@@ -78,11 +73,7 @@ def read_live(query: dict[str, list[str]]) -> bool:
 
 
 def read_rows(operation: Operation[P], query: Mapping[str, Sequence[str]], rows: int) -> P:
-    """Return the conditions that the parameters of the URL of a list name, for a page with so many rows.
-
-    Raises:
-        InvalidError: there is no such parameter, or no such value.
-    """
+    """Return the conditions that the parameters of the URL of a list name, for a page with so many rows."""
     if (query.get("page_size") or [""])[0]:
         raise InvalidError(f"a page has {rows} rows: write no page_size", reason="PARAMETER_INVALID")
     return operation.read_query({}, {**query, "page_size": [str(rows)]})
@@ -114,7 +105,6 @@ class Page(SignedInHandler):
 
     @property
     def section(self) -> str:
-        """The entry of the menu that a page belongs to; empty: none."""
         first = self.request.path.removeprefix("/stream").removeprefix("/").partition("/")[0]
         return SECTIONS.get(first, "")
 
@@ -129,7 +119,6 @@ class Page(SignedInHandler):
             await until_router_hangs(self.show(*values), self.context.watch, self.patience)
 
     def finish_page(self, template: str, **values: Any) -> None:
-        """Respond with a template."""
         session = self.session
         is_visit = self.request.method == "GET" and not self.is_update
         self.set_header("Content-Type", "text/html; charset=UTF-8")
@@ -147,7 +136,6 @@ class Page(SignedInHandler):
         )
 
     def checked_form(self) -> dict[str, list[str]]:
-        """Return the fields of the form, without its CSRF token."""
         fields = self.form()
         given = fields.pop(CSRF_FIELD, [""])
         if self.session is None or not self.session.has_csrf_token(given[0]):
@@ -187,7 +175,6 @@ class Page(SignedInHandler):
         self._finish_error_page(error.message, error.reason)
 
     async def first_bytes(self, operation: Operation[P], parameters: P, most: int) -> bytes:
-        """Return the first bytes that an operation streams, `most` of them at most."""
         body = bytearray()
         async with (
             self.router() as client,
@@ -200,7 +187,6 @@ class Page(SignedInHandler):
         return bytes(body[:most])
 
     def see_other(self, path: str) -> None:
-        """Redirect to a page."""
         self.redirect(path, status=http.HTTPStatus.SEE_OTHER)
 
     def invalid_fields(self, error: FlowhookError | None) -> Mapping[str, str]:
@@ -211,11 +197,7 @@ class Page(SignedInHandler):
         return {} if error is None or name is None else {name: error.message}
 
     def form_error(self, error: FlowhookError) -> FlowhookError:
-        """Return an error about a field, whose form is shown again with its status.
-
-        Raises:
-            FlowhookError: the error, if it is about no field.
-        """
+        """Return an error about a field, whose form is shown again with its status."""
         if not self.invalid_fields(error):
             raise error
         self.set_status_of(error)
@@ -288,7 +270,6 @@ class Page(SignedInHandler):
         self.finish_page("error.html", status=status.value, title=status.phrase, message=message, reason=reason)
 
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
-        """Respond with a page that reveals no internals."""
         self.set_error_headers(status_code)
         self._finish_error_page("There is no such page." if status_code == http.HTTPStatus.NOT_FOUND else "")
 
@@ -297,21 +278,13 @@ class HomePage(Page):
     """`/`: the list of flows."""
 
     async def show(self, *_values: str) -> None:
-        """Redirect to it."""
         self.see_other("/flows")
 
 
 async def until_router_hangs(
     work: Coroutine[Any, Any, None], client: AsyncClient, patience: float = PATIENCE_SECONDS
 ) -> None:
-    """Await work that calls the router, and cancel it once the router gives no sign of life.
-
-    `client`: its timeout is the time within which the router must answer, `SILENCE_SECONDS`.
-
-    Raises:
-        UnavailableError: the router did not answer within that time.
-        FlowhookError: the work raised it.
-    """
+    """Await work that calls the router, and cancel it once the router gives no sign of life."""
     working = asyncio.create_task(work, name="show a page")
     try:
         while not (await asyncio.wait({working}, timeout=patience))[0]:

@@ -54,7 +54,6 @@ class RejectionsPage(Page):
     filter_form = FilterForm("rejections_form.html", "Rejections", LIST_REJECTIONS)
 
     async def show(self, *_values: str) -> None:
-        """Respond with the list."""
         parameters = LIST_REJECTIONS.read_query({}, self.query())
         page = await self.perform(LIST_REJECTIONS, parameters)
         given = parameters.model_dump(include={"flow", "reason"}, exclude_defaults=True)
@@ -73,11 +72,9 @@ class RejectionPage(Page):
     """`/rejections/ID`: a refused request."""
 
     async def show(self, *values: str) -> None:
-        """Respond with the request."""
         await self.show_rejection(values[0])
 
     async def show_rejection(self, rejection_id: str, problem: str = "") -> None:
-        """Respond with a request, and why it can't be accepted, if that was tried."""
         detail = await self.run(GET_REJECTION, {"rejection_id": rejection_id}, {})
         cause = detail.detail.removesuffix(f"; {detail.diagnosis}") if detail.diagnosis else detail.detail
         wanted = RejectionId(rejection_id=rejection_id)
@@ -101,7 +98,6 @@ class AcceptHandler(RejectionPage):
     SUPPORTED_METHODS = ("POST",)
 
     async def submit(self, *values: str) -> None:
-        """Accept it, and redirect to its page, which links to the execution."""
         fields = self.checked_form()
         try:
             await self.run(ACCEPT_REJECTION, {"rejection_id": values[0]}, fields)

@@ -35,7 +35,6 @@ _BARS: Final = Markup('<path class="{name}" d="{path}"/>')
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a page."""
     return _ENVIRONMENT.get_template(template).render(now=datetime.now(UTC), **values)
 
 
@@ -46,7 +45,6 @@ def load_templates() -> None:
 
 
 def _unit(value: float, units: Sequence[tuple[int, str]], smallest: str) -> tuple[int, str]:
-    """Return the largest unit that a value has, and its name; else 1."""
     return next(((unit, name) for unit, name in units if value >= unit), (1, smallest))
 
 
@@ -60,12 +58,10 @@ def ago(time: datetime, now: datetime) -> str:
 
 
 def exact(time: datetime) -> str:
-    """Return a time in UTC, to the millisecond."""
     return time.strftime("%Y-%m-%d %H:%M:%S.") + f"{time.microsecond // 1000:03d} UTC"
 
 
 def duration(seconds: float) -> str:
-    """Return a duration with about three digits."""
     if seconds < 1:
         return f"{max(seconds, 0) * 1000:.0f} ms"  # two clocks may differ
     unit, name = _unit(seconds, _TIMES, "s")
@@ -73,7 +69,6 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Return a number of bytes with its unit."""
     unit, name = _unit(count, _SIZES, "bytes")
     return f"{count} bytes" if unit == 1 else f"{count / unit:.1f} {name}"
 
@@ -90,7 +85,6 @@ def share(ratio: float) -> str:
 
 
 def plain(number: float | str) -> str:
-    """Return a number without trailing zeros; or what was typed instead of one."""
     return number if isinstance(number, str) else f"{number:g}"
 
 
@@ -106,7 +100,6 @@ def json_text(value: object, limit: int = MAX_OUTPUT) -> str:
 
 
 def linked(text: str) -> Markup:
-    """Return a text in which IDs of executions, jobs and rejections are links."""
     parts: list[Markup] = []
     end = 0
     for found in _ID.finditer(text):
@@ -119,7 +112,6 @@ def linked(text: str) -> Markup:
 
 @jinja2.pass_context
 def invalid(context: jinja2.runtime.Context, name: str) -> Markup:
-    """Return attributes of a field; none if nothing is wrong with it."""
     if name not in context["errors"]:
         return Markup()
     return Markup(' aria-invalid="true" aria-describedby="error-{}"').format(name)
@@ -127,7 +119,6 @@ def invalid(context: jinja2.runtime.Context, name: str) -> Markup:
 
 @jinja2.pass_context
 def field_error(context: jinja2.runtime.Context, name: str) -> Markup:
-    """Return what is wrong with a field, to stand after it."""
     if name not in context["errors"]:
         return Markup()
     return Markup(' <span class="field-error" id="error-{}">{}</span>').format(name, context["errors"][name])

@@ -36,7 +36,6 @@ class ReplayPage(Page):
     """`/executions/ID/replay`: the form, with what the URL names, and what that would do."""
 
     async def show(self, *values: str) -> None:
-        """Respond with the form; its fields may be given in the query."""
         await self.show_form(values[0], self.query())
 
     async def show_form(
@@ -47,10 +46,6 @@ class ReplayPage(Page):
         *,
         changed: bool = False,
     ) -> None:
-        """Respond with the form, filled in, and with what would run again, or with an error.
-
-        `changed`: say that nothing was replayed, because the page before said something else.
-        """
         preview = None
         reason = fields.get(REASON, [""])[0]
         fields = {name: values for name, values in fields.items() if name not in _NOT_CHOSEN}
@@ -94,7 +89,6 @@ class ReplayPage(Page):
     async def _preview(
         self, execution_id: str, shown: dict[str, str], given: Mapping[str, Sequence[str]]
     ) -> ReplayPreview:
-        """Return what a replay would do; what a person has not `given`, `shown` becomes one that is possible."""
         changes: list[dict[str, str]] = [{}]
         if "revision" not in given and shown["revision"] == "latest":
             changes.append({"revision": "pinned"})
@@ -111,7 +105,6 @@ class ReplayPage(Page):
         return await self.ask(execution_id, shown)
 
     async def ask(self, execution_id: str, fields: Mapping[str, str]) -> ReplayPreview:
-        """Return what a replay would do that fields of the form choose; raises as the operation does."""
         given = {name: text for name, text in chosen(fields).items() if name not in _NOT_CHOSEN}
         parameters = PREVIEW_REPLAY.read({"execution_id": execution_id}, given)
         preview: ReplayPreview = await self.perform(PREVIEW_REPLAY, parameters)
@@ -133,7 +126,6 @@ class ReplayHandler(ReplayPage):
     SUPPORTED_METHODS = ("POST",)
 
     async def submit(self, *values: str) -> None:
-        """Perform the step that the button names."""
         fields = self.checked_form()
         step = fields.pop(STEP, ["replay"])[0]
         previewed = fields.pop(PREVIEWED, [""])[0]
@@ -176,7 +168,6 @@ def _single(fields: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 
 def _shown(fields: Mapping[str, Sequence[str]], detail: ExecutionDetailView, text: str | None) -> dict[str, str]:
-    """Return all fields of the form: those that are given, and defaults."""
     failed = detail.status in (Status.FAULTED, Status.CANCELLED)
     given = _single(fields)
     return {

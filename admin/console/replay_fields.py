@@ -36,16 +36,10 @@ _TASK_FIELDS: Final = {"task": "begin there", "output": "replay with it"}
 
 
 def error_fields(start: str) -> dict[str, str]:
-    """Return the fields that errors are about, of a replay from this `start`; see `Page.error_fields`."""
     return {**_ERROR_FIELDS, "BODY_INVALID": "output" if start == "task" else "body"}
 
 
 def unused(given: Mapping[str, str]) -> set[str]:
-    """Return the names of the fields that are not parameters of the replay that a form means.
-
-    Raises:
-        ParameterError: `input` is neither of its values.
-    """
     edited = given.get(INPUT, "recorded")
     if edited not in _INPUTS:
         text = f"write {' or '.join(_INPUTS)}"

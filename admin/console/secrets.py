@@ -14,7 +14,6 @@ class SecretsPage(Page):
     """`/secrets`: names and ages; values can be set and not read."""
 
     async def show(self, *_values: str) -> None:
-        """Respond with the list, and with a form for the secret that the URL names."""
         query = self.query()
         await self.show_list(query.pop("name", [""])[0], query)
 
@@ -32,7 +31,6 @@ class SetSecretHandler(SecretsPage):
     error_fields: Mapping[str, str] = {"SECRET_NAME_INVALID": "name", "SECRET_VALUE_INVALID": "value"}
 
     async def submit(self, *_values: str) -> None:
-        """Set it, and redirect to the list."""
         fields = self.checked_form()
         lines = fields.pop("lines", [""])
         try:

@@ -22,7 +22,6 @@ _VERSIONS: Final = {name: hashlib.sha256(content).hexdigest()[:16] for name, con
 
 
 def url(name: str) -> str:
-    """Return the URL of a file."""
     return f"/static/{name}?v={_VERSIONS[name]}"
 
 
@@ -30,7 +29,6 @@ class StaticHandler(BaseHandler):
     """`/static/NAME`."""
 
     async def get(self, *values: str) -> None:
-        """Respond with the file."""
         name = values[0]
         content = _FILES.get(name)
         if content is None:

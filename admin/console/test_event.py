@@ -28,7 +28,6 @@ class TestEventPage(Page):
     }
 
     async def show(self, *values: str) -> None:
-        """Respond with the form, filled in as the URL says, unless there is no such sample or execution."""
         path, query = {"flow_id": values[0]}, self.query()
         problem = None
         try:
@@ -65,7 +64,6 @@ class TestEventPage(Page):
         execution: str = "",
         sample: str = "",
     ) -> None:
-        """Respond with the form: with what was entered, else with the draft."""
         sent = result if self.operation is SEND_TEST_EVENT else None
         signed = result if sent is None else sent.request
         response = None if sent is None else sent.response

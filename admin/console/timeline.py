@@ -55,7 +55,6 @@ class Bar:
 
     @property
     def intervals(self) -> tuple[tuple[int, int | None], ...]:
-        """All intervals of the row."""
         return ((self.begin_ms, self.end_ms), *self.others)
 
 
@@ -80,7 +79,6 @@ def draw_timeline(bars: Sequence[Bar], now_ms: int) -> Markup:
 
 
 def text_of(milliseconds: float) -> str:
-    """Return a duration in one unit, with about three digits."""
     for size, name in _UNITS:
         if milliseconds >= size:
             count = milliseconds / size

@@ -41,7 +41,6 @@ class ShownTask:
 
     @property
     def state(self) -> str:
-        """Its state: the stored one, else that of the trace."""
         if self.run is not None:
             return self.run.state
         if self.traced is None:
@@ -52,19 +51,16 @@ class ShownTask:
 
     @property
     def failed(self) -> bool:
-        """Whether it ended with an error, as stored or as recomputed."""
         return TaskState.FAULTED in (self.state, None if self.traced is None else self.traced.outcome)
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for a time, an event or another execution."""
         if self.traced is None:
             return False
         return self.traced.kind in WAITING_KINDS or any(each.kind == "completion" for each in self.traced.requests)
 
 
 def shown_tasks(detail: ExecutionDetailView, trace: ExecutionTrace | None) -> list[ShownTask]:
-    """Return the tasks of an execution in the order in which they began."""
     runs = {run.number: run for run in detail.tasks}
     traced = {} if trace is None else {task.number: task for task in trace.tasks}
     # a trace that is limited, or begins after a compaction, leaves the end of tasks out
@@ -78,13 +74,11 @@ def shown_tasks(detail: ExecutionDetailView, trace: ExecutionTrace | None) -> li
 
 
 def name_of(task: str) -> str:
-    """Return the name of a task with its iterations, given its pointer with iterations."""
     name = task.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
     return name or task
 
 
 def depth_of(task: str) -> int:
-    """Return the number of tasks around a task, given its pointer."""
     return max(0, sum(part.isdecimal() for part in task.split("/")) - 1)
 
 
@@ -123,7 +117,6 @@ class Durations(NamedTuple):
 
 
 def durations(detail: ExecutionDetailView, now: datetime) -> Durations:
-    """Return how long an execution was queued and how long it ran."""
     shown, now_ms = attempt_bars(detail), to_ms(now)
     if not shown.bars:
         return Durations(None, None)
@@ -131,7 +124,6 @@ def durations(detail: ExecutionDetailView, now: datetime) -> Durations:
 
 
 def waited_seconds(tasks: Sequence[ShownTask], now: datetime) -> float:
-    """Return for how long at least one task waited for a time, an event or another execution."""
     intervals = sorted(
         (task.run.began_at, task.run.ended_at or now)
         for task in tasks
@@ -152,7 +144,6 @@ class TraceValues:
         self._values = trace.values
 
     def text(self, index: int | None, limit: int) -> str:
-        """Return a value as indented JSON of at most about `limit` characters, with a note about what is left out."""
         if index is None:
             return ""
         value = self._values[index]
@@ -164,14 +155,12 @@ class TraceValues:
         )
 
     def differences(self, before: int | None, after: int | None) -> list[ChangedLine]:
-        """Return the lines in which two values differ."""
         if before is None or after is None or before == after:
             return []
         old, new = self._values[before], self._values[after]
         return diff_lines(indent_json(old.text) or old.text, indent_json(new.text) or new.text)
 
     def request_line(self, request: TracedRequest) -> str:
-        """Return method and URL of an HTTP request; empty for anything else."""
         if request.arguments is None or request.function != "http":
             return ""
         value = self._values[request.arguments]
@@ -212,16 +201,13 @@ class AttemptBars:
     bars: list[Bar] = field(default_factory=list)  # a bar for each attempt whose beginning is known, in order
 
     def queued_ms(self, now_ms: int) -> int:
-        """Return the time in the queue, in all."""
         return _total(self.queued, now_ms)
 
     def ran_ms(self, now_ms: int) -> int:
-        """Return the time of all attempts, in all."""
         return _total([(bar.begin_ms, bar.end_ms) for bar in self.bars], now_ms)
 
     @property
     def rows(self) -> Iterator[Bar]:
-        """The rows of the timeline: the queue, then the attempts."""
         if self.queued:
             (begin, end), *others = self.queued
             yield Bar("in the queue", "queued", begin, end, waits=True, others=tuple(others))
@@ -260,7 +246,6 @@ def attempt_bars(detail: ExecutionDetailView) -> AttemptBars:
 
 
 def _ended_it(attempt: Attempt) -> bool:
-    """Whether an attempt ended its execution."""
     return attempt.end is AttemptEnd.EXECUTION_ENDED
 
 
@@ -297,7 +282,6 @@ def _is_continued(detail: ExecutionDetailView, last: int) -> bool:
 
 
 def _has_last(detail: ExecutionDetailView) -> bool:
-    """Whether an execution had an attempt after those that are stored."""
     if detail.status in (Status.RUNNING, Status.WAITING, Status.COMPLETED):
         return True
     charged = detail.attempts_left_out + sum(attempt.charged for attempt in detail.attempt_history)
@@ -319,7 +303,6 @@ def _bar(number: int, text: str, begin: int, end: int | None, *, state: str, wai
 
 
 def _short_reason(attempt: Attempt) -> str:
-    """Return why an attempt ended, in so few words that a label has room for them."""
     if attempt.end is None:
         return attempt.reason
     text = attempt.end.replace("_", " ")
@@ -342,5 +325,4 @@ def _total(intervals: Sequence[Interval], now_ms: int) -> int:
 
 
 def to_ms(time: datetime) -> int:
-    """Return a time in Unix milliseconds."""
     return round(time.timestamp() * 1000)

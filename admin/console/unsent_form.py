@@ -41,18 +41,15 @@ class UnsentForm:
 
     @property
     def fixed(self) -> list[tuple[str, str]]:
-        """The other fields."""
         return [(name, value) for name, value in self.fields if name not in self.invalid and not _is_long(value)]
 
 
 def unsent_form(path: str, fields: Mapping[str, Sequence[str]], invalid: Collection[str] = ()) -> UnsentForm:
-    """Return the form that was sent to a path; its `invalid` fields have to be corrected."""
     pairs = ((name, value) for name, values in fields.items() for value in values)
     return UnsentForm(path, summary(path), tuple(pairs), invalid)
 
 
 def summary(path: str) -> str:
-    """Return what a form does that is sent to a path; empty: none is."""
     return next((text for pattern, text in _FORMS if pattern.fullmatch(path)), "")
 
 

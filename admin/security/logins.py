@@ -107,7 +107,6 @@ class SentLogins:
         self._digests: dict[bytes, None] = {}  # in the order of the logins
 
     def add(self, body: bytes) -> None:
-        """Remember a login."""
         self._digests.setdefault(digest(body))
         if len(self._digests) > MAX_LOGINS:
             del self._digests[next(iter(self._digests))]

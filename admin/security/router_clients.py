@@ -39,11 +39,7 @@ class RouterClients:
 
     @asynccontextmanager
     async def client(self, token: str) -> AsyncIterator[AsyncClient]:
-        """Lend the client for a token. One whose token the router does not know is closed at the end.
-
-        Raises:
-            ExhaustedError: too many clients are in use (`TOO_MANY_CLIENTS`).
-        """
+        """Lend the client for a token. One whose token the router does not know is closed at the end."""
         key = digest(token)
         entry = self._entries.pop(key, None)
         if entry is None:
@@ -63,7 +59,6 @@ class RouterClients:
                 await entry.client.close()
 
     async def aclose(self) -> None:
-        """Close all clients; calls in progress fail."""
         while self._entries:
             _, entry = self._entries.popitem()
             await entry.client.close()

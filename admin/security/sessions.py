@@ -48,7 +48,6 @@ class Session:
     notice: str = ""  # what the next page of the session says about an action that was performed, once; empty: nothing
 
     def take_notice(self) -> str:
-        """Return the notice and forget it."""
         notice, self.notice = self.notice, ""
         return notice
 
@@ -103,7 +102,6 @@ class Sessions:
         return session
 
     def end(self, session_id: str) -> None:
-        """End a session, if there is one of this ID."""
         self._sessions.pop(digest(session_id), None)
 
     def __len__(self) -> int:

@@ -85,11 +85,7 @@ command(
 
 
 def _next_owner(client: Client, epoch: int, timeout: float) -> str:
-    """Wait for an owner with a higher epoch that serves, and return its name.
-
-    Raises:
-        UnavailableError: there is none within `timeout` seconds (`HAND_OVER_PENDING`).
-    """
+    """Wait for an owner with a higher epoch that serves, and return its name."""
     from flowhook.errors import UnavailableError
 
     deadline = time.monotonic() + timeout

@@ -22,7 +22,6 @@ def _print(found: Shown) -> None:
 
 
 def diff_rows(found: Shown) -> Iterator[tuple[object, ...]]:
-    """Yield differences as rows for `COLUMNS`."""
     yield from _fields("summary", found["summary"])
     if found["diverges_at"] is not None and found["diverges_at"] < len(found["tasks"]):
         pair = found["tasks"][found["diverges_at"]]
@@ -59,6 +58,5 @@ def _task(side: Shown | None) -> str:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
     text = "Compare two executions: their requests, their tasks, and their results."
     command(app, "diff", table.DIFF_EXECUTIONS, text, arguments={"execution_id": "A", "with_": "B"})(showing(_print))

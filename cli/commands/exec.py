@@ -263,7 +263,6 @@ def _event(flow_id: str, path: str, content_type: str, body: bytes) -> Event:
 
 
 def _checked(option: str, event: Event, *, raw: bool) -> Event:
-    """Return an event, unless an edge would refuse its body."""
     from flowhook import limits, payloads
 
     try:

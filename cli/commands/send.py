@@ -105,7 +105,6 @@ def command(
 
 
 def _signed(client: Client, document: FlowDocument, request: WebhookRequest, *, new_id: bool) -> SignedWebhook:
-    """Return the request, signed as required by the first kind of auth whose secret is set."""
     from flowhook.sender import sign_webhook
 
     names = set() if document.webhook is None else document.webhook.secret_names()
@@ -138,7 +137,6 @@ def _signed_by_router(client: Client, flow_id: str, request: WebhookRequest, *, 
 
 
 def _trusted(ca_file: Path | None, own_file: str) -> ssl.SSLContext:
-    """Return the SSL context for the edge; `own_file`: certificate of the edge on this machine, or empty."""
     from flowhook.process import tls_context
 
     if own_file and ca_file is None:
@@ -245,7 +243,6 @@ class Delivery:
         return ""
 
     def _newer(self) -> Iterator[Execution]:
-        """Yield the newer ones; clocks of edges differ, so the order in the list decides, not the time."""
         for execution in self._client.executions.list(flow_id=self._flow, limit=RECENT):
             if execution.id == self._newest:
                 return
@@ -253,7 +250,6 @@ class Delivery:
 
 
 def _names_it(body: Any) -> bool:
-    """Whether a response with this body contains the ID of the execution as `id`."""
     from flowhook.expressions import strip_markers
 
     text = body.get("id") if isinstance(body, dict) else None

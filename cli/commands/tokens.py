@@ -116,7 +116,6 @@ def _time(seconds: int | None) -> str | None:
 
 
 def _shown(moment: str | None, otherwise: str) -> str:
-    """Format a time to the minute, for people."""
     return otherwise if moment is None else f"{moment[:10]} {moment[11:16]}"
 
 

@@ -24,7 +24,6 @@ from cli.supervisor.rundir import ClusterAddresses, RunDir
 
 
 def main() -> int:
-    """Run the cluster whose specification is in the environment until it ends, and return the exit code."""
     try:
         spec = ClusterSpec.from_json(os.environ.pop(SPEC))
         with closing(RunDir(Path(spec.data_dir))) as run_dir:

@@ -56,7 +56,6 @@ class ChildProcess:
 
     @classmethod
     async def start(cls, command: Command) -> Self:
-        """Start a process. Raises `OSError`: the system can't start it."""
         with socket_pair() as (ours, theirs):  # on an error the closed end ends the process, if it was started
             process = spawn(
                 command.arguments,
@@ -85,11 +84,9 @@ class ChildProcess:
             self.writer.close()
 
     async def wait(self) -> int:
-        """Wait until the process has ended and return its exit code, negative for a signal."""
         return await self.process.wait()
 
     def terminate(self) -> None:
-        """Ask the process to drain and end."""
         self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -111,7 +108,6 @@ def killed_externally(code: int) -> bool:
 
 
 def describe_exit(code: int) -> str:
-    """Describe an exit code."""
     if code < 0:
         try:
             return f"was killed by {signal.Signals(-code).name}"

@@ -178,7 +178,6 @@ class LocalCluster:
         return next((each.addresses[kind] for each in self._of_role(role) if kind in each.addresses), "")
 
     def _address(self, role: str, kind: str, port: int) -> str:
-        """Return the address that a role has reported or, if it has reported none, that of the configured port."""
         if address := self._known(role, kind):
             return address
         if port == 0:
@@ -192,7 +191,6 @@ class LocalCluster:
         return [_port_of(router.addresses.get("grpc", "")) or port for router, port in routers]
 
     def _router_addresses(self) -> str:
-        """Return the addresses of the routers, separated by commas, once all have reported theirs."""
         ports = self._grpc_ports()
         if 0 in ports:
             raise InternalError("a router did not report where it listens")
@@ -220,14 +218,12 @@ def _let_go(supervisors: Sequence[ProcessSupervisor]) -> None:
 
 
 async def _serve(supervisors: Sequence[ProcessSupervisor]) -> None:
-    """Release processes, and wait until all of them serve."""
     _let_go(supervisors)
     for supervisor in supervisors:
         await supervisor.ready.wait()
 
 
 def _reasons(status: int, body: bytes) -> str:
-    """Describe the response of the admin process about the cluster."""
     try:
         return f"which says: {'; '.join(orjson.loads(body)['reasons'])}"
     except (ValueError, KeyError, TypeError):

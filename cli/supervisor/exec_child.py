@@ -20,7 +20,6 @@ POLL_SECONDS: Final = 0.2  # interval in which the supervisor is looked for wher
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Execute the program. Raises `OSError`: it can't be executed."""
     parent, *command = arguments
     socket = take_socket()
     if socket is not None:

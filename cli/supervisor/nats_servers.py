@@ -89,7 +89,6 @@ class NatsServers:
         return servers
 
     def close(self) -> None:
-        """Release the ports."""
         for each in self.reserved:
             each.close()
 
@@ -104,11 +103,9 @@ class NatsServers:
         return f"nats://{USER}:{self.password}@{clients}?{query}"
 
     def monitor(self, name: str) -> str:
-        """Return the address, `host:port`, at which a server answers requests about its state."""
         return f"{LOOPBACK}:{self.ports[name].monitor}"
 
     def programs(self, environment: Mapping[str, str]) -> list[ForeignProgram]:
-        """Return the servers as programs of the supervisor, which is this process."""
         wrapped = [sys.executable, "-P", "-m", "cli.supervisor.exec_child", str(os.getpid()), self.program, "--config"]
         return [
             ForeignProgram(
@@ -122,7 +119,6 @@ class NatsServers:
         ]
 
     async def is_ready(self, name: str) -> bool:
-        """Return whether a server knows the leader of the servers, and is up to date."""
         status, _ = await probe("GET", self.monitor(name), "/healthz")
         return status == OK
 

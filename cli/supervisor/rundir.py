@@ -35,12 +35,7 @@ class RunDir:
     """The run directory, locked by this process from construction to `close`."""
 
     def __init__(self, data_dir: Path) -> None:
-        """Create and lock the directory. Blocking.
-
-        Raises:
-            ConflictError: another supervisor holds the lock (`DATA_DIR_IN_USE`).
-            InvalidError: the directory can't be written (`DATA_DIR_UNUSABLE`).
-        """
+        """Create and lock the directory. Blocking."""
         self._path = data_dir / "run"
         try:
             # in two steps, because parents are created with the permissions of the umask
@@ -65,11 +60,9 @@ class RunDir:
         write_private(self._path / f"{name}.pid", b"%d\n" % pid, durable=False)
 
     def remove_pid(self, name: str) -> None:
-        """Remove the pid file of a process that has ended. Blocking. Raises `OSError`: the file can't be removed."""
         (self._path / f"{name}.pid").unlink(missing_ok=True)
 
     def write_cluster(self, cluster: ClusterAddresses) -> None:
-        """Publish the addresses of the cluster. Blocking."""
         write_private(self._path / CLUSTER_FILE, orjson.dumps(asdict(cluster)) + b"\n", durable=False)
 
     def close(self) -> None:

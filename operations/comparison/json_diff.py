@@ -64,7 +64,6 @@ def _are_containers(one: Any, other: Any) -> bool:
 
 
 def _children(one: Any, other: Any) -> list[tuple[str, Any, Any]] | None:
-    """Return names and values of both sides; None if they are not two objects or two arrays."""
     if isinstance(one, dict) and isinstance(other, dict):
         names = [*one, *(name for name in other if name not in one)]
         return [(name, one.get(name, _ABSENT), other.get(name, _ABSENT)) for name in names]
@@ -106,7 +105,6 @@ def _dump(value: Any, most: int | None) -> str:
 
 
 def _write(value: Any) -> Iterator[str]:
-    """Yield a value as JSON, piece by piece."""
     pending: list[Any] = [iter((value,))]
     closing: list[str] = [""]
     empty = [True]

@@ -105,7 +105,6 @@ class _Builder:
         self._left = max_tasks
 
     def column(self, tasks: list[PlacedTask], *, first: Node | None = None, last: Node | None = None) -> Column:
-        """Return the column of a list of tasks, between two other nodes."""
         steps = [] if first is None else [Step(first)]
         for index, placed in enumerate(tasks):
             if self._left <= 0:
@@ -116,7 +115,6 @@ class _Builder:
         return Column(steps if last is None else [*steps, Step(last)])
 
     def step(self, placed: PlacedTask, following: str | None) -> Step:
-        """Return the node of a task, and where it leads."""
         self._left -= 1
         node = self.node(placed)
         step = Step(node, placed.name, goes_on=reading.leads_on(placed))
@@ -135,7 +133,6 @@ class _Builder:
         return step
 
     def node(self, placed: PlacedTask) -> Node:
-        """Return the node of a task, with those of the tasks in it."""
         tasks = reading.inner(placed)
         if not tasks:
             return Leaf(_box(placed))
@@ -151,7 +148,6 @@ class _Builder:
         return (Loop if placed.kind in ("for", "listen") else Frame)(box, [column])
 
     def handler(self, placed: PlacedTask) -> Node:
-        """Return the node of the error handler of a `try`."""
         tasks = reading.handler(placed)
         rows = [_row("name", "catch", CARD), *_rows("summary", [reading.caught(placed)], CARD)]
         box = _card("catch", rows)
@@ -217,6 +213,5 @@ def _start(definition: Mapping[str, Any], title: str) -> Node:
 
 
 def _more(tasks: Sequence[PlacedTask]) -> Node:
-    """Return a box that stands for tasks that are not drawn."""
     count = sum(1 for _ in walk({"do": [{placed.name: placed.task} for placed in tasks]}))
     return Leaf(_card("more", [_row("note", f"… {count} more task{'s' if count > 1 else ''}", CARD)]))

@@ -60,7 +60,6 @@ class _Chart:
         yield from self._edges
 
     def _block(self, tasks: list[PlacedTask], after: str, indent: str) -> Iterator[str]:
-        """Yield the nodes of a list of tasks and record their edges; `after` is the node that follows the list."""
         entries = {placed.name: self._entry(placed) for placed in tasks}
         for placed, following in zip(tasks, [*map(self._entry, tasks[1:]), after], strict=False):
             targets = entries | {"continue": following, "exit": after, "end": FINISH}
@@ -115,7 +114,6 @@ class _Chart:
         self._edges.append(f"    {node} -.->|{_quote('catch')}| {target}")
 
     def _leave(self, placed: PlacedTask, then: str, targets: Mapping[str, str]) -> None:
-        """Record the outgoing edges of a task."""
         cases = reading.cases(placed)
         for name, case in cases:
             when = case.get("when")
@@ -125,7 +123,6 @@ class _Chart:
             self._edge(self._id(placed), then, "else" if cases else "")
 
     def _entry(self, placed: PlacedTask) -> str:
-        """Return the first node of a task."""
         return self._decision(placed) if "if" in placed.task else self._inside(placed)
 
     def _inside(self, placed: PlacedTask) -> str:

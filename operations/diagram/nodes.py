@@ -91,7 +91,6 @@ class Leaf:
         self.width, self.height = self.box.width, self.box.height
 
     def place(self, x: float, y: float, shapes: list[Shape]) -> None:
-        """Append its shapes."""
         shapes.append(replace(self.box, x=self.box.x + x, y=y))
 
 
@@ -112,7 +111,6 @@ class Frame:
         self.height = self.header + max(node.height for node in self.nodes) + PAD
 
     def place(self, x: float, y: float, shapes: list[Shape]) -> None:
-        """Append its shapes."""
         shapes.append(replace(self.box, x=x, y=y, width=self.width, height=self.height, frame=True))
         left, top = x + PAD, y + self.header
         axes = []
@@ -133,7 +131,6 @@ class Loop(Frame):
     """A frame whose tasks are repeated: an edge leads from the last to the first."""
 
     def edges(self, x: float, y: float, axes: Sequence[tuple[float, float]]) -> Iterator[Edge]:
-        """Yield its edges."""
         yield from super().edges(x, y, axes)
         (axis, bottom), side, top = axes[0], x + PAD / 2, y + self.header + FIRST_ROW / 2
         below = bottom + PAD / 2
@@ -144,7 +141,6 @@ class Fork(Frame):
     """A frame with branches: an edge leads to each of them."""
 
     def edges(self, x: float, y: float, axes: Sequence[tuple[float, float]]) -> Iterator[Edge]:
-        """Yield its edges."""
         rows, top, below = y + self.box.height, y + self.header, y + self.height
         first, middle = axes[0][0], (rows + top) / 2 - 2
         for axis, bottom in axes:
@@ -158,7 +154,6 @@ class Try(Frame):
     """A frame with what is tried and, right of it, its error handler."""
 
     def edges(self, x: float, y: float, axes: Sequence[tuple[float, float]]) -> Iterator[Edge]:
-        """Yield its edges."""
         yield from super().edges(x, y, axes)
         handled, middle = axes[1][0] - AXIS, y + self.header + FIRST_ROW / 2
         yield Edge("catch", ((handled - self.gap, middle), (handled, middle)))
@@ -224,7 +219,6 @@ class Column:
         return lanes
 
     def place(self, x: float, y: float, shapes: list[Shape]) -> None:
-        """Append its shapes."""
         for top, step in zip(self.tops, self.steps, strict=True):
             step.node.place(x, y + top, shapes)
         for number, (top, step) in enumerate(zip(self.tops, self.steps, strict=True)):

@@ -39,18 +39,15 @@ def webhook_trigger(definition: Mapping[str, Any]) -> str:
 
 
 def inner(placed: PlacedTask) -> list[PlacedTask]:
-    """Return the tasks that a task executes first: its branches, if it is a `fork`."""
     keys = _INNER.get(placed.kind)
     return [] if keys is None else _tasks_at(placed, *keys)
 
 
 def handler(placed: PlacedTask) -> list[PlacedTask]:
-    """Return the tasks that handle the errors of a `try`."""
     return _tasks_at(placed, "catch", "do")
 
 
 def cases(placed: PlacedTask) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the cases of a `switch` with their names; none for other kinds."""
     if placed.kind != "switch":
         return []
     return [next(iter(item.items())) for item in placed.task["switch"]]
@@ -62,13 +59,11 @@ def leads_on(placed: PlacedTask) -> bool:
 
 
 def summary(placed: PlacedTask) -> str:
-    """Return what a task calls, emits, runs, sets or waits for; empty if its kind says it all."""
     read = _SUMMARIES.get(placed.kind)
     return "" if read is None else read(placed.task)
 
 
 def caught(placed: PlacedTask) -> str:
-    """Return the errors that a `try` catches, and its retries."""
     catch = placed.task.get("catch")
     wanted = _dig(catch, "errors", "with")
     texts = [", ".join(_last_segment(value) for value in wanted.values())] if isinstance(wanted, Mapping) else []
@@ -175,7 +170,6 @@ _SUMMARIES: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
 
 
 def _event_types(strategy: object) -> list[str]:
-    """Return the event types that the filters of a strategy name."""
     return [kind for _, each in filters_of(strategy) if (kind := literal_type(each))]
 
 
@@ -195,7 +189,6 @@ def _tasks_at(placed: PlacedTask, *keys: str) -> list[PlacedTask]:
 
 
 def _dig(value: Any, *keys: str) -> Any:
-    """Return the member at a path of keys; None if absent."""
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value

@@ -81,7 +81,6 @@ def _input(form: int, event: bytes) -> Any:
 
 @lru_cache(maxsize=16)
 def _compiled(source: str) -> tuple[Any, Selection]:
-    """Return a compiled program, and the selection of what it reads."""
     try:
         check_program(source, ())
         compiled = jq.compile(f"{_HEAD}{source}{_TAIL}")

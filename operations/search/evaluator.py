@@ -41,7 +41,6 @@ class ConditionEvaluator:
         self._offload = Offload("evaluating conditions", seconds=self._seconds, memory=MEMORY_BYTES)
 
     async def aclose(self) -> None:
-        """End the processes."""
         await self._offload.aclose()
 
     async def evaluate(self, program: str, executions: Sequence[ScannedExecution]) -> Evaluation:

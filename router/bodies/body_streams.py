@@ -44,7 +44,6 @@ class UploadReceiver:
 
     @property
     def under_way(self) -> int:
-        """Number of uploads in progress."""
         return self._uploads.used
 
     @property
@@ -117,11 +116,6 @@ class BodySender:
         self._downloads = SharedLimit(limit)
 
     async def slice(self, execution_id: str, offset: int, size: int, write: Write) -> None:
-        """Write a slice of the separately stored body of an execution's event.
-
-        Raises:
-            InvalidError: the body ends before the slice does (`SLICE_INVALID`).
-        """
         with self._downloads.acquire(current_principal.get()):
             body_id = await self._state.body_of(execution_id)
             if body_id is None:
@@ -179,7 +173,6 @@ async def _start(requests: AsyncIterator[pb.UploadBodyRequest]) -> pb.UploadStar
 
 
 async def _chunks(requests: AsyncIterator[pb.UploadBodyRequest]) -> AsyncIterator[bytes]:
-    """Yield the uploaded chunks, up to the message that ends the body."""
     while (request := await _next(requests, SILENCE_SECONDS)).WhichOneof("message") != "end":
         if not 0 < len(request.chunk) <= MAX_CHUNK_BYTES:
             raise _upload_invalid(f"a chunk must have 1 to {MAX_CHUNK_BYTES} bytes")

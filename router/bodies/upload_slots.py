@@ -59,11 +59,9 @@ class UploadSlot:
         self._last = now
 
     def age(self, now: float) -> float:
-        """Return the age of the upload in seconds."""
         return now - self._began
 
     def rate(self, now: float) -> float:
-        """Return the recent rate, in bytes per second."""
         return self._faded(now) / (PACE_SECONDS * -math.expm1(-max(self.age(now), 1.0) / PACE_SECONDS))
 
     def _faded(self, now: float) -> float:
@@ -84,7 +82,6 @@ class UploadSlots:
 
     @property
     def under_way(self) -> int:
-        """Number of uploads in progress."""
         return len(self._proven) + len(self._unproven)
 
     def allocate(
@@ -114,12 +111,6 @@ class UploadSlots:
         return place
 
     def received(self, slot: UploadSlot, count: int) -> None:
-        """Count received bytes of an upload.
-
-        Raises:
-            ExhaustedError: its sender exceeds its share (`SENDER_UPLOADS_FULL`).
-            UnavailableError: unproven uploads exceed their limit (`UPLOADS_FULL`).
-        """
         slot.received(count, self._now())
         if slot.proven:
             return
@@ -129,7 +120,6 @@ class UploadSlots:
             raise uploads_full()
 
     def release(self, slot: UploadSlot) -> None:
-        """Release a slot; no effect if it was released already."""
         slot.abort = None
         self._proven.discard(slot)
         if slot in self._unproven:
@@ -139,11 +129,6 @@ class UploadSlots:
                 del self._by_sender[slot.sender]
 
     def _in_the_way(self, flow_id: str, size: int, *, proven: bool) -> list[UploadSlot]:
-        """Return the uploads to abort to make room for one of `size` bytes: the slowest ones.
-
-        Raises:
-            FlowhookError: aborting them would not make enough room; see `allocate`.
-        """
         places = self._proven if proven else self._unproven
         slowest = [] if proven else self._slowest()
         of_flow = [each for each in slowest if each.flow_id == flow_id]
@@ -186,5 +171,4 @@ def _sender_full() -> FlowhookError:
 
 
 def uploads_full() -> FlowhookError:
-    """Return the error for an upload that has no slot, or has lost it."""
     return UnavailableError("too many uploads; try again", reason="UPLOADS_FULL", retry_after=RETRY_SECONDS)

@@ -109,7 +109,6 @@ class ExecutionReader:
         return page[:size], page_token_after(last)
 
     async def count(self, request: pb.CountExecutionsRequest) -> pb.CountExecutionsResponse:
-        """Count executions, at most `MAX_COUNT`; for errors see `page`."""
         wanted = read_filter(request.filter)
         count, more = await self._state.count_executions(wanted, limit=MAX_COUNT)
         if not (count or more):
@@ -163,11 +162,7 @@ class ExecutionReader:
         return entry.keys.webhook, entry.raw
 
     async def detail(self, execution_id: str, *, max_body_bytes: int | None) -> ExecutionDetail:
-        """Return all that is stored of an execution, with at most so much of its event's body (None: all of it).
-
-        Raises:
-            NotFoundError: there is no such execution, or it is past retention (`EXECUTION_NOT_FOUND`).
-        """
+        """Return all that is stored of an execution, with at most so much of its event's body (None: all of it)."""
         record = await self._records.find(execution_id)
         attempts = await self._records.attempts(record.seq)
         content = await self._state.content(record.seq, with_payload=max_body_bytes is None)
@@ -194,7 +189,6 @@ class ExecutionReader:
     async def _event(
         self, record: ExecutionRecord, content: ExecutionContent, max_body_bytes: int | None
     ) -> tuple[Event, int | None]:
-        """Return an event, and the bytes of its whole body if it has only the beginning of it."""
         if max_body_bytes is None:
             return _read_event(content.payload), None
         part = await self._state.read_payload(record.seq, partial(read_event, max_body_bytes=max_body_bytes))
@@ -204,7 +198,6 @@ class ExecutionReader:
         return event, part.body_size if part.body_size > len(event.body) else None
 
     async def links(self, execution_id: str) -> ExecutionLinks:
-        """Return the links of an execution, with the current state of those at their other ends."""
         found = await self._state.links(execution_id, limit=MAX_CAUSED + 1)
         ids = list({link.execution_id for link in (*found.causes, *found.caused)})
         linked: dict[str, ExecutionRecord] = {}
@@ -216,7 +209,6 @@ class ExecutionReader:
 
 
 def past_retention(execution_id: str) -> NotFoundError:
-    """Return the error for an execution that is not stored any more."""
     return NotFoundError(f"{execution_id} is past retention", reason="EXECUTION_NOT_FOUND")
 
 
@@ -286,7 +278,6 @@ def _item(item: Any) -> HistoryItem | None:
 
 
 def state_of(result: str) -> TaskState:
-    """Return the state of a task that ended, from its reported result."""
     return _STATES.get(result[:1], TaskState.COMPLETED)
 
 

@@ -31,31 +31,20 @@ class AdmissionControl:
     _clock: Callable[[], float]
 
     def latest_revision(self, flow_id: str) -> int:
-        """Return the latest revision of a flow; 0: there is no such flow."""
         entry = self._flows.known(flow_id)
         return 0 if entry is None else entry.revision
 
     def known(self, flow_id: str) -> FlowEntry | None:
-        """Return an event's flow if it is in memory, else None."""
         return self._flows.known(flow_id)
 
     async def flow(self, flow_id: str) -> FlowEntry:
-        """Return an event's flow.
-
-        Raises:
-            NotFoundError: there is no such flow (`FLOW_NOT_FOUND`).
-        """
         entry = await self._flows.load(flow_id)
         if entry is None:
             raise no_flow(flow_id)
         return entry
 
     async def revision(self, entry: FlowEntry, version: str) -> int:
-        """Return the latest revision of a flow whose document has a certain version.
-
-        Raises:
-            NotFoundError: no revision has that version (`FLOW_VERSION_NOT_FOUND`).
-        """
+        """Return the latest revision of a flow whose document has a certain version."""
         revision = await self._flows.revision_of(entry, version)
         if revision is None:
             raise NotFoundError(
@@ -70,11 +59,6 @@ class AdmissionControl:
         self.check_rate(entry.bucket)
 
     def check_rate(self, bucket: TokenBucket | None) -> None:
-        """Take a token for one event from a bucket, if there is one.
-
-        Raises:
-            ExhaustedError: the rate limit is reached (`RATE_LIMITED`).
-        """
         wait = 0.0 if bucket is None else bucket.take(self._clock())
         if wait:
             raise ExhaustedError("the flow's rate limit is reached", reason="RATE_LIMITED", retry_after=math.ceil(wait))
@@ -120,7 +104,6 @@ class AdmissionControl:
 
 
 def no_flow(flow_id: str) -> NotFoundError:
-    """Return the error for a flow that does not exist."""
     return NotFoundError(f"there is no flow {flow_id[: limits.MAX_FLOW_ID_LENGTH]}", reason="FLOW_NOT_FOUND")
 
 

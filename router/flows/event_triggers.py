@@ -32,12 +32,10 @@ class CompiledFilter(NamedTuple):
     values: bytes
 
     def matches(self, event: InboundEvent) -> bool:
-        """Whether the filter matches an event."""
         return self.type in filter_types_for(event.type) and event.values(self.shape) == self.values
 
 
 def compile_filters(filters: Iterable[EventFilter]) -> tuple[CompiledFilter, ...]:
-    """Compile filters; `InvalidExpression`: a path is invalid."""
     return tuple(CompiledFilter(each.type, *filter_fingerprint(each)) for each in filters)
 
 
@@ -159,7 +157,6 @@ class FlowIndex:
                 self._by_type.setdefault(each.type, {})[flow_id] = None
 
     def names(self, type_: str) -> bool:
-        """Whether a flow has a filter for exactly this type."""
         return type_ in self._by_type
 
     def find(self, event: InboundEvent) -> list[str]:
@@ -193,7 +190,6 @@ class EventJoin:
         return self._groups
 
     def accepts(self, event: InboundEvent) -> bool:
-        """Whether a filter matches an event, and the event has all correlation values."""
         return self._place(event) is not None
 
     def add(self, number: int, event: InboundEvent) -> list[int] | None:
@@ -217,7 +213,6 @@ class EventJoin:
         return complete
 
     def remove(self, number: int) -> None:
-        """Remove an event; no-op when it is not here."""
         place = self._places.pop(number, None)
         if place is not None:
             key, index = place

@@ -72,9 +72,7 @@ class TriggerSink(Protocol):
         """Replace the triggers of a flow; there may be none."""
         ...
 
-    def remove(self, flow_id: str) -> None:
-        """Remove the triggers of a deleted flow."""
-        ...
+    def remove(self, flow_id: str) -> None: ...
 
 
 @attrs.define(eq=False, repr=False)
@@ -103,7 +101,6 @@ class FlowTable:
         self._registry.follow(self._on_change)
 
     def known(self, flow_id: str) -> FlowEntry | None:
-        """Return a flow that is in memory, else None."""
         return self._entries.get(flow_id)
 
     async def load(self, flow_id: str) -> FlowEntry | None:
@@ -116,7 +113,6 @@ class FlowTable:
             return self._entries.get(flow_id) or await self._read(flow_id)
 
     async def revision_of(self, entry: FlowEntry, version: str) -> int | None:
-        """Return the latest revision of a flow whose document has a certain version; None if absent."""
         if version not in entry.versions:
             found = await self._registry.find_revision(entry.id, version=version)
             if found is None:

@@ -64,7 +64,6 @@ class Intake:
     duplicate: bool = False  # whether it was stored before
 
     def settle(self, appended: Appended) -> None:
-        """Take over what the log did with the event."""
         if appended.taken:
             self.error = event_id_taken()
         elif appended.body_missing:
@@ -242,7 +241,6 @@ class EventIntake:
                 intake.stored(record.seq, record.id)
 
     def _release(self, intakes: Sequence[Intake]) -> None:
-        """Revert the count of `_admit`."""
         for intake in intakes:
             if intake.event is None:
                 continue
@@ -255,7 +253,6 @@ class EventIntake:
     # --- events for callbacks -----------------------------------------------------------------------------------------
 
     async def _call_back(self, intake: Intake) -> None:
-        """Store an event for executions that wait for it, or set its error."""
         message = intake.message
         try:
             earlier = await self._publish(intake, await self._flow(message))
@@ -338,11 +335,7 @@ def _check_size(size: int) -> None:
 
 
 def pop_attributes(message: envelope_pb2.Event) -> Attributes:
-    """Remove the search attributes that an edge computed from an event, and return them: they are stored apart.
-
-    Raises:
-        InvalidError: no edge computes such attributes (`SEARCH_ATTRIBUTES_INVALID`).
-    """
+    """Remove the search attributes that an edge computed from an event, and return them: they are stored apart."""
     attributes = tuple((each.name, each.value) for each in message.attributes)
     message.ClearField("attributes")
     names = {name for name, _ in attributes}
@@ -369,18 +362,12 @@ def fill_defaults(message: envelope_pb2.Event, now_ms: int) -> None:
 
 
 def has_unparsed_body(message: envelope_pb2.Event) -> bool:
-    """Whether an event has a body that no edge has parsed; events from edges have a `head`."""
     if message.head or message.HasField("body_blob"):
         return False
     return bool(message.body) or message.method not in BODYLESS_METHODS
 
 
 def validate_and_serialize(message: envelope_pb2.Event, rejection_id: str = "") -> bytes:
-    """Validate an event and return it serialized, with the ID of the rejection after which it was accepted, if any.
-
-    Raises:
-        InvalidError: a field of it is invalid.
-    """
     if ids.slot_of_event(message.id) != ids.slot_of(message.flow_id):
         raise InvalidError(
             "the event's ID was generated for another flow; leave it empty, and the router generates one",

@@ -59,7 +59,6 @@ class InputParser:
         self._documents = Offload("checking flows", seconds=DOCUMENT_SECONDS, memory=DOCUMENT_MEMORY)
 
     async def aclose(self) -> None:
-        """Stop the processes."""
         await self._offload.aclose()
         await self._documents.aclose()
 
@@ -200,7 +199,6 @@ def read_json(what: bytes, text: bytes) -> Iterator[bytes]:
 
 
 def read_callback_event(raw: bytes, event: bytes) -> Iterator[bytes]:
-    """Yield the CloudEvent of a serialized event."""
     yield cloud_events.from_callback(convert.event_from_bytes(event), raw=bool(raw))
 
 

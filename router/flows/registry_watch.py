@@ -70,7 +70,6 @@ class RegistryWatch:
                 continue
 
     async def _after(self, seen: int) -> Sequence[RegistryChange]:
-        """Return changes after a revision that is not the latest, from the cache or from storage."""
         if self._recent and seen < self._recent[0].revision - 1:
             return await self._registry.changes(after_revision=seen)  # no other waits for that: not under the lock
         async with self._reading:

@@ -50,7 +50,6 @@ class EverySpec:
     period_ms: int
 
     def first(self, since_ms: int) -> int:
-        """See `CronSpec`."""
         return since_ms + self.period_ms
 
     def following(self, due_ms: int, now_ms: int) -> int:
@@ -85,7 +84,6 @@ class AfterSpec:
         return max(due_ms, now_ms) + self.delay_ms
 
     def corrected(self, due_ms: int, now_ms: int) -> int:
-        """See `CronSpec`."""
         return min(due_ms, now_ms + self.delay_ms)
 
 
@@ -94,11 +92,7 @@ ScheduleSpec = CronSpec | EverySpec | AfterSpec
 
 
 def parse_schedule(schedule: Mapping[str, Any]) -> ScheduleSpec | None:
-    """Parse a flow's `schedule`, as written in its definition; None when the flow is not started by time.
-
-    Raises:
-        InvalidError: a duration is invalid (`DURATION_INVALID`).
-    """
+    """Parse a flow's `schedule`, as written in its definition; None when the flow is not started by time."""
     if "cron" in schedule:
         return CronSpec(schedule["cron"], schedule.get("timezone", "UTC"))
     if "every" in schedule:
@@ -140,7 +134,6 @@ class ScheduleQueue:
 
     @property
     def heap_size(self) -> int:
-        """Number of entries in the heap, stale ones included."""
         return len(self._heap)
 
     # --- flows ------------------------------------------------------------------------------------------------------
@@ -176,7 +169,6 @@ class ScheduleQueue:
         return under_way
 
     def remove(self, flow_id: str) -> None:
-        """Remove a flow, which is not started by time any more."""
         entry = self._entries.pop(flow_id, None)
         if entry is not None:
             self.forget(flow_id)
@@ -188,7 +180,6 @@ class ScheduleQueue:
     # --- time -------------------------------------------------------------------------------------------------------
 
     def look(self, now_ms: int) -> None:
-        """Pass the current time; if the clock was set back, flows may become due earlier than computed before."""
         if now_ms < self._looked_ms - SET_BACK_MS:
             for flow_id, entry in self._entries.items():
                 corrected = None if entry.due_ms is None else entry.timetable.corrected(entry.due_ms, now_ms)
@@ -198,7 +189,6 @@ class ScheduleQueue:
         self._looked_ms = now_ms
 
     def next(self) -> int | None:
-        """Return the earliest due time, or None."""
         heap = self._heap
         while heap:
             if self._is_due(DueRun(heap[0][1], heap[0][0])):
@@ -207,7 +197,6 @@ class ScheduleQueue:
         return None
 
     def next_of(self, flow_id: str) -> int | None:
-        """Return the due time of one flow; None: it is not started by time, or not before a run has ended."""
         entry = self._entries.get(flow_id)
         return None if entry is None else entry.due_ms
 
@@ -262,11 +251,9 @@ class ScheduleQueue:
     # --- storage ----------------------------------------------------------------------------------------------------
 
     def unsaved(self) -> list[Scheduled]:
-        """Return the states to persist, the latest of each flow."""
         return list(self._unsaved.values())
 
     def saved(self, changes: Iterable[Scheduled]) -> None:
-        """Mark states as persisted."""
         for change in changes:
             if self._unsaved.get(change.flow_id) == change:
                 del self._unsaved[change.flow_id]

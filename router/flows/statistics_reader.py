@@ -47,7 +47,6 @@ class FlowStatisticsReader:
         return max(self._runtime.statistics.since_ms, (self._now_ms() // MINUTE_MS - MINUTES + 1) * MINUTE_MS)
 
     async def get(self, flow_id: str) -> FlowStatistics | None:
-        """Return the numbers of a flow; None if absent."""
         flow = await self._registry.get_flow(flow_id)
         return None if flow is None else (await self._of([flow]))[0]
 

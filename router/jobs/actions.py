@@ -135,11 +135,6 @@ class JobActions:
 
 
 async def check_not_superseded(state: ShardState, original: ExecutionRecord) -> None:
-    """Check that no replay stands for an execution, even if it failed.
-
-    Raises:
-        ConflictError: one does (`EXECUTION_REPLAYED`).
-    """
     latest_id = await state.superseded_by(original.seq)
     if latest_id is not None:
         failed = "" if original.replayed else ", which failed: replay that one"

@@ -152,14 +152,12 @@ class JobRun:
             await self._retrying(lambda: self._store.settle(self._job.number, outcomes))
 
     async def _change_state(self, state: JobState) -> StoredJob | None:
-        """Change the state of the job, and return it; None: it has ended."""
         try:
             return await self._retrying(lambda: self._store.change_state(self._job.id, state, now_ms=self._now_ms()))
         except ConflictError:
             return None
 
     async def _retrying(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call storage until it can serve."""
         while True:
             try:
                 result = await call()
@@ -198,7 +196,6 @@ class JobRunner:
         return "" if run is None else run.delay_reason
 
     def notify(self) -> None:
-        """Look for jobs that may begin: one was created, resumed or aborted."""
         self._changed.set()
 
     async def change_state(self, job_id: str, state: JobState) -> StoredJob:
@@ -218,7 +215,6 @@ class JobRunner:
         return job
 
     async def run(self) -> None:
-        """Run jobs until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._changed.clear()

@@ -28,7 +28,6 @@ COUNT_SECONDS: Final = 5.0  # longest time that a preview counts; then it report
 
 
 def split_spec(spec: JobSpec) -> tuple[bytes, bytes]:
-    """Return what a job does as stored, without the bytes that its replays get, and these bytes."""
     message = to_proto(spec, pb.JobSpec)
     data = message.replay.input.body or message.replay.output
     if message.replay.HasField("input"):
@@ -49,12 +48,6 @@ def load_spec(stored: bytes, data: bytes) -> JobSpec:
 
 
 def read_spec(message: pb.JobSpec) -> JobSpec:
-    """Return what a job is to do, as a request says.
-
-    Raises:
-        InvalidError: the filter has no condition (`FILTER_EMPTY`) or an unacceptable one (`FILTER_INVALID`), or another
-            field is not acceptable (`JOB_INVALID`).
-    """
     read_conditions(message.filter)
     try:
         spec = from_proto(message, JobSpec)
@@ -83,7 +76,6 @@ def read_conditions(message: ExecutionFilterPb) -> ExecutionFilter:
 
 
 def invalid(message: str) -> InvalidError:
-    """Return the error for a job that is not acceptable."""
     return InvalidError(message, reason="JOB_INVALID")
 
 
@@ -132,5 +124,4 @@ class MatchingExecutions:
 
 
 def mint_job_id(now_ms: int) -> str:
-    """Return a new ID of a job."""
     return PREFIX + ids.mint(os.urandom(1)[0], now_ms=now_ms).removeprefix(ids.PREFIX)

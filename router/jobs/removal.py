@@ -91,7 +91,6 @@ class ExecutionRemoval:
             )
 
     async def _parent_of(self, record: ExecutionRecord) -> str:
-        """Return the ID of the execution that started one; empty: none did, or it is unknown."""
         payload = (await self._state.payloads([record.seq], most_bytes=0)).get(record.seq)
         if payload is None:  # it is stored apart
             content = await self._state.content(record.seq)

@@ -45,15 +45,10 @@ class OriginalSeal:
         self._cipher = SecretCipher(derive_key(key, b"flowhook rejections"))
 
     def seal(self, rejection: pb.Rejection, original: pb.OriginalRequest) -> bytes:
-        """Return the request encrypted."""
         return self._cipher.encrypt(_name_of(rejection), original.SerializeToString())
 
     def open(self, rejection: pb.Rejection, sealed: bytes) -> pb.OriginalRequest:
-        """Return the request of a rejection.
-
-        Raises:
-            ConflictError: it was encrypted with another key, or was tampered with (`REJECTION_UNREADABLE`).
-        """
+        """Return the request of a rejection."""
         try:
             return pb.OriginalRequest.FromString(self._cipher.open(_name_of(rejection), sealed))
         except ConflictError:
@@ -103,7 +98,6 @@ class RejectionAcceptance:
         return self._seal.open(rejection, sealed)
 
     async def _verified(self, rejection: pb.Rejection, original: pb.OriginalRequest) -> envelope_pb2.Event:
-        """Return the event of a request that an edge verified."""
         answer = await self._verifiers.verify(
             pb.AttachVerifierResponse(
                 flow_id=rejection.flow_id,
@@ -141,7 +135,6 @@ def pop_original(rejection: pb.Rejection) -> pb.OriginalRequest | None:
 
 
 def resolved(found: StoredRejection) -> pb.Rejection:
-    """Return a stored rejection as a message, with the event that it was accepted as."""
     rejection = pb.Rejection.FromString(found.content)
     if found.accepted_id and found.accept_time_ms is not None:
         rejection.accepted_event_id = found.accepted_id

@@ -82,11 +82,6 @@ class VerifierPool:
         self._queue = FairQueue(self._limit)
 
     async def serve(self, answers: AsyncIterator[pb.AttachVerifierRequest], write: Write) -> None:
-        """Serve the stream of an edge until it ends.
-
-        Raises:
-            ExhaustedError: too many edges are attached (`TOO_MANY_VERIFIERS`).
-        """
         if len(self._verifiers) >= MAX_VERIFIERS:
             raise ExhaustedError("too many edges are attached", reason="TOO_MANY_VERIFIERS", retry_after=10)
         verifier = _Verifier()
@@ -126,7 +121,6 @@ class VerifierPool:
             ) from None
 
     async def _next(self) -> _Verifier:
-        """Return the edge whose turn it is."""
         try:
             async with asyncio.timeout(self._attach_seconds):
                 await self._attached.wait()

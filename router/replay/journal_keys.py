@@ -42,12 +42,10 @@ class JournalPosition(NamedTuple):
 
     @property
     def task(self) -> str:
-        """The task, as in `TaskRun.task`."""
         return f"{self.call}{' ' if self.call else ''}{self.pointer}{self.iteration}"
 
 
 def position_of(key: str) -> JournalPosition | None:
-    """Parse the position from a key; None: the key has none."""
     # /do/2/each/do/0/send[4]#1:retry
     #     -> call "", pointer /do/2/each/do/0/send, iteration [4], visit 1: a retry in the fifth iteration, when the
     #        flow came there for the second time
@@ -61,7 +59,6 @@ def position_of(key: str) -> JournalPosition | None:
 
 
 def position_of_task(task: str) -> JournalPosition | None:
-    """Parse the position of a task (`TaskRun.task`)."""
     return position_of(f"{task}#0")
 
 
@@ -79,12 +76,10 @@ def is_around(outer: JournalPosition, inner: JournalPosition) -> bool:
 
 
 def is_limit(key: str) -> bool:
-    """Whether a key is that of a time limit."""
     return key.endswith(_LIMITS) or key.startswith(f"{_FLOW_LIMIT}#")
 
 
 def is_over(entry: JournalEntry) -> bool:
-    """Whether an entry says that a deadline has passed."""
     try:
         moment = orjson.loads(entry.output or b"")
     except orjson.JSONDecodeError:

@@ -96,7 +96,6 @@ class Preview:
         return tuple(ReplayedTask(task, self._kind(task)) for task in distinct)
 
     def _kind(self, task: str) -> str:
-        """Return the kind of a task; empty: the flow has no such task."""
         position = position_of_task(task)
         text = "" if position is None else position.pointer + position.iteration
         while not (kind := kind_of(_at(self._definition, text))) and text.endswith("]"):
@@ -105,7 +104,6 @@ class Preview:
 
 
 def tasks_of(entries: Sequence[JournalEntry]) -> list[str]:
-    """Return the tasks of the results among the entries of a journal, held ones included."""
     ordered, held = held_results.split_held(entries)
     return _tasks(entry.key for entry in (*results_of(ordered).values(), *held.values()))
 
@@ -115,7 +113,6 @@ def _tasks(keys: Iterable[str]) -> list[str]:
 
 
 def _held_runs(retained: Iterable[JournalEntry]) -> Counter[str]:
-    """Return how many runs of each task need not be performed, since their results are held."""
     held = (entry.key for entry in retained if entry.key.startswith(held_results.PREFIX))
     keys = (key.removeprefix(held_results.PREFIX) for key in held)
     positions = {position for key in keys if (position := position_of(key)) is not None}
@@ -123,7 +120,6 @@ def _held_runs(retained: Iterable[JournalEntry]) -> Counter[str]:
 
 
 def _at(value: Any, pointer: str) -> Any:
-    """Return the value at a JSON Pointer; None if absent."""
     if not pointer.startswith("/"):
         return None
     for token in pointer.split("/")[1:]:

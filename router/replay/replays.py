@@ -109,7 +109,6 @@ class Replays:
     async def preview(
         self, execution_id: str, options: ReplayOptions, *, unless_replayed: bool = False
     ) -> ReplayPreview:
-        """Return what a replay would do; see `PreviewReplay`."""
         original = await self._ended(execution_id)
         if unless_replayed:
             _check_unsettled(original)
@@ -127,7 +126,6 @@ class Replays:
         return original
 
     async def _plan(self, original: ExecutionRecord, options: ReplayOptions, event_id: str = "") -> Plan:
-        """Read what a replay takes over, and plan it."""
         content = await self._state.content(original.seq)
         if content is None:
             raise past_retention(original.id)
@@ -146,7 +144,6 @@ class Replays:
         return await asyncio.to_thread(locate_runs, await self._state.located_history(seq))
 
     async def _keys(self, edited: Event, revision: int) -> EventKeys:
-        """Check an edited event, and return its order key and search attributes."""
         try:
             entry = await self._admission.flow(edited.flow_id)
         except NotFoundError:
@@ -176,7 +173,6 @@ def _dedupe_key(original: ExecutionRecord, request_id: str) -> str:
 
 
 def _check_unsettled(original: ExecutionRecord) -> None:
-    """Check that a failed execution was neither replayed nor resolved."""
     if original.replayed:
         raise ConflictError(
             f"{original.id} has already been replayed, as {original.replayed_by}", reason="EXECUTION_REPLAYED"

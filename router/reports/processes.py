@@ -125,7 +125,6 @@ class ProcessReports:
         return bool(metrics.text) or not process.metrics
 
     def all(self) -> list[ProcessReport]:
-        """Return the reports of all processes."""
         self._forget(self._clock())
         return [report for reports in self._by_role.values() for report in reports.values()]
 
@@ -171,11 +170,6 @@ def checked_report(process: pb.Process, scopes: Collection[TokenScope]) -> pb.Pr
 
 
 def check_may_report(role: str, scopes: Collection[TokenScope]) -> None:
-    """Check that a caller with some scopes may report for a process of a role.
-
-    Raises:
-        PermissionDeniedError: it may not (`SCOPE_MISSING`).
-    """
     if not REPORTERS[role].intersection(scopes):
         raise PermissionDeniedError(
             f"the token does not permit reports of a process with role {role}", reason="SCOPE_MISSING"
@@ -218,5 +212,4 @@ def _invalid(what: str) -> InvalidError:
 
 
 def process_alive(name: str) -> ConflictError:
-    """Return the error for a process that can't be dismissed because it runs."""
     return ConflictError(f"the process {name} runs: stop it first", reason="PROCESS_ALIVE")

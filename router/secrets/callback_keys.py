@@ -55,11 +55,6 @@ class ReplyTokens:
         return f"{execution_id}.{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
 
     def execution_of(self, token: str) -> str:
-        """Verify a token and return the ID of its execution.
-
-        Raises:
-            NotFoundError: the token was not issued with this key (`REPLY_NOT_FOUND`).
-        """
         execution_id, _, _ = token.partition(".")
         if len(token) <= MAX_TOKEN_LENGTH and hmac.compare_digest(token.encode(), self.issue(execution_id).encode()):
             return execution_id

@@ -147,7 +147,6 @@ class FlowSecrets:
         self._names = SecretNames(self._registry)
 
     async def of(self, flows: Sequence[Flow]) -> dict[str, tuple[NamedSecret, ...]]:
-        """Return the secrets of flows by flow ID; the flows' definitions must be there."""
         named = {flow.id: await self._names.of(flow) for flow in flows}
         wanted = frozenset[str]().union(*(names.all for names in named.values()))
         there = await self._registry.get_secrets(wanted) if wanted else {}

@@ -28,12 +28,7 @@ Uses = Mapping[str, set[str]]  # kinds of `auth` by the name of the secret they 
 
 
 async def check(documents: Sequence[FlowDocument], registry: Registry) -> None:
-    """Check documents to be applied against each other, and against all other flows.
-
-    Raises:
-        InvalidFlowError: flows share a secret in a forbidden way; faults have the document's index as their file.
-        UnavailableError: storage can't serve.
-    """
+    """Check documents to be applied against each other, and against all other flows."""
     applied: dict[str, Uses] = {
         document.id: {} if document.webhook is None else kinds_by_secret(document.webhook.all_kinds())
         for document in documents

@@ -158,11 +158,7 @@ class AttachReader:
             await self.put(request)
 
     async def put(self, request: codec.Request) -> None:
-        """Process a message from the stream; wait while too much is not stored yet.
-
-        Raises:
-            InvalidError: the runner violates the protocol.
-        """
+        """Process a message from the stream; wait while too much is not stored yet."""
         for message, size in codec.decode_request(request):
             for effect in self._session.receive(message, size):
                 self._apply(effect)

@@ -135,7 +135,6 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
                 own.warnings.append(problem)
 
     def _standbys(self) -> Iterator[pb.Process]:
-        """Return the routers that follow this one, and those that died lately, without metrics."""
         situation = self._situation()
         for record, silence in situation.copies:
             owner = situation.owner

@@ -155,11 +155,7 @@ def listed(record: ExecutionRecord) -> ExecutionRecord:
 
 
 def read_options(request: _Request) -> ReplayOptions:
-    """Return the options of a request, having checked that they are known, and go together.
-
-    Raises:
-        InvalidError: they do not, or a value is one of a newer version (`REPLAY_INVALID`), or is not acceptable.
-    """
+    """Return the options of a request, having checked that they are known, and go together."""
     for name, known in (("start", _Request.Start), ("revision", _Request.Revision)):
         if getattr(request, name) not in known.values():
             raise InvalidError(f"this router does not know the `{name}`", reason="REPLAY_INVALID")

@@ -282,7 +282,6 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                     await write(pb.WatchFlowsResponse(revision=revision, progress=pb.Progress()))
 
     def _shown(self, flow: Flow) -> pb.Flow:
-        """Return a flow's latest revision, with the time of its next scheduled start."""
         return to_proto(replace(flow, next_time_ms=self._next_of(flow.id)), pb.Flow)
 
     async def _set_paused(self, flow_id: str, *, paused: bool) -> pb.Flow:
@@ -316,7 +315,6 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
 
 
 def unset_warning(name: str, line: int) -> Fault:
-    """Return the warning about a secret that is not set, and that a line of the document names first."""
     return Fault("", line, "", f"secret {name} is not set yet: flowhook secrets set {name}", Code.SECRET_NOT_SET)
 
 

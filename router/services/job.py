@@ -157,11 +157,6 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
 
 
 def read_job_options(request: execution_service_pb2.ReplayExecutionRequest) -> ReplayOptions:
-    """Return how a job replays executions.
-
-    Raises:
-        InvalidError: see `read_options`; or the request has fields of a single replay (`JOB_INVALID`).
-    """
     if request.execution_id or request.request_id or request.unless_replayed:
         raise invalid("`replay` of a job has neither `execution_id` nor `request_id` nor `unless_replayed`")
     return read_options(request)

@@ -155,11 +155,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     async def _serve_stream(
         self, session: RunnerSession, writer: AttachWriter, requests: AsyncIterator[codec.Request], context: Context
     ) -> None:
-        """Read and write until either ends, or the link is closed.
-
-        Raises:
-            FlowhookError: the reason for closing the link, or a protocol violation by the runner.
-        """
+        """Read and write until either ends, or the link is closed."""
         reader = AttachReader(self._runtime, writer, session)
         reading = asyncio.create_task(reader.read(requests), name="read from runner")
         recording = asyncio.create_task(reader.record(), name="store the reports of a runner")

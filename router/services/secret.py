@@ -84,7 +84,6 @@ class SecretService(secret_service_pb2_grpc.SecretServiceServicer):
         return pb.ResolveSecretsResponse(values=values, registry_revision=revision)
 
     async def _check_verifier(self, flow_id: str, names: set[str]) -> None:
-        """Refuse secrets that the flow's webhook does not name."""
         flow = await self._registry.get_flow(flow_id)
         if flow is None:
             raise NotFoundError("unknown flow", reason="FLOW_NOT_FOUND")

@@ -31,7 +31,6 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
     _map: ShardMap
 
     def situation(self) -> ShardSituation:
-        """Return what this router knows of the shard."""
         return self._map.situation()
 
     @server_stream_rpc
@@ -92,11 +91,6 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
 
 
 def _checked(request: pb.ReportReachabilityRequest) -> Mapping[str, str]:
-    """Return the routers of a report, each with its cause.
-
-    Raises:
-        InvalidError: a field is not within its bounds (`REACHABILITY_INVALID`).
-    """
     names = (request.process, *(each.router for each in request.routers))
     texts = (*names, *(each.cause for each in request.routers))
     if (

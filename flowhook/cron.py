@@ -49,11 +49,7 @@ def check_cron(expression: str) -> None:
 
 
 def check_timezone(name: str) -> None:
-    """Check that a time zone is known. Reads a small file, the first time.
-
-    Raises:
-        InvalidError: it is not in the IANA database of this machine (`TIMEZONE_UNKNOWN`).
-    """
+    """Check that a time zone is known. Reads a small file, the first time."""
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # of a name, of one that is no relative path, of a region without a city

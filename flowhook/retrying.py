@@ -24,7 +24,6 @@ class ExponentialBackoff:
     jitter: float = 0.5  # share of each pause that is random: at 0.5, it is shorter by up to a half
 
     def pauses(self) -> Iterator[float]:
-        """Yield the pauses, without end."""
         pause = self.first
         while True:
             yield pause * random.uniform(1 - self.jitter, 1)  # noqa: S311 - nothing secret

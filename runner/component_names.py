@@ -16,5 +16,4 @@ TASKS: Final = frozenset({"run.script", "run.shell"})
 
 
 def component_names() -> frozenset[str]:
-    """Return the names of built-in components and of those in installed packages."""
     return (BUILT_IN | {entry_point.name for entry_point in entry_points(group=ENTRY_POINT_GROUP)}) - TASKS

@@ -183,5 +183,4 @@ class ControlChannel:
         await self._writer.drain()
 
     def close(self) -> None:
-        """Close this end."""
         self._writer.close()

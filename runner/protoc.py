@@ -27,12 +27,7 @@ PROTOC_MISSING: Final = (
 
 
 def compile_source(source: bytes) -> Iterator[bytes]:
-    """Yield a serialized FileDescriptorSet. Creates no named files.
-
-    Raises:
-        InvalidError: the source does not compile, or to too much (`PROTO_INVALID`); protoc is not installed
-            (`PROTOC_MISSING`).
-    """
+    """Yield a serialized FileDescriptorSet. Creates no named files."""
     import google.rpc  # noqa: PLC0415 - the sandbox needs these, and not the process that names this function
 
     try:

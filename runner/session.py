@@ -169,7 +169,6 @@ class RouterClock:
         self._ahead_ms = (fallback() - monotonic()) * MILLISECONDS
 
     def now_ms(self) -> int:
-        """Return the router's time, Unix milliseconds."""
         return int(self._monotonic() * MILLISECONDS + self._ahead_ms)
 
     def attached(self, sent_ms: int, now: float) -> None:
@@ -255,7 +254,6 @@ class Session:
 
     @property
     def running(self) -> int:
-        """Number of running executions."""
         return self._running
 
     @property
@@ -277,7 +275,6 @@ class Session:
         return self._credit() > 0
 
     def connected(self, now: float) -> None:
-        """Begin a new stream with `Hello`."""
         self._phase = PHASES[self._phase, "connected()"]
         self._greeted_at = now
         self._hello = True

@@ -162,7 +162,6 @@ class BlockingFollowingChannel(grpc.Channel):
         return failure
 
     def _current(self, seconds: float) -> OwnerReport:
-        """Return the owner that was found last, or look it up."""
         owner = self._owner
         if owner is None:
             owner, problems = self._look_up(min(seconds, LOOKUP_SECONDS))

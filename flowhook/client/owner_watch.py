@@ -178,7 +178,6 @@ class OwnerWatch:
         return channel
 
     async def _watch(self, address: str) -> None:
-        """Watch one router until cancelled."""
         pauses = WATCHES.pauses()
         while True:
             refused = False

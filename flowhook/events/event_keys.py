@@ -28,7 +28,6 @@ class KeyExpressions:
     def __init__(
         self, order_by: str | None = None, search: Mapping[str, str] = {}, *, webhook: bool = True, raw: bool = False
     ) -> None:
-        """Compile expressions; see `flowhook.events.keys`."""
         self.order_by = order_by
         self.search = search
         self.webhook = webhook
@@ -41,7 +40,6 @@ class KeyExpressions:
         return self.order_by is not None or bool(self.search)
 
     def of_view(self, view: object) -> EventKeys:
-        """Return the keys of an event, given the value of `.`."""
         order_key = "" if self._order_key is None else self._order_key.of_view(view)
         return EventKeys(order_key, self._attributes.of_view(view))
 

@@ -42,7 +42,6 @@ class OrderKey:
         self._accessor = compile_accessor(strip_markers(expression), variables=())
 
     def of_view(self, view: object) -> str:
-        """Return the key of an event, given the value of `.`."""
         try:
             text = _text(self._accessor(view), orjson.OPT_SORT_KEYS)
         except (ExpressionTypeError, orjson.JSONEncodeError):  # orjson reads deeper nesting than it writes
@@ -66,7 +65,6 @@ class DedupeKey:
         self._accessor = compile_accessor(strip_markers(expression))
 
     def of_view(self, view: object) -> str:
-        """Return the key of a request, given the value of `.`."""
         try:
             text = _text(self._accessor(view))
         except (ExpressionTypeError, orjson.JSONEncodeError):
@@ -98,7 +96,6 @@ class SearchAttributes:
         ]
 
     def of_view(self, view: object) -> Attributes:
-        """Return the attributes of an event, given the value of `.`."""
         found: list[tuple[str, str]] = []
         for name, accessor in self._accessors:
             try:

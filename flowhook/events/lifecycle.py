@@ -92,7 +92,6 @@ def is_reserved_type(type_: str) -> bool:
 
 
 def is_valid_data(data: bytes) -> bool:
-    """Whether bytes are valid as `LifecycleEvent.data`."""
     try:
         return len(data) <= MAX_DATA_BYTES and isinstance(orjson.loads(data), dict)
     except orjson.JSONDecodeError:

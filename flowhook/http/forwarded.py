@@ -53,7 +53,6 @@ class TrustedProxies:
         return bool(self._networks)
 
     def trusts(self, address: Address) -> bool:
-        """Whether an address is that of a proxy that is trusted to report the sender behind it."""
         return any(address in network for network in self._networks)
 
     def origin(self, address: Address, scheme: str, headers: Sequence[tuple[str, bytes]]) -> ClientOrigin:
@@ -74,7 +73,6 @@ class TrustedProxies:
         return origin
 
     def _followed(self, hops: Sequence[Mapping[str, str]], address: Address, scheme: str) -> ClientOrigin:
-        """Follow the hops from the last to the first, and return the origin that they lead to."""
         origin = ClientOrigin(address, scheme)
         for hop in reversed(hops[-MAX_HOPS:]):
             sender = _address(hop.get("for", ""))
@@ -89,11 +87,7 @@ class TrustedProxies:
 
 
 def parse_networks(text: str) -> tuple[Network, ...]:
-    """Parse a comma-separated list of networks.
-
-    Raises:
-        InvalidError: an item is not a network (`NETWORK_INVALID`).
-    """
+    """Parse a comma-separated list of networks."""
     try:
         return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:

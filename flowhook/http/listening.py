@@ -73,9 +73,6 @@ def listen(host: str, port: int, *, reuse_port: bool = False) -> list[ListeningS
     """Return listening sockets for all addresses of `host` (empty: of this machine), with the same port. Blocking.
 
     Port 0 lets the system choose; `reuse_port`: several processes may share it.
-
-    Raises:
-        UnavailableError: an address can't be bound (`PORT_UNAVAILABLE`).
     """
     sockets: list[ListeningSocket] = []
     try:

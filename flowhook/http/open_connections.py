@@ -86,7 +86,6 @@ class OpenConnections(Generic[C]):
         self._by_site.setdefault(network_of(connection.address), _Group()).members.add(connection)
 
     def discard(self, connection: C) -> None:
-        """Remove a connection; without effect if it is not in the table."""
         if connection in self._all.members:
             self._all.members.discard(connection)
             site = network_of(connection.address)

@@ -55,9 +55,6 @@ def check_value_count(body: bytes, most: int = MAX_VALUES) -> int:
     """Return an upper bound on the number of values in a JSON text, or in a sequence of texts.
 
     The bound holds up to the first invalid value: parsing stops there.
-
-    Raises:
-        InvalidError: the bound is more than `most` (`BODY_INVALID`).
     """
     if len(body) <= most:  # each value has at least one byte; this covers most bodies without scanning them
         return len(body)

@@ -38,7 +38,6 @@ def number_of(given_output: str) -> int:
 
 
 def hold(results: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:
-    """Return results as held entries, in order."""
     return tuple(replace(entry, key=PREFIX + entry.key) for entry in results)
 
 

@@ -60,7 +60,6 @@ def parse_content_type(value: str) -> ContentType:
 
 
 def is_json(content_type: str) -> bool:
-    """Whether a media type is JSON."""
     return parse_content_type(content_type).is_json
 
 
@@ -109,12 +108,7 @@ def _joined(sections: Mapping[int, tuple[str, bool]]) -> str | None:
 
 
 def decode_charset(body: bytes, charset: str) -> str:
-    """Decode text; without a charset (empty), UTF-8 is tried.
-
-    Raises:
-        InvalidError: the charset is unknown, or none is named and the text is not UTF-8 (`CHARSET_UNKNOWN`); the bytes
-            are not valid in the named charset (`BODY_INVALID`).
-    """
+    """Decode text; without a charset (empty), UTF-8 is tried."""
     charset = charset.strip()
     codec = codec_of(charset or "utf-8")
     try:
@@ -125,11 +119,7 @@ def decode_charset(body: bytes, charset: str) -> str:
 
 
 def codec_of(charset: str) -> codecs.CodecInfo:
-    """Return the codec of a charset.
-
-    Raises:
-        InvalidError: the charset is unknown (`CHARSET_UNKNOWN`).
-    """
+    """Return the codec of a charset."""
     try:
         codec = codecs.lookup(charset.strip())
     except (LookupError, ValueError):

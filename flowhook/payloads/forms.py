@@ -62,12 +62,7 @@ def decode_escapes(data: bytes) -> bytes:
 
 
 def parse_urlencoded(body: bytes, charset: str) -> dict[str, Any]:
-    """Parse an `application/x-www-form-urlencoded` body.
-
-    Raises:
-        InvalidError: it is too large (`BODY_TOO_LARGE`), is not valid in the charset, or has too many fields or
-            brackets (`BODY_INVALID`).
-    """
+    """Parse an `application/x-www-form-urlencoded` body."""
     if len(body) > MAX_BYTES:
         raise InvalidError(f"a form has at most {MAX_BYTES // MIB} MiB", reason="BODY_TOO_LARGE")
     text = decode_charset(body, charset)
@@ -105,11 +100,7 @@ def _fields(data: bytes, charset: str) -> Iterable[tuple[str, str]]:
 
 
 def nest_fields(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return fields as an object, nested by the brackets in their names.
-
-    Raises:
-        InvalidError: one name, or all names together, have too many brackets (`BODY_INVALID`).
-    """
+    """Return fields as an object, nested by the brackets in their names."""
     tree: _Tree = {}
     left = MAX_BRACKETS
     for name, value in fields:
@@ -178,12 +169,7 @@ def _are_indexes(keys: Iterable[str]) -> bool:
 
 
 def parse_properties(text: str) -> dict[str, Any]:
-    """Parse properties to an object, nested by the brackets in their names as in forms.
-
-    Raises:
-        InvalidError: the text is too large (`BODY_TOO_LARGE`), has too many lines, or has an invalid escape
-            (`BODY_INVALID`).
-    """
+    """Parse properties to an object, nested by the brackets in their names as in forms."""
     if len(text) > MAX_PROPERTIES_BYTES:
         raise InvalidError(f"properties have at most {MAX_PROPERTIES_BYTES // KIB} KiB", reason="BODY_TOO_LARGE")
     if "\r" in text:

@@ -83,7 +83,6 @@ class MultipartScanner:
         self._step: Callable[[], bool] = self._preamble
 
     def feed(self, data: bytes) -> list[PartEvent]:
-        """Process the next bytes of the body and return their events."""
         self._buffer += data
         while self._step():
             pass
@@ -235,7 +234,6 @@ def field_value(part: PartStarted, content: bytes, most: int = limits.MAX_VALUES
 
 
 def attachment_name(part: PartStarted) -> str:
-    """Return the name of the attachment that a part becomes."""
     return part.filename or part.field or "part"
 
 

@@ -66,7 +66,6 @@ value."""
 
 
 def selection_of(paths: Iterable[Sequence[str | int]]) -> Selection:
-    """Return the selection of all values that paths read."""
     selection: Selection = {}
     for path in paths:
         selection = _with(selection, path)

@@ -65,7 +65,6 @@ def clock_skew(asked: float, answered: float, router_ms: int) -> float:
 
 
 def within_limits(rendered: bytes) -> bool:
-    """Whether the metrics of one process are within the limits of a report."""
     return len(rendered) <= MAX_METRICS_BYTES and rendered.count(b"\n") <= MAX_METRICS_LINES
 
 

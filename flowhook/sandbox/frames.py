@@ -17,7 +17,6 @@ LENGTH: Final = struct.Struct(">I")
 
 
 def encode(kind: bytes, *parts: bytes) -> bytes:
-    """Encode a frame."""
     body = [kind]
     for part in parts:
         body += (LENGTH.pack(len(part)), part)

@@ -95,7 +95,6 @@ class Offload:
         raise _overloaded()
 
     async def aclose(self) -> None:
-        """End all processes."""
         await self._pool.aclose()
 
 

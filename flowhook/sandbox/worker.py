@@ -92,7 +92,6 @@ class OffloadWorker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can run another call."""
         return self._is_usable and self._process.returncode is None
 
     async def run(self, function: Function, *parts: bytes) -> list[bytes]:
@@ -124,7 +123,6 @@ class OffloadWorker:
         return read_result(function, answer, self._limits)
 
     async def close(self) -> None:
-        """End the process."""
         self._is_usable = False
         self._process.kill()
         self._writer.close()
@@ -149,7 +147,6 @@ def start_process(
 
 
 def encode_call(function: Function, parts: Sequence[bytes]) -> bytes:
-    """Return the request that calls a function with `parts`."""
     return frames.encode(process.CALL, _name(function).encode(), *parts)
 
 

@@ -25,34 +25,28 @@ MAX_SECONDS: Final = 253_402_300_799  # the last second of 9999 (Unix time): the
 
 
 def timestamp(milliseconds: int) -> Timestamp:
-    """Return a protobuf timestamp of Unix milliseconds."""
     seconds, rest = divmod(milliseconds, 1000)
     return Timestamp(seconds=seconds, nanos=rest * 1_000_000)
 
 
 def milliseconds(value: Timestamp) -> int:
-    """Return the Unix milliseconds of a protobuf timestamp."""
     return value.seconds * 1000 + value.nanos // 1_000_000
 
 
 def duration(seconds: float) -> Duration:
-    """Return a protobuf duration of seconds."""
     whole = int(seconds)
     return Duration(seconds=whole, nanos=round((seconds - whole) * 1_000_000_000))
 
 
 def seconds(value: Duration) -> float:
-    """Return the seconds of a protobuf duration."""
     return value.seconds + value.nanos / 1_000_000_000
 
 
 def headers_to_proto(headers: Iterable[tuple[str, bytes]]) -> list[envelope_pb2.Header]:
-    """Return header fields as messages, in order and with repeats."""
     return [envelope_pb2.Header(name=name, value=value) for name, value in headers]
 
 
 def headers_from_proto(headers: Iterable[envelope_pb2.Header]) -> Headers:
-    """Return header fields as ordered pairs."""
     return tuple((header.name, header.value) for header in headers)
 
 
@@ -158,7 +152,6 @@ def _read(kind: type[N], message: Message) -> N:
 
 
 def event_to_bytes(event: Event) -> bytes:
-    """Serialize an event for storage."""
     return event_to_proto(event).SerializeToString()
 
 
@@ -175,31 +168,23 @@ def _unreadable() -> InvalidError:
 
 
 def reply_to_proto(reply: Reply) -> envelope_pb2.Reply:
-    """Return a reply as a message."""
     return envelope_pb2.Reply(status=reply.status, headers=headers_to_proto(reply.headers), body=reply.body)
 
 
 def reply_from_proto(message: envelope_pb2.Reply) -> Reply:
-    """Return the reply that a message holds."""
     return Reply(message.status, headers_from_proto(message.headers), message.body)
 
 
 def reply_to_bytes(reply: Reply) -> bytes:
-    """Serialize a reply for storage."""
     return reply_to_proto(reply).SerializeToString()
 
 
 def reply_from_bytes(payload: bytes) -> Reply:
-    """Parse a reply from storage."""
     return reply_from_proto(envelope_pb2.Reply.FromString(payload))
 
 
 def replay_to_proto(options: ReplayOptions) -> _Request:
-    """Return a request for a replay with these options.
-
-    Raises:
-        InvalidError: they do not go together (`START_INVALID`, `BODY_MISSING`).
-    """
+    """Return a request for a replay with these options."""
     asked = {
         _Request.START_AUTO: options.auto,
         _Request.START_TASK: options.from_task,

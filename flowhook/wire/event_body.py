@@ -26,11 +26,7 @@ class EventPart(NamedTuple):
 
 
 def read_event(payload: RandomAccess, *, max_body_bytes: int) -> EventPart:
-    """Read a serialized event without the rest of its body.
-
-    Raises:
-        ValueError: it is not a serialized event.
-    """
+    """Read a serialized event without the rest of its body."""
     position = 0
     while position < payload.size:
         start, head = position, payload.read(position, _HEAD_BYTES)

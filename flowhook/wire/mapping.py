@@ -77,7 +77,6 @@ class _Field(NamedTuple):
     default: Any  # what it is where a message that is one of its fields is absent, and then left out; None: it is sent
 
     def read(self, message: Message) -> Any:
-        """Return its value in a message."""
         if self.presence and (self.optional or self.default is not None) and not message.HasField(self.name):
             return self.default
         value = getattr(message, self.name)

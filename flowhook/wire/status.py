@@ -71,7 +71,6 @@ _UNTRUSTED: Final = re.compile(r"CERTIFICATE_VERIFY_FAILED: ([a-z -]+)")
 
 
 def code_of(error: errors.FlowhookError) -> grpc.StatusCode:
-    """Return the gRPC code of an error."""
     return next((code for kind, code in CODES if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 
@@ -109,7 +108,6 @@ def _short(text: str) -> str:
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], error: errors.FlowhookError) -> NoReturn:
-    """End a call of an asyncio server with an error."""
     from grpc_status import rpc_status  # noqa: PLC0415 - only servers have it, the client's package does not
 
     status = rpc_status.to_status(to_status(error))
@@ -177,7 +175,6 @@ def _pack(detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest) ->
 
 
 def failure_to_proto(error: errors.FlowhookError) -> failure_pb2.Failure:
-    """Return the error of one event as a message."""
     retry_after = error.retry_after if isinstance(error, errors.ExhaustedError | errors.UnavailableError) else 0
     return failure_pb2.Failure(
         reason=error.reason,
@@ -188,7 +185,6 @@ def failure_to_proto(error: errors.FlowhookError) -> failure_pb2.Failure:
 
 
 def failure_from_proto(failure: failure_pb2.Failure) -> errors.FlowhookError:
-    """Return the error of one event that a message holds."""
     if failure.disposition == failure_pb2.DISPOSITION_RETRYABLE:
         kind = errors.ExhaustedError if failure.reason in THROTTLED else errors.UnavailableError
         return kind(failure.message, reason=failure.reason, retry_after=max(failure.retry_after_seconds, 1))

@@ -64,7 +64,6 @@ class Resource(ExternalResource):
 
     @property
     def uri(self) -> str:
-        """URI of the resource."""
         return self.endpoint if isinstance(self.endpoint, str) else self.endpoint.uri
 
 

@@ -32,7 +32,6 @@ SHELL: Final = "/bin/sh"
 
 
 def _text(value: Any) -> str:
-    """Return text as it is, and other values as JSON."""
     text = value if isinstance(value, str) else encode(value).decode()
     if "\0" in text or len(text.encode()) > MAX_ARGUMENT_BYTES:
         raise ValueError(f"must not contain NUL, nor more than {MAX_ARGUMENT_BYTES} bytes")

@@ -61,7 +61,6 @@ class RecordSnapshot(NamedTuple):
 
     @property
     def is_step(self) -> bool:
-        """Whether it is a step of a call."""
         return self.activity is Activity.STEP
 
 
@@ -117,7 +116,6 @@ class EvaluationRecord:
         return self._memory[start + width : start + width + min(length, most)]
 
     def close(self) -> None:
-        """Unmap the memory and close the descriptor."""
         self._memory.close()
         os.close(self.descriptor)
 

@@ -53,7 +53,6 @@ def supports_fork_server() -> bool:
 
 
 def new_starter() -> ProcessStarter:
-    """Return the fastest starter that this system supports."""
     return ForkServerStarter() if supports_fork_server() else InterpreterStarter()
 
 
@@ -190,6 +189,5 @@ class ForkedProcess:
             os.kill(self.pid, signal.SIGKILL)
 
     async def wait(self) -> int:
-        """Wait for the process to end."""
         await self._ended.wait()
         return self.returncode or 0

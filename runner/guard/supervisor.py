@@ -76,7 +76,6 @@ class WorkerSupervisor:
             await self._starter.close()
 
     async def _run_child(self, reports: exits.RouterReports) -> KillDecision | None:
-        """Run one child to its end and report its exit; returns the decision if it was killed, else None."""
         try:
             child = await WorkerProcess.spawn(self._starter)
         except OSError as problem:

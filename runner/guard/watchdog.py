@@ -125,7 +125,6 @@ class Watchdog:
 
 
 def time_limit_message(activity: Activity, seconds: float) -> str:
-    """Return the error message for an activity that used more than `seconds` of CPU time."""
     verb = "ran for" if activity is Activity.EXPRESSION else "took"
     return f"{SUBJECTS[activity]} {verb} more than {seconds:g} s"
 

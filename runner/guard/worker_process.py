@@ -72,14 +72,12 @@ class WorkerProcess:
         return self.process.returncode is None and (usage.state is not SchedulingState.STOPPED or usage.cpu_ns > seen)
 
     async def kill(self) -> None:
-        """Kill the child and wait for its end."""
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
         await self.process.wait()
 
     async def close(self) -> None:
-        """Kill the child if it runs, and close the control channel and the record."""
         await self.kill()
         self.control.close()
         self.record.close()

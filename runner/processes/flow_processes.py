@@ -67,7 +67,6 @@ class FlowProcesses:
 
     @property
     def in_background(self) -> int:
-        """Number of programs in the background."""
         return len(self._background)
 
     async def run(self, program: ProcessSpec) -> ProcessResult:
@@ -92,7 +91,6 @@ class FlowProcesses:
         task.add_done_callback(self._background.discard)
 
     async def close(self) -> None:
-        """Kill all background processes."""
         tasks = list(self._background)
         for task in tasks:
             task.cancel()
@@ -151,7 +149,6 @@ class _Output:
     is_too_long: bool = False
 
     async def read(self, stream: asyncio.StreamReader | None) -> None:
-        """Read to the end."""
         parts: list[bytes] = []
         left = MAX_OUTPUT_BYTES
         while stream is not None and (part := await stream.read(_CHUNK_BYTES)):

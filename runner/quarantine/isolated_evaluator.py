@@ -98,7 +98,6 @@ class IsolatedEvaluator:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process can be used again."""
         return not self._is_killed and self.process.returncode is None
 
     def reset_slowest(self) -> int:
@@ -166,7 +165,6 @@ class IsolatedEvaluator:
             self.process.kill()
 
     async def close(self) -> None:
-        """Kill the process."""
         self._kill()
         await self.process.wait()
         self._link.close()

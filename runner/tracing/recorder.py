@@ -186,7 +186,6 @@ class TraceRecorder:
         self._open[task.number] = self._latest[task.key] = task
 
     def task_ended(self, seen: Observation) -> None:
-        """Record how a task ended."""
         task = self._open.pop(seen.number)
         task.input = self._values.add(seen.input)
         task.context_after = self._values.add(seen.context)
@@ -240,7 +239,6 @@ class TraceRecorder:
         return tuple(map(_traced, self._tasks))
 
     def traced_error(self, error: WorkflowError) -> WorkflowError:
-        """Return what is shown of an error."""
         texts = (error.type, error.title, error.instance, error.detail[:_MAX_DETAIL])
         type_, title, instance, detail = map(callback_tokens.mask, texts)
         return WorkflowError(type_, error.status, title, instance, detail, self._response(error.response))

@@ -130,7 +130,6 @@ class _Replay:
         return ReplayMachine(self._program, context, journal, recorder, recorder.request_answered)
 
     def trace(self) -> ExecutionTrace:
-        """Replay the journal to its end, and return the trace."""
         outcome: TraceOutcome = "unfinished"
         step = Step()
         try:

@@ -70,5 +70,4 @@ class ExecutionTracer:
         return _TRACES.validate_json(text)
 
     async def aclose(self) -> None:
-        """End all processes."""
         await self._offload.aclose()

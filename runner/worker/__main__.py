@@ -8,7 +8,6 @@ from runner.worker import process
 
 
 def main() -> None:
-    """Run the child until the parent stops it."""
     process.prepare()
     process.run(int(sys.argv[1]), int(sys.argv[2]))
 

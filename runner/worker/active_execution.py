@@ -119,22 +119,18 @@ class ActiveExecutions:
         return self._by_lease.get(execution.lease) is execution
 
     def get(self, lease: bytes) -> ActiveExecution | None:
-        """Return the execution of a lease, if there is one."""
         return self._by_lease.get(lease)
 
     def in_flow(self, flow_id: str) -> int:
-        """Return the number of executions of a flow."""
         return self._by_flow[flow_id]
 
     def add(self, execution: ActiveExecution) -> None:
-        """Add an execution under its lease."""
         self._by_lease[execution.lease] = execution
         self._by_flow[execution.event.flow_id] += 1
         self.event_bytes += execution.event_bytes
         metrics.RUNNING.set(len(self._by_lease))
 
     def remove(self, execution: ActiveExecution) -> None:
-        """Remove the execution of a lease, if there is one."""
         if self._by_lease.pop(execution.lease, None) is not None:
             self.event_bytes -= execution.event_bytes
             flow_id = execution.event.flow_id

@@ -35,7 +35,6 @@ class EffectCalls:
     executions: int = attrs.field(init=False, default=0)  # number of executions that have effects in flight
 
     def start(self, execution: ActiveExecution, effect: Perform) -> None:
-        """Start to perform an effect."""
         task = self._tasks.create_task(self._perform(execution, effect), name=f"{effect.function} {execution.event.id}")
         self.executions += not execution.calls
         execution.calls[effect.key] = (effect, task)
@@ -52,7 +51,6 @@ class EffectCalls:
         return None if call is None else call[1]
 
     def cancel(self, execution: ActiveExecution, key: str) -> None:
-        """Cancel an effect, if it is in flight."""
         task = self.finish(execution, key)
         if task is not None:
             task.cancel()

@@ -89,7 +89,6 @@ class StallDetector:
         self._seen = now
 
     async def run(self) -> None:
-        """Tick until cancelled."""
         while True:
             self.check()
             await asyncio.sleep(TICK_SECONDS)
@@ -178,7 +177,6 @@ class ExecutionDriver:
                 execution.machine.set_lifecycle_types(types)
 
     def start(self, assignment: messages.Assignment) -> None:
-        """Start working on an assignment."""
         if self._draining:
             self._session.finish(assignment.lease, messages.Released("DRAINING", charged=False))
             self._request_send()
@@ -219,7 +217,6 @@ class ExecutionDriver:
             self._queue(execution, effects.DeliveredEvent(entry, number))
 
     def abandon(self, lease: bytes) -> None:
-        """Stop working on a lease that is lost."""
         execution = self._executions.get(lease)
         if execution is not None:
             self._remove(execution, "abandoned")
@@ -243,7 +240,6 @@ class ExecutionDriver:
         self._end(execution, messages.Released("DRAINING", charged=False), "released")
 
     async def pump(self) -> None:
-        """Drive executions until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -485,7 +481,6 @@ def _next_step(machine: ExecutionMachine, turn_input: TurnInput) -> effects.Step
 
 
 def apply_effects(effects_: Collection[Effect], executions: ExecutionDriver) -> None:
-    """Apply the session's effects that concern executions."""
     for effect in effects_:
         match effect:
             case StartAttempt(assignment=assignment):

@@ -30,7 +30,6 @@ class ExecutionReporter:
     _request_send: SendRequest
 
     def write(self, execution: ActiveExecution, writes: Collection[JournalWrite]) -> None:
-        """Append entries to the journal."""
         for write in writes:
             self._session.checkpoint(
                 execution.lease,

@@ -70,7 +70,6 @@ class _Server:
         self._poll.register(link, select.POLLIN)
 
     def run(self) -> None:
-        """Serve until the other end is closed."""
         while True:
             timeout = max(0.0, self._sweep_at - time.monotonic()) * 1000 if self._sweep_at else None
             for descriptor, _ in self._poll.poll(timeout):

@@ -144,7 +144,6 @@ async def _call(
 async def _authorization(
     policy: Policy | None, context: Context, *, refused: Authorization | None = None
 ) -> Authorization | None:
-    """Return the credentials of the caller; None without a policy."""
     if policy is None:
         return None
     shown = await context.http.authorization(policy, refused=refused)

@@ -90,7 +90,6 @@ class ChannelPool:
         self._pool: OrderedDict[GrpcTarget, _Pooled] = OrderedDict()  # most recently used last
 
     async def close(self) -> None:
-        """Close all channels."""
         while self._pool:
             _, pooled = self._pool.popitem()
             await pooled.channel.close(None)

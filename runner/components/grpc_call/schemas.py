@@ -111,7 +111,6 @@ class ServiceSchema:
             raise fault(Kind.CONFIGURATION, f"the descriptors of {shown} are inconsistent") from None
 
     def method(self, service: str, name: str) -> GrpcMethod:
-        """Return a method; TaskFault (configuration) if there is no such service or method."""
         try:
             found = self._pool.FindServiceByName(service)
         except KeyError:
@@ -175,7 +174,6 @@ class _Inquiry:
     _size: int = attrs.field(init=False, default=0)
 
     async def describe(self, service: str) -> tuple[list[FileDescriptorProto], int]:
-        """See `reflect`."""
         await self._ask(ServerReflectionRequest(file_containing_symbol=service), f"the service {service}")
         while missing := {name for file in self._files.values() for name in file.dependency} - self._files.keys():
             name = min(missing)
@@ -226,7 +224,6 @@ class SchemaCache:
         self._offload = Offload("compiling .proto files", seconds=CPU_SECONDS, memory=MEMORY_BYTES)
 
     async def close(self) -> None:
-        """End the processes."""
         await self._offload.aclose()
 
     async def compiled(self, proto: Resource, context: Context) -> ServiceSchema:
@@ -256,8 +253,6 @@ class SchemaCache:
     async def reflected(
         self, channel: grpc.aio.Channel, target: GrpcTarget, service: str, metadata: Metadata, seconds: float
     ) -> ServiceSchema:
-        """Return the schema of a service from its server; see `reflect`."""
-
         async def load() -> tuple[ServiceSchema, int]:
             files, size = await reflect(channel, service, metadata, seconds)
             return await asyncio.to_thread(ServiceSchema, files, str(target)), size

@@ -33,7 +33,6 @@ _STYLES: Final = {"ssv": "spaceDelimited", "tsv": "tabDelimited", "pipes": "pipe
 
 
 def document_fault(detail: str) -> TaskFault:
-    """Return the error for an invalid document, or for invalid parameters."""
     return fault(Kind.CONFIGURATION, f"openapi: {detail}")
 
 
@@ -67,12 +66,10 @@ def _look_up(root: Mapping[str, Any], reference: str) -> Any:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """Return a value if it is an object, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
 def sequence(value: Any) -> list[Any]:
-    """Return a value if it is an array, else an empty one."""
     return value if isinstance(value, list) else []
 
 

@@ -97,7 +97,6 @@ def _url(operation: ApiOperation, values: Mapping[str, str], query: Iterable[str
 
 
 def _body(operation: ApiOperation, rest: Mapping[str, Any]) -> tuple[bytes | None, str]:
-    """Return the body and its media type; None and an empty string if there is no body."""
     body = operation.body
     whole = body is not None and body.name in rest
     unknown = [name for name in rest if body is None or (whole and name != body.name)]

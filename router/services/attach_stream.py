@@ -153,7 +153,7 @@ class AttachReader:
     _ending: bool = attrs.field(init=False, default=False)
 
     async def read(self, requests: AsyncIterator[codec.Request]) -> None:
-        """Process the messages of the stream; for errors see `put`."""
+        """Process the messages of the stream; InvalidError: the runner violates the protocol."""
         async for request in requests:
             await self.put(request)
 

@@ -19,7 +19,7 @@ import grpc
 import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 
-from flowhook.errors import FlowhookError, InternalError, PermissionDeniedError, UnauthenticatedError
+from flowhook.errors import FlowhookError, InternalError, PermissionDeniedError, UnauthenticatedError, UnavailableError
 from flowhook.security.token_verifier import TokenGrant, TokenVerifier
 from flowhook.security.tokens import TokenScope
 from flowhook.sharing import Principal, current_principal
@@ -169,7 +169,7 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
             async for request in requests:
                 now = self._authenticate(header)
                 if (now.scopes, now.flows) != (grant.scopes, grant.flows):
-                    raise UnauthenticatedError("the token permits something else now: call again")
+                    raise UnavailableError("the token permits something else now: call again", reason="TOKEN_CHANGED")
                 yield request
 
         async def call(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> Any:

@@ -72,7 +72,7 @@ class ExecutionContext:
     raw_input: Any
     started_at_ms: int
     clock: Callable[[], int]  # returns Unix milliseconds
-    secrets: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     # whether the execution has used up its time slice; called between expressions
     must_yield: Callable[[], bool] = lambda: False

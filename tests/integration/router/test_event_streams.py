@@ -10,7 +10,7 @@ from support.patience import PATIENCE, until
 from support.routers import flow, running_router
 
 from flowhook.client import channel
-from flowhook.errors import InvalidError, UnauthenticatedError
+from flowhook.errors import InvalidError, UnauthenticatedError, UnavailableError
 from flowhook.events import ids
 from flowhook.security.tokens import TokenScope, create_token, revoke_token
 from flowhook.v1.envelope_pb2 import Event
@@ -124,6 +124,22 @@ async def test_a_token_that_is_revoked_ends_its_stream(router, connect):
     await stream.send(event())
     with pytest.raises(UnauthenticatedError):
         await stream.answer()
+
+
+async def test_a_token_that_permits_something_else_ends_its_stream_to_be_opened_again(router, connect):
+    token = create_token(router.settings.data_dir, "billing", [TokenScope.INGEST], flows=["hello"])
+    stream, first = connect(token), event()
+    await stream.send(first)
+    assert await stream.answer() == [first.id]
+    file = router.settings.data_dir / "tokens.json"
+    file.write_text(file.read_text().replace('"hello"', '"other"'))
+    await stream.send(event())
+    with pytest.raises(UnavailableError) as ended:
+        await stream.answer()
+    assert ended.value.reason == "TOKEN_CHANGED"
+    again, second = connect(token), event("other")
+    await again.send(second)
+    assert await again.answer() == [second.id]
 
 
 async def test_a_token_for_a_flow_is_good_for_events_of_that_flow(router, connect):

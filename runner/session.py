@@ -263,7 +263,6 @@ class Session:
 
     @property
     def attached(self) -> bool:
-        """Whether the router has accepted this runner on the present stream."""
         return self._phase in (_Phase.ATTACHED, _Phase.LEAVING)
 
     def limit(self, window: int) -> bool:

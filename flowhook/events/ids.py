@@ -82,7 +82,6 @@ def decode(event_id: str) -> int:
 
 
 def slot_of_event(event_id: str) -> int:
-    """Return the slot that an event ID carries; errors as of `decode`."""
     _check(event_id)
     return (_VALUES[event_id[-2]] << 5 | _VALUES[event_id[-1]]) & 0xFF
 

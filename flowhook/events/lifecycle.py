@@ -117,16 +117,8 @@ def encode_lifecycle_event(
 ) -> bytes:
     """Return a lifecycle event: a CloudEvent as JSON of at most `limits.MAX_RESULT_BYTES`.
 
-    Args:
-        kind: one of `TYPES`.
-        event_id: ID of the event itself.
-        flow_id: flow of the execution.
-        execution_id: the execution.
-        definition: of the workflow that it runs.
-        time_ms: Unix time at which it happened.
-        error: of a faulted execution.
-        output: JSON of the output of a completed one; left out if the event would be too large with it.
-        within: data that a runner reported (`LifecycleEvent.data`); empty for events that the router records itself.
+    `kind` is one of `TYPES`. `output` is left out if the event would be too large with it. `within` is the data that a
+    runner reported (`LifecycleEvent.data`); empty for events that the router records itself.
     """
     moment = rfc3339(time_ms)
     happened = kind.removesuffix(".v1").rpartition(".")[2].removeprefix("correlation-")

@@ -33,7 +33,6 @@ def given_output_key(task: str, number: int = 0) -> str:
 
 
 def number_of(given_output: str) -> int:
-    """Return the number in such a key."""
     return int(given_output.removesuffix(GIVEN_OUTPUT).rpartition("#")[2])
 
 

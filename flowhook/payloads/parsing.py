@@ -235,7 +235,6 @@ def _lines(body: bytes) -> list[Any]:
 
 
 def _multipart(kind: ContentType, body: bytes) -> ParsedBody:
-    """Return the fields of a form as an object, and every other part as an attachment."""
     scanner = MultipartScanner(kind.parameters.get("boundary", ""))
     fields: list[tuple[str, Any]] = []
     attachments: list[Attachment] = []

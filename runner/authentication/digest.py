@@ -135,7 +135,6 @@ def _key(origin: str, account: Digest) -> tuple[str, bytes]:
 
 
 def _challenges(field: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield schemes, in lower case, with their parameters, by lower-case name."""
     scheme, position = "", 0
     parameters: dict[str, str] = {}
     while (match := _PART.match(field, position)) is not None:

@@ -118,9 +118,6 @@ async def exchange(
     """Send a request and return the part of the response that `output` selects.
 
     A status from 300 on is an error; with `redirect`, which follows redirects, one from 400 on.
-
-    Raises:
-        TaskFault: no response, or one with the status of an error (communication).
     """
     response = await context.http.request(
         method,

@@ -74,9 +74,6 @@ async def fetch(resource: Resource, context: Context, place: str) -> bytes:
 
     The request does not carry the call's Idempotency-Key: a server that receives both requests would treat the call as
     a repetition.
-
-    Raises:
-        TaskFault: the URI is a file's (configuration), or the request fails as a `call: http` does.
     """
     scheme = urlsplit(resource.uri).scheme.lower()
     if scheme == "file":

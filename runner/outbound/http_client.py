@@ -87,9 +87,6 @@ class HttpClient:
         """Send one request and read the response; used through `bound_client.BoundClient`, which sets the deadline.
 
         `account` answers the challenges of the origin of `url`. `hide_path`: see `http_response.public_url`.
-
-        Raises:
-            TaskFault: there is no response (communication).
         """
         origin = url.origin()
         for _ in range(MAX_REDIRECTS + 1):

@@ -92,6 +92,7 @@ class EventAttachments(Attachments):
 
 
 async def chunks(content: bytes) -> AsyncIterator[bytes]:
+    """Yield bytes in chunks of at most `CHUNK_BYTES`."""
     for start in range(0, len(content), CHUNK_BYTES):
         yield content[start : start + CHUNK_BYTES]
 

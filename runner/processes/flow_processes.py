@@ -79,11 +79,7 @@ class FlowProcesses:
             return await _run(program, self._launchers)
 
     def start(self, program: ProcessSpec) -> None:
-        """Execute a program in the background, until its time is up or the runner ends.
-
-        Raises:
-            TaskFault: there are too many background processes (runtime).
-        """
+        """Execute a program in the background, until its time is up or the runner ends."""
         if len(self._background) >= self._max_in_background:
             raise fault(Kind.RUNTIME, f"{self._max_in_background} processes run in the background, which is the limit")
         task = asyncio.create_task(self._run_in_background(program), name="process in the background")

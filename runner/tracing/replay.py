@@ -105,7 +105,6 @@ class _Replay:
 
     @property
     def _is_resumed(self) -> bool:
-        """Whether this is a replay that did not begin at the beginning."""
         origin = self._recorded.event.replay
         return origin is not None and (origin.from_failed_task or bool(origin.task))
 

@@ -71,7 +71,6 @@ class ActiveExecution:
 
     @classmethod
     def of(cls, assignment: messages.Assignment, event: Event) -> Self:
-        """Return the attempt that an assignment starts; `event` is the assignment's, parsed."""
         stored = assignment.journal_start + len(assignment.journal)
         return cls(
             assignment.lease,

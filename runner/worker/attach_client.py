@@ -69,7 +69,6 @@ class RouterConnection:
             await self._received.wait()
 
     async def run(self, executions: ExecutionDriver) -> None:
-        """Stay attached until cancelled."""
         pauses = CALL.pauses()
         while True:
             problem = await self._once(executions)

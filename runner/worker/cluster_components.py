@@ -96,11 +96,7 @@ def cluster_components(channel: grpc.aio.Channel) -> Mapping[str, Component]:
 
 
 async def _call(call: Callable[..., Awaitable[Response]], request: Request) -> Response:
-    """Call the router, and retry while it is unavailable, until the effect's deadline cancels this.
-
-    Raises:
-        TaskFault: the router refused.
-    """
+    """Call the router, and retry while it is unavailable, until the effect's deadline cancels this."""
     while True:
         try:
             return await call(request, timeout=DEADLINE)
@@ -138,11 +134,7 @@ LOCAL_COMPONENTS: Final = {each.name: each for each in (_emit_locally, _refuse)}
 
 
 async def _send_to_sink(arguments: EmitArguments, context: Context) -> None:
-    """Send an event to its sink, else to that of the settings; without either nothing is sent.
-
-    Raises:
-        TaskFault: the sink is not a URL (configuration), did not answer, or not with 2xx (communication).
-    """
+    """Send an event to its sink, else to that of the settings; without either nothing is sent."""
     url = arguments.sink or context.settings.event_sink
     if not url:
         return

@@ -170,7 +170,6 @@ class ExecutionDriver:
         self._session.limit(ACTIVE)
 
     def set_lifecycle_types(self, types: frozenset[str]) -> None:
-        """Report lifecycle events of these types, and of no others, from now on."""
         self._lifecycle_types = types
         for execution in self._executions:
             if execution.machine is not None and execution.quarantine_task is None:  # in quarantine: after its turn
@@ -394,7 +393,6 @@ class ExecutionDriver:
             self._queue(execution)
 
     def _carry_out(self, execution: ActiveExecution, step: effects.Step) -> None:
-        """Carry out what a step requests: cancellations, effects, subscriptions and waits."""
         for key in step.cancel:
             self._calls.cancel(execution, key)
         execution.update_held(step)

@@ -47,7 +47,6 @@ class ExecutionReporter:
         self._send(execution)
 
     def publish_events(self, execution: ActiveExecution) -> None:
-        """Publish the lifecycle events since the last journal entry, while the execution continues."""
         events, execution.lifecycle_events = execution.lifecycle_events, ()
         if not self._session.report_events(execution.lease, execution.written, events) and not execution.events_dropped:
             log.warning("too many lifecycle events wait to be sent; dropping some", execution=execution.event.id)
@@ -60,7 +59,6 @@ class ExecutionReporter:
             self._send(execution)
 
     def finish(self, execution: ActiveExecution, ending: messages.Ending) -> None:
-        """Report how the attempt ended, with the last lifecycle events and the task history."""
         history = b"" if execution.machine is None else execution.machine.take_history()
         self._session.finish(execution.lease, ending, execution.lifecycle_events, history)
         execution.lifecycle_events = ()

@@ -82,7 +82,6 @@ class ProgramCache:
     _locks: WeakValueDictionary[tuple[str, int], asyncio.Lock] = attrs.field(init=False, factory=WeakValueDictionary)
 
     def cached(self, flow_id: str, revision: int) -> LoadedFlow | None:
-        """Return a flow from the cache; None: it is not cached."""
         return self._flows.get((flow_id, revision))
 
     async def load(self, flow_id: str, revision: int) -> LoadedFlow:

@@ -49,11 +49,9 @@ class LocalClock:
     _skipped_ms: int = attrs.field(init=False, default=0)
 
     def now_ms(self) -> int:
-        """Return Unix milliseconds."""
         return time.time_ns() // 1_000_000 + self._skipped_ms
 
     def seconds_until(self, moment_ms: int) -> float:
-        """Return the seconds until a moment, 0 if it has passed."""
         return max(0.0, (moment_ms - self.now_ms()) / 1000)
 
     async def sleep_until(self, moment_ms: int) -> None:
@@ -71,7 +69,6 @@ class LocalEvents:
         self._number = 0
 
     def dequeue(self, subscriptions: Sequence[Subscription]) -> DeliveredEvent | None:
-        """Remove and return the first event that matches one of `subscriptions`; None if absent."""
         for index, (provided, event) in enumerate(self._events):
             for subscription in subscriptions:
                 if any(_matches(each, event, callback=provided.callback) for each in subscription.filters):

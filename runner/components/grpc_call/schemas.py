@@ -78,11 +78,7 @@ class GrpcMethod:
         return encoded
 
     def decode(self, data: bytes) -> Any:
-        """Return a response message as JSON: fields by their JSON names, without those at their default. Blocking.
-
-        Raises:
-            TaskFault: `data` is not a message of the expected type (communication).
-        """
+        """Return a response message as JSON: fields by their JSON names, without those at their default. Blocking."""
         try:
             message = message_factory.GetMessageClass(self._output).FromString(data)
             return json_format.MessageToDict(message, descriptor_pool=self._pool)
@@ -97,11 +93,7 @@ class ServiceSchema:
     """Services that a set of .proto files describes."""
 
     def __init__(self, files: Iterable[FileDescriptorProto], shown: str) -> None:
-        """Load the files, each after those that it imports; `shown` is the name of their origin in errors.
-
-        Raises:
-            TaskFault: the descriptors are inconsistent (configuration).
-        """
+        """Load the files, each after those that it imports; `shown` is the name of their origin in errors."""
         self._shown = shown
         self._pool = DescriptorPool()
         try:

@@ -43,8 +43,6 @@ class OperationCache:
         """Do nothing: the cache holds nothing but memory."""
 
     async def get(self, document: Resource, operation_id: str, context: Context) -> ApiOperation:
-        """Return an operation of a document; TaskFault if that can't be fetched, is invalid, or does not have it."""
-
         async def load() -> tuple[ApiOperation, int]:
             content = await fetch(document, context, "openapi: with.document.endpoint")
 

@@ -97,11 +97,7 @@ class ApiOperation:
 
 
 def find_operation(document: Any, operation_id: str, uri: str) -> ApiOperation:
-    """Return an operation of a document (plain JSON); URLs in it are relative to `uri`.
-
-    Raises:
-        TaskFault: the document is of another kind, or the operation is missing or invalid (configuration).
-    """
+    """Return an operation of a document (plain JSON); URLs in it are relative to `uri`."""
     root = mapping(document)
     if not str(root.get("openapi")).startswith("3.") and str(root.get("swagger")) != "2.0":
         raise document_fault("the document is neither OpenAPI 3 nor Swagger 2.0")
@@ -143,7 +139,6 @@ class _Reader(ABC):
                 yield resolve(self.root, parameter)
 
     def parameters(self) -> Iterator[Parameter]:
-        """Yield the parameters outside of the body."""
         for described in self.described():
             place, name = described.get("in"), described.get("name")
             if isinstance(name, str) and place in PARAMETER_LOCATIONS:

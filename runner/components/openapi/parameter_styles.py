@@ -49,7 +49,11 @@ class Parameter:
 
 
 def in_path(parameter: Parameter, value: Any) -> str:
-    """Serialize a parameter into a path."""
+    """Serialize a parameter into a path.
+
+    Raises:
+        UnwritableError: the value cannot be serialized there, is empty, or would lead to another path.
+    """
     written = quote(_content(parameter, value), safe="") if parameter.media_type else _expand(parameter, value)
     if not written:
         raise UnwritableError("is empty, and stands in a path")

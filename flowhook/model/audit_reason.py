@@ -43,7 +43,6 @@ def set_audit_reason(text: str) -> None:
 
 
 def reason_metadata() -> tuple[tuple[str, bytes], ...]:
-    """Return the metadata of a call."""
     given = ((REASON_KEY, _reason.get()[:MAX_AUDIT_REASON]), (CLIENT_ADDRESS_KEY, client_address.get()))
     # arguments and environment variables that are not UTF-8 have characters that UTF-8 has not
     return tuple((key, text.encode("utf-8", "replace")) for key, text in given if text)

@@ -22,8 +22,6 @@ class TimeProperty(property, Generic[T_co]):
 
 
 def time_of(field: str) -> TimeProperty[datetime]:
-    """Return the property for a field that is always set."""
-
     def read(self: Any) -> datetime:
         return to_datetime(getattr(self, field))
 
@@ -31,8 +29,6 @@ def time_of(field: str) -> TimeProperty[datetime]:
 
 
 def time_if_any(field: str) -> TimeProperty[datetime | None]:
-    """Return the property for a field that may be None."""
-
     def read(self: Any) -> datetime | None:
         milliseconds = getattr(self, field)
         return None if milliseconds is None else to_datetime(milliseconds)

@@ -119,7 +119,6 @@ def decode_charset(body: bytes, charset: str) -> str:
 
 
 def codec_of(charset: str) -> codecs.CodecInfo:
-    """Return the codec of a charset."""
     try:
         codec = codecs.lookup(charset.strip())
     except (LookupError, ValueError):

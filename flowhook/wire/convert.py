@@ -184,7 +184,6 @@ def reply_from_bytes(payload: bytes) -> Reply:
 
 
 def replay_to_proto(options: ReplayOptions) -> _Request:
-    """Return a request for a replay with these options."""
     asked = {
         _Request.START_AUTO: options.auto,
         _Request.START_TASK: options.from_task,

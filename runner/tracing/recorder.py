@@ -294,7 +294,6 @@ def _with_time(traced: TracedRequest, entry: JournalEntry) -> TracedRequest:
 
 
 def _execution_of(request: ExternalRequest, entry: JournalEntry) -> str:
-    """Return the execution that a request started or awaited; empty: none."""
     if isinstance(request, AwaitCompletion):
         return request.execution_id
     if not isinstance(request, Perform) or request.function != RUN_WORKFLOW:

@@ -68,7 +68,6 @@ def cluster_components(channel: grpc.aio.Channel) -> Mapping[str, Component]:
 
     @component(EMIT)
     async def emit(arguments: EmitArguments, context: Context) -> dict[str, int]:
-        """Publish an event, and send it to a sink."""
         request = pb.EmitEventRequest(
             event=encode(arguments.event),
             execution_id=arguments.execution,
@@ -81,7 +80,6 @@ def cluster_components(channel: grpc.aio.Channel) -> Mapping[str, Component]:
 
     @component(RUN_WORKFLOW)
     async def start(arguments: RunWorkflowArguments, context: Context) -> dict[str, str]:  # noqa: ARG001 - components have one
-        """Start an execution of another flow."""
         request = pb.StartExecutionRequest(
             flow_id=arguments.flow,
             version=arguments.version,

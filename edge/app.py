@@ -15,7 +15,7 @@ from edge.http.request import Application
 from edge.http.server import Server
 from edge.metrics import EdgeMetrics
 from edge.router.body_uploads import BodyUploads
-from edge.router.client import GrpcRouterClient, attach_verifier_forever
+from edge.router.client import RouterClient, attach_verifier_forever
 from edge.router.flow_cache import FlowCache
 from edge.router.ingest import IngestBatcher
 from edge.router.rejections import RejectionReporter
@@ -95,7 +95,7 @@ async def _serve(
     make_server: Callable[..., Any],
     shared: EdgeLimits,
 ) -> None:
-    counts, router, loop = EdgeMetrics(), GrpcRouterClient(channel), asyncio.get_running_loop()
+    counts, router, loop = EdgeMetrics(), RouterClient(channel), asyncio.get_running_loop()
 
     def on_state(lack: str) -> None:
         process_state.detail = lack

@@ -6,12 +6,11 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import attrs
 import grpc
 import grpc.aio
-from typing_extensions import override
 
 from flowhook.client.router_errors import TAKEOVER
 from flowhook.errors import FlowhookError, UnavailableError
@@ -246,53 +245,6 @@ class EventStream:
                 answer.set_exception(error)
 
 
-class RouterClient(Protocol):
-    """The router, as the edge sees it. Every method may raise any FlowhookError; those listed have a specific meaning.
-
-    `seconds` is the timeout of a call, unless a method says otherwise.
-    """
-
-    async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
-        """Store events; return one result per event, in order."""
-
-    async def invoke(self, event: Event, seconds: float) -> InvokeFlowResponse:
-        """Store an event and wait up to `seconds` for its flow's response.
-
-        Raises:
-            UnavailableError: among other causes, the router is unreachable; this is raised without waiting.
-        """
-
-    async def upload(self, start: UploadStart, seconds: float) -> Upload:
-        """Start an upload, once the router admits it. Each step of it, the start included, may take `seconds`.
-
-        Raises:
-            NotFoundError: there is no such flow.
-            ExhaustedError: the flow accepts no more uploads, or no more of this sender.
-            UnavailableError: the router accepts no more uploads, or is unreachable.
-        """
-
-    async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
-        """Return an execution's response so far; NotFoundError: token never issued, or past retention."""
-
-    async def get_flow(self, flow_id: str, seconds: float) -> FlowDefinition:
-        """Return a flow; NotFoundError: it does not exist."""
-
-    async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
-        """Return the IDs, of 1 to `limits.MAX_FOUND_FLOWS` given ones, that belong to existing flows."""
-
-    async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> ResolvedSecrets:
-        """Return verification secrets of a flow; NotFoundError: it does not exist."""
-
-    async def report(self, rejections: Sequence[Rejection]) -> None:
-        """Report refused requests; the caller may ignore that the router does not accept them."""
-
-    async def verify_rejections(self, verify: Verify) -> None:
-        """Answer with `verify` what the router wants verified again, until it ends the stream."""
-
-    def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
-        """Yield changes after a revision (0: now) until the stream ends; OutOfRangeError: not retained any more."""
-
-
 async def _response(call: Awaitable[T]) -> T:
     try:
         return await call
@@ -300,8 +252,11 @@ async def _response(call: Awaitable[T]) -> T:
         raise status.from_rpc_error(error) from None
 
 
-class GrpcRouterClient(RouterClient):
-    """A router client over a gRPC channel. The caller owns the channel."""
+class RouterClient:
+    """The router, as the edge sees it. Every method may raise any FlowhookError; those listed have a specific meaning.
+
+    `seconds` is the timeout of a call, unless a method says otherwise. The caller owns the channel.
+    """
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._ingest = IngestServiceStub(channel)
@@ -312,19 +267,29 @@ class GrpcRouterClient(RouterClient):
         self._rejections = RejectionServiceStub(channel)
         self._secrets = SecretServiceStub(channel)
 
-    @override
     async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
+        """Store events; return one result per event, in order."""
         # callbacks may take the router long, and must keep no other event waiting
         stream = self._callbacks if events[0].callback else self._events
         return (await stream.send(StreamEventsRequest(events=events), seconds)).results
 
-    @override
     async def invoke(self, event: Event, seconds: float) -> InvokeFlowResponse:
+        """Store an event and wait up to `seconds` for its flow's response.
+
+        Raises:
+            UnavailableError: among other causes, the router is unreachable; this is raised without waiting.
+        """
         request = InvokeFlowRequest(event=event, max_wait=duration(seconds))
         return await _response(self._ingest.InvokeFlow(request, timeout=seconds + INVOKE_GRACE_SECONDS))
 
-    @override
     async def upload(self, start: UploadStart, seconds: float) -> Upload:
+        """Start an upload, once the router admits it. Each step of it, the start included, may take `seconds`.
+
+        Raises:
+            NotFoundError: there is no such flow.
+            ExhaustedError: the flow accepts no more uploads, or no more of this sender.
+            UnavailableError: the router accepts no more uploads, or is unreachable.
+        """
 
         async def attempt(_left: float) -> Upload:  # each step of an upload may take all of them
             upload = Upload(self._ingest.UploadBody(None, wait_for_ready=True), seconds)
@@ -337,8 +302,8 @@ class GrpcRouterClient(RouterClient):
 
         return await _until_owned(attempt, seconds)
 
-    @override
     async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
+        """Return an execution's response so far; NotFoundError: token never issued, or past retention."""
         request = GetReplyRequest(reply_token=token)
 
         def attempt(left: float) -> Awaitable[GetReplyResponse]:
@@ -346,37 +311,37 @@ class GrpcRouterClient(RouterClient):
 
         return await _until_owned(attempt, seconds)
 
-    @override
     async def get_flow(self, flow_id: str, seconds: float) -> FlowDefinition:
+        """Return a flow; NotFoundError: it does not exist."""
         request = GetFlowRequest(flow_id=flow_id)
         response = await _response(self._flows.GetFlow(request, timeout=seconds, wait_for_ready=True))
         return FlowDefinition(response.flow.definition, response.registry_revision, response.flow.revision)
 
-    @override
     async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
+        """Return the IDs, of 1 to `limits.MAX_FOUND_FLOWS` given ones, that belong to existing flows."""
         request = FindFlowsRequest(flow_ids=flow_ids)
         response = await _response(self._flows.FindFlows(request, timeout=seconds, wait_for_ready=True))
         return frozenset(response.flow_ids)
 
-    @override
     async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> ResolvedSecrets:
+        """Return verification secrets of a flow; NotFoundError: it does not exist."""
         request = ResolveSecretsRequest(flow_id=flow_id, names=sorted(names))
         response = await _response(self._secrets.ResolveSecrets(request, timeout=seconds, wait_for_ready=True))
         return ResolvedSecrets(dict(response.values), response.registry_revision)
 
-    @override
     async def report(self, rejections: Sequence[Rejection]) -> None:
+        """Report refused requests; the caller may ignore that the router does not accept them."""
         request = ReportRejectionsRequest(rejections=rejections)
         await _until_owned(
             lambda left: _response(self._rejections.ReportRejections(request, timeout=left)), REPORT_SECONDS
         )
 
-    @override
     async def verify_rejections(self, verify: Verify) -> None:
+        """Answer with `verify` what the router wants verified again, until it ends the stream."""
         await _serve_verifications(self._rejections.AttachVerifier(None), verify)
 
-    @override
     async def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
+        """Yield changes after a revision (0: now) until the stream ends; OutOfRangeError: not retained any more."""
         call = self._flows.WatchFlows(WatchFlowsRequest(start_revision=start_revision))
         try:
             async for message in call:

@@ -9,7 +9,7 @@ from support.memory_router import MemoryRouter
 from support.patience import until
 from support.shard_routers import shard_routers
 
-from edge.router.client import GrpcRouterClient
+from edge.router.client import RouterClient
 from flowhook import limits
 from flowhook.client import channel
 from flowhook.v1.envelope_pb2 import Reply
@@ -109,7 +109,7 @@ async def test_a_large_body_is_uploaded_to_the_next_owner(start_edge, router, ro
 async def test_refused_requests_are_reported_to_the_next_owner(router, routers):
     routers[0].report(1, routers[0].address)
     async with channel.connect(routers.target, "fhk_t") as connection:
-        reporting = asyncio.create_task(GrpcRouterClient(connection).report([Rejection(id="rej_1")]))
+        reporting = asyncio.create_task(RouterClient(connection).report([Rejection(id="rej_1")]))
         await until(lambda: routers[0].calls)
         routers.move(1, 2)
         await reporting

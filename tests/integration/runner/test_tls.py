@@ -12,7 +12,7 @@ from support.patience import PATIENCE
 from support.routers import running_router
 
 from edge.metrics import EdgeMetrics
-from edge.router.client import GrpcRouterClient
+from edge.router.client import RouterClient
 from edge.router.flow_cache import FlowCache
 from flowhook.client.channel import open_channel
 from flowhook.process.settings import CommonSettings
@@ -62,7 +62,7 @@ async def test_an_edge_says_what_is_wrong(message):
     async with open_channel(settings, "edge") as channel:
         with capture_logs() as lines:
             running = asyncio.create_task(
-                FlowCache(GrpcRouterClient(channel), EdgeMetrics(), size=1, lookup_seconds=1.0).run()
+                FlowCache(RouterClient(channel), EdgeMetrics(), size=1, lookup_seconds=1.0).run()
             )
             await received(lines, text)
         running.cancel()

@@ -16,29 +16,12 @@ from flowhook.client.router_errors import TAKEOVER
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model import Blob
 from flowhook.process import logs
+from flowhook.v1 import ingest_service_pb2 as ingest_pb
+from flowhook.v1 import rejection_service_pb2 as rejection_pb
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.flow_service_pb2 import FindFlowsRequest, GetFlowRequest, WatchFlowsRequest
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
-from flowhook.v1.ingest_service_pb2 import (
-    GetReplyRequest,
-    GetReplyResponse,
-    IngestResult,
-    InvokeFlowRequest,
-    InvokeFlowResponse,
-    StreamEventsRequest,
-    StreamEventsResponse,
-    UploadBodyRequest,
-    UploadBodyResponse,
-    UploadEnd,
-    UploadStart,
-)
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
-from flowhook.v1.rejection_service_pb2 import (
-    AttachVerifierRequest,
-    AttachVerifierResponse,
-    Rejection,
-    ReportRejectionsRequest,
-)
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 from flowhook.v1.secret_service_pb2 import ResolveSecretsRequest
 from flowhook.v1.secret_service_pb2_grpc import SecretServiceStub
@@ -48,11 +31,11 @@ from flowhook.wire.mapping import from_proto
 
 T = TypeVar("T")
 
-UploadCall = grpc.aio.StreamUnaryCall[UploadBodyRequest, UploadBodyResponse]
-EventCall = grpc.aio.StreamStreamCall[StreamEventsRequest, StreamEventsResponse]
+UploadCall = grpc.aio.StreamUnaryCall[ingest_pb.UploadBodyRequest, ingest_pb.UploadBodyResponse]
+EventCall = grpc.aio.StreamStreamCall[ingest_pb.StreamEventsRequest, ingest_pb.StreamEventsResponse]
 VerifierCall = grpc.aio.StreamStreamCall[Any, Any]
 
-Verify = Callable[[AttachVerifierResponse], Awaitable[AttachVerifierRequest]]
+Verify = Callable[[rejection_pb.AttachVerifierResponse], Awaitable[rejection_pb.AttachVerifierRequest]]
 """Verifies a request and returns the answer, whose `verification_id` it may leave empty. Never raises."""
 
 RECONNECT_SECONDS: Final = 0.5
@@ -62,7 +45,7 @@ REPORT_SECONDS: Final = 5.0  # deadline of a report of refused requests
 TAKEOVER_PAUSE: Final = 0.1  # seconds between two attempts of a call while another router takes over
 _EOF: Final = grpc.aio.EOF  # type: ignore[attr-defined] # the stubs of gRPC lack it
 _ADMITTED: Final = "admitted"
-_END: Final = UploadBodyRequest(end=UploadEnd())
+_END: Final = ingest_pb.UploadBodyRequest(end=ingest_pb.UploadEnd())
 
 log = logs.get_logger(__name__)
 
@@ -103,20 +86,20 @@ class Upload:
     _seconds: float
     _given_up: bool = attrs.field(init=False, default=False)
 
-    async def begin(self, start: UploadStart) -> None:
-        await self._send(UploadBodyRequest(start=start))
+    async def begin(self, start: ingest_pb.UploadStart) -> None:
+        await self._send(ingest_pb.UploadBodyRequest(start=start))
         if _ADMITTED not in dict(await self._step(self._call.initial_metadata())):  # the call ends with a refusal
             await self._step(self._call)
 
     async def write(self, data: bytes) -> None:
         """Send the next bytes, no faster than the router accepts them (back-pressure)."""
-        await self._send(UploadBodyRequest(chunk=data))
+        await self._send(ingest_pb.UploadBodyRequest(chunk=data))
 
     async def finish(self) -> Blob:
         """Complete the upload, and return the reference to the body for events; the body is durable."""
         await self._send(_END)
         await self._step(self._call.done_writing())
-        response: UploadBodyResponse = await self._step(self._call)
+        response: ingest_pb.UploadBodyResponse = await self._step(self._call)
         return from_proto(response.blob, Blob)
 
     def cancel(self) -> None:
@@ -136,7 +119,7 @@ class Upload:
     async def outcome(self) -> None:
         await self._step(self._call)
 
-    async def _send(self, message: UploadBodyRequest) -> None:
+    async def _send(self, message: ingest_pb.UploadBodyRequest) -> None:
         if self._call.done():
             await self._step(self._call)
         try:
@@ -164,7 +147,7 @@ class _OpenCall:
 
     call: EventCall
     # of the requests that were sent, in their order
-    unanswered: deque[asyncio.Future[StreamEventsResponse]] = attrs.field(init=False, factory=deque)
+    unanswered: deque[asyncio.Future[ingest_pb.StreamEventsResponse]] = attrs.field(init=False, factory=deque)
 
 
 class EventStream:
@@ -176,12 +159,12 @@ class EventStream:
         self._reading: set[asyncio.Task[None]] = set()
         self._writing = asyncio.Lock()  # gRPC takes one message of a call at a time
 
-    async def send(self, request: StreamEventsRequest, seconds: float) -> StreamEventsResponse:
+    async def send(self, request: ingest_pb.StreamEventsRequest, seconds: float) -> ingest_pb.StreamEventsResponse:
         """Send a request, and return its response; may raise any FlowhookError.
 
         If it takes longer than `seconds`, the call is ended, so that none waits for a router that is stuck.
         """
-        answer: asyncio.Future[StreamEventsResponse] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[ingest_pb.StreamEventsResponse] = asyncio.get_running_loop().create_future()
         opened = None
         try:
             async with asyncio.timeout(seconds):
@@ -197,7 +180,10 @@ class EventStream:
             raise error from None
 
     async def _write(
-        self, opened: _OpenCall, request: StreamEventsRequest, answer: asyncio.Future[StreamEventsResponse]
+        self,
+        opened: _OpenCall,
+        request: ingest_pb.StreamEventsRequest,
+        answer: asyncio.Future[ingest_pb.StreamEventsResponse],
     ) -> None:
         try:
             await opened.call.write(request)
@@ -267,22 +253,22 @@ class RouterClient:
         self._rejections = RejectionServiceStub(channel)
         self._secrets = SecretServiceStub(channel)
 
-    async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[IngestResult]:
+    async def ingest(self, events: Sequence[Event], seconds: float) -> Sequence[ingest_pb.IngestResult]:
         """Store events; return one result per event, in order."""
         # callbacks may take the router long, and must keep no other event waiting
         stream = self._callbacks if events[0].callback else self._events
-        return (await stream.send(StreamEventsRequest(events=events), seconds)).results
+        return (await stream.send(ingest_pb.StreamEventsRequest(events=events), seconds)).results
 
-    async def invoke(self, event: Event, seconds: float) -> InvokeFlowResponse:
+    async def invoke(self, event: Event, seconds: float) -> ingest_pb.InvokeFlowResponse:
         """Store an event and wait up to `seconds` for its flow's response.
 
         Raises:
             UnavailableError: among other causes, the router is unreachable; this is raised without waiting.
         """
-        request = InvokeFlowRequest(event=event, max_wait=duration(seconds))
+        request = ingest_pb.InvokeFlowRequest(event=event, max_wait=duration(seconds))
         return await _response(self._ingest.InvokeFlow(request, timeout=seconds + INVOKE_GRACE_SECONDS))
 
-    async def upload(self, start: UploadStart, seconds: float) -> Upload:
+    async def upload(self, start: ingest_pb.UploadStart, seconds: float) -> Upload:
         """Start an upload, once the router admits it. Each step of it, the start included, may take `seconds`.
 
         Raises:
@@ -302,11 +288,11 @@ class RouterClient:
 
         return await _until_owned(attempt, seconds)
 
-    async def get_reply(self, token: str, seconds: float) -> GetReplyResponse:
+    async def get_reply(self, token: str, seconds: float) -> ingest_pb.GetReplyResponse:
         """Return an execution's response so far; NotFoundError: token never issued, or past retention."""
-        request = GetReplyRequest(reply_token=token)
+        request = ingest_pb.GetReplyRequest(reply_token=token)
 
-        def attempt(left: float) -> Awaitable[GetReplyResponse]:
+        def attempt(left: float) -> Awaitable[ingest_pb.GetReplyResponse]:
             return _response(self._ingest.GetReply(request, timeout=left, wait_for_ready=True))
 
         return await _until_owned(attempt, seconds)
@@ -329,9 +315,9 @@ class RouterClient:
         response = await _response(self._secrets.ResolveSecrets(request, timeout=seconds, wait_for_ready=True))
         return ResolvedSecrets(dict(response.values), response.registry_revision)
 
-    async def report(self, rejections: Sequence[Rejection]) -> None:
+    async def report(self, rejections: Sequence[rejection_pb.Rejection]) -> None:
         """Report refused requests; the caller may ignore that the router does not accept them."""
-        request = ReportRejectionsRequest(rejections=rejections)
+        request = rejection_pb.ReportRejectionsRequest(rejections=rejections)
         await _until_owned(
             lambda left: _response(self._rejections.ReportRejections(request, timeout=left)), REPORT_SECONDS
         )
@@ -373,7 +359,7 @@ async def _serve_verifications(call: VerifierCall, verify: Verify) -> None:
     """Answer what the router asks, a few at a time, until the stream ends; FlowhookError: it ended with one."""
     writing = asyncio.Lock()
 
-    async def answer(request: AttachVerifierResponse) -> None:
+    async def answer(request: rejection_pb.AttachVerifierResponse) -> None:
         reply = await verify(request)
         reply.verification_id = request.verification_id
         async with writing:

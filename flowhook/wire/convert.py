@@ -179,10 +179,6 @@ def reply_to_bytes(reply: Reply) -> bytes:
     return reply_to_proto(reply).SerializeToString()
 
 
-def reply_from_bytes(payload: bytes) -> Reply:
-    return reply_from_proto(envelope_pb2.Reply.FromString(payload))
-
-
 def replay_to_proto(options: ReplayOptions) -> _Request:
     asked = {
         _Request.START_AUTO: options.auto,

@@ -132,10 +132,6 @@ class ScheduleQueue:
     def __len__(self) -> int:
         return len(self._entries)
 
-    @property
-    def heap_size(self) -> int:
-        return len(self._heap)
-
     # --- flows ------------------------------------------------------------------------------------------------------
 
     def put(self, flow_id: str, timetable: ScheduleSpec, since_ms: int) -> None:

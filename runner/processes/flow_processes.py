@@ -65,10 +65,6 @@ class FlowProcesses:
         self._background: set[asyncio.Task[None]] = set()
         self._launchers = Launchers()
 
-    @property
-    def in_background(self) -> int:
-        return len(self._background)
-
     async def run(self, program: ProcessSpec) -> ProcessResult:
         """Execute a program and return its result; cancelling this kills the process and its descendants.
 

@@ -241,7 +241,7 @@ async def test_one_that_is_not_awaited_has_its_time(marker):
     started = FlowProcesses(SETTINGS)
     started.start(ProcessSpec(("/bin/sleep", marker), {}, b"", {}, 0.5))
     async with asyncio.timeout(PATIENCE):
-        while started.in_background:
+        while started._background:
             await asyncio.sleep(0.01)
     assert not processes(marker)
 

@@ -4,9 +4,9 @@ The quiet flow is measured alternately alone and beside the backlog, because the
 that of all turns: in one turn it is the second slowest execution, which differs by half from turn to turn. Each turn
 has a warm-up of some seconds, because the first execution in a runner compiles the document, and storage has work left
 after it accepted 100,000 events at once. The backlog is of the flow of `calls`, so that it lasts for the whole turn,
-which is checked.
+which is checked; with `--pure` it is of a flow whose executions make no call, and end in their first turn.
 
-Run: .venv/bin/python -m bench.fairness [--backlog 100000] [--seconds 60]
+Run: .venv/bin/python -m bench.fairness [--backlog 100000] [--seconds 60] [--pure]
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ MAX_SECONDS: Final = 30.0
 """Limit in seconds for the executions of the quiet flow."""
 
 
-async def bench(cluster: Cluster, server: str, backlog: int, seconds: float) -> dict[str, Any]:
+async def bench(
+    cluster: Cluster, server: str, backlog: int, seconds: float, *, pure: bool = False
+) -> dict[str, Any]:
     """Measure for `seconds` alone and as long beside a backlog, on a cluster that may call `server`.
 
     Raises:
@@ -47,7 +49,11 @@ async def bench(cluster: Cluster, server: str, backlog: int, seconds: float) -> 
     """
     key = secrets.token_hex(16)
     await cluster.client.secrets.set("bench", key.encode())
-    noisy = await calls.apply_flow(cluster, "noisy", server)
+    if pure:
+        noisy = await apply_flow(cluster.client, "noisy")
+        await cluster.client.flows.pause(noisy)
+    else:
+        noisy = await calls.apply_flow(cluster, "noisy", server)
     quiet = await apply_flow(cluster.client, "quiet")
     alone: list[int] = []
     beside: list[int] = []
@@ -104,9 +110,9 @@ async def _number(cluster: Cluster, flow_id: str, status: Status, *, limit: int 
     return await count(cluster.client.executions.list(flow_id=flow_id, statuses=[status], limit=limit))
 
 
-async def _alone(backlog: int, seconds: float) -> dict[str, Any]:
+async def _alone(backlog: int, seconds: float, *, pure: bool) -> dict[str, Any]:
     async with echo_server() as server, running_cluster("--allow-private-addresses") as cluster:
-        return await bench(cluster, server, backlog, seconds)
+        return await bench(cluster, server, backlog, seconds, pure=pure)
 
 
 def main() -> None:
@@ -114,8 +120,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__)
     parser.add_argument("--backlog", type=int, default=100_000, help=f"rounded down to a multiple of {BATCH}")
     parser.add_argument("--seconds", type=float, default=60.0, help="measured alone, and as long beside it")
+    parser.add_argument("--pure", action="store_true", help="the backlog's executions make no call")
     options = parser.parse_args()
-    print(json.dumps(asyncio.run(_alone(options.backlog // BATCH * BATCH, options.seconds)), indent=2))
+    backlog = options.backlog // BATCH * BATCH
+    print(json.dumps(asyncio.run(_alone(backlog, options.seconds, pure=options.pure)), indent=2))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ TURN_SECONDS: Final = 0.0005
 ACTIVE: Final = 40
 # Number more while all recent executions ended in their first turn: they are driven faster than requested one by one,
 # and leave room at once. 256 in all gives no more.
-ACTIVE_AT_ONCE: Final = 88
+ACTIVE_AT_ONCE: Final = 32
 RECENT: Final = 64  # executions whose first turns count
 # bytes of events in all executions, above which no more than `ACTIVE` are requested; 128 events of 1 KB are far below
 ACTIVE_BYTES: Final = 4 * MIB

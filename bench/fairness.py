@@ -39,9 +39,7 @@ MAX_SECONDS: Final = 30.0
 """Limit in seconds for the executions of the quiet flow."""
 
 
-async def bench(
-    cluster: Cluster, server: str, backlog: int, seconds: float, *, pure: bool = False
-) -> dict[str, Any]:
+async def bench(cluster: Cluster, server: str, backlog: int, seconds: float, *, pure: bool = False) -> dict[str, Any]:
     """Measure for `seconds` alone and as long beside a backlog, on a cluster that may call `server`.
 
     Raises:

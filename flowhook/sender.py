@@ -14,7 +14,7 @@ from flowhook.document import FlowDocument
 from flowhook.document.models.credentials import AuthKind
 from flowhook.document.models.webhook import Webhook
 from flowhook.errors import InvalidError
-from flowhook.expressions import strip_markers
+from flowhook.expressions.syntax import strip_markers
 from flowhook.json import verbatim
 from flowhook.providers.scheme import FieldLocation
 from flowhook.signatures.build import delivery_id_locations, sign, sign_body, sign_url, signature_headers, validity

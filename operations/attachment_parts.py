@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 if TYPE_CHECKING:
-    from flowhook.payloads import Attachment
+    from flowhook.payloads.parsing import Attachment
 
 
 @dataclass(frozen=True, slots=True)

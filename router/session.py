@@ -45,7 +45,7 @@ from flowhook.attach.limits import (
     split,
 )
 from flowhook.events.lifecycle import MAX_DATA_BYTES, LifecycleEvent, is_valid_data
-from flowhook.expressions import InvalidExpression
+from flowhook.expressions.syntax import InvalidExpression
 from flowhook.model import EventFilter, RaiseOrigin, Retry, Subscription, WorkflowError
 from router.scheduling.matching import filter_fingerprint
 

@@ -263,12 +263,14 @@ def _event(flow_id: str, path: str, content_type: str, body: bytes) -> Event:
 
 
 def _checked(option: str, event: Event, *, raw: bool) -> Event:
-    from flowhook import limits, payloads
+    from flowhook import limits
+    from flowhook.payloads.content_type import is_json
+    from flowhook.payloads.parsing import parse
 
     try:
-        payloads.parse(event.content_type, event.body, event.headers, raw=raw, limit=limits.MAX_BODY_BYTES)
+        parse(event.content_type, event.body, event.headers, raw=raw, limit=limits.MAX_BODY_BYTES)
     except InvalidError as error:
-        if not payloads.is_json(event.content_type):
+        if not is_json(event.content_type):
             raise typer.BadParameter(f"{option} is not {event.content_type}: {error.message}") from None
         where = error.message
         try:

@@ -250,7 +250,7 @@ class Delivery:
 
 
 def _names_it(body: Any) -> bool:
-    from flowhook.expressions import strip_markers
+    from flowhook.expressions.syntax import strip_markers
 
     text = body.get("id") if isinstance(body, dict) else None
     return isinstance(text, str) and strip_markers(text).strip() == ".id"

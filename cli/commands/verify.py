@@ -14,7 +14,7 @@ from typer import Argument, Option
 from cli.options import Json, read_file
 
 if TYPE_CHECKING:
-    from flowhook.signatures import RequestView
+    from flowhook.signatures.types import RequestView
 
 NAME: Final = "secret"  # name of the secret in this command
 _START: Final = re.compile(rb"([A-Z]+) (\S+)(?: HTTP/[0-9.]+)?")
@@ -36,8 +36,9 @@ def command(
 ) -> None:
     """Check the signature of a request in a file, with no cluster."""
     from cli.output import print_json
-    from flowhook.signatures import SignatureError, build_verifiers, verify_any
+    from flowhook.signatures.build import build_verifiers
     from flowhook.signatures.diagnosis import SecretVariants, diagnose
+    from flowhook.signatures.types import SignatureError, verify_any
 
     kinds = _kinds(provider, auth)
     content = read_file(secret_file) if secret_file is not None else b""
@@ -72,7 +73,7 @@ def parse_request(content: bytes, url: str) -> RequestView:
     it and Host.
     """
     from flowhook import limits
-    from flowhook.signatures import JsonBody, RequestView
+    from flowhook.signatures.types import JsonBody, RequestView
 
     blank = re.search(rb"\r?\n\r?\n", content)
     head, body = (content, b"") if blank is None else (content[: blank.start()], content[blank.end() :])

@@ -22,9 +22,11 @@ from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.stages import Delivery
 from flowhook.errors import InvalidError, UnavailableError
 from flowhook.model import Blob, Part
-from flowhook.payloads import MultipartSplitter, to_structured
+from flowhook.payloads.multipart import MultipartSplitter
+from flowhook.payloads.parsing import to_structured
 from flowhook.sharing.addresses import network_of
-from flowhook.signatures import Match, SignatureError, StreamingAuthentication, Verifier
+from flowhook.signatures.schemes import StreamingAuthentication
+from flowhook.signatures.types import Match, SignatureError, Verifier
 from flowhook.v1.ingest_service_pb2 import UploadStart
 
 

@@ -31,8 +31,9 @@ from flowhook import limits
 from flowhook.errors import FlowhookError
 from flowhook.events import ids
 from flowhook.process import logs
-from flowhook.signatures import RequestView, SignatureError, Verifier, contains_credential, credentials_of
 from flowhook.signatures.diagnosis import DIAGNOSED, MAX_OTHERS, NamedVerifiers, diagnose
+from flowhook.signatures.request_values import contains_credential, credentials_of
+from flowhook.signatures.types import RequestView, SignatureError, Verifier
 from flowhook.v1.rejection_service_pb2 import OriginalRequest, Rejection
 from flowhook.wire.convert import headers_to_proto, milliseconds, timestamp
 

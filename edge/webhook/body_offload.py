@@ -13,8 +13,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.events.keys import DedupeKey, OrderKey, SearchAttributes
-from flowhook.payloads import Selection, parse, select
-from flowhook.payloads.parsing import encode_json
+from flowhook.payloads.parsing import Selection, encode_json, parse, select
 
 # JSON of the parts of a body that responses, handshakes and delivery IDs read; if it is larger, they read nothing.
 MAX_SELECTED_BYTES: Final = 64 * limits.KIB

@@ -29,12 +29,13 @@ from flowhook.document.models.webhook import Callback, Webhook
 from flowhook.events.ids import slot_of
 from flowhook.events.keys import Attributes, DedupeKey, OrderKey, SearchAttributes
 from flowhook.expressions.paths import PathStep
-from flowhook.payloads import Selection, event_identity, is_parsed_whole, parse_content_type, selection_of
-from flowhook.payloads.parsing import IDENTITY
+from flowhook.payloads.content_type import parse_content_type
+from flowhook.payloads.parsing import IDENTITY, Selection, event_identity, is_parsed_whole, selection_of
 from flowhook.sharing.token_bucket import TokenBuckets
-from flowhook.signatures import MAX_JSON_BYTES, KeyedVerifier, Match, RequestView, Verifier, build_verifiers, can_stream
+from flowhook.signatures.build import build_verifiers
 from flowhook.signatures.diagnosis import SecretVariants
-from flowhook.signatures.schemes import SignatureVerifier
+from flowhook.signatures.schemes import SignatureVerifier, can_stream
+from flowhook.signatures.types import MAX_JSON_BYTES, KeyedVerifier, Match, RequestView, Verifier
 
 MAX_SENDERS: Final = 10_000  # senders of one URL that have a rate of their own
 

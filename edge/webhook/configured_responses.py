@@ -14,8 +14,8 @@ from flowhook import limits
 from flowhook.document.models.webhook import BODYLESS_STATUSES, FIELD_NAME, RESERVED_HEADERS, OnFault, Respond
 from flowhook.errors import InvalidError
 from flowhook.events.ids import LENGTH
-from flowhook.expressions import is_expression, strip_markers
 from flowhook.expressions.paths import compile_accessor, paths_in
+from flowhook.expressions.syntax import is_expression, strip_markers
 
 Template = Callable[[Any], Any]  # evaluates to a value, given the value of `.`
 

@@ -24,7 +24,7 @@ from edge.http.responses import Response
 from flowhook.document.models.credentials import AuthKind
 from flowhook.providers import Handshake
 from flowhook.providers.table import AWS_SNS_HOST
-from flowhook.signatures import Match, RequestView, json_of
+from flowhook.signatures.types import Match, RequestView, json_of
 
 MAX_ECHO: Final = 2048  # maximum number of characters of a challenge that is echoed
 _TEXT: Final = ((b"Content-Type", b"text/plain; charset=utf-8"), (b"X-Content-Type-Options", b"nosniff"))

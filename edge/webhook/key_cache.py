@@ -21,7 +21,7 @@ import attrs
 
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.log_limiter import RateLimitedLogger
-from flowhook.signatures import KeyedVerifier, KeyRequest, RequestView
+from flowhook.signatures.types import KeyedVerifier, KeyRequest, RequestView
 
 FRESH_SECONDS: Final = 600.0  # age after which a document is fetched again
 KEPT_SECONDS: Final = 24 * 3600.0  # age up to which a document that can't be fetched again stays valid

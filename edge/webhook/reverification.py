@@ -16,8 +16,8 @@ from edge.webhook.stages import HOOKS, Delivery, RequestViews, Stages, answer_by
 from flowhook.errors import FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.http.listening import peer_address
 from flowhook.process import logs
-from flowhook.signatures import Match, SignatureError, Verifier
 from flowhook.signatures.diagnosis import DIAGNOSED
+from flowhook.signatures.types import Match, SignatureError, Verifier
 from flowhook.v1 import envelope_pb2
 from flowhook.v1.rejection_service_pb2 import AttachVerifierRequest, AttachVerifierResponse, OriginalRequest
 from flowhook.wire.convert import milliseconds

@@ -28,23 +28,22 @@ from flowhook.events import ids
 from flowhook.events.workflow_input import webhook_view
 from flowhook.http.forwarded import Address, TrustedProxies
 from flowhook.model import Event, events
-from flowhook.payloads import is_json, is_opaque, parse, to_structured
+from flowhook.payloads.content_type import is_json
+from flowhook.payloads.parsing import is_opaque, parse, to_structured
 from flowhook.sandbox import INLINE_BYTES
 from flowhook.sandbox.offload import Offload
 from flowhook.sharing import Principal
 from flowhook.sharing.addresses import address_principal
-from flowhook.signatures import (
+from flowhook.signatures.request_values import credentials_of, strip_query, without_credential_copies
+from flowhook.signatures.types import (
     JsonBody,
     Match,
     Outcome,
     RequestView,
     SignatureError,
     Verifier,
-    credentials_of,
     first_match,
     json_of,
-    strip_query,
-    without_credential_copies,
 )
 from flowhook.v1 import envelope_pb2
 from flowhook.wire.convert import event_to_proto

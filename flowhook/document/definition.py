@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from flowhook.document.diagnostics.problems import Path
-from flowhook.expressions import is_expression
+from flowhook.expressions.syntax import is_expression
 
 NAME_PATTERN: Final = r"^[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$"
 """Names and namespaces: like a DNS label, letters of either case."""

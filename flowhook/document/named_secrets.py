@@ -13,7 +13,7 @@ from flowhook.document.diagnostics.problems import Path
 from flowhook.document.loader import FlowDocument
 from flowhook.document.models.calls import read_secret
 from flowhook.document.models.webhook import Webhook
-from flowhook.expressions import is_expression
+from flowhook.expressions.syntax import is_expression
 
 _PREFIXES: Final = (
     "AIza", "AKIA", "ASIA", "SG.", "eyJ", "fhk_", "ghp_", "gho_", "ghr_", "ghs_", "ghu_", "github_pat_", "glpat-",

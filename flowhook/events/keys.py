@@ -15,8 +15,8 @@ from typing import Final
 import orjson
 
 from flowhook import limits
-from flowhook.expressions import ExpressionTypeError, strip_markers
 from flowhook.expressions.paths import compile_accessor
+from flowhook.expressions.syntax import ExpressionTypeError, strip_markers
 
 MAX_DEDUPE_BYTES: Final = 4096  # longest dedupe key, in bytes of UTF-8; a longer one is replaced by its SHA-256
 

@@ -35,8 +35,7 @@ import orjson
 from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.model import Event, Headers, Origin, Part
-from flowhook.payloads import Attachment, ParsedBody, parse, to_structured
-from flowhook.payloads.parsing import BODY
+from flowhook.payloads.parsing import BODY, Attachment, ParsedBody, parse, to_structured
 
 MAX_INLINE_BYTES: Final = 1 * limits.MIB  # bytes of attachment content that the input includes, in total
 

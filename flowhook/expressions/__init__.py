@@ -7,13 +7,3 @@
 Nothing here ever runs a jq program of a flow: it may never end, and the jq binding holds the GIL while it runs. Only
 the runner's guarded child process does.
 """
-
-from flowhook.expressions.syntax import (
-    ExpressionTypeError,
-    InvalidExpression,
-    is_expression,
-    strip_markers,
-    syntax_hint,
-)
-
-__all__ = ["ExpressionTypeError", "InvalidExpression", "is_expression", "strip_markers", "syntax_hint"]

@@ -8,35 +8,3 @@ Invariants: pure functions of authenticated bytes. For any input they return, or
 Time and memory are bounded by the limits in each module. A non-empty body yields data or an attachment: no content is
 accepted and then lost.
 """
-
-from flowhook.payloads.content_type import ContentType, is_json, parse_content_type
-from flowhook.payloads.multipart import MultipartSplitter
-from flowhook.payloads.parsing import (
-    Attachment,
-    ParsedBody,
-    Selection,
-    event_identity,
-    is_opaque,
-    is_parsed_whole,
-    parse,
-    select,
-    selection_of,
-    to_structured,
-)
-
-__all__ = [
-    "Attachment",
-    "ContentType",
-    "MultipartSplitter",
-    "ParsedBody",
-    "Selection",
-    "event_identity",
-    "is_json",
-    "is_opaque",
-    "is_parsed_whole",
-    "parse",
-    "parse_content_type",
-    "select",
-    "selection_of",
-    "to_structured",
-]

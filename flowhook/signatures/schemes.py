@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from flowhook.document.models.credentials import AuthKind
 from flowhook.document.models.custom_signature import HmacAuth, PublicKeyAuth
-from flowhook.payloads import parse_content_type
+from flowhook.payloads.content_type import parse_content_type
 from flowhook.providers.scheme import (
     ContentPart,
     FieldLocation,

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from flowhook.document.definition import PlacedTask, filters_of, flow_id, literal_type, tasks_of, walk
-from flowhook.expressions import is_expression, strip_markers
+from flowhook.expressions.syntax import is_expression, strip_markers
 
 # path of the inner tasks that a task executes first, by kind
 _INNER: Final[Mapping[str, tuple[str, ...]]] = {

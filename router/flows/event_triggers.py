@@ -16,7 +16,7 @@ import attrs
 import orjson
 
 from flowhook.document.definition import filters_of, literal_attributes, walk_everywhere
-from flowhook.expressions import is_expression, strip_markers
+from flowhook.expressions.syntax import is_expression, strip_markers
 from flowhook.model import Correlation, EventFilter
 from router.flows.schedules import ScheduleSpec, parse_schedule
 from router.scheduling.matching import ANY_TYPE, FilterShape, InboundEvent, filter_fingerprint, filter_types_for

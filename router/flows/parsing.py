@@ -23,7 +23,7 @@ from flowhook.events import cloud_events
 from flowhook.events.event_keys import EventKeys, KeyExpressions
 from flowhook.events.workflow_input import webhook_view
 from flowhook.model import Event
-from flowhook.payloads import parse as parse_body
+from flowhook.payloads.parsing import parse as parse_body
 from flowhook.process import logs
 from flowhook.sandbox import INLINE_BYTES
 from flowhook.sandbox.offload import Offload

@@ -17,8 +17,8 @@ import orjson
 from flowhook import limits
 from flowhook.events import cloud_events
 from flowhook.events.lifecycle import is_reserved_type
-from flowhook.expressions import ExpressionTypeError
 from flowhook.expressions.paths import Accessor, compile_accessor
+from flowhook.expressions.syntax import ExpressionTypeError
 from flowhook.model import EventFilter
 
 ANY_TYPE: Final = ""  # the type of a filter that accepts events of every type

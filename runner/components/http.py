@@ -17,7 +17,7 @@ from yarl import URL
 
 from flowhook import limits
 from flowhook.document.models.calls import FetchedEndpoint, HttpArguments, MultipartField
-from flowhook.payloads import is_json
+from flowhook.payloads.content_type import is_json
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault

@@ -21,8 +21,8 @@ from flowhook.document.models.credentials import Duration, HeaderName, SecretNam
 from flowhook.document.models.provider_auth import provider
 from flowhook.document.models.webhook import RESERVED_HEADERS
 from flowhook.errors import InvalidError
-from flowhook.payloads import is_json
-from flowhook.signatures import sign
+from flowhook.payloads.content_type import is_json
+from flowhook.signatures.build import sign
 from runner.components.base import Context, component
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, fault

@@ -24,8 +24,8 @@ import orjson
 from typing_extensions import override
 
 from flowhook.document.definition import strings_in
-from flowhook.expressions import ExpressionTypeError, InvalidExpression, is_expression, strip_markers
 from flowhook.expressions.paths import compile_accessor
+from flowhook.expressions.syntax import ExpressionTypeError, InvalidExpression, is_expression, strip_markers
 from runner.evaluation.jq_programs import CompiledSchema, JqProgramCache
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter import json_codec

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
-from flowhook.expressions import is_expression
+from flowhook.expressions.syntax import is_expression
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
 
 ArgumentPath = tuple[str, ...]  # keys from `with` down to a value

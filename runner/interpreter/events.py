@@ -18,9 +18,9 @@ from flowhook.errors import InvalidError
 from flowhook.events import cloud_events
 from flowhook.events.lifecycle import PREFIX as LIFECYCLE_PREFIX
 from flowhook.events.lifecycle import TYPES, is_reserved_type
-from flowhook.expressions import is_expression, strip_markers
+from flowhook.expressions.syntax import is_expression, strip_markers
 from flowhook.model import EventFilter
-from flowhook.payloads import is_json
+from flowhook.payloads.content_type import is_json
 from runner.interpreter import json_codec
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
 from runner.interpreter.nodes import CompiledCorrelation, CompiledStrategy, Compiler, EventPattern, Template

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from flowhook.document.definition import POLICIES, flow_id, kind_of, pointer_token, value_at
 from flowhook.document.quantities import parse_duration
-from flowhook.expressions import is_expression
+from flowhook.expressions.syntax import is_expression
 from runner.interpreter import call_arguments, nodes
 from runner.interpreter.call_arguments import ArgumentPath
 from runner.interpreter.clock_detection import reads_clock, task_reads_clock

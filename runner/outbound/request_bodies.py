@@ -19,7 +19,7 @@ from typing_extensions import override
 from flowhook.events.workflow_input import parse_event_body, stored_attachments
 from flowhook.limits import CHUNK_BYTES
 from flowhook.model import Event
-from flowhook.payloads import parse_content_type
+from flowhook.payloads.content_type import parse_content_type
 from runner.interpreter.errors import Kind, TaskFault, fault
 
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,3}")

@@ -14,7 +14,7 @@ from support.senders import SenderKeys
 
 from flowhook.document.models.auth import parse_auth
 from flowhook.errors import InvalidError
-from flowhook.signatures import sign, sign_url
+from flowhook.signatures.build import sign, sign_url
 from fuzz.flows import CLOSED, NAMESPACE, SECRETS, WAITS
 from fuzz.payloads import PLAIN, Payloads
 from fuzz.signing import Draft, Signing

@@ -16,7 +16,7 @@ from support.senders import SenderKeys, sign_adyen, sign_mailgun, sign_shared_to
 
 from flowhook.document.models.auth import parse_auth
 from flowhook.document.models.credentials import AuthKind
-from flowhook.signatures import sign
+from flowhook.signatures.build import sign
 from fuzz.flows import AUDIENCE, ISSUER, SECRETS, TOPIC, WEBHOOK_ID
 from fuzz.publisher import BEHAVIOURS
 

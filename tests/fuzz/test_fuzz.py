@@ -9,7 +9,7 @@ import pytest
 from support.senders import SenderKeys
 
 from flowhook import limits
-from flowhook.payloads import parse
+from flowhook.payloads.parsing import parse
 from fuzz.answers import read_answers
 from fuzz.drafts import Drafts
 from fuzz.edges import PLAIN, Edge

@@ -20,7 +20,7 @@ from flowhook.document.diagnostics.source import read
 from flowhook.document.loader import FlowDocument
 from flowhook.document.named_secrets import looks_like_value, names_of, secret_paths
 from flowhook.errors import Fault
-from flowhook.expressions import is_expression, strip_markers
+from flowhook.expressions.syntax import is_expression, strip_markers
 from flowhook.security.address_policy import Address, AddressPolicy
 
 _LITERAL: Final = frozenset({"document", "schema", "metadata"})

@@ -24,7 +24,7 @@ from flowhook.document.models.auth import KINDS as AUTH_KINDS
 from flowhook.document.models.credentials import AuthKind
 from flowhook.document.models.tasks import RETRIED, models_of_tasks
 from flowhook.document.models.webhook import CALLBACK_NAME_PATTERN
-from flowhook.expressions import is_expression
+from flowhook.expressions.syntax import is_expression
 
 MAX_DEPTH: Final = 3  # levels below a location in which a key is searched
 

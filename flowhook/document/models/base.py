@@ -22,7 +22,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from flowhook.document.diagnostics.problems import Code, LocatedCause, refuse, validation_error, validation_error_at
-from flowhook.expressions import is_expression, syntax_hint
+from flowhook.expressions.syntax import is_expression, syntax_hint
 
 EXPRESSION: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^\s*\$\{[\s\S]*\}\s*$"}  # an expression in `${ }`
 

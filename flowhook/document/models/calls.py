@@ -29,7 +29,7 @@ from flowhook.document.models.base import (
 )
 from flowhook.document.models.timing import Duration
 from flowhook.document.models.webhook import FIELD_NAME, RESERVED_HEADERS
-from flowhook.expressions import is_expression
+from flowhook.expressions.syntax import is_expression
 from flowhook.limits import MAX_PARTS
 
 _METHOD: Final = re.compile(r"[A-Za-z]{1,32}")

@@ -30,7 +30,7 @@ from flowhook.document.models.base import (
 )
 from flowhook.document.models.credentials import Duration
 from flowhook.events.cloud_events import MAX_TYPE_LENGTH
-from flowhook.expressions import is_expression
+from flowhook.expressions.syntax import is_expression
 
 MAX_CORRELATIONS: Final = 16  # correlations of one filter
 

@@ -43,7 +43,7 @@ from flowhook.document.models.base import (
 from flowhook.document.models.calls import ExternalResource, Scalars
 from flowhook.document.models.events import EmitConfiguration, ListenConfiguration
 from flowhook.document.models.timing import Duration, RetryOrName, TimeoutOrName
-from flowhook.expressions import is_expression
+from flowhook.expressions.syntax import is_expression
 
 _schema: Final = accept(
     lambda value: isinstance(value, dict | bool), Code.VALUE_TYPE, "expected a JSON Schema: a mapping"

@@ -14,7 +14,7 @@ from flowhook.document.models import base
 from flowhook.document.models.base import Model, OneKeyModel, OrText
 from flowhook.document.quantities import parse_duration
 from flowhook.errors import InvalidError
-from flowhook.expressions import is_expression, syntax_hint
+from flowhook.expressions.syntax import is_expression, syntax_hint
 
 
 def _duration(value: object) -> object:

@@ -25,8 +25,8 @@ from flowhook.document.models.credentials import AuthKind, Duration, OneTimeUrlA
 from flowhook.document.models.custom_signature import CustomSignature
 from flowhook.document.quantities import parse_size
 from flowhook.errors import InvalidError
-from flowhook.expressions import is_expression, strip_markers
 from flowhook.expressions.paths import compile_accessor
+from flowhook.expressions.syntax import is_expression, strip_markers
 from flowhook.providers.scheme import TOKEN
 
 FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")

@@ -20,8 +20,8 @@ from flowhook.document.models.events import Schedule
 from flowhook.document.models.tasks import ErrorDefinition, Input, Output, Task, TaskItem
 from flowhook.document.models.timing import RetryOrName, RetryPolicy, Timeout, TimeoutOrName
 from flowhook.events.keys import ATTRIBUTE_NAME_PATTERN, MAX_ATTRIBUTES, MAX_NAME
-from flowhook.expressions import is_expression, strip_markers, syntax_hint
 from flowhook.expressions.paths import compile_accessor
+from flowhook.expressions.syntax import is_expression, strip_markers, syntax_hint
 
 
 def _path(value: str) -> str:

@@ -15,16 +15,9 @@ import pytest
 from support.cases import cases
 
 from flowhook.document.models.auth import KINDS, parse_auth
-from flowhook.signatures import (
-    KeyedVerifier,
-    Match,
-    RequestView,
-    SignatureError,
-    StreamingAuthentication,
-    build_verifiers,
-    can_stream,
-    sign,
-)
+from flowhook.signatures.build import build_verifiers, sign
+from flowhook.signatures.schemes import StreamingAuthentication, can_stream
+from flowhook.signatures.types import KeyedVerifier, Match, RequestView, SignatureError
 
 VECTORS = json.loads(Path(__file__).with_name("vectors.json").read_text(encoding="utf-8"))
 SENDERS = [vector for vector in VECTORS if vector.get("sender")]

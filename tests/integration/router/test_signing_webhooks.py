@@ -8,7 +8,8 @@ from support.routers import running_router
 
 from flowhook.document import load_definition
 from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError
-from flowhook.signatures import RequestView, build_verifiers, verify_any
+from flowhook.signatures.build import build_verifiers
+from flowhook.signatures.types import RequestView, verify_any
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

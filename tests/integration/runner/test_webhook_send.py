@@ -11,7 +11,8 @@ from support.http_servers import http_server
 
 from flowhook.document.models.provider_auth import provider
 from flowhook.process.settings import RunnerSettings
-from flowhook.signatures import Match, RequestView, build_verifiers
+from flowhook.signatures.build import build_verifiers
+from flowhook.signatures.types import Match, RequestView
 from runner.components import TaskFault
 from runner.components.testing import Answer, call, receiver
 from runner.components.webhook_send import MAX_KEPT_BYTES, send

@@ -21,7 +21,7 @@ from support.cpu import slowness
 from support.hostile import bodies
 
 from flowhook.errors import InvalidError
-from flowhook.payloads import parse
+from flowhook.payloads.parsing import parse
 
 DECODED_BYTES = 16 * 1024 * 1024
 """What a body may have when it is decompressed."""

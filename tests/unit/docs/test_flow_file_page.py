@@ -14,9 +14,9 @@ from flowhook.document.models.auth import KINDS
 from flowhook.document.models.credentials import JwtAuth
 from flowhook.document.models.custom_signature import HmacAuth, IdSource, KeyReading, TimestampSource
 from flowhook.errors import InvalidError
-from flowhook.expressions import strip_markers
 from flowhook.expressions.jq_check import FORBIDDEN_FUNCTIONS
 from flowhook.expressions.paths import compile_accessor
+from flowhook.expressions.syntax import strip_markers
 from runner.components import email_send, webhook_send
 
 PAGE = pages.text_of("flow-file.md")

@@ -8,8 +8,9 @@ import pytest
 from flowhook.document import load_definition
 from flowhook.errors import InvalidError
 from flowhook.sender import WebhookRequest, sign_webhook
-from flowhook.signatures import RequestView, build_verifiers, verify_any
+from flowhook.signatures.build import build_verifiers
 from flowhook.signatures.credentials import CredentialPlace
+from flowhook.signatures.types import RequestView, verify_any
 
 NOW = 1_800_000_000.0
 SECRETS = {"k": b"hush-0123456789-abcdefghijklmnop"}

@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from flowhook.document.definition import strings_in, value_at
 from flowhook.document.diagnostics.problems import Code, Path, Problem, suggestion
-from flowhook.expressions import InvalidExpression, is_expression, strip_markers
 from flowhook.expressions.jq_check import check_program, secret_names
 from flowhook.expressions.paths import compile_accessor
+from flowhook.expressions.syntax import InvalidExpression, is_expression, strip_markers
 
 
 def mapping(value: object) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from flowhook.document.diagnostics.rules.context import (
 )
 from flowhook.document.models.base import is_uri
 from flowhook.events.lifecycle import TASK_PREFIX, TYPES, WORKFLOW_PREFIX, is_reserved_type
-from flowhook.expressions import InvalidExpression, is_expression, strip_markers
 from flowhook.expressions.paths import compile_accessor
+from flowhook.expressions.syntax import InvalidExpression, is_expression, strip_markers
 
 
 def check_awaited(context: RuleContext, strategy: Part) -> Iterator[Problem]:

@@ -25,7 +25,7 @@ from flowhook.document.diagnostics.rules.timing import check_duration, check_own
 from flowhook.document.diagnostics.shapes import keys_of
 from flowhook.document.models.calls import FUNCTION_ARGUMENTS
 from flowhook.document.models.tasks import RETRIED, SwitchCase, models_of_tasks
-from flowhook.expressions import is_expression
+from flowhook.expressions.syntax import is_expression
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import SchemaError

@@ -11,7 +11,7 @@ from flowhook.document.diagnostics.shapes import check_shape
 from flowhook.document.models.timing import RetryPolicy
 from flowhook.document.quantities import UNITS, guess_duration, parse_duration
 from flowhook.errors import InvalidError
-from flowhook.expressions import is_expression
+from flowhook.expressions.syntax import is_expression
 
 _DURATIONS: Final = (
     ("delay",),

@@ -21,8 +21,8 @@ from flowhook.document.diagnostics.rules.context import (
 from flowhook.document.diagnostics.rules.events import check_triggers
 from flowhook.document.diagnostics.rules.tasks import check_error, check_function, check_section, check_tasks
 from flowhook.document.diagnostics.rules.timing import check_retry, check_timeout
-from flowhook.expressions import InvalidExpression, is_expression, strip_markers
 from flowhook.expressions.paths import paths_in
+from flowhook.expressions.syntax import InvalidExpression, is_expression, strip_markers
 
 CAUSE = "`.body` is null with `parse: raw`: the body is an attachment, which only tasks can read"
 

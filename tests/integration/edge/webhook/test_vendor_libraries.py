@@ -28,7 +28,7 @@ from svix.webhooks import Webhook as SvixWebhook
 from twilio.request_validator import RequestValidator
 
 from flowhook.document.models.auth import parse_auth
-from flowhook.signatures import sign
+from flowhook.signatures.build import sign
 
 WHSEC = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 OTHER_WHSEC = "whsec_plJ3nmyCDGBKInavdOK15jsl"

@@ -16,7 +16,7 @@ from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.log_limiter import PerFlowLimiter
 from edge.webhook.stages import Delivery
 from flowhook.document.models.webhook import Webhook
-from flowhook.signatures import RequestView, SignatureError
+from flowhook.signatures.types import RequestView, SignatureError
 
 NOW = 1_700_000_000.0
 PEER = Peer("192.0.2.1", "http", ip_address("192.0.2.1"))

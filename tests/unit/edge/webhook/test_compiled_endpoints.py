@@ -9,7 +9,7 @@ from edge.webhook.compiled_endpoints import URLS, CompiledEndpoint, FlowEndpoint
 from flowhook import limits
 from flowhook.document.models.webhook import Webhook
 from flowhook.http.listening import peer_address
-from flowhook.signatures import Match, RequestView
+from flowhook.signatures.types import Match, RequestView
 
 
 def passed(verifier, secret="key"):

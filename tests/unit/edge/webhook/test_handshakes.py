@@ -13,7 +13,7 @@ from support.cases import cases
 
 from edge.webhook.handshakes import MAX_ECHO, Handshakes
 from flowhook.document.models.auth import parse_auth
-from flowhook.signatures import Match, RequestView
+from flowhook.signatures.types import Match, RequestView
 
 SECRETS = {"k": b"sesame", "v": b"token"}
 KEY = "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"

@@ -12,7 +12,7 @@ from edge.webhook.document_fetcher import FetchError
 from edge.webhook.key_cache import AGAIN_SECONDS, FETCHES_PER_MINUTE, FRESH_SECONDS, MAX_DOCUMENTS, MAX_NAMED, KeyCache
 from edge.webhook.log_limiter import RateLimitedLogger
 from flowhook.process import logs
-from flowhook.signatures import KeyRequest, RequestView
+from flowhook.signatures.types import KeyRequest, RequestView
 
 SEEN = RequestView("POST", "https://h/", "/", "", [], b"")
 

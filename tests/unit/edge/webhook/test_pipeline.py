@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from edge.webhook.pipeline import sender_identity
-from flowhook.signatures import Match
+from flowhook.signatures.types import Match
 
 
 def test_a_sender_is_known_by_its_credential_or_by_its_address():

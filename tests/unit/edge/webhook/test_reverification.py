@@ -11,7 +11,7 @@ from edge.webhook.reverification import Reverification
 from edge.webhook.stages import RequestViews, Stages
 from flowhook.document.models.auth import parse_auth
 from flowhook.document.models.webhook import Webhook
-from flowhook.signatures import sign
+from flowhook.signatures.build import sign
 from flowhook.v1.rejection_service_pb2 import AttachVerifierResponse
 
 NOW = 1_700_000_000.0

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from support.cases import cases
 from support.examples import examples
 
-from flowhook.expressions import InvalidExpression
 from flowhook.expressions.jq_check import FORBIDDEN_FUNCTIONS, check_program, secret_names
+from flowhook.expressions.syntax import InvalidExpression
 
 VARIABLES = frozenset({"context", "input", "secrets"})
 

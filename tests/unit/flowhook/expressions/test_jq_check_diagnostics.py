@@ -3,8 +3,8 @@ import re
 import pytest
 from support.cases import cases
 
-from flowhook.expressions import InvalidExpression
 from flowhook.expressions.jq_check import check_program
+from flowhook.expressions.syntax import InvalidExpression
 
 VARIABLES = frozenset({"context", "input", "secrets"})
 

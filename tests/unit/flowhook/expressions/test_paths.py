@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from support.cases import cases
 from support.examples import examples
 
-from flowhook.expressions import ExpressionTypeError, InvalidExpression
 from flowhook.expressions.paths import compile_accessor
+from flowhook.expressions.syntax import ExpressionTypeError, InvalidExpression
 
 DATA = {
     "id": "evt_1",

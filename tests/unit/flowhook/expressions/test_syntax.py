@@ -1,7 +1,7 @@
 import pytest
 from support.cases import cases
 
-from flowhook.expressions import is_expression, strip_markers
+from flowhook.expressions.syntax import is_expression, strip_markers
 
 
 @pytest.mark.parametrize("value", ["${ .a }", "${.a}", " ${ .a }\n", "${\n  .a\n}", "${}"])

@@ -13,8 +13,15 @@ from support.cases import cases
 
 from flowhook import limits
 from flowhook.errors import InvalidError
-from flowhook.payloads import MultipartSplitter, parse
-from flowhook.payloads.multipart import MultipartScanner, PartData, PartEnded, PartStarted, sanitize_file_name
+from flowhook.payloads.multipart import (
+    MultipartScanner,
+    MultipartSplitter,
+    PartData,
+    PartEnded,
+    PartStarted,
+    sanitize_file_name,
+)
+from flowhook.payloads.parsing import parse
 
 BOUNDARY = "b0"
 

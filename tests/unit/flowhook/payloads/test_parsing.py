@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from support.cases import cases
 
 from flowhook.errors import InvalidError
-from flowhook.payloads import ParsedBody, is_parsed_whole, parse
 from flowhook.payloads.content_encoding import decompress
+from flowhook.payloads.parsing import ParsedBody, is_parsed_whole, parse
 
 LIMIT = 100_000
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowhook.expressions import ExpressionTypeError
 from flowhook.expressions.paths import compile_accessor, paths_in
+from flowhook.expressions.syntax import ExpressionTypeError
 from flowhook.payloads.parsing import select, selection_of
 
 PATHS = [".", ".a", ".a[2]", ".b[-3].c[1]", ".a.b", ".b[0].a", ".a[-1]", ".b", '.a["b"].a', '"\\(.a.a) \\(.b)"', "1"]

@@ -10,9 +10,10 @@ from support.cases import cases
 
 from flowhook.document.models.auth import parse_auth
 from flowhook.errors import InvalidError, NotFoundError
-from flowhook.payloads import parse_content_type
+from flowhook.payloads.content_type import parse_content_type
 from flowhook.providers import PROVIDERS, sample_files
-from flowhook.signatures import RequestView, build_verifiers, sign, sign_body, verify_any
+from flowhook.signatures.build import build_verifiers, sign, sign_body
+from flowhook.signatures.types import RequestView, verify_any
 
 NOW = 1_800_000_000.0
 KEY = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"

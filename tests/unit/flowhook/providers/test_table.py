@@ -5,7 +5,8 @@ from flowhook.document.models.auth import KINDS
 from flowhook.document.models.provider_auth import ProviderAuth, PublicKeyProvider, SecretProvider, derive_model
 from flowhook.providers import PROVIDERS, Handshake, Provider
 from flowhook.providers.scheme import FieldLocation, Scheme, SignatureMethod, in_headers
-from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign
+from flowhook.signatures.build import build_verifiers, sign
+from flowhook.signatures.types import RequestView, SignatureError
 
 NOW = 1_800_000_000.0
 ROW = Provider(

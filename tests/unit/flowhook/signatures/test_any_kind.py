@@ -7,8 +7,8 @@ from flowhook.document.models.auth import parse_auth
 from flowhook.document.models.credentials import ApiKeyAuth, BasicAuth
 from flowhook.document.models.provider_auth import provider
 from flowhook.errors import InvalidError, UnauthenticatedError
-from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign, sign_url, verify_any
-from flowhook.signatures.types import REASONS
+from flowhook.signatures.build import build_verifiers, sign, sign_url
+from flowhook.signatures.types import REASONS, RequestView, SignatureError, verify_any
 
 NOW = 1_700_000_000.0
 SECRETS = {"gh": b"sesame", "pw": b"open", "key": b"s3cret"}

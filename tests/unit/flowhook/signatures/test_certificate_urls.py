@@ -6,7 +6,8 @@ import orjson
 from support.cases import cases
 
 from flowhook.document.models.auth import parse_auth
-from flowhook.signatures import KeyedVerifier, RequestView, build_verifiers
+from flowhook.signatures.build import build_verifiers
+from flowhook.signatures.types import KeyedVerifier, RequestView
 
 TOPIC = "arn:aws:sns:eu-central-1:123456789012:orders"
 CERTIFICATE = "SimpleNotificationService-f3ecfb7224c7233fe7bb5f59f96de52f.pem"

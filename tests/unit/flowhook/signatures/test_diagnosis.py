@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.cases import cases
 
 from flowhook.document.models.auth import parse_auth
-from flowhook.signatures import RequestView, SignatureError, Verifier, build_verifiers, sign
+from flowhook.signatures.build import build_verifiers, sign
 from flowhook.signatures.diagnosis import (
     MAX_BODY_BYTES,
     MAX_HASHED_BYTES,
@@ -25,6 +25,7 @@ from flowhook.signatures.diagnosis import (
     body_variants,
     diagnose,
 )
+from flowhook.signatures.types import RequestView, SignatureError, Verifier
 
 NOW = 1_700_000_000.0
 URL = "https://hooks.example.com/hook/f"

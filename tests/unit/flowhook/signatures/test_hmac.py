@@ -5,8 +5,9 @@ from support.cases import cases
 
 from flowhook.document.models.auth import parse_auth
 from flowhook.errors import InvalidError
-from flowhook.signatures import RequestView, SignatureError, build_verifiers, sign
+from flowhook.signatures.build import build_verifiers, sign
 from flowhook.signatures.schemes import MAX_HEADER_BYTES
+from flowhook.signatures.types import RequestView, SignatureError
 
 NOW = 1_700_000_000.0
 

@@ -13,18 +13,10 @@ from support.cases import cases
 from support.examples import examples
 
 from flowhook.document.models.auth import KINDS, parse_auth
-from flowhook.signatures import (
-    KeyedVerifier,
-    Match,
-    RequestView,
-    SignatureError,
-    build_verifiers,
-    can_stream,
-    sign,
-    sign_url,
-    strip_query,
-    verify_any,
-)
+from flowhook.signatures.build import build_verifiers, sign, sign_url
+from flowhook.signatures.request_values import strip_query
+from flowhook.signatures.schemes import can_stream
+from flowhook.signatures.types import KeyedVerifier, Match, RequestView, SignatureError, verify_any
 
 NOW = 1_700_000_000.0
 URL = "https://hooks.example.com/hook/bank.in/sub%20path?from=7&to=%C3%A4"

@@ -16,24 +16,30 @@ from support.senders import sign_adyen
 
 from flowhook import limits
 from flowhook.document.models.auth import parse_auth
-from flowhook.signatures import (
+from flowhook.signatures import types
+from flowhook.signatures.build import build_verifiers
+from flowhook.signatures.content import MAX_FORM_BYTES
+from flowhook.signatures.public_keys import MAX_ED25519_SIGNATURES
+from flowhook.signatures.request_values import (
+    MAX_CREDENTIALS,
+    MAX_PARAMETERS,
+    contains_credential,
+    credentials_of,
+    parameter_values,
+    strip_query,
+    without_credential_copies,
+)
+from flowhook.signatures.schemes import MAX_ITEMS
+from flowhook.signatures.types import (
+    MAX_JSON_BYTES,
+    MAX_VALUES,
     JsonBody,
     RequestView,
     SignatureError,
-    build_verifiers,
-    contains_credential,
-    credentials_of,
     json_of,
-    strip_query,
-    types,
+    read_json,
     verify_any,
-    without_credential_copies,
 )
-from flowhook.signatures.content import MAX_FORM_BYTES
-from flowhook.signatures.public_keys import MAX_ED25519_SIGNATURES
-from flowhook.signatures.request_values import MAX_CREDENTIALS, MAX_PARAMETERS, parameter_values
-from flowhook.signatures.schemes import MAX_ITEMS
-from flowhook.signatures.types import MAX_JSON_BYTES, MAX_VALUES, read_json
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from support.cases import cases
 
 from flowhook.document.models.auth import parse_auth
-from flowhook.signatures import Match, RequestView, SignatureError, build_verifiers
+from flowhook.signatures.build import build_verifiers
+from flowhook.signatures.types import Match, RequestView, SignatureError
 
 NOW = 1_700_000_000.0
 URL = "https://h.example/hook/x?a=1"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from support.cases import cases
 
-from flowhook.signatures import SignatureError
 from flowhook.signatures.timestamps import check_timestamp, format_timestamp
+from flowhook.signatures.types import SignatureError
 
 NOW = 1_700_000_000.0  # 2023-11-14T22:13:20Z
 

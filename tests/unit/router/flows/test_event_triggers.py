@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from flowhook.errors import InvalidError
 from flowhook.events.lifecycle import WorkflowEventType
-from flowhook.expressions import InvalidExpression
+from flowhook.expressions.syntax import InvalidExpression
 from flowhook.model import Correlation, EventFilter
 from router.flows.event_triggers import (
     ANY_EVENT,

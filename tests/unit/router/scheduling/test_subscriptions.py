@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from flowhook.events.lifecycle import WorkflowEventType
-from flowhook.expressions import InvalidExpression
+from flowhook.expressions.syntax import InvalidExpression
 from flowhook.model import Correlation, EventFilter, Subscription
 from router.scheduling.matching import EventContent, InboundEvent
 from router.scheduling.subscriptions import EventReceiver, Subscriptions

@@ -81,7 +81,7 @@ def world():
 def unpack(name, directory):
     """Unpack a recorded data directory, and return what was recorded about it."""
     with tarfile.open(RECORDED / f"{name}.tar.xz") as packed:
-        packed.extractall(directory, filter="data")
+        packed.extractall(directory, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))  # from 3.11.4
     directory.chmod(0o700)
     return json.loads((directory / "recorded.json").read_text())
 

@@ -96,7 +96,7 @@ async def smtp_server(*, tls="none", certificate=None, offer_tls=True, auth=Fals
     finally:
         server.close()
         for each in connections:
-            if each.transport is not None:
+            if each.transport is not None and not each.transport.is_closing():  # in Python 3.11.2 that would fail
                 each.transport.abort()
         await server.wait_closed()
         tasks = [each._handler_coroutine for each in connections if each._handler_coroutine is not None]

@@ -183,7 +183,7 @@ def _newer_revisions(preview: PreviewView) -> dict[str, int]:
     }
 
 
-class JobPage(Page):
+class JobDetailPage(Page):
     """`/jobs/ID`: what a job does, its progress, and the outcomes of its executions."""
 
     async def show(self, *values: str) -> None:

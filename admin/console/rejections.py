@@ -68,7 +68,7 @@ class RejectionsPage(Page):
         )
 
 
-class RejectionPage(Page):
+class RejectionDetailPage(Page):
     """`/rejections/ID`: a refused request."""
 
     async def show(self, *values: str) -> None:
@@ -92,7 +92,7 @@ class RejectionPage(Page):
         )
 
 
-class AcceptHandler(RejectionPage):
+class AcceptHandler(RejectionDetailPage):
     """Accepts a request; shows it again, with the reason, if it is still refused."""
 
     SUPPORTED_METHODS = ("POST",)

@@ -3,7 +3,7 @@
 The messages of refused calls are not read. gRPC reads the message of a unary call, up to 32 MiB, before its handler
 runs. So a refusal is a streaming handler that reads nothing, and only the bytes that flow control admits in advance are
 received. The same applies to health checks without a token, which are allowed because kubelets have none. Reflection
-accepts any valid token.
+accepts any valid token. Each message of a stream of requests is authorised again, so a revoked token ends the stream.
 
 Source: RFC 6750, section 2.1 (`authorization: Bearer TOKEN`).
 """
@@ -25,6 +25,7 @@ from flowhook.security.tokens import TokenScope
 from flowhook.sharing import Principal, current_principal
 from flowhook.wire import status
 from router.calls.call_limits import ANONYMOUS, CallLimits
+from router.calls.interception import behavior_of, with_behavior
 
 _ADMIN: Final = frozenset({TokenScope.ADMIN})
 _READ: Final = frozenset({TokenScope.ADMIN, TokenScope.VIEW})
@@ -162,8 +163,7 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
         self, handler: grpc.RpcMethodHandler[Any, Any], header: str, grant: TokenGrant
     ) -> grpc.RpcMethodHandler[Any, Any]:
         """Return a handler of a stream of requests that ends it when its token is no longer what it was."""
-        behavior: Any = handler.stream_stream or handler.stream_unary
-        make = grpc.stream_stream_rpc_method_handler if handler.stream_stream else grpc.stream_unary_rpc_method_handler
+        behavior = behavior_of(handler)
 
         async def checked(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
             async for request in requests:
@@ -175,7 +175,7 @@ class Authorizer(grpc.aio.ServerInterceptor):  # type: ignore[type-arg] # not ge
         async def call(requests: AsyncIterator[Any], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             return await behavior(checked(requests), context)
 
-        return make(call, handler.request_deserializer, handler.response_serializer)
+        return with_behavior(handler, call)
 
     def _authenticate(self, header: str) -> TokenGrant:
         scheme, _, token = header.partition(" ")

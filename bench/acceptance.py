@@ -68,10 +68,20 @@ class Measured:
 
 @dataclass(slots=True)
 class System:
-    """A cluster under load, with the flow `bench.accept`, which is paused, and flows that run."""
+    """A cluster under load, with the flow `bench.accept`, which is paused, and flows that run.
+
+    Attributes:
+        cluster: runs.
+        name: begins the lines of the log; empty: there is one cluster.
+        key: of its signed events.
+        accepted: what was measured while the flow was paused.
+        executed: what was measured of whole executions.
+        runs: number of flows that ran.
+    """
 
     cluster: Cluster
-    key: str
+    name: str = ""
+    key: str = field(default_factory=lambda: secrets.token_hex(16))
     accepted: Measured = field(default_factory=Measured)
     executed: Measured = field(default_factory=Measured)
     runs: int = 0
@@ -91,7 +101,7 @@ class System:
         """Have events accepted at saturation, and add what was measured."""
         kinds = processes(self.cluster.data_dir)
         before = cpu_time(kinds)
-        accepted = await saturated("durable acceptance, flow paused", self.request("bench.accept"), seconds)
+        accepted = await saturated(f"{self.name}durable acceptance", self.request("bench.accept"), seconds)
         _add(measured, before, cpu_time(kinds), accepted.requests, accepted.per_second)
 
     async def execute(self, measured: Measured, seconds: float) -> None:
@@ -100,10 +110,18 @@ class System:
         flow_id = await apply_flow(self.cluster.client, f"run-{self.runs}")
         kinds = processes(self.cluster.data_dir)
         before = cpu_time(kinds)
-        await saturated("acceptance while executing", self.request(flow_id), seconds)
+        await saturated(f"{self.name}acceptance while executing", self.request(flow_id), seconds)
         executions = await ended(self.cluster.client, flow_id, within=MAX_SECONDS)
         _add(measured, before, cpu_time(kinds), len(executions), execution_rate(executions))
-        log(f"whole executions: {measured.rates[-1]:,.0f}/s, {measured.cpu[-1].total():.0f} µs")
+        log(f"{self.name}whole executions: {measured.rates[-1]:,.0f}/s, {measured.cpu[-1].total():.0f} µs")
+
+    async def latencies(self, per_second: float, seconds: float) -> list[float]:
+        """Return the latencies of acceptance at a fixed rate, in seconds, ascending, while events are executed."""
+        flow_id = f"bench.run-{self.runs}"
+        latencies = await at_rate(self.request(flow_id), per_second, seconds)
+        log(f"{self.name}acceptance at {per_second:,.0f}/s: p99 {quantile(latencies, 0.99) * 1000:.1f} ms")
+        await ended(self.cluster.client, flow_id, within=MAX_SECONDS)
+        return latencies
 
 
 async def bench(rounds: int, seconds: float, *, against: Path | None = None) -> dict[str, Any]:
@@ -118,10 +136,10 @@ async def bench(rounds: int, seconds: float, *, against: Path | None = None) -> 
         RuntimeError: a request was not answered with 2xx, or an execution did not complete.
     """
     async with AsyncExitStack() as stack:
-        pythons = [sys.executable, *([str(against / ".venv/bin/python")] if against else [])]
+        pythons = {"": sys.executable} | ({"other version: ": str(against / ".venv/bin/python")} if against else {})
         systems = [
-            System(await stack.enter_async_context(running_cluster(python=python)), secrets.token_hex(16))
-            for python in pythons
+            System(await stack.enter_async_context(running_cluster(python=python)), name)
+            for name, python in pythons.items()
         ]
         handler = await stack.enter_async_context(bare_handler())
         bare, bare_request = Measured(), Request(handler.url, {"Content-Type": "application/json"}, payload())
@@ -138,7 +156,7 @@ async def bench(rounds: int, seconds: float, *, against: Path | None = None) -> 
                 await system.execute(system.executed, seconds)
         current = systems[0]
         steady = current.accepted.rate / 10
-        latencies = await at_rate(current.request(f"bench.run-{current.runs}"), steady, seconds)
+        latencies = await current.latencies(steady, seconds)
         for measured, load in ((current.accepted, current.accept), (current.executed, current.execute)):
             async with profiled(processes(current.cluster.data_dir)) as measured.parts:
                 await load(Measured(), seconds)

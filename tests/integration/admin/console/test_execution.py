@@ -334,7 +334,7 @@ async def retried(router, client):
     """An execution whose call failed twice and is tried again in an hour, and the runner that had it."""
     await client.flows.apply([flow("retried")])
     execution_id = await client.ingest("retried", {})
-    async with attached(router, credit=1) as runner:
+    async with attached(router) as runner:
         assignment = await next_assignment(runner, "retried")
         until = time.time() + 3600
         retry = {"error": AWAY, "tries": 2, "next_time": convert.timestamp(int(until * 1000)), "others": 1}

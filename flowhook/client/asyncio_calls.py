@@ -1,4 +1,4 @@
-"""What the asyncio client calls with: its counterpart in the blocking client is `blocking_calls`."""
+"""Types, sleep and channel of the asyncio client; `blocking_calls` has those of the blocking client."""
 
 from __future__ import annotations
 

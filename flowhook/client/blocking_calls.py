@@ -1,4 +1,4 @@
-"""What the blocking client calls with: its counterpart in the asyncio client is `asyncio_calls`."""
+"""Types, sleep and channel of the blocking client; `asyncio_calls` has those of the asyncio client."""
 
 from __future__ import annotations
 

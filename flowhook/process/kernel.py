@@ -1,4 +1,4 @@
-"""What a process asks of the kernel: a limit of open files, its end with its parent's, and short time slices.
+"""Kernel settings of a process: its limit of open files, its end with its parent's, and short time slices.
 
 A process that reaches its limit of open files (RLIMIT_NOFILE: sockets, the database, and gRPC's own descriptors) fails
 at an arbitrary place, and gRPC aborts the whole process. So the limit is checked before anything is opened.

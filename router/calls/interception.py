@@ -1,4 +1,4 @@
-"""What the interceptors of the router's gRPC server have in common."""
+"""Base class and helpers of the interceptors of the router's gRPC server: they wrap the handlers of calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What edges, runners and other routers report of the addresses that routers advertise. No I/O.
+"""Reports by edges, runners and routers of which routers' advertised addresses they can reach. No I/O.
 
 A process has one voice, its latest report, which counts only while it is fresh. A report is true of its reporter alone:
 `ownership` decides by how many of them agree.

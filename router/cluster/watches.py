@@ -1,4 +1,4 @@
-"""What a router watches, and warns operators of: its name, the other routers, and the servers of the log."""
+"""Warnings to operators about a cluster: a second router of this name, differing routers, failing log servers."""
 
 from __future__ import annotations
 

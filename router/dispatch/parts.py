@@ -1,4 +1,4 @@
-"""What all parts of a shard runtime use: its core, its storage, its runners, and those who watch it."""
+"""The dependencies that all parts of a shard runtime share: scheduling core, storage, runners and observers."""
 
 from __future__ import annotations
 

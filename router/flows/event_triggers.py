@@ -1,4 +1,4 @@
-"""Which flows an event starts: compiled filters, the triggers of a flow, their index, and their correlation.
+"""Finds the flows that an event starts: compiled event filters, the index of triggers, and their correlation.
 
 No I/O. `EventCorrelation` holds events that start an execution only together, one for each filter (`schedule.on.all`).
 

@@ -46,10 +46,10 @@ TURN_SECONDS: Final = 0.0005
 # little work wait longer beside a backlog whose executions make calls; half as many is slower (docs/performance.md).
 ACTIVE: Final = 40
 # Number more while all recent executions ended in their first turn: they are driven faster than requested one by one,
-# and leave room at once. 256 in all gives no more.
+# and leave room at once. With 88 an execution costs 4 % less, and flows with little work wait longer.
 ACTIVE_AT_ONCE: Final = 32
 RECENT: Final = 64  # executions whose first turns count
-# bytes of events in all executions, above which no more than `ACTIVE` are requested; 128 events of 1 KB are far below
+# bytes of events in all executions, above which no more than `ACTIVE` are requested; 72 of 1 KB are far below
 ACTIVE_BYTES: Final = 4 * MIB
 
 LONG_TURN_SECONDS: Final = 0.1
@@ -485,9 +485,8 @@ class ExecutionDriver:
         if execution.has_due_effect and not self._draining:  # else it was cancelled meanwhile
             self.stalls.check()
             now = time.monotonic()
-            if not self._session.leases_certain(
-                now
-            ):  # this process or the router was stalled: until they are confirmed
+            if not self._session.leases_certain(now):
+                # this process or the router was stalled: held until the router confirms the leases
                 if not self._awaiting_renewal:
                     self._session.renew(now)
                     self._request_send(urgent=True)

@@ -27,6 +27,7 @@ import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
@@ -81,7 +82,9 @@ def request_view(
         parts = tuple(map(_part, attachments))
         contents = {index: attachments[index].content for index in inlined_indexes(parts)}
     described = [_described(index, part, contents.get(index), owner) for index, part in enumerate(parts)]
-    return {**webhook_view(event, body), "attachments": described}
+    view = webhook_view(event, body)
+    view["attachments"] = described
+    return view
 
 
 def stored_attachments(event: Event, *, raw: bool = False) -> tuple[Part, ...]:
@@ -177,8 +180,13 @@ def webhook_view(event: Event, body: Any) -> dict[str, Any]:
 
 def rfc3339(milliseconds: int) -> str:
     """Return an instant in RFC 3339, UTC, with milliseconds."""
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_to_the_second(seconds)}.{rest:03}Z"
+
+
+@lru_cache(maxsize=64)  # most instants are within the second of the one before
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def _part(attachment: Attachment) -> Part:

@@ -14,6 +14,7 @@ from flowhook.events.workflow_input import (
     has_webhook,
     inlined_indexes,
     request_view,
+    rfc3339,
     stored_attachments,
     takes_raw_body,
     webhook_view,
@@ -38,6 +39,18 @@ def test_the_shape_is_the_documented_one():
         "body": {"a": 1},
         "attachments": [],
     }
+
+
+@cases(
+    ("milliseconds", "text"),
+    [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (-1, "1969-12-31T23:59:59.999Z"),
+        (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),  # a double holds no such fraction
+    ],
+)
+def test_an_instant_is_exact_to_the_millisecond(milliseconds, text):
+    assert rfc3339(milliseconds) == text
 
 
 @pytest.mark.parametrize(

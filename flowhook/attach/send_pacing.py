@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 import attrs
@@ -25,28 +24,38 @@ class SendPacer:
     """Paces one sender, which awaits `turn()` before each message."""
 
     _under_way: Callable[[], int]  # returns the number of executions in progress: the more, the longer the delay
-    _urgent: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _urgent: bool = attrs.field(init=False, default=False)
+    # done when the turn that is awaited begins. A future and a timer: a timeout around an event costs twice as much
+    _begun: asyncio.Future[None] | None = attrs.field(init=False, default=None)
     _last: float = attrs.field(init=False, default=float("-inf"))
 
     def expedite(self) -> None:
         """Let the next message, or the one that waits for its turn, be sent at once."""
-        self._urgent.set()
+        self._urgent = True
+        self._begin()
 
     async def turn(self) -> None:
         loop = asyncio.get_running_loop()
         seconds = self.wait(loop.time())
         if seconds > 0:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._urgent.wait()
+            self._begun = loop.create_future()
+            timer = loop.call_later(seconds, self._begin)
+            try:
+                await self._begun
+            finally:
+                timer.cancel()
         self.sent(loop.time())
+
+    def _begin(self) -> None:
+        if self._begun is not None and not self._begun.done():
+            self._begun.set_result(None)
 
     def wait(self, now: float) -> float:
         """Return the seconds to wait from `now`, a time of a monotonic clock, unless `expedite` is called meanwhile."""
-        if self._urgent.is_set():
+        if self._urgent:
             return 0.0
         return max(0.0, self._last + min(MAX_SECONDS, SECONDS_EACH * self._under_way()) - now)
 
     def sent(self, now: float) -> None:
-        self._urgent.clear()
+        self._urgent = False
         self._last = now

@@ -165,8 +165,7 @@ class ExecutionMachine:
             self._ending = self._faulted(problem)
         if self._journal.writes:
             step.writes, self._journal.writes = self._journal.writes, []
-        if self._ending is not None:
-            step = Step(self._ending, step.writes)
+        step.ending = self._ending
         if self._journal.lifecycle_events:
             step.lifecycle_events = self._journal.take_lifecycle_events()
         return step

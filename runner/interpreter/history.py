@@ -43,7 +43,7 @@ class TaskHistory:
     _clock: Callable[[], int]  # returns Unix milliseconds
     _started: dict[int, StartedTask] = attrs.field(init=False, factory=dict)
     _first: list[TaskEntry] = attrs.field(init=False, factory=list)
-    _last: deque[TaskEntry] = attrs.field(init=False, factory=lambda: deque(maxlen=MAX_TASKS // 2))
+    _last: deque[TaskEntry] | None = attrs.field(init=False, default=None)  # None: `_first` holds all
     _last_ms: int = attrs.field(init=False, default=0)
 
     def begin(self, number: int, key: str, *, replaying: bool) -> StartedTask:
@@ -67,16 +67,22 @@ class TaskHistory:
         task = (number, key, began, now, tries, result[:MAX_RESULT] if result else result)
         if len(self._first) < MAX_TASKS // 2:
             self._first.append(task)
-        else:
-            self._last.append(task)
+            return
+        if self._last is None:
+            self._last = deque(maxlen=MAX_TASKS // 2)
+        self._last.append(task)
 
     def drain(self) -> bytes:
         """Remove and return the recorded tasks: JSON, at most `limits.MAX_HISTORY_BYTES`; empty if there are none."""
-        tasks = [*self._first, *self._last, *((*started, 0, 1, COMPLETED) for started in self._started.values())]
+        tasks, self._first = self._first, []
+        if self._last is not None:
+            tasks += self._last
+            self._last = None
+        if self._started:
+            tasks += [(*started, 0, 1, COMPLETED) for started in self._started.values()]
+            self._started.clear()
         if not tasks:
             return b""
-        for recorded in (self._started, self._first, self._last):
-            recorded.clear()
         text = orjson.dumps(tasks)
         while len(text) > limits.MAX_HISTORY_BYTES and tasks:
             tasks = tasks[: len(tasks) // 4] + tasks[len(tasks) - len(tasks) // 4 :]

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from flowhook.process.metrics import registry
 
-EXECUTIONS: Final = Counter(
-    "flowhook_executions",
-    "Attempts at executions that ended on this runner, by outcome: completed, faulted, parked, released, abandoned.",
-    ["outcome"],
-    registry=registry(),
-)
+
+class EndedExecutions(Collector):
+    """Counts attempts by outcome, in plain integers: a counter of `prometheus_client` costs 0.6 µs an increment."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def ended(self, outcome: str) -> None:
+        self._counts[outcome] = self._counts.get(outcome, 0) + 1
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        text = "Attempts at executions that ended on this runner, by outcome: completed, faulted, parked, released, "
+        family = CounterMetricFamily("flowhook_executions", f"{text}abandoned.", labels=("outcome",))
+        for outcome, count in self._counts.items():
+            family.add_metric((outcome,), count)
+        yield family
+
+
+EXECUTIONS: Final = EndedExecutions()
+registry().register(EXECUTIONS)
 RUNNING: Final = Gauge(
     "flowhook_executions_running",
     "Executions that this runner works on, without those that are parked.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -108,7 +108,8 @@ class ActiveExecutions:
     def __init__(self) -> None:
         self.event_bytes = 0  # size of all their events
         self._by_lease: dict[bytes, ActiveExecution] = {}
-        self._by_flow: Counter[str] = Counter()
+        self._by_flow: dict[str, int] = {}
+        metrics.RUNNING.set_function(lambda: len(self._by_lease))
 
     def __iter__(self) -> Iterator[ActiveExecution]:
         """Iterate over a copy: executions may be removed meanwhile."""
@@ -121,13 +122,13 @@ class ActiveExecutions:
         return self._by_lease.get(lease)
 
     def in_flow(self, flow_id: str) -> int:
-        return self._by_flow[flow_id]
+        return self._by_flow.get(flow_id, 0)
 
     def add(self, execution: ActiveExecution) -> None:
         self._by_lease[execution.lease] = execution
-        self._by_flow[execution.event.flow_id] += 1
+        flow_id = execution.event.flow_id
+        self._by_flow[flow_id] = self._by_flow.get(flow_id, 0) + 1
         self.event_bytes += execution.event_bytes
-        metrics.RUNNING.set(len(self._by_lease))
 
     def remove(self, execution: ActiveExecution) -> None:
         if self._by_lease.pop(execution.lease, None) is not None:
@@ -136,7 +137,6 @@ class ActiveExecutions:
             self._by_flow[flow_id] -= 1
             if not self._by_flow[flow_id]:
                 del self._by_flow[flow_id]
-        metrics.RUNNING.set(len(self._by_lease))
 
 
 def report_defect(execution: ActiveExecution, problem: Exception) -> WorkflowError:

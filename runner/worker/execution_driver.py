@@ -508,7 +508,7 @@ class ExecutionDriver:
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
         self._calls.cancel_all(execution)
-        metrics.EXECUTIONS.labels(outcome).inc()
+        metrics.EXECUTIONS.ended(outcome)
 
 
 def window(waiting: int, at_once: float, event_bytes: int) -> int:

@@ -44,7 +44,6 @@ difference is at least 489.6 s and at most 490.0 s; an earlier value in between 
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -85,10 +84,10 @@ class AttachAccepted:
 
 
 @dataclass(frozen=True, slots=True)
-class StartAttempt:
-    """Start working on an assignment."""
+class StartAttempts:
+    """Start working on assignments."""
 
-    assignment: messages.Assignment
+    assignments: Sequence[messages.Assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +121,6 @@ class Abandon:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseOutcome:
-    """The outcome of a lease is durable."""
-
-    lease: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Reattach:
     """Open a new stream once the router closed this one, or after `grace` seconds."""
 
@@ -144,12 +136,11 @@ class SetLifecycleFilter:
 
 Effect = (
     AttachAccepted
-    | StartAttempt
+    | StartAttempts
     | Proceed
     | LeasesConfirmed
     | Deliver
     | Abandon
-    | ReleaseOutcome
     | Reattach
     | SetLifecycleFilter
 )
@@ -217,7 +208,7 @@ class _Held:
     waits_for: tuple[Subscription, ...] | None = ()  # subscriptions sent last; None: one of them has matched
     generation: int = 0  # number of sets of subscriptions sent so far
     # not known to be durable, in order, by index, whether they have an entry, and number
-    checkpoints: OrderedDict[tuple[int, bool, int], messages.Checkpoint] = field(default_factory=OrderedDict)
+    checkpoints: dict[tuple[int, bool, int], messages.Checkpoint] = field(default_factory=dict)
     without_entry: int = 0  # number of checkpoints without an entry so far
     # bytes of lifecycle events in checkpoints without an entry that are not known to be durable
     pending_event_bytes: int = 0
@@ -303,11 +294,14 @@ class Session:
         self._check_turn(message)
         match message:
             case messages.AssignmentBatch():
-                return _effects(map(self._assign, message.assignments))
+                started = [each for each in message.assignments if self._assign(each)]
+                return [StartAttempts(started)] if started else []
             case messages.CheckpointAck():
                 return _effects(starmap(self._durable, message.checkpoints))
             case messages.Settlement():
-                return [ReleaseOutcome(lease) for lease in message.leases if self._drop(lease)]
+                for lease in message.leases:
+                    self._drop(lease)
+                return []
             case messages.EventDeliveryBatch():
                 return _effects(map(self._deliver, message.deliveries))
             case messages.Revocation():
@@ -483,15 +477,19 @@ class Session:
         self._certain_until = self._good_until
         return [LeasesConfirmed()]
 
-    def _assign(self, assignment: messages.Assignment) -> Effect | None:
-        self._permitted = max(0, self._permitted - 1)
+    def _assign(self, assignment: messages.Assignment) -> bool:
+        """Hold the lease of an assignment; returns whether it is a new one."""
+        if self._permitted:
+            self._permitted -= 1
         if assignment.lease in self._held:
-            return None
-        size = len(assignment.event) + sum(len(entry.output or b"") for entry in assignment.journal)
+            return False
+        size = len(assignment.event)
+        if assignment.journal:
+            size += sum(len(entry.output or b"") for entry in assignment.journal)
         self._held[assignment.lease] = _Held(size)
         self._running += 1
         self._bytes += size
-        return StartAttempt(assignment)
+        return True
 
     def _durable(self, lease: bytes, index: int, number: int) -> Effect | None:
         held = self._held.get(lease)

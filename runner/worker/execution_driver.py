@@ -30,7 +30,7 @@ from runner.interpreter.effects import JournalWrite
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_context import ExecutionContext, secrets_data
 from runner.interpreter.execution_machine import ExecutionMachine
-from runner.session import Abandon, Deliver, Effect, LeasesConfirmed, Proceed, Session, SetLifecycleFilter, StartAttempt
+from runner.session import Abandon, Deliver, Effect, LeasesConfirmed, Proceed, Session, SetLifecycleFilter, StartAttempts
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions, StartCall, TurnInput, report_defect
 from runner.worker.effect_calls import EffectCalls
 from runner.worker.effect_executor import EffectExecutor
@@ -531,8 +531,9 @@ def _next_step(machine: ExecutionMachine, turn_input: TurnInput) -> effects.Step
 def apply_effects(effects_: Collection[Effect], executions: ExecutionDriver) -> None:
     for effect in effects_:
         match effect:
-            case StartAttempt(assignment=assignment):
-                executions.start(assignment)
+            case StartAttempts(assignments=assignments):
+                for assignment in assignments:
+                    executions.start(assignment)
             case Proceed(lease=lease, index=index):
                 executions.proceed(lease, index)
             case LeasesConfirmed():

@@ -237,9 +237,10 @@ class RunnerHalf:
     def apply(self, effects):
         for effect in effects:
             match effect:
-                case s.StartAttempt(assignment=assignment):
-                    assert assignment.lease not in self.work, "an attempt was started twice"
-                    self.work[assignment.lease] = RunningWork(assignment)
+                case s.StartAttempts(assignments=assignments):
+                    for assignment in assignments:
+                        assert assignment.lease not in self.work, "an attempt was started twice"
+                        self.work[assignment.lease] = RunningWork(assignment)
                 case s.Proceed(lease=lease, index=index) if lease in self.work:
                     self.work[lease].durable = index + 1
                 case s.Deliver(lease=lease, number=number, entry=entry):

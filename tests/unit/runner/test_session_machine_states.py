@@ -38,9 +38,10 @@ class Attach(RuleBasedStateMachine):
     def effects(self, effects):
         for effect in effects:
             match effect:
-                case s.StartAttempt(assignment=assignment):
-                    assert assignment.lease not in self.working
-                    self.working[assignment.lease] = 0
+                case s.StartAttempts(assignments=assignments):
+                    for assignment in assignments:
+                        assert assignment.lease not in self.working
+                        self.working[assignment.lease] = 0
                 case s.Proceed(lease=lease, index=index):
                     assert index in self.journals[lease]
                 case s.Abandon(lease=lease, reason="ROUTER_AWAY"):
@@ -49,8 +50,6 @@ class Attach(RuleBasedStateMachine):
                 case s.Abandon(lease=lease):
                     assert lease not in self.leased
                     self.working.pop(lease, None)
-                case s.ReleaseOutcome(lease=lease):
-                    assert lease in self.settled
 
     @precondition(lambda self: not self.connected)
     @rule()

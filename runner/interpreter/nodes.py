@@ -164,6 +164,9 @@ class Program:
     block: Block
     output: DataFlowStage
     secrets: tuple[str, ...]  # names under `use.secrets`, which `$secrets` holds
+    callbacks: tuple[str, ...] = ()  # names of the flow's callbacks
+    has_webhook: bool = False  # whether the input describes the request that started the flow
+    takes_raw_body: bool = False  # whether the input has the body unparsed
     timeout: Duration | None = None
     input_reads_clock: bool = False
     output_reads_clock: bool = False

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 from flowhook.document.definition import POLICIES, flow_id, kind_of, pointer_token, value_at
 from flowhook.document.quantities import parse_duration
+from flowhook.events.workflow_input import has_webhook, takes_raw_body
 from flowhook.expressions.syntax import is_expression
 from runner.interpreter import call_arguments, nodes
 from runner.interpreter.call_arguments import ArgumentPath
@@ -31,6 +32,9 @@ def compile_program(definition: Mapping[str, Any], compiler: nodes.Compiler) -> 
         block=build.block(definition["do"], "/do"),
         output=build.flow(definition.get("output"), "as"),
         secrets=tuple(use.get("secrets") or ()),
+        callbacks=tuple((definition.get("webhook") or {}).get("callbacks") or ()),
+        has_webhook=has_webhook(definition),
+        takes_raw_body=takes_raw_body(definition),
         timeout=_optional(build.timeout, definition.get("timeout")),
         input_reads_clock=task_reads_clock(definition.get("input") or {}),
         output_reads_clock=task_reads_clock(definition.get("output") or {}),

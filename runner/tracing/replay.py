@@ -10,10 +10,8 @@ from typing_extensions import override
 
 from flowhook.errors import InvalidError
 from flowhook.events.workflow_input import (
-    has_webhook,
     inlined_indexes,
     stored_attachments,
-    takes_raw_body,
     workflow_input,
 )
 from flowhook.model import Event, ExecutionDetail, JournalEntry, Status, WorkflowError
@@ -90,13 +88,13 @@ def trace_execution(definition: bytes, detail: bytes, body: bytes) -> ExecutionT
 class _Replay:
     def __init__(self, program: Program, definition: Mapping[str, Any], recorded: ExecutionDetail, body: bytes) -> None:
         event = recorded.event
-        raw = takes_raw_body(definition)
+        raw = program.takes_raw_body
         contents, self._body_missing = _contents(event, body, raw=raw)
         self._program = program
         self._definition = definition
         self._recorded = recorded
         owner = "" if event.replay is None else event.replay.attachment_owner
-        self._input = workflow_input(event, webhook=has_webhook(definition), raw=raw, owner=owner, contents=contents)
+        self._input = workflow_input(event, webhook=program.has_webhook, raw=raw, owner=owner, contents=contents)
         self._secrets = placeholders(program.secrets, definition)
         self._values = ValueTable()
         self._one_time = _one_time_urls(event, definition)

@@ -18,7 +18,6 @@ from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
-from runner.outbound.request_bodies import NO_ATTACHMENTS, Attachments
 from runner.worker.effect_executor import source_location
 
 log = logs.get_logger(__name__)
@@ -52,7 +51,6 @@ class ActiveExecution:
     # effects that wait until the journal is durable up to an index, or for their turn
     held: deque[tuple[int, effects.Perform]] = field(default_factory=deque)
     launching: bool = False  # whether a `StartCall.TURN` is queued, to start the next effect
-    attachments: Attachments = NO_ATTACHMENTS  # of the event
     # the task that fetches flow, secrets and body; None: none is running
     preparing: asyncio.Task[None] | None = field(default=None, repr=False)
     # effects in flight, by key, each with its task

@@ -13,6 +13,7 @@ from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.effects import EffectResult, Perform
+from runner.outbound.request_bodies import Attachments
 from runner.worker.active_execution import ActiveExecution
 from runner.worker.effect_executor import EffectExecutor
 from runner.worker.router_reads import SecretCache
@@ -30,6 +31,7 @@ class EffectCalls:
     _secrets: SecretCache
     _record: EvaluationRecord
     _tasks: asyncio.TaskGroup
+    _attachments: Callable[[ActiveExecution], Attachments]  # returns those of an execution's event
     # called with each result; it must ignore the result unless `is_in_flight`, and call `finish`
     _on_result: Callable[[ActiveExecution, Perform, EffectResult], None]
     executions: int = attrs.field(init=False, default=0)  # number of executions that have effects in flight
@@ -74,7 +76,7 @@ class EffectCalls:
                     log.debug("router not available", reason=problem.reason)
                     await asyncio.sleep(RETRY_SECONDS)
 
-        call = self._executor.perform(execution.effect_scope, effect, secret, execution.attachments)
+        call = self._executor.perform(execution.effect_scope, effect, secret, self._attachments(execution))
         result = await MonitoredCoroutine(call, self._record, execution.lease, effect.instance)
         self._on_result(execution, effect, result)
 

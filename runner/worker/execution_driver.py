@@ -34,7 +34,7 @@ from runner.session import Abandon, Deliver, Effect, LeasesConfirmed, Proceed, S
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions, StartCall, TurnInput, report_defect
 from runner.worker.effect_calls import EffectCalls
 from runner.worker.effect_executor import EffectExecutor
-from runner.worker.preparation import ExecutionPreparer, Prepared
+from runner.worker.preparation import CPU_READING_NS, ExecutionPreparer, Prepared
 from runner.worker.quarantine_driver import QuarantineDriver
 from runner.worker.router_reads import SecretCache
 
@@ -211,12 +211,15 @@ class ExecutionDriver:
     _at_once: float = attrs.field(init=False, default=0.0)
     _draining: bool = attrs.field(init=False, default=False)
     _turn_ends: float = attrs.field(init=False, default=0.0)
+    _cpu_read: float = attrs.field(init=False, default=0.0)  # when the CPU time was read for the evaluator
     _lifecycle_types: frozenset[str] = attrs.field(init=False, default=frozenset())
     stalls: StallDetector = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._reporter = ExecutionReporter(self._session, self._executions, self._request_send)
-        self._calls = EffectCalls(self._executor, self._secrets, self._record, self._tasks, self._take_result)
+        self._calls = EffectCalls(
+            self._executor, self._secrets, self._record, self._tasks, self._preparer.attachments, self._take_result
+        )
         self.stalls = StallDetector(time.monotonic, self._session.doubt_leases)
         self._session.limit(ACTIVE)
 
@@ -308,8 +311,11 @@ class ExecutionDriver:
             self._update_capacity()
 
     def _begin_turn(self) -> None:
-        self._turn_ends = time.monotonic() + TURN_SECONDS
-        self._evaluator.begin_turn()
+        now = time.monotonic()
+        self._turn_ends = now + TURN_SECONDS
+        if now - self._cpu_read > CPU_READING_NS / 1e9:
+            self._cpu_read = now
+            self._evaluator.begin_turn()
 
     def _update_capacity(self) -> None:
         waiting = self._calls.executions + self._in_quarantine

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Final, NamedTuple
 
 import attrs
@@ -14,7 +13,7 @@ import orjson
 from flowhook import limits
 from flowhook.attach import messages
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
-from flowhook.events.workflow_input import has_webhook, takes_raw_body, workflow_input
+from flowhook.events.workflow_input import takes_raw_body, workflow_input
 from flowhook.model import Event
 from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
@@ -31,6 +30,10 @@ from runner.worker.router_reads import BodyFetcher, LoadedFlow, ProgramCache, Se
 # Size from which bodies of flows in quarantine are parsed in a separate process. Parsing a smaller body takes less time
 # than a request to that process. Compressed bodies are always parsed there, since their decompressed size is unknown.
 OFFLOAD_BYTES: Final = 16 * limits.KIB
+
+# Age (ns) up to which a reading of the thread's CPU time counts as that of the start of an activity. It exceeds the CPU
+# time at the start by no more than this, and reading it is a system call.
+CPU_READING_NS: Final = 5_000_000
 
 _NOTHING: Final[Mapping[Any, bytes]] = {}
 
@@ -55,6 +58,9 @@ class ExecutionPreparer:
     _record: EvaluationRecord
     _quarantine: QuarantineDriver
     _on_slow: Callable[[str], None]  # called with the flow ID of an event whose body took longer than `SLOW_NS`
+    # the last reading of this thread's CPU time (ns), and when that was (ns, monotonic)
+    _cpu_ns: int = attrs.field(init=False, default=0)
+    _cpu_read_ns: int = attrs.field(init=False, default=-CPU_READING_NS)
 
     def at_once(self, execution: ActiveExecution) -> Prepared | messages.Faulted | None:
         """Prepare without I/O; None: I/O is needed, see `prepare`. Blocking while the body is parsed."""
@@ -72,13 +78,12 @@ class ExecutionPreparer:
                 flow = await self._flows.load(flow_id, execution.revision)
                 names = flow.program.secrets
                 values = await self._secrets.resolve(names, flow_id) if names else _NOTHING
-                raw = takes_raw_body(flow.program.definition)
-                contents = await self._bodies.contents(execution.event, raw=raw)
+                contents = await self._bodies.contents(execution.event, raw=flow.program.takes_raw_body)
                 if not self._needs_process(execution.event):
                     return self._prepared(execution, flow, values, contents)
                 options = self._options(execution, flow, contents)
                 text = await self._quarantine.event_input(execution.event, **options)
-                return Prepared(flow, values, self._recorded(execution, partial(orjson.loads, text), Activity.INPUT))
+                return Prepared(flow, values, self._recorded(execution, lambda: orjson.loads(text), Activity.INPUT))
             except (ExhaustedError, UnavailableError) as problem:
                 log.debug("router not available", reason=problem.reason)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -99,9 +104,8 @@ class ExecutionPreparer:
     ) -> Prepared | messages.Faulted:
         options = self._options(execution, flow, contents)
         try:
-            return Prepared(
-                flow, secrets, self._recorded(execution, partial(workflow_input, execution.event, **options))
-            )
+            data = self._recorded(execution, lambda: workflow_input(execution.event, **options))
+            return Prepared(flow, secrets, data)
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
             return messages.Faulted(report_defect(execution, problem))
 
@@ -110,24 +114,34 @@ class ExecutionPreparer:
             return False
         return len(event.body) >= OFFLOAD_BYTES or any(name == "content-encoding" for name, _ in event.headers)
 
-    def _options(self, execution: ActiveExecution, flow: LoadedFlow, contents: Mapping[int, bytes]) -> dict[str, Any]:
-        """Give an execution its attachments, and return how `workflow_input` reads its event."""
-        event, owner, definition = execution.event, execution.attachment_owner, flow.program.definition
-        raw = takes_raw_body(definition)
-        execution.attachments = EventAttachments(
-            event, owner, raw=raw, slices=lambda offset, size: self._bodies.read(event.id, offset, size)
+    @staticmethod
+    def _options(execution: ActiveExecution, flow: LoadedFlow, contents: Mapping[int, bytes]) -> dict[str, Any]:
+        """Return how `workflow_input` reads the event of an execution."""
+        webhook, raw = flow.program.has_webhook, flow.program.takes_raw_body
+        return {"webhook": webhook, "raw": raw, "owner": execution.attachment_owner, "contents": contents}
+
+    def attachments(self, execution: ActiveExecution) -> EventAttachments:
+        """Return the attachments of an execution's event, for its calls."""
+        event, workflow = execution.event, execution.workflow
+        raw = workflow is not None and takes_raw_body(workflow.definition)
+        return EventAttachments(
+            event,
+            execution.attachment_owner,
+            raw=raw,
+            slices=lambda offset, size: self._bodies.read(event.id, offset, size),
         )
-        return {"webhook": has_webhook(definition), "raw": raw, "owner": owner, "contents": contents}
 
     def _recorded(self, execution: ActiveExecution, read: Callable[[], Any], activity: Activity = Activity.BODY) -> Any:
         """Run `read` on an event's body under the guard's supervision, and return its result."""
         event, record = execution.event, self._record
         record.assign(execution.lease, event.flow_id)
-        began, cpu = record.begin(INPUT, activity), time.thread_time_ns()
+        began = record.begin(INPUT, activity)
+        if began - self._cpu_read_ns > CPU_READING_NS:
+            self._cpu_ns, self._cpu_read_ns = time.thread_time_ns(), began
         try:
             return read()
         finally:
             record.end()
             # compare wall time first: reading it is cheap, though on a busy machine it proves little
-            if time.monotonic_ns() - began > SLOW_NS and time.thread_time_ns() - cpu > SLOW_NS:
+            if time.monotonic_ns() - began > SLOW_NS and time.thread_time_ns() - self._cpu_ns > SLOW_NS:
                 self._on_slow(event.flow_id)

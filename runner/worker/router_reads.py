@@ -61,7 +61,7 @@ class LoadedFlow:
 
         `public_url` is the scheme and host that senders use; if empty, the URLs begin with the path.
         """
-        names = tuple((self.program.definition.get("webhook") or {}).get("callbacks") or ())
+        names = self.program.callbacks
         if not names or not self.callback_key:
             return None
 

@@ -13,7 +13,7 @@ import orjson
 from flowhook import limits
 from flowhook.document.definition import kind_of
 from flowhook.events import cloud_events
-from flowhook.events.workflow_input import has_webhook, takes_raw_body, workflow_input
+from flowhook.events.workflow_input import workflow_input
 from flowhook.model import Event, EventFilter, JournalEntry, Subscription, WorkflowError
 from flowhook.wire import convert
 from runner import ipc
@@ -165,10 +165,9 @@ async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc
         secrets = secrets_data({name: _secret(order.secrets, name) for name in program.secrets})
     except TaskFault as problem:
         return ipc.RunEnded(None, problem.at(USED_SECRETS).error)
-    raw = takes_raw_body(program.definition)
     clock = LocalClock(skips=order.skip_waits)
     record.begin(INPUT, Activity.BODY)
-    data = workflow_input(event, webhook=has_webhook(program.definition), raw=raw)
+    data = workflow_input(event, webhook=program.has_webhook, raw=program.takes_raw_body)
     record.end()
     workflow = ExecutionContext(
         id=event.id,
@@ -179,7 +178,7 @@ async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc
         secrets=secrets,
         one_time=placeholder_urls(event, program.definition),
     )
-    attachments = EventAttachments(event, event.id, raw=raw)
+    attachments = EventAttachments(event, event.id, raw=program.takes_raw_body)
     report = (lambda entry: control.send(ipc.TaskTraced(entry))) if order.trace else None
     machine = ExecutionMachine(
         program, workflow, observer=Tracer(report, order.until) if report or order.until else None

@@ -146,7 +146,7 @@ async def test_contents_of_attachments_are_read_there_too(pool):
 class Local:
     """What an execution needs, without a router."""
 
-    loaded = LoadedFlow(Program({"webhook": {}}, DataFlowStage(), Block((), {}), DataFlowStage(), ()))
+    loaded = LoadedFlow(Program({"webhook": {}}, DataFlowStage(), Block((), {}), DataFlowStage(), (), has_webhook=True))
 
     def cached(self, _flow_id, _revision):
         return self.loaded

@@ -1,0 +1,86 @@
+"""Which bodies take so much CPU time that their flow is quarantined."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from flowhook.model import Event
+from runner.evaluation.evaluator import SLOW_NS
+from runner.interpreter.nodes import Block, DataFlowStage, Program
+from runner.worker import preparation
+from runner.worker.active_execution import ActiveExecution
+from runner.worker.preparation import CPU_READING_NS, ExecutionPreparer
+from runner.worker.router_reads import LoadedFlow
+
+EVENT = Event("evt_1", "f", 1, None, "", "POST", "/hook/f", "", "application/json", (), b"{}")
+FLOW = LoadedFlow(Program({}, DataFlowStage(), Block((), {}), DataFlowStage(), ()))
+
+
+class Thread:
+    """A thread whose time is set: its clocks, and the guard's record, in place of the real ones."""
+
+    def __init__(self):
+        self.wall = self.cpu = 1_000_000_000
+        self.readings = 0
+
+    def monotonic_ns(self):
+        return self.wall
+
+    def thread_time_ns(self):
+        self.readings += 1
+        return self.cpu
+
+    def assign(self, _lease, _flow_id):
+        pass
+
+    def begin(self, _instance, _activity):
+        return self.wall
+
+    def end(self):
+        pass
+
+    def spends(self, wall, cpu):
+        self.wall += wall
+        self.cpu += cpu
+
+
+@pytest.fixture
+def thread(monkeypatch):
+    made = Thread()
+    monkeypatch.setattr(preparation, "time", made)
+    return made
+
+
+@pytest.fixture
+def prepare(thread, monkeypatch):
+    """Prepares an execution whose body takes some wall time and CPU time; returns whether it was slow."""
+    slow = []
+    flows = SimpleNamespace(cached=lambda _flow_id, _revision: FLOW)
+    preparer = ExecutionPreparer(
+        flows=flows, secrets=None, bodies=None, record=thread, quarantine=(), on_slow=slow.append
+    )
+
+    def one(wall, cpu):
+        monkeypatch.setattr(preparation, "workflow_input", lambda *_, **__: thread.spends(wall, cpu))
+        slow.clear()
+        preparer.at_once(ActiveExecution(b"lease", EVENT, 1, (), "evt_1", 0))
+        return slow == ["f"]
+
+    return one
+
+
+def test_a_body_is_slow_if_it_takes_both_wall_time_and_cpu_time(prepare):
+    assert not prepare(SLOW_NS, SLOW_NS)
+    assert prepare(SLOW_NS + 1, SLOW_NS + 1)
+    assert not prepare(2 * SLOW_NS, SLOW_NS)
+
+
+def test_bodies_within_some_ms_share_a_reading_of_the_cpu_time(prepare, thread):
+    for _ in range(10):
+        prepare(CPU_READING_NS // 10, CPU_READING_NS // 10)
+    assert thread.readings == 1
+    # it may count what was done since the reading, too, but no more than fits into its age
+    assert prepare(SLOW_NS + 1, SLOW_NS + 1 - CPU_READING_NS)
+    assert not prepare(SLOW_NS + 1, SLOW_NS)

@@ -134,16 +134,7 @@ class SetLifecycleFilter:
     types: frozenset[str]
 
 
-Effect = (
-    AttachAccepted
-    | StartAttempts
-    | Proceed
-    | LeasesConfirmed
-    | Deliver
-    | Abandon
-    | Reattach
-    | SetLifecycleFilter
-)
+Effect = AttachAccepted | StartAttempts | Proceed | LeasesConfirmed | Deliver | Abandon | Reattach | SetLifecycleFilter
 
 
 class RouterClock:
@@ -299,9 +290,7 @@ class Session:
             case messages.CheckpointAck():
                 return _effects(starmap(self._durable, message.checkpoints))
             case messages.Settlement():
-                for lease in message.leases:
-                    self._drop(lease)
-                return []
+                return self._settle(message.leases)
             case messages.EventDeliveryBatch():
                 return _effects(map(self._deliver, message.deliveries))
             case messages.Revocation():
@@ -512,6 +501,11 @@ class Session:
             return None
         held.waits_for = None  # the next subscriptions are sent again, even if they are the same
         return Deliver(delivery.lease, delivery.number, delivery.entry)
+
+    def _settle(self, leases: Iterable[bytes]) -> list[Effect]:
+        for lease in leases:
+            self._drop(lease)
+        return []
 
     def _drop(self, lease: bytes) -> bool:
         held = self._held.pop(lease, None)

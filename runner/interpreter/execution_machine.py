@@ -20,7 +20,6 @@ While no runner holds the execution, the router writes them to the journal, from
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from operator import itemgetter
@@ -95,7 +94,7 @@ class ExecutionMachine:
     _observer: Observer | None = None
     _chance: Callable[[], float] = random.random  # returns random numbers in [0, 1)
     _lifecycle_types: Collection[str] = attrs.field(default=(), kw_only=True)
-    _inputs: deque[tuple[Perform, EffectResult] | DeliveredEvent] = attrs.field(init=False, factory=deque)
+    _inputs: list[tuple[Perform, EffectResult] | DeliveredEvent] = attrs.field(init=False, factory=list)
     # until then no effect is requested: the journal may hold its result, or have decided the race that it loses
     _caught_up: bool = attrs.field(init=False, default=False)
     _ending: WorkflowCompleted | WorkflowFaulted | None = attrs.field(init=False, default=None)
@@ -215,7 +214,7 @@ class ExecutionMachine:
         if self._journal.held and self._use_held_result():
             return True
         while self._inputs:
-            received = self._inputs.popleft()
+            received = self._inputs.pop(0)
             if isinstance(received, DeliveredEvent):
                 # else the flow does not wait for it any more: it is not consumed, and goes to another execution
                 if received.entry.key in self._fibers.pending:

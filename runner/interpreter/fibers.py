@@ -82,7 +82,7 @@ class FiberScheduler:
     # pending requests by the keys of the journal entries that answer them. Read-only for others
     pending: dict[str, PendingRequest] = attrs.field(init=False, factory=dict)
     # requests that need the time: `Now`, and those whose deadline is not set yet. In order of request
-    undated: deque[PendingRequest] = attrs.field(init=False, factory=deque)
+    undated: deque[PendingRequest] | tuple[()] = attrs.field(init=False, default=())
     # pending requests that have subscriptions at the router, by their first key
     subscribed: dict[str, PendingRequest] = attrs.field(init=False, factory=dict)
     performing: int = attrs.field(init=False, default=0)  # pending effects that the driver was asked to perform
@@ -168,6 +168,7 @@ class FiberScheduler:
             case requests.Listen() | requests.AwaitCompletion():
                 self.subscribed[pending.keys[0]] = pending
             case requests.Now() | requests.Sleep() | requests.WithTimeout():  # the journal answers `GivenOutput`
+                self.undated = self.undated or deque()
                 self.undated.append(pending)
         return pending
 

@@ -72,7 +72,7 @@ def resume(shared: SharedState, data: Any) -> tuple[int, Any, dict[str, Any] | N
     """Return where a block resumes: position, data, `TaskProgress`; its beginning unless one was just restored."""
     if not shared.resuming:
         return 0, data, None
-    saved = shared.resuming.popleft()
+    saved = shared.resuming.pop(0)
     running = saved.get("inside")
     if running is not None:
         running["input"] = _unpacked(shared, running["input"])

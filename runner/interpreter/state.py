@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -56,7 +55,7 @@ class SharedState:
     visits: dict[str, int] = field(default_factory=dict)
     limit: WithTimeout | None = None  # timeout of the workflow, while it runs
     # frames of a snapshot whose blocks have not resumed yet, the outermost first
-    resuming: deque[dict[str, Any]] = field(default_factory=deque)
+    resuming: list[dict[str, Any]] = field(default_factory=list)
 
     def update_observed(self) -> None:
         observed = self.observer is not None or self.emitter is not None

@@ -127,8 +127,7 @@ def run_block(block: Block, state: BranchState, data: Any) -> Steps:
             history.end(started, outcome, scope.tries, replaying=journal.replaying)
         position, resumed = _follow(directive, block, position), None
         state.last_directive = directive
-        if directive == END:
-            state.ending = True
+        state.ending = state.ending or directive == END
         if state.ending:
             break
     return data

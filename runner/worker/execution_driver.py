@@ -30,7 +30,16 @@ from runner.interpreter.effects import JournalWrite
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_context import ExecutionContext, secrets_data
 from runner.interpreter.execution_machine import ExecutionMachine
-from runner.session import Abandon, Deliver, Effect, LeasesConfirmed, Proceed, Session, SetLifecycleFilter, StartAttempts
+from runner.session import (
+    Abandon,
+    Deliver,
+    Effect,
+    LeasesConfirmed,
+    Proceed,
+    Session,
+    SetLifecycleFilter,
+    StartAttempts,
+)
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions, StartCall, TurnInput, report_defect
 from runner.worker.effect_calls import EffectCalls
 from runner.worker.effect_executor import EffectExecutor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import attrs
@@ -83,7 +84,7 @@ class ExecutionPreparer:
                     return self._prepared(execution, flow, values, contents)
                 options = self._options(execution, flow, contents)
                 text = await self._quarantine.event_input(execution.event, **options)
-                return Prepared(flow, values, self._recorded(execution, lambda: orjson.loads(text), Activity.INPUT))
+                return Prepared(flow, values, self._recorded(execution, partial(orjson.loads, text), Activity.INPUT))
             except (ExhaustedError, UnavailableError) as problem:
                 log.debug("router not available", reason=problem.reason)
                 await asyncio.sleep(RETRY_SECONDS)

@@ -252,11 +252,7 @@ class ExecutionDriver:
             return
         execution = ActiveExecution.of(assignment, event)
         self._executions.add(execution)
-        prepared = self._preparer.at_once(execution)
-        if prepared is not None:
-            self._begin(execution, prepared)
-        else:
-            execution.preparing = self._tasks.create_task(self._prepare(execution), name=f"prepare {event.id}")
+        self._queue(execution)
 
     def proceed(self, lease: bytes, index: int) -> None:
         """Record that a journal is durable up to `index`, and start the effect that waited for it."""
@@ -331,16 +327,29 @@ class ExecutionDriver:
         if self._session.limit(window(waiting, self._at_once, self._executions.event_bytes)):
             self._request_send()
 
-    async def _prepare(self, execution: ActiveExecution) -> None:
+    def _prepare(self, execution: ActiveExecution) -> ExecutionMachine | None:
+        """Prepare an execution in its first turn, under the guard; None: it waits for what is fetched, or has ended.
+
+        If all were prepared when they are assigned, the garbage collector would go through their inputs and machines,
+        which took a fifth of a runner's CPU time.
+        """
+        prepared = self._preparer.at_once(execution)
+        if prepared is not None:
+            return self._begin(execution, prepared)
+        execution.preparing = self._tasks.create_task(self._fetch(execution), name=f"prepare {execution.event.id}")
+        return None
+
+    async def _fetch(self, execution: ActiveExecution) -> None:
         """Fetch what an execution needs; losing the lease cancels this."""
         prepared = await self._preparer.prepare(execution)
         execution.preparing = None
-        self._begin(execution, prepared)
+        if self._begin(execution, prepared) is not None:
+            self._queue(execution)
 
-    def _begin(self, execution: ActiveExecution, prepared: Prepared | messages.Ending) -> None:
+    def _begin(self, execution: ActiveExecution, prepared: Prepared | messages.Ending) -> ExecutionMachine | None:
         if not isinstance(prepared, Prepared):
             self._end(execution, prepared, "released" if isinstance(prepared, messages.Released) else "faulted")
-            return
+            return None
         event, (flow, secrets, data) = execution.event, prepared
         workflow = execution.workflow = ExecutionContext(
             id=event.id,
@@ -354,19 +363,23 @@ class ExecutionDriver:
             depth=event.depth,
             one_time=flow.one_time_urls(self._public_url, event),
         )
-        execution.machine = ExecutionMachine(
+        machine = execution.machine = ExecutionMachine(
             flow.program, workflow, execution.journal, lifecycle_types=self._lifecycle_types
         )
-        self._queue(execution)
+        return machine
 
     def _queue(self, execution: ActiveExecution, turn_input: TurnInput | StartCall = None) -> None:
         self._ready.add(execution.event.flow_id, (execution, turn_input))
         self._wake.set()
 
     def _drive(self, execution: ActiveExecution, turn_input: TurnInput) -> None:
-        machine = execution.machine
-        if machine is None or execution not in self._executions:
+        if execution not in self._executions:
             return  # abandoned meanwhile
+        machine = execution.machine
+        if machine is not None:
+            self._record.assign(execution.lease, execution.event.flow_id)
+        elif (machine := self._prepare(execution)) is None:
+            return
         if execution.quarantine_task is not None:
             execution.postponed.append(turn_input)
             return
@@ -380,7 +393,6 @@ class ExecutionDriver:
             # a callback, because a task that is cancelled before it begins runs no code of its own
             execution.quarantine_task.add_done_callback(self._driven_in_quarantine)
             return
-        self._record.assign(execution.lease, execution.event.flow_id)
         begins, execution.begun = not execution.begun, True
         try:
             step = _next_step(machine, turn_input)

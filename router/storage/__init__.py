@@ -5,11 +5,12 @@
   their kinds of writes. `changes`, `expiry`, `erasure`: writes of the shard's owner.
 - `queries`, `execution_list`, `activity`: what is read, on the threads of `readers`.
 - `schema`: tables, and the format's version. `statements`: statements over many rows. `rows`: conversion of rows.
-- `writer`: the writer thread and its group commit. `blobs`: large payloads as files, or in an object store.
+- `writer`: the writer thread and its group commit; `checkpoints` beside it. `blobs`: large payloads as files, or in an
+  object store.
 - `errors`: no error of SQLite or the operating system leaves this package untranslated.
 - `commit_log`: the replicated log, which knows nothing of this. `replicated`: views, which follow it.
 
 Invariants: WAL, with synchronous=FULL unless a replicated log is the durable copy; a call returns only after its
-transaction is committed; only the writer thread writes; nothing blocks the event loop; no other package imports apsw.
-Payloads (events, replies) are opaque bytes: storage does not depend on protobuf.
+transaction is committed; only the writer thread writes transactions; nothing blocks the event loop; no other package
+imports apsw. Payloads (events, replies) are opaque bytes: storage does not depend on protobuf.
 """

@@ -9,10 +9,10 @@ FAST`). When SQLite splits a page of a b-tree, copies of the cells that move sta
 `overwrite` looks at a range of pages, and overwrites with zeros what is not in use: free pages, the rest of the pages
 that list them, gaps and free blocks of pages of b-trees, and the ends of long values' last pages. It reads and writes
 the file itself. So the file must be complete: the write-ahead log, which still has former pages, is emptied before each
-step. And it must not change meanwhile: a transaction keeps other writers out, and with them checkpoints. Readers go on,
-as no byte that any of them uses changes. The transaction changes a row, so that all connections discard the pages that
-they have cached with the old bytes. A pass goes through all pages in steps that delay writes by little. It is repeated
-until one began after the last erasure, and goes on where it was when the process ended.
+step. And it must not change meanwhile: a transaction keeps other writers out, and a checkpoint has nothing to copy.
+Readers go on, as no byte that any of them uses changes. The transaction changes a row, so that all connections discard
+the pages that they have cached with the old bytes. A pass goes through all pages in steps that delay writes by little.
+It is repeated until one began after the last erasure, and goes on where it was when the process ended.
 
 Source: https://www.sqlite.org/fileformat2.html, sections 1.5 ("The Freelist"), 1.6 ("B-tree Pages") and 1.7 ("Cell
 Payload Overflow Pages"); https://www.sqlite.org/pragma.html#pragma_secure_delete.

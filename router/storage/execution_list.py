@@ -31,6 +31,15 @@ CLOCK_SKEW_MS: Final = 3600 * 1000
 _SAMPLE: Final = 9
 """Executions whose median receive time stands for their place in the log: some senders' clocks are wrong by years."""
 
+FEW: Final = 2048
+"""Executions of a flow in a window, below which these are looked at, rather than the unfinished ones of all flows."""
+_SCANNED: Final = "execution e NOT INDEXED"
+_BY_FLOW: Final = "execution e INDEXED BY execution_by_flow"
+_BY_END: Final = "execution e INDEXED BY execution_by_end"
+_OF_FLOW: Final = (
+    "SELECT count(*) FROM (SELECT 1 FROM execution INDEXED BY execution_by_flow"
+    " WHERE flow = (SELECT key FROM flow_key WHERE flow_id = ?) AND seq >= ? AND seq < ? LIMIT ?)"
+)
 _UNSUCCESSFUL: Final = frozenset({Status.CANCELLED, Status.FAULTED})
 _ERROR: Final = "json_extract(CAST(e.error AS TEXT), '$.{}')"
 
@@ -42,6 +51,8 @@ class Conditions(NamedTuple):
     number: str  # the column in whose order it is read: the number of the execution
     terms: list[str]  # conditions that must all hold
     values: list[Any]  # of their parameters
+    others: Conditions | None = None  # of further executions, none of which meets these
+    flow_id: str = ""  # the flow, if an index of flows may serve as well
 
 
 def count_executions(
@@ -52,7 +63,7 @@ def count_executions(
     lowest, end = _range(connection, execution_filter, None)
     count = 0
     for low, before in _windows(lowest, end, COUNT_SECONDS):
-        sql, values = _window(conditions, "1", low, before, limit + 1 - count)
+        sql, values = _window(connection, conditions, "1", low, before, limit=limit + 1 - count)
         count += connection.execute(f"SELECT count(*) FROM ({sql})", values).get  # noqa: S608
         if count > limit:
             return limit, True
@@ -103,19 +114,39 @@ def _sizes(seconds: float) -> Iterator[int]:
 
 
 def read_window(
-    connection: apsw.Connection, conditions: Conditions, low: int, before: int, limit: int
+    connection: apsw.Connection,
+    conditions: Conditions,
+    low: int,
+    before: int,
+    limit: int,
+    *,
+    ascending: bool = False,
 ) -> list[ExecutionRecord]:
-    return [record(row) for row in connection.execute(*_window(conditions, RECORD, low, before, limit))]
+    sql, values = _window(connection, conditions, RECORD, low, before, limit=limit, ascending=ascending)
+    found = [record(row) for row in connection.execute(sql, values)]
+    if conditions.others is not None:
+        found += read_window(connection, conditions.others, low, before, limit, ascending=ascending)
+        found.sort(key=lambda each: each.seq, reverse=not ascending)
+    return found[:limit]
 
 
 def _window(
-    conditions: Conditions, columns: str, low: int, before: int, limit: int, *, ascending: bool = False
+    connection: apsw.Connection,
+    conditions: Conditions,
+    columns: str,
+    low: int,
+    before: int,
+    *,
+    limit: int,
+    ascending: bool = False,
 ) -> tuple[str, tuple[Any, ...]]:
     """Return a query for columns of executions with numbers in [low, before), and values of its parameters."""
-    number = conditions.number
+    tables, number = conditions.tables, conditions.number
+    if conditions.flow_id and connection.execute(_OF_FLOW, (conditions.flow_id, low, before, FEW)).get < FEW:
+        tables = _BY_FLOW
     where = " AND ".join([*conditions.terms, f"{number} >= ?", f"{number} < ?"])
     sql = (
-        f"SELECT {columns} FROM {conditions.tables} CROSS JOIN flow_key k ON k.key = e.flow"  # noqa: S608
+        f"SELECT {columns} FROM {tables} CROSS JOIN flow_key k ON k.key = e.flow"  # noqa: S608
         f" WHERE {where} ORDER BY {number} {'ASC' if ascending else 'DESC'} LIMIT ?"
     )
     return sql, (*conditions.values, low, before, limit)
@@ -126,31 +157,35 @@ def as_sql(execution_filter: ExecutionFilter, *, lagging: bool = True) -> Condit
 
     `lagging`: executions that have not ended meet a condition on attempts, whose stored number may be too small.
     """
-    tables, number = "execution e NOT INDEXED", "e.seq"
-    terms: list[str] = []
-    values: list[Any] = []
     statuses = frozenset(execution_filter.statuses)
     if execution_filter.faulted_only:
         statuses = (statuses or _UNSUCCESSFUL) & {Status.FAULTED}
+    tables, number, others = _SCANNED, "e.seq", None
+    terms: list[str] = []
+    values: list[Any] = []
     if execution_filter.flow_id:
-        tables = "execution e INDEXED BY execution_by_flow"
+        tables = _BY_FLOW
         terms.append("e.flow = (SELECT key FROM flow_key WHERE flow_id = ?)")
         values.append(execution_filter.flow_id)
     if execution_filter.statuses or execution_filter.faulted_only:
-        terms.append(f"e.status IN ({', '.join(str(CODES[status]) for status in sorted(statuses))})")
-        if not any(status.ended for status in statuses):
-            tables = "execution e INDEXED BY execution_by_end"
-            terms.append(f"e.end_time_ms = {UNENDED}")
-        elif _UNSUCCESSFUL.issuperset(statuses):
-            tables = f"execution e INDEXED BY execution_unsuccessful{'_by_flow' if execution_filter.flow_id else ''}"
-            terms.append("e.status IN (6, 7)")  # SQLite uses a partial index only if its exact condition is given
+        by_status, of_status = _of_status(execution_filter, statuses)
+        tables = by_status or tables
+        terms += of_status
     if execution_filter.unresolved:
         terms.append(f"NOT EXISTS (SELECT 1 {SUPERSEDES})")
         terms.append("NOT EXISTS (SELECT 1 FROM resolution s WHERE s.seq = e.seq)")
+    looked_up = list(_looked_up(execution_filter))
+    if execution_filter.min_attempts > 1 and tables in {_SCANNED, _BY_FLOW} and not looked_up:
+        others = _unended(execution_filter) if lagging else None
+        tables, number = "attempt a CROSS JOIN execution e ON e.seq = a.seq", "a.seq"
+        # the last interrupted attempt has at least the number of those that are charged
+        terms.append(f"a.number >= {execution_filter.min_attempts - 1}")
+        terms.append("a.position = (SELECT max(position) FROM attempt WHERE seq = a.seq)")
+        terms.append(f"e.end_time_ms <> {UNENDED}" if lagging else "true")
     for term, value in _checked(execution_filter, lagging=lagging):
         terms.append(term)
         values.append(value)
-    for position, (table, index, term, given) in enumerate(_looked_up(execution_filter)):
+    for position, (table, index, term, given) in enumerate(looked_up):
         if position:
             terms.append(f"EXISTS (SELECT 1 FROM {table} WHERE seq = e.seq AND {term})")  # noqa: S608
         else:
@@ -158,7 +193,25 @@ def as_sql(execution_filter: ExecutionFilter, *, lagging: bool = True) -> Condit
             number = "a.seq"
             terms.append(term)
         values += given
-    return Conditions(tables, number, terms, values)
+    return Conditions(tables, number, terms, values, others, execution_filter.flow_id if tables == _BY_END else "")
+
+
+def _of_status(execution_filter: ExecutionFilter, statuses: frozenset[Status]) -> tuple[str, list[str]]:
+    """Return which index serves a condition on the status, empty: none does, and the terms."""
+    terms = [f"e.status IN ({', '.join(str(CODES[status]) for status in sorted(statuses))})"]
+    if not any(status.ended for status in statuses):
+        return _BY_END, [*terms, f"e.end_time_ms = {UNENDED}"]
+    if _UNSUCCESSFUL.issuperset(statuses):
+        index = f"execution_unsuccessful{'_by_flow' if execution_filter.flow_id else ''}"
+        # SQLite uses a partial index only if its exact condition is given
+        return f"execution e INDEXED BY {index}", [*terms, "e.status IN (6, 7)"]
+    return "", terms
+
+
+def _unended(execution_filter: ExecutionFilter) -> Conditions | None:
+    """Return the conditions of a filter, but for that on attempts, on executions that have not ended; None: on none."""
+    statuses = tuple(status for status in execution_filter.statuses or Status if not status.ended)
+    return as_sql(execution_filter._replace(min_attempts=0, statuses=statuses)) if statuses else None
 
 
 def _looked_up(execution_filter: ExecutionFilter) -> Iterator[tuple[str, str, str, tuple[str, ...]]]:
@@ -236,8 +289,7 @@ def walk_executions(
         if after >= last:
             return ExecutionWalk(found, None)
         through = min(last, after + size)
-        sql, values = _window(conditions, RECORD, after + 1, through + 1, limit - len(found), ascending=True)
-        found += [record(row) for row in connection.execute(sql, values)]
+        found += read_window(connection, conditions, after + 1, through + 1, limit - len(found), ascending=True)
         if len(found) == limit:
             return ExecutionWalk(found, found[-1].seq)
         after = through

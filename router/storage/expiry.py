@@ -24,26 +24,33 @@ _TABLES = (
 """Tables of which executions have rows, by `seq`."""
 _DELETES = [BatchStatement(f"DELETE FROM {table} WHERE seq IN ({{rows}})") for table in _TABLES]  # noqa: S608
 
+_FLOWS: Final = 256  # flows that one step looks at, to forget those that were deleted
+_LAST_FLOW = "SELECT max(flow_id), count(*) FROM (SELECT flow_id FROM flow WHERE flow_id > ? ORDER BY flow_id LIMIT ?)"
+_DELETED = "f.flow_id > ? AND f.flow_id <= ? AND f.deleted AND f.deleted < ?"
 _FORGET_REVISIONS = (
-    "DELETE FROM flow_revision WHERE flow_id IN (SELECT f.flow_id FROM flow f LEFT JOIN flow_key k USING (flow_id)"
-    " WHERE f.deleted AND f.deleted < ? AND NOT EXISTS (SELECT 1 FROM execution WHERE flow = k.key))"
+    "DELETE FROM flow_revision WHERE flow_id IN (SELECT f.flow_id FROM flow f LEFT JOIN flow_key k USING (flow_id)"  # noqa: S608
+    f" WHERE {_DELETED} AND NOT EXISTS (SELECT 1 FROM execution WHERE flow = k.key))"
 )
-_FORGET_SCHEDULES = "DELETE FROM schedule WHERE flow_id IN (SELECT flow_id FROM flow WHERE deleted AND deleted < ?)"
+_FORGET_SCHEDULES = f"DELETE FROM schedule WHERE flow_id IN (SELECT flow_id FROM flow f WHERE {_DELETED})"  # noqa: S608
 
 
 class ExpiryStep(NamedTuple):
-    """Result of a step: the number of executions removed, the blobs no longer needed, and whether more remains."""
+    """Result of a step."""
 
-    executions: int
-    blobs: list[str]
-    more: bool
+    executions: int  # number of those that were removed
+    blobs: list[str]  # that are no longer needed
+    more: bool  # whether more remains
+    last_flow: str = ""  # ID of the last flow that was looked at; empty: begin with the first one
 
 
 STEP: Final = 128  # most executions that one transaction removes
 
 
-def expire(connection: apsw.Connection, before_ms: int, limit: int) -> ExpiryStep:
-    """Remove expired rows, and at most `limit` executions that ended before a Unix time."""
+def expire(connection: apsw.Connection, before_ms: int, limit: int, after_flow: str = "") -> ExpiryStep:
+    """Remove expired rows, and at most `limit` executions that ended before a Unix time.
+
+    If nothing of this remains, forget what deleted flows left, of the next ones after `after_flow`.
+    """
     now_ms = time.time_ns() // 1_000_000
     connection.execute(
         "DELETE FROM dedupe WHERE digest IN (SELECT digest FROM dedupe WHERE until_ms <= ? ORDER BY until_ms LIMIT ?)",
@@ -62,9 +69,11 @@ def expire(connection: apsw.Connection, before_ms: int, limit: int) -> ExpirySte
     jobs = expire_jobs(connection, before_ms, STEP)
     more = jobs or STEP in (keys, events) or len(found) == limit
     if not more:
-        connection.execute(_FORGET_REVISIONS, (before_ms,))
-        connection.execute(_FORGET_SCHEDULES, (before_ms,))
-    return ExpiryStep(len(found), remove_executions(connection, found), more)
+        last, count = connection.execute(_LAST_FLOW, (after_flow, _FLOWS)).get
+        for statement in (_FORGET_REVISIONS, _FORGET_SCHEDULES):
+            connection.execute(statement, (after_flow, last, before_ms))
+        after_flow = last if count == _FLOWS else ""
+    return ExpiryStep(len(found), remove_executions(connection, found), more, after_flow)
 
 
 def delete_ended(connection: apsw.Connection, seqs: Sequence[int]) -> ExpiryStep:

@@ -349,7 +349,8 @@ class AttemptInterrupted(NamedTuple):
     """An attempt at an execution ended without an outcome; `attempt` has an end and an end time.
 
     For an execution that has ended, it is a no-op. One that ends the execution is written before its end. At most
-    `MAX_ATTEMPTS` of an execution are stored: the oldest is removed for a new one, and counted.
+    `MAX_ATTEMPTS` of an execution are stored: the oldest is removed for a new one, and counted. Conditions on attempts
+    are looked up here: before attempt 3, one of a number of at least 2 was interrupted.
 
     An attempt that ended by `ROUTER_RESTARTED` is stored once: the next restart finds it begun again if no runner has
     had the execution since.

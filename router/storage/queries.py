@@ -8,7 +8,7 @@ Source: https://www.sqlite.org/c3ref/blob_open.html
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
@@ -37,15 +37,17 @@ from router.storage.rows import (
 from router.storage.schema import STATUSES, UNENDED, WAITING
 from router.storage.statements import BatchStatement
 
-_UNENDED = BatchStatement(
-    "SELECT seq, flow_revision, effect_scope FROM execution WHERE seq IN ({rows}) AND end_time_ms = {unended}"
+_WORK = BatchStatement(
+    "SELECT e.seq, e.flow_revision, coalesce(e.effect_scope, ''), v.payload,"
+    " CASE WHEN v.seq IS NULL THEN (SELECT b.name FROM blob b WHERE b.seq = e.seq) END,"
+    " EXISTS (SELECT 1 FROM journal j WHERE j.seq = e.seq)"
+    " FROM execution e LEFT JOIN event v USING (seq) WHERE e.seq IN ({rows}) AND +e.end_time_ms = {unended}"
 )
 _RECORD_OF: Final = f"SELECT {RECORD} FROM execution e JOIN flow_key k ON k.key = e.flow WHERE "  # noqa: S608
 _RECORDS = BatchStatement(_RECORD_OF + "e.seq IN ({rows})")
 _IDENTIFIED = BatchStatement(_RECORD_OF + "e.event_id IN ({rows})")
 _PAYLOADS = BatchStatement("SELECT seq, payload FROM event WHERE seq IN ({rows})")
 _PAYLOAD_SIZES = BatchStatement("SELECT seq, length(payload) FROM event WHERE seq IN ({rows})")
-_BLOBS = BatchStatement("SELECT seq, name FROM blob WHERE seq IN ({rows})")
 _JOURNALS = BatchStatement(
     "SELECT seq, position, key, output, error FROM journal WHERE seq IN ({rows}) ORDER BY seq, position"
 )
@@ -78,15 +80,25 @@ def unfinished(
 
 
 def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Collection[int]) -> dict[int, stored.Work]:
-    unended = {seq: (revision, scope or "") for seq, revision, scope in _UNENDED.fetch(connection, _singles(seqs))}
-    payloads = _first(_payloads(connection, blobs, [seq for seq in seqs if seq in unended]))
-    journals = _journals(connection, list(payloads))
-    result: dict[int, stored.Work] = {}
-    for seq, payload in payloads.items():
+    found: dict[int, stored.Work] = {}
+    begun: list[int] = []
+    size = 0
+    for seq, revision, scope, inline, name, has_journal in _WORK.iterate(connection, _singles(seqs)):
+        payload = inline if name is None else blobs.read(name)
+        if payload is None:  # expired since the snapshot was taken
+            continue
+        found[seq] = stored.Work(seq, revision, payload, (), 0, scope)
+        if has_journal:
+            begun.append(seq)
+        size += len(payload)
+        if size > WORK_BYTES:
+            break
+    journals = _journals(connection, begun)
+    for seq in begun:
+        each = found.pop(seq)
         if seq in journals:
-            revision, scope = unended[seq]
-            result[seq] = stored.Work(seq, revision, payload, *journals[seq], scope)
-    return result
+            found[seq] = stored.Work(seq, each.flow_revision, each.payload, *journals[seq], each.effect_scope)
+    return found
 
 
 def payloads(connection: apsw.Connection, seqs: Sequence[int], *, most_bytes: int) -> dict[int, bytes | None]:
@@ -118,29 +130,16 @@ def _first(found: Iterable[tuple[int, bytes]]) -> dict[int, bytes]:
     return values
 
 
-def _payloads(connection: apsw.Connection, blobs: BlobDirectory, seqs: Collection[int]) -> Iterator[tuple[int, bytes]]:
-    large = set(seqs)
-    for seq, payload in _PAYLOADS.iterate(connection, _singles(seqs)):
-        large.discard(seq)
-        yield seq, payload
-    names = dict(_BLOBS.fetch(connection, _singles(large)))
-    for seq in seqs:
-        if seq in names and (content := blobs.read(names[seq])) is not None:
-            yield seq, content
-
-
 def _journals(connection: apsw.Connection, seqs: Sequence[int]) -> dict[int, tuple[tuple[JournalEntry, ...], int]]:
-    """Return journals with their start indexes, including empty ones, up to about `WORK_BYTES`, at least one."""
+    """Return journals that are not empty, with their start indexes, up to about `WORK_BYTES`, at least one."""
     journals: dict[int, tuple[tuple[JournalEntry, ...], int]] = {}
     size = 0
     for seq, rows in groupby(_JOURNALS.iterate(connection, _singles(seqs)), key=itemgetter(0)):
         if size > WORK_BYTES:
-            return journals
+            break
         entries = list(rows)
         journals[seq] = _journal(entries)
         size += sum(len(output or b"") for _, _, _, output, _ in entries)
-    for seq in seqs:
-        journals.setdefault(seq, ((), 0))
     return journals
 
 

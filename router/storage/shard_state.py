@@ -53,6 +53,7 @@ class ShardState:
     _wiping: Wiping
     _limits: StorageLimits
     _lost: bool = attrs.field(init=False, default=False)
+    _last_flow: str = attrs.field(init=False, default="")  # that `expire` looked at
 
     def mark_lost(self) -> None:
         self._lost = True
@@ -148,14 +149,15 @@ class ShardState:
 
         A body is removed with the last execution whose event names it. Also removed are expired events and dedupe
         keys, the schedules of flows deleted before that time, and these flows' revisions once none of their executions
-        is left; and jobs that ended before that time.
+        is left; and jobs that ended before that time. Of many flows, each call looks at the next 256.
         """
         self._check()
         removed, more = 0, True
         while more and removed < limit:
-            step = await self._remove(partial(expire, before_ms=ended_before_ms, limit=min(limit - removed, STEP)))
+            wanted, after = min(limit - removed, STEP), self._last_flow
+            step = await self._remove(partial(expire, before_ms=ended_before_ms, limit=wanted, after_flow=after))
             removed += step.executions
-            more = step.more
+            more, self._last_flow = step.more, step.last_flow
         return removed
 
     async def delete(self, seqs: Collection[int]) -> int:

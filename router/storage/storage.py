@@ -28,6 +28,7 @@ from router.storage.audit import AuditLog, AuditOperation
 from router.storage.blobs import BlobCache, BlobDirectory, ObjectSweep, named_blobs, sync
 from router.storage.bodies import BodyStore
 from router.storage.changes import StateChangeOperation
+from router.storage.checkpoints import Checkpoints
 from router.storage.commit_log.interface import ObjectStore
 from router.storage.erasure import Wiping
 from router.storage.errors import translate
@@ -192,6 +193,7 @@ class Storage:
         self._log = EventLog(self.writer, self._append, self._append_inbound, self._blobs, self.bodies, limits)
         self._sweep = None if cache is None else ObjectSweep(cache, self._confirm_ownership, self._queries)
         self._wiping = Wiping(path, self.writer.run_between)
+        self._checkpoints = Checkpoints(path, connection, self.writer.run_between)
         self._upkeep: list[asyncio.Task[None]] = []
         self._owner: ShardState | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -202,7 +204,8 @@ class Storage:
         self.writer.start()
 
     def start_upkeep(self) -> None:
-        """Wipe what was erased before; and remove objects that no row names, from time to time, if there are any."""
+        """Checkpoint, wipe what was erased before, and remove objects that no row names, if there are any."""
+        self._upkeep.append(asyncio.create_task(self._checkpoints.run_forever(), name="checkpoint"))
         self._upkeep.append(asyncio.create_task(self._wiping.run_forever(), name="wipe what was erased before"))
         if self._sweep is not None:
             self._upkeep.append(asyncio.create_task(self._sweep.run_forever(), name="sweep objects"))
@@ -267,6 +270,7 @@ class Storage:
         await self.writer.close()
         await self._readers.close()
         await self._queries.close()
+        await self._checkpoints.close()
         await asyncio.to_thread(self._close_files)
 
     def _close_files(self) -> None:

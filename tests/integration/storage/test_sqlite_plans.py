@@ -8,7 +8,7 @@ import pytest
 
 from flowhook.model import Status
 from flowhook.model.execution_filter import ExecutionFilter
-from router.storage import activity, changes, execution_list, queries, registry
+from router.storage import activity, changes, execution_list, expiry, queries, registry
 
 KINDS = [
     frozenset({Status.PENDING}),
@@ -40,13 +40,44 @@ async def test_a_list_is_read_in_order_from_an_index(plan, flow_id, statuses):
     wanted = ExecutionFilter(flow_id=flow_id, statuses=tuple(statuses))
     plans = plan(execution_list.read_window, execution_list.as_sql(wanted), 1, 9, 10)
     assert not [step for step in plans if "TEMP B-TREE" in step]
-    [main] = [step for step in plans if " e" in step]
+    [main] = [step for step in plans if step.startswith(("SEARCH e ", "SCAN e "))]
     if statuses and Status.FAULTED in statuses:
         assert "execution_unsuccessful_by_flow" in main if flow_id else "execution_unsuccessful" in main
+    elif flow_id:  # has few executions, also if those that have not ended are wanted
+        assert "execution_by_flow (flow=? AND rowid>? AND rowid<?)" in main
     elif statuses:
         assert "execution_by_end" in main
-    elif flow_id:
-        assert "execution_by_flow" in main
+
+
+async def test_unfinished_executions_of_a_flow_with_many_are_found_among_the_unfinished_ones(plan, monkeypatch):
+    monkeypatch.setattr(execution_list, "FEW", 0)
+    wanted = execution_list.as_sql(ExecutionFilter(flow_id="shop", statuses=(Status.PENDING,)))
+    plans = plan(execution_list.read_window, wanted, 1, 9, 10)
+    assert any(step.startswith("SEARCH e USING INDEX execution_by_end (end_time_ms=? AND") for step in plans), plans
+
+
+@pytest.mark.parametrize("conditions", [{}, {"flow_id": "shop"}, {"statuses": (Status.COMPLETED, Status.RUNNING)}])
+async def test_what_was_attempted_again_is_found_among_the_interrupted_and_the_unfinished(plan, conditions):
+    wanted = execution_list.as_sql(ExecutionFilter(min_attempts=2, **conditions))
+    plans = plan(execution_list.read_window, wanted, 1, 9, 9)
+    assert "SEARCH a USING PRIMARY KEY (seq>? AND seq<?)" in plans
+    assert any("SEARCH e USING INDEX execution_by_" in step for step in plans), plans
+    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith(("SCAN a", "SCAN e"))], plans
+
+
+async def test_what_runners_need_is_read_by_number_in_one_statement(plan):
+    plans = plan(lambda connection: queries.work(connection, None, range(1, 129)))
+    assert "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)" in plans
+    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")], plans
+
+
+async def test_a_sweep_looks_at_some_flows_and_at_what_is_past(plan):
+    plans = plan(partial(expiry.expire, before_ms=5, limit=9))
+    assert any("(flow_id>? AND flow_id<?)" in step for step in plans if step.startswith("SEARCH f ")), plans
+    scanned = {step for step in plans if step.startswith("SCAN")}
+    assert scanned <= {"SCAN job", "SCAN (subquery-1)"}, (
+        scanned
+    )  # at most a thousand jobs, and the flows that it looks at
 
 
 @pytest.mark.parametrize("flow_id", ["", "shop"])

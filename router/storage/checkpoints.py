@@ -1,0 +1,73 @@
+"""Checkpoints beside the writer: pages of the write-ahead log are copied into the database on another thread.
+
+By itself, SQLite checkpoints within a COMMIT: at each 16 MiB of log, everybody waited for 2,000 pages and a sync of the
+database, 30 to 90 ms. A passive checkpoint on a connection of its own lets commits go on. It can't catch up with them,
+and only a log that is copied as a whole is written from its beginning again; so when the log is long, the writer copies
+the few pages that are left, between two transactions. If all that fails, SQLite's own checkpoint is the last resort.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from flowhook.errors import FlowhookError
+
+PAUSE_SECONDS: Final = 0.25  # between two checkpoints: the pages of some 5 MiB under full load
+LONG_PAGES: Final = 4000  # pages of a log that is to be written from its beginning again
+
+
+def checkpoint(connection: apsw.Connection) -> int:
+    """Copy what no reader needs any more; return the pages in the log. Blocks."""
+    pages, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+    return pages
+
+
+class Checkpoints:
+    """Checkpoints an open database again and again.
+
+    An error has no effect but that the log grows: it comes again at a commit if it concerns that, too.
+    """
+
+    def __init__(
+        self, path: Path, writer: apsw.Connection, run_between: Callable[[Callable[[], int]], Awaitable[int]]
+    ) -> None:
+        """`run_between` runs a function on the thread of `writer`, between two transactions."""
+        self._path = path
+        self._writer = writer
+        # as durable as commits are: what is overwritten in the log must be in the database
+        self._synchronous = writer.pragma("synchronous")
+        self._run_between = run_between
+        self._connection: apsw.Connection | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="storage-checkpoint")
+
+    async def run_forever(self) -> None:
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS)
+            with suppress(apsw.Error, FlowhookError):
+                if await self._copy() > LONG_PAGES:
+                    await self._copy()  # what was written meanwhile
+                    await self._run_between(partial(checkpoint, self._writer))
+
+    async def close(self) -> None:
+        """Wait for a checkpoint under way, and close the connection. `run_forever` must have been cancelled."""
+        await asyncio.to_thread(self._thread.shutdown)
+        if self._connection is not None:
+            self._connection.close()
+
+    async def _copy(self) -> int:
+        running = asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint)
+        return await asyncio.shield(running)
+
+    def _checkpoint(self) -> int:
+        if self._connection is None:
+            self._connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
+            self._connection.pragma("synchronous", self._synchronous)
+        return checkpoint(self._connection)

@@ -1,0 +1,42 @@
+"""The write-ahead log of an open storage is copied into the database, and written from its beginning again."""
+
+from __future__ import annotations
+
+import asyncio
+
+from support.patience import PATIENCE
+
+from router.storage import checkpoints
+from router.storage.storage import open_storage
+
+
+def salts(path):
+    """Return what is different in each log that SQLite begins (https://www.sqlite.org/fileformat2.html, "WAL")."""
+    with path.with_name(f"{path.name}-wal").open("rb") as log:
+        return log.read(32)[16:24]
+
+
+async def test_the_log_is_begun_again_while_work_goes_on_and_does_not_grow(path, storage, new_event, monkeypatch):
+    monkeypatch.setattr(checkpoints, "PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(checkpoints, "LONG_PAGES", 20)
+    log = storage.log(0)
+    await log.append([new_event()])
+    seen = {salts(path)}
+
+    async def work():
+        while len(seen) < 3:
+            await log.append([new_event()])
+            seen.add(salts(path))
+
+    async with asyncio.timeout(PATIENCE):
+        await asyncio.gather(*(work() for _ in range(4)))
+    assert path.stat().st_size > 8192 * 20  # what was written is in the database, and nobody closed it
+
+
+async def test_a_storage_that_is_closed_leaves_no_log(path, new_event, monkeypatch):
+    monkeypatch.setattr(checkpoints, "PAUSE_SECONDS", 0)
+    storage = await open_storage(path)
+    for _ in range(20):
+        await storage.log(0).append([new_event()])
+    await storage.close()
+    assert not path.with_name(f"{path.name}-wal").exists()

@@ -1,0 +1,39 @@
+"""The worker of a runner in this process, attached to a real router: its guard is the test."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from unittest import mock
+
+from support.patience import PATIENCE
+
+from flowhook.process import logs
+from flowhook.process.settings import RunnerSettings
+from runner import ipc
+from runner.guard.evaluation_record import EvaluationRecord
+from runner.worker import app
+
+
+@asynccontextmanager
+async def running_worker(router):
+    """Execute flows of a `RunningRouter` while the block runs."""
+    ours, theirs = socket.socketpair()
+    control, given = await ipc.ControlChannel.open(ours), await ipc.ControlChannel.open(theirs)
+    record = EvaluationRecord()
+    settings = RunnerSettings(router=router.target, data_dir=router.settings.data_dir)
+    with mock.patch.object(logs, "configure"):  # the logs are those of all tests
+        working = asyncio.create_task(app.work(given, record))
+        try:
+            control.send(ipc.Begin(settings, router.token("runner"), "runner-1", losses_explained=True, kills=0))
+            async with asyncio.timeout(PATIENCE):
+                while not isinstance(await control.receive(), ipc.RouterAttached):
+                    pass
+            yield
+        finally:
+            control.send(ipc.Shutdown(seconds=PATIENCE))
+            await working
+            control.close()
+            given.close()
+            record.close()

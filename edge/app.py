@@ -105,8 +105,8 @@ async def _serve(
     logger = RateLimitedLogger(logs.get_logger("edge.webhook.pipeline"), loop.time)
     flow_cache = FlowCache(router, counts, size=settings.flow_cache_size, lookup_seconds=timeout, on_state=on_state)
     ingest, callbacks = (
-        IngestBatcher(router, counts, logger, timeout=timeout, max_pending=settings.max_pending_events)
-        for _ in range(2)
+        IngestBatcher(router, counts, logger, timeout=timeout, max_pending=settings.max_pending_events, **options)
+        for options in ({}, {"enough_events": 1})  # a callback may take the router long, and must not delay others
     )
     replies = SyncReplies(router, flow_cache, counts, shared, router_timeout=timeout)
     proxies = TrustedProxies(parse_networks(settings.trusted_proxies))

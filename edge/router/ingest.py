@@ -1,5 +1,9 @@
 """Sends events to the router in batches: events that arrive while calls are in flight form the next batch.
 
+A batch is sent at once while none is in flight; else when it is large enough, or when the result of the other one is
+there. After the result of a large batch, the next one is held for a moment, until it is half as large. So an event is
+not delayed where events are few, and batches grow with the load.
+
 A call that fails because the router is unavailable is retried with the same events, and so are events that a router was
 storing when another took over. Ingest is idempotent by event ID, so senders whose deadline is long enough do not notice
 a restart of the router. An event whose outcome is unknown at its deadline is reported as unavailable; the sender
@@ -27,6 +31,12 @@ from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import IngestResult
 
 DEPTH: Final = 2  # concurrent calls: while one waits for the disk, the next one is being transmitted
+# Events, or bytes, for which a batch is sent although another one is in flight, or the last result is quite new.
+# Messages cost some 250 µs of CPU time in edge and router together, whatever their size. At 64 connections, batches of
+# 21 events cost 100 µs an event in all; of 38, with what is below, 77 µs, at a higher rate and the same latency.
+ENOUGH_EVENTS: Final = 32
+ENOUGH_BYTES: Final = 256 * limits.KIB
+HOLD_SECONDS: Final = 0.001  # after a result, for which the next batch waits until it has half as many events
 EXPIRY_SECONDS: Final = 0.25  # how often waiting events are checked for their deadline
 MAX_PENDING_BYTES: Final = 256 * limits.MIB  # bytes of events that may wait for the router
 _OVERHEAD: Final = 512  # bytes added to the size of an event for what is neither body nor header
@@ -54,10 +64,14 @@ class IngestBatcher:
     _logger: RateLimitedLogger
     _timeout: float = attrs.field(kw_only=True)
     _max_pending: int = attrs.field(kw_only=True)
+    _enough_events: int = attrs.field(kw_only=True, default=ENOUGH_EVENTS)
     pending: int = attrs.field(init=False, default=0)
     _pending_bytes: int = attrs.field(init=False, default=0)
     _loop: asyncio.AbstractEventLoop = attrs.field(init=False, factory=asyncio.get_running_loop)
     _queue: deque[_Pending] = attrs.field(init=False, factory=deque)
+    _queued_bytes: int = attrs.field(init=False, default=0)
+    _wanted: int = attrs.field(init=False, default=0)  # events that a batch has to have now, if none is in flight
+    _held: asyncio.TimerHandle | None = attrs.field(init=False, default=None)  # ends that
     _sending: list[list[_Pending]] = attrs.field(init=False, factory=list)
     _idle: list[asyncio.Future[None]] = attrs.field(init=False, factory=list)
 
@@ -74,9 +88,10 @@ class IngestBatcher:
         result: asyncio.Future[IngestResult] = self._loop.create_future()
         self.pending += 1
         self._pending_bytes += size
+        self._queued_bytes += size
         self._queue.append(_Pending(event, size, start + self._timeout, result))
         if self._idle:
-            self._idle.pop().set_result(None)
+            self._wake()
         try:
             return await result
         finally:
@@ -93,18 +108,41 @@ class IngestBatcher:
                     tasks.create_task(self._send_batches(), name="send events")
         finally:
             self._max_pending = 0
+            self._hold(0)
             _give_up(self._queue)
 
     async def _send_batches(self) -> None:
         while True:
-            while not self._queue:
-                # Woken at the end of a turn of the loop, so that all events of the turn are in the same batch.
-                idle: asyncio.Future[None] = self._loop.create_future()
-                self._idle.append(idle)
-                await idle
+            # Woken at the end of a turn of the loop, so that all events of the turn are in the same batch.
+            idle: asyncio.Future[None] = self._loop.create_future()
+            self._idle.append(idle)
+            self._wake()
+            await idle
             batch = self._dequeue()
             if batch:
+                sent = len(batch)
                 await self._send(batch)
+                self._hold(sent // 2)
+
+    def _wake(self) -> None:
+        """Let a batch be sent if it is time."""
+        queued = len(self._queue)
+        enough = queued >= self._enough_events or self._queued_bytes >= ENOUGH_BYTES
+        if queued and (enough or (len(self._idle) == DEPTH and queued >= self._wanted)):
+            idle = self._idle.pop()
+            if not idle.done():  # as it is when `run` was cancelled
+                idle.set_result(None)
+
+    def _hold(self, wanted: int) -> None:
+        if self._held is not None:
+            self._held.cancel()
+        self._wanted = wanted
+        self._held = self._loop.call_later(HOLD_SECONDS, self._end_hold) if wanted > 1 else None
+
+    def _end_hold(self) -> None:
+        self._wanted, self._held = 0, None
+        if self._idle:
+            self._wake()
 
     def _dequeue(self) -> list[_Pending]:
         queue = self._queue
@@ -115,6 +153,7 @@ class IngestBatcher:
             if batch and size > limits.MAX_BATCH_BYTES:
                 break
             pending = queue.popleft()
+            self._queued_bytes -= pending.size
             if not pending.result.done():
                 batch.append(pending)
         return batch
@@ -149,6 +188,7 @@ class IngestBatcher:
             await asyncio.sleep(EXPIRY_SECONDS)
             now = self._loop.time()
             while queue and (queue[0].deadline <= now or queue[0].result.done()):
+                self._queued_bytes -= queue[0].size
                 _give_up([queue.popleft()])
             for batch in self._sending:
                 _give_up(pending for pending in batch if pending.deadline <= now)

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from edge.router.ingest import DEPTH, IngestBatcher, IngestUnavailableError
+from edge.router.ingest import DEPTH, ENOUGH_BYTES, ENOUGH_EVENTS, IngestBatcher, IngestUnavailableError
 from edge.webhook.log_limiter import RateLimitedLogger
 from flowhook import limits
 from flowhook.errors import InvalidError, UnavailableError
@@ -17,9 +17,9 @@ from flowhook.wire.status import failure_to_proto
 
 @pytest.fixture
 async def make(router, counts, running):
-    def start(*, timeout=5.0, max_pending=1000):
+    def start(*, timeout=5.0, max_pending=1000, **options):
         log = RateLimitedLogger(logs.get_logger("test"), asyncio.get_running_loop().time)
-        ingest = IngestBatcher(router, counts, log, timeout=timeout, max_pending=max_pending)
+        ingest = IngestBatcher(router, counts, log, timeout=timeout, max_pending=max_pending, **options)
         start.task = running(ingest.run())
         return ingest
 
@@ -46,8 +46,97 @@ async def test_events_of_one_turn_of_the_loop_are_one_batch(make, router, settle
     assert router.batches == [["a", "b", "c"]]
 
 
-async def test_what_arrives_while_calls_are_in_flight_goes_together(make, router, settled):
+async def test_what_arrives_while_a_call_is_in_flight_waits_for_its_result_and_goes_together(make, router, settled):
     ingest = make()
+    router.gate.clear()
+    tasks = []
+    for each in "abcde":
+        tasks += submit(ingest, each)
+        await settled()
+    assert router.batches == [["a"]]
+    router.gate.set()
+    await outcomes(tasks)
+    assert router.batches == [["a"], ["b", "c", "d", "e"]]
+
+
+async def test_a_large_enough_batch_is_sent_while_another_one_is_in_flight_and_no_third(make, router, settled):
+    ingest = make()
+    router.gate.clear()
+    tasks = submit(ingest, "a")
+    await settled()
+    events = [str(number) for number in range(2 * ENOUGH_EVENTS)]
+    for each in events:
+        tasks += submit(ingest, each)
+        await settled()
+    assert router.batches == [["a"], events[:ENOUGH_EVENTS]]
+    router.gate.set()
+    await outcomes(tasks)
+    assert router.batches == [["a"], events[:ENOUGH_EVENTS], events[ENOUGH_EVENTS:]]
+    assert DEPTH == 2
+
+
+async def test_large_events_are_a_large_enough_batch(make, router, settled):
+    ingest = make()
+    router.gate.clear()
+    tasks = submit(ingest, "a")
+    await settled()
+    for each in "bcd":
+        tasks += submit(ingest, each, size=ENOUGH_BYTES // 2)
+        await settled()
+    assert router.batches == [["a"], ["b", "c"]]
+    router.gate.set()
+    await outcomes(tasks)
+
+
+async def test_events_that_expired_in_the_queue_count_for_no_batch(make, router, settled):
+    ingest = make(timeout=0.01)
+    router.gate.clear()
+    expired = submit(ingest, "a")
+    await settled()
+    expired += submit(ingest, "b", size=ENOUGH_BYTES - 1000)
+    await outcomes(expired)
+    kept = submit(ingest, "c", size=10_000)
+    await settled()
+    assert router.batches == [["a"]]
+    router.gate.set()
+    await outcomes(kept)
+
+
+async def test_after_a_large_batch_the_next_one_is_held_until_it_is_half_as_large(make, router, settled, monkeypatch):
+    monkeypatch.setattr("edge.router.ingest.HOLD_SECONDS", 1000.0)
+    ingest = make()
+    await settled()
+    await outcomes(submit(ingest, *"abcdefgh"))
+    tasks = []
+    for each in "123":
+        tasks += submit(ingest, each)
+        await settled()
+    assert len(router.batches) == 1
+    tasks += submit(ingest, "4")
+    await outcomes(tasks)
+    assert router.batches[1:] == [["1", "2", "3", "4"]]
+
+
+async def test_a_batch_is_held_for_a_moment_only(make, router, settled):
+    ingest = make()
+    await settled()
+    await outcomes(submit(ingest, *"abcdefgh"))
+    await outcomes(submit(ingest, "1"))
+    await outcomes(submit(ingest, "2"))
+    assert router.batches[1:] == [["1"], ["2"]]
+
+
+async def test_events_that_are_few_are_not_held(make, router, settled, monkeypatch):
+    monkeypatch.setattr("edge.router.ingest.HOLD_SECONDS", 1000.0)
+    ingest = make()
+    await settled()
+    for batch in ("abc", "d", "e"):
+        await outcomes(submit(ingest, *batch))
+    assert router.batches == [["a", "b", "c"], ["d"], ["e"]]
+
+
+async def test_with_a_minimum_of_one_event_a_batch_waits_for_no_result(make, router, settled):
+    ingest = make(enough_events=1)
     router.gate.clear()
     tasks = []
     for each in "abcde":
@@ -56,7 +145,6 @@ async def test_what_arrives_while_calls_are_in_flight_goes_together(make, router
     router.gate.set()
     await outcomes(tasks)
     assert router.batches == [["a"], ["b"], ["c", "d", "e"]]
-    assert DEPTH == 2
 
 
 async def test_a_batch_is_bounded_in_events(make, router, settled):
@@ -137,7 +225,7 @@ async def test_an_event_still_queued_at_its_deadline_is_never_sent(make, router,
     assert all(isinstance(outcome, IngestUnavailableError) for outcome in await outcomes(tasks))
     router.gate.set()
     await settled()
-    assert router.batches == [["a"], ["b"]]
+    assert router.batches == [["a"]]
 
 
 async def test_beyond_what_may_wait_events_are_refused_at_once(make, router, settled):

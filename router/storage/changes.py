@@ -334,6 +334,7 @@ class StateChangeOperation(WriterOperation):
     """
 
     order = 1
+    changes_executions = True
 
     def __init__(self) -> None:
         self._next_number = 1

@@ -1,7 +1,7 @@
 r"""The subset of jq that runs outside the runner: paths, interpolations of paths into strings, and literals.
 
 Expressions of the subset have the same meaning as in jq, and always end, in time proportional to their length. So they
-may run in the router and the edge, and this is the runner's fast path for the most common programs. There is one
+may run in the router and the edge; the runner extends the subset (`runner.evaluation.plain_programs`). There is one
 difference: integers beyond 2^53 stay exact, while the jq binding rounds them in its results.
 
     expression := path | string | literal
@@ -30,8 +30,8 @@ MAX_PROGRAM_LENGTH: Final = 8192  # characters of one expression, here and in `j
 
 _NO_VARIABLES: Final[Mapping[str, Any]] = MappingProxyType({})
 
-_SPACE: Final = re.compile(r"[ \t\r\n]*")
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+SPACE: Final = re.compile(r"[ \t\r\n]*")
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?(?![0-9.eE])")
 _INDEX: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,8})(?![0-9.eE])")
 _LITERAL: Final = re.compile(r"(true|false|null)(?![A-Za-z0-9_:(])")
@@ -57,32 +57,44 @@ def compile_accessor(source: str, *, variables: Collection[str] | None = None) -
     Raises:
         InvalidExpression: it is not of this grammar, whether or not it is valid in jq.
     """
-    if len(source) > MAX_PROGRAM_LENGTH:
-        raise InvalidExpression(f"an expression has at most {MAX_PROGRAM_LENGTH} characters")
-    return _Parser(source, variables).parse()
+    return Parser(source, variables).parse()
 
 
 def paths_in(source: str) -> list[tuple[PathStep, ...]]:
     """Return the paths from `.` in an expression that `compile_accessor` accepts, without those from variables."""
-    parser = _Parser(source, None)
+    parser = Parser(source, None)
     parser.parse()
     return parser.paths
 
 
 @attrs.define(eq=False, repr=False)
-class _Parser:
+class Parser:
+    """Parses one program of the grammar above, by methods that a larger grammar may override."""
+
     source: str
     variables: Collection[str] | None
     paths: list[tuple[PathStep, ...]] = attrs.field(init=False, factory=list)
     position: int = attrs.field(init=False, default=0)
 
     def parse(self) -> Accessor:
-        self.match(_SPACE)
-        accessor = self.string() if self.at('"') else self.path_or_literal()
-        self.match(_SPACE)
+        if len(self.source) > MAX_PROGRAM_LENGTH:
+            raise InvalidExpression(f"an expression has at most {MAX_PROGRAM_LENGTH} characters")
+        self.match(SPACE)
+        accessor = self.expression()
+        self.match(SPACE)
         if self.position != len(self.source):
             raise self.unexpected()
         return accessor
+
+    def expression(self) -> Accessor:
+        return self.string() if self.at('"') else self.path_or_literal()
+
+    def embedded(self) -> Accessor:
+        r"""Parse what stands in `\( )` of a string."""
+        return self.path_or_literal()
+
+    def number(self) -> str | None:
+        return self.match(_NUMBER)
 
     def at(self, text: str) -> bool:
         return self.source.startswith(text, self.position)
@@ -107,7 +119,7 @@ class _Parser:
     def path_or_literal(self) -> Accessor:
         if self.at("$"):
             self.position += 1
-            name = self.match(_NAME)
+            name = self.match(NAME)
             if name is None or name in _FORBIDDEN_VARIABLES or self.at("::"):
                 raise self.unexpected()
             if self.variables is not None and name not in self.variables:
@@ -117,9 +129,9 @@ class _Parser:
         if self.at("."):
             steps = self.first_step() + self.steps()
             self.paths.append(tuple(steps))
-            return _path(steps)
-        if literal := self.match(_LITERAL) or self.match(_NUMBER):
-            return _constant(json.loads(literal))
+            return follow(steps)
+        if literal := self.match(_LITERAL) or self.number():
+            return constant(json.loads(literal))
         raise self.unexpected()
 
     def first_step(self) -> list[PathStep]:
@@ -148,7 +160,7 @@ class _Parser:
         if self.at('."'):
             self.position += 1
             return self.key()
-        match = _NAME.match(self.source, self.position + 1)
+        match = NAME.match(self.source, self.position + 1)
         if match is None:
             return None
         self.position = match.end()
@@ -156,10 +168,10 @@ class _Parser:
 
     def bracket(self) -> PathStep:
         self.expect("[")
-        self.match(_SPACE)
+        self.match(SPACE)
         index = self.match(_INDEX)
         step: PathStep = self.key() if index is None else int(index)
-        self.match(_SPACE)
+        self.match(SPACE)
         self.expect("]")
         return step
 
@@ -178,9 +190,9 @@ class _Parser:
         parts: list[str | Accessor] = [self.text()]
         while self.at("\\("):
             self.position += 2
-            self.match(_SPACE)
-            parts.append(self.path_or_literal())
-            self.match(_SPACE)
+            self.match(SPACE)
+            parts.append(self.embedded())
+            self.match(SPACE)
             self.expect(")")
             parts.append(self.text())
         self.expect('"')
@@ -194,14 +206,14 @@ class _Parser:
         return text
 
 
-def _constant(value: Any) -> Accessor:
-    def constant(_data: Any, _variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
+def constant(value: Any) -> Accessor:
+    def access(_data: Any, _variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
         return value
 
-    return constant
+    return access
 
 
-def _path(steps: list[PathStep]) -> Accessor:
+def follow(steps: list[PathStep]) -> Accessor:
     path = tuple(steps)
 
     def access(data: Any, _variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
@@ -217,7 +229,7 @@ def _path(steps: list[PathStep]) -> Accessor:
 
 
 def _variable(name: str, steps: list[PathStep]) -> Accessor:
-    access = _path(steps)
+    access = follow(steps)
 
     def access_variable(_data: Any, variables: Mapping[str, Any] = _NO_VARIABLES) -> Any:
         if name not in variables:
@@ -229,7 +241,7 @@ def _variable(name: str, steps: list[PathStep]) -> Accessor:
 
 def _interpolation(parts: list[str | Accessor]) -> Accessor:
     if len(parts) == 1:
-        return _constant(parts[0])
+        return constant(parts[0])
     texts = [part for part in parts if isinstance(part, str)]
     accessors: list[Accessor] = [part for part in parts if not isinstance(part, str)]
 
@@ -237,7 +249,7 @@ def _interpolation(parts: list[str | Accessor]) -> Accessor:
         result = texts[0]
         for accessor, text in zip(accessors, texts[1:], strict=True):
             value = accessor(data, variables)
-            result += (value if isinstance(value, str) else _to_text(value)) + text
+            result += (value if isinstance(value, str) else to_text(value)) + text
         return result
 
     return interpolate
@@ -263,7 +275,10 @@ def _type_name(value: object) -> str:
     return "array" if isinstance(value, list) else "object"
 
 
-def _to_text(value: Any) -> str:
+def to_text(value: Any) -> str:
+    """Return a JSON value as jq's `tostring` writes it; raises ExpressionTypeError."""
+    if type(value) is str or type(value) is int:
+        return str(value)
     try:
         return to_json(value)
     except RecursionError:
@@ -271,7 +286,7 @@ def _to_text(value: Any) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Return a JSON value as jq's `tostring` writes it."""
+    """Return a JSON value as jq's `tojson` writes it."""
     if isinstance(value, float):
         return str(Decimal(repr(value)))
     if isinstance(value, dict):

@@ -1,4 +1,6 @@
-"""Evaluation of expressions and schemas: `evaluator` compiles and supervises, `jq_programs` runs jq and JSON Schema.
+"""Evaluation of expressions and schemas.
+
+`evaluator` compiles and supervises, `plain_programs` runs plain programs as Python, `jq_programs` jq and JSON Schema.
 
 `evaluator` implements `interpreter.nodes.Compiler`. `jq_programs` is also used by the processes of `runner.quarantine`,
 so it imports little.

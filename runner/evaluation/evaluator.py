@@ -1,9 +1,9 @@
 """Compiles jq programs and JSON Schemas once and evaluates them under the guard's supervision.
 
 The jq binding holds the GIL while a program runs, so each evaluation is first written to the shared record. Evaluations
-for flows in quarantine are sent to a separate process (`ExecutionContext.remote_evaluator`). A plain path, or a string
-that only interpolates paths, runs as Python instead (`expressions.paths`, the same semantics): it can neither loop nor
-allocate without bound.
+for flows in quarantine are sent to a separate process (`ExecutionContext.remote_evaluator`). A template whose programs
+are all plain runs as Python instead (`plain_programs`, the same results): these can neither loop nor allocate without
+bound. Where Python does not decide, jq runs the whole template.
 
 Measured: jq's cost is parsing its input (40 µs for 1 KB). A template is therefore compiled into one program, which gets
 only the arguments that it mentions. Compiling takes 1 ms, hence the cache. Results leave jq as text (`tojson`) at the
@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -24,9 +24,10 @@ import orjson
 from typing_extensions import override
 
 from flowhook.document.definition import strings_in
-from flowhook.expressions.paths import compile_accessor
-from flowhook.expressions.syntax import ExpressionTypeError, InvalidExpression, is_expression, strip_markers
-from runner.evaluation.jq_programs import CompiledSchema, JqProgramCache
+from flowhook.expressions.paths import Accessor
+from flowhook.expressions.syntax import ExpressionTypeError, is_expression, strip_markers
+from runner.evaluation.jq_programs import PROGRAM_CACHE, CompiledSchema, JqProgramCache
+from runner.evaluation.plain_programs import Undecided, compile_plain
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter import json_codec
 from runner.interpreter.clock_detection import calls_now
@@ -63,16 +64,14 @@ class Evaluator(Compiler):
     def template(self, value: Any) -> Template:
         if not any(is_expression(text) for _, text in strings_in(value)):
             return lambda _data, _scope: value
-        native = _native(value)
-        return self._program(_source(value)) if native is None else _guard_types(native)
+        return self._either(compile_plain(value), _source(value))
 
     @override
     def expression(self, value: Any) -> Template:
         if not isinstance(value, str):
             return self.template(value)
         source = strip_markers(value)
-        native = _native_program(source)
-        return self._program(source) if native is None else _guard_types(native)
+        return self._either(compile_plain(f"${{{source}}}"), source)
 
     @override
     def schema(self, document: Any) -> Validator:
@@ -89,18 +88,31 @@ class Evaluator(Compiler):
 
         return validate
 
-    def _program(self, source: str) -> Template:
+    def _either(self, plain: Accessor | None, source: str) -> Template:
+        """Return a template that evaluates plain programs, if there are any, and jq where they are undecided."""
         names = tuple(dict.fromkeys(name for name in _VARIABLE.findall(source) if not name.startswith("__")))
-        return lambda data, scope: self._run(source, names, data, scope)
-
-    def _run(self, source: str, names: tuple[str, ...], data: Any, scope: ExpressionScope) -> Any:
-        """Return the first result of a program, None when it has none; raises ExpressionFailed if jq, or it, does."""
-        bound = {name: scope.lookup(name) for name in names if scope.defines(name)} if names else {}
-        variables = tuple(bound)
         reads_clock = calls_now(source)
-        if reads_clock:
-            bound[_NOW] = scope.now_ms / 1000
-        program = _wrapped(source, variables, reads_clock=reads_clock)
+
+        def program(data: Any, scope: ExpressionScope) -> Any:
+            bound = {name: scope[name] for name in names if name in scope}
+            wrapped = _wrapped(source, tuple(bound), reads_clock=reads_clock)
+            if reads_clock:
+                bound[_NOW] = scope.now_ms / 1000
+            return self._run(wrapped, bound, data, scope)
+
+        if plain is None:
+            return program
+
+        def evaluate(data: Any, scope: ExpressionScope) -> Any:
+            try:
+                return plain(data, scope)
+            except (Undecided, ExpressionTypeError, RecursionError):
+                return program(data, scope)
+
+        return evaluate
+
+    def _run(self, program: str, bound: dict[str, Any], data: Any, scope: ExpressionScope) -> Any:
+        """Return the first result of a program, None when it has none; raises ExpressionFailed if jq, or it, does."""
         remote = scope.workflow.remote_evaluator
 
         def first() -> Any:
@@ -132,6 +144,7 @@ class Evaluator(Compiler):
                 self._on_slow(scope.workflow.flow_id)
 
 
+@lru_cache(PROGRAM_CACHE)
 def _wrapped(source: str, names: tuple[str, ...], *, reads_clock: bool) -> str:
     """Return a program that takes the input `[data, variables]` and yields JSON text."""
     bindings = "".join(f"($__given.{name}) as ${name} | " for name in names)
@@ -140,47 +153,6 @@ def _wrapped(source: str, names: tuple[str, ...], *, reads_clock: bool) -> str:
     # the newlines end a comment in the author's last line
     given = f".[1] as $__given | {bindings}" if bindings else ""
     return f"{given}.[0] | (\n{source}\n) | tojson"
-
-
-def _native_program(source: str) -> Template | None:
-    """Return a program as plain Python, or None when it needs jq."""
-    try:
-        accessor = compile_accessor(source)
-    except InvalidExpression:
-        return None
-    names = tuple(dict.fromkeys(_VARIABLE.findall(source)))
-    if not names:
-        return lambda data, _scope: accessor(data)
-    return lambda data, scope: accessor(data, scope.variables(names))
-
-
-def _native(value: Any) -> Template | None:
-    """Return a template that runs as plain Python, or None when an expression in it needs jq."""
-    if isinstance(value, dict):
-        fields = {key: _native(item) for key, item in value.items()}
-        if None in fields.values():
-            return None
-        pairs = [(key, part) for key, part in fields.items() if part is not None]
-        return lambda data, scope: {key: part(data, scope) for key, part in pairs}
-    if isinstance(value, list):
-        items = [_native(item) for item in value]
-        if None in items:
-            return None
-        parts = [part for part in items if part is not None]
-        return lambda data, scope: [part(data, scope) for part in parts]
-    if is_expression(value):
-        return _native_program(strip_markers(value))
-    return lambda _data, _scope: value
-
-
-def _guard_types(template: Template) -> Template:
-    def evaluate(data: Any, scope: ExpressionScope) -> Any:
-        try:
-            return template(data, scope)
-        except ExpressionTypeError as problem:
-            raise ExpressionFailed(problem.message) from None
-
-    return evaluate
 
 
 def _source(value: Any) -> str:
@@ -195,7 +167,7 @@ def _source(value: Any) -> str:
         return "[" + ", ".join(_source(item) for item in value) + "]"
     if is_expression(value):
         source = strip_markers(value)
-        return f"(\n{source}\n)" if _native_program(source) is not None else f"([first((\n{source}\n))][0])"
+        return f"(\n{source}\n)" if compile_plain(value) is not None else f"([first((\n{source}\n))][0])"
     return orjson.dumps(value).decode()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -53,15 +53,11 @@ class ExpressionScope:
         finally:
             self.locals = before
 
-    def variables(self, names: Iterable[str]) -> dict[str, Any]:
-        """Return the named arguments by name; raises ExpressionFailed if there is no such argument."""
-        return {name: self.lookup(name) for name in names}
-
-    def defines(self, name: str) -> bool:
+    def __contains__(self, name: str) -> bool:
         """Whether there is an argument of this name; variables of a jq program itself don't count."""
         return name in VARIABLES or (self.locals is not None and name in self.locals)
 
-    def lookup(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Any:
         if self.locals and name in self.locals:
             return self.locals[name]
         match name:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 
 from runner.evaluation import jq_programs
@@ -96,8 +98,39 @@ def test_with_secrets_a_failure_shows_no_value(evaluator):
         assert "pa55" not in str(problem.value)
 
 
-def test_paths_run_without_jq(evaluator, monkeypatch):
+def test_plain_programs_run_without_jq(evaluator, monkeypatch):
     monkeypatch.setattr(jq_programs.jq, "compile", None)
-    template = {"a": "${ .body.x }", "b": '${ "n \\(.body.n)" }', "c": "${ $context.y }"}
+    template = {"a": "${ .body.x == 1 }", "b": '${ "n \\(.body.n)" }', "c": "${ $context.y }"}
     result = evaluator.template(template)({"body": {"x": 1, "n": 2}}, scope(context={"y": 3}))
-    assert result == {"a": 1, "b": "n 2", "c": 3}
+    assert result == {"a": True, "b": "n 2", "c": 3}
+
+
+def test_in_quarantine_plain_programs_run_in_this_process(evaluator):
+    given = scope()
+    given.workflow.remote_evaluator = Mock()
+    given.workflow.remote_evaluator.first.return_value = "[5]"
+    assert evaluator.expression(".a > 1")({"a": 2}, given) is True
+    assert not given.workflow.remote_evaluator.first.called
+    assert evaluator.expression(".a + [3]")({"a": 2}, given) == [5]
+
+
+def test_a_template_that_python_leaves_undecided_is_one_jq_program(evaluator, monkeypatch):
+    programs = []
+    first = jq_programs.JqProgramCache.first
+    monkeypatch.setattr(jq_programs.JqProgramCache, "first", lambda *given: programs.append(given[1]) or first(*given))
+    template = evaluator.template({"a": "${ .n == 1 }", "b": "${ .big + 1 }", "c": ["${ $item }"]})
+    given = scope(variables={"item": "x"})
+    assert template({"n": 1, "big": 1}, given) == {"a": True, "b": 2, "c": ["x"]}
+    assert programs == []
+    assert template({"n": 1, "big": 2**53}, given) == {"a": True, "b": 2**53, "c": ["x"]}
+    assert len(programs) == 1
+
+
+@pytest.mark.parametrize("source", [".a.b", ".n == 1 and .a.b", "$gone", "$gone == 1", ".a + 1", '.n | has("x")'])
+def test_a_plain_program_fails_as_jq_does(evaluator, source):
+    problems = []
+    for program in (source, f"first({source})"):
+        with pytest.raises(ExpressionFailed) as problem:
+            evaluator.expression(program)({"a": "text", "n": 1}, scope())
+        problems.append(str(problem.value).partition(" at ")[0])
+    assert problems[0] == problems[1]

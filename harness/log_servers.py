@@ -7,6 +7,7 @@ clients, which would go around proxies before them.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping
@@ -20,7 +21,7 @@ import nats.errors
 import orjson
 
 from cli.supervisor.cluster_spec import LOOPBACK
-from cli.supervisor.nats_servers import CONFIGURATION_FILE, NAMES, USER, NatsServers
+from cli.supervisor.nats_servers import CONFIGURATION_FILE, GO_THREADS, NAMES, USER, NatsServers
 from flowhook.security.private_files import make_directory
 
 READY_SECONDS: Final = 60.0
@@ -72,6 +73,7 @@ class LogServers:
             self._processes[name] = await asyncio.create_subprocess_exec(
                 self._prepared.program, "--config", str(configuration),
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+                env={**GO_THREADS, **os.environ},
             )  # fmt: skip
 
     async def end(self, name: str, number: signal.Signals) -> None:

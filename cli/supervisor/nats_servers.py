@@ -37,6 +37,10 @@ LOG_BYTES: Final = 8 << 20
 LOG_FILES: Final = 3
 OK: Final = 200
 MAX_PAYLOAD: Final = 1 << 20  # bytes of the largest message
+# Where three servers share few cores, each runs Go code on one thread at a time. By default it does on as many as there
+# are cores, and threads that look for work take the cores from the routers: on two, 67 µs of CPU time an accepted event
+# instead of 47, and 120 an execution instead of 74. Elsewhere Go decides, which knows limits of containers.
+GO_THREADS: Final = {"GOMAXPROCS": "1"} if (os.cpu_count() or 1) < 2 * len(NAMES) else {}
 
 
 class Ports(NamedTuple):
@@ -111,7 +115,7 @@ class NatsServers:
             ForeignProgram(
                 name,
                 "nats",
-                Command([*wrapped, str(self.data_dir / name / CONFIGURATION_FILE)], environment),
+                Command([*wrapped, str(self.data_dir / name / CONFIGURATION_FILE)], {**GO_THREADS, **environment}),
                 is_ready=partial(self.is_ready, name),
                 log_file=self.data_dir / name / LOG_FILE,
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import stat
 from contextlib import closing
@@ -105,6 +106,13 @@ def test_routers_connect_to_all_servers_and_can_ask_all_how_they_write(servers):
     assert servers.storage() == url
     assert servers.storage("max_bytes=512M") == f"{url}&max_bytes=512M"
     assert parse_url(servers.storage()).monitors == tuple(monitors.split(","))
+
+
+def test_on_few_cores_servers_run_on_one_thread_each_unless_an_operator_says_otherwise(servers):
+    default = "1" if os.cpu_count() < 6 else None
+    for given, found in (({}, default), ({"GOMAXPROCS": "7"}, "7")):
+        environments = [program.command.environment for program in servers.programs(given)]
+        assert [each.get("GOMAXPROCS") for each in environments] == [found] * 3
 
 
 def test_the_server_beside_python_goes_before_that_on_the_path(monkeypatch, tmp_path):

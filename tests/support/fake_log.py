@@ -97,9 +97,10 @@ class FakeLog:
                 records = self._records[after - self._first + 1 :]
             if not records:
                 return
-            for record in records:
-                yield record
-                after = record.position
+            yield from records
+            if wait_seconds:
+                return
+            after = records[-1].position
 
     def purge(self, through):
         with self._changed:

@@ -148,7 +148,7 @@ class CommitLog(Protocol):
     def read(self, after: int, *, wait_seconds: float = 0.0) -> Iterator[LogRecord]:
         """Yield the records after a position, in order and without a gap, void ones included.
 
-        When no more records are there, it waits for others for `wait_seconds` before it ends. Raises LogTrimmedError if
+        With `wait_seconds`, it waits so long for the first one, and may end before the last. Raises LogTrimmedError if
         the record at `after + 1` was purged.
         """
 

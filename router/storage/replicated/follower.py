@@ -1,4 +1,8 @@
-"""Applies the records of the log to a view, in order and without a gap."""
+"""Applies the records of the log to a view, in order and without a gap: those that are read together, together.
+
+A request for records, and a transaction of SQLite, cost the same however many records they have. So while records
+arrive, they are read every `PAUSE_SECONDS`; one that comes after a silence is applied at once.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +16,15 @@ from typing import Final
 import apsw
 import attrs
 
-from flowhook.errors import ConflictError, UnavailableError
-from router.storage.commit_log.interface import CommitLog, LogRecord, LogReplacedError
+from flowhook.errors import ConflictError, FlowhookError, UnavailableError
+from router.storage.commit_log.interface import CommitLog, LogRecord, LogReplacedError, LogTrimmedError
 from router.storage.errors import translate
 from router.storage.replicated.batch import BatchPart, RecordUnknownError, decode, join, record_hash
 from router.storage.replicated.view import View, ViewPosition
 
-WAIT_SECONDS: Final = 0.1  # how long one read of the log waits for further records
+WAIT_SECONDS: Final = 0.1  # how long one read of the log waits for records
+PAUSE_SECONDS: Final = 0.05  # between two reads that find records
+TRANSACTION_RECORDS: Final = 256  # most records that are applied in one transaction
 CATCH_UP_SECONDS: Final = 5.0  # how long a record is asked for that the log must have
 PENDING_RECORDS: Final = 256  # most parts of one transaction
 
@@ -77,6 +83,8 @@ class Follower:
     _last: BatchPart | None = attrs.field(init=False, default=None)
     _void: int = attrs.field(init=False, default=0)
     _damaged: int = attrs.field(init=False, default=0)
+    _applied: ViewPosition | None = attrs.field(init=False, default=None)  # not committed yet
+    _uncommitted: int = attrs.field(init=False, default=0)  # records
 
     def __attrs_post_init__(self) -> None:
         self._target = self._read = self.position.position
@@ -101,14 +109,16 @@ class Follower:
         self._check()
         with self._opened() as connection:
             while not stop.is_set():
-                for record in self._log.read(self._read, wait_seconds=WAIT_SECONDS):
+                read = self._read
+                for record in self._log.read(read, wait_seconds=WAIT_SECONDS):
                     self._apply(connection, record)
-                    self.current = self.current or self._read >= self._target
                     if stop.is_set():
-                        return
-                    self._forget_some(connection)
-                self.current = True
+                        break
+                self._commit(connection)
+                self.current = self.current or self._read == read or self._read >= self._target
                 self._forget_some(connection)
+                if 0 < self._read - read < TRANSACTION_RECORDS:
+                    stop.wait(PAUSE_SECONDS)
 
     def catch_up(self, through: int) -> None:
         """Apply the records up to a position, at which the log has one. Blocks, and raises as `follow` does.
@@ -127,6 +137,7 @@ class Follower:
                     self._apply(connection, record)
                     if self._read == through:
                         break
+                self._commit(connection)
 
     def end(self) -> ViewPosition:
         """Return the position from which an owner continues: after parts that will never be completed, too.
@@ -154,7 +165,11 @@ class Follower:
     def _opened(self) -> Iterator[apsw.Connection]:
         try:
             with self._view.connected() as connection:
-                yield connection
+                try:
+                    yield connection
+                except (FlowhookError, LogTrimmedError):  # what was applied before is sound
+                    self._commit(connection)
+                    raise
         except (apsw.CorruptError, apsw.NotADBError):
             raise ViewDivergedError("the view is damaged") from None
         except apsw.Error as error:
@@ -195,7 +210,7 @@ class Follower:
         self._grew(len(record.data))
         if part.part + 1 == part.parts:
             parts, self._parts = self._parts, []
-            self._commit(connection, parts, record)
+            self._apply_patchset(connection, parts, record)
 
     def _check_part(self, part: BatchPart, record: LogRecord) -> None:
         if part.previous != self._hash and self._void:
@@ -215,8 +230,16 @@ class Follower:
         if part.ownership.epoch < earlier or (part.ownership.epoch == earlier and not same):
             raise ViewDivergedError(f"ownership {part.ownership.epoch} wrote at {record.position} after {earlier}")
 
-    def _commit(self, connection: apsw.Connection, parts: list[BatchPart], record: LogRecord) -> None:
-        position = replace(
+    def _apply_patchset(self, connection: apsw.Connection, parts: list[BatchPart], record: LogRecord) -> None:
+        patchset = join(parts)
+        if self._applied is None:
+            connection.execute("BEGIN IMMEDIATE")
+        try:
+            apsw.Changeset.apply(patchset, connection, conflict=_abort)
+        except apsw.AbortError:
+            raise ViewDivergedError(f"the view does not fit the record at position {record.position}") from None
+        self._uncommitted += 1
+        self._applied = replace(
             self.position,
             position=record.position,
             batch_id=parts[-1].batch_id,
@@ -224,17 +247,15 @@ class Follower:
             epoch=parts[-1].ownership.epoch,
             own=False,
         )
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            apsw.Changeset.apply(join(parts), connection, conflict=_abort)
-            position.write(connection)
+        if self._uncommitted == TRANSACTION_RECORDS:
+            self._commit(connection)
+
+    def _commit(self, connection: apsw.Connection) -> None:
+        """Commit what was applied, if anything; after an error, closing the connection rolls it back."""
+        if self._applied is not None:
+            self._applied.write(connection)
             connection.execute("COMMIT")
-        except apsw.AbortError:
-            raise ViewDivergedError(f"the view does not fit the record at position {record.position}") from None
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        self.position = position
+            self.position, self._applied, self._uncommitted = self._applied, None, 0
 
 
 def _abort(_reason: int, _change: apsw.TableChange) -> int:

@@ -58,6 +58,7 @@ MONITORED_SECONDS: Final = 15.0
 SOON_SECONDS: Final = 0.005
 POSITION_DIGITS: Final = 20  # most digits of a position
 READING_SECONDS: Final = 1.0  # how often a waiting reader says that it waits
+ANNOUNCE_PAUSE_SECONDS: Final = 0.05  # between two announcements: about as often as followers read
 ANNOUNCE_SECONDS: Final = 3.0
 """How long records are announced after a reader has said so: nobody listens to a log that has no other router."""
 
@@ -302,6 +303,8 @@ class JetStreamLog(CommitLog):
         self._said_at = 0.0
         self._listens = False
         self._announce_until = 0.0
+        self._announcing = False
+        self._announced_at = 0.0
         self._news = asyncio.Event()
         self._monitored: dict[str, MonitoredServer] = {}
         self._monitored_until = 0.0
@@ -333,7 +336,8 @@ class JetStreamLog(CommitLog):
         position = _result(self._connection.submit(appending.run()), stop)
         self._acknowledged = max(self._acknowledged, position)
         self._size += len(data) + OVERHEAD_BYTES
-        if time.monotonic() < self._announce_until:
+        if time.monotonic() < self._announce_until and not self._announcing:
+            self._announcing = True
             self._connection.post(self._announce)
         return position
 
@@ -345,6 +349,8 @@ class JetStreamLog(CommitLog):
     def read(self, after: int, *, wait_seconds: float = 0.0) -> Iterator[LogRecord]:
         while records := self._connection.call(self._next(after, wait_seconds)):
             yield from records
+            if wait_seconds:
+                return
             after = records[-1].position
 
     @override
@@ -441,6 +447,10 @@ class JetStreamLog(CommitLog):
         return f"{self._stream.subject}.appended"
 
     async def _announce(self) -> None:
+        """Say where the log ends, a while after this was said last: what was appended meanwhile is said together."""
+        await asyncio.sleep(self._announced_at + ANNOUNCE_PAUSE_SECONDS - time.monotonic())
+        self._announcing = False
+        self._announced_at = time.monotonic()
         client = self._connection.client
         if client.is_connected:
             await client.publish(self._announcements, b"%d" % self._acknowledged)

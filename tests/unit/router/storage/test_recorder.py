@@ -1,10 +1,15 @@
 """The owner's transactions as records: in order, in parts, and never again after a doubt."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from support.fake_log import FakeLog, Fault
+from support.patience import PATIENCE, wait_until
 
 from flowhook.errors import UnavailableError
 from router.storage.commit_log.interface import FencedError
+from router.storage.replicated import follower as follower_module
 from router.storage.replicated.batch import decode
 from router.storage.replicated.follower import Follower, LogDamagedError, ViewDivergedError
 from router.storage.replicated.recorder import LogRecorder
@@ -182,6 +187,63 @@ def test_a_record_that_does_not_fit_is_divergence(owner, log, tmp_path):
     with pytest.raises(ViewDivergedError):
         follower.catch_up(2)
     assert view.position().position == 1
+
+
+@pytest.fixture
+def commits(monkeypatch):
+    """A number for each transaction that a view commits from now on."""
+    found, connected = [], View.connected
+
+    def watched(view):
+        connection = connected(view)
+        connection.thing.set_commit_hook(lambda: found.append(len(found)) is not None)
+        return connection
+
+    monkeypatch.setattr(View, "connected", watched)
+    return found
+
+
+@pytest.fixture
+def follower(log, tmp_path):
+    """A follower with an empty view."""
+    view = View(tmp_path / "follower")
+    view.path.parent.mkdir()
+    return Follower(log, view, view.create(log.identity))
+
+
+@pytest.mark.parametrize("most", [follower_module.TRANSACTION_RECORDS, 2])
+def test_records_that_are_read_together_are_applied_in_one_transaction(owner, follower, commits, monkeypatch, most):
+    monkeypatch.setattr(follower_module, "TRANSACTION_RECORDS", most)
+    for name in "abc":
+        owner.count(name)
+    commits.clear()
+    follower.catch_up(3)
+    assert len(commits) == (2 if most == 2 else 1)
+    assert follower._view.position().position == 3
+
+
+def test_what_was_applied_before_a_record_that_does_not_fit_remains(owner, follower):
+    for name in "abc":
+        owner.count(name)
+    with follower._view.connected() as connection:
+        connection.execute("INSERT INTO counter VALUES ('c', 1)")
+    with pytest.raises(ViewDivergedError):
+        follower.catch_up(3)
+    with follower._view.connected() as connection:
+        assert connection.execute("SELECT count(*) FROM counter").get == 3
+    assert follower._view.position().position == follower.position.position == 2
+
+
+def test_a_follower_that_pauses_between_two_reads_stops_at_once(owner, follower, monkeypatch):
+    monkeypatch.setattr(follower_module, "PAUSE_SECONDS", 3600)
+    owner.count("a")
+    stop = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(follower.follow, stop)
+        wait_until(lambda: follower.current, "it does not follow")
+        stop.set()
+        following.result(PATIENCE)
+    assert follower._view.position().position == 1
 
 
 def test_a_changed_record_is_found_by_the_next_one(owner, log, tmp_path):

@@ -64,8 +64,6 @@ class ActiveExecution:
     quarantine_task: asyncio.Task[None] | None = field(default=None, repr=False)
     # results and events that arrived while `quarantine_task` was running
     postponed: list[CallResult | TurnInput] = field(default_factory=list, repr=False)
-    # end of the present turn in quarantine, on the monotonic clock in seconds; 0: not driven there
-    turn_ends: float = 0.0
 
     @classmethod
     def of(cls, assignment: messages.Assignment, event: Event) -> Self:

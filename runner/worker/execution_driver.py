@@ -322,6 +322,9 @@ class ExecutionDriver:
             self._cpu_read = now
             self._evaluator.begin_turn()
 
+    def _is_turn_over(self) -> bool:
+        return time.monotonic() > self._turn_ends
+
     def _update_capacity(self) -> None:
         waiting = self._calls.executions + self._in_quarantine
         if self._session.limit(window(waiting, self._at_once, self._executions.event_bytes)):
@@ -358,7 +361,7 @@ class ExecutionDriver:
             started_at_ms=event.receive_time_ms,
             clock=self._now_ms,
             secrets=secrets_data(secrets),
-            must_yield=lambda: time.monotonic() > (execution.turn_ends or self._turn_ends),
+            must_yield=self._is_turn_over,
             effect_scope=execution.effect_scope,
             depth=event.depth,
             one_time=flow.one_time_urls(self._public_url, event),

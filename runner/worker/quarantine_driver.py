@@ -53,11 +53,12 @@ class QuarantineDriver:
         assert workflow is not None  # noqa: S101 - for the type checker: it is set together with `machine`
         try:
             async with self._evaluator(execution.event) as evaluator:
-                workflow.remote_evaluator, execution.turn_ends = evaluator, time.monotonic() + TURN_SECONDS
+                ends, must_yield = time.monotonic() + TURN_SECONDS, workflow.must_yield
+                workflow.remote_evaluator, workflow.must_yield = evaluator, lambda: time.monotonic() > ends
                 try:
                     return await evaluator.run(step, self._pool.threads)
                 finally:
-                    workflow.remote_evaluator, execution.turn_ends = None, 0.0
+                    workflow.remote_evaluator, workflow.must_yield = None, must_yield
         except EvaluationKilled as end:
             return machine.fault(end.error)
         except EvaluationInterrupted:

@@ -274,7 +274,9 @@ def run_workflow(program: Program, shared: SharedState) -> Steps:
     scope = ExpressionScope(shared.workflow)
     data = None
     if restored is None:
-        data = yield from _enter(program, state, scope)
+        if program.input_reads_clock:
+            scope.started_at_ms = yield Now(state.effect_key("/input", ":now"))
+        data = shared.context = _read_input(program, scope)
     steps = run_block(program.block, state, data)
     if program.timeout is None:
         data = yield from steps
@@ -301,19 +303,15 @@ def run_workflow(program: Program, shared: SharedState) -> Steps:
     return data
 
 
-def _enter(program: Program, state: BranchState, scope: ExpressionScope) -> Steps:
-    data = state.shared.workflow.raw_input
+def _read_input(program: Program, scope: ExpressionScope) -> Any:
+    data, read = scope.workflow.raw_input, program.input
     scope.instance = "/input"
-    if program.input_reads_clock:
-        scope.started_at_ms = yield Now(state.effect_key("/input", ":now"))
-    if program.input.schema is not None or program.input.transform is not None:
-        with _faults_at("/input"):
-            if program.input.schema is not None:
-                program.input.schema(data, scope)
-            if program.input.transform is not None:
-                data = program.input.transform(data, scope)
-    state.shared.context = data
-    return data
+    if read.schema is None and read.transform is None:
+        return data
+    with _faults_at("/input"):
+        if read.schema is not None:
+            read.schema(data, scope)
+        return data if read.transform is None else read.transform(data, scope)
 
 
 @contextmanager

@@ -360,7 +360,7 @@ class ExecutionDriver:
             raw_input=data,
             started_at_ms=event.receive_time_ms,
             clock=self._now_ms,
-            secrets=secrets_data(secrets),
+            secrets=secrets_data(secrets) if secrets else {},
             must_yield=self._is_turn_over,
             effect_scope=execution.effect_scope,
             depth=event.depth,

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, Final
 
 import attrs
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 from flowhook import limits
 from flowhook.errors import InvalidError
@@ -52,20 +53,27 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     async def IngestEvents(
         self, request: ingest_service_pb2.IngestEventsRequest
     ) -> ingest_service_pb2.IngestEventsResponse:
-        return ingest_service_pb2.IngestEventsResponse(results=await self._store(request.events))
+        response = ingest_service_pb2.IngestEventsResponse()
+        await self._store(request.events, response.results)
+        return response
 
     @request_stream_rpc
     async def StreamEvents(
         self, request_iterator: AsyncIterator[ingest_service_pb2.StreamEventsRequest], context: Context
     ) -> None:
         room = asyncio.Semaphore(STORED_AT_ONCE)
-        storing: asyncio.Queue[asyncio.Task[list[_Result]] | None] = asyncio.Queue()
+        storing: asyncio.Queue[asyncio.Task[ingest_service_pb2.StreamEventsResponse] | None] = asyncio.Queue()
 
         async def read(tasks: asyncio.TaskGroup) -> None:
             await room.acquire()
             async for request in request_iterator:
-                storing.put_nowait(tasks.create_task(self._store(request.events)))
+                storing.put_nowait(tasks.create_task(store(request)))
                 await room.acquire()
+
+        async def store(request: ingest_service_pb2.StreamEventsRequest) -> ingest_service_pb2.StreamEventsResponse:
+            response = ingest_service_pb2.StreamEventsResponse()
+            await self._store(request.events, response.results)
+            return response
 
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -75,22 +83,28 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
                 # not at the end of `read`, which never begins if it is cancelled at once
                 reading.add_done_callback(lambda _reading: storing.put_nowait(None))
                 while (stored := await storing.get()) is not None:
-                    await context.write(ingest_service_pb2.StreamEventsResponse(results=await stored))
+                    await context.write(await stored)
                     room.release()
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None  # those of other requests: the caller sends them again
 
-    async def _store(self, events: Iterable[envelope_pb2.Event]) -> list[_Result]:
+    async def _store(
+        self, events: Iterable[envelope_pb2.Event], results: RepeatedCompositeFieldContainer[_Result]
+    ) -> None:
+        """Store events, and add their results."""
         intakes = [Intake(message) for message in events]
         if not 0 < len(intakes) <= limits.MAX_BATCH_EVENTS:
             raise InvalidError(f"a batch must have 1 to {limits.MAX_BATCH_EVENTS} events", reason="BATCH_INVALID")
         await self._intake.store(intakes)
-        return [
-            _Result(rejected=failure_to_proto(each.error))
-            if each.error is not None
-            else _Result(accepted=ingest_service_pb2.Accepted(execution_id=each.execution_id, duplicate=each.duplicate))
-            for each in intakes
-        ]
+        for each in intakes:
+            result = results.add()
+            if each.error is not None:
+                result.rejected.CopyFrom(failure_to_proto(each.error))
+            else:  # set one by one, in a third of the time that a message of its own takes
+                accepted = result.accepted
+                accepted.execution_id = each.execution_id
+                if each.duplicate:
+                    accepted.duplicate = True
 
     @unary_rpc
     async def InvokeFlow(self, request: ingest_service_pb2.InvokeFlowRequest) -> ingest_service_pb2.InvokeFlowResponse:

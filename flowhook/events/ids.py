@@ -11,6 +11,7 @@ import os
 import re
 import time
 import zlib
+from functools import lru_cache
 from typing import Final
 
 from flowhook.errors import InvalidError
@@ -24,6 +25,10 @@ _BASE_32: Final = str.maketrans(_ALPHABET, "0123456789abcdefghijklmnopqrstuv")
 _ID: Final = re.compile(rf"{PREFIX}[0-7][{_ALPHABET}]{{25}}")
 _VERSION_AND_VARIANT: Final = (0x7 << 76) | (0b10 << 62)
 _RANDOM_MASK: Final = ((1 << 80) - 1) & ~((0xF << 76) | (0b11 << 62) | 0xFF)
+_RANDOM_BYTES: Final = 10  # of each ID
+_DRAWN_AT_ONCE: Final = 512  # IDs for which random bytes are drawn by one system call
+_drawn: list[bytes] = []
+os.register_at_fork(after_in_child=_drawn.clear)  # a forked process must not use the same ones
 
 
 def slot_of(flow_id: str) -> int:
@@ -34,7 +39,7 @@ def slot_of(flow_id: str) -> int:
 def mint(slot: int, *, now_ms: int | None = None) -> str:
     """Return a new event ID that carries `slot` (see `slot_of`); `now_ms` is the Unix time, absent: the system's."""
     milliseconds = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    return _encode(slot, milliseconds, os.urandom(10))
+    return _encode(slot, milliseconds, _random())
 
 
 def derive(slot: int, now_ms: int, name: str) -> str:
@@ -46,21 +51,34 @@ def derive(slot: int, now_ms: int, name: str) -> str:
     return _encode(slot, now_ms, hashlib.blake2b(name.encode(), digest_size=10, person=b"flowhook event").digest())
 
 
+def _random() -> bytes:
+    try:
+        return _drawn.pop()
+    except IndexError:
+        block = os.urandom(_RANDOM_BYTES * _DRAWN_AT_ONCE)
+        _drawn.extend(block[start : start + _RANDOM_BYTES] for start in range(0, len(block), _RANDOM_BYTES))
+        return os.urandom(_RANDOM_BYTES)
+
+
 def _encode(slot: int, milliseconds: int, random: bytes) -> str:
-    return encode((milliseconds << 80) | (int.from_bytes(random, "big") & _RANDOM_MASK) | _VERSION_AND_VARIANT | slot)
+    low = (int.from_bytes(random, "big") & _RANDOM_MASK) | _VERSION_AND_VARIANT | slot
+    return _encode_time(milliseconds) + _encode_low(low)
 
 
 def encode(value: int) -> str:
     """Return the ID of a UUID: two zero bits and its 128 bits, as 26 characters of 5 bits."""
+    return _encode_time(value >> 80) + _encode_low(value & ((1 << 80) - 1))
+
+
+@lru_cache(64)  # many IDs are minted in one millisecond
+def _encode_time(milliseconds: int) -> str:
+    return PREFIX + "".join(_PAIRS[(milliseconds >> shift) & 1023] for shift in (40, 30, 20, 10, 0))
+
+
+def _encode_low(value: int) -> str:
     pairs = _PAIRS
     return (
-        PREFIX
-        + pairs[value >> 120]
-        + pairs[(value >> 110) & 1023]
-        + pairs[(value >> 100) & 1023]
-        + pairs[(value >> 90) & 1023]
-        + pairs[(value >> 80) & 1023]
-        + pairs[(value >> 70) & 1023]
+        pairs[value >> 70]
         + pairs[(value >> 60) & 1023]
         + pairs[(value >> 50) & 1023]
         + pairs[(value >> 40) & 1023]

@@ -29,3 +29,10 @@ def test_minted_ids_differ_and_sort_by_time():
     minted = [ids.mint(7, now_ms=moment) for moment in (1, 1, 2, 1 << 47)]
     assert len(set(minted)) == 4
     assert [ids.time_ms_of(each) for each in sorted(minted)] == [1, 1, 2, 1 << 47]
+
+
+@given(SLOTS, TIMES)
+def test_the_time_and_the_rest_of_an_id_are_those_of_its_uuid(slot, now_ms):
+    value = ids.decode(ids.mint(slot, now_ms=now_ms))
+    assert (value >> 80, value & 0xFF) == (now_ms, slot)
+    assert ids.decode(ids.encode(value)) == value

@@ -241,7 +241,7 @@ def _body_length(lengths: Sequence[bytes], codings: Sequence[bytes], head: Head)
         return -1
     if not lengths:
         return 0
-    if len(set(lengths)) > 1 or _LENGTH.fullmatch(lengths[0]) is None:
+    if (len(lengths) > 1 and len(set(lengths)) > 1) or _LENGTH.fullmatch(lengths[0]) is None:
         raise MalformedRequestError(400, "FRAMING_INVALID", "Content-Length is not one number")
     return int(lengths[0])
 

@@ -85,20 +85,20 @@ class IncomingRequest(HTTPMessageDelegate):
     """A request that may still be arriving."""
 
     head: Head
+    complete = False  # whether the whole body was received
+    _whole = b""  # a body that was received as one piece, as small ones are
+    _limit = INLINE_BYTES  # bytes in `content` above which the sender has to wait
+    _room: asyncio.Future[None] | None = None  # what the connection waits for before it delivers more
+    _arrived: asyncio.Future[None] | None = None  # what the handler waits for
+    _memory: Seat | None = None  # what is charged for `content`
+    _overloaded = False
+    _refused = False  # because too many requests are handled
+    _gone = False
 
     def __init__(self, application: Application, connection: HTTPConnection) -> None:
         self._application = application
         self._connection = connection
-        self._whole = b""  # a body that was received as one piece, as small ones are
-        self._limit = INLINE_BYTES  # bytes in `content` above which the sender has to wait
-        self._room: asyncio.Future[None] | None = None  # what the connection waits for before it delivers more
-        self._arrived: asyncio.Future[None] | None = None  # what the handler waits for
-        self._memory: Seat | None = None  # what is charged for `content`
-        self._overloaded = False
-        self._refused = False  # because too many requests are handled
-        self._gone = False
         self.content = bytearray()  # bytes of the body that were received and not consumed
-        self.complete = False  # whether the whole body was received
         self.peer: Peer = peer_of(connection)
 
     # For handlers

@@ -257,7 +257,9 @@ class RouterClient:
         """Store events; return one result per event, in order."""
         # callbacks may take the router long, and must keep no other event waiting
         stream = self._callbacks if events[0].callback else self._events
-        return (await stream.send(ingest_pb.StreamEventsRequest(events=events), seconds)).results
+        request = ingest_pb.StreamEventsRequest()
+        request.events.extend(events)  # half the time of an argument of the constructor
+        return (await stream.send(request, seconds)).results
 
     async def invoke(self, event: Event, seconds: float) -> ingest_pb.InvokeFlowResponse:
         """Store an event and wait up to `seconds` for its flow's response.

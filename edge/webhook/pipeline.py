@@ -174,7 +174,7 @@ class WebhookHandler:
             late = first_match(endpoint.late, delivery.request, time.time())
             if endpoint.stores_rejected_bodies and 0 < head.length <= min(MAX_BODY_BYTES, endpoint.max_body):
                 with contextlib.suppress(Overloaded, StreamClosedError):  # it is refused and recorded all the same
-                    delivery.request = delivery.request._replace(body=await request.body(MAX_BODY_BYTES))
+                    delivery.request = delivery.request.with_body(await request.body(MAX_BODY_BYTES))
             raise self._unauthenticated(delivery, early, late)
         if 0 <= head.length <= limits.STREAMED_BODY_BYTES:
             body = await request.body(endpoint.max_body)
@@ -188,7 +188,7 @@ class WebhookHandler:
                 return streamed.verified, streamed
             body = received
         if body:
-            delivery.request = delivery.request._replace(body=body)
+            delivery.request = delivery.request.with_body(body)
         if good is not None:
             return good, None
         late = await self._stages.verify_body(delivery, time.time())

@@ -1,8 +1,8 @@
 """Sends events to the router in batches: events that arrive while calls are in flight form the next batch.
 
-A batch is sent at once while none is in flight; else when it is large enough, or when the result of the other one is
-there. After the result of a large batch, the next one is held for a moment, until it is half as large. So an event is
-not delayed where events are few, and batches grow with the load.
+A batch is sent at once while none is in flight, or one of few events; else when it is large enough, or when the result
+of the other one is there. After the result of a large batch, the next one is held for a moment, until it is half as
+large. So an event is not delayed where events are few, and batches grow with the load.
 
 A call that fails because the router is unavailable is retried with the same events, and so are events that a router was
 storing when another took over. Ingest is idempotent by event ID, so senders whose deadline is long enough do not notice
@@ -36,6 +36,7 @@ DEPTH: Final = 2  # concurrent calls: while one waits for the disk, the next one
 # 21 events cost 100 µs an event in all; of 38, with what is below, 77 µs, at a higher rate and the same latency.
 ENOUGH_EVENTS: Final = 32
 ENOUGH_BYTES: Final = 256 * limits.KIB
+FEW_EVENTS: Final = 2  # of a batch in flight, beside which the next one is sent at once
 HOLD_SECONDS: Final = 0.001  # after a result, for which the next batch waits until it has half as many events
 EXPIRY_SECONDS: Final = 0.25  # how often waiting events are checked for their deadline
 MAX_PENDING_BYTES: Final = 256 * limits.MIB  # bytes of events that may wait for the router
@@ -128,7 +129,11 @@ class IngestBatcher:
         """Let a batch be sent if it is time."""
         queued = len(self._queue)
         enough = queued >= self._enough_events or self._queued_bytes >= ENOUGH_BYTES
-        if queued and (enough or (len(self._idle) == DEPTH and queued >= self._wanted)):
+        if len(self._idle) == DEPTH:
+            enough = enough or queued >= self._wanted
+        elif self._sending:
+            enough = enough or len(self._sending[0]) <= FEW_EVENTS
+        if queued and enough:
             idle = self._idle.pop()
             if not idle.done():  # as it is when `run` was cancelled
                 idle.set_result(None)

@@ -26,6 +26,10 @@ async def make(router, counts, running):
     return start
 
 
+FIRST = ["first", "second", "third"]
+"""Events of a batch that the next one waits for."""
+
+
 def submit(ingest, *ids, size=100):
     return [asyncio.ensure_future(ingest.submit(Event(id=each), size)) for each in ids]
 
@@ -49,41 +53,55 @@ async def test_events_of_one_turn_of_the_loop_are_one_batch(make, router, settle
 async def test_what_arrives_while_a_call_is_in_flight_waits_for_its_result_and_goes_together(make, router, settled):
     ingest = make()
     router.gate.clear()
+    tasks = submit(ingest, *FIRST)
+    await settled()
+    for each in "abcd":
+        tasks += submit(ingest, each)
+        await settled()
+    assert router.batches == [FIRST]
+    router.gate.set()
+    await outcomes(tasks)
+    assert router.batches == [FIRST, ["a", "b", "c", "d"]]
+
+
+async def test_beside_a_batch_of_few_events_the_next_one_is_sent_at_once(make, router, settled):
+    ingest = make()
+    router.gate.clear()
     tasks = []
     for each in "abcde":
         tasks += submit(ingest, each)
         await settled()
-    assert router.batches == [["a"]]
+    assert router.batches == [["a"], ["b"]]
     router.gate.set()
     await outcomes(tasks)
-    assert router.batches == [["a"], ["b", "c", "d", "e"]]
+    assert router.batches == [["a"], ["b"], ["c", "d", "e"]]
 
 
 async def test_a_large_enough_batch_is_sent_while_another_one_is_in_flight_and_no_third(make, router, settled):
     ingest = make()
     router.gate.clear()
-    tasks = submit(ingest, "a")
+    tasks = submit(ingest, *FIRST)
     await settled()
     events = [str(number) for number in range(2 * ENOUGH_EVENTS)]
     for each in events:
         tasks += submit(ingest, each)
         await settled()
-    assert router.batches == [["a"], events[:ENOUGH_EVENTS]]
+    assert router.batches == [FIRST, events[:ENOUGH_EVENTS]]
     router.gate.set()
     await outcomes(tasks)
-    assert router.batches == [["a"], events[:ENOUGH_EVENTS], events[ENOUGH_EVENTS:]]
+    assert router.batches == [FIRST, events[:ENOUGH_EVENTS], events[ENOUGH_EVENTS:]]
     assert DEPTH == 2
 
 
 async def test_large_events_are_a_large_enough_batch(make, router, settled):
     ingest = make()
     router.gate.clear()
-    tasks = submit(ingest, "a")
+    tasks = submit(ingest, *FIRST)
     await settled()
     for each in "bcd":
         tasks += submit(ingest, each, size=ENOUGH_BYTES // 2)
         await settled()
-    assert router.batches == [["a"], ["b", "c"]]
+    assert router.batches == [FIRST, ["b", "c"]]
     router.gate.set()
     await outcomes(tasks)
 
@@ -91,13 +109,13 @@ async def test_large_events_are_a_large_enough_batch(make, router, settled):
 async def test_events_that_expired_in_the_queue_count_for_no_batch(make, router, settled):
     ingest = make(timeout=0.01)
     router.gate.clear()
-    expired = submit(ingest, "a")
+    expired = submit(ingest, *FIRST)
     await settled()
     expired += submit(ingest, "b", size=ENOUGH_BYTES - 1000)
     await outcomes(expired)
     kept = submit(ingest, "c", size=10_000)
     await settled()
-    assert router.batches == [["a"]]
+    assert router.batches == [FIRST]
     router.gate.set()
     await outcomes(kept)
 
@@ -138,13 +156,14 @@ async def test_events_that_are_few_are_not_held(make, router, settled, monkeypat
 async def test_with_a_minimum_of_one_event_a_batch_waits_for_no_result(make, router, settled):
     ingest = make(enough_events=1)
     router.gate.clear()
-    tasks = []
-    for each in "abcde":
+    tasks = submit(ingest, *FIRST)
+    await settled()
+    for each in "abcd":
         tasks += submit(ingest, each)
         await settled()
     router.gate.set()
     await outcomes(tasks)
-    assert router.batches == [["a"], ["b"], ["c", "d", "e"]]
+    assert router.batches == [FIRST, ["a"], ["b", "c", "d"]]
 
 
 async def test_a_batch_is_bounded_in_events(make, router, settled):
@@ -225,7 +244,7 @@ async def test_an_event_still_queued_at_its_deadline_is_never_sent(make, router,
     assert all(isinstance(outcome, IngestUnavailableError) for outcome in await outcomes(tasks))
     router.gate.set()
     await settled()
-    assert router.batches == [["a"]]
+    assert router.batches == [["a"], ["b"]]
 
 
 async def test_beyond_what_may_wait_events_are_refused_at_once(make, router, settled):

@@ -33,6 +33,7 @@ _SAMPLE: Final = 9
 
 FEW: Final = 2048
 """Executions of a flow in a window, below which these are looked at, rather than the unfinished ones of all flows."""
+CHOICE_WINDOW: Final = 65_536  # sequence numbers in the largest window for which that is chosen
 _SCANNED: Final = "execution e NOT INDEXED"
 _BY_FLOW: Final = "execution e INDEXED BY execution_by_flow"
 _BY_END: Final = "execution e INDEXED BY execution_by_end"
@@ -62,7 +63,7 @@ def count_executions(
     conditions = as_sql(execution_filter, lagging=False)
     lowest, end = _range(connection, execution_filter, None)
     count = 0
-    for low, before in _windows(lowest, end, COUNT_SECONDS):
+    for low, before in _windows(conditions, lowest, end, COUNT_SECONDS):
         sql, values = _window(connection, conditions, "1", low, before, limit=limit + 1 - count)
         count += connection.execute(f"SELECT count(*) FROM ({sql})", values).get  # noqa: S608
         if count > limit:
@@ -82,7 +83,7 @@ def list_executions(
     conditions = as_sql(execution_filter)
     lowest, end = _range(connection, execution_filter, before_seq)
     found: list[ExecutionRecord] = []
-    for low, before in _windows(lowest, end, SCAN_SECONDS):
+    for low, before in _windows(conditions, lowest, end, SCAN_SECONDS):
         found += read_window(connection, conditions, low, before, limit + 1 - len(found))
         if len(found) > limit:
             return ExecutionListing(found[:limit], found[limit - 1].seq)
@@ -90,10 +91,10 @@ def list_executions(
     return ExecutionListing(found, end if end > lowest else None)
 
 
-def _windows(lowest: int, end: int, seconds: float) -> Iterator[tuple[int, int]]:
+def _windows(conditions: Conditions, lowest: int, end: int, seconds: float) -> Iterator[tuple[int, int]]:
     """Yield ranges of numbers [low, before) from `end` down to `lowest`, until the time is over; at least one."""
     before = end
-    for size in _sizes(seconds):
+    for size in _sizes(conditions, seconds):
         if before <= lowest:
             return
         low = max(lowest, before - size)
@@ -101,7 +102,7 @@ def _windows(lowest: int, end: int, seconds: float) -> Iterator[tuple[int, int]]
         before = low
 
 
-def _sizes(seconds: float) -> Iterator[int]:
+def _sizes(conditions: Conditions, seconds: float) -> Iterator[int]:
     """Yield sizes of windows until the time is over, at least one; a quick one is followed by a larger one."""
     deadline = monotonic() + seconds
     size, now = FIRST_WINDOW, 0.0
@@ -109,7 +110,7 @@ def _sizes(seconds: float) -> Iterator[int]:
         began = monotonic()
         yield size
         now = monotonic()
-        if now - began < SHORT_SECONDS:
+        if now - began < SHORT_SECONDS and not (conditions.flow_id and size >= CHOICE_WINDOW):
             size *= 4
 
 
@@ -285,7 +286,7 @@ def walk_executions(
     last = greatest if last_seq is None else min(last_seq, greatest)
     found: list[ExecutionRecord] = []
     after = lowest - 1
-    for size in _sizes(SCAN_SECONDS):
+    for size in _sizes(conditions, SCAN_SECONDS):
         if after >= last:
             return ExecutionWalk(found, None)
         through = min(last, after + size)

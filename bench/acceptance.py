@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from bench.bare_handler import bare_handler
 from bench.cpu import cpu_time, processes, profiled
-from bench.events import ended, payload
+from bench.events import ended, payload, until_ended
 from bench.load import CONNECTIONS, Request, Saturation, at_rate, generator, saturate
 from bench.log import log
 from bench.requests import apply_flow, quantile, signed
@@ -111,8 +111,10 @@ class System:
         kinds = processes(self.cluster.data_dir)
         before = cpu_time(kinds)
         await saturated(f"{self.name}acceptance while executing", self.request(flow_id), seconds)
+        await until_ended(self.cluster.client, flow_id, within=MAX_SECONDS)
+        after = cpu_time(kinds)  # before they are listed, which takes as much time as their end
         executions = await ended(self.cluster.client, flow_id, within=MAX_SECONDS)
-        _add(measured, before, cpu_time(kinds), len(executions), execution_rate(executions))
+        _add(measured, before, after, len(executions), execution_rate(executions))
         log(f"{self.name}whole executions: {measured.rates[-1]:,.0f}/s, {measured.cpu[-1].total():.0f} µs")
 
     async def latencies(self, per_second: float, seconds: float) -> list[float]:

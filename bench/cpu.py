@@ -21,6 +21,8 @@ import psutil
 
 GRPC_THREAD: Final = re.compile(r"grpc|event_engine|timer_manager|resolver|lifeguard")
 SAMPLES_A_SECOND: Final = 499
+STACKS_A_SECOND: Final = 199
+"""Samples of stacks with native frames: each stops the process for a while."""
 
 NATIVE: Final = {
     "kernel": r"\[kernel|\[guest|\[vdso|\[unknown\]",
@@ -36,8 +38,21 @@ NATIVE: Final = {
 }
 """Parts by the name of the library that a sample is in; the rest is the interpreter of Python."""
 
-GARBAGE: Final = re.compile(r"^(gc_|_?PyGC|visit_|subtract_refs|deduce_|update_refs|move_|\w+_traverse$)")
-"""Functions of CPython's garbage collector."""
+COLLECTING: Final = """
+import gc, time
+kept = [[{"a": (i, str(i)), "b": [i]}, object(), lambda: i, {i}] for i in range(20_000)]
+until = time.monotonic() + 2.0
+while time.monotonic() < until:
+    gc.collect()
+"""
+"""A program that does nothing but collect garbage: where it is sampled is CPython's collector, whose functions are
+static and have no symbols in most builds."""
+
+COLLECTOR_SHARE: Final = 0.002
+"""Least share of that program's samples in a block of code for it to count as the collector's."""
+BLOCK_BITS: Final = 8
+"""Size of these blocks: 256 bytes."""
+Blocks = frozenset[tuple[str, int]]
 
 PYTHON: Final = {
     "interpreter of flows": r"^(runner/interpreter|runner/evaluation|flowhook/expressions|flowhook/document)",
@@ -45,8 +60,9 @@ PYTHON: Final = {
     "conversions": r"^flowhook/(wire|attach|v1|json)|google/protobuf",
     "edge": r"^(edge|flowhook/signatures|flowhook/payloads)",
     "storage": r"^router/storage",
+    # frames of its Cython code have the name of its library, and what the interpreter does for it is below them
     "gRPC's Python": r"grpc",
-    "event loop, and C called from it": r"asyncio|uvloop|threading|concurrent",
+    "event loop, and C called from it": r"asyncio|uvloop|^loop\.c|threading|concurrent",
 }
 """Parts of Python code by the file that a sample is in; the rest is `other`."""
 
@@ -96,11 +112,10 @@ async def profiled(kinds: Mapping[int, str]) -> AsyncIterator[dict[str, Counter[
         if shutil.which("perf"):
             pids = ",".join(map(str, kinds))
             commands.append(f"perf record -q -e task-clock -F {SAMPLES_A_SECOND} -p {pids} -o {data / 'perf'}")
-        rate = f"-r {SAMPLES_A_SECOND}"
         py_spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
         if py_spy:
             commands += [
-                f"{py_spy} record --gil --nonblocking -f raw -d 3600 {rate} -p {pid} -o {data / kind}.{pid}"
+                f"{py_spy} record --gil --native -f raw -d 3600 -r {STACKS_A_SECOND} -p {pid} -o {data / kind}.{pid}"
                 for pid, kind in kinds.items()
             ]
         samplers = [
@@ -128,24 +143,39 @@ async def _native_samples(file: Path, kinds: Mapping[int, str]) -> dict[str, Cou
     found: dict[str, Counter[str]] = {}
     if not file.exists():
         return found
-    script = await asyncio.create_subprocess_exec(
-        "perf", "script", "-i", str(file), "-F", "pid,ip,sym,dso", stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    for line in (await script.communicate())[0].decode(errors="replace").splitlines():
-        pid, _, place = line.strip().partition(" ")
-        symbol, _, library = place.strip().partition(" ")[2].rpartition("(")
-        kind = kinds.get(int(pid)) if pid.isdigit() else None
+    collector = await _collector(file.with_name("collecting"))
+    for pid, library, block in await _perf_script(file):
+        kind = kinds.get(pid)
         if kind:
-            found.setdefault(kind, Counter())[_native_part(symbol, library)] += 1
+            part = "garbage collection" if (library, block) in collector else _native_part(library)
+            found.setdefault(kind, Counter())[part] += 1
     return found
 
 
-def _native_part(symbol: str, library: str) -> str:
-    for part, pattern in NATIVE.items():
-        if re.search(pattern, library):
-            return part
-    return "garbage collection" if GARBAGE.match(symbol) else "Python"
+async def _collector(file: Path) -> Blocks:
+    """Return the blocks of code that are CPython's garbage collector, in the Python that runs this."""
+    sampler = await asyncio.create_subprocess_exec(
+        "perf", "record", "-q", "-e", "task-clock", "-F", str(SAMPLES_A_SECOND), "-o", str(file),
+        sys.executable, "-c", COLLECTING, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    await sampler.wait()
+    blocks = Counter((library, block) for _, library, block in await _perf_script(file) if "python" in library)
+    return frozenset(block for block, samples in blocks.items() if samples >= COLLECTOR_SHARE * blocks.total())
+
+
+async def _perf_script(file: Path) -> list[tuple[int, str, int]]:
+    """Return the samples of perf: process ID, path of the library, number of the block in it."""
+    script = await asyncio.create_subprocess_exec(
+        "perf", "script", "-i", str(file), "-F", "pid,ip,sym,dso,dsoff", stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    lines = (await script.communicate())[0].decode(errors="replace").splitlines()
+    samples = (re.match(r"\s*(\d+) .*\((.*?)(?:\+0x([0-9a-f]+))?\)$", line) for line in lines)
+    return [(int(each[1]), each[2], int(each[3] or "0", 16) >> BLOCK_BITS) for each in samples if each]
+
+
+def _native_part(library: str) -> str:
+    return next((part for part, pattern in NATIVE.items() if re.search(pattern, library)), "Python")
 
 
 def _python_samples(folder: Path) -> dict[str, Counter[str]]:

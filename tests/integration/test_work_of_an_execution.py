@@ -98,7 +98,8 @@ async def test_an_execution_makes_as_much_work_as_the_table_says(tmp_path):
                 await execute(send, at_a_time, WARM_UP)
                 before, time_calls = Counter(counts.work), counts.time_calls
                 await execute(send, at_a_time, EACH)
-                counted[f"{EACH} executions, {at_a_time} at a time"] = dict(sorted((counts.work - before).items()))
+                work = {"jq programs": 0} | (counts.work - before)
+                counted[f"{EACH} executions, {at_a_time} at a time"] = dict(sorted(work.items()))
                 assert counts.time_calls - time_calls <= TIME_CALLS * EACH
             sender.close()
     assert counts.idle_transactions <= IDLE_TRANSACTIONS

@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from bench.bare_handler import bare_handler
-from bench.cpu import cpu_time, processes, profiled
+from bench.cpu import cpu_time, parts_of, processes
 from bench.events import ended, payload, until_ended
 from bench.load import CONNECTIONS, Request, Saturation, at_rate, generator, saturate
 from bench.log import log
@@ -34,7 +35,7 @@ class Measured:
     Attributes:
         cpu: time of an event (µs) by kind of process and thread.
         rates: events a second.
-        parts: shares of a process' time by part, from one profiled run.
+        parts: shares of a process' time by part, from two runs that are sampled.
     """
 
     cpu: list[Counter[str]] = field(default_factory=list)
@@ -160,8 +161,7 @@ async def bench(rounds: int, seconds: float, *, against: Path | None = None) -> 
         steady = current.accepted.rate / 10
         latencies = await current.latencies(steady, seconds)
         for measured, load in ((current.accepted, current.accept), (current.executed, current.execute)):
-            async with profiled(processes(current.cluster.data_dir)) as measured.parts:
-                await load(Measured(), seconds)
+            measured.parts = await parts_of(processes(current.cluster.data_dir), partial(load, Measured(), seconds))
     return _figures(bare, systems, latencies, steady)
 
 

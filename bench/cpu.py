@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -100,43 +100,45 @@ def _part_of_thread(kind: str, pid: int, task: Path) -> str:
     return "router, loop" if task.name == str(pid) else "router, writer and readers"
 
 
-@asynccontextmanager
-async def profiled(kinds: Mapping[int, str]) -> AsyncIterator[dict[str, Counter[str]]]:
-    """Sample processes while the block runs; afterwards the yielded value has shares (0 to 1) by kind and part.
+async def parts_of(kinds: Mapping[int, str], load: Callable[[], Awaitable[object]]) -> dict[str, Counter[str]]:
+    """Sample processes under a load, and return the shares (0 to 1) of their time by kind and part.
 
-    Without perf, or py-spy, their parts are not there. Sampling costs some per cent: don't measure CPU time meanwhile.
+    The load is run twice, as stacks with native frames stop the processes and make them change context more often.
+    Without perf there are no shares, and without py-spy those of Python are not split.
     """
-    shares: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory(prefix="flowhook-") as folder:
-        data, commands = Path(folder), []
-        if shutil.which("perf"):
-            pids = ",".join(map(str, kinds))
-            commands.append(f"perf record -q -e task-clock -F {SAMPLES_A_SECOND} -p {pids} -o {data / 'perf'}")
-        py_spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
-        if py_spy:
-            commands += [
-                f"{py_spy} record --gil --native -f raw -d 3600 -r {STACKS_A_SECOND} -p {pid} -o {data / kind}.{pid}"
-                for pid, kind in kinds.items()
-            ]
-        samplers = [
-            await asyncio.create_subprocess_exec(
-                *command.split(), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
-            )
-            for command in commands
-        ]
-        try:
-            yield shares
-        finally:
-            for sampler in samplers:
-                with suppress(ProcessLookupError):
-                    sampler.send_signal(signal.SIGINT)
-            await asyncio.gather(*(sampler.wait() for sampler in samplers))
+        data, pids = Path(folder), ",".join(map(str, kinds))
+        perf, py_spy = shutil.which("perf"), shutil.which("py-spy", path=f"{Path(sys.executable).parent}:/usr/bin")
+        libraries = f"{perf} record -q -e task-clock -F {SAMPLES_A_SECOND} -p {pids} -o {data / 'perf'}"
+        async with _sampling([libraries] if perf else []):
+            await load()
+        stacks = f"{py_spy} record --gil --native -f raw -d 3600 -r {STACKS_A_SECOND}"
+        async with _sampling([f"{stacks} -p {pid} -o {data / kind}.{pid}" for pid, kind in kinds.items() if py_spy]):
+            await load()
         native, python = await _native_samples(data / "perf", kinds), _python_samples(data)
-        for kind, counts in native.items():
-            shares[kind] = _shares(counts)
-            in_python = shares[kind].pop("Python", 0.0)
+        shares = {kind: _shares(counts) for kind, counts in native.items()}
+        for kind, parts in shares.items():
+            in_python = parts.pop("Python", 0.0)
             split = _shares(python.get(kind) or Counter({"": 1}))
-            shares[kind].update({f"Python, {part}".rstrip(", "): in_python * share for part, share in split.items()})
+            parts.update({f"Python, {part}".rstrip(", "): in_python * share for part, share in split.items()})
+        return shares
+
+
+@asynccontextmanager
+async def _sampling(commands: Iterable[str]) -> AsyncIterator[None]:
+    samplers = [
+        await asyncio.create_subprocess_exec(
+            *command.split(), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+        )
+        for command in commands
+    ]
+    try:
+        yield
+    finally:
+        for sampler in samplers:
+            with suppress(ProcessLookupError):
+                sampler.send_signal(signal.SIGINT)
+        await asyncio.gather(*(sampler.wait() for sampler in samplers))
 
 
 async def _native_samples(file: Path, kinds: Mapping[int, str]) -> dict[str, Counter[str]]:
@@ -179,13 +181,18 @@ def _native_part(library: str) -> str:
 
 
 def _python_samples(folder: Path) -> dict[str, Counter[str]]:
-    """Return samples by kind and part; a sample counts for the innermost file that a part names."""
+    """Return samples by kind and part; a sample counts for the innermost file that a part names.
+
+    Those in a library are left out: it is a part of its own, whose samples are perf's.
+    """
     found: dict[str, Counter[str]] = {}
     for file in folder.glob("*.*"):
         counts = found.setdefault(file.stem, Counter())
         for line in file.read_text(errors="replace").splitlines():
             stack, _, number = line.rpartition(" ")
-            counts[_python_part(re.findall(r"\(([^():]+)(?::\d+)?\)", stack)[::-1])] += int(number)
+            files = re.findall(r"\(([^():]+)(?::\d+)?\)", stack)[::-1]
+            if files and (".so" not in files[0] or _native_part(files[0]) == "Python"):
+                counts[_python_part(files)] += int(number)
     return found
 
 

@@ -7,10 +7,9 @@ could double it again and again.
 
     program    := operation ("|" operation)*
     operation  := terms and binary operators, with jq's precedence: // or and == != < <= > >= + - *
-    term       := (path | literal | string | array | object | choice | function | "(" program ")") (step | "?")*
+    term       := (path | literal | string | array | object | function | "(" program ")") (step | "?")*
     array      := "[" (operation ("," operation)*)? "]"
-    object     := "{" (member ("," member)*)? "}"          member := (name | string) (":" operation)? | "$" name
-    choice     := "if" program "then" program ("elif" program "then" program)* ("else" program)? "end"
+    object     := "{" (member ("," member)*)? "}"          member := (name | string) (":" operation)?
     function   := a name in `_FUNCTIONS`, or one in `_FUNCTIONS_OF_TEXT` with a string as its argument
     path, literal, string, step: those of `flowhook.expressions.paths`, with programs in `\( )`
 
@@ -63,7 +62,6 @@ _NUMBER: Final = re.compile(r"(?:0|-?[1-9][0-9]{0,14}|-?(?:0|[1-9][0-9]{0,8})\.[
 """Numbers that Python writes as they stand here. jq keeps the form of literals: `1.50` is written `1.50`."""
 
 _TRY: Final = re.compile(r"\?(?!//)")
-_KEYWORD: Final = re.compile(r"(?:if|then|elif|else|end)(?![\w:])")
 _COMMA: Final = re.compile(",")
 _COLON: Final = re.compile(":")
 
@@ -151,8 +149,6 @@ class _PlainParser(Parser):
             if len(members) != len(dict(members)):
                 raise self.unexpected()  # jq evaluates members of the same name, too
             return _object(dict(members))
-        if self.at("if") and self.match(_KEYWORD):
-            return self.choice()
         if function := self.match(_FUNCTION):
             return _call(_FUNCTIONS[function])
         function = self.match(_FUNCTION_OF_TEXT)
@@ -179,35 +175,10 @@ class _PlainParser(Parser):
 
     def member(self) -> tuple[str, Accessor]:
         self.match(SPACE)
-        begin = self.position
-        if self.at("$"):
-            accessor = self.path_or_literal()
-            name = self.source[begin + 1 : self.position]
-            if not NAME.fullmatch(name):
-                raise self.unexpected()
-            return name, accessor
         key = self.key() if self.at('"') else self.match(NAME)
         if key is None:
             raise self.unexpected()
         return key, self.operation() if self.token(_COLON) else follow([key])
-
-    def choice(self) -> Accessor:
-        condition, _ = self.clause("then")
-        chosen, word = self.clause("elif", "else", "end")
-        other = follow([])
-        if word == "elif":
-            other = self.choice()
-        elif word == "else":
-            other, _ = self.clause("end")
-        return _choice(condition, chosen, other)
-
-    def clause(self, *ends: str) -> tuple[Accessor, str]:
-        """Parse a program and the keyword that ends it."""
-        accessor = self.expression()
-        word = self.token(_KEYWORD)
-        if word not in ends:
-            raise self.unexpected()
-        return accessor, word
 
 
 def _is_true(value: Any) -> bool:
@@ -225,10 +196,6 @@ def _array(items: list[Accessor]) -> Accessor:
 def _object(members: Mapping[str, Accessor]) -> Accessor:
     pairs = tuple(members.items())
     return lambda data, variables: {key: member(data, variables) for key, member in pairs}
-
-
-def _choice(condition: Accessor, chosen: Accessor, other: Accessor) -> Accessor:
-    return lambda data, variables: (chosen if _is_true(condition(data, variables)) else other)(data, variables)
 
 
 def _operation(symbol: str, left: Accessor, right: Accessor) -> Accessor:
@@ -322,22 +289,11 @@ def _length(value: Any) -> int:
     raise Undecided
 
 
-def _ascii(fold: Callable[[str], str]) -> Callable[[Any], str]:
-    def call(value: Any) -> str:
-        if type(value) is str and len(value) <= MAX_SIZE and value.isascii():
-            return fold(value)
-        raise Undecided
-
-    return call
-
-
 def _split(text: str, separator: str) -> list[str]:
     return text.split(separator) if text and separator else list(text)
 
 
 _FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
-    "ascii_downcase": _ascii(str.lower),
-    "ascii_upcase": _ascii(str.upper),
     "length": _length,
     "not": lambda value: not _is_true(value),
     "tostring": lambda value: value if type(value) is str else to_text(value),

@@ -49,16 +49,14 @@ def evaluate(source):
         ('"\\(.half + .half)"', "1"),
         ('.text + "!" + null', "a b c!"),
         (".list + [.n]", [1, "x", 3]),
-        ("{n, map: (.map + {k: 2}), $context}", {"n": 3, "map": {"k": 2}, "context": {"n": 1}}),
+        ("{n, map: (.map + {k: 2})}", {"n": 3, "map": {"k": 2}}),
         ('{"a": .n == 3, "b c": [.n, .no]}', {"a": True, "b c": [3, False]}),
-        ('if .n > 5 then "many" elif .n then "some" else "none" end', "some"),
-        ("if .no then 1 end | length", 10),
         ('"\\(.list | length) of \\(.n)"', "2 of 3"),
         ('.["é"] | length', 2),
         ('(.text | split(" "))[-1]', "c"),
         ('.text | split("")', ["a", " ", "b", " ", "c"]),
         ('.missing.text // "" | startswith("a")', False),
-        ('.text | ltrimstr("a ") | rtrimstr("c") | ascii_upcase', "B "),
+        ('.text | ltrimstr("a ") | rtrimstr("c")', "b "),
         ('(.map | has("k")) and (.text | contains("b c"))', True),
         (".n | tostring", "3"),
         ("-1.5 < -1", True),
@@ -74,7 +72,7 @@ def test_a_closure_decides(source, expected):
     "source",
     [
         ".big == .n", ".big + 0", ".big > 1.5", ".list == .list", ".map != {k: 1}",
-        "true | length", ".n | length", '.["é"] | ascii_downcase', ".text.a", ".text + 1", ".n * -0.5 * 0", ".zero * 3",
+        "true | length", ".n | length", ".text.a", ".text + 1", ".n * -0.5 * 0", ".zero * 3",
         ".text - 1", '"a" * 2', "0.0001 * 0.5", "999999999999999 * 999999999999999", "$gone", ".text?.a",
         '.n | has("k")', '.n | startswith("a")',
     ],
@@ -85,7 +83,7 @@ def test_rare_values_and_errors_are_left_to_jq(source):
 
 
 def test_what_goes_over_long_texts_is_left_to_jq():
-    for source in (". + .", 'split(" ")', "ascii_upcase", 'contains("b")'):
+    for source in (". + .", 'split(" ")', 'contains("b")'):
         plain = compile_plain("${" + source + "}")
         plain("a" * (MAX_SIZE // 2), {})
         with pytest.raises(Undecided):
@@ -98,9 +96,9 @@ def test_what_goes_over_long_texts_is_left_to_jq():
         "", ".a, .b", ".[]", ".a[]", "..", ".a .b", ".a < .b < .c", ".a = 1", ".a |= 1", ".a += 1", ".a //= 1",
         ".a / 2", ".a % 2", ".a?//1", ". as $x | $x", "reduce .[] as $x (0; . + $x)", "def f: 1; f", "now", "env",
         "empty", 'test("a")', "split(.a)", 'split("a"; "g")', 'split ("a")', '"a" "b"', "@base64", '@json "x"',
-        "$__loc__", "{$__loc__}", "{$x.a}", "{a: 1, a: 2}", "{(.a): 1}", "{a: 1,}", "[1,]", "{1: 2}", "{a b}", "(.a",
-        ".a)", "1.10", "1e3", "-0", "- 1", "-.a", "01", "nota", "not.a.", ".a andb", ".a and", "if .a then 1", "then.a",
-        "if .a then 1 else", "ifs", "input", ".a # c", "\0", '"\\ud800"', "$a::b", "a::length",
+        "$__loc__", "{$__loc__}", "{$x}", "{a: 1, a: 2}", "{(.a): 1}", "{a: 1,}", "[1,]", "{1: 2}", "{a b}", "(.a",
+        ".a)", "1.10", "1e3", "-0", "- 1", "-.a", "01", "nota", "not.a.", ".a andb", ".a and", "then.a",
+        "if .a then 1 end", "ifs", "input", ".a # c", "\0", '"\\ud800"', "$a::b", "a::length",
         "true(1)", "label $f | 1", "try 1", "limit(1; .a)",
         '"\\(.)\\(.)" | length', "[., .] | .", "{a: .} | .", ". + . | .",
     ],

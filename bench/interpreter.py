@@ -59,9 +59,9 @@ FLOWS = {
     ),
     "jq in every task": flow(
         {"text": '${ "New \\(.body.action | ascii_upcase)" }', "total": "${ [.body.items[].quantity] | add }"},
-        {"text": '${ .text + "!" }', "large": "${ .total > 100 }"},
-        ".large == true",
-        {"done": True, "text": "${ .text | length }"},
+        {"text": "${ .text | ascii_downcase }", "large": "${ [.total] | add > 100 }"},
+        "any(.large; .)",
+        {"done": True, "text": "${ .text | ascii_upcase }"},
     ),
 }
 

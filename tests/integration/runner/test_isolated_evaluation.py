@@ -88,7 +88,7 @@ async def evaluate(pool, source, data=None, flow_id="f"):
 
 
 async def test_an_expression_gives_there_what_it_gives_here(pool):
-    for source in (".a + 1", "[.a, .b] | add", "empty", "{a, c: [limit(3; repeat(1))]}", "nan"):
+    for source in ("[.a, 1] | add", "[.a, .b] | add", "empty", "{a, c: [limit(3; repeat(1))]}", "nan"):
         here = Evaluator().expression(source)({"a": 1, "b": 2**53 + 1}, scope(None))
         assert await evaluate(pool, source, {"a": 1, "b": 2**53 + 1}) == here
 
@@ -231,7 +231,7 @@ async def test_what_hangs_or_eats_memory_or_crashes_is_ended_and_the_next_one_ge
     assert cause in ended.value.error.detail
     assert (ended.value.error.type.rpartition("/")[2], ended.value.error.status) == ("expression", 400)
     assert ended.value.error.instance == "/do/0/a"
-    assert await evaluate(pool, ". + 1", 1) == 2
+    assert await evaluate(pool, "[., 1] | add", 1) == 2
 
 
 async def test_where_nobody_looks_the_kernel_ends_it(make_pool):
@@ -299,7 +299,7 @@ async def test_a_process_that_died_idle_is_replaced(pool):
         process = evaluator.process
     os.kill(process.pid, signal.SIGKILL)
     await process.wait()
-    assert await evaluate(pool, ". + 1", 1) == 2
+    assert await evaluate(pool, "[., 1] | add", 1) == 2
 
 
 async def test_one_that_somebody_else_killed_says_nothing_of_what_it_evaluated(pool):
@@ -308,8 +308,8 @@ async def test_one_that_somebody_else_killed_says_nothing_of_what_it_evaluated(p
     # nobody has noticed when it is asked
     os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(EvaluationInterrupted):
-        await evaluate(pool, ". + 1", 1)
-    assert await evaluate(pool, ". + 1", 1) == 2
+        await evaluate(pool, "[., 1] | add", 1)
+    assert await evaluate(pool, "[., 1] | add", 1) == 2
 
 
 async def test_one_that_does_not_start_is_tried_again_and_reported_once(make_pool):
@@ -321,7 +321,7 @@ async def test_one_that_does_not_start_is_tried_again_and_reported_once(make_poo
         return await IsolatedEvaluator.start(settings)
 
     with capture_logs() as lines:
-        assert await evaluate(make_pool(start=fail, retry_seconds=0.0), ". + 1", 1) == 2
+        assert await evaluate(make_pool(start=fail, retry_seconds=0.0), "[., 1] | add", 1) == 2
     assert lines == [
         {
             "log_level": "error",
@@ -334,5 +334,5 @@ async def test_one_that_does_not_start_is_tried_again_and_reported_once(make_poo
 
 async def test_what_a_process_imports_is_not_held_against_what_it_evaluates():
     pool = EvaluatorPool(RunnerSettings(expression_seconds=0.02, expression_bytes=4 * 1024 * 1024))
-    assert await evaluate(pool, ". + 1", 1) == 2
+    assert await evaluate(pool, "[., 1] | add", 1) == 2
     await pool.aclose()

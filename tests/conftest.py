@@ -16,6 +16,7 @@ from support.examples import register_profiles
 from support.suite import RELEASE, RELEASE_FIXTURES, UNITS, group_of, position_of
 
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # or it logs each connection that a test cuts, in between
+os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_client,-event_engine_listener")  # as `flowhook` does
 
 pytest_plugins = ["support.progress"]
 

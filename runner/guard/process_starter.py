@@ -18,8 +18,9 @@ from typing_extensions import override
 
 from flowhook.sandbox.spawning import SpawnedProcess, python_command, socket_pair, spawn
 
-# Environment variables that a child needs to start: the locations of CA certificates. It clears them afterwards.
-_PASSED_ON: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+# Environment variables that a child needs to start, and clears afterwards: the locations of CA certificates, and how
+# gRPC waits for sockets.
+_PASSED_ON: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR", "GRPC_EXPERIMENTS")
 # read by gRPC on import: forks of a child exec at once, so gRPC needs no fork handlers
 _SETTINGS: Final = {"GRPC_ENABLE_FORK_SUPPORT": "false"}
 

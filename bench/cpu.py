@@ -60,6 +60,7 @@ PYTHON: Final = {
     "conversions": r"^flowhook/(wire|attach|v1|json)|google/protobuf",
     "edge": r"^(edge|flowhook/signatures|flowhook/payloads)",
     "storage": r"^router/storage",
+    "streams and driver": r"^(router|runner)/|^flowhook/client",
     # frames of its Cython code have the name of its library, and what the interpreter does for it is below them
     "gRPC's Python": r"grpc",
     "event loop, and C called from it": r"asyncio|uvloop|^loop\.c|threading|concurrent",

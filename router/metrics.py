@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -38,8 +39,9 @@ class RouterMetrics:
         )
         self._registry = registry
 
-    def ended(self, status: Status) -> None:
-        self._ended[status].inc()
+    def ended(self, statuses: Iterable[Status]) -> None:
+        for status, number in Counts(statuses).items():
+            self._ended[status].inc(number)
 
     def rejected(self, reason: str) -> None:
         self.events.labels(reason.lower()).inc()

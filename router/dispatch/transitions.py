@@ -88,8 +88,8 @@ class TransitionWriter:
         self.publish_replies(batch.journaled)
         for end in ends:
             self._parts.statistics.ended(self._parts.shard.ended(end.seq), end.status, now_ms)
-            self._parts.metrics.ended(end.status)
             self._parts.waiters.answer(end)
+        self._parts.metrics.ended(end.status for end in ends)
         if ends and self._completions.is_needed:
             self._completions.publish(ends)
         for reader in self._parts.end_readers if ends else ():

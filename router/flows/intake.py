@@ -121,16 +121,14 @@ class EventIntake:
             await asyncio.gather(self._start(starts), *map(self._call_back, callbacks))
         else:
             await self._start(starts)
+        stored = [intake for intake in intakes if intake.error is None]
+        duplicates = sum(intake.duplicate for intake in stored)
+        # once for all of them: each takes a lock
+        self._metrics.accepted.inc(len(stored) - duplicates)
+        self._metrics.duplicate.inc(duplicates)
         for intake in intakes:
-            self._count(intake)
-
-    def _count(self, intake: Intake) -> None:
-        if intake.error is not None:
-            self._metrics.rejected(intake.error.reason)
-        elif intake.duplicate:
-            self._metrics.duplicate.inc()
-        else:
-            self._metrics.accepted.inc()
+            if intake.error is not None:
+                self._metrics.rejected(intake.error.reason)
 
     # --- events that start executions ---------------------------------------------------------------------------------
 

@@ -273,11 +273,16 @@ class EventLog:
         """
         if not events:
             return []
-        large = [index for index, event in enumerate(events) if len(event.payload) > self._limits.inline_bytes]
-        size = sum(len(event.payload) for event in events) + ROW_BYTES * len(events)
-        journals = [event.resumes.journal for event in events if event.resumes is not None]
-        size += sum(ROW_BYTES + len(entry.output or b"") for journal in journals for entry in journal)
-        if not large and not any(event.body for event in events):
+        large, size, bodies = [], ROW_BYTES * len(events), False
+        for index, event in enumerate(events):  # one pass: this runs for every event
+            length = len(event.payload)
+            size += length
+            if length > self._limits.inline_bytes:
+                large.append(index)
+            if event.resumes is not None:
+                size += sum(ROW_BYTES + len(entry.output or b"") for entry in event.resumes.journal)
+            bodies = bodies or bool(event.body)
+        if not large and not bodies:
             logged: AppendResult = await self._writer.call(
                 self._operation, EventBatch(events, {}, size), size=size, refusable=True
             )

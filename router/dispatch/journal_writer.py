@@ -135,6 +135,7 @@ class JournalWriter:
         losses: list[Loss] = []
         parks: list[stored.Parked] = []
         now_ms = self._parts.now_ms()
+        patient = not any(self._parts.shard.leases.is_quiet(outcome.lease) for outcome in outcomes)
         for outcome in outcomes:
             seq = self._parts.shard.leases.seq_of(outcome.lease)
             # the lease was lost while the runner was away: its outcome may still explain the loss
@@ -161,7 +162,9 @@ class JournalWriter:
             runner.revoke(stale, "LEASE_LOST")
         if settled:
             with self._storing(runner):
-                await self._parts.writer.run_shielded(self._apply(TransitionBatch(journaled, ends, losses, parks)))
+                await self._parts.writer.run_shielded(
+                    self._apply(TransitionBatch(journaled, ends, losses, parks, patient=patient))
+                )
             runner.settle(settled)
 
     def _report_late(self, runner: RunnerPort, outcome: Outcome, now_ms: int) -> list[stored.Ended] | None:

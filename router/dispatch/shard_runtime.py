@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from flowhook.attach.messages import Outcome, SubscriptionUpdate
+from flowhook.attach.send_pacing import QUIET
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 from flowhook.model.executions import AttemptEnd
@@ -170,7 +171,9 @@ class ShardRuntime:
     # --- events -----------------------------------------------------------------------------------------------------
 
     async def append(self, events: Sequence[stored.NewEvent]) -> list[stored.Appended]:
-        return await self.parts.log.append(events)
+        flows = {event.flow_id for event in events}
+        patient = all(self.parts.shard.backlog(flow_id) > QUIET for flow_id in flows)
+        return await self.parts.log.append(events, patient=patient)
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
         self.parts.shard.set_policy(flow_id, policy)

@@ -158,15 +158,15 @@ class RetryingWriter:
         """Whether the shard runtime runs and is not about to stop."""
         return self._tasks is not None and not self._closing
 
-    async def write(self, changes: Sequence[StateChange]) -> None:
+    async def write(self, changes: Sequence[StateChange], *, patient: bool = False) -> None:
         """Store changes, retrying while storage is unavailable: they must not be lost while this process lives."""
-        await self.call_with_retry(lambda: self.write_once(changes))
+        await self.call_with_retry(lambda: self.write_once(changes, patient=patient))
 
-    async def write_once(self, changes: Sequence[StateChange]) -> None:
+    async def write_once(self, changes: Sequence[StateChange], *, patient: bool = False) -> None:
         """Store changes, with the lifecycle events that report them, without a retry."""
         # the usual case: no flow subscribes to lifecycle events, and nothing is computed for them
         if not self._outbox.wanted:
-            await self._state.write(changes)
+            await self._state.write(changes, patient=patient)
             return
         occurred = self._outbox.of(changes)
         await self._state.write([*occurred, *(each for each in changes if not isinstance(each, LifecycleRecorded))])

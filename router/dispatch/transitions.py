@@ -34,6 +34,7 @@ class TransitionBatch:
     parks: Sequence[stored.Parked] = ()
     delivered: Sequence[stored.Delivered] = ()
     consumed: Sequence[stored.Consumed] = ()
+    patient: bool = False  # all are of flows with many executions running: see `Writer.call`
 
 
 @attrs.define(eq=False, repr=False)
@@ -84,7 +85,8 @@ class TransitionWriter:
         # in the order in which it happened. For an execution that faults after its last entry, and another that waited
         # for its end:
         #     Journaled(7, 3, entry), Ended(7, FAULTED), Delivered(9, JournalEntry("/do/0/run#0:end", error))
-        await self._parts.writer.write([*batch.journaled, *attempts, *ends, *parks, *lost, *last, *consumed])
+        changes = [*batch.journaled, *attempts, *ends, *parks, *lost, *last, *consumed]
+        await self._parts.writer.write(changes, patient=batch.patient)
         self.publish_replies(batch.journaled)
         for end in ends:
             self._parts.statistics.ended(self._parts.shard.ended(end.seq), end.status, now_ms)

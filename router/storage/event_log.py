@@ -265,7 +265,7 @@ class EventLog:
     _large: set[asyncio.Task[list[Appended]]] = attrs.field(init=False, factory=set)
     _large_bytes: int = attrs.field(init=False, default=0)
 
-    async def append(self, events: Sequence[NewEvent]) -> list[Appended]:
+    async def append(self, events: Sequence[NewEvent], *, patient: bool = False) -> list[Appended]:
         """Store events durably, each once; return one result per event, in order.
 
         Two events of one flow with the same event ID, or with the same dedupe key within its window, are duplicates,
@@ -284,7 +284,7 @@ class EventLog:
             bodies = bodies or bool(event.body)
         if not large and not bodies:
             logged: AppendResult = await self._writer.call(
-                self._operation, EventBatch(events, {}, size), size=size, refusable=True
+                self._operation, EventBatch(events, {}, size), size=size, refusable=True, patient=patient
             )
             return logged.appended
         if self._large and self._large_bytes + size > MAX_LARGE_BYTES:

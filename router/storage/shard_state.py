@@ -72,14 +72,14 @@ class ShardState:
         if not self._lost:
             self._append_inbound.listener = listener
 
-    async def write(self, changes: Sequence[stored.StateChange]) -> None:
-        """Store changes durably, in order, all of them or none.
+    async def write(self, changes: Sequence[stored.StateChange], *, patient: bool = False) -> None:
+        """Store changes durably, in order, all of them or none; `patient`: other executions may be stored with them.
 
         Raises ConflictError if the shard has another owner now (`SHARD_LOST`).
         """
         self._check()
         if changes:
-            await self._writer.call(self._write, changes, size=sum(map(approximate_bytes, changes)))
+            await self._writer.call(self._write, changes, size=sum(map(approximate_bytes, changes)), patient=patient)
 
     # what running executions need
     unfinished = reading(queries.unfinished)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -63,10 +62,10 @@ RESERVE: Final = 4
 """Calls that finish work may queue up to this many times the limits: refusing them would not shorten the queue."""
 
 
-# Changes of executions in one transaction from which on the writer pauses after it, and seconds of that pause. Each
-# transaction costs some 20 wake-ups of threads. Under load an execution costs 10 % less CPU time with the pause, in all
-# processes together, and more of them end in a second. Fewer changes wait for nothing, and acceptance alone never does.
-BUSY_CHANGES: Final = 8
+# Changes of executions in one transaction from which on the writer pauses after it, and seconds of that pause, which
+# ends at once for a call that is not patient. Each transaction costs some 20 wake-ups of threads: under load an
+# execution takes 10 % less CPU time with the pause, in all processes together. Acceptance alone never waits.
+BUSY_CHANGES: Final = 20
 PAUSE_SECONDS: Final = 0.003
 
 
@@ -143,6 +142,8 @@ class Writer:
         self._between: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._wake = threading.Condition()
         self._closing = False
+        self._urgent = False
+        self._pausing = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
         self._limits = limits
@@ -152,11 +153,19 @@ class Writer:
     def start(self) -> None:
         self._thread.start()
 
-    async def call(self, operation: WriterOperation, argument: Any, *, size: int = 0, refusable: bool = False) -> Any:
+    async def call(
+        self,
+        operation: WriterOperation,
+        argument: Any,
+        *,
+        size: int = 0,
+        refusable: bool = False,
+        patient: bool = False,
+    ) -> Any:
         """Run one call and return its result once it is durable. Cancelling stops the waiting, not the write.
 
         `size`: approximate bytes of the argument. `refusable`: the call adds work, and is refused first when the queue
-        is full.
+        is full. `patient`: it does not end a pause.
 
         Raises:
             UnavailableError: closed, the queue is full (`STORAGE_UNAVAILABLE`), or storage failed.
@@ -174,7 +183,9 @@ class Writer:
                 raise CallRefusedError("too many writes are waiting")
             self._waiting.append(QueuedWrite(operation, argument, future, size=size, refusable=refusable))
             self._waiting_bytes += size
-            self._wake.notify()
+            self._urgent = self._urgent or not patient
+            if self._urgent or not self._pausing:
+                self._wake.notify()
         return await future
 
     async def write(self, function: Callable[[apsw.Connection], T], *, size: int = 0, refusable: bool = False) -> T:
@@ -206,11 +217,17 @@ class Writer:
             if batch:
                 self._commit(batch)
                 self._on_loop(self._deliver, batch)
-                if not self._closing and _changes(batch) >= BUSY_CHANGES:
-                    time.sleep(PAUSE_SECONDS)
+                if _changes(batch) >= BUSY_CHANGES:
+                    self._pause()
             if self._between:
                 self._run_next_between()
         self._on_loop(_settle, self._ended, None, None)
+
+    def _pause(self) -> None:
+        with self._wake:
+            self._pausing = True
+            self._wake.wait_for(lambda: self._urgent or self._between or self._closing, PAUSE_SECONDS)
+            self._pausing = False
 
     def _run_next_between(self) -> None:
         function, future = self._between.popleft()
@@ -233,6 +250,7 @@ class Writer:
                 size += call.size
                 batch.append(call)
             self._waiting_bytes -= size
+            self._urgent = bool(self._waiting)
         return batch
 
     def _commit(self, batch: Sequence[QueuedWrite]) -> None:

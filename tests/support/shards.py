@@ -57,12 +57,12 @@ class Faulty:
     def __getattr__(self, name):
         return getattr(self._state, name)
 
-    async def write(self, changes):
+    async def write(self, changes, **options):
         if self.away:
             self.refused.set()
             raise UnavailableError("storage is away", reason="STORAGE_UNAVAILABLE")
         self.has_unsent.set()
-        await self._state.write(changes)
+        await self._state.write(changes, **options)
 
     async def work(self, seqs):
         self.reads.append(list(seqs))

@@ -74,6 +74,7 @@ class IngestBatcher:
     _wanted: int = attrs.field(init=False, default=0)  # events that a batch has to have now, if none is in flight
     _held: asyncio.TimerHandle | None = attrs.field(init=False, default=None)  # ends that
     _sending: list[list[_Pending]] = attrs.field(init=False, factory=list)
+    _pausing: int = attrs.field(init=False, default=0)  # of those: batches that are not in flight, but sent again later
     _idle: list[asyncio.Future[None]] = attrs.field(init=False, factory=list)
 
     async def submit(self, event: Event, size: int) -> IngestResult:
@@ -132,7 +133,7 @@ class IngestBatcher:
         if len(self._idle) == DEPTH:
             enough = enough or queued >= self._wanted
         elif self._sending:
-            enough = enough or len(self._sending[0]) <= FEW_EVENTS
+            enough = enough or self._pausing > 0 or len(self._sending[0]) <= FEW_EVENTS
         if queued and enough:
             idle = self._idle.pop()
             if not idle.done():  # as it is when `run` was cancelled
@@ -175,7 +176,7 @@ class IngestBatcher:
                 if not batch:
                     return
                 self._metrics.retries += 1
-                await asyncio.sleep(next(pauses))
+                await self._pause(next(pauses))
                 now = self._loop.time()
                 _give_up(pending for pending in batch if pending.deadline <= now)
                 batch[:] = [pending for pending in batch if not pending.result.done()]
@@ -185,6 +186,15 @@ class IngestBatcher:
         finally:
             _give_up(batch)
             self._sending = [other for other in self._sending if other is not batch]
+
+    async def _pause(self, seconds: float) -> None:
+        self._pausing += 1
+        try:
+            if self._idle:
+                self._wake()
+            await asyncio.sleep(seconds)
+        finally:
+            self._pausing -= 1
 
     async def _expire(self) -> None:
         """Fail events at their deadline, queued or in flight. All wait equally long, so the queue is in that order."""

@@ -10,6 +10,7 @@ from edge.webhook.log_limiter import RateLimitedLogger
 from flowhook import limits
 from flowhook.errors import InvalidError, UnavailableError
 from flowhook.process import logs
+from flowhook.retrying import ExponentialBackoff
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import Accepted, IngestResult
 from flowhook.wire.status import failure_to_proto
@@ -203,6 +204,23 @@ async def test_a_failed_call_is_made_again_with_the_same_events(make, router, se
     assert [result.accepted.execution_id for result in results] == ["a", "b"]
     assert router.batches == [["a", "b"]] * 3
     assert counts.retries == 2
+
+
+async def test_while_a_batch_waits_to_be_sent_again_others_are_sent_at_once(make, router, settled, monkeypatch):
+    monkeypatch.setattr("edge.router.ingest.CALL", ExponentialBackoff(1000.0, 1000.0))
+    ingest = make(timeout=0.5)
+    router.gate.clear()
+    first = submit(ingest, *FIRST)
+    await settled()
+    queued = submit(ingest, "queued")
+    await settled()
+    router.responses = [UnavailableError("away")]
+    router.gate.set()
+    (result,) = await outcomes(queued)
+    assert result.accepted.execution_id == "queued"
+    (result,) = await outcomes(submit(ingest, "later"))
+    assert result.accepted.execution_id == "later"
+    assert all(isinstance(each, IngestUnavailableError) for each in await outcomes(first))
 
 
 async def test_an_event_whose_fate_is_unknown_at_its_deadline_is_unavailable(make, router):

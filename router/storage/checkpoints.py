@@ -69,6 +69,8 @@ class Checkpoints:
 
     def _checkpoint(self) -> int:
         if self._connection is None:
-            self._connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
-            self._connection.pragma("synchronous", self._synchronous)
+            connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
+            # this also opens the log: on a connection that did not, a checkpoint does nothing, without an error
+            connection.pragma("synchronous", self._synchronous)
+            self._connection = connection
         return checkpoint(self._connection)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio import to_thread
 
+import apsw
 from support.patience import PATIENCE
 
 from router.storage import checkpoints
+from router.storage.schema import connect_writer
 from router.storage.storage import open_storage
 
 
@@ -40,3 +43,32 @@ async def test_a_storage_that_is_closed_leaves_no_log(path, new_event, monkeypat
         await storage.log(0).append([new_event()])
     await storage.close()
     assert not path.with_name(f"{path.name}-wal").exists()
+
+
+async def test_after_a_failure_to_open_the_log_it_is_opened_again(path, monkeypatch):
+    """On a connection that has not opened the log, a checkpoint copies nothing, without an error."""
+    monkeypatch.setattr(checkpoints, "PAUSE_SECONDS", 0.001)
+    path.parent.mkdir()
+    writer = connect_writer(path)
+    writer.execute("INSERT INTO job_data (content) VALUES (zeroblob(100000))")
+    before = path.stat().st_size
+    subject = checkpoints.Checkpoints(path, writer, to_thread)
+    failures = []
+
+    class Failing(apsw.Connection):
+        def pragma(self, *arguments, **options):
+            if not failures:
+                failures.append(arguments)
+                raise apsw.IOError("the log can't be read")
+            return super().pragma(*arguments, **options)
+
+    monkeypatch.setattr(apsw, "Connection", Failing)
+    running = asyncio.create_task(subject.run_forever())
+    async with asyncio.timeout(PATIENCE):
+        while path.stat().st_size == before:
+            await asyncio.sleep(0.001)
+    assert failures
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await subject.close()
+    writer.close()

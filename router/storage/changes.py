@@ -131,7 +131,7 @@ _INSERT_OUTCOME = BatchStatement.insert(
 )
 _UPDATE_ENDED = BatchStatement(
     "UPDATE execution SET status = column2, attempts = column3, end_time_ms = column4, error = column5"
-    " FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}",
+    " FROM (VALUES {rows}) WHERE seq = column1 AND +end_time_ms = {unended}",
     5,
 )
 # Runs before all other statements, as its conditions test the state from before the transaction's changes.

@@ -9,6 +9,7 @@ import pytest
 from flowhook.model import Status
 from flowhook.model.execution_filter import ExecutionFilter
 from router.storage import activity, changes, execution_list, expiry, queries, registry
+from router.storage.statements import BatchStatement
 
 KINDS = [
     frozenset({Status.PENDING}),
@@ -120,6 +121,20 @@ async def test_a_compaction_looks_at_nothing_but_what_it_removes(path, storage):
     connection.close()
     assert any("SEARCH journal USING PRIMARY KEY (seq=? AND position=?)" in step for step in plans), plans
     assert any("SEARCH j USING PRIMARY KEY (seq=? AND position<?)" in step for step in plans), plans
+
+
+async def test_what_changes_of_unfinished_executions_look_at_is_their_row(path, storage):
+    connection = apsw.Connection(str(path))
+    statements = [each.sql(1) for each in vars(changes).values() if isinstance(each, BatchStatement)]
+    plans = [
+        row[3]
+        for sql in statements
+        for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * sql.count("?"))
+        if row[3].startswith("SEARCH execution ")
+    ]
+    connection.close()
+    assert len(plans) > 9
+    assert all(step.endswith("USING INTEGER PRIMARY KEY (rowid=?)") for step in plans), plans
 
 
 async def test_flows_that_react_are_found_without_looking_at_others(plan):

@@ -202,7 +202,7 @@ class SignatureVerifier(Verifier):
         if not keyring.entries:
             raise keyring.refusal("", "")
         if self._only_header is not None and has_body and not self._must_be_empty:
-            # what follows takes three times as long for the most common requests, and says why others are refused
+            # what follows takes longer for the most common requests, and says why others are refused
             sent = [value for name, value in request.headers if name == self._only_header]
             if len(sent) == 1 and len(sent[0]) <= MAX_HEADER_BYTES and sent[0].startswith(self._tag):
                 text = sent[0][len(self._tag) :]

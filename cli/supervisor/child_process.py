@@ -83,9 +83,6 @@ class ChildProcess:
         finally:
             self.writer.close()
 
-    async def wait(self) -> int:
-        return await self.process.wait()
-
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 

@@ -62,4 +62,4 @@ async def _run_once(command: Command, settings: Callable[[], Awaitable[Mapping[s
         return code
     finally:
         child.kill()
-        await child.wait()
+        await child.process.wait()

@@ -129,7 +129,7 @@ class ProcessSupervisor:
         finally:
             # kill what the process left in its session and, if this is cancelled, the now unsupervised process itself
             child.kill()
-            await child.wait()
+            await child.process.wait()
             self._child = None
             self.ready.clear()
             with contextlib.suppress(OSError):

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import oauthlib.oauth1
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from flowhook.document.models.calls import TwitterPostArguments
 from runner.components.base import Context, component
@@ -40,10 +40,7 @@ class _BearerToken(BaseModel):
     bearer_token: str
 
 
-class _Credentials(BaseModel):
-    model_config = ConfigDict(hide_input_in_errors=True)
-
-    value: _BearerToken | _UserContext
+_CREDENTIALS: Final[TypeAdapter[_BearerToken | _UserContext]] = TypeAdapter(_BearerToken | _UserContext)
 
 
 @component("twitter.post")
@@ -82,8 +79,8 @@ def _until_reset(response: HttpResponse) -> int:
 
 def _credentials(secret: bytes, name: str) -> _BearerToken | _UserContext:
     try:
-        return _Credentials.model_validate({"value": orjson.loads(secret)}).value
-    except (orjson.JSONDecodeError, ValidationError):
+        return _CREDENTIALS.validate_json(secret)
+    except ValidationError:
         raise fault(
             Kind.CONFIGURATION,
             f"the secret {name} is not JSON with api_key, api_key_secret, access_token and access_token_secret, "

@@ -51,7 +51,7 @@ class HttpClient:
     _address_policy: AddressPolicy
     tokens: Tokens = attrs.field(init=False, factory=Tokens)
     _challenges: digest.Sessions = attrs.field(init=False, factory=digest.Sessions)
-    _session: aiohttp.ClientSession | None = attrs.field(init=False, default=None)
+    _session: aiohttp.ClientSession = attrs.field(init=False)
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -70,8 +70,7 @@ class HttpClient:
         return self
 
     async def __aexit__(self, *_exception: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._session.close()
 
     async def send(
         self,
@@ -132,8 +131,6 @@ class HttpClient:
         A server may close a keep-alive connection at the moment it is reused. Then, and only then, the request is sent
         once more, over a new connection. If the receiver got both, it recognises the second one by the Idempotency-Key.
         """
-        if self._session is None:
-            raise AssertionError("the client is not open")
         for attempt in range(2):
             use = SimpleNamespace(reused_connection=False)
             try:

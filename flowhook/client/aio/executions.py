@@ -51,7 +51,8 @@ class Executions:
         Raises:
             NotFoundError: the execution is unknown, or past retention.
         """
-        return self._stream(self._stub.ReadBody, pb.ReadBodyRequest(execution_id=execution_id), _chunk)
+        request = pb.ReadBodyRequest(execution_id=execution_id)
+        return self._stream(self._stub.ReadBody, request, lambda response: response.chunk)
 
     def list(
         self,
@@ -251,10 +252,6 @@ def _conditions(
         statuses=tuple(statuses) or where.statuses,
         unresolved=unresolved or where.unresolved,
     )
-
-
-def _chunk(response: pb.ReadBodyResponse) -> bytes:
-    return response.chunk
 
 
 def _change(response: pb.WatchExecutionsResponse) -> ExecutionChange | None:

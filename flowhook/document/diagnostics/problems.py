@@ -162,12 +162,6 @@ def validation_error_at(*problems: LocatedCause) -> ValidationError:
     return ValidationError.from_exception_data("flowhook", details)
 
 
-def refuse(problems: Iterable[LocatedCause]) -> None:
-    found = tuple(problems)
-    if found:
-        raise validation_error_at(*found)
-
-
 @contextmanager
 def refused_as(code: Code) -> Iterator[None]:
     """Report an InvalidError that is raised inside the `with` block with this code."""

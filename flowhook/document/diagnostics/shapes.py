@@ -186,11 +186,6 @@ def _of_another_kind(key: str, kind: str) -> str:
     return ""
 
 
-def _meant(key: str, known: Collection[str]) -> str:
-    meant = next((other for other in _MEANT.get(key.lower(), ()) if other in known), None)
-    return f", did you mean {meant!r}?" if meant else ""
-
-
 _SECRET_NAME: Final = rf"^[A-Za-z0-9._-]{{1,{limits.MAX_SECRET_NAME_LENGTH}}}$"
 
 _PATTERNS: Final = {
@@ -311,7 +306,7 @@ class _Explanation:
             return f"a task has one kind, and this one is a {kind!r} task already: make another task of it"
         hint = (
             _below(key, types, parent if kind == "call" else None, siblings)
-            or _meant(key, known)
+            or next((f", did you mean {other!r}?" for other in _MEANT.get(key.lower(), ()) if other in known), "")
             or self.above(key, loc)
             or (_of_another_kind(key, kind) if kind is not None else "")
             or suggestion(key, sorted(known))

@@ -9,13 +9,13 @@ RFC 6749, RFC 7523, RFC 8693; OpenID Connect Core 1.0, section 9.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal, TypeAlias, TypeVar
 
-from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag
 
-from flowhook.document.diagnostics.problems import Code, LocatedCause, refuse
-from flowhook.document.models.base import Model, OneKeyModel, Uri
+from flowhook.document.diagnostics.problems import Code, LocatedCause
+from flowhook.document.models.base import Model, OneKeyModel, Uri, model_check
 from flowhook.document.models.credentials import SecretName
 
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name
@@ -46,36 +46,8 @@ _GOES_WITH: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def check_client(client: BaseModel, method: ClientAuthentication) -> None:
-    """Refuse a client that lacks keys which its authentication method requires: `id`, `secret` or `assertion`."""
-    given = _given(client)
-    needed: tuple[str, ...] = ("assertion",) if method == "private_key_jwt" else ("id", "secret")
-    if method == "none" or (method == "client_secret_jwt" and "assertion" in given):
-        needed = ()
-    elif method == "client_secret_post":
-        needed = ("id",)
-    refuse(((key,), Code.KEY_MISSING, f"is required by `{method}`") for key in needed if key not in given)
-
-
-def check_grant(policy: BaseModel, grant: GrantType) -> None:
-    """Refuse a policy whose grant a flow can't use, that lacks a required key, or that has a key of another grant."""
-    refuse(_problems(grant, _given(policy)))
-
-
-def _given(model: BaseModel) -> set[str]:
+def _given(model: Model) -> set[str]:
     return {key for key, value in model if value is not None}
-
-
-def _problems(grant: GrantType, given: Collection[str]) -> Iterator[LocatedCause]:
-    if grant == "authorization_code":
-        yield ("grant",), Code.VALUE_CHOICE, "`authorization_code` needs a person at a browser: use another grant"
-    for key in _NEEDED.get(grant, ()):
-        if key not in given:
-            yield (key,), Code.KEY_MISSING, f"is required by the grant `{grant}`"
-    for key, grants in _GOES_WITH.items():
-        if key in given and grant not in grants:
-            listed = " or ".join(f"`{each}`" for each in grants)
-            yield (key,), Code.KEY_CONFLICT, f"is allowed only with the grant {listed}"
 
 
 _Text = Annotated[str, Field(min_length=1)]
@@ -119,10 +91,15 @@ class OAuth2Client(Model):
     """A JWT that the client signed, for `private_key_jwt` and `client_secret_jwt`."""
     authentication: ClientAuthentication = "client_secret_post"
 
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        check_client(self, self.authentication)
-        return self
+    @model_check
+    def _is_complete(self) -> Iterator[LocatedCause]:
+        given, method = _given(self), self.authentication
+        needed: tuple[str, ...] = ("assertion",) if method == "private_key_jwt" else ("id", "secret")
+        if method == "none" or (method == "client_secret_jwt" and "assertion" in given):
+            needed = ()
+        elif method == "client_secret_post":
+            needed = ("id",)
+        return (((key,), Code.KEY_MISSING, f"is required by `{method}`") for key in needed if key not in given)
 
 
 class TokenRequestFormat(Model):
@@ -163,10 +140,18 @@ class OAuth2AuthenticationData(Model):
     """The party on whose behalf a token is exchanged; for `refresh_token`, the refresh token."""
     actor: SecurityToken | None = None
 
-    @model_validator(mode="after")
-    def _can_be_asked_for(self) -> Self:
-        check_grant(self, self.grant)
-        return self
+    @model_check
+    def _can_be_asked_for(self) -> Iterator[LocatedCause]:
+        given, grant = _given(self), self.grant
+        if grant == "authorization_code":
+            yield ("grant",), Code.VALUE_CHOICE, "`authorization_code` needs a person at a browser: use another grant"
+        for key in _NEEDED.get(grant, ()):
+            if key not in given:
+                yield (key,), Code.KEY_MISSING, f"is required by the grant `{grant}`"
+        for key, grants in _GOES_WITH.items():
+            if key in given and grant not in grants:
+                listed = " or ".join(f"`{each}`" for each in grants)
+                yield (key,), Code.KEY_CONFLICT, f"is allowed only with the grant {listed}"
 
 
 class OAuth2AuthenticationPolicy(OAuth2AuthenticationData):
@@ -179,13 +164,10 @@ class OpenIdConnectAuthenticationPolicy(OAuth2AuthenticationData):
     """Token request to an endpoint that is found by OpenID Connect Discovery."""
 
 
-def _credentials_tag(value: object) -> str:
-    return "<secret>" if isinstance(value, dict) and "use" in value else "<inline>"
-
-
 _Inline = TypeVar("_Inline")
 _OrSecret: TypeAlias = Annotated[
-    Annotated[SecretReference, Tag("<secret>")] | Annotated[_Inline, Tag("<inline>")], Discriminator(_credentials_tag)
+    Annotated[SecretReference, Tag("<secret>")] | Annotated[_Inline, Tag("<inline>")],
+    Discriminator(lambda value: "<secret>" if isinstance(value, dict) and "use" in value else "<inline>"),
 ]
 
 

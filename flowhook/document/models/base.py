@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from flowhook.document.diagnostics.problems import Code, LocatedCause, refuse, validation_error, validation_error_at
+from flowhook.document.diagnostics.problems import Code, LocatedCause, validation_error, validation_error_at
 from flowhook.expressions.syntax import is_expression, syntax_hint
 
 EXPRESSION: Final[JsonSchemaValue] = {"type": "string", "pattern": r"^\s*\$\{[\s\S]*\}\s*$"}  # an expression in `${ }`
@@ -92,13 +92,10 @@ class Model(BaseModel):
     )
 
 
-def _definition_tag(value: object) -> str:
-    return "<reference>" if isinstance(value, str) else "<definition>"
-
-
 Definition = TypeVar("Definition")
 OrText: TypeAlias = Annotated[
-    Annotated[Definition, Tag("<definition>")] | Annotated[str, Tag("<reference>")], Discriminator(_definition_tag)
+    Annotated[Definition, Tag("<definition>")] | Annotated[str, Tag("<reference>")],
+    Discriminator(lambda value: "<reference>" if isinstance(value, str) else "<definition>"),
 ]
 """A definition, or a text in its place: the name of one, or an expression."""
 
@@ -170,7 +167,8 @@ def refusing(problems: Callable[[Any], Iterator[LocatedCause]]) -> Callable[[Any
     """Return a validator that refuses a value with all the problems which a generator yields about it."""
 
     def check(value: Any) -> Any:
-        refuse(problems(value))
+        if found := tuple(problems(value)):
+            raise validation_error_at(*found)
         return value
 
     return check

@@ -103,16 +103,12 @@ class MultipartField(Model):
     _is_either = exactly_one("value", "attachment", cause="expected one of value and attachment", may_be_null=True)
 
 
-def _fields_tag(value: object) -> str:
-    return "<expression>" if isinstance(value, str) else "<fields>"
-
-
 _expression: Final = accept(is_expression, Code.VALUE_TYPE, "expected a list of fields, or an expression ${ … }")
 
 Fields = Annotated[
     Annotated[tuple[MultipartField, ...], Field(min_length=1, max_length=MAX_PARTS), Tag("<fields>")]
     | Annotated[str, AfterValidator(_expression), Tag("<expression>")],
-    Discriminator(_fields_tag),
+    Discriminator(lambda value: "<expression>" if isinstance(value, str) else "<fields>"),
 ]
 
 

@@ -71,11 +71,8 @@ class Output(Model):
     as_: Transformation | None = Field(None, alias="as")
 
 
-class Export(Model):
+class Export(Output):
     """The new `$context`, then its validation."""
-
-    schema_: Schema | None = Field(None, alias="schema")
-    as_: Transformation | None = Field(None, alias="as")
 
 
 MAX_ARGUMENTS: Final = 256  # maximum number of arguments, and of environment variables

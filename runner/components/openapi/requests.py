@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,6 +16,12 @@ from runner.components.openapi.parameter_styles import Parameter, UnwritableErro
 from runner.interpreter.json_codec import encode
 
 _MULTIPART: Final = "multipart/"
+_WRITERS: Final = {
+    "path": parameter_styles.in_path,
+    "query": parameter_styles.in_query,
+    "header": parameter_styles.in_header,
+    "cookie": parameter_styles.in_cookie,
+}
 _PATH: Final = "/:@!$&'()*+,;=-._~%"  # characters that stay unescaped in a path from a document
 
 
@@ -47,39 +53,23 @@ def build_request(operation: ApiOperation, given: Mapping[str, Any]) -> Operatio
     if missing:
         raise document_fault(f"with.parameters: {operation.id} needs {', '.join(missing)}")
 
-    parts = _Parts()
+    written: dict[str, dict[str, str]] = {place: {} for place in _WRITERS}
     for parameter in operation.parameters:
         if parameter.name in given:
-            parts.add(parameter, given[parameter.name])
+            try:
+                text = _WRITERS[parameter.place](parameter, given[parameter.name])
+            except UnwritableError as problem:
+                raise document_fault(f"with.parameters.{parameter.name} {problem}") from None
+            written[parameter.place][parameter.name] = text
     body, content_type = _body(operation, rest)
-    headers = parts.headers
+    headers, cookies = written["header"], "; ".join(filter(None, written["cookie"].values()))
     if content_type and not any(name.lower() == "content-type" for name in headers):
         headers["Content-Type"] = content_type
-    if any(parts.cookies):
-        headers["Cookie"] = "; ".join(filter(None, parts.cookies))
-    return OperationRequest(operation.method, _url(operation, parts.path, parts.query), headers, body)
-
-
-@dataclass(slots=True)
-class _Parts:
-    path: dict[str, str] = field(default_factory=dict)
-    query: list[str] = field(default_factory=list)
-    headers: dict[str, str] = field(default_factory=dict)
-    cookies: list[str] = field(default_factory=list)
-
-    def add(self, parameter: Parameter, value: Any) -> None:
-        try:
-            match parameter.place:
-                case "path":
-                    self.path[parameter.name] = parameter_styles.in_path(parameter, value)
-                case "query":
-                    self.query.append(parameter_styles.in_query(parameter, value))
-                case "header":
-                    self.headers[parameter.name] = parameter_styles.in_header(parameter, value)
-                case "cookie":
-                    self.cookies.append(parameter_styles.in_cookie(parameter, value))
-        except UnwritableError as problem:
-            raise document_fault(f"with.parameters.{parameter.name} {problem}") from None
+    if cookies:
+        headers["Cookie"] = cookies
+    return OperationRequest(
+        operation.method, _url(operation, written["path"], written["query"].values()), headers, body
+    )
 
 
 def _url(operation: ApiOperation, values: Mapping[str, str], query: Iterable[str]) -> URL:

@@ -167,7 +167,9 @@ def _source(value: Any) -> str:
         return "[" + ", ".join(_source(item) for item in value) + "]"
     if is_expression(value):
         source = strip_markers(value)
-        return f"(\n{source}\n)" if compile_plain(value) is not None else f"([first((\n{source}\n))][0])"
+        # a plain program has one result, unless it has a `?`, or fails
+        is_single = "?" not in source and compile_plain(value) is not None
+        return f"(\n{source}\n)" if is_single else f"([first((\n{source}\n))][0])"
     return orjson.dumps(value).decode()
 
 

@@ -34,6 +34,7 @@ from flowhook.expressions.syntax import InvalidExpression, is_expression, strip_
 
 MAX_TERMS: Final = 200  # of one program: each may go over `MAX_SIZE`, and closures call each other
 MAX_SIZE: Final = 4096  # characters or members that a function or an operator goes over
+MAX_TEXT: Final = 65_536  # characters that are copied into a text, by each interpolation
 
 _EXACT: Final = 2**53  # whole numbers up to here are exact in jq's arithmetic
 _PLAIN: Final = 1e-4  # jq writes computed fractions from here on without an exponent
@@ -106,7 +107,7 @@ class _PlainParser(Parser):
     def embedded(self) -> Accessor:
         accessor = self.expression()
         self.builds = True
-        return accessor
+        return _pipe(accessor, _to_text)
 
     @override
     def number(self) -> str | None:
@@ -289,6 +290,15 @@ def _length(value: Any) -> int:
     raise Undecided
 
 
+def _to_text(value: Any, _variables: Any) -> str:
+    """Return the text of a scalar; jq writes others faster, and supervised: Python takes 0.16 s for 1 MB."""
+    if type(value) is str and len(value) <= MAX_TEXT:
+        return value
+    if _RANKS.get(type(value), _TEXT) >= _TEXT:
+        raise Undecided
+    return to_text(value)
+
+
 def _split(text: str, separator: str) -> list[str]:
     return text.split(separator) if text and separator else list(text)
 
@@ -296,7 +306,7 @@ def _split(text: str, separator: str) -> list[str]:
 _FUNCTIONS: Final[Mapping[str, Callable[[Any], Any]]] = {
     "length": _length,
     "not": lambda value: not _is_true(value),
-    "tostring": lambda value: value if type(value) is str else to_text(value),
+    "tostring": lambda value: _to_text(value, None),
 }
 _FUNCTIONS_OF_TEXT: Final[Mapping[str, tuple[type[Sized], Callable[[Any, str], Any]]]] = {
     "contains": (str, operator.contains),

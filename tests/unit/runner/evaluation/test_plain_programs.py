@@ -9,7 +9,7 @@ import pytest
 from support.cases import cases
 
 from flowhook.expressions.syntax import ExpressionTypeError
-from runner.evaluation.plain_programs import MAX_SIZE, MAX_TERMS, Undecided, compile_plain
+from runner.evaluation.plain_programs import MAX_SIZE, MAX_TERMS, MAX_TEXT, Undecided, compile_plain
 
 DATA = {
     "n": 3,
@@ -88,6 +88,15 @@ def test_what_goes_over_long_texts_is_left_to_jq():
         plain("a" * (MAX_SIZE // 2), {})
         with pytest.raises(Undecided):
             plain("a" * (MAX_SIZE + 1), {})
+
+
+@cases("source", ["tostring", '"\\(.)"', '"\\(.)\\(.)" + "b"'])
+def test_structures_and_long_texts_become_part_of_a_text_in_jq_which_is_supervised(source):
+    plain = compile_plain("${" + source + "}")
+    plain("a" * 1000, {})
+    for value in ([], {"a": 1}, "a" * (MAX_TEXT + 1)):
+        with pytest.raises(Undecided):
+            plain(value, {})
 
 
 @cases(

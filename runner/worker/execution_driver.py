@@ -333,8 +333,7 @@ class ExecutionDriver:
     def _prepare(self, execution: ActiveExecution) -> ExecutionMachine | None:
         """Prepare an execution in its first turn, under the guard; None: it waits for what is fetched, or has ended.
 
-        If all were prepared when they are assigned, the garbage collector would go through their inputs and machines,
-        which took a fifth of a runner's CPU time.
+        So those that only wait for their turn have neither input nor machine, and bodies are parsed in turns, too.
         """
         prepared = self._preparer.at_once(execution)
         if prepared is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 # lines of either text that are compared, apart from those with which both begin and end; with more, all of them count
 # as replaced. difflib takes quadratic time on some texts: about a second for as many lines
@@ -37,7 +37,7 @@ def diff_lines(before: Sequence[str], after: Sequence[str]) -> Iterator[DiffLine
     """Yield the same for lists of lines."""
     if before == after:
         return
-    for group in _grouped(_opcodes(before, after)):
+    for group in _Matcher(before, after).get_grouped_opcodes(CONTEXT):
         (_, start, _, new_start, _), (_, _, end, _, new_end) = group[0], group[-1]
         yield DiffLine("@", f"-{_range(start, end)} +{_range(new_start, new_end)}")
         for tag, low, high, new_low, new_high in group:
@@ -48,46 +48,28 @@ def diff_lines(before: Sequence[str], after: Sequence[str]) -> Iterator[DiffLine
                 yield from (DiffLine("+", line) for line in after[new_low:new_high])
 
 
-# whether lines are equal, their range in the old text, and in the new one. See `SequenceMatcher.get_opcodes`.
-_Opcode = tuple[str, int, int, int, int]
+class _Matcher(SequenceMatcher[str]):
+    """Compares what lies between the lines with which both texts begin and end, in bounded time."""
 
+    def __init__(self, before: Sequence[str], after: Sequence[str]) -> None:
+        super().__init__()  # it would look at all lines at once, however many there are
+        self._texts = (before, after)
 
-def _opcodes(before: Sequence[str], after: Sequence[str]) -> list[_Opcode]:
-    shorter = min(len(before), len(after))
-    head = next((number for number in range(shorter) if before[number] != after[number]), shorter)
-    tail = next(
-        (number for number in range(shorter - head) if before[-1 - number] != after[-1 - number]), shorter - head
-    )
-    end, new_end = len(before) - tail, len(after) - tail
-    inner: list[_Opcode] = []
-    if max(end, new_end) - head > MAX_COMPARED:
-        inner = [("replace", 0, end - head, 0, new_end - head)]
-    elif max(end, new_end) > head:
-        inner = list(SequenceMatcher(None, before[head:end], after[head:new_end]).get_opcodes())
-    moved = [
-        (tag, low + head, high + head, new_low + head, new_high + head) for tag, low, high, new_low, new_high in inner
-    ]
-    return [("equal", 0, head, 0, head), *moved, ("equal", end, len(before), new_end, len(after))]
-
-
-def _grouped(opcodes: Sequence[_Opcode]) -> Iterator[list[_Opcode]]:
-    """Yield the changes in groups, with `CONTEXT` equal lines around each and at most twice as many within it.
-
-    Of the opcodes, every other one is `equal`, the first and the last included.
-    """
-    group: list[_Opcode] = []
-    for number, (tag, low, high, new_low, new_high) in enumerate(opcodes):
-        if tag != "equal":
-            group.append((tag, low, high, new_low, new_high))
-            continue
-        last = number == len(opcodes) - 1
-        if group and (high - low > 2 * CONTEXT or last):
-            count = min(CONTEXT, high - low)
-            yield [*group, (tag, low, low + count, new_low, new_low + count)]
-            group = []
-        if not last:
-            count = high - low if group else min(CONTEXT, high - low)
-            group.append((tag, high - count, high, new_high - count, new_high))
+    def get_opcodes(self) -> list[Any]:
+        before, after = self._texts
+        shorter = min(len(before), len(after))
+        head = next((number for number in range(shorter) if before[number] != after[number]), shorter)
+        tail = next(
+            (number for number in range(shorter - head) if before[-1 - number] != after[-1 - number]), shorter - head
+        )
+        end, new_end = len(before) - tail, len(after) - tail
+        inner: list[Any] = []
+        if max(end, new_end) - head > MAX_COMPARED:
+            inner = [("replace", 0, end - head, 0, new_end - head)]
+        elif max(end, new_end) > head:
+            inner = SequenceMatcher(None, before[head:end], after[head:new_end]).get_opcodes()
+        moved = [(tag, *(number + head for number in numbers)) for tag, *numbers in inner]
+        return [("equal", 0, head, 0, head), *moved, ("equal", end, len(before), new_end, len(after))]
 
 
 def _range(low: int, high: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,13 +15,13 @@ from admin.console.timeline import Bar
 from flowhook.model import Status, TaskRun, TaskState
 from flowhook.model.execution_trace import ExecutionTrace, TracedRequest, TracedTask
 from flowhook.model.executions import Attempt, AttemptEnd
+from operations import text_diff
 from operations.executions import ExecutionDetailView
+from operations.text_diff import DiffLine
 
 WAITING_KINDS: Final = frozenset({"wait", "listen"})  # kinds of tasks that wait rather than work
 UNKNOWN: Final = "unknown"  # state of a task whose end neither the history nor the trace has
 MAX_LINES: Final = 500  # lines of a text that are compared: the time grows with the square
-CONTEXT: Final = 3  # equal lines around a difference
-_CHANGES: Final = {"@": "gap", "+": "added", "-": "removed", " ": "same"}
 Interval = tuple[int, int | None]  # begin and end in Unix milliseconds; None: it goes on
 # texts for the last attempt at an execution that has not ended
 _TEXTS: Final = {Status.RUNNING: "under way", Status.WAITING: "waits", Status.PENDING: "was woken"}
@@ -120,7 +119,8 @@ def durations(detail: ExecutionDetailView, now: datetime) -> Durations:
     shown, now_ms = attempt_bars(detail), to_ms(now)
     if not shown.bars:
         return Durations(None, None)
-    return Durations(shown.queued_ms(now_ms) / 1000, shown.ran_ms(now_ms) / 1000)
+    ran = [(bar.begin_ms, bar.end_ms) for bar in shown.bars]
+    return Durations(_total(shown.queued, now_ms) / 1000, _total(ran, now_ms) / 1000)
 
 
 def waited_seconds(tasks: Sequence[ShownTask], now: datetime) -> float:
@@ -154,7 +154,7 @@ class TraceValues:
             f"{shown}\n… of {value.size} bytes" if shown else f"… {value.size} bytes, which are more than a trace holds"
         )
 
-    def differences(self, before: int | None, after: int | None) -> list[ChangedLine]:
+    def differences(self, before: int | None, after: int | None) -> list[DiffLine]:
         if before is None or after is None or before == after:
             return []
         old, new = self._values[before], self._values[after]
@@ -175,22 +175,13 @@ class TraceValues:
         return f"{str(arguments.get('method', '')).upper()} {url}"
 
 
-class ChangedLine(NamedTuple):
-    """A line of a unified diff; `change` is `added`, `removed`, `same` or `gap` (equal lines are left out)."""
-
-    change: str
-    text: str
-
-
-def diff_lines(before: str, after: str) -> list[ChangedLine]:
-    """Return the differing lines of two texts with some of those around them; none if the texts are equal.
+def diff_lines(before: str, after: str) -> list[DiffLine]:
+    """Return the lines of a unified diff of two texts without the first head; none if the texts are equal.
 
     Only the first `MAX_LINES` of each are compared.
     """
     old, new = before.split("\n")[:MAX_LINES], after.split("\n")[:MAX_LINES]
-    found = list(difflib.unified_diff(old, new, lineterm="", n=CONTEXT))[2:]
-    lines = [ChangedLine(_CHANGES[line[0]], "…" if line[0] == "@" else line[1:]) for line in found]
-    return lines[1:] if lines and lines[0].change == "gap" else lines
+    return list(text_diff.diff_lines(old, new))[1:]
 
 
 @dataclass(slots=True)
@@ -199,12 +190,6 @@ class AttemptBars:
 
     queued: list[Interval] = field(default_factory=list)  # times in the queue, in order
     bars: list[Bar] = field(default_factory=list)  # a bar for each attempt whose beginning is known, in order
-
-    def queued_ms(self, now_ms: int) -> int:
-        return _total(self.queued, now_ms)
-
-    def ran_ms(self, now_ms: int) -> int:
-        return _total([(bar.begin_ms, bar.end_ms) for bar in self.bars], now_ms)
 
     @property
     def rows(self) -> Iterator[Bar]:

@@ -18,6 +18,7 @@ from flowhook.model import (
 )
 from flowhook.model.execution_trace import ExecutionTrace, TracedRequest, TracedTask, TracedValue
 from operations.executions import detail_view
+from operations.text_diff import DiffLine
 
 START = 1_795_780_800_000
 
@@ -159,7 +160,7 @@ class TestValues:
 
     def test_differences_are_those_of_the_indented_texts(self):
         values = self.values('{"a":1}', '{"a":2}')
-        assert [line.change for line in values.differences(0, 1)] == ["same", "removed", "added", "same"]
+        assert [line.mark for line in values.differences(0, 1)] == [" ", "-", "+", " "]
         assert values.differences(0, 0) == values.differences(None, 1) == []
 
 
@@ -179,24 +180,24 @@ def test_equal_texts_have_no_difference():
 
 def test_a_changed_line_is_removed_and_added_among_those_around_it():
     assert diff_lines('{\n  "a": 1\n}', '{\n  "a": 2\n}') == [
-        ("same", "{"),
-        ("removed", '  "a": 1'),
-        ("added", '  "a": 2'),
-        ("same", "}"),
+        DiffLine(" ", "{"),
+        DiffLine("-", '  "a": 1'),
+        DiffLine("+", '  "a": 2'),
+        DiffLine(" ", "}"),
     ]
 
 
 def test_lines_that_look_like_marks_of_a_diff_are_text():
-    assert ("added", "++ b") in diff_lines("-- a", "++ b")
-    assert ("removed", "@@ x") in diff_lines("@@ x", "y")
+    assert DiffLine("+", "++ b") in diff_lines("-- a", "++ b")
+    assert DiffLine("-", "@@ x") in diff_lines("@@ x", "y")
 
 
 def test_distant_differences_are_separated():
     before = [str(number) for number in range(50)]
     after = ["x", *before[1:-1], "y"]
-    changes = [line.change for line in diff_lines("\n".join(before), "\n".join(after))]
-    assert changes.count("gap") == 1
-    assert changes[0] != "gap"
+    changes = [line.mark for line in diff_lines("\n".join(before), "\n".join(after))]
+    assert changes.count("@") == 1
+    assert changes[0] != "@"
 
 
 def test_only_the_first_lines_are_compared():

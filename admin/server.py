@@ -16,14 +16,7 @@ from typing import Any, cast
 
 import attrs
 import tornado.httpserver
-from tornado.httputil import (
-    HTTPConnection,
-    HTTPHeaders,
-    HTTPMessageDelegate,
-    HTTPServerConnectionDelegate,
-    RequestStartLine,
-    ResponseStartLine,
-)
+from tornado.httputil import HTTPConnection, HTTPMessageDelegate, HTTPServerConnectionDelegate
 from tornado.ioloop import IOLoop
 from tornado.iostream import IOStream, SSLIOStream
 
@@ -39,27 +32,6 @@ class _Connection:
     address: IPv4Address | IPv6Address
     waiting_since: float
     idle: bool = True
-
-
-@attrs.define(eq=False, repr=False)
-class _Watched(HTTPMessageDelegate):
-    """Passes a request on, and notes that its connection has one."""
-
-    _delegate: HTTPMessageDelegate
-    _connection: _Connection
-
-    def headers_received(self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders) -> Any:
-        self._connection.idle, self._connection.waiting_since = False, NEVER
-        return self._delegate.headers_received(start_line, headers)
-
-    def data_received(self, chunk: bytes) -> Any:
-        return self._delegate.data_received(chunk)
-
-    def finish(self) -> None:
-        self._delegate.finish()
-
-    def on_connection_close(self) -> None:
-        self._delegate.on_connection_close()
 
 
 class Server(tornado.httpserver.HTTPServer):
@@ -123,15 +95,21 @@ class Server(tornado.httpserver.HTTPServer):
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> HTTPMessageDelegate:
         delegate = super().start_request(server_conn, request_conn)
         connection = self._by_stream.get(cast("Any", server_conn).stream)
-        if connection is None:
-            return delegate
-        connection.idle, connection.waiting_since = True, self._now()
-        return _Watched(delegate, connection)
+        if connection is not None:
+            connection.idle, connection.waiting_since = True, self._now()
+            delegate.headers_received = partial(_begin, connection, delegate.headers_received)  # type: ignore[method-assign]
+        return delegate
 
     def on_close(self, server_conn: object) -> None:
         super().on_close(server_conn)
         if (connection := self._by_stream.pop(cast("Any", server_conn).stream, None)) is not None:
             self._open.discard(connection)
+
+
+def _begin(connection: _Connection, receive: Callable[..., Any], *head: Any) -> Any:
+    """Pass the head of a request on, and note that its connection has one."""
+    connection.idle, connection.waiting_since = False, NEVER
+    return receive(*head)
 
 
 def _reset_if_broken(move: Callable[[Any], int | None], data: Any) -> int | None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Final
 
+from cachetools import FIFOCache, LRUCache
+
 from admin.security.sessions import digest
 from flowhook.errors import UnauthenticatedError
 from flowhook.security.address_policy import is_loopback
@@ -29,18 +31,14 @@ class LoginLimiter:
     """
 
     def __init__(self) -> None:
-        self._buckets: dict[str, TokenBucket] = {}
+        self._buckets = LRUCache[str, TokenBucket](MAX_ADDRESSES)
 
     def attempt(self, address: str, now: float) -> int:
         """Count an attempt and return 0, or return the seconds, rounded up, until one is allowed."""
         key = _network(address)
-        bucket = self._buckets.pop(key, None)
-        if bucket is None:
-            bucket = TokenBucket(per_second=1 / SECONDS_PER_ATTEMPT, burst=BURST, now=now)
-            if len(self._buckets) >= MAX_ADDRESSES:
-                del self._buckets[next(iter(self._buckets))]
-        self._buckets[key] = bucket
-        return math.ceil(bucket.take(now))
+        if key not in self._buckets:
+            self._buckets[key] = TokenBucket(per_second=1 / SECONDS_PER_ATTEMPT, burst=BURST, now=now)
+        return math.ceil(self._buckets[key].take(now))
 
     def give_back(self, address: str) -> None:
         """Undo an attempt of an address, because it presented a valid token. Those with others count."""
@@ -104,12 +102,10 @@ class SentLogins:
     """
 
     def __init__(self) -> None:
-        self._digests: dict[bytes, None] = {}  # in the order of the logins
+        self._digests = FIFOCache[bytes, None](MAX_LOGINS)
 
     def add(self, body: bytes) -> None:
         self._digests.setdefault(digest(body))
-        if len(self._digests) > MAX_LOGINS:
-            del self._digests[next(iter(self._digests))]
 
     def __contains__(self, body: bytes) -> bool:
         return digest(body) in self._digests

@@ -63,8 +63,9 @@ def test_addresses_of_several_networks_do_not(limiter, one, other):
     assert limiter.attempt(other, 0.0) == 0
 
 
-def test_what_is_remembered_is_bounded(limiter, monkeypatch):
+def test_what_is_remembered_is_bounded(monkeypatch):
     monkeypatch.setattr(logins, "MAX_ADDRESSES", 2)
+    limiter = LoginLimiter()
     spend(limiter, "192.0.2.1")
     limiter.attempt("192.0.2.2", 0.0)
     limiter.attempt("192.0.2.1", 0.0)  # used again: .2 is now the oldest

@@ -46,22 +46,10 @@ class AuditPage:
 
 async def list_audit(client: AsyncClient, parameters: AuditList) -> AuditPage:
     """List what was changed, by whom, newest first."""
-    page = await client.audit.page(
-        actor=parameters.actor,
-        action=parameters.action,
-        target=parameters.target,
-        page_size=parameters.page_size,
-        page_token=parameters.page_token,
-    )
+    page = await client.audit.page(**parameters.model_dump())
     return AuditPage(tuple(page.items), page.next_page_token)
 
 
 async def export_audit(client: AsyncClient, parameters: AuditConditions) -> AsyncIterator[bytes]:
     """Read the audit log as JSON objects, one a line, newest first."""
-    return _lines(client, parameters)
-
-
-async def _lines(client: AsyncClient, parameters: AuditConditions) -> AsyncIterator[bytes]:
-    found = client.audit.list(actor=parameters.actor, action=parameters.action, target=parameters.target)
-    async for entry in found:
-        yield to_json(entry) + b"\n"
+    return (to_json(entry) + b"\n" async for entry in client.audit.list(**parameters.model_dump()))

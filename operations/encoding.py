@@ -180,7 +180,7 @@ def _member(kind: type, name: str, hint: Any) -> _Member:
     if name in ("body", "document") and hint is bytes:
         return _Member(name, name, str | None, _write_text)
     if hint in (bytes, bytes | None) and name != "sha256":
-        return _Member(name, key_of(name), Any, _write_stored)
+        return _Member(name, key_of(name), Any, stored_json)
     return _Member(name, key_of(name), hint, plain)
 
 
@@ -202,7 +202,7 @@ def _write_time(milliseconds: int | None) -> str | None:
     return None if milliseconds is None else rfc3339(to_datetime(milliseconds))
 
 
-def _write_stored(stored: bytes | None) -> orjson.Fragment | None:
+def stored_json(stored: bytes | None) -> orjson.Fragment | None:
     return orjson.Fragment(stored) if stored else None
 
 

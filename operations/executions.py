@@ -33,7 +33,7 @@ from flowhook.model.executions import Attempt, ExecutionLinks
 from flowhook.model.jobs import MAX_REASON
 from flowhook.model.replays import ReplayOrigin
 from operations.comparison import MAX_COMPARED, ExecutionDiff, compare_executions
-from operations.encoding import header_texts, shown_fields
+from operations.encoding import header_texts, shown_fields, stored_json
 from operations.operation import Parameters
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def detail_view(detail: ExecutionDetail, *, with_body: bool = False) -> Executio
             for each in detail.journal
             if each.key != SNAPSHOT_KEY  # what the interpreter keeps for itself
         ),
-        output=_json(detail.output),
+        output=stored_json(detail.output),
         attributes=dict(detail.attributes),
         replay=None if detail.event.replay is None else _replay(detail.event.replay),
         links=detail.links,
@@ -224,10 +224,10 @@ def detail_view(detail: ExecutionDetail, *, with_body: bool = False) -> Executio
 def _output(entry: JournalEntry) -> Any:
     """Return the output of a journal entry; a time in it is formatted as RFC 3339."""
     if not entry.output or _MOMENT.search(entry.key) is None:
-        return _json(entry.output)
+        return stored_json(entry.output)
     output = orjson.loads(entry.output)
     if not isinstance(output, dict) or not output.keys() <= {"now", "until", "over", "early"}:
-        return _json(entry.output)
+        return stored_json(entry.output)
     return {
         name: value if value is None or isinstance(value, bool) else to_datetime(value)
         for name, value in output.items()
@@ -235,33 +235,20 @@ def _output(entry: JournalEntry) -> Any:
 
 
 def _request(event: Event, body_size: int, *, with_body: bool) -> RequestView:
-    body: dict[str, Any] = _body(event) if with_body else {}
-    return RequestView(
-        method=event.method,
-        path=event.path,
-        query=event.query,
-        content_type=event.content_type,
-        headers=header_texts(event.headers),
-        principal=event.principal,
-        origin=event.origin.name.lower(),
-        parent=event.parent,
-        dedupe_key=event.dedupe_key,
-        traceparent=event.traceparent,
-        body_size=body_size,
-        rejection_id=event.rejection_id,
-        **body,
-    )
+    converted = {"headers": header_texts(event.headers), "origin": event.origin.name.lower(), "body_size": body_size}
+    body = {"body": None, "parts": (), **(_body(event) if with_body else {})}
+    return RequestView(**{**shown_fields(RequestView, event), **converted, **body})
 
 
 def _body(event: Event) -> dict[str, Any]:
     if event.body_blob is not None:
         from flowhook.events.workflow_input import stored_attachments  # noqa: PLC0415 - it reads bodies
 
-        return {"body": _json(event.form), "parts": tuple(stored_attachments(event))}
+        return {"body": stored_json(event.form), "parts": tuple(stored_attachments(event))}
     media_type = event.content_type.partition(";")[0].strip().lower()
     if media_type == "application/json" or media_type.endswith("+json"):
         with suppress(orjson.JSONDecodeError):
-            return {"body": None if not event.body or orjson.loads(event.body) is None else _json(event.body)}
+            return {"body": None if not event.body or orjson.loads(event.body) is None else stored_json(event.body)}
     try:
         return {"body": event.body.decode()}
     except UnicodeDecodeError:
@@ -271,10 +258,6 @@ def _body(event: Event) -> dict[str, Any]:
 def _replay(replay: ReplayOrigin) -> ReplayOriginView:
     start = "task" if replay.task else "failed_task" if replay.from_failed_task else "beginning"
     return ReplayOriginView(start, replay.task, replay.output_given, replay.edited_from)
-
-
-def _json(value: bytes | None) -> orjson.Fragment | None:
-    return orjson.Fragment(value) if value else None
 
 
 async def read_with_beginning(client: AsyncClient, execution_id: str, most: int) -> tuple[ExecutionDetail, bytes]:

@@ -75,12 +75,7 @@ class AcceptedRequest:
 
 async def list_rejections(client: AsyncClient, parameters: RejectionList) -> RejectionPage:
     """List refused requests, newest first."""
-    page = await client.rejections.page(
-        flow_id=parameters.flow,
-        reason=parameters.reason,
-        page_size=parameters.page_size,
-        page_token=parameters.page_token,
-    )
+    page = await client.rejections.page(flow_id=parameters.flow, **parameters.model_dump(exclude={"flow"}))
     counts = tuple(await client.rejections.count(flow_id=parameters.flow))
     return RejectionPage(tuple(page.items), page.next_page_token, counts)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http
 import re
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Final
 
@@ -101,18 +100,13 @@ class DownloadHandler(OperationHandler):
         async with self.router() as client:
             with self.context.downloads.acquire(self.principal):
                 result = await self._operation.perform(client, parameters, self.context.tools)
-                if isinstance(result, Download):
-                    await self.stream(result.name, result.chunks)
-                else:
-                    await self.stream(name, result)
-
-    async def stream(self, name: str, chunks: AsyncGenerator[bytes]) -> None:
-        self.set_header("Content-Type", "application/octet-stream")
-        self.set_header("Content-Disposition", f'attachment; filename="{safe_file_name(name)}"')
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                self.write(chunk)
-                await self.flush_in_time()
+                name, chunks = (result.name, result.chunks) if isinstance(result, Download) else (name, result)
+                self.set_header("Content-Type", "application/octet-stream")
+                self.set_header("Content-Disposition", f'attachment; filename="{safe_file_name(name)}"')
+                async with aclosing(chunks):
+                    async for chunk in chunks:
+                        self.write(chunk)
+                        await self.flush_in_time()
 
     def finish_error(self, error: FlowhookError) -> None:
         """Respond with a problem detail; close the connection before the end if the body has begun."""

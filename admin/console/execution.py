@@ -22,9 +22,9 @@ from flowhook.model import Execution, Status, to_datetime
 from flowhook.model.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES
 from flowhook.model.executions import LinkedExecution, LinkKind
 from operations.attachment_parts import ListedPart
-from operations.executions import ExecutionDetailView, ExecutionId
+from operations.executions import ExecutionDetailView
 from operations.parts import PartList, may_have_parts
-from operations.table import DIFF_EXECUTIONS, GET_EXECUTION, LIST_EXECUTIONS, LIST_PARTS, READ_BODY, TRACE_EXECUTION
+from operations.table import DIFF_EXECUTIONS, GET_EXECUTION, LIST_EXECUTIONS, LIST_PARTS, TRACE_EXECUTION
 
 VIEWS: Final = ("compact", "timeline", "journal", "trace")
 TRACED: Final = ("timeline", "trace")  # views with the data of tasks
@@ -107,7 +107,7 @@ class ExecutionDetailPage(Page):
                 return _task(detail, shown.task, await self._trace(detail.id, shown))
             case "journal":
                 return {"max_entries": MAX_ENTRIES, "max_entry": MAX_ENTRY}
-        body = await self.first_bytes(READ_BODY, ExecutionId(execution_id=detail.id), MAX_SHOWN + 1)
+        body = await self.first_bytes(detail.id, MAX_SHOWN)
         parts, parts_problem = await self._parts(detail)
         return {
             "body": body_view(body),

@@ -6,7 +6,6 @@ import asyncio
 import http
 import secrets
 from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
@@ -19,6 +18,7 @@ from admin.security.sessions import Role
 from admin.signed_in_handler import COOKIE, SignedInHandler
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError, UnavailableError
+from operations.executions import read_beginning
 from operations.operation import Operation, P, ParameterError
 
 CSRF_FIELD: Final = "csrf_token"
@@ -174,17 +174,10 @@ class Page(SignedInHandler):
         self.set_status_of(error)
         self._finish_error_page(error.message, error.reason)
 
-    async def first_bytes(self, operation: Operation[P], parameters: P, most: int) -> bytes:
-        body = bytearray()
-        async with (
-            self.router() as client,
-            aclosing(await operation.perform(client, parameters, self.context.tools)) as chunks,
-        ):
-            async for chunk in chunks:
-                body += chunk
-                if len(body) >= most:
-                    break
-        return bytes(body[:most])
+    async def first_bytes(self, execution_id: str, most: int) -> bytes:
+        """Return the body of a request, cut after more than `most` bytes."""
+        async with self.router() as client:
+            return await read_beginning(client, execution_id, most)
 
     def see_other(self, path: str) -> None:
         self.redirect(path, status=http.HTTPStatus.SEE_OTHER)

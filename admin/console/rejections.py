@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from admin.console.body_view import MAX_SHOWN, body_view
+from admin.console.body_view import body_view
 from admin.console.page import FilterForm, Page
 from flowhook.errors import ConflictError
 from flowhook.model.rejections import Acceptability
 from operations.encoding import header_texts
-from operations.rejections import RejectionId
-from operations.table import ACCEPT_REJECTION, GET_REJECTION, LIST_REJECTIONS, READ_REJECTION_BODY
+from operations.table import ACCEPT_REJECTION, GET_REJECTION, LIST_REJECTIONS
 
 MAX_COUNTS: Final = 20  # counts that the list shows; the API has all of them
 # what a reason means and what to do about it, as in docs/http.md
@@ -77,8 +76,6 @@ class RejectionDetailPage(Page):
     async def show_rejection(self, rejection_id: str, problem: str = "") -> None:
         detail = await self.run(GET_REJECTION, {"rejection_id": rejection_id}, {})
         cause = detail.detail.removesuffix(f"; {detail.diagnosis}") if detail.diagnosis else detail.detail
-        wanted = RejectionId(rejection_id=rejection_id)
-        body = await self.first_bytes(READ_REJECTION_BODY, wanted, MAX_SHOWN + 1) if detail.body else b""
         self.finish_page(
             "rejection.html",
             detail=detail,
@@ -88,7 +85,7 @@ class RejectionDetailPage(Page):
             obstacle=OBSTACLES.get(detail.acceptability, ""),
             problem=problem,
             fields=header_texts(detail.headers),
-            body=body_view(body) if detail.body else None,
+            body=body_view(detail.body) if detail.body else None,
         )
 
 

@@ -14,9 +14,9 @@ from admin.console.replay_fields import BODY_FIELDS, DEFAULTS, digest, error_fie
 from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnauthenticatedError
 from flowhook.model import Status
 from flowhook.model.replays import ReplayPreview
-from operations.executions import ExecutionDetailView, ExecutionId, GetExecution
+from operations.executions import ExecutionDetailView, GetExecution
 from operations.operation import ParameterError
-from operations.table import GET_EXECUTION, PREVIEW_REPLAY, READ_BODY, REPLAY_EXECUTION
+from operations.table import GET_EXECUTION, PREVIEW_REPLAY, REPLAY_EXECUTION
 
 # bytes of a body that the form contains to be edited; a longer one can be replaced, and is not shown
 MAX_EDITABLE: Final = 64 * 1024
@@ -112,7 +112,7 @@ class ReplayPage(Page):
 
     async def _editable_body(self, execution_id: str) -> str | None:
         """Return the body, if it is text that a form can contain; else None."""
-        body = await self.first_bytes(READ_BODY, ExecutionId(execution_id=execution_id), MAX_EDITABLE + 1)
+        body = await self.first_bytes(execution_id, MAX_EDITABLE)
         try:
             text = body.decode()
         except UnicodeDecodeError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
 
 from flowhook.model import Event, ExecutionDetail, TaskRun, TaskState, WorkflowError
 from operations.comparison.content_diff import ContentDiff, compare_content
+from operations.encoding import header_texts
 
 MAX_TASKS: Final = 500  # task runs that are listed side by side
 
@@ -76,7 +76,7 @@ def compare_executions(
         summary=_differences(_summary(first), _summary(second)),
         request=_differences(_request(first.event), _request(second.event)),
         query=_differences(_query(first.event.query), _query(second.event.query)),
-        headers=_differences(_headers(first.event), _headers(second.event)),
+        headers=_differences(header_texts(first.event.headers), header_texts(second.event.headers)),
         body=compare_content(first_body, second_body, sizes=(first.body_size, second.body_size)),
         output=compare_content(first.output or b"", second.output or b""),
         error=_differences(_error(first.execution.error), _error(second.execution.error)),
@@ -119,18 +119,10 @@ def _request(event: Event) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value}
 
 
-def _headers(event: Event) -> dict[str, str]:
-    return _joined((name, value.decode("utf-8", "backslashreplace")) for name, value in event.headers)
-
-
 def _query(query: str) -> dict[str, str]:
     fields = (field.partition("=") for field in query.split("&") if field)
-    return _joined((name, value) for name, _, value in fields)
-
-
-def _joined(fields: Iterable[tuple[str, str]]) -> dict[str, str]:
     joined: dict[str, list[str]] = {}
-    for name, value in fields:
+    for name, _, value in fields:
         joined.setdefault(name, []).append(value)
     return {name: ", ".join(values) for name, values in joined.items()}
 

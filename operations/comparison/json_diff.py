@@ -49,7 +49,7 @@ def find_differences(first: Any, second: Any) -> Iterator[Difference]:
     pending: list[tuple[_Path, int, Any, Any]] = [(None, 0, first, second)]
     while pending:
         path, depth, one, other = pending.pop()
-        if depth < MAX_DEPTH or not _are_containers(one, other):
+        if depth < MAX_DEPTH or not isinstance(one, dict | list) or type(one) is not type(other):
             children = _children(one, other)
             if children is not None:
                 pending += [((path, name), depth + 1, left, right) for name, left, right in reversed(children)]
@@ -57,10 +57,6 @@ def find_differences(first: Any, second: Any) -> Iterator[Difference]:
                 yield _difference(path, one, other)
         elif _dump(one, None) != _dump(other, None):
             yield _difference(path, one, other)
-
-
-def _are_containers(one: Any, other: Any) -> bool:
-    return isinstance(one, dict | list) and type(one) is type(other)
 
 
 def _children(one: Any, other: Any) -> list[tuple[str, Any, Any]] | None:

@@ -161,7 +161,7 @@ def _box(placed: PlacedTask, pixels: float = CARD) -> Box:
     if "if" in task:
         rows += _rows("condition", [f"if {reading.bare(task['if'])}"], pixels)
     rows += _rows("summary", [reading.summary(placed)], pixels)
-    if timeout := reading.timeout(placed):
+    if timeout := reading.timeout_text(task.get("timeout")):
         rows += _rows("note", [f"timeout: {timeout}"], pixels)
     rows += _case_rows(placed, pixels)
     return _card(placed.kind, rows, pixels, placed)

@@ -77,13 +77,8 @@ def caught(placed: PlacedTask) -> str:
 _CONDITIONS: Final = {"when": "when", "exceptWhen": "except when"}
 
 
-def timeout(placed: PlacedTask) -> str:
-    """Return the timeout of a task: a duration, or the name of one; empty if it has none."""
-    return timeout_text(placed.task.get("timeout"))
-
-
 def timeout_text(value: object) -> str:
-    """Return the timeout of a task or a workflow as text; empty if it is None."""
+    """Return the timeout of a task or a workflow, a duration or the name of one, as text; empty if it is None."""
     after = _dig(value, "after")
     return _duration(value if after is None else after) if value is not None else ""
 

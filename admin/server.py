@@ -74,7 +74,6 @@ class Server(tornado.httpserver.HTTPServer):
                 each.go_on = partial(IOLoop.current().update_handler, each, IOLoop.READ)
 
     def handle_stream(self, stream: IOStream, address: tuple[Any, ...]) -> None:
-        """Serve a new connection, or close it if there is no room."""
         connection = _Connection(stream, peer_address(str(address[0])), self._now())
         while True:
             room, other = self._open.check_room(connection.address)

@@ -63,9 +63,8 @@ async def get_cluster(client: AsyncClient, _parameters: NoParameters) -> Cluster
     """Get the processes and the shards of the cluster."""
     load = await client.cluster.load()
     shards = await client.cluster.shards()
-    reasons = tuple(health.unready_reasons(load.processes))
+    reasons, warnings = tuple(health.unready_reasons(load.processes)), tuple(health.warnings(load.processes))
     shown = tuple(map(health.describe_process, load.processes))
-    warnings = tuple(health.warnings(load.processes))
     return ClusterState(
         not reasons, reasons, warnings, shown, shards.shards, shards.servers, load.backlog, load.storage
     )

@@ -106,7 +106,6 @@ class ExecutionConditions(Parameters):
     """ID of the execution that started them, or whose events they received; empty: any."""
 
     def as_filter(self, now: datetime) -> ExecutionFilter:
-        """Return the conditions as the router takes them."""
         return ExecutionFilter(
             flow_id=self.flow,
             statuses=self.status,
@@ -229,11 +228,10 @@ def to_pairs(wanted: ExecutionFilter) -> list[tuple[str, str]]:
 
 
 def pairs_of(conditions: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return conditions as names and values of parameters, as in a URL."""
     return [
         (name, "true" if value is True else str(value))
         for name, given in conditions.items()
-        for value in (given if isinstance(given, list) else [given])
+        for value in (given if isinstance(given, list | tuple) else [given])
     ]
 
 

@@ -73,7 +73,6 @@ def _endpoint(
 
 
 def _steps(kind: AuthKind, url: str) -> Iterator[str]:
-    """Yield what to enter at the sender."""
     secret = next(iter((*kind.secret_names, *kind.other_secret_names)), "")
     if kind.kind in PROVIDERS:
         yield from setup_steps(kind.kind, url, secret)

@@ -110,7 +110,6 @@ class Operation(Generic[P]):
 
     @property
     def summary(self) -> str:
-        """The first line of its function's docstring."""
         return (getdoc(self.run) or "").partition("\n")[0]
 
     @property
@@ -180,7 +179,6 @@ class Operation(Generic[P]):
         return field is not None and get_origin(field.annotation) is tuple
 
     def _given(self, query: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-        """Return the parameters that a query or a form has, as texts or tuples of texts."""
         texts = {name: tuple(filter(None, values)) for name, values in query.items()}
         lists = {name: values for name, values in texts.items() if self._is_list(name)}
         return {name: values[0] for name, values in texts.items() if values} | lists

@@ -317,7 +317,6 @@ def _is_text(value: bytes) -> bool:
 
 
 def _text_of(body: bytes) -> tuple[str, str]:
-    """Return a body as text, and what is to be said about it."""
     if len(body) > MAX_BODY:
         return "", "The body is larger than 512 KiB: use the curl line with a file, or flowhook send --data @FILE."
     try:
@@ -348,7 +347,6 @@ def _signing(kind: str, settings: Any) -> Signing:
 
 
 def _webhook_of(definition: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Return the methods that a flow accepts, and its kinds of `auth` with their settings."""
     webhook = definition.get("webhook")
     if not webhook:
         return (), {}

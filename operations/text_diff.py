@@ -21,7 +21,6 @@ class DiffLine:
     text: str
 
     def __str__(self) -> str:
-        """Return it as it stands in a unified diff."""
         return f"@@ {self.text} @@" if self.mark == "@" else f"{self.mark}{self.text}"
 
 
@@ -34,7 +33,6 @@ def diff(old: str, new: str) -> Iterator[DiffLine]:
 
 
 def diff_lines(before: Sequence[str], after: Sequence[str]) -> Iterator[DiffLine]:
-    """Yield the same for lists of lines."""
     if before == after:
         return
     for group in _Matcher(before, after).get_grouped_opcodes(CONTEXT):

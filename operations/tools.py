@@ -60,7 +60,6 @@ class PartReader:
         return (found[0].decode(), found[1]) if found else None
 
     async def aclose(self) -> None:
-        """End all processes."""
         await self._offload.aclose()
 
 

@@ -15,7 +15,6 @@ Notice = Callable[[Any], str]
 
 
 def _deleted(result: Any) -> str:
-    """Return what was deleted or erased, and what may hold the same data."""
     done = "deleted" if result.erased_at is None else "erased"
     linked = [each.id for each in (*result.links.causes, *result.links.caused) if each.flow_id]
     rest = f" Linked executions may hold the same data: {', '.join(linked)}." if linked else ""

@@ -71,13 +71,12 @@ def read_view(query: Mapping[str, Sequence[str]]) -> Shown:
             raise InvalidError(text, reason="PARAMETER_INVALID")
         if len(values) > 1:
             raise InvalidError(f"{name} may be given once", reason="PARAMETER_INVALID")
-    view = (query.get("view") or [""])[0] or VIEWS[0]
+    view, task, body = ((query.get(name) or [""])[0] for name in ("view", "task", "body"))
+    view = view or VIEWS[0]
     if view not in VIEWS:
         raise InvalidError(f"view: write {', '.join(VIEWS)}", reason="PARAMETER_INVALID")
-    task = (query.get("task") or [""])[0]
     if task and (view != "trace" or not _NUMBER.fullmatch(task)):
         raise InvalidError("task: write the number of a task, with view=trace", reason="PARAMETER_INVALID")
-    body = (query.get("body") or [""])[0]
     if body and (view not in TRACED or body != "whole"):
         raise InvalidError("body: write whole, with view=timeline or view=trace", reason="PARAMETER_INVALID")
     return Shown(view, int(task or 0), body == "whole")
@@ -99,7 +98,6 @@ class ExecutionDetailPage(Page):
         )
 
     async def _view(self, detail: ExecutionDetailView, shown: Shown) -> dict[str, Any]:
-        """Return what the template of a view needs besides what all of them do."""
         match shown.view:
             case "timeline":
                 return _timeline(detail, await self._trace(detail.id, shown))

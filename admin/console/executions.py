@@ -12,7 +12,14 @@ from admin.console.live import LiveStream
 from admin.console.page import FilterForm, Page, read_live, read_rows
 from flowhook.errors import InvalidError
 from flowhook.model import Status
-from operations.execution_list import ExecutionConditions, ExecutionList, ExecutionPage, ExecutionTotal, to_pairs
+from operations.execution_list import (
+    ExecutionConditions,
+    ExecutionList,
+    ExecutionPage,
+    ExecutionTotal,
+    pairs_of,
+    to_pairs,
+)
 from operations.faults import MAX_LOOKED_AT, group_filter
 from operations.table import COUNT_EXECUTIONS, LIST_EXECUTIONS, LIST_FAULTS
 
@@ -46,14 +53,7 @@ class Chip:
 
 
 def condition_pairs(filters: ExecutionList) -> list[tuple[str, str]]:
-    pairs: list[tuple[str, str]] = []
-    for name in LABELS:
-        value = getattr(filters, name)
-        if isinstance(value, tuple):
-            pairs += [(name, str(each)) for each in value]
-        elif value:
-            pairs.append((name, "true" if value is True else str(value)))
-    return pairs
+    return pairs_of({name: value for name in LABELS if (value := getattr(filters, name))})
 
 
 def filter_query(filters: ExecutionList, **others: str) -> str:

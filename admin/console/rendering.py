@@ -49,7 +49,6 @@ def _unit(value: float, units: Sequence[tuple[int, str]], smallest: str) -> tupl
 
 
 def ago(time: datetime, now: datetime) -> str:
-    """Return the distance of a time from now, in one unit."""
     seconds = int((now - time).total_seconds())
     if seconds == 0:
         return "now"

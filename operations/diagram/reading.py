@@ -23,7 +23,6 @@ _SCHEME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?")
 
 
 def triggers(definition: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a label for each trigger in the `schedule` of the flow."""
     for key, value in definition.get("schedule", {}).items():
         yield f"{key} {', '.join(_event_types(value)) if key == 'on' else _duration(value)}"
 
@@ -34,7 +33,8 @@ def webhook_trigger(definition: Mapping[str, Any]) -> str:
     if not isinstance(webhook, Mapping):
         return ""
     auth = webhook.get("auth")
-    kinds = [next(iter(each), "") if isinstance(each, Mapping) else each for each in _list(auth)]
+    listed = auth if isinstance(auth, list) else [auth]
+    kinds = [next(iter(each), "") if isinstance(each, Mapping) else each for each in listed]
     return f"webhook, auth: {' or '.join(map(str, kinds))}"
 
 
@@ -187,7 +187,3 @@ def _dig(value: Any, *keys: str) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""Derives from a flow's definition how it is reached, and within which limits; pure."""
+"""Derives from a flow's definition how it is reached, and within which limits; pure. See `flow_setup`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from flowhook.limits import KIB, MIB
 from flowhook.model import Flow, to_datetime
 from flowhook.providers.table import PROVIDERS
 from operations.diagram import reading
-from operations.flows import AuthSetup, EndpointSetup, FlowLimit, FlowSetup, SecretState
+from operations.flow_setup import AuthSetup, EndpointSetup, FlowLimit, FlowSetup, SecretState
 from operations.provider_setup import setup_steps
 
 TIMES: Final = 5  # times of a schedule that are computed

@@ -87,10 +87,9 @@ SIZES: Final[Mapping[RowStyle, float]] = {"name": 13, "summary": 11, "condition"
 _MONOSPACED: Final = ("summary", "condition")
 
 
-def lay_out(definition: Mapping[str, Any], title: str, *, max_tasks: int = MAX_TASKS) -> Drawing:
+def lay_out(definition: Mapping[str, Any], title: str) -> Drawing:
     """Return the drawing of a validated definition, whose name is `title`."""
-    builder = _Builder(max_tasks)
-    column = builder.column(
+    column = _Builder().column(
         list(tasks_of(definition.get("do"), ("do",))), first=_start(definition, title), last=pill("end")
     )
     shapes: list[Shape] = []
@@ -101,8 +100,8 @@ def lay_out(definition: Mapping[str, Any], title: str, *, max_tasks: int = MAX_T
 class _Builder:
     """Makes nodes of tasks, as many as may be drawn."""
 
-    def __init__(self, max_tasks: int) -> None:
-        self._left = max_tasks
+    def __init__(self) -> None:
+        self._left = MAX_TASKS
 
     def column(self, tasks: list[PlacedTask], *, first: Node | None = None, last: Node | None = None) -> Column:
         steps = [] if first is None else [Step(first)]

@@ -31,7 +31,6 @@ def svg(
     *,
     statuses: Mapping[str, str] | None = None,
     standalone: bool = False,
-    max_tasks: int = layout.MAX_TASKS,
 ) -> str:
     """Return the picture of a validated definition; it takes milliseconds.
 
@@ -40,7 +39,6 @@ def svg(
         title: name of the flow.
         statuses: classes that the boxes of tasks get in addition, by JSON pointer: lower-case words such as `faulted`.
         standalone: for a file of its own, with a style sheet; else for a page that has it.
-        max_tasks: tasks that are drawn; of those after them only the number is.
 
     Raises:
         ValueError: a status is no class.
@@ -48,13 +46,13 @@ def svg(
     for status in (statuses or {}).values():
         if not _CLASS.fullmatch(status):
             raise ValueError(f"no class: {status!r}")
-    return "\n".join(_lines(definition, title, statuses or {}, standalone=standalone, max_tasks=max_tasks)) + "\n"
+    return "\n".join(_lines(definition, title, statuses or {}, standalone=standalone)) + "\n"
 
 
 def _lines(
-    definition: Mapping[str, Any], title: str, statuses: Mapping[str, str], *, standalone: bool, max_tasks: int
+    definition: Mapping[str, Any], title: str, statuses: Mapping[str, str], *, standalone: bool
 ) -> Iterator[str]:
-    drawing = layout.lay_out(definition, title, max_tasks=max_tasks)
+    drawing = layout.lay_out(definition, title)
     if standalone:
         yield '<?xml version="1.0" encoding="UTF-8"?>'
     width, height = _number(drawing.width), _number(drawing.height)
@@ -63,7 +61,8 @@ def _lines(
         f'aria-describedby="diagram-text" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
     )
     yield _element("title", {"id": "diagram-title"}, _text(f"Flow {title}"))
-    lines = (f"{'  ' * depth}{line[: layout.MAX_WHOLE]}" for depth, line in reading.outline(definition, max_tasks))
+    outline = reading.outline(definition, layout.MAX_TASKS)
+    lines = (f"{'  ' * depth}{line[: layout.MAX_WHOLE]}" for depth, line in outline)
     yield _element("desc", {"id": "diagram-text"}, _text("\n".join(lines)))
     if standalone:
         yield f"<style>\n{STANDALONE}{STYLE}</style>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,18 +22,11 @@ app = typer.Typer(help="Look at components: the functions that a call may name."
 @app.command("list")
 def _list(*, json: Json = False) -> None:
     """List the components that are installed here."""
-    from cli.output import print_json, print_table
+    from cli.operation_commands import print_items
 
-    found = _descriptions()
-    if json:
-        for description in found:
-            print_json(_brief(description))
-        return
-    print_table(
-        ("COMPONENT", "PACKAGE", "SUMMARY"),
-        ((description.name, description.package, description.summary) for description in found),
-        empty="no components",
-    )
+    row = operator.itemgetter("name", "package", "summary")
+    columns = ("COMPONENT", "PACKAGE", "SUMMARY")
+    print_items(map(_brief, _descriptions()), columns, row, empty="no components", json=json)
 
 
 @app.command("show")

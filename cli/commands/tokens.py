@@ -47,25 +47,14 @@ def _create(
 @app.command("list")
 def _list(*, json: Json = False, data_dir: DataDir = None) -> None:
     """List tokens by name: their scopes, and when they were created, last used, and expire."""
-    from cli.output import print_json, print_table
+    from cli.operation_commands import print_items
     from flowhook.security.token_verifier import last_uses
 
     directory = _directory(data_dir)
     uses = last_uses(directory)
-    described = [_describe(info, uses) for info in list_tokens(directory)]
-    if json:
-        for each in described:
-            print_json(each)
-        return
-    rows = (
-        (
-            *(each["name"], ", ".join(each["scopes"]), ", ".join(each["flows"]) or "any"),
-            _shown(each["created_at"], "unknown"),
-            *(_shown(each[name], "never") for name in ("last_used_at", "expires_at")),
-        )
-        for each in described
-    )
-    print_table(("TOKEN", "SCOPES", "FLOWS", "CREATED", "LAST USED", "EXPIRES"), rows, empty="no tokens")
+    described = (_describe(info, uses) for info in list_tokens(directory))
+    columns = ("TOKEN", "SCOPES", "FLOWS", "CREATED", "LAST USED", "EXPIRES")
+    print_items(described, columns, _row, empty="no tokens", json=json)
 
 
 @app.command("rotate")
@@ -91,6 +80,12 @@ def _revoke(*, name: Name, data_dir: DataDir = None) -> None:
     """Revoke a token: the router refuses it from the next call on, and the values it had before."""
     revoke_token(_directory(data_dir), name)
     print(f"{name}: revoked")
+
+
+def _row(token: Mapping[str, Any]) -> tuple[str, ...]:
+    scopes, flows = (", ".join(token[name]) for name in ("scopes", "flows"))
+    used, expires = (_shown(token[name], "never") for name in ("last_used_at", "expires_at"))
+    return token["name"], scopes, flows or "any", _shown(token["created_at"], "unknown"), used, expires
 
 
 def _describe(info: TokenInfo, uses: Mapping[str, int]) -> dict[str, Any]:

@@ -83,3 +83,41 @@ async def test_an_execution_that_ends_leaves_nothing_to_the_garbage_collector():
             assert machines() - before <= 1  # the pump's last one
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("end", "prepared"),
+    [(lambda driver: driver.abandon(b"\1"), [b"\0", b"\2"]), (ExecutionDriver.drain, [])],
+    ids=["abandon", "drain"],
+)
+async def test_what_has_not_begun_is_neither_prepared_nor_run_once_it_is_taken_away(end, prepared):
+    session = Session(runner_id="r", components=(), build="", capacity=4, losses_explained=True)
+    session.connected(0)
+    session.receive(messages.Welcome(60.0, frozenset()), 0)
+    event = Event("evt_1", "f", 1, None, "", "POST", "/hook/f", "", "application/json", (), b"{}")
+    assignments = [messages.Assignment(bytes([n]), 1, 1, convert.event_to_bytes(event)) for n in range(3)]
+    session.receive(messages.AssignmentBatch(tuple(assignments)), 0)
+    preparer, seen = AtOnce({"document": {"name": "f"}, "do": [{"a": {"set": {"x": 1}}}]}), []
+    preparer.at_once = lambda execution: seen.append(execution.lease) or Prepared(preparer.flow, {}, {})
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        driver = ExecutionDriver(
+            session=session,
+            preparer=preparer,
+            secrets=None,
+            executor=None,
+            record=EvaluationRecord(),
+            tasks=tasks,
+            request_send=lambda *, urgent=False: None,
+            sent=None,
+            evaluator=Evaluator(),
+            quarantine=(),
+            now_ms=lambda: 1,
+        )
+        for assignment in assignments:
+            driver.start(assignment)
+        end(driver)
+        pump = tasks.create_task(driver.pump())
+        while driver._ready:
+            await asyncio.sleep(0)
+        pump.cancel()
+    assert seen == prepared

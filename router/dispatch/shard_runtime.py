@@ -171,8 +171,9 @@ class ShardRuntime:
     # --- events -----------------------------------------------------------------------------------------------------
 
     async def append(self, events: Sequence[stored.NewEvent]) -> list[stored.Appended]:
-        flows = {event.flow_id for event in events}
-        patient = all(self.parts.shard.backlog(flow_id) > QUIET for flow_id in flows)
+        # those that wait, for days perhaps, do not make a flow busy
+        loads = [self.parts.shard.load(flow_id) for flow_id in {event.flow_id for event in events}]
+        patient = all(load.pending + load.running > QUIET for load in loads)
         return await self.parts.log.append(events, patient=patient)
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:

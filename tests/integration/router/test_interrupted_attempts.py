@@ -126,9 +126,9 @@ async def test_an_execution_that_succeeds_at_its_first_attempt_stores_it_with_it
     async with running_host(tmp_path) as shard:
         written, write = [], shard.state.write
 
-        async def recording(changes):
+        async def recording(changes, **options):
             written.extend(changes)
-            await write(changes)
+            await write(changes, **options)
 
         monkeypatch.setattr(shard.state, "write", recording)
         link = shard.attach()

@@ -173,8 +173,8 @@ async def test_each_portion_of_a_delivery_is_stored_with_its_links(shard, runner
         await shard.park(runner, delivery, Subscription(KEY, (EventFilter(False, "paid"),)))
     write = shard.state.write
 
-    async def write_once(changes):
-        await write(changes)
+    async def write_once(changes, **options):
+        await write(changes, **options)
         shard.state.away = True
 
     monkeypatch.setattr(shard.state, "write", write_once)

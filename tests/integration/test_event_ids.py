@@ -10,9 +10,9 @@ import os
 from flowhook.events import ids
 ids.mint(7)
 child = os.fork()
-print(ids.mint(7, now_ms=1), flush=True)
 if child:
     os.waitpid(child, 0)
+print(ids.mint(7, now_ms=1), flush=True)
 """
 
 

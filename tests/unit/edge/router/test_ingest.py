@@ -208,7 +208,7 @@ async def test_a_failed_call_is_made_again_with_the_same_events(make, router, se
 
 async def test_while_a_batch_waits_to_be_sent_again_others_are_sent_at_once(make, router, settled, monkeypatch):
     monkeypatch.setattr("edge.router.ingest.CALL", ExponentialBackoff(1000.0, 1000.0))
-    ingest = make(timeout=0.5)
+    ingest = make()
     router.gate.clear()
     first = submit(ingest, *FIRST)
     await settled()
@@ -220,6 +220,8 @@ async def test_while_a_batch_waits_to_be_sent_again_others_are_sent_at_once(make
     assert result.accepted.execution_id == "queued"
     (result,) = await outcomes(submit(ingest, "later"))
     assert result.accepted.execution_id == "later"
+    assert not any(each.done() for each in first)
+    make.task.cancel()
     assert all(isinstance(each, IngestUnavailableError) for each in await outcomes(first))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 
@@ -143,7 +144,8 @@ TOKENS += (
 )
 
 
-BEYOND = re.compile(r"\$(context|item)\w")  # an unknown variable is only found when it is read
+SEED = int(os.environ.get("FLOWHOOK_EXPRESSIONS_SEED", "20261130"))
+BEYOND = re.compile(r"\$(?!(?:context|item)\b)[A-Za-z_]")  # an unknown variable is only found when it is read
 INPUTS = [orjson.loads(text) for text in RAW]
 SIMPLE = INPUTS[: len(SCALARS)]
 
@@ -183,8 +185,7 @@ def test_closures_give_what_jq_gives():
 
 
 def test_closures_give_what_jq_gives_in_a_million_cases():
-    for _ in range(10):
-        seed = random.randrange(10**6)
+    for seed in range(SEED, SEED + 10):
         assert compare_with_jq(seed, 100_000) > 0.25, seed
 
 

@@ -141,7 +141,7 @@ def command(
         )
     )
     if result.error is not None:
-        sys.stderr.buffer.write(orjson.dumps(result.error.as_dict()) + b"\n")
+        sys.stderr.buffer.write(orjson.dumps(result.error.as_dict(document.execution.error_types)) + b"\n")
         raise typer.Exit(1)
     if until and not result.reached:
         raise NotFoundError(f"the flow ended without coming to {until}", reason="TASK_NOT_REACHED")

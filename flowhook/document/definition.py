@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from flowhook.document.diagnostics.problems import Path
 from flowhook.expressions.syntax import is_expression
+from flowhook.model.error_types import Spelling
 
 NAME_PATTERN: Final = r"^[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?$"
 """Names and namespaces: like a DNS label, letters of either case."""
@@ -25,6 +26,12 @@ RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz
 def flow_id(namespace: str, name: str) -> str:
     """Return `name` in the namespace `default`, else `namespace.name`; at most 127 characters."""
     return name if namespace == "default" else f"{namespace}.{name}"
+
+
+def error_types(definition: Mapping[str, Any]) -> Spelling:
+    """Return how a flow wants the types of the standard's errors to be spelled (`execution.error_types`)."""
+    chosen: Spelling = value_at(definition, ("execution", "error_types")) or "open-workflow"
+    return chosen
 
 
 DIRECTIVES: Final = frozenset({"continue", "exit", "end"})  # values of `then` that are not names of tasks

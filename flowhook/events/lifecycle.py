@@ -18,6 +18,7 @@ from flowhook import limits
 from flowhook.events.cloud_events import SPEC_VERSION
 from flowhook.events.workflow_input import rfc3339
 from flowhook.model import Status, WorkflowError
+from flowhook.model.error_types import Spelling
 
 PREFIX: Final = "io.serverlessworkflow."
 WORKFLOW_PREFIX: Final = f"{PREFIX}workflow."
@@ -98,9 +99,9 @@ def is_valid_data(data: bytes) -> bool:
         return False
 
 
-def error_data(error: WorkflowError) -> dict[str, Any]:
+def error_data(error: WorkflowError, spelling: Spelling) -> dict[str, Any]:
     """Return the members of an error to publish, without the response that caused it: any flow may listen."""
-    return {key: value for key, value in error.without_response().as_dict().items() if value != ""}
+    return {key: value for key, value in error.without_response().as_dict(spelling).items() if value != ""}
 
 
 def encode_lifecycle_event(
@@ -112,6 +113,7 @@ def encode_lifecycle_event(
     definition: WorkflowIdentity,
     time_ms: int,
     error: WorkflowError | None = None,
+    error_types: Spelling = "open-workflow",
     output: bytes | None = None,
     within: bytes = b"",
 ) -> bytes:
@@ -130,7 +132,7 @@ def encode_lifecycle_event(
     if within:
         data |= orjson.loads(within)
     if error is not None:
-        data["error"] = error_data(error)
+        data["error"] = error_data(error, error_types)
     event = {
         "specversion": SPEC_VERSION,
         "id": event_id,

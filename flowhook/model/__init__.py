@@ -4,6 +4,7 @@ Times are Unix milliseconds (UTC) in `int`s; properties `*_at` return them as da
 never a dict, because fields repeat. JSON that is only passed on stays `bytes`.
 """
 
+from flowhook.model.error_types import ERROR_TYPE_BASE
 from flowhook.model.events import (
     Blob,
     Correlation,
@@ -17,7 +18,6 @@ from flowhook.model.events import (
     Subscription,
 )
 from flowhook.model.executions import (
-    ERROR_TYPE_BASE,
     SNAPSHOT_KEY,
     Execution,
     ExecutionDetail,

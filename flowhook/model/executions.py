@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from flowhook.model.error_types import Spelling, spelled, standard_type
 from flowhook.model.events import Event
 from flowhook.model.times import time_if_any, time_of, to_datetime
 
@@ -27,9 +28,6 @@ class Status(StrEnum):
     def ended(self) -> bool:
         """Whether an execution in this status will never change again."""
         return self in (Status.CANCELLED, Status.FAULTED, Status.COMPLETED)
-
-
-ERROR_TYPE_BASE = "https://serverlessworkflow.io/spec/1.0.0/errors/"
 
 
 class FailedResponse(NamedTuple):
@@ -54,8 +52,7 @@ class RaiseOrigin(NamedTuple):
 class WorkflowError:
     """A workflow error as the DSL defines it (dsl-reference.md, "Error"): a problem detail of RFC 9457."""
 
-    # URI, one of the standard ones (`ERROR_TYPE_BASE` and configuration, validation, expression, authentication,
-    # authorization, timeout, communication, runtime) or the author's own
+    # URI: a standard one in its present spelling (`ERROR_TYPE_BASE` and a `Kind`), or the author's own
     type: str
     # HTTP status, in [100, 599]: that of the response (3xx for a redirect that is not followed) or of the `raise` task,
     # else the default of the type, which is 400 or more
@@ -68,10 +65,14 @@ class WorkflowError:
     # the `raise` task that raised the error, if one did and the error ended an execution; hidden from flows
     raising: RaiseOrigin | None = field(default=None, compare=False)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the error as the object that flows and people see."""
+    def __post_init__(self) -> None:
+        # here pass flow files, stored executions and journals, and messages of processes of other versions
+        object.__setattr__(self, "type", standard_type(self.type))
+
+    def as_dict(self, spelling: Spelling = "open-workflow") -> dict[str, Any]:
+        """Return the error as the object that flows and people see, a standard type in a spelling."""
         members = {
-            "type": self.type,
+            "type": spelled(self.type, spelling),
             "status": self.status,
             "title": self.title,
             "instance": self.instance,

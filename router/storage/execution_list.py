@@ -13,8 +13,10 @@ from time import monotonic
 from typing import Any, Final, NamedTuple
 
 import apsw
+import orjson
 
 from flowhook.model import Status
+from flowhook.model.error_types import spellings
 from flowhook.model.execution_filter import ALL, ExecutionFilter
 from router.storage.jobs import ExecutionWalk
 from router.storage.limits import DEFAULT_PAGE
@@ -228,11 +230,13 @@ def _checked(execution_filter: ExecutionFilter, *, lagging: bool) -> list[tuple[
     attempts = f"(e.attempts >= ? OR e.end_time_ms = {UNENDED})" if lagging else "e.attempts >= ?"
     type_, given = _ERROR.format("type"), execution_filter.error_type
     last_part = f"substr({type_}, -{len(given) + 1}) = '/' || ?"
+    if is_uri := "/" in given or ":" in given:
+        given = orjson.dumps(spellings(given)).decode()  # an earlier version stored another one
     candidates = [
         ("e.receive_time_ms >= ?", execution_filter.receive_from_ms),
         ("e.receive_time_ms < ?", execution_filter.receive_until_ms),
         (attempts, execution_filter.min_attempts or None),
-        (f"{type_} = ?" if "/" in given or ":" in given else last_part, given or None),
+        (f"{type_} IN (SELECT value FROM json_each(?))" if is_uri else last_part, given or None),  # noqa: S608 - of constants
         (f"{_ERROR.format('instance')} = ?", execution_filter.error_task),
         (f"{_ERROR.format('status')} = ?", execution_filter.error_status or None),
         (f"{_ERROR.format('title')} = ?", execution_filter.error_title or None),

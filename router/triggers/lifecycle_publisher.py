@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import orjson
 
+from flowhook.document.definition import error_types
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.events import ids
 from flowhook.events.lifecycle import WorkflowEventType, WorkflowIdentity, encode_lifecycle_event
+from flowhook.model.error_types import Spelling
 from flowhook.process import logs
 from router.dispatch.parts import ShardParts
 from router.storage.model import ExecutionRecord, LifecyclePublished, UnpublishedEvent
@@ -43,7 +45,9 @@ class LifecyclePublisher:
     _seen: int = attrs.field(init=False, default=0)
     # lifecycle events to publish again, because a flow had no room
     _late: deque[UnpublishedEvent] = attrs.field(init=False, factory=deque)
-    _definitions: OrderedDict[tuple[str, int], WorkflowIdentity | None] = attrs.field(init=False, factory=OrderedDict)
+    _definitions: OrderedDict[tuple[str, int], tuple[WorkflowIdentity, Spelling] | None] = attrs.field(
+        init=False, factory=OrderedDict
+    )
 
     async def run(self) -> None:
         while True:
@@ -118,20 +122,26 @@ class LifecyclePublisher:
             event_id=ids.derive(ids.slot_of(record.flow_id), time_ms, what),
             flow_id=record.flow_id,
             execution_id=record.id,
-            definition=definition,
+            definition=definition[0],
             time_ms=each.time_ms,
             error=record.error if each.type == WorkflowEventType.FAULTED else None,
+            error_types=definition[1],
             output=output,
             within=each.data,
         )
 
-    async def _definition(self, flow_id: str, revision: int) -> WorkflowIdentity | None:
+    async def _definition(self, flow_id: str, revision: int) -> tuple[WorkflowIdentity, Spelling] | None:
+        """Return the identity of a flow, and how it spells the types of errors."""
         key = flow_id, revision
         if key not in self._definitions:
             flow = await self._registry.get_flow(flow_id, revision=revision)
-            document = None if flow is None else orjson.loads(flow.definition)["document"]
-            names = document and (document["namespace"], document["name"], str(document["version"]))
-            self._definitions[key] = WorkflowIdentity(*names) if names else None
+            self._definitions[key] = None if flow is None else _described(orjson.loads(flow.definition))
             if len(self._definitions) > MAX_DEFINITIONS:
                 self._definitions.popitem(last=False)
         return self._definitions[key]
+
+
+def _described(definition: Mapping[str, Any]) -> tuple[WorkflowIdentity, Spelling]:
+    document = definition["document"]
+    identity = WorkflowIdentity(document["namespace"], document["name"], str(document["version"]))
+    return identity, error_types(definition)

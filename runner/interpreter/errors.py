@@ -6,29 +6,14 @@ Source: dsl-reference.md, "Error" and "Standard Error Types".
 from __future__ import annotations
 
 import dataclasses
-from enum import StrEnum
 from typing import Final
 
 from flowhook import limits
-from flowhook.model import ERROR_TYPE_BASE, FailedResponse, WorkflowError
-
-
-class Kind(StrEnum):
-    """The standard error types."""
-
-    CONFIGURATION = "configuration"
-    VALIDATION = "validation"
-    EXPRESSION = "expression"
-    AUTHENTICATION = "authentication"
-    AUTHORIZATION = "authorization"
-    TIMEOUT = "timeout"
-    COMMUNICATION = "communication"
-    RUNTIME = "runtime"
-
+from flowhook.model import FailedResponse, WorkflowError
+from flowhook.model.error_types import ERROR_TYPE_BASE
+from flowhook.model.error_types import Kind as Kind  # noqa: PLC0414 - for all that raise errors
 
 USED_SECRETS: Final = "/use/secrets"  # instance of an error about secrets that occurs before any task
-
-_EARLIER_BASE: Final = "https://serverlessworkflow.io/dsl/errors/types/"
 
 _DEFAULTS: Final[dict[Kind, tuple[int, str]]] = {
     Kind.CONFIGURATION: (400, "Configuration Error"),
@@ -103,11 +88,6 @@ def fault_of(problem: ExpressionFailed | SchemaViolated | TaskFault, instance: s
         return problem.at(instance)
     kind = Kind.EXPRESSION if isinstance(problem, ExpressionFailed) else Kind.VALIDATION
     return fault(kind, str(problem), instance=instance)
-
-
-def standard_type(kind: str) -> str:
-    """Return an error type, a standard one under its present name: the conformance kit still uses the earlier name."""
-    return ERROR_TYPE_BASE + kind.removeprefix(_EARLIER_BASE) if kind.startswith(_EARLIER_BASE) else kind
 
 
 def shorten(text: str, size: int = limits.MAX_ERROR_DETAIL_BYTES) -> str:

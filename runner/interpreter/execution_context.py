@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import orjson
 
 from flowhook import __version__
-from flowhook.document.definition import flow_id
+from flowhook.document.definition import error_types, flow_id
 from flowhook.events.workflow_input import rfc3339
 from flowhook.model import WorkflowError
 from runner.interpreter.errors import TaskFault
@@ -91,6 +91,10 @@ class ExecutionContext:
         if self._redactor is None and self.secrets:
             self._redactor = Redactor(self.secrets)
         return self._redactor
+
+    def shown(self, error: WorkflowError) -> dict[str, Any]:
+        """Return an error as the flow's expressions see it."""
+        return error.as_dict(error_types(self.definition))
 
     def redacted(self, fault: TaskFault) -> WorkflowError:
         """Return the error of a fault without secrets; cached in the fault, as every enclosing task asks for it."""

@@ -20,6 +20,7 @@ from typing import Any
 import attrs
 import orjson
 
+from flowhook.document.definition import error_types
 from flowhook.events.lifecycle import (
     MAX_DATA_BYTES,
     MAX_OUTPUT_BYTES,
@@ -95,7 +96,7 @@ class TaskEvents:
             if not self._created:
                 self.created()  # its condition failed
             error = self._emitter.workflow.redacted(fault_of(problem, self._pointer))
-            self._emit(TaskEventType.FAULTED, error=error_data(error))
+            self._emit(TaskEventType.FAULTED, error=error_data(error, error_types(self._emitter.workflow.definition)))
             raise
         if self._created and self._emitter.is_subscribed(TaskEventType.COMPLETED):
             self._completed(output)

@@ -7,15 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any, Final, TypeVar
 
-from flowhook.document.definition import POLICIES, flow_id, kind_of, pointer_token, value_at
+import attrs
+from typing_extensions import override
+
+from flowhook.document.definition import POLICIES, error_types, flow_id, kind_of, pointer_token, value_at
 from flowhook.document.quantities import parse_duration
 from flowhook.events.workflow_input import has_webhook, takes_raw_body
 from flowhook.expressions.syntax import is_expression
+from flowhook.model.error_types import Spelling, respelled, standard_type
 from runner.interpreter import call_arguments, nodes
 from runner.interpreter.call_arguments import ArgumentPath
 from runner.interpreter.clock_detection import reads_clock, task_reads_clock
 from runner.interpreter.effects import INTERNAL
-from runner.interpreter.errors import standard_type
 from runner.interpreter.events import compile_strategy
 
 _CHANGING: Final = re.compile(r"\$\s*(?:context|runtime)\b")  # variables whose value tasks change
@@ -41,9 +44,36 @@ def compile_program(definition: Mapping[str, Any], compiler: nodes.Compiler) -> 
     )
 
 
+@attrs.frozen
+class _Respelled(nodes.Compiler):
+    """Compiles expressions with the types of the standard's errors as the flow sees them, however they are written."""
+
+    _compiler: nodes.Compiler
+    _spelling: Spelling
+
+    @override
+    def template(self, value: Any) -> nodes.Template:
+        return self._compiler.template(self._of(value))
+
+    @override
+    def expression(self, value: Any) -> nodes.Template:
+        return self._compiler.expression(respelled(value, self._spelling) if isinstance(value, str) else value)
+
+    @override
+    def schema(self, document: Any) -> nodes.Validator:
+        return self._compiler.schema(document)
+
+    def _of(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: self._of(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._of(item) for item in value]
+        return respelled(value, self._spelling) if is_expression(value) else value
+
+
 class _Builder:
     def __init__(self, definition: Mapping[str, Any], compiler: nodes.Compiler) -> None:
-        self._compiler = compiler
+        self._compiler: nodes.Compiler = _Respelled(compiler, error_types(definition))
         self._use: Mapping[str, Any] = definition.get("use") or {}
         self._callbacks = (definition.get("webhook") or {}).get("callbacks") or {}
         retry = (definition.get("execution") or {}).get("retry")

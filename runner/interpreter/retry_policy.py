@@ -57,7 +57,7 @@ class RetryAttempts:
         policy = self._policy
         if not self.has_retries_left:
             return False
-        with scope.with_variables({name: error.as_dict()}):
+        with scope.with_variables({name: scope.workflow.shown(error)}):
             may_retry = policy.when is None or is_true(policy.when(data, scope))
             if not may_retry or (policy.except_when is not None and is_true(policy.except_when(data, scope))):
                 return False

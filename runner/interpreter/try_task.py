@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from flowhook.model import WorkflowError
-from runner.interpreter.errors import Exhausted, TaskFault, standard_type
+from runner.interpreter.errors import Exhausted, TaskFault
 from runner.interpreter.nodes import TryNode
 from runner.interpreter.requests import Steps, WithTimeout
 from runner.interpreter.retry_policy import RetryAttempts, is_true, milliseconds
@@ -77,7 +77,7 @@ class _Try:
                     continue
                 if self._node.catch.block is None:
                     raise problem
-            return (yield from self.handle(problem.error.as_dict(), problem.cause))
+            return (yield from self.handle(self._scope.workflow.shown(problem.error), problem.cause))
 
     def handle(self, problem: dict[str, Any], cause: str) -> Steps:
         """Run the `do` of `catch` for an error; without one, the input is the output.
@@ -145,12 +145,12 @@ class _Try:
     def _catches(self, problem: WorkflowError) -> bool:
         catch = self._node.catch
         self._scope.context = self._state.shared.context  # tasks in the block may have changed it
-        members = {**problem.as_dict(), "type": standard_type(problem.type)}
+        members = problem.as_dict()
         if any(members.get(name) != value for name, value in catch.filters.items()):
             return False
         if catch.when is None and catch.except_when is None:
             return True
-        with self._scope.with_variables({catch.name: problem.as_dict()}):
+        with self._scope.with_variables({catch.name: self._scope.workflow.shown(problem)}):
             if catch.when is not None and not is_true(catch.when(self._data, self._scope)):
                 return False
             return catch.except_when is None or not is_true(catch.except_when(self._data, self._scope))

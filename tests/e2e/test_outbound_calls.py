@@ -11,7 +11,7 @@ from support.systems import document
 
 pytestmark = pytest.mark.e2e
 
-ERRORS = "https://serverlessworkflow.io/spec/1.0.0/errors/"
+ERRORS = "https://open-workflow-specification.org/spec/1.0.0/errors/"
 
 
 def calling(name, url):

@@ -43,7 +43,7 @@ async def test_they_fault_at_the_limit_and_others_go_on_uncharged(system):
     bad = [(name, (await system.send(name, {})).id) for name in list(RUNAWAYS) * TIMES]
     for name, execution_id in bad:
         error = await system.faulted(execution_id)
-        assert error.type == "https://serverlessworkflow.io/spec/1.0.0/errors/expression"
+        assert error.type == "https://open-workflow-specification.org/spec/1.0.0/errors/expression"
         assert (error.status, error.instance) == (400, "/do/1/runs")
         assert RUNAWAYS[name][1] in error.detail
     # what comes after them is served, too

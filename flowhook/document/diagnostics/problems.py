@@ -54,6 +54,7 @@ class Code(StrEnum):
     NAME_DUPLICATE = auto()
     NAME_INVALID = auto()
     REFERENCE_UNKNOWN = auto()
+    ERROR_TYPE_UNKNOWN = auto()
     # expressions
     EXPRESSION_INVALID = auto()
     EXPRESSION_NOT_ALLOWED = auto()

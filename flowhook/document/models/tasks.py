@@ -311,12 +311,14 @@ class ErrorFilter(Model):
     status: StrictInt | None = None
     instance: str | None = None
     title: str | None = None
+    detail: str | None = None
     details: str | None = None
+    """The same as `detail`, as 1.0.3 of the standard writes it."""
 
     @model_check
     def _is_any(self) -> Iterator[LocatedCause]:
         if not self.model_fields_set:
-            yield (), Code.KEY_MISSING, "expected at least one of type, status, instance, title and details"
+            yield (), Code.KEY_MISSING, "expected at least one of type, status, instance, title and detail"
 
 
 class CaughtErrors(Model):

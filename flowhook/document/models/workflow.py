@@ -22,6 +22,7 @@ from flowhook.document.models.timing import RetryOrName, RetryPolicy, Timeout, T
 from flowhook.events.keys import ATTRIBUTE_NAME_PATTERN, MAX_ATTRIBUTES, MAX_NAME
 from flowhook.expressions.paths import compile_accessor
 from flowhook.expressions.syntax import is_expression, strip_markers, syntax_hint
+from flowhook.model.error_types import Spelling
 
 
 def _path(value: str) -> str:
@@ -48,6 +49,8 @@ class ExecutionPolicy(Model):
         Annotated[str, AfterValidator(_attribute)],
     ] = Field(default_factory=dict, max_length=MAX_ATTRIBUTES)
     """Search attributes by name: paths (see `expressions.paths`), with or without `${ }`."""
+    error_types: Spelling = "open-workflow"
+    """How types of the standard's errors are spelled for the flow and in its lifecycle events; all are understood."""
     retry: RetryOrName | None = None
     """The DSL's retry policy, for calls that fail transiently."""
     max_backlog: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = limits.DEFAULT_FLOW_BACKLOG

@@ -62,16 +62,33 @@ do:
         do:
           - tell: {set: {error: '${ $problem }'}}
 """
-STANDARD = "https://serverlessworkflow.io/spec/1.0.0/errors"
-EARLIER = "https://serverlessworkflow.io/dsl/errors/types"
+STANDARD = "https://open-workflow-specification.org/spec/1.0.0/errors"
+SPELLINGS = [
+    STANDARD,
+    "https://open-workflow-specification.org/dsl/errors/types",
+    "https://serverlessworkflow.io/spec/1.0.0/errors",
+    "https://serverlessworkflow.io/dsl/errors/types",
+]
 
 
-@pytest.mark.parametrize("base", [STANDARD, EARLIER])
-async def test_a_caught_error_is_there_by_its_name_under_the_standard_type_and_the_earlier_one(run, pets, base):
+@pytest.mark.parametrize("base", SPELLINGS)
+async def test_an_error_is_caught_by_each_name_of_its_type_and_has_the_present_one(run, pets, base):
     output = (await run(CATCH % (pets.url, base, 404), {})).output
     assert output["error"]["type"] == f"{STANDARD}/communication"
     assert (output["error"]["status"], output["error"]["instance"]) == (404, "/do/0/attempt/try/0/ask")
     assert output["error"]["title"]
+
+
+@pytest.mark.parametrize("base", SPELLINGS)
+@pytest.mark.parametrize("chosen", ["open-workflow", "serverless-workflow"])
+async def test_expressions_compare_types_by_any_of_their_names(run, pets, base, chosen):
+    same = f'$error.type == "{base}/communication"'
+    told = f"{{same: '${{ {same} }}', type: '${{ $error.type }}'}}"
+    catch = f"catch: {{when: '{same}', do: [{{tell: {{set: {told}}}}}]}}"
+    ask = f"{{ask: {{call: http, with: {{method: get, endpoint: '{pets.url}/none'}}}}}}"
+    output = (await run(f"execution: {{error_types: {chosen}}}\ndo: [{{t: {{try: [{ask}], {catch}}}}}]", {})).output
+    named = STANDARD if chosen == "open-workflow" else "https://serverlessworkflow.io/spec/1.0.0/errors"
+    assert output == {"same": True, "type": f"{named}/communication"}
 
 
 async def test_an_error_that_the_filter_does_not_take_faults_the_workflow(run, pets):
@@ -88,6 +105,8 @@ RAISE = "{r: {raise: {error: {type: 'https://e.com/x', status: 409, title: T, de
         ("{}", True),
         ("{errors: {with: {title: T, details: d, instance: /do/0/t/try/0/r}}}", True),
         ("{errors: {with: {details: other}}}", False),
+        ("{errors: {with: {detail: d}}}", True),
+        ("{errors: {with: {detail: other}}}", False),
         ("{when: $error.status == 409}", True),
         ("{when: .never}", False),
         ("{as: e, exceptWhen: $e.status == 409}", False),

@@ -11,9 +11,16 @@ from router.storage.model import AttemptInterrupted, Ended, Started
 
 DAY_MS = 24 * 3600 * 1000
 TIMEOUT = WorkflowError(
-    "https://serverlessworkflow.io/spec/1.0.0/errors/timeout", 408, "Timed out", "/do/0/charge", "a'b"
+    "https://open-workflow-specification.org/spec/1.0.0/errors/timeout", 408, "Timed out", "/do/0/charge", "a'b"
 )
 OWN = WorkflowError("https://example.com/errors/declined*", 402, "Declined", "/do/1/charge")
+
+
+class EarlierError(WorkflowError):
+    """An error as versions wrote it that knew the standard by its earlier name."""
+
+    def as_dict(self, spelling="serverless-workflow"):
+        return super().as_dict(spelling)
 
 
 @pytest.fixture
@@ -189,3 +196,18 @@ async def test_payloads_are_read_in_order_up_to_a_number_of_bytes(cluster, new_e
         seqs[3]: b"last",
         99: None,
     }
+
+
+@pytest.mark.parametrize("base", ["open-workflow-specification.org", "serverlessworkflow.io"])
+async def test_errors_of_the_standard_are_found_by_either_name_of_their_type(cluster, new_event, base):
+    events = [new_event("shop", receive_time_ms=day) for day in range(3)]
+    seqs = await cluster.append(*events)
+    errors = (EarlierError(TIMEOUT.type, 408, "T"), TIMEOUT, OWN)
+    await cluster.state.write(
+        [Ended(seq, Status.FAULTED, 9, 1, error=error) for seq, error in zip(seqs, errors, strict=True)]
+    )
+    wanted = ExecutionFilter(error_type=f"https://{base}/spec/1.0.0/errors/timeout")
+    found = await cluster.state.list_executions(wanted)
+    assert [events[0].event_id, events[1].event_id] == sorted(record.id for record in found.records)
+    assert {record.error.type for record in found.records} == {TIMEOUT.type}
+    assert await cluster.state.count_executions(wanted, limit=9) == (2, False)

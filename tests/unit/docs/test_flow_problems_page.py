@@ -62,6 +62,9 @@ EXAMPLES = {
     Code.NAME_DUPLICATE: HEAD + "do:\n- a: {set: {b: 1}}\n- a: {set: {b: 2}}",
     Code.NAME_INVALID: task("{for: {in: .x, each: 1st}, do: []}"),
     Code.REFERENCE_UNKNOWN: task("{set: {b: 1}, then: c}"),
+    Code.ERROR_TYPE_UNKNOWN: task(
+        "{raise: {error: {type: https://serverlessworkflow.io/spec/1.0.0/errors/communicaton, status: 500}}}"
+    ),
     Code.EXPRESSION_INVALID: task("{if: .c ==, set: {b: 1}}"),
     Code.EXPRESSION_NOT_ALLOWED: DO + "schedule: {on: {one: {with: {type: '${ .x }'}}}}",
     Code.EXPRESSION_REQUIRED: DO + "execution: {order_by: .body.account}",

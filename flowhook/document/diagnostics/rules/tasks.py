@@ -26,6 +26,7 @@ from flowhook.document.diagnostics.shapes import keys_of
 from flowhook.document.models.calls import FUNCTION_ARGUMENTS
 from flowhook.document.models.tasks import RETRIED, SwitchCase, models_of_tasks
 from flowhook.expressions.syntax import is_expression
+from flowhook.model.error_types import ERROR_TYPE_BASE, NAMESPACES, Kind, is_standard
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import SchemaError
@@ -140,11 +141,21 @@ def check_error(context: RuleContext, definition: Part) -> Iterator[Problem]:
         if key != "status":
             yield from context.template(member, TASK_VARIABLES)
     kind, instance = definition.at("type"), definition.at("instance")
+    yield from _error_type(kind)
     if isinstance(kind.value, str) and not is_expression(kind.value) and "://" not in kind.value:
         cause = "expected a URI with `://`, such as https://example.com/errors/out-of-stock"
         yield kind.problem(Code.URI_INVALID, cause)
     if isinstance(instance.value, str) and not is_expression(instance.value) and not instance.value.startswith("/"):
         yield instance.problem(Code.VALUE_FORMAT, "expected a JSON Pointer such as /do/0/announce")
+
+
+def _error_type(kind: Part) -> Iterator[Problem]:
+    """Report a type in a namespace of the standard that the standard does not define: nothing would ever match it."""
+    written = kind.value
+    if isinstance(written, str) and written.startswith(NAMESPACES) and not is_standard(written):
+        meant = suggestion(written.rstrip("/").rpartition("/")[2], Kind)
+        hint = f", did you mean {ERROR_TYPE_BASE}{meant.split(chr(39))[1]}?" if meant else ""
+        yield kind.problem(Code.ERROR_TYPE_UNKNOWN, f"the standard defines no error type {written[:200]}{hint}")
 
 
 def _task(context: RuleContext, task: Part, names: Collection[str]) -> Iterator[Problem]:
@@ -195,6 +206,7 @@ def _try(context: RuleContext, task: Part) -> Iterator[Problem]:
     for _, member in catch.at("errors", "with").members:
         if is_expression(member.value):
             yield member.problem(Code.EXPRESSION_NOT_ALLOWED, "an error filter can't have expressions: use `when`")
+    yield from _error_type(catch.at("errors", "with", "type"))
     name = catch.value.get("as", "error")
     yield from _variable(Part(name, (*catch.path, "as")))
     with context.with_variables(name):

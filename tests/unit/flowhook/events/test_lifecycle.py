@@ -20,7 +20,7 @@ from flowhook.events.lifecycle import (
 from flowhook.model import FailedResponse, WorkflowError
 
 SHOP = WorkflowIdentity("samples", "order-pet", "1.0.0")
-ERROR = WorkflowError("https://serverlessworkflow.io/spec/1.0.0/errors/communication", 503, "Away", "/do/0/a")
+ERROR = WorkflowError("https://open-workflow-specification.org/spec/1.0.0/errors/communication", 503, "Away", "/do/0/a")
 
 
 def made(kind, **fields):
@@ -136,3 +136,8 @@ def test_their_types_are_retained_for_them(type_):
 @pytest.mark.parametrize("type_", ["", "paid", "io.serverlessworkflow.samples.x.v1", "io.serverlessworkflow.workflows"])
 def test_others_are_free(type_):
     assert not is_reserved_type(type_)
+
+
+def test_the_error_of_a_fault_has_the_name_of_its_type_that_the_flow_chose():
+    told = made("io.serverlessworkflow.workflow.faulted.v1", error=ERROR, error_types="serverless-workflow")
+    assert told["data"]["error"]["type"] == "https://serverlessworkflow.io/spec/1.0.0/errors/communication"

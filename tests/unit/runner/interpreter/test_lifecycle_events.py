@@ -121,7 +121,7 @@ def test_a_fault_is_reported_of_the_task_and_of_what_encloses_it_with_the_error(
     reported = tell([{"outer": {"do": [{"a": CALL}]}}], answers=[WRONG], secrets={"s": "hunter22"})
     assert reported.rows == [*life("outer"), *life("a", "faulted"), ("faulted", "outer")]
     assert orjson.loads(reported.reported[-1].data)["error"] == {
-        "type": "https://serverlessworkflow.io/spec/1.0.0/errors/communication",
+        "type": "https://open-workflow-specification.org/spec/1.0.0/errors/communication",
         "status": 400,
         "title": "Communication Error",
         "instance": "/do/0/outer/do/0/a",

@@ -86,7 +86,7 @@ def test_what_fails_while_an_error_is_handled_is_not_taken_by_the_same_try(execu
 
 def test_an_error_raised_under_an_earlier_name_of_its_type_is_caught_under_the_present_one(execute):
     raised = {"type": "https://serverlessworkflow.io/dsl/errors/types/timeout", "status": 408}
-    catch = {"errors": {"with": {"type": "https://serverlessworkflow.io/spec/1.0.0/errors/timeout"}}}
+    catch = {"errors": {"with": {"type": "https://open-workflow-specification.org/spec/1.0.0/errors/timeout"}}}
     tries = {"try": [{"r": {"raise": {"error": raised}}}], "catch": catch}
     assert execute([{"t": tries}], {"n": 7}).output == {"n": 7}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# rules for the classes of a picture; and for the statuses of executions as classes of tasks
+# rules for the classes of a picture
 STYLE: Final = """\
 .diagram { display: block; max-width: none; font: 13px system-ui, sans-serif; }
 .diagram text { fill: var(--ink); }
@@ -33,10 +33,6 @@ STYLE: Final = """\
 .diagram .loop polyline { stroke-dasharray: 4 3; }
 .diagram .catch polyline { stroke: var(--bad); stroke-dasharray: 4 3; }
 .diagram .catch path { fill: var(--bad); }
-.diagram .completed > .box { stroke: var(--good); stroke-width: 2; }
-.diagram .faulted > .box { stroke: var(--bad); stroke-width: 2; }
-.diagram :is(.running, .waiting, .suspended) > .box { stroke: var(--busy); stroke-width: 2; }
-.diagram :is(.cancelled, .skipped) { opacity: .55; }
 """
 
 # colours of a picture that is a file of its own

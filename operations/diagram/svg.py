@@ -21,37 +21,18 @@ from operations.diagram.style import STANDALONE, STYLE
 _Attributes = Mapping[str, str | float]
 
 STOPS: Final = ("end", "exit")  # kinds of the small boxes at which a list of tasks ends
-_CLASS: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def svg(
-    definition: Mapping[str, Any],
-    title: str,
-    *,
-    statuses: Mapping[str, str] | None = None,
-    standalone: bool = False,
-) -> str:
-    """Return the picture of a validated definition; it takes milliseconds.
+def svg(definition: Mapping[str, Any], title: str, *, standalone: bool = False) -> str:
+    """Return the picture of a validated definition, in plain JSON types; it takes milliseconds.
 
-    Args:
-        definition: in plain JSON types.
-        title: name of the flow.
-        statuses: classes that the boxes of tasks get in addition, by JSON pointer: lower-case words such as `faulted`.
-        standalone: for a file of its own, with a style sheet; else for a page that has it.
-
-    Raises:
-        ValueError: a status is no class.
+    `title`: name of the flow. `standalone`: for a file of its own, with a style sheet; else for a page that has it.
     """
-    for status in (statuses or {}).values():
-        if not _CLASS.fullmatch(status):
-            raise ValueError(f"no class: {status!r}")
-    return "\n".join(_lines(definition, title, statuses or {}, standalone=standalone)) + "\n"
+    return "\n".join(_lines(definition, title, standalone=standalone)) + "\n"
 
 
-def _lines(
-    definition: Mapping[str, Any], title: str, statuses: Mapping[str, str], *, standalone: bool
-) -> Iterator[str]:
+def _lines(definition: Mapping[str, Any], title: str, *, standalone: bool) -> Iterator[str]:
     drawing = layout.lay_out(definition, title)
     if standalone:
         yield '<?xml version="1.0" encoding="UTF-8"?>'
@@ -67,16 +48,16 @@ def _lines(
     if standalone:
         yield f"<style>\n{STANDALONE}{STYLE}</style>"
     for number, shape in enumerate(drawing.shapes):
-        yield _edge(shape) if isinstance(shape, Edge) else _box(shape, number, statuses)
+        yield _edge(shape) if isinstance(shape, Edge) else _box(shape, number)
     yield "</svg>"
 
 
-def _box(box: Box, number: int, statuses: Mapping[str, str]) -> str:
+def _box(box: Box, number: int) -> str:
     placed = box.placed
     words = ["node" if placed is None else "task", f"kind-{box.kind}" if box.kind else "", "frame" if box.frame else ""]
     group: _Attributes = {}
     if placed is not None:
-        words += ["conditional" if "if" in placed.task else "", statuses.get(placed.pointer, "")]
+        words.append("conditional" if "if" in placed.task else "")
         group = {"id": f"task-{number}", "data-task": placed.pointer}
     radius = box.height / 2 if box.kind in STOPS else FIRST_ROW / 2 if box.kind == "start" else 4
     rect: _Attributes = {"class": "box", "x": box.x, "y": box.y, "width": box.width, "height": box.height, "rx": radius}

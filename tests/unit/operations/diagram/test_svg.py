@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.cases import cases
@@ -66,14 +65,6 @@ def test_a_picture_for_a_page_has_no_style_and_one_for_a_file_has_it():
     assert "style" not in plain
     assert STYLE in whole
     assert "prefers-color-scheme: dark" in whole
-
-
-def test_statuses_are_classes_of_the_tasks_that_they_are_of():
-    root = read(steps(2), statuses={"/do/1/t1": "faulted", "/do/9/none": "completed"})
-    assert "faulted" in tasks(root)["/do/1/t1"]
-    assert "faulted" not in tasks(root)["/do/0/t0"]
-    with pytest.raises(ValueError, match="no class"):
-        read(steps(1), statuses={"/do/0/t0": 'x" onload="y'})
 
 
 def test_ids_are_unique():

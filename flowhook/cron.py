@@ -15,6 +15,7 @@ Source: crontab(5); cronsim parses and steps.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -35,6 +36,7 @@ _NAMES: Final = {
 }
 
 MAX_LENGTH: Final = 256  # characters of one expression
+_invalid: Final = partial(InvalidError, reason="CRON_INVALID")
 
 
 def check_cron(expression: str) -> None:
@@ -91,7 +93,3 @@ def _cause(expression: str, said: str) -> str:
         return f"expected five fields, or six with the second first, not {count}"
     hint = next((known for name, known in _NAMES.items() if said == f"bad {name}"), "")
     return f"{said}{hint}" if said else "it never matches"
-
-
-def _invalid(message: str) -> InvalidError:
-    return InvalidError(message, reason="CRON_INVALID")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ CONNECT_TIMEOUT: Final = 5.0
 
 MAX_RESPONSE: Final = 64 * 1024  # bytes of a response that are read
 _AUTOMATIC: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # headers that aiohttp would add
+_unreachable: Final = partial(UnavailableError, reason="EDGE_UNREACHABLE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +83,6 @@ async def _read(content: StreamReader) -> bytes:
     while len(body) <= MAX_RESPONSE and (chunk := await content.read(MAX_RESPONSE)):
         body += chunk
     return bytes(body)
-
-
-def _unreachable(message: str) -> UnavailableError:
-    return UnavailableError(message, reason="EDGE_UNREACHABLE")
 
 
 PLACEHOLDER: Final = "$SECRET"

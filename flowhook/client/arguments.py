@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from datetime import time as time_of_day
 from enum import Enum
-from typing import Any
+from functools import partial
+from typing import Any, Final
 from uuid import UUID
 
 from flowhook.errors import InvalidError
@@ -19,6 +20,7 @@ from flowhook.model import Event
 Body = bytes | str | Mapping[str, Any] | Sequence[Any]  # bytes are sent unchanged, text as UTF-8, anything else as JSON
 
 HeaderPairs = Mapping[str, str | bytes] | Iterable[tuple[str, str | bytes]]
+_invalid: Final = partial(InvalidError, reason="ARGUMENT_INVALID")
 """Names and values of header fields; pairs if a name occurs more than once."""
 
 
@@ -91,7 +93,3 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(f"values of type {type(value).__name__} are not supported")
-
-
-def _invalid(message: str) -> InvalidError:
-    return InvalidError(message, reason="ARGUMENT_INVALID")

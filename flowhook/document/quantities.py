@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from flowhook.document.diagnostics.problems import suggestion
@@ -42,6 +43,7 @@ _PLURALS: Final = {
 
 _SPOKEN: Final = re.compile(rf"[pt]*({_NUMBER})\s*([a-z]+?)(?=$|[^a-z]|t[0-9])(?:\s|,|\band\b)*", re.IGNORECASE)
 _CLOCK: Final = re.compile(r"([0-9]{1,3}):([0-9]{2}):([0-9]{2})")
+_invalid: Final = partial(InvalidError, reason="DURATION_INVALID")
 
 
 def parse_duration(value: object) -> float:
@@ -123,10 +125,6 @@ def _written(count: object) -> str:
     if isinstance(count, str) and count.isdecimal():
         return ": leave out the quotes"
     return ": fractions are written like PT1.5S" if isinstance(count, float) else ""
-
-
-def _invalid(message: str) -> InvalidError:
-    return InvalidError(message, reason="DURATION_INVALID")
 
 
 _BYTE_UNITS: Final = {

@@ -28,6 +28,7 @@ MAX_CHUNK_BYTES: Final = 1 * limits.MIB
 
 MAX_SENDER_LENGTH: Final = 64  # characters of the name that identifies a sender
 Write = Callable[[bytes], Awaitable[None]]
+_upload_invalid: Final = partial(InvalidError, reason="UPLOAD_INVALID")
 
 
 class UploadReceiver:
@@ -187,7 +188,3 @@ async def _next(requests: AsyncIterator[pb.UploadBodyRequest], seconds: float) -
         raise _upload_invalid("the stream ended before the end of the body") from None
     except TimeoutError:
         raise _upload_invalid("no chunk was received in time") from None
-
-
-def _upload_invalid(what: str) -> InvalidError:
-    return InvalidError(what, reason="UPLOAD_INVALID")

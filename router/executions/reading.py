@@ -40,6 +40,7 @@ MAX_SHOWN: Final = 1000  # tasks shown of one execution: of more, the first half
 
 # state of a task by the first character of its reported result (`runner.interpreter.history`)
 _STATES: Final = {"-": TaskState.SKIPPED, "x": TaskState.CANCELLED, "!": TaskState.FAULTED, ">": TaskState.COMPLETED}
+_invalid: Final = partial(InvalidError, reason="FILTER_INVALID")
 
 
 def read_filter(message: pb.ExecutionFilter) -> ExecutionFilter:
@@ -73,10 +74,6 @@ def _check_id(caused_by: str) -> None:
             ids.decode(caused_by)
     except InvalidError as error:
         raise _invalid(f"`caused_by` must be the ID of an execution: {error.message}") from None
-
-
-def _invalid(message: str) -> InvalidError:
-    return InvalidError(message, reason="FILTER_INVALID")
 
 
 @attrs.define(eq=False, repr=False)

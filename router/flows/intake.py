@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Final
 
 import attrs
@@ -47,6 +48,7 @@ _HASH_BYTES: Final = 32
 
 # errors that refuse new events only: an event stored earlier adds no load
 _NOT_NOW = (ExhaustedError, UnavailableError, NotFoundError)
+_invalid: Final = partial(InvalidError, reason="BODY_BLOB_INVALID")
 
 
 @define(eq=False)
@@ -415,7 +417,3 @@ def _check_blob(message: envelope_pb2.Event) -> None:
     for part in message.parts:
         if not 0 <= part.offset <= part.offset + part.size <= blob.size or len(part.sha256) != _HASH_BYTES:
             raise _invalid("a part exceeds the body, or has no SHA-256")
-
-
-def _invalid(what: str) -> InvalidError:
-    return InvalidError(what, reason="BODY_BLOB_INVALID")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import attrs
@@ -25,6 +26,7 @@ from router.storage.shard_state import ShardState
 
 SAMPLE: Final = 10  # executions of a preview
 COUNT_SECONDS: Final = 5.0  # longest time that a preview counts; then it reports that there may be more
+invalid: Final = partial(InvalidError, reason="JOB_INVALID")
 
 
 def split_spec(spec: JobSpec) -> tuple[bytes, bytes]:
@@ -73,10 +75,6 @@ def read_conditions(message: ExecutionFilterPb) -> ExecutionFilter:
             reason="FILTER_EMPTY",
         )
     return conditions
-
-
-def invalid(message: str) -> InvalidError:
-    return InvalidError(message, reason="JOB_INVALID")
 
 
 @dataclass(frozen=True, slots=True)

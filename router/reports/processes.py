@@ -6,6 +6,7 @@ Roles have separate limits: a caller that fills up the share of one role does no
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Final, NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -61,6 +62,7 @@ _REPORTED: Final = (
     *("name", "role", "build", "pid", "host", "ready", "detail", "url"),
     *("connections", "warnings", "stopping"),
 )
+_invalid: Final = partial(InvalidError, reason="PROCESS_INVALID")
 
 
 class ProcessReport(NamedTuple):
@@ -205,10 +207,6 @@ def _checked(process: pb.Process) -> pb.Process:
         start_time=start if process.HasField("start_time") else None,
         clock_skew=convert.duration(convert.seconds(process.clock_skew)) if process.HasField("clock_skew") else None,
     )
-
-
-def _invalid(what: str) -> InvalidError:
-    return InvalidError(what, reason="PROCESS_INVALID")
 
 
 def process_alive(name: str) -> ConflictError:

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from io import FileIO
 from typing import Final, NamedTuple, ParamSpec, TypeVar
 
@@ -37,6 +38,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 THREADS: Final = 4
+_invalid: Final = partial(InvalidError, reason="UPLOAD_INVALID")
 """Threads that write and read bodies and large payloads; more of them do not make a disk faster.
 
 They are not those of the event loop's default executor: an object store without a quorum may occupy all of them.
@@ -301,10 +303,6 @@ class BodyReader:
     def _close(self) -> None:
         with self._lock:
             self._file.close()
-
-
-def _invalid(what: str) -> InvalidError:
-    return InvalidError(what, reason="UPLOAD_INVALID")
 
 
 class StoredBody(NamedTuple):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import orjson
 
+from flowhook.asyncio_tasks import end_tasks
 from flowhook.document import FlowDocument
 from flowhook.model import Event, Reply
 from flowhook.process.settings import RunnerSettings
@@ -67,9 +68,7 @@ async def run_document(
             return ended
         return ipc.RunEnded(None, error(Kind.RUNTIME, f"the process died ({await child.process.wait()})"))
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
         await child.close()
 
 

@@ -16,6 +16,7 @@ from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
 from admin.security.request_checks import is_same_origin
 from admin.security.sessions import Role
 from admin.signed_in_handler import COOKIE, SignedInHandler
+from flowhook.asyncio_tasks import end_tasks
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidError, PermissionDeniedError, UnauthenticatedError, UnavailableError
 from operations.executions import read_beginning
@@ -287,10 +288,10 @@ async def until_router_hangs(
                 if asking.done():
                     asking.result()
             finally:
-                await _cancel(asking)
+                await end_tasks([asking])
         working.result()
     finally:
-        await _cancel(working)
+        await end_tasks([working])
 
 
 async def _ask(client: AsyncClient) -> None:
@@ -300,8 +301,3 @@ async def _ask(client: AsyncClient) -> None:
         raise
     except FlowhookError:
         return  # it refuses, so it answers
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)

@@ -13,6 +13,7 @@ from cli.supervisor.child_process import ChildProcess, describe_exit, ended_exte
 from cli.supervisor.cluster_spec import Command, ForeignProgram
 from cli.supervisor.progress import report_waiting
 from cli.supervisor.rundir import RunDir
+from flowhook.asyncio_tasks import wait_at_most
 from flowhook.errors import FlowhookError, InternalError
 from flowhook.retrying import POLL, PROCESS
 
@@ -85,9 +86,7 @@ class ProcessSupervisor:
                     pauses = PROCESS.pauses()
                 delay = next(pauses)
                 self.print_line(f"{self.name} {how}; starting it again in {delay:g} s")
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(delay):
-                        await self._stopping.wait()
+                await wait_at_most(delay, self._stopping.wait())
         finally:
             self._ended.set()
 

@@ -34,6 +34,7 @@ from edge.http.receive_budget import Overloaded, ReceiveBudget, charge
 from edge.http.responses import Response
 from edge.metrics import EdgeMetrics
 from flowhook import limits
+from flowhook.asyncio_tasks import end_tasks
 from flowhook.process import logs
 from flowhook.sandbox import INLINE_BYTES
 from flowhook.sharing import Seat
@@ -312,9 +313,7 @@ class Application(HTTPServerConnectionDelegate):
         """Cancel all requests in progress, which may wait for any length of time."""
         tasks = tuple(self._tasks)
         self._tasks.clear()  # one that is cancelled before it begins can't do that itself
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
 
 
 @lru_cache(512)

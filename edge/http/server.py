@@ -24,6 +24,7 @@ from edge.http.proxy_protocol import ProxyProtocolError, read_header
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.responses import Response
 from edge.metrics import EdgeMetrics
+from flowhook.asyncio_tasks import end_tasks
 from flowhook.http.listening import ListeningSocket, peer_address
 from flowhook.http.open_connections import OpenConnections
 from flowhook.process.server_certificates import Certificates
@@ -260,9 +261,7 @@ class Server(HTTPServer):
         for connection in self._all():
             connection.abort()
         handshakes = tuple(self._handshakes)
-        for task in handshakes:
-            task.cancel()
-        await asyncio.gather(*handshakes, return_exceptions=True)
+        await end_tasks(handshakes)
 
     def _all(self) -> tuple[Connection, ...]:
         return (*self._open, *self._giving_way, *self._turned_away)

@@ -23,6 +23,7 @@ from typing import Final
 import orjson
 
 import flowhook
+from flowhook.asyncio_tasks import end_tasks
 from flowhook.errors import FlowhookError
 from flowhook.process import kernel, logs
 from flowhook.process.installation import watch_installation
@@ -125,9 +126,7 @@ async def _live(
     except ExceptionGroup as group:
         raise _only_cause(group) from group
     finally:
-        for helper in helpers:
-            helper.cancel()
-        await asyncio.gather(*helpers, return_exceptions=True)
+        await end_tasks(helpers)
 
 
 @contextlib.asynccontextmanager

@@ -20,6 +20,7 @@ import attrs
 import orjson
 
 import flowhook
+from flowhook.asyncio_tasks import end_tasks
 from flowhook.errors import UnavailableError
 from flowhook.process.process_state import ProcessState
 
@@ -56,9 +57,7 @@ class StatusServer:
             yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
-            for task in self._connections:
-                task.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
+            await end_tasks(self._connections)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._connections) >= self._max_connections:

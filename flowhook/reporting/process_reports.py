@@ -17,6 +17,7 @@ from prometheus_client import Gauge
 
 import flowhook
 from flowhook import limits
+from flowhook.asyncio_tasks import wait_at_most
 from flowhook.errors import PermissionDeniedError, UnauthenticatedError
 from flowhook.process import logs, metrics
 from flowhook.process.process_state import ProcessState
@@ -125,9 +126,7 @@ class ProcessReporter:
                 if self._process_state.ready.is_set():
                     await asyncio.sleep(self._interval)
                     continue
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._interval):
-                        await self._process_state.ready.wait()
+                await wait_at_most(self._interval, self._process_state.ready.wait())
         finally:
             if self._process_state.stop.is_set():
                 with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):

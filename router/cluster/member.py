@@ -15,6 +15,7 @@ import attrs
 from typing_extensions import override
 
 import flowhook
+from flowhook.asyncio_tasks import end_tasks, wait_at_most
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.model.audit import AuditEntry
 from flowhook.process import logs
@@ -59,9 +60,7 @@ async def first(*waits: Awaitable[Any]) -> None:
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
 
 
 async def unless(work: Awaitable[Any], stop: asyncio.Event, abandon: Callable[[], None]) -> Any:
@@ -200,9 +199,7 @@ class Member(ShardMap):
                     await self._serve(term)
         finally:
             self._ownership.stop()
-            for task in upkeep:
-                task.cancel()
-            ended = await asyncio.gather(*upkeep, return_exceptions=True)
+            ended = await end_tasks(upkeep)
             self._announce()
             await self._runner.stand_down()
         for each in ended:
@@ -335,9 +332,7 @@ class Member(ShardMap):
                 self._ownership.refused(time.monotonic())
             if pause is not None:
                 self._process_state.ready.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(pause):
-                        await self._process_state.stop.wait()
+                await wait_at_most(pause, self._process_state.stop.wait())
         return None
 
     def _follow_until(self, halt: threading.Event) -> None:
@@ -465,8 +460,7 @@ class Member(ShardMap):
             log.warning("the shard can't be served", cause=str(errors.exceptions[0]))
             self._ownership.lose()
         finally:
-            checking.cancel()
-            await asyncio.gather(checking, return_exceptions=True)
+            await end_tasks([checking])
             if not self._ownership.owns:
                 term.recorder.abandon()
             await term.storage.close()

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 
+from flowhook.asyncio_tasks import wait_at_most
 from flowhook.attach.messages import Outcome, SubscriptionUpdate
 from flowhook.attach.send_pacing import QUIET
 from flowhook.errors import ConflictError
@@ -134,9 +134,7 @@ class ShardRuntime:
     async def drain(self, seconds: float) -> None:
         """Stop assigning, and wait up to `seconds` for runners to finish the executions that they have."""
         self._dispatcher.stop()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.parts.writer.until(self._is_drained)
+        await wait_at_most(seconds, self.parts.writer.until(self._is_drained))
 
     def _is_drained(self) -> bool:
         return not (self.parts.runners.is_storing or (self.parts.shard.leased and len(self.parts.runners)))

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 import attrs
 
+from flowhook.asyncio_tasks import wait_at_most
 from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, NotFoundError, UnavailableError
 from flowhook.model.jobs import ItemOutcome, JobItem, JobSpec, JobState
 from flowhook.process import logs
@@ -171,9 +172,7 @@ class JobRun:
     async def _wait(self, seconds: float) -> bool:
         """Wait for a time, or until the job is stopped; return whether it is."""
         if seconds > 0 and not self._stopped.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._stopped.wait()
+            await wait_at_most(seconds, self._stopped.wait())
         return self._stopped.is_set()
 
 
@@ -207,9 +206,7 @@ class JobRunner:
         run = self._runs.get(job_id)
         if run is not None and state is not JobState.PENDING:
             run.stop()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
-                    await run.ended.wait()
+            await wait_at_most(STOP_SECONDS, run.ended.wait())
             job = await self._store.get(job_id) or job
         self.notify()
         return job

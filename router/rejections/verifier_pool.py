@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from flowhook.asyncio_tasks import end_tasks
 from flowhook.errors import ExhaustedError, UnavailableError
 from flowhook.sharing import FairQueue, Limit, current_principal
 from flowhook.sharing.table import RouterLimits
@@ -95,9 +96,7 @@ class VerifierPool:
             if not self._verifiers:
                 self._attached.clear()
             verifier.end()
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)  # a broken stream is no news: the edge attaches again
+            await end_tasks(loops)  # a broken stream is no news: the edge attaches again
 
     async def verify(self, request: pb.AttachVerifierResponse) -> pb.AttachVerifierRequest:
         """Let an edge verify a request; if its stream ends, another.

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from typing import Any, Final
 
 import attrs
 import orjson
 
 from flowhook import limits
+from flowhook.asyncio_tasks import end_tasks, wait_at_most
 from flowhook.attach import codec
 from flowhook.attach.limits import protocol_violation
 from flowhook.attach.messages import Hello
@@ -72,9 +72,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         await self._runtime.drain(grace)
         for link in self._links:
             link.close(UnavailableError("the router stops", reason="ROUTER_STOPPED"))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_WORDS_SECONDS):
-                await self._idle.wait()
+        await wait_at_most(LAST_WORDS_SECONDS, self._idle.wait())
 
     @request_stream_rpc
     async def Attach(self, request_iterator: AsyncIterator[codec.Request], context: Context) -> None:
@@ -100,9 +98,9 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         if request.HasField("evaluated"):
             evaluated = checked_outcome(codec.exit_outcome_from_proto(request.evaluated))
         earlier = [link for link in self._links if link.runner_id == request.runner_id]
-        with suppress(TimeoutError):  # messages it sent before count, and are still being recorded
-            async with asyncio.timeout(RECORD_SECONDS + LAST_WORDS_SECONDS):
-                await asyncio.gather(*(link.gone.wait() for link in earlier))
+        # messages it sent before count, and are still being recorded
+        recorded = asyncio.gather(*(link.gone.wait() for link in earlier))
+        await wait_at_most(RECORD_SECONDS + LAST_WORDS_SECONDS, recorded)
         if not earlier or not all(map(self._runtime.is_superseded, earlier)):  # else the next process has taken over
             await self._runtime.exited(request.runner_id, evaluated, explained=request.losses_explained)
         return pb.ReportExitResponse()
@@ -178,9 +176,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
                 if task.done():
                     await task
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
 
     def _register(self, session: RunnerSession, hello: Hello) -> AttachWriter:
         if self._closing:

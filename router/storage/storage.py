@@ -20,6 +20,7 @@ from typing import Final
 
 import apsw
 
+from flowhook.asyncio_tasks import end_tasks
 from flowhook.errors import ConflictError, UnavailableError
 from flowhook.model.cluster import StorageUsage
 from flowhook.security.private_files import make_directory, open_private
@@ -261,9 +262,7 @@ class Storage:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        for task in self._upkeep:
-            task.cancel()
-        await asyncio.gather(*self._upkeep, return_exceptions=True)
+        await end_tasks(self._upkeep)
         await self._wiping.close()
         await self._log.close()
         await self.bodies.close()

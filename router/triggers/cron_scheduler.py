@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Final
 
 import attrs
 from typing_extensions import override
 
+from flowhook.asyncio_tasks import wait_at_most
 from flowhook.errors import FlowhookError, NotFoundError, UnavailableError
 from flowhook.events import ids
 from flowhook.model import Flow, Origin
@@ -202,6 +202,4 @@ class CronScheduler(TriggerSink):
         """Wait until a flow is due, a change is signalled, or the clock is to be read again."""
         due_ms = self._agenda.next()
         delay = None if due_ms is None else min(max((due_ms - self._parts.now_ms()) / 1000, 0.001), CLOCK_LOOK)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(delay):
-                await self._changed.wait()
+        await wait_at_most(delay, self._changed.wait())

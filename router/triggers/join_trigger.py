@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import suppress
 from typing import Final, NamedTuple
 
 import attrs
 import orjson
 
 from flowhook import limits
+from flowhook.asyncio_tasks import wait_at_most
 from flowhook.errors import FlowhookError, InvalidError, NotFoundError
 from flowhook.events.lifecycle import is_reserved_type
 from flowhook.model import Origin
@@ -100,9 +100,7 @@ class JoinTrigger:
         while True:
             self._woken.clear()
             await self.turn()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._look_seconds if self._flows else None):
-                    await self._woken.wait()
+            if await wait_at_most(self._look_seconds if self._flows else None, self._woken.wait()):
                 continue
             self._changed |= dict.fromkeys(self._flows)
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 import attrs
 import orjson
 
+from flowhook.asyncio_tasks import wait_at_most
 from flowhook.document.definition import error_types
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.events import ids
@@ -58,9 +58,7 @@ class LifecyclePublisher:
             except FlowhookError as error:
                 log.warning("publishing lifecycle events failed; trying again", reason=error.reason)
                 again = RETRY_SECONDS
-            with suppress(TimeoutError):
-                async with asyncio.timeout(again or (RETRY_SECONDS if self._late else None)):
-                    await self._parts.outbox.has_pending.wait()
+            await wait_at_most(again or (RETRY_SECONDS if self._late else None), self._parts.outbox.has_pending.wait())
 
     async def turn(self) -> None:
         """Publish all pending lifecycle events; FlowhookError: storage can't serve, and the rest is still pending."""

@@ -7,12 +7,12 @@ before the next child attaches. The same connection renews the leases of a child
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import Final
 
 import attrs
 
+from flowhook.asyncio_tasks import end_tasks, wait_at_most
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RunnerSettings, read_token
@@ -69,9 +69,7 @@ class WorkerSupervisor:
                     if was_killed_for or time.monotonic() - began > STABLE_SECONDS:
                         pauses = WORKER.pauses()
                     if not was_killed_for:
-                        with contextlib.suppress(TimeoutError):
-                            async with asyncio.timeout(next(pauses)):
-                                await self._process_state.stop.wait()
+                        await wait_at_most(next(pauses), self._process_state.stop.wait())
         finally:
             await self._starter.close()
 
@@ -117,9 +115,7 @@ class WorkerSupervisor:
             await asyncio.wait({listener}, timeout=LAST_WORDS_SECONDS)
             return decision
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
             self._process_state.ready.clear()
 
     async def _listen(self, worker: WorkerProcess) -> None:
@@ -195,11 +191,7 @@ class WorkerSupervisor:
         stopping = asyncio.create_task(self._process_state.stop.wait(), name="wait for stop")
         try:
             await asyncio.wait({reporting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_REPORT_SECONDS):
-                    await reporting
-                    self._explained = True
+            if await wait_at_most(LAST_REPORT_SECONDS, reporting):
+                self._explained = True
         finally:
-            for task in (reporting, stopping):
-                task.cancel()
-            await asyncio.gather(reporting, stopping, return_exceptions=True)
+            await end_tasks((reporting, stopping))

@@ -12,6 +12,7 @@ from typing import Final
 import orjson
 
 from flowhook import limits
+from flowhook.asyncio_tasks import end_tasks
 from flowhook.process import logs
 from flowhook.process.settings import RunnerSettings
 from runner.interpreter.errors import Kind, TaskFault, fault
@@ -84,9 +85,7 @@ class FlowProcesses:
 
     async def close(self) -> None:
         tasks = list(self._background)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
 
     async def _run_in_background(self, program: ProcessSpec) -> None:
         try:

@@ -11,6 +11,7 @@ from typing import Final
 from pydantic import SecretStr
 
 import flowhook
+from flowhook.asyncio_tasks import wait_at_most
 from flowhook.client.channel import open_channel
 from flowhook.process import logs
 from flowhook.process.installation import watch_installation
@@ -142,13 +143,9 @@ async def _drain(seconds: float, session: Session, executions: ExecutionDriver, 
     """Wait for calls in flight, release executions that would begin new ones, and wait until all is settled."""
     session.drain()
     executions.drain()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await connection.idle()
+    await wait_at_most(seconds, connection.idle())
     executions.release_all()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SETTLE_SECONDS):
-            await connection.idle()
+    await wait_at_most(SETTLE_SECONDS, connection.idle())
 
 
 async def _beat(record: EvaluationRecord) -> None:

@@ -11,6 +11,7 @@ import attrs
 import orjson
 
 from flowhook import limits
+from flowhook.asyncio_tasks import end_tasks
 from flowhook.document.definition import kind_of
 from flowhook.events import cloud_events
 from flowhook.events.workflow_input import workflow_input
@@ -249,9 +250,7 @@ async def run_to_end(
             else:
                 return effects.WorkflowFaulted(_no_events(step.subscriptions[0]))
     finally:
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+        await end_tasks(calls)
     return step.ending
 
 

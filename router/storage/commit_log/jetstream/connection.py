@@ -23,6 +23,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, ServerError, ServiceUnavailableError
 
+from flowhook.asyncio_tasks import wait_at_most
 from flowhook.errors import InvalidError, UnavailableError
 from flowhook.process import logs
 from router.storage.commit_log.jetstream.url import LogUrl
@@ -152,9 +153,7 @@ class Connection:
         return bool(self._client._server_info.get("jetstream"))  # noqa: SLF001
 
     async def wait_connected(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._connected.wait()
+        await wait_at_most(seconds, self._connected.wait())
         return self._connected.is_set()
 
     async def subscribe(self, subject: str, callback: Callback) -> None:

@@ -20,6 +20,7 @@ from nats.js.api import Header, RawStreamMsg, StreamInfo
 from nats.js.errors import NotFoundError
 from typing_extensions import override
 
+from flowhook.asyncio_tasks import wait_at_most
 from flowhook.errors import ExhaustedError, InternalError
 from flowhook.process import logs
 from router.storage.commit_log.interface import (
@@ -417,9 +418,7 @@ class JetStreamLog(CommitLog):
                 return []
             await self._say_that_it_waits()
             pause = POLL_SECONDS if self._announced <= after else SOON_SECONDS
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(remaining, pause)):
-                    await news.wait()
+            await wait_at_most(min(remaining, pause), news.wait())
 
     def _opened(self, message: StoredMessage) -> LogRecord:
         """Return the record of a message; report it if it is void."""

@@ -51,6 +51,7 @@ NAMED_LISTS: Final = frozenset({"after", "before", "branches", "do", "extensions
 """Keys of lists whose items are mappings with one key, the name of the item."""
 
 POLICIES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "asyncapi": (("document", "endpoint", "authentication"), ("authentication",)),
     "grpc": (("proto", "endpoint", "authentication"), ("service", "authentication")),
     "http": (("endpoint", "authentication"),),
     "openapi": (("document", "endpoint", "authentication"), ("authentication",)),

@@ -111,6 +111,8 @@ def _call(task: Mapping[str, Any]) -> str:
             subject = f"{bare(_dig(arguments, 'method') or '').upper()} {_address(_dig(arguments, 'endpoint'))}"
         case "grpc":
             subject = f"{bare(_dig(arguments, 'service', 'name') or '')}/{bare(_dig(arguments, 'method') or '')}"
+        case "asyncapi":
+            subject = str(_dig(arguments, "operation") or _dig(arguments, "channel") or "")
         case "openapi":
             subject = str(_dig(arguments, "operationId") or "")
         case "reply":

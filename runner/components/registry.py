@@ -10,12 +10,13 @@ from typing import Final
 from flowhook.process import logs
 from runner.component_names import ENTRY_POINT_GROUP
 from runner.components import http, reply, run_process
+from runner.components.asyncapi.call import call as asyncapi_call
 from runner.components.base import Component
 from runner.components.grpc_call.call import call as grpc_call
 from runner.components.openapi.call import call as openapi_call
 
 # the components named by `component_names.BUILT_IN`
-BUILT_IN: Final = (grpc_call, http.call, openapi_call, reply.reply)
+BUILT_IN: Final = (asyncapi_call, grpc_call, http.call, openapi_call, reply.reply)
 TASKS: Final = (run_process.script, run_process.shell)  # the components named by `component_names.TASKS`
 
 log = logs.get_logger(__name__)

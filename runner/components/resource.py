@@ -23,6 +23,7 @@ from runner.components.base import Context
 from runner.components.http import EvaluatedEndpoint
 from runner.interpreter.errors import Kind, fault
 from runner.interpreter.json_codec import encode
+from runner.outbound.http_response import ResponseTooLargeError
 
 Value = TypeVar("Value")
 
@@ -80,7 +81,10 @@ async def fetch(resource: Resource, context: Context, place: str) -> bytes:
         raise fault(Kind.CONFIGURATION, f"{place}: files of a runner are not read: serve the document over https")
     policy = None if isinstance(resource.endpoint, str) else resource.endpoint.authentication
     keyless = dataclasses.replace(context, http=context.http.without_key())
-    content: str = await http.exchange(
-        "GET", resource.uri, keyless, headers={}, authentication=policy, output="raw", redirect=True
-    )
+    try:
+        content: str = await http.exchange(
+            "GET", resource.uri, keyless, headers={}, authentication=policy, output="raw", redirect=True
+        )
+    except ResponseTooLargeError as problem:  # a retry would change nothing
+        raise fault(Kind.CONFIGURATION, f"{place}: {problem}") from None
     return base64.b64decode(content)

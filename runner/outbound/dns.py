@@ -22,6 +22,7 @@ from typing import Any, Final
 import aiohappyeyeballs
 
 from flowhook.security.address_policy import POLICY, AddressPolicy, is_policy_error, open_socket
+from runner.interpreter.errors import Kind, fault
 
 MAX_LOOKUPS: Final = 64  # maximum number of concurrent lookups; further ones wait until the deadline of their call
 # status of the error for a call to a forbidden address; not a transient status, so the call is not retried
@@ -111,3 +112,48 @@ async def connect(host: str, port: int, *, address_policy: AddressPolicy) -> soc
         socket_factory=functools.partial(open_socket, policy=address_policy),
         loop=asyncio.get_running_loop(),
     )
+
+
+async def dial(host: str, port: int, *, address_policy: AddressPolicy) -> tuple[str, int]:
+    """Return an address of a host at which a server accepts connections, for libraries that open them themselves.
+
+    These would resolve the name again, where the policy can't be applied: they get the address, and the name for TLS
+    only. The caller sets the deadline.
+
+    Raises:
+        TaskFault: no address can be reached, or the policy allows none (communication).
+    """
+    try:
+        connected = await connect(host, port, address_policy=address_policy)
+    except (OSError, UnicodeError) as problem:
+        cause = connect_cause(problem) or "can't connect"
+        raise fault(Kind.COMMUNICATION, f"{host}:{port}: {cause}", status=refused_status(problem)) from None
+    with connected:
+        found: tuple[str, int] = connected.getpeername()[:2]
+    return found
+
+
+class NamedTls(ssl.SSLContext):
+    """A TLS context for one server by its name, whatever the library that uses it believes the name to be."""
+
+    _name: str
+
+    @classmethod
+    def of(cls, name: str) -> NamedTls:
+        context = cls(ssl.PROTOCOL_TLS_CLIENT)
+        context._name = name
+        if TRUSTED_ROOTS:
+            context.load_verify_locations(TRUSTED_ROOTS)
+        else:
+            context.load_default_certs()
+        return context
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **options: Any) -> ssl.SSLObject:
+        """See `ssl.SSLContext`."""
+        del args
+        return super().wrap_bio(incoming, outgoing, **{**options, "server_side": False, "server_hostname": self._name})
+
+    def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> ssl.SSLSocket:
+        """See `ssl.SSLContext`."""
+        del args
+        return super().wrap_socket(sock, **{**options, "server_side": False, "server_hostname": self._name})

@@ -25,7 +25,7 @@ from yarl import URL
 
 from flowhook import limits
 from flowhook.model import FailedResponse
-from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.interpreter.errors import Kind, TaskFault, error, fault
 from runner.interpreter.redaction import Redactor
 from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS
 
@@ -50,6 +50,10 @@ class TooManyResponsesError(aiohttp.ClientError):
 
     def __init__(self) -> None:
         super().__init__(f"the server sent more than {MAX_INTERIM_RESPONSES} interim responses")
+
+
+class ResponseTooLargeError(TaskFault):
+    """A response is larger than `limits.MAX_RESULT_BYTES`."""
 
 
 class LimitedConnector(aiohttp.TCPConnector):
@@ -182,7 +186,8 @@ async def _read_body(response: aiohttp.ClientResponse, shown_url: str) -> bytes:
         size += len(part)
         if size > limits.MAX_RESULT_BYTES:
             response.close()
-            raise fault(Kind.COMMUNICATION, f"{shown_url}: the response is larger than {limits.MAX_RESULT_BYTES} bytes")
+            detail = f"{shown_url}: the response is larger than {limits.MAX_RESULT_BYTES} bytes"
+            raise ResponseTooLargeError(error(Kind.COMMUNICATION, detail))
         parts.append(part)
     return b"".join(parts)
 

@@ -220,7 +220,48 @@ class OpenApiArguments(Model):
     redirect: StrictBool = False
 
 
+_PROTOCOLS = Literal[
+    "amqp", "amqp1", "anypointmq", "googlepubsub", "http", "ibmmq", "jms", "kafka", "mercure", "mqtt", "mqtt5", "nats",
+    "pulsar", "redis", "sns", "solace", "sqs", "stomp", "ws",
+]  # fmt: skip
+
+
+class AsyncApiServer(Model):
+    """The server to use, of those in the document."""
+
+    name: Annotated[str, Field(min_length=1)]
+    variables: _Parameters = Field(default_factory=dict)
+
+
+class AsyncApiMessage(Model):
+    """A message to publish."""
+
+    payload: Any = None
+    headers: _Parameters = Field(default_factory=dict)
+
+
+class AsyncApiArguments(Model):
+    """`with` of `call: asyncapi`."""
+
+    document: ExternalResource
+    """The AsyncAPI 2 or 3 document, as JSON or YAML."""
+    channel: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """With AsyncAPI 2: the channel, whose operation `publish` sends a `message`."""
+    operation: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    """With AsyncAPI 3: the operation."""
+    server: AsyncApiServer | None = None
+    """Default: the first server that the operation's channel is available at, and that has the `protocol`."""
+    protocol: _PROTOCOLS | None = None
+    message: AsyncApiMessage
+    authentication: ReferenceableAuthenticationPolicy | None = None
+
+    _is_one = exactly_one(
+        "channel", "operation", cause="expected a channel (of AsyncAPI 2) or an operation (of AsyncAPI 3)"
+    )
+
+
 FUNCTION_ARGUMENTS: Final[Mapping[str, type[Model]]] = {
+    "asyncapi": AsyncApiArguments,
     "grpc": GrpcArguments,
     "http": HttpArguments,
     "openapi": OpenApiArguments,

@@ -24,10 +24,8 @@ import grpc.aio
 
 from flowhook import limits
 from flowhook.process.settings import RunnerSettings
-from flowhook.security.address_policy import AddressPolicy
 from runner.interpreter.errors import Kind, fault
-from runner.outbound import dns
-from runner.outbound.dns import TRUSTED_ROOTS, connect_cause, refused_status
+from runner.outbound.dns import TRUSTED_ROOTS, dial
 from runner.outbound.http_client import USER_AGENT
 
 MAX_CHANNELS: Final = 64
@@ -122,7 +120,8 @@ class ChannelPool:
             if time.monotonic() - pooled.opened_at <= MAX_AGE_SECONDS:
                 return pooled
             await self._remove(target)
-        address = await _dial(target, address_policy=self._address_policy)
+        host, port = await dial(target.host, target.port, address_policy=self._address_policy)
+        address = f"ipv6:[{quote(host, safe=':')}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
         while target not in self._pool and len(self._pool) >= MAX_CHANNELS:
             idle = next((other for other, pooled in self._pool.items() if not pooled.users), None)
             if idle is None:
@@ -151,15 +150,3 @@ class ChannelPool:
             self._credentials = grpc.ssl_channel_credentials(roots)
         options.append(("grpc.ssl_target_name_override", target.host))
         return grpc.aio.secure_channel(address, self._credentials, options=options)
-
-
-async def _dial(target: GrpcTarget, *, address_policy: AddressPolicy) -> str:
-    """Return an address at which a server accepts connections, in gRPC's syntax."""
-    try:
-        connected = await dns.connect(target.host, target.port, address_policy=address_policy)
-    except (OSError, UnicodeError) as problem:
-        cause = connect_cause(problem) or "can't connect"
-        raise fault(Kind.COMMUNICATION, f"{target}: {cause}", status=refused_status(problem)) from None
-    with connected:
-        host, port = connected.getpeername()[:2]
-    return f"ipv6:[{quote(host, safe=':')}]:{port}" if ":" in host else f"ipv4:{host}:{port}"

@@ -1,76 +1,44 @@
-"""Extracts one operation from a document, in one form for OpenAPI 3 and Swagger 2.0; resolves references within it.
+"""Extracts one operation from a document, in one form for OpenAPI 3 and Swagger 2.0.
 
 Source: OpenAPI Specification 3.0.4, 3.1.1 (section 4.8.23 "Reference Object") and 2.0
-(https://spec.openapis.org/oas/); RFC 6901, section 6 (JSON Pointer in a URI).
+(https://spec.openapis.org/oas/).
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import attrs
 
 from flowhook.payloads.content_type import is_json
+from runner.components import api_documents
+from runner.components.api_documents import VARIABLE, OperationCache, mapping, sequence
 from runner.components.openapi.parameter_styles import DEFAULT_STYLES, PARAMETER_LOCATIONS, Parameter
-from runner.interpreter.errors import Kind, TaskFault, fault
 
-MAX_REFERENCES: Final = 16  # longest chain of references that point to references
-_INDEX: Final = re.compile(r"[0-9]{1,9}")
 MAX_PARAMETERS: Final = 1000  # limit for one operation
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
-VARIABLE: Final = re.compile(r"\{([^{}]+)\}")  # a variable in the path of an operation, or in the URL of a server
 # Header parameters whose definition is to be ignored. Source: 3.1.1, section 4.8.12.2.1.
 _NEVER_REQUIRED: Final = frozenset({"accept", "authorization", "content-type"})
 # styles by `collectionFormat` of Swagger 2.0
 _STYLES: Final = {"ssv": "spaceDelimited", "tsv": "tabDelimited", "pipes": "pipeDelimited"}
 
 
-def document_fault(detail: str) -> TaskFault:
-    return fault(Kind.CONFIGURATION, f"openapi: {detail}")
+class ApiOperations(OperationCache["ApiOperation"]):
+    """The operation cache of a process; see `SharedResources`."""
+
+    function = "openapi"
 
 
-def resolve(root: Mapping[str, Any], node: Any) -> Mapping[str, Any]:
-    """Return a node, or the node that it refers to; empty if that is not an object.
-
-    Raises:
-        TaskFault: it refers to something outside of the document, to nothing, or in circles (configuration).
-    """
-    for _ in range(MAX_REFERENCES):
-        reference = mapping(node).get("$ref")
-        if not isinstance(reference, str):
-            return mapping(node)
-        node = _look_up(root, reference)
-    raise document_fault(f"references lead in circles, or from one to another more than {MAX_REFERENCES} times")
-
-
-def _look_up(root: Mapping[str, Any], reference: str) -> Any:
-    if not reference.startswith("#/"):
-        raise document_fault(f"the reference {reference} leads out of the document, and is not followed")
-    node: Any = root
-    for token in unquote(reference[2:]).split("/"):
-        key = token.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, Mapping) and key in node:
-            node = node[key]
-        elif isinstance(node, list) and _INDEX.fullmatch(key) and int(key) < len(node):
-            node = node[int(key)]
-        else:
-            raise document_fault(f"the reference {reference} leads nowhere")
-    return node
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def sequence(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+document_fault: Final = ApiOperations.fault
+resolve: Final = functools.partial(api_documents.resolve, document_fault=document_fault)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from urllib.parse import quote
 from yarl import URL
 
 from flowhook.payloads.content_type import is_json, parse_content_type
+from runner.components.api_documents import VARIABLE
 from runner.components.openapi import parameter_styles
-from runner.components.openapi.operations import FORM, VARIABLE, ApiOperation, DeclaredBody, document_fault
+from runner.components.openapi.operations import FORM, ApiOperation, DeclaredBody, document_fault
 from runner.components.openapi.parameter_styles import Parameter, UnwritableError
 from runner.interpreter.json_codec import encode
 

@@ -32,11 +32,10 @@ JUDGED = {
 UNSUPPORTED = "UNSUPPORTED"
 
 REFUSED = {
-    "call-asyncapi-publish": ("do[0].findPet.call", UNSUPPORTED),
-    "call-asyncapi-subscribe-consume-amount": ("do[0].getNotifications.call", UNSUPPORTED),
-    "call-asyncapi-subscribe-consume-forever-foreach": ("do[0].getNotifications.call", UNSUPPORTED),
-    "call-asyncapi-subscribe-consume-until": ("do[0].getNotifications.call", UNSUPPORTED),
-    "call-asyncapi-subscribe-consume-while": ("do[0].getNotifications.call", UNSUPPORTED),
+    "call-asyncapi-subscribe-consume-amount": ("do[0].getNotifications.with.subscription", UNSUPPORTED),
+    "call-asyncapi-subscribe-consume-forever-foreach": ("do[0].getNotifications.with.subscription", UNSUPPORTED),
+    "call-asyncapi-subscribe-consume-until": ("do[0].getNotifications.with.subscription", UNSUPPORTED),
+    "call-asyncapi-subscribe-consume-while": ("do[0].getNotifications.with.subscription", UNSUPPORTED),
     "call-custom-function-cataloged": ("do[0].log.call", UNSUPPORTED),
     "call-grpc": ("do[0].greet.with.proto.endpoint", "URI_INVALID"),
     "call-mcp": ("do[0].publishMessageToSlack.call", UNSUPPORTED),
@@ -62,7 +61,6 @@ def subscribe(more):
 
 
 OURS = {
-    "call-asyncapi-publish": f"{{call: asyncapi, with: {PUBLISH}}}",
     "call-asyncapi-subscribe-consume-amount": f"{{call: asyncapi, with: {subscribe('consume: {amount: 3}')}}}",
     "call-asyncapi-subscribe-consume-forever-foreach": "{call: asyncapi, with: "
     + subscribe("consume: {while: '${ true }'}, foreach: {item: order, do: [{keep: {set: {order: '${ $order }'}}}]}")
@@ -91,6 +89,7 @@ OURS = {
 BESIDE = (
     "{call: http, with: {method: post, endpoint: https://tools.example.org/, body: {method: tools/call}}}",
     "{call: tell, with: {text: paid}}",
+    f"{{call: asyncapi, with: {PUBLISH}}}",
     OURS["call-grpc"].replace("file://", "https://orders.example.org/"),
     "{run: {shell: {command: invoices, arguments: [a, b]}, return: all}}",
     "{run: {script: {language: python, code: 'print(1)'}, return: code}}",

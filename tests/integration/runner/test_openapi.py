@@ -144,7 +144,9 @@ async def test_a_document_that_is_none_or_too_large_or_not_there(call, pets, htt
 
     base, _ = await pets(" " * (1024 * 1024 + 1))
     error = await call("openapi", document={"endpoint": f"{base}/doc"}, operationId="getPet")
-    assert kind(error) == ("communication", 500)
+    assert kind(error) == ("configuration", 400)
+    assert "with.document.endpoint" in error.detail
+    assert "the response is larger than 1048576 bytes" in error.detail
 
     async def missing(_request):
         return web.Response(status=404)

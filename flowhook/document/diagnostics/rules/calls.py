@@ -23,6 +23,9 @@ def check_call(context: RuleContext, task: Part) -> Iterator[Problem]:
         yield task.at("call").problem(*unknown)
         if name in unsupported.FUNCTIONS:
             return  # its arguments follow rules of their own
+    if name == "asyncapi" and "subscription" in mapping(arguments.value):
+        yield arguments.at("subscription").problem(Code.UNSUPPORTED, unsupported.SUBSCRIPTION)
+        return
     yield from context.template(arguments, TASK_VARIABLES)
     if not isinstance(name, str):
         return

@@ -24,12 +24,13 @@ AUTHENTICATIONS: Final[Mapping[str, str]] = {
 FUNCTIONS: Final[Mapping[str, str]] = {
     "a2a": "A2A calls are not supported: they would follow an agent's tasks over time; "
     "`call: http` sends a single JSON-RPC request",
-    "asyncapi": "AsyncAPI calls are not supported: Flowhook does not connect to message brokers; "
-    "`call: http` and `emit` with `metadata.sink` send over HTTP, and a webhook or a callback receives messages",
     "mcp": "MCP calls are not supported: they need a session with a server or a process; "
     "`call: http` sends a single JSON-RPC request",
 }
 """Cause by name of the called function; a component of that name takes precedence."""
+
+SUBSCRIPTION: Final = "subscriptions are not supported: a webhook or a callback receives messages"
+"""Cause for `subscription` of `call: asyncapi`."""
 
 CATALOGS: Final = (
     "catalogs are not supported, because their content can change after a flow is applied; "

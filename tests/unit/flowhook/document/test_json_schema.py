@@ -221,6 +221,7 @@ def test_the_names_of_components_are_offered(schema):
     assert offered == [
         "acme.page",
         "acme.ping",
+        "asyncapi",
         "email.send",
         "grpc",
         "http",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from support.cases import cases
 
-from runner.components.openapi.call import parse
-from runner.components.openapi.operations import find_operation
+from runner.components.api_documents import parse as parse_document
+from runner.components.openapi.operations import document_fault, find_operation
 from runner.components.openapi.requests import build_request
 from runner.interpreter.errors import TaskFault
 
@@ -110,7 +110,7 @@ securityDefinitions:
 
 
 def request(operation, document=PETS, uri=URI, **parameters):
-    return build_request(find_operation(parse(document.encode()), operation, uri), parameters)
+    return build_request(find_operation(parse_document(document.encode(), document_fault), operation, uri), parameters)
 
 
 def shown(made):

@@ -1,0 +1,230 @@
+"""Pooled connections to brokers, dialled under the address policy; the protocols and their modules.
+
+A connection is used for `MAX_AGE_SECONDS` at most, and until a call on it fails; a new one resolves the name again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
+from weakref import WeakValueDictionary
+
+from flowhook.process.settings import RunnerSettings
+from runner.authentication.policy import Policy
+from runner.components.asyncapi.documents import ChannelOperation, DescribedServer, document_fault
+from runner.components.asyncapi.messages import Endpoint, OutboundMessage
+from runner.components.base import Context
+from runner.components.resource import fingerprint
+from runner.interpreter.errors import Kind, fault
+
+MAX_CONNECTIONS: Final = 64
+MAX_AGE_SECONDS: Final = 300.0
+CLOSE_SECONDS: Final = 5.0
+_UNAVAILABLE: Final = 503
+
+
+class BrokerProtocol(NamedTuple):
+    """A protocol of servers in documents."""
+
+    module: str  # module of this package that speaks it
+    tls: bool
+    port: int  # default port
+    extra: str = ""  # extra of the distribution that installs its library; empty: always installed
+
+
+PROTOCOLS: Final[Mapping[str, BrokerProtocol]] = {
+    "http": BrokerProtocol("http", tls=False, port=80),
+    "https": BrokerProtocol("http", tls=True, port=443),
+    "nats": BrokerProtocol("nats", tls=False, port=4222),
+}
+"""By name, as documents write it."""
+
+_FAMILIES: Final[Mapping[str, frozenset[str]]] = {
+    "http": frozenset({"http", "https"}),
+}
+"""Protocols of servers that a `protocol` of a call selects, where it is not only that of the same name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a broker is told to authenticate a call: a name and a password, or a token."""
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+
+    @classmethod
+    async def of(cls, policy: Policy | None, context: Context) -> Credentials | None:
+        """Return the credentials of a policy; None: none.
+
+        Raises:
+            TaskFault: the policy works for HTTP only (configuration), or no token can be obtained.
+        """
+        if policy is None:
+            return None
+        if policy.basic is not None:
+            return cls(policy.basic.username, policy.basic.password)
+        authorization = await context.http.authorization(policy)
+        return cls(token=authorization.value.removeprefix("Bearer "))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a message goes, or comes from."""
+
+    operation: ChannelOperation
+    server: DescribedServer
+    endpoint: Endpoint
+    address: str  # of the channel, without variables
+
+    def binding(self, *protocols: str) -> Mapping[str, Any]:
+        """Return the bindings for a protocol, by its first name that the document has bindings for."""
+        return next((found for name in protocols if (found := self.operation.bindings.get(name))), {})
+
+
+class Transport(Protocol):
+    """A module that speaks a protocol."""
+
+    async def publish(
+        self, target: Target, message: OutboundMessage, authentication: Policy | None, context: Context
+    ) -> Any:
+        """Publish a message; returns what the server says about it, as JSON, or None.
+
+        Raises:
+            TaskFault: the server does not take it.
+        """
+        ...
+
+
+def select_server(operation: ChannelOperation, name: str | None, protocol: str | None) -> DescribedServer:
+    """Return the server of a name or else the first one with the protocol; without either, the first one.
+
+    Raises:
+        TaskFault: there is none, or its protocol is not supported (configuration).
+    """
+    if name is not None:
+        server = next((each for each in operation.servers if each.name == name), None)
+        wanted = f"no server {name}"
+    elif protocol is not None:
+        family = _FAMILIES.get(protocol, frozenset({protocol}))
+        server = next((each for each in operation.servers if each.protocol in family), None)
+        wanted = f"no server with the protocol {protocol}"
+    else:
+        server = next(iter(operation.servers), None)
+        wanted = "no server"
+    if server is None:
+        raise document_fault(f"the document has {wanted} for {operation.name}")
+    if server.protocol not in PROTOCOLS:
+        known = ", ".join(PROTOCOLS)
+        raise document_fault(f"the protocol {server.protocol} is not supported; those that are: {known}")
+    return server
+
+
+async def load_transport(protocol: BrokerProtocol) -> Transport:
+    """Import the module of a protocol.
+
+    Raises:
+        TaskFault: its library is not installed (configuration).
+    """
+    try:
+        module: Any = await asyncio.to_thread(importlib.import_module, f"{__package__}.{protocol.module}")
+    except ModuleNotFoundError as problem:
+        if not protocol.extra:
+            raise
+        detail = f"this runner lacks {problem.name}: install flowhook[{protocol.extra}] where runners run"
+        raise document_fault(detail) from None
+    transport: Transport = module
+    return transport
+
+
+@runtime_checkable
+class Closable(Protocol):
+    """A connection to a broker."""
+
+    async def close(self) -> None:
+        """Close the connection; it may be broken."""
+        ...
+
+
+Connection = TypeVar("Connection", bound=Closable)
+
+
+@dataclass(slots=True, eq=False)
+class _Pooled:
+    connection: Any
+    opened_at: float
+    users: int = 0
+
+
+class ConnectionPool:
+    """The connections of a process to brokers; see `SharedResources`."""
+
+    def __init__(self, _settings: RunnerSettings) -> None:
+        self._pool: OrderedDict[bytes, _Pooled] = OrderedDict()  # most recently used last
+        self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
+
+    async def close(self) -> None:
+        while self._pool:
+            _, pooled = self._pool.popitem()
+            await _close(pooled)
+
+    @asynccontextmanager
+    async def use(
+        self, target: Target, credentials: Credentials | None, open_: Callable[[], Awaitable[Connection]]
+    ) -> AsyncIterator[Connection]:
+        """Provide a connection to a server for one call, which `open_` opens; the caller sets the deadline.
+
+        Raises:
+            TaskFault: more than `MAX_CONNECTIONS` servers are called at the same time (communication).
+        """
+        shown = None if credentials is None else [credentials.username, credentials.password, credentials.token]
+        key = fingerprint(
+            target.server.protocol, target.server.version, str(target.endpoint), target.endpoint.path, shown
+        )
+        pooled = await self._get(key, open_)
+        pooled.users += 1
+        try:
+            yield pooled.connection
+        except BaseException:  # cancellation included: the connection's state is not known
+            if self._pool.get(key) is pooled:
+                del self._pool[key]
+            raise
+        finally:
+            pooled.users -= 1
+            if not pooled.users and self._pool.get(key) is not pooled:
+                await _close(pooled)
+
+    async def _get(self, key: bytes, open_: Callable[[], Awaitable[Connection]]) -> _Pooled:
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            pooled = self._pool.get(key)
+            if pooled is not None:
+                self._pool.move_to_end(key)
+                if time.monotonic() - pooled.opened_at <= MAX_AGE_SECONDS:
+                    return pooled
+                await self._remove(key)
+            while len(self._pool) >= MAX_CONNECTIONS:
+                idle = next((other for other, each in self._pool.items() if not each.users), None)
+                if idle is None:
+                    detail = f"more than {MAX_CONNECTIONS} brokers are called at a time"
+                    raise fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
+                await self._remove(idle)
+            self._pool[key] = pooled = _Pooled(await open_(), time.monotonic())
+            return pooled
+
+    async def _remove(self, key: bytes) -> None:
+        """Remove a connection from the pool; the last call on it closes it."""
+        pooled = self._pool.pop(key)
+        if not pooled.users:
+            await _close(pooled)
+
+
+async def _close(pooled: _Pooled) -> None:
+    with suppress(Exception):  # whatever a library raises about a connection that is broken
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await pooled.connection.close()

@@ -1,7 +1,7 @@
 r"""The subset of jq that runs outside the runner: paths, interpolations of paths into strings, and literals.
 
 Expressions of the subset have the same meaning as in jq, and always end, in time proportional to their length. So they
-may run in the router and the edge; the runner extends the subset (`runner.evaluation.plain_programs`). There is one
+may run in the router and the edge; the runner extends the subset (`flowhook.expressions.plain_programs`). There is one
 difference: integers beyond 2^53 stay exact, while the jq binding rounds them in its results.
 
     expression := path | string | literal

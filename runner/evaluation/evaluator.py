@@ -25,9 +25,9 @@ from typing_extensions import override
 
 from flowhook.document.definition import strings_in
 from flowhook.expressions.paths import Accessor
+from flowhook.expressions.plain_programs import Undecided, compile_plain
 from flowhook.expressions.syntax import ExpressionTypeError, is_expression, strip_markers
 from runner.evaluation.jq_programs import PROGRAM_CACHE, CompiledSchema, JqProgramCache
-from runner.evaluation.plain_programs import Undecided, compile_plain
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter import json_codec
 from runner.interpreter.clock_detection import calls_now

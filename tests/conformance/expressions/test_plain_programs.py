@@ -10,8 +10,8 @@ import jq
 import orjson
 import pytest
 
+from flowhook.expressions.plain_programs import Undecided, compile_plain
 from flowhook.expressions.syntax import ExpressionTypeError
-from runner.evaluation.plain_programs import Undecided, compile_plain
 from runner.interpreter import json_codec
 
 TEXTS = r"""

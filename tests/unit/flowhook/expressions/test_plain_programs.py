@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 from support.cases import cases
 
+from flowhook.expressions.plain_programs import MAX_SIZE, MAX_TERMS, MAX_TEXT, Undecided, compile_plain
 from flowhook.expressions.syntax import ExpressionTypeError
-from runner.evaluation.plain_programs import MAX_SIZE, MAX_TERMS, MAX_TEXT, Undecided, compile_plain
 
 DATA = {
     "n": 3,

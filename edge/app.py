@@ -20,6 +20,7 @@ from edge.router.flow_cache import FlowCache
 from edge.router.ingest import IngestBatcher
 from edge.router.rejections import RejectionReporter
 from edge.router.replies import SyncReplies
+from edge.webhook.acceptance import AcceptanceChecks
 from edge.webhook.document_fetcher import DocumentFetcher
 from edge.webhook.key_cache import KeyCache
 from edge.webhook.log_limiter import PerFlowLimiter, RateLimitedLogger
@@ -114,7 +115,8 @@ async def _serve(
     rejections = RejectionReporter(router, flow_cache, PerFlowLimiter(loop.time), counts)
     fetcher = DocumentFetcher(settings.address_policy)
     offload = Offload("parsing large bodies")
-    stages = Stages(KeyCache(fetcher, logger, loop.time), offload)
+    acceptance = AcceptanceChecks()
+    stages = Stages(KeyCache(fetcher, logger, loop.time), offload, acceptance)
     uploads = BodyUploads(router, counts, timeout)
     gateway = WebhookHandler(
         flow_cache,
@@ -184,4 +186,5 @@ async def _serve(
         server.stop()
         await fetcher.close()
         await offload.aclose()
+        await acceptance.aclose()
         registry.unregister(counts)

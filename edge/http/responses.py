@@ -8,7 +8,7 @@ Source: RFC 9110; problem details: RFC 9457.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, NamedTuple
@@ -67,19 +67,25 @@ def problem(
     retry_after: int = 0,
     close: bool = False,
     execution_id: str = "",
+    errors: Sequence[Mapping[str, str]] = (),
 ) -> Response:
     """Return a refusal as `application/problem+json`.
 
     `detail` is the same for all requests refused for a reason; `retry_after` is in seconds, 0: a retry is pointless.
+    `errors` are causes, each with its `detail` and a JSON Pointer, as in section 3 of RFC 9457.
     """
-    members = {
+    members: dict[str, object] = {
         "type": "about:blank",
         "title": reason_phrase(status),
         "status": status,
         "reason": reason,
         "detail": detail,
     }
-    body = orjson.dumps({**members, "execution": execution_id} if execution_id else members)
+    if execution_id:
+        members["execution"] = execution_id
+    if errors:
+        members["errors"] = errors
+    body = orjson.dumps(members)
     fields = list(headers)
     if all(name.lower() != b"content-type" for name, _ in fields):
         fields.insert(0, (b"Content-Type", b"application/problem+json"))
@@ -108,6 +114,9 @@ KEYS_UNAVAILABLE: Final = problem(
 HANDSHAKE_UNAVAILABLE: Final = problem(
     503, "HANDSHAKE_UNAVAILABLE", "The handshake can't be completed now. Try again later.", retry_after=10
 )
+_UNDECIDED: Final = "It can't be decided whether this URL accepts the request. Try again later."
+FILTER_FAILED: Final = problem(503, "FILTER_FAILED", _UNDECIDED, retry_after=60)
+ACCEPT_TOO_COSTLY: Final = problem(503, "ACCEPT_TOO_COSTLY", _UNDECIDED, retry_after=60)
 TOO_MANY_HELD: Final = problem(
     503, "TOO_MANY_HELD", "Too many requests wait for an answer. Try again later.", retry_after=1
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -63,12 +63,12 @@ class BodyUploads:
         body: BodyStream,
         verified: tuple[Verifier, Match] | None,
         *,
-        admit: Callable[[Match], None],
+        admit: Callable[[Match, Any], Awaitable[None]],
     ) -> UploadedBody:
         """Store a body while it arrives.
 
-        `verified` is the verifier that passed without the body, and its match. `admit` is called at the end, when the
-        sender is verified; its exceptions propagate.
+        `verified` is the verifier that passed without the body, and its match. `admit` is called at the end, with the
+        match of the sender and the value of `.body`; its exceptions propagate.
 
         Raises:
             SignatureRejectedError: no signature is valid.
@@ -94,10 +94,10 @@ class BodyUploads:
                 passed = verified or proofs.finish()
                 if passed is None:
                     raise SignatureRejectedError(proofs.errors)
-                admit(passed[1])
                 form, parts = scan.end()
                 value = orjson.loads(form) if form else None
                 content = None if endpoint.raw else to_structured(head.content_type, head.headers, value)
+                await admit(passed[1], content)
                 return UploadedBody(passed, await upload.finish(), parts, form, content)
             finally:
                 upload.cancel()

@@ -24,6 +24,7 @@ from edge.http.responses import Response
 from edge.metrics import EdgeMetrics
 from edge.router.client import RouterClient
 from edge.router.flow_cache import FlowCache
+from edge.webhook.acceptance import STORED
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.log_limiter import PerFlowLimiter
 from edge.webhook.stages import Delivery
@@ -33,7 +34,7 @@ from flowhook.events import ids
 from flowhook.process import logs
 from flowhook.signatures.diagnosis import DIAGNOSED, MAX_OTHERS, NamedVerifiers, diagnose
 from flowhook.signatures.request_values import contains_credential, credentials_of
-from flowhook.signatures.types import RequestView, SignatureError, Verifier
+from flowhook.signatures.types import RequestView, Verifier
 from flowhook.v1.rejection_service_pb2 import OriginalRequest, Rejection
 from flowhook.wire.convert import headers_to_proto, milliseconds, timestamp
 
@@ -105,12 +106,12 @@ class RejectionReporter:
     _due: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
     def record(
-        self, delivery: Delivery, peer: Peer, response: Response, error: SignatureError | None, now: float
+        self, delivery: Delivery, peer: Peer, response: Response, error: FlowhookError | None, now: float
     ) -> None:
         """Record a refused request, unless the rate limit of its flow is exceeded.
 
-        `error` is why authentication failed, if it did. `peer` may be a proxy of the sender. `now` is Unix time in
-        seconds.
+        `error` is what operators learn of the cause, if that is more than the sender does. `peer` may be a proxy of the
+        sender. `now` is Unix time in seconds.
         """
         endpoint, head = delivery.endpoint, delivery.head
         if not self._limiter.admit(endpoint.flow_id):
@@ -118,8 +119,9 @@ class RejectionReporter:
         if len(self._waiting) >= MAX_WAITING:
             self._metrics.unreported += 1
             return
-        reason, detail = (response.reason,) * 2 if error is None else (error.reason, error.detail)
+        reason, detail = (response.reason,) * 2 if error is None else (error.reason, error.message)
         body = delivery.request.body
+        stores_body = endpoint.stores_rejected_bodies or reason in STORED
         path = head.path.rpartition("/")[0] + "/…" if endpoint.one_time else head.path
         fields = head.query.split("&") if head.query else ()
         names = "&".join(f"{field.partition('=')[0]}=…" if "=" in field else "…" for field in fields)
@@ -137,9 +139,9 @@ class RejectionReporter:
             query=_printable(names),
             headers=headers_to_proto(list(_shown(endpoint, head))),
             body_size=len(body) if body else head.length,
-            body=body[:MAX_BODY_BYTES] if endpoint.stores_rejected_bodies else b"",
+            body=body[:MAX_BODY_BYTES] if stores_body else b"",
             suppressed=self._limiter.pop_suppressed(endpoint.flow_id),
-            acceptability=_acceptability(endpoint, head, response, body),
+            acceptability=_acceptability(endpoint, head, response, body, stores_body=stores_body),
         )
         if rejection.acceptability == Rejection.ACCEPTABILITY_ACCEPTABLE:
             rejection.original.CopyFrom(_original(head, peer))
@@ -197,13 +199,15 @@ class RejectionReporter:
                 self._metrics.unreported += len(batch)
 
 
-def _acceptability(endpoint: CompiledEndpoint, head: Head, response: Response, body: bytes) -> Rejection.Acceptability:
+def _acceptability(
+    endpoint: CompiledEndpoint, head: Head, response: Response, body: bytes, *, stores_body: bool
+) -> Rejection.Acceptability:
     """Return whether a request can be accepted once the flow or a secret is corrected."""
-    if response.status != HTTPStatus.UNAUTHORIZED:
+    if response.status != HTTPStatus.UNAUTHORIZED and response.reason not in STORED:
         return Rejection.ACCEPTABILITY_NOT_AUTHENTICATION
     if endpoint.one_time:
         return Rejection.ACCEPTABILITY_ONE_TIME_URL
-    if not endpoint.stores_rejected_bodies:
+    if not stores_body:
         return Rejection.ACCEPTABILITY_NOT_STORED
     received = len(body) == head.length if head.length >= 0 else bool(body)
     whole = received and len(body) <= MAX_BODY_BYTES and head.size <= MAX_HEAD_BYTES

@@ -20,12 +20,13 @@ import orjson
 from edge.http import responses
 from edge.http.head import Head
 from edge.http.responses import Response
+from edge.webhook.acceptance import CompiledAcceptance, compile_acceptance
 from edge.webhook.body_offload import BodyQuery
 from edge.webhook.configured_responses import ConfiguredResponse, FlowResponse
 from edge.webhook.handshakes import Handshakes
 from flowhook import limits
 from flowhook.document.models.credentials import MtlsAuth
-from flowhook.document.models.webhook import Callback, Webhook
+from flowhook.document.models.webhook import Callback, RateLimit, Webhook
 from flowhook.events.ids import slot_of
 from flowhook.events.keys import Attributes, DedupeKey, OrderKey, SearchAttributes
 from flowhook.expressions.paths import PathStep
@@ -117,6 +118,7 @@ class CompiledEndpoint:
     dropped_query: frozenset[str]  # names of parameters that are not stored
     raw: bool  # whether bodies are stored unparsed
     sender_limiter: TokenBuckets | None
+    acceptance: CompiledAcceptance | None  # what the flow accepts; None: all, and for callbacks
     stores_rejected_bodies: bool  # whether operators can see the bodies of refused requests
     response: ConfiguredResponse
     flow: FlowResponse | None  # responses of the flow itself, when senders wait for them
@@ -177,9 +179,8 @@ class CompiledEndpoint:
         deduplicates = dedupe.enabled and not one_time  # a repeated delivery finds the token used
         self.dedupes_by_delivery_id = deduplicates and dedupe.key is None and self.asks
         self._dedupe = DedupeKey(dedupe.key) if deduplicates and dedupe.key is not None else None
-        self.sender_limiter, rate = None, webhook.sender_rate_limit
-        if rate is not None:
-            self.sender_limiter = TokenBuckets(per_second=rate.per_second, burst=rate.burst, most=MAX_SENDERS)
+        self.sender_limiter = _sender_limiter(webhook.sender_rate_limit)
+        self.acceptance = compile_acceptance(webhook) if isinstance(webhook, Webhook) else None
         self.stores_rejected_bodies = webhook.keep_rejected_bodies
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
         self.needs_json_body = self.handshakes is not None or (
@@ -302,6 +303,10 @@ class FlowEndpoints:
         if name in self._one_time:
             return self._one_time[name] if slash else self._callbacks.get(name)
         return self.own if self._subpaths else None
+
+
+def _sender_limiter(rate: RateLimit | None) -> TokenBuckets | None:
+    return None if rate is None else TokenBuckets(per_second=rate.per_second, burst=rate.burst, most=MAX_SENDERS)
 
 
 def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 import attrs
 from tornado.iostream import StreamClosedError
@@ -30,6 +30,7 @@ from edge.router.ingest import IngestBatcher, IngestUnavailableError
 from edge.router.rejections import MAX_BODY_BYTES, RejectionReporter
 from edge.router.replies import PREFIX as REPLIES
 from edge.router.replies import REFUSED, SyncReplies
+from edge.webhook.acceptance import UNDECIDED, CompiledAcceptance
 from edge.webhook.compiled_endpoints import CompiledEndpoint, ParsedContent
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.handshakes import DONE, FetchUrl
@@ -71,7 +72,7 @@ _OF_CALLBACKS: Final = {  # by the router's reasons
 class _Refused(Exception):  # noqa: N818 - carries a response, not an error
     """The request is refused with the given response."""
 
-    def __init__(self, response: Response, error: SignatureError | None = None) -> None:
+    def __init__(self, response: Response, error: FlowhookError | None = None) -> None:
         super().__init__(response.status, response.reason)
         self.response = response
         self.error = error
@@ -124,7 +125,7 @@ class WebhookHandler:
             return refusal.response
         address, seen = self._views.view(head, peer)
         delivery = Delivery(endpoint, head, address, seen)
-        error: SignatureError | None = None
+        error: FlowhookError | None = None
         try:
             if address != peer.address:
                 request.charge_to(address)
@@ -137,7 +138,7 @@ class WebhookHandler:
             return responses.OVERLOADED
         except IngestUnavailableError:
             return responses.ROUTER_UNAVAILABLE
-        if answer.reason and answer.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        if answer.reason and (answer.status < HTTPStatus.INTERNAL_SERVER_ERROR or answer.reason in UNDECIDED):
             delivery.request = seen
             self._rejections.record(delivery, peer, answer, error, time.time())
         return answer
@@ -154,6 +155,9 @@ class WebhookHandler:
         _check_rate(delivery, verified[1])
         try:
             event, content, handshake = await self._stages.read_event(delivery, verified)
+            acceptance = delivery.endpoint.acceptance
+            if acceptance is not None and handshake is None:
+                await self._check_acceptance(delivery, acceptance, event, content)
         except InvalidError as error:
             too_large = error.reason == "BODY_TOO_LARGE"
             raise _Refused(responses.BODY_TOO_LARGE if too_large else responses.body_invalid(error.message)) from None
@@ -198,12 +202,19 @@ class WebhookHandler:
 
     async def _stream(self, delivery: Delivery, early: Outcome | None, body: BodyStream) -> UploadedBody:
         """Store a body while it arrives; the conditions for accepting it are the same as for one in memory."""
+
+        async def admit(match: Match, content: Any) -> None:
+            _check_rate(delivery, match)
+            acceptance = delivery.endpoint.acceptance
+            if acceptance is not None:
+                await self._check_acceptance(delivery, acceptance, build_event(delivery, match), ParsedContent(content))
+
         try:
             return await self._uploads.store(
                 delivery,
                 body,
                 None if isinstance(early, SignatureError) else early,
-                admit=lambda match: _check_rate(delivery, match),
+                admit=admit,
             )
         except SignatureRejectedError as refusal:
             raise self._unauthenticated(delivery, early, *refusal.errors) from None
@@ -213,6 +224,13 @@ class WebhookHandler:
             if not isinstance(error, InvalidError | ExhaustedError | NotFoundError) and error.reason not in REFUSED:
                 raise IngestUnavailableError from None
             raise _Refused(self._rejected(delivery.endpoint, failure_to_proto(error))) from None
+
+    async def _check_acceptance(
+        self, delivery: Delivery, acceptance: CompiledAcceptance, event: Event, content: ParsedContent
+    ) -> None:
+        refusal = await self._stages.accept(delivery, acceptance, event, content)
+        if refusal is not None:
+            raise _Refused(*refusal)
 
     async def _visited(self, visit: FetchUrl) -> Response:
         try:

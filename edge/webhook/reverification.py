@@ -63,6 +63,10 @@ class Reverification:
         event, content, handshake = await self._stages.read_event(delivery, verified)
         if handshake is not None:
             raise _refusal("HANDSHAKE", head)
+        if endpoint.acceptance is not None:
+            unwanted = await self._stages.accept(delivery, endpoint.acceptance, event, content)
+            if unwanted is not None:
+                raise unwanted.error
         message, _ = event_message(delivery, verified, event, content)
         return message
 

@@ -18,6 +18,7 @@ from edge.http import responses
 from edge.http.head import Head
 from edge.http.peer import Peer
 from edge.http.responses import Response
+from edge.webhook.acceptance import AcceptanceChecks, CompiledAcceptance, Refusal
 from edge.webhook.body_offload import parse_large_body
 from edge.webhook.compiled_endpoints import EMPTY, CompiledEndpoint, ParsedContent
 from edge.webhook.handshakes import FetchUrl
@@ -164,6 +165,7 @@ class Stages:
 
     _keys: KeyCache
     _offload: Offload  # parses large bodies
+    _acceptance: AcceptanceChecks
 
     async def verify_head(self, delivery: Delivery, now: float) -> Outcome:
         """Verify a request without its body, if there are verifiers that can. `now` is Unix time in seconds."""
@@ -206,23 +208,40 @@ class Stages:
         shaken = content.body if content.body is not None or not request.body else json_of(request)
         return event, content, endpoint.handshakes.late(verified[1], request, shaken)
 
+    async def accept(
+        self, delivery: Delivery, acceptance: CompiledAcceptance, event: Event, content: ParsedContent
+    ) -> Refusal | None:
+        """Return the refusal of a verified request that its flow does not want; for errors see `read_event`."""
+        flow_id = delivery.endpoint.flow_id
+        if content.attributes is None:  # what was parsed is here
+            return await self._acceptance.check(flow_id, acceptance, webhook_view(event, content.body))
+        view = orjson.dumps(webhook_view(event, None))
+        body = delivery.request.body
+        return await self._acceptance.check_unparsed(flow_id, acceptance, _kind(delivery), view, body)
+
     async def _parse_apart(self, delivery: Delivery, event: Event) -> ParsedContent:
-        endpoint, head = delivery.endpoint, delivery.head
-        headers = [
-            (name, value.decode("latin-1"))
-            for name, value in head.headers
-            if name == "content-encoding" or name.startswith("ce-")
-        ]
+        endpoint = delivery.endpoint
         selected, order_key, dedupe, attributes = await self._offload.run(
             endpoint.flow_id,
             parse_large_body,
-            orjson.dumps([head.content_type, headers, endpoint.max_parsed]),
+            _kind(delivery),
             endpoint.wanted,
             orjson.dumps(webhook_view(event, None)),
             delivery.request.body,
         )
         found = tuple((name, value) for name, value in orjson.loads(attributes))
         return ParsedContent(orjson.loads(selected), order_key.decode(), dedupe.decode(), found)
+
+
+def _kind(delivery: Delivery) -> bytes:
+    """Return what a body has to be parsed by, as `parse_large_body` expects it."""
+    head = delivery.head
+    headers = [
+        (name, value.decode("latin-1"))
+        for name, value in head.headers
+        if name == "content-encoding" or name.startswith("ce-")
+    ]
+    return orjson.dumps([head.content_type, headers, delivery.endpoint.max_parsed])
 
 
 def parse_inline(endpoint: CompiledEndpoint, head: Head, request: RequestView) -> ParsedContent | None:

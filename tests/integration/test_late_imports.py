@@ -25,8 +25,10 @@ NEVER = {
     "flowhook.client.sync.client": "by no process",
     "flowhook.document.diagnostics.lint": "by the router alone, at its start",
     "flowhook.document.loader": "by the router alone, at its start",
+    "flowhook.json.schemas": "by processes of `sandbox`, which are started later",
     "grpc_status.rpc_status": "by servers of gRPC alone, which are routers",
     "grpc_tools.protoc": "by processes of `sandbox`, which are started later",
+    "jq": "by processes of `sandbox`, which are started later",
     "runner.tracing.replay": "by processes of `sandbox`, which are started later",
 }
 """What functions import that a process does not run once it is ready, and who does."""

@@ -198,6 +198,18 @@ def is_integer(value: object, least: int, most: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
+_schema: Final = accept(
+    lambda value: isinstance(value, dict | bool), Code.VALUE_TYPE, "expected a JSON Schema: a mapping"
+)
+
+
+class Schema(Model):
+    """A JSON Schema (2020-12) that data has to meet. The schemas of other formats and places are refused at apply."""
+
+    format: str = "json"
+    document: Annotated[dict[str, Any] | bool, PlainValidator(_schema), SCHEMA]
+
+
 _data_or_bare_expression: Final = accept(
     lambda value: isinstance(value, dict | str), Code.VALUE_TYPE, "expected an expression or a mapping of expressions"
 )

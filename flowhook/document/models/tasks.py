@@ -17,7 +17,6 @@ from pydantic import (
     Discriminator,
     Field,
     GetJsonSchemaHandler,
-    PlainValidator,
     StrictBool,
     StrictInt,
     Tag,
@@ -45,29 +44,18 @@ from flowhook.document.models.events import EmitConfiguration, ListenConfigurati
 from flowhook.document.models.timing import Duration, RetryOrName, TimeoutOrName
 from flowhook.expressions.syntax import is_expression
 
-_schema: Final = accept(
-    lambda value: isinstance(value, dict | bool), Code.VALUE_TYPE, "expected a JSON Schema: a mapping"
-)
-
-
-class Schema(Model):
-    """A JSON Schema (2020-12) that data has to meet. The schemas of other formats and places are refused at apply."""
-
-    format: str = "json"
-    document: Annotated[dict[str, Any] | bool, PlainValidator(_schema), base.SCHEMA]
-
 
 class Input(Model):
     """Validation of the raw input, then its transformation."""
 
-    schema_: Schema | None = Field(None, alias="schema")
+    schema_: base.Schema | None = Field(None, alias="schema")
     from_: Transformation | None = Field(None, alias="from")
 
 
 class Output(Model):
     """Transformation of the raw output, then validation of the result."""
 
-    schema_: Schema | None = Field(None, alias="schema")
+    schema_: base.Schema | None = Field(None, alias="schema")
     as_: Transformation | None = Field(None, alias="as")
 
 

@@ -347,8 +347,34 @@ class Callback(InboundEndpoint):
 CallbackName = Annotated[str, Field(pattern=CALLBACK_NAME_PATTERN)]
 
 
+class Otherwise(Model):
+    """The statuses of the responses to requests that the flow does not want."""
+
+    filtered: Status = 204
+    """In [200, 599]."""
+    invalid: Status = 422
+    """In [200, 599]."""
+
+
+class Accept(Model):
+    """What a request has to be for its event to be stored; both conditions are about the input without attachments."""
+
+    filter: Annotated[str, Field(min_length=1)] | None = None
+    """A jq expression. A request for which its first result is false or null is not stored, and nothing runs."""
+    schema_: base.Schema | None = Field(None, alias="schema")
+    """What a request has to meet that passes the filter."""
+    otherwise: Otherwise = Otherwise()
+
+    @model_check
+    def _decides_something(self) -> Iterator[LocatedCause]:
+        if self.filter is None and self.schema_ is None:
+            yield (), Code.KEY_MISSING, "needs a `filter`, a `schema`, or both"
+
+
 class Webhook(InboundEndpoint):
     """The URL of a flow."""
+
+    accept: Accept | None = None
 
     subpaths: StrictBool = False
     """Whether any suffix of the URL is accepted. One that names a callback, alone or before a token, is that callback's

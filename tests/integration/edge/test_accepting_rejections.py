@@ -325,3 +325,16 @@ async def test_a_report_can_not_claim_that_a_request_was_accepted(place):
     assert found.acceptability is Acceptability.INCOMPLETE  # nothing to verify it by was reported
     with pytest.raises((ConflictError, InvalidError)):
         await place.client.rejections.accept(refused.id)
+
+
+async def test_what_violated_the_schema_is_accepted_once_the_flow_is_corrected(place):
+    accept = "accept: {{filter: '${{ .body.order }}', schema: {{document: {{properties: {{body: {{{}}}}}}}}}}}"
+    await place.apply("orders", "none", accept.format("required: [price]"))
+    assert await place.post("orders") == 422
+    rejection = await place.rejection("orders")
+    assert (rejection.reason, rejection.body) == ("SCHEMA_VIOLATED", BODY)
+    with pytest.raises(ConflictError, match=r"still refused: SCHEMA_VIOLATED: \.body does not meet required"):
+        await place.client.rejections.accept(rejection.id)
+    await place.apply("orders", "none", accept.format("required: [order]"))
+    accepted = await place.client.rejections.accept(rejection.id)
+    assert (await place.client.executions.get(accepted.execution_id)).event.body == BODY

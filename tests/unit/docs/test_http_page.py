@@ -19,7 +19,7 @@ FROM_THE_ROUTER = {
 }
 
 
-CONFIGURABLE = {("502", "FLOW_FAULTED")}
+CONFIGURABLE = {("502", "FLOW_FAULTED"), ("422", "SCHEMA_VIOLATED")}
 """A flow may give it another status."""
 
 

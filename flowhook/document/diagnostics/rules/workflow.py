@@ -19,8 +19,15 @@ from flowhook.document.diagnostics.rules.context import (
     repeated_names,
 )
 from flowhook.document.diagnostics.rules.events import check_triggers
-from flowhook.document.diagnostics.rules.tasks import check_error, check_function, check_section, check_tasks
+from flowhook.document.diagnostics.rules.tasks import (
+    check_error,
+    check_function,
+    check_schema,
+    check_section,
+    check_tasks,
+)
 from flowhook.document.diagnostics.rules.timing import check_retry, check_timeout
+from flowhook.errors import InvalidError
 from flowhook.expressions.paths import paths_in
 from flowhook.expressions.syntax import InvalidExpression, is_expression, strip_markers
 
@@ -49,6 +56,7 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
         yield from check_function(context, name, task)
     yield from _extensions(context, use.at("extensions"))
     yield from check_retry(context, document.at("execution", "retry"))
+    yield from _accept(context, document.at("webhook", "accept"))
     yield from _raw_bodies(document)
     yield from check_timeout(context, document.at("timeout"), WORKFLOW_OUTPUT_VARIABLES)
     yield from check_triggers(context, schedule.at("on"))
@@ -63,6 +71,22 @@ def _extensions(context: RuleContext, extensions: Part) -> Iterator[Problem]:
         yield from context.expression(extension.at("when"), TASK_INPUT_VARIABLES)
         for key in ("before", "after"):
             yield from check_tasks(context, extension.at(key))
+
+
+def _accept(context: RuleContext, accept: Part) -> Iterator[Problem]:
+    """Check what decides at the edge whether a request is accepted: `.` is all that a filter sees."""
+    yield from context.expression(accept.at("filter"), frozenset())
+    problems = list(check_schema(accept.at("schema")))
+    yield from problems
+    document = accept.at("schema", "document")
+    if not problems and isinstance(document.value, dict | bool):
+        # edges use this library, which refuses regular expressions that ECMAScript does not know
+        from flowhook.json.schemas import JsonSchema  # noqa: PLC0415 - 15 MB of code, which few flow files need
+
+        try:
+            JsonSchema(document.value)
+        except InvalidError as error:
+            yield document.problem(Code.SCHEMA_INVALID, f"invalid JSON Schema: {error.message}")
 
 
 def _raw_bodies(document: Part) -> Iterator[Problem]:

@@ -53,7 +53,7 @@ async def verify(counts):
     async def verify(directory, headers, *, body=BODY, target="/hook/f", method="POST", time=NOW, public_url=""):
         reporter = RejectionReporter(None, directory, None, counts)
         views = RequestViews(None, public_url)
-        reverification = Reverification(directory, reporter, Stages(None, None), views)
+        reverification = Reverification(directory, reporter, Stages(None, None, None), views)
         request = AttachVerifierResponse(flow_id="f", body=body, registry_revision=5)
         request.time.FromMilliseconds(int(time * 1000))
         request.original.MergeFrom(

@@ -1,0 +1,151 @@
+"""Decides whether a flow wants a request (`webhook.accept`), before anything of it is stored.
+
+A filter that is a plain program (`flowhook.expressions.plain_programs`) is evaluated in place, about a small body. All
+else is in separate processes: each flow has one of them at a time at most, and a flow whose conditions take long, or
+whose body is large, has those for such ones. So it delays no other flow that is quick.
+
+Nothing is lost in silence. A request that can't be decided, because its filter fails or its conditions take too much
+CPU time, is refused with 503, so that its sender tries again, and operators can accept it after the fix.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import attrs
+import orjson
+
+from edge.http import responses
+from edge.http.responses import Response
+from edge.webhook.accept_conditions import SECONDS, Verdict, decide, decide_unparsed
+from flowhook.document.models.webhook import Accept, Webhook
+from flowhook.errors import FlowhookError, InvalidError
+from flowhook.expressions.plain_programs import Undecided, compile_plain
+from flowhook.expressions.syntax import ExpressionTypeError, strip_markers
+from flowhook.payloads.parsing import encode_json
+from flowhook.sandbox.offload import Offload
+from flowhook.sandbox.worker import TooCostlyError
+
+SLOW_NS: Final = 50_000_000  # CPU time of one decision (ns) from which a flow is among the slow ones, until it changes
+
+FILTERED: Final = "FILTERED"
+SCHEMA_VIOLATED: Final = "SCHEMA_VIOLATED"
+FILTER_FAILED: Final = responses.FILTER_FAILED.reason
+TOO_COSTLY: Final = responses.ACCEPT_TOO_COSTLY.reason
+UNDECIDED: Final = frozenset({FILTER_FAILED, TOO_COSTLY})
+"""Reasons of requests that could not be decided."""
+
+STORED: Final = UNDECIDED | {SCHEMA_VIOLATED}
+"""Reasons of requests that operators can accept after the fix: their senders are authenticated."""
+
+_CAUSES: Final = {
+    FILTERED: "the flow's filter is false",
+    TOO_COSTLY: f"the flow's conditions take more than {SECONDS:g} s of CPU time, or too much memory",
+}
+
+
+class Refusal(NamedTuple):
+    """The answer to a request that is not accepted, and why, for operators."""
+
+    response: Response
+    error: FlowhookError
+
+
+@attrs.define(eq=False, repr=False, init=False)
+class CompiledAcceptance:
+    """What one flow accepts."""
+
+    conditions: bytes  # for `accept_conditions`
+    schema_alone: bytes | None  # the same without the filter; None: there is no schema
+    is_slow: bool  # whether one decision took long
+    _filter: Any  # the filter as a closure; None: there is none, or it is not plain
+    _filtered: Response
+    _invalid: int
+
+    def __init__(self, accept: Accept) -> None:
+        program = None if accept.filter is None else strip_markers(accept.filter)
+        schema = None if accept.schema_ is None else accept.schema_.document
+        self.conditions = orjson.dumps([program, schema])
+        self.schema_alone = None if schema is None else orjson.dumps([None, schema])
+        self.is_slow = False
+        self._filter = None if program is None else compile_plain(f"${{{program}}}")
+        self._filtered = responses.build_response(accept.otherwise.filtered, (), b"", reason=FILTERED)
+        self._invalid = accept.otherwise.invalid
+
+    def decide_plain(self, view: Any) -> bool | None:
+        """Return whether the filter passes a value of `.`; None: jq has to decide that."""
+        if self._filter is None:
+            return None
+        try:
+            value = self._filter(view, {})
+        except (Undecided, ExpressionTypeError, RecursionError):
+            return None
+        return value is not None and value is not False
+
+    def refusal(self, verdict: Verdict) -> Refusal | None:
+        reason = verdict.reason
+        if not reason:
+            return None
+        if reason == FILTERED:
+            response = self._filtered
+        elif reason == SCHEMA_VIOLATED:
+            errors = [
+                {"pointer": f"#{pointer}", "detail": f"does not meet {rule}"} for pointer, rule in verdict.violations
+            ]
+            response = responses.problem(
+                self._invalid, reason, f"The request is not what this URL accepts: {verdict.detail}.", errors=errors
+            )
+        else:
+            response = responses.FILTER_FAILED if reason == FILTER_FAILED else responses.ACCEPT_TOO_COSTLY
+            reason = response.reason
+        return Refusal(response, InvalidError(verdict.detail or _CAUSES[reason], reason=reason))
+
+
+def compile_acceptance(webhook: Webhook) -> CompiledAcceptance | None:
+    return None if webhook.accept is None else CompiledAcceptance(webhook.accept)
+
+
+class AcceptanceChecks:
+    """Decides what flows accept, in processes for quick flows and in others. Close it after the last call."""
+
+    def __init__(self, quick: Offload | None = None, slow: Offload | None = None) -> None:
+        imports = "flowhook.json.schemas"
+        self._quick = quick or Offload("deciding what flows accept", imports=imports)
+        self._slow = slow or Offload("deciding what slow flows accept", imports=imports)
+
+    async def check(self, flow_id: str, acceptance: CompiledAcceptance, view: dict[str, Any]) -> Refusal | None:
+        """Decide about a small request, given the value of `.`; ExhaustedError: too many of the flow wait."""
+        passes = acceptance.decide_plain(view)
+        if passes is False:
+            return acceptance.refusal(Verdict(FILTERED))
+        if passes and acceptance.schema_alone is None:
+            return None
+        conditions = acceptance.schema_alone if passes else None
+        offload = self._slow if acceptance.is_slow else self._quick
+        return await self._decided(
+            flow_id, acceptance, offload, decide, conditions or acceptance.conditions, encode_json(view)
+        )
+
+    async def check_unparsed(
+        self, flow_id: str, acceptance: CompiledAcceptance, kind: bytes, view: bytes, body: bytes
+    ) -> Refusal | None:
+        """Do the same for a large or compressed body; see `decide_unparsed`, whose InvalidError may be raised too."""
+        return await self._decided(
+            flow_id, acceptance, self._slow, decide_unparsed, acceptance.conditions, kind, view, body
+        )
+
+    async def _decided(
+        self, flow_id: str, acceptance: CompiledAcceptance, offload: Offload, function: Any, *parts: bytes
+    ) -> Refusal | None:
+        try:
+            (answer,) = await offload.run(flow_id, function, *parts)
+        except TooCostlyError:
+            acceptance.is_slow = True
+            return acceptance.refusal(Verdict(TOO_COSTLY))
+        verdict = Verdict(*orjson.loads(answer))
+        acceptance.is_slow |= verdict.cpu_ns > SLOW_NS
+        return acceptance.refusal(verdict)
+
+    async def aclose(self) -> None:
+        await self._quick.aclose()
+        await self._slow.aclose()

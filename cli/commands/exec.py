@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 JSON: Final = "application/json"
 MAX_WAITS: Final = 50  # maximum number of waits that are printed for one run; a loop may have any number
 MAX_SHOWN: Final = 2000  # maximum number of characters of a value in text output; JSON output has the whole value
+RETRIES_HERE: Final = (
+    "here, a call without a retry policy is tried again within seconds (quick); a cluster does so for a day (webhook)"
+)
 _VALUES: Final = ("input", "output", "context", "error")
 
 
@@ -137,7 +140,9 @@ def command(
             on_reply=_print_reply,
             events=events,
             skip_waits=skip_waits,
-            on_wait=_wait_printer(json=json),
+            on_wait=_wait_printer(
+                json=json, tells_of_retries="retry" not in (document.definition.get("execution") or {})
+            ),
         )
     )
     if result.error is not None:
@@ -314,12 +319,19 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
-def _wait_printer(*, json: bool) -> Callable[[WaitStarted], None]:
-    """Return what prints each wait as a line, or as JSON for programs; at most `MAX_WAITS` of them."""
+def _wait_printer(*, json: bool, tells_of_retries: bool) -> Callable[[WaitStarted], None]:
+    """Return what prints each wait as a line, or as JSON for programs; at most `MAX_WAITS` of them.
+
+    `tells_of_retries`: it is said once that a call is tried again for longer on a cluster.
+    """
     numbers = itertools.count(1)
 
     def show(waiting: WaitStarted) -> None:
+        nonlocal tells_of_retries
         number = next(numbers)
+        if tells_of_retries and waiting.reason == "retry" and not json:
+            tells_of_retries = False
+            print(RETRIES_HERE, file=sys.stderr, flush=True)
         if number <= MAX_WAITS:
             print(_wait_as_json(waiting) if json else _wait_as_text(waiting), file=sys.stderr, flush=True)
         if number == MAX_WAITS and not json:

@@ -47,6 +47,9 @@ def kind_of(task: object) -> str | None:
     return "for" if "for" in task else next((kind for kind in KINDS if kind in task), None)
 
 
+RETRY_PRESETS: Final = ("webhook", "quick")
+"""Names of the retry policies that Flowhook brings: `execution.retry` and `metadata.retry` may use them."""
+
 NAMED_LISTS: Final = frozenset({"after", "before", "branches", "do", "extensions", "switch", "try"})
 """Keys of lists whose items are mappings with one key, the name of the item."""
 

@@ -55,17 +55,31 @@ class CompiledRetryPolicy:
     when: Template | None = None  # must be true for a retry; evaluated on the input of the attempt
     except_when: Template | None = None  # must not be true for a retry
     delay: Duration = 0
+    delays: tuple[int, ...] = ()  # milliseconds before each retry, instead of `delay`; as many as `count`
     backoff: str = "constant"  # `constant`, `linear` (grows by `increment`, or by the delay) or `exponential` (doubles)
     increment: Duration | None = None
+    max_delay: Duration | None = None  # longest delay that the backoff leads to
     jitter: tuple[Duration, Duration] | None = None  # bounds (from, to) of a random time that is added to the delay
+    share_of_jitter: float = 0.0  # a random time of at most this share of the delay is added to it
     full_jitter: bool = False  # whether the delay is random, between zero and the delay of the backoff
     count: int | None = None  # maximum number of retries; None: unlimited
     attempt_duration: Duration | None = None  # timeout of one attempt
     duration: Duration | None = None  # time after the first failure within which a retry may start
 
 
-DEFAULT_RETRY_POLICY: Final = CompiledRetryPolicy(delay=1000, backoff="exponential", full_jitter=True, count=4)
-"""Policy for transient failures of calls unless flow or task sets another: waits of at most 1, 2, 4 and 8 s."""
+# Outages last for hours. Source: Standard Webhooks, "Deliverability and reliability": its example of a schedule up to
+# the first 10 hours, its exponential growth, and jitter
+_WEBHOOK_SECONDS: Final = (5, 5 * 60, 30 * 60, 2 * 3600, 5 * 3600, 10 * 3600, 10 * 3600)
+
+RETRY_PRESETS: Final[Mapping[str, CompiledRetryPolicy]] = {
+    "webhook": CompiledRetryPolicy(
+        delays=tuple(1000 * seconds for seconds in _WEBHOOK_SECONDS), share_of_jitter=0.2, count=len(_WEBHOOK_SECONDS)
+    ),
+    "quick": CompiledRetryPolicy(delay=1000, backoff="exponential", full_jitter=True, count=4),
+}
+"""The policies of `flowhook.document.definition.RETRY_PRESETS`."""
+
+DEFAULT_RETRY: Final = "webhook"  # preset for transient failures of calls, unless flow or task sets another policy
 
 
 @dataclass(frozen=True, slots=True)

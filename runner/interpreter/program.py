@@ -24,9 +24,14 @@ from runner.interpreter.events import compile_strategy
 _CHANGING: Final = re.compile(r"\$\s*(?:context|runtime)\b")  # variables whose value tasks change
 
 
-def compile_program(definition: Mapping[str, Any], compiler: nodes.Compiler) -> nodes.Program:
-    """Compile a checked definition (plain JSON); expressions at first use, as the guard watches only then."""
-    build, use = _Builder(definition, compiler), definition.get("use") or {}
+def compile_program(
+    definition: Mapping[str, Any], compiler: nodes.Compiler, *, default_retry: str = nodes.DEFAULT_RETRY
+) -> nodes.Program:
+    """Compile a checked definition (plain JSON); expressions at first use, as the guard watches only then.
+
+    `default_retry` is the preset by which calls are tried again, if the definition does not say otherwise.
+    """
+    build, use = _Builder(definition, compiler, default_retry), definition.get("use") or {}
     build.extensions = tuple(map(build.extension, count(), use.get("extensions") or ()))
     build.functions.clear()
     return nodes.Program(
@@ -72,12 +77,12 @@ class _Respelled(nodes.Compiler):
 
 
 class _Builder:
-    def __init__(self, definition: Mapping[str, Any], compiler: nodes.Compiler) -> None:
+    def __init__(self, definition: Mapping[str, Any], compiler: nodes.Compiler, default_retry: str) -> None:
         self._compiler: nodes.Compiler = _Respelled(compiler, error_types(definition))
         self._use: Mapping[str, Any] = definition.get("use") or {}
         self._callbacks = (definition.get("webhook") or {}).get("callbacks") or {}
         retry = (definition.get("execution") or {}).get("retry")
-        self._retry = nodes.DEFAULT_RETRY_POLICY if retry is None else self._retry_policy(retry)
+        self._retry = self._effect_policy(default_retry if retry is None else retry)
         self.functions: dict[str, nodes.Block] = {}
         # empty while extensions are compiled: their tasks are not extended themselves
         self.extensions: tuple[nodes.CompiledExtension, ...] = ()
@@ -272,16 +277,24 @@ class _Builder:
         named: Mapping[str, Any] = self._use["timeouts"][timeout] if isinstance(timeout, str) else timeout
         return self._duration(named["after"])
 
+    def _effect_policy(self, given: Mapping[str, Any] | str) -> nodes.CompiledRetryPolicy:
+        """Compile the policy of a call, which may be a preset; a definition in `use.retries` goes before it."""
+        if isinstance(given, str) and given not in self._use.get("retries", ()):
+            return nodes.RETRY_PRESETS[given]
+        return self._retry_policy(given)
+
     def _retry_policy(self, given: Mapping[str, Any] | str) -> nodes.CompiledRetryPolicy:
         policy: Mapping[str, Any] = self._use["retries"][given] if isinstance(given, str) else given
         limit, jitter, backoff = policy.get("limit") or {}, policy.get("jitter"), policy.get("backoff") or {}
         attempt = limit.get("attempt") or {}
+        growth = next(iter(backoff.values()), None) or {}
         return nodes.CompiledRetryPolicy(
             when=_optional(self._compiler.expression, policy.get("when")),
             except_when=_optional(self._compiler.expression, policy.get("exceptWhen")),
             delay=self._duration(policy.get("delay", {"seconds": 0})),
             backoff=next(iter(backoff), "constant"),
-            increment=_optional(self._duration, (backoff.get("linear") or {}).get("increment")),
+            increment=_optional(self._duration, growth.get("increment")),
+            max_delay=_optional(self._duration, growth.get("maxDelay")),
             jitter=None if jitter is None else (self._duration(jitter["from"]), self._duration(jitter["to"])),
             count=attempt.get("count"),
             attempt_duration=_optional(self._duration, attempt.get("duration")),
@@ -297,7 +310,7 @@ class _Builder:
 
     def _effect_retry(self, task: Mapping[str, Any]) -> nodes.CompiledRetryPolicy:
         metadata = task.get("metadata") or {}
-        return self._retry_policy(metadata["retry"]) if "retry" in metadata else self._retry
+        return self._effect_policy(metadata["retry"]) if "retry" in metadata else self._retry
 
 
 Compiled = TypeVar("Compiled")

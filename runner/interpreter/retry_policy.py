@@ -18,7 +18,7 @@ from runner.interpreter.nodes import CompiledRetryPolicy, Duration
 from runner.interpreter.requests import Now, Request, Sleep, WithTimeout
 from runner.interpreter.scope import ExpressionScope
 
-MAX_RETRY_AFTER_MS: Final = 300_000  # longest wait that a server may ask for with `Retry-After`
+MAX_RETRY_AFTER_MS: Final = 3_600_000  # longest wait that a server may ask for with `Retry-After`
 
 _MAX_DELAY_MS: Final = round(MAX_SECONDS * 1000)
 _MAX_DOUBLINGS: Final = 40
@@ -79,13 +79,17 @@ class RetryAttempts:
 
     def _delay(self, data: Any, scope: ExpressionScope) -> tuple[int, int]:
         policy, earlier = self._policy, self._retries
+        if policy.delays:
+            delay = policy.delays[earlier]
+            return delay, round(delay * policy.share_of_jitter)
         delay = milliseconds(policy.delay, data, scope)
         if policy.backoff == "exponential":
             delay *= 2 ** min(earlier, _MAX_DOUBLINGS)
         elif policy.backoff == "linear":
             step = delay if policy.increment is None else milliseconds(policy.increment, data, scope)
             delay += step * earlier
-        delay = min(delay, _MAX_DELAY_MS)
+        longest = _MAX_DELAY_MS if policy.max_delay is None else milliseconds(policy.max_delay, data, scope)
+        delay = min(delay, longest, _MAX_DELAY_MS)
         if policy.full_jitter:
             return 0, delay
         if policy.jitter is None:

@@ -39,6 +39,7 @@ from runner.worker.effect_calls import MonitoredCoroutine
 from runner.worker.effect_executor import EffectExecutor
 
 REPORTED_WAIT_SECONDS: Final = 1.0  # idle time from which a wait is reported
+DEFAULT_RETRY: Final = "quick"  # instead of the default of a cluster: somebody waits for the end
 _WAITS: Final = frozenset({"wait", "retry"})
 
 
@@ -156,7 +157,7 @@ def _shown(value: Any) -> Any:
 
 async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc.ControlChannel) -> ipc.RunEnded:
     """Run to the end or to the `until` task and return the outcome; traces, replies and waits are sent to `control`."""
-    program = compile_program(orjson.loads(order.definition), Evaluator(record))
+    program = compile_program(orjson.loads(order.definition), Evaluator(record), default_retry=DEFAULT_RETRY)
     event = convert.event_from_bytes(order.event)
 
     async def secret(name: str) -> bytes:

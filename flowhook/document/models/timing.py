@@ -47,17 +47,24 @@ class Nothing(Model):
     """A mapping without keys."""
 
 
+class ExponentialBackoff(Model):
+    """Each delay is twice the one before; none is longer than `maxDelay`, which Flowhook adds to the DSL."""
+
+    max_delay: Duration | None = Field(None, alias="maxDelay")
+
+
 class LinearBackoff(Model):
-    """Each delay is longer than the one before by `increment`, by default by `delay`."""
+    """Each delay is longer than the one before by `increment`, by default by `delay`; for `maxDelay` see above."""
 
     increment: Duration | None = None
+    max_delay: Duration | None = Field(None, alias="maxDelay")
 
 
 class Backoff(OneKeyModel):
     """The growth of delays: exactly one of these."""
 
     constant: Nothing | None = None
-    exponential: Nothing | None = None
+    exponential: ExponentialBackoff | None = None
     linear: LinearBackoff | None = None
 
 
@@ -93,6 +100,6 @@ class RetryPolicy(Model):
     jitter: Jitter | None = None
 
 
-# or the name of one of `use.timeouts` or `use.retries`
+# or the name of one of `use.timeouts` or `use.retries`; `execution` and `metadata` may name one of `RETRY_PRESETS`
 TimeoutOrName = OrText[Timeout]
 RetryOrName = OrText[RetryPolicy]

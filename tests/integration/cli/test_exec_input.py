@@ -118,6 +118,17 @@ def test_a_wait_that_is_waited_for_is_reported(tmp_path):
     assert flowhook("exec", path).err == "waiting 1.2 s: wait of /do/0/pause\n"
 
 
+def test_a_call_is_tried_again_within_seconds_and_the_longer_time_of_a_cluster_is_told_once(tmp_path):
+    path = tmp_path / "flow.yaml"
+    path.write_text(HEAD + "do: [{ask: {call: http, with: {method: get, endpoint: 'http://127.0.0.1:9'}}}]\n")
+    result = flowhook("exec", path, "--skip-waits")
+    told, *waits = result.err.splitlines()[:-1]
+    assert told.endswith("within seconds (quick); a cluster does so for a day (webhook)")
+    assert len(waits) <= 4
+    assert all(re.fullmatch(r"skipping \d(\.\d)? s: retry of /do/0/ask", wait) for wait in waits)
+    assert json.loads(result.err.splitlines()[-1])["status"] == 500
+
+
 def test_scripts_run_where_that_is_allowed(execute):
     text = "do: [{count: {run: {shell: {command: 'echo $((6 * 7))'}}}}]\n"
     assert execute(text).code == 1

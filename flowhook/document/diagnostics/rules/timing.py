@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
+from flowhook.document.definition import RETRY_PRESETS
 from flowhook.document.diagnostics.problems import Code, Problem
 from flowhook.document.diagnostics.rules.context import TASK_VARIABLES, Part, RuleContext, mapping, unsettled
 from flowhook.document.diagnostics.shapes import check_shape
@@ -16,6 +17,8 @@ from flowhook.expressions.syntax import is_expression
 _DURATIONS: Final = (
     ("delay",),
     ("backoff", "linear", "increment"),
+    ("backoff", "linear", "maxDelay"),
+    ("backoff", "exponential", "maxDelay"),
     ("limit", "attempt", "duration"),
     ("limit", "duration"),
     ("jitter", "from"),
@@ -49,11 +52,19 @@ def check_timeout(
 
 
 def check_retry(
-    context: RuleContext, policy: Part, name: object = "error", *, may_be_named: bool = True
+    context: RuleContext,
+    policy: Part,
+    name: object = "error",
+    *,
+    may_be_named: bool = True,
+    presets: Collection[str] = (),
 ) -> Iterator[Problem]:
-    """Check a retry policy or, if it `may_be_named`, the name of one; `name` is the variable with the error."""
+    """Check a retry policy or, if it `may_be_named`, the name of one; `name` is the variable with the error.
+
+    `presets` are names that need no definition in `use.retries`.
+    """
     if isinstance(policy.value, str) and may_be_named:
-        yield from context.reference(policy, context.retries, "retry policy {} in `use.retries`")
+        yield from context.reference(policy, (*context.retries, *presets), "retry policy {} in `use.retries`")
         return
     if not isinstance(policy.value, dict | None):
         named = ", or the name of one in `use.retries`" if may_be_named else ""
@@ -106,7 +117,7 @@ def check_own_retry(context: RuleContext, task: Part) -> Iterator[Problem]:
         return
     if policy.value is None:
         yield policy.problem(Code.VALUE_MISSING, "expected a retry policy, or the name of one in `use.retries`")
-    rules = list(check_retry(context, policy))
+    rules = list(check_retry(context, policy, presets=RETRY_PRESETS))
     yield from rules
     if isinstance(policy.value, dict):
         yield from unsettled(check_shape(RetryPolicy, policy.value, policy.path), rules)

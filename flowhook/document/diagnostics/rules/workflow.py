@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from flowhook.document.definition import strings_in
+from flowhook.document.definition import RETRY_PRESETS, strings_in
 from flowhook.document.diagnostics.problems import Code, Problem
 from flowhook.document.diagnostics.rules import unsupported
 from flowhook.document.diagnostics.rules.calls import check_authentication
@@ -55,7 +55,7 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
     for name, task in use.at("functions").members:
         yield from check_function(context, name, task)
     yield from _extensions(context, use.at("extensions"))
-    yield from check_retry(context, document.at("execution", "retry"))
+    yield from check_retry(context, document.at("execution", "retry"), presets=RETRY_PRESETS)
     yield from _accept(context, document.at("webhook", "accept"))
     yield from _raw_bodies(document)
     yield from check_timeout(context, document.at("timeout"), WORKFLOW_OUTPUT_VARIABLES)

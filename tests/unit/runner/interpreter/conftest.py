@@ -119,9 +119,9 @@ START = 1_700_000_000_000
 class Begun:
     """A run that a test takes from turn to turn; `now` is what its clock says."""
 
-    def __init__(self, evaluator, do, *, overdue=lambda: False, chance=0.5):
+    def __init__(self, evaluator, do, *, overdue=lambda: False, chance=0.5, **parts):
         self.now = START
-        definition = {"document": {"name": "test"}, "do": do}
+        definition = {"document": {"name": "test"}, "do": do, **parts}
         workflow = ExecutionContext("evt_1", definition, {"n": 0}, START, lambda: self.now, must_yield=overdue)
         self.run = ExecutionMachine(compile_program(definition, evaluator), workflow, chance=lambda: chance)
         self.turn = self.run.advance()

@@ -47,7 +47,9 @@ def test_tasks_without_effects_are_reported_with_the_end(begin):
 
 
 def test_a_call_is_reported_when_it_began_and_when_it_ended_and_how_often_it_was_tried(begin):
-    begun = begin([{"first": {"set": {"a": 1}}}, {"a": {"call": "f"}}, {"b": {"call": "f"}}])
+    begun = begin(
+        [{"first": {"set": {"a": 1}}}, {"a": {"call": "f"}}, {"b": {"call": "f"}}], execution={"retry": "quick"}
+    )
     begun.after(2, begun.effects[0], AWAY)
     assert reported(begun.turn.writes[0].history) == [
         [1, "/do/0/first", START, START, 1, ""],

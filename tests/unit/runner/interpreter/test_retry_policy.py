@@ -80,6 +80,8 @@ def test_what_the_server_requested_is_not_in_the_journal_and_a_replay_takes_the_
         ({"delay": {"seconds": 2}, "backoff": {"linear": {}}}, [2_000, 4_000, 6_000]),
         ({"delay": {"seconds": 2}, "backoff": {"linear": {"increment": "PT1S"}}}, [2_000, 3_000, 4_000]),
         ({"delay": {"seconds": 2}, "backoff": {"exponential": {}}}, [2_000, 4_000, 8_000]),
+        ({"delay": {"seconds": 2}, "backoff": {"exponential": {"maxDelay": "PT5S"}}}, [2_000, 4_000, 5_000]),
+        ({"delay": {"seconds": 2}, "backoff": {"linear": {"maxDelay": "${ .delay }"}}}, [2_000, 4_000, 5_000]),
         ({"delay": {"days": 3000}, "backoff": {"exponential": {}}}, [3000 * DAY, MOST, MOST]),
         ({"delay": "${ .delay }"}, [5_000, 5_000, 5_000]),
     ],
@@ -103,8 +105,8 @@ def test_jitter_adds_a_time_by_chance_between_two_bounds(begin, chance):
 
 
 @pytest.mark.parametrize("chance", [0.0, 0.999])
-def test_a_call_without_a_policy_is_tried_again_after_times_by_chance_that_may_double(begin, chance):
-    begun = begin([{"t": {"call": "f"}}], chance=chance)
+def test_the_preset_quick_tries_again_after_times_by_chance_that_may_double(begin, chance):
+    begun = begin([{"t": in_call("quick")}], chance=chance)
     for most in (1_000, 2_000, 4_000, 8_000):
         failed = EffectResult(None, error(Kind.COMMUNICATION, "busy", status=503))
         turn = begun.after(effect=begun.effects[-1], result=failed)
@@ -113,6 +115,29 @@ def test_a_call_without_a_policy_is_tried_again_after_times_by_chance_that_may_d
             begun.after(seconds=most / 1000)
     assert len(begun.effects) == 5
     assert begun.after(effect=begun.effects[-1], result=failed).ending is not None
+
+
+@pytest.mark.parametrize("written", [{}, {"metadata": {"retry": "webhook"}}])
+@pytest.mark.parametrize("chance", [0.0, 0.999])
+def test_a_call_without_a_policy_outlives_an_outage_of_a_day(begin, written, chance):
+    begun = begin([{"t": {"call": "f", **written}}], chance=chance)
+    failed = EffectResult(None, error(Kind.COMMUNICATION, "busy", status=503))
+    for seconds in (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000):
+        turn = begun.after(effect=begun.effects[-1], result=failed)
+        wait = 1000 * seconds + int(200 * seconds * chance)
+        assert turn.wake_at_ms == begun.now + wait
+        begun.after(seconds=wait / 1000)
+    assert len(begun.effects) == 8
+    assert begun.after(effect=begun.effects[-1], result=failed).ending is not None
+
+
+def test_a_policy_of_the_flow_goes_before_the_preset_of_its_name(begin):
+    own = {"retries": {"webhook": {"delay": {"seconds": 2}}}}
+    begun = begin([{"t": in_call("webhook")}], use=own)
+    turn = begun.after(
+        effect=begun.effects[0], result=EffectResult(None, error(Kind.COMMUNICATION, "busy", status=503))
+    )
+    assert turn.wake_at_ms == begun.now + 2_000
 
 
 @cases(

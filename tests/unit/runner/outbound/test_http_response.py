@@ -32,7 +32,7 @@ NOW = datetime(1994, 11, 6, 8, 48, 37, tzinfo=UTC)
         ("0", 0),
         ("120", 120_000),
         (" 7 ", 7_000),
-        ("301", MAX_RETRY_AFTER_MS),
+        ("3601", MAX_RETRY_AFTER_MS),
         ("9" * 60, MAX_RETRY_AFTER_MS),
         ("9" * 65, 0),
         ("-1", 0),

@@ -25,6 +25,10 @@ BAD_POLICIES = [
     ("{limit: 5}", ".limit", "VALUE_TYPE"),
     ("{limit: {attempt: 5}}", ".limit.attempt", "VALUE_TYPE"),
     ("{backoff: exponential}", ".backoff", "VALUE_TYPE"),
+    ("{backoff: {constant: {maxDelay: PT5S}}}", ".backoff.constant.maxDelay", "KEY_UNKNOWN"),
+    ("{backoff: {exponential: {factor: 3}}}", ".backoff.exponential.factor", "KEY_UNKNOWN"),
+    ("{backoff: {exponential: {maxDelay: long}}}", ".backoff.exponential.maxDelay", "DURATION_INVALID"),
+    ("webhok", "", "REFERENCE_UNKNOWN"),
     ("{jitter: {from: PT5S, to: {seconds: 1}}}", ".jitter", "VALUE_RANGE"),
 ]  # fmt: skip
 
@@ -34,6 +38,9 @@ BAD_DOCUMENTS = [
     ("use: {timeouts: {brief: other}}", "use.timeouts.brief", "VALUE_TYPE"),
     ("use: {timeouts: {brief: {seconds: 5}}}", "use.timeouts.brief", "KEY_MISSING"),
     ("use: {retries: {mine: other}}", "use.retries.mine", "VALUE_TYPE"),
+    ("use: {retries: {mine: quick}}", "use.retries.mine", "VALUE_TYPE"),
+    ("execution: {retry: quik}", "execution.retry", "REFERENCE_UNKNOWN"),
+    ("do: [{a: {try: [{b: {set: {c: 1}}}], catch: {retry: quick}}}]", "do[0].a.catch.retry", "REFERENCE_UNKNOWN"),
 ]  # fmt: skip
 
 
@@ -58,7 +65,7 @@ def test_a_bad_retry_policy_names_its_place(policy, key, code):
 
 @pytest.mark.parametrize(("text", "key", "code"), BAD_DOCUMENTS)
 def test_bad_timing_of_a_document_names_its_place(text, key, code):
-    assert faults_of(HEAD + f"{text}\ndo: []") == [(2, key, code)]
+    assert faults_of(HEAD + f"{text}\n" + ("do: []" * ("do:" not in text))) == [(2, key, code)]
 
 
 def test_a_timeout_may_have_a_name_that_looks_like_a_duration():

@@ -92,8 +92,7 @@ class IngestBatcher:
         self._pending_bytes += size
         self._queued_bytes += size
         self._queue.append(_Pending(event, size, start + self._timeout, result))
-        if self._idle:
-            self._wake()
+        self._wake()
         try:
             return await result
         finally:
@@ -127,7 +126,9 @@ class IngestBatcher:
                 self._hold(sent // 2)
 
     def _wake(self) -> None:
-        """Let a batch be sent if it is time."""
+        """Let a batch be sent if it is time, and one can be."""
+        if not self._idle:
+            return
         queued = len(self._queue)
         enough = queued >= self._enough_events or self._queued_bytes >= ENOUGH_BYTES
         if len(self._idle) == DEPTH:
@@ -147,8 +148,7 @@ class IngestBatcher:
 
     def _end_hold(self) -> None:
         self._wanted, self._held = 0, None
-        if self._idle:
-            self._wake()
+        self._wake()
 
     def _dequeue(self) -> list[_Pending]:
         queue = self._queue
@@ -190,8 +190,7 @@ class IngestBatcher:
     async def _pause(self, seconds: float) -> None:
         self._pausing += 1
         try:
-            if self._idle:
-                self._wake()
+            self._wake()
             await asyncio.sleep(seconds)
         finally:
             self._pausing -= 1

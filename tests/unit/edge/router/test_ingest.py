@@ -31,6 +31,20 @@ FIRST = ["first", "second", "third"]
 """Events of a batch that the next one waits for."""
 
 
+@pytest.fixture
+def held(make, router, settled):
+    """Starts a batcher whose first batch the router holds; returns it, and the events of that batch."""
+
+    async def start(**options):
+        ingest = make(**options)
+        router.gate.clear()
+        first = submit(ingest, *FIRST)
+        await settled()
+        return ingest, first
+
+    return start
+
+
 def submit(ingest, *ids, size=100):
     return [asyncio.ensure_future(ingest.submit(Event(id=each), size)) for each in ids]
 
@@ -51,11 +65,8 @@ async def test_events_of_one_turn_of_the_loop_are_one_batch(make, router, settle
     assert router.batches == [["a", "b", "c"]]
 
 
-async def test_what_arrives_while_a_call_is_in_flight_waits_for_its_result_and_goes_together(make, router, settled):
-    ingest = make()
-    router.gate.clear()
-    tasks = submit(ingest, *FIRST)
-    await settled()
+async def test_what_arrives_while_a_call_is_in_flight_waits_for_its_result_and_goes_together(held, router, settled):
+    ingest, tasks = await held()
     for each in "abcd":
         tasks += submit(ingest, each)
         await settled()
@@ -78,11 +89,8 @@ async def test_beside_a_batch_of_few_events_the_next_one_is_sent_at_once(make, r
     assert router.batches == [["a"], ["b"], ["c", "d", "e"]]
 
 
-async def test_a_large_enough_batch_is_sent_while_another_one_is_in_flight_and_no_third(make, router, settled):
-    ingest = make()
-    router.gate.clear()
-    tasks = submit(ingest, *FIRST)
-    await settled()
+async def test_a_large_enough_batch_is_sent_while_another_one_is_in_flight_and_no_third(held, router, settled):
+    ingest, tasks = await held()
     events = [str(number) for number in range(2 * ENOUGH_EVENTS)]
     for each in events:
         tasks += submit(ingest, each)
@@ -94,11 +102,8 @@ async def test_a_large_enough_batch_is_sent_while_another_one_is_in_flight_and_n
     assert DEPTH == 2
 
 
-async def test_large_events_are_a_large_enough_batch(make, router, settled):
-    ingest = make()
-    router.gate.clear()
-    tasks = submit(ingest, *FIRST)
-    await settled()
+async def test_large_events_are_a_large_enough_batch(held, router, settled):
+    ingest, tasks = await held()
     for each in "bcd":
         tasks += submit(ingest, each, size=ENOUGH_BYTES // 2)
         await settled()
@@ -107,11 +112,8 @@ async def test_large_events_are_a_large_enough_batch(make, router, settled):
     await outcomes(tasks)
 
 
-async def test_events_that_expired_in_the_queue_count_for_no_batch(make, router, settled):
-    ingest = make(timeout=0.01)
-    router.gate.clear()
-    expired = submit(ingest, *FIRST)
-    await settled()
+async def test_events_that_expired_in_the_queue_count_for_no_batch(held, router, settled):
+    ingest, expired = await held(timeout=0.01)
     expired += submit(ingest, "b", size=ENOUGH_BYTES - 1000)
     await outcomes(expired)
     kept = submit(ingest, "c", size=10_000)
@@ -154,11 +156,8 @@ async def test_events_that_are_few_are_not_held(make, router, settled, monkeypat
     assert router.batches == [["a", "b", "c"], ["d"], ["e"]]
 
 
-async def test_with_a_minimum_of_one_event_a_batch_waits_for_no_result(make, router, settled):
-    ingest = make(enough_events=1)
-    router.gate.clear()
-    tasks = submit(ingest, *FIRST)
-    await settled()
+async def test_with_a_minimum_of_one_event_a_batch_waits_for_no_result(held, router, settled):
+    ingest, tasks = await held(enough_events=1)
     for each in "abcd":
         tasks += submit(ingest, each)
         await settled()
@@ -206,12 +205,9 @@ async def test_a_failed_call_is_made_again_with_the_same_events(make, router, se
     assert counts.retries == 2
 
 
-async def test_while_a_batch_waits_to_be_sent_again_others_are_sent_at_once(make, router, settled, monkeypatch):
+async def test_while_a_batch_waits_to_be_sent_again_others_are_sent_at_once(make, held, router, settled, monkeypatch):
     monkeypatch.setattr("edge.router.ingest.CALL", ExponentialBackoff(1000.0, 1000.0))
-    ingest = make()
-    router.gate.clear()
-    first = submit(ingest, *FIRST)
-    await settled()
+    ingest, first = await held()
     queued = submit(ingest, "queued")
     await settled()
     router.responses = [UnavailableError("away")]

@@ -107,12 +107,12 @@ def _windows(conditions: Conditions, lowest: int, end: int, seconds: float) -> I
 def _sizes(conditions: Conditions, seconds: float) -> Iterator[int]:
     """Yield sizes of windows until the time is over, at least one; a quick one is followed by a larger one."""
     deadline = monotonic() + seconds
-    size, now = FIRST_WINDOW, 0.0
+    size, now, chooses = FIRST_WINDOW, 0.0, bool(conditions.flow_id or (conditions.others or conditions).flow_id)
     while now < deadline:
         began = monotonic()
         yield size
         now = monotonic()
-        if now - began < SHORT_SECONDS and not (conditions.flow_id and size >= CHOICE_WINDOW):
+        if now - began < SHORT_SECONDS and not (chooses and size >= CHOICE_WINDOW):
             size *= 4
 
 

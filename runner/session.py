@@ -290,7 +290,8 @@ class Session:
             case messages.CheckpointAck():
                 return _effects(starmap(self._durable, message.checkpoints))
             case messages.Settlement():
-                return self._settle(message.leases)
+                self._settle(message.leases)
+                return []
             case messages.EventDeliveryBatch():
                 return _effects(map(self._deliver, message.deliveries))
             case messages.Revocation():
@@ -502,10 +503,9 @@ class Session:
         held.waits_for = None  # the next subscriptions are sent again, even if they are the same
         return Deliver(delivery.lease, delivery.number, delivery.entry)
 
-    def _settle(self, leases: Iterable[bytes]) -> list[Effect]:
+    def _settle(self, leases: Iterable[bytes]) -> None:
         for lease in leases:
             self._drop(lease)
-        return []
 
     def _drop(self, lease: bytes) -> bool:
         held = self._held.pop(lease, None)

@@ -14,10 +14,9 @@ that no computation touched.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import attrs
 import orjson
@@ -28,18 +27,14 @@ from flowhook.expressions.paths import Accessor
 from flowhook.expressions.plain_programs import Undecided, compile_plain
 from flowhook.expressions.syntax import ExpressionTypeError, is_expression, strip_markers
 from runner.evaluation.jq_programs import PROGRAM_CACHE, CompiledSchema, JqProgramCache
-from runner.guard.evaluation_record import EvaluationRecord
+from runner.evaluation.supervision import Result, Supervision
+from runner.guard.evaluation_record import Activity
 from runner.interpreter import json_codec
 from runner.interpreter.clock_detection import calls_now
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault
 from runner.interpreter.nodes import Compiler, Template, Validator
 from runner.interpreter.redaction import MASK, Redactor
 from runner.interpreter.scope import ExpressionScope
-
-Result = TypeVar("Result")
-
-SLOW_NS: Final = 50_000_000
-"""CPU time (ns) of one evaluation above which its flow is quarantined: it blocks everything else in the process."""
 
 _NOW: Final = "__now"
 _VARIABLE: Final = re.compile(r"\$\s*([A-Za-z_][A-Za-z0-9_]*)")
@@ -50,15 +45,8 @@ _VALUE_IN_MESSAGE: Final = re.compile(r"\(.*\)", re.DOTALL)
 class Evaluator(Compiler):
     """Compiles the templates, expressions and schemas of documents, and evaluates them."""
 
-    _record: EvaluationRecord | None = None  # None: evaluations are not supervised, which is for tests only
-    # called with the flow ID of an evaluation that took longer than `SLOW_NS`
-    _on_slow: Callable[[str], None] = attrs.field(default=lambda _flow_id: None, kw_only=True)
+    _supervision: Supervision | None = None  # None: evaluations are not supervised, which is for tests only
     _programs: JqProgramCache = attrs.field(init=False, factory=JqProgramCache)
-    _turn_cpu_ns: int = attrs.field(init=False, default=0)
-
-    def begin_turn(self) -> None:
-        """Start measuring CPU time for a turn: consecutive evaluations in this thread, with little work in between."""
-        self._turn_cpu_ns = time.thread_time_ns()
 
     @override
     def template(self, value: Any) -> Template:
@@ -131,17 +119,9 @@ class Evaluator(Compiler):
             raise ExpressionFailed(_safe(str(problem), scope.workflow.redactor)) from None
 
     def _guarded(self, scope: ExpressionScope, evaluate: Callable[[], Result]) -> Result:
-        record = self._record
-        if record is None or scope.workflow.remote_evaluator is not None:  # the other process can be killed
+        if self._supervision is None or scope.workflow.remote_evaluator is not None:  # the other process can be killed
             return evaluate()
-        began = record.begin(scope.instance)
-        try:
-            return evaluate()
-        finally:
-            record.end()
-            # compare wall time first: reading it is cheap, though on a busy machine it proves little
-            if time.monotonic_ns() - began > SLOW_NS and time.thread_time_ns() - self._turn_cpu_ns > SLOW_NS:
-                self._on_slow(scope.workflow.flow_id)
+        return self._supervision.run(scope.workflow.flow_id, scope.instance, evaluate, Activity.EXPRESSION)
 
 
 @lru_cache(PROGRAM_CACHE)

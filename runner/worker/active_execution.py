@@ -45,7 +45,8 @@ class ActiveExecution:
     written: int  # index of the next journal entry
     event_bytes: int = 0  # size of the event, as it was assigned
     machine: ExecutionMachine | None = None  # the state machine; None: the execution is not prepared yet
-    begun: bool = False  # whether its first turn was begun
+    takes_raw_body: bool = False  # whether the input that `machine` was created with has the body unparsed
+    begun: bool = False  # whether its first turn has ended: with it, in a wait, or in a call
     binding: int = 0  # index after the last entry that must be durable before an effect starts
     durable: int = 0  # index after the last entry known to be durable
     # effects that wait until the journal is durable up to an index, or for their turn

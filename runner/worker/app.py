@@ -22,6 +22,7 @@ from runner import ipc, metrics
 from runner.components.base import SharedResources
 from runner.components.registry import callable_components, components
 from runner.evaluation.evaluator import Evaluator
+from runner.evaluation.supervision import Supervision
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.outbound.http_client import HttpClient
 from runner.quarantine.isolated_evaluator import EvaluatorPool
@@ -78,7 +79,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
         order.quarantined,
         on_added=lambda flow_id, seconds: control.send(ipc.Quarantined(flow_id, seconds)),
     )
-    evaluator = Evaluator(record, on_slow=quarantined.add)
+    supervision = Supervision(record, quarantined.add)
 
     def attached(renew_seconds: float) -> None:
         process_state.ready.set()
@@ -102,12 +103,11 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
         executions = ExecutionDriver(
             session=session,
             preparer=ExecutionPreparer(
-                flows=ProgramCache(channel, evaluator),
+                flows=ProgramCache(channel, Evaluator(supervision)),
                 secrets=secrets,
                 bodies=BodyFetcher(channel),
-                record=record,
+                supervision=supervision,
                 quarantine=quarantine,
-                on_slow=quarantined.add,
             ),
             secrets=secrets,
             executor=EffectExecutor({**components(), **cluster_components(channel)}, http, settings, shared),
@@ -115,7 +115,6 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
             tasks=tasks,
             request_send=connection.announce,
             sent=connection.sent,
-            evaluator=evaluator,
             quarantine=quarantine,
             now_ms=router_clock.now_ms,
             public_url=settings.public_url,

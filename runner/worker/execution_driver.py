@@ -23,7 +23,6 @@ from flowhook.model import JournalEntry, Subscription
 from flowhook.process import logs
 from flowhook.wire import convert
 from runner import metrics
-from runner.evaluation.evaluator import Evaluator
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter import effects
 from runner.interpreter.effects import JournalWrite
@@ -43,7 +42,7 @@ from runner.session import (
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions, StartCall, TurnInput, report_defect
 from runner.worker.effect_calls import EffectCalls
 from runner.worker.effect_executor import EffectExecutor
-from runner.worker.preparation import CPU_READING_NS, ExecutionPreparer, Prepared
+from runner.worker.preparation import ExecutionPreparer, Prepared
 from runner.worker.quarantine_driver import QuarantineDriver
 from runner.worker.router_reads import SecretCache
 
@@ -205,7 +204,6 @@ class ExecutionDriver:
     _request_send: SendRequest  # called when the session has messages to send
     # returns a future that is done once all present messages of the session are sent, or the stream is over
     _sent: Callable[[], asyncio.Future[None]]
-    _evaluator: Evaluator  # evaluates the expressions of flows that are not in quarantine
     _quarantine: QuarantineDriver
     _now_ms: Callable[[], int]  # the clock of executions: Unix milliseconds of the router's clock, see `RouterClock`
     _public_url: str = ""  # scheme and host of the one-time URLs
@@ -220,7 +218,6 @@ class ExecutionDriver:
     _at_once: float = attrs.field(init=False, default=0.0)
     _draining: bool = attrs.field(init=False, default=False)
     _turn_ends: float = attrs.field(init=False, default=0.0)
-    _cpu_read: float = attrs.field(init=False, default=0.0)  # when the CPU time was read for the evaluator
     _lifecycle_types: frozenset[str] = attrs.field(init=False, default=frozenset())
     stalls: StallDetector = attrs.field(init=False)
 
@@ -301,7 +298,7 @@ class ExecutionDriver:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            self._begin_turn()
+            self._turn_ends = time.monotonic() + TURN_SECONDS
             while self._ready:
                 execution, turn_input = self._ready.next()
                 if turn_input is StartCall.TURN:
@@ -312,15 +309,8 @@ class ExecutionDriver:
                 if late > 0 or turn_input is StartCall.TURN:
                     self._update_capacity()
                     await asyncio.sleep(0 if late < LONG_TURN_SECONDS else REST_SECONDS)
-                    self._begin_turn()
+                    self._turn_ends = time.monotonic() + TURN_SECONDS
             self._update_capacity()
-
-    def _begin_turn(self) -> None:
-        now = time.monotonic()
-        self._turn_ends = now + TURN_SECONDS
-        if now - self._cpu_read > CPU_READING_NS / 1e9:
-            self._cpu_read = now
-            self._evaluator.begin_turn()
 
     def _is_turn_over(self) -> bool:
         return time.monotonic() > self._turn_ends
@@ -353,22 +343,26 @@ class ExecutionDriver:
             self._end(execution, prepared, "released" if isinstance(prepared, messages.Released) else "faulted")
             return None
         event, (flow, secrets, data) = execution.event, prepared
-        workflow = execution.workflow = ExecutionContext(
-            id=event.id,
-            definition=flow.program.definition,
-            raw_input=data,
-            started_at_ms=event.receive_time_ms,
-            clock=self._now_ms,
-            secrets=secrets_data(secrets) if secrets else {},
-            must_yield=self._is_turn_over,
-            effect_scope=execution.effect_scope,
-            depth=event.depth,
-            one_time=flow.one_time_urls(self._public_url, event),
-        )
-        machine = execution.machine = ExecutionMachine(
-            flow.program, workflow, execution.journal, lifecycle_types=self._lifecycle_types
-        )
-        return machine
+        try:
+            execution.workflow = ExecutionContext(
+                id=event.id,
+                definition=flow.program.definition,
+                raw_input=data,
+                started_at_ms=event.receive_time_ms,
+                clock=self._now_ms,
+                secrets=secrets_data(secrets) if secrets else {},
+                must_yield=self._is_turn_over,
+                effect_scope=execution.effect_scope,
+                depth=event.depth,
+                one_time=flow.one_time_urls(self._public_url, event),
+            )
+            execution.takes_raw_body = flow.program.takes_raw_body
+            execution.machine = ExecutionMachine(
+                flow.program, execution.workflow, execution.journal, lifecycle_types=self._lifecycle_types
+            )
+        except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
+            self._end(execution, messages.Faulted(report_defect(execution, problem)), "faulted")
+        return execution.machine
 
     def _queue(self, execution: ActiveExecution, turn_input: TurnInput | StartCall = None) -> None:
         self._ready.add(execution.event.flow_id, (execution, turn_input))
@@ -395,12 +389,12 @@ class ExecutionDriver:
             # a callback, because a task that is cancelled before it begins runs no code of its own
             execution.quarantine_task.add_done_callback(self._driven_in_quarantine)
             return
-        begins, execution.begun = not execution.begun, True
         try:
             step = _next_step(machine, turn_input)
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
             step = effects.Step(effects.WorkflowFaulted(report_defect(execution, problem)))
-        if begins:
+        if not (execution.begun or step.paused):
+            execution.begun = True
             self._at_once += ((step.ending is not None) - self._at_once) / RECENT
         self._take_step(execution, step)
 

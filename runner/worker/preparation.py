@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -14,12 +13,12 @@ import orjson
 from flowhook import limits
 from flowhook.attach import messages
 from flowhook.errors import ExhaustedError, FlowhookError, UnavailableError
-from flowhook.events.workflow_input import takes_raw_body, workflow_input
+from flowhook.events.workflow_input import workflow_input
 from flowhook.model import Event
 from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
-from runner.evaluation.evaluator import SLOW_NS
-from runner.guard.evaluation_record import Activity, EvaluationRecord
+from runner.evaluation.supervision import Supervision
+from runner.guard.evaluation_record import Activity
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error
 from runner.outbound.request_bodies import EventAttachments
 from runner.quarantine import INPUT
@@ -31,10 +30,6 @@ from runner.worker.router_reads import BodyFetcher, LoadedFlow, ProgramCache, Se
 # Size from which bodies of flows in quarantine are parsed in a separate process. Parsing a smaller body takes less time
 # than a request to that process. Compressed bodies are always parsed there, since their decompressed size is unknown.
 OFFLOAD_BYTES: Final = 16 * limits.KIB
-
-# Age (ns) up to which a reading of the thread's CPU time counts as that of the start of an activity. It exceeds the CPU
-# time at the start by no more than this, and reading it is a system call.
-CPU_READING_NS: Final = 5_000_000
 
 _NOTHING: Final[Mapping[Any, bytes]] = {}
 
@@ -56,12 +51,8 @@ class ExecutionPreparer:
     _flows: ProgramCache
     _secrets: SecretCache
     _bodies: BodyFetcher
-    _record: EvaluationRecord
+    _supervision: Supervision
     _quarantine: QuarantineDriver
-    _on_slow: Callable[[str], None]  # called with the flow ID of an event whose body took longer than `SLOW_NS`
-    # the last reading of this thread's CPU time (ns), and when that was (ns, monotonic)
-    _cpu_ns: int = attrs.field(init=False, default=0)
-    _cpu_read_ns: int = attrs.field(init=False, default=-CPU_READING_NS)
 
     def at_once(self, execution: ActiveExecution) -> Prepared | messages.Faulted | None:
         """Prepare without I/O; None: I/O is needed, see `prepare`. Blocking while the body is parsed."""
@@ -123,26 +114,16 @@ class ExecutionPreparer:
 
     def attachments(self, execution: ActiveExecution) -> EventAttachments:
         """Return the attachments of an execution's event, for its calls."""
-        event, workflow = execution.event, execution.workflow
-        raw = workflow is not None and takes_raw_body(workflow.definition)
+        event = execution.event
         return EventAttachments(
             event,
             execution.attachment_owner,
-            raw=raw,
+            raw=execution.takes_raw_body,
             slices=lambda offset, size: self._bodies.read(event.id, offset, size),
         )
 
     def _recorded(self, execution: ActiveExecution, read: Callable[[], Any], activity: Activity = Activity.BODY) -> Any:
         """Run `read` on an event's body under the guard's supervision, and return its result."""
-        event, record = execution.event, self._record
-        record.assign(execution.lease, event.flow_id)
-        began = record.begin(INPUT, activity)
-        if began - self._cpu_read_ns > CPU_READING_NS:
-            self._cpu_ns, self._cpu_read_ns = time.thread_time_ns(), began
-        try:
-            return read()
-        finally:
-            record.end()
-            # compare wall time first: reading it is cheap, though on a busy machine it proves little
-            if time.monotonic_ns() - began > SLOW_NS and time.thread_time_ns() - self._cpu_ns > SLOW_NS:
-                self._on_slow(event.flow_id)
+        flow_id = execution.event.flow_id
+        self._supervision.record.assign(execution.lease, flow_id)
+        return self._supervision.run(flow_id, INPUT, read, activity)

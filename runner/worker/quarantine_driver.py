@@ -13,7 +13,7 @@ import attrs
 from flowhook.model import Event
 from flowhook.process import logs
 from runner import metrics
-from runner.evaluation.evaluator import SLOW_NS
+from runner.evaluation.supervision import SLOW_NS
 from runner.guard.watchdog import QUARANTINE_SECONDS
 from runner.interpreter.effects import Step
 from runner.interpreter.execution_machine import ExecutionMachine

@@ -21,6 +21,7 @@ from runner import ipc
 from runner.components.base import SharedResources
 from runner.components.registry import components
 from runner.evaluation.evaluator import Evaluator
+from runner.evaluation.supervision import Supervision
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter import effects, json_codec
 from runner.interpreter.effects import DeliveredEvent
@@ -157,7 +158,9 @@ def _shown(value: Any) -> Any:
 
 async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc.ControlChannel) -> ipc.RunEnded:
     """Run to the end or to the `until` task and return the outcome; traces, replies and waits are sent to `control`."""
-    program = compile_program(orjson.loads(order.definition), Evaluator(record), default_retry=DEFAULT_RETRY)
+    program = compile_program(
+        orjson.loads(order.definition), Evaluator(Supervision(record)), default_retry=DEFAULT_RETRY
+    )
     event = convert.event_from_bytes(order.event)
 
     async def secret(name: str) -> bytes:

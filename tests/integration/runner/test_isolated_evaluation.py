@@ -19,6 +19,7 @@ from flowhook.model import Blob, Event, Part
 from flowhook.process.settings import RunnerSettings
 from flowhook.sharing.table import OffloadLimits
 from runner.evaluation.evaluator import Evaluator
+from runner.evaluation.supervision import Supervision
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.errors import ExpressionFailed, SchemaViolated
 from runner.interpreter.execution_context import ExecutionContext
@@ -174,9 +175,8 @@ def preparer(pool, shared_record):
         flows=local,
         secrets=local,
         bodies=local,
-        record=shared_record,
+        supervision=Supervision(shared_record),
         quarantine=QuarantineDriver(flows, pool),
-        on_slow=lambda _flow_id: None,
     )
 
 

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from flowhook.model import Event
-from runner.evaluation.evaluator import SLOW_NS
+from runner.evaluation import supervision
+from runner.evaluation.supervision import CPU_READING_NS, SLOW_NS, Supervision
 from runner.interpreter.nodes import Block, DataFlowStage, Program
 from runner.worker import preparation
 from runner.worker.active_execution import ActiveExecution
-from runner.worker.preparation import CPU_READING_NS, ExecutionPreparer
+from runner.worker.preparation import ExecutionPreparer
 from runner.worker.router_reads import LoadedFlow
 
 EVENT = Event("evt_1", "f", 1, None, "", "POST", "/hook/f", "", "application/json", (), b"{}")
@@ -49,7 +50,7 @@ class Thread:
 @pytest.fixture
 def thread(monkeypatch):
     made = Thread()
-    monkeypatch.setattr(preparation, "time", made)
+    monkeypatch.setattr(supervision, "time", made)
     return made
 
 
@@ -59,7 +60,7 @@ def prepare(thread, monkeypatch):
     slow = []
     flows = SimpleNamespace(cached=lambda _flow_id, _revision: FLOW)
     preparer = ExecutionPreparer(
-        flows=flows, secrets=None, bodies=None, record=thread, quarantine=(), on_slow=slow.append
+        flows=flows, secrets=None, bodies=None, supervision=Supervision(thread, slow.append), quarantine=()
     )
 
     def one(wall, cpu):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -28,11 +28,22 @@ class Role:
     name: str
     settings: type[CommonSettings]
     help: str
-    load_serve: Callable[[], Serve]  # imports its code, and returns what serves until a process is stopped
+    modules: Sequence[str]  # its code
+    load_serve: Callable[[bool], Serve]  # see `load`; returns what serves until a process is stopped
 
-    def load(self) -> Callable[[Any], int]:
-        """Import its code, and return a function that runs a process to its end and returns the exit code."""
-        serve = self.load_serve()
+    def preload(self) -> None:
+        """Import all code that such a process may need, so that it can be forked from this one."""
+        modules = ["flowhook.process.lifecycle", "uvloop", *self.modules]
+        for name in modules:
+            with suppress(Exception):  # the process itself will say what is wrong; uvloop is not there on every system
+                modules += getattr(import_module(name), "LATE_IMPORTS", ())
+
+    def load(self, *, forked: bool = False) -> Callable[[Any], int]:
+        """Import its code, and return a function that runs a process to its end and returns the exit code.
+
+        `forked`: whether this process was forked from one with all code, and has one thread.
+        """
+        serve = self.load_serve(forked)
         from flowhook.process import lifecycle
 
         return lambda settings: lifecycle.run(partial(serve, settings), settings, self.name)
@@ -41,20 +52,22 @@ class Role:
         return self.load()(settings)
 
 
-def _serve(module: str) -> Callable[[], Serve]:
-    return lambda: cast("Serve", import_module(module).serve)
+def _serve(module: str) -> Callable[[bool], Serve]:
+    return lambda _: cast("Serve", import_module(module).serve)
 
 
-def _runner() -> Serve:
+def _runner(forked: bool) -> Serve:  # noqa: FBT001 - its only argument
     from runner.guard import process_starter
 
-    starter = process_starter.new_starter()  # imports the code of worker processes in parallel with the import below
+    # a new interpreter imports the code of worker processes in parallel with the import below
+    server = import_module("runner.worker.fork_server").serve if forked else None
+    starter = process_starter.new_starter(server)
     from runner.app import serve
 
     return lambda settings, state: serve(settings, state, starter)
 
 
-def _admin() -> Serve:
+def _admin(_: bool) -> Serve:  # noqa: FBT001 - its only argument
     from admin import app
     from runner.tracing.tracer import ExecutionTracer
 
@@ -68,14 +81,33 @@ def _admin() -> Serve:
 ROLES: Final = {
     role.name: role
     for role in (
-        Role("edge", EdgeSettings, "Run an edge: the HTTP process that senders reach.", _serve("edge.app")),
+        Role(
+            "edge",
+            EdgeSettings,
+            "Run an edge: the HTTP process that senders reach.",
+            ("edge.app",),
+            _serve("edge.app"),
+        ),
         Role(
             "router",
             RouterSettings,
             "Run the router: the gRPC process that owns storage.",
+            ("router.process.app",),
             _serve("router.process.app"),
         ),
-        Role("runner", RunnerSettings, "Run a runner: the process that executes flows.", _runner),
-        Role("admin", AdminSettings, "Run the admin process: health and metrics over HTTP.", _admin),
+        Role(
+            "runner",
+            RunnerSettings,
+            "Run a runner: the process that executes flows.",
+            ("runner.worker.fork_server", "runner.app"),
+            _runner,
+        ),
+        Role(
+            "admin",
+            AdminSettings,
+            "Run the admin process: health and metrics over HTTP.",
+            ("admin.app", "runner.tracing.tracer"),
+            _admin,
+        ),
     )
 }

@@ -1,4 +1,4 @@
-"""The entry point of a process that the supervisor starts: `python -m cli.supervised ROLE`.
+"""What a process does that the supervisor starts: `python -m cli.supervised ROLE`, or forked by `cli.fork_server`.
 
 It imports the role's code, which takes longest and depends on no other process, and then waits for the settings that
 were unknown when it was started. It reads all its settings from the environment.
@@ -21,9 +21,10 @@ from flowhook.process.supervisor_socket import receive_settings
 EXIT_WRONG_USAGE: Final = 2
 
 
-def main(name: str) -> int:
+def main(name: str, *, forked: bool = False) -> int:
+    """Run a process of a role to its end, and return its exit code; for `forked` see `Role.load`."""
     role = ROLES[name]
-    run = role.load()
+    run = role.load(forked=forked)
     if not receive_settings():
         return EXIT_ORPHANED
     try:

@@ -30,21 +30,26 @@ class EndedExecutions(Collector):
 
 
 EXECUTIONS: Final = EndedExecutions()
-registry().register(EXECUTIONS)
 RUNNING: Final = Gauge(
     "flowhook_executions_running",
     "Executions that this runner works on, without those that are parked.",
-    registry=registry(),
+    registry=None,
 )
 CALLS: Final = Histogram(
     "flowhook_call_seconds",
     "Duration of calls in seconds, by function and outcome: ok, error.",
     ["function", "outcome"],
     buckets=(0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60),
-    registry=registry(),
+    registry=None,
 )
 EVALUATION_KILLS: Final = Counter(
     "flowhook_evaluation_kills",
     "Processes killed because an expression exceeded its time or memory, or a call blocked the event loop.",
-    registry=registry(),
+    registry=None,
 )
+
+
+def register() -> None:
+    """Add the metrics to those of this process: it is a runner, and does not only have a runner's code."""
+    for each in (EXECUTIONS, RUNNING, CALLS, EVALUATION_KILLS):
+        registry().register(each)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from cli import failures
 from cli.supervisor import SPEC
@@ -21,6 +22,10 @@ from cli.supervisor.cluster_spec import DEFAULT_GRPC_PORT, LOOPBACK, ClusterSpec
 from cli.supervisor.initial_flows import apply_flows
 from cli.supervisor.progress import print_progress
 from cli.supervisor.rundir import ClusterAddresses, RunDir
+from flowhook.sandbox.forking import ForkingClient, spawn_fork_server, supports_fork_server
+
+# variables that programs and libraries read when they start or are imported; processes get all others later
+PASSED_ON: Final = ("GRPC_", "SSL_CERT_", "OPENSSL_CONF", "LD_", "MALLOC_", "GLIBC_TUNABLES", "LANG", "LC_", "TZ")
 
 
 def main() -> int:
@@ -55,6 +60,7 @@ async def _run_processes(spec: ClusterSpec, run_dir: RunDir, log_servers: Sequen
 
         webhooks.extend(await apply_flows(spec.apply_command(), settings, print_line=print_progress))
 
+    forks = _fork_server(spec) if supports_fork_server() else None
     cluster = LocalCluster(
         spec=spec,
         run_dir=run_dir,
@@ -63,8 +69,24 @@ async def _run_processes(spec: ClusterSpec, run_dir: RunDir, log_servers: Sequen
         on_ready=lambda where, code: _print_ready(spec, where, webhooks, code),
         probe_path=lambda: f"/hook/{webhooks[0]}" if webhooks else "",
         log_servers=log_servers,
+        forks=forks,
     )
-    return await cluster.run()
+    try:
+        return await cluster.run()
+    finally:
+        if forks is not None:
+            await forks.close()
+
+
+def _fork_server(spec: ClusterSpec) -> ForkingClient:
+    """Start what forks the processes; its environment, which workers of runners inherit, has no secrets."""
+    environment = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
+    modules = ("router.process.replicated_app",) if spec.replicated else ()
+    return ForkingClient(
+        lambda descriptor: spawn_fork_server(
+            descriptor, "cli.fork_server", *modules, environment=environment, new_session=True
+        )
+    )
 
 
 def _print_ready(spec: ClusterSpec, addresses: ClusterAddresses, webhooks: Sequence[str], login_code: str) -> None:

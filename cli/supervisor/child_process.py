@@ -15,6 +15,7 @@ import orjson
 
 from cli.supervisor.cluster_spec import Command
 from flowhook.process.supervisor_socket import PARENT_FD
+from flowhook.sandbox.forking import ForkedProcess, ForkingClient
 from flowhook.sandbox.spawning import SpawnedProcess, socket_pair, spawn
 
 # signals by which others end a process; a defect of the process itself does not cause them
@@ -50,27 +51,38 @@ async def lower_priority(pid: int, nice: int) -> None:
 class ChildProcess:
     """A child process. It holds one end of a socket pair, and ends at the latest when the supervisor's end closes."""
 
-    process: SpawnedProcess
+    process: SpawnedProcess | ForkedProcess
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    environment: Mapping[str, str]  # what it lacks of its environment, and gets with its settings
 
     @classmethod
-    async def start(cls, command: Command) -> Self:
+    async def start(cls, command: Command, forks: ForkingClient | None = None) -> Self:
+        """Start a process in a session of its own: fork it where `forks` can, else execute its command.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        missing: Mapping[str, str] = {}
         with socket_pair() as (ours, theirs):  # on an error the closed end ends the process, if it was started
-            process = spawn(
-                command.arguments,
-                descriptors=(theirs.fileno(),),
-                environment={**command.environment, PARENT_FD: str(theirs.fileno())},
-                new_session=True,  # Ctrl-C must reach only the supervisor, which stops processes in order
-            )
+            process: SpawnedProcess | ForkedProcess
+            if forks is not None and command.fork:
+                process, missing = await forks.fork(command.fork, theirs.fileno()), command.environment
+            else:
+                process = spawn(
+                    command.arguments,
+                    descriptors=(theirs.fileno(),),
+                    environment={**command.environment, PARENT_FD: str(theirs.fileno())},
+                    new_session=True,  # Ctrl-C must reach only the supervisor, which stops processes in order
+                )
             await lower_priority(process.pid, command.nice)
             reader, writer = await asyncio.open_connection(sock=ours)
-        return cls(process, reader, writer)
+        return cls(process, reader, writer, missing)
 
     async def send_settings(self, settings: Mapping[str, str]) -> None:
         """Send the process the settings that it waits for; no error if it has ended meanwhile."""
         with contextlib.suppress(ConnectionError):
-            self.writer.write(orjson.dumps(settings) + b"\n")
+            self.writer.write(orjson.dumps({**self.environment, **settings}) + b"\n")
             await self.writer.drain()
 
     async def run(self, on_message: Callable[[Mapping[str, Any]], None]) -> int:

@@ -21,6 +21,7 @@ from cli.supervisor.progress import report_waiting
 from cli.supervisor.rundir import ClusterAddresses, RunDir
 from flowhook.errors import FlowhookError, InternalError
 from flowhook.retrying import POLL
+from flowhook.sandbox.forking import ForkingClient
 
 # time that a process may take to stop before it is killed, in addition to its drain, which it limits itself. This is
 # for a process that hangs: half of it remains on a machine that gives a process a tenth of a core for half a minute.
@@ -43,6 +44,7 @@ class LocalCluster:
     # returns a path for which HEAD gets 200 from an edge once the cluster serves; empty: 404 also counts as served
     probe_path: Callable[[], str]
     log_servers: Sequence[ForeignProgram] = ()  # servers of the replicated log, which routers wait for
+    forks: ForkingClient | None = None  # forks the processes, where the system can; owned by the caller
     _login_code: str = field(init=False, default_factory=partial(secrets.token_urlsafe, 32))
     _supervisors: list[ProcessSupervisor] = field(init=False, default_factory=list)
     _stop: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -134,7 +136,9 @@ class LocalCluster:
             )
 
         command = self.spec.command(role, name)
-        return ProcessSupervisor(name, role, command, settings, self._served, self.run_dir, self.print_line)
+        return ProcessSupervisor(
+            name, role, command, settings, self._served, self.run_dir, self.print_line, forks=self.forks
+        )
 
     async def _until_served(self) -> None:
         """Wait until the admin process reports every role as ready, and an edge knows the flows."""

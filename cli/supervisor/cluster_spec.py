@@ -75,6 +75,7 @@ class Command:
     arguments: Sequence[str]
     environment: Mapping[str, str]  # the whole one
     nice: int = 0  # increment; see `child_process.lower_priority`
+    fork: str = ""  # what to ask `cli.fork_server` for instead, where there is one; empty: it does not know the command
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ class ClusterSpec:
         environment = {**self.environment(), "FLOWHOOK_PROCESS_NAME": name}
         nice = RUNNER_NICE if role == "runner" else 0
         # -P: a folder called `router` in the working directory must not be imported in place of the package
-        return Command([sys.executable, "-P", "-m", "cli.supervised", role], environment, nice)
+        return Command([sys.executable, "-P", "-m", "cli.supervised", role], environment, nice, f"{role} {name}")
 
     def apply_command(self) -> Command:
         """Return the command that applies the flows and lists the webhooks; it also waits for its `settings`."""

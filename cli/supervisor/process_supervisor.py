@@ -16,6 +16,7 @@ from cli.supervisor.rundir import RunDir
 from flowhook.asyncio_tasks import wait_at_most
 from flowhook.errors import FlowhookError, InternalError
 from flowhook.retrying import POLL, PROCESS
+from flowhook.sandbox.forking import ForkingClient
 
 # a process that lived longer than this before it died is restarted after the first delay. Used for nothing else.
 HEALTHY_SECONDS: Final = 30.0
@@ -47,6 +48,7 @@ class ProcessSupervisor:
     run_dir: RunDir  # for pid files
     print_line: Callable[[str], None]
     program: ForeignProgram | None = None  # what is started, if it is not Flowhook's
+    forks: ForkingClient | None = None  # forks it, where the system can
 
     # set once the processes that it depends on serve; until then it imports its code, and waits
     may_proceed: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -110,7 +112,7 @@ class ProcessSupervisor:
             self._child.kill()
 
     async def _run_once(self) -> int:
-        self._child = child = await ChildProcess.start(self.command)
+        self._child = child = await ChildProcess.start(self.command, self.forks)
         try:
             self._write_pid_file(child.process.pid)
             if self._stopping.is_set():

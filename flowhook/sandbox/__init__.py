@@ -9,7 +9,7 @@ on a busy machine innocent calls would be ended.
 - `worker`: the parent's handle of one such process.
 - `process`: the program of that process, which sets its own limits; `frames`: the protocol between the two.
 - `pool`: a process pool in which no single key (a flow, for example) can occupy all processes.
-- `spawning`: starts a process of any kind.
+- `spawning`: starts a process of any kind. `forking`: has processes forked by another, which runs `fork_server`.
 
 Must not live here: the functions that are offloaded. They live beside the code that needs them, in modules that import
 little, because a process is started on demand and ended after it was idle for a while.

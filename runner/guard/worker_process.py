@@ -10,9 +10,10 @@ from typing import Final, Self
 import attrs
 
 from flowhook.process.settings import RunnerSettings
+from flowhook.sandbox.forking import ForkedProcess
 from flowhook.sandbox.spawning import SpawnedProcess, socket_pair
 from runner.guard.evaluation_record import EvaluationRecord
-from runner.guard.process_starter import ForkedProcess, ProcessStarter
+from runner.guard.process_starter import ProcessStarter
 from runner.guard.usage import GONE, SchedulingState, Usage, UsageSampler
 from runner.guard.watchdog import KillDecision, Watchdog
 from runner.ipc import ControlChannel

@@ -66,6 +66,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
     logs.configure(level=settings.log_level, log_format=settings.log_format, process=order.runner_id)
     loop = asyncio.get_running_loop()
     process_state = ProcessState(name=order.runner_id, role="runner")
+    metrics.register()
     metrics.EVALUATION_KILLS.inc(order.kills)
     session = Session(
         runner_id=order.runner_id,

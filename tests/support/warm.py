@@ -13,8 +13,9 @@ import threading
 from collections import defaultdict
 from functools import cache
 
+from flowhook.sandbox.forking import supports_fork_server
 from flowhook.sandbox.worker import WALL_SECONDS, OffloadWorker
-from runner.guard.process_starter import ForkServerStarter, InterpreterStarter, supports_fork_server
+from runner.guard.process_starter import ForkServerStarter, InterpreterStarter
 
 FORK_SERVERS = {}
 """By what they pass on of the environment."""

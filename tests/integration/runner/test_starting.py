@@ -11,6 +11,7 @@ import psutil
 import pytest
 from support.patience import PATIENCE
 
+from flowhook.sandbox import forking
 from runner.guard import process_starter
 from runner.guard.process_starter import ForkServerStarter, InterpreterStarter
 from runner.guard.usage import SchedulingState, UsageSampler
@@ -98,7 +99,7 @@ async def test_a_fork_server_ends_with_its_starter(fork_server):
 
 
 def test_without_the_calls_of_linux_each_child_has_an_interpreter_of_its_own(monkeypatch):
-    monkeypatch.setattr(process_starter.sys, "platform", "darwin")
+    monkeypatch.setattr(forking.sys, "platform", "darwin")
     assert isinstance(process_starter.new_starter(), InterpreterStarter)
 
 

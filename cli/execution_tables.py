@@ -40,12 +40,20 @@ def row(execution: Shown) -> tuple[object, ...]:
 
 
 def _failure(execution: Shown) -> str:
-    """Return the error of an execution, or what is tried again and when."""
-    error, retry = execution["error"], execution["retry"]
+    """Return the error of an execution, or what is tried again and when, or what it waits for."""
+    error, retry, turn = execution["error"], execution["retry"], execution["turn"]
+    if turn is not None:
+        return turn_text(turn)
     if retry is not None:
         tried = "once" if retry["tries"] == 1 else f"{retry['tries']} times"
         return f"tried {tried}, next at {retry['next_at']}: {error_text(retry['error'])}"
     return "" if error is None else error_text(error)
+
+
+def turn_text(turn: Shown) -> str:
+    place = f"position {turn['position']:,}" if turn["position"] else "far back"
+    until = f" until {turn['expect_at']}" if turn["expect_at"] else ""
+    return f"waits for {turn['by']}{until}, {place}"
 
 
 def error_text(error: Shown) -> str:

@@ -14,7 +14,7 @@ from flowhook.cron import next_cron
 from flowhook.document.models.credentials import ApiKeyAuth, AuthKind, BasicAuth, JwtAuth, MtlsAuth, OneTimeUrlAuth
 from flowhook.document.models.custom_signature import CustomSignature
 from flowhook.document.models.webhook import InboundEndpoint, RateLimit, Webhook
-from flowhook.document.models.workflow import ExecutionPolicy
+from flowhook.document.models.workflow import ExecutionPolicy, Rate
 from flowhook.document.named_secrets import parse_names
 from flowhook.document.quantities import parse_duration
 from flowhook.limits import KIB, MIB
@@ -106,6 +106,8 @@ def _limits(definition: Mapping[str, Any], webhook: Webhook | None, policy: Any)
     given = policy.model_fields_set
     concurrency = "as many as runners take" if policy.concurrency is None else f"{policy.concurrency:,} at a time"
     yield FlowLimit("concurrency", concurrency, "concurrency" not in given)
+    if policy.rate is not None:
+        yield FlowLimit("rate of executions", _execution_rate(policy.rate), is_default=False)
     yield FlowLimit("backlog", f"{policy.max_backlog:,} unfinished executions", "max_backlog" not in given)
     if policy.order_by is not None:
         yield FlowLimit("order", f"one after another by {policy.order_by}", is_default=False)
@@ -124,6 +126,11 @@ def _limits(definition: Mapping[str, Any], webhook: Webhook | None, policy: Any)
         yield FlowLimit("wait for a reply", span, "timeout" not in webhook.respond.model_fields_set)
     window = _span(webhook.dedupe.window) if webhook.dedupe.enabled else "never"
     yield FlowLimit("repeated deliveries are recognised", window, "dedupe" not in given)
+
+
+def _execution_rate(rate: Rate) -> str:
+    key = f" for each {rate.key}" if rate.key else ""
+    return f"{rate.limit:,} in {_span(rate.per)}{key}, bursts of {rate.burst:,}; others wait"
 
 
 def _rate(limit: RateLimit | None) -> str:

@@ -35,6 +35,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "ADDRESS_FORBIDDEN": "The sender's address is not in allow_from.",
     "SENDER_RATE_LIMITED": "This sender has used up the sender_rate_limit. It was asked to send again later.",
     "RATE_LIMITED": "The rate_limit is used up. The sender was asked to send again later.",
+    "RATE_KEYS_FULL": "Too many keys of the flow's rate are in use. The sender was asked to send again later.",
     "BACKLOG_FULL": "The flow has too many unfinished events. The sender was asked to send again later.",
 }
 # why a refused request can't be accepted

@@ -28,6 +28,7 @@ from edge.webhook.compiled_endpoints import FlowEndpoints, KeyRules
 from flowhook import limits
 from flowhook.document.models.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
+from flowhook.events.shaping import shaping_expressions
 from flowhook.process import logs
 from flowhook.wire.status import probable_cause
 
@@ -349,7 +350,12 @@ class FlowCache:
             log.error("a stored flow can't be read", flow=flow_id)  # noqa: TRY400 - the traceback may hold the author's data
             raise InternalError("the flow can't be read", reason="FLOW_UNREADABLE") from None
         execution = definition.get("execution") or {}
-        keys = KeyRules(execution.get("order_by"), execution.get("search") or {}, found.flow_revision)
+        keys = KeyRules(
+            execution.get("order_by"),
+            execution.get("search") or {},
+            found.flow_revision,
+            shaping_expressions(execution),
+        )
         revision = min(found.revision, secrets.revision)
         return FlowEndpoints(flow_id, webhook, secrets.values, revision, keys=keys)
 

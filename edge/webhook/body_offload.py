@@ -13,6 +13,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.events.keys import DedupeKey, OrderKey, SearchAttributes
+from flowhook.events.shaping import ShapingExpressions
 from flowhook.payloads.parsing import Selection, encode_json, parse, select
 
 # JSON of the parts of a body that responses, handshakes and delivery IDs read; if it is larger, they read nothing.
@@ -27,10 +28,11 @@ class BodyQuery:
     order_by: str | None  # expression of the order key; None: not needed
     dedupe: str | None  # expression of the dedupe key; None: not needed
     search: Mapping[str, str]  # paths of the search attributes by name
+    shaping: Mapping[str, str]  # expressions of the keys of shaping by name
 
 
 def parse_large_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> Iterator[bytes]:
-    """Parse a `body` as received; yield its selected part, order key, dedupe key and search attributes as JSON.
+    """Parse a `body` as received; yield its selected part and its keys: for order, dedupe, search and shaping.
 
     `kind` is a JSON array of the Content-Type, the headers that describe the body (pairs of strings in ISO 8859-1), and
     the maximum size in bytes of the decompressed body; `wanted` is JSON of `BodyQuery`, and `view` of the value of `.`
@@ -46,3 +48,4 @@ def parse_large_body(kind: bytes, wanted: bytes, view: bytes, body: bytes) -> It
     yield b"" if query.order_by is None else OrderKey(query.order_by).of_view(seen).encode()
     yield b"" if query.dedupe is None else DedupeKey(query.dedupe).of_view(seen).encode("utf-8", "replace")
     yield orjson.dumps(SearchAttributes(query.search).of_view(seen))
+    yield ShapingExpressions(query.shaping).of_view(seen).pack().encode() if query.shaping else b""

@@ -29,6 +29,7 @@ from flowhook.document.models.credentials import MtlsAuth
 from flowhook.document.models.webhook import Callback, RateLimit, Webhook
 from flowhook.events.ids import slot_of
 from flowhook.events.keys import Attributes, DedupeKey, OrderKey, SearchAttributes
+from flowhook.events.shaping import ShapingExpressions, ShapingKeys
 from flowhook.expressions.paths import PathStep
 from flowhook.payloads.content_type import parse_content_type
 from flowhook.payloads.parsing import IDENTITY, Selection, event_identity, is_parsed_whole, selection_of
@@ -66,11 +67,12 @@ URLS: Final = frozenset(
 
 
 class KeyRules(NamedTuple):
-    """How the order key and the search attributes of a flow's events are computed."""
+    """How the order key, the search attributes and the keys of shaping of a flow's events are computed."""
 
     order_by: str | None = None  # expression that computes the order key; None: events are not ordered
     search: Mapping[str, str] = MappingProxyType({})  # paths of the search attributes by name
     revision: int = 0  # flow revision that defines the rules
+    shaping: Mapping[str, str] = MappingProxyType({})  # expressions of the keys of shaping by name
 
 
 NO_KEYS: Final = KeyRules()
@@ -83,6 +85,7 @@ class ParsedContent(NamedTuple):
     order_key: str | None = None  # order key of a large body; None: to be evaluated from `body`
     dedupe: str | None = None  # text of the dedupe key of a large body; None: to be evaluated from `body`
     attributes: Attributes | None = None  # search attributes of a large body; None: to be evaluated from `body`
+    shaping: ShapingKeys | None = None  # keys of shaping of a large body; None: to be evaluated from `body`
 
 
 EMPTY: Final = ParsedContent(None)
@@ -125,7 +128,8 @@ class CompiledEndpoint:
     needs_view: bool  # whether expressions read the event
     order_key: OrderKey | None  # None when events are not ordered, and for callbacks
     search: SearchAttributes | None
-    flow_revision: int  # defines `order_key` and `search`
+    shaping: ShapingExpressions | None
+    flow_revision: int  # defines `order_key`, `search` and `shaping`
     dedupes_by_delivery_id: bool
     wanted: bytes  # JSON of the parts needed of a large body (`body_offload.BodyQuery`)
     _dedupe: DedupeKey | None
@@ -190,10 +194,18 @@ class CompiledEndpoint:
         self.flow = FlowResponse(webhook.respond) if webhook.respond.mode == "reply" else None
         self.order_key = None if keys.order_by is None else OrderKey(keys.order_by)
         self.search = SearchAttributes(keys.search) if keys.search else None
+        self.shaping = ShapingExpressions(keys.shaping) if keys.shaping else None
         self.flow_revision = keys.revision
-        self.needs_view = self.response.needs_view or any((self._dedupe, self.order_key, self.search))
-        dedupe_by = None if self._dedupe is None else dedupe.key
-        self.wanted = orjson.dumps(BodyQuery(self._selection(), keys.order_by, dedupe_by, dict(keys.search)))
+        self.needs_view = self.response.needs_view or any((self._dedupe, self.order_key, self.search, self.shaping))
+        self.wanted = orjson.dumps(
+            BodyQuery(
+                self._selection(),
+                keys.order_by,
+                None if self._dedupe is None else dedupe.key,
+                dict(keys.search),
+                dict(keys.shaping),
+            )
+        )
 
     def _selection(self) -> Selection:
         looked_at: list[Sequence[PathStep]] = [path[1:] for path in self.response.paths if path[:1] in ((), ("body",))]

@@ -26,6 +26,7 @@ from edge.webhook.key_cache import KeyCache
 from flowhook import limits
 from flowhook.document.models.webhook import BODYLESS_METHODS
 from flowhook.events import ids
+from flowhook.events.shaping import ShapingKeys
 from flowhook.events.workflow_input import webhook_view
 from flowhook.http.forwarded import Address, TrustedProxies
 from flowhook.model import Event, events
@@ -134,6 +135,10 @@ def event_message(
         found = endpoint.search.of_view(view) if content.attributes is None else content.attributes
         for name, value in found:
             message.attributes.add(name=name, value=value)
+    if endpoint.shaping is not None:
+        keys = endpoint.shaping.of_view(view) if content.shaping is None else content.shaping
+        message.shaping.SetInParent()
+        message.shaping.rate, message.shaping.concurrency, message.shaping.priority = keys
     return message, view
 
 
@@ -221,7 +226,7 @@ class Stages:
 
     async def _parse_apart(self, delivery: Delivery, event: Event) -> ParsedContent:
         endpoint = delivery.endpoint
-        selected, order_key, dedupe, attributes = await self._offload.run(
+        selected, order_key, dedupe, attributes, shaping = await self._offload.run(
             endpoint.flow_id,
             parse_large_body,
             _kind(delivery),
@@ -230,7 +235,8 @@ class Stages:
             delivery.request.body,
         )
         found = tuple((name, value) for name, value in orjson.loads(attributes))
-        return ParsedContent(orjson.loads(selected), order_key.decode(), dedupe.decode(), found)
+        keys = ShapingKeys.unpack(shaping) if shaping else None
+        return ParsedContent(orjson.loads(selected), order_key.decode(), dedupe.decode(), found, keys)
 
 
 def _kind(delivery: Delivery) -> bytes:

@@ -26,9 +26,11 @@ from flowhook.model.executions import (
     RaiseOrigin,
     Resolution,
     Retry,
+    ShapedBy,
     Status,
     TaskRun,
     TaskState,
+    Turn,
     WorkflowError,
 )
 from flowhook.model.flows import (
@@ -60,10 +62,12 @@ __all__ = [
     "Reply",
     "Resolution",
     "Retry",
+    "ShapedBy",
     "Status",
     "Subscription",
     "TaskRun",
     "TaskState",
+    "Turn",
     "WorkflowError",
     "to_datetime",
 ]

@@ -125,6 +125,26 @@ class Retry(NamedTuple):
         return to_datetime(self.next_time_ms)
 
 
+class ShapedBy(StrEnum):
+    """The limit of a flow by which a pending execution waits for its turn."""
+
+    RATE = "rate"
+    CONCURRENCY = "concurrency"  # that of its key
+
+
+class Turn(NamedTuple):
+    """The turn that a pending execution waits for, by a limit of its flow."""
+
+    by: ShapedBy
+    position: int = 0  # its place among those that wait for the same, from 1; 0: too far back to be counted
+    expect_time_ms: int | None = None  # Unix time when its turn is expected to come; None: unknown
+
+    @property
+    def expect_at(self) -> datetime | None:
+        """Time when its turn is expected to come; None: unknown."""
+        return None if self.expect_time_ms is None else to_datetime(self.expect_time_ms)
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """One run of one flow for one event. `id` is the event's."""
@@ -143,6 +163,7 @@ class Execution:
     replayed: bool = False
     resolution: Resolution | None = None  # the operator's decision to leave it failed, if any
     retry: Retry | None = None  # what failed and is tried again, if it waits for that
+    turn: Turn | None = None  # what it waits for, if a limit of its flow lets it wait
     received_at = time_of("receive_time_ms")
     ended_at = time_if_any("end_time_ms")
 

@@ -50,7 +50,7 @@ _KINDS: Final[Mapping[grpc.StatusCode, type[errors.FlowhookError]]] = {
 assert all(code.value[0] == code_pb2.Code.Value(code.name) for _, code in CODES)  # noqa: S101 - one numbering, two enums
 
 THROTTLED: Final = frozenset(
-    {"RATE_LIMITED", "BACKLOG_FULL", "EVENT_BUFFER_FULL", "FLOW_UPLOADS_FULL", "SENDER_UPLOADS_FULL"}
+    {"RATE_LIMITED", "RATE_KEYS_FULL", "BACKLOG_FULL", "EVENT_BUFFER_FULL", "FLOW_UPLOADS_FULL", "SENDER_UPLOADS_FULL"}
 )
 """Reasons that report that a limit of a flow, or of one of its senders, is reached. All other retryable reasons are
 problems of the router itself."""

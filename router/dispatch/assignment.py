@@ -8,6 +8,7 @@ is bounded. When a runner detaches, the assignments it has not received are rele
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -23,7 +24,8 @@ from router.dispatch.parts import ShardParts
 from router.dispatch.runners import RunnerPort
 from router.dispatch.transitions import TransitionWriter
 from router.scheduling.leases import LeaseGranted
-from router.storage.model import Started, Work
+from router.scheduling.rates import fingerprint
+from router.storage.model import RateReserved, Started, Work
 
 EXECUTIONS_PER_READ: Final = 128  # most executions in one read
 # executions queued for one runner beyond which it is assigned no more: another runner may take them sooner
@@ -57,6 +59,8 @@ class AssignmentLoader:
     def leave(self, runner: RunnerPort) -> None:
         """Release the assignments that a runner has not received: its stream ended, or is about to."""
         queued = self._queued.pop(runner, ())
+        for item in queued:
+            self._parts.shard.refund(item.seq)
         self._transitions.lose(
             [
                 loss
@@ -108,8 +112,14 @@ class AssignmentLoader:
             for item in good
             if self._parts.shard.leases.is_recovered(item.seq)
         ]
-        if begun:
-            await self._parts.writer.write_once(begun)
+        rates = self._parts.shard.rates
+        unreserved = [item.seq for item in good if item.seq in rates.unreserved] if rates.unreserved else ()
+        lines = rates.reserve(unreserved)
+        if begun or lines:
+            ahead_ms = self._parts.now_ms() - self._parts.clock() * 1000
+            reserved = [(fingerprint(*line.id), math.ceil(until * 1000 + ahead_ms)) for line, until in lines]
+            await self._parts.writer.write_once([*map(RateReserved._make, reserved), *begun])
+            rates.reserved(unreserved, lines)
         return await self._parts.state.work([item.seq for item in good]) if good else {}
 
     def _send(
@@ -145,6 +155,7 @@ def _size(work: Work) -> int:
 
 
 ASSIGN_RETRY_SECONDS: Final = 0.1  # between two tries to assign while that is not permitted
+MIN_TURN_SECONDS: Final = 0.001  # between two looks at whose turn it is by the rates of flows
 
 
 @attrs.define(eq=False, repr=False)
@@ -155,10 +166,13 @@ class AssignmentDispatcher:
     _loader: AssignmentLoader
     _may_assign: Callable[[], bool]
     _retry: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    _next_turn: asyncio.TimerHandle | None = attrs.field(init=False, default=None)  # of an execution with a rate
     _stopped: bool = attrs.field(init=False, default=False)
 
     def stop(self) -> None:
         self._stopped = True
+        if self._next_turn is not None:
+            self._next_turn.cancel()
         self._loader.leave_all()
 
     def assign(self) -> None:
@@ -173,11 +187,13 @@ class AssignmentDispatcher:
         cached: dict[str, list[Assignment]] = {}
         stored: dict[str, list[LeaseGranted]] = {}
         full = [runner.runner_id for runner in self._parts.runners if runner.full or self._loader.full(runner)]
-        granted = self._parts.shard.assign(full, self._parts.now_ms())
+        rates = self._parts.shard.rates
+        granted = self._parts.shard.assign(full, self._parts.now_ms(), self._parts.clock())
+        self._wait_for_turn()
         for item in granted:
             event = self._parts.cache.pop(item.seq)
             # a second attempt needs the journal of the first, which only storage has
-            if event is None or item.attempt > 1:
+            if event is None or item.attempt > 1 or item.seq in rates.unreserved:
                 stored.setdefault(item.runner_id, []).append(item)
             else:
                 cached.setdefault(item.runner_id, []).append(
@@ -189,10 +205,27 @@ class AssignmentDispatcher:
         for runner_id, items in stored.items():
             self._loader.add(self._parts.runners[runner_id], items)
         if granted:
-            if self._parts.shard.queued:
-                self._parts.effects.add(ASSIGN_READY)
-            self._parts.attempt_log.add(item.seq for item in granted)
-            self._parts.watchers.changed(item.seq for item in granted)
+            self._granted(granted)
+
+    def _granted(self, granted: Sequence[LeaseGranted]) -> None:
+        if self._parts.shard.queued:
+            self._parts.effects.add(ASSIGN_READY)
+        self._parts.attempt_log.add(item.seq for item in granted)
+        self._parts.watchers.changed(item.seq for item in granted)
+
+    def _wait_for_turn(self) -> None:
+        due = self._parts.shard.rates.next()
+        if due is not None and not self._stopped:
+            loop = asyncio.get_running_loop()
+            at = loop.time() + max(due - self._parts.clock(), MIN_TURN_SECONDS)
+            if self._next_turn is None or at < self._next_turn.when():
+                if self._next_turn is not None:
+                    self._next_turn.cancel()
+                self._next_turn = loop.call_at(at, self._on_turn)
+
+    def _on_turn(self) -> None:
+        self._next_turn = None
+        self._parts.effects.add(ASSIGN_READY)
 
     def _assign_later(self) -> None:
         self._retry = None

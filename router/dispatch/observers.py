@@ -16,10 +16,11 @@ from flowhook import limits
 from flowhook.errors import FlowhookError, NotFoundError
 from flowhook.model import Status
 from flowhook.model.execution_filter import ExecutionFilter
-from flowhook.model.executions import AttemptHistory
+from flowhook.model.executions import AttemptHistory, ShapedBy, Turn
 from flowhook.process import logs
 from flowhook.sharing import Limit, Principal, SharedLimit, current_principal
 from flowhook.sharing.table import RouterLimits
+from router.scheduling.rates import RateWait
 from router.scheduling.shard import Shard
 from router.storage import model as stored
 from router.storage.limits import DEFAULT_PAGE
@@ -43,12 +44,20 @@ def meets(record: stored.ExecutionRecord, execution_filter: ExecutionFilter) -> 
     ) and record.attempts >= execution_filter.min_attempts
 
 
+def shown_turn(turn: RateWait, ahead_ms: float) -> Turn:
+    """Return a turn as it is shown; `ahead_ms` is the Unix time at which the clock of the core began."""
+    expected = None if turn.until is None else int(turn.until * 1000 + ahead_ms)
+    return Turn(ShapedBy.RATE, turn.position or 0, expected)
+
+
 @attrs.define(eq=False, repr=False)
 class ExecutionRecords:
     """The records of a shard's executions, in their current state. UnavailableError: storage can't serve."""
 
     _shard: Shard
     _state: ShardState
+    _clock: Callable[[], float]
+    _now_ms: Callable[[], int]
 
     async def find(self, execution_id: str) -> stored.ExecutionRecord:
         """Return an execution; NotFoundError: it is unknown or past retention (`EXECUTION_NOT_FOUND`)."""
@@ -73,7 +82,18 @@ class ExecutionRecords:
         found = [self._overlay(record) for record in records]
         pending = [record.seq for record in found if record.status is Status.PENDING]
         again = await self.read(pending) if pending else {}
-        return [again.get(record.seq, record) for record in found]
+        return self._with_turns([again.get(record.seq, record) for record in found])
+
+    def _with_turns(self, records: list[stored.ExecutionRecord]) -> list[stored.ExecutionRecord]:
+        """Add what pending executions wait for by the limits of their flows."""
+        turns = self._shard.turns([record.seq for record in records if record.status is Status.PENDING])
+        if not turns:
+            return records
+        ahead_ms = self._now_ms() - self._clock() * 1000
+        return [
+            record if (turn := turns.get(record.seq)) is None else replace(record, turn=shown_turn(turn, ahead_ms))
+            for record in records
+        ]
 
     async def read(self, seqs: Collection[int]) -> dict[int, stored.ExecutionRecord]:
         """Return executions by sequence number, in their current state. At most `DEFAULT_PAGE` at a time."""

@@ -77,6 +77,9 @@ class ShardRuntime:
         Returns the flows with unfinished executions, whose policies the caller sets, each with a stored revision.
         """
         self._recovered_seq = await self.parts.state.last_seq()
+        now, now_ms = self.parts.clock(), self.parts.now_ms()
+        lines = await self.parts.state.rate_lines(now_ms=now_ms)
+        self.parts.shard.rates.begin(now, {line: now + (until_ms - now_ms) / 1000 for line, until_ms in lines.items()})
         after, flows = 0, {}
         while rows := await self.parts.state.unfinished(after_seq=after):
             for row in rows:
@@ -105,14 +108,16 @@ class ShardRuntime:
         )
 
     def _recover(self, row: stored.UnfinishedExecution) -> AttemptsExhausted | None:
-        seq, term, key = row.seq, row.term, row.order_key
+        shard, seq = self.parts.shard, row.seq
+        shard.add_keys(seq, row.shaping)
+        term, key = row.term, row.order_key
         if row.status is Status.WAITING:
-            self.parts.shard.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key)
+            shard.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key)
         elif row.status is Status.SUSPENDED:
-            self.parts.shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key)
+            shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key)
         else:
             begun = row.status is Status.RUNNING
-            return self.parts.shard.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key)
+            return shard.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key)
         return None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -186,7 +191,8 @@ class ShardRuntime:
 
     def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:
         for seq, event in events:
-            if self.parts.shard.accept(seq, event.flow_id, event.order_key) and event.resumes is None:
+            soon = self.parts.shard.accept(seq, event.flow_id, event.order_key, event.shaping)
+            if soon and event.resumes is None:
                 self.parts.cache.put(seq, CachedEvent(event.flow_revision, event.payload))
         self.wake()
         self.statistics.accepted(events, self.parts.now_ms())

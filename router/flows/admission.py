@@ -87,6 +87,12 @@ class AdmissionControl:
         """Check that the output that an operator gives to a task is JSON; for errors see `InputParser.check_json`."""
         await self._parser.check_json(flow_id, output, "the output")
 
+    def check_rate_key(self, flow_id: str, key: str) -> None:
+        """Check that one more key of a flow's rate can be remembered (`RATE_KEYS_FULL`)."""
+        rates = self._runtime.shard.rates
+        if rates.of_flow(flow_id) >= limits.MAX_RATE_KEYS and not rates.has_line(flow_id, key):
+            raise ExhaustedError("too many keys of the flow's rate are in use", reason="RATE_KEYS_FULL", retry_after=60)
+
     def check_backlog(self, flow_id: str, max_backlog: int, more: int = 0, more_of_flow: int = 0) -> None:
         """Check the backlog limits, without the rate limit, which applies to senders but not to operators who replay.
 

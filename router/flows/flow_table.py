@@ -21,9 +21,11 @@ import orjson
 from flowhook import limits
 from flowhook.document import FlowDocument, load_definition
 from flowhook.document.models.webhook import Callback, RateLimit
+from flowhook.document.models.workflow import ExecutionPolicy
 from flowhook.document.named_secrets import parse_names
 from flowhook.errors import InternalError, InvalidError, OutOfRangeError, UnavailableError
 from flowhook.events.event_keys import KeyExpressions
+from flowhook.events.shaping import shaping_expressions
 from flowhook.model import Flow
 from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
@@ -31,6 +33,7 @@ from flowhook.sharing.token_bucket import TokenBucket
 from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.event_triggers import FlowTriggers, parse_triggers
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
+from router.scheduling.rates import Rate
 from router.storage.registry import Registry
 
 MAX_FLOWS: Final = 20_000  # flows in the cache
@@ -133,8 +136,8 @@ class FlowTable:
                 if await self._read(flow_id) is None:
                     flow = await self._registry.get_flow(flow_id, revision=revision)
                     if flow is not None:
-                        concurrency = _read_definition(flow).execution.concurrency
-                        self._policies.set_policy(flow_id, FlowPolicy(concurrency=concurrency, paused=flow.paused))
+                        policy = flow_policy(_read_definition(flow).execution, paused=flow.paused)
+                        self._policies.set_policy(flow_id, policy)
                         self._policies.retire(flow_id)
         after = ""
         while flows := await self._registry.list_flows(after_id=after, limit=self._page, reacting=True):
@@ -218,7 +221,7 @@ class FlowTable:
             self._entries.popitem(last=False)
         self._react(flow, reactions)
         paused = flow.paused or await self._lacks_secret(flow_id)
-        self._set_policy(flow_id, FlowPolicy(concurrency=document.execution.concurrency, paused=paused))
+        self._set_policy(flow_id, flow_policy(document.execution, paused=paused))
         return entry
 
     async def _lacks_secret(self, flow_id: str) -> bool:
@@ -262,7 +265,13 @@ class FlowTable:
             max_backlog=min(policy.max_backlog, limits.DEFAULT_TOTAL_BACKLOG),
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
             bucket=bucket,
-            keys=KeyExpressions(policy.order_by, policy.search, webhook=webhook is not None, raw=raw),
+            keys=KeyExpressions(
+                policy.order_by,
+                policy.search,
+                shaping=shaping_expressions(document.definition.get("execution") or {}),
+                webhook=webhook is not None,
+                raw=raw,
+            ),
             raw=raw,
             callbacks=callbacks,
             versions={document.workflow.document.version: flow.revision},
@@ -284,6 +293,16 @@ class FlowTable:
             )
             for name, callback in callbacks.items()
         }
+
+
+def flow_policy(execution: ExecutionPolicy, *, paused: bool) -> FlowPolicy:
+    """Return what the scheduling core has to know of the `execution` of a flow."""
+    rate = execution.rate
+    return FlowPolicy(
+        concurrency=execution.concurrency,
+        paused=paused,
+        rate=None if rate is None else Rate(rate.limit, rate.per, rate.burst, keyed=rate.key is not None),
+    )
 
 
 @contextmanager

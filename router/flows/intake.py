@@ -21,6 +21,7 @@ from flowhook.errors import ConflictError, ExhaustedError, FlowhookError, Invali
 from flowhook.events import ids
 from flowhook.events.event_keys import EventKeys
 from flowhook.events.keys import MAX_ATTRIBUTES, MAX_NAME, MAX_VALUE, Attributes
+from flowhook.events.shaping import MAX_PRIORITY, ShapingKeys
 from flowhook.sandbox import INLINE_BYTES
 from flowhook.security import callback_tokens
 from flowhook.v1 import envelope_pb2
@@ -175,16 +176,25 @@ class EventIntake:
         message = intake.message
         # they are stored apart; those of another flow are part of its payload, and are not read
         attributes = pop_attributes(message) if entry.keys.search else ()
+        is_shaped = bool(entry.keys.shaping)
+        shaping = pop_shaping(message) if is_shaped else None
         payload = validate_and_serialize(message, intake.rejection_id)
         # fast path for the most common events: an edge parsed them, and knows the flow's current revision
-        if message.head and message.flow_revision == entry.revision and message.HasField("order_key"):
+        if (
+            message.head
+            and message.flow_revision == entry.revision
+            and message.HasField("order_key")
+            and (shaping is not None or not is_shaped)
+        ):
             order_key = message.order_key
         else:
-            order_key, attributes = await self._made_keys(entry, message)
+            order_key, attributes, shaping = await self._made_keys(entry, message)
         if order_key and len(order_key.encode()) > limits.MAX_ORDER_KEY_BYTES:
             raise InvalidError(
                 f"the order key has more than {limits.MAX_ORDER_KEY_BYTES} bytes", reason="ORDER_KEY_INVALID"
             )
+        if shaping is not None and shaping.rate:
+            self._admission.check_rate_key(entry.id, shaping.rate)
         self._admission.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
         self._storing += 1
         self._storing_by_flow[entry.id] = self._storing_by_flow.get(entry.id, 0) + 1
@@ -206,6 +216,7 @@ class EventIntake:
             body=message.body_blob.id if message.HasField("body_blob") else "",
             attributes=attributes,
             dedupe_at_ms=at_ms,
+            shaping=shaping,
         )
 
     async def _made_keys(self, entry: FlowEntry, message: envelope_pb2.Event) -> EventKeys:
@@ -215,7 +226,7 @@ class EventIntake:
         The body of an event that no edge has parsed is checked as well; for errors see `InputParser.check`.
         """
         is_current = message.HasField("order_key") and message.flow_revision in (0, entry.revision)
-        expressions = NO_KEYS if is_current and not entry.keys.search else entry.keys
+        expressions = NO_KEYS if is_current and not (entry.keys.search or entry.keys.shaping) else entry.keys
         is_unparsed = has_unparsed_body(message)
         if is_unparsed:
             self._read_bytes += len(message.body)
@@ -349,6 +360,16 @@ def pop_attributes(message: envelope_pb2.Event) -> Attributes:
             reason="SEARCH_ATTRIBUTES_INVALID",
         )
     return attributes
+
+
+def pop_shaping(message: envelope_pb2.Event) -> ShapingKeys | None:
+    """Remove the keys of shaping that an edge computed, and return them; None: none did, or they are not valid."""
+    if not message.HasField("shaping"):
+        return None
+    keys = ShapingKeys(message.shaping.rate, message.shaping.concurrency, message.shaping.priority)
+    message.ClearField("shaping")
+    too_long = any(len(key.encode()) > limits.MAX_ORDER_KEY_BYTES for key in (keys.rate, keys.concurrency))
+    return None if too_long or not 0 <= keys.priority <= MAX_PRIORITY else keys
 
 
 def fill_defaults(message: envelope_pb2.Event, now_ms: int) -> None:

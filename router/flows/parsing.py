@@ -21,6 +21,7 @@ from flowhook.document.named_secrets import names_of, secret_paths
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
 from flowhook.events import cloud_events
 from flowhook.events.event_keys import EventKeys, KeyExpressions
+from flowhook.events.shaping import ShapingKeys
 from flowhook.events.workflow_input import webhook_view
 from flowhook.model import Event
 from flowhook.payloads.parsing import parse as parse_body
@@ -71,7 +72,7 @@ class InputParser:
             return _unpack_keys(await self._offload.run(event.flow_id, read_keys, *arguments))
         except TooCostlyError as error:
             log.warning(
-                "event too costly to parse; it runs without order key and search attributes",
+                "event too costly to parse; it runs without order key, search attributes and keys of shaping",
                 flow=event.flow_id,
                 event_id=event.id,
                 reason=error.reason,
@@ -160,12 +161,14 @@ def _checked(event: Event, expressions: KeyExpressions) -> EventKeys:
 
 
 def _pack_expressions(expressions: KeyExpressions) -> bytes:
-    return orjson.dumps([expressions.order_by, expressions.search, expressions.webhook, expressions.raw])
+    keys = (expressions.order_by, expressions.search, expressions.shaping)
+    return orjson.dumps([*keys, expressions.webhook, expressions.raw])
 
 
 def _unpack_keys(packed: Sequence[bytes]) -> EventKeys:
-    order_key, attributes = packed
-    return EventKeys(order_key.decode(), tuple((name, value) for name, value in orjson.loads(attributes)))
+    order_key, attributes, shaping = packed
+    found = tuple((name, value) for name, value in orjson.loads(attributes))
+    return EventKeys(order_key.decode(), found, ShapingKeys.unpack(shaping) if shaping else None)
 
 
 def _parse_json(text: bytes, what: str) -> None:
@@ -183,7 +186,7 @@ _FAULTS = b"faults"
 
 
 def read_keys(expressions: bytes, event: bytes) -> Iterator[bytes]:
-    """Yield the order key of a serialized event, and its search attributes as JSON."""
+    """Yield the order key of a serialized event, its search attributes as JSON, and its keys of shaping, if any."""
     yield from _pack_keys(_unpack_expressions(expressions).of_event(convert.event_from_bytes(event)))
 
 
@@ -231,9 +234,10 @@ def read_document(file: bytes, functions: bytes, reachable: bytes, source: bytes
 
 
 def _unpack_expressions(packed: bytes) -> KeyExpressions:
-    order_by, search, webhook, raw = orjson.loads(packed)
-    return KeyExpressions(order_by, search, webhook=webhook, raw=raw)
+    order_by, search, shaping, webhook, raw = orjson.loads(packed)
+    return KeyExpressions(order_by, search, shaping=shaping, webhook=webhook, raw=raw)
 
 
-def _pack_keys(keys: EventKeys) -> tuple[bytes, bytes]:
-    return keys.order_key.encode(), orjson.dumps(keys.attributes)
+def _pack_keys(keys: EventKeys) -> tuple[bytes, bytes, bytes]:
+    shaping = b"" if keys.shaping is None else keys.shaping.pack().encode()
+    return keys.order_key.encode(), orjson.dumps(keys.attributes), shaping

@@ -30,7 +30,7 @@ class Plan(NamedTuple):
     content: ExecutionContent
     event: envelope_pb2.Event  # of the new execution
     revision: int  # of the flow, that it runs
-    # those of an edited event; else the original's order key, while storage copies its search attributes
+    # those of an edited event; else the original's, while storage copies its search attributes
     keys: EventKeys
     resumes: Resumption | None = None  # what it takes over; None: it begins at the beginning
     runs: tuple[LocatedRun, ...] = ()  # tasks of the original; empty where the start does not need them
@@ -92,7 +92,8 @@ def plan_replay(
     elif options.from_task:
         event.replay.task, event.replay.output_given = options.from_task, options.output is not None
         event.replay.attachment_owner = owner or original.effect_scope or original.id
-    return Plan(original, options, content, event, revision, EventKeys(original.order_key), resumes)
+    keys = EventKeys(original.order_key, shaping=original.shaping)
+    return Plan(original, options, content, event, revision, keys, resumes)
 
 
 def _from_failed_task(

@@ -94,6 +94,7 @@ class Replays:
                     original.quiet,
                     plan.keys.attributes,
                     edited=options.body is not None,
+                    shaping=plan.keys.shaping,
                 )
             ]
         )

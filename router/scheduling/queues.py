@@ -20,6 +20,9 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
+from flowhook.events.shaping import UNSHAPED, ShapingKeys
+from router.scheduling.rates import Rate, RateLines
+
 
 @dataclass(frozen=True, slots=True)
 class FlowPolicy:
@@ -30,6 +33,7 @@ class FlowPolicy:
     paused: bool = False  # its executions are not assigned
     # the flow is deleted; the policy applies to its remaining executions and is dropped with the last one
     retired: bool = False
+    rate: Rate | None = None  # how often its executions are assigned; None: as often as there is room
 
 
 DEFAULT_POLICY = FlowPolicy()
@@ -85,6 +89,9 @@ class FairQueues:
         self._flows: dict[str, FlowQueue] = {}
         self._ring: deque[FlowQueue] = deque()
         self.ready = 0  # number of executions that wait for a runner, including paused and limited flows
+        self.rates = RateLines()  # executions of flows with a rate; the first of each line is ready
+        self._now = 0.0
+        self.keys: dict[int, ShapingKeys] = {}  # of unfinished executions that have any
 
     def flow(self, flow_id: str) -> FlowQueue:
         queue = self._flows.get(flow_id)
@@ -95,7 +102,15 @@ class FairQueues:
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
         """Replace the limits of a flow; executions under lease are not affected."""
         queue = self.flow(flow_id)
+        moved: list[int] = []
+        if queue.policy.rate != policy.rate:  # from no rate, from another one, or to none
+            lined = self.rates.drain(flow_id)
+            moved = sorted({*queue.ready, *lined})
+            self.ready -= len(queue.ready)
+            queue.ready.clear()
         queue.policy = policy
+        for seq in moved:
+            self.put(queue, seq)
         self._admit(queue)
         self.forget_if_idle(queue)
 
@@ -106,7 +121,27 @@ class FairQueues:
             self.set_policy(flow_id, replace(queue.policy, paused=False, retired=True))
 
     def put(self, queue: FlowQueue, seq: int, *, first: bool = False) -> None:
-        """Make an execution ready behind its flow's others, or before them, because it was queued before them."""
+        """Make an execution ready behind its flow's others, or before them, because it was queued before them.
+
+        If the flow has a rate, it gets a place in a line, and is ready when its time has come.
+        """
+        if queue.policy.rate is not None:
+            key = self.keys.get(seq, UNSHAPED).rate
+            self.rates.enter(seq, queue.flow_id, key, queue.policy.rate, first=first)
+        else:
+            self._put_ready(queue, seq, first=first)
+
+    def refund(self, seq: int, queue: FlowQueue) -> None:
+        self.rates.refund(seq, queue.flow_id, self.keys.get(seq, UNSHAPED).rate)
+
+    def release(self, now: float) -> None:
+        """Make the executions ready whose rate lets them be assigned by now, which is the time of the next draws."""
+        self._now = now
+        if self.rates:
+            for flow_id, seq in self.rates.release(now):
+                self._put_ready(self.flow(flow_id), seq)
+
+    def _put_ready(self, queue: FlowQueue, seq: int, *, first: bool = False) -> None:
         if first:
             queue.ready.appendleft(seq)
         else:
@@ -137,6 +172,11 @@ class FairQueues:
             seq = queue.ready.popleft()
             self.ready -= 1
             queue.running += 1
+            if queue.policy.rate is not None:
+                following = self.rates.assigned(seq, self._now)
+                if following is not None:
+                    queue.ready.append(following)
+                    self.ready += 1
             if queue.ready:
                 ring.append(queue)
             else:
@@ -146,11 +186,14 @@ class FairQueues:
 
     def remove(self, queue: FlowQueue, seq: int) -> bool:
         """Remove a ready execution, in time linear in the flow's backlog; false when it is not ready."""
+        if self.rates.remove(seq):
+            return True
         try:
             queue.ready.remove(seq)
         except ValueError:
             return False
         self.ready -= 1
+        self.rates.withdrawn(seq)
         return True
 
     def stopped(self, queue: FlowQueue) -> None:

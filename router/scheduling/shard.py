@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Final
 
+from flowhook.events.shaping import ShapingKeys
 from flowhook.model.executions import AttemptEnd
 from router.scheduling.leases import (
     AttachResult,
@@ -47,6 +48,7 @@ from router.scheduling.queues import (
     KeyedQueues,
     TimerQueue,
 )
+from router.scheduling.rates import RateLines, RateWait
 from router.scheduling.recovered import RecoveredExecutions
 
 MAX_ASSIGNMENTS: Final = 64  # most assignments that one runner gets in one batch
@@ -106,7 +108,7 @@ class Shard:
     def retire(self, flow_id: str) -> None:
         self._queues.retire(flow_id)
 
-    def accept(self, seq: int, flow_id: str, order_key: str = "") -> bool:
+    def accept(self, seq: int, flow_id: str, order_key: str = "", keys: ShapingKeys | None = None) -> bool:
         """Add an execution that has just become durable; return whether it may be assigned soon.
 
         `seq` is greater than all earlier ones. With an order key, it runs after earlier ones of its flow with the same
@@ -115,10 +117,19 @@ class Shard:
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
         self.unfinished += 1
+        if keys is not None:
+            self._queues.keys[seq] = keys
         if order_key and not self._order_keys.enter(seq, flow_id, order_key):
             return False
         self._queues.put(queue, seq)
+        if queue.policy.rate is not None:
+            return queue.unfinished <= MIN_SHARE
         return len(queue.ready) <= SOON and not queue.policy.paused
+
+    def add_keys(self, seq: int, keys: ShapingKeys | None) -> None:
+        """Add the keys of shaping of an execution that is recovered next; None: it has none."""
+        if keys is not None:
+            self._queues.keys[seq] = keys
 
     def recover(
         self, seq: int, flow_id: str, attempts: int, *, begun: bool = False, term: int = 0, order_key: str = ""
@@ -164,12 +175,14 @@ class Shard:
 
     # --- work -------------------------------------------------------------------------------------------------------
 
-    def assign(self, full: Collection[str] = (), now_ms: int = 0) -> list[LeaseGranted]:
+    def assign(self, full: Collection[str] = (), now_ms: int = 0, now: float = 0.0) -> list[LeaseGranted]:
         """Assign ready executions to runners with credit, fairly across flows and evenly across runners.
 
         Each runner gets at most one batch; for more, call again until nothing is assigned. `full` runners can't accept
-        assignments now, even if they have credit; `now_ms` is the Unix time, for `Lease.assigned_ms`.
+        assignments now, even if they have credit; `now_ms` is the Unix time, for `Lease.assigned_ms`; `now` decides
+        whose turn it is by the rates of flows.
         """
+        self._queues.release(now)
         assigned: list[LeaseGranted] = []
         slots = self.runners.slots
         flow_share = max(MIN_SHARE, slots - slots // RESERVE)
@@ -252,6 +265,8 @@ class Shard:
         self.attempts.forget(seq)
         self._lost.last.pop(seq, None)
         self.leases.forget(seq)
+        if self._queues.keys:
+            self._queues.keys.pop(seq, None)
         queue.unfinished -= 1
         self.unfinished -= 1
         turn = self._order_keys.leave(seq)
@@ -367,6 +382,17 @@ class Shard:
         """Start the period in which runners may reattach and claim the executions held for them."""
         self._recovered.deadline = now + self._reattach_seconds
 
+    @property
+    def rates(self) -> RateLines:
+        """What waits for the rates of flows; the caller calls its `begin` before it adds any execution."""
+        return self._queues.rates
+
+    def refund(self, seq: int) -> None:
+        """Take back, for its rate, the assignment of an execution under lease that no runner has received."""
+        lease = self.leases.of(seq)
+        if lease is not None and lease.queue.policy.rate is not None:
+            self._queues.refund(seq, lease.queue)
+
     def next_deadline(self) -> float | None:
         """Return the time at which `expire` next has something to do, or None."""
         deadlines = (self.runners.deadline, self._recovered.deadline)
@@ -428,6 +454,10 @@ class Shard:
 
     def load(self, flow_id: str) -> FlowLoad:
         return self._queues.load(flow_id)
+
+    def turns(self, seqs: Iterable[int]) -> dict[int, RateWait]:
+        """Return what executions wait for by the rates of their flows, of those that do; in bounded time."""
+        return self._queues.rates.waits(seqs)
 
     def is_waiting(self, seq: int) -> bool:
         return seq in self._timers or seq in self.pending.parking

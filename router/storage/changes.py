@@ -158,6 +158,11 @@ _UPSERT_SCHEDULE = BatchStatement.insert(
     "flow_id, due_ms, last_ms",
     "ON CONFLICT (flow_id) DO UPDATE SET due_ms = excluded.due_ms, last_ms = excluded.last_ms",
 )
+_UPSERT_RATE = BatchStatement.insert(
+    "rate_line",
+    "line, until_ms",
+    "ON CONFLICT (line) DO UPDATE SET until_ms = max(until_ms, excluded.until_ms)",
+)
 _UPSERT_RESOLUTION = BatchStatement(
     "WITH said (seq, id, root, time_ms, reason) AS ("
     "SELECT e.seq, e.event_id, e.replay_root, column2, column3 FROM (VALUES {rows})"
@@ -186,6 +191,7 @@ class _ChangeRows:
         self._replies: list[stored.Replied] = []
         self._outcomes: list[tuple[Any, ...]] = []
         self._schedules: dict[str, stored.Scheduled] = {}
+        self.rates: list[stored.RateReserved] = []
         self._subscriptions: dict[int, tuple[bytes | None, bytes | None]] = {}
         self._delivered: list[tuple[int]] = []
         self.consumed: list[stored.Consumed] = []
@@ -298,6 +304,7 @@ class _ChangeRows:
         _INSERT_OUTCOME.run(connection, self._outcomes)
         _UPDATE_ENDED.run(connection, list(ends.values()))
         _UPSERT_SCHEDULE.run(connection, list(self._schedules.values()))
+        _UPSERT_RATE.run(connection, self.rates)
         _UPSERT_RESOLUTION.run(connection, list(self._resolved.values()))
         return next_number + len(self._recorded)
 
@@ -322,6 +329,7 @@ _MERGES: Final[dict[type[stored.StateChange], Callable[[_ChangeRows, Any], None]
     stored.AttemptInterrupted: lambda rows, change: rows.interrupted.append(change),
     stored.AttemptRefunded: lambda rows, change: rows.refunded.append(change),
     stored.Scheduled: _ChangeRows.schedule,
+    stored.RateReserved: lambda rows, change: rows.rates.append(change),
     stored.Resolved: _ChangeRows.resolve,
 }
 

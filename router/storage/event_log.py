@@ -38,9 +38,9 @@ MAX_LARGE_BYTES: Final = 4 * limits.MAX_MESSAGE_BYTES
 _BY_ID = BatchStatement("SELECT event_id, seq, flow FROM execution WHERE event_id IN ({rows})")
 _BY_KEY = BatchStatement("SELECT digest, until_ms, seq, event_id FROM dedupe WHERE digest IN ({rows})")
 _INSERT_EXECUTION = BatchStatement(
-    "INSERT INTO execution (seq, event_id, flow, flow_revision, receive_time_ms, replay_of, order_key, status,"
-    " attempts, end_time_ms) SELECT *, {pending}, 0, {unended} FROM (VALUES {rows}) WHERE column1 NOT NULL",
-    7,
+    "INSERT INTO execution (seq, event_id, flow, flow_revision, receive_time_ms, replay_of, order_key, shaping,"
+    " status, attempts, end_time_ms) SELECT *, {pending}, 0, {unended} FROM (VALUES {rows}) WHERE column1 NOT NULL",
+    8,
 )
 _UPDATE_SCOPE = BatchStatement(
     "UPDATE execution SET effect_scope = column2 FROM (VALUES {rows}) WHERE seq = column1", 2
@@ -173,7 +173,7 @@ class AppendOperation(_EventOperation):
         for index, event in enumerate(batch.events):
             # Unpacked: attributes of a named tuple cost more, and this runs for every event.
             (event_id, flow_id, revision, receive_ms, payload, dedupe_key, until_ms, replay_of, order,
-             resumes, body, _, _, _, _, at_ms) = event  # fmt: skip
+             resumes, body, _, _, _, _, at_ms, shaping) = event  # fmt: skip
             flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
             stored = rows.ids.get(event_id)
             if stored is not None:
@@ -197,7 +197,8 @@ class AppendOperation(_EventOperation):
                 new_keys.append((digest, until_ms, seq, event_id))
             self._next = seq + 1
             rows.ids[event_id] = seq, flow
-            executions.append((seq, event_id, flow, revision, receive_ms, replay_of or None, order or None))
+            keys = None if shaping is None else shaping.pack()
+            executions.append((seq, event_id, flow, revision, receive_ms, replay_of or None, order or None, keys))
             if resumes is not None:
                 rows.resume(seq, resumes)
             name = batch.blobs.get(index) if batch.blobs else None

@@ -58,6 +58,12 @@ def expire(connection: apsw.Connection, before_ms: int, limit: int, after_flow: 
     )
     keys = connection.changes()
     connection.execute(
+        "DELETE FROM rate_line WHERE line IN"
+        " (SELECT line FROM rate_line WHERE until_ms <= ? ORDER BY until_ms LIMIT ?)",
+        (now_ms, STEP),
+    )
+    lines = connection.changes()
+    connection.execute(
         "DELETE FROM inbound_event WHERE number IN"
         " (SELECT number FROM inbound_event WHERE expire_at_ms <= ? ORDER BY expire_at_ms LIMIT ?)",
         (now_ms, STEP),
@@ -67,7 +73,7 @@ def expire(connection: apsw.Connection, before_ms: int, limit: int, after_flow: 
         "SELECT seq FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?", (min(before_ms, UNENDED), limit)
     ).fetchall()
     jobs = expire_jobs(connection, before_ms, STEP)
-    more = jobs or STEP in (keys, events) or len(found) == limit
+    more = jobs or STEP in (keys, lines, events) or len(found) == limit
     if not more:
         last, count = connection.execute(_LAST_FLOW, (after_flow, _FLOWS)).get
         for statement in (_FORGET_REVISIONS, _FORGET_SCHEDULES):

@@ -70,10 +70,19 @@ DROP INDEX cause_by_causing;
 CREATE INDEX execution_link_by_cause ON execution_link (caused_by, seq);
 ALTER TABLE inbound_event RENAME COLUMN callback TO receivers;
 """,
+    7: """
+ALTER TABLE execution ADD COLUMN shaping TEXT;
+CREATE TABLE rate_line (line BLOB PRIMARY KEY, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX rate_line_by_until ON rate_line (until_ms);
+""",
 }
 """The step from each format to the next one."""
 
 TO_EARLIER: Final = {
+    7: """
+DROP TABLE rate_line;
+ALTER TABLE execution DROP COLUMN shaping;
+""",
     6: """
 ALTER TABLE audit_entry RENAME TO audit;
 ALTER TABLE execution_link RENAME TO cause;

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from flowhook.events.shaping import ShapingKeys
 from flowhook.model import Execution, JournalEntry, Retry, Status, Subscription, WorkflowError
 from flowhook.model.executions import Attempt, LinkKind
 
@@ -39,6 +40,7 @@ class NewEvent(NamedTuple):
     causes: tuple[Cause, ...] = ()  # the executions that caused it
     # Unix time that is compared with `dedupe_until_ms` of earlier events, by their clock; 0: `receive_time_ms`
     dedupe_at_ms: int = 0
+    shaping: ShapingKeys | None = None  # keys by which executions of its flow are shaped; None: it has none
 
 
 class Appended(NamedTuple):
@@ -210,6 +212,16 @@ class Resolved(NamedTuple):
     reason: str
 
 
+class RateReserved(NamedTuple):
+    """A line of a flow's rate may be assigned executions until a Unix time (see `router.scheduling.rates`).
+
+    `line` is its fingerprint. An earlier time than the stored one is a no-op.
+    """
+
+    line: bytes
+    until_ms: int
+
+
 class Scheduled(NamedTuple):
     """The schedule state of a flow; replaces what was stored for it before."""
 
@@ -245,6 +257,7 @@ class UnfinishedExecution(NamedTuple):
     wake_at_ms: int | None = None  # Unix time to wake it, if it is waiting for a time; else None
     order_key: str = ""
     subscriptions: tuple[Subscription, ...] = ()  # events and ends it is waiting for, if it is waiting
+    shaping: ShapingKeys | None = None
 
 
 class Work(NamedTuple):
@@ -266,6 +279,7 @@ class ExecutionRecord(Execution):
     effect_scope: str = ""  # ID of the execution that idempotency keys are derived from; empty: its own
     order_key: str = ""  # see `NewEvent`
     quiet: bool = False  # see `NewEvent`
+    shaping: ShapingKeys | None = None  # see `NewEvent`
 
 
 class ExecutionListing(NamedTuple):
@@ -420,6 +434,7 @@ StateChange = (
     | Replied
     | Ended
     | Scheduled
+    | RateReserved
     | Delivered
     | Consumed
     | EventReceived

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from flowhook import limits
+from flowhook.events.shaping import ShapingKeys
 from flowhook.model import JournalEntry
 from flowhook.model.executions import Attempt, AttemptEnd, AttemptHistory
 from flowhook.model.random_access import RandomAccess
@@ -68,15 +69,25 @@ def unfinished(
     rows = connection.execute(
         "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.term,"
         " e.status, CASE e.status WHEN ?1 THEN e.wake_time_ms END, coalesce(e.order_key, ''),"
-        " CASE e.status WHEN ?1 THEN (SELECT content FROM subscription WHERE seq = e.seq) END"
+        " CASE e.status WHEN ?1 THEN (SELECT content FROM subscription WHERE seq = e.seq) END, e.shaping"
         " FROM execution e JOIN flow_key k ON k.key = e.flow"
         " WHERE e.end_time_ms = ?2 AND e.seq > ?3 ORDER BY e.seq LIMIT ?4",
         (WAITING, UNENDED, after_seq, limit),
     )
     return [
-        stored.UnfinishedExecution._make((*row, STATUSES[status], wake_at_ms, order_key, load_subscriptions(waits_for)))
-        for *row, status, wake_at_ms, order_key, waits_for in rows
+        stored.UnfinishedExecution._make(
+            (
+                *(*row, STATUSES[status], wake_at_ms, order_key, load_subscriptions(waits_for)),
+                None if shaping is None else ShapingKeys.unpack(shaping),
+            )
+        )
+        for *row, status, wake_at_ms, order_key, waits_for, shaping in rows
     ]
+
+
+def rate_lines(connection: apsw.Connection, *, now_ms: int) -> dict[bytes, int]:
+    """Return until when lines of rates are reserved, by fingerprint, as far as that is later than a Unix time."""
+    return dict(connection.execute("SELECT line, until_ms FROM rate_line WHERE until_ms > ?", (now_ms,)))
 
 
 def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Collection[int]) -> dict[int, stored.Work]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from flowhook.events.shaping import ShapingKeys
 from flowhook.model import (
     Correlation,
     EventFilter,
@@ -34,7 +35,8 @@ _RESOLUTION = "(SELECT json_array(s.reason, s.time_ms) FROM resolution s WHERE s
 _RETRY = "CASE e.status WHEN 4 THEN (SELECT w.retry FROM subscription w WHERE w.seq = e.seq) END"
 RECORD = (
     "e.seq, e.event_id, k.flow_id, e.flow_revision, e.status, e.attempts, e.receive_time_ms, e.end_time_ms, "
-    f"e.error, e.replay_of, e.effect_scope, e.order_key, e.quiet, {_SUCCESSOR}, {_REPLAY}, {_RESOLUTION}, {_RETRY}"
+    f"e.error, e.replay_of, e.effect_scope, e.order_key, e.quiet, {_SUCCESSOR}, {_REPLAY}, {_RESOLUTION}, {_RETRY},"
+    " e.shaping"
 )
 """Columns for `record`, selected from `execution e` and `flow_key k`."""
 
@@ -44,7 +46,7 @@ LINK_BITS: Final = {LinkKind.RUN: 1, LinkKind.EVENT: 2, LinkKind.LISTEN: 4}  # b
 
 def record(row: tuple[Any, ...]) -> ExecutionRecord:
     seq, event_id, flow_id, revision, status, attempts, receive_time_ms, end_time_ms, error, replay_of, *rest = row
-    scope, key, quiet, successor, replay, resolution, retry = rest
+    scope, key, quiet, successor, replay, resolution, retry, shaping = rest
     return ExecutionRecord(
         seq=seq,
         id=event_id,
@@ -63,6 +65,7 @@ def record(row: tuple[Any, ...]) -> ExecutionRecord:
         replayed=successor is not None,
         resolution=None if resolution is None else Resolution(*orjson.loads(resolution)),
         retry=None if retry is None else load_retry(retry),
+        shaping=None if shaping is None else ShapingKeys.unpack(shaping),
     )
 
 

@@ -22,7 +22,7 @@ import apsw
 from flowhook.errors import ConflictError
 from flowhook.model import Status
 
-FORMAT_VERSION: Final = 7
+FORMAT_VERSION: Final = 8
 """The format of a file with these tables. Each change of them needs another number, and a step in `formats`."""
 APPLICATION_ID: Final = 0x464C484B
 """`FLHK`, in the file's header (https://www.sqlite.org/fileformat2.html, "Application ID")."""
@@ -63,7 +63,8 @@ CREATE TABLE execution (
   order_key TEXT,
   effect_scope TEXT,
   quiet INTEGER,
-  replay_root TEXT -- of a replay: the execution that the first of chained replays replayed, stored or expired
+  replay_root TEXT, -- of a replay: the execution that the first of chained replays replayed, stored or expired
+  shaping TEXT -- keys of flows with such (see `ShapingKeys`)
 ) STRICT;
 CREATE UNIQUE INDEX execution_by_event ON execution (event_id);
 CREATE INDEX execution_by_flow ON execution (flow);
@@ -261,6 +262,8 @@ CREATE TABLE wipe ( -- one row, about this file: see `erasure`
   target INTEGER NOT NULL, -- that of the pass under way
   page INTEGER NOT NULL -- where that continues; 0: none is under way
 ) STRICT;
+CREATE TABLE rate_line (line BLOB PRIMARY KEY, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID; -- see `RateReserved`
+CREATE INDEX rate_line_by_until ON rate_line (until_ms);
 CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 

@@ -92,6 +92,7 @@ class ShardState:
     schedules = reading(queries.schedules)
     occurrences = reading(queries.unpublished_events)
     last_seq = reading(activity.last_seq)
+    rate_lines = reading(queries.rate_lines)
     # what operators ask for
     find = reading(queries.find, by="_queries")
     records = reading(queries.records, by="_queries")

@@ -48,8 +48,8 @@ class ExecutionStarter:
 
         Returns one result per start, in order; an error for each that can't be started: there is no such flow
         (`FLOW_NOT_FOUND`), this version can't read it (`FLOW_UNREADABLE`), another flow's event has the ID
-        (`EVENT_ID_TAKEN`: somebody guessed it), or its backlog (`BACKLOG_FULL`) or that of all flows
-        (`TOTAL_BACKLOG_FULL`) is full.
+        (`EVENT_ID_TAKEN`: somebody guessed it), its backlog (`BACKLOG_FULL`) or that of all flows
+        (`TOTAL_BACKLOG_FULL`) is full, or too many keys of its rate are in use (`RATE_KEYS_FULL`).
 
         Raises:
             UnavailableError: storage can't serve; nothing was stored.
@@ -94,7 +94,9 @@ class ExecutionStarter:
             depth=start.depth,
             parent=start.parent,
         )
-        order_key, attributes = await self._admission.keys_of(entry, event)
+        order_key, attributes, shaping = await self._admission.keys_of(entry, event)
+        if shaping is not None and shaping.rate:
+            self._admission.check_rate_key(entry.id, shaping.rate)
         return NewEvent(
             event.id,
             entry.id,
@@ -105,6 +107,7 @@ class ExecutionStarter:
             quiet=start.quiet,
             attributes=attributes,
             causes=start.causes,
+            shaping=shaping,
         )
 
     async def _refused(self, start: ExecutionStart, error: FlowhookError) -> Appended | FlowhookError:

@@ -73,6 +73,7 @@ def test_an_execution_has_exactly_the_promised_fields():
         "replayed": False,
         "resolution": None,
         "retry": None,
+        "turn": None,
     }
 
 

@@ -14,6 +14,7 @@ from flowhook import limits
 from flowhook.errors import InvalidError, InvalidFlowError
 from flowhook.events import ids
 from flowhook.events.event_keys import EventKeys, KeyExpressions
+from flowhook.events.shaping import ShapingKeys
 from flowhook.model import Event
 from flowhook.sandbox.offload import Offload
 from router.flows.parsing import InputParser
@@ -62,9 +63,16 @@ async def test_the_order_key_of_a_large_body_is_made_elsewhere(parser, message, 
     expressions = KeyExpressions(f"${{ {path} }}")
 
     async def read():
-        assert await parser.keys(expressions, message) == ("a", ())
+        assert await parser.keys(expressions, message) == ("a", (), None)
 
     assert await loop_seconds(read, BOUND) < BOUND
+
+
+@pytest.mark.parametrize("lines", [1, 400_000])
+async def test_keys_of_shaping_are_made_with_the_order_key(parser, lines):
+    message = event(orjson.dumps({"account": "a", "lines": [1] * lines}))
+    expressions = KeyExpressions(shaping={"rate": "${ .body.account }"})
+    assert (await parser.keys(expressions, message)).shaping == ShapingKeys("a")
 
 
 async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_operator_learns_so():
@@ -74,7 +82,7 @@ async def test_an_event_that_takes_too_much_to_be_read_has_no_order_and_the_oper
             assert await parser.keys(KeyExpressions("${ .body.order.account }"), message) == EventKeys()
     assert written == [
         {
-            "event": "event too costly to parse; it runs without order key and search attributes",
+            "event": "event too costly to parse; it runs without order key, search attributes and keys of shaping",
             "log_level": "warning",
             "flow": "f",
             "event_id": message.id,
@@ -96,7 +104,7 @@ async def test_a_flow_that_wants_bodies_raw_has_none_to_look_into(parser, lines)
 async def test_a_flow_without_a_webhook_looks_into_the_content_itself(parser, lines, path, webhook, key):
     message = event(orjson.dumps({"account": "a", "lines": [1] * lines}))
     expressions = KeyExpressions(f"${{ {path} }}", {"account": path, "none": ".x"}, webhook=webhook)
-    expected = (key, (("account", key),))
+    expected = (key, (("account", key),), None)
     assert await parser.check(message, expressions) == await parser.keys(expressions, message) == expected
 
 

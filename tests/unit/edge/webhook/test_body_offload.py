@@ -7,15 +7,20 @@ import pytest
 
 from edge.webhook.body_offload import MAX_SELECTED_BYTES, BodyQuery, parse_large_body
 from flowhook.errors import InvalidError
+from flowhook.events.shaping import ShapingKeys
 from flowhook.payloads.parsing import selection_of
 
 VIEW = {"id": "evt_1", "headers": {"x": "north"}, "body": None}
 
 
-def read(body, *, selection=None, order_by=None, dedupe=None, search=None, kind="application/json", headers=()):
-    wanted = orjson.dumps(BodyQuery(selection, order_by, dedupe, search or {}))
-    selected, *keys = parse_large_body(orjson.dumps([kind, headers, 10_000_000]), wanted, orjson.dumps(VIEW), body)
-    return orjson.loads(selected), *(key.decode() for key in keys)
+def read(body, *, selection=None, kind="application/json", headers=(), **wanted):
+    wanted = {"order_by": None, "dedupe": None, "search": {}, "shaping": {}, **wanted}
+    query = orjson.dumps(BodyQuery(selection, **wanted))
+    selected, *keys, shaped = parse_large_body(
+        orjson.dumps([kind, headers, 10_000_000]), query, orjson.dumps(VIEW), body
+    )
+    made = orjson.loads(selected), *(key.decode() for key in keys)
+    return (*made, ShapingKeys.unpack(shaped)) if wanted["shaping"] else made
 
 
 def test_a_body_is_parsed_and_the_selection_of_it_returned():
@@ -31,6 +36,11 @@ def test_its_keys_are_made_of_all_that_expressions_see():
         "search": {"a": ".body.a", "none": ".body.b"},
     }
     assert read(b'{"a": 1, "b": [2]}', selection={}, **keys) == ({}, "north/1", "[2]", '[["a","1"]]')
+
+
+def test_its_keys_of_shaping_are_made_with_the_others():
+    shaping = {"rate": "${ .headers.x }", "concurrency": "${ .body.a }"}
+    assert read(b'{"a": 7}', selection={}, shaping=shaping)[-1] == ShapingKeys("north", "7", 0)
 
 
 @pytest.mark.parametrize("key", ["order_by", "dedupe"])

@@ -1,0 +1,64 @@
+"""Rates: how many executions of a flow, or of a key of it, are assigned within a time."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+
+import pytest
+from support.routers import flow, running_router
+from support.runners import attached
+
+from flowhook.model import ShapedBy
+
+RATE = 50
+SLOW = b"execution: {rate: {limit: 1, per: P1D, key: '${ .account }'}}\n"
+
+
+def ids_of(assignments):
+    return [assignment.event[2:32].decode() for assignment in assignments]
+
+
+async def test_executions_are_assigned_at_their_rate_however_many_wait(router, client):
+    await client.flows.apply([flow("shaped", b"execution: {rate: {limit: %d, per: PT1S}}\n" % RATE)])
+    sent = [await client.ingest("shaped", {"n": n}) for n in range(120)]
+    async with attached(router, credit=200) as runner:
+        assignments = await runner.assignments(len(sent))
+        assert ids_of(assignments) == sent
+        for assignment in assignments:
+            await runner.complete(assignment)
+    times = sorted([(await client.executions.get(each)).attempts[-1].assign_time_ms for each in sent])
+    in_a_second = max(bisect_left(times, at + 1000) - place for place, at in enumerate(times))
+    assert in_a_second <= RATE * 1.05 + 2
+    assert times[-1] - times[0] >= (len(sent) - 1 - RATE * 0.1) * 1000 / RATE
+
+
+async def test_a_pending_execution_says_what_it_waits_for_and_for_how_long(router, client):
+    await client.flows.apply([flow("slow", SLOW)])
+    first, second, third = [await client.ingest("slow", {"account": 7}) for _ in range(3)]
+    async with attached(router, credit=10) as runner:
+        assert ids_of(await runner.assignments(1)) == [first]
+        turn = (await client.executions.get(third)).execution.turn
+        assert (turn.by, turn.position) == (ShapedBy.RATE, 2)
+        assert 1.9 * 86400 < turn.expect_time_ms / 1000 - time.time() < 2.1 * 86400
+        listed = {each.id: each.turn async for each in client.executions.list(flow_id="slow")}
+        assert listed[first] is None
+        assert (listed[second].position, listed[third].position) == (1, 2)
+
+
+@pytest.mark.parametrize("many", [1, 3])
+async def test_a_slow_rate_holds_over_restarts(tmp_path, many):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("slow", SLOW)])
+        first, *_ = [await client.ingest("slow", {"account": 7}) for _ in range(3)]
+        async with attached(router, credit=10) as runner:
+            (assignment,) = await runner.assignments(1)
+            assert ids_of([assignment]) == [first]
+            await runner.complete(assignment)
+    for number in range(many):
+        async with running_router(tmp_path) as router, router.client() as client:
+            other = await client.ingest("slow", {"account": f"other {number}"})
+            async with attached(router, credit=10) as runner:
+                (assignment,) = await runner.assignments(1)
+                assert ids_of([assignment]) == [other]
+                await runner.complete(assignment)

@@ -22,9 +22,11 @@ from flowhook.model import (
     JournalEntry,
     Resolution,
     Retry,
+    ShapedBy,
     Status,
     TaskRun,
     TaskState,
+    Turn,
     WorkflowError,
 )
 from flowhook.model.executions import (
@@ -84,6 +86,14 @@ def test_results_of_calls_are_shown_where_it_is_certain_whose_they_are():
     assert rows[2][-1] == "completed"
     twice = list(task_rows(detail(run(1), run(2), journal=journal)))
     assert [row[-1] for row in twice] == ["completed", "completed"]
+
+
+def test_one_that_waits_for_its_turn_says_until_when_and_where_it_stands():
+    waiting = Execution("evt_1", "blog", 1, Status.PENDING, 0, T)
+    soon = replace(waiting, turn=Turn(ShapedBy.RATE, 1212, T))
+    assert row(shown(soon))[-1] == f"waits for rate until {AT}, position 1,212"
+    assert row(shown(replace(waiting, turn=Turn(ShapedBy.RATE))))[-1] == "waits for rate, far back"
+    assert row(shown(waiting))[-1] == ""
 
 
 def test_what_is_not_retained_is_counted():

@@ -57,6 +57,7 @@ POLICIES: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
     "asyncapi": (("document", "endpoint", "authentication"), ("authentication",)),
     "grpc": (("proto", "endpoint", "authentication"), ("service", "authentication")),
     "http": (("endpoint", "authentication"),),
+    "mcp": (("transport", "http", "endpoint", "authentication"),),
     "openapi": (("document", "endpoint", "authentication"), ("authentication",)),
     "run.script": (("source", "endpoint", "authentication"),),
 }

@@ -113,6 +113,9 @@ def _call(task: Mapping[str, Any]) -> str:
             subject = f"{bare(_dig(arguments, 'service', 'name') or '')}/{bare(_dig(arguments, 'method') or '')}"
         case "asyncapi":
             subject = str(_dig(arguments, "operation") or _dig(arguments, "channel") or "")
+        case "mcp":
+            named = _dig(arguments, "parameters", "name") or _dig(arguments, "parameters", "uri")
+            subject = f"{_dig(arguments, 'method') or ''} {bare(named or '')}"
         case "openapi":
             subject = str(_dig(arguments, "operationId") or "")
         case "reply":

@@ -13,10 +13,11 @@ from runner.components import http, reply, run_process
 from runner.components.asyncapi.call import call as asyncapi_call
 from runner.components.base import Component
 from runner.components.grpc_call.call import call as grpc_call
+from runner.components.mcp_call.call import call as mcp_call
 from runner.components.openapi.call import call as openapi_call
 
 # the components named by `component_names.BUILT_IN`
-BUILT_IN: Final = (asyncapi_call, grpc_call, http.call, openapi_call, reply.reply)
+BUILT_IN: Final = (asyncapi_call, grpc_call, http.call, mcp_call, openapi_call, reply.reply)
 TASKS: Final = (run_process.script, run_process.shell)  # the components named by `component_names.TASKS`
 
 log = logs.get_logger(__name__)

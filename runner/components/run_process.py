@@ -79,7 +79,7 @@ class ShellArguments(ProcessArguments):
 @component("run.script")
 async def script(arguments: ScriptArguments, context: Context) -> Any:
     """Run a script in Python or JavaScript; returns what `return` asks for, nothing when it is not awaited."""
-    _check_allowed("run.script", context)
+    check_allowed("run.script", context)
     command: tuple[str, ...]
     match arguments.language:
         case "python":
@@ -100,11 +100,12 @@ async def script(arguments: ScriptArguments, context: Context) -> Any:
 @component("run.shell")
 async def shell(arguments: ShellArguments, context: Context) -> Any:
     """Run a shell command; returns what `return` asks for, nothing when it is not awaited."""
-    _check_allowed("run.shell", context)
+    check_allowed("run.shell", context)
     return await _run("run.shell", (SHELL, "-c", arguments.command, "sh"), {}, arguments, context)
 
 
-def _check_allowed(name: str, context: Context) -> None:
+def check_allowed(name: str, context: Context) -> None:
+    """Raise a TaskFault (configuration) unless the operator allows processes."""
     if not context.settings.allow_processes:
         raise fault(
             Kind.CONFIGURATION,

@@ -6,7 +6,8 @@ import asyncio
 import base64
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -21,7 +22,13 @@ from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound.dns import refused_status
 from runner.outbound.http_client import Body, HttpClient
-from runner.outbound.http_response import MAX_INTERIM_RESPONSES, HttpResponse, TooManyResponsesError, public_url
+from runner.outbound.http_response import (
+    MAX_INTERIM_RESPONSES,
+    HttpResponse,
+    TooManyResponsesError,
+    public_url,
+    read_response,
+)
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
@@ -101,6 +108,43 @@ class BoundClient:
         fields["Authorization"] = (await self.authorization(authentication, refused=authorization)).value
         return await self._send(method, target, fields, body, follow=follow_redirects)
 
+    @asynccontextmanager
+    async def stream(
+        self,
+        method: str,
+        url: str | URL,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body = None,
+        authentication: Policy | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request and provide its response, whose body the caller reads, in bounds of its own.
+
+        Arguments and errors are those of `request`, but redirects are not followed.
+        """
+        target, fields = _checked(url, None), _checked_fields(headers or {})
+        account = None if authentication is None else authentication.digest
+        authorization = None
+        if authentication is not None and account is None and "Authorization" not in fields:
+            authorization = await self.authorization(authentication)
+            fields["Authorization"] = authorization.value
+        with self._explained(method, target):
+            async with asyncio.timeout_at(self._deadline):
+                response = await self._client.open(method, target, fields.copy(), body, account)
+        if response.status == _UNAUTHORIZED and authorization is not None and authorization.cached and authentication:
+            response.close()
+            fields["Authorization"] = (await self.authorization(authentication, refused=authorization)).value
+            with self._explained(method, target):
+                async with asyncio.timeout_at(self._deadline):
+                    response = await self._client.open(method, target, fields, body, account)
+        async with response:
+            with self._explained(method, target):
+                yield response
+
+    async def read(self, response: aiohttp.ClientResponse) -> HttpResponse:
+        """Read the body of a response of `stream`; TaskFault (communication): it is too large."""
+        return await read_response(response, response.url, hide_path=self._hide_path)
+
     async def authorization(self, policy: Policy, *, refused: Authorization | None = None) -> Authorization:
         """Return the Authorization value for a policy (not `digest`), for calls that aren't made by `request`.
 
@@ -148,12 +192,18 @@ class BoundClient:
         follow: bool = False,
         account: Digest | None = None,
     ) -> HttpResponse:
-        shown = public_url(url, hide_path=self._hide_path)
-        try:
+        with self._explained(method, url):
             async with asyncio.timeout_at(self._deadline):
                 return await self._client.send(
                     method, url, fields, body, follow=follow, hide_path=self._hide_path, account=account
                 )
+
+    @contextmanager
+    def _explained(self, method: str, url: URL) -> Iterator[None]:
+        """Raise what fails in a request as a `TaskFault`."""
+        shown = public_url(url, hide_path=self._hide_path)
+        try:
+            yield
         except TimeoutError:
             raise fault(Kind.TIMEOUT, f"{method} {shown}: no response within the timeout") from None
         except TaskFault:

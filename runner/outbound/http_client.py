@@ -90,7 +90,7 @@ class HttpClient:
         origin = url.origin()
         for _ in range(MAX_REDIRECTS + 1):
             entitled = account if url.origin() == origin else None
-            async with await self._exchange(method, url, headers, body, entitled) as response:
+            async with await self.open(method, url, headers, body, entitled) as response:
                 location = response.headers.get("Location")
                 if not (follow and response.status in _REDIRECTS and location):
                     return await read_response(response, url, hide_path=hide_path)
@@ -108,7 +108,7 @@ class HttpClient:
         shown = public_url(url, hide_path=hide_path)
         raise fault(Kind.COMMUNICATION, f"more than {MAX_REDIRECTS} redirects, the last one to {shown}")
 
-    async def _exchange(
+    async def open(
         self, method: str, url: URL, headers: CIMultiDict[str], body: Body, account: Digest | None
     ) -> aiohttp.ClientResponse:
         """Send one request, and repeat it once if the server challenges the account; the response body is unread."""

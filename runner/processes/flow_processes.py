@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,7 +16,7 @@ from flowhook.asyncio_tasks import end_tasks
 from flowhook.process import logs
 from flowhook.process.settings import RunnerSettings
 from runner.interpreter.errors import Kind, TaskFault, fault
-from runner.processes.launchers import Launchers
+from runner.processes.launchers import Launchers, discard
 from runner.processes.orphans import FILE_BYTES
 
 # maximum number of processes that flows wait for; further ones are queued until the deadline of their call
@@ -74,6 +74,26 @@ class FlowProcesses:
         """
         async with self._slots:
             return await _run(program, self._launchers)
+
+    @contextlib.asynccontextmanager
+    async def converse(self, program: ProcessSpec) -> AsyncIterator[tuple[asyncio.StreamWriter, asyncio.StreamReader]]:
+        """Execute a program and provide its standard input and output; on exit it is killed with its descendants.
+
+        What it writes to standard error is discarded. The caller limits what it reads.
+
+        Raises:
+            TaskFault: the process can't be started (runtime).
+        """
+        async with self._slots, self._launchers.launch() as launcher:
+            launcher.lifeline.write(_encode(program))
+            process = launcher.process
+            if process.stdin is None or process.stdout is None:
+                raise AssertionError("launchers have pipes")
+            errors = asyncio.create_task(discard(process.stderr), name="standard error of a process")
+            try:
+                yield process.stdin, process.stdout
+            finally:
+                await end_tasks([errors])
 
     def start(self, program: ProcessSpec) -> None:
         """Execute a program in the background, until its time is up or the runner ends."""

@@ -137,7 +137,7 @@ class Launchers:
 
     async def _ended_without_output(self, launcher: Launcher) -> None:
         streams = (launcher.process.stdout, launcher.process.stderr)
-        await asyncio.gather(self.ended(launcher), *(_discard(stream) for stream in streams))
+        await asyncio.gather(self.ended(launcher), *(discard(stream) for stream in streams))
 
     async def _clean_up(self, launcher: Launcher) -> None:
         ended, is_over = 0, False
@@ -179,6 +179,7 @@ async def _uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-async def _discard(stream: asyncio.StreamReader | None) -> None:
+async def discard(stream: asyncio.StreamReader | None) -> None:
+    """Read a stream to its end."""
     while stream is not None and await stream.read(_CHUNK_BYTES):
         pass

@@ -146,7 +146,7 @@ _MEANT: Final[Mapping[str, tuple[str, ...]]] = {
 """Keys by their names in other tools and elsewhere in the DSL: the first one that is allowed is suggested."""
 
 _KINDS_BY_OTHER_NAMES: Final = {
-    **dict.fromkeys(("asyncapi", "function", "grpc", "http", "openapi"), "call"),
+    **dict.fromkeys(("asyncapi", "function", "grpc", "http", "mcp", "openapi"), "call"),
     **dict.fromkeys(("publish", "send"), "emit"),
     **dict.fromkeys(("foreach", "loop", "while"), "for"),
     **dict.fromkeys(("branches", "parallel"), "fork"),

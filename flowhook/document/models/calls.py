@@ -260,10 +260,58 @@ class AsyncApiArguments(Model):
     )
 
 
+class McpHttpTransport(Model):
+    """Streamable HTTP."""
+
+    endpoint: Annotated[
+        Annotated[Endpoint, Tag("<configuration>")] | Annotated[UriTemplate, Tag("<uri>")], Discriminator(endpoint_tag)
+    ]
+    headers: Annotated[Scalars, AfterValidator(_fields)] = Field(default_factory=dict)
+
+
+class McpStdioTransport(Model):
+    """A process of the runner, which talks over its standard streams."""
+
+    command: Annotated[str, Field(min_length=1)]
+    arguments: tuple[str, ...] = ()
+    environment: Scalars = Field(default_factory=dict)
+
+
+class McpTransport(Model):
+    """The transport: one of these."""
+
+    http: McpHttpTransport | None = None
+    stdio: McpStdioTransport | None = None
+
+    _is_one = exactly_one("http", "stdio", cause="expected one of http and stdio")
+
+
+class McpClient(Model):
+    """The name that the client introduces itself with."""
+
+    name: Annotated[str, Field(min_length=1)]
+    version: Annotated[str, Field(min_length=1)]
+
+
+class McpArguments(Model):
+    """`with` of `call: mcp`."""
+
+    protocol_version: str = Field("2025-06-18", alias="protocolVersion")
+    method: Literal[
+        "tools/list", "tools/call", "prompts/list", "prompts/get",
+        "resources/list", "resources/read", "resources/templates/list",
+    ]  # fmt: skip
+    parameters: _Parameters = Field(default_factory=dict)
+    timeout: Duration | None = None
+    transport: McpTransport
+    client: McpClient | None = None
+
+
 FUNCTION_ARGUMENTS: Final[Mapping[str, type[Model]]] = {
     "asyncapi": AsyncApiArguments,
     "grpc": GrpcArguments,
     "http": HttpArguments,
+    "mcp": McpArguments,
     "openapi": OpenApiArguments,
 }
 """Model of the arguments, by function name."""

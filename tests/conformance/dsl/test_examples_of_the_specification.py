@@ -38,7 +38,6 @@ REFUSED = {
     "call-asyncapi-subscribe-consume-while": ("do[0].getNotifications.with.subscription", UNSUPPORTED),
     "call-custom-function-cataloged": ("do[0].log.call", UNSUPPORTED),
     "call-grpc": ("do[0].greet.with.proto.endpoint", "URI_INVALID"),
-    "call-mcp": ("do[0].publishMessageToSlack.call", UNSUPPORTED),
     "run-container": ("do[0].runContainer.run.container", UNSUPPORTED),
     "run-container-cleanup-always": ("do[0].runContainer.run.container", UNSUPPORTED),
     "run-container-cleanup-eventually": ("do[0].runContainer.run.container", UNSUPPORTED),
@@ -70,8 +69,6 @@ OURS = {
     "call-custom-function-cataloged": "{call: 'https://functions.example.org/tell/1.0.0.yaml', with: {text: paid}}",
     "call-grpc": "{call: grpc, with: {proto: {endpoint: file://orders.proto}, "
     "service: {name: Orders, host: orders.example.org}, method: Pay}}",
-    "call-mcp": "{call: mcp, with: {method: tools/call, parameters: {name: pay, arguments: {order: 7}}, "
-    "transport: {http: {endpoint: https://tools.example.org/}}}}",
     "run-container": "{run: {container: {image: invoices}}}",
     "run-container-cleanup-always": "{run: {container: {image: invoices, lifetime: {cleanup: always}}}}",
     "run-container-cleanup-eventually": "{run: {container: {image: invoices, "
@@ -90,6 +87,7 @@ BESIDE = (
     "{call: http, with: {method: post, endpoint: https://tools.example.org/, body: {method: tools/call}}}",
     "{call: tell, with: {text: paid}}",
     f"{{call: asyncapi, with: {PUBLISH}}}",
+    "{call: mcp, with: {method: tools/list, transport: {stdio: {command: tools, environment: {SHOP: '7'}}}}}",
     OURS["call-grpc"].replace("file://", "https://orders.example.org/"),
     "{run: {shell: {command: invoices, arguments: [a, b]}, return: all}}",
     "{run: {script: {language: python, code: 'print(1)'}, return: code}}",

@@ -135,5 +135,5 @@ def test_people_get_the_summary_and_the_schema():
 def test_an_unknown_component_is_refused_with_those_there_are():
     result = flowhook("components", "show", "nope")
     assert (result.code, result.out) == (1, "")
-    known = "asyncapi, email.send, grpc, http, openapi, reply, twitter.post, webhook.send"
+    known = "asyncapi, email.send, grpc, http, mcp, openapi, reply, twitter.post, webhook.send"
     assert f"there is no component nope; there are {known}" in result.err

@@ -396,6 +396,7 @@ def perform():
         function="http",
         *,
         allow=True,
+        processes=False,
         secrets=None,
         seconds=2.0,
         extra=(),
@@ -404,7 +405,12 @@ def perform():
         **arguments,
     ):
         base = arguments.pop("base", "https://api.x.com")
-        settings = RunnerSettings(http_timeout=seconds, twitter_base_url=base, allow_private_addresses=allow)
+        settings = RunnerSettings(
+            http_timeout=seconds,
+            twitter_base_url=base,
+            allow_private_addresses=allow,
+            allow_processes=processes,
+        )
 
         async def secret(name):
             if name not in (secrets or {}):

@@ -77,7 +77,7 @@ EXAMPLES = {
     Code.RESPONSE_INVALID: HOOK + "  respond: {status: 204, body: {ok: true}}",
     Code.SECRET_SHARED: DO + "webhook: {auth: [{zoom: {secret: s}}, {github: {secret: s}}]}",
     Code.SIGNATURE_UNSAFE: DO + "webhook: {auth: {hmac: {secret: s, header: X-S, content: '{method}'}}}",
-    Code.UNSUPPORTED: task("{call: mcp, with: {}}"),
+    Code.UNSUPPORTED: task("{call: a2a, with: {}}"),
 }
 WARNED = {
     Code.ADDRESS_NOT_ALLOWED: task("{call: http, with: {method: get, endpoint: 'http://localhost:3000/'}}"),

@@ -24,8 +24,6 @@ AUTHENTICATIONS: Final[Mapping[str, str]] = {
 FUNCTIONS: Final[Mapping[str, str]] = {
     "a2a": "A2A calls are not supported: they would follow an agent's tasks over time; "
     "`call: http` sends a single JSON-RPC request",
-    "mcp": "MCP calls are not supported: they need a session with a server or a process; "
-    "`call: http` sends a single JSON-RPC request",
 }
 """Cause by name of the called function; a component of that name takes precedence."""
 

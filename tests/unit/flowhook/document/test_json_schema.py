@@ -225,6 +225,7 @@ def test_the_names_of_components_are_offered(schema):
         "email.send",
         "grpc",
         "http",
+        "mcp",
         "openapi",
         "reply",
         "twitter.post",

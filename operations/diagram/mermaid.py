@@ -80,7 +80,7 @@ class _Chart:
             else:
                 yield from self._frame(self._id(placed), placed.name, self._block(inner, then, f"{indent}    "), indent)
             if inner and placed.kind == "try":
-                yield from self._catch(placed, then, indent)
+                yield from self._catch(placed, targets.get(placed.task["catch"].get("then", ""), then), indent)
 
     def _frame(self, node: str, label: str, inside: Iterable[str], indent: str) -> Iterator[str]:
         yield f"{indent}subgraph {node}[{_quote(_cut(label))}]"

@@ -71,6 +71,8 @@ def caught(placed: PlacedTask) -> str:
     if (retry := _dig(catch, "retry")) is not None:
         count = _dig(retry, "limit", "attempt", "count")
         texts.append(f"retry {retry}" if isinstance(retry, str) else f"{count} retries" if count else "retry")
+    if (then := _dig(catch, "then")) is not None:
+        texts.append(f"then {then}")
     return "; ".join(texts) or "any error"
 
 
@@ -135,7 +137,8 @@ def _address(endpoint: object) -> str:
 
 def _for(task: Mapping[str, Any]) -> str:
     while_ = f" while {bare(task['while'])}" if "while" in task else ""
-    return f"{bare(_dig(task, 'for', 'in') or '')}{while_}"
+    items = _dig(task, "for", "in")
+    return f"{f'{len(items)} items' if isinstance(items, list) else bare(items or '')}{while_}"
 
 
 def _run(task: Mapping[str, Any]) -> str:

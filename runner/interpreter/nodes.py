@@ -349,6 +349,7 @@ class CatchClause:
     except_when: Template | None
     retry: CompiledRetryPolicy | None
     block: Block | None
+    then: str  # flow directive after an error was handled; empty: that of the task
 
 
 @dataclass(slots=True)

@@ -260,6 +260,7 @@ class _Builder:
             except_when=_optional(self._compiler.expression, catch.get("exceptWhen")),
             retry=_optional(self._retry_policy, catch.get("retry")),
             block=_optional(self.block, catch.get("do"), pointer),
+            then=catch.get("then") or "",
         )
 
     def flow(self, declared: Mapping[str, Any] | None, key: str) -> nodes.DataFlowStage:

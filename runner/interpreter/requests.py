@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flowhook.model import EventFilter, Subscription, WorkflowError
 from runner.interpreter.effects import Perform
@@ -32,6 +32,13 @@ class Sleep:
     # why what failed is tried again after the wait; None: the wait is not for a retry
     error: WorkflowError | None = None
     tries: int = 0  # how often that was tried so far
+
+
+class Directed(NamedTuple):
+    """What a task returns that takes another directive than its `then`."""
+
+    output: Any
+    then: str
 
 
 @dataclass(frozen=True, slots=True)

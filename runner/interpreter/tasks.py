@@ -24,7 +24,7 @@ from runner.interpreter.errors import Exhausted, ExpressionFailed, Kind, SchemaV
 from runner.interpreter.history import BRANCHED_PREFIX, CANCELLED, COMPLETED, FAULTED_PREFIX, SKIPPED, WITHOUT_CLOCK
 from runner.interpreter.lifecycle_events import TaskEvents
 from runner.interpreter.nodes import CONTINUE, END, EXIT, Block, DataFlowStage, Node, Program
-from runner.interpreter.requests import PAUSE, GivenOutput, Now, Steps, TaskSteps, WithTimeout
+from runner.interpreter.requests import PAUSE, Directed, GivenOutput, Now, Steps, TaskSteps, WithTimeout
 from runner.interpreter.retry_policy import is_true, milliseconds
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BlockFrame, BranchState, SharedState, TaskProgress, run_branch
@@ -181,8 +181,9 @@ def _act(
     if evaluate is not None:
         data, directive = evaluate(node, scope, data)
     else:
-        data = yield from _execute(node, state, scope, data, resumed or {})
-        directive = node.then
+        data, directive = (yield from _execute(node, state, scope, data, resumed or {})), node.then
+        if type(data) is Directed:
+            data, directive = data
     if not node.plain:
         scope.context = state.shared.context  # other branches may have changed it
         data = yield from transform_output(node.output, node.export, state, scope, data)

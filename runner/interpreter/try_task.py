@@ -13,7 +13,7 @@ import attrs
 from flowhook.model import WorkflowError
 from runner.interpreter.errors import Exhausted, TaskFault
 from runner.interpreter.nodes import TryNode
-from runner.interpreter.requests import Steps, WithTimeout
+from runner.interpreter.requests import Directed, Steps, WithTimeout
 from runner.interpreter.retry_policy import RetryAttempts, is_true, milliseconds
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState, run_branch
@@ -26,7 +26,7 @@ def run_try(
     """Run a block; on an error that `catch` matches, retry the block or run the `do` of `catch`.
 
     A retry runs the block as if for the first time: its effects keep their keys. An error is raised again if no retry
-    is left and there is no `do`.
+    is left and there is neither a `do` nor a `then`.
     """
     saved = progress or {}
     task = _Try(node, state, scope, data, saved)
@@ -75,18 +75,18 @@ class _Try:
             if self._attempts is not None:
                 if (yield from self._wait_for_retry(self._attempts, problem)):
                     continue
-                if self._node.catch.block is None:
+                if self._node.catch.block is None and not self._node.catch.then:
                     raise problem
             return (yield from self.handle(self._scope.workflow.shown(problem.error), problem.cause))
 
     def handle(self, problem: dict[str, Any], cause: str) -> Steps:
-        """Run the `do` of `catch` for an error; without one, the input is the output.
+        """Run the `do` of `catch` for an error; without one, the input is the output. Then take its `then`, if any.
 
         An error that a `raise` task raises there gets the `cause` of the handled error.
         """
         catch, state = self._node.catch, self._state
         if catch.block is None:
-            return self._data
+            return Directed(self._data, catch.then) if catch.then else self._data
         state.set_progress(lambda: {"handled": problem, "cause": cause})
         handler = state.nested(variables={**(state.variables or {}), catch.name: problem})
         try:
@@ -97,7 +97,7 @@ class _Try:
                 raised.cause = cause
             raise
         state.ending = handler.ending
-        return output
+        return Directed(output, catch.then) if catch.then else output
 
     def _attempt(self) -> Steps:
         node, inner, retry = self._node, self._inner, self._node.catch.retry

@@ -73,6 +73,7 @@ PORT: Final = _any_of({"type": "integer", "minimum": 1, "maximum": 65535}, EXPRE
 MESSAGES: Final = _any_of(EXPRESSION, {"type": "object"}, {"type": "array", "items": {"type": ["object", "string"]}})
 PARAMETERS: Final = _any_of(EXPRESSION, {"type": "object"})
 STATUS: Final = _any_of({"type": "integer", "minimum": 200, "maximum": 599}, EXPRESSION)
+ITEMS: Final = _any_of({"type": "string"}, {"type": "array", "items": {"type": "object"}})
 TEXT_OR_LIST: Final = WithJsonSchema({"type": ["string", "array"]})
 CONSTANT: Final = WithJsonSchema(_SCALAR)
 EXTENSION: Final = WithJsonSchema({"type": ["string", "integer", "boolean"]})

@@ -244,12 +244,19 @@ class SwitchTask(TaskBase):
     switch: Annotated[tuple[SwitchCase, ...], Field(min_length=1)]
 
 
+_items: Final = accept(
+    lambda value: isinstance(value, str) or (isinstance(value, list) and all(isinstance(each, dict) for each in value)),
+    Code.VALUE_TYPE,
+    "expected an expression that yields an array, or an array of mappings",
+)
+
+
 class ForLoop(Model):
     """The array to iterate over, and the names of item and index in expressions."""
 
     each: str = "item"
-    in_: str = Field(alias="in")
-    """Expression, with or without `${ }`, that yields an array."""
+    in_: Annotated[str | tuple[dict[str, Any], ...], PlainValidator(_items), base.ITEMS] = Field(alias="in")
+    """Expression, with or without `${ }`, that yields an array; or an array of objects, which may have expressions."""
     at: str = "index"
 
 
@@ -316,7 +323,7 @@ class CaughtErrors(Model):
 
 
 class Catch(Model):
-    """The errors to catch, and their handling: retries and, after the last one, `do`."""
+    """The errors to catch, and their handling: retries and, after the last one, `do` and `then`."""
 
     errors: CaughtErrors | None = None
     as_: str = Field("error", alias="as")
@@ -324,6 +331,8 @@ class Catch(Model):
     except_when: str | None = Field(None, alias="exceptWhen")
     retry: RetryOrName | None = None
     do: tuple[TaskItem, ...] | None = None
+    then: str | None = None
+    """Directive after the handling, or the name of a task in the list of the `try`. None: the `then` of the `try`."""
 
 
 class TryTask(TaskBase):

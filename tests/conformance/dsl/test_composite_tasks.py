@@ -71,6 +71,14 @@ SPELLINGS = [
 ]
 
 
+async def test_a_loop_runs_over_objects_that_stand_in_the_document(run):
+    loop = "{for: {each: color, in: [{name: red}, {name: '${ .other }'}]}, do: [{mark: {set: "
+    ended = await run(
+        f"do: [{{a: {loop}{{other: '${{ .other }}', done: '${{ .done + [$color.name] }}'}}}}}}]}}}}]", {"other": "blue"}
+    )
+    assert ended.output == {"other": "blue", "done": ["red", "blue"]}
+
+
 @pytest.mark.parametrize("base", SPELLINGS)
 async def test_an_error_is_caught_by_each_name_of_its_type_and_has_the_present_one(run, pets, base):
     output = (await run(CATCH % (pets.url, base, 404), {})).output

@@ -169,6 +169,9 @@ def _task(context: RuleContext, task: Part, names: Collection[str]) -> Iterator[
     kind = kind_of(task.value) or ""
     if kind == "switch":
         yield from _cases(context, task.at("switch"), names)
+    elif kind == "try":
+        yield from _try(context, task)
+        yield from _target(task.mapping_at("catch").at("then"), names)
     elif kind in _CHECKS:
         yield from _CHECKS[kind](context, task)
     if kind in RETRIED:
@@ -178,7 +181,8 @@ def _task(context: RuleContext, task: Part, names: Collection[str]) -> Iterator[
 def _for(context: RuleContext, task: Part) -> Iterator[Problem]:
     loop = task.mapping_at("for")
     yield from loop.null_keys()
-    yield from context.expression(loop.at("in"), TASK_VARIABLES)
+    items = loop.at("in")
+    yield from (context.expression if isinstance(items.value, str) else context.template)(items, TASK_VARIABLES)
     names = {"each": loop.value.get("each", "item"), "at": loop.value.get("at", "index")}
     yield from _variables(loop, names)
     with context.with_variables(*names.values()):
@@ -236,10 +240,9 @@ _CHECKS: Final[Mapping[str, Callable[[RuleContext, Part], Iterator[Problem]]]] =
     "raise": _raise,
     "run": check_run,
     "set": lambda context, task: context.template(task.at("set"), TASK_VARIABLES),
-    "try": _try,
     "wait": lambda context, task: check_duration(context, task.at("wait"), TASK_VARIABLES),
 }
-"""Check by kind of task; `switch` is not among them, because its check also needs the list that contains the task."""
+"""Check by kind of task; not of `switch` and `try`, whose checks need the list that contains the task, too."""
 
 
 def _cases(context: RuleContext, cases: Part, names: Collection[str]) -> Iterator[Problem]:

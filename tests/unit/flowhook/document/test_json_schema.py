@@ -103,6 +103,8 @@ GOOD = [
     HEAD
     + "do:\n  - a: {run: {script: {language: python, code: x, arguments: [a], environment: {B: 1}}, return: all}}\n",
     HEAD + "do:\n  - a: {run: {shell: {command: x, stdin: '${ . }'}}}\n",
+    HEAD + "do:\n  - a: {for: {in: [{x: 1}, {x: '${ .y }'}]}, do: [{b: {set: {x: '${ $item.x }'}}}]}\n",
+    HEAD + "do:\n  - a: {try: [{b: {call: some.thing}}], catch: {errors: {with: {detail: x}}, then: end}}\n",
     HEAD + "do:\n  - a: {call: some.thing, with: {x: [1, {}]}}\n",
     HEAD + "do:\n  - a: {call: acme.ping}\n",
     HEAD + "do:\n  - a: {call: acme.page, with: {to: ada, times: 2, place: {floor: 1}, tags: [1]}}\n",

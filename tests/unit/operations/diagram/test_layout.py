@@ -159,6 +159,7 @@ def test_a_try_without_a_handler_says_what_it_catches():
         ({}, "any error"),
         ({"retry": {"limit": {"attempt": {"count": 3}}}, "when": ".x"}, "when .x; 3 retries"),
         ({"retry": "often"}, "retry often"),
+        ({"when": ".x", "then": "end"}, "when .x; then end"),
     ):
         assert box_of(draw([{"t": {"try": [{"a": SET}], "catch": catch}}]), "catch").rows[1].text == text
 

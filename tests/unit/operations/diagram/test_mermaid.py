@@ -170,6 +170,13 @@ def test_a_dotted_edge_leads_from_a_try_to_what_it_does_about_an_error():
     assert '    n1 -.->|"catch"| n3\n' in picture
 
 
+@pytest.mark.parametrize("then", ["continue", "exit", "end", "b"])
+def test_a_catch_leads_where_its_then_says(then):
+    first = {"try": [{"a": {"call": "http"}}], "catch": {"do": [{"c": {"set": {}}}], "then": then}}
+    after = {"continue": "x", "b": "b"}.get(then, "end")
+    assert ("c", after, "") in edges([{"t": first}, {"x": {"set": {}}}, {"b": {"set": {}}}])
+
+
 def test_a_catch_that_does_nothing_goes_on():
     picture = draw([{"t": {"try": [{"a": {"call": "http"}}], "catch": {}}}, {"b": {"set": {}}}])
     check(picture)

@@ -238,9 +238,9 @@ def fork(block, *, compete=False):
 ANY, LASTING, TEAPOT = {}, {"exceptWhen": "$error.status == 503"}, {"errors": {"with": {"status": 418}}}
 
 
-def attempted(block, handler, retry, only):
+def attempted(block, handler, retry, only, then):
     retry = {"retry": retry} if retry else {}
-    return {"try": block, "catch": {**retry, **only, "do": handler}}
+    return {"try": block, "catch": {**retry, **only, **handler, **then}}
 
 
 def composites(inner, *, caught=(LASTING, TEAPOT)):
@@ -252,7 +252,14 @@ def composites(inner, *, caught=(LASTING, TEAPOT)):
             lambda part: {"for": {"in": f"${{ [range({part[1]})] }}"}, "do": part[0]}
         ),
         block.map(lambda do: {"for": {"in": "[1, 2, 3]"}, "while": "$item < 3", "do": do}),
-        st.builds(attempted, block, block, st.sampled_from(RETRIES), st.sampled_from(caught)),
+        st.builds(
+            attempted,
+            block,
+            st.one_of(block.map(lambda do: {"do": do}), st.just({})),
+            st.sampled_from(RETRIES),
+            st.sampled_from(caught),
+            st.sampled_from([{}, {"then": "exit"}, {"then": "continue"}]),
+        ),
         block.map(lambda do: {"do": do, "timeout": {"after": {"days": 50}}}),
         st.integers(0, 3).map(lambda times: {"call": "own", "with": {"times": times}}),
     )

@@ -125,3 +125,47 @@ def test_of_waits_that_an_operator_ends_at_once_those_are_void_that_the_first_on
         outcome = execute(tail, {}, world=world, journal=(*waiting.journal, *map(early, keys)))
         assert outcome.step is not None
         assert outcome.output is not None
+
+
+FAILED = {"raise": {"error": {"type": "https://example.com/errors/own", "status": 409}}}
+MARKED = "${ .seen + [$task.name] }"
+
+
+@pytest.mark.parametrize(
+    ("then", "seen"),
+    [
+        (None, ["h", "next", "other"]),
+        ("continue", ["h", "own", "next", "other"]),
+        ("other", ["h", "other"]),
+        ("exit", ["h"]),
+        ("end", ["h"]),
+    ],
+)
+@pytest.mark.parametrize("retry", [{}, RETRY])
+def test_after_an_error_was_handled_the_flow_goes_where_catch_says(execute, then, seen, retry):
+    mark = {"set": {"seen": MARKED}}
+    tries = {"try": [{"r": FAILED}], "catch": {**retry, "do": [{"h": mark}]}, "then": "next"}
+    if then is not None:
+        tries["catch"]["then"] = then
+    do = [{"t": tries}, {"own": mark}, {"next": mark}, {"other": mark}]
+    assert execute(do, {"seen": []}).output == {"seen": seen}
+    without = {**tries, "catch": {key: value for key, value in tries["catch"].items() if key != "do"}}
+    if then is not None:  # else the error is raised again after the last retry
+        assert execute([{"t": without}, *do[1:]], {"seen": []}).output == {"seen": seen[1:]}
+
+
+def test_a_directive_of_catch_is_that_of_its_own_list_only(execute):
+    mark = {"set": {"seen": MARKED}}
+    inner = {"do": [{"t": {"try": [{"r": FAILED}], "catch": {"then": "exit"}}}, {"x": mark}]}
+    assert execute([{"in": inner}, {"after": mark}], {"seen": []}).output == {"seen": ["after"]}
+    looped = {"for": {"in": "[1, 2]"}, "do": [{"t": {"try": [{"r": FAILED}], "catch": {"then": "exit"}}}, {"x": mark}]}
+    assert execute([{"in": looped}, {"after": mark}], {"seen": []}).output == {"seen": ["after"]}
+    ended = {**looped, "do": [{"t": {"try": [{"r": FAILED}], "catch": {"then": "end"}}}]}
+    assert execute([{"in": ended}, {"after": mark}], {"seen": []}).output == {"seen": []}
+
+
+def test_the_then_of_catch_is_not_taken_without_an_error(execute):
+    tries = {"try": [{"a": {"set": {"n": 1}}}], "catch": {"then": "end"}}
+    assert execute([{"t": tries}, {"b": {"set": {"n": "${ .n + 1 }"}}}], {}).output == {"n": 2}
+    limited = {**tries, "timeout": {"after": {"seconds": 5}}, "try": [{"r": FAILED}]}
+    assert execute([{"t": limited}, {"b": {"set": {"n": 2}}}], {"n": 0}).output == {"n": 0}

@@ -16,7 +16,7 @@ IN_TASKS = [
     # further up
     ("{for: {in: .x, while: .y}, do: []}", "for.while", ": it belongs beside `for`, not inside it"),
     ("{listen: {to: {any: []}, timeout: {after: PT5M}}}", "listen.timeout", ": it belongs beside `listen`, not inside it"),
-    ("{try: [], catch: {then: end}}", "catch.then", ": it belongs beside `catch`, not inside it"),
+    ("{try: [], catch: {export: {as: .x}}}", "catch.export", ": it belongs beside `catch`, not inside it"),
     ("{run: {shell: {command: b, return: code}}}", "run.shell.return", ": it belongs beside `shell`, not inside it"),
     ("{call: http, with: {method: get, endpoint: 'https://x.y', timeout: {after: PT5M}}}", "with.timeout", ": it belongs beside `with`, not inside it"),
     ("{call: twitter.post, with: {text: b, then: end}}", "with.then", ": it belongs beside `with`, not inside it"),

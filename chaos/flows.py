@@ -194,7 +194,7 @@ _LIST: Final = (
     CampaignFlow(
         SUBSCRIBER,
         _in_order("heard"),
-        content="[0].data",
+        content="[0]",
         webhook="",
         schedule="schedule: {on: {one: {with: {type: chaos.told}}}}\n",
         rate=0,

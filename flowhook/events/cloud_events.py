@@ -6,16 +6,23 @@ formats/json-format.md, sections 2 and 3.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError
 from flowhook.events.workflow_input import request_view, rfc3339
+from flowhook.json import beyond_orjson
 from flowhook.model import Event
+from flowhook.payloads.content_type import is_json
+
+ReadAs = Literal["data", "envelope", "raw"]
+"""The part of an event that is read: its data, the whole event, or its data as text."""
 
 SPEC_VERSION: Final = "1.0"
 REQUIRED: Final = ("id", "source", "specversion", "type")  # context attributes that every event must have
@@ -110,6 +117,34 @@ def attribute(event: Mapping[str, Any], name: str) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value) if isinstance(value, str | int) else None
+
+
+def read_event(event: Mapping[str, Any], what: ReadAs) -> Any:
+    """Return an event as a `listen` or a schedule reads it: its `data`, its `envelope`, or its `raw` data as text.
+
+    Raises:
+        ValueError: its data is not JSON that orjson reads.
+    """
+    if what == "envelope":
+        return event
+    if what == "data":
+        return event_data(event)
+    if "data_base64" in event:
+        return event["data_base64"]
+    data = event.get("data")
+    return data if data is None or isinstance(data, str) else beyond_orjson.dumps(data).decode()
+
+
+def event_data(event: Mapping[str, Any]) -> Any:
+    """Return the data of an event; None without data. Binary data is parsed as JSON, else text, else left in base64."""
+    if "data_base64" not in event:
+        return event.get("data")
+    encoded = event["data_base64"]
+    try:
+        binary = base64.b64decode(encoded, validate=True)
+        return orjson.loads(binary) if is_json(str(event.get("datacontenttype", ""))) else binary.decode()
+    except (binascii.Error, TypeError, ValueError):
+        return encoded
 
 
 def canonical_json(value: Any) -> bytes:

@@ -16,7 +16,10 @@ import attrs
 import orjson
 
 from flowhook.document.definition import filters_of, literal_attributes, walk_everywhere
+from flowhook.errors import InvalidError
+from flowhook.events.cloud_events import ReadAs, read_event
 from flowhook.expressions.syntax import is_expression, strip_markers
+from flowhook.json import beyond_orjson
 from flowhook.model import Correlation, EventFilter
 from router.flows.schedules import ScheduleSpec, parse_schedule
 from router.scheduling.matching import ANY_TYPE, FilterShape, InboundEvent, filter_fingerprint, filter_types_for
@@ -59,6 +62,21 @@ class EventTrigger:
     # values there
     keys: tuple[tuple[FilterShape, ...], ...] = ()
     all: bool = False  # whether an event for each filter is needed, rather than for one of them
+    read: ReadAs = "data"  # what of the events is the input
+
+    def input_of(self, payloads: Iterable[bytes]) -> bytes:
+        """Return the input for events, as JSON.
+
+        Raises:
+            InvalidError: their data is nested too deeply (`CLOUD_EVENT_INVALID`).
+        """
+        if self.read == "envelope":
+            return b"[%b]" % b",".join(payloads)
+        try:
+            return beyond_orjson.dumps([read_event(orjson.loads(payload), self.read) for payload in payloads])
+        except ValueError:
+            cause = "the data of the event is nested too deeply to start a flow"
+            raise InvalidError(cause, reason="CLOUD_EVENT_INVALID") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +101,18 @@ def parse_triggers(definition: Mapping[str, Any]) -> FlowTriggers:
     schedule = definition.get("schedule", {})
     return FlowTriggers(
         timetable=parse_schedule(schedule),
-        trigger=_trigger(schedule["on"]) if "on" in schedule else None,
+        trigger=_trigger(schedule["on"], schedule.get("read", "data")) if "on" in schedule else None,
         listens=_listens(definition),
     )
 
 
-def _trigger(strategy: Mapping[str, Any]) -> EventTrigger:
+def _trigger(strategy: Mapping[str, Any], read: ReadAs) -> EventTrigger:
     filters = [each for _, each in filters_of(strategy)]
     if "all" not in strategy:
-        return EventTrigger(compile_filters(map(_filter, filters)) or (ANY_EVENT,))
+        return EventTrigger(compile_filters(map(_filter, filters)) or (ANY_EVENT,), read=read)
     names = sorted({name for each in filters for name, correlation in _open(each).items()})
     keys = tuple(tuple(compile_path(strip_markers(_open(each)[name]["from"])) for name in names) for each in filters)
-    return EventTrigger(compile_filters(map(_filter, filters)), keys, all=True)
+    return EventTrigger(compile_filters(map(_filter, filters)), keys, all=True, read=read)
 
 
 def _listens(definition: Mapping[str, Any]) -> tuple[CompiledFilter, ...]:

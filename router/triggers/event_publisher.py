@@ -16,7 +16,7 @@ from flowhook.events.lifecycle import TYPES, is_reserved_type
 from flowhook.model import Flow, Origin
 from router.dispatch.event_delivery import EventDispatcher
 from router.dispatch.parts import ShardParts
-from router.flows.event_triggers import FlowIndex, FlowTriggers
+from router.flows.event_triggers import EventTrigger, FlowIndex, FlowTriggers
 from router.flows.flow_table import TriggerSink
 from router.scheduling.matching import EventContent, InboundEvent
 from router.storage.model import NewInboundEvent
@@ -37,13 +37,14 @@ class EventPublisher(TriggerSink):
     _starter: ExecutionStarter
     _listening: FlowIndex = attrs.field(init=False, factory=FlowIndex)
     _started: FlowIndex = attrs.field(init=False, factory=FlowIndex)
+    _triggers: dict[str, EventTrigger] = attrs.field(init=False, factory=dict)  # of the flows in `_started`
 
     @override
     def react(self, flow: Flow, triggers: FlowTriggers) -> None:
         trigger = triggers.trigger
         together = trigger is not None and trigger.all
         self._listening.put(flow.id, triggers.listens)
-        self._started.put(flow.id, () if trigger is None or together else trigger.filters)
+        self._put(flow.id, None if together else trigger)
         self._join_trigger.put(flow.id, trigger if together else None)
         self._want()
 
@@ -51,9 +52,16 @@ class EventPublisher(TriggerSink):
     def remove(self, flow_id: str) -> None:
         # executions that wait already still receive events
         self._listening.put(flow_id, ())
-        self._started.put(flow_id, ())
+        self._put(flow_id, None)
         self._join_trigger.put(flow_id, None)
         self._want()
+
+    def _put(self, flow_id: str, trigger: EventTrigger | None) -> None:
+        self._started.put(flow_id, () if trigger is None else trigger.filters)
+        if trigger is None:
+            self._triggers.pop(flow_id, None)
+        else:
+            self._triggers[flow_id] = trigger
 
     def _want(self) -> None:
         indexes = (self._started, self._listening, self._join_trigger)
@@ -102,10 +110,14 @@ class EventPublisher(TriggerSink):
         now_ms = self._parts.now_ms()
         listening = self._listening.find(event)
         listening += self._events.waiting_flows(event, besides=set(listening))
-        ids, body = effect.derive, b"[%b]" % payload
+        ids = effect.derive
+        triggers = {flow_id: self._triggers[flow_id] for flow_id in started}
+        inputs = {each.read: each.input_of([payload]) for each in triggers.values()}
         starts = [
-            ExecutionStart(ids("start", flow_id), flow_id, Origin.EVENTS, body, depth + 1, quiet, parent=emitter)
-            for flow_id in started
+            ExecutionStart(
+                ids("start", flow_id), flow_id, Origin.EVENTS, inputs[each.read], depth + 1, quiet, parent=emitter
+            )
+            for flow_id, each in triggers.items()
         ]
         inbound = [
             NewInboundEvent(ids("listen", flow_id), flow_id, False, type_, now_ms, payload, emitter=emitter)

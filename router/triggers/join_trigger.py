@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import attrs
@@ -161,24 +162,29 @@ class JoinTrigger:
         if len(payloads) < len(complete.numbers):  # one of them has expired: others may complete the set
             flow.begin()
             return
-        body = b"[%b]" % b",".join(payloads[number] for number in complete.numbers)
-        if len(body) > limits.MAX_BODY_BYTES:
-            log.warning("joined events are too large to start a flow", flow=flow_id, bytes=len(body))
+        events = [payloads[number] for number in complete.numbers]
+        size = sum(map(len, events))
+        if size > limits.MAX_BODY_BYTES:
+            log.warning("joined events are too large to start a flow", flow=flow_id, bytes=size)
         else:
-            quiet = complete.quiet or any(is_reserved_type(orjson.loads(each)["type"]) for each in payloads.values())
-            emitters = tuple(flow.emitters[number] for number in complete.numbers)
-            start = ExecutionStart(
-                complete.event_id, flow_id, Origin.EVENTS, body, complete.depth, quiet, emitters=emitters
-            )
-            (result,) = await self._starter.start([start])
-            if isinstance(result, InvalidError):  # permanent: drop the set, lest it block those behind it
-                log.warning("event trigger failed", flow=flow_id, reason=result.reason)
-            elif isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
-                raise result
+            try:
+                await self._begin(flow_id, flow, complete, events)
+            except InvalidError as error:  # permanent: drop the set, lest it block those behind it
+                log.warning("event trigger failed", flow=flow_id, reason=error.reason)
         flow.complete.popleft()
         for number in complete.numbers:
             flow.emitters.pop(number, None)
         self._events.forget(complete.numbers)
+
+    async def _begin(self, flow_id: str, flow: _Flow, complete: _Complete, events: Sequence[bytes]) -> None:
+        quiet = complete.quiet or any(is_reserved_type(orjson.loads(each)["type"]) for each in events)
+        body, emitters = flow.trigger.input_of(events), tuple(flow.emitters[number] for number in complete.numbers)
+        start = ExecutionStart(
+            complete.event_id, flow_id, Origin.EVENTS, body, complete.depth, quiet, emitters=emitters
+        )
+        (result,) = await self._starter.start([start])
+        if isinstance(result, FlowhookError) and not isinstance(result, NotFoundError):
+            raise result
 
 
 def inbound_event(

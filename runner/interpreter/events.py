@@ -6,8 +6,6 @@ Source: dsl-reference.md, "Event Properties", "Event Filter"; https://github.com
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
@@ -16,11 +14,11 @@ import orjson
 from flowhook.document.definition import RFC_3339, is_pattern, literal_attributes
 from flowhook.errors import InvalidError
 from flowhook.events import cloud_events
+from flowhook.events.cloud_events import event_data
 from flowhook.events.lifecycle import PREFIX as LIFECYCLE_PREFIX
 from flowhook.events.lifecycle import TYPES, is_reserved_type
 from flowhook.expressions.syntax import is_expression, strip_markers
 from flowhook.model import EventFilter
-from flowhook.payloads.content_type import is_json
 from runner.interpreter import json_codec
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
 from runner.interpreter.nodes import CompiledCorrelation, CompiledStrategy, Compiler, EventPattern, Template
@@ -159,30 +157,6 @@ def json_equal(left: Any, right: Any) -> bool:
         return cloud_events.canonical_json(left) == cloud_events.canonical_json(right)
     except (RecursionError, orjson.JSONEncodeError):
         return False
-
-
-def read_event(event: Mapping[str, Any], what: str) -> Any:
-    """Return an event as a `listen` reads it: its `data`, its `envelope`, or its `raw` data as text."""
-    if what == "envelope":
-        return event
-    if what == "data":
-        return event_data(event)
-    if "data_base64" in event:
-        return event["data_base64"]
-    data = event.get("data")
-    return data if data is None or isinstance(data, str) else json_codec.encode(data).decode()
-
-
-def event_data(event: Mapping[str, Any]) -> Any:
-    """Return the data of an event; None without data. Binary data is parsed as JSON, else text, else left in base64."""
-    if "data_base64" not in event:
-        return event.get("data")
-    encoded = event["data_base64"]
-    try:
-        binary = base64.b64decode(encoded, validate=True)
-        return orjson.loads(binary) if is_json(str(event.get("datacontenttype", ""))) else binary.decode()
-    except (binascii.Error, TypeError, ValueError):
-        return encoded
 
 
 def _has(actual: Any, expected: Any) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import orjson
 
 from flowhook import limits
+from flowhook.json import beyond_orjson
 from runner.interpreter.errors import Kind, fault
 
 
@@ -22,11 +22,9 @@ def encode(value: Any) -> bytes:
     except orjson.JSONEncodeError:
         pass
     try:
-        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-        orjson.loads(text)
-    except (ValueError, RecursionError, TypeError):
+        return beyond_orjson.dumps(value)
+    except ValueError:
         raise fault(Kind.RUNTIME, "the data is nested too deeply, or can't be written as JSON") from None
-    return text
 
 
 def encode_result(value: Any, what: str) -> bytes:

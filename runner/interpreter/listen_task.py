@@ -181,7 +181,7 @@ class _Listening:
         index = self._find(self._strategy, received)
         if index is not None:
             self._strategy.consume(index)
-            self._item = (events.read_event(received.event, self._node.read),)
+            self._item = (cloud_events.read_event(received.event, self._node.read),)
         return False
 
     def _find(self, strategy: _OpenStrategy, received: ReceivedEvent) -> int | None:

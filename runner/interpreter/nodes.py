@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, Protocol
 
 from typing_extensions import override
 
+from flowhook.events.cloud_events import ReadAs
 from flowhook.model import EventFilter
 from runner.interpreter import call_arguments
 from runner.interpreter.call_arguments import ArgumentPath
@@ -422,7 +423,7 @@ class ListenNode(Node):
     strategy: CompiledStrategy
     # end of the wait: an expression on what was consumed, or further events; None: `strategy` decides
     until: Template | CompiledStrategy | None
-    read: str  # part of an event to read: `data`, `envelope` or `raw`
+    read: ReadAs
     foreach: ForeachBlock | None
 
     @property

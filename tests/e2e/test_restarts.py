@@ -151,7 +151,7 @@ async def test_all_that_waits_goes_on_at_its_time_after_a_cold_start(tmp_path):
                 document("brief", webhook=WEBHOOK, do=BRIEFLY.strip()),
                 document("hears", do=HEAR),
                 document("pays", do=PAY),
-                document("follows", schedule=f"{{on: {{one: {PAID}}}}}", do="- keep: {set: {heard: '${ .[0].data }'}}"),
+                document("follows", schedule=f"{{on: {{one: {PAID}}}}}", do="- keep: {set: {heard: '${ .[0] }'}}"),
                 document("ticks", schedule="{every: {seconds: 1}}", do=calling(outside, "tick", "tick")),
             )
             timed = {name: (await system.send(name, {})).id for name in ("pauses", "retries", "awaits", "brief")}

@@ -20,7 +20,9 @@ NO_RETRY = "metadata: {retry: {limit: {attempt: {count: 0}}}}"
 
 def alerts(name, flow, *types):
     filters = "".join(f"\n    - {{with: {{type: {type_}, source: /flows/{flow}}}}}" for type_ in types)
-    return document(name, schedule=f"\n  on:\n    any:{filters}", do="- keep: {set: {told: '${ . }'}}")
+    return document(
+        name, schedule=f"\n  read: envelope\n  on:\n    any:{filters}", do="- keep: {set: {told: '${ . }'}}"
+    )
 
 
 async def reported(system, flow):

@@ -22,7 +22,7 @@ CHAIN = {
     "chain-tock": document(
         "chain-tock",
         schedule="{on: {one: {with: {type: tick}}}}",
-        do="- tell: {emit: {event: {with: {type: tock, source: /tock, data: '${ .[0].data }'}}}}",
+        do="- tell: {emit: {event: {with: {type: tock, source: /tock, data: '${ .[0] }'}}}}",
     ),
     "chain-both": document(
         "chain-both",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import AfterValidator, ConfigDict, Field, PlainValidator, ValidationInfo, field_validator
 
@@ -29,7 +29,7 @@ from flowhook.document.models.base import (
     pattern_or_expression,
 )
 from flowhook.document.models.credentials import Duration
-from flowhook.events.cloud_events import MAX_TYPE_LENGTH
+from flowhook.events.cloud_events import MAX_TYPE_LENGTH, ReadAs
 from flowhook.expressions.syntax import is_expression
 
 MAX_CORRELATIONS: Final = 16  # correlations of one filter
@@ -186,7 +186,7 @@ class ListenConfiguration(Model):
     """The awaited events, and the part of them that becomes the output."""
 
     to: EventConsumptionStrategy
-    read: Literal["data", "envelope", "raw"] = "data"
+    read: ReadAs = "data"
     """The part of an event that is read: its data, the whole event, or its data as text."""
 
 
@@ -212,9 +212,9 @@ Interval = Annotated[Duration, AfterValidator(_interval)]
 
 
 class Schedule(OneKeyModel):
-    """The trigger of a flow: exactly one of these; with `cron`, a `timezone`."""
+    """The trigger of a flow: exactly one of these; with `cron`, a `timezone`; with `on`, `read`."""
 
-    _beside: ClassVar[Mapping[str, str]] = {"timezone": "cron"}
+    _beside: ClassVar[Mapping[str, str]] = {"timezone": "cron", "read": "on"}
 
     cron: Annotated[str, Field(max_length=MAX_LENGTH), AfterValidator(_cron)] | None = None
     """Times: minute, hour, day of the month, month, day of the week; with six fields, the second comes first."""
@@ -226,3 +226,5 @@ class Schedule(OneKeyModel):
     """Time after the end of the last execution, at least a second."""
     on: EventStrategy | None = None
     """Events, which are the input: an array. The router matches them, so attributes and expectations are constants."""
+    read: ReadAs = "data"
+    """The part of each event that is in the input: its data, the whole event, or its data as text."""

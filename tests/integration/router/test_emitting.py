@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import orjson
 import pytest
+from support import jobs
 from support.effects import CALLER, effects_of
 from support.patience import PATIENCE
 from support.routers import flow, running_router
@@ -27,8 +29,8 @@ async def effects(router):
         yield effects
 
 
-def starts_on(name, strategy, rest=b""):
-    return flow(name, b"schedule: {on: %b}\n%b" % (strategy.encode(), rest))
+def starts_on(name, strategy, rest=b"", *, read="read: envelope, "):
+    return flow(name, b"schedule: {%bon: %b}\n%b" % (read.encode(), strategy.encode(), rest))
 
 
 async def executions(client, flow_id=""):
@@ -57,6 +59,45 @@ async def test_an_event_starts_every_flow_that_wants_it_with_an_array_of_it(clie
     assert {item.flow_id for item in found} == {"one", "any", "all-events", "valued"}
     for item in found:
         assert await input_of(client, item.id) == [EVENT]
+
+
+BINARY = {"data_base64": "eyJhIjogMX0=", "datacontenttype": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("content", "read", "given"),
+    [
+        ({"data": {"order": 7}}, "", {"order": 7}),
+        ({"data": {"order": 7}}, "read: data, ", {"order": 7}),
+        ({"data": {"order": 7}}, "read: raw, ", '{"order":7}'),
+        ({"data": "text"}, "read: raw, ", "text"),
+        ({}, "", None),
+        (BINARY, "", {"a": 1}),
+        (BINARY, "read: raw, ", BINARY["data_base64"]),
+    ],
+)
+async def test_what_is_read_of_the_events_is_the_input(client, effects, content, read, given):
+    both = "{all: [{with: {type: paid}}, {with: {type: sent}}]}"
+    await client.flows.apply(
+        [starts_on("one", "{one: {with: {type: paid}}}", read=read), starts_on("both", both, read=read)]
+    )
+    for number, type_ in enumerate(("paid", "sent")):
+        event = {key: value for key, value in EVENT.items() if key != "data"} | content | {"type": type_}
+        await effects.emit(event, key=f"{CALLER}:{number}")
+    await jobs.until(lambda: executions(client, "both"), bool)
+    assert [await input_of(client, item.id) for item in await executions(client, "one")] == [[given]]
+    assert [await input_of(client, item.id) for item in await executions(client, "both")] == [[given, given]]
+
+
+async def test_data_that_is_nested_too_deeply_to_be_an_input_is_refused(client, effects):
+    await client.flows.apply([starts_on("one", "{one: {with: {type: paid}}}", read="")])
+    deep = base64.b64encode(b"[" * 1024 + b"]" * 1024).decode()
+    event = {**EVENT, **BINARY, "data_base64": deep}
+    del event["data"]
+    with pytest.raises(InvalidError) as caught:
+        await effects.emit(event)
+    assert caught.value.reason == "CLOUD_EVENT_INVALID"
+    assert await effects.emit(EVENT, key=f"{CALLER}:2") == 1
 
 
 async def test_each_event_starts_one_and_the_same_call_again_none(client, effects):

@@ -29,7 +29,7 @@ ERROR = WorkflowError(type="about:blank", status=500, title="no")
 
 def reported(name, *kinds, rest=b""):
     filters = ", ".join(f"{{with: {{type: {BASE}{kind}.v1}}}}" for kind in kinds)
-    return flow(name, b"schedule: {on: {any: [%b]}}\n%b" % (filters.encode(), rest))
+    return flow(name, b"schedule: {read: envelope, on: {any: [%b]}}\n%b" % (filters.encode(), rest))
 
 
 def kinds(events):
@@ -94,11 +94,10 @@ async def test_an_execution_starts_when_a_runner_gets_it_and_not_when_that_is_st
 
 
 async def test_filters_look_into_what_is_reported(router, client):
-    by_data = b"""schedule: {on: {one: {with: {type: io.serverlessworkflow.workflow.completed.v1},
+    by_data = b"""schedule: {read: envelope, on: {one: {with: {type: io.serverlessworkflow.workflow.completed.v1},
         correlate: {flow: {from: .data.definition.name, expect: second}}}}}\n"""
-    by_source = (
-        b"schedule: {on: {one: {with: {type: io.serverlessworkflow.workflow.completed.v1, source: /flows/first}}}}\n"
-    )
+    by_source = b"""schedule: {read: envelope, on: {one: {with: {type: io.serverlessworkflow.workflow.completed.v1,
+        source: /flows/first}}}}\n"""
     await client.flows.apply([flow("first"), flow("second"), flow("by-data", by_data), flow("by-source", by_source)])
     async with attached(router) as runner:
         for name in ("first", "second"):

@@ -19,7 +19,7 @@ NOW = round(time.time() * 1000)
 
 def wants(name, *types, rest=b""):
     filters = ", ".join(f"{{with: {{type: {type_}}}}}" for type_ in types)
-    return flow(name, b"schedule: {on: {any: [%b]}}\n%b" % (filters.encode(), rest))
+    return flow(name, b"schedule: {read: envelope, on: {any: [%b]}}\n%b" % (filters.encode(), rest))
 
 
 def happened(kind, key="1", **data):

@@ -17,6 +17,7 @@ from pydantic import (
     Discriminator,
     Field,
     GetJsonSchemaHandler,
+    PlainValidator,
     StrictBool,
     StrictInt,
     Tag,

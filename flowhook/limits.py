@@ -48,6 +48,7 @@ MAX_DOCUMENT_BYTES: Final = 256 * KIB  # one flow file
 
 # latest revisions of a flow that are always retained. Earlier ones are deleted with their last execution
 KEPT_REVISIONS: Final = 100
+MAX_PATH_LENGTH: Final = 2048  # of a request to a URL of a flow's own
 MAX_FLOW_ID_LENGTH: Final = 127
 MAX_FOUND_FLOWS: Final = 256  # flow IDs in one FindFlows call
 

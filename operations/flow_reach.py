@@ -19,6 +19,7 @@ from flowhook.document.named_secrets import parse_names
 from flowhook.document.quantities import parse_duration
 from flowhook.limits import KIB, MIB
 from flowhook.model import Flow, to_datetime
+from flowhook.model.own_urls import below, shown_url
 from flowhook.providers.table import PROVIDERS
 from operations.diagram import reading
 from operations.flow_setup import AuthSetup, EndpointSetup, FlowLimit, FlowSetup, SecretState
@@ -49,10 +50,10 @@ def _states(names: Sequence[str], times: Mapping[str, datetime]) -> tuple[Secret
 
 
 def _endpoints(flow_id: str, base: str, webhook: Webhook, times: Mapping[str, datetime]) -> Iterator[EndpointSetup]:
-    url = f"{base}/hook/{flow_id}"
+    url = shown_url(base, flow_id, webhook.own_url)
     yield _endpoint("", url, webhook, times, f"flowhook send {flow_id} --data '{{}}'")
     for name, callback in webhook.callbacks.items():
-        yield _endpoint(name, f"{url}/{name}", callback, times, "")
+        yield _endpoint(name, f"{below(url)}{name}", callback, times, "")
 
 
 def _endpoint(

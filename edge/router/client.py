@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -19,7 +19,7 @@ from flowhook.process import logs
 from flowhook.v1 import ingest_service_pb2 as ingest_pb
 from flowhook.v1 import rejection_service_pb2 as rejection_pb
 from flowhook.v1.envelope_pb2 import Event
-from flowhook.v1.flow_service_pb2 import FindFlowsRequest, GetFlowRequest, WatchFlowsRequest
+from flowhook.v1.flow_service_pb2 import FindFlowsRequest, GetFlowRequest, RequestUrl, WatchFlowsRequest
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
 from flowhook.v1.ingest_service_pb2_grpc import IngestServiceStub
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
@@ -48,6 +48,17 @@ _ADMITTED: Final = "admitted"
 _END: Final = ingest_pb.UploadBodyRequest(end=ingest_pb.UploadEnd())
 
 log = logs.get_logger(__name__)
+
+
+FlowName = str | tuple[str, str]
+"""What a flow is found by: its ID, or host and path of a request."""
+
+
+class FoundFlows(NamedTuple):
+    """Flows that were found."""
+
+    flow_ids: Mapping[FlowName, str]  # ID of each flow that exists
+    has_urls: bool  # whether any flow has a URL of its own, as far as that was asked
 
 
 class FlowDefinition(NamedTuple):
@@ -305,11 +316,18 @@ class RouterClient:
         response = await _response(self._flows.GetFlow(request, timeout=seconds, wait_for_ready=True))
         return FlowDefinition(response.flow.definition, response.registry_revision, response.flow.revision)
 
-    async def find_flows(self, flow_ids: Sequence[str], seconds: float) -> Collection[str]:
-        """Return the IDs, of 1 to `limits.MAX_FOUND_FLOWS` given ones, that belong to existing flows."""
-        request = FindFlowsRequest(flow_ids=flow_ids)
+    async def find_flows(self, names: Sequence[FlowName], seconds: float) -> FoundFlows:
+        """Return the flows of 1 to `limits.MAX_FOUND_FLOWS` IDs and URLs."""
+        urls = [each for each in names if isinstance(each, tuple)]
+        request = FindFlowsRequest(
+            flow_ids=[each for each in names if isinstance(each, str)],
+            urls=[RequestUrl(host=host, path=path) for host, path in urls],
+        )
         response = await _response(self._flows.FindFlows(request, timeout=seconds, wait_for_ready=True))
-        return frozenset(response.flow_ids)
+        flows: dict[FlowName, str] = {flow_id: flow_id for flow_id in response.flow_ids}
+        # a router of an earlier version knows no URLs
+        flows |= {url: flow_id for url, flow_id in zip(urls, response.flow_ids_of_urls, strict=False) if flow_id}
+        return FoundFlows(flows, not urls or response.has_urls)
 
     async def resolve_secrets(self, flow_id: str, names: Collection[str], seconds: float) -> ResolvedSecrets:
         """Return verification secrets of a flow; NotFoundError: it does not exist."""

@@ -6,7 +6,8 @@ request asks the router, so that no revoked secret and no deleted flow remains i
 
 IDs of unknown flows are cached separately, so that made-up IDs can't evict real flows. An ID that belonged to a flow,
 or that the watch has reported, is looked up at once; for any other the edge first asks the router whether the flow
-exists, in batches.
+exists, in batches. So it finds flows by URLs of their own, too, and remembers these, and paths that belong to no flow
+until any flow changes.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 import orjson
 from pydantic import ValidationError
 
 from edge.metrics import EdgeMetrics
-from edge.router.client import RegistryUpdate, ResolvedSecrets, RouterClient
+from edge.router.client import FlowName, FoundFlows, RegistryUpdate, ResolvedSecrets, RouterClient
 from edge.webhook.compiled_endpoints import FlowEndpoints, KeyRules
 from flowhook import limits
 from flowhook.document.models.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
 from flowhook.events.shaping import shaping_expressions
+from flowhook.model import own_urls
 from flowhook.process import logs
 from flowhook.wire.status import probable_cause
 
@@ -67,33 +69,38 @@ class _Lookup:
 
 @attrs.define(eq=False, repr=False)
 class _FlowExistence:
-    """Looks up in batches which of the flows exist whose IDs are unknown. Anybody can make up thousands a second.
+    """Looks up in batches which flows exist whose IDs or URLs are unknown. Anybody can make up thousands a second.
 
     The cost to the router must not depend on their number. IDs that arrive during a call are batched into the next one;
-    there is one call at a time, at most one per `pace`, and each may take some seconds. An ID must not be looked up
-    again while its lookup is pending.
+    there is one call at a time, at most one per `pace`, and each may take some seconds.
     """
 
     _router: RouterClient
     _seconds: float
     _pace: float
-    _waiting: dict[str, asyncio.Future[bool]] = attrs.field(init=False, factory=dict)
+    _waiting: dict[FlowName, list[asyncio.Future[tuple[str, bool]]]] = attrs.field(init=False, factory=dict)
     _asking: asyncio.Task[None] | None = attrs.field(init=False, default=None)
     _next_at: float = attrs.field(init=False, default=0.0)
 
-    async def of(self, flow_id: str, tasks: asyncio.TaskGroup) -> bool:
-        """Return whether a flow exists; FlowhookError: the check failed, or too many IDs are waiting."""
+    async def of(self, name: FlowName, tasks: asyncio.TaskGroup) -> tuple[str, bool]:
+        """Return the ID of a flow, empty: there is none, and whether any flow has a URL of its own.
+
+        FlowhookError: the check failed, or too many names are waiting.
+        """
         if len(self._waiting) >= MAX_WAITING:
             raise UnavailableError("too many lookups of unknown flows", reason="LOOKUPS_FULL")
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._waiting[flow_id] = answer
+        answer: asyncio.Future[tuple[str, bool]] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(name, []).append(answer)
         if self._asking is None:
             self._asking = tasks.create_task(self._ask(), name="ask which flows there are")
         try:
             return await answer
         finally:
-            if self._waiting.get(flow_id) is answer:  # the caller gave up
-                del self._waiting[flow_id]
+            others = self._waiting.get(name, [])
+            if answer in others:  # the caller gave up
+                others.remove(answer)
+                if not others:
+                    del self._waiting[name]
 
     async def _ask(self) -> None:
         try:
@@ -101,15 +108,15 @@ class _FlowExistence:
             while self._waiting:
                 await asyncio.sleep(self._next_at - now())
                 self._next_at = now() + self._pace
-                flow_ids = list(islice(self._waiting, limits.MAX_FOUND_FLOWS))
-                lookups = {flow_id: self._waiting.pop(flow_id) for flow_id in flow_ids}
+                names = list(islice(self._waiting, limits.MAX_FOUND_FLOWS))
+                lookups = {name: self._waiting.pop(name) for name in names}
                 if lookups:
                     await self._answer(lookups)
         finally:
             self._asking = None
 
-    async def _answer(self, lookups: dict[str, asyncio.Future[bool]]) -> None:
-        found: Collection[str] = ()
+    async def _answer(self, lookups: dict[FlowName, list[asyncio.Future[tuple[str, bool]]]]) -> None:
+        found = FoundFlows({}, has_urls=True)
         failure: FlowhookError | None = None
         try:
             found = await self._router.find_flows(list(lookups), self._seconds)
@@ -118,13 +125,25 @@ class _FlowExistence:
         except Exception:
             log.exception("asking which flows there are failed")
             failure = UnavailableError("the lookup of a flow failed")
-        for flow_id, answer in lookups.items():
-            if answer.done():
-                continue
-            if failure is None:
-                answer.set_result(flow_id in found)
-            else:
-                answer.set_exception(failure)
+        for name, answers in lookups.items():
+            for answer in answers:
+                if answer.done():
+                    continue
+                if failure is None:
+                    answer.set_result((found.flow_ids.get(name, ""), found.has_urls))
+                else:
+                    answer.set_exception(failure)
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _put(entries: OrderedDict[K, V], key: K, value: V, size: int) -> None:
+    entries[key] = value
+    entries.move_to_end(key)
+    if len(entries) > size:
+        entries.popitem(last=False)
 
 
 @attrs.define(eq=False, repr=False)
@@ -147,6 +166,9 @@ class FlowCache:
     # IDs outside the cache that belong to flows according to the latest report
     _named: OrderedDict[str, None] = attrs.field(init=False, factory=OrderedDict)
     _existence: _FlowExistence = attrs.field(init=False)
+    _urls: OrderedDict[tuple[str, str], str] = attrs.field(init=False, factory=OrderedDict)  # of flows' own, once known
+    _unknown_urls: OrderedDict[tuple[str, str], None] = attrs.field(init=False, factory=OrderedDict)
+    _no_urls: bool = attrs.field(init=False, default=False)  # whether no flow has a URL of its own
     _lookups: dict[str, _Lookup] = attrs.field(init=False, factory=dict)
     _slots: asyncio.Semaphore = attrs.field(init=False, factory=lambda: asyncio.Semaphore(MAX_LOOKUPS))
     _tasks: asyncio.TaskGroup | None = attrs.field(init=False, default=None)
@@ -176,6 +198,47 @@ class FlowCache:
             return None
         self._metrics.cache_misses += 1
         return await self._join_lookup(flow_id)
+
+    async def find_url(self, host: str, path: str) -> tuple[FlowEndpoints, str | None] | None:
+        """Return the flow to whose own URL a request was sent, and the suffix, None: there is none; None: no flow.
+
+        `host` may have a port. Does not suspend on a hit. May raise FlowhookError.
+        """
+        key = host, _ = own_urls.host_name(host), path
+        if self._now() < self._trusted_until:
+            if self._no_urls:
+                return None
+            for flow_id in own_urls.find(self._urls, host, path):
+                if (found := await self._at_url(flow_id, host, path)) is not None:
+                    return found
+            if key in self._unknown_urls:
+                self._unknown_urls.move_to_end(key)
+                return None
+        if len(path) > limits.MAX_PATH_LENGTH:
+            return None
+        flow_id = await self._ask_url(key)
+        return await self._at_url(flow_id, host, path) if flow_id else None
+
+    async def _ask_url(self, key: tuple[str, str]) -> str:
+        """Return the flow at the URL that the router knows, and remember that there is none; empty: there is none."""
+        if self._tasks is None:
+            raise UnavailableError("the edge is starting")
+        revision = self._revision
+        try:
+            async with asyncio.timeout(self._lookup_seconds):
+                flow_id, has_urls = await self._existence.of(key, self._tasks)
+        except TimeoutError:
+            raise _LookupTimedOutError from None
+        if not flow_id and revision == self._revision:  # else it may have been added meanwhile
+            self._no_urls = not has_urls
+            _put(self._unknown_urls, key, None, self._size)
+        return flow_id
+
+    async def _at_url(self, flow_id: str, host: str, path: str) -> tuple[FlowEndpoints, str | None] | None:
+        endpoints = await self.find(flow_id)
+        if endpoints is None or endpoints.own_url is None or not endpoints.own_url.takes(host, path):
+            return None
+        return endpoints, endpoints.own_url.suffix(path)
 
     def drop(self, flow_id: str) -> None:
         if self._known.pop(flow_id, None) is not None:
@@ -245,6 +308,8 @@ class FlowCache:
         if change.flow_id:
             self.drop(change.flow_id)
             self._name(change.flow_id)
+            self._unknown_urls.clear()
+            self._no_urls = False
         elif change.secret_name:
             for endpoints in [each for each in self._known.values() if change.secret_name in each.secret_names]:
                 self.drop(endpoints.flow_id)
@@ -260,6 +325,9 @@ class FlowCache:
             self._name(flow_id)
         self._known.clear()
         self._unknown.clear()
+        self._urls.clear()
+        self._unknown_urls.clear()
+        self._no_urls = False
         for lookup in self._lookups.values():
             lookup.doubtful = True
 
@@ -312,7 +380,7 @@ class FlowCache:
             try:
                 endpoints = None
                 named = flow_id in self._known or flow_id in self._named
-                if named or await self._existence.of(flow_id, tasks):
+                if named or (await self._existence.of(flow_id, tasks))[0]:
                     async with self._slots:
                         endpoints = await self._fetch(flow_id)
             except UnavailableError as error:
@@ -368,5 +436,7 @@ class FlowCache:
                 self._unknown.popitem(last=False)
         else:
             self._known[flow_id] = endpoints
+            if endpoints.own_url is not None:
+                _put(self._urls, endpoints.own_url[:2], flow_id, 2 * self._size)
             if len(self._known) > self._size:
                 self._name(self._known.popitem(last=False)[0])

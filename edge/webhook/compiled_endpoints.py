@@ -2,7 +2,7 @@
 
 A flow has the URL `/hook/<flow>`. Each of its callbacks has a one-time URL `/hook/<flow>/<name>/<token>`, whose token
 is its credential, and, unless the callback allows only that, `/hook/<flow>/<name>`. Each of the three is a
-`CompiledEndpoint`.
+`CompiledEndpoint`. A flow may have a URL of its own, which then stands for `/hook/<flow>` in all of them as well.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from flowhook.events.ids import slot_of
 from flowhook.events.keys import Attributes, DedupeKey, OrderKey, SearchAttributes
 from flowhook.events.shaping import ShapingExpressions, ShapingKeys
 from flowhook.expressions.paths import PathStep
+from flowhook.model.own_urls import below
 from flowhook.payloads.content_type import parse_content_type
 from flowhook.payloads.parsing import IDENTITY, Selection, event_identity, is_parsed_whole, selection_of
 from flowhook.sharing.token_bucket import TokenBuckets
@@ -39,6 +40,7 @@ from flowhook.signatures.diagnosis import SecretVariants
 from flowhook.signatures.schemes import SignatureVerifier, can_stream
 from flowhook.signatures.types import MAX_JSON_BYTES, KeyedVerifier, Match, RequestView, Verifier
 
+HOOKS: Final = "/hook/"  # what the paths of all flows begin with
 MAX_SENDERS: Final = 10_000  # senders of one URL that have a rate of their own
 
 HOP_BY_HOP: Final = frozenset(
@@ -290,6 +292,7 @@ class FlowEndpoints:
         self.flow_id = flow_id
         self.revision = revision  # registry revision that these endpoints are at least as new as
         self.secret_names = webhook.secret_names()  # secrets whose change invalidates these endpoints
+        self.own_url = webhook.own_url  # beside `/hook/<flow>`
         self.own = CompiledEndpoint(flow_id, webhook, secrets, keys=keys)  # endpoint of the flow's own URL
         self._subpaths = webhook.subpaths
         self._callbacks = {
@@ -305,6 +308,16 @@ class FlowEndpoints:
     def all(self) -> list[CompiledEndpoint]:
         """Return all endpoints that have credentials of their own: all but the one-time URLs."""
         return [self.own, *self._callbacks.values()]
+
+    def at(self, path: str) -> CompiledEndpoint | None:
+        """Return the endpoint at the path of a request, below `/hook/<flow>` or the URL of the flow's own; or None."""
+        own = self.own_url
+        for root in (f"{HOOKS}{self.flow_id}", own.path if own else ""):
+            if path == root:
+                return self.own
+            if root and path.startswith(below(root)):
+                return self.at_suffix(path[len(below(root)) :])
+        return None
 
     def at_suffix(self, suffix: str) -> CompiledEndpoint | None:
         """Return the endpoint at a percent-encoded suffix of the flow's URL; None if absent.

@@ -21,6 +21,7 @@ from tornado.iostream import StreamClosedError
 
 from edge.http import responses
 from edge.http.head import Head
+from edge.http.peer import Peer
 from edge.http.receive_budget import Overloaded
 from edge.http.request import BodyStream, BodyTooLargeError, IncomingRequest
 from edge.http.responses import Response
@@ -31,12 +32,11 @@ from edge.router.rejections import MAX_BODY_BYTES, RejectionReporter
 from edge.router.replies import PREFIX as REPLIES
 from edge.router.replies import REFUSED, SyncReplies
 from edge.webhook.acceptance import UNDECIDED, CompiledAcceptance
-from edge.webhook.compiled_endpoints import CompiledEndpoint, ParsedContent
+from edge.webhook.compiled_endpoints import HOOKS, CompiledEndpoint, ParsedContent
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.handshakes import DONE, FetchUrl
 from edge.webhook.log_limiter import RateLimitedLogger
 from edge.webhook.stages import (
-    HOOKS,
     Delivery,
     RequestViews,
     Stages,
@@ -120,7 +120,7 @@ class WebhookHandler:
                 return await self._replies.fetch(head, self._views.principal(address))
             if (health := self._health.answer(head)) is not None:
                 return health
-            endpoint = await self._endpoint(head)
+            endpoint = await self._endpoint(head, peer)
         except _Refused as refusal:
             return refusal.response
         address, seen = self._views.view(head, peer)
@@ -240,18 +240,21 @@ class WebhookHandler:
             self._logger.warning("a handshake can't be completed", detail=str(error))
         return responses.HANDSHAKE_UNAVAILABLE
 
-    async def _endpoint(self, head: Head) -> CompiledEndpoint:
-        path = head.path
-        if not path.startswith(HOOKS):
-            raise _Refused(responses.FLOW_NOT_FOUND)
-        flow_id, slash, suffix = path[len(HOOKS) :].partition("/")
+    async def _endpoint(self, head: Head, peer: Peer) -> CompiledEndpoint:
+        path, suffix = head.path, None
         try:
-            endpoints = await self._flow_cache.find(flow_id)
+            if path.startswith(HOOKS):
+                flow_id, slash, rest = path[len(HOOKS) :].partition("/")
+                suffix = rest if slash else None
+                endpoints = await self._flow_cache.find(flow_id)
+            else:
+                found = await self._flow_cache.find_url(self._views.host(head, peer), path)
+                endpoints, suffix = found or (None, None)
         except FlowhookError:
             raise _Refused(responses.ROUTER_UNAVAILABLE) from None
         if endpoints is None:
             raise _Refused(responses.FLOW_NOT_FOUND)
-        if not slash:
+        if suffix is None:
             return endpoints.own
         endpoint = endpoints.at_suffix(suffix)
         if endpoint is None:

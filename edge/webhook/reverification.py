@@ -12,7 +12,7 @@ from edge.http.peer import Peer
 from edge.router.flow_cache import FlowCache
 from edge.router.rejections import RejectionReporter
 from edge.webhook.compiled_endpoints import CompiledEndpoint
-from edge.webhook.stages import HOOKS, Delivery, RequestViews, Stages, answer_by_head, event_message, most_specific
+from edge.webhook.stages import Delivery, RequestViews, Stages, answer_by_head, event_message, most_specific
 from flowhook.errors import FlowhookError, InternalError, InvalidError, NotFoundError, UnavailableError
 from flowhook.http.listening import peer_address
 from flowhook.process import logs
@@ -93,8 +93,7 @@ class Reverification:
             endpoints = await self._flow_cache.find(flow_id)
         if endpoints is None:
             raise NotFoundError(f"there is no flow {flow_id} any more, or it has no webhook", reason="FLOW_NOT_FOUND")
-        _, slash, suffix = path.removeprefix(HOOKS).partition("/")
-        endpoint = endpoints.at_suffix(suffix) if slash else endpoints.own
+        endpoint = endpoints.at(path)
         if endpoint is None or endpoint.one_time:
             raise NotFoundError("the flow has no such callback any more", reason="CALLBACK_NOT_FOUND")
         return endpoint

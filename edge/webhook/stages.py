@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import attrs
 import orjson
@@ -50,8 +50,6 @@ from flowhook.signatures.types import (
 from flowhook.v1 import envelope_pb2
 from flowhook.wire.convert import event_to_proto
 
-HOOKS: Final = "/hook/"  # what the paths of all flows begin with
-
 
 class RequestViews:
     """Makes views of requests as their senders sent them, from what the edge received."""
@@ -65,6 +63,12 @@ class RequestViews:
         """Return the owner of a sender's address. A proxy that is trusted stands for many senders."""
         trusted = self._proxies is not None and self._proxies.trusts(address)
         return address_principal(address)._replace(essential=trusted)
+
+    def host(self, head: Head, peer: Peer) -> str:
+        """Return the host that the sender sent a request to, maybe with a port."""
+        if self._proxies is None:
+            return head.host
+        return self._proxies.origin(peer.address, peer.protocol, head.headers)[2] or head.host
 
     def view(self, head: Head, peer: Peer) -> tuple[Address, RequestView]:
         """Return the sender's address, and the request as input for verification, without its body."""

@@ -31,9 +31,11 @@ from flowhook.wire.mapping import enum_to_proto, to_proto
 from router.calls.authorization import caller_scopes
 from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
 from router.calls.paging import page_size, parse_page, split_page
+from router.flows import flow_urls
 from router.flows.admission import no_flow
 from router.flows.event_triggers import parse_triggers
 from router.flows.flow_table import FlowTable
+from router.flows.flow_urls import FlowUrls
 from router.flows.parsing import InputParser, ParsedDocument
 from router.flows.registry_watch import RegistryWatch
 from router.flows.statistics_reader import FlowStatisticsReader
@@ -81,6 +83,9 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     _next_of: Callable[[str], int | None]  # returns the next start of a flow by its schedule, Unix time in ms, or None
     _statistics: FlowStatisticsReader  # reads the numbers of flows
     _now_ms: Callable[[], int]  # returns the current Unix time in ms
+    _urls: FlowUrls = attrs.field(
+        init=False, default=attrs.Factory(lambda self: FlowUrls(self._registry), takes_self=True)
+    )
     # held from the check of flows against each other until they are stored
     _applying: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
 
@@ -97,11 +102,13 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
                 canonical(document.definition),
                 document.webhook is not None,
                 bool(parse_triggers(document.definition)),
+                None if document.webhook is None else document.webhook.own_url,
             )
             for document, source in zip(documents, request.documents, strict=True)
         ]
         async with self._applying:
             await shared_secrets.check(documents, self._registry)
+            await flow_urls.check(documents, self._registry)
             if request.dry_run:
                 applied = [await self._preview(draft) for draft in drafts]
             else:
@@ -176,15 +183,19 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
 
     @unary_rpc
     async def FindFlows(self, request: pb.FindFlowsRequest) -> pb.FindFlowsResponse:
-        flow_ids = request.flow_ids
-        if not 0 < len(flow_ids) <= limits.MAX_FOUND_FLOWS or any(
+        flow_ids, urls = request.flow_ids, request.urls
+        if not 0 < len(flow_ids) + len(urls) <= limits.MAX_FOUND_FLOWS or any(
             len(flow_id) > limits.MAX_FLOW_ID_LENGTH for flow_id in flow_ids
         ):
             raise InvalidError(
                 f"`flow_ids` must be 1 to {limits.MAX_FOUND_FLOWS}, of at most {limits.MAX_FLOW_ID_LENGTH} characters",
                 reason="FLOW_IDS_INVALID",
             )
-        return pb.FindFlowsResponse(flow_ids=await self._registry.existing_flows(flow_ids))
+        found = await self._registry.existing_flows(flow_ids) if flow_ids else []
+        if not urls:
+            return pb.FindFlowsResponse(flow_ids=found)
+        of_urls, has_urls = await self._urls.find((url.host, url.path) for url in urls)
+        return pb.FindFlowsResponse(flow_ids=found, flow_ids_of_urls=of_urls, has_urls=has_urls)
 
     @unary_rpc
     async def ListFlows(self, request: pb.ListFlowsRequest) -> pb.ListFlowsResponse:

@@ -74,6 +74,10 @@ ALTER TABLE inbound_event RENAME COLUMN callback TO receivers;
 ALTER TABLE execution ADD COLUMN shaping TEXT;
 CREATE TABLE rate_line (line BLOB PRIMARY KEY, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX rate_line_by_until ON rate_line (until_ms);
+CREATE TABLE flow_url (
+  flow_id TEXT PRIMARY KEY, host TEXT NOT NULL, path TEXT NOT NULL, deeper INTEGER NOT NULL
+) STRICT;
+ALTER TABLE rejection ADD COLUMN outcome TEXT NOT NULL DEFAULT 'refused';
 """,
 }
 """The step from each format to the next one."""
@@ -82,6 +86,8 @@ TO_EARLIER: Final = {
     7: """
 DROP TABLE rate_line;
 ALTER TABLE execution DROP COLUMN shaping;
+DROP TABLE flow_url;
+ALTER TABLE rejection DROP COLUMN outcome;
 """,
     6: """
 ALTER TABLE audit_entry RENAME TO audit;

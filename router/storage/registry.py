@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from flowhook.errors import ExhaustedError, FlowhookError, OutOfRangeError
 from flowhook.model import Change, Flow, FlowRevision
+from flowhook.model.own_urls import OwnUrl
 from flowhook.model.secrets import SecretInfo
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.readers import Readers, reading
@@ -60,6 +61,7 @@ class FlowDraft(NamedTuple):
     definition: bytes
     has_webhook: bool
     reacts: bool = False  # whether the flow has a schedule, or listens for events
+    url: OwnUrl | None = None  # URL of its own
 
 
 class RegistryOperation(FunctionOperation):
@@ -151,6 +153,12 @@ def _existing_flows(connection: apsw.Connection, flow_ids: Sequence[str]) -> lis
     return list({flow_id for (flow_id,) in _EXISTING.fetch(connection, [(flow_id,) for flow_id in flow_ids])})
 
 
+def _urls(connection: apsw.Connection) -> dict[str, OwnUrl]:
+    """Return the URLs of flows' own, by the ID of the flow."""
+    rows = connection.execute("SELECT flow_id, host, path, deeper FROM flow_url")
+    return {flow_id: OwnUrl(host, path, bool(deeper)) for flow_id, host, path, deeper in rows}
+
+
 def find_revision(connection: apsw.Connection, flow_id: str, version: str, *, within: int) -> int | None:
     found: int | None = connection.execute(
         "SELECT r.revision FROM flow f JOIN flow_revision r USING (flow_id) WHERE f.flow_id = ? AND NOT f.deleted"
@@ -234,6 +242,9 @@ def _apply(connection: apsw.Connection, draft: FlowDraft, now_ms: int) -> tuple[
         " VALUES (?, ?, ?, ?, ?, ?)",
         (flow.id, flow.revision, flow.document, flow.definition, flow.has_webhook, now_ms),
     )
+    connection.execute("DELETE FROM flow_url WHERE flow_id = ?", (flow.id,))
+    if draft.url is not None:
+        connection.execute("INSERT INTO flow_url VALUES (?, ?, ?, ?)", (flow.id, *draft.url))
     _note(connection, flow_id=flow.id)
     return flow, Change.UPDATED if stored else Change.CREATED
 
@@ -252,6 +263,7 @@ def _delete_flow(connection: apsw.Connection, flow_id: str) -> bool:
         return False
     now_ms = time.time_ns() // 1_000_000
     connection.execute("UPDATE flow SET deleted = ?, paused = 0, reacts = 0 WHERE flow_id = ?", (now_ms, flow_id))
+    connection.execute("DELETE FROM flow_url WHERE flow_id = ?", (flow_id,))
     _note(connection, flow_id=flow_id)
     return True
 
@@ -298,6 +310,7 @@ class Registry:
     get_flow = reading(_get_flow)
     get_flows = reading(_get_flows)
     existing_flows = reading(_existing_flows)
+    urls = reading(_urls)
     list_revisions = reading(list_revisions)
     list_flows = reading(list_flows)
     get_secrets = reading(_get_secrets)

@@ -153,6 +153,13 @@ CREATE TABLE lifecycle_event ( -- the outbox
   data BLOB NOT NULL
 ) STRICT;
 
+CREATE TABLE flow_url ( -- URLs of flows' own
+  flow_id TEXT PRIMARY KEY,
+  host TEXT NOT NULL, -- empty: any
+  path TEXT NOT NULL,
+  deeper INTEGER NOT NULL -- whether paths below it belong to the flow, too
+) STRICT;
+
 CREATE TABLE rejection (
   number INTEGER PRIMARY KEY,
   id TEXT NOT NULL UNIQUE,
@@ -163,7 +170,8 @@ CREATE TABLE rejection (
   accepted_by TEXT,
   accept_time_ms INTEGER,
   content BLOB NOT NULL,
-  sealed BLOB -- the request with its credentials, encrypted
+  sealed BLOB, -- the request with its credentials, encrypted
+  outcome TEXT NOT NULL DEFAULT 'refused'
 ) STRICT;
 CREATE INDEX rejection_by_flow ON rejection (flow_id, number);
 CREATE INDEX rejection_by_reason ON rejection (flow_id, reason, time_ms);

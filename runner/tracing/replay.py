@@ -16,6 +16,7 @@ from flowhook.events.workflow_input import (
 )
 from flowhook.model import Event, ExecutionDetail, JournalEntry, Status, WorkflowError
 from flowhook.model.execution_trace import ExecutionTrace, TracedCallback, TracedTask, TraceOutcome
+from flowhook.model.own_urls import below, own_url_in, shown_url
 from flowhook.v1.execution_service_pb2 import GetExecutionResponse
 from flowhook.wire.mapping import from_proto
 from runner.evaluation.evaluator import Evaluator
@@ -232,4 +233,5 @@ def _contents(event: Event, body: bytes, *, raw: bool) -> tuple[dict[int, bytes]
 def _one_time_urls(event: Event, definition: Mapping[str, Any]) -> OneTimeUrls | None:
     """Return the flow's callback URLs with a placeholder for their tokens."""
     names = tuple((definition.get("webhook") or {}).get("callbacks") or ())
-    return OneTimeUrls(names, lambda name, _number: f"/hook/{event.flow_id}/{name}/{PLACEHOLDER}") if names else None
+    base = below(shown_url("", event.flow_id, own_url_in(definition)))
+    return OneTimeUrls(names, lambda name, _number: f"{base}{name}/{PLACEHOLDER}") if names else None

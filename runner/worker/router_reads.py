@@ -17,6 +17,7 @@ from cachetools import LRUCache
 from flowhook.errors import UnavailableError
 from flowhook.events.workflow_input import inlined_indexes, stored_attachments
 from flowhook.model import Event, Part
+from flowhook.model.own_urls import below, own_url_in, shown_url
 from flowhook.security import callback_tokens
 from flowhook.v1 import (
     flow_service_pb2,
@@ -65,9 +66,10 @@ class LoadedFlow:
         if not names or not self.callback_key:
             return None
 
+        base = below(shown_url(public_url.rstrip("/"), event.flow_id, own_url_in(self.program.definition)))
+
         def url(name: str, number: int) -> str:
-            token = callback_tokens.issue(self.callback_key, event.id, name, number)
-            return f"{public_url.rstrip('/')}/hook/{event.flow_id}/{name}/{token}"
+            return f"{base}{name}/{callback_tokens.issue(self.callback_key, event.id, name, number)}"
 
         return OneTimeUrls(names, url)
 

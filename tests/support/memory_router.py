@@ -238,8 +238,17 @@ class MemoryRouter(
         )
 
     async def FindFlows(self, request, context):  # noqa: N802 - the name of the RPC
-        self.searches.append(list(request.flow_ids))
-        return flow_service_pb2.FindFlowsResponse(flow_ids=[each for each in request.flow_ids if each in self.flows])
+        self.searches.append([*request.flow_ids, *(f"{url.host}{url.path}" for url in request.urls)])
+        owners = {}
+        for flow_id, definition in self.flows.items():
+            webhook = orjson.loads(definition)["webhook"]
+            if "path" in webhook:
+                owners[webhook["path"]] = flow_id
+        return flow_service_pb2.FindFlowsResponse(
+            flow_ids=[each for each in request.flow_ids if each in self.flows],
+            flow_ids_of_urls=[owners.get(url.path, "") for url in request.urls],
+            has_urls=bool(owners),
+        )
 
     async def GetFlow(self, request, context):  # noqa: N802 - the name of the RPC
         self.lookups.append(request.flow_id)

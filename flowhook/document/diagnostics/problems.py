@@ -68,6 +68,7 @@ class Code(StrEnum):
     RESPONSE_INVALID = auto()
     SECRET_SHARED = auto()
     SIGNATURE_UNSAFE = auto()
+    URL_TAKEN = auto()
     UNSUPPORTED = auto()
     # warnings
     ADDRESS_NOT_ALLOWED = auto()

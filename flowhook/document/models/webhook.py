@@ -27,6 +27,7 @@ from flowhook.document.quantities import parse_size
 from flowhook.errors import InvalidError
 from flowhook.expressions.paths import compile_accessor
 from flowhook.expressions.syntax import is_expression, strip_markers
+from flowhook.model.own_urls import MAX_SEGMENTS, OwnUrl
 from flowhook.providers.scheme import TOKEN
 
 FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
@@ -371,9 +372,39 @@ class Accept(Model):
             yield (), Code.KEY_MISSING, "needs a `filter`, a `schema`, or both"
 
 
+RESERVED_PATHS: Final = ("/hook", "/replies", "/healthz", "/readyz")
+_PATH: Final = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]+/)*(?:[A-Za-z0-9._~!$&'()*+,;=:@-]+)?")
+_HOST: Final = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*"
+)
+
+
+def _own_path(path: str) -> str:
+    if not _PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
+        cause = "expected a path such as /stripe/events, of characters that need no encoding"
+        raise validation_error(Code.VALUE_FORMAT, cause)
+    if path.count("/") > MAX_SEGMENTS:
+        raise validation_error(Code.VALUE_RANGE, f"has more than {MAX_SEGMENTS} segments")
+    for reserved in RESERVED_PATHS:
+        if path == reserved or path.startswith(f"{reserved}/"):
+            raise validation_error(Code.VALUE_CHOICE, f"{reserved} and what is below it belongs to Flowhook")
+    return path
+
+
+def _own_host(host: str) -> str:
+    if not _HOST.fullmatch(host.lower()):
+        cause = "expected the name of a host, such as hooks.example.com, without scheme and port"
+        raise validation_error(Code.VALUE_FORMAT, cause)
+    return host.lower()
+
+
 class Webhook(InboundEndpoint):
     """The URL of a flow."""
 
+    path: Annotated[str, Field(max_length=255), AfterValidator(_own_path)] | None = None
+    """Path of the flow's own URL, beside `/hook/<flow>`; default: `/` if there is a `host`."""
+    host: Annotated[str, AfterValidator(_own_host)] | None = None
+    """Host of the flow's own URL; default: any."""
     accept: Accept | None = None
 
     subpaths: StrictBool = False
@@ -391,6 +422,13 @@ class Webhook(InboundEndpoint):
         for found in islice(secret_misuses(uses, uses), 1):  # each is found both ways
             owner = f"secret {found.secret} belongs to `{found.signing}`, whose handshake signs text that others choose"
             yield ("auth",), Code.SECRET_SHARED, f"{owner}: no other kind may use it"
+
+    @property
+    def own_url(self) -> OwnUrl | None:
+        """URL of the flow's own, beside `/hook/<flow>`; None: it has none."""
+        if self.path is None and self.host is None:
+            return None
+        return OwnUrl(self.host or "", self.path or "/", self.subpaths or bool(self.callbacks))
 
     def all_kinds(self) -> list[AuthKind]:
         return [*self.auth, *(kind for callback in self.callbacks.values() for kind in callback.auth)]

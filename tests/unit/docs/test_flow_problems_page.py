@@ -16,6 +16,8 @@ from cli.flow_files import check_flow_files
 from flowhook.document import located_warnings, parse
 from flowhook.document.diagnostics.problems import Code
 from flowhook.errors import InvalidFlowError
+from flowhook.model.own_urls import OwnUrl
+from router.flows.flow_urls import collisions
 from router.services.flow import unset_warning
 
 NAME = "flow-problems.md"
@@ -103,6 +105,8 @@ def texts(tmp_path_factory) -> dict[Code, str]:
         (folder / name).write_text(DO, encoding="utf-8")
     ((duplicate),) = check_flow_files([folder])[1]
     found[Code(duplicate.code)] = f"{duplicate.key}: {duplicate.cause}".replace(f"{folder}/", "")
+    [taken] = collisions({"orders": OwnUrl("hooks.example.com", "/orders")}, {"shop": OwnUrl("", "/orders")})
+    found[Code(taken.code)] = f"{taken.key}: {taken.cause}"
     unset = unset_warning("key", 1)
     found[Code(unset.code)] = unset.cause
     return found

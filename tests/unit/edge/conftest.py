@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from edge.metrics import EdgeMetrics
-from edge.router.client import FlowDefinition, RegistryUpdate, ResolvedSecrets
+from edge.router.client import FlowDefinition, FoundFlows, RegistryUpdate, ResolvedSecrets
 from flowhook.errors import NotFoundError
 from flowhook.v1.ingest_service_pb2 import Accepted, IngestResult
 
@@ -52,7 +52,7 @@ class ScriptedRouter:
         self.searches.append(list(flow_ids))
         await self.gate.wait()
         await self.searching.wait()
-        return {flow_id for flow_id in flow_ids if flow_id in self.flows}
+        return FoundFlows({flow_id: flow_id for flow_id in flow_ids if flow_id in self.flows}, has_urls=False)
 
     async def resolve_secrets(self, flow_id, names, seconds):
         revision = self.revision

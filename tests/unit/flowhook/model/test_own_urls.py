@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from support.cases import cases
+
+from flowhook.model.own_urls import OwnUrl, find, host_name
+
+
+@cases(
+    ("one", "other", "collide"),
+    [
+        (OwnUrl("", "/a"), OwnUrl("", "/a"), True),
+        (OwnUrl("h", "/a"), OwnUrl("", "/a"), True),
+        (OwnUrl("h", "/a"), OwnUrl("i", "/a"), False),
+        (OwnUrl("", "/a"), OwnUrl("", "/a/b"), False),
+        (OwnUrl("", "/a", deeper=True), OwnUrl("", "/a/b"), True),
+        (OwnUrl("", "/a", deeper=True), OwnUrl("", "/ab"), False),
+        (OwnUrl("", "/", deeper=True), OwnUrl("h", "/x/y"), True),
+        (OwnUrl("", "/"), OwnUrl("", "/x"), False),
+        (OwnUrl("", "/a/", deeper=True), OwnUrl("", "/a"), False),
+        (OwnUrl("", "/a/", deeper=True), OwnUrl("", "/a/b"), True),
+    ],
+)
+def test_two_urls_collide_if_a_request_could_be_for_both(one, other, collide):
+    assert one.collides(other) is other.collides(one) is collide
+
+
+@cases(
+    ("host", "path", "found"),
+    [
+        ("h", "/a", ["one"]),
+        ("i", "/a", []),
+        ("i", "/b", ["two"]),
+        ("i", "/b/c/d", ["two"]),
+        ("h", "/b/c/d", ["three", "two"]),
+        ("h", "/bc", []),
+        ("h", "/d/", ["four"]),
+        ("h", "/d/e", ["four"]),
+        ("h", "/d", []),
+        ("h", "*", []),
+        ("h", "/b" + "/x" * 1000, ["two"]),
+    ],
+)
+def test_what_is_known_of_a_request_is_found_by_its_path_and_those_above_it(host, path, found):
+    known = {("h", "/a"): "one", ("", "/b"): "two", ("h", "/b/c"): "three", ("", "/d/"): "four"}
+
+    assert list(find(known, host, path)) == found
+
+
+def test_a_suffix_is_what_follows_the_url():
+    url = OwnUrl("h", "/a", deeper=True)
+
+    assert [url.suffix(path) for path in ("/a", "/a/", "/a/b/c")] == [None, "", "b/c"]
+    assert [url.takes("h", path) for path in ("/a", "/a/b", "/ab", "/")] == [True, True, False, False]
+    assert not url.takes("i", "/a")
+
+
+def test_the_host_of_a_request_has_no_port():
+    assert [host_name(each) for each in ("A.example:80", "a.example", "[::1]:8080", "[::1]")] == [
+        "a.example", "a.example", "[::1]", "[::1]",
+    ]  # fmt: skip

@@ -36,10 +36,10 @@ Shown = Mapping[str, Any]  # what `--json` prints of something
 
 def row(execution: Shown) -> tuple[object, ...]:
     names = ("id", "flow", "status", "received_at", "ended_at", "attempts")
-    return *(execution[name] for name in names), _replay_of(execution), _failure(execution)
+    return *(execution[name] for name in names), _replay_of(execution), failure(execution)
 
 
-def _failure(execution: Shown) -> str:
+def failure(execution: Shown) -> str:
     """Return the error of an execution, or what is tried again and when, or what it waits for."""
     error, retry, turn = execution["error"], execution["retry"], execution["turn"]
     if turn is not None:

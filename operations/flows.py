@@ -142,6 +142,7 @@ class FlowNumbers:
     pending: int
     running: int
     waiting: int
+    retrying: int
     suspended: int
     oldest_pending_at: datetime | None
     last_event_at: datetime | None

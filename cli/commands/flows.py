@@ -21,7 +21,7 @@ PictureFormat = Literal["mermaid", "svg"]
 
 def _row(flow: Shown) -> tuple[object, ...]:
     numbers = flow["numbers"]
-    counts = (numbers[name] for name in ("accepted_in_hour", "faulted_in_hour", "pending"))
+    counts = (numbers[name] for name in ("accepted_in_hour", "faulted_in_hour", "retrying", "pending"))
     needs = ", ".join(numbers["missing_secrets"])
     webhook = "yes" if flow["webhook"] else "no"
     return flow["id"], flow["revision"], _state(flow), webhook, *counts, flow["updated_at"], flow["next_at"], needs
@@ -31,7 +31,19 @@ listing(
     app,
     "list",
     table.LIST_FLOWS,
-    ("FLOW", "REVISION", "STATE", "WEBHOOK", "EVENTS/H", "FAULTED/H", "PENDING", "UPDATED", "NEXT", "NEEDS"),
+    (
+        "FLOW",
+        "REVISION",
+        "STATE",
+        "WEBHOOK",
+        "EVENTS/H",
+        "FAULTED/H",
+        "RETRYING",
+        "PENDING",
+        "UPDATED",
+        "NEXT",
+        "NEEDS",
+    ),
     _row,
     text="List flows, with what happened in the last hour and what is pending.",
     empty="no flows; apply one: flowhook apply -f FILE",

@@ -58,7 +58,7 @@ def _end(_number: int, _frame: object) -> None:
 
 
 def _show(change: ExecutionChange, *, json: bool) -> None:
-    from cli.execution_tables import error_text
+    from cli.execution_tables import failure
     from cli.operation_commands import shown
     from cli.output import print_json, printable
 
@@ -69,6 +69,6 @@ def _show(change: ExecutionChange, *, json: bool) -> None:
         print_json(execution)
         return
     told = shown(execution)
-    cause = "" if told["error"] is None else f"  {error_text(told['error'])}"
+    cause = f"  {failed}" if (failed := failure(told)) else ""
     when = told["ended_at"] or told["received_at"]
     print(printable(f"{when}  {told['id']}  {told['flow']}  {told['status']}{cause}"), flush=True)

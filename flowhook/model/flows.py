@@ -83,6 +83,7 @@ class FlowStatistics:
     oldest_pending_time_ms: int | None  # when the pending execution that runs next was received; None: none is ready
     last_event_time_ms: int | None  # when the latest stored execution was received; None if absent
     secrets: tuple[NamedSecret, ...]  # those that the latest revision names, by name
+    retrying: int = 0  # those of the waiting executions that failed, and wait for another try
     oldest_pending_at = time_if_any("oldest_pending_time_ms")
     last_event_at = time_if_any("last_event_time_ms")
 

@@ -200,8 +200,9 @@ class JournalWriter:
         await self._transitions.apply(batch)
         soonest = self._parts.now_ms() + MIN_WAIT_MS
         # only now: it might be woken at once, and must not be assigned before it is stored that its lease is void
-        for seq, wake_at_ms, _, subscriptions, *_ in batch.parks:
-            self._parts.shard.parked(seq, None if wake_at_ms is None else max(wake_at_ms, soonest))
+        for seq, wake_at_ms, _, subscriptions, *_, retry in batch.parks:
+            due_ms = None if wake_at_ms is None else max(wake_at_ms, soonest)
+            self._parts.shard.parked(seq, due_ms, retries=retry is not None)
             if subscriptions:
                 self._parked.begin(seq, subscriptions)
         if batch.parks:

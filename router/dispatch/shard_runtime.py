@@ -112,7 +112,9 @@ class ShardRuntime:
         shard.add_keys(seq, row.shaping)
         term, key = row.term, row.order_key
         if row.status is Status.WAITING:
-            shard.recover_waiting(seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key)
+            shard.recover_waiting(
+                seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key, retries=row.retries
+            )
         elif row.status is Status.SUSPENDED:
             shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key)
         else:

@@ -91,6 +91,7 @@ class FlowStatisticsReader:
                 pending=load.pending,
                 running=load.running,
                 waiting=load.waiting,
+                retrying=load.retrying,
                 suspended=load.suspended,
                 oldest_pending_time_ms=None if load.next is None else received.get(load.next),
                 last_event_time_ms=latest.get(flow.id),

@@ -46,6 +46,7 @@ class FlowLoad(NamedTuple):
     running: int = 0  # those under lease, or about to end, wait or return
     waiting: int = 0  # those that wait for a time or an event
     suspended: int = 0  # those that an operator suspended
+    retrying: int = 0  # those of the waiting ones that failed, and wait for another try
     # sequence number of the pending execution that runs next; None: none is ready. In the first seconds after a start
     # it may be an earlier one of the flow, which runs already or has ended.
     next: int | None = None
@@ -62,6 +63,7 @@ class FlowQueue:
     held: int = 0  # executions found at a start that a runner may still be working on, and may claim when it reattaches
     first_held: int = 0  # sequence number of the first of them, which may have been claimed since
     waiting: int = 0  # executions that wait for a time or an event
+    retrying: int = 0  # those among them that wait for another try
     suspended: int = 0  # executions that an operator suspended
     unfinished: int = 0  # accepted executions that have not ended
     in_ring: bool = False
@@ -79,7 +81,7 @@ class FlowQueue:
     def load(self) -> FlowLoad:
         following = self.ready[0] if self.ready else self.first_held if self.held else None
         pending = self.unfinished - self.running - self.waiting - self.suspended
-        return FlowLoad(pending, self.running, self.waiting, self.suspended, following)
+        return FlowLoad(pending, self.running, self.waiting, self.suspended, self.retrying, following)
 
 
 class FairQueues:
@@ -287,8 +289,9 @@ class KeyedQueues:
 
 
 MIN_STALE: Final = 1024  # stale entries the heap may hold, besides one for each waiting execution, before it is rebuilt
-# Wake time, sequence number, flow. A heap entry is current while it is the identical object in the table.
-_Wait = tuple[int, int, FlowQueue]
+# Wake time, sequence number, flow, 1 if it waits for another try. A heap entry is current while it is the identical
+# object in the table.
+_Wait = tuple[int, int, FlowQueue, int]
 NEVER: Final = -1  # wake time of an execution that no timer wakes; it is not in the heap
 
 
@@ -305,9 +308,10 @@ class TimerQueue:
     def __contains__(self, seq: int) -> bool:
         return seq in self._waits
 
-    def add(self, seq: int, queue: FlowQueue, wake_at_ms: int | None) -> None:
-        """Add an execution that waits until a time, or (None) until `pop` removes it."""
-        wait = (NEVER if wake_at_ms is None else wake_at_ms, seq, queue)
+    def add(self, seq: int, queue: FlowQueue, wake_at_ms: int | None, *, retries: bool = False) -> None:
+        """Add an execution that waits until a time, or (None) until `pop` removes it; `retries`: for another try."""
+        wait = (NEVER if wake_at_ms is None else wake_at_ms, seq, queue, int(retries))
+        queue.retrying += wait[3]
         self._waits[seq] = wait
         queue.waiting += 1
         if wake_at_ms is not None:
@@ -322,6 +326,7 @@ class TimerQueue:
         if wait is None:
             return None
         wait[2].waiting -= 1
+        wait[2].retrying -= wait[3]
         if len(self._heap) > MIN_STALE + 2 * len(self._waits):
             self._heap = [wait for wait in self._waits.values() if wait[0] != NEVER]
             heapq.heapify(self._heap)
@@ -342,8 +347,9 @@ class TimerQueue:
             earliest = self.next()
             if earliest is None or earliest > now_ms:
                 break
-            _, seq, queue = heapq.heappop(self._heap)
+            _, seq, queue, retries = heapq.heappop(self._heap)
             del self._waits[seq]
             queue.waiting -= 1
+            queue.retrying -= retries
             due.append((seq, queue))
         return due

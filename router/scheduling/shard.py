@@ -155,11 +155,19 @@ class Shard:
         return None
 
     def recover_waiting(
-        self, seq: int, flow_id: str, attempts: int, wake_at_ms: int | None, *, term: int = 0, order_key: str = ""
+        self,
+        seq: int,
+        flow_id: str,
+        attempts: int,
+        wake_at_ms: int | None,
+        *,
+        term: int = 0,
+        order_key: str = "",
+        retries: bool = False,
     ) -> None:
         """Add an execution that was found waiting at start-up; `attempts` includes the one that parked it."""
         queue, _ = self._recover(seq, flow_id, attempts - 1, term, order_key)
-        self._timers.add(seq, queue, wake_at_ms)
+        self._timers.add(seq, queue, wake_at_ms, retries=retries)
 
     def recover_suspended(self, seq: int, flow_id: str, attempts: int, *, term: int = 0, order_key: str = "") -> None:
         self._suspend(seq, self._recover(seq, flow_id, attempts, term, order_key)[0])
@@ -227,14 +235,15 @@ class Shard:
             self.pending.parking[lease.seq] = lease.queue
         return lease
 
-    def parked(self, seq: int, wake_at_ms: int | None) -> None:
+    def parked(self, seq: int, wake_at_ms: int | None, *, retries: bool = False) -> None:
         """Move an execution from *parking* to waiting, once that is stored, unless an operator removed it meanwhile.
 
-        It becomes ready again at `wake_at_ms`, Unix time; None: no timer wakes it.
+        It becomes ready again at `wake_at_ms`, Unix time; None: no timer wakes it. `retries`: it failed, and waits for
+        another try.
         """
         queue = self.pending.parking.pop(seq, None)
         if queue is not None:
-            self._timers.add(seq, queue, wake_at_ms)
+            self._timers.add(seq, queue, wake_at_ms, retries=retries)
             self._queues.stopped(queue)
 
     def requeued(self, seqs: Iterable[int]) -> None:

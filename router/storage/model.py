@@ -256,6 +256,7 @@ class UnfinishedExecution(NamedTuple):
     status: Status = Status.PENDING
     wake_at_ms: int | None = None  # Unix time to wake it, if it is waiting for a time; else None
     order_key: str = ""
+    retries: bool = False  # whether it waits for another try of what failed
     subscriptions: tuple[Subscription, ...] = ()  # events and ends it is waiting for, if it is waiting
     shaping: ShapingKeys | None = None
 

@@ -69,19 +69,20 @@ def unfinished(
     rows = connection.execute(
         "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.term,"
         " e.status, CASE e.status WHEN ?1 THEN e.wake_time_ms END, coalesce(e.order_key, ''),"
-        " CASE e.status WHEN ?1 THEN (SELECT content FROM subscription WHERE seq = e.seq) END, e.shaping"
+        " w.retry IS NOT NULL, w.content, e.shaping"
         " FROM execution e JOIN flow_key k ON k.key = e.flow"
+        " LEFT JOIN subscription w ON e.status = ?1 AND w.seq = e.seq"
         " WHERE e.end_time_ms = ?2 AND e.seq > ?3 ORDER BY e.seq LIMIT ?4",
         (WAITING, UNENDED, after_seq, limit),
     )
     return [
         stored.UnfinishedExecution._make(
             (
-                *(*row, STATUSES[status], wake_at_ms, order_key, load_subscriptions(waits_for)),
+                *(*row, STATUSES[status], wake_at_ms, order_key, bool(retries), load_subscriptions(waits_for)),
                 None if shaping is None else ShapingKeys.unpack(shaping),
             )
         )
-        for *row, status, wake_at_ms, order_key, waits_for, shaping in rows
+        for *row, status, wake_at_ms, order_key, retries, waits_for, shaping in rows
     ]
 
 

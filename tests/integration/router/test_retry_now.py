@@ -135,3 +135,27 @@ async def test_what_no_runner_says_of_a_retry_ends_its_stream(router, client, he
         with pytest.raises(grpc.aio.AioRpcError) as ended:
             await park(runner, assignment, **wrong)
         assert from_rpc_error(ended.value).reason == "ATTACH_PROTOCOL_VIOLATION"
+
+
+async def numbers(client):
+    [item] = (await client.flows.statistics("hello")).items
+    return item.waiting, item.retrying
+
+
+async def test_those_that_wait_for_another_try_are_counted_for_their_flow_after_a_restart_too(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("hello")])
+        ids = [await client.ingest("hello", {}) for _ in range(4)]
+        async with attached(router, credit=4) as runner:
+            *failed, waits = await runner.assignments(4)
+            for each in failed:
+                await park(runner, each)
+            await runner.park(waits, time.time() + LATER)
+        assert await numbers(client) == (4, 3)
+        await client.executions.retry_now(ids[0])
+        await client.executions.cancel(ids[1])
+        assert await numbers(client) == (2, 1)
+    async with running_router(tmp_path) as router, router.client() as client:
+        assert await numbers(client) == (2, 1)
+        await client.executions.suspend(ids[2])
+        assert await numbers(client) == (1, 0)

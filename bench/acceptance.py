@@ -98,11 +98,12 @@ class System:
         """Return a signed request to a flow."""
         return signed(f"{self.cluster.http}/hook/{flow_id}", self.key)
 
-    async def accept(self, measured: Measured, seconds: float) -> None:
+    async def accept(self, measured: Measured, seconds: float, connections: int = CONNECTIONS) -> None:
         """Have events accepted at saturation, and add what was measured."""
         kinds = processes(self.cluster.data_dir)
         before = cpu_time(kinds)
-        accepted = await saturated(f"{self.name}durable acceptance", self.request("bench.accept"), seconds)
+        what, request = f"{self.name}durable acceptance, {connections} senders", self.request("bench.accept")
+        accepted = await saturated(what, request, seconds, connections)
         _add(measured, before, cpu_time(kinds), accepted.requests, accepted.per_second)
 
     async def execute(self, measured: Measured, seconds: float) -> None:
@@ -165,13 +166,13 @@ async def bench(rounds: int, seconds: float, *, against: Path | None = None) -> 
     return _figures(bare, systems, latencies, steady)
 
 
-async def saturated(what: str, request: Request, seconds: float) -> Saturation:
+async def saturated(what: str, request: Request, seconds: float, connections: int = CONNECTIONS) -> Saturation:
     """Send requests at saturation.
 
     Raises:
         RuntimeError: one was not answered with 2xx.
     """
-    result = await saturate(request, seconds)
+    result = await saturate(request, seconds, connections)
     if result.failed or not result.requests:
         raise RuntimeError(f"{what}: {result.failed} of {result.requests} requests were not answered with 2xx")
     log(f"{what}: {result.per_second:,.0f}/s")

@@ -34,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """Result of a closed loop of `CONNECTIONS` connections; `failed` counts answers other than 2xx."""
+    """Result of a closed loop of connections; `failed` counts answers other than 2xx."""
 
     requests: int
     failed: int
@@ -46,9 +46,10 @@ class Saturation:
         return (self.requests - self.failed) / self.seconds
 
 
-async def saturate(request: Request, seconds: float) -> Saturation:
-    """Send requests over `CONNECTIONS` connections for `seconds`, each after the answer to the last one."""
-    return await (_saturate_wrk(request, seconds) if shutil.which("wrk") else _saturate_own(request, seconds))
+async def saturate(request: Request, seconds: float, connections: int = CONNECTIONS) -> Saturation:
+    """Send requests over so many connections for `seconds`, each after the answer to the last one."""
+    send = _saturate_wrk if shutil.which("wrk") else _saturate_own
+    return await send(request, seconds, connections)
 
 
 def generator() -> str:
@@ -56,7 +57,7 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "asyncio"
 
 
-async def _saturate_wrk(request: Request, seconds: float) -> Saturation:
+async def _saturate_wrk(request: Request, seconds: float, connections: int) -> Saturation:
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "post.lua")
         headers = "".join(f'wrk.headers["{name}"] = "{value}"\n' for name, value in request.headers.items())
@@ -64,7 +65,7 @@ async def _saturate_wrk(request: Request, seconds: float) -> Saturation:
         body.write_bytes(request.body)
         script.write_text(f"wrk.method = 'POST'\nwrk.body = io.open('{body}', 'rb'):read('*a')\n{headers}")
         process = await asyncio.create_subprocess_exec(
-            "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "-s", str(script), request.url,
+            "wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "-s", str(script), request.url,
             stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         output = (await process.communicate())[0].decode()
@@ -76,7 +77,7 @@ async def _saturate_wrk(request: Request, seconds: float) -> Saturation:
     return Saturation(int(total[1]), int(failed[1]) if failed else 0, float(total[2]) * unit)
 
 
-async def _saturate_own(request: Request, seconds: float) -> Saturation:
+async def _saturate_own(request: Request, seconds: float, connections: int) -> Saturation:
     data, counts, started = request.encoded(), [0, 0], time.monotonic()
     until = started + seconds
 
@@ -88,7 +89,7 @@ async def _saturate_own(request: Request, seconds: float) -> Saturation:
             counts[1] += not 200 <= status < 300
         connection.close()
 
-    await asyncio.gather(*(loop() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(loop() for _ in range(connections)))
     return Saturation(counts[0], counts[1], time.monotonic() - started)
 
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from bench.acceptance import System
+from bench.acceptance import Measured, System
+from bench.load import CONNECTIONS
 from bench.requests import quantile
 from harness.cluster import Cluster, running_cluster
 from harness.log_servers import running_log_servers
@@ -27,6 +28,8 @@ from harness.log_servers import running_log_servers
 EMBEDDED: Final = "embedded"
 ROUTERS: Final = {EMBEDDED: 1, "r1": 1, "r3": 1, "r3_standby": 2}
 """Routers of each cluster."""
+SENDERS: Final = (8, CONNECTIONS, 256)
+"""How many senders at a time: a commit waits for two disks more, which many senders share."""
 
 
 @asynccontextmanager
@@ -53,10 +56,14 @@ async def bench(rounds: int, seconds: float) -> dict[str, Any]:
         systems = {name: System(await stack.enter_async_context(running_system(name)), f"{name}: ") for name in ROUTERS}
         for system in systems.values():
             await system.prepare()
+        by_senders = {(name, senders): Measured() for name in systems for senders in SENDERS}
         for _ in range(rounds):
-            for system in systems.values():
-                await system.accept(system.accepted, seconds)
+            for name, system in systems.items():
+                for senders in SENDERS:
+                    await system.accept(by_senders[name, senders], seconds, senders)
                 await system.execute(system.executed, seconds)
+        for name, system in systems.items():
+            system.accepted = by_senders[name, CONNECTIONS]
         embedded = systems[EMBEDDED]
         steady = embedded.accepted.rate / 10
         figures: dict[str, Any] = {"replicated_latency_rate": round(steady)}
@@ -66,6 +73,10 @@ async def bench(rounds: int, seconds: float) -> dict[str, Any]:
             figures |= {
                 f"{name}_accept_rps": round(system.accepted.rate),
                 f"{name}_accept_ratio": _ratio(system.accepted.rates, embedded.accepted.rates),
+                **{
+                    f"{name}_accept_ratio_{n}": _ratio(by_senders[key, n].rates, by_senders[EMBEDDED, n].rates)
+                    for n in SENDERS
+                },
                 f"{name}_e2e_rps": round(system.executed.rate),
                 f"{name}_e2e_ratio": _ratio(system.executed.rates, embedded.executed.rates),
                 f"{name}_p50_ms": round(quantile(latencies, 0.50) * 1000, 2),

@@ -56,8 +56,8 @@ def main() -> int:
     described = {"seed": options.seed, "seconds": options.seconds, "storage": options.storage, **verdict.as_dict()}
     if mutation is None:
         print(json.dumps(described, indent=2))
-        return 1 if verdict.problems else 0
-    found = any(verdict.counts[kind] for kind in mutation.problems)
+        return 1 if verdict.problems or verdict.refused else 0
+    found = not verdict.refused and any(verdict.counts[kind] for kind in mutation.problems)
     print(json.dumps({**described, "mutation": mutation.name, "defect": mutation.defect, "found": found}, indent=2))
     return 0 if found else 1
 

@@ -109,7 +109,7 @@ async def run_campaign(
     (directory / EVIDENCE).write_bytes(orjson.dumps(evidence, default=list))
     verdict = judge(evidence)
     verdict.add(findings)
-    verdict.counts["campaign_stalled_worst_ms"] = round(service.stalled_seconds * 1000)
+    verdict.count_stall(service.stalled_seconds)
     if not settled:
         verdict.problems.append(f"not_settled: some executions have not ended, and for {settle_seconds:g} s none did")
     if exit_code:

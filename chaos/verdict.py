@@ -17,6 +17,7 @@ from chaos.peers import UNKNOWN
 from chaos.repeats import LateCalls, find_repeats, may_be_late
 from chaos.senders import Acknowledged, Sent
 from chaos.service import Call
+from flowhook.limits import LEASE_SECONDS
 from flowhook.model import Status
 
 ROLES: Final = (OWNER, LEADER, EVERYTHING)
@@ -33,11 +34,13 @@ class Verdict:
         problems: violations; empty: all guarantees held.
         counts: figures by name.
         recovery_seconds: by role of what was killed, from each kill to the next acknowledgement.
+        refused: why there is none; empty: there is one.
     """
 
     problems: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     recovery_seconds: dict[str, list[float]] = field(default_factory=dict)
+    refused: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -48,8 +51,14 @@ class Verdict:
             if seconds:
                 recovery[f"{role}_recovery_median_s"] = round(statistics.median(seconds), 2)
                 recovery[f"{role}_recovery_worst_s"] = round(max(seconds), 2)
-        verdict = "failed" if self.problems else "passed"
+        verdict = f"refused: {self.refused}" if self.refused else "failed" if self.problems else "passed"
         return {**self.counts, **recovery, "problems": self.problems, "verdict": verdict, "broken": broken}
+
+    def count_stall(self, seconds: float) -> None:
+        """Count the longest time for which the campaign stood still; after a lease, its times prove nothing."""
+        self.counts["campaign_stalled_worst_ms"] = round(seconds * 1000)
+        if seconds > LEASE_SECONDS:
+            self.refused = f"the campaign itself stood still for {seconds:.1f} s, longer than a lease"
 
     def add(self, findings: Findings) -> None:
         """Add what was found in the storage."""

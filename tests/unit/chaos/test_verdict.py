@@ -9,7 +9,7 @@ from chaos.evidence import EndedExecution, Evidence
 from chaos.faults import EVERYTHING, LEADER, OWNER, InjectedFault
 from chaos.senders import Acknowledged, Answered, Sent
 from chaos.service import Call
-from chaos.verdict import GUARANTEES, judge
+from chaos.verdict import GUARANTEES, Verdict, judge
 from flowhook.model import Status
 
 COMPLETED = Status.COMPLETED
@@ -165,3 +165,11 @@ def test_what_is_found_in_the_storage_is_part_of_the_verdict():
     assert verdict.problems == ["log_gap: after 7"]
     assert (verdict.counts["log_records"], verdict.counts["log_gap"], verdict.counts["log_batch_twice"]) == (8, 1, 0)
     assert verdict.as_dict()["broken"] == ["storage: log_gap"]
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(6.0, "passed"), (6.1, "refused: ")])
+def test_a_campaign_that_stood_still_for_longer_than_a_lease_has_no_verdict(seconds, verdict):
+    found = Verdict()
+    found.count_stall(seconds)
+    assert found.as_dict()["verdict"].startswith(verdict)
+    assert found.counts["campaign_stalled_worst_ms"] == seconds * 1000

@@ -179,7 +179,10 @@ async def _search(
 ) -> ExecutionPage:
     from operations.search.scan import search  # noqa: PLC0415 - it imports what starts processes
 
-    page_token, earlier = _scan_position(parameters.page_token)
+    # the router's token, and the number of executions that were scanned before it
+    page_token, _, earlier = parameters.page_token.partition("-")
+    if parameters.page_token and not (earlier.isascii() and earlier.isdecimal() and len(earlier) < MAX_DIGITS):
+        raise InvalidError("the page token is none of a search with jq", reason="PAGE_TOKEN_INVALID")
     result = await search(
         client.executions,
         tools.evaluator,
@@ -188,19 +191,11 @@ async def _search(
         limit=parameters.page_size,
         page_token=page_token,
     )
-    scanned = earlier + result.scanned
+    scanned = int(earlier or 0) + result.scanned
     until = None if result.last is None else result.last.received_at
     scan = SearchProgress(scanned, result.left_out, result.failures, result.failure, until)
     token = f"{result.next_page_token}-{scanned}" if result.next_page_token else ""
     return ExecutionPage(tuple(result.found), token, scan)
-
-
-def _scan_position(page_token: str) -> tuple[str, int]:
-    """Return the router's token in the token of a page of a search, and the number of executions scanned before it."""
-    token, _, scanned = page_token.partition("-")
-    if page_token and not (scanned.isascii() and scanned.isdecimal() and len(scanned) < MAX_DIGITS):
-        raise InvalidError("the page token is none of a search with jq", reason="PAGE_TOKEN_INVALID")
-    return token, int(scanned or 0)
 
 
 def _milliseconds(text: str, now: datetime) -> int | None:

@@ -46,7 +46,7 @@ from flowhook.attach.limits import (
 )
 from flowhook.events.lifecycle import MAX_DATA_BYTES, LifecycleEvent, is_valid_data
 from flowhook.expressions.syntax import InvalidExpression
-from flowhook.model import EventFilter, RaiseOrigin, Retry, Subscription, WorkflowError
+from flowhook.model import RaiseOrigin, Retry, Subscription, WorkflowError
 from router.scheduling.matching import filter_fingerprint
 
 
@@ -140,7 +140,12 @@ def check_subscriptions(subscriptions: Sequence[Subscription]) -> None:
         if not subscription.filters and not 0 < len(subscription.execution_id) <= MAX_EXECUTION_ID:
             raise protocol_violation(f"the ID of an awaited execution has 1 to {MAX_EXECUTION_ID} characters")
         for filter_ in subscription.filters:
-            _check_filter(filter_)
+            try:
+                filter_fingerprint(filter_)
+            except InvalidExpression as error:
+                raise protocol_violation(f"the path of a correlation: {error}") from None
+            except (orjson.JSONDecodeError, RecursionError):
+                raise protocol_violation("the value that a correlation expects is not JSON") from None
 
 
 def _checked_retry(retry: Retry) -> Retry:
@@ -152,15 +157,6 @@ def _checked_retry(retry: Retry) -> Retry:
     if retry.tries < 1 or retry.others < 0:
         raise protocol_violation("tries count from 1, other retries from 0")
     return retry._replace(error=_bounded(retry.error))
-
-
-def _check_filter(filter_: EventFilter) -> None:
-    try:
-        filter_fingerprint(filter_)
-    except InvalidExpression as error:
-        raise protocol_violation(f"the path of a correlation: {error}") from None
-    except (orjson.JSONDecodeError, RecursionError):
-        raise protocol_violation("the value that a correlation expects is not JSON") from None
 
 
 def _check_events(events: Sequence[LifecycleEvent]) -> None:

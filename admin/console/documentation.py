@@ -85,7 +85,7 @@ class Documentation:
         for token, following in zip(tokens, [*tokens[1:], None], strict=True):
             token.attrs.pop("style", None)  # the alignment of a cell, which the policy does not permit
             if token.type == "heading_open" and following is not None:
-                anchors.append(_unused(anchor_of(_text(following)), anchors))
+                anchors.append(_unused(re.sub(r"[^\w\- ]", "", _text(following).lower()).replace(" ", "-"), anchors))
                 token.attrs["id"] = anchors[-1]
             if token.children:
                 token.children = list(self._linked(token.children, posixpath.dirname(path)))
@@ -137,10 +137,6 @@ def documentation() -> Documentation:
     from markdown_it import MarkdownIt  # noqa: PLC0415 - 50 ms of CPU time, which nobody waits for at the start
 
     return Documentation(read_shipped(), MarkdownIt("commonmark", {"html": False}).enable("table"))
-
-
-def anchor_of(heading: str) -> str:
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def _unused(anchor: str, used: list[str]) -> str:

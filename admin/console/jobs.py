@@ -68,7 +68,11 @@ class NewJobPage(Page):
         if fields and error is None:
             try:
                 preview = await self.perform(PREVIEW_JOB, draft)
-                newer = _newer_revisions(preview)
+                newer = {
+                    execution.flow_id: replay.preview.latest_revision
+                    for execution, replay in zip(preview.sample, preview.replays, strict=False)
+                    if replay.preview is not None and replay.preview.latest_revision > execution.flow_revision
+                }
                 if newer and "revision" not in given:
                     choices["revision"] = "latest"
                     draft = draft.model_copy(update={"revision": "latest"})
@@ -173,14 +177,6 @@ def _without_breaks(query: str) -> str:
 def _tasks(preview: PreviewView | None) -> list[str]:
     previews = () if preview is None else (each.preview for each in preview.replays if each.preview is not None)
     return list(dict.fromkeys(each.task for one in previews for each in (*one.taken_over, *one.again)))
-
-
-def _newer_revisions(preview: PreviewView) -> dict[str, int]:
-    return {
-        execution.flow_id: replay.preview.latest_revision
-        for execution, replay in zip(preview.sample, preview.replays, strict=False)
-        if replay.preview is not None and replay.preview.latest_revision > execution.flow_revision
-    }
 
 
 class JobDetailPage(Page):

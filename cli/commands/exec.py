@@ -128,7 +128,12 @@ def command(
     start = _start_event(document, request)
     events = [*(_callback(document, text) for text in callback or ()), *map(_emitted_event, event or ())]
     if until:
-        _check_task(document.definition, until)
+        from flowhook.document.definition import walk
+
+        tasks = list(walk(document.definition))
+        if not any(until in (task.name, task.pointer) for task in tasks):
+            names = dict.fromkeys(task.name for task in tasks)
+            raise typer.BadParameter(f"--until: there is no task {until}; there are {', '.join(names)}")
     result = asyncio.run(
         run_document(
             document,
@@ -163,15 +168,6 @@ def _print_reply(reply: Reply) -> None:
     }
     sys.stderr.buffer.write(orjson.dumps({"reply": shown}) + b"\n")
     sys.stderr.buffer.flush()
-
-
-def _check_task(definition: Mapping[str, Any], until: str) -> None:
-    from flowhook.document.definition import walk
-
-    tasks = list(walk(definition))
-    if not any(until in (task.name, task.pointer) for task in tasks):
-        names = dict.fromkeys(task.name for task in tasks)
-        raise typer.BadParameter(f"--until: there is no task {until}; there are {', '.join(names)}")
 
 
 def _secrets(names: Iterable[str], given: Mapping[str, bytes]) -> dict[str, bytes]:

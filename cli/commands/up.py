@@ -34,7 +34,14 @@ def _up(settings: UpSettings) -> int:
     from flowhook.security.tokens import ensure_tokens
 
     kernel.ensure_limit()
-    _check_files(settings)
+    if settings.flows is not None:
+        from cli import flow_files
+
+        flow_files.read_flow_files([settings.flows])
+    if (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) != (None, None, None):
+        from flowhook.process.server_certificates import load_certificates
+
+        load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
     spec = settings.spec()
     with closing(RunDir(settings.data_dir)):
         spec.check()
@@ -52,17 +59,6 @@ def _up(settings: UpSettings) -> int:
     # the command as the user wrote it; `python -m cli` has no better name than its own
     program = sys.argv[0] if Path(sys.argv[0]).name == "flowhook" else "flowhook"
     os.execve(sys.executable, arguments, {**os.environ, SPEC: replace(spec, program=program).to_json()})  # noqa: S606 - no shell is wanted
-
-
-def _check_files(settings: UpSettings) -> None:
-    if settings.flows is not None:
-        from cli import flow_files
-
-        flow_files.read_flow_files([settings.flows])
-    if (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) != (None, None, None):
-        from flowhook.process.server_certificates import load_certificates
-
-        load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
 
 
 command = settings_command(

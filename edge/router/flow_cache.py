@@ -197,7 +197,15 @@ class FlowCache:
         if _FLOW_ID.fullmatch(flow_id) is None or len(flow_id) > limits.MAX_FLOW_ID_LENGTH:
             return None
         self._metrics.cache_misses += 1
-        return await self._join_lookup(flow_id)
+        try:
+            async with asyncio.timeout(self._lookup_seconds):
+                while True:
+                    try:
+                        return await asyncio.shield(self._lookup(flow_id).result)
+                    except _LookupTimedOutError:  # it began before this request, which has time left
+                        continue
+        except TimeoutError:
+            raise _LookupTimedOutError from None
 
     async def find_url(self, host: str, path: str) -> tuple[FlowEndpoints, str | None] | None:
         """Return the flow to whose own URL a request was sent, and the suffix, None: there is none; None: no flow.
@@ -330,17 +338,6 @@ class FlowCache:
         self._no_urls = False
         for lookup in self._lookups.values():
             lookup.doubtful = True
-
-    async def _join_lookup(self, flow_id: str) -> FlowEndpoints | None:
-        try:
-            async with asyncio.timeout(self._lookup_seconds):
-                while True:
-                    try:
-                        return await asyncio.shield(self._lookup(flow_id).result)
-                    except _LookupTimedOutError:  # it began before this request, which has time left
-                        continue
-        except TimeoutError:
-            raise _LookupTimedOutError from None
 
     def _lookup(self, flow_id: str) -> _Lookup:
         lookup = self._lookups.get(flow_id)

@@ -58,18 +58,14 @@ def check_value_count(body: bytes, most: int = MAX_VALUES) -> int:
     """
     if len(body) <= most:  # each value has at least one byte; this covers most bodies without scanning them
         return len(body)
-    values = _separators(body)
+    count = body.count
+    # an upper bound: each value follows a comma or an opening bracket, except the first
+    values = 1 + count(b",") + count(b"[") + count(b"{") - count(b"[]") - count(b"{}")
     if values > most:
         values = _outside_strings(body, most)
     if values > most:
         raise InvalidError(f"the body has more than {MAX_VALUES} values", reason="BODY_INVALID")
     return values
-
-
-def _separators(text: bytes) -> int:
-    """Return an upper bound on the number of values: each follows a comma or an opening bracket, except the first."""
-    count = text.count
-    return 1 + count(b",") + count(b"[") + count(b"{") - count(b"[]") - count(b"{}")
 
 
 def _outside_strings(body: bytes, most: int) -> int:

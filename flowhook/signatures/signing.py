@@ -26,8 +26,13 @@ def sign_request(
 
     A timestamp or an ID in its headers is used, otherwise one is generated. Raises InvalidError as `build.sign` does.
     """
-    _check_signable(scheme, kind)
     locations = scheme.locations[0]
+    if scheme.method not in (SignatureMethod.HMAC, SignatureMethod.TOKEN):
+        raise InvalidError(f"{kind.kind} signs with a private key, which only the sender has", reason="CANNOT_SIGN")
+    if any(location is not None and location.kind == "query" for location in locations):
+        raise InvalidError(f"{kind.kind} signs in the query string", reason="CANNOT_SIGN")
+    if locations.signature.kind == "field" and scheme.method is SignatureMethod.TOKEN:
+        raise InvalidError(f"{kind.kind} has its secret in the body, where only senders write", reason="CANNOT_SIGN")
     if locations.signature.kind == "field":
         return []  # `sign_in_body` has written it
     present = dict(request.headers)
@@ -50,16 +55,6 @@ def sign_request(
     name = locations.signature.name
     value = _in_layout(scheme, timestamp.decode(), signature)
     return [*added, (f"{name}1" if locations.signature.kind == "numbered" else name, value)]
-
-
-def _check_signable(scheme: Scheme, kind: AuthKind) -> None:
-    locations = scheme.locations[0]
-    if scheme.method not in (SignatureMethod.HMAC, SignatureMethod.TOKEN):
-        raise InvalidError(f"{kind.kind} signs with a private key, which only the sender has", reason="CANNOT_SIGN")
-    if any(location is not None and location.kind == "query" for location in locations):
-        raise InvalidError(f"{kind.kind} signs in the query string", reason="CANNOT_SIGN")
-    if locations.signature.kind == "field" and scheme.method is SignatureMethod.TOKEN:
-        raise InvalidError(f"{kind.kind} has its secret in the body, where only senders write", reason="CANNOT_SIGN")
 
 
 def _in_layout(scheme: Scheme, timestamp: str, signature: str) -> str:

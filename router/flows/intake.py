@@ -303,7 +303,10 @@ class EventIntake:
             await self._parser.check(event, NO_KEYS)
         self._admission.check_rate(callback.bucket)
         if execution_id:
-            await self._check_age(execution_id)
+            # too old a token; storage refuses that of an execution that has ended
+            record = (await self._state.find_by_ids([execution_id])).get(execution_id)
+            if record is not None and self._now_ms() - record.receive_time_ms > TOKEN_MS:
+                raise _gone()
         # the current time, not the edge's receive time: deduplication records expire by this clock
         now_ms = self._now_ms()
         inbound = NewInboundEvent(
@@ -326,12 +329,6 @@ class EventIntake:
         if appended.gone:
             raise _gone()
         return appended.duplicate_of
-
-    async def _check_age(self, execution_id: str) -> None:
-        """Refuse a token that is too old; storage refuses the token of an execution that has ended."""
-        record = (await self._state.find_by_ids([execution_id])).get(execution_id)
-        if record is not None and self._now_ms() - record.receive_time_ms > TOKEN_MS:
-            raise _gone()
 
 
 def _gone() -> ConflictError:

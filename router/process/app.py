@@ -62,8 +62,22 @@ async def serve(
     process_state.late_loads = (partial(import_late, LATE_IMPORTS),)
     # else the storage's writer thread waits long for the GIL while this process is busy
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    await _keep_private(settings)
-    kind = settings.storage.partition(":")[0]
+    kind, _, path = settings.storage.partition(":")
+    try:
+        exposed = await asyncio.to_thread(
+            restrict_permissions, settings.data_dir, Path(path) if kind == "sqlite" and path else None
+        )
+    except OSError as error:
+        raise InvalidError(
+            f"can't use the data directory {settings.data_dir}: {os.strerror(error.errno or 0)}",
+            reason="DATA_DIR_UNUSABLE",
+        ) from None
+    if exposed:
+        log.warning(
+            "other users can access the data directory",
+            paths=[str(path) for path in exposed[:MAX_PATHS]],
+            count=len(exposed),
+        )
     if kind in ("nats", "tls"):
         from router.process.replicated_app import serve_replicated  # noqa: PLC0415 - the client of NATS is large
 
@@ -121,30 +135,6 @@ def _describe(settings: RouterSettings, process_state: ProcessState, epoch: int)
         position=0,
         candidate=False,
     )
-
-
-async def _keep_private(settings: RouterSettings) -> None:
-    """Restrict the files in the data directory to their owner.
-
-    Raises:
-        InvalidError: the directory can't be used (`DATA_DIR_UNUSABLE`).
-    """
-    kind, _, path = settings.storage.partition(":")
-    try:
-        exposed = await asyncio.to_thread(
-            restrict_permissions, settings.data_dir, Path(path) if kind == "sqlite" and path else None
-        )
-    except OSError as error:
-        raise InvalidError(
-            f"can't use the data directory {settings.data_dir}: {os.strerror(error.errno or 0)}",
-            reason="DATA_DIR_UNUSABLE",
-        ) from None
-    if exposed:
-        log.warning(
-            "other users can access the data directory",
-            paths=[str(path) for path in exposed[:MAX_PATHS]],
-            count=len(exposed),
-        )
 
 
 async def _open_storage(settings: RouterSettings) -> Storage:

@@ -64,7 +64,14 @@ async def serve_replicated(
     Raises:
         FlowhookError: the log, the view, the port or a certificate can't be used.
     """
-    key = _load_shared(settings)
+    if not (settings.data_dir / TOKENS_FILE).exists():
+        raise InvalidError(
+            f"{settings.data_dir / TOKENS_FILE} is missing: all routers of a replicated log need the same tokens."
+            f" Copy {TOKENS_FILE} and {KEY_FILE} from another router; for the first one, make them with"
+            " 'flowhook tokens create'",
+            reason="TOKENS_MISSING",
+        )
+    key = require_secrets_key(settings.data_dir, settings.secrets_key)
     name = _UNUSABLE_IN_NAMES.sub("-", process_state.name)[:MAX_NAME]
     view = View(settings.view_dir or settings.data_dir / "view")
     lock = await asyncio.to_thread(_lock, view)
@@ -244,18 +251,6 @@ def _reachable(host: str, port: int) -> str:
     if host in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         host = socket.gethostname()
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _load_shared(settings: RouterSettings) -> bytes:
-    """Return the key of secrets; it and the tokens have to be there, because all routers must have the same."""
-    if not (settings.data_dir / TOKENS_FILE).exists():
-        raise InvalidError(
-            f"{settings.data_dir / TOKENS_FILE} is missing: all routers of a replicated log need the same tokens."
-            f" Copy {TOKENS_FILE} and {KEY_FILE} from another router; for the first one, make them with"
-            " 'flowhook tokens create'",
-            reason="TOKENS_MISSING",
-        )
-    return require_secrets_key(settings.data_dir, settings.secrets_key)
 
 
 def _check_key(replicated: ReplicatedLog, key: bytes) -> None:

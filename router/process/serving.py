@@ -240,7 +240,11 @@ class OwnedShard:
             replicated=settings.storage.startswith(("nats:", "tls:")),
             now_ms=_now_ms,
         )
-        jobs = self._job_service(runtime, replays, removal)
+        store, records = storage.jobs, runtime.executions
+        matching = MatchingExecutions(state, records, time.monotonic)
+        actions = JobActions(commands=runtime.commands, records=records, state=state, replays=replays, removal=removal)
+        runner = JobRunner(store=store, matching=matching, actions=actions, clock=time.monotonic, now_ms=_now_ms)
+        jobs = JobService(store=store, runner=runner, matching=matching, replays=replays, state=state, now_ms=_now_ms)
         cluster = ClusterService(
             own=partial(build_report, self._process_state),
             render=self._render,
@@ -304,13 +308,6 @@ class OwnedShard:
         return RejectionService(
             rejections=storage.rejections, seal=seal, acceptance=acceptance, verifiers=verifiers, now_ms=_now_ms
         )
-
-    def _job_service(self, runtime: ShardRuntime, replays: Replays, removal: ExecutionRemoval) -> JobService:
-        store, state, records = self._storage.jobs, self._state, runtime.executions
-        matching = MatchingExecutions(state, records, time.monotonic)
-        actions = JobActions(commands=runtime.commands, records=records, state=state, replays=replays, removal=removal)
-        runner = JobRunner(store=store, matching=matching, actions=actions, clock=time.monotonic, now_ms=_now_ms)
-        return JobService(store=store, runner=runner, matching=matching, replays=replays, state=state, now_ms=_now_ms)
 
     async def _run(
         self,

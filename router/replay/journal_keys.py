@@ -112,7 +112,12 @@ def results_of(dropped: Iterable[JournalEntry], *, earliest: bool = False) -> di
 
 def retained_before(head: Sequence[JournalEntry], tail: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:
     """Return the entries before a cut, without starts of flows that failed after it and without running time limits."""
-    failed = _failed_flows(tail)
+    ends: dict[str, JournalEntry] = {}
+    for entry in tail:
+        if entry.key.endswith(_END):
+            ends.setdefault(entry.key.removesuffix(_END), entry)
+    # keys under which flows were started whose first end in `tail` is a failure
+    failed = {key for key, entry in ends.items() if entry.error is not None}
     retained: list[JournalEntry] = []
     for entry in reversed(head):
         if entry.key in failed:
@@ -121,15 +126,6 @@ def retained_before(head: Sequence[JournalEntry], tail: Iterable[JournalEntry]) 
         failed.discard(entry.key.removesuffix(_END))  # what was started before that ended before the cut
         retained.append(entry)
     return without_running_limits(retained[::-1])
-
-
-def _failed_flows(tail: Iterable[JournalEntry]) -> set[str]:
-    """Return the keys under which flows were started whose first end in `tail` is a failure."""
-    ends: dict[str, JournalEntry] = {}
-    for entry in tail:
-        if entry.key.endswith(_END):
-            ends.setdefault(entry.key.removesuffix(_END), entry)
-    return {key for key, entry in ends.items() if entry.error is not None}
 
 
 def without_running_limits(journal: Sequence[JournalEntry]) -> tuple[JournalEntry, ...]:

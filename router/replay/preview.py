@@ -57,7 +57,9 @@ class Preview:
             dropped: entries of the original journal that are not retained. Some may be of tasks that the original took
                 over itself, so that it has no runs of them.
         """
-        held = _held_runs(retained)
+        prefix = held_results.PREFIX
+        keys = (entry.key.removeprefix(prefix) for entry in retained if entry.key.startswith(prefix))
+        held = Counter(position.task for position in {*map(position_of, keys)} if position is not None)
         known, inner = frozenset(tasks_of(retained)), position_of_task(task)
         ran = {run.task for run in self._runs}
         in_order = _tasks(entry.key for entry in dropped if not entry.key.startswith(held_results.PREFIX))
@@ -110,13 +112,6 @@ def tasks_of(entries: Sequence[JournalEntry]) -> list[str]:
 
 def _tasks(keys: Iterable[str]) -> list[str]:
     return [position.task for key in keys if (position := position_of(key)) is not None]
-
-
-def _held_runs(retained: Iterable[JournalEntry]) -> Counter[str]:
-    held = (entry.key for entry in retained if entry.key.startswith(held_results.PREFIX))
-    keys = (key.removeprefix(held_results.PREFIX) for key in held)
-    positions = {position for key in keys if (position := position_of(key)) is not None}
-    return Counter(position.task for position in positions)
 
 
 def _at(value: Any, pointer: str) -> Any:

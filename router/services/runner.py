@@ -121,7 +121,12 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
 
     @unary_rpc
     async def StartExecution(self, request: pb.StartExecutionRequest) -> pb.StartExecutionResponse:
-        _check_start(request)
+        if len(request.input) > limits.MAX_RESULT_BYTES:
+            raise InvalidError(f"`input` must have at most {limits.MAX_RESULT_BYTES} bytes", reason="INPUT_TOO_LARGE")
+        try:
+            orjson.loads(request.input or b"{}")
+        except orjson.JSONDecodeError:
+            raise InvalidError("`input` must be JSON", reason="INPUT_INVALID") from None
         check_depth(request.parent_depth)
         flow_id, version = request.flow_id, request.version
         entry = self._admission.known(flow_id) or await self._admission.flow(flow_id)
@@ -195,15 +200,6 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
         self._links[link] = frozenset(hello.components)
         self._idle.clear()
         return link
-
-
-def _check_start(request: pb.StartExecutionRequest) -> None:
-    if len(request.input) > limits.MAX_RESULT_BYTES:
-        raise InvalidError(f"`input` must have at most {limits.MAX_RESULT_BYTES} bytes", reason="INPUT_TOO_LARGE")
-    try:
-        orjson.loads(request.input or b"{}")
-    except orjson.JSONDecodeError:
-        raise InvalidError("`input` must be JSON", reason="INPUT_INVALID") from None
 
 
 def _hello(session: RunnerSession, request: codec.Request) -> Hello:

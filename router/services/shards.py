@@ -17,7 +17,7 @@ from flowhook.wire import convert
 from router.calls.authorization import caller_name, caller_scopes
 from router.calls.error_mapping import Write, server_stream_rpc, unary_rpc
 from router.cluster.ownership import KnownOwner
-from router.cluster.shard_map import LogReport, ShardMap, ShardSituation
+from router.cluster.shard_map import ShardMap, ShardSituation
 from router.reports.processes import check_may_report
 
 MAX_ROUTER: Final = 64  # most characters of the name of a router
@@ -69,7 +69,15 @@ class ShardService(shard_service_pb2_grpc.ShardServiceServicer):
             )
         response = pb.GetShardsResponse(shards=[shard])
         if report is not None:
-            _add_report(response, report)
+            shard, status = response.shards[0], report.status
+            shard.position, shard.first_position = status.last_position, status.first_position
+            shard.log_bytes, shard.max_log_bytes = status.size, status.max_size or 0
+            for snapshot in reversed(report.snapshots):
+                position = int(snapshot.name.rpartition("/")[2].partition(".")[0])
+                entry = shard.snapshots.add(position=position, size=snapshot.size)
+                entry.create_time.CopyFrom(convert.timestamp(int(snapshot.create_time * 1000)))
+            for server in status.servers:
+                response.servers.add(**asdict(server))
         return response
 
     @unary_rpc
@@ -112,15 +120,3 @@ def _owner_to_proto(owner: KnownOwner | None) -> pb.ShardOwner:
     if owner is None:
         return pb.ShardOwner()
     return pb.ShardOwner(epoch=owner.epoch, router=owner.router, address=owner.address, serving=owner.serving)
-
-
-def _add_report(response: pb.GetShardsResponse, report: LogReport) -> None:
-    shard, status = response.shards[0], report.status
-    shard.position, shard.first_position = status.last_position, status.first_position
-    shard.log_bytes, shard.max_log_bytes = status.size, status.max_size or 0
-    for snapshot in reversed(report.snapshots):
-        position = int(snapshot.name.rpartition("/")[2].partition(".")[0])
-        entry = shard.snapshots.add(position=position, size=snapshot.size)
-        entry.create_time.CopyFrom(convert.timestamp(int(snapshot.create_time * 1000)))
-    for server in status.servers:
-        response.servers.add(**asdict(server))

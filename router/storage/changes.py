@@ -265,20 +265,17 @@ class _ChangeRows:
     def resolve(self, change: stored.Resolved) -> None:
         self._resolved[change.seq] = change
 
-    def _place_delivered(self, connection: apsw.Connection) -> None:
-        """Set the indexes of delivered entries: after stored entries and earlier ones of this transaction."""
-        last: dict[int, int] = dict(_LAST_INDEX.fetch(connection, self._delivered))
-        for place, (seq, index, *entry) in enumerate(self._journal):
-            after = last.get(seq, -1)
-            if index is None:
-                self._journal[place] = (seq, after + 1, *entry)
-            last[seq] = after + 1 if index is None else max(after, index)
-
     def write(self, connection: apsw.Connection, next_number: int) -> int:
         """Write the merged changes; lifecycle events are numbered from `next_number` on. Return the next number."""
         ends = self._ends
         if self._delivered:
-            self._place_delivered(connection)
+            # delivered entries come after stored ones, and after earlier ones of this transaction
+            last: dict[int, int] = dict(_LAST_INDEX.fetch(connection, self._delivered))
+            for place, (seq, index, *entry) in enumerate(self._journal):
+                after = last.get(seq, -1)
+                if index is None:
+                    self._journal[place] = (seq, after + 1, *entry)
+                last[seq] = after + 1 if index is None else max(after, index)
         _INSERT_LIFECYCLE.run(
             connection, [(*event, number) for number, event in enumerate(self._recorded, next_number)]
         )

@@ -108,7 +108,10 @@ class CronScheduler(TriggerSink):
                 log.warning("scheduled starts failed; trying again", reason=error.reason)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                await self._until_next()
+                # until a flow is due, a change is signalled, or the clock is to be read again
+                due_ms = self._agenda.next()
+                delay = None if due_ms is None else min(max((due_ms - self._parts.now_ms()) / 1000, 0.001), CLOCK_LOOK)
+                await wait_at_most(delay, self._changed.wait())
 
     async def turn(self) -> None:
         """Start the flows that are due, and store their next due times; UnavailableError: the rest is still due."""
@@ -197,9 +200,3 @@ class CronScheduler(TriggerSink):
         if changes:
             await self._parts.state.write(changes)
             self._agenda.saved(changes)
-
-    async def _until_next(self) -> None:
-        """Wait until a flow is due, a change is signalled, or the clock is to be read again."""
-        due_ms = self._agenda.next()
-        delay = None if due_ms is None else min(max((due_ms - self._parts.now_ms()) / 1000, 0.001), CLOCK_LOOK)
-        await wait_at_most(delay, self._changed.wait())

@@ -161,7 +161,8 @@ class ExecutionMachine:
             if self._ending is None and self._caught_up:
                 self._add_requests(step)
         except TaskFault as problem:
-            self._ending = self._faulted(problem)
+            raising = RaiseOrigin(problem.raised_by, problem.cause) if problem.raised_by else None
+            self._ending = WorkflowFaulted(replace(self._workflow.redacted(problem), raising=raising))
         if self._journal.writes:
             step.writes, self._journal.writes = self._journal.writes, []
         step.ending = self._ending
@@ -350,10 +351,6 @@ class ExecutionMachine:
                 instance=instance,
             )
         return found
-
-    def _faulted(self, fault: TaskFault) -> WorkflowFaulted:
-        raising = RaiseOrigin(fault.raised_by, fault.cause) if fault.raised_by else None
-        return WorkflowFaulted(replace(self._workflow.redacted(fault), raising=raising))
 
     def _completed(self, output: object) -> WorkflowCompleted:
         while (entry := self._journal.next) is not None and ends_early(entry):

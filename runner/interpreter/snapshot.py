@@ -56,7 +56,13 @@ def restore(shared: SharedState) -> dict[str, Any] | None:
         return None
     content = orjson.loads(shared.journal.snapshot)
     if content["execution"] != shared.workflow.id:
-        _restart_timeouts(content)
+        limited = [content]
+        for frame in content["frames"]:
+            running = frame.get("inside") or {}
+            limited += [running, running.get("progress") or {}]
+        for each in limited:
+            if each.get("limit"):
+                each["limit"]["until_ms"] = None
     shared.context = _unpacked(shared, content["context"])
     shared.tasks = content["tasks"]
     shared.visits = content["visits"]
@@ -106,13 +112,3 @@ def _frames(shared: SharedState, frame: BlockFrame | None) -> list[dict[str, Any
         frames.append(saved)
         frame = frame.parent
     return frames[::-1]
-
-
-def _restart_timeouts(content: dict[str, Any]) -> None:
-    limited = [content]
-    for frame in content["frames"]:
-        running = frame.get("inside") or {}
-        limited += [running, running.get("progress") or {}]
-    for each in limited:
-        if each.get("limit"):
-            each["limit"]["until_ms"] = None

@@ -59,7 +59,10 @@ def main() -> None:
         child = os.fork()
         if not child:
             _become(program, directory)
-        _detach_streams()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for descriptor in range(3):
+            os.dup2(nothing, descriptor)
+        os.close(nothing)
         code = _wait(child, lifeline)
         end_descendants()
         if code is not None:
@@ -116,13 +119,6 @@ def _tasks_of_user() -> int:
             if process.stat().st_uid == user:
                 count += len(list((process / "task").iterdir()))
     return count
-
-
-def _detach_streams() -> None:
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in range(3):
-        os.dup2(nothing, descriptor)
-    os.close(nothing)
 
 
 def _wait(child: int, lifeline: socket.socket) -> int | None:

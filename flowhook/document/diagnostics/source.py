@@ -64,7 +64,9 @@ def explain(error: MarkedYAMLError, text: str) -> tuple[str, int]:
     if problem in _BY_PROBLEM:
         cause = _BY_PROBLEM[problem]
     elif problem == "mapping values are not allowed here":
-        cause = _colon(here, text)
+        quotes = here is None or ": " in _before(here, text)
+        misplaced = "this line is indented too far, or the one before lacks the ':' and the space after its key"
+        cause = f"a ':' is not allowed here: {'put the text in quotes' if quotes else misplaced}"
     elif problem == "expected <block end>, but found '<scalar>'":
         cause = _unexpected_text(here, text)
     elif "'<stream end>'" in problem:
@@ -74,13 +76,6 @@ def explain(error: MarkedYAMLError, text: str) -> tuple[str, int]:
     elif start := _CANNOT_START.fullmatch(problem):
         cause = f"put text that starts with {start[1] or start[2]!r} in quotes"
     return cause, _line_of(here)
-
-
-def _colon(mark: StreamMark | None, text: str) -> str:
-    """Explain an unexpected colon: in a string that needs quotes, or on a line where no mapping can begin."""
-    quotes = mark is None or ": " in _before(mark, text)
-    misplaced = "this line is indented too far, or the one before lacks the ':' and the space after its key"
-    return f"a ':' is not allowed here: {'put the text in quotes' if quotes else misplaced}"
 
 
 def _unexpected_text(mark: StreamMark | None, text: str) -> str:

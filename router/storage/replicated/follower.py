@@ -116,7 +116,8 @@ class Follower:
                         break
                 self._commit(connection)
                 self.current = self.current or self._read == read or self._read >= self._target
-                self._forget_some(connection)
+                if self._forget is not None and time.monotonic() >= self._forget_at:
+                    self._forget_at = time.monotonic() + self._forget(connection)
                 if 0 < self._read - read < TRANSACTION_RECORDS:
                     stop.wait(PAUSE_SECONDS)
 
@@ -156,10 +157,6 @@ class Follower:
             epoch=self.epoch,
             own=False,
         )
-
-    def _forget_some(self, connection: apsw.Connection) -> None:
-        if self._forget is not None and time.monotonic() >= self._forget_at:
-            self._forget_at = time.monotonic() + self._forget(connection)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[apsw.Connection]:

@@ -20,7 +20,7 @@ import attrs
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.security.private_files import make_directory
 from router.storage.blobs import BlobCache, named_blobs
-from router.storage.commit_log.interface import CommitLog, LogReplacedError, ObjectStore, ReplicatedLog
+from router.storage.commit_log.interface import CommitLog, LogReplacedError, ReplicatedLog
 from router.storage.commit_log.refusals import RefusedKind
 from router.storage.formats import EARLIEST, migrate_view, version_of
 from router.storage.replicated.batch import decode
@@ -84,7 +84,9 @@ class LogSealing:
             raise ConflictError("the sealed snapshot can't be restored", reason="SNAPSHOT_DAMAGED")
         if position:
             self._sealed.log.purge(position)
-        self._delete_others(self._sealed.objects, {*names, snapshots.name(position)})
+        # what nothing names would remain readable for everybody
+        for name in {*self._sealed.objects.names("")} - {*names, snapshots.name(position)}:
+            self._sealed.objects.delete(name)
         self._sealed.objects.remove_orphans(older_than=0)  # interrupted uploads: in clear, and without a name
         self._sealed.facts.replace(KEY_FACT, self._fingerprint)
         self._sealed.facts.replace(FORMAT_FACT, str(FORMAT_VERSION))
@@ -142,13 +144,6 @@ class LogSealing:
     def _begins_sealed(self, path: Path) -> bool:
         with path.open("rb") as file:
             return self._is_sealed(file.read(64))
-
-    @staticmethod
-    def _delete_others(objects: ObjectStore, names: set[str]) -> None:
-        """Delete what nothing names: it would remain readable for everybody."""
-        for name in objects.names(""):
-            if name not in names:
-                objects.delete(name)
 
     def _refuse_routers(self) -> None:
         time.sleep(self._heartbeat_seconds)

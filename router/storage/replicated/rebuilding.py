@@ -77,7 +77,13 @@ class LogRebuilding:
         refuse_routers(self._replicated.heartbeats, self._heartbeat_seconds)
         position = self._refuse_intact(view, position)
         if not discard:
-            self._refuse_records(position)
+            tail = self._replicated.log.tail()
+            if position.log != self._replicated.log.identity and tail is not None:
+                raise ConflictError(
+                    f"another log was created in place of the lost one, and has {tail.position} records: they would be"
+                    " deleted; repeat with --discard-log if they are not needed",
+                    reason="LOG_NOT_EMPTY",
+                )
         with working_directory(view.path.parent / ".rebuilding") as directory:
             copy = View(directory / "copy")
             make_directory(copy.path.parent)
@@ -121,12 +127,3 @@ class LogRebuilding:
             "the log has everything that this view has: there is nothing to rebuild, start the routers",
             reason="LOG_INTACT",
         )
-
-    def _refuse_records(self, position: ViewPosition) -> None:
-        tail = self._replicated.log.tail()
-        if position.log != self._replicated.log.identity and tail is not None:
-            raise ConflictError(
-                f"another log was created in place of the lost one, and has {tail.position} records: they would be"
-                " deleted; repeat with --discard-log if they are not needed",
-                reason="LOG_NOT_EMPTY",
-            )

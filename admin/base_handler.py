@@ -25,7 +25,7 @@ from flowhook.errors import ExhaustedError, FlowhookError, InvalidFlowError, Una
 from flowhook.http.forwarded import UNKNOWN, TrustedProxies
 from flowhook.http.listening import peer_address
 from flowhook.sharing import Principal, SharedLimit
-from flowhook.sharing.addresses import address_principal
+from flowhook.sharing.limit import address_principal
 from flowhook.sharing.table import AdminLimits
 from operations.encoding import to_json
 from operations.tools import Tools

@@ -13,7 +13,7 @@ from cachetools import FIFOCache, LRUCache
 from admin.security.sessions import digest
 from flowhook.errors import UnauthenticatedError
 from flowhook.security.address_policy import is_loopback
-from flowhook.sharing.addresses import network_of
+from flowhook.sharing.limit import network_of
 from flowhook.sharing.token_bucket import TokenBucket
 
 BURST: Final = 10  # attempts that an address may make at once

@@ -14,7 +14,7 @@ from admin.security.sessions import Role, digest
 from flowhook.client import AsyncClient
 from flowhook.errors import ExhaustedError, InvalidError, PermissionDeniedError, UnauthenticatedError
 from flowhook.sharing import FairQueue, Limit
-from flowhook.sharing.addresses import address_principal
+from flowhook.sharing.limit import address_principal
 
 # clients that are open at a time; beyond it the unused one that was used least recently is closed
 MAX_CLIENTS: Final = 64

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from flowhook.errors import FlowhookError
 from flowhook.sharing import Limit, Principal, Seat, SharedLimit
-from flowhook.sharing.addresses import address_principal
+from flowhook.sharing.limit import address_principal
 from flowhook.sharing.table import EdgeLimits
 
 

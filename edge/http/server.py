@@ -29,7 +29,7 @@ from flowhook.http.listening import ListeningSocket, peer_address
 from flowhook.http.open_connections import OpenConnections
 from flowhook.process.server_certificates import Certificates
 from flowhook.process.settings import EdgeSettings
-from flowhook.sharing.addresses import network_of
+from flowhook.sharing.limit import network_of
 
 HANDSHAKE_SECONDS: Final = 10.0  # time for the handshake of TLS
 SWEEP_SECONDS: Final = 0.25  # interval of deadline checks; a timeout fires at most this much late

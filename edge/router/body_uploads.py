@@ -24,7 +24,7 @@ from flowhook.errors import InvalidError, UnavailableError
 from flowhook.model import Blob, Part
 from flowhook.payloads.multipart import MultipartSplitter
 from flowhook.payloads.parsing import to_structured
-from flowhook.sharing.addresses import network_of
+from flowhook.sharing.limit import network_of
 from flowhook.signatures.schemes import StreamingAuthentication
 from flowhook.signatures.types import Match, SignatureError, Verifier
 from flowhook.v1.ingest_service_pb2 import UploadStart

@@ -49,7 +49,7 @@ from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
 from flowhook.http.forwarded import Address
 from flowhook.model import Event
-from flowhook.sharing.addresses import network_of
+from flowhook.sharing.limit import network_of
 from flowhook.signatures.types import Match, Outcome, SignatureError, Verifier, first_match
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.status import THROTTLED, failure_to_proto

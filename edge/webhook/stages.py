@@ -35,7 +35,7 @@ from flowhook.payloads.parsing import is_opaque, parse, to_structured
 from flowhook.sandbox import INLINE_BYTES
 from flowhook.sandbox.offload import Offload
 from flowhook.sharing import Principal
-from flowhook.sharing.addresses import address_principal
+from flowhook.sharing.limit import address_principal
 from flowhook.signatures.request_values import credentials_of, strip_query, without_credential_copies
 from flowhook.signatures.types import (
     JsonBody,

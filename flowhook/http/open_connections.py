@@ -13,7 +13,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import attrs
 
-from flowhook.sharing.addresses import network_of
+from flowhook.sharing.limit import network_of
 
 MAX_CANDIDATES: Final = 256  # candidates that one scan of a group of connections collects for later use
 

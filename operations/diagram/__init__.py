@@ -2,9 +2,8 @@
 
 - `reading`: what pictures show of a definition: labels, triggers, inner tasks.
 - `mermaid`: a Mermaid flowchart.
-- `nodes`: the shapes of a drawing, and boxes, frames and columns with their places.
-- `layout`: the nodes of a flow; the estimated width of text.
+- `layout`: the shapes of a drawing; the boxes, frames and columns of a flow, with their places.
 - `svg`, `style`: the drawing as SVG, and its style sheet.
 
-Must not live here: I/O, HTML, and anything that knows executions: a status is a class that the caller gives.
+Must not live here: I/O, HTML, and anything that knows executions.
 """

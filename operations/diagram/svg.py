@@ -14,8 +14,7 @@ from html import escape
 from typing import Any, Final
 
 from operations.diagram import layout, reading
-from operations.diagram.layout import TEXT_PAD
-from operations.diagram.nodes import FIRST_ROW, ROW, Box, Edge, Row
+from operations.diagram.layout import FIRST_ROW, ROW, TEXT_PAD, Box, Edge, Row
 from operations.diagram.style import STANDALONE, STYLE
 
 _Attributes = Mapping[str, str | float]

@@ -12,7 +12,7 @@ import grpc.aio
 
 from flowhook.errors import ExhaustedError, FlowhookError
 from flowhook.sharing import Principal, Seat, SharedLimit, current_principal
-from flowhook.sharing.addresses import address_principal
+from flowhook.sharing.limit import address_principal
 from flowhook.sharing.table import RouterLimits
 from flowhook.wire import status
 from router.calls.error_mapping import Context

@@ -39,8 +39,8 @@ from router.flows.flow_urls import FlowUrls
 from router.flows.parsing import InputParser, ParsedDocument
 from router.flows.registry_watch import RegistryWatch
 from router.flows.statistics_reader import FlowStatisticsReader
-from router.secrets import shared_secrets
 from router.secrets.callback_keys import CallbackKeys
+from router.secrets.flow_secrets import check_shared
 from router.storage.encryption import SecretCipher
 from router.storage.registry import FlowDraft, Registry
 
@@ -107,7 +107,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
             for document, source in zip(documents, request.documents, strict=True)
         ]
         async with self._applying:
-            await shared_secrets.check(documents, self._registry)
+            await check_shared(documents, self._registry)
             await flow_urls.check(documents, self._registry)
             if request.dry_run:
                 applied = [await self._preview(draft) for draft in drafts]

@@ -9,12 +9,7 @@ from flowhook.client.aio.paging import iterate
 from flowhook.client.aio.transport import AsyncTransport
 from flowhook.client.results import Page
 from flowhook.model.rejections import AcceptedRejection, RejectedRequest, RejectionCount
-from flowhook.v1.rejection_service_pb2 import (
-    AcceptRejectionRequest,
-    CountRejectionsRequest,
-    GetRejectionRequest,
-    ListRejectionsRequest,
-)
+from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 from flowhook.wire.mapping import from_proto
 
@@ -37,7 +32,7 @@ class Rejections:
 
         An empty `flow_id` matches any flow, an empty `reason` any reason, for example `SIGNATURE_MISMATCH`.
         """
-        request = ListRejectionsRequest(flow_id=flow_id, reason=reason, page_size=page_size, page_token=page_token)
+        request = pb.ListRejectionsRequest(flow_id=flow_id, reason=reason, page_size=page_size, page_token=page_token)
         response = await self._call(self._stub.ListRejections, request)
         return Page([from_proto(each, RejectedRequest) for each in response.rejections], response.next_page_token)
 
@@ -47,12 +42,12 @@ class Rejections:
         Raises:
             NotFoundError: the request is not, or no longer, in the log.
         """
-        response = await self._call(self._stub.GetRejection, GetRejectionRequest(rejection_id=rejection_id))
+        response = await self._call(self._stub.GetRejection, pb.GetRejectionRequest(rejection_id=rejection_id))
         return from_proto(response.rejection, RejectedRequest)
 
     async def count(self, *, flow_id: str = "") -> Sequence[RejectionCount]:
         """Count the refused requests in the log by flow and reason, the greatest first, at most 1000 counts."""
-        response = await self._call(self._stub.CountRejections, CountRejectionsRequest(flow_id=flow_id))
+        response = await self._call(self._stub.CountRejections, pb.CountRejectionsRequest(flow_id=flow_id))
         return [from_proto(each, RejectionCount) for each in response.counts]
 
     async def accept(self, rejection_id: str) -> AcceptedRejection:
@@ -66,5 +61,5 @@ class Rejections:
                 message says why.
             UnavailableError: no edge is there to verify it (`NO_VERIFIER`, `VERIFICATION_TIMEOUT`).
         """
-        response = await self._call(self._stub.AcceptRejection, AcceptRejectionRequest(rejection_id=rejection_id))
+        response = await self._call(self._stub.AcceptRejection, pb.AcceptRejectionRequest(rejection_id=rejection_id))
         return from_proto(response, AcceptedRejection)

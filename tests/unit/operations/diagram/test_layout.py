@@ -9,8 +9,7 @@ import pytest
 from support.cases import cases
 
 from flowhook.document import parse
-from operations.diagram.layout import lay_out
-from operations.diagram.nodes import GAP, Box, Edge
+from operations.diagram.layout import GAP, Box, Edge, lay_out
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*.yaml"))
 SET = {"set": {"a": 1}}

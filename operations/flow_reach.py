@@ -13,8 +13,9 @@ import orjson
 from flowhook.cron import next_cron
 from flowhook.document.models.credentials import ApiKeyAuth, AuthKind, BasicAuth, JwtAuth, MtlsAuth, OneTimeUrlAuth
 from flowhook.document.models.custom_signature import CustomSignature
+from flowhook.document.models.shaping import KeyedConcurrency, Rate
 from flowhook.document.models.webhook import InboundEndpoint, RateLimit, Webhook
-from flowhook.document.models.workflow import ExecutionPolicy, Rate
+from flowhook.document.models.workflow import ExecutionPolicy
 from flowhook.document.named_secrets import parse_names
 from flowhook.document.quantities import parse_duration
 from flowhook.limits import KIB, MIB
@@ -105,11 +106,13 @@ def _place(header: str | None, query: str | None, field: str | None) -> str:
 
 def _limits(definition: Mapping[str, Any], webhook: Webhook | None, policy: Any) -> Iterator[FlowLimit]:
     given = policy.model_fields_set
-    concurrency = "as many as runners take" if policy.concurrency is None else f"{policy.concurrency:,} at a time"
-    yield FlowLimit("concurrency", concurrency, "concurrency" not in given)
+    yield FlowLimit("concurrency", _concurrency(policy.concurrency), "concurrency" not in given)
     if policy.rate is not None:
         yield FlowLimit("rate of executions", _execution_rate(policy.rate), is_default=False)
     yield FlowLimit("backlog", f"{policy.max_backlog:,} unfinished executions", "max_backlog" not in given)
+    if policy.priority:
+        priority = f"by {policy.priority}" if isinstance(policy.priority, str) else f"{policy.priority} among flows"
+        yield FlowLimit("priority", priority, is_default=False)
     if policy.order_by is not None:
         yield FlowLimit("order", f"one after another by {policy.order_by}", is_default=False)
     timeout = definition.get("timeout")
@@ -127,6 +130,15 @@ def _limits(definition: Mapping[str, Any], webhook: Webhook | None, policy: Any)
         yield FlowLimit("wait for a reply", span, "timeout" not in webhook.respond.model_fields_set)
     window = _span(webhook.dedupe.window) if webhook.dedupe.enabled else "never"
     yield FlowLimit("repeated deliveries are recognised", window, "dedupe" not in given)
+
+
+def _concurrency(concurrency: int | KeyedConcurrency | None) -> str:
+    match concurrency:
+        case None:
+            return "as many as runners take"
+        case int():
+            return f"{concurrency:,} at a time"
+    return f"{concurrency.limit:,} at a time for each {concurrency.key}"
 
 
 def _execution_rate(rate: Rate) -> str:

@@ -86,14 +86,13 @@ class ExecutionRecords:
 
     def _with_turns(self, records: list[stored.ExecutionRecord]) -> list[stored.ExecutionRecord]:
         """Add what pending executions wait for by the limits of their flows."""
-        turns = self._shard.turns([record.seq for record in records if record.status is Status.PENDING])
-        if not turns:
+        timed, placed = self._shard.turns([record.seq for record in records if record.status is Status.PENDING])
+        if not (timed or placed):
             return records
         ahead_ms = self._now_ms() - self._clock() * 1000
-        return [
-            record if (turn := turns.get(record.seq)) is None else replace(record, turn=shown_turn(turn, ahead_ms))
-            for record in records
-        ]
+        turns = {seq: Turn(ShapedBy.CONCURRENCY, position) for seq, position in placed.items()}
+        turns |= {seq: shown_turn(turn, ahead_ms) for seq, turn in timed.items()}
+        return [replace(record, turn=turns.get(record.seq)) for record in records]
 
     async def read(self, seqs: Collection[int]) -> dict[int, stored.ExecutionRecord]:
         """Return executions by sequence number, in their current state. At most `DEFAULT_PAGE` at a time."""

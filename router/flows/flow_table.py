@@ -20,6 +20,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.document import FlowDocument, load_definition
+from flowhook.document.models.shaping import KeyedConcurrency
 from flowhook.document.models.webhook import Callback, RateLimit
 from flowhook.document.models.workflow import ExecutionPolicy
 from flowhook.document.named_secrets import parse_names
@@ -297,11 +298,14 @@ class FlowTable:
 
 def flow_policy(execution: ExecutionPolicy, *, paused: bool) -> FlowPolicy:
     """Return what the scheduling core has to know of the `execution` of a flow."""
-    rate = execution.rate
+    rate, concurrency, priority = execution.rate, execution.concurrency, execution.priority
     return FlowPolicy(
-        concurrency=execution.concurrency,
+        concurrency=concurrency if isinstance(concurrency, int) else None,
         paused=paused,
         rate=None if rate is None else Rate(rate.limit, rate.per, rate.burst, keyed=rate.key is not None),
+        key_concurrency=concurrency.limit if isinstance(concurrency, KeyedConcurrency) else None,
+        by_priority=isinstance(priority, str),
+        weight=1 + priority if isinstance(priority, int) else 1,
     )
 
 

@@ -20,7 +20,9 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from flowhook.events.shaping import UNSHAPED, ShapingKeys
+from flowhook.events.shaping import ShapingKeys
+from router.scheduling.lines import WaitingLine
+from router.scheduling.places import KeyedPlaces
 from router.scheduling.rates import Rate, RateLines
 
 
@@ -34,9 +36,16 @@ class FlowPolicy:
     # the flow is deleted; the policy applies to its remaining executions and is dropped with the last one
     retired: bool = False
     rate: Rate | None = None  # how often its executions are assigned; None: as often as there is room
+    key_concurrency: int | None = None  # executions of one key that may run at a time; None: no limit
+    by_priority: bool = False  # whether its executions may have priorities
+    weight: int = 1  # executions that it has in one turn of the ring
 
 
 DEFAULT_POLICY = FlowPolicy()
+
+
+def _shape_of(policy: FlowPolicy) -> tuple[Rate | None, int | None, bool]:
+    return policy.rate, policy.key_concurrency, policy.by_priority
 
 
 class FlowLoad(NamedTuple):
@@ -58,7 +67,7 @@ class FlowQueue:
 
     flow_id: str
     policy: FlowPolicy = DEFAULT_POLICY
-    ready: deque[int] = field(default_factory=deque)
+    ready: deque[int] | WaitingLine = field(default_factory=deque)
     running: int = 0  # executions under lease, or about to end, wait or return
     held: int = 0  # executions found at a start that a runner may still be working on, and may claim when it reattaches
     first_held: int = 0  # sequence number of the first of them, which may have been claimed since
@@ -67,6 +76,8 @@ class FlowQueue:
     suspended: int = 0  # executions that an operator suspended
     unfinished: int = 0  # accepted executions that have not ended
     in_ring: bool = False
+    drawn: int = 0  # executions that it had in the present turn of the ring
+    is_shaped: bool = False  # whether its executions get a place and a time before they are ready
 
     @property
     def eligible(self) -> bool:
@@ -91,9 +102,10 @@ class FairQueues:
         self._flows: dict[str, FlowQueue] = {}
         self._ring: deque[FlowQueue] = deque()
         self.ready = 0  # number of executions that wait for a runner, including paused and limited flows
-        self.rates = RateLines()  # executions of flows with a rate; the first of each line is ready
         self._now = 0.0
         self.keys: dict[int, ShapingKeys] = {}  # of unfinished executions that have any
+        self.places = KeyedPlaces(self.keys)
+        self.rates = RateLines(self.keys)  # executions of flows with a rate; the first of each line is ready
 
     def flow(self, flow_id: str) -> FlowQueue:
         queue = self._flows.get(flow_id)
@@ -104,15 +116,14 @@ class FairQueues:
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
         """Replace the limits of a flow; executions under lease are not affected."""
         queue = self.flow(flow_id)
-        moved: list[int] = []
-        if queue.policy.rate != policy.rate:  # from no rate, from another one, or to none
-            lined = self.rates.drain(flow_id)
-            moved = sorted({*queue.ready, *lined})
+        earlier, queue.policy = queue.policy, policy
+        if _shape_of(earlier) != _shape_of(policy):
+            moved = sorted({*queue.ready, *self.rates.drain(flow_id), *self.places.drain(flow_id)})
             self.ready -= len(queue.ready)
-            queue.ready.clear()
-        queue.policy = policy
-        for seq in moved:
-            self.put(queue, seq)
+            queue.ready = WaitingLine(self.keys) if policy.by_priority else deque()
+            queue.is_shaped = policy.rate is not None or policy.key_concurrency is not None
+            for seq in moved:
+                self.put(queue, seq)
         self._admit(queue)
         self.forget_if_idle(queue)
 
@@ -125,16 +136,34 @@ class FairQueues:
     def put(self, queue: FlowQueue, seq: int, *, first: bool = False) -> None:
         """Make an execution ready behind its flow's others, or before them, because it was queued before them.
 
-        If the flow has a rate, it gets a place in a line, and is ready when its time has come.
+        Where it needs a place of its key, or a time by a rate, it is ready as soon as it has both.
         """
-        if queue.policy.rate is not None:
-            key = self.keys.get(seq, UNSHAPED).rate
-            self.rates.enter(seq, queue.flow_id, key, queue.policy.rate, first=first)
+        if queue.is_shaped:
+            limit = queue.policy.key_concurrency
+            if limit is None or self.places.enter(seq, queue.flow_id, limit, first=first):
+                self._put_timed(queue, seq, first=first)
         else:
             self._put_ready(queue, seq, first=first)
 
+    def vacate(self, queue: FlowQueue, seq: int) -> None:
+        """Give the place of an execution, if it has one, to the next of its key: it ends, or does not run for now."""
+        if self.places:
+            for following in self.places.leave(seq, queue.policy.key_concurrency):
+                self._put_timed(queue, following)
+
+    def may_run(self, queue: FlowQueue, seq: int) -> bool:
+        """Whether a flow has room for one of its executions, as to its key, too."""
+        limit = queue.policy.key_concurrency
+        return queue.has_room and (limit is None or self.places.has_place(seq, queue.flow_id, limit))
+
+    def _put_timed(self, queue: FlowQueue, seq: int, *, first: bool = False) -> None:
+        if queue.policy.rate is None:
+            self._put_ready(queue, seq, first=first)
+        else:
+            self.rates.enter(seq, queue.flow_id, queue.policy.rate, first=first)
+
     def refund(self, seq: int, queue: FlowQueue) -> None:
-        self.rates.refund(seq, queue.flow_id, self.keys.get(seq, UNSHAPED).rate)
+        self.rates.refund(seq, queue.flow_id)
 
     def release(self, now: float) -> None:
         """Make the executions ready whose rate lets them be assigned by now, which is the time of the next draws."""
@@ -164,7 +193,7 @@ class FairQueues:
         for _ in range(len(ring)):
             queue = ring.popleft()
             if not queue.eligible:
-                queue.in_ring = False
+                queue.in_ring, queue.drawn = False, 0
                 self.forget_if_idle(queue)
                 continue
             # it has its share of all slots: the others come first, but it stays in the ring
@@ -179,16 +208,20 @@ class FairQueues:
                 if following is not None:
                     queue.ready.append(following)
                     self.ready += 1
-            if queue.ready:
-                ring.append(queue)
+            queue.drawn += 1
+            if not queue.ready:
+                queue.in_ring, queue.drawn = False, 0
+            elif queue.drawn < queue.policy.weight:
+                ring.appendleft(queue)
             else:
-                queue.in_ring = False
+                queue.drawn = 0
+                ring.append(queue)
             return queue, seq
         return None
 
     def remove(self, queue: FlowQueue, seq: int) -> bool:
         """Remove a ready execution, in time linear in the flow's backlog; false when it is not ready."""
-        if self.rates.remove(seq):
+        if self.places.remove(seq) or self.rates.remove(seq):
             return True
         try:
             queue.ready.remove(seq)
@@ -208,6 +241,7 @@ class FairQueues:
         if not queue.held:
             queue.first_held = seq
         queue.held += 1
+        self.places.take(seq, queue.flow_id)
 
     def release_hold(self, queue: FlowQueue) -> None:
         queue.held -= 1

@@ -21,11 +21,13 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple
+
+from flowhook.events.shaping import UNSHAPED, ShapingKeys
+from router.scheduling.lines import WaitingLine
 
 ROUNDING: Final = 1e-6  # seconds by which two times may differ that are meant to be the same
 LATENESS: Final = 0.05  # seconds by which an assignment may be late without moving those after it
@@ -68,8 +70,8 @@ class RateLine:
     rate: Rate
     arrival: float  # theoretical arrival time of the next assignment, on the clock of the core
     reserved: float  # time that is stored, and that `arrival` has not passed for any assignment that was sent
+    waiting: WaitingLine
     ready: int | None = None  # the one that may be assigned
-    waiting: deque[int] = field(default_factory=deque)
     due: float | None = None
     is_new: bool = False  # whether it has to be timed at the next `release`
 
@@ -91,9 +93,10 @@ def fingerprint(flow_id: str, key: str) -> bytes:
 
 
 class RateLines:
-    """The lines of a shard. `release` and `assigned` return executions that are ready from then on."""
+    """The lines of a shard. `keys` has the keys of executions; those without one share a line."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Mapping[int, ShapingKeys]) -> None:
+        self._keys = keys
         self._lines: dict[tuple[str, str], RateLine] = {}
         self._of_flow: dict[str, int] = {}
         self._line_of: dict[int, RateLine] = {}
@@ -121,9 +124,9 @@ class RateLines:
     def has_line(self, flow_id: str, key: str) -> bool:
         return (flow_id, key) in self._lines
 
-    def enter(self, seq: int, flow_id: str, key: str, rate: Rate, *, first: bool = False) -> None:
+    def enter(self, seq: int, flow_id: str, rate: Rate, *, first: bool = False) -> None:
         """Add an execution at the end of its line, or before the others that wait there."""
-        key = key if rate.keyed else ""
+        key = self._keys.get(seq, UNSHAPED).rate if rate.keyed else ""
         line = self._lines.get((flow_id, key)) or self._new_line(flow_id, key, rate)
         line.rate = rate
         self._line_of[seq] = line
@@ -138,7 +141,7 @@ class RateLines:
     def _new_line(self, flow_id: str, key: str, rate: Rate) -> RateLine:
         reserved = self._stored.get(fingerprint(flow_id, key), self._began) if self._stored else self._began
         arrival = max(reserved, self._began + min(rate.interval + rate.tolerance, AHEAD))
-        line = self._lines[flow_id, key] = RateLine(flow_id, key, rate, arrival, reserved)
+        line = self._lines[flow_id, key] = RateLine(flow_id, key, rate, arrival, reserved, WaitingLine(self._keys))
         self._of_flow[flow_id] = self._of_flow.get(flow_id, 0) + 1
         return line
 
@@ -195,8 +198,9 @@ class RateLines:
             line.ready = None
             self._time(line)
 
-    def refund(self, seq: int, flow_id: str, key: str) -> None:
+    def refund(self, seq: int, flow_id: str) -> None:
         """Take an assignment back that no runner has received."""
+        key = self._keys.get(seq, UNSHAPED).rate
         line = self._lines.get((flow_id, key)) or self._lines.get((flow_id, ""))
         if line is not None:
             self.unreserved.pop(seq, None)

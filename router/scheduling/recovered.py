@@ -105,13 +105,17 @@ class RecoveredExecutions:
         if queue is not None:
             return queue
         queue = self.claimable.get(seq)
-        if queue is not None and queue.has_room:
+        if queue is not None and self._queues.may_run(queue, seq):
             del self.claimable[seq]
             self._queues.remove(queue, seq)
+            self._queues.places.take(seq, queue.flow_id)
             return queue
         # it was woken, which leaves no record, and the runner had no time to report anything about it
         queue = self._timers.get(seq)
-        return self._timers.pop(seq) if queue is not None and queue.has_room else None
+        if queue is None or not self._queues.may_run(queue, seq):
+            return None
+        self._queues.places.take(seq, queue.flow_id)
+        return self._timers.pop(seq)
 
     def release(self, seq: int) -> FlowQueue | None:
         held = self._held.pop(seq, None)

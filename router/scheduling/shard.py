@@ -21,7 +21,7 @@ caller revokes the token.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 from flowhook.events.shaping import ShapingKeys
@@ -122,7 +122,7 @@ class Shard:
         if order_key and not self._order_keys.enter(seq, flow_id, order_key):
             return False
         self._queues.put(queue, seq)
-        if queue.policy.rate is not None:
+        if queue.is_shaped:
             return queue.unfinished <= MIN_SHARE
         return len(queue.ready) <= SOON and not queue.policy.paused
 
@@ -245,6 +245,7 @@ class Shard:
         if queue is not None:
             self._timers.add(seq, queue, wake_at_ms, retries=retries)
             self._queues.stopped(queue)
+            self._queues.vacate(queue, seq)
 
     def requeued(self, seqs: Iterable[int]) -> None:
         """Make *returning* executions ready again, in order of arrival, once that is stored."""
@@ -274,6 +275,7 @@ class Shard:
         self.attempts.forget(seq)
         self._lost.last.pop(seq, None)
         self.leases.forget(seq)
+        self._queues.vacate(queue, seq)
         if self._queues.keys:
             self._queues.keys.pop(seq, None)
         queue.unfinished -= 1
@@ -327,6 +329,7 @@ class Shard:
         self._suspend(seq, queue)
         if running:
             self._queues.stopped(queue)
+        self._queues.vacate(queue, seq)
         return Removed(self.attempts.charged(seq), lease)
 
     def resume(self, seq: int) -> bool:
@@ -464,9 +467,12 @@ class Shard:
     def load(self, flow_id: str) -> FlowLoad:
         return self._queues.load(flow_id)
 
-    def turns(self, seqs: Iterable[int]) -> dict[int, RateWait]:
-        """Return what executions wait for by the rates of their flows, of those that do; in bounded time."""
-        return self._queues.rates.waits(seqs)
+    def turns(self, seqs: Sequence[int]) -> tuple[dict[int, RateWait], dict[int, int]]:
+        """Return what executions wait for, of those that do, in bounded time: by rates, and for places of keys.
+
+        The latter is their position, from 1; 0: far back.
+        """
+        return self._queues.rates.waits(seqs), self._queues.places.positions(seqs)
 
     def is_waiting(self, seq: int) -> bool:
         return seq in self._timers or seq in self.pending.parking

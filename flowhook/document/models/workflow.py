@@ -12,26 +12,18 @@ from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
 
 from flowhook import limits
 from flowhook.document.definition import NAME_PATTERN, SEMANTIC_VERSION_PATTERN, flow_id
-from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as, validation_error
+from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as
 from flowhook.document.models.authentication import AuthenticationPolicy
 from flowhook.document.models.base import Model, NamedModel, accept, model_check
-from flowhook.document.models.credentials import Duration, SecretName
+from flowhook.document.models.credentials import SecretName
 from flowhook.document.models.events import Schedule
+from flowhook.document.models.shaping import Concurrency, KeyPath, Priority, Rate
 from flowhook.document.models.tasks import ErrorDefinition, Input, Output, Task, TaskItem
 from flowhook.document.models.timing import RetryOrName, RetryPolicy, Timeout, TimeoutOrName
 from flowhook.events.keys import ATTRIBUTE_NAME_PATTERN, MAX_ATTRIBUTES, MAX_NAME
 from flowhook.expressions.paths import compile_accessor
-from flowhook.expressions.syntax import is_expression, strip_markers, syntax_hint
+from flowhook.expressions.syntax import strip_markers
 from flowhook.model.error_types import Spelling
-
-MAX_RATE: Final = 1_000_000
-MAX_RATE_SECONDS: Final = 31 * 24 * 3600.0
-
-
-def _path(value: str) -> str:
-    if not is_expression(value):
-        raise validation_error(Code.EXPRESSION_REQUIRED, f"expected an expression ${{ … }}{syntax_hint(value)}")
-    return _attribute(value)
 
 
 def _attribute(value: str) -> str:
@@ -40,32 +32,16 @@ def _attribute(value: str) -> str:
     return value
 
 
-class Rate(Model):
-    """How often executions begin, or go on after a wait; those that are too early wait for their turn."""
-
-    limit: Annotated[StrictInt, Field(ge=1, le=MAX_RATE)]
-    """Executions within `per`, evenly."""
-    per: Annotated[Duration, Field(gt=0, le=MAX_RATE_SECONDS)]
-    """Seconds; in (0, 31 days]."""
-    burst: Annotated[StrictInt, Field(ge=1, le=MAX_RATE)] = 1
-    """Executions that may begin at once after a pause; at most `limit`."""
-    key: Annotated[str, AfterValidator(_path)] | None = None
-    """Expression in `${ }`: each key has the rate for itself. A path (see `expressions.paths`)."""
-
-    @model_check
-    def _burst_is_within_the_limit(self) -> Iterator[LocatedCause]:
-        if self.burst > self.limit:
-            yield ("burst",), Code.VALUE_RANGE, f"expected at most the limit, {self.limit:,}"
-
-
 class ExecutionPolicy(Model):
     """Limits, order and retries of a flow's executions."""
 
-    concurrency: Annotated[StrictInt, Field(ge=1, le=100_000)] | None = None
-    """Concurrent executions; None: as many as runners can take."""
+    concurrency: Concurrency | None = None
+    """Concurrent executions, of the flow or of one key; None: as many as runners can take."""
     rate: Rate | None = None
     """How often executions are given to runners; None: as often as there is room."""
-    order_by: Annotated[str, AfterValidator(_path)] | None = None
+    priority: Priority = 0
+    """Of its executions among each other, an expression in `${ }`; or of the flow among others, a number."""
+    order_by: KeyPath | None = None
     """Expression in `${ }`: events of one key run one after another. A path (see `expressions.paths`)."""
     search: dict[
         Annotated[str, Field(max_length=MAX_NAME, pattern=ATTRIBUTE_NAME_PATTERN)],

@@ -9,7 +9,7 @@ from support.cases import cases
 
 from flowhook.document.definition import DIRECTIVES
 from flowhook.document.diagnostics.rules import context, unsupported
-from flowhook.document.models import authentication, calls, events, tasks, webhook, workflow
+from flowhook.document.models import authentication, calls, events, shaping, tasks, webhook, workflow
 from flowhook.document.models.auth import KINDS
 from flowhook.document.models.credentials import JwtAuth
 from flowhook.document.models.custom_signature import HmacAuth, IdSource, KeyReading, TimestampSource
@@ -160,7 +160,8 @@ def test_every_key_of_jwt_is_documented():
 def test_every_key_of_execution_is_documented():
     section = PAGE.partition("## execution\n")[2].partition("\n## ")[0]
     keys = set(keys_of(workflow.ExecutionPolicy, without=("rate",)))
-    keys |= {f"rate.{key}" for key in keys_of(workflow.Rate)}
+    keys |= {f"rate.{key}" for key in keys_of(shaping.Rate)}
+    keys |= {f"concurrency.{key}" for key in keys_of(shaping.KeyedConcurrency)}
 
     assert table_keys(section) - {"key", "---"} == keys
 

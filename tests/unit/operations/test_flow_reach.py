@@ -111,6 +111,18 @@ def test_limits_are_those_of_the_file_or_the_defaults():
     }
 
 
+def test_what_shapes_executions_is_among_the_limits():
+    given = limits(
+        "execution: {concurrency: {limit: 2, key: '${ .body.account }'}, priority: '${ .body.urgency }',\n"
+        "  rate: {limit: 50, per: PT1M, burst: 5, key: '${ .body.host }'}}\n"
+        "webhook: {auth: none}\n"
+    )
+    assert given["concurrency"] == ("2 at a time for each ${ .body.account }", False)
+    assert given["rate of executions"] == ("50 in 1 min for each ${ .body.host }, bursts of 5; others wait", False)
+    assert given["priority"] == ("by ${ .body.urgency }", False)
+    assert limits("execution: {priority: 3}\n")["priority"] == ("3 among flows", False)
+
+
 def times(schedule, next_time=None):
     milliseconds = None if next_time is None else int(next_time.timestamp() * 1000)
     return [f"{time:%Y-%m-%d %H:%M}" for time in describe(f"schedule: {schedule}\n", "", milliseconds).next_times]

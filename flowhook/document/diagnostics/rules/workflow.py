@@ -95,7 +95,8 @@ def _raw_bodies(document: Part) -> Iterator[Problem]:
     parts = []
     if webhook.at("parse").value == "raw":
         parts.append(document.at("execution", "order_by"))
-        parts.append(document.at("execution", "rate", "key"))
+        parts += [document.at("execution", name, "key") for name in ("rate", "concurrency")]
+        parts.append(document.at("execution", "priority"))
         for _, path in document.at("execution", "search").members:
             if isinstance(path.value, str) and _reads_body(path.value):
                 yield path.problem(Code.BODY_NOT_PARSED, CAUSE)

@@ -141,6 +141,28 @@ class BoundClient:
             with self._explained(method, target):
                 yield response
 
+    @asynccontextmanager
+    async def websocket(
+        self,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        authentication: Policy | None = None,
+    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """Open a WebSocket connection and close it in the end; it may outlast the call.
+
+        Arguments and errors are those of `request`.
+        """
+        target, fields = _checked(url, None), _checked_fields(headers)
+        if authentication is not None and "Authorization" not in fields:
+            fields["Authorization"] = (await self.authorization(authentication)).value
+        with self._explained("GET", target):
+            async with asyncio.timeout_at(self._deadline):
+                socket = await self._client.open_websocket(target, fields)
+        async with socket:
+            with self._explained("GET", target):
+                yield socket
+
     async def read(self, response: aiohttp.ClientResponse) -> HttpResponse:
         """Read the body of a response of `stream`; TaskFault (communication): it is too large."""
         return await read_response(response, response.url, hide_path=self._hide_path)

@@ -36,6 +36,8 @@ USER_AGENT: Final = f"flowhook/{flowhook.__version__}"
 MAX_CONNECTIONS: Final = 1024
 MAX_CONNECTIONS_PER_HOST: Final = 256
 MAX_REDIRECTS: Final = 5
+HEARTBEAT_SECONDS: Final = 20.0  # interval of pings on WebSocket connections
+CLOSE_SECONDS: Final = 5.0  # time that a server has to answer the close of a WebSocket connection
 
 _BECOME_GET: Final = frozenset({(301, "POST"), (302, "POST")})
 _FOLLOWED: Final = {"http": ("http", "https"), "https": ("https",)}  # schemes of targets, by that of the redirect
@@ -124,6 +126,16 @@ class HttpClient:
                 return response
             response.close()
         raise AssertionError("unreachable")
+
+    async def open_websocket(self, url: URL, headers: CIMultiDict[str]) -> aiohttp.ClientWebSocketResponse:
+        """Open a WebSocket connection; the caller closes it."""
+        return await self._session.ws_connect(
+            url,
+            headers=headers,
+            heartbeat=HEARTBEAT_SECONDS,
+            max_msg_size=limits.MAX_RESULT_BYTES,
+            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_SECONDS),
+        )
 
     async def _request(self, method: str, url: URL, headers: CIMultiDict[str], body: Body) -> aiohttp.ClientResponse:
         """Send one request and return its response, whose body is unread.

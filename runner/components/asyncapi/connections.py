@@ -42,11 +42,25 @@ PROTOCOLS: Final[Mapping[str, BrokerProtocol]] = {
     "http": BrokerProtocol("http", tls=False, port=80),
     "https": BrokerProtocol("http", tls=True, port=443),
     "nats": BrokerProtocol("nats", tls=False, port=4222),
+    "kafka": BrokerProtocol("kafka", tls=False, port=9092, extra="kafka"),
+    "kafka-secure": BrokerProtocol("kafka", tls=True, port=9093, extra="kafka"),
+    "amqp": BrokerProtocol("amqp", tls=False, port=5672, extra="amqp"),
+    "amqps": BrokerProtocol("amqp", tls=True, port=5671, extra="amqp"),
+    "mqtt": BrokerProtocol("mqtt", tls=False, port=1883, extra="mqtt"),
+    "mqtt5": BrokerProtocol("mqtt", tls=False, port=1883, extra="mqtt"),
+    "mqtts": BrokerProtocol("mqtt", tls=True, port=8883, extra="mqtt"),
+    "secure-mqtt": BrokerProtocol("mqtt", tls=True, port=8883, extra="mqtt"),
+    "ws": BrokerProtocol("websocket", tls=False, port=80),
+    "wss": BrokerProtocol("websocket", tls=True, port=443),
 }
 """By name, as documents write it."""
 
 _FAMILIES: Final[Mapping[str, frozenset[str]]] = {
+    "amqp": frozenset({"amqp", "amqps"}),
     "http": frozenset({"http", "https"}),
+    "kafka": frozenset({"kafka", "kafka-secure"}),
+    "mqtt": frozenset({"mqtt", "mqtts", "secure-mqtt"}),
+    "ws": frozenset({"ws", "wss"}),
 }
 """Protocols of servers that a `protocol` of a call selects, where it is not only that of the same name."""
 
@@ -222,6 +236,11 @@ class ConnectionPool:
         pooled = self._pool.pop(key)
         if not pooled.users:
             await _close(pooled)
+
+
+def time_left(context: Context) -> float:
+    """Return the seconds until the deadline of a call."""
+    return max(0.001, context.deadline - asyncio.get_running_loop().time())
 
 
 async def _close(pooled: _Pooled) -> None:

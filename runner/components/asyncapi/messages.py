@@ -34,6 +34,18 @@ class OutboundMessage:
     key: str  # the same on every repetition of the call
 
 
+@dataclass(slots=True, eq=False)
+class InboundMessage:
+    """A message that a subscription received."""
+
+    payload: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    content_type: str = ""  # as sent; empty: none
+    identity: dict[str, Any] | None = None  # JSON that no other message has; None: not known
+    is_repeated: bool = False  # the server may have sent it before
+    correlation: str = ""  # correlation ID, if the protocol has a field for it
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """Where a server is."""

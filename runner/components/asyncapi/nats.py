@@ -8,7 +8,6 @@ Source: https://github.com/asyncapi/bindings/tree/master/nats (0.1.0), https://d
 
 from __future__ import annotations
 
-import asyncio
 import re
 from typing import Any, Final
 
@@ -18,7 +17,7 @@ from cachetools import TTLCache
 from nats.aio.client import Client
 
 from runner.authentication.policy import Policy
-from runner.components.asyncapi.connections import ConnectionPool, Credentials, Target
+from runner.components.asyncapi.connections import ConnectionPool, Credentials, Target, time_left
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import OutboundMessage
 from runner.components.base import Context
@@ -79,7 +78,7 @@ async def publish(
                 await connection.client.flush()
                 return None
             stored = await connection.client.jetstream().publish(
-                subject, message.payload, headers=headers, timeout=_left(context)
+                subject, message.payload, headers=headers, timeout=time_left(context)
             )
             return {"stream": stored.stream, "sequence": stored.seq, "duplicate": bool(stored.duplicate)}
     except nats.errors.Error as problem:
@@ -109,7 +108,7 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
         await client.connect(
             [f"nats://{f'[{host}]' if ':' in host else host}:{port}"],
             allow_reconnect=False,
-            connect_timeout=max(1, int(_left(context))),
+            connect_timeout=max(1, int(time_left(context))),
             error_cb=remember,
             max_reconnect_attempts=0,
             pending_size=_PENDING_BYTES,
@@ -135,7 +134,3 @@ def nats_fault(target: Target, problem: Exception) -> TaskFault:
         return fault(Kind.TIMEOUT, f"{target.endpoint} did not answer in time")
     detail = f"{target.endpoint}: the exchange failed ({type(problem).__name__})"
     return fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
-
-
-def _left(context: Context) -> float:
-    return max(0.001, context.deadline - asyncio.get_running_loop().time())

@@ -11,6 +11,7 @@ import grpc.aio
 import orjson
 import pytest
 import structlog
+from aiohttp import web
 from support.attach_messages import entry_message
 from support.http_servers import http_server as serving
 from support.patience import PATIENCE
@@ -386,6 +387,21 @@ async def http_server():
     """Serve HTTP with a handler on a free port; returns the base URL."""
     async with contextlib.AsyncExitStack() as stack:
         yield lambda handler, **options: stack.enter_async_context(serving(handler, **options))
+
+
+@pytest.fixture
+async def documents(http_server):
+    """Serve a document that describes an API, and return the resource."""
+
+    async def serve(content):
+        body = content if isinstance(content, bytes) else orjson.dumps(content)
+
+        async def answer(_request):
+            return web.Response(body=body)
+
+        return {"endpoint": f"{await http_server(answer)}/document.json"}
+
+    return serve
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import nats
 import orjson
 import pytest
 from aiohttp import web
+from support.asyncapi_documents import document
 from support.calls import echo, kind
 from support.nats_servers import nats_server
 from support.patience import PATIENCE
@@ -16,49 +17,6 @@ from support.patience import PATIENCE
 from runner.components import api_documents
 
 KEY = "evt_1:/do/0/ask#0"
-
-
-def document(host, protocol, *, address="orders/{order}", bindings=None, version="3.0.0", **server):
-    """Return a document with the operation `announce`, in AsyncAPI 3 or 2."""
-    message = {"contentType": "application/json", "payload": {"type": "object"}}
-    parameters = {"order": {"location": "$message.payload#/order", "enum": ["7", "8", "9.5"]}}
-    channel = {"parameters": parameters if "{" in address else {}}
-    paid = {"$ref": "#/components/messages/paid"}
-    if version.startswith("2."):
-        url = f"{protocol}://{host}{server.pop('pathname', '')}"
-        publish = {"message": {"oneOf": [message]}, "bindings": bindings or {}}
-        return {
-            "asyncapi": version,
-            "servers": {"main": {"url": url, "protocol": protocol, **server}},
-            "channels": {address: {**channel, "publish": publish}},
-        }
-    return {
-        "asyncapi": version,
-        "servers": {
-            "old": {"host": "old.example:1", "protocol": "amqp1"},
-            "main": {"host": host, "protocol": protocol, **server},
-        },
-        "channels": {"orders": {"address": address, **channel, "messages": {"paid": paid}}},
-        "operations": {
-            "announce": {"action": "send", "channel": {"$ref": "#/channels/orders"}, "bindings": bindings or {}}
-        },
-        "components": {"messages": {"paid": message}},
-    }
-
-
-@pytest.fixture
-async def documents(http_server):
-    """Serve a document, and return the resource."""
-
-    async def serve(content):
-        body = content if isinstance(content, bytes) else orjson.dumps(content)
-
-        async def answer(_request):
-            return web.Response(body=body)
-
-        return {"endpoint": f"{await http_server(answer)}/asyncapi.json"}
-
-    return serve
 
 
 @pytest.fixture(scope="module")

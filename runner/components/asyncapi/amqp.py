@@ -1,0 +1,217 @@
+"""AsyncAPI over AMQP 0-9-1.
+
+A message is published with a confirmation, and has to reach a queue; nothing is declared for it. A subscription to a
+queue shares it with other consumers; one to a routing key has a queue of its own, which the broker drops when nobody
+has used it for `EXPIRY_SECONDS`.
+
+Source: https://github.com/asyncapi/bindings/tree/master/amqp (0.3.0), https://www.rabbitmq.com/docs/confirms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.exceptions import AMQPError, AuthenticationError, DeliveryError, ProbableAuthenticationError
+
+from runner.authentication.policy import Policy
+from runner.components.api_documents import mapping
+from runner.components.asyncapi.connections import ConnectionPool, Credentials, Target, time_left
+from runner.components.asyncapi.documents import document_fault
+from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
+from runner.components.base import Context
+from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound.bound_client import IDEMPOTENCY_KEY
+from runner.outbound.dns import NamedTls, dial
+
+EXPIRY_SECONDS: Final = 86_400
+_MAX_NAME_BYTES: Final = 255
+_UNAVAILABLE: Final = 503
+# what aio-pika raises when it can't go on; KeyError for a server that does not say what it is capable of
+_ERRORS: Final = (AMQPError, OSError, RuntimeError, KeyError)
+_NOT_FOUND: Final = 404
+_PERSISTENT: Final = 2
+
+for _name in ("aio_pika", "aiormq"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+
+
+class AmqpConnection:
+    """A connection with one channel, on which publishing is confirmed."""
+
+    def __init__(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
+        self._connection = connection
+        self.channel = channel
+
+    async def close(self) -> None:
+        """See `Closable`."""
+        await self._connection.close()
+        await asyncio.sleep(0)  # aio-pika ends what waits for this in tasks of its own
+
+
+async def publish(target: Target, message: OutboundMessage, authentication: Policy | None, context: Context) -> None:
+    """Publish a message, which at least one queue must take."""
+    binding = target.binding("amqp", "amqps")
+    exchange, key = _route(target)
+    properties = aio_pika.Message(
+        message.payload,
+        headers={IDEMPOTENCY_KEY: message.key, **message.headers},
+        content_type=message.content_type,
+        message_id=message.key,
+        delivery_mode=aio_pika.DeliveryMode(_integer(binding, "deliveryMode", _PERSISTENT, 1, 2)),
+        priority=_integer(binding, "priority", 0, 0, 255),
+        app_id="flowhook",
+    )
+    credentials = await Credentials.of(authentication, context)
+    try:
+        async with context.shared.get(ConnectionPool).use(
+            target, credentials, lambda: _open(target, credentials, context)
+        ) as connection:
+            sender = await connection.channel.get_exchange(exchange, ensure=False) if exchange else None
+            await (sender or connection.channel.default_exchange).publish(
+                properties, routing_key=key, mandatory=True, timeout=time_left(context)
+            )
+    except DeliveryError:
+        detail = f"{target.endpoint}: no queue takes messages to {key!r}"
+        raise fault(Kind.COMMUNICATION, detail, status=_NOT_FOUND) from None
+    except _ERRORS as problem:
+        raise _fault_of(target, problem) from None
+
+
+class AmqpSource:
+    """A consumer of one queue, which has one message at a time."""
+
+    def __init__(self, connection: AmqpConnection, target: Target) -> None:
+        self._connection = connection
+        self._target = target
+        self._incoming: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        self._held: dict[int, AbstractIncomingMessage] = {}
+
+    async def start(self, name: str) -> None:
+        """Consume the queue of the target, or one of this `name`."""
+        channel, binding = self._connection.channel, self._target.binding("amqp", "amqps")
+        await channel.set_qos(prefetch_count=1)
+        if binding.get("is") == "queue":
+            queue = await channel.get_queue(_route(self._target)[1], ensure=False)
+        else:
+            exchange, key = _route(self._target)
+            arguments: dict[str, Any] = {"x-expires": EXPIRY_SECONDS * 1000}
+            queue = await channel.declare_queue(name, durable=True, arguments=arguments)
+            if exchange:
+                await queue.bind(exchange, key)
+        await queue.consume(self._incoming.put)
+
+    async def receive(self) -> InboundMessage:
+        """See `Source`."""
+        closed = asyncio.ensure_future(self._connection.channel.closed())
+        taken = asyncio.ensure_future(self._incoming.get())
+        try:
+            await asyncio.wait((closed, taken), return_when=asyncio.FIRST_COMPLETED)
+            if not taken.done():
+                detail = f"{self._target.endpoint}: the connection was lost"
+                raise fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
+            message = taken.result()
+        finally:
+            taken.cancel()
+            closed.cancel()
+        headers = {str(name): _text(value) for name, value in (message.headers or {}).items()}
+        received = InboundMessage(
+            message.body,
+            headers,
+            message.content_type or "",
+            identity={"id": message.message_id} if message.message_id else None,
+            is_repeated=bool(message.redelivered),
+            correlation=message.correlation_id or "",
+        )
+        self._held[id(received)] = message
+        return received
+
+    async def acknowledge(self, message: InboundMessage) -> None:
+        """See `Source`."""
+        held = self._held.pop(id(message), None)
+        if held is not None:
+            try:
+                await held.ack()
+            except _ERRORS as problem:
+                raise _fault_of(self._target, problem) from None
+
+    async def close(self) -> None:
+        """See `Closable`."""
+        await self._connection.close()
+
+
+async def subscribe(target: Target, name: str, authentication: Policy | None, context: Context) -> AmqpSource:
+    """Consume a queue of the target, or one of this `name` that is bound to its routing key."""
+    credentials = await Credentials.of(authentication, context)
+    connection = await _open(target, credentials, context)
+    source = AmqpSource(connection, target)
+    try:
+        await source.start(name)
+    except BaseException as problem:
+        await connection.close()
+        if isinstance(problem, _ERRORS):
+            raise _fault_of(target, problem) from None
+        raise
+    return source
+
+
+def _route(target: Target) -> tuple[str, str]:
+    """Return the exchange, empty for the default one, and the routing key or the name of the queue."""
+    binding = target.binding("amqp", "amqps")
+    queue, exchange = mapping(binding.get("queue")).get("name"), mapping(binding.get("exchange")).get("name")
+    if binding.get("is") == "queue" or (queue is not None and exchange is None):
+        exchange, key = "", queue if queue is not None else target.address
+    else:
+        exchange, key = exchange or "", target.address
+    for text in (exchange, key):
+        if not isinstance(text, str) or len(text.encode()) > _MAX_NAME_BYTES:
+            raise document_fault(f"{text!r} is not the name of a queue or an exchange, or a routing key")
+    return exchange, key
+
+
+def _integer(binding: Mapping[str, Any], key: str, default: int, least: int, most: int) -> int:
+    value = binding.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise document_fault(f"the binding {key} is not within {least} to {most}")
+    return value
+
+
+async def _open(target: Target, credentials: Credentials | None, context: Context) -> AmqpConnection:
+    endpoint = target.endpoint
+    host, port = await dial(endpoint.host, endpoint.port, address_policy=context.settings.address_policy)
+    given = credentials or Credentials("guest", "guest")
+    tls: ssl.SSLContext | None = await asyncio.to_thread(NamedTls.of, endpoint.host) if endpoint.tls else None
+    try:
+        connection = await aio_pika.connect(
+            host=host,
+            port=port,
+            login=given.username or "token",
+            password=given.token or given.password,
+            virtualhost=unquote(endpoint.path[1:]) or "/",
+            ssl=endpoint.tls,
+            ssl_context=tls,
+            timeout=time_left(context),
+        )
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+    except _ERRORS as problem:
+        raise _fault_of(target, problem) from None
+    return AmqpConnection(connection, channel)
+
+
+def _fault_of(target: Target, problem: Exception) -> TaskFault:
+    if isinstance(problem, AuthenticationError | ProbableAuthenticationError):
+        return fault(Kind.AUTHENTICATION, f"{target.endpoint} refuses the credentials")
+    detail = f"{target.endpoint}: the exchange failed ({type(problem).__name__})"
+    return fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return value if isinstance(value, str) else str(value)

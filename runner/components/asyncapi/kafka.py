@@ -1,0 +1,226 @@
+"""AsyncAPI over Kafka.
+
+A broker names the addresses of the others: the address policy is applied to each connection, by name and address.
+
+Source: https://github.com/asyncapi/bindings/tree/master/kafka (0.5.0).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import ssl
+from collections.abc import Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiokafka.client
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.abc import AbstractTokenProvider
+from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
+
+from flowhook import limits
+from flowhook.security.address_policy import AddressPolicy
+from runner.authentication.policy import Policy
+from runner.components.asyncapi.connections import ConnectionPool, Credentials, Target, time_left
+from runner.components.asyncapi.documents import document_fault
+from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
+from runner.components.base import Context
+from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound.bound_client import IDEMPOTENCY_KEY
+from runner.outbound.dns import NamedTls, dial
+
+_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_MECHANISMS: Final = {"scramSha256": "SCRAM-SHA-256", "scramSha512": "SCRAM-SHA-512"}
+_MAX_REQUEST_BYTES: Final = limits.MAX_RESULT_BYTES + 64 * limits.KIB
+_UNAVAILABLE: Final = 503
+
+logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its records name hosts, and tell what errors say better
+
+
+@dataclass(slots=True)
+class _Guard:
+    policy: AddressPolicy = AddressPolicy.PUBLIC
+    problems: list[TaskFault] = field(default_factory=list)
+
+
+# of the connection that the current task, or the task that started it, has opened
+_guard: Final[ContextVar[_Guard]] = ContextVar("_guard")
+
+
+async def _create_conn(
+    host: str, port: int, *, ssl_context: ssl.SSLContext | None = None, **options: Any
+) -> AIOKafkaConnection:
+    """Create a connection as aiokafka does, to an address that the policy allows."""
+    guard = _guard.get(_Guard())
+    try:
+        address, port = await dial(host, port, address_policy=guard.policy)
+    except TaskFault as problem:
+        guard.problems.append(problem)
+        raise OSError(str(problem)) from None  # what aiokafka expects of a broker that can't be reached
+    tls = None if ssl_context is None else await asyncio.to_thread(NamedTls.of, host)
+    return await create_conn(address, port, ssl_context=tls, **options)
+
+
+# the only place where aiokafka opens connections; pyproject.toml pins the versions that have it
+if aiokafka.client.create_conn is not create_conn:
+    raise RuntimeError("the addresses of brokers can't be checked with this version of aiokafka")
+aiokafka.client.create_conn = _create_conn
+
+
+class _Token(AbstractTokenProvider):  # type: ignore[misc] # aiokafka has no types
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def token(self) -> str:
+        return self._token
+
+
+class KafkaConnection:
+    """A producer."""
+
+    def __init__(self, producer: Any) -> None:
+        self.producer = producer
+
+    async def close(self) -> None:
+        """See `Closable`."""
+        await self.producer.stop()
+
+
+async def publish(
+    target: Target, message: OutboundMessage, authentication: Policy | None, context: Context
+) -> dict[str, Any]:
+    """Publish a message; returns `{topic, partition, offset}` once all replicas in sync have it."""
+    topic = _topic(target)
+    headers = {"content-type": message.content_type, IDEMPOTENCY_KEY: message.key, **message.headers}
+    encoded = [(name, value.encode()) for name, value in headers.items()]
+    credentials = await Credentials.of(authentication, context)
+
+    async def open_() -> KafkaConnection:
+        options = _options(target, credentials, context)
+        producer = AIOKafkaProducer(acks="all", max_request_size=_MAX_REQUEST_BYTES, **options)
+        return KafkaConnection(await _started(producer, target, context))
+
+    try:
+        async with context.shared.get(ConnectionPool).use(target, credentials, open_) as connection:
+            stored = await connection.producer.send_and_wait(topic, message.payload, headers=encoded)
+    except KafkaError as problem:
+        raise _fault_of(target, problem) from None
+    return {"topic": stored.topic, "partition": stored.partition, "offset": stored.offset}
+
+
+class KafkaSource:
+    """A consumer in a group of its own."""
+
+    def __init__(self, consumer: Any, target: Target) -> None:
+        self._consumer = consumer
+        self._target = target
+
+    async def receive(self) -> InboundMessage:
+        """See `Source`."""
+        try:
+            record = await self._consumer.getone()
+        except KafkaError as problem:
+            raise _fault_of(self._target, problem) from None
+        headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers or ()}
+        identity = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        return InboundMessage(record.value or b"", headers, headers.get("content-type", ""), identity, is_repeated=True)
+
+    async def acknowledge(self, message: InboundMessage) -> None:
+        """See `Source`."""
+        place = message.identity or {}
+        partition = TopicPartition(place["topic"], place["partition"])
+        try:
+            await self._consumer.commit({partition: place["offset"] + 1})
+        except KafkaError as problem:
+            raise _fault_of(self._target, problem) from None
+
+    async def close(self) -> None:
+        """See `Closable`."""
+        await self._consumer.stop()
+
+
+async def subscribe(target: Target, name: str, authentication: Policy | None, context: Context) -> KafkaSource:
+    """Join the consumer group `name`; a new one starts at the end of the topic, and remembers that."""
+    topic = _topic(target)
+    credentials = await Credentials.of(authentication, context)
+    consumer = AIOKafkaConsumer(
+        topic,
+        group_id=name,
+        enable_auto_commit=False,
+        auto_offset_reset="latest",
+        max_poll_records=1,
+        max_partition_fetch_bytes=_MAX_REQUEST_BYTES,
+        fetch_max_bytes=_MAX_REQUEST_BYTES,
+        **_options(target, credentials, context),
+    )
+    await _started(consumer, target, context)
+    try:
+        places = [place for place in consumer.assignment() if await consumer.committed(place) is None]
+        new = {place: await consumer.position(place) for place in places}
+        if new:
+            await consumer.commit(new)
+    except BaseException as problem:
+        await consumer.stop()
+        if isinstance(problem, KafkaError):
+            raise _fault_of(target, problem) from None
+        raise
+    return KafkaSource(consumer, target)
+
+
+def _topic(target: Target) -> str:
+    topic = target.binding("kafka", "kafka-secure").get("topic", target.address)
+    if not isinstance(topic, str) or not _TOPIC.fullmatch(topic):
+        raise document_fault(f"{topic!r} is not a topic of Kafka")
+    return topic
+
+
+def _options(target: Target, credentials: Credentials | None, context: Context) -> dict[str, Any]:
+    endpoint = target.endpoint
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    options: dict[str, Any] = {
+        "bootstrap_servers": f"{host}:{endpoint.port}",
+        "client_id": "flowhook",
+        "request_timeout_ms": max(1000, int(time_left(context) * 1000)),
+        "ssl_context": ssl.create_default_context() if endpoint.tls else None,  # replaced for each broker
+    }
+    protocol = "SSL" if endpoint.tls else "PLAINTEXT"
+    if credentials is None:
+        return {**options, "security_protocol": protocol}
+    options["security_protocol"] = f"SASL_{protocol}"
+    if credentials.token:
+        return {**options, "sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": _Token(credentials.token)}
+    mechanism = next((found for each in target.server.security if (found := _MECHANISMS.get(each))), "PLAIN")
+    login = {"sasl_plain_username": credentials.username, "sasl_plain_password": credentials.password}
+    return {**options, "sasl_mechanism": mechanism, **login}
+
+
+async def _started(client: Any, target: Target, context: Context) -> Any:
+    """Start a producer or a consumer."""
+    guard = _Guard(context.settings.address_policy)
+    _guard.set(guard)
+    try:
+        await client.start()
+    except BaseException as problem:
+        await client.stop()
+        if isinstance(problem, KafkaError):
+            raise (guard.problems[-1] if guard.problems else _fault_of(target, problem)) from None
+        raise
+    return client
+
+
+_AUTHENTICATION: Final[Sequence[str]] = ("AuthenticationFailed", "SaslAuthentication", "UnsupportedSaslMechanism")
+
+
+def _fault_of(target: Target, problem: KafkaError) -> TaskFault:
+    name = type(problem).__name__
+    if any(each in name for each in _AUTHENTICATION):
+        return fault(Kind.AUTHENTICATION, f"{target.endpoint} refuses the credentials")
+    if isinstance(problem, TopicAuthorizationFailedError):
+        return fault(Kind.AUTHORIZATION, f"{target.endpoint} does not allow the topic")
+    if isinstance(problem, MessageSizeTooLargeError):
+        return fault(Kind.CONFIGURATION, f"{target.endpoint} takes no message of this size")
+    return fault(Kind.COMMUNICATION, f"{target.endpoint}: the exchange failed ({name})", status=_UNAVAILABLE)

@@ -1,0 +1,185 @@
+"""AsyncAPI over MQTT 3.1.1 and 5.
+
+Only MQTT 5 has properties of messages: the key of a call, the content type and headers. A subscription has a session
+that the broker keeps for `EXPIRY_SECONDS`, as far as its own limits allow.
+
+Source: https://github.com/asyncapi/bindings/tree/master/mqtt (0.2.0), https://docs.oasis-open.org/mqtt/mqtt/v5.0/.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import Any, Final
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from runner.authentication.policy import Policy
+from runner.components.asyncapi.connections import ConnectionPool, Credentials, Target, time_left
+from runner.components.asyncapi.documents import document_fault
+from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
+from runner.components.base import Context
+from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound.bound_client import IDEMPOTENCY_KEY
+from runner.outbound.dns import NamedTls, dial
+
+EXPIRY_SECONDS: Final = 86_400
+MAX_QUEUED: Final = 16  # messages that a subscription has received and not handed on
+_MAX_TOPIC_BYTES: Final = 65_535
+_UNAVAILABLE: Final = 503
+# refusals of a connection: MQTT 3.1.1, section 3.2.2.3; MQTT 5, section 3.2.2.2
+_CREDENTIALS: Final = frozenset({4, 5, 134, 135})
+
+_silent: Final = logging.getLogger("flowhook.mqtt")
+_silent.setLevel(logging.CRITICAL)
+
+
+class MqttConnection:
+    """A connection; `version` 5 or 4, which is 3.1.1."""
+
+    def __init__(self, client: aiomqtt.Client, *, is_v5: bool) -> None:
+        self.client = client
+        self.is_v5 = is_v5
+
+    async def close(self) -> None:
+        """See `Closable`."""
+        await self.client.__aexit__(None, None, None)
+
+
+async def publish(target: Target, message: OutboundMessage, authentication: Policy | None, context: Context) -> None:
+    """Publish a message with the quality of service of the operation, by default at least once."""
+    topic = _topic(target, wildcards=False)
+    binding = target.binding("mqtt", "mqtt5", "mqtts", "secure-mqtt")
+    quality = _quality(target)
+    credentials = await Credentials.of(authentication, context)
+    try:
+        async with context.shared.get(ConnectionPool).use(
+            target, credentials, lambda: _open(target, credentials, context)
+        ) as connection:
+            properties = None
+            if connection.is_v5:
+                properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho has no types here
+                properties.ContentType = message.content_type
+                properties.UserProperty = [(IDEMPOTENCY_KEY, message.key), *message.headers.items()]
+            elif message.headers:
+                raise document_fault("with.message.headers: MQTT 3.1.1 can't carry headers")
+            await connection.client.publish(
+                topic,
+                message.payload,
+                qos=quality,
+                retain=binding.get("retain") is True,
+                properties=properties,
+                timeout=time_left(context),
+            )
+    except aiomqtt.MqttError as problem:
+        raise _fault_of(target, problem) from None
+
+
+class MqttSource:
+    """A subscription with a session."""
+
+    def __init__(self, connection: MqttConnection, target: Target) -> None:
+        self._connection = connection
+        self._target = target
+        self._messages = aiter(connection.client.messages)
+        self._held: dict[int, tuple[int, int]] = {}
+
+    async def receive(self) -> InboundMessage:
+        """See `Source`."""
+        try:
+            message = await anext(self._messages)
+        except aiomqtt.MqttError as problem:
+            raise _fault_of(self._target, problem) from None
+        properties = message.properties
+        headers = {str(name): str(value) for name, value in getattr(properties, "UserProperty", ())}
+        content_type = str(getattr(properties, "ContentType", ""))
+        correlation = getattr(properties, "CorrelationData", b"").decode(errors="replace")
+        received = InboundMessage(message.payload, headers, content_type, correlation=correlation)
+        self._held[id(received)] = (message.mid, message.qos)
+        return received
+
+    async def acknowledge(self, message: InboundMessage) -> None:
+        """See `Source`."""
+        held = self._held.pop(id(message), None)
+        if held is not None:
+            # aiomqtt does not offer it; pyproject.toml pins the versions that have this client
+            self._connection.client._client.ack(*held)  # noqa: SLF001
+
+    async def close(self) -> None:
+        """See `Closable`."""
+        await self._connection.close()
+
+
+async def subscribe(target: Target, name: str, authentication: Policy | None, context: Context) -> MqttSource:
+    """Subscribe to the topic, in the session of the client `name`."""
+    topic = _topic(target, wildcards=True)
+    credentials = await Credentials.of(authentication, context)
+    connection = await _open(target, credentials, context, name)
+    try:
+        await connection.client.subscribe(topic, qos=min(1, _quality(target)), timeout=time_left(context))
+    except BaseException as problem:
+        await connection.close()
+        if isinstance(problem, aiomqtt.MqttError):
+            raise _fault_of(target, problem) from None
+        raise
+    return MqttSource(connection, target)
+
+
+def _topic(target: Target, *, wildcards: bool) -> str:
+    topic = target.address
+    forbidden = "\0" if wildcards else "\0+#"
+    if not topic or len(topic.encode()) > _MAX_TOPIC_BYTES or set(forbidden) & set(topic):
+        raise document_fault(f"{topic!r} is not a topic of MQTT")
+    return topic
+
+
+def _quality(target: Target) -> int:
+    quality = target.binding("mqtt", "mqtt5", "mqtts", "secure-mqtt").get("qos", 1)
+    if isinstance(quality, bool) or quality not in (0, 1, 2):
+        raise document_fault("the binding qos is not within 0 to 2")
+    return int(quality)
+
+
+async def _open(target: Target, credentials: Credentials | None, context: Context, session: str = "") -> MqttConnection:
+    endpoint, server = target.endpoint, target.server
+    if credentials is not None and credentials.token:
+        raise document_fault("with.authentication: MQTT takes a username and a password: use basic")
+    host, port = await dial(endpoint.host, endpoint.port, address_policy=context.settings.address_policy)
+    is_v5 = server.protocol == "mqtt5" or server.version.startswith("5")
+    options: dict[str, Any] = {} if is_v5 else {"clean_session": not session}
+    if is_v5:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = EXPIRY_SECONDS if session else 0
+        properties.ReceiveMaximum = MAX_QUEUED
+        options = {"clean_start": not session, "properties": properties}
+    client = aiomqtt.Client(
+        host,
+        port,
+        username=None if credentials is None else credentials.username,
+        password=None if credentials is None else credentials.password,
+        identifier=session or f"flowhook-{secrets.token_hex(8)}",
+        protocol=aiomqtt.ProtocolVersion.V5 if is_v5 else aiomqtt.ProtocolVersion.V311,
+        tls_context=await asyncio.to_thread(NamedTls.of, endpoint.host) if endpoint.tls else None,
+        timeout=time_left(context),
+        max_queued_incoming_messages=MAX_QUEUED,
+        logger=_silent,
+        **options,
+    )
+    if session:
+        client._client.manual_ack_set(True)  # noqa: SLF001 - see `MqttSource.acknowledge`
+    try:
+        await client.__aenter__()
+    except aiomqtt.MqttError as problem:
+        raise _fault_of(target, problem) from None
+    return MqttConnection(client, is_v5=is_v5)
+
+
+def _fault_of(target: Target, problem: aiomqtt.MqttError) -> TaskFault:
+    code = getattr(problem, "rc", None)
+    if getattr(code, "value", code) in _CREDENTIALS:
+        return fault(Kind.AUTHENTICATION, f"{target.endpoint} refuses the credentials")
+    detail = f"{target.endpoint}: the exchange failed ({type(problem).__name__})"
+    return fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)

@@ -1,0 +1,73 @@
+"""AsyncAPI over WebSocket: each message has a connection of its own, a subscription has one as well.
+
+The key of a call, and headers of its message, are those of the handshake, since WebSocket messages have none. Nothing
+is acknowledged: what a server sends while nobody is connected is lost.
+
+Source: https://github.com/asyncapi/bindings/tree/master/websockets (0.1.0), RFC 6455.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import aiohttp
+
+from flowhook.payloads.content_type import is_json
+from runner.authentication.policy import Policy
+from runner.components.asyncapi.connections import Target
+from runner.components.asyncapi.http import url_of
+from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
+from runner.components.base import Context
+from runner.interpreter.errors import Kind, fault
+from runner.outbound.bound_client import IDEMPOTENCY_KEY
+
+_UNAVAILABLE = 503
+
+
+async def publish(target: Target, message: OutboundMessage, authentication: Policy | None, context: Context) -> None:
+    """Connect, send one message, and close the connection."""
+    headers = {IDEMPOTENCY_KEY: message.key, **message.headers}
+    async with context.http.websocket(_url(target), headers=headers, authentication=authentication) as socket:
+        if is_json(message.content_type) or message.content_type.startswith("text/"):
+            await socket.send_str(message.payload.decode())
+        else:
+            await socket.send_bytes(message.payload)
+
+
+class WebSocketSource:
+    """A connection that messages come over."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, stack: AsyncExitStack, target: Target) -> None:
+        self._socket = socket
+        self._stack = stack
+        self._target = target
+
+    async def receive(self) -> InboundMessage:
+        """See `Source`."""
+        message = await self._socket.receive()
+        match message.type:
+            case aiohttp.WSMsgType.TEXT:
+                return InboundMessage(str(message.data).encode(), {})
+            case aiohttp.WSMsgType.BINARY:
+                return InboundMessage(bytes(message.data), {})
+        raise fault(Kind.COMMUNICATION, f"{self._target.endpoint}: the connection was lost", status=_UNAVAILABLE)
+
+    async def acknowledge(self, message: InboundMessage) -> None:
+        """Do nothing: WebSocket has no acknowledgements."""
+
+    async def close(self) -> None:
+        """See `Closable`."""
+        await self._stack.aclose()
+
+
+async def subscribe(target: Target, name: str, authentication: Policy | None, context: Context) -> WebSocketSource:
+    """Connect; `name` is of no use."""
+    del name
+    stack = AsyncExitStack()
+    client = context.http.without_key()
+    socket = await stack.enter_async_context(client.websocket(_url(target), headers={}, authentication=authentication))
+    return WebSocketSource(socket, stack, target)
+
+
+def _url(target: Target) -> str:
+    return url_of(target, "https" if target.endpoint.tls else "http")

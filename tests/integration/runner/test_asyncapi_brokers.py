@@ -1,0 +1,195 @@
+"""`call: asyncapi` over Kafka, AMQP, MQTT and WebSocket.
+
+The brokers are in the process of the tests: librdkafka's mock cluster for Kafka, amqtt for MQTT 3.1.1, and one of the
+tests' own for AMQP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import aiomqtt
+import pytest
+from aiohttp import web
+from aiokafka import AIOKafkaConsumer
+from amqtt.broker import Broker
+from confluent_kafka import Producer
+from support.amqp_broker import PASSWORD, USER, AmqpBroker
+from support.asyncapi_documents import document
+from support.calls import kind
+from support.patience import PATIENCE
+
+from runner.components.asyncapi import connections
+
+KEY = "evt_1:/do/0/ask#0"
+LOGIN = {"basic": {"username": USER, "password": PASSWORD}}
+PAID = {"payload": {"order": 7}, "headers": {"trace": "t1"}}
+
+
+@pytest.fixture(scope="module")
+def kafka():
+    """librdkafka's mock cluster, which lives as long as its producer."""
+    producer = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "ignored", "log_level": 0})
+    (broker,) = producer.list_topics(timeout=PATIENCE).brokers.values()
+    yield f"{broker.host}:{broker.port}"
+    producer.flush(1)
+
+
+@pytest.fixture
+async def amqp():
+    broker = AmqpBroker()
+    await broker.start()
+    yield broker
+    await broker.stop()
+
+
+@pytest.fixture
+async def mqtt():
+    """amqtt, in this process."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    listeners = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}
+    broker = Broker({"listeners": listeners, "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {}}})
+    await broker.start()
+    yield f"127.0.0.1:{port}"
+    await broker.shutdown()
+
+
+async def test_kafka_stores_a_message_with_its_key(call, documents, kafka):
+    described = await documents(document(kafka, "kafka", address="stored.{order}"))
+    given = {"document": described, "operation": "announce", "protocol": "kafka", "seconds": PATIENCE}
+    stored = await call("asyncapi", message=PAID, **given)
+    assert (stored["topic"], stored["offset"]) == ("stored.7", 0)
+    consumer = AIOKafkaConsumer("stored.7", bootstrap_servers=kafka, auto_offset_reset="earliest")
+    await consumer.start()
+    async with asyncio.timeout(PATIENCE):
+        record = await consumer.getone()
+    await consumer.stop()
+    assert (record.value, dict(record.headers)) == (
+        b'{"order":7}',
+        {"content-type": b"application/json", "Idempotency-Key": KEY.encode(), "trace": b"t1"},
+    )
+
+
+async def test_a_kafka_broker_at_a_private_address_is_not_called(perform, documents, kafka):
+    described = document(kafka, "kafka", address="stored")
+    result = await perform(
+        "asyncapi",
+        allow=False,
+        operation="announce",
+        message=PAID,
+        protocol="kafka",
+        document=await documents(described),
+    )
+    assert kind(result.error)[1] == 403
+
+
+async def test_a_kafka_broker_that_is_not_there_is_a_communication_error(call, documents):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        host = f"127.0.0.1:{closed.getsockname()[1]}"
+    described = await documents(document(host, "kafka", address="stored"))
+    error = await call(
+        "asyncapi", operation="announce", message=PAID, protocol="kafka", document=described, seconds=PATIENCE
+    )
+    assert kind(error)[0] == "communication"
+    assert host in error.detail
+
+
+async def test_amqp_confirms_a_message_with_its_key(call, documents, amqp):
+    amqp.declared["orders"] = {}
+    bindings = {"amqp": {"is": "queue", "queue": {"name": "orders"}, "priority": 3}}
+    described = await documents(document(amqp.address, "amqp", address="anything", bindings=bindings))
+    given = {"document": described, "operation": "announce", "protocol": "amqp", "authentication": LOGIN}
+    assert await call("asyncapi", message=PAID, seconds=PATIENCE, **given) is None
+    (message,) = amqp.queues["orders"]
+    properties = message["properties"]
+    assert (message["body"], properties.message_id, properties.priority) == (b'{"order":7}', KEY, 3)
+    assert (properties.content_type, properties.delivery_mode) == ("application/json", 2)
+    assert properties.headers == {"Idempotency-Key": KEY, "trace": "t1"}
+
+
+async def test_amqp_routes_by_exchange_and_key_and_what_no_queue_takes_is_an_error(call, documents, amqp):
+    amqp.bindings["shop", "paid.7"].add("orders")
+    bindings = {"amqp": {"is": "routingKey", "exchange": {"name": "shop", "type": "topic"}}}
+    described = await documents(document(amqp.address, "amqp", address="paid.{order}", bindings=bindings))
+    given = {"document": described, "operation": "announce", "protocol": "amqp", "authentication": LOGIN}
+    assert await call("asyncapi", message=PAID, seconds=PATIENCE, **given) is None
+    assert len(amqp.queues["orders"]) == 1
+    error = await call("asyncapi", message={"payload": {"order": 8}}, seconds=PATIENCE, **given)
+    assert (kind(error), error.detail) == (
+        ("communication", 404),
+        f"{amqp.address}: no queue takes messages to 'paid.8'",
+    )
+
+
+async def test_amqp_refuses_wrong_credentials(call, documents, amqp):
+    described = await documents(document(amqp.address, "amqp", address="orders"))
+    wrong = {"basic": {"username": USER, "password": "s3cret"}}
+    given = {"document": described, "operation": "announce", "protocol": "amqp", "message": PAID}
+    error = await call("asyncapi", authentication=wrong, seconds=PATIENCE, **given)
+    assert kind(error) == ("authentication", 401)
+    error = await call("asyncapi", authentication=wrong, allow=False, **given)
+    assert kind(error)[1] == 403
+
+
+async def test_mqtt_publishes_with_the_quality_of_the_operation(call, documents, mqtt):
+    host, port = mqtt.split(":")
+    async with aiomqtt.Client(host, int(port)) as client:
+        await client.subscribe("orders/#", qos=1)
+        bindings = {"mqtt": {"qos": 1, "retain": False}}
+        described = await documents(document(mqtt, "mqtt", bindings=bindings))
+        given = {"document": described, "operation": "announce", "protocol": "mqtt", "seconds": PATIENCE}
+        assert await call("asyncapi", message={"payload": {"order": 7}}, **given) is None
+        async with asyncio.timeout(PATIENCE):
+            message = await anext(aiter(client.messages))
+    assert (str(message.topic), message.payload, message.qos) == ("orders/7", b'{"order":7}', 1)
+    error = await call("asyncapi", message=PAID, **given)
+    assert kind(error) == ("configuration", 400)
+    assert "MQTT 3.1.1 can't carry headers" in error.detail
+    error = await call("asyncapi", message={"payload": {"order": 7}}, allow=False, **given)
+    assert kind(error)[1] == 403
+
+
+async def test_a_message_over_websocket_has_its_key_in_the_handshake(call, documents, http_server):
+    received = []
+
+    async def handle(request):
+        accepted = web.WebSocketResponse()
+        await accepted.prepare(request)
+        messages = [message.data async for message in accepted]
+        received.append((request.path, dict(request.headers), messages))
+        return accepted
+
+    host = (await http_server(handle)).removeprefix("http://")
+    described = await documents(document(host, "ws", pathname="/live"))
+    given = {"document": described, "operation": "announce", "protocol": "ws", "seconds": PATIENCE}
+    bearer = {"bearer": {"token": "t0ken"}}
+    assert await call("asyncapi", message=PAID, authentication=bearer, **given) is None
+    ((path, headers, messages),) = received
+    assert (path, messages) == ("/live/orders/7", ['{"order":7}'])
+    assert (headers["Idempotency-Key"], headers["trace"]) == (KEY, "t1")
+    assert headers["Authorization"] == "Bearer t0ken"
+    error = await call("asyncapi", message=PAID, allow=False, **given)
+    assert kind(error) == ("communication", 403)
+
+
+async def test_a_server_without_websocket_is_a_communication_error(call, documents, http_server):
+    async def refuse(_request):
+        return web.Response(status=404)
+
+    host = (await http_server(refuse)).removeprefix("http://")
+    given = {"document": await documents(document(host, "ws")), "operation": "announce", "protocol": "ws"}
+    error = await call("asyncapi", message=PAID, **given)
+    assert kind(error)[0] == "communication"
+
+
+async def test_a_missing_library_says_what_to_install(call, documents, monkeypatch):
+    def fail(name):
+        raise ModuleNotFoundError(name="aiokafka")
+
+    monkeypatch.setattr(connections.importlib, "import_module", fail)
+    described = await documents(document("127.0.0.1:9", "kafka", address="orders"))
+    error = await call("asyncapi", operation="announce", message=PAID, protocol="kafka", document=described)
+    assert kind(error) == ("configuration", 400)
+    assert error.detail == "asyncapi: this runner lacks aiokafka: install flowhook[kafka] where runners run"

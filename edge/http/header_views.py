@@ -8,14 +8,19 @@ send, and both are passed through Tornado's interfaces in a subclass that conver
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from email.utils import formatdate
+from typing import Any
 
 from tornado.httputil import HTTPHeaders, RequestStartLine, ResponseStartLine
 
 from edge.http import responses
 from edge.http.head import Head
 from edge.http.responses import Response
+
+
+def _of_fields(name: str) -> Callable[..., Any]:
+    return lambda self, *args, **options: getattr(self._fields, name)(*args, **options)
 
 
 class HeaderView(HTTPHeaders):
@@ -33,35 +38,9 @@ class HeaderView(HTTPHeaders):
             self._converted = self._convert()
         return self._converted
 
-    def add(self, name: str, value: str, *, _chars_are_bytes: bool = True) -> None:
-        self._fields.add(name, value, _chars_are_bytes=_chars_are_bytes)
-
-    def get_list(self, name: str) -> list[str]:
-        return self._fields.get_list(name)
-
-    def get_all(self) -> Iterable[tuple[str, str]]:
-        return self._fields.get_all()
-
-    def copy(self) -> HTTPHeaders:
-        return self._fields.copy()
-
-    def __setitem__(self, name: str, value: str) -> None:
-        self._fields[name] = value
-
-    def __getitem__(self, name: str) -> str:
-        return self._fields[name]
-
-    def __delitem__(self, name: str) -> None:
-        del self._fields[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._fields
-
-    def __len__(self) -> int:
-        return len(self._fields)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._fields)
+    add, get_list, get_all, copy = map(_of_fields, ("add", "get_list", "get_all", "copy"))
+    __getitem__, __setitem__, __delitem__ = map(_of_fields, ("__getitem__", "__setitem__", "__delitem__"))
+    __contains__, __len__, __iter__ = map(_of_fields, ("__contains__", "__len__", "__iter__"))
 
 
 class RequestHeaders(HeaderView):

@@ -136,6 +136,10 @@ def _authorized(kind: str) -> Callable[..., Any]:
     return make
 
 
+def _same(name: str) -> Callable[..., Any]:
+    return lambda self, *args: getattr(self._channel, name)(*args)
+
+
 class AuthenticatedChannel(grpc.aio.Channel):
     """A channel that adds `authorization: Bearer <token>` to the metadata of every call."""
 
@@ -150,22 +154,8 @@ class AuthenticatedChannel(grpc.aio.Channel):
     async def __aexit__(self, *error: object) -> None:
         await self._channel.__aexit__(*error)  # type: ignore[arg-type] # the three of the protocol
 
-    async def close(self, grace: float | None = None) -> None:
-        """Close the channel; calls in progress have `grace` seconds to finish."""
-        await self._channel.close(grace)
-
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002 - the base class's signature
-        """Return the state of the connection."""
-        return self._channel.get_state(try_to_connect)
-
-    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Wait until the state of the connection differs from the given one."""
-        await self._channel.wait_for_state_change(last_observed_state)
-
-    async def channel_ready(self) -> None:
-        """Wait until the channel is connected."""
-        await self._channel.channel_ready()
-
+    close, get_state = _same("close"), _same("get_state")
+    wait_for_state_change, channel_ready = _same("wait_for_state_change"), _same("channel_ready")
     unary_unary = _authorized("unary_unary")
     unary_stream = _authorized("unary_stream")
     stream_unary = _authorized("stream_unary")

@@ -94,13 +94,11 @@ class OwnerWatch:
         addresses: Sequence[str],
         open_channel: Callable[[str], grpc.aio.Channel],
         *,
-        first_seconds: float = FIRST_SECONDS,
         silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         """Watch the routers at `addresses`; `open_channel` opens a channel to one of them, or to another owner."""
         self._addresses = addresses
         self._open_channel = open_channel
-        self._first_seconds = first_seconds
         self._silence_seconds = silence_seconds
         self._reports = OwnerReports()
         self._routers: dict[str, list[RouterAddress]] = {}
@@ -200,7 +198,7 @@ class OwnerWatch:
         """Yield what a router reports, until it ends the stream or is silent for too long; fail without a first one."""
         stub: Any = ShardServiceStub(self._channel(address))
         call = stub.WatchShards(WatchShardsRequest())
-        seconds = self._first_seconds
+        seconds = FIRST_SECONDS
         try:
             while True:
                 async with asyncio.timeout(seconds):
@@ -210,7 +208,7 @@ class OwnerWatch:
                 yield response
                 seconds = self._silence_seconds
         except TimeoutError:
-            if seconds is self._first_seconds:
+            if seconds is FIRST_SECONDS:
                 raise status.to_rpc_error(UnavailableError("it does not answer")) from None
         finally:
             call.cancel()

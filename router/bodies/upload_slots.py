@@ -43,13 +43,11 @@ class UploadSlot:
     # called once to abort the upload; None: it can't be aborted any more
     abort: Callable[[], None] | None = attrs.field(kw_only=True)
     _began: float = attrs.field(kw_only=True)
-    _last: float = attrs.field(init=False)
+    _last: float = attrs.field(init=False, default=attrs.Factory(lambda self: self._began, takes_self=True))
     _recent: float = attrs.field(init=False, default=0.0)  # bytes received, with a weight that decays over time
-    bytes: int = attrs.field(init=False)  # the declared size of the body, else the bytes received
-
-    def __attrs_post_init__(self) -> None:
-        self.bytes = self._size or 0
-        self._last = self._began
+    bytes: int = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self._size or 0, takes_self=True)
+    )  # the declared size of the body, else the bytes received
 
     def received(self, count: int, now: float) -> None:
         """Count received bytes."""

@@ -85,10 +85,7 @@ class StallDetector:
 
     _clock: Callable[[], float]
     _on_stall: Callable[[float], None]  # called with the time (monotonic, seconds) at which a stall was noticed
-    _seen: float = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._seen = self._clock()
+    _seen: float = attrs.field(init=False, default=attrs.Factory(lambda self: self._clock(), takes_self=True))
 
     def check(self) -> None:
         """Call back if the last tick or check is too long ago."""

@@ -97,7 +97,7 @@ async def prepare(path: Path, flows: int, executions: int) -> None:
             flow_id: await _apply(storage, document)
             for flow_id, document in ((RUN, run), (FAULTY, _FAULTY), (SEARCHED, _SEARCHED))
         }
-        log_, state = storage.log(0), await storage.own(0)
+        log_, state = storage.log, await storage.own()
         for first in range(0, executions, PORTION):
             flow_ids = [*[RUN] * (PORTION * 8 // 10), *[FAULTY] * (PORTION // 10), *[SEARCHED] * (PORTION // 10)]
             appended = await log_.append(

@@ -118,7 +118,7 @@ def _cpu(figures: dict[str, float], name: str, count: int) -> Iterator[None]:
 
 async def write(storage: Storage, figures: dict[str, float]) -> None:
     """Append and end executions, and note the CPU time of each."""
-    log_, state = storage.log(0), await storage.own(0)
+    log_, state = storage.log, await storage.own()
     batches = []
     for _ in range(BATCHES):
         now_ms = time.time_ns() // 1_000_000
@@ -137,7 +137,7 @@ async def write(storage: Storage, figures: dict[str, float]) -> None:
 
 async def retain(storage: Storage, figures: dict[str, float]) -> None:
     """Remove the oldest executions, and note the CPU time of each, and of a sweep that finds none."""
-    state = await storage.own(0)
+    state = await storage.own()
     before_ms = time.time_ns() // 1_000_000 - DAYS * DAY_MS // 2
     with _cpu(figures, "remove one past retention, µs", 1000):
         assert await state.expire(ended_before_ms=before_ms, limit=1000) == 1000  # noqa: S101 - checks itself
@@ -146,7 +146,7 @@ async def retain(storage: Storage, figures: dict[str, float]) -> None:
 
 async def read(storage: Storage, count: int, figures: dict[str, float]) -> None:
     """Note the times of lists and of looks at single executions."""
-    state = await storage.own(0)
+    state = await storage.own()
     for name, wanted in lists(count).items():
         figures[f"list: {name}, ms"] = await _milliseconds(lambda: state.list_executions(wanted, limit=PAGE))  # noqa: B023
     faulted = ExecutionFilter(statuses=(Status.FAULTED,))

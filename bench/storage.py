@@ -132,7 +132,7 @@ async def _run(path: Path, seconds: float, *, dedupe: bool, busy_ms: float) -> N
     storage = await open_storage(path)
     assert isinstance(storage, Storage)  # noqa: S101 - whose inside is measured
     meter = Meter(storage.writer)
-    log, state = storage.log(0), await storage.own(0)
+    log, state = storage.log, await storage.own()
     noise = asyncio.ensure_future(_busy(busy_ms / 1e3)) if busy_ms else None
 
     began = time.perf_counter()

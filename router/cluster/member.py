@@ -415,7 +415,7 @@ class Member(ShardMap):
                 grew=self._grew,
             )
             storage = await self._open_storage(recorder)
-            state = await unless(storage.own(0), self._process_state.stop, recorder.abandon)
+            state = await unless(storage.own(), self._process_state.stop, recorder.abandon)
         except (FlowhookError, LogTrimmedError) as error:
             log.info("the shard was not taken over", cause=str(error))
             if storage is not None:

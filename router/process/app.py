@@ -98,7 +98,7 @@ async def _serve_embedded(
         key = await load_credentials(settings, storage.registry)
         watch = CredentialWatch(settings, process_state, key)
         helpers.append(asyncio.create_task(watch.run(), name="watch the key and the tokens"))
-        state = await storage.own(0)
+        state = await storage.own()
         async with contextlib.aclosing(InputParser()) as parser:
             shard = OwnedShard(
                 settings=settings,

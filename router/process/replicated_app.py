@@ -175,14 +175,12 @@ class _Runner(TermRunner):
     _key: bytes = attrs.field(kw_only=True)
     _parser: InputParser = attrs.field(kw_only=True)
     _registry: CollectorRegistry = attrs.field(kw_only=True)
-    _verifier: TokenVerifier = attrs.field(init=False)
-    _port: int = attrs.field(init=False)
+    _verifier: TokenVerifier = attrs.field(
+        init=False, default=attrs.Factory(lambda self: TokenVerifier(self._settings.data_dir), takes_self=True)
+    )
+    _port: int = attrs.field(init=False, default=attrs.Factory(lambda self: self._settings.grpc_port, takes_self=True))
     _shards: ShardService = attrs.field(init=False)
     _standby: StandbyServer = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._verifier = TokenVerifier(self._settings.data_dir)
-        self._port = self._settings.grpc_port
 
     def use(self, member: Member, refusals: Refusals, snapshots_failing: Callable[[], float]) -> None:
         """Answer with a map, and show it in metrics; call it once, before anything else."""

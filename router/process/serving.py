@@ -146,7 +146,7 @@ class OwnedShard:
         parts = ShardParts(
             shard=core,
             state=state,
-            log=storage.log(0),
+            log=storage.log,
             metrics=RouterMetrics(self._registry),
             clock=time.monotonic,
             now_ms=_now_ms,

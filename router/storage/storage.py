@@ -191,7 +191,7 @@ class Storage:
         self.audit = AuditLog(self.writer, self._readers, audit)
         self.jobs = JobStore(self.writer, self._queries)
         self.bodies = BodyStore(self._blobs)
-        self._log = EventLog(self.writer, self._append, self._append_inbound, self._blobs, self.bodies, limits)
+        self.log = EventLog(self.writer, self._append, self._append_inbound, self._blobs, self.bodies, limits)
         self._sweep = None if cache is None else ObjectSweep(cache, self._confirm_ownership, self._queries)
         self._wiping = Wiping(path, self.writer.run_between)
         self._checkpoints = Checkpoints(path, connection, self.writer.run_between)
@@ -211,13 +211,8 @@ class Storage:
         if self._sweep is not None:
             self._upkeep.append(asyncio.create_task(self._sweep.run_forever(), name="sweep objects"))
 
-    def log(self, shard: int) -> EventLog:
-        _check_shard(shard)
-        return self._log
-
-    async def own(self, shard: int) -> ShardState:
-        """Take ownership of a shard; writes of its former owner fail from now on."""
-        _check_shard(shard)
+    async def own(self) -> ShardState:
+        """Take ownership of the shard; writes of its former owner fail from now on."""
         if self._owner is not None:
             self._owner.mark_lost()
         self._append.listener = self._append_inbound.listener = None
@@ -264,7 +259,7 @@ class Storage:
     async def _close(self) -> None:
         await end_tasks(self._upkeep)
         await self._wiping.close()
-        await self._log.close()
+        await self.log.close()
         await self.bodies.close()
         await self.writer.close()
         await self._readers.close()
@@ -338,8 +333,3 @@ def _open_files(path: Path, *, durable: bool) -> tuple[DataLock, apsw.Connection
     except BaseException:
         lock.release()
         raise
-
-
-def _check_shard(shard: int) -> None:
-    if shard != 0:
-        raise ValueError(f"unknown shard {shard}: the only shard is 0")

@@ -194,7 +194,7 @@ class RunningHost:
     async def die(self):
         """Stop in the middle of everything: what was handed to storage before is stored, and nothing else is."""
         self.dead = True
-        await self.storage.own(0)  # from here on nobody listens to it
+        await self.storage.own()  # from here on nobody listens to it
         self.host.parts.writer.close()
         self._running.cancel()
         await asyncio.wait([self._running])
@@ -264,7 +264,7 @@ async def running_host(
     registry=None,
 ):
     storage = await open_storage(path / "flowhook.db")
-    state = Faulty(await storage.own(0))
+    state = Faulty(await storage.own())
     clock, wall = Clock(time.monotonic), Clock(time.time)
     wall.ahead = ahead
     core = Shard(
@@ -273,7 +273,7 @@ async def running_host(
     parts = ShardParts(
         shard=core,
         state=state,
-        log=storage.log(0),
+        log=storage.log,
         metrics=RouterMetrics(registry or CollectorRegistry()),
         clock=clock,
         now_ms=lambda: round(wall() * 1000),

@@ -92,7 +92,7 @@ async def populate(storage, count, *, large=2, bodies=2, payload_bytes=200):
         bodies: number of executions with uploaded bodies; each is replayed once.
         payload_bytes: size of other payloads.
     """
-    state, log, clock = await storage.own(0), storage.log(0), itertools.count(1_700_000_000_000)
+    state, log, clock = await storage.own(), storage.log, itertools.count(1_700_000_000_000)
     drafts = [FlowDraft(flow_id, b"do: []", b'{"do":[]}', has_webhook=True, reacts=False) for flow_id in FLOWS]
     await storage.registry.apply_flows(drafts, now_ms=1)
     await storage.registry.set_secret("key", b"sealed", now_ms=1)

@@ -157,7 +157,7 @@ class Cluster:
 
     async def start(self, limits: StorageLimits = DEFAULT_LIMITS) -> None:
         self.storage = await self._backend.open(self._directory, limits)
-        self.state = await self.storage.own(0)
+        self.state = await self.storage.own()
 
     async def restart(self, limits: StorageLimits = DEFAULT_LIMITS) -> None:
         await self.storage.close()
@@ -165,7 +165,7 @@ class Cluster:
 
     @property
     def log(self) -> EventLog:
-        return self.storage.log(0)
+        return self.storage.log
 
     @property
     def registry(self) -> Registry:

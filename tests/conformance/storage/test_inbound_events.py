@@ -165,7 +165,7 @@ async def test_followers_are_told_of_new_arrivals_with_the_execution_they_are_fo
     plain, addressed = new_arrival(), new_arrival(execution_id=event.event_id)
     await cluster.log.append_inbound([plain, addressed, plain])
     assert told == [StoredInboundEvent(1, plain), StoredInboundEvent(2, addressed, seq)]
-    owner = await cluster.storage.own(0)
+    owner = await cluster.storage.own()
     cluster.state.follow_inbound(told.extend)
     await cluster.log.append_inbound([new_arrival()])
     assert len(told) == 2
@@ -285,7 +285,7 @@ async def test_what_an_ended_execution_waited_for_goes_with_it(cluster, new_even
 async def test_a_former_owner_delivers_nothing(cluster, new_event):
     [seq] = await cluster.append(new_event())
     former = cluster.state
-    await cluster.storage.own(0)
+    await cluster.storage.own()
     with pytest.raises(ConflictError):
         await former.write([Delivered(seq, JournalEntry("k", b"1"), 0)])
 

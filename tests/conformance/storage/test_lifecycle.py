@@ -14,13 +14,6 @@ async def test_a_new_storage_is_healthy_and_empty(cluster):
     assert await cluster.registry.changes(after_revision=0) == []
 
 
-async def test_a_shard_that_is_not_there_is_a_callers_defect(cluster):
-    with pytest.raises(ValueError, match="shard"):
-        cluster.storage.log(1)
-    with pytest.raises(ValueError, match="shard"):
-        await cluster.storage.own(-1)
-
-
 async def test_closing_finishes_what_is_under_way(cluster, new_event):
     appends = [asyncio.ensure_future(cluster.append(new_event())) for _ in range(20)]
     await asyncio.sleep(0)
@@ -45,7 +38,7 @@ async def test_everything_is_refused_once_closed(cluster, new_event, draft):
         cluster.end(1),
         cluster.registry.apply_flows([draft()], now_ms=1),
         cluster.registry.list_flows(),
-        cluster.storage.own(0),
+        cluster.storage.own(),
     ]
     for call in calls:
         with pytest.raises(UnavailableError) as raised:

@@ -248,7 +248,7 @@ async def test_writes_under_way_together_all_count(cluster, new_event):
 async def test_a_former_owner_can_write_nothing(cluster, new_event):
     [seq] = await cluster.append(new_event())
     former = cluster.state
-    owner = await cluster.storage.own(0)
+    owner = await cluster.storage.own()
     for write in (former.write([Started(seq, 1)]), former.expire(ended_before_ms=9_000)):
         with pytest.raises(ConflictError) as raised:
             await write
@@ -260,7 +260,7 @@ async def test_a_former_owner_can_write_nothing(cluster, new_event):
 async def test_a_former_owner_is_told_nothing_more(cluster, new_event):
     told = {"former": [], "owner": []}
     cluster.state.follow(told["former"].extend)
-    owner = await cluster.storage.own(0)
+    owner = await cluster.storage.own()
     owner.follow(told["owner"].extend)
     cluster.state.follow(told["former"].extend)
     await cluster.append(new_event())
@@ -271,14 +271,14 @@ async def test_what_a_former_owner_wrote_before_is_what_the_next_one_finds(clust
     seqs = await cluster.append(*(new_event() for _ in range(20)))
     writes = [asyncio.ensure_future(cluster.end(seq)) for seq in seqs[:10]]
     await asyncio.sleep(0)
-    owner = await cluster.storage.own(0)
+    owner = await cluster.storage.own()
     await asyncio.gather(*writes)
     assert [unfinished.seq for unfinished in await owner.unfinished()] == seqs[10:]
 
 
 async def test_each_ownership_has_the_next_epoch_also_after_a_restart(cluster):
     first = cluster.state.epoch
-    second = (await cluster.storage.own(0)).epoch
+    second = (await cluster.storage.own()).epoch
     await cluster.restart()
     assert (first, second, cluster.state.epoch) == (1, 2, 3)
 

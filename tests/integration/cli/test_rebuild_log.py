@@ -48,7 +48,7 @@ def view(tmp_path, url):
             objects=replicated.objects,
             durable=False,
         )
-        await storage.own(0)
+        await storage.own()
         await populate(storage, 9)
         await storage.close()
 

@@ -343,7 +343,7 @@ async def test_what_a_dead_router_stored_and_did_not_give_out_is_given_out_at_th
         await waiting(shard, runner, listen("refusal"))
     storage = await open_storage(tmp_path / "flowhook.db")
     fields = (True, "approval", 1, orjson.dumps({"data": {"order": 1}}), 2**45)
-    await storage.log(0).append_inbound(
+    await storage.log.append_inbound(
         [NewInboundEvent(f"evt_{number}", "a", *fields, to_all=True) for number in range(2)]
     )
     await storage.close()
@@ -365,7 +365,7 @@ async def test_what_is_for_one_execution_goes_to_one_at_the_next_start_too(tmp_p
         runner = shard.attach()
         seqs = [await waiting(shard, runner) for _ in range(2)]
     storage = await open_storage(tmp_path / "flowhook.db")
-    await storage.log(0).append_inbound([NewInboundEvent("evt_1", "a", True, "approval", 1, b'{"data":1}', 2**45)])
+    await storage.log.append_inbound([NewInboundEvent("evt_1", "a", True, "approval", 1, b'{"data":1}', 2**45)])
     await storage.close()
     async with running_host(tmp_path) as shard:
         runner = shard.attach()

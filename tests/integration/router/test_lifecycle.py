@@ -186,7 +186,7 @@ async def test_the_fault_of_what_is_found_to_kill_its_runners_at_the_start_is_re
         await client.flows.apply([flow("work"), reported("alerts", "faulted")])
         await client.ingest("work", b"{}")
     storage = await open_storage(tmp_path / "flowhook.db")
-    await (await storage.own(0)).write([Started(1, 1000)])
+    await (await storage.own()).write([Started(1, 1000)])
     await storage.close()
     async with running_router(tmp_path) as router, router.client() as client:
         [event] = await starting_events(client, "alerts", 1)

@@ -57,7 +57,7 @@ class Owner:
 
     @property
     def log(self):
-        return self.storage.log(0)
+        return self.storage.log
 
     @property
     def files(self):
@@ -115,7 +115,7 @@ async def test_a_record_of_the_log_never_contains_a_large_payload(owner, commit_
 
 
 async def test_an_event_whose_payload_cannot_be_put_is_not_stored(owner, objects, commit_log, new_event):
-    state = await owner.storage.own(0)
+    state = await owner.storage.own()
     before = commit_log.tail().position
     objects.away = True
     event = new_event(LARGE)
@@ -128,7 +128,7 @@ async def test_an_event_whose_payload_cannot_be_put_is_not_stored(owner, objects
 
 
 async def test_a_payload_is_read_after_its_file_was_lost_and_then_from_its_file(owner, objects, new_event):
-    state = await owner.storage.own(0)
+    state = await owner.storage.own()
     await owner.log.append([new_event(LARGE)])
     owner.wipe()
     assert (await state.work([1]))[1].payload == LARGE
@@ -144,7 +144,7 @@ async def test_another_router_reads_what_the_first_one_stored(owner, objects, co
     (tmp_path / "other").mkdir()
     shutil.copy(owner.directory / "view.db", tmp_path / "other" / "view.db")
     async with Owner(tmp_path / "other", commit_log, objects) as other:
-        state = await other.storage.own(0)
+        state = await other.storage.own()
         assert (await state.work([1]))[1].payload == LARGE
         assert await other.read(body) == b"body" * 1000
 
@@ -172,7 +172,7 @@ async def test_a_body_that_cannot_be_put_is_not_waiting(owner, objects):
 
 
 async def test_a_damaged_object_is_reported_and_not_cached(owner, objects, new_event):
-    state = await owner.storage.own(0)
+    state = await owner.storage.own()
     await owner.log.append([new_event(LARGE), new_event(LARGE)])
     owner.wipe()
     [first, _] = objects.names("")
@@ -188,7 +188,7 @@ async def test_a_damaged_object_is_reported_and_not_cached(owner, objects, new_e
 async def test_the_object_of_a_removed_execution_is_removed_with_its_file(owner, objects, new_event):
     body = await owner.upload()
     await owner.log.append([new_event(LARGE), new_event(body=body.id), new_event(LARGE)])
-    state = await owner.storage.own(0)
+    state = await owner.storage.own()
     await state.write([Ended(seq, Status.COMPLETED, 1, 1) for seq in (1, 2)])
     await state.expire(ended_before_ms=2)
     assert len(objects.names("")) == len(owner.files) == 1
@@ -202,7 +202,7 @@ async def test_the_object_of_a_repeated_delivery_is_removed(owner, objects, new_
 
 
 async def test_the_object_of_an_event_for_which_there_is_no_room_is_removed(owner, objects, commit_log, new_event):
-    await owner.storage.own(0)
+    await owner.storage.own()
     commit_log.max_bytes = 1
     with pytest.raises(UnavailableError) as raised:
         await owner.log.append([new_event(LARGE)])
@@ -243,7 +243,7 @@ async def test_what_a_transaction_in_the_log_names_stays_though_its_commit_faile
 
 @pytest.mark.parametrize("fault", [Fault.NO_QUORUM, Fault.NO_QUORUM_BUT_IN])
 async def test_the_object_of_an_event_whose_outcome_is_unknown_stays(owner, objects, commit_log, new_event, fault):
-    await owner.storage.own(0)
+    await owner.storage.own()
     commit_log.faults = [fault]
     appending = asyncio.create_task(owner.log.append([new_event(LARGE)]))
     while not objects.names("blob/"):
@@ -271,7 +271,7 @@ async def test_the_sweep_removes_what_no_row_names_and_nothing_else(owner, objec
 
 async def test_what_could_not_be_removed_is_swept(owner, objects, new_event):
     await owner.log.append([new_event(LARGE)])
-    state = await owner.storage.own(0)
+    state = await owner.storage.own()
     await state.write([Ended(1, Status.COMPLETED, 1, 1)])
     objects.away = True
     assert await state.expire(ended_before_ms=2) == 1
@@ -306,13 +306,13 @@ async def test_a_blob_that_is_put_and_not_named_yet_is_not_swept(tmp_path, commi
         proceed.set()
         await appending
         assert await owner.sweep() == 0
-        state = await owner.storage.own(0)
+        state = await owner.storage.own()
         owner.wipe()
         assert (await state.work([1]))[1].payload == LARGE
 
 
 async def test_a_router_that_is_not_the_owner_any_more_sweeps_nothing(owner, objects, commit_log, tmp_path, new_event):
-    await owner.storage.own(0)
+    await owner.storage.own()
     async with Owner(tmp_path / "other", commit_log, objects) as other:
         other.recorder._applied = owner.recorder._applied  # as after following the log
         await other.log.append([new_event(LARGE)])
@@ -323,6 +323,6 @@ async def test_a_router_that_is_not_the_owner_any_more_sweeps_nothing(owner, obj
 
 
 async def test_without_an_object_store_nothing_is_swept_and_payloads_up_to_1_mib_are_inline(path, storage, new_event):
-    await storage.log(0).append([new_event(LARGE)])
+    await storage.log.append([new_event(LARGE)])
     assert list(path.parent.glob("blobs/*/*")) == []
     assert storage._sweep is None

@@ -22,7 +22,7 @@ def salts(path):
 async def test_the_log_is_begun_again_while_work_goes_on_and_does_not_grow(path, storage, new_event, monkeypatch):
     monkeypatch.setattr(checkpoints, "PAUSE_SECONDS", 0.001)
     monkeypatch.setattr(checkpoints, "LONG_PAGES", 20)
-    log = storage.log(0)
+    log = storage.log
     await log.append([new_event()])
     seen = {salts(path)}
 
@@ -40,7 +40,7 @@ async def test_a_storage_that_is_closed_leaves_no_log(path, new_event, monkeypat
     monkeypatch.setattr(checkpoints, "PAUSE_SECONDS", 0)
     storage = await open_storage(path)
     for _ in range(20):
-        await storage.log(0).append([new_event()])
+        await storage.log.append([new_event()])
     await storage.close()
     assert not path.with_name(f"{path.name}-wal").exists()
 

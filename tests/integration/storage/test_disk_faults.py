@@ -68,7 +68,7 @@ class Work:
         kind = chance.choice(("accept", "accept", "arrive", "apply", "read"))
         if kind == "arrive":
             arrival = NewInboundEvent(f"evt_{number}", "shop", True, f"evt_{number}", 1, chance.randbytes(900), 2**45)
-            await self._call(storage.log(0).append_inbound([arrival]), self.arrivals, f"evt_{number}")
+            await self._call(storage.log.append_inbound([arrival]), self.arrivals, f"evt_{number}")
         elif kind == "apply":
             draft = FlowDraft(f"flow-{number}", chance.randbytes(5_000), b"{}", has_webhook=True)
             await self._call(storage.registry.apply_flows([draft], now_ms=1), self.flows, draft.id)
@@ -82,7 +82,7 @@ class Work:
         flow_id = f"shop-{self._chance.randrange(50)}"
         events = [NewEvent(ids.mint(7), flow_id, 1, 1_000, self._chance.randbytes(size)) for size in sizes]
         key = tuple(event.event_id for event in events)
-        appended = await self._call(storage.log(0).append(events), self.events, key)
+        appended = await self._call(storage.log.append(events), self.events, key)
         if appended is None:
             return
         seqs = self.events[key] = tuple(each.seq for each in appended)
@@ -144,7 +144,7 @@ async def meet(directory, operation, seed):
     with failing_disk() as disk:
         storage = await open_storage(path)
         storage._connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-        state = await storage.own(0)
+        state = await storage.own()
         if operation == OPEN:  # what reads opens its own connection, at its first call
             disk.fail(OPEN, chance.randint(1, 4), lasting=chance.random() < 0.5)
         else:
@@ -164,7 +164,7 @@ async def meet(directory, operation, seed):
         assert work.reasons <= {REASONS[operation]}
         await check(storage, state, work)
         crashed = await open_storage(crash / "flowhook.db")
-        await check(crashed, await crashed.own(0), work, crashed=True)
+        await check(crashed, await crashed.own(), work, crashed=True)
         await crashed.close()
         refused = work.refused
         await work.do(storage, state, 2)
@@ -172,8 +172,8 @@ async def meet(directory, operation, seed):
         await work.finish(state)
         await storage.close()
     storage = await open_storage(path)
-    await check(storage, await storage.own(0), work)
-    assert await (await storage.own(0)).unfinished() == []
+    await check(storage, await storage.own(), work)
+    assert await (await storage.own()).unfinished() == []
     await storage.close()
     return refused
 
@@ -205,11 +205,11 @@ async def test_a_storage_that_cannot_be_opened_says_why_and_can_be_opened_later(
                 disk.fill(number * 4_096)
             try:
                 async with closing(await open_storage(path)) as storage:
-                    await storage.own(0)
+                    await storage.own()
             except UnavailableError as error:
                 reasons.append(error.reason)
         storage = await open_storage(path)
-        [appended] = await storage.log(0).append([NewEvent(ids.mint(7), "shop", 1, 1_000, b"x")])
+        [appended] = await storage.log.append([NewEvent(ids.mint(7), "shop", 1, 1_000, b"x")])
         assert appended.seq == 1
         await storage.close()
     assert set(reasons) == {REASONS[operation]}

@@ -117,12 +117,12 @@ async def test_everything_is_migrated_to_the_log_and_back(database, migration, r
 async def test_what_happened_on_the_log_since_is_migrated_back(database, migration, replicated, target, tmp_path):
     migration.to_log(database)
     view, storage = await open_view(tmp_path / "view", replicated)
-    state = await storage.own(0)
+    state = await storage.own()
     assert state.epoch == 2  # the first one was that of the embedded storage
     await state.write([Ended(1, Status.COMPLETED, 1_700_000_000_500, 1, output=b'"late"')])
-    [late] = await storage.log(0).append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, LARGE)])
+    [late] = await storage.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, LARGE)])
     SnapshotStore(replicated.objects, tmp_path / "work").make(view.path)
-    await storage.log(0).append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, b"after the snapshot")])
+    await storage.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, b"after the snapshot")])
     await storage.close()
     result = migration.from_log(target)
     assert result.position == replicated.log.tail().position > 3
@@ -130,7 +130,7 @@ async def test_what_happened_on_the_log_since_is_migrated_back(database, migrati
     del expected["applied"]
     assert content(target) == expected
     reopened = await open_storage(target)
-    state = await reopened.own(0)
+    state = await reopened.own()
     assert (await state.answer(1)).output == b'"late"'
     assert (await state.work([late.seq]))[late.seq].payload == LARGE
     await reopened.close()
@@ -208,7 +208,7 @@ async def test_a_log_whose_beginning_was_purged_needs_a_usable_snapshot(
 ):
     migration.to_log(database)
     _, storage = await open_view(tmp_path / "view", replicated)
-    await (await storage.own(0)).write([Ended(1, Status.COMPLETED, 1_700_000_000_500, 1)])
+    await (await storage.own()).write([Ended(1, Status.COMPLETED, 1_700_000_000_500, 1)])
     await storage.close()
     replicated.log.purge(1)
     with pytest.raises(ConflictError, match="begins at position 2") as raised:
@@ -292,7 +292,7 @@ async def test_a_router_that_began_with_an_empty_view_cannot_follow_the_migrated
 ):
     migration.to_log(database)
     _, storage = await open_view(tmp_path / "view", replicated)
-    await storage.own(0)
+    await storage.own()
     await storage.close()
     empty = View(tmp_path / "empty")
     empty.path.parent.mkdir()

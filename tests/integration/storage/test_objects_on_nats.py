@@ -52,7 +52,7 @@ async def test_a_router_with_an_empty_disk_continues_with_a_snapshot_and_the_obj
     upload = await storage.bodies.begin("shop", None, seat_of(None))
     await upload.write(b"body" * 1000)
     body = await upload.finish()
-    await storage.log(0).append([new_event(LARGE), new_event(body=body.id), new_event(LARGE)])
+    await storage.log.append([new_event(LARGE), new_event(body=body.id), new_event(LARGE)])
     snapshots = SnapshotStore(replicated.objects, tmp_path / "snapshots")
     assert snapshots.make(view.path) == (1, None)
     await storage.close()
@@ -62,7 +62,7 @@ async def test_a_router_with_an_empty_disk_continues_with_a_snapshot_and_the_obj
     second.path.parent.mkdir()
     position = snapshots.restore_view(second, replicated.log.identity)
     _, storage = await open_view("second", position)
-    state = await storage.own(0)
+    state = await storage.own()
     assert [work.payload for work in (await state.work([1, 3])).values()] == [LARGE, LARGE]
     reader = await storage.bodies.open(body.id)
     assert await reader.read(0, reader.size) == b"body" * 1000

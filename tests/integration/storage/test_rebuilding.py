@@ -58,7 +58,7 @@ async def owning(view, position, log, objects):
     storage = await open_storage(
         view.path, limits=REPLICATED_LIMITS, transaction_log=recorder, objects=objects, durable=False
     )
-    return storage, await storage.own(0)
+    return storage, await storage.own()
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ async def test_everything_is_in_the_new_log_and_other_routers_follow_it(replicat
 
     storage, state = await owning(view, view.position(), new, replicated.objects)
     assert state.epoch > end.epoch
-    await storage.log(0).append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, LARGE)])
+    await storage.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, LARGE)])
     await storage.close()
     Follower(new, other, position).catch_up(new.tail().position)
     assert content(other) == content(view) != before

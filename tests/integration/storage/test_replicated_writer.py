@@ -15,14 +15,14 @@ async def test_a_transaction_that_could_not_begin_does_not_end_the_ownership(tmp
     recorder = LogRecorder(log, view.create(log.identity), lost=losses.append, now_ms=lambda: 0)
     storage = await open_storage(view.path, transaction_log=recorder, durable=False)
     try:
-        await storage.own(0)
+        await storage.own()
         storage._connection.set_busy_timeout(0)
         other = apsw.Connection(str(view.path))
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageError):
-            await storage.own(0)
+            await storage.own()
         other.close()
-        await storage.own(0)
+        await storage.own()
     finally:
         await storage.close()
     assert losses == []

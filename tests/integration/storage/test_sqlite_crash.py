@@ -33,8 +33,8 @@ async def work(log, state, worker):
 
 async def main():
     storage = await open_storage(pathlib.Path(sys.argv[1]))
-    state = await storage.own(0)
-    await asyncio.gather(*(work(storage.log(0), state, worker) for worker in range(8)))
+    state = await storage.own()
+    await asyncio.gather(*(work(storage.log, state, worker) for worker in range(8)))
 
 asyncio.run(main())
 """
@@ -53,7 +53,7 @@ async def test_every_acknowledged_write_survives_kill_9(path):
         message += await process.stdout.read()
         assert await process.wait() == -9
         storage = await open_storage(path)
-        state = await storage.own(0)
+        state = await storage.own()
         for line in message.decode().splitlines():
             match line.split():
                 case ["appended", event_id, seq]:

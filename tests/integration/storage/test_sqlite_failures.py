@@ -53,7 +53,7 @@ async def fill(storage, new_event):
     seqs = []
     while True:
         try:
-            seqs += [appended.seq for appended in await storage.log(0).append([new_event(b"x" * 1000)])]
+            seqs += [appended.seq for appended in await storage.log.append([new_event(b"x" * 1000)])]
         except UnavailableError as error:
             if error.reason != "STORAGE_FULL":
                 raise
@@ -68,7 +68,7 @@ async def small(path):
 
 
 async def test_a_full_storage_refuses_events_and_lets_those_it_has_be_finished(path, small, new_event):
-    state = await small.own(0)
+    state = await small.own()
     seqs = await fill(small, new_event)
     assert len(seqs) > 500
     assert not await small.healthy()
@@ -79,9 +79,9 @@ async def test_a_full_storage_refuses_events_and_lets_those_it_has_be_finished(p
     assert await state.unfinished() == []
     assert path.stat().st_size <= MAX_BYTES
     with pytest.raises(UnavailableError):
-        await small.log(0).append([new_event(b"x" * 1000)])
+        await small.log.append([new_event(b"x" * 1000)])
     with pytest.raises(UnavailableError):
-        await small.log(0).append_inbound([NewInboundEvent("evt_1", "shop", True, "approval", 1, b"{}", 2**45)])
+        await small.log.append_inbound([NewInboundEvent("evt_1", "shop", True, "approval", 1, b"{}", 2**45)])
     assert await state.inbound_events() == []
 
 
@@ -115,23 +115,23 @@ def test_the_size_of_a_waiting_change_counts_all_that_it_holds(change):
 
 
 async def test_a_full_storage_takes_events_again_after_expiry(small, new_event):
-    state = await small.own(0)
+    state = await small.own()
     seqs = await fill(small, new_event)
     await state.write([Ended(seq, Status.COMPLETED, 1, 1) for seq in seqs])
     assert await state.expire(ended_before_ms=2, limit=len(seqs)) == len(seqs)
     assert await small.healthy()
-    [appended] = await small.log(0).append([new_event(b"x" * 1000)])
+    [appended] = await small.log.append([new_event(b"x" * 1000)])
     assert appended.seq == seqs[-1] + 1
 
 
 async def test_nothing_of_a_refused_append_is_there(small, new_event):
-    state = await small.own(0)
+    state = await small.own()
     seqs = await fill(small, new_event)
     reported = []
     state.follow(reported.extend)
     refused = [new_event(b"x" * 1000) for _ in range(3)]
     with pytest.raises(UnavailableError):
-        await small.log(0).append(refused)
+        await small.log.append(refused)
     assert reported == []
     assert [await state.find(event.event_id) for event in refused] == [None] * 3
     assert len(await state.unfinished(limit=10_000)) == len(seqs)
@@ -140,7 +140,7 @@ async def test_nothing_of_a_refused_append_is_there(small, new_event):
 async def test_the_file_of_a_refused_append_is_removed(path, small, new_event):
     await fill(small, new_event)
     with pytest.raises(UnavailableError):
-        await small.log(0).append([new_event(LARGE), new_event(b"x" * 1000)])
+        await small.log.append([new_event(LARGE), new_event(b"x" * 1000)])
     assert list((path.parent / "blobs").glob("*/*")) == []
 
 
@@ -148,8 +148,8 @@ async def test_work_is_finished_even_when_new_events_fill_the_last_page_in_the_s
     # events are not refused before SQLite refuses them
     log = CountingLog()
     storage = await open_storage(path, max_bytes=MAX_BYTES, limits=StorageLimits(append_share=100), transaction_log=log)
-    state = await storage.own(0)
-    seqs = [appended.seq for appended in await storage.log(0).append([new_event() for _ in range(10)])]
+    state = await storage.own()
+    seqs = [appended.seq for appended in await storage.log.append([new_event() for _ in range(10)])]
     begun = log.begun
     with stall():
         # the writer takes what waits as soon as it gets to run: it shall have something else, and wait for the lock
@@ -157,7 +157,7 @@ async def test_work_is_finished_even_when_new_events_fill_the_last_page_in_the_s
         await asyncio.sleep(0)
         while log.begun == begun:
             await asyncio.sleep(0)
-        too_much = [asyncio.ensure_future(storage.log(0).append([new_event(b"x" * 500_000)])) for _ in range(6)]
+        too_much = [asyncio.ensure_future(storage.log.append([new_event(b"x" * 500_000)])) for _ in range(6)]
         ends = asyncio.ensure_future(state.write([Ended(seq, Status.COMPLETED, 1, 1) for seq in seqs]))
         await asyncio.sleep(0)
     await first
@@ -165,7 +165,7 @@ async def test_work_is_finished_even_when_new_events_fill_the_last_page_in_the_s
     results = await asyncio.gather(*too_much, return_exceptions=True)
     assert {getattr(result, "reason", "stored") for result in results} == {"STORAGE_FULL"}
     assert await state.unfinished() == []
-    [appended] = await storage.log(0).append([new_event()])
+    [appended] = await storage.log.append([new_event()])
     assert appended.seq == seqs[-1] + 1
     await storage.close()
 
@@ -182,12 +182,12 @@ def no_file_grows_beyond(size):
 
 
 async def test_an_input_output_error_fails_what_was_under_way_and_the_next_call_succeeds(storage, new_event):
-    state = await storage.own(0)
-    await storage.log(0).append([new_event()])
+    state = await storage.own()
+    await storage.log.append([new_event()])
     events = [new_event(b"x" * 1000, flow_id=f"flow-{number}") for number in range(100)]
     with no_file_grows_beyond(PAGE_BYTES):
         results = await asyncio.gather(
-            *(storage.log(0).append([event]) for event in events), state.write([Started(1, 1)]), return_exceptions=True
+            *(storage.log.append([event]) for event in events), state.write([Started(1, 1)]), return_exceptions=True
         )
         assert {type(result).__mro__[1] for result in results} == {UnavailableError}
         assert {result.reason for result in results} == {"STORAGE_UNAVAILABLE"}
@@ -195,7 +195,7 @@ async def test_an_input_output_error_fails_what_was_under_way_and_the_next_call_
         assert not await storage.healthy()
     assert await storage.healthy()
     assert await state.find(events[0].event_id) is None
-    stored = await storage.log(0).append(events)
+    stored = await storage.log.append(events)
     assert [appended.seq for appended in stored] == list(range(2, 102))
     assert [record.flow_id for record in (await state.records(range(2, 102))).values()] == [
         event.flow_id for event in events
@@ -204,7 +204,7 @@ async def test_an_input_output_error_fails_what_was_under_way_and_the_next_call_
 
 async def test_a_large_payload_that_cannot_be_written_leaves_no_file(path, storage, new_event):
     with no_file_grows_beyond(PAGE_BYTES), pytest.raises(UnavailableError, match="EFBIG"):
-        await storage.log(0).append([new_event(LARGE)])
+        await storage.log.append([new_event(LARGE)])
     assert list((path.parent / "blobs").glob("*/*")) == []
 
 
@@ -226,15 +226,15 @@ async def main():
     ballast = directory / "ballast"
     ballast.write_bytes(b"x" * 300_000)
     storage = await open_storage(directory / "flowhook.db")
-    state = await storage.own(0)
+    state = await storage.own()
     seqs = []
     try:
         while True:
-            seqs += [appended.seq for appended in await storage.log(0).append([event() for _ in range(10)])]
+            seqs += [appended.seq for appended in await storage.log.append([event() for _ in range(10)])]
     except UnavailableError as error:
         print(error.reason)
     ballast.unlink()
-    again = await storage.log(0).append([event()])
+    again = await storage.log.append([event()])
     print(again[0].seq - seqs[-1], len(await state.unfinished(limit=10_000)) - len(seqs))
     await storage.close()
 
@@ -265,14 +265,14 @@ def test_a_disk_without_space_refuses_events_until_there_is_some(tmp_path):
     ids=["payload", "integer", "null", "text"],
 )
 async def test_a_faulty_call_fails_none_of_those_it_shares_a_commit_with(storage, new_event, stall, fields):
-    state = await storage.own(0)
+    state = await storage.own()
     faulty = new_event()._replace(**({"payload": b""} | fields))
     if not isinstance(faulty.payload, bytes):
         faulty = faulty._replace(payload=Sized())
     with stall():
-        good = [asyncio.ensure_future(storage.log(0).append([new_event()])) for _ in range(3)]
-        bad = asyncio.ensure_future(storage.log(0).append([new_event(), faulty]))
-        good += [asyncio.ensure_future(storage.log(0).append([new_event()])) for _ in range(3)]
+        good = [asyncio.ensure_future(storage.log.append([new_event()])) for _ in range(3)]
+        bad = asyncio.ensure_future(storage.log.append([new_event(), faulty]))
+        good += [asyncio.ensure_future(storage.log.append([new_event()])) for _ in range(3)]
         await asyncio.sleep(0)
     with pytest.raises(InternalError) as raised:
         await bad
@@ -290,8 +290,8 @@ class Sized:
 
 
 async def test_a_faulty_change_fails_its_own_write_whole(storage, new_event, stall):
-    state = await storage.own(0)
-    await storage.log(0).append([new_event(), new_event()])
+    state = await storage.own()
+    await storage.log.append([new_event(), new_event()])
     with stall():
         good = asyncio.ensure_future(state.write([Started(1, 1)]))
         bad = asyncio.ensure_future(state.write([Started(2, 1), Started(2, 1 << 70)]))
@@ -305,10 +305,10 @@ async def test_a_faulty_change_fails_its_own_write_whole(storage, new_event, sta
 
 async def test_too_many_waiting_appends_are_refused_while_work_can_be_finished(open_limited, new_event, stall):
     storage = await open_limited(waiting_calls=10)
-    state = await storage.own(0)
-    await storage.log(0).append([new_event()])
+    state = await storage.own()
+    await storage.log.append([new_event()])
     with stall():
-        appends = [asyncio.ensure_future(storage.log(0).append([new_event()])) for _ in range(50)]
+        appends = [asyncio.ensure_future(storage.log.append([new_event()])) for _ in range(50)]
         await asyncio.sleep(0)
         end = asyncio.ensure_future(state.write([Ended(1, Status.COMPLETED, 1, 1)]))
         await asyncio.sleep(0)
@@ -324,7 +324,7 @@ async def test_too_many_waiting_appends_are_refused_while_work_can_be_finished(o
 async def test_too_many_waiting_bytes_are_refused(open_limited, new_event, stall):
     storage = await open_limited(waiting_bytes=1_000_000)
     with stall():
-        appends = [asyncio.ensure_future(storage.log(0).append([new_event(b"x" * 600_000)])) for _ in range(5)]
+        appends = [asyncio.ensure_future(storage.log.append([new_event(b"x" * 600_000)])) for _ in range(5)]
         await asyncio.sleep(0)
     results = await asyncio.gather(*appends, return_exceptions=True)
     assert 3 <= sum(isinstance(result, UnavailableError) for result in results) <= 4
@@ -335,7 +335,7 @@ async def test_calls_that_arrive_during_a_commit_share_the_next_one(path, new_ev
     storage = await open_storage(path, transaction_log=log)
     before = log.begun
     with stall():
-        appends = [asyncio.ensure_future(storage.log(0).append([new_event()])) for _ in range(100)]
+        appends = [asyncio.ensure_future(storage.log.append([new_event()])) for _ in range(100)]
         await asyncio.sleep(0)
     await asyncio.gather(*appends)
     await storage.close()

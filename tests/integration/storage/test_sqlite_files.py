@@ -58,7 +58,7 @@ async def test_one_process_opens_it_once_at_a_time(path, storage):
 
 
 async def test_all_files_are_their_owners_alone(path, storage, new_event):
-    await storage.log(0).append([new_event(LARGE)])
+    await storage.log.append([new_event(LARGE)])
     for file in path.parent.rglob("*"):
         assert mode(file) == (0o700 if file.is_dir() else 0o600), file
     assert mode(path.parent) == 0o700
@@ -75,7 +75,7 @@ async def test_commits_are_durable(path, storage):
 
 
 async def test_a_closed_storage_is_one_file_and_its_lock(path, storage, new_event):
-    await storage.log(0).append([new_event()])
+    await storage.log.append([new_event()])
     await storage.registry.list_flows()
     await storage.close()
     assert sorted(file.name for file in path.parent.iterdir()) == ["flowhook.db", "flowhook.db.lock"]
@@ -119,17 +119,17 @@ async def test_a_path_that_cannot_be_opened_is_reported_as_unavailable(tmp_path)
 
 async def test_large_payloads_are_files_and_small_ones_are_not(path, storage, new_event):
     event = new_event(LARGE)
-    await storage.log(0).append([event, new_event(LARGE[:-1])])
+    await storage.log.append([event, new_event(LARGE[:-1])])
     [blob] = blobs(path)
     assert blob.read_bytes() == LARGE
     assert blob.name.startswith(event.event_id)
-    assert await storage.log(0).append([event])
+    assert await storage.log.append([event])
     assert blobs(path) == [blob]
 
 
 async def test_the_file_of_a_removed_execution_is_removed(path, storage, new_event):
-    await storage.log(0).append([new_event(LARGE), new_event(LARGE)])
-    state = await storage.own(0)
+    await storage.log.append([new_event(LARGE), new_event(LARGE)])
+    state = await storage.own()
     await state.write([Ended(1, Status.COMPLETED, 1, 1)])
     await state.expire(ended_before_ms=2)
     assert len(blobs(path)) == 1
@@ -137,7 +137,7 @@ async def test_the_file_of_a_removed_execution_is_removed(path, storage, new_eve
 
 
 async def test_files_that_nothing_refers_to_are_removed_when_opened(path, storage, new_event):
-    await storage.log(0).append([new_event(LARGE)])
+    await storage.log.append([new_event(LARGE)])
     await storage.close()
     [blob] = blobs(path)
     (blob.parent / "evt_orphan.1234").write_bytes(b"x")
@@ -149,15 +149,15 @@ async def test_files_that_nothing_refers_to_are_removed_when_opened(path, storag
 @pytest.mark.parametrize("event_id", ["../../escape", "", "a/b", "evt_\x00"])
 async def test_an_event_id_that_is_no_file_name_is_refused_with_a_large_payload(path, storage, new_event, event_id):
     with pytest.raises(InvalidError) as raised:
-        await storage.log(0).append([new_event(LARGE), new_event(LARGE, event_id=event_id)])
+        await storage.log.append([new_event(LARGE), new_event(LARGE, event_id=event_id)])
     assert raised.value.reason == "EVENT_ID_INVALID"
     assert blobs(path) == []
 
 
 async def test_a_large_event_whose_sender_went_away_leaves_no_file_that_nothing_refers_to(path, storage, new_event):
     event = new_event(LARGE)
-    await storage.log(0).append([event])
-    again = asyncio.create_task(storage.log(0).append([event]))
+    await storage.log.append([event])
+    again = asyncio.create_task(storage.log.append([event]))
     await asyncio.sleep(0)
     again.cancel()
     with pytest.raises(asyncio.CancelledError):

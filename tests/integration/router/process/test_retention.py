@@ -24,10 +24,10 @@ def now_ms():
 
 async def test_former_revisions_go_when_they_are_past_and_no_execution_is_of_them(tmp_path):
     storage = await open_storage(tmp_path / "flowhook.db", limits=StorageLimits(revisions=2))
-    state, registry = await storage.own(0), storage.registry
+    state, registry = await storage.own(), storage.registry
     for revision in range(1, 6):
         await registry.apply_flows([FlowDraft("hello", b"%d" % revision, b"{}", has_webhook=True)], now_ms=revision)
-    await storage.log(0).append([NewEvent(ids.mint(ids.slot_of("hello")), "hello", 1, now_ms(), b"{}")])
+    await storage.log.append([NewEvent(ids.mint(ids.slot_of("hello")), "hello", 1, now_ms(), b"{}")])
     # once it begins, and then once an hour
     sweeping = asyncio.create_task(
         expire_forever(state, storage.bodies, registry, retention_seconds=0.001, now_ms=now_ms)

@@ -107,7 +107,7 @@ class Storage:
 
     async def __aenter__(self):
         self.storage = await open_storage(self._path, durable=False)
-        await self.storage.own(0)
+        await self.storage.own()
         self.jobs = self.storage.jobs
         return self
 
@@ -116,7 +116,7 @@ class Storage:
 
     async def create(self, count=EXECUTIONS):
         events = [NewEvent(f"evt_{seq}", "f", 1, 1_000, b"") for seq in range(1, count + 1)]
-        await self.storage.log(0).append(events)
+        await self.storage.log.append(events)
         return await self.jobs.create(NewJob("job_1", b"", 1_000))
 
     def run(self, job, world, crashes=None):

@@ -49,10 +49,10 @@ async def stored(executions):
     """Open storage with these executions."""
     with tempfile.TemporaryDirectory() as directory:
         storage = await open_storage(Path(directory) / "flowhook.db", durable=False)
-        state = await storage.own(0)
+        state = await storage.own()
         for seq, (earlier, status) in enumerate(executions, 1):
             replay_of = f"evt_{earlier}" if 0 < earlier < seq else ""
-            await storage.log(0).append([NewEvent(f"evt_{seq}", "f", 1, 1000, b"", replay_of=replay_of)])
+            await storage.log.append([NewEvent(f"evt_{seq}", "f", 1, 1000, b"", replay_of=replay_of)])
             await state.write([Ended(seq, status, 2000 + seq, 1)])
         yield storage, state
         await storage.close()
@@ -91,7 +91,7 @@ def test_a_job_replays_each_event_at_most_once_even_if_its_replays_fail_at_once(
 
             async def start(execution_id, _options, *, unless_replayed, event_id):
                 assert unless_replayed
-                (new,) = await storage.log(0).append([NewEvent(event_id, "f", 1, 1000, b"", replay_of=execution_id)])
+                (new,) = await storage.log.append([NewEvent(event_id, "f", 1, 1000, b"", replay_of=execution_id)])
                 await state.write([Ended(new.seq, Status.FAULTED, 3000, 1)])
                 replayed.append(execution_id)
                 return SimpleNamespace(id=event_id)

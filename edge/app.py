@@ -112,7 +112,9 @@ async def _serve(
     replies = SyncReplies(router, flow_cache, counts, shared, router_timeout=timeout)
     proxies = TrustedProxies(parse_networks(settings.trusted_proxies))
     views = RequestViews(proxies, settings.public_url)
-    rejections = RejectionReporter(router, flow_cache, PerFlowLimiter(loop.time), counts)
+    rejections = RejectionReporter(
+        router, flow_cache, PerFlowLimiter(loop.time), counts, other_limiter=PerFlowLimiter(loop.time)
+    )
     fetcher = DocumentFetcher(settings.address_policy)
     offload = Offload("parsing large bodies")
     acceptance = AcceptanceChecks()

@@ -15,6 +15,7 @@ from operations import (
     parts,
     rejections,
     replays,
+    requests,
     secrets,
     test_events,
 )
@@ -62,6 +63,7 @@ LIST_JOB_ITEMS: Final = Operation("GET", "/jobs/{job_id}/items", jobs.list_job_i
 PAUSE_JOB: Final = Operation("POST", "/jobs/{job_id}/pause", jobs.pause_job)
 RESUME_JOB: Final = Operation("POST", "/jobs/{job_id}/resume", jobs.resume_job)
 ABORT_JOB: Final = Operation("POST", "/jobs/{job_id}/abort", jobs.abort_job)
+LIST_REQUESTS: Final = Operation("GET", "/requests", requests.list_requests, items="requests")
 LIST_REJECTIONS: Final = Operation("GET", "/rejections", rejections.list_rejections, items="rejections")
 GET_REJECTION: Final = Operation("GET", "/rejections/{rejection_id}", rejections.get_rejection)
 READ_REJECTION_BODY: Final = Operation(

@@ -14,6 +14,7 @@ from pydantic import Field
 from flowhook.errors import InvalidError, NotFoundError, UnavailableError
 from flowhook.model import Event
 from flowhook.model.flows import SignedRequest
+from flowhook.model.rejections import TEST_TRACE
 from flowhook.providers import PROVIDERS, sample_files
 from operations.edge_access import EdgeAccess
 from operations.edge_request import MAX_RESPONSE, curl_line, send_to_edge
@@ -169,7 +170,8 @@ def _with_trace(headers: list[tuple[str, str]]) -> tuple[list[tuple[str, str]], 
     for name, value in headers:
         if name.lower() == "traceparent" and (match := _TRACEPARENT.fullmatch(value)):
             return headers, match[1]
-    trace = secrets.token_hex(16)
+    # an edge tells test events by its beginning
+    trace = TEST_TRACE.partition("-")[2] + secrets.token_hex(12)
     others = [(name, value) for name, value in headers if name.lower() != "traceparent"]
     return [*others, ("traceparent", f"00-{trace}-{secrets.token_hex(8)}-01")], trace
 

@@ -23,7 +23,7 @@ from operations.executions import read_beginning
 from operations.operation import Operation, P, ParameterError
 
 CSRF_FIELD: Final = "csrf_token"
-MENU: Final = ("flows", "executions", "faults", "jobs", "rejections", "secrets", "cluster", "audit", "docs")
+MENU: Final = ("flows", "executions", "faults", "jobs", "requests", "rejections", "secrets", "cluster", "audit", "docs")
 # entries of the menu, by what the paths of their pages begin with
 SECTIONS: Final = {**{name: name for name in MENU}, "apply": "flows", "check": "flows"}
 # what explains a page of the console, by its template; any other page: `console`
@@ -43,6 +43,7 @@ HELP: Final[Mapping[str, str]] = {
     "jobs.html": "executions#bulk-jobs",
     "rejection.html": "console#accepting-a-refused-request",
     "rejections.html": "http",
+    "requests.html": "console#requests",
     "replay.html": "executions#replay-and-cancel",
     "secrets.html": "flow-file#secrets",
     "test_event.html": "console#test-events",

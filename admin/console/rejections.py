@@ -36,6 +36,10 @@ ADVICE: Final[Mapping[str, str]] = {
     "SENDER_RATE_LIMITED": "This sender has used up the sender_rate_limit. It was asked to send again later.",
     "RATE_LIMITED": "The rate_limit is used up. The sender was asked to send again later.",
     "RATE_KEYS_FULL": "Too many keys of the flow's rate are in use. The sender was asked to send again later.",
+    "SCHEMA_VIOLATED": "It is not what the flow's accept.schema demands. Correct the sender, or the schema.",
+    "FILTER_FAILED": "The flow's accept.filter fails on it: correct the filter. The sender was asked to send again.",
+    "ACCEPT_TOO_COSTLY": "The flow's accept.filter and accept.schema take too long: make them simpler.",
+    "FILTERED": "The flow's accept.filter is false for it: nothing runs.",
     "BACKLOG_FULL": "The flow has too many unfinished events. The sender was asked to send again later.",
 }
 # why a refused request can't be accepted
@@ -44,6 +48,7 @@ OBSTACLES: Final[Mapping[Acceptability, str]] = {
     Acceptability.NOT_AUTHENTICATION: "It was not refused for its credentials: the sender has to send a new one.",
     Acceptability.NOT_STORED: "The flow does not store refused requests. With webhook.keep_rejected_bodies it does.",
     Acceptability.INCOMPLETE: "Not all of it was received, or it has more than 64 KiB.",
+    Acceptability.NOT_REFUSED: "It was not refused.",
     Acceptability.ONE_TIME_URL: "It was sent to a one-time URL, whose token is not stored.",
 }
 

@@ -24,19 +24,22 @@ from edge.http.responses import Response
 from edge.metrics import EdgeMetrics
 from edge.router.client import RouterClient
 from edge.router.flow_cache import FlowCache
-from edge.webhook.acceptance import STORED
+from edge.webhook.acceptance import FILTERED, STORED
 from edge.webhook.compiled_endpoints import CompiledEndpoint
 from edge.webhook.log_limiter import PerFlowLimiter
 from edge.webhook.stages import Delivery
 from flowhook import limits
 from flowhook.errors import FlowhookError
 from flowhook.events import ids
+from flowhook.model.rejections import RequestOutcome
 from flowhook.process import logs
 from flowhook.signatures.diagnosis import DIAGNOSED, MAX_OTHERS, NamedVerifiers, diagnose
 from flowhook.signatures.request_values import contains_credential, credentials_of
 from flowhook.signatures.types import RequestView, Verifier
 from flowhook.v1.rejection_service_pb2 import OriginalRequest, Rejection
+from flowhook.v1.rejection_service_pb2 import RequestOutcome as RequestOutcomeMessage
 from flowhook.wire.convert import headers_to_proto, milliseconds, timestamp
+from flowhook.wire.mapping import enum_to_proto
 
 FLUSH_SECONDS: Final = 0.5
 MAX_BATCH: Final = 100
@@ -97,6 +100,8 @@ class RejectionReporter:
     _flow_cache: FlowCache
     _limiter: PerFlowLimiter
     _metrics: EdgeMetrics
+    # of what was not refused, so that it hides no request that was; None: the same
+    _other_limiter: PerFlowLimiter | None = attrs.field(default=None, kw_only=True)
     _explain: Explain = attrs.field(default=diagnose, kw_only=True)
     _flush_seconds: float = attrs.field(default=FLUSH_SECONDS, kw_only=True)
     # reports, and the requests to diagnose
@@ -108,18 +113,19 @@ class RejectionReporter:
     def record(
         self, delivery: Delivery, peer: Peer, response: Response, error: FlowhookError | None, now: float
     ) -> None:
-        """Record a refused request, unless the rate limit of its flow is exceeded.
+        """Record a refused request, or another that became no execution, unless the rate limit of its flow is exceeded.
 
         `error` is what operators learn of the cause, if that is more than the sender does. `peer` may be a proxy of the
         sender. `now` is Unix time in seconds.
         """
-        endpoint, head = delivery.endpoint, delivery.head
-        if not self._limiter.admit(endpoint.flow_id):
+        endpoint, head, outcome = delivery.endpoint, delivery.head, delivery.outcome or _outcome(response)
+        limiter = self._limiter if outcome is RequestOutcome.REFUSED else self._other_limiter or self._limiter
+        if not limiter.admit(endpoint.flow_id):
             return
         if len(self._waiting) >= MAX_WAITING:
             self._metrics.unreported += 1
             return
-        reason, detail = (response.reason,) * 2 if error is None else (error.reason, error.message)
+        reason, detail = (response.reason or outcome.name,) * 2 if error is None else (error.reason, error.message)
         body = delivery.request.body
         stores_body = endpoint.stores_rejected_bodies or reason in STORED
         path = head.path.rpartition("/")[0] + "/…" if endpoint.one_time else head.path
@@ -140,9 +146,15 @@ class RejectionReporter:
             headers=headers_to_proto(list(_shown(endpoint, head))),
             body_size=len(body) if body else head.length,
             body=body[:MAX_BODY_BYTES] if stores_body else b"",
-            suppressed=self._limiter.pop_suppressed(endpoint.flow_id),
+            suppressed=limiter.pop_suppressed(endpoint.flow_id),
             acceptability=_acceptability(endpoint, head, response, body, stores_body=stores_body),
+            outcome=enum_to_proto(outcome, RequestOutcomeMessage),
+            execution_id=delivery.execution_id,
         )
+        if outcome is not RequestOutcome.REFUSED:
+            rejection.acceptability = Rejection.ACCEPTABILITY_NOT_REFUSED
+            rejection.body = b""
+
         if rejection.acceptability == Rejection.ACCEPTABILITY_ACCEPTABLE:
             rejection.original.CopyFrom(_original(head, peer))
         room = self._suspects < MAX_DIAGNOSES and self._suspect_bytes + len(body) <= MAX_DIAGNOSED_BYTES
@@ -197,6 +209,10 @@ class RejectionReporter:
                 await self._router.report(batch)
             except FlowhookError:
                 self._metrics.unreported += len(batch)
+
+
+def _outcome(response: Response) -> RequestOutcome:
+    return RequestOutcome.FILTERED if response.reason == FILTERED else RequestOutcome.REFUSED
 
 
 def _acceptability(

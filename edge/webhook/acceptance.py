@@ -35,6 +35,9 @@ TOO_COSTLY: Final = responses.ACCEPT_TOO_COSTLY.reason
 UNDECIDED: Final = frozenset({FILTER_FAILED, TOO_COSTLY})
 """Reasons of requests that could not be decided."""
 
+DECIDED: Final = UNDECIDED | {FILTERED, SCHEMA_VIOLATED}
+"""Reasons of requests that are listed, whatever the status of their answer."""
+
 STORED: Final = UNDECIDED | {SCHEMA_VIOLATED}
 """Reasons of requests that operators can accept after the fix: their senders are authenticated."""
 

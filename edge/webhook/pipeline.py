@@ -31,7 +31,7 @@ from edge.router.ingest import IngestBatcher, IngestUnavailableError
 from edge.router.rejections import MAX_BODY_BYTES, RejectionReporter
 from edge.router.replies import PREFIX as REPLIES
 from edge.router.replies import REFUSED, SyncReplies
-from edge.webhook.acceptance import UNDECIDED, CompiledAcceptance
+from edge.webhook.acceptance import DECIDED, CompiledAcceptance
 from edge.webhook.compiled_endpoints import HOOKS, CompiledEndpoint, ParsedContent
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.handshakes import DONE, FetchUrl
@@ -49,6 +49,7 @@ from flowhook import limits
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError
 from flowhook.http.forwarded import Address
 from flowhook.model import Event
+from flowhook.model.rejections import TEST_TRACE, RequestOutcome
 from flowhook.sharing.limit import network_of
 from flowhook.signatures.types import Match, Outcome, SignatureError, Verifier, first_match
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
@@ -138,7 +139,9 @@ class WebhookHandler:
             return responses.OVERLOADED
         except IngestUnavailableError:
             return responses.ROUTER_UNAVAILABLE
-        if answer.reason and (answer.status < HTTPStatus.INTERNAL_SERVER_ERROR or answer.reason in UNDECIDED):
+        if delivery.outcome is not None or (
+            answer.reason and (answer.status < HTTPStatus.INTERNAL_SERVER_ERROR or answer.reason in DECIDED)
+        ):
             delivery.request = seen
             self._rejections.record(delivery, peer, answer, error, time.time())
         return answer
@@ -164,7 +167,9 @@ class WebhookHandler:
         except ExhaustedError:
             raise Overloaded from None
         if handshake is not None:
-            return await self._visited(handshake) if isinstance(handshake, FetchUrl) else handshake
+            answered = await self._visited(handshake) if isinstance(handshake, FetchUrl) else handshake
+            delivery.outcome = None if answered.reason else RequestOutcome.HANDSHAKE
+            return answered
         return await self._store(delivery, request, verified, event, content)
 
     async def _authenticated(
@@ -296,7 +301,11 @@ class WebhookHandler:
         size = MAX_GROWTH * delivery.head.size + len(seen.body) + (message.ByteSize() if event.body_blob else 0)
         result = await (self._callbacks if endpoint.callback else self._ingest).submit(message, size)
         if result.HasField("accepted"):
-            return endpoint.response.render(result.accepted.execution_id, shown)
+            accepted = result.accepted
+            if accepted.duplicate or delivery.head.traceparent.startswith(TEST_TRACE):
+                delivery.outcome = RequestOutcome.DUPLICATE if accepted.duplicate else RequestOutcome.TEST
+                delivery.execution_id = accepted.execution_id
+            return endpoint.response.render(accepted.execution_id, shown)
         return self._rejected(endpoint, result.rejected)
 
     def _rejected(self, endpoint: CompiledEndpoint, failure: Failure) -> Response:

@@ -30,6 +30,7 @@ from flowhook.events.shaping import ShapingKeys
 from flowhook.events.workflow_input import webhook_view
 from flowhook.http.forwarded import Address, TrustedProxies
 from flowhook.model import Event, events
+from flowhook.model.rejections import RequestOutcome
 from flowhook.payloads.content_type import is_json
 from flowhook.payloads.parsing import is_opaque, parse, to_structured
 from flowhook.sandbox import INLINE_BYTES
@@ -88,6 +89,8 @@ class Delivery:
     head: Head
     address: Address  # of the sender
     request: RequestView  # as far as it is known: stages add the body, its JSON value, and fetched keys
+    outcome: RequestOutcome | None = None  # what became of it, if operators have to know that it was not just accepted
+    execution_id: str = ""  # of that outcome
 
 
 def build_event(delivery: Delivery, match: Match) -> Event:
@@ -162,6 +165,7 @@ def answer_by_head(delivery: Delivery) -> Response | None:
     if endpoint.handshakes is not None and admitted:
         answer = endpoint.handshakes.early(delivery.request)
         if answer is not None:
+            delivery.outcome = None if answer.reason else RequestOutcome.HANDSHAKE
             return answer
     if method not in endpoint.methods:
         return responses.FLOW_FOUND if method == "HEAD" else endpoint.not_allowed

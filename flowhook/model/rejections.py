@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from flowhook.model.events import Headers
+from flowhook.model.executions import Status
 from flowhook.model.times import time_if_any, time_of
 
 
@@ -18,6 +20,22 @@ class Acceptability(StrEnum):
     NOT_STORED = "not_stored"
     INCOMPLETE = "incomplete"
     ONE_TIME_URL = "one_time_url"
+    NOT_REFUSED = "not_refused"
+
+
+class RequestOutcome(StrEnum):
+    """What became of a request."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    FILTERED = "filtered"
+    DUPLICATE = "duplicate"
+    HANDSHAKE = "handshake"
+    TEST = "test"
+
+
+TEST_TRACE: Final = "00-7e57f10e"
+"""Beginning of the `traceparent` of test events that the console sends: by it an edge tells them from others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +62,8 @@ class RejectedRequest:
     accept_time_ms: int | None = None
     diagnosis: str = ""  # what would have made it pass; it is the end of `detail`, too
     accepted_by: str = ""
+    outcome: RequestOutcome = RequestOutcome.REFUSED
+    execution_id: str = ""  # that runs for it, or for the delivery that it repeats
 
     @property
     def accepted_execution_id(self) -> str:
@@ -52,6 +72,27 @@ class RejectedRequest:
 
     accepted_at = time_if_any("accept_time_ms")
     refused_at = time_of("time_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """A request that arrived. One that was accepted is an execution: it has no more than what that shows in a list."""
+
+    outcome: RequestOutcome
+    time_ms: int
+    flow_id: str
+    callback: str = ""
+    execution_id: str = ""  # that runs for it, or for the delivery that it repeats
+    execution_status: Status | None = None  # of one that runs for it
+    rejection_id: str = ""  # ID in the log of rejections; empty if it was accepted
+    status: int = 0
+    reason: str = ""
+    detail: str = ""
+    address: str = ""
+    method: str = ""
+    path: str = ""
+    suppressed: int = 0
+    received_at = time_of("time_ms")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from flowhook.model import Change, Event, Retry, Status, TaskState
-from flowhook.model.rejections import Acceptability
+from flowhook.model.rejections import Acceptability, RequestOutcome
 from flowhook.model.replays import ReplayOptions
 from flowhook.model.types import field_defaults, field_types
 from flowhook.wire import convert
@@ -47,6 +47,7 @@ M = TypeVar("M", bound=Message)
 _UNKNOWN: Final[Mapping[type[Enum], Enum]] = {
     Acceptability: Acceptability.UNKNOWN,
     Change: Change.UPDATED,
+    RequestOutcome: RequestOutcome.REFUSED,
     Status: Status.PENDING,
     TaskState: TaskState.RUNNING,
 }

@@ -60,7 +60,7 @@ _SCOPES: Final[Mapping[str, Mapping[str, frozenset[TokenScope]]]] = {
     },
     "RejectionService": {
         "AcceptRejection": _ADMIN,
-        "GetRejection ListRejections CountRejections": _READ,
+        "GetRejection ListRejections ListRequests CountRejections": _READ,
         "AttachVerifier ReportRejections": _VERIFY,
     },
     "AuditService": {"ListAuditEntries": _READ},

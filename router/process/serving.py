@@ -42,6 +42,7 @@ from router.jobs.job_specs import MatchingExecutions
 from router.jobs.removal import ExecutionRemoval
 from router.metrics import RouterMetrics
 from router.process.grpc_server import add_service, bind, enable_reflection, new_server, service_names
+from router.rejections.received_requests import ReceivedRequests
 from router.rejections.rejection_acceptance import OriginalSeal, RejectionAcceptance
 from router.rejections.verifier_pool import VerifierPool
 from router.replay.replays import Replays
@@ -260,7 +261,7 @@ class OwnedShard:
         for servicer in (
             ingest,
             flow_service,
-            self._rejection_service(intake),
+            self._rejection_service(intake, runtime),
             AuditService(storage.audit),
             SecretService(registry=registry, cipher=cipher, secrets=flow_secrets, now_ms=_now_ms),
             executions,
@@ -295,7 +296,7 @@ class OwnedShard:
                 raise
             # the shard is lost: what was under way could not be stored here; callers repeat it with the next owner
 
-    def _rejection_service(self, intake: EventIntake) -> RejectionService:
+    def _rejection_service(self, intake: EventIntake, runtime: ShardRuntime) -> RejectionService:
         storage, verifiers, seal = self._storage, VerifierPool(), OriginalSeal(self._key)
         acceptance = RejectionAcceptance(
             rejections=storage.rejections,
@@ -306,7 +307,12 @@ class OwnedShard:
             now_ms=_now_ms,
         )
         return RejectionService(
-            rejections=storage.rejections, seal=seal, acceptance=acceptance, verifiers=verifiers, now_ms=_now_ms
+            rejections=storage.rejections,
+            seal=seal,
+            acceptance=acceptance,
+            verifiers=verifiers,
+            received=ReceivedRequests(self._state, runtime.executions, storage.rejections),
+            now_ms=_now_ms,
         )
 
     async def _run(

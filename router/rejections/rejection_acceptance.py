@@ -33,6 +33,7 @@ _CAUSES: Final[Mapping[int, str]] = {
     pb.Rejection.ACCEPTABILITY_NOT_STORED: "the flow did not store it (webhook.keep_rejected_bodies)",
     INCOMPLETE: "not all of it was received, or it is too large to be stored",
     pb.Rejection.ACCEPTABILITY_ONE_TIME_URL: "the token of its one-time URL is not stored",
+    pb.Rejection.ACCEPTABILITY_NOT_REFUSED: "it was not refused",
 }
 
 _MISSING: Final = frozenset({"FLOW_NOT_FOUND", "CALLBACK_NOT_FOUND"})

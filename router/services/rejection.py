@@ -10,12 +10,14 @@ import attrs
 
 from flowhook import limits
 from flowhook.errors import InvalidError, NotFoundError
+from flowhook.model.rejections import RequestOutcome
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1 import rejection_service_pb2_grpc
 from flowhook.wire import convert
-from flowhook.wire.mapping import to_proto
+from flowhook.wire.mapping import enum_from_proto, to_proto
 from router.calls.error_mapping import Context, request_stream_rpc, unary_rpc
-from router.calls.paging import MAX_PAGE, parse_page, split_page
+from router.calls.paging import MAX_PAGE, page_size, parse_page, split_page
+from router.rejections.received_requests import ReceivedRequests
 from router.rejections.rejection_acceptance import (
     INCOMPLETE,
     OriginalSeal,
@@ -56,6 +58,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
     _seal: OriginalSeal
     _acceptance: RejectionAcceptance
     _verifiers: VerifierPool
+    _received: ReceivedRequests
     _now_ms: Callable[[], int]
 
     @unary_rpc
@@ -78,6 +81,15 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
             del each.headers[:]
             each.ClearField("body")
         return pb.ListRejectionsResponse(rejections=listed, next_page_token=token)
+
+    @unary_rpc
+    async def ListRequests(self, request: pb.ListRequestsRequest) -> pb.ListRequestsResponse:
+        outcome = enum_from_proto(request.outcome, RequestOutcome, pb.RequestOutcome) if request.outcome else None
+        size = page_size(request.page_size, DEFAULT_PAGE)
+        page, token = await self._received.page(request.flow_id, outcome, size, request.page_token)
+        return pb.ListRequestsResponse(
+            requests=[to_proto(each, pb.ReceivedRequest) for each in page], next_page_token=token
+        )
 
     @unary_rpc
     async def GetRejection(self, request: pb.GetRejectionRequest) -> pb.GetRejectionResponse:
@@ -124,5 +136,12 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
         time_ms = min(max(convert.milliseconds(message.time), 0), now_ms)
         sealed = None if original is None else self._seal.seal(message, original)
         return StoredRejection(
-            0, message.id, message.flow_id, time_ms, message.SerializeToString(), message.reason, sealed
+            0,
+            message.id,
+            message.flow_id,
+            time_ms,
+            message.SerializeToString(),
+            message.reason,
+            sealed,
+            outcome=enum_from_proto(message.outcome, RequestOutcome, pb.RequestOutcome),
         )

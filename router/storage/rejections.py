@@ -1,4 +1,7 @@
-"""The log of rejected requests: a ring buffer for each flow, and one for all flows together."""
+"""The log of rejected requests: a ring buffer for each flow, and one for all flows together.
+
+Requests that were not refused, and became no execution either, are in buffers of the same size beside them.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,15 @@ KEPT_MS: Final = 7 * 24 * 3600 * 1000
 _ALL: Final = (1 << 63) - 1
 _COLUMNS = (
     "number, id, flow_id, time_ms, content, reason, NULL, coalesce(accepted_id, ''), coalesce(accepted_by, ''),"
-    " accept_time_ms"
+    " accept_time_ms, outcome"
 )
 
 
+REFUSED: Final = "refused"  # the outcome of a request that was refused; others are of those that were not
+
+
 class StoredRejection(NamedTuple):
-    """A rejected request as stored; times in Unix ms."""
+    """A rejected request as stored, or another that became no execution; times in Unix ms."""
 
     number: int  # assigned by storage, ascending
     id: str
@@ -38,24 +44,28 @@ class StoredRejection(NamedTuple):
     accepted_id: str = ""  # of the event that it was accepted as; empty: it was not
     accepted_by: str = ""  # name of the token
     accept_time_ms: int | None = None
+    outcome: str = REFUSED
 
 
 def _add(connection: apsw.Connection, rows: Sequence[StoredRejection]) -> None:
     connection.executemany(
-        "INSERT INTO rejection (id, flow_id, time_ms, content, reason, sealed) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (id) DO NOTHING",
-        [row[1:7] for row in rows],
+        "INSERT INTO rejection (id, flow_id, time_ms, content, reason, sealed, outcome)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
+        [(*row[1:7], row.outcome) for row in rows],
     )
-    for flow_id in {row.flow_id for row in rows}:
+    for flow_id, outcome in {(row.flow_id, row.outcome) for row in rows}:
         connection.execute(
-            "DELETE FROM rejection WHERE flow_id = ?1 AND number <="
-            " (SELECT number FROM rejection WHERE flow_id = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
-            (flow_id, MAX_OF_FLOW),
+            "DELETE FROM rejection WHERE flow_id = ?1 AND outcome = ?2 AND number <= (SELECT number FROM rejection"
+            " WHERE flow_id = ?1 AND outcome = ?2 ORDER BY number DESC LIMIT 1 OFFSET ?3)",
+            (flow_id, outcome, MAX_OF_FLOW),
         )
-    connection.execute(
-        "DELETE FROM rejection WHERE number <= (SELECT number FROM rejection ORDER BY number DESC LIMIT 1 OFFSET ?)",
-        (MAX_IN_ALL,),
-    )
+    # what was refused, and can be accepted, does not make room for what was not
+    for which in {"=" if row.outcome == REFUSED else "<>" for row in rows}:
+        connection.execute(
+            f"DELETE FROM rejection WHERE outcome {which} '{REFUSED}' AND number <= (SELECT number FROM rejection"  # noqa: S608 - constants
+            f" WHERE outcome {which} '{REFUSED}' ORDER BY number DESC LIMIT 1 OFFSET ?)",
+            (MAX_IN_ALL,),
+        )
     newest = max((row.time_ms for row in rows), default=0)
     connection.execute("DELETE FROM rejection WHERE time_ms < ?", (newest - KEPT_MS,))
 
@@ -73,10 +83,12 @@ def _page(
     *,
     flow_id: str = "",
     reason: str = "",
+    outcome: str = REFUSED,
     before_number: int | None = None,
     limit: int = DEFAULT_PAGE,
 ) -> list[StoredRejection]:
-    given = {name: value for name, value in (("flow_id", flow_id), ("reason", reason)) if value}
+    """Return stored requests, newest first; an empty `flow_id`, `reason` or `outcome` is any."""
+    given = {name: value for name, value in (("flow_id", flow_id), ("reason", reason), ("outcome", outcome)) if value}
     where = "".join(f" AND {name} = ?" for name in given)
     query = f"SELECT {_COLUMNS} FROM rejection WHERE number < ?{where} ORDER BY number DESC LIMIT ?"  # noqa: S608 - constants
     before = _ALL if before_number is None else before_number
@@ -97,10 +109,10 @@ def _sealed(connection: apsw.Connection, rejection_id: str) -> bytes | None:
 
 def _count(connection: apsw.Connection, *, flow_id: str = "", limit: int) -> list[RejectionCount]:
     """Count rejections by flow and reason; return up to `limit` counts, the greatest first."""
-    where, values = (" WHERE flow_id = ?", (flow_id, limit)) if flow_id else ("", (limit,))
+    where, values = (" AND flow_id = ?", (flow_id, limit)) if flow_id else ("", (limit,))
     rows = connection.execute(
         "SELECT flow_id, reason, count(*) AS number, min(time_ms), max(time_ms) FROM rejection"  # noqa: S608 - constants
-        f"{where} GROUP BY flow_id, reason ORDER BY number DESC, flow_id, reason LIMIT ?",
+        f" WHERE outcome = '{REFUSED}'{where} GROUP BY flow_id, reason ORDER BY number DESC, flow_id, reason LIMIT ?",
         values,
     )
     return [RejectionCount(*row) for row in rows]
@@ -108,7 +120,7 @@ def _count(connection: apsw.Connection, *, flow_id: str = "", limit: int) -> lis
 
 @attrs.define(eq=False, repr=False)
 class RejectionLog:
-    """A bounded log of rejected requests: the oldest of a flow, and of all flows, make room for new ones."""
+    """A bounded log of rejected and other requests: the oldest of a flow, and of all flows, make room for new ones."""
 
     _writer: Writer
     _readers: Readers

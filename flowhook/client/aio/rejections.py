@@ -8,10 +8,16 @@ from functools import partial
 from flowhook.client.aio.paging import iterate
 from flowhook.client.aio.transport import AsyncTransport
 from flowhook.client.results import Page
-from flowhook.model.rejections import AcceptedRejection, RejectedRequest, RejectionCount
+from flowhook.model.rejections import (
+    AcceptedRejection,
+    ReceivedRequest,
+    RejectedRequest,
+    RejectionCount,
+    RequestOutcome,
+)
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
-from flowhook.wire.mapping import from_proto
+from flowhook.wire.mapping import enum_to_proto, from_proto
 
 
 class Rejections:
@@ -35,6 +41,28 @@ class Rejections:
         request = pb.ListRejectionsRequest(flow_id=flow_id, reason=reason, page_size=page_size, page_token=page_token)
         response = await self._call(self._stub.ListRejections, request)
         return Page([from_proto(each, RejectedRequest) for each in response.rejections], response.next_page_token)
+
+    def requests(
+        self, *, flow_id: str = "", outcome: RequestOutcome | None = None, limit: int | None = None
+    ) -> AsyncIterator[ReceivedRequest]:
+        """Yield all requests that arrived, newest first, at most `limit` of them: accepted ones, too."""
+        return iterate(partial(self.requests_page, flow_id=flow_id, outcome=outcome), limit)
+
+    async def requests_page(
+        self, *, flow_id: str = "", outcome: RequestOutcome | None = None, page_size: int = 100, page_token: str = ""
+    ) -> Page[ReceivedRequest]:
+        """Return a page of what `requests` yields (see `Page`): requests to a flow with an outcome.
+
+        An empty `flow_id` matches any flow, None any outcome. A page may be short although there is a next one.
+        """
+        request = pb.ListRequestsRequest(
+            flow_id=flow_id,
+            outcome=enum_to_proto(outcome, pb.RequestOutcome),
+            page_size=page_size,
+            page_token=page_token,
+        )
+        response = await self._call(self._stub.ListRequests, request)
+        return Page([from_proto(each, ReceivedRequest) for each in response.requests], response.next_page_token)
 
     async def get(self, rejection_id: str) -> RejectedRequest:
         """Return a refused request.

@@ -18,7 +18,7 @@ from support.routers import running_router
 
 from flowhook.client import channel
 from flowhook.errors import ConflictError, InvalidError, NotFoundError, PermissionDeniedError
-from flowhook.model.rejections import Acceptability
+from flowhook.model.rejections import TEST_TRACE, Acceptability, RequestOutcome
 from flowhook.v1 import ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
@@ -338,3 +338,47 @@ async def test_what_violated_the_schema_is_accepted_once_the_flow_is_corrected(p
     await place.apply("orders", "none", accept.format("required: [order]"))
     accepted = await place.client.rejections.accept(rejection.id)
     assert (await place.client.executions.get(accepted.execution_id)).event.body == BODY
+
+
+async def test_everything_that_arrived_is_in_one_list(place):
+    accept = "accept: {filter: '${ .body.order }'}, dedupe: {key: '${ .body.order }'}"
+    await place.apply("all", "none", accept)
+    traced = f"{TEST_TRACE}{24 * '1'}-{16 * '2'}-01"
+    first = [await place.post("all", b'{"order":%d}' % number) for number in (1, 1)]
+    others = [
+        await place.post("all", b'{"other":1}'),
+        await place.post("all", b"{"),
+        await place.post("all", b'{"order":2}', traceparent=traced),
+    ]
+    assert (first, others) == ([202, 202], [204, 400, 202])
+    async with asyncio.timeout(PATIENCE):
+        while len(found := [each async for each in place.client.rejections.requests(flow_id="all")]) < 5:
+            await asyncio.sleep(0.02)
+    executions = [each async for each in place.client.executions.list(flow_id="all")]
+    tested, original = (each.id for each in executions)
+    assert {(each.outcome, each.execution_id, each.status, each.reason) for each in found} == {
+        ("accepted", original, 0, ""),
+        ("duplicate", original, 202, "DUPLICATE"),
+        ("filtered", "", 204, "FILTERED"),
+        ("refused", "", 400, "BODY_INVALID"),
+        ("test", tested, 202, "TEST"),
+    }
+    assert [each.time_ms for each in found] == sorted((each.time_ms for each in found), reverse=True)
+    one_by_one = []
+    token = "-"
+    while token:
+        page = await place.client.rejections.requests_page(
+            flow_id="all", page_size=1, page_token="" if token == "-" else token
+        )
+        one_by_one += page.items
+        token = page.next_page_token
+    assert [each for each in one_by_one if each.execution_id != tested or each.outcome == "test"] == found
+    for outcome in ("accepted", "filtered", "duplicate"):
+        kept = [each async for each in place.client.rejections.requests(flow_id="all", outcome=RequestOutcome(outcome))]
+        assert {each.outcome for each in kept} == {outcome}
+    assert [each.reason async for each in place.client.rejections.list(flow_id="all")] == ["BODY_INVALID"]
+    with pytest.raises(ConflictError, match="it was not refused"):
+        await place.client.rejections.accept(next(each.rejection_id for each in found if each.outcome == "filtered"))
+    for token in ("x", "1.x", "1" * 30, "-1.2"):
+        with pytest.raises(InvalidError):
+            await place.client.rejections.requests_page(page_token=token)

@@ -26,6 +26,7 @@ PAGES = [
     "/jobs/new",
     "/jobs/x",
     "/rejections",
+    "/requests",
     "/rejections/x",
     "/secrets",
     "/cluster",

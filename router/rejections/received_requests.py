@@ -1,0 +1,128 @@
+"""Lists all requests that arrived: executions, and the log of what did not become one, in one order.
+
+A request that was accepted is an execution, and has no record beside it. Replays are left out: they repeat no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from flowhook.errors import InvalidError
+from flowhook.model.execution_filter import ExecutionFilter
+from flowhook.model.rejections import ReceivedRequest, RequestOutcome
+from flowhook.v1 import rejection_service_pb2 as pb
+from flowhook.wire.mapping import enum_from_proto
+from router.dispatch.observers import ExecutionRecords
+from router.storage.model import ExecutionRecord
+from router.storage.rejections import RejectionLog, StoredRejection
+from router.storage.shard_state import ShardState
+
+MAX_DIGITS: Final = 18  # of a number in a page token
+_END: Final = "-"  # in a page token: all of one of the two lists was read
+
+
+@attrs.define(eq=False, repr=False)
+class ReceivedRequests:
+    """Lists requests, newest first."""
+
+    _state: ShardState
+    _records: ExecutionRecords
+    _rejections: RejectionLog
+
+    async def page(
+        self, flow_id: str, outcome: RequestOutcome | None, size: int, token: str
+    ) -> tuple[list[ReceivedRequest], str]:
+        """Return a page, and the token of the next one; empty on the last. InvalidError: the token is none."""
+        before_seq, before_number = _parse(token)
+        seq = before_seq if outcome in (None, RequestOutcome.ACCEPTED) else _END
+        number = before_number if outcome is not RequestOutcome.ACCEPTED else _END
+        records: Sequence[ExecutionRecord] = ()
+        others: Sequence[StoredRejection] = ()
+        if seq != _END:
+            stored, rest = await self._state.list_executions(
+                ExecutionFilter(flow_id=flow_id), before_seq=_number(before_seq), limit=size
+            )
+            records = await self._records.current(stored)
+            seq = _END if rest is None else str(rest)
+        if number != _END:
+            others = await self._rejections.page(
+                flow_id=flow_id, outcome=outcome or "", before_number=_number(before_number), limit=size
+            )
+            number = _END if len(others) < size else str(others[-1].number)
+        found, taken = _merged(list(map(_of_record, records)), list(map(_of_log, others)), size)
+        if taken[0] < len(records):
+            seq = str(records[taken[0] - 1].seq) if taken[0] else before_seq
+        if taken[1] < len(others):
+            number = str(others[taken[1] - 1].number) if taken[1] else before_number
+        replays = {record.id for record in records if record.replay_of}
+        tested = {each.execution_id for each in found if each.outcome is RequestOutcome.TEST}
+        page = [
+            each
+            for each in found
+            if each.outcome is not RequestOutcome.ACCEPTED or each.execution_id not in replays | tested
+        ]
+        return page, "" if seq == number == _END else f"{seq}.{number}"
+
+
+def _merged(
+    ours: Sequence[ReceivedRequest], others: Sequence[ReceivedRequest], size: int
+) -> tuple[list[ReceivedRequest], tuple[int, int]]:
+    """Merge two lists, each of which stays in its order, by time; return up to `size`, and how many of each."""
+    found: list[ReceivedRequest] = []
+    one = other = 0
+    while len(found) < size and (one < len(ours) or other < len(others)):
+        if other == len(others) or (one < len(ours) and ours[one].time_ms >= others[other].time_ms):
+            found.append(ours[one])
+            one += 1
+        else:
+            found.append(others[other])
+            other += 1
+    return found, (one, other)
+
+
+def _of_record(record: ExecutionRecord) -> ReceivedRequest:
+    return ReceivedRequest(
+        RequestOutcome.ACCEPTED,
+        record.receive_time_ms,
+        record.flow_id,
+        execution_id=record.id,
+        execution_status=record.status,
+    )
+
+
+def _of_log(stored: StoredRejection) -> ReceivedRequest:
+    content = pb.Rejection.FromString(stored.content)
+    return ReceivedRequest(
+        enum_from_proto(content.outcome, RequestOutcome, pb.RequestOutcome),
+        stored.time_ms,
+        stored.flow_id,
+        content.callback,
+        content.execution_id or ("" if content.callback else stored.accepted_id),
+        None,
+        stored.id,
+        content.status,
+        stored.reason,
+        content.detail,
+        content.address,
+        content.method,
+        content.path,
+        content.suppressed,
+    )
+
+
+def _parse(token: str) -> tuple[str, str]:
+    seq, _, number = token.partition(".")
+    for part in (seq, number):
+        if part not in ("", _END) and not (part.isascii() and part.isdecimal() and len(part) <= MAX_DIGITS):
+            raise InvalidError(
+                "the page token is invalid: pass `next_page_token` of a response, unchanged",
+                reason="PAGE_TOKEN_INVALID",
+            )
+    return seq, number
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text else None

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from flowhook.document.definition import DIRECTIVES, NAMED_LISTS, awaited_types, walk_everywhere
 from flowhook.document.diagnostics.problems import Code, Path, Problem, key_of, to_fault
+from flowhook.document.diagnostics.raised_errors import unraised_types
 from flowhook.document.diagnostics.source import read
 from flowhook.document.loader import FlowDocument
 from flowhook.document.named_secrets import looks_like_value, names_of, secret_paths
@@ -154,6 +155,7 @@ def warnings(document: FlowDocument, *, policy: AddressPolicy = AddressPolicy.PU
 
     - Strings that look like expressions but are not, and conditions that are always true: see `string_warnings`.
     - A task that is named like a directive: `then` can't refer to it.
+    - A type of errors that a `catch` or a retry names, and that no task of its `try` can raise.
     - A callback that no `listen` task waits for: its events are buffered until they expire.
     - A secret name that looks like a secret value, which would be visible in the file and in listings.
     - A script or a shell command: it only runs if the operator of the runners allows it. A command that is an
@@ -177,6 +179,7 @@ def located_warnings(
 
 def _hints(document: FlowDocument, policy: AddressPolicy) -> Iterator[Problem]:
     yield from _directives(document.definition)
+    yield from unraised_types(document.definition)
     yield from string_warnings(document.definition)
     yield from _unawaited_callbacks(document)
     yield from _secret_values(document)

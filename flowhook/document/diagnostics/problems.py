@@ -74,6 +74,7 @@ class Code(StrEnum):
     ADDRESS_NOT_ALLOWED = auto()
     ALWAYS_TRUE = auto()
     CALLBACK_NOT_AWAITED = auto()
+    ERROR_NOT_RAISED = auto()
     NAME_IS_DIRECTIVE = auto()
     NOT_AN_EXPRESSION = auto()
     PROCESS_NEEDS_PERMISSION = auto()

@@ -85,6 +85,9 @@ WARNED = {
     Code.ADDRESS_NOT_ALLOWED: task("{call: http, with: {method: get, endpoint: 'http://localhost:3000/'}}"),
     Code.ALWAYS_TRUE: task("{if: .c = 1, set: {b: 1}}"),
     Code.CALLBACK_NOT_AWAITED: DO + CALLBACK,
+    Code.ERROR_NOT_RAISED: task(
+        "{try: [{b: {set: {c: 1}}}], catch: {errors: {with: {type: https://example.com/errors/gone}}}}"
+    ),
     Code.NAME_IS_DIRECTIVE: HEAD + "do: [{end: {set: {b: 1}}}]",
     Code.NOT_AN_EXPRESSION: task("{set: {b: 'Hello ${ .c }'}}"),
     Code.PROCESS_NEEDS_PERMISSION: task("{run: {shell: {command: ls}}}"),

@@ -119,7 +119,8 @@ def encode_lifecycle_event(
 ) -> bytes:
     """Return a lifecycle event: a CloudEvent as JSON of at most `limits.MAX_RESULT_BYTES`.
 
-    `kind` is one of `TYPES`. `output` is left out if the event would be too large with it. `within` is the data that a
+    `kind` is one of `TYPES`. `output` is left out if the event would be too large with it; `outputUri`
+    says where the admin process has it. `within` is the data that a
     runner reported (`LifecycleEvent.data`); empty for events that the router records itself.
     """
     moment = rfc3339(time_ms)
@@ -131,6 +132,10 @@ def encode_lifecycle_event(
     }
     if within:
         data |= orjson.loads(within)
+    if output is not None:
+        data["outputUri"] = f"/api/executions/{execution_id}#/output"
+    elif kind == TaskEventType.COMPLETED:
+        data["outputUri"] = f"/api/executions/{execution_id}/trace"
     if error is not None:
         data["error"] = error_data(error, error_types)
     event = {

@@ -99,6 +99,7 @@ async def test_what_a_runner_says_becomes_events_in_order_and_that_it_began_come
         "completedAt": rfc3339(NOW),
         "task": "/do/0/keep",
         "output": 7,
+        "outputUri": f"/api/executions/{execution_id}/trace",
     }
 
 

@@ -22,6 +22,8 @@ from flowhook.model import FailedResponse, WorkflowError
 SHOP = WorkflowIdentity("samples", "order-pet", "1.0.0")
 ERROR = WorkflowError("https://open-workflow-specification.org/spec/1.0.0/errors/communication", 503, "Away", "/do/0/a")
 
+STORED = {"outputUri": "/api/executions/evt_x#/output"}
+
 
 def made(kind, **fields):
     payload = encode_lifecycle_event(
@@ -55,8 +57,8 @@ def made(kind, **fields):
             {"error": replace(ERROR, response=FailedResponse(503, "https://shop.example/", "for us alone", 12))},
             {"error": {"type": ERROR.type, "status": 503, "title": "Away", "instance": "/do/0/a"}},
         ),
-        (WorkflowEventType.COMPLETED, "completedAt", {"output": b'{"a":1}'}, {"output": {"a": 1}}),
-        (WorkflowEventType.COMPLETED, "completedAt", {"output": b"null"}, {"output": None}),
+        (WorkflowEventType.COMPLETED, "completedAt", {"output": b'{"a":1}'}, {"output": {"a": 1}, **STORED}),
+        (WorkflowEventType.COMPLETED, "completedAt", {"output": b"null"}, {"output": None, **STORED}),
     ],
     ids=str,
 )
@@ -99,6 +101,7 @@ def test_what_is_reported_of_a_task_names_the_workflow_and_the_task(kind, time):
         "task": "/do/0/a",
         time: "2024-07-26T16:59:57.000Z",
         "output": {"b": 1},
+        **({"outputUri": "/api/executions/evt_x/trace"} if kind is TaskEventType.COMPLETED else {}),
     }
 
 
@@ -123,7 +126,8 @@ def test_these_types_of_the_dsl_are_reported():
 
 def test_an_output_that_is_too_large_is_left_out():
     largest = b'"%b"' % (b"x" * (limits.MAX_RESULT_BYTES - 2))
-    assert "output" not in made(WorkflowEventType.COMPLETED, output=largest)["data"]
+    data = made(WorkflowEventType.COMPLETED, output=largest)["data"]
+    assert (data.get("output"), data["outputUri"]) == (None, STORED["outputUri"])
     smaller = largest[:1000] + b'"'
     assert made(WorkflowEventType.COMPLETED, output=smaller)["data"]["output"] == orjson.loads(smaller)
 

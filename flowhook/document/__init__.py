@@ -1,4 +1,4 @@
-"""Flow documents: CNCF Serverless Workflow 1.0, plus the keys `webhook` and `execution`.
+"""Flow documents: Open Workflow (formerly CNCF Serverless Workflow) 1.0, plus the keys `webhook` and `execution`.
 
 - `loader`: builds a `FlowDocument` from a flow file or from its stored form; the entry point for the rest of Flowhook.
 - `models`: the keys of the DSL, under the DSL's names, and Flowhook's own (`webhook`, `auth`, `execution`). Runners

@@ -42,7 +42,7 @@ def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> Json
     flow = create_model(
         "Flow", __base__=Workflow, webhook=(Webhook | None, None), execution=(ExecutionPolicy | None, None)
     )
-    flow.__doc__ = "A flow: a Serverless Workflow 1.0 document, with the keys `webhook` and `execution`."
+    flow.__doc__ = "A flow: an Open Workflow 1.0 document, with the keys `webhook` and `execution`."
     # A component's own schema is more precise than the model that checks its arguments beforehand.
     checked = {name: model for name, model in calls.COMPONENT_ARGUMENTS.items() if name not in (components or {})}
     arguments: dict[str, type[BaseModel]] = {**calls.FUNCTION_ARGUMENTS, **checked}

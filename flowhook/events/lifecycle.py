@@ -3,8 +3,8 @@
 The router publishes them. It records the events of executions itself; runners report those of tasks and of
 correlations to it, as `LifecycleEvent`.
 
-Source: https://github.com/serverlessworkflow/specification, dsl.md, "Lifecycle Events", and dsl-reference.md, "Workflow
-Lifecycle Events", "Task Lifecycle Events".
+Source: https://github.com/open-workflow-specification/specification, dsl.md, "Lifecycle Events", and
+dsl-reference.md, "Workflow Lifecycle Events", "Task Lifecycle Events".
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from flowhook.model.times import time_if_any, time_of, to_datetime
 
 
 class Status(StrEnum):
-    """The status phases of the Serverless Workflow DSL (dsl.md, "Status Phases")."""
+    """The status phases of the Open Workflow DSL (dsl.md, "Status Phases")."""
 
     PENDING = "pending"
     RUNNING = "running"

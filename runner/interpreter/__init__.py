@@ -1,4 +1,4 @@
-"""Interpreter for the Serverless Workflow DSL: a pure function of document, input and journal.
+"""Interpreter for the Open Workflow DSL: a pure function of document, input and journal.
 
 `program` compiles a document once, into `nodes`. `execution_machine` drives one execution and returns the effects to
 perform next. `tasks` executes them as generators that yield `requests`; `HANDLERS` is the table of the functions that
@@ -12,5 +12,5 @@ Invariants:
   the interpreter never guesses.
 - All limits (tasks, journal entries, size of results) are enforced here.
 
-Source: Serverless Workflow 1.0, dsl.md ("Data Flow", "Runtime Expressions", "Fault Tolerance") and dsl-reference.md.
+Source: Open Workflow 1.0, dsl.md ("Data Flow", "Runtime Expressions", "Fault Tolerance") and dsl-reference.md.
 """

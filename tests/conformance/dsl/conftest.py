@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import Any
 
 import orjson
@@ -84,11 +87,10 @@ async def perform():
         yield lambda effect: caller.perform("evt_1", effect, no_secret)
 
 
-def compiled(text, data, secrets=None):
+def compiled(text, data, secrets=None, clock=lambda: time.time_ns() // 1_000_000):
     """Return program and workflow of a document, whose head may be left out."""
-    source = text if text.startswith("document:") else HEAD + text
+    source = text if re.search(r"^document:", text, re.MULTILINE) else HEAD + text
     document = parse(source.encode(), functions=component_names())
-    clock = lambda: time.time_ns() // 1_000_000  # noqa: E731
     workflow = ExecutionContext("evt_1", document.definition, data, 1_700_000_000_000, clock, secrets or {})
     return compile_program(document.definition, Evaluator()), workflow
 
@@ -175,6 +177,48 @@ async def drive(program, workflow, act, comes):
                 turn = run.advance()
         else:
             return turn.ending
+
+
+ANSWER = {"id": 1, "content": {"homeworld": "https://swapi.example/api/planets/1/"}, "statusCode": 200, "headers": {}}
+
+
+@pytest.fixture
+def rehearse():
+    """Run a document with calls that all have `ANSWER`: `await rehearse(text, input, events=…)`.
+
+    Each look at the clock shows another minute. The events come in their order where they are waited for; without any,
+    they are made up. Returns None if the document waits for another one after the last.
+    """
+
+    async def execute(text, data, *, events=()):
+        expected, ids = list(events), count(1)
+
+        async def act(effect):
+            answer = {"execution": "evt_2"} if effect.function == "run.workflow" else ANSWER
+            return EffectResult(orjson.dumps(answer))
+
+        def comes(subscriptions):
+            for subscription in subscriptions:
+                if subscription.execution_id:
+                    return JournalEntry(subscription.key, b"{}")
+            if events and not expected:
+                raise StopAsyncIteration
+            for subscription in subscriptions:
+                types = [each.type for each in subscription.filters]
+                event = expected[0] if expected else {"type": types[0] or "any", "data": {}}
+                if "" in types or event["type"] in types:
+                    del expected[:1]
+                    event = {"specversion": "1.0", "id": str(next(ids)), "source": "/test", **event}
+                    return JournalEntry(subscription.key, orjson.dumps(event))
+            raise AssertionError(f"{subscriptions} are waited for, and there is {expected}")
+
+        program, workflow = compiled(text, data, {"mySecret": {}}, partial(next, count(1_700_000_000_000, 60_000)))
+        try:
+            return EndedWorkflow(await drive(program, workflow, act, comes))
+        except StopAsyncIteration:
+            return None
+
+    return execute
 
 
 @pytest.fixture

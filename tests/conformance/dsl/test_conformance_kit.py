@@ -1,24 +1,23 @@
 """The scenarios of the specification's conformance kit, executed as `flowhook exec` executes a document.
 
 One case for each of the kit's 21 scenarios: what its document does, in our own words, with the input as it is given and
-nothing added to it. What each task means beyond that is told in the files beside this one. Where the environment
-variable `SERVERLESSWORKFLOW_SPECIFICATION` names a clone of the specification, its scenarios are executed as published,
-but for the hosts that they call.
+nothing added to it. What each task means beyond that is told in the files beside this one. Where there is a copy of the
+specification (`support.specification`), its scenarios are executed as published, but for the hosts that they call.
+docs/conformance.md has the result (tests/unit/docs/test_conformance_page.py).
 
-Source: github.com/serverlessworkflow/specification, `ctk/features/`, as of 2026-01-14 (d758f0b).
+Source: github.com/open-workflow-specification/specification, `ctk/features/`, as of 2026-07-29 (4d42471).
 """
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import textwrap
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 import pytest
+from support.specification import needs_copy, scenarios
 
 from flowhook.document import parse
 from flowhook.document.diagnostics.source import read
@@ -30,10 +29,8 @@ from runner.component_names import component_names
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.worker.standalone import execute
 
-SPECIFICATION = os.environ.get("SERVERLESSWORKFLOW_SPECIFICATION")
-
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: kit, version: 1.0.0}\n"
-EARLIER = "https://serverlessworkflow.io/dsl/errors/types/communication"
+OF_THE_KIT = "https://open-workflow-specification.org/dsl/errors/types/communication"
 """How the kit spells the type of an error that dsl-reference.md has another base for."""
 
 SEEN = "{set: {seen: '${ .seen + [\"%s\"] }'}%s}"
@@ -232,12 +229,12 @@ SCENARIOS = {
     "switch: the case without `when`": Scenario(
         SWITCH % "        - rest: {then: other}", {"color": "blue"}, {"seen": ["blue"]}, ["choose", "other"]
     ),
-    "try: a caught error, under its earlier type": Scenario(
-        TRY % (EARLIER, 404),
+    "try: a caught error, under the type of the kit": Scenario(
+        TRY % (OF_THE_KIT, 404),
         {"name": "rex"},
         has=("problem.type", "problem.status", "problem.title", "problem.instance"),
     ),
-    "try: an error that is not caught": Scenario(TRY % (EARLIER, 503), {"name": "rex"}, error={"status": 404}),
+    "try: an error that is not caught": Scenario(TRY % (OF_THE_KIT, 503), {"name": "rex"}, error={"status": 404}),
 }
 
 
@@ -274,28 +271,12 @@ async def test_what_the_kit_asks_of_values_within_an_output(execute_document):
     reported = await output("emit: the event is the output")
     assert (reported["source"], reported["type"]) == ("https://shop.example", "org.example.greeted")
     assert reported["data"] == {"text": "Hello Ann Doe!"}
-    caught = await output("try: a caught error, under its earlier type")
+    caught = await output("try: a caught error, under the type of the kit")
     assert caught["problem"]["instance"] == "/do/0/attempt/try/0/ask"
 
 
 def test_there_is_a_case_for_each_scenario_of_the_kit():
     assert len(SCENARIOS) == 21
-
-
-def published():
-    """Yield name and steps of each scenario of the clone: a step's line, and the YAML below it, if there is any."""
-    listed = ["git", "-C", str(SPECIFICATION), "ls-tree", "--name-only", "HEAD", "ctk/features/"]
-    for name in subprocess.run(listed, check=True, capture_output=True, text=True).stdout.split():
-        shown = ["git", "-C", str(SPECIFICATION), "show", f"HEAD:{name}"]
-        text = subprocess.run(shown, check=True, capture_output=True, text=True).stdout
-        for scenario in re.split(r"^  Scenario: ", text, flags=re.MULTILINE)[1:]:
-            title, _, rest = scenario.partition("\n")
-            steps = re.findall(
-                r'^ *((?:Given|And|When|Then) [^\n]*)$(?:\n *"""yaml\n(.*?)\n *""")?',
-                rest,
-                flags=re.MULTILINE | re.DOTALL,
-            )
-            yield title.strip(), [(line, textwrap.dedent(block)) for line, block in steps]
 
 
 HOSTS = {
@@ -342,11 +323,14 @@ def judge(line, block, ended):
         raise AssertionError(f"a step of another kind: {line}")
 
 
-@pytest.mark.skipif(SPECIFICATION is None, reason="SERVERLESSWORKFLOW_SPECIFICATION names no clone")
+@needs_copy
 async def test_the_scenarios_of_the_kit_as_published(execute_document):
-    scenarios = list(published())
-    assert len(scenarios) == len(SCENARIOS)
-    for title, steps in scenarios:
+    published = list(scenarios())
+    named = Counter(name.partition(":")[0] for name in SCENARIOS)
+    assert Counter("fork" if feature == "branch" else feature for feature, _, _ in published) == Counter(
+        {name.replace(" ", "-"): times for name, times in named.items()}
+    )
+    for _, title, steps in published:
         (document,) = [block for line, block in steps if "workflow with definition" in line]
         given = [read(replaced(block).encode()).data for line, block in steps if "workflow input is" in line]
         ended = await execute_document(replaced(document), given[0] if given else None)

@@ -1,25 +1,23 @@
-"""Every document among the specification's examples loads, or is refused by the name of what is not supported.
+"""Every document among the specification's examples runs as it stands, or is refused by the name of what is missing.
 
-Which documents these are stands in `examples.sha256` (as `sha256sum` writes it); they are judged where the environment
-variable `SERVERLESSWORKFLOW_SPECIFICATION` names a clone of the specification. What is refused of them is shown
-everywhere, by documents of our own that have the same in them.
-
-Source: github.com/serverlessworkflow/specification, `examples/`, as of 2026-01-14 (d758f0b).
+Which documents these are stands in `examples.sha256` (as `sha256sum` writes it); they are judged where there is a copy
+of the specification (`support.specification`): calls are answered by the tests, and events come as they are waited for.
+What is refused of them is shown everywhere, by documents of our own that have the same in them.
+docs/conformance.md has the result (tests/unit/docs/test_conformance_page.py).
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.specification import examples, needs_copy
 
 from flowhook.document import canonical, load_definition, parse
 from flowhook.errors import InvalidFlowError
-
-SPECIFICATION = os.environ.get("SERVERLESSWORKFLOW_SPECIFICATION")
 
 JUDGED = {
     name.removesuffix(".yaml"): digest
@@ -128,19 +126,93 @@ def test_what_lies_beside_it_loads(task):
     assert parse(ours(task), file="ours.yaml", functions=set()).definition["do"]
 
 
-def git(*arguments):
-    return subprocess.run(["git", "-C", SPECIFICATION, *arguments], check=True, capture_output=True).stdout
-
-
-@pytest.mark.skipif(SPECIFICATION is None, reason="SERVERLESSWORKFLOW_SPECIFICATION names no clone")
+@needs_copy
 def test_each_example_loads_or_names_what_is_not_supported():
-    names = git("ls-tree", "--name-only", "-z", "HEAD", "examples/").decode().split("\0")
-    examples = {Path(name).stem: git("show", f"HEAD:{name}") for name in names if name.endswith(".yaml")}
-    assert {stem: sha256(text).hexdigest() for stem, text in examples.items()} == JUDGED
-    for stem, text in examples.items():
+    published = examples()
+    assert {stem: sha256(text).hexdigest() for stem, text in published.items()} == JUDGED
+    for stem, text in published.items():
         if stem in REFUSED:
             fault = fault_of(text, stem)
             assert (fault.key, fault.code) == REFUSED[stem]
         else:
             document = parse(text, file=stem, functions=set())
             assert load_definition(canonical(document.definition)) == document
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What an example is run with, and how it ends.
+
+    Attributes:
+        data: the input.
+        events: data, and further attributes, of the events that come where none is made up.
+        error: status of the error that it faults with; None: it completes.
+        waits: whether it waits for ever, as its author wants.
+    """
+
+    data: Any = None
+    events: tuple[dict[str, Any], ...] = ()
+    error: int | None = None
+    waits: bool = False
+
+
+SEARCH, PET = {"searchQuery": "luke"}, {"petId": 7, "username": "ann", "password": "secret", "token": "t"}
+HOT = ({"type": "com.fake-hospital.vitals.measurements.temperature", "data": {"temperature": 39}},)
+FAST = ({"type": "com.fake-hospital.vitals.measurements.bpm", "data": {"bpm": 120}},)
+OUT = ({"type": "com.fake-hospital.patient.checked-out", "data": {}},)
+
+REHEARSALS = {
+    "accumulate-room-readings": Rehearsal(
+        events=(
+            {"type": "my.home.sensors.temperature", "source": "https://my.home.com/sensor", "roomid": "1", "data": {}},
+            {"type": "my.home.sensors.humidity", "source": "https://my.home.com/sensor", "roomid": "1", "data": {}},
+        ),
+        error=400,
+    ),
+    "call-http-query-headers-expressions": Rehearsal(SEARCH),
+    "call-http-query-parameters": Rehearsal(SEARCH),
+    "call-http-redirect": Rehearsal(SEARCH),
+    "conditional-task": Rehearsal({"customer": {"age": 17}}, error=400),
+    "for": Rehearsal({"pets": [{"id": 1}], "vet": "ann"}, error=400),
+    "listen-to-all": Rehearsal(events=HOT + FAST),
+    "listen-to-all read-envelope": Rehearsal(events=HOT + FAST),
+    "listen-to-any-filter": Rehearsal(events=FAST),
+    "listen-to-any-forever-foreach": Rehearsal({"roomId": 1}, HOT + FAST, waits=True),
+    "listen-to-any-until-condition": Rehearsal(events=HOT * 4),
+    "listen-to-any-until-consumed": Rehearsal(events=HOT + FAST + OUT),
+    "mock-service-extension": Rehearsal(error=400),
+    "raise-inline": Rehearsal(error=500),
+    "raise-reusable": Rehearsal(error=500),
+    "schedule-event-driven": Rehearsal([{"patient": {"id": 1}}]),
+    "set": Rehearsal([{"n": 1}]),
+    "set-expression": Rehearsal([{"n": 1}]),
+    "star-wars-homeworld": Rehearsal({"id": 1}),
+}
+"""Those that need more than the input `PET` and events of the types that they wait for."""
+
+FLAWED = {
+    "accumulate-room-readings": "`output.as` reads a member of an array, that of the events, which is an error",
+    "for": "`output.as` reads a member of an array, that of the events, which is an error",
+    "mock-service-extension": "`when` applies `startswith` to an object, the endpoint, which is an error",
+    "schedule-event-driven": "it reads envelopes without `read: envelope`, so what it sends has nulls",
+}
+"""What examples do as they stand, and are not meant to."""
+
+
+@needs_copy
+@pytest.mark.parametrize("stem", sorted(JUDGED.keys() - REFUSED.keys()))
+async def test_an_example_runs(rehearse, stem):
+    rehearsal = REHEARSALS.get(stem, Rehearsal())
+    data = PET if rehearsal.data is None else rehearsal.data
+    ended = await rehearse(examples()[stem].decode(), data, events=rehearsal.events)
+    if rehearsal.waits:
+        assert ended is None
+    elif rehearsal.error is not None:
+        assert ended.error["status"] == rehearsal.error
+    else:
+        assert ended.output is not ...
+
+
+def test_what_is_said_of_examples_is_said_of_those_that_run():
+    runs = JUDGED.keys() - REFUSED.keys()
+    assert REHEARSALS.keys() | FLAWED.keys() <= runs

@@ -11,7 +11,7 @@ import attrs
 from flowhook.document.definition import kind_of
 from flowhook.model import JournalEntry, TaskState, WorkflowError, held_results
 from flowhook.model.replays import ReplayedTask
-from router.replay.journal_keys import is_around, position_of, position_of_task, results_of
+from router.replay.journal_keys import JournalPosition, is_around, position_of, position_of_task, results_of
 from router.replay.task_runs import LocatedRun
 
 MAX_TASKS: Final = 1000  # tasks in each list of a preview
@@ -59,11 +59,12 @@ class Preview:
         """
         prefix = held_results.PREFIX
         keys = (entry.key.removeprefix(prefix) for entry in retained if entry.key.startswith(prefix))
-        held = Counter(position.task for position in {*map(position_of, keys)} if position is not None)
-        known, inner = frozenset(tasks_of(retained)), position_of_task(task)
+        held = Counter(position.task for position in {*_positions(keys)})
+        known, inner = frozenset(_positions_of(retained)), position_of_task(task)
+        known_tasks = {position.task for position in known}
         ran = {run.task for run in self._runs}
-        in_order = _tasks(entry.key for entry in dropped if not entry.key.startswith(held_results.PREFIX))
-        unseen = (each for each in in_order if each not in ran and each not in held)
+        in_order = _positions(entry.key for entry in dropped if not entry.key.startswith(held_results.PREFIX))
+        unseen = (at.task for at in in_order if at.task not in ran and at.task not in held)
         found = [each for each in unseen if self._kind(each)]
         for run in self._runs:
             if run.state is TaskState.SKIPPED:
@@ -73,12 +74,15 @@ class Preview:
                 held[run.task] -= 1
             elif is_later:
                 found.append(run.task)
-            elif (run.end is None or run.end > cut) and run.task not in known and self._kind(run.task) in _EFFECTS:
+            elif (run.end is None or run.end > cut) and self._kind(run.task) in _EFFECTS:
                 outer = position_of_task(run.task)
-                encloses = outer is not None and inner is not None and is_around(outer, inner)
-                # an extension of a task is performed after it, unless it was before
-                extension = task.removeprefix(f"{run.task}#").partition(" ")[0]
-                if not encloses or (extension != task and extension.endswith(_EXTENDED)):
+                is_again = run.task not in known_tasks
+                if outer is not None and inner is not None and is_around(outer, inner):
+                    # an extension of a task is performed after it, unless it was before that visit of the task
+                    visit = task.removeprefix(f"{run.task}#").partition(" ")[0]
+                    at = outer._replace(visit=visit.removesuffix(_EXTENDED))
+                    is_again = visit != task and visit.endswith(_EXTENDED) and at not in known
+                if is_again:
                     found.append(run.task)
         return self._described(found)
 
@@ -106,12 +110,16 @@ class Preview:
 
 
 def tasks_of(entries: Sequence[JournalEntry]) -> list[str]:
+    return [position.task for position in _positions_of(entries)]
+
+
+def _positions_of(entries: Sequence[JournalEntry]) -> list[JournalPosition]:
     ordered, held = held_results.split_held(entries)
-    return _tasks(entry.key for entry in (*results_of(ordered).values(), *held.values()))
+    return _positions(entry.key for entry in (*results_of(ordered).values(), *held.values()))
 
 
-def _tasks(keys: Iterable[str]) -> list[str]:
-    return [position.task for key in keys if (position := position_of(key)) is not None]
+def _positions(keys: Iterable[str]) -> list[JournalPosition]:
+    return [position for key in keys if (position := position_of(key)) is not None]
 
 
 def _at(value: Any, pointer: str) -> Any:

@@ -372,3 +372,14 @@ def test_a_call_is_made_again_after_a_task_of_its_extension(perform):
     ran = perform(flow, result_of)
     _, left = ran.replayed_from("/do/0/a#0:extended /use/extensions/0/log/before/0/bb", b"5")
     assert [effect.function for effect in perform(flow, result_of, journal=left.journal).performed] == ["f", "g"]
+
+
+def test_a_preview_names_a_call_whose_extension_runs_again_at_the_second_visit_only(perform):
+    flow = single([{"l": jumps_back([{"a": CALL}])}], use={"extensions": EXTENSIONS})
+    ran = perform(flow, result_of)
+    call = "/do/0/l/do/1/b/do/0/a"
+    for extension, is_again in (("before/0/bb", True), ("after/0/aa", False)):
+        task = f"{call}#1:extended /use/extensions/0/log/{extension}"
+        cut, left = ran.replayed_from(task)
+        again = [each.task for each in ran.preview(flow, ReplayOptions(from_task=task), left, cut).again]
+        assert (task in again, call in again) == (True, is_again)

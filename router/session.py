@@ -26,15 +26,19 @@ import orjson
 from flowhook import limits
 from flowhook.attach import messages as m
 from flowhook.attach.limits import (
+    MAX_CALL_REPORTS,
+    MAX_CAUSE,
     MAX_COMPONENT_NAME,
     MAX_COMPONENTS,
     MAX_CREDIT,
+    MAX_DESTINATIONS,
     MAX_ERROR_TEXT,
     MAX_EVENT_KEY,
     MAX_EXECUTION_ID,
     MAX_HELD_LEASES,
     MAX_KEY_BYTES,
     MAX_LEASE_BYTES,
+    MAX_ORIGIN,
     MAX_PART_BYTES,
     MAX_RETRY_KEYS,
     MAX_RETRY_KEYS_BYTES,
@@ -71,7 +75,14 @@ class RenewLeases:
     stamp: int
 
 
-Effect = Register | AddCredit | RenewLeases
+@dataclass(frozen=True, slots=True)
+class CountCalls:
+    """Count the outcomes of calls."""
+
+    reports: tuple[m.CallReport, ...]
+
+
+Effect = Register | AddCredit | RenewLeases | CountCalls
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,21 @@ def check_hello(hello: m.Hello) -> None:
         raise protocol_violation(f"a runner holds at most {MAX_HELD_LEASES} leases, of at most {MAX_LEASE_BYTES} bytes")
 
 
+def check_calls(reports: Sequence[m.CallReport]) -> None:
+    if len(reports) > MAX_CALL_REPORTS or not all(
+        0 < len(each.flow_id) <= limits.MAX_FLOW_ID_LENGTH
+        and _is_origin(each.origin)
+        and len(each.cause) <= MAX_CAUSE
+        and 0 <= each.failures <= MAX_CREDIT * MAX_CREDIT
+        for each in reports
+    ):
+        raise protocol_violation(f"at most {MAX_CALL_REPORTS} calls are reported at once, with their flows and origins")
+
+
+def _is_origin(text: str) -> bool:
+    return 0 < len(text) <= MAX_ORIGIN and text.isascii() and text.isprintable() and " " not in text
+
+
 def checked_checkpoint(checkpoint: m.Checkpoint) -> m.Checkpoint:
     if checkpoint.index < 0:
         raise protocol_violation("the index of a checkpoint counts from 0")
@@ -122,6 +148,8 @@ def checked_outcome(outcome: m.Outcome) -> m.Outcome:
     ending = outcome.ending
     if isinstance(ending, m.Parked):
         check_subscriptions(ending.subscriptions)
+        if len(ending.destinations) > MAX_DESTINATIONS or not all(map(_is_origin, ending.destinations)):
+            raise protocol_violation(f"an execution waits for at most {MAX_DESTINATIONS} destinations, by origin")
         if ending.retry is not None:
             outcome = outcome._replace(ending=ending._replace(retry=_checked_retry(ending.retry)))
     elif isinstance(ending, m.Faulted):
@@ -285,6 +313,7 @@ class SendQueue:
         self._deliveries: list[m.EventDelivery] = []
         self._durable: dict[bytes, m.DurableCheckpoint] = {}
         self._wanted: frozenset[str] | None = None
+        self._destinations: dict[tuple[str, str], m.DestinationState] = {}
         self._settled: list[bytes] = []
         self._revoked: dict[str, list[bytes]] = {}
         self._renewed: int | None = None
@@ -316,6 +345,10 @@ class SendQueue:
     def want(self, types: Collection[str]) -> None:
         self._wanted = frozenset(types)
 
+    def update_destinations(self, updates: Iterable[m.DestinationUpdate]) -> None:
+        for flow_id, origin, state in updates:
+            self._destinations[flow_id, origin] = state
+
     def settle(self, leases: Sequence[bytes]) -> None:
         self._settled += leases
 
@@ -343,6 +376,10 @@ class SendQueue:
         if self._wanted is not None:
             messages.append(m.LifecycleFilter(self._wanted))
             self._wanted = None
+        if self._destinations:  # before the assignments that depend on them
+            updates = tuple(m.DestinationUpdate(*key, state) for key, state in self._destinations.items())
+            messages.append(m.DestinationUpdates(updates))
+            self._destinations.clear()
         if self._settled:
             messages.append(m.Settlement(tuple(self._settled)))
             self._settled.clear()
@@ -414,6 +451,9 @@ class RunnerSession:
                 return [AddCredit(assignments)]
             case m.Renewal(stamp=stamp):
                 return [RenewLeases(stamp)]
+            case m.CallReports(reports=reports):
+                check_calls(reports)
+                return [CountCalls(reports)]
             case m.Hello():
                 check_hello(message)
                 self._phase = PHASES[self._phase, "Hello"]

@@ -54,6 +54,7 @@ from typing import Final
 from flowhook import limits
 from flowhook.attach import messages
 from flowhook.attach.limits import (
+    MAX_CALL_REPORTS,
     MAX_CREDIT,
     checkpoint_size,
     events_size,
@@ -134,7 +135,25 @@ class SetLifecycleFilter:
     types: frozenset[str]
 
 
-Effect = AttachAccepted | StartAttempts | Proceed | LeasesConfirmed | Deliver | Abandon | Reattach | SetLifecycleFilter
+@dataclass(frozen=True, slots=True)
+class UpdateDestinations:
+    """Take in what the router knows of destinations; `renewed`: forget what was known before."""
+
+    updates: tuple[messages.DestinationUpdate, ...]
+    renewed: bool = False
+
+
+Effect = (
+    AttachAccepted
+    | StartAttempts
+    | Proceed
+    | LeasesConfirmed
+    | Deliver
+    | Abandon
+    | Reattach
+    | SetLifecycleFilter
+    | UpdateDestinations
+)
 
 
 class RouterClock:
@@ -233,6 +252,8 @@ class Session:
         self._updates: dict[bytes, messages.SubscriptionUpdate] = {}
         self._outcomes: list[messages.Outcome] = []
         self._wanted: frozenset[str] = frozenset()
+        self._calls: dict[tuple[str, str], messages.CallReport] = {}
+        self._destinations_known = False  # whether the router named any on this stream
 
     @property
     def running(self) -> int:
@@ -264,6 +285,7 @@ class Session:
         self._checkpoints.clear()
         self._updates.clear()
         self._outcomes.clear()
+        self._calls.clear()
 
     def disconnected(self) -> None:
         """Record that the stream ended. Leases stay held; see `expire`.
@@ -303,9 +325,15 @@ class Session:
             case messages.Drain():
                 self._phase = PHASES[self._phase, "Drain"]
                 return [Reattach(message.grace)]
-            case messages.LifecycleFilter():
-                self._wanted = message.types
-                return [SetLifecycleFilter(message.types)]
+            case messages.LifecycleFilter() | messages.DestinationUpdates():
+                return [self._learn(message)]
+
+    def _learn(self, message: messages.LifecycleFilter | messages.DestinationUpdates) -> Effect:
+        if isinstance(message, messages.LifecycleFilter):
+            self._wanted = message.types
+            return SetLifecycleFilter(message.types)
+        self._destinations_known = True
+        return UpdateDestinations(message.updates)
 
     def _check_turn(self, message: messages.RouterMessage) -> None:
         if isinstance(message, messages.Welcome) != (self._phase is _Phase.GREETING):
@@ -374,6 +402,20 @@ class Session:
         if self.attached:
             self._outcomes.append(held.outcome)
 
+    def report_call(self, report: messages.CallReport) -> bool:
+        """Send how calls to a destination ended, together with others of it; returns whether there is something new."""
+        if not self.attached:
+            return False
+        key = report[:2]
+        earlier = self._calls.get(key)
+        if earlier is None:
+            if len(self._calls) >= MAX_CALL_REPORTS:
+                return False
+        elif not report.succeeded:
+            report = report._replace(succeeded=earlier.succeeded, failures=earlier.failures + report.failures)
+        self._calls[key] = report
+        return True
+
     def drain(self) -> None:
         """Request no more work; assignments for outstanding credit may still arrive."""
         self._accepting = False
@@ -420,6 +462,9 @@ class Session:
         if not self.attached:
             return []
         found: list[messages.RunnerMessage] = []
+        if self._calls:  # before outcomes: an execution may park because of them
+            found.append(messages.CallReports(tuple(self._calls.values())))
+            self._calls.clear()
         if self._checkpoints:
             found += [messages.CheckpointBatch(part) for part in split(self._checkpoints, checkpoint_size)]
             self._checkpoints.clear()
@@ -447,6 +492,9 @@ class Session:
         if self._wanted:
             self._wanted = frozenset()
             effects.append(SetLifecycleFilter(self._wanted))
+        if self._destinations_known:
+            self._destinations_known = False
+            effects.append(UpdateDestinations((), renewed=True))
         for lease, held in list(self._held.items()):
             if lease not in message.retained:
                 self._drop(lease)

@@ -61,6 +61,8 @@ def fill_parked(message: pb.Parked, parked: m.Parked) -> None:
     if parked.retry is not None:
         message.retry.CopyFrom(to_proto(parked.retry, failure_pb2.Retry))
         message.retry_keys.extend(parked.retry.keys)
+    if parked.destinations:
+        message.destinations.extend(parked.destinations)
 
 
 def decode_parked(message: pb.Parked) -> m.Parked | m.Faulted:
@@ -72,7 +74,8 @@ def decode_parked(message: pb.Parked) -> m.Parked | m.Faulted:
     retry = None
     if message.HasField("retry"):
         retry = from_proto(message.retry, Retry)._replace(keys=tuple(message.retry_keys))
-    return m.Parked(wake_at_ms, decode_subscriptions(message.subscriptions), retry)
+    destinations = tuple(message.destinations) if message.destinations else ()
+    return m.Parked(wake_at_ms, decode_subscriptions(message.subscriptions), retry, destinations)
 
 
 def decode_update(message: pb.SubscriptionUpdate) -> m.SubscriptionUpdate:
@@ -139,7 +142,7 @@ def exit_outcome_from_proto(message: pb.Outcome) -> m.Outcome:
     return m.Outcome(message.lease, ending._replace(to_back=True) if isinstance(ending, m.Released) else ending)
 
 
-def _encode_request(request: Request, message: m.RunnerMessage) -> None:
+def _encode_request(request: Request, message: m.RunnerMessage) -> None:  # noqa: C901 - one case for each message
     match message:
         case m.CheckpointBatch():
             add_checkpoint = request.checkpoints.checkpoints.add
@@ -156,6 +159,9 @@ def _encode_request(request: Request, message: m.RunnerMessage) -> None:
             request.credit.assignments = message.assignments
         case m.Renewal():
             request.renewal.stamp = message.stamp
+        case m.CallReports():
+            for report in message.reports:
+                request.call_reports.reports.add(**report._asdict())
         case m.Hello():
             hello = request.hello
             hello.runner_id = message.runner_id
@@ -177,11 +183,24 @@ def _decode_request(request: Request) -> m.RunnerMessage | None:
             return m.Credit(request.credit.assignments)
         case "renewal":
             return m.Renewal(request.renewal.stamp)
+        case "call_reports":
+            return m.CallReports(tuple(map(_call_report, request.call_reports.reports)))
         case "hello":
             hello = request.hello
             components, held = tuple(hello.components), tuple(hello.held_leases)
             return m.Hello(hello.runner_id, components, hello.build, held, hello.losses_explained)
     return None
+
+
+def _call_report(message: pb.CallReport) -> m.CallReport:
+    return m.CallReport(
+        message.flow_id,
+        message.origin,
+        message.succeeded,
+        message.failures,
+        message.cause,
+        message.retry_after_ms,
+    )
 
 
 def _fill_checkpoint(message: pb.Checkpoint, checkpoint: m.Checkpoint) -> None:
@@ -302,7 +321,7 @@ def decode_response(response: Response) -> Iterator[m.RouterMessage]:
             yield message
 
 
-def _encode_response(response: Response, message: m.RouterMessage) -> None:
+def _encode_response(response: Response, message: m.RouterMessage) -> None:  # noqa: C901 - one case for each message
     match message:
         case m.AssignmentBatch():
             _fill_assignments(response.assignments, message.assignments)
@@ -320,6 +339,9 @@ def _encode_response(response: Response, message: m.RouterMessage) -> None:
         case m.LifecycleFilter():
             response.lifecycle_filter.SetInParent()
             response.lifecycle_filter.event_types.extend(sorted(message.types))
+        case m.DestinationUpdates():
+            for flow_id, origin, state in message.updates:
+                response.destinations.updates.add(flow_id=flow_id, origin=origin, state=state.value)
         case m.Drain():
             response.drain.grace.CopyFrom(convert.duration(message.grace))
         case m.Welcome():
@@ -328,7 +350,7 @@ def _encode_response(response: Response, message: m.RouterMessage) -> None:
             welcome.retained_leases.extend(message.retained)
 
 
-def _decode_response(response: Response) -> m.RouterMessage | None:
+def _decode_response(response: Response) -> m.RouterMessage | None:  # noqa: C901 - one case for each message
     match response.WhichOneof("message"):
         case "assignments":
             return m.AssignmentBatch(tuple(map(_assignment, response.assignments.assignments)))
@@ -345,6 +367,8 @@ def _decode_response(response: Response) -> m.RouterMessage | None:
             return m.Renewed(response.renewed.stamp)
         case "lifecycle_filter":
             return m.LifecycleFilter(frozenset(response.lifecycle_filter.event_types))
+        case "destinations":
+            return m.DestinationUpdates(tuple(map(_destination, response.destinations.updates)))
         case "drain":
             return m.Drain(convert.seconds(response.drain.grace))
         case "welcome":
@@ -356,7 +380,7 @@ def _decode_response(response: Response) -> m.RouterMessage | None:
 
 def _fill_assignments(batch: pb.AssignmentBatch, assignments: Sequence[m.Assignment]) -> None:
     add = batch.assignments.add
-    for lease, attempt, revision, event, journal, start, scope in assignments:
+    for lease, attempt, revision, event, journal, start, scope, destination, failure in assignments:
         message = add()
         message.lease = lease
         message.attempt = attempt
@@ -369,13 +393,32 @@ def _fill_assignments(batch: pb.AssignmentBatch, assignments: Sequence[m.Assignm
                 fill_entry(add_entry(), entry)
         if scope:
             message.effect_scope = scope
+        if destination:
+            message.destination = destination
+            message.destination_failure = failure
 
 
 def _assignment(item: pb.Assignment) -> m.Assignment:
     journal = tuple(map(entry_from_proto, item.journal)) if item.journal else ()
     return m.Assignment(
-        item.lease, item.attempt, item.flow_revision, item.event, journal, item.journal_start, item.effect_scope
+        item.lease,
+        item.attempt,
+        item.flow_revision,
+        item.event,
+        journal,
+        item.journal_start,
+        item.effect_scope,
+        item.destination,
+        item.destination_failure,
     )
+
+
+def _destination(item: pb.DestinationUpdate) -> m.DestinationUpdate:
+    try:
+        state = m.DestinationState(item.state)
+    except ValueError:  # of a later version
+        state = m.DestinationState.UNKNOWN
+    return m.DestinationUpdate(item.flow_id, item.origin, state)
 
 
 def _fill_deliveries(batch: pb.EventDeliveryBatch, deliveries: Sequence[m.EventDelivery]) -> None:

@@ -38,6 +38,10 @@ MAX_RETRY_KEYS: Final = 20
 MAX_RETRY_KEYS_BYTES: Final = 128 * limits.KIB
 MAX_EXECUTION_ID: Final = 64
 MAX_EVENT_KEY: Final = 64
+MAX_DESTINATIONS: Final = 16  # destinations that one execution waits for
+MAX_ORIGIN: Final = 300  # characters of the origin of a destination
+MAX_CAUSE: Final = 300  # characters of why it is down
+MAX_CALL_REPORTS: Final = 1000
 
 MAX_ERROR_TEXT: Final = limits.MAX_ERROR_DETAIL_BYTES  # characters to which each text of an error is cut
 

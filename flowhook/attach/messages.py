@@ -8,6 +8,7 @@ Everything of which there is one in a message of the stream is a dataclass.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 from flowhook.model import JournalEntry, Retry, Subscription, WorkflowError
@@ -36,6 +37,8 @@ class Assignment(NamedTuple):
     journal: tuple[JournalEntry, ...] = ()
     journal_start: int = 0  # index of the first entry
     effect_scope: str = ""  # ID that idempotency keys are derived from; empty: the execution's own ID
+    destination: str = ""  # origin of a destination that is down, which it may call once; empty: none
+    destination_failure: str = ""  # if not empty, that call fails with this cause instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,29 @@ class LifecycleFilter:
     types: frozenset[str]
 
 
+class DestinationState(IntEnum):
+    """What the router knows of a flow's calls to a destination."""
+
+    UNKNOWN = 0  # nothing is wrong with it
+    WATCHED = 1  # calls failed: successes are reported, too
+    PARKS = 2  # it is down: executions park before they call it
+
+
+class DestinationUpdate(NamedTuple):
+    """The state of a destination from now on, for the calls of one flow."""
+
+    flow_id: str
+    origin: str
+    state: DestinationState
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationUpdates:
+    """States of destinations that have changed; at first of all that are not `UNKNOWN`."""
+
+    updates: tuple[DestinationUpdate, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Drain:
     """The router is shutting down; it accepts checkpoints and outcomes for `grace` more seconds."""
@@ -122,6 +148,7 @@ RouterMessage = (
     | Revocation
     | Renewed
     | LifecycleFilter
+    | DestinationUpdates
     | Drain
 )
 
@@ -199,12 +226,14 @@ class Released(NamedTuple):
 class Parked(NamedTuple):
     """The execution waits until `wake_at_ms` (Unix time; None: no timer), or until a subscription matches.
 
-    `retry`: what failed and is tried again when the wait is over, if anything.
+    `retry`: what failed and is tried again when the wait is over, if anything. `destinations`: origins that are down,
+    which it is about to call; the router wakes it for one of them.
     """
 
     wake_at_ms: int | None
     subscriptions: tuple[Subscription, ...] = ()
     retry: Retry | None = None
+    destinations: tuple[str, ...] = ()
 
 
 Ending = Completed | Faulted | Released | Parked
@@ -242,4 +271,22 @@ class SubscriptionBatch:
     updates: tuple[SubscriptionUpdate, ...]
 
 
-RunnerMessage = Hello | Credit | Renewal | CheckpointBatch | SubscriptionBatch | OutcomeBatch
+class CallReport(NamedTuple):
+    """How calls of a flow to a destination ended since the report before."""
+
+    flow_id: str
+    origin: str
+    succeeded: bool  # whether one succeeded, before the failures
+    failures: int  # number of calls that failed so that the destination may be down
+    cause: str = ""  # why the last of them failed
+    retry_after_ms: int = 0  # wait that the destination asked for then
+
+
+@dataclass(frozen=True, slots=True)
+class CallReports:
+    """Outcomes of calls."""
+
+    reports: tuple[CallReport, ...]
+
+
+RunnerMessage = Hello | Credit | Renewal | CheckpointBatch | SubscriptionBatch | OutcomeBatch | CallReports

@@ -137,7 +137,12 @@ class AssignmentLoader:
                 self._transitions.fault(item, "its event and its journal together are larger than a message may be")
             else:
                 _, revision, payload, journal, start, scope = work
-                assignments.append(Assignment(item.token, item.attempt, revision, payload, journal, start, scope))
+                permits = self._parts.outages.permits
+                permit = permits.pop(item.seq, None) if permits else None
+                allowed = ("", "") if permit is None else permit[1:]
+                assignments.append(
+                    Assignment(item.token, item.attempt, revision, payload, journal, start, scope, *allowed)
+                )
         if assignments:
             runner.assign(
                 assignments, urgent=any(self._parts.shard.leases.is_quiet(each.lease) for each in assignments)

@@ -410,6 +410,7 @@ class ParkedExecutions:
         self._events.listen(seq, flow_id, wait, subscriptions)
 
     def leave(self, seq: int) -> None:
+        self._parts.outages.leave(seq)
         self._live.leave(seq)
         self._parts.subscriptions.remove(seq)
 

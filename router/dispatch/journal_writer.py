@@ -18,6 +18,7 @@ from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import Status
 from flowhook.model.executions import AttemptEnd
 from router.dispatch.event_delivery import ParkedExecutions
+from router.dispatch.outage_control import OutageControl
 from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import LiveDelivery, attempts_exhausted
 from router.dispatch.runners import RunnerPort
@@ -51,6 +52,7 @@ class JournalWriter:
     _live: LiveDelivery
     _parked: ParkedExecutions
     _wake_timer: WakeTimer
+    _outages: OutageControl
 
     async def checkpoint(self, runner: RunnerPort, checkpoints: Sequence[Checkpoint]) -> None:
         """Store journal entries, then acknowledge them; stale leases are revoked."""
@@ -200,11 +202,14 @@ class JournalWriter:
         await self._transitions.apply(batch)
         soonest = self._parts.now_ms() + MIN_WAIT_MS
         # only now: it might be woken at once, and must not be assigned before it is stored that its lease is void
-        for seq, wake_at_ms, _, subscriptions, *_, retry in batch.parks:
+        for parked in batch.parks:
+            seq, wake_at_ms, _, subscriptions, *_ = parked
             due_ms = None if wake_at_ms is None else max(wake_at_ms, soonest)
-            self._parts.shard.parked(seq, due_ms, retries=retry is not None)
+            self._parts.shard.parked(seq, due_ms, retries=parked.retry is not None)
             if subscriptions:
                 self._parked.begin(seq, subscriptions)
+            if parked.destinations and (flow_id := self._parts.shard.waiting_flow(seq)) is not None:
+                self._outages.parked(seq, flow_id, parked.destinations)
         if batch.parks:
             self._wake_timer.arm()
 
@@ -222,7 +227,13 @@ class JournalWriter:
             raise InternalError("a lease vanished between two checks")
         term = self._parts.shard.leases.term_of(taken.seq)
         return stored.Parked(
-            taken.seq, ending.wake_at_ms, taken.attempt, ending.subscriptions, term, retry=ending.retry
+            taken.seq,
+            ending.wake_at_ms,
+            taken.attempt,
+            ending.subscriptions,
+            term,
+            retry=ending.retry,
+            destinations=ending.destinations,
         )
 
     def _end(self, outcome: Outcome, ending: Completed | Faulted, now_ms: int) -> stored.Ended:

@@ -15,6 +15,7 @@ from router.dispatch.observers import EndReader, ExecutionRecords, ExecutionWatc
 from router.dispatch.runners import AttachedRunners
 from router.dispatch.state_writer import AttemptLog, LifecycleOutbox, RetryingWriter
 from router.metrics import RouterMetrics
+from router.scheduling.outages import Outages
 from router.scheduling.shard import Shard
 from router.scheduling.subscriptions import EventBuffer, Subscriptions
 from router.storage.event_log import EventLog
@@ -75,8 +76,10 @@ class ShardParts:
     watchers: ExecutionWatchers = attrs.field(init=False)
     statistics: FlowStatisticsCounter = attrs.field(init=False)
     runners: AttachedRunners = attrs.field(init=False)
+    outages: Outages = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.outages = Outages(self.shard.outage_policy)
         self.outbox = LifecycleOutbox(self.now_ms, by_executions=self.subscriptions.lifecycle, effects=self.effects)
         self.writer = RetryingWriter(self.state, self.outbox)
         self.attempt_log = AttemptLog(self.shard, self.writer, self.now_ms)

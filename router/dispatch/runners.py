@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
 import attrs
 from typing_extensions import override
 
-from flowhook.attach.messages import Assignment, EventDelivery
+from flowhook.attach.messages import Assignment, DestinationUpdate, EventDelivery
 from flowhook.errors import FlowhookError
 from router.dispatch.state_writer import LifecycleOutbox
 from router.metrics import RouterMetrics
@@ -45,6 +45,9 @@ class RunnerPort(Protocol):
     def want(self, types: Collection[str]) -> None:
         """Send the types of lifecycle events to report, of those that only runners can report."""
 
+    def update_destinations(self, updates: Iterable[DestinationUpdate]) -> None:
+        """Send states of destinations."""
+
     def settle(self, tokens: Sequence[bytes]) -> None: ...
 
     def revoke(self, tokens: Sequence[bytes], reason: str) -> None:
@@ -76,6 +79,9 @@ class ExitedRunner(RunnerPort):
 
     @override
     def want(self, types: Collection[str]) -> None: ...
+
+    @override
+    def update_destinations(self, updates: Iterable[DestinationUpdate]) -> None: ...
 
     @override
     def settle(self, tokens: Sequence[bytes]) -> None: ...

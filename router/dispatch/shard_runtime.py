@@ -26,6 +26,7 @@ from router.dispatch.event_delivery import EventDispatcher, ParkedExecutions
 from router.dispatch.execution_commands import ExecutionCommands
 from router.dispatch.flow_statistics import restore_history
 from router.dispatch.journal_writer import JournalWriter
+from router.dispatch.outage_control import OutageControl
 from router.dispatch.parts import CachedEvent, ShardParts
 from router.dispatch.receivers import ChildCompletions, LiveDelivery, ParkedDelivery
 from router.dispatch.runners import ExitedRunner, RunnerPort
@@ -55,6 +56,7 @@ class ShardRuntime:
         self.watchers = parts.watchers
         self.statistics = parts.statistics
         self._exhausted: list[AttemptsExhausted] = []
+        self._at_destinations: list[stored.UnfinishedExecution] = []
         self._recovered_seq = 0
         live, parked_delivery = LiveDelivery(parts), ParkedDelivery(parts)
         self._completions = ChildCompletions(parts, parked_delivery, live)
@@ -66,7 +68,8 @@ class ShardRuntime:
         self._dispatcher = AssignmentDispatcher(parts, self._loader, may_assign)
         self._deadline = DeadlineTimer(parts, self._loader, self._transitions)
         self._wake_timer = WakeTimer(parts, self._parked)
-        self.recorder = JournalWriter(parts, self._transitions, live, self._parked, self._wake_timer)
+        self.outages = OutageControl(parts, self._parked)
+        self.recorder = JournalWriter(parts, self._transitions, live, self._parked, self._wake_timer, self.outages)
         parts.state.follow(self._on_logged)
 
     # --- life -------------------------------------------------------------------------------------------------------
@@ -89,6 +92,8 @@ class ShardRuntime:
                     self._exhausted.append(loss)
                 if row.subscriptions:
                     self._parked.recover(row)
+                if row.destinations:
+                    self._at_destinations.append(row)
             after = rows[-1].seq
         if self.parts.shard.unfinished:
             log.info("backlog recovered", executions=self.parts.shard.unfinished)
@@ -96,6 +101,9 @@ class ShardRuntime:
 
     async def settle(self) -> None:
         """Store the transitions that recovery led to. Call it when the wanted lifecycle events are known."""
+        for row in self._at_destinations:
+            self.parts.outages.recover(row.seq, row.flow_id, row.destinations, self.parts.now_ms())
+        self._at_destinations.clear()
         exhausted, self._exhausted = self._exhausted, []
         if exhausted:
             await self._transitions.apply(TransitionBatch(losses=exhausted))
@@ -130,6 +138,7 @@ class ShardRuntime:
             self.wake()
             self._deadline.arm()
             self._wake_timer.arm()
+            self.outages.start()
             await stop.wait()
             self.parts.writer.close()
             self._dispatcher.stop()
@@ -137,6 +146,7 @@ class ShardRuntime:
                 loop.cancel()
             self._deadline.cancel()
             self._wake_timer.cancel()
+            self.outages.cancel()
 
     async def drain(self, seconds: float) -> None:
         """Stop assigning, and wait up to `seconds` for runners to finish the executions that they have."""
@@ -211,6 +221,8 @@ class ShardRuntime:
             earlier.close(ConflictError("this runner attached again", reason="RUNNER_REATTACHED"))
             self._loader.leave(earlier)
         self.parts.runners.add(runner)
+        if self.parts.outages:
+            runner.update_destinations(self.parts.outages.states())
         now = self.parts.clock()
         attached = self.parts.shard.attach(runner.runner_id, held, explained=explained, now=now, end=end)
         self._transitions.lose(attached.losses)

@@ -33,6 +33,7 @@ from flowhook.retrying import RETRY_SECONDS
 from flowhook.sharing.token_bucket import TokenBucket
 from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.event_triggers import FlowTriggers, parse_triggers
+from router.scheduling.outages import OutagePolicy
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
 from router.scheduling.rates import Rate
 from router.storage.registry import Registry
@@ -299,6 +300,9 @@ class FlowTable:
 def flow_policy(execution: ExecutionPolicy, *, paused: bool) -> FlowPolicy:
     """Return what the scheduling core has to know of the `execution` of a flow."""
     rate, concurrency, priority = execution.rate, execution.concurrency, execution.priority
+    outage = None
+    if execution.outage != "none":
+        outage = OutagePolicy(execution.outage.failures, round(execution.outage.probe * 1000))
     return FlowPolicy(
         concurrency=concurrency if isinstance(concurrency, int) else None,
         paused=paused,
@@ -306,6 +310,7 @@ def flow_policy(execution: ExecutionPolicy, *, paused: bool) -> FlowPolicy:
         key_concurrency=concurrency.limit if isinstance(concurrency, KeyedConcurrency) else None,
         by_priority=isinstance(priority, str),
         weight=1 + priority if isinstance(priority, int) else 1,
+        outage=outage,
     )
 
 

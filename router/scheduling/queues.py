@@ -22,6 +22,7 @@ from typing import Final, NamedTuple
 
 from flowhook.events.shaping import ShapingKeys
 from router.scheduling.lines import WaitingLine
+from router.scheduling.outages import DEFAULT_OUTAGE_POLICY, OutagePolicy
 from router.scheduling.places import KeyedPlaces
 from router.scheduling.rates import Rate, RateLines
 
@@ -39,6 +40,7 @@ class FlowPolicy:
     key_concurrency: int | None = None  # executions of one key that may run at a time; None: no limit
     by_priority: bool = False  # whether its executions may have priorities
     weight: int = 1  # executions that it has in one turn of the ring
+    outage: OutagePolicy | None = DEFAULT_OUTAGE_POLICY  # when its calls park; None: never
 
 
 DEFAULT_POLICY = FlowPolicy()
@@ -112,6 +114,10 @@ class FairQueues:
         if queue is None:
             queue = self._flows[flow_id] = FlowQueue(flow_id)
         return queue
+
+    def policy(self, flow_id: str) -> FlowPolicy:
+        queue = self._flows.get(flow_id)
+        return DEFAULT_POLICY if queue is None else queue.policy
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
         """Replace the limits of a flow; executions under lease are not affected."""

@@ -39,6 +39,7 @@ from router.scheduling.leases import (
     RunnerTable,
 )
 from router.scheduling.losses import AttemptCounts, LossAccounting, LostLeases
+from router.scheduling.outages import OutagePolicy
 from router.scheduling.pending_transitions import PendingTransitions, ReturningExecution
 from router.scheduling.queues import (
     FairQueues,
@@ -436,6 +437,15 @@ class Shard:
                 self._recovered.claimable[seq] = queue
         return [seq for seq, _ in due]
 
+    def release_waiting(self, seqs: Iterable[int]) -> list[int]:
+        """Make executions ready that wait, ahead of their flows' others, and return them; others are left alone."""
+        found = [(seq, queue) for seq in seqs if (queue := self._timers.pop(seq)) is not None]
+        for seq, queue in reversed(found):
+            self._queues.put(queue, seq, first=True)
+            if self._recovered.deadline is not None and self.leases.is_recovered(seq):
+                self._recovered.claimable[seq] = queue
+        return [seq for seq, _ in found]
+
     # --- queries ------------------------------------------------------------------------------------------------------
 
     @property
@@ -460,6 +470,10 @@ class Shard:
     @property
     def suspended(self) -> int:
         return len(self._suspended)
+
+    def outage_policy(self, flow_id: str) -> OutagePolicy | None:
+        """Return when calls of a flow park; None: never."""
+        return self._queues.policy(flow_id).outage
 
     def backlog(self, flow_id: str) -> int:
         return self._queues.unfinished(flow_id)

@@ -8,19 +8,19 @@ has sent more than could be stored, its stream is not read further.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 
 import attrs
 from typing_extensions import override
 
 from flowhook.attach import codec
 from flowhook.attach.limits import protocol_violation
-from flowhook.attach.messages import Assignment, EventDelivery
+from flowhook.attach.messages import Assignment, DestinationUpdate, EventDelivery
 from flowhook.attach.send_pacing import SendPacer
 from flowhook.errors import ExhaustedError, FlowhookError
 from router.dispatch.runners import RunnerPort
 from router.dispatch.shard_runtime import ShardRuntime
-from router.session import AddCredit, Effect, RenewLeases, RunnerSession, StoreReports, Subscribe
+from router.session import AddCredit, CountCalls, Effect, RenewLeases, RunnerSession, StoreReports, Subscribe
 
 
 @attrs.define(eq=False, repr=False)
@@ -79,6 +79,11 @@ class AttachWriter(RunnerPort):
     def want(self, types: Collection[str]) -> None:
         self._session.outgoing.want(types)
         self._wake(urgent=False)
+
+    @override
+    def update_destinations(self, updates: Iterable[DestinationUpdate]) -> None:
+        self._session.outgoing.update_destinations(updates)
+        self._wake(urgent=True)
 
     @override
     def settle(self, tokens: Sequence[bytes]) -> None:
@@ -176,6 +181,8 @@ class AttachReader:
             case RenewLeases(stamp=stamp):
                 if self._runtime.renew(self._writer):  # else its leases are lost, and the stream is about to end
                     self._writer.renewed(stamp)
+            case CountCalls(reports=reports):
+                self._runtime.outages.report(reports)
 
     def end(self) -> None:
         """Let `record` return once all reports are stored."""

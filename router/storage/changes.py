@@ -146,12 +146,13 @@ _DELETE_LIFECYCLE = BatchStatement("DELETE FROM lifecycle_event WHERE number IN 
 _LAST_INDEX = BatchStatement("SELECT seq, max(position) FROM journal WHERE seq IN ({rows}) GROUP BY seq")
 _UPSERT_SUBSCRIPTIONS = BatchStatement.insert(
     "subscription",
-    "seq, content, retry",
-    "ON CONFLICT (seq) DO UPDATE SET content = excluded.content, retry = excluded.retry",
+    "seq, content, retry, destinations",
+    "ON CONFLICT (seq) DO UPDATE SET content = excluded.content, retry = excluded.retry,"
+    " destinations = excluded.destinations",
     where="{of_unended}",
 )
 _DELETE_SUBSCRIPTIONS = BatchStatement("DELETE FROM subscription WHERE seq IN ({rows})")
-_NOTHING: Final = (None, None)  # an execution waits for nothing but a time
+_NOTHING: Final = (None, None, None)  # an execution waits for nothing but a time
 _DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})")
 _UPSERT_SCHEDULE = BatchStatement.insert(
     "schedule",
@@ -192,7 +193,7 @@ class _ChangeRows:
         self._outcomes: list[tuple[Any, ...]] = []
         self._schedules: dict[str, stored.Scheduled] = {}
         self.rates: list[stored.RateReserved] = []
-        self._subscriptions: dict[int, tuple[bytes | None, bytes | None]] = {}
+        self._subscriptions: dict[int, tuple[bytes | None, bytes | None, str | None]] = {}
         self._delivered: list[tuple[int]] = []
         self.consumed: list[stored.Consumed] = []
         self.received: list[stored.EventReceived] = []
@@ -221,6 +222,7 @@ class _ChangeRows:
         self._subscriptions[seq] = (
             dump_subscriptions(change.subscriptions) if change.subscriptions else None,
             None if change.retry is None else dump_retry(change.retry),
+            " ".join(change.destinations) or None,
         )
 
     def deliver(self, change: stored.Delivered) -> None:

@@ -78,6 +78,7 @@ CREATE TABLE flow_url (
   flow_id TEXT PRIMARY KEY, host TEXT NOT NULL, path TEXT NOT NULL, deeper INTEGER NOT NULL
 ) STRICT;
 ALTER TABLE rejection ADD COLUMN outcome TEXT NOT NULL DEFAULT 'refused';
+ALTER TABLE subscription ADD COLUMN destinations TEXT;
 """,
 }
 """The step from each format to the next one."""
@@ -88,6 +89,7 @@ DROP TABLE rate_line;
 ALTER TABLE execution DROP COLUMN shaping;
 DROP TABLE flow_url;
 ALTER TABLE rejection DROP COLUMN outcome;
+ALTER TABLE subscription DROP COLUMN destinations;
 """,
     6: """
 ALTER TABLE audit_entry RENAME TO audit;

@@ -89,7 +89,8 @@ class Parked(NamedTuple):
 
     `attempts` includes the one that parked it, which is not charged. `subscriptions` are the events and ends it also
     waits for: they replace those of an earlier wait. `history`: see `Journaled`, after the last entry. `retry`: what
-    failed and is tried again when the wait is over, if anything.
+    failed and is tried again when the wait is over, if anything. `destinations`: origins that it is about to call and
+    that are down.
     """
 
     seq: int
@@ -99,6 +100,7 @@ class Parked(NamedTuple):
     term: int = 1
     history: bytes = b""
     retry: Retry | None = None
+    destinations: tuple[str, ...] = ()
 
 
 class Suspended(NamedTuple):
@@ -259,6 +261,7 @@ class UnfinishedExecution(NamedTuple):
     retries: bool = False  # whether it waits for another try of what failed
     subscriptions: tuple[Subscription, ...] = ()  # events and ends it is waiting for, if it is waiting
     shaping: ShapingKeys | None = None
+    destinations: tuple[str, ...] = ()  # origins that are down, which it is about to call, if it is waiting
 
 
 class Work(NamedTuple):

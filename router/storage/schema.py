@@ -131,7 +131,8 @@ CREATE TABLE attempt ( -- interrupted ones only, the newest of each execution
 CREATE TABLE subscription ( -- what a waiting execution waits for besides a time
   seq INTEGER PRIMARY KEY,
   content BLOB, -- events, and ends of other executions
-  retry BLOB -- what failed and is tried again, see `dump_retry`
+  retry BLOB, -- what failed and is tried again, see `dump_retry`
+  destinations TEXT -- origins that are down, with spaces in between
 ) STRICT;
 CREATE TABLE inbound_event (
   number INTEGER PRIMARY KEY, -- never reused: see `counter`

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeVar
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from flowhook.process.settings import RunnerSettings
 from runner.interpreter.errors import Kind, fault
 from runner.outbound.bound_client import BoundClient
+from runner.outbound.destinations import CallGate
 from runner.outbound.request_bodies import NO_ATTACHMENTS, Attachments
 
 if TYPE_CHECKING:
@@ -75,6 +77,8 @@ class Context:
         http: client that enforces the address policy, the deadline and the limits on size.
         settings: settings of this runner, without credentials.
         shared: `context.shared.get(Kind)` returns an object that all calls of the process share (`ClosableResource`).
+        calling: `with context.calling("smtp://host:25"):` around a call that `http` does not make: while that is down,
+            the execution parks instead.
         attachments: `context.attachments.find(handle)` returns an attachment of the request that started the execution.
     """
 
@@ -86,6 +90,11 @@ class Context:
     settings: RunnerSettings
     shared: SharedResources
     attachments: Attachments = NO_ATTACHMENTS
+    _gate: CallGate | None = None
+
+    def calling(self, origin: str) -> AbstractContextManager[None]:
+        """Return a context for a call to an origin: it raises, and the execution parks, while that is down."""
+        return nullcontext() if self._gate is None else self._gate.calling(origin)
 
 
 class _Keywords(BaseModel):

@@ -149,8 +149,9 @@ async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
     message["Message-ID"] = identifier = f"<{call}@{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"
     _set_body(message, arguments.text, arguments.html)
-    async with _session(server, address_policy=context.settings.address_policy) as smtp:
-        refused, _ = await smtp.sendmail(sender.addr_spec, recipients, message.as_bytes())
+    origin = f"smtp://{server.host}:{server.port or _PORTS[server.tls]}"
+    with context.calling(origin):
+        refused = await _sent(server, sender.addr_spec, recipients, message.as_bytes(), context)
     return {
         "message_id": identifier,
         "accepted": [address for address in recipients if address not in refused],
@@ -159,6 +160,15 @@ async def send(arguments: EvaluatedEmailSendArguments, context: Context) -> Any:
             for address, response in refused.items()
         ],
     }
+
+
+async def _sent(
+    server: _Server, sender: str, recipients: list[str], message: bytes, context: Context
+) -> dict[str, aiosmtplib.SMTPResponse]:
+    """Send a message; returns the recipients that the server refused."""
+    async with _session(server, address_policy=context.settings.address_policy) as smtp:
+        refused, _ = await smtp.sendmail(sender, recipients, message)
+    return refused
 
 
 def _set_body(message: EmailMessage, text: str | None, html: str | None) -> None:

@@ -106,6 +106,7 @@ class RetriedEffect:
                 timeout=timeout,
                 catchable=state.catchable,
                 retried=attempts.has_retries_left,
+                repeatable=node.retry.count != 0,
                 hides_url_paths=bool(scope.workflow.secrets),
                 secrets=scope.workflow.secrets,
             )

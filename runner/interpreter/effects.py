@@ -25,6 +25,7 @@ class Perform:
     catchable: bool = False
     # a transient failure of this effect is followed by a retry. Such failures are journaled, too.
     retried: bool = False
+    repeatable: bool = True  # the retry policy allows to call again after a transient failure, whatever is left of it
     # the flow has secrets. Then only the origin of a URL may be shown, because messengers and other services
     # use the path as a credential.
     hides_url_paths: bool = False
@@ -55,6 +56,7 @@ class EffectResult:
     retry_after_ms: int = 0  # wait that the failed service asks for; not journaled
     # reply to send to the sender once the journal entry of the result is durable; not journaled itself
     reply: Reply | None = None
+    destination: str = ""  # not empty: the call waits until this origin is up again, and there is no result
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,8 @@ from flowhook.model.error_types import Kind as Kind  # noqa: PLC0414 - for all t
 
 USED_SECRETS: Final = "/use/secrets"  # instance of an error about secrets that occurs before any task
 
+DESTINATION_DOWN: Final = "Destination Down"  # title of the error of a call that was not made and is not tried again
+
 _DEFAULTS: Final[dict[Kind, tuple[int, str]]] = {
     Kind.CONFIGURATION: (400, "Configuration Error"),
     Kind.VALIDATION: (400, "Validation Error"),

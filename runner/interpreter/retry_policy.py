@@ -13,7 +13,7 @@ import attrs
 from flowhook.document.quantities import MAX_SECONDS, parse_duration
 from flowhook.errors import InvalidError
 from flowhook.model import ERROR_TYPE_BASE, WorkflowError
-from runner.interpreter.errors import ExpressionFailed, Kind
+from runner.interpreter.errors import DESTINATION_DOWN, ExpressionFailed, Kind
 from runner.interpreter.nodes import CompiledRetryPolicy, Duration
 from runner.interpreter.requests import Now, Request, Sleep, WithTimeout
 from runner.interpreter.scope import ExpressionScope
@@ -100,6 +100,8 @@ class RetryAttempts:
 
 def is_transient(error: WorkflowError) -> bool:
     """Whether an effect that failed with this error may succeed on a retry."""
+    if error.title == DESTINATION_DOWN:
+        return False
     return error.type in _TRANSIENT_KINDS and (error.status in _TRANSIENT_STATUSES or error.status >= _SERVER_ERROR)
 
 

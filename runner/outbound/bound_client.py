@@ -16,10 +16,11 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from flowhook.document.models.webhook import FIELD_NAME, RESERVED_HEADERS
-from flowhook.security.address_policy import POLICY
+from flowhook.security.address_policy import POLICY, is_policy_error
 from runner.authentication.policy import Digest, Policy
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound.destinations import NO_ANSWER, CallGate
 from runner.outbound.dns import refused_status
 from runner.outbound.http_client import Body, HttpClient
 from runner.outbound.http_response import (
@@ -54,6 +55,7 @@ class BoundClient:
     _hide_path: bool = False  # see `http_response.public_url`
     # called with each credential that the client creates or receives, so that no error shows it
     _on_credential: Callable[[str], None] = lambda _credential: None
+    _gate: CallGate | None = None  # before requests to destinations that are down; None: there are none
 
     def without_key(self) -> BoundClient:
         """Return the client without Idempotency-Key, for auxiliary requests that are not the call itself."""
@@ -138,7 +140,8 @@ class BoundClient:
                 async with asyncio.timeout_at(self._deadline):
                     response = await self._client.open(method, target, fields, body, account)
         async with response:
-            with self._explained(method, target):
+            self._answered(target, response.status)
+            with self._explained(method, target, begins=False):
                 yield response
 
     @asynccontextmanager
@@ -216,22 +219,36 @@ class BoundClient:
     ) -> HttpResponse:
         with self._explained(method, url):
             async with asyncio.timeout_at(self._deadline):
-                return await self._client.send(
+                response = await self._client.send(
                     method, url, fields, body, follow=follow, hide_path=self._hide_path, account=account
                 )
+        self._answered(url, response.status, response.retry_after_ms)
+        return response
+
+    def _answered(self, url: URL, status: int, retry_after_ms: int = 0) -> None:
+        if self._gate is not None:
+            self._gate.answered(str(url.origin()), status, retry_after_ms)
 
     @contextmanager
-    def _explained(self, method: str, url: URL) -> Iterator[None]:
-        """Raise what fails in a request as a `TaskFault`."""
+    def _explained(self, method: str, url: URL, *, begins: bool = True) -> Iterator[None]:
+        """Raise what fails in a request as a `TaskFault`; if it `begins`, pass the gate."""
+        gate, origin = (self._gate, str(url.origin())) if self._gate is not None and begins else (None, "")
+        if gate is not None:
+            gate.enter(origin)
         shown = public_url(url, hide_path=self._hide_path)
         try:
             yield
         except TimeoutError:
+            if gate is not None:
+                gate.failed(origin, NO_ANSWER)
             raise fault(Kind.TIMEOUT, f"{method} {shown}: no response within the timeout") from None
         except TaskFault:
             raise
         except (aiohttp.ClientError, OSError, ValueError, UnicodeError) as problem:
-            detail = f"{method} {shown}: {_explain(problem)}"
+            cause = _explain(problem)
+            if gate is not None and isinstance(problem, aiohttp.ClientError | OSError) and not is_policy_error(problem):
+                gate.failed(origin, cause, sent=not isinstance(problem, aiohttp.ClientConnectorError))
+            detail = f"{method} {shown}: {cause}"
             raise fault(Kind.COMMUNICATION, detail, status=refused_status(problem)) from None
 
 

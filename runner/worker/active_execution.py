@@ -18,6 +18,7 @@ from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
+from runner.outbound.destinations import Permit
 from runner.worker.effect_executor import source_location
 
 log = logs.get_logger(__name__)
@@ -51,6 +52,9 @@ class ActiveExecution:
     durable: int = 0  # index after the last entry known to be durable
     # effects that wait until the journal is durable up to an index, or for their turn
     held: deque[tuple[int, effects.Perform]] = field(default_factory=deque)
+    # effects that wait for a destination that is down, by key, each with its origin
+    blocked: dict[str, tuple[effects.Perform, str]] = field(default_factory=dict)
+    permit: Permit | None = None  # to call a destination that is down
     launching: bool = False  # whether a `StartCall.TURN` is queued, to start the next effect
     # the task that fetches flow, secrets and body; None: none is running
     preparing: asyncio.Task[None] | None = field(default=None, repr=False)
@@ -79,6 +83,7 @@ class ActiveExecution:
             event_bytes=len(assignment.event),
             binding=stored,
             durable=stored,
+            permit=Permit(assignment.destination, assignment.destination_failure) if assignment.destination else None,
         )
 
     @property
@@ -96,6 +101,8 @@ class ActiveExecution:
         """Hold the effects that a step requests, and drop those that it cancels."""
         if step.cancel:
             self.held = deque(held for held in self.held if held[1].key not in step.cancel)
+            for key in step.cancel if self.blocked else ():
+                self.blocked.pop(key, None)
         self.held.extend((self.binding, effect) for effect in step.perform)
 
 

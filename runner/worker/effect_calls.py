@@ -13,6 +13,7 @@ from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.effects import EffectResult, Perform
+from runner.outbound.destinations import CallGate, Destinations
 from runner.outbound.request_bodies import Attachments
 from runner.worker.active_execution import ActiveExecution
 from runner.worker.effect_executor import EffectExecutor
@@ -34,6 +35,7 @@ class EffectCalls:
     _attachments: Callable[[ActiveExecution], Attachments]  # returns those of an execution's event
     # called with each result; it must ignore the result unless `is_in_flight`, and call `finish`
     _on_result: Callable[[ActiveExecution, Perform, EffectResult], None]
+    _destinations: Destinations
     executions: int = attrs.field(init=False, default=0)  # number of executions that have effects in flight
 
     def start(self, execution: ActiveExecution, effect: Perform) -> None:
@@ -76,7 +78,8 @@ class EffectCalls:
                     log.debug("router not available", reason=problem.reason)
                     await asyncio.sleep(RETRY_SECONDS)
 
-        call = self._executor.perform(execution.effect_scope, effect, secret, self._attachments(execution))
+        gate = CallGate(self._destinations, flow_id, execution.permit, effect.repeatable)
+        call = self._executor.perform(execution.effect_scope, effect, secret, self._attachments(execution), gate)
         result = await MonitoredCoroutine(call, self._record, execution.lease, effect.instance)
         self._on_result(execution, effect, result)
 

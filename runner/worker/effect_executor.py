@@ -20,6 +20,7 @@ from runner.interpreter.errors import Kind, TaskFault, error
 from runner.interpreter.execution_context import secret_data
 from runner.interpreter.redaction import Redactor
 from runner.outbound.bound_client import BoundClient
+from runner.outbound.destinations import CallGate, DestinationDown
 from runner.outbound.http_client import HttpClient
 from runner.outbound.request_bodies import NO_ATTACHMENTS, Attachments
 
@@ -41,8 +42,11 @@ class EffectExecutor:
         effect: Perform,
         secret: SecretReader,
         attachments: Attachments = NO_ATTACHMENTS,
+        gate: CallGate | None = None,
     ) -> EffectResult:
         """Call the function that an effect names, of an execution with these secrets and attachments.
+
+        `gate`: stands before destinations that are down; the result then names the one that the call waits for.
 
         Raises nothing but `CancelledError`.
         """
@@ -66,12 +70,18 @@ class EffectExecutor:
             deadline=deadline,
             log=log.bind(execution=execution_id, task=effect.instance),
             secret=remember,
-            http=BoundClient(self.http, key, deadline, effect.hides_url_paths, known.append),
+            http=BoundClient(self.http, key, deadline, effect.hides_url_paths, known.append, gate),
             settings=self.settings,
             shared=self.shared,
             attachments=attachments,
+            _gate=gate,
         )
         result = await _call(component, effect, context)
+        if gate is not None and result.error is not None:
+            if result.error.type.endswith(Kind.TIMEOUT):
+                gate.timed_out()
+            if gate.blocked_by:
+                return EffectResult(None, destination=gate.blocked_by)
         if result.error is not None:
             result = dataclasses.replace(result, error=Redactor(known).redact_error(result.error))
         outcome = "ok" if result.error is None else "error"
@@ -88,6 +98,8 @@ async def _call(component: Component, effect: Perform, context: Context) -> Effe
         return EffectResult(json_codec.encode_result(output, f"the result of {component.name}"))
     except TaskFault as problem:
         return EffectResult(None, problem.at(effect.instance).error, problem.retry_after_ms)
+    except DestinationDown as down:
+        return _failed(effect, Kind.COMMUNICATION, f"{down.origin} is down")
     except TimeoutError:
         return _failed(effect, Kind.TIMEOUT, f"{component.name} did not end within its timeout")
     except FlowhookError as problem:

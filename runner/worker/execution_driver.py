@@ -16,6 +16,7 @@ from typing import Final, Generic, TypeVar
 import attrs
 
 from flowhook.attach import messages
+from flowhook.attach.limits import MAX_DESTINATIONS
 from flowhook.attach.send_pacing import QUIET
 from flowhook.errors import InvalidError
 from flowhook.limits import MIB
@@ -29,6 +30,7 @@ from runner.interpreter.effects import JournalWrite
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_context import ExecutionContext, secrets_data
 from runner.interpreter.execution_machine import ExecutionMachine
+from runner.outbound.destinations import Destinations
 from runner.session import (
     Abandon,
     Deliver,
@@ -38,6 +40,7 @@ from runner.session import (
     Session,
     SetLifecycleFilter,
     StartAttempts,
+    UpdateDestinations,
 )
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions, StartCall, TurnInput, report_defect
 from runner.worker.effect_calls import EffectCalls
@@ -205,6 +208,7 @@ class ExecutionDriver:
     _now_ms: Callable[[], int]  # the clock of executions: Unix milliseconds of the router's clock, see `RouterClock`
     _public_url: str = ""  # scheme and host of the one-time URLs
     _executions: ActiveExecutions = attrs.field(init=False, factory=ActiveExecutions)
+    _destinations: Destinations = attrs.field(init=False)
     _reporter: ExecutionReporter = attrs.field(init=False)
     _calls: EffectCalls = attrs.field(init=False)
     _ready: TurnQueue[tuple[ActiveExecution, TurnInput | StartCall]] = attrs.field(init=False, factory=TurnQueue)
@@ -220,8 +224,15 @@ class ExecutionDriver:
 
     def __attrs_post_init__(self) -> None:
         self._reporter = ExecutionReporter(self._session, self._executions, self._request_send)
+        self._destinations = Destinations(self._report_call)
         self._calls = EffectCalls(
-            self._executor, self._secrets, self._record, self._tasks, self._preparer.attachments, self._take_result
+            self._executor,
+            self._secrets,
+            self._record,
+            self._tasks,
+            self._preparer.attachments,
+            self._take_result,
+            self._destinations,
         )
         self.stalls = StallDetector(time.monotonic, self._session.doubt_leases)
         self._session.limit(ACTIVE)
@@ -231,6 +242,22 @@ class ExecutionDriver:
         for execution in self._executions:
             if execution.machine is not None and execution.quarantine_task is None:  # in quarantine: after its turn
                 execution.machine.set_lifecycle_types(types)
+
+    def update_destinations(self, update: UpdateDestinations) -> None:
+        """Take in what is down, and start the effects that wait here for a destination that is up again."""
+        self._destinations.update(update.updates, renewed=update.renewed)
+        for execution in self._executions:
+            if execution.blocked:
+                flow_id = execution.event.flow_id
+                for key, (effect, origin) in list(execution.blocked.items()):
+                    if not self._destinations.parks(flow_id, origin):
+                        del execution.blocked[key]
+                        execution.held.append((0, effect))
+                self._launch_held(execution)
+
+    def _report_call(self, report: messages.CallReport) -> None:
+        if self._session.report_call(report):
+            self._request_send()
 
     def start(self, assignment: messages.Assignment) -> None:
         if self._draining:
@@ -451,6 +478,10 @@ class ExecutionDriver:
             execution.postponed.append((effect, result))
             return
         self._calls.finish(execution, effect.key)
+        if result.destination:
+            execution.blocked[effect.key] = (effect, result.destination)
+            self._queue(execution)  # to park, unless there is more to do
+            return
         try:
             writes = machine.queue_result(effect, result)
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
@@ -474,7 +505,7 @@ class ExecutionDriver:
             self._queue(execution)
             return
         self._reporter.subscribe(execution, step.subscriptions if execution.calls or execution.held else ())
-        if step.wake_at_ms is not None or step.subscriptions:
+        if step.wake_at_ms is not None or step.subscriptions or execution.blocked:
             self._wait(execution, step.wake_at_ms, step.subscriptions)
 
     def _wait(self, execution: ActiveExecution, wake_at_ms: int | None, subscriptions: Sequence[Subscription]) -> None:
@@ -482,7 +513,9 @@ class ExecutionDriver:
         seconds = None if wake_at_ms is None else (wake_at_ms - self._now_ms()) / 1000
         if (seconds is None or seconds > HOLD_SECONDS) and not execution.calls and not execution.held:
             retry = None if execution.machine is None else execution.machine.next_retry
-            self._end(execution, messages.Parked(wake_at_ms, tuple(subscriptions), retry), "parked")
+            origins = dict.fromkeys(origin for _, origin in execution.blocked.values()) if execution.blocked else ()
+            destinations = tuple(origins)[:MAX_DESTINATIONS]
+            self._end(execution, messages.Parked(wake_at_ms, tuple(subscriptions), retry, destinations), "parked")
         elif seconds is not None:
             execution.timer = asyncio.get_running_loop().call_later(max(0.0, seconds), self._queue, execution)
 
@@ -564,5 +597,7 @@ def apply_effects(effects_: Collection[Effect], executions: ExecutionDriver) -> 
                 executions.abandon(lease)
             case SetLifecycleFilter(types=types):
                 executions.set_lifecycle_types(types)
+            case UpdateDestinations():
+                executions.update_destinations(effect)
             case _:
                 pass

@@ -17,13 +17,14 @@ from runner.worker import app
 
 
 @asynccontextmanager
-async def running_worker(router):
+async def running_worker(router, **settings):
     """Execute flows of a `RunningRouter` while the block runs."""
     ours, theirs = socket.socketpair()
     control, given = await ipc.ControlChannel.open(ours), await ipc.ControlChannel.open(theirs)
     record = EvaluationRecord()
-    settings = RunnerSettings(router=router.target, data_dir=router.settings.data_dir)
-    with mock.patch.object(logs, "configure"):  # the logs are those of all tests
+    settings = RunnerSettings(router=router.target, data_dir=router.settings.data_dir, **settings)
+    # the logs are those of all tests, and so are the metrics, which a process registers once
+    with mock.patch.object(logs, "configure"), mock.patch.object(app.metrics, "register"):
         working = asyncio.create_task(app.work(given, record))
         try:
             control.send(ipc.Begin(settings, router.token("runner"), "runner-1", losses_explained=True, kills=0))

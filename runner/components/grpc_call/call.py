@@ -110,6 +110,11 @@ async def call(arguments: EvaluatedGrpcArguments, context: Context) -> Any:
     """Call a gRPC method; a stream that it answers with becomes an array."""
     schemas = context.shared.get(SchemaCache)
     schema = None if arguments.proto is None else await schemas.compiled(arguments.proto, context)
+    with context.calling(f"grpc://{target_of(arguments.service.host, arguments.service.port)}"):
+        return await _call_authorized(arguments, schema, context)
+
+
+async def _call_authorized(arguments: EvaluatedGrpcArguments, schema: ServiceSchema | None, context: Context) -> Any:
     shown = await _authorization(arguments.service.authentication, context)
     try:
         try:

@@ -81,7 +81,7 @@ def test_the_rows_of_tables_that_are_written_again_are_kept(tmp_path):
         "SELECT * FROM execution_link",
         "SELECT number, receivers FROM inbound_event",
     ) == [
-        [(7, b"[]", None)],
+        [(7, b"[]", None, None)],
         [(1, 5, "ann", "Apply", "demo", "why", "DENIED", 1, 5, "")],
         [(2, "evt_1", 3)],
         [(4, 2)],

@@ -1,0 +1,21 @@
+"""Model of `execution.outage`: when executions wait because what they are about to call is down."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field, StrictInt
+
+from flowhook.document.models.base import Model
+from flowhook.document.models.credentials import Duration
+
+MAX_PROBE_SECONDS: Final = 300.0
+
+
+class OutagePolicy(Model):
+    """When executions park before they call a destination, because their calls to it fail."""
+
+    failures: Annotated[StrictInt, Field(ge=1, le=1000)] = 5
+    """Calls to one destination that fail in a row; any flow's own calls count for it alone."""
+    probe: Annotated[Duration, Field(ge=1, le=MAX_PROBE_SECONDS)] = 10.0
+    """Seconds until one execution tries again; doubled whenever it fails, to at most 5 minutes."""

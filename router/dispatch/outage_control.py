@@ -1,0 +1,111 @@
+"""Outages of destinations: counts what runners report of calls, tells runners what is down, and wakes what waits.
+
+The decisions are made in `router.scheduling.outages`; this performs them. What waits is in storage, so that a router
+that starts knows from it which destinations were down (`Outages.recover`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from flowhook.attach.messages import CallReport, DestinationUpdate
+from flowhook.process import logs
+from router.dispatch.effects import ASSIGN_READY
+from router.dispatch.event_delivery import ParkedExecutions
+from router.dispatch.parts import ShardParts
+from router.scheduling.outages import IncidentView
+
+MAX_WAKES: Final = 512  # most executions that are woken at once
+log = logs.get_logger(__name__)
+
+
+@attrs.define(eq=False, repr=False)
+class OutageControl:
+    """Performs what the breakers decide. Its timer is not armed at first, and runs only while there are breakers."""
+
+    _parts: ShardParts
+    _parked: ParkedExecutions
+    _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+
+    def report(self, reports: Sequence[CallReport]) -> None:
+        """Count outcomes of calls that a runner reports."""
+        now_ms = self._parts.now_ms()
+        for each in reports:
+            self._parts.outages.report(each, now_ms)
+        self._publish()
+
+    def parked(self, seq: int, flow_id: str, destinations: Sequence[str]) -> None:
+        """Add an execution that waits for destinations, once that is stored."""
+        self._parts.outages.park(seq, flow_id, destinations, self._parts.now_ms())
+        self._arm()
+
+    def incidents(self) -> list[IncidentView]:
+        return self._parts.outages.incidents()
+
+    def probe_now(self, origin: str) -> bool:
+        """Let one execution call a destination now; false: it has no incident."""
+        found = self._parts.outages.probe_now(origin, self._parts.now_ms())
+        self._arm()
+        return found
+
+    def let_fail(self, origin: str) -> int | None:
+        """Let the calls that wait for a destination fail; returns how many, None: it has no incident."""
+        found = self._parts.outages.let_fail(origin, self._parts.now_ms())
+        self._arm()
+        return found
+
+    def start(self) -> None:
+        self._publish()
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _publish(self) -> None:
+        """Send runners what has changed, and log incidents."""
+        outages = self._parts.outages
+        if outages.announcements:
+            updates = [DestinationUpdate(*key, state) for key, state in outages.announcements.items()]
+            outages.announcements.clear()
+            for runner in self._parts.runners:
+                runner.update_destinations(updates)
+        for change in outages.incident_changes:
+            if change.closed_ms:
+                log.info("incident closed", destination=change.origin, failures=change.failures)
+            else:
+                log.warning("incident opened", destination=change.origin, cause=change.cause)
+        outages.incident_changes.clear()
+        self._arm()
+
+    def _arm(self) -> None:
+        tick_ms = self._parts.outages.tick_ms
+        if tick_ms is None or not self._parts.writer.is_open:
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + tick_ms / 1000
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(due, self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._timer = None
+        parts = self._parts
+        wakes = {each.seq: each for each in parts.outages.wake(parts.now_ms(), MAX_WAKES)}
+        woken = parts.shard.release_waiting(wakes)
+        for seq in woken:
+            self._parked.leave(seq)
+            parts.outages.permits[seq] = wakes.pop(seq)
+        for wake in wakes.values():
+            parts.outages.missed(wake)
+        if woken:
+            parts.attempt_log.woken(woken)
+            parts.effects.add(ASSIGN_READY)
+            parts.watchers.changed(woken)
+        self._publish()

@@ -1,0 +1,487 @@
+"""Outages of destinations: which calls park, who tries again, and how those that wait are released afterwards.
+
+A *destination* is the origin that a call goes to, `https://api.example.com`. Each flow has a *breaker* of its own for
+each destination that its calls failed at:
+
+    counting ──`failures` in a row──▶ open ──a call succeeded──▶ draining ──all released──▶ (gone)
+       │ success, or time              ▲  └── probe failed: the next one later               │
+       ▼                               └──────────`failures` in a row────────────────────────┘
+     (gone)
+
+While it is open or draining, executions of the flow park before they call the destination. While it is open, one at a
+time is woken as a *probe*; the interval between probes doubles with each that fails. While it is draining, executions
+are released along a ramp: 10 at once, twice as many after each second, all after `DRAIN_MS`.
+
+Nobody opens a breaker for others: only calls of a flow count for it, failures and successes alike. What flows share is
+the destination's *incident* and its pace: one probe at a time is made there, whichever flow it is of. Namespaces take
+turns with it, and in a namespace its flows, so that a flow whose calls fail always does not delay those of others.
+
+An incident is open from the first breaker that opens until no breaker of the destination was open or draining for
+`CALM_MS`; a destination that goes up and down is one incident. All times are Unix milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import islice
+from typing import Final, NamedTuple
+
+from flowhook.attach.messages import CallReport, DestinationState, DestinationUpdate
+
+MAX_BREAKERS: Final = 4096
+MAX_BREAKERS_OF_FLOW: Final = 64
+MAX_PROBE_INTERVAL_MS: Final = 300_000
+MAX_RETRY_AFTER_MS: Final = 3_600_000  # longest time that a destination may ask for until the next probe
+PROBE_PATIENCE_MS: Final = 120_000  # a probe of which nothing is heard for so long is forgotten
+DRAIN_MS: Final = 10_000
+FIRST_RELEASED: Final = 10
+COUNTED_MS: Final = 60_000  # time after its last failure for which a breaker that did not open is kept
+CALM_MS: Final = 30_000
+# time after which an open breaker for which nobody waits is forgotten: nobody calls the destination any more
+UNUSED_MS: Final = 3_600_000
+# age of an incident from which those that wait fail: what is still down by then is not coming back by itself
+GIVE_UP_MS: Final = 3 * 24 * 3_600_000
+MAX_SHOWN_FLOWS: Final = 20
+TICK_MS: Final = 100
+IDLE_TICK_MS: Final = 5000  # while no incident is open
+
+
+class OutagePolicy(NamedTuple):
+    """When calls of a flow park; see `flowhook.document.models.workflow`."""
+
+    failures: int = 5  # in a row
+    probe_ms: int = 10_000  # time until the first probe
+
+
+DEFAULT_OUTAGE_POLICY: Final = OutagePolicy()
+
+
+class BreakerState(Enum):
+    """Whether calls park, and how those that did are released."""
+
+    COUNTING = "counting"
+    OPEN = "open"
+    DRAINING = "draining"
+
+
+@dataclass(slots=True, eq=False)
+class Breaker:
+    """The calls of one flow to one destination."""
+
+    flow_id: str
+    destination: Destination
+    policy: OutagePolicy
+    state: BreakerState = BreakerState.COUNTING
+    failures: int = 0  # in a row
+    failed_ms: int = 0  # time of the last one
+    changed_ms: int = 0  # time since which it is in this state
+    released: int = 0  # number of executions released since it drains
+    probed: int = 0  # number of the destination's last probe by this flow
+    waiting: dict[int, None] = field(default_factory=dict)  # executions, in the order in which they parked
+
+    @property
+    def parks(self) -> bool:
+        return self.state is not BreakerState.COUNTING
+
+    @property
+    def namespace(self) -> str:
+        return self.flow_id.rpartition(".")[0]
+
+
+class Probe(NamedTuple):
+    """A call that is made although the destination is down."""
+
+    seq: int
+    flow_id: str
+    until_ms: int
+
+
+@dataclass(slots=True, eq=False)
+class Destination:
+    """What all flows share of a destination."""
+
+    origin: str
+    breakers: dict[str, Breaker] = field(default_factory=dict)  # by flow
+    opened_ms: int = 0  # start of the incident; 0: there is none
+    cause: str = ""
+    failures: int = 0  # calls that failed since the start of the incident
+    flows: dict[str, None] = field(default_factory=dict)  # concerned since then, in order; the first ones
+    interval_ms: int = 0
+    probe_at_ms: int = 0
+    probe: Probe | None = None
+    probes: int = 0  # number of probes so far
+    namespaces: dict[str, int] = field(default_factory=dict)  # number of the last probe of each
+    calm_ms: int = 0  # time since which no breaker parks
+    given_up_ms: int = 0  # time since which those that waited were let fail
+
+    @property
+    def parking(self) -> list[Breaker]:
+        return [each for each in self.breakers.values() if each.parks]
+
+
+class Wake(NamedTuple):
+    """An execution to wake: it may call `origin` once, or (`failure`) its call fails with that cause."""
+
+    seq: int
+    origin: str
+    failure: str = ""
+
+
+class IncidentView(NamedTuple):
+    """An open incident, as it is now."""
+
+    origin: str
+    opened_ms: int
+    cause: str
+    waiting: int
+    flows: tuple[str, ...]
+    next_probe_ms: int | None  # None: it is draining, or a probe is under way
+    failures: int
+    draining: bool
+
+
+class IncidentChange(NamedTuple):
+    """An incident opened (`closed_ms` is 0), or closed."""
+
+    origin: str
+    opened_ms: int
+    cause: str
+    flows: tuple[str, ...]
+    failures: int
+    probes: int
+    closed_ms: int = 0
+
+
+class Outages:
+    """The breakers of a shard. Its owner takes `announcements` and `incident_changes` after each call."""
+
+    def __init__(self, policy_of: Callable[[str], OutagePolicy | None]) -> None:
+        """Start without any; `policy_of` returns the policy of a flow, None: its calls never park."""
+        self._policy_of = policy_of
+        self._destinations: dict[str, Destination] = {}
+        self._of_flow: dict[str, int] = {}  # number of breakers
+        self._breakers = 0
+        self._parked: dict[int, tuple[str, tuple[str, ...]]] = {}  # flow and destinations of those that wait
+        self._at_once: dict[int, Wake] = {}  # executions to wake without waiting for a probe
+        self.permits: dict[int, Wake] = {}  # of executions that were woken and not assigned yet
+        self.announcements: dict[tuple[str, str], DestinationState] = {}
+        self.incident_changes: list[IncidentChange] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._destinations)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._parked)
+
+    # --- outcomes of calls ----------------------------------------------------------------------------------------
+
+    def report(self, report: CallReport, now_ms: int) -> None:
+        """Count outcomes of a flow's calls to a destination: a success, if any, came before the failures."""
+        destination = self._destinations.get(report.origin)
+        breaker = None if destination is None else destination.breakers.get(report.flow_id)
+        if report.succeeded and breaker is not None:
+            self._succeeded(breaker, now_ms)
+        if report.failures:
+            self._failed(report, now_ms)
+
+    def _succeeded(self, breaker: Breaker, now_ms: int) -> None:
+        breaker.failures = 0
+        destination = breaker.destination
+        if destination.probe is not None and destination.probe.flow_id == breaker.flow_id:
+            destination.probe = None
+        if breaker.state is BreakerState.OPEN:
+            self._move(breaker, BreakerState.DRAINING, now_ms)
+            breaker.released = 0
+            # it is up for this flow: the others try at once
+            destination.interval_ms, destination.probe_at_ms = 0, now_ms
+
+    def _failed(self, report: CallReport, now_ms: int) -> None:
+        breaker = self._breaker(report.flow_id, report.origin, now_ms)
+        if breaker is None:
+            return
+        breaker.failures += report.failures
+        breaker.failed_ms = now_ms
+        destination = breaker.destination
+        asked_ms = min(report.retry_after_ms, MAX_RETRY_AFTER_MS)
+        if breaker.state is BreakerState.OPEN:
+            destination.failures += report.failures
+            destination.cause = report.cause or destination.cause
+            probe = destination.probe
+            if probe is not None and probe.flow_id == breaker.flow_id:
+                destination.probe = None
+                self._next_probe(breaker, now_ms, asked_ms)
+            elif probe is None:  # a call that began before
+                destination.probe_at_ms = max(destination.probe_at_ms, now_ms + asked_ms)
+        elif breaker.failures >= breaker.policy.failures:
+            destination.cause = report.cause
+            destination.failures += breaker.failures
+            self._open(breaker, now_ms, asked_ms)
+
+    def _next_probe(self, breaker: Breaker, now_ms: int, asked_ms: int) -> None:
+        destination, first = breaker.destination, breaker.policy.probe_ms
+        doubled = min(2 * destination.interval_ms, MAX_PROBE_INTERVAL_MS)
+        destination.interval_ms = max(doubled, first)
+        destination.probe_at_ms = now_ms + max(destination.interval_ms, asked_ms)
+
+    def _open(self, breaker: Breaker, now_ms: int, asked_ms: int = 0) -> None:
+        destination = breaker.destination
+        if not destination.opened_ms:
+            destination.opened_ms = now_ms
+            destination.flows = {}
+            self._record(destination)
+        if len(destination.flows) < MAX_SHOWN_FLOWS:
+            destination.flows[breaker.flow_id] = None
+        if not any(each.state is BreakerState.OPEN for each in destination.breakers.values()):
+            destination.interval_ms = 0
+            self._next_probe(breaker, now_ms, asked_ms)
+        self._move(breaker, BreakerState.OPEN, now_ms)
+
+    def _move(self, breaker: Breaker, state: BreakerState, now_ms: int) -> None:
+        breaker.state, breaker.changed_ms = state, now_ms
+        breaker.destination.calm_ms = 0 if breaker.destination.parking else now_ms
+        self._announce(breaker, DestinationState.PARKS if breaker.parks else DestinationState.WATCHED)
+
+    def _announce(self, breaker: Breaker, state: DestinationState) -> None:
+        self.announcements[breaker.flow_id, breaker.destination.origin] = state
+
+    def _breaker(self, flow_id: str, origin: str, now_ms: int) -> Breaker | None:
+        """Return the breaker for a flow's calls, a new one if there is room; None: its calls do not park."""
+        destination = self._destinations.get(origin)
+        breaker = None if destination is None else destination.breakers.get(flow_id)
+        policy = self._policy_of(flow_id)
+        if policy is None:
+            return None
+        if breaker is not None:
+            return breaker
+        if self._breakers >= MAX_BREAKERS or self._of_flow.get(flow_id, 0) >= MAX_BREAKERS_OF_FLOW:
+            return None
+        if destination is None:
+            destination = self._destinations[origin] = Destination(origin)
+        breaker = destination.breakers[flow_id] = Breaker(flow_id, destination, policy, failed_ms=now_ms)
+        self._breakers += 1
+        self._of_flow[flow_id] = self._of_flow.get(flow_id, 0) + 1
+        self._announce(breaker, DestinationState.WATCHED)
+        return breaker
+
+    def _forget(self, breaker: Breaker) -> None:
+        destination = breaker.destination
+        del destination.breakers[breaker.flow_id]
+        self._breakers -= 1
+        self._of_flow[breaker.flow_id] -= 1
+        if not self._of_flow[breaker.flow_id]:
+            del self._of_flow[breaker.flow_id]
+        self._announce(breaker, DestinationState.UNKNOWN)
+        if not destination.breakers and not destination.opened_ms:
+            del self._destinations[destination.origin]
+
+    # --- executions -----------------------------------------------------------------------------------------------
+
+    def park(self, seq: int, flow_id: str, origins: Sequence[str], now_ms: int) -> None:
+        """Add an execution that waits for any of some destinations; if one of them is not down, it is woken at once."""
+        self.leave(seq)
+        self._parked[seq] = flow_id, tuple(origins)
+        for origin in origins:
+            destination = self._destinations.get(origin)
+            breaker = None if destination is None else destination.breakers.get(flow_id)
+            if destination is None or breaker is None or not breaker.parks:
+                self._at_once[seq] = Wake(seq, origin)
+                continue
+            breaker.waiting[seq] = None
+            if destination.probe is not None and destination.probe.seq == seq:
+                destination.probe = None  # it did not make the call, or was given to another runner meanwhile
+                destination.probe_at_ms = max(destination.probe_at_ms, now_ms)
+
+    def recover(self, seq: int, flow_id: str, origins: Sequence[str], now_ms: int) -> None:
+        """Add an execution that was found waiting at a start: the destinations were down then."""
+        for origin in origins:
+            breaker = self._breaker(flow_id, origin, now_ms)
+            if breaker is not None and not breaker.parks:
+                breaker.failures = breaker.policy.failures
+                self._open(breaker, now_ms)
+                breaker.destination.probe_at_ms = now_ms
+        self.park(seq, flow_id, origins, now_ms)
+
+    def leave(self, seq: int) -> None:
+        """Forget an execution that does not wait any more: something else woke it, or it has ended."""
+        parked = self._parked.pop(seq, None)
+        if parked is None:
+            self.permits.pop(seq, None)
+            return
+        self._at_once.pop(seq, None)
+        flow_id, origins = parked
+        for origin in origins:
+            destination = self._destinations.get(origin)
+            breaker = None if destination is None else destination.breakers.get(flow_id)
+            if breaker is not None:
+                breaker.waiting.pop(seq, None)
+
+    def missed(self, wake: Wake) -> None:
+        """Take back a wake: the execution did not wait any more."""
+        destination = self._destinations.get(wake.origin)
+        if destination is not None and destination.probe is not None and destination.probe.seq == wake.seq:
+            destination.probe = None
+
+    def wake(self, now_ms: int, limit: int) -> list[Wake]:
+        """Remove and return the executions to wake now, at most `limit`: probes, and what is released."""
+        self._tidy(now_ms)
+        found = list(islice(self._at_once.values(), limit))
+        for each in found:
+            self.leave(each.seq)
+        for destination in list(self._destinations.values()):
+            if len(found) >= limit:
+                break
+            if not destination.opened_ms:
+                continue
+            for breaker in destination.parking:
+                if breaker.state is BreakerState.DRAINING:
+                    found += self._drain(breaker, now_ms, limit - len(found))
+            probe = self._probe(destination, now_ms)
+            if probe is not None:
+                found.append(probe)
+        return found
+
+    def _drain(self, breaker: Breaker, now_ms: int, limit: int) -> Iterator[Wake]:
+        elapsed = max(0, now_ms - breaker.changed_ms)
+        due = len(breaker.waiting)
+        if elapsed < DRAIN_MS:
+            due = min(due, int(FIRST_RELEASED * 2 ** (elapsed / 1000)) - breaker.released)
+        for seq in list(breaker.waiting)[: max(0, min(due, limit))] if due > 0 else ():
+            self.leave(seq)
+            breaker.released += 1
+            yield Wake(seq, breaker.destination.origin)
+        if not breaker.waiting:
+            self._move(breaker, BreakerState.COUNTING, now_ms)
+
+    def _probe(self, destination: Destination, now_ms: int) -> Wake | None:
+        if destination.probe is not None and now_ms < destination.probe.until_ms:
+            return None
+        if now_ms < destination.probe_at_ms:
+            return None
+        due = [each for each in destination.breakers.values() if each.state is BreakerState.OPEN and each.waiting]
+        if not due:
+            return None
+        numbers = destination.namespaces
+        breaker = min(due, key=lambda each: (numbers.get(each.namespace, 0), each.probed))
+        seq = next(iter(breaker.waiting))
+        self.leave(seq)
+        destination.probes += 1
+        breaker.probed = numbers[breaker.namespace] = destination.probes
+        destination.probe = Probe(seq, breaker.flow_id, now_ms + PROBE_PATIENCE_MS)
+        return Wake(seq, destination.origin)
+
+    def _tidy(self, now_ms: int) -> None:
+        """Forget breakers that are not needed any more, and close incidents that are over."""
+        for destination in list(self._destinations.values()):
+            for breaker in list(destination.breakers.values()):
+                self._tidy_breaker(breaker, now_ms)
+            if not destination.opened_ms:
+                continue
+            if destination.parking:
+                if now_ms - max(destination.opened_ms, destination.given_up_ms) > GIVE_UP_MS:
+                    self.let_fail(destination.origin, now_ms)
+            elif not destination.calm_ms:
+                destination.calm_ms = now_ms
+            elif now_ms - destination.calm_ms >= CALM_MS:
+                self._close(destination, now_ms)
+
+    def _tidy_breaker(self, breaker: Breaker, now_ms: int) -> None:
+        policy = self._policy_of(breaker.flow_id)
+        if policy is None and breaker.state is BreakerState.OPEN:  # switched off since
+            self._move(breaker, BreakerState.DRAINING, now_ms - DRAIN_MS)
+        breaker.policy = policy or breaker.policy
+        if breaker.state is BreakerState.COUNTING:
+            unused = now_ms - breaker.failed_ms > COUNTED_MS
+        else:
+            unused = not breaker.waiting and now_ms - max(breaker.changed_ms, breaker.failed_ms) > UNUSED_MS
+        if unused:
+            self._forget(breaker)
+
+    def _close(self, destination: Destination, now_ms: int) -> None:
+        self._record(destination, now_ms)
+        if destination.breakers:
+            fresh = self._destinations[destination.origin] = Destination(destination.origin, destination.breakers)
+            for breaker in fresh.breakers.values():
+                breaker.destination, breaker.probed = fresh, 0
+        else:
+            del self._destinations[destination.origin]
+
+    def _record(self, destination: Destination, closed_ms: int = 0) -> None:
+        flows = tuple(destination.flows)
+        self.incident_changes.append(
+            IncidentChange(
+                destination.origin,
+                destination.opened_ms,
+                destination.cause,
+                flows,
+                destination.failures,
+                destination.probes,
+                closed_ms,
+            )
+        )
+
+    # --- operators ------------------------------------------------------------------------------------------------
+
+    def probe_now(self, origin: str, now_ms: int) -> bool:
+        """Make the next probe due; false: there is no incident."""
+        destination = self._destinations.get(origin)
+        if destination is None or not destination.opened_ms:
+            return False
+        destination.probe_at_ms = now_ms
+        return True
+
+    def let_fail(self, origin: str, now_ms: int) -> int | None:
+        """Let the calls that wait fail with the last cause; returns how many, None: there is no incident."""
+        destination = self._destinations.get(origin)
+        if destination is None or not destination.opened_ms:
+            return None
+        chosen = [seq for breaker in destination.parking for seq in breaker.waiting]
+        for seq in chosen:
+            flow_id, _ = self._parked[seq]
+            destination.breakers[flow_id].waiting.pop(seq, None)
+            self._at_once[seq] = Wake(seq, origin, destination.cause or "the destination is down")
+        destination.given_up_ms = now_ms
+        return len(chosen)
+
+    # --- queries --------------------------------------------------------------------------------------------------
+
+    @property
+    def tick_ms(self) -> int | None:
+        """Return how soon `wake` should be called again, in ms; None: when something has changed."""
+        if self._at_once or any(each.opened_ms for each in self._destinations.values()):
+            return TICK_MS
+        return IDLE_TICK_MS if self._destinations else None
+
+    def states(self) -> Iterable[DestinationUpdate]:
+        """Return what runners have to know, all of it."""
+        for origin, destination in self._destinations.items():
+            for flow_id, breaker in destination.breakers.items():
+                yield DestinationUpdate(
+                    flow_id, origin, DestinationState.PARKS if breaker.parks else DestinationState.WATCHED
+                )
+
+    def incidents(self) -> list[IncidentView]:
+        """Return the open incidents, the oldest first."""
+        found = [self._view(each) for each in self._destinations.values() if each.opened_ms]
+        return sorted(found, key=lambda each: (each.opened_ms, each.origin))
+
+    def _view(self, destination: Destination) -> IncidentView:
+        parking = destination.parking
+        is_open = any(each.state is BreakerState.OPEN for each in parking)
+        return IncidentView(
+            destination.origin,
+            destination.opened_ms,
+            destination.cause,
+            sum(len(each.waiting) for each in parking),
+            tuple(destination.flows),
+            destination.probe_at_ms if is_open and destination.probe is None else None,
+            destination.failures,
+            not is_open,
+        )
+
+    def destinations_of(self, seq: int) -> Collection[str]:
+        """Return the destinations that an execution waits for."""
+        parked = self._parked.get(seq)
+        return () if parked is None else parked[1]

@@ -1,0 +1,202 @@
+"""Executions park before a destination that is down, and go on when it is back: a real target, router and worker."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from support.patience import PATIENCE
+from support.routers import running_router
+from support.workers import running_worker
+
+from flowhook.model import Status
+
+FLOW = """
+document: {{dsl: 1.0.3, namespace: default, name: {name}, version: 1.0.0}}
+execution: {{outage: {outage}{more}}}
+do:
+  - ask:
+      call: http
+      with: {{method: post, endpoint: {target}, body: {{n: "${{ .n }}"}}}}
+"""
+QUICK = "{failures: 3, probe: PT1S}"
+
+
+class Target:
+    """A server whose behaviour can be changed, and which remembers what it was asked."""
+
+    def __init__(self):
+        self.answers = True
+        self.status = 503
+        self.headers = {}
+        self.refused = []
+        self.received = []
+        self.changed = asyncio.Event()
+
+    async def handle(self, request):
+        number = (await request.json())["n"]
+        self.changed.set()
+        if self.answers:
+            self.received.append(number)
+            return web.json_response({})
+        self.refused.append(number)
+        return web.Response(status=self.status, headers=self.headers)
+
+
+@asynccontextmanager
+async def serving(target, port=0):
+    application = web.Application()
+    application.router.add_post("/", target.handle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port)
+    await site.start()
+    try:
+        yield site._server.sockets[0].getsockname()[1]
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def target():
+    return Target()
+
+
+async def until(condition):
+    async with asyncio.timeout(PATIENCE):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def cluster(directory):
+    async with (
+        running_router(directory, lease_seconds=3600) as router,
+        running_worker(router, allow_private_addresses=True),
+        router.client() as client,
+    ):
+        yield client
+
+
+def document(port, name="caller", outage=QUICK, more=""):
+    return FLOW.format(name=name, target=f"http://127.0.0.1:{port}/", outage=outage, more=more).encode()
+
+
+async def statuses(client):
+    return [each.status async for each in client.executions.list()]
+
+
+async def test_executions_park_before_what_is_down_and_go_on_when_it_is_back(tmp_path, target):
+    target.answers = False
+    async with serving(target) as port, cluster(tmp_path) as client:
+        await client.flows.apply([document(port)])
+        for number in range(40):
+            await client.ingest("caller", {"n": number})
+
+        async def parked():
+            found = await statuses(client)
+            return len(found) == 40 and set(found) == {Status.WAITING} and len(target.refused) >= 4
+
+        await until(parked)
+        refused = len(target.refused)
+        target.answers = True
+
+        async def done():
+            return set(await statuses(client)) == {Status.COMPLETED}
+
+        await until(done)
+        assert sorted(target.received) == list(range(40))
+        assert len(target.refused) <= refused + 1
+
+
+async def test_what_waits_still_waits_after_a_restart_and_then_goes_on(tmp_path, target):
+    target.answers = False
+    async with serving(target) as port:
+        async with cluster(tmp_path) as client:
+            await client.flows.apply([document(port, more=", order_by: '${ .key }'")])
+            for number in range(30):
+                await client.ingest("caller", {"n": number, "key": f"k{number % 3}"})
+            await until(lambda: waits_for(client, at_least=3))
+        refused = len(target.refused)
+        async with cluster(tmp_path) as client:
+            await until(lambda: have_grown(target.refused, refused))
+            assert len(target.refused) <= refused + 1  # the first probe; all others wait
+            target.answers = True
+            await until(lambda: are_completed(client, 30))
+    for key in range(3):
+        assert [number for number in target.received if number % 3 == key] == list(range(key, 30, 3))
+    assert len(target.received) == 30
+
+
+async def have_grown(items, size):
+    return len(items) > size
+
+
+async def waits_for(client, at_least):
+    return (await statuses(client)).count(Status.WAITING) >= at_least
+
+
+async def are_completed(client, number):
+    found = await statuses(client)
+    return found.count(Status.COMPLETED) == number == len(found)
+
+
+async def test_a_destination_that_takes_no_connections_is_down_until_it_does(tmp_path, target):
+    async with serving(target) as port:
+        pass  # the port is free again
+    async with cluster(tmp_path) as client:
+        await client.flows.apply([document(port)])
+        for number in range(20):
+            await client.ingest("caller", {"n": number})
+        await until(lambda: waits_for(client, at_least=20))
+        async with serving(target, port):
+            await until(lambda: are_completed(client, 20))
+    assert sorted(target.received) == list(range(20))
+
+
+async def test_the_destination_says_when_to_try_again(tmp_path, target):
+    target.answers, target.headers = False, {"Retry-After": "3"}
+    async with serving(target) as port, cluster(tmp_path) as client:
+        await client.flows.apply([document(port)])
+        for number in range(10):
+            await client.ingest("caller", {"n": number})
+        await until(lambda: waits_for(client, at_least=10))
+        began, refused = asyncio.get_running_loop().time(), len(target.refused)
+        await until(lambda: have_grown(target.refused, refused))
+        assert asyncio.get_running_loop().time() - began > 2
+
+
+async def test_calls_of_one_flow_that_fail_let_another_flow_call(tmp_path, target):
+    """They fail at another path of the same origin, as those of somebody who wants to stop the others."""
+    target.answers = False
+    async with serving(target) as port, cluster(tmp_path) as client:
+        good = document(port, name="good").replace(b"method: post", b"method: get")
+        await client.flows.apply([document(port, name="evil"), good])
+        for number in range(20):
+            await client.ingest("evil", {"n": number})
+        await until(lambda: waits_for(client, at_least=20))
+        target.answers = True
+        execution_id = await client.ingest("good", {"n": 1})
+
+        async def called():
+            return (await client.executions.get(execution_id)).execution.status is not Status.PENDING
+
+        await until(called)
+        found = await client.executions.get(execution_id)
+        assert found.execution.status is not Status.WAITING
+
+
+async def test_a_timeout_of_the_execution_ends_the_wait(tmp_path, target):
+    target.answers = False
+    async with serving(target) as port, cluster(tmp_path) as client:
+        await client.flows.apply([document(port), document(port, name="hasty") + b"timeout: {after: PT4S}\n"])
+        for number in range(3):
+            await client.ingest("hasty", {"n": number})
+        await until(lambda: waits_for(client, at_least=3))
+
+        async def all_ended():
+            return set(await statuses(client)) == {Status.FAULTED}
+
+        await until(all_ended)

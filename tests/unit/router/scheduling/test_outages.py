@@ -1,0 +1,347 @@
+"""Breakers of destinations: when calls park, who tries again, how those that wait are released, and for whom."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from flowhook.attach.messages import CallReport, DestinationState
+from router.scheduling import outages as o
+from router.scheduling.outages import OutagePolicy, Outages
+
+ORIGIN = "https://api.example"
+POLICY = OutagePolicy(failures=3, probe_ms=1000)
+
+
+class Shard:
+    """Outages with a clock, and what runners would know."""
+
+    def __init__(self, policy=POLICY):
+        self.policy = policy
+        self.outages = Outages(lambda _flow: self.policy)
+        self.now = 1_000_000
+        self.known = {}
+
+    def told(self):
+        self.known |= self.outages.announcements
+        self.outages.announcements.clear()
+
+    def fail(self, flow="a", times=1, origin=ORIGIN, cause="down", retry_after_ms=0):
+        self.outages.report(CallReport(flow, origin, False, times, cause, retry_after_ms), self.now)
+        self.told()
+
+    def succeed(self, flow="a", origin=ORIGIN):
+        self.outages.report(CallReport(flow, origin, True, 0), self.now)
+        self.told()
+
+    def park(self, *seqs, flow="a", origins=(ORIGIN,)):
+        for seq in seqs:
+            self.outages.park(seq, flow, origins, self.now)
+
+    def wake(self, after=0, limit=1000):
+        self.now += after
+        found = self.outages.wake(self.now, limit)
+        self.told()
+        return [each.seq for each in found]
+
+    def parks(self, flow="a", origin=ORIGIN):
+        return self.known.get((flow, origin)) is DestinationState.PARKS
+
+
+@pytest.fixture
+def shard():
+    return Shard()
+
+
+def test_calls_park_after_as_many_failures_in_a_row_as_the_flow_says(shard):
+    shard.fail(times=2)
+    assert not shard.parks()
+    assert shard.known[("a", ORIGIN)] is DestinationState.WATCHED
+    shard.succeed()
+    shard.fail(times=2)
+    assert not shard.parks()
+    shard.fail()
+    assert shard.parks()
+    [incident] = shard.outages.incidents()
+    assert (incident.origin, incident.cause, incident.flows) == (ORIGIN, "down", ("a",))
+
+
+def test_one_at_a_time_tries_again_each_time_later(shard):
+    shard.fail(times=3)
+    shard.park(1, 2, 3)
+    assert shard.wake(999) == []
+    assert shard.wake(1) == [1]
+    assert shard.wake(10_000) == []  # nothing is known of the first one yet
+    shard.fail()
+    shard.park(1)
+    assert shard.wake(1999) == []
+    assert shard.wake(1) == [2]
+    shard.fail()
+    assert shard.wake(3999) == []
+    assert shard.wake(1) == [3]
+    for _ in range(12):
+        shard.fail()
+        shard.park(1)
+        before = shard.now
+        while not shard.wake(1000):
+            pass
+    assert shard.now - before == o.MAX_PROBE_INTERVAL_MS
+
+
+def test_a_destination_says_itself_when_to_try_again_within_bounds(shard):
+    shard.fail(times=3, retry_after_ms=60_000)
+    shard.park(1)
+    assert shard.wake(59_999) == []
+    assert shard.wake(1) == [1]
+    shard.fail(retry_after_ms=10**12)
+    shard.park(1)
+    assert shard.wake(o.MAX_RETRY_AFTER_MS - 1) == []
+    assert shard.wake(1) == [1]
+
+
+def test_a_probe_of_which_nothing_is_heard_makes_room_for_another(shard):
+    shard.fail(times=3)
+    shard.park(1, 2)
+    assert shard.wake(1000) == [1]
+    assert shard.wake(o.PROBE_PATIENCE_MS - 1) == []
+    assert shard.wake(1) == [2]
+    shard.park(2)  # its runner was lost, and it was assigned without a permit
+    assert shard.wake() == [2]
+
+
+def test_those_that_wait_are_released_along_a_ramp(shard):
+    shard.fail(times=3)
+    shard.park(*range(1, 3001))
+    assert shard.wake(1000) == [1]
+    shard.succeed()
+    released = shard.wake()
+    assert released == list(range(2, 12))
+    for second in range(1, 8):
+        released += shard.wake(1000)
+        assert len(released) == o.FIRST_RELEASED * 2**second
+        assert shard.parks()
+    shard.park(5000)  # who comes now is behind the others
+    released += shard.wake(3000, limit=10_000)
+    assert released == [*range(2, 3001), 5000]
+    assert not shard.parks()
+
+
+def test_a_destination_that_fails_again_while_it_is_drained_stops_the_drain(shard):
+    shard.fail(times=3)
+    shard.park(*range(100))
+    shard.wake(1000)
+    shard.succeed()
+    assert len(shard.wake()) == 10
+    shard.fail(times=3)
+    assert shard.wake() == []
+    assert shard.wake(1000) == [11]
+    assert len(shard.outages.incidents()) == 1
+
+
+def test_an_incident_is_over_when_nothing_parked_for_a_while_and_one_that_flaps_is_one(shard):
+    shard.fail(times=3)
+    shard.succeed()
+    shard.wake()
+    shard.wake(o.CALM_MS - 1)
+    shard.fail(times=3)  # down again
+    shard.park(7)
+    shard.wake(1000)
+    shard.succeed()
+    shard.wake()
+    shard.wake(o.CALM_MS)
+    assert shard.outages.incidents() == []
+    opened, closed = shard.outages.incident_changes
+    assert (opened.closed_ms, closed.closed_ms) == (0, shard.now)
+    assert (closed.origin, closed.opened_ms, closed.failures) == (ORIGIN, opened.opened_ms, 6)
+    shard.wake(o.COUNTED_MS + 1)
+    assert not shard.outages
+    assert set(shard.known.values()) == {DestinationState.UNKNOWN}
+
+
+def test_calls_of_a_flow_make_no_other_flow_wait(shard):
+    """Who wants to stop the calls of others can't: not even by two flows of his, or by many."""
+    for number in range(10):
+        shard.fail(flow=f"evil.{number}", times=1000)
+    assert not shard.parks(flow="bank.pay")
+    shard.fail(flow="bank.pay", times=2)
+    assert not shard.parks(flow="bank.pay")
+
+
+def test_calls_that_succeed_for_one_flow_let_no_other_flow_call(shard):
+    shard.fail(flow="a", times=3)
+    shard.fail(flow="b", times=3)
+    shard.park(1, 2, flow="a")
+    shard.park(3, 4, flow="b")
+    assert shard.wake(1000) == [1]
+    shard.succeed(flow="a")
+    assert shard.wake() == [2, 3]  # b tries at once, by one
+    assert shard.parks(flow="b")
+
+
+def test_namespaces_take_turns_with_the_probe(shard):
+    """However many flows of one namespace fail always, another one's has every second probe."""
+    for number in range(10):
+        shard.fail(flow=f"evil.{number}", times=3)
+        shard.park(*range(1000 + 100 * number, 1010 + 100 * number), flow=f"evil.{number}")
+    shard.fail(flow="bank.pay", times=3)
+    shard.park(*range(1, 10), flow="bank.pay")
+    probes = []
+    for _ in range(8):
+        while not (woken := shard.wake(1000)):
+            pass
+        probes += woken
+        seq = woken[0]
+        shard.fail(flow="bank.pay" if seq < 1000 else f"evil.{(seq - 1000) // 100}")
+    assert sum(seq < 1000 for seq in probes) == 4
+    assert len({seq // 100 for seq in probes if seq >= 1000}) == 4  # and its own flows take turns, too
+
+
+def test_a_flow_has_a_share_of_the_destinations_that_are_known(shard):
+    for number in range(2 * o.MAX_BREAKERS_OF_FLOW):
+        shard.fail(origin=f"https://{number}.example", times=3)
+    assert sum(shard.parks(origin=f"https://{number}.example") for number in range(1000)) == o.MAX_BREAKERS_OF_FLOW
+    shard.fail(flow="b", times=3)
+    assert shard.parks(flow="b")
+    shard.outages.park(1, "a", ["https://127.example"], shard.now)  # what is not known to be down is not waited for
+    assert shard.wake() == [1]
+
+
+def test_all_breakers_together_are_bounded(shard, monkeypatch):
+    monkeypatch.setattr(o, "MAX_BREAKERS", 10)
+    for number in range(30):
+        shard.fail(flow=f"f{number}", times=3)
+    assert sum(shard.parks(flow=f"f{number}") for number in range(30)) == 10
+    shard.wake(o.UNUSED_MS + 1)  # nobody waited
+    shard.fail(flow="late", times=3)
+    assert shard.parks(flow="late")
+
+
+def test_a_flow_that_switches_it_off_waits_no_more(shard):
+    shard.fail(times=3)
+    shard.park(*range(100))
+    shard.policy = None
+    assert shard.wake() == list(range(100))
+    assert not shard.parks()
+    shard.fail(times=100)
+    assert not shard.parks()
+
+
+def test_an_execution_waits_for_any_of_several_destinations(shard):
+    other = "https://other.example"
+    shard.fail(times=3)
+    shard.fail(times=3, origin=other)
+    shard.park(1, 2, origins=(ORIGIN, other))
+    assert [(each.seq, each.origin) for each in shard.outages.wake(shard.now + 1000, 10)] == [(1, ORIGIN), (2, other)]
+
+
+def test_an_operator_makes_it_try_now_or_lets_calls_fail(shard):
+    assert not shard.outages.probe_now(ORIGIN, shard.now)
+    assert shard.outages.let_fail(ORIGIN, shard.now) is None
+    shard.fail(times=3, cause="it answers 503")
+    shard.park(1, 2, 3)
+    assert shard.outages.probe_now(ORIGIN, shard.now)
+    assert shard.wake() == [1]
+    assert shard.outages.let_fail(ORIGIN, shard.now) == 2
+    failing = shard.outages.wake(shard.now, 10)
+    assert failing == [o.Wake(2, ORIGIN, "it answers 503"), o.Wake(3, ORIGIN, "it answers 503")]
+    shard.park(4)
+    assert shard.wake() == []  # who comes later waits
+
+
+def test_what_is_down_for_days_is_given_up(shard):
+    shard.fail(times=3)
+    shard.park(1)
+    woken = []
+    for _ in range(2 * 3 * 24 * 60):
+        woken += [each.failure for each in shard.outages.wake(shard.now, 10) if each.failure]
+        shard.fail()
+        shard.park(1)
+        shard.now += 60_000
+    assert woken == ["down"]
+
+
+def test_what_waited_before_a_restart_was_down_then(shard):
+    shard.outages.recover(1, "a", (ORIGIN,), shard.now)
+    shard.outages.recover(2, "a", (ORIGIN,), shard.now)
+    shard.told()
+    assert shard.parks()
+    assert shard.wake() == [1]
+
+
+class Machine(RuleBasedStateMachine):
+    """Nothing that waits is lost or woken twice, at most one probe is under way, and releases keep the ramp."""
+
+    def __init__(self):
+        super().__init__()
+        self.shard = Shard()
+        self.next = 0
+        self.waiting = {}
+        self.probes = {}
+
+    flows = st.sampled_from(["a", "b", "x.c"])
+    origins = st.sampled_from(["https://1.example", "https://2.example"])
+
+    @rule(flow=flows, origin=origins, times=st.integers(1, 4), asked=st.sampled_from([0, 5000]))
+    def fail(self, flow, origin, times, asked):
+        self.shard.fail(flow, times, origin, retry_after_ms=asked)
+        if self.probes.get(origin) == flow:
+            del self.probes[origin]
+
+    @rule(flow=flows, origin=origins)
+    def succeed(self, flow, origin):
+        self.shard.succeed(flow, origin)
+        if self.probes.get(origin) == flow:
+            del self.probes[origin]
+
+    @rule(flow=flows, destinations=st.lists(origins, min_size=1, unique=True), times=st.integers(1, 30))
+    def park(self, flow, destinations, times):
+        for _ in range(times):
+            self.next += 1
+            self.waiting[self.next] = flow
+            self.shard.park(self.next, flow=flow, origins=destinations)
+
+    @rule(index=st.integers(0, 20))
+    def leave(self, index):
+        if self.waiting:
+            seq = sorted(self.waiting)[index % len(self.waiting)]
+            del self.waiting[seq]
+            self.shard.outages.leave(seq)
+
+    @rule(origin=origins)
+    def operate(self, origin):
+        self.shard.outages.probe_now(origin, self.shard.now)
+
+    @rule(after=st.sampled_from([0, 100, 1000, 10_000, 100_000]), limit=st.integers(1, 100))
+    def wake(self, after, limit):
+        self.shard.now += after
+        open_before = {key for key, state in self.shard.known.items() if state is DestinationState.PARKS}
+        found = self.shard.outages.wake(self.shard.now, limit)
+        self.shard.told()
+        assert len(found) <= limit + 2  # a probe of each destination beside them
+        for seq, origin, failure in found:
+            flow = self.waiting.pop(seq)
+            assert not failure
+            destination = self.shard.outages._destinations.get(origin)
+            probe = None if destination is None else destination.probe
+            if probe is not None and probe.seq == seq:
+                assert (flow, origin) in open_before
+                self.probes[origin] = flow
+
+    @invariant()
+    def all_are_known(self):
+        assert self.shard.outages.waiting == len(self.waiting)
+
+    def teardown(self):
+        for flow, origin in [(f, o_) for f in ("a", "b", "x.c") for o_ in ("https://1.example", "https://2.example")]:
+            self.shard.succeed(flow, origin)
+        for _ in range(200):
+            for each in self.shard.outages.wake(self.shard.now, 1000):
+                del self.waiting[each.seq]
+            self.shard.now += 1000
+        assert not self.waiting
+
+
+TestOutages = Machine.TestCase
+TestOutages.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

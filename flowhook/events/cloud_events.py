@@ -19,6 +19,7 @@ from flowhook.errors import InvalidError
 from flowhook.events.workflow_input import request_view, rfc3339
 from flowhook.json import beyond_orjson
 from flowhook.model import Event
+from flowhook.model.error_types import standard_type
 from flowhook.payloads.content_type import is_json
 
 ReadAs = Literal["data", "envelope", "raw"]
@@ -150,7 +151,8 @@ def event_data(event: Mapping[str, Any]) -> Any:
 def canonical_json(value: Any) -> bytes:
     """Return canonical JSON: the same for equal values, whatever the order of members and the form of numbers.
 
-    1 and 1.0 are equal; from 2^53 on, where floats skip integers, integers and floats are distinguished.
+    1 and 1.0 are equal; from 2^53 on, where floats skip integers, integers and floats are distinguished. The names of
+    one type of the standard's errors are equal, too.
 
     Raises:
         RecursionError: `value` is nested too deeply.
@@ -165,7 +167,7 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
-    return value
+    return standard_type(value) if isinstance(value, str) else value
 
 
 def _invalid(cause: str) -> InvalidError:

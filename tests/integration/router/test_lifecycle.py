@@ -17,6 +17,7 @@ from flowhook.errors import UnavailableError
 from flowhook.events.lifecycle import WorkflowEventType
 from flowhook.events.workflow_input import rfc3339
 from flowhook.model import Status, WorkflowError
+from flowhook.model.error_types import ERROR_TYPE_BASE, spellings
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.wire import convert
 from router.storage.model import Started
@@ -215,3 +216,30 @@ async def test_what_was_reported_when_everything_died_is_not_reported_again(tmp_
         await lifecycle_publisher().turn()
         assert await shard.state.occurrences() == []
         assert [each.flow_id for each in await router.executions()] == ["alerts", "work"]
+
+
+@pytest.mark.parametrize("chosen", ["open-workflow", "serverless-workflow"])
+async def test_an_error_type_is_awaited_by_any_of_its_names_and_told_by_the_one_that_the_flow_chose(
+    router, client, chosen
+):
+    present, earlier, of_the_kit, _ = names = spellings(f"{ERROR_TYPE_BASE}timeout")
+    waiting = [
+        flow(
+            f"on-{number}",
+            b"schedule: {read: envelope, on: {one: {with: {type: %bfaulted.v1}, correlate: {t: {from: .data.error.type,"
+            b" expect: '%b'}}}}}\n" % (BASE.encode(), name.encode()),
+        )
+        for number, name in enumerate((*names, present.replace("timeout", "runtime")))
+    ]
+    await client.flows.apply([flow("work", b"execution: {error_types: %b}\n" % chosen.encode()), *waiting])
+    failed = await client.ingest("work", b"{}")
+    async with attached(router) as runner:
+        lease = (await next_assignment(runner, "work")).lease
+        error = {"type": of_the_kit, "status": 408, "title": "Timeout"}
+        await runner.settle(pb.Outcome(lease=lease, faulted=error))
+    told = present if chosen == "open-workflow" else earlier
+    for number in range(len(names)):
+        [event] = await starting_events(client, f"on-{number}", 1)
+        assert event["data"]["error"]["type"] == told
+    assert [item async for item in client.executions.list(flow_id="on-4")] == []
+    assert (await client.executions.get(failed)).execution.error.type == present

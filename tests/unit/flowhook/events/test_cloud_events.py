@@ -1,5 +1,7 @@
 """CloudEvents: of callbacks, and what others send."""
 
+import itertools
+
 import orjson
 import pytest
 from support.cases import cases
@@ -9,6 +11,7 @@ from flowhook.errors import InvalidError
 from flowhook.events import cloud_events
 from flowhook.events.workflow_input import request_view
 from flowhook.model import Event
+from flowhook.model.error_types import ERROR_TYPE_BASE, spellings
 
 EVENT = Event(
     id="evt_01m8746v7wemm95kbphkypt3c6",
@@ -108,6 +111,9 @@ def test_attributes_are_read_as_text_and_data_is_none():
     assert [cloud_events.attribute(event, name) for name in names] == ["paid", "true", "-3", None, None, None, None]
 
 
+TIMEOUTS = spellings(f"{ERROR_TYPE_BASE}timeout")
+
+
 @cases(
     ("one", "other", "same"),
     [
@@ -119,6 +125,8 @@ def test_attributes_are_read_as_text_and_data_is_none():
         ([1, 2], [2, 1], False),
         ({"a": None}, {}, False),
         (2**60, float(2**60), False),
+        *(({"type": one}, {"type": other}, True) for one, other in itertools.pairwise(TIMEOUTS)),
+        (TIMEOUTS[0], TIMEOUTS[0].replace("timeout", "runtime"), False),
     ],
 )
 def test_values_are_compared_as_json_whatever_its_order_and_notation(one, other, same):

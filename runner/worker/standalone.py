@@ -12,10 +12,11 @@ import orjson
 
 from flowhook import limits
 from flowhook.asyncio_tasks import end_tasks
-from flowhook.document.definition import kind_of
+from flowhook.document.definition import error_types, kind_of
 from flowhook.events import cloud_events
 from flowhook.events.workflow_input import workflow_input
 from flowhook.model import Event, EventFilter, JournalEntry, Subscription, WorkflowError
+from flowhook.model.error_types import Spelling
 from flowhook.wire import convert
 from runner import ipc
 from runner.components.base import SharedResources
@@ -108,6 +109,7 @@ class Tracer:
 
     _report: Callable[[bytes], None] | None  # called with the result of `describe` for each task; None: no tracing
     _until: str  # name or JSON Pointer of the task to stop after; empty: none
+    _error_types: Spelling = "open-workflow"  # how the flow wants types of errors to be spelled
 
     def task_started(self, started: TaskStart) -> None:
         """Do nothing."""
@@ -118,12 +120,12 @@ class Tracer:
     def task_ended(self, seen: Observation) -> None:
         """Report a task that has ended; `ReachedError` if it is the task to stop after, and did not fault."""
         if self._report is not None:
-            self._report(describe(seen))
+            self._report(describe(seen, self._error_types))
         if self._until in (seen.node.name, seen.node.pointer) and seen.error is None:
             raise ReachedError(json_codec.encode_result(seen.output, "the task's output"))
 
 
-def describe(seen: Observation) -> bytes:
+def describe(seen: Observation, spelling: Spelling) -> bytes:
     """Return a JSON object that describes a task that has ended.
 
     `{task, name, kind, status, input}`; `iteration` within loops; `output` and `then` unless it faulted, else `error`;
@@ -137,7 +139,7 @@ def describe(seen: Observation) -> bytes:
     entry["status"] = "faulted" if seen.error else "skipped" if seen.skipped else "completed"
     entry["input"] = _shown(seen.input)
     if seen.error is not None:
-        entry["error"] = seen.error.as_dict()
+        entry["error"] = seen.error.as_dict(spelling)
         return orjson.dumps(entry)
     entry["output"] = _shown(seen.output)
     if node.export.transform is not None and not seen.skipped:
@@ -186,7 +188,9 @@ async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc
     attachments = EventAttachments(event, event.id, raw=program.takes_raw_body)
     report = (lambda entry: control.send(ipc.TaskTraced(entry))) if order.trace else None
     machine = ExecutionMachine(
-        program, workflow, observer=Tracer(report, order.until) if report or order.until else None
+        program,
+        workflow,
+        observer=Tracer(report, order.until, error_types(program.definition)) if report or order.until else None,
     )
     async with (
         HttpClient(address_policy=order.settings.address_policy) as http,

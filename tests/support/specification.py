@@ -45,6 +45,16 @@ def scenarios() -> Iterator[tuple[str, str, list[tuple[str, str]]]]:
             yield Path(name).stem, title.strip(), [(line, textwrap.dedent(block)) for line, block in steps]
 
 
+def schema(revision: str = COMMIT) -> bytes | None:
+    """Return the JSON Schema (YAML) of a workflow; None: the copy does not have that revision."""
+    assert COPY is not None
+    try:
+        return _git("show", f"{revision}:schema/workflow.yaml")
+    except subprocess.CalledProcessError:
+        path = COPY / "schema" / "workflow.yaml"
+        return path.read_bytes() if revision == COMMIT and path.exists() else None
+
+
 def _files(folder: str, suffix: str) -> Iterator[tuple[str, bytes]]:
     assert COPY is not None
     if (COPY / folder).is_dir():

@@ -156,3 +156,14 @@ def test_an_output_that_is_nested_deeply_is_printed(flow, options):
     deep = '{"a":' * 300 + "1" + "}" * 300
     result = flowhook("exec", flow, "--input", deep, *options)
     assert (result.code, "".join(result.out.split())) == (0, deep)
+
+
+def test_errors_have_the_name_of_their_type_that_the_flow_chose(tmp_path):
+    (tmp_path / "f.yaml").write_text(
+        "document: {dsl: 1.0.3, namespace: default, name: f, version: 1.0.0}\n"
+        "execution: {error_types: serverless-workflow}\n"
+        "do: [{a: {set: '${ {a: error(\"no\")} }'}}]\n"
+    )
+    traced, fault = entries(flowhook("exec", tmp_path / "f.yaml", "--trace", "--json"))
+    assert traced["error"] == fault
+    assert fault["type"] == "https://serverlessworkflow.io/spec/1.0.0/errors/expression"

@@ -21,9 +21,11 @@ from edge.http import responses
 from edge.http.head import Head
 from edge.http.responses import Response
 from edge.webhook.acceptance import CompiledAcceptance, compile_acceptance
+from edge.webhook.answer_fields import AnswerFields, compile_fields
 from edge.webhook.body_offload import BodyQuery
 from edge.webhook.configured_responses import ConfiguredResponse, FlowResponse
 from edge.webhook.handshakes import Handshakes
+from edge.webhook.options_requests import OptionsRequests
 from flowhook import limits
 from flowhook.document.models.credentials import MtlsAuth
 from flowhook.document.models.webhook import Callback, RateLimit, Webhook
@@ -123,6 +125,8 @@ class CompiledEndpoint:
     dropped_query: frozenset[str]  # names of parameters that are not stored
     raw: bool  # whether bodies are stored unparsed
     sender_limiter: TokenBuckets | None
+    options: OptionsRequests
+    answer_fields: AnswerFields | None  # what is added to all answers; None: nothing
     acceptance: CompiledAcceptance | None  # what the flow accepts; None: all, and for callbacks
     stores_rejected_bodies: bool  # whether operators can see the bodies of refused requests
     response: ConfiguredResponse
@@ -183,9 +187,10 @@ class CompiledEndpoint:
         self.asks = bool(webhook.auth) and not one_time
         dedupe = webhook.dedupe
         deduplicates = dedupe.enabled and not one_time  # a repeated delivery finds the token used
-        self.dedupes_by_delivery_id = deduplicates and dedupe.key is None and self.asks
+        self.dedupes_by_delivery_id = deduplicates and dedupe.key is None
         self._dedupe = DedupeKey(dedupe.key) if deduplicates and dedupe.key is not None else None
         self.sender_limiter = _sender_limiter(webhook.sender_rate_limit)
+        self.options, self.answer_fields = OptionsRequests(webhook), compile_fields(webhook)
         self.acceptance = compile_acceptance(webhook) if isinstance(webhook, Webhook) else None
         self.stores_rejected_bodies = webhook.keep_rejected_bodies
         self.handshakes = None if one_time else Handshakes(webhook.auth, secrets) or None
@@ -211,7 +216,7 @@ class CompiledEndpoint:
 
     def _selection(self) -> Selection:
         looked_at: list[Sequence[PathStep]] = [path[1:] for path in self.response.paths if path[:1] in ((), ("body",))]
-        if self.dedupes_by_delivery_id:
+        if self.dedupes_by_delivery_id and self.asks:
             looked_at += IDENTITY
         if self.handshakes is not None:
             looked_at += self.handshakes.paths
@@ -271,7 +276,9 @@ class CompiledEndpoint:
         """
         verifier, match = verified
         if self.dedupes_by_delivery_id:
-            key = verifier.delivery_id(request) or event_identity(content.body) or ""  # that of a CloudEvent
+            key = verifier.delivery_id(request) or ""
+            if not key and self.asks:
+                key = event_identity(content.body) or ""  # that of a CloudEvent
         elif self._dedupe is not None:
             key = self._dedupe.of_view(view) if content.dedupe is None else content.dedupe
         else:

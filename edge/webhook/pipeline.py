@@ -136,15 +136,15 @@ class WebhookHandler:
         except BodyTooLargeError:
             answer = responses.BODY_TOO_LARGE
         except Overloaded:
-            return responses.OVERLOADED
+            answer = responses.OVERLOADED
         except IngestUnavailableError:
-            return responses.ROUTER_UNAVAILABLE
+            answer = responses.ROUTER_UNAVAILABLE
         if delivery.outcome is not None or (
             answer.reason and (answer.status < HTTPStatus.INTERNAL_SERVER_ERROR or answer.reason in DECIDED)
         ):
             delivery.request = seen
             self._rejections.record(delivery, peer, answer, error, time.time())
-        return answer
+        return answer if endpoint.answer_fields is None else endpoint.answer_fields.added(answer, delivery)
 
     async def _accept(self, delivery: Delivery, request: IncomingRequest) -> Response:
         answer = answer_by_head(delivery)
@@ -228,7 +228,7 @@ class WebhookHandler:
                 raise _Refused(responses.body_invalid(error.message)) from None
             if not isinstance(error, InvalidError | ExhaustedError | NotFoundError) and error.reason not in REFUSED:
                 raise IngestUnavailableError from None
-            raise _Refused(self._rejected(delivery.endpoint, failure_to_proto(error))) from None
+            raise _Refused(self._rejected(delivery, failure_to_proto(error))) from None
 
     async def _check_acceptance(
         self, delivery: Delivery, acceptance: CompiledAcceptance, event: Event, content: ParsedContent
@@ -297,25 +297,29 @@ class WebhookHandler:
                 held = self._replies.hold(message, endpoint.flow, self._views.principal(delivery.address))
                 return await request.hold(held)
             except FlowhookError as error:
-                return self._rejected(endpoint, failure_to_proto(error))
+                return self._rejected(delivery, failure_to_proto(error))
         size = MAX_GROWTH * delivery.head.size + len(seen.body) + (message.ByteSize() if event.body_blob else 0)
         result = await (self._callbacks if endpoint.callback else self._ingest).submit(message, size)
         if result.HasField("accepted"):
             accepted = result.accepted
+            if endpoint.answer_fields is not None and accepted.HasField("rate_remaining"):
+                delivery.flow_remaining = accepted.rate_remaining
             if accepted.duplicate or delivery.head.traceparent.startswith(TEST_TRACE):
                 delivery.outcome = RequestOutcome.DUPLICATE if accepted.duplicate else RequestOutcome.TEST
                 delivery.execution_id = accepted.execution_id
             return endpoint.response.render(accepted.execution_id, shown)
-        return self._rejected(endpoint, result.rejected)
+        return self._rejected(delivery, result.rejected)
 
-    def _rejected(self, endpoint: CompiledEndpoint, failure: Failure) -> Response:
-        reason = failure.reason
+    def _rejected(self, delivery: Delivery, failure: Failure) -> Response:
+        endpoint, reason = delivery.endpoint, failure.reason
         if reason == "FLOW_NOT_FOUND" or (reason == "CALLBACK_NOT_FOUND" and not endpoint.one_time):
             self._flow_cache.drop(endpoint.flow_id)
         if reason == "FLOW_NOT_FOUND":
             return responses.FLOW_NOT_FOUND
         if reason in _OF_CALLBACKS:
             return _OF_CALLBACKS[reason]
+        if reason == "RATE_LIMITED":
+            delivery.flow_remaining = 0
         if reason in THROTTLED:
             return responses.flow_rate_limited(reason, failure.retry_after_seconds or 1)
         if reason in ("TOO_MANY_WAITERS", "WAITERS_FULL"):
@@ -342,5 +346,6 @@ def _check_rate(delivery: Delivery, match: Match) -> None:
     if endpoint.sender_limiter is not None:
         sender = sender_identity(match, delivery.address, authenticated=endpoint.asks)
         wait = endpoint.sender_limiter.take(sender, time.monotonic())
+        delivery.sender_remaining = endpoint.sender_limiter.remaining(sender)
         if wait:
             raise _Refused(responses.sender_rate_limited(math.ceil(wait)))

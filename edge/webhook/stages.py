@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 import attrs
@@ -91,6 +92,9 @@ class Delivery:
     request: RequestView  # as far as it is known: stages add the body, its JSON value, and fetched keys
     outcome: RequestOutcome | None = None  # what became of it, if operators have to know that it was not just accepted
     execution_id: str = ""  # of that outcome
+    # what is left of the rate limits of the flow and of the sender, in requests; None: not known
+    flow_remaining: int | None = None
+    sender_remaining: int | None = None
 
 
 def build_event(delivery: Delivery, match: Match) -> Event:
@@ -168,6 +172,9 @@ def answer_by_head(delivery: Delivery) -> Response | None:
             delivery.outcome = None if answer.reason else RequestOutcome.HANDSHAKE
             return answer
     if method not in endpoint.methods:
+        if method == "OPTIONS" and admitted and (answer := endpoint.options.answer(delivery.request)) is not None:
+            delivery.outcome = RequestOutcome.HANDSHAKE if answer.status == HTTPStatus.OK else None
+            return answer
         return responses.FLOW_FOUND if method == "HEAD" else endpoint.not_allowed
     return None if admitted else responses.ADDRESS_FORBIDDEN
 

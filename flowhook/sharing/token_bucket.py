@@ -23,6 +23,11 @@ class TokenBucket:
             return 0.0
         return (1 - self._tokens) / self._per_second
 
+    @property
+    def remaining(self) -> int:
+        """Tokens that were left after the last one was taken."""
+        return int(self._tokens)
+
     def give_back(self) -> None:
         self._tokens = min(self._burst, self._tokens + 1)
 
@@ -41,3 +46,7 @@ class TokenBuckets:
         if len(self._buckets) > self._most:
             del self._buckets[next(iter(self._buckets))]
         return bucket.take(now)
+
+    def remaining(self, key: str) -> int:
+        """Return the tokens that were left of a key after the last one was taken."""
+        return self._buckets[key].remaining

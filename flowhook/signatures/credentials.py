@@ -20,8 +20,29 @@ from flowhook.signatures.keys import make_keyring, plaintext_secret, secret_dige
 from flowhook.signatures.request_values import json_field, parameter_values, required_header
 from flowhook.signatures.types import Match, RequestView, SignatureError, Verifier
 
+_ESCAPED: Final = re.compile(r'\\(["\\])')
 
-class NoAuthVerifier(Verifier):
+
+class IdempotencyKeyVerifier(Verifier):
+    """Base class of verifiers of senders that nobody knows, of which any may name its deliveries."""
+
+    @override
+    def delivery_id(self, request: RequestView) -> str | None:
+        """Return the value of `Idempotency-Key`, a string of structured fields or the same without its quotes.
+
+        None if it is absent or there twice. Source: draft-ietf-httpapi-idempotency-key-header-07, section 2.1; RFC
+        9651, section 3.3.3 (strings).
+        """
+        values = [value for name, value in request.headers if name == "idempotency-key"]
+        if len(values) != 1:
+            return None
+        text = values[0].decode("latin-1").strip()
+        if len(text) > 1 and text[0] == text[-1] == '"':
+            text = _ESCAPED.sub(r"\1", text[1:-1])
+        return text or None
+
+
+class NoAuthVerifier(IdempotencyKeyVerifier):
     """Accepts every request."""
 
     scheme = "none"
@@ -31,7 +52,7 @@ class NoAuthVerifier(Verifier):
         return Match(self.scheme, "")
 
 
-class ApiKeyVerifier(Verifier):
+class ApiKeyVerifier(IdempotencyKeyVerifier):
     """Verifies a key by comparing its SHA-256, which also hides its length."""
 
     scheme = ApiKeyAuth.kind
@@ -104,7 +125,7 @@ CHALLENGE: Final = 'Basic realm="flowhook", charset="UTF-8"'
 _CREDENTIALS: Final = re.compile(rb"[Bb][Aa][Ss][Ii][Cc] +([A-Za-z0-9+/]+)={0,2}")
 
 
-class BasicVerifier(Verifier):
+class BasicVerifier(IdempotencyKeyVerifier):
     """Verifies a user name and a password.
 
     Both are always compared, by their SHA-256, so that neither the time nor the error reveals which of them was wrong,

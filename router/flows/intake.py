@@ -65,6 +65,7 @@ class Intake:
     execution_id: str = ""
     seq: int = 0  # number of that execution; 0 for a callback
     duplicate: bool = False  # whether it was stored before
+    rate_remaining: int | None = None  # what its rate limit permits after it; None: there is none
 
     def settle(self, appended: Appended) -> None:
         if appended.taken:
@@ -196,6 +197,8 @@ class EventIntake:
         if shaping is not None and shaping.rate:
             self._admission.check_rate_key(entry.id, shaping.rate)
         self._admission.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
+        if entry.bucket is not None:
+            intake.rate_remaining = entry.bucket.remaining
         self._storing += 1
         self._storing_by_flow[entry.id] = self._storing_by_flow.get(entry.id, 0) + 1
         received_ms = convert.milliseconds(message.receive_time)
@@ -302,6 +305,8 @@ class EventIntake:
         if has_unparsed_body(message) and not callback.raw:
             await self._parser.check(event, NO_KEYS)
         self._admission.check_rate(callback.bucket)
+        if callback.bucket is not None:
+            intake.rate_remaining = callback.bucket.remaining
         if execution_id:
             # too old a token; storage refuses that of an execution that has ended
             record = (await self._state.find_by_ids([execution_id])).get(execution_id)

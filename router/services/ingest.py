@@ -105,6 +105,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
                 accepted.execution_id = each.execution_id
                 if each.duplicate:
                     accepted.duplicate = True
+                if each.rate_remaining is not None:
+                    accepted.rate_remaining = each.rate_remaining
 
     @unary_rpc
     async def InvokeFlow(self, request: ingest_service_pb2.InvokeFlowRequest) -> ingest_service_pb2.InvokeFlowResponse:

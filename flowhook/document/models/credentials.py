@@ -142,6 +142,10 @@ class BasicAuth(SecretAuth):
             cause = "must not contain colons or control characters (RFC 7617, section 2)"
             yield ("username",), Code.VALUE_FORMAT, cause
 
+    @property
+    def names_deliveries(self) -> bool:
+        return True  # by `Idempotency-Key`
+
 
 class ApiKeyAuth(SecretAuth):
     """A key in a header, in the query string, or in a field of the JSON body."""
@@ -162,6 +166,10 @@ class ApiKeyAuth(SecretAuth):
     field: FieldPath | None = None
 
     _one_location = exactly_one(*_KEY_LOCATIONS, cause="needs one of `header: NAME`, `query: NAME` and `field: PATH`")
+
+    @property
+    def names_deliveries(self) -> bool:
+        return True  # by `Idempotency-Key`
 
 
 class MtlsAuth(AuthKind):

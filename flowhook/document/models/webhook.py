@@ -46,6 +46,7 @@ Method = Literal["POST", "GET", "PUT", "PATCH", "DELETE"]
 Network = IPv4Network | IPv6Network
 
 MAX_DEDUPE_SECONDS: Final = 7 * 24 * 3600.0
+MAX_PREFLIGHT_SECONDS: Final = 24 * 3600.0
 MAX_REPLY_SECONDS: Final = 3600.0
 MAX_RATE: Final = 1_000_000
 MAX_NETWORKS: Final = 1000
@@ -248,8 +249,8 @@ class Dedupe(Model):
     """The recognition of repeated deliveries."""
 
     key: Annotated[str | None, BeforeValidator(_check_key), _EXPRESSIONS] = None
-    """An expression; `none` turns it off; None: the delivery ID that the provider sends. Without authentication,
-    anybody who knows a key can use it up."""
+    """An expression; `none` turns it off; None: the delivery ID that the provider sends, or `Idempotency-Key` with the
+    kinds `basic` and `api_key`, and without authentication: then anybody who knows a key can use it up."""
     window: Annotated[Duration, Field(le=MAX_DEDUPE_SECONDS)] = 24 * 3600.0
     """Seconds for which a key is remembered; in (0, 7 days]."""
 
@@ -278,6 +279,26 @@ class RateLimit(Model):
         return {"burst": second, **value}
 
 
+_ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(?::[0-9]{1,5})?")
+
+
+def _own_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            cause = f"{origin[:100]!r} is neither `*` nor an origin such as https://app.example.com, in lower case"
+            raise validation_error(Code.VALUE_FORMAT, cause)
+    return origins
+
+
+class Cors(Model):
+    """Which pages in browsers may call the URL, and read the answers."""
+
+    origins: Annotated[tuple[str, ...], Field(min_length=1, max_length=100), AfterValidator(_own_origins)]
+    """Origins of the pages, such as `https://app.example.com`, or `*` for any."""
+    max_age: Annotated[Duration, Field(ge=0, le=MAX_PREFLIGHT_SECONDS)] = 600.0
+    """Seconds for which browsers need not ask again."""
+
+
 class InboundEndpoint(Model):
     """Keys that webhooks and callbacks share."""
 
@@ -292,6 +313,7 @@ class InboundEndpoint(Model):
     """Limit for all senders together."""
     sender_rate_limit: RateLimit | None = None
     """Limit for each sender, identified by its credential or, without credentials, by its address."""
+    cors: Cors | None = None
     max_body: Annotated[int, BeforeValidator(_size), base.SIZE] = limits.DEFAULT_BODY_BYTES
     """Bytes, in [1, `limits.MAX_STREAMED_BODY_BYTES`]; of a body that is decompressed, before and after."""
     parse: Literal["auto", "raw"] = "auto"
@@ -309,7 +331,7 @@ class InboundEndpoint(Model):
             cause = "`content` must cover {body}, unless `methods` are only GET and DELETE"
             yield ("auth",), Code.SIGNATURE_UNSAFE, cause
         keyless = "dedupe" in self.model_fields_set and self.dedupe.key is None
-        if keyless and not any(kind.names_deliveries for kind in self.auth):
+        if keyless and self.auth and not any(kind.names_deliveries for kind in self.auth):
             yield ("dedupe",), Code.KEY_MISSING, "needs a `key`: these senders send no delivery ID"
 
     def secret_names(self) -> frozenset[str]:

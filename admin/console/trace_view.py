@@ -6,12 +6,11 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final, NamedTuple
-
-import orjson
+from typing import Final, NamedTuple
 
 from admin.console.json_format import indent_json
 from admin.console.timeline import Bar
+from flowhook.json import object_of
 from flowhook.model import Status, TaskRun, TaskState
 from flowhook.model.execution_trace import ExecutionTrace, TracedRequest, TracedTask
 from flowhook.model.executions import Attempt, AttemptEnd
@@ -164,11 +163,8 @@ class TraceValues:
         if request.arguments is None or request.function != "http":
             return ""
         value = self._values[request.arguments]
-        try:
-            arguments: Any = None if value.cut else orjson.loads(value.text)
-        except orjson.JSONDecodeError:
-            return ""
-        if not isinstance(arguments, dict):
+        arguments = None if value.cut else object_of(value.text)
+        if arguments is None:
             return ""
         endpoint = arguments.get("endpoint")
         url = endpoint.get("uri") if isinstance(endpoint, dict) else endpoint

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-import orjson
 import typer
 from typer import Argument, Option
 
 from cli.options import DataDir, Json, Router, read_content, split_pair
 from flowhook.errors import InvalidError, NotFoundError, PermissionDeniedError, UnavailableError
 from flowhook.events import ids
+from flowhook.json import object_of
 from flowhook.model import Status
 
 if TYPE_CHECKING:
@@ -257,9 +257,5 @@ def _names_it(body: Any) -> bool:
 
 
 def _named(body: bytes) -> str:
-    try:
-        answer = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return ""
-    found = answer.get("id") if isinstance(answer, dict) else None
+    found = (object_of(body) or {}).get("id")
     return found if isinstance(found, str) and _ID.fullmatch(found) else ""

@@ -17,6 +17,7 @@ import orjson
 from flowhook import limits
 from flowhook.events.cloud_events import SPEC_VERSION
 from flowhook.events.workflow_input import rfc3339
+from flowhook.json import object_of
 from flowhook.model import Status, WorkflowError
 from flowhook.model.error_types import Spelling
 
@@ -93,10 +94,7 @@ def is_reserved_type(type_: str) -> bool:
 
 
 def is_valid_data(data: bytes) -> bool:
-    try:
-        return len(data) <= MAX_DATA_BYTES and isinstance(orjson.loads(data), dict)
-    except orjson.JSONDecodeError:
-        return False
+    return len(data) <= MAX_DATA_BYTES and object_of(data) is not None
 
 
 def error_data(error: WorkflowError, spelling: Spelling) -> dict[str, Any]:

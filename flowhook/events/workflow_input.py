@@ -35,6 +35,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.errors import InvalidError
+from flowhook.json import object_of
 from flowhook.model import Event, Headers, Origin, Part
 from flowhook.payloads.parsing import BODY, Attachment, ParsedBody, parse, to_structured
 
@@ -147,21 +148,13 @@ def parse_event_body(event: Event, *, raw: bool = False) -> ParsedBody:
     out if they are not a JSON object, which no edge sends.
     """
     if event.body_blob is not None:
-        return ParsedBody(None if raw else to_structured(event.content_type, event.headers, _fields(event.form)))
+        return ParsedBody(None if raw else to_structured(event.content_type, event.headers, object_of(event.form)))
     if not event.body and not raw:
         return ParsedBody(None)
     try:
         return parse(event.content_type, event.body, event.headers, raw=raw, limit=limits.MAX_BODY_BYTES)
     except InvalidError:
         return parse(event.content_type, event.body, (), raw=True, limit=limits.MAX_BODY_BYTES)
-
-
-def _fields(form: bytes) -> dict[str, Any] | None:
-    try:
-        fields = orjson.loads(form) if form else None
-    except orjson.JSONDecodeError:
-        return None
-    return fields if isinstance(fields, dict) else None
 
 
 def webhook_view(event: Event, body: Any) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from typing_extensions import override
 from flowhook.document.models.credentials import JwtAuth
 from flowhook.document.models.provider_auth import PlaidAuth
 from flowhook.errors import InvalidError
+from flowhook.json import object_of
 from flowhook.signatures.keys import first_secret, make_keyring
 from flowhook.signatures.request_values import required_header
 from flowhook.signatures.timestamps import check_age
@@ -100,11 +101,8 @@ def verified_claims(token: Token, key: Key, allowed: Collection[str]) -> dict[st
         good = False
     if not good:
         raise SignatureError("the token is not signed by its key", reason="SIGNATURE_MISMATCH")
-    try:
-        claims = orjson.loads(token.payload)
-    except orjson.JSONDecodeError:
-        claims = None
-    if not isinstance(claims, dict):
+    claims = object_of(token.payload)
+    if claims is None:
         raise SignatureError("the token has no claims", reason="SIGNATURE_MALFORMED")
     return claims
 

@@ -14,8 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-import orjson
-
+from flowhook.json import object_of
 from flowhook.model import JournalEntry
 
 TASK_LIMIT: Final = ":timeout"
@@ -80,11 +79,7 @@ def is_limit(key: str) -> bool:
 
 
 def is_over(entry: JournalEntry) -> bool:
-    try:
-        moment = orjson.loads(entry.output or b"")
-    except orjson.JSONDecodeError:
-        return False
-    return isinstance(moment, dict) and "over" in moment
+    return "over" in (object_of(entry.output or b"") or {})
 
 
 def results_of(dropped: Iterable[JournalEntry], *, earliest: bool = False) -> dict[str, JournalEntry]:

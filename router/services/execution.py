@@ -100,11 +100,8 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
 
     @server_stream_rpc
     async def ReadBody(self, request: pb.ReadBodyRequest, write: Write) -> None:
-        async def send(chunk: bytes) -> None:
-            await write(pb.ReadBodyResponse(chunk=chunk))
-
         record = await self._runtime.executions.find(request.execution_id)
-        if not await self._body_sender.whole(record.seq, send):
+        if not await self._body_sender.whole(record.seq, lambda chunk: write(pb.ReadBodyResponse(chunk=chunk))):
             raise past_retention(record.id)
 
     @unary_rpc

@@ -32,6 +32,7 @@ from joserfc.errors import JoseError, SecurityWarning
 from joserfc.jwk import OctKey
 
 from flowhook.document.models.authentication import TOKEN_EXCHANGE
+from flowhook.json import object_of
 from runner.authentication.policy import Client, Grant, OAuth2, OpenIdConnect
 from runner.interpreter.errors import Kind, TaskFault, fault
 
@@ -74,11 +75,8 @@ def parse_configuration(body: bytes, authority: str, issuers: Collection[str]) -
         TaskFault: it is the configuration of another issuer, or its token endpoint is not https although the
             authority is (authentication); or it is no configuration (communication).
     """
-    try:
-        configuration: Any = orjson.loads(body)
-        issuer, endpoint = configuration["issuer"], configuration["token_endpoint"]
-    except (orjson.JSONDecodeError, TypeError, KeyError):
-        issuer = endpoint = None
+    configuration = object_of(body) or {}
+    issuer, endpoint = configuration.get("issuer"), configuration.get("token_endpoint")
     if not isinstance(issuer, str) or not isinstance(endpoint, str):
         raise fault(Kind.COMMUNICATION, "the OpenID provider's configuration lacks `issuer` or `token_endpoint`")
     expected = issuers or {authority.removesuffix(WELL_KNOWN).rstrip("/")}
@@ -142,11 +140,7 @@ def parse_token(status: int, body: bytes, *, retry_after_ms: int = 0) -> Issued:
         TaskFault: the server refuses, or issues another type of token (authentication); it fails, or its response
             has no usable token (communication). Of the response the message contains only the error code.
     """
-    try:
-        document: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        document = None
-    answer: dict[str, Any] = document if isinstance(document, dict) else {}
+    answer = object_of(body) or {}
     if status != _OK:
         raise _refusal(status, answer.get("error"), retry_after_ms)
     token, kind = answer.get("access_token"), answer.get("token_type", "Bearer")

@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import oauthlib.oauth1
-import orjson
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from flowhook.document.models.calls import TwitterPostArguments
+from flowhook.json import object_of
 from runner.components.base import Context, component
 from runner.interpreter.errors import Kind, fault, shorten
 from runner.outbound.http_response import HttpResponse, response_fault, server_time, to_delay_ms
@@ -51,7 +51,7 @@ async def post(arguments: TwitterPostArguments, context: Context) -> Any:
     response = await context.http.request(
         "POST", url, headers={"Authorization": _authorization(credentials, url)}, json={"text": arguments.text}
     )
-    answer = _parsed(response)
+    answer = object_of(response.body) or {}
     if response.status >= _ERRORS_FROM:
         kinds = {_UNAUTHORIZED: Kind.AUTHENTICATION, _FORBIDDEN: Kind.AUTHORIZATION}
         said = next((answer[key] for key in ("detail", "title") if isinstance(answer.get(key), str)), response.reason)
@@ -100,11 +100,3 @@ def _authorization(credentials: _BearerToken | _UserContext, url: str) -> str:
     # a JSON body is not part of the signature (RFC 5849, section 3.4.1.3.1)
     _, headers, _ = client.sign(url, http_method="POST")
     return str(headers["Authorization"])
-
-
-def _parsed(response: HttpResponse) -> dict[str, Any]:
-    try:
-        answer = orjson.loads(response.body)
-    except orjson.JSONDecodeError:
-        return {}
-    return answer if isinstance(answer, dict) else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 import attrs
@@ -11,6 +10,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.events.lifecycle import LifecycleEvent
+from flowhook.json import object_of
 from flowhook.model import SNAPSHOT_KEY, JournalEntry, Reply, held_results
 from runner.interpreter.effects import JournalWrite
 from runner.interpreter.errors import Kind, TaskFault, fault
@@ -176,11 +176,10 @@ def time_of(entry: JournalEntry, what: str) -> int:
 
 def event_of(entry: JournalEntry) -> dict[str, Any]:
     """Return the event that an entry holds; raises a TaskFault if it holds none."""
-    with suppress(orjson.JSONDecodeError):
-        event = orjson.loads(entry.output or b"")
-        if isinstance(event, dict):
-            return event
-    raise _of_another_kind(entry)
+    event = object_of(entry.output or b"")
+    if event is None:
+        raise _of_another_kind(entry)
+    return event
 
 
 def _of_another_kind(entry: JournalEntry) -> TaskFault:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -28,7 +27,6 @@ class AdmissionControl:
     _flows: FlowTable
     _parser: InputParser
     _total_backlog: int
-    _clock: Callable[[], float]
 
     def latest_revision(self, flow_id: str) -> int:
         entry = self._flows.known(flow_id)
@@ -59,7 +57,7 @@ class AdmissionControl:
         self.check_rate(entry.bucket)
 
     def check_rate(self, bucket: TokenBucket | None) -> None:
-        wait = 0.0 if bucket is None else bucket.take(self._clock())
+        wait = 0.0 if bucket is None else bucket.take(self._runtime.parts.clock())
         if wait:
             raise ExhaustedError("the flow's rate limit is reached", reason="RATE_LIMITED", retry_after=math.ceil(wait))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Final
 
@@ -32,13 +32,11 @@ from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.admission import NO_KEYS, AdmissionControl, event_id_taken
 from router.flows.flow_table import FlowEntry
 from router.flows.parsing import InputParser
-from router.metrics import RouterMetrics
 from router.secrets.callback_keys import CallbackKeys
 from router.secrets.flow_secrets import SecretMatches
 from router.storage.bodies import BodyStore
 from router.storage.commit_log.interface import OUTCOME_UNKNOWN
 from router.storage.model import Appended, NewEvent, NewInboundEvent
-from router.storage.shard_state import ShardState
 
 TOKEN_MS: Final = int(limits.CALLBACK_TOKEN_SECONDS * 1000)
 
@@ -91,14 +89,11 @@ class EventIntake:
     """Stores events that come from outside: from edges, services, and operators who accept refused requests."""
 
     _runtime: ShardRuntime
-    _state: ShardState
     _admission: AdmissionControl
     _parser: InputParser
     _bodies: BodyStore
     _keys: CallbackKeys
     _matches: SecretMatches
-    _metrics: RouterMetrics
-    _now_ms: Callable[[], int]
     # events passed to storage that the scheduling core does not count yet
     _storing: int = attrs.field(init=False, default=0)
     _storing_by_flow: dict[str, int] = attrs.field(init=False, factory=dict)
@@ -111,7 +106,7 @@ class EventIntake:
         Raises:
             InvalidError: there are too many bytes (`BATCH_INVALID`); nothing is stored.
         """
-        now_ms = self._now_ms()
+        now_ms = self._runtime.parts.now_ms()
         starts: list[Intake] = []
         callbacks: list[Intake] = []
         for intake in intakes:
@@ -128,11 +123,11 @@ class EventIntake:
         stored = [intake for intake in intakes if intake.error is None]
         duplicates = sum(intake.duplicate for intake in stored)
         # once for all of them: each takes a lock
-        self._metrics.accepted.inc(len(stored) - duplicates)
-        self._metrics.duplicate.inc(duplicates)
+        self._runtime.parts.metrics.accepted.inc(len(stored) - duplicates)
+        self._runtime.parts.metrics.duplicate.inc(duplicates)
         for intake in intakes:
             if intake.error is not None:
-                self._metrics.rejected(intake.error.reason)
+                self._runtime.parts.metrics.rejected(intake.error.reason)
 
     # --- events that start executions ---------------------------------------------------------------------------------
 
@@ -206,7 +201,7 @@ class EventIntake:
             self._matches.note(entry.id, message.principal.secret, received_ms)
         # by the router's clock, whatever that of the edge shows; a request that is accepted after it was refused counts
         # as of its own time
-        at_ms = received_ms if intake.rejection_id else self._now_ms()
+        at_ms = received_ms if intake.rejection_id else self._runtime.parts.now_ms()
         return NewEvent(
             message.id,
             entry.id,
@@ -248,7 +243,9 @@ class EventIntake:
 
         A caller that retries a call whose response was lost must not receive an error.
         """
-        known = await self._state.find_by_ids([intake.message.id for intake in refused]) if refused else {}
+        known = (
+            await self._runtime.parts.state.find_by_ids([intake.message.id for intake in refused]) if refused else {}
+        )
         for intake in refused:
             record = known.get(intake.message.id)
             if record is not None and record.flow_id == intake.message.flow_id:
@@ -271,7 +268,7 @@ class EventIntake:
         try:
             earlier = await self._publish(intake, await self._flow(message))
             if message.HasField("principal"):
-                self._matches.note(message.flow_id, message.principal.secret, self._now_ms())
+                self._matches.note(message.flow_id, message.principal.secret, self._runtime.parts.now_ms())
             intake.stored(0, earlier)
         except FlowhookError as error:
             intake.error = error
@@ -309,11 +306,11 @@ class EventIntake:
             intake.rate_remaining = callback.bucket.remaining
         if execution_id:
             # too old a token; storage refuses that of an execution that has ended
-            record = (await self._state.find_by_ids([execution_id])).get(execution_id)
-            if record is not None and self._now_ms() - record.receive_time_ms > TOKEN_MS:
+            record = (await self._runtime.parts.state.find_by_ids([execution_id])).get(execution_id)
+            if record is not None and self._runtime.parts.now_ms() - record.receive_time_ms > TOKEN_MS:
                 raise _gone()
         # the current time, not the edge's receive time: deduplication records expire by this clock
-        now_ms = self._now_ms()
+        now_ms = self._runtime.parts.now_ms()
         inbound = NewInboundEvent(
             event_id=event.id,
             flow_id=entry.id,

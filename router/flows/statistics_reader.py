@@ -14,7 +14,6 @@ from router.dispatch.flow_statistics import MINUTE_MS, MINUTES
 from router.dispatch.shard_runtime import ShardRuntime
 from router.secrets.flow_secrets import FlowSecrets
 from router.storage.registry import Registry
-from router.storage.shard_state import ShardState
 
 STEP: Final = 128  # definitions in one read, of at most 256 KiB each
 MAX_SCANNED: Final = 2000  # flows that one call looks at when it searches by a condition
@@ -35,16 +34,16 @@ class FlowStatisticsReader:
     """
 
     _registry: Registry
-    _state: ShardState
     _runtime: ShardRuntime
     _secrets: FlowSecrets
     _next_of: Callable[[str], int | None]
-    _now_ms: Callable[[], int]
 
     @property
     def since_ms(self) -> int:
         """Unix time from which the counts by minute are complete."""
-        return max(self._runtime.statistics.since_ms, (self._now_ms() // MINUTE_MS - MINUTES + 1) * MINUTE_MS)
+        return max(
+            self._runtime.statistics.since_ms, (self._runtime.parts.now_ms() // MINUTE_MS - MINUTES + 1) * MINUTE_MS
+        )
 
     async def get(self, flow_id: str) -> FlowStatistics | None:
         flow = await self._registry.get_flow(flow_id)
@@ -73,17 +72,19 @@ class FlowStatisticsReader:
             case FlowCondition.PAUSED:
                 return flow.paused
             case FlowCondition.FAILING:
-                return any(self._runtime.statistics.of(flow.id, self._now_ms()).faulted)
+                return any(self._runtime.statistics.of(flow.id, self._runtime.parts.now_ms()).faulted)
         return True
 
     async def _of(self, flows: Sequence[Flow]) -> list[FlowStatistics]:
         if not flows:
             return []
         loads = {flow.id: self._runtime.shard.load(flow.id) for flow in flows}
-        received = await self._state.receive_times([load.next for load in loads.values() if load.next is not None])
-        latest = await self._state.latest_receive_times(list(loads))
+        received = await self._runtime.parts.state.receive_times(
+            [load.next for load in loads.values() if load.next is not None]
+        )
+        latest = await self._runtime.parts.state.latest_receive_times(list(loads))
         secrets = await self._secrets.of(flows)
-        now_ms = self._now_ms()
+        now_ms = self._runtime.parts.now_ms()
         return [
             FlowStatistics(
                 flow=replace(flow, document=b"", definition=b"", next_time_ms=self._next_of(flow.id)),

@@ -160,7 +160,6 @@ class OwnedShard:
             flows=flows,
             parser=self._parser,
             total_backlog=settings.total_backlog,
-            clock=time.monotonic,
         )
         starter = ExecutionStarter(parts, admission)
         cron_scheduler = CronScheduler(parts, starter)
@@ -183,7 +182,6 @@ class OwnedShard:
             publisher=publisher,
             starter=starter,
             body_sender=reads,
-            now_ms=_now_ms,
         )
         health_service = HealthService(service_names())
         matches = SecretMatches(_now_ms())
@@ -195,14 +193,11 @@ class OwnedShard:
 
         intake = EventIntake(
             runtime=runtime,
-            state=state,
             admission=admission,
             parser=self._parser,
             bodies=storage.bodies,
             keys=callback_keys,
             matches=matches,
-            metrics=parts.metrics,
-            now_ms=_now_ms,
         )
         flow_service = FlowService(
             registry=registry,
@@ -216,15 +211,13 @@ class OwnedShard:
             next_of=cron_scheduler.next_of,
             statistics=FlowStatisticsReader(
                 registry=registry,
-                state=state,
                 runtime=runtime,
                 secrets=flow_secrets,
                 next_of=cron_scheduler.next_of,
-                now_ms=_now_ms,
             ),
             now_ms=_now_ms,
         )
-        replays = Replays(runtime=runtime, state=state, admission=admission, registry=registry, now_ms=_now_ms)
+        replays = Replays(runtime=runtime, admission=admission, registry=registry)
         removal = ExecutionRemoval(
             records=runtime.executions,
             state=state,
@@ -239,7 +232,6 @@ class OwnedShard:
             replays=replays,
             removal=removal,
             replicated=settings.storage.startswith(("nats:", "tls:")),
-            now_ms=_now_ms,
         )
         store, records = storage.jobs, runtime.executions
         matching = MatchingExecutions(state, records, time.monotonic)
@@ -256,7 +248,7 @@ class OwnedShard:
             now_ms=_now_ms,
             shared=limits,
         )
-        ingest = IngestService(runtime=runtime, state=state, intake=intake, tokens=ReplyTokens(key), uploads=uploads)
+        ingest = IngestService(runtime=runtime, intake=intake, tokens=ReplyTokens(key), uploads=uploads)
         server = new_server(self._verifier, limits, AuditRecorder(storage.audit, now_ms=_now_ms))
         for servicer in (
             ingest,

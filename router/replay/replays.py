@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, Final
 
 import attrs
@@ -24,7 +23,6 @@ from router.replay.plan import Plan, edited, plan_replay
 from router.replay.task_runs import LocatedRun, locate_runs
 from router.storage.model import ExecutionRecord, NewEvent
 from router.storage.registry import Registry
-from router.storage.shard_state import ShardState
 
 REPLAY_WINDOW_MS: Final = 24 * 3600 * 1000  # time for which a replay's `request_id` is deduplicated
 
@@ -34,10 +32,8 @@ class Replays:
     """Replays executions that ended."""
 
     _runtime: ShardRuntime
-    _state: ShardState
     _admission: AdmissionControl
     _registry: Registry
-    _now_ms: Callable[[], int]
     _replaying: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)
 
     async def start(
@@ -63,8 +59,8 @@ class Replays:
         async with self._replaying:  # or two calls could both find no replay before either starts one
             original = await self._ended(execution_id)
             if request_id:
-                earlier = await self._state.deduplicated(
-                    original.flow_id, _dedupe_key(original, request_id), now_ms=self._now_ms()
+                earlier = await self._runtime.parts.state.deduplicated(
+                    original.flow_id, _dedupe_key(original, request_id), now_ms=self._runtime.parts.now_ms()
                 )
                 if earlier is not None:  # a retry of the same call, whose response was lost
                     return await self._runtime.executions.find(earlier)
@@ -76,7 +72,7 @@ class Replays:
     ) -> ExecutionRecord:
         plan = await self._plan(original, options, event_id)
         event = plan.event
-        now_ms = self._now_ms()
+        now_ms = self._runtime.parts.now_ms()
         (appended,) = await self._runtime.append(
             [
                 NewEvent(
@@ -127,7 +123,7 @@ class Replays:
         return original
 
     async def _plan(self, original: ExecutionRecord, options: ReplayOptions, event_id: str = "") -> Plan:
-        content = await self._state.content(original.seq)
+        content = await self._runtime.parts.state.content(original.seq)
         if content is None:
             raise past_retention(original.id)
         revision = await self._revision(original, latest=options.latest)
@@ -142,7 +138,7 @@ class Replays:
         return plan._replace(event=convert.event_to_proto(event), keys=await self._keys(event, revision))
 
     async def _runs(self, seq: int) -> tuple[LocatedRun, ...]:
-        return await asyncio.to_thread(locate_runs, await self._state.located_history(seq))
+        return await asyncio.to_thread(locate_runs, await self._runtime.parts.state.located_history(seq))
 
     async def _keys(self, edited: Event, revision: int) -> EventKeys:
         try:

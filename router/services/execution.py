@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -40,7 +39,6 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
     _replays: Replays
     _removal: ExecutionRemoval
     _replicated: bool  # whether other routers, and a log, have what is erased for some time
-    _now_ms: Callable[[], int]
 
     @unary_rpc
     async def GetExecution(self, request: pb.GetExecutionRequest) -> pb.GetExecutionResponse:
@@ -118,7 +116,9 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             await self._removal.delete(request.execution_id)
             deleted = DeletedExecutions((request.execution_id,), links)
             return to_proto(deleted, pb.DeleteExecutionResponse)
-        erasure = await self._removal.erase(request.execution_id, cancel=request.cancel, now_ms=self._now_ms())
+        erasure = await self._removal.erase(
+            request.execution_id, cancel=request.cancel, now_ms=self._runtime.parts.now_ms()
+        )
         for other in erasure.execution_ids:  # what they caused still names them
             if other != request.execution_id:
                 more = await self._reader.links(other)

@@ -22,7 +22,6 @@ from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.intake import EventIntake, Intake
 from router.secrets.callback_keys import ReplyTokens, reply_not_found
 from router.storage.model import Ended, ExecutionRecord, Replied
-from router.storage.shard_state import ShardState
 
 DEFAULT_WAIT: Final = 30.0  # seconds that InvokeFlow waits
 MAX_WAIT: Final = 300.0
@@ -38,7 +37,6 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     """See protos/flowhook/v1/ingest_service.proto."""
 
     _runtime: ShardRuntime
-    _state: ShardState
     _intake: EventIntake
     _tokens: ReplyTokens
     _uploads: UploadReceiver
@@ -147,7 +145,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
     @unary_rpc
     async def GetReply(self, request: ingest_service_pb2.GetReplyRequest) -> ingest_service_pb2.GetReplyResponse:
         execution_id = self._tokens.execution_of(request.reply_token)
-        record = await self._state.find(execution_id)
+        record = await self._runtime.parts.state.find(execution_id)
         if record is None:
             raise reply_not_found()
         outcome = await self._outcome(record) or {"pending": _Pending(reply_token=request.reply_token)}
@@ -155,7 +153,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
 
     async def _outcome(self, record: ExecutionRecord) -> _Outcome | None:
         """Return the outcome of an execution, None when it has neither replied nor ended."""
-        output, reply = await self._state.answer(record.seq)
+        output, reply = await self._runtime.parts.state.answer(record.seq)
         if reply is None and not record.status.ended:
             return None
         return _outcome(record.status, record.error, output, reply)

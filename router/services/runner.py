@@ -6,7 +6,7 @@ Reading and writing are two loops over one stream; messages to be sent are queue
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import attrs
@@ -51,7 +51,6 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
     _publisher: EventPublisher
     _starter: ExecutionStarter
     _body_sender: BodySender
-    _now_ms: Callable[[], int]
     # the attached runners, each with the functions that it can call
     _links: dict[AttachWriter, frozenset[str]] = attrs.field(init=False, factory=dict)
     _closing: bool = attrs.field(init=False, default=False)
@@ -193,7 +192,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             session,
             self._runtime.wake,
             under_way=lambda: self._runtime.shard.runners.lease_count(runner_id),
-            now_ms=self._now_ms,
+            now_ms=self._runtime.parts.now_ms,
         )
         retained = self._runtime.attach(link, hello.held_leases, explained=hello.losses_explained)
         session.welcome(self._lease_seconds, retained)

@@ -103,9 +103,7 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000, look_seconds=LOOK_SE
         host = shard.host
         flows = FlowTable(shard.storage.registry, policies=host, clock=shard.clock)
         parser = InputParser()  # starts no process for bodies that are small
-        admission = AdmissionControl(
-            runtime=host, flows=flows, parser=parser, total_backlog=total_backlog, clock=shard.clock
-        )
+        admission = AdmissionControl(runtime=host, flows=flows, parser=parser, total_backlog=total_backlog)
         starter = ExecutionStarter(host.parts, admission)
         cron_scheduler = CronScheduler(host.parts, starter)
         join_trigger = JoinTrigger(host.parts, host.events, starter, look_seconds=look_seconds)

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import grpc
 import pytest
-from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 from support.routers import flow, running_router
 from support.runners import attached
@@ -28,7 +27,6 @@ from router.flows.admission import AdmissionControl
 from router.flows.flow_table import FlowTable
 from router.flows.intake import EventIntake
 from router.flows.parsing import InputParser
-from router.metrics import RouterMetrics
 from router.secrets.callback_keys import CallbackKeys, ReplyTokens
 from router.secrets.flow_secrets import SecretMatches
 from router.services.ingest import IngestService
@@ -48,22 +46,17 @@ class RunningIngestService:
         self.shard = shard
         self.flows = FlowTable(shard.storage.registry, policies=shard.host, clock=shard.clock)
         parser = InputParser()  # starts no process for bodies that are small
-        admission = AdmissionControl(
-            runtime=shard.host, flows=self.flows, parser=parser, total_backlog=total_backlog, clock=shard.clock
-        )
+        admission = AdmissionControl(runtime=shard.host, flows=self.flows, parser=parser, total_backlog=total_backlog)
         intake = EventIntake(
             runtime=shard.host,
-            state=shard.state,
             admission=admission,
             parser=parser,
             bodies=shard.storage.bodies,
             keys=CallbackKeys(bytes(KEY_BYTES)),
             matches=SecretMatches(0),
-            metrics=RouterMetrics(CollectorRegistry()),
-            now_ms=lambda: int(shard.wall() * 1000),
         )
         self._service = IngestService(
-            runtime=shard.host, state=shard.state, intake=intake, tokens=ReplyTokens(bytes(KEY_BYTES)), uploads=None
+            runtime=shard.host, intake=intake, tokens=ReplyTokens(bytes(KEY_BYTES)), uploads=None
         )
 
     async def apply(self, name):

@@ -105,7 +105,6 @@ async def test_a_call_that_is_cancelled_leaves_nothing_that_waits_for_its_runner
             publisher=None,
             starter=None,
             body_sender=None,
-            now_ms=lambda: 0,
         )
         call = DeafCall()
         attaching = asyncio.create_task(service.Attach(call.requests(), call))

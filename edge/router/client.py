@@ -33,7 +33,6 @@ T = TypeVar("T")
 
 UploadCall = grpc.aio.StreamUnaryCall[ingest_pb.UploadBodyRequest, ingest_pb.UploadBodyResponse]
 EventCall = grpc.aio.StreamStreamCall[ingest_pb.StreamEventsRequest, ingest_pb.StreamEventsResponse]
-VerifierCall = grpc.aio.StreamStreamCall[Any, Any]
 
 Verify = Callable[[rejection_pb.AttachVerifierResponse], Awaitable[rejection_pb.AttachVerifierRequest]]
 """Verifies a request and returns the answer, whose `verification_id` it may leave empty. Never raises."""
@@ -344,7 +343,28 @@ class RouterClient:
 
     async def verify_rejections(self, verify: Verify) -> None:
         """Answer with `verify` what the router wants verified again, until it ends the stream."""
-        await _serve_verifications(self._rejections.AttachVerifier(None), verify)
+        call = self._rejections.AttachVerifier(None)
+        writing = asyncio.Lock()
+
+        async def answer(request: rejection_pb.AttachVerifierResponse) -> None:
+            reply = await verify(request)
+            reply.verification_id = request.verification_id
+            async with writing:
+                with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the stream has ended
+                    await call.write(reply)
+
+        answering: set[asyncio.Task[None]] = set()
+        try:
+            async for request in call:
+                task = asyncio.create_task(answer(request))
+                answering.add(task)
+                task.add_done_callback(answering.discard)
+        except grpc.aio.AioRpcError as error:
+            raise status.from_rpc_error(error) from None
+        finally:
+            call.cancel()
+            for task in answering:
+                task.cancel()
 
     async def watch(self, start_revision: int) -> AsyncGenerator[RegistryUpdate, None]:
         """Yield changes after a revision (0: now) until the stream ends; OutOfRangeError: not retained any more."""
@@ -373,31 +393,6 @@ async def _until_owned(attempt: Callable[[float], Awaitable[T]], seconds: float)
             if error.reason not in TAKEOVER or loop.time() + TAKEOVER_PAUSE >= deadline:
                 raise
         await asyncio.sleep(TAKEOVER_PAUSE)
-
-
-async def _serve_verifications(call: VerifierCall, verify: Verify) -> None:
-    """Answer what the router asks, a few at a time, until the stream ends; FlowhookError: it ended with one."""
-    writing = asyncio.Lock()
-
-    async def answer(request: rejection_pb.AttachVerifierResponse) -> None:
-        reply = await verify(request)
-        reply.verification_id = request.verification_id
-        async with writing:
-            with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the stream has ended
-                await call.write(reply)
-
-    answering: set[asyncio.Task[None]] = set()
-    try:
-        async for request in call:
-            task = asyncio.create_task(answer(request))
-            answering.add(task)
-            task.add_done_callback(answering.discard)
-    except grpc.aio.AioRpcError as error:
-        raise status.from_rpc_error(error) from None
-    finally:
-        call.cancel()
-        for task in answering:
-            task.cancel()
 
 
 async def attach_verifier_forever(router: RouterClient, verify: Verify) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from typing import Any, Final, Self, TypeVar
 
 import grpc
@@ -91,9 +91,18 @@ class FollowingChannel(grpc.aio.Channel):
             **more: Any,
         ) -> Any:
             if method.startswith(ANY_ROUTER):
-                return await self._call_any(
-                    method, options, request, float("inf") if timeout is None else timeout, more
-                )
+                deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+                problems: dict[str, grpc.RpcError | None] = {}
+                for address, channel in self.watch.seeds().items():
+                    seconds = min(max(deadline - time.monotonic(), 0.001), ANSWER_SECONDS)
+                    stub: Any = channel.unary_unary(method, **options)
+                    try:
+                        return await stub(request, timeout=seconds, **more)
+                    except grpc.aio.AioRpcError as error:
+                        if not is_unanswered(error):
+                            raise
+                        problems[address] = error
+                raise unserved(problems)
             ownership, left = await _owner(self.watch, timeout, wait=bool(wait_for_ready))
             make = ownership.method("unary_unary", method, options)
             pending = make(request, timeout=left, wait_for_ready=wait_for_ready, **more)
@@ -101,22 +110,6 @@ class FollowingChannel(grpc.aio.Channel):
             return await _result(pending, pending, ownership)
 
         return call
-
-    async def _call_any(
-        self, method: str, options: Mapping[str, Any], request: Any, seconds: float, more: Mapping[str, Any]
-    ) -> Any:
-        deadline = time.monotonic() + seconds
-        problems: dict[str, grpc.RpcError | None] = {}
-        for address, channel in self.watch.seeds().items():
-            left = max(deadline - time.monotonic(), 0.001)
-            stub: Any = channel.unary_unary(method, **options)
-            try:
-                return await stub(request, timeout=min(left, ANSWER_SECONDS), **more)
-            except grpc.aio.AioRpcError as error:
-                if not is_unanswered(error):
-                    raise
-                problems[address] = error
-        raise unserved(problems)
 
     unary_stream = _streaming("unary_stream")
     stream_unary = _streaming("stream_unary")

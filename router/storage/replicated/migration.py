@@ -183,7 +183,12 @@ class Migration:
             snapshots = SnapshotStore(self._replicated.objects, directory / "snapshots")
             time.sleep(self._heartbeat_seconds)
             self._refuse_use(snapshots)
-            view = self._view_of(database, directory / "copy")
+            view = View(directory / "copy")  # at position 0 of the log
+            make_directory(view.path.parent)
+            self._report("copying the database")
+            copy_view(database, view.path)
+            # A hash of its own, so that no record that was written after an empty view fits this one, or the other way.
+            view.adopt(ViewPosition(self._replicated.log.identity, last_hash=secrets.token_bytes(16)))
             blobs = BlobCache(database.parent / "blobs", self._replicated.objects)
             names = _names(view)
             missing = self._transfer("uploaded", names, lambda name: _upload(blobs, name))
@@ -237,16 +242,6 @@ class Migration:
                 f"the log is not empty: it has been used up to position {position}; migrate to another log (`prefix=`)",
                 reason="LOG_NOT_EMPTY",
             )
-
-    def _view_of(self, database: Path, directory: Path) -> View:
-        """Make a view at position 0 of the log with the content of a database."""
-        make_directory(directory)
-        view = View(directory)
-        self._report("copying the database")
-        copy_view(database, view.path)
-        # A hash of its own, so that no record that was written after an empty view fits this one, or the other way.
-        view.adopt(ViewPosition(self._replicated.log.identity, last_hash=secrets.token_bytes(16)))
-        return view
 
     def _catch_up(self, view: View, directory: Path) -> int:
         """Make a view of the newest usable snapshot and the records after it; return the log's last position."""

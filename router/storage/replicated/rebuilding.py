@@ -91,7 +91,12 @@ class LogRebuilding:
 
     def _rebuild(self, view: View, position: ViewPosition, copy: View, snapshots: SnapshotStore) -> RebuiltLog:
         copy_view(view.path, copy.path)
-        uploaded, missing = self._upload_blobs(view)
+        blobs = BlobCache(view.path.parent / "blobs", self._replicated.objects)
+        with view.connected() as connection:
+            lacking = named_blobs(connection) - blobs.stored()
+        found = [name for name in lacking if blobs.path(name).exists()]
+        for name in found:
+            blobs.publish(name)
         # A hash of its own, so that no record that was written after an empty view fits this one.
         first = ViewPosition(self._renew(), last_hash=secrets.token_bytes(16), epoch=position.epoch)
         copy.adopt(first)
@@ -102,17 +107,7 @@ class LogRebuilding:
         view.adopt(first)
         self._replicated.facts.replace(FORMAT_FACT, str(FORMAT_VERSION))
         self._replicated.facts.replace(LOG_FACT, first.log)  # last: until then, routers refuse to start
-        return RebuiltLog(position.position, uploaded, missing)
-
-    def _upload_blobs(self, view: View) -> tuple[int, int]:
-        """Upload the blobs that the object store lacks; return their number, and that of those that are nowhere."""
-        blobs = BlobCache(view.path.parent / "blobs", self._replicated.objects)
-        with view.connected() as connection:
-            lacking = named_blobs(connection) - blobs.stored()
-        found = [name for name in lacking if blobs.path(name).exists()]
-        for name in found:
-            blobs.publish(name)
-        return len(found), len(lacking) - len(found)
+        return RebuiltLog(position.position, len(found), len(lacking) - len(found))
 
     def _refuse_intact(self, view: View, position: ViewPosition) -> ViewPosition:
         """Apply what the log still has, up to where it is damaged; return what the view contains."""

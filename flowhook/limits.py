@@ -95,7 +95,7 @@ MAX_CALLBACKS: Final = 100  # callbacks of one flow
 
 # lease of an assignment; a runner renews it after a third of that, so a dead runner is detected well within 10 s
 LEASE_SECONDS: Final = 6.0
-WATCH_PROGRESS_SECONDS: Final = 1.0  # longest interval between two messages of a healthy watch stream
+WATCH_PROGRESS_SECONDS: Final = 2.0  # longest interval between two messages of a healthy watch stream
 # after this much silence of its watch stream, an edge no longer uses the flows and secrets in its caches
 WATCH_SILENCE_SECONDS: Final = 5.0
 

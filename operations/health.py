@@ -12,7 +12,8 @@ from operations.encoding import shown_fields
 
 # roles of which at least one process must be ready, or no webhook is executed by a flow
 NEEDED_ROLES: Final = ("router", "edge", "runner")
-# age of the last report above which a process is not ready: it has then missed four reports (one every 2 s). One that
+# age of the last report above which a process is not ready: it has then missed four reports (one every 2 s; at rest one
+# every 6 s, and what begins to work reports within 2 s). One that
 # gets a tenth of a core may miss some: a runner does not report while it evaluates an expression, which may take half
 # a second of CPU time.
 SILENT_SECONDS: Final = 10.0

@@ -65,6 +65,11 @@ class Quarantined:
 
 
 @dataclass(frozen=True, slots=True)
+class Working:
+    """Child to parent, which looks at the record seldom: there is an execution again."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProvidedEvent:
     """An event that a flow may listen for: a CloudEvent in JSON, from one of its callbacks or from another emitter."""
 
@@ -126,6 +131,7 @@ Message = (
     | RouterAttached
     | RouterDetached
     | Quarantined
+    | Working
     | RunDocument
     | TaskTraced
     | ReplySent

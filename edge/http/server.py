@@ -24,15 +24,17 @@ from edge.http.proxy_protocol import ProxyProtocolError, read_header
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.responses import Response
 from edge.metrics import EdgeMetrics
-from flowhook.asyncio_tasks import end_tasks
+from flowhook.asyncio_tasks import end_tasks, wait_at_most
 from flowhook.http.listening import ListeningSocket, peer_address
 from flowhook.http.open_connections import OpenConnections
 from flowhook.process.server_certificates import Certificates
 from flowhook.process.settings import EdgeSettings
+from flowhook.process.ticks import until_tick
 from flowhook.sharing.limit import network_of
 
 HANDSHAKE_SECONDS: Final = 10.0  # time for the handshake of TLS
 SWEEP_SECONDS: Final = 0.25  # interval of deadline checks; a timeout fires at most this much late
+EMPTY_SECONDS: Final = 1.0  # the same without connections, when only certificates are looked at
 # Refused excess connections that may linger, so that their senders see the 503; further ones may see a reset.
 MAX_TURNED_AWAY: Final = 128
 MAX_GIVING_WAY: Final = 64  # connections closed to make room for others that may linger; further ones may see a reset
@@ -84,7 +86,7 @@ class Server(HTTPServer):
         self._beginning_by_site: Counter[str] = Counter()
         self._listening: list[socket.socket] = []
         self._accepted_late, self._handshakes = set[asyncio.Task[None]](), set[asyncio.Task[None]]()
-        self._one_less = asyncio.Event()
+        self._one_less, self._one_more = asyncio.Event(), asyncio.Event()
         self._date = 0
         self._tick()
 
@@ -104,6 +106,8 @@ class Server(HTTPServer):
         task = cast("asyncio.Task[None]", asyncio.current_task())
         self._handshakes.add(task)
         trusted = self._authorities_version
+        self._tick()
+        self._one_more.set()
         try:
             connection = await self._begin(stream.socket, str(address[0]))
         finally:
@@ -194,12 +198,19 @@ class Server(HTTPServer):
 
     async def sweep(self) -> None:
         while True:
-            await asyncio.sleep(SWEEP_SECONDS)
+            await self._until_sweep()
             self._tick()
             self._renew_certificates()
             now = self.now()
             for connection in [each for each in self._all() if each.deadline < now]:
                 connection.expire()
+
+    async def _until_sweep(self) -> None:
+        if not self._is_empty():
+            await asyncio.sleep(SWEEP_SECONDS)
+            return
+        self._one_more.clear()
+        await wait_at_most(until_tick(EMPTY_SECONDS), self._one_more.wait())
 
     @property
     def _authorities_version(self) -> int:

@@ -73,6 +73,7 @@ class IngestBatcher:
     _queued_bytes: int = attrs.field(init=False, default=0)
     _wanted: int = attrs.field(init=False, default=0)  # events that a batch has to have now, if none is in flight
     _held: asyncio.TimerHandle | None = attrs.field(init=False, default=None)  # ends that
+    _expiry: asyncio.TimerHandle | None = attrs.field(init=False, default=None)  # while there are events
     _sending: list[list[_Pending]] = attrs.field(init=False, factory=list)
     _pausing: int = attrs.field(init=False, default=0)  # of those: batches that are not in flight, but sent again later
     _idle: list[asyncio.Future[None]] = attrs.field(init=False, factory=list)
@@ -93,6 +94,8 @@ class IngestBatcher:
         self._queued_bytes += size
         self._queue.append(_Pending(event, size, start + self._timeout, result))
         self._wake()
+        if self._expiry is None:
+            self._expiry = self._loop.call_later(EXPIRY_SECONDS, self._expire)
         try:
             return await result
         finally:
@@ -104,12 +107,13 @@ class IngestBatcher:
         """Send submitted events until cancelled; events that are still queued then fail."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._expire(), name="expire events")
                 for _ in range(DEPTH):
                     tasks.create_task(self._send_batches(), name="send events")
         finally:
             self._max_pending = 0
             self._hold(0)
+            if self._expiry is not None:
+                self._expiry.cancel()
             _give_up(self._queue)
 
     async def _send_batches(self) -> None:
@@ -195,17 +199,15 @@ class IngestBatcher:
         finally:
             self._pausing -= 1
 
-    async def _expire(self) -> None:
+    def _expire(self) -> None:
         """Fail events at their deadline, queued or in flight. All wait equally long, so the queue is in that order."""
-        queue = self._queue
-        while True:
-            await asyncio.sleep(EXPIRY_SECONDS)
-            now = self._loop.time()
-            while queue and (queue[0].deadline <= now or queue[0].result.done()):
-                self._queued_bytes -= queue[0].size
-                _give_up([queue.popleft()])
-            for batch in self._sending:
-                _give_up(pending for pending in batch if pending.deadline <= now)
+        queue, now = self._queue, self._loop.time()
+        while queue and (queue[0].deadline <= now or queue[0].result.done()):
+            self._queued_bytes -= queue[0].size
+            _give_up([queue.popleft()])
+        for batch in self._sending:
+            _give_up(pending for pending in batch if pending.deadline <= now)
+        self._expiry = self._loop.call_later(EXPIRY_SECONDS, self._expire) if self.pending else None
 
 
 def _settle(batch: Sequence[_Pending], results: Sequence[IngestResult]) -> list[_Pending]:

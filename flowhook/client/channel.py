@@ -7,6 +7,7 @@ the behaviour of streams. So `AuthenticatedChannel` only adds the token to the m
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
 _KEEPALIVE_MS: Final = 10_000
 
 MAX_UNREAD_BYTES: Final = 1024 * 1024
-"""A server receives at most this much of a stream before it is read; 50 MB/s at a round trip of 20 ms."""
+"""At most this much of a stream is received before it is read; 50 MB/s at a round trip of 20 ms."""
+_FIXED_WINDOW: Final = (
+    # by itself gRPC estimates how much the other end may send ahead: up to 16 MiB, the more the busier the machine is;
+    # and it measures by pings after messages, which are half of what a process at rest does
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", MAX_UNREAD_BYTES),
+)
 
 CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -37,6 +44,7 @@ CHANNEL_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     # the router is in the same network: its traffic must not pass through an HTTP proxy for outside traffic
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config_disable_resolution", 1),
+    *_FIXED_WINDOW,
 )
 
 SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
@@ -47,9 +55,7 @@ SERVER_OPTIONS: Final[tuple[tuple[str, int], ...]] = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", _KEEPALIVE_MS // 2),
     ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", 5_000),
-    # by itself gRPC estimates how much a caller may send ahead: up to 16 MiB, the more the busier the machine is
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", MAX_UNREAD_BYTES),
+    *_FIXED_WINDOW,
 )
 """Server options that match `CHANNEL_OPTIONS`: keepalive pings that the server must permit, and shared limits."""
 
@@ -62,13 +68,18 @@ def open_channel(settings: CommonSettings, *names: str) -> grpc.aio.Channel:
     Raises:
         InvalidError: there is no token (`TOKEN_MISSING`), or a TLS file can't be read (`TLS_FILE_UNREADABLE`).
     """
+    return prepare_channel(settings, *names)()
+
+
+def prepare_channel(settings: CommonSettings, *names: str) -> Callable[[], grpc.aio.Channel]:
+    """Return what opens the channel that `open_channel` opens, having read all that it needs; raises the same."""
     from flowhook.process.settings import read_token  # noqa: PLC0415 - the client's package does not contain it
 
     token = read_token(settings, *names)
     credentials = tls_credentials(
         ca_file=settings.router_ca_file, cert_file=settings.client_cert_file, key_file=settings.client_key_file
     )
-    return connect(settings.router, token, credentials)
+    return partial(connect, settings.router, token, credentials)
 
 
 def connect(target: str, token: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:

@@ -20,6 +20,7 @@ from typing import Final
 import flowhook
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
+from flowhook.process.ticks import next_tick
 
 LOOK_SECONDS: Final = 10.0  # between two looks at the files
 WARNING: Final = "installation"  # kind of the warning of a process
@@ -71,6 +72,6 @@ async def watch_installation(
     while True:
         if await asyncio.to_thread(replaced):
             break
-        await asyncio.sleep(seconds)
+        await next_tick(seconds)
     process_state.warn(WARNING, REPLACED)
     log.warning(REPLACED, build=flowhook.__version__)

@@ -31,6 +31,7 @@ from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import CommonSettings
 from flowhook.process.status_server import StatusServer
 from flowhook.process.supervisor_socket import take_socket
+from flowhook.process.ticks import next_tick
 
 # the process stopped with a FlowhookError: a restart fails the same way until its configuration or environment changes
 EXIT_REFUSED: Final = 1
@@ -174,7 +175,7 @@ async def _log_readiness(process_state: ProcessState) -> None:
     await process_state.ready.wait()
     lost: float | None = None
     while not process_state.stop.is_set():
-        await asyncio.sleep(READINESS_SECONDS)
+        await next_tick(READINESS_SECONDS)
         lack = process_state.lack()
         if lack and lost is None and not process_state.stop.is_set():
             lost = time.monotonic()

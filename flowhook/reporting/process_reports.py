@@ -21,6 +21,7 @@ from flowhook.asyncio_tasks import wait_at_most
 from flowhook.errors import PermissionDeniedError, UnauthenticatedError
 from flowhook.process import logs, metrics
 from flowhook.process.process_state import ProcessState
+from flowhook.process.ticks import next_tick
 from flowhook.reporting.reachability import printable
 from flowhook.v1 import cluster_service_pb2, cluster_service_pb2_grpc
 from flowhook.wire import convert, status
@@ -48,6 +49,8 @@ CLOCK_SKEW: Final = Gauge(
     registry=metrics.registry(),
 )
 INTERVAL: Final = 2.0  # seconds between reports, and the deadline of one
+REST_INTERVALS: Final = 3  # the same at rest, in intervals
+REST_SHARE: Final = 0.005  # of a processor that a process at rest uses at most, or 30 executions a second
 LAST_REPORT_SECONDS: Final = 1.0  # deadline of the report that a process is about to end
 
 log = logs.get_logger(__name__)
@@ -118,22 +121,38 @@ class ProcessReporter:
     async def run(self) -> None:
         """Report until cancelled: at once, as soon as the process is ready, then every `interval` seconds.
 
+        At rest, when the process does little and has nothing new to say but metrics, every third of those.
+
         A process that is to stop says so at the end, or it would be taken for one that died.
         """
         try:
             while True:
-                await self._try_to_report()
-                if self._process_state.ready.is_set():
-                    await asyncio.sleep(self._interval)
-                    continue
-                await wait_at_most(self._interval, self._process_state.ready.wait())
+                delivered = await self._try_to_report()
+                if not self._process_state.ready.is_set():
+                    await wait_at_most(self._interval, self._process_state.ready.wait())
+                elif delivered:
+                    await self._until_due()
+                else:
+                    await next_tick(self._interval)
         finally:
             if self._process_state.stop.is_set():
                 with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
                     async with asyncio.timeout(LAST_REPORT_SECONDS):
                         await self._report()
 
-    async def _try_to_report(self) -> None:
+    async def _until_due(self) -> None:
+        for _ in range(REST_INTERVALS):
+            state, used = self._shown_state(), time.process_time()
+            await next_tick(self._interval)
+            if self._shown_state() != state or time.process_time() - used > REST_SHARE * self._interval:
+                return
+
+    def _shown_state(self) -> tuple[object, ...]:
+        state = self._process_state
+        return state.lack(), state.url, state.connections(), tuple(state.warnings.values())
+
+    async def _try_to_report(self) -> bool:
+        """Report; return whether the router has the report."""
         try:
             await self._report()
             self._note_refusal("")
@@ -142,6 +161,8 @@ class ProcessReporter:
             log.debug("report not delivered", reason=problem.reason)
             if isinstance(problem, UnauthenticatedError | PermissionDeniedError):
                 self._note_refusal(problem.message)
+            return False
+        return True
 
     async def _report(self) -> None:
         rendered = self._render()

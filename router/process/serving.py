@@ -21,6 +21,7 @@ from flowhook.errors import FlowhookError, InternalError, UnavailableError
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
+from flowhook.process.ticks import next_tick
 from flowhook.reporting.process_reports import build_report
 from flowhook.security.token_verifier import TokenVerifier
 from flowhook.sharing.table import RouterLimits
@@ -359,7 +360,7 @@ class OwnedShard:
                 self._process_state.ready.set()
             else:
                 self._process_state.ready.clear()
-            await asyncio.sleep(HEALTH_SECONDS)
+            await next_tick(HEALTH_SECONDS)
 
     async def _is_healthy(self) -> bool:
         try:

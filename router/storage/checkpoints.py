@@ -20,15 +20,15 @@ from typing import Final
 import apsw
 
 from flowhook.errors import FlowhookError
+from flowhook.process.ticks import next_tick
 
 PAUSE_SECONDS: Final = 0.5  # between two checkpoints: with more of them, pages that change often are copied more often
 LONG_PAGES: Final = 1500  # pages of a log that is to be written from its beginning again: 12 MiB
 
 
-def checkpoint(connection: apsw.Connection) -> int:
-    """Copy what no reader needs any more; return the pages in the log. Blocks."""
-    pages, _ = connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-    return pages
+def checkpoint(connection: apsw.Connection) -> tuple[int, int]:
+    """Copy what no reader needs any more; return the pages in the log, and how many of them are copied. Blocks."""
+    return connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
 
 class Checkpoints:
@@ -38,7 +38,10 @@ class Checkpoints:
     """
 
     def __init__(
-        self, path: Path, writer: apsw.Connection, run_between: Callable[[Callable[[], int]], Awaitable[int]]
+        self,
+        path: Path,
+        writer: apsw.Connection,
+        run_between: Callable[[Callable[[], tuple[int, int]]], Awaitable[tuple[int, int]]],
     ) -> None:
         """`run_between` runs a function on the thread of `writer`, between two transactions."""
         self._path = path
@@ -50,10 +53,17 @@ class Checkpoints:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="storage-checkpoint")
 
     async def run_forever(self) -> None:
+        log = self._path.with_name(f"{self._path.name}-wal")
+        copied = 0  # when the log was last written of which all is copied
         while True:
-            await asyncio.sleep(PAUSE_SECONDS)
-            with suppress(apsw.Error, FlowhookError):
-                if await self._copy() > LONG_PAGES:
+            await next_tick(PAUSE_SECONDS)
+            with suppress(apsw.Error, FlowhookError, OSError):
+                written = log.stat().st_mtime_ns
+                if written == copied:
+                    continue
+                pages, done = await self._copy()
+                copied = written if pages == done else 0
+                if pages > LONG_PAGES:
                     await self._copy()  # what was written meanwhile
                     await self._run_between(partial(checkpoint, self._writer))
 
@@ -63,11 +73,11 @@ class Checkpoints:
         if self._connection is not None:
             self._connection.close()
 
-    async def _copy(self) -> int:
+    async def _copy(self) -> tuple[int, int]:
         running = asyncio.get_running_loop().run_in_executor(self._thread, self._checkpoint)
         return await asyncio.shield(running)
 
-    def _checkpoint(self) -> int:
+    def _checkpoint(self) -> tuple[int, int]:
         if self._connection is None:
             connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
             # this also opens the log: on a connection that did not, a checkpoint does nothing, without an error

@@ -9,11 +9,13 @@ parent reads them every few milliseconds. Layout, native byte order::
     16  u64  beat         CLOCK_MONOTONIC in ns when the child's event loop last ran
     24  u8   length of lease, then 64 bytes of lease
     90  u8   kind of activity (`Activity`)
+    92  u8   1: the child rests, having no execution, and so nothing to evaluate
+    93  u8   1: the parent, which writes this, looks seldom, and is to be told when the child no longer rests
     96  u16  length of instance, then at most 414 bytes of JSON Pointer
     512 u8   length of flow ID, then at most 127 bytes of it
 
-The child is the only writer, from a single thread. `started` is written last when an activity begins and first when it
-ends, so a reader that sees it set also sees the fields that belong to it.
+The child is the only writer, from a single thread, but for the byte that the parent owns. `started` is written last
+when an activity begins and first when it ends, so a reader that sees it set also sees the fields that belong to it.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ MAX_LEASE_BYTES: Final = 64
 MAX_INSTANCE_BYTES: Final = 414
 _NUMBERS: Final = struct.Struct("=QQQ")
 _U64: Final = struct.Struct("=Q")
-_SEQUENCE, _STARTED, _BEAT, _LEASE, _ACTIVITY, _INSTANCE, _FLOW = 0, 8, 16, 24, 90, 96, 512
+_SEQUENCE, _STARTED, _BEAT, _LEASE, _ACTIVITY, _RESTING, _DOZING, _INSTANCE, _FLOW = 0, 8, 16, 24, 90, 92, 93, 96, 512
 
 
 class Activity(IntEnum):
@@ -99,6 +101,24 @@ class EvaluationRecord:
     def beat(self) -> None:
         """Record that the event loop runs (child)."""
         _U64.pack_into(self._memory, _BEAT, time.monotonic_ns())
+
+    def rest(self) -> None:
+        """Record that there is nothing to evaluate until `work` is called (child)."""
+        self._memory[_RESTING] = 1
+
+    def work(self) -> bool:
+        """Record the end of a rest; return whether the parent must be told of it (child)."""
+        self._memory[_RESTING] = 0
+        return bool(self._memory[_DOZING])
+
+    @property
+    def is_resting(self) -> bool:
+        return bool(self._memory[_RESTING])
+
+    def doze(self, dozing: bool) -> bool:  # noqa: FBT001 - its only argument
+        """Record whether the parent looks seldom; return whether it may, because the child rests (parent)."""
+        self._memory[_DOZING] = dozing
+        return self.is_resting
 
     def read(self) -> RecordSnapshot:
         """Return a snapshot (parent). After a torn read the next snapshot has another sequence."""

@@ -9,14 +9,14 @@ import asyncio
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import grpc
 import grpc.aio
 
 from flowhook.attach.codec import exit_outcome_to_proto
 from flowhook.attach.messages import Faulted, Outcome, Released
-from flowhook.client.channel import open_channel
+from flowhook.client.channel import prepare_channel
 from flowhook.model import WorkflowError
 from flowhook.process import logs
 from flowhook.process.settings import RunnerSettings
@@ -73,23 +73,32 @@ def _flow_to_isolate(snapshot: RecordSnapshot) -> str:
 
 
 class RouterReports:
-    """The guard's own connection to the router; an async context manager."""
+    """The guard's own connection to the router; an async context manager.
+
+    It is made with the first call, which few guards ever make: gRPC's threads are half of what a guard at rest takes.
+    """
 
     def __init__(self, settings: RunnerSettings, runner_id: str) -> None:
-        """Report as `runner_id`. The connection is opened with the first call.
+        """Report as `runner_id`.
 
         Raises:
             InvalidError: there is no token (`TOKEN_MISSING`), or a TLS file can't be read.
         """
-        self._channel = open_channel(settings, "runner")
-        self._stub = runner_service_pb2_grpc.RunnerServiceStub(self._channel)
+        self._open = prepare_channel(settings, "runner")
+        self._channel: grpc.aio.Channel | None = None
         self._runner_id = runner_id
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._channel.close(None)
+        if self._channel is not None:
+            await self._channel.close(None)
+
+    def _stub(self) -> Any:
+        if self._channel is None:
+            self._channel = self._open()
+        return runner_service_pb2_grpc.RunnerServiceStub(self._channel)
 
     async def exited(self, exit_: Exit, on_lack: Callable[[str], None]) -> None:
         """Report the exit of a child, with retries; its executions are assigned again when this returns.
@@ -103,7 +112,7 @@ class RouterReports:
             request.evaluated.CopyFrom(exit_outcome_to_proto(Outcome(exit_.lease, ending)))
         while True:
             try:
-                await self._stub.ReportExit(request, timeout=REPORT_SECONDS)
+                await self._stub().ReportExit(request, timeout=REPORT_SECONDS)
             except grpc.aio.AioRpcError as error:
                 problem = status.from_rpc_error(error)
                 on_lack(f"router: {problem.reason}{probable_cause(problem.message)}")
@@ -116,6 +125,6 @@ class RouterReports:
     async def renew(self) -> None:
         """Renew the leases of a child that is alive but blocked."""
         try:
-            await self._stub.RenewLeases(pb.RenewLeasesRequest(runner_id=self._runner_id), timeout=REPORT_SECONDS)
+            await self._stub().RenewLeases(pb.RenewLeasesRequest(runner_id=self._runner_id), timeout=REPORT_SECONDS)
         except grpc.aio.AioRpcError as error:
             log.debug("leases not renewed", code=error.code().name)

@@ -132,6 +132,8 @@ class WorkerSupervisor:
                     self._renew_seconds = 0.0
                     self._process_state.ready.clear()
                     self._report_detached(detail)
+                case ipc.Working():
+                    worker.working.set()
                 case ipc.Quarantined(flow_id=flow_id, seconds=seconds):
                     self._quarantine(flow_id, seconds)
                 case _:

@@ -9,7 +9,9 @@ from typing import Final, Self
 
 import attrs
 
+from flowhook.asyncio_tasks import wait_at_most
 from flowhook.process.settings import RunnerSettings
+from flowhook.process.ticks import until_tick
 from flowhook.sandbox.forking import ForkedProcess
 from flowhook.sandbox.spawning import SpawnedProcess, socket_pair
 from runner.guard.evaluation_record import EvaluationRecord
@@ -25,6 +27,8 @@ IDLE_AFTER: Final = 40  # looks without a new evaluation after which the child c
 IDLE_SAMPLE: Final = (
     5  # looks at an idle child for one sample, which takes a quarter of a millisecond of a cold processor
 )
+# interval between looks at a child that has no execution: it tells when it gets one
+RESTING_POLL_SECONDS: Final = 1.0
 
 
 @attrs.define(eq=False, repr=False)
@@ -34,6 +38,7 @@ class WorkerProcess:
     process: SpawnedProcess | ForkedProcess
     control: ControlChannel
     record: EvaluationRecord
+    working: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)  # set when the child says so
     _last: Usage = attrs.field(init=False, default=GONE)
     _seen_cpu_ns: int = attrs.field(init=False, default=-1)
 
@@ -55,9 +60,13 @@ class WorkerProcess:
             expression_seconds=settings.expression_seconds, expression_bytes=settings.expression_bytes, shared=shared
         )
         sampler = UsageSampler(self.process.pid)
-        sequence, quiet, unsampled = 0, 0, 0
+        sequence, quiet, unsampled, beat_ns = 0, 0, 0, 0
         while True:
             evaluation = self.record.read()
+            if evaluation.beat_ns != beat_ns and self.record.is_resting:  # it has nothing to judge, and its loop runs
+                beat_ns = evaluation.beat_ns
+                await self._doze()
+                continue
             quiet = quiet + 1 if evaluation.sequence == sequence and not evaluation.started_ns else 0
             sequence = evaluation.sequence
             unsampled = unsampled + 1 if quiet > IDLE_AFTER else IDLE_SAMPLE
@@ -71,6 +80,16 @@ class WorkerProcess:
                     if (now.sequence, now.started_ns) == (evaluation.sequence, evaluation.started_ns):
                         return decision
             await asyncio.sleep(POLL_SECONDS if quiet < IDLE_AFTER else IDLE_POLL_SECONDS)
+
+    async def _doze(self) -> None:
+        """Wait for `RESTING_POLL_SECONDS`, or until the child has work.
+
+        If both sides write their fields at the same time, neither may see the other's: then this notices late.
+        """
+        self.working.clear()
+        if self.record.doze(True):
+            await wait_at_most(until_tick(RESTING_POLL_SECONDS), self.working.wait())
+        self.record.doze(False)
 
     def is_progressing(self) -> bool:
         """Whether the child has made progress since the last call, or will as soon as the machine lets it."""

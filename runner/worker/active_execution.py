@@ -119,6 +119,9 @@ class ActiveExecutions:
         """Iterate over a copy: executions may be removed meanwhile."""
         return iter(list(self._by_lease.values()))
 
+    def __len__(self) -> int:
+        return len(self._by_lease)
+
     def __contains__(self, execution: ActiveExecution) -> bool:
         return self._by_lease.get(execution.lease) is execution
 

@@ -16,6 +16,7 @@ from flowhook.client.channel import open_channel
 from flowhook.process import logs
 from flowhook.process.installation import watch_installation
 from flowhook.process.process_state import ProcessState
+from flowhook.process.ticks import next_tick
 from flowhook.reporting.process_reports import ProcessReporter
 from flowhook.reporting.reachability_reports import ReachabilityReporter
 from runner import ipc, metrics
@@ -119,7 +120,9 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
             quarantine=quarantine,
             now_ms=router_clock.now_ms,
             public_url=settings.public_url,
+            wake_guard=lambda: control.send(ipc.Working()),
         )
+        record.rest()
         service = [
             tasks.create_task(connection.run(executions), name="attach"),
             tasks.create_task(executions.pump(), name="pump"),
@@ -151,4 +154,4 @@ async def _drain(seconds: float, session: Session, executions: ExecutionDriver, 
 async def _beat(record: EvaluationRecord) -> None:
     while True:
         record.beat()
-        await asyncio.sleep(BEAT_SECONDS)
+        await next_tick(BEAT_SECONDS)

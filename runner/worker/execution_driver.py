@@ -22,6 +22,7 @@ from flowhook.errors import InvalidError
 from flowhook.limits import MIB
 from flowhook.model import JournalEntry, Subscription
 from flowhook.process import logs
+from flowhook.process.ticks import next_tick
 from flowhook.wire import convert
 from runner import metrics
 from runner.guard.evaluation_record import EvaluationRecord
@@ -71,7 +72,7 @@ HOLD_SECONDS: Final = 0.25  # waits up to this long keep their lease, since park
 log = logs.get_logger(__name__)
 
 
-TICK_SECONDS: Final = 0.25
+TICK_SECONDS: Final = 0.5
 # time without a tick that counts as a stall; a router keeps the leases of a stream that ended for 2 s
 STALL_SECONDS: Final = 1.0
 
@@ -100,7 +101,7 @@ class StallDetector:
     async def run(self) -> None:
         while True:
             self.check()
-            await asyncio.sleep(TICK_SECONDS)
+            await next_tick(TICK_SECONDS)
 
 
 T = TypeVar("T")
@@ -207,6 +208,7 @@ class ExecutionDriver:
     _quarantine: QuarantineDriver
     _now_ms: Callable[[], int]  # the clock of executions: Unix milliseconds of the router's clock, see `RouterClock`
     _public_url: str = ""  # scheme and host of the one-time URLs
+    _wake_guard: Callable[[], None] = lambda: None  # tells the guard that there is an execution again
     _executions: ActiveExecutions = attrs.field(init=False, factory=ActiveExecutions)
     _destinations: Destinations = attrs.field(init=False)
     _reporter: ExecutionReporter = attrs.field(init=False)
@@ -272,6 +274,8 @@ class ExecutionDriver:
             self._request_send()
             return
         execution = ActiveExecution.of(assignment, event)
+        if not self._executions and self._record.work():
+            self._wake_guard()
         self._executions.add(execution)
         self._queue(execution)
 
@@ -554,6 +558,8 @@ class ExecutionDriver:
 
     def _remove(self, execution: ActiveExecution, outcome: str) -> None:
         self._executions.remove(execution)
+        if not self._executions:
+            self._record.rest()
         self._awaiting_renewal.pop(execution.lease, None)
         if execution.timer is not None:
             execution.timer.cancel()

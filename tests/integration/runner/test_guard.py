@@ -15,7 +15,8 @@ from support.patience import turns
 
 from flowhook.limits import MAX_VALUES
 from flowhook.process.process_state import ProcessState
-from runner.guard import watchdog
+from runner.guard import watchdog, worker_process
+from runner.guard.evaluation_record import EvaluationRecord
 from runner.guard.supervisor import WorkerSupervisor
 from runner.ipc import ControlChannel, RouterAttached
 
@@ -47,6 +48,28 @@ async def test_a_runaway_expression_faults_and_the_next_execution_runs(router, s
     assert list(second.hello.held_leases) == []
     assert second.hello.runner_id == stream.hello.runner_id
     assert orjson.loads((await router.run(second, "good", {"n": 1})).completed.output) == {"n": 2}
+
+
+async def test_a_guard_that_looks_seldom_is_told_of_work(router, served, monkeypatch):
+    monkeypatch.setattr(worker_process, "RESTING_POLL_SECONDS", 3600.0)
+    dozed = asyncio.Event()
+    doze = EvaluationRecord.doze
+
+    def dozing(record, is_dozing):
+        if is_dozing:
+            dozed.set()
+        return doze(record, is_dozing)
+
+    monkeypatch.setattr(EvaluationRecord, "doze", dozing)
+    router.define("bad", [{"run": {"set": {"x": "${ def f: f; f }"}}}])
+    router.define("good", [{"run": {"set": {"n": 1}}}])
+    stream = await router.attached()
+    await dozed.wait()
+    dozed.clear()
+    await router.run(stream, "good")
+    await dozed.wait()
+    assert (await router.run(stream, "bad")).faulted.type.endswith("/expression")
+    assert len(router.exits) == 1
 
 
 @pytest.mark.parametrize("settings", [{"expression_seconds": 10.0}], indirect=True)

@@ -45,6 +45,37 @@ async def test_a_storage_that_is_closed_leaves_no_log(path, new_event, monkeypat
     assert not path.with_name(f"{path.name}-wal").exists()
 
 
+async def test_what_was_not_written_to_is_not_copied_again(path, storage, new_event, monkeypatch):
+    ticks, copies = asyncio.Queue(), []
+    copy = checkpoints.checkpoint
+
+    async def next_tick(_):
+        ticks.put_nowait(len(copies))
+        await asyncio.sleep(0)
+
+    def copied(connection):
+        copies.append(copy(connection))
+        return copies[-1]
+
+    async def looks():
+        """Let it look three times, and return how often it had copied by then."""
+        while not ticks.empty():
+            ticks.get_nowait()
+        return [await ticks.get() for _ in range(4)][-1]
+
+    monkeypatch.setattr(checkpoints, "checkpoint", copied)
+    await storage.log.append([new_event()])
+    monkeypatch.setattr(checkpoints, "next_tick", next_tick)
+    monkeypatch.setattr(checkpoints, "PAUSE_SECONDS", 0)
+    async with asyncio.timeout(PATIENCE):
+        while not (before := await looks()):
+            pass
+        assert await looks() == before
+        await storage.log.append([new_event()])
+        while await looks() == before:
+            pass
+
+
 async def test_after_a_failure_to_open_the_log_it_is_opened_again(path, monkeypatch):
     """On a connection that has not opened the log, a checkpoint copies nothing, without an error."""
     monkeypatch.setattr(checkpoints, "PAUSE_SECONDS", 0.001)

@@ -51,6 +51,8 @@ def failure(execution: Shown) -> str:
 
 
 def turn_text(turn: Shown) -> str:
+    if turn["by"] == "debounce":
+        return f"waits for debounce until {turn['expect_at']}"
     place = f"position {turn['position']:,}" if turn["position"] else "far back"
     until = f" until {turn['expect_at']}" if turn["expect_at"] else ""
     return f"waits for {turn['by']}{until}, {place}"

@@ -110,6 +110,10 @@ def _limits(definition: Mapping[str, Any], webhook: Webhook | None, policy: Any)
     if policy.rate is not None:
         yield FlowLimit("rate of executions", _execution_rate(policy.rate), is_default=False)
     yield FlowLimit("backlog", f"{policy.max_backlog:,} unfinished executions", "max_backlog" not in given)
+    if policy.debounce is not None:
+        each = policy.debounce
+        said = f"the {each.take} of each {each.key}, {_span(each.period)} after the last"
+        yield FlowLimit("debounce", said, is_default=False)
     if policy.priority:
         priority = f"by {policy.priority}" if isinstance(policy.priority, str) else f"{policy.priority} among flows"
         yield FlowLimit("priority", priority, is_default=False)

@@ -45,12 +45,14 @@ CAUSES: Final = {
     LinkKind.RUN: "its run task started this one",
     LinkKind.EVENT: "its event started this one",
     LinkKind.LISTEN: "this one received its event",
+    LinkKind.ABSORB: "this one runs for its event, too",
 }
 # how the execution of the page caused another
 CAUSED: Final = {
     LinkKind.RUN: "started by a run task",
     LinkKind.EVENT: "started by an event of this one",
     LinkKind.LISTEN: "received an event of this one",
+    LinkKind.ABSORB: "runs for the event of this one, too",
 }
 TAKEN_OVER: Final = "started by the execution that this one replays"
 _STARTED: Final = re.compile(rb'\{"execution":"(evt_[0-9a-z]{1,40})"\}')  # result of a `run` task in the journal

@@ -149,7 +149,8 @@ def event_message(
     if endpoint.shaping is not None:
         keys = endpoint.shaping.of_view(view) if content.shaping is None else content.shaping
         message.shaping.SetInParent()
-        message.shaping.rate, message.shaping.concurrency, message.shaping.priority = keys
+        made = message.shaping
+        made.rate, made.concurrency, made.priority, made.debounce = keys
     return message, view
 
 

@@ -1,4 +1,4 @@
-"""Keys by which the executions of a flow are shaped: what `rate`, `concurrency` and `priority` of `execution` name.
+"""Keys by which executions are shaped: those of `rate`, `concurrency`, `priority` and `debounce` of `execution`.
 
 As an order key, each is computed once, when an event is accepted, and stored with it (`flowhook.events.keys`).
 """
@@ -21,6 +21,7 @@ class ShapingKeys(NamedTuple):
     rate: str = ""  # executions with the same key share a rate; empty: those without a key share one
     concurrency: str = ""  # at most so many executions with the same key run at a time; empty: no such limit
     priority: int = 0  # in [0, `MAX_PRIORITY`]: those of a higher one run first
+    debounce: str = ""  # of executions with the same key that follow each other closely one is run; empty: not so
 
     def pack(self) -> str:
         """Return them as text, for storage."""
@@ -37,7 +38,7 @@ UNSHAPED: Final = ShapingKeys()
 def shaping_expressions(execution: Mapping[str, Any]) -> dict[str, str]:
     """Return the expressions of keys in the `execution` of a checked flow file, by the names of `ShapingKeys`."""
     found: dict[str, str] = {}
-    for name in ("rate", "concurrency"):
+    for name in ("rate", "concurrency", "debounce"):
         value = execution.get(name)
         if isinstance(value, Mapping) and value.get("key") is not None:
             found[name] = value["key"]
@@ -58,7 +59,7 @@ class ShapingExpressions:
     def of_view(self, view: object) -> ShapingKeys:
         keys = {name: key.of_view(view) for name, key in self._keys}
         priority = 0 if self._priority is None else read_priority(self._priority.of_view(view))
-        return ShapingKeys(keys.get("rate", ""), keys.get("concurrency", ""), priority)
+        return ShapingKeys(priority=priority, **keys)
 
 
 def read_priority(text: str) -> int:

@@ -130,6 +130,7 @@ class ShapedBy(StrEnum):
 
     RATE = "rate"
     CONCURRENCY = "concurrency"  # that of its key
+    DEBOUNCE = "debounce"
 
 
 class Turn(NamedTuple):
@@ -301,6 +302,7 @@ class LinkKind(StrEnum):
     RUN = "run"  # its `run` task started the other one
     EVENT = "event"  # its event started the other one, alone or together with others
     LISTEN = "listen"  # its event was received by a `listen` task of the other one
+    ABSORB = "absorb"  # the other one runs for its event, too: it ended without running, by `execution.debounce`
 
 
 class LinkedExecution(NamedTuple):

@@ -86,11 +86,13 @@ class ExecutionRecords:
 
     def _with_turns(self, records: list[stored.ExecutionRecord]) -> list[stored.ExecutionRecord]:
         """Add what pending executions wait for by the limits of their flows."""
-        timed, placed = self._shard.turns([record.seq for record in records if record.status is Status.PENDING])
-        if not (timed or placed):
+        pending = [record.seq for record in records if record.status is Status.PENDING]
+        timed, placed, grouped = self._shard.turns(pending)
+        if not (timed or placed or grouped):
             return records
         ahead_ms = self._now_ms() - self._clock() * 1000
         turns = {seq: Turn(ShapedBy.CONCURRENCY, position) for seq, position in placed.items()}
+        turns |= {seq: Turn(ShapedBy.DEBOUNCE, 0, until_ms) for seq, until_ms in grouped.items()}
         turns |= {seq: shown_turn(turn, ahead_ms) for seq, turn in timed.items()}
         return [replace(record, turn=turns.get(record.seq)) for record in records]
 

@@ -67,7 +67,7 @@ class ShardRuntime:
         self._loader = AssignmentLoader(parts, self._transitions)
         self._dispatcher = AssignmentDispatcher(parts, self._loader, may_assign)
         self._deadline = DeadlineTimer(parts, self._loader, self._transitions)
-        self._wake_timer = WakeTimer(parts, self._parked)
+        self._wake_timer = WakeTimer(parts, self._parked, self._transitions)
         self.outages = OutageControl(parts, self._parked)
         self.recorder = JournalWriter(parts, self._transitions, live, self._parked, self._wake_timer, self.outages)
         parts.state.follow(self._on_logged)
@@ -125,6 +125,9 @@ class ShardRuntime:
             )
         elif row.status is Status.SUSPENDED:
             shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key)
+        elif row.shaping is not None and row.shaping.debounce and not (row.attempts or term):
+            # some say themselves when they were received
+            shard.recover_debounced(seq, row.flow_id, key, min(row.receive_time_ms, self.parts.now_ms()))
         else:
             begun = row.status is Status.RUNNING
             return shard.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key)
@@ -202,12 +205,15 @@ class ShardRuntime:
         self.wake()
 
     def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:
+        now_ms = self.parts.now_ms()
         for seq, event in events:
-            soon = self.parts.shard.accept(seq, event.flow_id, event.order_key, event.shaping)
+            soon = self.parts.shard.accept(seq, event.flow_id, event.order_key, event.shaping, now_ms=now_ms)
             if soon and event.resumes is None:
                 self.parts.cache.put(seq, CachedEvent(event.flow_revision, event.payload))
         self.wake()
-        self.statistics.accepted(events, self.parts.now_ms())
+        if self.parts.shard.is_debouncing:
+            self._wake_timer.arm()
+        self.statistics.accepted(events, now_ms)
         self.watchers.changed(logged.seq for logged in events)
 
     # --- runners ----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import attrs
 
 from flowhook.errors import UnavailableError
 from flowhook.events.lifecycle import FROM_RUNNERS, OF_END, LifecycleEvent, WorkflowEventType
+from flowhook.model import Status
 from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
 from router.dispatch.effects import SEND_WANTED_TYPES, EffectQueue
@@ -117,6 +118,8 @@ def lifecycle_records(change: StateChange, now_ms: int) -> Iterator[LifecycleRec
     elif isinstance(change, Resumed):
         yield LifecycleRecorded(change.seq, WorkflowEventType.RESUMED, now_ms)
     elif isinstance(change, Ended):
+        if not change.attempts and change.status is Status.COMPLETED:
+            return  # another one absorbed it: it never began
         if change.attempts:  # else it was cancelled before it was assigned
             yield LifecycleRecorded(change.seq, WorkflowEventType.STARTED, change.end_time_ms, first=True)
         yield LifecycleRecorded(change.seq, OF_END[change.status], change.end_time_ms)

@@ -16,6 +16,7 @@ from flowhook.process import logs
 from router.dispatch.effects import ASSIGN_READY
 from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import ChildCompletions, LiveDelivery, attempts_exhausted, runtime_error
+from router.scheduling.debounce import Debounced
 from router.scheduling.leases import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
 from router.storage import model as stored
 
@@ -103,6 +104,20 @@ class TransitionWriter:
         self._parts.effects.add(ASSIGN_READY)
         concerned: Sequence[stored.Ended | stored.Parked | stored.Delivered | RequeuePending] = [*ends, *parks, *again]
         self._parts.watchers.changed(each.seq for each in concerned)
+
+    async def absorb(self, debounced: Sequence[Debounced]) -> None:
+        """End the executions that others absorb, and let these run."""
+        now_ms, shard = self._parts.now_ms(), self._parts.shard
+        changes = [
+            stored.Debounced(each.seq, each.absorbed, shard.keys_without_debounce(each.seq)) for each in debounced
+        ]
+        absorbed = [seq for each in debounced for seq in each.absorbed]
+        ends = [stored.Ended(seq, Status.COMPLETED, now_ms, 0, output=b"null") for seq in absorbed]
+        await self.apply(TransitionBatch(journaled=changes, ends=ends))
+        for each in debounced:
+            shard.goes_on(each.seq, each.flow_id)
+        self._parts.effects.add(ASSIGN_READY)
+        self._parts.watchers.changed(each.seq for each in debounced)
 
     def lose(self, losses: Sequence[Loss]) -> None:
         """Store and apply what became of executions whose leases were lost, as a task of the shard runtime."""

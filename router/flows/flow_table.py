@@ -20,7 +20,7 @@ import orjson
 
 from flowhook import limits
 from flowhook.document import FlowDocument, load_definition
-from flowhook.document.models.shaping import KeyedConcurrency
+from flowhook.document.models import shaping
 from flowhook.document.models.webhook import Callback, RateLimit
 from flowhook.document.models.workflow import ExecutionPolicy
 from flowhook.document.named_secrets import parse_names
@@ -33,6 +33,7 @@ from flowhook.retrying import RETRY_SECONDS
 from flowhook.sharing.token_bucket import TokenBucket
 from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.event_triggers import FlowTriggers, parse_triggers
+from router.scheduling.debounce import Debounce
 from router.scheduling.outages import OutagePolicy
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
 from router.scheduling.rates import Rate
@@ -307,11 +308,16 @@ def flow_policy(execution: ExecutionPolicy, *, paused: bool) -> FlowPolicy:
         concurrency=concurrency if isinstance(concurrency, int) else None,
         paused=paused,
         rate=None if rate is None else Rate(rate.limit, rate.per, rate.burst, keyed=rate.key is not None),
-        key_concurrency=concurrency.limit if isinstance(concurrency, KeyedConcurrency) else None,
+        key_concurrency=concurrency.limit if isinstance(concurrency, shaping.KeyedConcurrency) else None,
         by_priority=isinstance(priority, str),
+        debounce=None if execution.debounce is None else _debounce(execution.debounce),
         weight=1 + priority if isinstance(priority, int) else 1,
         outage=outage,
     )
+
+
+def _debounce(given: shaping.Debounce) -> Debounce:
+    return Debounce(max(int(given.period * 1000), 1), first=given.take == "first")
 
 
 @contextmanager

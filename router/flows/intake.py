@@ -365,9 +365,11 @@ def pop_shaping(message: envelope_pb2.Event) -> ShapingKeys | None:
     """Remove the keys of shaping that an edge computed, and return them; None: none did, or they are not valid."""
     if not message.HasField("shaping"):
         return None
-    keys = ShapingKeys(message.shaping.rate, message.shaping.concurrency, message.shaping.priority)
+    given = message.shaping
+    keys = ShapingKeys(given.rate, given.concurrency, given.priority, given.debounce)
     message.ClearField("shaping")
-    too_long = any(len(key.encode()) > limits.MAX_ORDER_KEY_BYTES for key in (keys.rate, keys.concurrency))
+    made = (keys.rate, keys.concurrency, keys.debounce)
+    too_long = any(len(key.encode()) > limits.MAX_ORDER_KEY_BYTES for key in made)
     return None if too_long or not 0 <= keys.priority <= MAX_PRIORITY else keys
 
 

@@ -19,7 +19,7 @@ from flowhook.wire import convert
 from router.dispatch.shard_runtime import ShardRuntime
 from router.executions.reading import past_retention
 from router.flows.admission import AdmissionControl
-from router.replay.plan import Plan, edited, plan_replay
+from router.replay.plan import Plan, edited, plan_replay, replayed_keys
 from router.replay.task_runs import LocatedRun, locate_runs
 from router.storage.model import ExecutionRecord, NewEvent
 from router.storage.registry import Registry
@@ -146,7 +146,8 @@ class Replays:
         except NotFoundError:
             entry = None  # deleted: executions of one key may run at the same time
         definition = await self._definition(edited.flow_id, revision)
-        return await self._admission.keys_of_edited(entry, edited, raw=takes_raw_body(definition))
+        keys = await self._admission.keys_of_edited(entry, edited, raw=takes_raw_body(definition))
+        return keys if keys.shaping is None else keys._replace(shaping=replayed_keys(keys.shaping))
 
     async def _definition(self, flow_id: str, revision: int) -> dict[str, Any]:
         flow = await self._registry.get_flow(flow_id, revision=revision)

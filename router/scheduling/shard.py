@@ -24,8 +24,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.shaping import UNSHAPED, ShapingKeys
 from flowhook.model.executions import AttemptEnd
+from router.scheduling.debounce import Debounced, DebounceGroups
 from router.scheduling.leases import (
     AttachResult,
     AttemptsExhausted,
@@ -60,6 +61,7 @@ MIN_SHARE: Final = 32  # slots that each flow may take, however few there are
 
 # queue positions of a flow whose executions may be assigned soon; those further back are better read later
 SOON: Final = 4096
+MAX_DEBOUNCED: Final = 2000  # executions, about, that one call of `debounced` returns
 MAX_WAKES: Final = 512  # most executions that one call of `wake` wakes, so that it takes no longer than a millisecond
 
 
@@ -92,6 +94,9 @@ class Shard:
         self.attempts = AttemptCounts(max_attempts)
         self.pending = PendingTransitions()
         self._timers = TimerQueue()
+        self._debounce = DebounceGroups()
+        self._undecided: list[tuple[int, str, str, int]] = []  # recovered ones, until policies are known
+        self._going_on: dict[int, str] = {}  # order keys of executions that absorb others, until that is stored
         self._suspended: dict[int, FlowQueue] = {}  # their flows' queues count them
         self._recovered = RecoveredExecutions(
             queues=self._queues, timers=self._timers, leases=self.leases, attempts=self.attempts, pending=self.pending
@@ -109,17 +114,22 @@ class Shard:
     def retire(self, flow_id: str) -> None:
         self._queues.retire(flow_id)
 
-    def accept(self, seq: int, flow_id: str, order_key: str = "", keys: ShapingKeys | None = None) -> bool:
+    def accept(
+        self, seq: int, flow_id: str, order_key: str = "", keys: ShapingKeys | None = None, *, now_ms: int = 0
+    ) -> bool:
         """Add an execution that has just become durable; return whether it may be assigned soon.
 
         `seq` is greater than all earlier ones. With an order key, it runs after earlier ones of its flow with the same
-        key.
+        key. With a key to debounce it by, it runs, or ends, when `debounced` says so; it came at `now_ms`, Unix time.
         """
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
         self.unfinished += 1
         if keys is not None:
             self._queues.keys[seq] = keys
+            if keys.debounce and queue.policy.debounce is not None:
+                self._debounce.add(seq, (flow_id, keys.debounce), queue.policy.debounce, now_ms, order_key)
+                return False
         if order_key and not self._order_keys.enter(seq, flow_id, order_key):
             return False
         self._queues.put(queue, seq)
@@ -172,6 +182,11 @@ class Shard:
 
     def recover_suspended(self, seq: int, flow_id: str, attempts: int, *, term: int = 0, order_key: str = "") -> None:
         self._suspend(seq, self._recover(seq, flow_id, attempts, term, order_key)[0])
+
+    def recover_debounced(self, seq: int, flow_id: str, order_key: str, receive_ms: int) -> None:
+        """Add an execution that was found pending, with a key to debounce it by: no runner has had it."""
+        self._recover(seq, flow_id, 0, 0, "")
+        self._undecided.append((seq, flow_id, order_key, receive_ms))
 
     def _recover(self, seq: int, flow_id: str, attempts: int, term: int, order_key: str) -> tuple[FlowQueue, bool]:
         """Count a recovered execution; return its queue, and whether it is its turn."""
@@ -355,6 +370,13 @@ class Shard:
     def _withdraw(self, seq: int, flow_id: str) -> FlowQueue | None:
         """Remove an execution that is returning, parking, held, waiting, blocked or ready; return its queue."""
         self._recovered.claimable.pop(seq, None)
+        order_key = self._debounce.remove(seq)
+        if order_key is None:
+            order_key = self._going_on.pop(seq, None)
+        if order_key is not None:
+            if order_key:
+                self._order_keys.enter(seq, flow_id, order_key)
+            return self._queues.flow(flow_id)
         queue = self.pending.withdraw(seq) or self._recovered.release(seq) or self._timers.pop(seq)
         if queue is None and seq not in self.pending.ending:
             queue = self._queues.flow(flow_id)
@@ -392,7 +414,18 @@ class Shard:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def begin(self, now: float) -> None:
-        """Start the period in which runners may reattach and claim the executions held for them."""
+        """Start the period in which runners may reattach and claim the executions held for them.
+
+        The policies of flows are known by now.
+        """
+        for seq, flow_id, order_key, receive_ms in self._undecided:
+            queue = self._queues.flow(flow_id)
+            if queue.policy.debounce is None:
+                self._enter(seq, queue, order_key)
+            else:
+                key = self._queues.keys[seq].debounce
+                self._debounce.add(seq, (flow_id, key), queue.policy.debounce, receive_ms, order_key)
+        self._undecided.clear()
         self._recovered.deadline = now + self._reattach_seconds
 
     @property
@@ -425,8 +458,36 @@ class Shard:
         return expired
 
     def next_wake(self) -> int | None:
-        """Return the Unix time (ms) at which `wake` next has something to do, or None."""
-        return self._timers.next()
+        """Return the Unix time (ms) at which `wake` or `debounced` next has something to do, or None."""
+        times = (self._timers.next(), self._debounce.next())
+        return min((time for time in times if time is not None), default=None)
+
+    def debounced(self, now_ms: int) -> list[Debounced]:
+        """Return groups of debounced executions that are over: those that are absorbed are *ending* from now on.
+
+        The others wait for `goes_on`, once that is stored.
+        """
+        found: list[Debounced] = []
+        for each, order_key in self._debounce.due(now_ms, MAX_DEBOUNCED):
+            queue = self._queues.flow(each.flow_id)
+            self.pending.ending.update((seq, (queue, False)) for seq in each.absorbed)
+            self._going_on[each.seq] = order_key
+            found.append(each)
+        return found
+
+    def keys_without_debounce(self, seq: int) -> ShapingKeys:
+        return self._queues.keys.get(seq, UNSHAPED)._replace(debounce="")
+
+    def goes_on(self, seq: int, flow_id: str) -> None:
+        """Let an execution that `debounced` returned run, unless it was cancelled or suspended meanwhile."""
+        order_key = self._going_on.pop(seq, None)
+        if order_key is not None:
+            self._queues.keys[seq] = self.keys_without_debounce(seq)
+            self._enter(seq, self._queues.flow(flow_id), order_key)
+
+    def _enter(self, seq: int, queue: FlowQueue, order_key: str) -> None:
+        if not order_key or self._order_keys.enter(seq, queue.flow_id, order_key):
+            self._queues.put(queue, seq)
 
     def wake(self, now_ms: int) -> list[int]:
         """Make executions ready that are due to wake, ahead of their flows' others; at most `MAX_WAKES` a call."""
@@ -459,6 +520,10 @@ class Shard:
         return self._queues.ready
 
     @property
+    def is_debouncing(self) -> bool:
+        return bool(self._debounce)
+
+    @property
     def leased(self) -> int:
         return len(self.leases)
 
@@ -481,12 +546,13 @@ class Shard:
     def load(self, flow_id: str) -> FlowLoad:
         return self._queues.load(flow_id)
 
-    def turns(self, seqs: Sequence[int]) -> tuple[dict[int, RateWait], dict[int, int]]:
-        """Return what executions wait for, of those that do, in bounded time: by rates, and for places of keys.
+    def turns(self, seqs: Sequence[int]) -> tuple[dict[int, RateWait], dict[int, int], dict[int, int]]:
+        """Return what executions wait for, of those that do, in bounded time.
 
-        The latter is their position, from 1; 0: far back.
+        By rates; for places of keys: their position, from 1, or 0 if it is far back; to be debounced: until which Unix
+        time (ms).
         """
-        return self._queues.rates.waits(seqs), self._queues.places.positions(seqs)
+        return self._queues.rates.waits(seqs), self._queues.places.positions(seqs), self._debounce.expected(seqs)
 
     def is_waiting(self, seq: int) -> bool:
         return seq in self._timers or seq in self.pending.parking

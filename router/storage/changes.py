@@ -164,6 +164,15 @@ _UPSERT_RATE = BatchStatement.insert(
     "line, until_ms",
     "ON CONFLICT (line) DO UPDATE SET until_ms = max(until_ms, excluded.until_ms)",
 )
+_UPDATE_SHAPING = BatchStatement(
+    "UPDATE execution SET shaping = column2 FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}", 2
+)
+_INSERT_ABSORBED = BatchStatement(
+    "INSERT INTO execution_link (seq, caused_by, kinds) SELECT column1, e.event_id, 8 FROM (VALUES {rows})"
+    " CROSS JOIN execution e ON e.seq = column2 WHERE {of_unended}"
+    " ON CONFLICT (seq, caused_by) DO UPDATE SET kinds = kinds | excluded.kinds",
+    2,
+)
 _UPSERT_RESOLUTION = BatchStatement(
     "WITH said (seq, id, root, time_ms, reason) AS ("
     "SELECT e.seq, e.event_id, e.replay_root, column2, column3 FROM (VALUES {rows})"
@@ -193,6 +202,7 @@ class _ChangeRows:
         self._outcomes: list[tuple[Any, ...]] = []
         self._schedules: dict[str, stored.Scheduled] = {}
         self.rates: list[stored.RateReserved] = []
+        self.debounced: list[stored.Debounced] = []
         self._subscriptions: dict[int, tuple[bytes | None, bytes | None, str | None]] = {}
         self._delivered: list[tuple[int]] = []
         self.consumed: list[stored.Consumed] = []
@@ -304,6 +314,9 @@ class _ChangeRows:
         _UPDATE_ENDED.run(connection, list(ends.values()))
         _UPSERT_SCHEDULE.run(connection, list(self._schedules.values()))
         _UPSERT_RATE.run(connection, self.rates)
+        if self.debounced:
+            _UPDATE_SHAPING.run(connection, [(seq, shaping.pack()) for seq, _, shaping in self.debounced])
+            _INSERT_ABSORBED.run(connection, [(seq, each) for seq, absorbed, _ in self.debounced for each in absorbed])
         _UPSERT_RESOLUTION.run(connection, list(self._resolved.values()))
         return next_number + len(self._recorded)
 
@@ -328,6 +341,7 @@ _MERGES: Final[dict[type[stored.StateChange], Callable[[_ChangeRows, Any], None]
     stored.AttemptInterrupted: lambda rows, change: rows.interrupted.append(change),
     stored.AttemptRefunded: lambda rows, change: rows.refunded.append(change),
     stored.Scheduled: _ChangeRows.schedule,
+    stored.Debounced: lambda rows, change: rows.debounced.append(change),
     stored.RateReserved: lambda rows, change: rows.rates.append(change),
     stored.Resolved: _ChangeRows.resolve,
 }

@@ -224,6 +224,17 @@ class RateReserved(NamedTuple):
     until_ms: int
 
 
+class Debounced(NamedTuple):
+    """An execution goes on for others, which it absorbs: they are stored as its causes, and end in the same write.
+
+    `shaping` replaces its keys: without one to debounce it by.
+    """
+
+    seq: int
+    absorbed: tuple[int, ...]
+    shaping: ShapingKeys
+
+
 class Scheduled(NamedTuple):
     """The schedule state of a flow; replaces what was stored for it before."""
 
@@ -262,6 +273,7 @@ class UnfinishedExecution(NamedTuple):
     subscriptions: tuple[Subscription, ...] = ()  # events and ends it is waiting for, if it is waiting
     shaping: ShapingKeys | None = None
     destinations: tuple[str, ...] = ()  # origins that are down, which it is about to call, if it is waiting
+    receive_time_ms: int = 0
 
 
 class Work(NamedTuple):
@@ -439,6 +451,7 @@ StateChange = (
     | Ended
     | Scheduled
     | RateReserved
+    | Debounced
     | Delivered
     | Consumed
     | EventReceived

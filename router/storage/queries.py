@@ -69,7 +69,7 @@ def unfinished(
     rows = connection.execute(
         "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.term,"
         " e.status, CASE e.status WHEN ?1 THEN e.wake_time_ms END, coalesce(e.order_key, ''),"
-        " w.retry IS NOT NULL, w.content, e.shaping, w.destinations"
+        " w.retry IS NOT NULL, w.content, e.shaping, w.destinations, e.receive_time_ms"
         " FROM execution e JOIN flow_key k ON k.key = e.flow"
         " LEFT JOIN subscription w ON e.status = ?1 AND w.seq = e.seq"
         " WHERE e.end_time_ms = ?2 AND e.seq > ?3 ORDER BY e.seq LIMIT ?4",
@@ -81,9 +81,10 @@ def unfinished(
                 *(*row, STATUSES[status], wake_at_ms, order_key, bool(retries), load_subscriptions(waits_for)),
                 None if shaping is None else ShapingKeys.unpack(shaping),
                 tuple((origins or "").split()),
+                received_ms,
             )
         )
-        for *row, status, wake_at_ms, order_key, retries, waits_for, shaping, origins in rows
+        for *row, status, wake_at_ms, order_key, retries, waits_for, shaping, origins, received_ms in rows
     ]
 
 

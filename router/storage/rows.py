@@ -41,7 +41,8 @@ RECORD = (
 """Columns for `record`, selected from `execution e` and `flow_key k`."""
 
 
-LINK_BITS: Final = {LinkKind.RUN: 1, LinkKind.EVENT: 2, LinkKind.LISTEN: 4}  # bits of the column `kinds`
+# bits of the column `kinds`
+LINK_BITS: Final = {LinkKind.RUN: 1, LinkKind.EVENT: 2, LinkKind.LISTEN: 4, LinkKind.ABSORB: 8}
 
 
 def record(row: tuple[Any, ...]) -> ExecutionRecord:

@@ -233,6 +233,8 @@ def approximate_bytes(change: stored.StateChange) -> int:
             return 128 + _entry_bytes(entry)
         case stored.LifecycleRecorded(data=data):
             return 128 + len(data)
+        case stored.Debounced(absorbed=absorbed):
+            return 64 + 64 * len(absorbed)
         case stored.Resolved(reason=reason):
             return 64 + len(reason)
         case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from bisect import bisect_left
 from collections import Counter
 
@@ -12,6 +13,7 @@ from support.patience import PATIENCE
 from support.systems import document, kill
 
 from flowhook.model import Status
+from flowhook.model.executions import LinkKind
 from harness.cluster import running_cluster
 
 pytestmark = pytest.mark.e2e
@@ -99,3 +101,28 @@ async def test_no_key_runs_more_executions_than_it_may_while_runners_and_routers
         assert (len(sent), statuses) == (count, {Status.COMPLETED})
         assert set(target.most) == {f"k{n}" for n in range(KEYS)}
         assert max(target.most.values()) <= LIMIT
+
+
+async def test_debounced_events_are_run_or_absorbed_once_while_routers_are_killed():
+    async with outside_world() as outside, running_cluster("--allow-private-addresses") as cluster:
+        client = cluster.client
+        do = f'- call: {{call: http, with: {{method: post, endpoint: "{outside.url}/called"}}}}'
+        debounced = "{debounce: {key: '${ .body.key }', period: PT0.4S}}"
+        await client.flows.apply([document("debounced", do=do, execution=debounced)])
+        sent = []
+        for turn in range(4):
+            sent += [await client.ingest("debounced", {"key": f"k{n % KEYS}"}) for n in range(60)]
+            if turn < 3:
+                await kill(cluster, *(["router-1"] if turn % 2 else ["router-1", "runner-1"]))
+        await until(lambda: ended(client, "debounced", len(sent)))
+        details = {execution_id: await client.executions.get(execution_id) for execution_id in sent}
+        assert {each.execution.status for each in details.values()} == {Status.COMPLETED}
+        absorbed = {execution_id: each.links.caused for execution_id, each in details.items() if each.links.caused}
+        run = details.keys() - absorbed.keys()
+        assert KEYS <= len(run) < len(sent) // 2
+        for execution_id, links in absorbed.items():
+            (link,) = links
+            assert (link.kinds, link.id in run) == ((LinkKind.ABSORB,), True)
+            assert details[execution_id].execution.attempts == 0
+        called = {re.search(r"evt_[0-9a-z]{26}", request.key)[0] for request in outside.received}
+        assert called == run

@@ -1,9 +1,9 @@
-"""Models of what shapes the executions of a flow: `rate`, `concurrency` and `priority` of `execution`."""
+"""Models of what shapes executions: `rate`, `concurrency`, `priority` and `debounce` of `execution`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, StrictInt, Tag
 
@@ -16,6 +16,7 @@ from flowhook.expressions.syntax import is_expression, strip_markers, syntax_hin
 
 MAX_RATE: Final = 1_000_000
 MAX_RATE_SECONDS: Final = 31 * 24 * 3600.0
+MAX_DEBOUNCE_SECONDS: Final = 7 * 24 * 3600.0
 MAX_CONCURRENCY: Final = 100_000
 
 
@@ -56,6 +57,17 @@ class KeyedConcurrency(Model):
     """Executions of one key that run at the same time."""
     key: KeyPath
     """Executions without a key are not limited."""
+
+
+class Debounce(Model):
+    """Of events that follow each other closely, only one is run."""
+
+    key: KeyPath
+    """Events of the same key belong together; those without one are run each."""
+    period: Annotated[Duration, Field(gt=0, le=MAX_DEBOUNCE_SECONDS)]
+    """Seconds without another event after which one is run; in (0, 7 days]."""
+    take: Literal["latest", "first"] = "latest"
+    """The event that is run."""
 
 
 def _is_mapping(value: Any) -> str:

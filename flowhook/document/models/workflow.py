@@ -18,7 +18,7 @@ from flowhook.document.models.base import Model, NamedModel, accept, model_check
 from flowhook.document.models.credentials import SecretName
 from flowhook.document.models.events import Schedule
 from flowhook.document.models.outage import OutagePolicy
-from flowhook.document.models.shaping import Concurrency, KeyPath, Priority, Rate
+from flowhook.document.models.shaping import Concurrency, Debounce, KeyPath, Priority, Rate
 from flowhook.document.models.tasks import ErrorDefinition, Input, Output, Task, TaskItem
 from flowhook.document.models.timing import RetryOrName, RetryPolicy, Timeout, TimeoutOrName
 from flowhook.events.keys import ATTRIBUTE_NAME_PATTERN, MAX_ATTRIBUTES, MAX_NAME
@@ -40,6 +40,8 @@ class ExecutionPolicy(Model):
     """Concurrent executions, of the flow or of one key; None: as many as runners can take."""
     rate: Rate | None = None
     """How often executions are given to runners; None: as often as there is room."""
+    debounce: Debounce | None = None
+    """Which events are run that follow each other closely; None: all."""
     priority: Priority = 0
     """Of its executions among each other, an expression in `${ }`; or of the flow among others, a number."""
     order_by: KeyPath | None = None

@@ -120,6 +120,8 @@ def test_what_shapes_executions_is_among_the_limits():
     assert given["concurrency"] == ("2 at a time for each ${ .body.account }", False)
     assert given["rate of executions"] == ("50 in 1 min for each ${ .body.host }, bursts of 5; others wait", False)
     assert given["priority"] == ("by ${ .body.urgency }", False)
+    debounced = limits("execution: {debounce: {key: '${ .a }', period: PT5S}}\n")["debounce"]
+    assert debounced == ("the latest of each ${ .a }, 5 s after the last", False)
     assert limits("execution: {priority: 3}\n")["priority"] == ("3 among flows", False)
 
 

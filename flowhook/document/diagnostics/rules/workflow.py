@@ -58,6 +58,10 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
     yield from check_retry(context, document.at("execution", "retry"), presets=RETRY_PRESETS)
     yield from _accept(context, document.at("webhook", "accept"))
     yield from _raw_bodies(document)
+    debounce = document.at("execution", "debounce")
+    if debounce.value is not None and document.at("webhook", "respond", "mode").value == "reply":
+        cause = "an event that another one absorbs has no reply: leave `respond.mode: reply` out, or this"
+        yield debounce.problem(Code.KEY_CONFLICT, cause)
     yield from check_timeout(context, document.at("timeout"), WORKFLOW_OUTPUT_VARIABLES)
     yield from check_triggers(context, schedule.at("on"))
     yield from check_tasks(context, document.at("do"))
@@ -95,7 +99,7 @@ def _raw_bodies(document: Part) -> Iterator[Problem]:
     parts = []
     if webhook.at("parse").value == "raw":
         parts.append(document.at("execution", "order_by"))
-        parts += [document.at("execution", name, "key") for name in ("rate", "concurrency")]
+        parts += [document.at("execution", name, "key") for name in ("rate", "concurrency", "debounce")]
         parts.append(document.at("execution", "priority"))
         for _, path in document.at("execution", "search").members:
             if isinstance(path.value, str) and _reads_body(path.value):

@@ -133,7 +133,7 @@ def test_places_are_given_before_times(shard):
     accept(shard, "x", "x", "y")
     assert sorted(assigned(shard, 100.0)) == [1]
     assert sorted(assigned(shard, 110.5)) == [3]
-    assert shard.turns([2]) == ({}, {2: 1})
+    assert shard.turns([2]) == ({}, {2: 1}, {})
 
 
 def test_nothing_is_left_of_a_key_that_nobody_has(shard):

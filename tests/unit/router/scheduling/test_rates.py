@@ -218,7 +218,7 @@ def test_what_is_far_back_is_not_counted(monkeypatch):
     world.now = 1000.0
     world.accept(9)
     world.assign()
-    turns, _ = world.shard.turns([2, 4, 9])
+    turns, *_ = world.shard.turns([2, 4, 9])
     assert (turns[2].position, turns[4].position, turns[9]) == (1, 3, RateWait(None, None))
 
 

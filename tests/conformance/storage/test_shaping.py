@@ -1,0 +1,58 @@
+"""What is stored of executions that are shaped: their keys, reserved rates, and who absorbed whom."""
+
+from __future__ import annotations
+
+from flowhook.events.shaping import ShapingKeys
+from flowhook.model import Status
+from flowhook.model.executions import LinkKind
+from router.storage.model import Debounced, Ended, RateReserved
+
+NOW = 1_700_000_000_000
+KEYS = ShapingKeys("rate", "place", 7, "debounce")
+
+
+async def test_keys_are_read_after_a_restart_and_with_the_execution(cluster, new_event):
+    events = [new_event(shaping=KEYS), new_event()]
+    await cluster.append(*events)
+    await cluster.restart()
+    found = await cluster.state.unfinished()
+    assert [each.shaping for each in found] == [KEYS, None]
+    assert [each.receive_time_ms for each in found] == [each.receive_time_ms for each in events]
+    assert (await cluster.state.find(events[0].event_id)).shaping == KEYS
+
+
+async def test_a_reserved_time_holds_over_a_restart_and_never_goes_back(cluster):
+    one, other = b"1" * 16, b"2" * 16
+    await cluster.state.write([RateReserved(one, NOW + 2000), RateReserved(other, NOW + 10)])
+    await cluster.state.write([RateReserved(one, NOW + 1000)])
+    await cluster.restart()
+    assert await cluster.state.rate_lines(now_ms=NOW) == {one: NOW + 2000, other: NOW + 10}
+    assert await cluster.state.rate_lines(now_ms=NOW + 1000) == {one: NOW + 2000}
+    await cluster.state.expire(ended_before_ms=0)  # these times are long past
+    assert await cluster.state.rate_lines(now_ms=NOW) == {}
+
+
+async def test_one_that_absorbs_others_is_linked_with_them_and_has_no_key_to_debounce_it_by(cluster, new_event):
+    events = [new_event(shaping=KEYS) for _ in range(3)]
+    first, second, last = await cluster.append(*events)
+    ends = [Ended(seq, Status.COMPLETED, NOW, 0, output=b"null") for seq in (first, second)]
+    await cluster.state.write([Debounced(last, (first, second), KEYS._replace(debounce="")), *ends])
+    await cluster.restart()
+    (left,) = await cluster.state.unfinished()
+    assert (left.seq, left.shaping) == (last, ShapingKeys("rate", "place", 7))
+    absorb = (LinkKind.ABSORB,)
+    causes = {(each.event_id, absorb) for each in events[:2]}
+    assert set((await cluster.state.links(events[2].event_id, limit=9)).causes) == causes
+    for event in events[:2]:
+        assert await cluster.state.links(event.event_id, limit=9) == ([], [(events[2].event_id, absorb)])
+        record = await cluster.state.find(event.event_id)
+        assert (record.status, record.attempts) == (Status.COMPLETED, 0)
+
+
+async def test_one_that_has_ended_absorbs_nothing(cluster, new_event):
+    events = [new_event(shaping=KEYS) for _ in range(2)]
+    first, last = await cluster.append(*events)
+    await cluster.end(last)
+    await cluster.state.write([Debounced(last, (first,), ShapingKeys())])
+    assert await cluster.state.links(events[0].event_id, limit=9) == ([], [])
+    assert (await cluster.state.find(events[1].event_id)).shaping == KEYS

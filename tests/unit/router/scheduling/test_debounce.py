@@ -1,0 +1,181 @@
+"""Debouncing: which events are run, which are absorbed, and when."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowhook.events.shaping import ShapingKeys
+from router.scheduling import debounce
+from router.scheduling.debounce import MAX_PERIODS, Debounce, Debounced, DebounceGroups
+from router.scheduling.queues import FlowPolicy
+from router.scheduling.shard import Shard
+
+PERIOD = 1000
+LATEST = FlowPolicy(debounce=Debounce(PERIOD))
+FIRST = FlowPolicy(debounce=Debounce(PERIOD, first=True))
+
+
+def new_shard(policy=LATEST):
+    shard = Shard(epoch=1, lease_seconds=1000, max_attempts=3, reattach_seconds=2)
+    shard.rates.begin(0.0)
+    if policy is not None:
+        shard.set_policy("a", policy)
+    shard.runners.attach("r", 0.0)
+    shard.runners.add_credit("r", 1000)
+    return shard
+
+
+@pytest.fixture
+def shard():
+    return new_shard()
+
+
+def accept(shard, seq, key, now_ms, order_key=""):
+    shard.accept(seq, "a", order_key, ShapingKeys(debounce=key) if key else None, now_ms=now_ms)
+
+
+def decide(shard, now_ms):
+    found = shard.debounced(now_ms)
+    for each in found:
+        for seq in each.absorbed:
+            shard.ended(seq)
+        shard.goes_on(each.seq, each.flow_id)
+    return found
+
+
+def assigned(shard):
+    return [each.seq for each in shard.assign()]
+
+
+@pytest.mark.parametrize(("policy", "seq", "absorbed"), [(LATEST, 3, (1, 2)), (FIRST, 1, (2, 3))])
+def test_of_events_that_follow_each_other_closely_one_runs(policy, seq, absorbed):
+    shard = new_shard(policy)
+    for number, at in enumerate((0, 900, 1800), 1):
+        accept(shard, number, "x", at)
+    assert (decide(shard, 2799), assigned(shard)) == ([], [])
+    assert decide(shard, 2800) == [Debounced("a", seq, absorbed)]
+    assert assigned(shard) == [seq]
+    assert shard.unfinished == 1
+    assert shard._queues.keys[seq].debounce == ""
+
+
+def test_keys_do_not_mix_and_events_without_one_run_at_once(shard):
+    for number, key in enumerate(("x", "y", "", "x"), 1):
+        accept(shard, number, key, 0)
+    assert assigned(shard) == [3]
+    assert sorted(decide(shard, PERIOD)) == [Debounced("a", 2, ()), Debounced("a", 4, (1,))]
+    assert sorted(assigned(shard)) == [2, 4]
+
+
+def test_events_that_never_cease_are_run_nevertheless(shard):
+    now = 0
+    for seq in range(1, 30):
+        accept(shard, seq, "x", now)
+        if decide(shard, now):
+            break
+        now += PERIOD // 2
+    assert now <= MAX_PERIODS * PERIOD
+    assert len(assigned(shard)) == 1
+
+
+def test_a_group_has_a_greatest_size(shard, monkeypatch):
+    monkeypatch.setattr(debounce, "MAX_ABSORBED", 3)
+    for seq in range(1, 6):
+        accept(shard, seq, "x", 0)
+    assert decide(shard, 0) == [Debounced("a", 3, (1, 2))]
+    assert decide(shard, PERIOD) == [Debounced("a", 5, (4,))]
+
+
+def test_one_that_is_cancelled_is_not_absorbed_and_absorbs_none(shard):
+    for seq in (1, 2, 3):
+        accept(shard, seq, "x", 0)
+    assert shard.cancel(3, "a") is not None
+    shard.ended(3)
+    assert decide(shard, PERIOD) == [Debounced("a", 2, (1,))]
+
+
+def test_one_that_is_suspended_leaves_its_group_and_runs_by_itself_when_it_is_resumed(shard):
+    for seq in (1, 2):
+        accept(shard, seq, "x", 0)
+    assert shard.suspend(2, "a") is not None
+    assert decide(shard, PERIOD) == [Debounced("a", 1, ())]
+    assert shard.resume(2)
+    assert sorted(assigned(shard)) == [1, 2]
+
+
+def test_one_that_is_cancelled_while_its_group_is_being_stored_does_not_run(shard):
+    for seq in (1, 2):
+        accept(shard, seq, "x", 0)
+    (group,) = shard.debounced(PERIOD)
+    assert shard.cancel(1, "a") is None, "it is about to end"
+    assert shard.cancel(2, "a") is not None
+    for seq in (1, 2):
+        shard.ended(seq)
+    shard.goes_on(group.seq, "a")
+    assert (assigned(shard), shard.unfinished, shard._queues.keys) == ([], 0, {})
+
+
+def test_what_goes_on_is_queued_by_its_order_key_then(shard):
+    accept(shard, 1, "x", 0, "k")
+    accept(shard, 2, "", 0, "k")
+    assert assigned(shard) == [2]
+    decide(shard, PERIOD)
+    assert assigned(shard) == []
+    token = shard.leases.of(2).token
+    shard.end(token)
+    shard.ended(2)
+    assert assigned(shard) == [1]
+
+
+def test_they_wait_for_their_time_also_after_a_restart():
+    shard = new_shard(None)
+    for seq, at in ((1, 0), (2, 500), (3, 10_000)):
+        shard.add_keys(seq, ShapingKeys(debounce="y" if seq == 3 else "x"))
+        shard.recover_debounced(seq, "a", "", at)
+    shard.set_policy("a", LATEST)
+    shard.begin(0.0)
+    assert shard.next_wake() == 1000
+    assert decide(shard, 5000) == [Debounced("a", 2, (1,))]
+    assert shard.turns([2, 3])[2] == {3: 11_000}
+
+
+def test_after_a_restart_without_the_key_in_the_flow_all_run():
+    shard = new_shard(None)
+    for seq in (1, 2):
+        shard.add_keys(seq, ShapingKeys(debounce="x"))
+        shard.recover_debounced(seq, "a", "", 0)
+    shard.begin(0.0)
+    assert assigned(shard) == [1, 2]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("xy"), st.integers(0, 3 * PERIOD), st.sampled_from(["accept", "remove", "wait"])),
+        max_size=60,
+    ),
+    st.booleans(),
+)
+def test_each_event_is_run_or_absorbed_once(steps, first):
+    groups, now, keys, out = DebounceGroups(), 0, {}, []
+    last, removed = {}, set()
+    for seq, (key, delay, step) in enumerate(steps, 1):
+        now += delay
+        if step == "accept":
+            keys[seq], last[key] = key, now
+            groups.add(seq, ("a", key), Debounce(PERIOD, first), now, f"o{seq}")
+        elif step == "remove" and keys:
+            victim = min(keys)
+            if groups.remove(victim) is not None:
+                removed.add(victim)
+        for each, order_key in groups.due(now, 1000):
+            assert order_key == f"o{each.seq}"
+            assert {keys[seq] for seq in each.absorbed} <= {keys[each.seq]}
+            members = sorted((each.seq, *each.absorbed))
+            assert each.seq == members[0 if first else -1]
+            out.append(each)
+    out += [each for each, _ in groups.due(now + MAX_PERIODS * PERIOD, 10_000)]
+    handled = [seq for each in out for seq in (each.seq, *each.absorbed)]
+    assert sorted(handled) == sorted(keys.keys() - removed)
+    assert (len(groups), groups.next()) == (0, None)

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
 
+from edge.http.problem_types import ProblemTypes
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.request import Application
 from edge.http.server import Server
@@ -135,7 +136,13 @@ async def _serve(
     )
     reverification = Reverification(flow_cache, rejections, stages, views)
     budget = ReceiveBudget(shared.received_bytes, views.principal)
-    application = Application(gateway.handle, counts, budget, max_requests=2 * settings.max_connections)
+    application = Application(
+        gateway.handle,
+        counts,
+        budget,
+        max_requests=2 * settings.max_connections,
+        types=ProblemTypes(settings.docs_url),
+    )
     server = make_server(
         application,
         settings,

@@ -32,6 +32,9 @@ IMAGE_TYPES: Final = {".png": "image/png", ".svg": "image/svg+xml"}
 _SCROLL: Final = '<div class="scroll" tabindex="0">'
 
 
+_REASON: Final = re.compile(r"`([A-Z]+(?:_[A-Z]+)*)`")
+
+
 @dataclass(frozen=True, slots=True)
 class RenderedDocument:
     """A page of the documentation: `name` is the last part of its URL, `anchors` those of its headings."""
@@ -86,6 +89,10 @@ class Documentation:
             token.attrs.pop("style", None)  # the alignment of a cell, which the policy does not permit
             if token.type == "heading_open" and following is not None:
                 anchors.append(_unused(re.sub(r"[^\w\- ]", "", _text(following).lower()).replace(" ", "-"), anchors))
+                token.attrs["id"] = anchors[-1]
+            reason = _REASON.fullmatch(following.content) if token.type == "td_open" and following else None
+            if reason is not None and reason[1].lower() not in anchors:  # what the `type` of a problem refers to
+                anchors.append(reason[1].lower())
                 token.attrs["id"] = anchors[-1]
             if token.children:
                 token.children = list(self._linked(token.children, posixpath.dirname(path)))

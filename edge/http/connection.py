@@ -71,8 +71,8 @@ class ServerContext(Protocol):
     def now(self) -> float:
         """Return the loop's time."""
 
-    def answered(self, response: Response) -> None:
-        """Count a response that no delegate gave."""
+    def answered(self, response: Response) -> Response:
+        """Count a response that no delegate gave, and return it as it is to be sent."""
 
     def count_incomplete(self) -> None:
         """Count a request whose sender disconnected before it was complete."""
@@ -502,7 +502,7 @@ class Connection(asyncio.Protocol, HTTPConnection):
         self._refuse(responses.malformed_request(error.status, error.reason))
 
     def _refuse(self, response: Response) -> None:
-        self._server.answered(response)
+        response = self._server.answered(response)
         self.write(response.head + self._server.close_tail + response.body)
         self._lingers = True
         self._end(LINGER_SECONDS)

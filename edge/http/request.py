@@ -30,6 +30,7 @@ from edge.http import responses
 from edge.http.head import Head, MalformedRequestError, head_from_tornado
 from edge.http.header_views import RequestHeaders, ResponseHeaders
 from edge.http.peer import Peer, peer_of
+from edge.http.problem_types import ProblemTypes
 from edge.http.receive_budget import Overloaded, ReceiveBudget, charge
 from edge.http.responses import Response
 from edge.metrics import EdgeMetrics
@@ -240,6 +241,8 @@ class IncomingRequest(HTTPMessageDelegate):
 
     def _respond(self, response: Response, method: str) -> None:
         self._application.metrics.answered(response.status, response.reason)
+        if response.reason:
+            response = self._application.types.of(response)
         if not self._gone:
             has_content = response.body and method != "HEAD"
             self._connection.write_headers(
@@ -292,6 +295,7 @@ class Application(HTTPServerConnectionDelegate):
     budget: ReceiveBudget = attrs.field(factory=ReceiveBudget)
     # requests that are handled at a time; one lasts as long as its handler, also when its sender has left
     max_requests: int = attrs.field(default=20_000, kw_only=True)
+    types: ProblemTypes = attrs.field(factory=lambda: ProblemTypes(""), kw_only=True)
     _tasks: set[asyncio.Task[None]] = attrs.field(init=False, factory=set)
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> IncomingRequest:  # noqa: ARG002

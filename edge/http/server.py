@@ -20,6 +20,7 @@ from tornado.iostream import IOStream
 
 from edge.http import responses
 from edge.http.connection import LINGER_SECONDS, Connection
+from edge.http.problem_types import ProblemTypes
 from edge.http.proxy_protocol import ProxyProtocolError, read_header
 from edge.http.receive_budget import ReceiveBudget
 from edge.http.responses import Response
@@ -66,6 +67,7 @@ class Server(HTTPServer):
         """
         super().initialize(application)
         self._certificates = certificates
+        self._types = ProblemTypes(settings.docs_url)
         self._proxy_protocol = settings.proxy_protocol
         self.header_timeout, self.body_timeout = settings.header_timeout, settings.body_timeout
         self.idle_timeout = settings.idle_timeout
@@ -190,8 +192,9 @@ class Server(HTTPServer):
     def _is_empty(self) -> bool:
         return not (self._open or self._turned_away or self._giving_way or self._beginning or self._accepted_late)
 
-    def answered(self, response: Response) -> None:
+    def answered(self, response: Response) -> Response:
         self._metrics.answered(response.status, response.reason)
+        return self._types.of(response)
 
     def count_incomplete(self) -> None:
         self._metrics.incomplete += 1

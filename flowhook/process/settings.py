@@ -53,6 +53,17 @@ def _check_health_path(value: str) -> str:
     return value
 
 
+def _check_docs_url(value: str) -> str:
+    parts = urlsplit(value)
+    plain = value.isascii() and value.isprintable() and not set(value) & set('"\\ ')
+    other = parts.query or parts.fragment or not plain
+    if value and (parts.scheme not in ("http", "https") or not parts.netloc or other):
+        raise ValueError("expected a URL without query, such as https://admin.example.com/docs")
+    return value.removesuffix("/")
+
+
+# URL without query and fragment; or empty. A trailing `/` is removed.
+DocsUrl = Annotated[str, AfterValidator(_check_docs_url)]
 # a path with `/` at both ends that is not one of flows or replies; or empty
 HealthPath = Annotated[str, AfterValidator(_check_health_path)]
 # Scheme and host, with an optional port; or empty. A trailing `/` is removed.
@@ -114,6 +125,8 @@ class EdgeSettings(CommonSettings):
     """Path below which the port of senders answers `healthz` and `readyz` with one word; empty: nowhere."""
     public_url: PublicUrl = ""
     """Scheme and host that senders use, if a proxy changes them; for signatures that cover the URL."""
+    docs_url: DocsUrl = ""
+    """URL of Flowhook's documentation for senders, to which problem details refer; empty: they refer to nothing."""
     trusted_proxies: str = ""
     """Networks of proxies, separated by commas, whose `Forwarded` and `X-Forwarded-…` headers are trusted."""
     proxy_protocol: bool = False

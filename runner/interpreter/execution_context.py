@@ -13,6 +13,7 @@ from flowhook import __version__
 from flowhook.document.definition import error_types, flow_id
 from flowhook.events.workflow_input import rfc3339
 from flowhook.model import WorkflowError
+from flowhook.model.error_types import spelled
 from runner.interpreter.errors import TaskFault
 from runner.interpreter.redaction import Redactor
 
@@ -95,6 +96,10 @@ class ExecutionContext:
     def shown(self, error: WorkflowError) -> dict[str, Any]:
         """Return an error as the flow's expressions see it."""
         return error.as_dict(error_types(self.definition))
+
+    def spelled(self, type_: str) -> str:
+        """Return the type of an error as the flow's expressions see it."""
+        return spelled(type_, error_types(self.definition))
 
     def redacted(self, fault: TaskFault) -> WorkflowError:
         """Return the error of a fault without secrets; cached in the fault, as every enclosing task asks for it."""

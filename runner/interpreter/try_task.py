@@ -31,7 +31,9 @@ def run_try(
     saved = progress or {}
     task = _Try(node, state, scope, data, saved)
     if saved.get("handled") is not None:
-        return (yield from task.handle(saved["handled"], saved.get("cause", "")))
+        # a version that knew the standard by its earlier name may have taken the snapshot
+        handled = {**saved["handled"], "type": scope.workflow.spelled(saved["handled"]["type"])}
+        return (yield from task.handle(handled, saved.get("cause", "")))
     return (yield from task.run())
 
 

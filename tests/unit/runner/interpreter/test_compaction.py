@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from flowhook import limits
-from flowhook.model import SNAPSHOT_KEY
+from flowhook.model import SNAPSHOT_KEY, JournalEntry
+from flowhook.model.error_types import ERROR_TYPE_BASE, spellings
 from runner.interpreter import journal, snapshot, tasks
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
@@ -46,6 +47,21 @@ def test_loops_may_make_more_calls_than_a_journal_has_entries(execute, do, calls
     again = execute(do, {"n": 0}, journal=after_last_snapshot(outcome.journal), world=world, use=use)
     assert again.output == {"n": calls}
     assert not world.performed
+
+
+@pytest.mark.parametrize("chosen", ["open-workflow", "serverless-workflow"])
+def test_an_error_that_an_earlier_version_handles_is_compared_by_the_name_that_the_flow_sees(execute, chosen):
+    present, earlier, *_ = spellings(f"{ERROR_TYPE_BASE}runtime")
+    told = {"said": {"set": {"same": f'${{ $error.type == "{earlier}" }}'}}}
+    do = [{"t": {"try": [{"r": {"raise": {"error": "own"}}}], "catch": {"do": [{"loop": LOOP}, told]}}}]
+    more = {"use": {"errors": {"own": {"type": earlier, "status": 500}}}, "execution": {"error_types": chosen}}
+    cut = execute(do, {"n": 0}, stop_after=1234, **more)
+    (taken, *others) = after_last_snapshot(cut.journal)
+    for name in (present, earlier):
+        output = taken.output.replace(present.encode(), name.encode()).replace(earlier.encode(), name.encode())
+        assert name.encode() in output
+        retained = [JournalEntry(taken.key, output), *others]
+        assert execute(do, {"n": 0}, journal=retained, **more).output == {"same": True}
 
 
 def test_an_execution_that_goes_on_within_a_loop_requests_nothing_again(execute):

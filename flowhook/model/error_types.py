@@ -9,6 +9,7 @@ Source: dsl-reference.md, "Standard Error Types", of Open Workflow and of Server
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Literal
@@ -31,6 +32,10 @@ NAMESPACES: Final = tuple(
     for folder in ("spec", "dsl")
 )
 """Beginnings of URIs that only the standard defines types with."""
+
+
+TYPE_URI: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:|/)\S+")
+"""A type that a flow may raise: a URI, or a reference that begins with a slash (RFC 3986, section 4.1)."""
 
 
 class Kind(StrEnum):

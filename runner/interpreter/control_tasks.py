@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import Any, Final
 
 from flowhook import limits
 from flowhook.model import FailedResponse, WorkflowError
+from flowhook.model.error_types import TYPE_URI
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Exhausted, ExpressionFailed, Kind, TaskFault, error, fault, shorten
 from runner.interpreter.nodes import DoNode, ForkNode, ForNode, FunctionNode, RaiseNode, SetNode, SwitchNode, WaitNode
@@ -18,7 +18,6 @@ from runner.interpreter.state import BranchState, run_branch
 from runner.interpreter.tasks import run_block
 
 _STATUSES: Final = range(100, 600)  # that an error may have
-_URI: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:\S+$")
 
 
 def set_data(node: SetNode, scope: ExpressionScope, data: Any) -> tuple[Any, str]:
@@ -50,7 +49,7 @@ def _raised(node: RaiseNode, scope: ExpressionScope, data: Any) -> WorkflowError
     if node.whole and not _is_error(definition):
         raise ExpressionFailed("`raise.error` must yield an object with `type`, a URI, and `status`, from 100 to 599")
     kind = definition["type"] if node.kind is None else node.kind(data)
-    if not isinstance(kind, str) or not _URI.match(kind):
+    if not isinstance(kind, str) or not TYPE_URI.fullmatch(kind):
         return error(Kind.EXPRESSION, "the `type` of the raised error must be a URI", instance=pointer)
     title, detail = (_as_text(definition.get(member)) for member in ("title", "detail"))
     if node.whole:

@@ -104,6 +104,12 @@ async def test_an_error_that_the_filter_does_not_take_faults_the_workflow(run, p
     assert ended.fault == ("communication", 404, "/do/0/attempt/try/0/ask")
 
 
+@pytest.mark.parametrize("type_", ["urn:example:late", "about:blank", "/errors/late", "https://e.com/{kind}"])
+async def test_the_type_of_a_raised_error_is_a_uri_of_any_scheme(run, type_):
+    ended = await run(f"do: [{{r: {{raise: {{error: {{type: '{type_}', status: 409}}}}}}}}]", {"kind": "late"})
+    assert ended.error["type"] == type_.replace("{kind}", "late")
+
+
 RAISE = "{r: {raise: {error: {type: 'https://e.com/x', status: 409, title: T, detail: d}}}}"
 
 

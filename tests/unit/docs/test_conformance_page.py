@@ -9,6 +9,8 @@ from conformance.dsl.test_conformance_kit import SCENARIOS
 from conformance.dsl.test_examples_of_the_specification import FLAWED, JUDGED, OURS, REFUSED, fault_of, ours
 from support.specification import COMMIT, DATE
 
+from flowhook.document.diagnostics.rules import unsupported
+
 PAGE = Path(__file__).parents[3] / "docs" / "conformance.md"
 REPOSITORY = "https://github.com/open-workflow-specification/specification"
 
@@ -42,6 +44,14 @@ key, the [code](flow-problems.md) and the cause that are given here.
 | example | result |
 |---|---|
 {{table}}
+
+## What is refused
+
+| key | why |
+|---|---|
+{{refused}}
+| `evaluate` | only jq is supported, and only `strict`, in which expressions are written `${{{{ … }}}}` |
+| `endpoint` and other URIs that are called | relative references are permitted, and nothing says of which base |
 """
 
 
@@ -63,7 +73,15 @@ def page() -> str:
         examples=len(JUDGED),
         flawed=len(FLAWED),
         table="\n".join(table),
+        refused="\n".join(f"| `{key}` | {cause} |" for key, cause in refused().items()),
     )
+
+
+def refused() -> dict[str, str]:
+    places = {"run": unsupported.PROCESSES, "authentication": unsupported.AUTHENTICATIONS}
+    found = {f"{place}.{key}": cause for place, causes in places.items() for key, cause in causes.items()}
+    found |= {f"call: {name}": cause for name, cause in unsupported.FUNCTIONS.items()}
+    return found | {".".join(keys): cause for keys, cause in unsupported.KEYS.items()}
 
 
 def test_the_page_says_what_the_tests_show():

@@ -26,7 +26,7 @@ from flowhook.document.diagnostics.shapes import keys_of
 from flowhook.document.models.calls import FUNCTION_ARGUMENTS
 from flowhook.document.models.tasks import RETRIED, SwitchCase, models_of_tasks
 from flowhook.expressions.syntax import is_expression
-from flowhook.model.error_types import ERROR_TYPE_BASE, NAMESPACES, Kind, is_standard
+from flowhook.model.error_types import ERROR_TYPE_BASE, NAMESPACES, TYPE_URI, Kind, is_standard
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import SchemaError
@@ -142,8 +142,8 @@ def check_error(context: RuleContext, definition: Part) -> Iterator[Problem]:
             yield from context.template(member, TASK_VARIABLES)
     kind, instance = definition.at("type"), definition.at("instance")
     yield from _error_type(kind)
-    if isinstance(kind.value, str) and not is_expression(kind.value) and "://" not in kind.value:
-        cause = "expected a URI with `://`, such as https://example.com/errors/out-of-stock"
+    if isinstance(kind.value, str) and not is_expression(kind.value) and not TYPE_URI.fullmatch(kind.value):
+        cause = "expected a URI such as https://example.com/errors/out-of-stock or urn:example:out-of-stock"
         yield kind.problem(Code.URI_INVALID, cause)
     if isinstance(instance.value, str) and not is_expression(instance.value) and not instance.value.startswith("/"):
         yield instance.problem(Code.VALUE_FORMAT, "expected a JSON Pointer such as /do/0/announce")

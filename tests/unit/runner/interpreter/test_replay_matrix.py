@@ -231,7 +231,7 @@ def test_however_it_is_replayed_and_wherever_it_crashes_the_journal_fits(
             succeeded[asked.key] += 1
         return result_of(asked)
 
-    ran = perform(definition, answer, choose=random.Random(seed).choice)
+    ran, gave = perform(definition, answer, choose=random.Random(seed).choice), None
     for number in range(2, 6):
         failed = isinstance(ran.ending, WorkflowFaulted) and data.draw(st.booleans())
         try:
@@ -239,7 +239,12 @@ def test_however_it_is_replayed_and_wherever_it_crashes_the_journal_fits(
                 journal = ran.replayed_from_failed().journal
             else:
                 task = data.draw(st.sampled_from(ran.runs)).task if ran.runs else ""
-                journal = ran.replayed_from(task, data.draw(st.sampled_from([None, b"5"])))[1].journal
+                # two outputs, given one replay after another: in a fork the second may change the order of the runs
+                # that the first counts. Such a replay faults, and says that it diverged
+                given = [None] if gave and b'"fork"' in orjson.dumps(definition["do"]) else [None, b"5"]
+                output = data.draw(st.sampled_from(given))
+                gave = gave or output
+                journal = ran.replayed_from(task, output)[1].journal
                 succeeded.clear()
         except (ConflictError, NotFoundError):
             break

@@ -15,7 +15,7 @@ import flowhook
 ROLES: Final = ("edge", "router", "runner", "admin")
 COMMANDS: Final = (
     *("up", "check", "apply", "exec", "schema", "send", "verify", "diff", "tail", "flows", "secrets", "executions"),
-    *("jobs", "requests", "rejections", "cluster", "audit", "tokens", "components", "migrate", *ROLES),
+    *("jobs", "incidents", "requests", "rejections", "cluster", "audit", "tokens", "components", "migrate", *ROLES),
 )
 
 

@@ -11,6 +11,7 @@ from operations import (
     executions,
     faults,
     flows,
+    incidents,
     jobs,
     parts,
     rejections,
@@ -55,6 +56,10 @@ RETRY_EXECUTION_NOW: Final = Operation("POST", "/executions/{execution_id}/retry
 RESOLVE_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/resolve", executions.resolve_execution)
 DELETE_EXECUTION: Final = Operation("POST", "/executions/{execution_id}/delete", executions.delete_execution)
 LIST_FAULTS: Final = Operation("GET", "/faults", faults.list_faults)
+LIST_INCIDENTS: Final = Operation("GET", "/incidents", incidents.list_incidents, items="incidents")
+GET_INCIDENT: Final = Operation("GET", "/incidents/{incident_id}", incidents.get_incident)
+PROBE_INCIDENT: Final = Operation("POST", "/incidents/{incident_id}/probe", incidents.probe_incident)
+LET_INCIDENT_FAIL: Final = Operation("POST", "/incidents/{incident_id}/let-fail", incidents.let_incident_fail)
 LIST_JOBS: Final = Operation("GET", "/jobs", jobs.list_jobs, items="jobs")
 PREVIEW_JOB: Final = Operation("GET", "/jobs/new", jobs.preview_job)
 CREATE_JOB: Final = Operation("POST", "/jobs", jobs.create_job)

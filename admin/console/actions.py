@@ -29,6 +29,8 @@ ACTIONS: Final[tuple[tuple[Operation[Any], Notice | None], ...]] = (
     *((each, None) for each in (table.RETRY_EXECUTION_NOW, table.RESOLVE_EXECUTION)),
     (table.DELETE_EXECUTION, _deleted),
     *((each, None) for each in (table.PAUSE_JOB, table.RESUME_JOB, table.ABORT_JOB)),
+    (table.PROBE_INCIDENT, None),
+    (table.LET_INCIDENT_FAIL, lambda result: f"The calls of {result.executions} executions fail."),
     (table.DISMISS_PROCESS, lambda result: f"The process {result.name} is not shown any more."),
     (table.HAND_OVER, lambda result: f"{result.owner} hands over to {result.successor}."),
     (table.DELETE_SECRET, lambda result: f"The secret {result.name} was deleted."),

@@ -30,6 +30,8 @@ ACTIONS: Final[Mapping[str, str]] = {
     "JobService/ResumeJob": "resume a job",
     "JobService/AbortJob": "abort a job",
     "RejectionService/AcceptRejection": "accept a refused request",
+    "IncidentService/ProbeDestination": "try a destination that is down",
+    "IncidentService/FailWaitingCalls": "let calls fail that wait",
     "ClusterService/DismissProcess": "dismiss a process that is gone",
     "ShardService/HandOver": "hand over the shard",
 }

@@ -23,7 +23,19 @@ from operations.executions import read_beginning
 from operations.operation import Operation, P, ParameterError
 
 CSRF_FIELD: Final = "csrf_token"
-MENU: Final = ("flows", "executions", "faults", "jobs", "requests", "rejections", "secrets", "cluster", "audit", "docs")
+MENU: Final = (
+    "flows",
+    "executions",
+    "faults",
+    "incidents",
+    "jobs",
+    "requests",
+    "rejections",
+    "secrets",
+    "cluster",
+    "audit",
+    "docs",
+)
 # entries of the menu, by what the paths of their pages begin with
 SECTIONS: Final = {**{name: name for name in MENU}, "apply": "flows", "check": "flows"}
 # what explains a page of the console, by its template; any other page: `console`
@@ -38,6 +50,8 @@ HELP: Final[Mapping[str, str]] = {
     "flow.html": "flow-file",
     "flow_revisions.html": "commands#flows-revisions",
     "flows.html": "console#numbers-of-flows",
+    "incident.html": "console#incidents",
+    "incidents.html": "console#incidents",
     "job.html": "executions#bulk-jobs",
     "job_new.html": "executions#bulk-jobs",
     "jobs.html": "executions#bulk-jobs",

@@ -24,6 +24,7 @@ from flowhook.model.error_types import Spelling
 PREFIX: Final = "io.serverlessworkflow."
 WORKFLOW_PREFIX: Final = f"{PREFIX}workflow."
 TASK_PREFIX: Final = f"{PREFIX}task."
+INCIDENT_PREFIX: Final = "flowhook.incident."
 
 
 class WorkflowEventType(StrEnum):
@@ -55,11 +56,21 @@ class CorrelationEventType(StrEnum):
     COMPLETED = "io.serverlessworkflow.workflow.correlation-completed.v1"
 
 
+class IncidentEventType(StrEnum):
+    """Types of the lifecycle events of an incident: a destination of calls is down, or up again."""
+
+    OPENED = "flowhook.incident.opened"
+    CLOSED = "flowhook.incident.closed"
+
+
 TASK_TYPES: Final[frozenset[str]] = frozenset(each.value for each in TaskEventType)
 FROM_RUNNERS: Final[frozenset[str]] = TASK_TYPES | {each.value for each in CorrelationEventType}
 """Types of the events that only runners can report."""
 
 TYPES: Final[frozenset[str]] = FROM_RUNNERS | {each.value for each in WorkflowEventType}
+
+PUBLISHED: Final[frozenset[str]] = TYPES | {each.value for each in IncidentEventType}
+"""All types of events that the router publishes, about executions and about incidents."""
 
 MAX_OUTPUT_BYTES: Final = 64 * limits.KIB
 """Bytes of JSON: a larger output of a task is left out of its lifecycle event, since there are many tasks."""
@@ -90,7 +101,7 @@ class WorkflowIdentity(NamedTuple):
 
 def is_reserved_type(type_: str) -> bool:
     """Whether an event type is reserved for lifecycle events: no flow can emit such an event."""
-    return type_.startswith((WORKFLOW_PREFIX, TASK_PREFIX))
+    return type_.startswith((WORKFLOW_PREFIX, TASK_PREFIX, INCIDENT_PREFIX))
 
 
 def is_valid_data(data: bytes) -> bool:

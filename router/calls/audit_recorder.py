@@ -121,6 +121,8 @@ AUDITED: Final[Mapping[str, Callable[[Any, Any], str]]] = {
     "JobService/ResumeJob": _field("job_id"),
     "JobService/AbortJob": _field("job_id"),
     "RejectionService/AcceptRejection": _field("rejection_id"),
+    "IncidentService/ProbeDestination": _field("incident_id"),
+    "IncidentService/FailWaitingCalls": _field("incident_id"),
     "ClusterService/DismissProcess": _field("name"),
     "ShardService/HandOver": _handed_over,
 }

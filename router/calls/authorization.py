@@ -63,6 +63,10 @@ _SCOPES: Final[Mapping[str, Mapping[str, frozenset[TokenScope]]]] = {
         "GetRejection ListRejections ListRequests CountRejections": _READ,
         "AttachVerifier ReportRejections": _VERIFY,
     },
+    "IncidentService": {
+        "ProbeDestination FailWaitingCalls": _ADMIN,
+        "ListIncidents GetIncident": _READ,
+    },
     "AuditService": {"ListAuditEntries": _READ},
     "ShardService": {
         "HandOver": _ADMIN,

@@ -13,11 +13,11 @@ from typing import Final
 import attrs
 
 from flowhook.attach.messages import CallReport, DestinationUpdate
+from flowhook.model.incidents import Incident
 from flowhook.process import logs
 from router.dispatch.effects import ASSIGN_READY
 from router.dispatch.event_delivery import ParkedExecutions
 from router.dispatch.parts import ShardParts
-from router.scheduling.outages import IncidentView
 
 MAX_WAKES: Final = 512  # most executions that are woken at once
 log = logs.get_logger(__name__)
@@ -30,6 +30,8 @@ class OutageControl:
     _parts: ShardParts
     _parked: ParkedExecutions
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
+    _unsaved: dict[str, Incident] = attrs.field(init=False, factory=dict)
+    _changed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
     def report(self, reports: Sequence[CallReport]) -> None:
         """Count outcomes of calls that a runner reports."""
@@ -43,20 +45,38 @@ class OutageControl:
         self._parts.outages.park(seq, flow_id, destinations, self._parts.now_ms())
         self._arm()
 
-    def incidents(self) -> list[IncidentView]:
+    @property
+    def incidents(self) -> list[Incident]:
+        """The open incidents, as they are now, the oldest first."""
         return self._parts.outages.incidents()
+
+    @property
+    def waiting(self) -> int:
+        """The number of executions that wait for destinations."""
+        return self._parts.outages.waiting
 
     def probe_now(self, origin: str) -> bool:
         """Let one execution call a destination now; false: it has no incident."""
         found = self._parts.outages.probe_now(origin, self._parts.now_ms())
-        self._arm()
+        self._publish()
         return found
 
     def let_fail(self, origin: str) -> int | None:
         """Let the calls that wait for a destination fail; returns how many, None: it has no incident."""
         found = self._parts.outages.let_fail(origin, self._parts.now_ms())
-        self._arm()
+        self._publish()
         return found
+
+    async def changed(self) -> list[Incident]:
+        """Wait for incidents to store, and return them; give back by `put_back` those that can't be stored."""
+        await self._changed.wait()
+        self._changed.clear()
+        taken, self._unsaved = self._unsaved, {}
+        return list(taken.values())
+
+    def put_back(self, incidents: Sequence[Incident]) -> None:
+        self._unsaved = {each.id: each for each in incidents} | self._unsaved
+        self._changed.set()
 
     def start(self) -> None:
         self._publish()
@@ -74,12 +94,13 @@ class OutageControl:
             outages.announcements.clear()
             for runner in self._parts.runners:
                 runner.update_destinations(updates)
-        for change in outages.incident_changes:
-            if change.closed_ms:
-                log.info("incident closed", destination=change.origin, failures=change.failures)
-            else:
-                log.warning("incident opened", destination=change.origin, cause=change.cause)
-        outages.incident_changes.clear()
+        for incident in outages.changed.values():
+            note = incident.history[-1].text
+            log.info("incident", destination=incident.destination, waiting=incident.waiting, change=note)
+        if outages.changed:
+            self._unsaved |= outages.changed
+            outages.changed.clear()
+            self._changed.set()
         self._arm()
 
     def _arm(self) -> None:

@@ -36,6 +36,7 @@ from router.scheduling.leases import AttemptsExhausted
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
 from router.storage import model as stored
+from router.storage.incidents import IncidentLog
 
 log = logs.get_logger(__name__)
 
@@ -99,8 +100,13 @@ class ShardRuntime:
             log.info("backlog recovered", executions=self.parts.shard.unfinished)
         return flows
 
-    async def settle(self) -> None:
-        """Store the transitions that recovery led to. Call it when the wanted lifecycle events are known."""
+    async def settle(self, incidents: IncidentLog | None = None) -> None:
+        """Store the transitions that recovery led to. Call it when the wanted lifecycle events are known.
+
+        What was down before the start still is, as far as `incidents` know.
+        """
+        for each in await incidents.open() if incidents is not None else ():
+            self.parts.outages.restore(each.incident, self.parts.now_ms())
         for row in self._at_destinations:
             self.parts.outages.recover(row.seq, row.flow_id, row.destinations, self.parts.now_ms())
         self._at_destinations.clear()

@@ -25,6 +25,7 @@ from flowhook.v1 import (
     cluster_service_pb2,
     execution_service_pb2,
     flow_service_pb2,
+    incident_service_pb2,
     ingest_service_pb2,
     job_service_pb2,
     rejection_service_pb2,
@@ -47,6 +48,7 @@ OWNER_SERVICES: Final = tuple(
     for module in (
         ingest_service_pb2,
         flow_service_pb2,
+        incident_service_pb2,
         secret_service_pb2,
         rejection_service_pb2,
         execution_service_pb2,

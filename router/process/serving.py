@@ -55,6 +55,7 @@ from router.services.cluster import ClusterService
 from router.services.execution import ExecutionService
 from router.services.flow import FlowService
 from router.services.health import HealthService
+from router.services.incident import IncidentService
 from router.services.ingest import IngestService
 from router.services.job import JobService
 from router.services.rejection import RejectionService
@@ -69,6 +70,7 @@ from router.storage.storage import Storage
 from router.triggers.cron_scheduler import CronScheduler
 from router.triggers.event_publisher import EventPublisher
 from router.triggers.execution_starter import ExecutionStarter
+from router.triggers.incident_publisher import IncidentPublisher
 from router.triggers.join_trigger import JoinTrigger
 from router.triggers.lifecycle_publisher import LifecyclePublisher
 
@@ -190,7 +192,7 @@ class OwnedShard:
 
         await cron_scheduler.recover()
         await flows.start(await runtime.recover(), [cron_scheduler, publisher])
-        await runtime.settle()
+        await runtime.settle(storage.incidents)
 
         intake = EventIntake(
             runtime=runtime,
@@ -256,6 +258,7 @@ class OwnedShard:
             flow_service,
             self._rejection_service(intake, runtime),
             AuditService(storage.audit),
+            IncidentService(runtime.outages, storage.incidents),
             SecretService(registry=registry, cipher=cipher, secrets=flow_secrets, now_ms=_now_ms),
             executions,
             jobs,
@@ -277,6 +280,7 @@ class OwnedShard:
             cron_scheduler.run(),
             join_trigger.run(),
             lifecycle_publisher.run(),
+            IncidentPublisher(outages=runtime.outages, incidents=storage.incidents, publisher=publisher).run(),
             runtime.restore_statistics(),
             jobs.runner.run(),
             expire_forever(state, storage.bodies, registry, retention_seconds=retention, now_ms=_now_ms),
@@ -374,10 +378,17 @@ def _observe(
     metrics: RouterMetrics, runtime: ShardRuntime, cron_scheduler: CronScheduler, uploads: UploadReceiver
 ) -> None:
     shard, events, observe = runtime.shard, runtime.events, metrics.observe
+    shard_outages = runtime.parts.outages
     observe("flowhook_router_backlog", "Accepted executions that have not ended.", lambda: shard.unfinished)
     observe("flowhook_router_ready", "Executions ready for a runner.", lambda: shard.ready)
     observe("flowhook_router_leased", "Executions under lease.", lambda: shard.leased)
     observe("flowhook_router_waiting", "Executions that wait for a time or an event.", lambda: shard.waiting)
+    observe("flowhook_router_incidents", "Destinations that are down.", lambda: shard_outages.open_incidents)
+    observe(
+        "flowhook_router_waiting_for_destinations",
+        "Executions that wait for a destination that is down.",
+        lambda: shard_outages.waiting,
+    )
     observe("flowhook_router_suspended", "Suspended executions.", lambda: shard.suspended)
     observe(
         "flowhook_router_buffered_events", "Buffered events that no execution listens for yet.", lambda: events.buffered

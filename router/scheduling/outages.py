@@ -29,6 +29,8 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from flowhook.attach.messages import CallReport, DestinationState, DestinationUpdate
+from flowhook.events import ids
+from flowhook.model.incidents import Incident, IncidentNote
 
 MAX_BREAKERS: Final = 4096
 MAX_BREAKERS_OF_FLOW: Final = 64
@@ -44,6 +46,7 @@ UNUSED_MS: Final = 3_600_000
 # age of an incident from which those that wait fail: what is still down by then is not coming back by itself
 GIVE_UP_MS: Final = 3 * 24 * 3_600_000
 MAX_SHOWN_FLOWS: Final = 20
+MAX_NOTES: Final = 50
 TICK_MS: Final = 100
 IDLE_TICK_MS: Final = 5000  # while no incident is open
 
@@ -113,8 +116,32 @@ class Destination:
     probe: Probe | None = None
     probes: int = 0  # number of probes so far
     namespaces: dict[str, int] = field(default_factory=dict)  # number of the last probe of each
+    history: list[IncidentNote] = field(default_factory=list)
     calm_ms: int = 0  # time since which no breaker parks
     given_up_ms: int = 0  # time since which those that waited were let fail
+
+    def note(self, text: str, now_ms: int) -> None:
+        self.history.append(IncidentNote(now_ms, text))
+        del self.history[1:-MAX_NOTES]  # the first one stays
+
+    def incident(self, closed_ms: int | None = None) -> Incident:
+        """Return the incident as it is now."""
+        parking = self.parking
+        is_open = any(each.state is BreakerState.OPEN for each in parking)
+        return Incident(
+            id=incident_id(self.origin, self.opened_ms),
+            destination=self.origin,
+            cause=self.cause,
+            open_time_ms=self.opened_ms,
+            close_time_ms=closed_ms,
+            flows=tuple(self.flows),
+            failures=self.failures,
+            probes=self.probes,
+            history=tuple(self.history),
+            waiting=sum(len(each.waiting) for each in parking),
+            draining=not is_open,
+            next_probe_time_ms=self.probe_at_ms if is_open and self.probe is None else None,
+        )
 
     @property
     def parking(self) -> list[Breaker]:
@@ -129,33 +156,13 @@ class Wake(NamedTuple):
     failure: str = ""
 
 
-class IncidentView(NamedTuple):
-    """An open incident, as it is now."""
-
-    origin: str
-    opened_ms: int
-    cause: str
-    waiting: int
-    flows: tuple[str, ...]
-    next_probe_ms: int | None  # None: it is draining, or a probe is under way
-    failures: int
-    draining: bool
-
-
-class IncidentChange(NamedTuple):
-    """An incident opened (`closed_ms` is 0), or closed."""
-
-    origin: str
-    opened_ms: int
-    cause: str
-    flows: tuple[str, ...]
-    failures: int
-    probes: int
-    closed_ms: int = 0
+def incident_id(origin: str, opened_ms: int) -> str:
+    """Return the ID of an incident: the same whenever it is made again."""
+    return "inc_" + ids.derive(ids.slot_of(origin), opened_ms, f"incident {origin}").partition("_")[2]
 
 
 class Outages:
-    """The breakers of a shard. Its owner takes `announcements` and `incident_changes` after each call."""
+    """The breakers of a shard. Its owner takes `announcements` and what has `changed` after each call."""
 
     def __init__(self, policy_of: Callable[[str], OutagePolicy | None]) -> None:
         """Start without any; `policy_of` returns the policy of a flow, None: its calls never park."""
@@ -167,7 +174,7 @@ class Outages:
         self._at_once: dict[int, Wake] = {}  # executions to wake without waiting for a probe
         self.permits: dict[int, Wake] = {}  # of executions that were woken and not assigned yet
         self.announcements: dict[tuple[str, str], DestinationState] = {}
-        self.incident_changes: list[IncidentChange] = []
+        self.changed: dict[str, Incident] = {}  # incidents to store, by ID
 
     def __bool__(self) -> bool:
         return bool(self._destinations)
@@ -195,6 +202,7 @@ class Outages:
         if breaker.state is BreakerState.OPEN:
             self._move(breaker, BreakerState.DRAINING, now_ms)
             breaker.released = 0
+            self._note(destination, f"up for {breaker.flow_id}; {len(breaker.waiting)} executions follow", now_ms)
             # it is up for this flow: the others try at once
             destination.interval_ms, destination.probe_at_ms = 0, now_ms
 
@@ -230,10 +238,9 @@ class Outages:
         destination = breaker.destination
         if not destination.opened_ms:
             destination.opened_ms = now_ms
-            destination.flows = {}
-            self._record(destination)
         if len(destination.flows) < MAX_SHOWN_FLOWS:
             destination.flows[breaker.flow_id] = None
+        self._note(destination, f"down for {breaker.flow_id}: {destination.cause or 'it was before a restart'}", now_ms)
         if not any(each.state is BreakerState.OPEN for each in destination.breakers.values()):
             destination.interval_ms = 0
             self._next_probe(breaker, now_ms, asked_ms)
@@ -297,12 +304,15 @@ class Outages:
     def recover(self, seq: int, flow_id: str, origins: Sequence[str], now_ms: int) -> None:
         """Add an execution that was found waiting at a start: the destinations were down then."""
         for origin in origins:
-            breaker = self._breaker(flow_id, origin, now_ms)
-            if breaker is not None and not breaker.parks:
-                breaker.failures = breaker.policy.failures
-                self._open(breaker, now_ms)
-                breaker.destination.probe_at_ms = now_ms
+            self._down(flow_id, origin, now_ms)
         self.park(seq, flow_id, origins, now_ms)
+
+    def _down(self, flow_id: str, origin: str, now_ms: int) -> None:
+        breaker = self._breaker(flow_id, origin, now_ms)
+        if breaker is not None and not breaker.parks:
+            breaker.failures = breaker.policy.failures
+            self._open(breaker, now_ms)
+            breaker.destination.probe_at_ms = now_ms
 
     def leave(self, seq: int) -> None:
         """Forget an execution that does not wait any more: something else woke it, or it has ended."""
@@ -400,7 +410,7 @@ class Outages:
             self._forget(breaker)
 
     def _close(self, destination: Destination, now_ms: int) -> None:
-        self._record(destination, now_ms)
+        self._note(destination, "over", now_ms, closed=True)
         if destination.breakers:
             fresh = self._destinations[destination.origin] = Destination(destination.origin, destination.breakers)
             for breaker in fresh.breakers.values():
@@ -408,19 +418,26 @@ class Outages:
         else:
             del self._destinations[destination.origin]
 
-    def _record(self, destination: Destination, closed_ms: int = 0) -> None:
-        flows = tuple(destination.flows)
-        self.incident_changes.append(
-            IncidentChange(
-                destination.origin,
-                destination.opened_ms,
-                destination.cause,
-                flows,
-                destination.failures,
-                destination.probes,
-                closed_ms,
-            )
+    def _note(self, destination: Destination, text: str, now_ms: int, *, closed: bool = False) -> None:
+        destination.note(text, now_ms)
+        found = destination.incident(now_ms if closed else None)
+        self.changed[found.id] = found
+
+    def restore(self, incident: Incident, now_ms: int) -> None:
+        """Continue an incident that was open before a start; call it before `recover`."""
+        destination = self._destinations[incident.destination] = Destination(
+            incident.destination,
+            opened_ms=incident.open_time_ms,
+            cause=incident.cause,
+            failures=incident.failures,
+            flows=dict.fromkeys(incident.flows),
+            probes=incident.probes,
+            history=list(incident.history),
+            calm_ms=now_ms,
         )
+        destination.note("the router started", now_ms)
+        for flow_id in incident.flows:
+            self._down(flow_id, incident.destination, now_ms)
 
     # --- operators ------------------------------------------------------------------------------------------------
 
@@ -430,6 +447,7 @@ class Outages:
         if destination is None or not destination.opened_ms:
             return False
         destination.probe_at_ms = now_ms
+        self._note(destination, "an operator asked for a probe", now_ms)
         return True
 
     def let_fail(self, origin: str, now_ms: int) -> int | None:
@@ -443,6 +461,7 @@ class Outages:
             destination.breakers[flow_id].waiting.pop(seq, None)
             self._at_once[seq] = Wake(seq, origin, destination.cause or "the destination is down")
         destination.given_up_ms = now_ms
+        self._note(destination, f"calls of {len(chosen)} executions that waited fail", now_ms)
         return len(chosen)
 
     # --- queries --------------------------------------------------------------------------------------------------
@@ -462,24 +481,14 @@ class Outages:
                     flow_id, origin, DestinationState.PARKS if breaker.parks else DestinationState.WATCHED
                 )
 
-    def incidents(self) -> list[IncidentView]:
+    def incidents(self) -> list[Incident]:
         """Return the open incidents, the oldest first."""
-        found = [self._view(each) for each in self._destinations.values() if each.opened_ms]
-        return sorted(found, key=lambda each: (each.opened_ms, each.origin))
+        found = [each.incident() for each in self._destinations.values() if each.opened_ms]
+        return sorted(found, key=lambda each: (each.open_time_ms, each.destination))
 
-    def _view(self, destination: Destination) -> IncidentView:
-        parking = destination.parking
-        is_open = any(each.state is BreakerState.OPEN for each in parking)
-        return IncidentView(
-            destination.origin,
-            destination.opened_ms,
-            destination.cause,
-            sum(len(each.waiting) for each in parking),
-            tuple(destination.flows),
-            destination.probe_at_ms if is_open and destination.probe is None else None,
-            destination.failures,
-            not is_open,
-        )
+    @property
+    def open_incidents(self) -> int:
+        return sum(1 for each in self._destinations.values() if each.opened_ms)
 
     def destinations_of(self, seq: int) -> Collection[str]:
         """Return the destinations that an execution waits for."""

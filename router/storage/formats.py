@@ -79,6 +79,16 @@ CREATE TABLE flow_url (
 ) STRICT;
 ALTER TABLE rejection ADD COLUMN outcome TEXT NOT NULL DEFAULT 'refused';
 ALTER TABLE subscription ADD COLUMN destinations TEXT;
+CREATE TABLE incident (
+  number INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  destination TEXT NOT NULL,
+  open_time_ms INTEGER NOT NULL,
+  close_time_ms INTEGER,
+  announced INTEGER NOT NULL DEFAULT 0,
+  content BLOB NOT NULL
+) STRICT;
+CREATE INDEX incident_open ON incident (number) WHERE close_time_ms IS NULL;
 """,
 }
 """The step from each format to the next one."""
@@ -90,6 +100,7 @@ ALTER TABLE execution DROP COLUMN shaping;
 DROP TABLE flow_url;
 ALTER TABLE rejection DROP COLUMN outcome;
 ALTER TABLE subscription DROP COLUMN destinations;
+DROP TABLE incident;
 """,
     6: """
 ALTER TABLE audit_entry RENAME TO audit;

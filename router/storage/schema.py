@@ -189,6 +189,17 @@ CREATE TABLE audit_entry (
   address TEXT NOT NULL
 ) STRICT;
 
+CREATE TABLE incident (
+  number INTEGER PRIMARY KEY,
+  id TEXT NOT NULL UNIQUE,
+  destination TEXT NOT NULL,
+  open_time_ms INTEGER NOT NULL,
+  close_time_ms INTEGER,
+  announced INTEGER NOT NULL DEFAULT 0, -- lifecycle events of it that were published
+  content BLOB NOT NULL
+) STRICT;
+CREATE INDEX incident_open ON incident (number) WHERE close_time_ms IS NULL;
+
 CREATE TABLE dedupe (
   digest BLOB PRIMARY KEY,
   until_ms INTEGER NOT NULL,

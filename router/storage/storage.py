@@ -35,6 +35,7 @@ from router.storage.erasure import Wiping
 from router.storage.errors import translate
 from router.storage.event_log import AppendOperation, EventLog, InboundEventOperation
 from router.storage.formats import migrate_file
+from router.storage.incidents import IncidentLog
 from router.storage.jobs import JobStore
 from router.storage.limits import DEFAULT_LIMITS, StorageLimits
 from router.storage.readers import Readers
@@ -188,6 +189,7 @@ class Storage:
         self._queries = Readers(path, shared.queries)
         self.registry = Registry(self.writer, self._readers, registry, limits)
         self.rejections = RejectionLog(self.writer, self._readers)
+        self.incidents = IncidentLog(self.writer, self._readers)
         self.audit = AuditLog(self.writer, self._readers, audit)
         self.jobs = JobStore(self.writer, self._queries)
         self.bodies = BodyStore(self._blobs)

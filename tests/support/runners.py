@@ -66,9 +66,11 @@ class TestRunner:
         error = {"type": "about:blank", "status": 500, "title": "no", "instance": instance}
         await self.settle(pb.Outcome(lease=assignment.lease, faulted=error, **outcome))
 
-    async def park(self, assignment, wake_at=None, *, subscriptions=(), retry=None, retry_keys=(), **outcome):
+    async def park(
+        self, assignment, wake_at=None, *, subscriptions=(), retry=None, retry_keys=(), destinations=(), **outcome
+    ):
         """Park until `wake_at` (Unix time in s), or for no time, or until what is subscribed to comes."""
-        parked = pb.Parked(subscriptions=subscriptions, retry=retry, retry_keys=retry_keys)
+        parked = pb.Parked(subscriptions=subscriptions, retry=retry, retry_keys=retry_keys, destinations=destinations)
         if wake_at is not None:
             parked.wake_time.CopyFrom(convert.timestamp(int(wake_at * 1000)))
         await self.settle(pb.Outcome(lease=assignment.lease, parked=parked, **outcome))

@@ -11,6 +11,7 @@ from flowhook.client.aio.audit import Audit
 from flowhook.client.aio.cluster import Cluster
 from flowhook.client.aio.executions import Executions
 from flowhook.client.aio.flows import Flows
+from flowhook.client.aio.incidents import Incidents
 from flowhook.client.aio.jobs import Jobs
 from flowhook.client.aio.rejections import Rejections
 from flowhook.client.aio.secrets import Secrets
@@ -73,6 +74,7 @@ class AsyncClient:
         self.executions = Executions(self._transport)
         self.jobs = Jobs(self._transport)
         self.rejections = Rejections(self._transport)
+        self.incidents = Incidents(self._transport)
         self.cluster = Cluster(self._transport)
         self.audit = Audit(self._transport)
 

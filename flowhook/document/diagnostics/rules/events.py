@@ -22,7 +22,7 @@ from flowhook.document.diagnostics.rules.context import (
     mapping,
 )
 from flowhook.document.models.base import is_uri
-from flowhook.events.lifecycle import TASK_PREFIX, TYPES, WORKFLOW_PREFIX, is_reserved_type
+from flowhook.events.lifecycle import PUBLISHED, TASK_PREFIX, WORKFLOW_PREFIX, is_reserved_type
 from flowhook.expressions.paths import compile_accessor
 from flowhook.expressions.syntax import InvalidExpression, is_expression, strip_markers
 
@@ -116,7 +116,7 @@ def _filter(event_filter: Part) -> Iterator[Problem]:
     yield from event_filter.null_keys()
     yield from event_filter.at("with").null_keys()
     kind = literal_type(event_filter.value)
-    if kind is not None and is_reserved_type(kind) and kind not in TYPES:
+    if kind is not None and is_reserved_type(kind) and kind not in PUBLISHED:
         yield event_filter.at("with", "type").problem(Code.EVENT_NOT_AWAITABLE, _unpublished(kind))
     for _, correlation in event_filter.at("correlate").members:
         yield from correlation.null_keys()
@@ -144,7 +144,7 @@ def _patterns(attributes: Part) -> Iterator[Problem]:
 def _unpublished(kind: str) -> str:
     if kind in _UNTOLD:
         return f"events of this type are never published: {_UNTOLD[kind]}"
-    known = sorted(TYPES)
+    known = sorted(PUBLISHED)
     return f"unknown type of event{suggestion(kind, known)}; known: {', '.join(known)}"
 
 

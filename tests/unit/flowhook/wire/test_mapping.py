@@ -25,6 +25,7 @@ from flowhook.model.executions import (
     ScannedExecution,
 )
 from flowhook.model.flows import FlowStatistics
+from flowhook.model.incidents import Incident
 from flowhook.model.jobs import ItemOutcome, Job, JobItem, JobPreview, JobSpec
 from flowhook.model.rejections import AcceptedRejection, RejectedRequest, RejectionCount
 from flowhook.model.replays import ReplayPreview
@@ -36,6 +37,7 @@ from flowhook.v1 import (
     execution_service_pb2,
     failure_pb2,
     flow_service_pb2,
+    incident_service_pb2,
     job_service_pb2,
     rejection_service_pb2,
     secret_service_pb2,
@@ -65,6 +67,7 @@ PAIRS = {
     RejectedRequest: rejection_service_pb2.Rejection,
     RejectionCount: rejection_service_pb2.RejectionCount,
     AcceptedRejection: rejection_service_pb2.AcceptRejectionResponse,
+    Incident: incident_service_pb2.Incident,
     AuditEntry: audit_service_pb2.AuditEntry,
     ProcessInfo: cluster_service_pb2.Process,
     Backlog: cluster_service_pb2.Backlog,

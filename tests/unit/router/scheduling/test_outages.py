@@ -65,7 +65,7 @@ def test_calls_park_after_as_many_failures_in_a_row_as_the_flow_says(shard):
     shard.fail()
     assert shard.parks()
     [incident] = shard.outages.incidents()
-    assert (incident.origin, incident.cause, incident.flows) == (ORIGIN, "down", ("a",))
+    assert (incident.destination, incident.cause, incident.flows) == (ORIGIN, "down", ("a",))
 
 
 def test_one_at_a_time_tries_again_each_time_later(shard):
@@ -152,9 +152,15 @@ def test_an_incident_is_over_when_nothing_parked_for_a_while_and_one_that_flaps_
     shard.wake()
     shard.wake(o.CALM_MS)
     assert shard.outages.incidents() == []
-    opened, closed = shard.outages.incident_changes
-    assert (opened.closed_ms, closed.closed_ms) == (0, shard.now)
-    assert (closed.origin, closed.opened_ms, closed.failures) == (ORIGIN, opened.opened_ms, 6)
+    [incident] = shard.outages.changed.values()
+    assert (incident.close_time_ms, incident.destination, incident.failures) == (shard.now, ORIGIN, 6)
+    assert [note.text for note in incident.history] == [
+        "down for a: down",
+        "up for a; 0 executions follow",
+        "down for a: down",
+        "up for a; 0 executions follow",
+        "over",
+    ]
     shard.wake(o.COUNTED_MS + 1)
     assert not shard.outages
     assert set(shard.known.values()) == {DestinationState.UNKNOWN}

@@ -1,0 +1,110 @@
+"""The log of incidents: a bounded number of those that are over, and all that are open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final, NamedTuple
+
+import apsw
+import attrs
+import orjson
+
+from flowhook.model.incidents import Incident, IncidentNote
+from router.storage.limits import DEFAULT_PAGE
+from router.storage.readers import Readers, reading
+from router.storage.writer import Writer
+
+MAX_CLOSED: Final = 1000
+_COLUMNS: Final = "number, announced, id, destination, open_time_ms, close_time_ms, content"
+_LAST: Final = (1 << 63) - 1
+
+
+class StoredIncident(NamedTuple):
+    """An incident as stored, without what is only true now."""
+
+    incident: Incident
+    number: int = 0  # assigned by storage, ascending
+    announced: int = 0  # number of lifecycle events that were published of it: of its opening, then of its end
+
+
+def _save(connection: apsw.Connection, incidents: Sequence[Incident]) -> None:
+    connection.executemany(
+        "INSERT INTO incident (id, destination, open_time_ms, close_time_ms, content) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (id) DO UPDATE SET close_time_ms = excluded.close_time_ms, content = excluded.content",
+        [(each.id, each.destination, each.open_time_ms, each.close_time_ms, _dump(each)) for each in incidents],
+    )
+    connection.execute(
+        "DELETE FROM incident WHERE close_time_ms NOT NULL AND number <= (SELECT number FROM incident"
+        " WHERE close_time_ms NOT NULL ORDER BY number DESC LIMIT 1 OFFSET ?)",
+        (MAX_CLOSED,),
+    )
+
+
+def _announced(connection: apsw.Connection, incident_id: str, announced: int) -> None:
+    connection.execute("UPDATE incident SET announced = ? WHERE id = ?", (announced, incident_id))
+
+
+def _dump(incident: Incident) -> bytes:
+    notes = [[*each] for each in incident.history]
+    return orjson.dumps([incident.cause, incident.flows, incident.failures, incident.probes, notes])
+
+
+def _load(row: tuple[Any, ...]) -> StoredIncident:
+    number, announced, incident_id, destination, open_time_ms, close_time_ms, content = row
+    cause, flows, failures, probes, history = orjson.loads(content)
+    notes = tuple(IncidentNote(*each) for each in history)
+    found = Incident(
+        incident_id, destination, cause, open_time_ms, close_time_ms, tuple(flows), failures, probes, notes
+    )
+    return StoredIncident(found, number, announced)
+
+
+def _open(connection: apsw.Connection) -> list[StoredIncident]:
+    """Return those that are open, the oldest first."""
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM incident WHERE close_time_ms IS NULL ORDER BY number")  # noqa: S608 - constants
+    return [_load(row) for row in rows]
+
+
+def _closed(
+    connection: apsw.Connection, *, before_number: int | None = None, limit: int = DEFAULT_PAGE
+) -> list[StoredIncident]:
+    """Return those that are over, the newest first."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM incident WHERE close_time_ms NOT NULL AND number < ? ORDER BY number DESC LIMIT ?",  # noqa: S608 - constants
+        (_LAST if before_number is None else before_number, limit),
+    )
+    return [_load(row) for row in rows]
+
+
+def _unannounced(connection: apsw.Connection) -> list[StoredIncident]:
+    """Return those of which a lifecycle event is to be published."""
+    query = f"SELECT {_COLUMNS} FROM incident WHERE announced < 1 + (close_time_ms NOT NULL) ORDER BY number"  # noqa: S608 - constants
+    return [_load(row) for row in connection.execute(query)]
+
+
+def _get(connection: apsw.Connection, incident_id: str) -> StoredIncident | None:
+    row = connection.execute(f"SELECT {_COLUMNS} FROM incident WHERE id = ?", (incident_id,)).fetchone()  # noqa: S608 - constants
+    return None if row is None else _load(row)
+
+
+@attrs.define(eq=False, repr=False)
+class IncidentLog:
+    """Incidents: the oldest of those that are over make room for new ones."""
+
+    _writer: Writer
+    _readers: Readers
+
+    open = reading(_open)
+    closed = reading(_closed)
+    unannounced = reading(_unannounced)
+    get = reading(_get)
+
+    async def save(self, incidents: Sequence[Incident]) -> None:
+        """Add incidents, or replace what is stored of them."""
+        size = sum(256 + len(_dump(each)) for each in incidents)
+        await self._writer.write(partial(_save, incidents=incidents), size=size)
+
+    async def announced(self, incident_id: str, announced: int) -> None:
+        """Record how many lifecycle events of an incident were published."""
+        await self._writer.write(partial(_announced, incident_id=incident_id, announced=announced))

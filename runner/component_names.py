@@ -11,8 +11,8 @@ from typing import Final
 ENTRY_POINT_GROUP: Final = "flowhook.components"
 # names that the interpreter handles specially: no package can replace them
 BUILT_IN: Final = frozenset({"asyncapi", "grpc", "http", "mcp", "openapi", "reply"})
-# components that implement other kinds of tasks: no `call` may name them
-TASKS: Final = frozenset({"run.script", "run.shell"})
+# components behind tasks of other kinds, and subscriptions: no `call` may name them
+TASKS: Final = frozenset({"asyncapi.subscribe", "run.script", "run.shell"})
 
 
 def component_names() -> frozenset[str]:

@@ -67,6 +67,7 @@ The first one is that of the endpoint that is called, or that a document is fetc
 """
 
 _BLOCKS: Final[Mapping[str, tuple[tuple[str, ...], ...]]] = {
+    "call": (("with", "subscription", "foreach", "do"),),
     "do": (("do",),),
     "for": (("do",),),
     "fork": (("fork", "branches"),),
@@ -123,8 +124,13 @@ def tasks_of(items: object, path: Path) -> Iterator[PlacedTask]:
 def _walk(items: object, path: Path) -> Iterator[PlacedTask]:
     for placed in tasks_of(items, path):
         yield placed
-        for keys in _BLOCKS.get(placed.kind, ()):
+        for keys in _BLOCKS.get(placed.kind, ()) if placed.kind != "call" or is_subscription(placed.task) else ():
             yield from _walk(value_at(placed.task, keys), (*placed.path, *keys))
+
+
+def is_subscription(task: Mapping[str, Any]) -> bool:
+    """Whether a task with `call` is a subscription to messages, which may contain tasks."""
+    return task.get("call") == "asyncapi" and isinstance(value_at(task, ("with", "subscription")), Mapping)
 
 
 def value_at(value: Any, path: Path) -> Any:

@@ -11,6 +11,7 @@ from flowhook.process import logs
 from runner.component_names import ENTRY_POINT_GROUP
 from runner.components import http, reply, run_process
 from runner.components.asyncapi.call import call as asyncapi_call
+from runner.components.asyncapi.call import subscribe as asyncapi_subscribe
 from runner.components.base import Component
 from runner.components.grpc_call.call import call as grpc_call
 from runner.components.mcp_call.call import call as mcp_call
@@ -18,7 +19,8 @@ from runner.components.openapi.call import call as openapi_call
 
 # the components named by `component_names.BUILT_IN`
 BUILT_IN: Final = (asyncapi_call, grpc_call, http.call, mcp_call, openapi_call, reply.reply)
-TASKS: Final = (run_process.script, run_process.shell)  # the components named by `component_names.TASKS`
+# the components named by `component_names.TASKS`
+TASKS: Final = (asyncapi_subscribe, run_process.script, run_process.shell)
 
 log = logs.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from runner.interpreter import call_arguments, json_codec
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW, EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.events import cloud_event
-from runner.interpreter.nodes import CallNode, EffectNode, EmitNode, PolicyPart, RunNode
+from runner.interpreter.nodes import ArgumentsNode, CallNode, EffectNode, EmitNode, PolicyPart, RunNode
 from runner.interpreter.requests import AwaitCompletion, Now, Request, Steps
 from runner.interpreter.retry_policy import RetryAttempts, is_transient, milliseconds
 from runner.interpreter.scope import ExpressionScope
@@ -25,17 +25,24 @@ from runner.interpreter.state import BranchState
 
 
 def call(node: CallNode, state: BranchState, scope: ExpressionScope, data: Any, _progress: None) -> Steps:
+    arguments = call_arguments_of(node, scope, data)
+    result = yield from RetriedEffect(node, state, scope, data).perform(node.function, arguments)
+    return data if node.passes_input else orjson.loads(result.output or b"null")
+
+
+def call_arguments_of(node: ArgumentsNode, scope: ExpressionScope, data: Any) -> dict[str, Any]:
+    """Return the evaluated `with` of a call."""
     policies = [(part.place, _policy(part, scope, data)) for part in node.policies]
-    arguments = node.arguments(data, scope)
-    if not isinstance(arguments, dict):
+    given = node.arguments(data, scope)
+    if not isinstance(given, dict):
         raise fault(Kind.CONFIGURATION, "`with` must be an object")
+    arguments: dict[str, Any] = given
     if node.endpoint is not None:
         place, expand = node.endpoint
         arguments = call_arguments.put(arguments, place, expand(data))
     for place, policy in policies:
         arguments = call_arguments.put(arguments, place, policy)
-    result = yield from RetriedEffect(node, state, scope, data).perform(node.function, arguments)
-    return data if node.passes_input else orjson.loads(result.output or b"null")
+    return arguments
 
 
 def emit(node: EmitNode, state: BranchState, scope: ExpressionScope, data: Any, _progress: None) -> Steps:
@@ -91,12 +98,17 @@ class RetriedEffect:
     def __attrs_post_init__(self) -> None:
         self.key = self._state.effect_key(self._node.pointer)
 
-    def perform(self, function: str, arguments: dict[str, Any]) -> Generator[Request, Any, EffectResult]:
-        """Request a function call, with retries of transient failures; raises the TaskFault of the last one."""
+    def perform(
+        self, function: str, arguments: dict[str, Any], *, seconds: float | None = None
+    ) -> Generator[Request, Any, EffectResult]:
+        """Request a function call, with retries of transient failures; raises the TaskFault of the last one.
+
+        `seconds`: timeout of an attempt, if neither the task nor its policy sets one.
+        """
         node, state, scope, data = self._node, self._state, self._scope, self._data
         attempts = RetryAttempts(node.retry)
         limit = node.timeout if node.retry.attempt_duration is None else node.retry.attempt_duration
-        timeout = None if limit is None else milliseconds(limit, data, scope) / 1000
+        timeout = seconds if limit is None else milliseconds(limit, data, scope) / 1000
         while True:
             result: EffectResult = yield Perform(
                 key=self.key,

@@ -30,7 +30,16 @@ import attrs
 from flowhook import limits
 from flowhook.attach.limits import MAX_RETRY_KEYS, MAX_RETRY_KEYS_BYTES
 from flowhook.model import JournalEntry, RaiseOrigin, Retry, Subscription, WorkflowError
-from runner.interpreter import control_tasks, effect_tasks, extensions, json_codec, listen_task, nodes, try_task
+from runner.interpreter import (
+    control_tasks,
+    effect_tasks,
+    extensions,
+    json_codec,
+    listen_task,
+    nodes,
+    subscribe_task,
+    try_task,
+)
 from runner.interpreter.effects import (
     DeliveredEvent,
     EffectResult,
@@ -76,6 +85,7 @@ HANDLERS: Final = TaskHandlers(
         nodes.FunctionNode: control_tasks.run_function,
         nodes.ListenNode: listen_task.run_listen,
         nodes.RunNode: effect_tasks.run,
+        nodes.SubscribeNode: subscribe_task.run_subscribe,
         nodes.TryNode: try_task.run_try,
         nodes.WaitNode: control_tasks.wait,
     },

@@ -263,15 +263,43 @@ class EffectNode(Node):
 
 
 @dataclass(slots=True)
-class CallNode(EffectNode):
-    """Calls a function."""
+class ArgumentsNode(EffectNode):
+    """Calls a function with arguments that an author wrote."""
 
     function: str
     arguments: Template  # `with`, evaluated as one template
     # path of the endpoint's URI, when it is a literal with `{variables}`, and its expansion from the input
     endpoint: tuple[ArgumentPath, call_arguments.Expand] | None
     policies: tuple[PolicyPart, ...]  # see `flowhook.document.definition.POLICIES`
+
+
+@dataclass(slots=True)
+class CallNode(ArgumentsNode):
+    """Calls a function once."""
+
     passes_input: bool  # whether the task's output is its input, whatever the function returns
+
+
+@dataclass(slots=True)
+class SubscribeNode(ArgumentsNode):
+    """Receives messages of a broker."""
+
+    filter: Template | None
+    amount: int | None
+    while_condition: Template | None
+    until: Template | None
+    duration: Duration | None
+    foreach: ForeachBlock | None
+
+    @property
+    @override
+    def blocks(self) -> tuple[Block, ...]:
+        return () if self.foreach is None else (self.foreach.block,)
+
+    @property
+    @override
+    def resumes(self) -> bool:
+        return True
 
 
 @dataclass(slots=True)

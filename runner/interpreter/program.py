@@ -197,15 +197,32 @@ class _Builder:
     def _call(
         self, common: dict[str, Any], function: str, given: Mapping[str, Any], *, passes_input: bool
     ) -> nodes.Node:
+        subscription = given.get("subscription") if function == "asyncapi" else None
+        if subscription is not None:
+            given = {key: value for key, value in given.items() if key != "subscription"}
         arguments, policies = self._arguments(function, given)
-        return nodes.CallNode(
+        call = {
             **common,
-            retry=self._effect_retry(common["definition"]),
-            function=function,
-            arguments=self._compiler.template(arguments),
-            endpoint=_literal_endpoint(function, arguments),
-            policies=policies,
-            passes_input=passes_input,
+            "retry": self._effect_retry(common["definition"]),
+            "function": function,
+            "arguments": self._compiler.template(arguments),
+            "endpoint": _literal_endpoint(function, arguments),
+            "policies": policies,
+        }
+        if subscription is not None:
+            return self._subscribe(call, subscription)
+        return nodes.CallNode(**call, passes_input=passes_input)
+
+    def _subscribe(self, call: dict[str, Any], subscription: Mapping[str, Any]) -> nodes.Node:
+        consume, pointer = subscription["consume"], f"{call['pointer']}/with/subscription/foreach/do"
+        return nodes.SubscribeNode(
+            **call,
+            filter=_optional(self._compiler.expression, subscription.get("filter")),
+            amount=consume.get("amount"),
+            while_condition=_optional(self._compiler.expression, consume.get("while")),
+            until=_optional(self._compiler.expression, consume.get("until")),
+            duration=_optional(self._duration, consume.get("for")),
+            foreach=_optional(self._foreach, subscription.get("foreach"), pointer),
         )
 
     def _run(self, common: dict[str, Any], run: Mapping[str, Any]) -> nodes.Node:

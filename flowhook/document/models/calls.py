@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, StrictBool, Tag
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, StrictBool, StrictInt, Tag
 
 from flowhook.document.diagnostics.problems import Code, LocatedCause, Path, validation_error
 from flowhook.document.models import base
@@ -240,21 +240,54 @@ class AsyncApiMessage(Model):
     headers: _Parameters = Field(default_factory=dict)
 
 
+_iterator: Final = accept(lambda value: isinstance(value, dict), Code.VALUE_TYPE, "expected a mapping")
+
+
+class SubscriptionLifetime(Model):
+    """The end of a subscription: at least one of `amount`, `while` and `until`."""
+
+    amount: Annotated[StrictInt, Field(ge=1)] | None = None
+    """Messages to consume."""
+    for_: Duration | None = Field(None, alias="for")
+    """How long to consume messages."""
+    while_: str | None = Field(None, alias="while")
+    """Expression, with or without `${ }`, over the array of consumed messages; evaluated before each message."""
+    until: str | None = None
+    """The same, evaluated after each message."""
+
+    @model_check
+    def _ends(self) -> Iterator[LocatedCause]:
+        if not {"amount", "while_", "until"} & self.model_fields_set:
+            yield (), Code.KEY_MISSING, "expected one of amount, while and until"
+
+
+class AsyncApiSubscription(Model):
+    """The messages to consume."""
+
+    filter: str | None = None
+    """Expression, with or without `${ }`, over a message: one for which it is not true is dropped."""
+    consume: SubscriptionLifetime
+    foreach: Annotated[Any, BeforeValidator(_iterator)] = None
+    """A `SubscriptionIterator`, as that of `listen`."""
+
+
 class AsyncApiArguments(Model):
     """`with` of `call: asyncapi`."""
 
     document: ExternalResource
     """The AsyncAPI 2 or 3 document, as JSON or YAML."""
     channel: Annotated[str, Field(min_length=1, max_length=255)] | None = None
-    """With AsyncAPI 2: the channel, whose operation `publish` sends a `message`."""
+    """With AsyncAPI 2: the channel, whose operation `publish` sends a `message`, and `subscribe` receives some."""
     operation: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     """With AsyncAPI 3: the operation."""
     server: AsyncApiServer | None = None
     """Default: the first server that the operation's channel is available at, and that has the `protocol`."""
     protocol: _PROTOCOLS | None = None
-    message: AsyncApiMessage
+    message: AsyncApiMessage | None = None
+    subscription: AsyncApiSubscription | None = None
     authentication: ReferenceableAuthenticationPolicy | None = None
 
+    _publishes = exactly_one("message", "subscription", cause="expected a message or a subscription")
     _is_one = exactly_one(
         "channel", "operation", cause="expected a channel (of AsyncAPI 2) or an operation (of AsyncAPI 3)"
     )

@@ -4,6 +4,7 @@
 - `documents`: extracts one operation from a document of AsyncAPI 2 or 3, with the servers where it is available.
 - `messages`: fills in addresses and encodes payloads; pure, like `documents`.
 - `connections`: pooled connections to brokers, only to addresses that the address policy allows.
+- `subscriptions`: sessions that receive messages, from one call of a subscription to the next.
 - `http`, `nats`, …: one module for each protocol, which `connections.PROTOCOLS` names. They are imported on first use,
   because their libraries are optional, and take memory.
 

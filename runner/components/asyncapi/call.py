@@ -1,16 +1,25 @@
-"""One call of an AsyncAPI operation: a message is published."""
+"""One call of an AsyncAPI operation: a message is published, or received."""
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from flowhook.document.models.calls import AsyncApiArguments, AsyncApiMessage, AsyncApiServer
 from runner.authentication.policy import Policy
 from runner.components.asyncapi.connections import PROTOCOLS, Target, load_transport, select_server
-from runner.components.asyncapi.documents import SEND, ChannelOperation, ChannelOperations, find_operation
+from runner.components.asyncapi.documents import (
+    RECEIVE,
+    SEND,
+    ChannelOperation,
+    ChannelOperations,
+    document_fault,
+    find_operation,
+)
 from runner.components.asyncapi.messages import address_of, encode_text, endpoint_of, outbound
+from runner.components.asyncapi.subscriptions import Subscriptions, as_json
 from runner.components.base import Context, component
 from runner.components.resource import Resource
 
@@ -29,13 +38,34 @@ class EvaluatedMessage(AsyncApiMessage):
     headers: dict[str, Any] = Field(default_factory=dict)
 
 
-class EvaluatedAsyncApiArguments(AsyncApiArguments):
-    """Evaluated arguments of a `call: asyncapi`."""
-
+class _Arguments(AsyncApiArguments):
     document: Resource
     server: EvaluatedServer | None = None
-    message: EvaluatedMessage
     authentication: Policy | None = None  # type: ignore[assignment] # the interpreter has replaced `use`
+
+
+class EvaluatedAsyncApiArguments(_Arguments):
+    """Evaluated arguments of a `call: asyncapi` with a `message`."""
+
+    message: EvaluatedMessage
+
+
+class SubscriptionState(BaseModel):
+    """What the interpreter knows about a subscription."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    last: dict[str, Any] | None  # token of the last message, which the journal has
+    until_ms: int | None  # end in Unix milliseconds
+    seconds: float  # how long to wait for a message; 0: not at all
+    release: bool  # whether the subscription ends
+
+
+class EvaluatedSubscribeArguments(_Arguments):
+    """Evaluated arguments of a `call: asyncapi` with a `subscription`."""
+
+    subscription: SubscriptionState  # type: ignore[assignment] # the interpreter has replaced it
 
 
 @component("asyncapi")
@@ -49,7 +79,30 @@ async def call(arguments: EvaluatedAsyncApiArguments, context: Context) -> Any:
     return await transport.publish(target, encoded, arguments.authentication, context)
 
 
-async def _operation(arguments: EvaluatedAsyncApiArguments, action: str, context: Context) -> ChannelOperation:
+@component("asyncapi.subscribe")
+async def subscribe(arguments: EvaluatedSubscribeArguments, context: Context) -> Any:
+    """Receive a message of a subscription; returns `{message, token, ended}`."""
+    operation = await _operation(arguments, RECEIVE, context)
+    target = _target(arguments, operation, {}, {})
+    transport: Any = await load_transport(PROTOCOLS[target.server.protocol])
+    if not hasattr(transport, "subscribe"):
+        raise document_fault("an HTTP server can't be subscribed to: a webhook or a callback receives messages")
+    state = arguments.subscription
+    left = None if state.until_ms is None else state.until_ms / 1000 - time.time()
+    is_over = left is not None and left <= 0 and state.seconds > 0
+    seconds = 0.0 if is_over else state.seconds if left is None or not state.seconds else min(left, state.seconds)
+    message, token = await context.shared.get(Subscriptions).receive(
+        state.name,
+        state.last,
+        seconds,
+        lambda: transport.subscribe(target, state.name, arguments.authentication, context),
+        release=state.release,
+    )
+    is_over = is_over or (message is None and left is not None and left <= state.seconds and state.seconds > 0)
+    return {"message": None if message is None else as_json(message, operation), "token": token, "ended": is_over}
+
+
+async def _operation(arguments: _Arguments, action: str, context: Context) -> ChannelOperation:
     def find(document: Any) -> tuple[ChannelOperation, int]:
         found = find_operation(document, channel=arguments.channel, operation=arguments.operation, action=action)
         return found, found.weight
@@ -59,9 +112,7 @@ async def _operation(arguments: EvaluatedAsyncApiArguments, action: str, context
     return await context.shared.get(ChannelOperations).get(arguments.document, key, find, context)
 
 
-def _target(
-    arguments: EvaluatedAsyncApiArguments, operation: ChannelOperation, payload: Any, headers: dict[str, Any]
-) -> Target:
+def _target(arguments: _Arguments, operation: ChannelOperation, payload: Any, headers: dict[str, Any]) -> Target:
     given = arguments.server
     server = select_server(operation, None if given is None else given.name, arguments.protocol)
     variables = {} if given is None else {key: encode_text(each) for key, each in given.variables.items()}

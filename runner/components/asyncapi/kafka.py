@@ -37,13 +37,14 @@ _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _MECHANISMS: Final = {"scramSha256": "SCRAM-SHA-256", "scramSha512": "SCRAM-SHA-512"}
 _MAX_REQUEST_BYTES: Final = limits.MAX_RESULT_BYTES + 64 * limits.KIB
 _UNAVAILABLE: Final = 503
+_NOT_FOUND: Final = 404
 
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its records name hosts, and tell what errors say better
 
 
 @dataclass(slots=True)
 class _Guard:
-    policy: AddressPolicy = AddressPolicy.PUBLIC
+    policy: AddressPolicy
     problems: list[TaskFault] = field(default_factory=list)
 
 
@@ -55,7 +56,9 @@ async def _create_conn(
     host: str, port: int, *, ssl_context: ssl.SSLContext | None = None, **options: Any
 ) -> AIOKafkaConnection:
     """Create a connection as aiokafka does, to an address that the policy allows."""
-    guard = _guard.get(_Guard())
+    guard = _guard.get(None)
+    if guard is None:  # somebody else's, such as a component that an installed package provides
+        return await create_conn(host, port, ssl_context=ssl_context, **options)
     try:
         address, port = await dial(host, port, address_policy=guard.policy)
     except TaskFault as problem:
@@ -113,7 +116,7 @@ async def publish(
 
 
 class KafkaSource:
-    """A consumer in a group of its own."""
+    """A consumer with the offsets of a group of its own."""
 
     def __init__(self, consumer: Any, target: Target) -> None:
         self._consumer = consumer
@@ -144,11 +147,13 @@ class KafkaSource:
 
 
 async def subscribe(target: Target, name: str, authentication: Policy | None, context: Context) -> KafkaSource:
-    """Join the consumer group `name`; a new one starts at the end of the topic, and remembers that."""
+    """Consume all partitions of the topic, with the offsets of the group `name`; a new one starts at their ends.
+
+    The group has no members: a subscription has one consumer, and needs no distribution of partitions.
+    """
     topic = _topic(target)
     credentials = await Credentials.of(authentication, context)
     consumer = AIOKafkaConsumer(
-        topic,
         group_id=name,
         enable_auto_commit=False,
         auto_offset_reset="latest",
@@ -159,16 +164,30 @@ async def subscribe(target: Target, name: str, authentication: Policy | None, co
     )
     await _started(consumer, target, context)
     try:
-        places = [place for place in consumer.assignment() if await consumer.committed(place) is None]
-        new = {place: await consumer.position(place) for place in places}
-        if new:
-            await consumer.commit(new)
+        await _assign(consumer, topic, target)
     except BaseException as problem:
         await consumer.stop()
         if isinstance(problem, KafkaError):
             raise _fault_of(target, problem) from None
         raise
     return KafkaSource(consumer, target)
+
+
+async def _assign(consumer: Any, topic: str, target: Target) -> None:
+    """Continue each partition at the offset of the group, and commit the end of those that it has none of."""
+    await consumer._client.add_topic(topic)  # noqa: SLF001 - `topics` would fetch the metadata of all topics
+    places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+    if not places:
+        raise fault(Kind.COMMUNICATION, f"{target.endpoint} has no topic {topic}", status=_NOT_FOUND)
+    consumer.assign(places)
+    ends, new = await consumer.end_offsets(places), {}
+    for place in places:
+        committed = await consumer.committed(place)
+        if committed is None:
+            new[place] = ends[place]
+        consumer.seek(place, ends[place] if committed is None else committed)
+    if new:
+        await consumer.commit(new)
 
 
 def _topic(target: Target) -> str:

@@ -9,17 +9,19 @@ Source: https://github.com/asyncapi/bindings/tree/master/nats (0.1.0), https://d
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any, Final
 
 import nats.errors
 import nats.js.errors
 from cachetools import TTLCache
 from nats.aio.client import Client
+from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from runner.authentication.policy import Policy
 from runner.components.asyncapi.connections import ConnectionPool, Credentials, Target, time_left
 from runner.components.asyncapi.documents import document_fault
-from runner.components.asyncapi.messages import OutboundMessage
+from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
 from runner.components.base import Context
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.outbound.bound_client import IDEMPOTENCY_KEY
@@ -30,6 +32,9 @@ _SUBJECT: Final = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
 _NAME: Final = re.compile(r"[!-9;-~]+")  # printable ASCII without a colon
 _UNAVAILABLE: Final = 503
+EXPIRY_SECONDS: Final = 86_400.0  # a consumer that nobody uses for so long is removed
+MAX_PENDING: Final = 256  # messages that a subscription without a stream has received and not handed on
+_FETCH_SECONDS: Final = 10.0  # duration of one request for a message
 _KEPT_SUBJECTS: Final = 1000
 _KEPT_SECONDS: Final = 60.0
 _PENDING_BYTES: Final = 2 * 1024 * 1024
@@ -83,6 +88,88 @@ async def publish(
             return {"stream": stored.stream, "sequence": stored.seq, "duplicate": bool(stored.duplicate)}
     except nats.errors.Error as problem:
         raise nats_fault(target, problem) from None
+
+
+class NatsSource:
+    """A subscription: a durable consumer of a stream, or without a stream what is published meanwhile."""
+
+    def __init__(self, connection: NatsConnection, subscription: Any, target: Target, *, stored: bool) -> None:
+        self._connection = connection
+        self._subscription = subscription
+        self._target = target
+        self._stored = stored
+        self._held: dict[int, Any] = {}
+
+    async def receive(self) -> InboundMessage:
+        """See `Source`."""
+        try:
+            message = await self._next()
+        except nats.errors.Error as problem:
+            raise nats_fault(self._target, problem) from None
+        headers = dict(message.headers or {})
+        identity = None
+        if self._stored:
+            place = message.metadata
+            identity = {"stream": place.stream, "sequence": place.sequence.stream}
+        received = InboundMessage(message.data, headers, headers.get("Content-Type", ""), identity, is_repeated=True)
+        self._held[id(received)] = message
+        return received
+
+    async def _next(self) -> Any:
+        while True:
+            if self._connection.client.is_closed:
+                raise nats.errors.ConnectionClosedError
+            with suppress(nats.errors.TimeoutError):
+                if not self._stored:
+                    return await self._subscription.next_msg(_FETCH_SECONDS)
+                (message,) = await self._subscription.fetch(1, timeout=_FETCH_SECONDS)
+                return message
+
+    async def acknowledge(self, message: InboundMessage) -> None:
+        """See `Source`."""
+        held = self._held.pop(id(message), None)
+        if held is not None and self._stored:
+            try:
+                await held.ack_sync()
+            except nats.errors.Error as problem:
+                raise nats_fault(self._target, problem) from None
+
+    async def close(self) -> None:
+        """See `Closable`."""
+        for message in self._held.values() if self._stored else ():
+            await message.nak()  # it will be sent again at once, rather than when nobody has acknowledged it for long
+        await self._connection.close()
+
+
+async def subscribe(target: Target, name: str, authentication: Policy | None, context: Context) -> NatsSource:
+    """Subscribe to the subject; if a stream stores it, with the durable consumer `name`, which begins now."""
+    subject = target.address
+    if not subject or any(character.isspace() for character in subject):
+        raise document_fault(f"{subject!r} is not a subject of NATS")
+    queue = target.binding("nats").get("queue", "")
+    connection = await _open(target, await Credentials.of(authentication, context), context)
+    try:
+        stream = await connection.stream_of(subject)
+        if stream:
+            config = ConsumerConfig(
+                deliver_policy=DeliverPolicy.NEW, inactive_threshold=EXPIRY_SECONDS, max_ack_pending=1
+            )
+            jetstream = connection.client.jetstream()
+            subscription: Any = await jetstream.pull_subscribe(subject, durable=name, stream=stream, config=config)
+        else:
+            subscription = await connection.client.subscribe(
+                subject,
+                queue=queue if isinstance(queue, str) else "",
+                pending_msgs_limit=MAX_PENDING,
+                pending_bytes_limit=_PENDING_BYTES,
+            )
+            await connection.client.flush()
+    except BaseException as problem:
+        await connection.close()
+        if isinstance(problem, nats.errors.Error):
+            raise nats_fault(target, problem) from None
+        raise
+    return NatsSource(connection, subscription, target, stored=bool(stream))
 
 
 def _headers(message: OutboundMessage) -> dict[str, str]:

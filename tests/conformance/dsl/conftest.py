@@ -77,7 +77,7 @@ class EndedWorkflow:
 @pytest.fixture
 async def perform():
     """Perform an effect of an execution."""
-    settings = RunnerSettings(http_timeout=60.0, allow_processes=True)
+    settings = RunnerSettings(http_timeout=60.0, allow_private_addresses=True, allow_processes=True)
     async with HttpClient(address_policy=AddressPolicy.ALL) as http, SharedResources(settings) as shared:
         caller = EffectExecutor(components(), http, settings, shared)
 

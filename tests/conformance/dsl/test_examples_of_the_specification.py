@@ -30,10 +30,6 @@ JUDGED = {
 UNSUPPORTED = "UNSUPPORTED"
 
 REFUSED = {
-    "call-asyncapi-subscribe-consume-amount": ("do[0].getNotifications.with.subscription", UNSUPPORTED),
-    "call-asyncapi-subscribe-consume-forever-foreach": ("do[0].getNotifications.with.subscription", UNSUPPORTED),
-    "call-asyncapi-subscribe-consume-until": ("do[0].getNotifications.with.subscription", UNSUPPORTED),
-    "call-asyncapi-subscribe-consume-while": ("do[0].getNotifications.with.subscription", UNSUPPORTED),
     "call-custom-function-cataloged": ("do[0].log.call", UNSUPPORTED),
     "call-grpc": ("do[0].greet.with.proto.endpoint", "URI_INVALID"),
     "run-container": ("do[0].runContainer.run.container", UNSUPPORTED),
@@ -53,17 +49,14 @@ DOCUMENT = "{endpoint: https://docs.example.org/broker.json}"
 PUBLISH = f"{{document: {DOCUMENT}, operation: announce, message: {{payload: {{order: '${{ .id }}'}}}}}}"
 
 
+FOREVER = "consume: {while: '${ true }'}, foreach: {item: order, do: [{keep: {set: {order: '${ $order }'}}}]}"
+
+
 def subscribe(more):
     return f"{{document: {DOCUMENT}, operation: follow, subscription: {{{more}}}}}"
 
 
 OURS = {
-    "call-asyncapi-subscribe-consume-amount": f"{{call: asyncapi, with: {subscribe('consume: {amount: 3}')}}}",
-    "call-asyncapi-subscribe-consume-forever-foreach": "{call: asyncapi, with: "
-    + subscribe("consume: {while: '${ true }'}, foreach: {item: order, do: [{keep: {set: {order: '${ $order }'}}}]}")
-    + "}",
-    "call-asyncapi-subscribe-consume-until": f"{{call: asyncapi, with: {subscribe('consume: {until: .paid}')}}}",
-    "call-asyncapi-subscribe-consume-while": f"{{call: asyncapi, with: {subscribe('consume: {while: .more}')}}}",
     "call-custom-function-cataloged": "{call: 'https://functions.example.org/tell/1.0.0.yaml', with: {text: paid}}",
     "call-grpc": "{call: grpc, with: {proto: {endpoint: file://orders.proto}, "
     "service: {name: Orders, host: orders.example.org}, method: Pay}}",
@@ -85,6 +78,9 @@ BESIDE = (
     "{call: http, with: {method: post, endpoint: https://tools.example.org/, body: {method: tools/call}}}",
     "{call: tell, with: {text: paid}}",
     f"{{call: asyncapi, with: {PUBLISH}}}",
+    f"{{call: asyncapi, with: {subscribe('consume: {amount: 3}')}}}",
+    f"{{call: asyncapi, with: {subscribe('consume: {until: .paid, for: {seconds: 9}}')}}}",
+    f"{{call: asyncapi, with: {subscribe(FOREVER)}}}",
     "{call: mcp, with: {method: tools/list, transport: {stdio: {command: tools, environment: {SHOP: '7'}}}}}",
     OURS["call-grpc"].replace("file://", "https://orders.example.org/"),
     "{run: {shell: {command: invoices, arguments: [a, b]}, return: all}}",

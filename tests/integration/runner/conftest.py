@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -12,6 +14,9 @@ import orjson
 import pytest
 import structlog
 from aiohttp import web
+from amqtt.broker import Broker
+from confluent_kafka import Producer
+from support.amqp_broker import AmqpBroker
 from support.attach_messages import entry_message
 from support.http_servers import http_server as serving
 from support.patience import PATIENCE
@@ -42,6 +47,8 @@ from runner.interpreter.errors import Kind, fault
 from runner.outbound.http_client import HttpClient
 from runner.outbound.request_bodies import NO_ATTACHMENTS
 from runner.worker.effect_executor import EffectExecutor
+
+MOSQUITTO = shutil.which("mosquitto")
 
 
 @pytest.fixture(autouse=True)
@@ -387,6 +394,48 @@ async def http_server():
     """Serve HTTP with a handler on a free port; returns the base URL."""
     async with contextlib.AsyncExitStack() as stack:
         yield lambda handler, **options: stack.enter_async_context(serving(handler, **options))
+
+
+@pytest.fixture(scope="module")
+def kafka():
+    """librdkafka's mock cluster, which lives as long as its producer."""
+    producer = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "ignored", "log_level": 0})
+    (broker,) = producer.list_topics(timeout=PATIENCE).brokers.values()
+    yield f"{broker.host}:{broker.port}"
+    producer.flush(1)
+
+
+@pytest.fixture
+async def amqp():
+    broker = AmqpBroker()
+    await broker.start()
+    yield broker
+    await broker.stop()
+
+
+@pytest.fixture
+async def mqtt(tmp_path):
+    """Run mosquitto if it is installed, else amqtt in this process; the address says which one it is."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    if MOSQUITTO is not None:
+        configuration = tmp_path / "mosquitto.conf"
+        configuration.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n")
+        command, errors = (MOSQUITTO, "-c", str(configuration)), asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(*command, stderr=errors)
+        async with asyncio.timeout(PATIENCE):
+            while line := await process.stderr.readline():
+                if b"running" in line:
+                    break
+        yield f"127.0.0.1:{port}"
+        process.terminate()
+        await process.communicate()
+        return
+    listeners = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}
+    broker = Broker({"listeners": listeners, "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {}}})
+    await broker.start()
+    yield f"127.0.0.1:{port}"
+    await broker.shutdown()
 
 
 @pytest.fixture

@@ -10,12 +10,9 @@ import asyncio
 import socket
 
 import aiomqtt
-import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer
-from amqtt.broker import Broker
-from confluent_kafka import Producer
-from support.amqp_broker import PASSWORD, USER, AmqpBroker
+from support.amqp_broker import PASSWORD, USER
 from support.asyncapi_documents import document
 from support.calls import kind
 from support.patience import PATIENCE
@@ -25,35 +22,6 @@ from runner.components.asyncapi import connections
 KEY = "evt_1:/do/0/ask#0"
 LOGIN = {"basic": {"username": USER, "password": PASSWORD}}
 PAID = {"payload": {"order": 7}, "headers": {"trace": "t1"}}
-
-
-@pytest.fixture(scope="module")
-def kafka():
-    """librdkafka's mock cluster, which lives as long as its producer."""
-    producer = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "ignored", "log_level": 0})
-    (broker,) = producer.list_topics(timeout=PATIENCE).brokers.values()
-    yield f"{broker.host}:{broker.port}"
-    producer.flush(1)
-
-
-@pytest.fixture
-async def amqp():
-    broker = AmqpBroker()
-    await broker.start()
-    yield broker
-    await broker.stop()
-
-
-@pytest.fixture
-async def mqtt():
-    """amqtt, in this process."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    listeners = {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}}
-    broker = Broker({"listeners": listeners, "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {}}})
-    await broker.start()
-    yield f"127.0.0.1:{port}"
-    await broker.shutdown()
 
 
 async def test_kafka_stores_a_message_with_its_key(call, documents, kafka):

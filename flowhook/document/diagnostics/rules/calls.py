@@ -23,10 +23,11 @@ def check_call(context: RuleContext, task: Part) -> Iterator[Problem]:
         yield task.at("call").problem(*unknown)
         if name in unsupported.FUNCTIONS:
             return  # its arguments follow rules of their own
-    if name == "asyncapi" and "subscription" in mapping(arguments.value):
-        yield arguments.at("subscription").problem(Code.UNSUPPORTED, unsupported.SUBSCRIPTION)
-        return
-    yield from context.template(arguments, TASK_VARIABLES)
+    own = arguments
+    if name == "asyncapi":  # the expressions of a subscription are checked by `rules.tasks`
+        given = mapping(arguments.value)
+        own = arguments._replace(value={key: each for key, each in given.items() if key != "subscription"})
+    yield from context.template(own, TASK_VARIABLES)
     if not isinstance(name, str):
         return
     if name in calls.FUNCTION_ARGUMENTS:

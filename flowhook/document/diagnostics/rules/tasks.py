@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from flowhook.document.definition import DIRECTIVES, KINDS, kind_of, walk
+from flowhook.document.definition import DIRECTIVES, KINDS, is_subscription, kind_of, walk
 from flowhook.document.diagnostics.problems import Code, Path, Problem, suggestion
 from flowhook.document.diagnostics.rules import unsupported
 from flowhook.document.diagnostics.rules.calls import check_call, check_run
@@ -22,9 +22,9 @@ from flowhook.document.diagnostics.rules.context import (
 )
 from flowhook.document.diagnostics.rules.events import check_awaited, check_emit
 from flowhook.document.diagnostics.rules.timing import check_duration, check_own_retry, check_retry, check_timeout
-from flowhook.document.diagnostics.shapes import keys_of
-from flowhook.document.models.calls import FUNCTION_ARGUMENTS
-from flowhook.document.models.tasks import RETRIED, SwitchCase, models_of_tasks
+from flowhook.document.diagnostics.shapes import check_shape, keys_of
+from flowhook.document.models.calls import FUNCTION_ARGUMENTS, AsyncApiSubscription
+from flowhook.document.models.tasks import RETRIED, SubscriptionIterator, SwitchCase, models_of_tasks
 from flowhook.expressions.syntax import is_expression
 from flowhook.model.error_types import ERROR_TYPE_BASE, NAMESPACES, TYPE_URI, Kind, is_standard
 
@@ -190,10 +190,30 @@ def _for(context: RuleContext, task: Part) -> Iterator[Problem]:
         yield from check_tasks(context, task.at("do"))
 
 
+def _call(context: RuleContext, task: Part) -> Iterator[Problem]:
+    yield from check_call(context, task)
+    if is_subscription(task.value):
+        subscription = task.at("with", "subscription")
+        yield from subscription.null_keys()
+        yield from subscription.at("consume").null_keys()
+        yield from context.expression(subscription.at("filter"), TASK_VARIABLES)
+        yield from context.expression(subscription.at("consume", "while"), TASK_VARIABLES)
+        yield from context.expression(subscription.at("consume", "until"), TASK_VARIABLES)
+        yield from check_duration(context, subscription.at("consume", "for"), TASK_VARIABLES)
+        foreach = subscription.at("foreach")
+        if isinstance(foreach.value, dict):
+            around = frozenset(keys_of([AsyncApiSubscription]))
+            yield from check_shape(SubscriptionIterator, foreach.value, foreach.path, around=around)
+            yield from _foreach(context, foreach)
+
+
 def _listen(context: RuleContext, task: Part) -> Iterator[Problem]:
-    iterator = task.mapping_at("foreach")
     yield from task.at("listen").null_keys()
     yield from check_awaited(context, task.at("listen", "to"))
+    yield from _foreach(context, task.mapping_at("foreach"))
+
+
+def _foreach(context: RuleContext, iterator: Part) -> Iterator[Problem]:
     yield from iterator.null_keys()
     names = {"item": iterator.value.get("item", "item"), "at": iterator.value.get("at", "index")}
     yield from _variables(iterator, names)
@@ -231,7 +251,7 @@ def _raise(context: RuleContext, task: Part) -> Iterator[Problem]:
 
 
 _CHECKS: Final[Mapping[str, Callable[[RuleContext, Part], Iterator[Problem]]]] = {
-    "call": check_call,
+    "call": _call,
     "do": lambda context, task: check_tasks(context, task.at("do")),
     "emit": check_emit,
     "for": _for,

@@ -27,9 +27,6 @@ FUNCTIONS: Final[Mapping[str, str]] = {
 }
 """Cause by name of the called function; a component of that name takes precedence."""
 
-SUBSCRIPTION: Final = "subscriptions are not supported: a webhook or a callback receives messages"
-"""Cause for `subscription` of `call: asyncapi`."""
-
 CATALOGS: Final = (
     "catalogs are not supported, because their content can change after a flow is applied; "
     "write the function into `use.functions`, or install a component"

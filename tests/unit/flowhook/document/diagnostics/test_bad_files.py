@@ -83,6 +83,23 @@ BAD_TASKS = [
     ("- a: {raise: {error: {type: https://x.y, status: 500, titel: x}}}", (3, "do[0].a.raise.error.titel", "KEY_UNKNOWN")),
     ("- a: {raise: {error: {type: https://x.y, status: 500, detail: '${ .a | }'}}}", (3, "do[0].a.raise.error.detail", "EXPRESSION_INVALID")),
     ("- a: {raise: {}}", (3, "do[0].a.raise.error", "KEY_MISSING")),
+    # asyncapi
+    ("- a: {call: asyncapi, with: {document: {endpoint: https://x.y}, message: {}}}", (3, "do[0].a.with", "KEY_CONFLICT")),
+    ("- a: {call: asyncapi, with: {document: {endpoint: https://x.y}, operation: b}}", (3, "do[0].a.with", "KEY_CONFLICT")),
+    ("- a: {call: asyncapi, with: {document: {endpoint: https://x.y}, operation: b, channel: c, message: {}}}", (3, "do[0].a.with", "KEY_CONFLICT")),
+    ("- a: {call: asyncapi, with: {document: {endpoint: https://x.y}, operation: b, protocol: kafca, message: {}}}", (3, "do[0].a.with.protocol", "VALUE_CHOICE")),
+    ("- a: {call: asyncapi, with: {document: {endpoint: 'file:///x'}, operation: b, message: {}}}", (3, "do[0].a.with.document.endpoint", "URI_INVALID")),
+    ("- a: {call: asyncapi, with: {document: {endpoint: https://x.y}, operation: b, subscription: {}}}", (3, "do[0].a.with.subscription.consume", "KEY_MISSING")),
+    ("- a: {call: asyncapi, with: {document: {endpoint: https://x.y}, operation: b, subscription: {consume: {for: PT1S}}}}", (3, "do[0].a.with.subscription.consume", "KEY_MISSING")),
+    ("- a: {call: asyncapi, with: {document: {endpoint: https://x.y}, operation: b, subscription: {consume: {amount: 0}}}}", (3, "do[0].a.with.subscription.consume.amount", "VALUE_RANGE")),
+    ("- a: {call: asyncapi, with: {document: {endpoint: https://x.y}, operation: b, subscription: {consume: {until: '.a ='}}}}", (3, "do[0].a.with.subscription.consume.until", "EXPRESSION_INVALID")),
+    ("- a: {call: asyncapi, with: {document: {endpoint: https://x.y}, operation: b, subscription: {filter: '.a |', consume: {amount: 1}}}}", (3, "do[0].a.with.subscription.filter", "EXPRESSION_INVALID")),
+    ("- a: {call: asyncapi, with: {document: {endpoint: https://x.y}, operation: b, subscription: {consume: {amount: 1}, foreach: {itm: c}}}}", (3, "do[0].a.with.subscription.foreach.itm", "KEY_UNKNOWN")),
+    ("- a: {call: asyncapi, with: {document: {endpoint: https://x.y}, operation: b, subscription: {consume: {amount: 1}, foreach: {do: [{c: {set: {d: '${ $nope }'}}}]}}}}", (3, "do[0].a.with.subscription.foreach.do[0].c.set.d", "EXPRESSION_INVALID")),
+    # mcp
+    ("- a: {call: mcp, with: {method: tools/nope, transport: {http: {endpoint: https://x.y}}}}", (3, "do[0].a.with.method", "VALUE_CHOICE")),
+    ("- a: {call: mcp, with: {method: tools/list, transport: {}}}", (3, "do[0].a.with.transport", "KEY_CONFLICT")),
+    ("- a: {call: mcp, with: {method: tools/list, transport: {http: {endpoint: nope}}}}", (3, "do[0].a.with.transport.http.endpoint", "URI_INVALID")),
     # listen
     ("- a: {listen: {}}", (3, "do[0].a.listen.to", "KEY_MISSING")),
     ("- a: {listen: {to: {}}}", (3, "do[0].a.listen.to", "KEY_CONFLICT")),

@@ -21,6 +21,8 @@ ORDER: Final = "chaos-order"
 """Two calls for events that are ordered by a key."""
 LIMIT: Final = "chaos-limit"
 """One call, in at most `CONCURRENCY` executions at a time."""
+KEYED: Final = "chaos-keyed"
+"""One call, in at most `KEY_CONCURRENCY` executions of a key at a time."""
 WAIT: Final = "chaos-wait"
 """A wait, which outlives runners, between two calls."""
 FORK: Final = "chaos-fork"
@@ -43,6 +45,7 @@ FAILING: Final = "chaos-failing"
 UNINTERRUPTED: Final = frozenset({CALLS, SLOW, REPEATED, ORDER, FORK})
 """Flows that do nothing between their calls."""
 CONCURRENCY: Final = 3
+KEY_CONCURRENCY: Final = 2
 SLOW_SECONDS: Final = 1.5
 HOLD_SECONDS: Final = 0.03
 """Seconds that a call takes."""
@@ -114,6 +117,11 @@ _LIST: Final = (
     CampaignFlow(REPEATED, _in_order("one", "two"), webhook="dedupe: {key: none}"),
     CampaignFlow(ORDER, _in_order("enter", "leave"), execution=f'order_by: "${{ .body.key }}", {_RETRY}'),
     CampaignFlow(LIMIT, _in_order("hold"), execution=f"concurrency: {CONCURRENCY}, {_RETRY}"),
+    CampaignFlow(
+        KEYED,
+        _in_order("keep"),
+        execution=f'concurrency: {{limit: {KEY_CONCURRENCY}, key: "${{ .body.key }}"}}, {_RETRY}',
+    ),
     CampaignFlow(
         WAIT,
         _in_order("before", "after"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
@@ -217,17 +217,27 @@ def _out_of_order(calls: Sequence[Call]) -> Iterator[str]:
 
 
 def _too_many(calls: Sequence[Call]) -> Iterator[str]:
-    """Yield the moments at which more executions of the limited flow called something than it allows."""
+    """Yield the moments at which more executions called something than the limit of their flow, or of a key, allows."""
+    of_keys: dict[int, list[Call]] = defaultdict(list)
+    for call in calls:
+        if call.step in flows.steps(flows.KEYED):
+            of_keys[call.order_key].append(call)
+    yield from _beyond(flows.CONCURRENCY, (call for call in calls if call.step in flows.steps(flows.LIMIT)))
+    for of_key in of_keys.values():
+        yield from _beyond(flows.KEY_CONCURRENCY, of_key)
+
+
+def _beyond(limit: int, calls: Iterable[Call]) -> Iterator[str]:
     changes: list[tuple[float, int, str]] = []
     for call in calls:
-        if call.answered is not None and call.step in flows.steps(flows.LIMIT):
+        if call.answered is not None:
             changes += [(call.began, 1, call.execution_id), (call.answered, 0, call.execution_id)]
     changes.sort()
     running: set[str] = set()
     for moment, begins, execution_id in changes:
         if begins:
             running.add(execution_id)
-            if len(running) > flows.CONCURRENCY:
+            if len(running) > limit:
                 yield f"{len(running)} at {moment:.3f}: {', '.join(sorted(running))}"
         else:
             running.discard(execution_id)

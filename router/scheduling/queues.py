@@ -159,6 +159,14 @@ class FairQueues:
             for following in self.places.leave(seq, queue.policy.key_concurrency):
                 self._put_timed(queue, following)
 
+    def ended(self, queue: FlowQueue, seq: int) -> None:
+        """Forget what shaped an execution."""
+        self.vacate(queue, seq)
+        if self.keys:
+            self.keys.pop(seq, None)
+        if self.rates.unreserved:
+            self.rates.unreserved.pop(seq, None)
+
     def may_run(self, queue: FlowQueue, seq: int) -> bool:
         """Whether a flow has room for one of its executions, as to its key, too."""
         limit = queue.policy.key_concurrency

@@ -291,9 +291,7 @@ class Shard:
         self.attempts.forget(seq)
         self._lost.last.pop(seq, None)
         self.leases.forget(seq)
-        self._queues.vacate(queue, seq)
-        if self._queues.keys:
-            self._queues.keys.pop(seq, None)
+        self._queues.ended(queue, seq)
         queue.unfinished -= 1
         self.unfinished -= 1
         turn = self._order_keys.leave(seq)

@@ -10,6 +10,7 @@ from support.body_seats import seat_of
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.events.lifecycle import WorkflowEventType
+from flowhook.events.shaping import ShapingKeys
 from flowhook.limits import INLINE_BODY_BYTES
 from flowhook.model import JournalEntry, Status, WorkflowError
 from flowhook.model.audit import AuditEntry
@@ -52,7 +53,7 @@ async def erase(cluster, event, **options):
 
 async def test_all_parts_of_an_execution_go(cluster, new_event, new_arrival, left):
     event = new_event(payload=MARK * 400, order_key=TEXT, attributes=(("customer", TEXT),), dedupe_key=TEXT)
-    event = event._replace(dedupe_until_ms=2**45)
+    event = event._replace(dedupe_until_ms=2**45, shaping=ShapingKeys(TEXT, TEXT, 5, TEXT))
     (seq,) = await cluster.append(event)
     error = WorkflowError(f"https://example.com/{TEXT}", 500, TEXT, "/do/0", TEXT)
     await cluster.state.write([Journaled(seq, 0, JournalEntry("/do/0", MARK * 900), history=MARK)])

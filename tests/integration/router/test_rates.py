@@ -6,10 +6,16 @@ import time
 from bisect import bisect_left
 
 import pytest
+from support.edge_heads import edge_head
 from support.routers import flow, running_router
 from support.runners import attached
 
+from flowhook import limits
+from flowhook.client import channel
+from flowhook.errors import ExhaustedError
+from flowhook.events import ids
 from flowhook.model import ShapedBy
+from flowhook.v1 import envelope_pb2, ingest_service_pb2, ingest_service_pb2_grpc
 
 RATE = 50
 SLOW = b"execution: {rate: {limit: 1, per: P1D, key: '${ .account }'}}\n"
@@ -62,3 +68,33 @@ async def test_a_slow_rate_holds_over_restarts(tmp_path, many):
                 (assignment,) = await runner.assignments(1)
                 assert ids_of([assignment]) == [other]
                 await runner.complete(assignment)
+
+
+async def test_a_flow_with_too_many_keys_refuses_further_ones_for_now(router, client, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_RATE_KEYS", 2)
+    await client.flows.apply([flow("slow", SLOW)])
+    sent = [await client.ingest("slow", {"account": account}) for account in "ab"]
+    with pytest.raises(ExhaustedError) as caught:
+        await client.ingest("slow", {"account": "c"})
+    assert (caught.value.reason, caught.value.retry_after) == ("RATE_KEYS_FULL", 60)
+    sent += [await client.ingest("slow", {"account": "a"}), await client.ingest("slow", {})]
+    async with attached(router, credit=10) as runner:
+        assert sorted(ids_of(await runner.assignments(3))) == sorted([*sent[:2], sent[3]])
+
+
+async def test_a_key_that_an_edge_made_counts_and_one_that_is_no_key_is_made_anew(router, client):
+    (applied,) = await client.flows.apply([flow("slow", SLOW)])
+    event = {"flow_id": "slow", "head": edge_head("/hook/slow"), "order_key": "", "body": b'{"account": "here"}'}
+    made = {"rate": "made by the edge"}
+    positions = []
+    async with channel.connect(router.target, router.token("edge")) as opened:
+        stub = ingest_service_pb2_grpc.IngestServiceStub(opened)
+        for shaping in (made, {"rate": "x" * 300}, {**made, "priority": 10}, None, made):
+            message = envelope_pb2.Event(id=ids.mint(ids.slot_of("slow")), flow_revision=applied.flow.revision, **event)
+            message.receive_time.GetCurrentTime()
+            if shaping is not None:
+                message.shaping.CopyFrom(envelope_pb2.ShapingKeys(**shaping))
+            response = await stub.IngestEvents(ingest_service_pb2.IngestEventsRequest(events=[message]))
+            assert response.results[0].accepted.execution_id == message.id
+            positions.append((await client.executions.get(message.id)).execution.turn.position)
+    assert positions == [1, 1, 2, 3, 2]

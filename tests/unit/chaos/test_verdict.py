@@ -140,6 +140,13 @@ def test_a_limited_flow_runs_no_more_than_it_may(at_once, expected):
     assert kinds(verdict_of([acknowledged(key, flows.LIMIT) for key in executions], executions, calls)) == expected
 
 
+@pytest.mark.parametrize(("keys", "expected"), [((1, 1, 2, 2), set()), ((1, 1, 1, 2), {"too_many_at_a_time"})])
+def test_no_more_of_a_key_run_than_may(keys, expected):
+    executions = {f"evt_{number}": ended(flows.KEYED) for number in range(len(keys))}
+    calls = [call(id_, "keep", 1.0, 1.03, key=key) for id_, key in zip(executions, keys, strict=True)]
+    assert kinds(verdict_of([acknowledged(id_, flows.KEYED) for id_ in executions], executions, calls)) == expected
+
+
 def test_recovery_lasts_from_a_kill_to_the_next_acknowledgement_unless_another_fault_is_made_meanwhile():
     moments = ((1.9, 2.1), (4.4, 4.5), (8.9, 9.0), (11.4, 11.5), (20.0, 21.0))
     events = [acknowledged(f"evt_{number}", asked=asked, at=at) for number, (asked, at) in enumerate(moments)]

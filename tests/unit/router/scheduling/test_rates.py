@@ -251,12 +251,15 @@ def test_a_slow_rate_is_reserved_before_it_is_used_and_the_reservation_holds_ove
     world.now = 1000.0
     world.accept(key="x")
     world.accept(key="x")
-    assert world.assign() == [1]
+    (granted,) = world.shard.assign(now=world.now)
+    assert granted.seq == 1
     lines = world.shard.rates.reserve([1])
     ((line, until),) = lines
     assert (line.id, until) == (("a", "x"), 1000.0 + DAY + AHEAD)
     world.shard.rates.reserved([1], lines)
     assert world.shard.rates.unreserved == {}
+    world.shard.end(granted.token)
+    world.shard.ended(1)
 
     after = World(Rate(1, DAY, keyed=True), stored={fingerprint("a", "x"): until}, now=2000.0)
     after.accept(key="x")
@@ -265,6 +268,17 @@ def test_a_slow_rate_is_reserved_before_it_is_used_and_the_reservation_holds_ove
     assert [seq for _, seq in after.assigned] == [2]
     after.run(1000.0 + DAY + 2 * AHEAD)
     assert [seq for _, seq in after.assigned] == [2, 1]
+
+
+def test_nothing_is_kept_of_one_that_is_cancelled_before_it_is_sent():
+    world = World(Rate(1, DAY))
+    world.now = 1000.0
+    world.accept()
+    (granted,) = world.shard.assign(now=world.now)
+    assert world.shard.rates.unreserved.keys() == {1}
+    assert world.shard.cancel(granted.seq, "a") is not None
+    world.shard.ended(1)
+    assert world.shard.rates.unreserved == {}
 
 
 def test_a_clock_that_was_set_back_holds_nothing_back_for_longer_than_the_rate():

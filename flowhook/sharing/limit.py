@@ -50,7 +50,7 @@ class Limit:
     per: str  # what a principal is: "token"
     total: int  # most that is held at a time, at least 1
     reason: str  # of the error when a principal's share is used
-    full: str  # reason of the error when there is no room for any principal
+    full: str = ""  # reason of the error when there is no room for any principal; empty: the same
     _: KW_ONLY
     parts: int = 4  # a principal may hold one part in so many of what the others leave, but one seat in any case
     reserved: int = 0  # part of the total that only essential principals may hold
@@ -127,7 +127,7 @@ class SharedLimit:
             raise ExhaustedError(message, reason=limit.reason, retry_after=limit.retry_after)
         if refusal is not None:
             message = f"no room for more {limit.counts}: there may be {limit.total}; try again in {limit.retry_after} s"
-            raise UnavailableError(message, reason=limit.full, retry_after=limit.retry_after)
+            raise UnavailableError(message, reason=limit.full or limit.reason, retry_after=limit.retry_after)
         self._held[principal] += size
         self.used += size
         if not principal.essential:

@@ -69,9 +69,7 @@ class RouterLimits:
         retry_after=1,
     )
     # series of metrics that processes report
-    report_series: Limit = Limit(
-        "series of metrics in reports", "token", 100_000, "METRICS_DROPPED", "METRICS_DROPPED", reserved=75_000
-    )
+    report_series: Limit = Limit("series of metrics in reports", "token", 100_000, "METRICS_DROPPED", reserved=75_000)
     # large reports of metrics being checked. Calls wait for that.
     reports: Limit = Limit(
         "large reports being checked",
@@ -99,7 +97,6 @@ class RouterLimits:
         "token",
         2 * MAX_UPLOADS,
         "UPLOADS_FULL",
-        "UPLOADS_FULL",
         reserved=MAX_UPLOADS * 3 // 2,
         essential_parts=1,
     )
@@ -108,7 +105,6 @@ class RouterLimits:
         "bytes of uploaded bodies without their event",
         "token",
         MAX_UPLOAD_BYTES,
-        "UPLOADS_FULL",
         "UPLOADS_FULL",
         reserved=MAX_UPLOAD_BYTES // 2,
         essential_parts=1,
@@ -128,38 +124,19 @@ class EdgeLimits:
     """
 
     replies_of_flow: Limit = Limit(
-        "requests that wait for replies", "flow", 2000, "TOO_MANY_HELD", "TOO_MANY_HELD", parts=2, retry_after=1
+        "requests that wait for replies", "flow", 2000, "TOO_MANY_HELD", parts=2, retry_after=1
     )
     # the same by sender
     replies_of_sender: Limit = Limit(
-        "requests that wait for replies",
-        "address",
-        2000,
-        "TOO_MANY_HELD",
-        "TOO_MANY_HELD",
-        parts=2,
-        essential_parts=1,
-        retry_after=1,
+        "requests that wait for replies", "address", 2000, "TOO_MANY_HELD", parts=2, essential_parts=1, retry_after=1
     )
     # requests for later replies, at the URLs that senders got
     fetches: Limit = Limit(
-        "requests for later replies",
-        "address",
-        2000,
-        "TOO_MANY_HELD",
-        "TOO_MANY_HELD",
-        essential_parts=1,
-        retry_after=1,
+        "requests for later replies", "address", 2000, "TOO_MANY_HELD", essential_parts=1, retry_after=1
     )
     # incomplete heads and bodies in memory; beyond it, large or slow requests are refused with 503
     received_bytes: Limit = Limit(
-        "bytes of requests being received",
-        "address",
-        512 * MIB,
-        "OVERLOADED",
-        "OVERLOADED",
-        essential_parts=1,
-        retry_after=1,
+        "bytes of requests being received", "address", 512 * MIB, "OVERLOADED", essential_parts=1, retry_after=1
     )
 
 
@@ -190,9 +167,7 @@ class AdminLimits:
         waiting=32,
     )
     # tokens that the router is asked about, because they are used for the first time
-    logins: Limit = Limit(
-        "new tokens being checked", "address", 8, "TOO_MANY_LOGINS", "TOO_MANY_LOGINS", waiting=64, retry_after=6
-    )
+    logins: Limit = Limit("new tokens being checked", "address", 8, "TOO_MANY_LOGINS", waiting=64, retry_after=6)
     # time in which a client has to receive a response, or a piece of a download
     send_seconds: float = 30.0
 
@@ -202,13 +177,9 @@ class OffloadLimits:
     """The limits of each pool of processes that do what may take long: parsing large bodies, conditions, traces."""
 
     # processes at a time, for which calls wait. A flow has at most one.
-    processes: Limit = Limit(
-        "processes of one kind", "flow", 2, "OVERLOADED", "OVERLOADED", parts=2, waiting=1998, retry_after=1
-    )
+    processes: Limit = Limit("processes of one kind", "flow", 2, "OVERLOADED", parts=2, waiting=1998, retry_after=1)
     # arguments of the calls that run or wait
-    waiting_bytes: Limit = Limit(
-        "bytes that wait for these processes", "flow", 256 * MIB, "OVERLOADED", "OVERLOADED", retry_after=1
-    )
+    waiting_bytes: Limit = Limit("bytes that wait for these processes", "flow", 256 * MIB, "OVERLOADED", retry_after=1)
 
     @classmethod
     def with_waiting(cls, calls: int) -> OffloadLimits:

@@ -25,7 +25,7 @@ def rows(table):
 
 def _line(name, limit):
     share = f"1/{limit.parts} per {limit.per}"
-    beyond = ", ".join(f"`{reason}`" for reason in dict.fromkeys((limit.reason, limit.full)))
+    beyond = ", ".join(f"`{reason}`" for reason in dict.fromkeys((limit.reason, limit.full or limit.reason)))
     if limit.waiting:
         beyond = f"{limit.waiting:,} wait, then {beyond}"
     reserved = _amount(limit, limit.reserved) if limit.reserved else "none"

@@ -23,6 +23,8 @@ from support.patience import PATIENCE
 from support.systems import running_system, until
 
 from flowhook.model import Status
+from flowhook.model.error_types import spellings
+from flowhook.model.execution_filter import ExecutionFilter
 
 RECORDED = Path(__file__).parent / "recorded"
 WORLD = ("127.77.3.7", 18077)
@@ -148,6 +150,8 @@ async def assert_goes_on(system, recorded, world, *, recent):
     faulted = [await system.client.executions.get(each) for each in recorded["faulted"]]
     assert {each.execution.status for each in faulted} == {Status.FAULTED}
     assert faulted[0].execution.resolution.reason == "known"
+    for type_ in spellings(faulted[0].execution.error.type):  # it was stored by its name of that time
+        assert set(recorded["faulted"]) <= await failed_with(system, type_)
     job = await job_of(system, recorded)
     assert (job["state"], job["done"], job["skipped"]) == ("completed", 5, 1)
     replays = [each for each in await system.executions("faults") if each.replay_of]
@@ -162,6 +166,10 @@ async def assert_goes_on(system, recorded, world, *, recent):
     if recent:
         twice = await system.send("hello", {"name": "Ann", "order": "A-1", "delivery": "d1"})
         assert twice.id == recorded["completed"]
+
+
+async def failed_with(system, type_):
+    return {each.id async for each in system.client.executions.list(where=ExecutionFilter(error_type=type_))}
 
 
 async def reply_of(system, recorded):

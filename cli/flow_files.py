@@ -49,6 +49,7 @@ def read_flow_files(paths: Sequence[Path]) -> list[FlowFile]:
 
 def check_flow_files(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]]:
     """Return the flows of the files that have no faults, as `read_flow_files` does, and the faults of the others."""
+    from cli.embedded_files import embed
     from flowhook.document import parse
     from flowhook.document.diagnostics.problems import Code
     from runner.component_names import component_names
@@ -57,7 +58,7 @@ def check_flow_files(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]
     files: list[FlowFile] = []
     faults: list[Fault] = []
     for path in find_flow_files(paths):
-        content = read_flow_file(path)
+        content = embed(read_flow_file(path), path)
         try:
             files.append(FlowFile(str(path), content, parse(content, file=str(path), functions=functions)))
         except InvalidFlowError as error:

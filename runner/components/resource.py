@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from cachetools import TTLCache
 
-from flowhook.document.models.calls import ExternalResource
+from flowhook.document.models.calls import EMBEDDED, ExternalResource
 from runner.components import http
 from runner.components.base import Context
 from runner.components.http import EvaluatedEndpoint
@@ -76,6 +76,9 @@ async def fetch(resource: Resource, context: Context, place: str) -> bytes:
     The request does not carry the call's Idempotency-Key: a server that receives both requests would treat the call as
     a repetition.
     """
+    if resource.uri.startswith(EMBEDDED):
+        text = resource.uri.removeprefix(EMBEDDED)
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     scheme = urlsplit(resource.uri).scheme.lower()
     if scheme == "file":
         raise fault(Kind.CONFIGURATION, f"{place}: files of a runner are not read: serve the document over https")

@@ -246,7 +246,8 @@ _WITHIN: Final = (
 )
 
 
-def _template(value: str) -> str:
+def check_uri_template(value: str) -> str:
+    """Return a value; raise a validation error unless it is an http(s) URI template, or an expression."""
     if is_expression(value):
         return value
     if not _URI.fullmatch(value):
@@ -270,7 +271,7 @@ _uri: Final = accept(
     "expected an http(s) URI such as https://login.example.com, without variables",
 )
 
-UriTemplate = Annotated[str, AfterValidator(_template)]
+UriTemplate = Annotated[str, AfterValidator(check_uri_template)]
 """An absolute http(s) URI that may hold `{variables}`, or an expression in `${ }`."""
 
 Uri = Annotated[str, AfterValidator(_uri)]  # an absolute http(s) URI, or an expression in `${ }`

@@ -21,6 +21,7 @@ from flowhook.document.models.base import (
     Model,
     UriTemplate,
     accept,
+    check_uri_template,
     exactly_one,
     is_integer,
     model_check,
@@ -146,7 +147,7 @@ _RPC: Final = pattern_or_expression(IDENTIFIER, "the name of a method, such as G
 _no_file: Final = accept(
     lambda value: not (isinstance(value, str) and value.lower().startswith("file:")),
     Code.URI_INVALID,
-    "files of a runner are not read: serve the document over http(s)",
+    "files of a runner are not read: `flowhook apply` takes those beside the flow file, else serve it over http(s)",
 )
 
 _port: Final = accept(
@@ -161,7 +162,15 @@ def type_or_expression(expected: str, *types: type) -> Callable[[object], object
     return accept(lambda value: isinstance(value, types) or is_expression(value), Code.VALUE_TYPE, cause)
 
 
-_Uri = Annotated[UriTemplate, BeforeValidator(_no_file)]
+EMBEDDED: Final = "embedded:"  # begins the URI of a document that the flow contains, in base64url
+_EMBEDDED: Final = re.compile(rf"{EMBEDDED}[A-Za-z0-9_-]*")
+
+
+def _resource_uri(value: str) -> str:
+    return value if _EMBEDDED.fullmatch(value) else check_uri_template(value)
+
+
+_Uri = Annotated[str, BeforeValidator(_no_file), AfterValidator(_resource_uri)]
 _Messages = Annotated[
     dict[str, Any] | list[Any] | str,
     PlainValidator(type_or_expression("a mapping, a list of them for a stream", dict, list)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 
 import grpc
 import pytest
@@ -297,3 +298,11 @@ async def test_tls_checks_the_name_that_the_flow_gives(call, tmp_path, monkeypat
         service["host"] = "https://localhost"
         error = await call("grpc", service=service, method="Greet")
     assert kind(error) == ("communication", 503)
+
+
+async def test_a_proto_that_the_flow_contains_is_read_without_a_request(call, pets, proto):
+    _, requests = await proto()
+    text = base64.urlsafe_b64encode(PROTO.encode()).decode().rstrip("=")
+    given = {"proto": {"endpoint": f"embedded:{text}"}, "service": pets.service, "method": "Greet"}
+    assert await call("grpc", **given) == {"name": "Hello "}
+    assert requests == []

@@ -102,6 +102,8 @@ def _port(runner: web.AppRunner) -> int:
 async def at_rest(cluster: Cluster, seconds: float) -> dict[str, Any]:
     """Measure memory and CPU time of all processes of a cluster for `seconds`."""
     kinds = processes(cluster.data_dir) | {cluster.supervisor.pid: "supervisor"}
+    for child in psutil.Process(cluster.supervisor.pid).children():
+        kinds.setdefault(child.pid, "fork server")
     before = cpu_time(kinds)
     await asyncio.sleep(seconds)
     used = cpu_time(kinds)

@@ -261,7 +261,7 @@ async def start(busy: int, times: int) -> dict[str, Any]:
 
 def _named(process: psutil.Process) -> str:
     """Return the last two words of a command, which tell our processes apart."""
-    return " ".join(process.cmdline()[-2:])
+    return " ".join([word for word in process.cmdline() if word][-2:])
 
 
 def main() -> None:

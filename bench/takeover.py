@@ -123,8 +123,9 @@ def _cpu() -> dict[str, float]:
     """Return the CPU seconds of all processes of this one's, by what they are."""
     totals: dict[str, float] = {}
     for process in psutil.Process().children(recursive=True):
-        command = process.cmdline()
-        name = "nats-server" if "nats-server" in command[0] else command[-1]
+        command = [word for word in process.cmdline() if word]
+        # those that were forked show `flowhook edge-1`
+        name = "nats-server" if "nats-server" in command[0] else command[-1].removeprefix("flowhook ").partition("-")[0]
         times = process.cpu_times()
         totals[name] = totals.get(name, 0.0) + times.user + times.system
     return totals

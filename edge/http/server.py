@@ -35,7 +35,7 @@ from flowhook.sharing.limit import network_of
 
 HANDSHAKE_SECONDS: Final = 10.0  # time for the handshake of TLS
 SWEEP_SECONDS: Final = 0.25  # interval of deadline checks; a timeout fires at most this much late
-EMPTY_SECONDS: Final = 1.0  # the same without connections, when only certificates are looked at
+CERTIFICATE_SECONDS: Final = 1.0  # the same without connections, when only certificates are looked at, if there are any
 # Refused excess connections that may linger, so that their senders see the 503; further ones may see a reset.
 MAX_TURNED_AWAY: Final = 128
 MAX_GIVING_WAY: Final = 64  # connections closed to make room for others that may linger; further ones may see a reset
@@ -213,7 +213,8 @@ class Server(HTTPServer):
             await asyncio.sleep(SWEEP_SECONDS)
             return
         self._one_more.clear()
-        await wait_at_most(until_tick(EMPTY_SECONDS), self._one_more.wait())
+        seconds = None if self._certificates is None else until_tick(CERTIFICATE_SECONDS)
+        await wait_at_most(seconds, self._one_more.wait())
 
     @property
     def _authorities_version(self) -> int:

@@ -36,7 +36,7 @@ from flowhook.process.ticks import next_tick
 # the process stopped with a FlowhookError: a restart fails the same way until its configuration or environment changes
 EXIT_REFUSED: Final = 1
 STORAGE_FULL: Final = "STORAGE_FULL"
-READINESS_SECONDS: Final = 1.0  # between two looks whether a process is still ready, for its log
+READINESS_SECONDS: Final = 2.0  # between two looks whether a process is still ready, for its log
 EXIT_DEFECT: Final = 70  # the process ended with an unexpected exception (sysexits.h, EX_SOFTWARE)
 # with less room than this a disk counts as full: SQLite's shared memory and a few pages need as much
 LEAST_BYTES: Final = 256 * 1024

@@ -28,7 +28,7 @@ IDLE_SAMPLE: Final = (
     5  # looks at an idle child for one sample, which takes a quarter of a millisecond of a cold processor
 )
 # interval between looks at a child that has no execution: it tells when it gets one
-RESTING_POLL_SECONDS: Final = 1.0
+RESTING_POLL_SECONDS: Final = 2.0
 
 
 @attrs.define(eq=False, repr=False)

@@ -11,7 +11,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from typing import Final
 
+from flowhook.asyncio_tasks import wait_at_most
 from flowhook.errors import OutOfRangeError
+from flowhook.process.ticks import until_tick
 from flowhook.sharing import INTERNAL, current_principal
 from router.storage.registry import Registry, RegistryChange
 
@@ -63,11 +65,7 @@ class RegistryWatch:
                 yield seen, changes
                 continue
             yield seen, ()
-            try:
-                async with asyncio.timeout(progress_seconds):
-                    await changed.wait()
-            except TimeoutError:
-                continue
+            await wait_at_most(until_tick(progress_seconds), changed.wait())
 
     async def _after(self, seen: int) -> Sequence[RegistryChange]:
         if self._recent and seen < self._recent[0].revision - 1:

@@ -14,6 +14,7 @@ from flowhook.attach.messages import Renewed, RouterMessage, Welcome
 from flowhook.attach.send_pacing import SendPacer
 from flowhook.errors import FlowhookError, InvalidError, UnavailableError
 from flowhook.process import logs
+from flowhook.process.ticks import until_tick
 from flowhook.retrying import CALL
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
@@ -168,7 +169,7 @@ class RouterConnection:
             self._pending.set()
             self._renew_later(seconds)
 
-        self._timer = asyncio.get_running_loop().call_later(seconds, renew)
+        self._timer = asyncio.get_running_loop().call_later(until_tick(seconds), renew)
 
 
 def _done(sent: asyncio.Future[None] | None) -> None:

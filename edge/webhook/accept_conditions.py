@@ -1,11 +1,12 @@
 """Decides in a separate process whether a flow wants a request: any jq program, and any JSON Schema.
 
-Either may take for ever. So both have `SECONDS` of CPU time together; the kernel ends the process that takes more, and
-with it nothing but the one decision.
+Either may take for ever. So both have some CPU time together; the kernel ends the process that takes more, and with it
+nothing but the one decision.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from flowhook.errors import InvalidError
 from flowhook.payloads.parsing import encode_json, parse
 
 SECONDS: Final = 1.0  # CPU time of the filter and the schema of one request
+QUICK_SECONDS: Final = 0.1  # the same in a process that flows share whose conditions are quick; then it is a slow one
+SLOW_NICENESS: Final = 15  # nice value while a flow is served whose conditions take long: all else goes first
 CACHE: Final = 256  # filters and schemas that a process keeps compiled
 MAX_MESSAGE: Final = 500  # characters of what jq says about a filter that fails
 
@@ -66,7 +69,18 @@ def decide(conditions: bytes, view: bytes) -> Iterator[bytes]:
 
     A filter is a jq program that is valid, or null; a schema is its document, or null.
     """
-    yield _decide(conditions, view.decode(), orjson.loads(view))
+    yield _decide(conditions, view.decode(), orjson.loads(view), QUICK_SECONDS)
+
+
+def decide_slowly(conditions: bytes, view: bytes) -> Iterator[bytes]:
+    """Do the same when there is nothing else to do, in a process that is for nothing else."""
+    os.setpriority(os.PRIO_PROCESS, 0, SLOW_NICENESS)
+    yield _decide(conditions, view.decode(), orjson.loads(view), SECONDS)
+
+
+def decide_unparsed_slowly(conditions: bytes, kind: bytes, view: bytes, body: bytes) -> Iterator[bytes]:
+    os.setpriority(os.PRIO_PROCESS, 0, SLOW_NICENESS)
+    return decide_unparsed(conditions, kind, view, body)
 
 
 def decide_unparsed(conditions: bytes, kind: bytes, view: bytes, body: bytes) -> Iterator[bytes]:
@@ -77,13 +91,13 @@ def decide_unparsed(conditions: bytes, kind: bytes, view: bytes, body: bytes) ->
     content_type, headers, limit = orjson.loads(kind)
     pairs = [(name, value.encode("latin-1")) for name, value in headers]
     value = {**orjson.loads(view), "body": parse(content_type, body, pairs, limit=limit).body}
-    yield _decide(conditions, encode_json(value).decode(), value)
+    yield _decide(conditions, encode_json(value).decode(), value, SECONDS)
 
 
-def _decide(conditions: bytes, text: str, value: Any) -> bytes:
+def _decide(conditions: bytes, text: str, value: Any, seconds: float) -> bytes:
     began = time.process_time_ns()
     # sooner than the limit of the process, part of which is for parsing
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         verdict = _compiled(conditions).decide(text, value)
     finally:

@@ -1,8 +1,8 @@
 """Decides whether a flow wants a request (`webhook.accept`), before anything of it is stored.
 
 A filter that is a plain program (`flowhook.expressions.plain_programs`) is evaluated in place, about a small body. All
-else is in separate processes: each flow has one of them at a time at most, and a flow whose conditions take long, or
-whose body is large, has those for such ones. So it delays no other flow that is quick.
+else is in separate processes: each flow has one of them at a time at most. Large bodies have processes of their own,
+and flows whose conditions take long have one that works when there is nothing else to do. So these delay nobody else.
 
 Nothing is lost in silence. A request that can't be decided, because its filter fails or its conditions take too much
 CPU time, is refused with 503, so that its sender tries again, and operators can accept it after the fix.
@@ -10,6 +10,11 @@ CPU time, is refused with 503, so that its sender tries again, and operators can
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import attrs
@@ -17,16 +22,26 @@ import orjson
 
 from edge.http import responses
 from edge.http.responses import Response
-from edge.webhook.accept_conditions import SECONDS, Verdict, decide, decide_unparsed
+from edge.webhook.accept_conditions import (
+    SECONDS,
+    Verdict,
+    decide,
+    decide_slowly,
+    decide_unparsed,
+    decide_unparsed_slowly,
+)
 from flowhook.document.models.webhook import Accept, Webhook
-from flowhook.errors import FlowhookError, InvalidError
+from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.expressions.plain_programs import Undecided, compile_plain
 from flowhook.expressions.syntax import ExpressionTypeError, strip_markers
 from flowhook.payloads.parsing import encode_json
-from flowhook.sandbox.offload import Offload
+from flowhook.sandbox.offload import WAIT_SECONDS, Offload
 from flowhook.sandbox.worker import TooCostlyError
+from flowhook.sharing.table import OffloadLimits
 
 SLOW_NS: Final = 50_000_000  # CPU time of one decision (ns) from which a flow is among the slow ones, until it changes
+
+MAX_WAITING: Final = 1000  # decisions of one flow that wait for their turn
 
 FILTERED: Final = "FILTERED"
 SCHEMA_VIOLATED: Final = "SCHEMA_VIOLATED"
@@ -61,6 +76,8 @@ class CompiledAcceptance:
     conditions: bytes  # for `accept_conditions`
     schema_alone: bytes | None  # the same without the filter; None: there is no schema
     is_slow: bool  # whether one decision took long
+    turn: asyncio.Lock  # of decisions that may be quick: one at a time, so that the next ones know it if one is not
+    waiting: int  # decisions that wait for their turn
     _filter: Any  # the filter as a closure; None: there is none, or it is not plain
     _filtered: Response
     _invalid: int
@@ -71,6 +88,7 @@ class CompiledAcceptance:
         self.conditions = orjson.dumps([program, schema])
         self.schema_alone = None if schema is None else orjson.dumps([None, schema])
         self.is_slow = False
+        self.turn, self.waiting = asyncio.Lock(), 0
         self._filter = None if program is None else compile_plain(f"${{{program}}}")
         self._filtered = responses.build_response(accept.otherwise.filtered, (), b"", reason=FILTERED)
         self._invalid = accept.otherwise.invalid
@@ -108,13 +126,34 @@ def compile_acceptance(webhook: Webhook) -> CompiledAcceptance | None:
     return None if webhook.accept is None else CompiledAcceptance(webhook.accept)
 
 
-class AcceptanceChecks:
-    """Decides what flows accept, in processes for quick flows and in others. Close it after the last call."""
+@asynccontextmanager
+async def _turn(acceptance: CompiledAcceptance) -> AsyncIterator[None]:
+    """Wait for the turn of a decision; ExhaustedError: too many wait, or for too long (`OVERLOADED`)."""
+    if acceptance.waiting >= MAX_WAITING:
+        raise ExhaustedError("too many decisions are waiting", reason="OVERLOADED")
+    acceptance.waiting += 1
+    try:
+        async with asyncio.timeout(WAIT_SECONDS):
+            await acceptance.turn.acquire()
+    except TimeoutError:
+        raise ExhaustedError("too many decisions are waiting", reason="OVERLOADED") from None
+    finally:
+        acceptance.waiting -= 1
+    try:
+        yield
+    finally:
+        acceptance.turn.release()
 
-    def __init__(self, quick: Offload | None = None, slow: Offload | None = None) -> None:
-        imports = "flowhook.json.schemas"
-        self._quick = quick or Offload("deciding what flows accept", imports=imports)
-        self._slow = slow or Offload("deciding what slow flows accept", imports=imports)
+
+class AcceptanceChecks:
+    """Decides what flows accept, in processes for small and large bodies and for slow flows. Close it at the end."""
+
+    def __init__(self) -> None:
+        imports, shared = "flowhook.json.schemas", OffloadLimits()
+        one = replace(shared, processes=replace(shared.processes, total=1, parts=1))
+        self._small = Offload("deciding what flows accept", imports=imports)
+        self._large = Offload("deciding what flows accept of large bodies", imports=imports)
+        self._slow = Offload("deciding what slow flows accept", imports=imports, shared=one)
 
     async def check(self, flow_id: str, acceptance: CompiledAcceptance, view: dict[str, Any]) -> Refusal | None:
         """Decide about a small request, given the value of `.`; ExhaustedError: too many of the flow wait."""
@@ -123,32 +162,42 @@ class AcceptanceChecks:
             return acceptance.refusal(Verdict(FILTERED))
         if passes and acceptance.schema_alone is None:
             return None
-        conditions = acceptance.schema_alone if passes else None
-        offload = self._slow if acceptance.is_slow else self._quick
-        return await self._decided(
-            flow_id, acceptance, offload, decide, conditions or acceptance.conditions, encode_json(view)
-        )
+        conditions = (acceptance.schema_alone if passes else None) or acceptance.conditions
+        text = encode_json(view)
+        if not acceptance.is_slow:
+            async with _turn(acceptance):
+                if not acceptance.is_slow:
+                    with contextlib.suppress(TooCostlyError):
+                        return await self._decided(flow_id, acceptance, self._small, decide, conditions, text)
+                    acceptance.is_slow = True
+        return await self._bounded(flow_id, acceptance, self._slow, decide_slowly, conditions, text)
 
     async def check_unparsed(
         self, flow_id: str, acceptance: CompiledAcceptance, kind: bytes, view: bytes, body: bytes
     ) -> Refusal | None:
         """Do the same for a large or compressed body; see `decide_unparsed`, whose InvalidError may be raised too."""
-        return await self._decided(
-            flow_id, acceptance, self._slow, decide_unparsed, acceptance.conditions, kind, view, body
-        )
+        slow = acceptance.is_slow
+        offload, function = (self._slow, decide_unparsed_slowly) if slow else (self._large, decide_unparsed)
+        return await self._bounded(flow_id, acceptance, offload, function, acceptance.conditions, kind, view, body)
+
+    async def _bounded(
+        self, flow_id: str, acceptance: CompiledAcceptance, offload: Offload, function: Any, *parts: bytes
+    ) -> Refusal | None:
+        """Do as `_decided` does, and refuse what takes too long."""
+        try:
+            return await self._decided(flow_id, acceptance, offload, function, *parts)
+        except TooCostlyError:
+            acceptance.is_slow = True
+            return acceptance.refusal(Verdict(TOO_COSTLY))
 
     async def _decided(
         self, flow_id: str, acceptance: CompiledAcceptance, offload: Offload, function: Any, *parts: bytes
     ) -> Refusal | None:
-        try:
-            (answer,) = await offload.run(flow_id, function, *parts)
-        except TooCostlyError:
-            acceptance.is_slow = True
-            return acceptance.refusal(Verdict(TOO_COSTLY))
+        (answer,) = await offload.run(flow_id, function, *parts)
         verdict = Verdict(*orjson.loads(answer))
         acceptance.is_slow |= verdict.cpu_ns > SLOW_NS
         return acceptance.refusal(verdict)
 
     async def aclose(self) -> None:
-        await self._quick.aclose()
-        await self._slow.aclose()
+        for offload in (self._small, self._large, self._slow):
+            await offload.aclose()

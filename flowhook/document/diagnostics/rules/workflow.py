@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -31,6 +32,7 @@ from flowhook.errors import InvalidError
 from flowhook.expressions.paths import paths_in
 from flowhook.expressions.syntax import InvalidExpression, is_expression, strip_markers
 
+_BODY = re.compile(r"\.body\b")  # in any jq program: no request would pass
 CAUSE = "`.body` is null with `parse: raw`: the body is an attachment, which only tasks can read"
 
 
@@ -98,6 +100,9 @@ def _raw_bodies(document: Part) -> Iterator[Problem]:
     webhook = document.at("webhook")
     parts = []
     if webhook.at("parse").value == "raw":
+        accepting = webhook.at("accept", "filter")
+        if isinstance(accepting.value, str) and _BODY.search(accepting.value):
+            yield accepting.problem(Code.BODY_NOT_PARSED, CAUSE)
         parts.append(document.at("execution", "order_by"))
         parts += [document.at("execution", name, "key") for name in ("rate", "concurrency", "debounce")]
         parts.append(document.at("execution", "priority"))

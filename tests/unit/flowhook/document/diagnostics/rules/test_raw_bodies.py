@@ -24,6 +24,7 @@ DO = "do: [{a: {set: {c: 1}}}]\n"
             2,
             "webhook.dedupe.key",
         ),
+        ("webhook: {auth: none, parse: raw, accept: {filter: '[.body.x] | any'}}\n", 2, "webhook.accept.filter"),
         ("webhook: {auth: none, parse: raw, respond: {body: {a: ['${ .body.x }']}}}\n", 2, "webhook.respond.body.a[0]"),
         (
             "webhook: {auth: none, parse: raw, respond: {headers: {X: '${ .body.x }'}}}\n",

@@ -1,0 +1,51 @@
+"""Rates, keyed limits and debounced events hold when another router takes the shard over."""
+
+from __future__ import annotations
+
+from support.routers import flow
+from support.runners import attached
+
+from flowhook.model import ShapedBy
+
+SLOW = b"execution: {rate: {limit: 1, per: P1D, key: '${ .account }'}}\n"
+KEYED = b"execution: {concurrency: {limit: 1, key: '${ .account }'}}\n"
+SAVED = b"execution: {debounce: {key: '${ .account }', period: PT1H}}\n"
+
+
+def ids_of(assignments):
+    return [assignment.event[2:32].decode() for assignment in assignments]
+
+
+async def turn_of(client, execution_id):
+    turn = (await client.executions.get(execution_id)).execution.turn
+    return None if turn is None else turn.by
+
+
+async def test_what_waits_goes_on_waiting_at_the_next_owner(routers):
+    for name in ("r1", "r2"):
+        routers.start(name)
+    first = await routers.owner()
+    async with first.client() as client:
+        await client.flows.apply([flow("slow", SLOW), flow("keyed", KEYED), flow("saved", SAVED)])
+        slow, keyed, saved = [
+            [await client.ingest(name, {"account": 7}) for _ in range(2)] for name in ("slow", "keyed", "saved")
+        ]
+        async with attached(first, credit=10) as runner:
+            assignments = await runner.assignments(2)
+            assert sorted(ids_of(assignments)) == sorted([slow[0], keyed[0]])
+            for assignment in assignments:
+                if ids_of([assignment]) == [slow[0]]:
+                    await runner.complete(assignment)
+    await first.stop()
+    second = await routers.owner(but=first)
+    async with second.client() as client, attached(second, credit=10) as runner:
+        assert [await turn_of(client, each) for each in saved] == [ShapedBy.DEBOUNCE] * 2
+        other = await client.ingest("slow", {"account": 8})
+        again = await runner.assignments(2)
+        assert sorted(ids_of(again)) == sorted([other, keyed[0]])
+        turns = [await turn_of(client, each) for each in (slow[1], keyed[1])]
+        assert turns == [ShapedBy.RATE, ShapedBy.CONCURRENCY]
+        await runner.complete(next(each for each in again if ids_of([each]) == [keyed[0]]))
+        assert ids_of(await runner.assignments(1)) == [keyed[1]]
+        assert await turn_of(client, slow[1]) is ShapedBy.RATE
+    await routers.assert_views_equal()

@@ -381,6 +381,11 @@ def _observe(
     shard_outages = runtime.parts.outages
     observe("flowhook_router_backlog", "Accepted executions that have not ended.", lambda: shard.unfinished)
     observe("flowhook_router_ready", "Executions ready for a runner.", lambda: shard.ready)
+    observe(
+        "flowhook_router_shaped",
+        "Executions that wait for their rate, for a place of their key, or to be debounced.",
+        lambda: shard.shaped,
+    )
     observe("flowhook_router_leased", "Executions under lease.", lambda: shard.leased)
     observe("flowhook_router_waiting", "Executions that wait for a time or an event.", lambda: shard.waiting)
     observe("flowhook_router_incidents", "Destinations that are down.", lambda: shard_outages.open_incidents)

@@ -37,6 +37,10 @@ class KeyedPlaces:
     def __bool__(self) -> bool:
         return bool(self._by_id)
 
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
     def enter(self, seq: int, flow_id: str, limit: int, *, first: bool = False) -> bool:
         """Return whether an execution has a place now; else it is in line, `first`: before the others there.
 

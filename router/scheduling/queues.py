@@ -276,7 +276,10 @@ class FairQueues:
 
     def load(self, flow_id: str) -> FlowLoad:
         queue = self._flows.get(flow_id)
-        return FlowLoad() if queue is None else queue.load()
+        if queue is None:
+            return FlowLoad()
+        load = queue.load()
+        return load._replace(next=self.rates.first(flow_id)) if queue.is_shaped and load.next is None else load
 
     def _admit(self, queue: FlowQueue) -> None:
         if not queue.in_ring and queue.eligible:

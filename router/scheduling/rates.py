@@ -242,6 +242,15 @@ class RateLines:
 
     # --- queries ------------------------------------------------------------------------------------------------------
 
+    def __len__(self) -> int:
+        """Return the number of executions in all lines."""
+        return len(self._line_of)
+
+    def first(self, flow_id: str) -> int | None:
+        """Return the first that waits in the line of a flow; None if there is none, or one for each key."""
+        line = self._lines.get((flow_id, ""))
+        return line.waiting[0] if line is not None and line.waiting else None
+
     def waits(self, seqs: Iterable[int]) -> dict[int, RateWait]:
         """Return what executions wait for, of those that are in a line; in bounded time, whatever their number."""
         wanted: dict[int, tuple[RateLine, set[int]]] = {}

@@ -518,6 +518,11 @@ class Shard:
         return self._queues.ready
 
     @property
+    def shaped(self) -> int:
+        """Executions that wait for their rate, for a place of their key, or to be debounced."""
+        return len(self._queues.rates) + self._queues.places.waiting + len(self._debounce)
+
+    @property
     def is_debouncing(self) -> bool:
         return bool(self._debounce)
 

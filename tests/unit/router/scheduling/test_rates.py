@@ -212,6 +212,14 @@ def test_one_that_waits_says_when_its_turn_comes():
     assert world.shard.turns([1, 2, 4])[0] == {2: RateWait(1005.0, 1), 4: RateWait(1015.0, 3)}
 
 
+def test_those_that_wait_are_counted_and_the_next_of_a_flow_is_known():
+    world = World(Rate(2, 10.0))
+    world.now = 1000.0
+    world.accept(4)
+    assert world.assign() == [1]
+    assert (world.shard.shaped, world.shard.load("a").next, world.shard.load("a").pending) == (3, 2, 3)
+
+
 def test_what_is_far_back_is_not_counted(monkeypatch):
     monkeypatch.setattr(rates, "MAX_POSITION", 3)
     world = World(Rate(2, 10.0))

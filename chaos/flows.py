@@ -40,7 +40,7 @@ SUBSCRIBER: Final = "chaos-subscriber"
 LARGE: Final = "chaos-large"
 """Sends the service a body that is too large to be stored with its event."""
 FAILING: Final = "chaos-failing"
-"""Calls a service that fails: with 500, late, by cutting connections and by refusing them."""
+"""Calls a service that fails: with 500, late, by cutting connections, and by being down for seconds."""
 
 UNINTERRUPTED: Final = frozenset({CALLS, SLOW, REPEATED, ORDER, FORK})
 """Flows that do nothing between their calls."""
@@ -211,7 +211,7 @@ _LIST: Final = (
     CampaignFlow(
         FAILING,
         _in_order("unreliable"),
-        execution=f"retry: {{delay: {{milliseconds: 200}}, {_TRIES}}}",
+        execution=f"outage: {{failures: 3, probe: PT1S}}, retry: {{delay: {{milliseconds: 200}}, {_TRIES}}}",
         unreliable=True,
         rate=0.5,
     ),

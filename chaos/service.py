@@ -26,8 +26,11 @@ LOOK_SECONDS: Final = 0.02
 LOOKS: Final = 3
 """What is received is processed at the latest in the last of so many looks."""
 UP_SECONDS: Final = 9.0
-DOWN_SECONDS: Final = 1.5
-"""Time for which the service that fails listens, and for which it refuses connections, in turns."""
+DOWN_SECONDS: Final = 3.0
+"""Time for which the service that fails is up, and for which it is down, in turns.
+
+Down means that it refuses connections, and answers 503 on those that there are.
+"""
 
 
 @dataclass(slots=True)
@@ -84,6 +87,7 @@ class Service:
         urls: where flows find it, and the part that fails (true).
         calls: in the order in which they were received.
         stalled_seconds: longest time for which this process did nothing.
+        down: whether the part that fails is down.
     """
 
     def __init__(self, runners: Peers, asked: Callable[[str, str], None]) -> None:
@@ -92,6 +96,7 @@ class Service:
         self._tries: Counter[str] = Counter()
         self._looks: deque[float] = deque([time.monotonic()] * LOOKS, LOOKS)
         self.stalled_seconds = 0.0
+        self.down = False
         self.urls: Mapping[bool, str] = {}
         self.calls: list[Call] = []
 
@@ -117,6 +122,8 @@ class Service:
         """Fail the first calls of each key in one way or another, and answer then."""
         call, _ = await self._receive(request)
         chance = zlib.crc32(f"{call.key} {self._tries[call.key]}".encode())
+        if self.down:
+            return _answer(call, 503)
         self._tries[call.key] += 1
         match chance % 16:
             case 0 | 1 | 2 | 3:
@@ -159,7 +166,7 @@ async def running_service(runners: Peers, asked: Callable[[str, str], None]) -> 
     await unreliable.setup()
     ports = [await _listen(reliable), await _listen(unreliable)]
     service.urls = {fails: f"http://{LOOPBACK}:{port}" for fails, port in zip((False, True), ports, strict=True)}
-    background = {asyncio.create_task(_refuse(unreliable, ports[1])), asyncio.create_task(service.watch())}
+    background = {asyncio.create_task(_refuse(service, unreliable, ports[1])), asyncio.create_task(service.watch())}
     try:
         yield service
     finally:
@@ -182,11 +189,13 @@ async def _listen(runner: web.AppRunner, port: int = 0) -> int:
     return int(runner.addresses[-1][1])
 
 
-async def _refuse(runner: web.AppRunner, port: int) -> None:
-    """Refuse new connections now and then; those that there are go on."""
+async def _refuse(service: Service, runner: web.AppRunner, port: int) -> None:
+    """Let the service be down now and then."""
     while True:
         await asyncio.sleep(UP_SECONDS)
         for site in list(runner.sites):
             await site.stop()
+        service.down = True
         await asyncio.sleep(DOWN_SECONDS)
+        service.down = False
         await _listen(runner, port)

@@ -50,6 +50,8 @@ FLOWS = {
     "  - fail: {raise: {error: {type: 'https://example.com/no', status: 500, title: No, detail: away}}}\n",
     "retried": OPEN + "do:\n  - charge: {call: http, with: {method: post, endpoint: 'URL/charge', body: {a: 1}},"
     " metadata: {retry: {delay: PT1H, limit: {attempt: {count: 3}}}}}\n",
+    "stopped": OPEN + "execution: {outage: {failures: 1}}\n"
+    "do:\n  - ask: {call: http, with: {method: get, endpoint: 'URL/ask'}}\n",
     "waiting": OPEN + "do: [{later: {wait: {hours: 1}}}]\n",
     "child": "do: [{keep: {set: {a: 1}}}]\n",
     "parent": OPEN + "do: [{sub: {run: {workflow: {namespace: default, name: child, version: 1.0.0}}}}]\n",
@@ -127,6 +129,8 @@ async def act(client, sender, shop):
     await ended(client, replay.id)
     await send("guarded")
     [rejection] = (await until(lambda: client.rejections.page(flow_id="guarded"), lambda page: page.items)).items
+    await send("stopped")
+    [incident] = (await until(client.incidents.page, lambda page: page.items)).items
     done = ExecutionFilter(flow_id="kept")
     jobs = [
         await client.jobs.create(JobSpec(JobAction.REPLAY, done, reason="again")),
@@ -145,6 +149,7 @@ async def act(client, sender, shop):
     return {
         "flow_id": tuple(FLOWS),
         "execution_id": executions,
+        "incident_id": (incident.id,),
         "job_id": tuple(job.id for job in jobs),
         "rejection_id": (rejection.id,),
         "name": ("unused",),
@@ -236,6 +241,8 @@ def commands(ids):
         "jobs list",
         "executions replay --flow failing --dry-run",
         "executions cancel --flow waiting --dry-run",
+        "incidents list",
+        f"incidents get {ids['incident_id'][0]}",
         "rejections list",
         f"rejections show {ids['rejection_id'][0]}",
         "audit list",
@@ -284,6 +291,8 @@ READS = {
     "jobs list": ("/jobs", "jobs[]."),
     "jobs get ID": ("/jobs/{job_id}", ""),
     "jobs get ID --items": ("/jobs/{job_id}/items", "items[]."),
+    "incidents list": ("/incidents", "incidents[]."),
+    "incidents get ID": ("/incidents/{incident_id}", ""),
     "rejections list": ("/rejections", "rejections[]."),
     "rejections show ID": ("/rejections/{rejection_id}", ""),
     "audit list": ("/audit", "entries[]."),

@@ -6,9 +6,12 @@ Source: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 import pytest_asyncio
 from support.browsers import log_in
+from support.patience import PATIENCE
 from support.routers import flow
 from support.runners import attached
 
@@ -45,6 +48,12 @@ async def samples(router, client):
         await runner.checkpoint(assignment, 0, "/do/0/keep#0", b'{"kept": true}')
         error = {"type": "about:blank", "status": 500, "title": "t" * 200, "detail": "d" * 500}
         await runner.settle({"lease": assignment.lease, "faulted": error})
+        origin = f"https://{'d' * 60}.example"
+        report = {"flow_id": "seen-by-axe", "origin": origin, "failures": 5, "cause": "c" * 200}
+        await runner.send(call_reports={"reports": [report]})
+        async with asyncio.timeout(PATIENCE):
+            while not (incidents := [each async for each in client.incidents.list()]):
+                await asyncio.sleep(0.01)
     async with channel.connect(router.target, router.token("edge")) as connection:
         rejection = pb.Rejection(
             id=REJECTION,
@@ -56,7 +65,13 @@ async def samples(router, client):
         )
         await RejectionServiceStub(connection).ReportRejections(pb.ReportRejectionsRequest(rejections=[rejection]))
     job = await client.jobs.create(JobSpec(JobAction.RESOLVE, ExecutionFilter("seen-by-axe", min_attempts=2)))
-    return {"flow_id": "seen-by-axe", "execution_id": execution_id, "rejection_id": REJECTION, "job_id": job.id}
+    return {
+        "flow_id": "seen-by-axe",
+        "execution_id": execution_id,
+        "incident_id": incidents[0].id,
+        "rejection_id": REJECTION,
+        "job_id": job.id,
+    }
 
 
 def paths(samples):

@@ -174,7 +174,7 @@ async def test_the_menu_of_a_small_screen_is_one_line_that_shows_the_present_pag
     present = await menu.get_by_role("link", name="Audit").bounding_box()
     assert present["x"] + present["width"] <= 360
     await menu.get_by_role("link", name="Cluster").focus()
-    for _ in range(6):
+    for _ in range(8):
         await tab.keyboard.press("Shift+Tab")
     flows = menu.get_by_role("link", name="Flows")
     assert await flows.evaluate("link => link === document.activeElement")

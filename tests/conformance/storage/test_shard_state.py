@@ -26,6 +26,12 @@ from router.storage.model import (
 ERROR = WorkflowError(type="https://example.org/e", status=503, title="Away", instance="/do/0/a", detail="é \x00 ok")
 
 
+def unfinished(event, seq, attempts, **more):
+    return UnfinishedExecution(
+        seq, event.event_id, event.flow_id, 1, attempts, receive_time_ms=event.receive_time_ms, **more
+    )
+
+
 async def test_an_event_is_pending_until_it_is_started(cluster, new_event):
     event = new_event(flow_revision=7, replay_of="evt_earlier")
     [seq] = await cluster.append(event)
@@ -44,9 +50,7 @@ async def test_a_requeued_execution_is_pending_with_its_attempts_also_after_a_re
     await cluster.state.write([Started(seq, 1), Requeued(seq, 1, 1), Started(seq, 2), Requeued(seq, 2, 2)])
     await cluster.restart()
     await cluster.state.write([Started(seq, 3)])
-    assert await cluster.state.unfinished() == [
-        UnfinishedExecution(seq, event.event_id, "shop", 1, 3, term=2, status=Status.RUNNING)
-    ]
+    assert await cluster.state.unfinished() == [unfinished(event, seq, 3, term=2, status=Status.RUNNING)]
     await cluster.state.write([Requeued(seq, 2)])
     assert (await cluster.state.find(event.event_id)).status == Status.PENDING
 
@@ -56,9 +60,7 @@ async def test_an_execution_that_lost_no_lease_is_of_the_first_term(cluster, new
     [seq] = await cluster.append(event)
     await cluster.state.write([Started(seq, 1)])
     await cluster.restart()
-    assert await cluster.state.unfinished() == [
-        UnfinishedExecution(seq, event.event_id, "shop", 1, 1, term=0, status=Status.RUNNING)
-    ]
+    assert await cluster.state.unfinished() == [unfinished(event, seq, 1, term=0, status=Status.RUNNING)]
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one write", "in two writes"])
@@ -289,8 +291,8 @@ async def test_a_parked_execution_is_found_waiting_with_its_wake_time_also_after
     await cluster.state.write([Started(timed, 1), Parked(timed, 1_700_000_000_123, 1), Parked(untimed, None, 2)])
     await cluster.restart()
     assert await cluster.state.unfinished() == [
-        UnfinishedExecution(timed, events[0].event_id, "shop", 1, 1, True, Status.WAITING, 1_700_000_000_123),
-        UnfinishedExecution(untimed, events[1].event_id, "shop", 1, 2, True, Status.WAITING, None, "account 7"),
+        unfinished(events[0], timed, 1, term=1, status=Status.WAITING, wake_at_ms=1_700_000_000_123),
+        unfinished(events[1], untimed, 2, term=1, status=Status.WAITING, order_key="account 7"),
     ]
     record = await cluster.state.find(events[0].event_id)
     assert (record.status, record.attempts, record.end_time_ms) == (Status.WAITING, 1, None)
@@ -316,9 +318,7 @@ async def test_a_suspended_execution_is_found_suspended_until_it_is_requeued(clu
     [seq] = await cluster.append(event)
     await cluster.state.write([Parked(seq, 5, 1), Suspended(seq, 0)])
     await cluster.restart()
-    assert await cluster.state.unfinished() == [
-        UnfinishedExecution(seq, event.event_id, "shop", 1, 0, True, Status.SUSPENDED)
-    ]
+    assert await cluster.state.unfinished() == [unfinished(event, seq, 0, term=1, status=Status.SUSPENDED)]
     suspended = ExecutionFilter(statuses=(Status.SUSPENDED,))
     assert [record.id for record in (await cluster.state.list_executions(suspended)).records] == [event.event_id]
     await cluster.state.write([Requeued(seq, 0)])

@@ -206,9 +206,9 @@ class EdgeUnderTest:
         response = asyncio.ensure_future(http_response(reader))
         try:
             writer.write(data)
-            # what the edge answers at once is there when later requests are answered
+            # what the edge answers at once is there when later requests are answered, which need no router
             for _ in range(2):
-                await self.answered(b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n")
+                await self.answered(b"GET /replies/ HTTP/1.1\r\nHost: a\r\n\r\n")
             if response.done():
                 refuse(*response.result())
             yield

@@ -10,7 +10,7 @@ from typing import Final
 import tornado.web
 
 from admin.base_handler import BaseHandler
-from operations.diagram.style import STYLE
+from operations.diagram.svg import STYLE
 
 FOLDER: Final = Path(__file__).parent / "static"
 TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

@@ -3,7 +3,7 @@
 - `reading`: what pictures show of a definition: labels, triggers, inner tasks.
 - `mermaid`: a Mermaid flowchart.
 - `layout`: the shapes of a drawing; the boxes, frames and columns of a flow, with their places.
-- `svg`, `style`: the drawing as SVG, and its style sheet.
+- `svg`: the drawing as SVG, and its style sheet.
 
 Must not live here: I/O, HTML, and anything that knows executions.
 """

@@ -14,8 +14,7 @@ from support.cases import cases
 from flowhook.document import parse
 from flowhook.document.definition import walk
 from operations.diagram import layout
-from operations.diagram.style import STYLE
-from operations.diagram.svg import svg
+from operations.diagram.svg import STYLE, svg
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*.yaml"))
 SVG = "{http://www.w3.org/2000/svg}"

@@ -49,7 +49,6 @@ def read_flow_files(paths: Sequence[Path]) -> list[FlowFile]:
 
 def check_flow_files(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]]:
     """Return the flows of the files that have no faults, as `read_flow_files` does, and the faults of the others."""
-    from cli.embedded_files import embed
     from flowhook.document import parse
     from flowhook.document.diagnostics.problems import Code
     from runner.component_names import component_names
@@ -58,7 +57,7 @@ def check_flow_files(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]
     files: list[FlowFile] = []
     faults: list[Fault] = []
     for path in find_flow_files(paths):
-        content = embed(read_flow_file(path), path)
+        content = read_flow_file(path)
         try:
             files.append(FlowFile(str(path), content, parse(content, file=str(path), functions=functions)))
         except InvalidFlowError as error:
@@ -89,9 +88,15 @@ def find_flow_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_flow_file(path: Path) -> bytes:
-    """Return the content of a file. Blocking. Raises `InvalidError`: it can't be read (`FLOW_FILE_MISSING`)."""
+    """Return the content of a file, with the files that it names (`embedded_files`). Blocking.
+
+    Raises:
+        InvalidError: one of them can't be read (`FLOW_FILE_MISSING`).
+    """
+    from cli.embedded_files import embed
+
     try:
-        return path.read_bytes()
+        return embed(path.read_bytes(), path)
     except OSError as error:
         raise InvalidError(f"{path}: {os.strerror(error.errno or 0)}", reason="FLOW_FILE_MISSING") from None
 

@@ -7,9 +7,11 @@ tests' own for AMQP.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 
 import aiomqtt
+import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaConsumer
 from support.amqp_broker import PASSWORD, USER
@@ -117,6 +119,22 @@ async def test_mqtt_publishes_with_the_quality_of_the_operation(call, documents,
     assert "MQTT 3.1.1 can't carry headers" in error.detail
     error = await call("asyncapi", message={"payload": {"order": 7}}, allow=False, **given)
     assert kind(error)[1] == 403
+
+
+@pytest.mark.skipif(
+    shutil.which("mosquitto") is None, reason="amqtt speaks MQTT 3.1.1 only; mosquitto speaks 5 as well"
+)
+async def test_mqtt_5_carries_key_content_type_and_headers(call, documents, mqtt):
+    host, port = mqtt.split(":")
+    async with aiomqtt.Client(host, int(port), protocol=aiomqtt.ProtocolVersion.V5) as client:
+        await client.subscribe("orders/#", qos=1)
+        described = await documents(document(mqtt, "mqtt5"))
+        given = {"document": described, "operation": "announce", "protocol": "mqtt5", "seconds": PATIENCE}
+        assert await call("asyncapi", message=PAID, **given) is None
+        async with asyncio.timeout(PATIENCE):
+            message = await anext(aiter(client.messages))
+    assert message.properties.ContentType == "application/json"
+    assert message.properties.UserProperty == [("Idempotency-Key", KEY), ("trace", "t1")]
 
 
 async def test_a_message_over_websocket_has_its_key_in_the_handshake(call, documents, http_server):

@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from cli.embedded_files import MAX_BYTES, embed
-from cli.flow_files import check_flow_files
+from cli.flow_files import check_flow_files, read_flow_file
 from flowhook.errors import InvalidError
 
 HEAD = "document: {dsl: 1.0.3, namespace: default, name: pay, version: 1.0.0}\n"
@@ -44,6 +44,7 @@ def test_a_file_becomes_part_of_the_text_whose_lines_stay(flow, uri, content):
     given = embed(text, flow)
     assert given == FLOW.encode().replace(b"URI", embedded(content))
     flow.write_bytes(text)
+    assert read_flow_file(flow) == given
     (read,), faults = check_flow_files([flow])
     assert (read.content, faults) == (given, [])
     assert embed(given, flow) == given

@@ -15,8 +15,8 @@ from router.dispatch.event_delivery import EventDispatcher
 from router.storage.model import NewEvent
 from router.triggers.idempotent_ids import EffectIds
 
-BOTH = "{on: {all: [{with: {type: paid}}, {with: {type: packed}}]}}"
-BY_ORDER = """{on: {all: [
+BOTH = "{read: envelope, on: {all: [{with: {type: paid}}, {with: {type: packed}}]}}"
+BY_ORDER = """{read: envelope, on: {all: [
   {with: {type: paid}, correlate: {order: {from: .data.order}}},
   {with: {type: packed}, correlate: {order: {from: .data.order}}}]}}"""
 
@@ -61,7 +61,7 @@ async def test_only_events_of_equal_values_start_one_and_those_without_are_not_r
 
 
 async def test_the_same_event_emitted_again_is_one(running):
-    await running.apply("ship", "{on: {all: [{with: {type: paid}}, {with: {type: paid}}]}}")
+    await running.apply("ship", "{read: envelope, on: {all: [{with: {type: paid}}, {with: {type: paid}}]}}")
     for _ in range(3):
         assert await running.publish(PAID, f"{CALLER}:same") == 1
     assert await running.emit() == []
@@ -99,9 +99,9 @@ async def test_a_flow_whose_backlog_is_full_is_started_once_there_is_room(tmp_pa
 async def test_buffered_events_are_joined_anew_when_the_trigger_changes(running):
     await running.apply("ship", BOTH)
     await running.emit(PAID, PACKED | {"subject": "x"}, event("paid", 1), event("paid", 2))
-    await running.apply("ship", "{on: {all: [{with: {type: paid}}, {with: {type: sent}}]}}")
+    await running.apply("ship", "{read: envelope, on: {all: [{with: {type: paid}}, {with: {type: sent}}]}}")
     assert await running.emit(event("sent")) == [[event("paid", 1), event("sent")]]
-    await running.apply("ship", "{on: {all: [{with: {type: sent}}, {with: {type: packed}}]}}")
+    await running.apply("ship", "{read: envelope, on: {all: [{with: {type: sent}}, {with: {type: packed}}]}}")
     assert await running.emit(PACKED, event("sent")) == [[event("sent"), PACKED]]
     assert running.shard.host.events.buffered == 0
 
@@ -113,7 +113,7 @@ async def test_what_was_retained_for_a_flow_is_forgotten_when_that_does_not_wait
     if how == "deleted":
         await running.delete("ship")
     else:
-        await running.apply("ship", "{on: {one: {with: {type: packed}}}}")
+        await running.apply("ship", "{read: envelope, on: {one: {with: {type: packed}}}}")
     await running.apply("ship", BOTH)
     assert running.shard.host.events.buffered == 0
     assert await running.emit(PACKED) == []
@@ -130,7 +130,7 @@ async def test_an_event_that_expired_is_no_part_of_anything(running):
 
 async def test_a_flow_keeps_so_many_events_and_refuses_more(running, monkeypatch):
     await running.apply("ship", BOTH)
-    await running.apply("log", "{on: {any: []}}")
+    await running.apply("log", "{read: envelope, on: {any: []}}")
     monkeypatch.setattr(limits, "MAX_BUFFERED_EVENTS", 2)
     await running.emit(PAID, PAID)
     with pytest.raises(ExhaustedError) as caught:

@@ -112,6 +112,7 @@ def test_flows_report_when_their_schedule_starts_them_next(cluster, tmp_path):
         ["executions", "list"],
         ["executions", "list", "--json"],
         ["executions", "list", "--status", "faulted"],
+        ["requests"],
         ["rejections", "list"],
     ],
 )

@@ -34,6 +34,7 @@ from runner.outbound.http_response import (
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
 _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
+_OK: Final = 200
 _UNAUTHORIZED: Final = 401
 
 
@@ -243,6 +244,8 @@ class BoundClient:
                 gate.failed(origin, NO_ANSWER)
             raise fault(Kind.TIMEOUT, f"{method} {shown}: no response within the timeout") from None
         except TaskFault:
+            if gate is not None:
+                gate.answered(origin, _OK)  # the response is not acceptable, but there is one
             raise
         except (aiohttp.ClientError, OSError, ValueError, UnicodeError) as problem:
             cause = _explain(problem)

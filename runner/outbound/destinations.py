@@ -147,6 +147,8 @@ class CallGate:
                     self.answered(origin, failed.status, asked)
                 else:
                     self.failed(origin, f"calls fail with status {failed.status}")
+            elif not failed.type.endswith(Kind.CONFIGURATION):
+                self.answered(origin, _OK)  # it refused the call
             raise
         except BaseException:
             self._pending = origin

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-from pydantic import Field, StrictInt
+from pydantic import Discriminator, Field, StrictInt, Tag
 
 from flowhook.document.models.base import Model
 from flowhook.document.models.credentials import Duration
@@ -19,3 +19,10 @@ class OutagePolicy(Model):
     """Calls to one destination that fail in a row; any flow's own calls count for it alone."""
     probe: Annotated[Duration, Field(ge=1, le=MAX_PROBE_SECONDS)] = 10.0
     """Seconds until one execution tries again; doubled whenever it fails, to at most 5 minutes."""
+
+
+Outage = Annotated[
+    Annotated[OutagePolicy, Tag("<policy>")] | Annotated[Literal["none"], Tag("<off>")],
+    Discriminator(lambda value: "<off>" if isinstance(value, str) else "<policy>"),
+]
+"""When executions park before a destination that is down; `none`: never."""

@@ -17,7 +17,7 @@ from flowhook.document.models.authentication import AuthenticationPolicy
 from flowhook.document.models.base import Model, NamedModel, accept, model_check
 from flowhook.document.models.credentials import SecretName
 from flowhook.document.models.events import Schedule
-from flowhook.document.models.outage import OutagePolicy
+from flowhook.document.models.outage import Outage, OutagePolicy
 from flowhook.document.models.shaping import Concurrency, Debounce, KeyPath, Priority, Rate
 from flowhook.document.models.tasks import ErrorDefinition, Input, Output, Task, TaskItem
 from flowhook.document.models.timing import RetryOrName, RetryPolicy, Timeout, TimeoutOrName
@@ -55,7 +55,7 @@ class ExecutionPolicy(Model):
     """How types of the standard's errors are spelled for the flow and in its lifecycle events; all are understood."""
     retry: RetryOrName | None = None
     """The DSL's retry policy, for calls that fail transiently."""
-    outage: OutagePolicy | Literal["none"] = OutagePolicy()
+    outage: Outage = OutagePolicy()
     """When executions park before a destination that is down; `none`: never."""
     max_backlog: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = limits.DEFAULT_FLOW_BACKLOG
     """Unfinished executions; beyond it, senders get 429."""

@@ -7,6 +7,8 @@ import pytest
 from flowhook.attach.messages import (
     Assignment,
     AssignmentBatch,
+    CallReport,
+    CallReports,
     Checkpoint,
     CheckpointBatch,
     Credit,
@@ -16,7 +18,7 @@ from flowhook.attach.messages import (
     Welcome,
 )
 from flowhook.errors import InvalidError
-from router.session import AddCredit, Register, RenewLeases, RunnerSession, StoreReports
+from router.session import AddCredit, CountCalls, Register, RenewLeases, RunnerSession, StoreReports
 
 HELLO = Hello("r1", ("http",), "1", (b"a", b"b"), losses_explained=True)
 REPORT = CheckpointBatch((Checkpoint(b"a", 0, None),))
@@ -82,3 +84,28 @@ def test_a_message_of_a_kind_that_a_newer_version_has_is_ignored():
     session = attached()
     assert session.receive(None, 1) == []
     assert not session.reports
+
+
+REPORTED = CallReport("f", "https://a.example", succeeded=True, failures=2, cause="no answer")
+
+
+def test_outcomes_of_calls_are_counted():
+    assert attached().receive(CallReports((REPORTED,)), 1) == [CountCalls((REPORTED,))]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"origin": ""},
+        {"origin": "https://a.example /path"},
+        {"origin": "https://" + "a" * 300},
+        {"cause": "c" * 301},
+        {"flow_id": ""},
+        {"failures": -1},
+    ],
+    ids=str,
+)
+def test_outcomes_of_calls_that_no_runner_sends_break_the_protocol(change):
+    with pytest.raises(InvalidError) as caught:
+        attached().receive(CallReports((REPORTED._replace(**change),)), 1)
+    assert caught.value.reason == "ATTACH_PROTOCOL_VIOLATION"

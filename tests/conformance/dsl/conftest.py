@@ -26,6 +26,7 @@ from runner.interpreter.errors import ERROR_TYPE_BASE
 from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.program import compile_program
+from runner.interpreter.subscribe_task import SUBSCRIBE
 from runner.outbound.http_client import HttpClient
 from runner.worker.effect_executor import EffectExecutor
 from runner.worker.standalone import LocalClock, LocalEvents, run_to_end
@@ -179,7 +180,49 @@ async def drive(program, workflow, act, comes):
             return turn.ending
 
 
+MESSAGE = {"correlationId": 1, "payload": {"from": {"firstName": "Ann", "lastName": "Doe"}}}
+MESSAGES = 7  # that a broker has
 ANSWER = {"id": 1, "content": {"homeworld": "https://swapi.example/api/planets/1/"}, "statusCode": 200, "headers": {}}
+
+
+class MadeUpWorld:
+    """What is outside of a document that is rehearsed: it answers calls, has events and messages, and runs flows."""
+
+    def __init__(self, events):
+        self._expected, self._made_up = list(events), not events
+        self._ids, self._messages = count(1), 0
+
+    async def act(self, effect):
+        answer = ANSWER
+        if effect.function == "run.workflow":
+            answer = {"execution": "evt_2"}
+        elif effect.function == SUBSCRIBE:
+            answer = self._received(effect.arguments["subscription"])
+        return EffectResult(orjson.dumps(answer))
+
+    def _received(self, subscription):
+        if subscription["release"] or not subscription["seconds"]:  # acknowledges only
+            return {"token": None, "ended": False, "message": None}
+        if self._messages == MESSAGES and subscription["until_ms"] is None:
+            raise StopAsyncIteration
+        ended = self._messages == MESSAGES
+        self._messages += not ended
+        return {"token": {"number": self._messages}, "ended": ended, "message": None if ended else MESSAGE}
+
+    def comes(self, subscriptions):
+        for subscription in subscriptions:
+            if subscription.execution_id:
+                return JournalEntry(subscription.key, b"{}")
+        if not (self._expected or self._made_up):
+            raise StopAsyncIteration
+        for subscription in subscriptions:
+            types = [each.type for each in subscription.filters]
+            event = self._expected[0] if self._expected else {"type": types[0] or "any", "data": {}}
+            if "" in types or event["type"] in types:
+                del self._expected[:1]
+                event = {"specversion": "1.0", "id": str(next(self._ids)), "source": "/test", **event}
+                return JournalEntry(subscription.key, orjson.dumps(event))
+        raise AssertionError(f"{subscriptions} are waited for, and there is {self._expected}")
 
 
 @pytest.fixture
@@ -187,34 +230,16 @@ def rehearse():
     """Run a document with calls that all have `ANSWER`: `await rehearse(text, input, events=…)`.
 
     Each look at the clock shows another minute. The events come in their order where they are waited for; without any,
-    they are made up. Returns None if the document waits for another one after the last.
+    they are made up. A broker has `MESSAGES` messages. Returns None if the document waits for another event or message
+    after the last.
     """
 
     async def execute(text, data, *, events=()):
-        expected, ids = list(events), count(1)
-
-        async def act(effect):
-            answer = {"execution": "evt_2"} if effect.function == "run.workflow" else ANSWER
-            return EffectResult(orjson.dumps(answer))
-
-        def comes(subscriptions):
-            for subscription in subscriptions:
-                if subscription.execution_id:
-                    return JournalEntry(subscription.key, b"{}")
-            if events and not expected:
-                raise StopAsyncIteration
-            for subscription in subscriptions:
-                types = [each.type for each in subscription.filters]
-                event = expected[0] if expected else {"type": types[0] or "any", "data": {}}
-                if "" in types or event["type"] in types:
-                    del expected[:1]
-                    event = {"specversion": "1.0", "id": str(next(ids)), "source": "/test", **event}
-                    return JournalEntry(subscription.key, orjson.dumps(event))
-            raise AssertionError(f"{subscriptions} are waited for, and there is {expected}")
-
-        program, workflow = compiled(text, data, {"mySecret": {}}, partial(next, count(1_700_000_000_000, 60_000)))
+        world = MadeUpWorld(events)
+        clock = partial(next, count(1_700_000_000_000, 60_000))
+        program, workflow = compiled(text, data, {"mySecret": {}}, clock)
         try:
-            return EndedWorkflow(await drive(program, workflow, act, comes))
+            return EndedWorkflow(await drive(program, workflow, world.act, world.comes))
         except StopAsyncIteration:
             return None
 

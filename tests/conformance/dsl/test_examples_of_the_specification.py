@@ -153,6 +153,7 @@ class Rehearsal:
 
 
 SEARCH, PET = {"searchQuery": "luke"}, {"petId": 7, "username": "ann", "password": "secret", "token": "t"}
+WHOSE = {"userId": 1, "contact": {"firstName": "Ann", "lastName": "Doe"}}
 HOT = ({"type": "com.fake-hospital.vitals.measurements.temperature", "data": {"temperature": 39}},)
 FAST = ({"type": "com.fake-hospital.vitals.measurements.bpm", "data": {"bpm": 120}},)
 OUT = ({"type": "com.fake-hospital.patient.checked-out", "data": {}},)
@@ -165,6 +166,10 @@ REHEARSALS = {
         ),
         error=400,
     ),
+    "call-asyncapi-subscribe-consume-amount": Rehearsal(WHOSE),
+    "call-asyncapi-subscribe-consume-forever-foreach": Rehearsal(WHOSE, waits=True),
+    "call-asyncapi-subscribe-consume-until": Rehearsal(WHOSE),
+    "call-asyncapi-subscribe-consume-while": Rehearsal(WHOSE, waits=True),
     "call-http-query-headers-expressions": Rehearsal(SEARCH),
     "call-http-query-parameters": Rehearsal(SEARCH),
     "call-http-redirect": Rehearsal(SEARCH),
@@ -188,6 +193,8 @@ REHEARSALS = {
 
 FLAWED = {
     "accumulate-room-readings": "`output.as` reads a member of an array, that of the events, which is an error",
+    "call-asyncapi-subscribe-consume-until": "nothing adds to what its `until` counts, so only its 30 minutes end it",
+    "call-asyncapi-subscribe-consume-while": "nothing adds to what its `while` counts, so it never ends",
     "for": "`output.as` reads a member of an array, that of the events, which is an error",
     "mock-service-extension": "`when` applies `startswith` to an object, the endpoint, which is an error",
     "schedule-event-driven": "it reads envelopes without `read: envelope`, so what it sends has nulls",

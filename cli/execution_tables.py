@@ -44,6 +44,8 @@ def failure(execution: Shown) -> str:
     error, retry, turn = execution["error"], execution["retry"], execution["turn"]
     if turn is not None:
         return turn_text(turn)
+    if execution["blocked_by"] is not None:
+        return blocked_text(execution["blocked_by"])
     if retry is not None:
         tried = "once" if retry["tries"] == 1 else f"{retry['tries']} times"
         return f"tried {tried}, next at {retry['next_at']}: {error_text(retry['error'])}"
@@ -56,6 +58,11 @@ def turn_text(turn: Shown) -> str:
     place = f"position {turn['position']:,}" if turn["position"] else "far back"
     until = f" until {turn['expect_at']}" if turn["expect_at"] else ""
     return f"waits for {turn['by']}{until}, {place}"
+
+
+def blocked_text(blocked_by: Shown) -> str:
+    since = "" if blocked_by["faulted_at"] is None else f", which faulted at {blocked_by['faulted_at']}"
+    return f"blocked by {blocked_by['execution_id']}{since}"
 
 
 def error_text(error: Shown) -> str:

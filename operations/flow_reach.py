@@ -118,7 +118,11 @@ def _limits(definition: Mapping[str, Any], webhook: Webhook | None, policy: Any)
         priority = f"by {policy.priority}" if isinstance(policy.priority, str) else f"{policy.priority} among flows"
         yield FlowLimit("priority", priority, is_default=False)
     if policy.order_by is not None:
-        yield FlowLimit("order", f"one after another by {policy.order_by}", is_default=False)
+        order = policy.order_by
+        by, kept = (
+            (order, "") if isinstance(order, str) else (order.key, ", held after a fault" * (order.on_fault == "hold"))
+        )
+        yield FlowLimit("order", f"one after another by {by}{kept}", is_default=False)
     timeout = definition.get("timeout")
     yield FlowLimit("timeout", reading.timeout_text(timeout) or "none", timeout is None)
     if webhook is None:

@@ -29,6 +29,7 @@ from edge.webhook.compiled_endpoints import FlowEndpoints, KeyRules
 from flowhook import limits
 from flowhook.document.models.webhook import Webhook
 from flowhook.errors import FlowhookError, InternalError, NotFoundError, OutOfRangeError, UnavailableError
+from flowhook.events.keys import order_expression
 from flowhook.events.shaping import shaping_expressions
 from flowhook.model import own_urls
 from flowhook.process import logs
@@ -416,7 +417,7 @@ class FlowCache:
             raise InternalError("the flow can't be read", reason="FLOW_UNREADABLE") from None
         execution = definition.get("execution") or {}
         keys = KeyRules(
-            execution.get("order_by"),
+            order_expression(execution),
             execution.get("search") or {},
             found.flow_revision,
             shaping_expressions(execution),

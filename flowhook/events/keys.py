@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -27,6 +27,12 @@ ATTRIBUTE_NAME_PATTERN: Final = r"^[A-Za-z_][A-Za-z0-9_-]*$"
 
 Attributes = tuple[tuple[str, str], ...]
 """Names and values."""
+
+
+def order_expression(execution: Mapping[str, Any]) -> str | None:
+    """Return the expression of the order key in the `execution` of a checked flow file; None: events have no order."""
+    written = execution.get("order_by")
+    return written["key"] if isinstance(written, Mapping) else written
 
 
 class OrderKey:

@@ -19,6 +19,7 @@ from flowhook.model.events import (
 )
 from flowhook.model.executions import (
     SNAPSHOT_KEY,
+    BlockedBy,
     Execution,
     ExecutionDetail,
     FailedResponse,
@@ -44,6 +45,7 @@ __all__ = [
     "ERROR_TYPE_BASE",
     "SNAPSHOT_KEY",
     "Blob",
+    "BlockedBy",
     "Change",
     "Correlation",
     "Event",

@@ -146,6 +146,19 @@ class Turn(NamedTuple):
         return None if self.expect_time_ms is None else to_datetime(self.expect_time_ms)
 
 
+class BlockedBy(NamedTuple):
+    """The execution whose turn it is, of the order key of an execution that waits for its own turn."""
+
+    execution_id: str
+    # Unix time when it faulted, and kept the turn (`order_by.on_fault: hold`); None: it has not ended
+    fault_time_ms: int | None = None
+
+    @property
+    def faulted_at(self) -> datetime | None:
+        """Time when it faulted; None: it has not ended."""
+        return None if self.fault_time_ms is None else to_datetime(self.fault_time_ms)
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """One run of one flow for one event. `id` is the event's."""
@@ -165,6 +178,8 @@ class Execution:
     resolution: Resolution | None = None  # the operator's decision to leave it failed, if any
     retry: Retry | None = None  # what failed and is tried again, if it waits for that
     turn: Turn | None = None  # what it waits for, if a limit of its flow lets it wait
+    blocked_by: BlockedBy | None = None  # the execution that it waits for, if that has the turn of its order key
+    keeps_turn: bool = False  # whether it faulted and keeps the turn of its order key (`order_by.on_fault: hold`)
     received_at = time_of("receive_time_ms")
     ended_at = time_if_any("end_time_ms")
 

@@ -137,11 +137,20 @@ class ExecutionCommands:
     async def resolve(self, execution_id: str, reason: str) -> stored.ExecutionRecord:
         """Mark a failed execution as resolved, which means that no more action is needed, and record why.
 
+        If it, or a replay of its event, keeps the turn of its order key, the next execution gets it.
+
         Raises:
             ConflictError: it did not fault, and was not cancelled (`EXECUTION_NOT_FAILED`).
         """
         record = await self._parts.executions.find(execution_id)
         if record.status not in (Status.FAULTED, Status.CANCELLED):
             raise ConflictError(f"{execution_id} did not fail: {record.status}", reason="EXECUTION_NOT_FAILED")
-        await self._parts.writer.write_once([stored.Resolved(record.seq, self._parts.now_ms(), reason)])
+        changes: list[stored.StateChange] = [stored.Resolved(record.seq, self._parts.now_ms(), reason)]
+        held = self._parts.shard.held_turn_for(record.flow_id, record.order_key, record.root)
+        if held is not None:
+            changes.append(stored.TurnReleased(held.seq))
+        await self._parts.writer.write_once(changes)
+        if held is not None:
+            self._parts.shard.release_turn(held)
+            self._parts.effects.add(ASSIGN_READY)
         return await self._parts.executions.find(execution_id)

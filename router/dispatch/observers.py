@@ -13,13 +13,14 @@ from typing import Final, NamedTuple
 import attrs
 
 from flowhook import limits
-from flowhook.errors import FlowhookError, NotFoundError
+from flowhook.errors import ConflictError, FlowhookError, NotFoundError
 from flowhook.model import Status
 from flowhook.model.execution_filter import ExecutionFilter
-from flowhook.model.executions import AttemptHistory, ShapedBy, Turn
+from flowhook.model.executions import AttemptHistory, BlockedBy, ShapedBy, Turn
 from flowhook.process import logs
 from flowhook.sharing import Limit, Principal, SharedLimit, current_principal
 from flowhook.sharing.table import RouterLimits
+from router.scheduling.order_keys import HeldTurn
 from router.scheduling.rates import RateWait
 from router.scheduling.shard import Shard
 from router.storage import model as stored
@@ -82,7 +83,27 @@ class ExecutionRecords:
         found = [self._overlay(record) for record in records]
         pending = [record.seq for record in found if record.status is Status.PENDING]
         again = await self.read(pending) if pending else {}
-        return self._with_turns([again.get(record.seq, record) for record in found])
+        return await self._with_blockers(self._with_turns([again.get(record.seq, record) for record in found]))
+
+    async def _with_blockers(self, records: list[stored.ExecutionRecord]) -> list[stored.ExecutionRecord]:
+        """Add by which execution those are blocked that wait for the turn of their order key."""
+        blockers = {
+            record.seq: blocker
+            for record in records
+            if record.order_key and (blocker := self._shard.blocker(record.seq)) is not None
+        }
+        if not blockers:
+            return records
+        ids = await self._state.execution_ids({blocker.seq for blocker in blockers.values()})
+        return [
+            record
+            if (blocker := blockers.get(record.seq)) is None or blocker.seq not in ids
+            else replace(
+                record,
+                blocked_by=BlockedBy(ids[blocker.seq], None if blocker.held is None else blocker.held.since_ms),
+            )
+            for record in records
+        ]
 
     def _with_turns(self, records: list[stored.ExecutionRecord]) -> list[stored.ExecutionRecord]:
         """Add what pending executions wait for by the limits of their flows."""
@@ -104,13 +125,25 @@ class ExecutionRecords:
         outdated = [seq for seq in under_way & found.keys() if not (found[seq].status.ended or self._is_under_way(seq))]
         return found | await self.read(outdated) if outdated else found
 
+    def _held(self, record: stored.ExecutionRecord) -> HeldTurn | None:
+        held = self._shard.held_turn(record.seq) if record.order_key else None
+        return held if held is not None and held.seq == record.seq else None
+
+    def check_turn(self, record: stored.ExecutionRecord) -> None:
+        """ConflictError: an execution or a replay of it keeps the turn of its order key (`EXECUTION_KEEPS_TURN`)."""
+        if self._shard.held_turn_for(record.flow_id, record.order_key, record.root) is not None:
+            raise ConflictError(
+                f"{record.id} keeps the turn of its order key, and others wait for that: resolve it first",
+                reason="EXECUTION_KEEPS_TURN",
+            )
+
     def _is_under_way(self, seq: int) -> bool:
         return self._shard.leases.of(seq) is not None or self._shard.pending.is_stopping(seq)
 
     def _overlay(self, record: stored.ExecutionRecord) -> stored.ExecutionRecord:
         """Return a record corrected by what only the core knows: whether a runner runs it, or it was woken."""
         if record.status.ended:
-            return record
+            return record if self._held(record) is None else replace(record, keeps_turn=True)
         attempt = self._shard.leases.attempt_of(record.seq)
         if attempt is not None:
             return replace(record, status=Status.RUNNING, attempts=attempt, retry=None)

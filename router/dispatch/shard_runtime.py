@@ -33,6 +33,7 @@ from router.dispatch.runners import ExitedRunner, RunnerPort
 from router.dispatch.timers import DeadlineTimer, WakeTimer
 from router.dispatch.transitions import TransitionBatch, TransitionWriter
 from router.scheduling.leases import AttemptsExhausted
+from router.scheduling.order_keys import HeldTurn
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
 from router.storage import model as stored
@@ -84,6 +85,8 @@ class ShardRuntime:
         now, now_ms = self.parts.clock(), self.parts.now_ms()
         lines = await self.parts.state.rate_lines(now_ms=now_ms)
         self.parts.shard.rates.begin(now, {line: now + (until_ms - now_ms) / 1000 for line, until_ms in lines.items()})
+        for turn in await self.parts.state.kept_turns():
+            self.parts.shard.recover_held_turn(HeldTurn(*turn[:3]), turn.flow_id, turn.order_key)
         after, flows = 0, {}
         while rows := await self.parts.state.unfinished(after_seq=after):
             for row in rows:
@@ -124,19 +127,19 @@ class ShardRuntime:
     def _recover(self, row: stored.UnfinishedExecution) -> AttemptsExhausted | None:
         shard, seq = self.parts.shard, row.seq
         shard.add_keys(seq, row.shaping)
-        term, key = row.term, row.order_key
+        term, key, root = row.term, row.order_key, row.replay_root
         if row.status is Status.WAITING:
             shard.recover_waiting(
-                seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key, retries=row.retries
+                seq, row.flow_id, row.attempts, row.wake_at_ms, term=term, order_key=key, root=root, retries=row.retries
             )
         elif row.status is Status.SUSPENDED:
-            shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key)
+            shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key, root=root)
         elif row.shaping is not None and row.shaping.debounce and not (row.attempts or term):
             # some say themselves when they were received
             shard.recover_debounced(seq, row.flow_id, key, min(row.receive_time_ms, self.parts.now_ms()))
         else:
             begun = row.status is Status.RUNNING
-            return shard.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key)
+            return shard.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key, root=root)
         return None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -213,7 +216,9 @@ class ShardRuntime:
     def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:
         now_ms = self.parts.now_ms()
         for seq, event in events:
-            soon = self.parts.shard.accept(seq, event.flow_id, event.order_key, event.shaping, now_ms=now_ms)
+            soon = self.parts.shard.accept(
+                seq, event.flow_id, event.order_key, event.shaping, root=event.replay_root, now_ms=now_ms
+            )
             if soon and event.resumes is None:
                 self.parts.cache.put(seq, CachedEvent(event.flow_revision, event.payload))
         self.wake()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +18,7 @@ from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import ChildCompletions, LiveDelivery, attempts_exhausted, runtime_error
 from router.scheduling.debounce import Debounced
 from router.scheduling.leases import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
+from router.scheduling.order_keys import HeldTurn
 from router.storage import model as stored
 
 # bytes of journal entries delivered in one write; storage limits the size of a write
@@ -87,10 +88,16 @@ class TransitionWriter:
         # for its end:
         #     Journaled(7, 3, entry), Ended(7, FAULTED), Delivered(9, JournalEntry("/do/0/run#0:end", error))
         changes = [*batch.journaled, *attempts, *ends, *parks, *lost, *last, *consumed]
+        held: dict[int, HeldTurn] = {}
+        if ends and self._parts.shard.keeps_turns:
+            held = await self._kept_turns(ends)
+            changes += self._turn_changes(ends, held)
         await self._parts.writer.write(changes, patient=batch.patient)
         self.publish_replies(batch.journaled)
         for end in ends:
-            self._parts.statistics.ended(self._parts.shard.ended(end.seq), end.status, now_ms)
+            completed = end.status is Status.COMPLETED
+            flow_id = self._parts.shard.ended(end.seq, completed=completed, held=held.get(end.seq))
+            self._parts.statistics.ended(flow_id, end.status, now_ms)
             self._parts.waiters.answer(end)
         self._parts.metrics.ended(end.status for end in ends)
         if ends and self._completions.is_needed:
@@ -118,6 +125,25 @@ class TransitionWriter:
             shard.goes_on(each.seq, each.flow_id)
         self._parts.effects.add(ASSIGN_READY)
         self._parts.watchers.changed(each.seq for each in debounced)
+
+    async def _kept_turns(self, ends: Sequence[stored.Ended]) -> dict[int, HeldTurn]:
+        """Return the turns of their order keys that executions keep which faulted."""
+        shard = self._parts.shard
+        times = {end.seq: end.end_time_ms for end in ends if end.status is Status.FAULTED and shard.keeps_turn(end.seq)}
+        if not times:
+            return {}
+        records = await self._parts.writer.call_with_retry(lambda: self._parts.state.records(list(times)))
+        return {seq: HeldTurn(seq, each.root, times[seq]) for seq, each in records.items()}
+
+    def _turn_changes(self, ends: Sequence[stored.Ended], held: Mapping[int, HeldTurn]) -> Iterator[stored.StateChange]:
+        for end in ends:
+            before = self._parts.shard.held_turn(end.seq)
+            if end.seq in held:
+                yield stored.TurnKept(end.seq)
+            elif end.status is not Status.COMPLETED:
+                continue
+            if before is not None and self._parts.shard.has_turn(end.seq):
+                yield stored.TurnReleased(before.seq)
 
     def lose(self, losses: Sequence[Loss]) -> None:
         """Store and apply what became of executions whose leases were lost, as a task of the shard runtime."""

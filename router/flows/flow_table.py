@@ -22,10 +22,11 @@ from flowhook import limits
 from flowhook.document import FlowDocument, load_definition
 from flowhook.document.models import shaping
 from flowhook.document.models.webhook import Callback, RateLimit
-from flowhook.document.models.workflow import ExecutionPolicy
+from flowhook.document.models.workflow import ExecutionPolicy, Order
 from flowhook.document.named_secrets import parse_names
 from flowhook.errors import InternalError, InvalidError, OutOfRangeError, UnavailableError
 from flowhook.events.event_keys import KeyExpressions
+from flowhook.events.keys import order_expression
 from flowhook.events.shaping import shaping_expressions
 from flowhook.model import Flow
 from flowhook.process import logs
@@ -269,7 +270,7 @@ class FlowTable:
             dedupe_seconds=DEFAULT_DEDUPE_SECONDS if dedupe is None else dedupe.window,
             bucket=bucket,
             keys=KeyExpressions(
-                policy.order_by,
+                order_expression(document.definition.get("execution") or {}),
                 policy.search,
                 shaping=shaping_expressions(document.definition.get("execution") or {}),
                 webhook=webhook is not None,
@@ -307,6 +308,7 @@ def flow_policy(execution: ExecutionPolicy, *, paused: bool) -> FlowPolicy:
     return FlowPolicy(
         concurrency=concurrency if isinstance(concurrency, int) else None,
         paused=paused,
+        keeps_turns=isinstance(execution.order_by, Order) and execution.order_by.on_fault == "hold",
         rate=None if rate is None else Rate(rate.limit, rate.per, rate.burst, keyed=rate.key is not None),
         key_concurrency=concurrency.limit if isinstance(concurrency, shaping.KeyedConcurrency) else None,
         by_priority=isinstance(priority, str),

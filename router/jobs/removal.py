@@ -52,6 +52,7 @@ class ExecutionRemoval:
                 reason="ORIGINAL_STORED",
             )
         await self._check_parent(record)
+        self._records.check_turn(record)
         await self._state.delete([record.seq])
 
     async def erase(self, execution_id: str, *, cancel: bool, now_ms: int) -> Erasure:
@@ -68,6 +69,7 @@ class ExecutionRemoval:
         except NotFoundError:
             return await self._state.erase(execution_id, rejections=(), now_ms=now_ms)
         await self._check_parent(record)
+        self._records.check_turn(record)
         while (unended_id := await self._state.unended_run(execution_id)) is not None:
             if not cancel:
                 raise ConflictError(

@@ -91,6 +91,7 @@ class Replays:
                     plan.keys.attributes,
                     edited=options.body is not None,
                     shaping=plan.keys.shaping,
+                    replay_root=original.root,
                 )
             ]
         )

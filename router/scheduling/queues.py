@@ -5,9 +5,6 @@ are not paused and are below their concurrency limit form a ring; each draw take
 which then goes to the back. So a flow with a backlog of a million delays another flow's next execution by one turn of
 the ring, not by its backlog. A queue holds only sequence numbers (40 bytes each), so that millions fit in memory.
 
-Executions of a flow that share an order key run in order of arrival. Each has its turn until it ends, whatever its
-state: ready, leased, waiting or suspended. Executions without a key take no memory there.
-
 Wake times are Unix milliseconds, because a flow waits for a wall-clock time, which stays the same across a restart.
 Unlike the other times of the core they belong to a clock that can be set back or forward; it is read again each time,
 so that only the current reading counts.
@@ -37,6 +34,7 @@ class FlowPolicy:
     paused: bool = False  # its executions are not assigned
     # the flow is deleted; the policy applies to its remaining executions and is dropped with the last one
     retired: bool = False
+    keeps_turns: bool = False  # executions that fault keep the turn of their order key
     rate: Rate | None = None  # how often its executions are assigned; None: as often as there is room
     key_concurrency: int | None = None  # executions of one key that may run at a time; None: no limit
     by_priority: bool = False  # whether its executions may have priorities
@@ -110,6 +108,7 @@ class FairQueues:
         self.keys: dict[int, ShapingKeys] = {}  # of unfinished executions that have any
         self.places = KeyedPlaces(self.keys)
         self.rates = RateLines(self.keys)  # executions of flows with a rate; the first of each line is ready
+        self.keeping: set[str] = set()  # flows whose executions keep their turns
 
     def flow(self, flow_id: str) -> FlowQueue:
         queue = self._flows.get(flow_id)
@@ -132,6 +131,7 @@ class FairQueues:
             queue.is_shaped = policy.rate is not None or policy.key_concurrency is not None
             for seq in moved:
                 self.put(queue, seq)
+        (self.keeping.add if policy.keeps_turns else self.keeping.discard)(flow_id)
         self._admit(queue)
         self.forget_if_idle(queue)
 
@@ -269,6 +269,7 @@ class FairQueues:
         forgettable = queue.policy == DEFAULT_POLICY or queue.policy.retired
         if queue.unfinished == 0 and forgettable and not queue.in_ring:
             self._flows.pop(queue.flow_id, None)
+            self.keeping.discard(queue.flow_id)
 
     def unfinished(self, flow_id: str) -> int:
         queue = self._flows.get(flow_id)
@@ -285,60 +286,6 @@ class FairQueues:
         if not queue.in_ring and queue.eligible:
             queue.in_ring = True
             self._ring.append(queue)
-
-
-@dataclass(slots=True)
-class _KeyedQueue:
-    """Executions of one key: the one whose turn it is, and those queued behind it, if any."""
-
-    id: tuple[str, str]
-    turn: int
-    behind: deque[int] | None = None
-
-
-class KeyedQueues:
-    """The keyed queues of a shard: one for each flow and order key."""
-
-    def __init__(self) -> None:
-        self._queues: dict[tuple[str, str], _KeyedQueue] = {}
-        self._by_seq: dict[int, _KeyedQueue] = {}
-
-    def __len__(self) -> int:
-        return len(self._by_seq)
-
-    def enter(self, seq: int, flow_id: str, key: str) -> bool:
-        """Queue an execution behind earlier ones of its key; return whether its turn is now."""
-        queue = self._queues.get((flow_id, key))
-        if queue is None:
-            queue = self._queues[flow_id, key] = _KeyedQueue((flow_id, key), seq)
-        elif queue.behind is None:
-            queue.behind = deque([seq])
-        else:
-            queue.behind.append(seq)
-        self._by_seq[seq] = queue
-        return queue.turn == seq
-
-    def is_blocked(self, seq: int) -> bool:
-        queue = self._by_seq.get(seq)
-        return queue is not None and queue.turn != seq
-
-    def leave(self, seq: int) -> int | None:
-        """Remove an execution, and return the one whose turn it becomes.
-
-        Takes constant time for the execution whose turn it was, time linear in its queue for any other.
-        """
-        queue = self._by_seq.pop(seq, None)
-        if queue is None:
-            return None
-        if queue.turn != seq:
-            if queue.behind is not None:
-                queue.behind.remove(seq)
-            return None
-        if queue.behind:
-            queue.turn = queue.behind.popleft()
-            return queue.turn
-        del self._queues[queue.id]
-        return None
 
 
 MIN_STALE: Final = 1024  # stale entries the heap may hold, besides one for each waiting execution, before it is rebuilt

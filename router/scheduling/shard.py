@@ -40,6 +40,7 @@ from router.scheduling.leases import (
     RunnerTable,
 )
 from router.scheduling.losses import AttemptCounts, LossAccounting, LostLeases
+from router.scheduling.order_keys import Blocker, HeldTurn, KeyedQueues
 from router.scheduling.outages import OutagePolicy
 from router.scheduling.pending_transitions import PendingTransitions, ReturningExecution
 from router.scheduling.queues import (
@@ -47,7 +48,6 @@ from router.scheduling.queues import (
     FlowLoad,
     FlowPolicy,
     FlowQueue,
-    KeyedQueues,
     TimerQueue,
 )
 from router.scheduling.rates import RateLines, RateWait
@@ -115,12 +115,20 @@ class Shard:
         self._queues.retire(flow_id)
 
     def accept(
-        self, seq: int, flow_id: str, order_key: str = "", keys: ShapingKeys | None = None, *, now_ms: int = 0
+        self,
+        seq: int,
+        flow_id: str,
+        order_key: str = "",
+        keys: ShapingKeys | None = None,
+        *,
+        root: str = "",
+        now_ms: int = 0,
     ) -> bool:
         """Add an execution that has just become durable; return whether it may be assigned soon.
 
         `seq` is greater than all earlier ones. With an order key, it runs after earlier ones of its flow with the same
-        key. With a key to debounce it by, it runs, or ends, when `debounced` says so; it came at `now_ms`, Unix time.
+        key; as a replay (`root`: see `HeldTurn`) before those that are blocked by what it replays. With a key to
+        debounce it by, it runs, or ends, when `debounced` says so; it came at `now_ms`, Unix time.
         """
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
@@ -130,7 +138,7 @@ class Shard:
             if keys.debounce and queue.policy.debounce is not None:
                 self._debounce.add(seq, (flow_id, keys.debounce), queue.policy.debounce, now_ms, order_key)
                 return False
-        if order_key and not self._order_keys.enter(seq, flow_id, order_key):
+        if order_key and not self._order_keys.enter(seq, flow_id, order_key, root):
             return False
         self._queues.put(queue, seq)
         if queue.is_shaped:
@@ -142,8 +150,20 @@ class Shard:
         if keys is not None:
             self._queues.keys[seq] = keys
 
+    def recover_held_turn(self, held: HeldTurn, flow_id: str, order_key: str) -> None:
+        """Add a turn that an execution keeps, before the executions that have not ended."""
+        self._order_keys.recover_held(held, flow_id, order_key)
+
     def recover(
-        self, seq: int, flow_id: str, attempts: int, *, begun: bool = False, term: int = 0, order_key: str = ""
+        self,
+        seq: int,
+        flow_id: str,
+        attempts: int,
+        *,
+        begun: bool = False,
+        term: int = 0,
+        order_key: str = "",
+        root: str = "",
     ) -> AttemptsExhausted | None:
         """Add an execution that was found pending or running at start-up, by ascending `seq`, before any is accepted.
 
@@ -152,7 +172,7 @@ class Shard:
 
         Returns that it used up its attempts, as it was running when too many processes died; else None.
         """
-        queue, its_turn = self._recover(seq, flow_id, attempts, term, order_key)
+        queue, its_turn = self._recover(seq, flow_id, attempts, term, (order_key, root))
         if self.attempts.is_exhausted(seq, attempts - begun):
             if not its_turn:
                 self._order_keys.leave(seq)
@@ -174,28 +194,33 @@ class Shard:
         *,
         term: int = 0,
         order_key: str = "",
+        root: str = "",
         retries: bool = False,
     ) -> None:
         """Add an execution that was found waiting at start-up; `attempts` includes the one that parked it."""
-        queue, _ = self._recover(seq, flow_id, attempts - 1, term, order_key)
+        queue, _ = self._recover(seq, flow_id, attempts - 1, term, (order_key, root))
         self._timers.add(seq, queue, wake_at_ms, retries=retries)
 
-    def recover_suspended(self, seq: int, flow_id: str, attempts: int, *, term: int = 0, order_key: str = "") -> None:
-        self._suspend(seq, self._recover(seq, flow_id, attempts, term, order_key)[0])
+    def recover_suspended(
+        self, seq: int, flow_id: str, attempts: int, *, term: int = 0, order_key: str = "", root: str = ""
+    ) -> None:
+        self._suspend(seq, self._recover(seq, flow_id, attempts, term, (order_key, root))[0])
 
     def recover_debounced(self, seq: int, flow_id: str, order_key: str, receive_ms: int) -> None:
         """Add an execution that was found pending, with a key to debounce it by: no runner has had it."""
-        self._recover(seq, flow_id, 0, 0, "")
+        self._recover(seq, flow_id, 0, 0, ("", ""))
         self._undecided.append((seq, flow_id, order_key, receive_ms))
 
-    def _recover(self, seq: int, flow_id: str, attempts: int, term: int, order_key: str) -> tuple[FlowQueue, bool]:
-        """Count a recovered execution; return its queue, and whether it is its turn."""
+    def _recover(
+        self, seq: int, flow_id: str, attempts: int, term: int, order: tuple[str, str]
+    ) -> tuple[FlowQueue, bool]:
+        """Count a recovered execution with its order key and `root`; return its queue, and whether it is its turn."""
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
         self.unfinished += 1
         self.leases.recover(seq, term)
         self.attempts.charge(seq, attempts)
-        return queue, not order_key or self._order_keys.enter(seq, flow_id, order_key)
+        return queue, not order[0] or self._order_keys.enter(seq, flow_id, *order)
 
     # --- work -------------------------------------------------------------------------------------------------------
 
@@ -285,8 +310,42 @@ class Shard:
                 delivered.append(RequeuePending(seq, self.attempts.charged(seq)))
         return delivered
 
-    def ended(self, seq: int) -> str:
-        """Remove an execution that was *ending* and whose end is durable; return its flow."""
+    @property
+    def keeps_turns(self) -> bool:
+        """Whether the end of an execution may concern a turn that is kept."""
+        return bool(self._queues.keeping or self._order_keys.held)
+
+    def keeps_turn(self, seq: int) -> bool:
+        """Whether an execution that is *ending*, because it faulted, keeps the turn of its order key."""
+        return self.pending.ending[seq][0].policy.keeps_turns and self._order_keys.has_turn(seq)
+
+    def held_turn(self, seq: int) -> HeldTurn | None:
+        """Return the turn that is kept of the order key of an execution that has not ended, or keeps it."""
+        return self._order_keys.held_of(seq)
+
+    def has_turn(self, seq: int) -> bool:
+        """Whether it is the turn of an execution, which has an order key."""
+        return self._order_keys.has_turn(seq)
+
+    def held_turn_for(self, flow_id: str, order_key: str, root: str) -> HeldTurn | None:
+        """Return the turn of a key that an execution or one of its replays keeps."""
+        return self._order_keys.held_for(flow_id, order_key, root)
+
+    def release_turn(self, held: HeldTurn) -> None:
+        """Let the next execution have a turn that is kept, if it still is."""
+        released = self._order_keys.release(held)
+        if released is not None and released[1] not in self._suspended:
+            self._queues.put(self._queues.flow(released[0]), released[1])
+
+    def blocker(self, seq: int) -> Blocker | None:
+        """Return whose turn it is if an execution waits for the turn of its order key; else None."""
+        return self._order_keys.blocker(seq)
+
+    def ended(self, seq: int, *, completed: bool = True, held: HeldTurn | None = None) -> str:
+        """Remove an execution that was *ending* and whose end is durable; return its flow.
+
+        `held`: it keeps the turn of its order key; see `keeps_turn`.
+        """
         queue, counted = self.pending.ending.pop(seq)
         self.attempts.forget(seq)
         self._lost.last.pop(seq, None)
@@ -294,7 +353,11 @@ class Shard:
         self._queues.ended(queue, seq)
         queue.unfinished -= 1
         self.unfinished -= 1
-        turn = self._order_keys.leave(seq)
+        turn = None
+        if held is not None:
+            self._order_keys.keep(seq, held)
+        else:
+            turn = self._order_keys.leave(seq, completed=completed)
         if turn is not None and turn not in self._suspended:
             self._queues.put(queue, turn)
         if counted:

@@ -187,6 +187,10 @@ _UPSERT_RESOLUTION = BatchStatement(
 )
 
 
+_INSERT_TURN = BatchStatement.insert("kept_turn", "seq", "ON CONFLICT DO NOTHING")
+_DELETE_TURN = BatchStatement("DELETE FROM kept_turn WHERE seq IN ({rows})")
+
+
 class _ChangeRows:
     """The merged changes of a transaction, as rows for each statement."""
 
@@ -211,6 +215,7 @@ class _ChangeRows:
         self._begun: set[int] = set()
         self.published: list[stored.LifecyclePublished] = []
         self._resolved: dict[int, stored.Resolved] = {}
+        self.turns: list[stored.TurnKept | stored.TurnReleased] = []
         self.interrupted: list[stored.AttemptInterrupted] = []
         self.refunded: list[stored.AttemptRefunded] = []
 
@@ -318,7 +323,15 @@ class _ChangeRows:
             _UPDATE_SHAPING.run(connection, [(seq, shaping.pack()) for seq, _, shaping in self.debounced])
             _INSERT_ABSORBED.run(connection, [(seq, each) for seq, absorbed, _ in self.debounced for each in absorbed])
         _UPSERT_RESOLUTION.run(connection, list(self._resolved.values()))
+        if self.turns:
+            _write_turns(connection, self.turns)
         return next_number + len(self._recorded)
+
+
+def _write_turns(connection: apsw.Connection, changes: Sequence[stored.TurnKept | stored.TurnReleased]) -> None:
+    kept = {change.seq: isinstance(change, stored.TurnKept) for change in changes}
+    _INSERT_TURN.run(connection, [(seq,) for seq, keeps in kept.items() if keeps])
+    _DELETE_TURN.run(connection, [(seq,) for seq, keeps in kept.items() if not keeps])
 
 
 _MOVES: Final = {
@@ -344,6 +357,8 @@ _MERGES: Final[dict[type[stored.StateChange], Callable[[_ChangeRows, Any], None]
     stored.Debounced: lambda rows, change: rows.debounced.append(change),
     stored.RateReserved: lambda rows, change: rows.rates.append(change),
     stored.Resolved: _ChangeRows.resolve,
+    stored.TurnKept: lambda rows, change: rows.turns.append(change),
+    stored.TurnReleased: lambda rows, change: rows.turns.append(change),
 }
 
 

@@ -173,7 +173,7 @@ class AppendOperation(_EventOperation):
         for index, event in enumerate(batch.events):
             # Unpacked: attributes of a named tuple cost more, and this runs for every event.
             (event_id, flow_id, revision, receive_ms, payload, dedupe_key, until_ms, replay_of, order,
-             resumes, body, _, _, _, _, at_ms, shaping) = event  # fmt: skip
+             resumes, body, _, _, _, _, at_ms, shaping, _) = event  # fmt: skip
             flow = self._flows.get(flow_id) or self._intern(connection, flow_id)
             stored = rows.ids.get(event_id)
             if stored is not None:

@@ -13,7 +13,10 @@ from router.storage.jobs import expire_jobs
 from router.storage.schema import UNENDED
 from router.storage.statements import BatchStatement
 
-_ENDED = BatchStatement("SELECT seq FROM execution WHERE seq IN ({rows}) AND end_time_ms <> {unended}")
+_ENDED = BatchStatement(
+    "SELECT seq FROM execution WHERE seq IN ({rows}) AND end_time_ms <> {unended}"
+    " AND seq NOT IN (SELECT seq FROM kept_turn)"
+)
 _BLOBS = BatchStatement("SELECT name FROM blob WHERE seq IN ({rows})")
 _BODIES = BatchStatement("SELECT id FROM body WHERE seq IN ({rows})")
 _SHARED = BatchStatement("SELECT id FROM body WHERE id IN ({rows})")
@@ -70,7 +73,9 @@ def expire(connection: apsw.Connection, before_ms: int, limit: int, after_flow: 
     )
     events = connection.changes()
     found = connection.execute(
-        "SELECT seq FROM execution WHERE end_time_ms < ? ORDER BY end_time_ms LIMIT ?", (min(before_ms, UNENDED), limit)
+        "SELECT seq FROM execution WHERE end_time_ms < ? AND seq NOT IN (SELECT seq FROM kept_turn)"
+        " ORDER BY end_time_ms LIMIT ?",
+        (min(before_ms, UNENDED), limit),
     ).fetchall()
     jobs = expire_jobs(connection, before_ms, STEP)
     more = jobs or STEP in (keys, lines, events) or len(found) == limit

@@ -89,6 +89,7 @@ CREATE TABLE incident (
   content BLOB NOT NULL
 ) STRICT;
 CREATE INDEX incident_open ON incident (number) WHERE close_time_ms IS NULL;
+CREATE TABLE kept_turn (seq INTEGER PRIMARY KEY) STRICT;
 """,
 }
 """The step from each format to the next one."""
@@ -101,6 +102,7 @@ DROP TABLE flow_url;
 ALTER TABLE rejection DROP COLUMN outcome;
 ALTER TABLE subscription DROP COLUMN destinations;
 DROP TABLE incident;
+DROP TABLE kept_turn;
 """,
     6: """
 ALTER TABLE audit_entry RENAME TO audit;

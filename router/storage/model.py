@@ -41,6 +41,7 @@ class NewEvent(NamedTuple):
     # Unix time that is compared with `dedupe_until_ms` of earlier events, by their clock; 0: `receive_time_ms`
     dedupe_at_ms: int = 0
     shaping: ShapingKeys | None = None  # keys by which executions of its flow are shaped; None: it has none
+    replay_root: str = ""  # of a replay: `ExecutionRecord.root` of what it replays
 
 
 class Appended(NamedTuple):
@@ -235,6 +236,18 @@ class Debounced(NamedTuple):
     shaping: ShapingKeys
 
 
+class TurnKept(NamedTuple):
+    """An execution that faults keeps the turn of its order key; it is written in one `write` with the end."""
+
+    seq: int
+
+
+class TurnReleased(NamedTuple):
+    """An execution does not keep the turn of its order key any more."""
+
+    seq: int
+
+
 class Scheduled(NamedTuple):
     """The schedule state of a flow; replaces what was stored for it before."""
 
@@ -274,6 +287,17 @@ class UnfinishedExecution(NamedTuple):
     shaping: ShapingKeys | None = None
     destinations: tuple[str, ...] = ()  # origins that are down, which it is about to call, if it is waiting
     receive_time_ms: int = 0
+    replay_root: str = ""  # of a replay: the execution that the first of chained replays replayed
+
+
+class KeptTurn(NamedTuple):
+    """The turn of an order key that an execution keeps which faulted."""
+
+    seq: int
+    root: str  # see `ExecutionRecord.root`
+    since_ms: int  # when it faulted
+    flow_id: str
+    order_key: str
 
 
 class Work(NamedTuple):
@@ -296,6 +320,12 @@ class ExecutionRecord(Execution):
     order_key: str = ""  # see `NewEvent`
     quiet: bool = False  # see `NewEvent`
     shaping: ShapingKeys | None = None  # see `NewEvent`
+    replay_root: str = ""  # of a replay: ID of the execution that the first of chained replays replayed
+
+    @property
+    def root(self) -> str:
+        """ID that an execution and all of its replays share."""
+        return self.replay_root or self.id
 
 
 class ExecutionListing(NamedTuple):
@@ -458,6 +488,8 @@ StateChange = (
     | LifecycleRecorded
     | LifecyclePublished
     | Resolved
+    | TurnKept
+    | TurnReleased
     | AttemptInterrupted
     | AttemptRefunded
 )

@@ -56,6 +56,7 @@ WORK_BYTES: Final = 16 * limits.MIB
 """Bytes of payloads, and of journals, that one call of `work` reads; the rest is left to the next call."""
 _INBOUND_PAYLOADS = BatchStatement("SELECT number, payload FROM inbound_event WHERE number IN ({rows})")
 
+_IDS = BatchStatement("SELECT seq, event_id FROM execution WHERE seq IN ({rows})")
 _JOURNAL_SIZES = BatchStatement(
     "SELECT seq, count(*), sum(length(CAST(key AS BLOB)) + coalesce(length(output), 0)) FROM journal"
     " WHERE seq IN ({rows}) GROUP BY seq"
@@ -69,7 +70,7 @@ def unfinished(
     rows = connection.execute(
         "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.term,"
         " e.status, CASE e.status WHEN ?1 THEN e.wake_time_ms END, coalesce(e.order_key, ''),"
-        " w.retry IS NOT NULL, w.content, e.shaping, w.destinations, e.receive_time_ms"
+        " w.retry IS NOT NULL, w.content, e.shaping, w.destinations, e.receive_time_ms, coalesce(e.replay_root, '')"
         " FROM execution e JOIN flow_key k ON k.key = e.flow"
         " LEFT JOIN subscription w ON e.status = ?1 AND w.seq = e.seq"
         " WHERE e.end_time_ms = ?2 AND e.seq > ?3 ORDER BY e.seq LIMIT ?4",
@@ -82,10 +83,25 @@ def unfinished(
                 None if shaping is None else ShapingKeys.unpack(shaping),
                 tuple((origins or "").split()),
                 received_ms,
+                root,
             )
         )
-        for *row, status, wake_at_ms, order_key, retries, waits_for, shaping, origins, received_ms in rows
+        for *row, status, wake_at_ms, order_key, retries, waits_for, shaping, origins, received_ms, root in rows
     ]
+
+
+def kept_turns(connection: apsw.Connection) -> list[stored.KeptTurn]:
+    """Return the turns of order keys that executions keep which faulted, by ascending `seq`."""
+    rows = connection.execute(
+        "SELECT t.seq, coalesce(e.replay_root, e.event_id), e.end_time_ms, k.flow_id, coalesce(e.order_key, '')"
+        " FROM kept_turn t JOIN execution e USING (seq) JOIN flow_key k ON k.key = e.flow ORDER BY t.seq"
+    )
+    return list(map(stored.KeptTurn._make, rows))
+
+
+def execution_ids(connection: apsw.Connection, seqs: Collection[int]) -> dict[int, str]:
+    """Return the IDs of executions by sequence number."""
+    return dict(_IDS.fetch(connection, _singles(seqs)))
 
 
 def rate_lines(connection: apsw.Connection, *, now_ms: int) -> dict[bytes, int]:

@@ -36,7 +36,7 @@ _RETRY = "CASE e.status WHEN 4 THEN (SELECT w.retry FROM subscription w WHERE w.
 RECORD = (
     "e.seq, e.event_id, k.flow_id, e.flow_revision, e.status, e.attempts, e.receive_time_ms, e.end_time_ms, "
     f"e.error, e.replay_of, e.effect_scope, e.order_key, e.quiet, {_SUCCESSOR}, {_REPLAY}, {_RESOLUTION}, {_RETRY},"
-    " e.shaping"
+    " e.shaping, e.replay_root"
 )
 """Columns for `record`, selected from `execution e` and `flow_key k`."""
 
@@ -47,7 +47,7 @@ LINK_BITS: Final = {LinkKind.RUN: 1, LinkKind.EVENT: 2, LinkKind.LISTEN: 4, Link
 
 def record(row: tuple[Any, ...]) -> ExecutionRecord:
     seq, event_id, flow_id, revision, status, attempts, receive_time_ms, end_time_ms, error, replay_of, *rest = row
-    scope, key, quiet, successor, replay, resolution, retry, shaping = rest
+    scope, key, quiet, successor, replay, resolution, retry, shaping, root = rest
     return ExecutionRecord(
         seq=seq,
         id=event_id,
@@ -67,6 +67,7 @@ def record(row: tuple[Any, ...]) -> ExecutionRecord:
         resolution=None if resolution is None else Resolution(*orjson.loads(resolution)),
         retry=None if retry is None else load_retry(retry),
         shaping=None if shaping is None else ShapingKeys.unpack(shaping),
+        replay_root=root or "",
     )
 
 

@@ -73,6 +73,7 @@ CREATE INDEX execution_unsuccessful ON execution (seq) WHERE status IN (6, 7);
 CREATE INDEX execution_unsuccessful_by_flow ON execution (flow) WHERE status IN (6, 7);
 CREATE INDEX replay_by_original ON execution (replay_of) WHERE replay_of IS NOT NULL;
 CREATE INDEX replay_by_root ON execution (replay_root) WHERE replay_root IS NOT NULL;
+CREATE TABLE kept_turn (seq INTEGER PRIMARY KEY) STRICT; -- executions that faulted and keep the turn of their order key
 CREATE TABLE resolution (seq INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, reason TEXT NOT NULL) STRICT;
 CREATE TABLE search_attribute ( -- rows only of flows that declare `execution.search`
   seq INTEGER NOT NULL,

@@ -83,6 +83,8 @@ class ShardState:
 
     # what running executions need
     unfinished = reading(queries.unfinished)
+    kept_turns = reading(queries.kept_turns)
+    execution_ids = reading(queries.execution_ids)
     inbound_events = reading(queries.unconsumed_events)
     inbound_payloads = reading(queries.inbound_payloads)
     journal_sizes = reading(queries.journal_sizes)

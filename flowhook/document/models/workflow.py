@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, StrictInt, Tag
 
 from flowhook import limits
 from flowhook.document.definition import NAME_PATTERN, SEMANTIC_VERSION_PATTERN, flow_id
@@ -33,6 +33,15 @@ def _attribute(value: str) -> str:
     return value
 
 
+class Order(Model):
+    """The order of executions whose events have the same key."""
+
+    key: KeyPath
+    """Expression in `${ }`: events of one key run one after another. A path (see `expressions.paths`)."""
+    on_fault: Literal["continue", "hold"] = "continue"
+    """`hold`: an execution that faults keeps its turn until it is resolved, or a replay of it completes."""
+
+
 class ExecutionPolicy(Model):
     """Limits, order and retries of a flow's executions."""
 
@@ -44,8 +53,14 @@ class ExecutionPolicy(Model):
     """Which events are run that follow each other closely; None: all."""
     priority: Priority = 0
     """Of its executions among each other, an expression in `${ }`; or of the flow among others, a number."""
-    order_by: KeyPath | None = None
-    """Expression in `${ }`: events of one key run one after another. A path (see `expressions.paths`)."""
+    order_by: (
+        Annotated[
+            Annotated[Order, Tag("<definition>")] | Annotated[KeyPath, Tag("<reference>")],
+            Discriminator(lambda value: "<reference>" if isinstance(value, str) else "<definition>"),
+        ]
+        | None
+    ) = None
+    """The order; an expression is its `key`."""
     search: dict[
         Annotated[str, Field(max_length=MAX_NAME, pattern=ATTRIBUTE_NAME_PATTERN)],
         Annotated[str, AfterValidator(_attribute)],

@@ -31,7 +31,6 @@ def tables(path):
         names = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1").fetchall()
         found = {}
         for (name,) in names:
-            columns = [row[1:] for row in connection.pragma("table_xinfo", name, schema="main") or ()]
             columns = connection.execute(
                 'SELECT name, type, "notnull", pk FROM pragma_table_info(?)', (name,)
             ).fetchall()

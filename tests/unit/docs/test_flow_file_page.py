@@ -165,6 +165,7 @@ def test_every_key_of_execution_is_documented():
     keys |= {f"debounce.{key}" for key in keys_of(shaping.Debounce)}
     keys |= {f"concurrency.{key}" for key in keys_of(shaping.KeyedConcurrency)}
 
+    keys |= {f"order_by.{key}" for key in keys_of(workflow.Order)}
     assert table_keys(section) - {"key", "---"} == keys
 
 

@@ -74,6 +74,8 @@ def test_an_execution_has_exactly_the_promised_fields():
         "resolution": None,
         "retry": None,
         "turn": None,
+        "blocked_by": None,
+        "keeps_turn": False,
     }
 
 

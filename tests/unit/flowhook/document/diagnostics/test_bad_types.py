@@ -89,6 +89,21 @@ def test_a_secret_that_is_not_listed_says_which_was_meant(task):
     assert cause == "secret 'crm-kye' is not listed in `use.secrets`, did you mean 'crm-key'?"
 
 
+@pytest.mark.parametrize(
+    ("order", "place"),
+    [
+        ("{key: .body.account}", "execution.order_by.key"),
+        ("{on_fault: hold}", "execution.order_by.key"),
+        ("{key: '${ .a }', on_fault: wait}", "execution.order_by.on_fault"),
+        ("{key: '${ .a }', hold: true}", "execution.order_by.hold"),
+        ("5", "execution.order_by"),
+        ("'${ .a | tostring | length }'", "execution.order_by"),
+    ],
+)
+def test_a_bad_order_names_its_place(order, place):
+    assert [each[1] for each in faults_of(f"{HEAD}do: []\nexecution: {{order_by: {order}}}")] == [place]
+
+
 def test_an_order_key_without_markers_says_how_to_write_it():
     ((_, _, cause),) = causes_of(f"{HEAD}do: []\nexecution: {{order_by: .body.account}}")
     assert cause == "expected an expression ${ … }; as an expression, write ${ .body.account }"

@@ -119,22 +119,26 @@ class Service:
         return _answer(call)
 
     async def fail(self, request: web.Request) -> web.StreamResponse:
-        """Fail the first calls of each key in one way or another, and answer then."""
+        """Fail some calls in one way or another.
+
+        Seldom enough that probes of a destination that is up again hardly fail often in a row: the time between them
+        doubles with each.
+        """
         call, _ = await self._receive(request)
         chance = zlib.crc32(f"{call.key} {self._tries[call.key]}".encode())
         if self.down:
             return _answer(call, 503)
         self._tries[call.key] += 1
-        match chance % 16:
-            case 0 | 1 | 2 | 3:
+        match chance % 32:
+            case 0 | 1:
                 return _answer(call, 500)
-            case 4 | 5:
+            case 2 | 3:
                 return _answer(call, 503)
-            case 6 | 7:
+            case 4 | 5:
                 if request.transport is not None:
                     request.transport.abort()
                 return web.Response(status=500)
-            case 8:
+            case 6:
                 await asyncio.sleep(HANG_SECONDS)
                 return web.Response(status=500)
         return _answer(call)

@@ -63,11 +63,14 @@ class ExecutionCommands:
         attempts, lease = suspended
         self._parked.withdraw(record.seq, lease, "EXECUTION_SUSPENDED")
         term = 0 if lease is None else self._parts.shard.leases.term_of(record.seq)
-        interrupted = []
+        changes: list[stored.StateChange] = []
         if lease is not None:
             attempt = lease.as_attempt(AttemptEnd.SUSPENDED)._replace(end_time_ms=self._parts.now_ms())
-            interrupted.append(stored.AttemptInterrupted(record.seq, attempt))
-        await self._store(record.seq, [*interrupted, stored.Suspended(record.seq, attempts, term)], lambda: None)
+            changes.append(stored.AttemptInterrupted(record.seq, attempt))
+        if self._parts.shard.has_debounce_key(record.seq):  # once resumed it runs by itself, also after a restart
+            keys = self._parts.shard.keys_without_debounce(record.seq)
+            changes.append(stored.Debounced(record.seq, (), keys))
+        await self._store(record.seq, [*changes, stored.Suspended(record.seq, attempts, term)], lambda: None)
         return await self._parts.executions.find(execution_id)
 
     async def _store(self, seq: int, changes: Sequence[stored.StateChange], then: Callable[[], object]) -> None:

@@ -536,6 +536,10 @@ class Shard:
             found.append(each)
         return found
 
+    def has_debounce_key(self, seq: int) -> bool:
+        """Whether an execution that has not ended is, or would be, debounced after a restart."""
+        return bool(self._queues.keys.get(seq, UNSHAPED).debounce)
+
     def keys_without_debounce(self, seq: int) -> ShapingKeys:
         return self._queues.keys.get(seq, UNSHAPED)._replace(debounce="")
 

@@ -90,6 +90,20 @@ async def test_it_goes_on_after_a_restart_as_if_there_had_been_none(tmp_path):
         assert sorted(ids_of(await runner.assignments(2))) == sorted([sent[-1], other])
 
 
+async def test_what_was_resumed_runs_by_itself_after_a_restart_too(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("saved", LATER)])
+        resumed, other = [await client.ingest("saved", {"doc": 7}) for _ in range(2)]
+        await client.executions.suspend(resumed)
+        await client.executions.resume(resumed)
+        assert (await client.executions.get(resumed)).execution.turn is None
+    async with running_router(tmp_path) as router, router.client() as client:
+        assert (await client.executions.get(other)).execution.turn.by == ShapedBy.DEBOUNCE
+        assert (await client.executions.get(resumed)).execution.turn is None
+        async with attached(router, credit=10) as runner:
+            assert ids_of(await runner.assignments(1)) == [resumed]
+
+
 async def test_a_replay_runs_whatever_else_comes(router, client):
     await client.flows.apply([flow("saved", SOON)])
     first, last = [await client.ingest("saved", {"doc": 7}) for _ in range(2)]

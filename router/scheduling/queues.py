@@ -46,8 +46,9 @@ class FlowPolicy:
 DEFAULT_POLICY = FlowPolicy()
 
 
-def _shape_of(policy: FlowPolicy) -> tuple[Rate | None, int | None, bool]:
-    return policy.rate, policy.key_concurrency, policy.by_priority
+def _lines_of(policy: FlowPolicy) -> tuple[bool | None, int | None, bool]:
+    """Return what decides in which lines the executions of a flow wait."""
+    return None if policy.rate is None else policy.rate.keyed, policy.key_concurrency, policy.by_priority
 
 
 class FlowLoad(NamedTuple):
@@ -123,14 +124,18 @@ class FairQueues:
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
         """Replace the limits of a flow; executions under lease are not affected."""
         queue = self.flow(flow_id)
-        earlier, queue.policy = queue.policy, policy
-        if _shape_of(earlier) != _shape_of(policy):
+        earlier, queue.policy = queue.policy, DEFAULT_POLICY if policy == DEFAULT_POLICY else policy
+        if _lines_of(earlier) != _lines_of(policy):
             moved = sorted({*queue.ready, *self.rates.drain(flow_id), *self.places.drain(flow_id)})
+            for seq in moved:  # none of them runs: places are given anew, to the first ones
+                self.places.leave(seq, None)
             self.ready -= len(queue.ready)
             queue.ready = WaitingLine(self.keys) if policy.by_priority else deque()
             queue.is_shaped = policy.rate is not None or policy.key_concurrency is not None
             for seq in moved:
                 self.put(queue, seq)
+        elif policy.rate is not None and policy.rate != earlier.rate:
+            self.rates.set_rate(flow_id, policy.rate)
         (self.keeping.add if policy.keeps_turns else self.keeping.discard)(flow_id)
         self._admit(queue)
         self.forget_if_idle(queue)
@@ -155,14 +160,14 @@ class FairQueues:
 
     def vacate(self, queue: FlowQueue, seq: int) -> None:
         """Give the place of an execution, if it has one, to the next of its key: it ends, or does not run for now."""
-        if self.places:
+        if self.keys:  # else nothing has a place
             for following in self.places.leave(seq, queue.policy.key_concurrency):
                 self._put_timed(queue, following)
 
     def ended(self, queue: FlowQueue, seq: int) -> None:
         """Forget what shaped an execution."""
-        self.vacate(queue, seq)
         if self.keys:
+            self.vacate(queue, seq)
             self.keys.pop(seq, None)
         if self.rates.unreserved:
             self.rates.unreserved.pop(seq, None)
@@ -266,8 +271,9 @@ class FairQueues:
 
     def forget_if_idle(self, queue: FlowQueue) -> None:
         """Free the memory of a flow that has no unfinished executions and no limits to retain."""
-        forgettable = queue.policy == DEFAULT_POLICY or queue.policy.retired
-        if queue.unfinished == 0 and forgettable and not queue.in_ring:
+        if queue.unfinished or queue.in_ring:
+            return
+        if queue.policy is DEFAULT_POLICY or queue.policy.retired:
             self._flows.pop(queue.flow_id, None)
             self.keeping.discard(queue.flow_id)
 

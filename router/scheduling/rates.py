@@ -34,6 +34,7 @@ LATENESS: Final = 0.05  # seconds by which an assignment may be late without mov
 AHEAD: Final = 1.0  # seconds of assignments that are reserved together
 MIN_STALE: Final = 1024  # stale entries the heap may hold, besides one for each line, before it is rebuilt
 MAX_POSITION: Final = 10_000  # places of a line that are counted when somebody asks for one
+MAX_RELEASED: Final = 1000  # lines that one call of `release` looks at, so that it takes no longer than 10 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,19 @@ class RateLines:
             line.waiting.appendleft(seq)
         else:
             line.waiting.append(seq)
-        if line.ready is None and len(line.waiting) == 1 and not line.is_new:
+        if line.ready is None and len(line.waiting) == 1:
+            self._time_anew(line)
+
+    def set_rate(self, flow_id: str, rate: Rate) -> None:
+        """Hold what waits in the lines of a flow to another rate, which has a key if the earlier one had."""
+        for line in self._lines.values() if rate.keyed else filter(None, [self._lines.get((flow_id, ""))]):
+            if line.flow_id == flow_id:
+                line.rate = rate
+                if line.waiting and line.ready is None:
+                    self._time_anew(line)
+
+    def _time_anew(self, line: RateLine) -> None:
+        if not line.is_new:
             line.is_new = True
             self._new.append(line)
 
@@ -146,16 +159,24 @@ class RateLines:
         return line
 
     def release(self, now: float) -> list[tuple[str, int]]:
-        """Return the executions whose time has come since the last call, with their flows."""
-        for line in self._new:
+        """Return executions whose time has come since the last call, with their flows.
+
+        Those of `MAX_RELEASED` lines at most; the others are left to the next call, for which `next` says it is time.
+        """
+        new = self._new[:MAX_RELEASED]
+        del self._new[:MAX_RELEASED]
+        for line in new:
             line.is_new = False
             # idle lines gain nothing beyond their burst; and no line owes more than its present rate may, whatever an
             # earlier rate or another clock has left it with
             line.arrival = min(max(line.arrival, now), now + line.rate.tolerance + line.rate.interval)
             self._time(line)
-        self._new.clear()
         released: list[tuple[str, int]] = []
-        while self._heap and self._heap[0][0] <= now + ROUNDING:
+        if self._new:  # each is timed before anything of its line is ready
+            return released
+        for _ in range(MAX_RELEASED):
+            if not self._heap or self._heap[0][0] > now + ROUNDING:
+                break
             due, line = heapq.heappop(self._heap)
             if line.due != due:
                 continue  # an entry from before it was timed anew

@@ -63,6 +63,18 @@ def test_of_each_key_only_so_many_run_in_order_of_arrival(shard):
     assert sorted(assigned(shard)) == [5]
 
 
+def test_a_lower_limit_leaves_the_places_to_those_that_came_first(shard):
+    shard.set_policy("a", FlowPolicy(key_concurrency=8))
+    accept(shard, *"x" * 10)
+    shard.set_policy("a", KEYED)
+    begun = []
+    while running := assigned(shard):
+        begun += running
+        for token in running.values():
+            end(shard, token)
+    assert begun == list(range(1, 11))
+
+
 def test_one_that_waits_holds_no_place_and_comes_back_before_the_others(shard):
     accept(shard, "x", "x", "x", "x")
     running = assigned(shard)

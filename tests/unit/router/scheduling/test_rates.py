@@ -112,6 +112,37 @@ def test_each_key_has_the_rate_for_itself():
     assert world.shard.rates.of_flow("a") == 0
 
 
+@pytest.mark.parametrize(("keyed", "times"), [(False, [0, 10, 20, 30]), (True, [0, 0, 10, 10])])
+def test_another_rate_holds_at_once_without_moving_what_waits(monkeypatch, keyed, times):
+    world = World(Rate(1, DAY, keyed=keyed))
+    world.now = 1000.0
+    for key in "xyxy":
+        world.accept(key=key)
+    world.assign()
+    monkeypatch.delattr(RateLines, "drain")
+    world.shard.set_policy("a", FlowPolicy(rate=Rate(1, 10.0, keyed=keyed)))
+    world.run(1040.0)
+    assert sorted(seq for _, seq in world.assigned) == [1, 2, 3, 4]
+    assert [at - 1000.0 for at in world.times] == pytest.approx(times, abs=0.001)
+
+
+def test_of_very_many_lines_some_are_looked_at_in_each_call_and_none_is_left_out():
+    world = World(Rate(1, DAY, keyed=True))
+    world.now = 1000.0
+    many = rates.MAX_RELEASED + 10
+    for number in range(many):
+        world.accept(key=str(number))
+    world.shard.assign(now=world.now)
+    assert world.assigned == []
+    assert world.shard.rates.next() <= world.now
+    world.shard.cancel(many, "a")
+    world.shard.ended(many)
+    world.run(1001.0)
+    assert sorted(seq for _, seq in world.assigned) == list(range(1, many))
+    world.run(1000.0 + DAY + 1)
+    assert world.shard.rates.of_flow("a") == 0
+
+
 def test_a_flow_that_waits_for_its_rate_lets_others_run():
     world = World(Rate(1, 10.0))
     world.now = 1000.0

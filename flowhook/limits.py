@@ -76,6 +76,8 @@ DEFAULT_FLOW_BACKLOG: Final = 1_000_000
 DEFAULT_TOTAL_BACKLOG: Final = 4_000_000
 # keys of a flow whose rate was used within its time, or for which executions wait
 MAX_RATE_KEYS: Final = 100_000
+# those of all flows; once there are so many, a flow may have an equal share
+MAX_ALL_RATE_KEYS: Final = 1_000_000
 # attempts charged to an execution for killing its runner or losing its lease, before it is `faulted`
 MAX_ATTEMPTS: Final = 5
 # nesting depth of `run` tasks and of events that start flows: it ends an endless loop of flows

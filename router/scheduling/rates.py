@@ -122,6 +122,15 @@ class RateLines:
         """Return the number of lines of a flow."""
         return self._of_flow.get(flow_id, 0)
 
+    @property
+    def lines(self) -> int:
+        return len(self._lines)
+
+    @property
+    def flows(self) -> int:
+        """The number of flows that have lines."""
+        return len(self._of_flow)
+
     def has_line(self, flow_id: str, key: str) -> bool:
         return (flow_id, key) in self._lines
 

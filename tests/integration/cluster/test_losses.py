@@ -40,10 +40,10 @@ def fail_once(monkeypatch, failure):
     """Let the first recovery fail."""
     settle, failures = serving.ShardRuntime.settle, [failure]
 
-    async def failing(host, incidents):
+    async def failing(host):
         if failures:
             await failures.pop()()
-        await settle(host, incidents)
+        await settle(host)
 
     monkeypatch.setattr(serving.ShardRuntime, "settle", failing)
 

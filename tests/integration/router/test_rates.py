@@ -82,6 +82,20 @@ async def test_a_flow_with_too_many_keys_refuses_further_ones_for_now(router, cl
         assert sorted(ids_of(await runner.assignments(3))) == sorted([*sent[:2], sent[3]])
 
 
+async def test_once_the_keys_of_all_flows_are_many_each_flow_has_its_share(router, client, monkeypatch):
+    monkeypatch.setattr(limits, "MAX_ALL_RATE_KEYS", 4)
+    await client.flows.apply([flow("greedy", SLOW), flow("other", SLOW)])
+    for account in "abcd":
+        await client.ingest("greedy", {"account": account})
+    with pytest.raises(ExhaustedError) as caught:
+        await client.ingest("greedy", {"account": "e"})
+    assert caught.value.reason == "RATE_KEYS_FULL"
+    for account in "ab":
+        await client.ingest("other", {"account": account})
+    with pytest.raises(ExhaustedError):
+        await client.ingest("other", {"account": "c"})
+
+
 async def test_a_key_that_an_edge_made_counts_and_one_that_is_no_key_is_made_anew(router, client):
     (applied,) = await client.flows.apply([flow("slow", SLOW)])
     event = {"flow_id": "slow", "head": edge_head("/hook/slow"), "order_key": "", "body": b'{"account": "here"}'}

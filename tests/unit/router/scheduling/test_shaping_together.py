@@ -1,0 +1,131 @@
+"""Rate, concurrency by key, order, priority and debouncing of one flow at once: all executions end, nothing is left."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.examples import examples
+
+from flowhook.events.shaping import ShapingKeys
+from router.scheduling import rates
+from router.scheduling.debounce import Debounce
+from router.scheduling.queues import FlowPolicy
+from router.scheduling.rates import Rate
+from router.scheduling.shard import Shard
+
+POLICIES = st.builds(
+    FlowPolicy,
+    concurrency=st.sampled_from([None, None, 2]),
+    rate=st.none() | st.builds(Rate, st.sampled_from([1, 5]), st.sampled_from([1.0, 50.0]), keyed=st.booleans()),
+    key_concurrency=st.sampled_from([None, 1, 2]),
+    by_priority=st.booleans(),
+    debounce=st.sampled_from([None, Debounce(500)]),
+    paused=st.booleans(),
+)
+KEYS = st.builds(
+    ShapingKeys, *[st.sampled_from(["", "x", "y"])] * 2, st.sampled_from([0, 5]), st.sampled_from(["", "d"])
+)
+STEPS = st.one_of(
+    st.tuples(st.just("accept"), st.none() | KEYS, st.sampled_from(["", "o"])),
+    st.tuples(st.sampled_from(["assign", "end", "park", "return", "suspend", "resume", "cancel", "time"])),
+    st.tuples(st.just("apply"), POLICIES),
+)
+
+
+class _World:
+    def __init__(self):
+        self.shard = Shard(epoch=1, lease_seconds=1e9, max_attempts=3, reattach_seconds=2)
+        self.shard.rates.begin(0.0)
+        self.shard.begin(0.0)
+        self.shard.runners.attach("r", 0.0)
+        self.shard.runners.add_credit("r", 1000)
+        self.now, self.seq = 0.0, 0
+        self.unended, self.suspended, self.leases = set(), set(), {}
+
+    def accept(self, keys, order_key):
+        self.seq += 1
+        self.unended.add(self.seq)
+        self.shard.accept(self.seq, "a", order_key, keys, now_ms=int(self.now * 1000))
+
+    def apply(self, policy):
+        self.shard.set_policy("a", policy)
+
+    def assign(self):
+        for each in self.shard.assign(now=self.now):
+            assert each.seq not in self.leases
+            self.leases[each.seq] = each.token
+
+    def end(self):
+        for seq, token in self.leases.items():
+            self.shard.end(token)
+            self._ended(seq)
+        self.leases.clear()
+
+    def _ended(self, seq):
+        self.shard.ended(seq)
+        self.unended.remove(seq)
+        self.suspended.discard(seq)
+
+    def park(self):
+        if self.leases:
+            seq, token = self.leases.popitem()
+            self.shard.park(token)
+            self.shard.parked(seq, int(self.now * 1000) + 700)
+
+    def give_back(self):
+        if self.leases:
+            seq, token = self.leases.popitem()
+            self.shard.refund(seq)
+            self.shard.losses.release(token, charged=False)
+            self.shard.requeued([seq])
+
+    def suspend(self):
+        for seq in sorted(self.unended)[1:2]:
+            if self.shard.suspend(seq, "a") is not None:
+                self.suspended.add(seq)
+                self.leases.pop(seq, None)
+
+    def resume(self):
+        for seq in self.suspended:
+            assert self.shard.resume(seq)
+        self.suspended.clear()
+
+    def cancel(self):
+        for seq in sorted(self.unended)[2:3]:
+            self.leases.pop(seq, None)
+            assert self.shard.cancel(seq, "a") is not None
+            self._ended(seq)
+
+    def time(self, seconds=0.3):
+        self.now += seconds
+        self.shard.wake(int(self.now * 1000))
+        for each in self.shard.debounced(int(self.now * 1000)):
+            for seq in each.absorbed:
+                self._ended(seq)
+            self.shard.goes_on(each.seq, "a")
+
+    def finish(self, policy):
+        self.resume()
+        self.apply(policy)
+        for _ in range(50 * self.seq + 20):
+            self.assign()
+            self.end()
+            self.time(1.0)
+
+
+@settings(max_examples=examples(200))
+@given(POLICIES, st.lists(STEPS, max_size=60), POLICIES)
+def test_all_executions_end_and_nothing_is_left_of_them(first, steps, last):
+    most, rates.MAX_RELEASED = rates.MAX_RELEASED, 1
+    try:
+        world = _World()
+        world.apply(first)
+        for step, *arguments in steps:
+            getattr(world, {"return": "give_back"}.get(step, step))(*arguments)
+        world.finish(FlowPolicy(rate=last.rate, key_concurrency=last.key_concurrency, by_priority=last.by_priority))
+    finally:
+        rates.MAX_RELEASED = most
+    shard = world.shard
+    assert world.unended == set()
+    assert (shard.unfinished, shard.shaped, shard.queued, shard.rates.lines) == (0, 0, 0, 0)
+    assert not shard.rates.unreserved

@@ -54,6 +54,11 @@ class Rate:
     def tolerance(self) -> float:
         return (self.burst - 1) * self.interval
 
+    @property
+    def reserves(self) -> bool:
+        """Whether assignments have to be reserved, as they can be further ahead than a restart makes up for."""
+        return self.tolerance + self.interval > AHEAD
+
 
 class RateWait(NamedTuple):
     """What an execution waits for that is in a line."""
@@ -85,7 +90,7 @@ class RateLine:
 
     @property
     def needs_reservation(self) -> bool:
-        return self.arrival > self.reserved and self.rate.tolerance + self.rate.interval > AHEAD
+        return self.arrival > self.reserved and self.rate.reserves
 
 
 def fingerprint(flow_id: str, key: str) -> bytes:

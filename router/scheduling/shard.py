@@ -142,7 +142,8 @@ class Shard:
             return False
         self._queues.put(queue, seq)
         if queue.is_shaped:
-            return queue.unfinished <= MIN_SHARE
+            rate, paused = queue.policy.rate, queue.policy.paused
+            return queue.unfinished <= MIN_SHARE and not (paused or (rate is not None and rate.reserves))
         return len(queue.ready) <= SOON and not queue.policy.paused
 
     def add_keys(self, seq: int, keys: ShapingKeys | None) -> None:

@@ -126,6 +126,20 @@ def test_another_rate_holds_at_once_without_moving_what_waits(monkeypatch, keyed
     assert [at - 1000.0 for at in world.times] == pytest.approx(times, abs=0.001)
 
 
+@pytest.mark.parametrize(
+    ("policy", "soon"),
+    [
+        (FlowPolicy(rate=Rate(50, 1.0)), True),
+        (FlowPolicy(rate=Rate(1, DAY)), False),
+        (FlowPolicy(rate=Rate(50, 1.0), paused=True), False),
+    ],
+)
+def test_what_may_wait_for_long_is_not_expected_soon_and_takes_no_room_of_others(policy, soon):
+    shard = World().shard
+    shard.set_policy("a", policy)
+    assert shard.accept(1, "a") is soon
+
+
 def test_of_very_many_lines_some_are_looked_at_in_each_call_and_none_is_left_out():
     world = World(Rate(1, DAY, keyed=True))
     world.now = 1000.0

@@ -78,6 +78,8 @@ CREATE TABLE flow_url (
   flow_id TEXT PRIMARY KEY, host TEXT NOT NULL, path TEXT NOT NULL, deeper INTEGER NOT NULL
 ) STRICT;
 ALTER TABLE rejection ADD COLUMN outcome TEXT NOT NULL DEFAULT 'refused';
+CREATE INDEX rejection_by_outcome ON rejection (flow_id, outcome, number);
+CREATE INDEX rejection_refused ON rejection (outcome = 'refused', number);
 ALTER TABLE subscription ADD COLUMN destinations TEXT;
 CREATE TABLE incident (
   number INTEGER PRIMARY KEY,
@@ -99,6 +101,8 @@ TO_EARLIER: Final = {
 DROP TABLE rate_line;
 ALTER TABLE execution DROP COLUMN shaping;
 DROP TABLE flow_url;
+DROP INDEX rejection_by_outcome;
+DROP INDEX rejection_refused;
 ALTER TABLE rejection DROP COLUMN outcome;
 ALTER TABLE subscription DROP COLUMN destinations;
 DROP TABLE incident;

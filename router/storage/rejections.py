@@ -60,11 +60,11 @@ def _add(connection: apsw.Connection, rows: Sequence[StoredRejection]) -> None:
             (flow_id, outcome, MAX_OF_FLOW),
         )
     # what was refused, and can be accepted, does not make room for what was not
-    for which in {"=" if row.outcome == REFUSED else "<>" for row in rows}:
+    for is_refused in {row.outcome == REFUSED for row in rows}:
         connection.execute(
-            f"DELETE FROM rejection WHERE outcome {which} '{REFUSED}' AND number <= (SELECT number FROM rejection"  # noqa: S608 - constants
-            f" WHERE outcome {which} '{REFUSED}' ORDER BY number DESC LIMIT 1 OFFSET ?)",
-            (MAX_IN_ALL,),
+            f"DELETE FROM rejection WHERE (outcome = '{REFUSED}') = ?1 AND number <= (SELECT number FROM rejection"  # noqa: S608 - constants
+            f" WHERE (outcome = '{REFUSED}') = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+            (is_refused, MAX_IN_ALL),
         )
     newest = max((row.time_ms for row in rows), default=0)
     connection.execute("DELETE FROM rejection WHERE time_ms < ?", (newest - KEPT_MS,))

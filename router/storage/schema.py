@@ -177,6 +177,9 @@ CREATE TABLE rejection (
 ) STRICT;
 CREATE INDEX rejection_by_flow ON rejection (flow_id, number);
 CREATE INDEX rejection_by_reason ON rejection (flow_id, reason, time_ms);
+-- what a buffer has too much of is found without reading rows, whose outcome is behind their content
+CREATE INDEX rejection_by_outcome ON rejection (flow_id, outcome, number);
+CREATE INDEX rejection_refused ON rejection (outcome = 'refused', number);
 CREATE TABLE audit_entry (
   number INTEGER PRIMARY KEY,
   time_ms INTEGER NOT NULL,

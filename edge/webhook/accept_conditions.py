@@ -6,6 +6,7 @@ nothing but the one decision.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -69,13 +70,13 @@ def decide(conditions: bytes, view: bytes) -> Iterator[bytes]:
 
     A filter is a jq program that is valid, or null; a schema is its document, or null.
     """
-    yield _decide(conditions, view.decode(), orjson.loads(view), QUICK_SECONDS)
+    yield _decide(conditions, view.decode(), _value(view), QUICK_SECONDS)
 
 
 def decide_slowly(conditions: bytes, view: bytes) -> Iterator[bytes]:
     """Do the same when there is nothing else to do, in a process that is for nothing else."""
     os.setpriority(os.PRIO_PROCESS, 0, SLOW_NICENESS)
-    yield _decide(conditions, view.decode(), orjson.loads(view), SECONDS)
+    yield _decide(conditions, view.decode(), _value(view), SECONDS)
 
 
 def decide_unparsed_slowly(conditions: bytes, kind: bytes, view: bytes, body: bytes) -> Iterator[bytes]:
@@ -92,6 +93,13 @@ def decide_unparsed(conditions: bytes, kind: bytes, view: bytes, body: bytes) ->
     pairs = [(name, value.encode("latin-1")) for name, value in headers]
     value = {**orjson.loads(view), "body": parse(content_type, body, pairs, limit=limit).body}
     yield _decide(conditions, encode_json(value).decode(), value, SECONDS)
+
+
+def _value(view: bytes) -> Any:
+    try:
+        return orjson.loads(view)
+    except orjson.JSONDecodeError:  # its body has all the levels of nesting that orjson reads
+        return json.loads(view)
 
 
 def _decide(conditions: bytes, text: str, value: Any, seconds: float) -> bytes:

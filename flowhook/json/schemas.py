@@ -20,12 +20,13 @@ from flowhook.errors import InvalidError
 
 MAX_VIOLATIONS: Final = 10  # violations of one value that are reported
 MAX_RULE: Final = 200  # characters of a rule that are quoted
+MAX_PLACE: Final = 200  # characters of the place of a violation, which the names of a value's members make up
 
 _GIVEN_UP: Final = frozenset({"BacktrackLimitExceeded", "RegexEngineFailure"})
 
 
 class Violation(NamedTuple):
-    """Where a value violates a schema, and which of its rules; without the value itself."""
+    """Where a value violates a schema, and which of its rules; without the value itself. A long text ends with `…`."""
 
     pointer: str  # JSON Pointer (RFC 6901)
     path: str  # the same as a path in jq, `.` for the whole value
@@ -52,11 +53,18 @@ class JsonSchema:
         Takes as long as the schema wants: a schema with references may be evaluated for hours.
 
         Raises:
-            InvalidError: it can't be decided, because a regular expression takes too many steps (`SCHEMA_TOO_COSTLY`).
+            InvalidError: it can't be decided, because a regular expression takes too many steps, or data is nested more
+                deeply than the library compares (`SCHEMA_TOO_COSTLY`).
         """
-        if self._validator.is_valid(data):
-            return []
-        found = list(islice(self._validator.iter_errors(data), MAX_VIOLATIONS))
+        try:
+            if self._validator.is_valid(data):
+                return []
+        except ValueError as failure:
+            raise InvalidError(str(failure)[:MAX_RULE], reason="SCHEMA_TOO_COSTLY") from None
+        try:
+            found = list(islice(self._validator.iter_errors(data), MAX_VIOLATIONS))
+        except ValueError:  # an error has a copy of the part that is wrong, of at most 255 levels
+            return [Violation("", ".", "the schema, at a place that is nested too deeply")]
         for error in found:
             if type(error.kind).__name__ in _GIVEN_UP:
                 raise InvalidError("a regular expression of the schema takes too long", reason="SCHEMA_TOO_COSTLY")
@@ -76,7 +84,11 @@ class JsonSchema:
                 break
             keyword = str(step)
         rule = f"{keyword}: {orjson.dumps(value, default=str).decode()}"
-        return Violation(pointer, path or ".", rule if len(rule) <= MAX_RULE else f"{rule[: MAX_RULE - 1]}…")
+        return Violation(_short(pointer, MAX_PLACE), _short(path or ".", MAX_PLACE), _short(rule, MAX_RULE))
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _escaped(step: str) -> str:

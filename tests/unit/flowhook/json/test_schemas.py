@@ -36,6 +36,29 @@ def test_a_long_rule_is_cut():
     assert len(found.rule) == 200
 
 
+def test_a_place_is_cut_that_consists_of_what_was_sent():
+    [found] = JsonSchema({"additionalProperties": False}).violations({"a": 1}) or [None]
+    assert found.path == "."
+    [found] = JsonSchema({"additionalProperties": {"type": "string"}}).violations({"k" * 100_000: 1})
+
+    assert (len(found.path), len(found.pointer), len(str(found))) == (
+        200,
+        200,
+        200 + len(' does not meet type: "string"'),
+    )
+
+
+@pytest.mark.parametrize("schema", [{"items": {"items": {"type": "string"}}}, {"const": 1}, False])
+def test_what_is_nested_deeply_is_wrong_somewhere(schema):
+    deep = 0
+    for _ in range(1000):
+        deep = [deep]
+
+    [found] = JsonSchema(schema).violations(deep)
+
+    assert (found.pointer, "too deeply" in found.rule) == ("", True)
+
+
 @pytest.mark.parametrize("document", [{"$ref": "https://x.example/a"}, {"$ref": "other"}, {"pattern": "("}])
 def test_nothing_is_fetched_and_what_is_no_schema_is_refused(document):
     with pytest.raises(InvalidError):

@@ -2,7 +2,8 @@
 
 A filter that is a plain program (`flowhook.expressions.plain_programs`) is evaluated in place, about a small body. All
 else is in separate processes: each flow has one of them at a time at most. Large bodies have processes of their own,
-and flows whose conditions take long have one that works when there is nothing else to do. So these delay nobody else.
+and flows whose conditions take long have one that works when there is nothing else to do, until they are quick again.
+So these delay nobody else.
 
 Nothing is lost in silence. A request that can't be decided, because its filter fails or its conditions take too much
 CPU time, is refused with 503, so that its sender tries again, and operators can accept it after the fix.
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -34,14 +37,18 @@ from flowhook.document.models.webhook import Accept, Webhook
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError
 from flowhook.expressions.plain_programs import Undecided, compile_plain
 from flowhook.expressions.syntax import ExpressionTypeError, strip_markers
+from flowhook.limits import MIB
 from flowhook.payloads.parsing import encode_json
 from flowhook.sandbox.offload import WAIT_SECONDS, Offload
 from flowhook.sandbox.worker import TooCostlyError
 from flowhook.sharing.table import OffloadLimits
 
-SLOW_NS: Final = 50_000_000  # CPU time of one decision (ns) from which a flow is among the slow ones, until it changes
+SLOW_NS: Final = 50_000_000  # CPU time of one decision (ns) from which a flow is among the slow ones
+SLOW_SECONDS: Final = 60.0  # for how long it is, after its latest such decision; twice as long when it is slow again,
+MAX_SLOW_SECONDS: Final = 3600.0  # and so long at most
 
 MAX_WAITING: Final = 1000  # decisions of one flow that wait for their turn
+MAX_WAITING_BYTES: Final = 8 * MIB  # JSON of what they are about; the values in memory may be thirty times as large
 
 FILTERED: Final = "FILTERED"
 SCHEMA_VIOLATED: Final = "SCHEMA_VIOLATED"
@@ -75,9 +82,11 @@ class CompiledAcceptance:
 
     conditions: bytes  # for `accept_conditions`
     schema_alone: bytes | None  # the same without the filter; None: there is no schema
-    is_slow: bool  # whether one decision took long
     turn: asyncio.Lock  # of decisions that may be quick: one at a time, so that the next ones know it if one is not
     waiting: int  # decisions that wait for their turn
+    waiting_bytes: int
+    _slow_seconds: float
+    _slow_until: float  # by the monotonic clock
     _filter: Any  # the filter as a closure; None: there is none, or it is not plain
     _filtered: Response
     _invalid: int
@@ -87,11 +96,22 @@ class CompiledAcceptance:
         schema = None if accept.schema_ is None else accept.schema_.document
         self.conditions = orjson.dumps([program, schema])
         self.schema_alone = None if schema is None else orjson.dumps([None, schema])
-        self.is_slow = False
-        self.turn, self.waiting = asyncio.Lock(), 0
+        self.turn, self.waiting, self.waiting_bytes = asyncio.Lock(), 0, 0
+        self._slow_seconds, self._slow_until = SLOW_SECONDS / 2, 0.0
         self._filter = None if program is None else compile_plain(f"${{{program}}}")
         self._filtered = responses.build_response(accept.otherwise.filtered, (), b"", reason=FILTERED)
         self._invalid = accept.otherwise.invalid
+
+    @property
+    def is_slow(self) -> bool:
+        return time.monotonic() < self._slow_until
+
+    def took(self, cpu_ns: float) -> None:
+        """Note the CPU time of a decision."""
+        if cpu_ns > SLOW_NS:
+            if not self.is_slow:  # to find that out has cost others a process
+                self._slow_seconds = min(2 * self._slow_seconds, MAX_SLOW_SECONDS)
+            self._slow_until = time.monotonic() + self._slow_seconds
 
     def decide_plain(self, view: Any) -> bool | None:
         """Return whether the filter passes a value of `.`; None: jq has to decide that."""
@@ -127,11 +147,12 @@ def compile_acceptance(webhook: Webhook) -> CompiledAcceptance | None:
 
 
 @asynccontextmanager
-async def _turn(acceptance: CompiledAcceptance) -> AsyncIterator[None]:
-    """Wait for the turn of a decision; ExhaustedError: too many wait, or for too long (`OVERLOADED`)."""
-    if acceptance.waiting >= MAX_WAITING:
+async def _turn(acceptance: CompiledAcceptance, size: int) -> AsyncIterator[None]:
+    """Wait for the turn of a decision about so many bytes; ExhaustedError: too many wait, or for too long."""
+    if acceptance.waiting >= MAX_WAITING or acceptance.waiting_bytes + size > MAX_WAITING_BYTES:
         raise ExhaustedError("too many decisions are waiting", reason="OVERLOADED")
     acceptance.waiting += 1
+    acceptance.waiting_bytes += size
     try:
         async with asyncio.timeout(WAIT_SECONDS):
             await acceptance.turn.acquire()
@@ -139,6 +160,7 @@ async def _turn(acceptance: CompiledAcceptance) -> AsyncIterator[None]:
         raise ExhaustedError("too many decisions are waiting", reason="OVERLOADED") from None
     finally:
         acceptance.waiting -= 1
+        acceptance.waiting_bytes -= size
     try:
         yield
     finally:
@@ -150,7 +172,7 @@ class AcceptanceChecks:
 
     def __init__(self) -> None:
         imports, shared = "flowhook.json.schemas", OffloadLimits()
-        one = replace(shared, processes=replace(shared.processes, total=1, parts=1))
+        one = replace(shared, processes=replace(shared.processes, total=1))
         self._small = Offload("deciding what flows accept", imports=imports)
         self._large = Offload("deciding what flows accept of large bodies", imports=imports)
         self._slow = Offload("deciding what slow flows accept", imports=imports, shared=one)
@@ -165,11 +187,11 @@ class AcceptanceChecks:
         conditions = (acceptance.schema_alone if passes else None) or acceptance.conditions
         text = encode_json(view)
         if not acceptance.is_slow:
-            async with _turn(acceptance):
+            async with _turn(acceptance, len(text)):
                 if not acceptance.is_slow:
                     with contextlib.suppress(TooCostlyError):
                         return await self._decided(flow_id, acceptance, self._small, decide, conditions, text)
-                    acceptance.is_slow = True
+                    acceptance.took(math.inf)
         return await self._bounded(flow_id, acceptance, self._slow, decide_slowly, conditions, text)
 
     async def check_unparsed(
@@ -187,7 +209,7 @@ class AcceptanceChecks:
         try:
             return await self._decided(flow_id, acceptance, offload, function, *parts)
         except TooCostlyError:
-            acceptance.is_slow = True
+            acceptance.took(math.inf)
             return acceptance.refusal(Verdict(TOO_COSTLY))
 
     async def _decided(
@@ -195,7 +217,7 @@ class AcceptanceChecks:
     ) -> Refusal | None:
         (answer,) = await offload.run(flow_id, function, *parts)
         verdict = Verdict(*orjson.loads(answer))
-        acceptance.is_slow |= verdict.cpu_ns > SLOW_NS
+        acceptance.took(verdict.cpu_ns)
         return acceptance.refusal(verdict)
 
     async def aclose(self) -> None:

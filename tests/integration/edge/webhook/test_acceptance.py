@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import random
 from collections import Counter
+from types import SimpleNamespace
 
 import jq
 import orjson
@@ -13,8 +14,16 @@ import pytest
 from jsonschema import Draft202012Validator
 from support.patience import seen_within
 
-from edge.webhook.acceptance import AcceptanceChecks, CompiledAcceptance
+from edge.webhook.acceptance import (
+    MAX_WAITING_BYTES,
+    SLOW_NS,
+    SLOW_SECONDS,
+    AcceptanceChecks,
+    CompiledAcceptance,
+)
 from flowhook.document.models.webhook import Accept
+from flowhook.errors import ExhaustedError
+from flowhook.sharing import Principal
 
 JSON = (("Content-Type", "application/json"),)
 ENDLESS = "${ last(repeat(.)) }"
@@ -115,6 +124,82 @@ async def test_conditions_that_never_end_are_bounded_and_delay_nobody(edge):
     assert not all(each.done() for each in busy)
     assert {answer.status for answer in await asyncio.gather(*busy)} == {503}
     assert len(await reported(edge, 8)) == 8
+
+
+@pytest.mark.parametrize("size", [10_000, 2_000_000], ids=["small", "large"])
+async def test_an_answer_is_short_whatever_the_names_of_members_are(edge, size):
+    schema = {"properties": {"body": {"additionalProperties": {"items": {"type": "string"}}}}}
+    edge.router.put_flow("named", accept={"schema": {"document": schema}})
+    answer = await edge.post("/hook/named", orjson.dumps({"k" * size: [1] * 10}))
+    assert (answer.status, answer.json()["reason"]) == (422, "SCHEMA_VIOLATED")
+    assert len(answer.body) < 10_000
+
+
+@pytest.mark.parametrize("depth", [300, 1024])
+async def test_conditions_see_bodies_of_any_depth_that_is_parsed(edge, depth):
+    body = b"[" * depth + b"]" * depth
+    edge.router.put_flow("jq", accept={"filter": "${ [.body | ..] | length > 10 }"})
+    edge.router.put_flow("schema", accept={"schema": {"document": {"properties": {"body": {"type": "string"}}}}})
+    assert (await edge.post("/hook/jq", body)).status == 202
+    answer = await edge.post("/hook/schema", body)
+    assert (answer.status, answer.json()["reason"]) == (422, "SCHEMA_VIOLATED")
+
+
+async def test_a_flow_is_slow_for_a_time_after_its_latest_slow_decision(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr("edge.webhook.acceptance.time", SimpleNamespace(monotonic=lambda: now))
+    acceptance = CompiledAcceptance(Accept.model_validate({"filter": "${ .a }"}))
+    acceptance.took(SLOW_NS)
+    assert not acceptance.is_slow
+    acceptance.took(SLOW_NS + 1)
+    now += SLOW_SECONDS - 1
+    assert acceptance.is_slow
+    acceptance.took(SLOW_NS + 1)
+    now += SLOW_SECONDS - 1
+    acceptance.took(1)
+    assert acceptance.is_slow
+    now += 1
+    assert not acceptance.is_slow
+    for seconds in (2 * SLOW_SECONDS, 4 * SLOW_SECONDS):
+        acceptance.took(SLOW_NS + 1)
+        now += seconds - 1
+        assert acceptance.is_slow
+        now += 1
+        assert not acceptance.is_slow
+
+
+async def test_the_bytes_are_limited_that_wait_for_the_decisions_of_a_flow():
+    """Given a decision that takes its time, when many large ones follow, then some wait and the others are refused."""
+    checks = AcceptanceChecks()
+    acceptance = CompiledAcceptance(Accept.model_validate({"filter": "${ [.a] | any(. == 1) }"}))
+    view = {"a": 1, "b": "x" * (MAX_WAITING_BYTES // 4)}
+    try:
+        await acceptance.turn.acquire()
+        asked = [asyncio.create_task(checks.check("busy", acceptance, view)) for _ in range(8)]
+        _, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_EXCEPTION)
+        acceptance.turn.release()
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        assert Counter(map(type, found)) == {type(None): 3, ExhaustedError: 5}
+        assert len(waiting) >= 3
+        assert (acceptance.waiting, acceptance.waiting_bytes) == (0, 0)
+    finally:
+        await checks.aclose()
+
+
+async def test_one_slow_flow_leaves_the_others_room_to_wait():
+    checks = AcceptanceChecks()
+    waiting = checks._slow._pool._queue.waiting
+
+    def fill():
+        while True:
+            waiting.acquire(Principal("flow", "busy"))
+
+    try:
+        with pytest.raises(ExhaustedError):
+            fill()
+        waiting.acquire(Principal("flow", "other"))
+    finally:
+        await checks.aclose()
 
 
 FILTER = '(.body.kind | IN("a", "b")) and (.body.n % 3 != 0 or (.body.tags // [] | index("urgent") != null))'

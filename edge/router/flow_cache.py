@@ -213,6 +213,8 @@ class FlowCache:
 
         `host` may have a port. Does not suspend on a hit. May raise FlowhookError.
         """
+        if len(path) > limits.MAX_PATH_LENGTH:
+            return None
         key = host, _ = own_urls.host_name(host), path
         if self._now() < self._trusted_until:
             if self._no_urls:
@@ -223,8 +225,6 @@ class FlowCache:
             if key in self._unknown_urls:
                 self._unknown_urls.move_to_end(key)
                 return None
-        if len(path) > limits.MAX_PATH_LENGTH:
-            return None
         flow_id = await self._ask_url(key)
         return await self._at_url(flow_id, host, path) if flow_id else None
 
@@ -247,6 +247,7 @@ class FlowCache:
         endpoints = await self.find(flow_id)
         if endpoints is None or endpoints.own_url is None or not endpoints.own_url.takes(host, path):
             return None
+        _put(self._urls, endpoints.own_url[:2], flow_id, 2 * self._size)
         return endpoints, endpoints.own_url.suffix(path)
 
     def drop(self, flow_id: str) -> None:

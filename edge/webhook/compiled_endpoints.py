@@ -102,6 +102,7 @@ class CompiledEndpoint:
     flow_id: str
     slot: int  # of the flow, for minting IDs
     callback: str  # its name; empty for the URL of a flow
+    own_host: str  # host of the URL of the flow's own; empty: it says none
     log_fields: dict[str, str]  # identify the endpoint in a log line
     one_time: bool  # whether the last segment of the path is a token, the only credential this URL requires
     methods: frozenset[str]
@@ -152,8 +153,9 @@ class CompiledEndpoint:
         callback: str = "",
         one_time: bool = False,
         keys: KeyRules = NO_KEYS,
+        own_host: str = "",
     ) -> None:
-        self.flow_id, self.slot = flow_id, slot_of(flow_id)
+        self.flow_id, self.slot, self.own_host = flow_id, slot_of(flow_id), own_host
         self.callback, self.one_time, self.raw = callback, one_time, webhook.parse == "raw"
         self.log_fields = {"flow": flow_id, "callback": callback} if callback else {"flow": flow_id}
         self.methods = frozenset[str](webhook.methods)
@@ -300,15 +302,17 @@ class FlowEndpoints:
         self.revision = revision  # registry revision that these endpoints are at least as new as
         self.secret_names = webhook.secret_names()  # secrets whose change invalidates these endpoints
         self.own_url = webhook.own_url  # beside `/hook/<flow>`
-        self.own = CompiledEndpoint(flow_id, webhook, secrets, keys=keys)  # endpoint of the flow's own URL
+        host = webhook.host or ""
+        # endpoint of the flow's own URL
+        self.own = CompiledEndpoint(flow_id, webhook, secrets, keys=keys, own_host=host)
         self._subpaths = webhook.subpaths
         self._callbacks = {
-            name: CompiledEndpoint(flow_id, callback, secrets, callback=name)
+            name: CompiledEndpoint(flow_id, callback, secrets, callback=name, own_host=host)
             for name, callback in webhook.callbacks.items()
             if not callback.only_one_time
         }
         self._one_time = {
-            name: CompiledEndpoint(flow_id, callback, secrets, callback=name, one_time=True)
+            name: CompiledEndpoint(flow_id, callback, secrets, callback=name, one_time=True, own_host=host)
             for name, callback in webhook.callbacks.items()
         }
 

@@ -124,7 +124,7 @@ class WebhookHandler:
             endpoint = await self._endpoint(head, peer)
         except _Refused as refusal:
             return refusal.response
-        address, seen = self._views.view(head, peer)
+        address, seen = self._views.view(head, peer, endpoint.own_host)
         delivery = Delivery(endpoint, head, address, seen)
         error: FlowhookError | None = None
         try:

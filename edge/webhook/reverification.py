@@ -52,7 +52,7 @@ class Reverification:
         head = _head(original)
         endpoint = await self._endpoint(request.flow_id, head.path, request.registry_revision)
         peer = Peer(original.peer, original.scheme, peer_address(original.peer), tuple(original.client_names))
-        delivery = Delivery(endpoint, head, *self._views.view(head, peer))
+        delivery = Delivery(endpoint, head, *self._views.view(head, peer, endpoint.own_host))
         refused = answer_by_head(delivery)
         if refused is not None:
             raise _refusal(refused.reason, head)

@@ -31,6 +31,7 @@ from flowhook.events.shaping import ShapingKeys
 from flowhook.events.workflow_input import webhook_view
 from flowhook.http.forwarded import Address, TrustedProxies
 from flowhook.model import Event, events
+from flowhook.model.own_urls import host_name
 from flowhook.model.rejections import RequestOutcome
 from flowhook.payloads.content_type import is_json
 from flowhook.payloads.parsing import is_opaque, parse, to_structured
@@ -72,13 +73,21 @@ class RequestViews:
             return head.host
         return self._proxies.origin(peer.address, peer.protocol, head.headers)[2] or head.host
 
-    def view(self, head: Head, peer: Peer) -> tuple[Address, RequestView]:
-        """Return the sender's address, and the request as input for verification, without its body."""
+    def view(self, head: Head, peer: Peer, own_host: str = "") -> tuple[Address, RequestView]:
+        """Return the sender's address, and the request as input for verification, without its body.
+
+        `own_host` is the flow's own host: a request that was sent there was not sent to `public_url`.
+        """
         host, address, scheme = head.host, peer.address, peer.protocol
         if self._proxies is not None:
             address, scheme, behind = self._proxies.origin(address, scheme, head.headers)
             host = behind or host
-        url = f"{self._public_url or f'{scheme}://{host}'}{head.target}"
+        base = self._public_url
+        if not base:
+            base = f"{scheme}://{host}"
+        elif own_host and own_host == host_name(host):
+            base = f"{base.partition('://')[0]}://{host}"
+        url = f"{base}{head.target}"
         return address, RequestView(head.method, url, head.path, head.query, head.headers, b"", peer.client_names)
 
 

@@ -59,13 +59,20 @@ def shown_url(base: str, flow_id: str, own: OwnUrl | None) -> str:
     """Return the URL of a flow that is shown: its own, if it has one.
 
     `base` is the scheme, host and port that senders use, or empty: then the URL begins with the path, unless the flow
-    says its host.
+    says its host, which takes the place of the other.
     """
     if own is None:
         return f"{base}/hook/{flow_id}"
-    if own.host:
-        base = f"{base.partition('://')[0] or 'https'}://{own.host}"
-    return f"{base}{own.path}"
+    return f"{base_at(base, own.host)}{own.path}"
+
+
+def base_at(base: str, host: str) -> str:
+    """Return scheme, host and port of URLs with another host; empty: the same one. `https` if `base` is empty."""
+    if not host:
+        return base
+    scheme, _, authority = base.partition("://")
+    port = authority[len(_without_port(authority)) :]
+    return f"{scheme or 'https'}://{host}{port}"
 
 
 def below(path: str) -> str:
@@ -75,20 +82,24 @@ def below(path: str) -> str:
 
 def host_name(host: str) -> str:
     """Return the host of a request without its port, in lower case."""
-    name, colon, port = host.rpartition(":")
-    return (name if colon and port.isdecimal() else host).lower()
+    return _without_port(host).lower()
+
+
+def _without_port(authority: str) -> str:
+    name, colon, port = authority.rpartition(":")
+    return name if colon and port.isdecimal() else authority
 
 
 def find(urls: Mapping[tuple[str, str], T], host: str, path: str) -> Iterator[T]:
     """Yield what is known of the URLs that a request may be for, by host and path, the longest path first."""
-    for each in _upwards(path):
+    for each in upwards(path):
         for name in (host, ""):
             found = urls.get((name, each))
             if found is not None:
                 yield found
 
 
-def _upwards(path: str) -> Iterator[str]:
+def upwards(path: str) -> Iterator[str]:
     """Yield a path, then the paths above it, with and without `/` at their ends, that a flow may have."""
     yield path
     end = len(path)

@@ -16,6 +16,7 @@ class ScriptedRouter:
 
     def __init__(self):
         self.flows = {}
+        self.urls = {}
         self.secrets = {}
         self.revision = 1
         self.requested = []
@@ -52,7 +53,8 @@ class ScriptedRouter:
         self.searches.append(list(flow_ids))
         await self.gate.wait()
         await self.searching.wait()
-        return FoundFlows({flow_id: flow_id for flow_id in flow_ids if flow_id in self.flows}, has_urls=False)
+        found = {each: each for each in flow_ids if each in self.flows}
+        return FoundFlows(found | self.urls, has_urls=bool(self.urls))
 
     async def resolve_secrets(self, flow_id, names, seconds):
         revision = self.revision

@@ -331,6 +331,22 @@ async def test_the_signed_url_is_the_public_one(start_edge, router):
         assert (await plain.post(target.decode(), b"{}", signed)).status == 202
 
 
+async def test_the_signed_url_of_a_request_to_a_host_of_the_flows_own_has_that_host(start_edge, router):
+    auth = {"hmac": {"secret": "key", "header": "X-Signature", "content": "{url}{body}"}}
+    router.put_flow("moved", auth=auth, host="own.example", path="/in")
+    behind = await start_edge(public_url="https://hooks.example.com")
+
+    async def status(url, path, host):
+        signature = hmac.new(b"a secret of sixteen", url + b"{}", hashlib.sha256).hexdigest()
+        sender = await behind.connect()
+        sender.host = host
+        return (await sender.request("POST", path, body=b"{}", headers=[("X-Signature", signature)])).status
+
+    assert await status(b"https://own.example:8443/hook/moved", "/hook/moved", "own.example:8443") == 202
+    assert await status(b"https://hooks.example.com/hook/moved", "/hook/moved", "other.example") == 202
+    assert await status(b"https://hooks.example.com/hook/moved", "/hook/moved", "own.example") == 401
+
+
 async def test_a_changed_secret_is_in_force_at_once(edge, sign, hmac_auth):
     edge.router.put_flow("orders", auth=hmac_auth)
     assert (await edge.post("/hook/orders", b"{}", sign(b"{}"))).status == 202

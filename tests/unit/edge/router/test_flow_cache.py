@@ -195,6 +195,23 @@ async def test_made_up_ids_do_not_push_flows_out(directory, router):
     assert directory.cached == 4
 
 
+async def test_a_url_in_use_is_not_asked_for_again_whatever_other_flows_are_used(directory, router):
+    router.flows |= {name: {**OPEN, "path": f"/{name}"} for name in ("own", *map("o{}".format, range(9)))}
+    router.urls = {("h", "/own"): "own"}
+    for number in range(9):
+        endpoints, suffix = await directory.find_url("H:80", "/own")
+        assert (endpoints.flow_id, suffix) == ("own", None)
+        await directory.find(f"o{number}")
+    assert router.searches.count([("h", "/own")]) == 1
+
+
+async def test_a_path_that_is_too_long_is_nobodys_whoever_is_known(directory, router):
+    router.flows["own"] = {**OPEN, "path": "/own", "subpaths": True}
+    router.urls = {("h", "/own/a"): "own"}
+    assert await directory.find_url("h", "/own/a") is not None
+    assert await directory.find_url("h", "/own/" + "a" * limits.MAX_PATH_LENGTH) is None
+
+
 async def test_the_flow_used_longest_ago_goes_first(directory, router):
     router.flows.update({"c": OPEN, "d": OPEN})
     for flow_id in ("a", "b", "c", "a", "d"):

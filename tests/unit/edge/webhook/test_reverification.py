@@ -102,6 +102,12 @@ async def test_the_url_is_that_which_the_edge_has_now(verify):
     assert accepted.event.flow_id == "f"
 
 
+async def test_the_url_has_the_flows_own_host_if_the_request_had(verify):
+    headers = signed(SQUARE, url="https://h/in")
+    directory = Directory(flow(SQUARE, host="h", path="/in"))
+    assert (await verify(directory, headers, target="/in", public_url="https://public.example")).event.flow_id == "f"
+
+
 @pytest.mark.parametrize(
     ("webhook", "reason"),
     [

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from support.cases import cases
 
-from flowhook.model.own_urls import OwnUrl, find, host_name
+from flowhook.model.own_urls import OwnUrl, find, host_name, shown_url
 
 
 @cases(
@@ -58,3 +58,19 @@ def test_the_host_of_a_request_has_no_port():
     assert [host_name(each) for each in ("A.example:80", "a.example", "[::1]:8080", "[::1]")] == [
         "a.example", "a.example", "[::1]", "[::1]",
     ]  # fmt: skip
+
+
+@cases(
+    ("base", "own", "shown"),
+    [
+        ("http://127.0.0.1:8080", None, "http://127.0.0.1:8080/hook/f"),
+        ("http://127.0.0.1:8080", OwnUrl("", "/a"), "http://127.0.0.1:8080/a"),
+        ("http://127.0.0.1:8080", OwnUrl("h.example", "/a"), "http://h.example:8080/a"),
+        ("http://[::1]:8080", OwnUrl("h.example", "/a"), "http://h.example:8080/a"),
+        ("http://[::1]", OwnUrl("h.example", "/a"), "http://h.example/a"),
+        ("", OwnUrl("h.example", "/"), "https://h.example/"),
+        ("", OwnUrl("", "/a"), "/a"),
+    ],
+)
+def test_a_host_of_its_own_takes_the_place_of_the_other_and_leaves_the_port(base, own, shown):
+    assert shown_url(base, "f", own) == shown

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from edge.http.responses import Response
     from edge.webhook.stages import Delivery
 
+MAX_INTEGER: Final = 999_999_999_999_999  # of structured fields (RFC 9651, section 3.3.1)
+
 # fields that programs in browsers may read beside the few that they always may
 _EXPOSED: Final = b"Access-Control-Expose-Headers: Location, RateLimit, RateLimit-Policy, Retry-After\r\n"
 
@@ -27,12 +29,16 @@ class _Policy(NamedTuple):
     per_second: float
 
     def field(self) -> str:
-        return f'"{self.name}";q={self.burst};w={max(1, math.ceil(self.burst / self.per_second))}'
+        return f'"{self.name}";q={self.burst};w={max(1, self._seconds(self.burst))}'
 
     def state(self, remaining: int) -> str:
         """Return what is left, and after how many seconds all of it is there again, or the first request may come."""
         missing = self.burst - remaining if remaining else 1
-        return f'"{self.name}";r={remaining};t={math.ceil(missing / self.per_second)}'
+        return f'"{self.name}";r={remaining};t={self._seconds(missing)}'
+
+    def _seconds(self, requests: int) -> int:
+        """Return after what time so many requests are permitted again."""
+        return math.ceil(min(requests / self.per_second, MAX_INTEGER))
 
 
 class AnswerFields:

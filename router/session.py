@@ -38,13 +38,13 @@ from flowhook.attach.limits import (
     MAX_HELD_LEASES,
     MAX_KEY_BYTES,
     MAX_LEASE_BYTES,
-    MAX_ORIGIN,
     MAX_PART_BYTES,
     MAX_RETRY_KEYS,
     MAX_RETRY_KEYS_BYTES,
     MAX_RUNNER_ID,
     assignment_size,
     delivery_size,
+    is_origin,
     protocol_violation,
     split,
 )
@@ -123,16 +123,12 @@ def check_hello(hello: m.Hello) -> None:
 def check_calls(reports: Sequence[m.CallReport]) -> None:
     if len(reports) > MAX_CALL_REPORTS or not all(
         0 < len(each.flow_id) <= limits.MAX_FLOW_ID_LENGTH
-        and _is_origin(each.origin)
+        and is_origin(each.origin)
         and len(each.cause) <= MAX_CAUSE
         and 0 <= each.failures <= MAX_CREDIT * MAX_CREDIT
         for each in reports
     ):
         raise protocol_violation(f"at most {MAX_CALL_REPORTS} calls are reported at once, with their flows and origins")
-
-
-def _is_origin(text: str) -> bool:
-    return 0 < len(text) <= MAX_ORIGIN and text.isascii() and text.isprintable() and " " not in text
 
 
 def checked_checkpoint(checkpoint: m.Checkpoint) -> m.Checkpoint:
@@ -148,7 +144,7 @@ def checked_outcome(outcome: m.Outcome) -> m.Outcome:
     ending = outcome.ending
     if isinstance(ending, m.Parked):
         check_subscriptions(ending.subscriptions)
-        if len(ending.destinations) > MAX_DESTINATIONS or not all(map(_is_origin, ending.destinations)):
+        if len(ending.destinations) > MAX_DESTINATIONS or not all(map(is_origin, ending.destinations)):
             raise protocol_violation(f"an execution waits for at most {MAX_DESTINATIONS} destinations, by origin")
         if ending.retry is not None:
             outcome = outcome._replace(ending=ending._replace(retry=_checked_retry(ending.retry)))

@@ -42,8 +42,17 @@ MAX_DESTINATIONS: Final = 16  # destinations that one execution waits for
 MAX_ORIGIN: Final = 300  # characters of the origin of a destination
 MAX_CAUSE: Final = 300  # characters of why it is down
 MAX_CALL_REPORTS: Final = 1000
+MAX_RETRY_AFTER_MS: Final = 3_600_000  # longest pause that a server may ask for with `Retry-After`
 
 MAX_ERROR_TEXT: Final = limits.MAX_ERROR_DETAIL_BYTES  # characters to which each text of an error is cut
+
+
+def is_origin(text: str) -> bool:
+    """Whether a text may name a destination in reports of calls, and in what waits for it.
+
+    What a flow calls need not be: senders may choose it, and some clients accept a space in the name of a host.
+    """
+    return 0 < len(text) <= MAX_ORIGIN and text.isascii() and text.isprintable() and " " not in text
 
 
 def protocol_violation(message: str) -> InvalidError:

@@ -71,6 +71,7 @@ class ParkedDelivery:
         keys = dict(receivers)
         unparked = [Unparked(seq, keys[seq], attempts) for seq, attempts, _ in self._parts.shard.deliver(keys)]
         for each in unparked:
+            self._parts.outages.leave(each.seq)
             self._parts.subscriptions.remove(each.seq)
         return unparked
 

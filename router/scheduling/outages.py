@@ -10,11 +10,13 @@ each destination that its calls failed at:
 
 While it is open or draining, executions of the flow park before they call the destination. While it is open, one at a
 time is woken as a *probe*; the interval between probes doubles with each that fails. While it is draining, executions
-are released along a ramp: 10 at once, twice as many after each second, all after `DRAIN_MS`.
+are released along a ramp: 10 at once, twice as many after each second, all after `DRAIN_MS`. The breakers that drain
+share what is released at once.
 
 Nobody opens a breaker for others: only calls of a flow count for it, failures and successes alike. What flows share is
 the destination's *incident* and its pace: one probe at a time is made there, whichever flow it is of. Namespaces take
-turns with it, and in a namespace its flows, so that a flow whose calls fail always does not delay those of others.
+turns with it, and in a namespace its flows, so that a flow whose calls fail always does not delay those of others. The
+pause that an answer asks for is that flow's alone: it may be about the account that the flow calls with.
 
 An incident is open from the first breaker that opens until no breaker of the destination was open or draining for
 `CALM_MS`; a destination that goes up and down is one incident. All times are Unix milliseconds.
@@ -28,6 +30,7 @@ from enum import Enum
 from itertools import islice
 from typing import Final, NamedTuple
 
+from flowhook.attach.limits import MAX_RETRY_AFTER_MS
 from flowhook.attach.messages import CallReport, DestinationState, DestinationUpdate
 from flowhook.events import ids
 from flowhook.model.incidents import Incident, IncidentNote
@@ -35,7 +38,6 @@ from flowhook.model.incidents import Incident, IncidentNote
 MAX_BREAKERS: Final = 4096
 MAX_BREAKERS_OF_FLOW: Final = 64
 MAX_PROBE_INTERVAL_MS: Final = 300_000
-MAX_RETRY_AFTER_MS: Final = 3_600_000  # longest time that a destination may ask for until the next probe
 PROBE_PATIENCE_MS: Final = 120_000  # a probe of which nothing is heard for so long is forgotten
 DRAIN_MS: Final = 10_000
 FIRST_RELEASED: Final = 10
@@ -49,6 +51,7 @@ MAX_SHOWN_FLOWS: Final = 20
 MAX_NOTES: Final = 50
 TICK_MS: Final = 100
 IDLE_TICK_MS: Final = 5000  # while no incident is open
+TIDY_MS: Final = 1000
 
 
 class OutagePolicy(NamedTuple):
@@ -80,6 +83,7 @@ class Breaker:
     failures: int = 0  # in a row
     failed_ms: int = 0  # time of the last one
     changed_ms: int = 0  # time since which it is in this state
+    asked_ms: int = 0  # time until which the destination asked the flow to wait
     released: int = 0  # number of executions released since it drains
     probed: int = 0  # number of the destination's last probe by this flow
     waiting: dict[int, None] = field(default_factory=dict)  # executions, in the order in which they parked
@@ -127,7 +131,8 @@ class Destination:
     def incident(self, closed_ms: int | None = None) -> Incident:
         """Return the incident as it is now."""
         parking = self.parking
-        is_open = any(each.state is BreakerState.OPEN for each in parking)
+        asked = [each.asked_ms for each in parking if each.state is BreakerState.OPEN]
+        is_open = bool(asked)
         return Incident(
             id=incident_id(self.origin, self.opened_ms),
             destination=self.origin,
@@ -140,7 +145,7 @@ class Destination:
             history=tuple(self.history),
             waiting=sum(len(each.waiting) for each in parking),
             draining=not is_open,
-            next_probe_time_ms=self.probe_at_ms if is_open and self.probe is None else None,
+            next_probe_time_ms=max(self.probe_at_ms, min(asked)) if is_open and self.probe is None else None,
         )
 
     @property
@@ -172,6 +177,7 @@ class Outages:
         self._breakers = 0
         self._parked: dict[int, tuple[str, tuple[str, ...]]] = {}  # flow and destinations of those that wait
         self._at_once: dict[int, Wake] = {}  # executions to wake without waiting for a probe
+        self._tidied_ms = 0
         self.permits: dict[int, Wake] = {}  # of executions that were woken and not assigned yet
         self.announcements: dict[tuple[str, str], DestinationState] = {}
         self.changed: dict[str, Incident] = {}  # incidents to store, by ID
@@ -195,7 +201,7 @@ class Outages:
             self._failed(report, now_ms)
 
     def _succeeded(self, breaker: Breaker, now_ms: int) -> None:
-        breaker.failures = 0
+        breaker.failures = breaker.asked_ms = 0
         destination = breaker.destination
         if destination.probe is not None and destination.probe.flow_id == breaker.flow_id:
             destination.probe = None
@@ -213,28 +219,26 @@ class Outages:
         breaker.failures += report.failures
         breaker.failed_ms = now_ms
         destination = breaker.destination
-        asked_ms = min(report.retry_after_ms, MAX_RETRY_AFTER_MS)
+        breaker.asked_ms = max(breaker.asked_ms, now_ms + min(report.retry_after_ms, MAX_RETRY_AFTER_MS))
         if breaker.state is BreakerState.OPEN:
             destination.failures += report.failures
             destination.cause = report.cause or destination.cause
             probe = destination.probe
             if probe is not None and probe.flow_id == breaker.flow_id:
                 destination.probe = None
-                self._next_probe(breaker, now_ms, asked_ms)
-            elif probe is None:  # a call that began before
-                destination.probe_at_ms = max(destination.probe_at_ms, now_ms + asked_ms)
+                self._next_probe(breaker, now_ms)
         elif breaker.failures >= breaker.policy.failures:
             destination.cause = report.cause
             destination.failures += breaker.failures
-            self._open(breaker, now_ms, asked_ms)
+            self._open(breaker, now_ms)
 
-    def _next_probe(self, breaker: Breaker, now_ms: int, asked_ms: int) -> None:
+    def _next_probe(self, breaker: Breaker, now_ms: int) -> None:
         destination, first = breaker.destination, breaker.policy.probe_ms
         doubled = min(2 * destination.interval_ms, MAX_PROBE_INTERVAL_MS)
         destination.interval_ms = max(doubled, first)
-        destination.probe_at_ms = now_ms + max(destination.interval_ms, asked_ms)
+        destination.probe_at_ms = now_ms + destination.interval_ms
 
-    def _open(self, breaker: Breaker, now_ms: int, asked_ms: int = 0) -> None:
+    def _open(self, breaker: Breaker, now_ms: int) -> None:
         destination = breaker.destination
         if not destination.opened_ms:
             destination.opened_ms = now_ms
@@ -243,7 +247,7 @@ class Outages:
         self._note(destination, f"down for {breaker.flow_id}: {destination.cause or 'it was before a restart'}", now_ms)
         if not any(each.state is BreakerState.OPEN for each in destination.breakers.values()):
             destination.interval_ms = 0
-            self._next_probe(breaker, now_ms, asked_ms)
+            self._next_probe(breaker, now_ms)
         self._move(breaker, BreakerState.OPEN, now_ms)
 
     def _move(self, breaker: Breaker, state: BreakerState, now_ms: int) -> None:
@@ -335,22 +339,20 @@ class Outages:
             destination.probe = None
 
     def wake(self, now_ms: int, limit: int) -> list[Wake]:
-        """Remove and return the executions to wake now, at most `limit`: probes, and what is released."""
-        self._tidy(now_ms)
-        found = list(islice(self._at_once.values(), limit))
+        """Remove and return the executions to wake now: what is released, at most `limit`, and as many probes."""
+        if not 0 <= now_ms - self._tidied_ms < TIDY_MS:  # a clock may be set back
+            self._tidied_ms = now_ms
+            self._tidy(now_ms)
+        found = list(islice(self._at_once.values(), -(-limit // 2)))
         for each in found:
             self.leave(each.seq)
-        for destination in list(self._destinations.values()):
-            if len(found) >= limit:
-                break
-            if not destination.opened_ms:
-                continue
-            for breaker in destination.parking:
-                if breaker.state is BreakerState.DRAINING:
-                    found += self._drain(breaker, now_ms, limit - len(found))
-            probe = self._probe(destination, now_ms)
-            if probe is not None:
-                found.append(probe)
+        opened = [each for each in self._destinations.values() if each.opened_ms]
+        draining = [each for one in opened for each in one.parking if each.state is BreakerState.DRAINING]
+        draining.sort(key=lambda each: len(each.waiting))  # what the first ones leave is for the others
+        for number, breaker in enumerate(draining):
+            found += self._drain(breaker, now_ms, -((len(found) - limit) // (len(draining) - number)))
+        probes = (self._probe(each, now_ms) for each in opened)
+        found += islice((each for each in probes if each is not None), limit)
         return found
 
     def _drain(self, breaker: Breaker, now_ms: int, limit: int) -> Iterator[Wake]:
@@ -358,7 +360,7 @@ class Outages:
         due = len(breaker.waiting)
         if elapsed < DRAIN_MS:
             due = min(due, int(FIRST_RELEASED * 2 ** (elapsed / 1000)) - breaker.released)
-        for seq in list(breaker.waiting)[: max(0, min(due, limit))] if due > 0 else ():
+        for seq in list(islice(breaker.waiting, max(0, min(due, limit)))):
             self.leave(seq)
             breaker.released += 1
             yield Wake(seq, breaker.destination.origin)
@@ -370,7 +372,11 @@ class Outages:
             return None
         if now_ms < destination.probe_at_ms:
             return None
-        due = [each for each in destination.breakers.values() if each.state is BreakerState.OPEN and each.waiting]
+        due = [
+            each
+            for each in destination.breakers.values()
+            if each.state is BreakerState.OPEN and each.waiting and each.asked_ms <= now_ms
+        ]
         if not due:
             return None
         numbers = destination.namespaces
@@ -447,6 +453,8 @@ class Outages:
         if destination is None or not destination.opened_ms:
             return False
         destination.probe_at_ms = now_ms
+        for breaker in destination.breakers.values():
+            breaker.asked_ms = 0
         self._note(destination, "an operator asked for a probe", now_ms)
         return True
 

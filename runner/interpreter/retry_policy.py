@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import attrs
 
+from flowhook.attach.limits import MAX_RETRY_AFTER_MS
 from flowhook.document.quantities import MAX_SECONDS, parse_duration
 from flowhook.errors import InvalidError
 from flowhook.model import ERROR_TYPE_BASE, WorkflowError
@@ -17,8 +18,6 @@ from runner.interpreter.errors import DESTINATION_DOWN, ExpressionFailed, Kind
 from runner.interpreter.nodes import CompiledRetryPolicy, Duration
 from runner.interpreter.requests import Now, Request, Sleep, WithTimeout
 from runner.interpreter.scope import ExpressionScope
-
-MAX_RETRY_AFTER_MS: Final = 3_600_000  # longest wait that a server may ask for with `Retry-After`
 
 _MAX_DELAY_MS: Final = round(MAX_SECONDS * 1000)
 _MAX_DOUBLINGS: Final = 40

@@ -29,6 +29,7 @@ from runner.outbound.http_response import (
     TooManyResponsesError,
     public_url,
     read_response,
+    requested_delay,
 )
 
 IDEMPOTENCY_KEY: Final = "Idempotency-Key"
@@ -141,7 +142,7 @@ class BoundClient:
                 async with asyncio.timeout_at(self._deadline):
                     response = await self._client.open(method, target, fields, body, account)
         async with response:
-            self._answered(target, response.status)
+            self._answered(target, response.status, requested_delay(response.headers))
             with self._explained(method, target, begins=False):
                 yield response
 
@@ -164,7 +165,8 @@ class BoundClient:
             async with asyncio.timeout_at(self._deadline):
                 socket = await self._client.open_websocket(target, fields)
         async with socket:
-            with self._explained("GET", target):
+            self._answered(target, _OK)
+            with self._explained("GET", target, begins=False):
                 yield socket
 
     async def read(self, response: aiohttp.ClientResponse) -> HttpResponse:
@@ -249,7 +251,11 @@ class BoundClient:
             raise
         except (aiohttp.ClientError, OSError, ValueError, UnicodeError) as problem:
             cause = _explain(problem)
-            if gate is not None and isinstance(problem, aiohttp.ClientError | OSError) and not is_policy_error(problem):
+            if gate is not None and isinstance(problem, aiohttp.WSServerHandshakeError):
+                gate.answered(origin, problem.status, requested_delay(problem.headers or {}))
+            elif (
+                gate is not None and isinstance(problem, aiohttp.ClientError | OSError) and not is_policy_error(problem)
+            ):
                 gate.failed(origin, cause, sent=not isinstance(problem, aiohttp.ClientConnectorError))
             detail = f"{method} {shown}: {cause}"
             raise fault(Kind.COMMUNICATION, detail, status=refused_status(problem)) from None

@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from flowhook.attach.limits import MAX_CAUSE, MAX_ORIGIN
+from flowhook.attach.limits import MAX_CAUSE, is_origin
 from flowhook.attach.messages import CallReport, DestinationState, DestinationUpdate
 from flowhook.model import WorkflowError
 from runner.interpreter.errors import DESTINATION_DOWN, Kind, TaskFault, error
@@ -125,7 +125,7 @@ class CallGate:
             self.failed(self._pending, NO_ANSWER)
 
     def _failed(self, origin: str, cause: str, retry_after_ms: int, *, counts: bool) -> None:
-        if len(origin) > MAX_ORIGIN:
+        if not is_origin(origin):
             return
         self._destinations.failed(self._flow_id, origin, cause[:MAX_CAUSE], retry_after_ms)
         if not counts and self._destinations.parks(self._flow_id, origin):

@@ -24,10 +24,10 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from flowhook import limits
+from flowhook.attach.limits import MAX_RETRY_AFTER_MS
 from flowhook.model import FailedResponse
 from runner.interpreter.errors import Kind, TaskFault, error, fault
 from runner.interpreter.redaction import Redactor
-from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS
 
 # interim responses (1xx) that a server may send for one request; up to one more than that may be queued unread
 MAX_INTERIM_RESPONSES: Final = 16
@@ -121,6 +121,12 @@ def parse_retry_after(value: str | None, now: datetime) -> int:
         return 0
 
 
+def requested_delay(headers: Mapping[str, str]) -> int:
+    """Return the delay in milliseconds that a response asks for by its headers; 0: none. See `parse_retry_after`."""
+    asked = headers.get("Retry-After")
+    return 0 if asked is None else parse_retry_after(asked, server_time(headers.get("Date"), datetime.now(UTC)))
+
+
 def _parse_date(value: str) -> datetime:
     moment = parsedate_to_datetime(value)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment  # asctime format; HTTP dates are always GMT
@@ -157,8 +163,7 @@ async def read_response(response: aiohttp.ClientResponse, url: URL, *, hide_path
     shown_url = public_url(url, hide_path=hide_path)
     body = await _read_body(response, shown_url)
     sent = {name.lower(): value for name, value in response.request_info.headers.items() if is_harmless(name)}
-    now = server_time(response.headers.get("Date"), datetime.now(UTC))
-    wait = parse_retry_after(response.headers.get("Retry-After"), now)
+    wait = requested_delay(response.headers)
     credentials: tuple[str, ...] = ()
     if response.status >= _ERRORS_FROM:
         credentials = (*_credentials(response.request_info.headers), *(_parts(url) if hide_path else ()))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import grpc.aio
 import orjson
 import pytest
+from support.patience import PATIENCE
 from support.routers import flow, running_router
 from support.runners import attached
 
@@ -19,6 +21,7 @@ from flowhook.wire.status import from_rpc_error
 
 KEYS = ("/do/0/ask#0:retry", "/do/1/both/branches/1/ask#0:retry")
 LATER = 3600
+ORIGIN = "https://api.example"
 
 
 @pytest.fixture
@@ -159,3 +162,25 @@ async def test_those_that_wait_for_another_try_are_counted_for_their_flow_after_
         assert await numbers(client) == (2, 1)
         await client.executions.suspend(ids[2])
         assert await numbers(client) == (1, 0)
+
+
+async def test_what_is_tried_at_once_does_not_wait_for_a_destination_any_more(router, client, hello):
+    """Else it would be woken for a probe that it does not make, which holds up the others for minutes."""
+    execution_id = await client.ingest("hello", {})
+    async with attached(router, credit=2) as runner:
+        (assignment,) = await runner.assignments(1)
+        report = pb.CallReport(flow_id="hello", origin=ORIGIN, failures=5, cause="it answers 503")
+        await runner.send(call_reports=pb.CallReports(reports=[report]))
+        await park(runner, assignment, destinations=[ORIGIN])
+        async with asyncio.timeout(PATIENCE):
+            while await waiting(client) != [1]:
+                await asyncio.sleep(0.01)
+        await client.executions.retry_now(execution_id)
+        (again,) = await runner.assignments(1)
+        assert again.destination == ""
+        assert await waiting(client) == [0]
+        await runner.complete(again)
+
+
+async def waiting(client):
+    return [each.waiting async for each in client.incidents.list(open_only=True)]

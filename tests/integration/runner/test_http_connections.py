@@ -12,14 +12,18 @@ import orjson
 import pytest
 from aiohttp import web
 from support.calls import echo, kind
+from support.patience import PATIENCE
 
+from flowhook.attach.messages import DestinationState, DestinationUpdate
 from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import AddressPolicy
 from runner.components.base import SharedResources
 from runner.components.registry import components
 from runner.interpreter.effects import Perform
+from runner.interpreter.errors import TaskFault
 from runner.interpreter.retry_policy import is_transient
 from runner.outbound.bound_client import BoundClient
+from runner.outbound.destinations import CallGate, Destinations, Permit
 from runner.outbound.dns import MAX_LOOKUPS
 from runner.outbound.http_client import HttpClient
 from runner.worker.effect_executor import EffectExecutor
@@ -162,3 +166,48 @@ async def test_names_that_nobody_answers_for_hold_up_no_others(http_server, monk
         finally:
             answered.set()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "expected"),
+    [(101, "", (True, 0, 0)), (404, "", (True, 0, 0)), (503, "7", (False, 1, 7000))],
+)
+async def test_whether_a_server_takes_a_websocket_says_whether_it_is_up(http_server, status, asked, expected):
+    async def accept(request):
+        if status != 101:
+            return web.Response(status=status, headers={"Retry-After": asked} if asked else {})
+        accepted = web.WebSocketResponse()
+        await accepted.prepare(request)
+        async for _ in accepted:
+            pass
+        return accepted
+
+    base = await http_server(accept)
+    reports = []
+    destinations = Destinations(reports.append)
+    destinations.update([DestinationUpdate("f", base, DestinationState.PARKS)], renewed=False)
+    async with HttpClient(address_policy=AddressPolicy.ALL) as http:
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        gate = CallGate(destinations, "f", Permit(base, ""))
+        bound = BoundClient(http, "k", deadline, _gate=gate)
+        with contextlib.nullcontext() if status == 101 else pytest.raises(TaskFault):
+            async with bound.websocket(base, headers={}) as socket_:
+                await socket_.send_str("hello")
+    gate.timed_out()  # no request is under way
+    [(flow_id, origin, *outcome)] = reports
+    assert (flow_id, origin) == ("f", base)
+    assert (outcome[0], outcome[1], outcome[3]) == expected
+
+
+async def test_a_server_says_by_the_head_of_a_stream_when_to_ask_again(http_server):
+    async def refuse(_request):
+        return web.Response(status=503, headers={"Retry-After": "7"})
+
+    base = await http_server(refuse)
+    reports = []
+    async with HttpClient(address_policy=AddressPolicy.ALL) as http:
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        bound = BoundClient(http, "k", deadline, _gate=CallGate(Destinations(reports.append), "f"))
+        async with bound.stream("POST", base) as response:
+            assert response.status == 503
+    assert [(each.failures, each.retry_after_ms) for each in reports] == [(1, 7000)]

@@ -7,7 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from flowhook.attach.limits import MAX_RETRY_AFTER_MS
 from flowhook.attach.messages import CallReport, DestinationState
+from router.dispatch.outage_control import MAX_WAKES
 from router.scheduling import outages as o
 from router.scheduling.outages import OutagePolicy, Outages
 
@@ -97,8 +99,28 @@ def test_a_destination_says_itself_when_to_try_again_within_bounds(shard):
     assert shard.wake(1) == [1]
     shard.fail(retry_after_ms=10**12)
     shard.park(1)
-    assert shard.wake(o.MAX_RETRY_AFTER_MS - 1) == []
+    assert shard.wake(MAX_RETRY_AFTER_MS - 1) == []
     assert shard.wake(1) == [1]
+
+
+def test_a_pause_that_is_asked_of_one_flow_holds_up_no_other(shard):
+    """A destination may ask it for the account that the flow calls with."""
+    shard.fail(flow="evil.limited", times=3, cause="it answers 429", retry_after_ms=MAX_RETRY_AFTER_MS)
+    shard.fail(flow="bank.pay", times=3)
+    shard.park(1, flow="evil.limited")
+    shard.park(2, flow="bank.pay")
+    [incident] = shard.outages.incidents()
+    assert incident.next_probe_time_ms == shard.now + POLICY.probe_ms
+    assert shard.wake(POLICY.probe_ms) == [2]
+    shard.fail(flow="bank.pay")
+    shard.park(2, flow="bank.pay")
+    assert shard.wake(2 * POLICY.probe_ms) == [2]
+    shard.succeed(flow="bank.pay")
+    assert shard.wake(60_000) == []
+    [incident] = shard.outages.incidents()
+    assert incident.next_probe_time_ms == 1_000_000 + MAX_RETRY_AFTER_MS
+    assert shard.outages.probe_now(ORIGIN, shard.now)
+    assert shard.wake() == [1]  # the operator knows better
 
 
 def test_a_probe_of_which_nothing_is_heard_makes_room_for_another(shard):
@@ -126,6 +148,67 @@ def test_those_that_wait_are_released_along_a_ramp(shard):
     released += shard.wake(3000, limit=10_000)
     assert released == [*range(2, 3001), 5000]
     assert not shard.parks()
+
+
+def test_2000_executions_of_three_flows_follow_within_the_ramp(shard):
+    flows = {"a": range(1000), "b": range(1000, 1500), "x.c": range(1500, 2000)}
+    for flow, seqs in flows.items():
+        shard.fail(flow=flow, times=3)
+        shard.park(*seqs, flow=flow)
+    released = []
+    while shard.outages.waiting:
+        woken = shard.wake(o.TICK_MS, MAX_WAKES)
+        if not released and woken:
+            up_ms = shard.now
+        for seq in woken:
+            shard.succeed(flow=next(flow for flow, seqs in flows.items() if seq in seqs))
+        released += woken
+        assert len(released) <= len(flows) * (
+            1 + o.FIRST_RELEASED * 2 ** ((shard.now - up_ms) / 1000 if released else 0)
+        )
+    assert shard.now - up_ms <= o.DRAIN_MS
+    for seqs in flows.values():
+        assert [seq for seq in released if seq in seqs] == list(seqs)
+
+
+class Counted(dict):
+    """Counts what is iterated over."""
+
+    steps = 0
+
+    def __iter__(self):
+        for each in super().__iter__():
+            self.steps += 1
+            yield each
+
+
+def test_a_tick_does_not_look_at_all_that_wait(shard):
+    shard.fail(times=3)
+    breaker = shard.outages._destinations[ORIGIN].breakers["a"]
+    breaker.waiting = Counted()
+    shard.park(*range(5000))
+    assert shard.wake(1000) == [0]
+    shard.succeed()
+    for _ in range(10):
+        before = breaker.waiting.steps
+        woken = shard.wake(o.TICK_MS)
+        assert breaker.waiting.steps - before <= len(woken) + 1
+
+
+def test_a_drain_that_takes_long_holds_up_no_other(shard):
+    """A flow for which very many wait is the first of those that drain."""
+    other, third = "https://other.example", "https://third.example"
+    flows = (("a", ORIGIN, range(5000)), ("b", other, range(5000, 5200)), ("c", third, range(6000, 6001)))
+    for flow, origin, seqs in flows:
+        shard.fail(flow=flow, times=3, origin=origin)
+        shard.park(*seqs, flow=flow, origins=(origin,))
+    assert shard.wake(POLICY.probe_ms) == [0, 5000, 6000]
+    for flow, origin, _ in flows[:2]:
+        shard.succeed(flow=flow, origin=origin)
+    shard.fail(flow="c", origin=third)
+    shard.park(6000, flow="c", origins=(third,))
+    woken = shard.wake(o.DRAIN_MS, MAX_WAKES)
+    assert woken == [*range(5001, 5200), *range(1, MAX_WAKES - 199 + 1), 6000]  # the last one is a probe
 
 
 def test_a_destination_that_fails_again_while_it_is_drained_stops_the_drain(shard):

@@ -8,10 +8,11 @@ import orjson
 import pytest
 from support.cases import cases
 
+from flowhook.attach.limits import MAX_RETRY_AFTER_MS
 from flowhook.document.quantities import MAX_SECONDS
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Kind, error
-from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS, is_transient
+from runner.interpreter.retry_policy import is_transient
 
 NOW = 1_700_000_001_000
 DAY = 86_400_000

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from yarl import URL
 
 from flowhook.attach.messages import CallReport, DestinationState, DestinationUpdate
+from flowhook.errors import InvalidError
+from router.session import check_calls
 from runner.interpreter.errors import DESTINATION_DOWN, Kind, TaskFault, fault
 from runner.interpreter.retry_policy import is_transient
 from runner.outbound.destinations import CallGate, DestinationDown, Destinations, Permit
@@ -136,9 +139,17 @@ def test_a_call_whose_time_is_over_had_no_answer():
     assert [each.failures for each in process.reports] == [1]
 
 
-def test_what_is_too_long_for_an_origin_is_neither_reported_nor_waited_for():
-    process, long = Process(), f"https://{'a' * 300}"
+@pytest.mark.parametrize(
+    "origin",
+    [f"https://{'a' * 300}", str(URL("http://a b.example/").origin()), str(URL("http://[fe80::1%\u00e9]/").origin())],
+)
+def test_what_a_router_does_not_take_for_an_origin_is_neither_reported_nor_waited_for(origin):
+    """It would end the stream, and so all that the runner does, if senders choose what a flow calls."""
+    process = Process()
     gate = process.gate()
-    gate.enter(long)
-    gate.failed(long, "can't connect")
+    gate.enter(origin)
+    gate.failed(origin, "can't connect")
+    assert not gate.blocked_by
     assert process.reports == []
+    with pytest.raises(InvalidError):
+        check_calls([CallReport("f", origin, succeeded=False, failures=1)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.cases import cases
 from yarl import URL
 
-from runner.interpreter.retry_policy import MAX_RETRY_AFTER_MS
+from flowhook.attach.limits import MAX_RETRY_AFTER_MS
 from runner.outbound.http_response import parse_retry_after, public_url, server_time, to_delay_ms
 
 

@@ -46,6 +46,8 @@ def failure(execution: Shown) -> str:
         return turn_text(turn)
     if execution["blocked_by"] is not None:
         return blocked_text(execution["blocked_by"])
+    if execution["destinations"]:
+        return f"waits for {', '.join(execution['destinations'])}, which is down"
     if retry is not None:
         tried = "once" if retry["tries"] == 1 else f"{retry['tries']} times"
         return f"tried {tried}, next at {retry['next_at']}: {error_text(retry['error'])}"
@@ -78,7 +80,7 @@ def _replay_of(execution: Shown) -> str:
 
 
 def print_detail(detail: Shown) -> None:
-    hidden = _IN_TABLES | {name for name in ("attributes", "replayed") if not detail[name]}
+    hidden = _IN_TABLES | {name for name in ("attributes", "replayed", "destinations") if not detail[name]}
     fields = ((name, value) for name, value in detail.items() if name not in hidden)
     print_fields([*fields, *link_rows(detail["links"])])
     print()

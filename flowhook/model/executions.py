@@ -180,6 +180,7 @@ class Execution:
     turn: Turn | None = None  # what it waits for, if a limit of its flow lets it wait
     blocked_by: BlockedBy | None = None  # the execution that it waits for, if that has the turn of its order key
     keeps_turn: bool = False  # whether it faulted and keeps the turn of its order key (`order_by.on_fault: hold`)
+    destinations: tuple[str, ...] = ()  # origins of the calls before which it waits, as they are down
     received_at = time_of("receive_time_ms")
     ended_at = time_if_any("end_time_ms")
 

@@ -21,6 +21,7 @@ from flowhook.process import logs
 from flowhook.sharing import Limit, Principal, SharedLimit, current_principal
 from flowhook.sharing.table import RouterLimits
 from router.scheduling.order_keys import HeldTurn
+from router.scheduling.outages import Outages
 from router.scheduling.rates import RateWait
 from router.scheduling.shard import Shard
 from router.storage import model as stored
@@ -56,6 +57,7 @@ class ExecutionRecords:
     """The records of a shard's executions, in their current state. UnavailableError: storage can't serve."""
 
     _shard: Shard
+    _outages: Outages
     _state: ShardState
     _clock: Callable[[], float]
     _now_ms: Callable[[], int]
@@ -150,8 +152,10 @@ class ExecutionRecords:
         if self._shard.pending.is_stopping(record.seq):
             return replace(record, status=Status.RUNNING, retry=None)
         woken = record.status is Status.WAITING and not self._shard.is_waiting(record.seq)
-        is_pending = woken or record.status is Status.RUNNING
-        return replace(record, status=Status.PENDING, retry=None) if is_pending else record
+        if woken or record.status is Status.RUNNING:
+            return replace(record, status=Status.PENDING, retry=None)
+        destinations = self._outages.destinations_of(record.seq)
+        return replace(record, destinations=destinations) if destinations else record
 
 
 # memory of a waiting call beside its request, which stays in memory until the call is answered

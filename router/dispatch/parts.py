@@ -83,7 +83,7 @@ class ShardParts:
         self.outbox = LifecycleOutbox(self.now_ms, by_executions=self.subscriptions.lifecycle, effects=self.effects)
         self.writer = RetryingWriter(self.state, self.outbox)
         self.attempt_log = AttemptLog(self.shard, self.writer, self.now_ms)
-        self.executions = ExecutionRecords(self.shard, self.state, self.clock, self.now_ms)
+        self.executions = ExecutionRecords(self.shard, self.outages, self.state, self.clock, self.now_ms)
         self.waiters = ReplyWaiters(self.limits)
         self.watchers = ExecutionWatchers(self.executions.read, self.limits.execution_watches)
         self.statistics = FlowStatisticsCounter(self.now_ms())

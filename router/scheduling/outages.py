@@ -24,7 +24,7 @@ An incident is open from the first breaker that opens until no breaker of the de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import islice
@@ -498,7 +498,7 @@ class Outages:
     def open_incidents(self) -> int:
         return sum(1 for each in self._destinations.values() if each.opened_ms)
 
-    def destinations_of(self, seq: int) -> Collection[str]:
+    def destinations_of(self, seq: int) -> tuple[str, ...]:
         """Return the destinations that an execution waits for."""
         parked = self._parked.get(seq)
         return () if parked is None else parked[1]

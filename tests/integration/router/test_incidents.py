@@ -61,9 +61,12 @@ async def test_it_says_what_is_down_why_for_whom_and_what_waits(router, client):
 
         await eventually(both_wait)
         assert (await client.executions.get(first)).execution.status is Status.WAITING
+        assert (await client.executions.get(first)).execution.destinations == (ORIGIN,)
+        assert {each.destinations async for each in client.executions.list()} == {(ORIGIN,)}
         await client.incidents.probe(incident.id)
         (probe,) = await runner.assignments(1)
         assert (probe.destination, probe.destination_failure, probe.attempt) == (ORIGIN, "", 1)
+        assert [each.destinations async for each in client.executions.list(statuses=[Status.RUNNING])] == [()]
         assert await client.incidents.let_fail(incident.id) == 1
         (failing,) = await runner.assignments(1)
         assert (failing.destination, failing.destination_failure) == (ORIGIN, "it answers 503")

@@ -94,6 +94,8 @@ def test_one_that_waits_for_its_turn_says_until_when_and_where_it_stands():
     assert row(shown(soon))[-1] == f"waits for rate until {AT}, position 1,212"
     assert row(shown(replace(waiting, turn=Turn(ShapedBy.RATE))))[-1] == "waits for rate, far back"
     assert row(shown(replace(waiting, turn=Turn(ShapedBy.DEBOUNCE, 0, T))))[-1] == f"waits for debounce until {AT}"
+    down = replace(waiting, destinations=("https://a.example", "https://b.example"))
+    assert row(shown(down))[-1] == "waits for https://a.example, https://b.example, which is down"
     assert row(shown(waiting))[-1] == ""
 
 

@@ -76,6 +76,7 @@ def test_an_execution_has_exactly_the_promised_fields():
         "turn": None,
         "blocked_by": None,
         "keeps_turn": False,
+        "destinations": [],
     }
 
 

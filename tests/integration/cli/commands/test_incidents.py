@@ -38,6 +38,8 @@ def test_what_is_down_is_listed_tried_and_let_fail(cluster, tmp_path):
     assert incident["id"] in shown
     assert "down" in shown
     assert "secret-path" not in str(found)
+    assert "waits for http://127.0.0.1:1, which is down" in cluster.run("executions", "list").out
+    assert cluster.run("executions", "get", execution_id, "--json").rows[0]["destinations"] == ["http://127.0.0.1:1"]
     details = cluster.run("incidents", "get", incident["id"])
     assert "down for lost: can't connect" in details.out
     assert cluster.run("incidents", "get", incident["id"], "--json").rows[0]["history"]

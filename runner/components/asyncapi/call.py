@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,6 +24,7 @@ from runner.components.asyncapi.subscriptions import Subscriptions, as_json
 from runner.components.base import Context, component
 from runner.components.resource import Resource
 
+_OVER_HTTP: Final = frozenset({"http", "websocket"})  # modules
 Scalar = str | int | float | bool | None
 
 
@@ -74,9 +76,13 @@ async def call(arguments: EvaluatedAsyncApiArguments, context: Context) -> Any:
     operation = await _operation(arguments, SEND, context)
     message = arguments.message
     target = _target(arguments, operation, message.payload, message.headers)
-    transport = await load_transport(PROTOCOLS[target.server.protocol])
+    protocol = PROTOCOLS[target.server.protocol]
+    transport = await load_transport(protocol)
     encoded = outbound(operation, message.payload, message.headers, key=context.idempotency_key)
-    return await transport.publish(target, encoded, arguments.authentication, context)
+    # requests of the HTTP client say themselves what they call
+    origin = f"{target.server.protocol}://{target.endpoint}"
+    with nullcontext() if protocol.module in _OVER_HTTP else context.calling(origin):
+        return await transport.publish(target, encoded, arguments.authentication, context)
 
 
 @component("asyncapi.subscribe")

@@ -19,7 +19,16 @@ from support.asyncapi_documents import document
 from support.calls import kind
 from support.patience import PATIENCE
 
+from flowhook.attach.messages import DestinationState, DestinationUpdate
+from flowhook.process.settings import RunnerSettings
+from flowhook.security.address_policy import AddressPolicy
 from runner.components.asyncapi import connections
+from runner.components.base import SharedResources
+from runner.components.registry import components
+from runner.interpreter.effects import Perform
+from runner.outbound.destinations import CallGate, Destinations
+from runner.outbound.http_client import HttpClient
+from runner.worker.effect_executor import EffectExecutor
 
 KEY = "evt_1:/do/0/ask#0"
 LOGIN = {"basic": {"username": USER, "password": PASSWORD}}
@@ -64,6 +73,27 @@ async def test_a_kafka_broker_that_is_not_there_is_a_communication_error(call, d
     )
     assert kind(error)[0] == "communication"
     assert host in error.detail
+
+
+@pytest.mark.parametrize(("protocol", "scheme"), [("amqp", "amqp"), ("nats", "nats"), ("ws", "http")])
+async def test_a_broker_that_is_not_there_is_a_destination_that_is_down(documents, protocol, scheme):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        host = f"127.0.0.1:{closed.getsockname()[1]}"
+    described = await documents(document(host, protocol, address="stored"))
+    arguments = {"document": described, "operation": "announce", "message": PAID, "protocol": protocol}
+    effect = Perform("/do/0/ask#0", "asyncapi", arguments, "/do/0/ask", timeout=PATIENCE)
+    reports = []
+    destinations = Destinations(reports.append)
+    settings = RunnerSettings(allow_private_addresses=True)
+    async with HttpClient(address_policy=AddressPolicy.ALL) as http, SharedResources(settings) as shared:
+        runner = EffectExecutor(components(), http, settings, shared)
+        failed = await runner.perform("evt_1", effect, None, gate=CallGate(destinations, "f"))
+        assert kind(failed.error)[0] == "communication"
+        assert [(each.origin, each.failures) for each in reports] == [(f"{scheme}://{host}", 1)]
+        down = DestinationUpdate("f", f"{scheme}://{host}", DestinationState.PARKS)
+        destinations.update([down], renewed=False)
+        parked = await runner.perform("evt_1", effect, None, gate=CallGate(destinations, "f"))
+    assert (parked.destination, len(reports)) == (f"{scheme}://{host}", 1)
 
 
 async def test_amqp_confirms_a_message_with_its_key(call, documents, amqp):

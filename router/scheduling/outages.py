@@ -169,9 +169,17 @@ def incident_id(origin: str, opened_ms: int) -> str:
 class Outages:
     """The breakers of a shard. Its owner takes `announcements` and what has `changed` after each call."""
 
-    def __init__(self, policy_of: Callable[[str], OutagePolicy | None]) -> None:
-        """Start without any; `policy_of` returns the policy of a flow, None: its calls never park."""
+    def __init__(
+        self, policy_of: Callable[[str], OutagePolicy | None], is_paused: Callable[[str], bool] = lambda _flow_id: False
+    ) -> None:
+        """Start without any.
+
+        Args:
+            policy_of: returns the policy of a flow; None: its calls never park.
+            is_paused: whether executions of a flow are not assigned at present, so that they make no probes.
+        """
         self._policy_of = policy_of
+        self._is_paused = is_paused
         self._destinations: dict[str, Destination] = {}
         self._of_flow: dict[str, int] = {}  # number of breakers
         self._breakers = 0
@@ -375,7 +383,10 @@ class Outages:
         due = [
             each
             for each in destination.breakers.values()
-            if each.state is BreakerState.OPEN and each.waiting and each.asked_ms <= now_ms
+            if each.state is BreakerState.OPEN
+            and each.waiting
+            and each.asked_ms <= now_ms
+            and not self._is_paused(each.flow_id)
         ]
         if not due:
             return None

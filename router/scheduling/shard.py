@@ -611,6 +611,9 @@ class Shard:
         """Return when calls of a flow park; None: never."""
         return self._queues.policy(flow_id).outage
 
+    def is_paused(self, flow_id: str) -> bool:
+        return self._queues.policy(flow_id).paused
+
     def backlog(self, flow_id: str) -> int:
         return self._queues.unfinished(flow_id)
 

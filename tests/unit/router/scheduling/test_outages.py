@@ -22,7 +22,8 @@ class Shard:
 
     def __init__(self, policy=POLICY):
         self.policy = policy
-        self.outages = Outages(lambda _flow: self.policy)
+        self.paused = set()
+        self.outages = Outages(lambda _flow: self.policy, lambda flow: flow in self.paused)
         self.now = 1_000_000
         self.known = {}
 
@@ -121,6 +122,18 @@ def test_a_pause_that_is_asked_of_one_flow_holds_up_no_other(shard):
     assert incident.next_probe_time_ms == 1_000_000 + MAX_RETRY_AFTER_MS
     assert shard.outages.probe_now(ORIGIN, shard.now)
     assert shard.wake() == [1]  # the operator knows better
+
+
+def test_a_flow_that_is_paused_makes_no_probes_while_others_wait_for_them(shard):
+    for seq, flow in enumerate("ab"):
+        shard.fail(flow=flow, times=3)
+        shard.park(seq, flow=flow)
+    shard.paused = {"a"}
+    assert shard.wake(POLICY.probe_ms) == [1]
+    shard.succeed(flow="b")
+    assert shard.wake(60_000) == []
+    shard.paused.clear()
+    assert shard.wake() == [0]
 
 
 def test_a_probe_of_which_nothing_is_heard_makes_room_for_another(shard):

@@ -330,7 +330,9 @@ class Outages:
         """Forget an execution that does not wait any more: something else woke it, or it has ended."""
         parked = self._parked.pop(seq, None)
         if parked is None:
-            self.permits.pop(seq, None)
+            woken = self.permits.pop(seq, None)
+            if woken is not None:  # no runner has had it since, so it makes no call
+                self.missed(woken)
             return
         self._at_once.pop(seq, None)
         flow_id, origins = parked
@@ -341,7 +343,7 @@ class Outages:
                 breaker.waiting.pop(seq, None)
 
     def missed(self, wake: Wake) -> None:
-        """Take back a wake: the execution did not wait any more."""
+        """Take back a wake: the execution did not wait any more, or makes no call."""
         destination = self._destinations.get(wake.origin)
         if destination is not None and destination.probe is not None and destination.probe.seq == wake.seq:
             destination.probe = None

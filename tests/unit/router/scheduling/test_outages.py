@@ -124,6 +124,15 @@ def test_a_pause_that_is_asked_of_one_flow_holds_up_no_other(shard):
     assert shard.wake() == [1]  # the operator knows better
 
 
+def test_a_probe_that_is_cancelled_before_a_runner_has_it_makes_room_for_another(shard):
+    shard.fail(times=3)
+    shard.park(1, 2)
+    [woken] = shard.outages.wake(shard.now + POLICY.probe_ms, 10)
+    shard.outages.permits[1] = woken
+    shard.outages.leave(1)
+    assert shard.wake(POLICY.probe_ms) == [2]
+
+
 def test_a_flow_that_is_paused_makes_no_probes_while_others_wait_for_them(shard):
     for seq, flow in enumerate("ab"):
         shard.fail(flow=flow, times=3)

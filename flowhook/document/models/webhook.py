@@ -330,6 +330,10 @@ class InboundEndpoint(Model):
         if unsigned and not BODYLESS_METHODS.issuperset(self.methods):
             cause = "`content` must cover {body}, unless `methods` are only GET and DELETE"
             yield ("auth",), Code.SIGNATURE_UNSAFE, cause
+        given = {name.lower() for name in (*self.respond.headers, *self.respond.on_fault.headers)}
+        if self.cors is not None and "access-control-allow-origin" in given:
+            cause = "`respond` sets Access-Control-Allow-Origin, too, and browsers refuse two: leave one of them out"
+            yield ("cors",), Code.KEY_CONFLICT, cause
         keyless = "dedupe" in self.model_fields_set and self.dedupe.key is None
         if keyless and self.auth and not any(kind.names_deliveries for kind in self.auth):
             yield ("dedupe",), Code.KEY_MISSING, "needs a `key`: these senders send no delivery ID"

@@ -224,6 +224,14 @@ def test_a_size_that_is_none_is_refused(size):
     assert fault(max_body=size)[0] == "max_body"
 
 
+def test_an_answer_has_one_origin_that_may_read_it():
+    cors, headers = {"origins": ["*"]}, {"access-control-Allow-Origin": "*"}
+    assert fault(cors=cors, respond={"headers": headers}) == ("cors", "KEY_CONFLICT")
+    in_reply = {"mode": "reply", "on_fault": {"headers": headers}}
+    assert fault(cors=cors, respond=in_reply) == ("cors", "KEY_CONFLICT")
+    assert webhook(respond={"headers": headers}).cors is None
+
+
 def test_networks_are_of_both_families_and_mapped_ones_are_ipv4():
     made = webhook(allow_from=["192.0.2.0/24", "198.51.100.7", "2001:db8::/32", "::ffff:10.0.0.0/104", "::/0"])
     expected = ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32", "10.0.0.0/8", "::/0"]

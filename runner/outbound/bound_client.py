@@ -288,6 +288,7 @@ _CAUSES: Final[tuple[tuple[type[Exception], str], ...]] = (
     (aiohttp.ClientConnectorCertificateError, "the server's certificate is not valid"),
     (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
     (aiohttp.ClientConnectorError, "can't connect"),
+    (aiohttp.WSServerHandshakeError, "the server does not accept the WebSocket connection"),
     (TooManyResponsesError, f"the server sent more than {MAX_INTERIM_RESPONSES} interim responses"),
     (aiohttp.ServerDisconnectedError, "the server closed the connection"),
     (aiohttp.ClientPayloadError, "the response ended early"),

@@ -188,6 +188,15 @@ def _tracing() -> aiohttp.TraceConfig:
     async def note(_session: aiohttp.ClientSession, context: SimpleNamespace, _parameters: object) -> None:
         context.trace_request_ctx.reused_connection = True
 
+    async def refuse(
+        _session: aiohttp.ClientSession, _context: SimpleNamespace, given: aiohttp.TraceRequestRedirectParams
+    ) -> None:
+        # only aiohttp's WebSocket client follows redirects by itself, with all headers and to any scheme
+        answer = given.response
+        answer.close()
+        raise aiohttp.WSServerHandshakeError(answer.request_info, answer.history, status=answer.status)
+
     tracing = aiohttp.TraceConfig()
     tracing.on_connection_reuseconn.append(note)
+    tracing.on_request_redirect.append(refuse)
     return tracing

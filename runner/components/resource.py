@@ -78,7 +78,10 @@ async def fetch(resource: Resource, context: Context, place: str) -> bytes:
     """
     if resource.uri.startswith(EMBEDDED):
         text = resource.uri.removeprefix(EMBEDDED)
-        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        try:
+            return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        except ValueError:
+            raise fault(Kind.CONFIGURATION, f"{place}: what follows {EMBEDDED} is not in base64url") from None
     scheme = urlsplit(resource.uri).scheme.lower()
     if scheme == "file":
         raise fault(Kind.CONFIGURATION, f"{place}: files of a runner are not read: serve the document over https")

@@ -185,3 +185,9 @@ async def test_a_document_that_will_not_do_is_a_configuration_error(call, docume
     error = await call("asyncapi", **given)
     assert kind(error) == ("configuration", 400)
     assert expected in error.detail
+
+
+async def test_a_document_in_the_flow_that_can_not_be_decoded_is_a_configuration_error(call):
+    error = await call("asyncapi", operation="announce", message={"payload": 1}, document={"endpoint": "embedded:A"})
+    assert kind(error) == ("configuration", 400)
+    assert error.detail == "asyncapi: with.document.endpoint: what follows embedded: is not in base64url"

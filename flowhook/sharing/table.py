@@ -141,6 +141,16 @@ class EdgeLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerLimits:
+    """The limits of each process of a runner that executes flows."""
+
+    # sessions with brokers, each of which has a connection and holds a message
+    subscriptions: Limit = Limit(
+        "subscriptions to brokers", "flow", 64, "TOO_MANY_SUBSCRIPTIONS", "SUBSCRIPTIONS_FULL", parts=2
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdminLimits:
     """The limits of an admin process. Its principals are tokens, and addresses of those who have not shown one yet."""
 

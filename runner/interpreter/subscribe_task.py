@@ -131,6 +131,7 @@ class _Subscription:
         """Acknowledge the last message, and receive another, or release the subscription."""
         arguments = call_arguments_of(self._node, self._scope, self._data)
         arguments["subscription"] = {
+            "flow": self._scope.workflow.flow_id,
             "name": self._name,
             "last": self._last,
             "until_ms": self._until_ms,

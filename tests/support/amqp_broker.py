@@ -122,7 +122,7 @@ class _Connection:
             self.handle(channel, frame)
             await self.writer.drain()
 
-    def handle(self, channel, frame):  # noqa: C901, PLR0912 - a table
+    def handle(self, channel, frame):  # noqa: C901, PLR0912, PLR0915 - a table
         broker = self.broker
         match frame:
             case commands.Connection.Open():
@@ -142,6 +142,12 @@ class _Connection:
                 broker.declared[frame.queue] = frame.arguments
                 ready = len(broker.queues[frame.queue])
                 self.send(channel, commands.Queue.DeclareOk(frame.queue, ready, 0))
+            case commands.Queue.Delete():
+                del broker.declared[frame.queue]
+                broker.queues.pop(frame.queue, None)
+                for bound in broker.bindings.values():
+                    bound.discard(frame.queue)
+                self.send(channel, commands.Queue.DeleteOk(0))
             case commands.Queue.Bind():
                 broker.bindings[frame.exchange, frame.routing_key].add(frame.queue)
                 self.send(channel, commands.Queue.BindOk())

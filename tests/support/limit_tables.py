@@ -6,9 +6,15 @@ from dataclasses import fields
 
 from flowhook.limits import MIB
 from flowhook.sharing import Limit
-from flowhook.sharing.table import AdminLimits, EdgeLimits, OffloadLimits, RouterLimits
+from flowhook.sharing.table import AdminLimits, EdgeLimits, OffloadLimits, RouterLimits, RunnerLimits
 
-TABLES = {"Router": RouterLimits, "Edge": EdgeLimits, "Admin": AdminLimits, "Separate processes": OffloadLimits}
+TABLES = {
+    "Router": RouterLimits,
+    "Edge": EdgeLimits,
+    "Runner": RunnerLimits,
+    "Admin": AdminLimits,
+    "Separate processes": OffloadLimits,
+}
 """Limits by heading of `limits.md`."""
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, AuthenticationError, DeliveryError, ProbableAuthenticationError
 
 from runner.authentication.policy import Policy
@@ -92,19 +92,19 @@ class AmqpSource:
         self._target = target
         self._incoming: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
         self._held: dict[int, AbstractIncomingMessage] = {}
+        self._own: AbstractQueue | None = None  # the queue, if it is that of the subscription alone
 
     async def start(self, name: str) -> None:
         """Consume the queue of the target, or one of this `name`."""
-        channel, binding = self._connection.channel, self._target.binding("amqp", "amqps")
+        channel = self._connection.channel
+        exchange, key = _route(self._target)
         await channel.set_qos(prefetch_count=1)
-        if binding.get("is") == "queue":
-            queue = await channel.get_queue(_route(self._target)[1], ensure=False)
-        else:
-            exchange, key = _route(self._target)
+        if exchange:
             arguments: dict[str, Any] = {"x-expires": EXPIRY_SECONDS * 1000}
-            queue = await channel.declare_queue(name, durable=True, arguments=arguments)
-            if exchange:
-                await queue.bind(exchange, key)
+            self._own = queue = await channel.declare_queue(name, durable=True, arguments=arguments)
+            await queue.bind(exchange, key)
+        else:  # the default exchange routes to the queue of the key's name, and no other can be bound to it
+            queue = await channel.get_queue(key, ensure=False)
         await queue.consume(self._incoming.put)
 
     async def receive(self) -> InboundMessage:
@@ -141,8 +141,13 @@ class AmqpSource:
             except _ERRORS as problem:
                 raise _fault_of(self._target, problem) from None
 
+    async def end(self) -> None:
+        """See `Source`."""
+        if self._own is not None:
+            await self._own.delete(if_unused=False, if_empty=False)
+
     async def close(self) -> None:
-        """See `Closable`."""
+        """See `Source`."""
         await self._connection.close()
 
 
@@ -198,9 +203,15 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
             ssl_context=tls,
             timeout=time_left(context),
         )
-        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
     except _ERRORS as problem:
         raise _fault_of(target, problem) from None
+    try:
+        channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+    except BaseException as problem:
+        await connection.close()
+        if isinstance(problem, _ERRORS):
+            raise _fault_of(target, problem) from None
+        raise
     return AmqpConnection(connection, channel)
 
 

@@ -57,6 +57,7 @@ class SubscriptionState(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    flow: str  # ID of the flow
     name: str
     last: dict[str, Any] | None  # token of the last message, which the journal has
     until_ms: int | None  # end in Unix milliseconds
@@ -98,6 +99,7 @@ async def subscribe(arguments: EvaluatedSubscribeArguments, context: Context) ->
     is_over = left is not None and left <= 0 and state.seconds > 0
     seconds = 0.0 if is_over else state.seconds if left is None or not state.seconds else min(left, state.seconds)
     message, token = await context.shared.get(Subscriptions).receive(
+        state.flow,
         state.name,
         state.last,
         seconds,

@@ -13,7 +13,7 @@ import re
 import ssl
 from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiokafka.client
@@ -45,10 +45,10 @@ logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its records name hos
 @dataclass(slots=True)
 class _Guard:
     policy: AddressPolicy
-    problems: list[TaskFault] = field(default_factory=list)
+    problem: TaskFault | None = None  # why it let nothing through, the last time
 
 
-# of the connection that the current task, or the task that started it, has opened
+# of the producer or the consumer that the current task uses, or that has started the task
 _guard: Final[ContextVar[_Guard]] = ContextVar("_guard")
 
 
@@ -62,7 +62,7 @@ async def _create_conn(
     try:
         address, port = await dial(host, port, address_policy=guard.policy)
     except TaskFault as problem:
-        guard.problems.append(problem)
+        guard.problem = problem
         raise OSError(str(problem)) from None  # what aiokafka expects of a broker that can't be reached
     tls = None if ssl_context is None else await asyncio.to_thread(NamedTls.of, host)
     return await create_conn(address, port, ssl_context=tls, **options)
@@ -85,12 +85,20 @@ class _Token(AbstractTokenProvider):  # type: ignore[misc] # aiokafka has no typ
 class KafkaConnection:
     """A producer."""
 
-    def __init__(self, producer: Any) -> None:
-        self.producer = producer
+    def __init__(self, producer: Any, guard: _Guard) -> None:
+        self._producer = producer
+        self._guard = guard
+
+    async def send(self, topic: str, payload: bytes, headers: list[tuple[str, bytes]]) -> Any:
+        """Send a message; returns where it is once all replicas in sync have it."""
+        _guard.set(self._guard)
+        return await self._producer.send_and_wait(topic, payload, headers=headers)
 
     async def close(self) -> None:
         """See `Closable`."""
-        await self.producer.stop()
+        # It lasts until what was not sent is given up: as long as a request may. Cancelled earlier, it would never end
+        # the producer's tasks.
+        await asyncio.shield(asyncio.create_task(self._producer.stop(), name="end of a Kafka producer"))
 
 
 async def publish(
@@ -105,11 +113,11 @@ async def publish(
     async def open_() -> KafkaConnection:
         options = _options(target, credentials, context)
         producer = AIOKafkaProducer(acks="all", max_request_size=_MAX_REQUEST_BYTES, **options)
-        return KafkaConnection(await _started(producer, target, context))
+        return KafkaConnection(producer, await _started(producer, target, context))
 
     try:
         async with context.shared.get(ConnectionPool).use(target, credentials, open_) as connection:
-            stored = await connection.producer.send_and_wait(topic, message.payload, headers=encoded)
+            stored = await connection.send(topic, message.payload, encoded)
     except KafkaError as problem:
         raise _fault_of(target, problem) from None
     return {"topic": stored.topic, "partition": stored.partition, "offset": stored.offset}
@@ -118,12 +126,14 @@ async def publish(
 class KafkaSource:
     """A consumer with the offsets of a group of its own."""
 
-    def __init__(self, consumer: Any, target: Target) -> None:
+    def __init__(self, consumer: Any, guard: _Guard, target: Target) -> None:
         self._consumer = consumer
+        self._guard = guard
         self._target = target
 
     async def receive(self) -> InboundMessage:
         """See `Source`."""
+        _guard.set(self._guard)
         try:
             record = await self._consumer.getone()
         except KafkaError as problem:
@@ -134,6 +144,7 @@ class KafkaSource:
 
     async def acknowledge(self, message: InboundMessage) -> None:
         """See `Source`."""
+        _guard.set(self._guard)
         place = message.identity or {}
         partition = TopicPartition(place["topic"], place["partition"])
         try:
@@ -141,8 +152,11 @@ class KafkaSource:
         except KafkaError as problem:
             raise _fault_of(self._target, problem) from None
 
+    async def end(self) -> None:
+        """See `Source`; brokers remove the offsets of a group that is not used."""
+
     async def close(self) -> None:
-        """See `Closable`."""
+        """See `Source`."""
         await self._consumer.stop()
 
 
@@ -162,7 +176,7 @@ async def subscribe(target: Target, name: str, authentication: Policy | None, co
         fetch_max_bytes=_MAX_REQUEST_BYTES,
         **_options(target, credentials, context),
     )
-    await _started(consumer, target, context)
+    guard = await _started(consumer, target, context)
     try:
         await _assign(consumer, topic, target)
     except BaseException as problem:
@@ -170,7 +184,7 @@ async def subscribe(target: Target, name: str, authentication: Policy | None, co
         if isinstance(problem, KafkaError):
             raise _fault_of(target, problem) from None
         raise
-    return KafkaSource(consumer, target)
+    return KafkaSource(consumer, guard, target)
 
 
 async def _assign(consumer: Any, topic: str, target: Target) -> None:
@@ -217,8 +231,8 @@ def _options(target: Target, credentials: Credentials | None, context: Context) 
     return {**options, "sasl_mechanism": mechanism, **login}
 
 
-async def _started(client: Any, target: Target, context: Context) -> Any:
-    """Start a producer or a consumer."""
+async def _started(client: Any, target: Target, context: Context) -> _Guard:
+    """Start a producer or a consumer; returns what stands before its connections."""
     guard = _Guard(context.settings.address_policy)
     _guard.set(guard)
     try:
@@ -226,9 +240,9 @@ async def _started(client: Any, target: Target, context: Context) -> Any:
     except BaseException as problem:
         await client.stop()
         if isinstance(problem, KafkaError):
-            raise (guard.problems[-1] if guard.problems else _fault_of(target, problem)) from None
+            raise (guard.problem or _fault_of(target, problem)) from None
         raise
-    return client
+    return guard
 
 
 _AUTHENTICATION: Final[Sequence[str]] = ("AuthenticationFailed", "SaslAuthentication", "UnsupportedSaslMechanism")

@@ -81,9 +81,10 @@ async def publish(target: Target, message: OutboundMessage, authentication: Poli
 class MqttSource:
     """A subscription with a session."""
 
-    def __init__(self, connection: MqttConnection, target: Target) -> None:
+    def __init__(self, connection: MqttConnection, target: Target, topic: str) -> None:
         self._connection = connection
         self._target = target
+        self._topic = topic
         self._messages = aiter(connection.client.messages)
         self._held: dict[int, tuple[int, int]] = {}
 
@@ -108,8 +109,12 @@ class MqttSource:
             # aiomqtt does not offer it; pyproject.toml pins the versions that have this client
             self._connection.client._client.ack(*held)  # noqa: SLF001
 
+    async def end(self) -> None:
+        """See `Source`; the session that remains has no messages."""
+        await self._connection.client.unsubscribe(self._topic)
+
     async def close(self) -> None:
-        """See `Closable`."""
+        """See `Source`."""
         await self._connection.close()
 
 
@@ -125,7 +130,7 @@ async def subscribe(target: Target, name: str, authentication: Policy | None, co
         if isinstance(problem, aiomqtt.MqttError):
             raise _fault_of(target, problem) from None
         raise
-    return MqttSource(connection, target)
+    return MqttSource(connection, target, topic)
 
 
 def _topic(target: Target, *, wildcards: bool) -> str:
@@ -172,8 +177,11 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
         client._client.manual_ack_set(True)  # noqa: SLF001 - see `MqttSource.acknowledge`
     try:
         await client.__aenter__()
-    except aiomqtt.MqttError as problem:
-        raise _fault_of(target, problem) from None
+    except BaseException as problem:
+        client._client._sock_close()  # noqa: SLF001 - aiomqtt leaves it open to a server that says nothing
+        if isinstance(problem, aiomqtt.MqttError):
+            raise _fault_of(target, problem) from None
+        raise
     return MqttConnection(client, is_v5=is_v5)
 
 

@@ -8,6 +8,7 @@ Source: https://github.com/asyncapi/bindings/tree/master/nats (0.1.0), https://d
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import suppress
 from typing import Any, Final
@@ -93,11 +94,12 @@ async def publish(
 class NatsSource:
     """A subscription: a durable consumer of a stream, or without a stream what is published meanwhile."""
 
-    def __init__(self, connection: NatsConnection, subscription: Any, target: Target, *, stored: bool) -> None:
+    def __init__(self, connection: NatsConnection, subscription: Any, target: Target, stream: str, name: str) -> None:
         self._connection = connection
         self._subscription = subscription
         self._target = target
-        self._stored = stored
+        self._stored = bool(stream)
+        self._consumer = (stream, name)
         self._held: dict[int, Any] = {}
 
     async def receive(self) -> InboundMessage:
@@ -134,11 +136,18 @@ class NatsSource:
             except nats.errors.Error as problem:
                 raise nats_fault(self._target, problem) from None
 
+    async def end(self) -> None:
+        """See `Source`."""
+        if self._stored:
+            await self._connection.client.jetstream().delete_consumer(*self._consumer)
+
     async def close(self) -> None:
-        """See `Closable`."""
-        for message in self._held.values() if self._stored else ():
-            await message.nak()  # it will be sent again at once, rather than when nobody has acknowledged it for long
-        await self._connection.close()
+        """See `Source`."""
+        try:
+            for message in self._held.values() if self._stored else ():
+                await message.nak()  # it is sent again at once, rather than when nobody has acknowledged it for long
+        finally:
+            await self._connection.close()
 
 
 async def subscribe(target: Target, name: str, authentication: Policy | None, context: Context) -> NatsSource:
@@ -169,7 +178,7 @@ async def subscribe(target: Target, name: str, authentication: Policy | None, co
         if isinstance(problem, nats.errors.Error):
             raise nats_fault(target, problem) from None
         raise
-    return NatsSource(connection, subscription, target, stored=bool(stream))
+    return NatsSource(connection, subscription, target, stream, name)
 
 
 def _headers(message: OutboundMessage) -> dict[str, str]:
@@ -185,6 +194,7 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
     endpoint = target.endpoint
     host, port = await dial(endpoint.host, endpoint.port, address_policy=context.settings.address_policy)
     given = credentials or Credentials()
+    tls = await asyncio.to_thread(NamedTls.of, endpoint.host)  # for a server that asks for it
     client = Client()
     problems: list[Exception] = []
 
@@ -199,15 +209,17 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
             error_cb=remember,
             max_reconnect_attempts=0,
             pending_size=_PENDING_BYTES,
-            tls=NamedTls.of(endpoint.host),
+            tls=tls,
             tls_hostname=endpoint.host,
             user=given.username or None,
             password=given.password or None,
             token=given.token or None,
         )
-    except (nats.errors.Error, OSError) as problem:
+    except BaseException as problem:
         await client.close()
-        raise nats_fault(target, problems[0] if problems else problem) from None
+        if isinstance(problem, nats.errors.Error | OSError):
+            raise nats_fault(target, problems[0] if problems else problem) from None
+        raise
     return NatsConnection(client)
 
 

@@ -19,14 +19,16 @@ from typing import Any, Final, Protocol
 import orjson
 
 from flowhook.asyncio_tasks import end_tasks
+from flowhook.errors import FlowhookError
 from flowhook.payloads.content_type import is_json
 from flowhook.process.settings import RunnerSettings
+from flowhook.sharing import Principal, Seat, SharedLimit
+from flowhook.sharing.table import RunnerLimits
 from runner.components.asyncapi.connections import CLOSE_SECONDS
 from runner.components.asyncapi.documents import ChannelOperation
 from runner.components.asyncapi.messages import InboundMessage, encode_text, located
 from runner.interpreter.errors import Kind, fault
 
-MAX_SUBSCRIPTIONS: Final = 64  # sessions of a process
 IDLE_SECONDS: Final = 60.0
 REPEAT_SECONDS: Final = 2.0  # how long a new session waits for a message that only has to be acknowledged
 _UNAVAILABLE: Final = 503
@@ -43,6 +45,10 @@ class Source(Protocol):
         """Tell the broker that a message need not be sent again."""
         ...
 
+    async def end(self) -> None:
+        """Have the broker forget the subscription, which is over."""
+        ...
+
     async def close(self) -> None:
         """Close the connection; what is not acknowledged will be sent again."""
         ...
@@ -51,6 +57,7 @@ class Source(Protocol):
 @dataclass(slots=True, eq=False)
 class _Session:
     source: Source
+    seat: Seat  # what it holds of the limit
     repeated: Any = None  # identity of the last message that the journal has; the broker may send it again
     is_acknowledged: bool = True  # whether that message is acknowledged, as far as is known
     held: InboundMessage | None = None  # message that was received and is not acknowledged
@@ -61,9 +68,9 @@ class _Session:
 class Subscriptions:
     """The subscriptions of a process; see `SharedResources`."""
 
-    def __init__(self, _settings: RunnerSettings) -> None:
+    def __init__(self, _settings: RunnerSettings, /, *, limits: RunnerLimits | None = None) -> None:
         self._sessions: dict[str, _Session] = {}  # those that no call uses, by name
-        self._used = 0  # sessions that calls use
+        self._limit = SharedLimit((limits or RunnerLimits()).subscriptions)
         self._sweeper: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
@@ -75,6 +82,7 @@ class Subscriptions:
 
     async def receive(
         self,
+        flow_id: str,
         name: str,
         last: dict[str, Any] | None,
         seconds: float,
@@ -90,25 +98,36 @@ class Subscriptions:
             TaskFault: the broker can't be reached, or there are too many sessions (communication).
         """
         session = self._sessions.pop(name, None)
-        if session is None and release and last is None:
-            return None, None
-        if session is None and len(self._sessions) + self._used >= MAX_SUBSCRIPTIONS:
-            detail = f"more than {MAX_SUBSCRIPTIONS} subscriptions are open on this runner"
-            raise fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
-        self._used += 1
+        if session is None:
+            if release and last is None:
+                return None, None
+            session = await self._open(flow_id, last, open_)
         try:
-            if session is None:
-                repeated = None if last is None else last["identity"]
-                session = _Session(await open_(), repeated, is_acknowledged=repeated is None)
-            try:
-                return await _next(session, last, 0.0 if release else seconds)
-            except BaseException:
-                release = True  # the state of the session is not known
-                raise
-            finally:
-                await self._put_back(name, session, release=release)
+            received = await _next(session, last, 0.0 if release else seconds)
+        except BaseException:
+            release = True  # the state of the session is not known
+            raise
+        else:
+            if release:
+                await _attempt(session.source.end())
+            return received
         finally:
-            self._used -= 1
+            await self._put_back(name, session, release=release)
+
+    async def _open(
+        self, flow_id: str, last: dict[str, Any] | None, open_: Callable[[], Awaitable[Source]]
+    ) -> _Session:
+        try:
+            seat = self._limit.acquire(Principal("flow", flow_id))
+        except FlowhookError as problem:
+            raise fault(Kind.COMMUNICATION, f"asyncapi: {problem.message}", status=_UNAVAILABLE) from None
+        try:
+            source = await open_()
+        except BaseException:
+            seat.release()
+            raise
+        repeated = None if last is None else last["identity"]
+        return _Session(source, seat, repeated, is_acknowledged=repeated is None)
 
     async def _put_back(self, name: str, session: _Session, *, release: bool) -> None:
         if release or name in self._sessions:
@@ -124,8 +143,11 @@ class Subscriptions:
         while self._sessions:
             await asyncio.sleep(IDLE_SECONDS / 4)
             latest = time.monotonic() - IDLE_SECONDS
-            for name in [name for name, session in self._sessions.items() if session.used_at < latest]:
-                await _close(self._sessions.pop(name))
+            for name, session in list(self._sessions.items()):
+                # a call may have taken it while others were closed
+                if session.used_at < latest and self._sessions.get(name) is session:
+                    del self._sessions[name]
+                    await _close(session)
 
 
 async def _next(
@@ -155,9 +177,14 @@ async def _next(
 
 
 async def _close(session: _Session) -> None:
+    with session.seat:
+        await _attempt(session.source.close())
+
+
+async def _attempt(action: Awaitable[None]) -> None:
     with suppress(Exception):  # whatever a library raises about a connection that is broken
         async with asyncio.timeout(CLOSE_SECONDS):
-            await session.source.close()
+            await action
 
 
 def as_json(message: InboundMessage, operation: ChannelOperation) -> dict[str, Any]:

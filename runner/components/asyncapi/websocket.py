@@ -55,8 +55,11 @@ class WebSocketSource:
     async def acknowledge(self, message: InboundMessage) -> None:
         """Do nothing: WebSocket has no acknowledgements."""
 
+    async def end(self) -> None:
+        """Do nothing: the server knows of nothing but the connection."""
+
     async def close(self) -> None:
-        """See `Closable`."""
+        """See `Source`."""
         await self._stack.aclose()
 
 

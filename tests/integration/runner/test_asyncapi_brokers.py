@@ -7,13 +7,14 @@ tests' own for AMQP.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import socket
 
 import aiomqtt
 import pytest
 from aiohttp import web
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from support.amqp_broker import PASSWORD, USER
 from support.asyncapi_documents import document
 from support.calls import kind
@@ -23,6 +24,7 @@ from flowhook.attach.messages import DestinationState, DestinationUpdate
 from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import AddressPolicy
 from runner.components.asyncapi import connections
+from runner.components.asyncapi.kafka import KafkaConnection
 from runner.components.base import SharedResources
 from runner.components.registry import components
 from runner.interpreter.effects import Perform
@@ -198,6 +200,73 @@ async def test_a_server_without_websocket_is_a_communication_error(call, documen
     given = {"document": await documents(document(host, "ws")), "operation": "announce", "protocol": "ws"}
     error = await call("asyncapi", message=PAID, **given)
     assert kind(error)[0] == "communication"
+
+
+async def test_a_websocket_server_can_not_send_the_credentials_elsewhere(call, documents, http_server):
+    received = []
+
+    async def take(request):
+        received.append(dict(request.headers))
+        accepted = web.WebSocketResponse()
+        await accepted.prepare(request)
+        return accepted
+
+    elsewhere = await http_server(take)
+
+    async def redirect(_request):
+        raise web.HTTPTemporaryRedirect(elsewhere)
+
+    host = (await http_server(redirect)).removeprefix("http://")
+    given = {"document": await documents(document(host, "ws")), "operation": "announce", "protocol": "ws"}
+    message = {"payload": {"order": 7}, "headers": {"X-Api-Key": "s3cret"}}
+    error = await call("asyncapi", message=message, **given)
+    assert (kind(error)[0], received) == ("communication", [])
+    assert "the server does not accept the WebSocket connection" in error.detail
+
+
+@pytest.mark.parametrize("protocol", ["amqp", "kafka", "mqtt", "nats"])
+async def test_a_server_that_says_nothing_is_left(call, documents, protocol):
+    opened, left = [], asyncio.Queue()
+
+    async def listen(reader, writer):
+        opened.append(writer)
+        while await reader.read(1000):
+            pass
+        writer.close()
+        left.put_nowait(writer)
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    described = await documents(document(host, protocol, address="orders"))
+    error = await call(
+        "asyncapi", operation="announce", message={"payload": 1}, protocol=protocol, document=described, seconds=1.5
+    )
+    assert kind(error)[0] in ("communication", "timeout")
+    assert len(opened) > 1  # the first connection only finds the address
+    async with asyncio.timeout(PATIENCE):
+        for _ in range(len(opened)):
+            await left.get()
+    server.close()
+
+
+async def test_a_connection_to_a_kafka_broker_that_does_not_answer_is_closed(kafka):
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, request_timeout_ms=3000)
+    await producer.start()
+    connection = KafkaConnection(producer, None)
+    await producer.send_and_wait("stalled", b"1", partition=0)
+    for each in producer.client._conns.values():
+        each._writer.write = lambda _request: None
+    sending = asyncio.create_task(connection.send("stalled", b"2", []))
+    async with asyncio.timeout(PATIENCE):
+        while not producer._sender._in_flight:
+            await asyncio.sleep(0.01)
+        sending.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.1):  # as the pool does
+                await connection.close()
+        while producer.client._sync_task is not None:
+            await asyncio.sleep(0.01)
+    assert producer._sender.sender_task.done()
 
 
 async def test_a_missing_library_says_what_to_install(call, documents, monkeypatch):

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shutil
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aio_pika
@@ -16,6 +16,7 @@ import orjson
 import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
+from aiokafka.conn import create_conn
 from support.amqp_broker import PASSWORD, USER
 from support.asyncapi_documents import document
 from support.calls import kind
@@ -24,7 +25,8 @@ from support.patience import PATIENCE
 
 from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import AddressPolicy
-from runner.components.asyncapi import subscriptions
+from flowhook.sharing.table import RunnerLimits
+from runner.components.asyncapi import kafka, subscriptions
 from runner.components.base import SharedResources
 from runner.components.registry import components
 from runner.interpreter.effects import Perform
@@ -45,6 +47,7 @@ class Followed:
     publish: Any
     authentication: dict[str, Any] | None = None
     has_identity: bool = True
+    consumers: Any = None  # returns what the broker has for subscriptions
 
 
 @contextlib.asynccontextmanager
@@ -59,10 +62,21 @@ async def process():
 async def receive(documents):
     served = {}
 
-    async def run(runner, followed, last=None, *, seconds=PATIENCE, release=False, until_ms=None, name="flowhook-test"):
+    async def run(
+        runner,
+        followed,
+        last=None,
+        *,
+        seconds=PATIENCE,
+        release=False,
+        until_ms=None,
+        name="flowhook-test",
+        flow="orders",
+    ):
         if id(followed) not in served:
             served[id(followed)] = await documents(followed.document)
-        state = {"name": name, "last": last, "seconds": seconds, "release": release, "until_ms": until_ms}
+        state = {"flow": flow, "name": name, "last": last, "seconds": seconds, "release": release}
+        state["until_ms"] = until_ms
         arguments = {
             "document": served[id(followed)],
             "operation": "follow",
@@ -108,7 +122,8 @@ async def over_jetstream(nats_broker):
         await client.jetstream().publish("orders.paid", payload, headers={"trace": "t1"})
 
     await publish(b'{"order":0}')  # before the subscription begins
-    yield Followed(document(nats_broker.address, "nats", address="orders.*"), "nats", publish, login)
+    described = document(nats_broker.address, "nats", address="orders.*")
+    yield Followed(described, "nats", publish, login, consumers=lambda: client.jetstream().consumers_info("orders"))
     await client.jetstream().delete_stream("orders")
     await client.close()
 
@@ -267,13 +282,73 @@ async def test_an_http_server_is_not_subscribed_to(receive):
     assert "a webhook or a callback receives messages" in error.detail
 
 
-async def test_subscriptions_are_limited_and_idle_ones_are_closed(receive, over_nats, monkeypatch):
-    monkeypatch.setattr(subscriptions, "MAX_SUBSCRIPTIONS", 2)
+async def test_a_subscription_that_is_over_leaves_nothing_at_the_broker(receive, over_jetstream, over_amqp, amqp):
+    for followed in (over_jetstream, over_amqp):
+        async with process() as runner:
+            await receive(runner, followed, seconds=MOMENT)
+            await followed.publish(b'{"order":1}')
+            first = await receive(runner, followed)
+            await followed.publish(b'{"order":2}')
+            await receive(runner, followed, first["token"], release=True)
+    assert not amqp.declared
+    assert not await over_jetstream.consumers()
+
+
+@pytest.mark.parametrize("binding", [{"queue": {"name": "orders"}}, {"is": "queue", "queue": {"name": "orders"}}])
+async def test_a_queue_that_the_document_binds_is_consumed_and_stays(receive, amqp, binding):
+    amqp.declared["orders"] = {}
+    connection, channel = await published_over_amqp(amqp)
+    await channel.default_exchange.publish(aio_pika.Message(b'{"order":1}'), routing_key="orders")
+    described = document(amqp.address, "amqp", address="anything", bindings={"amqp": binding})
+    followed = Followed(described, "amqp", None, LOGIN)
+    async with process() as runner:
+        first = await receive(runner, followed)
+        assert orders(first) == [1]
+        await receive(runner, followed, first["token"], release=True)
+    assert amqp.declared.keys() == {"orders"}
+    assert not amqp.queues["orders"]
+    await connection.close()
+    await asyncio.sleep(0)
+
+
+async def test_what_kafka_names_later_is_checked_as_well(receive, over_kafka, monkeypatch):
+    checked = []
+
+    async def create(*given, **options):
+        checked.append(kafka._guard.get(None) is not None)
+        return await create_conn(*given, **options)
+
+    async with process() as runner:
+        # each call has a task, as in a runner
+        await asyncio.create_task(receive(runner, over_kafka, seconds=MOMENT))
+        await over_kafka.publish(b'{"order":1}')
+        first = await receive(runner, over_kafka)
+        (session,) = runner.shared.get(subscriptions.Subscriptions)._sessions.values()
+        monkeypatch.setattr(kafka, "create_conn", create)
+        for connection in list(session.source._consumer._client._conns.values()):
+            connection.close()
+        # the call that acknowledges connects to the coordinator of the group
+        await receive(runner, over_kafka, first["token"], release=True)
+    assert checked
+    assert all(checked)
+
+
+async def test_one_flow_has_half_of_the_subscriptions_and_idle_ones_are_closed(receive, over_nats, monkeypatch):
+    small = RunnerLimits(subscriptions=replace(RunnerLimits().subscriptions, total=4))
+    monkeypatch.setattr(subscriptions, "RunnerLimits", lambda: small)
     async with process() as runner:
         for name in ("a", "b"):
             await receive(runner, over_nats, seconds=MOMENT, name=name)
         error = await receive(runner, over_nats, seconds=MOMENT, name="c")
         assert kind(error) == ("communication", 503)
+        assert error.detail == (
+            "asyncapi: too many subscriptions to brokers of one flow, which has its share of 4: end some, or try again"
+            " in 5 s"
+        )
+        for flow in ("payments", "returns"):
+            assert (await receive(runner, over_nats, seconds=MOMENT, name=flow, flow=flow))["message"] is None
+        error = await receive(runner, over_nats, seconds=MOMENT, name="d", flow="another")
+        assert (kind(error), "there may be 4" in error.detail) == (("communication", 503), True)
         monkeypatch.setattr(subscriptions, "IDLE_SECONDS", 0.0)
         shared = runner.shared.get(subscriptions.Subscriptions)
         shared._sweeper.cancel()

@@ -224,7 +224,7 @@ async def test_a_websocket_server_can_not_send_the_credentials_elsewhere(call, d
     assert "the server does not accept the WebSocket connection" in error.detail
 
 
-@pytest.mark.parametrize("protocol", ["amqp", "kafka", "mqtt", "nats"])
+@pytest.mark.parametrize("protocol", ["mqtt", "nats"])
 async def test_a_server_that_says_nothing_is_left(call, documents, protocol):
     opened, left = [], asyncio.Queue()
 

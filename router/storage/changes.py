@@ -165,7 +165,7 @@ _UPSERT_RATE = BatchStatement.insert(
     "ON CONFLICT (line) DO UPDATE SET until_ms = max(until_ms, excluded.until_ms)",
 )
 _UPDATE_SHAPING = BatchStatement(
-    "UPDATE execution SET shaping = column2 FROM (VALUES {rows}) WHERE seq = column1 AND end_time_ms = {unended}", 2
+    "UPDATE execution SET shaping = column2 FROM (VALUES {rows}) WHERE seq = column1 AND +end_time_ms = {unended}", 2
 )
 _INSERT_ABSORBED = BatchStatement(
     "INSERT INTO execution_link (seq, caused_by, kinds) SELECT column1, e.event_id, 8 FROM (VALUES {rows})"

@@ -40,10 +40,10 @@ def fail_once(monkeypatch, failure):
     """Let the first recovery fail."""
     settle, failures = serving.ShardRuntime.settle, [failure]
 
-    async def failing(host):
+    async def failing(host, incidents):
         if failures:
             await failures.pop()()
-        await settle(host)
+        await settle(host, incidents)
 
     monkeypatch.setattr(serving.ShardRuntime, "settle", failing)
 

@@ -37,7 +37,7 @@ class StubServerContext(SimpleNamespace):
             draining=False,
             client_common_names=False,
             budget=budget_of(MIB),
-            answered=lambda _: None,
+            answered=lambda response: response,
             count_incomplete=lambda: None,
             on_close=closed.append,
             now=asyncio.get_running_loop().time,

@@ -70,8 +70,8 @@ async def test_when_the_owner_dies_requests_wait_for_the_next_one_and_nothing_is
 
     for each in (ids, await requests, late):
         await assert_completed(replicated, each)
-    after = await followed(replicated)  # the one that died is back
-    assert after["owner"] != before["owner"]
+    # the one that died is back, perhaps before another has noticed: then it owns the shard again
+    after = await followed(replicated)
     assert after["epoch"] > before["epoch"]
 
 

@@ -13,14 +13,14 @@ import attrs
 from flowhook import limits
 from flowhook.events import cloud_events
 from flowhook.model import Correlation, EventFilter
-from runner.interpreter import events, json_codec, snapshot, tasks
+from runner.interpreter import events, json_codec, snapshot
+from runner.interpreter.consumed_items import ConsumedItems
 from runner.interpreter.errors import ExpressionFailed, Kind, fault
-from runner.interpreter.nodes import CompiledCorrelation, CompiledStrategy, EventPattern, ForeachBlock, ListenNode
+from runner.interpreter.nodes import CompiledCorrelation, CompiledStrategy, EventPattern, ListenNode
 from runner.interpreter.requests import PAUSE, Listen, ReceivedEvent, Steps
 from runner.interpreter.retry_policy import is_true
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState
-from runner.interpreter.tasks import run_block
 
 MAX_EXPECTED_BYTES: Final = 1024  # limit for the JSON of one value that a correlation expects
 
@@ -38,7 +38,7 @@ def run_listen(
     yield from listening.receive()
     if scope.events is not None:
         scope.events.correlation_completed(listening.common)
-    return listening.output
+    return listening.items.output
 
 
 class _OpenStrategy:
@@ -79,18 +79,13 @@ class _Listening:
     _state: BranchState
     _scope: ExpressionScope
     common: dict[str, Any] = attrs.field(init=False, factory=dict)
-    output: list[Any] = attrs.field(init=False, factory=list)
+    items: ConsumedItems = attrs.field(init=False)
     _key: str = attrs.field(init=False, default="")
-    _before: Mapping[str, int] = attrs.field(init=False, factory=dict)
-    _visits: dict[str, int] | None = attrs.field(init=False, default=None)
-    _size: int = attrs.field(init=False, default=0)
-    _item: tuple[Any] | None = attrs.field(init=False, default=None)
-    _inner: BranchState = attrs.field(init=False)
     _strategy: _OpenStrategy = attrs.field(init=False)
     _until: _OpenStrategy | None = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._inner = self._state.nested()
+        self.items = ConsumedItems(self._node.foreach, self._state, self._scope, "an event")
         until = self._node.until
         self._strategy = _OpenStrategy(self._node.strategy)
         self._until = _OpenStrategy(until) if isinstance(until, CompiledStrategy) else None
@@ -98,7 +93,7 @@ class _Listening:
     def begin(self, data: Any) -> None:
         """Evaluate the values that correlations expect, on the task's input."""
         self._key = self._state.effect_key(self._node.pointer)
-        self._before = self._state.visits_before(self._node.pointer)
+        self.items.begin(self._node.pointer)
         for strategy in self._strategies():
             for pattern, expected in zip(strategy.patterns, strategy.expected, strict=True):
                 for link in pattern.correlations:
@@ -109,28 +104,23 @@ class _Listening:
             self._scope.events.correlation_started()
 
     def restore(self, progress: Mapping[str, Any]) -> None:
-        self._key, self.common, self.output = progress["key"], progress["common"], progress["output"]
-        self._before, self._visits = progress["before"], progress["visits"]
-        self._size = sum(len(json_codec.encode(item)) + 1 for item in self.output)
-        self._item = None if progress["item"] is None else (progress["item"][0],)
+        self._key, self.common = progress["key"], progress["common"]
+        self.items.restore(progress)
         for strategy, saved in zip(self._strategies(), progress["wanted"], strict=True):
             strategy.restore(saved)
 
     def saved(self) -> dict[str, Any]:
         return {
             "key": self._key,
-            "before": self._before,
-            "visits": None if self._item is None else self._inner.visits,
             "common": self.common,
-            "output": self.output,
-            "item": self._item,
+            **self.items.saved(),
             "wanted": [strategy.saved() for strategy in self._strategies()],
         }
 
     def receive(self) -> Steps:
         shared = self._state.shared
         while True:
-            if self._item is None:
+            if self.items.item is None:
                 # between two events the state is small: a listen that goes on for months has its journal compacted here
                 if self._state.frame is not None:
                     snapshot.compact(shared, self._state.frame)
@@ -139,9 +129,8 @@ class _Listening:
                     break
                 if shared.workflow.must_yield():
                     yield PAUSE
-            if self._item is not None:
-                yield from self._process(self._item[0])
-                self._item = None
+            if self.items.item is not None:
+                yield from self.items.process()
                 if self._is_satisfied():
                     break
 
@@ -181,7 +170,7 @@ class _Listening:
         index = self._find(self._strategy, received)
         if index is not None:
             self._strategy.consume(index)
-            self._item = (cloud_events.read_event(received.event, self._node.read),)
+            self.items.item = (cloud_events.read_event(received.event, self._node.read),)
         return False
 
     def _find(self, strategy: _OpenStrategy, received: ReceivedEvent) -> int | None:
@@ -205,27 +194,6 @@ class _Listening:
         self.common = {**{name: value for name, value in values.items() if value is not None}, **self.common}
         return True
 
-    def _process(self, item: Any) -> Steps:
-        foreach = self._node.foreach
-        output = item if foreach is None else (yield from self._iterate(foreach, item))
-        self._size += len(json_codec.encode_result(output, "what the task read from an event")) + 1
-        if self._size > limits.MAX_RESULT_BYTES:
-            raise fault(Kind.RUNTIME, f"the task's output has more than {limits.MAX_RESULT_BYTES} bytes as JSON")
-        self.output.append(output)
-
-    def _iterate(self, foreach: ForeachBlock, item: Any) -> Steps:
-        state, scope, index = self._state, self._scope, len(self.output)
-        named = {foreach.each: item, foreach.at: index}
-        variables = {**(state.variables or {}), **named}
-        inner, visits = self._inner, self._before if self._visits is None else self._visits
-        inner.variables, self._visits = variables, None
-        with state.iteration(inner, index, visits):
-            output = yield from run_block(foreach.block, inner, item)
-        state.ending = inner.ending
-        with scope.with_variables(named):
-            scope.context = state.shared.context
-            return (yield from tasks.transform_output(foreach.output, foreach.export, state, scope, output))
-
     def _is_satisfied(self) -> bool:
         until = self._node.until
         if self._state.ending:
@@ -235,7 +203,7 @@ class _Listening:
         if isinstance(until, CompiledStrategy):
             return False
         self._scope.context = self._state.shared.context
-        return is_true(until(self.output, self._scope))
+        return is_true(until(self.items.output, self._scope))
 
 
 def _expectation(correlation: CompiledCorrelation, value: Any) -> Any:

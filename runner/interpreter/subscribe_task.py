@@ -15,17 +15,15 @@ from typing import Any, Final
 import attrs
 import orjson
 
-from flowhook import limits
-from runner.interpreter import json_codec, snapshot, tasks
+from runner.interpreter import snapshot
+from runner.interpreter.consumed_items import ConsumedItems
 from runner.interpreter.effect_tasks import RetriedEffect, call_arguments_of
 from runner.interpreter.effects import idempotency_key
-from runner.interpreter.errors import Kind, fault
-from runner.interpreter.nodes import ForeachBlock, SubscribeNode
+from runner.interpreter.nodes import SubscribeNode
 from runner.interpreter.requests import PAUSE, Now, Steps
 from runner.interpreter.retry_policy import is_true, milliseconds
 from runner.interpreter.scope import ExpressionScope
 from runner.interpreter.state import BranchState
-from runner.interpreter.tasks import run_block
 
 SUBSCRIBE: Final = "asyncapi.subscribe"  # name of the function, which no `call` may name
 WAIT_SECONDS: Final = 300.0  # how long one effect waits for a message
@@ -43,7 +41,7 @@ def run_subscribe(
         subscription.restore(progress)
     state.set_progress(subscription.saved)
     yield from subscription.consume()
-    return subscription.output
+    return subscription.items.output
 
 
 @attrs.define(eq=False, repr=False)
@@ -54,50 +52,40 @@ class _Subscription:
     _state: BranchState
     _scope: ExpressionScope
     _data: Any  # input of the task
-    output: list[Any] = attrs.field(init=False, factory=list)
+    items: ConsumedItems = attrs.field(init=False)
     _name: str = attrs.field(init=False, default="")
     _until_ms: int | None = attrs.field(init=False, default=None)
     _last: dict[str, Any] | None = attrs.field(init=False, default=None)  # the message to acknowledge
-    _before: Mapping[str, int] = attrs.field(init=False, factory=dict)
-    _visits: dict[str, int] | None = attrs.field(init=False, default=None)
-    _size: int = attrs.field(init=False, default=0)
-    _item: tuple[Any] | None = attrs.field(init=False, default=None)
-    _inner: BranchState = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._inner = self._state.nested()
+        self.items = ConsumedItems(self._node.foreach, self._state, self._scope, "a message")
 
     def begin(self) -> Steps:
         """Name the subscription, and fix its end."""
         key = self._state.effect_key(self._node.pointer, ":subscription")
         scope = idempotency_key(self._scope.workflow.effect_scope, key)
         self._name = f"flowhook-{hashlib.sha256(scope.encode()).hexdigest()[:32]}"
-        self._before = self._state.visits_before(self._node.pointer)
+        self.items.begin(self._node.pointer)
         if self._node.duration is not None:
             now = yield Now(key)
             self._until_ms = now + milliseconds(self._node.duration, self._data, self._scope)
 
     def restore(self, progress: Mapping[str, Any]) -> None:
         self._name, self._until_ms, self._last = progress["name"], progress["until_ms"], progress["last"]
-        self._before, self._visits, self.output = progress["before"], progress["visits"], progress["output"]
-        self._size = sum(len(json_codec.encode(item)) + 1 for item in self.output)
-        self._item = None if progress["item"] is None else (progress["item"][0],)
+        self.items.restore(progress)
 
     def saved(self) -> dict[str, Any]:
         return {
             "name": self._name,
             "until_ms": self._until_ms,
             "last": self._last,
-            "before": self._before,
-            "visits": None if self._item is None else self._inner.visits,
-            "output": self.output,
-            "item": self._item,
+            **self.items.saved(),
         }
 
     def consume(self) -> Steps:
         shared, node = self._state.shared, self._node
         while True:
-            if self._item is None:
+            if self.items.item is None:
                 # between two messages the state is small: see `listen_task`
                 if self._state.frame is not None:
                     snapshot.compact(shared, self._state.frame)
@@ -110,22 +98,24 @@ class _Subscription:
                 self._scope.context = shared.context
                 message = received["message"]
                 if message is not None and (node.filter is None or is_true(node.filter(message, self._scope))):
-                    self._item = (message,)
+                    self.items.item = (message,)
                 if shared.workflow.must_yield():
                     yield PAUSE
-            if self._item is not None:
-                yield from self._process(self._item[0])
-                self._item = None
+            if self.items.item is not None:
+                if node.foreach is not None and self._last is not None:
+                    yield from self._exchange(receive=False)
+                    self._last = None
+                yield from self.items.process()
         yield from self._exchange(release=True)
 
     def _goes_on(self) -> bool:
-        node, consumed = self._node, len(self.output)
+        node, consumed = self._node, len(self.items.output)
         if self._state.ending or (node.amount is not None and consumed >= node.amount):
             return False
         self._scope.context = self._state.shared.context
-        if consumed and node.until is not None and is_true(node.until(self.output, self._scope)):
+        if consumed and node.until is not None and is_true(node.until(self.items.output, self._scope)):
             return False
-        return node.while_condition is None or is_true(node.while_condition(self.output, self._scope))
+        return node.while_condition is None or is_true(node.while_condition(self.items.output, self._scope))
 
     def _exchange(self, *, receive: bool = True, release: bool = False) -> Steps:
         """Acknowledge the last message, and receive another, or release the subscription."""
@@ -141,28 +131,3 @@ class _Subscription:
         effect = RetriedEffect(self._node, self._state, self._scope, self._data)
         result = yield from effect.perform(SUBSCRIBE, arguments, seconds=WAIT_SECONDS + _MARGIN_SECONDS)
         return orjson.loads(result.output or b"null")
-
-    def _process(self, item: Any) -> Steps:
-        foreach = self._node.foreach
-        output = item
-        if foreach is not None:
-            if self._last is not None:
-                yield from self._exchange(receive=False)
-                self._last = None
-            output = yield from self._iterate(foreach, item)
-        self._size += len(json_codec.encode_result(output, "what the task read from a message")) + 1
-        if self._size > limits.MAX_RESULT_BYTES:
-            raise fault(Kind.RUNTIME, f"the task's output has more than {limits.MAX_RESULT_BYTES} bytes as JSON")
-        self.output.append(output)
-
-    def _iterate(self, foreach: ForeachBlock, item: Any) -> Steps:
-        state, scope, index = self._state, self._scope, len(self.output)
-        named = {foreach.each: item, foreach.at: index}
-        inner, visits = self._inner, self._before if self._visits is None else self._visits
-        inner.variables, self._visits = {**(state.variables or {}), **named}, None
-        with state.iteration(inner, index, visits):
-            output = yield from run_block(foreach.block, inner, item)
-        state.ending = inner.ending
-        with scope.with_variables(named):
-            scope.context = state.shared.context
-            return (yield from tasks.transform_output(foreach.output, foreach.export, state, scope, output))

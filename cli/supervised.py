@@ -1,4 +1,4 @@
-"""What a process does that the supervisor starts: `python -m cli.supervised ROLE`, or forked by `cli.fork_server`.
+"""Entry point of the processes of a cluster: `python -m cli.supervised edge` (router, runner, admin), or forked.
 
 It imports the role's code, which takes longest and depends on no other process, and then waits for the settings that
 were unknown when it was started. It reads all its settings from the environment.

@@ -16,7 +16,7 @@ from flowhook.process import logs
 from router.dispatch.effects import ASSIGN_READY
 from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import ChildCompletions, LiveDelivery, attempts_exhausted, runtime_error
-from router.scheduling.debounce import Debounced
+from router.scheduling.debounce import ClosedGroup
 from router.scheduling.leases import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
 from router.scheduling.order_keys import HeldTurn
 from router.storage import model as stored
@@ -112,7 +112,7 @@ class TransitionWriter:
         concerned: Sequence[stored.Ended | stored.Parked | stored.Delivered | RequeuePending] = [*ends, *parks, *again]
         self._parts.watchers.changed(each.seq for each in concerned)
 
-    async def absorb(self, debounced: Sequence[Debounced]) -> None:
+    async def absorb(self, debounced: Sequence[ClosedGroup]) -> None:
         """End the executions that others absorb, and let these run."""
         now_ms, shard = self._parts.now_ms(), self._parts.shard
         changes = [

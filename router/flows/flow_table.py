@@ -34,8 +34,8 @@ from flowhook.retrying import RETRY_SECONDS
 from flowhook.sharing.token_bucket import TokenBucket
 from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.event_triggers import FlowTriggers, parse_triggers
-from router.scheduling.debounce import Debounce
-from router.scheduling.outages import OutagePolicy
+from router.scheduling.debounce import DebouncePolicy
+from router.scheduling.outages import BreakerPolicy
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
 from router.scheduling.rates import Rate
 from router.storage.registry import Registry
@@ -304,7 +304,7 @@ def flow_policy(execution: ExecutionPolicy, *, paused: bool) -> FlowPolicy:
     rate, concurrency, priority = execution.rate, execution.concurrency, execution.priority
     outage = None
     if execution.outage != "none":
-        outage = OutagePolicy(execution.outage.failures, round(execution.outage.probe * 1000))
+        outage = BreakerPolicy(execution.outage.failures, round(execution.outage.probe * 1000))
     return FlowPolicy(
         concurrency=concurrency if isinstance(concurrency, int) else None,
         paused=paused,
@@ -318,8 +318,8 @@ def flow_policy(execution: ExecutionPolicy, *, paused: bool) -> FlowPolicy:
     )
 
 
-def _debounce(given: shaping.Debounce) -> Debounce:
-    return Debounce(max(int(given.period * 1000), 1), first=given.take == "first")
+def _debounce(given: shaping.Debounce) -> DebouncePolicy:
+    return DebouncePolicy(max(int(given.period * 1000), 1), first=given.take == "first")
 
 
 @contextmanager

@@ -20,14 +20,14 @@ MAX_ABSORBED: Final = 1000  # executions of one group: they end in one write
 
 
 @dataclass(frozen=True, slots=True)
-class Debounce:
+class DebouncePolicy:
     """How the events of a flow are debounced."""
 
     period_ms: int
     first: bool = False  # whether the first event of a group is run, rather than the latest
 
 
-class Debounced(NamedTuple):
+class ClosedGroup(NamedTuple):
     """A group that is over: the execution that goes on, and those that it absorbs."""
 
     flow_id: str
@@ -38,7 +38,7 @@ class Debounced(NamedTuple):
 @dataclass(slots=True, eq=False)
 class _Group:
     id: tuple[str, str]
-    debounce: Debounce
+    debounce: DebouncePolicy
     first_ms: int
     latest_ms: int
     due_ms: int = 0
@@ -63,7 +63,7 @@ class DebounceGroups:
     def __contains__(self, seq: int) -> bool:
         return seq in self._by_seq
 
-    def add(self, seq: int, of: tuple[str, str], debounce: Debounce, time_ms: int, order_key: str = "") -> None:
+    def add(self, seq: int, of: tuple[str, str], debounce: DebouncePolicy, time_ms: int, order_key: str = "") -> None:
         """Add an execution whose event came at `time_ms` to the group `of` its flow and its key."""
         group = self._groups.get(of)
         if group is None:
@@ -88,9 +88,9 @@ class DebounceGroups:
         group = self._by_seq.pop(seq, None)
         return None if group is None else group.order_keys.pop(seq)
 
-    def due(self, now_ms: int, limit: int) -> list[tuple[Debounced, str]]:
+    def due(self, now_ms: int, limit: int) -> list[tuple[ClosedGroup, str]]:
         """Remove and return groups that are over, with the order key of what goes on, until `limit` executions."""
-        found: list[tuple[Debounced, str]] = []
+        found: list[tuple[ClosedGroup, str]] = []
         count = 0
         while self._heap and self._heap[0][0] <= now_ms and count < limit:
             at_ms, group = heapq.heappop(self._heap)
@@ -107,7 +107,7 @@ class DebounceGroups:
             for seq in seqs:
                 del self._by_seq[seq]
             taken = seqs.pop(0 if group.debounce.first else -1)
-            found.append((Debounced(group.id[0], taken, tuple(seqs)), group.order_keys[taken]))
+            found.append((ClosedGroup(group.id[0], taken, tuple(seqs)), group.order_keys[taken]))
             group.order_keys = {}
             count += len(seqs) + 1
         return found

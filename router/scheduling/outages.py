@@ -54,14 +54,14 @@ IDLE_TICK_MS: Final = 5000  # while no incident is open
 TIDY_MS: Final = 1000
 
 
-class OutagePolicy(NamedTuple):
+class BreakerPolicy(NamedTuple):
     """When calls of a flow park; see `flowhook.document.models.workflow`."""
 
     failures: int = 5  # in a row
     probe_ms: int = 10_000  # time until the first probe
 
 
-DEFAULT_OUTAGE_POLICY: Final = OutagePolicy()
+DEFAULT_BREAKER_POLICY: Final = BreakerPolicy()
 
 
 class BreakerState(Enum):
@@ -78,7 +78,7 @@ class Breaker:
 
     flow_id: str
     destination: Destination
-    policy: OutagePolicy
+    policy: BreakerPolicy
     state: BreakerState = BreakerState.COUNTING
     failures: int = 0  # in a row
     failed_ms: int = 0  # time of the last one
@@ -170,7 +170,9 @@ class Outages:
     """The breakers of a shard. Its owner takes `announcements` and what has `changed` after each call."""
 
     def __init__(
-        self, policy_of: Callable[[str], OutagePolicy | None], is_paused: Callable[[str], bool] = lambda _flow_id: False
+        self,
+        policy_of: Callable[[str], BreakerPolicy | None],
+        is_paused: Callable[[str], bool] = lambda _flow_id: False,
     ) -> None:
         """Start without any.
 

@@ -26,7 +26,7 @@ from typing import Final
 
 from flowhook.events.shaping import UNSHAPED, ShapingKeys
 from flowhook.model.executions import AttemptEnd
-from router.scheduling.debounce import Debounced, DebounceGroups
+from router.scheduling.debounce import ClosedGroup, DebounceGroups
 from router.scheduling.leases import (
     AttachResult,
     AttemptsExhausted,
@@ -41,7 +41,7 @@ from router.scheduling.leases import (
 )
 from router.scheduling.losses import AttemptCounts, LossAccounting, LostLeases
 from router.scheduling.order_keys import Blocker, HeldTurn, KeyedQueues
-from router.scheduling.outages import OutagePolicy
+from router.scheduling.outages import BreakerPolicy
 from router.scheduling.pending_transitions import PendingTransitions, ReturningExecution
 from router.scheduling.queues import (
     FairQueues,
@@ -524,12 +524,12 @@ class Shard:
         times = (self._timers.next(), self._debounce.next())
         return min((time for time in times if time is not None), default=None)
 
-    def debounced(self, now_ms: int) -> list[Debounced]:
+    def debounced(self, now_ms: int) -> list[ClosedGroup]:
         """Return groups of debounced executions that are over: those that are absorbed are *ending* from now on.
 
         The others wait for `goes_on`, once that is stored.
         """
-        found: list[Debounced] = []
+        found: list[ClosedGroup] = []
         for each, order_key in self._debounce.due(now_ms, MAX_DEBOUNCED):
             queue = self._queues.flow(each.flow_id)
             self.pending.ending.update((seq, (queue, False)) for seq in each.absorbed)
@@ -607,7 +607,7 @@ class Shard:
     def suspended(self) -> int:
         return len(self._suspended)
 
-    def outage_policy(self, flow_id: str) -> OutagePolicy | None:
+    def outage_policy(self, flow_id: str) -> BreakerPolicy | None:
         """Return when calls of a flow park; None: never."""
         return self._queues.policy(flow_id).outage
 

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from flowhook.events.shaping import ShapingKeys
 from router.scheduling import debounce
-from router.scheduling.debounce import MAX_PERIODS, Debounce, Debounced, DebounceGroups
+from router.scheduling.debounce import MAX_PERIODS, ClosedGroup, DebounceGroups, DebouncePolicy
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
 
 PERIOD = 1000
-LATEST = FlowPolicy(debounce=Debounce(PERIOD))
-FIRST = FlowPolicy(debounce=Debounce(PERIOD, first=True))
+LATEST = FlowPolicy(debounce=DebouncePolicy(PERIOD))
+FIRST = FlowPolicy(debounce=DebouncePolicy(PERIOD, first=True))
 
 
 def new_shard(policy=LATEST):
@@ -55,7 +55,7 @@ def test_of_events_that_follow_each_other_closely_one_runs(policy, seq, absorbed
     for number, at in enumerate((0, 900, 1800), 1):
         accept(shard, number, "x", at)
     assert (decide(shard, 2799), assigned(shard)) == ([], [])
-    assert decide(shard, 2800) == [Debounced("a", seq, absorbed)]
+    assert decide(shard, 2800) == [ClosedGroup("a", seq, absorbed)]
     assert assigned(shard) == [seq]
     assert shard.unfinished == 1
     assert shard._queues.keys[seq].debounce == ""
@@ -65,7 +65,7 @@ def test_keys_do_not_mix_and_events_without_one_run_at_once(shard):
     for number, key in enumerate(("x", "y", "", "x"), 1):
         accept(shard, number, key, 0)
     assert assigned(shard) == [3]
-    assert sorted(decide(shard, PERIOD)) == [Debounced("a", 2, ()), Debounced("a", 4, (1,))]
+    assert sorted(decide(shard, PERIOD)) == [ClosedGroup("a", 2, ()), ClosedGroup("a", 4, (1,))]
     assert sorted(assigned(shard)) == [2, 4]
 
 
@@ -84,8 +84,8 @@ def test_a_group_has_a_greatest_size(shard, monkeypatch):
     monkeypatch.setattr(debounce, "MAX_ABSORBED", 3)
     for seq in range(1, 6):
         accept(shard, seq, "x", 0)
-    assert decide(shard, 0) == [Debounced("a", 3, (1, 2))]
-    assert decide(shard, PERIOD) == [Debounced("a", 5, (4,))]
+    assert decide(shard, 0) == [ClosedGroup("a", 3, (1, 2))]
+    assert decide(shard, PERIOD) == [ClosedGroup("a", 5, (4,))]
 
 
 def test_one_that_is_cancelled_is_not_absorbed_and_absorbs_none(shard):
@@ -93,14 +93,14 @@ def test_one_that_is_cancelled_is_not_absorbed_and_absorbs_none(shard):
         accept(shard, seq, "x", 0)
     assert shard.cancel(3, "a") is not None
     shard.ended(3)
-    assert decide(shard, PERIOD) == [Debounced("a", 2, (1,))]
+    assert decide(shard, PERIOD) == [ClosedGroup("a", 2, (1,))]
 
 
 def test_one_that_is_suspended_leaves_its_group_and_runs_by_itself_when_it_is_resumed(shard):
     for seq in (1, 2):
         accept(shard, seq, "x", 0)
     assert shard.suspend(2, "a") is not None
-    assert decide(shard, PERIOD) == [Debounced("a", 1, ())]
+    assert decide(shard, PERIOD) == [ClosedGroup("a", 1, ())]
     assert shard.resume(2)
     assert sorted(assigned(shard)) == [1, 2]
 
@@ -137,7 +137,7 @@ def test_they_wait_for_their_time_also_after_a_restart():
     shard.set_policy("a", LATEST)
     shard.begin(0.0)
     assert shard.next_wake() == 1000
-    assert decide(shard, 5000) == [Debounced("a", 2, (1,))]
+    assert decide(shard, 5000) == [ClosedGroup("a", 2, (1,))]
     assert shard.turns([2, 3])[2] == {3: 11_000}
 
 
@@ -164,7 +164,7 @@ def test_each_event_is_run_or_absorbed_once(steps, first):
         now += delay
         if step == "accept":
             keys[seq], last[key] = key, now
-            groups.add(seq, ("a", key), Debounce(PERIOD, first), now, f"o{seq}")
+            groups.add(seq, ("a", key), DebouncePolicy(PERIOD, first), now, f"o{seq}")
         elif step == "remove" and keys:
             victim = min(keys)
             if groups.remove(victim) is not None:

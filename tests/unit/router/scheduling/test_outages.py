@@ -11,10 +11,10 @@ from flowhook.attach.limits import MAX_RETRY_AFTER_MS
 from flowhook.attach.messages import CallReport, DestinationState
 from router.dispatch.outage_control import MAX_WAKES
 from router.scheduling import outages as o
-from router.scheduling.outages import OutagePolicy, Outages
+from router.scheduling.outages import BreakerPolicy, Outages
 
 ORIGIN = "https://api.example"
-POLICY = OutagePolicy(failures=3, probe_ms=1000)
+POLICY = BreakerPolicy(failures=3, probe_ms=1000)
 
 
 class Shard:

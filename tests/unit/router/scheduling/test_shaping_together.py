@@ -8,7 +8,7 @@ from support.examples import examples
 
 from flowhook.events.shaping import ShapingKeys
 from router.scheduling import rates
-from router.scheduling.debounce import Debounce
+from router.scheduling.debounce import DebouncePolicy
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.rates import Rate
 from router.scheduling.shard import Shard
@@ -19,7 +19,7 @@ POLICIES = st.builds(
     rate=st.none() | st.builds(Rate, st.sampled_from([1, 5]), st.sampled_from([1.0, 50.0]), keyed=st.booleans()),
     key_concurrency=st.sampled_from([None, 1, 2]),
     by_priority=st.booleans(),
-    debounce=st.sampled_from([None, Debounce(500)]),
+    debounce=st.sampled_from([None, DebouncePolicy(500)]),
     paused=st.booleans(),
 )
 KEYS = st.builds(

@@ -139,12 +139,15 @@ async def test_executions_that_end_in_their_first_turn_make_room_for_more_at_a_t
 async def test_all_that_gathered_is_one_message(router, served, outside):
     router.define("asks", [{"ask": call(outside.base, "/")}])
     stream = await router.attached()
-    assignments = [router.assignment("asks") for _ in range(20)]
-    router.assign(stream, *assignments)
-    for assignment in assignments:
-        assert (await router.outcome(assignment.lease)).WhichOneof("result") == "completed"
-    assert len(stream.checkpoints) == 20
-    assert any({"checkpoints", "outcomes"} <= set(kinds) for kinds in router.bundled)
+    rounds = 0
+    async with asyncio.timeout(PATIENCE):  # what gathers in one turn of the loop is up to the machine
+        while not any({"checkpoints", "outcomes"} <= set(kinds) for kinds in router.bundled):
+            assignments = [router.assignment("asks") for _ in range(20)]
+            router.assign(stream, *assignments)
+            for assignment in assignments:
+                assert (await router.outcome(assignment.lease)).WhichOneof("result") == "completed"
+            rounds += 1
+    assert len(stream.checkpoints) == 20 * rounds
 
 
 async def test_what_comes_in_a_bundle_is_taken_in_one_after_another(router, served, outside):

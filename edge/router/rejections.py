@@ -125,7 +125,11 @@ class RejectionReporter:
         if len(self._waiting) >= MAX_WAITING:
             self._metrics.unreported += 1
             return
-        reason, detail = (response.reason or outcome.name,) * 2 if error is None else (error.reason, error.message)
+        reason = detail = response.reason or outcome.name
+        if error is not None:
+            reason, detail = error.reason, error.message
+        elif delivery.event_id:
+            reason, detail = outcome.name, f"the event is {delivery.event_id}"
         body = delivery.request.body
         stores_body = endpoint.stores_rejected_bodies or reason in STORED
         path = head.path.rpartition("/")[0] + "/…" if endpoint.one_time else head.path

@@ -75,8 +75,13 @@ class SyncReplies:
         for call in self._calls:
             call.cancel()
 
-    async def hold(self, event: Event, response: FlowResponse, sender: Principal) -> Response:
-        """Store an event, not to be changed afterwards, and wait for its flow's response; raises as `submit` does."""
+    async def hold(
+        self, event: Event, response: FlowResponse, sender: Principal, accepted: Callable[[str], None]
+    ) -> Response:
+        """Store an event, not to be changed afterwards, and wait for its flow's response; raises as `submit` does.
+
+        `accepted` is called with the ID of the execution, before the response is returned.
+        """
         with contextlib.ExitStack() as seats:
             try:
                 seats.enter_context(self._of_flow.acquire(Principal("flow", event.flow_id)))
@@ -85,9 +90,9 @@ class SyncReplies:
                 return responses.SHARE_HELD
             except UnavailableError:
                 return responses.TOO_MANY_HELD
-            return await self._hold(event, response)
+            return await self._hold(event, response, accepted)
 
-    async def _hold(self, event: Event, response: FlowResponse) -> Response:
+    async def _hold(self, event: Event, response: FlowResponse, accepted: Callable[[str], None]) -> Response:
         deadline = self._now() + response.timeout
         pauses, first = CALL.pauses(), True
         while True:
@@ -105,6 +110,7 @@ class SyncReplies:
                 continue
             if answered is None:
                 continue
+            accepted(answered.execution_id)
             answer = _answer(answered, response)
             if answer is not None:
                 return answer

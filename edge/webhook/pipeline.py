@@ -13,6 +13,7 @@ import math
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -294,7 +295,8 @@ class WebhookHandler:
         message, shown = event_message(delivery, verified, event, content)
         if endpoint.flow is not None:
             try:
-                held = self._replies.hold(message, endpoint.flow, self._views.principal(delivery.address))
+                noted = partial(_note, delivery, message.id)
+                held = self._replies.hold(message, endpoint.flow, self._views.principal(delivery.address), noted)
                 return await request.hold(held)
             except FlowhookError as error:
                 return self._rejected(delivery, failure_to_proto(error))
@@ -304,9 +306,7 @@ class WebhookHandler:
             accepted = result.accepted
             if endpoint.answer_fields is not None and accepted.HasField("rate_remaining"):
                 delivery.flow_remaining = accepted.rate_remaining
-            if accepted.duplicate or delivery.head.traceparent.startswith(TEST_TRACE):
-                delivery.outcome = RequestOutcome.DUPLICATE if accepted.duplicate else RequestOutcome.TEST
-                delivery.execution_id = accepted.execution_id
+            _note(delivery, message.id, accepted.execution_id, accepted.receiver_execution_id)
             return endpoint.response.render(accepted.execution_id, shown)
         return self._rejected(delivery, result.rejected)
 
@@ -328,6 +328,25 @@ class WebhookHandler:
             return responses.service_unavailable(reason, failure.retry_after_seconds or 1)
         self._logger.warning("router refused an event", **endpoint.log_fields, reason=reason, detail=failure.message)
         return responses.NOT_STORED
+
+
+def _note(delivery: Delivery, event_id: str, execution_id: str, receiver_id: str = "") -> None:
+    """Note what became of an accepted request, if no new execution says so.
+
+    `execution_id`: of the execution that runs for it; for a callback the ID of an event. Either is of an earlier
+    request if this one repeats it. `receiver_id`: of the execution that a callback is for, if that is known.
+    """
+    callback = delivery.endpoint.callback
+    if execution_id != event_id:
+        delivery.outcome = RequestOutcome.DUPLICATE
+    elif delivery.head.traceparent.startswith(TEST_TRACE):
+        delivery.outcome = RequestOutcome.TEST
+    elif callback:
+        delivery.outcome = RequestOutcome.ACCEPTED
+    else:
+        return
+    delivery.execution_id = receiver_id if callback else execution_id
+    delivery.event_id = execution_id
 
 
 def sender_identity(match: Match, address: Address, *, authenticated: bool) -> str:

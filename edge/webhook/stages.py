@@ -101,6 +101,7 @@ class Delivery:
     request: RequestView  # as far as it is known: stages add the body, its JSON value, and fetched keys
     outcome: RequestOutcome | None = None  # what became of it, if operators have to know that it was not just accepted
     execution_id: str = ""  # of that outcome
+    event_id: str = ""  # the same, of the event that was stored for it, or for the request that it repeats
     # what is left of the rate limits of the flow and of the sender, in requests; None: not known
     flow_remaining: int | None = None
     sender_remaining: int | None = None

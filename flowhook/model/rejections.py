@@ -76,7 +76,10 @@ class RejectedRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedRequest:
-    """A request that arrived. One that was accepted is an execution: it has no more than what that shows in a list."""
+    """A request that arrived.
+
+    One that started an execution has no more than what that shows in a list.
+    """
 
     outcome: RequestOutcome
     time_ms: int
@@ -84,7 +87,7 @@ class ReceivedRequest:
     callback: str = ""
     execution_id: str = ""  # that runs for it, or for the delivery that it repeats
     execution_status: Status | None = None  # of one that runs for it
-    rejection_id: str = ""  # ID in the log of rejections; empty if it was accepted
+    rejection_id: str = ""  # ID in the log of rejections; empty if it started an execution
     status: int = 0
     reason: str = ""
     detail: str = ""

@@ -61,6 +61,7 @@ class Intake:
     error: FlowhookError | None = None  # why it is not stored
     # the execution that runs for it; for a callback the event's own ID; of a duplicate the earlier one
     execution_id: str = ""
+    receiver_id: str = ""  # the execution that the event of a one-time URL is for; empty: it is no such event
     seq: int = 0  # number of that execution; 0 for a callback
     duplicate: bool = False  # whether it was stored before
     rate_remaining: int | None = None  # what its rate limit permits after it; None: there is none
@@ -298,6 +299,7 @@ class EventIntake:
         token, execution_id = message.callback_token, ""
         if token:
             execution_id = callback_tokens.verify(self._keys.of(entry.id), message.callback, token)
+            intake.receiver_id = execution_id
         event = convert.event_from_proto(message)
         if has_unparsed_body(message) and not callback.raw:
             await self._parser.check(event, NO_KEYS)

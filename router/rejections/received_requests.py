@@ -1,6 +1,7 @@
 """Lists all requests that arrived: executions, and the log of what did not become one, in one order.
 
-A request that was accepted is an execution, and has no record beside it. Replays are left out: they repeat no request.
+A request that was accepted is an execution, and has no record beside it, unless it was for a callback. Replays are left
+out: they repeat no request.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class ReceivedRequests:
         """Return a page, and the token of the next one; empty on the last. InvalidError: the token is none."""
         before_seq, before_number = _parse(token)
         seq = before_seq if outcome in (None, RequestOutcome.ACCEPTED) else _END
-        number = before_number if outcome is not RequestOutcome.ACCEPTED else _END
+        number = before_number  # of callbacks that were accepted, too
         records: Sequence[ExecutionRecord] = ()
         others: Sequence[StoredRejection] = ()
         if seq != _END:
@@ -59,11 +60,7 @@ class ReceivedRequests:
             number = str(others[taken[1] - 1].number) if taken[1] else before_number
         replays = {record.id for record in records if record.replay_of}
         tested = {each.execution_id for each in found if each.outcome is RequestOutcome.TEST}
-        page = [
-            each
-            for each in found
-            if each.outcome is not RequestOutcome.ACCEPTED or each.execution_id not in replays | tested
-        ]
+        page = [each for each in found if each.rejection_id or each.execution_id not in replays | tested]
         return page, "" if seq == number == _END else f"{seq}.{number}"
 
 

@@ -103,6 +103,8 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
                 accepted.execution_id = each.execution_id
                 if each.duplicate:
                     accepted.duplicate = True
+                if each.receiver_id:
+                    accepted.receiver_execution_id = each.receiver_id
                 if each.rate_remaining is not None:
                     accepted.rate_remaining = each.rate_remaining
 

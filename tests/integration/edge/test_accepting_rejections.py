@@ -19,9 +19,12 @@ from support.routers import running_router
 from flowhook.client import channel
 from flowhook.errors import ConflictError, InvalidError, NotFoundError, PermissionDeniedError
 from flowhook.model.rejections import TEST_TRACE, Acceptability, RequestOutcome
+from flowhook.security import callback_tokens
 from flowhook.v1 import ingest_service_pb2, ingest_service_pb2_grpc
 from flowhook.v1 import rejection_service_pb2 as pb
 from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
+from router.secrets.callback_keys import CallbackKeys
+from router.storage.encryption import require_secrets_key
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -382,3 +385,56 @@ async def test_everything_that_arrived_is_in_one_list(place):
     for token in ("x", "1.x", "1" * 30, "-1.2"):
         with pytest.raises(InvalidError):
             await place.client.rejections.requests_page(page_token=token)
+
+
+async def listed(place, flow_id, *, reported):
+    """Return the requests of a flow, once so many are reported that started no execution."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = [each async for each in place.client.rejections.requests(flow_id=flow_id)]
+            if sum(bool(each.rejection_id) for each in found) == reported:
+                return found
+            await asyncio.sleep(0.02)
+
+
+async def test_accepted_callbacks_are_in_the_list_with_the_execution_that_they_are_for(place):
+    document = (
+        "document: {dsl: 1.0.3, namespace: default, name: waits, version: 1.0.0}\n"
+        "webhook:\n"
+        "  auth: none\n"
+        "  callbacks: {done: {auth: none, dedupe: {key: '${ .body.order }'}}}\n"
+        "do: [{wait: {listen: {to: {one: {with: {type: done}, correlate: {o: {from: '${ .data.body.order }',"
+        " expect: '${ .body.order }'}}}}}}}]\n"
+    )
+    await place.client.flows.apply([document.encode()])
+    waiting = await place.client.ingest("waits", b"{}")
+    key = CallbackKeys(require_secrets_key(Path(place.router.settings.data_dir))).of("waits")
+    token = callback_tokens.issue(key, waiting, "done", 0)
+    assert [await place.post(path) for path in ("waits/done", "waits/done", f"waits/done/{token}")] == [202] * 3
+    found = await listed(place, "waits", reported=3)
+    assert [(each.outcome, each.callback, each.execution_id, each.reason, each.path) for each in found] == [
+        ("accepted", "done", waiting, "ACCEPTED", "/hook/waits/done/…"),
+        ("duplicate", "done", "", "DUPLICATE", "/hook/waits/done"),
+        ("accepted", "done", "", "ACCEPTED", "/hook/waits/done"),
+        ("accepted", "", waiting, "", ""),
+    ]
+    first, again = [await place.client.rejections.get(found[index].rejection_id) for index in (2, 1)]
+    assert first.detail == again.detail
+    assert first.detail.startswith("the event is evt_")
+    accepted = place.client.rejections.requests(flow_id="waits", outcome=RequestOutcome.ACCEPTED)
+    assert [each async for each in accepted] == [each for each in found if each.outcome == "accepted"]
+
+
+async def test_a_repetition_of_a_request_that_waits_for_its_reply_is_in_the_list(place):
+    extra = "respond: {mode: reply, timeout: PT0.05S}, dedupe: {key: '${ .body.order }'}"
+    await place.apply("asks", "none", extra)
+    traced = f"{TEST_TRACE}{24 * '1'}-{16 * '2'}-01"
+    assert [await place.post("asks") for _ in range(2)] == [202, 202]
+    assert await place.post("asks", b'{"order":8}', traceparent=traced) == 202
+    found = await listed(place, "asks", reported=2)
+    tested, original = [each.id async for each in place.client.executions.list(flow_id="asks")]
+    assert [(each.outcome, each.execution_id) for each in found] == [
+        ("test", tested),
+        ("duplicate", original),
+        ("accepted", original),
+    ]

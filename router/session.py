@@ -125,7 +125,8 @@ def check_calls(reports: Sequence[m.CallReport]) -> None:
         0 < len(each.flow_id) <= limits.MAX_FLOW_ID_LENGTH
         and is_origin(each.origin)
         and len(each.cause) <= MAX_CAUSE
-        and 0 <= each.failures <= MAX_CREDIT * MAX_CREDIT
+        and min(each.successes, each.failures, each.earlier_failures) >= 0
+        and max(each.successes, each.failures, each.earlier_failures) <= MAX_CREDIT * MAX_CREDIT
         for each in reports
     ):
         raise protocol_violation(f"at most {MAX_CALL_REPORTS} calls are reported at once, with their flows and origins")

@@ -411,8 +411,16 @@ class Session:
         if earlier is None:
             if len(self._calls) >= MAX_CALL_REPORTS:
                 return False
-        elif not report.succeeded:
-            report = report._replace(succeeded=earlier.succeeded, failures=earlier.failures + report.failures)
+        elif report.successes:
+            failed = earlier.earlier_failures + earlier.failures
+            report = earlier._replace(successes=earlier.successes + 1, failures=0, earlier_failures=failed)
+        else:
+            report = report._replace(
+                successes=earlier.successes,
+                failures=earlier.failures + report.failures,
+                earlier_failures=earlier.earlier_failures,
+                permitted=earlier.permitted or report.permitted,
+            )
         self._calls[key] = report
         return True
 

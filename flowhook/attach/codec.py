@@ -196,10 +196,12 @@ def _call_report(message: pb.CallReport) -> m.CallReport:
     return m.CallReport(
         message.flow_id,
         message.origin,
-        message.succeeded,
+        message.successes,
         message.failures,
         message.cause,
         message.retry_after_ms,
+        message.earlier_failures,
+        message.permitted,
     )
 
 

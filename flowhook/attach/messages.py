@@ -276,10 +276,12 @@ class CallReport(NamedTuple):
 
     flow_id: str
     origin: str
-    succeeded: bool  # whether one succeeded, before the failures
-    failures: int  # number of calls that failed so that the destination may be down
+    successes: int
+    failures: int  # calls that failed so that the destination may be down, since the last that succeeded
     cause: str = ""  # why the last of them failed
     retry_after_ms: int = 0  # wait that the destination asked for then
+    earlier_failures: int = 0  # calls that failed before the last that succeeded
+    permitted: bool = False  # whether one that failed was permitted by `Assignment.destination`
 
 
 @dataclass(frozen=True, slots=True)

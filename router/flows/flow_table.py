@@ -304,7 +304,8 @@ def flow_policy(execution: ExecutionPolicy, *, paused: bool) -> FlowPolicy:
     rate, concurrency, priority = execution.rate, execution.concurrency, execution.priority
     outage = None
     if execution.outage != "none":
-        outage = BreakerPolicy(execution.outage.failures, round(execution.outage.probe * 1000))
+        given = execution.outage
+        outage = BreakerPolicy(given.failures, round(given.probe * 1000), given.ratio)
     return FlowPolicy(
         concurrency=concurrency if isinstance(concurrency, int) else None,
         paused=paused,

@@ -3,20 +3,23 @@
 A *destination* is the origin that a call goes to, `https://api.example.com`. Each flow has a *breaker* of its own for
 each destination that its calls failed at:
 
-    counting ──`failures` in a row──▶ open ──a call succeeded──▶ draining ──all released──▶ (gone)
-       │ success, or time              ▲  └── probe failed: the next one later               │
-       ▼                               └──────────`failures` in a row────────────────────────┘
+    counting ──too many failures──▶ open ──a call succeeded──▶ draining ──all released──▶ counting
+       │ time                        ▲  └── probe failed: the next one later               │
+       ▼                             └──────────too many failures──────────────────────────┘
      (gone)
 
+Too many failures are `failures` in a row, or a `ratio` of the last `WINDOW` calls since the state began.
+
 While it is open or draining, executions of the flow park before they call the destination. While it is open, one at a
-time is woken as a *probe*; the interval between probes doubles with each that fails. While it is draining, executions
-are released along a ramp: 10 at once, twice as many after each second, all after `DRAIN_MS`. The breakers that drain
-share what is released at once.
+time is woken as a *probe*; the time to the flow's next one doubles with each that fails. While it is draining,
+executions are released along a ramp: 10 at once, twice as many after each second, all after `DRAIN_MS`. The breakers
+that drain share what is released at once.
 
 Nobody opens a breaker for others: only calls of a flow count for it, failures and successes alike. What flows share is
-the destination's *incident* and its pace: one probe at a time is made there, whichever flow it is of. Namespaces take
-turns with it, and in a namespace its flows, so that a flow whose calls fail always does not delay those of others. The
-pause that an answer asks for is that flow's alone: it may be about the account that the flow calls with.
+the destination's *incident* and its pace: one probe at a time is made there, whichever flow it is of, and the next one
+not before the shortest `probe_ms` of those flows. Namespaces take turns with it, and in a namespace its flows, so that
+a flow whose calls fail always, or that is patient, does not delay those of others. The pause that an answer asks for is
+that flow's alone: it may be about the account that the flow calls with.
 
 An incident is open from the first breaker that opens until no breaker of the destination was open or draining for
 `CALM_MS`; a destination that goes up and down is one incident. All times are Unix milliseconds.
@@ -37,14 +40,16 @@ from flowhook.model.incidents import Incident, IncidentNote
 
 MAX_BREAKERS: Final = 4096
 MAX_BREAKERS_OF_FLOW: Final = 64
-MAX_PROBE_INTERVAL_MS: Final = 300_000
+WINDOW: Final = 100  # calls of which the ratio of failures counts
+MAX_PROBE_INTERVAL_MS: Final = 60_000  # unless a flow's first one is longer
 PROBE_PATIENCE_MS: Final = 120_000  # a probe of which nothing is heard for so long is forgotten
 DRAIN_MS: Final = 10_000
 FIRST_RELEASED: Final = 10
 COUNTED_MS: Final = 60_000  # time after its last failure for which a breaker that did not open is kept
 CALM_MS: Final = 30_000
-# time after which an open breaker for which nobody waits is forgotten: nobody calls the destination any more
-UNUSED_MS: Final = 3_600_000
+# time after which an open breaker for which nobody waits is forgotten: nobody calls the destination any more, so that
+# whether it is up can't be found out
+UNUSED_MS: Final = 300_000
 # age of an incident from which those that wait fail: what is still down by then is not coming back by itself
 GIVE_UP_MS: Final = 3 * 24 * 3_600_000
 MAX_SHOWN_FLOWS: Final = 20
@@ -59,6 +64,7 @@ class BreakerPolicy(NamedTuple):
 
     failures: int = 5  # in a row
     probe_ms: int = 10_000  # time until the first probe
+    ratio: float = 0.7  # share of the last calls that fail
 
 
 DEFAULT_BREAKER_POLICY: Final = BreakerPolicy()
@@ -81,9 +87,13 @@ class Breaker:
     policy: BreakerPolicy
     state: BreakerState = BreakerState.COUNTING
     failures: int = 0  # in a row
-    failed_ms: int = 0  # time of the last one
+    calls: int = 0  # of which there is a bit in `failed`
+    failed: int = 0  # whether each of the last calls in this state failed, one bit each, the last one in the lowest
+    failed_ms: int = 0  # time of the last failure
     changed_ms: int = 0  # time since which it is in this state
     asked_ms: int = 0  # time until which the destination asked the flow to wait
+    interval_ms: int = 0  # time from the last probe by this flow to the next one
+    probe_at_ms: int = 0
     released: int = 0  # number of executions released since it drains
     probed: int = 0  # number of the destination's last probe by this flow
     waiting: dict[int, None] = field(default_factory=dict)  # executions, in the order in which they parked
@@ -95,6 +105,18 @@ class Breaker:
     @property
     def namespace(self) -> str:
         return self.flow_id.rpartition(".")[0]
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether so many calls have failed that others park."""
+        ratio = self.policy.ratio * WINDOW
+        return self.failures >= self.policy.failures or (self.calls == WINDOW and self.failed.bit_count() >= ratio)
+
+    def count(self, calls: int, *, fail: bool) -> None:
+        """Count calls that ended alike."""
+        number = min(calls, WINDOW)
+        self.calls = min(self.calls + number, WINDOW)
+        self.failed = (self.failed << number | ((1 << number) - 1) * fail) & ((1 << WINDOW) - 1)
 
 
 class Probe(NamedTuple):
@@ -115,8 +137,7 @@ class Destination:
     cause: str = ""
     failures: int = 0  # calls that failed since the start of the incident
     flows: dict[str, None] = field(default_factory=dict)  # concerned since then, in order; the first ones
-    interval_ms: int = 0
-    probe_at_ms: int = 0
+    probe_at_ms: int = 0  # no probe is made before, whichever flow it is of
     probe: Probe | None = None
     probes: int = 0  # number of probes so far
     namespaces: dict[str, int] = field(default_factory=dict)  # number of the last probe of each
@@ -131,8 +152,8 @@ class Destination:
     def incident(self, closed_ms: int | None = None) -> Incident:
         """Return the incident as it is now."""
         parking = self.parking
-        asked = [each.asked_ms for each in parking if each.state is BreakerState.OPEN]
-        is_open = bool(asked)
+        due = [max(each.asked_ms, each.probe_at_ms) for each in parking if each.state is BreakerState.OPEN]
+        is_open = bool(due)
         return Incident(
             id=incident_id(self.origin, self.opened_ms),
             destination=self.origin,
@@ -145,7 +166,7 @@ class Destination:
             history=tuple(self.history),
             waiting=sum(len(each.waiting) for each in parking),
             draining=not is_open,
-            next_probe_time_ms=max(self.probe_at_ms, min(asked)) if is_open and self.probe is None else None,
+            next_probe_time_ms=max(self.probe_at_ms, min(due)) if is_open and self.probe is None else None,
         )
 
     @property
@@ -202,16 +223,18 @@ class Outages:
     # --- outcomes of calls ----------------------------------------------------------------------------------------
 
     def report(self, report: CallReport, now_ms: int) -> None:
-        """Count outcomes of a flow's calls to a destination: a success, if any, came before the failures."""
+        """Count outcomes of a flow's calls to a destination."""
         destination = self._destinations.get(report.origin)
         breaker = None if destination is None else destination.breakers.get(report.flow_id)
-        if report.succeeded and breaker is not None:
-            self._succeeded(breaker, now_ms)
+        if report.successes and breaker is not None:
+            self._succeeded(breaker, report, now_ms)
         if report.failures:
             self._failed(report, now_ms)
 
-    def _succeeded(self, breaker: Breaker, now_ms: int) -> None:
+    def _succeeded(self, breaker: Breaker, report: CallReport, now_ms: int) -> None:
         breaker.failures = breaker.asked_ms = 0
+        breaker.count(report.earlier_failures, fail=True)
+        breaker.count(report.successes, fail=False)
         destination = breaker.destination
         if destination.probe is not None and destination.probe.flow_id == breaker.flow_id:
             destination.probe = None
@@ -219,14 +242,19 @@ class Outages:
             self._move(breaker, BreakerState.DRAINING, now_ms)
             breaker.released = 0
             self._note(destination, f"up for {breaker.flow_id}; {len(breaker.waiting)} executions follow", now_ms)
-            # it is up for this flow: the others try at once
-            destination.interval_ms, destination.probe_at_ms = 0, now_ms
+            self._try_at_once(destination, now_ms)  # it is up for this flow
+
+    def _try_at_once(self, destination: Destination, now_ms: int) -> None:
+        destination.probe_at_ms = now_ms
+        for breaker in destination.breakers.values():
+            breaker.interval_ms, breaker.probe_at_ms = 0, now_ms
 
     def _failed(self, report: CallReport, now_ms: int) -> None:
         breaker = self._breaker(report.flow_id, report.origin, now_ms)
         if breaker is None:
             return
         breaker.failures += report.failures
+        breaker.count(report.failures, fail=True)
         breaker.failed_ms = now_ms
         destination = breaker.destination
         breaker.asked_ms = max(breaker.asked_ms, now_ms + min(report.retry_after_ms, MAX_RETRY_AFTER_MS))
@@ -234,19 +262,22 @@ class Outages:
             destination.failures += report.failures
             destination.cause = report.cause or destination.cause
             probe = destination.probe
-            if probe is not None and probe.flow_id == breaker.flow_id:
+            # calls that were under way when it opened say nothing of the probe
+            if report.permitted and probe is not None and probe.flow_id == breaker.flow_id:
                 destination.probe = None
                 self._next_probe(breaker, now_ms)
-        elif breaker.failures >= breaker.policy.failures:
+        elif breaker.has_failed:
             destination.cause = report.cause
-            destination.failures += breaker.failures
+            destination.failures += max(breaker.failures, breaker.failed.bit_count())
             self._open(breaker, now_ms)
 
     def _next_probe(self, breaker: Breaker, now_ms: int) -> None:
-        destination, first = breaker.destination, breaker.policy.probe_ms
-        doubled = min(2 * destination.interval_ms, MAX_PROBE_INTERVAL_MS)
-        destination.interval_ms = max(doubled, first)
-        destination.probe_at_ms = now_ms + destination.interval_ms
+        destination = breaker.destination
+        doubled = min(2 * breaker.interval_ms, MAX_PROBE_INTERVAL_MS)
+        breaker.interval_ms = max(doubled, breaker.policy.probe_ms)
+        breaker.probe_at_ms = now_ms + breaker.interval_ms
+        opened = (each.policy.probe_ms for each in destination.breakers.values() if each.state is BreakerState.OPEN)
+        destination.probe_at_ms = now_ms + min(opened, default=0)
 
     def _open(self, breaker: Breaker, now_ms: int) -> None:
         destination = breaker.destination
@@ -255,13 +286,15 @@ class Outages:
         if len(destination.flows) < MAX_SHOWN_FLOWS:
             destination.flows[breaker.flow_id] = None
         self._note(destination, f"down for {breaker.flow_id}: {destination.cause or 'it was before a restart'}", now_ms)
-        if not any(each.state is BreakerState.OPEN for each in destination.breakers.values()):
-            destination.interval_ms = 0
-            self._next_probe(breaker, now_ms)
+        is_first = not any(each.state is BreakerState.OPEN for each in destination.breakers.values())
         self._move(breaker, BreakerState.OPEN, now_ms)
+        breaker.interval_ms = breaker.policy.probe_ms
+        breaker.probe_at_ms = now_ms + breaker.interval_ms
+        if is_first or breaker.probe_at_ms < destination.probe_at_ms:
+            destination.probe_at_ms = breaker.probe_at_ms
 
     def _move(self, breaker: Breaker, state: BreakerState, now_ms: int) -> None:
-        breaker.state, breaker.changed_ms = state, now_ms
+        breaker.state, breaker.changed_ms, breaker.calls, breaker.failed = state, now_ms, 0, 0
         breaker.destination.calm_ms = 0 if breaker.destination.parking else now_ms
         self._announce(breaker, DestinationState.PARKS if breaker.parks else DestinationState.WATCHED)
 
@@ -326,7 +359,7 @@ class Outages:
         if breaker is not None and not breaker.parks:
             breaker.failures = breaker.policy.failures
             self._open(breaker, now_ms)
-            breaker.destination.probe_at_ms = now_ms
+            breaker.probe_at_ms = breaker.destination.probe_at_ms = now_ms
 
     def leave(self, seq: int) -> None:
         """Forget an execution that does not wait any more: something else woke it, or it has ended."""
@@ -389,7 +422,7 @@ class Outages:
             for each in destination.breakers.values()
             if each.state is BreakerState.OPEN
             and each.waiting
-            and each.asked_ms <= now_ms
+            and max(each.asked_ms, each.probe_at_ms) <= now_ms
             and not self._is_paused(each.flow_id)
         ]
         if not due:
@@ -428,6 +461,8 @@ class Outages:
         else:
             unused = not breaker.waiting and now_ms - max(breaker.changed_ms, breaker.failed_ms) > UNUSED_MS
         if unused:
+            if breaker.state is BreakerState.OPEN:
+                self._note(breaker.destination, f"{breaker.flow_id} does not call it any more", now_ms)
             self._forget(breaker)
 
     def _close(self, destination: Destination, now_ms: int) -> None:
@@ -467,7 +502,7 @@ class Outages:
         destination = self._destinations.get(origin)
         if destination is None or not destination.opened_ms:
             return False
-        destination.probe_at_ms = now_ms
+        self._try_at_once(destination, now_ms)
         for breaker in destination.breakers.values():
             breaker.asked_ms = 0
         self._note(destination, "an operator asked for a probe", now_ms)

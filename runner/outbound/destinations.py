@@ -67,10 +67,10 @@ class Destinations:
 
     def succeeded(self, flow_id: str, origin: str) -> None:
         if self._states and (flow_id, origin) in self._states:
-            self._report(CallReport(flow_id, origin, succeeded=True, failures=0))
+            self._report(CallReport(flow_id, origin, successes=1, failures=0))
 
-    def failed(self, flow_id: str, origin: str, cause: str, retry_after_ms: int) -> None:
-        self._report(CallReport(flow_id, origin, False, 1, cause, retry_after_ms))
+    def failed(self, flow_id: str, origin: str, cause: str, retry_after_ms: int, *, permitted: bool) -> None:
+        self._report(CallReport(flow_id, origin, 0, 1, cause, retry_after_ms, permitted=permitted))
 
 
 @attrs.define(eq=False, repr=False)
@@ -127,7 +127,8 @@ class CallGate:
     def _failed(self, origin: str, cause: str, retry_after_ms: int, *, counts: bool) -> None:
         if not is_origin(origin):
             return
-        self._destinations.failed(self._flow_id, origin, cause[:MAX_CAUSE], retry_after_ms)
+        permitted = self._permit is not None and self._permit.holder is self and self._permit.origin == origin
+        self._destinations.failed(self._flow_id, origin, cause[:MAX_CAUSE], retry_after_ms, permitted=permitted)
         if not counts and self._destinations.parks(self._flow_id, origin):
             self.blocked_by = origin
 

@@ -17,8 +17,10 @@ class OutagePolicy(Model):
 
     failures: Annotated[StrictInt, Field(ge=1, le=1000)] = 5
     """Calls to one destination that fail in a row; any flow's own calls count for it alone."""
+    ratio: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Share of the last 100 calls to one destination that fail, even if some between them do not."""
     probe: Annotated[Duration, Field(ge=1, le=MAX_PROBE_SECONDS)] = 10.0
-    """Seconds until one execution tries again; doubled whenever it fails, to at most 5 minutes."""
+    """Seconds until one execution tries again; doubled whenever it fails, to at most a minute."""
 
 
 Outage = Annotated[

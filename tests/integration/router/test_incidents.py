@@ -90,7 +90,7 @@ async def test_it_is_over_once_it_was_up_for_a_while(router, client, monkeypatch
     async with attached(router, "runner-2", credit=1) as runner:
         await client.incidents.probe(before.id)
         (again,) = await runner.assignments(1)
-        report = pb.CallReport(flow_id="hello", origin=ORIGIN, succeeded=True)
+        report = pb.CallReport(flow_id="hello", origin=ORIGIN, successes=1)
         await runner.send(call_reports=pb.CallReports(reports=[report]))
         await runner.complete(again)
 

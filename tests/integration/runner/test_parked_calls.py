@@ -34,7 +34,7 @@ class Caller:
         self._destinations = Destinations(self._report)
 
     def _report(self, report):
-        self.reports.append((report.origin, report.succeeded))
+        self.reports.append((report.origin, bool(report.successes)))
 
     def decide(self, origin, state):
         """Have the router decide about a destination."""

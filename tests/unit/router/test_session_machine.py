@@ -86,7 +86,7 @@ def test_a_message_of_a_kind_that_a_newer_version_has_is_ignored():
     assert not session.reports
 
 
-REPORTED = CallReport("f", "https://a.example", succeeded=True, failures=2, cause="no answer")
+REPORTED = CallReport("f", "https://a.example", successes=1, failures=2, cause="no answer")
 
 
 def test_outcomes_of_calls_are_counted():

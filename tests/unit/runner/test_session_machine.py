@@ -61,6 +61,18 @@ def test_a_second_welcome_breaks_the_protocol():
         attached().receive(m.Welcome(LEASE, frozenset()), 0)
 
 
+def test_outcomes_of_calls_to_one_destination_are_one_report():
+    session = attached()
+    session.take()
+    of = ("f", "https://a.example")
+    failed = m.CallReport(*of, 0, 1, "down", 5)
+    for report in (failed, failed, m.CallReport(*of, 1, 0), failed._replace(permitted=True), failed):
+        assert session.report_call(report)
+    assert session.take() == [m.CallReports((m.CallReport(*of, 1, 2, "down", 5, 2, True),))]
+    session.report_call(m.CallReport(*of, 1, 0))
+    assert session.take() == [m.CallReports((m.CallReport(*of, 1, 0),))]
+
+
 def test_what_gathered_goes_out_together_checkpoints_before_outcomes_before_credit():
     session = attached()
     session.take()

@@ -78,7 +78,7 @@ REQUESTS = [
     Hello("r1", ("http", "reply"), "1.0", (b"a", b"b"), losses_explained=True),
     Hello("r1", (), "", (), losses_explained=False),
     Credit(7),
-    CallReports((CallReport("f", "https://a.example", True, 3, "no answer", 5), CallReport("g", "o", False, 1))),
+    CallReports((CallReport("f", "https://a.example", 2, 3, "no answer", 5, 4, True), CallReport("g", "o", 0, 1))),
     Renewal(2**40),
     Renewal(0),
     CheckpointBatch((WHOLE, Checkpoint(b"m", 0, FAILURE), Checkpoint(b"l", 4, None, events=EVENTS, number=2))),

@@ -31,12 +31,13 @@ class Shard:
         self.known |= self.outages.announcements
         self.outages.announcements.clear()
 
-    def fail(self, flow="a", times=1, origin=ORIGIN, cause="down", retry_after_ms=0):
-        self.outages.report(CallReport(flow, origin, False, times, cause, retry_after_ms), self.now)
+    def fail(self, flow="a", times=1, origin=ORIGIN, cause="down", *, retry_after_ms=0, permitted=True):
+        report = CallReport(flow, origin, 0, times, cause, retry_after_ms, permitted=permitted)
+        self.outages.report(report, self.now)
         self.told()
 
-    def succeed(self, flow="a", origin=ORIGIN):
-        self.outages.report(CallReport(flow, origin, True, 0), self.now)
+    def succeed(self, flow="a", origin=ORIGIN, times=1):
+        self.outages.report(CallReport(flow, origin, times, 0), self.now)
         self.told()
 
     def park(self, *seqs, flow="a", origins=(ORIGIN,)):
@@ -71,6 +72,50 @@ def test_calls_park_after_as_many_failures_in_a_row_as_the_flow_says(shard):
     assert (incident.destination, incident.cause, incident.flows) == (ORIGIN, "down", ("a",))
 
 
+def test_calls_park_when_a_share_of_the_last_ones_failed_though_others_succeed(shard):
+    shard.policy = BreakerPolicy(failures=5, ratio=0.5)
+    for _ in range(o.WINDOW // 2 - 1):
+        shard.fail()
+        shard.succeed()
+    assert not shard.parks()  # too few are known
+    shard.succeed(times=o.WINDOW)
+    for _ in range(o.WINDOW // 2 - 1):  # those before are forgotten, whatever they were
+        shard.succeed()
+        shard.fail()
+    assert not shard.parks()
+    shard.succeed()
+    shard.fail()
+    assert shard.parks()
+    [incident] = shard.outages.incidents()
+    assert incident.failures == o.WINDOW // 2
+
+
+def test_failures_that_are_reported_together_with_successes_count_for_the_share(shard):
+    shard.policy = BreakerPolicy(failures=1000, ratio=0.7)
+    shard.fail()
+    shard.outages.report(CallReport("a", ORIGIN, 31, 19, "down", earlier_failures=50), shard.now)
+    shard.told()
+    assert not shard.parks()  # 69 of the last 100, as the first one is forgotten
+    shard.fail(times=50)  # instead of the earlier ones
+    assert not shard.parks()
+    shard.fail()
+    assert shard.parks()
+
+
+def test_the_share_is_counted_anew_after_an_outage(shard):
+    shard.policy = BreakerPolicy(failures=1000, ratio=0.7)
+    shard.fail(times=o.WINDOW)
+    assert shard.parks()
+    shard.park(1)
+    shard.wake(shard.policy.probe_ms)
+    shard.succeed()
+    shard.wake()
+    shard.fail(times=o.WINDOW - 1)
+    assert not shard.parks()
+    shard.fail()
+    assert shard.parks()
+
+
 def test_one_at_a_time_tries_again_each_time_later(shard):
     shard.fail(times=3)
     shard.park(1, 2, 3)
@@ -91,6 +136,43 @@ def test_one_at_a_time_tries_again_each_time_later(shard):
         while not shard.wake(1000):
             pass
     assert shard.now - before == o.MAX_PROBE_INTERVAL_MS
+
+
+def test_calls_that_were_under_way_when_it_went_down_say_nothing_of_the_probe(shard):
+    """Those of a target that hangs fail long after, by their timeouts."""
+    shard.fail(times=3)
+    shard.park(1, 2)
+    assert shard.wake(1000) == [1]
+    for _ in range(10):
+        shard.fail(permitted=False)
+        assert shard.wake(1000) == []  # the probe is still under way, and the next one is not put off
+    shard.fail()
+    assert shard.wake(2000) == [2]
+
+
+def test_a_flow_that_is_patient_and_one_whose_calls_fail_always_put_off_no_probe_of_another(shard):
+    patient, quick = BreakerPolicy(3, 300_000), BreakerPolicy(3, 1000)
+    shard.outages = Outages({"a": patient, "evil": quick, "b": quick}.get)
+    for seq, flow in enumerate(("a", "evil")):
+        shard.fail(flow=flow, times=3)
+        shard.park(seq, flow=flow)
+    woken = []
+    for _ in range(300):
+        woken += shard.wake(1000)
+        if woken[-1:] == [1]:
+            shard.fail(flow="evil")
+            shard.park(1, flow="evil")
+    assert woken.count(0) == 1  # no sooner than the flow says
+    assert 9 <= woken.count(1) <= 12  # 1, 2, 4, … 60 s
+    shard.fail(flow="a")
+    shard.fail(flow="b", times=3)
+    shard.park(2, flow="b")
+    probes = {}
+    for second in range(8):
+        for seq in shard.wake(1000):
+            probes[seq] = second
+            shard.fail(flow=("a", "evil", "b")[seq])
+    assert probes[2] <= 1
 
 
 def test_a_destination_says_itself_when_to_try_again_within_bounds(shard):
@@ -292,21 +374,23 @@ def test_calls_that_succeed_for_one_flow_let_no_other_flow_call(shard):
 
 
 def test_namespaces_take_turns_with_the_probe(shard):
-    """However many flows of one namespace fail always, another one's has every second probe."""
+    """However many flows of one namespace fail always, another one's comes next when its time has come."""
     for number in range(10):
         shard.fail(flow=f"evil.{number}", times=3)
         shard.park(*range(1000 + 100 * number, 1010 + 100 * number), flow=f"evil.{number}")
     shard.fail(flow="bank.pay", times=3)
     shard.park(*range(1, 10), flow="bank.pay")
     probes = []
-    for _ in range(8):
-        while not (woken := shard.wake(1000)):
-            pass
-        probes += woken
-        seq = woken[0]
-        shard.fail(flow="bank.pay" if seq < 1000 else f"evil.{(seq - 1000) // 100}")
-    assert sum(seq < 1000 for seq in probes) == 4
-    assert len({seq // 100 for seq in probes if seq >= 1000}) == 4  # and its own flows take turns, too
+    due = shard.now + POLICY.probe_ms
+    while len(probes) < 30:
+        for seq in shard.wake(1000):
+            probes.append(seq)
+            shard.fail(flow="bank.pay" if seq < 1000 else f"evil.{(seq - 1000) // 100}")
+            if seq < 1000:
+                assert shard.now <= due + POLICY.probe_ms
+                due = shard.outages._destinations[ORIGIN].breakers["bank.pay"].probe_at_ms
+    assert sum(seq < 1000 for seq in probes) >= 4
+    assert len({seq // 100 for seq in probes[:15] if seq >= 1000}) == 10  # and its own flows take turns, too
 
 
 def test_a_flow_has_a_share_of_the_destinations_that_are_known(shard):
@@ -327,6 +411,16 @@ def test_all_breakers_together_are_bounded(shard, monkeypatch):
     shard.wake(o.UNUSED_MS + 1)  # nobody waited
     shard.fail(flow="late", times=3)
     assert shard.parks(flow="late")
+
+
+def test_what_nobody_calls_any_more_is_no_incident(shard):
+    shard.fail(times=3)
+    assert shard.wake(o.UNUSED_MS) == []
+    shard.wake(o.TIDY_MS)
+    shard.wake(o.CALM_MS)
+    assert shard.outages.incidents() == []
+    [over] = shard.outages.changed.values()
+    assert [each.text for each in over.history] == ["down for a: down", "a does not call it any more", "over"]
 
 
 def test_a_flow_that_switches_it_off_waits_no_more(shard):

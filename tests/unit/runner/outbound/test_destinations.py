@@ -58,6 +58,16 @@ def test_a_permit_is_for_one_call():
     assert not passes(second)
 
 
+def test_it_is_reported_whether_a_call_that_failed_had_the_permit():
+    process, permit = Process(DestinationState.PARKS), Permit(ORIGIN, "")
+    under_way = process.gate()
+    gate = process.gate(permit=permit)
+    gate.enter(ORIGIN)
+    gate.answered(ORIGIN, 503)
+    under_way.failed(ORIGIN, "no answer")
+    assert [each.permitted for each in process.reports] == [True, False]
+
+
 def test_a_call_that_is_let_fail_is_not_tried_again():
     process = Process(DestinationState.PARKS)
     with pytest.raises(TaskFault) as failed:
@@ -89,7 +99,7 @@ def test_successes_are_reported_only_of_what_is_watched():
     gate.answered(ORIGIN, 200)
     assert process.reports == []
     gate.failed(ORIGIN, "can't connect")
-    assert process.reports == [CallReport("f", ORIGIN, succeeded=False, failures=1, cause="can't connect")]
+    assert process.reports == [CallReport("f", ORIGIN, successes=0, failures=1, cause="can't connect")]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +132,7 @@ def test_a_call_that_is_not_made_by_the_http_client_passes_the_gate_too():
         raise fault(Kind.COMMUNICATION, "secret details", status=503)
     with pytest.raises(TaskFault), process.gate().calling(ORIGIN):
         raise fault(Kind.COMMUNICATION, "not found", status=404)
-    assert [(each.succeeded, each.failures, each.cause) for each in process.reports] == [
+    assert [(bool(each.successes), each.failures, each.cause) for each in process.reports] == [
         (True, 0, ""),
         (False, 1, "it answers 503"),
         (True, 0, ""),
@@ -152,4 +162,4 @@ def test_what_a_router_does_not_take_for_an_origin_is_neither_reported_nor_waite
     assert not gate.blocked_by
     assert process.reports == []
     with pytest.raises(InvalidError):
-        check_calls([CallReport("f", origin, succeeded=False, failures=1)])
+        check_calls([CallReport("f", origin, successes=0, failures=1)])

@@ -320,6 +320,8 @@ BAD_DOCUMENTS = [
     (HEAD + "do: []\nexecution: {concurrency: '5'}", (3, "execution.concurrency", "VALUE_TYPE")),
     (HEAD + "do: []\nexecution: {max_backlog: 10000001}", (3, "execution.max_backlog", "VALUE_RANGE")),
     (HEAD + "do: []\nexecution: {outage: {failures: 0}}", (3, "execution.outage.failures", "VALUE_RANGE")),
+    (HEAD + "do: []\nexecution: {outage: {ratio: 0}}", (3, "execution.outage.ratio", "VALUE_RANGE")),
+    (HEAD + "do: []\nexecution: {outage: {ratio: 1.1}}", (3, "execution.outage.ratio", "VALUE_RANGE")),
     (HEAD + "do: []\nexecution: {outage: {probe: PT0.5S}}", (3, "execution.outage.probe", "VALUE_RANGE")),
     (HEAD + "do: []\nexecution: {outage: {probe: PT1H}}", (3, "execution.outage.probe", "VALUE_RANGE")),
     (HEAD + "do: []\nexecution: {outage: {failure: 5}}", (3, "execution.outage.failure", "KEY_UNKNOWN")),

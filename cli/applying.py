@@ -53,30 +53,40 @@ def main(arguments: Sequence[str]) -> int:
 async def _apply(paths: Sequence[Path], parent: socket.socket) -> None:
     settings = CommonSettings()
     async with AsyncClient(settings.router, token=read_token(settings, "admin")) as client:
-        existing = [flow async for flow in client.flows.list()]
-        webhooks = {flow.id for flow in existing if flow.has_webhook}
-        files = {path.absolute(): flow_files.read_flow_file(path) for path in flow_files.find_flow_files(paths)}
-        known = read_applied_files(settings.data_dir)
-        revisions = {flow.id: flow.revision for flow in existing}
-        for path in list(files):
-            applied = known.get(str(path))
-            if applied is not None and applied.is_superseded(files[path], revisions):
-                del files[path]
-                print_progress(
-                    f"flow {applied.flow}: changed since its file was applied, and kept as it is;"
-                    f" `flowhook apply -f {_shown(path)}` takes the file again"
-                )
-        if files:
-            with flow_files.named_files(list(map(_shown, files))):
-                results = await client.flows.apply(list(files.values()))
-            webhooks.difference_update(each.flow.id for each in results)
-            webhooks.update(each.flow.id for each in results if each.flow.has_webhook)
-            _print_results(files, results)
-            for (path, content), each in zip(files.items(), results, strict=True):
-                known[str(path)] = AppliedFile.of(content, each.flow.id, each.flow.revision)
-            write_applied_files(settings.data_dir, known)
-        for flow_id in sorted(webhooks):
+        files = {path: flow_files.read_flow_file(path) for path in flow_files.find_flow_files(paths)}
+        for flow_id in await apply_files(client, settings.data_dir, files):
             parent.sendall(orjson.dumps({"webhook": flow_id}) + b"\n")
+
+
+async def apply_files(client: AsyncClient, data_dir: Path, files: Mapping[Path, bytes]) -> list[str]:
+    """Apply flow files, but for those whose flows were changed since, and return the flows that have a webhook.
+
+    Raises as `client.flows.apply` does: then none is applied.
+    """
+    existing = [flow async for flow in client.flows.list()]
+    webhooks = {flow.id for flow in existing if flow.has_webhook}
+    known = read_applied_files(data_dir)
+    revisions = {flow.id: flow.revision for flow in existing}
+    wanted = {}
+    for path, content in files.items():
+        applied = known.get(str(path.absolute()))
+        if applied is None or not applied.is_superseded(content, revisions):
+            wanted[path] = content
+            continue
+        print_progress(
+            f"flow {applied.flow}: changed since its file was applied, and kept as it is;"
+            f" `flowhook apply -f {shown_path(path)}` takes the file again"
+        )
+    if wanted:
+        with flow_files.named_files(list(map(shown_path, wanted))):
+            results = await client.flows.apply(list(wanted.values()))
+        webhooks.difference_update(each.flow.id for each in results)
+        webhooks.update(each.flow.id for each in results if each.flow.has_webhook)
+        _print_results(wanted, results)
+        for (path, content), each in zip(wanted.items(), results, strict=True):
+            known[str(path.absolute())] = AppliedFile.of(content, each.flow.id, each.flow.revision)
+        write_applied_files(data_dir, known)
+    return sorted(webhooks)
 
 
 def _print_results(files: Iterable[Path], results: Sequence[AppliedFlow]) -> None:
@@ -87,14 +97,14 @@ def _print_results(files: Iterable[Path], results: Sequence[AppliedFlow]) -> Non
             if name := flow_files.unset_secret(warning):
                 unset.setdefault(name, []).append(applied.flow.id)
             else:
-                text = flow_files.format_warning(replace(warning, file=_shown(path)))
+                text = flow_files.format_warning(replace(warning, file=shown_path(path)))
                 print(text, file=sys.stderr, flush=True)
     if unset:
         names = ", ".join(f"{name} ({', '.join(flows)})" for name, flows in sorted(unset.items()))
         print_progress(f"secrets that are not set yet: {names}; `flowhook secrets set NAME` sets one")
 
 
-def _shown(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """Return a path as people would write it: relative to the working directory, if it is below it."""
     with suppress(ValueError):
         return str(path.relative_to(Path.cwd()))

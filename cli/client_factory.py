@@ -10,7 +10,7 @@ from typing import Final
 
 from cli.options import read_settings
 from cli.setting_names import variable_name
-from cli.supervisor.rundir import read_cluster
+from cli.supervisor.rundir import DEV_DATA_DIR, read_cluster
 from flowhook.client import Client
 from flowhook.client.router_errors import NO_SERVING_ROUTER
 from flowhook.errors import UnavailableError
@@ -23,10 +23,15 @@ def client_settings(router: str | None, data_dir: Path | None) -> CommonSettings
     """Return the settings of a client command.
 
     If neither options nor environment set an address, it is that of the cluster running on the data directory, if any.
+    If they set no directory either, a cluster of `flowhook dev` is found as well.
     """
     settings = read_settings(CommonSettings, {"router": router, "data_dir": data_dir})
     if "router" not in settings.model_fields_set:
         cluster = read_cluster(settings.data_dir)
+        if cluster is None and "data_dir" not in settings.model_fields_set:
+            cluster = read_cluster(DEV_DATA_DIR)
+            if cluster is not None:
+                settings = settings.model_copy(update={"data_dir": DEV_DATA_DIR})
         if cluster is not None:
             # its port is on the loopback address, without TLS; TLS settings of the environment are for another router
             plain = dict.fromkeys(("router_ca_file", "client_cert_file", "client_key_file"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -49,6 +49,11 @@ def read_flow_files(paths: Sequence[Path]) -> list[FlowFile]:
 
 def check_flow_files(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]]:
     """Return the flows of the files that have no faults, as `read_flow_files` does, and the faults of the others."""
+    return check_contents({str(path): read_flow_file(path) for path in find_flow_files(paths)})
+
+
+def check_contents(contents: Mapping[str, bytes]) -> tuple[list[FlowFile], list[Fault]]:
+    """Return the same of the contents of files, by their names."""
     from flowhook.document import parse
     from flowhook.document.diagnostics.problems import Code
     from runner.component_names import component_names
@@ -56,10 +61,9 @@ def check_flow_files(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]
     functions = component_names()
     files: list[FlowFile] = []
     faults: list[Fault] = []
-    for path in find_flow_files(paths):
-        content = read_flow_file(path)
+    for name, content in contents.items():
         try:
-            files.append(FlowFile(str(path), content, parse(content, file=str(path), functions=functions)))
+            files.append(FlowFile(name, content, parse(content, file=name, functions=functions)))
         except InvalidFlowError as error:
             faults += error.faults
     first: dict[str, str] = {}
@@ -78,13 +82,17 @@ def find_flow_files(paths: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(item for item in path.iterdir() if item.suffix in SUFFIXES and item.is_file())
+            inside = list_directory(path)
             if not inside:
                 raise InvalidError(f"{path}: contains no *.yaml, *.yml or *.json file", reason="FLOW_FILE_MISSING")
             found += inside
         else:
             found.append(path)
     return found
+
+
+def list_directory(path: Path) -> list[Path]:
+    return sorted(item for item in path.iterdir() if item.suffix in SUFFIXES and item.is_file())
 
 
 def read_flow_file(path: Path) -> bytes:

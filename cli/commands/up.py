@@ -11,6 +11,7 @@ from pathlib import Path
 from cli import failures
 from cli.options import read_settings, settings_command
 from cli.supervisor import SPEC
+from cli.supervisor.cluster_spec import ClusterSpec
 from cli.supervisor.up_settings import UpSettings
 from flowhook.errors import FlowhookError
 
@@ -29,36 +30,45 @@ def _up(settings: UpSettings) -> int:
     as long as the cluster.
     """
     from cli.supervisor.rundir import RunDir
+
+    if settings.flows is not None:
+        from cli import flow_files
+
+        flow_files.read_flow_files([settings.flows])
+    spec = settings.spec()
+    with closing(RunDir(settings.data_dir)):
+        prepare(settings, spec)
+    sys.stdout.flush()
+    # the supervisor ignores the last arguments; they identify the process in a process list
+    arguments = [sys.executable, "-P", "-m", "cli.supervisor", "flowhook", *sys.argv[1:]]
+    os.execve(sys.executable, arguments, {**os.environ, SPEC: replace(spec, program=program()).to_json()})  # noqa: S606 - no shell is wanted
+
+
+def prepare(settings: UpSettings, spec: ClusterSpec) -> None:
+    """Check what the processes of a cluster need, and create tokens and keys; the caller has locked its directory."""
     from flowhook.process import kernel
     from flowhook.security.private_files import restrict_permissions
     from flowhook.security.tokens import ensure_tokens
 
     kernel.ensure_limit()
-    if settings.flows is not None:
-        from cli import flow_files
-
-        flow_files.read_flow_files([settings.flows])
     if (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) != (None, None, None):
         from flowhook.process.server_certificates import load_certificates
 
         load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
-    spec = settings.spec()
-    with closing(RunDir(settings.data_dir)):
-        spec.check()
-        restrict_permissions(settings.data_dir)
-        ensure_tokens(settings.data_dir)
-        if spec.replicated:
-            from flowhook.process.settings import RouterSettings
-            from router.storage.encryption import load_secrets_key
+    spec.check()
+    restrict_permissions(settings.data_dir)
+    ensure_tokens(settings.data_dir)
+    if spec.replicated:
+        from flowhook.process.settings import RouterSettings
+        from router.storage.encryption import load_secrets_key
 
-            # creates the key of secrets if there is none: one router of several must not create its own
-            load_secrets_key(settings.data_dir, read_settings(RouterSettings, {}).secrets_key)
-    sys.stdout.flush()
-    # the supervisor ignores the last arguments; they identify the process in a process list
-    arguments = [sys.executable, "-P", "-m", "cli.supervisor", "flowhook", *sys.argv[1:]]
-    # the command as the user wrote it; `python -m cli` has no better name than its own
-    program = sys.argv[0] if Path(sys.argv[0]).name == "flowhook" else "flowhook"
-    os.execve(sys.executable, arguments, {**os.environ, SPEC: replace(spec, program=program).to_json()})  # noqa: S606 - no shell is wanted
+        # creates the key of secrets if there is none: one router of several must not create its own
+        load_secrets_key(settings.data_dir, read_settings(RouterSettings, {}).secrets_key)
+
+
+def program() -> str:
+    """Return the command as the user wrote it; `python -m cli` has no better name than its own."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "flowhook" else "flowhook"
 
 
 command = settings_command(

@@ -15,6 +15,7 @@ from flowhook.security.private_files import make_directory, open_private, write_
 
 CLUSTER_FILE: Final = "cluster.json"
 LOCK_FILE: Final = "up.lock"
+DEV_DATA_DIR: Final = Path(".flowhook")  # data directory of `flowhook dev`
 
 
 @dataclass(frozen=True, slots=True)

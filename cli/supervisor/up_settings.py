@@ -60,13 +60,14 @@ class UpSettings(FileSettings):
         """Return the settings as a specification: plain values, with absolute paths."""
         paths = {
             name: str(value.absolute())
-            for name in type(self).model_fields
+            for name in UpSettings.model_fields
             if isinstance(value := getattr(self, name), Path)
         }
         allowed = self.allow_loopback_addresses
         if allowed is None:
             allowed = _is_loopback(self.host) and not self.public_url
-        return ClusterSpec(**{**self.model_dump(), **paths, "allow_loopback_addresses": allowed})
+        plain = self.model_dump(include=set(UpSettings.model_fields))
+        return ClusterSpec(**{**plain, **paths, "allow_loopback_addresses": allowed})
 
 
 def _is_loopback(host: str) -> bool:

@@ -89,13 +89,13 @@ def clean_environment(**environment):
 
 
 class Up:
-    """`flowhook up` on free ports, from its first line to its last."""
+    """`flowhook up`, or another command that runs a cluster, on free ports, from its first line to its last."""
 
-    def __init__(self, data_dir, *options, **environment):
+    def __init__(self, data_dir, *options, command="up", **environment):
         self.data_dir = data_dir
         ports = [word for name in ("http", "admin", "grpc") for word in (f"--{name}-port", "0")]
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli", "up", "--data-dir", str(data_dir), *ports, *map(str, options)],
+            [sys.executable, "-P", "-m", "cli", command, "--data-dir", str(data_dir), *ports, *map(str, options)],
             env=clean_environment(**environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -107,6 +107,12 @@ class Up:
             if self.lines[-1] == "flowhook ready":
                 return
         raise AssertionError((self.process.wait(), self.lines, self.process.stderr.read()))
+
+    def next_line(self):
+        """Return the next line that it prints; ends the test if there is none."""
+        self.lines.append(self.process.stdout.readline().rstrip("\n"))
+        assert self.lines[-1], self.process.poll()
+        return self.lines[-1]
 
     @property
     def where(self):

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from cli.client_factory import client_settings, explain_unreachable
-from cli.supervisor.rundir import ClusterAddresses, RunDir
+from cli.supervisor.rundir import DEV_DATA_DIR, ClusterAddresses, RunDir
 from flowhook.errors import UnavailableError
 
 
@@ -50,3 +50,15 @@ def test_the_address_of_a_cluster_names_its_directory(tmp_path):
 def test_the_address_of_an_option_needs_no_explanation_nor_does_another_error(tmp_path):
     assert reported(client_settings("127.0.0.1:9", tmp_path)) == "it is away"
     assert reported(client_settings(None, tmp_path), "STORAGE_UNAVAILABLE") == "it is away"
+
+
+def test_a_cluster_of_dev_in_the_working_directory_is_found_unless_something_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_dir = RunDir(DEV_DATA_DIR)
+    run_dir.write_cluster(ClusterAddresses(os.getpid(), "", "", "127.0.0.1:9", 0, 0, 9))
+    found = client_settings(None, None)
+    assert (found.router, found.data_dir) == ("127.0.0.1:9", DEV_DATA_DIR)
+    assert client_settings(None, tmp_path).router != "127.0.0.1:9"
+    # its token must not be shown to another router
+    assert client_settings("127.0.0.1:8", None).data_dir != DEV_DATA_DIR
+    run_dir.close()

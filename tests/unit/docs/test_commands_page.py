@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import pytest
 import typer
@@ -14,6 +15,7 @@ EVERYWHERE = {"--json", "--router", "--data-dir", "--help", "-h"}
 """Options that are told once, for all commands."""
 IN_TABLES = {"up", "edge", "router", "runner", "admin"}
 """Commands whose options are settings, which have tests of their own."""
+WITH_OPTIONS_OF: Mapping[str, str] = {"dev": "up"}
 
 
 def commands(group=None, path=()):
@@ -47,7 +49,8 @@ def test_every_option_is_documented(name, command):
     shown = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
     options = {option for parameter in shown for option in parameter.opts if option.startswith("-")}
 
-    told = section(name) + section(name.split()[0])  # what the commands of a group share, its heading says
+    # what the commands of a group share, its heading says
+    told = section(name) + section(name.split()[0]) + section(WITH_OPTIONS_OF.get(name, name))
     assert [option for option in sorted(options - EVERYWHERE) if f"`{option}" not in told] == []
 
 

@@ -1,0 +1,145 @@
+"""`flowhook dev`: a local cluster that follows flow files, and prints what arrives."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import sys
+import threading
+import webbrowser
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+from typer import Argument
+
+from cli import failures
+from cli.commands.up import prepare, program
+from cli.options import settings_command
+from cli.supervisor.cluster_spec import ClusterSpec
+from cli.supervisor.rundir import DEV_DATA_DIR
+from cli.supervisor.running import run_cluster
+from cli.supervisor.up_settings import UpSettings
+from flowhook.errors import FlowhookError, InvalidError
+
+if TYPE_CHECKING:
+    from cli.development.watched_flows import WatchedFlows
+    from cli.supervisor.rundir import ClusterAddresses, RunDir
+    from flowhook.client import AsyncClient
+
+_DIRECTORY_HELP: Final = "Directory of the flow files, or one of them; default: this one."
+# a directory of its own, which no version control takes: it has the keys and tokens of the cluster
+_IGNORE: Final = "*\n"
+
+
+class DevSettings(UpSettings):
+    """The settings of `up`, with other defaults, and some more."""
+
+    data_dir: Path = DEV_DATA_DIR
+    """Directory of the database, keys, tokens and pid files."""
+    runners: int = 1
+    """How many runners."""
+    flows: Path | None = Path()
+    """Directory or file of flows: they are applied whenever they change."""
+    open: bool | None = None
+    """Open the console in a browser, logged in. Default: if this is a terminal of a desktop."""
+
+
+def _start(settings: DevSettings) -> int:
+    try:
+        return _dev(settings)
+    except FlowhookError as error:
+        return failures.report_end(error)
+
+
+def _dev(settings: DevSettings) -> int:
+    from cli.supervisor.rundir import RunDir
+
+    flows = (settings.flows or Path()).absolute()
+    if not flows.exists():
+        raise InvalidError(f"{settings.flows}: there is no such file or directory", reason="FLOW_FILE_MISSING")
+    spec = replace(settings.spec(), program=program())
+    with closing(RunDir(settings.data_dir)) as run_dir:
+        prepare(settings, spec)
+        if settings.data_dir == DEV_DATA_DIR:
+            (DEV_DATA_DIR / ".gitignore").write_text(_IGNORE)
+        os.environ.setdefault("FLOWHOOK_LOG_LEVEL", "error")  # what is refused is printed here
+        return asyncio.run(_run(settings, spec, flows, run_dir))
+
+
+async def _run(settings: DevSettings, spec: ClusterSpec, flows: Path, run_dir: RunDir) -> int:
+    from cli.development.watched_flows import WatchedFlows
+
+    development = _Development(WatchedFlows(flows, settings.data_dir), opens=_opens(settings.open))
+    async with asyncio.TaskGroup() as group:
+        attending = group.create_task(development.attend())
+        try:
+            return await run_cluster(spec, run_dir, development, development.on_ready)
+        finally:
+            attending.cancel()
+
+
+@dataclass(slots=True)
+class _Development:
+    """What goes on beside the cluster: flow files are followed, and arrivals are printed."""
+
+    flows: WatchedFlows
+    opens: bool  # whether to open the console
+    # set once the flows are applied, and once arrivals are watched, which edges wait for
+    _client: asyncio.Future[AsyncClient] = field(init=False, default_factory=asyncio.Future)
+    _watching: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+
+    @property
+    def webhooks(self) -> Sequence[str]:
+        return self.flows.webhooks
+
+    async def apply(self, routers: asyncio.Future[str]) -> None:
+        from flowhook.client import AsyncClient
+        from flowhook.process.settings import CommonSettings, read_token
+
+        # the token of this cluster, whatever the environment has for another one
+        token = read_token(CommonSettings(data_dir=self.flows.data_dir).model_copy(update={"token": None}), "admin")
+        client = AsyncClient(await asyncio.shield(routers), token=token)
+        await self.flows.apply(client)
+        self._client.set_result(client)
+        await self._watching.wait()
+
+    def on_ready(self, addresses: ClusterAddresses, login_code: str) -> None:
+        if self.opens:
+            threading.Thread(
+                target=webbrowser.open, args=(f"{addresses.admin_url}/login#{login_code}",), daemon=True
+            ).start()
+
+    async def attend(self) -> None:
+        from cli.development.arrivals import print_arrivals
+
+        async with await self._client as client, asyncio.TaskGroup() as group:
+            group.create_task(self.flows.watch(client))
+            group.create_task(print_arrivals(client, self._watching.set))
+
+
+def _opens(wanted: bool | None) -> bool:  # noqa: FBT001 - its only argument
+    """Whether to open a browser: by default where a person sits at a desktop, and no browser of a terminal is meant."""
+    if wanted is not None:
+        return wanted
+    desktop = sys.platform == "darwin" or any(name in os.environ for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+    return desktop and sys.stdout.isatty()
+
+
+command = settings_command(
+    DevSettings,
+    _start,
+    help_text="Run a local cluster that applies flow files whenever they change, and print what arrives.",
+)
+_signature = inspect.signature(command)
+command.__signature__ = _signature.replace(  # type: ignore[attr-defined]  # what typer reads
+    parameters=[
+        each.replace(annotation=Annotated[str | None, Argument(metavar="DIR", help=_DIRECTORY_HELP)])
+        if each.name == "flows"
+        else each
+        for each in _signature.parameters.values()
+    ]
+)

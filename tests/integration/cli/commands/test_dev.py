@@ -1,0 +1,103 @@
+"""`flowhook dev`: follows flow files, prints what arrives, and ends with Ctrl-C."""
+
+from __future__ import annotations
+
+import http.client
+from contextlib import closing
+
+import pytest
+from support.command_flows import HELLO, SIGNED
+from support.commands import Up, flowhook, send_event
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("dev")
+
+
+@pytest.fixture(scope="module")
+def dev(folder):
+    (folder / "package.json").write_text('{"name": "something else"}')
+    (folder / "hello.yaml").write_text(HELLO)
+    dev = Up(folder / ".flowhook", folder, command="dev")
+    yield dev
+    dev.close()
+
+
+def put(dev, path):
+    address = dev.where["http_url"].removeprefix("http://")
+    with closing(http.client.HTTPConnection(address)) as connection:
+        connection.request("PUT", path, b"{}")
+        return connection.getresponse().status
+
+
+def test_it_applies_flows_and_leaves_other_files_alone(dev, folder):
+    where = dev.where
+    assert f"left alone, without the key `document` of a flow: {folder}/package.json" in dev.lines
+    assert "flow hello: created" in dev.lines
+    assert f"webhook  {where['http_url']}/hook/hello" in dev.lines
+    assert any(line.startswith(f"console  {where['admin_url']}/login#") for line in dev.lines)
+
+
+def test_it_prints_what_arrives_and_what_becomes_of_it(dev):
+    execution_id = send_event(dev, "hello", "1")
+    time, *line, took, unit = dev.next_line().split()
+    assert line == ["hello", "completed", execution_id]
+    assert (time.count(":"), took.isdigit(), unit) == (2, True, "ms")
+    assert put(dev, "/hook/hello") == 405
+    assert dev.next_line().split()[1:] == ["hello", "refused", "405", "METHOD_NOT_ALLOWED"]
+
+
+def test_it_applies_what_changes_and_keeps_what_is_faulty_or_deleted(dev, folder):
+    (folder / "signed.yaml").write_text(SIGNED)
+    assert dev.next_line() == "flow signed: created"
+    assert dev.next_line().startswith("secrets that are not set yet: ")
+    hello = folder / "hello.yaml"
+    hello.write_text(HELLO + "  - wrong: {sett: {a: 1}}\n")
+    assert dev.next_line() == f"{hello} is not applied; flow hello stays as it was"
+    hello.write_text(HELLO + "  - right: {set: {a: 1}}\n")
+    assert dev.next_line() == "flow hello: updated"
+    moved = folder / "moved.yaml"
+    hello.rename(moved)
+    assert dev.next_line() == "flow hello: unchanged"
+    moved.unlink()
+    assert dev.next_line() == f"{moved} is gone, flow hello is not: `flowhook flows delete hello` deletes it"
+    assert send_event(dev, "hello", "2") in dev.next_line()
+
+
+def test_two_files_of_one_flow_are_reported_until_one_is_gone(dev, folder):
+    (folder / "first.yaml").write_text(HELLO.replace("hello", "twice"))
+    assert dev.next_line() == "flow twice: created"
+    second = folder / "second.yaml"
+    second.write_text(HELLO.replace("hello", "twice"))
+    assert dev.next_line() == f"{second} is not applied"
+    (folder / "first.yaml").unlink()
+    assert dev.next_line() == "flow twice: unchanged"
+
+
+def test_commands_in_its_directory_find_it(dev, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert "hello" in flowhook("flows", "list").out
+    assert flowhook("flows", "list", "--data-dir", folder / "data").code == 1
+
+
+def test_what_is_wrong_is_said_before_anything_starts(dev, folder):
+    for arguments, message in [
+        ((folder / "nowhere",), "there is no such file or directory"),
+        ((folder,), "a cluster is running on"),
+    ]:
+        result = flowhook("dev", "--data-dir", folder / ".flowhook", *arguments)
+        assert (result.code, result.out) == (1, "")
+        assert message in result.err
+    port = str(dev.where["http_port"])
+    result = flowhook("dev", "--data-dir", folder / "other", "--http-port", port, folder)
+    assert f"port {port} on 127.0.0.1 is in use" in result.err
+
+
+def test_ctrl_c_drains_it(tmp_path):
+    dev = Up(tmp_path / "data", tmp_path, command="dev")
+    code, lines, err = dev.stop()
+    assert code == 0
+    assert lines[0] == "draining; once more to stop at once"
+    assert not list((tmp_path / "data" / "run").glob("*.pid"))
+    assert err == ""

@@ -28,8 +28,8 @@ RUN python -m venv --without-pip /opt/flowhook \
     && /opt/uv/bin/uv pip sync --quiet --python /opt/flowhook/bin/python --require-hashes requirements.lock
 
 COPY . ./
-RUN /opt/uv/bin/uv pip install --quiet --python /opt/flowhook/bin/python \
-        --offline --no-deps --no-build-isolation . \
+RUN FLOWHOOK_CLIENT_WITH_ANY_PROTOC=1 /opt/uv/bin/uv pip install --quiet --python /opt/flowhook/bin/python \
+        --offline --no-deps --no-build-isolation . ./clients/python \
     && install -m 0644 deploy/healthcheck.py /opt/flowhook/healthcheck.py
 
 

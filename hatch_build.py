@@ -1,18 +1,30 @@
-"""Build hook: generates the stubs of protos/, and the blocking client in flowhook/client/sync/.
+"""Build hooks of both distributions: they generate the stubs of protos/ and the blocking client, and complete metadata.
 
-Runs at every install and wheel build, editable ones included, so that generated
-code is never committed; `make codegen` runs it by hand.
+Generated code is never committed: this runs at every install and build, editable ones included; `make codegen` runs it
+by hand. It is also the build backend, hatchling's without the hooks that only tell metadata: those know nothing of the
+requirement that `GenerateBuildHook` adds, and uv would believe them.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import runpy
 import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
 
+from hatchling.build import (  # noqa: F401 - the build backend
+    build_editable,
+    build_sdist,
+    build_wheel,
+    get_requires_for_build_editable,
+    get_requires_for_build_sdist,
+    get_requires_for_build_wheel,
+)
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 ROOT = Path(__file__).parent
 
@@ -31,6 +43,14 @@ PHRASES: Final = {
     "an `async with` block": "a `with` block",
 }
 """Phrases in docstrings of the asyncio client, and their counterparts in the blocking one."""
+
+REPOSITORY: Final = "FLOWHOOK_REPOSITORY_URL"
+"""Variable with the public address of the repository; only who releases knows it, so nothing else names one."""
+
+RELATIVE: Final = re.compile(r"\]\((?:\.\./)*(?![a-z]+:|#)([^)]+)\)")
+"""The end of a link to a file of the repository, in Markdown."""
+
+PICTURES: Final = (".gif", ".png", ".svg")
 
 
 def generate(root: Path = ROOT) -> None:
@@ -89,15 +109,43 @@ def generate_stubs(root: Path, target: Path | None = None) -> None:
         (target / package / "__init__.py").write_text(f'"""Generated from protos/{package}; do not edit."""\n')
 
 
+class AddressedMetadataHook(MetadataHookInterface):
+    """Hatchling metadata hook that links to the repository, if the build is told where that is."""
+
+    PLUGIN_NAME = "custom"
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Set `urls` and `readme`, whose links to other files lead to those of this version."""
+        folder, address = Path(self.root), os.environ.get(REPOSITORY, "").rstrip("/")
+        text = (folder / "README.md").read_text(encoding="utf-8")
+        metadata["urls"] = {}
+        if address:
+            tag = f"v{metadata['version']}"
+            metadata["urls"] = {
+                "Homepage": address,
+                "Documentation": f"{address}/tree/{tag}/docs",
+                "Changelog": f"{address}/blob/{tag}/CHANGELOG.md",
+                "Issues": f"{address}/issues",
+                "Source": address,
+            }
+            text = RELATIVE.sub(
+                lambda link: f"]({address}/{'raw' if link[1].endswith(PICTURES) else 'blob'}/{tag}/{link[1]})", text
+            )
+        metadata["readme"] = {"content-type": "text/markdown", "text": text}
+
+
 class GenerateBuildHook(BuildHookInterface[Any]):
     """Hatchling build hook that generates code before the build collects its files."""
 
     PLUGIN_NAME = "custom"
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Generate before the files of a wheel or an editable install are collected; add documentation to a wheel."""
+        """Generate before files are collected; a wheel gets documentation, and the client's part by a requirement."""
         root = Path(self.root)
-        generate(root)
+        if self.target_name == "wheel":
+            generate(root)
+        if version == "standard":
+            build_data["dependencies"].append(f"flowhook-client=={self.metadata.version}")
         if self.target_name == "wheel" and version == "standard":
             shipped = runpy.run_path(str(root / "admin" / "shipped_files.py"))
             paths = shipped["shipped_paths"](root)

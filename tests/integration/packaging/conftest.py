@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,6 +10,28 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
+UV = Path(sys.executable).with_name("uv")
+ADDRESS = "https://repository.example/flowhook"
+
+
+def uv(*arguments, **environment):
+    """Run uv without a terminal, and return what became of it; the test is skipped where there is no package index."""
+    command = [str(each) for each in (UV, *arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env=os.environ | environment
+    )
+    if done.returncode and ("Failed to fetch" in done.stderr or "error trying to connect" in done.stderr):
+        pytest.skip("no package index")
+    return done
+
+
+def build_all(source, target):
+    """Build wheel and source distribution of both, as they are released."""
+    for project in (source, source / "clients" / "python"):
+        built = uv("build", "--quiet", "--out-dir", target, project, FLOWHOOK_REPOSITORY_URL=ADDRESS)
+        assert built.returncode == 0, built.stderr
+    (target / ".gitignore").unlink()
+    return target
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +67,16 @@ def distribution(tmp_path_factory):
 def build(clone, distribution):
     """Build the wheel of the project in a folder of the clone."""
     return lambda folder=".": zipfile.ZipFile(distribution(clone / folder, "wheel"))
+
+
+@pytest.fixture(scope="session")
+def distributions(clone, tmp_path_factory):
+    """A folder with what is released to the package index, built once for all workers: it is an index for uv."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    target = shared / "distributions"
+    with (shared / "distributions.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            build_all(clone, shared / "building").rename(target)
+    return target

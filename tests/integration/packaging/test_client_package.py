@@ -17,6 +17,7 @@ from support.routers import flow, running_router
 
 import flowhook
 
+ROOT = Path(__file__).parents[3]
 DEPENDENCIES = {"googleapis-common-protos", "grpcio", "protobuf"}
 
 
@@ -67,8 +68,10 @@ def test_the_client_needs_grpc_and_protobuf_and_nothing_of_the_server(wheel):
 def test_its_wheel_carries_modules_of_the_package_alone_and_its_license(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     assert {name.partition("/")[0] for name in names} == {"flowhook"}
-    assert {Path(name).suffix for name in names} == {".py", ".pyi", ".typed", ""}
-    assert {"flowhook/LICENSE", "flowhook/client/sync/client.py", "flowhook/v1/ingest_service_pb2_grpc.py"} <= names
+    assert {Path(name).suffix for name in names} == {".py", ".pyi", ".typed"}
+    assert {"flowhook/client/sync/client.py", "flowhook/v1/ingest_service_pb2_grpc.py"} <= names
+    [license_file] = [name for name in wheel.namelist() if name.endswith("/licenses/LICENSE")]
+    assert wheel.read(license_file) == (ROOT / "LICENSE").read_bytes()
 
 
 def test_it_has_the_version_of_the_server(wheel):

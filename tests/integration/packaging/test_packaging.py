@@ -22,8 +22,17 @@ def wheel(build):
     return build()
 
 
-def test_a_wheel_carries_the_generated_stubs(wheel):
-    names = set(wheel.namelist())
+@pytest.fixture(scope="module")
+def client_wheel(build):
+    return build("clients/python")
+
+
+def test_a_wheel_carries_the_generated_stubs_of_what_is_stored(wheel):
+    assert {"flowhook/storage/v1/batch_pb2.py", "flowhook/storage/v1/batch_pb2.pyi"} <= set(wheel.namelist())
+
+
+def test_the_wheel_of_the_client_carries_the_generated_stubs(client_wheel):
+    names = set(client_wheel.namelist())
     for proto in PROTOS:
         assert {
             f"flowhook/v1/{proto}_pb2.py",
@@ -32,9 +41,22 @@ def test_a_wheel_carries_the_generated_stubs(wheel):
         } <= names
 
 
-def test_a_wheel_carries_the_generated_client(wheel):
+def test_the_wheel_of_the_client_carries_the_generated_client(client_wheel):
     modules = {path.name for path in (ROOT / "flowhook" / "client" / "aio").glob("*.py")}
-    assert {f"flowhook/client/sync/{name}" for name in modules} <= set(wheel.namelist())
+    assert {f"flowhook/client/sync/{name}" for name in modules} <= set(client_wheel.namelist())
+
+
+def test_the_wheel_and_the_one_of_the_client_share_no_file_and_have_every_file_between_them(wheel, client_wheel, clone):
+    server, client = set(wheel.namelist()), set(client_wheel.namelist())
+    sources = {path.relative_to(clone).as_posix() for name in PACKAGES for path in (clone / name).rglob("*.py")}
+
+    assert not server & client
+    assert sources <= server | client
+
+
+def test_the_server_requires_the_client_of_its_version(wheel):
+    [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+    assert f"Requires-Dist: flowhook-client=={flowhook.__version__}" in wheel.read(name).decode().splitlines()
 
 
 def test_the_wheel_of_a_source_distribution_is_the_same(wheel, clone, distribution, tmp_path):

@@ -44,7 +44,9 @@ def to_json(value: Any, *, indent: bool = False) -> bytes:
 
 def print_json(value: Any) -> None:
     is_result = is_dataclass(value) or isinstance(value, tuple)
-    sys.stdout.buffer.write((results_to_json(value) if is_result else to_json(value)) + b"\n")
+    text = results_to_json(value) if is_result else to_json(value)
+    # a result contains JSON as it was sent, with its line ends; texts have none unescaped
+    sys.stdout.buffer.write(text.replace(b"\r", b" ").replace(b"\n", b" ") + b"\n")
     sys.stdout.buffer.flush()
 
 

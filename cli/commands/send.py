@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flowhook.client import Client
     from flowhook.document import FlowDocument
     from flowhook.model import Execution
+    from flowhook.process.settings import CommonSettings
     from flowhook.sender import SignedWebhook, WebhookRequest
 
 TIMEOUT: Final = 90.0  # seconds to wait for the response; a flow may hold a request for a while
@@ -45,63 +46,105 @@ class _Response(NamedTuple):
     body: bytes
 
 
+Edge = Annotated[str | None, Option(metavar="URL", help="URL of the edge (FLOWHOOK_EDGE).", envvar="FLOWHOOK_EDGE")]
+EdgeCaFile = Annotated[
+    Path | None,
+    Option(
+        metavar="FILE",
+        help="PEM certificates of the authorities of the edge's certificate (FLOWHOOK_EDGE_CA_FILE).",
+        envvar="FLOWHOOK_EDGE_CA_FILE",
+    ),
+]
+Wait = Annotated[bool, Option("--wait", help="Wait until the execution has ended, and print its result.")]
+
+
 def command(
     *,
     flow_id: Annotated[str, Argument(metavar="FLOW", help="ID of the flow.")],
     data: Annotated[str | None, Option(metavar="TEXT_OR_@FILE", help="The body; @- is stdin.")] = None,
     content_type: Annotated[str, Option(help="Media type of the body.")] = "application/json",
     header: Annotated[list[str] | None, Option(metavar="K:V", help="A header; may be given several times.")] = None,
-    edge: Annotated[
-        str | None, Option(metavar="URL", help="URL of the edge (FLOWHOOK_EDGE).", envvar="FLOWHOOK_EDGE")
-    ] = None,
-    edge_ca_file: Annotated[
-        Path | None,
-        Option(
-            metavar="FILE",
-            help="PEM certificates of the authorities of the edge's certificate (FLOWHOOK_EDGE_CA_FILE).",
-            envvar="FLOWHOOK_EDGE_CA_FILE",
-        ),
-    ] = None,
+    edge: Edge = None,
+    edge_ca_file: EdgeCaFile = None,
     new_id: Annotated[
         bool, Option("--new-id", help="Use a new delivery ID, so that it does not count as a repeated delivery.")
     ] = False,
-    wait: Annotated[bool, Option("--wait", help="Wait until the execution has ended, and print its result.")] = False,
+    wait: Wait = False,
     json: Json = False,
     router: Router = None,
     data_dir: DataDir = None,
 ) -> None:
     """Send a webhook to a flow, signed as the flow's auth requires, and print the response."""
     from cli.client_factory import client_for, client_settings
-    from cli.execution_tables import show_outcome, wait_until_ended
-    from cli.supervisor.rundir import read_cluster
-    from flowhook.document import load_definition
-    from flowhook.sender import WebhookRequest
 
     headers = [split_pair("--header", text, ":") for text in header or ()]
     body = b"" if data is None else read_content("--data", data)
     settings = client_settings(router, data_dir)
+    route = edge_route(settings, edge, edge_ca_file)
+    with client_for(settings) as client:
+        deliver(client, flow_id, (headers, content_type, body), route, new_id=new_id, wait=wait, json=json)
+
+
+class Route(NamedTuple):
+    """How an edge is reached."""
+
+    base: str  # URL
+    trusted: ssl.SSLContext | None  # None: without TLS
+
+
+def edge_route(settings: CommonSettings, edge: str | None, edge_ca_file: Path | None) -> Route:
+    """Return the route to the edge that is named, else to that of the cluster on the data directory."""
+    from cli.supervisor.rundir import read_cluster
+
     cluster = read_cluster(settings.data_dir)
     base = edge or (cluster.http_url if cluster is not None else DEFAULT_EDGE)
     own = cluster.http_cert_file if edge is None and cluster is not None else ""
-    trusted = _trusted(edge_ca_file, own) if base.startswith("https:") else None
-    with client_for(settings) as client:
-        document = load_definition(client.flows.get(flow_id).definition)
-        delivery = Delivery(client, document)
-        unsigned = WebhookRequest(base, "", content_type, delivery.with_trace(headers), body)
-        request = _signed(client, document, unsigned, new_id=new_id)
-        response = _exchange(request, trusted)
-        if response.status < FIRST_REFUSAL:
-            delivery.answered(response.body)
-        _show(response, delivery, json=json)
-        if response.status >= FIRST_REFUSAL:
-            raise typer.Exit(1)
-        if wait:
-            if not delivery.execution_id:
-                raise NotFoundError("which execution this delivery came to is not known, for the answer does not say")
-            detail = wait_until_ended(client, delivery.execution_id)
-            show_outcome(detail, json=json)
-            if detail.execution.status is not Status.COMPLETED:
-                raise typer.Exit(1)
+    return Route(base, _trusted(edge_ca_file, own) if base.startswith("https:") else None)
+
+
+def deliver(
+    client: Client,
+    flow_id: str,
+    content: tuple[list[tuple[str, str]], str, bytes],
+    route: Route,
+    *,
+    new_id: bool,
+    wait: bool,
+    json: bool,
+) -> None:
+    """Send headers, content type and body to a flow, signed as it requires, and print what comes of it.
+
+    Raises:
+        typer.Exit: the edge refuses it, or (`wait`) the execution has not completed.
+    """
+    from flowhook.document import load_definition
+    from flowhook.sender import WebhookRequest
+
+    headers, content_type, body = content
+    document = load_definition(client.flows.get(flow_id).definition)
+    delivery = Delivery(client, document)
+    unsigned = WebhookRequest(route.base, "", content_type, delivery.with_trace(headers), body)
+    request = _signed(client, document, unsigned, new_id=new_id)
+    response = _exchange(request, route.trusted)
+    if response.status < FIRST_REFUSAL:
+        delivery.answered(response.body)
+    _show(response, delivery, json=json)
+    if response.status >= FIRST_REFUSAL:
+        raise typer.Exit(1)
+    if wait:
+        if not delivery.execution_id:
+            raise NotFoundError("which execution this delivery came to is not known, for the answer does not say")
+        show_end(client, delivery.execution_id, json=json)
+
+
+def show_end(client: Client, execution_id: str, *, json: bool) -> None:
+    """Wait for the end of an execution, and print it; typer.Exit: it has not completed."""
+    from cli.execution_tables import show_outcome, wait_until_ended
+
+    detail = wait_until_ended(client, execution_id)
+    show_outcome(detail, json=json)
+    if detail.execution.status is not Status.COMPLETED:
+        raise typer.Exit(1)
 
 
 def _signed(client: Client, document: FlowDocument, request: WebhookRequest, *, new_id: bool) -> SignedWebhook:

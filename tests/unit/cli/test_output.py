@@ -26,6 +26,12 @@ def test_json_is_one_object_a_line(capfdbinary):
     assert [json.loads(line) for line in lines] == [{"text": "a\nb"}, {}]
 
 
+def test_a_result_with_json_of_many_lines_is_one_line(capfdbinary):
+    output.print_json((orjson.Fragment(b'{\r\n  "text": "a\\nb"\n}'),))
+    (line,) = capfdbinary.readouterr().out.splitlines()
+    assert json.loads(line) == [{"text": "a\nb"}]
+
+
 def test_a_table_without_rows_says_so(capsys):
     output.print_table(("A",), [], empty="nothing")
     assert capsys.readouterr().out == "nothing\n"

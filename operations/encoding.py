@@ -37,7 +37,7 @@ HIDDEN: Final[Mapping[type, frozenset[str]]] = {
     Flow: frozenset({"document", "definition"}),
     RejectedRequest: frozenset({"headers", "body"}),
     Retry: frozenset({"keys"}),
-    WorkflowError: frozenset({"raising"}),
+    WorkflowError: frozenset({"raising", "destination"}),
 }
 """Fields that are not written: what only the router and runners need, and what lists leave out.
 

@@ -206,6 +206,7 @@ def _bounded(error: WorkflowError) -> WorkflowError:
         detail=error.detail[:MAX_ERROR_TEXT],
         response=response,
         raising=error.raising and RaiseOrigin(*(text[:MAX_ERROR_TEXT] for text in error.raising)),
+        destination=error.destination if is_origin(error.destination) else "",
     )
 
 

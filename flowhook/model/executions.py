@@ -64,6 +64,8 @@ class WorkflowError:
     response: FailedResponse | None = None
     # the `raise` task that raised the error, if one did and the error ended an execution; hidden from flows
     raising: RaiseOrigin | None = field(default=None, compare=False)
+    # origin of the request that the failed call made; empty: it made none. Only runners and the router need it
+    destination: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         # here pass flow files, stored executions and journals, and messages of processes of other versions

@@ -139,7 +139,7 @@ class AssignmentLoader:
                 _, revision, payload, journal, start, scope = work
                 permits = self._parts.outages.permits
                 permit = permits.pop(item.seq, None) if permits else None
-                allowed = ("", "") if permit is None else permit[1:]
+                allowed = ("", "") if permit is None else permit[1:3]
                 assignments.append(
                     Assignment(item.token, item.attempt, revision, payload, journal, start, scope, *allowed)
                 )

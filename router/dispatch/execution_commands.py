@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import attrs
 import orjson
@@ -126,6 +126,13 @@ class ExecutionCommands:
         await self._parts.writer.run_shielded(self._end_waits(unparked, retry.keys))
         return await self._parts.executions.find(execution_id)
 
+    def retry_early(self, waits: Iterable[EventReceiver]) -> list[int]:
+        """Let executions have their next try whose waits for it have these keys; return those that still wait."""
+        unparked = self._delivery.unpark(list(waits))
+        if unparked:
+            self._parts.writer.spawn(self._end_waits(unparked, ()))
+        return [each.seq for each in unparked]
+
     async def _end_waits(self, unparked: Sequence[Unparked], keys: Sequence[str]) -> None:
         # those after the first are void if what the first one leads to cancels them: see `runner.interpreter.journal`
         over = orjson.dumps({"over": self._parts.now_ms(), "early": True})
@@ -133,7 +140,7 @@ class ExecutionCommands:
         delivered = [
             stored.Delivered(each.seq, JournalEntry(key, over), each.attempts)
             for each in fitting.unparked
-            for key in keys
+            for key in keys or (each.key,)
         ]
         await self._transitions.apply(TransitionBatch(ends=fitting.ends, delivered=delivered))
 

@@ -210,6 +210,12 @@ class JournalWriter:
                 self._parked.begin(seq, subscriptions)
             if parked.destinations and (flow_id := self._parts.shard.waiting_flow(seq)) is not None:
                 self._outages.parked(seq, flow_id, parked.destinations)
+            elif (
+                parked.retry is not None
+                and (origin := parked.retry.error.destination)
+                and (flow_id := self._parts.shard.waiting_flow(seq)) is not None
+            ):
+                self._parts.outages.retry_later(seq, flow_id, origin, parked.retry.keys[0])
         if batch.parks:
             self._wake_timer.arm()
 

@@ -17,7 +17,9 @@ from flowhook.model.incidents import Incident
 from flowhook.process import logs
 from router.dispatch.effects import ASSIGN_READY
 from router.dispatch.event_delivery import ParkedExecutions
+from router.dispatch.execution_commands import ExecutionCommands
 from router.dispatch.parts import ShardParts
+from router.scheduling.subscriptions import EventReceiver
 
 MAX_WAKES: Final = 512  # most executions that are woken at once
 log = logs.get_logger(__name__)
@@ -29,6 +31,7 @@ class OutageControl:
 
     _parts: ShardParts
     _parked: ParkedExecutions
+    _commands: ExecutionCommands
     _timer: asyncio.TimerHandle | None = attrs.field(init=False, default=None)
     _unsaved: dict[str, Incident] = attrs.field(init=False, factory=dict)
     _changed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
@@ -119,7 +122,10 @@ class OutageControl:
         self._timer = None
         parts = self._parts
         wakes = {each.seq: each for each in parts.outages.wake(parts.now_ms(), MAX_WAKES)}
-        woken = parts.shard.release_waiting(wakes)
+        retried = [EventReceiver(each.seq, each.retry_key) for each in wakes.values() if each.retry_key]
+        for seq in self._commands.retry_early(retried) if retried else ():
+            parts.outages.permits[seq] = wakes.pop(seq)
+        woken = parts.shard.release_waiting([each.seq for each in wakes.values() if not each.retry_key])
         for seq in woken:
             self._parked.leave(seq)
             parts.outages.permits[seq] = wakes.pop(seq)

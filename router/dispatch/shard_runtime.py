@@ -70,7 +70,7 @@ class ShardRuntime:
         self._dispatcher = AssignmentDispatcher(parts, self._loader, may_assign)
         self._deadline = DeadlineTimer(parts, self._loader, self._transitions)
         self._wake_timer = WakeTimer(parts, self._parked, self._transitions)
-        self.outages = OutageControl(parts, self._parked)
+        self.outages = OutageControl(parts, self._parked, self.commands)
         self.recorder = JournalWriter(parts, self._transitions, live, self._parked, self._wake_timer, self.outages)
         parts.state.follow(self._on_logged)
 
@@ -98,6 +98,8 @@ class ShardRuntime:
                     self._parked.recover(row)
                 if row.destinations:
                     self._at_destinations.append(row)
+                elif row.retry_destination:
+                    self.parts.outages.retry_later(row.seq, row.flow_id, row.retry_destination, row.retry_key)
             after = rows[-1].seq
         if self.parts.shard.unfinished:
             log.info("backlog recovered", executions=self.parts.shard.unfinished)

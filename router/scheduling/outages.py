@@ -15,6 +15,11 @@ time is woken as a *probe*; the time to the flow's next one doubles with each th
 executions are released along a ramp: 10 at once, twice as many after each second, all after `DRAIN_MS`. The breakers
 that drain share what is released at once.
 
+Executions whose call failed before, and that wait for another try, by their policy, are no probes: they were charged
+for that try. They follow the others when their destination is up, for the first time in an incident; by then the next
+try may be hours away. They do so once an incident, so that a destination that goes up and down does not use up their
+tries.
+
 Nobody opens a breaker for others: only calls of a flow count for it, failures and successes alike. What flows share is
 the destination's *incident* and its pace: one probe at a time is made there, whichever flow it is of, and the next one
 not before the shortest `probe_ms` of those flows. Namespaces take turns with it, and in a namespace its flows, so that
@@ -30,7 +35,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from flowhook.attach.limits import MAX_RETRY_AFTER_MS
@@ -97,10 +102,16 @@ class Breaker:
     released: int = 0  # number of executions released since it drains
     probed: int = 0  # number of the destination's last probe by this flow
     waiting: dict[int, None] = field(default_factory=dict)  # executions, in the order in which they parked
+    retries: RetryLine | None = None  # those that wait for another try and follow; None: nobody has in this incident
 
     @property
     def parks(self) -> bool:
         return self.state is not BreakerState.COUNTING
+
+    @property
+    def followers(self) -> int:
+        """The number of executions that follow."""
+        return len(self.waiting) + (0 if self.retries is None else len(self.retries.keys))
 
     @property
     def namespace(self) -> str:
@@ -117,6 +128,14 @@ class Breaker:
         number = min(calls, WINDOW)
         self.calls = min(self.calls + number, WINDOW)
         self.failed = (self.failed << number | ((1 << number) - 1) * fail) & ((1 << WINDOW) - 1)
+
+
+@dataclass(slots=True, eq=False)
+class RetryLine:
+    """Executions of a flow whose call to one destination failed and is tried again later."""
+
+    id: tuple[str, str]
+    keys: dict[int, str] = field(default_factory=dict)  # by execution: the key of the journal entry that ends its wait
 
 
 class Probe(NamedTuple):
@@ -180,6 +199,7 @@ class Wake(NamedTuple):
     seq: int
     origin: str
     failure: str = ""
+    retry_key: str = ""  # it waits for another try: key of the journal entry that ends this
 
 
 def incident_id(origin: str, opened_ms: int) -> str:
@@ -208,6 +228,8 @@ class Outages:
         self._breakers = 0
         self._parked: dict[int, tuple[str, tuple[str, ...]]] = {}  # flow and destinations of those that wait
         self._at_once: dict[int, Wake] = {}  # executions to wake without waiting for a probe
+        self._retries: dict[int, RetryLine] = {}  # of executions that wait for another try
+        self._retry_lines: dict[tuple[str, str], RetryLine] = {}  # those that follow no breaker yet
         self._tidied_ms = 0
         self.permits: dict[int, Wake] = {}  # of executions that were woken and not assigned yet
         self.announcements: dict[tuple[str, str], DestinationState] = {}
@@ -241,7 +263,10 @@ class Outages:
         if breaker.state is BreakerState.OPEN:
             self._move(breaker, BreakerState.DRAINING, now_ms)
             breaker.released = 0
-            self._note(destination, f"up for {breaker.flow_id}; {len(breaker.waiting)} executions follow", now_ms)
+            if breaker.retries is None:
+                id_ = breaker.flow_id, destination.origin
+                breaker.retries = self._retry_lines.pop(id_, None) or RetryLine(id_)
+            self._note(destination, f"up for {breaker.flow_id}; {breaker.followers} executions follow", now_ms)
             self._try_at_once(destination, now_ms)  # it is up for this flow
 
     def _try_at_once(self, destination: Destination, now_ms: int) -> None:
@@ -361,8 +386,22 @@ class Outages:
             self._open(breaker, now_ms)
             breaker.probe_at_ms = breaker.destination.probe_at_ms = now_ms
 
+    def retry_later(self, seq: int, flow_id: str, origin: str, key: str) -> None:
+        """Add an execution that waits for another try of its call; `key` is that of `Wake.retry_key`."""
+        id_ = flow_id, origin
+        line = self._retry_lines.get(id_)
+        if line is None:
+            line = self._retry_lines[id_] = RetryLine(id_)
+        line.keys[seq] = key
+        self._retries[seq] = line
+
     def leave(self, seq: int) -> None:
         """Forget an execution that does not wait any more: something else woke it, or it has ended."""
+        line = self._retries.pop(seq, None)
+        if line is not None:
+            del line.keys[seq]
+            if not line.keys and self._retry_lines.get(line.id) is line:
+                del self._retry_lines[line.id]
         parked = self._parked.pop(seq, None)
         if parked is None:
             woken = self.permits.pop(seq, None)
@@ -393,7 +432,7 @@ class Outages:
             self.leave(each.seq)
         opened = [each for each in self._destinations.values() if each.opened_ms]
         draining = [each for one in opened for each in one.parking if each.state is BreakerState.DRAINING]
-        draining.sort(key=lambda each: len(each.waiting))  # what the first ones leave is for the others
+        draining.sort(key=lambda each: each.followers)  # what the first ones leave is for the others
         for number, breaker in enumerate(draining):
             found += self._drain(breaker, now_ms, -((len(found) - limit) // (len(draining) - number)))
         probes = (self._probe(each, now_ms) for each in opened)
@@ -402,14 +441,15 @@ class Outages:
 
     def _drain(self, breaker: Breaker, now_ms: int, limit: int) -> Iterator[Wake]:
         elapsed = max(0, now_ms - breaker.changed_ms)
-        due = len(breaker.waiting)
+        due = breaker.followers
         if elapsed < DRAIN_MS:
             due = min(due, int(FIRST_RELEASED * 2 ** (elapsed / 1000)) - breaker.released)
-        for seq in list(islice(breaker.waiting, max(0, min(due, limit)))):
+        retries = {} if breaker.retries is None else breaker.retries.keys
+        for seq in list(islice(chain(breaker.waiting, retries), max(0, min(due, limit)))):
+            yield Wake(seq, breaker.destination.origin, retry_key=retries.get(seq, ""))
             self.leave(seq)
             breaker.released += 1
-            yield Wake(seq, breaker.destination.origin)
-        if not breaker.waiting:
+        if not breaker.followers:
             self._move(breaker, BreakerState.COUNTING, now_ms)
 
     def _probe(self, destination: Destination, now_ms: int) -> Wake | None:
@@ -470,7 +510,7 @@ class Outages:
         if destination.breakers:
             fresh = self._destinations[destination.origin] = Destination(destination.origin, destination.breakers)
             for breaker in fresh.breakers.values():
-                breaker.destination, breaker.probed = fresh, 0
+                breaker.destination, breaker.probed, breaker.retries = fresh, 0, None
         else:
             del self._destinations[destination.origin]
 

@@ -288,6 +288,8 @@ class UnfinishedExecution(NamedTuple):
     destinations: tuple[str, ...] = ()  # origins that are down, which it is about to call, if it is waiting
     receive_time_ms: int = 0
     replay_root: str = ""  # of a replay: the execution that the first of chained replays replayed
+    retry_destination: str = ""  # where the call failed that is tried again next, if it waits for that
+    retry_key: str = ""  # key of the journal entry that ends this wait
 
 
 class KeptTurn(NamedTuple):

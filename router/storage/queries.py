@@ -70,7 +70,9 @@ def unfinished(
     rows = connection.execute(
         "SELECT e.seq, e.event_id, k.flow_id, e.flow_revision, e.attempts, e.term,"
         " e.status, CASE e.status WHEN ?1 THEN e.wake_time_ms END, coalesce(e.order_key, ''),"
-        " w.retry IS NOT NULL, w.content, e.shaping, w.destinations, e.receive_time_ms, coalesce(e.replay_root, '')"
+        " w.retry IS NOT NULL, w.content, e.shaping, w.destinations, e.receive_time_ms, coalesce(e.replay_root, ''),"
+        " coalesce(json_extract(CAST(w.retry AS TEXT), '$[0].destination'), ''),"
+        " coalesce(json_extract(CAST(w.retry AS TEXT), '$[4][0]'), '')"
         " FROM execution e JOIN flow_key k ON k.key = e.flow"
         " LEFT JOIN subscription w ON e.status = ?1 AND w.seq = e.seq"
         " WHERE e.end_time_ms = ?2 AND e.seq > ?3 ORDER BY e.seq LIMIT ?4",
@@ -84,9 +86,24 @@ def unfinished(
                 tuple((origins or "").split()),
                 received_ms,
                 root,
+                failed_at,
+                retry_key,
             )
         )
-        for *row, status, wake_at_ms, order_key, retries, waits_for, shaping, origins, received_ms, root in rows
+        for (
+            *row,
+            status,
+            wake_at_ms,
+            order_key,
+            retries,
+            waits_for,
+            shaping,
+            origins,
+            received_ms,
+            root,
+            failed_at,
+            retry_key,
+        ) in rows
     ]
 
 

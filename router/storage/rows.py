@@ -77,9 +77,16 @@ def journal_entry(row: tuple[Any, ...]) -> JournalEntry:
 
 
 def dump_error(error: WorkflowError | None) -> bytes | None:
-    if error is None:
-        return None
-    return orjson.dumps({**error.as_dict(), **({} if error.raising is None else {"raising": list(error.raising)})})
+    return None if error is None else orjson.dumps(_members(error))
+
+
+def _members(error: WorkflowError) -> dict[str, Any]:
+    members = error.as_dict()
+    if error.raising is not None:
+        members["raising"] = list(error.raising)
+    if error.destination:
+        members["destination"] = error.destination
+    return members
 
 
 def load_error(stored: bytes | None) -> WorkflowError | None:
@@ -92,7 +99,7 @@ def load_error(stored: bytes | None) -> WorkflowError | None:
 
 
 def dump_retry(retry: Retry) -> bytes:
-    return orjson.dumps([retry.error.as_dict(), *retry[1:]])
+    return orjson.dumps([_members(retry.error), *retry[1:]])
 
 
 def load_retry(stored: bytes) -> Retry:

@@ -78,7 +78,7 @@ class CallGate:
     """Stands before the requests of one call: lets them through, or raises `DestinationDown`.
 
     `blocked_by` is the destination that the call parks for, because it was not let through, or because it failed there
-    and may be made again: no try of it counts.
+    and may be made again: no try of it counts. `failed_at` is the destination at which it failed otherwise.
     """
 
     _destinations: Destinations
@@ -86,6 +86,7 @@ class CallGate:
     _permit: Permit | None = None
     _repeatable: bool = True  # whether the flow's policy allows to make the call again after it was sent
     blocked_by: str = attrs.field(init=False, default="")
+    failed_at: str = attrs.field(init=False, default="")
     _pending: str = attrs.field(init=False, default="")  # destination of the request under way
 
     def enter(self, origin: str) -> None:
@@ -95,7 +96,7 @@ class CallGate:
             DestinationDown: the destination is down.
             TaskFault: it is, and an operator lets such calls fail.
         """
-        self.blocked_by = self._pending = ""
+        self.blocked_by = self.failed_at = self._pending = ""
         permit = self._permit
         if permit is not None and permit.origin == origin and permit.holder in (None, self):
             permit.holder = self
@@ -131,6 +132,8 @@ class CallGate:
         self._destinations.failed(self._flow_id, origin, cause[:MAX_CAUSE], retry_after_ms, permitted=permitted)
         if not counts and self._destinations.parks(self._flow_id, origin):
             self.blocked_by = origin
+        else:
+            self.failed_at = origin
 
     @contextmanager
     def calling(self, origin: str) -> Iterator[None]:

@@ -77,13 +77,15 @@ class EffectExecutor:
             _gate=gate,
         )
         result = await _call(component, effect, context)
-        if gate is not None and result.error is not None:
-            if result.error.type.endswith(Kind.TIMEOUT):
-                gate.timed_out()
-            if gate.blocked_by:
-                return EffectResult(None, destination=gate.blocked_by)
         if result.error is not None:
-            result = dataclasses.replace(result, error=Redactor(known).redact_error(result.error))
+            shown = Redactor(known).redact_error(result.error)
+            if gate is not None:
+                if result.error.type.endswith(Kind.TIMEOUT):
+                    gate.timed_out()
+                if gate.blocked_by:
+                    return EffectResult(None, destination=gate.blocked_by)
+                shown = dataclasses.replace(shown, destination=gate.failed_at)
+            result = dataclasses.replace(result, error=shown)
         outcome = "ok" if result.error is None else "error"
         metrics.CALLS.labels(effect.function, outcome).observe(clock() - began)
         return result

@@ -129,6 +129,37 @@ async def test_what_waits_still_waits_after_a_restart_and_then_goes_on(tmp_path,
     assert len(target.received) == 30
 
 
+PATIENT = "retry: {delay: PT1H, limit: {attempt: {count: 3}}}"
+
+
+def patient(port, more=""):
+    retry = b"retry: {delay: PT0.1S, limit: {attempt: {count: 3}}}"
+    return document(port, more=more).replace(retry, PATIENT.encode())
+
+
+async def test_those_whose_next_try_is_far_away_go_on_when_it_is_back_also_after_a_restart(tmp_path, target):
+    """A try that failed by an error of the server counts: the next one is an hour away."""
+    target.answers, target.status = False, 500
+    async with serving(target) as port:
+        async with cluster(tmp_path) as client:
+            await client.flows.apply([patient(port, more=", order_by: '${ .key }'")])
+            for number in range(8):
+                await client.ingest("caller", {"n": number, "key": f"k{number % 4}"})
+            await until(lambda: are_retrying(client, 3))
+            assert sorted(target.refused)[:3] == sorted(set(target.refused))[:3]
+        target.answers = True
+        async with cluster(tmp_path) as client:
+            await until(lambda: are_completed(client, 8))
+    for key in range(4):
+        assert [number for number in target.received if number % 4 == key] == [key, key + 4]
+
+
+async def are_retrying(client, number):
+    found = [each async for each in client.executions.list()]
+    waits = [each async for each in client.incidents.list(open_only=True)]
+    return sum(each.retry is not None for each in found) >= number and sum(each.waiting for each in waits) >= 1
+
+
 async def have_grown(items, size):
     return len(items) > size
 

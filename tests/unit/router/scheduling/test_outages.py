@@ -26,6 +26,7 @@ class Shard:
         self.outages = Outages(lambda _flow: self.policy, lambda flow: flow in self.paused)
         self.now = 1_000_000
         self.known = {}
+        self.woken = []
 
     def told(self):
         self.known |= self.outages.announcements
@@ -44,9 +45,14 @@ class Shard:
         for seq in seqs:
             self.outages.park(seq, flow, origins, self.now)
 
+    def retry(self, *seqs, flow="a", origin=ORIGIN):
+        for seq in seqs:
+            self.outages.retry_later(seq, flow, origin, f"k{seq}")
+
     def wake(self, after=0, limit=1000):
         self.now += after
         found = self.outages.wake(self.now, limit)
+        self.woken += found
         self.told()
         return [each.seq for each in found]
 
@@ -299,6 +305,58 @@ def test_a_tick_does_not_look_at_all_that_wait(shard):
         assert breaker.waiting.steps - before <= len(woken) + 1
 
 
+def test_those_that_wait_for_another_try_follow_the_others(shard):
+    shard.retry(1, 2)
+    shard.retry(3, flow="b")
+    shard.retry(4, origin="https://other.example")
+    shard.fail(times=3)
+    shard.retry(5)  # one that was let through, and failed
+    shard.park(*range(10, 20))
+    assert shard.wake(1000) == [10]  # they are no probes
+    shard.retry(10)
+    shard.outages.leave(2)  # its time has come
+    shard.fail()
+    assert shard.wake(2000) == [11]
+    shard.succeed()
+    [incident] = shard.outages.incidents()
+    assert incident.history[-1].text == "up for a; 11 executions follow"
+    assert shard.wake() == [*range(12, 20), 1, 5]
+    shard.wake(1000)
+    assert shard.woken[-3:] == [o.Wake(1, ORIGIN, retry_key="k1"), *shard.woken[-2:]]
+    assert shard.woken[-1] == o.Wake(10, ORIGIN, retry_key="k10")
+    assert not shard.parks()
+    assert shard.outages.waiting == 0
+
+
+def test_a_destination_that_goes_up_and_down_uses_up_no_tries(shard):
+    """An execution follows once an incident."""
+    shard.retry(1)
+    for _ in range(5):
+        shard.fail(times=3)
+        shard.park(2)
+        assert shard.wake(1000) == [2]
+        shard.succeed()
+        shard.wake()
+        shard.retry(1)
+    assert [each.seq for each in shard.woken].count(1) == 1
+    shard.wake(o.CALM_MS)
+    assert shard.outages.incidents() == []
+    shard.fail(times=3)
+    shard.park(2)
+    shard.wake(1000)
+    shard.succeed()
+    assert shard.wake() == [1]
+
+
+def test_what_is_kept_of_those_that_wait_for_another_try_goes_with_them(shard):
+    for seq in range(1000):
+        shard.retry(seq, origin=f"https://{seq}.example")
+        shard.outages.leave(seq)
+    assert not shard.outages._retries
+    assert not shard.outages._retry_lines
+    assert not shard.outages
+
+
 def test_a_drain_that_takes_long_holds_up_no_other(shard):
     """A flow for which very many wait is the first of those that drain."""
     other, third = "https://other.example", "https://third.example"
@@ -483,6 +541,7 @@ class Machine(RuleBasedStateMachine):
         self.shard = Shard()
         self.next = 0
         self.waiting = {}
+        self.retrying = {}
         self.probes = {}
 
     flows = st.sampled_from(["a", "b", "x.c"])
@@ -507,6 +566,19 @@ class Machine(RuleBasedStateMachine):
             self.waiting[self.next] = flow
             self.shard.park(self.next, flow=flow, origins=destinations)
 
+    @rule(flow=flows, origin=origins)
+    def retry(self, flow, origin):
+        self.next += 1
+        self.retrying[self.next] = flow
+        self.shard.retry(self.next, flow=flow, origin=origin)
+
+    @rule(index=st.integers(0, 20))
+    def wake_by_time(self, index):
+        if self.retrying:
+            seq = sorted(self.retrying)[index % len(self.retrying)]
+            del self.retrying[seq]
+            self.shard.outages.leave(seq)
+
     @rule(index=st.integers(0, 20))
     def leave(self, index):
         if self.waiting:
@@ -525,7 +597,11 @@ class Machine(RuleBasedStateMachine):
         found = self.shard.outages.wake(self.shard.now, limit)
         self.shard.told()
         assert len(found) <= limit + 2  # a probe of each destination beside them
-        for seq, origin, failure in found:
+        for seq, origin, failure, retry_key in found:
+            if retry_key:
+                flow = self.retrying.pop(seq)
+                assert (flow, origin) in self.shard.known
+                continue
             flow = self.waiting.pop(seq)
             assert not failure
             destination = self.shard.outages._destinations.get(origin)
@@ -537,13 +613,14 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def all_are_known(self):
         assert self.shard.outages.waiting == len(self.waiting)
+        assert self.shard.outages._retries.keys() == self.retrying.keys()
 
     def teardown(self):
         for flow, origin in [(f, o_) for f in ("a", "b", "x.c") for o_ in ("https://1.example", "https://2.example")]:
             self.shard.succeed(flow, origin)
         for _ in range(200):
             for each in self.shard.outages.wake(self.shard.now, 1000):
-                del self.waiting[each.seq]
+                del (self.retrying if each.retry_key else self.waiting)[each.seq]
             self.shard.now += 1000
         assert not self.waiting
 

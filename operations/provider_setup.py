@@ -41,6 +41,11 @@ _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
         "Protocol: HTTPS. Endpoint: {url}. Leave raw message delivery off.",
         "An edge confirms the subscription. Then publish a message to the topic.",
     ),
+    "azure-event-grid": (
+        "Set the secret {secret} to a long random text of your choice that needs no percent-encoding.",
+        "At Azure, create the event subscription. Endpoint type: Web Hook. Endpoint: {url}?code=THE-SECRET.",
+        "Its validation is answered, for the Event Grid schema and for CloudEvents.",
+    ),
     "discord": (
         "In Discord's Developer Portal, open the app's General Information, and copy the public key.",
         "Set it, which is not secret, as public_key in the flow's file, and apply the file.",

@@ -177,6 +177,19 @@ def _twitch(_secret: bytes, request: RequestView, content: Mapping[str, Any]) ->
     return _echo(content.get("challenge")) if kind == "webhook_callback_verification" else None
 
 
+def _azure_event_grid(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) -> Response | None:
+    """Return the code of the event that validates a subscription, which is the only one in a list.
+
+    Source: https://learn.microsoft.com/en-us/azure/event-grid/end-point-validation-event-grid-events-schema
+    """
+    if _header(request, "aeg-event-type") != "SubscriptionValidation":
+        return None
+    events = json_of(request)
+    data = events[0].get("data") if isinstance(events, list) and events and isinstance(events[0], dict) else None
+    code = data.get("validationCode") if isinstance(data, dict) else None
+    return _json({"validationResponse": code}) if isinstance(code, str) and len(code) <= MAX_ECHO else None
+
+
 def _aws_sns(_secret: bytes, request: RequestView, _content: Mapping[str, Any]) -> Response | FetchUrl | None:
     """Confirm a subscription, or acknowledge its end. SNS sends both as plain text, so the body is parsed here.
 
@@ -202,6 +215,7 @@ _LATE: Final[Mapping[Handshake | None, Late]] = {
     Handshake.CONFIRM_SUBSCRIPTION: _aws_sns,
     Handshake.ECHO_BODY_CHALLENGE: _slack,
     Handshake.ECHO_MESSAGE_CHALLENGE: _twitch,
+    Handshake.ECHO_VALIDATION_CODE: _azure_event_grid,
     Handshake.PING: _discord,
     Handshake.SIGN_CRC_TOKEN: _x_signed,
     Handshake.SIGN_PLAIN_TOKEN: _zoom,

@@ -174,6 +174,7 @@ class Handshake(Enum):
     ECHO_HEADER = auto()  # a key in the header `X-Hook-Secret`, which is echoed there
     ECHO_MESSAGE_CHALLENGE = auto()
     """A signed message of type `webhook_callback_verification`, whose `challenge` is echoed."""
+    ECHO_VALIDATION_CODE = auto()  # an event with a `validationCode`, which is echoed as `validationResponse`
     ECHO_QUERY_CHALLENGE = auto()  # a GET whose parameter `challenge` is echoed
     ECHO_VALIDATION_TOKEN = auto()  # a POST whose parameter `validationToken` is echoed
     PING = auto()  # a signed ping, which is acknowledged

@@ -320,6 +320,17 @@ _ROWS: Final = (
         sends_delivery_ids=True,
     ),
     Provider(
+        # it signs nothing: who creates a subscription adds the secret to its URL, or to its delivery properties, which
+        # are headers
+        name="azure-event-grid",
+        source="https://learn.microsoft.com/en-us/azure/event-grid/security-authentication#using-client-secret-as-a-query-parameter",
+        handshake=Handshake.ECHO_VALIDATION_CODE,
+        scheme=Scheme(
+            locations=(in_headers("X-Event-Grid-Key"), FieldLocations(FieldLocation("query", "code"))),
+            method=SignatureMethod.TOKEN,
+        ),
+    ),
+    Provider(
         name="elasticio",
         source="https://docs.elastic.io/components/webhook/",
         scheme=Scheme(locations=(in_headers("x-eio-signature"),), algorithm="sha512"),

@@ -43,6 +43,9 @@ METHODS: Final = ("POST", "POST", "GET", "PUT", "PATCH", "DELETE", "HEAD", "OPTI
 
 HANDSHAKES: Final[Mapping[str, tuple[str, str, bytes, tuple[tuple[str, str], ...]]]] = {
     "asana": ("POST", "", b"", (("X-Hook-Secret", "chosen"),)),
+    "azure-event-grid": (
+        "POST", "", b'[{"data":{"validationCode":"c"}}]', (("aeg-event-type", "SubscriptionValidation"),),
+    ),
     "discord": ("POST", "", b'{"type":1}', ()),
     "dropbox": ("GET", "?challenge=abc", b"", ()),
     "meta": ("GET", "?hub.mode=subscribe&hub.verify_token=a%20secret%20of%20the%20fuzzer&hub.challenge=7", b"", ()),

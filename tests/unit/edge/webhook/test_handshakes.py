@@ -107,6 +107,48 @@ def test_twitch_gets_its_challenge():
     assert late("twitch", {"challenge": "abc"}) is None
 
 
+VALIDATION = {  # after the example on the vendor's page
+    "id": "2d1781af-3a4c-4d7c-bd0c-e34b19da4e66",
+    "topic": "/subscriptions/xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx",
+    "subject": "",
+    "data": {
+        "validationCode": "512d38b6-c7b8-40c8-89fe-f46f9e9622b6",
+        "validationUrl": "https://rp-eastus2.eventgrid.azure.net:553/eventsubscriptions/myeventsub/validate?id=0",
+    },
+    "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent",
+    "eventTime": "2022-10-28T04:23:35.1981776Z",
+    "metadataVersion": "1",
+    "dataVersion": "1",
+}
+ASKS = ("aeg-event-type", b"SubscriptionValidation")
+
+
+def validated(body, *headers):
+    sent = request("POST", headers)._replace(body=body)
+    return handshakes({"azure-event-grid": {"secret": "k"}}).late(Match("azure-event-grid", "k"), sent, None)
+
+
+def test_azure_event_grid_gets_its_code():
+    answer = validated(orjson.dumps([VALIDATION]), ASKS)
+    assert (answer.status, orjson.loads(answer.body)) == (
+        200,
+        {"validationResponse": "512d38b6-c7b8-40c8-89fe-f46f9e9622b6"},
+    )
+    assert b"Content-Type: application/json\r\n" in answer.head
+    assert validated(orjson.dumps([VALIDATION]), ("aeg-event-type", b"Notification")) is None
+
+
+@cases(
+    "body",
+    [
+        *(b"", b"{", b"{}", b"[]", b"[7]", b'[{"data":7}]', b'[{"data":{"validationCode":7}}]'),
+        b'[{"data":{"validationCode":"%b"}}]' % (b"x" * (MAX_ECHO + 1)),
+    ],
+)
+def test_an_event_without_a_code_is_no_handshake_of_azure_event_grid(body):
+    assert validated(body, ASKS) is None
+
+
 @cases("content", [None, [], "text", 7, {}, {"type": None, "challenge": 7}])
 def test_events_are_no_handshakes(content):
     assert late("slack", content) is None

@@ -5,6 +5,7 @@ As an order key, each is computed once, when an event is accepted, and stored wi
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +34,11 @@ class ShapingKeys(NamedTuple):
 
 
 UNSHAPED: Final = ShapingKeys()
+
+
+def rate_fingerprint(flow_id: str, key: str) -> bytes:
+    """Return what the line of a rate is stored under: not its key, which may be somebody's address."""
+    return hashlib.blake2b(f"{flow_id}\0{key}".encode(), digest_size=16, person=b"rate").digest()
 
 
 def shaping_expressions(execution: Mapping[str, Any]) -> dict[str, str]:

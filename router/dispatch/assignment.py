@@ -18,13 +18,13 @@ import attrs
 from flowhook import limits
 from flowhook.attach.messages import Assignment
 from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.events.shaping import rate_fingerprint
 from flowhook.process import logs
 from router.dispatch.effects import ASSIGN_READY
 from router.dispatch.parts import ShardParts
 from router.dispatch.runners import RunnerPort
 from router.dispatch.transitions import TransitionWriter
 from router.scheduling.leases import LeaseGranted
-from router.scheduling.rates import fingerprint
 from router.storage.model import RateReserved, Started, Work
 
 EXECUTIONS_PER_READ: Final = 128  # most executions in one read
@@ -117,7 +117,7 @@ class AssignmentLoader:
         lines = rates.reserve(unreserved)
         if begun or lines:
             ahead_ms = self._parts.now_ms() - self._parts.clock() * 1000
-            reserved = [(fingerprint(*line.id), math.ceil(until * 1000 + ahead_ms)) for line, until in lines]
+            reserved = [(rate_fingerprint(*line.id), math.ceil(until * 1000 + ahead_ms)) for line, until in lines]
             await self._parts.writer.write_once([*map(RateReserved._make, reserved), *begun])
             rates.reserved(unreserved, lines)
         return await self._parts.state.work([item.seq for item in good]) if good else {}

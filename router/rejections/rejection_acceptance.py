@@ -77,7 +77,7 @@ class RejectionAcceptance:
             FlowhookError: it does not pass; see protos/flowhook/v1/rejection_service.proto.
         """
         rejection = pb.Rejection.FromString(found.content)
-        if found.accepted_id:
+        if found.accept_time_ms is not None:
             return _response(rejection, found.accepted_id, duplicate=True)
         event = await self._verified(rejection, await self._original(rejection))
         if (event.flow_id, event.callback) != (found.flow_id, rejection.callback):
@@ -137,7 +137,7 @@ def pop_original(rejection: pb.Rejection) -> pb.OriginalRequest | None:
 
 def resolved(found: StoredRejection) -> pb.Rejection:
     rejection = pb.Rejection.FromString(found.content)
-    if found.accepted_id and found.accept_time_ms is not None:
+    if found.accept_time_ms is not None:
         rejection.accepted_event_id = found.accepted_id
         rejection.accepted_by = found.accepted_by
         rejection.accept_time.CopyFrom(convert.timestamp(found.accept_time_ms))

@@ -19,14 +19,13 @@ storage, a time that its arrival time does not pass before a later one is reserv
 
 from __future__ import annotations
 
-import hashlib
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple
 
-from flowhook.events.shaping import UNSHAPED, ShapingKeys
+from flowhook.events.shaping import UNSHAPED, ShapingKeys, rate_fingerprint
 from router.scheduling.lines import WaitingLine
 
 ROUNDING: Final = 1e-6  # seconds by which two times may differ that are meant to be the same
@@ -91,11 +90,6 @@ class RateLine:
     @property
     def needs_reservation(self) -> bool:
         return self.arrival > self.reserved and self.rate.reserves
-
-
-def fingerprint(flow_id: str, key: str) -> bytes:
-    """Return what a line is stored under: not its key, which may be somebody's address."""
-    return hashlib.blake2b(f"{flow_id}\0{key}".encode(), digest_size=16, person=b"rate").digest()
 
 
 class RateLines:
@@ -166,7 +160,7 @@ class RateLines:
             self._new.append(line)
 
     def _new_line(self, flow_id: str, key: str, rate: Rate) -> RateLine:
-        reserved = self._stored.get(fingerprint(flow_id, key), self._began) if self._stored else self._began
+        reserved = self._stored.get(rate_fingerprint(flow_id, key), self._began) if self._stored else self._began
         arrival = max(reserved, self._began + min(rate.interval + rate.tolerance, AHEAD))
         line = self._lines[flow_id, key] = RateLine(flow_id, key, rate, arrival, reserved, WaitingLine(self._keys))
         self._of_flow[flow_id] = self._of_flow.get(flow_id, 0) + 1

@@ -135,6 +135,7 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
         # a time in the future would expire other rejections: those a week older than the newest are removed
         time_ms = min(max(convert.milliseconds(message.time), 0), now_ms)
         sealed = None if original is None else self._seal.seal(message, original)
+        outcome = enum_from_proto(message.outcome, RequestOutcome, pb.RequestOutcome)
         return StoredRejection(
             0,
             message.id,
@@ -143,5 +144,6 @@ class RejectionService(rejection_service_pb2_grpc.RejectionServiceServicer):
             message.SerializeToString(),
             message.reason,
             sealed,
-            outcome=enum_from_proto(message.outcome, RequestOutcome, pb.RequestOutcome),
+            accepted_id=message.execution_id if outcome is not RequestOutcome.REFUSED else "",
+            outcome=outcome,
         )

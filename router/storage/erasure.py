@@ -36,6 +36,7 @@ import apsw
 import attrs
 
 from flowhook.errors import ConflictError, FlowhookError, NotFoundError
+from flowhook.events.shaping import ShapingKeys, rate_fingerprint
 from flowhook.process import logs
 from router.storage.expiry import remove_executions
 from router.storage.model import Erasure
@@ -225,14 +226,15 @@ def _read_varint(page: bytes, offset: int) -> tuple[int, int]:
 MAX_ERASURES: Final = 10_000  # executions of which it stays known that they were erased; the oldest are forgotten
 _FAMILY: Final = (
     "WITH root (id) AS (SELECT coalesce(replay_root, event_id) FROM execution WHERE event_id = ?)"
-    " SELECT e.seq, e.event_id, e.flow, e.end_time_ms, root.id FROM root CROSS JOIN execution e"
+    " SELECT e.seq, e.event_id, e.flow, e.end_time_ms, root.id, e.shaping FROM root CROSS JOIN execution e"
     " ON e.event_id = root.id UNION ALL"
-    " SELECT e.seq, e.event_id, e.flow, e.end_time_ms, root.id FROM root CROSS JOIN execution e"
+    " SELECT e.seq, e.event_id, e.flow, e.end_time_ms, root.id, e.shaping FROM root CROSS JOIN execution e"
     " INDEXED BY replay_by_root ON e.replay_root = root.id ORDER BY 1"
 )
 _DELETE_LIFECYCLE = BatchStatement("DELETE FROM lifecycle_event WHERE seq IN ({rows})")
 _DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})")
 _DELETE_DEDUPE = BatchStatement("DELETE FROM dedupe WHERE digest IN ({rows})")
+_DELETE_RATE_LINES = BatchStatement("DELETE FROM rate_line WHERE line IN ({rows})")
 _DELETE_REJECTIONS = BatchStatement("DELETE FROM rejection WHERE id IN ({rows})")
 _DELETE_ACCEPTED = BatchStatement("DELETE FROM rejection WHERE accepted_id IN ({rows})")
 _CLEAR_REASONS = BatchStatement("UPDATE audit_entry SET reason = '' WHERE number IN ({rows})")
@@ -304,16 +306,19 @@ def erase(
     family: list[Any] = connection.execute(_FAMILY, (execution_id,)).fetchall()
     if not family:
         raise NotFoundError(f"there is no execution {execution_id[:64]}", reason="EXECUTION_NOT_FOUND")
-    unended = [event_id for _, event_id, _, end_time_ms, _ in family if end_time_ms == UNENDED]
+    unended = [event_id for _, event_id, _, end_time_ms, *_ in family if end_time_ms == UNENDED]
     if unended:
         raise ConflictError(f"{unended[0]} has not ended", reason="EXECUTION_NOT_ENDED")
     seqs, ids = [(row[0],) for row in family], [(row[1],) for row in family]
     root = family[0][4]
     flow_id: str = connection.execute("SELECT flow_id FROM flow_key WHERE key = ?", (family[0][2],)).get
+    keys = {ShapingKeys.unpack(row[5]).rate for row in family if row[5] is not None} - {""}
     blobs = remove_executions(connection, seqs)
     _DELETE_LIFECYCLE.run(connection, seqs)
     _DELETE_INBOUND.run(connection, references.inbound)
     _DELETE_DEDUPE.run(connection, references.dedupe)
+    # of others with this key, too: until it is reserved again, a restart lets them have what the rate permits at first
+    _DELETE_RATE_LINES.run(connection, [(rate_fingerprint(flow_id, key),) for key in keys])
     _CLEAR_REASONS.run(connection, references.audit)
     _CLEAR_MESSAGES.run(connection, references.job_items)
     _DELETE_REJECTIONS.run(connection, [(each,) for each in rejections])

@@ -41,7 +41,9 @@ class StoredRejection(NamedTuple):
     content: bytes  # opaque
     reason: str = ""  # stable cause
     sealed: bytes | None = None  # the request with its credentials, encrypted; None: not stored, or not read
-    accepted_id: str = ""  # of the event that it was accepted as; empty: it was not
+    # of the event that it was accepted as or, if it was not refused, of the execution that it is about, and is erased
+    # together with; empty: none
+    accepted_id: str = ""
     accepted_by: str = ""  # name of the token
     accept_time_ms: int | None = None
     outcome: str = REFUSED
@@ -49,9 +51,9 @@ class StoredRejection(NamedTuple):
 
 def _add(connection: apsw.Connection, rows: Sequence[StoredRejection]) -> None:
     connection.executemany(
-        "INSERT INTO rejection (id, flow_id, time_ms, content, reason, sealed, outcome)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING",
-        [(*row[1:7], row.outcome) for row in rows],
+        "INSERT INTO rejection (id, flow_id, time_ms, content, reason, sealed, accepted_id, outcome)"
+        " VALUES (?, ?, ?, ?, ?, ?, nullif(?, ''), ?) ON CONFLICT (id) DO NOTHING",
+        [(*row[1:8], row.outcome) for row in rows],
     )
     for flow_id, outcome in {(row.flow_id, row.outcome) for row in rows}:
         connection.execute(

@@ -10,7 +10,7 @@ from support.body_seats import seat_of
 
 from flowhook.errors import ConflictError, NotFoundError
 from flowhook.events.lifecycle import WorkflowEventType
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.shaping import ShapingKeys, rate_fingerprint
 from flowhook.limits import INLINE_BODY_BYTES
 from flowhook.model import JournalEntry, Status, WorkflowError
 from flowhook.model.audit import AuditEntry
@@ -18,7 +18,7 @@ from flowhook.model.jobs import ItemOutcome, JobItem, JobState
 from router.storage.audit import AuditFilter
 from router.storage.jobs import NewJob
 from router.storage.limits import StorageLimits
-from router.storage.model import Appended, Delivered, Ended, Journaled, LifecycleRecorded, Parked, Replied
+from router.storage.model import Appended, Delivered, Ended, Journaled, LifecycleRecorded, Parked, RateReserved, Replied
 from router.storage.rejections import StoredRejection
 
 MARK = b"jane.doe@example.com"
@@ -65,13 +65,17 @@ async def test_all_parts_of_an_execution_go(cluster, new_event, new_arrival, lef
     await cluster.state.write([Delivered(seq, JournalEntry("/do/2", MARK * 900), 1)])
     await cluster.log.append_inbound([new_arrival(callback=False, payload=MARK * 2, emitter=event.event_id)])
     await cluster.state.write([Replied(seq, MARK)])
+    line, others = (rate_fingerprint("shop", key) for key in (TEXT, ""))
+    await cluster.state.write([RateReserved(line, 2**45), RateReserved(others, 2**45)])
     await cluster.state.write([Ended(seq, Status.FAULTED, 2_000, 1, MARK, error, MARK, MARK)])
+    assert left(line)
     assert arrived.number
     assert left()
 
     erasure = await erase(cluster, event)
     assert erasure.execution_ids == (event.event_id,)
-    assert left() == []
+    assert left() == left(line) == []
+    assert await cluster.state.rate_lines(now_ms=NOW_MS) == {others: 2**45}
     assert await cluster.state.find(event.event_id) is None
     assert await cluster.state.deduplicated("shop", TEXT, now_ms=NOW_MS) is None
     assert await cluster.state.occurrences() == []

@@ -438,3 +438,16 @@ async def test_a_repetition_of_a_request_that_waits_for_its_reply_is_in_the_list
         ("duplicate", original),
         ("accepted", original),
     ]
+
+
+async def test_when_an_execution_is_erased_its_repetitions_and_tests_are_no_longer_in_the_list(place):
+    await place.apply("forgets", "none", "dedupe: {key: '${ .body.order }'}")
+    traced = f"{TEST_TRACE}{24 * '1'}-{16 * '2'}-01"
+    assert [await place.post("forgets") for _ in range(2)] == [202, 202]
+    assert await place.post("forgets", b'{"order":8}', traceparent=traced) == 202
+    repeated = next(each for each in await listed(place, "forgets", reported=2) if each.outcome == "duplicate")
+    with pytest.raises(ConflictError, match="it was not refused"):
+        await place.client.rejections.accept(repeated.rejection_id)
+    for execution in [each async for each in place.client.executions.list(flow_id="forgets")]:
+        await place.client.executions.delete(execution.id, erase=True, cancel=True)
+    assert await listed(place, "forgets", reported=0) == []

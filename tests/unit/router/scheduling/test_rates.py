@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flowhook.events.shaping import ShapingKeys
+from flowhook.events.shaping import ShapingKeys, rate_fingerprint
 from router.scheduling import rates
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.rates import AHEAD, LATENESS, Rate, RateLines, RateWait, fingerprint
+from router.scheduling.rates import AHEAD, LATENESS, Rate, RateLines, RateWait
 from router.scheduling.shard import Shard
 
 DAY = 24 * 3600.0
@@ -314,7 +314,7 @@ def test_a_slow_rate_is_reserved_before_it_is_used_and_the_reservation_holds_ove
     world.shard.end(granted.token)
     world.shard.ended(1)
 
-    after = World(Rate(1, DAY, keyed=True), stored={fingerprint("a", "x"): until}, now=2000.0)
+    after = World(Rate(1, DAY, keyed=True), stored={rate_fingerprint("a", "x"): until}, now=2000.0)
     after.accept(key="x")
     after.accept(key="y")
     after.run(2000.0 + 2 * AHEAD)
@@ -335,7 +335,7 @@ def test_nothing_is_kept_of_one_that_is_cancelled_before_it_is_sent():
 
 
 def test_a_clock_that_was_set_back_holds_nothing_back_for_longer_than_the_rate():
-    world = World(Rate(1, 100.0), stored={fingerprint("a", ""): 10**9}, now=2000.0)
+    world = World(Rate(1, 100.0), stored={rate_fingerprint("a", ""): 10**9}, now=2000.0)
     world.accept()
     world.run(2100.5)
     assert len(world.assigned) == 1
@@ -414,7 +414,7 @@ class Story:
         shard, seq = self.world.shard, granted.seq
         unreserved = [seq] if seq in shard.rates.unreserved else []
         lines = shard.rates.reserve(unreserved)
-        self.stored.update({fingerprint(*line.id): until for line, until in lines})
+        self.stored.update({rate_fingerprint(*line.id): until for line, until in lines})
         shard.rates.reserved(unreserved, lines)
         self.given_out.setdefault(self.keys[seq] if self.rate.keyed else "", []).append(self.world.now)
         self.waiting.discard(seq)

@@ -112,7 +112,8 @@ class FlowList(Parameters):
     name: Annotated[str, Field(max_length=127)] = ""
     """Only flows whose ID contains this."""
     state: FlowCondition | None = None
-    """Only flows that are paused, that failed within the last hour, or that need a secret which is not set."""
+    """Only flows that are paused, that failed within the last hour, that need a secret which is not set, or that are
+    silent: they got no event for longer than they expect."""
     page_size: PageSize = 100
     """Flows on the page at most."""
     page_token: str = ""
@@ -127,7 +128,8 @@ class FlowNumbers:
     they are complete from `since` on. `per_minute`: events accepted per minute, of the last 5. `error_share`: share of
     those that faulted in the last hour among those that completed or faulted, in [0, 1]; null: none did.
     `oldest_pending_at`: when the pending execution that runs next was received; null: none is ready. `last_event_at`:
-    when the latest stored execution was received.
+    when the latest stored execution was received. `silent_since`: when a flow that got no event for longer than its
+    `webhook.expect` says got the last one, or was applied; null: it is not silent.
     """
 
     since: datetime
@@ -146,6 +148,7 @@ class FlowNumbers:
     suspended: int
     oldest_pending_at: datetime | None
     last_event_at: datetime | None
+    silent_since: datetime | None
     secrets: tuple[NamedSecret, ...]
     missing_secrets: tuple[str, ...]
 

@@ -24,7 +24,8 @@ def _row(flow: Shown) -> tuple[object, ...]:
     counts = (numbers[name] for name in ("accepted_in_hour", "faulted_in_hour", "retrying", "pending"))
     needs = ", ".join(numbers["missing_secrets"])
     webhook = "yes" if flow["webhook"] else "no"
-    return flow["id"], flow["revision"], _state(flow), webhook, *counts, flow["updated_at"], flow["next_at"], needs
+    state = _state(flow) + (", silent" if numbers["silent_since"] else "")
+    return flow["id"], flow["revision"], state, webhook, *counts, flow["updated_at"], flow["next_at"], needs
 
 
 listing(

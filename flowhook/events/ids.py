@@ -51,6 +51,15 @@ def derive(slot: int, now_ms: int, name: str) -> str:
     return _encode(slot, now_ms, hashlib.blake2b(name.encode(), digest_size=10, person=b"flowhook event").digest())
 
 
+def of_schedule(flow_id: str, due_ms: int) -> str:
+    """Return the ID of the event by which a flow's schedule starts it at a Unix time (ms)."""
+    return derive(slot_of(flow_id), due_ms, f"schedule {flow_id}")
+
+
+def is_of_schedule(event_id: str, flow_id: str) -> bool:
+    return event_id == of_schedule(flow_id, time_ms_of(event_id))
+
+
 def _random() -> bytes:
     try:
         return _drawn.pop()

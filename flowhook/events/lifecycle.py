@@ -9,7 +9,9 @@ dsl-reference.md, "Workflow Lifecycle Events", "Task Lifecycle Events".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -25,6 +27,7 @@ PREFIX: Final = "io.serverlessworkflow."
 WORKFLOW_PREFIX: Final = f"{PREFIX}workflow."
 TASK_PREFIX: Final = f"{PREFIX}task."
 INCIDENT_PREFIX: Final = "flowhook.incident."
+SILENCE_PREFIX: Final = "flowhook.silence."
 
 
 class WorkflowEventType(StrEnum):
@@ -63,14 +66,21 @@ class IncidentEventType(StrEnum):
     CLOSED = "flowhook.incident.closed"
 
 
+class SilenceEventType(StrEnum):
+    """Types of the lifecycle events of a silence: a flow got no event for longer than it expects, or got one again."""
+
+    BEGAN = "flowhook.silence.began"
+    ENDED = "flowhook.silence.ended"
+
+
 TASK_TYPES: Final[frozenset[str]] = frozenset(each.value for each in TaskEventType)
 FROM_RUNNERS: Final[frozenset[str]] = TASK_TYPES | {each.value for each in CorrelationEventType}
 """Types of the events that only runners can report."""
 
 TYPES: Final[frozenset[str]] = FROM_RUNNERS | {each.value for each in WorkflowEventType}
 
-PUBLISHED: Final[frozenset[str]] = TYPES | {each.value for each in IncidentEventType}
-"""All types of events that the router publishes, about executions and about incidents."""
+PUBLISHED: Final[frozenset[str]] = TYPES | {each.value for each in (*IncidentEventType, *SilenceEventType)}
+"""All types of events that the router publishes: about executions, incidents and silences."""
 
 MAX_OUTPUT_BYTES: Final = 64 * limits.KIB
 """Bytes of JSON: a larger output of a task is left out of its lifecycle event, since there are many tasks."""
@@ -101,7 +111,7 @@ class WorkflowIdentity(NamedTuple):
 
 def is_reserved_type(type_: str) -> bool:
     """Whether an event type is reserved for lifecycle events: no flow can emit such an event."""
-    return type_.startswith((WORKFLOW_PREFIX, TASK_PREFIX, INCIDENT_PREFIX))
+    return type_.startswith((WORKFLOW_PREFIX, TASK_PREFIX, INCIDENT_PREFIX, SILENCE_PREFIX))
 
 
 def is_valid_data(data: bytes) -> bool:
@@ -111,6 +121,23 @@ def is_valid_data(data: bytes) -> bool:
 def error_data(error: WorkflowError, spelling: Spelling) -> dict[str, Any]:
     """Return the members of an error to publish, without the response that caused it: any flow may listen."""
     return {key: value for key, value in error.without_response().as_dict(spelling).items() if value != ""}
+
+
+def encode_event(
+    kind: str, data: Mapping[str, Any], *, event_id: str, source: str, subject: str, time_ms: int
+) -> bytes:
+    """Return a CloudEvent of the router, as JSON."""
+    event = {
+        "specversion": SPEC_VERSION,
+        "id": event_id,
+        "source": source,
+        "type": str(kind),
+        "subject": subject,
+        "time": rfc3339(time_ms),
+        "datacontenttype": "application/json",
+        "data": data,
+    }
+    return orjson.dumps(event)
 
 
 def encode_lifecycle_event(
@@ -132,12 +159,11 @@ def encode_lifecycle_event(
     says where the admin process has it. `within` is the data that a
     runner reported (`LifecycleEvent.data`); empty for events that the router records itself.
     """
-    moment = rfc3339(time_ms)
     happened = kind.removesuffix(".v1").rpartition(".")[2].removeprefix("correlation-")
     data: dict[str, Any] = {
         "workflow" if kind in TASK_TYPES else "name": f"{definition.name}-{execution_id}.{definition.namespace}",
         "definition": definition._asdict(),
-        f"{happened}At": moment,
+        f"{happened}At": rfc3339(time_ms),
     }
     if within:
         data |= orjson.loads(within)
@@ -147,18 +173,11 @@ def encode_lifecycle_event(
         data["outputUri"] = f"/api/executions/{execution_id}/trace"
     if error is not None:
         data["error"] = error_data(error, error_types)
-    event = {
-        "specversion": SPEC_VERSION,
-        "id": event_id,
-        "source": f"/flows/{flow_id}",
-        "type": str(kind),
-        "subject": execution_id,
-        "time": moment,
-        "datacontenttype": "application/json",
-        "data": data,
-    }
+    encode = partial(
+        encode_event, kind, event_id=event_id, source=f"/flows/{flow_id}", subject=execution_id, time_ms=time_ms
+    )
     if output is not None:
-        whole = orjson.dumps(event | {"data": data | {"output": orjson.Fragment(output)}})
+        whole = encode(data | {"output": orjson.Fragment(output)})
         if len(whole) <= limits.MAX_RESULT_BYTES:
             return whole
-    return orjson.dumps(event)
+    return encode(data)

@@ -53,6 +53,7 @@ class FlowCondition(StrEnum):
     PAUSED = "paused"
     FAILING = "failing"  # an execution of it faulted within the last hour
     NEEDS_SECRET = "needs_secret"  # it names a secret that is not set  # noqa: S105 - no secret
+    SILENT = "silent"  # it got no event for longer than it expects
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,11 @@ class FlowStatistics:
     last_event_time_ms: int | None  # when the latest stored execution was received; None if absent
     secrets: tuple[NamedSecret, ...]  # those that the latest revision names, by name
     retrying: int = 0  # those of the waiting executions that failed, and wait for another try
+    # of a flow that got no event for longer than it expects, when it got the last one or was applied; None: of others
+    silent_since_time_ms: int | None = None
     oldest_pending_at = time_if_any("oldest_pending_time_ms")
     last_event_at = time_if_any("last_event_time_ms")
+    silent_since = time_if_any("silent_since_time_ms")
 
     @property
     def missing_secrets(self) -> tuple[str, ...]:

@@ -158,6 +158,25 @@ class ExecutionRecords:
         return replace(record, destinations=destinations) if destinations else record
 
 
+@attrs.define(eq=False, repr=False)
+class AwaitedEvents:
+    """Flows whose next event is awaited; `changed` is set when some got one."""
+
+    flows: set[str] = attrs.field(init=False, factory=set)
+    changed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+    _arrived: set[str] = attrs.field(init=False, factory=set)
+
+    def accepted(self, events: Iterable[stored.LoggedEvent]) -> None:
+        if arrived := self.flows.intersection(event.flow_id for _, event in events):
+            self._arrived |= arrived
+            self.changed.set()
+
+    def take(self) -> set[str]:
+        """Return the flows that got one since the last call."""
+        taken, self._arrived = self._arrived, set()
+        return taken
+
+
 # memory of a waiting call beside its request, which stays in memory until the call is answered
 CALL_BYTES: Final = 25 * limits.KIB
 WaitResult = stored.Replied | stored.Ended  # the result of a wait: a reply, or the end of an execution that gave none

@@ -11,7 +11,7 @@ from flowhook.limits import MIB
 from flowhook.sharing.table import RouterLimits
 from router.dispatch.effects import EffectQueue
 from router.dispatch.flow_statistics import FlowStatisticsCounter
-from router.dispatch.observers import EndReader, ExecutionRecords, ExecutionWatchers, ReplyWaiters
+from router.dispatch.observers import AwaitedEvents, EndReader, ExecutionRecords, ExecutionWatchers, ReplyWaiters
 from router.dispatch.runners import AttachedRunners
 from router.dispatch.state_writer import AttemptLog, LifecycleOutbox, RetryingWriter
 from router.metrics import RouterMetrics
@@ -68,6 +68,7 @@ class ShardParts:
     cache: EventCache = attrs.field(init=False, factory=EventCache)
     effects: EffectQueue = attrs.field(init=False, factory=EffectQueue)
     end_readers: list[EndReader] = attrs.field(init=False, factory=list)  # few, each of which bounds what it awaits
+    awaited: AwaitedEvents = attrs.field(init=False, factory=AwaitedEvents)
     outbox: LifecycleOutbox = attrs.field(init=False)
     writer: RetryingWriter = attrs.field(init=False)
     attempt_log: AttemptLog = attrs.field(init=False)

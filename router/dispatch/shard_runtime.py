@@ -227,6 +227,8 @@ class ShardRuntime:
         if self.parts.shard.is_debouncing:
             self._wake_timer.arm()
         self.statistics.accepted(events, now_ms)
+        if self.parts.awaited.flows:
+            self.parts.awaited.accepted(events)
         self.watchers.changed(logged.seq for logged in events)
 
     # --- runners ----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from flowhook.events.cloud_events import ReadAs, read_event
 from flowhook.expressions.syntax import is_expression, strip_markers
 from flowhook.json import beyond_orjson
 from flowhook.model import Correlation, EventFilter
-from router.flows.schedules import ScheduleSpec, parse_schedule
+from router.flows.schedules import ScheduleSpec, milliseconds, parse_schedule
 from router.scheduling.matching import ANY_TYPE, FilterShape, InboundEvent, filter_fingerprint, filter_types_for
 
 _Key = tuple[bytes, ...]  # correlation key: the values that are equal in all events of one execution
@@ -81,15 +81,16 @@ class EventTrigger:
 
 @dataclass(frozen=True, slots=True)
 class FlowTriggers:
-    """A flow's schedule, trigger and event subscriptions; false when it has none of them."""
+    """A flow's schedule, trigger, event subscriptions and expectation; false when it has none of them."""
 
     timetable: ScheduleSpec | None = None  # its schedule, if it is started by time
     trigger: EventTrigger | None = None  # the events that start it, if any do
     # filters for emitted events that its executions may wait for, as far as these are known in advance
     listens: tuple[CompiledFilter, ...] = ()
+    expect_ms: int | None = None  # how often it expects an event at least, if it says so
 
     def __bool__(self) -> bool:
-        return bool(self.timetable or self.trigger or self.listens)
+        return bool(self.timetable or self.trigger or self.listens or self.expect_ms)
 
 
 def parse_triggers(definition: Mapping[str, Any]) -> FlowTriggers:
@@ -99,10 +100,12 @@ def parse_triggers(definition: Mapping[str, Any]) -> FlowTriggers:
         InvalidError, KeyError, TypeError, AttributeError: an incompatible version checked the flow when it was applied.
     """
     schedule = definition.get("schedule", {})
+    expect = definition.get("webhook", {}).get("expect")
     return FlowTriggers(
         timetable=parse_schedule(schedule),
         trigger=_trigger(schedule["on"], schedule.get("read", "data")) if "on" in schedule else None,
         listens=_listens(definition),
+        expect_ms=None if expect is None else milliseconds(expect["every"]),
     )
 
 

@@ -96,13 +96,13 @@ def parse_schedule(schedule: Mapping[str, Any]) -> ScheduleSpec | None:
     if "cron" in schedule:
         return CronSpec(schedule["cron"], schedule.get("timezone", "UTC"))
     if "every" in schedule:
-        return EverySpec(_milliseconds(schedule["every"]))
+        return EverySpec(milliseconds(schedule["every"]))
     if "after" in schedule:
-        return AfterSpec(_milliseconds(schedule["after"]))
+        return AfterSpec(milliseconds(schedule["after"]))
     return None
 
 
-def _milliseconds(duration: object) -> int:
+def milliseconds(duration: object) -> int:
     return max(1, round(parse_duration(duration) * 1000))
 
 

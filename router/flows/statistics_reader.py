@@ -30,13 +30,15 @@ class StatisticsPage(NamedTuple):
 class FlowStatisticsReader:
     """Reads the numbers of flows, in time linear in the number of flows.
 
-    `next_of` returns the next start of a flow by its schedule, if it has one.
+    `next_of` returns the next start of a flow by its schedule, if it has one, and `silent_since` since when it got no
+    event, if that is longer than it expects.
     """
 
     _registry: Registry
     _runtime: ShardRuntime
     _secrets: FlowSecrets
     _next_of: Callable[[str], int | None]
+    _silent_since: Callable[[str], int | None]
 
     @property
     def since_ms(self) -> int:
@@ -73,6 +75,8 @@ class FlowStatisticsReader:
                 return flow.paused
             case FlowCondition.FAILING:
                 return any(self._runtime.statistics.of(flow.id, self._runtime.parts.now_ms()).faulted)
+            case FlowCondition.SILENT:
+                return self._silent_since(flow.id) is not None
         return True
 
     async def _of(self, flows: Sequence[Flow]) -> list[FlowStatistics]:
@@ -96,6 +100,7 @@ class FlowStatisticsReader:
                 suspended=load.suspended,
                 oldest_pending_time_ms=None if load.next is None else received.get(load.next),
                 last_event_time_ms=latest.get(flow.id),
+                silent_since_time_ms=self._silent_since(flow.id),
                 secrets=secrets[flow.id],
             )
             for flow, load in zip(flows, loads.values(), strict=True)

@@ -73,6 +73,7 @@ from router.triggers.execution_starter import ExecutionStarter
 from router.triggers.incident_publisher import IncidentPublisher
 from router.triggers.join_trigger import JoinTrigger
 from router.triggers.lifecycle_publisher import LifecyclePublisher
+from router.triggers.silence_watch import SilenceWatch
 
 SWEEP_SECONDS: Final = 60.0  # between two sweeps
 STEP_SECONDS: Final = 0.05  # between two steps of one sweep, so that it never holds up acceptance
@@ -168,6 +169,7 @@ class OwnedShard:
         cron_scheduler = CronScheduler(parts, starter)
         join_trigger = JoinTrigger(parts, runtime.events, starter)
         publisher = EventPublisher(parts, runtime.events, join_trigger, starter)
+        silence_watch = SilenceWatch(parts, storage.silences, publisher, _now_ms())
         lifecycle_publisher = LifecyclePublisher(parts, registry, publisher)
         uploads = UploadReceiver(
             bodies=storage.bodies,
@@ -191,7 +193,7 @@ class OwnedShard:
         flow_secrets = FlowSecrets(registry, matches)
 
         await cron_scheduler.recover()
-        await flows.start(await runtime.recover(), [cron_scheduler, publisher])
+        await flows.start(await runtime.recover(), [cron_scheduler, publisher, silence_watch])
         await runtime.settle(storage.incidents)
 
         intake = EventIntake(
@@ -217,6 +219,7 @@ class OwnedShard:
                 runtime=runtime,
                 secrets=flow_secrets,
                 next_of=cron_scheduler.next_of,
+                silent_since=silence_watch.silent_since,
             ),
             now_ms=_now_ms,
         )
@@ -269,7 +272,7 @@ class OwnedShard:
         ):
             add_service(server, servicer)
         enable_reflection(server)
-        _observe(parts.metrics, runtime, cron_scheduler, uploads)
+        _observe(parts.metrics, runtime, cron_scheduler, uploads, silence_watch)
         if self._before_bind is not None:
             await self._before_bind()
         self._process_state.announce("grpc", settings.host, bind(server, settings, self._port))
@@ -279,6 +282,7 @@ class OwnedShard:
             self._save_uses(),
             cron_scheduler.run(),
             join_trigger.run(),
+            silence_watch.run(),
             lifecycle_publisher.run(),
             IncidentPublisher(outages=runtime.outages, incidents=storage.incidents, publisher=publisher).run(),
             runtime.restore_statistics(),
@@ -375,7 +379,11 @@ class OwnedShard:
 
 
 def _observe(
-    metrics: RouterMetrics, runtime: ShardRuntime, cron_scheduler: CronScheduler, uploads: UploadReceiver
+    metrics: RouterMetrics,
+    runtime: ShardRuntime,
+    cron_scheduler: CronScheduler,
+    uploads: UploadReceiver,
+    silence_watch: SilenceWatch,
 ) -> None:
     shard, events, observe = runtime.shard, runtime.events, metrics.observe
     shard_outages = runtime.parts.outages
@@ -399,6 +407,11 @@ def _observe(
         "flowhook_router_buffered_events", "Buffered events that no execution listens for yet.", lambda: events.buffered
     )
     observe("flowhook_router_schedules", "Flows with a schedule.", lambda: len(cron_scheduler))
+    observe(
+        "flowhook_router_silent_flows",
+        "Flows that got no event for longer than they expect.",
+        lambda: len(silence_watch),
+    )
     observe("flowhook_router_uploads", "Uploads in progress.", lambda: uploads.under_way)
     observe(
         "flowhook_router_upload_bytes",

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from itertools import islice
 from typing import Final, NamedTuple
 
 import apsw
 
+from flowhook.events import ids
 from flowhook.model import Status
 from router.storage.schema import STATUSES
 from router.storage.statements import BatchStatement
@@ -46,6 +48,14 @@ SELECT k.flow_id, c.minute, c.status, c.number FROM (
   WHERE end_time_ms >= ? AND end_time_ms < ? GROUP BY 1, 2, 3
 ) c JOIN flow_key k ON k.key = c.flow
 """
+_REQUESTS: Final = """
+SELECT event_id, receive_time_ms FROM (
+  SELECT * FROM execution INDEXED BY execution_by_flow
+  WHERE flow = (SELECT key FROM flow_key WHERE flow_id = ?) ORDER BY seq DESC LIMIT ?
+) e WHERE replay_of IS NULL AND quiet IS NULL AND NOT EXISTS (SELECT 1 FROM execution_link l WHERE l.seq = e.seq)
+"""
+MAX_SCANNED: Final = 10_000  # executions of a flow among which `latest_requests` searches
+MAX_OUT_OF_ORDER: Final = 20  # events that are compared
 _RECEIVE_TIMES = BatchStatement("SELECT seq, receive_time_ms FROM execution WHERE seq IN ({rows})")
 
 
@@ -110,3 +120,21 @@ def latest_receive_times(connection: apsw.Connection, flow_ids: Collection[str])
     )
     found = ((flow_id, connection.execute(query, (flow_id,)).get) for flow_id in flow_ids)
     return {flow_id: received for flow_id, received in found if received is not None}
+
+
+def latest_requests(connection: apsw.Connection, flow_ids: Collection[str]) -> dict[str, int]:
+    """Return when each flow's latest stored event was received that somebody sent, Unix times in ms.
+
+    Left out are replays, and what executions, lifecycle events and schedules started. An operator may accept an event
+    of before: of the newest ones the latest counts. Flows without any are missing.
+    """
+    found = {}
+    for flow_id in flow_ids:
+        sent = (
+            received
+            for event_id, received in connection.execute(_REQUESTS, (flow_id, MAX_SCANNED))
+            if not ids.is_of_schedule(event_id, flow_id)
+        )
+        if times := [*islice(sent, MAX_OUT_OF_ORDER)]:
+            found[flow_id] = max(times)
+    return found

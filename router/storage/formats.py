@@ -92,6 +92,10 @@ CREATE TABLE incident (
 ) STRICT;
 CREATE INDEX incident_open ON incident (number) WHERE close_time_ms IS NULL;
 CREATE TABLE kept_turn (seq INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE silence (
+  flow_id TEXT PRIMARY KEY, since_ms INTEGER NOT NULL, begin_ms INTEGER NOT NULL, serve_ms INTEGER NOT NULL,
+  end_ms INTEGER, announced INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 """,
 }
 """The step from each format to the next one."""
@@ -107,6 +111,7 @@ ALTER TABLE rejection DROP COLUMN outcome;
 ALTER TABLE subscription DROP COLUMN destinations;
 DROP TABLE incident;
 DROP TABLE kept_turn;
+DROP TABLE silence;
 """,
     6: """
 ALTER TABLE audit_entry RENAME TO audit;

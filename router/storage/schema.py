@@ -204,6 +204,15 @@ CREATE TABLE incident (
 ) STRICT;
 CREATE INDEX incident_open ON incident (number) WHERE close_time_ms IS NULL;
 
+CREATE TABLE silence ( -- see `Silence`
+  flow_id TEXT PRIMARY KEY,
+  since_ms INTEGER NOT NULL,
+  begin_ms INTEGER NOT NULL,
+  serve_ms INTEGER NOT NULL,
+  end_ms INTEGER,
+  announced INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE dedupe (
   digest BLOB PRIMARY KEY,
   until_ms INTEGER NOT NULL,

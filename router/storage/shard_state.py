@@ -111,6 +111,7 @@ class ShardState:
     recent_activity = reading(activity.recent, by="_queries")
     receive_times = reading(activity.receive_times, by="_queries")
     latest_receive_times = reading(activity.latest_receive_times, by="_queries")
+    latest_requests = reading(activity.latest_requests, by="_queries")
     erased = reading(find_erasure, by="_queries")
 
     async def work(self, seqs: Collection[int]) -> dict[int, stored.Work]:

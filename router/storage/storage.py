@@ -43,6 +43,7 @@ from router.storage.registry import Registry, RegistryOperation
 from router.storage.rejections import RejectionLog
 from router.storage.schema import PAGE_BYTES, connect_writer
 from router.storage.shard_state import ShardState, next_epoch
+from router.storage.silences import SilenceLog
 from router.storage.writer import TransactionLog, Writer
 
 
@@ -190,6 +191,7 @@ class Storage:
         self.registry = Registry(self.writer, self._readers, registry, limits)
         self.rejections = RejectionLog(self.writer, self._readers)
         self.incidents = IncidentLog(self.writer, self._readers)
+        self.silences = SilenceLog(self.writer, self._readers)
         self.audit = AuditLog(self.writer, self._readers, audit)
         self.jobs = JobStore(self.writer, self._queries)
         self.bodies = BodyStore(self._blobs)

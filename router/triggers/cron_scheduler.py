@@ -35,7 +35,7 @@ log = logs.get_logger(__name__)
 
 
 def run_id(run: DueRun) -> str:
-    return ids.derive(ids.slot_of(run.flow_id), run.due_ms, f"schedule {run.flow_id}")
+    return ids.of_schedule(run.flow_id, run.due_ms)
 
 
 @attrs.define(eq=False, repr=False)

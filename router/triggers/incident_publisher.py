@@ -10,12 +10,10 @@ import asyncio
 from typing import Final
 
 import attrs
-import orjson
 
 from flowhook.errors import ExhaustedError, FlowhookError
 from flowhook.events import ids
-from flowhook.events.cloud_events import SPEC_VERSION
-from flowhook.events.lifecycle import IncidentEventType
+from flowhook.events.lifecycle import IncidentEventType, encode_event
 from flowhook.events.workflow_input import rfc3339
 from flowhook.model.incidents import Incident
 from flowhook.process import logs
@@ -78,15 +76,4 @@ def _event(incident: Incident, type_: str, event_id: str) -> bytes:
     if type_ == IncidentEventType.CLOSED and incident.close_time_ms is not None:
         time_ms = incident.close_time_ms
         data["closedAt"] = rfc3339(time_ms)
-    return orjson.dumps(
-        {
-            "specversion": SPEC_VERSION,
-            "id": event_id,
-            "source": "/incidents",
-            "type": str(type_),
-            "subject": incident.id,
-            "time": rfc3339(time_ms),
-            "datacontenttype": "application/json",
-            "data": data,
-        }
-    )
+    return encode_event(type_, data, event_id=event_id, source="/incidents", subject=incident.id, time_ms=time_ms)

@@ -95,6 +95,9 @@ class Faulty:
     async def inbound_payloads(self, numbers):
         return await self._found("inbound_payloads", numbers)
 
+    async def latest_requests(self, flow_ids):
+        return await self._found("latest_requests", flow_ids)
+
     def delay(self, name):
         """Have a kind of read come late from now on; returns the gate."""
         self.reading.clear()
@@ -199,9 +202,9 @@ class RunningHost:
         self._running.cancel()
         await asyncio.wait([self._running])
 
-    async def append(self, flow_id="a", *payloads, **fields):
+    async def append(self, flow_id="a", *payloads, at_ms=1000, **fields):
         events = [
-            NewEvent(ids.mint(ids.slot_of(flow_id)), flow_id, 1, 1000, payload, **fields)
+            NewEvent(ids.mint(ids.slot_of(flow_id)), flow_id, 1, at_ms, payload, **fields)
             for payload in payloads or (b"payload",)
         ]
         return [appended.seq for appended in await self.host.append(events)]

@@ -23,6 +23,7 @@ from router.triggers.event_publisher import EventPublisher
 from router.triggers.execution_starter import ExecutionStarter
 from router.triggers.idempotent_ids import EffectIds
 from router.triggers.join_trigger import LOOK_SECONDS, JoinTrigger
+from router.triggers.silence_watch import SilenceWatch
 
 NOON = 1_795_521_600_000
 """2026-11-24T12:00Z."""
@@ -33,12 +34,13 @@ _NUMBERS = count()
 class Triggers:
     """A router as far as flows are started by time and by events. Nothing happens by itself."""
 
-    def __init__(self, shard, flows, cron_scheduler, join_trigger, publisher, *, registry):
+    def __init__(self, shard, flows, cron_scheduler, join_trigger, publisher, *, silence_watch, registry):
         self.shard = shard
         self.flows = flows
         self.cron_scheduler = cron_scheduler
         self.join_trigger = join_trigger
         self.publisher = publisher
+        self.silence_watch = silence_watch
         self._registry = registry
 
     async def apply(self, flow_id, schedule, *, rest="", at_ms=NOON):
@@ -60,6 +62,12 @@ class Triggers:
         """Look at the clock, which shows `at_ms`, and return the flows that were started."""
         self.set_clock(at_ms)
         return [record.flow_id for record in await self._started_by(self.cron_scheduler.turn)]
+
+    async def look(self, at_ms):
+        """Look for silent flows by a clock that shows `at_ms`, and return the events of them that started `alerts`."""
+        self.set_clock(at_ms)
+        started = await self._started_by(self.silence_watch.turn)
+        return [orjson.loads(await self.input_of(each))[0] for each in started if each.flow_id == "alerts"]
 
     async def emit(self, *events):
         """Emit events, each another one, put together what came, and return the inputs of what was started by it."""
@@ -109,5 +117,7 @@ async def triggers(path, *, at_ms=NOON, total_backlog=1000, look_seconds=LOOK_SE
         join_trigger = JoinTrigger(host.parts, host.events, starter, look_seconds=look_seconds)
         publisher = EventPublisher(host.parts, host.events, join_trigger, starter)
         await cron_scheduler.recover()
-        await flows.start({}, [cron_scheduler, publisher])
-        yield Triggers(shard, flows, cron_scheduler, join_trigger, publisher, registry=registry)
+        silence_watch = SilenceWatch(host.parts, shard.storage.silences, publisher, at_ms)
+        await flows.start({}, [cron_scheduler, publisher, silence_watch])
+        starting = (cron_scheduler, join_trigger, publisher)
+        yield Triggers(shard, flows, *starting, silence_watch=silence_watch, registry=registry)

@@ -48,6 +48,7 @@ Network = IPv4Network | IPv6Network
 MAX_DEDUPE_SECONDS: Final = 7 * 24 * 3600.0
 MAX_PREFLIGHT_SECONDS: Final = 24 * 3600.0
 MAX_REPLY_SECONDS: Final = 3600.0
+MAX_SILENCE_SECONDS: Final = 28 * 24 * 3600.0
 MAX_RATE: Final = 1_000_000
 MAX_NETWORKS: Final = 1000
 
@@ -398,6 +399,14 @@ class Accept(Model):
             yield (), Code.KEY_MISSING, "needs a `filter`, a `schema`, or both"
 
 
+class Expect(Model):
+    """How often events come in."""
+
+    every: Annotated[Duration, Field(ge=1, le=MAX_SILENCE_SECONDS)]
+    """Seconds within which an event is accepted at least; else the flow is silent. In [1, 28 days]: what is removed
+    before that can't be known to have come."""
+
+
 RESERVED_PATHS: Final = ("/hook", "/replies", "/healthz", "/readyz")
 _PATH: Final = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]+/)*(?:[A-Za-z0-9._~!$&'()*+,;=:@-]+)?")
 _HOST: Final = re.compile(
@@ -432,6 +441,7 @@ class Webhook(InboundEndpoint):
     host: Annotated[str, AfterValidator(_own_host)] | None = None
     """Host of the flow's own URL; default: any."""
     accept: Accept | None = None
+    expect: Expect | None = None
 
     subpaths: StrictBool = False
     """Whether any suffix of the URL is accepted. One that names a callback, alone or before a token, is that callback's

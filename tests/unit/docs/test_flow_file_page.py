@@ -58,7 +58,9 @@ def table_keys(section):
 
 def test_every_key_of_webhook_is_documented():
     section = PAGE.partition("## webhook\n")[2].partition("### auth")[0]
-    keys = set(keys_of(webhook.Webhook, without=("respond", "dedupe", "rate_limit", "sender_rate_limit", "cors")))
+    grouped = ("respond", "dedupe", "rate_limit", "sender_rate_limit", "cors", "expect")
+    keys = set(keys_of(webhook.Webhook, without=grouped))
+    keys |= {f"expect.{key}" for key in keys_of(webhook.Expect)}
     keys |= {f"cors.{key}" for key in keys_of(webhook.Cors)}
     keys |= {f"accept.{key}" for key in keys_of(webhook.Accept, without=("otherwise",))}
     keys |= {f"accept.otherwise.{key}" for key in keys_of(webhook.Otherwise)}

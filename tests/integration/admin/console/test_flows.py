@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 import time
@@ -14,6 +15,7 @@ import pytest_asyncio
 from axe_playwright_python.async_playwright import Axe
 from support.browsers import log_in
 from support.consoles import running_console
+from support.patience import PATIENCE
 from support.routers import flow, running_router
 from support.runners import attached
 
@@ -70,6 +72,19 @@ async def shop(router, client):
             await runner.fault(assignment)
 
 
+async def test_a_flow_that_is_silent_is_marked_in_the_list_and_on_its_page(tmp_path):
+    async with fresh(tmp_path) as (_, client, browser):
+        await client.flows.apply([flow("shop", b"webhook: {auth: none, expect: {every: PT1S}}\n"), flow("other")])
+        async with asyncio.timeout(PATIENCE):
+            while not (found := rows((await browser.get("/flows?state=silent")).text)):
+                await asyncio.sleep(0.05)
+        assert list(found) == ["shop"]
+        assert "active silent" in found["shop"]
+        page = (await browser.get("/flows/shop")).text
+        assert re.search(r"none stored <span class=\"bad\">silent since .*</span>, longer than it expects", page)
+        assert "silent" not in rows((await browser.get("/flows?name=other")).text)["other"]
+
+
 @pytest.mark.usefixtures("shop")
 class TestList:
     async def test_each_flow_shows_its_state_rate_errors_queue_and_secrets(self, viewer):
@@ -98,7 +113,7 @@ class TestList:
     @pytest.mark.parametrize(
         ("query", "what"),
         [
-            ("state=broken", "'paused', 'failing' or 'needs_secret'"),
+            ("state=broken", "'paused', 'failing', 'needs_secret' or 'silent'"),
             ("stat=paused", "write name, state"),
             ("live=perhaps", "on or off"),
             ("page_size=9", "no page_size"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 
 import pytest
 from support.command_flows import DOCUMENT, HELLO, QUIET
 from support.commands import send_event, wait_for_end
+from support.patience import PATIENCE
 
 
 def test_a_flow_is_drawn_by_its_id_and_from_its_file_alike(cluster, flows):
@@ -89,6 +91,21 @@ def test_flows_are_listed_with_their_numbers_and_the_secrets_that_they_need(clus
         assert cluster.run("flows", "list", "--state", "broken").code == 2
     finally:
         cluster.run("flows", "delete", "needy")
+
+
+def test_a_flow_that_is_silent_says_so(cluster, tmp_path):
+    path = tmp_path / "shy.yaml"
+    path.write_text(QUIET.replace("quiet", "shy") + "webhook: {auth: none, expect: {every: PT1S}}\n")
+    cluster.run("apply", "-f", path)
+    try:
+        until = time.monotonic() + PATIENCE
+        while not (rows := cluster.run("flows", "list", "--state", "silent", "--json").rows):
+            assert time.monotonic() < until
+        assert [row["id"] for row in rows] == ["shy"]
+        assert rows[0]["numbers"]["silent_since"] == rows[0]["updated_at"]
+        assert "active, silent" in cluster.run("flows", "list", "--name", "shy").out
+    finally:
+        cluster.run("flows", "delete", "shy")
 
 
 def test_flows_report_when_their_schedule_starts_them_next(cluster, tmp_path):

@@ -326,3 +326,13 @@ def test_a_webhook_does_not_change():
 )
 def test_expressions_outside_of_a_flow_know_no_variables(place, keys):
     assert fault(**keys) == (place, "EXPRESSION_INVALID")
+
+
+def test_how_often_events_are_expected_has_bounds():
+    assert webhook(expect={"every": "PT1H"}).expect.every == 3600
+    assert webhook(expect={"every": {"days": 28}}).expect.every == 28 * 24 * 3600
+    for wrong in ("PT0S", "PT0.5S", "P29D"):
+        assert fault(expect={"every": wrong})[0] == "expect.every"
+    assert fault(expect={"every": 60})[0] == "expect.every"
+    assert fault(expect={})[0] == "expect.every"
+    assert fault(expect={"every": "PT1H", "grace": "PT1M"})[0] == "expect.grace"

@@ -1,0 +1,59 @@
+"""The silences of flows that expect events: one row for each that is not over, or whose end was not published."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final, NamedTuple
+
+import apsw
+import attrs
+
+from router.storage.readers import Readers, reading
+from router.storage.writer import Writer
+
+ROW_BYTES: Final = 256
+
+
+class Silence(NamedTuple):
+    """A time in which a flow got no event, although it expects them more often. Times are Unix times in ms."""
+
+    flow_id: str
+    since_ms: int  # when it got the last event, or else when it was applied
+    begin_ms: int  # when that was longer ago than the flow expects
+    serve_ms: int  # since when the router served that found it
+    end_ms: int | None = None  # when it was over
+    announced: int = 0  # 1: the lifecycle event of its beginning was published
+
+
+def _all(connection: apsw.Connection) -> list[Silence]:
+    rows = connection.execute("SELECT flow_id, since_ms, begin_ms, serve_ms, end_ms, announced FROM silence")
+    return [Silence(*row) for row in rows]
+
+
+def _save(connection: apsw.Connection, silence: Silence) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO silence (flow_id, since_ms, begin_ms, serve_ms, end_ms, announced)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        silence,
+    )
+
+
+def _remove(connection: apsw.Connection, flow_id: str) -> None:
+    connection.execute("DELETE FROM silence WHERE flow_id = ?", (flow_id,))
+
+
+@attrs.define(eq=False, repr=False)
+class SilenceLog:
+    """Silences by flow; a flow has at most one."""
+
+    _writer: Writer
+    _readers: Readers
+
+    all = reading(_all)
+
+    async def save(self, silence: Silence) -> None:
+        """Add a silence, or replace that of its flow."""
+        await self._writer.write(partial(_save, silence=silence), size=ROW_BYTES)
+
+    async def remove(self, flow_id: str) -> None:
+        await self._writer.write(partial(_remove, flow_id=flow_id), size=ROW_BYTES)

@@ -16,7 +16,7 @@ USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup codegen lint format unit test test-release coverage fuzz bench chaos run cluster lock vendor screenshots baseline clean anew
+.PHONY: help setup codegen lint format unit test test-release coverage fuzz bench chaos run cluster lock vendor docs screenshots baseline clean anew
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -95,6 +95,9 @@ lock: $(UV) ## renew requirements*.lock from pyproject.toml
 
 vendor: ## renew the vendored files of the console from npm, as their manifest says
 	python3 install/vendor.py
+
+docs: $(DEV) ## build the site of docs/ into build/site; a link that leads nowhere is an error
+	$(BIN)/zensical build --strict
 
 screenshots: $(DEV) ## renew the pictures of the console in docs/screenshots; needs chromium
 	$(BIN)/python -m harness.screenshots

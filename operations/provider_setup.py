@@ -8,7 +8,7 @@ Source: docs/senders.md, and each provider's page in `flowhook.providers.table` 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 _CHOOSE_IT: Final = "Set the secret {secret} to a long random text of your choice."
 _PUBLIC_URL: Final = "The URL is signed: behind a proxy, edges need FLOWHOOK_PUBLIC_URL."
@@ -213,6 +213,39 @@ _STEPS: Final[Mapping[str, tuple[str, ...]]] = {
         _ANSWER_200,
     ),
 }
+
+
+# keys of `auth` other than a secret; values are examples, which have to be replaced
+_AUTH: Final[Mapping[str, Mapping[str, str]]] = {
+    "aws-sns": {"topic_arn": "arn:aws:sns:eu-central-1:123456789012:orders"},
+    "discord": {"public_key": "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"},
+    "meta": {"secret": "{secret}", "verify_token": "{secret}-verify"},
+    "paypal": {"webhook_id": "8PT597110X687430LKGECATA"},
+    "plaid": {"client_id": "5eb13e97fd0ed40013cc0000", "secret": "{secret}", "environment": "sandbox"},
+    "sendgrid": {
+        "public_key": "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw"
+        "+2fNNRaINXvVpiglSI8eNEc6wEA3F+g=="
+    },
+    "whatsapp": {"secret": "{secret}", "verify_token": "{secret}-verify"},
+}
+# answers of which providers say that they want no other, not even 202
+_RESPOND: Final[Mapping[str, Mapping[str, Any]]] = {
+    "discord": {"status": 204},
+    "twilio": {"status": 200, "headers": {"Content-Type": "text/xml"}, "body": "<Response/>"},
+}
+_WITH_200: Final = frozenset(
+    ("asana", "linear", "mailgun", "meta", "plaid", "shopify", "slack", "stripe", "whatsapp", "x", "zoom")
+)
+
+
+def webhook_settings(provider: str, secret: str) -> dict[str, Any]:
+    """Return `auth` and, if the provider expects another answer than 202, `respond` of a flow that it sends to."""
+    keys = _AUTH.get(provider, {"secret": "{secret}"})
+    settings: dict[str, Any] = {
+        "auth": {provider: {key: value.replace("{secret}", secret) for key, value in keys.items()}}
+    }
+    respond = {"status": 200} if provider in _WITH_200 else _RESPOND.get(provider)
+    return settings if respond is None else {**settings, "respond": respond}
 
 
 def setup_steps(provider: str, url: str, secret: str) -> tuple[str, ...]:

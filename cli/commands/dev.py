@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 from typer import Argument
 
 from cli import failures
+from cli.commands.schema import write_schema
 from cli.commands.up import prepare, program
 from cli.options import settings_command
 from cli.supervisor.cluster_spec import ClusterSpec
-from cli.supervisor.rundir import DEV_DATA_DIR
+from cli.supervisor.rundir import DEV_DATA_DIR, make_dev_directory
 from cli.supervisor.running import run_cluster
 from cli.supervisor.up_settings import UpSettings
 from flowhook.errors import FlowhookError, InvalidError
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from flowhook.client import AsyncClient
 
 _DIRECTORY_HELP: Final = "Directory of the flow files, or one of them; default: this one."
-# a directory of its own, which no version control takes: it has the keys and tokens of the cluster
-_IGNORE: Final = "*\n"
 
 
 class DevSettings(UpSettings):
@@ -62,10 +61,10 @@ def _dev(settings: DevSettings) -> int:
     if not flows.exists():
         raise InvalidError(f"{settings.flows}: there is no such file or directory", reason="FLOW_FILE_MISSING")
     spec = replace(settings.spec(), program=program())
+    if settings.data_dir == DEV_DATA_DIR:
+        make_dev_directory()
     with closing(RunDir(settings.data_dir)) as run_dir:
         prepare(settings, spec)
-        if settings.data_dir == DEV_DATA_DIR:
-            (DEV_DATA_DIR / ".gitignore").write_text(_IGNORE)
         os.environ.setdefault("FLOWHOOK_LOG_LEVEL", "error")  # what is refused is printed here
         return asyncio.run(_run(settings, spec, flows, run_dir))
 
@@ -108,10 +107,15 @@ class _Development:
         await self._watching.wait()
 
     def on_ready(self, addresses: ClusterAddresses, login_code: str) -> None:
+        link = f"{addresses.admin_url}/login#{login_code}"
+        threading.Thread(target=self._welcome, args=(link,), daemon=True).start()
+
+    def _welcome(self, link: str) -> None:
+        """Open the console, and renew the schema that editors use. Blocking."""
         if self.opens:
-            threading.Thread(
-                target=webbrowser.open, args=(f"{addresses.admin_url}/login#{login_code}",), daemon=True
-            ).start()
+            webbrowser.open(link)
+        if self.flows.data_dir == DEV_DATA_DIR:
+            write_schema()
 
     async def attend(self) -> None:
         from cli.development.arrivals import print_arrivals

@@ -39,8 +39,8 @@ RETRIES_HERE: Final = (
 _VALUES: Final = ("input", "output", "context", "error")
 
 
-class _Request(NamedTuple):
-    """The request as given by the options; headers and query are in the order of the options."""
+class SentRequest(NamedTuple):
+    """A request to the webhook of a flow; headers and query are in order."""
 
     body: bytes
     content_type: str
@@ -107,7 +107,7 @@ def command(
     from flowhook.process.settings import RunnerSettings
     from runner.local_run import run_document
 
-    request = _Request(
+    request = SentRequest(
         b"{}" if input_ is None and content_type is None else read_content("--input", input_ or ""),
         content_type or JSON,
         [split_pair("--header", text, ":") for text in header or ()],
@@ -125,7 +125,7 @@ def command(
     )
     for warning in located_warnings(document, flow.content, file=flow.name, policy=settings.address_policy):
         print(flow_files.format_warning(warning), file=sys.stderr)
-    start = _start_event(document, request)
+    start = start_event(document, request)
     events = [*(_callback(document, text) for text in callback or ()), *map(_emitted_event, event or ())]
     if until:
         from flowhook.document.definition import walk
@@ -139,7 +139,7 @@ def command(
             document,
             start,
             settings,
-            _secrets(document.workflow.use.secrets, given),
+            secrets_of(document.workflow.use.secrets, given),
             trace=partial(_print_task, json=json) if trace else None,
             until=until,
             on_reply=_print_reply,
@@ -170,7 +170,7 @@ def _print_reply(reply: Reply) -> None:
     sys.stderr.buffer.flush()
 
 
-def _secrets(names: Iterable[str], given: Mapping[str, bytes]) -> dict[str, bytes]:
+def secrets_of(names: Iterable[str], given: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return secrets by name; one that is not set is absent, and the task that needs it reports that."""
     found = dict(given)
     for name in names:
@@ -189,7 +189,7 @@ def _secret(text: str) -> tuple[str, bytes]:
     return name, read_file(Path(value[1:]), f"--secret {name}: {value[1:]}").removesuffix(b"\n")
 
 
-def _start_event(document: FlowDocument, request: _Request) -> Event:
+def start_event(document: FlowDocument, request: SentRequest) -> Event:
     """Return the event that starts the flow: the request as an edge converts it; without a webhook, the input alone."""
     webhook = document.webhook
     if webhook is None:
@@ -210,7 +210,7 @@ def _callback(document: FlowDocument, text: str) -> ProvidedEvent:
     if name not in callbacks:
         known = f"; there are {', '.join(callbacks)}" if callbacks else ", nor any other"
         raise typer.BadParameter(f"--callback: {document.id} has no callback {name}{known}")
-    request = _Request(read_content(f"--callback {name}", body), JSON, (), ())
+    request = SentRequest(read_content(f"--callback {name}", body), JSON, (), ())
     raw = callbacks[name].parse == "raw"
     event = _checked(f"--callback {name}", _received(document.id, callbacks[name], request, name), raw=raw)
     return ProvidedEvent(cloud_events.from_callback(event, raw=raw), callback=True)
@@ -236,7 +236,7 @@ def _emitted_event(text: str) -> ProvidedEvent:
     return ProvidedEvent(payload, callback=False)
 
 
-def _received(flow_id: str, webhook: Webhook | Callback, request: _Request, callback: str = "") -> Event:
+def _received(flow_id: str, webhook: Webhook | Callback, request: SentRequest, callback: str = "") -> Event:
     """Return a request as an edge passes it on: without credentials."""
     from edge.webhook.compiled_endpoints import CompiledEndpoint
     from flowhook.signatures.request_values import strip_query

@@ -15,7 +15,9 @@ from flowhook.security.private_files import make_directory, open_private, write_
 
 CLUSTER_FILE: Final = "cluster.json"
 LOCK_FILE: Final = "up.lock"
-DEV_DATA_DIR: Final = Path(".flowhook")  # data directory of `flowhook dev`
+# data directory of `flowhook dev`, which no version control takes: it has keys and tokens
+DEV_DATA_DIR: Final = Path(".flowhook")
+_IGNORED: Final = "*\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,16 @@ class RunDir:
     def _remove_all(self) -> None:
         for path in (*self._path.glob("*.pid"), self._path / CLUSTER_FILE):
             path.unlink(missing_ok=True)
+
+
+def make_dev_directory() -> Path:
+    """Create the data directory of `flowhook dev`, and return it. Blocking."""
+    try:
+        make_directory(DEV_DATA_DIR)
+        (DEV_DATA_DIR / ".gitignore").write_text(_IGNORED)
+    except OSError as error:
+        raise InvalidError(f"can't use {DEV_DATA_DIR}: {error.strerror}", reason="DATA_DIR_UNUSABLE") from None
+    return DEV_DATA_DIR
 
 
 def read_cluster(data_dir: Path) -> ClusterAddresses | None:

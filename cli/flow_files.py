@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -47,18 +47,31 @@ def read_flow_files(paths: Sequence[Path]) -> list[FlowFile]:
     return files
 
 
-def check_flow_files(paths: Sequence[Path]) -> tuple[list[FlowFile], list[Fault]]:
-    """Return the flows of the files that have no faults, as `read_flow_files` does, and the faults of the others."""
-    return check_contents({str(path): read_flow_file(path) for path in find_flow_files(paths)})
+def check_flow_files(
+    paths: Sequence[Path], unreached: dict[str, Fault] | None = None
+) -> tuple[list[FlowFile], list[Fault]]:
+    """Return the flows of the files that have no faults, as `read_flow_files` does, and the faults of the others.
+
+    With `unreached`, functions of catalogs that can't be reached are put there, and taken as they are called.
+    """
+    contents: dict[str, bytes] = {}
+    unreadable: list[Fault] = []
+    for path in find_flow_files(paths):
+        try:
+            contents[str(path)] = read_flow_file(path, unreached)
+        except InvalidFlowError as error:
+            unreadable += error.faults
+    files, faults = check_contents(contents, unreached or ())
+    return files, [*unreadable, *faults]
 
 
-def check_contents(contents: Mapping[str, bytes]) -> tuple[list[FlowFile], list[Fault]]:
-    """Return the same of the contents of files, by their names."""
+def check_contents(contents: Mapping[str, bytes], named: Collection[str] = ()) -> tuple[list[FlowFile], list[Fault]]:
+    """Return the same of the contents of files, by their names; `named` are functions that they may call besides."""
     from flowhook.document import parse
     from flowhook.document.diagnostics.problems import Code
     from runner.component_names import component_names
 
-    functions = component_names()
+    functions = component_names().union(named)
     files: list[FlowFile] = []
     faults: list[Fault] = []
     for name, content in contents.items():
@@ -95,18 +108,21 @@ def list_directory(path: Path) -> list[Path]:
     return sorted(item for item in path.iterdir() if item.suffix in SUFFIXES and item.is_file())
 
 
-def read_flow_file(path: Path) -> bytes:
-    """Return the content of a file, with the files that it names (`embedded_files`). Blocking.
+def read_flow_file(path: Path, unreached: dict[str, Fault] | None = None) -> bytes:
+    """Return the content of a file, with the files (`embedded_files`) and functions (`catalogs`) it names. Blocking.
 
     Raises:
-        InvalidError: one of them can't be read (`FLOW_FILE_MISSING`).
+        InvalidFlowError: one of them can't be read.
+        InvalidError: the file can't be read (`FLOW_FILE_MISSING`).
     """
+    from cli.catalogs import add_functions
     from cli.embedded_files import embed
 
     try:
-        return embed(path.read_bytes(), path)
+        content = path.read_bytes()
     except OSError as error:
         raise InvalidError(f"{path}: {os.strerror(error.errno or 0)}", reason="FLOW_FILE_MISSING") from None
+    return add_functions(embed(content, path), path, unreached)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,9 +28,11 @@ def command(
 
     policy = read_settings(RunnerSettings, {}).address_policy  # as far as the environment says what runners may call
     warnings: list[Fault] = []
-    flows, errors = flow_files.check_flow_files(files)
+    unreached: dict[str, Fault] = {}
+    flows, errors = flow_files.check_flow_files(files, unreached)
     for flow in flows:
         warnings += located_warnings(flow.document, flow.content, file=flow.name, policy=policy)
+    warnings += (replace(each, cause=f"not checked: {each.cause}") for each in unreached.values())
     if strict:
         errors, warnings = [*errors, *warnings], []
     flow_files.print_problems(errors, warnings, json=json)

@@ -15,10 +15,10 @@ from typing import Any, Final
 import orjson
 from pydantic import BaseModel
 
+from flowhook.document.catalogs import read_flow
 from flowhook.document.diagnostics.problems import Code, Mark, Problem, to_fault
 from flowhook.document.diagnostics.rules.workflow import check_rules
 from flowhook.document.diagnostics.shapes import check_shape
-from flowhook.document.diagnostics.source import read
 from flowhook.document.models.webhook import Webhook
 from flowhook.document.models.workflow import ExecutionPolicy, Workflow
 from flowhook.errors import Fault, InvalidFlowError
@@ -52,7 +52,7 @@ def parse(source: bytes, *, file: str = "flow.yaml", functions: Collection[str] 
     Raises:
         InvalidFlowError: the file has faults; lists all of them, sorted by line (at most `MAX_FAULTS`).
     """
-    text = read(source)
+    text = read_flow(source)
     problems = text.problems[: MAX_FAULTS + 1]
     if isinstance(text.data, dict):
         problems += _check(text.data, functions)

@@ -15,8 +15,8 @@ import orjson
 
 from flowhook import limits
 from flowhook.document import FlowDocument, load_definition, located_warnings, parse
+from flowhook.document.catalogs import read_flow
 from flowhook.document.diagnostics.problems import Code, line_of
-from flowhook.document.diagnostics.source import read
 from flowhook.document.named_secrets import names_of, secret_paths
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
 from flowhook.events import cloud_events
@@ -227,7 +227,7 @@ def read_document(file: bytes, functions: bytes, reachable: bytes, source: bytes
         yield orjson.dumps(document.definition)
         warnings = located_warnings(document, source, file="", policy=AddressPolicy(reachable.decode()))
         yield orjson.dumps([astuple(each) for each in warnings])
-        root, lines = read(source).root, dict[str, int]()
+        root, lines = read_flow(source).root, dict[str, int]()
         for path, name in secret_paths(document.definition, names_of(document)):
             lines.setdefault(name, line_of(root, path))
         yield orjson.dumps(lines)

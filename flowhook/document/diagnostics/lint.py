@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from flowhook.document.catalogs import read_flow
 from flowhook.document.definition import DIRECTIVES, NAMED_LISTS, awaited_types, walk_everywhere
 from flowhook.document.diagnostics.problems import Code, Path, Problem, key_of, to_fault
 from flowhook.document.diagnostics.raised_errors import unraised_types
-from flowhook.document.diagnostics.source import read
 from flowhook.document.loader import FlowDocument
 from flowhook.document.named_secrets import looks_like_value, names_of, secret_paths
 from flowhook.errors import Fault
@@ -172,7 +172,7 @@ def located_warnings(
 
     `document` was parsed from `source`; `file` is the name of the file in the result.
     """
-    root = read(source).root
+    root = read_flow(source).root
     found = [to_fault(problem, file=file, root=root) for problem in _hints(document, policy)]
     return sorted(found, key=lambda fault: fault.line)
 

@@ -47,8 +47,10 @@ class Code(StrEnum):
     SIZE_INVALID = auto()
     URI_INVALID = auto()
     # names and references
+    DIGEST_DIFFERS = auto()
     FLOW_DUPLICATE = auto()
     FUNCTION_DEPTH = auto()
+    FUNCTION_NOT_FETCHED = auto()
     FUNCTION_UNKNOWN = auto()
     ITEM_INVALID = auto()
     NAME_DUPLICATE = auto()
@@ -112,6 +114,7 @@ class Mark:
     line: int  # line of its key or, in lists, of the node itself; from 1
     # marks of the members of a collection, by key or index
     members: Mapping[str | int, Mark] = field(default_factory=dict)
+    span: tuple[int, int] = (0, 0)  # first character in the text, and that after the last, of a scalar or an alias
 
 
 def to_fault(problem: Problem, *, file: str, root: Mark) -> Fault:
@@ -120,9 +123,14 @@ def to_fault(problem: Problem, *, file: str, root: Mark) -> Fault:
     return Fault(file, line, key_of(problem.path), problem.cause, problem.code)
 
 
-def line_of(mark: Mark, path: Path) -> int:
+def mark_of(mark: Mark, path: Path) -> Mark:
+    """Return the mark of a node below the one that has `mark`, or of what contains it, if that is missing."""
     member = mark.members.get(path[0]) if path else None
-    return mark.line if member is None else line_of(member, path[1:])
+    return mark if member is None else mark_of(member, path[1:])
+
+
+def line_of(mark: Mark, path: Path) -> int:
+    return mark_of(mark, path).line
 
 
 def key_of(path: Path) -> str:

@@ -238,13 +238,14 @@ class _Reader:
             key = self.key(key_event, path, depth)
             if key == "<<" and isinstance(key_event, yaml.ScalarEvent) and key_event.style is None:
                 self.report((*path, key), _NO_MERGE, key_event)
-            member = self.node(next(self.events), (*path, key), depth + 1)
+            value_event = next(self.events)
+            member = self.node(value_event, (*path, key), depth + 1)
             if key in value:
                 cause = f"the key {key!r} is defined twice, first on line {members[key].line}"
                 self.report((*path, key), cause, key_event, Code.KEY_DUPLICATE)
                 continue
             value[key] = member.value
-            members[key] = Mark(_line(key_event), member.mark.members)
+            members[key] = Mark(_line(key_event), member.mark.members, _span(value_event))
             node.weight += member.weight + len(key)
             node.height = max(node.height, member.height + 1)
         return node
@@ -265,7 +266,7 @@ class _Reader:
         node = _Node(value, Mark(_line(event), members))
         while not isinstance(item_event := next(self.events), yaml.SequenceEndEvent):
             member = self.node(item_event, (*path, len(value)), depth + 1)
-            members[len(value)] = Mark(_line(item_event), member.mark.members)
+            members[len(value)] = Mark(_line(item_event), member.mark.members, _span(item_event))
             value.append(member.value)
             node.weight += member.weight
             node.height = max(node.height, member.height + 1)
@@ -296,6 +297,10 @@ class _Reader:
 
 def _line(event: yaml.Event) -> int:
     return int(event.start_mark.line) + 1
+
+
+def _span(event: yaml.Event) -> tuple[int, int]:
+    return int(event.start_mark.index), int(event.end_mark.index)
 
 
 def _text(text: str) -> str:

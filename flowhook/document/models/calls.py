@@ -89,6 +89,12 @@ def endpoint_tag(value: object) -> str:
     return "<configuration>" if isinstance(value, dict) else "<uri>"
 
 
+AnyEndpoint = Annotated[
+    Annotated[Endpoint, Tag("<configuration>")] | Annotated[UriTemplate, Tag("<uri>")], Discriminator(endpoint_tag)
+]
+"""An endpoint, or its URI."""
+
+
 class MultipartField(Model):
     """A part of a form: a value, or an attachment. Not part of the DSL."""
 
@@ -117,9 +123,7 @@ class HttpArguments(Model):
     """`with` of `call: http`. `attachment` and `multipart` are not part of the DSL, which has no streamed bodies."""
 
     method: Annotated[str, AfterValidator(_method)]
-    endpoint: Annotated[
-        Annotated[Endpoint, Tag("<configuration>")] | Annotated[UriTemplate, Tag("<uri>")], Discriminator(endpoint_tag)
-    ]
+    endpoint: AnyEndpoint
     headers: Annotated[Scalars, AfterValidator(_fields)] = Field(default_factory=dict)
     query: Annotated[dict[str, Any] | str, PlainValidator(_query), base.QUERY] = Field(default_factory=dict)
     body: Any = None
@@ -305,9 +309,7 @@ class AsyncApiArguments(Model):
 class McpHttpTransport(Model):
     """Streamable HTTP."""
 
-    endpoint: Annotated[
-        Annotated[Endpoint, Tag("<configuration>")] | Annotated[UriTemplate, Tag("<uri>")], Discriminator(endpoint_tag)
-    ]
+    endpoint: AnyEndpoint
     headers: Annotated[Scalars, AfterValidator(_fields)] = Field(default_factory=dict)
 
 

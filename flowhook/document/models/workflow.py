@@ -15,6 +15,7 @@ from flowhook.document.definition import NAME_PATTERN, SEMANTIC_VERSION_PATTERN,
 from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as
 from flowhook.document.models.authentication import AuthenticationPolicy
 from flowhook.document.models.base import Model, NamedModel, accept, model_check
+from flowhook.document.models.calls import AnyEndpoint
 from flowhook.document.models.credentials import SecretName
 from flowhook.document.models.events import Schedule
 from flowhook.document.models.outage import Outage, OutagePolicy
@@ -133,10 +134,18 @@ class Extension(NamedModel):
             yield (), Code.KEY_MISSING, "expected at least one of before and after"
 
 
+class Catalog(Model):
+    """A catalog of functions, whose files `flowhook apply` fetches and adds to the flow."""
+
+    endpoint: AnyEndpoint
+    """An https URL; with `authentication`, `basic` or `bearer` as literal values."""
+
+
 class Use(Model):
     """Definitions that tasks refer to by name."""
 
     authentications: dict[str, AuthenticationPolicy] = Field(default_factory=dict)
+    catalogs: dict[Annotated[str, Field(pattern=NAME_PATTERN)], Catalog] = Field(default_factory=dict)
     errors: dict[str, ErrorDefinition] = Field(default_factory=dict)
     extensions: Annotated[tuple[Extension, ...], Field(max_length=MAX_EXTENSIONS)] = ()
     functions: dict[str, Task] = Field(default_factory=dict)

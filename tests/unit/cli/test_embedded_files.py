@@ -78,3 +78,39 @@ def test_what_is_no_document_of_a_call_stays(flow, task):
     text = f"{HEAD}do:\n  - a: {task}\n".encode()
     assert embed(text, flow) == text
     assert embed(b"file: [", flow) == b"file: ["
+
+
+ORDERS = "{call: grpc, with: {proto: {endpoint: PLACE}, " + SERVICE + "}}"
+
+
+@pytest.mark.parametrize(
+    ("written", "given"),
+    [
+        ("file:orders.proto", "EMBEDDED"),
+        ("{uri: 'file:orders.proto'}", "{uri: 'EMBEDDED'}"),
+        ("&orders file:orders.proto", "&orders EMBEDDED"),
+        ('"file:\\u006frders.proto"', "EMBEDDED"),
+    ],
+)
+def test_only_the_key_that_names_the_file_is_replaced(flow, written, given):
+    other = "{set: {a: 'file:orders.proto'}}"
+    around = f"do:\n  - é: {other}  # file:orders.proto\n  - pay: TASK\n  - b: {other}\n"
+    text = HEAD + around.replace("TASK", ORDERS.replace("PLACE", written))
+    content = embedded(b'syntax = "proto3";').decode()
+    expected = HEAD + around.replace("TASK", ORDERS.replace("PLACE", given.replace("EMBEDDED", content)))
+    assert embed(text.encode(), flow).decode() == expected
+
+
+def test_an_alias_becomes_the_file_and_what_it_stands_for_stays(flow):
+    text = HEAD + f"do:\n  - a: {{set: {{b: &f file:orders.proto}}}}\n  - pay: {ORDERS.replace('PLACE', '*f')}\n"
+    given = text.replace("*f", embedded(b'syntax = "proto3";').decode())
+    assert embed(text.encode(), flow).decode() == given
+
+
+def test_each_file_that_is_missing_is_named_with_its_line_and_key(flow):
+    pay = "".join(f"  - {name}: {ORDERS.replace('PLACE', f'file:{name}.proto')}\n" for name in ("a", "orders", "b"))
+    flow.write_text(f"{HEAD}do:\n{pay}")
+    assert [(fault.line, fault.key, fault.cause) for fault in check_flow_files([flow])[1]] == [
+        (3, "do[0].a.with.proto.endpoint", "file:a.proto: No such file or directory"),
+        (5, "do[2].b.with.proto.endpoint", "file:b.proto: No such file or directory"),
+    ]

@@ -26,8 +26,8 @@ from runner.interpreter.program import compile_program
 
 FLOWS = [block for block in pages.all_blocks("yaml") if "apiVersion:" not in block.text]
 DOCUMENT = "document: {dsl: 1.0.3, namespace: default, name: example, version: 1.0.0}\n"
-DOCUMENTED = frozenset({"acme.notify"})
-"""Components that the docs show how to write."""
+DOCUMENTED = frozenset({"acme.notify", "check-email:1.0.0@company"})
+"""Components that the docs show how to write, and a function of a catalog."""
 TASK = "do: [{keep: {set: {seen: true}}}]\n"
 
 

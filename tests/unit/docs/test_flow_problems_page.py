@@ -14,6 +14,7 @@ from support import pages
 
 from cli.flow_files import check_flow_files
 from flowhook.document import located_warnings, parse
+from flowhook.document.catalogs import append
 from flowhook.document.diagnostics.problems import Code
 from flowhook.errors import InvalidFlowError
 from flowhook.model.own_urls import OwnUrl
@@ -58,6 +59,11 @@ EXAMPLES = {
     Code.SCHEMA_INVALID: task("{set: {b: 1}, input: {schema: {document: {$ref: '#/$defs/x'}}}}"),
     Code.SIZE_INVALID: HOOK + "  max_body: 10M",
     Code.URI_INVALID: task("{call: http, with: {method: get, endpoint: ftp://x.y}}"),
+    Code.DIGEST_DIFFERS: append(
+        task("{call: 'log:1.0.0@shop', metadata: {sha256: 9f86}}").encode()
+        + b"use: {catalogs: {shop: {endpoint: 'https://x.y'}}}",
+        {"log:1.0.0@shop": ("https://x.y/functions/log/1.0.0/function.yaml", "set: {logged: true}")},
+    ).decode(),
     Code.FUNCTION_DEPTH: DO + "use: {functions: {a: {call: a}}}",
     Code.FUNCTION_UNKNOWN: task("{call: twiter.post, with: {text: b}}"),
     Code.ITEM_INVALID: HEAD + "do:\n- a:\n  set: {b: 1}",
@@ -106,8 +112,9 @@ def texts(tmp_path_factory) -> dict[Code, str]:
     folder = tmp_path_factory.mktemp("flows")
     for name in ("a.yaml", "b.yaml"):
         (folder / name).write_text(DO, encoding="utf-8")
-    ((duplicate),) = check_flow_files([folder])[1]
-    found[Code(duplicate.code)] = f"{duplicate.key}: {duplicate.cause}".replace(f"{folder}/", "")
+    (folder / "c.yaml").write_text(task("{call: 'log:1.0.0@default'}").replace("orders", "c"), encoding="utf-8")
+    for each in check_flow_files([folder])[1]:
+        found[Code(each.code)] = f"{each.key}: {each.cause}".replace(f"{folder}/", "")
     [taken] = collisions({"orders": OwnUrl("hooks.example.com", "/orders")}, {"shop": OwnUrl("", "/orders")})
     found[Code(taken.code)] = f"{taken.key}: {taken.cause}"
     unset = unset_warning("key", 1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from flowhook.document.catalogs import is_cataloged
 from flowhook.document.definition import POLICIES
 from flowhook.document.diagnostics.problems import Code, Problem, suggestion
 from flowhook.document.diagnostics.rules import unsupported
+from flowhook.document.diagnostics.rules.catalogs import check_call_of_catalog
 from flowhook.document.diagnostics.rules.context import TASK_VARIABLES, Part, RuleContext, mapping, unsettled
 from flowhook.document.diagnostics.shapes import check_shape, keys_of
 from flowhook.document.models import calls
@@ -18,6 +20,8 @@ _BESIDE: Final = frozenset(keys_of([CallTask])) - {"with"}  # keys allowed besid
 
 def check_call(context: RuleContext, task: Part) -> Iterator[Problem]:
     name, arguments, is_given = task.at("call").value, task.at("with"), "with" in task.value
+    if is_cataloged(name):
+        yield from check_call_of_catalog(context, task.at("call"), task.at("metadata", "sha256"))
     unknown = _unknown_function(context, name) if isinstance(name, str) else None
     if unknown is not None:
         yield task.at("call").problem(*unknown)
@@ -79,9 +83,7 @@ def _unknown_function(context: RuleContext, name: str) -> tuple[Code, str] | Non
         return None
     if name in unsupported.FUNCTIONS:
         return Code.UNSUPPORTED, unsupported.FUNCTIONS[name]
-    if "@" in name or "://" in name:
-        return Code.UNSUPPORTED, unsupported.CATALOGS
-    if context.functions is None:
+    if context.functions is None or is_cataloged(name):
         return None
     return Code.FUNCTION_UNKNOWN, f"unknown function {name!r}{suggestion(name, known)}"
 

@@ -91,6 +91,7 @@ class RuleContext:
         self.data = data
         self.functions = functions
         self.callbacks = mapping(value_at(data, ("webhook", "callbacks")))
+        self.catalogs = mapping(use.get("catalogs"))
         self.authentications = mapping(use.get("authentications"))
         self.errors = mapping(use.get("errors"))
         self.own_functions = mapping(use.get("functions"))

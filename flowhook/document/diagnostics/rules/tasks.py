@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from flowhook.document.catalogs import is_cataloged
 from flowhook.document.definition import DIRECTIVES, KINDS, is_subscription, kind_of, walk
 from flowhook.document.diagnostics.problems import Code, Path, Problem, suggestion
 from flowhook.document.diagnostics.rules import unsupported
 from flowhook.document.diagnostics.rules.calls import check_call, check_run
+from flowhook.document.diagnostics.rules.catalogs import check_cataloged_function
 from flowhook.document.diagnostics.rules.context import (
     TASK_EXPORT_VARIABLES,
     TASK_INPUT_VARIABLES,
@@ -121,6 +123,8 @@ def check_function(context: RuleContext, name: str, task: Part) -> Iterator[Prob
     if not isinstance(task.value, dict):
         return
     yield from _task(context, task, ())
+    if is_cataloged(name):
+        yield from check_cataloged_function(name, task)
     if _depth(name, context.own_functions, ()) > MAX_FUNCTION_DEPTH:
         cause = f"calls itself, or calls functions more than {MAX_FUNCTION_DEPTH} levels deep"
         yield task.problem(Code.FUNCTION_DEPTH, cause)

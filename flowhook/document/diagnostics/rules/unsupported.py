@@ -27,14 +27,7 @@ FUNCTIONS: Final[Mapping[str, str]] = {
 }
 """Cause by name of the called function; a component of that name takes precedence."""
 
-CATALOGS: Final = (
-    "catalogs are not supported, because their content can change after a flow is applied; "
-    "write the function into `use.functions`, or install a component"
-)
-"""Cause for functions from catalogs, and for `use.catalogs`."""
-
 KEYS: Final[Mapping[tuple[str, ...], str]] = {
-    ("use", "catalogs"): CATALOGS,
     ("specVersion",): "documents of DSL versions before 1.0 are not supported",
 }
 """Cause by path from the top of a document."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from flowhook.document.catalogs import ENDPOINT
 from flowhook.document.definition import RETRY_PRESETS, strings_in
 from flowhook.document.diagnostics.problems import Code, Problem
 from flowhook.document.diagnostics.rules import unsupported
@@ -54,6 +55,7 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
         yield from check_retry(context, policy, may_be_named=False)
     for _, timeout in use.at("timeouts").members:
         yield from check_timeout(context, timeout, TASK_VARIABLES, may_be_named=False)
+    yield from _catalogs(context, use.at("catalogs"))
     for name, task in use.at("functions").members:
         yield from check_function(context, name, task)
     yield from _extensions(context, use.at("extensions"))
@@ -68,6 +70,16 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
     yield from check_triggers(context, schedule.at("on"))
     yield from check_tasks(context, document.at("do"))
     yield from check_section(context, document, "output", WORKFLOW_OUTPUT_VARIABLES)
+
+
+def _catalogs(context: RuleContext, definitions: Part) -> Iterator[Problem]:
+    for _, catalog in definitions.members:
+        endpoint = catalog.at("endpoint")
+        uri = endpoint.at("uri") if isinstance(endpoint.value, dict) else endpoint
+        if isinstance(uri.value, str) and not ENDPOINT.fullmatch(uri.value):
+            cause = "expected the https URL of a folder or of a Git repository, or of its archive (.tar.gz)"
+            yield uri.problem(Code.URI_INVALID, cause)
+        yield from check_authentication(context, endpoint.at("authentication"))
 
 
 def _extensions(context: RuleContext, extensions: Part) -> Iterator[Problem]:

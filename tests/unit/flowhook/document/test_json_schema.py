@@ -152,7 +152,7 @@ BAD = [
     HEAD + DO + "schedule: {on: {one: {with: {type: 5}}}}\n",
     HEAD + DO + "evaluate: {language: js}\n",
     HEAD + DO + "use: {extensions: [{a: {extend: tasks, before: []}}]}\n",
-    HEAD + DO + "use: {catalogs: {a: {endpoint: 'https://e.com'}}}\n",
+    HEAD + DO + "use: {catalogs: {a: {uri: 'https://e.com'}}}\n",
     HEAD + DO + "webhook:\n",
     HEAD + DO + "execution: {concurrency: 0}\n",
     HEAD + DO + "use: {errors: {gone: {type: x}}}\n",

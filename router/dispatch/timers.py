@@ -60,13 +60,13 @@ class DeadlineTimer:
 
     def _expire(self, now: float) -> None:
         self._parts.runners.renew_storing()
-        expired = self._parts.shard.expire(now)
-        for runner_id in expired.silent:
+        for runner_id in self._parts.shard.runners.silent(now):
             runner = self._parts.runners.remove(runner_id)
             if runner is not None:
                 log.warning("runner fell silent", runner=runner_id)
                 runner.close(UnavailableError("no renewal in time", reason="RUNNER_SILENT"))
-                self._loader.leave(runner)
+                self._loader.leave(runner)  # what it has not received is no loss, and does not count for rates
+        expired = self._parts.shard.expire(now)
         self._transitions.lose(expired.losses)
         self._transitions.record(expired.unclaimed)
         self._parts.effects.add(ASSIGN_READY)

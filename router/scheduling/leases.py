@@ -211,6 +211,10 @@ class RunnerTable:
         """The earliest time at which a runner is lost unless it renews or reattaches, or None."""
         return min((runner.deadline for runner in self._runners.values()), default=None)
 
+    def silent(self, now: float) -> list[str]:
+        """Return the IDs of attached runners that `expire` would remove; the caller ends their streams before."""
+        return [runner.id for runner in self._runners.values() if runner.deadline <= now and runner.attached]
+
     def expire(self, now: float) -> list[Runner]:
         """Remove and return the lost runners. The caller takes their leases away."""
         lost = [runner for runner in self._runners.values() if runner.deadline <= now]
@@ -251,7 +255,6 @@ class LeasesExpired(NamedTuple):
     """Effects of time passing."""
 
     losses: list[Loss]  # what became of executions whose lease expired
-    silent: list[str]  # attached runners that sent nothing for too long; the caller ends their streams
     # executions with the attempt that was in progress when the router ended; they are ready again
     unclaimed: list[tuple[int, Attempt]]
 

@@ -102,11 +102,17 @@ class Breaker:
     released: int = 0  # number of executions released since it drains
     probed: int = 0  # number of the destination's last probe by this flow
     waiting: dict[int, None] = field(default_factory=dict)  # executions, in the order in which they parked
+    failing: list[dict[int, None]] = field(default_factory=list)  # those whose calls fail, as an operator let them
     retries: RetryLine | None = None  # those that wait for another try and follow; None: nobody has in this incident
 
     @property
     def parks(self) -> bool:
         return self.state is not BreakerState.COUNTING
+
+    @property
+    def waiters(self) -> Iterator[dict[int, None]]:
+        """All that has executions that parked."""
+        return chain([self.waiting], self.failing)
 
     @property
     def followers(self) -> int:
@@ -413,8 +419,8 @@ class Outages:
         for origin in origins:
             destination = self._destinations.get(origin)
             breaker = None if destination is None else destination.breakers.get(flow_id)
-            if breaker is not None:
-                breaker.waiting.pop(seq, None)
+            for waiters in () if breaker is None else breaker.waiters:
+                waiters.pop(seq, None)
 
     def missed(self, wake: Wake) -> None:
         """Take back a wake: the execution did not wait any more, or makes no call."""
@@ -431,6 +437,8 @@ class Outages:
         for each in found:
             self.leave(each.seq)
         opened = [each for each in self._destinations.values() if each.opened_ms]
+        for breaker in [each for one in opened for each in one.breakers.values() if each.failing]:
+            found += self._let_fail(breaker, limit // 2 - len(found))
         draining = [each for one in opened for each in one.parking if each.state is BreakerState.DRAINING]
         draining.sort(key=lambda each: each.followers)  # what the first ones leave is for the others
         for number, breaker in enumerate(draining):
@@ -438,6 +446,14 @@ class Outages:
         probes = (self._probe(each, now_ms) for each in opened)
         found += islice((each for each in probes if each is not None), limit)
         return found
+
+    def _let_fail(self, breaker: Breaker, limit: int) -> Iterator[Wake]:
+        cause = breaker.destination.cause or "the destination is down"
+        for seq in list(islice(breaker.failing[0], max(0, limit))):
+            self.leave(seq)
+            yield Wake(seq, breaker.destination.origin, cause)
+        if not breaker.failing[0]:
+            del breaker.failing[0]
 
     def _drain(self, breaker: Breaker, now_ms: int, limit: int) -> Iterator[Wake]:
         elapsed = max(0, now_ms - breaker.changed_ms)
@@ -483,7 +499,7 @@ class Outages:
                 self._tidy_breaker(breaker, now_ms)
             if not destination.opened_ms:
                 continue
-            if destination.parking:
+            if destination.parking or any(each.failing for each in destination.breakers.values()):
                 if now_ms - max(destination.opened_ms, destination.given_up_ms) > GIVE_UP_MS:
                     self.let_fail(destination.origin, now_ms)
             elif not destination.calm_ms:
@@ -496,7 +512,9 @@ class Outages:
         if policy is None and breaker.state is BreakerState.OPEN:  # switched off since
             self._move(breaker, BreakerState.DRAINING, now_ms - DRAIN_MS)
         breaker.policy = policy or breaker.policy
-        if breaker.state is BreakerState.COUNTING:
+        if breaker.failing:
+            unused = False
+        elif breaker.state is BreakerState.COUNTING:
             unused = now_ms - breaker.failed_ms > COUNTED_MS
         else:
             unused = not breaker.waiting and now_ms - max(breaker.changed_ms, breaker.failed_ms) > UNUSED_MS
@@ -553,14 +571,15 @@ class Outages:
         destination = self._destinations.get(origin)
         if destination is None or not destination.opened_ms:
             return None
-        chosen = [seq for breaker in destination.parking for seq in breaker.waiting]
-        for seq in chosen:
-            flow_id, _ = self._parked[seq]
-            destination.breakers[flow_id].waiting.pop(seq, None)
-            self._at_once[seq] = Wake(seq, origin, destination.cause or "the destination is down")
+        found = 0
+        for breaker in destination.parking:
+            if breaker.waiting:
+                found += len(breaker.waiting)
+                breaker.failing.append(breaker.waiting)
+                breaker.waiting = {}
         destination.given_up_ms = now_ms
-        self._note(destination, f"calls of {len(chosen)} executions that waited fail", now_ms)
-        return len(chosen)
+        self._note(destination, f"calls of {found} executions that waited fail", now_ms)
+        return found
 
     # --- queries --------------------------------------------------------------------------------------------------
 

@@ -71,6 +71,12 @@ class KeyedPlaces:
         if key is not None and seq not in self._holders:
             self._take(seq, key)
 
+    def reserve(self, seq: int, flow_id: str, limit: int) -> None:
+        """Give an execution a place if one is free; it enters after others that are before it in line."""
+        key = self._key_of(seq, flow_id)
+        if key is not None and key.taken < limit:
+            self.take(seq, flow_id)
+
     def has_place(self, seq: int, flow_id: str, limit: int) -> bool:
         """Whether an execution has a place, or there is one for it."""
         keys = self._keys.get(seq)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -157,6 +158,14 @@ class FairQueues:
                 self._put_timed(queue, seq, first=first)
         else:
             self._put_ready(queue, seq, first=first)
+
+    def put_first(self, found: Sequence[tuple[int, FlowQueue]]) -> None:
+        """Make executions ready before their flows' others, in this order."""
+        for seq, queue in found:
+            if queue.policy.key_concurrency is not None:
+                self.places.reserve(seq, queue.flow_id, queue.policy.key_concurrency)
+        for seq, queue in reversed(found):
+            self.put(queue, seq, first=True)
 
     def vacate(self, queue: FlowQueue, seq: int) -> None:
         """Give the place of an execution, if it has one, to the next of its key: it ends, or does not run for now."""

@@ -291,12 +291,14 @@ class Shard:
 
     def requeued(self, seqs: Iterable[int]) -> None:
         """Make *returning* executions ready again, in order of arrival, once that is stored."""
-        for seq in sorted(seqs, reverse=True):
-            returning = self.pending.returning.pop(seq, None)
-            if returning is not None:  # else it was cancelled meanwhile
-                self._queues.put(returning.queue, seq, first=not returning.to_back)
-                if returning.counted:
-                    self._queues.stopped(returning.queue)
+        # those that are missing were cancelled meanwhile
+        found = [(seq, each) for seq in sorted(seqs) if (each := self.pending.returning.pop(seq, None)) is not None]
+        self._queues.put_first([(seq, each.queue) for seq, each in found if not each.to_back])
+        for seq, returning in found:
+            if returning.to_back:
+                self._queues.put(returning.queue, seq)
+            if returning.counted:
+                self._queues.stopped(returning.queue)
 
     def deliver(self, seqs: Iterable[int]) -> list[RequeuePending]:
         """Move waiting executions to *returning*, because the event they wait for has arrived.
@@ -509,11 +511,9 @@ class Shard:
     def expire(self, now: float) -> LeasesExpired:
         """Drop runners that were silent for too long, and release executions held for runners to reattach."""
         self._lost.forget(now)
-        expired = LeasesExpired([], [], [])
+        expired = LeasesExpired([], [])
         for runner in self.runners.expire(now):
             expired.losses.extend(self.losses.lose_absent(lease, now) for lease in list(runner.leases.values()))
-            if runner.attached:
-                expired.silent.append(runner.id)
         exhausted, unclaimed = self._recovered.expire(now)
         expired.losses.extend(exhausted)
         expired.unclaimed.extend(unclaimed)
@@ -557,20 +557,16 @@ class Shard:
 
     def wake(self, now_ms: int) -> list[int]:
         """Make executions ready that are due to wake, ahead of their flows' others; at most `MAX_WAKES` a call."""
-        due = self._timers.due(now_ms, MAX_WAKES)
-        for seq, queue in reversed(due):
-            self._queues.put(queue, seq, first=True)
-            if self._recovered.deadline is not None and self.leases.is_recovered(seq):
-                self._recovered.claimable[seq] = queue
-        return [seq for seq, _ in due]
+        return self._wake(self._timers.due(now_ms, MAX_WAKES))
 
     def release_waiting(self, seqs: Iterable[int]) -> list[int]:
         """Make executions ready that wait, ahead of their flows' others, and return them; others are left alone."""
-        found = [(seq, queue) for seq in seqs if (queue := self._timers.pop(seq)) is not None]
-        for seq, queue in reversed(found):
-            self._queues.put(queue, seq, first=True)
-            if self._recovered.deadline is not None and self.leases.is_recovered(seq):
-                self._recovered.claimable[seq] = queue
+        return self._wake([(seq, queue) for seq in seqs if (queue := self._timers.pop(seq)) is not None])
+
+    def _wake(self, found: Sequence[tuple[int, FlowQueue]]) -> list[int]:
+        self._queues.put_first(found)
+        if self._recovered.deadline is not None:
+            self._recovered.claimable.update(each for each in found if self.leases.is_recovered(each[0]))
         return [seq for seq, _ in found]
 
     # --- queries ------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from flowhook.errors import InternalError, UnavailableError
 from flowhook.model import JournalEntry, Status
 from router.dispatch.assignment import EXECUTIONS_PER_READ
 from router.scheduling.queues import FlowPolicy
+from router.scheduling.rates import Rate
 from router.storage.model import Journaled
 
 
@@ -84,6 +85,22 @@ async def test_what_is_read_at_a_time_is_bounded_and_waits_for_a_runner_that_tak
     shard.host.wake()
     await link.next(count - 1)
     assert max(len(read) for read in shard.state.reads) <= EXECUTIONS_PER_READ
+
+
+async def test_what_a_runner_that_fell_silent_has_not_received_does_not_count_for_the_rate(tmp_path):
+    async with running_host(tmp_path, lease_seconds=0.1) as shard:
+        shard.host.set_policy("a", FlowPolicy(rate=Rate(1, 86_400.0, burst=2)))
+        shard.clock.ahead += 3 * 86_400.0
+        first, second = await shard.append("a", b"1", b"2")
+        shard.state.hold(first, second)
+        link = shard.attach()
+        await link.until(lambda: link.error is not None)
+        shard.clock.stop(shard.clock())
+        shard.state.held[first].set()
+        other = shard.attach("r2")
+        assert [each.event for each in await other.next(2)] == [b"1", b"2"]
+        for seq in (first, second):
+            assert (await shard.record(seq)).attempts == 0  # it was not charged either
 
 
 async def test_an_execution_that_can_not_be_read_now_holds_up_no_other(shard):

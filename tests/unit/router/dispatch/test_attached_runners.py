@@ -58,7 +58,7 @@ async def test_only_the_latest_stream_renews_leases(runners):
     runners.now = 1.0
     assert runners.attached.renew(runners.runner)
     assert runners.core.next_deadline() == 2.0  # of executions held for runners to reattach
-    assert runners.core.expire(2.0) == ([], [], [])
+    assert runners.core.expire(2.0) == ([], [])
     assert runners.core.next_deadline() == 1.0 + LEASE
     assert not runners.attached.renew(Link("r1"))
 
@@ -68,7 +68,8 @@ async def test_a_runner_is_renewed_while_its_report_is_stored_and_when_it_is(run
         assert runners.attached.is_storing
         runners.now = LEASE - 1
         runners.attached.renew_storing()
-        assert runners.core.expire(LEASE).silent == []
+        assert runners.core.runners.silent(LEASE) == []
+        assert runners.core.expire(LEASE).losses == []
         runners.now = LEASE
     assert not runners.attached.is_storing
     assert runners.core.next_deadline() == 2 * LEASE

@@ -20,9 +20,9 @@ def test_a_runner_that_falls_silent_loses_its_leases_and_its_stream(shard):
     attach(shard)
     accept(shard, "a", 1)
     (assigned,) = shard.assign()
+    assert shard.runners.silent(LEASE) == ["r1"]
     expired = shard.expire(LEASE)
     assert on_record(shard, expired.losses) == [RequeuePending(1, 1)]
-    assert expired.silent == ["r1"]
     assert shard.leases.seq_of(assigned.token) is None
     attach(shard, "r2", now=LEASE)
     (again,) = shard.assign()

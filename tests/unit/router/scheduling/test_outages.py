@@ -513,6 +513,47 @@ def test_an_operator_makes_it_try_now_or_lets_calls_fail(shard):
     assert shard.wake() == []  # who comes later waits
 
 
+def test_calls_that_an_operator_lets_fail_do_so_little_by_little(shard):
+    other = "https://other.example"
+    shard.fail(times=3)
+    shard.fail(times=3, origin=other)
+    breaker = shard.outages._destinations[ORIGIN].breakers["a"]
+    breaker.waiting = Counted()
+    shard.park(*range(5000))
+    shard.park(9000, origins=(other, ORIGIN))
+    assert shard.outages.let_fail(ORIGIN, shard.now) == 5001
+    assert breaker.failing[0].steps == 0
+    shard.park(6000)
+    assert shard.outages.let_fail(ORIGIN, shard.now) == 1
+    shard.outages.leave(7)  # somebody cancels it
+    assert 9000 in shard.wake(POLICY.probe_ms, limit=10)  # as a probe of the other one
+    failed = [*shard.woken]
+    while breaker.failing:
+        before = getattr(breaker.failing[0], "steps", 0)
+        woken = shard.wake(o.TICK_MS, MAX_WAKES)
+        assert getattr(breaker.failing[0] if breaker.failing else None, "steps", 0) - before <= len(woken) + 1
+        assert len(woken) <= MAX_WAKES // 2
+    failed = [each.seq for each in shard.woken if each.failure]
+    assert failed == [*range(7), *range(8, 5000), 6000]
+    assert shard.outages.waiting == 0
+
+
+def test_calls_that_fail_little_by_little_do_so_though_the_destination_is_back(shard):
+    shard.fail(times=3)
+    shard.park(1, 2, *range(10, 5000))
+    assert shard.wake(POLICY.probe_ms) == [1]
+    assert shard.outages.let_fail(ORIGIN, shard.now) == 4991
+    shard.succeed()
+    for _ in range(3 * o.COUNTED_MS // 1000):
+        shard.wake(1000, 20)
+    assert [incident.waiting for incident in shard.outages.incidents()] == [0]
+    while shard.outages.waiting:
+        shard.wake(1000, 1000)
+    shard.wake(o.TIDY_MS)
+    shard.wake(o.CALM_MS)
+    assert shard.outages.incidents() == []
+
+
 def test_what_is_down_for_days_is_given_up(shard):
     shard.fail(times=3)
     shard.park(1)

@@ -53,6 +53,33 @@ def end(shard, token):
     shard.ended(seq)
 
 
+def test_of_several_that_are_woken_at_once_the_earliest_have_the_places(shard):
+    accept(shard, *"xxxxx")
+    for _ in range(3):
+        for seq, token in assigned(shard).items():
+            shard.park(token)
+            shard.parked(seq, 1000 + seq)
+    assert shard.wake(2000) == [1, 2, 3, 4, 5]
+    running = assigned(shard)
+    assert list(running) == [1, 2]
+    end(shard, running[2])
+    assert list(assigned(shard)) == [3]
+    shard.accept(6, "a", "", ShapingKeys(concurrency="x"))
+    end(shard, running[1])
+    assert list(assigned(shard)) == [4]
+
+
+def test_of_several_that_are_given_back_at_once_the_earliest_have_the_places(shard):
+    accept(shard, *"xxxx")
+    for _ in range(2):
+        for seq, token in assigned(shard).items():
+            shard.park(token)
+            shard.parked(seq, None)
+    shard.deliver([4, 1, 3])
+    shard.requeued([4, 1, 3])
+    assert list(assigned(shard)) == [1, 3]
+
+
 def test_of_each_key_only_so_many_run_in_order_of_arrival(shard):
     accept(shard, "x", "x", "x", "y", "x", "", "", "")
     running = assigned(shard)

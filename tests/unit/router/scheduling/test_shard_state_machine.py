@@ -243,8 +243,8 @@ class ShardMachine(ShardModel):
     @rule(seconds=strategies.sampled_from([0.1, 1.0, 3.0, 7.0]))
     def pass_time(self, seconds):
         self.now += seconds
+        self.attached.difference_update(self.shard.runners.silent(self.now))
         expired = self.shard.expire(self.now)
-        self.attached.difference_update(expired.silent)
         self.expect_losses(expired.losses)
         for seq, attempt in expired.unclaimed:
             assert seq in self.begun

@@ -51,12 +51,22 @@ def failure(execution: Shown) -> str:
     if retry is not None:
         tried = "once" if retry["tries"] == 1 else f"{retry['tries']} times"
         return f"tried {tried}, next at {retry['next_at']}: {error_text(retry['error'])}"
-    return "" if error is None else error_text(error)
+    if error is not None:
+        return error_text(error)
+    return batch_text(execution) if execution["batch"] else ""
+
+
+def batch_text(execution: Shown) -> str:
+    if execution["batch"] in (execution["id"], execution["replay_of"]):
+        return f"ran for {execution['batch_events']:,} events"
+    return f"in the batch of {execution['batch']}"
 
 
 def turn_text(turn: Shown) -> str:
     if turn["by"] == "debounce":
         return f"waits for debounce until {turn['expect_at']}"
+    if turn["by"] == "batch":
+        return f"waits for its batch, {turn['events']:,} of {turn['size']:,}, until {turn['expect_at']}"
     place = f"position {turn['position']:,}" if turn["position"] else "far back"
     until = f" until {turn['expect_at']}" if turn["expect_at"] else ""
     return f"waits for {turn['by']}{until}, {place}"

@@ -58,6 +58,9 @@ MAX_SECRETS: Final = 10_000
 MAX_DEDUPE_KEY_BYTES: Final = 256
 MAX_ORDER_KEY_BYTES: Final = 256
 
+# events of one batch or one debounced group, and bytes of the serialized events of a batch: they fit into an assignment
+MAX_BATCH_SIZE: Final = 1000
+MAX_BATCHED_BYTES: Final = MAX_BODY_BYTES
 MAX_RESULT_BYTES: Final = 1 * MIB  # JSON of one task's output, and of a workflow's output
 MAX_JOURNAL_ENTRIES: Final = 1000  # effects one execution may journal between two compactions
 # keys and results of one execution's journal in total; every new attempt receives the whole journal

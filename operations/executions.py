@@ -336,18 +336,23 @@ async def trace_execution(client: AsyncClient, parameters: TracedExecution, tool
         raise UnavailableError("this process computes no traces", reason="TRACER_MISSING")
     name, most = parameters.execution_id, parameters.max_body
     detail = await client.executions.get(name, max_body_bytes=min(most, SMALL_BODY))
-    if detail.cut_body_size is not None:
-        if detail.cut_body_size > most:
-            raise InvalidError(
-                f"it needs the body of the request, which has {detail.cut_body_size} bytes, and max_body is {most}",
-                reason="BODY_NOT_READ",
-            )
+    if detail.cut_body_size is not None or detail.execution.batch:
+        _check_size(detail.cut_body_size or 0, most)
         detail = await client.executions.get(name)
+        _check_size(sum(len(each.body) for each in (detail.event, *detail.event.batch)), most)
     flow = await client.flows.get(detail.execution.flow_id, revision=detail.execution.flow_revision)
     attached = _attached_bytes(detail.event, flow.definition)
     body = (await read_beginning(client, name, attached))[:attached] if attached else b""
     async with tools.turn():
         return await tools.tracer.trace(flow.definition, detail, body)
+
+
+def _check_size(size: int, most: int) -> None:
+    if size > most:
+        raise InvalidError(
+            f"it needs the body of the request, or those of its batch, which has {size} bytes, and max_body is {most}",
+            reason="BODY_NOT_READ",
+        )
 
 
 def _attached_bytes(event: Event, definition: bytes) -> int:

@@ -114,6 +114,11 @@ def _limits(definition: Mapping[str, Any], webhook: Webhook | None, policy: Any)
         each = policy.debounce
         said = f"the {each.take} of each {each.key}, {_span(each.period)} after the last"
         yield FlowLimit("debounce", said, is_default=False)
+    if policy.batch is not None:
+        each = policy.batch
+        by = f" of each {each.key}" if each.key else ""
+        said = f"{each.size:,} events{by} together, or what came within {_span(each.period)}"
+        yield FlowLimit("batch", said, is_default=False)
     if policy.priority:
         priority = f"by {policy.priority}" if isinstance(policy.priority, str) else f"{policy.priority} among flows"
         yield FlowLimit("priority", priority, is_default=False)

@@ -46,6 +46,7 @@ CAUSES: Final = {
     LinkKind.EVENT: "its event started this one",
     LinkKind.LISTEN: "this one received its event",
     LinkKind.ABSORB: "this one runs for its event, too",
+    LinkKind.BATCH: "its event is in the batch of this one",
 }
 # how the execution of the page caused another
 CAUSED: Final = {
@@ -53,6 +54,7 @@ CAUSED: Final = {
     LinkKind.EVENT: "started by an event of this one",
     LinkKind.LISTEN: "received an event of this one",
     LinkKind.ABSORB: "runs for the event of this one, too",
+    LinkKind.BATCH: "runs for the batch that the event of this one is in",
 }
 TAKEN_OVER: Final = "started by the execution that this one replays"
 _STARTED: Final = re.compile(rb'\{"execution":"(evt_[0-9a-z]{1,40})"\}')  # result of a `run` task in the journal

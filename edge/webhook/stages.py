@@ -160,7 +160,7 @@ def event_message(
         keys = endpoint.shaping.of_view(view) if content.shaping is None else content.shaping
         message.shaping.SetInParent()
         made = message.shaping
-        made.rate, made.concurrency, made.priority, made.debounce = keys
+        made.rate, made.concurrency, made.priority, made.group = keys[:4]
     return message, view
 
 

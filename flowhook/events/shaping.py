@@ -1,4 +1,4 @@
-"""Keys by which executions are shaped: those of `rate`, `concurrency`, `priority` and `debounce` of `execution`.
+"""Keys by which executions are shaped: of `rate`, `concurrency`, `priority`, and `debounce` or `batch` of `execution`.
 
 As an order key, each is computed once, when an event is accepted, and stored with it (`flowhook.events.keys`).
 """
@@ -22,7 +22,10 @@ class ShapingKeys(NamedTuple):
     rate: str = ""  # executions with the same key share a rate; empty: those without a key share one
     concurrency: str = ""  # at most so many executions with the same key run at a time; empty: no such limit
     priority: int = 0  # in [0, `MAX_PRIORITY`]: those of a higher one run first
-    debounce: str = ""  # of executions with the same key that follow each other closely one is run; empty: not so
+    group: str = ""  # one runs of the executions with the same key that are debounced or batched; empty: not so
+    size: int = 0  # bytes of an event that is to be batched; 0: it is not
+    events: int = 1  # those of the batch that the execution runs for, or its event was in
+    batch: str = ""  # ID of the execution that first ran for them; empty: it ran for its own event
 
     def pack(self) -> str:
         """Return them as text, for storage."""
@@ -32,8 +35,16 @@ class ShapingKeys(NamedTuple):
     def unpack(cls, packed: str | bytes) -> ShapingKeys:
         return cls(*orjson.loads(packed))
 
+    def without_group(self) -> ShapingKeys:
+        return self._replace(group="", size=0)
+
+    def batched(self, revision: int, size: int) -> ShapingKeys:
+        """Return the keys of an event of a flow that batches them: a batch has events of one revision of the flow."""
+        return self._replace(group=f"{revision} {self.group}", size=max(size, 1)) if self.group else self
+
 
 UNSHAPED: Final = ShapingKeys()
+_ALL: Final = '${ "all" }'  # the key of a flow that batches its events without regard to one
 
 
 def rate_fingerprint(flow_id: str, key: str) -> bytes:
@@ -44,10 +55,12 @@ def rate_fingerprint(flow_id: str, key: str) -> bytes:
 def shaping_expressions(execution: Mapping[str, Any]) -> dict[str, str]:
     """Return the expressions of keys in the `execution` of a checked flow file, by the names of `ShapingKeys`."""
     found: dict[str, str] = {}
-    for name in ("rate", "concurrency", "debounce"):
-        value = execution.get(name)
+    for name, limit in (("rate", "rate"), ("concurrency", "concurrency"), ("group", "debounce"), ("group", "batch")):
+        value = execution.get(limit)
         if isinstance(value, Mapping) and value.get("key") is not None:
             found[name] = value["key"]
+        elif limit == "batch" and value is not None:
+            found[name] = _ALL
     if isinstance(execution.get("priority"), str):
         found["priority"] = execution["priority"]
     return found
@@ -65,7 +78,7 @@ class ShapingExpressions:
     def of_view(self, view: object) -> ShapingKeys:
         keys = {name: key.of_view(view) for name, key in self._keys}
         priority = 0 if self._priority is None else read_priority(self._priority.of_view(view))
-        return ShapingKeys(priority=priority, **keys)
+        return ShapingKeys(keys.get("rate", ""), keys.get("concurrency", ""), priority, keys.get("group", ""))
 
 
 def read_priority(text: str) -> int:

@@ -141,6 +141,11 @@ def takes_raw_body(definition: Mapping[str, Any], callback: str = "") -> bool:
     return bool(place.get("parse") == "raw")
 
 
+def batches_events(definition: Mapping[str, Any]) -> bool:
+    """Whether executions of a flow run for several events; their input is then the array of these events' inputs."""
+    return (definition.get("execution") or {}).get("batch") is not None
+
+
 def parse_event_body(event: Event, *, raw: bool = False) -> ParsedBody:
     """Return the parsed content of an event. A body that an edge would have refused becomes an attachment.
 

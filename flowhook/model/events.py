@@ -79,6 +79,7 @@ class Event(NamedTuple):
     rejection_id: str = ""
     replay: ReplayOrigin | None = None
     parent: str = ""
+    batch: tuple[Event, ...] = ()
 
     @property
     def received_at(self) -> datetime:

@@ -133,6 +133,7 @@ class ShapedBy(StrEnum):
     RATE = "rate"
     CONCURRENCY = "concurrency"  # that of its key
     DEBOUNCE = "debounce"
+    BATCH = "batch"
 
 
 class Turn(NamedTuple):
@@ -141,6 +142,8 @@ class Turn(NamedTuple):
     by: ShapedBy
     position: int = 0  # its place among those that wait for the same, from 1; 0: too far back to be counted
     expect_time_ms: int | None = None  # Unix time when its turn is expected to come; None: unknown
+    events: int = 0  # by `DEBOUNCE` and `BATCH`: events that wait with it, itself included
+    size: int = 0  # by `BATCH`: events with which the batch is full
 
     @property
     def expect_at(self) -> datetime | None:
@@ -183,6 +186,8 @@ class Execution:
     blocked_by: BlockedBy | None = None  # the execution that it waits for, if that has the turn of its order key
     keeps_turn: bool = False  # whether it faulted and keeps the turn of its order key (`order_by.on_fault: hold`)
     destinations: tuple[str, ...] = ()  # origins of the calls before which it waits, as they are down
+    batch: str = ""  # ID of the execution that ran first for the batch that its event is in; empty: it is in none
+    batch_events: int = 0  # events of that batch; 0: there is none
     received_at = time_of("receive_time_ms")
     ended_at = time_if_any("end_time_ms")
 
@@ -321,6 +326,7 @@ class LinkKind(StrEnum):
     EVENT = "event"  # its event started the other one, alone or together with others
     LISTEN = "listen"  # its event was received by a `listen` task of the other one
     ABSORB = "absorb"  # the other one runs for its event, too: it ended without running, by `execution.debounce`
+    BATCH = "batch"  # the other one runs for the batch that its event is in: it ended without running
 
 
 class LinkedExecution(NamedTuple):

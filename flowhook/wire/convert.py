@@ -106,6 +106,8 @@ def _set_rare_fields(message: envelope_pb2.Event, event: Event) -> None:
         message.form = event.form
     if event.replay is not None:
         message.replay.CopyFrom(envelope_pb2.ReplayOrigin(**event.replay._asdict()))
+    if event.batch:
+        message.batch.extend(map(event_to_bytes, event.batch))
 
 
 def event_from_proto(message: envelope_pb2.Event) -> Event:
@@ -145,6 +147,8 @@ def event_from_proto(message: envelope_pb2.Event) -> Event:
         _read(ReplayOrigin, message.replay) if message.HasField("replay") else None,
         message.parent_execution_id,
     )
+    if message.batch:
+        event = event._replace(batch=tuple(map(event_from_bytes, message.batch)))
     if not message.HasField("body_blob"):
         return event
     parts = tuple(_read(Part, part) for part in message.parts)

@@ -5,6 +5,7 @@ Source: https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -51,6 +52,12 @@ def read_event(payload: RandomAccess, *, max_body_bytes: int) -> EventPart:
     if position != payload.size:
         raise ValueError("not a serialized event")
     return EventPart(payload.read(0, payload.size), 0, 0)
+
+
+def with_batch(payload: bytes, others: Sequence[bytes]) -> bytes:
+    """Return a serialized event with the others of its batch."""
+    # a message's fields may follow each other in any order
+    return payload + Event(batch=others).SerializeToString()
 
 
 def _checked(serialized: bytes) -> bytes:

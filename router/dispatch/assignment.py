@@ -20,6 +20,7 @@ from flowhook.attach.messages import Assignment
 from flowhook.errors import FlowhookError, UnavailableError
 from flowhook.events.shaping import rate_fingerprint
 from flowhook.process import logs
+from flowhook.wire.event_body import with_batch
 from router.dispatch.effects import ASSIGN_READY
 from router.dispatch.parts import ShardParts
 from router.dispatch.runners import RunnerPort
@@ -120,7 +121,20 @@ class AssignmentLoader:
             reserved = [(rate_fingerprint(*line.id), math.ceil(until * 1000 + ahead_ms)) for line, until in lines]
             await self._parts.writer.write_once([*map(RateReserved._make, reserved), *begun])
             rates.reserved(unreserved, lines)
-        return await self._parts.state.work([item.seq for item in good]) if good else {}
+        found = await self._parts.state.work([item.seq for item in good]) if good else {}
+        batches = [seq for seq in found if self._parts.shard.events_of(seq) > 1]
+        return await self._with_batches(found, batches) if batches else found
+
+    async def _with_batches(self, found: dict[int, Work], batches: Sequence[int]) -> dict[int, Work]:
+        """Return what was found, with the other events of its batches: always the same, at each attempt."""
+        read = await self._parts.state.batched(batches)
+        complete = {seq: work for seq, work in found.items() if seq not in batches}
+        for seq, events in read.items():
+            if 1 + len(events) == self._parts.shard.events_of(seq):
+                complete[seq] = found[seq]._replace(payload=with_batch(found[seq].payload, events))
+            else:  # its other events were removed, which retention and operators can't do
+                complete[seq] = found[seq]._replace(payload=b"")
+        return complete
 
     def _send(
         self, runner: RunnerPort, queued: deque[LeaseGranted], chunk: Sequence[LeaseGranted], found: dict[int, Work]
@@ -133,6 +147,8 @@ class AssignmentLoader:
                 self._parts.shard.runners.return_credit(runner.runner_id)  # cancelled meanwhile, and never sent
             elif work is None:
                 unread.append(item)
+            elif not work.payload:
+                self._transitions.fault(item, "events of its batch are missing from storage")
             elif _size(work) > MAX_ASSIGNMENT_BYTES:
                 self._transitions.fault(item, "its event and its journal together are larger than a message may be")
             else:

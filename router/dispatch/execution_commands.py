@@ -67,9 +67,9 @@ class ExecutionCommands:
         if lease is not None:
             attempt = lease.as_attempt(AttemptEnd.SUSPENDED)._replace(end_time_ms=self._parts.now_ms())
             changes.append(stored.AttemptInterrupted(record.seq, attempt))
-        if self._parts.shard.has_debounce_key(record.seq):  # once resumed it runs by itself, also after a restart
-            keys = self._parts.shard.keys_without_debounce(record.seq)
-            changes.append(stored.Debounced(record.seq, (), keys))
+        if self._parts.shard.has_group_key(record.seq):  # once resumed it runs by itself, also after a restart
+            self._parts.shard.leave_group(record.seq)
+            changes.append(stored.GroupLeft(record.seq))
         await self._store(record.seq, [*changes, stored.Suspended(record.seq, attempts, term)], lambda: None)
         return await self._parts.executions.find(execution_id)
 

@@ -115,7 +115,8 @@ class ExecutionRecords:
             return records
         ahead_ms = self._now_ms() - self._clock() * 1000
         turns = {seq: Turn(ShapedBy.CONCURRENCY, position) for seq, position in placed.items()}
-        turns |= {seq: Turn(ShapedBy.DEBOUNCE, 0, until_ms) for seq, until_ms in grouped.items()}
+        for seq, (until_ms, events, size) in grouped.items():
+            turns[seq] = Turn(ShapedBy.BATCH if size else ShapedBy.DEBOUNCE, 0, until_ms, events, size)
         turns |= {seq: shown_turn(turn, ahead_ms) for seq, turn in timed.items()}
         return [replace(record, turn=turns.get(record.seq)) for record in records]
 

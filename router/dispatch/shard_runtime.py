@@ -136,9 +136,9 @@ class ShardRuntime:
             )
         elif row.status is Status.SUSPENDED:
             shard.recover_suspended(seq, row.flow_id, row.attempts, term=term, order_key=key, root=root)
-        elif row.shaping is not None and row.shaping.debounce and not (row.attempts or term):
+        elif row.shaping is not None and row.shaping.group and not (row.attempts or term):
             # some say themselves when they were received
-            shard.recover_debounced(seq, row.flow_id, key, min(row.receive_time_ms, self.parts.now_ms()))
+            shard.recover_grouped(seq, row.flow_id, key, min(row.receive_time_ms, self.parts.now_ms()))
         else:
             begun = row.status is Status.RUNNING
             return shard.recover(seq, row.flow_id, row.attempts, begun=begun, term=term, order_key=key, root=root)
@@ -224,7 +224,7 @@ class ShardRuntime:
             if soon and event.resumes is None:
                 self.parts.cache.put(seq, CachedEvent(event.flow_revision, event.payload))
         self.wake()
-        if self.parts.shard.is_debouncing:
+        if self.parts.shard.is_grouping:
             self._wake_timer.arm()
         self.statistics.accepted(events, now_ms)
         if self.parts.awaited.flows:

@@ -74,7 +74,7 @@ class DeadlineTimer:
 
 @attrs.define(eq=False, repr=False)
 class WakeTimer:
-    """Wakes executions that wait for a time, and decides which debounced ones run. It is not armed at first."""
+    """Wakes executions that wait for a time, and closes groups. It is not armed at first."""
 
     _parts: ShardParts
     _parked: ParkedExecutions
@@ -108,7 +108,7 @@ class WakeTimer:
             self._parts.attempt_log.woken(woken)
             self._parts.effects.add(ASSIGN_READY)
             self._parts.watchers.changed(woken)
-        debounced = self._parts.shard.debounced(self._parts.now_ms())
-        if debounced:
-            self._parts.writer.spawn(self._transitions.absorb(debounced))
+        groups = self._parts.shard.close_groups(self._parts.now_ms())
+        if groups:
+            self._parts.writer.spawn(self._transitions.absorb(groups))
         self.arm()

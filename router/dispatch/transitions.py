@@ -16,7 +16,7 @@ from flowhook.process import logs
 from router.dispatch.effects import ASSIGN_READY
 from router.dispatch.parts import ShardParts
 from router.dispatch.receivers import ChildCompletions, LiveDelivery, attempts_exhausted, runtime_error
-from router.scheduling.debounce import ClosedGroup
+from router.scheduling.groups import ClosedGroup
 from router.scheduling.leases import AttemptsExhausted, LeaseGranted, Loss, RequeuePending
 from router.scheduling.order_keys import HeldTurn
 from router.storage import model as stored
@@ -112,19 +112,17 @@ class TransitionWriter:
         concerned: Sequence[stored.Ended | stored.Parked | stored.Delivered | RequeuePending] = [*ends, *parks, *again]
         self._parts.watchers.changed(each.seq for each in concerned)
 
-    async def absorb(self, debounced: Sequence[ClosedGroup]) -> None:
+    async def absorb(self, groups: Sequence[ClosedGroup]) -> None:
         """End the executions that others absorb, and let these run."""
         now_ms, shard = self._parts.now_ms(), self._parts.shard
-        changes = [
-            stored.Debounced(each.seq, each.absorbed, shard.keys_without_debounce(each.seq)) for each in debounced
-        ]
-        absorbed = [seq for each in debounced for seq in each.absorbed]
+        changes = [stored.GroupLeft(each.seq, each.absorbed, each.batches) for each in groups]
+        absorbed = [seq for each in groups for seq in each.absorbed]
         ends = [stored.Ended(seq, Status.COMPLETED, now_ms, 0, output=b"null") for seq in absorbed]
         await self.apply(TransitionBatch(journaled=changes, ends=ends))
-        for each in debounced:
+        for each in groups:
             shard.goes_on(each.seq, each.flow_id)
         self._parts.effects.add(ASSIGN_READY)
-        self._parts.watchers.changed(each.seq for each in debounced)
+        self._parts.watchers.changed(each.seq for each in groups)
 
     async def _kept_turns(self, ends: Sequence[stored.Ended]) -> dict[int, HeldTurn]:
         """Return the turns of their order keys that executions keep which faulted."""

@@ -20,7 +20,7 @@ from flowhook.model.executions import ExecutionLinks, LinkedExecution
 from flowhook.v1 import envelope_pb2
 from flowhook.v1 import execution_service_pb2 as pb
 from flowhook.wire import convert
-from flowhook.wire.event_body import read_event
+from flowhook.wire.event_body import read_event, with_batch
 from flowhook.wire.mapping import from_proto, to_proto
 from router.calls.paging import MAX_PAGE, page_token_after, parse_page
 from router.dispatch.observers import IN_MOTION, ExecutionRecords, meets, stored_conditions
@@ -165,6 +165,9 @@ class ExecutionReader:
         content = await self._state.content(record.seq, with_payload=max_body_bytes is None)
         if content is None:
             raise past_retention(record.id)
+        if record.batch == record.root and max_body_bytes is None:
+            others = await self._state.batched([record.seq])
+            content = content._replace(payload=with_batch(content.payload, others[record.seq]))
         event, cut_body_size = await self._event(record, content, max_body_bytes)
         return ExecutionDetail(
             execution=record,

@@ -34,7 +34,7 @@ from flowhook.retrying import RETRY_SECONDS
 from flowhook.sharing.token_bucket import TokenBucket
 from router.dispatch.shard_runtime import ShardRuntime
 from router.flows.event_triggers import FlowTriggers, parse_triggers
-from router.scheduling.debounce import DebouncePolicy
+from router.scheduling.groups import GroupPolicy
 from router.scheduling.outages import BreakerPolicy
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
 from router.scheduling.rates import Rate
@@ -68,6 +68,7 @@ class FlowEntry:
     bucket: TokenBucket | None  # its rate limit; None: it has none
     keys: KeyExpressions  # its `order_by` and `search`
     raw: bool  # whether bodies are passed on unparsed
+    batches: bool  # whether one execution runs for several of its events
     callbacks: Mapping[str, CallbackEntry]  # those of the latest revision, by name
     versions: dict[str, int]  # latest revision of each document version that was asked for
 
@@ -277,6 +278,7 @@ class FlowTable:
                 raw=raw,
             ),
             raw=raw,
+            batches=policy.batch is not None,
             callbacks=callbacks,
             versions={document.workflow.document.version: flow.revision},
         )
@@ -313,14 +315,19 @@ def flow_policy(execution: ExecutionPolicy, *, paused: bool) -> FlowPolicy:
         rate=None if rate is None else Rate(rate.limit, rate.per, rate.burst, keyed=rate.key is not None),
         key_concurrency=concurrency.limit if isinstance(concurrency, shaping.KeyedConcurrency) else None,
         by_priority=isinstance(priority, str),
-        debounce=None if execution.debounce is None else _debounce(execution.debounce),
+        group=_group(execution),
         weight=1 + priority if isinstance(priority, int) else 1,
         outage=outage,
     )
 
 
-def _debounce(given: shaping.Debounce) -> DebouncePolicy:
-    return DebouncePolicy(max(int(given.period * 1000), 1), first=given.take == "first")
+def _group(execution: ExecutionPolicy) -> GroupPolicy | None:
+    debounce, batch = execution.debounce, execution.batch
+    if batch is not None:
+        return GroupPolicy(max(int(batch.period * 1000), 1), first=True, size=batch.size)
+    if debounce is not None:
+        return GroupPolicy(max(int(debounce.period * 1000), 1), first=debounce.take == "first")
+    return None
 
 
 @contextmanager

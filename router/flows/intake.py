@@ -22,6 +22,7 @@ from flowhook.events import ids
 from flowhook.events.event_keys import EventKeys
 from flowhook.events.keys import MAX_ATTRIBUTES, MAX_NAME, MAX_VALUE, Attributes
 from flowhook.events.shaping import MAX_PRIORITY, ShapingKeys
+from flowhook.events.workflow_input import MAX_INLINE_BYTES
 from flowhook.sandbox import INLINE_BYTES
 from flowhook.security import callback_tokens
 from flowhook.v1 import envelope_pb2
@@ -56,6 +57,7 @@ class Intake:
 
     message: envelope_pb2.Event  # the event as it came; missing fields are filled in
     rejection_id: str = ""  # ID of the rejection after which an operator accepted it; empty: it was not refused before
+    alone: bool = False  # its caller waits for its reply: it is in no batch
     # what is appended to the log, once the event is admitted; None: before, and for callbacks
     event: NewEvent | None = None
     error: FlowhookError | None = None  # why it is not stored
@@ -190,8 +192,11 @@ class EventIntake:
             raise InvalidError(
                 f"the order key has more than {limits.MAX_ORDER_KEY_BYTES} bytes", reason="ORDER_KEY_INVALID"
             )
-        if shaping is not None and shaping.rate:
-            self._admission.check_rate_key(entry.id, shaping.rate)
+        if shaping is not None:
+            if shaping.rate:
+                self._admission.check_rate_key(entry.id, shaping.rate)
+            if entry.batches:
+                shaping = shaping.without_group() if intake.alone else _batched(shaping, entry, message, len(payload))
         self._admission.admit(entry, self._storing, self._storing_by_flow.get(entry.id, 0))
         if entry.bucket is not None:
             intake.rate_remaining = entry.bucket.remaining
@@ -368,11 +373,16 @@ def pop_shaping(message: envelope_pb2.Event) -> ShapingKeys | None:
     if not message.HasField("shaping"):
         return None
     given = message.shaping
-    keys = ShapingKeys(given.rate, given.concurrency, given.priority, given.debounce)
+    keys = ShapingKeys(given.rate, given.concurrency, given.priority, given.group)
     message.ClearField("shaping")
-    made = (keys.rate, keys.concurrency, keys.debounce)
+    made = (keys.rate, keys.concurrency, keys.group)
     too_long = any(len(key.encode()) > limits.MAX_ORDER_KEY_BYTES for key in made)
     return None if too_long or not 0 <= keys.priority <= MAX_PRIORITY else keys
+
+
+def _batched(shaping: ShapingKeys, entry: FlowEntry, message: envelope_pb2.Event, size: int) -> ShapingKeys:
+    """Return the keys of an event that is to be batched, with its size, as its input has it."""
+    return shaping.batched(entry.revision, size + min(message.body_blob.size, MAX_INLINE_BYTES))
 
 
 def fill_defaults(message: envelope_pb2.Event, now_ms: int) -> None:
@@ -397,9 +407,9 @@ def validate_and_serialize(message: envelope_pb2.Event, rejection_id: str = "") 
             "the event's ID was generated for another flow; leave it empty, and the router generates one",
             reason="EVENT_ID_INVALID",
         )
-    set_here = message.origin or message.depth or message.rejection_id or message.parent_execution_id
+    set_here = message.origin or message.depth or message.rejection_id or message.parent_execution_id or message.batch
     if set_here or message.HasField("replay"):
-        said = "`origin`, `depth`, `rejection_id`, `replay` and `parent_execution_id` must not be set"
+        said = "`origin`, `depth`, `rejection_id`, `replay`, `parent_execution_id` and `batch` must not be set"
         raise InvalidError(f"{said}: the router sets them", reason="ORIGIN_INVALID")
     if rejection_id:
         message.rejection_id = rejection_id

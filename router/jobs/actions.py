@@ -26,6 +26,7 @@ OBJECT_DAMAGED: Final = "OBJECT_DAMAGED"
 # reasons for which the action does not apply to an execution (any more): it is skipped
 _NOTHING_TO_DO: Final = frozenset(
     {
+        "BATCH_STORED",
         "EXECUTION_ENDED",
         "EXECUTION_NOT_ENDED",
         "EXECUTION_NOT_FAILED",

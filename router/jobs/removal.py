@@ -39,8 +39,8 @@ class ExecutionRemoval:
 
         Raises:
             NotFoundError: there is no such execution (`EXECUTION_NOT_FOUND`).
-            ConflictError: it has not ended (`EXECUTION_NOT_ENDED`), or another still needs it (`ORIGINAL_STORED`,
-                `PARENT_NOT_ENDED`).
+            ConflictError: it, or a replay of its batch, has not ended (`EXECUTION_NOT_ENDED`), or another still needs
+                it (`ORIGINAL_STORED`, `PARENT_NOT_ENDED`, `BATCH_STORED`).
         """
         record = await self._records.find(execution_id)
         if not record.status.ended:
@@ -50,6 +50,16 @@ class ExecutionRemoval:
             raise ConflictError(
                 f"{record.id} replays the event of {failed_id}, which failed and is stored: delete that one first",
                 reason="ORIGINAL_STORED",
+            )
+        if record.batch and record.batch != record.root:
+            raise ConflictError(
+                f"the event of {record.id} is in the batch of {record.batch}: delete that one first",
+                reason="BATCH_STORED",
+            )
+        unended_id = await self._state.unended_run(record.id) if record.batch else None
+        if unended_id is not None:
+            raise ConflictError(
+                f"{unended_id}, which has not ended, runs for the same batch", reason="EXECUTION_NOT_ENDED"
             )
         await self._check_parent(record)
         self._records.check_turn(record)

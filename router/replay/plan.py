@@ -7,7 +7,6 @@ from typing import Any, Final, NamedTuple
 
 from flowhook.errors import ConflictError
 from flowhook.events.event_keys import EventKeys
-from flowhook.events.shaping import ShapingKeys
 from flowhook.model import Event, JournalEntry
 from flowhook.model.replays import ReplayOptions, ReplayOrigin, ReplayPreview
 from flowhook.v1 import envelope_pb2
@@ -93,13 +92,20 @@ def plan_replay(
     elif options.from_task:
         event.replay.task, event.replay.output_given = options.from_task, options.output is not None
         event.replay.attachment_owner = owner or original.effect_scope or original.id
-    keys = EventKeys(original.order_key, shaping=None if original.shaping is None else replayed_keys(original.shaping))
-    return Plan(original, options, content, event, revision, keys, resumes)
+    return Plan(original, options, content, event, revision, _keys(original), resumes)
 
 
-def replayed_keys(shaping: ShapingKeys) -> ShapingKeys:
-    """Return the keys of a replay: an operator wants it to run, whatever other events there are."""
-    return shaping._replace(debounce="")
+def _keys(original: ExecutionRecord) -> EventKeys:
+    """Return the keys of a replay: an operator wants it to run, whatever other events there are.
+
+    It has the batch that the original ran for; one whose event another ran for runs for its own event.
+    """
+    shaping = original.shaping
+    if shaping is not None:
+        shaping = shaping.without_group()
+        if shaping.batch != original.root:
+            shaping = shaping._replace(batch="", events=1)
+    return EventKeys(original.order_key, shaping=shaping)
 
 
 def _from_failed_task(

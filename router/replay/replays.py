@@ -9,17 +9,17 @@ import attrs
 import orjson
 
 from flowhook import limits
-from flowhook.errors import ConflictError, NotFoundError
+from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.events import ids
 from flowhook.events.event_keys import EventKeys
-from flowhook.events.workflow_input import takes_raw_body
+from flowhook.events.workflow_input import batches_events, takes_raw_body
 from flowhook.model import Event
 from flowhook.model.replays import ReplayOptions, ReplayPreview
 from flowhook.wire import convert
 from router.dispatch.shard_runtime import ShardRuntime
 from router.executions.reading import past_retention
 from router.flows.admission import AdmissionControl
-from router.replay.plan import Plan, edited, plan_replay, replayed_keys
+from router.replay.plan import Plan, edited, plan_replay
 from router.replay.task_runs import LocatedRun, locate_runs
 from router.storage.model import ExecutionRecord, NewEvent
 from router.storage.registry import Registry
@@ -128,6 +128,8 @@ class Replays:
         if content is None:
             raise past_retention(original.id)
         revision = await self._revision(original, latest=options.latest)
+        if original.batch == original.root:
+            await self._check_batch(original, options, revision)
         event_id = event_id or ids.mint(ids.slot_of(original.flow_id))
         plan = plan_replay(original, options, content, revision=revision, event_id=event_id)
         if options.from_task:
@@ -137,6 +139,18 @@ class Replays:
             return plan
         event = edited(convert.event_from_proto(plan.event), options.body, options.content_type, original.id)
         return plan._replace(event=convert.event_to_proto(event), keys=await self._keys(event, revision))
+
+    async def _check_batch(self, original: ExecutionRecord, options: ReplayOptions, revision: int) -> None:
+        if options.body is not None:
+            raise InvalidError(
+                f"{original.id} ran for {original.batch_events} events: edit the input of a replay of one of them",
+                reason="EDIT_OF_BATCH",
+            )
+        definition = await self._definition(original.flow_id, revision)
+        if not batches_events(definition):
+            raise ConflictError(
+                f"{original.id} ran for a batch, and revision {revision} has no execution.batch", reason="NO_BATCH"
+            )
 
     async def _runs(self, seq: int) -> tuple[LocatedRun, ...]:
         return await asyncio.to_thread(locate_runs, await self._runtime.parts.state.located_history(seq))
@@ -148,7 +162,7 @@ class Replays:
             entry = None  # deleted: executions of one key may run at the same time
         definition = await self._definition(edited.flow_id, revision)
         keys = await self._admission.keys_of_edited(entry, edited, raw=takes_raw_body(definition))
-        return keys if keys.shaping is None else keys._replace(shaping=replayed_keys(keys.shaping))
+        return keys if keys.shaping is None else keys._replace(shaping=keys.shaping.without_group())
 
     async def _definition(self, flow_id: str, revision: int) -> dict[str, Any]:
         flow = await self._registry.get_flow(flow_id, revision=revision)

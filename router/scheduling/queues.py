@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
 from flowhook.events.shaping import ShapingKeys
-from router.scheduling.debounce import DebouncePolicy
+from router.scheduling.groups import GroupPolicy
 from router.scheduling.lines import WaitingLine
 from router.scheduling.outages import DEFAULT_BREAKER_POLICY, BreakerPolicy
 from router.scheduling.places import KeyedPlaces
@@ -39,7 +39,7 @@ class FlowPolicy:
     rate: Rate | None = None  # how often its executions are assigned; None: as often as there is room
     key_concurrency: int | None = None  # executions of one key that may run at a time; None: no limit
     by_priority: bool = False  # whether its executions may have priorities
-    debounce: DebouncePolicy | None = None  # how its events are debounced; None: each is run
+    group: GroupPolicy | None = None  # how its events are debounced or batched; None: each is run
     weight: int = 1  # executions that it has in one turn of the ring
     outage: BreakerPolicy | None = DEFAULT_BREAKER_POLICY  # when its calls park; None: never
 

@@ -26,7 +26,7 @@ from typing import Final
 
 from flowhook.events.shaping import UNSHAPED, ShapingKeys
 from flowhook.model.executions import AttemptEnd
-from router.scheduling.debounce import ClosedGroup, DebounceGroups
+from router.scheduling.groups import ClosedGroup, EventGroups, GroupId, GroupWait
 from router.scheduling.leases import (
     AttachResult,
     AttemptsExhausted,
@@ -61,7 +61,7 @@ MIN_SHARE: Final = 32  # slots that each flow may take, however few there are
 
 # queue positions of a flow whose executions may be assigned soon; those further back are better read later
 SOON: Final = 4096
-MAX_DEBOUNCED: Final = 2000  # executions, about, that one call of `debounced` returns
+MAX_GROUPED: Final = 2000  # executions, about, that one call of `close_groups` returns
 MAX_WAKES: Final = 512  # most executions that one call of `wake` wakes, so that it takes no longer than a millisecond
 
 
@@ -94,7 +94,7 @@ class Shard:
         self.attempts = AttemptCounts(max_attempts)
         self.pending = PendingTransitions()
         self._timers = TimerQueue()
-        self._debounce = DebounceGroups()
+        self._groups = EventGroups()
         self._undecided: list[tuple[int, str, str, int]] = []  # recovered ones, until policies are known
         self._going_on: dict[int, str] = {}  # order keys of executions that absorb others, until that is stored
         self._suspended: dict[int, FlowQueue] = {}  # their flows' queues count them
@@ -127,20 +127,21 @@ class Shard:
         """Add an execution that has just become durable; return whether it may be assigned soon.
 
         `seq` is greater than all earlier ones. With an order key, it runs after earlier ones of its flow with the same
-        key; as a replay (`root`: see `HeldTurn`) before those that are blocked by what it replays. With a key to
-        debounce it by, it runs, or ends, when `debounced` says so; it came at `now_ms`, Unix time.
+        key; as a replay (`root`: see `HeldTurn`) before those that are blocked by what it replays. With the key of a
+        group, it runs, or ends, when `close_groups` says so; it came at `now_ms`, Unix time.
         """
         queue = self._queues.flow(flow_id)
         queue.unfinished += 1
         self.unfinished += 1
         if keys is not None:
             self._queues.keys[seq] = keys
-            if keys.debounce and queue.policy.debounce is not None:
-                self._debounce.add(seq, (flow_id, keys.debounce), queue.policy.debounce, now_ms, order_key)
+            if keys.group and self._join(seq, queue, keys, now_ms, order_key):
                 return False
         if order_key and not self._order_keys.enter(seq, flow_id, order_key, root):
             return False
         self._queues.put(queue, seq)
+        if keys is not None and keys.batch:  # a replay: its events are read when it is assigned
+            return False
         if queue.is_shaped:
             rate, paused = queue.policy.rate, queue.policy.paused
             return queue.unfinished <= MIN_SHARE and not (paused or (rate is not None and rate.reserves))
@@ -207,8 +208,8 @@ class Shard:
     ) -> None:
         self._suspend(seq, self._recover(seq, flow_id, attempts, term, (order_key, root))[0])
 
-    def recover_debounced(self, seq: int, flow_id: str, order_key: str, receive_ms: int) -> None:
-        """Add an execution that was found pending, with a key to debounce it by: no runner has had it."""
+    def recover_grouped(self, seq: int, flow_id: str, order_key: str, receive_ms: int) -> None:
+        """Add an execution that was found pending, with the key of a group: no runner has had it."""
         self._recover(seq, flow_id, 0, 0, ("", ""))
         self._undecided.append((seq, flow_id, order_key, receive_ms))
 
@@ -434,7 +435,7 @@ class Shard:
     def _withdraw(self, seq: int, flow_id: str) -> FlowQueue | None:
         """Remove an execution that is returning, parking, held, waiting, blocked or ready; return its queue."""
         self._recovered.claimable.pop(seq, None)
-        order_key = self._debounce.remove(seq)
+        order_key = self._groups.remove(seq)
         if order_key is None:
             order_key = self._going_on.pop(seq, None)
         if order_key is not None:
@@ -484,11 +485,8 @@ class Shard:
         """
         for seq, flow_id, order_key, receive_ms in self._undecided:
             queue = self._queues.flow(flow_id)
-            if queue.policy.debounce is None:
+            if not self._join(seq, queue, self._queues.keys[seq], receive_ms, order_key):
                 self._enter(seq, queue, order_key)
-            else:
-                key = self._queues.keys[seq].debounce
-                self._debounce.add(seq, (flow_id, key), queue.policy.debounce, receive_ms, order_key)
         self._undecided.clear()
         self._recovered.deadline = now + self._reattach_seconds
 
@@ -520,36 +518,51 @@ class Shard:
         return expired
 
     def next_wake(self) -> int | None:
-        """Return the Unix time (ms) at which `wake` or `debounced` next has something to do, or None."""
-        times = (self._timers.next(), self._debounce.next())
+        """Return the Unix time (ms) at which `wake` or `close_groups` next has something to do, or None."""
+        times = (self._timers.next(), self._groups.next())
         return min((time for time in times if time is not None), default=None)
 
-    def debounced(self, now_ms: int) -> list[ClosedGroup]:
-        """Return groups of debounced executions that are over: those that are absorbed are *ending* from now on.
+    def close_groups(self, now_ms: int) -> list[ClosedGroup]:
+        """Return groups that are over: those of their executions that are absorbed are *ending* from now on.
 
         The others wait for `goes_on`, once that is stored.
         """
         found: list[ClosedGroup] = []
-        for each, order_key in self._debounce.due(now_ms, MAX_DEBOUNCED):
+        for each, order_key in self._groups.due(now_ms, MAX_GROUPED):
             queue = self._queues.flow(each.flow_id)
             self.pending.ending.update((seq, (queue, False)) for seq in each.absorbed)
             self._going_on[each.seq] = order_key
+            self.leave_group(each.seq, events=1 + len(each.absorbed) if each.batches else 1)
             found.append(each)
         return found
 
-    def has_debounce_key(self, seq: int) -> bool:
-        """Whether an execution that has not ended is, or would be, debounced after a restart."""
-        return bool(self._queues.keys.get(seq, UNSHAPED).debounce)
+    def has_group_key(self, seq: int) -> bool:
+        """Whether an execution that has not ended is, or would be after a restart, in a group."""
+        return bool(self._queues.keys.get(seq, UNSHAPED).group)
 
-    def keys_without_debounce(self, seq: int) -> ShapingKeys:
-        return self._queues.keys.get(seq, UNSHAPED)._replace(debounce="")
+    def leave_group(self, seq: int, *, events: int = 1) -> None:
+        """Let an execution that was in a group, or had the key of one, run for itself, or for a batch of `events`."""
+        self._queues.keys[seq] = self._queues.keys.get(seq, UNSHAPED).without_group()._replace(events=events)
+
+    def events_of(self, seq: int) -> int:
+        """Return how many events an execution that has not ended runs for."""
+        keys = self._queues.keys.get(seq)
+        return 1 if keys is None else keys.events
 
     def goes_on(self, seq: int, flow_id: str) -> None:
-        """Let an execution that `debounced` returned run, unless it was cancelled or suspended meanwhile."""
+        """Let an execution that `close_groups` returned run, unless it was cancelled or suspended meanwhile."""
         order_key = self._going_on.pop(seq, None)
         if order_key is not None:
-            self._queues.keys[seq] = self.keys_without_debounce(seq)
             self._enter(seq, self._queues.flow(flow_id), order_key)
+
+    def _join(self, seq: int, queue: FlowQueue, keys: ShapingKeys, now_ms: int, order_key: str) -> bool:
+        """Add an execution to its group; false: its flow has changed since its event came, and has none such."""
+        policy, batches = queue.policy.group, keys.size > 0
+        if policy is None or policy.batches != batches:
+            return False
+        group = GroupId(queue.flow_id, keys.group, batches)
+        self._groups.add(seq, group, policy, now_ms, order_key=order_key, size=keys.size)
+        return True
 
     def _enter(self, seq: int, queue: FlowQueue, order_key: str) -> None:
         if not order_key or self._order_keys.enter(seq, queue.flow_id, order_key):
@@ -583,12 +596,12 @@ class Shard:
 
     @property
     def shaped(self) -> int:
-        """Executions that wait for their rate, for a place of their key, or to be debounced."""
-        return len(self._queues.rates) + self._queues.places.waiting + len(self._debounce)
+        """Executions that wait for their rate, for a place of their key, or for their group."""
+        return len(self._queues.rates) + self._queues.places.waiting + len(self._groups)
 
     @property
-    def is_debouncing(self) -> bool:
-        return bool(self._debounce)
+    def is_grouping(self) -> bool:
+        return bool(self._groups)
 
     @property
     def leased(self) -> int:
@@ -616,13 +629,12 @@ class Shard:
     def load(self, flow_id: str) -> FlowLoad:
         return self._queues.load(flow_id)
 
-    def turns(self, seqs: Sequence[int]) -> tuple[dict[int, RateWait], dict[int, int], dict[int, int]]:
+    def turns(self, seqs: Sequence[int]) -> tuple[dict[int, RateWait], dict[int, int], dict[int, GroupWait]]:
         """Return what executions wait for, of those that do, in bounded time.
 
-        By rates; for places of keys: their position, from 1, or 0 if it is far back; to be debounced: until which Unix
-        time (ms).
+        By rates; for places of keys: their position, from 1, or 0 if it is far back; by groups.
         """
-        return self._queues.rates.waits(seqs), self._queues.places.positions(seqs), self._debounce.expected(seqs)
+        return self._queues.rates.waits(seqs), self._queues.places.positions(seqs), self._groups.expected(seqs)
 
     def is_waiting(self, seq: int) -> bool:
         return seq in self._timers or seq in self.pending.parking

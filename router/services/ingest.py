@@ -119,7 +119,7 @@ class IngestService(ingest_service_pb2_grpc.IngestServiceServicer):
             raise InvalidError("callbacks are accepted by IngestEvents only", reason="CALLBACK_NOT_INVOKABLE")
         # reserve the waiter first: a caller must be refused before its event is stored, not after
         with self._runtime.waiters.place(request.event.flow_id, request.ByteSize()) as wait_for:
-            intake = Intake(request.event)
+            intake = Intake(request.event, alone=True)
             await self._intake.store([intake])
             if intake.error is not None:
                 raise intake.error

@@ -9,9 +9,9 @@ import apsw
 from typing_extensions import override
 
 from flowhook.model import Status
-from flowhook.model.executions import AttemptEnd
+from flowhook.model.executions import AttemptEnd, LinkKind
 from router.storage import model as stored
-from router.storage.rows import dump_assignment, dump_error, dump_retry, dump_subscriptions
+from router.storage.rows import LINK_BITS, dump_assignment, dump_error, dump_retry, dump_subscriptions
 from router.storage.schema import CODES, PENDING, WAITING
 from router.storage.statements import BatchStatement, read_counter, write_counter
 from router.storage.writer import WriterOperation
@@ -164,14 +164,18 @@ _UPSERT_RATE = BatchStatement.insert(
     "line, until_ms",
     "ON CONFLICT (line) DO UPDATE SET until_ms = max(until_ms, excluded.until_ms)",
 )
-_UPDATE_SHAPING = BatchStatement(
-    "UPDATE execution SET shaping = column2 FROM (VALUES {rows}) WHERE seq = column1 AND +end_time_ms = {unended}", 2
+# Of executions that have ended, too: one that was cancelled while its group was being stored stands for the others.
+_LEAVE_GROUP = BatchStatement(
+    "UPDATE execution SET shaping = json_set(shaping, '$[3]', '', '$[4]', 0, '$[5]', column3,"
+    " '$[6]', coalesce((SELECT b.event_id FROM execution b WHERE b.seq = column2), ''))"
+    " FROM (VALUES {rows}) WHERE seq = column1",
+    3,
 )
 _INSERT_ABSORBED = BatchStatement(
-    "INSERT INTO execution_link (seq, caused_by, kinds) SELECT column1, e.event_id, 8 FROM (VALUES {rows})"
-    " CROSS JOIN execution e ON e.seq = column2 WHERE {of_unended}"
+    "INSERT INTO execution_link (seq, caused_by, kinds) SELECT e.seq, a.event_id, column3 FROM (VALUES {rows})"
+    " CROSS JOIN execution e ON e.seq = column1 CROSS JOIN execution a ON a.seq = column2 WHERE true"
     " ON CONFLICT (seq, caused_by) DO UPDATE SET kinds = kinds | excluded.kinds",
-    2,
+    3,
 )
 _UPSERT_RESOLUTION = BatchStatement(
     "WITH said (seq, id, root, time_ms, reason) AS ("
@@ -206,7 +210,7 @@ class _ChangeRows:
         self._outcomes: list[tuple[Any, ...]] = []
         self._schedules: dict[str, stored.Scheduled] = {}
         self.rates: list[stored.RateReserved] = []
-        self.debounced: list[stored.Debounced] = []
+        self.grouped: list[stored.GroupLeft] = []
         self._subscriptions: dict[int, tuple[bytes | None, bytes | None, str | None]] = {}
         self._delivered: list[tuple[int]] = []
         self.consumed: list[stored.Consumed] = []
@@ -319,13 +323,25 @@ class _ChangeRows:
         _UPDATE_ENDED.run(connection, list(ends.values()))
         _UPSERT_SCHEDULE.run(connection, list(self._schedules.values()))
         _UPSERT_RATE.run(connection, self.rates)
-        if self.debounced:
-            _UPDATE_SHAPING.run(connection, [(seq, shaping.pack()) for seq, _, shaping in self.debounced])
-            _INSERT_ABSORBED.run(connection, [(seq, each) for seq, absorbed, _ in self.debounced for each in absorbed])
+        if self.grouped:
+            _write_groups(connection, self.grouped)
         _UPSERT_RESOLUTION.run(connection, list(self._resolved.values()))
         if self.turns:
             _write_turns(connection, self.turns)
         return next_number + len(self._recorded)
+
+
+def _write_groups(connection: apsw.Connection, changes: Sequence[stored.GroupLeft]) -> None:
+    left: list[tuple[int, int | None, int]] = []
+    for seq, absorbed, batches in changes:
+        of_batch = absorbed if batches else ()
+        left += [(each, seq if of_batch else None, 1 + len(of_batch)) for each in (seq, *of_batch)]
+    _LEAVE_GROUP.run(connection, left)
+    absorb, batch = LINK_BITS[LinkKind.ABSORB], LINK_BITS[LinkKind.BATCH]
+    _INSERT_ABSORBED.run(
+        connection,
+        [(seq, each, batch if batches else absorb) for seq, absorbed, batches in changes for each in absorbed],
+    )
 
 
 def _write_turns(connection: apsw.Connection, changes: Sequence[stored.TurnKept | stored.TurnReleased]) -> None:
@@ -354,7 +370,7 @@ _MERGES: Final[dict[type[stored.StateChange], Callable[[_ChangeRows, Any], None]
     stored.AttemptInterrupted: lambda rows, change: rows.interrupted.append(change),
     stored.AttemptRefunded: lambda rows, change: rows.refunded.append(change),
     stored.Scheduled: _ChangeRows.schedule,
-    stored.Debounced: lambda rows, change: rows.debounced.append(change),
+    stored.GroupLeft: lambda rows, change: rows.grouped.append(change),
     stored.RateReserved: lambda rows, change: rows.rates.append(change),
     stored.Resolved: _ChangeRows.resolve,
     stored.TurnKept: lambda rows, change: rows.turns.append(change),

@@ -38,8 +38,9 @@ import attrs
 from flowhook.errors import ConflictError, FlowhookError, NotFoundError
 from flowhook.events.shaping import ShapingKeys, rate_fingerprint
 from flowhook.process import logs
-from router.storage.expiry import remove_executions
+from router.storage.expiry import release_batches, remove_executions
 from router.storage.model import Erasure
+from router.storage.rows import ROOTS
 from router.storage.schema import UNENDED, connect_writer
 from router.storage.statements import BatchStatement
 
@@ -225,8 +226,7 @@ def _read_varint(page: bytes, offset: int) -> tuple[int, int]:
 
 MAX_ERASURES: Final = 10_000  # executions of which it stays known that they were erased; the oldest are forgotten
 _FAMILY: Final = (
-    "WITH root (id) AS (SELECT coalesce(replay_root, event_id) FROM execution WHERE event_id = ?)"
-    " SELECT e.seq, e.event_id, e.flow, e.end_time_ms, root.id, e.shaping FROM root CROSS JOIN execution e"
+    f"{ROOTS} SELECT e.seq, e.event_id, e.flow, e.end_time_ms, root.id, e.shaping FROM root CROSS JOIN execution e"  # noqa: S608
     " ON e.event_id = root.id UNION ALL"
     " SELECT e.seq, e.event_id, e.flow, e.end_time_ms, root.id, e.shaping FROM root CROSS JOIN execution e"
     " INDEXED BY replay_by_root ON e.replay_root = root.id ORDER BY 1"
@@ -313,6 +313,7 @@ def erase(
     root = family[0][4]
     flow_id: str = connection.execute("SELECT flow_id FROM flow_key WHERE key = ?", (family[0][2],)).get
     keys = {ShapingKeys.unpack(row[5]).rate for row in family if row[5] is not None} - {""}
+    release_batches(connection, seqs)
     blobs = remove_executions(connection, seqs)
     _DELETE_LIFECYCLE.run(connection, seqs)
     _DELETE_INBOUND.run(connection, references.inbound)

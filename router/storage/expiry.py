@@ -17,6 +17,20 @@ _ENDED = BatchStatement(
     "SELECT seq FROM execution WHERE seq IN ({rows}) AND end_time_ms <> {unended}"
     " AND seq NOT IN (SELECT seq FROM kept_turn)"
 )
+# The events of a batch are kept as long as an execution that runs for it.
+_EXPIRED: Final = (
+    "SELECT seq FROM execution e WHERE end_time_ms < ?1 AND seq NOT IN (SELECT seq FROM kept_turn)"
+    " AND (coalesce(e.shaping ->> 6, '') = '' OR NOT EXISTS ("
+    "SELECT 1 FROM execution b WHERE b.event_id = e.shaping ->> 6 AND b.end_time_ms >= ?1 UNION ALL"
+    " SELECT 1 FROM execution b WHERE b.replay_root = e.shaping ->> 6 AND b.end_time_ms >= ?1))"
+    " ORDER BY end_time_ms LIMIT ?2"
+)
+_RELEASE = BatchStatement(
+    "UPDATE execution SET shaping = json_set(shaping, '$[5]', 1, '$[6]', '') WHERE seq IN (SELECT m.seq"
+    " FROM (VALUES {rows}) CROSS JOIN execution_link k ON k.seq = column1"
+    " CROSS JOIN execution m ON m.event_id = k.caused_by WHERE k.kinds & 16)",
+    1,
+)
 _BLOBS = BatchStatement("SELECT name FROM blob WHERE seq IN ({rows})")
 _BODIES = BatchStatement("SELECT id FROM body WHERE seq IN ({rows})")
 _SHARED = BatchStatement("SELECT id FROM body WHERE id IN ({rows})")
@@ -72,11 +86,7 @@ def expire(connection: apsw.Connection, before_ms: int, limit: int, after_flow: 
         (now_ms, STEP),
     )
     events = connection.changes()
-    found = connection.execute(
-        "SELECT seq FROM execution WHERE end_time_ms < ? AND seq NOT IN (SELECT seq FROM kept_turn)"
-        " ORDER BY end_time_ms LIMIT ?",
-        (min(before_ms, UNENDED), limit),
-    ).fetchall()
+    found = connection.execute(_EXPIRED, (min(before_ms, UNENDED), limit)).fetchall()
     jobs = expire_jobs(connection, before_ms, STEP)
     more = jobs or STEP in (keys, lines, events) or len(found) == limit
     if not more:
@@ -89,7 +99,13 @@ def expire(connection: apsw.Connection, before_ms: int, limit: int, after_flow: 
 
 def delete_ended(connection: apsw.Connection, seqs: Sequence[int]) -> ExpiryStep:
     found = _ENDED.fetch(connection, [(seq,) for seq in seqs])
+    release_batches(connection, found)
     return ExpiryStep(len(found), remove_executions(connection, found), more=False)
+
+
+def release_batches(connection: apsw.Connection, found: Sequence[tuple[Any, ...]]) -> None:
+    """Let the events of the batches that executions ran for, which are removed, be events for themselves."""
+    _RELEASE.run(connection, found)
 
 
 def remove_executions(connection: apsw.Connection, found: Sequence[tuple[Any, ...]]) -> list[str]:

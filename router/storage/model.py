@@ -225,15 +225,15 @@ class RateReserved(NamedTuple):
     until_ms: int
 
 
-class Debounced(NamedTuple):
-    """An execution goes on for others, which it absorbs: they are stored as its causes, and end in the same write.
+class GroupLeft(NamedTuple):
+    """An execution leaves its group, and goes on for others, which it absorbs: it has no key of a group any more.
 
-    `shaping` replaces its keys: without one to debounce it by.
+    These are stored as its causes, and end in the same write. `batches`: all events are its input.
     """
 
     seq: int
-    absorbed: tuple[int, ...]
-    shaping: ShapingKeys
+    absorbed: tuple[int, ...] = ()
+    batches: bool = False
 
 
 class TurnKept(NamedTuple):
@@ -483,7 +483,7 @@ StateChange = (
     | Ended
     | Scheduled
     | RateReserved
-    | Debounced
+    | GroupLeft
     | Delivered
     | Consumed
     | EventReceived

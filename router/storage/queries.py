@@ -28,6 +28,7 @@ from router.storage.limits import DEFAULT_PAGE
 from router.storage.rows import (
     LINK_BITS,
     RECORD,
+    ROOTS,
     SUPERSEDES,
     dedupe_digest,
     journal_entry,
@@ -51,6 +52,13 @@ _PAYLOADS = BatchStatement("SELECT seq, payload FROM event WHERE seq IN ({rows})
 _PAYLOAD_SIZES = BatchStatement("SELECT seq, length(payload) FROM event WHERE seq IN ({rows})")
 _JOURNALS = BatchStatement(
     "SELECT seq, position, key, output, error FROM journal WHERE seq IN ({rows}) ORDER BY seq, position"
+)
+_BATCHED = BatchStatement(
+    "SELECT v.payload, (SELECT b.name FROM blob b WHERE b.seq = m.seq) FROM execution e"
+    " CROSS JOIN execution f ON f.event_id = e.shaping ->> 6"
+    " CROSS JOIN execution_link k ON k.seq = f.seq AND k.kinds & 16"
+    " CROSS JOIN execution m ON m.event_id = k.caused_by LEFT JOIN event v ON v.seq = m.seq"
+    " WHERE e.seq IN ({rows}) ORDER BY m.seq"
 )
 WORK_BYTES: Final = 16 * limits.MIB
 """Bytes of payloads, and of journals, that one call of `work` reads; the rest is left to the next call."""
@@ -148,6 +156,22 @@ def work(connection: apsw.Connection, blobs: BlobDirectory, seqs: Collection[int
     return found
 
 
+def batched(connection: apsw.Connection, blobs: BlobDirectory, seqs: Iterable[int]) -> dict[int, list[bytes]]:
+    """Return the events of the batches that executions run for, without the first one, in the order of arrival.
+
+    Those that are not stored any more are left out. A large result may be partial, with at least one execution.
+    """
+    found: dict[int, list[bytes]] = {}
+    size = 0
+    for seq in seqs:
+        read = (inline if name is None else blobs.read(name) for inline, name in _BATCHED.iterate(connection, [(seq,)]))
+        found[seq] = [payload for payload in read if payload is not None]
+        size += sum(map(len, found[seq]))
+        if size > WORK_BYTES:
+            break
+    return found
+
+
 def payloads(connection: apsw.Connection, seqs: Sequence[int], *, most_bytes: int) -> dict[int, bytes | None]:
     """Return serialized events; None for a large one, which is stored apart, and for an unknown one.
 
@@ -226,11 +250,13 @@ def superseded_by(connection: apsw.Connection, seq: int) -> str | None:
 
 
 def unended_run(connection: apsw.Connection, execution_id: str) -> str | None:
-    """Return the ID of an execution, or of a replay of its event, that has not ended; None if absent."""
+    """Return the ID of an execution, of a replay of its event, or of one for its batch, that has not ended, if any."""
     found: str | None = connection.execute(
-        "SELECT event_id FROM execution WHERE event_id = ?1 AND end_time_ms = ?2 UNION ALL"
-        " SELECT event_id FROM execution INDEXED BY replay_by_root WHERE end_time_ms = ?2"
-        " AND replay_root = coalesce((SELECT replay_root FROM execution WHERE event_id = ?1), ?1) LIMIT 1",
+        # its replays may outlive it
+        f"{ROOTS}, stored (id) AS (SELECT id FROM root UNION SELECT ?1)"  # noqa: S608 - constants
+        " SELECT e.event_id FROM stored CROSS JOIN execution e ON e.event_id = stored.id WHERE e.end_time_ms = ?2"
+        " UNION ALL SELECT e.event_id FROM stored CROSS JOIN execution e INDEXED BY replay_by_root"
+        " ON e.replay_root = stored.id WHERE e.end_time_ms = ?2 LIMIT 1",
         (execution_id, UNENDED),
     ).get
     return found

@@ -41,13 +41,22 @@ RECORD = (
 """Columns for `record`, selected from `execution e` and `flow_key k`."""
 
 
+ROOTS: Final = (
+    "WITH own (id) AS (SELECT coalesce(replay_root, event_id) FROM execution WHERE event_id = ?1),"
+    " root (id) AS (SELECT id FROM own UNION SELECT e.shaping ->> 6 FROM own"
+    " CROSS JOIN execution e ON e.event_id = own.id WHERE e.shaping ->> 6 <> '')"
+)
+"""SQL for the events whose executions have the data of one, by an execution of that: it, and the first of its batch."""
+
+
 # bits of the column `kinds`
-LINK_BITS: Final = {LinkKind.RUN: 1, LinkKind.EVENT: 2, LinkKind.LISTEN: 4, LinkKind.ABSORB: 8}
+LINK_BITS: Final = {LinkKind.RUN: 1, LinkKind.EVENT: 2, LinkKind.LISTEN: 4, LinkKind.ABSORB: 8, LinkKind.BATCH: 16}
 
 
 def record(row: tuple[Any, ...]) -> ExecutionRecord:
     seq, event_id, flow_id, revision, status, attempts, receive_time_ms, end_time_ms, error, replay_of, *rest = row
-    scope, key, quiet, successor, replay, resolution, retry, shaping, root = rest
+    scope, key, quiet, successor, replay, resolution, retry, packed, root = rest
+    shaping = None if packed is None else ShapingKeys.unpack(packed)
     return ExecutionRecord(
         seq=seq,
         id=event_id,
@@ -66,7 +75,9 @@ def record(row: tuple[Any, ...]) -> ExecutionRecord:
         replayed=successor is not None,
         resolution=None if resolution is None else Resolution(*orjson.loads(resolution)),
         retry=None if retry is None else load_retry(retry),
-        shaping=None if shaping is None else ShapingKeys.unpack(shaping),
+        batch="" if shaping is None else shaping.batch,
+        batch_events=0 if shaping is None or not shaping.batch else shaping.events,
+        shaping=shaping,
         replay_root=root or "",
     )
 

@@ -121,6 +121,10 @@ class ShardState:
         """
         return await self._readers.run(lambda connection: queries.work(connection, self._blobs, seqs))
 
+    async def batched(self, seqs: Collection[int]) -> dict[int, list[bytes]]:
+        """Return the further events of the batches that executions run for; see `queries.batched`."""
+        return await self._readers.run(lambda connection: queries.batched(connection, self._blobs, seqs))
+
     async def content(self, seq: int, *, with_payload: bool = True) -> stored.ExecutionContent | None:
         """Return the large parts of an execution, or None when it is unknown; without its event if so requested."""
         return await self._queries.run(
@@ -236,7 +240,7 @@ def approximate_bytes(change: stored.StateChange) -> int:
             return 128 + _entry_bytes(entry)
         case stored.LifecycleRecorded(data=data):
             return 128 + len(data)
-        case stored.Debounced(absorbed=absorbed):
+        case stored.GroupLeft(absorbed=absorbed):
             return 64 + 64 * len(absorbed)
         case stored.Resolved(reason=reason):
             return 64 + len(reason)

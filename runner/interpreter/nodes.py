@@ -182,6 +182,7 @@ class Program:
     callbacks: tuple[str, ...] = ()  # names of the flow's callbacks
     has_webhook: bool = False  # whether the input describes the request that started the flow
     takes_raw_body: bool = False  # whether the input has the body unparsed
+    batches: bool = False  # whether the input is an array, of the inputs that several events have
     timeout: Duration | None = None
     input_reads_clock: bool = False
     output_reads_clock: bool = False

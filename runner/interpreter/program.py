@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from flowhook.document.definition import POLICIES, error_types, flow_id, kind_of, pointer_token, value_at
 from flowhook.document.quantities import parse_duration
-from flowhook.events.workflow_input import has_webhook, takes_raw_body
+from flowhook.events.workflow_input import batches_events, has_webhook, takes_raw_body
 from flowhook.expressions.syntax import is_expression
 from flowhook.model.error_types import Spelling, respelled, standard_type
 from runner.interpreter import call_arguments, nodes
@@ -43,6 +43,7 @@ def compile_program(
         callbacks=tuple((definition.get("webhook") or {}).get("callbacks") or ()),
         has_webhook=has_webhook(definition),
         takes_raw_body=takes_raw_body(definition),
+        batches=batches_events(definition),
         timeout=_optional(build.timeout, definition.get("timeout")),
         input_reads_clock=task_reads_clock(definition.get("input") or {}),
         output_reads_clock=task_reads_clock(definition.get("output") or {}),

@@ -7,7 +7,7 @@ server accepts chunked transfer coding.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import aiohttp
@@ -24,8 +24,8 @@ from runner.interpreter.errors import Kind, TaskFault, fault
 
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,3}")
 OCTETS: Final = "application/octet-stream"
-# reads a slice (offset, size in bytes) of a body that is stored separately from its event, in chunks
-SliceReader = Callable[[int, int], AsyncIterator[bytes]]
+# reads a slice (offset, size in bytes) of a body that is stored separately from the event of that ID, in chunks
+SliceReader = Callable[[str, int, int], AsyncIterator[bytes]]
 
 
 class RequestAttachment(NamedTuple):
@@ -59,32 +59,34 @@ NO_ATTACHMENTS: Final = NoAttachments()
 
 @attrs.define(eq=False, repr=False)
 class EventAttachments(Attachments):
-    """The attachments of the event that started an execution."""
+    """The attachments of the events that an execution runs for."""
 
-    _event: Event  # with its body, or with the name of a body that is stored separately
-    _owner: str  # ID that handles begin with
+    # each with its body, or with the name of a body that is stored separately; by the ID that handles begin with
+    _events: Mapping[str, Event]
     _raw: bool = attrs.field(kw_only=True)  # whether the flow takes the body unparsed
     _slices: SliceReader | None = attrs.field(default=None, kw_only=True)  # reads the body that the event names
 
     @override
     def find(self, handle: str) -> RequestAttachment:
         owner, _, index = handle.partition("/")
-        if owner != self._owner or not _INDEX.fullmatch(index):
+        event = self._events.get(owner)
+        if event is None or not _INDEX.fullmatch(index):
             raise _unknown(handle)
-        found = self._find_stored(int(index)) if self._event.body_blob is not None else self._find_inline(int(index))
+        find = self._find_inline if event.body_blob is None else self._find_stored
+        found = find(event, int(index))
         if found is None:
             raise _unknown(handle)
         return found
 
-    def _find_stored(self, index: int) -> RequestAttachment | None:
-        parts, slices = stored_attachments(self._event, raw=self._raw), self._slices
+    def _find_stored(self, event: Event, index: int) -> RequestAttachment | None:
+        parts, slices = stored_attachments(event, raw=self._raw), self._slices
         if slices is None or index >= len(parts):
             return None
         part = parts[index]
-        return RequestAttachment(part.name, part.type, part.size, lambda: slices(part.offset, part.size))
+        return RequestAttachment(part.name, part.type, part.size, lambda: slices(event.id, part.offset, part.size))
 
-    def _find_inline(self, index: int) -> RequestAttachment | None:
-        attachments = parse_event_body(self._event, raw=self._raw).attachments
+    def _find_inline(self, event: Event, index: int) -> RequestAttachment | None:
+        attachments = parse_event_body(event, raw=self._raw).attachments
         if index >= len(attachments):
             return None
         found = attachments[index]

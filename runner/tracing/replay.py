@@ -96,6 +96,10 @@ class _Replay:
         self._recorded = recorded
         owner = "" if event.replay is None else event.replay.attachment_owner
         self._input = workflow_input(event, webhook=program.has_webhook, raw=raw, owner=owner, contents=contents)
+        if program.batches:
+            others = [workflow_input(each, webhook=program.has_webhook, raw=raw) for each in event.batch]
+            self._input = [self._input, *others]
+            self._body_missing |= any(each.body_blob is not None for each in event.batch)
         self._secrets = placeholders(program.secrets, definition)
         self._values = ValueTable()
         self._one_time = _one_time_urls(event, definition)

@@ -93,6 +93,11 @@ class ActiveExecution:
         return self.effect_scope if replay is None else replay.attachment_owner or self.effect_scope
 
     @property
+    def events(self) -> list[tuple[Event, str]]:
+        """Its event and the others of its batch, each with the ID that handles of attachments begin with."""
+        return [(self.event, self.attachment_owner), *((each, each.id) for each in self.event.batch)]
+
+    @property
     def has_due_effect(self) -> bool:
         """Whether the journal is durable as far as the next held effect requires."""
         return bool(self.held) and self.held[0][0] <= self.durable

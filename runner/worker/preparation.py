@@ -60,7 +60,13 @@ class ExecutionPreparer:
         if event.body_blob is not None or self._needs_process(event):
             return None
         flow = self._flows.cached(event.flow_id, execution.revision)
-        return None if flow is None or flow.program.secrets else self._prepared(execution, flow, _NOTHING, _NOTHING)
+        if flow is None or flow.program.secrets or flow.program.batches:
+            return None
+        read = partial(workflow_input, event, **self._options(flow, execution.attachment_owner, _NOTHING))
+        try:
+            return Prepared(flow, _NOTHING, self._recorded(execution, read))
+        except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
+            return messages.Faulted(report_defect(execution, problem))
 
     async def prepare(self, execution: ActiveExecution) -> Prepared | messages.Ending:
         """Fetch what an execution needs, or return how it ends; retries while the router is unavailable."""
@@ -70,12 +76,7 @@ class ExecutionPreparer:
                 flow = await self._flows.load(flow_id, execution.revision)
                 names = flow.program.secrets
                 values = await self._secrets.resolve(names, flow_id) if names else _NOTHING
-                contents = await self._bodies.contents(execution.event, raw=flow.program.takes_raw_body)
-                if not self._needs_process(execution.event):
-                    return self._prepared(execution, flow, values, contents)
-                options = self._options(execution, flow, contents)
-                text = await self._quarantine.event_input(execution.event, **options)
-                return Prepared(flow, values, self._recorded(execution, partial(orjson.loads, text), Activity.INPUT))
+                return Prepared(flow, values, await self._input(execution, flow))
             except (ExhaustedError, UnavailableError) as problem:
                 log.debug("router not available", reason=problem.reason)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -91,15 +92,19 @@ class ExecutionPreparer:
             except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
                 return messages.Faulted(report_defect(execution, problem))
 
-    def _prepared(
-        self, execution: ActiveExecution, flow: LoadedFlow, secrets: Mapping[str, bytes], contents: Mapping[int, bytes]
-    ) -> Prepared | messages.Faulted:
-        options = self._options(execution, flow, contents)
-        try:
-            data = self._recorded(execution, lambda: workflow_input(execution.event, **options))
-            return Prepared(flow, secrets, data)
-        except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
-            return messages.Faulted(report_defect(execution, problem))
+    async def _input(self, execution: ActiveExecution, flow: LoadedFlow) -> Any:
+        batches, activity = flow.program.batches, Activity.BODY
+        reads: list[Callable[[], Any]] = []
+        for event, owner in execution.events:
+            contents = await self._bodies.contents(event, raw=flow.program.takes_raw_body)
+            options = self._options(flow, owner, contents)
+            if self._needs_process(event):
+                activity = Activity.INPUT
+                reads.append(partial(orjson.loads, await self._quarantine.event_input(event, **options)))
+            else:
+                reads.append(partial(workflow_input, event, **options))
+        # those of a batch under supervision as a whole: each is small, but together compressed bodies may be large
+        return self._recorded(execution, lambda: [read() for read in reads] if batches else reads[0](), activity)
 
     def _needs_process(self, event: Event) -> bool:
         if event.flow_id not in self._quarantine:
@@ -107,20 +112,19 @@ class ExecutionPreparer:
         return len(event.body) >= OFFLOAD_BYTES or any(name == "content-encoding" for name, _ in event.headers)
 
     @staticmethod
-    def _options(execution: ActiveExecution, flow: LoadedFlow, contents: Mapping[int, bytes]) -> dict[str, Any]:
-        """Return how `workflow_input` reads the event of an execution."""
-        webhook, raw = flow.program.has_webhook, flow.program.takes_raw_body
-        return {"webhook": webhook, "raw": raw, "owner": execution.attachment_owner, "contents": contents}
+    def _options(flow: LoadedFlow, owner: str, contents: Mapping[int, bytes]) -> dict[str, Any]:
+        """Return how `workflow_input` reads an event."""
+        return {
+            "webhook": flow.program.has_webhook,
+            "raw": flow.program.takes_raw_body,
+            "owner": owner,
+            "contents": contents,
+        }
 
     def attachments(self, execution: ActiveExecution) -> EventAttachments:
-        """Return the attachments of an execution's event, for its calls."""
-        event = execution.event
-        return EventAttachments(
-            event,
-            execution.attachment_owner,
-            raw=execution.takes_raw_body,
-            slices=lambda offset, size: self._bodies.read(event.id, offset, size),
-        )
+        """Return the attachments of an execution's events, for its calls."""
+        events = {owner: event for event, owner in execution.events}
+        return EventAttachments(events, raw=execution.takes_raw_body, slices=self._bodies.read)
 
     def _recorded(self, execution: ActiveExecution, read: Callable[[], Any], activity: Activity = Activity.BODY) -> Any:
         """Run `read` on an event's body under the guard's supervision, and return its result."""

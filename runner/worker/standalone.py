@@ -175,6 +175,7 @@ async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc
     clock = LocalClock(skips=order.skip_waits)
     record.begin(INPUT, Activity.BODY)
     data = workflow_input(event, webhook=program.has_webhook, raw=program.takes_raw_body)
+    data = [data] if program.batches else data
     record.end()
     workflow = ExecutionContext(
         id=event.id,
@@ -185,7 +186,7 @@ async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc
         secrets=secrets,
         one_time=placeholder_urls(event, program.definition),
     )
-    attachments = EventAttachments(event, event.id, raw=program.takes_raw_body)
+    attachments = EventAttachments({event.id: event}, raw=program.takes_raw_body)
     report = (lambda entry: control.send(ipc.TaskTraced(entry))) if order.trace else None
     machine = ExecutionMachine(
         program,

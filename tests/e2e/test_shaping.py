@@ -7,6 +7,7 @@ import re
 from bisect import bisect_left
 from collections import Counter
 
+import orjson
 import pytest
 from support.outside import outside_world
 from support.patience import PATIENCE
@@ -127,3 +128,44 @@ async def test_debounced_events_are_run_or_absorbed_once_while_routers_are_kille
             assert details[execution_id].execution.attempts == 0
         called = {re.search(r"evt_[0-9a-z]{26}", request.key)[0] for request in outside.received}
         assert called == run
+
+
+async def test_each_event_is_in_one_batch_while_routers_and_runners_are_killed():
+    count, taken, bodies = 500, Counter(), {}
+
+    async def answer(request):
+        bodies.setdefault(request.key, set()).add(bytes(request.body))
+        return 200, {}
+
+    async with outside_world(answer) as outside, running_cluster("--allow-private-addresses") as cluster:
+        client = cluster.client
+        do = (
+            f'- call: {{call: http, with: {{method: post, endpoint: "{outside.url}/called",'
+            ' body: "${ map({id, n: .body.n}) }"}}'
+        )
+        batched = "{batch: {key: '${ .body.key }', size: 20, period: PT0.5S}}"
+        await client.flows.apply([document("batched", do=do, execution=batched)])
+        sent = []
+        for turn in range(5):
+            given = range(turn * 100, turn * 100 + 100)
+            sent += await asyncio.gather(*(client.ingest("batched", {"key": f"k{n % KEYS}", "n": n}) for n in given))
+            if turn < 4:
+                await kill(cluster, *(["router-1"] if turn % 2 else ["router-1", "runner-1", "runner-2"]))
+        await until(lambda: ended(client, "batched", count))
+        details = {execution_id: await client.executions.get(execution_id) for execution_id in sent}
+        assert {each.execution.status for each in details.values()} == {Status.COMPLETED}
+        assert all(len(each) == 1 for each in bodies.values()), "an attempt had another input"
+        ran = {}
+        for key, (body,) in bodies.items():
+            ids = [each["id"] for each in orjson.loads(body)]
+            ran[re.search(r"evt_[0-9a-z]{26}", key)[0]] = ids
+            taken.update(ids)
+        assert taken == Counter(sent), "lost or doubled"
+        assert len(ran) < count / 4
+        for execution_id, ids in ran.items():
+            assert execution_id == ids[0]
+            assert len({orjson.loads(details[each].event.body)["key"] for each in ids}) == 1
+            for each in ids:
+                found = details[each].execution
+                expected = (execution_id, len(ids)) if len(ids) > 1 else ("", 0)
+                assert (found.batch, found.batch_events) == expected

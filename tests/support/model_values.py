@@ -18,7 +18,7 @@ TEXT: Final = st.text(max_size=12)
 COUNTS: Final = st.integers(0, 2**31 - 1)
 TIMES: Final = st.integers(0, 2**40)
 BYTES: Final = st.binary(max_size=12)
-RARE: Final = frozenset({"callback_token", "parent", "body_blob", "parts", "form"})
+RARE: Final = frozenset({"batch", "callback_token", "parent", "body_blob", "parts", "form"})
 """Fields of an event that go together with others."""
 SCALARS: Final[Mapping[type, st.SearchStrategy[Any]]] = {
     str: TEXT,

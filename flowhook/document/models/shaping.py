@@ -1,4 +1,4 @@
-"""Models of what shapes executions: `rate`, `concurrency`, `priority` and `debounce` of `execution`."""
+"""Models of what shapes executions: `rate`, `concurrency`, `priority`, `debounce` and `batch` of `execution`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from flowhook.document.models.credentials import Duration
 from flowhook.events.shaping import MAX_PRIORITY
 from flowhook.expressions.paths import compile_accessor
 from flowhook.expressions.syntax import is_expression, strip_markers, syntax_hint
+from flowhook.limits import MAX_BATCH_SIZE
 
 MAX_RATE: Final = 1_000_000
 MAX_RATE_SECONDS: Final = 31 * 24 * 3600.0
-MAX_DEBOUNCE_SECONDS: Final = 7 * 24 * 3600.0
+MAX_GROUP_SECONDS: Final = 7 * 24 * 3600.0
 MAX_CONCURRENCY: Final = 100_000
 
 
@@ -64,10 +65,21 @@ class Debounce(Model):
 
     key: KeyPath
     """Events of the same key belong together; those without one are run each."""
-    period: Annotated[Duration, Field(gt=0, le=MAX_DEBOUNCE_SECONDS)]
+    period: Annotated[Duration, Field(gt=0, le=MAX_GROUP_SECONDS)]
     """Seconds without another event after which one is run; in (0, 7 days]."""
     take: Literal["latest", "first"] = "latest"
     """The event that is run."""
+
+
+class Batch(Model):
+    """One execution runs for several events; its input is the array of their inputs."""
+
+    size: Annotated[StrictInt, Field(ge=1, le=MAX_BATCH_SIZE)]
+    """Events with which a batch is full, and is run at once."""
+    period: Annotated[Duration, Field(gt=0, le=MAX_GROUP_SECONDS)]
+    """Seconds after its first event in which a batch is run, however many there are; in (0, 7 days]."""
+    key: KeyPath | None = None
+    """Events of the same key are batched, and those without one are run each; None: all events are."""
 
 
 def _is_mapping(value: Any) -> str:

@@ -19,7 +19,7 @@ from flowhook.document.models.calls import AnyEndpoint
 from flowhook.document.models.credentials import SecretName
 from flowhook.document.models.events import Schedule
 from flowhook.document.models.outage import Outage, OutagePolicy
-from flowhook.document.models.shaping import Concurrency, Debounce, KeyPath, Priority, Rate
+from flowhook.document.models.shaping import Batch, Concurrency, Debounce, KeyPath, Priority, Rate
 from flowhook.document.models.tasks import ErrorDefinition, Input, Output, Task, TaskItem
 from flowhook.document.models.timing import RetryOrName, RetryPolicy, Timeout, TimeoutOrName
 from flowhook.events.keys import ATTRIBUTE_NAME_PATTERN, MAX_ATTRIBUTES, MAX_NAME
@@ -52,6 +52,8 @@ class ExecutionPolicy(Model):
     """How often executions are given to runners; None: as often as there is room."""
     debounce: Debounce | None = None
     """Which events are run that follow each other closely; None: all."""
+    batch: Batch | None = None
+    """How many events one execution runs for; None: one."""
     priority: Priority = 0
     """Of its executions among each other, an expression in `${ }`; or of the flow among others, a number."""
     order_by: (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flowhook.events.shaping import ShapingKeys
 from flowhook.model import Status
 from flowhook.model.executions import LinkKind
-from router.storage.model import Debounced, Ended, RateReserved
+from router.storage.model import Ended, GroupLeft, RateReserved
 
 NOW = 1_700_000_000_000
 KEYS = ShapingKeys("rate", "place", 7, "debounce")
@@ -36,7 +36,7 @@ async def test_one_that_absorbs_others_is_linked_with_them_and_has_no_key_to_deb
     events = [new_event(shaping=KEYS) for _ in range(3)]
     first, second, last = await cluster.append(*events)
     ends = [Ended(seq, Status.COMPLETED, NOW, 0, output=b"null") for seq in (first, second)]
-    await cluster.state.write([Debounced(last, (first, second), KEYS._replace(debounce="")), *ends])
+    await cluster.state.write([GroupLeft(last, (first, second)), *ends])
     await cluster.restart()
     (left,) = await cluster.state.unfinished()
     assert (left.seq, left.shaping) == (last, ShapingKeys("rate", "place", 7))
@@ -49,10 +49,41 @@ async def test_one_that_absorbs_others_is_linked_with_them_and_has_no_key_to_deb
         assert (record.status, record.attempts) == (Status.COMPLETED, 0)
 
 
-async def test_one_that_has_ended_absorbs_nothing(cluster, new_event):
+async def test_one_that_was_cancelled_while_its_group_was_being_stored_stands_for_the_others(cluster, new_event):
     events = [new_event(shaping=KEYS) for _ in range(2)]
     first, last = await cluster.append(*events)
     await cluster.end(last)
-    await cluster.state.write([Debounced(last, (first,), ShapingKeys())])
-    assert await cluster.state.links(events[0].event_id, limit=9) == ([], [])
-    assert (await cluster.state.find(events[1].event_id)).shaping == KEYS
+    await cluster.state.write([GroupLeft(last, (first,)), Ended(first, Status.COMPLETED, NOW, 0, output=b"null")])
+    assert await cluster.state.links(events[0].event_id, limit=9) == ([], [(events[1].event_id, (LinkKind.ABSORB,))])
+    assert (await cluster.state.find(events[1].event_id)).shaping == ShapingKeys("rate", "place", 7)
+
+
+async def batched(cluster, new_event, count):
+    """Store a batch, and return its events and their numbers; the first one's execution has not ended."""
+    events = [new_event(shaping=KEYS._replace(size=10)) for _ in range(count)]
+    seqs = await cluster.append(*events)
+    ends = [Ended(seq, Status.COMPLETED, NOW, 0, output=b"null") for seq in seqs[1:]]
+    await cluster.state.write([GroupLeft(seqs[0], tuple(seqs[1:]), batches=True), *ends])
+    return events, seqs
+
+
+async def test_the_events_of_a_batch_are_read_in_order_and_name_the_execution_that_runs(cluster, new_event):
+    events, seqs = await batched(cluster, new_event, 5)
+    await cluster.restart()
+    assert await cluster.state.batched([seqs[0]]) == {seqs[0]: [each.payload for each in events[1:]]}
+    (left,) = await cluster.state.unfinished()
+    assert (left.shaping.events, left.shaping.batch, left.shaping.group) == (5, events[0].event_id, "")
+    for each in events:
+        record = await cluster.state.find(each.event_id)
+        assert (record.batch, record.batch_events) == (events[0].event_id, 5)
+    causes = {(each.event_id, (LinkKind.BATCH,)) for each in events[1:]}
+    assert set((await cluster.state.links(events[0].event_id, limit=9)).causes) == causes
+
+
+async def test_a_replay_of_a_batch_reads_the_same_events(cluster, new_event):
+    events, seqs = await batched(cluster, new_event, 3)
+    await cluster.end(seqs[0])
+    record = await cluster.state.find(events[0].event_id)
+    replay = new_event(shaping=record.shaping, replay_of=events[0].event_id, replay_root=events[0].event_id)
+    (seq,) = await cluster.append(replay)
+    assert await cluster.state.batched([seq]) == {seq: [each.payload for each in events[1:]]}

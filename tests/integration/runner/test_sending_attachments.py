@@ -37,12 +37,13 @@ def attachments():
     class Counted(EventAttachments):
         opened = 0
 
-    async def slices(offset, size):
+    async def slices(event_id, offset, size):
+        assert event_id == "evt_1"
         Counted.opened += 1
         for start in range(offset, offset + size, 100_000):
             yield BODY[start : min(start + 100_000, offset + size)]
 
-    return Counted(event(body_blob=BLOB, parts=PARTS), "evt_1", raw=False, slices=slices)
+    return Counted({"evt_1": event(body_blob=BLOB, parts=PARTS)}, raw=False, slices=slices)
 
 
 @pytest.fixture
@@ -158,11 +159,11 @@ async def test_what_can_not_be_sent_so_is_a_configuration_error(call, sink, atta
 
 @pytest.mark.parametrize("body", [{"attachment": "evt_1/0"}, {"multipart": [{"name": "f", "attachment": "evt_1/0"}]}])
 async def test_an_attachment_that_can_not_be_read_to_its_end_is_a_communication_error(call, sink, body):
-    async def broken(offset, size):
+    async def broken(_event_id, offset, _size):
         yield BODY[offset : offset + 1000]
         raise ConnectionError
 
-    broken = EventAttachments(event(body_blob=BLOB, parts=PARTS), "evt_1", raw=False, slices=broken)
+    broken = EventAttachments({"evt_1": event(body_blob=BLOB, parts=PARTS)}, raw=False, slices=broken)
     error = await call(method="put", endpoint=sink[0], **body, attachments=broken)
     assert kind(error) == ("communication", 500)
     assert sink[1] == []
@@ -170,9 +171,17 @@ async def test_an_attachment_that_can_not_be_read_to_its_end_is_a_communication_
 
 async def test_what_is_in_the_event_itself_is_sent_just_so(call, sink):
     base, got = sink
-    inline = EventAttachments(event(body=FILE), "evt_1", raw=False)
+    inline = EventAttachments({"evt_1": event(body=FILE)}, raw=False)
     await call(method="put", endpoint=base, attachment="evt_1/0", attachments=inline)
     assert (got[0][1], got[0][0]["Content-Type"]) == (FILE, "application/x-thing")
+
+
+async def test_each_event_of_a_batch_has_its_attachments(call, sink):
+    base, got = sink
+    batch = EventAttachments({"evt_1": event(body=b"first"), "evt_2": event("evt_2", body=FILE)}, raw=False)
+    for handle in ("evt_2/0", "evt_1/0"):
+        await call(method="put", endpoint=base, attachment=handle, attachments=batch)
+    assert [body for _, body in got] == [FILE, b"first"]
 
 
 class TestInARunner:

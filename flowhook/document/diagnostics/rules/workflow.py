@@ -62,10 +62,7 @@ def check_rules(data: dict[str, Any], functions: Collection[str] | None) -> Iter
     yield from check_retry(context, document.at("execution", "retry"), presets=RETRY_PRESETS)
     yield from _accept(context, document.at("webhook", "accept"))
     yield from _raw_bodies(document)
-    debounce = document.at("execution", "debounce")
-    if debounce.value is not None and document.at("webhook", "respond", "mode").value == "reply":
-        cause = "an event that another one absorbs has no reply: leave `respond.mode: reply` out, or this"
-        yield debounce.problem(Code.KEY_CONFLICT, cause)
+    yield from _groups(document)
     yield from check_timeout(context, document.at("timeout"), WORKFLOW_OUTPUT_VARIABLES)
     yield from check_triggers(context, schedule.at("on"))
     yield from check_tasks(context, document.at("do"))
@@ -80,6 +77,23 @@ def _catalogs(context: RuleContext, definitions: Part) -> Iterator[Problem]:
             cause = "expected the https URL of a folder or of a Git repository, or of its archive (.tar.gz)"
             yield uri.problem(Code.URI_INVALID, cause)
         yield from check_authentication(context, endpoint.at("authentication"))
+
+
+def _groups(document: Part) -> Iterator[Problem]:
+    """Check that events of which one runs, or that one execution runs for, have nothing of their own."""
+    replies = document.at("webhook", "respond", "mode").value == "reply"
+    for name in ("debounce", "batch"):
+        group = document.at("execution", name)
+        if group.value is not None and replies:
+            cause = "an event that another one runs for has no reply: leave `respond.mode: reply` out, or this"
+            yield group.problem(Code.KEY_CONFLICT, cause)
+    if document.at("execution", "batch").value is None:
+        return
+    for keys in (("debounce",), ("order_by",), ("rate", "key"), ("concurrency", "key"), ("priority",)):
+        part = document.at("execution", *keys)
+        if part.value is not None and not isinstance(part.value, int):
+            cause = f"the events of a batch have one execution: `{'.'.join(keys)}` of each says nothing about it"
+            yield part.problem(Code.KEY_CONFLICT, cause)
 
 
 def _extensions(context: RuleContext, extensions: Part) -> Iterator[Problem]:
@@ -116,7 +130,7 @@ def _raw_bodies(document: Part) -> Iterator[Problem]:
         if isinstance(accepting.value, str) and _BODY.search(accepting.value):
             yield accepting.problem(Code.BODY_NOT_PARSED, CAUSE)
         parts.append(document.at("execution", "order_by"))
-        parts += [document.at("execution", name, "key") for name in ("rate", "concurrency", "debounce")]
+        parts += [document.at("execution", name, "key") for name in ("rate", "concurrency", "debounce", "batch")]
         parts.append(document.at("execution", "priority"))
         for _, path in document.at("execution", "search").members:
             if isinstance(path.value, str) and _reads_body(path.value):

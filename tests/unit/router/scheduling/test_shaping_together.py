@@ -8,7 +8,7 @@ from support.examples import examples
 
 from flowhook.events.shaping import ShapingKeys
 from router.scheduling import rates
-from router.scheduling.debounce import DebouncePolicy
+from router.scheduling.groups import GroupPolicy
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.rates import Rate
 from router.scheduling.shard import Shard
@@ -19,11 +19,15 @@ POLICIES = st.builds(
     rate=st.none() | st.builds(Rate, st.sampled_from([1, 5]), st.sampled_from([1.0, 50.0]), keyed=st.booleans()),
     key_concurrency=st.sampled_from([None, 1, 2]),
     by_priority=st.booleans(),
-    debounce=st.sampled_from([None, DebouncePolicy(500)]),
+    group=st.sampled_from([None, GroupPolicy(500), GroupPolicy(500, first=True, size=3)]),
     paused=st.booleans(),
 )
 KEYS = st.builds(
-    ShapingKeys, *[st.sampled_from(["", "x", "y"])] * 2, st.sampled_from([0, 5]), st.sampled_from(["", "d"])
+    ShapingKeys,
+    *[st.sampled_from(["", "x", "y"])] * 2,
+    st.sampled_from([0, 5]),
+    st.sampled_from(["", "d"]),
+    st.sampled_from([0, 9]),
 )
 STEPS = st.one_of(
     st.tuples(st.just("accept"), st.none() | KEYS, st.sampled_from(["", "o"])),
@@ -99,7 +103,7 @@ class _World:
     def time(self, seconds=0.3):
         self.now += seconds
         self.shard.wake(int(self.now * 1000))
-        for each in self.shard.debounced(int(self.now * 1000)):
+        for each in self.shard.close_groups(int(self.now * 1000)):
             for seq in each.absorbed:
                 self._ended(seq)
             self.shard.goes_on(each.seq, "a")

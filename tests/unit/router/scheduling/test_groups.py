@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowhook.events.shaping import ShapingKeys
-from router.scheduling import debounce
-from router.scheduling.debounce import MAX_PERIODS, ClosedGroup, DebounceGroups, DebouncePolicy
+from router.scheduling import groups
+from router.scheduling.groups import MAX_PERIODS, ClosedGroup, EventGroups, GroupId, GroupPolicy
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.shard import Shard
 
 PERIOD = 1000
-LATEST = FlowPolicy(debounce=DebouncePolicy(PERIOD))
-FIRST = FlowPolicy(debounce=DebouncePolicy(PERIOD, first=True))
+LATEST = FlowPolicy(group=GroupPolicy(PERIOD))
+FIRST = FlowPolicy(group=GroupPolicy(PERIOD, first=True))
 
 
 def new_shard(policy=LATEST):
@@ -33,11 +33,11 @@ def shard():
 
 
 def accept(shard, seq, key, now_ms, order_key=""):
-    shard.accept(seq, "a", order_key, ShapingKeys(debounce=key) if key else None, now_ms=now_ms)
+    shard.accept(seq, "a", order_key, ShapingKeys(group=key) if key else None, now_ms=now_ms)
 
 
 def decide(shard, now_ms):
-    found = shard.debounced(now_ms)
+    found = shard.close_groups(now_ms)
     for each in found:
         for seq in each.absorbed:
             shard.ended(seq)
@@ -58,7 +58,7 @@ def test_of_events_that_follow_each_other_closely_one_runs(policy, seq, absorbed
     assert decide(shard, 2800) == [ClosedGroup("a", seq, absorbed)]
     assert assigned(shard) == [seq]
     assert shard.unfinished == 1
-    assert shard._queues.keys[seq].debounce == ""
+    assert shard._queues.keys[seq].group == ""
 
 
 def test_keys_do_not_mix_and_events_without_one_run_at_once(shard):
@@ -81,7 +81,7 @@ def test_events_that_never_cease_are_run_nevertheless(shard):
 
 
 def test_a_group_has_a_greatest_size(shard, monkeypatch):
-    monkeypatch.setattr(debounce, "MAX_ABSORBED", 3)
+    monkeypatch.setattr(groups, "MAX_GROUP", 3)
     for seq in range(1, 6):
         accept(shard, seq, "x", 0)
     assert decide(shard, 0) == [ClosedGroup("a", 3, (1, 2))]
@@ -108,7 +108,7 @@ def test_one_that_is_suspended_leaves_its_group_and_runs_by_itself_when_it_is_re
 def test_one_that_is_cancelled_while_its_group_is_being_stored_does_not_run(shard):
     for seq in (1, 2):
         accept(shard, seq, "x", 0)
-    (group,) = shard.debounced(PERIOD)
+    (group,) = shard.close_groups(PERIOD)
     assert shard.cancel(1, "a") is None, "it is about to end"
     assert shard.cancel(2, "a") is not None
     for seq in (1, 2):
@@ -132,20 +132,20 @@ def test_what_goes_on_is_queued_by_its_order_key_then(shard):
 def test_they_wait_for_their_time_also_after_a_restart():
     shard = new_shard(None)
     for seq, at in ((1, 0), (2, 500), (3, 10_000)):
-        shard.add_keys(seq, ShapingKeys(debounce="y" if seq == 3 else "x"))
-        shard.recover_debounced(seq, "a", "", at)
+        shard.add_keys(seq, ShapingKeys(group="y" if seq == 3 else "x"))
+        shard.recover_grouped(seq, "a", "", at)
     shard.set_policy("a", LATEST)
     shard.begin(0.0)
     assert shard.next_wake() == 1000
     assert decide(shard, 5000) == [ClosedGroup("a", 2, (1,))]
-    assert shard.turns([2, 3])[2] == {3: 11_000}
+    assert shard.turns([2, 3])[2] == {3: (11_000, 1, 0)}
 
 
 def test_after_a_restart_without_the_key_in_the_flow_all_run():
     shard = new_shard(None)
     for seq in (1, 2):
-        shard.add_keys(seq, ShapingKeys(debounce="x"))
-        shard.recover_debounced(seq, "a", "", 0)
+        shard.add_keys(seq, ShapingKeys(group="x"))
+        shard.recover_grouped(seq, "a", "", 0)
     shard.begin(0.0)
     assert assigned(shard) == [1, 2]
 
@@ -158,13 +158,13 @@ def test_after_a_restart_without_the_key_in_the_flow_all_run():
     st.booleans(),
 )
 def test_each_event_is_run_or_absorbed_once(steps, first):
-    groups, now, keys, out = DebounceGroups(), 0, {}, []
+    groups, now, keys, out = EventGroups(), 0, {}, []
     last, removed = {}, set()
     for seq, (key, delay, step) in enumerate(steps, 1):
         now += delay
         if step == "accept":
             keys[seq], last[key] = key, now
-            groups.add(seq, ("a", key), DebouncePolicy(PERIOD, first), now, f"o{seq}")
+            groups.add(seq, GroupId("a", key, batches=False), GroupPolicy(PERIOD, first), now, order_key=f"o{seq}")
         elif step == "remove" and keys:
             victim = min(keys)
             if groups.remove(victim) is not None:

@@ -7,10 +7,12 @@ export UV_PYTHON_DOWNLOADS := never
 # or each process would compile all that it imports
 unexport PYTHONDONTWRITEBYTECODE
 
-# Stamps, each written when what it stands for is whole: uv, then the packages that run Flowhook or all for development.
+# Stamps, each written when what it stands for is whole: uv, then the packages that run Flowhook or all for development,
+# and commands of releases in an environment of their own.
 UV := $(VENV)/.uv
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
+TOOLS := $(VENV)/tools/.whole
 PROJECT := pyproject.toml hatch_build.py flowhook/__init__.py $(wildcard protos/flowhook/v1/*.proto protos/flowhook/storage/v1/*.proto flowhook/client/aio/*.py install/*.sh)
 USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
@@ -32,6 +34,11 @@ $(RUN): $(UV) requirements.lock $(PROJECT)
 
 $(DEV): $(UV) requirements-dev.lock $(PROJECT)
 	@install/packages.sh $(VENV) requirements-dev.lock
+	@touch $@
+
+$(TOOLS): $(DEV) requirements-tools.lock
+	$(BIN)/uv venv --quiet --clear $(VENV)/tools
+	$(BIN)/uv pip sync --quiet --python $(VENV)/tools --require-hashes requirements-tools.lock
 	@touch $@
 
 codegen: $(DEV) ## generate flowhook/v1 from protos/, and the blocking client
@@ -61,7 +68,7 @@ test: $(DEV) ## all tests but those of test-release, and the share of lines that
 	$(BIN)/python -m pytest --numprocesses 6 -m "not release" $$($(BIN)/python -c '$(COVERAGE)')
 	@test ! -e .coverage || echo "lines executed: $$($(BIN)/coverage report --format=total) %"
 
-test-release: $(DEV) ## what is slow and changes seldom, and all properties with five times the examples
+test-release: $(DEV) $(TOOLS) ## what is slow and changes seldom, and all properties with five times the examples
 	$(BIN)/python -m pytest --numprocesses 6 -m "release or hypothesis" --hypothesis-profile full
 
 coverage: $(DEV) ## the lines that the last `make test` did not execute, by file
@@ -90,6 +97,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 \
 
 lock: $(UV) ## renew requirements*.lock from pyproject.toml
 	$(COMPILE) --group uv --output-file requirements-uv.lock
+	$(COMPILE) --group tools --output-file requirements-tools.lock
 	$(COMPILE) --extra dev --group build --output-file requirements-dev.lock pyproject.toml
 	$(COMPILE) --extra proto --group build --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
 

@@ -1,7 +1,7 @@
 """Lists all requests that arrived: executions, and the log of what did not become one, in one order.
 
-A request that was accepted is an execution, and has no record beside it, unless it was for a callback. Replays are left
-out: they repeat no request.
+A request that was accepted is an execution, and has no record beside it, unless it was for a callback. Other executions
+are left out: replays, and those that schedules, events and executions started.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 
 from flowhook.errors import InvalidError
+from flowhook.events import ids
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.rejections import ReceivedRequest, RequestOutcome
 from flowhook.v1 import rejection_service_pb2 as pb
@@ -58,10 +59,15 @@ class ReceivedRequests:
             seq = str(records[taken[0] - 1].seq) if taken[0] else before_seq
         if taken[1] < len(others):
             number = str(others[taken[1] - 1].number) if taken[1] else before_number
-        replays = {record.id for record in records if record.replay_of}
+        caused = await self._state.caused([record.seq for record in records])
+        started = {record.id for record in records if _is_no_request(record) or record.seq in caused}
         tested = {each.execution_id for each in found if each.outcome is RequestOutcome.TEST}
-        page = [each for each in found if each.rejection_id or each.execution_id not in replays | tested]
+        page = [each for each in found if each.rejection_id or each.execution_id not in started | tested]
         return page, "" if seq == number == _END else f"{seq}.{number}"
+
+
+def _is_no_request(record: ExecutionRecord) -> bool:
+    return bool(record.replay_of or record.quiet or ids.is_of_schedule(record.id, record.flow_id))
 
 
 def _merged(

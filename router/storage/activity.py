@@ -14,6 +14,7 @@ import apsw
 
 from flowhook.events import ids
 from flowhook.model import Status
+from router.storage.rows import STARTS
 from router.storage.schema import STATUSES
 from router.storage.statements import BatchStatement
 
@@ -48,12 +49,13 @@ SELECT k.flow_id, c.minute, c.status, c.number FROM (
   WHERE end_time_ms >= ? AND end_time_ms < ? GROUP BY 1, 2, 3
 ) c JOIN flow_key k ON k.key = c.flow
 """
-_REQUESTS: Final = """
+_REQUESTS: Final = f"""
 SELECT event_id, receive_time_ms FROM (
   SELECT * FROM execution INDEXED BY execution_by_flow
   WHERE flow = (SELECT key FROM flow_key WHERE flow_id = ?) ORDER BY seq DESC LIMIT ?
-) e WHERE replay_of IS NULL AND quiet IS NULL AND NOT EXISTS (SELECT 1 FROM execution_link l WHERE l.seq = e.seq)
-"""
+) e WHERE replay_of IS NULL AND quiet IS NULL
+  AND NOT EXISTS (SELECT 1 FROM execution_link l WHERE l.seq = e.seq AND l.kinds & {STARTS})
+"""  # noqa: S608 - constants
 MAX_SCANNED: Final = 10_000  # executions of a flow among which `latest_requests` searches
 MAX_OUT_OF_ORDER: Final = 20  # events that are compared
 _RECEIVE_TIMES = BatchStatement("SELECT seq, receive_time_ms FROM execution WHERE seq IN ({rows})")

@@ -29,6 +29,7 @@ from router.storage.rows import (
     LINK_BITS,
     RECORD,
     ROOTS,
+    STARTS,
     SUPERSEDES,
     dedupe_digest,
     journal_entry,
@@ -65,6 +66,9 @@ WORK_BYTES: Final = 16 * limits.MIB
 _INBOUND_PAYLOADS = BatchStatement("SELECT number, payload FROM inbound_event WHERE number IN ({rows})")
 
 _IDS = BatchStatement("SELECT seq, event_id FROM execution WHERE seq IN ({rows})")
+_CAUSED = BatchStatement(
+    f"SELECT DISTINCT seq FROM execution_link WHERE seq IN ({{rows}}) AND kinds & {STARTS}"  # noqa: S608 - constants
+)
 _JOURNAL_SIZES = BatchStatement(
     "SELECT seq, count(*), sum(length(CAST(key AS BLOB)) + coalesce(length(output), 0)) FROM journal"
     " WHERE seq IN ({rows}) GROUP BY seq"
@@ -451,6 +455,11 @@ def links_of(connection: apsw.Connection, execution_id: str, *, limit: int) -> s
         (execution_id, limit),
     ).fetchall()
     return stored.StoredLinks(_links(causes), _links(caused))
+
+
+def caused(connection: apsw.Connection, seqs: Collection[int]) -> set[int]:
+    """Return those of the executions that another one started."""
+    return {seq for (seq,) in _CAUSED.fetch(connection, [(seq,) for seq in seqs])}
 
 
 def _links(rows: Sequence[tuple[Any, ...]]) -> list[stored.StoredLink]:

@@ -51,6 +51,8 @@ ROOTS: Final = (
 
 # bits of the column `kinds`
 LINK_BITS: Final = {LinkKind.RUN: 1, LinkKind.EVENT: 2, LinkKind.LISTEN: 4, LinkKind.ABSORB: 8, LinkKind.BATCH: 16}
+STARTS: Final = LINK_BITS[LinkKind.RUN] | LINK_BITS[LinkKind.EVENT]
+"""Bits of the links to executions that started others."""
 
 
 def record(row: tuple[Any, ...]) -> ExecutionRecord:

@@ -104,6 +104,7 @@ class ShardState:
     superseded_by = reading(queries.superseded_by, by="_queries")
     unended_run = reading(queries.unended_run, by="_queries")
     links = reading(queries.links_of, by="_queries")
+    caused = reading(queries.caused, by="_queries")
     payloads = reading(queries.payloads, by="_queries")
     list_executions = reading(execution_list.list_executions, by="_queries")
     count_executions = reading(execution_list.count_executions, by="_queries")

@@ -95,7 +95,8 @@ class SilenceWatch(TriggerSink):
             due = [each.due_ms for each in self._expected.values() if each.due_ms is not None]
             left = (min(due) - self._parts.now_ms()) / 1000 if due else None
             delay = None if left is None else min(max(left, TICK_SECONDS), LOOK_SECONDS)
-            await wait_at_most(delay, awaited.changed.wait())
+            if await wait_at_most(delay, awaited.changed.wait()):
+                await asyncio.sleep(TICK_SECONDS)  # much may follow, of flows whose replays change nothing
 
     async def turn(self) -> None:
         """Look at all flows that are due; FlowhookError: storage can't serve, and the rest is still due."""
@@ -125,14 +126,15 @@ class SilenceWatch(TriggerSink):
         # an event of before is that of a deleted flow; by a clock that was set back, one is of the future
         since_ms = min(last_ms if last_ms >= expected.create_ms else expected.apply_ms, now_ms)
         due_ms = since_ms + expected.every_ms
-        if flow_id not in self._silent:
+        silence = self._silent.get(flow_id)
+        if silence is None:
             due_ms = max(due_ms, self._serve_ms + min(expected.every_ms, GRACE_MS))
             if due_ms <= now_ms:
                 # looked at again at once: there may be an event since storage was read, which nobody awaited then
                 self._parts.awaited.flows.add(flow_id)
                 await self._store(Silence(flow_id, since_ms, now_ms, self._serve_ms))
             expected.due_ms = due_ms
-        elif due_ms > now_ms:
+        elif due_ms > now_ms or since_ms > silence.since_ms:  # it may be silent again already
             await self._end(flow_id, since_ms)
             expected.due_ms = due_ms
         else:

@@ -62,6 +62,14 @@ async def test_it_begins_when_the_last_event_is_too_long_ago_and_ends_with_the_n
     assert await told(router, NOON + 100 * HOUR) == [(BEGAN, "shop")]
 
 
+async def test_an_event_ends_a_silence_also_if_it_is_looked_at_when_the_next_one_is_due(router):
+    await router.apply("shop", "", rest=EXPECTS)
+    assert await told(router, NOON + HOUR) == [(BEGAN, "shop")]
+    await router.shard.append("shop", at_ms=NOON + HOUR + 1)
+    assert await told(router, NOON + 9 * HOUR) == [(ENDED, "shop")]
+    assert await told(router, NOON + 9 * HOUR + 1) == [(BEGAN, "shop")]
+
+
 async def test_a_flow_that_never_got_an_event_is_silent_since_it_was_applied(router):
     await router.apply("shop", "", rest=EXPECTS, at_ms=NOON + MINUTE)
     assert await router.look(NOON + HOUR) == []
@@ -79,6 +87,8 @@ async def test_only_what_was_sent_ends_a_silence(router):
     await router.shard.append("shop", at_ms=later, quiet=True)
     await router.shard.append("shop", at_ms=later, causes=(Cause(original, LinkKind.RUN),))
     assert await router.look(later) == []
+    await router.shard.append("shop", at_ms=later, causes=(Cause(original, LinkKind.LISTEN),))  # it received an event
+    assert await told(router, later) == [(ENDED, "shop")]
     await router.apply("both", "{every: PT10M}", rest=EXPECTS)
     assert [each.flow_id for each in await router.executions() if each.flow_id == "both"] == []
     for number in range(1, 7):

@@ -87,6 +87,11 @@ class ExecutionRecords:
         again = await self.read(pending) if pending else {}
         return await self._with_blockers(self._with_turns([again.get(record.seq, record) for record in found]))
 
+    async def read_whole(self, seqs: Collection[int]) -> dict[int, stored.ExecutionRecord]:
+        """Do the same as `read`, and add what pending executions wait for."""
+        found = await self._with_blockers(self._with_turns([*(await self.read(seqs)).values()]))
+        return {record.seq: record for record in found}
+
     async def _with_blockers(self, records: list[stored.ExecutionRecord]) -> list[stored.ExecutionRecord]:
         """Add by which execution those are blocked that wait for the turn of their order key."""
         blockers = {

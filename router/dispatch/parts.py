@@ -86,6 +86,6 @@ class ShardParts:
         self.attempt_log = AttemptLog(self.shard, self.writer, self.now_ms)
         self.executions = ExecutionRecords(self.shard, self.outages, self.state, self.clock, self.now_ms)
         self.waiters = ReplyWaiters(self.limits)
-        self.watchers = ExecutionWatchers(self.executions.read, self.limits.execution_watches)
+        self.watchers = ExecutionWatchers(self.executions.read_whole, self.limits.execution_watches)
         self.statistics = FlowStatisticsCounter(self.now_ms())
         self.runners = AttachedRunners(shard=self.shard, outbox=self.outbox, metrics=self.metrics, clock=self.clock)

@@ -42,6 +42,20 @@ async def test_a_watcher_of_executions_gets_all_that_happens_after_the_first_mes
     await changes.aclose()
 
 
+async def test_a_watcher_of_executions_is_told_what_they_wait_for(router, client):
+    await client.flows.apply([flow("ordered", b"execution: {order_by: '${ .account }'}\n")])
+    changes = client.executions.watch(flow_id="ordered")
+    assert await anext(changes) is None
+    first = await client.ingest("ordered", {"account": "A"})
+    second = await client.ingest("ordered", {"account": "A"})
+    told = {}
+    while second not in told:
+        change = await anext(changes)
+        told[change.execution.id] = change.execution.blocked_by
+    assert (told[first], told[second].execution_id) == (None, first)
+    await changes.aclose()
+
+
 async def test_a_watcher_of_flows_that_knows_a_later_revision_than_there_is_has_to_start_anew(client, connection):
     await client.flows.apply([flow("hello")])
     stub = flow_service_pb2_grpc.FlowServiceStub(connection)

@@ -9,6 +9,7 @@ dsl-reference.md, "Workflow Lifecycle Events", "Task Lifecycle Events".
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
@@ -123,6 +124,12 @@ def error_data(error: WorkflowError, spelling: Spelling) -> dict[str, Any]:
     return {key: value for key, value in error.without_response().as_dict(spelling).items() if value != ""}
 
 
+def fingerprint(flow_id: str, error: WorkflowError) -> str:
+    """Return what faults have in common that are alike: those of one flow, at one task, with one status and title."""
+    alike = orjson.dumps([flow_id, error.instance, error.status, error.title])
+    return hashlib.blake2b(alike, digest_size=8).hexdigest()
+
+
 def encode_event(
     kind: str, data: Mapping[str, Any], *, event_id: str, source: str, subject: str, time_ms: int
 ) -> bytes:
@@ -173,6 +180,7 @@ def encode_lifecycle_event(
         data["outputUri"] = f"/api/executions/{execution_id}/trace"
     if error is not None:
         data["error"] = error_data(error, error_types)
+        data["fingerprint"] = fingerprint(flow_id, error)
     encode = partial(
         encode_event, kind, event_id=event_id, source=f"/flows/{flow_id}", subject=execution_id, time_ms=time_ms
     )

@@ -15,6 +15,7 @@ from flowhook.events.lifecycle import (
     WorkflowEventType,
     WorkflowIdentity,
     encode_lifecycle_event,
+    fingerprint,
     is_reserved_type,
 )
 from flowhook.model import FailedResponse, WorkflowError
@@ -22,6 +23,10 @@ from flowhook.model import FailedResponse, WorkflowError
 SHOP = WorkflowIdentity("samples", "order-pet", "1.0.0")
 ERROR = WorkflowError("https://open-workflow-specification.org/spec/1.0.0/errors/communication", 503, "Away", "/do/0/a")
 
+PUBLISHED = {
+    "error": {"type": ERROR.type, "status": 503, "title": "Away", "instance": "/do/0/a"},
+    "fingerprint": fingerprint("samples.order-pet", ERROR),
+}
 STORED = {"outputUri": "/api/executions/evt_x#/output"}
 
 
@@ -49,13 +54,13 @@ def made(kind, **fields):
             WorkflowEventType.FAULTED,
             "faultedAt",
             {"error": ERROR},
-            {"error": {"type": ERROR.type, "status": 503, "title": "Away", "instance": "/do/0/a"}},
+            PUBLISHED,
         ),
         (
             WorkflowEventType.FAULTED,
             "faultedAt",
             {"error": replace(ERROR, response=FailedResponse(503, "https://shop.example/", "for us alone", 12))},
-            {"error": {"type": ERROR.type, "status": 503, "title": "Away", "instance": "/do/0/a"}},
+            PUBLISHED,
         ),
         (WorkflowEventType.COMPLETED, "completedAt", {"output": b'{"a":1}'}, {"output": {"a": 1}, **STORED}),
         (WorkflowEventType.COMPLETED, "completedAt", {"output": b"null"}, {"output": None, **STORED}),
@@ -145,3 +150,12 @@ def test_others_are_free(type_):
 def test_the_error_of_a_fault_has_the_name_of_its_type_that_the_flow_chose():
     told = made("io.serverlessworkflow.workflow.faulted.v1", error=ERROR, error_types="serverless-workflow")
     assert told["data"]["error"]["type"] == "https://serverlessworkflow.io/spec/1.0.0/errors/communication"
+
+
+def test_faults_of_one_flow_at_one_task_with_one_status_and_title_are_alike():
+    alike = [ERROR, replace(ERROR, detail="another order"), replace(ERROR, type=f"{ERROR.type}/x")]
+    assert len({fingerprint("shop", each) for each in alike}) == 1
+    others = [replace(ERROR, instance="/do/1/b"), replace(ERROR, status=502), replace(ERROR, title="Gone")]
+    found = {fingerprint("shop", ERROR), fingerprint("shop2", ERROR), *(fingerprint("shop", each) for each in others)}
+    assert len(found) == 5
+    assert all(len(each) == 16 for each in found)

@@ -97,12 +97,17 @@ class ExecutionStarter:
         order_key, attributes, shaping = await self._admission.keys_of(entry, event)
         if shaping is not None and shaping.rate:
             self._admission.check_rate_key(entry.id, shaping.rate)
+        payload = convert.event_to_bytes(event)
+        if shaping is not None and entry.batches and start.origin is Origin.EVENTS:
+            # what the first of a batch says of lifecycle events and of depth is so of all
+            key = shaping._replace(group=shaping.group and f"{start.depth} {start.quiet:d} {shaping.group}")
+            shaping = key.batched(entry.revision, len(payload))
         return NewEvent(
             event.id,
             entry.id,
             start.revision or entry.revision,
             now_ms,
-            convert.event_to_bytes(event),
+            payload,
             order_key=order_key,
             quiet=start.quiet,
             attributes=attributes,

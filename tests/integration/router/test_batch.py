@@ -6,6 +6,7 @@ import asyncio
 
 import orjson
 import pytest
+from support.effects import CALLER, effects_of
 from support.patience import PATIENCE
 from support.routers import flow, running_router
 from support.runners import attached
@@ -201,3 +202,19 @@ async def test_to_erase_an_event_erases_what_ran_for_its_batch_and_leaves_the_ot
     left = await client.executions.get(sent[2])
     assert (left.execution.batch, left.execution.batch_events, orjson.loads(left.event.body)["n"]) == ("", 0, 2)
     assert set((await client.executions.delete(sent[0], erase=True)).execution_ids) == set(erased.execution_ids)
+
+
+async def test_events_that_start_a_flow_are_batched_with_those_that_came_through_as_many_flows(router, client):
+    listens = b"schedule: {read: envelope, on: {any: [{with: {type: entry.made}}]}}\n"
+    batch = b"execution: {batch: {size: 2, period: PT1H, key: '${ .[0].data.account }'}}\n"
+    await client.flows.apply([flow("entries", listens + batch)])
+    async with effects_of(router) as effects:
+        for number, (account, depth) in enumerate([("a", 0), ("b", 0), ("a", 1), ("a", 0), (None, 0)]):
+            event = {"specversion": "1.0", "id": str(number), "source": "/t", "type": "entry.made"}
+            await effects.emit(event | {"data": {"account": account}}, key=f"{CALLER}:{number}", depth=depth)
+    async with attached(router, credit=10) as runner:
+        found = []
+        for assignment in await runner.assignments(2):
+            event = convert.event_from_bytes(assignment.event)
+            found.append([orjson.loads(each.body)[0]["id"] for each in (event, *event.batch)])
+    assert sorted(found) == [["0", "3"], ["4"]]

@@ -29,7 +29,7 @@ from flowhook.model import (
     to_datetime,
 )
 from flowhook.model.execution_trace import MAX_BODY_BYTES, ExecutionTrace
-from flowhook.model.executions import Attempt, ExecutionLinks
+from flowhook.model.executions import Attempt, ExecutionLinks, LinkKind
 from flowhook.model.jobs import MAX_REASON
 from flowhook.model.replays import ReplayOrigin
 from operations.comparison import MAX_COMPARED, ExecutionDiff, compare_executions
@@ -316,6 +316,9 @@ async def diff_executions(client: AsyncClient, parameters: DiffParameters, tools
 SMALL_BODY: Final = 64 * limits.KIB
 
 
+_ABSORBED: Final = frozenset({LinkKind.ABSORB, LinkKind.BATCH})
+
+
 class TracedExecution(ExecutionId):
     """Parameters of `trace_execution`."""
 
@@ -328,7 +331,8 @@ async def trace_execution(client: AsyncClient, parameters: TracedExecution, tool
 
     Raises:
         NotFoundError: the execution, or its revision of the flow, is not stored any more.
-        InvalidError: its body has more than `max_body` bytes (`BODY_NOT_READ`).
+        InvalidError: its body has more than `max_body` bytes (`BODY_NOT_READ`), or another execution runs for its event
+            (`EXECUTION_ABSORBED`).
         UnavailableError: this process has no tracer (`TRACER_MISSING`).
         FlowhookError: see `Tracer.trace`.
     """
@@ -336,6 +340,9 @@ async def trace_execution(client: AsyncClient, parameters: TracedExecution, tool
         raise UnavailableError("this process computes no traces", reason="TRACER_MISSING")
     name, most = parameters.execution_id, parameters.max_body
     detail = await client.executions.get(name, max_body_bytes=min(most, SMALL_BODY))
+    for each in detail.links.caused if detail.execution.status.ended and not detail.execution.attempts else ():
+        if not _ABSORBED.isdisjoint(each.kinds):
+            raise InvalidError(f"it did not run: {each.id} runs for its event", reason="EXECUTION_ABSORBED")
     if detail.cut_body_size is not None or detail.execution.batch:
         _check_size(detail.cut_body_size or 0, most)
         detail = await client.executions.get(name)

@@ -95,7 +95,9 @@ class ActiveExecution:
     @property
     def events(self) -> list[tuple[Event, str]]:
         """Its event and the others of its batch, each with the ID that handles of attachments begin with."""
-        return [(self.event, self.attachment_owner), *((each, each.id) for each in self.event.batch)]
+        others = self.event.batch
+        first = self.event._replace(batch=()) if others else self.event
+        return [(first, self.attachment_owner), *((each, each.id) for each in others)]
 
     @property
     def has_due_effect(self) -> bool:

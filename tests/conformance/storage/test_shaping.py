@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flowhook import limits
 from flowhook.events.shaping import ShapingKeys
 from flowhook.model import Status
 from flowhook.model.executions import LinkKind
@@ -87,3 +88,44 @@ async def test_a_replay_of_a_batch_reads_the_same_events(cluster, new_event):
     replay = new_event(shaping=record.shaping, replay_of=events[0].event_id, replay_root=events[0].event_id)
     (seq,) = await cluster.append(replay)
     assert await cluster.state.batched([seq]) == {seq: [each.payload for each in events[1:]]}
+
+
+async def stored(cluster, events):
+    return [await cluster.state.find(each.event_id) is not None for each in events]
+
+
+async def test_retention_keeps_the_events_of_a_batch_while_an_execution_that_runs_for_it_is_kept(cluster, new_event):
+    events, seqs = await batched(cluster, new_event, 4)
+    other = new_event()
+    await cluster.end(*await cluster.append(other), end_time_ms=NOW)
+    assert await cluster.state.expire(ended_before_ms=NOW + 1) == 1, "the batch has not ended"
+    assert (await stored(cluster, events), await stored(cluster, [other])) == ([True] * 4, [False])
+    await cluster.end(seqs[0], end_time_ms=NOW + 10)
+    assert await cluster.state.expire(ended_before_ms=NOW + 10) == 0
+    record = await cluster.state.find(events[0].event_id)
+    replay = new_event(shaping=record.shaping, replay_of=record.id, replay_root=record.id)
+    (seq,) = await cluster.append(replay)
+    assert await cluster.state.expire(ended_before_ms=NOW + 11) == 0, "its replay has not ended"
+    assert len((await cluster.state.batched([seq]))[seq]) == 3
+    await cluster.end(seq, end_time_ms=NOW + 20)
+    assert await cluster.state.expire(ended_before_ms=NOW + 20) == 0
+    assert await cluster.state.expire(ended_before_ms=NOW + 21) == 5
+    assert await stored(cluster, [*events, replay]) == [False] * 5
+
+
+async def test_large_events_of_a_batch_are_read_from_their_files(cluster, new_event):
+    large = b"x" * (limits.INLINE_BODY_BYTES + 1)
+    events = [new_event(shaping=KEYS._replace(size=10), payload=payload) for payload in (b"1", large, b"3")]
+    seqs = await cluster.append(*events)
+    ends = [Ended(seq, Status.COMPLETED, NOW, 0, output=b"null") for seq in seqs[1:]]
+    await cluster.state.write([GroupLeft(seqs[0], tuple(seqs[1:]), batches=True), *ends])
+    assert await cluster.state.batched([seqs[0]]) == {seqs[0]: [large, b"3"]}
+
+
+async def test_keys_as_they_were_stored_before_there_were_batches_are_read(cluster, new_event):
+    assert ShapingKeys.unpack('["rate", "place", 7, "key"]') == KEYS._replace(group="key")
+    events = [new_event(shaping=KEYS) for _ in range(2)]
+    first, last = await cluster.append(*events)
+    await cluster.state.write([GroupLeft(last, (first,)), Ended(first, Status.COMPLETED, NOW, 0, output=b"null")])
+    for event in events:  # those that were debounced run for themselves in a replay
+        assert (await cluster.state.find(event.event_id)).batch == ""

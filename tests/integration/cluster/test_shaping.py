@@ -1,14 +1,16 @@
-"""Rates, keyed limits and debounced events hold when another router takes the shard over."""
+"""Rates, keyed limits, debounced events and batches hold when another router takes the shard over."""
 
 from __future__ import annotations
 
 from support.routers import flow
 from support.runners import attached
 
-from flowhook.model import ShapedBy
+from flowhook.model import ShapedBy, Status
+from flowhook.wire import convert
 
 SLOW = b"execution: {rate: {limit: 1, per: P1D, key: '${ .account }'}}\n"
 KEYED = b"execution: {concurrency: {limit: 1, key: '${ .account }'}}\n"
+BATCHED = b"execution: {batch: {size: 3, period: PT1H}}\n"
 SAVED = b"execution: {debounce: {key: '${ .account }', period: PT1H}}\n"
 
 
@@ -48,4 +50,30 @@ async def test_what_waits_goes_on_waiting_at_the_next_owner(routers):
         await runner.complete(next(each for each in again if ids_of([each]) == [keyed[0]]))
         assert ids_of(await runner.assignments(1)) == [keyed[1]]
         assert await turn_of(client, slow[1]) is ShapedBy.RATE
+    await routers.assert_views_equal()
+
+
+async def test_a_batch_goes_on_at_the_next_owner_with_the_same_events(routers):
+    for name in ("r1", "r2"):
+        routers.start(name)
+    first = await routers.owner()
+    async with first.client() as client:
+        await client.flows.apply([flow("entries", BATCHED)])
+        sent = [await client.ingest("entries", {"n": n}) for n in range(5)]
+        async with attached(first, credit=10) as runner:
+            (assignment,) = await runner.assignments(1)
+    await first.stop()
+    second = await routers.owner(but=first)
+    async with second.client() as client, attached(second, credit=10) as runner:
+        (again,) = await runner.assignments(1)
+        assert again.event == assignment.event
+        assert [each.id for each in convert.event_from_bytes(again.event).batch] == sent[1:3]
+        assert [await turn_of(client, each) for each in sent[3:]] == [ShapedBy.BATCH] * 2
+        sent.append(await client.ingest("entries", {"n": 5}))
+        (following,) = await runner.assignments(1)
+        event = convert.event_from_bytes(following.event)
+        assert [event.id, *(each.id for each in event.batch)] == sent[3:]
+        for execution_id, batch in ((sent[1], sent[0]), (sent[5], sent[3])):
+            ended = (await client.executions.get(execution_id)).execution
+            assert (ended.status, ended.batch) == (Status.COMPLETED, batch)
     await routers.assert_views_equal()

@@ -282,11 +282,12 @@ async def test_events_that_only_flows_make_are_not_handed_in(edge, orders):
         call(depth=1),
         call(replay={"task": "/do/0/a"}),
         call(parent_execution_id="evt_1"),
+        call(batch=[b""]),
     ]
     plain = [envelope_pb2.Event.FromString(event.SerializeToString()) for event in made]
     for event in plain:
         event.callback = ""
-    assert await sent(edge, *made, *plain) == ["ORIGIN_INVALID"] * 8
+    assert await sent(edge, *made, *plain) == ["ORIGIN_INVALID"] * 10
     assert await sent(edge, call("", callback_token="x")) == ["CALLBACK_NOT_NAMED"]
     with pytest.raises(AioRpcError) as caught:
         await edge.InvokeFlow(ingest_service_pb2.InvokeFlowRequest(event=call()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 
 import orjson
@@ -21,7 +22,7 @@ from flowhook.sharing.table import OffloadLimits
 from runner.evaluation.evaluator import Evaluator
 from runner.evaluation.supervision import Supervision
 from runner.guard.evaluation_record import Activity, EvaluationRecord
-from runner.interpreter.errors import ExpressionFailed, SchemaViolated
+from runner.interpreter.errors import ExpressionFailed, SchemaViolated, TaskFault
 from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.nodes import Block, DataFlowStage, Program
 from runner.interpreter.scope import ExpressionScope
@@ -158,6 +159,8 @@ class Local:
     async def contents(self, _event, **_options):
         return {}
 
+    read = None  # nothing is stored apart
+
 
 @pytest.fixture
 def shared_record():
@@ -201,6 +204,24 @@ async def test_a_guard_sees_that_what_was_read_apart_is_taken_in(preparer, share
     assert prepared.data["body"] == {"a": 1}
     assert [(each.started_ns > 0, each.lease, each.activity) for each in seen] == [(True, b"lease", Activity.INPUT)]
     assert shared_record.read().started_ns == 0
+
+
+async def test_the_input_of_a_batch_is_the_array_of_those_of_its_events(preparer, monkeypatch):
+    monkeypatch.setattr(Local, "loaded", LoadedFlow(replace(Local.loaded.program, batches=True)))
+    large = request("application/json", b'{"a": 1%s}' % (OFFLOAD_BYTES * b" "))
+    first = request("application/octet-stream", b"one")
+    alone = ActiveExecution(b"lease", first, 1, (), "evt_1", 0)
+    assert preparer.at_once(alone) is None
+    assert [each["attachments"][0]["attachment"] for each in (await preparer.prepare(alone)).data] == ["evt_1/0"]
+    others = (large._replace(id="evt_2"), request("application/octet-stream", b"three")._replace(id="evt_3"))
+    batch = ActiveExecution(b"lease", first._replace(batch=others), 1, (), "evt_scope", 0)
+    one, two, three = (await preparer.prepare(batch)).data
+    assert (one["attachments"][0]["attachment"], three["attachments"][0]["attachment"]) == ("evt_scope/0", "evt_3/0")
+    assert ([each["id"] for each in (two, three)], two["body"]) == (["evt_2", "evt_3"], {"a": 1})
+    attachments = preparer.attachments(batch)
+    assert (attachments.find("evt_scope/0").size, attachments.find("evt_3/0").size) == (3, 5)
+    with pytest.raises(TaskFault):
+        attachments.find("evt_4/0")
 
 
 async def test_a_body_that_takes_too_long_is_ended_by_name(quick_pool):

@@ -94,6 +94,11 @@ def test_one_that_waits_for_its_turn_says_until_when_and_where_it_stands():
     assert row(shown(soon))[-1] == f"waits for rate until {AT}, position 1,212"
     assert row(shown(replace(waiting, turn=Turn(ShapedBy.RATE))))[-1] == "waits for rate, far back"
     assert row(shown(replace(waiting, turn=Turn(ShapedBy.DEBOUNCE, 0, T))))[-1] == f"waits for debounce until {AT}"
+    gathering = replace(waiting, turn=Turn(ShapedBy.BATCH, 0, T, 12, 1000))
+    assert row(shown(gathering))[-1] == f"waits for its batch, 12 of 1,000, until {AT}"
+    batch = replace(waiting, batch="evt_1", batch_events=12)
+    assert row(shown(batch))[-1] == row(shown(replace(batch, id="evt_3", replay_of="evt_1")))[-1] == "ran for 12 events"
+    assert row(shown(replace(batch, id="evt_2")))[-1] == "in the batch of evt_1"
     down = replace(waiting, destinations=("https://a.example", "https://b.example"))
     assert row(shown(down))[-1] == "waits for https://a.example, https://b.example, which is down"
     assert row(shown(waiting))[-1] == ""

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from support.cases import cases
 
 from flowhook.v1 import envelope_pb2
-from flowhook.wire.event_body import EventPart, read_event
+from flowhook.wire import convert
+from flowhook.wire.event_body import EventPart, read_event, with_batch
 
 KIB = 1024
 
@@ -89,3 +90,13 @@ def test_an_event_without_a_body_is_read_whole():
 def test_what_is_no_event_is_refused(broken):
     with pytest.raises(ValueError, match="not a serialized event"):
         read_event(Payload(broken), max_body_bytes=0)
+
+
+@given(EVENTS, st.lists(EVENTS, max_size=3))
+def test_an_event_has_the_others_of_its_batch_as_they_were_stored(event, others):
+    stored = [each.SerializeToString() for each in others]
+    event.ClearField("batch")
+    read = convert.event_from_bytes(with_batch(event.SerializeToString(), stored))
+    assert read._replace(batch=()) == convert.event_from_proto(event)
+    assert list(read.batch) == [convert.event_from_proto(each) for each in others]
+    assert convert.event_from_proto(convert.event_to_proto(read)) == read

@@ -1,4 +1,4 @@
-"""Debouncing: which events are run, which are absorbed, and when."""
+"""Groups: which events are run, which are absorbed, and when; and which are batched together."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowhook import limits
 from flowhook.events.shaping import ShapingKeys
 from router.scheduling import groups
 from router.scheduling.groups import MAX_PERIODS, ClosedGroup, EventGroups, GroupId, GroupPolicy
@@ -179,3 +180,110 @@ def test_each_event_is_run_or_absorbed_once(steps, first):
     handled = [seq for each in out for seq in (each.seq, *each.absorbed)]
     assert sorted(handled) == sorted(keys.keys() - removed)
     assert (len(groups), groups.next()) == (0, None)
+
+
+def batches(size, period=PERIOD):
+    return FlowPolicy(group=GroupPolicy(period, first=True, size=size))
+
+
+def accept_for_batch(shard, seq, now_ms, size=1, key="x"):
+    shard.accept(seq, "a", "", ShapingKeys(group=key, size=size), now_ms=now_ms)
+
+
+def test_a_batch_is_over_a_period_after_its_first_event_whatever_follows():
+    shard = new_shard(batches(100))
+    for seq, at in ((1, 0), (2, 900), (3, 999)):
+        accept_for_batch(shard, seq, at)
+    assert shard.turns([3])[2] == {3: (PERIOD, 3, 100)}
+    assert decide(shard, PERIOD - 1) == []
+    assert decide(shard, PERIOD) == [ClosedGroup("a", 1, (2, 3), batches=True)]
+    assert assigned(shard) == [1]
+    assert (shard.events_of(1), shard.events_of(9)) == (3, 1)
+
+
+def test_a_full_batch_is_over_at_once_and_another_begins():
+    shard = new_shard(batches(2))
+    for seq in range(1, 6):
+        accept_for_batch(shard, seq, seq)
+    assert decide(shard, 6) == [ClosedGroup("a", 1, (2,), batches=True), ClosedGroup("a", 3, (4,), batches=True)]
+    assert decide(shard, 5 + PERIOD) == [ClosedGroup("a", 5, (), batches=True)]
+    assert shard.events_of(5) == 1
+
+
+def test_a_batch_is_over_before_its_events_are_too_large_together(monkeypatch):
+    monkeypatch.setattr(limits, "MAX_BATCHED_BYTES", 10)
+    shard = new_shard(batches(100))
+    for seq, size in ((1, 6), (2, 4), (3, 1), (4, 50), (5, 10)):
+        accept_for_batch(shard, seq, 0, size)
+    expected = [ClosedGroup("a", *each, batches=True) for each in ((1, (2,)), (3, ()), (4, ()))]
+    assert sorted(decide(shard, 0)) == expected
+    assert decide(shard, PERIOD) == [ClosedGroup("a", 5, (), batches=True)]
+
+
+def test_one_that_leaves_its_batch_makes_no_room_and_the_next_one_is_the_first():
+    shard = new_shard(batches(3))
+    for seq in (1, 2):
+        accept_for_batch(shard, seq, 0)
+    assert shard.cancel(1, "a") is not None
+    shard.ended(1)
+    for seq in (3, 4):
+        accept_for_batch(shard, seq, 10)
+    assert decide(shard, 10) == [ClosedGroup("a", 2, (3, 4), batches=True)]
+
+
+def test_events_that_were_to_be_batched_are_not_debounced_by_a_changed_flow_or_the_other_way_round():
+    shard = new_shard(LATEST)
+    accept_for_batch(shard, 1, 0)
+    assert assigned(shard) == [1]
+    shard.set_policy("a", batches(3))
+    accept(shard, 2, "x", 0)
+    assert assigned(shard) == [2]
+    shard = new_shard(None)
+    for seq in (1, 2):
+        shard.add_keys(seq, ShapingKeys(group="x", size=1))
+        shard.recover_grouped(seq, "a", "", 0)
+    shard.set_policy("a", LATEST)
+    shard.begin(0.0)
+    assert assigned(shard) == [1, 2]
+
+
+def test_batches_form_again_after_a_restart():
+    shard = new_shard(None)
+    for seq, at in ((1, 0), (2, 500), (3, 501)):
+        shard.add_keys(seq, ShapingKeys(group="x", size=1))
+        shard.recover_grouped(seq, "a", "", at)
+    shard.set_policy("a", batches(3))
+    shard.begin(0.0)
+    assert decide(shard, 502) == [ClosedGroup("a", 1, (2, 3), batches=True)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("xy"), st.integers(0, PERIOD), st.integers(1, 9), st.integers(0, 9)), max_size=60
+    ),
+    st.integers(1, 5),
+)
+def test_each_event_is_in_one_batch_in_the_order_of_arrival(steps, size):
+    shard, now, sent, removed, out = new_shard(batches(size)), 0, {}, set(), []
+    for seq, (key, delay, weight, what) in enumerate(steps, 1):
+        now += delay
+        sent[seq] = (key, now, weight)
+        accept_for_batch(shard, seq, now, weight * limits.MAX_BATCHED_BYTES // 20, key)
+        victim = min(sent.keys() - removed)
+        if what == 0 and shard.cancel(victim, "a") is not None:
+            shard.ended(victim)
+            removed.add(victim)
+        if what > 4:
+            out += decide(shard, now)
+    out += decide(shard, now + PERIOD)
+    assert shard.next_wake() is None
+    together = [(each.seq, *each.absorbed) for each in out]
+    handled = [seq for each in together for seq in each]
+    assert len(handled) == len(set(handled))
+    assert set(handled) | removed == sent.keys()
+    for each in together:
+        assert list(each) == sorted(each)
+        assert len(each) <= size
+        assert len({sent[seq][0] for seq in each}) == 1
+        assert sum(sent[seq][2] for seq in each) <= 20
+        assert sent[each[-1]][1] - sent[each[0]][1] <= PERIOD + max((delay for _, delay, _, _ in steps), default=0)

@@ -316,3 +316,16 @@ def test_tasks_before_the_compaction_of_a_replay_are_not_computed_as_if_it_had_n
     ran = run(do, {}, held=held, event=event._replace(replay=ReplayOrigin(task="/do/0/block", output_given=True)))
     assert ran.trace.compacted
     assert [(each.number, each.name) for each in ran.trace.tasks] == [(2, "w"), (3, "last")]
+
+
+def test_the_trace_of_a_batch_has_the_inputs_of_all_its_events(run):
+    first = Event(ID, "test", NOW, None, "", "", "", "", "", (), b"1", origin=Origin.WORKFLOW)
+    event = first._replace(batch=tuple(first._replace(id=f"{ID[:-1]}{n}", body=b"%d" % n) for n in (2, 3)))
+    found = run(
+        [{"sum": {"set": "${ {sum: add} }"}}],
+        event=event,
+        given=[1, 2, 3],
+        execution={"batch": {"size": 3, "period": "PT1S"}},
+    )
+    assert found.value(found.task("sum").input) == [1, 2, 3]
+    assert (found.value(found.task("sum").output), found.trace.body_missing) == ({"sum": 6}, False)

@@ -60,6 +60,31 @@ def test_what_is_stored_is_read_again():
         ("{debounce: {key: '${ .body.x }', period: P8D}}", "execution.debounce.period", "at most"),
         ("{debounce: {key: '${ .body.x }', period: PT1S, take: all}}", "execution.debounce.take", ""),
         ("{debounce: {key: x, period: PT1S}}", "execution.debounce.key", "expected an expression"),
+        ("{batch: {size: 5}}", "execution.batch", "period"),
+        ("{batch: {period: PT1S}}", "execution.batch", "size"),
+        ("{batch: {size: 0, period: PT1S}}", "execution.batch.size", "at least 1"),
+        ("{batch: {size: 1001, period: PT1S}}", "execution.batch.size", "at most"),
+        ("{batch: {size: 5, period: PT0S}}", "execution.batch.period", "longer than zero"),
+        ("{batch: {size: 5, period: P8D}}", "execution.batch.period", "at most"),
+        ("{batch: {size: 5, period: PT1S, key: x}}", "execution.batch.key", "expected an expression"),
+        ("{batch: {size: 5, period: PT1S, take: first}}", "execution.batch.take", ""),
+        ("{batch: {size: 5, period: PT1S}, order_by: '${ .body.x }'}", "execution.order_by", "have one execution"),
+        ("{batch: {size: 5, period: PT1S}, priority: '${ .body.x }'}", "execution.priority", "have one execution"),
+        (
+            "{batch: {size: 5, period: PT1S}, debounce: {key: '${ .body.x }', period: PT1S}}",
+            "execution.debounce",
+            "have one execution",
+        ),
+        (
+            "{batch: {size: 5, period: PT1S}, concurrency: {limit: 2, key: '${ .body.x }'}}",
+            "execution.concurrency.key",
+            "have one execution",
+        ),
+        (
+            "{batch: {size: 5, period: PT1S}, rate: {limit: 2, per: PT1S, key: '${ .body.x }'}}",
+            "execution.rate.key",
+            "have one execution",
+        ),
         ("{concurrency: 0}", "execution.concurrency", "at least 1"),
         ("{concurrency: 100001}", "execution.concurrency", "at most"),
         ("{concurrency: {limit: 0, key: '${ .body.x }'}}", "execution.concurrency.limit", "at least 1"),
@@ -82,12 +107,23 @@ def test_what_makes_no_sense_is_refused_with_its_line(execution, key, cause):
     assert cause in f"{fault.key}: {fault.cause}"
 
 
+def test_a_batch_goes_with_limits_of_the_flow_as_a_whole():
+    text = "{batch: {size: 1000, period: P7D}, concurrency: 2, rate: {limit: 5, per: PT1S}, priority: 3}"
+    given = read(text).batch
+    assert (given.size, given.period, given.key) == (1000, 7 * 86400.0, None)
+    replying = HEAD.replace(b"auth: none", b"auth: none, respond: {mode: reply}")
+    with pytest.raises(InvalidFlowError) as caught:
+        parse(replying + text.encode())
+    assert "no reply" in str(caught.value)
+
+
 def test_a_key_of_an_unparsed_body_is_refused():
     head = HEAD.replace(b"auth: none", b"auth: none, parse: raw")
     for text in (
         b"{rate: {limit: 5, per: PT1S, key: '${ .body.x }'}}",
         b"{concurrency: {limit: 5, key: '${ .body.x }'}}",
         b"{priority: '${ .body.x }'}",
+        b"{batch: {size: 5, period: PT1S, key: '${ .body.x }'}}",
     ):
         with pytest.raises(InvalidFlowError):
             parse(head + text)

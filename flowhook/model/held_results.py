@@ -32,8 +32,40 @@ def given_output_key(task: str, number: int = 0) -> str:
     return f"{task}#{number}{GIVEN_OUTPUT}"
 
 
+# A replay may give task x of a fork an output, and a replay of that one another to y, beside it:
+#     ~x#8:output     given by the first replay, to the run of x whose number is 8
+#     x#8.0:output    the entry when it was used: by the first run of x. In the second replay that may be the seventh run
+#                     of all, since y has an output and none of its tasks run; and it is the first one of x all the same
+
+
+def used_output_key(given: str, run: int) -> str:
+    """Return the key of a given output that a run of the task uses; `run`: how many runs it had before."""
+    return given if _run_of(given) else f"{given.removesuffix(GIVEN_OUTPUT)}.{run}{GIVEN_OUTPUT}"
+
+
+def is_due(given: str, number: int, run: int) -> bool:
+    """Whether a given output is for a run of the task with this number among all task runs, and among its own."""
+    its_run = _run_of(given)
+    return int(its_run) == run if its_run else number_of(given) <= number
+
+
 def number_of(given_output: str) -> int:
-    return int(given_output.removesuffix(GIVEN_OUTPUT).rpartition("#")[2])
+    return int(_counts(given_output)[0])
+
+
+def unused_key(key: str) -> str:
+    """Return the key under which a result was held before it was used."""
+    if not key.endswith(GIVEN_OUTPUT):
+        return key
+    return f"{key.rpartition('#')[0]}#{_counts(key)[0]}{GIVEN_OUTPUT}"
+
+
+def _run_of(given_output: str) -> str:
+    return _counts(given_output)[2]
+
+
+def _counts(given_output: str) -> tuple[str, str, str]:
+    return given_output.removesuffix(GIVEN_OUTPUT).rpartition("#")[2].partition(".")
 
 
 def hold(results: Iterable[JournalEntry]) -> tuple[JournalEntry, ...]:
@@ -56,5 +88,6 @@ def split_held(journal: Iterable[JournalEntry]) -> tuple[tuple[JournalEntry, ...
             held.clear()
         elif entry.error is None:
             held.pop(entry.key, None)
+            held.pop(unused_key(entry.key), None)
         ordered.append(entry)
     return tuple(ordered), held

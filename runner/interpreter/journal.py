@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -105,21 +106,29 @@ class Journal:
         """Hold results from a snapshot, except those that were requested since, or that a replay does not take over."""
         if self._only_these:
             return
-        since = {entry.key for entry in self._entries[self._position :] if entry.error is None}
-        held = {entry.key: entry for entry in results if entry.key not in since}
+        used = (entry.key for entry in self._entries[self._position :] if entry.error is None)
+        since = set(map(held_results.unused_key, used))
+        held = {entry.key: entry for entry in results if held_results.unused_key(entry.key) not in since}
         self.held.update(held)
         self._add_given_outputs(held)
 
-    def take_given_output(self, task: str, number: int) -> str | None:
-        """Remove and return the key of the output that a replay gave to a run of a task; None: it gave none."""
+    def take_given_output(self, task: str, number: int, run: int) -> str | None:
+        """Remove and return the key of the output that a replay gave to a run of a task; None: it gave none.
+
+        `number` is that of the run among all task runs; `run`, how many runs of the task there were before.
+        """
         given = self.given_outputs.get(task, [])
-        due = (each for each in given if held_results.number_of(each) <= number)
+        due = (each for each in given if held_results.is_due(each, number, run))
         key = max(due, key=held_results.number_of, default=None)
-        if key is not None:
-            given.remove(key)
-            if not given:
-                del self.given_outputs[task]
-        return key
+        if key is None:
+            return None
+        given.remove(key)
+        if not given:
+            del self.given_outputs[task]
+        used = held_results.used_output_key(key, run)
+        if key in self.held:
+            self.held[used] = dataclasses.replace(self.held.pop(key), key=used)
+        return used
 
     def _add_given_outputs(self, keys: Iterable[str]) -> None:
         for key in keys:

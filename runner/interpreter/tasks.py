@@ -18,6 +18,7 @@ from typing import Any, Final
 import orjson
 
 from flowhook.model import WorkflowError
+from flowhook.model.held_results import GIVEN_OUTPUT
 from runner.interpreter import json_codec, snapshot
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Exhausted, ExpressionFailed, Kind, SchemaViolated, TaskFault, error, fault_of
@@ -236,7 +237,8 @@ def _reported(
     shared = state.shared
     number = shared.tasks if resumed is None else resumed["number"]
     if shared.journal.given_outputs and resumed is None:
-        given = shared.journal.take_given_output(f"{state.prefix}{node.pointer}{state.suffix}", number)
+        run = state.visit(node.pointer, GIVEN_OUTPUT)
+        given = shared.journal.take_given_output(f"{state.prefix}{node.pointer}{state.suffix}", number, run)
         if given is not None:
             steps = _with_given_output(given, node, state, scope)
     if shared.emitter is not None:

@@ -190,7 +190,7 @@ async def test_with_an_output_given_the_task_is_not_performed(cluster, recorded,
 async def test_the_last_task_gets_an_output(cluster, recorded):
     detail, received = await cluster.replay(recorded["completed"], ReplayOptions(from_task="/do/3/c", output=b"7"))
     assert (received, orjson.loads(detail.output)) == ([], 7)
-    assert [entry.key for entry in detail.journal] == ["/do/0/a#0", "/do/2/b#0", "/do/3/c#4:output"]
+    assert [entry.key for entry in detail.journal] == ["/do/0/a#0", "/do/2/b#0", "/do/3/c#4.0:output"]
 
 
 async def test_a_replay_of_a_replay_goes_on_from_it(cluster, recorded):

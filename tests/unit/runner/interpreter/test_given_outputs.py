@@ -45,7 +45,7 @@ def test_a_task_of_any_kind_is_not_performed_and_has_the_given_output(execute, b
     assert performed(world) == ["before"]
     # the output is an entry of the journal from then on, at its place; before tasks that wait, a snapshot is taken
     keys = [entry.key for entry in outcome.journal if entry.key != "@"]
-    assert keys == ["~/do/1/t#0:output", "/do/0/a#0", "/do/1/t#0:output"]
+    assert keys == ["~/do/1/t#0:output", "/do/0/a#0", "/do/1/t#0.0:output"]
     again = execute(do, {}, journal=outcome.journal, world=world)
     assert again.output == outcome.output
     assert performed(world) == ["before"]

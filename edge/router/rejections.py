@@ -82,6 +82,8 @@ HARMLESS: Final = frozenset(
 """Headers whose values are reported: no sender puts a credential there."""
 
 
+_OF_ANYBODY: Final = frozenset({RequestOutcome.REFUSED, RequestOutcome.HANDSHAKE})
+
 log = logs.get_logger(__name__)
 
 
@@ -100,7 +102,7 @@ class RejectionReporter:
     _flow_cache: FlowCache
     _limiter: PerFlowLimiter
     _metrics: EdgeMetrics
-    # of what was not refused, so that it hides no request that was; None: the same
+    # of what was not refused and not just anybody sends, so that neither hides the other; None: the same
     _other_limiter: PerFlowLimiter | None = attrs.field(default=None, kw_only=True)
     _explain: Explain = attrs.field(default=diagnose, kw_only=True)
     _flush_seconds: float = attrs.field(default=FLUSH_SECONDS, kw_only=True)
@@ -119,7 +121,7 @@ class RejectionReporter:
         sender. `now` is Unix time in seconds.
         """
         endpoint, head, outcome = delivery.endpoint, delivery.head, delivery.outcome or _outcome(response)
-        limiter = self._limiter if outcome is RequestOutcome.REFUSED else self._other_limiter or self._limiter
+        limiter = self._limiter if outcome in _OF_ANYBODY else self._other_limiter or self._limiter
         if not limiter.admit(endpoint.flow_id):
             return
         if len(self._waiting) >= MAX_WAITING:

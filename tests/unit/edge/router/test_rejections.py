@@ -13,9 +13,10 @@ from edge.http.head import parse_head
 from edge.http.peer import Peer
 from edge.router.rejections import MAX_DIAGNOSED_BYTES, MAX_DIAGNOSES, RejectionReporter
 from edge.webhook.compiled_endpoints import CompiledEndpoint
-from edge.webhook.log_limiter import PerFlowLimiter
+from edge.webhook.log_limiter import FLOW_BURST, PerFlowLimiter
 from edge.webhook.stages import Delivery
 from flowhook.document.models.webhook import Webhook
+from flowhook.model.rejections import RequestOutcome
 from flowhook.signatures.types import RequestView, SignatureError
 
 NOW = 1_700_000_000.0
@@ -110,3 +111,18 @@ async def test_what_waits_to_be_diagnosed_is_bounded_and_all_of_it_is_reported(n
         noting(body)
     assert len(await noting.reported(count)) == count
     assert len(diagnosed) == min(MAX_DIAGNOSES, MAX_DIAGNOSED_BYTES // size)
+
+
+async def test_a_flood_of_handshakes_which_anybody_may_send_hides_no_repetitions(router, counts, running):
+    limiters = [PerFlowLimiter(lambda: 0.0) for _ in range(2)]
+    noted = RejectionReporter(router, router, limiters[0], counts, other_limiter=limiters[1], flush_seconds=0.0)
+    endpoint = CompiledEndpoint("f", Webhook.model_validate({"auth": "none"}), {})
+    head = parse_head(b"OPTIONS /hook/f HTTP/1.1\r\nHost: h\r\n")
+    seen = RequestView("OPTIONS", "http://h/hook/f", "/hook/f", "", head.headers, b"")
+    for outcome in [RequestOutcome.HANDSHAKE] * 1000 + [RequestOutcome.DUPLICATE]:
+        delivery = Delivery(endpoint, head, PEER.address, seen, outcome)
+        noted.record(delivery, PEER, responses.READY, None, NOW)
+    router.expected = int(FLOW_BURST) + 1
+    running(noted.run())
+    await asyncio.wait_for(router.all.wait(), PATIENCE)
+    assert (router.rejections[-1].reason, len(router.rejections)) == ("DUPLICATE", router.expected)

@@ -34,8 +34,8 @@ def given_output_key(task: str, number: int = 0) -> str:
 
 # A replay may give task x of a fork an output, and a replay of that one another to y, beside it:
 #     ~x#8:output     given by the first replay, to the run of x whose number is 8
-#     x#8.0:output    the entry when it was used: by the first run of x. In the second replay that may be the seventh run
-#                     of all, since y has an output and none of its tasks run; and it is the first one of x all the same
+#     x#8.0:output    the entry when it was used: by the first run of x. In the second replay that may be the seventh
+#                     run of all, since y has an output, so that its tasks don't run; of x it is the first all the same
 
 
 def used_output_key(given: str, run: int) -> str:

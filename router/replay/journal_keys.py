@@ -3,9 +3,10 @@
 A journal key consists of the JSON Pointer of a task, the indexes of the enclosing loops in brackets, `#` and the number
 of earlier visits of the task, and after `:` the kind of entry: `:retry` and `:failed` belong to retries, `:timeout` and
 `:attempt` to time limits, `:end` to another flow that the task runs, `:output` to an output that a replay gave to the
-task, whose key has other numbers (`flowhook.model.held_results`). `/timeout` is the time limit of the whole flow. Within a function defined in the workflow, or an extension, the
-key follows the key of the call, or of the extended task, and a space. A deadline has two entries: `{"until": …}` when
-it is set, `{"over": …}` when it has passed. Held entries (`flowhook.model.held_results`) are not ordered with the rest.
+task, whose key has other numbers (`flowhook.model.held_results`). `/timeout` is the time limit of the whole flow.
+Within a function defined in the workflow, or an extension, the key follows the key of the call, or of the extended
+task, and a space. A deadline has two entries: `{"until": …}` when it is set, `{"over": …}` when it has passed. Held
+entries (`flowhook.model.held_results`) are not ordered with the rest.
 """
 
 from __future__ import annotations

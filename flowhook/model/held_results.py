@@ -39,7 +39,10 @@ def given_output_key(task: str, number: int = 0) -> str:
 
 
 def used_output_key(given: str, run: int) -> str:
-    """Return the key of a given output that a run of the task uses; `run`: how many runs it had before."""
+    """Return the key of a given output that a run of the task uses.
+
+    `run` says how many runs the task had before, since the last snapshot.
+    """
     return given if _run_of(given) else f"{given.removesuffix(GIVEN_OUTPUT)}.{run}{GIVEN_OUTPUT}"
 
 

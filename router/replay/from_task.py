@@ -8,6 +8,7 @@ tasks beside it in a `fork` had after the cut are held (`flowhook.model.held_res
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from flowhook.errors import ConflictError, NotFoundError
@@ -133,7 +134,7 @@ def _results_beside(
         if position is None or position.task not in unfinished or position.visit != visits[position.task]:
             continue
         if not is_around(position, inner):
-            beside.append(entry)
+            beside.append(replace(entry, key=held_results.unused_key(key)))
     return beside
 
 

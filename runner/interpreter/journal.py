@@ -45,6 +45,8 @@ class Journal:
     _position: int = attrs.field(init=False, default=0)
     _bytes: int = attrs.field(init=False, default=0)
     _postponed_at: tuple[int, int] = attrs.field(init=False, default=(0, 0))
+    # how many runs the tasks of `given_outputs` have had since the snapshot
+    _runs: dict[str, int] = attrs.field(init=False, factory=dict)
     _only_these: bool = attrs.field(init=False, default=False)
 
     def __attrs_post_init__(self) -> None:
@@ -94,6 +96,7 @@ class Journal:
     def compact(self, snapshot: bytes) -> None:
         self.snapshot = snapshot
         self.size = self._bytes = 0
+        self._runs.clear()
         self._postponed_at = (0, 0)
         entry, events = JournalEntry(SNAPSHOT_KEY, snapshot), self.take_lifecycle_events()
         self.writes.append(JournalWrite(entry, compacts=True, lifecycle_events=events, history=self.history.drain()))
@@ -112,12 +115,16 @@ class Journal:
         self.held.update(held)
         self._add_given_outputs(held)
 
-    def take_given_output(self, task: str, number: int, run: int) -> str | None:
+    def take_given_output(self, task: str, number: int) -> str | None:
         """Remove and return the key of the output that a replay gave to a run of a task; None: it gave none.
 
-        `number` is that of the run among all task runs; `run`, how many runs of the task there were before.
+        `number` is that of the run among all task runs.
         """
-        given = self.given_outputs.get(task, [])
+        given = self.given_outputs.get(task)
+        if given is None:
+            return None
+        run = self._runs.get(task, 0)
+        self._runs[task] = run + 1
         due = (each for each in given if held_results.is_due(each, number, run))
         key = max(due, key=held_results.number_of, default=None)
         if key is None:

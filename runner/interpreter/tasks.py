@@ -18,7 +18,6 @@ from typing import Any, Final
 import orjson
 
 from flowhook.model import WorkflowError
-from flowhook.model.held_results import GIVEN_OUTPUT
 from runner.interpreter import json_codec, snapshot
 from runner.interpreter.effects import EffectResult
 from runner.interpreter.errors import Exhausted, ExpressionFailed, Kind, SchemaViolated, TaskFault, error, fault_of
@@ -237,8 +236,7 @@ def _reported(
     shared = state.shared
     number = shared.tasks if resumed is None else resumed["number"]
     if shared.journal.given_outputs and resumed is None:
-        run = state.visit(node.pointer, GIVEN_OUTPUT)
-        given = shared.journal.take_given_output(f"{state.prefix}{node.pointer}{state.suffix}", number, run)
+        given = shared.journal.take_given_output(f"{state.prefix}{node.pointer}{state.suffix}", number)
         if given is not None:
             steps = _with_given_output(given, node, state, scope)
     if shared.emitter is not None:

@@ -228,10 +228,11 @@ _AUTH: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "whatsapp": {"secret": "{secret}", "verify_token": "{secret}-verify"},
 }
-# answers of which providers say that they want no other, not even 202
-_RESPOND: Final[Mapping[str, Mapping[str, Any]]] = {
-    "discord": {"status": 204},
-    "twilio": {"status": 200, "headers": {"Content-Type": "text/xml"}, "body": "<Response/>"},
+# other keys of `webhook`: the answer, of providers that say that they want no other, not even 202; and a delivery ID
+_MORE: Final[Mapping[str, Mapping[str, Any]]] = {
+    "azure-event-grid": {"dedupe": {"key": "${ .body[0].id }"}},
+    "discord": {"respond": {"status": 204}},
+    "twilio": {"respond": {"status": 200, "headers": {"Content-Type": "text/xml"}, "body": "<Response/>"}},
 }
 _WITH_200: Final = frozenset(
     ("asana", "linear", "mailgun", "meta", "plaid", "shopify", "slack", "stripe", "whatsapp", "x", "zoom")
@@ -239,13 +240,11 @@ _WITH_200: Final = frozenset(
 
 
 def webhook_settings(provider: str, secret: str) -> dict[str, Any]:
-    """Return `auth` and, if the provider expects another answer than 202, `respond` of a flow that it sends to."""
+    """Return the section `webhook` of a flow for a provider, without what has suitable defaults."""
     keys = _AUTH.get(provider, {"secret": "{secret}"})
-    settings: dict[str, Any] = {
-        "auth": {provider: {key: value.replace("{secret}", secret) for key, value in keys.items()}}
-    }
-    respond = {"status": 200} if provider in _WITH_200 else _RESPOND.get(provider)
-    return settings if respond is None else {**settings, "respond": respond}
+    auth = {provider: {key: value.replace("{secret}", secret) for key, value in keys.items()}}
+    more = {"respond": {"status": 200}} if provider in _WITH_200 else _MORE.get(provider, {})
+    return {"auth": auth, **more}
 
 
 def setup_steps(provider: str, url: str, secret: str) -> tuple[str, ...]:

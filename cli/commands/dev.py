@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import signal
 import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -20,13 +21,16 @@ from cli import failures
 from cli.commands.schema import write_schema
 from cli.commands.up import prepare, program
 from cli.options import settings_command
+from cli.supervisor.cluster import first_error
 from cli.supervisor.cluster_spec import ClusterSpec
+from cli.supervisor.progress import print_progress
 from cli.supervisor.rundir import DEV_DATA_DIR, make_dev_directory
 from cli.supervisor.running import run_cluster
 from cli.supervisor.up_settings import UpSettings
 from flowhook.errors import FlowhookError, InvalidError
 
 if TYPE_CHECKING:
+    from cli.development.tunnel import Tunnel
     from cli.development.watched_flows import WatchedFlows
     from cli.supervisor.rundir import ClusterAddresses, RunDir
     from flowhook.client import AsyncClient
@@ -43,6 +47,9 @@ class DevSettings(UpSettings):
     """How many runners."""
     flows: Path | None = Path()
     """Directory or file of flows: they are applied whenever they change."""
+    tunnel: str = ""
+    """Program that makes the webhooks reachable from the internet: cloudflared, ngrok, tailscale, or a command that
+    prints its URL, with {port} for the HTTP port. Empty: none."""
     open: bool | None = None
     """Open the console in a browser, logged in. Default: if this is a terminal of a desktop."""
 
@@ -60,6 +67,9 @@ def _dev(settings: DevSettings) -> int:
     flows = (settings.flows or Path()).absolute()
     if not flows.exists():
         raise InvalidError(f"{settings.flows}: there is no such file or directory", reason="FLOW_FILE_MISSING")
+    if settings.tunnel and (settings.http_port == 0 or settings.tls_cert_file is not None):
+        cause = "--tunnel needs an --http-port other than 0, and no --tls-cert-file: the tunnel has TLS of its own"
+        raise InvalidError(cause, reason="TUNNEL_INVALID")
     spec = replace(settings.spec(), program=program())
     if settings.data_dir == DEV_DATA_DIR:
         make_dev_directory()
@@ -73,12 +83,28 @@ async def _run(settings: DevSettings, spec: ClusterSpec, flows: Path, run_dir: R
     from cli.development.watched_flows import WatchedFlows
 
     development = _Development(WatchedFlows(flows, settings.data_dir), opens=_opens(settings.open))
-    async with asyncio.TaskGroup() as group:
-        attending = group.create_task(development.attend())
+    async with AsyncExitStack() as stack:
+        tunnel = None
+        if settings.tunnel:
+            from cli.development.tunnel import PROGRAMS, open_tunnel
+
+            opening = open_tunnel(settings.tunnel, settings.http_port, settings.public_url)
+            tunnel = await stack.enter_async_context(opening)
+            print_progress(f"tunnel   {tunnel.url.result()} leads to webhooks only, not to console, API and gRPC")
+            if settings.tunnel in PROGRAMS:  # the addresses of senders are those that it forwards
+                os.environ.setdefault("FLOWHOOK_TRUSTED_PROXIES", "127.0.0.1,::1")
+            spec = replace(settings.model_copy(update={"public_url": tunnel.url.result()}).spec(), program=program())
         try:
-            return await run_cluster(spec, run_dir, development, development.on_ready)
-        finally:
-            attending.cancel()
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(development.attend())]
+                if tunnel is not None:
+                    tasks.append(group.create_task(development.end_with(tunnel)))
+                code = await run_cluster(spec, run_dir, development, development.on_ready)
+                for task in tasks:
+                    task.cancel()
+        except ExceptionGroup as failures:
+            raise first_error(failures) from None
+    return code or development.exit_code
 
 
 @dataclass(slots=True)
@@ -87,6 +113,7 @@ class _Development:
 
     flows: WatchedFlows
     opens: bool  # whether to open the console
+    exit_code: int = field(init=False, default=0)
     # set once the flows are applied, and once arrivals are watched, which edges wait for
     _client: asyncio.Future[AsyncClient] = field(init=False, default_factory=asyncio.Future)
     _watching: asyncio.Event = field(init=False, default_factory=asyncio.Event)
@@ -116,6 +143,13 @@ class _Development:
             webbrowser.open(link)
         if self.flows.data_dir == DEV_DATA_DIR:
             write_schema()
+
+    async def end_with(self, tunnel: Tunnel) -> None:
+        """End the cluster when the tunnel has ended: senders would get no answer, and another one has another URL."""
+        await tunnel.ended.wait()
+        print(f"flowhook: {tunnel.describe_end()}", file=sys.stderr, flush=True)
+        self.exit_code = failures.EXIT_REFUSED
+        os.kill(os.getpid(), signal.SIGTERM)
 
     async def attend(self) -> None:
         from cli.development.arrivals import print_arrivals

@@ -33,7 +33,7 @@ document:
 webhook:
 {steps}
   auth:
-    {auth}{respond}
+    {auth}{more}
 do:
   # The input of the first task is the request: .body, .headers, .query and more. Choose what you
   # need of it: the output of a task is the input of the next one.
@@ -97,7 +97,7 @@ def flow_text(name: str, sample: Sample, schema: str) -> str:
     from operations.provider_setup import setup_steps, webhook_settings
 
     settings = webhook_settings(sample.provider, f"{name}-secret")
-    auth = settings["auth"][sample.provider]
+    auth = settings.pop("auth")[sample.provider]
     secrets = [auth[key] for key in ("secret", "verify_token") if key in auth]
     commands = [
         ("flowhook dev", "runs it on this machine, and applies what you change"),
@@ -106,7 +106,6 @@ def flow_text(name: str, sample: Sample, schema: str) -> str:
         (f"flowhook test {name}.yaml", f"runs the tests in tests/{name}"),
     ]
     steps = setup_steps(sample.provider, f"https://HOST/hook/{name}", next(iter(secrets), ""))
-    respond = settings.get("respond")
     return _FLOW.format(
         schema=schema,
         about=f"Webhooks of {sample.provider}; its events: {sample.source}",
@@ -114,7 +113,7 @@ def flow_text(name: str, sample: Sample, schema: str) -> str:
         name=name,
         steps="\n".join(f"  # - {step}" for step in steps if "respond:" not in step),
         auth=f"{sample.provider}: {_flow_style(auth)}",
-        respond=f"\n  respond: {_flow_style(respond)}" if respond else "",
+        more="".join(f"\n  {key}: {_flow_style(value)}" for key, value in settings.items()),
         kept="\n".join(f"        {key}: ${{ {expression} }}" for key, expression in sample.values),
     )
 

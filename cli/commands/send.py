@@ -89,6 +89,7 @@ class Route(NamedTuple):
     """How an edge is reached."""
 
     base: str  # URL
+    signed: str  # URL that senders use instead, which signatures may cover
     trusted: ssl.SSLContext | None  # None: without TLS
 
 
@@ -98,8 +99,8 @@ def edge_route(settings: CommonSettings, edge: str | None, edge_ca_file: Path | 
 
     cluster = read_cluster(settings.data_dir)
     base = edge or (cluster.http_url if cluster is not None else DEFAULT_EDGE)
-    own = cluster.http_cert_file if edge is None and cluster is not None else ""
-    return Route(base, _trusted(edge_ca_file, own) if base.startswith("https:") else None)
+    own, signed = ("", base) if edge or cluster is None else (cluster.http_cert_file, cluster.public_url or base)
+    return Route(base, signed, _trusted(edge_ca_file, own) if base.startswith("https:") else None)
 
 
 def deliver(
@@ -123,9 +124,9 @@ def deliver(
     headers, content_type, body = content
     document = load_definition(client.flows.get(flow_id).definition)
     delivery = Delivery(client, document)
-    unsigned = WebhookRequest(route.base, "", content_type, delivery.with_trace(headers), body)
+    unsigned = WebhookRequest(route.signed, "", content_type, delivery.with_trace(headers), body)
     request = _signed(client, document, unsigned, new_id=new_id)
-    response = _exchange(request, route.trusted)
+    response = _exchange(request._replace(url=request.url.replace(route.signed, route.base, 1)), route.trusted)
     if response.status < FIRST_REFUSAL:
         delivery.answered(response.body)
     _show(response, delivery, json=json)

@@ -68,10 +68,7 @@ class LocalCluster:
                 starter.cancel()
                 await self._drain()
         except ExceptionGroup as failures:
-            known, unknown = failures.split(FlowhookError)
-            if unknown is not None or known is None:
-                raise
-            raise _first(known) from None
+            raise first_error(failures) from None
         return 0 if self._forced is None else 128 + self._forced
 
     async def _start(self, group: asyncio.TaskGroup) -> None:
@@ -213,6 +210,7 @@ class LocalCluster:
             admin_port=_port_of(admin),
             grpc_port=self._grpc_ports()[0],
             http_cert_file="" if certificate is None else certificate,
+            public_url=self.spec.public_url,
         )
 
 
@@ -232,6 +230,12 @@ def _reasons(status: int, body: bytes) -> str:
         return f"which says: {'; '.join(orjson.loads(body)['reasons'])}"
     except (ValueError, KeyError, TypeError):
         return f"which answers {status} for /readyz" if status else "which does not answer"
+
+
+def first_error(failures: ExceptionGroup) -> Exception:
+    """Return the first error of a group of which all are known, and are about the same; else the group."""
+    known, unknown = failures.split(FlowhookError)
+    return failures if unknown is not None or known is None else _first(known)
 
 
 def _first(error: FlowhookError | BaseExceptionGroup[FlowhookError]) -> FlowhookError:

@@ -32,6 +32,7 @@ class ClusterAddresses:
     admin_port: int
     grpc_port: int
     http_cert_file: str = ""  # PEM file of the edges' certificate; empty: they do not use TLS
+    public_url: str = ""  # scheme and host that senders use, which signatures may cover; empty: those of `http_url`
 
 
 class RunDir:

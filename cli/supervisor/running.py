@@ -110,7 +110,7 @@ def _fork_server(spec: ClusterSpec) -> ForkingClient:
 
 
 def _print_ready(spec: ClusterSpec, addresses: ClusterAddresses, webhooks: Sequence[str], login_code: str) -> None:
-    url = spec.public_url or addresses.http_url
+    url = addresses.public_url or addresses.http_url
     for flow_id in webhooks:
         print_progress(f"webhook  {url}/hook/{flow_id}")
     print_progress(f"http     {addresses.http_url}")

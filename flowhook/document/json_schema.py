@@ -22,6 +22,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_jso
 from pydantic_core import core_schema
 
 from flowhook.document.definition import strings_in
+from flowhook.document.key_descriptions import KEYS
 from flowhook.document.models import base, calls
 from flowhook.document.models.webhook import Webhook
 from flowhook.document.models.workflow import ExecutionPolicy, Workflow
@@ -54,6 +55,8 @@ def flow_schema(components: Mapping[str, JsonSchemaValue] | None = None) -> Json
     named = {name: references[model, "validation"] for name, model in arguments.items()}
     adopted = {name: schema for name, schema in (components or {}).items() if name not in named}
     named |= {name: _adopt(name, schema, definitions) for name, schema in adopted.items()}
+    for name, definition in definitions.items():
+        _describe_keys(name, definition, definitions)
     _complete_calls(definitions["CallTask"], named, definitions)
     root = definitions.pop("Flow")
     return {
@@ -131,6 +134,35 @@ def _docs_below(cls: type) -> Iterator[tuple[str, str]]:
 def _sentence(text: str) -> str:
     joined = " ".join(text.split())
     return joined[:1].upper() + joined[1:]
+
+
+def _describe_keys(model: str, schema: Any, definitions: Mapping[str, JsonSchemaValue]) -> None:
+    """Describe keys that their models do not describe, nor the schemas of their values, by `key_descriptions`."""
+    for part in _parts(schema):
+        for key, value in part.get("properties", {}).items():
+            text = KEYS.get(f"{model}.{key}", KEYS.get(key))
+            if text is not None and not _is_described(value, definitions):
+                value["description"] = text
+
+
+def _parts(schema: Any) -> Iterator[JsonSchemaValue]:
+    """Yield a schema and those within it."""
+    if isinstance(schema, dict):
+        yield schema
+        for key in ("anyOf", "oneOf", "items", "additionalProperties"):
+            yield from _parts(schema.get(key))
+        for value in schema.get("properties", {}).values():
+            yield from _parts(value)
+    elif isinstance(schema, list):
+        for item in schema:
+            yield from _parts(item)
+
+
+def _is_described(schema: JsonSchemaValue, definitions: Mapping[str, JsonSchemaValue]) -> bool:
+    alternatives = (*schema.get("anyOf", ()), *schema.get("oneOf", ()))
+    if "$ref" in schema:
+        alternatives = (_resolved(schema, definitions), *alternatives)
+    return "description" in schema or any(_is_described(each, definitions) for each in alternatives)
 
 
 def _complete_calls(

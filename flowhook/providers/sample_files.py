@@ -1,9 +1,9 @@
 """Events of the providers as tests send them: the files of `flowhook/providers/samples`.
 
 Each was written for Flowhook after the page that it names; its IDs, names and addresses are test values. A file is a
-JSON object with `title`, `source`, `values` (expressions for what tells most of an event, by name), `content_type`
-(default `application/json`), `headers` (an object), and either `body` (a JSON value) or `text` (the body as it is).
-Tests of flows (`flowhook test`) have the same format.
+JSON object with `title`, `source`, `values` (expressions for what tells most of the event, by name; default: its body),
+`content_type` (default `application/json`), `headers` (an object), and either `body` (a JSON value) or `text` (the body
+as it is). Tests of flows (`flowhook test`) have the same format.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def read_sample(name: str, data: Mapping[str, Any]) -> Sample:
         provider=name.partition("/")[0],
         title=data.get("title", ""),
         source=data.get("source", ""),
-        values=tuple(data.get("values", {}).items()),
+        values=tuple(data.get("values", {"body": ".body"}).items()),
         content_type=data.get("content_type", "application/json"),
         headers=tuple(data.get("headers", {}).items()),
         body=body,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import os
 from contextlib import closing
 
 import pytest
 from support.command_flows import HELLO, SIGNED
-from support.commands import Up, flowhook, send_event
+from support.commands import PATIENCE, Up, flowhook, flowhook_process, send_event
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,58 @@ def test_what_is_wrong_is_said_before_anything_starts(dev, folder):
     port = str(dev.where["http_port"])
     result = flowhook("dev", "--data-dir", folder / "other", "--http-port", port, folder)
     assert f"port {port} on 127.0.0.1 is in use" in result.err
+
+
+@pytest.fixture
+def tunnelled(tmp_path, monkeypatch, unused_tcp_port):
+    """`dev` with a tunnel, made by a program that prints what cloudflared prints, and ends on request."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    program = tmp_path / "cloudflared"
+    program.write_text(
+        "#!/bin/sh\necho 'INF |  https://shy-dog-42.trycloudflare.com  |' >&2\n"
+        f"until [ -e {tmp_path}/end ]; do sleep 0.1; done\necho 'ERR gone' >&2\nexit 4\n"
+    )
+    program.chmod(0o755)
+    flows = tmp_path / "flows"
+    flows.mkdir()
+    (flows / "texts.yaml").write_text(HELLO.replace("hello", "texts").replace("none", "{twilio: {secret: tw}}"))
+    options = ("--http-port", unused_tcp_port, "--tunnel", "cloudflared", flows)
+    dev = Up(tmp_path / "data", *options, command="dev")
+    yield dev
+    dev.close()
+
+
+def test_a_tunnel_is_the_public_url_which_signatures_cover_until_it_ends(tunnelled, tmp_path):
+    (told,) = (line for line in tunnelled.lines if line.startswith("tunnel "))
+    assert told.startswith("tunnel   https://shy-dog-42.trycloudflare.com leads to webhooks only")
+    assert "webhook  https://shy-dog-42.trycloudflare.com/hook/texts" in tunnelled.lines
+    assert any(line.startswith("admin    http://127.0.0.1:") for line in tunnelled.lines)
+    tunnelled.run("secrets", "set", "tw", "--value", "0123456789abcdef0123456789abcdef")
+    sent = tunnelled.run("trigger", "twilio", "--json")
+    assert sent.code == 0, sent
+    assert sent.rows[0]["execution"] in tunnelled.next_line()
+    (tmp_path / "end").touch()
+    assert tunnelled.next_line() == "draining; once more to stop at once"
+    _, err = tunnelled.process.communicate(timeout=PATIENCE)
+    said = "ended with exit code 4; its last lines:\n  INF |  https://shy-dog-42.trycloudflare.com  |\n  ERR gone\n"
+    assert (tunnelled.process.returncode, err) == (1, f"flowhook: the tunnel, cloudflared, {said}")
+
+
+def test_a_tunnel_that_can_not_be_made_starts_nothing(tmp_path, unused_tcp_port):
+    options = ("--data-dir", tmp_path / "data", "--http-port", unused_tcp_port, "--admin-port", 0, "--grpc-port", 0)
+    failed = flowhook("dev", *options, "--tunnel", "false", tmp_path)
+    assert (failed.code, failed.out) == (1, "")
+    assert "the tunnel, false, ended with exit code 1" in failed.err
+    assert "needs an --http-port" in flowhook("dev", *options, "--http-port", 0, "--tunnel", "false", tmp_path).err
+
+
+def test_a_start_that_fails_says_why(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "flowhook.db").write_bytes(b"not a database" * 1000)
+    ports = [word for name in ("http", "admin", "grpc") for word in (f"--{name}-port", 0)]
+    failed = flowhook_process("dev", "--data-dir", tmp_path / "data", *ports, tmp_path)
+    assert failed.code == 1
+    assert "flowhook: router-1 can't start, see above" in failed.err
 
 
 def test_ctrl_c_drains_it(tmp_path):

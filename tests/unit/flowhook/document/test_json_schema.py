@@ -12,6 +12,7 @@ from jsonschema import Draft202012Validator
 from flowhook.document import parse
 from flowhook.document.diagnostics.source import read
 from flowhook.document.json_schema import IDENTIFIER, flow_schema
+from flowhook.document.key_descriptions import KEYS
 from flowhook.errors import InvalidFlowError
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*.yaml"))
@@ -251,6 +252,40 @@ def test_models_and_fields_are_described_in_the_words_of_the_code(schema):
     assert definitions["Webhook"]["properties"]["subpaths"]["description"].startswith("Whether any suffix")
     assert "Attributes" not in repr(schema)
     assert definitions["acme.page"]["properties"]["to"]["description"] == "Who."
+
+
+def test_every_key_has_a_description_or_a_value_that_has_one(schema):
+    definitions = schema["$defs"]
+
+    def is_described(value):
+        inner = [*value.get("anyOf", ()), *value.get("oneOf", ())]
+        if "$ref" in value:
+            inner.append(definitions[value["$ref"].removeprefix("#/$defs/")])
+        return "description" in value or any(map(is_described, inner))
+
+    def bare(part, path=""):
+        if isinstance(part, list):
+            for item in part:
+                yield from bare(item, path)
+        elif isinstance(part, dict):
+            for key, value in part.get("properties", {}).items():
+                if not is_described(value):
+                    yield f"{path}/{key}"
+                yield from bare(value, f"{path}/{key}")
+            for key in ("anyOf", "oneOf", "items", "additionalProperties"):
+                yield from bare(part.get(key), path)
+
+    own = {name: part for name, part in definitions.items() if not name.startswith("acme.")}
+    assert [path for name, part in {"": schema, **own}.items() for path in bare(part, name)] == []
+
+
+def test_a_description_of_a_key_is_about_a_key_that_there_is(schema):
+    keys = set(re.findall(r"'([\w-]+)': \{", repr(schema)))
+    models = {*schema["$defs"]}
+    for name in KEYS:
+        *model, key = name.split(".")
+        assert key in keys
+        assert set(model) <= models
 
 
 def test_no_null_and_no_titles_made_of_names(schema):

@@ -231,6 +231,7 @@ _FAMILY: Final = (
     " SELECT e.seq, e.event_id, e.flow, e.end_time_ms, root.id, e.shaping FROM root CROSS JOIN execution e"
     " INDEXED BY replay_by_root ON e.replay_root = root.id ORDER BY 1"
 )
+_KEEPING = BatchStatement("SELECT seq FROM kept_turn WHERE seq IN ({rows})")
 _DELETE_LIFECYCLE = BatchStatement("DELETE FROM lifecycle_event WHERE seq IN ({rows})")
 _DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({rows})")
 _DELETE_DEDUPE = BatchStatement("DELETE FROM dedupe WHERE digest IN ({rows})")
@@ -309,6 +310,8 @@ def erase(
     unended = [event_id for _, event_id, _, end_time_ms, *_ in family if end_time_ms == UNENDED]
     if unended:
         raise ConflictError(f"{unended[0]} has not ended", reason="EXECUTION_NOT_ENDED")
+    if _KEEPING.fetch(connection, [(row[0],) for row in family]):  # it faulted since it was looked at
+        raise ConflictError(f"{execution_id} keeps the turn of its order key", reason="EXECUTION_KEEPS_TURN")
     seqs, ids = [(row[0],) for row in family], [(row[1],) for row in family]
     root = family[0][4]
     flow_id: str = connection.execute("SELECT flow_id FROM flow_key WHERE key = ?", (family[0][2],)).get

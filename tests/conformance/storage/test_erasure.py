@@ -18,7 +18,18 @@ from flowhook.model.jobs import ItemOutcome, JobItem, JobState
 from router.storage.audit import AuditFilter
 from router.storage.jobs import NewJob
 from router.storage.limits import StorageLimits
-from router.storage.model import Appended, Delivered, Ended, Journaled, LifecycleRecorded, Parked, RateReserved, Replied
+from router.storage.model import (
+    Appended,
+    Delivered,
+    Ended,
+    Journaled,
+    LifecycleRecorded,
+    Parked,
+    RateReserved,
+    Replied,
+    TurnKept,
+    TurnReleased,
+)
 from router.storage.rejections import StoredRejection
 
 MARK = b"jane.doe@example.com"
@@ -164,6 +175,29 @@ async def test_what_has_not_ended_or_is_unknown_is_refused(cluster, new_event, r
     with pytest.raises(NotFoundError):
         await erase(cluster, new_event())
     assert await cluster.state.erased(event.event_id) is None
+
+
+async def test_what_keeps_a_turn_stays_until_the_turn_is_released(cluster, new_event, replay):
+    """Who waits behind it would be blocked by something that nobody can resolve any more."""
+    event = new_event(order_key=TEXT)
+    await cluster.append(event)
+    await cluster.state.write([Ended(1, Status.FAULTED, 2_000, 1), TurnKept(1)])
+    again = replay(event)
+    await cluster.append(again)
+    await cluster.end(2, end_time_ms=3_000)
+    for _ in range(2):
+        for each in (event, again):
+            with pytest.raises(ConflictError) as refused:
+                await erase(cluster, each)
+            assert refused.value.reason == "EXECUTION_KEEPS_TURN"
+        await cluster.state.delete([1])
+        assert await cluster.state.expire(ended_before_ms=2_001) == 0
+        assert [each.seq for each in await cluster.state.kept_turns()] == [1]
+        assert await cluster.state.find(event.event_id) is not None
+        await cluster.restart()
+    await cluster.state.write([TurnReleased(1)])
+    assert await cluster.state.kept_turns() == []
+    assert (await erase(cluster, event)).execution_ids == (event.event_id, again.event_id)
 
 
 async def test_a_repeated_event_is_a_new_one_after_its_erasure(cluster, new_event):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from support.routers import flow, running_router
 from support.runners import attached
+from support.shards import running_host
 
+from flowhook.attach.messages import Completed, Faulted
 from flowhook.errors import ConflictError
-from flowhook.model import Status
+from flowhook.model import Status, WorkflowError
+from router.scheduling.queues import FlowPolicy
 
 HOLD = b"execution: {order_by: {key: '${ .account }', on_fault: hold}}\n"
 
@@ -116,6 +119,50 @@ async def test_what_is_resolved_while_its_replay_runs_keeps_no_turn_after_it(rou
         assert (await shown(client, second)).blocked_by.execution_id == replay
         await runner.complete(running)
         assert ids_of([await next_of(runner)]) == [second]
+
+
+async def test_one_that_waits_can_be_erased_and_frees_nobody(router, client):
+    first, second, third = await given(client)
+    async with attached(router, credit=9) as runner:
+        await runner.fault(await next_of(runner))
+        await client.executions.delete(second, erase=True, cancel=True)
+        with pytest.raises(ConflictError) as refused:
+            await client.executions.delete(first, erase=True, cancel=True)
+        assert refused.value.reason == "EXECUTION_KEEPS_TURN"
+        assert (await shown(client, third)).blocked_by.execution_id == first
+        await client.executions.resolve(first, "")
+        assert ids_of([await next_of(runner)]) == [third]
+        await client.executions.delete(first, erase=True)
+
+
+async def test_who_is_blocked_stays_so_when_the_router_is_killed(tmp_path):
+    policy = FlowPolicy(keeps_turns=True)
+    async with running_host(tmp_path) as shard:
+        shard.host.set_policy("a", policy)
+        first, second, third = await shard.append("a", b"1", b"2", b"3", order_key="k")
+        link = shard.attach()
+        [running] = await link.next()
+        await shard.settle(link, running, Faulted(WorkflowError("about:blank", 400, "No")))
+        await shard.die()
+    for _ in range(2):
+        async with running_host(tmp_path) as shard:
+            shard.host.set_policy("a", policy)
+            assert (await shard.host.executions.find((await shard.record(first)).id)).keeps_turn
+            other = (await shard.append("a", b"4", order_key="other"))[0]
+            link = shard.attach()
+            assert [each.event for each in await link.next()] == [b"4"]
+            assert [shard.core.blocker(seq).seq for seq in (second, third)] == [first, first]
+            await shard.settle(link, link.deliveries[0], Completed(b"{}"))
+            assert (await shard.record(other)).status is Status.COMPLETED
+            await shard.die()
+    async with running_host(tmp_path) as shard:
+        shard.host.set_policy("a", policy)
+        await shard.host.commands.resolve((await shard.record(first)).id, "seen to")
+        await shard.die()  # before anything ran
+    async with running_host(tmp_path) as shard:
+        shard.host.set_policy("a", policy)
+        assert [each.event for each in await shard.attach().next()] == [b"2"]
+        assert shard.core.blocker(third).seq == second
 
 
 async def test_a_turn_is_kept_over_restarts_also_while_a_replay_has_it(tmp_path):

@@ -235,7 +235,7 @@ class AssignmentDispatcher:
         self._parts.watchers.changed(item.seq for item in granted)
 
     def _wait_for_turn(self) -> None:
-        due = self._parts.shard.rates.next()
+        due = self._parts.shard.next_turn()
         if due is not None and not self._stopped:
             loop = asyncio.get_running_loop()
             at = loop.time() + max(due - self._parts.clock(), MIN_TURN_SECONDS)

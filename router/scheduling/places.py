@@ -7,7 +7,7 @@ work on have places, even beyond the limit, until that is known (see `recovered`
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -30,12 +30,12 @@ class KeyedPlaces:
 
     def __init__(self, keys: Mapping[int, ShapingKeys]) -> None:
         self._keys = keys
-        self._by_id: dict[tuple[str, str], _Key] = {}
+        self._by_flow: dict[str, dict[str, _Key]] = {}
         self._holders: dict[int, _Key] = {}
         self._waiting: dict[int, _Key] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._by_id)
+        return bool(self._by_flow)
 
     @property
     def waiting(self) -> int:
@@ -80,13 +80,13 @@ class KeyedPlaces:
     def has_place(self, seq: int, flow_id: str, limit: int) -> bool:
         """Whether an execution has a place, or there is one for it."""
         keys = self._keys.get(seq)
-        key = None if keys is None else self._by_id.get((flow_id, keys.concurrency))
+        key = None if keys is None else self._by_flow.get(flow_id, {}).get(keys.concurrency)
         return key is None or seq in self._holders or key.taken < limit
 
     def leave(self, seq: int, limit: int | None) -> list[int]:
         """Give the place of an execution back, if it has one; return those that have one from then on.
 
-        A limit of None lets all of its key have one: these are returned later, by `drain`.
+        A limit of None lets all of its key have one: these are removed by `drain`.
         """
         key = self._holders.pop(seq, None)
         if key is None:
@@ -109,14 +109,14 @@ class KeyedPlaces:
         self._forget_if_unused(key)
         return True
 
-    def drain(self, flow_id: str) -> list[int]:
-        """Remove and return all executions in the lines of a flow; they enter again, under another limit."""
-        found = [seq for seq, key in self._waiting.items() if key.id[0] == flow_id]
-        for seq in found:
-            key = self._waiting.pop(seq)
-            key.waiting.clear()
-            self._forget_if_unused(key)
-        return found
+    def drain(self, flow_id: str) -> Iterator[int]:
+        """Remove all executions in the lines of a flow, one at a time; meanwhile none may enter."""
+        for key in list(self._by_flow.get(flow_id, {}).values()):
+            while key.waiting:
+                seq = key.waiting.popleft()
+                del self._waiting[seq]
+                self._forget_if_unused(key)
+                yield seq
 
     def positions(self, seqs: Iterable[int]) -> dict[int, int]:
         """Return the places in line of executions that wait for one, from 1; 0: far back. In bounded time."""
@@ -141,10 +141,10 @@ class KeyedPlaces:
         keys = self._keys.get(seq)
         if keys is None or not keys.concurrency:
             return None
-        key = self._by_id.get((flow_id, keys.concurrency))
+        of_flow = self._by_flow.setdefault(flow_id, {})
+        key = of_flow.get(keys.concurrency)
         if key is None:
-            id_ = flow_id, keys.concurrency
-            key = self._by_id[id_] = _Key(id_, WaitingLine(self._keys))
+            key = of_flow[keys.concurrency] = _Key((flow_id, keys.concurrency), WaitingLine(self._keys))
         return key
 
     def _take(self, seq: int, key: _Key) -> None:
@@ -153,4 +153,7 @@ class KeyedPlaces:
 
     def _forget_if_unused(self, key: _Key) -> None:
         if not key.taken and not key.waiting:
-            self._by_id.pop(key.id, None)
+            flow_id, name = key.id
+            del self._by_flow[flow_id][name]
+            if not self._by_flow[flow_id]:
+                del self._by_flow[flow_id]

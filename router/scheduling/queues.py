@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Final, NamedTuple
 
 from flowhook.events.shaping import ShapingKeys
@@ -52,6 +53,11 @@ def _lines_of(policy: FlowPolicy) -> tuple[bool | None, int | None, bool]:
     return None if policy.rate is None else policy.rate.keyed, policy.key_concurrency, policy.by_priority
 
 
+def _drain(line: deque[int] | WaitingLine) -> Iterator[int]:
+    while line:
+        yield line.popleft()
+
+
 class FlowLoad(NamedTuple):
     """A flow's unfinished executions, by what they do."""
 
@@ -63,6 +69,37 @@ class FlowLoad(NamedTuple):
     # sequence number of the pending execution that runs next; None: none is ready. In the first seconds after a start
     # it may be an earlier one of the flow, which runs already or has ended.
     next: int | None = None
+
+
+MAX_MOVED: Final = 1000  # executions of flows whose lines change that one call moves, so that it takes milliseconds
+
+
+@dataclass(slots=True)
+class LineChange:
+    """Executions of a flow that move to other lines: first all are taken out of theirs, then they enter the others.
+
+    What comes from several lines is in no order; they enter in order of arrival, and those that arrive meanwhile, too.
+    """
+
+    earlier: list[deque[int] | WaitingLine] = field(default_factory=list)  # ready ones that were not taken yet
+    sources: Iterator[int] | None = None  # takes the next one out of its line; None: all are taken
+    taken: list[int] = field(default_factory=list)  # a heap; those that are not in `seqs` were removed since
+    seqs: set[int] = field(default_factory=set)
+
+    def add(self, seq: int) -> None:
+        self.seqs.add(seq)
+        heapq.heappush(self.taken, seq)
+
+    def remove(self, seq: int) -> bool:
+        """Remove an execution, in time linear in the ready ones that were not taken yet; false: it is not here."""
+        if seq in self.seqs:
+            self.seqs.discard(seq)
+            return True
+        for line in self.earlier:
+            if seq in line:
+                line.remove(seq)
+                return True
+        return False
 
 
 @dataclass(slots=True)
@@ -82,6 +119,7 @@ class FlowQueue:
     in_ring: bool = False
     drawn: int = 0  # executions that it had in the present turn of the ring
     is_shaped: bool = False  # whether its executions get a place and a time before they are ready
+    change: LineChange | None = None  # of what `is_shaped`; no execution is ready before all are taken
 
     @property
     def eligible(self) -> bool:
@@ -110,6 +148,7 @@ class FairQueues:
         self.keys: dict[int, ShapingKeys] = {}  # of unfinished executions that have any
         self.places = KeyedPlaces(self.keys)
         self.rates = RateLines(self.keys)  # executions of flows with a rate; the first of each line is ready
+        self._changes: dict[str, FlowQueue] = {}  # flows whose executions move to other lines
         self.keeping: set[str] = set()  # flows whose executions keep their turns
 
     def flow(self, flow_id: str) -> FlowQueue:
@@ -123,23 +162,58 @@ class FairQueues:
         return DEFAULT_POLICY if queue is None else queue.policy
 
     def set_policy(self, flow_id: str, policy: FlowPolicy) -> None:
-        """Replace the limits of a flow; executions under lease are not affected."""
+        """Replace the limits of a flow; executions under lease are not affected.
+
+        If they have to move to other lines, `release` goes on with that, until `next` says that it has nothing to do.
+        """
         queue = self.flow(flow_id)
         earlier, queue.policy = queue.policy, DEFAULT_POLICY if policy == DEFAULT_POLICY else policy
         if _lines_of(earlier) != _lines_of(policy):
-            moved = sorted({*queue.ready, *self.rates.drain(flow_id), *self.places.drain(flow_id)})
-            for seq in moved:  # none of them runs: places are given anew, to the first ones
-                self.places.leave(seq, None)
-            self.ready -= len(queue.ready)
-            queue.ready = WaitingLine(self.keys) if policy.by_priority else deque()
-            queue.is_shaped = policy.rate is not None or policy.key_concurrency is not None
-            for seq in moved:
-                self.put(queue, seq)
+            self._change_lines(queue)
         elif policy.rate is not None and policy.rate != earlier.rate:
             self.rates.set_rate(flow_id, policy.rate)
         (self.keeping.add if policy.keeps_turns else self.keeping.discard)(flow_id)
         self._admit(queue)
         self.forget_if_idle(queue)
+
+    def _change_lines(self, queue: FlowQueue) -> None:
+        flow_id = queue.flow_id
+        change = queue.change = queue.change or LineChange()
+        self._changes[flow_id] = queue
+        ready = queue.ready
+        change.earlier.append(ready)
+        drains = (_drain(ready), self.rates.drain(flow_id), self.places.drain(flow_id))
+        change.sources = chain(change.sources or (), *drains)
+        self.ready -= len(ready)
+        queue.ready = WaitingLine(self.keys) if queue.policy.by_priority else deque()
+        queue.is_shaped = True
+        self._move(queue, change, MAX_MOVED)
+
+    def _move(self, queue: FlowQueue, change: LineChange, limit: int) -> None:
+        for _ in range(limit):
+            if change.sources is not None:
+                seq = next(change.sources, None)
+                if seq is None:
+                    change.sources = None
+                    change.earlier.clear()
+                else:
+                    self._take(change, seq)
+            elif not change.taken:
+                break
+            elif (seq := heapq.heappop(change.taken)) in change.seqs:
+                change.seqs.discard(seq)
+                self._enter(queue, seq)
+        if change.sources is None and not change.taken:
+            queue.change = None
+            del self._changes[queue.flow_id]
+            queue.is_shaped = queue.policy.rate is not None or queue.policy.key_concurrency is not None
+            self.forget_if_idle(queue)
+
+    def _take(self, change: LineChange, seq: int) -> None:
+        """Take an execution out of its line. It does not run: places are given anew, to the first ones."""
+        self.rates.withdrawn(seq)
+        self.places.leave(seq, None)
+        change.add(seq)
 
     def retire(self, flow_id: str) -> None:
         """Mark a flow as deleted: its remaining executions run under the same limits, except that a pause ends."""
@@ -152,12 +226,17 @@ class FairQueues:
 
         Where it needs a place of its key, or a time by a rate, it is ready as soon as it has both.
         """
-        if queue.is_shaped:
-            limit = queue.policy.key_concurrency
-            if limit is None or self.places.enter(seq, queue.flow_id, limit, first=first):
-                self._put_timed(queue, seq, first=first)
-        else:
+        if not queue.is_shaped:
             self._put_ready(queue, seq, first=first)
+        elif queue.change is not None and not (first and queue.change.sources is None):
+            queue.change.add(seq)
+        else:
+            self._enter(queue, seq, first=first)
+
+    def _enter(self, queue: FlowQueue, seq: int, *, first: bool = False) -> None:
+        limit = queue.policy.key_concurrency
+        if limit is None or self.places.enter(seq, queue.flow_id, limit, first=first):
+            self._put_timed(queue, seq, first=first)
 
     def put_first(self, found: Sequence[tuple[int, FlowQueue]]) -> None:
         """Make executions ready before their flows' others, in this order."""
@@ -187,7 +266,9 @@ class FairQueues:
         return queue.has_room and (limit is None or self.places.has_place(seq, queue.flow_id, limit))
 
     def _put_timed(self, queue: FlowQueue, seq: int, *, first: bool = False) -> None:
-        if queue.policy.rate is None:
+        if queue.change is not None and queue.change.sources is not None:
+            self._take(queue.change, seq)
+        elif queue.policy.rate is None:
             self._put_ready(queue, seq, first=first)
         else:
             self.rates.enter(seq, queue.flow_id, queue.policy.rate, first=first)
@@ -198,9 +279,20 @@ class FairQueues:
     def release(self, now: float) -> None:
         """Make the executions ready whose rate lets them be assigned by now, which is the time of the next draws."""
         self._now = now
+        for queue in list(self._changes.values()):
+            if queue.change is not None:
+                self._move(queue, queue.change, max(MAX_MOVED // len(self._changes), 1))
         if self.rates:
             for flow_id, seq in self.rates.release(now):
-                self._put_ready(self.flow(flow_id), seq)
+                queue = self.flow(flow_id)
+                if queue.change is not None and queue.change.sources is not None:
+                    self._take(queue.change, seq)
+                else:
+                    self._put_ready(queue, seq)
+
+    def next(self) -> float | None:
+        """Return when `release` has something to do, or None."""
+        return float("-inf") if self._changes else self.rates.next()
 
     def _put_ready(self, queue: FlowQueue, seq: int, *, first: bool = False) -> None:
         if first:
@@ -252,6 +344,9 @@ class FairQueues:
     def remove(self, queue: FlowQueue, seq: int) -> bool:
         """Remove a ready execution, in time linear in the flow's backlog; false when it is not ready."""
         if self.places.remove(seq) or self.rates.remove(seq):
+            return True
+        if queue.change is not None and queue.change.remove(seq):
+            self.rates.withdrawn(seq)
             return True
         try:
             queue.ready.remove(seq)

@@ -20,7 +20,7 @@ storage, a time that its arrival time does not pass before a later one is reserv
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple
@@ -98,7 +98,7 @@ class RateLines:
     def __init__(self, keys: Mapping[int, ShapingKeys]) -> None:
         self._keys = keys
         self._lines: dict[tuple[str, str], RateLine] = {}
-        self._of_flow: dict[str, int] = {}
+        self._of_flow: dict[str, dict[str, RateLine]] = {}
         self._line_of: dict[int, RateLine] = {}
         self._heap: list[tuple[float, RateLine]] = []
         self._new: list[RateLine] = []
@@ -119,7 +119,7 @@ class RateLines:
 
     def of_flow(self, flow_id: str) -> int:
         """Return the number of lines of a flow."""
-        return self._of_flow.get(flow_id, 0)
+        return len(self._of_flow.get(flow_id, ()))
 
     @property
     def lines(self) -> int:
@@ -148,11 +148,10 @@ class RateLines:
 
     def set_rate(self, flow_id: str, rate: Rate) -> None:
         """Hold what waits in the lines of a flow to another rate, which has a key if the earlier one had."""
-        for line in self._lines.values() if rate.keyed else filter(None, [self._lines.get((flow_id, ""))]):
-            if line.flow_id == flow_id:
-                line.rate = rate
-                if line.waiting and line.ready is None:
-                    self._time_anew(line)
+        for line in self._of_flow.get(flow_id, {}).values():
+            line.rate = rate
+            if line.waiting and line.ready is None:
+                self._time_anew(line)
 
     def _time_anew(self, line: RateLine) -> None:
         if not line.is_new:
@@ -163,7 +162,7 @@ class RateLines:
         reserved = self._stored.get(rate_fingerprint(flow_id, key), self._began) if self._stored else self._began
         arrival = max(reserved, self._began + min(rate.interval + rate.tolerance, AHEAD))
         line = self._lines[flow_id, key] = RateLine(flow_id, key, rate, arrival, reserved, WaitingLine(self._keys))
-        self._of_flow[flow_id] = self._of_flow.get(flow_id, 0) + 1
+        self._of_flow.setdefault(flow_id, {})[key] = line
         return line
 
     def release(self, now: float) -> list[tuple[str, int]]:
@@ -237,15 +236,15 @@ class RateLines:
             if line.ready is None:
                 self._time(line)
 
-    def drain(self, flow_id: str) -> list[int]:
-        """Remove and return all executions in the lines of a flow, ready ones included, in order of arrival."""
-        found = [seq for seq, line in self._line_of.items() if line.flow_id == flow_id]
-        for seq in found:
-            line = self._line_of.pop(seq)
-            line.ready = None
-            line.waiting.clear()
-            self._time(line)
-        return sorted(found)
+    def drain(self, flow_id: str) -> Iterator[int]:
+        """Remove all executions that wait in the lines of a flow, one at a time; meanwhile none may enter."""
+        for line in list(self._of_flow.get(flow_id, {}).values()):
+            while line.waiting:
+                seq = line.waiting.popleft()
+                del self._line_of[seq]
+                yield seq
+            if line.ready is None and self._lines.get(line.id) is line:  # else it was forgotten meanwhile
+                self._time(line)
 
     def next(self) -> float | None:
         """Return when `release` has something to do, or None."""
@@ -325,6 +324,6 @@ class RateLines:
     def _forget(self, line: RateLine) -> None:
         flow_id = line.flow_id
         del self._lines[flow_id, line.key]
-        self._of_flow[flow_id] -= 1
+        del self._of_flow[flow_id][line.key]
         if not self._of_flow[flow_id]:
             del self._of_flow[flow_id]

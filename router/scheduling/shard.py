@@ -495,6 +495,10 @@ class Shard:
         """What waits for the rates of flows; the caller calls its `begin` before it adds any execution."""
         return self._queues.rates
 
+    def next_turn(self) -> float | None:
+        """Return when `assign` may have something to do although nothing else happened, or None."""
+        return self._queues.next()
+
     def refund(self, seq: int) -> None:
         """Take back, for its rate, the assignment of an execution under lease that no runner has received."""
         lease = self.leases.of(seq)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.examples import examples
 
 from flowhook.events.shaping import ShapingKeys
-from router.scheduling import rates
+from router.scheduling import queues, rates
 from router.scheduling.groups import GroupPolicy
 from router.scheduling.queues import FlowPolicy
 from router.scheduling.rates import Rate
@@ -117,10 +118,69 @@ class _World:
             self.time(1.0)
 
 
+LINES = 7
+
+
+def keyed(number, *, prior):
+    return ShapingKeys(concurrency=f"c{number % LINES}", rate=f"r{number % LINES}", priority=number % 2 * prior)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (FlowPolicy(), FlowPolicy(key_concurrency=1000)),
+        (FlowPolicy(key_concurrency=1), FlowPolicy()),
+        (FlowPolicy(rate=Rate(1, 50.0, keyed=True)), FlowPolicy(by_priority=True)),
+        (FlowPolicy(by_priority=True, rate=Rate(1, 1e6)), FlowPolicy(rate=Rate(10_000, 1.0, 10_000, keyed=True))),
+        (
+            FlowPolicy(key_concurrency=1, rate=Rate(1, 50.0)),
+            FlowPolicy(key_concurrency=1000, rate=Rate(10_000, 1.0, 10_000)),
+        ),
+    ],
+    ids=["to a limit", "from a limit", "to priorities", "to keys", "to another limit"],
+)
+def test_what_waits_moves_to_other_lines_little_by_little_and_in_order(before, after):
+    """However many wait, the executions of other flows go on meanwhile."""
+    world, count = _World(), 5 * queues.MAX_MOVED
+    prior = before.by_priority or after.by_priority
+    world.apply(before)
+    for number in range(count):
+        world.accept(keyed(number, prior=prior), "")
+
+    def run():
+        found = world.shard.assign(now=world.now)
+        for each in found:
+            world.shard.end(each.token)
+            world.shard.ended(each.seq)
+        world.shard.runners.add_credit("r", max(len(found), 1))
+        return [each.seq for each in found]
+
+    order, moved = run(), []
+    world.now += 1000.0
+    world.apply(after)
+    while (change := world.shard._queues.flow("a").change) is not None:
+        number = len(change.seqs)
+        world.shard.accept(count + len(moved) + 1, "b")
+        found = run()
+        assert count + len(moved) + 1 in found
+        moved.append(abs(len(change.seqs) - number))
+        assert len(found) == 1 or change.sources is None  # nothing is ready before all are taken
+        order += [seq for seq in found if seq <= count]
+    assert max(moved) <= queues.MAX_MOVED + LINES  # the first of each line whose time came meanwhile
+    assert len(moved) >= 8
+    ready = len(order)
+    while found := run():
+        order += found
+    assert sorted(order) == list(range(1, count + 1))
+    assert prior or order[ready:] == sorted(order[ready:])
+    assert world.shard.unfinished == 0
+
+
 @settings(max_examples=examples(200))
-@given(POLICIES, st.lists(STEPS, max_size=60), POLICIES)
-def test_all_executions_end_and_nothing_is_left_of_them(first, steps, last):
-    most, rates.MAX_RELEASED = rates.MAX_RELEASED, 1
+@given(POLICIES, st.lists(STEPS, max_size=60), POLICIES, st.integers(1, 4))
+def test_all_executions_end_and_nothing_is_left_of_them(first, steps, last, moved):
+    most, rates.MAX_RELEASED = (rates.MAX_RELEASED, queues.MAX_MOVED), 1
+    queues.MAX_MOVED = moved
     try:
         world = _World()
         world.apply(first)
@@ -128,8 +188,10 @@ def test_all_executions_end_and_nothing_is_left_of_them(first, steps, last):
             getattr(world, {"return": "give_back"}.get(step, step))(*arguments)
         world.finish(FlowPolicy(rate=last.rate, key_concurrency=last.key_concurrency, by_priority=last.by_priority))
     finally:
-        rates.MAX_RELEASED = most
+        rates.MAX_RELEASED, queues.MAX_MOVED = most
     shard = world.shard
     assert world.unended == set()
     assert (shard.unfinished, shard.shaped, shard.queued, shard.rates.lines) == (0, 0, 0, 0)
     assert not shard.rates.unreserved
+    assert not shard._queues._changes
+    assert not shard._queues.places

@@ -243,3 +243,19 @@ async def test_an_error_type_is_awaited_by_any_of_its_names_and_told_by_the_one_
         assert event["data"]["error"]["type"] == told
     assert [item async for item in client.executions.list(flow_id="on-4")] == []
     assert (await client.executions.get(failed)).execution.error.type == present
+
+
+async def test_faults_are_batched_and_an_alert_that_faults_is_not_reported_to_itself(router, client):
+    batch = b"execution: {batch: {size: 2, period: PT1H, key: '${ .[0].data.fingerprint }'}}\n"
+    await client.flows.apply([flow("work"), reported("alerts", "faulted", rest=batch)])
+    async with attached(router, credit=10) as runner:
+        for _ in range(2):
+            sent = {await client.ingest("work", b"{}") for _ in range(2)}
+            for _ in sent:
+                await runner.fault(await next_assignment(runner, "work"), "/do/0/keep")
+            alert = await next_assignment(runner, "alerts")
+            event = convert.event_from_bytes(alert.event)
+            told = [orjson.loads(each.body)[0] for each in (event, *event.batch)]
+            assert {each["subject"] for each in told} == sent
+            assert len({each["data"]["fingerprint"] for each in told}) == 1
+            await runner.fault(alert, "/do/0/keep")

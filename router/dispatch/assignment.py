@@ -122,7 +122,7 @@ class AssignmentLoader:
             await self._parts.writer.write_once([*map(RateReserved._make, reserved), *begun])
             rates.reserved(unreserved, lines)
         found = await self._parts.state.work([item.seq for item in good]) if good else {}
-        batches = [seq for seq in found if self._parts.shard.events_of(seq) > 1]
+        batches = self._parts.shard.batched(found)
         return await self._with_batches(found, batches) if batches else found
 
     async def _with_batches(self, found: dict[int, Work], batches: Sequence[int]) -> dict[int, Work]:

@@ -548,6 +548,10 @@ class Shard:
         """Let an execution that was in a group, or had the key of one, run for itself, or for a batch of `events`."""
         self._queues.keys[seq] = self._queues.keys.get(seq, UNSHAPED).without_group()._replace(events=events)
 
+    def batched(self, seqs: Iterable[int]) -> list[int]:
+        """Return those executions that run for several events."""
+        return [seq for seq in seqs if self.events_of(seq) > 1] if self._queues.keys else []
+
     def events_of(self, seq: int) -> int:
         """Return how many events an execution that has not ended runs for."""
         keys = self._queues.keys.get(seq)

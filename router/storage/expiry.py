@@ -17,13 +17,12 @@ _ENDED = BatchStatement(
     "SELECT seq FROM execution WHERE seq IN ({rows}) AND end_time_ms <> {unended}"
     " AND seq NOT IN (SELECT seq FROM kept_turn)"
 )
-# The events of a batch are kept as long as an execution that runs for it.
-_EXPIRED: Final = (
-    "SELECT seq FROM execution e WHERE end_time_ms < ?1 AND seq NOT IN (SELECT seq FROM kept_turn)"
-    " AND (coalesce(e.shaping ->> 6, '') = '' OR NOT EXISTS ("
+# What keeps a turn is kept, and the events of a batch as long as an execution that runs for it.
+_PAST: Final = (
+    "SELECT end_time_ms, seq, seq IN (SELECT seq FROM kept_turn) OR (coalesce(e.shaping ->> 6, '') <> '' AND EXISTS ("
     "SELECT 1 FROM execution b WHERE b.event_id = e.shaping ->> 6 AND b.end_time_ms >= ?1 UNION ALL"
     " SELECT 1 FROM execution b WHERE b.replay_root = e.shaping ->> 6 AND b.end_time_ms >= ?1))"
-    " ORDER BY end_time_ms LIMIT ?2"
+    " FROM execution e WHERE end_time_ms < ?1 AND (end_time_ms, seq) > (?2, ?3) ORDER BY end_time_ms, seq LIMIT ?4"
 )
 _RELEASE = BatchStatement(
     "UPDATE execution SET shaping = json_set(shaping, '$[5]', 1, '$[6]', '') WHERE seq IN (SELECT m.seq"
@@ -51,6 +50,9 @@ _FORGET_REVISIONS = (
 _FORGET_SCHEDULES = f"DELETE FROM schedule WHERE flow_id IN (SELECT flow_id FROM flow f WHERE {_DELETED})"  # noqa: S608
 
 
+FIRST: Final = (0, 0)
+
+
 class ExpiryStep(NamedTuple):
     """Result of a step."""
 
@@ -58,13 +60,16 @@ class ExpiryStep(NamedTuple):
     blobs: list[str]  # that are no longer needed
     more: bool  # whether more remains
     last_flow: str = ""  # ID of the last flow that was looked at; empty: begin with the first one
+    last: tuple[int, int] = FIRST  # end and number of the last execution that was looked at
 
 
 STEP: Final = 128  # most executions that one transaction removes
 
 
-def expire(connection: apsw.Connection, before_ms: int, limit: int, after_flow: str = "") -> ExpiryStep:
-    """Remove expired rows, and at most `limit` executions that ended before a Unix time.
+def expire(
+    connection: apsw.Connection, before_ms: int, limit: int, after_flow: str = "", after: tuple[int, int] = FIRST
+) -> ExpiryStep:
+    """Remove expired rows, and executions that ended before a Unix time: of the next `limit`, those that are not kept.
 
     If nothing of this remains, forget what deleted flows left, of the next ones after `after_flow`.
     """
@@ -86,15 +91,17 @@ def expire(connection: apsw.Connection, before_ms: int, limit: int, after_flow: 
         (now_ms, STEP),
     )
     events = connection.changes()
-    found = connection.execute(_EXPIRED, (min(before_ms, UNENDED), limit)).fetchall()
+    past: list[Any] = connection.execute(_PAST, (min(before_ms, UNENDED), *after, limit)).fetchall()
+    found = [(seq,) for _, seq, kept in past if not kept]
     jobs = expire_jobs(connection, before_ms, STEP)
-    more = jobs or STEP in (keys, lines, events) or len(found) == limit
+    more = jobs or STEP in (keys, lines, events) or len(past) == limit
+    last = (past[-1][0], past[-1][1]) if len(past) == limit else FIRST
     if not more:
-        last, count = connection.execute(_LAST_FLOW, (after_flow, _FLOWS)).get
+        last_flow, count = connection.execute(_LAST_FLOW, (after_flow, _FLOWS)).get
         for statement in (_FORGET_REVISIONS, _FORGET_SCHEDULES):
-            connection.execute(statement, (after_flow, last, before_ms))
-        after_flow = last if count == _FLOWS else ""
-    return ExpiryStep(len(found), remove_executions(connection, found), more, after_flow)
+            connection.execute(statement, (after_flow, last_flow, before_ms))
+        after_flow = last_flow if count == _FLOWS else ""
+    return ExpiryStep(len(found), remove_executions(connection, found), more, after_flow, last)
 
 
 def delete_ended(connection: apsw.Connection, seqs: Sequence[int]) -> ExpiryStep:

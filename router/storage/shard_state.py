@@ -20,7 +20,7 @@ from router.storage.blobs import BlobDirectory
 from router.storage.changes import StateChangeOperation
 from router.storage.erasure import Wiping, erase, find_erasure, find_references
 from router.storage.event_log import AppendOperation, InboundEventOperation
-from router.storage.expiry import STEP, ExpiryStep, delete_ended, expire
+from router.storage.expiry import FIRST, STEP, ExpiryStep, delete_ended, expire
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.readers import Readers, reading
 from router.storage.rows import dump_retry, dump_subscriptions
@@ -54,6 +54,7 @@ class ShardState:
     _limits: StorageLimits
     _lost: bool = attrs.field(init=False, default=False)
     _last_flow: str = attrs.field(init=False, default="")  # that `expire` looked at
+    _last_past: tuple[int, int] = attrs.field(init=False, default=FIRST)  # see `ExpiryStep.last`
 
     def mark_lost(self) -> None:
         self._lost = True
@@ -163,10 +164,12 @@ class ShardState:
         self._check()
         removed, more = 0, True
         while more and removed < limit:
-            wanted, after = min(limit - removed, STEP), self._last_flow
-            step = await self._remove(partial(expire, before_ms=ended_before_ms, limit=wanted, after_flow=after))
+            wanted, flow, after = min(limit - removed, STEP), self._last_flow, self._last_past
+            step = await self._remove(
+                partial(expire, before_ms=ended_before_ms, limit=wanted, after_flow=flow, after=after)
+            )
             removed += step.executions
-            more, self._last_flow = step.more, step.last_flow
+            more, self._last_flow, self._last_past = step.more, step.last_flow, step.last
         return removed
 
     async def delete(self, seqs: Collection[int]) -> int:

@@ -3,9 +3,11 @@
 import time
 
 from flowhook import limits
+from flowhook.events.shaping import ShapingKeys
 from flowhook.model import JournalEntry, Status
+from router.storage.expiry import STEP
 from router.storage.limits import StorageLimits
-from router.storage.model import Appended, Ended, Journaled, Scheduled
+from router.storage.model import Appended, Ended, GroupLeft, Journaled, Scheduled
 
 LARGE = b"x" * (limits.INLINE_BODY_BYTES + 1)
 LATER = 2**46
@@ -171,3 +173,18 @@ async def test_the_sequence_number_of_a_deleted_execution_is_never_used_again(cl
     assert await cluster.state.delete([seq]) == 1
     await cluster.restart()
     assert await cluster.append(new_event()) == [seq + 1]
+
+
+async def test_a_step_looks_at_so_many_executions_also_if_they_are_kept(cluster, new_event):
+    keys = ShapingKeys(group="k", size=1)
+    events = [new_event(shaping=keys) for _ in range(2 * STEP)]
+    seqs = await cluster.append(*events)
+    first = seqs[0]
+    ends = [Ended(seq, Status.COMPLETED, 2_000, 0) for seq in seqs[1:]]
+    await cluster.state.write([GroupLeft(first, tuple(seqs[1:]), batches=True), *ends])
+    others = await cluster.append(*(new_event() for _ in range(STEP)))
+    await cluster.end(*others, end_time_ms=3_000)
+    assert await cluster.state.expire(ended_before_ms=4_000, limit=STEP) == STEP
+    assert await cluster.state.expire(ended_before_ms=4_000) == 0
+    await cluster.end(first, end_time_ms=5_000)
+    assert await cluster.state.expire(ended_before_ms=5_001, limit=10 * STEP) == len(seqs)

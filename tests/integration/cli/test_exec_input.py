@@ -133,3 +133,10 @@ def test_scripts_run_where_that_is_allowed(execute):
     text = "do: [{count: {run: {shell: {command: 'echo $((6 * 7))'}}}}]\n"
     assert execute(text).code == 1
     assert execute(text, "--allow-processes").rows == ["42\n"]
+
+
+def test_a_flow_that_batches_its_events_gets_an_array_of_the_one(execute):
+    (given,) = execute(
+        "webhook: {auth: none}\nexecution: {batch: {size: 9, period: PT1S}}\n" + KEEP, "--input", "7"
+    ).rows
+    assert [each["body"] for each in given] == [7]

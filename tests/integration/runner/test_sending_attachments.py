@@ -13,6 +13,7 @@ from flowhook import limits
 from flowhook.errors import UnavailableError
 from flowhook.model import Blob, Event, Part
 from flowhook.wire import convert
+from flowhook.wire.event_body import with_batch
 from runner.outbound.request_bodies import EventAttachments
 
 FILE = bytes(range(256)) * 5000 + b"end"
@@ -249,6 +250,24 @@ class TestInARunner:
         made.effect_scope = "evt_first"
         assert (await self.run(router, made)).completed.output == b'"evt_first/0"'
         assert got[0][1] == FILE
+
+    async def test_each_event_of_a_batch_has_its_contents_and_its_handles(self, router, served, assignment, sink):
+        base, got = sink
+        send = {"method": "put", "endpoint": base, "attachment": "${ .[1].attachments[0].attachment }"}
+        router.define(
+            "batched",
+            [
+                {"send": {"call": "http", "with": send}},
+                {"show": {"set": "${ [$workflow.input[].attachments[1].content] }"}},
+            ],
+            execution={"batch": {"size": 2, "period": "PT1S"}},
+        )
+        made, _ = assignment("batched", parts=PARTS)
+        other, other_id = assignment("batched", parts=PARTS)
+        made.event = with_batch(made.event, [other.event])
+        assert orjson.loads((await self.run(router, made)).completed.output) == ["naïve", "naïve"]
+        assert ([body for _, body in got] or [None])[0] == FILE
+        assert router.reads[-1].execution_id == other_id
 
     async def test_a_body_that_is_gone_faults_the_execution(self, router, served, assignment):
         router.define("shown", [{"all": {"set": "${ . }"}}])

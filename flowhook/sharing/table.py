@@ -148,6 +148,18 @@ class RunnerLimits:
     subscriptions: Limit = Limit(
         "subscriptions to brokers", "flow", 64, "TOO_MANY_SUBSCRIPTIONS", "SUBSCRIPTIONS_FULL", parts=2
     )
+    # connections that messages are published over, of the flows that opened them. One that no call uses gives way.
+    connections: Limit = Limit(
+        "connections to brokers", "flow", 64, "TOO_MANY_CONNECTIONS", "CONNECTIONS_FULL", parts=2
+    )
+    # processes of `run` and of `call: mcp` that calls wait for
+    processes: Limit = Limit(
+        "processes of flows", "flow", 16, "TOO_MANY_PROCESSES", "PROCESSES_FULL", parts=2, waiting=10_000
+    )
+    # those that no call waits for
+    background: Limit = Limit(
+        "processes of flows in the background", "flow", 64, "TOO_MANY_PROCESSES", "PROCESSES_FULL", parts=2
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,15 +13,15 @@ import orjson
 
 from flowhook import limits
 from flowhook.asyncio_tasks import end_tasks
+from flowhook.errors import FlowhookError
 from flowhook.process import logs
 from flowhook.process.settings import RunnerSettings
+from flowhook.sharing import FairQueue, SharedLimit, current_principal
+from flowhook.sharing.table import RunnerLimits
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.processes.launchers import Launchers, discard
 from runner.processes.orphans import FILE_BYTES
 
-# maximum number of processes that flows wait for; further ones are queued until the deadline of their call
-MAX_PROCESSES: Final = 16
-MAX_IN_BACKGROUND: Final = 64  # maximum number of background processes; further ones are refused
 # limit of standard output and of standard error, each; a process that writes more is killed
 MAX_OUTPUT_BYTES: Final = limits.MAX_RESULT_BYTES
 # memory limit of each process (`RLIMIT_DATA`); merely reserved memory does not count: some languages reserve a lot
@@ -33,6 +33,7 @@ MAX_FILES: Final = 256
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _CHUNK_BYTES: Final = 64 * limits.KIB
+_UNAVAILABLE: Final = 503
 
 log = logs.get_logger(__name__)
 
@@ -60,9 +61,10 @@ class ProcessResult:
 class FlowProcesses:
     """The processes of one runner; `components.ClosableResource`."""
 
-    def __init__(self, _settings: RunnerSettings, /, *, max_in_background: int = MAX_IN_BACKGROUND) -> None:
-        self._max_in_background = max_in_background
-        self._slots = asyncio.Semaphore(MAX_PROCESSES)
+    def __init__(self, _settings: RunnerSettings, /, *, limits: RunnerLimits | None = None) -> None:
+        limits = limits or RunnerLimits()
+        self._queue = FairQueue(limits.processes)
+        self._in_background = SharedLimit(limits.background)
         self._background: set[asyncio.Task[None]] = set()
         self._launchers = Launchers()
 
@@ -70,9 +72,10 @@ class FlowProcesses:
         """Execute a program and return its result; cancelling this kills the process and its descendants.
 
         Raises:
-            TaskFault: the process can't be started, wrote too much, or was killed (runtime).
+            TaskFault: the process can't be started, wrote too much, or was killed (runtime); too many wait
+                (communication).
         """
-        async with self._slots:
+        async with self._seat():
             return await _run(program, self._launchers)
 
     @contextlib.asynccontextmanager
@@ -82,9 +85,9 @@ class FlowProcesses:
         What it writes to standard error is discarded. The caller limits what it reads.
 
         Raises:
-            TaskFault: the process can't be started (runtime).
+            TaskFault: the process can't be started (runtime), or too many wait (communication).
         """
-        async with self._slots, self._launchers.launch() as launcher:
+        async with self._seat(), self._launchers.launch() as launcher:
             launcher.lifeline.write(_encode(program))
             process = launcher.process
             if process.stdin is None or process.stdout is None:
@@ -96,10 +99,15 @@ class FlowProcesses:
                 await end_tasks([errors])
 
     def start(self, program: ProcessSpec) -> None:
-        """Execute a program in the background, until its time is up or the runner ends."""
-        if len(self._background) >= self._max_in_background:
-            raise fault(Kind.RUNTIME, f"{self._max_in_background} processes run in the background, which is the limit")
+        """Execute a program in the background, until its time is up or the runner ends.
+
+        Raises:
+            TaskFault: there are too many (communication).
+        """
+        with _refusal_as_fault():
+            seat = self._in_background.acquire(current_principal.get())
         task = asyncio.create_task(self._run_in_background(program), name="process in the background")
+        task.add_done_callback(lambda _: seat.release())
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -107,12 +115,28 @@ class FlowProcesses:
         tasks = list(self._background)
         await end_tasks(tasks)
 
+    @contextlib.asynccontextmanager
+    async def _seat(self) -> AsyncIterator[None]:
+        """Wait for a turn of the flow, and hold it; the deadline of the call ends the wait."""
+        async with contextlib.AsyncExitStack() as stack:
+            with _refusal_as_fault():
+                await stack.enter_async_context(self._queue.seat(current_principal.get()))
+            yield
+
     async def _run_in_background(self, program: ProcessSpec) -> None:
         try:
             async with asyncio.timeout(program.seconds):
                 await _run(program, self._launchers)
         except (TaskFault, TimeoutError) as problem:
             log.warning("background process failed", cause=type(problem).__name__)
+
+
+@contextlib.contextmanager
+def _refusal_as_fault() -> Iterator[None]:
+    try:
+        yield
+    except FlowhookError as problem:
+        raise fault(Kind.COMMUNICATION, problem.message, status=_UNAVAILABLE) from None
 
 
 async def _run(program: ProcessSpec, launchers: Launchers) -> ProcessResult:

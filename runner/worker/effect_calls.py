@@ -11,6 +11,7 @@ import attrs
 from flowhook.errors import UnavailableError
 from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
+from flowhook.sharing import Principal, current_principal
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.effects import EffectResult, Perform
 from runner.outbound.destinations import CallGate, Destinations
@@ -69,6 +70,7 @@ class EffectCalls:
 
     async def _perform(self, execution: ActiveExecution, effect: Perform) -> None:
         flow_id = execution.event.flow_id
+        current_principal.set(Principal("flow", flow_id))  # the task of this call has its own
 
         async def secret(name: str) -> bytes:
             while True:  # until the call's deadline cancels this

@@ -17,12 +17,15 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 from aio_pika.exceptions import AMQPError, AuthenticationError, DeliveryError, ProbableAuthenticationError
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from typing_extensions import override
+from yarl import URL
 
 from runner.authentication.policy import Policy
 from runner.components.api_documents import mapping
-from runner.components.asyncapi.connections import ConnectionPool, Credentials, Target, time_left
+from runner.components.asyncapi.connections import ConnectionPool, Credentials, ReadBound, Target, time_left
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
 from runner.components.base import Context
@@ -31,6 +34,7 @@ from runner.outbound.bound_client import IDEMPOTENCY_KEY
 from runner.outbound.dns import NamedTls, dial
 
 EXPIRY_SECONDS: Final = 86_400
+MAX_QUEUED: Final = 16  # messages that a subscription has received and not handed on; a broker that sends more is left
 _MAX_NAME_BYTES: Final = 255
 _UNAVAILABLE: Final = 503
 # what aio-pika raises when it can't go on; KeyError for a server that does not say what it is capable of
@@ -42,12 +46,37 @@ for _name in ("aio_pika", "aiormq"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 
+class _Transport(TransportFactory):
+    """Opens the transport of a connection, of which no more is read than its bound allows."""
+
+    bound: ReadBound
+
+    @override
+    async def create(self, url: URL, **options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        factory = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        reader, writer = await factory.create(url, **options)
+        self.bound = ReadBound(reader)
+        return reader, writer
+
+
+class _Connection(aio_pika.Connection):
+    """A connection of aio-pika over that transport; messages of many frames count as a whole."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.kwargs["transport_factory"] = self.bounded = _Transport()
+
+
 class AmqpConnection:
     """A connection with one channel, on which publishing is confirmed."""
 
-    def __init__(self, connection: AbstractConnection, channel: AbstractChannel) -> None:
+    def __init__(self, connection: _Connection, channel: AbstractChannel) -> None:
         self._connection = connection
         self.channel = channel
+
+    def renew(self) -> None:
+        """Let the broker send another message."""
+        self._connection.bounded.bound.renew()
 
     async def close(self) -> None:
         """See `Closable`."""
@@ -73,6 +102,7 @@ async def publish(target: Target, message: OutboundMessage, authentication: Poli
         async with context.shared.get(ConnectionPool).use(
             target, credentials, lambda: _open(target, credentials, context)
         ) as connection:
+            connection.renew()
             sender = await connection.channel.get_exchange(exchange, ensure=False) if exchange else None
             await (sender or connection.channel.default_exchange).publish(
                 properties, routing_key=key, mandatory=True, timeout=time_left(context)
@@ -90,7 +120,7 @@ class AmqpSource:
     def __init__(self, connection: AmqpConnection, target: Target) -> None:
         self._connection = connection
         self._target = target
-        self._incoming: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+        self._incoming: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue(MAX_QUEUED)
         self._held: dict[int, AbstractIncomingMessage] = {}
         self._own: AbstractQueue | None = None  # the queue, if it is that of the subscription alone
 
@@ -105,10 +135,17 @@ class AmqpSource:
             await queue.bind(exchange, key)
         else:  # the default exchange routes to the queue of the key's name, and no other can be bound to it
             queue = await channel.get_queue(key, ensure=False)
-        await queue.consume(self._incoming.put)
+        await queue.consume(self._take)
+
+    async def _take(self, message: AbstractIncomingMessage) -> None:
+        if self._incoming.full():  # it was told to send one at a time
+            await self.close()
+        else:
+            self._incoming.put_nowait(message)
 
     async def receive(self) -> InboundMessage:
         """See `Source`."""
+        self._connection.renew()
         closed = asyncio.ensure_future(self._connection.channel.closed())
         taken = asyncio.ensure_future(self._incoming.get())
         try:
@@ -117,6 +154,7 @@ class AmqpSource:
                 detail = f"{self._target.endpoint}: the connection was lost"
                 raise fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
             message = taken.result()
+            self._connection.renew()
         finally:
             taken.cancel()
             closed.cancel()
@@ -193,7 +231,7 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
     given = credentials or Credentials("guest", "guest")
     tls: ssl.SSLContext | None = await asyncio.to_thread(NamedTls.of, endpoint.host) if endpoint.tls else None
     try:
-        connection = await aio_pika.connect(
+        connection: Any = await aio_pika.connect(
             host=host,
             port=port,
             login=given.username or "token",
@@ -202,6 +240,7 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
             ssl=endpoint.tls,
             ssl_context=tls,
             timeout=time_left(context),
+            connection_class=_Connection,
         )
     except _ERRORS as problem:
         raise _fault_of(target, problem) from None

@@ -1,6 +1,9 @@
 """Pooled connections to brokers, dialled under the address policy; the protocols and their modules.
 
 A connection is used for `MAX_AGE_SECONDS` at most, and until a call on it fails; a new one resolves the name again.
+
+Brokers announce how much they send, in frames of up to some GiB, and their libraries read what is announced. So each
+protocol's module bounds what a connection receives: by `ReadBound`, or as its library allows.
 """
 
 from __future__ import annotations
@@ -15,7 +18,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Protocol, TypeVar, runtime_checkable
 from weakref import WeakValueDictionary
 
+from flowhook import limits
+from flowhook.errors import FlowhookError
 from flowhook.process.settings import RunnerSettings
+from flowhook.sharing import Seat, SharedLimit, current_principal
+from flowhook.sharing.table import RunnerLimits
 from runner.authentication.policy import Policy
 from runner.components.asyncapi.documents import ChannelOperation, DescribedServer, document_fault
 from runner.components.asyncapi.messages import Endpoint, OutboundMessage
@@ -23,7 +30,8 @@ from runner.components.base import Context
 from runner.components.resource import fingerprint
 from runner.interpreter.errors import Kind, fault
 
-MAX_CONNECTIONS: Final = 64
+# what a broker may send at a time: a message, a response, or all until a message is taken
+MAX_RECEIVED_BYTES: Final = 2 * limits.MAX_RESULT_BYTES
 MAX_AGE_SECONDS: Final = 300.0
 CLOSE_SECONDS: Final = 5.0
 _UNAVAILABLE: Final = 503
@@ -102,6 +110,24 @@ class Target:
         return next((found for name in protocols if (found := self.operation.bindings.get(name))), {})
 
 
+class ReadBound:
+    """Bounds what is read of a connection by `readexactly`, until it is renewed."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._read = reader.readexactly
+        self.renew()
+        reader.readexactly = self._read_bounded  # type: ignore[method-assign]
+
+    def renew(self) -> None:
+        self._left = MAX_RECEIVED_BYTES
+
+    async def _read_bounded(self, n: int) -> bytes:
+        self._left -= n
+        if self._left < 0:
+            raise ConnectionError(f"the broker sends more than {MAX_RECEIVED_BYTES} bytes")
+        return await self._read(n)
+
+
 class Transport(Protocol):
     """A module that speaks a protocol."""
 
@@ -173,13 +199,15 @@ Connection = TypeVar("Connection", bound=Closable)
 class _Pooled:
     connection: Any
     opened_at: float
+    seat: Seat  # of the flow that opened it
     users: int = 0
 
 
 class ConnectionPool:
     """The connections of a process to brokers; see `SharedResources`."""
 
-    def __init__(self, _settings: RunnerSettings) -> None:
+    def __init__(self, _settings: RunnerSettings, /, *, limits: RunnerLimits | None = None) -> None:
+        self._limit = SharedLimit((limits or RunnerLimits()).connections)
         self._pool: OrderedDict[bytes, _Pooled] = OrderedDict()  # most recently used last
         self._locks: WeakValueDictionary[bytes, asyncio.Lock] = WeakValueDictionary()
 
@@ -195,7 +223,7 @@ class ConnectionPool:
         """Provide a connection to a server for one call, which `open_` opens; the caller sets the deadline.
 
         Raises:
-            TaskFault: more than `MAX_CONNECTIONS` servers are called at the same time (communication).
+            TaskFault: too many servers are called at the same time, by the flow or by all (communication).
         """
         shown = None if credentials is None else [credentials.username, credentials.password, credentials.token]
         key = fingerprint(
@@ -222,14 +250,26 @@ class ConnectionPool:
                 if time.monotonic() - pooled.opened_at <= MAX_AGE_SECONDS:
                     return pooled
                 await self._remove(key)
-            while len(self._pool) >= MAX_CONNECTIONS:
-                idle = next((other for other, each in self._pool.items() if not each.users), None)
-                if idle is None:
-                    detail = f"more than {MAX_CONNECTIONS} brokers are called at a time"
-                    raise fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
-                await self._remove(idle)
-            self._pool[key] = pooled = _Pooled(await open_(), time.monotonic())
+            seat = await self._seat()
+            try:
+                self._pool[key] = pooled = _Pooled(await open_(), time.monotonic(), seat)
+            except BaseException:
+                seat.release()
+                raise
             return pooled
+
+    async def _seat(self) -> Seat:
+        """Return a seat for another connection; one that no call uses gives way, if possible one of the same flow."""
+        principal = current_principal.get()
+        while True:
+            try:
+                return self._limit.acquire(principal)
+            except FlowhookError as problem:
+                idle = [key for key, each in self._pool.items() if not each.users]
+                if not idle:
+                    raise fault(Kind.COMMUNICATION, f"asyncapi: {problem.message}", status=_UNAVAILABLE) from None
+                own = (key for key in idle if self._pool[key].seat.principal == principal)
+                await self._remove(next(own, idle[0]))
 
     async def _remove(self, key: bytes) -> None:
         """Remove a connection from the pool; the last call on it closes it."""
@@ -244,6 +284,6 @@ def time_left(context: Context) -> float:
 
 
 async def _close(pooled: _Pooled) -> None:
-    with suppress(Exception):  # whatever a library raises about a connection that is broken
+    with pooled.seat, suppress(Exception):  # whatever a library raises about a connection that is broken
         async with asyncio.timeout(CLOSE_SECONDS):
             await pooled.connection.close()

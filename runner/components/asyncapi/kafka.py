@@ -25,7 +25,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthoriza
 from flowhook import limits
 from flowhook.security.address_policy import AddressPolicy
 from runner.authentication.policy import Policy
-from runner.components.asyncapi.connections import ConnectionPool, Credentials, Target, time_left
+from runner.components.asyncapi.connections import ConnectionPool, Credentials, ReadBound, Target, time_left
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
 from runner.components.base import Context
@@ -52,6 +52,18 @@ class _Guard:
 _guard: Final[ContextVar[_Guard]] = ContextVar("_guard")
 
 
+class _BoundedConnection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka has no types
+    """A connection that reads no larger frame than `MAX_RECEIVED_BYTES`; each is the response to a request."""
+
+    def _create_reader_task(self) -> Any:
+        self._bound = ReadBound(self._reader)
+        return super()._create_reader_task()
+
+    def _handle_frame(self, resp: bytes) -> None:
+        self._bound.renew()
+        super()._handle_frame(resp)
+
+
 async def _create_conn(
     host: str, port: int, *, ssl_context: ssl.SSLContext | None = None, **options: Any
 ) -> AIOKafkaConnection:
@@ -65,7 +77,9 @@ async def _create_conn(
         guard.problem = problem
         raise OSError(str(problem)) from None  # what aiokafka expects of a broker that can't be reached
     tls = None if ssl_context is None else await asyncio.to_thread(NamedTls.of, host)
-    return await create_conn(address, port, ssl_context=tls, **options)
+    connection = _BoundedConnection(address, port, ssl_context=tls, **options)
+    await connection.connect()
+    return connection
 
 
 # the only place where aiokafka opens connections; pyproject.toml pins the versions that have it

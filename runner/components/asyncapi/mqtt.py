@@ -17,6 +17,7 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from flowhook import limits
 from runner.authentication.policy import Policy
 from runner.components.asyncapi.connections import ConnectionPool, Credentials, Target, time_left
 from runner.components.asyncapi.documents import document_fault
@@ -27,6 +28,7 @@ from runner.outbound.bound_client import IDEMPOTENCY_KEY
 from runner.outbound.dns import NamedTls, dial
 
 EXPIRY_SECONDS: Final = 86_400
+MAX_PACKET_BYTES: Final = limits.MAX_RESULT_BYTES + 64 * limits.KIB  # a message, with its topic and properties
 MAX_QUEUED: Final = 16  # messages that a subscription has received and not handed on
 _MAX_TOPIC_BYTES: Final = 65_535
 _UNAVAILABLE: Final = 503
@@ -159,6 +161,7 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = EXPIRY_SECONDS if session else 0
         properties.ReceiveMaximum = MAX_QUEUED
+        properties.MaximumPacketSize = MAX_PACKET_BYTES
         options = {"clean_start": not session, "properties": properties}
     client = aiomqtt.Client(
         host,
@@ -173,6 +176,7 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
         logger=_silent,
         **options,
     )
+    _bound_packets(client._client)  # noqa: SLF001 - pyproject.toml pins the versions that have it
     if session:
         client._client.manual_ack_set(True)  # noqa: SLF001 - see `MqttSource.acknowledge`
     try:
@@ -183,6 +187,19 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
             raise _fault_of(target, problem) from None
         raise
     return MqttConnection(client, is_v5=is_v5)
+
+
+def _bound_packets(client: Any) -> None:
+    """Have a client of paho give up a connection on which a packet is larger than `MAX_PACKET_BYTES`."""
+    read = client._sock_recv  # noqa: SLF001
+
+    def receive(size: int) -> bytes:
+        if size > MAX_PACKET_BYTES:  # paho asks for all that is left of a packet
+            raise OSError("the broker sends too large a packet")
+        received: bytes = read(size)
+        return received
+
+    client._sock_recv = receive  # noqa: SLF001
 
 
 def _fault_of(target: Target, problem: aiomqtt.MqttError) -> TaskFault:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -18,9 +19,11 @@ import nats.js.errors
 from cachetools import TTLCache
 from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.protocol.parser import Parser
+from typing_extensions import override
 
 from runner.authentication.policy import Policy
-from runner.components.asyncapi.connections import ConnectionPool, Credentials, Target, time_left
+from runner.components.asyncapi.connections import MAX_RECEIVED_BYTES, ConnectionPool, Credentials, Target, time_left
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
 from runner.components.base import Context
@@ -34,11 +37,22 @@ _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
 _NAME: Final = re.compile(r"[!-9;-~]+")  # printable ASCII without a colon
 _UNAVAILABLE: Final = 503
 EXPIRY_SECONDS: Final = 86_400.0  # a consumer that nobody uses for so long is removed
-MAX_PENDING: Final = 256  # messages that a subscription without a stream has received and not handed on
+MAX_PENDING: Final = 256  # messages that a subscription has received and not handed on
 _FETCH_SECONDS: Final = 10.0  # duration of one request for a message
 _KEPT_SUBJECTS: Final = 1000
 _KEPT_SECONDS: Final = 60.0
 _PENDING_BYTES: Final = 2 * 1024 * 1024
+_PENDING: Final[Mapping[str, Any]] = {"pending_msgs_limit": MAX_PENDING, "pending_bytes_limit": _PENDING_BYTES}
+
+
+class _Parser(Parser):
+    """A parser that takes no larger message, and no longer line, than `MAX_RECEIVED_BYTES`."""
+
+    @override
+    async def parse(self, data: bytes = b"") -> None:
+        await super().parse(data)
+        if max(self.needed, len(self.buf)) > MAX_RECEIVED_BYTES:
+            raise nats.errors.ProtocolError
 
 
 class NatsConnection:
@@ -164,13 +178,14 @@ async def subscribe(target: Target, name: str, authentication: Policy | None, co
                 deliver_policy=DeliverPolicy.NEW, inactive_threshold=EXPIRY_SECONDS, max_ack_pending=1
             )
             jetstream = connection.client.jetstream()
-            subscription: Any = await jetstream.pull_subscribe(subject, durable=name, stream=stream, config=config)
+            subscription: Any = await jetstream.pull_subscribe(
+                subject, durable=name, stream=stream, config=config, **_PENDING
+            )
         else:
             subscription = await connection.client.subscribe(
                 subject,
                 queue=queue if isinstance(queue, str) else "",
-                pending_msgs_limit=MAX_PENDING,
-                pending_bytes_limit=_PENDING_BYTES,
+                **_PENDING,
             )
             await connection.client.flush()
     except BaseException as problem:
@@ -196,6 +211,7 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
     given = credentials or Credentials()
     tls = await asyncio.to_thread(NamedTls.of, endpoint.host)  # for a server that asks for it
     client = Client()
+    client._ps = _Parser(client)  # noqa: SLF001 - pyproject.toml pins the versions that have it
     problems: list[Exception] = []
 
     async def remember(problem: Exception) -> None:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import shutil
 import socket
+from dataclasses import replace
 
 import aiomqtt
 import pytest
@@ -23,11 +24,16 @@ from support.patience import PATIENCE
 from flowhook.attach.messages import DestinationState, DestinationUpdate
 from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import AddressPolicy
+from flowhook.sharing import Principal, current_principal
+from flowhook.sharing.table import RunnerLimits
 from runner.components.asyncapi import connections
+from runner.components.asyncapi.documents import DescribedServer
 from runner.components.asyncapi.kafka import KafkaConnection
+from runner.components.asyncapi.messages import Endpoint
 from runner.components.base import SharedResources
 from runner.components.registry import components
 from runner.interpreter.effects import Perform
+from runner.interpreter.errors import TaskFault
 from runner.outbound.destinations import CallGate, Destinations
 from runner.outbound.http_client import HttpClient
 from runner.worker.effect_executor import EffectExecutor
@@ -278,3 +284,81 @@ async def test_a_missing_library_says_what_to_install(call, documents, monkeypat
     error = await call("asyncapi", operation="announce", message=PAID, protocol="kafka", document=described)
     assert kind(error) == ("configuration", 400)
     assert error.detail == "asyncapi: this runner lacks aiokafka: install flowhook[kafka] where runners run"
+
+
+INFO = b'INFO {"server_id":"a","version":"2.10.0","max_payload":1048576,"headers":true}\r\nPONG\r\n'
+ENDLESS = {
+    "kafka": b"\x7f\xff\xff\xff",  # the size of a response
+    "amqp": b"\x01\x00\x00\x7f\xff\xff\xff",  # a frame of a method
+    "nats": INFO + b"MSG a 1 2000000000\r\n",
+    "mqtt": b"\x20\x02\x00\x00" + b"\x30\xff\xff\xff\x7f",  # the connection is accepted; a message
+}
+TOO_MUCH = 32 * 1024 * 1024
+
+
+@pytest.mark.parametrize("protocol", ENDLESS)
+async def test_a_broker_that_announces_more_than_anybody_could_hold_is_not_read(call, documents, protocol):
+    sent = []
+
+    async def serve(reader, writer):
+        if protocol != "nats":  # whose server speaks first
+            await reader.read(1)
+        writer.write(ENDLESS[protocol])
+        sent.append(0)
+        with contextlib.suppress(ConnectionError):
+            while sent[-1] < TOO_MUCH:
+                writer.write(bytes(65_536))
+                await writer.drain()
+                sent[-1] += 65_536
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    given = {"document": await documents(document(host, protocol, address="orders")), "protocol": protocol}
+    # libraries that don't tell that the connection is lost wait until the deadline
+    given |= {"operation": "announce", "message": {"payload": {"order": 7}}, "seconds": 2.0}
+    error = await call("asyncapi", **given)
+    server.close()
+    assert kind(error)[0] in ("communication", "timeout")
+    assert sent
+    assert max(sent) < TOO_MUCH
+
+
+async def test_a_flow_has_its_share_of_connections_and_takes_those_that_it_does_not_use():
+    closed = []
+
+    class Connection:
+        def __init__(self, name):
+            self.name = name
+
+        async def close(self):
+            closed.append(self.name)
+
+    def target(name):
+        server = DescribedServer("main", "nats", "", "", {}, ())
+        return connections.Target(None, server, Endpoint(name, 1, "", tls=False), "")
+
+    small = RunnerLimits(connections=replace(RunnerLimits().connections, total=4))
+    pool = connections.ConnectionPool(RunnerSettings(), limits=small)
+
+    @contextlib.asynccontextmanager
+    async def used(flow, name):
+        async def open_():
+            return Connection(name)
+
+        current_principal.set(Principal("flow", flow))
+        async with pool.use(target(name), None, open_) as connection:
+            yield connection
+
+    async with used("a", "one"), used("a", "two"):
+        with pytest.raises(TaskFault, match="too many connections to brokers of one flow") as refused:
+            await used("a", "three").__aenter__()
+        assert kind(refused.value.error) == ("communication", 503)
+        async with used("b", "four"):
+            pass
+        with pytest.raises(TaskFault, match="too many connections to brokers of one flow"):
+            await used("a", "three").__aenter__()
+    async with used("a", "five"):
+        assert closed == ["four", "one"]
+    await pool.close()
+    assert sorted(closed) == ["five", "four", "one", "two"]

@@ -16,7 +16,7 @@ import orjson
 import pytest
 from aiohttp import web
 from aiokafka import AIOKafkaProducer
-from aiokafka.conn import create_conn
+from aiokafka.conn import AIOKafkaConnection
 from support.amqp_broker import PASSWORD, USER
 from support.asyncapi_documents import document
 from support.calls import kind
@@ -26,7 +26,8 @@ from support.patience import PATIENCE
 from flowhook.process.settings import RunnerSettings
 from flowhook.security.address_policy import AddressPolicy
 from flowhook.sharing.table import RunnerLimits
-from runner.components.asyncapi import kafka, subscriptions
+from runner.components.asyncapi import connections, kafka, subscriptions
+from runner.components.asyncapi.amqp import MAX_QUEUED
 from runner.components.base import SharedResources
 from runner.components.registry import components
 from runner.interpreter.effects import Perform
@@ -312,11 +313,11 @@ async def test_a_queue_that_the_document_binds_is_consumed_and_stays(receive, am
 
 
 async def test_what_kafka_names_later_is_checked_as_well(receive, over_kafka, monkeypatch):
-    checked = []
+    checked, connect = [], AIOKafkaConnection.connect
 
-    async def create(*given, **options):
+    async def connect_checked(connection):
         checked.append(kafka._guard.get(None) is not None)
-        return await create_conn(*given, **options)
+        return await connect(connection)
 
     async with process() as runner:
         # each call has a task, as in a runner
@@ -324,7 +325,7 @@ async def test_what_kafka_names_later_is_checked_as_well(receive, over_kafka, mo
         await over_kafka.publish(b'{"order":1}')
         first = await receive(runner, over_kafka)
         (session,) = runner.shared.get(subscriptions.Subscriptions)._sessions.values()
-        monkeypatch.setattr(kafka, "create_conn", create)
+        monkeypatch.setattr(AIOKafkaConnection, "connect", connect_checked)
         for connection in list(session.source._consumer._client._conns.values()):
             connection.close()
         # the call that acknowledges connects to the coordinator of the group
@@ -357,3 +358,22 @@ async def test_one_flow_has_half_of_the_subscriptions_and_idle_ones_are_closed(r
         async with asyncio.timeout(PATIENCE):
             await shared._sweeper
         assert (await receive(runner, over_nats, seconds=MOMENT, name="c"))["message"] is None
+
+
+async def test_a_message_that_is_too_large_for_a_flow_ends_the_subscription(receive, over_amqp):
+    async with process() as runner:
+        await receive(runner, over_amqp, seconds=MOMENT)
+        await over_amqp.publish(bytes(2 * connections.MAX_RECEIVED_BYTES))
+        assert kind(await receive(runner, over_amqp)) == ("communication", 503)
+
+
+async def test_a_broker_that_sends_more_messages_than_asked_for_is_left(receive, over_amqp, amqp):
+    async with process() as runner:
+        await receive(runner, over_amqp, seconds=MOMENT)
+        (consumer,) = amqp.consumers
+        consumer.prefetch = MAX_QUEUED + 2
+        for order in range(MAX_QUEUED + 2):
+            await over_amqp.publish(orjson.dumps({"order": order}))
+        async with asyncio.timeout(PATIENCE):
+            while amqp.consumers:
+                await asyncio.sleep(0.01)

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,17 @@ from support.patience import PATIENCE
 from support.processes import FAMILY, directories, processes, running
 from support.tokens import Authority
 
+from flowhook.asyncio_tasks import end_tasks
 from flowhook.process.settings import RunnerSettings
+from flowhook.sharing import Principal, current_principal
+from flowhook.sharing.table import RunnerLimits
 from runner.component_names import component_names
 from runner.components import TaskFault
 from runner.components.registry import callable_components, components
 from runner.components.run_process import script, shell
 from runner.components.testing import call, context
 from runner.processes import flow_processes
-from runner.processes.flow_processes import MAX_IN_BACKGROUND, MAX_OUTPUT_BYTES, FlowProcesses, ProcessSpec
+from runner.processes.flow_processes import MAX_OUTPUT_BYTES, FlowProcesses, ProcessSpec
 from runner.processes.launchers import Launchers
 
 SETTINGS = RunnerSettings(allow_private_addresses=True, allow_processes=True)
@@ -246,15 +250,42 @@ async def test_one_that_is_not_awaited_has_its_time(marker):
     assert not processes(marker)
 
 
-async def test_so_many_are_in_the_background_and_no_more(marker):
-    started = FlowProcesses(SETTINGS, max_in_background=2)
+async def test_so_many_are_in_the_background_and_no_more_and_a_flow_has_its_share(marker):
+    started = FlowProcesses(SETTINGS, limits=RunnerLimits(background=replace(RunnerLimits().background, total=4)))
+    sleep = ProcessSpec(("/bin/sleep", marker), {}, b"", {}, 60.0)
+    of_flow("a")
     for _ in range(2):
-        started.start(ProcessSpec(("/bin/sleep", marker), {}, b"", {}, 60.0))
-    with pytest.raises(TaskFault) as problem:
-        started.start(ProcessSpec(("/bin/sleep", marker), {}, b"", {}, 60.0))
+        started.start(sleep)
+    with pytest.raises(TaskFault, match="too many processes of flows in the background of one flow") as problem:
+        started.start(sleep)
+    of_flow("b")
+    started.start(sleep)
     await started.close()
-    assert kind(problem) == ("runtime", 500)
-    assert MAX_IN_BACKGROUND == 64
+    assert kind(problem) == ("communication", 503)
+    of_flow("a")
+    for _ in range(2):
+        started.start(sleep)
+    await started.close()
+
+
+def of_flow(name):
+    current_principal.set(Principal("flow", name))
+
+
+async def test_a_flow_waits_while_it_has_its_share_of_processes_and_others_do_not(marker):
+    started = FlowProcesses(SETTINGS, limits=RunnerLimits(processes=replace(RunnerLimits().processes, total=4)))
+    sleep = ProcessSpec(("/bin/sleep", marker), {}, b"", {}, 60.0)
+
+    async def run(flow, program):
+        of_flow(flow)
+        return await started.run(program)
+
+    waiting = [asyncio.create_task(run("a", sleep)) for _ in range(8)]
+    await running(marker, 2)
+    ended = await run("b", ProcessSpec(("/bin/echo", "hello"), {}, b"", {}, 60.0))
+    assert ended.stdout == b"hello\n"
+    assert len(processes(marker)) == 2
+    await end_tasks(waiting)
 
 
 RUNNER = """

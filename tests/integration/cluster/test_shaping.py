@@ -1,4 +1,4 @@
-"""Rates, keyed limits, debounced events and batches hold when another router takes the shard over."""
+"""Rates, keyed limits, kept turns, debounced events and batches hold when another router takes the shard over."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from flowhook.wire import convert
 SLOW = b"execution: {rate: {limit: 1, per: P1D, key: '${ .account }'}}\n"
 KEYED = b"execution: {concurrency: {limit: 1, key: '${ .account }'}}\n"
 BATCHED = b"execution: {batch: {size: 3, period: PT1H}}\n"
+HELD = b"execution: {order_by: {key: '${ .account }', on_fault: hold}}\n"
 SAVED = b"execution: {debounce: {key: '${ .account }', period: PT1H}}\n"
 
 
@@ -76,4 +77,26 @@ async def test_a_batch_goes_on_at_the_next_owner_with_the_same_events(routers):
         for execution_id, batch in ((sent[1], sent[0]), (sent[5], sent[3])):
             ended = (await client.executions.get(execution_id)).execution
             assert (ended.status, ended.batch) == (Status.COMPLETED, batch)
+    await routers.assert_views_equal()
+
+
+async def test_what_faulted_keeps_the_turn_of_its_order_key_at_the_next_owner(routers):
+    for name in ("r1", "r2"):
+        routers.start(name)
+    first = await routers.owner()
+    async with first.client() as client:
+        await client.flows.apply([flow("held", HELD)])
+        faulted, blocked = [await client.ingest("held", {"account": 7}) for _ in range(2)]
+        async with attached(first, credit=1) as runner:
+            (assignment,) = await runner.assignments(1)
+            await runner.fault(assignment)
+    await first.stop()
+    second = await routers.owner(but=first)
+    async with second.client() as client, attached(second, credit=10) as runner:
+        other = await client.ingest("held", {"account": 8})
+        assert ids_of(await runner.assignments(1)) == [other]
+        assert (await client.executions.get(faulted)).execution.keeps_turn
+        assert (await client.executions.get(blocked)).execution.blocked_by.execution_id == faulted
+        await client.executions.resolve(faulted, "paid by hand")
+        assert ids_of(await runner.assignments(1)) == [blocked]
     await routers.assert_views_equal()

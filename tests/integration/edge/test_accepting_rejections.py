@@ -75,6 +75,16 @@ async def place(tmp_path_factory):
         yield Place(router, address, client, session)
 
 
+async def listed(place, flow_id, *, reported):
+    """Return the requests of a flow, once so many are reported that started no execution."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = [each async for each in place.client.rejections.requests(flow_id=flow_id)]
+            if sum(bool(each.rejection_id) for each in found) == reported:
+                return found
+            await asyncio.sleep(0.02)
+
+
 def github(key, body=BODY):
     return {"X_Hub_Signature_256": "sha256=" + hmac.new(key, body, hashlib.sha256).hexdigest()}
 
@@ -354,9 +364,7 @@ async def test_everything_that_arrived_is_in_one_list(place):
         await place.post("all", b'{"order":2}', traceparent=traced),
     ]
     assert (first, others) == ([202, 202], [204, 400, 202])
-    async with asyncio.timeout(PATIENCE):
-        while len(found := [each async for each in place.client.rejections.requests(flow_id="all")]) < 5:
-            await asyncio.sleep(0.02)
+    found = await listed(place, "all", reported=4)
     executions = [each async for each in place.client.executions.list(flow_id="all")]
     tested, original = (each.id for each in executions)
     assert {(each.outcome, each.execution_id, each.status, each.reason) for each in found} == {
@@ -385,16 +393,6 @@ async def test_everything_that_arrived_is_in_one_list(place):
     for token in ("x", "1.x", "1" * 30, "-1.2"):
         with pytest.raises(InvalidError):
             await place.client.rejections.requests_page(page_token=token)
-
-
-async def listed(place, flow_id, *, reported):
-    """Return the requests of a flow, once so many are reported that started no execution."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            found = [each async for each in place.client.rejections.requests(flow_id=flow_id)]
-            if sum(bool(each.rejection_id) for each in found) == reported:
-                return found
-            await asyncio.sleep(0.02)
 
 
 async def test_accepted_callbacks_are_in_the_list_with_the_execution_that_they_are_for(place):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import json
 import time
 from base64 import b64encode
 from urllib.parse import quote
@@ -86,3 +87,21 @@ async def test_no_rejection_shows_the_token_of_a_handshake(edge):
         while not edge.router.rejections:
             await asyncio.sleep(0.02)
     assert edge.router.rejections[0].query == "hub.mode=…&hub.challenge=…&hub.verify_token=…"
+
+
+async def test_azure_event_grid_validates_a_subscription_by_a_post_with_the_secret_in_the_url(edge):
+    edge.router.put_flow("azure", auth={"azure-event-grid": {"secret": "k"}}, accept={"filter": "false"})
+    validation = {
+        "id": "2d1781af-3a4c-4d7c-bd0c-e34b19da4e66",
+        "eventType": "Microsoft.EventGrid.SubscriptionValidationEvent",
+        "data": {"validationCode": "512d38b6-c7b8-40c8-89fe-f46f9e9622b6"},
+    }
+    body, headers = json.dumps([validation]).encode(), [("Content-Type", "application/json; charset=utf-8")]
+    asks = [*headers, ("aeg-event-type", "SubscriptionValidation")]
+    answer = await edge.post("/hook/azure?code=sesame", body, asks)
+    assert (answer.status, answer.json()) == (200, {"validationResponse": validation["data"]["validationCode"]})
+    assert [(await edge.post(f"/hook/azure{query}", body, asks)).status for query in ("", "?code=other")] == [401, 401]
+    assert edge.events() == []
+    edge.router.put_flow("azure", auth={"azure-event-grid": {"secret": "k"}})
+    assert (await edge.post("/hook/azure?code=sesame&a=1", body, headers)).status == 202
+    assert [event.query for event in edge.events()] == ["a=1"]

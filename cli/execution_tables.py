@@ -57,9 +57,9 @@ def failure(execution: Shown) -> str:
 
 
 def batch_text(execution: Shown) -> str:
-    if execution["batch"] in (execution["id"], execution["replay_of"]):
-        return f"ran for {execution['batch_events']:,} events"
-    return f"in the batch of {execution['batch']}"
+    if execution["status"] == "completed" and not execution["attempts"]:  # another one ran
+        return f"in the batch of {execution['batch']}"
+    return f"for a batch of {execution['batch_events']:,} events"
 
 
 def turn_text(turn: Shown) -> str:

@@ -7,6 +7,7 @@ import asyncio
 import orjson
 import pytest
 from support.effects import CALLER, effects_of
+from support.jobs import ended
 from support.patience import PATIENCE
 from support.routers import flow, running_router
 from support.runners import attached
@@ -14,7 +15,9 @@ from support.runners import attached
 from flowhook import limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
 from flowhook.model import ShapedBy, Status
+from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.executions import LinkKind
+from flowhook.model.jobs import JobAction, JobSpec
 from flowhook.model.replays import ReplayOptions
 from flowhook.wire import convert
 
@@ -218,3 +221,21 @@ async def test_events_that_start_a_flow_are_batched_with_those_that_came_through
             event = convert.event_from_bytes(assignment.event)
             found.append([orjson.loads(each.body)[0]["id"] for each in (event, *event.batch)])
     assert sorted(found) == [["0", "3"], ["4"]]
+
+
+async def test_a_bulk_replay_of_what_faulted_has_all_events_of_each_batch_and_goes_on_where_it_failed(router, client):
+    await client.flows.apply([flow("entries", FULL)])
+    sent = await send(client, 6)
+    async with attached(router, credit=10) as runner:
+        for assignment in await runner.assignments(2):
+            await runner.checkpoint(assignment, 0, "/do/0/keep#0", b"1")
+            await runner.fault(assignment, "/do/1/call")
+        for execution_id in sent:
+            await until_ended(client, execution_id)
+        wanted = ExecutionFilter(flow_id="entries", statuses=(Status.FAULTED,))
+        job = await client.jobs.create(JobSpec(JobAction.REPLAY, wanted, replay=ReplayOptions(from_failed=True)))
+        again = await runner.assignments(2)
+        assert [numbers_of(each) for each in again] == [[0, 1, 2], [3, 4, 5]]
+        assert [[entry.key for entry in each.journal] for each in again] == [["/do/0/keep#0"]] * 2
+        found = await ended(client, job)
+        assert (found.done, found.skipped, found.failed) == (2, 0, 0)

@@ -97,8 +97,8 @@ def test_one_that_waits_for_its_turn_says_until_when_and_where_it_stands():
     gathering = replace(waiting, turn=Turn(ShapedBy.BATCH, 0, T, 12, 1000))
     assert row(shown(gathering))[-1] == f"waits for its batch, 12 of 1,000, until {AT}"
     batch = replace(waiting, batch="evt_1", batch_events=12)
-    assert row(shown(batch))[-1] == row(shown(replace(batch, id="evt_3", replay_of="evt_1")))[-1] == "ran for 12 events"
-    assert row(shown(replace(batch, id="evt_2")))[-1] == "in the batch of evt_1"
+    assert row(shown(batch))[-1] == row(shown(replace(batch, id="evt_3")))[-1] == "for a batch of 12 events"
+    assert row(shown(replace(batch, id="evt_2", status=Status.COMPLETED)))[-1] == "in the batch of evt_1"
     down = replace(waiting, destinations=("https://a.example", "https://b.example"))
     assert row(shown(down))[-1] == "waits for https://a.example, https://b.example, which is down"
     assert row(shown(waiting))[-1] == ""

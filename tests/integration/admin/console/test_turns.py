@@ -47,7 +47,7 @@ async def test_events_of_a_batch_and_what_runs_for_them_name_each_other(operator
     text = " ".join((await operator.get("/executions?flow=entries")).text.split())
     assert "Waits for its batch, 1 of 2, until" in text
     assert f'In the <a href="/executions/{first}">batch</a> of 2 events' in text
-    assert "Ran for a batch of 2 events" in text
+    assert "For a batch of 2 events" in text
     for page, other, how in (
         (first, second, "its event is in the batch of this one"),
         (second, first, "runs for the batch that the event of this one is in"),

@@ -18,7 +18,7 @@ USABLE := $(shell install/venv.sh usable $(VENV) '$(PYTHON)')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup codegen lint format unit test test-release coverage fuzz bench chaos run cluster lock vendor docs screenshots baseline clean anew
+.PHONY: help setup codegen lint format unit test test-release coverage fuzz bench chaos run cluster lock vendor docs screenshots baseline dist clean anew
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -112,6 +112,9 @@ screenshots: $(DEV) ## renew the pictures of the console in docs/screenshots; ne
 
 baseline: $(DEV) ## renew protos/baseline.binpb, which `buf breaking` compares the gRPC API with
 	cd protos && ../$(BIN)/buf build --exclude-source-info --output baseline.binpb
+
+dist: $(DEV) $(TOOLS) ## what a release publishes, into dist/; FLOWHOOK_REPOSITORY_URL is the repository's public address
+	install/release.sh $(VENV)
 
 clean: ## remove .venv and what was built
 	rm -rf $(VENV) dist build flowhook/client/sync flowhook/storage flowhook/v1 .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,7 +18,7 @@ import pytest
 
 import flowhook
 
-from .conftest import ADDRESS, ROOT, UV, build_all, uv
+from .conftest import ADDRESS, ROOT, UV, uv
 
 TWINE = "twine==7.0.0"
 
@@ -93,14 +92,6 @@ def test_the_metadata_is_whole_and_links_lead_to_this_version(distributions, nam
     assert f"{ADDRESS}/blob/v{flowhook.__version__}/" in description
     assert "](docs/" not in description
     assert "](../" not in description
-
-
-def test_built_again_elsewhere_they_are_the_same_bytes(distributions, clone, tmp_path):
-    elsewhere = shutil.copytree(clone, tmp_path / "another" / "folder", copy_function=shutil.copyfile)
-    again = build_all(elsewhere, tmp_path / "again")
-
-    for path in distributions.iterdir():
-        assert path.read_bytes() == (again / path.name).read_bytes(), path.name
 
 
 def test_a_source_distribution_holds_no_generated_stubs_and_no_path_that_leaves_it(distributions):

@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator
+import jsonschema_rs
 from pydantic import BaseModel, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
@@ -84,7 +84,7 @@ class SchemaGenerator(GenerateJsonSchema):
         if "default" in shown:
             plain = {key: value for key, value in shown.items() if key != "default"}
             scalar = isinstance(shown["default"], str | int | float)
-            if not scalar or "$ref" in plain or not Draft202012Validator(plain).is_valid(shown["default"]):
+            if not scalar or "$ref" in plain or not jsonschema_rs.is_valid(plain, shown["default"]):
                 return plain
         return shown
 

@@ -1,7 +1,7 @@
-"""JSON Schemas of flows that requests have to meet before they are accepted (`webhook.accept.schema`).
+"""JSON Schemas of flows: of what tasks take and give, and of requests that are accepted (`webhook.accept.schema`).
 
 `jsonschema-rs` validates, which fetches nothing (`offline`), and whose regular expressions give up after a number of
-steps instead of running for hours. The tasks of flows use `jsonschema` (`runner.evaluation.jq_programs`).
+steps instead of running for hours.
 
 Measured with the JSON Schema Test Suite of 2026-08-22, drafts 7 and 2020-12 with their optional parts, 3,841 cases:
 jsonschema-rs 0.61.2 decides all of them as the suite does, jsonschema 4.26 3,250 of them (regular expressions of
@@ -10,6 +10,7 @@ ECMAScript, formats without their extra packages). An event of 1 KB takes 1.2 µ
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -23,6 +24,14 @@ MAX_RULE: Final = 200  # characters of a rule that are quoted
 MAX_PLACE: Final = 200  # characters of the place of a violation, which the names of a value's members make up
 
 _GIVEN_UP: Final = frozenset({"BacktrackLimitExceeded", "RegexEngineFailure"})
+
+
+_DRAFTS: Final = frozenset(
+    {
+        *(f"https://json-schema.org/draft/{name}/schema" for name in ("2020-12", "2019-09")),
+        *(f"http://json-schema.org/draft-{name}/schema" for name in ("07", "06", "04")),
+    }
+)
 
 
 class Violation(NamedTuple):
@@ -85,6 +94,41 @@ class JsonSchema:
             keyword = str(step)
         rule = f"{keyword}: {orjson.dumps(value, default=str).decode()}"
         return Violation(_short(pointer, MAX_PLACE), _short(path or ".", MAX_PLACE), _short(rule, MAX_RULE))
+
+
+def first_violation(document: Any) -> Callable[[Any], str | None]:
+    """Return what tells how data violates a schema first, or why that can't be decided; None: it is valid.
+
+    A schema that is none, which only a flow of another version may have, is violated by everything.
+    """
+    try:
+        schema = JsonSchema(document)
+    except InvalidError as error:
+        refusal = f"the schema is invalid: {error.message}"
+        return lambda _data: refusal
+
+    def check(data: Any) -> str | None:
+        try:
+            return next(map(str, schema.violations(data)), None)
+        except InvalidError as error:
+            return error.message
+
+    return check
+
+
+def fault_of(document: Any) -> tuple[list[str | int], str] | None:
+    """Return where a document, an object or a boolean, is no JSON Schema and why; None: it is one."""
+    dialect = document.get("$schema") if isinstance(document, dict) else None
+    if dialect is not None and str(dialect).removesuffix("#") not in _DRAFTS:
+        return ["$schema"], "expected https://json-schema.org/draft/2020-12/schema, or an earlier draft"
+    try:
+        jsonschema_rs.meta.validate(document)
+        jsonschema_rs.validator_for(document, validate_formats=True, offline=True)
+    except jsonschema_rs.ValidationError as error:
+        return list(error.instance_path), f"invalid JSON Schema: {_short(error.message, MAX_RULE)}"
+    except (ValueError, jsonschema_rs.ReferencingError) as error:
+        return [], f"invalid JSON Schema: {_short(str(error), MAX_RULE)}"
+    return None
 
 
 def _short(text: str, most: int) -> str:

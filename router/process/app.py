@@ -38,7 +38,6 @@ LATE_IMPORTS: Final = (
     "flowhook.signatures.tokens",
     "flowhook.signatures.public_keys",
     "grpc_status.rpc_status",
-    "jsonschema.exceptions",
 )
 MAX_PATHS: Final = 10  # most paths in one log entry
 log = logs.get_logger(__name__)

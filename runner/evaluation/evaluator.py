@@ -26,7 +26,8 @@ from flowhook.document.definition import strings_in
 from flowhook.expressions.paths import Accessor
 from flowhook.expressions.plain_programs import Undecided, compile_plain
 from flowhook.expressions.syntax import ExpressionTypeError, is_expression, strip_markers
-from runner.evaluation.jq_programs import PROGRAM_CACHE, CompiledSchema, JqProgramCache
+from flowhook.json.schemas import first_violation
+from runner.evaluation.jq_programs import PROGRAM_CACHE, JqProgramCache
 from runner.evaluation.supervision import Result, Supervision
 from runner.guard.evaluation_record import Activity
 from runner.interpreter import json_codec
@@ -63,14 +64,14 @@ class Evaluator(Compiler):
 
     @override
     def schema(self, document: Any) -> Validator:
-        schema = CompiledSchema(document)
+        check = first_violation(document)
 
         def validate(data: Any, scope: ExpressionScope) -> None:
             remote = scope.workflow.remote_evaluator
             if remote is not None:
                 problem = remote.violation(document, data, scope.instance)
             else:  # a regular expression may run as long as a program
-                problem = self._guarded(scope, lambda: schema.violation(data))
+                problem = self._guarded(scope, lambda: check(data))
             if problem is not None:
                 raise SchemaViolated(problem)
 

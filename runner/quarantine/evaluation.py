@@ -6,23 +6,24 @@ They refuse with an `InvalidError` what raises a `ValueError` elsewhere.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
 from flowhook.errors import InvalidError
 from flowhook.events.workflow_input import workflow_input
+from flowhook.json import schemas
 from flowhook.wire import convert
-from runner.evaluation.jq_programs import CompiledSchema, JqProgramCache
+from runner.evaluation.jq_programs import JqProgramCache
 from runner.interpreter import json_codec
 from runner.interpreter.errors import TaskFault
 
 SCHEMA_CACHE: Final = 64
 
 _programs: Final = JqProgramCache()
-_schemas: Final[OrderedDict[bytes, CompiledSchema]] = OrderedDict()
+_schemas: Final[OrderedDict[bytes, Callable[[Any], str | None]]] = OrderedDict()
 
 
 def first_result(program: bytes, text: bytes) -> Iterator[bytes]:
@@ -38,10 +39,10 @@ def first_violation(schema: bytes, data: bytes) -> Iterator[bytes]:
     with _refusing():
         compiled = _schemas.get(schema)
         if compiled is None:
-            compiled = _schemas[schema] = CompiledSchema(orjson.loads(schema))
+            compiled = _schemas[schema] = schemas.first_violation(orjson.loads(schema))
             if len(_schemas) > SCHEMA_CACHE:
                 _schemas.popitem(last=False)
-        result = compiled.violation(orjson.loads(data))
+        result = compiled(orjson.loads(data))
     if result is not None:
         yield result.encode()
 

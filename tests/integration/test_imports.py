@@ -12,7 +12,6 @@ HEAVY = {
     "aiohttp": "7 MiB and 65 ms: an HTTP client; an edge imports it when it fetches a key",
     "cryptography": "2 MiB and 7 to 16 ms: public keys at an edge, secrets at a router; HMAC does without",
     "joserfc": "4 MiB and 55 ms: `auth: {jwt: …}`",
-    "jsonschema": "2.4 MiB and 35 ms: schemas in flow files",
     "nats": "10 MiB with aiohttp: the client of a replicated log; a router imports it when its storage is one",
     "rich": "4 MiB and 40 ms: what structlog draws tracebacks with, when it finds it; the command line's",
     "typer": "the command line's",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from flowhook.document.catalogs import is_cataloged
 from flowhook.document.definition import DIRECTIVES, KINDS, is_subscription, kind_of, walk
@@ -29,9 +29,6 @@ from flowhook.document.models.calls import FUNCTION_ARGUMENTS, AsyncApiSubscript
 from flowhook.document.models.tasks import RETRIED, SubscriptionIterator, SwitchCase, models_of_tasks
 from flowhook.expressions.syntax import is_expression
 from flowhook.model.error_types import ERROR_TYPE_BASE, NAMESPACES, TYPE_URI, Kind, is_standard
-
-if TYPE_CHECKING:
-    from jsonschema.exceptions import SchemaError
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,32 +343,19 @@ def check_schema(schema: Part) -> Iterator[Problem]:
 
 
 def _check_document(document: Any, path: Path) -> Iterator[Problem]:
-    # costs 2.4 MiB and 35 ms, and few flow files need it
-    from jsonschema import Draft202012Validator, validators  # noqa: PLC0415 - see above
-    from jsonschema.exceptions import best_match  # noqa: PLC0415 - see above
+    # 15 MB of code, which few flow files need
+    from flowhook.json.schemas import fault_of  # noqa: PLC0415 - see above
 
-    known = validators.validator_for(document, default=Draft202012Validator)
-    if isinstance(document, dict) and document.get("$schema", known.META_SCHEMA["$id"]) not in _spellings(known):
-        cause = "expected https://json-schema.org/draft/2020-12/schema, or an earlier draft"
-        yield Problem((*path, "$schema"), Code.SCHEMA_INVALID, cause)
-        return
-    checker = known(known.META_SCHEMA, format_checker=known.FORMAT_CHECKER)
-    error: SchemaError | None = best_match(checker.iter_errors(document))
-    if error is not None:
-        cause = f"invalid JSON Schema: {_shorten(error.message)}"
-        yield Problem((*path, *error.absolute_path), Code.SCHEMA_INVALID, cause)
-        return
+    missing = False
     identifiers = {node["$id"] for _, node in _objects(document, ()) if isinstance(node.get("$id"), str)}
     for place, node in _objects(document, path):
         reference = node.get("$ref")
         if isinstance(reference, str) and not _is_inside(reference, document, identifiers):
             cause = f"{_shorten(reference)} is not defined in this schema, and other schemas are not fetched"
             yield Problem((*place, "$ref"), Code.SCHEMA_INVALID, cause)
-
-
-def _spellings(known: Any) -> set[str]:
-    identifier = str(known.META_SCHEMA.get("$id", known.META_SCHEMA.get("id", "")))
-    return {identifier, identifier.rstrip("#"), identifier.rstrip("#") + "#"}
+            missing = True
+    if not missing and (fault := fault_of(document)):
+        yield Problem((*path, *fault[0]), Code.SCHEMA_INVALID, fault[1])
 
 
 def _is_inside(reference: str, document: Any, identifiers: set[str]) -> bool:

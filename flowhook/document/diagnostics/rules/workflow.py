@@ -29,7 +29,6 @@ from flowhook.document.diagnostics.rules.tasks import (
     check_tasks,
 )
 from flowhook.document.diagnostics.rules.timing import check_retry, check_timeout
-from flowhook.errors import InvalidError
 from flowhook.expressions.paths import paths_in
 from flowhook.expressions.syntax import InvalidExpression, is_expression, strip_markers
 
@@ -108,17 +107,7 @@ def _extensions(context: RuleContext, extensions: Part) -> Iterator[Problem]:
 def _accept(context: RuleContext, accept: Part) -> Iterator[Problem]:
     """Check what decides at the edge whether a request is accepted: `.` is all that a filter sees."""
     yield from context.expression(accept.at("filter"), frozenset())
-    problems = list(check_schema(accept.at("schema")))
-    yield from problems
-    document = accept.at("schema", "document")
-    if not problems and isinstance(document.value, dict | bool):
-        # edges use this library, which refuses regular expressions that ECMAScript does not know
-        from flowhook.json.schemas import JsonSchema  # noqa: PLC0415 - 15 MB of code, which few flow files need
-
-        try:
-            JsonSchema(document.value)
-        except InvalidError as error:
-            yield document.problem(Code.SCHEMA_INVALID, f"invalid JSON Schema: {error.message}")
+    yield from check_schema(accept.at("schema"))
 
 
 def _raw_bodies(document: Part) -> Iterator[Problem]:

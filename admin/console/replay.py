@@ -22,7 +22,7 @@ from operations.table import GET_EXECUTION, PREVIEW_REPLAY, REPLAY_EXECUTION
 MAX_EDITABLE: Final = 64 * 1024
 _CONTROL: Final = re.compile(r"[^\t\n -\U0010ffff]")  # a character that a form would not return as it is
 # what follows the task in the key of a journal entry that has its output
-_RESULT: Final = re.compile(r"[0-9]+(:output)?")
+_RESULT: Final = re.compile(r"[0-9]+((\.[0-9]+)?:output)?")
 STEP: Final = "step"
 REASON: Final = "reason"  # field for the audit log; the question what a replay would do is not logged
 REQUEST_ID: Final = "request_id"  # field that makes a button that is pressed twice start one execution

@@ -10,11 +10,15 @@ from __future__ import annotations
 from typing import Final
 
 GROUPS: Final = {
+    "tests/e2e/test_outages.py": "outages",
+    "tests/e2e/test_shaping.py": "shaping",
+    "tests/e2e/test_tls.py": "tls",
+    "tests/e2e/test_upgrade.py": "upgrades",
     "tests/integration/cluster/test_clocks.py": "router processes",
     "tests/integration/cluster/test_jobs.py": "router processes",
     "tests/integration/cluster/test_paused_owner.py": "router processes",
 }
-"""Modules that share what they start."""
+"""Modules that share what they start, and those of `tests/e2e` that share nothing."""
 
 SHARED_CLUSTERS: Final = "shared clusters"
 """The group of the other modules of `tests/e2e`: those of `make test-release` start clusters of their own."""
@@ -72,11 +76,13 @@ def group_of(nodeid: str, *, release: bool) -> str:
     module = nodeid.partition("::")[0]
     if release and module.startswith("tests/integration/admin/console/"):
         return BROWSER
+    if module in GROUPS:
+        return GROUPS[module]
     if module.startswith("tests/e2e/") and not module.startswith(RELEASE):
         return SHARED_CLUSTERS
     if module.startswith("tests/integration/cli/commands/"):
         return COMMANDS
-    return GROUPS.get(module, module)
+    return module
 
 
 def position_of(nodeid: str) -> int:

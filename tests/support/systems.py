@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 import orjson
-from support.commands import Result, clean_environment
+from support.commands import Result, clean_environment, flowhook
 from support.outside import outside_world
 from support.patience import PATIENCE
 from support.supervisors import alive
@@ -108,16 +108,14 @@ class System:
         return [request for request in self.outside.received if request.path == path]
 
     async def flowhook(self, *arguments, stdin="", **environment):
-        """Run a command as an operator of this cluster does."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "cli", *map(str, arguments), **self._surroundings(environment)
-        )
-        return await _result(process, stdin)
+        """Run a command as an operator of this cluster does, in this process: its imports cost more than it does."""
+        variables = {"FLOWHOOK_DATA_DIR": self.cluster.data_dir} | environment
+        return await asyncio.to_thread(flowhook, *arguments, stdin=stdin, **variables)
 
     async def raw_body(self, execution_id):
         """Return what `executions get --raw` prints, which need not be text."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "cli", "executions", "get", execution_id, "--raw", **self._surroundings({})
+            sys.executable, "-P", "-m", "cli", "executions", "get", execution_id, "--raw", **self._surroundings()
         )
         async with asyncio.timeout(PATIENCE):
             out, err = await process.communicate()
@@ -126,20 +124,16 @@ class System:
 
     async def shell(self, command, *, cwd, stdin=""):
         """Run a command line as somebody who pasted it does."""
-        process = await asyncio.create_subprocess_shell(command, cwd=cwd, **self._surroundings({}))
-        return await _result(process, stdin)
+        process = await asyncio.create_subprocess_shell(command, cwd=cwd, **self._surroundings())
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate(stdin.encode())
+        assert process.returncode is not None
+        return Result(process.returncode, out.decode(), err.decode())
 
-    def _surroundings(self, environment):
+    def _surroundings(self):
         pipe = asyncio.subprocess.PIPE
-        variables = clean_environment(FLOWHOOK_DATA_DIR=self.cluster.data_dir, **environment)
+        variables = clean_environment(FLOWHOOK_DATA_DIR=self.cluster.data_dir)
         return {"env": variables, "stdin": pipe, "stdout": pipe, "stderr": pipe}
-
-
-async def _result(process, stdin):
-    async with asyncio.timeout(PATIENCE):
-        out, err = await process.communicate(stdin.encode())
-    assert process.returncode is not None
-    return Result(process.returncode, out.decode(), err.decode())
 
 
 async def until(condition, what):

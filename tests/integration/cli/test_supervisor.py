@@ -6,7 +6,6 @@ import json
 import os
 import signal
 
-import pytest
 from support.patience import wait_until
 from support.supervisors import alive
 
@@ -41,16 +40,17 @@ def test_while_it_runs_files_name_who_runs_and_where(supervise):
     assert not any(map(alive, pids.values()))
 
 
-@pytest.mark.parametrize("name", ["router-1", "runner-1", "edge-1", "admin-1"])
-def test_a_killed_process_is_started_again_at_once_on_its_port(supervise, name):
+def test_a_killed_process_is_started_again_at_once_on_its_port(supervise):
     supervised = supervise()
     supervised.until_ready()
-    before, ports = supervised.pid(name), (supervised.data_dir / "run" / "cluster.json").read_text()
-    os.kill(before, signal.SIGKILL)
-    supervised.until_said(f"{name} is ready again")
-    assert f"{name} was killed by SIGKILL; starting it again in 0.1 s" in supervised.lines
-    assert supervised.pid(name) != before
-    assert (supervised.data_dir / "run" / "cluster.json").read_text() == ports
+    ports = (supervised.data_dir / "run" / "cluster.json").read_text()
+    for name in ("router-1", "runner-1", "edge-1", "admin-1"):
+        before = supervised.pid(name)
+        os.kill(before, signal.SIGKILL)
+        supervised.until_said(f"{name} is ready again")
+        assert f"{name} was killed by SIGKILL; starting it again in 0.1 s" in supervised.lines
+        assert supervised.pid(name) != before
+        assert (supervised.data_dir / "run" / "cluster.json").read_text() == ports
     assert supervised.stop() == 0
 
 
@@ -108,12 +108,16 @@ def test_all_processes_are_there_before_the_router_serves_and_wait_for_it(superv
     assert supervised.events()[0] == "started router-1"
 
 
-@pytest.mark.parametrize("ending", ["crash", "refuse"])
-def test_once_the_router_has_served_a_process_that_fails_is_tried_for_as_long_as_it_takes(supervise, ending):
-    (supervise.plan / f"edge-1.{ending}").touch()
-    supervised = supervise()
-    supervised.until_said("starting it again in 1.6 s")  # the fifth time, and it was never ready
-    (supervise.plan / f"edge-1.{ending}").unlink()
+def test_once_the_router_has_served_a_process_that_fails_is_tried_for_as_long_as_it_takes(supervise):
+    endings = [supervise.plan / "edge-1.crash", supervise.plan / "edge-2.refuse"]
+    for each in endings:
+        each.touch()
+    supervised = supervise(edges=2)
+    for each in endings:  # the fifth time, and it was never ready
+        supervised.until_said(
+            rf"{each.stem} ended with exit code {1 if each.suffix == '.refuse' else 70}; starting it again in 1.6 s"
+        )
+        each.unlink()
     supervised.until_ready()
     assert supervised.stop() == 0
 
@@ -125,16 +129,18 @@ def test_a_process_that_is_configured_wrongly_ends_the_start_even_then(supervise
     assert "runner-1 can't start, see above" in supervised.errors
 
 
-@pytest.mark.parametrize("name", ["router-1", "edge-1"])
-def test_a_process_that_is_killed_before_it_was_ever_ready_is_simply_started_again(supervise, name):
+def test_a_process_that_is_killed_before_it_was_ever_ready_is_simply_started_again(supervise):
     (supervise.plan / "router-1.held").touch()
     supervised = supervise()
+
+    def kills(name):
+        return sum(line.startswith(f"{name} was killed") for line in supervised.lines)
+
     for times in range(1, 7):  # more often than a defect is forgiven
-        wait_until(lambda: supervised.pids().get(name), f"{name} runs")
-        os.kill(supervised.pid(name), signal.SIGKILL)
-        wait_until(
-            lambda n=times: sum(line.startswith(f"{name} was killed") for line in supervised.lines) == n, "noticed"
-        )
+        for name in ("router-1", "edge-1"):
+            wait_until(lambda name=name: supervised.pids().get(name), f"{name} runs")
+            os.kill(supervised.pid(name), signal.SIGKILL)
+            wait_until(lambda name=name, times=times: kills(name) == times, "noticed")
     (supervise.plan / "router-1.held").unlink()
     supervised.until_ready()
     assert supervised.stop() == 0
@@ -164,16 +170,15 @@ def test_an_edge_that_does_not_know_the_flows_is_reported(supervise):
     supervised.until_ready()
 
 
-@pytest.mark.parametrize(
-    ("number", "explained"), [(signal.SIGKILL, "True"), (signal.SIGSEGV, "False"), (signal.SIGABRT, "False")]
-)
-def test_only_a_restart_after_a_kill_from_outside_learns_that_the_losses_are_explained(supervise, number, explained):
-    supervised = supervise()
+def test_only_a_restart_after_a_kill_from_outside_learns_that_the_losses_are_explained(supervise):
+    supervised = supervise(runners=3)
     supervised.until_ready()
-    os.kill(supervised.pid("runner-1"), number)
-    supervised.until_said("runner-1 is ready again")
-    lines = [line for line in supervised.events() if line.startswith("explained")]
-    assert lines == ["explained=False runner-1", f"explained={explained} runner-1"]
+    endings = {"runner-1": signal.SIGKILL, "runner-2": signal.SIGSEGV, "runner-3": signal.SIGABRT}
+    for name, number in endings.items():
+        os.kill(supervised.pid(name), number)
+        supervised.until_said(f"{name} is ready again")
+        lines = [line for line in supervised.events() if line.startswith("explained") and line.endswith(name)]
+        assert lines == [f"explained=False {name}", f"explained={number is signal.SIGKILL} {name}"]
 
 
 def test_a_restart_that_was_reported_and_had_no_time_to_be_ready_leaves_it_to_the_next(supervise):

@@ -15,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from support.patience import PATIENCE
 from support.routers import flow
 
@@ -26,7 +27,6 @@ from flowhook.wire import convert
 from runner import session
 from runner.worker.attach_client import RouterConnection
 
-KILLS = 6
 STEPS = 3
 SENDERS = 4
 
@@ -204,7 +204,8 @@ async def all_ended(client, ids):
             await asyncio.sleep(0.1)
 
 
-async def test_a_router_that_is_killed_again_and_again_forgets_nothing(tmp_path):
+@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.release)])
+async def test_a_router_that_is_killed_again_and_again_forgets_nothing(tmp_path, kills):
     router, world = RouterProcess(tmp_path), EffectLedger()
     await router.start()
     try:
@@ -219,7 +220,7 @@ async def test_a_router_that_is_killed_again_and_again_forgets_nothing(tmp_path)
             senders = EventSenders(client)
             async with going_on(run_runner(router, world, "steady")):
                 async with going_on(senders.run()):
-                    for _ in range(KILLS):
+                    for _ in range(kills):
                         # another runner comes, and dies somewhere in the middle as well
                         async with going_on(run_runner(router, world, "fickle")):
                             await senders.progress(random.randint(10, 150))

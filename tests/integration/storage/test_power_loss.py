@@ -2,7 +2,7 @@
 
 So it does if the disk failed before, at writes and at syncs.
 
-The suite cuts the power some hundred times; `FLOWHOOK_POWER_LOSSES=20000` does it that often.
+`make test` cuts the power a hundred times, `make test-release` 400 times, and `FLOWHOOK_POWER_LOSSES=20000` that often.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from router.storage.writer import TransactionLog, Writer
 
 LOSSES = int(os.environ.get("FLOWHOOK_POWER_LOSSES", "400"))
 ROUNDS = 60
+CAMPAIGNS = pytest.mark.parametrize("losses", [100, pytest.param(LOSSES, marks=pytest.mark.release)])
 CHECKPOINT_PAGES = 25
 """A checkpoint every few commits, so that the power is often lost within one."""
 
@@ -132,12 +133,14 @@ async def lose_power(tmp_path, losses, synchronous="", *, failing=False):
     assert bool(faulty.failures) == failing
 
 
-async def test_all_that_was_acknowledged_survives_a_power_loss_at_any_moment(tmp_path):
-    await lose_power(tmp_path, LOSSES)
+@CAMPAIGNS
+async def test_all_that_was_acknowledged_survives_a_power_loss_at_any_moment(tmp_path, losses):
+    await lose_power(tmp_path, losses)
 
 
-async def test_all_that_was_acknowledged_survives_a_power_loss_after_failures_of_the_disk(tmp_path):
-    await lose_power(tmp_path, LOSSES, failing=True)
+@CAMPAIGNS
+async def test_all_that_was_acknowledged_survives_a_power_loss_after_failures_of_the_disk(tmp_path, losses):
+    await lose_power(tmp_path, losses, failing=True)
 
 
 async def test_the_check_finds_what_a_database_that_syncs_less_often_loses(tmp_path):

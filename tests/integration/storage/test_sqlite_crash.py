@@ -3,6 +3,8 @@
 import asyncio
 import sys
 
+import pytest
+
 from flowhook.model import Status
 from router.storage.storage import open_storage
 
@@ -40,10 +42,11 @@ asyncio.run(main())
 """
 
 
-async def test_every_acknowledged_write_survives_kill_9(path):
+@pytest.mark.parametrize("rounds", [2, pytest.param(5, marks=pytest.mark.release)])
+async def test_every_acknowledged_write_survives_kill_9(path, rounds):
     appended: dict[str, int] = {}
     ended: set[str] = set()
-    for round_number in range(5):
+    for round_number in range(rounds):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", WRITE, str(path), stdout=asyncio.subprocess.PIPE
         )

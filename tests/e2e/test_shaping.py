@@ -66,6 +66,45 @@ async def until(condition):
             await asyncio.sleep(0.1)
 
 
+def check_rate(details):
+    """Check it by the router's own times, those of interrupted attempts included.
+
+    A router that takes over a lease from a runner does not know when it was assigned.
+    """
+    attempts = [attempt for each in details.values() for attempt in each.attempts]
+    times = sorted(attempt.assign_time_ms for attempt in attempts if attempt.assign_time_ms is not None)
+    assert len(times) > EVENTS * 0.8
+    in_window = [bisect_left(times, at + WINDOW_MS) - place for place, at in enumerate(times)]
+    assert max(in_window) <= RATE * WINDOW_MS / 1000 * 1.05
+
+
+def check_debounced(details, requests):
+    absorbed = {execution_id: each for execution_id, each in details.items() if each.links.caused}
+    run = details.keys() - absorbed.keys()
+    assert len(KEYS) <= len(run) < len(details) // 2
+    for each in absorbed.values():
+        (link,) = each.links.caused
+        assert (link.kinds, link.id in run) == ((LinkKind.ABSORB,), True)
+        assert each.execution.attempts == 0
+    assert {execution_of(request) for request in requests} == run
+
+
+def check_batches(details, requests):
+    inputs = {}
+    for request in requests:
+        inputs.setdefault(execution_of(request), set()).add(request.body)
+    assert all(len(each) == 1 for each in inputs.values()), "an attempt had another input"
+    ran = {execution_id: [each["id"] for each in orjson.loads(body)] for execution_id, (body,) in inputs.items()}
+    assert Counter(event_id for ids in ran.values() for event_id in ids) == Counter(details.keys()), "lost or doubled"
+    assert len(ran) < len(details) / 4
+    for execution_id, ids in ran.items():
+        assert execution_id == ids[0]
+        assert len({orjson.loads(details[each].event.body)["key"] for each in ids}) == 1
+        for each in ids:
+            found = details[each].execution
+            assert (found.batch, found.batch_events) == ((execution_id, len(ids)) if len(ids) > 1 else ("", 0))
+
+
 async def test_what_shapes_executions_holds_while_runners_and_routers_are_killed():
     target = Target()
     async with outside_world(target.answer) as outside, running_cluster("--allow-private-addresses") as cluster:
@@ -118,37 +157,8 @@ async def test_what_shapes_executions_holds_while_runners_and_routers_are_killed
             await until(lambda name=name, sent=sent: ended(name, len(sent)))
             details[name] = {execution_id: await client.executions.get(execution_id) for execution_id in sent}
             assert {each.execution.status for each in details[name].values()} == {Status.COMPLETED}
-
-    # by the router's own times, those of interrupted attempts included; a router that takes over a lease from a runner
-    # does not know when it was assigned
-    attempts = [attempt for each in details["paced"].values() for attempt in each.attempts]
-    times = sorted(attempt.assign_time_ms for attempt in attempts if attempt.assign_time_ms is not None)
-    assert len(times) > EVENTS * 0.8
-    in_window = [bisect_left(times, at + WINDOW_MS) - place for place, at in enumerate(times)]
-    assert max(in_window) <= RATE * WINDOW_MS / 1000 * 1.05
-
+    check_rate(details["paced"])
     assert target.most.keys() == set(KEYS)
     assert max(target.most.values()) <= LIMIT
-
-    absorbed = {execution_id: each for execution_id, each in details["debounced"].items() if each.links.caused}
-    run = details["debounced"].keys() - absorbed.keys()
-    assert len(KEYS) <= len(run) < len(debounced) // 2
-    for each in absorbed.values():
-        (link,) = each.links.caused
-        assert (link.kinds, link.id in run) == ((LinkKind.ABSORB,), True)
-        assert each.execution.attempts == 0
-    assert {execution_of(request) for request in calls("debounced")} == run
-
-    inputs = {}
-    for request in calls("batched"):
-        inputs.setdefault(execution_of(request), set()).add(request.body)
-    assert all(len(each) == 1 for each in inputs.values()), "an attempt had another input"
-    ran = {execution_id: [each["id"] for each in orjson.loads(body)] for execution_id, (body,) in inputs.items()}
-    assert Counter(event_id for ids in ran.values() for event_id in ids) == Counter(batched), "lost or doubled"
-    assert len(ran) < len(batched) / 4
-    for execution_id, ids in ran.items():
-        assert execution_id == ids[0]
-        assert len({orjson.loads(details["batched"][each].event.body)["key"] for each in ids}) == 1
-        for each in ids:
-            found = details["batched"][each].execution
-            assert (found.batch, found.batch_events) == ((execution_id, len(ids)) if len(ids) > 1 else ("", 0))
+    check_debounced(details["debounced"], calls("debounced"))
+    check_batches(details["batched"], calls("batched"))

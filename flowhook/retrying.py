@@ -15,7 +15,7 @@ RETRY_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class ExponentialBackoff:
+class BackoffPolicy:
     """Pauses between attempts, in seconds."""
 
     first: float  # before the second attempt
@@ -30,10 +30,10 @@ class ExponentialBackoff:
             pause = min(pause * self.factor, self.limit)
 
 
-CALL: Final = ExponentialBackoff(0.05, 0.5)  # of calls to a router that restarts, or that another replaces
+CALL: Final = BackoffPolicy(0.05, 0.5)  # of calls to a router that restarts, or that another replaces
 # of the start of a process of a local cluster, and of what a command watches; the pauses are told to the user
-PROCESS: Final = ExponentialBackoff(0.1, 5.0, jitter=0.0)
+PROCESS: Final = BackoffPolicy(0.1, 5.0, jitter=0.0)
 # of the start of a runner's worker that died by itself: those of many runners may have died together
-WORKER: Final = ExponentialBackoff(0.1, 5.0)
+WORKER: Final = BackoffPolicy(0.1, 5.0)
 # of looks whether something has happened; they spare a busy machine
-POLL: Final = ExponentialBackoff(0.05, 1.0, jitter=0.0)
+POLL: Final = BackoffPolicy(0.05, 1.0, jitter=0.0)

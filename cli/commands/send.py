@@ -123,7 +123,7 @@ def deliver(
 
     headers, content_type, body = content
     document = load_definition(client.flows.get(flow_id).definition)
-    delivery = Delivery(client, document)
+    delivery = SentDelivery(client, document)
     unsigned = WebhookRequest(route.signed, "", content_type, delivery.with_trace(headers), body)
     request = _signed(client, document, unsigned, new_id=new_id)
     response = _exchange(request._replace(url=request.url.replace(route.signed, route.base, 1)), route.trusted)
@@ -218,7 +218,7 @@ def _exchange(request: SignedWebhook, trusted: ssl.SSLContext | None) -> _Respon
         connection.close()
 
 
-def _show(response: _Response, delivery: Delivery, *, json: bool) -> None:
+def _show(response: _Response, delivery: SentDelivery, *, json: bool) -> None:
     from cli.output import print_json
 
     if json:
@@ -239,7 +239,7 @@ def _show(response: _Response, delivery: Delivery, *, json: bool) -> None:
         )
 
 
-class Delivery:
+class SentDelivery:
     """One delivery to a flow, and its execution as far as it is known."""
 
     def __init__(self, client: Client, document: FlowDocument) -> None:

@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 
-from flowhook.retrying import ExponentialBackoff
+from flowhook.retrying import BackoffPolicy
 
-REMINDERS = ExponentialBackoff(10.0, 60.0, jitter=0.0)  # between two lines about what is waited for
+REMINDERS = BackoffPolicy(10.0, 60.0, jitter=0.0)  # between two lines about what is waited for
 
 
 def print_progress(line: str) -> None:

@@ -20,19 +20,19 @@ import grpc.aio
 from flowhook.client.owner_reports import OwnerReport, OwnerReports
 from flowhook.client.router_errors import REFUSED, unserved
 from flowhook.errors import UnavailableError
-from flowhook.retrying import ExponentialBackoff
+from flowhook.retrying import BackoffPolicy
 from flowhook.v1.shard_service_pb2 import RouterAddress, WatchShardsRequest, WatchShardsResponse
 from flowhook.v1.shard_service_pb2_grpc import ShardServiceStub
 from flowhook.wire import status
 
-WATCHES: Final = ExponentialBackoff(0.1, 0.25)
+WATCHES: Final = BackoffPolicy(0.1, 0.25)
 """Between two watches of a router.
 
 Attempts fail at once while the channel itself is in backoff, for up to a second. Together with the backoff of a runner
 they are shorter than the time in which a router waits for runners after a takeover.
 """
 
-REFUSED_WATCHES: Final = ExponentialBackoff(1.0, 1.0)
+REFUSED_WATCHES: Final = BackoffPolicy(1.0, 1.0)
 """The same after a router has refused a watch: the token, or one watch too many."""
 
 FIRST_SECONDS: Final = 2.0  # time within which a router must report the owner after a watch has begun

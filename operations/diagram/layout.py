@@ -77,7 +77,7 @@ BOTTOM: Final = 7
 AXIS: Final = CARD / 2  # distance of the edges between the nodes of a column from their left side
 
 
-class Node(Protocol):
+class Element(Protocol):
     """Something with a size, to be placed. Control enters at the top, `axis` pixels from the left, and leaves below."""
 
     width: float
@@ -107,7 +107,7 @@ class Frame:
     """A box around nodes that stand side by side, below its rows."""
 
     box: Box
-    nodes: Sequence[Node]
+    nodes: Sequence[Element]
     gap: float = PAD
     header: float = field(init=False)
     width: float = field(init=False)
@@ -171,7 +171,7 @@ class Try(Frame):
 class Step:
     """A node of a column, and where control goes from there."""
 
-    node: Node
+    node: Element
     name: str | None = None  # name of its task; None: it is none
     goes_on: bool = True  # whether the next node follows
     otherwise: str = ""  # label of the edge to the next node
@@ -244,7 +244,7 @@ class Column:
             shapes.append(Edge("jump", points))
 
 
-def pill(kind: str) -> Node:
+def pill(kind: str) -> Element:
     """Return the small box at which a list of tasks or the flow ends; `kind` is `end` or `exit`."""
     row = Row("note", kind, kind)
     return Leaf(Box(AXIS - PILL_WIDTH / 2, 0, PILL_WIDTH, PILL, kind, (row,)))
@@ -316,7 +316,7 @@ class _Builder:
     def __init__(self) -> None:
         self._left = MAX_TASKS
 
-    def column(self, tasks: list[PlacedTask], *, first: Node | None = None, last: Node | None = None) -> Column:
+    def column(self, tasks: list[PlacedTask], *, first: Element | None = None, last: Element | None = None) -> Column:
         steps = [] if first is None else [Step(first)]
         for index, placed in enumerate(tasks):
             if self._left <= 0:
@@ -344,13 +344,13 @@ class _Builder:
             step.jumps.append((then, FIRST_ROW + 1))
         return step
 
-    def node(self, placed: PlacedTask) -> Node:
+    def node(self, placed: PlacedTask) -> Element:
         tasks = reading.inner(placed)
         if not tasks:
             return Leaf(_box(placed))
         box = _box(placed, CARD + 2 * PAD)
         if placed.kind == "fork":
-            nodes: list[Node] = [self.column([branch]) for branch in tasks[:MAX_BRANCHES]]
+            nodes: list[Element] = [self.column([branch]) for branch in tasks[:MAX_BRANCHES]]
             if len(tasks) > MAX_BRANCHES:
                 nodes.append(_more(tasks[MAX_BRANCHES:]))
             return Fork(box, nodes)
@@ -359,7 +359,7 @@ class _Builder:
             return Try(box, [column, self.handler(placed)], gap=GAP * 1.5)
         return (Loop if placed.kind in ("for", "listen") else Frame)(box, [column])
 
-    def handler(self, placed: PlacedTask) -> Node:
+    def handler(self, placed: PlacedTask) -> Element:
         tasks = reading.handler(placed)
         rows = [_row("name", "catch", CARD), *_rows("summary", [reading.caught(placed)], CARD)]
         box = _card("catch", rows)
@@ -390,7 +390,7 @@ def _case_rows(placed: PlacedTask, pixels: float) -> Iterator[Row]:
         yield _row("note", f"… {len(cases) - MAX_CASES} more cases", pixels)
 
 
-def _targets(placed: PlacedTask, node: Node) -> Iterator[tuple[str, float]]:
+def _targets(placed: PlacedTask, node: Element) -> Iterator[tuple[str, float]]:
     """Yield where each case that is drawn leads, and the distance of its row from the top of the node."""
     cases = reading.cases(placed)
     heights = [ROW * (2 if "when" in case else 1) for _, case in cases[:MAX_CASES]]
@@ -418,12 +418,12 @@ def _card(kind: str, rows: Sequence[Row], pixels: float = CARD, placed: PlacedTa
     return Box(0, 0, pixels, height, kind, tuple(rows), placed=placed)
 
 
-def _start(definition: Mapping[str, Any], title: str) -> Node:
+def _start(definition: Mapping[str, Any], title: str) -> Element:
     texts = [*filter(None, [reading.webhook_trigger(definition)]), *reading.triggers(definition)]
     rows = [_row("name", title, CARD, right="start"), *_rows("note", texts[:MAX_CASES], CARD)]
     return Leaf(_card("start", rows))
 
 
-def _more(tasks: Sequence[PlacedTask]) -> Node:
+def _more(tasks: Sequence[PlacedTask]) -> Element:
     count = sum(1 for _ in walk({"do": [{placed.name: placed.task} for placed in tasks]}))
     return Leaf(_card("more", [_row("note", f"… {count} more task{'s' if count > 1 else ''}", CARD)]))

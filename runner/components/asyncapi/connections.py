@@ -25,7 +25,7 @@ from flowhook.sharing import Seat, SharedLimit, current_principal
 from flowhook.sharing.table import RunnerLimits
 from runner.authentication.policy import Policy
 from runner.components.asyncapi.documents import ChannelOperation, DescribedServer, document_fault
-from runner.components.asyncapi.messages import Endpoint, OutboundMessage
+from runner.components.asyncapi.messages import OutboundMessage, ServerAddress
 from runner.components.base import Context
 from runner.components.resource import fingerprint
 from runner.interpreter.errors import Kind, fault
@@ -102,7 +102,7 @@ class Target:
 
     operation: ChannelOperation
     server: DescribedServer
-    endpoint: Endpoint
+    endpoint: ServerAddress
     address: str  # of the channel, without variables
 
     def binding(self, *protocols: str) -> Mapping[str, Any]:

@@ -47,7 +47,7 @@ class InboundMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ServerAddress:
     """Where a server is."""
 
     host: str
@@ -59,7 +59,7 @@ class Endpoint:
         return f"{self.host}:{self.port}"
 
 
-def endpoint_of(server: DescribedServer, given: Mapping[str, str], *, port: int, tls: bool) -> Endpoint:
+def endpoint_of(server: DescribedServer, given: Mapping[str, str], *, port: int, tls: bool) -> ServerAddress:
     """Return where a server is, with the `given` variables; `port` is the default.
 
     Raises:
@@ -77,7 +77,7 @@ def endpoint_of(server: DescribedServer, given: Mapping[str, str], *, port: int,
         pass  # the host is none
     if not _HOST.fullmatch(f"[{host}]" if ":" in host else host):
         raise document_fault(f"the server {server.name} has no valid host")
-    return Endpoint(host, port if found is None else found, path, tls)
+    return ServerAddress(host, port if found is None else found, path, tls)
 
 
 def address_of(operation: ChannelOperation, payload: Any, headers: Mapping[str, Any], *, dots: bool) -> str:

@@ -15,7 +15,7 @@ from cli.supervisor.cluster_spec import Command
 from cli.supervisor.nats_servers import NatsServers
 from cli.supervisor.rundir import RunDir
 from flowhook.errors import FlowhookError
-from flowhook.retrying import ExponentialBackoff
+from flowhook.retrying import BackoffPolicy
 
 CHILD = Path(__file__).with_name("child.py")
 
@@ -65,7 +65,7 @@ async def supervise(run_dir, plan, log_servers):
 
 
 def main():
-    progress.REMINDERS = ExponentialBackoff(0.3, 0.3)  # s; tests wait for less time than a start takes
+    progress.REMINDERS = BackoffPolicy(0.3, 0.3)  # s; tests wait for less time than a start takes
     cluster.STOP_SECONDS = 0.5
     run_dir = None
     try:

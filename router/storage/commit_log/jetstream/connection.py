@@ -41,7 +41,7 @@ Callback = Callable[[Msg], Awaitable[None]]
 log = logs.get_logger(__name__)
 
 
-class Connection:
+class LogConnection:
     """Runs coroutines on the client's loop for callers on other threads. Anyone who opened it has to close it.
 
     Methods raise UnavailableError (`LOG_UNAVAILABLE`) if the connection was closed, or the servers failed.

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from flowhook.errors import ConflictError
 from router.storage.commit_log.interface import ClusterFacts
-from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.jetstream.connection import LogConnection
 from router.storage.commit_log.refusals import Refusals, RefusedKind
 from router.storage.commit_log.seals import FORGED, FactSeals
 
@@ -19,7 +19,7 @@ from router.storage.commit_log.seals import FORGED, FactSeals
 class JetStreamFacts(ClusterFacts):
     """A key-value bucket."""
 
-    _connection: Connection
+    _connection: LogConnection
     _bucket: str
     _seals: FactSeals
     _refusals: Refusals

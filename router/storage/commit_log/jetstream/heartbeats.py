@@ -18,7 +18,7 @@ from typing_extensions import override
 from flowhook.errors import InvalidError
 from router.storage.commit_log.heartbeat_seals import MOST_ROUTERS, HeartbeatRefusedError, HeartbeatSeals
 from router.storage.commit_log.interface import Heartbeats
-from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.jetstream.connection import LogConnection
 from router.storage.commit_log.refusals import Refusals, RefusedKind
 
 MOST_BYTES: Final = 4096
@@ -30,7 +30,7 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 class NatsHeartbeats(Heartbeats):
     """Announces `router`, and receives the others, on the subjects `<subject>.<name>`."""
 
-    _connection: Connection
+    _connection: LogConnection
     _subject: str = attrs.field(kw_only=True)
     _router: str = attrs.field(kw_only=True)
     _seals: HeartbeatSeals = attrs.field(kw_only=True)

@@ -32,7 +32,7 @@ from router.storage.commit_log.interface import (
     LogStatus,
     LogTrimmedError,
 )
-from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.jetstream.connection import LogConnection
 from router.storage.commit_log.jetstream.servers import MonitoredServer, monitored_servers, replicas_of
 from router.storage.commit_log.jetstream.streams import LogStream, StoredMessage, log_stream_of, messages_after
 from router.storage.commit_log.jetstream.url import LogUrl
@@ -70,7 +70,7 @@ log = logs.get_logger(__name__)
 class Leader:
     """Queries the leader. All methods run on the connection's loop, and raise drivers' errors when nobody answers."""
 
-    _connection: Connection
+    _connection: LogConnection
     _stream: LogStream
     behind_seconds: float = attrs.field(default=BEHIND_SECONDS, kw_only=True)
     _replaced: LogReplacedError | None = attrs.field(init=False, default=None)
@@ -159,7 +159,7 @@ class _Append:
     position behind it: so it costs time, and fences nobody.
     """
 
-    _connection: Connection
+    _connection: LogConnection
     _stream: LogStream
     _leader: Leader
     _message: SealedMessage
@@ -283,7 +283,7 @@ class JetStreamLog(CommitLog):
 
     def __init__(
         self,
-        connection: Connection,
+        connection: LogConnection,
         url: LogUrl,
         info: StreamInfo,
         *,

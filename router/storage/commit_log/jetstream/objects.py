@@ -34,7 +34,7 @@ from typing_extensions import override
 
 from flowhook.errors import InternalError, UnavailableError
 from router.storage.commit_log.interface import ObjectDamagedError, ObjectStore, StoredObject
-from router.storage.commit_log.jetstream.connection import PAUSE_SECONDS, Connection
+from router.storage.commit_log.jetstream.connection import PAUSE_SECONDS, LogConnection
 from router.storage.commit_log.jetstream.streams import messages_after
 from router.storage.commit_log.refusals import Refusals, RefusedKind
 from router.storage.commit_log.seals import ChunkPlace, NotAuthenticError, ObjectSeals
@@ -68,7 +68,7 @@ class _Description:
 class JetStreamObjects(ObjectStore):
     """A bucket."""
 
-    _connection: Connection
+    _connection: LogConnection
     _bucket: str
     _seals: ObjectSeals
     _refusals: Refusals

@@ -7,7 +7,7 @@ from typing import Final
 
 from router.storage.commit_log.heartbeat_seals import HeartbeatSeals
 from router.storage.commit_log.interface import ReplicatedLog
-from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.jetstream.connection import LogConnection
 from router.storage.commit_log.jetstream.facts import JetStreamFacts
 from router.storage.commit_log.jetstream.heartbeats import NatsHeartbeats
 from router.storage.commit_log.jetstream.log import BEHIND_SECONDS, JetStreamLog
@@ -123,8 +123,8 @@ def rebuild_log(
         connection.close()
 
 
-def _open(url: LogUrl, name: str, timeout: float, creds_file: Path | None, ca_file: Path | None) -> Connection:
-    connection = Connection(url, name=f"flowhook {name}", creds_file=creds_file, ca_file=ca_file)
+def _open(url: LogUrl, name: str, timeout: float, creds_file: Path | None, ca_file: Path | None) -> LogConnection:
+    connection = LogConnection(url, name=f"flowhook {name}", creds_file=creds_file, ca_file=ca_file)
     try:
         connection.open(timeout)
         server, version = connection.server

@@ -25,7 +25,7 @@ from nats.js.api import (
 from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
 
 from flowhook.errors import InvalidError, UnavailableError
-from router.storage.commit_log.jetstream.connection import OPERATION_SECONDS, Connection
+from router.storage.commit_log.jetstream.connection import OPERATION_SECONDS, LogConnection
 from router.storage.commit_log.jetstream.url import LogUrl
 
 DEFAULT_MAX_BYTES: Final = 2 << 30
@@ -61,7 +61,7 @@ def log_name(url: LogUrl) -> str:
     return f"{url.prefix}_LOG_0"
 
 
-async def open_log_stream(connection: Connection, url: LogUrl, *, create: bool, seconds: float) -> StreamInfo:
+async def open_log_stream(connection: LogConnection, url: LogUrl, *, create: bool, seconds: float) -> StreamInfo:
     """Find or create the stream of the log, waiting `seconds` for a quorum.
 
     Raises:
@@ -91,7 +91,7 @@ async def open_log_stream(connection: Connection, url: LogUrl, *, create: bool, 
     return info
 
 
-async def open_objects_bucket(connection: Connection, url: LogUrl, *, seconds: float) -> str:
+async def open_objects_bucket(connection: LogConnection, url: LogUrl, *, seconds: float) -> str:
     name = f"{url.prefix}_OBJECTS"
     config = ObjectStoreConfig(bucket=name, storage=StorageType.FILE, replicas=url.replicas)
     await _open_bucket(
@@ -100,7 +100,7 @@ async def open_objects_bucket(connection: Connection, url: LogUrl, *, seconds: f
     return name
 
 
-async def open_facts_bucket(connection: Connection, url: LogUrl, *, seconds: float) -> str:
+async def open_facts_bucket(connection: LogConnection, url: LogUrl, *, seconds: float) -> str:
     name = f"{url.prefix}_FACTS"
     config = KeyValueConfig(bucket=name, history=1, storage=StorageType.FILE, replicas=url.replicas)
     await _open_bucket(connection, url, f"KV_{name}", lambda: connection.jetstream.create_key_value(config), seconds)
@@ -108,7 +108,7 @@ async def open_facts_bucket(connection: Connection, url: LogUrl, *, seconds: flo
 
 
 async def _open_bucket(
-    connection: Connection, url: LogUrl, stream: str, create: Callable[[], Awaitable[object]], seconds: float
+    connection: LogConnection, url: LogUrl, stream: str, create: Callable[[], Awaitable[object]], seconds: float
 ) -> None:
     async def find_or_create() -> StreamInfo:
         try:
@@ -120,7 +120,7 @@ async def _open_bucket(
     _check(await _attempt(connection, url, find_or_create, seconds), url, {"num_replicas": url.replicas})
 
 
-async def _created(connection: Connection, name: str) -> StreamInfo:
+async def _created(connection: LogConnection, name: str) -> StreamInfo:
     """Return the information of a stream that exists, or is about to: what creates it does not name its servers."""
     try:
         return await connection.jetstream.stream_info(name)
@@ -128,7 +128,7 @@ async def _created(connection: Connection, name: str) -> StreamInfo:
         raise ServiceUnavailableError(description=error.description) from error  # look again
 
 
-async def recreate_log_stream(connection: Connection, url: LogUrl) -> StreamInfo:
+async def recreate_log_stream(connection: LogConnection, url: LogUrl) -> StreamInfo:
     """Delete the stream of the log, if there is one, and create it anew with another identity."""
     config = _log_config(url, log_name(url))  # the same for each attempt
     with contextlib.suppress(NotFoundError):
@@ -192,7 +192,7 @@ def _plain(value: Any) -> str:
 
 
 async def _attempt(
-    connection: Connection, url: LogUrl, operation: Callable[[], Awaitable[StreamInfo]], seconds: float
+    connection: LogConnection, url: LogUrl, operation: Callable[[], Awaitable[StreamInfo]], seconds: float
 ) -> StreamInfo:
     without_peers: InvalidError | None = None
 
@@ -270,7 +270,7 @@ class StoredMessage(NamedTuple):
     purged: bool = False  # whether only its position is known
 
 
-async def messages_after(connection: Connection, stream: str, subject: str, after: int) -> list[StoredMessage]:
+async def messages_after(connection: LogConnection, stream: str, subject: str, after: int) -> list[StoredMessage]:
     """Return some of the next messages of a subject after a position of the stream, in order, with one request.
 
     Any replica of the stream may answer, and one that is behind gives fewer messages, but none that is wrong.

@@ -10,7 +10,7 @@ from edge.webhook.log_limiter import RateLimitedLogger
 from flowhook import limits
 from flowhook.errors import InvalidError, UnavailableError
 from flowhook.process import logs
-from flowhook.retrying import ExponentialBackoff
+from flowhook.retrying import BackoffPolicy
 from flowhook.v1.envelope_pb2 import Event
 from flowhook.v1.ingest_service_pb2 import Accepted, IngestResult
 from flowhook.wire.status import failure_to_proto
@@ -206,7 +206,7 @@ async def test_a_failed_call_is_made_again_with_the_same_events(make, router, se
 
 
 async def test_while_a_batch_waits_to_be_sent_again_others_are_sent_at_once(make, held, router, settled, monkeypatch):
-    monkeypatch.setattr("edge.router.ingest.CALL", ExponentialBackoff(1000.0, 1000.0))
+    monkeypatch.setattr("edge.router.ingest.CALL", BackoffPolicy(1000.0, 1000.0))
     ingest, first = await held()
     queued = submit(ingest, "queued")
     await settled()

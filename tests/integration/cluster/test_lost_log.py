@@ -14,7 +14,7 @@ from support.routers import flow
 from flowhook.errors import UnavailableError
 from flowhook.v1.flow_service_pb2 import ListFlowsRequest
 from router.storage.commit_log.interface import LogReplacedError
-from router.storage.commit_log.jetstream.connection import Connection
+from router.storage.commit_log.jetstream.connection import LogConnection
 from router.storage.commit_log.jetstream.opening import rebuild_log
 from router.storage.replicated.view import View
 
@@ -22,7 +22,7 @@ from router.storage.replicated.view import View
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch):
     monkeypatch.setattr("cli.commands.cluster.HEARTBEAT_SECONDS", 0.1)
-    monkeypatch.setitem(Connection.persist.__kwdefaults__, "seconds", 0.3)
+    monkeypatch.setitem(LogConnection.persist.__kwdefaults__, "seconds", 0.3)
 
 
 async def delete(server, url):

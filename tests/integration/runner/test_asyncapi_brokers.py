@@ -29,7 +29,7 @@ from flowhook.sharing.table import RunnerLimits
 from runner.components.asyncapi import connections
 from runner.components.asyncapi.documents import DescribedServer
 from runner.components.asyncapi.kafka import KafkaConnection
-from runner.components.asyncapi.messages import Endpoint
+from runner.components.asyncapi.messages import ServerAddress
 from runner.components.base import SharedResources
 from runner.components.registry import components
 from runner.interpreter.effects import Perform
@@ -336,7 +336,7 @@ async def test_a_flow_has_its_share_of_connections_and_takes_those_that_it_does_
 
     def target(name):
         server = DescribedServer("main", "nats", "", "", {}, ())
-        return connections.Target(None, server, Endpoint(name, 1, "", tls=False), "")
+        return connections.Target(None, server, ServerAddress(name, 1, "", tls=False), "")
 
     small = RunnerLimits(connections=replace(RunnerLimits().connections, total=4))
     pool = connections.ConnectionPool(RunnerSettings(), limits=small)

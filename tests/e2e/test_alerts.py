@@ -6,13 +6,15 @@ import asyncio
 import json
 import re
 from collections import Counter, defaultdict
+from contextlib import suppress
 from pathlib import Path
 
+import aiohttp
 import pytest
 import pytest_asyncio
 from aiohttp import web
 from support.http_servers import http_server
-from support.systems import document, until
+from support.systems import document, kill, until
 
 from flowhook.model import Status
 
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 EXAMPLE = (Path(__file__).parents[2] / "examples" / "alerts.yaml").read_text()
 SINK = "/services/digest"
-PERIOD = 10  # seconds
+PERIOD = 5  # seconds
 FAULTS = 500
 FAILS = """
 - fail:
@@ -34,12 +36,16 @@ CALLS = """
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session", autouse=True)
 async def alerts(system):
+    await begin(system)
+    yield
+    await system.client.flows.delete("alerts-digest")
+
+
+async def begin(system):
     brief = EXAMPLE.replace("name: alerts", "name: alerts-digest").replace("messenger-url", "messenger-digest")
     assert "period: PT5M" in brief
     await system.secrets(messenger_digest=f"{system.outside.url}{SINK}")
     await system.apply(brief.replace("PT5M", f"PT{PERIOD}S").encode())
-    yield
-    await system.client.flows.delete("alerts-digest")
 
 
 def told(system, about):
@@ -85,6 +91,30 @@ async def test_a_silence_is_told_when_it_begins_and_when_it_ends(system):
     await system.client.flows.delete("digest-shy")
     await until(lambda: len(told(system, "digest-shy")) > 1, "its end is told")
     assert told(system, "digest-shy") == [began, "digest-shy is not silent any more"]
+
+
+async def test_a_silence_outlasts_a_router_that_is_killed_and_each_change_is_told_once(restarted):
+    restarted.gate.open.set()
+    await begin(restarted)
+    await restarted.apply(document("digest-shy", webhook="{auth: none, expect: {every: PT1S}}"))
+    await until(lambda: told(restarted, "digest-shy"), "the silence is told")
+    await kill(restarted.cluster, "router-1")
+    for changes in (2, 4):  # with each event the silence ends, and another one begins
+        await until_accepted(restarted, "digest-shy")
+        await until(lambda most=changes: len(told(restarted, "digest-shy")) > most, "the next silence is told")
+    await restarted.client.flows.delete("digest-shy")
+    await until(lambda: len(told(restarted, "digest-shy")) > 5, "the end is told")
+    kinds = [text.partition("digest-shy ")[2][:6] for text in told(restarted, "digest-shy")]
+    assert kinds == ["got no", "is not"] * 3
+    await restarted.client.flows.delete("alerts-digest")
+
+
+async def until_accepted(system, flow):
+    async def is_accepted():
+        with suppress(aiohttp.ClientError, TimeoutError):
+            return (await system.send(flow, {})).status == 202
+
+    await until(is_accepted, "an event is accepted")
 
 
 @pytest.mark.release  # a destination has to be up for half a minute

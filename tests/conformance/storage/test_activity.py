@@ -1,7 +1,10 @@
 """How many executions flows accepted and ended recently, and when."""
 
+from flowhook.events import ids
 from flowhook.model import Status
+from flowhook.model.executions import LinkKind
 from router.storage.activity import MinuteCount
+from router.storage.model import Cause
 
 MINUTE = 60_000
 NOON = 1_000_000 * MINUTE
@@ -66,3 +69,21 @@ async def test_the_times_of_executions_and_of_the_latest_of_flows_are_found(clus
     seqs = await cluster.append(*(new_event("shop", receive_time_ms=time) for time in times))
     assert await cluster.state.receive_times([*seqs, 999]) == dict(zip(seqs, times, strict=True))
     assert await cluster.state.latest_receive_times(["shop", "bank"]) == {"shop": NOON + 9}
+
+
+async def test_the_latest_request_is_the_latest_of_the_newest_ones_that_nothing_else_started(cluster, new_event):
+    sent = [new_event(receive_time_ms=NOON + each) for each in (5, 9, 7)]
+    await cluster.append(*sent, new_event("bank", receive_time_ms=NOON))
+    later = NOON + MINUTE
+    others = [
+        new_event(receive_time_ms=later, replay_of=sent[0].event_id, replay_root=sent[0].event_id),
+        new_event(receive_time_ms=later, quiet=True),
+        new_event(receive_time_ms=later, causes=(Cause(sent[0].event_id, LinkKind.RUN),)),
+        new_event(receive_time_ms=later, event_id=ids.of_schedule("shop", later)),
+    ]
+    await cluster.append(*others)
+    found = await cluster.state.latest_requests(["shop", "bank", "none"])
+    assert found == {"shop": NOON + 9, "bank": NOON}
+    assert await cluster.state.caused([1, 2, 5, 6, 7, 8]) == {7}
+    await cluster.append(new_event(receive_time_ms=later, causes=(Cause(sent[0].event_id, LinkKind.LISTEN),)))
+    assert (await cluster.state.latest_requests(["shop"])) == {"shop": later}

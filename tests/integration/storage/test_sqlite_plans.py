@@ -166,3 +166,6 @@ async def test_recent_activity_is_found_by_number_and_by_end(plan):
 async def test_the_latest_event_of_a_flow_is_found_by_one_look_at_an_index(plan):
     plans = plan(activity.latest_receive_times, ["shop"])
     assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith("SCAN")], plans
+    plans = plan(activity.latest_requests, ["shop"])
+    assert any("SEARCH execution USING INDEX execution_by_flow (flow=?)" in step for step in plans), plans
+    assert not [step for step in plans if "TEMP B-TREE" in step or step.startswith(("SCAN execution", "SCAN l"))], plans

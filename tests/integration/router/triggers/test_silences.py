@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 
+import orjson
 import pytest
 from support.triggers import NOON, triggers
 
@@ -211,3 +212,31 @@ async def test_each_step_that_fails_is_done_later(router, failing, monkeypatch):
     assert len(seen) == 2
     assert watch.silent_since("shop") is None
     assert len(watch) == 0
+
+
+@pytest.mark.parametrize("step", ["publish", "announced"])
+async def test_a_crash_at_a_step_leaves_each_event_published_once(tmp_path, step, monkeypatch):
+    save = SilenceLog.save
+
+    async def fail(*_values, **_options):
+        raise UnavailableError("the router dies", reason="STORAGE_UNAVAILABLE")
+
+    async def save_first(log, silence):
+        await (fail() if silence.announced else save(log, silence))
+
+    async with triggers(tmp_path) as router:
+        await router.apply("alerts", LISTENS)
+        await router.apply("shop", "", rest=EXPECTS)
+        with monkeypatch.context() as patched:
+            if step == "publish":
+                patched.setattr(EventPublisher, "publish_lifecycle_event", fail)
+            else:
+                patched.setattr(SilenceLog, "save", save_first)
+            with pytest.raises(UnavailableError):
+                await router.look(NOON + HOUR)
+    async with triggers(tmp_path, at_ms=NOON + 2 * HOUR) as router:
+        await router.look(NOON + 2 * HOUR)
+        [alert] = [each for each in await router.executions() if each.flow_id == "alerts"]
+        [began] = orjson.loads(await router.input_of(alert))
+        assert (began["type"], began["data"]["beganAt"]) == (BEGAN, rfc3339(NOON + HOUR))
+        assert "routerStartedAt" not in began["data"], "the router that found it served before"

@@ -42,17 +42,18 @@ class EchoProtocol(asyncio.Protocol):
 
 
 async def main() -> None:
-    """Serve on a free port, which is printed, until standard input ends."""
-    server = await asyncio.get_running_loop().create_server(EchoProtocol, "127.0.0.1", 0, backlog=1024)
+    """Serve on a port, by default a free one, which is printed, until standard input ends."""
+    port = int(sys.argv[1]) if sys.argv[1:] else 0
+    server = await asyncio.get_running_loop().create_server(EchoProtocol, "127.0.0.1", port, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await asyncio.to_thread(sys.stdin.read)
 
 
 @asynccontextmanager
-async def echo_server() -> AsyncIterator[str]:
+async def echo_server(port: int = 0) -> AsyncIterator[str]:
     """Run the server as a process of its own, and yield its URL."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.echo_server", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        *(sys.executable, "-m", "bench.echo_server", str(port)), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdout is not None  # noqa: S101 - a pipe was asked for
     try:

@@ -1,11 +1,13 @@
 """Measures a cluster on a busy machine, beside endless expressions, and after a crash of all processes.
 
-It has four parts; each prints one JSON object. `--busy N` runs N endless loops beside the cluster.
+It has five parts; each prints one JSON object. `--busy N` runs N endless loops beside the cluster.
 
 - `poison`: `--events` endless expressions of as many flows at once, while a healthy flow gets 10 events a second.
 - `flood`: ten endless expressions a second of one flow for `--seconds`, while a healthy flow gets 10 events a second.
 - `recovery`: every process is killed with SIGKILL, the supervisor included, and started again, `--times` times: the
   time until the first event that was acknowledged before is executed again.
+- `outage`: `--events` executions of three flows wait before calls to a server that is down, and follow when it is back:
+  how long that takes, and the latencies of a healthy flow before, meanwhile, and then.
 - `start`: from the command to `flowhook ready`, the CPU time that took, and the idle memory of all processes.
 
 Run: .venv/bin/python -m bench.resilience poison --busy 2
@@ -19,6 +21,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -31,6 +34,7 @@ from typing import Any, Final
 
 import psutil
 
+from bench.echo_server import echo_server
 from bench.load import Request, at_rate
 from bench.log import log
 from bench.requests import quantile
@@ -40,6 +44,7 @@ from harness.cluster import Cluster, running_cluster
 RATE: Final = 10.0
 """Events/s of the healthy flow, and of the endless one in `flood`."""
 WARM_UP_SECONDS: Final = 3.0
+OUTAGE_SECONDS: Final = 15.0
 SETTLE_SECONDS: Final = 5.0
 """How long the healthy flow continues after the last endless event has ended."""
 WITHIN_SECONDS: Final = 300.0
@@ -132,6 +137,64 @@ async def flood(busy: int, seconds: float) -> dict[str, Any]:
         "flood_max_attempts": max((each.attempts for each in faulted), default=0),
         **_summary(latencies),
     }
+
+
+async def outage(busy: int, events: int) -> dict[str, Any]:
+    """Measure what an outage of a server that others call costs a healthy flow, and how soon they have followed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    flows = ("a", "b", "c")
+    found: dict[str, Any] = {"busy": busy, "outage_executions": events}
+    async with running_cluster("--allow-private-addresses") as cluster:
+        client, healthy = cluster.client, _request(cluster, "healthy")
+
+        async def measured(name: str, during: Awaitable[None]) -> None:
+            since_ms = time.time_ns() // 1_000_000
+            stop = asyncio.Event()
+            sending = asyncio.create_task(_until(stop, healthy))
+            await during
+            stop.set()
+            await sending
+            found[name] = _summary(await _latencies(cluster, since_ms))
+
+        await client.flows.apply([HELD.format(name=each, url=f"http://127.0.0.1:{port}").encode() for each in flows])
+        await client.flows.apply([FLOW.format(name="healthy", program=".body.n + 1").encode()])
+        await at_rate(healthy, RATE, WARM_UP_SECONDS)
+        with busy_loops(busy):
+            await measured("before", asyncio.sleep(OUTAGE_SECONDS))
+            for number in range(events):
+                await client.ingest(flows[number % len(flows)], {"n": number})
+            incident = await _all_wait(cluster, events - len(flows))
+            await measured("down", asyncio.sleep(OUTAGE_SECONDS))
+            async with echo_server(port):
+                began = time.monotonic()
+                await client.incidents.probe(incident)
+                await measured("following", _none_left(cluster, flows))
+                found["followed_s"] = round(time.monotonic() - began, 1)
+    return found
+
+
+async def _all_wait(cluster: Cluster, number: int) -> str:
+    """Wait until so many executions wait for a destination; return the ID of the incident."""
+    async with asyncio.timeout(WITHIN_SECONDS):
+        while True:
+            incidents = [each async for each in cluster.client.incidents.list(open_only=True)]
+            if incidents and incidents[0].waiting >= number:
+                return incidents[0].id
+            await asyncio.sleep(0.1)
+
+
+async def _none_left(cluster: Cluster, flows: Sequence[str]) -> None:
+    async with asyncio.timeout(WITHIN_SECONDS):
+        for flow_id in flows:
+            while await _unended(cluster, flow_id):
+                await asyncio.sleep(0.1)
+
+
+async def _unended(cluster: Cluster, flow_id: str) -> int:
+    [numbers] = (await cluster.client.flows.statistics(flow_id)).items
+    return numbers.pending + numbers.running + numbers.waiting
 
 
 async def _until(stop: asyncio.Event, request: Request) -> None:
@@ -269,9 +332,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m bench.resilience", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("part", choices=["poison", "flood", "recovery", "start"])
+    parser.add_argument("part", choices=["poison", "flood", "recovery", "outage", "start"])
     parser.add_argument("--busy", type=int, default=0, help="endless loops beside it")
-    parser.add_argument("--events", type=int, default=4, help="of `poison`")
+    parser.add_argument("--events", type=int, default=4, help="of `poison` and `outage`")
     parser.add_argument("--seconds", type=float, default=60.0, help="of `flood`")
     parser.add_argument("--times", type=int, default=5, help="of `recovery` and `start`")
     options = parser.parse_args()
@@ -281,6 +344,7 @@ def main() -> None:
         "poison": lambda: poison(options.busy, options.events),
         "flood": lambda: flood(options.busy, options.seconds),
         "recovery": lambda: recovery(options.busy, options.times),
+        "outage": lambda: outage(options.busy, options.events),
         "start": lambda: start(options.busy, options.times),
     }
 

@@ -119,7 +119,7 @@ class FlowQueue:
     in_ring: bool = False
     drawn: int = 0  # executions that it had in the present turn of the ring
     is_shaped: bool = False  # whether its executions get a place and a time before they are ready
-    change: LineChange | None = None  # of what `is_shaped`; no execution is ready before all are taken
+    change: LineChange | None = None  # while its executions move to other lines; then `is_shaped`, too
 
     @property
     def eligible(self) -> bool:

@@ -73,6 +73,20 @@ class OperationCache(Generic[Operation]):
     def fault(cls, detail: str) -> TaskFault:
         return fault(Kind.CONFIGURATION, f"{cls.function}: {detail}")
 
+    @classmethod
+    def resolve(cls, root: Mapping[str, Any], node: Any) -> Mapping[str, Any]:
+        """Return a node of a document, or the node that it refers to; empty if that is not an object.
+
+        Raises:
+            TaskFault: it refers to something outside of the document, to nothing, or in circles.
+        """
+        for _ in range(MAX_REFERENCES):
+            reference = mapping(node).get("$ref")
+            if not isinstance(reference, str):
+                return mapping(node)
+            node = _look_up(root, reference, cls.fault)
+        raise cls.fault(f"references lead in circles, or from one to another more than {MAX_REFERENCES} times")
+
 
 def parse(content: bytes, document_fault: Fault) -> Any:
     """Return a document as plain JSON. Blocking, for seconds if it is large.
@@ -93,20 +107,6 @@ def parse(content: bytes, document_fault: Fault) -> Any:
         problem = read.problems[0] if read.problems else None
         raise document_fault(f"the document is neither JSON nor YAML: {problem.cause if problem else 'it is empty'}")
     return read.data  # numeric keys, such as statuses, are reported as problems, but were converted to texts
-
-
-def resolve(root: Mapping[str, Any], node: Any, document_fault: Fault) -> Mapping[str, Any]:
-    """Return a node, or the node that it refers to; empty if that is not an object.
-
-    Raises:
-        TaskFault: it refers to something outside of the document, to nothing, or in circles.
-    """
-    for _ in range(MAX_REFERENCES):
-        reference = mapping(node).get("$ref")
-        if not isinstance(reference, str):
-            return mapping(node)
-        node = _look_up(root, reference, document_fault)
-    raise document_fault(f"references lead in circles, or from one to another more than {MAX_REFERENCES} times")
 
 
 def _look_up(root: Mapping[str, Any], reference: str, document_fault: Fault) -> Any:

@@ -243,6 +243,21 @@ class RaiseNode(Node):
     whole: bool = False  # `value` is one expression that yields the error with all its members, including `instance`
 
 
+class ConsumingNode:
+    """What tasks have in common that consume items, and may run tasks for each; a base beside `Node`."""
+
+    __slots__ = ()
+    foreach: ForeachBlock | None
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return () if self.foreach is None else (self.foreach.block,)
+
+    @property
+    def resumes(self) -> bool:
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyPart:
     """An authentication policy among the arguments of a call."""
@@ -282,7 +297,7 @@ class CallNode(ArgumentsNode):
 
 
 @dataclass(slots=True)
-class SubscribeNode(ArgumentsNode):
+class SubscribeNode(ConsumingNode, ArgumentsNode):
     """Receives messages of a broker."""
 
     filter: Template | None
@@ -291,16 +306,6 @@ class SubscribeNode(ArgumentsNode):
     until: Template | None
     duration: Duration | None
     foreach: ForeachBlock | None
-
-    @property
-    @override
-    def blocks(self) -> tuple[Block, ...]:
-        return () if self.foreach is None else (self.foreach.block,)
-
-    @property
-    @override
-    def resumes(self) -> bool:
-        return True
 
 
 @dataclass(slots=True)
@@ -443,7 +448,7 @@ class ForeachBlock:
 
 
 @dataclass(slots=True)
-class ListenNode(Node):
+class ListenNode(ConsumingNode, Node):
     """Waits for events."""
 
     always_requests: ClassVar[bool] = True
@@ -454,13 +459,3 @@ class ListenNode(Node):
     until: Template | CompiledStrategy | None
     read: ReadAs
     foreach: ForeachBlock | None
-
-    @property
-    @override
-    def blocks(self) -> tuple[Block, ...]:
-        return () if self.foreach is None else (self.foreach.block,)
-
-    @property
-    @override
-    def resumes(self) -> bool:
-        return True

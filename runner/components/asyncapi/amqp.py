@@ -25,7 +25,7 @@ from yarl import URL
 
 from runner.authentication.policy import Policy
 from runner.components.api_documents import mapping
-from runner.components.asyncapi.connections import ConnectionPool, Credentials, ReadBound, Target, time_left
+from runner.components.asyncapi.connections import Credentials, ReadBound, Target, exchange_fault, pooled, time_left
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
 from runner.components.base import Context
@@ -39,6 +39,7 @@ _MAX_NAME_BYTES: Final = 255
 _UNAVAILABLE: Final = 503
 # what aio-pika raises when it can't go on; KeyError for a server that does not say what it is capable of
 _ERRORS: Final = (AMQPError, OSError, RuntimeError, KeyError)
+_REFUSALS: Final = (AuthenticationError, ProbableAuthenticationError)
 _NOT_FOUND: Final = 404
 _PERSISTENT: Final = 2
 
@@ -97,11 +98,8 @@ async def publish(target: Target, message: OutboundMessage, authentication: Poli
         priority=_integer(binding, "priority", 0, 0, 255),
         app_id="flowhook",
     )
-    credentials = await Credentials.of(authentication, context)
     try:
-        async with context.shared.get(ConnectionPool).use(
-            target, credentials, lambda: _open(target, credentials, context)
-        ) as connection:
+        async with pooled(target, authentication, context, _open) as connection:
             connection.renew()
             sender = await connection.channel.get_exchange(exchange, ensure=False) if exchange else None
             await (sender or connection.channel.default_exchange).publish(
@@ -255,10 +253,9 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
 
 
 def _fault_of(target: Target, problem: Exception) -> TaskFault:
-    if isinstance(problem, AuthenticationError | ProbableAuthenticationError):
-        return fault(Kind.AUTHENTICATION, f"{target.endpoint} refuses the credentials")
-    detail = f"{target.endpoint}: the exchange failed ({type(problem).__name__})"
-    return fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
+    return exchange_fault(
+        target, problem, refused=isinstance(problem, AuthenticationError | ProbableAuthenticationError)
+    )
 
 
 def _text(value: Any) -> str:

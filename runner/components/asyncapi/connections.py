@@ -28,7 +28,7 @@ from runner.components.asyncapi.documents import ChannelOperation, DescribedServ
 from runner.components.asyncapi.messages import OutboundMessage, ServerAddress
 from runner.components.base import Context
 from runner.components.resource import fingerprint
-from runner.interpreter.errors import Kind, fault
+from runner.interpreter.errors import Kind, TaskFault, fault
 
 # what a broker may send at a time: a message, a response, or all until a message is taken
 MAX_RECEIVED_BYTES: Final = 2 * limits.MAX_RESULT_BYTES
@@ -276,6 +276,31 @@ class ConnectionPool:
         pooled = self._pool.pop(key)
         if not pooled.users:
             await _close(pooled)
+
+
+@asynccontextmanager
+async def pooled(
+    target: Target,
+    authentication: Policy | None,
+    context: Context,
+    open_: Callable[[Target, Credentials | None, Context], Awaitable[Connection]],
+) -> AsyncIterator[Connection]:
+    """Provide a connection of the process's pool for one call; see `ConnectionPool.use`, `Credentials.of`."""
+    credentials = await Credentials.of(authentication, context)
+    pool = context.shared.get(ConnectionPool)
+    async with pool.use(target, credentials, lambda: open_(target, credentials, context)) as connection:
+        yield connection
+
+
+def exchange_fault(target: Target, problem: Exception, *, refused: bool = False) -> TaskFault:
+    """Return the fault for an error of a library, without its message, which may hold anything.
+
+    `refused`: it is about the credentials.
+    """
+    if refused:
+        return fault(Kind.AUTHENTICATION, f"{target.endpoint} refuses the credentials")
+    detail = f"{target.endpoint}: the exchange failed ({type(problem).__name__})"
+    return fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
 
 
 def time_left(context: Context) -> float:

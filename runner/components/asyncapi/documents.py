@@ -5,7 +5,6 @@ Source: AsyncAPI Specification 2.6.0 and 3.0.0 (https://www.asyncapi.com/docs/re
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from typing import Any, Final
 
 import attrs
 
-from runner.components import api_documents
 from runner.components.api_documents import OperationCache, mapping, sequence
 
 MAX_SERVERS: Final = 100
@@ -31,7 +29,7 @@ class ChannelOperations(OperationCache["ChannelOperation"]):
 
 
 document_fault: Final = ChannelOperations.fault
-resolve: Final = functools.partial(api_documents.resolve, document_fault=document_fault)
+resolve: Final = ChannelOperations.resolve
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError, TopicAuthoriza
 from flowhook import limits
 from flowhook.security.address_policy import AddressPolicy
 from runner.authentication.policy import Policy
-from runner.components.asyncapi.connections import ConnectionPool, Credentials, ReadBound, Target, time_left
+from runner.components.asyncapi.connections import Credentials, ReadBound, Target, exchange_fault, pooled, time_left
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
 from runner.components.base import Context
@@ -36,7 +36,6 @@ from runner.outbound.dns import NamedTls, dial
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _MECHANISMS: Final = {"scramSha256": "SCRAM-SHA-256", "scramSha512": "SCRAM-SHA-512"}
 _MAX_REQUEST_BYTES: Final = limits.MAX_RESULT_BYTES + 64 * limits.KIB
-_UNAVAILABLE: Final = 503
 _NOT_FOUND: Final = 404
 
 logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # its records name hosts, and tell what errors say better
@@ -122,19 +121,18 @@ async def publish(
     topic = _topic(target)
     headers = {"content-type": message.content_type, IDEMPOTENCY_KEY: message.key, **message.headers}
     encoded = [(name, value.encode()) for name, value in headers.items()]
-    credentials = await Credentials.of(authentication, context)
-
-    async def open_() -> KafkaConnection:
-        options = _options(target, credentials, context)
-        producer = AIOKafkaProducer(acks="all", max_request_size=_MAX_REQUEST_BYTES, **options)
-        return KafkaConnection(producer, await _started(producer, target, context))
-
     try:
-        async with context.shared.get(ConnectionPool).use(target, credentials, open_) as connection:
+        async with pooled(target, authentication, context, _open) as connection:
             stored = await connection.send(topic, message.payload, encoded)
     except KafkaError as problem:
         raise _fault_of(target, problem) from None
     return {"topic": stored.topic, "partition": stored.partition, "offset": stored.offset}
+
+
+async def _open(target: Target, credentials: Credentials | None, context: Context) -> KafkaConnection:
+    options = _options(target, credentials, context)
+    producer = AIOKafkaProducer(acks="all", max_request_size=_MAX_REQUEST_BYTES, **options)
+    return KafkaConnection(producer, await _started(producer, target, context))
 
 
 class KafkaSource:
@@ -263,11 +261,8 @@ _AUTHENTICATION: Final[Sequence[str]] = ("AuthenticationFailed", "SaslAuthentica
 
 
 def _fault_of(target: Target, problem: KafkaError) -> TaskFault:
-    name = type(problem).__name__
-    if any(each in name for each in _AUTHENTICATION):
-        return fault(Kind.AUTHENTICATION, f"{target.endpoint} refuses the credentials")
     if isinstance(problem, TopicAuthorizationFailedError):
         return fault(Kind.AUTHORIZATION, f"{target.endpoint} does not allow the topic")
     if isinstance(problem, MessageSizeTooLargeError):
         return fault(Kind.CONFIGURATION, f"{target.endpoint} takes no message of this size")
-    return fault(Kind.COMMUNICATION, f"{target.endpoint}: the exchange failed ({name})", status=_UNAVAILABLE)
+    return exchange_fault(target, problem, refused=any(each in type(problem).__name__ for each in _AUTHENTICATION))

@@ -19,11 +19,11 @@ from paho.mqtt.properties import Properties
 
 from flowhook import limits
 from runner.authentication.policy import Policy
-from runner.components.asyncapi.connections import ConnectionPool, Credentials, Target, time_left
+from runner.components.asyncapi.connections import Credentials, Target, exchange_fault, pooled, time_left
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
 from runner.components.base import Context
-from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.interpreter.errors import TaskFault
 from runner.outbound.bound_client import IDEMPOTENCY_KEY
 from runner.outbound.dns import NamedTls, dial
 
@@ -31,7 +31,6 @@ EXPIRY_SECONDS: Final = 86_400
 MAX_PACKET_BYTES: Final = limits.MAX_RESULT_BYTES + 64 * limits.KIB  # a message, with its topic and properties
 MAX_QUEUED: Final = 16  # messages that a subscription has received and not handed on
 _MAX_TOPIC_BYTES: Final = 65_535
-_UNAVAILABLE: Final = 503
 # refusals of a connection: MQTT 3.1.1, section 3.2.2.3; MQTT 5, section 3.2.2.2
 _CREDENTIALS: Final = frozenset({4, 5, 134, 135})
 
@@ -56,11 +55,8 @@ async def publish(target: Target, message: OutboundMessage, authentication: Poli
     topic = _topic(target, wildcards=False)
     binding = target.binding("mqtt", "mqtt5", "mqtts", "secure-mqtt")
     quality = _quality(target)
-    credentials = await Credentials.of(authentication, context)
     try:
-        async with context.shared.get(ConnectionPool).use(
-            target, credentials, lambda: _open(target, credentials, context)
-        ) as connection:
+        async with pooled(target, authentication, context, _open) as connection:
             properties = None
             if connection.is_v5:
                 properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho has no types here
@@ -204,7 +200,4 @@ def _bound_packets(client: Any) -> None:
 
 def _fault_of(target: Target, problem: aiomqtt.MqttError) -> TaskFault:
     code = getattr(problem, "rc", None)
-    if getattr(code, "value", code) in _CREDENTIALS:
-        return fault(Kind.AUTHENTICATION, f"{target.endpoint} refuses the credentials")
-    detail = f"{target.endpoint}: the exchange failed ({type(problem).__name__})"
-    return fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
+    return exchange_fault(target, problem, refused=getattr(code, "value", code) in _CREDENTIALS)

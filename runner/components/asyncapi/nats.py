@@ -23,7 +23,14 @@ from nats.protocol.parser import Parser
 from typing_extensions import override
 
 from runner.authentication.policy import Policy
-from runner.components.asyncapi.connections import MAX_RECEIVED_BYTES, ConnectionPool, Credentials, Target, time_left
+from runner.components.asyncapi.connections import (
+    MAX_RECEIVED_BYTES,
+    Credentials,
+    Target,
+    exchange_fault,
+    pooled,
+    time_left,
+)
 from runner.components.asyncapi.documents import document_fault
 from runner.components.asyncapi.messages import InboundMessage, OutboundMessage
 from runner.components.base import Context
@@ -35,7 +42,6 @@ MESSAGE_ID: Final = "Nats-Msg-Id"
 _SUBJECT: Final = re.compile(r"[^\s.*>]+(\.[^\s.*>]+)*")
 _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
 _NAME: Final = re.compile(r"[!-9;-~]+")  # printable ASCII without a colon
-_UNAVAILABLE: Final = 503
 EXPIRY_SECONDS: Final = 86_400.0  # a consumer that nobody uses for so long is removed
 MAX_PENDING: Final = 256  # messages that a subscription has received and not handed on
 _FETCH_SECONDS: Final = 10.0  # duration of one request for a message
@@ -88,11 +94,8 @@ async def publish(
     if not _SUBJECT.fullmatch(subject):
         raise document_fault(f"{subject!r} is not a subject of NATS that can be published to")
     headers = _headers(message)
-    credentials = await Credentials.of(authentication, context)
     try:
-        async with context.shared.get(ConnectionPool).use(
-            target, credentials, lambda: _open(target, credentials, context)
-        ) as connection:
+        async with pooled(target, authentication, context, _open) as connection:
             if not await connection.stream_of(subject):
                 await connection.client.publish(subject, message.payload, headers=headers)
                 await connection.client.flush()
@@ -241,11 +244,8 @@ async def _open(target: Target, credentials: Credentials | None, context: Contex
 
 def nats_fault(target: Target, problem: Exception) -> TaskFault:
     """Return the fault for an error of the library, without its message, which may hold anything."""
-    if "authorization" in str(problem).lower():
-        return fault(Kind.AUTHENTICATION, f"{target.endpoint} refuses the credentials")
     if isinstance(problem, nats.errors.MaxPayloadError):
         return fault(Kind.CONFIGURATION, f"{target.endpoint} takes no message of this size")
     if isinstance(problem, TimeoutError):
         return fault(Kind.TIMEOUT, f"{target.endpoint} did not answer in time")
-    detail = f"{target.endpoint}: the exchange failed ({type(problem).__name__})"
-    return fault(Kind.COMMUNICATION, detail, status=_UNAVAILABLE)
+    return exchange_fault(target, problem, refused="authorization" in str(problem).lower())

@@ -6,7 +6,6 @@ Source: OpenAPI Specification 3.0.4, 3.1.1 (section 4.8.23 "Reference Object") a
 
 from __future__ import annotations
 
-import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +16,6 @@ from urllib.parse import urljoin, urlsplit
 import attrs
 
 from flowhook.payloads.content_type import is_json
-from runner.components import api_documents
 from runner.components.api_documents import VARIABLE, OperationCache, mapping, sequence
 from runner.components.openapi.parameter_styles import DEFAULT_STYLES, PARAMETER_LOCATIONS, Parameter
 
@@ -38,7 +36,7 @@ class ApiOperations(OperationCache["ApiOperation"]):
 
 
 document_fault: Final = ApiOperations.fault
-resolve: Final = functools.partial(api_documents.resolve, document_fault=document_fault)
+resolve: Final = ApiOperations.resolve
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,7 @@ class _Development:
         await self._watching.wait()
 
     def on_ready(self, addresses: ClusterAddresses, login_code: str) -> None:
+        self.flows.url = addresses.public_url or addresses.http_url
         link = f"{addresses.admin_url}/login#{login_code}"
         threading.Thread(target=self._welcome, args=(link,), daemon=True).start()
 

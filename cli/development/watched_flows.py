@@ -31,8 +31,9 @@ class WatchedFlows:
     path: Path
     data_dir: Path
     webhooks: list[str] = field(init=False, default_factory=list)  # IDs of the flows that have a webhook
+    url: str = field(init=False, default="")  # of the edges, as senders see it, once they serve
     # by path: the content that was seen last, with the files that it names, and what is wrong with it
-    _contents: Mapping[Path, bytes] = field(init=False, default_factory=dict)
+    _contents: Mapping[Path, bytes] | None = field(init=False, default=None)
     _problems: Mapping[Path, Problems] = field(init=False, default_factory=dict)
     _flows: dict[Path, str] = field(init=False, default_factory=dict)  # IDs, as last applied
     _others: frozenset[Path] = field(init=False, default=frozenset())  # files that are no flows
@@ -51,7 +52,7 @@ class WatchedFlows:
         if contents == self._contents and unreadable.items() <= self._problems.items():
             return
         problems = {**await asyncio.to_thread(_check, contents), **unreadable}
-        earlier, self._contents = self._contents, contents
+        earlier, self._contents = self._contents or {}, contents
         known, self._problems = self._problems, problems
         for path, content in contents.items():
             if earlier.get(path) == content and known.get(path) == problems.get(path):
@@ -62,11 +63,17 @@ class WatchedFlows:
                 await self._apply_one(client, path, content)
         for path in [path for path in self._flows if path not in contents]:
             self._report_deleted(path)
+        if not contents:
+            print_progress(f"no flows in {self.path}: `flowhook new NAME --provider stripe` writes one")
 
     async def _apply_one(self, client: AsyncClient, path: Path, content: bytes) -> None:
         for pause in PROCESS.pauses():
             try:
+                earlier = set(self.webhooks)
                 self.webhooks[:] = await apply_files(client, self.data_dir, {path: content})
+                for flow in self.webhooks if self.url else ():
+                    if flow not in earlier:
+                        print_progress(f"webhook  {self.url}/hook/{flow}")
                 self._flows[path] = read_applied_files(self.data_dir)[str(path)].flow
             except UnavailableError:  # while a router that died is started again
                 await asyncio.sleep(pause)

@@ -53,6 +53,7 @@ def test_it_applies_what_changes_and_keeps_what_is_faulty_or_deleted(dev, folder
     (folder / "signed.yaml").write_text(SIGNED)
     assert dev.next_line() == "flow signed: created"
     assert dev.next_line().startswith("secrets that are not set yet: ")
+    assert dev.next_line() == f"webhook  {dev.where['http_url']}/hook/signed"
     hello = folder / "hello.yaml"
     hello.write_text(HELLO + "  - wrong: {sett: {a: 1}}\n")
     assert dev.next_line() == f"{hello} is not applied; flow hello stays as it was"
@@ -69,6 +70,7 @@ def test_it_applies_what_changes_and_keeps_what_is_faulty_or_deleted(dev, folder
 def test_two_files_of_one_flow_are_reported_until_one_is_gone(dev, folder):
     (folder / "first.yaml").write_text(HELLO.replace("hello", "twice"))
     assert dev.next_line() == "flow twice: created"
+    assert dev.next_line() == f"webhook  {dev.where['http_url']}/hook/twice"
     second = folder / "second.yaml"
     second.write_text(HELLO.replace("hello", "twice"))
     assert dev.next_line() == f"{second} is not applied"
@@ -149,6 +151,7 @@ def test_a_start_that_fails_says_why(tmp_path):
 
 def test_ctrl_c_drains_it(tmp_path):
     dev = Up(tmp_path / "data", tmp_path, command="dev")
+    assert f"no flows in {tmp_path}: `flowhook new NAME --provider stripe` writes one" in dev.lines
     code, lines, err = dev.stop()
     assert code == 0
     assert lines[0] == "draining; once more to stop at once"

@@ -23,8 +23,9 @@ from cli.failures import EXIT_INTERRUPTED, report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    command = typer.main.get_command(app.create(sys.argv[1:] if arguments is None else arguments))
     try:
+        # imports most of the code, which a Ctrl-C may interrupt
+        command = typer.main.get_command(app.create(sys.argv[1:] if arguments is None else arguments))
         code = command.main(args=arguments, prog_name="flowhook", standalone_mode=False)
         sys.stdout.flush()
     except typer.Abort:

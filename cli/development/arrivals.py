@@ -77,4 +77,4 @@ def request_line(request: ReceivedRequest) -> str:
 
 def _line(time: datetime, flow: str, outcome: str, rest: Iterable[str]) -> str:
     at = time.astimezone().strftime("%H:%M:%S")
-    return printable("  ".join([at, flow, f"{outcome:<9}", *filter(None, rest)]))
+    return printable("  ".join([at, flow, f"{outcome:<9}", *filter(None, rest)])).replace("\n", " ")

@@ -77,6 +77,8 @@ def test_an_execution_has_exactly_the_promised_fields():
         "blocked_by": None,
         "keeps_turn": False,
         "destinations": [],
+        "batch": "",
+        "batch_events": 0,
     }
 
 

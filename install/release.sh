@@ -1,10 +1,10 @@
 #!/bin/sh
 # Build what a release publishes into the folder dist: wheels and source distributions of both packages, their bill of
-# materials, the Helm chart, the formula for Homebrew, and the digests of all.
+# materials, the Helm chart, the npm package, the formula for Homebrew, and the digests of all.
 #
 #   FLOWHOOK_REPOSITORY_URL=ADDRESS install/release.sh VENV
 #
-# The same commit gives the same bytes. Needs kustomize. VENV has uv, and VENV/tools the packages of
+# The same commit gives the same bytes. Needs kustomize, node and npm. VENV has uv, and VENV/tools the packages of
 # requirements-tools.lock.
 set -eu
 venv=$1
@@ -41,6 +41,10 @@ json.dump(found, sys.stdout, indent=2)
 sh deploy/helm/package.sh build/release/chart
 tar --sort=name --mtime=2020-02-02 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX -C build/release/chart -cf - flowhook |
     gzip -9n >"dist/flowhook-chart-$version.tgz"
+
+(cd clients/node && npm ci --silent --ignore-scripts --no-audit --no-fund)
+sh clients/node/build.sh build/release/node
+(cd build/release/node && npm pkg set "repository.url=git+$address.git" && npm pack --silent --pack-destination ../../../dist) >/dev/null
 
 cp requirements.lock "dist/flowhook-$version-requirements.lock"
 digest() { sha256sum "dist/$1" | cut -d' ' -f1; }

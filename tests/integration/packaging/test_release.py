@@ -23,14 +23,15 @@ BESIDE = {
     f"flowhook-{VERSION}.cdx.json",
     f"flowhook-{VERSION}-requirements.lock",
     f"flowhook-chart-{VERSION}.tgz",
+    f"flowhook-client-{VERSION}.tgz",
 }
 
 
 @pytest.fixture(scope="module")
 def elsewhere(clone, tmp_path_factory):
     """Another clone in another folder, where a release is built: a function that builds it."""
-    if not BIN.exists() or not shutil.which("kustomize"):
-        pytest.skip("no tools, or no kustomize")
+    if not BIN.exists() or not all(map(shutil.which, ("kustomize", "npm"))):
+        pytest.skip("no tools, or no kustomize, or no npm")
     folder = shutil.copytree(clone, tmp_path_factory.mktemp("another") / "clone")
 
     def build(**environment):

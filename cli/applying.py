@@ -27,7 +27,7 @@ from cli import failures, flow_files
 from cli.supervisor.initial_flows import ROUTER_AWAY
 from cli.supervisor.progress import print_progress
 from flowhook.client import AppliedFlow, AsyncClient
-from flowhook.errors import UnavailableError
+from flowhook.errors import Fault, InvalidFlowError, UnavailableError
 from flowhook.process.settings import CommonSettings, read_token
 from flowhook.process.supervisor_socket import receive_settings, take_socket
 from flowhook.security.private_files import write_private
@@ -53,9 +53,24 @@ def main(arguments: Sequence[str]) -> int:
 async def _apply(paths: Sequence[Path], parent: socket.socket) -> None:
     settings = CommonSettings()
     async with AsyncClient(settings.router, token=read_token(settings, "admin")) as client:
-        files = {path: flow_files.read_flow_file(path) for path in flow_files.find_flow_files(paths)}
-        for flow_id in await apply_files(client, settings.data_dir, files):
+        for flow_id in await apply_files(client, settings.data_dir, _read(paths, settings.data_dir)):
             parent.sendall(orjson.dumps({"webhook": flow_id}) + b"\n")
+
+
+def _read(paths: Sequence[Path], data_dir: Path) -> dict[Path, bytes]:
+    """Return the contents of flow files, without those that were applied before and whose catalog is away now."""
+    known = read_applied_files(data_dir)
+    files = {}
+    for path in flow_files.find_flow_files(paths):
+        unreached: dict[str, Fault] = {}
+        content = flow_files.read_flow_file(path, unreached)
+        if not unreached:
+            files[path] = content
+        elif applied := known.get(str(path.absolute())):
+            print_progress(f"flow {applied.flow}: kept as it is, as {next(iter(unreached.values())).cause}")
+        else:
+            raise InvalidFlowError([*unreached.values()])
+    return files
 
 
 async def apply_files(client: AsyncClient, data_dir: Path, files: Mapping[Path, bytes]) -> list[str]:

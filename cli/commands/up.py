@@ -13,7 +13,7 @@ from cli.options import read_settings, settings_command
 from cli.supervisor import SPEC
 from cli.supervisor.cluster_spec import ClusterSpec
 from cli.supervisor.up_settings import UpSettings
-from flowhook.errors import FlowhookError
+from flowhook.errors import FlowhookError, InvalidFlowError
 
 
 def _start(settings: UpSettings) -> int:
@@ -34,7 +34,9 @@ def _up(settings: UpSettings) -> int:
     if settings.flows is not None:
         from cli import flow_files
 
-        flow_files.read_flow_files([settings.flows])
+        # `cli.applying` decides about functions of catalogs that are away
+        if faults := flow_files.check_flow_files([settings.flows], {})[1]:
+            raise InvalidFlowError(faults)
     spec = settings.spec()
     with closing(RunDir(settings.data_dir)):
         prepare(settings, spec)

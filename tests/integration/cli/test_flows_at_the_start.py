@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import ssl
 import sys
 
 import pytest
+from aiohttp import web
+from support.certificates import Authority
+from support.http_servers import http_server
 from support.routers import flow, running_router
 
 from cli.supervisor.cluster_spec import Command
 from cli.supervisor.initial_flows import apply_flows
+from cli.supervisor.process_supervisor import StartRefusedError
 
 HOOK = b"webhook: {auth: none}\n"
 NEEDS = b"""
@@ -68,3 +73,32 @@ async def test_secrets_that_are_not_set_take_one_line(start):
     assert printed.out.splitlines()[2:] == [
         "secrets that are not set yet: own-x (x), own-y (y), shared (x, y); `flowhook secrets set NAME` sets one"
     ]
+
+
+CALLS = """
+document: {dsl: 1.0.3, namespace: default, name: NAME, version: 1.0.0}
+webhook: {auth: none}
+use: {catalogs: {shop: {endpoint: 'ENDPOINT'}}}
+do: [{log: {call: 'log:1.0.0@shop'}}]
+"""
+
+
+async def test_a_restart_keeps_a_flow_whose_catalog_is_away(start, tmp_path, monkeypatch, capfd):
+    async def answer(_request):
+        return web.Response(text="set: {logged: true}")
+
+    authority = Authority(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(*authority.issue("shop"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+    async with http_server(answer, tls=tls) as url:
+        (start.files / "a.yaml").write_text(CALLS.replace("NAME", "a").replace("ENDPOINT", url))
+        assert (await start()).out == "flow a: created\n"
+        assert (await start()).out == "flow a: unchanged\n"
+    file = f"{url}/functions/log/1.0.0/function.yaml"
+    assert (await start()).out.startswith(f"flow a: kept as it is, as {file} can't be reached: ")
+    assert start.webhooks == ["a"]
+    (start.files / "b.yaml").write_text(CALLS.replace("NAME", "b").replace("ENDPOINT", url))
+    with pytest.raises(StartRefusedError):
+        await start()
+    assert f"b.yaml:5: do[0].log.call: {file} can't be reached: " in capfd.readouterr().err

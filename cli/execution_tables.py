@@ -74,7 +74,7 @@ def turn_text(turn: Shown) -> str:
 
 def blocked_text(blocked_by: Shown) -> str:
     since = "" if blocked_by["faulted_at"] is None else f", which faulted at {blocked_by['faulted_at']}"
-    return f"blocked by {blocked_by['execution_id']}{since}"
+    return f"blocked by {blocked_by['execution']}{since}"
 
 
 def error_text(error: Shown) -> str:

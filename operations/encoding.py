@@ -55,6 +55,7 @@ _PAST: Final = {
     "create": "created",
     "end": "ended",
     "erase": "erased",
+    "fault": "faulted",
     "match": "matched",
     "open": "opened",
     "receive": "received",

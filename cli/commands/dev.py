@@ -19,7 +19,7 @@ from typer import Argument
 
 from cli import failures
 from cli.commands.schema import write_schema
-from cli.commands.up import prepare, program
+from cli.commands.up import check, prepare, program
 from cli.options import settings_command
 from cli.supervisor.cluster import first_error
 from cli.supervisor.cluster_spec import ClusterSpec
@@ -64,6 +64,7 @@ def _start(settings: DevSettings) -> int:
 def _dev(settings: DevSettings) -> int:
     from cli.supervisor.rundir import RunDir
 
+    check(settings)
     flows = (settings.flows or Path()).absolute()
     if not flows.exists():
         raise InvalidError(f"{settings.flows}: there is no such file or directory", reason="FLOW_FILE_MISSING")

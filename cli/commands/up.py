@@ -31,6 +31,7 @@ def _up(settings: UpSettings) -> int:
     """
     from cli.supervisor.rundir import RunDir
 
+    check(settings)
     if settings.flows is not None:
         from cli import flow_files
 
@@ -46,17 +47,22 @@ def _up(settings: UpSettings) -> int:
     os.execve(sys.executable, arguments, {**os.environ, SPEC: replace(spec, program=program()).to_json()})  # noqa: S606 - no shell is wanted
 
 
-def prepare(settings: UpSettings, spec: ClusterSpec) -> None:
-    """Check what the processes of a cluster need, and create tokens and keys; the caller has locked its directory."""
+def check(settings: UpSettings) -> None:
+    """Refuse limits and certificates with which no cluster starts, before anything is written."""
     from flowhook.process import kernel
-    from flowhook.security.private_files import restrict_permissions
-    from flowhook.security.tokens import ensure_tokens
 
     kernel.ensure_limit()
     if (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file) != (None, None, None):
         from flowhook.process.server_certificates import load_certificates
 
         load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+
+
+def prepare(settings: UpSettings, spec: ClusterSpec) -> None:
+    """Check that the cluster can be started, and create tokens and keys; the caller has locked its directory."""
+    from flowhook.security.private_files import restrict_permissions
+    from flowhook.security.tokens import ensure_tokens
+
     spec.check()
     restrict_permissions(settings.data_dir)
     ensure_tokens(settings.data_dir)

@@ -8,7 +8,6 @@ cluster start it.
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -68,7 +67,6 @@ async def restarted():
 
 def pytest_collection_modifyitems(items):
     """Called with the whole suite's tests, of which those of other folders may have arguments of the same names."""
-    here = Path(__file__).parent
     for item in items:
-        if item.path.is_relative_to(here) and SHARED.intersection(getattr(item, "fixturenames", ())):
+        if item.nodeid.startswith("tests/e2e/") and SHARED.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)

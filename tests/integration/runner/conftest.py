@@ -463,7 +463,7 @@ def perform():
         allow=True,
         processes=False,
         secrets=None,
-        seconds=2.0,
+        seconds=PATIENCE,
         extra=(),
         effect=None,
         attachments=NO_ATTACHMENTS,

@@ -34,7 +34,9 @@ def certificate(tmp_path, monkeypatch):
     return authority.issue("mail")
 
 
-def mail(port, *, key="evt_1:/do/0/mail#0", tls="none", user=None, server=None, settings=None, seconds=PATIENCE, **more):
+def mail(
+    port, *, key="evt_1:/do/0/mail#0", tls="none", user=None, server=None, settings=None, seconds=PATIENCE, **more
+):
     secret = {"host": "127.0.0.1", "port": port, "tls": tls} if server is None else server
     if user:
         secret |= {"username": user[0], "password": user[1]}

@@ -36,6 +36,13 @@ def test_fish_gets_values_too():
     assert {"replay", "resume", "resolve"} <= set(words.split())
 
 
+def test_samples_and_providers_are_completed():
+    found = completed("complete_bash", COMP_WORDS="flowhook trigger git", COMP_CWORD="2").split()
+    assert found == ["github/issue-opened", "github/push", "gitlab/push"]
+    words = "flowhook new orders --provider s"
+    assert {"shopify", "stripe"} <= set(completed("complete_bash", COMP_WORDS=words, COMP_CWORD="4").split())
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_each_shell_is_shown(shell):
     """The shell is named: what runs the tests may be none."""

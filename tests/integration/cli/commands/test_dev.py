@@ -9,6 +9,7 @@ from contextlib import closing
 import pytest
 from support.command_flows import HELLO, SIGNED
 from support.commands import PATIENCE, Up, flowhook, flowhook_process, send_event
+from support.patience import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +150,18 @@ def test_a_start_that_fails_says_why(tmp_path):
     assert "flowhook: router-1 can't start, see above" in failed.err
 
 
-def test_ctrl_c_drains_it(tmp_path):
-    dev = Up(tmp_path / "data", tmp_path, command="dev")
-    assert f"no flows in {tmp_path}: `flowhook new NAME --provider stripe` writes one" in dev.lines
-    code, lines, err = dev.stop()
-    assert code == 0
-    assert lines[0] == "draining; once more to stop at once"
-    assert not list((tmp_path / "data" / "run").glob("*.pid"))
-    assert err == ""
+def test_it_opens_the_console_logged_in_and_ctrl_c_drains_it(tmp_path):
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/part; mv {tmp_path}/part {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    with closing(Up(tmp_path / "data", tmp_path, "--open", command="dev", BROWSER=f"{browser} %s")) as dev:
+        wait_until((tmp_path / "opened").exists, "the browser is started")
+        link = (tmp_path / "opened").read_text().strip()
+        assert link.startswith(f"{dev.where['admin_url']}/login#")
+        assert f"console  {link} (logs in once, within an hour)" in dev.lines
+        assert f"no flows in {tmp_path}: `flowhook new NAME --provider stripe` writes one" in dev.lines
+        code, lines, err = dev.stop()
+        assert code == 0
+        assert lines[0] == "draining; once more to stop at once"
+        assert not list((tmp_path / "data" / "run").glob("*.pid"))
+        assert err == ""

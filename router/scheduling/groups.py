@@ -64,6 +64,7 @@ class GroupWait(NamedTuple):
 class _Group:
     id: GroupId
     policy: GroupPolicy
+    seq: int  # its first execution
     first_ms: int
     latest_ms: int
     due_ms: int = 0
@@ -72,7 +73,7 @@ class _Group:
     order_keys: dict[int, str] = field(default_factory=dict)  # of its executions, in order of arrival
 
     def __lt__(self, other: _Group) -> bool:  # for the heap, between groups of the same time
-        return id(self) < id(other)
+        return self.seq < other.seq
 
 
 class EventGroups:
@@ -101,7 +102,7 @@ class EventGroups:
             self._close(group)
             group = None
         if group is None:
-            group = self._groups[of] = _Group(of, policy, time_ms, time_ms)
+            group = self._groups[of] = _Group(of, policy, seq, time_ms, time_ms)
         group.policy = policy
         group.order_keys[seq] = order_key
         group.bytes += size

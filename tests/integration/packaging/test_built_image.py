@@ -52,7 +52,7 @@ def files_of_the_base():
 @pytest.fixture(scope="module")
 def buildah(tmp_path_factory):
     """A function that runs buildah with a storage of its own."""
-    if os.geteuid() or not all(map(shutil.which, ("buildah", "apt-cache", "dpkg"))):
+    if os.geteuid() or not all(map(shutil.which, ("buildah", "apt-cache", "dpkg", "python3.13"))):
         pytest.skip("needs root and Debian's buildah and netavark")
     folder = tmp_path_factory.mktemp("buildah")
     limits = {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}")) for name in ("nofile", "nproc")}

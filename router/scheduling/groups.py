@@ -98,7 +98,8 @@ class EventGroups:
         `policy` is of the same kind as the group.
         """
         group = self._groups.get(of)
-        if group is not None and group.bytes + size > limits.MAX_BATCHED_BYTES:
+        is_late = group is not None and policy.batches and time_ms > group.due_ms  # and so is the timer
+        if group is not None and (is_late or group.bytes + size > limits.MAX_BATCHED_BYTES):
             self._close(group)
             group = None
         if group is None:

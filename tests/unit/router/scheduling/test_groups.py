@@ -201,6 +201,14 @@ def test_a_batch_is_over_a_period_after_its_first_event_whatever_follows():
     assert (shard.events_of(1), shard.events_of(9)) == (3, 1)
 
 
+def test_an_event_that_comes_after_its_period_begins_another_batch_also_if_the_timer_is_late():
+    shard = new_shard(batches(9))
+    for seq, at in ((1, 0), (2, PERIOD), (3, PERIOD + 1), (4, PERIOD + 2)):
+        accept_for_batch(shard, seq, at)
+    assert decide(shard, PERIOD + 2) == [ClosedGroup("a", 1, (2,), batches=True)]
+    assert decide(shard, 2 * PERIOD + 1) == [ClosedGroup("a", 3, (4,), batches=True)]
+
+
 def test_a_full_batch_is_over_at_once_and_another_begins():
     shard = new_shard(batches(2))
     for seq in range(1, 6):

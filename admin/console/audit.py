@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
-from urllib.parse import urlencode
 
-from admin.console.page import FilterForm, Page
+from admin.console.page import FilterForm, ListPage
 from operations.table import LIST_AUDIT
 
 # what the methods that are recorded do, in words
@@ -37,21 +37,8 @@ ACTIONS: Final[Mapping[str, str]] = {
 }
 
 
-class AuditLogPage(Page):
+class AuditLogPage(ListPage):
     """`/audit`: the entries of the audit log, newest first."""
 
-    filter_form = FilterForm("audit_form.html", "Audit log", LIST_AUDIT, values={"actions": ACTIONS})
-
-    async def show(self, *_values: str) -> None:
-        parameters = LIST_AUDIT.read_query({}, self.query())
-        page = await self.perform(LIST_AUDIT, parameters)
-        given = parameters.model_dump(include={"actor", "action", "target"}, exclude_defaults=True)
-        self.finish_page(
-            "audit.html",
-            page=page,
-            filters=parameters,
-            actions=ACTIONS,
-            query=urlencode(given),
-            first=not parameters.page_token,
-            older=urlencode({**given, "page_token": page.next_page_token}),
-        )
+    operation, template, values = LIST_AUDIT, "audit.html", MappingProxyType({"actions": ACTIONS})
+    filter_form = FilterForm("audit_form.html", "Audit log", LIST_AUDIT, values=values)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
-
-from admin.console.page import Page
+from admin.console.page import ListPage, Page
 from operations.table import GET_INCIDENT, LIST_INCIDENTS
 
 
-class IncidentsPage(Page):
+class IncidentsPage(ListPage):
     """`/incidents`: the open incidents, then those that are over."""
 
-    async def show(self, *_values: str) -> None:
-        parameters = LIST_INCIDENTS.read_query({}, self.query())
-        page = await self.perform(LIST_INCIDENTS, parameters)
-        older = urlencode({"page_token": page.next_page_token})
-        self.finish_page("incidents.html", page=page, first=not parameters.page_token, older=older)
+    operation, template = LIST_INCIDENTS, "incidents.html"
 
 
 class IncidentDetailPage(Page):

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from admin.console import rendering
 from admin.console.unsent_form import MAX_UNSENT, carry, summary, unsent_form
@@ -281,6 +281,29 @@ class Page(SignedInHandler):
     def write_error(self, status_code: int, **_kwargs: Any) -> None:
         self.set_error_headers(status_code)
         self._finish_error_page("There is no such page." if status_code == http.HTTPStatus.NOT_FOUND else "")
+
+
+class ListPage(Page):
+    """Base class of pages that show a list, the newest first, with conditions in the URL."""
+
+    operation: Operation[Any]  # reads the conditions, and a page of the list
+    template: str  # gets the conditions as `filters`, and the queries of the newest and of older items
+    values: Mapping[str, object] = MappingProxyType({})  # further values for the template
+
+    async def show(self, *_values: str) -> None:
+        query = {name: values for name, values in self.query().items() if values != [""]}  # a form sends all fields
+        parameters = self.operation.read_query({}, query)
+        page = await self.perform(self.operation, parameters)
+        given = parameters.model_dump(exclude={"page_size", "page_token"}, exclude_defaults=True)
+        self.finish_page(
+            self.template,
+            page=page,
+            filters=parameters,
+            first=not parameters.page_token,
+            newest=urlencode(given),
+            older=urlencode({**given, "page_token": page.next_page_token}),
+            **self.values,
+        )
 
 
 class HomePage(Page):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import http
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from admin.console.body_view import body_view
-from admin.console.page import FilterForm, Page
+from admin.console.page import FilterForm, ListPage, Page
 from flowhook.errors import ConflictError
 from flowhook.model.rejections import Acceptability
 from operations.encoding import header_texts
@@ -53,24 +54,11 @@ OBSTACLES: Final[Mapping[Acceptability, str]] = {
 }
 
 
-class RejectionsPage(Page):
+class RejectionsPage(ListPage):
     """`/rejections`: refused requests, newest first."""
 
+    operation, template, values = LIST_REJECTIONS, "rejections.html", MappingProxyType({"max_counts": MAX_COUNTS})
     filter_form = FilterForm("rejections_form.html", "Rejections", LIST_REJECTIONS)
-
-    async def show(self, *_values: str) -> None:
-        parameters = LIST_REJECTIONS.read_query({}, self.query())
-        page = await self.perform(LIST_REJECTIONS, parameters)
-        given = parameters.model_dump(include={"flow", "reason"}, exclude_defaults=True)
-        self.finish_page(
-            "rejections.html",
-            page=page,
-            filters=parameters,
-            first=not parameters.page_token,
-            max_counts=MAX_COUNTS,
-            newest=urlencode(given),
-            older=urlencode({**given, "page_token": page.next_page_token}),
-        )
 
 
 class RejectionDetailPage(Page):

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlencode
+from types import MappingProxyType
 
-from admin.console.page import FilterForm, Page
+from admin.console.page import FilterForm, ListPage
 from flowhook.model.rejections import RequestOutcome
 from operations.table import LIST_REQUESTS
 
 
-class RequestsPage(Page):
+class RequestsPage(ListPage):
     """`/requests`: all requests, newest first."""
 
-    filter_form = FilterForm("requests_form.html", "Requests", LIST_REQUESTS, values={"outcomes": list(RequestOutcome)})
-
-    async def show(self, *_values: str) -> None:
-        query = {name: values for name, values in self.query().items() if values != [""]}  # a form sends all fields
-        parameters = LIST_REQUESTS.read_query({}, query)
-        page = await self.perform(LIST_REQUESTS, parameters)
-        given = parameters.model_dump(include={"flow", "outcome"}, exclude_defaults=True)
-        self.finish_page(
-            "requests.html",
-            page=page,
-            filters=parameters,
-            outcomes=list(RequestOutcome),
-            first=not parameters.page_token,
-            newest=urlencode(given),
-            older=urlencode({**given, "page_token": page.next_page_token}),
-        )
+    operation, template, values = LIST_REQUESTS, "requests.html", MappingProxyType({"outcomes": list(RequestOutcome)})
+    filter_form = FilterForm("requests_form.html", "Requests", LIST_REQUESTS, values=values)

@@ -71,7 +71,10 @@ def container(buildah, clone, tmp_path_factory):
     (folder / "Dockerfile").write_text(BASE_FILE)
     (folder / "files").write_text("\n".join(files_of_the_base()))
     run("tar", "-C", "/", "--no-recursion", "-cf", folder / "base.tar", "-T", folder / "files")
-    buildah("build", "--quiet", "--network", "host", "--tag", "base", folder)
+    try:
+        buildah("build", "--quiet", "--network", "host", "--tag", "base", folder)
+    except subprocess.CalledProcessError as error:  # within some containers nothing may be mounted
+        pytest.skip(f"buildah can't build even the base here: {error.stderr[-500:]}")
     base = ["--build-context", f"{BASE}=container-image://localhost/base"]
     buildah("build", "--quiet", "--network", "host", "--format", "docker", *base, "--tag", "flowhook", clone)
     name = buildah("from", "localhost/flowhook").strip()

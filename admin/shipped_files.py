@@ -18,6 +18,7 @@ PATTERNS: Final = (
     "docs/*.md",
     "docs/*.svg",
     "docs/adr/*.md",
+    "docs/providers/*.md",
     "docs/screenshots/executions-light.png",
     "docs/screenshots/timeline-light.png",
     "examples/*.yaml",

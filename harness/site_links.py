@@ -15,7 +15,7 @@ from markdown import Extension, Markdown
 from markdown.treeprocessors import Treeprocessor
 
 # a folder of the repository other than docs/, from a page in docs/ or in a folder in it
-_OUTSIDE: Final = re.compile(r"(?:\.\./)+(?=(?:examples|flowhook|protos|router|runner|tests)/)")
+_OUTSIDE: Final = re.compile(r"(?:\.\./)+(?=(?:clients|deploy|examples|flowhook|protos|router|runner|tests)/)")
 
 
 class _Links(Treeprocessor):

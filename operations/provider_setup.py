@@ -2,7 +2,7 @@
 
 They are in the order in which they are taken: what a handshake needs is set before the URL is entered at the provider.
 
-Source: docs/senders.md, and each provider's page in `flowhook.providers.table` and those in the comments here.
+Source: docs/providers, and each provider's page in `flowhook.providers.table` and those in the comments here.
 """
 
 from __future__ import annotations

@@ -200,5 +200,6 @@ class DocumentationIndex(PublicPage):
         self.finish_page(
             "documents.html",
             guides=[each for each in shown if "/" not in each[0]],
+            providers=[each for each in shown if each[0].startswith("providers/")],
             records=[each for each in shown if each[0].startswith("adr/") and each[0] != "adr/readme"],
         )

@@ -165,7 +165,7 @@ class PaypalVerifier(KeyedVerifier):
     The certificate is trusted because it is fetched from PayPal's own server over HTTPS, and while it is valid;
     PayPal's pages require no more. A CRC-32 is not a cryptographic hash: an attacker with a signed request can make
     another body with the same CRC-32. The only protection is the ID of the transmission, by which a repeated delivery
-    is recognised. See docs/senders.md.
+    is recognised. See docs/providers/paypal.md.
 
     Source: https://developer.paypal.com/api/rest/webhooks/rest/#link-selfverificationmethod
     """

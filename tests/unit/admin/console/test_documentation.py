@@ -97,7 +97,7 @@ def test_html_in_the_source_is_text_and_what_is_not_shipped_is_no_link():
 
 def test_every_page_and_every_example_of_the_repository_is_shipped():
     shipped = set(shipped_paths(ROOT))
-    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= shipped
+    assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("**/*.md")} <= shipped
     assert {f"examples/{path.name}" for path in (ROOT / "examples").glob("*")} <= shipped
     assert read_shipped().keys() == shipped
     assert len(ALL.examples) == len(list((ROOT / "examples").iterdir()))

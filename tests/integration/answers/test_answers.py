@@ -50,7 +50,7 @@ FLOWS = {
     "  - fail: {raise: {error: {type: 'https://example.com/no', status: 500, title: No, detail: away}}}\n",
     "retried": OPEN + "do:\n  - charge: {call: http, with: {method: post, endpoint: 'URL/charge', body: {a: 1}},"
     " metadata: {retry: {delay: PT1H, limit: {attempt: {count: 3}}}}}\n",
-    "stopped": OPEN + "execution: {outage: {failures: 1}}\n"
+    "stopped": OPEN + "execution: {outage: {failures: 1, probe: PT5M}}\n"
     "do:\n  - ask: {call: http, with: {method: get, endpoint: 'URL/ask'}}\n",
     "waiting": OPEN + "do: [{later: {wait: {hours: 1}}}]\n",
     "child": "do: [{keep: {set: {a: 1}}}]\n",
@@ -129,7 +129,8 @@ async def act(client, sender, shop):
     await ended(client, replay.id)
     await send("guarded")
     [rejection] = (await until(lambda: client.rejections.page(flow_id="guarded"), lambda page: page.items)).items
-    await send("stopped")
+    stopped = await send("stopped")
+    await until(lambda: client.executions.get(stopped), lambda found: found.execution.destinations)
     [incident] = (await until(client.incidents.page, lambda page: page.items)).items
     done = ExecutionFilter(flow_id="kept")
     jobs = [

@@ -24,6 +24,13 @@ def process(cluster, name):
     return psutil.Process(int((cluster.data_dir / "run" / f"{name}.pid").read_text()))
 
 
+def is_alive(process):
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_all_have_one_parent_and_share_most_of_their_memory(cluster):
     processes = [process(cluster, name) for name in NAMES]
     (server,) = {each.parent() for each in processes}
@@ -71,7 +78,9 @@ def test_one_that_dies_is_forked_again_and_so_are_all_with_the_one_that_forks(fl
         assert process(up, "edge-1").parent() == server
         assert process(up, "edge-1").pid != before["edge-1"]
 
+        killed = server.children(recursive=True)
         os.kill(server.pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(is_alive, killed)), "the kernel has ended what it forked")
         wait_until(lambda: up.run("send", "hello", "--data", "{}").code == 0, "an edge accepts events")
         wait_for_end(up, send_event(up, "hello", "{}"))
         assert process(up, "router-1").pid != before["router-1"]

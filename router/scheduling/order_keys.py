@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ class _KeyedQueue:
 
     id: tuple[str, str]
     turn: int
-    behind: deque[int] | None = None
+    behind: OrderedDict[int, None] | None = None
     held: HeldTurn | None = None  # its execution has the turn, or a replay of it has
 
 
@@ -54,9 +54,9 @@ class KeyedQueues:
         elif root and queue.held is not None and (queue.held.root, queue.held.seq) == (root, queue.turn):
             queue.turn = seq
         elif queue.behind is None:
-            queue.behind = deque([seq])
+            queue.behind = OrderedDict({seq: None})
         else:
-            queue.behind.append(seq)
+            queue.behind[seq] = None
         self._by_seq[seq] = queue
         return queue.turn == seq
 
@@ -103,22 +103,21 @@ class KeyedQueues:
     def leave(self, seq: int, *, completed: bool = True) -> int | None:
         """Remove an execution, and return the one whose turn it becomes.
 
-        A replay that has not `completed` gives the turn back to what it replays. Takes constant time for the execution
-        whose turn it was, time linear in its queue for any other.
+        A replay that has not `completed` gives the turn back to what it replays.
         """
         queue = self._by_seq.pop(seq, None)
         if queue is None:
             return None
         if queue.turn != seq:
             if queue.behind is not None:
-                queue.behind.remove(seq)
+                del queue.behind[seq]
             return None
         if queue.held is not None and queue.held.seq != seq and not completed:
             queue.turn = queue.held.seq
             return None
         self._drop(queue)
         if queue.behind:
-            queue.turn = queue.behind.popleft()
+            queue.turn, _ = queue.behind.popitem(last=False)
             return queue.turn
         del self._queues[queue.id]
         return None

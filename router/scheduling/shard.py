@@ -69,7 +69,7 @@ class Shard:
     """The scheduler of a shard. After the `recover` calls, call `begin`.
 
     Methods take constant time for each execution they concern; parking and waking take logarithmic time; cancelling or
-    suspending a ready or blocked execution takes time linear in the flow's backlog.
+    suspending a ready execution takes time linear in the flow's backlog.
 
     Of its parts, callers may read all. They release leases by `losses`, and report there what a runner learned of an
     earlier loss; they change the credit of `runners`, and may end a returning execution of `pending`.

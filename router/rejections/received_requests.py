@@ -22,6 +22,7 @@ from router.storage.model import ExecutionRecord
 from router.storage.rejections import RejectionLog, StoredRejection
 from router.storage.shard_state import ShardState
 
+MAX_READS: Final = 10  # pages that are read until one has anything: many executions may be no requests
 MAX_DIGITS: Final = 18  # of a number in a page token
 _END: Final = "-"  # in a page token: all of one of the two lists was read
 
@@ -38,6 +39,16 @@ class ReceivedRequests:
         self, flow_id: str, outcome: RequestOutcome | None, size: int, token: str
     ) -> tuple[list[ReceivedRequest], str]:
         """Return a page, and the token of the next one; empty on the last. InvalidError: the token is none."""
+        found: list[ReceivedRequest] = []
+        for _ in range(MAX_READS):
+            found, token = await self._read(flow_id, outcome, size, token)
+            if found or not token:
+                break
+        return found, token
+
+    async def _read(
+        self, flow_id: str, outcome: RequestOutcome | None, size: int, token: str
+    ) -> tuple[list[ReceivedRequest], str]:
         before_seq, before_number = _parse(token)
         seq = before_seq if outcome in (None, RequestOutcome.ACCEPTED) else _END
         number = before_number  # of callbacks that were accepted, too

@@ -23,3 +23,13 @@ async def test_what_a_schedule_or_another_flow_starts_is_no_request(router, clie
             started = {each.id async for each in client.executions.list(flow_id="often")} - {sent, child}
     listed = [each async for each in client.rejections.requests(outcome=RequestOutcome.ACCEPTED)]
     assert [each.execution_id for each in listed] == [sent, caller]
+
+
+async def test_a_page_is_not_empty_because_executions_before_it_are_no_requests(router, client):
+    await client.flows.apply([flow("caller"), flow("child")])
+    caller = await client.ingest("caller", {})
+    async with effects_of(router) as effects:
+        for number in range(3):
+            await effects.start("child", key=f"{caller}:/do/0/run#{number}", caller=caller)
+    page = await client.rejections.requests_page(page_size=1)
+    assert [each.execution_id for each in page.items] == [caller]

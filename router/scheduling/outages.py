@@ -208,6 +208,12 @@ class Wake(NamedTuple):
     retry_key: str = ""  # it waits for another try: key of the journal entry that ends this
 
 
+def _shares(breakers: Sequence[Breaker], found: Sequence[Wake], limit: int) -> Iterator[tuple[Breaker, int]]:
+    """Yield breakers with their shares of what is left until so much is found."""
+    for number, breaker in enumerate(breakers):
+        yield breaker, max(0, -((len(found) - limit) // (len(breakers) - number)))
+
+
 def incident_id(origin: str, opened_ms: int) -> str:
     """Return the ID of an incident: the same whenever it is made again."""
     return "inc_" + ids.derive(ids.slot_of(origin), opened_ms, f"incident {origin}").partition("_")[2]
@@ -437,19 +443,21 @@ class Outages:
         for each in found:
             self.leave(each.seq)
         opened = [each for each in self._destinations.values() if each.opened_ms]
-        for breaker in [each for one in opened for each in one.breakers.values() if each.failing]:
-            found += self._let_fail(breaker, limit // 2 - len(found))
+        failing = [each for one in opened for each in one.breakers.values() if each.failing]
+        failing.sort(key=lambda each: len(each.failing[0]))  # what the first ones leave is for the others
+        for breaker, share in _shares(failing, found, limit // 2):
+            found += self._let_fail(breaker, share)
         draining = [each for one in opened for each in one.parking if each.state is BreakerState.DRAINING]
-        draining.sort(key=lambda each: each.followers)  # what the first ones leave is for the others
-        for number, breaker in enumerate(draining):
-            found += self._drain(breaker, now_ms, -((len(found) - limit) // (len(draining) - number)))
+        draining.sort(key=lambda each: each.followers)
+        for breaker, share in _shares(draining, found, limit):
+            found += self._drain(breaker, now_ms, share)
         probes = (self._probe(each, now_ms) for each in opened)
         found += islice((each for each in probes if each is not None), limit)
         return found
 
     def _let_fail(self, breaker: Breaker, limit: int) -> Iterator[Wake]:
         cause = breaker.destination.cause or "the destination is down"
-        for seq in list(islice(breaker.failing[0], max(0, limit))):
+        for seq in list(islice(breaker.failing[0], limit)):
             self.leave(seq)
             yield Wake(seq, breaker.destination.origin, cause)
         if not breaker.failing[0]:

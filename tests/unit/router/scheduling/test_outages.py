@@ -538,6 +538,17 @@ def test_calls_that_an_operator_lets_fail_do_so_little_by_little(shard):
     assert shard.outages.waiting == 0
 
 
+def test_a_flow_of_which_many_calls_fail_delays_no_other_of_which_few_do(shard):
+    for flow in ("a", "b"):
+        shard.fail(flow, times=3)
+    shard.park(*range(5000))
+    shard.park(6000, 6001, flow="b")
+    shard.outages.let_fail(ORIGIN, shard.now)
+    woken = shard.wake(limit=MAX_WAKES)
+    assert len(woken) == MAX_WAKES // 2
+    assert {6000, 6001} < set(woken)
+
+
 def test_calls_that_fail_little_by_little_do_so_though_the_destination_is_back(shard):
     shard.fail(times=3)
     shard.park(1, 2, *range(10, 5000))

@@ -249,6 +249,7 @@ class SentDelivery:
         self._trace = secrets.token_hex(16)
         respond = None if document.webhook is None else document.webhook.respond
         self._unnamed = respond is None or respond.mode == "reply" or not _names_it(respond.body)
+        self._filters = document.webhook is not None and document.webhook.accept is not None
         self.execution_id = ""  # empty: unknown
         self.duplicate: bool | None = (
             None  # whether it is a repeated delivery, which starts no execution; None: unknown
@@ -272,7 +273,8 @@ class SentDelivery:
                 self.duplicate = self._is_old(named)
         elif self._newest is not None:
             self.execution_id = self._search()
-            self.duplicate = not self.execution_id
+            if self.execution_id or not self._filters:  # else the filter may not have wanted it
+                self.duplicate = not self.execution_id
 
     def _is_old(self, execution_id: str) -> bool:
         if not self._newest or ids.time_ms_of(execution_id) > ids.time_ms_of(self._newest):

@@ -58,6 +58,7 @@ RELEASE: Final = (
     "tests/e2e/test_stopping.py",
     "tests/integration/chaos/",
     "tests/integration/deploy/",
+    "tests/integration/docs/test_how_to.py::test_commands_print_what_the_pages_say",
     "tests/integration/docs/test_other_languages.py",
     "tests/integration/packaging/",
     "tests/integration/payloads/test_hostile.py",

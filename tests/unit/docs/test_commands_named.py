@@ -10,7 +10,7 @@ from support.cases import cases
 
 from cli.app import create
 
-PAGES = [pages.DOCS / name for name in ("troubleshooting.md", "senders.md")]
+PAGES = [pages.DOCS / name for name in ("moving.md", "senders.md", "troubleshooting.md")]
 PAGES += sorted((pages.DOCS / "providers").glob("*.md"))
 WORDS = r"flowhook((?:\s+[^`\n]*)?)"
 

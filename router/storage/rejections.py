@@ -50,9 +50,11 @@ class StoredRejection(NamedTuple):
 
 
 def _add(connection: apsw.Connection, rows: Sequence[StoredRejection]) -> None:
+    # edges report a little later: what they say of an execution that was erased meanwhile is not stored
     connection.executemany(
         "INSERT INTO rejection (id, flow_id, time_ms, content, reason, sealed, accepted_id, outcome)"
-        " VALUES (?, ?, ?, ?, ?, ?, nullif(?, ''), ?) ON CONFLICT (id) DO NOTHING",
+        " SELECT ?, ?, ?, ?, ?, ?, nullif(?7, ''), ?"
+        " WHERE NOT EXISTS (SELECT 1 FROM erasure WHERE execution_id = ?7) ON CONFLICT (id) DO NOTHING",
         [(*row[1:8], row.outcome) for row in rows],
     )
     for flow_id, outcome in {(row.flow_id, row.outcome) for row in rows}:

@@ -149,6 +149,21 @@ async def test_what_refers_to_it_keeps_no_words_about_it(cluster, new_event, lef
     assert [each.id for each in await cluster.storage.rejections.page()] == ["rej_other"]
 
 
+async def test_what_is_reported_of_a_request_once_its_execution_is_erased_is_not_stored(cluster, new_event, left):
+    event, other = new_event(), new_event()
+    await cluster.append(event, other)
+    await cluster.end(1, 2)
+    await erase(cluster, event)
+    await cluster.storage.rejections.add(
+        [
+            StoredRejection(0, f"rej_{name}", "shop", 1, content, "DUPLICATE", None, of, outcome="duplicate")
+            for name, content, of in (("late", MARK, event.event_id), ("other", b"", other.event_id))
+        ]
+    )
+    assert [each.id for each in await cluster.storage.rejections.page(outcome="")] == ["rej_other"]
+    assert left() == []
+
+
 async def test_it_is_erased_once_and_that_stays_known(cluster, new_event):
     event = new_event(payload=MARK)
     await cluster.append(event)

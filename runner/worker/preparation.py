@@ -30,6 +30,7 @@ from runner.worker.router_reads import BodyFetcher, LoadedFlow, ProgramCache, Se
 # Size from which bodies of flows in quarantine are parsed in a separate process. Parsing a smaller body takes less time
 # than a request to that process. Compressed bodies are always parsed there, since their decompressed size is unknown.
 OFFLOAD_BYTES: Final = 16 * limits.KIB
+MAX_BATCH_INPUT: Final = 64 * limits.MIB  # JSON of a batch's events that were parsed there: compressed ones may be large
 
 _NOTHING: Final[Mapping[Any, bytes]] = {}
 
@@ -95,12 +96,18 @@ class ExecutionPreparer:
     async def _input(self, execution: ActiveExecution, flow: LoadedFlow) -> Any:
         batches, activity = flow.program.batches, Activity.BODY
         reads: list[Callable[[], Any]] = []
+        size = 0
         for event, owner in execution.events:
             contents = await self._bodies.contents(event, raw=flow.program.takes_raw_body)
             options = self._options(flow, owner, contents)
             if self._needs_process(event):
                 activity = Activity.INPUT
-                reads.append(partial(orjson.loads, await self._quarantine.event_input(event, **options)))
+                text = await self._quarantine.event_input(event, **options)
+                size += len(text)
+                if batches and size > MAX_BATCH_INPUT:
+                    cause = f"the events of its batch have more than {MAX_BATCH_INPUT // limits.MIB} MiB, decompressed"
+                    raise TaskFault(error(Kind.EXPRESSION, cause, instance=INPUT))
+                reads.append(partial(orjson.loads, text))
             else:
                 reads.append(partial(workflow_input, event, **options))
         # those of a batch under supervision as a whole: each is small, but together compressed bodies may be large

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from flowhook import limits
 from flowhook.model import Event
 from runner.evaluation import supervision
 from runner.evaluation.supervision import CPU_READING_NS, SLOW_NS, Supervision
@@ -85,3 +87,37 @@ def test_bodies_within_some_ms_share_a_reading_of_the_cpu_time(prepare, thread):
     # it may count what was done since the reading, too, but no more than fits into its age
     assert prepare(SLOW_NS + 1, SLOW_NS + 1 - CPU_READING_NS)
     assert not prepare(SLOW_NS + 1, SLOW_NS)
+
+
+async def test_events_of_a_batch_that_are_large_once_decompressed_fault_it_before_they_take_up_memory(thread):
+    compressed = EVENT._replace(headers=(("content-encoding", b"gzip"),))
+    taken = []
+
+    class Quarantine:
+        def __contains__(self, _flow_id):
+            return True
+
+        async def event_input(self, event, **_):
+            taken.append(event.id)
+            return '"' + "a" * limits.MAX_BODY_BYTES + '"'
+
+    async def load(_flow_id, _revision):
+        return LoadedFlow(replace(FLOW.program, batches=True))
+
+    async def contents(_event, *, raw):
+        return {}
+
+    preparer = ExecutionPreparer(
+        flows=SimpleNamespace(load=load),
+        secrets=None,
+        bodies=SimpleNamespace(contents=contents),
+        supervision=Supervision(thread),
+        quarantine=Quarantine(),
+    )
+    few, many = (compressed._replace(batch=(compressed,) * number) for number in (2, 999))
+    prepared = await preparer.prepare(ActiveExecution(b"lease", few, 1, (), "evt_1", 0))
+    assert [len(each) for each in prepared.data] == [limits.MAX_BODY_BYTES] * 3
+    taken.clear()
+    end = await preparer.prepare(ActiveExecution(b"lease", many, 1, (), "evt_1", 0))
+    assert end.error.detail == "the events of its batch have more than 64 MiB, decompressed"
+    assert len(taken) == 4

@@ -166,14 +166,14 @@ class ExecutionRecords:
 
 @attrs.define(eq=False, repr=False)
 class AwaitedEvents:
-    """Flows whose next event is awaited; `changed` is set when some got one."""
+    """Flows of which the next event that somebody sends is awaited; `changed` is set when some got one."""
 
     flows: set[str] = attrs.field(init=False, factory=set)
     changed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
     _arrived: set[str] = attrs.field(init=False, factory=set)
 
     def accepted(self, events: Iterable[stored.LoggedEvent]) -> None:
-        if arrived := self.flows.intersection(event.flow_id for _, event in events):
+        if arrived := {each.flow_id for _, each in events if each.flow_id in self.flows and each.is_request}:
             self._arrived |= arrived
             self.changed.set()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from flowhook.events import ids
 from flowhook.events.shaping import ShapingKeys
 from flowhook.model import Execution, JournalEntry, Retry, Status, Subscription, WorkflowError
 from flowhook.model.executions import Attempt, LinkKind
@@ -42,6 +43,13 @@ class NewEvent(NamedTuple):
     dedupe_at_ms: int = 0
     shaping: ShapingKeys | None = None  # keys by which executions of its flow are shaped; None: it has none
     replay_root: str = ""  # of a replay: `ExecutionRecord.root` of what it replays
+
+    @property
+    def is_request(self) -> bool:
+        """Whether somebody sent it: no schedule, execution or lifecycle event caused it, and it is no replay."""
+        if self.replay_of or self.quiet or any(each.kind in (LinkKind.RUN, LinkKind.EVENT) for each in self.causes):
+            return False
+        return not ids.is_of_schedule(self.event_id, self.flow_id)
 
 
 class Appended(NamedTuple):

@@ -70,8 +70,8 @@ class ExecutionRemoval:
 
         Raises:
             NotFoundError: there is no such execution, and it is not known to have been erased (`EXECUTION_NOT_FOUND`).
-            ConflictError: it, or a replay, has not ended (`EXECUTION_NOT_ENDED`), or the execution that started it
-                (`PARENT_NOT_ENDED`).
+            ConflictError: it, a replay, or what runs for its batch has not ended (`EXECUTION_NOT_ENDED`), or the
+                execution that started it (`PARENT_NOT_ENDED`).
             UnavailableError: storage can't serve; whether it was erased is unknown: repeat the call.
         """
         try:
@@ -79,6 +79,9 @@ class ExecutionRemoval:
         except NotFoundError:
             return await self._state.erase(execution_id, rejections=(), now_ms=now_ms)
         await self._check_parent(record)
+        first = await self._state.find(record.batch) if record.batch else None
+        if first is not None:  # it ran for the event, and is erased, too
+            await self._check_parent(first)
         self._records.check_turn(record)
         while (unended_id := await self._state.unended_run(execution_id)) is not None:
             if not cancel:

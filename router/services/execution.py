@@ -123,6 +123,9 @@ class ExecutionService(execution_service_pb2_grpc.ExecutionServiceServicer):
             if other != request.execution_id:
                 more = await self._reader.links(other)
                 links = links.merged(more, most_caused=MAX_CAUSED)
+        erased = frozenset(erasure.execution_ids)  # what ran for its batch is, with it
+        causes, caused = (tuple(each for each in part if each.id not in erased) for part in links[:2])
+        links = links._replace(causes=causes, caused=caused)
         deleted = DeletedExecutions(erasure.execution_ids, links, erasure.time_ms, self._replicated)
         return to_proto(deleted, pb.DeleteExecutionResponse)
 

@@ -207,6 +207,29 @@ async def test_to_erase_an_event_erases_what_ran_for_its_batch_and_leaves_the_ot
     assert set((await client.executions.delete(sent[0], erase=True)).execution_ids) == set(erased.execution_ids)
 
 
+async def test_what_ran_for_a_batch_is_erased_once_what_started_it_has_ended_and_is_not_named_as_left(router, client):
+    listens = b"schedule: {on: {any: [{with: {type: entry.made}}]}}\nexecution: {batch: {size: 2, period: PT1H}}\n"
+    await client.flows.apply([flow("entries", listens), flow("maker")])
+    makers = [await client.ingest("maker", {}) for _ in range(2)]
+    async with effects_of(router) as effects:
+        for maker in makers:
+            event = {"specversion": "1.0", "id": maker, "source": "/t", "type": "entry.made"}
+            await effects.emit(event, key=f"{maker}:1", caller=maker)
+    [first], [second] = [[each.id for each in (await client.executions.get(maker)).links.caused] for maker in makers]
+    async with attached(router, credit=3) as runner:
+        ids = {convert.event_from_bytes(each.event).id: each for each in await runner.assignments(3)}
+        await runner.complete(ids[first])
+        await until_ended(client, first)
+    await client.executions.cancel(makers[1])
+    with pytest.raises(ConflictError) as refused:
+        await client.executions.delete(second, erase=True)
+    assert (refused.value.reason, makers[0] in str(refused.value)) == ("PARENT_NOT_ENDED", True)
+    await client.executions.cancel(makers[0])
+    erased = await client.executions.delete(second, erase=True)
+    assert set(erased.execution_ids) == {first, second}
+    assert [each.id for each in (*erased.links.causes, *erased.links.caused)] == [makers[1]]
+
+
 async def test_events_that_start_a_flow_are_batched_with_those_that_came_through_as_many_flows(router, client):
     listens = b"schedule: {read: envelope, on: {any: [{with: {type: entry.made}}]}}\n"
     batch = b"execution: {batch: {size: 2, period: PT1H, key: '${ .[0].data.account }'}}\n"

@@ -30,7 +30,7 @@ from runner.worker.router_reads import BodyFetcher, LoadedFlow, ProgramCache, Se
 # Size from which bodies of flows in quarantine are parsed in a separate process. Parsing a smaller body takes less time
 # than a request to that process. Compressed bodies are always parsed there, since their decompressed size is unknown.
 OFFLOAD_BYTES: Final = 16 * limits.KIB
-MAX_BATCH_INPUT: Final = 64 * limits.MIB  # JSON of a batch's events that were parsed there: compressed ones may be large
+MAX_BATCH_INPUT: Final = 64 * limits.MIB  # JSON of events of a batch that were parsed there: compressed, they are small
 
 _NOTHING: Final[Mapping[Any, bytes]] = {}
 

@@ -200,6 +200,7 @@ class DocumentationIndex(PublicPage):
         self.finish_page(
             "documents.html",
             guides=[each for each in shown if "/" not in each[0]],
+            recipes=[each for each in shown if each[0].startswith("how-to/")],
             providers=[each for each in shown if each[0].startswith("providers/")],
             records=[each for each in shown if each[0].startswith("adr/") and each[0] != "adr/readme"],
         )

@@ -259,14 +259,20 @@ class ConnectionPool:
             return pooled
 
     async def _seat(self) -> Seat:
-        """Return a seat for another connection; one that no call uses gives way, if possible one of the same flow."""
-        principal = current_principal.get()
+        """Return a seat for another connection; those that no call uses give way, at first those of the same flow.
+
+        They don't to a flow that uses its share of all.
+        """
+        principal, limit = current_principal.get(), self._limit.limit
         while True:
             try:
                 return self._limit.acquire(principal)
             except FlowhookError as problem:
                 idle = [key for key, each in self._pool.items() if not each.users]
-                if not idle:
+                used = [each.seat.principal for each in self._pool.values() if each.users]
+                own_used = used.count(principal)
+                uses_share = own_used and own_used + 1 > (limit.total - len(used) + own_used) // limit.parts
+                if uses_share or not idle:
                     raise fault(Kind.COMMUNICATION, f"asyncapi: {problem.message}", status=_UNAVAILABLE) from None
                 own = (key for key in idle if self._pool[key].seat.principal == principal)
                 await self._remove(next(own, idle[0]))

@@ -358,7 +358,10 @@ async def test_a_flow_has_its_share_of_connections_and_takes_those_that_it_does_
             pass
         with pytest.raises(TaskFault, match="too many connections to brokers of one flow"):
             await used("a", "three").__aenter__()
+        assert closed == []  # that of another flow would not help
     async with used("a", "five"):
-        assert closed == ["four", "one"]
+        assert closed == ["one", "two"]
+    async with used("c", "six"), used("c", "seven"):
+        assert closed == ["one", "two", "four", "five"]
     await pool.close()
-    assert sorted(closed) == ["five", "four", "one", "two"]
+    assert sorted(closed) == ["five", "four", "one", "seven", "six", "two"]

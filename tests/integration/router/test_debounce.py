@@ -22,6 +22,14 @@ def ids_of(assignments):
     return [assignment.event[2:32].decode() for assignment in assignments]
 
 
+async def ingest_together(client, *bodies, soon=SOON):
+    """Send events of one group, however long each takes: its period is short from the last one on."""
+    await client.flows.apply([flow("saved", soon.replace(b"PT0.3S", b"PT1H"))])
+    sent = [await client.ingest("saved", body) for body in bodies[:-1]]
+    await client.flows.apply([flow("saved", soon)])
+    return [*sent, await client.ingest("saved", bodies[-1])]
+
+
 async def until_ended(client, execution_id):
     async with asyncio.timeout(PATIENCE):
         while not (found := await client.executions.get(execution_id)).execution.status.ended:
@@ -30,8 +38,7 @@ async def until_ended(client, execution_id):
 
 
 async def test_one_of_several_events_runs_and_names_the_others_which_name_it(router, client):
-    await client.flows.apply([flow("saved", SOON)])
-    first, second, last = [await client.ingest("saved", {"doc": 7, "n": n}) for n in range(3)]
+    first, second, last = await ingest_together(client, *({"doc": 7, "n": n} for n in range(3)))
     async with attached(router, credit=10) as runner:
         (assignment,) = await runner.assignments(1)
         assert ids_of([assignment]) == [last]
@@ -51,8 +58,8 @@ async def test_one_of_several_events_runs_and_names_the_others_which_name_it(rou
 
 
 async def test_the_first_is_run_where_the_flow_says_so_and_events_without_a_key_are_run_each(router, client):
-    await client.flows.apply([flow("saved", SOON.replace(b"PT0.3S", b"PT0.3S, take: first"))])
-    first, _ = [await client.ingest("saved", {"doc": 7}) for _ in range(2)]
+    taking_first = SOON.replace(b"PT0.3S", b"PT0.3S, take: first")
+    first, _ = await ingest_together(client, {"doc": 7}, {"doc": 7}, soon=taking_first)
     others = [await client.ingest("saved", {}) for _ in range(2)]
     async with attached(router, credit=10) as runner:
         assert sorted(ids_of(await runner.assignments(3))) == sorted([first, *others])
@@ -105,8 +112,7 @@ async def test_what_was_resumed_runs_by_itself_after_a_restart_too(tmp_path):
 
 
 async def test_a_replay_runs_whatever_else_comes(router, client):
-    await client.flows.apply([flow("saved", SOON)])
-    first, last = [await client.ingest("saved", {"doc": 7}) for _ in range(2)]
+    first, last = await ingest_together(client, {"doc": 7}, {"doc": 7})
     await until_ended(client, first)
     await client.flows.apply([flow("saved", LATER)])
     async with attached(router, credit=10) as runner:

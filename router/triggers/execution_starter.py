@@ -98,10 +98,13 @@ class ExecutionStarter:
         if shaping is not None and shaping.rate:
             self._admission.check_rate_key(entry.id, shaping.rate)
         payload = convert.event_to_bytes(event)
-        if shaping is not None and entry.batches and start.origin is Origin.EVENTS:
-            # what the first of a batch says of lifecycle events and of depth is so of all
-            key = shaping._replace(group=shaping.group and f"{start.depth} {start.quiet:d} {shaping.group}")
-            shaping = key.batched(entry.revision, len(payload))
+        if shaping is not None and entry.batches:
+            if start.origin is Origin.EVENTS and shaping.group:
+                # what the first of a batch says of lifecycle events and of depth is so of all
+                key = shaping._replace(group=f"{start.depth} {start.quiet:d} {shaping.group}")
+                shaping = key.batched(entry.revision, len(payload))
+            else:
+                shaping = shaping.without_group()
         return NewEvent(
             event.id,
             entry.id,

@@ -108,6 +108,17 @@ async def test_it_waits_over_restarts_and_has_the_same_events_at_each_attempt(tm
         assert (found.status, found.batch, found.batch_events) == (Status.COMPLETED, sent[0], 5)
 
 
+async def test_what_runs_by_itself_is_kept_by_its_runner_when_the_router_restarts(tmp_path):
+    async with running_router(tmp_path) as router, router.client() as client:
+        await client.flows.apply([flow("entries", FULL)])
+        async with effects_of(router) as effects:
+            await effects.start("entries", input=b"{}")
+        async with attached(router, credit=1) as runner:
+            (assignment,) = await runner.assignments(1)
+    async with running_router(tmp_path) as router, attached(router, held=[assignment.lease], credit=1) as runner:
+        assert list(runner.welcome.retained_leases) == [assignment.lease]
+
+
 async def test_a_batch_has_events_of_one_revision_and_goes_on_where_there_are_none_any_more(router, client):
     await client.flows.apply([flow("entries", SOON)])
     await send(client, 1)

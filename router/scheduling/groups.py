@@ -134,11 +134,15 @@ class EventGroups:
         return None if group is None else group.order_keys.pop(seq)
 
     def due(self, now_ms: int, limit: int) -> list[tuple[ClosedGroup, str]]:
-        """Remove and return groups that are over, with the order key of what goes on, until `limit` executions."""
+        """Remove and return groups that are over, with the order key of what goes on.
+
+        No more once that took `limit` steps: one for each group that is looked at, and for each that is absorbed.
+        """
         found: list[tuple[ClosedGroup, str]] = []
         count = 0
         while self._heap and self._heap[0][0] <= now_ms and count < limit:
             at_ms, group = heapq.heappop(self._heap)
+            count += 1
             if at_ms != group.queued_ms:
                 continue
             if group.order_keys and group.due_ms > at_ms:
@@ -155,7 +159,7 @@ class EventGroups:
             closed = ClosedGroup(group.id.flow_id, taken, tuple(seqs), group.id.batches)
             found.append((closed, group.order_keys[taken]))
             group.order_keys = {}
-            count += len(seqs) + 1
+            count += len(seqs)
         return found
 
     def next(self) -> int | None:

@@ -61,7 +61,7 @@ MIN_SHARE: Final = 32  # slots that each flow may take, however few there are
 
 # queue positions of a flow whose executions may be assigned soon; those further back are better read later
 SOON: Final = 4096
-MAX_GROUPED: Final = 2000  # executions, about, that one call of `close_groups` returns
+MAX_GROUPED: Final = 2000  # executions, about, that one call of `close_groups` looks at
 MAX_WAKES: Final = 512  # most executions that one call of `wake` wakes, so that it takes no longer than a millisecond
 
 

@@ -151,6 +151,19 @@ def test_after_a_restart_without_the_key_in_the_flow_all_run():
     assert assigned(shard) == [1, 2]
 
 
+def test_groups_whose_executions_were_all_cancelled_are_forgotten_some_at_a_time():
+    groups = EventGroups()
+    for seq in range(100):
+        groups.add(seq, GroupId("a", str(seq), batches=False), GroupPolicy(PERIOD), 0)
+        if seq < 95:
+            groups.remove(seq)
+    looks = []
+    while groups.next() is not None:
+        looks.append([each.seq for each, _ in groups.due(PERIOD, 10)])
+    assert len(looks) == 10  # each takes as long as ten groups do
+    assert sorted(sum(looks, [])) == [95, 96, 97, 98, 99]
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from("xy"), st.integers(0, 3 * PERIOD), st.sampled_from(["accept", "remove", "wait"])),

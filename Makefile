@@ -106,6 +106,7 @@ vendor: ## renew the vendored files of the console from npm, as their manifest s
 
 docs: $(DEV) ## build the site of docs/ into build/site; a link that leads nowhere is an error
 	$(BIN)/zensical build --strict
+	$(BIN)/python -m harness.site_files build/site
 
 screenshots: $(DEV) ## renew the pictures of the console in docs/screenshots; needs chromium
 	$(BIN)/python -m harness.screenshots

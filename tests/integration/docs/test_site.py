@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,7 @@ def site(tmp_path_factory):
     command = [sys.executable, "-m", "zensical", "build", "--strict"]
     result = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
+    subprocess.run([sys.executable, "-m", "harness.site_files", project / "build/site"], cwd=ROOT, check=True)
     return project / "build/site"
 
 
@@ -40,6 +43,18 @@ def test_every_page_but_decisions_is_in_the_navigation_once():
 def test_every_page_is_built(site):
     for page in pages(NAVIGATION):
         assert (site / page).with_suffix(".html").exists()
+
+
+def test_llms_txt_lists_every_page_once(site):
+    text = (site / "llms.txt").read_text(encoding="utf-8")
+    lines = re.findall(r"^- \[[^\]]+\]\(([^)]+)\): \S", text, re.MULTILINE)
+    assert text.startswith("# Flowhook\n\n> ")
+    assert sorted(lines) == sorted(page.removesuffix(".md") + ".html" for page in pages(NAVIGATION))
+    assert [line for line in lines if not (site / line).exists()] == []
+
+
+def test_the_site_has_the_openapi_document(site):
+    assert json.loads((site / "openapi.json").read_bytes())["openapi"].startswith("3.1")
 
 
 def test_nothing_is_fetched_from_elsewhere(site):

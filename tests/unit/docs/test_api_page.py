@@ -13,7 +13,8 @@ HEAD = """# The JSON API
 
 This page lists the operations of the [admin process's API](console.md#api), which has a token of the scope
 `view` or `admin` as its bearer token. It is generated from the OpenAPI 3.1 document that each admin process
-serves at `/api/openapi.json`, with the schemas of requests and results.
+serves at `/api/openapi.json`, with the schemas of requests and results; the site of this documentation has it
+as `openapi.json`.
 
 ```
 $ curl -s http://127.0.0.1:8081/api/openapi.json -H "Authorization: Bearer $(cat data/view.token)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import orjson
 import pytest
@@ -11,6 +12,7 @@ from support.jobs import ended
 from support.patience import PATIENCE
 from support.routers import flow, running_router
 from support.runners import attached
+from support.shards import Clock
 
 from flowhook import limits
 from flowhook.errors import ConflictError, InvalidError, NotFoundError
@@ -20,11 +22,20 @@ from flowhook.model.executions import LinkKind
 from flowhook.model.jobs import JobAction, JobSpec
 from flowhook.model.replays import ReplayOptions
 from flowhook.wire import convert
+from router.process import serving
 
 FULL = b"execution: {batch: {size: 3, period: PT1H}}\n"
-SOON = FULL.replace(b"PT1H", b"PT0.3S")
-KEYED = b"execution: {batch: {size: 100, period: PT0.3S, key: '${ .account }'}}\n"
+KEYED = b"execution: {batch: {size: 100, period: PT1H, key: '${ .account }'}}\n"
 BATCH = (LinkKind.BATCH,)
+HOUR = 3600.0
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The wall clock of a router that starts afterwards."""
+    clock = Clock(time.time)
+    monkeypatch.setattr(serving, "_now_ms", lambda: int(clock() * 1000))
+    return clock
 
 
 async def until_ended(client, execution_id):
@@ -77,13 +88,15 @@ async def test_one_execution_runs_for_all_events_of_a_full_batch_and_they_name_i
         assert (await until_ended(client, sent[0])).execution.status is Status.COMPLETED
 
 
-async def test_a_batch_that_is_not_full_runs_after_its_period_and_events_without_its_key_at_once(router, client):
+async def test_a_batch_that_is_not_full_runs_after_its_period_and_events_without_its_key_at_once(clock, router, client):
     await client.flows.apply([flow("entries", KEYED)])
     await send(client, 2, account="a")
     await send(client, 1, account="b")
     await client.ingest("entries", {"n": 7})
     async with attached(router, credit=10) as runner:
-        assert sorted(map(numbers_of, await runner.assignments(3))) == [[0], [0, 1], [7]]
+        assert list(map(numbers_of, await runner.assignments(1))) == [[7]]
+        clock.ahead = HOUR
+        assert sorted(map(numbers_of, await runner.assignments(2))) == [[0], [0, 1]]
 
 
 async def test_it_waits_over_restarts_and_has_the_same_events_at_each_attempt(tmp_path):
@@ -119,13 +132,14 @@ async def test_what_runs_by_itself_is_kept_by_its_runner_when_the_router_restart
         assert list(runner.welcome.retained_leases) == [assignment.lease]
 
 
-async def test_a_batch_has_events_of_one_revision_and_goes_on_where_there_are_none_any_more(router, client):
-    await client.flows.apply([flow("entries", SOON)])
+async def test_a_batch_has_events_of_one_revision_and_goes_on_where_there_are_none_any_more(clock, router, client):
+    await client.flows.apply([flow("entries", FULL)])
     await send(client, 1)
-    await client.flows.apply([flow("entries", SOON.replace(b"3", b"4"))])
+    await client.flows.apply([flow("entries", FULL.replace(b"3", b"4"))])
     await send(client, 2)
     await client.flows.apply([flow("entries", b"")])
     await send(client, 1)
+    clock.ahead = HOUR
     async with attached(router, credit=10) as runner:
         found = {each.flow_revision: numbers_of(each) for each in await runner.assignments(3)}
         assert found == {1: [0], 2: [0, 1], 3: [0]}

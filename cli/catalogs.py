@@ -30,6 +30,7 @@ from typing_extensions import override
 
 from cli.embedded_files import MAX_BYTES, read_beside
 from flowhook import limits
+from flowhook.asyncio_tasks import run_in_daemon
 from flowhook.document import catalogs
 from flowhook.document.definition import value_at
 from flowhook.document.diagnostics import source
@@ -67,14 +68,20 @@ def add_functions(content: bytes, path: Path, unreached: dict[str, Fault] | None
         return content
     found: dict[str, tuple[str, str] | None] = {}
     faults: list[Fault] = []
+    away: dict[str, UnavailableError] = {}  # by catalog: others of its functions would wait as long
     calls = [*catalogs.cataloged_calls(flow.data)]
     for name, place in calls:  # those that functions call are added to it
         if name in found or len(found) > catalogs.MAX_FUNCTIONS:  # one too many, which `parse` refuses
             continue
         found[name] = None
+        catalog = catalogs.catalog_of(name)
         try:
+            if catalog in away:
+                raise away[catalog]
             found[name] = _find(name, flow.data, path)
         except (InvalidError, UnavailableError) as error:
+            if isinstance(error, UnavailableError):
+                away[catalog] = error
             fault = to_fault(Problem(place, Code.FUNCTION_NOT_FETCHED, error.message), file=str(path), root=flow.root)
             if unreached is not None and isinstance(error, UnavailableError):
                 unreached[name] = fault
@@ -171,6 +178,14 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 @cache  # several functions may be in one archive, and several flows may call one function
 def fetch(url: str, authorization: str, limit: int) -> bytes:
+    """Return what is at a URL, in so many seconds also if a server sends the headers byte by byte. Blocking."""
+    try:
+        return run_in_daemon(_fetch, url, authorization, limit).result(SECONDS)
+    except TimeoutError:
+        raise UnavailableError(f"{url} took more than {SECONDS:.0f} s") from None
+
+
+def _fetch(url: str, authorization: str, limit: int) -> bytes:
     headers = {"User-Agent": "flowhook", "Accept": "*/*"} | ({"Authorization": authorization} if authorization else {})
     opener = urllib.request.build_opener(_Redirects, urllib.request.HTTPSHandler(context=ssl.create_default_context()))
     deadline, received = time.monotonic() + SECONDS, bytearray()
@@ -189,6 +204,8 @@ def fetch(url: str, authorization: str, limit: int) -> bytes:
     except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise UnavailableError(f"{url} can't be reached: {reason}") from None
+    except ValueError:  # whose text may be that of the credentials
+        raise InvalidError(f"{url} can't be fetched: it, its credentials or a redirect are malformed") from None
     return bytes(received)
 
 

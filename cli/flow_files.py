@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from flowhook import limits
 from flowhook.errors import Fault, InvalidError, InvalidFlowError
 
 if TYPE_CHECKING:
@@ -108,6 +109,12 @@ def list_directory(path: Path) -> list[Path]:
     return sorted(item for item in path.iterdir() if item.suffix in SUFFIXES and item.is_file())
 
 
+def read_content(path: Path) -> bytes:
+    """Return the content of a file; of one that is larger than a flow may be, as much as is refused. Blocking."""
+    with path.open("rb") as file:
+        return file.read(limits.MAX_DOCUMENT_BYTES + 1)
+
+
 def read_flow_file(path: Path, unreached: dict[str, Fault] | None = None) -> bytes:
     """Return the content of a file, with the files (`embedded_files`) and functions (`catalogs`) it names. Blocking.
 
@@ -119,7 +126,7 @@ def read_flow_file(path: Path, unreached: dict[str, Fault] | None = None) -> byt
     from cli.embedded_files import embed
 
     try:
-        content = path.read_bytes()
+        content = read_content(path)
     except OSError as error:
         raise InvalidError(f"{path}: {os.strerror(error.errno or 0)}", reason="FLOW_FILE_MISSING") from None
     return add_functions(embed(content, path), path, unreached)

@@ -1,11 +1,15 @@
-"""Ends tasks, and waits for something for a limited time."""
+"""Ends tasks, waits for something for a limited time, and runs what may never return."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 async def end_tasks(tasks: Iterable[asyncio.Future[Any]]) -> list[Any]:
@@ -23,3 +27,21 @@ async def wait_at_most(seconds: float | None, awaited: Awaitable[object]) -> boo
             await awaited
             return True
     return False
+
+
+def run_in_daemon(function: Callable[..., T], *arguments: Any) -> Future[T]:
+    """Run a function in a thread of its own, which the end of the process or of its loop does not wait for."""
+    result: Future[T] = Future()
+    result.set_running_or_notify_cancel()  # it can't be cancelled
+    threading.Thread(target=_settle, name=function.__name__, args=(result, function, arguments), daemon=True).start()
+    return result
+
+
+def _settle(result: Future[T], function: Callable[..., T], arguments: Iterable[Any]) -> None:
+    try:
+        outcome = function(*arguments)
+    except BaseException as error:  # noqa: BLE001 - raised where the result is read
+        result.set_exception(error)
+        del result  # else a cycle of references would keep what the function had open
+    else:
+        result.set_result(outcome)

@@ -13,6 +13,7 @@ from typing import Final
 from cli import flow_files
 from cli.applying import apply_files, read_applied_files, shown_path
 from cli.supervisor.progress import print_progress
+from flowhook.asyncio_tasks import run_in_daemon
 from flowhook.client import AsyncClient
 from flowhook.errors import FlowhookError, InvalidFlowError, UnavailableError
 from flowhook.retrying import PROCESS
@@ -48,7 +49,7 @@ class WatchedFlows:
 
     async def apply(self, client: AsyncClient) -> None:
         """Apply the files that are new or have changed, and print what is wrong with those that can't be applied."""
-        contents, unreadable = await asyncio.to_thread(self._read)
+        contents, unreadable = await asyncio.wrap_future(run_in_daemon(self._read))  # it may wait for catalogs
         if contents == self._contents and unreadable.items() <= self._problems.items():
             return
         problems = {**await asyncio.to_thread(_check, contents), **unreadable}
@@ -105,7 +106,7 @@ class WatchedFlows:
             files = []
         for path in files:
             try:
-                content = path.read_bytes()
+                content = flow_files.read_content(path)
             except OSError:  # an editor is replacing it
                 continue
             if not _DOCUMENT.search(content):

@@ -10,6 +10,7 @@ import json
 import re
 import ssl
 import tarfile
+import threading
 from functools import partial
 
 import pytest
@@ -64,12 +65,17 @@ class Shop:
 
 
 @pytest.fixture
-async def shop(tmp_path, monkeypatch):
+def tls(tmp_path, monkeypatch):
     authority = Authority(tmp_path)
     certificate, key = authority.issue("shop", hosts=["localhost"])
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(certificate, key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
+    return context
+
+
+@pytest.fixture
+async def shop(tmp_path, tls):
     catalogs.fetch.cache_clear()
     catalogs.unpack.cache_clear()
 
@@ -217,6 +223,7 @@ PLAIN = [
     ({PATH: web.HTTPForbidden}, "answered 403"),
     ({PATH: partial(web.HTTPFound, PATH)}, "answered 302"),
     ({PATH: partial(web.HTTPFound, "http://x.y/f")}, "redirects to http://x.y/f, which is not https"),
+    ({PATH: partial(web.HTTPFound, f"https://{'a' * 64}.y/f")}, "can't be fetched: .* a redirect are malformed"),
     ({PATH: b"#" * (MAX_BYTES + 1)}, f"is larger than {MAX_BYTES} bytes"),
 ]
 FILES = dict.fromkeys(map(str, range(catalogs.MAX_ARCHIVED_FILES + 1)), b"")
@@ -238,6 +245,7 @@ PACKED = [
         *((files, "ENDPOINT/a.tgz", f"ENDPOINT/a.tgz {cause}") for files, cause in PACKED),
         ({PATH: b"\xff"}, "ENDPOINT", "log:1.0.0@shop is not valid UTF-8"),
         (packed(b"#" * (MAX_BYTES + 1)), "ENDPOINT/a.tgz", f"log:1.0.0@shop is larger than {MAX_BYTES} bytes"),
+        ({}, "https://a..b/é", f"https://a..b/é{PATH} can't be fetched: it, .* malformed"),
         ({}, "https://127.0.0.1:1", f"https://127.0.0.1:1{PATH} can't be reached: .* refused"),
     ],
 )
@@ -247,6 +255,41 @@ async def test_what_can_not_be_fetched_is_said_at_the_call(shop, files, endpoint
     fault = await shop.refusal(calling("log:1.0.0@shop", endpoint))
     assert (fault.line, fault.key, fault.code) == (5, "do[0].log.call", "FUNCTION_NOT_FETCHED")
     assert re.fullmatch(cause.replace("ENDPOINT", shop.url), fault.cause), fault.cause
+
+
+async def test_credentials_that_can_not_be_sent_are_not_told(shop):
+    endpoint = "{uri: 'ENDPOINT', authentication: {bearer: {token: \"hid\\nden\"}}}"
+    fault = await shop.refusal(FLOW.replace("'ENDPOINT'", endpoint))
+    assert re.search("can't be fetched: .* credentials .* malformed", fault.cause)
+    assert "hid" not in fault.cause
+
+
+async def test_a_server_that_never_ends_its_answer_is_waited_for_once_and_not_for_long(shop, monkeypatch, tls):
+    monkeypatch.setattr(catalogs, "SECONDS", 0.4)
+    requests, given_up = [], asyncio.Event()
+
+    async def drip(reader, writer):
+        requests.append(await reader.readline())
+        writer.write(b"HTTP/1.1 200 OK\r\nName: ")
+        while not given_up.is_set():
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+        writer.close()
+
+    async with await asyncio.start_server(drip, "127.0.0.1", 0, ssl=tls) as server:
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        shop.flow.write_text(HEAD + calling("log:1.0.0@shop", url) + "  - other: {call: 'other:1.0.0@shop'}\n")
+        with pytest.raises(InvalidFlowError) as refused:
+            await asyncio.to_thread(read_flow_file, shop.flow)
+        given_up.set()
+        for fetching in [thread for thread in threading.enumerate() if thread.name == "_fetch"]:
+            await asyncio.to_thread(fetching.join)
+    cause = f"{url}{PATH} took more than 0 s"
+    assert [(fault.key, fault.cause) for fault in refused.value.faults] == [
+        ("do[0].log.call", cause),
+        ("do[1].other.call", cause),
+    ]
+    assert len(requests) == 1
 
 
 async def test_a_certificate_that_nobody_trusts_is_refused(shop, monkeypatch):

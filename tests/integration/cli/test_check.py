@@ -29,6 +29,13 @@ def test_a_problem_is_named_with_file_line_key_and_cause(files):
     assert result.err.startswith(f"{files}/bad.yaml:3: do[0].a.wait: 'soon' is not a duration")
 
 
+def test_a_file_that_is_too_large_is_refused_without_being_read_whole(files):
+    with (files / "large.json").open("wb") as file:
+        file.truncate(1 << 40)  # of which the disk has nothing
+    result = flowhook("check", files / "large.json")
+    assert (result.code, result.err) == (1, f"{files}/large.json: a flow file has at most 256 KiB\n")
+
+
 def test_what_is_said_of_a_file_does_not_depend_on_the_others(files):
     (files / "other.yaml").write_text(FINE.replace("1.0.0", "1.0.1"))
     result = flowhook("check", files)

@@ -14,18 +14,21 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from cli.output import printable
 from cli.supervisor.child_process import describe_exit
 from flowhook.errors import InvalidError, UnavailableError
 
 START_SECONDS: Final = 30.0  # in which the program has to print its URL
 STOP_SECONDS: Final = 5.0  # after which a program that was asked to end is killed
 SHOWN_LINES: Final = 5  # last lines of the program in errors
+SHOWN_CHARACTERS: Final = 500  # of each
 
 
 class Program(NamedTuple):
@@ -70,7 +73,7 @@ class Tunnel:
         assert self.process.stdout is not None  # noqa: S101 - for the type checker; it is a pipe
         while chunk := await _line(self.process.stdout):
             line = chunk.decode(errors="replace").strip()
-            self._lines.append(line)
+            self._lines.append(printable(line[:SHOWN_CHARACTERS]))
             if not self.url.done() and (found := pattern.search(line)):
                 self.url.set_result(found[1])
         await self.process.wait()
@@ -129,9 +132,11 @@ async def open_tunnel(command: str, port: int, url: str = "") -> AsyncIterator[T
             raise UnavailableError(tunnel.describe_end(), reason="TUNNEL_FAILED")
         yield tunnel
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await asyncio.wait((reading,), timeout=STOP_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await reading
+        # until what it has started has ended, too, or has closed its output
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if not reading.done():
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+                await asyncio.wait((reading,), timeout=STOP_SECONDS)
+        reading.cancel()
+        await asyncio.wait((reading,))

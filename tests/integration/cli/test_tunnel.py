@@ -121,6 +121,24 @@ async def test_what_it_prints_later_never_stops_it(program):
         assert "ngrok, ended with exit code 0; its last lines:\n  more" in opened.describe_end()
 
 
+async def test_what_it_has_started_ends_with_it_though_it_ignores_the_request(program, monkeypatch):
+    monkeypatch.setattr(tunnel, "STOP_SECONDS", 0.5)
+    program("ngrok", OUTPUTS["ngrok"][0], "trap '' TERM; sleep 3603 & exit 0")
+    async with asyncio.timeout(PATIENCE):
+        async with open_tunnel("ngrok", 8080):
+            await running("3603", 1)
+        await running("3603")
+
+
+async def test_what_is_shown_of_its_output_does_not_control_the_terminal(program):
+    program("ngrok", "\x1b]0;title\x07 no\x00 account\n" + "x" * 9999, "exit 1")
+    with pytest.raises(UnavailableError, match="no\ufffd account") as caught:
+        async with open_tunnel("ngrok", 8080):
+            pass
+    assert not any(char in caught.value.message for char in "\x1b\x07\x00")
+    assert len(caught.value.message) < 1000
+
+
 @pytest.mark.parametrize("command", ["nothing-of-the-kind --port {port}", " "])
 async def test_a_program_that_is_not_there_is_told(command):
     with pytest.raises(InvalidError, match=re.escape("takes cloudflared, ngrok, tailscale, or a command")):

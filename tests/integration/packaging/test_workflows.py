@@ -86,6 +86,11 @@ def test_every_script_is_one(name, step):
         assert targets or "make" not in script.split()[:1], name
 
 
+def test_npm_publishes_a_file_and_not_a_repository_on_github_of_that_name():
+    (script,) = (step["run"] for _, step in steps() if "npm publish" in step.get("run", ""))
+    assert script.split()[-1].startswith("./dist/")
+
+
 def test_the_pythons_that_are_tested_are_those_that_are_told():
     matrix = read(GITHUB / "workflows" / "tests.yaml")["jobs"]["pythons"]["strategy"]["matrix"]
     fit = re.search(r'^versions="(.*)"$', (ROOT / "install" / "python.sh").read_text(), re.MULTILINE)[1].split()

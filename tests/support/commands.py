@@ -91,11 +91,11 @@ def clean_environment(**environment):
 class Up:
     """`flowhook up`, or another command that runs a cluster, on free ports, from its first line to its last."""
 
-    def __init__(self, data_dir, *options, command="up", **environment):
+    def __init__(self, data_dir, *options, command="up", python=sys.executable, **environment):
         self.data_dir = data_dir
         ports = [word for name in ("http", "admin", "grpc") for word in (f"--{name}-port", "0")]
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "cli", command, "--data-dir", str(data_dir), *ports, *map(str, options)],
+            [python, "-P", "-m", "cli", command, "--data-dir", str(data_dir), *ports, *map(str, options)],
             env=clean_environment(**environment),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -58,8 +58,10 @@ RELEASE: Final = (
     "tests/e2e/test_stopping.py",
     "tests/integration/chaos/",
     "tests/integration/deploy/",
+    "tests/integration/docs/test_first_webhook.py::test_a_fresh_clone_verifies_a_webhook_with_the_commands_of_the_readme",
     "tests/integration/docs/test_how_to.py::test_commands_print_what_the_pages_say",
     "tests/integration/docs/test_other_languages.py",
+    "tests/integration/docs/test_tutorial.py::test_its_commands_print_what_it_says",
     "tests/integration/packaging/",
     "tests/integration/payloads/test_hostile.py",
 )

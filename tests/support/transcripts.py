@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +18,17 @@ DOCUMENTED_URL = "http://127.0.0.1:8080"
 RENEW = "FLOWHOOK_RENEW_DOCS" in os.environ
 """Whether pages get what their commands print now, instead of being compared with it."""
 
+_ID = re.compile(r"\b[a-z]{3}_01[0-9a-z]{24}\b")
+_LIST = re.compile(r"flowhook \w+ (?:list|revisions)\b")
+"""What only shows something, which may be so later."""
+
+_RENEWAL = 8.0
+"""Seconds after which a list is as it is to be shown."""
+
 _VARYING = [
-    (re.compile(r"\b[a-z]{3}_01[0-9a-z]{24}\b"), "ID"),
+    (_ID, "ID"),
+    (re.compile(r"fhk_[\w-]+"), "TOKEN"),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d"), "TIME"),
     (re.compile(r"\b01[0-9a-z]{24}\.[\w.-]+"), "TOKEN"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z"), "TIME"),
     (re.compile(r"\d\d:\d\d:\d\d"), "TIME"),
@@ -59,41 +69,61 @@ def _is_whole(text):
 
 
 class Shell:
-    """Runs commands of pages in a folder, with `flowhook` on PATH; `replaced` is what stands in pages, and is meant."""
+    """Runs commands of pages in a folder, with `flowhook` of a folder on PATH.
 
-    def __init__(self, folder, replaced, **environment):
-        self._folder, self._replaced = folder, replaced
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        self._environment = clean_environment(PATH=path, COLUMNS=200, **environment)
+    `replaced` is what pages say, and what is meant. An ID that a page shows stands for the one that was printed there.
+    """
+
+    def __init__(self, folder, replaced, *, binaries=Path(sys.executable).parent):
+        self.replaced = dict(replaced)
+        self._folder = folder
+        self._ids = {}
+        self._background = []
+        path = os.pathsep.join([str(binaries), os.environ["PATH"]])
+        self._environment = clean_environment(PATH=path, COLUMNS=200)
 
     def run(self, line):
-        """Return what a command prints, in the words of the page."""
-        for shown, meant in self._replaced.items():
+        """Return what a command prints, in the words of the page; one that ends with `&` runs until `close`."""
+        for shown, meant in [*self.replaced.items(), *self._ids.items()]:
             line = line.replace(shown, meant)
-        done = subprocess.run(
-            ["bash", "-c", line],
-            cwd=self._folder,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        printed = done.stdout
-        for shown, meant in self._replaced.items():
+        options = {"cwd": self._folder, "env": self._environment, "stderr": subprocess.STDOUT, "text": True}
+        if line.endswith("&"):
+            command = ["bash", "-c", f"exec {line.removesuffix('&')}"]
+            self._background.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, **options))
+            return ""
+        command = ["bash", "-c", line]
+        printed = subprocess.run(command, stdout=subprocess.PIPE, timeout=PATIENCE, check=False, **options).stdout
+        for shown, meant in self.replaced.items():
             printed = printed.replace(meant, shown)
         return printed if not printed or printed.endswith("\n") else printed + "\n"
 
     def check(self, block):
-        """Run the commands of a block and compare; with `RENEW`, return it with what they print."""
+        """Run the commands of a block and compare; with `RENEW`, return it with what they print.
+
+        A list is asked for until it is as the page says.
+        """
         renewed = []
         for command in commands(block):
             printed = self.run(command.line)
-            renewed.append(f"$ {command.line}\n{printed}")
-            if not RENEW:
-                assert constant(printed) == constant(command.printed), command.line
+            if RENEW:
+                if _LIST.search(command.line):
+                    time.sleep(_RENEWAL)
+                    printed = self.run(command.line)
+                renewed.append(f"$ {command.line}\n{printed}")
+            else:
+                deadline = time.monotonic() + PATIENCE
+                while constant(printed) != constant(command.printed):
+                    assert _LIST.search(command.line), f"{command.line}\n{printed}"
+                    assert time.monotonic() < deadline, f"{command.line}\n{printed}"
+                    printed = self.run(command.line)
+            self._ids.update(zip(_ID.findall(command.printed), _ID.findall(printed), strict=False))
         return "".join(renewed)
+
+    def close(self):
+        """End what runs in the background."""
+        for process in self._background:
+            process.kill()
+            process.wait()
 
 
 def constant(text):

@@ -155,7 +155,9 @@ def shell(folder):
     cluster = Up(folder / ".flowhook", "--flows", folder)
     for name in SECRETS:
         assert cluster.run("secrets", "set", name, "--value", "s3cret").code == 0
-    yield transcripts.Shell(folder, {transcripts.DOCUMENTED_URL: cluster.where["http_url"]})
+    shell = transcripts.Shell(folder, {transcripts.DOCUMENTED_URL: cluster.where["http_url"]})
+    yield shell
+    shell.close()
     cluster.close()
 
 

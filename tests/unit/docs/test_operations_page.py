@@ -52,6 +52,9 @@ def test_every_metric_is_documented_and_no_other():
     reported = {row[0].strip("`") for row in pages.rows(section) if row[0].startswith("`")}
 
     assert reported == {name for name in names if name.startswith("flowhook_")}
+    kinds = {row[0].strip("`").removesuffix("_total"): row[1] for row in pages.rows(section) if row[0].startswith("`")}
+    of_code = {family.name: family.type for family in families if family.name.startswith("flowhook_")}
+    assert {name: kinds[name] for name in of_code} == of_code
 
 
 def test_every_scope_is_documented():

@@ -35,7 +35,7 @@ GRACE_MS: Final = 5 * 60_000  # milliseconds for which senders may take to try a
 TICK_SECONDS: Final = 1.0  # at least between two turns
 # at most between two turns while a flow is due later: the wall clock may be set, and goes on while the machine sleeps
 LOOK_SECONDS: Final = 30.0
-BATCH: Final = 256  # flows looked up at once
+BATCH: Final = 8  # flows looked up by one read: each may take 0.1 s, while other queries wait
 log = logs.get_logger(__name__)
 
 

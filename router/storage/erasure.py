@@ -237,7 +237,7 @@ _DELETE_INBOUND = BatchStatement("DELETE FROM inbound_event WHERE number IN ({ro
 _DELETE_DEDUPE = BatchStatement("DELETE FROM dedupe WHERE digest IN ({rows})")
 _DELETE_RATE_LINES = BatchStatement("DELETE FROM rate_line WHERE line IN ({rows})")
 _DELETE_REJECTIONS = BatchStatement("DELETE FROM rejection WHERE id IN ({rows})")
-_DELETE_ACCEPTED = BatchStatement("DELETE FROM rejection WHERE accepted_id IN ({rows})")
+DELETE_ACCEPTED = BatchStatement("DELETE FROM rejection WHERE accepted_id IN ({rows})")
 _CLEAR_REASONS = BatchStatement("UPDATE audit_entry SET reason = '' WHERE number IN ({rows})")
 _CLEAR_MESSAGES = BatchStatement(
     "UPDATE job_item SET message = '' WHERE (job, number) IN (SELECT column1, column2 FROM (VALUES {rows}))", 2
@@ -326,7 +326,7 @@ def erase(
     _CLEAR_REASONS.run(connection, references.audit)
     _CLEAR_MESSAGES.run(connection, references.job_items)
     _DELETE_REJECTIONS.run(connection, [(each,) for each in rejections])
-    _DELETE_ACCEPTED.run(connection, ids)
+    DELETE_ACCEPTED.run(connection, ids)
     first = last_erasure(connection) + 1
     _INSERT.run(connection, [(first + index, event_id, root, flow_id, now_ms) for index, (event_id,) in enumerate(ids)])
     connection.execute("DELETE FROM erasure WHERE number <= ?", (first + len(ids) - 1 - MAX_ERASURES,))

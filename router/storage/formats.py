@@ -80,6 +80,7 @@ CREATE TABLE flow_url (
 ALTER TABLE rejection ADD COLUMN outcome TEXT NOT NULL DEFAULT 'refused';
 CREATE INDEX rejection_by_outcome ON rejection (flow_id, outcome, number);
 CREATE INDEX rejection_refused ON rejection (outcome = 'refused', number);
+CREATE INDEX rejection_accepted ON rejection (accepted_id) WHERE accepted_id NOT NULL;
 ALTER TABLE subscription ADD COLUMN destinations TEXT;
 CREATE TABLE incident (
   number INTEGER PRIMARY KEY,
@@ -107,6 +108,7 @@ ALTER TABLE execution DROP COLUMN shaping;
 DROP TABLE flow_url;
 DROP INDEX rejection_by_outcome;
 DROP INDEX rejection_refused;
+DROP INDEX rejection_accepted;
 ALTER TABLE rejection DROP COLUMN outcome;
 ALTER TABLE subscription DROP COLUMN destinations;
 DROP TABLE incident;

@@ -168,7 +168,7 @@ CREATE TABLE rejection (
   flow_id TEXT NOT NULL,
   time_ms INTEGER NOT NULL,
   reason TEXT NOT NULL,
-  accepted_id TEXT, -- of the event that it was accepted as
+  accepted_id TEXT, -- of the event that it was accepted as, or of the execution that it is about
   accepted_by TEXT,
   accept_time_ms INTEGER,
   content BLOB NOT NULL,
@@ -180,6 +180,7 @@ CREATE INDEX rejection_by_reason ON rejection (flow_id, reason, time_ms);
 -- what a buffer has too much of is found without reading rows, whose outcome is behind their content
 CREATE INDEX rejection_by_outcome ON rejection (flow_id, outcome, number);
 CREATE INDEX rejection_refused ON rejection (outcome = 'refused', number);
+CREATE INDEX rejection_accepted ON rejection (accepted_id) WHERE accepted_id NOT NULL;
 CREATE TABLE audit_entry (
   number INTEGER PRIMARY KEY,
   time_ms INTEGER NOT NULL,

@@ -8,7 +8,7 @@ import pytest
 
 from flowhook.model import Status
 from flowhook.model.execution_filter import ExecutionFilter
-from router.storage import activity, changes, execution_list, expiry, queries, registry
+from router.storage import activity, changes, erasure, execution_list, expiry, queries, registry
 from router.storage.statements import BatchStatement
 
 KINDS = [
@@ -135,6 +135,13 @@ async def test_what_changes_of_unfinished_executions_look_at_is_their_row(path, 
     connection.close()
     assert len(plans) > 9
     assert all(step.endswith("USING INTEGER PRIMARY KEY (rowid=?)") for step in plans), plans
+
+
+async def test_what_is_erased_of_the_list_of_requests_is_found_without_looking_at_others(path, storage):
+    connection = apsw.Connection(str(path))
+    plans = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {erasure.DELETE_ACCEPTED.sql(1)}", ("evt",))]
+    connection.close()
+    assert any("rejection_accepted (accepted_id=?)" in step for step in plans), plans
 
 
 async def test_flows_that_react_are_found_without_looking_at_others(plan):

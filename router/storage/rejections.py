@@ -71,7 +71,11 @@ def _add(connection: apsw.Connection, rows: Sequence[StoredRejection]) -> None:
             (is_refused, MAX_IN_ALL),
         )
     newest = max((row.time_ms for row in rows), default=0)
-    connection.execute("DELETE FROM rejection WHERE time_ms < ?", (newest - KEPT_MS,))
+    connection.execute(  # they are in order of time, nearly: those that are kept are not looked at
+        "DELETE FROM rejection WHERE number <"
+        " (SELECT number FROM rejection WHERE time_ms >= ? ORDER BY number LIMIT 1)",
+        (newest - KEPT_MS,),
+    )
 
 
 def _accept(connection: apsw.Connection, rejection_id: str, event_id: str, by: str, now_ms: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from flowhook.model import Status
 from flowhook.model.execution_filter import ExecutionFilter
-from router.storage import activity, changes, erasure, execution_list, expiry, queries, registry
+from router.storage import activity, changes, erasure, execution_list, expiry, queries, registry, rejections
 from router.storage.statements import BatchStatement
 
 KINDS = [
@@ -142,6 +142,12 @@ async def test_what_is_erased_of_the_list_of_requests_is_found_without_looking_a
     plans = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {erasure.DELETE_ACCEPTED.sql(1)}", ("evt",))]
     connection.close()
     assert any("rejection_accepted (accepted_id=?)" in step for step in plans), plans
+
+
+async def test_a_report_of_requests_looks_at_none_of_the_others_but_for_the_oldest(plan):
+    plans = plan(rejections._add, [rejections.StoredRejection(0, "rej_1", "shop", 1, b"", "X")])
+    assert any(step.startswith("SEARCH rejection") for step in plans)
+    assert {before for before, step in itertools.pairwise(plans) if step == "SCAN rejection"} == {"SCALAR SUBQUERY 1"}
 
 
 async def test_flows_that_react_are_found_without_looking_at_others(plan):

@@ -96,7 +96,7 @@ class SilenceWatch(TriggerSink):
             left = (min(due) - self._parts.now_ms()) / 1000 if due else None
             delay = None if left is None else min(max(left, TICK_SECONDS), LOOK_SECONDS)
             if await wait_at_most(delay, awaited.changed.wait()):
-                await asyncio.sleep(TICK_SECONDS)  # much may follow, of flows whose replays change nothing
+                await asyncio.sleep(TICK_SECONDS)  # more may follow: flows that are applied one by one
 
     async def turn(self) -> None:
         """Look at all flows that are due; FlowhookError: storage can't serve, and the rest is still due."""

@@ -6,6 +6,7 @@ import asyncio
 import re
 import sys
 from collections.abc import Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from flowhook.retrying import PROCESS
 
 # files are also looked at without a notice: no file system has any that is mounted from elsewhere
 LOOK_MS: Final = 2000
+READ_SECONDS: Final = 1.0  # for which a look waits for functions of catalogs
 # a directory has other YAML and JSON files as well: only those with this key are flows
 _DOCUMENT: Final = re.compile(rb"""^[\s{]*["']?document["']?\s*:""", re.MULTILINE)
 Problems = tuple[str, ...]
@@ -37,6 +39,7 @@ class WatchedFlows:
     _contents: Mapping[Path, bytes] | None = field(init=False, default=None)
     _problems: Mapping[Path, Problems] = field(init=False, default_factory=dict)
     _flows: dict[Path, str] = field(init=False, default_factory=dict)  # IDs, as last applied
+    _readings: dict[tuple[Path, bytes], Future[bytes]] = field(init=False, default_factory=dict)  # that go on
     _others: frozenset[Path] = field(init=False, default=frozenset())  # files that are no flows
 
     async def watch(self, client: AsyncClient) -> None:
@@ -49,7 +52,7 @@ class WatchedFlows:
 
     async def apply(self, client: AsyncClient) -> None:
         """Apply the files that are new or have changed, and print what is wrong with those that can't be applied."""
-        contents, unreadable = await asyncio.wrap_future(run_in_daemon(self._read))  # it may wait for catalogs
+        contents, unreadable = await asyncio.to_thread(self._read)
         if contents == self._contents and unreadable.items() <= self._problems.items():
             return
         problems = {**await asyncio.to_thread(_check, contents), **unreadable}
@@ -112,10 +115,22 @@ class WatchedFlows:
             if not _DOCUMENT.search(content):
                 others.add(path)
                 continue
+            contents[path] = content
+        # in threads, for a catalog that does not answer keeps nothing else waiting
+        earlier, self._readings = self._readings, {}
+        for item in contents.items():
+            self._readings[item] = earlier.get(item) or run_in_daemon(flow_files.read_flow_file, item[0])
+        wait(self._readings.values(), timeout=READ_SECONDS)
+        for (path, content), reading in [*self._readings.items()]:
+            if not reading.done():
+                known = self._problems.get(path) if (self._contents or {}).get(path) == content else None
+                unreadable[path] = known or (f"{shown_path(path)}: its catalogs have not answered yet",)
+                continue
+            del self._readings[path, content]
             try:
-                contents[path] = flow_files.read_flow_file(path)
+                contents[path] = reading.result()
             except FlowhookError as error:
-                contents[path], unreadable[path] = content, (error.message,)
+                unreadable[path] = (error.message,)
         if new := others - self._others:
             names = ", ".join(shown_path(path) for path in sorted(new))
             print_progress(f"left alone, without the key `document` of a flow: {names}")

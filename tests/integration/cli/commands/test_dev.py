@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 from contextlib import closing
 
 import pytest
@@ -77,6 +78,21 @@ def test_two_files_of_one_flow_are_reported_until_one_is_gone(dev, folder):
     assert dev.next_line() == f"{second} is not applied"
     (folder / "first.yaml").unlink()
     assert dev.next_line() == "flow twice: unchanged"
+
+
+def test_a_catalog_that_does_not_answer_keeps_no_other_flow_waiting(dev, folder):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        head = HELLO.partition("do:")[0].replace("hello", "away")
+        use = f"use: {{catalogs: {{shop: {{endpoint: 'https://127.0.0.1:{port}'}}}}}}"
+        (folder / "away.yaml").write_text(f"{head}{use}\ndo: [{{log: {{call: 'log:1.0.0@shop'}}}}]\n")
+        assert dev.next_line() == f"{folder}/away.yaml is not applied"
+        said = next(line for line in dev.process.stderr if "away.yaml" in line)
+        assert said == f"{folder}/away.yaml: its catalogs have not answered yet\n"
+        (folder / "beside.yaml").write_text(HELLO.replace("hello", "beside"))
+        assert dev.next_line() == "flow beside: created"
+        assert dev.next_line() == f"webhook  {dev.where['http_url']}/hook/beside"
+        (folder / "away.yaml").unlink()
 
 
 def test_commands_in_its_directory_find_it(dev, folder, monkeypatch):

@@ -81,6 +81,7 @@ ALTER TABLE rejection ADD COLUMN outcome TEXT NOT NULL DEFAULT 'refused';
 CREATE INDEX rejection_by_outcome ON rejection (flow_id, outcome, number);
 CREATE INDEX rejection_refused ON rejection (outcome = 'refused', number);
 CREATE INDEX rejection_accepted ON rejection (accepted_id) WHERE accepted_id NOT NULL;
+CREATE INDEX rejection_of_outcome ON rejection (outcome);
 ALTER TABLE subscription ADD COLUMN destinations TEXT;
 CREATE TABLE incident (
   number INTEGER PRIMARY KEY,
@@ -109,6 +110,7 @@ DROP TABLE flow_url;
 DROP INDEX rejection_by_outcome;
 DROP INDEX rejection_refused;
 DROP INDEX rejection_accepted;
+DROP INDEX rejection_of_outcome;
 ALTER TABLE rejection DROP COLUMN outcome;
 ALTER TABLE subscription DROP COLUMN destinations;
 DROP TABLE incident;

@@ -177,10 +177,11 @@ CREATE TABLE rejection (
 ) STRICT;
 CREATE INDEX rejection_by_flow ON rejection (flow_id, number);
 CREATE INDEX rejection_by_reason ON rejection (flow_id, reason, time_ms);
--- what a buffer has too much of is found without reading rows, whose outcome is behind their content
+-- what a buffer has too much of, or is asked for, is found without reading rows, whose outcome is behind their content
 CREATE INDEX rejection_by_outcome ON rejection (flow_id, outcome, number);
 CREATE INDEX rejection_refused ON rejection (outcome = 'refused', number);
 CREATE INDEX rejection_accepted ON rejection (accepted_id) WHERE accepted_id NOT NULL;
+CREATE INDEX rejection_of_outcome ON rejection (outcome);
 CREATE TABLE audit_entry (
   number INTEGER PRIMARY KEY,
   time_ms INTEGER NOT NULL,

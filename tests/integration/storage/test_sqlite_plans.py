@@ -150,6 +150,13 @@ async def test_a_report_of_requests_looks_at_none_of_the_others_but_for_the_olde
     assert {before for before, step in itertools.pairwise(plans) if step == "SCAN rejection"} == {"SCALAR SUBQUERY 1"}
 
 
+async def test_requests_of_an_outcome_are_found_without_reading_the_content_of_others(plan):
+    listed = [plan(partial(rejections._page, flow_id=flow, outcome="handshake")) for flow in ("", "shop")]
+    assert [len(steps) for steps in listed] == [1, 1]  # in order, without a sort
+    for first, *_ in (*listed, plan(partial(rejections._count, limit=10))):
+        assert "outcome=?" in first
+
+
 async def test_flows_that_react_are_found_without_looking_at_others(plan):
     plans = plan(lambda connection: registry.list_flows(connection, after_id="a", limit=9, reacting=True))
     assert any("SEARCH f USING INDEX flow_reacting (flow_id>?)" in step for step in plans), plans

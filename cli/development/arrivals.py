@@ -37,7 +37,10 @@ async def _print_executions(client: AsyncClient, on_watching: Callable[[], None]
                 pauses = PROCESS.pauses()
                 if change is None:
                     on_watching()
-                elif change.execution.status in _SHOWN:
+                    continue
+                if change.missed:
+                    print_progress(f"{change.missed} changes of executions are not shown: they came too fast")
+                if change.execution.status in _SHOWN:
                     print_progress(execution_line(change.execution))
         except UnavailableError:  # the supervisor says that the router is gone
             pass

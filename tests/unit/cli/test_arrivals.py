@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
+from types import SimpleNamespace
 
 import pytest
 
-from cli.development.arrivals import request_line
+from cli.development.arrivals import print_arrivals, request_line
+from flowhook.model import Execution, Status
+from flowhook.model.executions import ExecutionChange
 from flowhook.model.rejections import ReceivedRequest, RequestOutcome
 
 AT = 1_768_471_200_000
@@ -36,3 +40,24 @@ TIME = datetime.fromtimestamp(AT / 1000).strftime("%H:%M:%S")  # noqa: DTZ006 - 
 )
 def test_a_request_that_became_no_execution_has_a_line(request_, line):
     assert request_line(ReceivedRequest(time_ms=AT, flow_id="orders", **request_)) == f"{TIME}  {line}"
+
+
+async def test_how_many_changes_are_not_shown_is_said(capsys):
+    execution = Execution("evt_1", "orders", 1, Status.COMPLETED, 1, AT, AT)
+
+    class Watched:
+        async def watch(self):
+            yield None
+            yield ExecutionChange(execution, missed=7)
+            printing.cancel()
+
+        async def requests_page(self, **_):
+            await asyncio.Event().wait()
+
+    client = SimpleNamespace(executions=Watched(), rejections=Watched())
+    printing = asyncio.create_task(print_arrivals(client, lambda: None))
+    with pytest.raises(asyncio.CancelledError):
+        await printing
+    missed, line = capsys.readouterr().out.splitlines()
+    assert missed == "7 changes of executions are not shown: they came too fast"
+    assert "completed" in line

@@ -13,7 +13,7 @@ from cli.setting_names import variable_name
 from cli.supervisor.rundir import DEV_DATA_DIR, read_cluster
 from flowhook.client import Client
 from flowhook.client.router_errors import NO_SERVING_ROUTER
-from flowhook.errors import UnavailableError
+from flowhook.errors import InvalidError, UnavailableError
 from flowhook.process.settings import CommonSettings, read_token
 
 _AWAY: Final = frozenset({"ROUTER_UNREACHABLE", "ROUTER_TIMEOUT", NO_SERVING_ROUTER})
@@ -52,9 +52,15 @@ def client_for(settings: CommonSettings) -> Iterator[Client]:
         InvalidError: there is no token, or a TLS file can't be read.
         UnavailableError: the router is unreachable; states the origin of its address, unless that is an option.
     """
+    try:
+        token = read_token(settings, "admin")
+    except InvalidError as error:
+        if "router" in settings.model_fields_set:
+            raise
+        raise InvalidError(f"no cluster runs here, and there is {error.message}", reason=error.reason) from None
     client = Client(
         settings.router,
-        token=read_token(settings, "admin"),
+        token=token,
         ca_file=settings.router_ca_file,
         cert_file=settings.client_cert_file,
         key_file=settings.client_key_file,

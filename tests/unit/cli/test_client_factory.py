@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from cli.client_factory import client_settings, explain_unreachable
+from cli.client_factory import client_for, client_settings, explain_unreachable
 from cli.supervisor.rundir import DEV_DATA_DIR, ClusterAddresses, RunDir
-from flowhook.errors import UnavailableError
+from flowhook.errors import InvalidError, UnavailableError
 
 
 def reported(settings, reason="ROUTER_UNREACHABLE"):
@@ -30,6 +30,13 @@ def test_the_default_address_is_reported_with_the_directory_on_which_no_cluster_
         f"it is away (no cluster runs on {tmp_path}, so this is the default address; "
         "--router or FLOWHOOK_ROUTER names another)"
     )
+
+
+def test_that_there_is_no_cluster_is_said_before_that_there_is_no_token(tmp_path):
+    with pytest.raises(InvalidError, match=r"^no cluster runs here, and there is no token: set FLOWHOOK_TOKEN, or"):
+        client_for(client_settings(None, tmp_path)).__enter__()
+    with pytest.raises(InvalidError, match=r"^no token: set FLOWHOOK_TOKEN, or"):
+        client_for(client_settings("127.0.0.1:9", tmp_path)).__enter__()
 
 
 def test_the_address_of_a_variable_names_the_variable(tmp_path, monkeypatch):

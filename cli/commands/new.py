@@ -80,14 +80,14 @@ def command(
     if not re.fullmatch(NAME_PATTERN, name):
         raise typer.BadParameter("NAME: letters, digits and hyphens, at most 63, with no hyphen at either end")
     try:
-        text = flow_text(name, sample, os.path.relpath(write_schema(), directory))
-        for each, content in ((path, text), (test, sample_test(sample))):
+        files = {path: flow_text(name, sample, os.path.relpath(write_schema(), directory)), test: sample_test(sample)}
+        if taken := next(filter(Path.exists, files), None):
+            raise ConflictError(f"{taken} exists: choose another name", reason="FLOW_EXISTS")
+        for each, content in files.items():
             each.parent.mkdir(parents=True, exist_ok=True)
             with each.open("x") as file:
                 file.write(content)
             print(f"{each}: written")
-    except FileExistsError as error:
-        raise ConflictError(f"{error.filename} exists: choose another name", reason="FLOW_EXISTS") from None
     except OSError as error:
         raise InvalidError(f"{error.filename}: {error.strerror}", reason="FILE_NOT_WRITTEN") from None
 

@@ -83,6 +83,11 @@ def test_new_writes_the_flow_its_test_and_the_schema_that_it_names(here):
     again = flowhook("new", "payments", "--provider", "github", "--dir", "flows")
     assert (again.code, again.err) == (1, "flowhook: flows/payments.yaml exists: choose another name\n")
     assert (here / "flows" / "payments.yaml").read_text() == text
+    (here / "flows" / "payments.yaml").unlink()
+    again = flowhook("new", "payments", "--provider", "stripe", "--dir", "flows")
+    existing = "flows/tests/payments/payment-succeeded.json"
+    assert (again.code, again.out, again.err) == (1, "", f"flowhook: {existing} exists: choose another name\n")
+    assert not (here / "flows" / "payments.yaml").exists()
 
 
 @cases("name", ["a b", "../up", "x: y", "", "1_", "-a", "a\n"])

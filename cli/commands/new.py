@@ -105,11 +105,12 @@ def flow_text(name: str, sample: Sample, schema: str) -> str:
         (f"flowhook trigger {sample.name}{'' if secrets else ' --grpc'}", "sends it a sample of an event"),
         (f"flowhook test {name}.yaml", f"runs the tests in tests/{name}"),
     ]
+    width = max(46, *(len(command) for command, _ in commands))
     steps = setup_steps(sample.provider, f"https://HOST/hook/{name}", next(iter(secrets), ""))
     return _FLOW.format(
         schema=schema,
         about=f"Webhooks of {sample.provider}; its events: {sample.source}",
-        commands="\n".join(f"#   {command:<46} {what}" for command, what in commands),
+        commands="\n".join(f"#   {command:<{width}} {what}" for command, what in commands),
         name=name,
         steps="\n".join(f"  # - {step}" for step in steps if "respond:" not in step),
         auth=f"{sample.provider}: {_flow_style(auth)}",

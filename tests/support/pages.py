@@ -53,7 +53,7 @@ def all_blocks(language):
 
 
 def rows(text):
-    """Return the cells of all rows of all tables, without the backticks around them."""
+    """Return the cells of all rows of all tables, backticks included."""
     found = []
     for line in text.splitlines():
         if line.startswith("| ") and line.endswith("|"):

@@ -57,6 +57,15 @@ def test_the_flow_of_a_provider_is_valid_and_passes_its_test(provider, written, 
 
 
 @cases("provider", provider_names())
+def test_the_comments_of_its_commands_are_a_column(provider):
+    head = flow_text(provider, FIRST[provider], "schema.json").partition("document:")[0]
+    commands = [line for line in head.splitlines() if line.startswith("#   flowhook ")]
+    comments = [re.search(r" (runs|sets|sends) ", line).start() for line in commands]
+    assert len(comments) >= 3
+    assert len(set(comments)) == 1
+
+
+@cases("provider", provider_names())
 def test_it_answers_as_the_page_about_the_provider_says(provider):
     block = pages.blocks(pages.DOCS / "providers" / f"{provider}.md")[0]
     shown = YAML(typ="safe").load(block.text)["webhook"]

@@ -139,10 +139,16 @@ def deliver(
 
 
 def show_end(client: Client, execution_id: str, *, json: bool) -> None:
-    """Wait for the end of an execution, and print it; typer.Exit: it has not completed."""
+    """Wait for the end of an execution, or of the one that runs for its batch, and print it.
+
+    Raises:
+        typer.Exit: it has not completed.
+    """
     from cli.execution_tables import show_outcome, wait_until_ended
 
     detail = wait_until_ended(client, execution_id)
+    if detail.execution.batch and not detail.execution.attempts:  # it ended without running
+        detail = wait_until_ended(client, detail.execution.batch)
     show_outcome(detail, json=json)
     if detail.execution.status is not Status.COMPLETED:
         raise typer.Exit(1)

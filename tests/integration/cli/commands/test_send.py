@@ -76,6 +76,21 @@ def test_send_waits_for_what_becomes_of_it(cluster):
     assert '"instance": "/do/0/add"' in cluster.run("send", "faulty", "--data", "{}", "--wait").out
 
 
+def test_send_waits_for_the_execution_that_runs_for_the_batch_of_its_event(cluster, tmp_path):
+    path = tmp_path / "pairs.yaml"
+    path.write_text(
+        "document: {dsl: 1.0.3, namespace: default, name: pairs, version: 1.0.0}\n"
+        "webhook: {auth: none}\n"
+        "execution: {batch: {size: 2, period: PT1H}}\n"
+        "do: [{keep: {set: {bodies: '${ [.[].body] }'}}}]\n"
+    )
+    assert cluster.run("apply", "-f", path).code == 0
+    first = send_event(cluster, "pairs", '{"n": 1}')
+    answer, shown = cluster.run("send", "pairs", "--data", '{"n": 2}', "--wait", "--json").rows
+    assert answer["execution"] != first
+    assert (shown["id"], shown["output"]) == (first, {"bodies": [{"n": 1}, {"n": 2}]})
+
+
 def test_send_shows_a_refusal_and_ends_with_1(cluster):
     result = cluster.run("send", "hello", "--data", "{")
     assert result.code == 1

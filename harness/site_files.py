@@ -1,4 +1,6 @@
-"""Files of the site beside its pages: `llms.txt`, the list of all pages for language models, and `openapi.json`.
+"""Files of the site beside its pages: `llms.txt`, `openapi.json`, and `schema/flow.json` for editors.
+
+`llms.txt` is the list of all pages for language models.
 
 Run: .venv/bin/python -m harness.site_files build/site
 
@@ -17,6 +19,7 @@ from typing import Any, Final
 import orjson
 
 from admin.api import openapi
+from cli.commands.schema import installed_schema
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
@@ -59,7 +62,9 @@ def _line(page: str) -> str:
 def main() -> None:
     site = Path(sys.argv[1])
     (site / "llms.txt").write_text(llms_text(), encoding="utf-8")
-    (site / "openapi.json").write_bytes(orjson.dumps(openapi.description(), option=orjson.OPT_INDENT_2))
+    (site / "schema").mkdir(exist_ok=True)
+    for name, content in (("openapi.json", openapi.description()), ("schema/flow.json", installed_schema())):
+        (site / name).write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,12 @@ import sys
 import tomllib
 
 import pytest
+from jsonschema import Draft202012Validator
+from ruamel.yaml import YAML
+from support.cases import cases
 from support.pages import DOCS, ROOT
+
+from harness import site_versions
 
 NAVIGATION = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))["project"]["nav"]
 
@@ -55,6 +60,30 @@ def test_llms_txt_lists_every_page_once(site):
 
 def test_the_site_has_the_openapi_document(site):
     assert json.loads((site / "openapi.json").read_bytes())["openapi"].startswith("3.1")
+
+
+def test_the_site_has_the_schema_of_flow_files(site):
+    schema = json.loads((site / "schema/flow.json").read_bytes())
+    Draft202012Validator.check_schema(schema)
+    flow = YAML(typ="safe", pure=True).load(ROOT / "examples" / "hello.yaml")
+    Draft202012Validator(schema).validate(flow)
+
+
+def test_versions_of_the_site_are_told_newest_first_and_the_newest_release_is_the_latest(site, tmp_path):
+    for version in ("0.9.0", "main", "0.10.0", "1.0.0rc1", "0.9.0"):
+        site_versions.add_version(site, tmp_path, version)
+    versions = json.loads((tmp_path / "versions.json").read_bytes())
+    assert [each["version"] for each in versions] == ["0.10.0", "0.9.0", "1.0.0rc1", "main"]
+    assert [each["version"] for each in versions if "latest" in each["aliases"]] == ["0.10.0"]
+    assert (tmp_path / "latest").resolve() == tmp_path / "0.10.0"
+    assert all((tmp_path / each["version"] / "index.html").exists() for each in versions)
+    assert 'url=latest/"' in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+@cases("version", ["latest", "", "..", "a/b", "../b"])
+def test_a_version_is_the_name_of_one_folder(version, tmp_path):
+    with pytest.raises(ValueError, match="can't be the name"):
+        site_versions.add_version(tmp_path, tmp_path, version)
 
 
 def test_nothing_is_fetched_from_elsewhere(site):

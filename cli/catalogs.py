@@ -52,6 +52,11 @@ _GITLAB: Final = re.compile(r"https://gitlab\.com/[^/]+(?:/[^/-][^/]*)+")
 _FUNCTION: Final = re.compile(r"(?:\./)?(?:[^/]+/)?(functions/[^/]+/[^/]+/function\.yaml)")  # one folder around it all
 
 
+def may_fetch(content: bytes) -> bool:
+    """Whether functions may be fetched for the text of a flow file."""
+    return not catalogs.contains_functions(content) and _MENTION.search(content) is not None
+
+
 def add_functions(content: bytes, path: Path, unreached: dict[str, Fault] | None = None) -> bytes:
     """Return the text of a flow file with the functions of catalogs that it calls, and these call. Blocking.
 
@@ -61,7 +66,7 @@ def add_functions(content: bytes, path: Path, unreached: dict[str, Fault] | None
     Raises:
         InvalidFlowError: functions can't be fetched, or are not what they should be.
     """
-    if catalogs.contains_functions(content) or not _MENTION.search(content):
+    if not may_fetch(content):
         return content
     flow = source.read(content)
     if not isinstance(flow.data, dict):

@@ -1,4 +1,4 @@
-"""What `flowhook dev` adds to a local cluster.
+"""Development on one machine (`flowhook dev`): follows flow files, prints what arrives, and opens a tunnel.
 
 - `watched_flows`: applies flow files whenever they change.
 - `arrivals`: prints what arrives, and what becomes of it.

@@ -31,7 +31,7 @@ SHOWN_LINES: Final = 5  # last lines of the program in errors
 SHOWN_CHARACTERS: Final = 500  # of each
 
 
-class Program(NamedTuple):
+class TunnelProgram(NamedTuple):
     """A program that makes a tunnel."""
 
     command: str  # with `{port}`, that of the edges
@@ -41,17 +41,17 @@ class Program(NamedTuple):
 
 # the pages of these programs have other URLs, and so have their errors
 PROGRAMS: Final = {
-    "cloudflared": Program(
+    "cloudflared": TunnelProgram(
         "cloudflared tunnel --no-autoupdate --url http://127.0.0.1:{port}",
         re.compile(r"(https://(?!api\.)[a-z0-9-]+\.trycloudflare\.com)\b"),
         forwards_addresses=True,
     ),
-    "ngrok": Program(
+    "ngrok": TunnelProgram(
         "ngrok http http://127.0.0.1:{port} --log stdout --log-format logfmt",
         re.compile(r'msg="started tunnel".* url="?(https://[A-Za-z0-9.-]+)'),
         forwards_addresses=True,
     ),
-    "tailscale": Program(
+    "tailscale": TunnelProgram(
         "tailscale funnel {port}", re.compile(r"^(https://[a-z0-9.-]+\.ts\.net(?::\d+)?)"), forwards_addresses=True
     ),
 }
@@ -104,7 +104,7 @@ async def open_tunnel(command: str, port: int, url: str = "") -> AsyncIterator[T
         InvalidError: there is no such program (`TUNNEL_MISSING`).
         UnavailableError: it has ended, or has printed no URL in time (`TUNNEL_FAILED`); says what it printed.
     """
-    program = PROGRAMS.get(command, Program(command, _ANY_URL, forwards_addresses=False))
+    program = PROGRAMS.get(command, TunnelProgram(command, _ANY_URL, forwards_addresses=False))
     words = [word.replace("{port}", str(port)) for word in shlex.split(program.command)]
     path = shutil.which(words[0]) if words else None
     if path is None:

@@ -37,7 +37,7 @@ from router.flows.event_triggers import FlowTriggers, parse_triggers
 from router.scheduling.groups import GroupPolicy
 from router.scheduling.outages import BreakerPolicy
 from router.scheduling.queues import DEFAULT_POLICY, FlowPolicy
-from router.scheduling.rates import Rate
+from router.scheduling.rates import RatePolicy
 from router.storage.registry import Registry
 
 MAX_FLOWS: Final = 20_000  # flows in the cache
@@ -312,7 +312,7 @@ def flow_policy(execution: ExecutionPolicy, *, paused: bool) -> FlowPolicy:
         concurrency=concurrency if isinstance(concurrency, int) else None,
         paused=paused,
         keeps_turns=isinstance(execution.order_by, Order) and execution.order_by.on_fault == "hold",
-        rate=None if rate is None else Rate(rate.limit, rate.per, rate.burst, keyed=rate.key is not None),
+        rate=None if rate is None else RatePolicy(rate.limit, rate.per, rate.burst, keyed=rate.key is not None),
         key_concurrency=concurrency.limit if isinstance(concurrency, shaping.KeyedConcurrency) else None,
         by_priority=isinstance(priority, str),
         group=_group(execution),

@@ -1,4 +1,4 @@
-"""When a flow's `schedule` starts it: its due times, and the queue of all flows that are started by time.
+"""Flows that are started by time (`schedule`): when each is due, and the queue of all of them.
 
 No I/O. A flow has at most one due time. The next one is computed when the caller reports the start. `unsaved` returns
 the changes to persist. A flow whose start was not persisted before a restart is due at the same time again, so that an

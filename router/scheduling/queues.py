@@ -24,7 +24,7 @@ from router.scheduling.groups import GroupPolicy
 from router.scheduling.lines import WaitingLine
 from router.scheduling.outages import DEFAULT_BREAKER_POLICY, BreakerPolicy
 from router.scheduling.places import KeyedPlaces
-from router.scheduling.rates import Rate, RateLines
+from router.scheduling.rates import RateLines, RatePolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class FlowPolicy:
     # the flow is deleted; the policy applies to its remaining executions and is dropped with the last one
     retired: bool = False
     keeps_turns: bool = False  # executions that fault keep the turn of their order key
-    rate: Rate | None = None  # how often its executions are assigned; None: as often as there is room
+    rate: RatePolicy | None = None  # how often its executions are assigned; None: as often as there is room
     key_concurrency: int | None = None  # executions of one key that may run at a time; None: no limit
     by_priority: bool = False  # whether its executions may have priorities
     group: GroupPolicy | None = None  # how its events are debounced or batched; None: each is run

@@ -37,7 +37,7 @@ MAX_RELEASED: Final = 1000  # lines that one call of `release` looks at, so that
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RatePolicy:
     """How often executions are assigned: `limit` within `per` seconds, evenly; up to `burst` of them at once."""
 
     limit: int
@@ -72,7 +72,7 @@ class RateLine:
 
     flow_id: str
     key: str
-    rate: Rate
+    rate: RatePolicy
     arrival: float  # theoretical arrival time of the next assignment, on the clock of the core
     reserved: float  # time that is stored, and that `arrival` has not passed for any assignment that was sent
     waiting: WaitingLine
@@ -133,7 +133,7 @@ class RateLines:
     def has_line(self, flow_id: str, key: str) -> bool:
         return (flow_id, key) in self._lines
 
-    def enter(self, seq: int, flow_id: str, rate: Rate, *, first: bool = False) -> None:
+    def enter(self, seq: int, flow_id: str, rate: RatePolicy, *, first: bool = False) -> None:
         """Add an execution at the end of its line, or before the others that wait there."""
         key = self._keys.get(seq, UNSHAPED).rate if rate.keyed else ""
         line = self._lines.get((flow_id, key)) or self._new_line(flow_id, key, rate)
@@ -146,7 +146,7 @@ class RateLines:
         if line.ready is None and len(line.waiting) == 1:
             self._time_anew(line)
 
-    def set_rate(self, flow_id: str, rate: Rate) -> None:
+    def set_rate(self, flow_id: str, rate: RatePolicy) -> None:
         """Hold what waits in the lines of a flow to another rate, which has a key if the earlier one had."""
         for line in self._of_flow.get(flow_id, {}).values():
             line.rate = rate
@@ -158,7 +158,7 @@ class RateLines:
             line.is_new = True
             self._new.append(line)
 
-    def _new_line(self, flow_id: str, key: str, rate: Rate) -> RateLine:
+    def _new_line(self, flow_id: str, key: str, rate: RatePolicy) -> RateLine:
         reserved = self._stored.get(rate_fingerprint(flow_id, key), self._began) if self._stored else self._began
         arrival = max(reserved, self._began + min(rate.interval + rate.tolerance, AHEAD))
         line = self._lines[flow_id, key] = RateLine(flow_id, key, rate, arrival, reserved, WaitingLine(self._keys))

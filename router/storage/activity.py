@@ -1,6 +1,7 @@
-"""What operators are shown of the recent activity of flows. Each function runs in a snapshot, on a reader thread.
+"""Queries about the recent activity of flows: their newest executions, and when each got its last event.
 
-None takes longer the more executions are stored: each reads at most `limit` rows, or one for each flow.
+Each function runs in a snapshot, on a reader thread. None takes longer the more executions are stored: each
+reads at most `limit` rows, or one for each flow.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What is evaluated in quarantine: functions for `flowhook.sandbox`, which keep what they compiled.
+"""Evaluates expressions and schemas of suspect executions in a sandboxed process, and keeps what was compiled.
 
-They refuse with an `InvalidError` what raises a `ValueError` elsewhere.
+The functions, for `flowhook.sandbox`, refuse with an `InvalidError` what raises a `ValueError` elsewhere.
 """
 
 from __future__ import annotations

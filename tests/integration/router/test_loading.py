@@ -13,7 +13,7 @@ from flowhook.errors import InternalError, UnavailableError
 from flowhook.model import JournalEntry, Status
 from router.dispatch.assignment import EXECUTIONS_PER_READ
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.rates import Rate
+from router.scheduling.rates import RatePolicy
 from router.storage.model import Journaled
 
 
@@ -89,7 +89,7 @@ async def test_what_is_read_at_a_time_is_bounded_and_waits_for_a_runner_that_tak
 
 async def test_what_a_runner_that_fell_silent_has_not_received_does_not_count_for_the_rate(tmp_path):
     async with running_host(tmp_path, lease_seconds=0.1) as shard:
-        shard.host.set_policy("a", FlowPolicy(rate=Rate(1, 86_400.0, burst=2)))
+        shard.host.set_policy("a", FlowPolicy(rate=RatePolicy(1, 86_400.0, burst=2)))
         shard.clock.ahead += 3 * 86_400.0
         first, second = await shard.append("a", b"1", b"2")
         shard.state.hold(first, second)

@@ -11,7 +11,7 @@ from support.examples import examples
 from flowhook.events.shaping import ShapingKeys
 from router.scheduling import places
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.rates import Rate
+from router.scheduling.rates import RatePolicy
 from router.scheduling.shard import Shard
 
 KEYED = FlowPolicy(key_concurrency=2)
@@ -168,7 +168,7 @@ def test_a_limit_that_is_lowered_counts_what_runs(shard):
 
 
 def test_places_are_given_before_times(shard):
-    shard.set_policy("a", FlowPolicy(key_concurrency=1, rate=Rate(1, 10.0)))
+    shard.set_policy("a", FlowPolicy(key_concurrency=1, rate=RatePolicy(1, 10.0)))
     accept(shard, "x", "x", "y")
     assert sorted(assigned(shard, 100.0)) == [1]
     assert sorted(assigned(shard, 110.5)) == [3]

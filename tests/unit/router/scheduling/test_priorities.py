@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from flowhook.events.shaping import ShapingKeys
 from router.scheduling.lines import WaitingLine
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.rates import Rate
+from router.scheduling.rates import RatePolicy
 from router.scheduling.shard import Shard
 
 BY_PRIORITY = FlowPolicy(by_priority=True)
@@ -54,7 +54,7 @@ def test_one_that_comes_back_is_the_first_of_its_priority(shard):
 
 
 def test_a_line_of_a_rate_and_that_of_a_key_are_in_the_same_order(shard):
-    shard.set_policy("a", FlowPolicy(by_priority=True, rate=Rate(1, 10.0), key_concurrency=1))
+    shard.set_policy("a", FlowPolicy(by_priority=True, rate=RatePolicy(1, 10.0), key_concurrency=1))
     for seq, priority in enumerate((0, 0, 7, 0, 9), 1):
         shard.accept(seq, "a", "", ShapingKeys(concurrency="x" if seq > 2 else "", priority=priority))
     order = [assigned(shard, now=100.0 + 10.5 * turn) for turn in range(3)]

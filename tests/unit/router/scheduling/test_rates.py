@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flowhook.events.shaping import ShapingKeys, rate_fingerprint
 from router.scheduling import rates
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.rates import AHEAD, LATENESS, Rate, RateLines, RateWait
+from router.scheduling.rates import AHEAD, LATENESS, RateLines, RatePolicy, RateWait
 from router.scheduling.shard import Shard
 
 DAY = 24 * 3600.0
@@ -68,7 +68,7 @@ def most_within(times, seconds):
 
 
 def test_a_backlog_is_assigned_at_the_rate_also_if_the_timer_is_late():
-    world = World(Rate(50, 1.0))
+    world = World(RatePolicy(50, 1.0))
     world.now = 2.0
     world.accept(5000)
     lateness = random.Random(1)
@@ -79,7 +79,7 @@ def test_a_backlog_is_assigned_at_the_rate_also_if_the_timer_is_late():
 
 
 def test_what_is_idle_saves_up_a_burst_and_no_more():
-    world = World(Rate(10, 1.0, burst=4))
+    world = World(RatePolicy(10, 1.0, burst=4))
     world.now = 1000.0
     world.accept(6)
     assert world.assign() == [1, 2, 3, 4]
@@ -88,7 +88,7 @@ def test_what_is_idle_saves_up_a_burst_and_no_more():
 
 
 def test_without_a_burst_one_is_assigned_at_a_time():
-    world = World(Rate(10, 1.0))
+    world = World(RatePolicy(10, 1.0))
     world.now = 1000.0
     world.accept(6)
     assert world.assign() == [1]
@@ -99,7 +99,7 @@ def test_without_a_burst_one_is_assigned_at_a_time():
 
 
 def test_each_key_has_the_rate_for_itself():
-    world = World(Rate(1, 10.0, keyed=True))
+    world = World(RatePolicy(1, 10.0, keyed=True))
     world.now = 1000.0
     for key in ("x", "y", "x", "z", "y"):
         world.accept(key=key)
@@ -114,13 +114,13 @@ def test_each_key_has_the_rate_for_itself():
 
 @pytest.mark.parametrize(("keyed", "times"), [(False, [0, 10, 20, 30]), (True, [0, 0, 10, 10])])
 def test_another_rate_holds_at_once_without_moving_what_waits(monkeypatch, keyed, times):
-    world = World(Rate(1, DAY, keyed=keyed))
+    world = World(RatePolicy(1, DAY, keyed=keyed))
     world.now = 1000.0
     for key in "xyxy":
         world.accept(key=key)
     world.assign()
     monkeypatch.delattr(RateLines, "drain")
-    world.shard.set_policy("a", FlowPolicy(rate=Rate(1, 10.0, keyed=keyed)))
+    world.shard.set_policy("a", FlowPolicy(rate=RatePolicy(1, 10.0, keyed=keyed)))
     world.run(1040.0)
     assert sorted(seq for _, seq in world.assigned) == [1, 2, 3, 4]
     assert [at - 1000.0 for at in world.times] == pytest.approx(times, abs=0.001)
@@ -129,9 +129,9 @@ def test_another_rate_holds_at_once_without_moving_what_waits(monkeypatch, keyed
 @pytest.mark.parametrize(
     ("policy", "soon"),
     [
-        (FlowPolicy(rate=Rate(50, 1.0)), True),
-        (FlowPolicy(rate=Rate(1, DAY)), False),
-        (FlowPolicy(rate=Rate(50, 1.0), paused=True), False),
+        (FlowPolicy(rate=RatePolicy(50, 1.0)), True),
+        (FlowPolicy(rate=RatePolicy(1, DAY)), False),
+        (FlowPolicy(rate=RatePolicy(50, 1.0), paused=True), False),
     ],
 )
 def test_what_may_wait_for_long_is_not_expected_soon_and_takes_no_room_of_others(policy, soon):
@@ -141,7 +141,7 @@ def test_what_may_wait_for_long_is_not_expected_soon_and_takes_no_room_of_others
 
 
 def test_of_very_many_lines_some_are_looked_at_in_each_call_and_none_is_left_out():
-    world = World(Rate(1, DAY, keyed=True))
+    world = World(RatePolicy(1, DAY, keyed=True))
     world.now = 1000.0
     many = rates.MAX_RELEASED + 10
     for number in range(many):
@@ -158,7 +158,7 @@ def test_of_very_many_lines_some_are_looked_at_in_each_call_and_none_is_left_out
 
 
 def test_a_flow_that_waits_for_its_rate_lets_others_run():
-    world = World(Rate(1, 10.0))
+    world = World(RatePolicy(1, 10.0))
     world.now = 1000.0
     world.accept(100)
     first = world.accept(50, flow="b") - 49
@@ -174,7 +174,7 @@ def test_no_flow_without_a_rate_has_a_line():
 
 
 def test_one_that_comes_back_is_the_next_and_counts_again():
-    world = World(Rate(1, 10.0))
+    world = World(RatePolicy(1, 10.0))
     world.now = 1000.0
     world.accept(3)
     (granted,) = world.shard.assign(now=1000.0)
@@ -187,7 +187,7 @@ def test_one_that_comes_back_is_the_next_and_counts_again():
 
 
 def test_an_assignment_that_no_runner_received_does_not_count():
-    world = World(Rate(1, DAY))
+    world = World(RatePolicy(1, DAY))
     world.now = 1000.0
     world.accept(2)
     (granted,) = world.shard.assign(now=world.now)
@@ -199,7 +199,7 @@ def test_an_assignment_that_no_runner_received_does_not_count():
 
 
 def test_one_that_is_cancelled_leaves_its_place_to_the_next():
-    world = World(Rate(1, 10.0))
+    world = World(RatePolicy(1, 10.0))
     world.now = 1000.0
     world.accept(4)
     world.shard._queues.release(world.now)
@@ -211,7 +211,7 @@ def test_one_that_is_cancelled_leaves_its_place_to_the_next():
 
 
 def test_a_suspended_one_takes_no_part():
-    world = World(Rate(1, 10.0))
+    world = World(RatePolicy(1, 10.0))
     world.now = 1000.0
     world.accept(3)
     world.shard.suspend(1, "a")
@@ -222,12 +222,12 @@ def test_a_suspended_one_takes_no_part():
 
 
 def test_a_pause_saves_nothing_up():
-    world = World(Rate(10, 1.0))
+    world = World(RatePolicy(10, 1.0))
     world.accept(200)
-    world.shard.set_policy("a", FlowPolicy(rate=Rate(10, 1.0), paused=True))
+    world.shard.set_policy("a", FlowPolicy(rate=RatePolicy(10, 1.0), paused=True))
     world.run(100.0)
     assert world.assigned == []
-    world.shard.set_policy("a", FlowPolicy(rate=Rate(10, 1.0)))
+    world.shard.set_policy("a", FlowPolicy(rate=RatePolicy(10, 1.0)))
     world.run(101.0)
     assert most_within(world.times, 1.0) <= 11
 
@@ -236,9 +236,9 @@ def test_a_rate_that_is_applied_counts_for_what_waits_already_and_one_that_goes_
     world = World()
     world.now = 1000.0
     world.accept(5)
-    world.shard.set_policy("a", FlowPolicy(rate=Rate(1, DAY)))
+    world.shard.set_policy("a", FlowPolicy(rate=RatePolicy(1, DAY)))
     assert world.assign() == [1]
-    world.shard.set_policy("a", FlowPolicy(rate=Rate(1, 10.0)))
+    world.shard.set_policy("a", FlowPolicy(rate=RatePolicy(1, 10.0)))
     assert world.assign() == []
     world.run(1010.5)
     assert [seq for _, seq in world.assigned] == [1, 2]
@@ -250,7 +250,7 @@ def test_a_rate_that_is_applied_counts_for_what_waits_already_and_one_that_goes_
 
 
 def test_one_that_waits_says_when_its_turn_comes():
-    world = World(Rate(2, 10.0))
+    world = World(RatePolicy(2, 10.0))
     world.now = 1000.0
     world.accept(4)
     assert world.assign() == [1]
@@ -258,7 +258,7 @@ def test_one_that_waits_says_when_its_turn_comes():
 
 
 def test_those_that_wait_are_counted_and_the_next_of_a_flow_is_known():
-    world = World(Rate(2, 10.0))
+    world = World(RatePolicy(2, 10.0))
     world.now = 1000.0
     world.accept(4)
     assert world.assign() == [1]
@@ -267,7 +267,7 @@ def test_those_that_wait_are_counted_and_the_next_of_a_flow_is_known():
 
 def test_what_is_far_back_is_not_counted(monkeypatch):
     monkeypatch.setattr(rates, "MAX_POSITION", 3)
-    world = World(Rate(2, 10.0))
+    world = World(RatePolicy(2, 10.0))
     world.now = 1000.0
     world.accept(9)
     world.assign()
@@ -279,7 +279,7 @@ def test_what_is_far_back_is_not_counted(monkeypatch):
 
 
 def test_a_quick_rate_needs_nothing_stored():
-    world = World(Rate(50, 1.0, burst=50))
+    world = World(RatePolicy(50, 1.0, burst=50))
     world.now = 1000.0
     world.accept(100)
     world.assign()
@@ -287,11 +287,11 @@ def test_a_quick_rate_needs_nothing_stored():
 
 
 def test_after_a_restart_no_burst_begins_anew():
-    before = World(Rate(50, 1.0, burst=50))
+    before = World(RatePolicy(50, 1.0, burst=50))
     before.now = 1000.0
     before.accept(200)
     before.run(1001.0)
-    after = World(Rate(50, 1.0, burst=50), now=1001.0)
+    after = World(RatePolicy(50, 1.0, burst=50), now=1001.0)
     after.accept(200)
     after.run(1003.0)
     times = before.times + after.times
@@ -300,7 +300,7 @@ def test_after_a_restart_no_burst_begins_anew():
 
 
 def test_a_slow_rate_is_reserved_before_it_is_used_and_the_reservation_holds_over_a_restart():
-    world = World(Rate(1, DAY, keyed=True))
+    world = World(RatePolicy(1, DAY, keyed=True))
     world.now = 1000.0
     world.accept(key="x")
     world.accept(key="x")
@@ -314,7 +314,7 @@ def test_a_slow_rate_is_reserved_before_it_is_used_and_the_reservation_holds_ove
     world.shard.end(granted.token)
     world.shard.ended(1)
 
-    after = World(Rate(1, DAY, keyed=True), stored={rate_fingerprint("a", "x"): until}, now=2000.0)
+    after = World(RatePolicy(1, DAY, keyed=True), stored={rate_fingerprint("a", "x"): until}, now=2000.0)
     after.accept(key="x")
     after.accept(key="y")
     after.run(2000.0 + 2 * AHEAD)
@@ -324,7 +324,7 @@ def test_a_slow_rate_is_reserved_before_it_is_used_and_the_reservation_holds_ove
 
 
 def test_nothing_is_kept_of_one_that_is_cancelled_before_it_is_sent():
-    world = World(Rate(1, DAY))
+    world = World(RatePolicy(1, DAY))
     world.now = 1000.0
     world.accept()
     (granted,) = world.shard.assign(now=world.now)
@@ -335,7 +335,7 @@ def test_nothing_is_kept_of_one_that_is_cancelled_before_it_is_sent():
 
 
 def test_a_clock_that_was_set_back_holds_nothing_back_for_longer_than_the_rate():
-    world = World(Rate(1, 100.0), stored={rate_fingerprint("a", ""): 10**9}, now=2000.0)
+    world = World(RatePolicy(1, 100.0), stored={rate_fingerprint("a", ""): 10**9}, now=2000.0)
     world.accept()
     world.run(2100.5)
     assert len(world.assigned) == 1
@@ -347,7 +347,7 @@ def test_a_clock_that_was_set_back_holds_nothing_back_for_longer_than_the_rate()
 @settings(max_examples=200, deadline=None)
 @given(
     rate=st.builds(
-        lambda limit, per, burst, keyed: Rate(limit, per, min(burst, limit), keyed=keyed),
+        lambda limit, per, burst, keyed: RatePolicy(limit, per, min(burst, limit), keyed=keyed),
         st.integers(1, 100),
         st.sampled_from([0.5, 1.0, 60.0, DAY]),
         st.integers(1, 20),
@@ -430,7 +430,7 @@ class Story:
 
 @pytest.mark.parametrize("burst", [1, 3])
 def test_the_heap_stays_in_proportion_to_the_lines(burst):
-    lines, rate = RateLines({}), Rate(10, DAY, burst)
+    lines, rate = RateLines({}), RatePolicy(10, DAY, burst)
     lines.begin(0.0)
     for number in range(20_000):
         lines.enter(number, "a", rate)

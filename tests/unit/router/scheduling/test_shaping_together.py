@@ -11,13 +11,13 @@ from flowhook.events.shaping import ShapingKeys
 from router.scheduling import queues, rates
 from router.scheduling.groups import GroupPolicy
 from router.scheduling.queues import FlowPolicy
-from router.scheduling.rates import Rate
+from router.scheduling.rates import RatePolicy
 from router.scheduling.shard import Shard
 
 POLICIES = st.builds(
     FlowPolicy,
     concurrency=st.sampled_from([None, None, 2]),
-    rate=st.none() | st.builds(Rate, st.sampled_from([1, 5]), st.sampled_from([1.0, 50.0]), keyed=st.booleans()),
+    rate=st.none() | st.builds(RatePolicy, st.sampled_from([1, 5]), st.sampled_from([1.0, 50.0]), keyed=st.booleans()),
     key_concurrency=st.sampled_from([None, 1, 2]),
     by_priority=st.booleans(),
     group=st.sampled_from([None, GroupPolicy(500), GroupPolicy(500, first=True, size=3)]),
@@ -130,11 +130,14 @@ def keyed(number, *, prior):
     [
         (FlowPolicy(), FlowPolicy(key_concurrency=1000)),
         (FlowPolicy(key_concurrency=1), FlowPolicy()),
-        (FlowPolicy(rate=Rate(1, 50.0, keyed=True)), FlowPolicy(by_priority=True)),
-        (FlowPolicy(by_priority=True, rate=Rate(1, 1e6)), FlowPolicy(rate=Rate(10_000, 1.0, 10_000, keyed=True))),
+        (FlowPolicy(rate=RatePolicy(1, 50.0, keyed=True)), FlowPolicy(by_priority=True)),
         (
-            FlowPolicy(key_concurrency=1, rate=Rate(1, 50.0)),
-            FlowPolicy(key_concurrency=1000, rate=Rate(10_000, 1.0, 10_000)),
+            FlowPolicy(by_priority=True, rate=RatePolicy(1, 1e6)),
+            FlowPolicy(rate=RatePolicy(10_000, 1.0, 10_000, keyed=True)),
+        ),
+        (
+            FlowPolicy(key_concurrency=1, rate=RatePolicy(1, 50.0)),
+            FlowPolicy(key_concurrency=1000, rate=RatePolicy(10_000, 1.0, 10_000)),
         ),
     ],
     ids=["to a limit", "from a limit", "to priorities", "to keys", "to another limit"],

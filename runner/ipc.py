@@ -78,6 +78,19 @@ class ProvidedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class CallMock:
+    """An answer for calls of a flow that fit `call` and `task`: `output` or `error`, else an HTTP response."""
+
+    call: str = ""  # METHOD URL, or FUNCTION with or without an operation; `*` is any text. Empty: any
+    task: str = ""  # name or JSON Pointer of the task; empty: any
+    output: bytes | None = None  # JSON, in place of the whole call
+    error: WorkflowError | None = None
+    status: int = 200
+    headers: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class RunDocument:
     """Parent to child, instead of `Begin`: run one document, without a router."""
 
@@ -89,6 +102,8 @@ class RunDocument:
     until: str = ""  # name or JSON Pointer of a task to stop after; empty: none
     events: Sequence[ProvidedEvent] = ()  # available to the flow's `listen` tasks
     skip_waits: bool = False  # whether waits, delays and timeouts elapse at once while no call is in flight
+    mocks: Sequence[CallMock] | None = None  # what answers calls; None: they are really made
+    stops_waiting: bool = False  # whether the run ends when it listens for events and there are none
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +118,14 @@ class ReplySent:
     """Child to parent: the flow answered its sender."""
 
     reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class CallMocked:
+    """Child to parent: a mock has answered a call."""
+
+    mock: int  # index of the mock
+    sent: bytes  # JSON, without the values of secrets: the body of the request, or the arguments of the call
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +146,9 @@ class RunEnded:
     output: bytes | None  # JSON, of the workflow or of the `until` task; None: see `error`
     error: WorkflowError | None
     reached: bool = False  # whether the run stopped after the `until` task
+    waiting: str = ""  # JSON Pointer of the task that listens; set if the run stopped there
+    unanswered: str = ""  # what to add to the mocks, if the run stopped because none of them answers a call
+    unreceived: tuple[int, ...] = ()  # indexes of the events that no task received
 
 
 Message = (
@@ -135,6 +161,7 @@ Message = (
     | RunDocument
     | TaskTraced
     | ReplySent
+    | CallMocked
     | WaitStarted
     | RunEnded
 )

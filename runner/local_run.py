@@ -30,12 +30,15 @@ async def run_document(
     events: Sequence[ipc.ProvidedEvent] = (),
     skip_waits: bool = False,
     on_wait: Callable[[ipc.WaitStarted], None] = lambda _wait: None,
+    mocks: Sequence[ipc.CallMock] | None = None,
+    on_mocked: Callable[[ipc.CallMocked], None] = lambda _call: None,
+    stops_waiting: bool = False,
 ) -> ipc.RunEnded:
     """Execute a checked document in a separate process and return its outcome; see `ipc.RunDocument`.
 
     `settings` says what may be called and for how long; no router is used. Each task that has ended is passed to
     `trace` (see `worker.standalone.describe`), each reply of the flow to its sender to `on_reply`, and why the
-    execution is idle for a while to `on_wait`.
+    execution is idle for a while to `on_wait`, each call that one of `mocks` has answered to `on_mocked`.
 
     Raises:
         OSError: the process can't be started.
@@ -53,9 +56,11 @@ async def run_document(
                 until=until,
                 events=events,
                 skip_waits=skip_waits,
+                mocks=mocks,
+                stops_waiting=stops_waiting,
             )
         )
-        final = asyncio.create_task(_final_message(child.control, trace, on_reply, on_wait))
+        final = asyncio.create_task(_final_message(child.control, trace, on_reply, on_wait, on_mocked))
         decision = asyncio.create_task(child.watch(settings))
         tasks += [final, decision]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -77,8 +82,9 @@ async def _final_message(
     trace: Callable[[bytes], None] | None,
     on_reply: Callable[[Reply], None],
     on_wait: Callable[[ipc.WaitStarted], None],
+    on_mocked: Callable[[ipc.CallMocked], None],
 ) -> ipc.Message | None:
-    """Return the child's final message; until then, pass its traces, replies and waits to the callbacks."""
+    """Return the child's final message; until then, pass what else it says to the callbacks."""
     while True:
         match message := await control.receive():
             case ipc.TaskTraced(entry=entry) if trace is not None:
@@ -87,5 +93,7 @@ async def _final_message(
                 on_reply(reply)
             case ipc.WaitStarted():
                 on_wait(message)
+            case ipc.CallMocked():
+                on_mocked(message)
             case _:
                 return message

@@ -120,13 +120,14 @@ def flow_text(name: str, sample: Sample, schema: str) -> str:
 
 
 def sample_test(sample: Sample) -> str:
-    """Return the test of that flow: the sample, and the output that is expected for it."""
+    """Return the test of that flow: the sample, no calls, and the output that is expected for it."""
     is_json = sample.content_type == "application/json"
     content = {
         "title": sample.title,
         "content_type": sample.content_type,
         "headers": dict(sample.headers),
         **({"body": orjson.loads(sample.body)} if is_json else {"text": sample.body}),
+        "calls": [],
         "output": dict(_expected(sample)),
     }
     return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()

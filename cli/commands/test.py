@@ -1,13 +1,12 @@
-"""`flowhook test`: runs flows with the events of their tests, without a cluster, and compares what comes out."""
+"""`flowhook test`: runs flows with the events of their tests, without a cluster."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import orjson
 import typer
 from typer import Argument
 
@@ -16,7 +15,6 @@ from flowhook.errors import InvalidError
 
 if TYPE_CHECKING:
     from cli.flow_files import FlowFile
-    from flowhook.document import FlowDocument
     from flowhook.process.settings import RunnerSettings
 
 
@@ -27,7 +25,7 @@ def command(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Run flows with the events in tests/FLOW/*.json beside their files, and compare the outputs; calls are made."""
+    """Run flows with the events in tests/FLOW/*.json beside their files, and compare the outputs."""
     from cli import flow_files
     from cli.output import print_json
     from flowhook.process.settings import RunnerSettings
@@ -53,35 +51,10 @@ def _folder(flow: FlowFile) -> Path:
 
 
 def _run_tests(flow: FlowFile, settings: RunnerSettings) -> Iterator[tuple[Path, list[str]]]:
+    from cli.development.flow_tests import run_test
+
     for path in sorted(_folder(flow).glob("*.json")):
         try:
-            yield path, asyncio.run(_run(flow.document, path.read_bytes(), settings))
-        except (OSError, ValueError, TypeError, AttributeError, KeyError, typer.BadParameter) as error:
-            yield path, [f"not a test: {error!r}"]
-
-
-async def _run(document: FlowDocument, content: bytes, settings: RunnerSettings) -> list[str]:
-    """Run a flow with the event of a test, and return the differences to what that expects."""
-    from cli.commands.exec import SentRequest, secrets_of, start_event
-    from flowhook.json import verbatim
-    from flowhook.providers.sample_files import read_sample
-    from operations.comparison.json_diff import find_differences
-    from runner.local_run import run_document
-
-    test = orjson.loads(content)
-    sample = read_sample("test", test)
-    request = SentRequest(sample.body.encode(), sample.content_type, sample.headers, ())
-    secrets = secrets_of(document.workflow.use.secrets, {})
-    ended = await run_document(document, start_event(document, request), settings, secrets, skip_waits=True)
-    outcome: dict[str, Any] = {}
-    wanted = {name: test[name] for name in ("output", "error") if name in test} or {"output": test["output"]}
-    if ended.error is None:
-        outcome["output"] = orjson.loads(ended.output or b"null")
-    else:
-        members = ended.error.as_dict(document.execution.error_types)
-        outcome["error"] = {name: each for name, each in members.items() if name in wanted.get("error", members)}
-    wanted_json, found_json = (verbatim.loads(orjson.dumps(each)) for each in (wanted, outcome))
-    return [
-        f"{each.path}: expected {each.first or 'nothing'}, but it is {each.second or 'not there'}"
-        for each in find_differences(wanted_json, found_json)
-    ]
+            yield path, asyncio.run(run_test(flow.document, path.read_bytes(), settings))
+        except OSError as error:
+            yield path, [f"not a test: {error}"]

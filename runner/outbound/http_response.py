@@ -160,15 +160,34 @@ async def read_response(response: aiohttp.ClientResponse, url: URL, *, hide_path
     Raises:
         TaskFault: the body is too large (communication).
     """
-    shown_url = public_url(url, hide_path=hide_path)
-    body = await _read_body(response, shown_url)
-    sent = {name.lower(): value for name, value in response.request_info.headers.items() if is_harmless(name)}
-    wait = requested_delay(response.headers)
+    body = await _read_body(response, public_url(url, hide_path=hide_path))
+    sent, reason = response.request_info.headers, response.reason or ""
+    return make_response(response.status, reason, response.headers, body, url=url, sent=sent, hide_path=hide_path)
+
+
+def make_response(
+    status: int,
+    reason: str,
+    headers: CIMultiDictProxy[str],
+    body: bytes,
+    *,
+    url: URL,
+    sent: CIMultiDictProxy[str],
+    hide_path: bool,
+) -> HttpResponse:
+    """Return the response to a request to a URL with the headers `sent`; `hide_path`: see `public_url`."""
     credentials: tuple[str, ...] = ()
-    if response.status >= _ERRORS_FROM:
-        credentials = (*_credentials(response.request_info.headers), *(_parts(url) if hide_path else ()))
+    if status >= _ERRORS_FROM:
+        credentials = (*_credentials(sent), *(_parts(url) if hide_path else ()))
     return HttpResponse(
-        response.status, response.reason or "", response.headers, body, shown_url, sent, wait, credentials
+        status,
+        reason,
+        headers,
+        body,
+        public_url(url, hide_path=hide_path),
+        {name.lower(): value for name, value in sent.items() if is_harmless(name)},
+        requested_delay(headers),
+        credentials,
     )
 
 

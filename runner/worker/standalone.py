@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -27,10 +29,11 @@ from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter import effects, json_codec
 from runner.interpreter.effects import DeliveredEvent
 from runner.interpreter.errors import USED_SECRETS, Kind, TaskFault, error, fault
-from runner.interpreter.execution_context import ExecutionContext, OneTimeUrls, secrets_data
+from runner.interpreter.execution_context import ExecutionContext, OneTimeUrls, secret_data, secrets_data
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.interpreter.journal import pointer_of
 from runner.interpreter.program import compile_program
+from runner.interpreter.redaction import Redactor
 from runner.interpreter.tracing import Observation, TaskStart
 from runner.ipc import ProvidedEvent
 from runner.outbound.http_client import HttpClient
@@ -39,6 +42,7 @@ from runner.quarantine import INPUT
 from runner.worker.cluster_components import LOCAL_COMPONENTS
 from runner.worker.effect_calls import MonitoredCoroutine
 from runner.worker.effect_executor import EffectExecutor
+from runner.worker.mocked_calls import MockedCalls, MockedHttpClient, UnansweredCallError
 
 REPORTED_WAIT_SECONDS: Final = 1.0  # idle time from which a wait is reported
 DEFAULT_RETRY: Final = "quick"  # instead of the default of a cluster: somebody waits for the end
@@ -69,16 +73,26 @@ class LocalEvents:
     """Events in the order given; each is delivered once, to the first subscription that matches it."""
 
     def __init__(self, events: Sequence[ProvidedEvent]) -> None:
-        self._events = [(event, orjson.loads(event.payload)) for event in events]
+        self._events = [(index, event, orjson.loads(event.payload)) for index, event in enumerate(events)]
         self._number = 0
+        self.ended: dict[str, effects.EffectResult] = {}  # what executions of other flows ended with, by their IDs
+
+    @property
+    def unreceived(self) -> tuple[int, ...]:
+        """Indexes of the events that were not delivered."""
+        return tuple(index for index, _, _ in self._events)
 
     def dequeue(self, subscriptions: Sequence[Subscription]) -> DeliveredEvent | None:
-        for index, (provided, event) in enumerate(self._events):
+        for place, (_, provided, event) in enumerate(self._events):
             for subscription in subscriptions:
                 if any(_matches(each, event, callback=provided.callback) for each in subscription.filters):
-                    del self._events[index]
+                    del self._events[place]
                     self._number += 1
                     return DeliveredEvent(JournalEntry(subscription.key, provided.payload), self._number)
+        for subscription in subscriptions:
+            if (end := self.ended.pop(subscription.execution_id, None)) is not None:
+                self._number += 1
+                return DeliveredEvent(JournalEntry(subscription.key, end.output, end.error), self._number)
         return None
 
 
@@ -95,12 +109,12 @@ def placeholder_urls(event: Event, definition: Mapping[str, Any]) -> OneTimeUrls
     return OneTimeUrls(names, lambda name, number: f"/hook/{event.flow_id}/{name}/exec-{number + 1}") if names else None
 
 
-class ReachedError(Exception):
-    """The task to stop after has ended; `output` is its output, as JSON."""
+class RunStoppedError(Exception):
+    """The run stopped before its end: after the task to stop after, or where the flow waits for events."""
 
-    def __init__(self, output: bytes) -> None:
+    def __init__(self, ended: ipc.RunEnded) -> None:
         super().__init__()
-        self.output = output
+        self.ended = ended
 
 
 @attrs.define(eq=False, repr=False)
@@ -118,11 +132,12 @@ class Tracer:
         """Do nothing."""
 
     def task_ended(self, seen: Observation) -> None:
-        """Report a task that has ended; `ReachedError` if it is the task to stop after, and did not fault."""
+        """Report a task that has ended; `RunStoppedError` if it is the task to stop after, and did not fault."""
         if self._report is not None:
             self._report(describe(seen, self._error_types))
         if self._until in (seen.node.name, seen.node.pointer) and seen.error is None:
-            raise ReachedError(json_codec.encode_result(seen.output, "the task's output"))
+            output = json_codec.encode_result(seen.output, "the task's output")
+            raise RunStoppedError(ipc.RunEnded(output, None, reached=True))
 
 
 def describe(seen: Observation, spelling: Spelling) -> bytes:
@@ -193,31 +208,44 @@ async def execute(order: ipc.RunDocument, record: EvaluationRecord, control: ipc
         workflow,
         observer=Tracer(report, order.until, error_types(program.definition)) if report or order.until else None,
     )
-    async with (
-        HttpClient(address_policy=order.settings.address_policy) as http,
-        SharedResources(order.settings) as shared,
-    ):
+    events, policy = LocalEvents(order.events), order.settings.address_policy
+    mocks = None
+    if order.mocks is not None:
+        known = Redactor([secret_data(value) for value in order.secrets.values()])
+        mocks = MockedCalls(order.mocks, known, control.send, events.ended)
+    client = (
+        HttpClient(address_policy=policy) if mocks is None else MockedHttpClient(address_policy=policy, mocks=mocks)
+    )
+    async with client as http, SharedResources(order.settings) as shared:
         executor = EffectExecutor({**components(), **LOCAL_COMPONENTS}, http, order.settings, shared)
 
         async def perform(effect: effects.Perform) -> effects.EffectResult:
-            result = await MonitoredCoroutine(
-                executor.perform(event.id, effect, secret, attachments), record, b"", effect.instance
-            )
+            really = partial(executor.perform, event.id, effect, secret, attachments)
+            call = really() if mocks is None else mocks.perform(effect, really)
+            result = await MonitoredCoroutine(call, record, b"", effect.instance)
             if result.reply is not None:
                 control.send(ipc.ReplySent(result.reply))
             return result
 
         try:
             ending = await run_to_end(
-                machine, perform, control.flush, clock=clock, events=LocalEvents(order.events), on_wait=control.send
+                machine,
+                perform,
+                control.flush,
+                clock=clock,
+                events=events,
+                on_wait=control.send,
+                stops_waiting=order.stops_waiting,
             )
-        except ReachedError as end:
-            return ipc.RunEnded(end.output, None, reached=True)
+        except RunStoppedError as stop:
+            return dataclasses.replace(stop.ended, unreceived=events.unreceived)
+        except UnansweredCallError as end:
+            return ipc.RunEnded(None, None, unanswered=str(end))
     match ending:
         case effects.WorkflowCompleted(output=output):
-            return ipc.RunEnded(output, None)
+            return ipc.RunEnded(output, None, unreceived=events.unreceived)
         case effects.WorkflowFaulted(error=problem_):
-            return ipc.RunEnded(None, problem_)
+            return ipc.RunEnded(None, problem_, unreceived=events.unreceived)
 
 
 async def run_to_end(
@@ -228,11 +256,15 @@ async def run_to_end(
     clock: LocalClock,
     events: LocalEvents,
     on_wait: Callable[[ipc.WaitStarted], None],
+    stops_waiting: bool = False,
 ) -> effects.WorkflowCompleted | effects.WorkflowFaulted:
     """Drive an execution that has not started to its end, without journaling.
 
     `perform` performs one effect; several run concurrently. `on_pause` is awaited when the execution pauses, `on_wait`
     called with each long wait while no call is in flight.
+
+    Raises:
+        RunStoppedError: it `stops_waiting`, and listens for events that are not there.
     """
     calls: dict[asyncio.Future[effects.EffectResult], effects.Perform] = {}
     step = machine.advance()
@@ -251,6 +283,9 @@ async def run_to_end(
                 seconds = None if step.wake_at_ms is None else clock.seconds_until(step.wake_at_ms)
                 done, _ = await asyncio.wait(calls, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
                 step = machine.resume(calls.pop(call := done.pop()), call.result()) if done else machine.advance()
+            elif stops_waiting and step.subscriptions:
+                waiting = pointer_of(step.subscriptions[0].key)
+                raise RunStoppedError(ipc.RunEnded(None, None, waiting=waiting))
             elif step.wake_at_ms is not None:
                 if (wait := _waiting(step, clock)).seconds >= REPORTED_WAIT_SECONDS:
                     on_wait(wait)
@@ -280,7 +315,7 @@ def _no_events(awaited: Subscription) -> WorkflowError:
     types = f" of type {' or '.join(_types([awaited]))}" if _types([awaited]) else ""
     detail = (
         f"the task waits for events{types}, but without a cluster there are none: give them by --callback NAME=@FILE "
-        "or --event @FILE, or start a cluster by flowhook up"
+        "or --event @FILE, in a test by `events`, or start a cluster by flowhook up"
     )
     return error(Kind.CONFIGURATION, detail, instance=pointer_of(awaited.key))
 

@@ -138,4 +138,6 @@ def test_what_differs_is_told_by_path(here):
     ]  # fmt: skip
     assert problems["fails-otherwise"] == ["/error/status: expected 500, but it is 400"]
     assert problems["fails-instead"][0].startswith("/output: expected {}, but it is not there")
-    assert all(problems[name][0].startswith("not a test: ") for name in ("no-output", "no-body", "no-json"))
+    assert problems["no-output"] == ["not a test: say what is expected: output, error, waiting or reply"]
+    assert problems["no-body"] == ["not a test: set either body or text"]
+    assert problems["no-json"][0].startswith("not a test: it is not JSON: ")

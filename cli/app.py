@@ -16,7 +16,7 @@ ROLES: Final = ("edge", "router", "runner", "admin")
 COMMANDS: Final = (
     *("dev", "up", "new", "check", "apply", "exec", "test", "schema", "send", "trigger", "verify", "diff", "tail"),
     *("flows", "secrets", "executions", "jobs", "incidents", "requests", "rejections", "cluster", "audit", "tokens"),
-    *("components", "migrate", *ROLES),
+    *("components", "backup", "restore", "migrate", *ROLES),
 )
 
 

@@ -89,3 +89,28 @@ def local_servers(data_dir: Path) -> Iterator[str]:
                 process.send_signal(signal.SIGTERM)
             for process in processes:
                 asyncio.run(process.wait())
+
+
+def storage_of(settings: RouterSettings, given: str) -> tuple[str, Path | None]:
+    """Return the URL of a replicated log, or the path of a database: of an option, else of the routers' settings."""
+    refuse_credentials("--storage", given, variable_name("storage"))
+    url = given or settings.storage or f"sqlite:{settings.data_dir / 'flowhook.db'}"
+    scheme, _, path = url.partition(":")
+    if scheme == "sqlite" and path:
+        return url, Path(path)
+    if url.partition("?")[0] == "nats:":
+        from cli.supervisor.nats_servers import NatsServers
+
+        return NatsServers.running(settings.data_dir).storage(), None
+    if scheme not in ("nats", "tls"):
+        raise typer.BadParameter("--storage: expected sqlite:PATH, nats://HOST:PORT,… or tls://…")
+    return url, None
+
+
+def key_of(settings: RouterSettings) -> str:
+    """Return the fingerprint of the key of secrets; empty: there is none yet."""
+    from router.storage.encryption import is_key_missing, key_fingerprint, load_secrets_key
+
+    if is_key_missing(settings.data_dir, settings.secrets_key):
+        return ""
+    return key_fingerprint(load_secrets_key(settings.data_dir, settings.secrets_key))

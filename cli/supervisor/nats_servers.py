@@ -75,8 +75,7 @@ class NatsServers:
         password, earlier = _read(data_dir / FILE)
         sockets = _bind(earlier)
         numbers = [each.getsockname()[1] for each in sockets]
-        ports = {name: Ports(*numbers[3 * at : 3 * at + 3]) for at, name in enumerate(NAMES)}
-        servers = cls(data_dir, program, password, ports, sockets)
+        servers = cls(data_dir, program, password, _ports(numbers), sockets)
         if not sys.platform.startswith("linux"):  # elsewhere a bound socket keeps the server from using the port
             servers.close()
         try:
@@ -91,6 +90,18 @@ class NatsServers:
                 reason="DATA_DIR_UNUSABLE",
             ) from None
         return servers
+
+    @classmethod
+    def running(cls, data_dir: Path) -> Self:
+        """Return the servers that were prepared before, and may run: for clients of them.
+
+        Raises:
+            InvalidError: none were (`NATS_SERVERS_UNKNOWN`).
+        """
+        password, numbers = _read(data_dir / FILE)
+        if len(numbers) != len(NAMES) * len(Ports._fields):
+            raise InvalidError(f"{data_dir} has no NATS servers of `up --storage nats:`", reason="NATS_SERVERS_UNKNOWN")
+        return cls(data_dir, "", password, _ports(numbers))
 
     def close(self) -> None:
         for each in self.reserved:
@@ -161,6 +172,10 @@ def _read(path: Path) -> tuple[str, list[int]]:
         return str(found["password"]), list(map(int, found["ports"]))
     except (OSError, ValueError, KeyError, TypeError):
         return os.urandom(24).hex(), []
+
+
+def _ports(numbers: Sequence[int]) -> dict[str, Ports]:
+    return {name: Ports(*numbers[3 * at : 3 * at + 3]) for at, name in enumerate(NAMES)}
 
 
 def _bind(wanted: Sequence[int]) -> list[socket.socket]:

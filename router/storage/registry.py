@@ -284,7 +284,7 @@ def _list_secrets(connection: apsw.Connection) -> list[SecretInfo]:
     return [SecretInfo(*row) for row in connection.execute("SELECT name, update_time_ms FROM secret ORDER BY name")]
 
 
-def _fingerprint(connection: apsw.Connection, name: str) -> str:
+def read_fingerprint(connection: apsw.Connection, name: str) -> str:
     value: int | None = connection.execute("SELECT value FROM counter WHERE name = ?", (_FINGERPRINT + name,)).get
     return "" if value is None else value.to_bytes(8, signed=True).hex()
 
@@ -315,7 +315,7 @@ class Registry:
     list_flows = reading(list_flows)
     get_secrets = reading(_get_secrets)
     list_secrets = reading(_list_secrets)
-    fingerprint = reading(_fingerprint)
+    fingerprint = reading(read_fingerprint)
     changes = reading(_changes)
 
     async def apply_flows(self, drafts: Sequence[FlowDraft], *, now_ms: int) -> list[tuple[Flow, Change]]:

@@ -191,7 +191,7 @@ class Migration:
             view.adopt(ViewPosition(self._replicated.log.identity, last_hash=secrets.token_bytes(16)))
             blobs = BlobCache(database.parent / "blobs", self._replicated.objects)
             names = _names(view)
-            missing = self._transfer("uploaded", names, lambda name: _upload(blobs, name))
+            missing = transfer_all("uploaded", names, lambda name: _upload(blobs, name), self._report)
             self._report("uploading the database")
             self._refuse_use(snapshots)
             snapshots.make(view.path)
@@ -220,10 +220,10 @@ class Migration:
             refuse_routers(self._replicated.heartbeats, self._heartbeat_seconds)
             self._report("restoring the newest snapshot, and applying the records after it")
             view = View(work / "view")
-            position = self._catch_up(view, work / "snapshots")
+            position = catch_up(self._replicated, view, work / "snapshots")
             blobs = BlobCache(directory, self._replicated.objects)
             names = _names(view)
-            missing = self._transfer("downloaded", names, lambda name: blobs.locate(name).exists())
+            missing = transfer_all("downloaded", names, lambda name: blobs.locate(name).exists(), self._report)
             made = work / "made.db"
             with view.connected() as connection:
                 connection.execute("DROP TABLE applied")
@@ -243,25 +243,6 @@ class Migration:
                 reason="LOG_NOT_EMPTY",
             )
 
-    def _catch_up(self, view: View, directory: Path) -> int:
-        """Make a view of the newest usable snapshot and the records after it; return the log's last position."""
-        make_directory(view.path.parent)
-        position = SnapshotStore(self._replicated.objects, directory).restore_view(view, self._replicated.log.identity)
-        tail = self._replicated.log.tail()
-        end = 0 if tail is None else tail.position
-        if position is None and not end:
-            raise NotFoundError("the log is empty", reason="LOG_EMPTY")
-        try:
-            follower = Follower(self._replicated.log, view, position or view.create(self._replicated.log.identity))
-            follower.catch_up(end)
-            follower.end()  # refuses a damaged end
-        except LogTrimmedError as error:
-            raise ConflictError(
-                f"the log begins at position {error.first}, and no snapshot that reaches it can be used",
-                reason="LOG_INCOMPLETE",
-            ) from None
-        return end
-
     def _check_snapshot(self, database: MigratedData, snapshots: SnapshotStore, directory: Path) -> MigrationCheck:
         """Compare a database with what a router would restore."""
         self._report("comparing the snapshot with the database")
@@ -274,7 +255,7 @@ class Migration:
         """Compare a database with the log, by restoring that once more."""
         self._report("comparing the database with the log")
         view = View(directory / "stored")
-        if self._catch_up(view, directory / "snapshots") != position:
+        if catch_up(self._replicated, view, directory / "snapshots") != position:
             raise ConflictError("a router has written to the log meanwhile", reason="ROUTER_RUNNING")
         return check_migrated(self._fetched(view.path), database)
 
@@ -283,18 +264,48 @@ class Migration:
         cache = BlobCache(path.parent / "blobs", self._replicated.objects)
         return MigratedData(path, digest_of_files(cache, temporary=True))
 
-    def _transfer(self, verb: str, names: Collection[str], transfer: Callable[[str], bool]) -> int:
-        missing = 0
-        reported = time.monotonic()
-        with ThreadPoolExecutor(TRANSFERS, thread_name_prefix="migrate") as pool:
-            for number, found in enumerate(pool.map(transfer, names), 1):
-                missing += not found
-                if time.monotonic() - reported >= PROGRESS_SECONDS:
-                    reported = time.monotonic()
-                    self._report(f"{number} of {len(names)} large payloads and bodies {verb}")
-        if names:
-            self._report(f"{len(names) - missing} of {len(names)} large payloads and bodies {verb}")
-        return missing
+
+def catch_up(replicated: ReplicatedLog, view: View, directory: Path) -> int:
+    """Make a view of the newest usable snapshot and the records after it; return the log's last position.
+
+    `directory` is for temporary files.
+
+    Raises:
+        NotFoundError: nothing was ever stored in the log (`LOG_EMPTY`).
+        ConflictError: records after the snapshot are missing (`LOG_INCOMPLETE`).
+        UnavailableError: the log, its objects or the disk can't serve.
+    """
+    make_directory(view.path.parent)
+    position = SnapshotStore(replicated.objects, directory).restore_view(view, replicated.log.identity)
+    tail = replicated.log.tail()
+    end = 0 if tail is None else tail.position
+    if position is None and not end:
+        raise NotFoundError("the log is empty", reason="LOG_EMPTY")
+    try:
+        follower = Follower(replicated.log, view, position or view.create(replicated.log.identity))
+        follower.catch_up(end)
+        follower.end()  # refuses a damaged end
+    except LogTrimmedError as error:
+        raise ConflictError(
+            f"the log begins at position {error.first}, and no snapshot that reaches it can be used",
+            reason="LOG_INCOMPLETE",
+        ) from None
+    return end
+
+
+def transfer_all(verb: str, names: Collection[str], transfer: Callable[[str], bool], report: Report) -> int:
+    """Transfer blobs, some at a time, and return how many were not there."""
+    missing = 0
+    reported = time.monotonic()
+    with ThreadPoolExecutor(TRANSFERS, thread_name_prefix="migrate") as pool:
+        for number, found in enumerate(pool.map(transfer, names), 1):
+            missing += not found
+            if time.monotonic() - reported >= PROGRESS_SECONDS:
+                reported = time.monotonic()
+                report(f"{number} of {len(names)} large payloads and bodies {verb}")
+    if names:
+        report(f"{len(names) - missing} of {len(names)} large payloads and bodies {verb}")
+    return missing
 
 
 @contextlib.contextmanager

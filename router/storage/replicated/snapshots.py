@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -31,6 +31,7 @@ from router.storage.schema import APPLICATION_ID, BUSY_MS, FORMAT_VERSION
 
 RETAINED: Final = 2
 COMPRESSION_LEVEL: Final = 3
+PAUSE_STEPS: Final = 10_000  # steps of SQLite's virtual machine between two pauses
 MAX_HEADER_BYTES: Final = 18  # largest header of a Zstandard frame (RFC 8878, section 3.1.1.1)
 
 log = logs.get_logger(__name__)
@@ -184,24 +185,30 @@ def copy_view(view: Path, copy: Path) -> None:
         OSError: `copy` can't be created.
         apsw.Error: the view can't be read, or the copy written.
     """
-    _vacuum_into(view, copy)
+    vacuum_into(view, copy)
     with closing(apsw.Connection(str(copy))) as connection:
         connection.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
         connection.execute("DELETE FROM rejection")
         emptied = connection.changes() > 0
     if emptied:  # else their pages would remain, with what was in them
         full = copy.rename(copy.with_name(f"{copy.name}.full"))
-        _vacuum_into(full, copy)
+        vacuum_into(full, copy)
         full.unlink()
 
 
-def _vacuum_into(source: Path, target: Path) -> None:
+def vacuum_into(source: Path, target: Path, *, pause: Callable[[], bool] | None = None) -> None:
+    """Write a compact copy of a database, which may be in use.
+
+    `pause` is called about every millisecond, and returns false. Raises as `copy_view` does.
+    """
     with closing(apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
         connection.set_busy_timeout(BUSY_MS)
         pages: int = connection.execute("PRAGMA page_count").get
         page_bytes: int = connection.execute("PRAGMA page_size").get
         check_room(target.parent, pages * page_bytes)
         os.close(open_private(target, os.O_WRONLY | os.O_EXCL))
+        if pause is not None:
+            connection.set_progress_handler(pause, PAUSE_STEPS)
         connection.execute("VACUUM INTO ?", (str(target),))
 
 

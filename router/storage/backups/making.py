@@ -1,0 +1,313 @@
+"""Makes a backup while a router runs: copies the storage at one position, checks the copy, and packs it.
+
+Of the embedded storage, `VACUUM INTO` copies the database within one read of SQLite: everything that was committed
+before it began, and nothing after. Blobs are linked before, and those that came meanwhile after, so that retention
+removes none of them from the backup. Of a replicated log, the newest snapshot and the records after it become such a
+database, and blobs are fetched; that needs no router, and asks none.
+
+Half of the time is slept, in slices, and files are synced in pieces: senders wait for the same disk and processors.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import apsw
+import attrs
+
+from flowhook.errors import ConflictError, FlowhookError, NotFoundError
+from flowhook.model import Status
+from flowhook.security.private_files import make_directory, open_private
+from router.storage.backups.archive import (
+    BLOBS,
+    DATABASE,
+    MANIFEST,
+    PLAIN_SUFFIX,
+    SYNC_BYTES,
+    TOKENS,
+    ArchiveWriter,
+    Manifest,
+    check_archive,
+)
+from router.storage.blobs import BlobCache, named_blobs, sync
+from router.storage.commit_log.interface import ReplicatedLog
+from router.storage.errors import translate
+from router.storage.formats import EARLIEST
+from router.storage.registry import read_fingerprint
+from router.storage.replicated.migration import catch_up, transfer_all
+from router.storage.replicated.snapshots import PAUSE_STEPS, vacuum_into, working_directory
+from router.storage.replicated.view import View, ViewPosition
+from router.storage.schema import BUSY_MS, FORMAT_VERSION, STATUSES, read_version
+
+WORK_SHARE: Final = 0.5  # share of the time in which it works
+SLICE_SECONDS: Final = 0.01  # longest time without a pause, but for single calls of SQLite and the system
+MAX_PAUSE_SECONDS: Final = 0.5
+PROGRESS_SECONDS: Final = 2.0  # between two reports
+ATTEMPTS: Final = 3  # to read a log that is purged meanwhile
+KEY: Final = "secrets_key"  # name of the key's fingerprint in the database
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class BackupMade:
+    """A backup."""
+
+    path: Path
+    size: int  # bytes of the file
+    manifest: Manifest
+
+
+@attrs.define(eq=False, repr=False)
+class Pace:
+    """Sleeps about as long as it worked, and reports now and then what is done."""
+
+    _report: Report
+    _share: float = attrs.field(default=WORK_SHARE, kw_only=True)
+    _clock: Callable[[], float] = attrs.field(default=time.monotonic, kw_only=True)
+    _sleep: Callable[[float], None] = attrs.field(default=time.sleep, kw_only=True)
+    step: Callable[[], object] = attrs.field(init=False, default=str)
+    """Called before each pause."""
+    describe: Callable[[], str] = attrs.field(init=False, default=str)
+    """Returns what is done so far; or empty."""
+    _since: float = attrs.field(init=False)
+    _reported: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._since = self._reported = self._clock()
+
+    def pause(self) -> bool:
+        """Return false, for SQLite: it is to go on."""
+        if self._clock() - self._since < SLICE_SECONDS:
+            return False
+        self.step()
+        now = self._clock()
+        if now - self._reported >= PROGRESS_SECONDS:
+            self._reported = now
+            if text := self.describe():
+                self._report(text)
+        self._sleep(min(MAX_PAUSE_SECONDS, (now - self._since) * (1 - self._share) / self._share))
+        self._since = self._clock()
+        return False
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class BackupMaker:
+    """Makes backups of one storage. Methods block."""
+
+    tokens: Path
+    """The file of the tokens; it may be missing."""
+    report: Report
+    """Called with each line of progress."""
+    share: float = WORK_SHARE
+    """Share of the time in which it works, above 0 and up to 1."""
+
+    def of_database(self, database: Path, target: Path) -> BackupMade:
+        """Back up the embedded storage, which may be in use, to a file. An existing one is replaced at the end.
+
+        Raises:
+            NotFoundError: there is no database (`DATABASE_NOT_FOUND`).
+            ConflictError: it is not of Flowhook, of another format, or damaged (`DATABASE_DAMAGED`); or another backup
+                is made in the same directory (`BACKUP_RUNNING`).
+            BackupDamagedError: what was written is not what was read; the file that was there stays.
+            UnavailableError: the disk has no room (`STORAGE_FULL`), or a file can't be read or written.
+        """
+        if not database.is_file():
+            raise NotFoundError(f"there is no database at {database}", reason="DATABASE_NOT_FOUND")
+        with self._working(target) as work, working_directory(database.parent / f".{database.name}.backup") as links:
+            blobs = _BlobLinks(database.parent / "blobs", links)
+            blobs.link(_read_names(database))
+            copy, pace = work / DATABASE, Pace(self.report, share=self.share)
+            progress = _CopyProgress(database, copy)
+            pace.describe, pace.step = progress.describe, progress.sync
+            now_ms = time.time_ns() // 1_000_000
+            vacuum_into(database, copy, pause=pace.pause)
+            names = _read_names(copy)
+            blobs.link(names)
+            return self._pack(copy, names, blobs.path, target, pace, time_ms=now_ms)
+
+    def of_log(self, replicated: ReplicatedLog, target: Path, *, key: str) -> BackupMade:
+        """Back up a replicated log to a file; routers may run. `key`: fingerprint of the key of secrets.
+
+        Raises:
+            NotFoundError: nothing was ever stored in the log (`LOG_EMPTY`).
+            ConflictError: its beginning is missing (`LOG_INCOMPLETE`); and as `of_database` does.
+        """
+        with self._working(target) as work:
+            view, pace = View(work / "view"), Pace(self.report, share=self.share)
+            self.report("restoring the newest snapshot, and applying the records after it")
+            now_ms = time.time_ns() // 1_000_000
+            _catch_up(replicated, view, work / "snapshots")
+            names = _read_names(view.path)
+            cache = BlobCache(work / BLOBS, replicated.objects)
+            transfer_all("fetched", names, lambda name: cache.locate(name).exists(), self.report)
+            copy = work / DATABASE
+            vacuum_into(view.path, copy, pause=pace.pause)
+            view.discard()
+            return self._pack(copy, names, cache.path, target, pace, time_ms=now_ms, key=key)
+
+    @contextmanager
+    def _working(self, target: Path) -> Iterator[Path]:
+        """Yield a private directory beside a target, which one process has at a time; translate errors."""
+        try:
+            make_directory(target.parent)
+            descriptor = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise translate(error) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConflictError(
+                    f"another backup is being made in {target.parent}", reason="BACKUP_RUNNING"
+                ) from None
+            with working_directory(target.parent / f".{target.name}.partial") as work:
+                yield work
+        finally:
+            os.close(descriptor)
+
+    def _pack(
+        self,
+        copy: Path,
+        names: set[str],
+        blob: Callable[[str], Path],
+        target: Path,
+        pace: Pace,
+        *,
+        time_ms: int,
+        key: str = "",
+    ) -> BackupMade:
+        pace.describe = pace.step = str
+        self.report("checking the copy")
+        found = sorted(name for name in names if blob(name).exists())
+        manifest = _describe(copy, pace, time_ms=time_ms, blobs=len(found), missing=len(names) - len(found), key=key)
+        self.report(
+            f"packing {sum(manifest.executions.values())} executions and {len(found)} large payloads and bodies"
+        )
+        packed = copy.with_name("packed")
+        with os.fdopen(open_private(packed, os.O_WRONLY | os.O_EXCL), "wb") as file:
+            pace.describe = lambda: f"{file.tell() >> 20} MiB packed"
+            writer = ArchiveWriter(file, compressed=target.suffix != PLAIN_SUFFIX, pause=pace.pause)
+            writer.add_content(MANIFEST, manifest.to_json())
+            writer.add(DATABASE, copy)
+            for name in found:
+                writer.add(f"{BLOBS}/{name}", blob(name))
+            with suppress(FileNotFoundError):
+                writer.add_content(TOKENS, self.tokens.read_bytes())
+            writer.close()
+        pace.describe = str
+        self.report("checking the backup")
+        if check_archive(packed, pause=pace.pause) != manifest:
+            raise ConflictError("the backup is not what was written", reason="BACKUP_DAMAGED")
+        size = packed.stat().st_size
+        packed.replace(target)
+        sync(target.parent)
+        return BackupMade(target, size, manifest)
+
+
+class _BlobLinks:
+    """Hard links to blobs, under which they stay when retention removes them."""
+
+    def __init__(self, blobs: Path, links: Path) -> None:
+        self._blobs = blobs
+        self._links = links
+
+    def path(self, name: str) -> Path:
+        linked = self._links / name
+        return linked if linked.exists() else self._blobs / name  # a file system without hard links
+
+    def link(self, names: set[str]) -> None:
+        for name in names:
+            linked = self._links / name
+            if linked.exists():
+                continue
+            make_directory(linked.parent)
+            with suppress(OSError):  # it was removed meanwhile, or there are no hard links
+                linked.hardlink_to(self._blobs / name)
+
+
+class _CopyProgress:
+    """Says how far a copy is, and syncs it in pieces."""
+
+    def __init__(self, source: Path, copy: Path) -> None:
+        self._source = source
+        self._copy = copy
+        self._synced = 0
+
+    def sync(self) -> None:
+        size = self._copy.stat().st_size
+        if size - self._synced >= SYNC_BYTES:
+            sync(self._copy)
+            self._synced = size
+
+    def describe(self) -> str:
+        copied, size = (path.stat().st_size >> 20 for path in (self._copy, self._source))
+        return f"{copied} of at most {size} MiB of the database copied"
+
+
+def _catch_up(replicated: ReplicatedLog, view: View, directory: Path) -> None:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            catch_up(replicated, view, directory)
+        except FlowhookError as error:  # the snapshot was superseded, and the log purged
+            if attempt == ATTEMPTS or error.reason != "LOG_INCOMPLETE":
+                raise
+            shutil.rmtree(view.path.parent)
+        else:
+            return
+
+
+def _read_names(database: Path) -> set[str]:
+    """Return the names of all blobs of a database. Raises as `read_version` does."""
+    with closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+        connection.set_busy_timeout(BUSY_MS)
+        version = read_version(connection, database)
+        if not EARLIEST <= version <= FORMAT_VERSION:
+            raise ConflictError(
+                f"{database} has format {version}, and this Flowhook reads formats {EARLIEST} to {FORMAT_VERSION}",
+                reason="FORMAT_UNSUPPORTED",
+            )
+        return named_blobs(connection)
+
+
+def _describe(copy: Path, pace: Pace, *, time_ms: int, blobs: int, missing: int, key: str) -> Manifest:
+    """Check a copy and describe it."""
+    with closing(apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+        connection.set_progress_handler(pace.pause, PAUSE_STEPS)
+        check_integrity(connection)
+        applied = ViewPosition.read(connection)
+        last: int = connection.execute("SELECT coalesce(max(seq), 0) FROM execution").get
+        return Manifest(
+            time_ms=time_ms,
+            storage="sqlite" if applied is None else "nats",
+            log="" if applied is None else applied.log,
+            position=last if applied is None else applied.position,
+            database_format=read_version(connection, copy),
+            executions=count_executions(connection),
+            blobs=blobs,
+            missing=missing,
+            secrets=connection.execute("SELECT count(*) FROM secret").get,
+            secrets_key=key or read_fingerprint(connection, KEY),
+        )
+
+
+def check_integrity(connection: apsw.Connection) -> None:
+    """Raise ConflictError (`DATABASE_DAMAGED`) if SQLite finds that a database is damaged."""
+    found: str = connection.execute("PRAGMA integrity_check(1)").get
+    if found != "ok":
+        raise ConflictError(f"the database is damaged: {found[:200]}", reason="DATABASE_DAMAGED")
+
+
+def count_executions(connection: apsw.Connection) -> dict[str, int]:
+    """Return the number of executions by status."""
+    rows: list[Any] = connection.execute("SELECT status, count(*) FROM execution GROUP BY status").fetchall()
+    counted: dict[Status, int] = {STATUSES[status]: number for status, number in rows}
+    return {status.value: counted[status] for status in Status if status in counted}

@@ -1,0 +1,263 @@
+"""Restores a backup: into a database of the embedded storage, or into an empty replicated log; no router may run.
+
+Everything is unpacked and checked beside its place, and moved there at the end. What is there already is moved aside
+first, and never removed. Of a log that still has the records after the backup, they can be applied up to a position or
+a time.
+
+Leases do not outlive a restore. The storage continues in an epoch that none before had, and each unfinished execution
+in a term that none before had: what a runner still does for the lost state is refused, and runs again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import apsw
+import attrs
+
+from flowhook.errors import ConflictError, InvalidError
+from flowhook.security.private_files import make_directory
+from router.storage.backups.archive import (
+    BLOBS,
+    DATABASE,
+    TOKENS,
+    BackupDamagedError,
+    Manifest,
+    extract,
+)
+from router.storage.backups.making import check_integrity, count_executions
+from router.storage.blobs import BlobCache, BlobDirectory, named_blobs, sync
+from router.storage.commit_log.interface import CommitLog, LogTrimmedError, ReplicatedLog
+from router.storage.errors import translate
+from router.storage.formats import migrate_view
+from router.storage.replicated.batch import decode
+from router.storage.replicated.follower import Follower
+from router.storage.replicated.migration import Migration, transfer_all
+from router.storage.replicated.snapshots import working_directory
+from router.storage.replicated.view import View, ViewPosition
+from router.storage.schema import FORMAT_VERSION, UNENDED, connect_writer
+from router.storage.storage import DataLock
+
+ASIDE: Final = "before-restore-"  # beginning of the name of the directory of what was there before
+WAIT_SECONDS: Final = 0.5  # how long one read of the log waits for records
+Report = Callable[[str], None]
+
+
+class UntilPoint(NamedTuple):
+    """A point in time, or in the log, up to which records are applied: exactly one of them, or neither for its end."""
+
+    position: int | None = None
+    time_ms: int | None = None
+
+
+class Restored(NamedTuple):
+    """What was restored."""
+
+    manifest: Manifest
+    position: int  # of the log whose records were applied; else that of the backup
+    executions: dict[str, int]  # number of executions by status
+    missing: int  # large payloads and bodies that were lost before
+    aside: Path | None  # where what was there before is now
+
+
+@attrs.define(eq=False, repr=False, kw_only=True)
+class Restoring:
+    """Restores one backup. Methods block."""
+
+    archive: Path
+    key: str
+    """Fingerprint of the key of secrets that is there; empty: there is none yet."""
+    report: Report
+    """Called with each line of progress."""
+    since: ReplicatedLog | None = None
+    """The log that the backup was made of, whose records after it are applied; it may be in use."""
+    until: UntilPoint = attrs.field(factory=UntilPoint)
+
+    def to_database(self, database: Path, *, tokens: Path, force: bool = False) -> Restored:
+        """Make the database of the embedded storage, and the file of tokens if there is none.
+
+        Raises:
+            ConflictError: a router uses the database (`DATA_DIR_IN_USE`), it exists, and not `force`
+                (`DATABASE_EXISTS`), the key is another one (`SECRETS_KEY_DIFFERS`), the backup can't be read by this
+                version (`BACKUP_FORMAT_UNSUPPORTED`), or the log does not continue it (`LOG_DIFFERS`,
+                `LOG_INCOMPLETE`).
+            BackupDamagedError: see `archive.extract`.
+            UnavailableError: the disk or the log can't serve.
+        """
+        with _locked(database) as work:
+            blobs = database.parent / BLOBS
+            is_empty = not database.exists() and not any(blobs.glob("*/*"))
+            if not (is_empty or force):
+                raise ConflictError(
+                    f"{database.parent} has a database: name an empty data directory, or --force, which moves what is"
+                    " there aside",
+                    reason="DATABASE_EXISTS",
+                )
+            restored = self._unpack(work)
+            aside = None if is_empty else _move_aside(database)
+            _move(work / BLOBS, blobs)
+            if (work / TOKENS).exists() and not tokens.exists():
+                _move(work / TOKENS, tokens)
+            _move(work / DATABASE, database)
+            return restored._replace(aside=aside)
+
+    def to_log(self, replicated: ReplicatedLog, directory: Path, *, heartbeat_seconds: float) -> Restored:
+        """Fill an empty log. Temporary files are in `directory`.
+
+        Raises what `to_database` and `Migration.to_log` raise.
+        """
+        with _locked(directory / DATABASE) as work:
+            restored = self._unpack(work)
+            Migration(replicated, report=self.report, heartbeat_seconds=heartbeat_seconds).to_log(work / DATABASE)
+            return restored
+
+    def _unpack(self, work: Path) -> Restored:
+        """Make a checked database of today's format in `work`, with its blobs."""
+        self.report("unpacking and checking the backup")
+        manifest = extract(self.archive, work)
+        if manifest.database_format > FORMAT_VERSION:
+            raise ConflictError(
+                f"the database of the backup has format {manifest.database_format}, and this Flowhook reads those up to"
+                f" {FORMAT_VERSION}: use Flowhook {manifest.version}",
+                reason="BACKUP_FORMAT_UNSUPPORTED",
+            )
+        if self.key and manifest.secrets_key not in ("", self.key):
+            raise ConflictError(
+                f"the key of secrets is not that of the backup, whose fingerprint is {manifest.secrets_key}: restore"
+                " secrets.key, or FLOWHOOK_SECRETS_KEY, first",
+                reason="SECRETS_KEY_DIFFERS",
+            )
+        self._check(work, manifest)
+        database = work / DATABASE
+        migrate_view(database)
+        position = manifest.position if self.since is None else self._apply_records(self.since, work, manifest)
+        with closing(connect_writer(database)) as connection:
+            connection.execute("DROP TABLE IF EXISTS applied")
+            void_leases(connection, int(time.time()))
+            executions, names = count_executions(connection), named_blobs(connection)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        missing = sum(not (work / BLOBS / name).exists() for name in names)
+        return Restored(manifest, position, executions, missing, None)
+
+    def _check(self, work: Path, manifest: Manifest) -> None:
+        """Compare what was unpacked with what the backup says."""
+        with closing(apsw.Connection(str(work / DATABASE), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+            try:
+                check_integrity(connection)
+                executions, names = count_executions(connection), named_blobs(connection)
+            except apsw.Error as error:
+                raise BackupDamagedError(f"{DATABASE} of the backup can't be read: {type(error).__name__}") from None
+        missing = sum(not (work / BLOBS / name).exists() for name in names)
+        if (executions, len(names) - missing, missing) != (manifest.executions, manifest.blobs, manifest.missing):
+            raise BackupDamagedError(f"{DATABASE} of the backup has other executions or blobs than the backup says")
+
+    def _apply_records(self, source: ReplicatedLog, work: Path, manifest: Manifest) -> int:
+        """Apply the records after the backup, and return the position of the last one."""
+        if manifest.log != source.log.identity:
+            raise ConflictError("the backup was not made of this log", reason="LOG_DIFFERS")
+        view = View(work / "view")
+        make_directory(view.path.parent)
+        (work / DATABASE).rename(view.path)
+        with view.connected() as connection:
+            position = ViewPosition.read(connection)
+        if position is None:
+            raise BackupDamagedError(f"{DATABASE} of the backup has no position")
+        try:
+            through = _find(source.log, position.position, self.until)
+            self.report(f"applying the records from position {position.position} to {through}")
+            follower = Follower(source.log, view, view.adopt(position))
+            follower.catch_up(through)
+        except LogTrimmedError as error:
+            raise ConflictError(
+                f"the log begins at position {error.first}, and the backup ends at {position.position}: the records in"
+                " between were purged",
+                reason="LOG_INCOMPLETE",
+            ) from None
+        with view.connected() as connection:
+            names = named_blobs(connection)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        cache = BlobCache(work / BLOBS, source.objects)
+        transfer_all("fetched", names, lambda name: cache.locate(name).exists(), self.report)
+        BlobDirectory(work / BLOBS).sweep(names)
+        view.path.rename(work / DATABASE)
+        return follower.position.position
+
+
+def void_leases(connection: apsw.Connection, now: int) -> None:
+    """Begin an epoch, and terms of unfinished executions, that are later than all before; `now`: Unix time (s)."""
+    with connection:
+        connection.execute(
+            "INSERT INTO counter (name, value) VALUES ('epoch', ?1)"
+            " ON CONFLICT (name) DO UPDATE SET value = max(value + 1, ?1)",
+            (now,),
+        )
+        connection.execute("UPDATE execution SET term = max(term + 1, ?) WHERE end_time_ms = ?", (now, UNENDED))
+
+
+def _find(log: CommitLog, after: int, until: UntilPoint) -> int:
+    """Return the position of the last record to apply."""
+    tail = log.tail()
+    end = 0 if tail is None else tail.position
+    if until.position is not None:
+        if not after <= until.position <= end:
+            raise InvalidError(
+                f"position {until.position} is not between that of the backup, {after}, and that of the log's end,"
+                f" {end}",
+                reason="POSITION_OUT_OF_RANGE",
+            )
+        return until.position
+    if until.time_ms is None:
+        return end
+    read = after
+    while read < end:
+        for record in log.read(read, wait_seconds=WAIT_SECONDS):
+            if not record.void and decode(record.data).time_ms > until.time_ms:
+                return record.position - 1
+            read = record.position
+            if read == end:
+                break
+    return end
+
+
+@contextmanager
+def _locked(database: Path) -> Iterator[Path]:
+    """Lock a database, and yield a private directory beside it; translate errors."""
+    try:
+        make_directory(database.parent)
+        lock = DataLock(database.with_name(f"{database.name}.lock"))
+    except OSError as error:
+        raise translate(error) from error
+    try:
+        with working_directory(database.parent / f".{database.name}.restore") as work:
+            yield work
+    finally:
+        lock.release()
+
+
+def _move_aside(database: Path) -> Path:
+    aside = database.parent / f"{ASIDE}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    make_directory(aside)
+    for name in (database.name, f"{database.name}-wal", f"{database.name}-shm", BLOBS):
+        if (database.parent / name).exists():
+            (database.parent / name).rename(aside / name)
+    sync(database.parent)
+    return aside
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file, or a directory of synced files, durably."""
+    if not source.exists():
+        return
+    if source.is_dir():
+        for each in (*source.iterdir(), source):
+            sync(each)
+    if target.is_dir():  # of blobs, without any
+        for each in target.iterdir():
+            each.rmdir()
+        target.rmdir()
+    source.rename(target)
+    sync(target.parent)

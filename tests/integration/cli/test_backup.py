@@ -1,0 +1,159 @@
+"""`flowhook backup` and `flowhook restore` of a database and of a log on a NATS server."""
+
+import asyncio
+import base64
+import itertools
+from contextlib import closing
+
+import apsw
+import pytest
+from support.cluster_keys import KEY, KEY_SETTING, KEYS
+from support.commands import flowhook
+from support.nats_servers import nats_server
+from support.replica import tables
+from support.stored_executions import populate
+
+from router.storage.commit_log import jetstream
+from router.storage.encryption import key_fingerprint
+from router.storage.schema import UNENDED
+from router.storage.storage import open_storage
+
+NUMBERS = itertools.count()
+COUNT = 90
+STATUSES = {
+    "pending": 16,
+    "running": 10,
+    "waiting": 20,
+    "suspended": 10,
+    "cancelled": 10,
+    "faulted": 10,
+    "completed": 20,
+}
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch):
+    monkeypatch.setattr("cli.commands.migrate.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("cli.commands.restore.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("cli.commands.backup.os.nice", str)  # it is for the whole of this process
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with nats_server(tmp_path_factory.mktemp("nats")) as server:
+        yield server
+
+
+@pytest.fixture
+def url(server):
+    """A log of the test's own."""
+    return server.url(prefix=f"LOG{next(NUMBERS)}", max_bytes="64M")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The data directory of a router that was stopped."""
+    directory = tmp_path_factory.mktemp("data") / "data"
+
+    async def fill():
+        storage = await open_storage(directory / "flowhook.db")
+        await populate(storage, COUNT)
+        await storage.registry.set_fingerprint("secrets_key", key_fingerprint(KEY))
+        await storage.close()
+
+    asyncio.run(fill())
+    return directory
+
+
+def rows(path):
+    """Return all rows that a restore does not change; rejections are local to each router."""
+    with closing(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("UPDATE counter SET value = 0 WHERE name = 'epoch'")
+        connection.execute("UPDATE execution SET term = 0 WHERE end_time_ms = ?", (UNENDED,))
+        found = tables(connection)
+    del found["rejection"]
+    return found
+
+
+def test_a_database_is_backed_up_into_a_directory_and_restored(data, tmp_path):
+    (tmp_path / "backups").mkdir()
+    made = flowhook("backup", tmp_path / "backups", "--data-dir", data)
+    assert made.code == 0
+    [path] = (tmp_path / "backups").iterdir()
+    *progress, summary, about_key = made.out.splitlines()
+    assert progress == [
+        "checking the copy",
+        "packing 96 executions and 4 large payloads and bodies",
+        "checking the backup",
+    ]
+    assert summary.startswith(f"{path}: 96 executions, 0 MiB, up to position 96, ")
+    assert about_key == f"its 1 secrets need the key with the fingerprint {key_fingerprint(KEY)}: keep secrets.key"
+    target = tmp_path / "restored"
+    restored = flowhook("restore", path, "--data-dir", target)
+    assert restored.code == 0
+    assert "96 executions restored, up to position 96" in restored.out
+    assert f"put secrets.key, whose fingerprint is {key_fingerprint(KEY)}, into {target}" in restored.out
+    assert rows(target / "flowhook.db") == rows(data / "flowhook.db")
+    again = flowhook("restore", path, "--data-dir", target)
+    assert (again.code, again.out) == (1, "")
+    assert "--force, which moves what is there aside" in again.err
+    forced = flowhook("restore", path, "--data-dir", target, "--force")
+    assert forced.code == 0
+    assert f"what was there before is in {target}/before-restore-" in forced.out
+
+
+def test_another_key_than_that_of_the_backup_is_refused(data, tmp_path):
+    path, target = tmp_path / "one.tar", tmp_path / "restored"
+    flowhook("backup", path, "--data-dir", data)
+    other = base64.b64encode(b"o" * 32).decode()
+    refused = flowhook("restore", path, "--data-dir", target, FLOWHOOK_SECRETS_KEY=other)
+    assert refused.code == 1
+    assert f"whose fingerprint is {key_fingerprint(KEY)}" in refused.err
+    assert flowhook("restore", path, "--data-dir", target, **KEY_SETTING).code == 0
+
+
+def test_a_damaged_backup_is_named_and_changes_nothing(data, tmp_path):
+    path, target = tmp_path / "one.tar.zst", tmp_path / "restored"
+    flowhook("backup", path, "--data-dir", data)
+    path.write_bytes(path.read_bytes()[:-3000])
+    refused = flowhook("restore", path, "--data-dir", target)
+    assert refused.code == 1
+    assert f"{path} is truncated" in refused.err
+    assert [each.name for each in target.iterdir()] == ["flowhook.db.lock"]
+
+
+def test_a_log_is_backed_up_while_routers_run_and_restored_into_either_storage(data, url, server, tmp_path):
+    database, path = data / "flowhook.db", tmp_path / "log.tar.zst"
+    flowhook("migrate", "--from", f"sqlite:{database}", FLOWHOOK_STORAGE=url, **KEY_SETTING)
+    router = jetstream.connect(url, KEYS, router="router-7")
+    router.heartbeats.publish(b"alive")
+    [made] = flowhook("backup", path, "--json", FLOWHOOK_STORAGE=url, **KEY_SETTING).rows
+    identity = router.log.identity
+    router.close()
+    assert (made["executions"], made["blobs"], made["missing_blobs"]) == (STATUSES, 4, 0)
+    assert (made["position"], made["log"], made["secrets_key"]) == (0, identity, key_fingerprint(KEY))
+    log = {"FLOWHOOK_STORAGE": url, **KEY_SETTING}
+    at = flowhook("restore", path, "--data-dir", tmp_path / "a", "--at", "1h", **log)
+    assert (at.code, at.err.partition(":")[2].partition(":")[2][:29]) == (2, " --at needs --storage sqlite:")
+    then = f"sqlite:{tmp_path}/then/flowhook.db"
+    [restored] = flowhook("restore", path, "--storage", then, "--at", "0s", "--json", **log).rows
+    assert restored["executions"] == STATUSES
+    assert rows(tmp_path / "then" / "flowhook.db") == rows(database)
+    other = server.url(prefix=f"LOG{next(NUMBERS)}", max_bytes="64M")
+    work = {"FLOWHOOK_DATA_DIR": tmp_path / "work", **KEY_SETTING}
+    into = flowhook("restore", path, FLOWHOOK_STORAGE=other, **work)
+    assert (into.code, into.out.splitlines()[-1].partition(",")[0]) == (0, "96 executions restored")
+    refused = flowhook("restore", path, FLOWHOOK_STORAGE=other, **work)
+    assert refused.code == 0  # nothing was written to it since
+    back = tmp_path / "back" / "flowhook.db"
+    assert flowhook("migrate", "--to", f"sqlite:{back}", FLOWHOOK_STORAGE=other, **KEY_SETTING).code == 0
+    assert rows(back) == rows(database)
+
+
+def test_what_is_not_there_is_said(url, tmp_path):
+    nothing = flowhook("backup", tmp_path / "x.tar", "--data-dir", tmp_path / "none")
+    assert (nothing.code, nothing.err) == (1, f"flowhook: there is no database at {tmp_path}/none/flowhook.db\n")
+    wrong = flowhook("backup", tmp_path / "x.tar", "--storage", "redis:x")
+    assert wrong.code == 2
+    assert flowhook("restore", tmp_path / "none.tar", "--data-dir", tmp_path / "d").code == 1

@@ -1,0 +1,569 @@
+"""Backups of both storages: complete, made beside what writes, restored as they were, and named if damaged."""
+
+import asyncio
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import apsw
+import pytest
+from support.directory_objects import DirectoryObjects
+from support.fake_log import FakeLog
+from support.replica import tables
+from support.stored_executions import LARGE, populate
+
+from flowhook.errors import ConflictError, FlowhookError, InvalidError, UnavailableError
+from flowhook.events import ids
+from flowhook.model import Status
+from router.scheduling.leases import LeaseTable
+from router.storage.backups import archive
+from router.storage.backups.archive import BackupDamagedError, check_archive, extract
+from router.storage.backups.making import BackupMaker, Pace
+from router.storage.backups.restoring import Restoring, UntilPoint
+from router.storage.limits import REPLICATED_LIMITS
+from router.storage.model import Ended, NewEvent
+from router.storage.replicated.migration import Migration
+from router.storage.replicated.recorder import LogRecorder
+from router.storage.replicated.snapshots import SnapshotStore
+from router.storage.replicated.view import View
+from router.storage.schema import UNENDED
+from router.storage.storage import open_storage
+
+COUNT = 90
+STATUSES = {
+    "pending": 16,
+    "running": 10,
+    "waiting": 20,
+    "suspended": 10,
+    "cancelled": 10,
+    "faulted": 10,
+    "completed": 20,
+}
+
+
+@pytest.fixture
+async def storage(tmp_path):
+    """A storage in use."""
+    storage = await open_storage(tmp_path / "data" / "flowhook.db")
+    await populate(storage, COUNT)
+    (tmp_path / "data" / "tokens.json").write_bytes(b"{}")
+    yield storage
+    await storage.close()
+
+
+@pytest.fixture
+def database(storage, tmp_path):
+    return tmp_path / "data" / "flowhook.db"
+
+
+@pytest.fixture
+def target(tmp_path):
+    return tmp_path / "backups" / "one.tar.zst"
+
+
+@pytest.fixture
+def maker(tmp_path):
+    return BackupMaker(tokens=tmp_path / "data" / "tokens.json", report=str, share=1.0)
+
+
+@pytest.fixture
+def empty(tmp_path):
+    """Where a restored database is to be."""
+    return tmp_path / "restored" / "flowhook.db"
+
+
+def restore(path, database, *, key="", force=False, **more):
+    restoring = Restoring(archive=path, key=key, report=str, **more)
+    return restoring.to_database(database, tokens=database.with_name("tokens.json"), force=force)
+
+
+def content(path):
+    """Return all rows of all tables, but for what a restore changes: the epoch, and terms of unfinished executions."""
+    connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    try:
+        connection.execute("BEGIN")
+        connection.execute("UPDATE counter SET value = 0 WHERE name = 'epoch'")
+        connection.execute("UPDATE execution SET term = 0 WHERE end_time_ms = ?", (UNENDED,))
+        return tables(connection)
+    finally:
+        connection.close()
+
+
+def blobs(path):
+    files = [file for file in (path.parent / "blobs").glob("*/*") if file.is_file()]
+    return {f"{file.parent.name}/{file.name}": file.read_bytes() for file in files}
+
+
+def names(directory):
+    return sorted(path.name for path in directory.iterdir())
+
+
+async def test_a_storage_in_use_is_backed_up_and_restored_row_by_row(storage, database, maker, target, empty):
+    before, files = content(database), blobs(database)
+    made = maker.of_database(database, target)
+    await storage.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, b"after the backup")])
+    assert made.manifest.executions == STATUSES
+    assert (made.manifest.blobs, made.manifest.missing, made.manifest.position) == (4, 0, COUNT + 6)
+    restored = restore(target, empty)
+    assert (restored.executions, restored.missing, restored.aside) == (STATUSES, 0, None)
+    assert content(empty) == before
+    assert blobs(empty) == files
+    assert names(empty.parent) == ["blobs", "flowhook.db", "flowhook.db.lock", "tokens.json"]
+    assert names(target.parent) == ["one.tar.zst"]
+    assert names(database.parent) == ["blobs", "flowhook.db", "flowhook.db-shm", "flowhook.db-wal", "flowhook.db.lock",
+                                      "tokens.json"]  # fmt: skip
+
+
+async def test_only_the_owner_can_read_what_is_written(database, maker, target, empty):
+    maker.of_database(database, target)
+    restore(target, empty)
+    paths = [target, *(path for path in empty.parent.rglob("*"))]
+    assert {path.stat().st_mode & 0o077 for path in paths} == {0}
+
+
+async def test_a_restored_storage_works_and_no_lease_of_before_is_good_in_it(storage, database, maker, target, empty):
+    state = storage._owner
+    maker.of_database(database, target)
+    restore(target, empty)
+    reopened = await open_storage(empty)
+    try:
+        owned = await reopened.own()
+        assert owned.epoch > state.epoch + 1_000_000
+        leases = LeaseTable(owned.epoch)
+        unfinished = [each async for each in unfinished_of(owned)]
+        assert len(unfinished) == 56
+        for each in unfinished:
+            leases.recover(each.seq, each.term)
+        former = [
+            former.grant(each.seq, None, SimpleNamespace(leases={}), 1).token
+            for epoch in (state.epoch, state.epoch + 1)
+            for term in (0, 1, 2)
+            for former in [LeaseTable(epoch)]
+            for each in unfinished
+            if former.recover(each.seq, term) is None
+        ]
+        assert {leases.claimable_by(token) for token in former} == {None}
+        [appended] = await reopened.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, LARGE)])
+        assert (await owned.work([appended.seq]))[appended.seq].payload == LARGE
+    finally:
+        await reopened.close()
+
+
+async def unfinished_of(state):
+    after = 0
+    while page := await state.unfinished(after_seq=after, limit=50):
+        for each in page:
+            yield each
+        after = page[-1].seq
+
+
+async def test_two_restores_of_one_backup_share_no_lease(database, maker, target, tmp_path, monkeypatch):
+    maker.of_database(database, target)
+    terms = []
+    for number, now in enumerate((2_000_000_000, 2_000_000_007)):
+        monkeypatch.setattr("router.storage.backups.restoring.time.time", lambda now=now: now)
+        path = tmp_path / f"{number}" / "flowhook.db"
+        restore(target, path)
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        terms.append(set(connection.execute("SELECT term FROM execution WHERE end_time_ms = ?", (UNENDED,)).fetchall()))
+        connection.close()
+    assert terms == [{(2_000_000_000,)}, {(2_000_000_007,)}]
+
+
+async def test_a_restore_over_a_storage_in_use_is_refused(database, maker, target):
+    maker.of_database(database, target)
+    before = content(database)
+    with pytest.raises(ConflictError, match=f"in use by process {os.getpid()}") as raised:
+        restore(target, database, force=True)
+    assert raised.value.reason == "DATA_DIR_IN_USE"
+    assert content(database) == before
+
+
+async def test_a_database_is_replaced_only_by_force_and_moved_aside(storage, database, maker, target):
+    maker.of_database(database, target)
+    await storage.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, LARGE)])
+    await storage.close()
+    later, files = content(database), blobs(database)
+    with pytest.raises(ConflictError, match="--force") as raised:
+        restore(target, database)
+    assert raised.value.reason == "DATABASE_EXISTS"
+    restored = restore(target, database, force=True)
+    assert restored.aside is not None
+    assert content(restored.aside / "flowhook.db") == later
+    assert blobs(restored.aside / "flowhook.db") == files
+    assert restored.executions == STATUSES
+    assert len(blobs(database)) == 4
+
+
+async def test_the_tokens_that_are_there_are_kept(database, maker, target, empty):
+    maker.of_database(database, target)
+    empty.parent.mkdir()
+    empty.with_name("tokens.json").write_bytes(b"newer")
+    restore(target, empty)
+    assert empty.with_name("tokens.json").read_bytes() == b"newer"
+
+
+async def test_another_key_of_secrets_is_refused(storage, database, maker, target, empty):
+    await storage.registry.set_fingerprint("secrets_key", "0123456789abcdef")
+    assert maker.of_database(database, target).manifest.secrets_key == "0123456789abcdef"
+    with pytest.raises(ConflictError, match="0123456789abcdef") as raised:
+        restore(target, empty, key="fedcba9876543210")
+    assert raised.value.reason == "SECRETS_KEY_DIFFERS"
+    assert not empty.exists()
+    restore(target, empty, key="0123456789abcdef")
+
+
+async def test_blobs_that_retention_removes_meanwhile_are_in_the_backup(database, tmp_path, target, empty):
+    files = blobs(database)
+
+    def remove(line):
+        if line == "checking the copy":
+            shutil.rmtree(database.parent / "blobs")
+
+    made = BackupMaker(tokens=tmp_path / "none", report=remove, share=1.0).of_database(database, target)
+    assert (made.manifest.blobs, made.manifest.missing) == (4, 0)
+    restore(target, empty)
+    assert blobs(empty) == files
+
+
+async def test_blobs_that_are_lost_are_counted_and_do_not_keep_the_rest_from_being_saved(
+    database, maker, target, empty
+):
+    shutil.rmtree(database.parent / "blobs")
+    made = maker.of_database(database, target)
+    assert (made.manifest.blobs, made.manifest.missing) == (0, 4)
+    assert restore(target, empty).missing == 4
+
+
+CRASHING = """
+import os, signal, sys
+from pathlib import Path
+from router.storage.backups.making import BackupMaker
+
+def report(line):
+    if line.startswith(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+BackupMaker(tokens=Path("none"), report=report, share=1.0).of_database(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("line", ["checking the copy", "packing", "checking the backup"])
+async def test_a_backup_that_is_killed_leaves_the_earlier_one_and_the_next_one_succeeds(
+    storage, database, maker, target, line
+):
+    maker.of_database(database, target)
+    earlier = target.read_bytes()
+    killed = await asyncio.create_subprocess_exec(sys.executable, "-P", "-c", CRASHING, database, target, line)
+    assert await killed.wait() == -signal.SIGKILL
+    assert target.read_bytes() == earlier
+    await storage.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, b"later")])
+    maker.of_database(database, target)
+    assert names(target.parent) == ["one.tar.zst"]
+    assert not [name for name in names(database.parent) if name.startswith(".")]
+    restored = restore(target, target.parent.with_name("restored") / "flowhook.db")
+    assert restored.executions["pending"] == STATUSES["pending"] + 1
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+async def test_a_disk_that_fails_in_the_middle_leaves_the_earlier_backup(database, maker, target, monkeypatch, code):
+    maker.of_database(database, target)
+    earlier = target.read_bytes()
+
+    def fail(self, data):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(archive._SyncedFile, "_write", fail)
+    with pytest.raises(UnavailableError) as raised:
+        maker.of_database(database, target)
+    assert raised.value.reason == ("STORAGE_FULL" if code == errno.ENOSPC else "STORAGE_UNAVAILABLE")
+    assert target.read_bytes() == earlier
+    assert names(target.parent) == ["one.tar.zst"]
+
+
+async def test_a_disk_without_room_is_noticed_before_anything_is_copied(database, maker, target, monkeypatch):
+    monkeypatch.setattr("router.storage.blobs.RESERVE_BYTES", 1 << 60)
+    with pytest.raises(UnavailableError) as raised:
+        maker.of_database(database, target)
+    assert raised.value.reason == "STORAGE_FULL"
+    assert names(target.parent) == []
+
+
+async def test_one_backup_at_a_time_is_made_in_a_directory(database, target, tmp_path):
+    refused = []
+
+    def report(line):
+        if line == "packing":
+            return
+        with pytest.raises(ConflictError) as raised:
+            BackupMaker(tokens=tmp_path, report=str).of_database(database, target.with_name("two.tar"))
+        refused.append(raised.value.reason)
+
+    BackupMaker(tokens=tmp_path / "none", report=report, share=1.0).of_database(database, target)
+    assert set(refused) == {"BACKUP_RUNNING"}
+
+
+@pytest.mark.parametrize("name", ["one.tar.zst", "one.tar"])
+async def test_a_truncated_backup_is_named_wherever_it_ends(database, maker, target, name):
+    path = target.with_name(name)
+    whole = maker.of_database(database, path).path.read_bytes()
+    cut, said = target.with_name("cut"), set()
+    for size in [*range(0, len(whole) - 20_000, len(whole) // 60), 1, 3, 511, 512]:
+        cut.write_bytes(whole[:size])
+        with pytest.raises(BackupDamagedError, match="truncated") as raised:
+            check_archive(cut)
+        said.add(raised.value.message.split(" is ")[1])
+    if name == "one.tar":
+        assert any("within flowhook.db" in each for each in said), said
+        assert any("within blobs/" in each for each in said), said
+
+
+@pytest.mark.parametrize("name", ["one.tar.zst", "one.tar"])
+async def test_a_flipped_bit_is_found_or_changes_nothing(database, maker, target, name, tmp_path):
+    path = target.with_name(name)
+    made = maker.of_database(database, path)
+    whole, damaged, found = path.read_bytes(), tmp_path / "damaged", 0
+    step = max(1, len(whole) // 150)
+    for at in [*range(0, len(whole), step), *range(60)]:
+        damaged.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        try:
+            assert check_archive(damaged) == made.manifest
+        except BackupDamagedError:
+            found += 1
+    assert found > 100
+    if name == "one.tar":
+        at = whole.index(LARGE[:1000]) + 500_000
+        damaged.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(BackupDamagedError, match=r"blobs/.* is not what SHA256SUMS says"):
+            extract(damaged, tmp_path / "out")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello " * 10_000, b"\x28\xb5\x2f\xfd" * 100, bytes(20_000)])
+def test_what_is_no_backup_is_refused(tmp_path, content):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    with pytest.raises(BackupDamagedError):
+        check_archive(path)
+
+
+def repacked(path, **changes):
+    """Write an archive with other parts, whose digests are right."""
+    with path.open("wb") as file:
+        writer = archive.ArchiveWriter(file, compressed=False, pause=lambda: None)
+        for name, data in changes.items():
+            writer.add_content(name.replace("__", "/").replace("_DOT_", "."), data)
+        writer.close()
+
+
+@pytest.mark.parametrize("name", ["../escaped", "/etc/passwd", "blobs/../../x", "blobs/ab/..", "other"])
+def test_parts_with_other_names_are_refused_and_written_nowhere(tmp_path, name):
+    path = tmp_path / "file.tar"
+    with path.open("wb") as file:
+        writer = archive.ArchiveWriter(file, compressed=False, pause=lambda: None)
+        writer.add_content(name, b"x")
+        writer.close()
+    (tmp_path / "out").mkdir()
+    with pytest.raises(BackupDamagedError, match="has a part"):
+        extract(path, tmp_path / "out")
+    assert names(tmp_path) == ["file.tar", "out"]
+
+
+def test_a_backup_of_a_later_format_says_which_version_reads_it(tmp_path):
+    path = tmp_path / "file.tar"
+    repacked(path, backup_DOT_json=b'{"format": 2, "version": "9.9"}', flowhook_DOT_db=b"")
+    with pytest.raises(ConflictError, match=r"format 2.*9\.9") as raised:
+        check_archive(path)
+    assert raised.value.reason == "BACKUP_FORMAT_UNSUPPORTED"
+
+
+async def test_a_database_of_a_later_format_is_refused(database, maker, target, empty, tmp_path):
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    target = target.with_name("one.tar")
+    maker.of_database(database, target)
+    extract(target, parts)
+    manifest = (parts / "backup.json").read_bytes().replace(b'"database_format": 8', b'"database_format": 88')
+    repacked(target, backup_DOT_json=manifest, flowhook_DOT_db=(parts / "flowhook.db").read_bytes())
+    with pytest.raises(ConflictError, match="format 88") as raised:
+        restore(target, empty)
+    assert raised.value.reason == "BACKUP_FORMAT_UNSUPPORTED"
+    assert not empty.exists()
+
+
+async def test_a_backup_whose_database_is_another_one_is_refused(database, maker, target, empty, tmp_path):
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    target = target.with_name("one.tar")
+    maker.of_database(database, target)
+    extract(target, parts)
+    connection = apsw.Connection(str(parts / "flowhook.db"))
+    connection.execute("DELETE FROM execution WHERE seq = 7")
+    connection.close()
+    repacked(target, **{f"{each}_DOT_{kind}": (parts / f"{each}.{kind}").read_bytes() for each, kind in
+                        (("backup", "json"), ("flowhook", "db"))})  # fmt: skip
+    with pytest.raises(BackupDamagedError, match="other executions or blobs"):
+        restore(target, empty)
+
+
+async def test_an_interrupted_restore_is_repeated(database, maker, target, empty, monkeypatch):
+    maker.of_database(database, target)
+
+    def fail(source, into):
+        raise OSError(errno.EIO, "no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("router.storage.backups.restoring._move", fail)
+        with pytest.raises(FlowhookError):
+            restore(target, empty)
+    assert names(empty.parent) == ["flowhook.db.lock"]
+    assert restore(target, empty).executions == STATUSES
+
+
+# a replicated log
+
+
+class QuietHeartbeats:
+    def seen(self):
+        return {}
+
+
+@pytest.fixture
+def replicated(tmp_path):
+    return SimpleNamespace(log=FakeLog(), objects=DirectoryObjects(tmp_path / "objects"), heartbeats=QuietHeartbeats())
+
+
+@pytest.fixture
+async def owner(replicated, database, storage, tmp_path):
+    """A router's storage on a log, whose records it writes at times that the test sets."""
+    await storage.close()
+    Migration(replicated, report=str, heartbeat_seconds=0).to_log(database)
+    view = View(tmp_path / "view")
+    position = SnapshotStore(replicated.objects, tmp_path / "snapshots").restore_view(view, replicated.log.identity)
+    clock = SimpleNamespace(now_ms=1_000)
+    recorder = LogRecorder(replicated.log, position, lost=print, now_ms=lambda: clock.now_ms)
+    opened = await open_storage(
+        view.path, limits=REPLICATED_LIMITS, transaction_log=recorder, objects=replicated.objects, durable=False
+    )
+    yield SimpleNamespace(storage=opened, state=await opened.own(), view=view, clock=clock, database=database)
+    await opened.close()
+
+
+def rows(path):
+    found = content(path)
+    for name in ("applied", "rejection"):
+        found.pop(name, None)
+    return found
+
+
+async def test_a_log_is_backed_up_while_its_owner_writes_and_becomes_a_database(
+    owner, replicated, maker, target, empty
+):
+    await owner.state.write([Ended(1, Status.COMPLETED, 1_700_000_000_500, 1, output=b'"late"')])
+    await owner.storage.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, LARGE)])
+    made = maker.of_log(replicated, target, key="0123456789abcdef")
+    expected = rows(owner.view.path)
+    await owner.storage.log.append([NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, b"after")])
+    assert (made.manifest.storage, made.manifest.log) == ("nats", replicated.log.identity)
+    assert made.manifest.position == replicated.log.tail().position - 1
+    assert (made.manifest.blobs, made.manifest.missing) == (5, 0)
+    restored = restore(target, empty)
+    assert restored.position == made.manifest.position
+    assert rows(empty) == expected
+    assert len(blobs(empty)) == 5
+
+
+async def test_a_backup_of_either_storage_fills_an_empty_log(owner, replicated, maker, target, tmp_path):
+    maker.of_log(replicated, target, key="")
+    other = SimpleNamespace(log=FakeLog("fake-2"), objects=DirectoryObjects(tmp_path / "other"))
+    other.heartbeats = QuietHeartbeats()
+    restoring = Restoring(archive=target, key="", report=str)
+    restored = restoring.to_log(other, tmp_path / "work", heartbeat_seconds=0)
+    assert restored.executions == STATUSES
+    assert names(tmp_path / "work") == ["flowhook.db.lock"]
+    again = target.with_name("two.tar")
+    maker.of_log(other, again, key="")
+    path = tmp_path / "restored" / "flowhook.db"
+    restore(again, path)
+    assert rows(path) == rows(owner.view.path)
+    with pytest.raises(ConflictError) as raised:
+        restoring.to_log(replicated, tmp_path / "work", heartbeat_seconds=0)
+    assert raised.value.reason == "LOG_NOT_EMPTY"
+
+
+async def write_at(owner, time_ms, payload):
+    owner.clock.now_ms = time_ms
+    await owner.storage.log.append([NewEvent(ids.mint(1), "shop", 1, time_ms, payload)])
+
+
+async def test_records_after_the_backup_are_applied_up_to_a_time_or_a_position(
+    owner, replicated, maker, target, tmp_path
+):
+    position = maker.of_log(replicated, target, key="").manifest.position
+    views = {}
+    for time_ms in (2_000, 3_000, 4_000):
+        await write_at(owner, time_ms, LARGE)
+        views[time_ms] = rows(owner.view.path)
+    points = {
+        UntilPoint(time_ms=2_999): 2_000,
+        UntilPoint(time_ms=3_000): 3_000,
+        UntilPoint(position=position + 2): 3_000,
+        UntilPoint(time_ms=9_000): 4_000,
+        UntilPoint(): 4_000,
+    }
+    for number, (until, expected) in enumerate(points.items()):
+        path = tmp_path / f"restored-{number}" / "flowhook.db"
+        restored = restore(target, path, since=replicated, until=until)
+        assert rows(path) == views[expected], until
+        assert restored.position == position + (expected - 1_000) // 1_000
+        assert len(blobs(path)) == 4 + (expected - 1_000) // 1_000
+    early = tmp_path / "early" / "flowhook.db"
+    restore(target, early, since=replicated, until=UntilPoint(time_ms=1))
+    assert len(blobs(early)) == 4
+
+
+async def test_a_log_that_does_not_continue_a_backup_is_refused(owner, replicated, maker, target, empty):
+    position = maker.of_log(replicated, target, key="").manifest.position
+    for wrong in (position - 1, position + 5):
+        with pytest.raises(InvalidError) as raised:
+            restore(target, empty, since=replicated, until=UntilPoint(position=wrong))
+        assert raised.value.reason == "POSITION_OUT_OF_RANGE"
+    other = SimpleNamespace(log=FakeLog("fake-2"), objects=replicated.objects)
+    with pytest.raises(ConflictError) as raised:
+        restore(target, empty, since=other)
+    assert raised.value.reason == "LOG_DIFFERS"
+    for time_ms in (2_000, 3_000):
+        await write_at(owner, time_ms, b"x")
+    replicated.log.purge(position + 1)
+    with pytest.raises(ConflictError, match=f"begins at position {position + 2}") as raised:
+        restore(target, empty, since=replicated)
+    assert raised.value.reason == "LOG_INCOMPLETE"
+    assert not empty.exists()
+    embedded = target.with_name("two.tar")
+    maker.of_database(owner.database, embedded)
+    with pytest.raises(ConflictError) as raised:
+        restore(embedded, empty, since=replicated)
+    assert raised.value.reason == "LOG_DIFFERS"
+
+
+def test_operators_can_read_a_backup_with_their_own_tools(tmp_path):
+    if not all(map(shutil.which, ("tar", "sha256sum"))):
+        pytest.skip("there is no tar or sha256sum")
+    path = tmp_path / "file.tar"
+    repacked(path, backup_DOT_json=b"{}", flowhook_DOT_db=b"x", blobs__ab__c=b"y")
+    subprocess.run(["tar", "-xf", path, "-C", tmp_path], check=True)
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path, check=True)
+
+
+def test_half_of_the_time_is_slept():
+    now, slept, lines = [0.0], [], []
+    pace = Pace(lines.append, clock=lambda: now[0], sleep=lambda seconds: slept.append(round(seconds, 6)))
+    pace.describe = lambda: "half"
+    for worked in (0.004, 0.004, 0.004, 0.03, 3.0):
+        now[0] += worked
+        pace.pause()
+    assert slept == [0.012, 0.03, 0.5]
+    assert lines == ["half"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -112,7 +112,14 @@ class CommonSettings(FileSettings):
         return (self.data_dir,)
 
 
-class EdgeSettings(CommonSettings):
+class TracedSettings(CommonSettings):
+    """Settings of processes that export spans."""
+
+    traces: bool = False
+    """Whether spans are exported over OTLP, as the variables `OTEL_…` say; needs the extra `otel`."""
+
+
+class EdgeSettings(TracedSettings):
     """The HTTP process that senders reach."""
 
     host: str = "127.0.0.1"
@@ -162,6 +169,9 @@ class EdgeSettings(CommonSettings):
     """Requests that may wait for the answer of their flow; beyond it, or half of it per flow or address, they fail."""
     router_timeout: Seconds = 15.0
     """Time that a request may wait for the router before the edge answers 503."""
+    traces_trust_senders: bool = False
+    """Whether a request is traced if its sender's `traceparent` says so; else the share that `OTEL_TRACES_SAMPLER_ARG`
+    names decides alone."""
     drain_seconds: Grace = 10.0
     """Time that work in progress may take after the process receives SIGTERM."""
 
@@ -241,7 +251,7 @@ class RouterSettings(CommonSettings):
         return AddressPolicy.of(private=self.allow_private_addresses, loopback=self.allow_loopback_addresses)
 
 
-class RunnerSettings(CommonSettings):
+class RunnerSettings(TracedSettings):
     """The process that executes flows."""
 
     concurrency: Annotated[int, Field(ge=1, le=4096)] = 256
@@ -262,6 +272,11 @@ class RunnerSettings(CommonSettings):
     """Scheme and host of the one-time URLs that flows hand out; empty: they begin with the path."""
     event_sink: str = ""
     """URL that receives every event that a flow emits, unless its task names another; empty: none."""
+    traces_queue: Literal["parent", "link"] = "parent"
+    """Whether the span of an execution's first attempt is a child of the span by which its event was stored, within 15
+    minutes, or always begins a trace of its own that links to it."""
+    pass_trace_context: bool = True
+    """Whether calls carry the `traceparent` and `tracestate` of the request that started their execution."""
     losses_explained: bool = False
     """Whether the end of an earlier runner of this name had another cause than its work, such as an operator who ended
     it: no attempt is charged for that."""

@@ -1,0 +1,111 @@
+"""The tracer of a process: decides what is recorded, makes spans, and passes them to the exporter."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+import attrs
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from flowhook.tracing.configuration import TracesConfiguration
+from flowhook.tracing.context import TraceContext, new_span_id, new_trace_id
+from flowhook.tracing.spans import MAX_TEXT, Span, SpanKind, Value
+
+FLUSH_SECONDS: Final = 2.0  # time that the last spans have to be exported when a process ends
+
+
+class Exporter(Protocol):
+    """Takes spans without blocking."""
+
+    exported: int  # spans that were taken by the collector
+    dropped: dict[str, int]  # spans that were not, by reason: `queue_full`, `export_failed`
+
+    def put(self, span: Span) -> None: ...
+
+    def close(self, seconds: float) -> None:
+        """Export what is there, for at most so long. Blocking."""
+        ...
+
+
+@attrs.define(eq=False, repr=False)
+class Tracer(Collector):
+    """Makes the spans of a process."""
+
+    _exporter: Exporter
+    _ratio: float = 1.0  # share of new traces that are recorded
+
+    def draw(self) -> bool:
+        """Decide whether a new trace is recorded.
+
+        Not by the trace ID, as other samplers do: a sender chooses that.
+        """
+        return random.random() < self._ratio  # noqa: S311 - a share, nothing to be guessed
+
+    def start(
+        self,
+        name: str,
+        kind: SpanKind,
+        parent: TraceContext | None = None,
+        *,
+        links: tuple[TraceContext, ...] = (),
+        attributes: dict[str, Value] | None = None,
+    ) -> Span:
+        """Return a span that begins now: a child of `parent`, or the first one of a trace."""
+        trace_id = new_trace_id() if parent is None else parent.trace_id
+        context = TraceContext(trace_id, new_span_id(), sampled=True)
+        return Span(name, kind, context, parent, links, attributes or {})
+
+    def end(self, span: Span, error: str = "") -> None:
+        """End a span, with the class of an error if there was one, and have it exported."""
+        span.ended_ns = max(time.time_ns(), span.began_ns)
+        span.error = error
+        if error:
+            span.attributes["error.type"] = error
+        for name, value in span.attributes.items():
+            if isinstance(value, str) and len(value) > MAX_TEXT:
+                span.attributes[name] = value[:MAX_TEXT]
+        span.name = span.name[:MAX_TEXT]
+        self._exporter.put(span)
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            "flowhook_spans_exported", "Spans that the collector of traces took.", value=self._exporter.exported
+        )
+        dropped = CounterMetricFamily(
+            "flowhook_spans_dropped",
+            "Spans that were not exported, by reason: queue_full, export_failed.",
+            labels=("reason",),
+        )
+        for reason, count in self._exporter.dropped.items():
+            dropped.add_metric((reason,), count)
+        yield dropped
+
+
+@asynccontextmanager
+async def running_tracer(
+    configuration: TracesConfiguration | None, role: str, process: str, registry: CollectorRegistry
+) -> AsyncIterator[Tracer | None]:
+    """Provide the tracer of a process, and export its last spans in the end, within `FLUSH_SECONDS`; None: it is off.
+
+    A process that is forked calls it after that: it starts a thread.
+    """
+    if configuration is None:
+        yield None
+        return
+    from flowhook.tracing.exporter import OtlpExporter  # noqa: PLC0415 - processes that export nothing don't import it
+
+    exporter = await asyncio.to_thread(OtlpExporter, configuration, role, process)
+    tracer = Tracer(exporter, configuration.ratio)
+    registry.register(tracer)
+    try:
+        yield tracer
+    finally:
+        registry.unregister(tracer)
+        await asyncio.to_thread(exporter.close, FLUSH_SECONDS)

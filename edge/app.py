@@ -28,6 +28,7 @@ from edge.webhook.log_limiter import PerFlowLimiter, RateLimitedLogger
 from edge.webhook.pipeline import HealthPaths, WebhookHandler
 from edge.webhook.reverification import Reverification
 from edge.webhook.stages import RequestViews, Stages
+from edge.webhook.traced import TracedWebhookHandler
 from flowhook.client.channel import open_channel
 from flowhook.http.forwarded import TrustedProxies, parse_networks
 from flowhook.http.listening import listen
@@ -40,6 +41,8 @@ from flowhook.reporting.process_reports import ProcessReporter
 from flowhook.reporting.reachability_reports import ReachabilityReporter
 from flowhook.sandbox.offload import Offload
 from flowhook.sharing.table import EdgeLimits
+from flowhook.tracing.configuration import configured
+from flowhook.tracing.tracer import Tracer, running_tracer
 
 # Modules that few need, and that are imported once this process is ready; see `flowhook.process.installation`.
 LATE_IMPORTS: Final = (
@@ -68,16 +71,16 @@ async def serve(
     the HTTP server, with the arguments of `Server`.
 
     Raises:
-        InvalidError: there is no token for the router, or a setting is invalid.
+        InvalidError: there is no token for the router, or a setting is invalid, or a variable of traces.
         UnavailableError: the port can't be bound (`PORT_UNAVAILABLE`).
     """
     process_state.late_loads = (partial(import_late, LATE_IMPORTS),)
     channel = open_channel(settings, "edge")
     try:
-        shared = limits or _limits_of(settings)
-        await _serve(
-            settings, process_state, channel, registry or metrics.registry(), make_server=server, shared=shared
-        )
+        shared, registry = limits or _limits_of(settings), registry or metrics.registry()
+        traces = configured(enabled=settings.traces)
+        async with running_tracer(traces, "edge", process_state.name, registry) as tracer:
+            await _serve(settings, process_state, channel, registry, tracer, make_server=server, shared=shared)
     finally:
         await channel.close(None)
 
@@ -93,6 +96,7 @@ async def _serve(
     process_state: ProcessState,
     channel: Any,
     registry: CollectorRegistry,
+    tracer: Tracer | None,
     *,
     make_server: Callable[..., Any],
     shared: EdgeLimits,
@@ -121,7 +125,10 @@ async def _serve(
     acceptance = AcceptanceChecks()
     stages = Stages(KeyCache(fetcher, logger, loop.time), offload, acceptance)
     uploads = BodyUploads(router, counts, timeout)
-    gateway = WebhookHandler(
+    handler: Callable[..., WebhookHandler] = WebhookHandler
+    if tracer is not None:
+        handler = partial(TracedWebhookHandler, tracer=tracer, trusts_senders=settings.traces_trust_senders)
+    gateway = handler(
         flow_cache,
         ingest,
         callbacks,

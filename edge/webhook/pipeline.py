@@ -12,7 +12,7 @@ import contextlib
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
@@ -71,13 +71,21 @@ _OF_CALLBACKS: Final = {  # by the router's reasons
 }
 
 
-class _Refused(Exception):  # noqa: N818 - carries a response, not an error
+class Refused(Exception):  # noqa: N818 - carries a response, not an error
     """The request is refused with the given response."""
 
     def __init__(self, response: Response, error: FlowhookError | None = None) -> None:
         super().__init__(response.status, response.reason)
         self.response = response
         self.error = error
+
+
+# by what ends a request that is not refused, and not accepted either
+ANSWERS: Final[Mapping[type[Exception], Response]] = {
+    BodyTooLargeError: responses.BODY_TOO_LARGE,
+    Overloaded: responses.OVERLOADED,
+    IngestUnavailableError: responses.ROUTER_UNAVAILABLE,
+}
 
 
 class HealthPaths:
@@ -123,7 +131,7 @@ class WebhookHandler:
             if (health := self._health.answer(head)) is not None:
                 return health
             endpoint = await self._endpoint(head, peer)
-        except _Refused as refusal:
+        except Refused as refusal:
             return refusal.response
         address, seen = self._views.view(head, peer, endpoint.own_host)
         delivery = Delivery(endpoint, head, address, seen)
@@ -132,14 +140,10 @@ class WebhookHandler:
             if address != peer.address:
                 request.charge_to(address)
             answer = await self._accept(delivery, request)
-        except _Refused as refusal:
+        except Refused as refusal:
             answer, error, seen = refusal.response, refusal.error, delivery.request
-        except BodyTooLargeError:
-            answer = responses.BODY_TOO_LARGE
-        except Overloaded:
-            answer = responses.OVERLOADED
-        except IngestUnavailableError:
-            answer = responses.ROUTER_UNAVAILABLE
+        except tuple(ANSWERS) as problem:
+            answer = ANSWERS[type(problem)]
         if delivery.outcome is not None or (
             answer.reason and (answer.status < HTTPStatus.INTERNAL_SERVER_ERROR or answer.reason in DECIDED)
         ):
@@ -164,7 +168,7 @@ class WebhookHandler:
                 await self._check_acceptance(delivery, acceptance, event, content)
         except InvalidError as error:
             too_large = error.reason == "BODY_TOO_LARGE"
-            raise _Refused(responses.BODY_TOO_LARGE if too_large else responses.body_invalid(error.message)) from None
+            raise Refused(responses.BODY_TOO_LARGE if too_large else responses.body_invalid(error.message)) from None
         except ExhaustedError:
             raise Overloaded from None
         if handshake is not None:
@@ -226,17 +230,17 @@ class WebhookHandler:
             raise self._unauthenticated(delivery, early, *refusal.errors) from None
         except FlowhookError as error:
             if isinstance(error, InvalidError) and error.reason == "BODY_INVALID":
-                raise _Refused(responses.body_invalid(error.message)) from None
+                raise Refused(responses.body_invalid(error.message)) from None
             if not isinstance(error, InvalidError | ExhaustedError | NotFoundError) and error.reason not in REFUSED:
                 raise IngestUnavailableError from None
-            raise _Refused(self._rejected(delivery, failure_to_proto(error))) from None
+            raise Refused(self._rejected(delivery, failure_to_proto(error))) from None
 
     async def _check_acceptance(
         self, delivery: Delivery, acceptance: CompiledAcceptance, event: Event, content: ParsedContent
     ) -> None:
         refusal = await self._stages.accept(delivery, acceptance, event, content)
         if refusal is not None:
-            raise _Refused(*refusal)
+            raise Refused(*refusal)
 
     async def _visited(self, visit: FetchUrl) -> Response:
         try:
@@ -257,19 +261,19 @@ class WebhookHandler:
                 found = await self._flow_cache.find_url(self._views.host(head, peer), path)
                 endpoints, suffix = found or (None, None)
         except FlowhookError:
-            raise _Refused(responses.ROUTER_UNAVAILABLE) from None
+            raise Refused(responses.ROUTER_UNAVAILABLE) from None
         if endpoints is None:
-            raise _Refused(responses.FLOW_NOT_FOUND)
+            raise Refused(responses.FLOW_NOT_FOUND)
         if suffix is None:
             return endpoints.own
         endpoint = endpoints.at_suffix(suffix)
         if endpoint is None:
-            raise _Refused(responses.FLOW_NOT_FOUND)
+            raise Refused(responses.FLOW_NOT_FOUND)
         if endpoint.one_time and _TOKEN.fullmatch(suffix.partition("/")[2]) is None:
-            raise _Refused(responses.CALLBACK_NOT_FOUND)
+            raise Refused(responses.CALLBACK_NOT_FOUND)
         return endpoint
 
-    def _unauthenticated(self, delivery: Delivery, *outcomes: Outcome | None) -> _Refused:
+    def _unauthenticated(self, delivery: Delivery, *outcomes: Outcome | None) -> Refused:
         error = most_specific(*outcomes)
         self._logger.warning(
             "request unauthenticated",
@@ -281,7 +285,7 @@ class WebhookHandler:
         )
         # a key that can't be fetched is not the sender's fault, so a retry may succeed
         missing = error.reason == "KEY_UNAVAILABLE"
-        return _Refused(responses.KEYS_UNAVAILABLE if missing else delivery.endpoint.unauthenticated, error)
+        return Refused(responses.KEYS_UNAVAILABLE if missing else delivery.endpoint.unauthenticated, error)
 
     async def _store(
         self,
@@ -368,4 +372,4 @@ def _check_rate(delivery: Delivery, match: Match) -> None:
         wait = endpoint.sender_limiter.take(sender, time.monotonic())
         delivery.sender_remaining = endpoint.sender_limiter.remaining(sender)
         if wait:
-            raise _Refused(responses.sender_rate_limited(math.ceil(wait)))
+            raise Refused(responses.sender_rate_limited(math.ceil(wait)))

@@ -105,6 +105,7 @@ class Delivery:
     # what is left of the rate limits of the flow and of the sender, in requests; None: not known
     flow_remaining: int | None = None
     sender_remaining: int | None = None
+    trace: Any = None  # of `edge.webhook.traced`, if the request is traced
 
 
 def build_event(delivery: Delivery, match: Match) -> Event:

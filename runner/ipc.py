@@ -18,6 +18,7 @@ from pydantic import ConfigDict, TypeAdapter
 from flowhook import limits
 from flowhook.model import Reply, WorkflowError
 from flowhook.process.settings import RunnerSettings
+from flowhook.tracing.configuration import TracesConfiguration
 
 MAX_LINE_BYTES: Final = 40 * limits.MIB  # the largest event in base64, with room to spare
 
@@ -33,6 +34,7 @@ class Begin:
     losses_explained: bool
     kills: int  # number of children killed so far because of an evaluation; for the metrics
     quarantined: Mapping[str, float] = field(default_factory=dict)  # remaining seconds in quarantine by flow ID
+    traces: TracesConfiguration | None = None  # None: spans are not exported
 
 
 @dataclass(frozen=True, slots=True)

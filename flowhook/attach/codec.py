@@ -382,7 +382,7 @@ def _decode_response(response: Response) -> m.RouterMessage | None:  # noqa: C90
 
 def _fill_assignments(batch: pb.AssignmentBatch, assignments: Sequence[m.Assignment]) -> None:
     add = batch.assignments.add
-    for lease, attempt, revision, event, journal, start, scope, destination, failure in assignments:
+    for lease, attempt, revision, event, journal, start, scope, destination, failure, resumed in assignments:
         message = add()
         message.lease = lease
         message.attempt = attempt
@@ -398,6 +398,8 @@ def _fill_assignments(batch: pb.AssignmentBatch, assignments: Sequence[m.Assignm
         if destination:
             message.destination = destination
             message.destination_failure = failure
+        if resumed:
+            message.resumed = True
 
 
 def _assignment(item: pb.Assignment) -> m.Assignment:
@@ -412,6 +414,7 @@ def _assignment(item: pb.Assignment) -> m.Assignment:
         item.effect_scope,
         item.destination,
         item.destination_failure,
+        item.resumed,
     )
 
 

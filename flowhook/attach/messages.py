@@ -39,6 +39,7 @@ class Assignment(NamedTuple):
     effect_scope: str = ""  # ID that idempotency keys are derived from; empty: the execution's own ID
     destination: str = ""  # origin of a destination that is down, which it may call once; empty: none
     destination_failure: str = ""  # if not empty, that call fails with this cause instead
+    resumed: bool = False  # whether an earlier attempt ended, in whatever way
 
 
 @dataclass(frozen=True, slots=True)

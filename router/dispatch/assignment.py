@@ -156,8 +156,9 @@ class AssignmentLoader:
                 permits = self._parts.outages.permits
                 permit = permits.pop(item.seq, None) if permits else None
                 allowed = ("", "") if permit is None else permit[1:3]
+                resumed = self._parts.shard.leases.term_of(item.seq) > 0
                 assignments.append(
-                    Assignment(item.token, item.attempt, revision, payload, journal, start, scope, *allowed)
+                    Assignment(item.token, item.attempt, revision, payload, journal, start, scope, *allowed, resumed)
                 )
         if assignments:
             runner.assign(

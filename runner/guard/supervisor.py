@@ -17,6 +17,7 @@ from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RunnerSettings, read_token
 from flowhook.retrying import WORKER
+from flowhook.tracing.configuration import TracesConfiguration, configured
 from runner import ipc
 from runner.guard import exits
 from runner.guard.process_starter import ProcessStarter
@@ -37,7 +38,7 @@ class WorkerSupervisor:
     """Runs the parent process: supervises one child after another.
 
     Raises:
-        InvalidError: there is no token for the router (`TOKEN_MISSING`).
+        InvalidError: there is no token for the router (`TOKEN_MISSING`), or traces can't be exported as configured.
     """
 
     _settings: RunnerSettings
@@ -45,6 +46,7 @@ class WorkerSupervisor:
     _starter: ProcessStarter  # `run` closes it
     _token: str = attrs.field(init=False)
     _explained: bool = attrs.field(init=False)
+    _traces: TracesConfiguration | None = attrs.field(init=False)
     _renew_seconds: float = attrs.field(init=False, default=0.0)
     _was_attached: bool = attrs.field(init=False, default=False)  # whether the present child was ever attached
     # monotonic time at which flows leave quarantine, by ID
@@ -56,6 +58,7 @@ class WorkerSupervisor:
     def __attrs_post_init__(self) -> None:
         self._token = read_token(self._settings, "runner")
         self._explained = self._settings.losses_explained
+        self._traces = configured(enabled=self._settings.traces)
 
     async def run(self) -> None:
         """Supervise children until `process_state.stop` is set, then drain the last one."""
@@ -98,6 +101,7 @@ class WorkerSupervisor:
                 losses_explained=self._explained,
                 kills=self._kills,
                 quarantined=self._in_quarantine(),
+                traces=self._traces,
             )
         )
         watcher = asyncio.create_task(worker.watch(self._settings, shared=True), name="watch child")

@@ -129,6 +129,10 @@ class ExecutionMachine:
         """Whether inputs wait to be processed; they may not be in the journal."""
         return bool(self._inputs)
 
+    def is_replaying(self) -> bool:
+        """Whether entries of the journal are left to replay: what happens now happened in an earlier attempt."""
+        return self._journal.replaying
+
     def queue_result(self, effect: Perform, result: EffectResult) -> Sequence[JournalWrite]:
         """Queue the result of an effect for the next `advance`, and return the entries to journal at once.
 

@@ -7,7 +7,7 @@ import base64
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -17,9 +17,11 @@ from yarl import URL
 
 from flowhook.document.models.webhook import FIELD_NAME, RESERVED_HEADERS
 from flowhook.security.address_policy import POLICY, is_policy_error
+from flowhook.tracing.context import TRACEPARENT
 from runner.authentication.policy import Digest, Policy
 from runner.interpreter import json_codec
 from runner.interpreter.errors import Kind, TaskFault, fault
+from runner.outbound.call_trace import CURRENT, NOT_TRACED, Exchange
 from runner.outbound.destinations import NO_ANSWER, CallGate
 from runner.outbound.dns import refused_status
 from runner.outbound.http_client import Body, HttpClient
@@ -36,6 +38,7 @@ IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 
 _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
 _OK: Final = 200
+_SWITCHING_PROTOCOLS: Final = 101
 _UNAUTHORIZED: Final = 401
 
 
@@ -132,19 +135,25 @@ class BoundClient:
         if authentication is not None and account is None and "Authorization" not in fields:
             authorization = await self.authorization(authentication)
             fields["Authorization"] = authorization.value
-        with self._explained(method, target):
-            async with asyncio.timeout_at(self._deadline):
-                response = await self._client.open(method, target, fields.copy(), body, account)
+        response = await self._open(method, target, fields.copy(), body, account)
         if response.status == _UNAUTHORIZED and authorization is not None and authorization.cached and authentication:
             response.close()
             fields["Authorization"] = (await self.authorization(authentication, refused=authorization)).value
-            with self._explained(method, target):
-                async with asyncio.timeout_at(self._deadline):
-                    response = await self._client.open(method, target, fields, body, account)
+            response = await self._open(method, target, fields, body, account)
         async with response:
             self._answered(target, response.status, requested_delay(response.headers))
             with self._explained(method, target, begins=False):
                 yield response
+
+    async def _open(
+        self, method: str, url: URL, fields: CIMultiDict[str], body: Body, account: Digest | None
+    ) -> aiohttp.ClientResponse:
+        with self._traced(method, url, fields) as exchange, self._explained(method, url):
+            async with asyncio.timeout_at(self._deadline):
+                response = await self._client.open(method, url, fields, body, account)
+            exchange.answered(response.status)
+            return response
+        raise AssertionError("unreachable")
 
     @asynccontextmanager
     async def websocket(
@@ -161,9 +170,10 @@ class BoundClient:
         target, fields = _checked(url, None), _checked_fields(headers)
         if authentication is not None and "Authorization" not in fields:
             fields["Authorization"] = (await self.authorization(authentication)).value
-        with self._explained("GET", target):
+        with self._traced("GET", target, fields) as exchange, self._explained("GET", target):
             async with asyncio.timeout_at(self._deadline):
                 socket = await self._client.open_websocket(target, fields)
+            exchange.answered(_SWITCHING_PROTOCOLS)
         async with socket:
             self._answered(target, _OK)
             with self._explained("GET", target, begins=False):
@@ -207,8 +217,8 @@ class BoundClient:
     async def _send_for_token(
         self, method: str, url: str, *, headers: dict[str, str], body: bytes | None = None
     ) -> HttpResponse:
-        # without the call's key: fetching a token is another effect, and the token server has no part in the call
-        return await self._send(method, _checked(url, None), CIMultiDict(headers), body)
+        # without key and trace of the call: fetching a token is another effect, and its server has no part in the call
+        return await self._send(method, _checked(url, None), CIMultiDict(headers), body, is_traced=False)
 
     async def _send(
         self,
@@ -219,14 +229,25 @@ class BoundClient:
         *,
         follow: bool = False,
         account: Digest | None = None,
+        is_traced: bool = True,
     ) -> HttpResponse:
-        with self._explained(method, url):
+        traced = self._traced(method, url, fields) if is_traced else NOT_TRACED
+        with traced as exchange, self._explained(method, url):
             async with asyncio.timeout_at(self._deadline):
                 response = await self._client.send(
                     method, url, fields, body, follow=follow, hide_path=self._hide_path, account=account
                 )
+            exchange.answered(response.status)
         self._answered(url, response.status, response.retry_after_ms)
         return response
+
+    def _traced(self, method: str, url: URL, fields: CIMultiDict[str]) -> AbstractContextManager[Exchange]:
+        trace = CURRENT.get()
+        if trace is not None:
+            return trace.http(method, url, fields, hide_path=self._hide_path)
+        if fields.get(TRACEPARENT) == "":  # see `CallTrace.http`
+            del fields[TRACEPARENT]
+        return NOT_TRACED
 
     def _answered(self, url: URL, status: int, retry_after_ms: int = 0) -> None:
         if self._gate is not None:

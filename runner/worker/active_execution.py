@@ -20,6 +20,7 @@ from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
 from runner.outbound.destinations import Permit
 from runner.worker.effect_executor import source_location
+from runner.worker.execution_spans import ExecutionSpans
 
 log = logs.get_logger(__name__)
 
@@ -45,6 +46,9 @@ class ActiveExecution:
     effect_scope: str  # ID that idempotency keys are derived from
     written: int  # index of the next journal entry
     event_bytes: int = 0  # size of the event, as it was assigned
+    attempt: int = 1  # 1 for the first one; those that waited are not counted
+    resumed: bool = False  # whether an earlier attempt ended, in whatever way
+    spans: ExecutionSpans | None = field(default=None, repr=False)  # None: it is not recorded
     machine: ExecutionMachine | None = None  # the state machine; None: the execution is not prepared yet
     takes_raw_body: bool = False  # whether the input that `machine` was created with has the body unparsed
     begun: bool = False  # whether its first turn has ended: with it, in a wait, or in a call
@@ -84,6 +88,8 @@ class ActiveExecution:
             binding=stored,
             durable=stored,
             permit=Permit(assignment.destination, assignment.destination_failure) if assignment.destination else None,
+            attempt=assignment.attempt,
+            resumed=assignment.resumed,
         )
 
     @property

@@ -15,10 +15,12 @@ from flowhook.asyncio_tasks import wait_at_most
 from flowhook.client.channel import open_channel
 from flowhook.process import logs
 from flowhook.process.installation import watch_installation
+from flowhook.process.metrics import registry
 from flowhook.process.process_state import ProcessState
 from flowhook.process.ticks import next_tick
 from flowhook.reporting.process_reports import ProcessReporter
 from flowhook.reporting.reachability_reports import ReachabilityReporter
+from flowhook.tracing.tracer import running_tracer
 from runner import ipc, metrics
 from runner.components.base import SharedResources
 from runner.components.registry import callable_components, components
@@ -34,6 +36,7 @@ from runner.worker.attach_client import RouterConnection
 from runner.worker.cluster_components import cluster_components
 from runner.worker.effect_executor import EffectExecutor
 from runner.worker.execution_driver import ExecutionDriver
+from runner.worker.execution_spans import ExecutionTracing
 from runner.worker.preparation import ExecutionPreparer
 from runner.worker.quarantine_driver import QuarantineDriver
 from runner.worker.router_reads import BodyFetcher, ProgramCache, SecretCache
@@ -97,6 +100,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
         HttpClient(address_policy=settings.address_policy) as http,
         SharedResources(settings) as shared,
         contextlib.aclosing(EvaluatorPool(settings)) as isolated,
+        running_tracer(order.traces, "runner", order.runner_id, registry()) as tracer,
         asyncio.TaskGroup() as tasks,
     ):
         router_clock = RouterClock()
@@ -120,6 +124,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
             quarantine=quarantine,
             now_ms=router_clock.now_ms,
             public_url=settings.public_url,
+            tracing=ExecutionTracing(tracer, order.runner_id, settings.traces_queue, settings.pass_trace_context),
             wake_guard=lambda: control.send(ipc.Working()),
         )
         record.rest()

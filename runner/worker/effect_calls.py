@@ -14,10 +14,12 @@ from flowhook.retrying import RETRY_SECONDS
 from flowhook.sharing import Principal, current_principal
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.effects import EffectResult, Perform
+from runner.outbound.call_trace import CURRENT
 from runner.outbound.destinations import CallGate, Destinations
 from runner.outbound.request_bodies import Attachments
 from runner.worker.active_execution import ActiveExecution
 from runner.worker.effect_executor import EffectExecutor
+from runner.worker.execution_spans import ExecutionTracing
 from runner.worker.router_reads import SecretCache
 
 Outcome = TypeVar("Outcome")
@@ -37,6 +39,7 @@ class EffectCalls:
     # called with each result; it must ignore the result unless `is_in_flight`, and call `finish`
     _on_result: Callable[[ActiveExecution, Perform, EffectResult], None]
     _destinations: Destinations
+    _tracing: ExecutionTracing
     executions: int = attrs.field(init=False, default=0)  # number of executions that have effects in flight
 
     def start(self, execution: ActiveExecution, effect: Perform) -> None:
@@ -81,7 +84,13 @@ class EffectCalls:
                     await asyncio.sleep(RETRY_SECONDS)
 
         gate = CallGate(self._destinations, flow_id, execution.permit, effect.repeatable)
-        call = self._executor.perform(execution.effect_scope, effect, secret, self._attachments(execution), gate)
+        about = {"execution": execution.event.id, "flow": flow_id}
+        trace = self._tracing.of_call(execution.event, execution.spans, effect)
+        if trace is not None:
+            CURRENT.set(trace)
+            about["trace_id"] = trace.context.trace_id
+        attachments = self._attachments(execution)
+        call = self._executor.perform(execution.effect_scope, effect, secret, attachments, gate, about=about)
         result = await MonitoredCoroutine(call, self._record, execution.lease, effect.instance)
         self._on_result(execution, effect, result)
 

@@ -43,10 +43,13 @@ class EffectExecutor:
         secret: SecretReader,
         attachments: Attachments = NO_ATTACHMENTS,
         gate: CallGate | None = None,
+        *,
+        about: Mapping[str, str] | None = None,
     ) -> EffectResult:
         """Call the function that an effect names, of an execution with these secrets and attachments.
 
         `gate`: stands before destinations that are down; the result then names the one that the call waits for.
+        `about`: fields of its log lines; by default the execution.
 
         Raises nothing but `CancelledError`.
         """
@@ -68,7 +71,7 @@ class EffectExecutor:
         context = Context(
             idempotency_key=key,
             deadline=deadline,
-            log=log.bind(execution=execution_id, task=effect.instance),
+            log=log.bind(**(about or {"execution": execution_id}), task=effect.instance),
             secret=remember,
             http=BoundClient(self.http, key, deadline, effect.hides_url_paths, known.append, gate),
             settings=self.settings,

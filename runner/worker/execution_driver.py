@@ -46,6 +46,7 @@ from runner.session import (
 from runner.worker.active_execution import ActiveExecution, ActiveExecutions, StartCall, TurnInput, report_defect
 from runner.worker.effect_calls import EffectCalls
 from runner.worker.effect_executor import EffectExecutor
+from runner.worker.execution_spans import ExecutionTracing
 from runner.worker.preparation import ExecutionPreparer, Prepared
 from runner.worker.quarantine_driver import QuarantineDriver
 from runner.worker.router_reads import SecretCache
@@ -208,6 +209,7 @@ class ExecutionDriver:
     _quarantine: QuarantineDriver
     _now_ms: Callable[[], int]  # the clock of executions: Unix milliseconds of the router's clock, see `RouterClock`
     _public_url: str = ""  # scheme and host of the one-time URLs
+    _tracing: ExecutionTracing = attrs.field(factory=lambda: ExecutionTracing(None))
     _wake_guard: Callable[[], None] = lambda: None  # tells the guard that there is an execution again
     _executions: ActiveExecutions = attrs.field(init=False, factory=ActiveExecutions)
     _destinations: Destinations = attrs.field(init=False)
@@ -235,6 +237,7 @@ class ExecutionDriver:
             self._preparer.attachments,
             self._take_result,
             self._destinations,
+            self._tracing,
         )
         self.stalls = StallDetector(time.monotonic, self._session.doubt_leases)
         self._session.limit(ACTIVE)
@@ -353,6 +356,10 @@ class ExecutionDriver:
 
         So those that only wait for their turn have neither input nor machine, and bodies are parsed in turns, too.
         """
+        if self._tracing.records:
+            execution.spans = self._tracing.begin(
+                execution.event, attempt=execution.attempt, resumed=execution.resumed, revision=execution.revision
+            )
         prepared = self._preparer.at_once(execution)
         if prepared is not None:
             return self._begin(execution, prepared)
@@ -385,9 +392,15 @@ class ExecutionDriver:
                 one_time=flow.one_time_urls(self._public_url, event),
             )
             execution.takes_raw_body = flow.program.takes_raw_body
-            execution.machine = ExecutionMachine(
-                flow.program, execution.workflow, execution.journal, lifecycle_types=self._lifecycle_types
+            machine = execution.machine = ExecutionMachine(
+                flow.program,
+                execution.workflow,
+                execution.journal,
+                execution.spans,
+                lifecycle_types=self._lifecycle_types,
             )
+            if execution.spans is not None:
+                execution.spans.is_replaying = machine.is_replaying
         except Exception as problem:  # noqa: BLE001 - it ends this execution, not the whole process
             self._end(execution, messages.Faulted(report_defect(execution, problem)), "faulted")
         return execution.machine
@@ -554,10 +567,12 @@ class ExecutionDriver:
 
     def _end(self, execution: ActiveExecution, ending: messages.Ending, outcome: str) -> None:
         self._reporter.finish(execution, ending)
-        self._remove(execution, outcome)
+        self._remove(execution, outcome, ending)
 
-    def _remove(self, execution: ActiveExecution, outcome: str) -> None:
+    def _remove(self, execution: ActiveExecution, outcome: str, ending: messages.Ending | None = None) -> None:
         self._executions.remove(execution)
+        if execution.spans is not None:
+            execution.spans.end(outcome, ending)
         if not self._executions:
             self._record.rest()
         self._awaiting_renewal.pop(execution.lease, None)

@@ -17,8 +17,8 @@ from runner.worker import app
 
 
 @asynccontextmanager
-async def running_worker(router, **settings):
-    """Execute flows of a `RunningRouter` while the block runs."""
+async def running_worker(router, *, traces=None, **settings):
+    """Execute flows of a `RunningRouter` while the block runs, and export spans as `traces` says."""
     ours, theirs = socket.socketpair()
     control, given = await ipc.ControlChannel.open(ours), await ipc.ControlChannel.open(theirs)
     record = EvaluationRecord()
@@ -27,7 +27,8 @@ async def running_worker(router, **settings):
     with mock.patch.object(logs, "configure"), mock.patch.object(app.metrics, "register"):
         working = asyncio.create_task(app.work(given, record))
         try:
-            control.send(ipc.Begin(settings, router.token("runner"), "runner-1", losses_explained=True, kills=0))
+            token = router.token("runner")
+            control.send(ipc.Begin(settings, token, "runner-1", losses_explained=True, kills=0, traces=traces))
             async with asyncio.timeout(PATIENCE):
                 while not isinstance(await control.receive(), ipc.RouterAttached):
                     pass

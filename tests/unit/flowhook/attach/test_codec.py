@@ -104,6 +104,7 @@ RESPONSES = [
     Welcome(6.0, frozenset()),
     AssignmentBatch((Assignment(b"l", 2, 3, b"event", (ENTRY, FAILURE), 5, "evt_0"), Assignment(b"m", 1, 1, b""))),
     AssignmentBatch((Assignment(b"l", 1, 1, b"", destination="https://a.example", destination_failure="down"),)),
+    AssignmentBatch((Assignment(b"l", 1, 1, b"", resumed=True),)),
     DestinationUpdates(tuple(DestinationUpdate("f", "https://a.example", state) for state in DestinationState)),
     EventDeliveryBatch((EventDelivery(b"l", 1, 7, ENTRY), EventDelivery(b"m", 2, 0, FAILURE))),
     CheckpointAck((DurableCheckpoint(b"l", -1, 2), DurableCheckpoint(b"m", 0, 0))),

@@ -156,7 +156,7 @@ async def until_waiting(router: ParkingRouter, count: int) -> None:
     async with AsyncClient(router.target, token=router.token("admin")) as client, asyncio.timeout(SETTLE_SECONDS):
         while True:
             text = (await client.cluster.processes())[0].metrics.decode()
-            waiting = next(line for line in text.splitlines() if line.startswith("flowhook_router_waiting"))
+            waiting = next(line for line in text.splitlines() if 'state="waiting"' in line)
             if float(waiting.split()[1]) == count:
                 return
             await asyncio.sleep(0.2)

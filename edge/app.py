@@ -134,6 +134,7 @@ async def _serve(
         callbacks,
         replies,
         logger=logger,
+        counts=counts,
         rejections=rejections,
         stages=stages,
         fetcher=fetcher,
@@ -159,19 +160,17 @@ async def _serve(
         shared=proxies.trusts,
         certificates=load_certificates(settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file),
     )
-    for name, text, value in (
-        ("flowhook_edge_connections", "Open connections.", lambda: server.connections),
-        (
-            "flowhook_edge_pending_events",
-            "Requests that wait for the router.",
-            lambda: ingest.pending + callbacks.pending,
-        ),
-        ("flowhook_edge_uploads", "Large bodies that go on to the router.", lambda: uploads.under_way),
-        ("flowhook_edge_held_requests", "Requests that wait for their flow.", lambda: replies.held),
-        ("flowhook_edge_cached_flows", "Flow IDs, known and unknown, in the cache.", lambda: flow_cache.cached),
-    ):
-        counts.add_gauge(name, text, value)
-    registry.register(counts)
+    hide_metrics = counts.expose(
+        registry,
+        {
+            "http_server_active_requests": lambda: application.active,
+            "flowhook_edge_connections": lambda: server.connections,
+            "flowhook_edge_pending_events": lambda: ingest.pending + callbacks.pending,
+            "flowhook_edge_uploads": lambda: uploads.under_way,
+            "flowhook_edge_held_requests": lambda: replies.held,
+            "flowhook_edge_cached_flows": lambda: flow_cache.cached,
+        },
+    )
     try:
         sockets = listen(settings.host, settings.http_port, reuse_port=settings.reuse_port)
         for each in sockets:
@@ -203,4 +202,4 @@ async def _serve(
         await fetcher.close()
         await offload.aclose()
         await acceptance.aclose()
-        registry.unregister(counts)
+        hide_metrics()

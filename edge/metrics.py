@@ -1,101 +1,116 @@
-"""The metrics of an edge: plain integers on the hot path, converted to Prometheus metrics when they are collected.
-
-`prometheus_client` takes a lock for each increment; at ten thousand requests a second that is worth avoiding.
-"""
+"""The metrics of an edge: plain integers while it works; see `flowhook.process.metric_table`."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from itertools import accumulate
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import attrs
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry
 
-# Upper bounds in seconds.
-LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-BATCH_BUCKETS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)  # upper bounds in events
+from flowhook.process.busiest import Busiest
+from flowhook.process.metric_table import OTHER
+from flowhook.process.metrics import Histogram, expose
+
+MAX_RESPONSES: Final = 100  # combinations of labels of responses; flows choose statuses, so there may be more
+UNKNOWN: Final = "_unknown"  # label of the flow of requests for no flow
+# Source: OpenTelemetry, "Semantic conventions for HTTP metrics": other methods are `_OTHER`
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 
-class Histogram:
-    """Counts observations by bucket."""
+class FlowCounts:
+    """What is counted of a flow."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("filtered", "rejected")
 
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
+    def __init__(self) -> None:
+        self.filtered = 0
+        self.rejected: Counter[str] = Counter()  # by reason
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return cumulative counts by upper bound, as Prometheus requires."""
-        names = (*map(str, self.bounds), "+Inf")
-        return list(zip(names, map(float, accumulate(self.counts)), strict=True))
+    def activity(self) -> int:
+        return self.filtered + self.rejected.total()
 
 
 @attrs.define(eq=False, repr=False)
-class EdgeMetrics(Collector):
-    """All counters of an edge."""
+class EdgeMetrics:
+    """All counts of an edge."""
 
-    # number of responses by status and reason (empty when the request was not refused)
-    responses: dict[tuple[int, str], int] = attrs.field(factory=dict)
     incomplete: int = 0  # requests whose sender disconnected before they were complete, so that they got no response
     cache_hits: int = 0  # flow lookups answered by the cache
     cache_misses: int = 0  # flow lookups sent to the router
     # seconds from a complete request to the router's result
-    latency: Histogram = attrs.field(factory=lambda: Histogram(LATENCY_BUCKETS))
-    batches: Histogram = attrs.field(factory=lambda: Histogram(BATCH_BUCKETS))  # events per call to the router
+    latency: Histogram = attrs.field(factory=lambda: Histogram("flowhook_accept_duration_seconds"))
+    # events per call to the router
+    batches: Histogram = attrs.field(factory=lambda: Histogram("flowhook_edge_batch_events"))
     retries: int = 0  # calls to the router that failed and were retried
     streamed_bytes: int = 0  # bytes of bodies that were streamed rather than held in memory as a whole
     unreported: int = 0  # refused requests that could not be reported to the router
-    _gauges: list[tuple[str, str, Callable[[], float]]] = attrs.field(init=False, factory=list)
+    checks: Counter[tuple[str, str, str]] = attrs.field(factory=Counter)  # of credentials: scheme, result and key
+    handshakes: Counter[tuple[str, str]] = attrs.field(factory=Counter)  # provider and result
+    flows: Busiest[FlowCounts] = attrs.field(factory=lambda: Busiest(FlowCounts))
+    unknown: Counter[str] = attrs.field(factory=Counter)  # requests for no flow, by reason
+    # durations (s) of requests by method, route, status and reason (empty when the request was not refused)
+    _responses: dict[tuple[str, str, int, str], Histogram] = attrs.field(init=False, factory=dict)
 
-    def answered(self, status: int, reason: str) -> None:
-        key = (status, reason)
-        self.responses[key] = self.responses.get(key, 0) + 1
+    def answered(self, method: str, route: str, status: int, reason: str, seconds: float) -> None:
+        """Count a response; `route` is a pattern of paths."""
+        seen = self._responses.get((method, route, status, reason))
+        if seen is None:
+            seen = self._new_response(method if method in _METHODS else "_OTHER", route, status, reason)
+        seen.observe(seconds)
 
-    def add_gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """Register a gauge; `value` is called whenever metrics are collected."""
-        self._gauges.append((name, text, value))
+    def _new_response(self, method: str, route: str, status: int, reason: str) -> Histogram:
+        key = (method, route, status, reason)
+        if len(self._responses) >= MAX_RESPONSES and key not in self._responses:
+            key = ("_OTHER", "", 0, OTHER)
+        return self._responses.setdefault(key, Histogram("http_server_request_duration_seconds"))
 
-    def collect(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily("flowhook_edge_requests", "Answers to senders.", labels=("status", "reason"))
-        for (status, reason), count in sorted(self.responses.items()):
-            requests.add_metric((str(status), reason), count)
-        yield requests
-        lookups = CounterMetricFamily("flowhook_edge_flow_lookups", "Lookups of flows.", labels=("result",))
-        lookups.add_metric(("hit",), self.cache_hits)
-        lookups.add_metric(("miss",), self.cache_misses)
-        yield lookups
-        for name, text, count in (
-            (
-                "flowhook_edge_incomplete_requests",
-                "Requests whose sender went away before they were complete.",
-                self.incomplete,
-            ),
-            ("flowhook_edge_ingest_retries", "Calls to the router that were made again.", self.retries),
-            (
-                "flowhook_edge_unreported_rejections",
-                "Refused requests that are missing from the log of rejections.",
-                self.unreported,
-            ),
-            (
-                "flowhook_edge_streamed_bytes",
-                "Bytes of large bodies that went on to the router as they came.",
-                self.streamed_bytes,
-            ),
-        ):
-            yield CounterMetricFamily(name, text, value=count)
-        for name, text, seen in (
-            ("flowhook_edge_accept_seconds", "From a whole request to the router's word on it.", self.latency),
-            ("flowhook_edge_batch_events", "Events per call to the router.", self.batches),
-        ):
-            yield HistogramMetricFamily(name, text, buckets=seen.buckets(), sum_value=seen.total)
-        for name, text, value in self._gauges:
-            yield GaugeMetricFamily(name, text, value=value())
+    def shook_hands(self, provider: str, result: str) -> None:
+        """Count a handshake; `provider`: kinds of `auth` of the flow."""
+        known = len(self.handshakes) < MAX_RESPONSES or (provider, result) in self.handshakes
+        self.handshakes[provider if known else OTHER, result] += 1
+
+    def rejected(self, flow_id: str, reason: str, *, filtered: bool) -> None:
+        """Count a request that was refused, or dropped by the filter of its flow."""
+        counts = self.flows.of(flow_id)
+        if filtered:
+            counts.filtered += 1
+        else:
+            counts.rejected[reason] += 1
+
+    def expose(self, registry: CollectorRegistry, gauges: Mapping[str, Callable[[], float]]) -> Callable[[], None]:
+        """Add the metrics to a registry; the result removes them again."""
+        return expose(
+            registry,
+            {
+                "http_server_request_duration_seconds": lambda: [
+                    ((method, route, str(status or ""), reason), seen)
+                    for (method, route, status, reason), seen in self._responses.items()
+                ],
+                "flowhook_accept_duration_seconds": lambda: self.latency,
+                "flowhook_events_rejected_total": lambda: list(self._rejected()),
+                "flowhook_events_filtered_total": lambda: [
+                    ((flow,), counts.filtered) for flow, counts in self.flows.items() if counts.filtered
+                ],
+                "flowhook_signature_checks_total": lambda: list(self.checks.items()),
+                "flowhook_handshakes_total": lambda: list(self.handshakes.items()),
+                "flowhook_edge_incomplete_requests_total": lambda: self.incomplete,
+                "flowhook_edge_batch_events": lambda: self.batches,
+                "flowhook_edge_unreported_rejections_total": lambda: self.unreported,
+                "flowhook_edge_ingest_retries_total": lambda: self.retries,
+                "flowhook_edge_flow_lookups_total": lambda: [
+                    (("hit",), self.cache_hits),
+                    (("miss",), self.cache_misses),
+                ],
+                "flowhook_edge_streamed_bytes_total": lambda: self.streamed_bytes,
+                **gauges,
+            },
+        )
+
+    def _rejected(self) -> Iterator[tuple[tuple[str, str], float]]:
+        for flow, counts in self.flows.items():
+            for reason, number in counts.rejected.items():
+                yield (flow, reason), number
+        for reason, number in self.unknown.items():
+            yield (UNKNOWN, reason), number

@@ -1,55 +1,47 @@
-"""Prometheus metrics of a runner."""
+"""Metrics of a runner: plain integers while it works; see `flowhook.process.metric_table`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sized
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
+import attrs
+from prometheus_client import CollectorRegistry
 
-from flowhook.process.metrics import registry
+from flowhook.process.metric_table import OTHER
+from flowhook.process.metrics import Histogram, expose
 
-
-class EndedExecutions(Collector):
-    """Counts attempts by outcome, in plain integers: a counter of `prometheus_client` costs 0.6 µs an increment."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-
-    def ended(self, outcome: str) -> None:
-        self._counts[outcome] = self._counts.get(outcome, 0) + 1
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        text = "Attempts at executions that ended on this runner, by outcome: completed, faulted, parked, released, "
-        family = CounterMetricFamily("flowhook_executions", f"{text}abandoned.", labels=("outcome",))
-        for outcome, count in self._counts.items():
-            family.add_metric((outcome,), count)
-        yield family
+MAX_FUNCTIONS: Final = 200  # functions whose calls are counted apart
 
 
-EXECUTIONS: Final = EndedExecutions()
-RUNNING: Final = Gauge(
-    "flowhook_executions_running",
-    "Executions that this runner works on, without those that are parked.",
-    registry=None,
-)
-CALLS: Final = Histogram(
-    "flowhook_call_seconds",
-    "Duration of calls in seconds, by function and outcome: ok, error.",
-    ["function", "outcome"],
-    buckets=(0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60),
-    registry=None,
-)
-EVALUATION_KILLS: Final = Counter(
-    "flowhook_evaluation_kills",
-    "Processes killed because an expression exceeded its time or memory, or a call blocked the event loop.",
-    registry=None,
-)
+@attrs.define(eq=False, repr=False)
+class RunnerMetrics:
+    """All counts of a runner."""
+
+    attempts: Counter[str] = attrs.field(init=False, factory=Counter)  # that ended, by outcome
+    executions: Sized = attrs.field(init=False, default=())  # those that are worked on
+    kills: int = attrs.field(init=False, default=0)  # processes that were killed because of an expression or a call
+    _calls: dict[tuple[str, str], Histogram] = attrs.field(init=False, factory=dict)
+
+    def called(self, function: str, outcome: str, seconds: float) -> None:
+        """Count a call of a function."""
+        seen = self._calls.get((function, outcome))
+        if seen is None:
+            key = (function if len(self._calls) < MAX_FUNCTIONS else OTHER, outcome)
+            seen = self._calls.setdefault(key, Histogram("flowhook_call_duration_seconds"))
+        seen.observe(seconds)
+
+    def expose(self, registry: CollectorRegistry) -> None:
+        expose(
+            registry,
+            {
+                "flowhook_attempts_total": lambda: [((outcome,), number) for outcome, number in self.attempts.items()],
+                "flowhook_attempts_running": lambda: len(self.executions),
+                "flowhook_call_duration_seconds": lambda: list(self._calls.items()),
+                "flowhook_evaluation_kills_total": lambda: self.kills,
+            },
+        )
 
 
-def register() -> None:
-    """Add the metrics to those of this process: it is a runner, and does not only have a runner's code."""
-    for each in (EXECUTIONS, RUNNING, CALLS, EVALUATION_KILLS):
-        registry().register(each)
+METRICS: Final = RunnerMetrics()  # of this process

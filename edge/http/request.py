@@ -10,6 +10,7 @@ Source: https://www.tornadoweb.org/en/stable/httputil.html#internal-apis (the in
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
@@ -87,6 +88,8 @@ class IncomingRequest(HTTPMessageDelegate):
     """A request that may still be arriving."""
 
     head: Head
+    route = ""  # pattern of the paths that are handled the same, set by the handler; empty: it knows no such path
+    _began = 0.0
     complete = False  # whether the whole body was received
     _whole = b""  # a body that was received as one piece, as small ones are
     _limit = INLINE_BYTES  # bytes in `content` above which the sender has to wait
@@ -182,6 +185,7 @@ class IncomingRequest(HTTPMessageDelegate):
         self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders
     ) -> Awaitable[None] | None:
         """Start to handle the request; let the body wait, unless it is small."""
+        self._began = time.monotonic()
         if isinstance(headers, RequestHeaders):
             self.head = head = headers.head
         else:
@@ -240,7 +244,8 @@ class IncomingRequest(HTTPMessageDelegate):
         self._respond(response, self.head.method)
 
     def _respond(self, response: Response, method: str) -> None:
-        self._application.metrics.answered(response.status, response.reason)
+        seconds = time.monotonic() - self._began
+        self._application.metrics.answered(method, self.route, response.status, response.reason, seconds)
         if response.reason:
             response = self._application.types.of(response)
         if not self._gone:
@@ -300,6 +305,10 @@ class Application(HTTPServerConnectionDelegate):
 
     def start_request(self, server_conn: object, request_conn: HTTPConnection) -> IncomingRequest:  # noqa: ARG002
         return IncomingRequest(self, request_conn)
+
+    @property
+    def active(self) -> int:
+        return len(self._tasks)
 
     @property
     def full(self) -> bool:

@@ -193,7 +193,7 @@ class Server(HTTPServer):
         return not (self._open or self._turned_away or self._giving_way or self._beginning or self._accepted_late)
 
     def answered(self, response: Response) -> Response:
-        self._metrics.answered(response.status, response.reason)
+        self._metrics.answered("", "", response.status, response.reason, 0.0)
         return self._types.of(response)
 
     def count_incomplete(self) -> None:

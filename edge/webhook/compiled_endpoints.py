@@ -112,6 +112,7 @@ class CompiledEndpoint:
     max_parsed: int  # maximum size of a body that is parsed, both as received and decompressed
     max_unverified_json: int  # maximum size of an unverified body that is parsed as JSON, if `reads_json`
     schemes: str  # kinds of `auth`
+    previous_secrets: frozenset[Match]  # what matches with a secret that is being rotated out
     asks: bool  # whether any credentials are required
     early: list[Verifier]  # those that need no body
     late: list[Verifier]  # those that need the body
@@ -162,7 +163,7 @@ class CompiledEndpoint:
         self.not_allowed = responses.method_not_allowed(webhook.methods)
         self.max_body = webhook.max_body
         self.max_parsed = min(webhook.max_body, limits.MAX_BODY_BYTES)
-        self.schemes = ",".join(kind.kind for kind in webhook.auth)
+        self.schemes, self.previous_secrets = _kinds(webhook)
         self._networks = webhook.allow_from
         only_one_time = isinstance(webhook, Callback) and webhook.only_one_time
         verifiers = build_verifiers(() if only_one_time else webhook.auth, secrets)
@@ -343,6 +344,12 @@ class FlowEndpoints:
 
 def _sender_limiter(rate: RateLimit | None) -> TokenBuckets | None:
     return None if rate is None else TokenBuckets(per_second=rate.per_second, burst=rate.burst, most=MAX_SENDERS)
+
+
+def _kinds(webhook: Webhook | Callback) -> tuple[str, frozenset[Match]]:
+    """Return the kinds of `auth`, and what matches with a secret other than the first one of each."""
+    previous = frozenset(Match(kind.kind, name) for kind in webhook.auth for name in kind.secret_names[1:])
+    return ",".join(kind.kind for kind in webhook.auth), previous
 
 
 def _namespaces(verifiers: Sequence[Verifier]) -> dict[Verifier, str]:

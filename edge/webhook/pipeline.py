@@ -26,13 +26,14 @@ from edge.http.peer import Peer
 from edge.http.receive_budget import Overloaded
 from edge.http.request import BodyStream, BodyTooLargeError, IncomingRequest
 from edge.http.responses import Response
+from edge.metrics import EdgeMetrics
 from edge.router.body_uploads import BodyUploads, SignatureRejectedError, UploadedBody
 from edge.router.flow_cache import FlowCache
 from edge.router.ingest import IngestBatcher, IngestUnavailableError
 from edge.router.rejections import MAX_BODY_BYTES, RejectionReporter
 from edge.router.replies import PREFIX as REPLIES
 from edge.router.replies import REFUSED, SyncReplies
-from edge.webhook.acceptance import DECIDED, CompiledAcceptance
+from edge.webhook.acceptance import DECIDED, FILTERED, CompiledAcceptance
 from edge.webhook.compiled_endpoints import HOOKS, CompiledEndpoint, ParsedContent
 from edge.webhook.document_fetcher import DocumentFetcher, FetchError
 from edge.webhook.handshakes import DONE, FetchUrl
@@ -62,6 +63,9 @@ MAX_GROWTH: Final = 3
 
 # Syntax of the token of a one-time URL; only the router can tell whether a token is valid.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_.~-]{1,128}")
+
+HOOK_ROUTE: Final = "/hook/{flow}"  # of URLs of flows' own, too
+REPLY_ROUTE: Final = "/replies/{token}"
 
 _OF_CALLBACKS: Final = {  # by the router's reasons
     "CALLBACK_NOT_FOUND": responses.CALLBACK_NOT_FOUND,
@@ -114,6 +118,7 @@ class WebhookHandler:
     _callbacks: IngestBatcher
     _replies: SyncReplies
     _logger: RateLimitedLogger = attrs.field(kw_only=True)
+    _counts: EdgeMetrics = attrs.field(kw_only=True)
     _rejections: RejectionReporter = attrs.field(kw_only=True)
     _stages: Stages = attrs.field(kw_only=True)
     _fetcher: DocumentFetcher = attrs.field(kw_only=True)
@@ -126,13 +131,16 @@ class WebhookHandler:
         head, peer = request.head, request.peer
         try:
             if head.path.startswith(REPLIES):
+                request.route = REPLY_ROUTE
                 address, _ = self._views.view(head, peer)
                 return await self._replies.fetch(head, self._views.principal(address))
             if (health := self._health.answer(head)) is not None:
                 return health
             endpoint = await self._endpoint(head, peer)
         except Refused as refusal:
+            self._counts.unknown[refusal.response.reason] += 1
             return refusal.response
+        request.route = HOOK_ROUTE
         address, seen = self._views.view(head, peer, endpoint.own_host)
         delivery = Delivery(endpoint, head, address, seen)
         error: FlowhookError | None = None
@@ -144,18 +152,30 @@ class WebhookHandler:
             answer, error, seen = refusal.response, refusal.error, delivery.request
         except tuple(ANSWERS) as problem:
             answer = ANSWERS[type(problem)]
-        if delivery.outcome is not None or (
-            answer.reason and (answer.status < HTTPStatus.INTERNAL_SERVER_ERROR or answer.reason in DECIDED)
-        ):
+        if delivery.outcome is not None or answer.reason:
             delivery.request = seen
-            self._rejections.record(delivery, peer, answer, error, time.time())
+            self._record(delivery, peer, answer, error)
         return answer if endpoint.answer_fields is None else endpoint.answer_fields.added(answer, delivery)
+
+    def _record(self, delivery: Delivery, peer: Peer, answer: Response, error: FlowhookError | None) -> None:
+        """Count and report a request that was refused, or of which operators have to know something else."""
+        endpoint, reason = delivery.endpoint, answer.reason
+        if reason:
+            self._counts.rejected(endpoint.flow_id, reason, filtered=reason == FILTERED)
+        if delivery.outcome is RequestOutcome.HANDSHAKE:
+            self._counts.shook_hands(endpoint.schemes, "answered")
+        if delivery.outcome is not None or answer.status < HTTPStatus.INTERNAL_SERVER_ERROR or reason in DECIDED:
+            self._rejections.record(delivery, peer, answer, error, time.time())
 
     async def _accept(self, delivery: Delivery, request: IncomingRequest) -> Response:
         answer = answer_by_head(delivery)
         if answer is not None:
             return answer
         verified, streamed = await self._authenticated(delivery, request)
+        if (endpoint := delivery.endpoint).asks:
+            match = verified[1]
+            is_previous = endpoint.previous_secrets and match in endpoint.previous_secrets
+            self._counts.checks[match.scheme, "valid", "previous" if is_previous else "current"] += 1
         if streamed is not None:
             event = build_event(delivery, verified[1])
             event = event._replace(body_blob=streamed.blob, parts=streamed.parts, form=streamed.form)
@@ -174,6 +194,8 @@ class WebhookHandler:
         if handshake is not None:
             answered = await self._visited(handshake) if isinstance(handshake, FetchUrl) else handshake
             delivery.outcome = None if answered.reason else RequestOutcome.HANDSHAKE
+            if answered.reason:
+                self._counts.shook_hands(endpoint.schemes, "refused")
             return answered
         return await self._store(delivery, request, verified, event, content)
 
@@ -275,6 +297,8 @@ class WebhookHandler:
 
     def _unauthenticated(self, delivery: Delivery, *outcomes: Outcome | None) -> Refused:
         error = most_specific(*outcomes)
+        for scheme in delivery.endpoint.schemes.split(","):
+            self._counts.checks[scheme, "invalid", ""] += 1
         self._logger.warning(
             "request unauthenticated",
             **delivery.endpoint.log_fields,

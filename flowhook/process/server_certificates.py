@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Final
+from weakref import WeakSet
 
 from flowhook.errors import InvalidError
 from flowhook.process import logs
 
 log = logs.get_logger(__name__)
+
+_IN_USE: Final = WeakSet["Certificates"]()
 
 
 class Certificates:
@@ -27,12 +31,27 @@ class Certificates:
         self._key = key
         self._authorities = client_authorities
         self._failure = ""
+        self._pem = b""
+        self._expiry: float | None = None  # None: not read yet
         self.authorities_version = 0
         try:
             self._stamps = self._look()
             self.context = self._load()
         except OSError as error:  # an SSLError is one
             raise InvalidError(f"TLS can't be set up: {error}", reason="TLS_FILES_INVALID") from None
+        _IN_USE.add(self)
+
+    def expiry(self) -> tuple[str, float] | None:
+        """Return the file of the certificate and the Unix time (s) at which it expires; None: it can't be read."""
+        if self._expiry is None:
+            from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415 - few processes have one
+
+            try:
+                found = load_pem_x509_certificates(self._pem)
+            except ValueError:
+                return None
+            self._expiry = min(each.not_valid_after_utc.timestamp() for each in found)
+        return str(self._certificate), self._expiry
 
     def refresh(self) -> bool:
         """Reload the files if one of them changed; return whether they did.
@@ -70,6 +89,7 @@ class Certificates:
             context.verify_mode = ssl.CERT_OPTIONAL  # each flow decides whether a certificate is required
             context.load_verify_locations(self._authorities)
         context.load_cert_chain(self._certificate, self._key, _no_passphrase)
+        self._pem, self._expiry = self._certificate.read_bytes(), None
         return context
 
 
@@ -91,3 +111,9 @@ def load_certificates(
     if certificate is None or key is None:
         raise InvalidError(f"TLS needs both {prefix}tls-cert-file and {prefix}tls-key-file", reason="TLS_FILES_INVALID")
     return Certificates(certificate, key, client_authorities)
+
+
+def expiries() -> list[tuple[tuple[str], float]]:
+    """Return when the certificates of this process expire, in Unix time (s), by file."""
+    found = dict(filter(None, (each.expiry() for each in list(_IN_USE))))
+    return [((file,), at) for file, at in sorted(found.items())]

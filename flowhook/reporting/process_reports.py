@@ -13,7 +13,6 @@ from typing import Final
 
 import attrs
 import grpc
-from prometheus_client import Gauge
 
 import flowhook
 from flowhook import limits
@@ -43,11 +42,6 @@ MAX_METRICS_LINES: Final = 5000
 # timestamps are judged by the edges', and people read the times of all of them.
 MAX_CLOCK_SKEW_SECONDS: Final = 1.0
 
-CLOCK_SKEW: Final = Gauge(
-    "flowhook_clock_skew_seconds",
-    "By how much this process's clock is ahead of the router's, at the least; negative: behind.",
-    registry=metrics.registry(),
-)
 INTERVAL: Final = 2.0  # seconds between reports, and the deadline of one
 REST_INTERVALS: Final = 3  # the same at rest, in intervals
 REST_SHARE: Final = 0.005  # of a processor that a process at rest uses at most, or 30 executions a second
@@ -189,7 +183,6 @@ class ProcessReporter:
 
     def _note_skew(self, seconds: float) -> None:
         self._process_state.clock_skew = seconds
-        CLOCK_SKEW.set(seconds)
         skewed = abs(seconds) > MAX_CLOCK_SKEW_SECONDS
         if skewed and not self._skewed:  # once, not every 2 s
             log.warning("the clock differs from the router's; synchronise both", ahead=round(seconds, 1))

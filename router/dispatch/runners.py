@@ -168,7 +168,7 @@ class AttachedRunners:
         runner = None if lease is None else self._runners.get(lease.runner.id)
         if runner is not None:
             runner.hand_over(delivery, urgent=self._shard.leases.is_quiet(delivery.lease))
-            self._metrics.delivered.inc()
+            self._metrics.delivered += 1
 
     def revoke(self, lease: Lease, reason: str) -> None:
         runner = self._runners.get(lease.runner.id)

@@ -91,6 +91,7 @@ class ShardRuntime:
         while rows := await self.parts.state.unfinished(after_seq=after):
             for row in rows:
                 flows[row.flow_id] = row.flow_revision
+                self.parts.metrics.times.add(row.seq, now - max(0, now_ms - row.receive_time_ms) / 1000)
                 loss = self._recover(row)
                 if loss is not None:
                     self._exhausted.append(loss)
@@ -217,6 +218,7 @@ class ShardRuntime:
 
     def _on_logged(self, events: Sequence[stored.LoggedEvent]) -> None:
         now_ms = self.parts.now_ms()
+        self.parts.metrics.times.add(events[0][0], self.parts.clock())
         for seq, event in events:
             soon = self.parts.shard.accept(
                 seq, event.flow_id, event.order_key, event.shaping, root=event.replay_root, now_ms=now_ms

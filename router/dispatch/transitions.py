@@ -94,19 +94,21 @@ class TransitionWriter:
             changes += self._turn_changes(ends, held)
         await self._parts.writer.write(changes, patient=batch.patient)
         self.publish_replies(batch.journaled)
+        ended: list[tuple[int, str, Status]] = []
         for end in ends:
             completed = end.status is Status.COMPLETED
             flow_id = self._parts.shard.ended(end.seq, completed=completed, held=held.get(end.seq))
+            ended.append((end.seq, flow_id, end.status))
             self._parts.statistics.ended(flow_id, end.status, now_ms)
             self._parts.waiters.answer(end)
-        self._parts.metrics.ended(end.status for end in ends)
+        self._parts.metrics.ended(ended)
         if ends and self._completions.is_needed:
             self._completions.publish(ends)
         for reader in self._parts.end_readers if ends else ():
             reader.put(ends)
         again: list[RequeuePending | stored.Delivered] = [*requeued, *delivered]
         self._parts.shard.requeued(each.seq for each in again)
-        self._parts.metrics.delivered.inc(len(delivered))
+        self._parts.metrics.delivered += len(delivered)
         self._parts.writer.notify()
         self._parts.effects.add(ASSIGN_READY)
         concerned: Sequence[stored.Ended | stored.Parked | stored.Delivered | RequeuePending] = [*ends, *parks, *again]
@@ -149,7 +151,7 @@ class TransitionWriter:
             for loss in losses:
                 self._parts.attempt_log.drop(loss.seq)
             log.warning("leases lost", executions=len(losses))
-            self._parts.metrics.leases_lost.inc(len(losses))
+            self._parts.metrics.leases_lost += len(losses)
             self._parts.writer.spawn(self.apply(TransitionBatch(losses=losses)))
 
     def record(self, unclaimed: Iterable[tuple[int, Attempt]]) -> None:

@@ -123,14 +123,14 @@ class EventIntake:
             await asyncio.gather(self._start(starts), *map(self._call_back, callbacks))
         else:
             await self._start(starts)
-        stored = [intake for intake in intakes if intake.error is None]
-        duplicates = sum(intake.duplicate for intake in stored)
-        # once for all of them: each takes a lock
-        self._runtime.parts.metrics.accepted.inc(len(stored) - duplicates)
-        self._runtime.parts.metrics.duplicate.inc(duplicates)
+        metrics = self._runtime.parts.metrics
         for intake in intakes:
-            if intake.error is not None:
-                self._runtime.parts.metrics.rejected(intake.error.reason)
+            flow_id = intake.message.flow_id
+            if intake.error is None:
+                metrics.received(flow_id, now_ms / 1000, duplicate=intake.duplicate)
+            else:
+                # whoever may ingest can name any flow
+                metrics.rejected(flow_id if self._admission.known(flow_id) else None, intake.error.reason)
 
     # --- events that start executions ---------------------------------------------------------------------------------
 

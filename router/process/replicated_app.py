@@ -12,7 +12,7 @@ from functools import partial
 from typing import Final
 
 import attrs
-from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import CollectorRegistry
 from typing_extensions import override
 
 from flowhook.errors import ConflictError, InvalidError
@@ -200,7 +200,7 @@ class _Runner(TermRunner):
 
     @override
     async def serve(self, term: Term, stop: StopRequest, serving: Callable[[], None]) -> None:
-        of_term = CollectorRegistry(auto_describe=True)
+        of_term = CollectorRegistry()
         shard = OwnedShard(
             settings=self._settings,
             process_state=self._process_state,
@@ -225,23 +225,17 @@ class _Runner(TermRunner):
 def _observe(
     registry: CollectorRegistry, member: Member, refusals: Refusals, snapshots_failing: Callable[[], float]
 ) -> None:
-    def observe(name: str, documentation: str, read: Callable[[], float]) -> None:
-        Gauge(name, documentation, registry=registry).set_function(read)
-
-    observe("flowhook_router_owner", "Whether this router owns the log.", lambda: member.record().state.owns)
-    observe("flowhook_router_log_position", "Position of the log that is applied.", lambda: member.record().position)
-    observe(
-        "flowhook_router_reached_by",
-        "Edges and runners that reach this router at the address that it advertises.",
-        lambda: member.record().reach,
+    metrics.expose(
+        registry,
+        {
+            "flowhook_router_owner": lambda: float(member.record().state.owns),
+            "flowhook_router_log_position": lambda: member.record().position,
+            "flowhook_router_reached_by": lambda: member.record().reach,
+            "flowhook_router_unreachable_from": lambda: member.cut_off,
+            "flowhook_router_snapshots_failing_seconds": snapshots_failing,
+            "flowhook_router_log_refused": lambda: [((kind.value,), refusals.count(kind)) for kind in RefusedKind],
+        },
     )
-    observe(
-        "flowhook_router_unreachable_from", "Edges and runners that can't, and report it here.", lambda: member.cut_off
-    )
-    observe("flowhook_router_snapshots_failing_seconds", "For how long snapshots have failed (s).", snapshots_failing)
-    refused = Gauge("flowhook_router_log_refused", "What was not authentic.", ["kind"], registry=registry)
-    for kind in RefusedKind:
-        refused.labels(kind.value).set_function(partial(refusals.count, kind))
 
 
 def _reachable(host: str, port: int) -> str:

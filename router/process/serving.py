@@ -29,6 +29,7 @@ from router.bodies.body_streams import BodySender, UploadReceiver
 from router.calls.audit_recorder import AuditRecorder
 from router.cluster.term import StopRequest
 from router.dispatch.parts import ShardParts
+from router.dispatch.queue_readings import QueueReadings
 from router.dispatch.shard_runtime import ShardRuntime
 from router.executions.reading import ExecutionReader
 from router.flows.admission import AdmissionControl
@@ -152,7 +153,7 @@ class OwnedShard:
             shard=core,
             state=state,
             log=storage.log,
-            metrics=RouterMetrics(self._registry),
+            metrics=RouterMetrics(self._registry, time.monotonic),
             clock=time.monotonic,
             now_ms=_now_ms,
             limits=limits,
@@ -385,40 +386,24 @@ def _observe(
     uploads: UploadReceiver,
     silence_watch: SilenceWatch,
 ) -> None:
-    shard, events, observe = runtime.shard, runtime.events, metrics.observe
-    shard_outages = runtime.parts.outages
-    observe("flowhook_router_backlog", "Accepted executions that have not ended.", lambda: shard.unfinished)
-    observe("flowhook_router_ready", "Executions ready for a runner.", lambda: shard.ready)
-    observe(
-        "flowhook_router_shaped",
-        "Executions that wait for their rate, for a place of their key, or to be debounced.",
-        lambda: shard.shaped,
+    outages, runners, queues = runtime.parts.outages, runtime.parts.runners, QueueReadings(runtime.parts)
+    metrics.expose(
+        {
+            "flowhook_queue_depth": queues.depths,
+            "flowhook_queue_oldest_age_seconds": queues.oldest_ages,
+            "flowhook_incidents_open": lambda: metrics.of_flows(outages.open_by_flow()),
+            "flowhook_waiting_for_destinations": lambda: outages.waiting,
+            "flowhook_silent_flows": lambda: len(silence_watch),
+            "flowhook_runners_connected": lambda: len(runners),
+            "flowhook_runner_credit": lambda: [
+                ((each.runner_id,), runtime.shard.runners.credit(each.runner_id)) for each in runners
+            ],
+            "flowhook_router_buffered_events": lambda: runtime.events.buffered,
+            "flowhook_router_schedules": lambda: len(cron_scheduler),
+            "flowhook_router_uploads": lambda: uploads.under_way,
+            "flowhook_router_upload_bytes": lambda: uploads.bytes,
+        }
     )
-    observe("flowhook_router_leased", "Executions under lease.", lambda: shard.leased)
-    observe("flowhook_router_waiting", "Executions that wait for a time or an event.", lambda: shard.waiting)
-    observe("flowhook_router_incidents", "Destinations that are down.", lambda: shard_outages.open_incidents)
-    observe(
-        "flowhook_router_waiting_for_destinations",
-        "Executions that wait for a destination that is down.",
-        lambda: shard_outages.waiting,
-    )
-    observe("flowhook_router_suspended", "Suspended executions.", lambda: shard.suspended)
-    observe(
-        "flowhook_router_buffered_events", "Buffered events that no execution listens for yet.", lambda: events.buffered
-    )
-    observe("flowhook_router_schedules", "Flows with a schedule.", lambda: len(cron_scheduler))
-    observe(
-        "flowhook_router_silent_flows",
-        "Flows that got no event for longer than they expect.",
-        lambda: len(silence_watch),
-    )
-    observe("flowhook_router_uploads", "Uploads in progress.", lambda: uploads.under_way)
-    observe(
-        "flowhook_router_upload_bytes",
-        "Bytes of uploads in progress, and of uploaded bodies without their event.",
-        lambda: uploads.bytes,
-    )
-    observe("flowhook_router_runners", "Attached runners.", lambda: len(runtime.parts.runners))
 
 
 def _now_ms() -> int:

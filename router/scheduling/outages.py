@@ -32,6 +32,7 @@ An incident is open from the first breaker that opens until no breaker of the de
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -611,9 +612,9 @@ class Outages:
         found = [each.incident() for each in self._destinations.values() if each.opened_ms]
         return sorted(found, key=lambda each: (each.open_time_ms, each.destination))
 
-    @property
-    def open_incidents(self) -> int:
-        return sum(1 for each in self._destinations.values() if each.opened_ms)
+    def open_by_flow(self) -> Counter[str]:
+        """Return the number of open incidents by flow, of those that are the first ones of an incident."""
+        return Counter(flow for each in self._destinations.values() if each.opened_ms for flow in each.flows)
 
     def destinations_of(self, seq: int) -> tuple[str, ...]:
         """Return the destinations that an execution waits for."""

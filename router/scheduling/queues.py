@@ -16,7 +16,7 @@ import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
 from flowhook.events.shaping import ShapingKeys
@@ -69,6 +69,28 @@ class FlowLoad(NamedTuple):
     # sequence number of the pending execution that runs next; None: none is ready. In the first seconds after a start
     # it may be an earlier one of the flow, which runs already or has ended.
     next: int | None = None
+
+
+class FlowDepth(NamedTuple):
+    """Unfinished executions, by state, and the number of the one that is assigned next, if any is ready."""
+
+    ready: int
+    delayed: int  # by their rate, a place or the turn of their key, or their group
+    leased: int  # those under lease, or about to end, wait or return
+    waiting: int
+    suspended: int
+    next: int | None = None
+
+    @property
+    def total(self) -> int:
+        return sum(self[:5])
+
+    def by_state(self) -> Iterator[tuple[str, int]]:
+        return zip(self._fields[:5], self[:5], strict=True)
+
+    def without(self, other: FlowDepth) -> FlowDepth:
+        """Return what is left without those of a flow."""
+        return FlowDepth(*(max(0, mine - its) for mine, its in zip(self[:5], other[:5], strict=True)))
 
 
 MAX_MOVED: Final = 1000  # executions of flows whose lines change that one call moves, so that it takes milliseconds
@@ -391,6 +413,15 @@ class FairQueues:
             return FlowLoad()
         load = queue.load()
         return load._replace(next=self.rates.first(flow_id)) if queue.is_shaped and load.next is None else load
+
+    def depth(self, flow_id: str) -> FlowDepth:
+        queue, load = self._flows.get(flow_id), self.load(flow_id)
+        ready = 0 if queue is None else len(queue.ready) + queue.held
+        return FlowDepth(ready, load.pending - ready, load.running, load.waiting, load.suspended, load.next)
+
+    def some_flows(self, start: int, number: int) -> list[str]:
+        """Return flows that take memory, from a position on, of which there are more if `number` are returned."""
+        return list(islice(self._flows, start, start + number))
 
     def _admit(self, queue: FlowQueue) -> None:
         if not queue.in_ring and queue.eligible:

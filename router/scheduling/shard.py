@@ -21,7 +21,7 @@ caller revokes the token.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from flowhook.events.shaping import UNSHAPED, ShapingKeys
@@ -45,6 +45,7 @@ from router.scheduling.outages import BreakerPolicy
 from router.scheduling.pending_transitions import PendingTransitions, ReturningExecution
 from router.scheduling.queues import (
     FairQueues,
+    FlowDepth,
     FlowLoad,
     FlowPolicy,
     FlowQueue,
@@ -262,6 +263,14 @@ class Shard:
             runner.credit -= 1
             assigned.append(LeaseGranted(runner.id, lease.token, seq, lease.attempt))
         return count
+
+    def first_leases(self, granted: Iterable[LeaseGranted]) -> Iterator[tuple[int, str]]:
+        """Yield the executions, with their flows, that were never leased before, of those accepted since the start."""
+        for item in granted:
+            if item.attempt == 1 and not self.leases.term_of(item.seq):
+                lease = self.leases.get(item.token)
+                if lease is not None:
+                    yield item.seq, lease.queue.flow_id
 
     def end(self, token: bytes) -> Lease | None:
         """Release a lease whose execution is about to end; None when the token is stale."""
@@ -636,6 +645,17 @@ class Shard:
 
     def load(self, flow_id: str) -> FlowLoad:
         return self._queues.load(flow_id)
+
+    def depth(self, flow_id: str = "") -> FlowDepth:
+        """Return the unfinished executions of a flow by state, or of all flows; in constant time."""
+        if flow_id:
+            return self._queues.depth(flow_id)
+        known = self._queues.ready + self.leased + self.waiting + self.suspended
+        delayed = max(0, self.unfinished - known)
+        return FlowDepth(self._queues.ready, delayed, self.leased, self.waiting, self.suspended)
+
+    def some_flows(self, start: int, number: int) -> list[str]:
+        return self._queues.some_flows(start, number)
 
     def turns(self, seqs: Sequence[int]) -> tuple[dict[int, RateWait], dict[int, int], dict[int, GroupWait]]:
         """Return what executions wait for, of those that do, in bounded time.

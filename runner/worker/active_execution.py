@@ -13,11 +13,11 @@ from flowhook.attach import messages
 from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import Event, JournalEntry, WorkflowError
 from flowhook.process import logs
-from runner import metrics
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_context import ExecutionContext
 from runner.interpreter.execution_machine import ExecutionMachine
+from runner.metrics import METRICS
 from runner.outbound.destinations import Permit
 from runner.worker.effect_executor import source_location
 from runner.worker.execution_spans import ExecutionSpans
@@ -126,7 +126,7 @@ class ActiveExecutions:
         self.event_bytes = 0  # size of all their events
         self._by_lease: dict[bytes, ActiveExecution] = {}
         self._by_flow: dict[str, int] = {}
-        metrics.RUNNING.set_function(lambda: len(self._by_lease))
+        METRICS.executions = self._by_lease
 
     def __iter__(self) -> Iterator[ActiveExecution]:
         """Iterate over a copy: executions may be removed meanwhile."""

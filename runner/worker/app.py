@@ -16,17 +16,19 @@ from flowhook.client.channel import open_channel
 from flowhook.process import logs
 from flowhook.process.installation import watch_installation
 from flowhook.process.metrics import registry
+from flowhook.process.process_metrics import process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.ticks import next_tick
 from flowhook.reporting.process_reports import ProcessReporter
 from flowhook.reporting.reachability_reports import ReachabilityReporter
 from flowhook.tracing.tracer import running_tracer
-from runner import ipc, metrics
+from runner import ipc
 from runner.components.base import SharedResources
 from runner.components.registry import callable_components, components
 from runner.evaluation.evaluator import Evaluator
 from runner.evaluation.supervision import Supervision
 from runner.guard.evaluation_record import EvaluationRecord
+from runner.metrics import METRICS
 from runner.outbound.http_client import HttpClient
 from runner.quarantine.isolated_evaluator import EvaluatorPool
 from runner.quarantine.quarantined_flows import QuarantinedFlows
@@ -70,8 +72,8 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
     logs.configure(level=settings.log_level, log_format=settings.log_format, process=order.runner_id)
     loop = asyncio.get_running_loop()
     process_state = ProcessState(name=order.runner_id, role="runner")
-    metrics.register()
-    metrics.EVALUATION_KILLS.inc(order.kills)
+    METRICS.expose(registry())
+    METRICS.kills += order.kills
     session = Session(
         runner_id=order.runner_id,
         components=tuple(callable_components()),
@@ -96,6 +98,7 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
         control.send(ipc.RouterDetached(detail))
 
     async with (
+        process_metrics(process_state),
         open_channel(settings.model_copy(update={"token": SecretStr(order.token)}), "runner") as channel,
         HttpClient(address_policy=settings.address_policy) as http,
         SharedResources(settings) as shared,

@@ -12,13 +12,13 @@ from flowhook.errors import FlowhookError
 from flowhook.model import Reply
 from flowhook.process import logs
 from flowhook.process.settings import RunnerSettings
-from runner import metrics
 from runner.components.base import Component, Context, SecretReader, SharedResources
 from runner.interpreter import json_codec
 from runner.interpreter.effects import EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, error
 from runner.interpreter.execution_context import secret_data
 from runner.interpreter.redaction import Redactor
+from runner.metrics import METRICS
 from runner.outbound.bound_client import BoundClient
 from runner.outbound.destinations import CallGate, DestinationDown
 from runner.outbound.http_client import HttpClient
@@ -90,7 +90,7 @@ class EffectExecutor:
                 shown = dataclasses.replace(shown, destination=gate.failed_at)
             result = dataclasses.replace(result, error=shown)
         outcome = "ok" if result.error is None else "error"
-        metrics.CALLS.labels(effect.function, outcome).observe(clock() - began)
+        METRICS.called(effect.function, outcome, clock() - began)
         return result
 
 

@@ -24,13 +24,13 @@ from flowhook.model import JournalEntry, Subscription
 from flowhook.process import logs
 from flowhook.process.ticks import next_tick
 from flowhook.wire import convert
-from runner import metrics
 from runner.guard.evaluation_record import EvaluationRecord
 from runner.interpreter import effects
 from runner.interpreter.effects import JournalWrite
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_context import ExecutionContext, secrets_data
 from runner.interpreter.execution_machine import ExecutionMachine
+from runner.metrics import METRICS
 from runner.outbound.destinations import Destinations
 from runner.session import (
     Abandon,
@@ -582,7 +582,7 @@ class ExecutionDriver:
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
         self._calls.cancel_all(execution)
-        metrics.EXECUTIONS.ended(outcome)
+        METRICS.attempts[outcome] += 1
 
 
 def window(waiting: int, at_once: float, event_bytes: int) -> int:

@@ -12,11 +12,11 @@ import attrs
 
 from flowhook.model import Event
 from flowhook.process import logs
-from runner import metrics
 from runner.evaluation.supervision import SLOW_NS
 from runner.guard.watchdog import QUARANTINE_SECONDS
 from runner.interpreter.effects import Step
 from runner.interpreter.execution_machine import ExecutionMachine
+from runner.metrics import METRICS
 from runner.quarantine.isolated_evaluator import (
     EvaluationInterrupted,
     EvaluationKilled,
@@ -82,7 +82,7 @@ class QuarantineDriver:
                         self._flows.add(flow_id)
         except EvaluationKilled as end:
             self._flows.add(flow_id, QUARANTINE_SECONDS)
-            metrics.EVALUATION_KILLS.inc()
+            METRICS.kills += 1
             log.warning("evaluation killed", flow=flow_id, task=end.error.instance, cause=end.error.detail)
             raise
         except EvaluationInterrupted:

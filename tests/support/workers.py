@@ -13,6 +13,7 @@ from flowhook.process import logs
 from flowhook.process.settings import RunnerSettings
 from runner import ipc
 from runner.guard.evaluation_record import EvaluationRecord
+from runner.metrics import RunnerMetrics
 from runner.worker import app
 
 
@@ -24,7 +25,7 @@ async def running_worker(router, *, traces=None, **settings):
     record = EvaluationRecord()
     settings = RunnerSettings(router=router.target, data_dir=router.settings.data_dir, **settings)
     # the logs are those of all tests, and so are the metrics, which a process registers once
-    with mock.patch.object(logs, "configure"), mock.patch.object(app.metrics, "register"):
+    with mock.patch.object(logs, "configure"), mock.patch.object(RunnerMetrics, "expose"):
         working = asyncio.create_task(app.work(given, record))
         try:
             token = router.token("runner")

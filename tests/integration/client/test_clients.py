@@ -211,7 +211,7 @@ async def test_an_execution_is_suspended_and_resumed_until_it_has_ended(client):
 async def test_the_cluster_lists_the_router(client):
     (process,) = await client("cluster.processes")
     assert (process.name, process.role, process.ready) == ("router-1", "router", True)
-    assert b"flowhook_router_events_total" in process.metrics
+    assert b"flowhook_events_accepted_total" in process.metrics
 
 
 async def test_a_token_without_the_scope_is_denied(router, kind):

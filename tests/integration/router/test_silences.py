@@ -42,7 +42,7 @@ async def silent_since(client):
 
 async def silent_flows(client):
     [router] = await client.cluster.processes()
-    return float(re.search(rb"^flowhook_router_silent_flows\S* (\S+)$", router.metrics, re.MULTILINE)[1])
+    return float(re.search(rb"^flowhook_silent_flows\S* (\S+)$", router.metrics, re.MULTILINE)[1])
 
 
 async def test_a_flow_is_silent_until_the_next_event_and_flows_hear_both(tmp_path):

@@ -4,30 +4,51 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from edge.metrics import EdgeMetrics
 
+LABELS = 'http_request_method="POST",http_response_status_code="%s",http_route="/hook/{flow}"'
+
 
 def test_what_was_counted_is_shown_to_prometheus():
     counts = EdgeMetrics()
-    counts.answered(202, "")
-    counts.answered(202, "")
-    counts.answered(401, "UNAUTHENTICATED")
+    for seconds in (0.003, 60.0):
+        counts.answered("POST", "/hook/{flow}", 202, "", seconds)
+    counts.answered("POST", "/hook/{flow}", 401, "UNAUTHENTICATED", 0.001)
     counts.latency.observe(0.003)
     counts.latency.observe(60.0)
     counts.batches.observe(16)
-    counts.add_gauge("flowhook_edge_connections", "Open connections.", lambda: 3)
-    registry = CollectorRegistry()
-    registry.register(counts)
+    counts.rejected("shop", "UNAUTHENTICATED", filtered=False)
+    counts.rejected("shop", "FILTERED", filtered=True)
+    counts.unknown["FLOW_NOT_FOUND"] += 3
+    counts.expose(registry := CollectorRegistry(), {"flowhook_edge_connections": lambda: 3})
 
     text = generate_latest(registry).decode()
 
+    name = "http_server_request_duration_seconds"
     for line in (
-        'flowhook_edge_requests_total{reason="",status="202"} 2.0',
-        'flowhook_edge_requests_total{reason="UNAUTHENTICATED",status="401"} 1.0',
-        'flowhook_edge_accept_seconds_bucket{le="0.0025"} 0.0',
-        'flowhook_edge_accept_seconds_bucket{le="0.005"} 1.0',
-        'flowhook_edge_accept_seconds_bucket{le="10.0"} 1.0',
-        'flowhook_edge_accept_seconds_bucket{le="+Inf"} 2.0',
-        "flowhook_edge_accept_seconds_count 2.0",
+        f'{name}_count{{error_type="",{LABELS % 202}}} 2.0',
+        f'{name}_count{{error_type="UNAUTHENTICATED",{LABELS % 401}}} 1.0',
+        'flowhook_accept_duration_seconds_bucket{le="0.0025"} 0.0',
+        'flowhook_accept_duration_seconds_bucket{le="0.005"} 1.0',
+        'flowhook_accept_duration_seconds_bucket{le="10.0"} 1.0',
+        'flowhook_accept_duration_seconds_bucket{le="+Inf"} 2.0',
+        "flowhook_accept_duration_seconds_count 2.0",
         'flowhook_edge_batch_events_bucket{le="16.0"} 1.0',
         "flowhook_edge_connections 3.0",
+        'flowhook_events_rejected_total{flow="shop",reason="UNAUTHENTICATED"} 1.0',
+        'flowhook_events_rejected_total{flow="_unknown",reason="FLOW_NOT_FOUND"} 3.0',
+        'flowhook_events_filtered_total{flow="shop"} 1.0',
     ):
         assert line in text.splitlines(), line
+
+
+def test_responses_beyond_a_limit_are_counted_together():
+    counts = EdgeMetrics()
+    for status in range(200, 600):
+        for method in ("POST", f"METHOD{status}"):
+            counts.answered(method, "/hook/{flow}", status, "", 0.1)
+    counts.expose(registry := CollectorRegistry(), {})
+
+    lines = [line for line in generate_latest(registry).decode().splitlines() if "duration_seconds_count{" in line]
+
+    assert len(lines) == 101
+    assert sum(float(line.split()[-1]) for line in lines) == 800
+    assert not any("METHOD" in line for line in lines)

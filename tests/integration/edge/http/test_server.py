@@ -289,6 +289,7 @@ async def test_answers_are_counted_by_status_and_reason(start_edge, router):
     await edge.post("/hook/open")
     await edge.post("/hook/nope")
     text = generate_latest(registry).decode()
-    assert 'flowhook_edge_requests_total{reason="",status="202"} 1.0' in text
-    assert 'flowhook_edge_requests_total{reason="FLOW_NOT_FOUND",status="404"} 1.0' in text
-    assert "flowhook_edge_accept_seconds_count 1.0" in text
+    name = 'http_server_request_duration_seconds_count{error_type="%s",http_request_method="POST"'
+    assert f'{name % ""},http_response_status_code="202",http_route="/hook/{{flow}}"}} 1.0' in text
+    assert f'{name % "FLOW_NOT_FOUND"},http_response_status_code="404",http_route=""}} 1.0' in text
+    assert "flowhook_accept_duration_seconds_count 1.0" in text

@@ -160,7 +160,9 @@ async def _story(cluster: Cluster, url: str) -> dict[str, str]:
 async def _settled(client: AsyncClient) -> None:
     """Wait until all orders have ended, and the edge has reported what it refused."""
     async with asyncio.timeout(SETTLED_SECONDS):
-        while (await client.executions.page(statuses=[Status.PENDING, Status.RUNNING], page_size=1)).items:
+        while (
+            await client.executions.page(flow_id="shop.orders", statuses=[Status.PENDING, Status.RUNNING], page_size=1)
+        ).items:
             await asyncio.sleep(0.2)
         while not (await client.rejections.page(page_size=1)).items:
             await asyncio.sleep(0.2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +24,7 @@ from flowhook.model import (
     JournalEntry,
     Part,
     Principal,
+    Status,
     TaskRun,
     WorkflowError,
     to_datetime,
@@ -34,6 +35,7 @@ from flowhook.model.jobs import MAX_REASON
 from flowhook.model.replays import ReplayOrigin
 from operations.comparison import MAX_COMPARED, ExecutionDiff, compare_executions
 from operations.encoding import header_texts, shown_fields, stored_json
+from operations.flows import FlowPicture, draw_execution
 from operations.operation import Parameters
 
 if TYPE_CHECKING:
@@ -149,6 +151,23 @@ class ExecutionDetailView(Execution):
     attempt_history: tuple[Attempt, ...]
     attempts_left_out: int  # number of attempts before these that are not stored
     latest_revision: int  # of its flow; 0: the flow was deleted
+
+
+async def get_execution_picture(client: AsyncClient, parameters: ExecutionId) -> FlowPicture:
+    """Draw the flow of an execution with the path that it took: counts, durations and states of its tasks."""
+    detail = await client.executions.get(parameters.execution_id, max_body_bytes=0)
+    return await draw_path(client, detail.execution, detail.history)
+
+
+async def draw_path(client: AsyncClient, execution: Execution, runs: Sequence[TaskRun]) -> FlowPicture:
+    """Return the picture of `get_execution_picture`, given what it reads of the execution.
+
+    Raises:
+        NotFoundError: the revision of the flow that it runs is not stored any more.
+    """
+    flow = await client.flows.get(execution.flow_id, revision=execution.flow_revision)
+    completed = execution.status is Status.COMPLETED
+    return FlowPicture(flow.revision, await draw_execution(flow, runs, completed=completed))
 
 
 class GetExecution(ExecutionId):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -13,7 +14,7 @@ import orjson
 from pydantic import Field
 
 from flowhook.errors import Fault, InvalidFlowError, NotFoundError
-from flowhook.model import Change
+from flowhook.model import Change, TaskRun
 from flowhook.model.flows import AppliedFlow, Flow, FlowCondition, FlowRevision, FlowStatistics, NamedSecret
 from operations.encoding import shown_fields
 from operations.flow_setup import FlowSetup
@@ -224,6 +225,19 @@ async def draw(flow: Flow) -> str:
     from operations.diagram.svg import svg  # noqa: PLC0415 - for those that draw
 
     return await asyncio.to_thread(svg, orjson.loads(flow.definition), flow.id)
+
+
+async def draw_execution(flow: Flow, runs: Sequence[TaskRun], *, completed: bool) -> str:
+    """Return the picture of a flow with the path of an execution, whose tasks are `runs`, on it."""
+    from operations.diagram.path import execution_path  # noqa: PLC0415 - for those that draw
+    from operations.diagram.svg import svg  # noqa: PLC0415
+
+    def picture() -> str:
+        definition = orjson.loads(flow.definition)
+        path = execution_path(definition, runs, completed=completed)
+        return svg(definition, flow.id, path=path, now_ms=round(time.time() * 1000))
+
+    return await asyncio.to_thread(picture)
 
 
 MAX_LINES: Final = 5000  # lines of a comparison; beyond it a last one says so

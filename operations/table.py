@@ -44,6 +44,7 @@ READ_BODY: Final = Operation(
     "GET", "/executions/{execution_id}/body", executions.read_body, download="{execution_id}.bin"
 )
 DIFF_EXECUTIONS: Final = Operation("GET", "/executions/{execution_id}/diff", executions.diff_executions)
+GET_EXECUTION_PICTURE: Final = Operation("GET", "/executions/{execution_id}/picture", executions.get_execution_picture)
 LIST_PARTS: Final = Operation("GET", "/executions/{execution_id}/parts", parts.list_parts)
 READ_PART: Final = Operation("GET", "/executions/{execution_id}/parts/{index}", parts.read_part)
 TRACE_EXECUTION: Final = Operation("GET", "/executions/{execution_id}/trace", executions.trace_execution)

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import orjson
+from markupsafe import Markup
 
 from admin.console import trace_view
 from admin.console.body_view import MAX_SHOWN, body_view
@@ -22,7 +23,7 @@ from flowhook.model import Execution, Status, to_datetime
 from flowhook.model.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES
 from flowhook.model.executions import LinkedExecution, LinkKind
 from operations.attachment_parts import ListedPart
-from operations.executions import ExecutionDetailView
+from operations.executions import ExecutionDetailView, draw_path
 from operations.parts import PartList, may_have_parts
 from operations.table import DIFF_EXECUTIONS, GET_EXECUTION, LIST_EXECUTIONS, LIST_PARTS, TRACE_EXECUTION
 
@@ -120,6 +121,7 @@ class ExecutionDetailPage(Page):
             "max_causes": MAX_CAUSES,
             "caused": caused_rows(detail),
             "tasks": trace_view.shown_tasks(detail, None),
+            "picture": await draw_picture(self, detail),
         }
 
     async def _trace(self, execution_id: str, shown: Shown) -> dict[str, Any]:
@@ -183,6 +185,16 @@ def _task(detail: ExecutionDetailView, number: int, found: dict[str, Any]) -> di
     }
 
 
+async def draw_picture(page: Page, detail: ExecutionDetailView) -> Markup:
+    """Return the flow with the path of an execution; empty if its revision is not stored any more."""
+    async with page.router() as client:
+        try:
+            picture = await draw_path(client, detail, detail.tasks)
+        except NotFoundError:
+            return Markup()
+    return Markup(picture.svg)  # noqa: S704 - operations.diagram escapes all text
+
+
 class ExecutionProgress(Page):
     """Status and tasks of an execution; its page asks for them every 2 s until it has ended, or 10 s while it waits."""
 
@@ -199,6 +211,7 @@ class ExecutionProgress(Page):
             execution=detail,
             path=f"/executions/{quote(detail.id, safe='')}",
             tasks=trace_view.shown_tasks(detail, None),
+            picture=await draw_picture(self, detail),
         )
 
 

@@ -11,6 +11,8 @@ from typing import Final
 
 from markupsafe import Markup
 
+from operations.diagram.reading import milliseconds_text
+
 MAX_BARS: Final = 200  # bars of a timeline; the table beside it has all tasks
 WIDTH: Final = 1000  # width of the picture in its own units, which the page scales
 LABELS: Final = 260  # width of the column with the names of tasks
@@ -24,9 +26,6 @@ _MAX_LABEL: Final = 34
 _MAX_INDENT: Final = 8
 _INDENT: Final = 8
 _TICKS: Final = 5
-# milliseconds of a unit, and its name
-_UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms"))
-_MANY: Final = 999.5  # from here on three digits would need an exponent
 _DAY: Final = 86_400_000
 # distances of ticks in milliseconds; longer ones are whole days
 _STEPS: Final = (
@@ -69,21 +68,13 @@ def draw_timeline(bars: Sequence[Bar], now_ms: int) -> Markup:
     height = _AXIS + ROW * len(shown)
     parts = [
         Markup('<svg class="timeline" viewBox="0 0 {} {}" width="{}" height="{}" role="group" aria-label="{}">').format(
-            WIDTH, height, WIDTH, height, f"Timeline of {len(shown)} rows over {text_of(last - first)}"
+            WIDTH, height, WIDTH, height, f"Timeline of {len(shown)} rows over {milliseconds_text(last - first)}"
         ),
         *_axis(scale, height),
         *(_row(bar, _AXIS + ROW * index, scale, now_ms) for index, bar in enumerate(shown)),
         Markup("</svg>"),
     ]
     return Markup("").join(parts)
-
-
-def text_of(milliseconds: float) -> str:
-    for size, name in _UNITS:
-        if milliseconds >= size:
-            count = milliseconds / size
-            return f"{count:.3g} {name}" if count < _MANY else f"{count:.0f} {name}"
-    return f"{milliseconds:.0f} ms"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +99,7 @@ def _axis(scale: _Scale, height: int) -> list[Markup]:
     ticks = []
     for number in range(int(scale.length_ms // step) + 1):
         x = scale.x(scale.first_ms + number * step)
-        label = text_of(number * step)
+        label = milliseconds_text(number * step)
         fits = x + _GAP + _CHARACTER * len(label) <= WIDTH
         ticks.append(line.format(x, _AXIS - 8, x, height))
         ticks.append(text.format(x + _GAP if fits else x - _GAP, "start" if fits else "end", label))
@@ -122,7 +113,7 @@ def tick_step(length_ms: int) -> int:
 
 
 def _row(bar: Bar, y: int, scale: _Scale, now_ms: int) -> Markup:
-    taken = text_of(sum(_end(interval, now_ms) - interval[0] for interval in bar.intervals))
+    taken = milliseconds_text(sum(_end(interval, now_ms) - interval[0] for interval in bar.intervals))
     label = bar.label if len(bar.label) <= _MAX_LABEL else bar.label[: _MAX_LABEL - 1] + "…"
     what = f"{bar.label}{', ' if bar.is_attempt else f': {bar.state}, '}{'waits, ' if bar.waits else ''}{taken}"
     what += " so far" if any(end is None for _, end in bar.intervals) else ""

@@ -3,7 +3,8 @@
 - `reading`: what pictures show of a definition: labels, triggers, inner tasks.
 - `mermaid`: a Mermaid flowchart.
 - `layout`: the shapes of a drawing; the boxes, frames and columns of a flow, with their places.
+- `path`: what an execution did at each task, and the ways that it took.
 - `svg`: the drawing as SVG, and its style sheet.
 
-Must not live here: I/O, HTML, and anything that knows executions.
+Must not live here: I/O, and HTML.
 """

@@ -11,12 +11,13 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
 from flowhook.document.definition import DIRECTIVES, PlacedTask, tasks_of, walk
 from operations.diagram import reading
 
-RowStyle = Literal["name", "summary", "condition", "case", "note"]
+RowStyle = Literal["name", "summary", "condition", "case", "note", "visit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,8 @@ class Edge:
 
 
 Shape = Box | Edge
+Note = tuple[str, str]
+"""A line below the name of a task, and a short text at its right end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,13 +299,20 @@ MAX_WHOLE: Final = 500  # characters of a text that is shown where the mouse is;
 MARGIN: Final = 12  # pixels around the drawing
 TEXT_PAD: Final = 11  # pixels left and right of texts
 # sizes of fonts, in pixels
-SIZES: Final[Mapping[RowStyle, float]] = {"name": 13, "summary": 11, "condition": 11, "case": 12, "note": 11}
+SIZES: Final[Mapping[RowStyle, float]] = {
+    "name": 13,
+    "summary": 11,
+    "condition": 11,
+    "case": 12,
+    "note": 11,
+    "visit": 11,
+}
 _MONOSPACED: Final = ("summary", "condition")
 
 
-def lay_out(definition: Mapping[str, Any], title: str) -> Drawing:
-    """Return the drawing of a validated definition, whose name is `title`."""
-    column = _Builder().column(
+def lay_out(definition: Mapping[str, Any], title: str, notes: Mapping[str, Note] = MappingProxyType({})) -> Drawing:
+    """Return the drawing of a validated definition, whose name is `title`; `notes`: below names, by JSON Pointer."""
+    column = _Builder(notes).column(
         list(tasks_of(definition.get("do"), ("do",))), first=_start(definition, title), last=pill("end")
     )
     shapes: list[Shape] = []
@@ -313,8 +323,9 @@ def lay_out(definition: Mapping[str, Any], title: str) -> Drawing:
 class _Builder:
     """Makes nodes of tasks, as many as may be drawn."""
 
-    def __init__(self) -> None:
+    def __init__(self, notes: Mapping[str, Note]) -> None:
         self._left = MAX_TASKS
+        self._notes = notes
 
     def column(self, tasks: list[PlacedTask], *, first: Element | None = None, last: Element | None = None) -> Column:
         steps = [] if first is None else [Step(first)]
@@ -347,8 +358,8 @@ class _Builder:
     def node(self, placed: PlacedTask) -> Element:
         tasks = reading.inner(placed)
         if not tasks:
-            return Leaf(_box(placed))
-        box = _box(placed, CARD + 2 * PAD)
+            return Leaf(self.box(placed))
+        box = self.box(placed, CARD + 2 * PAD)
         if placed.kind == "fork":
             nodes: list[Element] = [self.column([branch]) for branch in tasks[:MAX_BRANCHES]]
             if len(tasks) > MAX_BRANCHES:
@@ -365,18 +376,19 @@ class _Builder:
         box = _card("catch", rows)
         return Frame(box, [self.column(tasks)]) if tasks else Leaf(box)
 
-
-def _box(placed: PlacedTask, pixels: float = CARD) -> Box:
-    """Return the box of a task, `pixels` wide, at no place yet."""
-    task = placed.task
-    rows = [_row("name", placed.name, pixels, right=placed.kind)]
-    if "if" in task:
-        rows += _rows("condition", [f"if {reading.bare(task['if'])}"], pixels)
-    rows += _rows("summary", [reading.summary(placed)], pixels)
-    if timeout := reading.timeout_text(task.get("timeout")):
-        rows += _rows("note", [f"timeout: {timeout}"], pixels)
-    rows += _case_rows(placed, pixels)
-    return _card(placed.kind, rows, pixels, placed)
+    def box(self, placed: PlacedTask, pixels: float = CARD) -> Box:
+        """Return the box of a task, `pixels` wide, at no place yet."""
+        task = placed.task
+        rows = [_row("name", placed.name, pixels, right=placed.kind)]
+        if note := self._notes.get(placed.pointer):
+            rows.append(_row("visit", note[0], pixels, right=note[1]))
+        if "if" in task:
+            rows += _rows("condition", [f"if {reading.bare(task['if'])}"], pixels)
+        rows += _rows("summary", [reading.summary(placed)], pixels)
+        if timeout := reading.timeout_text(task.get("timeout")):
+            rows += _rows("note", [f"timeout: {timeout}"], pixels)
+        rows += _case_rows(placed, pixels)
+        return _card(placed.kind, rows, pixels, placed)
 
 
 def _case_rows(placed: PlacedTask, pixels: float) -> Iterator[Row]:

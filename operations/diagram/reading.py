@@ -90,8 +90,22 @@ def bare(value: object) -> str:
     return " ".join((strip_markers(value) if isinstance(value, str) else str(value)).split())
 
 
-def outline(definition: Mapping[str, Any], limit: int) -> Iterator[tuple[int, str]]:
-    """Yield the flow as text: the depth of each task, from 0, and a line about it; at most `limit` of them."""
+# milliseconds of a unit, and its name
+_UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s"), (1, "ms"))
+_MANY: Final = 999.5  # from here on three digits would need an exponent
+
+
+def milliseconds_text(milliseconds: float) -> str:
+    """Return a duration in one unit, with three digits at most: `1.25 s`."""
+    for size, name in _UNITS:
+        if milliseconds >= size:
+            count = milliseconds / size
+            return f"{count:.3g} {name}" if count < _MANY else f"{count:.0f} {name}"
+    return f"{milliseconds:.0f} ms"
+
+
+def outline(definition: Mapping[str, Any], limit: int) -> Iterator[tuple[int, PlacedTask, str]]:
+    """Yield the flow as text: the depth of each task, from 0, the task, and a line about it; at most `limit`."""
     for placed in islice(walk(definition), limit):
         text = f"{placed.name}: {' '.join(filter(None, (placed.kind, summary(placed))))}"
         if "if" in placed.task:
@@ -103,7 +117,7 @@ def outline(definition: Mapping[str, Any], limit: int) -> Iterator[tuple[int, st
             text += f"; catches {caught(placed)}"
         if (then := placed.task.get("then", "continue")) != "continue":
             text += f", then {then}"
-        yield sum(isinstance(step, int) for step in placed.path) - 1, text
+        yield sum(isinstance(step, int) for step in placed.path) - 1, placed, text
 
 
 def _call(task: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from operations.diagram import layout, reading
 from operations.diagram.layout import FIRST_ROW, ROW, TEXT_PAD, Box, Edge, Row
+from operations.diagram.path import ExecutionPath, Visit
 
 _Attributes = Mapping[str, str | float]
 
@@ -22,40 +23,62 @@ STOPS: Final = ("end", "exit")  # kinds of the small boxes at which a list of ta
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def svg(definition: Mapping[str, Any], title: str, *, standalone: bool = False) -> str:
+def svg(
+    definition: Mapping[str, Any],
+    title: str,
+    *,
+    standalone: bool = False,
+    path: ExecutionPath | None = None,
+    now_ms: int = 0,
+) -> str:
     """Return the picture of a validated definition, in plain JSON types; it takes milliseconds.
 
     `title`: name of the flow. `standalone`: for a file of its own, with a style sheet; else for a page that has it.
+    `path`: that of an execution, which is drawn on the picture, with what has not ended as of `now_ms` (Unix ms).
     """
-    return "\n".join(_lines(definition, title, standalone=standalone)) + "\n"
+    return "\n".join(_lines(definition, title, standalone, path, now_ms)) + "\n"
 
 
-def _lines(definition: Mapping[str, Any], title: str, *, standalone: bool) -> Iterator[str]:
-    drawing = layout.lay_out(definition, title)
+def _lines(
+    definition: Mapping[str, Any],
+    title: str,
+    standalone: bool,  # noqa: FBT001 - of a private function
+    path: ExecutionPath | None,
+    now_ms: int,
+) -> Iterator[str]:
+    visits = {} if path is None else path.visits
+    notes = {pointer: (visit.text, visit.duration(now_ms)) for pointer, visit in visits.items()}
+    drawing = layout.lay_out(definition, title, notes)
     if standalone:
         yield '<?xml version="1.0" encoding="UTF-8"?>'
     width, height = _number(drawing.width), _number(drawing.height)
     yield (
-        '<svg xmlns="http://www.w3.org/2000/svg" class="diagram" role="img" aria-labelledby="diagram-title" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="{"diagram" if path is None else "diagram path"}" role="img" '
+        'aria-labelledby="diagram-title" '
         f'aria-describedby="diagram-text" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
     )
-    yield _element("title", {"id": "diagram-title"}, _text(f"Flow {title}"))
-    outline = reading.outline(definition, layout.MAX_TASKS)
-    lines = (f"{'  ' * depth}{line[: layout.MAX_WHOLE]}" for depth, line in outline)
+    words = f"Flow {title}" if path is None else f"Path of an execution through the flow {title}"
+    yield _element("title", {"id": "diagram-title"}, _text(words))
+    lines = (
+        f"{'  ' * depth}{line[: layout.MAX_WHOLE]}{'; '.join(('', *filter(None, notes.get(placed.pointer, ()))))}"
+        for depth, placed, line in reading.outline(definition, layout.MAX_TASKS)
+    )
     yield _element("desc", {"id": "diagram-text"}, _text("\n".join(lines)))
     if standalone:
         yield f"<style>\n{STANDALONE}{STYLE}</style>"
     for number, shape in enumerate(drawing.shapes):
-        yield _edge(shape) if isinstance(shape, Edge) else _box(shape, number)
+        yield _edge(shape) if isinstance(shape, Edge) else _box(shape, number, visits)
     yield "</svg>"
 
 
-def _box(box: Box, number: int) -> str:
+def _box(box: Box, number: int, visits: Mapping[str, Visit]) -> str:
     placed = box.placed
     words = ["node" if placed is None else "task", f"kind-{box.kind}" if box.kind else "", "frame" if box.frame else ""]
     group: _Attributes = {}
     if placed is not None:
         words.append("conditional" if "if" in placed.task else "")
+        if visit := visits.get(placed.pointer):
+            words += ["visited", visit.state]
         group = {"id": f"task-{number}", "data-task": placed.pointer}
     radius = box.height / 2 if box.kind in STOPS else FIRST_ROW / 2 if box.kind == "start" else 4
     rect: _Attributes = {"class": "box", "x": box.x, "y": box.y, "width": box.width, "height": box.height, "rx": radius}
@@ -147,6 +170,17 @@ STYLE: Final = """\
 .diagram .loop polyline { stroke-dasharray: 4 3; }
 .diagram .catch polyline { stroke: var(--bad); stroke-dasharray: 4 3; }
 .diagram .catch path { fill: var(--bad); }
+.path :is(.task, .node) { --state: var(--line); }
+.path .visited { --state: var(--busy); }
+.path .completed { --state: var(--good); }
+.path .faulted { --state: var(--bad); }
+.path :is(.cancelled, .skipped) { --state: var(--quiet); }
+.path .box { stroke: var(--state); }
+.path .visited > .box { stroke-width: 1.5; }
+.path .task > .mark { fill: var(--state); }
+.path .visit { fill: var(--state); font-size: 11px; font-weight: 600; }
+.path .visit-right { fill: var(--ink); font-variant-numeric: tabular-nums; }
+.path .task:not(.visited) > text { fill: var(--quiet); }
 """
 
 # colours of a picture that is a file of its own

@@ -93,6 +93,29 @@ async def test_the_timeline_has_a_bar_and_the_data_of_each_task(viewer, executio
     assert '"id": "ch_1"' in text
 
 
+async def test_the_path_is_drawn_on_the_picture_of_the_flow(viewer, executions):
+    text = (await viewer.get(f"/executions/{executions['faulted']}")).text
+    [picture] = re.findall(r'<svg[^>]*class="diagram path".*?</svg>', text, re.DOTALL)
+    found = re.findall(r'<g class="([^"]*)" id="[^"]*" data-task="([^"]*)"', picture)
+    assert {pointer: classes.split()[2:] for classes, pointer in found} == {
+        "/do/0/order": ["visited", "completed"],
+        "/do/1/&lt;b&gt;charge&lt;~1b&gt;": ["visited", "completed"],
+        "/do/2/done": [],
+    }
+    assert ">800 ms</text>" in picture
+    answer = await viewer.get(f"/api/executions/{executions['faulted']}/picture")
+    assert orjson.loads(answer.body)["svg"] == picture + "\n"
+
+
+async def test_an_execution_of_a_deleted_flow_has_no_picture(viewer, client):
+    await client.flows.apply([flow("undrawn")])
+    execution_id = await client.ingest("undrawn", {})
+    await client.executions.cancel(execution_id)
+    await client.flows.delete("undrawn")
+    answer = await viewer.get(f"/executions/{execution_id}")
+    assert answer.status == 200
+
+
 async def test_attempts_are_bars_with_their_reasons_beside_them(viewer, router, client, executions):
     execution_id = await client.ingest("traced", BODY)
     async with attached(router, "r-<b>", credit=1) as runner:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.cases import cases
 
-from admin.console.timeline import LABELS, MAX_BARS, WIDTH, Bar, draw_timeline, text_of, tick_step
+from admin.console.timeline import LABELS, MAX_BARS, WIDTH, Bar, draw_timeline, tick_step
+from operations.diagram.reading import milliseconds_text
 
 START = 1_700_000_000_000
 
@@ -107,7 +108,7 @@ def test_an_axis_has_never_many_ticks(length):
     ],
 )
 def test_a_duration_has_one_unit(milliseconds, text):
-    assert text_of(milliseconds) == text
+    assert milliseconds_text(milliseconds) == text
 
 
 @given(st.lists(st.tuples(st.integers(0, 10**9), st.integers(0, 10**9) | st.none(), st.text(max_size=40))))

@@ -16,6 +16,7 @@ import attrs
 import orjson
 
 from flowhook.document.definition import filters_of, literal_attributes, walk_everywhere
+from flowhook.document.quantities import parse_size
 from flowhook.errors import InvalidError
 from flowhook.events.cloud_events import ReadAs, read_event
 from flowhook.expressions.syntax import is_expression, strip_markers
@@ -79,18 +80,26 @@ class EventTrigger:
             raise InvalidError(cause, reason="CLOUD_EVENT_INVALID") from None
 
 
+class FlowRetention(NamedTuple):
+    """What is stored of a flow's executions that have ended; None: what the router is set to."""
+
+    age_ms: int | None
+    bytes: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class FlowTriggers:
-    """A flow's schedule, trigger, event subscriptions and expectation; false when it has none of them."""
+    """What is done for a flow without a request: at a time, or because of an event; false if there is nothing."""
 
     timetable: ScheduleSpec | None = None  # its schedule, if it is started by time
     trigger: EventTrigger | None = None  # the events that start it, if any do
     # filters for emitted events that its executions may wait for, as far as these are known in advance
     listens: tuple[CompiledFilter, ...] = ()
     expect_ms: int | None = None  # how often it expects an event at least, if it says so
+    retention: FlowRetention | None = None  # what is removed of it, if it says so
 
     def __bool__(self) -> bool:
-        return bool(self.timetable or self.trigger or self.listens or self.expect_ms)
+        return bool(self.timetable or self.trigger or self.listens or self.expect_ms or self.retention)
 
 
 def parse_triggers(definition: Mapping[str, Any]) -> FlowTriggers:
@@ -101,12 +110,18 @@ def parse_triggers(definition: Mapping[str, Any]) -> FlowTriggers:
     """
     schedule = definition.get("schedule", {})
     expect = definition.get("webhook", {}).get("expect")
+    retention = (definition.get("execution") or {}).get("retention")
     return FlowTriggers(
         timetable=parse_schedule(schedule),
         trigger=_trigger(schedule["on"], schedule.get("read", "data")) if "on" in schedule else None,
         listens=_listens(definition),
         expect_ms=None if expect is None else milliseconds(expect["every"]),
+        retention=None if retention is None else _retention(**retention),
     )
+
+
+def _retention(age: Any = None, size: Any = None) -> FlowRetention:
+    return FlowRetention(None if age is None else milliseconds(age), None if size is None else parse_size(size))
 
 
 def _trigger(strategy: Mapping[str, Any], read: ReadAs) -> EventTrigger:

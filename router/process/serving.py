@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -16,8 +15,7 @@ import attrs
 import grpc.aio
 from prometheus_client import CollectorRegistry
 
-from flowhook import limits
-from flowhook.errors import FlowhookError, InternalError, UnavailableError
+from flowhook.errors import FlowhookError
 from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
@@ -44,6 +42,7 @@ from router.jobs.job_specs import MatchingExecutions
 from router.jobs.removal import ExecutionRemoval
 from router.metrics import RouterMetrics
 from router.process.grpc_server import add_service, bind, enable_reflection, new_server, service_names
+from router.process.retention import Retention
 from router.rejections.received_requests import ReceivedRequests
 from router.rejections.rejection_acceptance import OriginalSeal, RejectionAcceptance
 from router.rejections.verifier_pool import VerifierPool
@@ -63,9 +62,7 @@ from router.services.rejection import RejectionService
 from router.services.runner import RunnerService
 from router.services.secret import SecretService
 from router.services.shards import ShardService
-from router.storage.bodies import BodyStore
 from router.storage.encryption import SecretCipher
-from router.storage.registry import Registry
 from router.storage.shard_state import ShardState
 from router.storage.storage import Storage
 from router.triggers.cron_scheduler import CronScheduler
@@ -76,42 +73,12 @@ from router.triggers.join_trigger import JoinTrigger
 from router.triggers.lifecycle_publisher import LifecyclePublisher
 from router.triggers.silence_watch import SilenceWatch
 
-SWEEP_SECONDS: Final = 60.0  # between two sweeps
-STEP_SECONDS: Final = 0.05  # between two steps of one sweep, so that it never holds up acceptance
-STEP: Final = 500  # executions removed in one step
-# one in this many sweeps removes revisions, too: that takes longer, and few revisions are created in an hour
-REVISION_SWEEPS: Final = 60
 # time for runners to reattach and retain their executions, after their stream or the router ended
 REATTACH_SECONDS: Final = 2.0
 HEALTH_SECONDS: Final = 2.0  # between two checks of the health of storage, and the most that one may take
 STOP_GRACE_SECONDS: Final = 2.0  # grace period for calls under way when the server stops
 USES_SECONDS: Final = 60.0  # between two writes of the times when tokens were last used
 log = logs.get_logger(__name__)
-
-
-async def expire_forever(
-    state: ShardState, bodies: BodyStore, registry: Registry, *, retention_seconds: float, now_ms: Callable[[], int]
-) -> None:
-    """Remove ended executions and former revisions of flows that are past retention, in small steps, until cancelled.
-
-    When storage fails, the next sweep tries again. Each sweep also removes bodies that no event has referred to for
-    `limits.UPLOAD_SECONDS`.
-    """
-    for number in itertools.count():
-        bodies.sweep(seconds=limits.UPLOAD_SECONDS)
-        executions = revisions = 0
-        before_ms = now_ms() - int(retention_seconds * 1000)
-        try:
-            while step := await state.expire(ended_before_ms=before_ms, limit=STEP):
-                executions += step
-                await asyncio.sleep(STEP_SECONDS)
-            if number % REVISION_SWEEPS == 0:
-                revisions = await registry.forget_revisions(superseded_before_ms=before_ms)
-        except (UnavailableError, InternalError) as error:
-            log.warning("sweep failed", reason=error.reason)
-        if executions or revisions:
-            log.info("expired executions removed", executions=executions, revisions=revisions)
-        await asyncio.sleep(SWEEP_SECONDS)
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -171,6 +138,13 @@ class OwnedShard:
         join_trigger = JoinTrigger(parts, runtime.events, starter)
         publisher = EventPublisher(parts, runtime.events, join_trigger, starter)
         silence_watch = SilenceWatch(parts, storage.silences, publisher, _now_ms())
+        retention = Retention(
+            settings=settings,
+            state=state,
+            bodies=storage.bodies,
+            registry=registry,
+            now_ms=_now_ms,
+        )
         lifecycle_publisher = LifecyclePublisher(parts, registry, publisher)
         uploads = UploadReceiver(
             bodies=storage.bodies,
@@ -194,7 +168,7 @@ class OwnedShard:
         flow_secrets = FlowSecrets(registry, matches)
 
         await cron_scheduler.recover()
-        await flows.start(await runtime.recover(), [cron_scheduler, publisher, silence_watch])
+        await flows.start(await runtime.recover(), [cron_scheduler, publisher, silence_watch, retention])
         await runtime.settle(storage.incidents)
 
         intake = EventIntake(
@@ -277,7 +251,6 @@ class OwnedShard:
         if self._before_bind is not None:
             await self._before_bind()
         self._process_state.announce("grpc", settings.host, bind(server, settings, self._port))
-        retention = settings.retention_seconds
         upkeep = (
             self._watch_health(health_service),
             self._save_uses(),
@@ -288,7 +261,7 @@ class OwnedShard:
             IncidentPublisher(outages=runtime.outages, incidents=storage.incidents, publisher=publisher).run(),
             runtime.restore_statistics(),
             jobs.runner.run(),
-            expire_forever(state, storage.bodies, registry, retention_seconds=retention, now_ms=_now_ms),
+            retention.run(),
         )
         try:
             await self._run(server, runtime, flows, runners, ingest, upkeep=upkeep, stopping=health_service.stop)

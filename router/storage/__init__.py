@@ -5,8 +5,8 @@
   their kinds of writes. `changes`, `expiry`, `erasure`: writes of the shard's owner.
 - `queries`, `execution_list`, `activity`: what is read, on the threads of `readers`.
 - `schema`: tables, and the format's version. `statements`: statements over many rows. `rows`: conversion of rows.
-- `writer`: the writer thread and its group commit; `checkpoints` beside it. `blobs`: large payloads as files, or in an
-  object store.
+- `writer`: the writer thread and its group commit; `checkpoints` and `vacuum` beside it.
+- `blobs`: large payloads as files, or in an object store.
 - `errors`: no error of SQLite or the operating system leaves this package untranslated.
 - `commit_log`: the replicated log, which knows nothing of this. `replicated`: views, which follow it.
 

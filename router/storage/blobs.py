@@ -21,16 +21,15 @@ import apsw
 import attrs
 from typing_extensions import override
 
-from flowhook import limits
 from flowhook.errors import FlowhookError, InvalidError, UnavailableError
 from flowhook.process import logs
 from flowhook.security.private_files import make_directory, open_private
 from router.storage.commit_log.interface import ObjectStore
 from router.storage.errors import storage_full
+from router.storage.limits import RESERVE_BYTES
 from router.storage.readers import Readers
 
 _SAFE: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
-RESERVE_BYTES: Final = 64 * limits.MIB  # disk space that bodies leave free, so that accepted executions can still end
 
 
 class BlobDirectory:
@@ -286,6 +285,10 @@ def body_file(body_id: str) -> str:
 
 def check_room(directory: Path, size: int) -> None:
     """Raise StorageError (`STORAGE_FULL`) when the disk has no room for `size` bytes beside the reserve."""
-    found = os.statvfs(directory)
-    if found.f_bavail * found.f_frsize - size < RESERVE_BYTES:
+    if free_bytes(directory) - size < RESERVE_BYTES:
         raise storage_full()
+
+
+def free_bytes(directory: Path) -> int:
+    found = os.statvfs(directory)
+    return found.f_bavail * found.f_frsize

@@ -86,6 +86,10 @@ class BodyStore:
         found = self._waiting.get(body_id)
         return None if found is None or found.flow_id != flow_id else found.stored
 
+    def size_of(self, body_id: str) -> int:
+        """Return the size of a body that is claimed."""
+        return self._waiting[body_id].stored.size
+
     def discard(self, body_id: str, flow_id: str) -> None:
         """Remove a waiting body of the flow, unless an event that names it is being appended."""
         found = self._waiting.get(body_id)

@@ -109,6 +109,7 @@ class _Step:
         self._page_bytes = page_bytes
         self._count = count
         self._usable = page_bytes - file.xRead(1, 20)[0]
+        self._moves_pages = any(file.xRead(4, 52))  # `auto_vacuum`
         self._trunks: dict[int, int] = {}
         """Free pages that list others, with the number of bytes they use for it."""
         self._leaves: set[int] = set()
@@ -124,12 +125,20 @@ class _Step:
             self._clear(number, page, self._trunks[number], self._usable)
         elif number in self._leaves:
             self._clear(number, page, 0, self._usable)
-        elif number < MAX_PAGES and (number - 1) * self._page_bytes != LOCK_BYTE:
+        elif number < MAX_PAGES and not self._lists_pages(number) and (number - 1) * self._page_bytes != LOCK_BYTE:
             found = read_tree_page(page, self._usable, HEADER_BYTES if number == 1 else 0)
             for unused in found.unused:
                 self._clear(number, page, *unused)
             for value in found.long_values:
                 self._clear_end(value)
+
+    def _lists_pages(self, number: int) -> bool:
+        """Whether a page says which page refers to which ("Pointer Map"): it may look like one of a b-tree."""
+        listed = self._usable // 5 + 1  # it, and the pages that it lists
+        first = (number - 2) // listed * listed + 2
+        if (first - 1) * self._page_bytes == LOCK_BYTE:
+            first += 1
+        return self._moves_pages and number == first
 
     def _clear_end(self, value: LongValue) -> None:
         number, size, room = value.page, value.size, self._usable - 4
@@ -299,10 +308,10 @@ def last_erasure(connection: apsw.Connection) -> int:
 
 def erase(
     connection: apsw.Connection, execution_id: str, references: References, rejections: Collection[str], now_ms: int
-) -> tuple[Erasure, list[str]]:
+) -> tuple[Erasure, list[str], list[int]]:
     """Erase the event of an execution, or of a replay of it, with the rows that refer to it; see `ShardState`.
 
-    Returns what was erased, and the blobs that are no longer needed.
+    Returns what was erased, the blobs that are no longer needed, and the numbers of the executions.
     """
     family: list[Any] = connection.execute(_FAMILY, (execution_id,)).fetchall()
     if not family:
@@ -330,7 +339,7 @@ def erase(
     first = last_erasure(connection) + 1
     _INSERT.run(connection, [(first + index, event_id, root, flow_id, now_ms) for index, (event_id,) in enumerate(ids)])
     connection.execute("DELETE FROM erasure WHERE number <= ?", (first + len(ids) - 1 - MAX_ERASURES,))
-    return Erasure(tuple(event_id for (event_id,) in ids), flow_id, now_ms), blobs
+    return Erasure(tuple(event_id for (event_id,) in ids), flow_id, now_ms), blobs, [seq for (seq,) in seqs]
 
 
 STEP_PAGES: Final = 1024  # most pages that one step looks at

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import apsw
@@ -53,7 +53,7 @@ _UPDATE_ROOT = BatchStatement(
 _INSERT_JOURNAL = BatchStatement.insert("journal", "seq, position, key, output, error")
 _INSERT_EVENT = BatchStatement.insert("event", "seq, payload")
 _INSERT_BLOB = BatchStatement.insert("blob", "seq, name, bytes")
-_INSERT_BODY = BatchStatement.insert("body", "seq, id")
+_INSERT_BODY = BatchStatement.insert("body", "seq, id, bytes")
 _INSERT_ATTRIBUTE = BatchStatement.insert("search_attribute", "seq, name, value")
 _INHERIT_ATTRIBUTES = BatchStatement(
     "INSERT INTO search_attribute (seq, name, value) SELECT e.seq, a.name, a.value FROM execution e"
@@ -61,7 +61,7 @@ _INHERIT_ATTRIBUTES = BatchStatement(
     " WHERE e.seq IN ({rows}) ON CONFLICT DO NOTHING"
 )
 _BODIES = BatchStatement(
-    "SELECT e.event_id, b.id FROM execution e JOIN body b USING (seq) WHERE e.event_id IN ({rows})"
+    "SELECT e.event_id, b.id, b.bytes FROM execution e JOIN body b USING (seq) WHERE e.event_id IN ({rows})"
 )
 _INSERT_KEY = BatchStatement.insert("dedupe", "digest, until_ms, seq, event_id", verb="INSERT OR REPLACE")
 _INSERT_CAUSES = BatchStatement.insert(
@@ -84,7 +84,7 @@ class EventBatch(NamedTuple):
     events: Sequence[Any]
     blobs: dict[int, str]  # names of the blobs that contain payloads, by the events' positions
     row_bytes: int  # approximate bytes the events take in the database if all of them are new
-    bodies: Collection[str] = ()  # IDs of existing bodies that wait for these events
+    bodies: Mapping[str, int] = {}  # IDs of existing bodies that wait for these events, and their sizes
 
 
 class AppendResult(NamedTuple):
@@ -105,7 +105,7 @@ class _Key(NamedTuple):
 class _EventOperation(WriterOperation):
     """Appends the events of all calls of a transaction, each once; `room`: see `limit_size`."""
 
-    def __init__(self, room: Callable[[apsw.Connection], int | None]) -> None:
+    def __init__(self, room: Callable[[apsw.Connection], int]) -> None:
         self._room = room
         self._next = 1
         self.full = False
@@ -120,7 +120,7 @@ class _EventOperation(WriterOperation):
         results: list[AppendResult | FlowhookError] = []
         self.full = False
         for batch in arguments:
-            if room is not None and rows.bytes + batch.row_bytes > room:
+            if rows.bytes + batch.row_bytes > room:
                 self.full = True
                 results.append(storage_full(CallRefusedError))
             else:
@@ -149,7 +149,7 @@ class AppendOperation(_EventOperation):
 
     order = 0
 
-    def __init__(self, room: Callable[[apsw.Connection], int | None]) -> None:
+    def __init__(self, room: Callable[[apsw.Connection], int]) -> None:
         super().__init__(room)
         self._flows: dict[str, int] = {}
 
@@ -188,10 +188,11 @@ class AppendOperation(_EventOperation):
                     logged.appended.append(Appended(key.seq, key.event_id))
                     continue
             if body:
-                if body not in batch.bodies and rows.bodies.get(replay_of) != body:
+                replayed, size = rows.bodies.get(replay_of, ("", 0))
+                if body not in batch.bodies and replayed != body:
                     logged.appended.append(Appended(0, body_missing=True))
                     continue
-                rows.new[_INSERT_BODY].append((seq, body))
+                rows.new[_INSERT_BODY].append((seq, body, batch.bodies.get(body, size)))
             if digest:
                 rows.keys[digest] = _Key(until_ms, seq, event_id)
                 new_keys.append((digest, until_ms, seq, event_id))
@@ -227,7 +228,9 @@ class _EventRows:
         digests = [(dedupe_digest(event.flow_id, event.dedupe_key),) for event in events if event.dedupe_key]
         self.keys = {row[0]: _Key(*row[1:]) for row in _BY_KEY.fetch(connection, digests)}
         replays = [(event.replay_of,) for event in events if event.body and event.replay_of]
-        self.bodies: dict[str, str] = dict(_BODIES.fetch(connection, replays))
+        self.bodies: dict[str, tuple[str, int]] = {
+            replayed: (body, size) for replayed, body, size in _BODIES.fetch(connection, replays)
+        }
         self.new: defaultdict[BatchStatement, list[tuple[Any, ...]]] = defaultdict(list)
         self.bytes = 0
 
@@ -324,7 +327,7 @@ class EventLog:
                 for index, event in enumerate(events)
                 if event.body and self._bodies.claim(event.body, event.flow_id)
             }
-            batch = EventBatch(events, blobs, row_bytes, {*claims.values()})
+            batch = EventBatch(events, blobs, row_bytes, {each: self._bodies.size_of(each) for each in claims.values()})
             try:
                 logged: AppendResult = await self._writer.call(self._operation, batch, size=size, refusable=True)
             except FlowhookError as error:

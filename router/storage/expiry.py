@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import apsw
+import orjson
 
 from router.storage.blobs import body_file
 from router.storage.jobs import expire_jobs
-from router.storage.schema import UNENDED
+from router.storage.schema import PAGE_BYTES, UNENDED
 from router.storage.statements import BatchStatement
 
 _ENDED = BatchStatement(
@@ -18,11 +19,44 @@ _ENDED = BatchStatement(
     " AND seq NOT IN (SELECT seq FROM kept_turn)"
 )
 # What keeps a turn is kept, and the events of a batch as long as an execution that runs for it.
-_PAST: Final = (
-    "SELECT end_time_ms, seq, seq IN (SELECT seq FROM kept_turn) OR (coalesce(e.shaping ->> 6, '') <> '' AND EXISTS ("
+_KEPT: Final = (
+    "seq IN (SELECT seq FROM kept_turn) OR (coalesce(e.shaping ->> 6, '') <> '' AND EXISTS ("
     "SELECT 1 FROM execution b WHERE b.event_id = e.shaping ->> 6 AND b.end_time_ms >= ?1 UNION ALL"
     " SELECT 1 FROM execution b WHERE b.replay_root = e.shaping ->> 6 AND b.end_time_ms >= ?1))"
-    " FROM execution e WHERE end_time_ms < ?1 AND (end_time_ms, seq) > (?2, ?3) ORDER BY end_time_ms, seq LIMIT ?4"
+)
+_NEXT_PAST: Final = (
+    "FROM execution e WHERE end_time_ms < ?1 AND (end_time_ms, seq) > (?2, ?3) ORDER BY end_time_ms, seq LIMIT ?4"
+)
+_PAST: Final = (
+    f"SELECT end_time_ms, seq, {_KEPT} OR flow IN (SELECT key FROM flow_key WHERE flow_id IN"  # noqa: S608
+    f" (SELECT value FROM json_each(?5))) {_NEXT_PAST}"
+)
+ROW_BYTES: Final = 400
+"""What the rows of an execution and their index entries take beside what is counted, about."""
+_BYTES: Final = (
+    f"{ROW_BYTES} + coalesce(length(e.error), 0)"  # noqa: S608
+    " + coalesce((SELECT length(v.payload) FROM event v WHERE v.seq = e.seq), 0)"
+    " + coalesce((SELECT b.bytes FROM blob b WHERE b.seq = e.seq), 0)"
+    " + coalesce((SELECT b.bytes FROM body b WHERE b.seq = e.seq), 0)"
+    " + coalesce((SELECT coalesce(length(o.output), 0) + coalesce(length(o.reply), 0) + coalesce(length(o.history), 0)"
+    " FROM outcome o WHERE o.seq = e.seq), 0)"
+    " + (SELECT total(length(j.key) + coalesce(length(j.output), 0) + coalesce(length(j.error), 0)"
+    " + coalesce(length(j.history), 0)) FROM journal j WHERE j.seq = e.seq)"
+    " + (SELECT total(length(h.content)) FROM history h WHERE h.seq = e.seq)"
+)
+_MEASURED_PAST: Final = f"SELECT end_time_ms, seq, {_KEPT}, {_BYTES} {_NEXT_PAST}"
+_OF_FLOW: Final = (
+    "execution e INDEXED BY execution_by_flow WHERE flow = (SELECT key FROM flow_key WHERE flow_id = ?2)"
+    " AND seq > ?3 AND seq <= ?4 ORDER BY seq LIMIT ?5"
+)
+_MEASURE: Final = (
+    "SELECT coalesce(max(seq), 0), count(*), total(ended), total(CASE WHEN ended THEN bytes END) FROM"  # noqa: S608
+    f" (SELECT seq, end_time_ms < ?1 AS ended, {_BYTES} AS bytes FROM {_OF_FLOW})"
+)
+_PAST_OF_FLOW: Final = f"SELECT seq, end_time_ms, receive_time_ms, {_KEPT}, {_BYTES} FROM {_OF_FLOW}"  # noqa: S608
+_STORED: Final = (
+    "SELECT coalesce((SELECT sum(bytes) FROM blob), 0)"
+    " + coalesce((SELECT sum(bytes) FROM (SELECT max(bytes) AS bytes FROM body GROUP BY id)), 0)"
 )
 _RELEASE = BatchStatement(
     "UPDATE execution SET shaping = json_set(shaping, '$[5]', 1, '$[6]', '') WHERE seq IN (SELECT m.seq"
@@ -56,20 +90,36 @@ FIRST: Final = (0, 0)
 class ExpiryStep(NamedTuple):
     """Result of a step."""
 
-    executions: int  # number of those that were removed
+    removed: list[int]  # numbers of the executions that were removed
     blobs: list[str]  # that are no longer needed
     more: bool  # whether more remains
     last_flow: str = ""  # ID of the last flow that was looked at; empty: begin with the first one
     last: tuple[int, int] = FIRST  # end and number of the last execution that was looked at
+    young: bool = False  # whether most were so young that no later one of the flow is past
+
+
+class FlowBlock(NamedTuple):
+    """Some executions of a flow, whose numbers follow each other."""
+
+    last: int  # number of the last one
+    executions: int
+    ended: int  # how many of them have ended
+    bytes: int  # what these take
 
 
 STEP: Final = 128  # most executions that one transaction removes
 
 
 def expire(
-    connection: apsw.Connection, before_ms: int, limit: int, after_flow: str = "", after: tuple[int, int] = FIRST
+    connection: apsw.Connection,
+    before_ms: int,
+    limit: int,
+    *,
+    after_flow: str = "",
+    after: tuple[int, int] = FIRST,
+    excepting: Sequence[str] = (),
 ) -> ExpiryStep:
-    """Remove expired rows, and executions that ended before a Unix time: of the next `limit`, those that are not kept.
+    """Remove expired rows, and executions that ended before a Unix time, as `remove_past` does.
 
     If nothing of this remains, forget what deleted flows left, of the next ones after `after_flow`.
     """
@@ -91,23 +141,98 @@ def expire(
         (now_ms, STEP),
     )
     events = connection.changes()
-    past: list[Any] = connection.execute(_PAST, (min(before_ms, UNENDED), *after, limit)).fetchall()
-    found = [(seq,) for _, seq, kept in past if not kept]
     jobs = expire_jobs(connection, before_ms, STEP)
-    more = jobs or STEP in (keys, lines, events) or len(past) == limit
-    last = (past[-1][0], past[-1][1]) if len(past) == limit else FIRST
+    step = remove_past(connection, before_ms, limit, after, excepting)
+    more = jobs or STEP in (keys, lines, events) or step.more
     if not more:
         last_flow, count = connection.execute(_LAST_FLOW, (after_flow, _FLOWS)).get
         for statement in (_FORGET_REVISIONS, _FORGET_SCHEDULES):
             connection.execute(statement, (after_flow, last_flow, before_ms))
         after_flow = last_flow if count == _FLOWS else ""
-    return ExpiryStep(len(found), remove_executions(connection, found), more, after_flow, last)
+    return step._replace(more=more, last_flow=after_flow)
+
+
+def remove_past(
+    connection: apsw.Connection, before_ms: int, limit: int, after: tuple[int, int], excepting: Sequence[str] = ()
+) -> ExpiryStep:
+    """Remove executions that ended before a Unix time, first ones first: of the next `limit`, those that are not kept.
+
+    `excepting`: IDs of flows whose executions are all kept.
+    """
+    values = (min(before_ms, UNENDED), *after, limit, orjson.dumps(excepting).decode())
+    past: list[Any] = connection.execute(_PAST, values).fetchall()
+    last = (past[-1][0], past[-1][1]) if past else after
+    step = _removed(connection, [seq for _, seq, kept in past if not kept])
+    return step._replace(more=len(past) == limit, last=last)
+
+
+def remove_bytes(
+    connection: apsw.Connection, before_ms: int, most_bytes: int, after: tuple[int, int] = FIRST
+) -> ExpiryStep:
+    """Remove executions that ended before a Unix time, first ones first, until so many bytes are free: a step of them.
+
+    What they take is an estimate: space in the file is free in whole pages, and a body that another one has remains.
+    """
+    found: list[int] = []
+    past: list[Any] = connection.execute(_MEASURED_PAST, (min(before_ms, UNENDED), *after, STEP)).fetchall()
+    for end_ms, seq, kept, size in past:
+        if most_bytes <= 0:
+            break
+        after = end_ms, seq
+        if not kept:
+            found.append(seq)
+            most_bytes -= int(size)
+    return _removed(connection, found)._replace(more=most_bytes <= 0 or len(past) == STEP, last=after)
+
+
+def remove_past_of_flow(
+    connection: apsw.Connection, flow_id: str, before_ms: int, *, after: int, through: int, most_bytes: int
+) -> ExpiryStep:
+    """Remove executions of a flow that ended before a Unix time, in the order of their acceptance, a step of them.
+
+    Those with numbers in (`after`, `through`] are looked at, until so many bytes are free, or most were accepted after
+    that time: so many that none of the following are past. A single one may say so for want of a clock.
+    """
+    values = (min(before_ms, UNENDED), flow_id, after, through, STEP)
+    rows: list[Any] = connection.execute(_PAST_OF_FLOW, values).fetchall()
+    found: list[int] = []
+    young = 2 * sum(row[2] >= before_ms for row in rows) > len(rows)
+    last = after
+    for seq, end_ms, receive_ms, kept, size in rows:
+        if most_bytes <= 0:
+            break
+        if receive_ms < before_ms:
+            last = seq
+        if end_ms < before_ms and not kept:
+            found.append(seq)
+            most_bytes -= int(size)
+    release_batches(connection, [(seq,) for seq in found])
+    step = _removed(connection, found)
+    return step._replace(more=not young and len(rows) == STEP, last=(0, last), young=young)
+
+
+def measure_flow(connection: apsw.Connection, flow_id: str, after: int, through: int, limit: int) -> FlowBlock:
+    """Return what is stored of the first `limit` executions of a flow with numbers in (`after`, `through`]."""
+    row: Any = connection.execute(_MEASURE, (UNENDED, flow_id, after, through, limit)).fetchone()
+    return FlowBlock(*map(int, row))
+
+
+def stored_bytes(connection: apsw.Connection) -> int:
+    """Return what is in use of the database file, and the sizes of the files beside it that rows name."""
+    pages: int = connection.execute("PRAGMA page_count").get
+    free: int = connection.execute("PRAGMA freelist_count").get
+    files: int = connection.execute(_STORED).get
+    return files + (pages - free) * PAGE_BYTES
 
 
 def delete_ended(connection: apsw.Connection, seqs: Sequence[int]) -> ExpiryStep:
     found = _ENDED.fetch(connection, [(seq,) for seq in seqs])
     release_batches(connection, found)
-    return ExpiryStep(len(found), remove_executions(connection, found), more=False)
+    return _removed(connection, [seq for (seq,) in found])
+
+
+def _removed(connection: apsw.Connection, seqs: list[int]) -> ExpiryStep:
+    return ExpiryStep(seqs, remove_executions(connection, [(seq,) for seq in seqs]), more=False)
 
 
 def release_batches(connection: apsw.Connection, found: Sequence[tuple[Any, ...]]) -> None:

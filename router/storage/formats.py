@@ -22,8 +22,9 @@ import apsw
 from flowhook.errors import ConflictError
 from flowhook.process import logs
 from flowhook.security.private_files import open_private
-from router.storage.blobs import RESERVE_BYTES, sync
+from router.storage.blobs import sync
 from router.storage.errors import STORAGE_FULL, StorageError
+from router.storage.limits import RESERVE_BYTES
 from router.storage.schema import APPLICATION_ID, FORMAT_VERSION, TABLES, connect_writer, read_version
 
 EARLIEST: Final = 3  # the earliest format that is migrated: that of November 2026
@@ -72,6 +73,7 @@ ALTER TABLE inbound_event RENAME COLUMN callback TO receivers;
 """,
     7: """
 ALTER TABLE execution ADD COLUMN shaping TEXT;
+ALTER TABLE body ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE rate_line (line BLOB PRIMARY KEY, until_ms INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE INDEX rate_line_by_until ON rate_line (until_ms);
 CREATE TABLE flow_url (
@@ -106,6 +108,7 @@ TO_EARLIER: Final = {
     7: """
 DROP TABLE rate_line;
 ALTER TABLE execution DROP COLUMN shaping;
+ALTER TABLE body DROP COLUMN bytes;
 DROP TABLE flow_url;
 DROP INDEX rejection_by_outcome;
 DROP INDEX rejection_refused;

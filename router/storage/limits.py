@@ -7,6 +7,8 @@ from typing import Final
 
 from flowhook import limits
 
+RESERVE_BYTES: Final = 64 * limits.MIB
+"""Disk space that what is accepted leaves free, so that it can still end, and be removed."""
 DEFAULT_PAGE: Final = 1000  # most rows that one call returns, unless it is given another limit
 
 
@@ -22,6 +24,7 @@ class StorageLimits:
     waiting_bytes: int = 2 * limits.MAX_MESSAGE_BYTES  # bytes of these calls
     # share of the maximum size of the database that new events may fill, so that accepted ones can still end
     append_share: float = 0.75
+    reserve_bytes: int = RESERVE_BYTES  # of the disk, that new events leave free
     transaction_bytes: int = 16 * limits.MIB  # a transaction includes no further call once it has this many bytes
     # largest payload of an event that is stored in the database; larger ones are blobs
     inline_bytes: int = limits.INLINE_BODY_BYTES

@@ -92,7 +92,11 @@ CREATE INDEX execution_link_by_cause ON execution_link (caused_by, seq);
 
 CREATE TABLE event (seq INTEGER PRIMARY KEY, payload BLOB NOT NULL) STRICT;
 CREATE TABLE blob (seq INTEGER PRIMARY KEY, name TEXT NOT NULL, bytes INTEGER NOT NULL) STRICT;
-CREATE TABLE body (seq INTEGER PRIMARY KEY, id TEXT NOT NULL) STRICT; -- an execution and its replays share one
+CREATE TABLE body ( -- an execution and its replays share one
+  seq INTEGER PRIMARY KEY,
+  id TEXT NOT NULL,
+  bytes INTEGER NOT NULL DEFAULT 0 -- 0: unknown, of a body from before format 8
+) STRICT;
 CREATE INDEX body_by_id ON body (id);
 CREATE TABLE outcome (
   seq INTEGER PRIMARY KEY,
@@ -303,8 +307,7 @@ CREATE TABLE schedule (flow_id TEXT PRIMARY KEY, due_ms INTEGER, last_ms INTEGER
 """
 
 BUSY_MS: Final = 5000  # milliseconds for which a connection waits for the lock of another
-_WRITER = f"""
-PRAGMA page_size = {PAGE_BYTES};
+_WRITER = """
 PRAGMA journal_mode = WAL;
 PRAGMA wal_autocheckpoint = 8000;
 PRAGMA journal_size_limit = 67108864;
@@ -331,6 +334,8 @@ def connect_writer(path: Path, *, durable: bool = True) -> apsw.Connection:
                 f"{path} has format {version}, and this Flowhook writes format {FORMAT_VERSION}",
                 reason="FORMAT_UNSUPPORTED",
             )
+        if not version:  # it must be said before anything is written, and would take the lock of an existing file
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}; PRAGMA auto_vacuum = INCREMENTAL")  # see `vacuum`
         connection.execute(_WRITER).fetchall()
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}").fetchall()
         if not version:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -20,10 +20,22 @@ from router.storage.blobs import BlobDirectory
 from router.storage.changes import StateChangeOperation
 from router.storage.erasure import Wiping, erase, find_erasure, find_references
 from router.storage.event_log import AppendOperation, InboundEventOperation
-from router.storage.expiry import FIRST, STEP, ExpiryStep, delete_ended, expire
+from router.storage.expiry import (
+    FIRST,
+    STEP,
+    ExpiryStep,
+    delete_ended,
+    expire,
+    measure_flow,
+    remove_bytes,
+    remove_past_of_flow,
+    stored_bytes,
+)
 from router.storage.limits import DEFAULT_PAGE, StorageLimits
 from router.storage.readers import Readers, reading
 from router.storage.rows import dump_retry, dump_subscriptions
+from router.storage.schema import UNENDED
+from router.storage.statements import read_counter, write_counter
 from router.storage.writer import Writer
 
 T = TypeVar("T")
@@ -55,6 +67,7 @@ class ShardState:
     _lost: bool = attrs.field(init=False, default=False)
     _last_flow: str = attrs.field(init=False, default="")  # that `expire` looked at
     _last_past: tuple[int, int] = attrs.field(init=False, default=FIRST)  # see `ExpiryStep.last`
+    _removals: Callable[[Sequence[int]], None] = attrs.field(init=False, default=lambda _seqs: None)
 
     def mark_lost(self) -> None:
         self._lost = True
@@ -115,6 +128,9 @@ class ShardState:
     latest_receive_times = reading(activity.latest_receive_times, by="_queries")
     latest_requests = reading(activity.latest_requests, by="_queries")
     erased = reading(find_erasure, by="_queries")
+    measure_flow = reading(measure_flow, by="_queries")
+    stored_bytes = reading(stored_bytes, by="_queries")
+    counter = reading(read_counter)
 
     async def work(self, seqs: Collection[int]) -> dict[int, stored.Work]:
         """Return what runners need to run executions that have not ended; others are missing from the result.
@@ -154,23 +170,73 @@ class ShardState:
         """
         return await self._queries.run(lambda connection: queries.history(connection, seq, self._limits.history_bytes))
 
-    async def expire(self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE) -> int:
+    async def expire(
+        self, *, ended_before_ms: int, limit: int = DEFAULT_PAGE, excepting: Sequence[str] = (), anew: bool = False
+    ) -> int:
         """Remove executions that ended before a Unix time, with their events, journals and blobs; return their number.
 
         A body is removed with the last execution whose event names it. Also removed are expired events and dedupe
         keys, the schedules of flows deleted before that time, and these flows' revisions once none of their executions
         is left; and jobs that ended before that time. Of many flows, each call looks at the next 256.
+
+        `excepting`: IDs of flows whose executions are kept. They are not looked at again before a call with `anew`.
         """
         self._check()
+        if anew:
+            self._last_past = FIRST
         removed, more = 0, True
         while more and removed < limit:
-            wanted, flow, after = min(limit - removed, STEP), self._last_flow, self._last_past
             step = await self._remove(
-                partial(expire, before_ms=ended_before_ms, limit=wanted, after_flow=flow, after=after)
+                partial(
+                    expire,
+                    before_ms=ended_before_ms,
+                    limit=min(limit - removed, STEP),
+                    after_flow=self._last_flow,
+                    after=self._last_past,
+                    excepting=excepting,
+                )
             )
-            removed += step.executions
-            more, self._last_flow, self._last_past = step.more, step.last_flow, step.last
+            removed += len(step.removed)
+            more, self._last_flow = step.more, step.last_flow
+            self._last_past = step.last if more or excepting else FIRST
         return removed
+
+    async def remove_bytes(self, most_bytes: int, *, ended_before_ms: int, after: tuple[int, int]) -> ExpiryStep:
+        """Remove some executions that ended before a Unix time, first ones first; see `expiry.remove_bytes`.
+
+        `after`: the last one that was looked at, as the step before says.
+        """
+        self._check()
+        return await self._remove(partial(remove_bytes, before_ms=ended_before_ms, most_bytes=most_bytes, after=after))
+
+    async def remove_past_of_flow(
+        self, flow_id: str, *, ended_before_ms: int, after: int, through: int = UNENDED, most_bytes: int = UNENDED
+    ) -> ExpiryStep:
+        """Do that with executions of a flow, in the order of their acceptance; see `expiry.remove_past_of_flow`."""
+        self._check()
+        return await self._remove(
+            partial(
+                remove_past_of_flow,
+                flow_id=flow_id,
+                before_ms=ended_before_ms,
+                after=after,
+                through=through,
+                most_bytes=most_bytes,
+            )
+        )
+
+    async def write_counters(self, counters: Mapping[str, int]) -> None:
+        self._check()
+
+        def write(connection: apsw.Connection) -> None:
+            for name, value in counters.items():
+                write_counter(connection, name, value)
+
+        await self._writer.write(write)
+
+    def follow_removals(self, listener: Callable[[Sequence[int]], None]) -> None:
+        """Call `listener` with the numbers of executions that were removed, whoever asked for that."""
+        self._removals = listener
 
     async def delete(self, seqs: Collection[int]) -> int:
         """Remove executions that have ended, as `expire` does, at most `DEFAULT_PAGE`; return their number.
@@ -178,10 +244,11 @@ class ShardState:
         Others are left alone. Dedupe keys stay for their windows: an event that is sent again still is a duplicate.
         """
         self._check()
-        return (await self._remove(partial(delete_ended, seqs=list(seqs)))).executions
+        return len((await self._remove(partial(delete_ended, seqs=list(seqs)))).removed)
 
     async def _remove(self, remove: Callable[[apsw.Connection], ExpiryStep]) -> ExpiryStep:
         step = await self._writer.write(remove)
+        self._removals(step.removed)
         if step.blobs:
             await asyncio.to_thread(self._blobs.remove, step.blobs)
         return step
@@ -209,9 +276,10 @@ class ShardState:
         finally:
             current_principal.reset(principal)
         try:
-            erasure, blobs = await self._writer.write(
+            erasure, blobs, seqs = await self._writer.write(
                 partial(erase, execution_id=execution_id, references=references, rejections=rejections, now_ms=now_ms)
             )
+            self._removals(seqs)
         except NotFoundError:
             earlier = await self.erased(execution_id)
             if earlier is None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
@@ -26,7 +28,7 @@ from flowhook.model.cluster import StorageUsage
 from flowhook.security.private_files import make_directory, open_private
 from flowhook.sharing.table import RouterLimits
 from router.storage.audit import AuditLog, AuditOperation
-from router.storage.blobs import BlobCache, BlobDirectory, ObjectSweep, named_blobs, sync
+from router.storage.blobs import BlobCache, BlobDirectory, ObjectSweep, free_bytes, named_blobs, sync
 from router.storage.bodies import BodyStore
 from router.storage.changes import StateChangeOperation
 from router.storage.checkpoints import Checkpoints
@@ -44,6 +46,7 @@ from router.storage.rejections import RejectionLog
 from router.storage.schema import PAGE_BYTES, connect_writer
 from router.storage.shard_state import ShardState, next_epoch
 from router.storage.silences import SilenceLog
+from router.storage.vacuum import vacuum_forever
 from router.storage.writer import TransactionLog, Writer
 
 
@@ -111,31 +114,38 @@ def _size(path: Path) -> Iterator[int]:
 
 PESSIMISM: Final = 2  # most space a row takes, in multiples of its own size: a page may be left half empty
 MIN_BYTES: Final = 64 * PAGE_BYTES  # smallest limit: the empty tables take some of it
+DISK_SECONDS: Final = 0.2  # between two looks at what is free on the disk
 
 
-Room = Callable[[apsw.Connection], int | None]
+Room = Callable[[apsw.Connection], int]
 
 
 def limit_size(
-    connection: apsw.Connection, max_bytes: int, append_share: float, log_room: Callable[[], int | None]
+    connection: apsw.Connection, max_bytes: int, limits: StorageLimits, log_room: Callable[[], int | None]
 ) -> Room:
     """Limit the size of a database; return a function that returns the bytes that new events may still take.
 
-    `max_bytes`: the limit; 0: only the disk limits it. `append_share`: of the limit, that new events may fill.
-    `log_room`: returns the bytes that they may take elsewhere. For both functions, None is unlimited.
+    `max_bytes`: the limit; 0: only the disk limits it.
+    `log_room`: returns the bytes that they may take elsewhere; None: any number.
     """
+    directory = Path(connection.filename).parent
     limit = max(max_bytes, MIN_BYTES) // PAGE_BYTES if max_bytes else 0
     if limit:
         connection.execute(f"PRAGMA max_page_count = {limit}")
+    disk, looked = 0, -math.inf
 
-    def room(connection: apsw.Connection) -> int | None:
+    def room(connection: apsw.Connection) -> int:
+        nonlocal disk, looked
+        now = time.monotonic()
+        if now - looked > DISK_SECONDS:
+            disk, looked = max(0, free_bytes(directory) - limits.reserve_bytes), now
         in_log = log_room()
+        left = disk if in_log is None else min(disk, in_log)
         if not limit:
-            return in_log
+            return left
         pages: int = connection.execute("PRAGMA page_count").get
         free: int = connection.execute("PRAGMA freelist_count").get
-        left = max(0, int(limit * append_share) - (pages - free)) * PAGE_BYTES // PESSIMISM
-        return left if in_log is None else min(left, in_log)
+        return min(left, max(0, int(limit * limits.append_share) - (pages - free)) * PAGE_BYTES // PESSIMISM)
 
     return room
 
@@ -145,8 +155,7 @@ def probe(connection: apsw.Connection, room: Room) -> bool:
     connection.execute(
         "INSERT INTO counter (name, value) VALUES ('probe', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
     )
-    left = room(connection)
-    return left is None or left > 0
+    return room(connection) > 0
 
 
 class Storage:
@@ -209,8 +218,10 @@ class Storage:
         self.writer.start()
 
     def start_upkeep(self) -> None:
-        """Checkpoint, wipe what was erased before, and remove objects that no row names, if there are any."""
+        """Checkpoint, give back free space, wipe what was erased before, and remove objects that no row names."""
         self._upkeep.append(asyncio.create_task(self._checkpoints.run_forever(), name="checkpoint"))
+        vacuum = vacuum_forever(self._connection, self.writer.run_between)
+        self._upkeep.append(asyncio.create_task(vacuum, name="give back free space"))
         self._upkeep.append(asyncio.create_task(self._wiping.run_forever(), name="wipe what was erased before"))
         if self._sweep is not None:
             self._upkeep.append(asyncio.create_task(self._sweep.run_forever(), name="sweep objects"))
@@ -312,7 +323,7 @@ async def open_storage(
     except (OSError, apsw.Error) as error:
         raise translate(error) from error
     transaction_log = transaction_log or TransactionLog()
-    room = limit_size(connection, max_bytes, limits.append_share, transaction_log.room)
+    room = limit_size(connection, max_bytes, limits, transaction_log.room)
     storage = Storage(path, lock, connection, room, limits=limits, transaction_log=transaction_log, objects=objects)
     try:
         await asyncio.to_thread(storage.start)

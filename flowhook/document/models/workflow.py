@@ -12,20 +12,24 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Stri
 
 from flowhook import limits
 from flowhook.document.definition import NAME_PATTERN, SEMANTIC_VERSION_PATTERN, flow_id
-from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as
+from flowhook.document.diagnostics.problems import Code, LocatedCause, refused_as, validation_error
+from flowhook.document.models import base
 from flowhook.document.models.authentication import AuthenticationPolicy
 from flowhook.document.models.base import Model, NamedModel, accept, model_check
 from flowhook.document.models.calls import AnyEndpoint
-from flowhook.document.models.credentials import SecretName
+from flowhook.document.models.credentials import Duration, SecretName
 from flowhook.document.models.events import Schedule
 from flowhook.document.models.outage import Outage, OutagePolicy
 from flowhook.document.models.shaping import Batch, Concurrency, Debounce, KeyPath, Priority, Rate
 from flowhook.document.models.tasks import ErrorDefinition, Input, Output, Task, TaskItem
 from flowhook.document.models.timing import RetryOrName, RetryPolicy, Timeout, TimeoutOrName
+from flowhook.document.quantities import parse_size
 from flowhook.events.keys import ATTRIBUTE_NAME_PATTERN, MAX_ATTRIBUTES, MAX_NAME
 from flowhook.expressions.paths import compile_accessor
 from flowhook.expressions.syntax import strip_markers
 from flowhook.model.error_types import Spelling
+
+MIN_RETAINED_BYTES: Final = limits.MIB
 
 
 def _attribute(value: str) -> str:
@@ -41,6 +45,28 @@ class Order(Model):
     """Expression in `${ }`: events of one key run one after another. A path (see `expressions.paths`)."""
     on_fault: Literal["continue", "hold"] = "continue"
     """`hold`: an execution that faults keeps its turn until it is resolved, or a replay of it completes."""
+
+
+def _retained_size(value: object) -> int:
+    with refused_as(Code.SIZE_INVALID):
+        size = parse_size(value)
+    if size < MIN_RETAINED_BYTES:
+        raise validation_error(Code.VALUE_RANGE, "expected at least 1MiB")
+    return size
+
+
+class Retention(Model):
+    """What is stored of a flow's executions that have ended; at least one of both."""
+
+    age: Annotated[Duration, Field(ge=60)] | None = None
+    """Seconds after its end for which an execution is stored, at least a minute; None: as the router is set."""
+    size: Annotated[int, BeforeValidator(_retained_size), base.SIZE] | None = None
+    """Bytes, at least 1 MiB; beyond them, the executions that were accepted first are removed. None: any."""
+
+    @model_check
+    def _says_something(self) -> Iterator[LocatedCause]:
+        if self.age is None and self.size is None:
+            yield (), Code.KEY_MISSING, "needs an `age`, a `size`, or both"
 
 
 class ExecutionPolicy(Model):
@@ -77,6 +103,8 @@ class ExecutionPolicy(Model):
     """When executions park before a destination that is down; `none`: never."""
     max_backlog: Annotated[StrictInt, Field(ge=1, le=10_000_000)] = limits.DEFAULT_FLOW_BACKLOG
     """Unfinished executions; beyond it, senders get 429."""
+    retention: Retention | None = None
+    """What is stored of those that have ended; None: what the router is set to."""
 
 
 MAX_EXTENSIONS: Final = 32

@@ -209,6 +209,7 @@ def vacuum_into(source: Path, target: Path, *, pause: Callable[[], bool] | None 
         os.close(open_private(target, os.O_WRONLY | os.O_EXCL))
         if pause is not None:
             connection.set_progress_handler(pause, PAUSE_STEPS)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of the copy: see `vacuum`
         connection.execute("VACUUM INTO ?", (str(target),))
 
 

@@ -20,6 +20,7 @@ from router.storage.blobs import BlobDirectory, named_blobs
 from router.storage.erasure import Step, is_pending, is_under_way, last_erasure, wipe_step
 from router.storage.formats import connect_earlier
 from router.storage.schema import FORMAT_VERSION, connect_reader
+from router.storage.vacuum import give_back
 
 FILE: Final = "view.db"
 LOCAL_TABLES: Final = frozenset({"applied", "rejection", "wipe"})
@@ -155,11 +156,16 @@ class Forgetting:
     def __init__(self, view: View) -> None:
         self._view = view
         self._blobs = BlobDirectory(view.path.parent / "blobs")
+        self._free = 0  # pages that are still to be given back
 
     def step(self, connection: apsw.Connection) -> float:
-        """Remove some of what was erased, and return after how many seconds to go on. Blocks for about 10 ms."""
+        """Remove some of what was erased, and return after how many seconds to go on. Blocks for about 10 ms.
+
+        If there is nothing to remove, it gives back free space.
+        """
         if not is_pending(connection):
-            return CHECK_SECONDS
+            self._free = give_back(connection, begin=not self._free)
+            return STEP_SECONDS if self._free else CHECK_SECONDS
         if not is_under_way(connection):
             # nobody sees them while this router follows; which of them are of the erased requests, only the owner knew
             connection.execute(

@@ -18,6 +18,7 @@ from flowhook import limits
 from flowhook.client import channel
 from flowhook.errors import ExhaustedError, InvalidError, NotFoundError, UnavailableError
 from flowhook.events import ids
+from flowhook.process.settings import RouterSettings
 from flowhook.v1 import (
     envelope_pb2,
     execution_service_pb2,
@@ -29,7 +30,7 @@ from flowhook.v1 import (
 from flowhook.v1 import ingest_service_pb2 as pb
 from flowhook.wire import status
 from router.flows.intake import fill_defaults, validate_and_serialize
-from router.process.serving import expire_forever
+from router.process.retention import Retention
 
 BODY = bytes(range(256)) * 4096 + b"end"
 CHUNK = 100_000
@@ -404,14 +405,21 @@ async def test_what_no_event_named_in_an_hour_is_swept():
             assert seconds == 3600
             swept.set()
 
+        def follow_removals(self, _):
+            pass
+
+        async def counter(self, _):
+            return 0
+
         async def expire(self, **_):
             return 0
 
         async def forget_revisions(self, **_):
             return 0
 
-    past = expire_forever(Sweepable(), Sweepable(), Sweepable(), retention_seconds=1, now_ms=lambda: 0)
-    sweeping = asyncio.create_task(past)
+    parts = dict.fromkeys(("state", "bodies", "registry"), Sweepable())
+    retention = Retention(settings=RouterSettings(), now_ms=lambda: 0, **parts)
+    sweeping = asyncio.create_task(retention.run())
     async with asyncio.timeout(PATIENCE):
         await swept.wait()
     sweeping.cancel()

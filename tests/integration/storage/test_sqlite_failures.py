@@ -225,7 +225,8 @@ async def main():
     directory = pathlib.Path("{directory}")
     ballast = directory / "ballast"
     ballast.write_bytes(b"x" * 300_000)
-    storage = await open_storage(directory / "flowhook.db")
+    # without a reserve, so that the disk is really full
+    storage = await open_storage(directory / "flowhook.db", limits=StorageLimits(reserve_bytes=-(1 << 30)))
     state = await storage.own()
     seqs = []
     try:

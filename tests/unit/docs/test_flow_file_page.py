@@ -161,10 +161,11 @@ def test_every_key_of_jwt_is_documented():
 
 def test_every_key_of_execution_is_documented():
     section = PAGE.partition("## execution\n")[2].partition("\n## ")[0]
-    keys = set(keys_of(workflow.ExecutionPolicy, without=("rate", "debounce", "batch")))
+    keys = set(keys_of(workflow.ExecutionPolicy, without=("rate", "debounce", "batch", "retention")))
     keys |= {f"rate.{key}" for key in keys_of(shaping.Rate)}
     keys |= {f"debounce.{key}" for key in keys_of(shaping.Debounce)}
     keys |= {f"batch.{key}" for key in keys_of(shaping.Batch)}
+    keys |= {f"retention.{key}" for key in keys_of(workflow.Retention)}
     keys |= {f"concurrency.{key}" for key in keys_of(shaping.KeyedConcurrency)}
 
     keys |= {f"order_by.{key}" for key in keys_of(workflow.Order)}

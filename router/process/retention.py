@@ -16,6 +16,7 @@ import asyncio
 import itertools
 import time
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from heapq import nsmallest
 from operator import attrgetter
@@ -118,9 +119,9 @@ class Retention(TriggerSink):
     _bodies: BodyStore
     _registry: Registry
     _now_ms: Callable[[], int]
-    _removed: Callable[[str, int], None] = lambda _reason, _count: None  # counts what was removed, by reason
     _look_seconds: float = LOOK_SECONDS
     _block: int = BLOCK  # executions in one block
+    removed: Counter[str] = attrs.field(init=False, factory=Counter)  # executions that were removed, by `age` or `size`
     _clock: RetentionClock = attrs.field(init=False, factory=RetentionClock)
     _flows: dict[str, _StoredFlow] = attrs.field(init=False, factory=dict)
     _since: float = attrs.field(init=False, factory=time.monotonic)
@@ -179,12 +180,12 @@ class Retention(TriggerSink):
             ended_before_ms=now_ms - default_ms, limit=STEP, excepting=longer, anew=anew
         ):
             removed, anew = removed + step, False
-            self._removed("age", step)
+            self.removed["age"] += step
             await asyncio.sleep(STEP_SECONDS)
         for flow_id, age_ms in ages.items():
             async for count in self._past_of(flow_id, now_ms - age_ms, again=hourly):
                 removed += count
-                self._removed("age", count)
+                self.removed["age"] += count
         if hourly:
             revisions = await self._registry.forget_revisions(superseded_before_ms=now_ms - default_ms)
         if removed or revisions:
@@ -217,7 +218,7 @@ class Retention(TriggerSink):
             step = await self._state.remove_bytes(excess, ended_before_ms=before_ms, after=after)
             after, more = step.last, step.more
             removed += len(step.removed)
-            self._removed("size", len(step.removed))
+            self.removed["size"] += len(step.removed)
             await asyncio.sleep(STEP_SECONDS / 4)  # it removes fewer than a step of a sweep
         if removed:
             log.info("executions removed for their size", executions=removed)
@@ -234,7 +235,7 @@ class Retention(TriggerSink):
                 (_, after), more, young = step.last, step.more, step.young
                 if step.removed:
                     removed += len(step.removed)
-                    self._removed("size", len(step.removed))
+                    self.removed["size"] += len(step.removed)
                     excess += await self._measure_block(flow_id, stored, block)
                     await asyncio.sleep(STEP_SECONDS / 4)
             if young or excess <= 0:

@@ -121,14 +121,17 @@ Room = Callable[[apsw.Connection], int]
 
 
 def limit_size(
-    connection: apsw.Connection, max_bytes: int, limits: StorageLimits, log_room: Callable[[], int | None]
+    connection: apsw.Connection,
+    directory: Path,
+    max_bytes: int,
+    limits: StorageLimits,
+    log_room: Callable[[], int | None],
 ) -> Room:
     """Limit the size of a database; return a function that returns the bytes that new events may still take.
 
-    `max_bytes`: the limit; 0: only the disk limits it.
+    `directory`: where it is. `max_bytes`: the limit; 0: only the disk limits it.
     `log_room`: returns the bytes that they may take elsewhere; None: any number.
     """
-    directory = Path(connection.filename).parent
     limit = max(max_bytes, MIN_BYTES) // PAGE_BYTES if max_bytes else 0
     if limit:
         connection.execute(f"PRAGMA max_page_count = {limit}")
@@ -323,7 +326,7 @@ async def open_storage(
     except (OSError, apsw.Error) as error:
         raise translate(error) from error
     transaction_log = transaction_log or TransactionLog()
-    room = limit_size(connection, max_bytes, limits, transaction_log.room)
+    room = limit_size(connection, path.parent, max_bytes, limits, transaction_log.room)
     storage = Storage(path, lock, connection, room, limits=limits, transaction_log=transaction_log, objects=objects)
     try:
         await asyncio.to_thread(storage.start)

@@ -34,7 +34,6 @@ class Stored:
 
     def __init__(self, storage, state, **settings):
         self.storage, self.state, self.now_ms = storage, state, time.time_ns() // 1_000_000
-        self.removed = {"age": 0, "size": 0}
         self._sweeps = 0
         self.retention = Retention(
             settings=RouterSettings(**{"retention_min_seconds": 60, **settings}),
@@ -42,13 +41,13 @@ class Stored:
             bodies=self,
             registry=storage.registry,
             now_ms=lambda: self.now_ms,
-            removed=self._count,
             look_seconds=0.001,
             block=16,
         )
 
-    def _count(self, reason, count):
-        self.removed[reason] += count
+    @property
+    def removed(self):
+        return {reason: self.retention.removed[reason] for reason in ("age", "size")}
 
     def sweep(self, **_):
         self._sweeps += 1

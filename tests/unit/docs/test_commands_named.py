@@ -10,7 +10,7 @@ from support.cases import cases
 
 from cli.app import create
 
-PAGES = [pages.DOCS / name for name in ("moving.md", "senders.md", "troubleshooting.md")]
+PAGES = [pages.DOCS / name for name in ("moving.md", "runbook.md", "senders.md", "troubleshooting.md")]
 PAGES += sorted((pages.DOCS / "providers").glob("*.md"))
 WORDS = r"flowhook((?:\s+[^`\n]*)?)"
 
@@ -19,7 +19,7 @@ def named(path):
     """Yield the words behind `flowhook` of each command that a page names, in sentences and in blocks."""
     text = path.read_text(encoding="utf-8")
     for block in pages.blocks(path):
-        for line in re.findall(rf"^(?:\$ \.venv/bin/)?{WORDS}$", block.text, re.MULTILINE):
+        for line in re.findall(rf"^(?:\$ (?:\.venv/bin/)?)?{WORDS}$", block.text, re.MULTILINE):
             yield re.split(r"\s{2,}", line)[0].split()
     for code in re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)):
         if match := re.fullmatch(WORDS, " ".join(code.split())):

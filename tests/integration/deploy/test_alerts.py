@@ -1,0 +1,152 @@
+"""Each alert fires in a real Prometheus by its cause, and the runbook's commands then print what it says.
+
+Rules are those of deploy/prometheus without their `for`, which the tests of the rules by promtool judge.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+from support import monitoring, pages, transcripts
+from support.commands import Up, clean_environment
+from support.patience import PATIENCE, wait_until
+from support.prometheus import Prometheus, promtool
+
+RUNBOOK = pages.DOCS / "runbook.md"
+NOBODY = "http://127.0.0.1:9"
+HEAD = "document: {{dsl: 1.0.3, namespace: default, name: {}, version: 1.0.0}}\n"
+KEEPS = "do: [{keep: {set: {kept: true}}}]\n"
+FLOWS = {
+    "orders": f"webhook: {{auth: none}}\n{KEEPS}",
+    "invoices": """webhook: {auth: none}
+do:
+  - book:
+      raise: {error: {type: https://example.com/errors/account, status: 400, title: no such account}}
+""",
+    "payments": f"webhook: {{auth: {{stripe: {{secret: stripe-webhook}}}}}}\n{KEEPS}",
+    "hourly-report": f"webhook: {{auth: none, expect: {{every: PT5S}}}}\n{KEEPS}",
+    "shipping": f"""webhook: {{auth: none}}
+execution: {{outage: {{failures: 1, probe: PT5M}}}}
+do: [{{ship: {{call: http, with: {{method: post, endpoint: {NOBODY}}}}}}}]
+""",
+}
+
+
+@pytest.mark.parametrize("path", sorted(monitoring.PROMETHEUS.glob("*.yaml")), ids=lambda path: path.name)
+def test_promtool_finds_no_fault(path):
+    promtool("check", "rules" if path.name == "alerts.yaml" else "config", path)
+
+
+class Place:
+    """A cluster with the flows, a runner that is none of its supervisor's, and Prometheus that scrapes it."""
+
+    def __init__(self, folder):
+        for name, text in FLOWS.items():
+            (folder / f"{name}.yaml").write_text(HEAD.format(name) + text)
+        self.cluster = Up(
+            folder / "data", "--flows", folder, "--edges", "1", "--runners", "1", FLOWHOOK_LEASE_SECONDS=5
+        )
+        self.spare = subprocess.Popen(
+            [sys.executable, "-P", "-m", "cli", "runner", "--process-name", "runner-2"],
+            env=clean_environment(
+                FLOWHOOK_DATA_DIR=folder / "data", FLOWHOOK_ROUTER=self.cluster.where["grpc_address"]
+            ),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.admin = self.cluster.where["admin_url"]
+        self.prometheus = Prometheus(folder, "up.yaml", [self.admin.removeprefix("http://")])
+        replaced = {transcripts.DOCUMENTED_URL: self.cluster.where["http_url"]}
+        replaced |= {"http://127.0.0.1:8081": self.admin, "127.0.0.1:50051": self.cluster.where["grpc_address"]}
+        self.shell = transcripts.Shell(folder, replaced)
+        for what in ('flowhook_up{process="runner-2"} == 1', "flowhook_runners_connected == 2"):
+            wait_until(lambda what=what: self.prometheus.query(what), what)
+        self.prometheus.until_no_alert("FlowhookProcessDown")
+
+    def send(self, flow, number=1):
+        for _ in range(number):
+            self.cluster.run("send", flow, "--data", "{}")
+
+    def signal(self, number, name, pid):
+        """Send a signal to a runner: to the process that was started, and to its child, which does the work."""
+        with urllib.request.urlopen(f"{self.admin}/health", timeout=PATIENCE) as answer:
+            [working] = [each["pid"] for each in json.load(answer)["processes"] if each["name"] == name]
+        for each in (pid, working):
+            os.kill(each, number)
+
+    def close(self):
+        self.shell.close()
+        self.prometheus.close()
+        self.spare.kill()
+        self.spare.wait()
+        self.cluster.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = Place(tmp_path_factory.mktemp("alerts"))
+    yield place
+    place.close()
+
+
+def check_runbook(place, alert):
+    """Run the commands of an alert's section, or renew what they print."""
+    text = RUNBOOK.read_text(encoding="utf-8")
+    section = text.partition(f"\n## {alert}\n")[2].partition("\n## ")[0]
+    for block in re.findall(r"^```\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
+        text = text.replace(block, place.shell.check(block), 1)
+    if transcripts.RENEW:
+        RUNBOOK.write_text(text, encoding="utf-8")
+
+
+def test_a_runner_that_dies_is_down_until_it_is_dismissed(place):
+    place.signal(signal.SIGKILL, "runner-2", place.spare.pid)
+
+    [alert] = place.prometheus.until_alert("FlowhookProcessDown")
+    assert alert["labels"]["process"] == "runner-2"
+    assert alert["annotations"]["summary"] == "runner-2 is down, or not ready"
+    check_runbook(place, "FlowhookProcessDown")  # which dismisses it
+    place.prometheus.until_no_alert("FlowhookProcessDown")
+
+
+def test_without_runners_nothing_is_executed(place):
+    pid = int((place.cluster.data_dir / "run" / "runner-1.pid").read_text())
+    place.signal(signal.SIGSTOP, "runner-1", pid)  # so that its supervisor starts no other
+    place.send("orders", 2)
+    place.prometheus.until_alert("FlowhookNoRunner")
+    check_runbook(place, "FlowhookNoRunner")
+    place.signal(signal.SIGCONT, "runner-1", pid)
+    place.prometheus.until_no_alert("FlowhookNoRunner")
+
+
+def test_many_faults(place):
+    place.prometheus.until_alert("FlowhookFaults", lambda: place.send("invoices"))
+    check_runbook(place, "FlowhookFaults")
+
+
+def test_many_refused_requests(place):
+    place.cluster.run("secrets", "set", "stripe-webhook", "--value", "whsec_s3cret")
+    unsigned = f"curl -s -d '{{}}' {transcripts.DOCUMENTED_URL}/hook/payments"
+    # again and again: a counter that is new when it is scraped has not risen yet
+    place.prometheus.until_alert("FlowhookRequestsRefused", lambda: place.shell.run(unsigned))
+    check_runbook(place, "FlowhookRequestsRefused")
+
+
+def test_a_flow_that_gets_no_event(place):
+    place.prometheus.until_alert("FlowhookFlowSilent")
+    check_runbook(place, "FlowhookFlowSilent")
+    place.send("hourly-report")
+    wait_until(lambda: not place.prometheus.query("flowhook_silent_flows > 0"), "the silence ends")
+
+
+def test_a_destination_that_is_down(place):
+    place.send("shipping")
+    place.prometheus.until_alert("FlowhookDestinationDown")
+    check_runbook(place, "FlowhookDestinationDown")

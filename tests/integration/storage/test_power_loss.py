@@ -52,7 +52,7 @@ async def work(path, log, seed, synchronous, disk=None):
     connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
     if synchronous:
         connection.pragma("synchronous", synchronous)
-    append, change = AppendOperation(lambda _: None), StateChangeOperation()
+    append, change = AppendOperation(lambda _: 1 << 40), StateChangeOperation()
     writer = Writer(connection, [append, change], TransactionLog())
     writer.start()
     batches = []

@@ -20,6 +20,7 @@ from flowhook.attach.messages import Hello
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, UnavailableError
 from flowhook.model import Origin
 from flowhook.process import logs
+from flowhook.tracing.context import trace_id_of
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from router.bodies.body_streams import BodySender
@@ -141,6 +142,7 @@ class RunnerService(runner_service_pb2_grpc.RunnerServiceServicer):
             quiet,
             revision,
             request.parent_execution_id,
+            traceparent=request.traceparent if trace_id_of(request.traceparent) else "",
         )
         (appended,) = await self._starter.start([start])
         if isinstance(appended, FlowhookError):

@@ -29,6 +29,7 @@ class ExecutionStart(NamedTuple):
     revision: int = 0  # of the flow; 0: the latest
     parent: str = ""  # ID of the execution that is the cause; empty: there is none, or several
     emitters: tuple[str, ...] = ()  # IDs of the executions whose events are the cause together
+    traceparent: str = ""  # of the cause; empty: it has none
 
     @property
     def causes(self) -> tuple[Cause, ...]:
@@ -90,6 +91,7 @@ class ExecutionStarter:
             content_type="application/json",
             headers=(),
             body=start.body,
+            traceparent=start.traceparent,
             origin=start.origin,
             depth=start.depth,
             parent=start.parent,

@@ -33,7 +33,13 @@ class Exchange:
     """A request in progress."""
 
     headers: dict[str, str]  # to be sent with it: `traceparent`, and `tracestate` if there is one; or nothing
+    context: TraceContext | None = None  # of its span, or that which is passed on
     _span: Span | None = None
+    error: str = ""  # class of the error that it ends with, if that is none that the DSL has
+
+    def failed(self, error: str) -> None:
+        """Name the class of the error that it ends with."""
+        self.error = error
 
     def answered(self, status: int) -> None:
         """Take note of the status of an HTTP response."""
@@ -61,11 +67,12 @@ class CallTrace:
     def exchange(self, name: str, kind: SpanKind, attributes: dict[str, Value]) -> Iterator[Exchange]:
         """Trace a request; an exception ends its span with an error."""
         if self._tracer is None:
-            yield Exchange(self._headers(self.context))
+            yield Exchange(self._headers(self.context), self.context)
             return
         span, error, is_sent = self._tracer.start(name, kind, self.context, attributes=attributes), "", True
+        exchange = Exchange(self._headers(span.context), span.context, span)
         try:
-            yield Exchange(self._headers(span.context), span)
+            yield exchange
             status = attributes.get("http.response.status_code", 0)
             error = str(status) if isinstance(status, int) and status >= _BAD_REQUEST else ""
         except DestinationDown:
@@ -81,7 +88,7 @@ class CallTrace:
             raise
         finally:
             if is_sent:
-                self._tracer.end(span, error)
+                self._tracer.end(span, exchange.error or error)
 
     @contextmanager
     def http(self, method: str, url: URL, fields: MutableMapping[str, str], *, hide_path: bool) -> Iterator[Exchange]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, StrictStr
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidError, NotFoundError, UnavailableError
 from flowhook.process import logs
 from flowhook.retrying import RETRY_SECONDS
+from flowhook.tracing.spans import SpanKind, Value
 from flowhook.v1 import runner_service_pb2 as pb
 from flowhook.v1 import runner_service_pb2_grpc
 from flowhook.wire import status
@@ -26,6 +27,7 @@ from runner.components.base import Component, Context, component
 from runner.interpreter.effects import EMIT, RUN_WORKFLOW
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.json_codec import encode
+from runner.outbound.call_trace import traced
 
 DEADLINE: Final = 5.0  # seconds for one call to the router
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
@@ -88,7 +90,18 @@ def cluster_components(channel: grpc.aio.Channel) -> Mapping[str, Component]:
             parent_depth=arguments.depth,
             idempotency_key=arguments.key,
         )
-        return {"execution": (await _call(stub.StartExecution, request)).execution_id}
+        about: dict[str, Value] = {
+            "messaging.system": "flowhook",
+            "messaging.operation.name": "send",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": arguments.flow,
+        }
+        with traced(f"send {arguments.flow}", SpanKind.PRODUCER, about) as trace:
+            if trace.context is not None:
+                request.traceparent = trace.context.traceparent
+            started = (await _call(stub.StartExecution, request)).execution_id
+            trace.set("messaging.message.id", started)
+        return {"execution": started}
 
     return {each.name: each for each in (emit, start)}
 

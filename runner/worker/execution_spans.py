@@ -19,7 +19,7 @@ from flowhook.attach import messages
 from flowhook.document.definition import kind_of
 from flowhook.model import Event, WorkflowError
 from flowhook.tracing import context
-from flowhook.tracing.context import TRACEPARENT
+from flowhook.tracing.context import TRACEPARENT, TraceContext
 from flowhook.tracing.spans import Span, SpanKind
 from flowhook.tracing.tracer import Tracer
 from runner.interpreter.effects import Perform
@@ -83,10 +83,12 @@ class ExecutionTracing:
         """Return what a call passes on, and is traced by; None: nothing."""
         if spans is not None:
             return spans.of_call(effect)
-        if not (event.traceparent and self._passes):
+        stored = context.parse(event.traceparent) if event.traceparent else None
+        if stored is None:
             return None
-        stored = context.parse(event.traceparent)
-        return None if stored is None else CallTrace(stored, context.state_of(event.headers))
+        if stored.sampled and self.records:  # the sender says so; who is called must not conclude that it is recorded
+            stored = TraceContext(stored.trace_id, context.new_span_id())
+        return CallTrace(stored, context.state_of(event.headers) if self._passes else "", passes=self._passes)
 
 
 @attrs.define(eq=False, repr=False)

@@ -91,7 +91,7 @@ async def publish(target: Target, message: OutboundMessage, authentication: Poli
     exchange, key = _route(target)
     properties = aio_pika.Message(
         message.payload,
-        headers={IDEMPOTENCY_KEY: message.key, **message.headers},
+        headers={IDEMPOTENCY_KEY: message.key, **message.all_headers},
         content_type=message.content_type,
         message_id=message.key,
         delivery_mode=aio_pika.DeliveryMode(_integer(binding, "deliveryMode", _PERSISTENT, 1, 2)),

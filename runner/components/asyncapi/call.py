@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from flowhook.document.models.calls import AsyncApiArguments, AsyncApiMessage, AsyncApiServer
+from flowhook.tracing.spans import SpanKind, Value
 from runner.authentication.policy import Policy
 from runner.components.asyncapi.connections import PROTOCOLS, Target, load_transport, select_server
 from runner.components.asyncapi.documents import (
@@ -23,6 +25,7 @@ from runner.components.asyncapi.messages import address_of, encode_text, endpoin
 from runner.components.asyncapi.subscriptions import Subscriptions, as_json
 from runner.components.base import Context, component
 from runner.components.resource import Resource
+from runner.outbound.call_trace import Exchange, traced
 
 _OVER_HTTP: Final = frozenset({"http", "websocket"})  # modules
 Scalar = str | int | float | bool | None
@@ -80,10 +83,26 @@ async def call(arguments: EvaluatedAsyncApiArguments, context: Context) -> Any:
     protocol = PROTOCOLS[target.server.protocol]
     transport = await load_transport(protocol)
     encoded = outbound(operation, message.payload, message.headers, key=context.idempotency_key)
-    # requests of the HTTP client say themselves what they call
-    origin = f"{target.server.protocol}://{target.endpoint}"
-    with nullcontext() if protocol.module in _OVER_HTTP else context.calling(origin):
+    if protocol.module in _OVER_HTTP:  # requests of the HTTP client say themselves what they call
         return await transport.publish(target, encoded, arguments.authentication, context)
+    origin = f"{target.server.protocol}://{target.endpoint}"
+    with _traced(target) as trace, context.calling(origin):
+        encoded = replace(encoded, trace=trace.headers)
+        return await transport.publish(target, encoded, arguments.authentication, context)
+
+
+def _traced(target: Target) -> AbstractContextManager[Exchange]:
+    # the channel's address as the document has it: parameters are values of the message
+    address = target.operation.address
+    about: dict[str, Value] = {
+        "messaging.system": target.server.protocol,
+        "messaging.operation.name": "send",
+        "messaging.operation.type": "send",
+        f"messaging.destination.{'template' if target.operation.parameters else 'name'}": address,
+        "server.address": target.endpoint.host,
+        "server.port": target.endpoint.port,
+    }
+    return traced(f"send {address}", SpanKind.PRODUCER, about)
 
 
 @component("asyncapi.subscribe")

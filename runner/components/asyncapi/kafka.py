@@ -119,7 +119,7 @@ async def publish(
 ) -> dict[str, Any]:
     """Publish a message; returns `{topic, partition, offset}` once all replicas in sync have it."""
     topic = _topic(target)
-    headers = {"content-type": message.content_type, IDEMPOTENCY_KEY: message.key, **message.headers}
+    headers = {"content-type": message.content_type, IDEMPOTENCY_KEY: message.key, **message.all_headers}
     encoded = [(name, value.encode()) for name, value in headers.items()]
     try:
         async with pooled(target, authentication, context, _open) as connection:

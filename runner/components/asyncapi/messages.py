@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from flowhook import limits
 from flowhook.payloads.content_type import is_json
+from flowhook.tracing.context import TRACEPARENT
 from runner.components.api_documents import VARIABLE, pointer_tokens
 from runner.components.asyncapi.documents import ChannelOperation, DescribedServer, Variable, document_fault
 from runner.interpreter.json_codec import encode
@@ -32,6 +33,15 @@ class OutboundMessage:
     content_type: str
     headers: Mapping[str, str] = field(repr=False)
     key: str  # the same on every repetition of the call
+    trace: Mapping[str, str] = field(default_factory=dict)  # headers of its trace context, for what can carry them
+
+    @property
+    def all_headers(self) -> Mapping[str, str]:
+        """Its headers with those of its trace; what the flow sets counts, and an empty `traceparent` means none."""
+        own = next((name for name in self.headers if name.lower() == TRACEPARENT), None)
+        if own is None:
+            return {**self.trace, **self.headers}
+        return {name: value for name, value in self.headers.items() if value or name != own}
 
 
 @dataclass(slots=True, eq=False)

@@ -61,7 +61,7 @@ async def publish(target: Target, message: OutboundMessage, authentication: Poli
             if connection.is_v5:
                 properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho has no types here
                 properties.ContentType = message.content_type
-                properties.UserProperty = [(IDEMPOTENCY_KEY, message.key), *message.headers.items()]
+                properties.UserProperty = [(IDEMPOTENCY_KEY, message.key), *message.all_headers.items()]
             elif message.headers:
                 raise document_fault("with.message.headers: MQTT 3.1.1 can't carry headers")
             await connection.client.publish(

@@ -201,7 +201,7 @@ async def subscribe(target: Target, name: str, authentication: Policy | None, co
 
 def _headers(message: OutboundMessage) -> dict[str, str]:
     headers = {"Content-Type": message.content_type, IDEMPOTENCY_KEY: message.key, MESSAGE_ID: message.key}
-    headers |= message.headers
+    headers |= message.all_headers
     for name, value in headers.items():
         if not _NAME.fullmatch(name) or _LINE_BREAK.search(value):
             raise document_fault(f"with.message.headers: NATS can't carry the header {name!r}")

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from flowhook import limits
 from flowhook.document.models.calls import FULL_NAME, HOST, IDENTIFIER, GrpcArguments, GrpcService
+from flowhook.tracing.spans import SpanKind, Value
 from runner.authentication.policy import Policy
 from runner.components.base import Context, component
 from runner.components.grpc_call.channels import ChannelPool, target_of
@@ -28,6 +29,7 @@ from runner.components.resource import Resource
 from runner.interpreter.errors import Kind, TaskFault, fault
 from runner.interpreter.json_codec import encode
 from runner.outbound.bound_client import Authorization
+from runner.outbound.call_trace import traced
 from runner.outbound.http_response import to_delay_ms
 
 MEANINGS: Final = {
@@ -141,7 +143,7 @@ async def _call(
         method = schema.method(service.name, arguments.method)
         requests = await _encoded(method, arguments.arguments)
         metadata = (*metadata, ("idempotency-key", context.idempotency_key))
-        answers = await _exchange(channel, method, requests, metadata, _left(context))
+        answers = await _traced_exchange(channel, method, requests, metadata, service, _left(context))
     decoded = await _beside(sum(map(len, answers)), lambda: [method.decode(answer) for answer in answers])
     return decoded if method.streams_responses else decoded[0]
 
@@ -164,6 +166,30 @@ async def _encoded(method: GrpcMethod, given: dict[str, Any] | list[dict[str, An
         raise fault(Kind.CONFIGURATION, detail)
     messages = given if isinstance(given, list) else [given]
     return await _beside(len(encode(messages)), lambda: [method.encode(message) for message in messages])
+
+
+async def _traced_exchange(  # noqa: PLR0917
+    channel: grpc.aio.Channel,
+    method: GrpcMethod,
+    requests: Sequence[bytes],
+    metadata: Metadata,
+    service: EvaluatedService,
+    seconds: float,
+) -> list[bytes]:
+    name = method.path.removeprefix("/")
+    about: dict[str, Value] = {"rpc.system.name": "grpc", "rpc.method": name, "server.address": service.host}
+    if service.port:
+        about["server.port"] = service.port
+    with traced(name, SpanKind.CLIENT, about) as trace:
+        try:
+            answers = await _exchange(channel, method, requests, (*metadata, *trace.headers.items()), seconds)
+        except grpc.aio.AioRpcError as problem:
+            trace.failed(problem.code().name)
+            trace.set("rpc.status_code", problem.code().name)
+            raise
+        trace.set("rpc.status_code", "OK")
+        return answers
+    raise AssertionError("unreachable")
 
 
 async def _exchange(

@@ -43,6 +43,7 @@ class Target:
     """What flows call: answers with the next of `statuses`, then 200."""
 
     def __init__(self):
+        self.url = ""
         self.statuses = []
         self.requests = []
 
@@ -80,7 +81,8 @@ async def traced(tmp_path, monkeypatch, protocol="grpc", *, edge=None, runner=No
         for name, value in {**collector.variables(protocol), **variables}.items():
             monkeypatch.setenv(name, value)
         options = {"traces": True, **(edge or {})}
-        traces = configured(enabled=(runner or {}).pop("traces", True)) if runner else configured(enabled=True)
+        traces = configured(enabled=True)
+        target.url = url
         async with (
             running_edge(router, **options) as address,
             running_worker(router, traces=traces, allow_private_addresses=True, **(runner or {})),
@@ -129,3 +131,156 @@ async def test_an_event_is_traced_from_its_sender_to_what_its_flow_calls(tmp_pat
     assert server.resource["service.name"] == "flowhook-edge"
     assert process.resource["service.name"] == "flowhook-runner"
     assert process.resource["service.instance.id"] == "runner-1"
+
+
+async def test_retries_an_outage_a_wait_and_a_replay_begin_traces_that_link_to_the_event(tmp_path, monkeypatch):
+    """The destination answers 503 three times: the flow parks, is tried again, waits, ends, and is replayed."""
+    async with traced(tmp_path, monkeypatch) as system:
+        system.target.statuses = [503, 503, 503]
+        event = await system.send(headers={"traceparent": f"00-{TRACE}-{SENDER}-01"})
+        await system.ended(event)
+        replay = await system.client.executions.replay(event)
+        await system.ended(replay.id)
+        collector = system.collector
+        (send,) = await collector.until("send pay")
+        await collector.until("GET", 2)
+        attempts = await collector.until("process pay", 4)
+        posts = await collector.until("POST", 5)
+    first, *others = attempts
+    assert (first.trace_id, first.parent_id) == (TRACE, send.span_id)
+    assert {other.parent_id for other in others} == {""}
+    assert len({each.trace_id for each in attempts}) == len(attempts)
+    assert {tuple(each.links) for each in attempts} == {((TRACE, send.span_id),)}
+    outcomes = [each.attributes["flowhook.execution.outcome"] for each in attempts]
+    assert outcomes[0] == "parked"
+    assert outcomes.count("completed") == 2
+    replayed = [each for each in attempts if each.attributes["flowhook.execution.replay"]]
+    assert {each.attributes["flowhook.execution.id"] for each in replayed} == {replay.id}
+    failed = [post for post in posts if post.failed]
+    assert [post.attributes["http.response.status_code"] for post in failed] == [503] * 3
+    assert {post.attributes["error.type"] for post in failed} == {"503"}
+    # every request that was made has a span of its own, whose ID it carried
+    made = [request.headers["traceparent"] for request in system.target.requests]
+    spans = [span for span in collector.spans if span.kind == "CLIENT"]
+    assert sorted(made) == sorted(f"00-{span.trace_id}-{span.span_id}-01" for span in spans)
+
+
+async def test_a_request_that_is_tried_again_in_one_attempt_says_how_often(tmp_path, monkeypatch):
+    retries = """
+document: {{dsl: 1.0.3, namespace: default, name: again, version: 1.0.0}}
+webhook: {{auth: none}}
+execution: {{retry: {{delay: PT0.01S, limit: {{attempt: {{count: 5}}}}}}}}
+do: [{{tell: {{call: http, with: {{method: get, endpoint: "{url}/tell"}}}}}}]
+"""
+    async with traced(tmp_path, monkeypatch) as system:
+        await system.client.flows.apply([retries.format(url=system.target.url).encode()])
+        system.target.statuses = [503, 503]
+        await system.ended(await system.send("again"))
+        spans = await system.collector.until("GET", 3)
+        (tell,) = await system.collector.until("tell")
+    assert [span.attributes.get("http.request.resend_count") for span in spans] == [None, 1, 2]
+    assert {span.parent_id for span in spans} == {tell.span_id}
+    assert not tell.failed
+
+
+async def test_a_sub_flow_belongs_to_the_trace_of_the_flow_that_runs_it(tmp_path, monkeypatch):
+    outer = b"""
+document: {dsl: 1.0.3, namespace: default, name: outer, version: 1.0.0}
+webhook: {auth: none}
+do: [{run-it: {run: {workflow: {namespace: default, name: inner, version: latest}, await: false}}}]
+"""
+    inner = b"document: {dsl: 1.0.3, namespace: default, name: inner, version: 1.0.0}\ndo: [{ok: {set: {ok: true}}}]\n"
+    async with traced(tmp_path, monkeypatch) as system:
+        await system.client.flows.apply([outer, inner])
+        await system.send("outer", headers={"traceparent": f"00-{TRACE}-{SENDER}-00"})
+        (send,) = await system.collector.until("send inner")
+        (process,) = await system.collector.until("process inner")
+        (task,) = await system.collector.until("run-it")
+    assert (send.trace_id, send.parent_id) == (TRACE, task.span_id)
+    assert (process.trace_id, process.parent_id) == (TRACE, send.span_id)
+
+
+async def test_no_span_has_a_secret_a_body_a_query_or_a_header(tmp_path, monkeypatch):
+    async with traced(tmp_path, monkeypatch) as system:
+        await system.ended(await system.send(headers={"X-Other": SECRET}, query=f"?q={SECRET}"))
+        (server,) = await system.collector.until("POST /hook/{flow}")
+        await system.collector.until("GET")
+        (post, _) = await system.collector.until("POST", 2)
+        refused = await refusal(system)
+    assert SECRET.encode() not in b"".join(system.collector.bodies)
+    assert b"key-of-the-door" not in b"".join(system.collector.bodies)
+    assert b"wrong-key-of-somebody" not in b"".join(system.collector.bodies)
+    assert post.attributes["url.full"].endswith("/charge")
+    assert {name: server.attributes[name] for name in ("http.route", "url.path", "flowhook.flow")} == {
+        "http.route": "/hook/{flow}",
+        "url.path": "/hook/pay",
+        "flowhook.flow": "pay",
+    }
+    assert server.attributes["http.response.status_code"] == 202
+    assert server.attributes["http.request.body.size"] == 8
+    assert server.attributes["flowhook.auth.scheme"] == "api_key"
+    assert refused.attributes["flowhook.rejection.reason"] == "UNAUTHENTICATED"
+    assert not refused.failed  # the fault is the sender's
+
+
+async def refusal(system):
+    await system.send(headers={"X-Key": "wrong-key-of-somebody"}, status=401)
+    return (await system.collector.until("POST /hook/{flow}", 2))[1]
+
+
+async def test_a_stranger_does_not_decide_what_is_recorded(tmp_path, monkeypatch):
+    """Neither by the flag nor by a trace ID that every ratio would take, nor at the runner."""
+    async with traced(tmp_path, monkeypatch, OTEL_TRACES_SAMPLER="always_off") as system:
+        low = "0" * 31 + "1"
+        await system.ended(await system.send(headers={"traceparent": f"00-{low}-{SENDER}-01"}))
+        parents = system.target.parents()
+    assert system.collector.spans == []
+    assert {parent.split("-")[1] for parent in parents} == {low}  # it is continued all the same
+    assert {parent.split("-")[3] for parent in parents} == {"00"}
+    assert SENDER not in {parent.split("-")[2] for parent in parents}
+
+
+async def test_a_runner_decides_by_its_share_what_no_edge_has_decided(tmp_path, monkeypatch):
+    off = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0"}
+    async with traced(tmp_path, monkeypatch, edge={"traces": False}, **off) as system:
+        await system.ended(await system.send(headers={"traceparent": f"00-{TRACE}-{SENDER}-01"}))
+        parents = system.target.parents()
+    assert system.collector.spans == []
+    assert {parent[:35] for parent in parents} == {f"00-{TRACE}"}
+
+
+async def test_own_senders_may_be_trusted(tmp_path, monkeypatch):
+    trusted = {"traces_trust_senders": True}
+    async with traced(tmp_path, monkeypatch, edge=trusted, OTEL_TRACES_SAMPLER="always_off") as system:
+        await system.send(headers={"traceparent": f"00-{TRACE}-{SENDER}-00"})
+        await system.send(headers={"traceparent": f"00-{TRACE}-{SENDER}-01"})
+        (server,) = await system.collector.until("POST /hook/{flow}")
+        await system.collector.until("process pay")
+    assert (server.trace_id, server.parent_id) == (TRACE, SENDER)
+    assert len(system.collector.named("POST /hook/{flow}")) == 1
+
+
+async def test_the_queue_may_be_a_link_only(tmp_path, monkeypatch):
+    async with traced(tmp_path, monkeypatch, runner={"traces_queue": "link"}) as system:
+        await system.send(headers={"traceparent": f"00-{TRACE}-{SENDER}-00"})
+        (send,) = await system.collector.until("send pay")
+        (process, *_) = await system.collector.until("process pay")
+    assert process.trace_id != TRACE
+    assert (process.parent_id, process.links) == ("", [(TRACE, send.span_id)])
+
+
+async def test_a_repeated_delivery_says_so_and_starts_nothing(tmp_path, monkeypatch):
+    flow = b"""
+document: {dsl: 1.0.3, namespace: default, name: once, version: 1.0.0}
+webhook: {auth: none, dedupe: {key: "${ .headers[\\"x-id\\"] }"}}
+do: [{ok: {set: {ok: true}}}]
+"""
+    async with traced(tmp_path, monkeypatch) as system:
+        await system.client.flows.apply([flow])
+        for _ in range(2):
+            await system.send("once", headers={"X-Id": "7"})
+        first, second = await system.collector.until("POST /hook/{flow}", 2)
+        await system.collector.until("process once")
+    assert "flowhook.duplicate" not in first.attributes
+    assert second.attributes["flowhook.duplicate"] is True
+    assert len(system.collector.named("process once")) == 1

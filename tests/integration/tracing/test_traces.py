@@ -15,8 +15,13 @@ from support.patience import PATIENCE
 from support.routers import running_router
 from support.workers import running_worker
 
+from edge import app as edge_app
+from flowhook.errors import InvalidError
 from flowhook.model import Status
+from flowhook.process.process_state import ProcessState
+from flowhook.process.settings import EdgeSettings, RunnerSettings
 from flowhook.tracing.configuration import configured
+from runner import app as runner_app
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SENDER = "b7ad6b7169203331"
@@ -284,3 +289,13 @@ do: [{ok: {set: {ok: true}}}]
     assert "flowhook.duplicate" not in first.attributes
     assert second.attributes["flowhook.duplicate"] is True
     assert len(system.collector.named("process once")) == 1
+
+
+@pytest.mark.parametrize(
+    ("serve", "settings"), [(edge_app.serve, EdgeSettings), (runner_app.serve, RunnerSettings)], ids=["edge", "runner"]
+)
+async def test_a_process_whose_variables_are_not_supported_does_not_start(tmp_path, monkeypatch, serve, settings):
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "by-the-moon")
+    chosen = settings(data_dir=tmp_path, token="fhk_some_token", traces=True)
+    with pytest.raises(InvalidError, match="OTEL_TRACES_SAMPLER is one of"):
+        await serve(chosen, ProcessState(name="one-1", role="edge"))

@@ -432,6 +432,16 @@ TABLE: Final = {
             ("token",),
             "Unix time at which a token expires, of those that do.",
         ),
+        Metric(
+            "flowhook_spans_exported_total", COUNTER, ("edge", "runner"), (), "Spans that the collector of traces took."
+        ),
+        Metric(
+            "flowhook_spans_dropped_total",
+            COUNTER,
+            ("edge", "runner"),
+            ("reason",),
+            "Spans that were not exported: `queue_full`, `export_failed`.",
+        ),
         Metric("flowhook_console_streams", GAUGE, _ADMIN, (), "Pages of the console that are updated now."),
     ),
 }

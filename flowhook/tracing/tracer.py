@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
 import attrs
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
 
+from flowhook.process.metrics import expose
 from flowhook.tracing.configuration import TracesConfiguration
 from flowhook.tracing.context import TraceContext, new_span_id, new_trace_id
 from flowhook.tracing.spans import MAX_TEXT, Span, SpanKind, Value
@@ -35,7 +34,7 @@ class Exporter(Protocol):
 
 
 @attrs.define(eq=False, repr=False)
-class Tracer(Collector):
+class Tracer:
     """Makes the spans of a process."""
 
     _exporter: Exporter
@@ -74,19 +73,6 @@ class Tracer(Collector):
         span.name = span.name[:MAX_TEXT]
         self._exporter.put(span)
 
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        yield CounterMetricFamily(
-            "flowhook_spans_exported", "Spans that the collector of traces took.", value=self._exporter.exported
-        )
-        dropped = CounterMetricFamily(
-            "flowhook_spans_dropped",
-            "Spans that were not exported, by reason: queue_full, export_failed.",
-            labels=("reason",),
-        )
-        for reason, count in self._exporter.dropped.items():
-            dropped.add_metric((reason,), count)
-        yield dropped
-
 
 @asynccontextmanager
 async def running_tracer(
@@ -102,10 +88,15 @@ async def running_tracer(
     from flowhook.tracing.exporter import OtlpExporter  # noqa: PLC0415 - processes that export nothing don't import it
 
     exporter = await asyncio.to_thread(OtlpExporter, configuration, role, process)
-    tracer = Tracer(exporter, configuration.ratio)
-    registry.register(tracer)
+    hide = expose(
+        registry,
+        {
+            "flowhook_spans_exported_total": lambda: exporter.exported,
+            "flowhook_spans_dropped_total": lambda: [((reason,), count) for reason, count in exporter.dropped.items()],
+        },
+    )
     try:
-        yield tracer
+        yield Tracer(exporter, configuration.ratio)
     finally:
-        registry.unregister(tracer)
+        hide()
         await asyncio.to_thread(exporter.close, FLUSH_SECONDS)

@@ -1,9 +1,10 @@
 """Lays a flow out: a list of tasks is a column of boxes, and what contains tasks is a frame around such columns.
 
-All boxes of a column begin at the same `x`, so that a narrow screen shows the beginning of each. Where a `then` names
-another task of the list, an edge runs in a lane to the right of the column; edges to one task share a lane. A `then`
-that ends the list or the flow leads to a small box below the task. The branches of a `fork` are columns side by side;
-the handler of a `try` is a frame to the right of what is tried.
+All boxes of a column begin at the same `x`, so that a narrow screen shows the beginning of each. The branches of a
+`switch` stand side by side below it and come together again, as far as its cases lead to tasks behind it; so do those
+of a `fork`. The handler of a `try` is a frame to the right of what is tried. Where another `then` names a task of the
+list, an edge runs in a lane to the right of the column, unless it would cross another: then, and where `then` ends the
+list or the flow or leads out of a branch, a small box below the task says where it leads. So no two edges cross.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import neg
 from types import MappingProxyType
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from flowhook.document.definition import DIRECTIVES, PlacedTask, tasks_of, walk
 from operations.diagram import reading
+from operations.diagram.branches import ELSE, Branch, TaskList
+from operations.diagram.path import AGAIN, END, HANDLER, JOIN, START, Way
 
 RowStyle = Literal["name", "summary", "condition", "case", "note", "visit"]
 
@@ -50,7 +54,8 @@ class Edge:
 
     kind: Literal["next", "jump", "loop", "catch", "join"]
     points: tuple[tuple[float, float], ...]
-    label: str = ""
+    ways: frozenset[Way] = frozenset()  # what it shows, as in the path of an execution
+    label: str = ""  # at its end
 
 
 Shape = Box | Edge
@@ -77,14 +82,18 @@ LANE: Final = 14
 FIRST_ROW: Final = 24
 ROW: Final = 17
 BOTTOM: Final = 7
+BUS: Final = 40  # height of the edges from a `switch` to its branches
 AXIS: Final = CARD / 2  # distance of the edges between the nodes of a column from their left side
+LINE: Final = AXIS + 80  # width of a branch without tasks
 
 
 class Element(Protocol):
-    """Something with a size, to be placed. Control enters at the top, `axis` pixels from the left, and leaves below."""
+    """Something with a size, to be placed. Control enters at the top, `AXIS` pixels from the left, and leaves below."""
 
     width: float
     height: float
+    box: Box  # the box at its top, to which edges from elsewhere lead
+    exits: frozenset[str]  # JSON Pointers of the tasks from which control leaves below; empty: it does not
 
     def place(self, x: float, y: float, shapes: list[Shape]) -> None:
         """Append its shapes, given the place of its upper left corner."""
@@ -95,6 +104,7 @@ class Leaf:
     """A box without others in it."""
 
     box: Box
+    exits: frozenset[str] = frozenset()
     width: float = field(init=False)
     height: float = field(init=False)
 
@@ -107,35 +117,39 @@ class Leaf:
 
 @dataclass(slots=True)
 class Frame:
-    """A box around nodes that stand side by side, below its rows."""
+    """A box around columns that stand side by side, below its rows."""
 
     box: Box
-    nodes: Sequence[Element]
+    columns: Sequence[Column]
+    pointer: str  # of the task that control comes from
     gap: float = PAD
+    exits: frozenset[str] = field(init=False)
     header: float = field(init=False)
     width: float = field(init=False)
     height: float = field(init=False)
 
     def __post_init__(self) -> None:
+        self.exits = frozenset([self.pointer])
         self.header = self.box.height + GAP * 0.7
-        self.width = sum(node.width for node in self.nodes) + self.gap * (len(self.nodes) - 1) + 2 * PAD
-        self.height = self.header + max(node.height for node in self.nodes) + PAD
+        self.width = sum(column.width for column in self.columns) + self.gap * (len(self.columns) - 1) + 2 * PAD
+        self.height = self.header + max(column.height for column in self.columns) + PAD
+        self.box = replace(self.box, width=self.width)
 
     def place(self, x: float, y: float, shapes: list[Shape]) -> None:
-        shapes.append(replace(self.box, x=x, y=y, width=self.width, height=self.height, frame=True))
+        shapes.append(replace(self.box, x=x, y=y, height=self.height, frame=True))
         left, top = x + PAD, y + self.header
         axes = []
-        for node in self.nodes:
-            node.place(left, top, shapes)
-            axes.append((left + AXIS, top + node.height))
-            left += node.width + self.gap
+        for column in self.columns:
+            column.place(left, top, shapes)
+            axes.append((left + AXIS, top + column.height))
+            left += column.width + self.gap
         shapes.extend(self.edges(x, y, axes))
 
     def edges(self, x: float, y: float, axes: Sequence[tuple[float, float]]) -> Iterator[Edge]:
-        """Yield its edges, given its place, and the places at which control leaves its nodes."""
+        """Yield its edges, given its place, and the places at which control leaves its columns."""
         del x
         (first, _), rows, top = axes[0], y + self.box.height, y + self.header
-        yield Edge("next", ((first, rows), (first, top)))
+        yield Edge("next", ((first, rows), (first, top)), frozenset([(self.pointer, self.columns[0].entry)]))
 
 
 class Loop(Frame):
@@ -143,9 +157,12 @@ class Loop(Frame):
 
     def edges(self, x: float, y: float, axes: Sequence[tuple[float, float]]) -> Iterator[Edge]:
         yield from super().edges(x, y, axes)
+        if not self.columns[0].exits:
+            return
         (axis, bottom), side, top = axes[0], x + PAD / 2, y + self.header + FIRST_ROW / 2
         below = bottom + PAD / 2
-        yield Edge("loop", ((axis, bottom), (axis, below), (side, below), (side, top), (x + PAD, top)))
+        points = ((axis, bottom), (axis, below), (side, below), (side, top), (x + PAD, top))
+        yield Edge("loop", points, frozenset([(self.pointer, AGAIN)]))
 
 
 class Fork(Frame):
@@ -154,11 +171,12 @@ class Fork(Frame):
     def edges(self, x: float, y: float, axes: Sequence[tuple[float, float]]) -> Iterator[Edge]:
         rows, top, below = y + self.box.height, y + self.header, y + self.height
         first, middle = axes[0][0], (rows + top) / 2 - 2
-        for axis, bottom in axes:
-            yield Edge("next", ((first, rows), (first, middle), (axis, middle), (axis, top)))
-            yield Edge(
-                "join", ((axis, bottom), (axis, below - PAD / 2), (x + AXIS, below - PAD / 2), (x + AXIS, below))
-            )
+        for column, (axis, bottom) in zip(self.columns, axes, strict=True):
+            begin = ((first, rows), (first, middle), (axis, middle), (axis, top))
+            yield Edge("next", begin, frozenset([(self.pointer, column.entry)]))
+            if column.exits:
+                end = ((axis, bottom), (axis, below - PAD / 2), (x + AXIS, below - PAD / 2), (x + AXIS, below))
+                yield Edge("join", end, frozenset([(column.entry, JOIN)]))
 
 
 class Try(Frame):
@@ -167,7 +185,64 @@ class Try(Frame):
     def edges(self, x: float, y: float, axes: Sequence[tuple[float, float]]) -> Iterator[Edge]:
         yield from super().edges(x, y, axes)
         handled, middle = axes[1][0] - AXIS, y + self.header + FIRST_ROW / 2
-        yield Edge("catch", ((handled - self.gap, middle), (handled, middle)))
+        handler = self.columns[1].steps[0].node
+        aim = handler.columns[0].entry if isinstance(handler, Frame) else HANDLER
+        yield Edge("catch", ((handled - self.gap, middle), (handled, middle)), frozenset([(self.pointer, aim)]))
+
+
+@dataclass(slots=True)
+class Choice:
+    """The box of a `switch` above the branches that its cases lead to; those that go on come together below them."""
+
+    head: Leaf
+    branches: Sequence[tuple[str, Column | None]]  # label, and tasks; None: none, it leads to what follows
+    following: str  # JSON Pointer of the task below, or `END`
+    box: Box = field(init=False)
+    exits: frozenset[str] = field(init=False)
+    width: float = field(init=False)
+    height: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.box = self.head.box
+        # the branch without tasks is the first: it leads straight down
+        self.branches = sorted(self.branches, key=lambda branch: branch[1] is not None)
+        columns = [column for _, column in self.branches]
+        direct = frozenset([_pointer(self.box)] if None in columns else [])
+        self.exits = direct.union(*(column.exits for column in columns if column is not None))
+        self.width = sum(LINE if column is None else column.width for column in columns) + PAD * (len(columns) - 1)
+        self.height = self.head.height + BUS + max(column.height for column in columns if column is not None) + GAP / 2
+
+    def place(self, x: float, y: float, shapes: list[Shape]) -> None:
+        self.head.place(x, y, shapes)
+        trunk, out, below, left = x + AXIS, y + self.head.height, y + self.height, x
+        top, bus, join = out + BUS, out + GAP / 2, below - GAP / 4
+        pointer = _pointer(self.box)
+        for label, column in self.branches:
+            axis = left + AXIS
+            if column is None:
+                ways = frozenset([(pointer, self.following)])
+                shapes.append(Edge("join", ((trunk, out), (trunk, top)), ways, fit(label, LINE - AXIS, SIZES["note"])))
+                shapes.append(Edge("join", ((trunk, top), (trunk, below)), ways))
+                left += LINE + PAD
+                continue
+            column.place(left, top, shapes)
+            begin = ((trunk, out), (trunk, bus), (axis, bus), (axis, top))
+            shapes.append(
+                Edge("next", begin, frozenset([(pointer, column.entry)]), fit(label, AXIS - PAD, SIZES["note"]))
+            )
+            if column.exits:
+                bottom = top + column.height
+                end = ((axis, bottom), (axis, join), (trunk, join), (trunk, below))
+                shapes.append(Edge("join", end, frozenset((task, self.following) for task in column.exits)))
+            left += column.width + PAD
+
+
+class Jump(NamedTuple):
+    """Where control may go other than to the next node."""
+
+    target: str  # JSON Pointer of the task
+    begin: float  # vertical distance from the top of the node
+    text: str = ""  # what a small box below it says if no edge leads there; empty: a row of the node says it
 
 
 @dataclass(slots=True)
@@ -175,12 +250,11 @@ class Step:
     """A node of a column, and where control goes from there."""
 
     node: Element
-    name: str | None = None  # name of its task; None: it is none
     goes_on: bool = True  # whether the next node follows
     otherwise: str = ""  # label of the edge to the next node
-    # names of tasks, and the vertical distances from the node's top at which the edges to them begin
-    jumps: list[tuple[str, float]] = field(default_factory=list)
-    stop: str = ""  # `end` or `exit`: it leads there; or empty
+    jumps: list[Jump] = field(default_factory=list)
+    stop: str = ""  # text of a small box below it, which says where it leads; or empty
+    aim: str = END  # where that is: a JSON Pointer, or `END`
 
     @property
     def height(self) -> float:
@@ -188,11 +262,26 @@ class Step:
         return self.node.height + (GAP / 2 + PILL if self.stop else 0)
 
 
+class _Line(NamedTuple):
+    """An edge in a lane: the number of the step, the place at which it begins, and the number of its target."""
+
+    number: int
+    begin: float
+    target: int
+
+    @property
+    def ends(self) -> tuple[tuple[int, float], tuple[int, float]]:
+        """The upper and the lower end."""
+        ends = (self.number, self.begin), (self.target, FIRST_ROW / 2)
+        return min(ends), max(ends)
+
+
 class Column:
     """Nodes one below another, with the lanes of edges between those that do not follow each other."""
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self.steps = steps
+        self.lanes = self._assign_lanes()
         self.tops: list[float] = []
         top = 0.0
         for step in steps:
@@ -200,57 +289,71 @@ class Column:
             top += step.height + GAP
         self.height = max(0.0, top - GAP)
         self.inner_width = max([CARD, *(step.node.width for step in steps)])
-        self.lanes = self._assign_lanes()
         self.width = self.inner_width + LANE * (max(self.lanes.values(), default=-1) + 1)
+        self.entry = _pointer(steps[0].node.box) if steps else ""
+        leads_on = bool(steps) and steps[-1].goes_on and not steps[-1].stop
+        self.exits = steps[-1].node.exits if leads_on else frozenset()
 
-    def _jumps(self) -> Iterator[tuple[int, float, int]]:
-        """Yield the edges that need a lane: number of the step, where the edge begins, number of its target."""
-        numbers = {step.name: number for number, step in enumerate(self.steps) if step.name is not None}
+    def _assign_lanes(self) -> dict[_Line, int]:
+        """Return the lanes of edges, the inner ones first, from 0; what has no lane is said below its task.
+
+        None crosses another: of two to different targets that overlap, one lies within the other, further inside.
+        """
+        numbers = {_pointer(step.node.box): number for number, step in enumerate(self.steps)}
+        wanted = {}
         for number, step in enumerate(self.steps):
-            for name, begin in step.jumps:
-                if name in numbers:
-                    yield number, begin, numbers[name]
-
-    def _assign_lanes(self) -> dict[int, int]:
-        """Return the lane of each target, from 0: the first in which no edge to another target overlaps with it."""
-        spans: dict[int, tuple[float, float]] = {}
-        for number, begin, target in self._jumps():
-            ends = (self.tops[number] + begin, self.tops[target])
-            low, high = spans.get(target, (ends[0], ends[0]))
-            spans[target] = (min(low, *ends), max(high, *ends))
-        taken: list[list[tuple[float, float]]] = []
-        lanes = {}
-        for target, (low, high) in sorted(spans.items(), key=lambda item: (item[1][1] - item[1][0], item[0])):
-            overlaps = [any(low <= end and start <= high for start, end in held) for held in taken]
-            lane = overlaps.index(False) if False in overlaps else len(taken)
-            if lane == len(taken):
-                taken.append([])
-            taken[lane].append((low, high))
-            lanes[target] = lane
+            for jump in step.jumps:
+                if jump.target in numbers:
+                    wanted[_Line(number, jump.begin, numbers[jump.target])] = jump
+                elif jump.text:
+                    step.stop, step.aim = jump.text, jump.target
+        lanes: dict[_Line, int] = {}
+        for line in sorted(wanted, key=lambda line: (abs(line.number - line.target), *map(neg, line.ends[0]))):
+            top, bottom = line.ends
+            others = [(*each.ends, lane) for each, lane in lanes.items() if each.target != line.target]
+            crosses = any(high < end < low for high, low, _ in others for end in (top, bottom))
+            if crosses or len(lanes) == MAX_LINES:
+                step, jump = self.steps[line.number], wanted[line]
+                if jump.text:
+                    step.stop, step.aim = jump.text, jump.target
+                continue
+            inner = [lane + 1 for high, low, lane in others if top < low and high < bottom]
+            lanes[line] = max([0, *inner, *(lane for each, lane in lanes.items() if each.target == line.target)])
         return lanes
 
     def place(self, x: float, y: float, shapes: list[Shape]) -> None:
-        for top, step in zip(self.tops, self.steps, strict=True):
-            step.node.place(x, y + top, shapes)
         for number, (top, step) in enumerate(zip(self.tops, self.steps, strict=True)):
-            bottom = y + top + step.node.height
+            step.node.place(x, y + top, shapes)
+            bottom, axis = y + top + step.node.height, x + AXIS
             if step.stop:
                 pill(step.stop).place(x, bottom + GAP / 2, shapes)
-                shapes.append(Edge("next", ((x + AXIS, bottom), (x + AXIS, bottom + GAP / 2))))
+                ways = frozenset((task, step.aim) for task in step.node.exits)
+                shapes.append(Edge("next", ((axis, bottom), (axis, bottom + GAP / 2)), ways))
             elif step.goes_on and number + 1 < len(self.steps):
-                shapes.append(Edge("next", ((x + AXIS, bottom), (x + AXIS, y + self.tops[number + 1])), step.otherwise))
-        for number, begin, target in self._jumps():
-            source, aim = self.steps[number].node, self.steps[target].node
-            lane = x + self.inner_width + LANE * (self.lanes[target] + 0.7)
-            start, end = y + self.tops[number] + begin, y + self.tops[target] + FIRST_ROW / 2
-            points = ((x + source.width, start), (lane, start), (lane, end), (x + aim.width, end))
-            shapes.append(Edge("jump", points))
+                following = self.steps[number + 1].node.box
+                aim = END if following.kind == END else _pointer(following)
+                ways = frozenset((task, aim) for task in step.node.exits)
+                edge = Edge("next", ((axis, bottom), (axis, y + self.tops[number + 1])), ways, step.otherwise)
+                shapes.append(edge)
+        for line, lane in self.lanes.items():
+            source, target = self.steps[line.number].node.box, self.steps[line.target].node.box
+            side = x + self.inner_width + LANE * (lane + 0.7)
+            start, end = y + self.tops[line.number] + line.begin, y + self.tops[line.target] + FIRST_ROW / 2
+            points = ((x + source.width, start), (side, start), (side, end), (x + target.width, end))
+            shapes.append(Edge("jump", points, frozenset([(_pointer(source), _pointer(target))])))
 
 
-def pill(kind: str) -> Element:
-    """Return the small box at which a list of tasks or the flow ends; `kind` is `end` or `exit`."""
-    row = Row("note", kind, kind)
-    return Leaf(Box(AXIS - PILL_WIDTH / 2, 0, PILL_WIDTH, PILL, kind, (row,)))
+def _pointer(box: Box) -> str:
+    return "" if box.placed is None else box.placed.pointer
+
+
+def pill(text: str) -> Element:
+    """Return the small box that says where control goes: `end`, `exit`, or the name of a task."""
+    size = SIZES["note"]
+    label = fit(text, CARD - 2 * TEXT_PAD, size)
+    wide = max(PILL_WIDTH, width(label, size) + 2 * TEXT_PAD)
+    kind = text if text in ("end", "exit") else "aim"
+    return Leaf(Box(AXIS - wide / 2, 0, wide, PILL, kind, (Row("note", label, text),)))
 
 
 ELLIPSIS: Final = "…"
@@ -294,6 +397,8 @@ def _em(character: str, *, mono: bool) -> float:
 
 MAX_TASKS: Final = 500  # tasks that are drawn; of those after them only the number is
 MAX_BRANCHES: Final = 12  # branches of a `fork` that are drawn side by side
+MAX_NESTED: Final = 12  # branches of a `switch` within branches that are drawn side by side
+MAX_LINES: Final = 24  # edges in lanes beside a list of tasks
 MAX_CASES: Final = 12  # cases of a `switch` that are drawn, and triggers of a flow
 MAX_WHOLE: Final = 500  # characters of a text that is shown where the mouse is; longer ones are truncated
 MARGIN: Final = 12  # pixels around the drawing
@@ -312,9 +417,8 @@ _MONOSPACED: Final = ("summary", "condition")
 
 def lay_out(definition: Mapping[str, Any], title: str, notes: Mapping[str, Note] = MappingProxyType({})) -> Drawing:
     """Return the drawing of a validated definition, whose name is `title`; `notes`: below names, by JSON Pointer."""
-    column = _Builder(notes).column(
-        list(tasks_of(definition.get("do"), ("do",))), first=_start(definition, title), last=pill("end")
-    )
+    tasks = TaskList(list(tasks_of(definition.get("do"), ("do",))))
+    column = _Builder(notes).column(tasks, first=_start(definition, title), last=pill("end"))
     shapes: list[Shape] = []
     column.place(MARGIN, MARGIN, shapes)
     return Drawing(column.width + 2 * MARGIN, column.height + 2 * MARGIN, tuple(shapes))
@@ -325,56 +429,84 @@ class _Builder:
 
     def __init__(self, notes: Mapping[str, Note]) -> None:
         self._left = MAX_TASKS
+        self._nested = 0
         self._notes = notes
 
-    def column(self, tasks: list[PlacedTask], *, first: Element | None = None, last: Element | None = None) -> Column:
+    def column(
+        self,
+        tasks: TaskList,
+        span: tuple[int, int] | None = None,
+        after: int | None = None,
+        *,
+        first: Element | None = None,
+        last: Element | None = None,
+    ) -> Column:
+        """Return the tasks of a list, or those of `span`, behind which control goes to the one at the index `after`."""
         steps = [] if first is None else [Step(first)]
-        for index, placed in enumerate(tasks):
+        index, end = span or (0, len(tasks.tasks))
+        after = end if after is None else after
+        while index < end:
             if self._left <= 0:
-                steps.append(Step(_more(tasks[index:])))
+                steps.append(Step(_more(tasks.tasks[index:end])))
                 break
-            following = tasks[index + 1].name if index + 1 < len(tasks) else None
-            steps.append(self.step(placed, following))
+            step, index = self.step(tasks, index, end, after)
+            steps.append(step)
         return Column(steps if last is None else [*steps, Step(last)])
 
-    def step(self, placed: PlacedTask, following: str | None) -> Step:
+    def step(self, tasks: TaskList, index: int, end: int, after: int) -> tuple[Step, int]:
+        """Return a step with the task at an index, and with the branches of a `switch`; and the index behind it."""
         self._left -= 1
-        node = self.node(placed)
-        step = Step(node, placed.name, goes_on=reading.leads_on(placed))
-        if placed.kind == "switch" and step.goes_on:
-            step.otherwise = "else"
-        step.goes_on |= any(case.get("then", "continue") == "continue" for _, case in reading.cases(placed))
-        step.jumps += ((then, row) for then, row in _targets(placed, node) if then not in DIRECTIVES)
-        then = placed.task.get("then") or "continue"
-        if then == "continue" or not step.goes_on:
-            return step
-        if then in DIRECTIVES:
-            step.stop = then
-        elif then != following:
-            step.goes_on = False
-            step.jumps.append((then, FIRST_ROW + 1))
-        return step
+        placed = tasks.tasks[index]
+        node, following, drawn = self.node(placed), index + 1, frozenset[int]()
+        behind = following if following < end else after
+        found = tasks.branches(index, end, after, MAX_BRANCHES) if self._nested < MAX_NESTED else None
+        if found is not None and isinstance(node, Leaf):
+            branches, following = found
+            behind = following if following < end else after
+            drawn = frozenset(after if branch.begin == end else branch.begin for branch in branches)
+            node = Choice(node, self.branches(tasks, branches, behind), tasks.pointer(behind))
+        step = Step(node, goes_on=bool(drawn and node.exits))
+        rows = dict(_case_places(placed, node))
+        for name, place in tasks.exits(index):
+            if place in drawn:
+                continue
+            if place == behind:
+                step.goes_on, step.otherwise = True, name if name == ELSE else step.otherwise
+            else:
+                text = "" if name in rows and place != index + 1 else f"\N{RIGHTWARDS ARROW} {tasks.name(place)}"
+                step.jumps.append(Jump(tasks.pointer(place), rows.get(name, FIRST_ROW + 1), text))
+        if reading.leads_on(placed) and (then := placed.task.get("then")) in reading.STOPS:
+            step.stop = str(then)
+        return step, following
+
+    def branches(self, tasks: TaskList, branches: list[Branch], after: int) -> list[tuple[str, Column | None]]:
+        self._nested += 1
+        columns = [
+            (label, self.column(tasks, (begin, end), after) if begin < end else None) for label, begin, end in branches
+        ]
+        self._nested -= 1
+        return columns
 
     def node(self, placed: PlacedTask) -> Element:
-        tasks = reading.inner(placed)
+        tasks, pointer = reading.inner(placed), placed.pointer
         if not tasks:
-            return Leaf(self.box(placed))
+            return Leaf(self.box(placed), frozenset() if placed.kind == "raise" else frozenset([pointer]))
         box = self.box(placed, CARD + 2 * PAD)
         if placed.kind == "fork":
-            nodes: list[Element] = [self.column([branch]) for branch in tasks[:MAX_BRANCHES]]
+            columns = [self.column(TaskList([branch])) for branch in tasks[:MAX_BRANCHES]]
             if len(tasks) > MAX_BRANCHES:
-                nodes.append(_more(tasks[MAX_BRANCHES:]))
-            return Fork(box, nodes)
-        column = self.column(tasks)
+                columns.append(Column([Step(_more(tasks[MAX_BRANCHES:]))]))
+            return Fork(box, columns, pointer)
+        column = self.column(TaskList(tasks))
         if placed.kind == "try":
-            return Try(box, [column, self.handler(placed)], gap=GAP * 1.5)
-        return (Loop if placed.kind in ("for", "listen") else Frame)(box, [column])
+            return Try(box, [column, Column([Step(self.handler(placed))])], pointer, gap=GAP * 1.5)
+        return (Loop if placed.kind in ("for", "listen") else Frame)(box, [column], pointer)
 
     def handler(self, placed: PlacedTask) -> Element:
         tasks = reading.handler(placed)
         rows = [_row("name", "catch", CARD), *_rows("summary", [reading.caught(placed)], CARD)]
         box = _card("catch", rows)
-        return Frame(box, [self.column(tasks)]) if tasks else Leaf(box)
+        return Frame(box, [self.column(TaskList(tasks))], placed.pointer) if tasks else Leaf(box)
 
     def box(self, placed: PlacedTask, pixels: float = CARD) -> Box:
         """Return the box of a task, `pixels` wide, at no place yet."""
@@ -402,14 +534,12 @@ def _case_rows(placed: PlacedTask, pixels: float) -> Iterator[Row]:
         yield _row("note", f"… {len(cases) - MAX_CASES} more cases", pixels)
 
 
-def _targets(placed: PlacedTask, node: Element) -> Iterator[tuple[str, float]]:
-    """Yield where each case that is drawn leads, and the distance of its row from the top of the node."""
-    cases = reading.cases(placed)
-    heights = [ROW * (2 if "when" in case else 1) for _, case in cases[:MAX_CASES]]
-    top = node.height - BOTTOM + ROW / 2 - sum(heights) - (ROW if len(cases) > MAX_CASES else 0)
-    for (_, case), height in zip(cases, heights, strict=False):
-        yield case.get("then", "continue"), top
-        top += height
+def _case_places(placed: PlacedTask, node: Element) -> Iterator[tuple[str, float]]:
+    """Yield the cases that are drawn, by name, and the distance of the row of each from the top of the node."""
+    cases = iter(reading.cases(placed))
+    for number, row in enumerate(node.box.rows):
+        if row.style == "case":
+            yield next(cases)[0], FIRST_ROW + ROW * (number - 0.5)
 
 
 def _row(style: RowStyle, text: str, pixels: float, *, right: str = "") -> Row:
@@ -433,7 +563,7 @@ def _card(kind: str, rows: Sequence[Row], pixels: float = CARD, placed: PlacedTa
 def _start(definition: Mapping[str, Any], title: str) -> Element:
     texts = [*filter(None, [reading.webhook_trigger(definition)]), *reading.triggers(definition)]
     rows = [_row("name", title, CARD, right="start"), *_rows("note", texts[:MAX_CASES], CARD)]
-    return Leaf(_card("start", rows))
+    return Leaf(_card("start", rows), frozenset([START]))
 
 
 def _more(tasks: Sequence[PlacedTask]) -> Element:

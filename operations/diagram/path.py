@@ -15,7 +15,7 @@ Way = tuple[str, str]
 """JSON Pointers of a task and of the one that control went to; `START`, `END`, `AGAIN` or `JOIN` in place of one."""
 
 START: Final = ""  # in place of the first: where the flow begins
-END: Final = "end"  # in place of the second: the flow ended
+END: Final = "end"  # in place of the second: the flow, or a list of tasks, ended
 AGAIN: Final = "again"  # the tasks of a loop began anew
 JOIN: Final = "join"  # a branch of a `fork` completed
 HANDLER: Final = "catch"  # the error handler of a `try` without tasks of its own
@@ -77,7 +77,7 @@ def execution_path(definition: Mapping[str, Any], runs: Iterable[TaskRun], *, co
         if parent and tasks[parent].kind == "fork":
             ways |= {(parent, pointer), *([(pointer, JOIN)] if run.state is TaskState.COMPLETED else [])}
             continue
-        if parent and tasks[parent].kind == "try" and run.state is TaskState.FAULTED:
+        if run.state is TaskState.FAULTED and parent in visits and visits[parent].state == TaskState.COMPLETED:
             ways.add((parent, HANDLER))
         scope = (pointer.rsplit("/", 2)[0], iterations)
         before = latest.get(scope)
@@ -88,8 +88,9 @@ def execution_path(definition: Mapping[str, Any], runs: Iterable[TaskRun], *, co
         elif before[0] == stretch:
             ways.add((before[1], pointer))
         latest[scope] = (stretch, pointer)
-    if completed and (last := latest.get(("/do", ""))) is not None:
-        ways.add((last[1], END))
+    for _, last in latest.values():
+        if visits[parents[last]].state == TaskState.COMPLETED if parents[last] else completed:
+            ways.add((last, END))
     return ExecutionPath(visits, frozenset(ways))
 
 

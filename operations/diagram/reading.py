@@ -19,6 +19,8 @@ _INNER: Final[Mapping[str, tuple[str, ...]]] = {
     "try": ("try",),
 }
 
+STOPS: Final = ("end", "exit")  # values of `then` that end a list of tasks
+
 _SCHEME: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@]*@)?")
 
 

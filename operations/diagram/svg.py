@@ -19,7 +19,7 @@ from operations.diagram.path import ExecutionPath, Visit
 
 _Attributes = Mapping[str, str | float]
 
-STOPS: Final = ("end", "exit")  # kinds of the small boxes at which a list of tasks ends
+PILLS: Final = (*reading.STOPS, "aim")  # kinds of small boxes
 _FORBIDDEN: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -67,7 +67,7 @@ def _lines(
     if standalone:
         yield f"<style>\n{STANDALONE}{STYLE}</style>"
     for number, shape in enumerate(drawing.shapes):
-        yield _edge(shape) if isinstance(shape, Edge) else _box(shape, number, visits)
+        yield _edge(shape, path) if isinstance(shape, Edge) else _box(shape, number, visits)
     yield "</svg>"
 
 
@@ -80,7 +80,7 @@ def _box(box: Box, number: int, visits: Mapping[str, Visit]) -> str:
         if visit := visits.get(placed.pointer):
             words += ["visited", visit.state]
         group = {"id": f"task-{number}", "data-task": placed.pointer}
-    radius = box.height / 2 if box.kind in STOPS else FIRST_ROW / 2 if box.kind == "start" else 4
+    radius = box.height / 2 if box.kind in PILLS else FIRST_ROW / 2 if box.kind == "start" else 4
     rect: _Attributes = {"class": "box", "x": box.x, "y": box.y, "width": box.width, "height": box.height, "rx": radius}
     parts = [_element("title", {}, _text("\n".join(row.whole for row in box.rows))), _element("rect", rect)]
     if placed is not None and not box.frame:
@@ -91,21 +91,22 @@ def _box(box: Box, number: int, visits: Mapping[str, Visit]) -> str:
 
 
 def _row(box: Box, row: Row, y: float) -> str:
-    if box.kind in STOPS:
+    if box.kind in PILLS:
         return _words("note middle", box.x + box.width / 2, box.y + 16, row.text)
     text = _words(row.style, box.x + TEXT_PAD, y, row.text)
     return text + (_words(f"right {row.style}-right", box.x + box.width - TEXT_PAD, y, row.right) if row.right else "")
 
 
-def _edge(edge: Edge) -> str:
-    (x, y), (_, below) = edge.points[:2]
+def _edge(edge: Edge, path: ExecutionPath | None) -> str:
+    x, y = edge.points[-1]
     line = " ".join(f"{_number(each_x)},{_number(each_y)}" for each_x, each_y in edge.points)
     parts = [_element("polyline", {"points": line})]
     if edge.kind != "join":
         parts.append(_element("path", {"d": _head(*edge.points[-2], *edge.points[-1])}))
     if edge.label:
-        parts.append(_words("note", x + 6, (y + below) / 2 + 3, edge.label))
-    return _element("g", {"class": f"edge {edge.kind}"}, "".join(parts))
+        parts.append(_words("note", x + 6, y - 9, edge.label))
+    taken = path is not None and not edge.ways.isdisjoint(path.ways)
+    return _element("g", {"class": f"edge {edge.kind}{' taken' if taken else ''}"}, "".join(parts))
 
 
 def _words(classes: str, x: float, y: float, text: str) -> str:
@@ -162,7 +163,7 @@ STYLE: Final = """\
 .diagram :is(.kind-emit) > .mark { fill: var(--good); }
 .diagram .kind-raise > .mark { fill: var(--bad); }
 .diagram .kind-catch > .box { stroke: var(--bad); stroke-dasharray: 4 3; }
-.diagram :is(.kind-start, .kind-end, .kind-exit) > .box { fill: var(--fill); }
+.diagram :is(.kind-start, .kind-end, .kind-exit, .kind-aim) > .box { fill: var(--fill); }
 .diagram .edge polyline { fill: none; stroke: var(--quiet); }
 .diagram .edge path { fill: var(--quiet); }
 .diagram .jump polyline { stroke: var(--link); }
@@ -181,6 +182,10 @@ STYLE: Final = """\
 .path .visit { fill: var(--state); font-size: 11px; font-weight: 600; }
 .path .visit-right { fill: var(--ink); font-variant-numeric: tabular-nums; }
 .path .task:not(.visited) > text { fill: var(--quiet); }
+.path .edge polyline { stroke: var(--line); }
+.path .edge path { fill: var(--line); }
+.path .taken polyline { stroke: var(--link); stroke-width: 2; }
+.path .taken path { fill: var(--link); }
 """
 
 # colours of a picture that is a file of its own

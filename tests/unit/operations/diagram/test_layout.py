@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.cases import cases
 
 from flowhook.document import parse
-from operations.diagram.layout import GAP, Box, Edge, lay_out
+from flowhook.document.definition import walk
+from operations.diagram.layout import BOTTOM, FIRST_ROW, GAP, MAX_NESTED, ROW, Box, Edge, lay_out
 
 EXAMPLES = sorted((Path(__file__).parents[4] / "examples").glob("*.yaml"))
 SET = {"set": {"a": 1}}
@@ -20,7 +23,14 @@ def draw(do, **keys):
     boxes = [shape for shape in drawing.shapes if isinstance(shape, Box)]
     for one, other in combinations(boxes, 2):
         assert apart(one, other) or inside(one, other) or inside(other, one)
-    points = [point for shape in drawing.shapes if isinstance(shape, Edge) for point in shape.points]
+    lines = [shape for shape in drawing.shapes if isinstance(shape, Edge)]
+    for edge in lines:
+        for one, other in pairwise(edge.points):
+            assert one[0] == other[0] or one[1] == other[1]
+            assert not [box for box in boxes if passes(one, other, box)], edge
+    for edge, another in combinations(lines, 2):
+        assert not crossings(edge, another), (edge, another)
+    points = [point for edge in lines for point in edge.points]
     corners = [(box.x + box.width, box.y + box.height) for box in boxes]
     assert all(0 < x < drawing.width and 0 < y < drawing.height for x, y in points + corners)
     return drawing
@@ -39,6 +49,29 @@ def inside(one, other):
         and other.y < one.y
         and one.y + one.height < other.y + other.height
     )
+
+
+def passes(one, other, box):
+    """Whether a segment runs through a box, or through the rows of a frame."""
+    height = FIRST_ROW + ROW * (len(box.rows) - 1) + BOTTOM if box.frame else box.height
+    (left, right), (top, bottom) = sorted((one[0], other[0])), sorted((one[1], other[1]))
+    return (
+        left < box.x + box.width and box.x < right and top < box.y + height and box.y < bottom
+        if left < right
+        else (box.x < left < box.x + box.width and top < box.y + height and box.y < bottom)
+    )
+
+
+def crossings(edge, another):
+    """Points within segments of both edges, at which one is horizontal and the other vertical."""
+    return [
+        (a, c)
+        for first, second in ((edge, another), (another, edge))
+        for a, b in pairwise(first.points)
+        for c, d in pairwise(second.points)
+        if a[1] == b[1] and c[0] == d[0]
+        if min(a[0], b[0]) < c[0] < max(a[0], b[0]) and min(c[1], d[1]) < a[1] < max(c[1], d[1])
+    ]
 
 
 def name(box):
@@ -86,13 +119,119 @@ def test_then_with_the_name_of_the_next_task_is_a_straight_edge():
     assert ("a", "b", "next") in edges(draw([{"a": {**SET, "then": "b"}}, {"b": SET}]))
 
 
-def test_edges_to_different_tasks_that_overlap_run_in_different_lanes_and_those_to_one_share_a_lane():
-    cases = [{"x": {"when": ".x", "then": "b"}}, {"y": {"when": ".y", "then": "c"}}, {"z": {"then": "c"}}]
-    drawing = draw([{"s": {"switch": cases}}, {"a": SET}, {"b": SET}, {"c": SET}])
-    jumps = [shape for shape in drawing.shapes if isinstance(shape, Edge) and shape.kind == "jump"]
-    lanes = [edge.points[1][0] for edge in jumps]
-    assert len(lanes) == 3
-    assert lanes[0] < lanes[1] == lanes[2]
+def jumps(drawing):
+    return [shape for shape in drawing.shapes if isinstance(shape, Edge) and shape.kind == "jump"]
+
+
+def test_edges_to_one_task_share_a_lane_and_one_around_others_runs_outside():
+    do = [{"a": SET}, {"b": SET}, {"c": {**SET, "then": "b"}}, {"d": {**SET, "then": "b"}}, {"e": {**SET, "then": "a"}}]
+    drawing = draw([*do, {"f": SET}])
+    lanes = {name_of_source: edge.points[1][0] for edge in jumps(drawing) for name_of_source in sources(drawing, edge)}
+    assert lanes["c"] == lanes["d"] < lanes["e"]
+
+
+def sources(drawing, edge):
+    x, y = edge.points[0]
+    boxes = (shape for shape in drawing.shapes if isinstance(shape, Box))
+    return [name(box) for box in boxes if box.x + box.width == x and box.y <= y <= box.y + box.height]
+
+
+def test_an_edge_that_would_cross_another_is_said_in_a_small_box():
+    do = [{"a": SET}, {"b": SET}, {"c": {**SET, "then": "a"}}, {"d": {**SET, "then": "b"}}, {"e": SET}]
+    drawing = draw(do)
+    assert len(jumps(drawing)) == 1
+    assert ("c", "→ a", "next") in edges(drawing)
+
+
+def test_the_branches_of_a_switch_stand_side_by_side_and_come_together():
+    cases = [{"x": {"when": ".x", "then": "b"}}, {"y": {"when": ".y", "then": "c"}}]
+    do = [{"s": {"switch": cases}}, {"a": {**SET, "then": "d"}}, {"b": {**SET, "then": "d"}}, {"c": SET}, {"d": SET}]
+    drawing = draw(do)
+    a, b, c, d = (box_of(drawing, each) for each in "abcd")
+    assert a.y == b.y == c.y < d.y
+    assert a.x < b.x < c.x
+    assert a.x == d.x == box_of(drawing, "s").x
+    assert {("s", each, "next") for each in "abc"} <= edges(drawing)
+    assert [edge.label for edge in drawing.shapes if isinstance(edge, Edge) and edge.label] == ["else", "x", "y"]
+    assert sum(edge.kind == "join" for edge in drawing.shapes if isinstance(edge, Edge)) == 3
+    assert not jumps(drawing)
+
+
+def test_a_case_that_skips_tasks_leads_straight_down_beside_them():
+    do = [{"s": {"switch": [{"x": {"when": ".x", "then": "b"}}]}}, {"a": SET}, {"b": SET}]
+    drawing = draw(do)
+    assert box_of(drawing, "a").x > box_of(drawing, "b").x
+    assert ("s", "a", "next") in edges(drawing)
+    assert not jumps(drawing)
+
+
+def test_a_branch_that_ends_says_so_and_the_rest_goes_on_below():
+    do = [
+        {"s": {"switch": [{"no": {"when": ".x", "then": "refuse"}}, {"yes": {"then": "go"}}]}},
+        {"refuse": {**SET, "then": "end"}},
+        *({name: SET} for name in ("go", "on", "further")),
+    ]
+    drawing = draw(do)
+    ends = [box for box in drawing.shapes if isinstance(box, Box) and box.kind == "end"]
+    assert len(ends) == 2
+    assert box_of(drawing, "go").y > box_of(drawing, "refuse").y
+    assert ("further", "end", "next") in edges(drawing)
+    one, other = (box_of(draw(do[:-1]), each) for each in ("refuse", "go"))
+    assert one.y == other.y
+
+
+def test_branches_nested_deeper_than_the_limit_are_one_below_another():
+    do = []
+    for number in range(3 * MAX_NESTED):
+        do += [{f"s{number}": {"switch": [{"x": {"when": ".x", "then": f"a{number}"}}, {"y": {"then": f"b{number}"}}]}}]
+        do += [{f"a{number}": {**SET, "then": "z"}}, {f"b{number}": SET}]
+    draw([*do, {"z": SET}])
+
+
+NAMES = [f"t{number}" for number in range(8)]
+THEN = st.sampled_from([*NAMES, "continue", "exit", "end"])
+SWITCH = st.lists(st.tuples(st.booleans(), THEN), min_size=1, max_size=4).map(
+    lambda cases: {
+        "switch": [
+            {f"c{n}": {"then": then, **({"when": ".x"} if when else {})}} for n, (when, then) in enumerate(cases)
+        ]
+    }
+)
+
+
+def lists(tasks):
+    return st.lists(tasks, min_size=1, max_size=8).map(
+        lambda found: [{f"t{number}": task} for number, task in enumerate(found)]
+    )
+
+
+def around(tasks):
+    inner = lists(tasks)
+    return st.one_of(
+        inner.map(lambda do: {"do": do}),
+        inner.map(lambda do: {"for": {"each": "x", "in": ".x"}, "do": do}),
+        inner.map(lambda do: {"fork": {"branches": do}}),
+        st.tuples(inner, inner).map(lambda pair: {"try": pair[0], "catch": {"do": pair[1]}}),
+        inner.map(lambda do: {"try": do, "catch": {}}),
+    )
+
+
+TASKS = st.recursive(
+    st.one_of(
+        SWITCH,
+        st.builds(lambda then: {**SET, "then": then}, THEN),
+        st.sampled_from([SET, {"raise": {"error": "x"}}, {"wait": "PT1S"}]),
+    ),
+    around,
+    max_leaves=12,
+)
+
+
+@given(lists(TASKS))
+def test_no_boxes_overlap_and_no_edges_cross_in_any_flow(do):
+    drawing = draw(do)
+    drawn = [box.placed.pointer for box in drawing.shapes if isinstance(box, Box) and box.placed is not None]
+    assert len({*drawn}) == len(drawn) == sum(1 for _ in walk({"do": do}))
 
 
 def test_the_cases_of_a_switch_are_rows_with_their_targets():
@@ -105,8 +244,8 @@ def test_the_cases_of_a_switch_are_rows_with_their_targets():
         ("case", "odd", "end"),
         ("summary", ".odd", ""),
     ]
-    assert {("s", "b", "jump"), ("s", "a", "next")} <= edges(drawing)
-    assert [shape.label for shape in drawing.shapes if isinstance(shape, Edge) and shape.label] == ["else"]
+    assert ("s", "a", "next") in edges(drawing)
+    assert [shape.label for shape in drawing.shapes if isinstance(shape, Edge) and shape.label] == ["big", "else"]
 
 
 def test_a_switch_with_a_default_does_not_lead_on_unless_a_case_continues():

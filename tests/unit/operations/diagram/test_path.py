@@ -48,6 +48,7 @@ def test_iterations_are_counted_and_their_time_is_summed():
         ("/do/0/all", "/do/0/all/do/0/a"),
         ("/do/0/all/do/0/a", "/do/0/all/do/1/b"),
         ("/do/0/all", AGAIN),
+        ("/do/0/all/do/1/b", END),
         ("/do/0/all", END),
     }
 

@@ -46,11 +46,11 @@ KeyDir = Annotated[
 ]
 
 
-def router_settings(data_dir: Path | None) -> RouterSettings:
-    """Return the settings of a router with this data directory; None: with that of the environment."""
+def router_settings(data_dir: Path | None, **given: object) -> RouterSettings:
+    """Return the settings of a router with this data directory, and others; None: with those of the environment."""
     from flowhook.process.settings import RouterSettings
 
-    return read_settings(RouterSettings, {"data_dir": data_dir})
+    return read_settings(RouterSettings, {"data_dir": data_dir, **given})
 
 
 def cluster_keys(data_dir: Path | None) -> ClusterKeys:
@@ -91,26 +91,11 @@ def local_servers(data_dir: Path) -> Iterator[str]:
                 asyncio.run(process.wait())
 
 
-def storage_of(settings: RouterSettings, given: str) -> tuple[str, Path | None]:
-    """Return the URL of a replicated log, or the path of a database: of an option, else of the routers' settings."""
+def storage_url(settings: RouterSettings, given: str) -> str:
+    """Return the URL of the storage: that of an option, else that of routers with these settings."""
+    from cli.supervisor.cluster_spec import LOCAL_NATS
+    from cli.supervisor.nats_servers import NatsServers
+
     refuse_credentials("--storage", given, variable_name("storage"))
-    url = given or settings.storage or f"sqlite:{settings.data_dir / 'flowhook.db'}"
-    scheme, _, path = url.partition(":")
-    if scheme == "sqlite" and path:
-        return url, Path(path)
-    if url.partition("?")[0] == "nats:":
-        from cli.supervisor.nats_servers import NatsServers
-
-        return NatsServers.running(settings.data_dir).storage(), None
-    if scheme not in ("nats", "tls"):
-        raise typer.BadParameter("--storage: expected sqlite:PATH, nats://HOST:PORT,… or tls://…")
-    return url, None
-
-
-def key_of(settings: RouterSettings) -> str:
-    """Return the fingerprint of the key of secrets; empty: there is none yet."""
-    from router.storage.encryption import is_key_missing, key_fingerprint, load_secrets_key
-
-    if is_key_missing(settings.data_dir, settings.secrets_key):
-        return ""
-    return key_fingerprint(load_secrets_key(settings.data_dir, settings.secrets_key))
+    url = given or settings.storage
+    return NatsServers.running(settings.data_dir).storage() if url.partition("?")[0] == LOCAL_NATS else url

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from typer import Argument, Option
 
-from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, key_of, router_settings, storage_of
+from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, router_settings, storage_url
 from cli.options import Json
 
 
@@ -19,8 +18,14 @@ def command(
     *,
     target: Annotated[
         str,
-        Argument(metavar="FILE|DIR", help="File to write, .tar.zst or .tar; in a directory, one named after the time."),
+        Argument(
+            metavar="FILE|DIR|s3://BUCKET/PREFIX",
+            help="File to write, .tar.zst or .tar; a directory or a bucket has one named after the time.",
+        ),
     ],
+    prune: Annotated[
+        bool, Option("--prune", help="Then remove those there that FLOWHOOK_BACKUP_KEEP_… do not keep.")
+    ] = False,
     storage: Annotated[
         str, Option(metavar="STORAGE", help="sqlite:PATH, or nats://HOST:PORT,… (FLOWHOOK_STORAGE).")
     ] = "",
@@ -32,39 +37,38 @@ def command(
     """Back up the whole storage at one position, while routers run. It needs the router's files, and no token."""
     from cli.output import print_json
     from flowhook.process import logs
-    from flowhook.security.tokens import FILE as TOKENS
-    from router.storage.backups.making import BackupMaker
-    from router.storage.backups.targets import file_name
+    from router.process import backups
+    from router.storage.backups.making import BackupMade
+    from router.storage.backups.targets import DirectoryTarget, file_name, is_s3
 
     logs.configure(level="warning")
-    os.nice(19)  # what serves goes first
-    settings = router_settings(data_dir)
-    url, database = storage_of(settings, storage)
-    path = Path(target)
-    if path.is_dir() or target.endswith("/"):
-        path /= file_name(time.time())
-    start = time.monotonic()
+    os.nice(backups.LOWEST_PRIORITY)
+    settings = router_settings(data_dir, nats_creds_file=nats_creds_file, nats_ca_file=nats_ca_file)
+    url, path, start = storage_url(settings, storage), Path(target), time.monotonic()
     progress = sys.stderr if json else sys.stdout
-    maker = BackupMaker(tokens=settings.data_dir / TOKENS, report=lambda line: print(line, file=progress, flush=True))
-    if database is None:
-        from router.storage.commit_log import jetstream
+    made: list[BackupMade] = []
 
-        files: dict[str, Any] = {"creds_file": nats_creds_file, "ca_file": nats_ca_file}
-        keys, name = cluster_keys(data_dir), f"backup-{os.getpid()}"
-        with closing(jetstream.connect(url, keys, router=name, create=False, **files)) as replicated:
-            made = maker.of_log(replicated, path, key=key_of(settings))
+    def make(path: Path) -> None:
+        report = lambda line: print(line, file=progress, flush=True)  # noqa: E731
+        made.append(backups.make_backup(settings, path, storage=url, report=report))
+
+    if is_s3(target) or path.is_dir() or target.endswith("/"):
+        into, name = backups.open_target(settings, target), file_name(time.time())
     else:
-        made = maker.of_database(database, path)
-    manifest, seconds = made.manifest, time.monotonic() - start
+        into, name = DirectoryTarget(path.parent), path.name
+    where = into.store(name, make)
+    removed = backups.remove_surplus(into, backups.policy_of(settings)) if prune else []
+    seconds, size, manifest = time.monotonic() - start, made[0].size, made[0].manifest
     if json:
-        found = {"file": str(made.path), "bytes": made.size, "position": manifest.position, "log": manifest.log}
+        found = {"file": where, "bytes": size, "position": manifest.position, "log": manifest.log}
         blobs = {"blobs": manifest.blobs, "missing_blobs": manifest.missing, "secrets_key": manifest.secrets_key}
-        print_json({**found, "executions": manifest.executions, **blobs, "seconds": round(seconds, 3)})
+        end = {"removed": removed, "seconds": round(seconds, 3)}
+        print_json({**found, "executions": manifest.executions, **blobs, **end})
         return
     total = sum(manifest.executions.values())
-    print(
-        f"{made.path}: {total} executions, {made.size >> 20} MiB, up to position {manifest.position}, {seconds:.1f} s"
-    )
+    print(f"{where}: {total} executions, {size >> 20} MiB, up to position {manifest.position}, {seconds:.1f} s")
+    for each in removed:
+        print(f"{each} removed")
     if manifest.missing:
         print(f"{manifest.missing} large payloads or bodies are missing")
     if manifest.secrets:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from typer import Argument, Option
 
-from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, cluster_keys, key_of, router_settings, storage_of
+from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, router_settings, storage_url
 from cli.options import Json
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ HEARTBEAT_SECONDS: Final = 2.0
 
 def command(
     *,
-    file: Annotated[Path, Argument(metavar="FILE", help="Backup that `flowhook backup` made.")],
+    file: Annotated[str, Argument(metavar="FILE|s3://BUCKET/PREFIX/FILE", help="Backup that `flowhook backup` made.")],
     storage: Annotated[
         str, Option(metavar="STORAGE", help="sqlite:PATH, or nats://HOST:PORT,… of an empty log (FLOWHOOK_STORAGE).")
     ] = "",
@@ -48,34 +48,34 @@ def command(
     from cli.output import print_json
     from flowhook.process import logs
     from flowhook.security.tokens import FILE as TOKENS
+    from router.process import backups
     from router.storage.backups.restoring import Restoring
-    from router.storage.commit_log import jetstream
+    from router.storage.backups.targets import is_s3
 
     until = _until(at)
     if at and not storage:
         raise typer.BadParameter("--at needs --storage sqlite:PATH: FLOWHOOK_STORAGE is the log that is read")
     logs.configure(level="warning")
-    settings = router_settings(data_dir)
-    url, database = storage_of(settings, storage)
-    start = time.monotonic()
+    settings = router_settings(data_dir, nats_creds_file=nats_creds_file, nats_ca_file=nats_ca_file)
+    url, start = storage_url(settings, storage), time.monotonic()
+    database = backups.database_of(settings, url)
     progress = sys.stderr if json else sys.stdout
-    files: dict[str, Any] = {"creds_file": nats_creds_file, "ca_file": nats_ca_file}
     with ExitStack() as opened:
-
-        def connect(url: str, *, create: bool) -> Any:
-            keys = cluster_keys(data_dir)
-            name = f"restore-{os.getpid()}"
-            return opened.enter_context(closing(jetstream.connect(url, keys, router=name, create=create, **files)))
-
+        connect = partial(backups.connected, settings)
+        path = Path(file)
+        if is_s3(file):
+            prefix, _, name = file.rpartition("/")
+            path = backups.s3_target(settings, prefix).fetch(name)
+            opened.callback(path.unlink)
         restoring = Restoring(
-            archive=file,
-            key=key_of(settings),
+            archive=path,
+            key=backups.key_of(settings),
             report=lambda line: print(line, file=progress, flush=True),
-            since=connect(storage_of(settings, "")[0], create=False) if at else None,
+            since=opened.enter_context(connect(storage_url(settings, ""), "restore")) if at else None,
             until=until,
         )
         if database is None:
-            replicated = connect(url, create=True)
+            replicated = opened.enter_context(connect(url, "restore", create=True))
             restored = restoring.to_log(replicated, settings.data_dir, heartbeat_seconds=HEARTBEAT_SECONDS)
         else:
             restored = restoring.to_database(database, tokens=settings.data_dir / TOKENS, force=force)

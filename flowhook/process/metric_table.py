@@ -289,6 +289,14 @@ TABLE: Final = {
             ("kind",),
             "What retention removed, by `kind`: `executions`.",
         ),
+        Metric(
+            "flowhook_backup_last_success_timestamp_seconds",
+            GAUGE,
+            _ROUTER,
+            (),
+            "When the newest scheduled backup was made (Unix time); 0: there is none. Only with "
+            "`FLOWHOOK_BACKUP_TARGET`, by the router that owns the data.",
+        ),
     ),
     "Replicated log": (
         Metric("flowhook_router_owner", GAUGE, _ROUTER, (), "1 while this router owns the replicated log, else 0."),

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 
 from flowhook import limits
+from flowhook.cron import check_cron
 from flowhook.errors import InvalidError
 from flowhook.process.confidential_settings import FileSettings, MayHaveSecret
 from flowhook.process.router_addresses import split_addresses
@@ -77,6 +78,26 @@ def _check_host_names(value: str) -> str:
     return value
 
 
+def _check_backup_target(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme == "s3":
+        if not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("expected s3://bucket/prefix; credentials come from AWS_… variables")
+    elif "://" in value:
+        raise ValueError("expected a directory, or s3://bucket/prefix")
+    return value
+
+
+def _check_cron(value: str) -> str:
+    try:
+        check_cron(value)
+    except InvalidError as error:
+        raise ValueError(error.message) from None
+    return value
+
+
+BackupTarget = Annotated[str, AfterValidator(_check_backup_target)]  # a directory, or `s3://bucket/prefix`
+Cron = Annotated[str, AfterValidator(_check_cron)]  # a cron expression
 HostNames = Annotated[str, AfterValidator(_check_host_names)]  # names or addresses of hosts, separated by commas
 
 
@@ -241,6 +262,17 @@ class RouterSettings(CommonSettings):
     """Time for which an ended execution is retained however large the data is."""
     callback_seconds: Seconds = 7 * 24 * 3600.0
     """Time for which a callback or an event is buffered that no execution listens for yet."""
+    backup_target: BackupTarget = ""
+    """Where backups are stored: a directory, or `s3://bucket/prefix` (extra `s3`); empty: none are made."""
+    backup_schedule: Cron = "0 3 * * *"
+    """When backups are made, by the router that owns the data: a cron expression, in UTC."""
+    backup_keep_last: Count = 3
+    """The newest backups that are kept; older ones are removed, but for those of `backup_keep_daily` and
+    `backup_keep_weekly`."""
+    backup_keep_daily: Annotated[int, Field(ge=0)] = 7
+    """Newest days (UTC) of each of which the last backup is kept."""
+    backup_keep_weekly: Annotated[int, Field(ge=0)] = 4
+    """Newest weeks (ISO 8601) of each of which the last backup is kept."""
     drain_seconds: Grace = 10.0
     """Time that work in progress may take after the process receives SIGTERM."""
 

@@ -41,6 +41,7 @@ from router.jobs.job_runner import JobRunner
 from router.jobs.job_specs import MatchingExecutions
 from router.jobs.removal import ExecutionRemoval
 from router.metrics import RouterMetrics
+from router.process.backup_schedule import BackupSchedule
 from router.process.grpc_server import add_service, bind, enable_reflection, new_server, service_names
 from router.process.retention import Retention
 from router.rejections.received_requests import ReceivedRequests
@@ -262,6 +263,7 @@ class OwnedShard:
             runtime.restore_statistics(),
             jobs.runner.run(),
             retention.run(),
+            BackupSchedule(settings, self._process_state, parts.metrics.expose).run(),
         )
         try:
             await self._run(server, runtime, flows, runners, ingest, upkeep=upkeep, stopping=health_service.stop)

@@ -1,15 +1,184 @@
-"""Where backups lie, and which of them are removed."""
+"""Where backups lie: in a directory, or under a prefix of an S3 bucket; and which of them are removed.
+
+Only files with names of ours are listed and removed, so that others may be there, too.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import time
-from typing import Final
+from calendar import timegm
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from flowhook.errors import InvalidError, UnavailableError
+from router.storage.blobs import sync
+from router.storage.errors import translate
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+S3_SCHEME: Final = "s3"
+MAX_RETRIES: Final = 5  # of one request
 _NAME: Final = re.compile(r"flowhook-(\d{8}T\d{6}Z)\.tar\.zst")
 _TIME: Final = "%Y%m%dT%H%M%SZ"
+_FIRST_LINE: Final = 300  # characters of a message of the S3 client: more follows, for its developers
 
 
 def file_name(seconds: float) -> str:
     """Return the name of a backup that is made at a Unix time."""
     return f"flowhook-{time.strftime(_TIME, time.gmtime(seconds))}.tar.zst"
+
+
+def time_of(name: str) -> int | None:
+    """Return the Unix time at which a backup was made, by its name; None: it is no name of ours."""
+    match = _NAME.fullmatch(name)
+    try:
+        return None if match is None else timegm(time.strptime(match[1], _TIME))
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class KeepPolicy:
+    """Which backups are kept: each of these numbers is of the newest ones. The newest of all is kept in any case."""
+
+    last: int  # backups
+    daily: int  # days that have any, of each of which the last is kept (UTC)
+    weekly: int  # weeks that have any, of each of which the last is kept (ISO 8601)
+
+    def surplus(self, names: Iterable[str]) -> list[str]:
+        """Return the names of those that are to be removed, the oldest first; names that are not ours are not."""
+        times = sorted(((found, name) for name in names if (found := time_of(name)) is not None), reverse=True)
+        kept = {name for _, name in times[: max(1, self.last)]}
+        for number, period in ((self.daily, "%Y-%m-%d"), (self.weekly, "%G-%V")):
+            newest: dict[str, str] = {}
+            for seconds, name in times:
+                newest.setdefault(datetime.fromtimestamp(seconds, UTC).strftime(period), name)
+            kept.update(list(newest.values())[:number])
+        return [name for _, name in reversed(times) if name not in kept]
+
+
+class BackupTarget(Protocol):
+    """Where backups lie. Methods block, and raise UnavailableError."""
+
+    def store(self, name: str, make: Callable[[Path], object]) -> str:
+        """Store a file that `make` writes to a path, and return where it is; it is there as a whole or not at all."""
+
+    def names(self) -> Sequence[str]: ...
+
+    def remove(self, name: str) -> None: ...
+
+
+class DirectoryTarget:
+    """A directory, which is created when missing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def store(self, name: str, make: Callable[[Path], object]) -> str:
+        path = self._path / name
+        make(path)
+        return str(path)
+
+    def names(self) -> Sequence[str]:
+        try:
+            return sorted(path.name for path in self._path.iterdir())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise translate(error) from error
+
+    def remove(self, name: str) -> None:
+        try:
+            (self._path / name).unlink(missing_ok=True)
+            sync(self._path)
+        except OSError as error:
+            raise translate(error) from error
+
+
+class S3Target:
+    """A prefix of a bucket. A file is written to a directory of this machine first, checked there, and uploaded."""
+
+    def __init__(self, url: str, store: ObjectStore, directory: Path) -> None:
+        self._url = url.rstrip("/")
+        self._store = store
+        self._directory = directory
+
+    def store(self, name: str, make: Callable[[Path], object]) -> str:
+        import obstore  # noqa: PLC0415 - an extra
+
+        path = self._directory / name
+        try:
+            make(path)
+            # what is aborted in the middle is no object: bucket rules remove its parts
+            self._call(lambda: obstore.put(self._store, name, path))
+            stored = self._call(lambda: obstore.head(self._store, name)["size"])
+            if stored != path.stat().st_size:
+                raise UnavailableError(f"{self._url}/{name} has {stored} bytes, and not those that were sent")
+        finally:
+            path.unlink(missing_ok=True)
+        return f"{self._url}/{name}"
+
+    def names(self) -> Sequence[str]:
+        import obstore  # noqa: PLC0415 - an extra
+
+        pages: list[Any] = self._call(lambda: list(obstore.list(self._store)))
+        return sorted(found["path"] for page in pages for found in page)
+
+    def remove(self, name: str) -> None:
+        import obstore  # noqa: PLC0415 - an extra
+
+        self._call(lambda: obstore.delete(self._store, name))
+
+    def fetch(self, name: str) -> Path:
+        """Download a file to the directory, and return its path."""
+        import obstore  # noqa: PLC0415 - an extra
+
+        path = self._directory / name
+
+        def write() -> None:
+            with path.open("xb") as file:
+                for chunk in obstore.get(self._store, name).stream():
+                    file.write(chunk)
+
+        self._call(write)
+        return path
+
+    def _call(self, function: Callable[[], Any]) -> Any:
+        try:
+            return function()
+        except Exception as error:  # noqa: BLE001 - its classes have no base of their own
+            text = str(error).partition("\n")[0][:_FIRST_LINE]
+            raise UnavailableError(f"{self._url}: {text}", reason="BACKUP_TARGET_UNAVAILABLE") from None
+
+
+def is_s3(target: str) -> bool:
+    return target.partition(":")[0] == S3_SCHEME
+
+
+def open_s3(url: str, directory: Path) -> S3Target:
+    """Open a prefix of a bucket, with the settings that `AWS_…` variables have. No I/O.
+
+    Raises:
+        InvalidError: the extra is not installed (`S3_NOT_INSTALLED`), or the URL or a setting is not valid.
+    """
+    try:
+        from obstore.store import S3Store  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise InvalidError("for S3, install the extra: pip install 'flowhook[s3]'", reason="S3_NOT_INSTALLED") from None
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
+    try:
+        store = S3Store.from_url(
+            url,
+            config={"endpoint": endpoint} if endpoint else {},
+            client_options={"allow_http": endpoint.startswith("http://")},
+            retry_config={"max_retries": MAX_RETRIES},
+        )
+    except Exception as error:  # noqa: BLE001 - the same
+        raise InvalidError(f"{url}: {str(error).partition(chr(10))[0][:_FIRST_LINE]}") from None
+    return S3Target(url, store, directory)

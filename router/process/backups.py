@@ -1,0 +1,153 @@
+"""Makes a backup of what the settings of a router name, in a process of its own: that of a command, or of a schedule.
+
+As a program, which the schedule starts, it prints one JSON object to the descriptor that is its argument: see
+`BackupReport`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from flowhook.errors import FlowhookError, InvalidError
+from flowhook.process import logs
+from flowhook.process.settings import RouterSettings
+from flowhook.security.private_files import make_directory
+from flowhook.security.tokens import FILE as TOKENS_FILE
+from router.process.backup_schedule import BackupReport
+from router.storage.backups.making import BackupMade, BackupMaker
+from router.storage.backups.targets import (
+    BackupTarget,
+    DirectoryTarget,
+    KeepPolicy,
+    S3Target,
+    file_name,
+    is_s3,
+    open_s3,
+    time_of,
+)
+from router.storage.commit_log.interface import ReplicatedLog
+from router.storage.commit_log.seals import ClusterKeys
+from router.storage.encryption import is_key_missing, key_fingerprint, load_secrets_key, require_secrets_key
+
+LOWEST_PRIORITY: Final = 19  # niceness: what serves goes first
+WORK: Final = ".s3.backup"  # directory of files on their way to or from a bucket
+LOG_SCHEMES: Final = ("nats", "tls")
+
+log = logs.get_logger(__name__)
+
+
+def database_of(settings: RouterSettings, storage: str = "") -> Path | None:
+    """Return the path of the database of the embedded storage; None: it is a replicated log.
+
+    `storage` stands for the one that is set. Raises InvalidError if it is neither.
+    """
+    scheme, _, path = (storage or settings.storage or f"sqlite:{settings.data_dir / 'flowhook.db'}").partition(":")
+    if scheme in LOG_SCHEMES:
+        return None
+    if scheme != "sqlite" or not path:
+        raise InvalidError(f"storage {scheme!r} is not supported; use sqlite:PATH or nats://HOST:PORT,…")
+    return Path(path)
+
+
+def key_of(settings: RouterSettings) -> str:
+    """Return the fingerprint of the key of secrets; empty: there is none yet. Blocks."""
+    if is_key_missing(settings.data_dir, settings.secrets_key):
+        return ""
+    return key_fingerprint(load_secrets_key(settings.data_dir, settings.secrets_key))
+
+
+@contextmanager
+def connected(settings: RouterSettings, url: str, purpose: str, *, create: bool = False) -> Iterator[ReplicatedLog]:
+    """Connect to a log for a while, beside its routers."""
+    from router.storage.commit_log import jetstream  # noqa: PLC0415 - the client of NATS is large
+
+    keys = ClusterKeys(require_secrets_key(settings.data_dir, settings.secrets_key))
+    replicated = jetstream.connect(
+        url,
+        keys,
+        router=f"{purpose}-{os.getpid()}",
+        create=create,
+        creds_file=settings.nats_creds_file,
+        ca_file=settings.nats_ca_file,
+    )
+    with closing(replicated):
+        yield replicated
+
+
+def make_backup(
+    settings: RouterSettings, target: Path, *, storage: str = "", report: Callable[[str], None] | None = None
+) -> BackupMade:
+    """Back up what a router with these settings serves, or another storage, to a file. Blocks; see `BackupMaker`.
+
+    `report` is called with each line of progress.
+    """
+    maker = BackupMaker(tokens=settings.data_dir / TOKENS_FILE, report=report or log.debug)
+    database = database_of(settings, storage)
+    if database is not None:
+        return maker.of_database(database, target)
+    with connected(settings, storage or settings.storage, "backup") as replicated:
+        return maker.of_log(replicated, target, key=key_of(settings))
+
+
+def open_target(settings: RouterSettings, target: str) -> BackupTarget:
+    return s3_target(settings, target) if is_s3(target) else DirectoryTarget(Path(target))
+
+
+def s3_target(settings: RouterSettings, url: str) -> S3Target:
+    make_directory(settings.data_dir / WORK)
+    return open_s3(url, settings.data_dir / WORK)
+
+
+def policy_of(settings: RouterSettings) -> KeepPolicy:
+    return KeepPolicy(settings.backup_keep_last, settings.backup_keep_daily, settings.backup_keep_weekly)
+
+
+def remove_surplus(target: BackupTarget, policy: KeepPolicy) -> list[str]:
+    """Remove the backups that a policy does not keep, and return their names. Blocks."""
+    surplus = policy.surplus(target.names())
+    for name in surplus:
+        target.remove(name)
+    return surplus
+
+
+def _newest(target: BackupTarget) -> int:
+    return max((found for name in target.names() if (found := time_of(name)) is not None), default=0)
+
+
+def _run(settings: RouterSettings, *, make: bool) -> BackupReport:
+    newest = 0
+    try:
+        target = open_target(settings, settings.backup_target)
+        newest = _newest(target)
+        if make:
+            started = time.time()
+            where = target.store(file_name(started), lambda path: make_backup(settings, path))
+            newest = int(started)
+            removed = remove_surplus(target, policy_of(settings))
+            log.info("backup made", where=where, seconds=round(time.time() - started, 1), removed=len(removed))
+    except FlowhookError as error:
+        return BackupReport(newest, f"{error.message} ({error.reason})")
+    except OSError as error:
+        return BackupReport(newest, os.strerror(error.errno or 0))
+    return BackupReport(newest)
+
+
+def main(descriptor: int, *, make: bool) -> None:
+    os.nice(LOWEST_PRIORITY)
+    settings = RouterSettings()
+    logs.configure(level=settings.log_level, log_format=settings.log_format)
+    with os.fdopen(descriptor, "wb") as out:
+        out.write(orjson.dumps(asdict(_run(settings, make=make))))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), make=sys.argv[2] == "make")

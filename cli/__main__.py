@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 
-import typer
+from cli import interrupts
+
+TYPE_CHECKING = False  # as `typing` has it, which takes its time
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import typer
 
 # gRPC reads these variables when it is imported. Forked processes exec at once, so gRPC need not prepare for forks.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
@@ -18,22 +23,26 @@ if sys.argv[1:2] != ["router"]:
     # and failed handshakes of clients are logged nowhere else, so its log stays on.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
-from cli import app
-from cli.failures import EXIT_INTERRUPTED, report
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; without arguments, that of the command line, as the only one of this process."""
+    if arguments is None:
+        interrupts.end_at_once()
+    import typer
+
+    from cli import app
+    from cli.failures import EXIT_INTERRUPTED, report
+
     try:
-        # imports most of the code, which a Ctrl-C may interrupt
         command = typer.main.get_command(app.create(sys.argv[1:] if arguments is None else arguments))
+        if arguments is None:
+            interrupts.raise_again()
         code = command.main(args=arguments, prog_name="flowhook", standalone_mode=False)
         sys.stdout.flush()
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except typer.TyperException as error:
         return _usage_error(error)
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         # the reader has closed the pipe; the interpreter's flush at exit must not raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,7 +13,5 @@ Invariants: no process outlives the supervisor, however it dies (see `flowhook.p
 imports stays small: it lives as long as the cluster. A start has no deadline: a slow one is reported, and waited for.
 """
 
-from typing import Final
-
 # environment variable in which `flowhook up` passes the `ClusterSpec` to the supervisor that it execs
-SPEC: Final = "FLOWHOOK_UP_SPEC"
+SPEC = "FLOWHOOK_UP_SPEC"

@@ -5,20 +5,24 @@ The process lives as long as the cluster and does little, so it imports little m
 
 from __future__ import annotations
 
-import asyncio
-import os
 import sys
-from contextlib import closing
-from pathlib import Path
 
-from cli import failures
-from cli.supervisor import SPEC
-from cli.supervisor.cluster_spec import ClusterSpec
-from cli.supervisor.rundir import RunDir
-from cli.supervisor.running import FlowsOfSpec, run_cluster
+from cli import interrupts
 
 
 def main() -> int:
+    interrupts.end_at_once()  # until the cluster has handlers of its own
+    import asyncio
+    import os
+    from contextlib import closing
+    from pathlib import Path
+
+    from cli import failures
+    from cli.supervisor import SPEC
+    from cli.supervisor.cluster_spec import ClusterSpec
+    from cli.supervisor.rundir import RunDir
+    from cli.supervisor.running import FlowsOfSpec, run_cluster
+
     try:
         spec = ClusterSpec.from_json(os.environ.pop(SPEC))
         with closing(RunDir(Path(spec.data_dir))) as run_dir:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 import subprocess
 import sys
 
 import pytest
+from support.cases import cases
 from support.commands import flowhook, flowhook_process
 
 GOOD = "document: {dsl: 1.0.3, namespace: default, name: hello, version: 1.0.0}\n"
@@ -335,6 +337,21 @@ def test_help_is_quick_because_it_loads_nothing_that_takes_long():
     assert "cli" in loaded
     assert not loaded & {"aiohttp", "cryptography", "edge", "jq", "jsonschema", "router", "ruamel", "runner", "tornado"}
     assert not loaded & {"grpc", "prometheus_client", "structlog"}
+
+
+@cases("module", ["cli", "cli.supervisor"])
+@cases("interrupted", ["asyncio", "pathlib"])
+def test_an_interrupt_while_it_imports_ends_it_silently(module, interrupted):
+    script = (
+        "import builtins, signal, sys\nreal = builtins.__import__\n"
+        "def load(name, *more, **others):\n"
+        f"    if name == {interrupted!r}: signal.raise_signal(signal.SIGINT)\n"
+        "    return real(name, *more, **others)\n"
+        "builtins.__import__ = load\n"
+        f"from {module}.__main__ import main\nsys.exit(main())"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 def test_version_is_printed():

@@ -72,7 +72,7 @@ class ReceivedRequests:
             number = str(others[taken[1] - 1].number) if taken[1] else before_number
         caused = await self._state.caused([record.seq for record in records])
         started = {record.id for record in records if _is_no_request(record) or record.seq in caused}
-        tested = {each.execution_id for each in found if each.outcome is RequestOutcome.TEST}
+        tested = await self._rejections.tests([record.id for record in records])
         page = [each for each in found if each.rejection_id or each.execution_id not in started | tested]
         return page, "" if seq == number == _END else f"{seq}.{number}"
 

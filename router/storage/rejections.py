@@ -126,6 +126,13 @@ def _count(connection: apsw.Connection, *, flow_id: str = "", limit: int) -> lis
     return [RejectionCount(*row) for row in rows]
 
 
+def _tests(connection: apsw.Connection, execution_ids: Sequence[str]) -> set[str]:
+    """Return those of the executions that were started by a test event, as far as that is still stored."""
+    marks = ",".join("?" * len(execution_ids))
+    query = f"SELECT accepted_id FROM rejection WHERE outcome = 'test' AND accepted_id IN ({marks})"  # noqa: S608 - marks
+    return {execution_id for (execution_id,) in connection.execute(query, execution_ids)}
+
+
 @attrs.define(eq=False, repr=False)
 class RejectionLog:
     """A bounded log of rejected and other requests: the oldest of a flow, and of all flows, make room for new ones."""
@@ -137,6 +144,7 @@ class RejectionLog:
     get = reading(_get)
     sealed = reading(_sealed)
     count = reading(_count)
+    tests = reading(_tests)
 
     async def add(self, rejections: Sequence[StoredRejection]) -> None:
         """Add rejections, ignoring their `number`. A rejection whose ID is already stored is skipped."""

@@ -83,7 +83,7 @@ def _dev(settings: DevSettings) -> int:
 async def _run(settings: DevSettings, spec: ClusterSpec, flows: Path, run_dir: RunDir) -> int:
     from cli.development.watched_flows import WatchedFlows
 
-    development = _Development(WatchedFlows(flows, settings.data_dir), opens=_opens(settings.open))
+    development = _Development(WatchedFlows(flows, settings.data_dir), run_dir if _opens(settings.open) else None)
     async with AsyncExitStack() as stack:
         tunnel = None
         if settings.tunnel:
@@ -113,7 +113,7 @@ class _Development:
     """What goes on beside the cluster: flow files are followed, and arrivals are printed."""
 
     flows: WatchedFlows
-    opens: bool  # whether to open the console
+    opens: RunDir | None  # for the page that leads to the console; None: it is not opened
     exit_code: int = field(init=False, default=0)
     # set once the flows are applied, and once arrivals are watched, which edges wait for
     _client: asyncio.Future[AsyncClient] = field(init=False, default_factory=asyncio.Future)
@@ -136,13 +136,13 @@ class _Development:
 
     def on_ready(self, addresses: ClusterAddresses, login_code: str) -> None:
         self.flows.url = addresses.public_url or addresses.http_url
-        link = f"{addresses.admin_url}/login#{login_code}"
-        threading.Thread(target=self._welcome, args=(link,), daemon=True).start()
+        page = self.opens and self.opens.write_login(f"{addresses.admin_url}/login#{login_code}")
+        threading.Thread(target=self._welcome, args=(page,), daemon=True).start()
 
-    def _welcome(self, link: str) -> None:
+    def _welcome(self, page: Path | None) -> None:
         """Open the console, and renew the schema that editors use. Blocking."""
-        if self.opens:
-            webbrowser.open(link)
+        if page:
+            webbrowser.open(page.as_uri())
         if self.flows.data_dir == DEV_DATA_DIR:
             write_schema()
 

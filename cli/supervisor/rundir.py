@@ -14,6 +14,7 @@ from flowhook.errors import ConflictError, InvalidError
 from flowhook.security.private_files import make_directory, open_private, write_private
 
 CLUSTER_FILE: Final = "cluster.json"
+LOGIN_FILE: Final = "login.html"
 LOCK_FILE: Final = "up.lock"
 # data directory of `flowhook dev`, which no version control takes: it has keys and tokens
 DEV_DATA_DIR: Final = Path(".flowhook")
@@ -69,6 +70,13 @@ class RunDir:
     def write_cluster(self, cluster: ClusterAddresses) -> None:
         write_private(self._path / CLUSTER_FILE, orjson.dumps(asdict(cluster)) + b"\n", durable=False)
 
+    def write_login(self, link: str) -> Path:
+        """Write a page that leads to a link, which then is in no process list; return its path. Blocking."""
+        path = (self._path / LOGIN_FILE).absolute()
+        page = f'<!DOCTYPE html><meta http-equiv="refresh" content="0; url={link}"><a href="{link}">Log in</a>\n'
+        write_private(path, page.encode(), durable=False)
+        return path
+
     def close(self) -> None:
         """Remove the files and release the directory. Blocking, idempotent."""
         if self._lock >= 0:
@@ -77,7 +85,7 @@ class RunDir:
             self._lock = -1
 
     def _remove_all(self) -> None:
-        for path in (*self._path.glob("*.pid"), self._path / CLUSTER_FILE):
+        for path in (*self._path.glob("*.pid"), self._path / CLUSTER_FILE, self._path / LOGIN_FILE):
             path.unlink(missing_ok=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import socket
 from contextlib import closing
 
@@ -173,7 +174,10 @@ def test_it_opens_the_console_logged_in_and_ctrl_c_drains_it(tmp_path):
     browser.chmod(0o755)
     with closing(Up(tmp_path / "data", tmp_path, "--open", command="dev", BROWSER=f"{browser} %s")) as dev:
         wait_until((tmp_path / "opened").exists, "the browser is started")
-        link = (tmp_path / "opened").read_text().strip()
+        page = tmp_path / "data" / "run" / "login.html"
+        assert (tmp_path / "opened").read_text().strip() == page.as_uri()  # all users of a machine see arguments
+        assert page.stat().st_mode & 0o777 == 0o600
+        (link,) = re.findall(r'url=([^"]+)', page.read_text())
         assert link.startswith(f"{dev.where['admin_url']}/login#")
         assert f"console  {link} (logs in once, within an hour)" in dev.lines
         assert f"no flows in {tmp_path}: `flowhook new NAME --provider stripe` writes one" in dev.lines
@@ -181,4 +185,5 @@ def test_it_opens_the_console_logged_in_and_ctrl_c_drains_it(tmp_path):
         assert code == 0
         assert lines[0] == "draining; once more to stop at once"
         assert not list((tmp_path / "data" / "run").glob("*.pid"))
+        assert not page.exists()
         assert err == ""

@@ -113,6 +113,15 @@ def test_the_notes_of_a_release_are_its_part_of_the_changelog(tmp_path):
     assert (tmp_path / "notes.md").read_text() == "- a\n"
 
 
+def test_the_image_has_a_name_that_a_registry_takes_whatever_the_owner_is_called(tmp_path):
+    job = read(GITHUB / "workflows" / "release.yaml")["jobs"]["image"]
+    (script,) = (step["run"] for step in job["steps"] if "GITHUB_ENV" in step.get("run", ""))
+    assert "IMAGE" not in job["env"]
+    environment = {"PATH": "/usr/bin:/bin", "REPOSITORY": "ACME-Inc/FlowHook", "GITHUB_ENV": f"{tmp_path}/env"}
+    subprocess.run(["bash", "-eo", "pipefail", "-c", script], check=True, env=environment)
+    assert (tmp_path / "env").read_text() == "IMAGE=ghcr.io/acme-inc/flowhook\n"
+
+
 def test_forms_for_issues_have_what_github_demands():
     for path in (GITHUB / "ISSUE_TEMPLATE").glob("*.yml"):
         form = read(path)

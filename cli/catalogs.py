@@ -57,11 +57,13 @@ def may_fetch(content: bytes) -> bool:
     return not catalogs.contains_functions(content) and _MENTION.search(content) is not None
 
 
-def add_functions(content: bytes, path: Path, unreached: dict[str, Fault] | None = None) -> bytes:
+def add_functions(
+    content: bytes, path: Path, unreached: dict[str, Fault] | None = None, *, fetches: bool = True
+) -> bytes:
     """Return the text of a flow file with the functions of catalogs that it calls, and these call. Blocking.
 
     A text that has them already stays as it is. With `unreached`, functions that the network or their server keeps from
-    being fetched are put there by name, and left out.
+    being fetched are put there by name, and left out; none is fetched unless it `fetches`.
 
     Raises:
         InvalidFlowError: functions can't be fetched, or are not what they should be.
@@ -74,6 +76,7 @@ def add_functions(content: bytes, path: Path, unreached: dict[str, Fault] | None
     found: dict[str, tuple[str, str] | None] = {}
     faults: list[Fault] = []
     away: dict[str, UnavailableError] = {}  # by catalog: others of its functions would wait as long
+    find = _find if fetches else _find_later
     calls = [*catalogs.cataloged_calls(flow.data)]
     for name, place in calls:  # those that functions call are added to it
         if name in found or len(found) > catalogs.MAX_FUNCTIONS:  # one too many, which `parse` refuses
@@ -83,7 +86,7 @@ def add_functions(content: bytes, path: Path, unreached: dict[str, Fault] | None
         try:
             if catalog in away:
                 raise away[catalog]
-            found[name] = _find(name, flow.data, path)
+            found[name] = find(name, flow.data, path)
         except (InvalidError, UnavailableError) as error:
             if isinstance(error, UnavailableError):
                 away[catalog] = error
@@ -126,6 +129,10 @@ def _find(name: str, flow: Mapping[str, Any], path: Path) -> tuple[str, str] | N
         return f"{uri}#{file}", _text(name, content)
     uri = f"{raw_url(uri).rstrip('/')}/{file}"
     return uri, _text(name, fetch(uri, authorization, MAX_BYTES))
+
+
+def _find_later(_name: str, _flow: Mapping[str, Any], _path: Path) -> None:
+    raise UnavailableError("it is fetched later")
 
 
 def raw_url(url: str) -> str:

@@ -49,17 +49,18 @@ def read_flow_files(paths: Sequence[Path]) -> list[FlowFile]:
 
 
 def check_flow_files(
-    paths: Sequence[Path], unreached: dict[str, Fault] | None = None
+    paths: Sequence[Path], unreached: dict[str, Fault] | None = None, *, fetches: bool = True
 ) -> tuple[list[FlowFile], list[Fault]]:
     """Return the flows of the files that have no faults, as `read_flow_files` does, and the faults of the others.
 
-    With `unreached`, functions of catalogs that can't be reached are put there, and taken as they are called.
+    With `unreached`, functions of catalogs that can't be reached are put there, and taken as they are called; so are
+    all of them unless it `fetches`.
     """
     contents: dict[str, bytes] = {}
     unreadable: list[Fault] = []
     for path in find_flow_files(paths):
         try:
-            contents[str(path)] = read_flow_file(path, unreached)
+            contents[str(path)] = read_flow_file(path, unreached, fetches=fetches)
         except InvalidFlowError as error:
             unreadable += error.faults
     files, faults = check_contents(contents, unreached or ())
@@ -115,7 +116,7 @@ def read_content(path: Path) -> bytes:
         return file.read(limits.MAX_DOCUMENT_BYTES + 1)
 
 
-def read_flow_file(path: Path, unreached: dict[str, Fault] | None = None) -> bytes:
+def read_flow_file(path: Path, unreached: dict[str, Fault] | None = None, *, fetches: bool = True) -> bytes:
     """Return the content of a file, with the files (`embedded_files`) and functions (`catalogs`) it names. Blocking.
 
     Raises:
@@ -129,7 +130,7 @@ def read_flow_file(path: Path, unreached: dict[str, Fault] | None = None) -> byt
         content = read_content(path)
     except OSError as error:
         raise InvalidError(f"{path}: {os.strerror(error.errno or 0)}", reason="FLOW_FILE_MISSING") from None
-    return add_functions(embed(content, path), path, unreached)
+    return add_functions(embed(content, path), path, unreached, fetches=fetches)
 
 
 @contextmanager

@@ -35,8 +35,8 @@ def _up(settings: UpSettings) -> int:
     if settings.flows is not None:
         from cli import flow_files
 
-        # `cli.applying` decides about functions of catalogs that are away
-        if faults := flow_files.check_flow_files([settings.flows], {})[1]:
+        # `cli.applying` fetches functions of catalogs, and decides about those that are away
+        if faults := flow_files.check_flow_files([settings.flows], {}, fetches=False)[1]:
             raise InvalidFlowError(faults)
     spec = settings.spec()
     with closing(RunDir(settings.data_dir)):

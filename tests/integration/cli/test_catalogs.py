@@ -385,3 +385,11 @@ async def test_a_function_that_changed_is_another_text(shop):
     catalogs.fetch.cache_clear()
     shop.files[PATH] += b"# changed\n"
     assert await shop.read(FLOW) != before
+
+
+async def test_what_up_checks_before_it_starts_fetches_nothing(shop):
+    shop.flow.write_text(HEAD + FLOW.replace("ENDPOINT", shop.url))
+    unreached = {}
+    flows, faults = check_flow_files([shop.flow], unreached, fetches=False)
+    assert ([flow.document.id for flow in flows], faults, [*unreached]) == (["pay"], [], ["log:1.0.0@shop"])
+    assert shop.requests == []

@@ -24,10 +24,10 @@ class Selector(NamedTuple):
     labels: frozenset[str]
 
 
-def rules():
-    """Return the alert rules."""
+def rules(kind="alert"):
+    """Return the rules of a kind, `alert` or `record`."""
     [document] = deploy_files.documents(PROMETHEUS / "alerts.yaml")
-    return [rule for group in document["groups"] for rule in group["rules"]]
+    return [rule for group in document["groups"] for rule in group["rules"] if kind in rule]
 
 
 def selectors(expression):
@@ -69,4 +69,7 @@ def metrics():
         found |= {metric.name + suffix: set(metric.labels) for suffix in SUFFIXES.get(metric.kind, [""])}
         if metric.kind == HISTOGRAM:
             found[f"{metric.name}_bucket"].add("le")
+    for rule in rules("record"):
+        [read] = {selector.metric for selector in selectors(rule["expr"])}
+        found[rule["record"]] = found[read]
     return found

@@ -1,6 +1,7 @@
 """Each alert fires in a real Prometheus by its cause, and the runbook's commands then print what it says.
 
-Rules are those of deploy/prometheus without their `for`, which the tests of the rules by promtool judge.
+Rules are those of deploy/prometheus without their `for`, and with an age of the queue that is reached soon. promtool
+judges what that leaves out, with the tests in alert_rules.yaml.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
-from support import monitoring, pages, transcripts
+from support import deploy_files, monitoring, pages, transcripts
 from support.commands import Up, clean_environment
 from support.patience import PATIENCE, wait_until
 from support.prometheus import Prometheus, promtool
 
 RUNBOOK = pages.DOCS / "runbook.md"
+THRESHOLDS = {"FlowhookQueueOld": {"> 300": "> 5"}}
+RULE_TESTS = Path(__file__).parent / "alert_rules.yaml"
 NOBODY = "http://127.0.0.1:9"
 HEAD = "document: {{dsl: 1.0.3, namespace: default, name: {}, version: 1.0.0}}\n"
 KEEPS = "do: [{keep: {set: {kept: true}}}]\n"
@@ -37,6 +41,16 @@ execution: {{outage: {{failures: 1, probe: PT5M}}}}
 do: [{{ship: {{call: http, with: {{method: post, endpoint: {NOBODY}}}}}}}]
 """,
 }
+
+
+def test_each_rule_fires_when_it_should_and_only_then():
+    promtool("test", "rules", RULE_TESTS)
+    [document] = deploy_files.documents(RULE_TESTS)
+    judged = {
+        (case["alertname"], "exp_alerts" in case) for test in document["tests"] for case in test["alert_rule_test"]
+    }
+
+    assert judged == {(rule["alert"], fires) for rule in monitoring.rules() for fires in (True, False)}
 
 
 @pytest.mark.parametrize("path", sorted(monitoring.PROMETHEUS.glob("*.yaml")), ids=lambda path: path.name)
@@ -62,7 +76,7 @@ class Place:
             stderr=subprocess.DEVNULL,
         )
         self.admin = self.cluster.where["admin_url"]
-        self.prometheus = Prometheus(folder, "up.yaml", [self.admin.removeprefix("http://")])
+        self.prometheus = Prometheus(folder, "up.yaml", [self.admin.removeprefix("http://")], THRESHOLDS)
         replaced = {transcripts.DOCUMENTED_URL: self.cluster.where["http_url"]}
         replaced |= {"http://127.0.0.1:8081": self.admin, "127.0.0.1:50051": self.cluster.where["grpc_address"]}
         self.shell = transcripts.Shell(folder, replaced)
@@ -80,6 +94,9 @@ class Place:
             [working] = [each["pid"] for each in json.load(answer)["processes"] if each["name"] == name]
         for each in (pid, working):
             os.kill(each, number)
+
+    def pid(self, name):
+        return int((self.cluster.data_dir / "run" / f"{name}.pid").read_text())
 
     def close(self):
         self.shell.close()
@@ -117,13 +134,17 @@ def test_a_runner_that_dies_is_down_until_it_is_dismissed(place):
 
 
 def test_without_runners_nothing_is_executed(place):
-    pid = int((place.cluster.data_dir / "run" / "runner-1.pid").read_text())
+    pid = place.pid("runner-1")
     place.signal(signal.SIGSTOP, "runner-1", pid)  # so that its supervisor starts no other
     place.send("orders", 2)
     place.prometheus.until_alert("FlowhookNoRunner")
     check_runbook(place, "FlowhookNoRunner")
+    [alert] = place.prometheus.until_alert("FlowhookQueueOld")
+    assert alert["labels"]["flow"] == "orders"
+    check_runbook(place, "FlowhookQueueOld")
     place.signal(signal.SIGCONT, "runner-1", pid)
     place.prometheus.until_no_alert("FlowhookNoRunner")
+    place.prometheus.until_no_alert("FlowhookQueueOld")
 
 
 def test_many_faults(place):

@@ -27,7 +27,7 @@ from admin.console import (
     incidents,
     jobs,
     login,
-    page,
+    overview,
     rejections,
     replay,
     requests,
@@ -42,7 +42,8 @@ _SEGMENT: Final = "([^/]+)"
 _COMPRESSED: Final = frozenset({"text/html", "text/css", "text/javascript", "application/json"})
 # paths and their handlers, beside the operations of the API and the actions of the console's forms
 PAGES: Final = (
-    ("/", page.HomePage),
+    ("/", overview.OverviewPage),
+    ("/stream/overview", overview.OverviewStream),
     ("/login", login.LoginPage),
     ("/login/continue", login.ContinuePage),
     ("/logout", login.LogoutHandler),

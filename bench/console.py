@@ -142,7 +142,7 @@ async def _first_paint(cluster: Cluster, pages: list[str]) -> dict[str, float] |
         await page.goto(f"{cluster.admin}/login")
         await page.get_by_label("Token").fill(cluster.token("view"))
         await page.get_by_role("button", name="Log in").click()
-        await page.wait_for_url("**/flows")
+        await page.get_by_role("heading", name="Overview").wait_for()
         for path in pages:
             await page.goto(f"{cluster.admin}{path}")
             painted[path] = round(await page.evaluate(PAINT), 1)

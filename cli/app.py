@@ -14,7 +14,22 @@ import flowhook
 # each is a module of `cli.commands`, but for the last ones, which run a process of that role
 ROLES: Final = ("edge", "router", "runner", "admin")
 COMMANDS: Final = (
-    *("dev", "up", "new", "check", "apply", "exec", "test", "schema", "send", "trigger", "verify", "diff", "tail"),
+    *(
+        "dev",
+        "up",
+        "new",
+        "check",
+        "apply",
+        "exec",
+        "test",
+        "schema",
+        "send",
+        "trigger",
+        "verify",
+        "diff",
+        "tail",
+        "overview",
+    ),
     *("flows", "secrets", "executions", "jobs", "incidents", "requests", "rejections", "cluster", "audit", "tokens"),
     *("components", "backup", "restore", "migrate", *ROLES),
 )

@@ -182,7 +182,7 @@ async def _take(cluster: Cluster, chromium: str, samples: Mapping[str, str]) -> 
             await page.screenshot(path=PICTURES / f"login-{theme}.png")
             await page.get_by_label("Token").fill(cluster.token("admin"))
             await page.get_by_role("button", name="Log in").click()
-            await page.wait_for_url("**/flows")
+            await page.get_by_role("heading", name="Overview").wait_for()
             for name, path in pages(samples).items():
                 await page.goto(path)
                 if await page.locator("[data-editor]").count():

@@ -13,6 +13,7 @@ from operations import (
     flows,
     incidents,
     jobs,
+    overview,
     parts,
     rejections,
     replays,
@@ -22,6 +23,7 @@ from operations import (
 )
 from operations.operation import Operation
 
+GET_OVERVIEW: Final = Operation("GET", "/overview", overview.get_overview)
 LIST_FLOWS: Final = Operation("GET", "/flows", flows.list_flows, items="flows")
 GET_FLOW: Final = Operation("GET", "/flows/{flow_id}", flows.get_flow)
 GET_FLOW_STATISTICS: Final = Operation("GET", "/flows/{flow_id}/statistics", flows.get_flow_statistics)

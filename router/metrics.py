@@ -117,24 +117,36 @@ class RouterMetrics:
         counts = self._rejected if flow_id is None else self.flows.of(flow_id).rejected
         counts[reason] += 1
 
-    def assigned(self, executions: Iterable[tuple[int, str]], number: int) -> None:
-        """Count assignments, `number` in all; `executions` and their flows are those that are assigned first."""
+    def assigned(self, executions: Iterable[tuple[int, str]], number: int) -> list[tuple[str, float]]:
+        """Count assignments, `number` in all; `executions` and their flows are those that are assigned first.
+
+        Returns the flows of these, and how long each had waited, in seconds, as far as that is known.
+        """
         self._granted += number
         now, of, times = self._clock(), self.flows.of, self.times
+        waits: list[tuple[str, float]] = []
         for seq, flow_id in executions:
             accepted = times.of(seq)
             if accepted is not None:
                 of(flow_id).waited.observe(now - accepted)
+                waits.append((flow_id, now - accepted))
+        return waits
 
-    def ended(self, ends: Sequence[tuple[int, str, Status]]) -> None:
-        """Count executions that ended: their numbers, flows and statuses."""
+    def ended(self, ends: Sequence[tuple[int, str, Status]]) -> list[float | None]:
+        """Count executions that ended: their numbers, flows and statuses.
+
+        Returns how long after its acceptance each ended, in seconds; None: that is not known.
+        """
         now, of, times = self._clock(), self.flows.of, self.times
+        durations: list[float | None] = []
         for seq, flow_id, status in ends:
             counts = of(flow_id)
             counts.ended[status.value] += 1
             accepted = times.of(seq)
+            durations.append(None if accepted is None else now - accepted)
             if accepted is not None:
                 counts.total.observe(now - accepted)
+        return durations
 
     def scheduled(self, result: str = "started") -> None:
         """Count a flow that was due: it was started, or the reason why not."""

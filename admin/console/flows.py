@@ -40,8 +40,8 @@ class FlowsPage(Page):
         filters = read_rows(table.LIST_FLOWS, query, ROWS)
         first = not filters.page_token
         page = await self.perform(table.LIST_FLOWS, filters)
-        fresh = first and not filter_query(filters) and not any(flow.numbers.last_event_at for flow in page.flows)
-        guide = await self._guide(page) if fresh and page.flows else None
+        whole = first and not filter_query(filters)
+        guide = await first_webhook(self, page) if whole and page.flows else None
         self.finish_page(
             "flows.html",
             page=page,
@@ -55,18 +55,22 @@ class FlowsPage(Page):
             switched=filter_query(filters, live="off" if live else "on"),
         )
 
-    async def _guide(self, page: FlowPage) -> dict[str, str]:
-        """Return how to send the first webhook: the flow that it is for, and the URL of the edges, so far as known.
 
-        `unsigned` is a flow that accepts requests without a signature, `signed` one that does not; empty: none known.
-        """
-        webhooks = [flow for flow in page.flows if flow.has_webhook]
-        looked_at = [flow for flow in webhooks if not any(secret.verifies for secret in flow.numbers.secrets)]
-        async with self.router() as client:
-            unsigned = [flow.id for flow in looked_at[:MAX_LOOKED_AT] if await _is_unsigned(client, flow)]
-            url = await self.context.tools.edges.url(client)
-        signed = webhooks[0].id if webhooks else ""
-        return {"unsigned": unsigned[0] if unsigned else "", "signed": signed, "url": url}
+async def first_webhook(page: Page, listed: FlowPage) -> dict[str, str] | None:
+    """Return how to send the first webhook: the flow that it is for, and the URL of the edges, so far as known.
+
+    `unsigned` is a flow that accepts requests without a signature, `signed` one that does not; empty: none known. None:
+    one of the flows has had an event.
+    """
+    if any(flow.numbers.last_event_at for flow in listed.flows):
+        return None
+    webhooks = [flow for flow in listed.flows if flow.has_webhook]
+    looked_at = [flow for flow in webhooks if not any(secret.verifies for secret in flow.numbers.secrets)]
+    async with page.router() as client:
+        unsigned = [flow.id for flow in looked_at[:MAX_LOOKED_AT] if await _is_unsigned(client, flow)]
+        url = await page.context.tools.edges.url(client)
+    signed = webhooks[0].id if webhooks else ""
+    return {"unsigned": unsigned[0] if unsigned else "", "signed": signed, "url": url}
 
 
 class FlowStream(LiveStream):

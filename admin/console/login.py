@@ -88,9 +88,9 @@ class LoginPage(Page):
 
     def _target(self) -> str:
         """Return the path to go to; only one of this process, so that no link to the login leads elsewhere."""
-        target = self.get_query_argument("next", "/flows")
+        target = self.get_query_argument("next", "/")
         safe = target.startswith("/") and not target.startswith("//") and "\\" not in target and target.isprintable()
-        return target if safe else "/flows"
+        return target if safe else "/"
 
     def _is_secure(self) -> bool:
         """Whether the browser connected over TLS, to this process or to a proxy.

@@ -24,6 +24,7 @@ from operations.operation import Operation, P, ParameterError
 
 CSRF_FIELD: Final = "csrf_token"
 MENU: Final = (
+    "overview",
     "flows",
     "executions",
     "faults",
@@ -37,7 +38,7 @@ MENU: Final = (
     "docs",
 )
 # entries of the menu, by what the paths of their pages begin with
-SECTIONS: Final = {**{name: name for name in MENU}, "apply": "flows", "check": "flows"}
+SECTIONS: Final = {**{name: name for name in MENU}, "": "overview", "apply": "flows", "check": "flows"}
 # what explains a page of the console, by its template; any other page: `console`
 HELP: Final[Mapping[str, str]] = {
     "apply.html": "flow-file",
@@ -55,6 +56,7 @@ HELP: Final[Mapping[str, str]] = {
     "job.html": "executions#bulk-jobs",
     "job_new.html": "executions#bulk-jobs",
     "jobs.html": "executions#bulk-jobs",
+    "overview.html": "console#overview",
     "rejection.html": "console#accepting-a-refused-request",
     "rejections.html": "http",
     "requests.html": "console#requests",
@@ -304,13 +306,6 @@ class ListPage(Page):
             older=urlencode({**given, "page_token": page.next_page_token}),
             **self.values,
         )
-
-
-class HomePage(Page):
-    """`/`: the list of flows."""
-
-    async def show(self, *_values: str) -> None:
-        self.see_other("/flows")
 
 
 async def until_router_hangs(

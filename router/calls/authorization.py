@@ -38,7 +38,7 @@ _SCOPES: Final[Mapping[str, Mapping[str, frozenset[TokenScope]]]] = {
     "IngestService": {"IngestEvents StreamEvents InvokeFlow UploadBody GetReply": _INGEST},
     "FlowService": {
         "ApplyFlows PauseFlow ResumeFlow DeleteFlow SignWebhook": _ADMIN,
-        "ListFlows ListRevisions GetFlowStatistics ListFlowStatistics": _READ,
+        "ListFlows ListRevisions GetFlowStatistics ListFlowStatistics GetOverview": _READ,
         "FindFlows": _READ | _VERIFY,
         "GetFlow WatchFlows": _READ | _VERIFY | _RUN,
     },

@@ -233,7 +233,9 @@ class AssignmentDispatcher:
         if self._parts.shard.queued:
             self._parts.effects.add(ASSIGN_READY)
         self._parts.attempt_log.add(item.seq for item in granted)
-        self._parts.metrics.assigned(self._parts.shard.first_leases(granted), len(granted))
+        waits = self._parts.metrics.assigned(self._parts.shard.first_leases(granted), len(granted))
+        for flow_id, seconds in waits:
+            self._parts.statistics.assigned(flow_id, seconds)
         self._parts.watchers.changed(item.seq for item in granted)
 
     def _wait_for_turn(self) -> None:

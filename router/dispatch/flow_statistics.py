@@ -1,7 +1,7 @@
-"""Counts the executions that each flow accepted, completed and faulted, in each minute of the last hour.
+"""Counts what executions of each flow, and of all, did: in the current minute, and by minute of the last hour.
 
-The counts are in memory. Those of the time before a start are added later (`restore`), so far as storage can answer
-for them; until then, and for a flow that had to make room for others, they begin at `since_ms`.
+This is the one source of such numbers. When a minute is over, what was counted in it is stored as series by
+`router.flows.series_keeper`, and enters the flows' last hour.
 """
 
 from __future__ import annotations
@@ -9,22 +9,20 @@ from __future__ import annotations
 import asyncio
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
-from flowhook.errors import FlowhookError
 from flowhook.model import Status
-from flowhook.process import logs
-from router.storage.activity import MinuteCount
+from flowhook.model.overview import MINUTE_MS
+from flowhook.process.metric_table import OTHER
 from router.storage.model import LoggedEvent
-from router.storage.shard_state import ShardState
+from router.storage.series import ALL, Counted, Durations, Mark, bucket_of
 
-MINUTE_MS: Final = 60_000
 MINUTES: Final = 60  # for which a flow's executions are counted
-# executions that are read after a start, newest first, for the counts of the hour before it
-MAX_RESTORED: Final = 100_000
-RESTORE_STEP: Final = 5000  # counts added between two turns of the event loop
-MAX_FLOWS: Final = 20_000  # flows with counts, about 1 KiB each: beyond it, the flow that was first counted makes room
+# flows that are counted in one minute, and that have a last hour, about 1 KiB each: those beyond are counted together,
+# and the flow that was first counted loses its last hour
+MAX_FLOWS: Final = 20_000
+STEP: Final = 500  # flows that are looked at between two turns of the event loop
 
 
 class FlowActivity(NamedTuple):
@@ -37,117 +35,189 @@ class FlowActivity(NamedTuple):
 
 IDLE: Final = FlowActivity()
 
-log = logs.get_logger(__name__)
+
+class Counts:
+    """What was counted of a flow in a minute: see `Counted`."""
+
+    __slots__ = ("accepted", "cancelled", "completed", "faulted", "latencies", "waits")
+
+    def __init__(self) -> None:
+        self.accepted = self.completed = self.faulted = self.cancelled = 0
+        self.waits: Durations = {}
+        self.latencies: Durations = {}
+
+    def add(self, status: Status | None, number: int = 1) -> None:
+        """Count executions that ended with a status; None: that were accepted."""
+        if status is Status.COMPLETED:
+            self.completed += number
+        elif status is Status.FAULTED:
+            self.faulted += number
+        elif status is None:
+            self.accepted += number
+        else:
+            self.cancelled += number
+
+    def counted(self) -> Counted:
+        return Counted(
+            self.accepted,
+            self.completed,
+            self.faulted,
+            self.cancelled,
+            waits=dict(self.waits),
+            latencies=dict(self.latencies),
+        )
 
 
-class _Counts:
+class CountedMinute(NamedTuple):
+    """What was counted in a minute, or in a part of it, and up to where everything is counted by then."""
+
+    minute: int  # Unix time in minutes
+    flows: dict[str, Counts]  # `ALL` among them
+    mark: Mark
+
+
+class _Hour:
     """Rings of one flow: the count of a minute is at its Unix time in minutes, modulo `MINUTES`."""
 
-    __slots__ = ("accepted", "minute", "rings")
+    __slots__ = ("minute", "rings")
 
     def __init__(self, minute: int) -> None:
         self.minute = minute
-        self.accepted, completed, faulted = (array("I", (0,) * MINUTES) for _ in range(3))
-        self.rings = {None: self.accepted, Status.COMPLETED: completed, Status.FAULTED: faulted}
+        self.rings = [array("I", (0,) * MINUTES) for _ in range(3)]
 
-    def advance(self, minute: int) -> None:
-        """Begin a minute other than the latest one: empty what lies more than an hour before it."""
-        if 0 < self.minute - minute < MINUTES:
-            return  # the clock was set back a little: the latest minute takes longer
+    def add(self, minute: int, accepted: int, completed: int, faulted: int) -> None:
         gap = minute - self.minute
-        for passed in range(minute - min(gap, MINUTES) + 1, minute + 1) if gap > 0 else range(MINUTES):
-            for ring in self.rings.values():
+        # an hour later, or earlier, because the clock was set back, everything is of another time
+        for passed in range(minute - min(gap, MINUTES) + 1, minute + 1) if gap > -MINUTES else range(MINUTES):
+            for ring in self.rings:
                 ring[passed % MINUTES] = 0
-        self.minute = minute
+        if gap > 0 or gap <= -MINUTES:
+            self.minute = minute
+        for ring, number in zip(self.rings, (accepted, completed, faulted), strict=True):
+            ring[minute % MINUTES] += number
 
-    def add(self, minute: int, status: Status | None, number: int) -> None:
-        """Add to a minute of the last hour, seen from the latest one."""
-        if 0 <= self.minute - minute < MINUTES and status in self.rings:
-            self.rings[status][minute % MINUTES] += number
-
-    def activity(self) -> FlowActivity:
-        first = (self.minute + 1) % MINUTES
-        return FlowActivity(*(tuple(ring[first:] + ring[:first]) for ring in self.rings.values()))
+    def numbers(self, last: int) -> Iterator[list[int]]:
+        """Yield the counts of each ring in the hour that ends with a minute, oldest first."""
+        minutes = range(last - MINUTES + 1, last + 1)
+        for ring in self.rings:
+            yield [ring[each % MINUTES] if 0 <= self.minute - each < MINUTES else 0 for each in minutes]
 
 
 class FlowStatisticsCounter:
-    """The counts of all flows. Counting takes constant time."""
+    """The counts of all flows. Counting takes constant time.
+
+    While the clock is set back by less than an hour, the latest minute goes on; set back further, it is believed.
+    """
 
     def __init__(self, now_ms: int, *, max_flows: int = MAX_FLOWS) -> None:
-        # Unix time from which everything is counted, at most an hour before now; it grows when flows make room
+        # Unix time from which the last hour is complete, at most an hour before now; it grows when flows make room
         self.since_ms = now_ms
+        self.mark = Mark(0, now_ms)
         self._max_flows = max_flows
-        self._flows: OrderedDict[str, _Counts] = OrderedDict()
+        self._minute = now_ms // MINUTE_MS
+        self._all = Counts()
+        self._flows: dict[str, Counts] = {ALL: self._all}
+        self._over: list[CountedMinute] = []  # those that are not stored yet, oldest first
+        self._hours: OrderedDict[str, _Hour] = OrderedDict()
 
-    def accepted(self, events: Iterable[LoggedEvent], now_ms: int) -> None:
-        minute = now_ms // MINUTE_MS
-        place = minute % MINUTES
+    def accepted(self, events: Sequence[LoggedEvent], now_ms: int) -> None:
+        if now_ms // MINUTE_MS != self._minute:
+            self._turn(now_ms)
         flows = self._flows
         for _, event in events:
-            counts = flows.get(event.flow_id)
-            if counts is None or counts.minute != minute:
-                counts = self._counts(event.flow_id, minute, now_ms)
-                counts.accepted[counts.minute % MINUTES] += 1
-            else:
-                counts.accepted[place] += 1
+            (flows.get(event.flow_id) or self._counts(event.flow_id)).accepted += 1
+        self._all.accepted += len(events)
+        self.mark = Mark(events[-1].seq, self.mark.end_time_ms)
 
-    def ended(self, flow_id: str, status: Status, now_ms: int) -> None:
-        minute = now_ms // MINUTE_MS
-        counts = self._flows.get(flow_id)
-        if counts is None or counts.minute != minute:
-            counts = self._counts(flow_id, minute, now_ms)
-        counts.add(counts.minute, status, 1)
+    def assigned(self, flow_id: str, seconds: float) -> None:
+        """Count how long an execution that begins waited for that."""
+        bucket = bucket_of(int(seconds * 1000))
+        for counts in (self._flows.get(flow_id) or self._counts(flow_id), self._all):
+            counts.waits[bucket] = counts.waits.get(bucket, 0) + 1
+
+    def ended(self, flow_id: str, status: Status, now_ms: int, seconds: float | None = None) -> None:
+        """Count an execution that ended; `seconds`: how long after it was accepted, if that is known."""
+        if now_ms // MINUTE_MS != self._minute:
+            self._turn(now_ms)
+        bucket = None if seconds is None else bucket_of(int(seconds * 1000))
+        for counts in (self._flows.get(flow_id) or self._counts(flow_id), self._all):
+            counts.add(status)
+            if bucket is not None:
+                counts.latencies[bucket] = counts.latencies.get(bucket, 0) + 1
 
     def forget(self, flow_id: str) -> None:
-        self._flows.pop(flow_id, None)
+        self._hours.pop(flow_id, None)
+        for _, flows, _ in self._pending():  # of all flows together they still count
+            if flow_id in flows:
+                flows[flow_id] = Counts()
 
-    def restore(self, counts: Iterable[MinuteCount], now_ms: int) -> None:
-        """Add what was counted of the time before the start; `since_ms` is the caller's to change."""
+    def _counts(self, flow_id: str) -> Counts:
+        return self._flows.setdefault(flow_id if len(self._flows) <= self._max_flows else OTHER, Counts())
+
+    def _turn(self, now_ms: int) -> None:
         minute = now_ms // MINUTE_MS
-        for flow_id, at, status, number in counts:
-            self._counts(flow_id, minute, now_ms).add(at, status, number)
+        if not 0 < self._minute - minute < MINUTES:
+            self._close(now_ms)
+            self._minute = minute
+
+    def _close(self, now_ms: int) -> None:
+        self.mark = Mark(self.mark.seq, now_ms)
+        if len(self._flows) > 1:
+            self._over.append(CountedMinute(self._minute, self._flows, self.mark))
+        self._all = Counts()
+        self._flows = {ALL: self._all}
+
+    # --- what was counted -------------------------------------------------------------------------------------------
+
+    def _pending(self) -> Iterator[CountedMinute]:
+        yield from self._over
+        yield CountedMinute(self._minute, self._flows, self.mark)
+
+    def take(self, now_ms: int, *, unfinished: bool = False) -> CountedMinute | None:
+        """Return the oldest minute that is over and not stored; `unfinished`: or else the current one, up to now."""
+        if now_ms // MINUTE_MS != self._minute:
+            self._turn(now_ms)
+        if unfinished and not self._over:
+            self._close(now_ms)
+        return self._over[0] if self._over else None
+
+    async def remember(self, stored: CountedMinute) -> None:
+        """Add the oldest minute, which is stored now, to the last hours of flows."""
+        while stored.flows:
+            for _ in range(min(STEP, len(stored.flows))):
+                flow_id, counts = stored.flows.popitem()
+                if flow_id not in (ALL, OTHER):
+                    self.restore(flow_id, stored.minute, counts)
+            await asyncio.sleep(0)
+        self._over.remove(stored)
+
+    def restore(self, flow_id: str, minute: int, counts: Counts | Counted) -> None:
+        """Add to the last hour of a flow what was counted in a minute, and is stored."""
+        hour = self._hours.get(flow_id)
+        if hour is None:
+            if len(self._hours) >= self._max_flows:
+                _, removed = self._hours.popitem(last=False)
+                if removed.minute > minute - MINUTES:
+                    self.since_ms = max(self.since_ms, (removed.minute + 1) * MINUTE_MS)
+            hour = self._hours[flow_id] = _Hour(minute)
+        hour.add(minute, counts.accepted, counts.completed, counts.faulted)
+
+    def unstored(self, flow_id: str) -> list[tuple[int, Counted]]:
+        """Return what was counted of a flow in minutes that are not stored yet, with these."""
+        return [(minute, flows[flow_id].counted()) for minute, flows, _ in self._pending() if flow_id in flows]
 
     def of(self, flow_id: str, now_ms: int) -> FlowActivity:
-        counts = self._flows.get(flow_id)
-        if counts is None:
+        """Return the last hour of a flow."""
+        pending = [(minute, flows[flow_id]) for minute, flows, _ in self._pending() if flow_id in flows]
+        hour = self._hours.get(flow_id)
+        if hour is None and not pending:
             return IDLE
-        if counts.minute != now_ms // MINUTE_MS:
-            counts.advance(now_ms // MINUTE_MS)
-        return counts.activity()
-
-    def _counts(self, flow_id: str, minute: int, now_ms: int) -> _Counts:
-        counts = self._flows.get(flow_id)
-        if counts is None:
-            if len(self._flows) >= self._max_flows:
-                _, removed = self._flows.popitem(last=False)
-                if removed.minute > minute - MINUTES:
-                    self.since_ms = now_ms
-            counts = self._flows[flow_id] = _Counts(minute)
-        elif counts.minute != minute:
-            counts.advance(minute)
-        return counts
-
-
-async def restore_history(
-    statistics: FlowStatisticsCounter, state: ShardState, *, until_seq: int, now_ms: Callable[[], int]
-) -> None:
-    """Add the counts of the hour before the start, so far as `MAX_RESTORED` executions contain them.
-
-    `until_seq` is the last execution that was accepted before the start.
-    """
-    started_ms = statistics.since_ms
-    try:
-        recent = await state.recent_activity(
-            since_ms=started_ms - MINUTES * MINUTE_MS,
-            until_seq=until_seq,
-            ended_before_ms=started_ms,
-            limit=MAX_RESTORED,
-        )
-    except FlowhookError as error:
-        log.debug("statistics begin with the start", reason=error.reason)
-        return
-    for start in range(0, len(recent.counts), RESTORE_STEP):
-        statistics.restore(recent.counts[start : start + RESTORE_STEP], now_ms())
-        await asyncio.sleep(0)
-    if statistics.since_ms == started_ms:
-        statistics.since_ms = recent.since_ms
+        last = now_ms // MINUTE_MS
+        last = self._minute if 0 < self._minute - last < MINUTES else last
+        numbers = [[0] * MINUTES] * 3 if hour is None else [*hour.numbers(last)]
+        shown = [list(each) for each in numbers]
+        for minute, counts in pending:
+            if 0 <= (place := MINUTES - 1 - last + minute) < MINUTES:
+                for row, number in zip(shown, (counts.accepted, counts.completed, counts.faulted), strict=True):
+                    row[place] += number
+        return FlowActivity(*map(tuple, shown))

@@ -24,7 +24,6 @@ from router.dispatch.assignment import AssignmentDispatcher, AssignmentLoader
 from router.dispatch.effects import ASSIGN_READY, AssignReady, ListenAgain, Redeliver, RuntimeEffect, SendWantedTypes
 from router.dispatch.event_delivery import EventDispatcher, ParkedExecutions
 from router.dispatch.execution_commands import ExecutionCommands
-from router.dispatch.flow_statistics import restore_history
 from router.dispatch.journal_writer import JournalWriter
 from router.dispatch.outage_control import OutageControl
 from router.dispatch.parts import CachedEvent, ShardParts
@@ -59,7 +58,7 @@ class ShardRuntime:
         self.statistics = parts.statistics
         self._exhausted: list[AttemptsExhausted] = []
         self._at_destinations: list[stored.UnfinishedExecution] = []
-        self._recovered_seq = 0
+        self.recovered_seq = 0  # the last execution that was accepted before the start
         live, parked_delivery = LiveDelivery(parts), ParkedDelivery(parts)
         self._completions = ChildCompletions(parts, parked_delivery, live)
         self._transitions = TransitionWriter(parts, self._completions, live)
@@ -81,7 +80,7 @@ class ShardRuntime:
 
         Returns the flows with unfinished executions, whose policies the caller sets, each with a stored revision.
         """
-        self._recovered_seq = await self.parts.state.last_seq()
+        self.recovered_seq = await self.parts.state.last_seq()
         now, now_ms = self.parts.clock(), self.parts.now_ms()
         lines = await self.parts.state.rate_lines(now_ms=now_ms)
         self.parts.shard.rates.begin(now, {line: now + (until_ms - now_ms) / 1000 for line, until_ms in lines.items()})
@@ -121,14 +120,10 @@ class ShardRuntime:
             await self._transitions.apply(TransitionBatch(losses=exhausted))
         await self._parked.settle()
 
-    async def restore_statistics(self) -> None:
-        """Add the last hour before the start to `statistics`, in the background: nothing waits for it."""
-        await restore_history(
-            self.statistics, self.parts.state, until_seq=self._recovered_seq, now_ms=self.parts.now_ms
-        )
-
     def _recover(self, row: stored.UnfinishedExecution) -> AttemptsExhausted | None:
         shard, seq = self.parts.shard, row.seq
+        waited_ms = max(self.parts.now_ms() - row.receive_time_ms, 0)
+        self.parts.metrics.times.add(seq, self.parts.clock() - waited_ms / 1000)
         shard.add_keys(seq, row.shaping)
         term, key, root = row.term, row.order_key, row.replay_root
         if row.status is Status.WAITING:

@@ -99,9 +99,9 @@ class TransitionWriter:
             completed = end.status is Status.COMPLETED
             flow_id = self._parts.shard.ended(end.seq, completed=completed, held=held.get(end.seq))
             ended.append((end.seq, flow_id, end.status))
-            self._parts.statistics.ended(flow_id, end.status, now_ms)
             self._parts.waiters.answer(end)
-        self._parts.metrics.ended(ended)
+        for (_, flow_id, status), seconds in zip(ended, self._parts.metrics.ended(ended), strict=True):
+            self._parts.statistics.ended(flow_id, status, now_ms, seconds)
         if ends and self._completions.is_needed:
             self._completions.publish(ends)
         for reader in self._parts.end_readers if ends else ():

@@ -10,7 +10,8 @@ import attrs
 
 from flowhook.model import Flow
 from flowhook.model.flows import FlowCondition, FlowStatistics
-from router.dispatch.flow_statistics import MINUTE_MS, MINUTES
+from flowhook.model.overview import MINUTE_MS
+from router.dispatch.flow_statistics import MINUTES
 from router.dispatch.shard_runtime import ShardRuntime
 from router.secrets.flow_secrets import FlowSecrets
 from router.storage.registry import Registry

@@ -35,6 +35,7 @@ from router.flows.flow_table import FlowTable
 from router.flows.intake import EventIntake
 from router.flows.parsing import InputParser
 from router.flows.registry_watch import RegistryWatch
+from router.flows.series_keeper import SeriesKeeper
 from router.flows.statistics_reader import FlowStatisticsReader
 from router.jobs.actions import JobActions
 from router.jobs.job_runner import JobRunner
@@ -166,7 +167,7 @@ class OwnedShard:
         )
         health_service = HealthService(service_names())
         matches = SecretMatches(_now_ms())
-        flow_secrets = FlowSecrets(registry, matches)
+        flow_secrets, series = FlowSecrets(registry, matches), SeriesKeeper(runtime, storage.series, storage.usage)
 
         await cron_scheduler.recover()
         await flows.start(await runtime.recover(), [cron_scheduler, publisher, silence_watch, retention])
@@ -197,6 +198,7 @@ class OwnedShard:
                 next_of=cron_scheduler.next_of,
                 silent_since=silence_watch.silent_since,
             ),
+            series=series,
             now_ms=_now_ms,
         )
         replays = Replays(runtime=runtime, admission=admission, registry=registry)
@@ -260,14 +262,14 @@ class OwnedShard:
             silence_watch.run(),
             lifecycle_publisher.run(),
             IncidentPublisher(outages=runtime.outages, incidents=storage.incidents, publisher=publisher).run(),
-            runtime.restore_statistics(),
+            series.run(),
             jobs.runner.run(),
             retention.run(),
             BackupSchedule(settings, self._process_state, parts.metrics.expose).run(),
         )
         try:
             await self._run(server, runtime, flows, runners, ingest, upkeep=upkeep, stopping=health_service.stop)
-            await self._save_uses_once()
+            await asyncio.gather(series.close(), self._save_uses_once())
         except* FlowhookError:
             if self._stop.drain_seconds is not None or not self._stop.requested.is_set():
                 raise

@@ -20,6 +20,8 @@ from flowhook.document.named_secrets import names_of
 from flowhook.errors import Fault, InvalidError, InvalidFlowError, NotFoundError
 from flowhook.model import Change, Flow
 from flowhook.model.flows import FlowCondition
+from flowhook.model.overview import Period
+from flowhook.process.metric_table import OTHER
 from flowhook.providers.scheme import TOKEN
 from flowhook.security.address_policy import AddressPolicy
 from flowhook.security.tokens import TokenScope
@@ -38,6 +40,7 @@ from router.flows.flow_table import FlowTable
 from router.flows.flow_urls import FlowUrls
 from router.flows.parsing import InputParser, ParsedDocument
 from router.flows.registry_watch import RegistryWatch
+from router.flows.series_keeper import SeriesKeeper
 from router.flows.statistics_reader import FlowStatisticsReader
 from router.secrets.callback_keys import CallbackKeys
 from router.secrets.flow_secrets import check_shared
@@ -62,6 +65,7 @@ _VALUE: Final = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 MAX_DOCUMENTS: Final = 1000
 # conditions by their values; others are those of newer clients, and left out
 CONDITIONS: Final = {enum_to_proto(each, pb.FlowCondition): each for each in FlowCondition}
+PERIODS: Final = {enum_to_proto(each, pb.Period): each for each in Period}
 DEFAULT_PAGE: Final = 100
 _CREDENTIALS: Final = {"header": "header", "query": "query", "basic": "basic_username"}
 
@@ -82,6 +86,7 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
     _cipher: SecretCipher  # decrypts the secrets that requests are signed with
     _next_of: Callable[[str], int | None]  # returns the next start of a flow by its schedule, Unix time in ms, or None
     _statistics: FlowStatisticsReader  # reads the numbers of flows
+    _series: SeriesKeeper  # reads them over time
     _now_ms: Callable[[], int]  # returns the current Unix time in ms
     _urls: FlowUrls = attrs.field(
         init=False, default=attrs.Factory(lambda self: FlowUrls(self._registry), takes_self=True)
@@ -214,6 +219,13 @@ class FlowService(flow_service_pb2_grpc.FlowServiceServicer):
         return pb.GetFlowStatisticsResponse(
             statistics=to_proto(statistics, pb.FlowStatistics), since=convert.timestamp(self._statistics.since_ms)
         )
+
+    @unary_rpc
+    async def GetOverview(self, request: pb.GetOverviewRequest) -> pb.GetOverviewResponse:
+        if request.flow_id not in ("", OTHER) and await self._registry.get_flow(request.flow_id) is None:
+            raise no_flow(request.flow_id)
+        overview = await self._series.overview(request.flow_id, PERIODS.get(request.period, Period.HOUR))
+        return pb.GetOverviewResponse(overview=to_proto(overview, pb.Overview))
 
     @unary_rpc
     async def ListFlowStatistics(self, request: pb.ListFlowStatisticsRequest) -> pb.ListFlowStatisticsResponse:

@@ -40,8 +40,8 @@ MAX_SECONDS: Final = 5.0  # time that `recent` may take: with a cold cache it ma
 PROGRESS_STEPS: Final = 10_000  # steps of SQLite's virtual machine between two looks at the clock, about a millisecond
 _ACCEPTED = """
 SELECT k.flow_id, c.minute, c.number FROM (
-  SELECT flow, receive_time_ms / 60000 AS minute, count(*) AS number FROM execution NOT INDEXED
-  WHERE seq > ? AND seq <= ? AND receive_time_ms >= ? GROUP BY 1, 2
+  SELECT flow, max(receive_time_ms, ?4) / 60000 AS minute, count(*) AS number FROM execution NOT INDEXED
+  WHERE seq > ?1 AND seq <= ?2 AND receive_time_ms >= ?3 GROUP BY 1, 2
 ) c JOIN flow_key k ON k.key = c.flow
 """
 _ENDED = """
@@ -68,7 +68,13 @@ def last_seq(connection: apsw.Connection) -> int:
 
 
 def recent(
-    connection: apsw.Connection, *, since_ms: int, until_seq: int, ended_before_ms: int, limit: int
+    connection: apsw.Connection,
+    *,
+    since_ms: int,
+    until_seq: int,
+    ended_before_ms: int,
+    limit: int,
+    counted_seq: int = 0,
 ) -> RecentActivity:
     """Return how many executions of each flow were accepted, and ended, in each recent minute.
 
@@ -78,12 +84,14 @@ def recent(
         until_seq: executions with a greater sequence number are not counted as accepted.
         ended_before_ms: Unix time; executions that ended at it or later are not counted as ended.
         limit: most executions to read, newest first; the result is complete for a shorter time if there are more.
+        counted_seq: executions up to this one are not counted as accepted, and all others are, whenever they were
+            received; 0: those that were received from `since_ms` on.
     """
     deadline = time.monotonic() + MAX_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > deadline, PROGRESS_STEPS)
     try:
-        after_seq = max(until_seq - limit, 0)
-        if after_seq:
+        after_seq = max(until_seq - limit, counted_seq)
+        if after_seq > counted_seq:
             first: int | None = connection.execute(
                 "SELECT receive_time_ms FROM execution WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 1",
                 (after_seq, until_seq),
@@ -95,9 +103,10 @@ def recent(
             (ended_before_ms, limit),
         ).get
         since_ms = max(since_ms, 0 if left_out is None else left_out + 1)
+        received_ms = 0 if counted_seq else since_ms
         counts = [
             MinuteCount(flow_id, minute, None, number)
-            for flow_id, minute, number in connection.execute(_ACCEPTED, (after_seq, until_seq, since_ms))
+            for flow_id, minute, number in connection.execute(_ACCEPTED, (after_seq, until_seq, received_ms, since_ms))
         ]
         counts += [
             MinuteCount(flow_id, minute, STATUSES[status], number)

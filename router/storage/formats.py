@@ -100,6 +100,10 @@ CREATE TABLE silence (
   flow_id TEXT PRIMARY KEY, since_ms INTEGER NOT NULL, begin_ms INTEGER NOT NULL, serve_ms INTEGER NOT NULL,
   end_ms INTEGER, announced INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE series (
+  flow_id TEXT NOT NULL, level INTEGER NOT NULL, minute INTEGER NOT NULL, content BLOB NOT NULL,
+  PRIMARY KEY (flow_id, level, minute)
+) STRICT, WITHOUT ROWID;
 """,
 }
 """The step from each format to the next one."""
@@ -119,6 +123,7 @@ ALTER TABLE subscription DROP COLUMN destinations;
 DROP TABLE incident;
 DROP TABLE kept_turn;
 DROP TABLE silence;
+DROP TABLE series;
 """,
     6: """
 ALTER TABLE audit_entry RENAME TO audit;

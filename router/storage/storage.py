@@ -44,6 +44,7 @@ from router.storage.readers import Readers
 from router.storage.registry import Registry, RegistryOperation
 from router.storage.rejections import RejectionLog
 from router.storage.schema import PAGE_BYTES, connect_writer
+from router.storage.series import SeriesLog
 from router.storage.shard_state import ShardState, next_epoch
 from router.storage.silences import SilenceLog
 from router.storage.vacuum import vacuum_forever
@@ -204,6 +205,7 @@ class Storage:
         self.rejections = RejectionLog(self.writer, self._readers)
         self.incidents = IncidentLog(self.writer, self._readers)
         self.silences = SilenceLog(self.writer, self._readers)
+        self.series = SeriesLog(self.writer, self._queries)
         self.audit = AuditLog(self.writer, self._readers, audit)
         self.jobs = JobStore(self.writer, self._queries)
         self.bodies = BodyStore(self._blobs)

@@ -51,4 +51,4 @@ async def log_in(tab, token):
     await tab.goto("/")
     await tab.get_by_label("Token").fill(token)
     await tab.get_by_role("button", name="Log in").click()
-    await tab.wait_for_url("**/flows")
+    await tab.get_by_role("heading", name="Overview").wait_for()

@@ -13,6 +13,7 @@ from flowhook.client.results import Page
 from flowhook.errors import Fault
 from flowhook.model import Change, Flow, FlowRevision
 from flowhook.model.flows import AppliedFlow, FlowCondition, FlowStatistics, FlowStatisticsPage, SignedRequest
+from flowhook.model.overview import Overview, Period
 from flowhook.v1 import flow_service_pb2 as pb
 from flowhook.v1.flow_service_pb2_grpc import FlowServiceStub
 from flowhook.wire import convert
@@ -116,6 +117,15 @@ class Flows:
         response = await self._call(self._stub.ListFlowStatistics, request)
         found = [from_proto(each, FlowStatistics) for each in response.statistics]
         return FlowStatisticsPage(found, response.next_page_token, convert.milliseconds(response.since))
+
+    async def overview(self, flow_id: str = "", *, period: Period = Period.HOUR) -> Overview:
+        """Return numbers over a period up to now, of a flow, or of all flows if no ID is given.
+
+        Raises:
+            NotFoundError: there is no such flow.
+        """
+        request = pb.GetOverviewRequest(flow_id=flow_id, period=enum_to_proto(period, pb.Period))
+        return from_proto((await self._call(self._stub.GetOverview, request)).overview, Overview)
 
     async def pause(self, flow_id: str) -> Flow:
         """Pause a flow: its events are accepted and queued, but not run."""

@@ -234,6 +234,7 @@ def commands(ids):
     for line in (
         "executions list",
         "executions list --jq true",
+        "overview",
         "flows list",
         "flows revisions kept",
         "flows diff kept",
@@ -285,6 +286,7 @@ READS = {
     "executions replay ID --dry-run": ("/executions/{execution_id}/replay", ""),
     "executions replay --flow failing --dry-run": ("/jobs/new", ""),
     "diff ID ID": ("/executions/{execution_id}/diff", ""),
+    "overview": ("/overview", ""),
     "flows list": ("/flows", "flows[]."),
     "flows get ID": ("/flows/{flow_id}", ""),
     "flows revisions kept": ("/flows/{flow_id}/revisions", "revisions[]."),

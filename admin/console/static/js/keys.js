@@ -1,6 +1,6 @@
 // The keyboard. `?` lists the keys (layout.html); an element with `data-key` is activated by that key.
 const PLACES = {
-  f: "/flows", e: "/executions", x: "/faults", i: "/incidents", j: "/jobs", q: "/requests", r: "/rejections", s: "/secrets", c: "/cluster", a: "/audit",
+  o: "/", f: "/flows", e: "/executions", x: "/faults", i: "/incidents", j: "/jobs", q: "/requests", r: "/rejections", s: "/secrets", c: "/cluster", a: "/audit",
 };
 const LEADER_MS = 1500;
 let leaderUntil = 0;

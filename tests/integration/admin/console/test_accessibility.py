@@ -19,7 +19,7 @@ from admin.application import PAGES
 from admin.console.execution import ExecutionProgress
 from admin.console.jobs import JobProgress
 from admin.console.live import LiveStream
-from admin.console.page import HomePage, Page
+from admin.console.page import Page
 from flowhook.client import channel
 from flowhook.model.execution_filter import ExecutionFilter
 from flowhook.model.jobs import JobAction, JobSpec
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SERIOUS = {"serious", "critical"}
 ONLY_VIOLATIONS = {"resultTypes": ["violations"]}
-NO_PAGES = (HomePage, LiveStream, JobProgress, ExecutionProgress)
+NO_PAGES = (LiveStream, JobProgress, ExecutionProgress)
 """What redirects, and parts of pages."""
 REJECTION = f"rej_{'0' * 26}"
 

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 async def test_an_operator_logs_in_and_sees_an_event_appear_without_reloading(tab, router, client):
     await client.flows.apply([flow("seen")])
     await log_in(tab, router.token("admin"))
+    await tab.get_by_role("link", name="Flows", exact=True).click()
     await tab.get_by_role("link", name="seen").click()
     await tab.get_by_role("link", name="Executions", exact=True).last.click()
     await tab.get_by_text("No execution of").wait_for()
@@ -241,7 +242,7 @@ async def test_the_link_that_up_prints_logs_in_and_leaves_no_code_behind(chrome,
     async with running_console(router, login_code="a-code") as console:
         async with watched_tab(chrome, f"http://{console.address}") as tab:
             await tab.goto("/login#a-code")
-            await tab.wait_for_url("**/flows")
+            await tab.get_by_role("heading", name="Overview").wait_for()
             await tab.get_by_text("operator").wait_for()
             assert "a-code" not in tab.url
         async with console.browser() as browser:
@@ -251,6 +252,7 @@ async def test_the_link_that_up_prints_logs_in_and_leaves_no_code_behind(chrome,
 
 
 HELP = {
+    "/": "Overview",
     "/flows": "Numbers of flows",
     "/flows/helped": "The flow file",
     "/executions": "Finding executions",

@@ -55,7 +55,7 @@ async def test_the_api_answers_nobody_without_a_token(browser, path):
 
 async def test_a_login_sets_a_cookie_that_no_script_and_no_other_site_gets(browser, router):
     answer = await browser.log_in(router.token("admin"))
-    assert answer.headers["Location"] == "/flows"
+    assert answer.headers["Location"] == "/"
     cookie = answer.headers["Set-Cookie"]
     for attribute in ("HttpOnly", "SameSite=Strict", "Path=/", "Max-Age="):
         assert attribute in cookie
@@ -80,7 +80,7 @@ async def test_a_login_leads_to_the_page_that_was_asked_for(browser, router):
 @pytest.mark.parametrize("target", ["https://evil.example", "//evil.example", "/\\evil.example", "evil"])
 async def test_a_login_leads_nowhere_else(browser, router, target):
     answer = await browser.request("POST", "/login", params={"next": target}, data={"token": router.token("view")})
-    assert answer.headers["Location"] == "/flows"
+    assert answer.headers["Location"] == "/"
 
 
 @pytest.mark.parametrize(

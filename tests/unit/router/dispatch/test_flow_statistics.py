@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from flowhook.errors import UnavailableError
 from flowhook.model import Status
-from router.dispatch.flow_statistics import IDLE, MINUTE_MS, MINUTES, FlowStatisticsCounter, restore_history
-from router.storage.activity import MinuteCount, RecentActivity
+from flowhook.model.overview import MINUTE_MS
+from flowhook.process.metric_table import OTHER
+from router.dispatch.flow_statistics import IDLE, MINUTES, FlowActivity, FlowStatisticsCounter
 from router.storage.model import LoggedEvent, NewEvent
+from router.storage.series import ALL, Mark, bucket_of
 
 START = 28_000_000 * MINUTE_MS
 
@@ -77,65 +78,77 @@ def test_when_the_clock_is_set_back_far_counting_begins_anew(statistics):
     assert activity.accepted[-1] == sum(activity.accepted) == 2
 
 
-def test_the_number_of_flows_is_bounded_and_what_is_missing_is_reported():
+async def remember(statistics, now_ms):
+    """Take all minutes that are over, as if they were stored."""
+    while (over := statistics.take(now_ms)) is not None:
+        await statistics.remember(over)
+
+
+async def test_what_is_stored_counts_on_in_the_last_hour(statistics):
+    accept(statistics, "a", START, 3)
+    statistics.ended("a", Status.FAULTED, START)
+    before = statistics.of("a", START + 2 * MINUTE_MS)
+    await remember(statistics, START + 2 * MINUTE_MS)
+    assert statistics.unstored("a") == []
+    assert statistics.of("a", START + 2 * MINUTE_MS) == before
+    assert [sum(counts) for counts in before] == [3, 0, 1]
+    accept(statistics, "a", START + 3 * MINUTE_MS)
+    assert statistics.of("a", START + 3 * MINUTE_MS).accepted[-4:] == (3, 0, 0, 1)
+
+
+async def test_a_minute_is_taken_once_and_the_current_one_only_on_demand(statistics):
+    accept(statistics, "a", START, 2)
+    assert statistics.take(START + 100) is None
+    [minute] = [statistics.take(START + MINUTE_MS)]
+    assert (minute.minute, minute.flows["a"].accepted, minute.flows[ALL].accepted) == (START // MINUTE_MS, 2, 2)
+    assert minute.mark == Mark(1, START + MINUTE_MS)
+    await statistics.remember(minute)
+    assert statistics.take(START + MINUTE_MS) is None
+    accept(statistics, "a", START + MINUTE_MS)
+    assert statistics.take(START + MINUTE_MS, unfinished=True).flows["a"].accepted == 1
+
+
+def test_durations_are_counted_of_the_flow_and_of_all(statistics):
+    statistics.assigned("a", 0.009)
+    statistics.assigned("b", 0.009)
+    statistics.ended("a", Status.COMPLETED, START, 1.0)
+    [(_, counted)], [(_, total)] = statistics.unstored("a"), statistics.unstored(ALL)
+    assert (counted.waits, counted.latencies) == ({bucket_of(9): 1}, {bucket_of(1000): 1})
+    assert (total.waits, total.latencies) == ({bucket_of(9): 2}, {bucket_of(1000): 1})
+
+
+async def test_the_number_of_flows_is_bounded_and_what_is_missing_is_reported():
     statistics = FlowStatisticsCounter(START, max_flows=2)
     for number, flow in enumerate("abc"):
         accept(statistics, flow, START + number * MINUTE_MS)
+    await remember(statistics, START + 3 * MINUTE_MS)
     assert [sum(statistics.of(flow, START + 2 * MINUTE_MS).accepted) for flow in "abc"] == [0, 1, 1]
-    assert statistics.since_ms == START + 2 * MINUTE_MS
+    assert statistics.since_ms == START + MINUTE_MS
 
 
-def test_a_flow_that_was_idle_for_an_hour_makes_room_without_a_loss():
+def test_flows_beyond_the_bound_are_counted_together_in_a_minute():
+    statistics = FlowStatisticsCounter(START, max_flows=2)
+    for flow in "abcda":
+        accept(statistics, flow, START)
+    found = {flow: statistics.unstored(flow)[0][1].accepted for flow in ("a", "b", OTHER, ALL)}
+    assert found == {"a": 2, "b": 1, OTHER: 2, ALL: 5}
+    assert statistics.unstored("c") == []
+
+
+async def test_a_flow_that_was_idle_for_an_hour_makes_room_without_a_loss():
     statistics = FlowStatisticsCounter(START, max_flows=1)
     accept(statistics, "a", START)
+    await remember(statistics, START + MINUTE_MS)
     accept(statistics, "b", START + 60 * MINUTE_MS)
+    await remember(statistics, START + 61 * MINUTE_MS)
     assert statistics.since_ms == START
 
 
-def test_a_deleted_flow_is_forgotten(statistics):
+async def test_a_deleted_flow_is_forgotten(statistics):
     accept(statistics, "a", START)
+    await remember(statistics, START + MINUTE_MS)
+    accept(statistics, "a", START + MINUTE_MS)
     statistics.forget("a")
     statistics.forget("a")
-    assert statistics.of("a", START) == IDLE
-
-
-class State:
-    """Answers for the time before the start, or not."""
-
-    def __init__(self, answer):
-        self.answer = answer
-        self.asked = None
-
-    async def recent_activity(self, **asked):
-        self.asked = asked
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-
-async def test_the_hour_before_the_start_is_added_to_what_was_counted_since(statistics):
-    minute = START // MINUTE_MS
-    accept(statistics, "a", START)
-    counts = (
-        MinuteCount("a", minute, None, 5),
-        MinuteCount("a", minute - 59, None, 1),
-        MinuteCount("a", minute - 60, None, 100),
-        MinuteCount("b", minute - 1, Status.FAULTED, 7),
-        MinuteCount("b", minute - 1, Status.CANCELLED, 9),
-    )
-    state = State(RecentActivity(START - 50 * MINUTE_MS, counts))
-    await restore_history(statistics, state, until_seq=9, now_ms=lambda: START)
-    assert statistics.of("a", START).accepted == (1, *([0] * 58), 6)
-    assert statistics.of("b", START).faulted[-2] == 7
-    assert sum(map(sum, statistics.of("b", START))) == 7
-    assert statistics.since_ms == START - 50 * MINUTE_MS
-    assert state.asked["until_seq"] == 9
-    assert state.asked["ended_before_ms"] == START
-
-
-async def test_without_an_answer_of_storage_counting_begins_with_the_start(statistics):
-    accept(statistics, "a", START)
-    state = State(UnavailableError("away", reason="STORAGE_UNAVAILABLE"))
-    await restore_history(statistics, state, until_seq=9, now_ms=lambda: START)
-    assert statistics.since_ms == START
-    assert statistics.of("a", START).accepted[-1] == 1
+    assert statistics.of("a", START + MINUTE_MS) == FlowActivity()
+    assert statistics.unstored(ALL)[0][1].accepted == 1

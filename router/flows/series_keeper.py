@@ -1,0 +1,229 @@
+"""Stores what executions did as series, once a minute, and reads the overview of a period from them.
+
+A router that ends orderly stores everything. Of one that was killed, what it accepted and ended since the last minute
+is counted again from the executions; only how long these took is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import reduce
+from math import inf
+from time import monotonic
+from typing import Final
+
+import attrs
+
+from flowhook.errors import FlowhookError, UnavailableError
+from flowhook.model.cluster import StorageUsage
+from flowhook.model.overview import MINUTE_MS, MINUTES, STEPS, Overview, OverviewPoint, Period
+from flowhook.process import logs
+from flowhook.process.metric_table import OTHER
+from flowhook.retrying import RETRY_SECONDS
+from router.dispatch import flow_statistics
+from router.dispatch.flow_statistics import STEP, Counts
+from router.dispatch.shard_runtime import ShardRuntime
+from router.storage.series import ALL, LEVELS, NOTHING, Counted, Mark, SeriesLog, merged, quantile
+
+# executions that are read after a start, newest first, for what was counted and not stored before it
+MAX_MISSING: Final = 100_000
+SCANNED: Final = 2000  # flows whose queues are looked at between two turns of the event loop
+LEVEL_SECONDS: Final = 5.0  # for which what is pending is not looked at again for those who read the overview
+AGE_SECONDS: Final = 0.05  # between two transactions that move rows which have grown old
+DELAY_MS: Final = 200  # after a minute's end: what ended in it is published by then
+log = logs.get_logger(__name__)
+
+
+@attrs.define(eq=False, repr=False)
+class SeriesKeeper:
+    """Keeps the series of a shard. Let `run` run beside the server, and call `close` once nothing is counted."""
+
+    _runtime: ShardRuntime
+    _series: SeriesLog
+    _usage: Callable[[], Awaitable[StorageUsage]]
+    _is_restored: bool = attrs.field(init=False, default=False)
+    _is_failing: bool = attrs.field(init=False, default=False)
+    _lock: asyncio.Lock = attrs.field(init=False, factory=asyncio.Lock)  # held while what was counted is being stored
+    _mark: Mark = attrs.field(init=False, default=Mark())  # up to where executions are counted in what is stored
+    _levels_read: tuple[float, dict[str, Counted]] = attrs.field(init=False, factory=lambda: (-inf, {}))
+    _aged: int = attrs.field(init=False, default=0)  # when old rows were looked for, in steps of the second level
+
+    async def run(self) -> None:
+        while True:
+            # not to be cancelled between the transaction and what follows from it
+            await self._runtime.parts.writer.run_shielded(self._turn())
+            left_ms = MINUTE_MS - (self._now_ms() - DELAY_MS) % MINUTE_MS
+            await asyncio.sleep(RETRY_SECONDS if self._is_failing else left_ms / 1000)
+
+    async def _turn(self) -> None:
+        try:
+            if not self._is_restored:
+                await self.restore()
+            await self.store()
+            await self.age()
+        except FlowhookError as error:
+            log.warning("series not stored; trying again", reason=error.reason)
+            self._is_failing = True
+        else:
+            self._is_failing = False
+
+    async def close(self) -> None:
+        """Store what was counted since the last minute."""
+        if not self._is_restored:
+            return  # the next router counts all of it
+        try:
+            await self.store(unfinished=True)
+        except FlowhookError as error:
+            log.warning("the last numbers are not stored", reason=error.reason)
+
+    def _now_ms(self) -> int:
+        return self._runtime.parts.now_ms()
+
+    # --- what is stored ---------------------------------------------------------------------------------------------
+
+    async def restore(self) -> None:
+        """Add the last hour before the start to the numbers of flows, and store what was counted and not stored."""
+        statistics, until_seq = self._runtime.statistics, self._runtime.recovered_seq
+        started_ms, mark = statistics.since_ms, await self._series.mark()
+        hour_ms = started_ms - flow_statistics.MINUTES * MINUTE_MS
+        since_ms = min(mark.end_time_ms, started_ms) or hour_ms
+        missing: dict[tuple[str, int], Counts] = {}
+        complete_ms = started_ms
+        try:
+            recent = await self._runtime.parts.state.recent_activity(
+                since_ms=since_ms,
+                until_seq=until_seq,
+                ended_before_ms=started_ms,
+                limit=MAX_MISSING,
+                counted_seq=mark.seq,
+            )
+        except UnavailableError:
+            raise
+        except FlowhookError as error:  # it takes too long
+            log.warning("what was counted before the start and not stored is missing", reason=error.reason)
+        else:
+            complete_ms = hour_ms if mark.end_time_ms and recent.since_ms == since_ms else recent.since_ms
+            for flow_id, minute, status, number in recent.counts:
+                for key in ((flow_id, minute), (ALL, minute)):
+                    missing.setdefault(key, Counts()).add(status, number)
+        async with self._lock:
+            await self._save({key: counts.counted() for key, counts in missing.items()}, Mark(until_seq, started_ms))
+            self._is_restored = True
+            for flow_id, minute, counted in await self._series.since(hour_ms // MINUTE_MS + 1):
+                if flow_id == OTHER:  # the last hour of some flow is not known
+                    complete_ms = started_ms
+                else:
+                    statistics.restore(flow_id, minute, counted)
+            statistics.since_ms = complete_ms
+
+    async def store(self, *, unfinished: bool = False) -> None:
+        """Store the minutes that are over; `unfinished`: and the current one, up to now."""
+        statistics = self._runtime.statistics
+        async with self._lock:
+            over = statistics.take(self._now_ms(), unfinished=unfinished)
+            levels = await self._levels()
+            whole = levels[ALL]
+            if over is None and not (whole.pending or whole.retrying or whole.incidents):
+                return  # an idle router stores nothing
+            minute = self._now_ms() // MINUTE_MS - 1 if over is None else over.minute
+            counted = {(flow_id, minute): each for flow_id, each in levels.items()}
+            while over is not None:
+                for number, (flow_id, counts) in enumerate([*over.flows.items()]):
+                    key = (flow_id, over.minute)
+                    counted[key] = merged(counted.get(key, NOTHING), counts.counted())
+                    if number % STEP == 0:
+                        await asyncio.sleep(0)
+                await self._save(counted, over.mark)
+                await statistics.remember(over)
+                counted, over = {}, statistics.take(self._now_ms(), unfinished=unfinished)
+            if counted:
+                await self._save(counted, self._mark)
+
+    async def _save(self, counted: Mapping[tuple[str, int], Counted], mark: Mark) -> None:
+        await self._series.save(counted, mark)
+        self._mark = mark
+
+    async def _levels(self) -> dict[str, Counted]:
+        """Return what is pending and waits for another try now, of each flow that has such, and of all flows."""
+        found: dict[str, Counted] = {}
+        parts = self._runtime.parts
+        start = pending = retrying = oldest_ms = 0
+        while flows := parts.shard.some_flows(start, SCANNED):
+            start += len(flows)
+            for flow_id in flows:
+                load = parts.shard.load(flow_id)
+                accepted = None if load.next is None else parts.metrics.times.of(load.next)
+                age_ms = 0 if accepted is None else max(int((parts.clock() - accepted) * 1000), 0)
+                if load.pending or load.retrying:
+                    found[flow_id] = Counted(pending=load.pending, retrying=load.retrying, oldest_ms=age_ms)
+                pending, retrying, oldest_ms = pending + load.pending, retrying + load.retrying, max(oldest_ms, age_ms)
+            await asyncio.sleep(0)
+        usage = await self._usage()
+        found[ALL] = Counted(
+            pending=pending,
+            retrying=retrying,
+            oldest_ms=oldest_ms,
+            incidents=len(parts.outages.incidents()),
+            storage_bytes=usage.database_bytes + usage.wal_bytes + usage.file_bytes,
+        )
+        return found
+
+    async def age(self) -> None:
+        """Move rows that have grown old, if it is time for that."""
+        due = self._now_ms() // MINUTE_MS // LEVELS[1].step
+        following: str | None = "" if due != self._aged else None
+        while following is not None:
+            following = await self._series.age(following, self._now_ms())
+            await asyncio.sleep(AGE_SECONDS)
+        self._aged = due
+
+    # --- what is read -----------------------------------------------------------------------------------------------
+
+    async def overview(self, flow_id: str, period: Period) -> Overview:
+        """Return the numbers of a flow, or of all flows if the ID is empty, over a period up to now."""
+        now_minute, step, minutes = self._now_ms() // MINUTE_MS, STEPS[period], MINUTES[period]
+        until = (now_minute // step + 1) * step
+        start = until - minutes
+        async with self._lock:
+            found = await self._series.read(flow_id=flow_id, from_minute=start - minutes, until_minute=until, step=step)
+            first = await self._series.first_minute()
+            now = (await self._recent_levels()).get(flow_id, NOTHING)
+            for minute, counted in [*self._runtime.statistics.unstored(flow_id), (now_minute, now)]:
+                at = minute - minute % step
+                found[at] = merged(found.get(at, NOTHING), counted)
+        points = {at: found.get(at, NOTHING) for at in range(start, until, step)}
+        before = [counted for at, counted in found.items() if start - minutes <= at < start]
+        return Overview(
+            since_ms=(now_minute if first is None else first) * MINUTE_MS,
+            step=step * 60.0,
+            points=tuple(_point(at, counted, flow_id) for at, counted in points.items()),
+            total=_point(start, reduce(merged, points.values()), flow_id),
+            before=_point(start - minutes, reduce(merged, before, NOTHING), flow_id),
+        )
+
+    async def _recent_levels(self) -> dict[str, Counted]:
+        read_at, levels = self._levels_read
+        if monotonic() - read_at > LEVEL_SECONDS:
+            levels = await self._levels()
+            self._levels_read = monotonic(), levels
+        return levels
+
+
+def _point(minute: int, counted: Counted, flow_id: str) -> OverviewPoint:
+    return OverviewPoint(
+        time_ms=minute * MINUTE_MS,
+        accepted=counted.accepted,
+        completed=counted.completed,
+        faulted=counted.faulted,
+        cancelled=counted.cancelled,
+        pending=counted.pending,
+        retrying=counted.retrying,
+        oldest_pending=counted.oldest_ms / 1000,
+        incidents=None if flow_id else counted.incidents,
+        storage_bytes=None if flow_id else counted.storage_bytes,
+        latency_p50=quantile(counted.latencies, 0.5),
+        latency_p99=quantile(counted.latencies, 0.99),
+        wait_p50=quantile(counted.waits, 0.5),
+        wait_p99=quantile(counted.waits, 0.99),
+    )

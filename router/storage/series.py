@@ -1,0 +1,302 @@
+"""Series: numbers of executions over time, of all flows together and of each, at falling resolution.
+
+What was counted is in one row at a time. It enters the row of its minute, and moves on to rows of longer steps as it
+grows old, in the transaction that removes it from the former: so nothing is counted twice or lost, whenever a router
+ends. Rows about the same time add up, so that minutes which a clock that was set back shows again have both.
+
+Counts are summed; of levels (how much was pending, how old that was) the greatest counts. Durations are kept as numbers
+by bucket: eight in each doubling, so that a quantile is exact to 7 %.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from functools import partial
+from itertools import accumulate, pairwise
+from operator import add
+from typing import Any, Final, NamedTuple
+
+import apsw
+import attrs
+import orjson
+
+from flowhook.model.overview import MINUTE_MS
+from flowhook.process.metric_table import OTHER
+from router.storage.readers import Readers, reading
+from router.storage.writer import Writer
+
+ALL: Final = ""  # stands for all flows together
+MAX_FLOWS: Final = 1000  # flows with series of their own
+MAX_MOVED: Final = 500  # rows that one transaction moves or removes
+MAX_VISITED: Final = 100  # flows that one transaction looks at for such rows
+_SUB_BITS: Final = 3  # of a duration's binary digits, those after the first that choose its bucket
+_SUBS: Final = 1 << _SUB_BITS
+ROW_BYTES: Final = 200
+STEP: Final = 500  # flows that are looked at between two turns of the event loop
+
+
+class Level(NamedTuple):
+    """Rows of one step; both in minutes."""
+
+    step: int
+    keep: int  # after which they move to the next level; beyond the last, they are removed
+
+
+# each keeps twice a period of the overview, up to the next step of the level after it
+LEVELS: Final = (Level(1, 2 * 60 + 15), Level(15, 50 * 60), Level(2 * 60, 15 * 24 * 60), Level(8 * 60, 61 * 24 * 60))
+
+Durations = dict[int, int]
+"""Numbers of durations by bucket."""
+
+
+class Counted(NamedTuple):
+    """What was counted of executions in a time, and the greatest levels seen in it."""
+
+    accepted: int = 0
+    completed: int = 0
+    faulted: int = 0
+    cancelled: int = 0
+    pending: int = 0
+    retrying: int = 0
+    oldest_ms: int = 0
+    incidents: int = 0
+    storage_bytes: int = 0
+    waits: Durations = {}  # noqa: RUF012 - never changed
+    latencies: Durations = {}  # noqa: RUF012 - never changed
+
+
+_SUMMED: Final = 4  # of the fields; then come levels, then durations
+_LEVELS: Final = 9
+NOTHING: Final = Counted()
+
+
+class Mark(NamedTuple):
+    """Up to where executions are counted in what is stored."""
+
+    seq: int = 0  # the last one that was accepted
+    end_time_ms: int = 0  # Unix time; ends at it or later are not counted
+
+
+def bucket_of(milliseconds: int) -> int:
+    """Return the bucket of a duration.
+
+    It is made of the position of the first binary digit that is 1, and of the three after it: 1000 ms are
+    0b1111101000, so bucket 9 * 8 + 0b111.
+    """
+    if milliseconds < 1:
+        return 0
+    exponent = milliseconds.bit_length() - 1
+    return exponent << _SUB_BITS | (milliseconds << _SUB_BITS >> exponent) & (_SUBS - 1)
+
+
+def middle_of(bucket: int) -> float:
+    """Return the duration in the middle of a bucket, in milliseconds."""
+    exponent, sub = divmod(bucket, _SUBS)
+    width = 2.0**exponent / _SUBS
+    low = 2.0**exponent + sub * width
+    return low + max(width - 1, 0) / 2
+
+
+def quantile(durations: Mapping[int, int], share: float) -> float | None:
+    """Return the duration in seconds that a share of them does not exceed; None: there are none."""
+    left = share * sum(durations.values())
+    for bucket in sorted(durations):
+        left -= durations[bucket]
+        if left <= 0:
+            return middle_of(bucket) / 1000
+    return None
+
+
+def merged(one: Counted, other: Counted) -> Counted:
+    summed, levels = map(add, one[:_SUMMED], other[:_SUMMED]), map(max, one[_SUMMED:_LEVELS], other[_SUMMED:_LEVELS])
+    return Counted._make((*summed, *levels, _sum(one.waits, other.waits), _sum(one.latencies, other.latencies)))
+
+
+def _sum(one: Durations, other: Durations) -> Durations:
+    if one and other:
+        return {bucket: one.get(bucket, 0) + other.get(bucket, 0) for bucket in one | other}
+    return one or other
+
+
+def _dump(counted: Counted) -> bytes:
+    """Write buckets as differences to the one before: small numbers are short."""
+    durations = [
+        [[each[bucket], bucket - before] for before, bucket in pairwise([0, *sorted(each)])]
+        for each in (counted.waits, counted.latencies)
+    ]
+    return orjson.dumps([*counted[:_LEVELS], *durations])
+
+
+def _load(content: bytes) -> Counted:
+    *numbers, waits, latencies = orjson.loads(content)
+    return Counted._make((*numbers, _buckets(waits), _buckets(latencies)))
+
+
+def _buckets(pairs: list[list[int]]) -> Durations:
+    numbers, steps = zip(*pairs, strict=True) if pairs else ((), ())
+    return dict(zip(accumulate(steps), numbers, strict=True))
+
+
+def _add(connection: apsw.Connection, flow_id: str, level: int, minute: int, counted: Counted) -> None:
+    key = (flow_id, level, minute)
+    stored = connection.execute("SELECT content FROM series WHERE flow_id = ? AND level = ? AND minute = ?", key).get
+    content = _dump(counted if stored is None else merged(_load(stored), counted))
+    connection.execute(
+        "INSERT OR REPLACE INTO series (flow_id, level, minute, content) VALUES (?, ?, ?, ?)", (*key, content)
+    )
+
+
+def _save(connection: apsw.Connection, counted: Mapping[tuple[str, int], Counted], mark: Mark) -> None:
+    for (flow_id, minute), each in counted.items():
+        _add(connection, flow_id, 0, minute, each)
+    connection.executemany("INSERT OR REPLACE INTO counter (name, value) VALUES (?, ?)", zip(_MARK, mark, strict=True))
+
+
+_MARK: Final = ("series_seq", "series_end_time_ms")  # names of counters
+
+
+def _mark(connection: apsw.Connection) -> Mark:
+    values = (connection.execute("SELECT value FROM counter WHERE name = ?", (name,)).get for name in _MARK)
+    return Mark(*(value or 0 for value in values))
+
+
+def _flows(connection: apsw.Connection) -> list[str]:
+    """Return the flows that have series of their own, in time linear in their number."""
+    found, flow_id = [], ALL
+    query = "SELECT flow_id FROM series WHERE flow_id > ? ORDER BY flow_id LIMIT 1"
+    while (flow_id := connection.execute(query, (flow_id,)).get) is not None:
+        if flow_id != OTHER:
+            found.append(flow_id)
+    return found
+
+
+def _read(
+    connection: apsw.Connection, *, flow_id: str, from_minute: int, until_minute: int, step: int
+) -> dict[int, Counted]:
+    """Return what was counted of a flow from one minute until before another, by the multiple of `step` before it."""
+    rows = connection.execute(
+        "SELECT minute, content FROM series WHERE flow_id = ? AND level IN (0, 1, 2, 3) AND minute >= ? AND minute < ?",
+        (flow_id, from_minute, until_minute),
+    )
+    found: dict[int, Counted] = {}
+    for minute, content in rows:
+        start, counted = minute - minute % step, _load(content)
+        found[start] = merged(found[start], counted) if start in found else counted
+    return found
+
+
+def _since(connection: apsw.Connection, from_minute: int) -> list[tuple[str, int, Counted]]:
+    """Return what was counted of flows in minutes, by flow and minute, from a minute on."""
+    query = "SELECT minute, content FROM series WHERE flow_id = ? AND level = 0 AND minute >= ? ORDER BY minute"
+    return [
+        (flow_id, minute, _load(content))
+        for flow_id in [OTHER, *_flows(connection)]
+        for minute, content in connection.execute(query, (flow_id, from_minute))
+    ]
+
+
+def _first_minute(connection: apsw.Connection) -> int | None:
+    """Return the Unix time in minutes of the first row about all flows."""
+    query = "SELECT minute FROM series WHERE flow_id = ? AND level = ? ORDER BY minute LIMIT 1"
+    firsts = [connection.execute(query, (ALL, level)).get for level in range(len(LEVELS))]
+    return min((first for first in firsts if first is not None), default=None)
+
+
+class Aged(NamedTuple):
+    """What a call of `age` did."""
+
+    following: str | None  # the flow to go on with, or one after it; None: all were looked at
+    removed: list[str]  # flows that are deleted, and have no rows any more
+
+
+def _age(connection: apsw.Connection, following: str, minute: int) -> Aged:
+    """Move rows that have grown old to the next level, and remove those of deleted flows; about `MAX_MOVED`."""
+    left = MAX_MOVED
+    removed: list[str] = []
+    for _ in range(MAX_VISITED):
+        flow_id: str | None = connection.execute(
+            "SELECT flow_id FROM series WHERE flow_id >= ? ORDER BY flow_id LIMIT 1", (following,)
+        ).get
+        if flow_id is None:
+            return Aged(None, removed)
+        if flow_id not in (ALL, OTHER) and not _exists(connection, flow_id):
+            connection.execute("DELETE FROM series WHERE flow_id = ?", (flow_id,))
+            left -= connection.changes()
+            removed.append(flow_id)
+        else:
+            for level in range(len(LEVELS)):
+                left -= _move(connection, flow_id, level, minute, left)
+        if left <= 0:
+            return Aged(flow_id, removed)  # it may have more
+        following = f"{flow_id}\0"
+    return Aged(following, removed)
+
+
+def _exists(connection: apsw.Connection, flow_id: str) -> bool:
+    return connection.execute("SELECT 1 FROM flow WHERE flow_id = ? AND NOT deleted", (flow_id,)).get is not None
+
+
+def _move(connection: apsw.Connection, flow_id: str, level: int, minute: int, limit: int) -> int:
+    before = minute - LEVELS[level].keep
+    step = LEVELS[level + 1].step if level + 1 < len(LEVELS) else 1
+    key = (flow_id, level, before - before % step)
+    rows: list[Any] = connection.execute(
+        "SELECT minute, content FROM series WHERE flow_id = ? AND level = ? AND minute < ? ORDER BY minute LIMIT ?",
+        (*key, max(limit, 0)),
+    ).fetchall()
+    if not rows:
+        return 0
+    if level + 1 < len(LEVELS):
+        coarse: dict[int, Counted] = {}
+        for at, content in rows:
+            start = at - at % step
+            coarse[start] = merged(coarse.get(start, NOTHING), _load(content))
+        for start, counted in coarse.items():
+            _add(connection, flow_id, level + 1, start, counted)
+    connection.execute(
+        "DELETE FROM series WHERE flow_id = ? AND level = ? AND minute <= ?", (flow_id, level, rows[-1][0])
+    )
+    return len(rows)
+
+
+@attrs.define(eq=False, repr=False)
+class SeriesLog:
+    """The series of a shard, of at most `max_flows` flows; those of others are counted together."""
+
+    _writer: Writer
+    _readers: Readers
+    _max_flows: int = MAX_FLOWS
+    _own: set[str] | None = attrs.field(init=False, default=None)
+
+    mark = reading(_mark)
+    flows = reading(_flows)
+    read = reading(_read)
+    since = reading(_since)
+    first_minute = reading(_first_minute)
+
+    async def own(self) -> set[str]:
+        """Return the flows that have series of their own, to be looked at only."""
+        if self._own is None:
+            self._own = set(await self.flows())
+        return self._own
+
+    async def save(self, counted: Mapping[tuple[str, int], Counted], mark: Mark) -> None:
+        """Add what was counted of flows in minutes; afterwards everything up to `mark` is stored."""
+        own = await self.own()
+        found: dict[tuple[str, int], Counted] = {}
+        for number, ((flow_id, minute), each) in enumerate(counted.items()):
+            if flow_id not in own and flow_id not in (ALL, OTHER) and len(own) < self._max_flows:
+                own.add(flow_id)
+            key = (flow_id if flow_id in own or flow_id == ALL else OTHER, minute)
+            found[key] = merged(found[key], each) if key in found else each
+            if number % STEP == STEP - 1:
+                await asyncio.sleep(0)
+        await self._writer.write(partial(_save, counted=found, mark=mark), size=ROW_BYTES * len(found))
+
+    async def age(self, following: str, now_ms: int) -> str | None:
+        """Move rows that have grown old, of some flows by ID, and return where to go on; None: all are done."""
+        aged = await self._writer.write(partial(_age, following=following, minute=now_ms // MINUTE_MS))
+        if self._own is not None:
+            self._own.difference_update(aged.removed)
+        return aged.following

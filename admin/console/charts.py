@@ -22,7 +22,7 @@ BOTTOM: Final = 126
 LABELS: Final = 4  # times below the axis at most, about
 NICE: Final = (1, 2, 5, 10)
 _CHART: Final = Markup(
-    '<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-title">'
+    '<svg class="chart" viewBox="0 0 {width} {height}" role="{role}" aria-labelledby="{name}-title">'
     '<title id="{name}-title">{title}</title>{content}</svg>'
 )
 _TEXT: Final = Markup('<text class="{name}" x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>')
@@ -80,7 +80,8 @@ def chart(
     plot = _bars(series, top) if stacked else Markup().join(_line(each, top) for each in series)
     columns = Markup().join(_column(at, times, series, text, link) for at in range(len(times)))
     content = _axes(times, top, text) + plot + columns
-    return _CHART.format(width=WIDTH, height=HEIGHT, name=name, title=title, content=content)
+    role = "group" if "<a " in columns else "img"  # an image can't contain links
+    return _CHART.format(role=role, width=WIDTH, height=HEIGHT, name=name, title=title, content=content)
 
 
 def _x(at: float, steps: int) -> float:

@@ -24,6 +24,7 @@ from flowhook.http.listening import listen
 from flowhook.limits import MAX_HEADER_BYTES
 from flowhook.process import kernel
 from flowhook.process.installation import import_late
+from flowhook.process.process_metrics import process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.server_certificates import Certificates, load_certificates
 from flowhook.process.settings import AdminSettings, read_token
@@ -96,6 +97,7 @@ async def serve(
     client, watch = connect(token, ROUTER_TIMEOUT), connect(token, SILENCE_SECONDS)
     certificates = load_certificates(settings.admin_tls_cert_file, settings.admin_tls_key_file, prefix="--admin-")
     async with (
+        process_metrics(process_state),
         client,
         watch,
         open_channel(settings, *TOKENS) as channel,
@@ -113,6 +115,7 @@ async def serve(
             login_link=LoginLink(code, lambda: read_token(settings, "admin"), time.monotonic()),
             limits=limits,
             proxies=proxies,
+            process_state=process_state,
             tools=Tools(evaluator, tracer, parts_reader, edges, turns),
         )
         sockets = listen(settings.host, settings.admin_port)

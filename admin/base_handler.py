@@ -20,10 +20,11 @@ from admin.security.request_checks import is_allowed_host
 from admin.security.router_clients import Recognition, RouterClients
 from admin.security.sessions import Sessions
 from flowhook import errors
-from flowhook.client import AsyncClient
+from flowhook.client import AsyncClient, ProcessInfo
 from flowhook.errors import ExhaustedError, FlowhookError, InvalidFlowError, UnavailableError
 from flowhook.http.forwarded import UNKNOWN, TrustedProxies
 from flowhook.http.listening import peer_address
+from flowhook.process.process_state import ProcessState
 from flowhook.sharing import Principal, SharedLimit
 from flowhook.sharing.limit import address_principal
 from flowhook.sharing.table import AdminLimits
@@ -91,6 +92,8 @@ class AdminContext:
     sent_logins: SentLogins = attrs.field(factory=SentLogins)
     requests: RequestsInProgress = attrs.field(factory=RequestsInProgress)
     streams: set[object] = attrs.field(factory=set)  # handlers of live lists that are open
+    process_state: ProcessState = attrs.field(factory=lambda: ProcessState(name="admin", role="admin"))  # of this one
+    known_processes: list[ProcessInfo] = attrs.field(factory=list)  # those of which the router knew last
     tools: Tools = attrs.field(factory=Tools)  # what operations use of this process; owned by the caller
     clock: Callable[[], float] = time.monotonic  # in seconds
     shared_calls: SharedCalls[Any] = attrs.field(factory=SharedCalls)  # for requests without credentials

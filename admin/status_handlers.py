@@ -8,18 +8,17 @@ from __future__ import annotations
 import asyncio
 import http
 from collections.abc import Iterable
-from typing import Final
+from dataclasses import replace
 
-import tornado.web
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry
 
 import flowhook
 from admin.base_handler import BaseHandler
 from flowhook.client import ProcessInfo
 from flowhook.errors import FlowhookError
+from flowhook.process.metrics import expose, negotiated, render
+from flowhook.reporting.reported_metrics import labelled
 from operations import health
-
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class StatusHandler(BaseHandler):
@@ -74,13 +73,25 @@ class MetricsHandler(StatusHandler):
     """`/metrics`: all processes, for Prometheus."""
 
     async def get(self, *_values: str) -> None:
-        """Respond with 200, or with 503 when the router, which collects the metrics, does not respond."""
-        processes, reasons = await self.processes(metrics=True)
-        if not processes and reasons:
-            raise tornado.web.HTTPError(http.HTTPStatus.SERVICE_UNAVAILABLE)
-        self.set_header("Content-Type", CONTENT_TYPE)
-        # parsing megabytes of metrics must not block health checks
-        self.finish(await asyncio.to_thread(merge_metrics, processes))
+        """Respond with 200 always: without the router with what was known of processes, which count as not ready."""
+        found, reasons = await self.processes(metrics=True)
+        known = self.context.known_processes
+        if found or not reasons:
+            known[:] = [replace(each, metrics=b"") for each in found]
+        else:
+            own = self.context.process_state
+            text = labelled(await own.metrics(), own.name, own.role)
+            down = [replace(each, ready=False) for each in known if each.name != own.name]
+            found = [*down, ProcessInfo(own.name, own.role, "", 0, "", not own.lack(), "", text, 0.0)]
+        accept = ",".join(self.request.headers.get_list("Accept"))
+
+        # megabytes of metrics must not block health checks
+        def answer() -> tuple[str, bytes]:
+            return negotiated(accept, merge_metrics(found))
+
+        kind, text = await asyncio.to_thread(answer)
+        self.set_header("Content-Type", kind)
+        self.finish(text)
 
 
 def merge_metrics(processes: Iterable[ProcessInfo]) -> bytes:
@@ -91,11 +102,10 @@ def merge_metrics(processes: Iterable[ProcessInfo]) -> bytes:
 
     Source: Prometheus, "Exposition formats": all lines of a metric must be one group.
     """
-    registry = CollectorRegistry()
-    up = Gauge("flowhook_up", "1 while the process is ready.", ("process", "role"), registry=registry)
+    up: list[tuple[tuple[str, str], float]] = []
     families: dict[bytes, tuple[bytes, bytes, list[bytes]]] = {}  # first and second line, and samples of each process
     for process in processes:
-        up.labels(process.name, process.role).set(health.is_ready(process))
+        up.append(((process.name, process.role), float(health.is_ready(process))))
         for text in (b"\n" + process.metrics).split(b"\n# HELP ")[1:]:
             help_, _, rest = text.partition(b"\n")
             type_, _, samples = rest.partition(b"\n")
@@ -104,4 +114,5 @@ def merge_metrics(processes: Iterable[ProcessInfo]) -> bytes:
                 if known_type == type_:
                     found.append(samples.rstrip(b"\n"))
     texts = [b"# HELP %b\n%b\n%b\n" % (help_, type_, b"\n".join(found)) for help_, type_, found in families.values()]
-    return generate_latest(registry) + b"".join(texts)
+    expose(registry := CollectorRegistry(), {"flowhook_up": lambda: up})
+    return render(registry) + b"".join(texts)

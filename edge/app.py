@@ -34,6 +34,7 @@ from flowhook.http.forwarded import TrustedProxies, parse_networks
 from flowhook.http.listening import listen
 from flowhook.process import kernel, logs, metrics
 from flowhook.process.installation import import_late
+from flowhook.process.process_metrics import process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.server_certificates import load_certificates
 from flowhook.process.settings import EdgeSettings
@@ -79,7 +80,10 @@ async def serve(
     try:
         shared, registry = limits or _limits_of(settings), registry or metrics.registry()
         traces = configured(enabled=settings.traces)
-        async with running_tracer(traces, "edge", process_state.name, registry) as tracer:
+        async with (
+            process_metrics(process_state, registry),
+            running_tracer(traces, "edge", process_state.name, registry) as tracer,
+        ):
             await _serve(settings, process_state, channel, registry, tracer, make_server=server, shared=shared)
     finally:
         await channel.close(None)

@@ -76,6 +76,6 @@ async def list_shards(client: AsyncClient, _parameters: NoParameters) -> Cluster
 
 
 async def dismiss_process(client: AsyncClient, parameters: ProcessName) -> DismissedProcess:
-    """Forget a process that has ended and will not come back, before its hour is over."""
+    """Forget a process that has ended and will not come back."""
     await client.cluster.dismiss(parameters.name)
     return DismissedProcess(parameters.name)

@@ -72,6 +72,18 @@ class Working:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadMetrics:
+    """Parent to child: send your metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsRead:
+    """Child to parent: the metrics of the child, in the text format of Prometheus."""
+
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ProvidedEvent:
     """An event that a flow may listen for: a CloudEvent in JSON, from one of its callbacks or from another emitter."""
 
@@ -160,6 +172,8 @@ Message = (
     | RouterDetached
     | Quarantined
     | Working
+    | ReadMetrics
+    | MetricsRead
     | RunDocument
     | TaskTraced
     | ReplySent

@@ -27,7 +27,6 @@ from flowhook.asyncio_tasks import end_tasks
 from flowhook.errors import FlowhookError
 from flowhook.process import kernel, logs
 from flowhook.process.installation import watch_installation
-from flowhook.process.process_metrics import process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import CommonSettings
 from flowhook.process.status_server import StatusServer
@@ -122,7 +121,7 @@ async def _live(
         parent.setblocking(False)
         helpers.append(asyncio.create_task(_watch_parent(parent), name="watch parent"))
     try:
-        async with process_metrics(process_state), _status_port(process_state, settings):
+        async with _status_port(process_state, settings):
             await main(process_state)
         log.info("stopped")
     except ExceptionGroup as group:

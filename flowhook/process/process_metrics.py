@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 import flowhook
 from flowhook.process import server_certificates
-from flowhook.process.metrics import Histogram, expose, registry
+from flowhook.process.metrics import ExposedMetrics, Histogram, expose, registry
 from flowhook.process.process_state import ProcessState
 from flowhook.process.ticks import until_tick
 
@@ -20,11 +20,15 @@ LAG_SECONDS: Final = 2.0  # between two looks at how late the event loop is
 
 
 @contextlib.asynccontextmanager
-async def process_metrics(process_state: ProcessState, metrics: CollectorRegistry | None = None) -> AsyncIterator[None]:
-    """Expose the metrics of this process within the context."""
+async def process_metrics(
+    process_state: ProcessState, metrics: CollectorRegistry | None = None
+) -> AsyncIterator[ExposedMetrics]:
+    """Let a process expose what is in a registry, by default its own, and these metrics, within the context."""
+    exposed = ExposedMetrics([metrics or registry(), own := CollectorRegistry()])
+    process_state.metrics = exposed.text
     lag = Histogram("flowhook_event_loop_lag_seconds")
-    hide = expose(
-        metrics or registry(),
+    expose(
+        own,
         {
             "flowhook_build_info": lambda: [((flowhook.__version__, platform.python_version()), 1)],
             "flowhook_event_loop_lag_seconds": lambda: lag,
@@ -36,10 +40,9 @@ async def process_metrics(process_state: ProcessState, metrics: CollectorRegistr
     )
     measuring = asyncio.create_task(_measure(lag), name="measure the lag of the event loop")
     try:
-        yield
+        yield exposed
     finally:
         measuring.cancel()
-        hide()
 
 
 async def _measure(lag: Histogram) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import attrs
+
+
+async def _not_measured() -> bytes:
+    raise TimeoutError
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -30,6 +34,8 @@ class ProcessState:
     warnings: dict[str, str] = attrs.field(init=False, factory=dict)  # what is wrong although it serves, by kind
     # by how much its clock is ahead of the router's, in seconds; negative: behind; None: not measured
     clock_skew: float | None = attrs.field(init=False, default=None)
+    # returns the metrics of this process in the text format of Prometheus; raises TimeoutError if it can't now
+    metrics: Callable[[], Awaitable[bytes]] = attrs.field(init=False, default=_not_measured)
 
     def lack(self) -> str:
         """Return why this process does not serve now, for operators; empty: it serves."""

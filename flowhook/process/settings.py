@@ -124,7 +124,7 @@ class CommonSettings(FileSettings):
     process_name: str = ""
     """Role and number, for example `edge-1`; made of role, process ID and host name when empty."""
     health_port: Port | None = None
-    """Private port of a process for `/healthz` and `/readyz`; 0 lets the system choose; absent: none."""
+    """Private port of a process for `/healthz`, `/readyz` and `/metrics`; 0 lets the system choose; absent: none."""
     health_host: str = "127.0.0.1"
     """Address that the private port listens on."""
 

@@ -1,4 +1,4 @@
-"""The private port of a process: `/healthz` and `/readyz` over HTTP, for probes and operators.
+"""The private port of a process: `/healthz`, `/readyz` and `/metrics` over HTTP, for probes and operators.
 
 It is apart from every port that others reach, so what it says may be detailed: nothing of senders or secrets, but what
 the process lacks. Each connection gets one answer and is closed; a request is at most `MAX_HEAD` bytes, and a
@@ -32,7 +32,7 @@ _METHODS: Final = ("GET", "HEAD")
 
 @attrs.define(eq=False, repr=False)
 class StatusServer:
-    """Answers GET and HEAD for `/healthz` (the process runs) and `/readyz` (it serves; else 503 and why not)."""
+    """Answers GET and HEAD: `/healthz` (the process runs), `/readyz` (it serves; else 503, why not), `/metrics`."""
 
     _process_state: ProcessState
     _max_connections: int = attrs.field(default=MAX_CONNECTIONS, kw_only=True)
@@ -74,7 +74,8 @@ class StatusServer:
                     head = await reader.readuntil(b"\r\n\r\n")
                 except asyncio.LimitOverrunError:
                     head = b""
-                writer.write(self._response(head))
+                for piece in await self._response(head):
+                    writer.write(piece)  # one by one: all that ask share the text of the metrics
                 await writer.drain()
                 writer.close()
                 await writer.wait_closed()
@@ -83,17 +84,19 @@ class StatusServer:
         finally:
             writer.transport.abort()
 
-    def _response(self, head: bytes) -> bytes:
+    async def _response(self, head: bytes) -> tuple[bytes, bytes]:
         method, _, rest = head.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         path, _, version = rest.partition(" ")
         path = path.partition("?")[0]
         status, kind = HTTPStatus.OK, "text/plain"
         if not version.startswith("HTTP/1."):
             status, body = HTTPStatus.BAD_REQUEST, b"not a request\n"
-        elif path not in ("/healthz", "/readyz"):
+        elif path not in ("/healthz", "/readyz", "/metrics"):
             status, body = HTTPStatus.NOT_FOUND, b"there is nothing at this path\n"
         elif method not in _METHODS:
             status, body = HTTPStatus.METHOD_NOT_ALLOWED, b"only GET and HEAD\n"
+        elif path == "/metrics":
+            status, kind, body = await self._metrics(head)
         else:
             status, content = self._health() if path == "/healthz" else self._readiness()
             kind, body = "application/json", orjson.dumps(content) + b"\n"
@@ -105,7 +108,16 @@ class StatusServer:
             "Connection: close",
             *(["Allow: GET, HEAD"] if status is HTTPStatus.METHOD_NOT_ALLOWED else ()),
         ]
-        return "\r\n".join([*lines, "", ""]).encode("ascii") + (b"" if method == "HEAD" else body)
+        return "\r\n".join([*lines, "", ""]).encode("ascii"), b"" if method == "HEAD" else body
+
+    async def _metrics(self, head: bytes) -> tuple[HTTPStatus, str, bytes]:
+        from flowhook.process.metrics import negotiated  # noqa: PLC0415 - not every process that has a port measures
+
+        accepted = [line[7:] for line in head.decode("latin-1").split("\r\n") if line[:7].lower() == "accept:"]
+        try:
+            return HTTPStatus.OK, *negotiated(",".join(accepted), await self._process_state.metrics())
+        except TimeoutError:
+            return HTTPStatus.SERVICE_UNAVAILABLE, "text/plain", b"the process is too busy\n"
 
     def _health(self) -> tuple[HTTPStatus, dict[str, object]]:
         state = self._process_state

@@ -18,7 +18,7 @@ import flowhook
 from flowhook import limits
 from flowhook.asyncio_tasks import wait_at_most
 from flowhook.errors import PermissionDeniedError, UnauthenticatedError
-from flowhook.process import logs, metrics
+from flowhook.process import logs
 from flowhook.process.process_state import ProcessState
 from flowhook.process.ticks import next_tick
 from flowhook.reporting.reachability import printable
@@ -44,6 +44,7 @@ MAX_CLOCK_SKEW_SECONDS: Final = 1.0
 
 INTERVAL: Final = 2.0  # seconds between reports, and the deadline of one
 REST_INTERVALS: Final = 3  # the same at rest, in intervals
+METRICS_INTERVALS: Final = 2.5  # between reports with metrics, at the least, in intervals: they cost the most
 REST_SHARE: Final = 0.005  # of a processor that a process at rest uses at most, or 30 executions a second
 LAST_REPORT_SECONDS: Final = 1.0  # deadline of the report that a process is about to end
 
@@ -105,10 +106,10 @@ class ProcessReporter:
 
     _channel: grpc.aio.Channel  # which the caller closes
     _process_state: ProcessState
-    _render: Callable[[], bytes] = attrs.field(default=metrics.render, kw_only=True)
     _interval: float = attrs.field(default=INTERVAL, kw_only=True)
     # Unix time in seconds by the clock whose skew is measured
     _now: Callable[[], float] = attrs.field(default=time.time, kw_only=True)
+    _metrics_due: float = attrs.field(init=False, default=0.0)  # monotonic time
     _complete: bool = attrs.field(init=False, default=True)
     _skewed: bool = attrs.field(init=False, default=False)
 
@@ -159,14 +160,21 @@ class ProcessReporter:
         return True
 
     async def _report(self) -> None:
-        rendered = self._render()
+        keeps = time.monotonic() < self._metrics_due and not self._process_state.stop.is_set()
+        rendered = b""
+        if not keeps:
+            with contextlib.suppress(TimeoutError):
+                rendered = await self._process_state.metrics()
         process = build_report(self._process_state, rendered)
-        request = cluster_service_pb2.ReportProcessRequest(process=process)
+        request = cluster_service_pb2.ReportProcessRequest(process=process, keeps_metrics=keeps)
         asked = self._now()
         stub = cluster_service_pb2_grpc.ClusterServiceStub(self._channel)
         response = await stub.ReportProcess(request, timeout=self._interval)
         if response.router_time_ms:
             self._note_skew(clock_skew(asked, self._now(), response.router_time_ms))
+        if keeps:
+            return
+        self._metrics_due = time.monotonic() + METRICS_INTERVALS * self._interval
         complete = within_limits(rendered) and not response.metrics_dropped
         if self._complete and not complete:  # once, not every 2 s
             log.warning("metrics omitted: too many", bytes=len(rendered), series=rendered.count(b"\n"))

@@ -16,6 +16,7 @@ import flowhook
 from flowhook.errors import InvalidError
 from flowhook.process import logs, metrics
 from flowhook.process.installation import import_late
+from flowhook.process.process_metrics import process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.security.private_files import restrict_permissions
@@ -82,7 +83,8 @@ async def serve(
 
         await serve_replicated(settings, process_state, registry=registry)
     else:
-        await _serve_embedded(settings, process_state, registry or metrics.registry(), limits or RouterLimits())
+        async with process_metrics(process_state, registry):
+            await _serve_embedded(settings, process_state, registry or metrics.registry(), limits or RouterLimits())
 
 
 async def _serve_embedded(
@@ -111,7 +113,6 @@ async def _serve_embedded(
                 stop=stop,
                 port=settings.grpc_port,
                 registry=registry,
-                render=partial(metrics.render, registry),
                 limits=limits,
                 serving=process_state.ready.set,
             )

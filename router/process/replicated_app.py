@@ -17,6 +17,8 @@ from typing_extensions import override
 
 from flowhook.errors import ConflictError, InvalidError
 from flowhook.process import logs, metrics
+from flowhook.process.metrics import ExposedMetrics
+from flowhook.process.process_metrics import process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import RouterSettings
 from flowhook.security.private_files import make_directory
@@ -110,8 +112,11 @@ async def _serve_view(
     try:
         await asyncio.to_thread(_check_key, replicated, key)
         await asyncio.to_thread(_check_log, replicated, view)
-        async with contextlib.aclosing(InputParser()) as parser:
-            runner = _Runner(settings, process_state, key=key, parser=parser, registry=registry)
+        async with (
+            contextlib.aclosing(InputParser()) as parser,
+            process_metrics(process_state, registry) as exposed,
+        ):
+            runner = _Runner(settings, process_state, key=key, parser=parser, registry=registry, exposed=exposed)
             member = _new_member(name, replicated, view, runner, settings=settings, process_state=process_state)
             credentials = CredentialWatch(settings, process_state, key, changed=partial(setattr, member, "tokens"))
             watching = [
@@ -175,6 +180,7 @@ class _Runner(TermRunner):
     _key: bytes = attrs.field(kw_only=True)
     _parser: InputParser = attrs.field(kw_only=True)
     _registry: CollectorRegistry = attrs.field(kw_only=True)
+    _exposed: ExposedMetrics = attrs.field(kw_only=True)
     _verifier: TokenVerifier = attrs.field(
         init=False, default=attrs.Factory(lambda self: TokenVerifier(self._settings.data_dir), takes_self=True)
     )
@@ -213,13 +219,16 @@ class _Runner(TermRunner):
             stop=stop,
             port=self._port,
             registry=of_term,
-            render=lambda: metrics.render(self._registry) + metrics.render(of_term),
             limits=RouterLimits(),
             confirmed=term.fence.confirmed,
             before_bind=self._standby.stop,
             serving=serving,
         )
-        await shard.serve()
+        self._exposed.registries.append(of_term)
+        try:
+            await shard.serve()
+        finally:
+            self._exposed.registries.remove(of_term)
 
 
 def _observe(

@@ -98,7 +98,6 @@ class OwnedShard:
     _stop: StopRequest
     _port: int  # where gRPC listens; 0: any port
     _registry: CollectorRegistry  # where metrics are registered
-    _render: Callable[[], bytes]  # returns the metrics of the process
     _limits: RouterLimits  # what callers share
     _confirmed: Callable[[], bool] = lambda: True  # whether the ownership is certain: work is assigned only then
     _before_bind: Callable[[], Awaitable[None]] | None = None  # called when everything is ready but the port
@@ -224,7 +223,7 @@ class OwnedShard:
         jobs = JobService(store=store, runner=runner, matching=matching, replays=replays, state=state, now_ms=_now_ms)
         cluster = ClusterService(
             own=partial(build_report, self._process_state),
-            render=self._render,
+            metrics=self._process_state.metrics,
             shard=core,
             total_backlog=settings.total_backlog,
             usage=storage.usage,

@@ -20,6 +20,7 @@ from flowhook.errors import (
     NotFoundError,
     PermissionDeniedError,
 )
+from flowhook.reporting import reported_metrics
 from flowhook.reporting.process_reports import (
     MAX_BUILD,
     MAX_DETAIL,
@@ -30,16 +31,14 @@ from flowhook.reporting.process_reports import (
     MAX_WARNINGS_BYTES,
     within_limits,
 )
+from flowhook.reporting.reported_metrics import NONE, ReportedMetrics
 from flowhook.security.tokens import TokenScope
 from flowhook.sharing import Limit, Seat, SharedLimit, current_principal
 from flowhook.sharing.table import RouterLimits
 from flowhook.v1 import cluster_service_pb2 as pb
 from flowhook.wire import convert
-from router.reports import reported_metrics
-from router.reports.reported_metrics import NONE, ReportedMetrics
 
 FORGET_SECONDS: Final = 60.0  # age of the last report after which a process is forgotten that was about to end in order
-GONE_SECONDS: Final = 3600.0  # the same for others, so that an alert on `flowhook_up` tells of one that died
 # age of the last report up to which a process can't be dismissed: it would be back with the next one
 ALIVE_SECONDS: Final = 10.0
 NANOS: Final = 1_000_000_000
@@ -75,7 +74,7 @@ class ProcessReport(NamedTuple):
 
 
 class ProcessReports:
-    """The processes that reported within the last `GONE_SECONDS`, or `FORGET_SECONDS` if they ended in order.
+    """The processes that reported and were not dismissed; those that ended in order, for `FORGET_SECONDS`.
 
     Each role may have `max_processes`, and tokens share the `series`.
     """
@@ -89,9 +88,16 @@ class ProcessReports:
         self._by_role: dict[str, dict[str, ProcessReport]] = {role: {} for role in REPORTERS}
 
     def store(
-        self, process: pb.Process, scopes: Collection[TokenScope], metrics: ReportedMetrics | None = None
+        self,
+        process: pb.Process,
+        scopes: Collection[TokenScope],
+        metrics: ReportedMetrics | None = None,
+        *,
+        keeps_metrics: bool = False,
     ) -> bool:
         """Store the report of a process in place of its previous one, with its `metrics` if they are checked already.
+
+        `keeps_metrics`: with those of the previous one.
 
         Returns false when its metrics are not stored: there is no room for them, or they are not valid.
 
@@ -104,6 +110,9 @@ class ProcessReports:
         self._forget(now)
         others = self._by_role[checked.role]
         previous = others.pop(checked.name, None)
+        if previous is not None and keeps_metrics:
+            others[checked.name] = previous._replace(process=checked, seen=now)
+            return True
         if previous is not None:
             previous.series.release()
         if len(others) >= self._max_processes:
@@ -148,12 +157,12 @@ class ProcessReports:
             reports.pop(name).series.release()
 
     def _forget(self, now: float) -> None:
-        """Forget processes that are gone, and the metrics of those that fell silent."""
+        """Forget processes that ended in order, and the metrics of those that fell silent."""
         for reports in self._by_role.values():
             for name, report in list(reports.items()):
                 if report.seen <= now - FORGET_SECONDS:
                     report.series.release()
-                    if report.process.stopping or report.seen <= now - GONE_SECONDS:
+                    if report.process.stopping:
                         del reports[name]
                     else:
                         reports[name] = report._replace(metrics=b"")

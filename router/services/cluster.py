@@ -12,6 +12,7 @@ import attrs
 
 from flowhook import limits
 from flowhook.model.cluster import StorageUsage
+from flowhook.reporting import reported_metrics
 from flowhook.reporting.process_reports import MAX_BUILD, MAX_DETAIL, MAX_NAME
 from flowhook.sharing import FairQueue, current_principal
 from flowhook.sharing.table import RouterLimits
@@ -22,11 +23,9 @@ from flowhook.wire.mapping import to_proto
 from router.calls.authorization import caller_scopes
 from router.calls.error_mapping import unary_rpc
 from router.cluster.shard_map import ShardSituation
-from router.reports import reported_metrics
 from router.reports.processes import (
     ALIVE_SECONDS,
     FORGET_SECONDS,
-    GONE_SECONDS,
     ProcessReports,
     checked_report,
     process_alive,
@@ -43,7 +42,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
     """See protos/flowhook/v1/cluster_service.proto."""
 
     _own: Callable[[bytes], pb.Process]  # describes the router itself, with metrics
-    _render: Callable[[], bytes]  # returns its metrics
+    _metrics: Callable[[], Awaitable[bytes]]  # returns its metrics
     _shard: Shard  # for reading
     _total_backlog: int  # unfinished executions beyond which events are refused
     _usage: Callable[[], Awaitable[StorageUsage]]  # measures what the data takes on the disk
@@ -70,14 +69,16 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
             checked = checked_report(process, scopes)
             async with self._reports.seat(current_principal.get()):
                 metrics = await asyncio.to_thread(reported_metrics.check, process.metrics, checked.name, checked.role)
-        complete = self._processes.store(process, scopes, metrics)
+        complete = self._processes.store(process, scopes, metrics, keeps_metrics=request.keeps_metrics)
         return pb.ReportProcessResponse(metrics_dropped=not complete, router_time_ms=self._now_ms())
 
     @unary_rpc
     async def GetCluster(self, request: pb.GetClusterRequest) -> pb.GetClusterResponse:
-        now, bare = self._clock(), request.without_metrics
-        own = self._own(b"" if bare else self._render())
-        own.metrics = reported_metrics.check(own.metrics, own.name, own.role).text
+        bare = request.without_metrics
+        own = self._own(b"")
+        if not bare:
+            own.metrics = await asyncio.to_thread(reported_metrics.labelled, await self._metrics(), own.name, own.role)
+        now = self._clock()
         self._add_address_problem(own)
         response = pb.GetClusterResponse(processes=[own])
         for report in self._processes.all():
@@ -138,7 +139,7 @@ class ClusterService(cluster_service_pb2_grpc.ClusterServiceServicer):
         situation = self._situation()
         for record, silence in situation.copies:
             owner = situation.owner
-            if silence >= (FORGET_SECONDS if record.stopping else GONE_SECONDS):
+            if record.stopping and silence >= FORGET_SECONDS:
                 continue
             # heard again after it was dismissed: it is back
             dismissed = self._clock() - silence <= self._dismissed.get(record.router, -inf) + 1

@@ -28,6 +28,7 @@ STABLE_SECONDS: Final = 10.0  # lifetime of a child after which the backoff star
 DRAIN_MARGIN: Final = 4.0  # seconds beyond `drain_seconds` that a child has to exit: its last outcomes must be settled
 # time to read what a child that has ended had said: its end of the channel is closed, unless a descendant has it
 LAST_WORDS_SECONDS: Final = 5.0
+METRICS_SECONDS: Final = 2.0  # within which a child that is not blocked sends its metrics
 LAST_REPORT_SECONDS: Final = 1.0  # deadline of the report of a child's exit while this process is shutting down
 
 log = logs.get_logger(__name__)
@@ -55,8 +56,12 @@ class WorkerSupervisor:
     # reasons for being detached that were logged since a child was last attached
     _logged_details: set[str] = attrs.field(init=False, factory=set)
 
+    _worker: WorkerProcess | None = attrs.field(init=False, default=None)  # the present child
+    _asked: list[asyncio.Future[bytes]] = attrs.field(init=False, factory=list)  # for its metrics
+
     def __attrs_post_init__(self) -> None:
         self._token = read_token(self._settings, "runner")
+        self._process_state.metrics = self._metrics
         self._explained = self._settings.losses_explained
         self._traces = configured(enabled=self._settings.traces)
 
@@ -104,6 +109,7 @@ class WorkerSupervisor:
                 traces=self._traces,
             )
         )
+        self._worker = worker
         watcher = asyncio.create_task(worker.watch(self._settings, shared=True), name="watch child")
         stopper = asyncio.create_task(self._stop(worker), name="stop child")
         ended = asyncio.create_task(worker.process.wait(), name="wait for child")
@@ -120,6 +126,7 @@ class WorkerSupervisor:
             return decision
         finally:
             await end_tasks(tasks)
+            self._worker = None
             self._process_state.ready.clear()
 
     async def _listen(self, worker: WorkerProcess) -> None:
@@ -138,10 +145,30 @@ class WorkerSupervisor:
                     self._report_detached(detail)
                 case ipc.Working():
                     worker.working.set()
+                case ipc.MetricsRead(text=text):
+                    for asked in self._asked:
+                        if not asked.done():
+                            asked.set_result(text)
+                    self._asked.clear()
                 case ipc.Quarantined(flow_id=flow_id, seconds=seconds):
                     self._quarantine(flow_id, seconds)
                 case _:
                     log.warning("unexpected message from the child", kind=type(message).__name__)
+
+    async def _metrics(self) -> bytes:
+        """Return the metrics of the child; TimeoutError: there is none, or it is blocked."""
+        if self._worker is None:
+            raise TimeoutError
+        if not self._asked:  # all that ask meanwhile get the same answer
+            self._worker.control.send(ipc.ReadMetrics())
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._asked.append(answer)
+        try:
+            async with asyncio.timeout(METRICS_SECONDS):
+                return await answer
+        finally:
+            if answer in self._asked:
+                self._asked.remove(answer)
 
     def _report_detached(self, detail: str) -> None:
         """Publish why the router is not reachable; log each reason once, not with every attempt."""

@@ -140,7 +140,8 @@ async def _serve(order: ipc.Begin, control: ipc.ControlChannel, record: Evaluati
             tasks.create_task(ReachabilityReporter(channel, process_state).run(), name="report reachability"),
             tasks.create_task(watch_installation(process_state), name="watch the installation"),
         ]
-        last = await control.receive()
+        while isinstance(last := await control.receive(), ipc.ReadMetrics):
+            control.send(ipc.MetricsRead(await process_state.metrics()))
         if not isinstance(last, ipc.Shutdown):
             os._exit(1)
         process_state.stop.set()

@@ -35,7 +35,7 @@ class Cluster:
     async def processes(self, *, metrics: bool = True) -> Sequence[ProcessInfo]:
         """Return the router and all processes, by name, with or without metrics.
 
-        Those that ended in order are forgotten after a minute, others after an hour without a report.
+        Those that ended in order are forgotten after a minute, others when they are dismissed.
         """
         response = await self._call(self._stub.GetCluster, GetClusterRequest(without_metrics=not metrics))
         return [from_proto(each, ProcessInfo) for each in response.processes]

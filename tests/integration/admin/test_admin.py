@@ -8,11 +8,13 @@ import logging
 
 import aiohttp
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from support.patience import PATIENCE
 
 from admin import app
 from flowhook.errors import InvalidError, UnavailableError
+from flowhook.process.metrics import OPENMETRICS_TYPE
 from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import AdminSettings
 
@@ -102,10 +104,24 @@ async def test_metrics_of_all_processes_are_one_text(admin, cluster):
     }
 
 
-async def test_there_are_no_metrics_without_the_router(admin, router):
+async def test_without_the_router_metrics_say_that_what_was_known_is_down(admin, cluster, router):
+    await admin("GET", "/metrics")
     await router.stop()
-    status, _, _ = await admin("GET", "/metrics")
-    assert status == 503
+    status, _, text = await admin("GET", "/metrics")
+    assert status == 200
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    up = {sample.labels["process"]: sample.value for sample in families["flowhook_up"].samples}
+    assert up == {"router-1": 0.0, "edge-1": 0.0, "runner-1": 0.0, "admin-1": 1.0}
+    own = families["flowhook_build_info"].samples
+    assert [(sample.labels["process"], sample.labels["role"]) for sample in own] == [("admin-1", "admin")]
+
+
+async def test_metrics_are_in_the_format_that_is_asked_for(admin, cluster):
+    accept = "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.3"
+    status, headers, text = await admin("GET", "/metrics", Accept=accept)
+    assert (status, headers["Content-Type"]) == (200, OPENMETRICS_TYPE)
+    families = {family.name: family for family in openmetrics.text_string_to_metric_families(text)}
+    assert len(families["requests"].samples) == 4
 
 
 @pytest.mark.parametrize("path", PATHS)

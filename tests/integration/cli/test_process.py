@@ -219,11 +219,19 @@ async def cluster():
     await server.stop(0)
 
 
+def measured(text):
+    async def metrics():
+        return text
+
+    return metrics
+
+
 async def test_reports_follow_readiness(cluster):
     lifecycle = ProcessState(name="edge-1", role="edge")
+    lifecycle.metrics = measured(b"metric 1\n")
     lifecycle.detail = "no router"
     async with channel.connect(cluster.target, "t") as connection, asyncio.timeout(PATIENCE):
-        reporter = ProcessReporter(connection, lifecycle, render=lambda: b"metric 1\n", interval=0.05)
+        reporter = ProcessReporter(connection, lifecycle, interval=0.05)
         reporting = asyncio.create_task(reporter.run())
         report = await cluster.reports.get()
         assert (report.name, report.role, report.pid) == ("edge-1", "edge", os.getpid())
@@ -242,9 +250,10 @@ async def test_reports_follow_readiness(cluster):
 
 async def test_metrics_that_are_too_many_are_left_out_of_a_report(cluster):
     lifecycle = ProcessState(name="edge-1", role="edge")
+    lifecycle.metrics = measured(b"m 1\n" * 5001)
     lifecycle.detail = "no\nrouter" + "x" * 1000
     async with channel.connect(cluster.target, "t") as connection, asyncio.timeout(PATIENCE):
-        reporting = asyncio.create_task(ProcessReporter(connection, lifecycle, render=lambda: b"m 1\n" * 5001).run())
+        reporting = asyncio.create_task(ProcessReporter(connection, lifecycle).run())
         report = await cluster.reports.get()
         assert (report.name, report.metrics) == ("edge-1", b"")
         assert (report.detail[:9], len(report.detail)) == ("no router", 512)

@@ -7,7 +7,7 @@ from support.cpu import cpu_seconds
 
 from admin.status_handlers import merge_metrics
 from flowhook.client import ProcessInfo
-from router.reports.reported_metrics import check
+from flowhook.reporting.reported_metrics import check
 
 COUNTER = """\
 # HELP flowhook_requests_total Requests.

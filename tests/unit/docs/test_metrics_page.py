@@ -14,10 +14,10 @@ HEAD = f"""# Metrics
 
 This page lists all metrics, by what they tell of. It is generated from the code.
 
-Every process answers `/metrics` on [its own port](operations.md#health), in the text format of
-Prometheus or, if the request asks for it, in OpenMetrics. Admin has the sum of all processes at
-`/metrics` of [its port](operations.md#admin): there each series has the labels `process` and `role`
-besides those below. Times are in seconds, sizes in bytes. Counters begin at 0 with the process;
+Every process answers `/metrics` on [its private port](operations.md#the-private-port), in the text
+format of Prometheus or, if the `Accept` header prefers it, in OpenMetrics. Admin has the sum of all
+processes at `/metrics` of [its port](operations.md#health): there each series has the labels
+`process` and `role` besides those below. Times are in seconds, sizes in bytes. Counters begin at 0 with the process;
 with a replicated log, those of the router begin at 0 with each ownership.
 
 Two nouns: an *execution* is what an event starts, and ends once; an *attempt* is the work of a runner

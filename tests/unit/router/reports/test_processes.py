@@ -21,6 +21,7 @@ from flowhook.reporting.process_reports import (
     MAX_URL,
     MAX_WARNINGS_BYTES,
 )
+from flowhook.reporting.reported_metrics import check
 from flowhook.security.tokens import BUILT_IN, TokenScope
 from flowhook.sharing import Principal, current_principal
 from flowhook.sharing.table import RouterLimits
@@ -29,12 +30,10 @@ from router.reports import processes
 from router.reports.processes import (
     ALIVE_SECONDS,
     FORGET_SECONDS,
-    GONE_SECONDS,
     MAX_PROCESSES,
     REPORTERS,
     ProcessReports,
 )
-from router.reports.reported_metrics import check
 
 ALL = frozenset(TokenScope)
 
@@ -199,15 +198,26 @@ def test_a_process_that_ended_in_order_is_forgotten_after_a_minute(retained, clo
     assert retained.all() == []
 
 
-def test_a_process_that_died_is_shown_for_an_hour_without_metrics(retained, clock):
+def test_a_process_that_died_is_shown_without_metrics_until_it_is_dismissed(retained, clock):
     retained.store(process(ready=True, metrics=series(1)), ALL)
     clock.now += FORGET_SECONDS
     [report] = retained.all()
     assert (report.process.name, report.metrics) == ("runner-1", b"")
-    clock.now += GONE_SECONDS - FORGET_SECONDS - 1
+    clock.now += 30 * 86_400
     assert len(retained.all()) == 1
-    clock.now += 1
+    retained.dismiss("runner-1")
     assert retained.all() == []
+
+
+def test_a_report_may_keep_the_metrics_of_the_one_before(retained, clock):
+    retained.store(process(ready=False, metrics=series(1)), ALL)
+    clock.now += 5
+    assert retained.store(process(ready=True), ALL, keeps_metrics=True)
+    [report] = retained.all()
+    assert (report.process.ready, report.metrics.count(b"m{"), report.seen) == (True, 1, clock.now)
+    assert retained.store(process("runner-2"), ALL, keeps_metrics=True)  # there are none, and it lives
+    assert retained.store(process(), ALL)
+    assert [report.metrics for report in retained.all()] == [b"", b""]
 
 
 def test_a_process_that_died_is_dismissed_and_one_that_reports_is_not(retained, clock):

@@ -24,6 +24,7 @@ _SAMPLE: Final = re.compile(
     rb"(?P<name>%s)(?:\{(?P<labels>%s(?:,%s){0,%d})\})? (?P<value>%s)"
     % (_NAME, _LABEL, _LABEL, MAX_LABELS - 1, rb"NaN|[-+]?(?:Inf|[0-9][0-9.]{0,24}(?:e[-+]?[0-9]{1,3})?)")
 )
+_OWN_SAMPLE: Final = re.compile(rb"^(%s)(?:\{(.+)\})? " % _NAME, re.MULTILINE)
 _ADDED_LABEL: Final = re.compile(rb'(?:^|,)(?:process|role)="')
 _SUFFIXES: Final = frozenset({b"", b"_bucket", b"_count", b"_sum"})
 
@@ -40,6 +41,19 @@ log = logs.get_logger(__name__)
 NONE: Final = ReportedMetrics(b"", 0)
 
 
+def labelled(text: bytes, process: str, role: str) -> bytes:
+    """Return metrics that this process rendered itself, each series labelled with its name and role."""
+    added = _added(process, role)
+    return _OWN_SAMPLE.sub(
+        lambda found: b"%b{%b%b%b} " % (found[1], added, b"," if found[2] else b"", found[2] or b""), text
+    )
+
+
+def _added(process: str, role: str) -> bytes:
+    name = process.replace("\\", r"\\").replace('"', r"\"")
+    return f'process="{name}",role="{role}"'.encode()
+
+
 def check(text: bytes, process: str, role: str) -> ReportedMetrics:
     """Return the metrics of a process, labelled with its name and role; `NONE` if a line is not acceptable.
 
@@ -53,8 +67,7 @@ def check(text: bytes, process: str, role: str) -> ReportedMetrics:
 
 
 def _labelled(text: bytes, process: str, role: str) -> ReportedMetrics:
-    name = process.replace("\\", r"\\").replace('"', r"\"")
-    added = f'process="{name}",role="{role}"'.encode()
+    added = _added(process, role)
     known: set[bytes] = set()
     lines: list[bytes] = []
     family, typed = b"", False

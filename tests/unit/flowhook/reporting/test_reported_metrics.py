@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.cases import cases
 
 from flowhook.process import metrics
-from router.reports.reported_metrics import MAX_LABELS, MAX_VALUE, NONE, check
+from flowhook.reporting.reported_metrics import MAX_LABELS, MAX_VALUE, NONE, check, labelled
 
 HEAD = b"# HELP a A.\n# TYPE a gauge\n"
 
@@ -35,7 +35,7 @@ def test_what_the_prometheus_client_writes_is_accepted_and_labelled():
 
 
 def test_metrics_of_this_process_are_accepted():
-    assert check(metrics.render(), "edge-1", "edge").series > 10
+    assert check(metrics.render(metrics.registry()), "edge-1", "edge").series > 10
 
 
 @cases(
@@ -64,3 +64,8 @@ def test_metrics_of_this_process_are_accepted():
 )
 def test_anything_else_is_left_out(text):
     assert check(text, "edge-1", "edge") == NONE
+
+
+def test_own_metrics_get_the_same_labels_without_being_checked():
+    text = metrics.render(metrics.registry()) + b'# HELP a A.\n# TYPE a gauge\na{b="}{ \\" "} 1.0\n'
+    assert labelled(text, 'edge "1"', "edge") == check(text, 'edge "1"', "edge").text

@@ -80,7 +80,7 @@ class ShardParts:
     outages: Outages = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.outages = Outages(self.shard.outage_policy, self.shard.is_paused)
+        self.outages = Outages(self.shard.outage_policy, self.shard.is_paused, self.shard.leases.has)
         self.outbox = LifecycleOutbox(self.now_ms, by_executions=self.subscriptions.lifecycle, effects=self.effects)
         self.writer = RetryingWriter(self.state, self.outbox)
         self.attempt_log = AttemptLog(self.shard, self.writer, self.now_ms)

@@ -83,6 +83,9 @@ class LeaseTable:
         lease = self._by_token.get(token)
         return None if lease is None else lease.seq
 
+    def has(self, seq: int) -> bool:
+        return seq in self._by_seq
+
     def is_quiet(self, token: bytes) -> bool:
         """Whether a token is valid and the flow of its execution has few executions running (at most `QUIET`)."""
         lease = self._by_token.get(token)

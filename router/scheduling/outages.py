@@ -227,17 +227,20 @@ class Outages:
         self,
         policy_of: Callable[[str], BreakerPolicy | None],
         is_paused: Callable[[str], bool] = lambda _flow_id: False,
+        runs: Callable[[int], bool] = lambda _seq: True,
     ) -> None:
         """Start without any.
 
         Args:
             policy_of: returns the policy of a flow; None: its calls never park.
             is_paused: whether executions of a flow are not assigned at present, so that they make no probes.
+            runs: whether a runner has an execution, so that it may still make its call.
         """
         self._policy_of = policy_of
         self._is_paused = is_paused
+        self._runs = runs
         self._destinations: dict[str, Destination] = {}
-        self._of_flow: dict[str, int] = {}  # number of breakers
+        self._of_flow: dict[str, dict[str, Breaker]] = {}  # by flow and destination
         self._breakers = 0
         self._parked: dict[int, tuple[str, tuple[str, ...]]] = {}  # flow and destinations of those that wait
         self._at_once: dict[int, Wake] = {}  # executions to wake without waiting for a probe
@@ -348,13 +351,19 @@ class Outages:
             return None
         if breaker is not None:
             return breaker
-        if self._breakers >= MAX_BREAKERS or self._of_flow.get(flow_id, 0) >= MAX_BREAKERS_OF_FLOW:
-            return None
+        of_flow = self._of_flow.get(flow_id, {})
+        if self._breakers >= MAX_BREAKERS or len(of_flow) >= MAX_BREAKERS_OF_FLOW:
+            # a flow may call hosts that its senders choose: they can't use up what it needs for those that are down
+            healthy = [each for each in of_flow.values() if not each.parks and not each.failing]
+            if not healthy:
+                return None
+            self._forget(min(healthy, key=lambda each: each.failed_ms))
+            destination = self._destinations.get(origin)
         if destination is None:
             destination = self._destinations[origin] = Destination(origin)
         breaker = destination.breakers[flow_id] = Breaker(flow_id, destination, policy, failed_ms=now_ms)
         self._breakers += 1
-        self._of_flow[flow_id] = self._of_flow.get(flow_id, 0) + 1
+        self._of_flow.setdefault(flow_id, {})[origin] = breaker
         self._announce(breaker, DestinationState.WATCHED)
         return breaker
 
@@ -362,7 +371,7 @@ class Outages:
         destination = breaker.destination
         del destination.breakers[breaker.flow_id]
         self._breakers -= 1
-        self._of_flow[breaker.flow_id] -= 1
+        del self._of_flow[breaker.flow_id][destination.origin]
         if not self._of_flow[breaker.flow_id]:
             del self._of_flow[breaker.flow_id]
         self._announce(breaker, DestinationState.UNKNOWN)
@@ -478,8 +487,9 @@ class Outages:
             self._move(breaker, BreakerState.COUNTING, now_ms)
 
     def _probe(self, destination: Destination, now_ms: int) -> Wake | None:
-        if destination.probe is not None and now_ms < destination.probe.until_ms:
-            return None
+        probe = destination.probe
+        if probe is not None and now_ms < probe.until_ms and (probe.seq in self.permits or self._runs(probe.seq)):
+            return None  # else nothing more is heard of it: it took another way, and has ended or waits
         if now_ms < destination.probe_at_ms:
             return None
         due = [

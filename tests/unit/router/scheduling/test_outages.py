@@ -23,7 +23,10 @@ class Shard:
     def __init__(self, policy=POLICY):
         self.policy = policy
         self.paused = set()
-        self.outages = Outages(lambda _flow: self.policy, lambda flow: flow in self.paused)
+        self.left = set()
+        self.outages = Outages(
+            lambda _flow: self.policy, lambda flow: flow in self.paused, lambda seq: seq not in self.left
+        )
         self.now = 1_000_000
         self.known = {}
         self.woken = []
@@ -243,6 +246,20 @@ def test_a_probe_of_which_nothing_is_heard_makes_room_for_another(shard):
     assert shard.wake() == [2]
 
 
+def test_a_probe_that_ended_without_a_call_makes_room_for_another(shard):
+    shard.fail(times=3)
+    shard.park(1, 2)
+    assert shard.wake(1000) == [1]
+    shard.outages.permits[1] = shard.woken[-1]
+    shard.left.add(1)  # no runner has it yet
+    assert shard.wake(1) == []
+    del shard.outages.permits[1]
+    shard.left.clear()
+    assert shard.wake(1) == []
+    shard.left.add(1)
+    assert shard.wake(1) == [2]
+
+
 def test_those_that_wait_are_released_along_a_ramp(shard):
     shard.fail(times=3)
     shard.park(*range(1, 3001))
@@ -459,6 +476,19 @@ def test_a_flow_has_a_share_of_the_destinations_that_are_known(shard):
     assert shard.parks(flow="b")
     shard.outages.park(1, "a", ["https://127.example"], shard.now)  # what is not known to be down is not waited for
     assert shard.wake() == [1]
+
+
+def test_destinations_that_senders_choose_leave_room_for_those_that_are_down(shard):
+    shard.fail(origin="https://0.example", times=2)
+    for number in range(1, 3 * o.MAX_BREAKERS_OF_FLOW):
+        shard.now += 1
+        shard.fail(origin=f"https://{number}.example")
+    assert sum(state is not DestinationState.UNKNOWN for state in shard.known.values()) == o.MAX_BREAKERS_OF_FLOW
+    shard.fail(times=3)
+    assert shard.parks()
+    for number in range(3 * o.MAX_BREAKERS_OF_FLOW):
+        shard.fail(origin=f"https://{number}.example")
+    assert shard.parks()  # what is down stays
 
 
 def test_all_breakers_together_are_bounded(shard, monkeypatch):

@@ -71,7 +71,8 @@ class RouterMetrics:
         self._clock = clock
         self.flows = Busiest(FlowCounts)
         self.times = AcceptanceTimes()
-        self.leases_lost = self.delivered = self.removed = 0
+        self.leases_lost = self.delivered = 0
+        self.removed = Counter(age=0, size=0)  # executions that retention removed, by why
         self._granted = 0
         self.replays, self._due, self._emitted, self._lifecycle = (Counter[str]() for _ in range(4))
         self._rejected: Counter[str] = Counter()  # events that name no flow
@@ -91,7 +92,7 @@ class RouterMetrics:
                 "flowhook_leases_granted_total": lambda: self._granted,
                 "flowhook_redeliveries_total": lambda: self.leases_lost,
                 "flowhook_replays_total": lambda: by_label(self.replays),
-                "flowhook_retention_deleted_total": lambda: [(("executions",), self.removed)],
+                "flowhook_retention_deleted_total": lambda: by_label(self.removed),
                 "flowhook_router_deliveries_total": lambda: self.delivered,
                 "flowhook_router_scheduled_total": lambda: by_label(self._due),
                 "flowhook_router_emitted_total": lambda: by_label(self._emitted),

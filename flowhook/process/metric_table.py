@@ -287,7 +287,7 @@ TABLE: Final = {
             COUNTER,
             _ROUTER,
             ("kind",),
-            "What retention removed, by `kind`: `executions`.",
+            "Executions that retention removed, by `kind`: for their `age` or their `size`.",
         ),
         Metric(
             "flowhook_backup_last_success_timestamp_seconds",

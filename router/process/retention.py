@@ -121,7 +121,7 @@ class Retention(TriggerSink):
     _now_ms: Callable[[], int]
     _look_seconds: float = LOOK_SECONDS
     _block: int = BLOCK  # executions in one block
-    removed: Counter[str] = attrs.field(init=False, factory=Counter)  # executions that were removed, by `age` or `size`
+    removed: Counter[str] = attrs.field(factory=Counter)  # executions that were removed, for their `age` or `size`
     _clock: RetentionClock = attrs.field(init=False, factory=RetentionClock)
     _flows: dict[str, _StoredFlow] = attrs.field(init=False, factory=dict)
     _since: float = attrs.field(init=False, factory=time.monotonic)

@@ -145,6 +145,7 @@ class OwnedShard:
             bodies=storage.bodies,
             registry=registry,
             now_ms=_now_ms,
+            removed=parts.metrics.removed,
         )
         lifecycle_publisher = LifecyclePublisher(parts, registry, publisher)
         uploads = UploadReceiver(

@@ -5,7 +5,7 @@ import time
 from flowhook import limits
 from flowhook.events.shaping import ShapingKeys
 from flowhook.model import JournalEntry, Status
-from router.storage.expiry import STEP
+from router.storage.expiry import FIRST, STEP
 from router.storage.limits import StorageLimits
 from router.storage.model import Appended, Ended, GroupLeft, Journaled, Scheduled
 
@@ -188,3 +188,87 @@ async def test_a_step_looks_at_so_many_executions_also_if_they_are_kept(cluster,
     assert await cluster.state.expire(ended_before_ms=4_000) == 0
     await cluster.end(first, end_time_ms=5_000)
     assert await cluster.state.expire(ended_before_ms=5_001, limit=10 * STEP) == len(seqs)
+
+
+async def test_executions_go_until_so_many_bytes_are_free_those_that_ended_first(cluster, new_event):
+    seqs = await cluster.append(*(new_event(payload=b"x" * 10_000) for _ in range(5)))
+    for seq, end_ms in zip(seqs, (5_000, 4_000, 3_000, 2_000, 9_000), strict=True):
+        await cluster.end(seq, end_time_ms=end_ms)
+    step = await cluster.state.remove_bytes(11_000, ended_before_ms=6_000, after=FIRST)
+    assert (step.removed, step.more, step.last) == ([seqs[3], seqs[2]], True, (3_000, seqs[2]))
+    step = await cluster.state.remove_bytes(1 << 30, ended_before_ms=6_000, after=step.last)
+    assert (step.removed, step.more) == ([seqs[1], seqs[0]], False)
+    assert sorted(await cluster.state.records(seqs)) == seqs[4:]
+
+
+async def test_what_a_flow_takes_is_measured_with_large_payloads_journals_and_outcomes(cluster, new_event):
+    seqs = await cluster.append(new_event("shop"), new_event("bank"), new_event("shop", payload=LARGE))
+    none = await cluster.state.measure_flow("shop", 0, LATER, 10)
+    assert none == (seqs[2], 2, 0, 0)
+    output = b"1" * 3_000
+    await cluster.state.write(
+        [
+            Journaled(seqs[0], 0, JournalEntry("k", output), history=b"h" * 2_000),
+            Ended(seqs[0], Status.COMPLETED, 2_000, 1, output, None, b"r" * 1_000),
+        ]
+    )
+    small = await cluster.state.measure_flow("shop", 0, LATER, 10)
+    assert (small.executions, small.ended) == (2, 1)
+    assert 9_000 < small.bytes < 10_000
+    await cluster.end(seqs[1], seqs[2])
+    both = await cluster.state.measure_flow("shop", 0, LATER, 10)
+    assert both.bytes - small.bytes - len(LARGE) < 1_000
+    assert await cluster.state.measure_flow("shop", seqs[0], LATER, 10) == (seqs[2], 1, 1, both.bytes - small.bytes)
+    assert (await cluster.state.measure_flow("shop", 0, LATER, 1)).last == seqs[0]
+    assert await cluster.state.stored_bytes() > len(LARGE)
+
+
+async def test_executions_of_a_flow_go_in_the_order_of_their_acceptance(cluster, new_event):
+    seqs = await cluster.append(*(new_event("shop", receive_time_ms=1_000) for _ in range(4)), new_event("bank"))
+    await cluster.end(*seqs, end_time_ms=2_000)
+    remove = cluster.state.remove_past_of_flow
+    step = await remove("shop", ended_before_ms=3_000, after=0, most_bytes=1)
+    assert step.removed == seqs[:1]
+    step = await remove("shop", ended_before_ms=3_000, after=seqs[1], through=seqs[2])
+    assert step.removed == seqs[2:3]
+    step = await remove("shop", ended_before_ms=900, after=0)
+    assert (step.removed, step.young, step.more) == ([], True, False)
+    step = await remove("shop", ended_before_ms=3_000, after=0)
+    assert (step.removed, step.young, step.more) == ([seqs[1], seqs[3]], False, False)
+    assert sorted(await cluster.state.records(seqs)) == seqs[4:]
+
+
+async def test_flows_may_be_excepted_and_are_not_looked_at_again_before_the_next_pass(cluster, new_event):
+    shop = await cluster.append(*(new_event("shop") for _ in range(STEP)))
+    bank = await cluster.append(*(new_event("bank") for _ in range(STEP)))
+    await cluster.end(*shop, *bank)
+    expire = cluster.state.expire
+    assert await expire(ended_before_ms=9_000, excepting=["shop"]) == STEP
+    assert sorted(await cluster.state.records(shop + bank)) == shop
+    assert await expire(ended_before_ms=9_000) == 0
+    assert await expire(ended_before_ms=9_000, anew=True) == STEP
+
+
+async def test_the_events_of_a_batch_stay_as_long_as_what_runs_for_them_and_go_with_it(cluster, new_event):
+    keys = ShapingKeys(group="k", size=1)
+    seqs = await cluster.append(*(new_event("shop", shaping=keys, receive_time_ms=1_000) for _ in range(3)))
+    ends = [Ended(seq, Status.COMPLETED, 2_000, 0) for seq in seqs[1:]]
+    await cluster.state.write([GroupLeft(seqs[0], tuple(seqs[1:]), batches=True), *ends])
+    remove = cluster.state.remove_past_of_flow
+    assert (await remove("shop", ended_before_ms=9_000, after=0)).removed == []
+    assert (await cluster.state.remove_bytes(1 << 30, ended_before_ms=9_000, after=FIRST)).removed == []
+    await cluster.end(seqs[0], end_time_ms=8_000)
+    assert (await remove("shop", ended_before_ms=9_000, after=0)).removed == seqs
+
+
+async def test_a_removal_is_told_whoever_asked_for_it(cluster, new_event):
+    told = []
+    cluster.state.follow_removals(told.extend)
+    events = [new_event("shop") for _ in range(4)]
+    seqs = await cluster.append(*events)
+    await cluster.end(*seqs)
+    await cluster.state.delete(seqs[:1])
+    await cluster.state.erase(events[1].event_id, rejections=(), now_ms=1)
+    await cluster.state.remove_past_of_flow("shop", ended_before_ms=9_000, after=0, most_bytes=1)
+    await cluster.state.expire(ended_before_ms=9_000)
+    assert told == seqs

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sys
 import time
-from contextlib import asynccontextmanager
 
+import apsw
 import pytest
 from support.disk_faults import failing_disk
 from support.patience import PATIENCE
@@ -19,9 +21,11 @@ from flowhook.model import Flow, Status
 from flowhook.process.settings import RouterSettings
 from router.flows.event_triggers import parse_triggers
 from router.process.retention import CONFIRM_MS, MAX_JUMP_MS, Retention, RetentionClock
+from router.storage.blobs import named_blobs
 from router.storage.limits import RESERVE_BYTES, StorageLimits
 from router.storage.model import Ended, NewEvent, TurnKept
 from router.storage.registry import FlowDraft
+from router.storage.schema import connect_reader
 from router.storage.storage import open_storage
 
 DAY_MS = 86_400_000
@@ -82,7 +86,7 @@ class Stored:
         await asyncio.gather(running, return_exceptions=True)
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def stored_in(directory, *, max_bytes=0, limits=None, **settings):
     storage = await open_storage(
         directory / "flowhook.db", max_bytes=max_bytes, **({} if limits is None else {"limits": limits})
@@ -294,3 +298,69 @@ def test_a_clock_that_is_set_right_in_time_is_believed_and_the_next_jump_waits_f
     assert clock.advance(now + year, CONFIRM_MS - 1) == now + CONFIRM_MS - 1
     assert clock.advance(now + CONFIRM_MS, 1) == now + CONFIRM_MS
     assert clock.advance(now + year, 1) == now + CONFIRM_MS + 1
+
+
+WORK = """
+import asyncio, os, pathlib, sys, time
+from flowhook import limits
+from flowhook.events import ids
+from flowhook.model import Flow, Status
+from flowhook.process.settings import RouterSettings
+from router.flows.event_triggers import parse_triggers
+from router.process.retention import Retention
+from router.storage.model import Ended, NewEvent
+from router.storage import vacuum
+from router.storage.storage import open_storage
+
+vacuum.KEPT_PAGES, vacuum.LOOK_SECONDS = 8, 0.01
+
+def now_ms():
+    return time.time_ns() // 1_000_000
+
+async def main():
+    storage = await open_storage(pathlib.Path(sys.argv[1]))
+    state = await storage.own()
+    settings = RouterSettings(retention_bytes=4 << 20, retention_min_seconds=0)
+    retention = Retention(
+        settings=settings, state=state, bodies=storage.bodies, registry=storage.registry, now_ms=now_ms,
+        look_seconds=0.001, block=16,
+    )
+    triggers = parse_triggers({"execution": {"retention": {"size": "1MiB"}}})
+    retention.react(Flow("small", b"", b"", 1, False, True, 1, 1), triggers)
+    running = asyncio.create_task(retention.run())
+    while True:
+        for flow_id in ("small", "other"):
+            sizes = [1000] * 20 + [limits.INLINE_BODY_BYTES + 1]
+            events = [NewEvent(ids.mint(1), flow_id, 1, now_ms(), os.urandom(size)) for size in sizes]
+            seqs = [each.seq for each in await storage.log.append(events)]
+            await state.write([Ended(seq, Status.COMPLETED, now_ms(), 1, b"1") for seq in seqs[:-2] + seqs[-1:]])
+            os.write(2, b"%d\\n" % seqs[-2])  # it has not ended
+
+asyncio.run(main())
+"""
+
+
+async def test_kill_9_in_the_middle_loses_nothing_that_stays_and_leaves_nothing_that_goes(tmp_path):
+    path, unended = tmp_path / "flowhook.db", []
+    for number in range(2):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", WORK, str(path), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        )
+        unended += [int(await process.stderr.readline()) for _ in range(60 + 33 * number)]
+        process.kill()
+        unended += map(int, (await process.stderr.read()).split())
+        await process.wait()
+        with contextlib.closing(apsw.Connection(str(path))) as connection:
+            assert connection.execute("PRAGMA integrity_check").get == "ok"
+        async with stored_in(tmp_path) as stored:
+            assert await stored.left(unended) == unended
+            blobs = {f"{each.parent.name}/{each.name}" for each in tmp_path.glob("blobs/*/*")}
+            with contextlib.closing(connect_reader(path)) as connection:
+                assert blobs == named_blobs(connection)
+    async with stored_in(tmp_path, retention_bytes=1, retention_min_seconds=0) as stored:
+        stored.now_ms += MINUTE_MS
+        await stored.sweep_twice()
+        with contextlib.closing(connect_reader(path)) as connection:
+            left = [seq for (seq,) in connection.execute("SELECT seq FROM execution ORDER BY seq")]
+        assert left == unended
+        assert list(tmp_path.glob("blobs/*/*")) == []

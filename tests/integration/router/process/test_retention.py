@@ -346,7 +346,7 @@ async def test_kill_9_in_the_middle_loses_nothing_that_stays_and_leaves_nothing_
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", WORK, str(path), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
         )
-        unended += [int(await process.stderr.readline()) for _ in range(60 + 33 * number)]
+        unended += [int(await process.stderr.readline()) for _ in range(12 + 13 * number)]
         process.kill()
         unended += map(int, (await process.stderr.read()).split())
         await process.wait()

@@ -64,7 +64,7 @@ def _visit(node, grouped, found):
 
 def metrics():
     """Return the names of all series that there are, and the labels of each."""
-    found = {"up": set()}
+    found = {"up": set(), "process_cpu_seconds_total": set(), "process_resident_memory_bytes": set()}
     for metric in METRICS.values():
         found |= {metric.name + suffix: set(metric.labels) for suffix in SUFFIXES.get(metric.kind, [""])}
         if metric.kind == HISTOGRAM:

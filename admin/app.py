@@ -117,6 +117,7 @@ async def serve(
             proxies=proxies,
             process_state=process_state,
             tools=Tools(evaluator, tracer, parts_reader, edges, turns),
+            trace_url=settings.trace_url,
         )
         sockets = listen(settings.host, settings.admin_port)
         server = Server(

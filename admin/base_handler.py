@@ -95,6 +95,7 @@ class AdminContext:
     process_state: ProcessState = attrs.field(factory=lambda: ProcessState(name="admin", role="admin"))  # of this one
     known_processes: list[ProcessInfo] = attrs.field(factory=list)  # those of which the router knew last
     tools: Tools = attrs.field(factory=Tools)  # what operations use of this process; owned by the caller
+    trace_url: str = ""  # with `TRACE_ID` in place of the ID of a trace; empty: traces are not linked to
     clock: Callable[[], float] = time.monotonic  # in seconds
     shared_calls: SharedCalls[Any] = attrs.field(factory=SharedCalls)  # for requests without credentials
     recognition: Recognition = attrs.field(init=False)

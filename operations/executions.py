@@ -33,6 +33,7 @@ from flowhook.model.execution_trace import MAX_BODY_BYTES, ExecutionTrace
 from flowhook.model.executions import Attempt, ExecutionLinks, LinkKind
 from flowhook.model.jobs import MAX_REASON
 from flowhook.model.replays import ReplayOrigin
+from flowhook.tracing.context import trace_id_of
 from operations.comparison import MAX_COMPARED, ExecutionDiff, compare_executions
 from operations.encoding import header_texts, shown_fields, stored_json
 from operations.flows import FlowPicture, draw_execution
@@ -81,6 +82,7 @@ class RequestView:
     parent: str  # ID of the execution that started this one, or whose event did; empty: none, or several did
     dedupe_key: str
     traceparent: str
+    trace_id: str  # of the trace that `traceparent` belongs to; empty: none
     body_size: int
     rejection_id: str
     body: Any = None
@@ -254,7 +256,12 @@ def _output(entry: JournalEntry) -> Any:
 
 
 def _request(event: Event, body_size: int, *, with_body: bool) -> RequestView:
-    converted = {"headers": header_texts(event.headers), "origin": event.origin.name.lower(), "body_size": body_size}
+    converted = {
+        "headers": header_texts(event.headers),
+        "origin": event.origin.name.lower(),
+        "body_size": body_size,
+        "trace_id": trace_id_of(event.traceparent),
+    }
     body = {"body": None, "parts": (), **(_body(event) if with_body else {})}
     return RequestView(**{**shown_fields(RequestView, event), **converted, **body})
 

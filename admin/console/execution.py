@@ -22,6 +22,7 @@ from flowhook.errors import ExhaustedError, FlowhookError, InternalError, Invali
 from flowhook.model import Execution, Status, to_datetime
 from flowhook.model.execution_trace import MAX_BODY_BYTES, MAX_VALUE_BYTES
 from flowhook.model.executions import LinkedExecution, LinkKind
+from flowhook.process.settings import TRACE_ID
 from operations.attachment_parts import ListedPart
 from operations.executions import ExecutionDetailView, draw_path
 from operations.parts import PartList, may_have_parts
@@ -99,6 +100,7 @@ class ExecutionDetailPage(Page):
             execution=detail,
             view=shown.view,
             durations=trace_view.durations(detail, datetime.now(UTC)),
+            trace_url=self.context.trace_url.replace(TRACE_ID, detail.request.trace_id),
             **await self._view(detail, shown),
         )
 

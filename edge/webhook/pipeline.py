@@ -54,6 +54,7 @@ from flowhook.model import Event
 from flowhook.model.rejections import TEST_TRACE, RequestOutcome
 from flowhook.sharing.limit import network_of
 from flowhook.signatures.types import Match, Outcome, SignatureError, Verifier, first_match
+from flowhook.tracing.context import trace_id_of
 from flowhook.v1.failure_pb2 import DISPOSITION_RETRYABLE, Failure
 from flowhook.wire.status import THROTTLED, failure_to_proto
 
@@ -306,6 +307,7 @@ class WebhookHandler:
             reason=error.reason,
             detail=error.detail,
             address=str(delivery.address),
+            **({"trace_id": trace_id} if (trace_id := trace_id_of(delivery.head.traceparent)) else {}),
         )
         # a key that can't be fetched is not the sender's fault, so a retry may succeed
         missing = error.reason == "KEY_UNAVAILABLE"

@@ -63,6 +63,23 @@ def _check_docs_url(value: str) -> str:
     return value.removesuffix("/")
 
 
+TRACE_ID = "{trace_id}"  # what `trace_url` has in place of a trace's ID
+
+
+def _check_trace_url(value: str) -> str:
+    parts = urlsplit(value)
+    plain = value.isascii() and value.isprintable() and not set(value.replace(TRACE_ID, "")) & set('"\\ {}<>')
+    placed = value.count(TRACE_ID) == 1 and TRACE_ID not in parts.netloc
+    if value and (
+        parts.scheme not in ("http", "https") or not parts.hostname or parts.username or not plain or not placed
+    ):
+        raise ValueError(
+            "expected a URL with {trace_id} once after its host, such as https://traces.example/{trace_id}"
+        )
+    return value
+
+
+TraceUrl = Annotated[str, AfterValidator(_check_trace_url)]  # URL with `TRACE_ID` once after its host; or empty
 # URL without query and fragment; or empty. A trailing `/` is removed.
 DocsUrl = Annotated[str, AfterValidator(_check_docs_url)]
 # a path with `/` at both ends that is not one of flows or replies; or empty
@@ -345,6 +362,9 @@ class AdminSettings(CommonSettings):
     loopback addresses and the local address of a connection are always accepted."""
     public_url: PublicUrl = ""
     """Scheme and host of the URLs that the console shows to be given to senders; empty: those that an edge reports."""
+    trace_url: TraceUrl = ""
+    """URL of a trace where traces are looked at, with `{trace_id}` in place of its ID; the page of an execution links
+    to it. Empty: it does not."""
     admin_tls_cert_file: Path | None = None
     """PEM certificate, with its chain, that operators see; read again when it changes. Absent: no TLS."""
     admin_tls_key_file: Path | None = None

@@ -13,6 +13,7 @@ from flowhook.attach import messages
 from flowhook.events.lifecycle import LifecycleEvent
 from flowhook.model import Event, JournalEntry, WorkflowError
 from flowhook.process import logs
+from flowhook.tracing.context import trace_id_of
 from runner.interpreter import effects
 from runner.interpreter.errors import Kind, error
 from runner.interpreter.execution_context import ExecutionContext
@@ -93,6 +94,16 @@ class ActiveExecution:
         )
 
     @property
+    def log_fields(self) -> dict[str, str]:
+        """What identifies it in a log line: its ID, its flow, and the trace that it is in, if there is one."""
+        trace_id = trace_id_of(self.event.traceparent) if self.spans is None else self.spans.trace_id
+        return {
+            "execution": self.event.id,
+            "flow": self.event.flow_id,
+            **({"trace_id": trace_id} if trace_id else {}),
+        }
+
+    @property
     def attachment_owner(self) -> str:
         """ID that handles of attachments begin with: the same as in the execution whose journal it continues."""
         replay = self.event.replay
@@ -162,5 +173,5 @@ class ActiveExecutions:
 def report_defect(execution: ActiveExecution, problem: Exception) -> WorkflowError:
     """Log an unexpected exception and return the error that ends the execution."""
     cause = type(problem).__name__
-    log.error("interpreter failed", execution=execution.event.id, cause=cause, place=source_location(problem))
+    log.error("interpreter failed", **execution.log_fields, cause=cause, place=source_location(problem))
     return error(Kind.RUNTIME, f"the interpreter failed ({cause}); a bug in Flowhook, see the runner's log")

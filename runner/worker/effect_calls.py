@@ -84,12 +84,8 @@ class EffectCalls:
                     await asyncio.sleep(RETRY_SECONDS)
 
         gate = CallGate(self._destinations, flow_id, execution.permit, effect.repeatable)
-        about = {"execution": execution.event.id, "flow": flow_id}
-        trace = self._tracing.of_call(execution.event, execution.spans, effect)
-        if trace is not None:
-            CURRENT.set(trace)
-            about["trace_id"] = trace.context.trace_id
-        attachments = self._attachments(execution)
+        CURRENT.set(self._tracing.of_call(execution.event, execution.spans, effect))
+        attachments, about = self._attachments(execution), execution.log_fields
         call = self._executor.perform(execution.effect_scope, effect, secret, attachments, gate, about=about)
         result = await MonitoredCoroutine(call, self._record, execution.lease, effect.instance)
         self._on_result(execution, effect, result)

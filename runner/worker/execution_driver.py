@@ -174,7 +174,7 @@ class ExecutionReporter:
     def publish_events(self, execution: ActiveExecution) -> None:
         events, execution.lifecycle_events = execution.lifecycle_events, ()
         if not self._session.report_events(execution.lease, execution.written, events) and not execution.events_dropped:
-            log.warning("too many lifecycle events wait to be sent; dropping some", execution=execution.event.id)
+            log.warning("too many lifecycle events wait to be sent; dropping some", **execution.log_fields)
             execution.events_dropped = True
         self._send(execution)
 

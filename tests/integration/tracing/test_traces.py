@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from contextlib import asynccontextmanager
 
 import aiohttp
@@ -22,6 +23,8 @@ from flowhook.process.process_state import ProcessState
 from flowhook.process.settings import EdgeSettings, RunnerSettings
 from flowhook.tracing.configuration import configured
 from runner import app as runner_app
+from runner.components.registry import components
+from runner.worker import app as worker_app
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SENDER = "b7ad6b7169203331"
@@ -299,3 +302,17 @@ async def test_a_process_whose_variables_are_not_supported_does_not_start(tmp_pa
     chosen = settings(data_dir=tmp_path, token="fhk_some_token", traces=True)
     with pytest.raises(InvalidError, match="OTEL_TRACES_SAMPLER is one of"):
         await serve(chosen, ProcessState(name="one-1", role="edge"))
+
+
+async def test_a_log_line_of_a_call_has_trace_flow_and_execution(tmp_path, monkeypatch, capfd):
+    async def fail(arguments, context):
+        raise RuntimeError(SECRET)
+
+    broken = {**components(), "http": dataclasses.replace(components()["http"], _invoke=fail)}
+    monkeypatch.setattr(worker_app, "components", lambda: broken)
+    async with traced(tmp_path, monkeypatch) as system:
+        event = await system.send(headers={"traceparent": f"00-{TRACE}-{SENDER}-01"})
+        await system.ended(event, Status.FAULTED)
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if "component failed unexpectedly" in line]
+    assert all(each in line for each in (f"execution={event}", "flow=pay", f"trace_id={TRACE}"))
+    assert SECRET not in line

@@ -131,6 +131,7 @@ def test_the_detail_adds_request_tasks_and_output():
         "parent": "",
         "dedupe_key": "",
         "traceparent": "",
+        "trace": "",
         "body_size": 8,
         "rejection": "",
         "body": {"a": 1},

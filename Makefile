@@ -99,7 +99,7 @@ lock: $(UV) ## renew requirements*.lock from pyproject.toml
 	$(COMPILE) --group uv --output-file requirements-uv.lock
 	$(COMPILE) --group tools --output-file requirements-tools.lock
 	$(COMPILE) --extra dev --group build --output-file requirements-dev.lock pyproject.toml
-	$(COMPILE) --extra proto --group build --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra proto --extra otel --group build --constraint requirements-dev.lock --output-file requirements.lock pyproject.toml
 
 vendor: ## renew the vendored files of the console from npm, as their manifest says
 	python3 install/vendor.py

@@ -157,11 +157,11 @@ class FlowStatisticsCounter:
     def _turn(self, now_ms: int) -> None:
         minute = now_ms // MINUTE_MS
         if not 0 < self._minute - minute < MINUTES:
-            self._close(now_ms)
+            self._close(minute * MINUTE_MS)
             self._minute = minute
 
-    def _close(self, now_ms: int) -> None:
-        self.mark = Mark(self.mark.seq, now_ms)
+    def _close(self, end_time_ms: int) -> None:
+        self.mark = Mark(self.mark.seq, end_time_ms)
         if len(self._flows) > 1:
             self._over.append(CountedMinute(self._minute, self._flows, self.mark))
         self._all = Counts()
@@ -178,7 +178,7 @@ class FlowStatisticsCounter:
         if now_ms // MINUTE_MS != self._minute:
             self._turn(now_ms)
         if unfinished and not self._over:
-            self._close(now_ms)
+            self._close(now_ms + 1)
         return self._over[0] if self._over else None
 
     async def remember(self, stored: CountedMinute) -> None:

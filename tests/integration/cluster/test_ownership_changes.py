@@ -65,9 +65,11 @@ async def test_what_was_accepted_is_there_after_a_hand_over(routers):
     assert (await second.shard()).owner.epoch == 2
     async with second.client() as client:
         numbers = (await client.flows.statistics("demo")).items[0]
+        overview = await client.flows.overview("demo")
         executions = [(await client.executions.get(execution_id)).execution for execution_id in (ids[0], ids[-1])]
         load = await client.cluster.load()
     assert (numbers.pending, numbers.running) == (20, 0)
+    assert (overview.total.accepted, overview.total.pending) == (20, 20)  # the series are part of what is replicated
     assert [numbers.oldest_pending_time_ms, numbers.last_event_time_ms] == [each.receive_time_ms for each in executions]
     assert load.backlog.pending == 20
     assert load.storage.database_bytes > 0

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 WIDTH: Final = 400
 HEIGHT: Final = 150
-LEFT: Final = 52  # of the plot, in the same units
+LEFT: Final = 58  # of the plot, in the same units
 RIGHT: Final = 396
 TOP: Final = 10
 BOTTOM: Final = 126
@@ -94,10 +94,12 @@ def _y(value: float, top: float) -> float:
 
 def _axes(times: Sequence[datetime], top: float, text: Callable[[float], str]) -> Markup:
     parts = []
-    for value in (0.0, top / 2, top):
+    for value in (0.0, top) if top == 1 else (0.0, top / 2, top):
         y = _y(value, top)
         parts.append(Markup('<path class="grid" d="M{} {}H{}"/>').format(LEFT, y, RIGHT))
-        parts.append(_TEXT.format(name="tick", x=LEFT - 5, y=y + 3.5, anchor="end", text=text(value)))
+        parts.append(
+            _TEXT.format(name="tick", x=LEFT - 5, y=y + 3.5, anchor="end", text=text(value).replace(".0 ", " "))
+        )
     for at in label_places(times):
         x = _x(at, len(times))
         parts.append(Markup('<path class="grid" d="M{} {}v4"/>').format(x, BOTTOM))

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from ruamel.yaml import YAML
-from support.deploy_files import DEPLOY
+from support.deploy_files import DEPLOY, documents
 from support.tools import tool
 
 import flowhook
@@ -19,7 +19,8 @@ import json, sys, helm_python as helm
 with helm.Chart.load(sys.argv[1]) as chart:
     values = json.loads(sys.argv[2])
     chart.validate_schema(values)
-    print(chart.render(values, name="test", namespace="flowhook")["flowhook/templates/objects.yaml"])
+    found = chart.render(values, name="test", namespace="flowhook")
+    print(*(text for name, text in found.items() if name.endswith(".yaml")), sep="\\n---\\n")
 """
 PACKAGE = """
 import sys, helm_python as helm
@@ -111,6 +112,33 @@ def test_values_change_what_they_name_and_nothing_else(rendered):
 def test_values_that_would_do_nothing_or_harm_are_refused(rendered, values):
     with pytest.raises(AssertionError, match=r"helm_python\.errors\."):
         rendered((IMAGE if values else {}) | values)
+
+
+def test_what_prometheus_operator_needs_is_rendered_if_it_is_wanted(rendered):
+    plain, monitored = rendered(IMAGE), rendered(IMAGE | {"monitoring": True})
+    added = {key: monitored[key] for key in monitored.keys() - plain.keys()}
+    [monitor] = documents(DEPLOY / "kustomize" / "components" / "monitoring" / "service-monitor.yaml")
+    [rules] = documents(DEPLOY / "prometheus" / "alerts.yaml")
+
+    assert plain.items() <= monitored.items()
+    assert added.keys() == {("ServiceMonitor", "flowhook"), ("PrometheusRule", "flowhook")}
+    assert added["ServiceMonitor", "flowhook"]["spec"] == monitor["spec"]
+    assert added["PrometheusRule", "flowhook"]["spec"] == rules
+    assert {each["metadata"]["namespace"] for each in added.values()} == {"flowhook"}
+
+
+def test_the_monitor_finds_admin_and_names_the_job_of_the_rules(rendered):
+    monitor = rendered(IMAGE | {"monitoring": True})["ServiceMonitor", "flowhook"]["spec"]
+    found = [
+        each
+        for (kind, _), each in rendered(IMAGE).items()
+        if kind == "Service" and monitor["selector"]["matchLabels"].items() <= each["metadata"]["labels"].items()
+    ]
+    [service] = found
+
+    assert service["metadata"]["name"] == "flowhook-admin"
+    assert {each["port"] for each in monitor["endpoints"]} == {each["name"] for each in service["spec"]["ports"]}
+    assert service["metadata"]["labels"][monitor["jobLabel"]] == "flowhook"
 
 
 def test_helm_packages_it_without_complaint(chart, tmp_path):

@@ -58,7 +58,7 @@ def test_every_file_is_part_of_a_kustomization():
     for path in FOLDER.rglob("kustomization.yaml"):
         [spec] = deploy_files.documents(path)
         names = [*spec["resources"], *(patch["path"] for patch in spec.get("patches", []))]
-        names += [name for each in spec["configMapGenerator"] for name in each.get("files", [])]
+        names += [name for each in spec.get("configMapGenerator", []) for name in each.get("files", [])]
         named |= {(path.parent / name).resolve() for name in names}
     files = {path.resolve() for path in FOLDER.rglob("*") if path.is_file() and path.name != "kustomization.yaml"}
 

@@ -91,11 +91,26 @@ def local_servers(data_dir: Path) -> Iterator[str]:
                 asyncio.run(process.wait())
 
 
-def storage_url(settings: RouterSettings, given: str) -> str:
-    """Return the URL of the storage: that of an option, else that of routers with these settings."""
+@contextmanager
+def opened_storage(settings: RouterSettings, given: str = "", *, stopped: bool = False) -> Iterator[str]:
+    """Give the URL of the storage: that of an option, else that of routers with these settings.
+
+    `stopped`: whether a local cluster must not run; its NATS servers then run for a while.
+    """
     from cli.supervisor.cluster_spec import LOCAL_NATS
     from cli.supervisor.nats_servers import NatsServers
 
     refuse_credentials("--storage", given, variable_name("storage"))
     url = given or settings.storage
-    return NatsServers.running(settings.data_dir).storage() if url.partition("?")[0] == LOCAL_NATS else url
+    if url.partition("?")[0] != LOCAL_NATS:
+        yield url
+    elif stopped:
+        with local_servers(settings.data_dir) as servers:
+            yield servers
+    else:
+        yield NatsServers.running(settings.data_dir).storage()
+
+
+def describe_key(fingerprint: str) -> str:
+    """Return which key of secrets a backup needs; the database may have no fingerprint of it."""
+    return f"whose fingerprint is {fingerprint}" if fingerprint else "with which they were set"

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, router_settings, storage_url
+from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, describe_key, opened_storage, router_settings
 from cli.options import Json
 
 
@@ -44,13 +44,14 @@ def command(
     logs.configure(level="warning")
     os.nice(backups.LOWEST_PRIORITY)
     settings = router_settings(data_dir, nats_creds_file=nats_creds_file, nats_ca_file=nats_ca_file)
-    url, path, start = storage_url(settings, storage), Path(target), time.monotonic()
+    path, start = Path(target), time.monotonic()
     progress = sys.stderr if json else sys.stdout
     made: list[BackupMade] = []
 
     def make(path: Path) -> None:
         report = lambda line: print(line, file=progress, flush=True)  # noqa: E731
-        made.append(backups.make_backup(settings, path, storage=url, report=report))
+        with opened_storage(settings, storage) as url:
+            made.append(backups.make_backup(settings, path, storage=url, report=report))
 
     if is_s3(target) or path.is_dir() or target.endswith("/"):
         into, name = backups.open_target(settings, target), file_name(time.time())
@@ -72,6 +73,4 @@ def command(
     if manifest.missing:
         print(f"{manifest.missing} large payloads or bodies are missing")
     if manifest.secrets:
-        print(
-            f"its {manifest.secrets} secrets need the key with the fingerprint {manifest.secrets_key}: keep secrets.key"
-        )
+        print(f"its {manifest.secrets} secrets need secrets.key, {describe_key(manifest.secrets_key)}: keep it")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from typer import Argument, Option
 
-from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, router_settings, storage_url
+from cli.log_client import KeyDir, NatsCaFile, NatsCredsFile, describe_key, opened_storage, router_settings
 from cli.options import Json
 
 if TYPE_CHECKING:
@@ -57,28 +57,31 @@ def command(
         raise typer.BadParameter("--at needs --storage sqlite:PATH: FLOWHOOK_STORAGE is the log that is read")
     logs.configure(level="warning")
     settings = router_settings(data_dir, nats_creds_file=nats_creds_file, nats_ca_file=nats_ca_file)
-    url, start = storage_url(settings, storage), time.monotonic()
-    database = backups.database_of(settings, url)
+    start = time.monotonic()
     progress = sys.stderr if json else sys.stdout
     with ExitStack() as opened:
+        url = opened.enter_context(opened_storage(settings, storage, stopped=True))
+        database = backups.database_of(settings, url)
         connect = partial(backups.connected, settings)
         path = Path(file)
         if is_s3(file):
             prefix, _, name = file.rpartition("/")
             path = backups.s3_target(settings, prefix).fetch(name)
             opened.callback(path.unlink)
+        since = opened.enter_context(opened_storage(settings)) if at else ""
         restoring = Restoring(
             archive=path,
             key=backups.key_of(settings),
+            tokens=settings.data_dir / TOKENS,
             report=lambda line: print(line, file=progress, flush=True),
-            since=opened.enter_context(connect(storage_url(settings, ""), "restore")) if at else None,
+            since=opened.enter_context(connect(since, "restore")) if since else None,
             until=until,
         )
         if database is None:
             replicated = opened.enter_context(connect(url, "restore", create=True))
             restored = restoring.to_log(replicated, settings.data_dir, heartbeat_seconds=HEARTBEAT_SECONDS)
         else:
-            restored = restoring.to_database(database, tokens=settings.data_dir / TOKENS, force=force)
+            restored = restoring.to_database(database, force=force)
     manifest, seconds = restored.manifest, time.monotonic() - start
     if json:
         aside = str(restored.aside) if restored.aside else ""
@@ -95,9 +98,8 @@ def command(
     if restored.aside:
         print(f"what was there before is in {restored.aside}")
     if manifest.secrets and not restoring.key:
-        print(
-            f"put secrets.key, whose fingerprint is {manifest.secrets_key}, into {settings.data_dir} before you start"
-        )
+        key = describe_key(manifest.secrets_key)
+        print(f"put secrets.key, {key}, into {settings.data_dir} before you start")
 
 
 def _until(at: str) -> UntilPoint:

@@ -71,14 +71,16 @@ class Restoring:
     archive: Path
     key: str
     """Fingerprint of the key of secrets that is there; empty: there is none yet."""
+    tokens: Path
+    """The file of the tokens, which is restored if it is missing."""
     report: Report
     """Called with each line of progress."""
     since: ReplicatedLog | None = None
     """The log that the backup was made of, whose records after it are applied; it may be in use."""
     until: UntilPoint = attrs.field(factory=UntilPoint)
 
-    def to_database(self, database: Path, *, tokens: Path, force: bool = False) -> Restored:
-        """Make the database of the embedded storage, and the file of tokens if there is none.
+    def to_database(self, database: Path, *, force: bool = False) -> Restored:
+        """Make the database of the embedded storage.
 
         Raises:
             ConflictError: a router uses the database (`DATA_DIR_IN_USE`), it exists, and not `force`
@@ -100,8 +102,7 @@ class Restoring:
             restored = self._unpack(work)
             aside = None if is_empty else _move_aside(database)
             _move(work / BLOBS, blobs)
-            if (work / TOKENS).exists() and not tokens.exists():
-                _move(work / TOKENS, tokens)
+            self._place_tokens(work)
             _move(work / DATABASE, database)
             return restored._replace(aside=aside)
 
@@ -113,7 +114,12 @@ class Restoring:
         with _locked(directory / DATABASE) as work:
             restored = self._unpack(work)
             Migration(replicated, report=self.report, heartbeat_seconds=heartbeat_seconds).to_log(work / DATABASE)
+            self._place_tokens(work)
             return restored
+
+    def _place_tokens(self, work: Path) -> None:
+        if (work / TOKENS).exists() and not self.tokens.exists():
+            _move(work / TOKENS, self.tokens)
 
     def _unpack(self, work: Path) -> Restored:
         """Make a checked database of today's format in `work`, with its blobs."""

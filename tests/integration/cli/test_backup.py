@@ -88,7 +88,7 @@ def test_a_database_is_backed_up_into_a_directory_and_restored(data, tmp_path):
         "checking the backup",
     ]
     assert summary.startswith(f"{path}: 96 executions, 0 MiB, up to position 96, ")
-    assert about_key == f"its 1 secrets need the key with the fingerprint {key_fingerprint(KEY)}: keep secrets.key"
+    assert about_key == f"its 1 secrets need secrets.key, whose fingerprint is {key_fingerprint(KEY)}: keep it"
     target = tmp_path / "restored"
     restored = flowhook("restore", path, "--data-dir", target)
     assert restored.code == 0

@@ -77,8 +77,8 @@ def empty(tmp_path):
 
 
 def restore(path, database, *, key="", force=False, **more):
-    restoring = Restoring(archive=path, key=key, report=str, **more)
-    return restoring.to_database(database, tokens=database.with_name("tokens.json"), force=force)
+    tokens = database.with_name("tokens.json")
+    return Restoring(archive=path, key=key, tokens=tokens, report=str, **more).to_database(database, force=force)
 
 
 def content(path):
@@ -480,10 +480,10 @@ async def test_a_backup_of_either_storage_fills_an_empty_log(owner, replicated, 
     maker.of_log(replicated, target, key="")
     other = SimpleNamespace(log=FakeLog("fake-2"), objects=DirectoryObjects(tmp_path / "other"))
     other.heartbeats = QuietHeartbeats()
-    restoring = Restoring(archive=target, key="", report=str)
+    restoring = Restoring(archive=target, key="", tokens=tmp_path / "work" / "tokens.json", report=str)
     restored = restoring.to_log(other, tmp_path / "work", heartbeat_seconds=0)
     assert restored.executions == STATUSES
-    assert names(tmp_path / "work") == ["flowhook.db.lock"]
+    assert names(tmp_path / "work") == ["flowhook.db.lock", "tokens.json"]
     again = target.with_name("two.tar")
     maker.of_log(other, again, key="")
     path = tmp_path / "restored" / "flowhook.db"
@@ -547,6 +547,31 @@ async def test_a_log_that_does_not_continue_a_backup_is_refused(owner, replicate
     with pytest.raises(ConflictError) as raised:
         restore(embedded, empty, since=replicated)
     assert raised.value.reason == "LOG_DIFFERS"
+
+
+@pytest.mark.release
+async def test_of_a_hundred_thousand_executions_a_backup_has_exactly_those_up_to_its_position(tmp_path, target, empty):
+    storage = await open_storage(tmp_path / "data" / "flowhook.db")
+    before = len(await populate(storage, 100_000))
+    maker = BackupMaker(tokens=tmp_path / "none", report=str)
+    making = asyncio.create_task(asyncio.to_thread(maker.of_database, tmp_path / "data" / "flowhook.db", target))
+    accepted = before
+    while not making.done():
+        new = [NewEvent(ids.mint(1), "shop", 1, 1_800_000_000_000, b"x" * 500) for _ in range(50)]
+        accepted = (await storage.log.append(new))[-1].seq
+    made = await making
+    await storage.close()
+    position = made.manifest.position
+    assert before <= position < accepted
+    restored = restore(target, empty)
+    assert sum(restored.executions.values()) == sum(made.manifest.executions.values()) == position
+    connection = apsw.Connection(str(empty), flags=apsw.SQLITE_OPEN_READWRITE)
+    assert connection.execute("SELECT min(seq), max(seq), count(*) FROM execution").fetchone() == (
+        1,
+        position,
+        position,
+    )
+    connection.close()
 
 
 def test_operators_can_read_a_backup_with_their_own_tools(tmp_path):

@@ -1,0 +1,138 @@
+"""Backups of a cluster under load, kills of what makes them, and a cluster that continues from one."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import sys
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from support.commands import clean_environment
+from support.outside import outside_world
+from support.patience import PATIENCE
+
+from flowhook.model import Status
+from harness.cluster import running_cluster
+from router.storage.backups.archive import check_archive
+
+pytestmark = pytest.mark.e2e
+
+SENDERS = 4
+EMBEDDED = ()
+REPLICATED = ("--routers", "2", "--storage", "nats:")
+CREDENTIALS = ("secrets.key", "*.token", "tokens.json")  # what operators keep beside their backups
+
+FLOW = """
+document: {{dsl: 1.0.3, namespace: default, name: backed-up, version: 1.0.0}}
+webhook: {{auth: none}}
+do:
+  - first: {{call: http, with: {{method: post, endpoint: "{url}/1", body: {{n: "${{ .body.number }}"}}}}}}
+  - second: {{call: http, with: {{method: post, endpoint: "{url}/2", body: {{previous: "${{ . }}"}}}}}}
+  - done: {{set: {{done: true}}}}
+"""
+STEPS = 2
+
+
+@asynccontextmanager
+async def senders(url):
+    """Send without a pause; give what was acknowledged."""
+    acknowledged = []
+
+    async def send(session):
+        while True:
+            async with session.post(url, json={"number": len(acknowledged)}) as response:
+                assert response.status == 202
+                acknowledged.append((await response.json())["id"])
+
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+        sending = [tasks.create_task(send(session)) for _ in range(SENDERS)]
+        try:
+            yield acknowledged
+        finally:
+            for task in sending:
+                task.cancel()
+
+
+async def more(acknowledged, number):
+    target = len(acknowledged) + number
+    async with asyncio.timeout(PATIENCE):
+        while len(acknowledged) < target:
+            await asyncio.sleep(0.01)
+
+
+async def start(*arguments, data_dir, storage):
+    environment = clean_environment(FLOWHOOK_DATA_DIR=data_dir, FLOWHOOK_STORAGE=storage)
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-P", "-m", "cli", *map(str, arguments), env=environment,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+
+
+async def run(*arguments, data_dir, storage):
+    process = await start(*arguments, data_dir=data_dir, storage=storage)
+    out, _ = await process.communicate()
+    return process.returncode, out.decode()
+
+
+async def all_completed(client, ids):
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            found = {each.id: each.status async for each in client.executions.list(flow_id="backed-up")}
+            assert not ids - found.keys(), "lost"
+            if all(status.ended for status in found.values()):
+                break
+            await asyncio.sleep(0.2)
+    assert {found[each] for each in ids} == {Status.COMPLETED}
+    return found
+
+
+@pytest.mark.parametrize(
+    "options", [EMBEDDED, pytest.param(REPLICATED, marks=pytest.mark.release)], ids=["embedded", "replicated"]
+)
+async def test_what_was_acknowledged_before_a_backup_under_load_completes_after_it_was_restored(options, tmp_path):
+    data, target, restored = tmp_path / "data", tmp_path / "one.tar.zst", tmp_path / "restored"
+    storage = "nats:" if options else ""
+    async with outside_world() as outside:
+        async with running_cluster("--allow-private-addresses", *options, data_dir=data) as cluster:
+            await cluster.client.flows.apply([FLOW.format(url=outside.url).encode()])
+            async with senders(f"{cluster.http}/hook/backed-up") as acknowledged:
+                await more(acknowledged, 50)
+                code, out = await run("backup", target, data_dir=data, storage=storage)
+                assert code == 0, out
+                earlier = target.read_bytes()
+                killed = await start("backup", target, data_dir=data, storage=storage)
+                assert await killed.stdout.readline()
+                killed.kill()
+                await killed.wait()
+                assert target.read_bytes() == earlier or check_archive(target)
+                await more(acknowledged, 50)
+                before = set(acknowledged)
+                code, out = await run("backup", target, data_dir=data, storage=storage)
+                assert code == 0, out
+                await more(acknowledged, 20)
+            code, out = await run("restore", target, "--force", data_dir=data, storage=storage)
+            assert code == 1, out  # the cluster runs
+            assert re.search("is in use|is running", out)
+            lost = set(acknowledged) - before
+            for credential in (path for pattern in CREDENTIALS for path in data.glob(pattern)):
+                restored.mkdir(mode=0o700, exist_ok=True)
+                shutil.copy2(credential, restored)
+            await cluster.kill()
+        code, out = await run("restore", target, data_dir=restored, storage=storage)
+        assert code == 0, out
+        async with running_cluster("--allow-private-addresses", *options, data_dir=restored) as cluster:
+            found = await all_completed(cluster.client, before)
+            assert found.keys() - before <= lost  # accepted while the backup began
+            async with senders(f"{cluster.http}/hook/backed-up") as acknowledged:
+                await more(acknowledged, 10)
+            await all_completed(cluster.client, before | set(acknowledged))
+        keys = {each: set() for each in before}
+        for request in outside.received:
+            execution = re.search(r"evt_[0-9a-z]{26}", request.key)[0]
+            if execution in before:
+                keys[execution].add((request.path, request.key))
+        # what was done after the backup is done again, with the same keys
+        assert {len(each) for each in keys.values()} == {STEPS}

@@ -81,7 +81,7 @@ class ExecutionsPage(Page):
     """`/executions`: executions, newest first, with conditions in the URL; live on the first page."""
 
     filter_form = FilterForm(
-        "executions_form.html", "Executions", LIST_EXECUTIONS, ("executions.css",), {"statuses": list(Status)}
+        "executions_form.html", "Executions", LIST_EXECUTIONS, {"statuses": list(Status)}
     )
     error_fields: Mapping[str, str] = {"CONDITION_INVALID": "jq", "FILTER_INVALID": "", "PAGE_TOKEN_INVALID": ""}
 

@@ -31,7 +31,7 @@ class FlowsPage(Page):
     """`/flows`: flows by ID, with conditions in the URL; live on the first page."""
 
     filter_form = FilterForm(
-        "flows_form.html", "Flows", table.LIST_FLOWS, ("flows.css",), {"states": list(FlowCondition)}
+        "flows_form.html", "Flows", table.LIST_FLOWS, {"states": list(FlowCondition)}
     )
 
     async def show(self, *_values: str) -> None:

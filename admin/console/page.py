@@ -104,7 +104,6 @@ class FilterForm:
     template: str  # has the form; it gets its parameters as `filters`
     heading: str  # title of the page
     operation: Operation[Any]  # reads the fields
-    styles: tuple[str, ...] = ()  # style sheets of the form
     values: Mapping[str, object] = field(default_factory=dict)  # further values for the template
 
 

@@ -127,7 +127,7 @@ def sparkline(accepted: Sequence[int], faulted: Sequence[int]) -> Markup:
     """Return a bar for each minute: its height is what was accepted, and what faulted lies over it.
 
     An empty minute has no bar, and none is lower than a pixel. Colours and the width of the lines are those of the
-    style sheet (`flows.css`). The title says in words what the bars show.
+    style sheet. The title says in words what the bars show.
     """
     most = max((*accepted, *faulted), default=0)
     bars = Markup().join(

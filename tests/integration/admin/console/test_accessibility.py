@@ -1,4 +1,4 @@
-"""axe finds nothing serious on any page, light or dark, and no page is wider than a small screen.
+"""axe finds nothing serious on any page, light or dark, and no page is wider than its screen, small or large.
 
 A page that is added to the routes is looked at here as well: its parameters need a sample.
 Source: https://github.com/dequelabs/axe-core/blob/develop/doc/rule-descriptions.md
@@ -29,6 +29,7 @@ from flowhook.v1.rejection_service_pb2_grpc import RejectionServiceStub
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SERIOUS = {"serious", "critical"}
+WIDTHS = (2560, 1760, 1280, 800, 360)
 ONLY_VIOLATIONS = {"resultTypes": ["violations"]}
 NO_PAGES = (LiveStream, JobProgress, ExecutionProgress)
 """What redirects, and parts of pages."""
@@ -93,8 +94,10 @@ async def test_axe_finds_nothing_serious(tab, router, samples):
         again = await page.evaluate("options => axe.run(options)", ONLY_VIOLATIONS | {"runOnly": ["color-contrast"]})
         found.extend((path, "dark", *each) for each in serious(again))
         await page.emulate_media(color_scheme="light")
-        if await page.evaluate("document.documentElement.scrollWidth") > 360:
-            found.append((path, "wider than 360 px"))
+        for width in WIDTHS:
+            await page.set_viewport_size({"width": width, "height": 740})
+            if await page.evaluate("document.documentElement.scrollWidth") > width:
+                found.append((path, f"wider than {width} px"))
 
     async def look(path):
         await tab.goto(path)

@@ -206,7 +206,7 @@ class TestFirstSteps:
         async with fresh(tmp_path) as (router, client, browser):
             text = (await browser.get("/flows")).text
             assert "There are no flows yet" in text
-            assert '<a class="button" href="/apply">' in text
+            assert '<a class="button primary" href="/apply">' in text
             assert "hx-sse" not in text
             assert "No flow meets these conditions" in (await browser.get("/flows?name=x")).text
 

@@ -80,9 +80,7 @@ def _text(name: str, value: str) -> str:
 class ExecutionsPage(Page):
     """`/executions`: executions, newest first, with conditions in the URL; live on the first page."""
 
-    filter_form = FilterForm(
-        "executions_form.html", "Executions", LIST_EXECUTIONS, {"statuses": list(Status)}
-    )
+    filter_form = FilterForm("executions_form.html", "Executions", LIST_EXECUTIONS, {"statuses": list(Status)})
     error_fields: Mapping[str, str] = {"CONDITION_INVALID": "jq", "FILTER_INVALID": "", "PAGE_TOKEN_INVALID": ""}
 
     async def show(self, *_values: str) -> None:

@@ -30,9 +30,7 @@ def filter_query(filters: FlowList, **others: str) -> str:
 class FlowsPage(Page):
     """`/flows`: flows by ID, with conditions in the URL; live on the first page."""
 
-    filter_form = FilterForm(
-        "flows_form.html", "Flows", table.LIST_FLOWS, {"states": list(FlowCondition)}
-    )
+    filter_form = FilterForm("flows_form.html", "Flows", table.LIST_FLOWS, {"states": list(FlowCondition)})
 
     async def show(self, *_values: str) -> None:
         query = self.query()

@@ -121,7 +121,7 @@ def shown(overview: Overview, parameters: OverviewOf) -> dict[str, Any]:
 class OverviewPage(Page):
     """`/`: the overview, with the period and the flow in the URL; without any event, what to do first."""
 
-    filter_form = FilterForm("overview_form.html", "Overview", table.GET_OVERVIEW, ("overview.css",))
+    filter_form = FilterForm("overview_form.html", "Overview", table.GET_OVERVIEW)
     error_fields: Mapping[str, str] = {"FLOW_NOT_FOUND": "flow"}
 
     async def show(self, *_values: str) -> None:

@@ -128,7 +128,7 @@ async def test_a_viewer_and_a_foreign_form_are_refused(viewer, operator, refuse)
 async def test_the_list_is_grouped_and_filtered_by_reason(operator, refuse):
     await refuse("grouped")
     page = await operator.get("/rejections?flow=grouped")
-    assert re.search(r"<td class="num">1</td>", page.text)
+    assert re.search(r'<td class="num">1</td>', page.text)
     assert "/rejections?flow=grouped&amp;reason=SIGNATURE_MISMATCH" in page.text
     found = await operator.get("/rejections?flow=grouped&reason=SIGNATURE_MISMATCH")
     assert "/rejections/rej_" in found.text

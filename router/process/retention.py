@@ -42,6 +42,8 @@ LOOK_SECONDS: Final = 10.0  # between two looks whether too much is stored: so m
 SWEEP: Final = 6  # one in this many looks removes what is too old, and bodies without an event
 STEP_SECONDS: Final = 0.05  # between two steps of one sweep, so that it never holds up acceptance
 STEP: Final = 500  # executions removed in one step
+PAUSE_SECONDS: Final = 0.01  # between two steps that remove 128, or measure
+PAUSES: Final = 3  # or so many times as long as a step took: it takes longer while others write
 # one in this many sweeps removes revisions, too: that takes longer, and few revisions are created in an hour. It also
 # looks again at executions that were kept.
 HOURLY: Final = 60
@@ -215,11 +217,12 @@ class Retention(TriggerSink):
                 removed += await self._shrink_flow(flow_id, stored, stored.wanted.bytes, before_ms)
         limit, after, more = self._settings.retention_bytes, FIRST, True
         while limit and more and (excess := await self._state.stored_bytes() - limit) > 0:
+            began = time.monotonic()
             step = await self._state.remove_bytes(excess, ended_before_ms=before_ms, after=after)
             after, more = step.last, step.more
             removed += len(step.removed)
             self.removed["size"] += len(step.removed)
-            await asyncio.sleep(STEP_SECONDS / 4)  # it removes fewer than a step of a sweep
+            await _pause(began)
         if removed:
             log.info("executions removed for their size", executions=removed)
 
@@ -229,6 +232,7 @@ class Retention(TriggerSink):
         for block in [each for each in stored.blocks if each.ended]:
             after, more, young = block.after, excess > 0, False
             while more and not young and excess > 0:
+                began = time.monotonic()
                 step = await self._state.remove_past_of_flow(
                     flow_id, ended_before_ms=before_ms, after=after, through=block.last, most_bytes=excess
                 )
@@ -237,7 +241,7 @@ class Retention(TriggerSink):
                     removed += len(step.removed)
                     self.removed["size"] += len(step.removed)
                     excess += await self._measure_block(flow_id, stored, block)
-                    await asyncio.sleep(STEP_SECONDS / 4)
+                    await _pause(began)
             if young or excess <= 0:
                 break
         return removed
@@ -259,7 +263,7 @@ class Retention(TriggerSink):
             blocks.append(_Block(after, *found))
             if found.executions < self._block:
                 return
-            await asyncio.sleep(STEP_SECONDS / 4)
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def _measure_block(self, flow_id: str, stored: _StoredFlow, block: _Block) -> int:
         """Measure a block again, and return how much more it takes than it did."""
@@ -274,3 +278,8 @@ class Retention(TriggerSink):
     def _note_removals(self, seqs: Sequence[int]) -> None:
         if any(each.blocks for each in self._flows.values()):
             self._removals += seqs
+
+
+async def _pause(began: float) -> None:
+    """Wait after a step that began at a time, so that others' writes are not delayed by many of them."""
+    await asyncio.sleep(max(PAUSE_SECONDS, PAUSES * (time.monotonic() - began)))

@@ -8,6 +8,8 @@ from contextlib import aclosing
 from functools import partial
 from typing import Final
 
+from prometheus_client import CollectorRegistry
+
 from admin.application import application
 from admin.base_handler import AdminContext
 from admin.console import rendering
@@ -24,6 +26,7 @@ from flowhook.http.listening import listen
 from flowhook.limits import MAX_HEADER_BYTES
 from flowhook.process import kernel
 from flowhook.process.installation import import_late
+from flowhook.process.metrics import expose
 from flowhook.process.process_metrics import process_metrics
 from flowhook.process.process_state import ProcessState
 from flowhook.process.server_certificates import Certificates, load_certificates
@@ -97,7 +100,7 @@ async def serve(
     client, watch = connect(token, ROUTER_TIMEOUT), connect(token, SILENCE_SECONDS)
     certificates = load_certificates(settings.admin_tls_cert_file, settings.admin_tls_key_file, prefix="--admin-")
     async with (
-        process_metrics(process_state),
+        process_metrics(process_state) as exposed,
         client,
         watch,
         open_channel(settings, *TOKENS) as channel,
@@ -119,6 +122,8 @@ async def serve(
             tools=Tools(evaluator, tracer, parts_reader, edges, turns),
             trace_url=settings.trace_url,
         )
+        expose(own := CollectorRegistry(), {"flowhook_console_streams": lambda: len(context.streams)})
+        exposed.registries.append(own)
         sockets = listen(settings.host, settings.admin_port)
         server = Server(
             application(context),

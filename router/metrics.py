@@ -177,6 +177,6 @@ class RouterMetrics:
         return [((flow, reason), number) for flow, counts in found for reason, number in counts.items()]
 
 
-def by_label(counts: Mapping[str, int]) -> list[tuple[tuple[str], float]]:
+def by_label(counts: Mapping[str, float]) -> list[tuple[tuple[str], float]]:
     """Return a reading of counts by the one label of a metric."""
     return [((label,), number) for label, number in counts.items()]

@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sized
+from collections.abc import Iterable, Iterator, Sized
 from typing import Final
 
 import attrs
 from prometheus_client import CollectorRegistry
 
+from flowhook.process.busiest import Busiest
 from flowhook.process.metric_table import OTHER
-from flowhook.process.metrics import Histogram, expose
+from flowhook.process.metrics import Histogram, Value, expose
+from runner.interpreter.effects import JournalWrite
 
-MAX_FUNCTIONS: Final = 200  # functions whose calls are counted apart
+# with these bounds, the metrics of a runner fit into a report of 10,000 lines
+MAX_CALLS: Final = 400  # histograms of calls, of all flows
+MAX_KINDS: Final = 8  # functions and statuses of the calls of a flow that are counted apart
+MAX_HOSTS: Final = 50
+MAX_ANSWERS: Final = 3  # statuses and errors of the requests to a host that are counted apart
+_RETRY: Final = ":retry"  # what the keys of journal entries end with that begin another try
+
+
+class _FlowCounts:
+    """What is counted of a flow."""
+
+    __slots__ = ("calls", "retries")
+
+    def __init__(self) -> None:
+        self.retries = 0
+        self.calls: dict[tuple[str, str], Histogram] = {}  # by function and status
+
+    def activity(self) -> int:
+        return self.retries + sum(seen.count for seen in self.calls.values())
+
+
+class _HostCounts:
+    """What is counted of a destination."""
+
+    __slots__ = ("answers",)
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], Histogram] = {}  # by status and error
+
+    def activity(self) -> int:
+        return sum(seen.count for seen in self.answers.values())
 
 
 @attrs.define(eq=False, repr=False)
@@ -22,14 +55,34 @@ class RunnerMetrics:
     attempts: Counter[str] = attrs.field(init=False, factory=Counter)  # that ended, by outcome
     executions: Sized = attrs.field(init=False, default=())  # those that are worked on
     kills: int = attrs.field(init=False, default=0)  # processes that were killed because of an expression or a call
-    _calls: dict[tuple[str, str], Histogram] = attrs.field(init=False, factory=dict)
+    _flows: Busiest[_FlowCounts] = attrs.field(init=False, factory=lambda: Busiest(_FlowCounts))
+    _room: int = attrs.field(init=False, default=MAX_CALLS)  # histograms of calls that there may still be
+    _hosts: Busiest[_HostCounts] = attrs.field(init=False, factory=lambda: Busiest(_HostCounts, MAX_HOSTS))
 
-    def called(self, function: str, outcome: str, seconds: float) -> None:
-        """Count a call of a function."""
-        seen = self._calls.get((function, outcome))
+    def called(self, flow_id: str, function: str, status: str, seconds: float) -> None:
+        """Count a call of a function by a flow, which took so long."""
+        calls = self._flows.of(flow_id).calls
+        seen = calls.get((function, status))
         if seen is None:
-            key = (function if len(self._calls) < MAX_FUNCTIONS else OTHER, outcome)
-            seen = self._calls.setdefault(key, Histogram("flowhook_call_duration_seconds"))
+            calls = calls if self._room > 0 else self._flows.others.calls
+            key = (function, status) if len(calls) < MAX_KINDS else (OTHER, status)
+            self._room -= key not in calls
+            seen = calls.setdefault(key, Histogram("flowhook_task_duration_seconds"))
+        seen.observe(seconds)
+
+    def journaled(self, flow_id: str, writes: Iterable[JournalWrite]) -> None:
+        """Count the tries that begin with what a flow's execution journals."""
+        for write in writes:
+            if write.entry.key.endswith(_RETRY):
+                self._flows.of(flow_id).retries += 1
+
+    def requested(self, host: str, status: str, error: str, seconds: float) -> None:
+        """Count an outgoing HTTP request, with the status of its response, or the class of its error."""
+        answers = self._hosts.of(host).answers
+        seen = answers.get((status, error))
+        if seen is None:
+            key = (status, error) if len(answers) < MAX_ANSWERS else ("", OTHER)
+            seen = answers.setdefault(key, Histogram("http_client_request_duration_seconds"))
         seen.observe(seconds)
 
     def expose(self, registry: CollectorRegistry) -> None:
@@ -38,10 +91,28 @@ class RunnerMetrics:
             {
                 "flowhook_attempts_total": lambda: [((outcome,), number) for outcome, number in self.attempts.items()],
                 "flowhook_attempts_running": lambda: len(self.executions),
-                "flowhook_call_duration_seconds": lambda: list(self._calls.items()),
+                "flowhook_task_duration_seconds": lambda: list(self._calls()),
+                "flowhook_task_retries_total": lambda: [
+                    ((flow,), counts.retries) for flow, counts in self._flows.items() if counts.retries
+                ],
+                "http_client_request_duration_seconds": lambda: list(self._requests()),
                 "flowhook_evaluation_kills_total": lambda: self.kills,
             },
         )
+
+    def _calls(self) -> Iterator[tuple[tuple[str, str, str], Value]]:
+        self._flows.rank(time.monotonic())
+        found = list(self._flows.items())
+        self._room = MAX_CALLS - sum(len(counts.calls) for _, counts in found)
+        for flow, counts in found:
+            for (function, status), seen in counts.calls.items():
+                yield (flow, function, status), seen
+
+    def _requests(self) -> Iterator[tuple[tuple[str, str, str], Value]]:
+        self._hosts.rank(time.monotonic())
+        for host, counts in self._hosts.items():
+            for (status, error), seen in counts.answers.items():
+                yield (host, status, error), seen
 
 
 METRICS: Final = RunnerMetrics()  # of this process

@@ -214,7 +214,7 @@ TABLE: Final = {
             ("mode",),
             "Executions that were replayed, by `mode`: `start`, `task`.",
         ),
-        Metric("flowhook_bulk_jobs_active", GAUGE, _ROUTER, (), "Bulk jobs that have not ended."),
+        Metric("flowhook_bulk_jobs_active", GAUGE, _ROUTER, (), "Bulk jobs that run."),
         Metric("flowhook_runners_connected", GAUGE, _ROUTER, (), "Attached runners."),
         Metric("flowhook_runner_credit", GAUGE, _ROUTER, ("runner",), "Executions that a runner would take now."),
         Metric(
@@ -278,7 +278,7 @@ TABLE: Final = {
             GAUGE,
             _ROUTER,
             ("kind",),
-            "Bytes on the disk, by `kind`: `database`, `wal`, `blobs`, and `log`, which the servers of the log store.",
+            "Bytes on the disk, by `kind`: `database`, `wal`, `blobs`; at most a minute old.",
         ),
         Metric("flowhook_disk_free_bytes", GAUGE, _ROUTER, (), "Free bytes of the disk of the database."),
         Metric("flowhook_disk_size_bytes", GAUGE, _ROUTER, (), "Size of the disk of the database."),
@@ -307,6 +307,7 @@ TABLE: Final = {
             (),
             "Position of the replicated log that this router's copy of the data has reached.",
         ),
+        Metric("flowhook_router_log_bytes", GAUGE, _ROUTER, (), "Bytes of the replicated log on its servers."),
         Metric(
             "flowhook_standby_lag_records",
             GAUGE,
@@ -367,8 +368,8 @@ TABLE: Final = {
             "flowhook_task_duration_seconds",
             HISTOGRAM,
             _RUNNER,
-            ("flow", "type", "status"),
-            "Duration of tasks, by their `type` and `status`: `completed` or `faulted`.",
+            ("flow", "function", "status"),
+            "Duration of tasks that call a `function`, such as `http`; each try, by `status`: `completed`, `faulted`.",
             LONG,
         ),
         Metric(
@@ -377,14 +378,6 @@ TABLE: Final = {
             _RUNNER,
             ("flow",),
             "Tasks and calls that failed and are tried again.",
-        ),
-        Metric(
-            "flowhook_call_duration_seconds",
-            HISTOGRAM,
-            _RUNNER,
-            ("function", "outcome"),
-            "Duration of calls, by `function` and `outcome`: `ok`, `error`.",
-            LONG,
         ),
         Metric(
             "http_client_request_duration_seconds",

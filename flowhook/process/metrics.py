@@ -55,6 +55,10 @@ class Histogram:
         else:
             self.counts[0] += 1
 
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
+
     def samples(self, name: str, labels: dict[str, str]) -> Iterator[Sample]:
         bounds = (*map(str, self.bounds), "+Inf")
         count = 0

@@ -35,8 +35,8 @@ MAX_URL: Final = 300
 MAX_WARNINGS: Final = 8
 MAX_WARNINGS_BYTES: Final = 1024
 # limits of the metrics of one process in the Prometheus text format, in which each series is a line
-MAX_METRICS_BYTES: Final = 512 * limits.KIB
-MAX_METRICS_LINES: Final = 5000
+MAX_METRICS_BYTES: Final = 2 * limits.MIB
+MAX_METRICS_LINES: Final = 10_000
 
 # Difference between two clocks above which operators are told. Nothing in a cluster compares two clocks, but senders'
 # timestamps are judged by the edges', and people read the times of all of them.

@@ -82,6 +82,13 @@ class TokenVerifier:
         self._changed = True
         return grant
 
+    def expiries(self) -> dict[str, float]:
+        """Return when tokens expire, in Unix time (s) by name, of those that do, as they were when one was checked."""
+        ends: dict[str, float] = {}
+        for grant in self._grants.values():
+            ends[grant.name] = max(grant.until, ends.get(grant.name, 0.0))
+        return {name: end for name, end in ends.items() if end != float("inf")}
+
     def save_uses(self) -> None:
         """Write new times of use to the file. Blocking. OSError: it can't be written, the next call tries again."""
         if not self._changed or self._stamp is None:  # without a readable file it is unknown which tokens still exist

@@ -90,6 +90,7 @@ class Member(ShardMap):
     _open_channel: OpenChannel | None  # see `AddressChecks`
     instance: str = attrs.field(init=False, factory=partial(secrets.token_hex, 8))
     tokens: str = attrs.field(init=False, default="")  # fingerprint of the tokens, to announce
+    known_log: LogReport | None = attrs.field(init=False, default=None)  # as it was some seconds ago
     _heard: dict[str, float] = attrs.field(init=False, factory=dict)  # when the last heartbeat of each router came
     _log_servers: LogServerWatch = attrs.field(init=False)
     _ownership: Ownership = attrs.field(init=False)
@@ -166,10 +167,19 @@ class Member(ShardMap):
         return await asyncio.shield(self._reporting)
 
     async def _log_status(self) -> LogStatus:
-        return (await self.log_report()).status
+        self.known_log = await self.log_report()
+        return self.known_log.status
 
     def _report(self) -> LogReport:
         return LogReport(self._replicated.log.status(), self._replicated.objects.stored(PREFIX))
+
+    @property
+    def lag(self) -> int:
+        """How many records of the log this router's copy lags behind the owner's, by its last heartbeat."""
+        owner, own = self.owner(), self.record()
+        peers = self._ownership.peers(time.monotonic())
+        ahead = [each.position for each, _ in peers if owner is not None and each.router == owner.router]
+        return max(0, max(ahead, default=0) - own.position)
 
     @property
     def cut_off(self) -> int:

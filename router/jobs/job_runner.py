@@ -189,6 +189,11 @@ class JobRunner:
     _runs: dict[str, JobRun] = attrs.field(init=False, factory=dict)
     _changed: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
 
+    @property
+    def running(self) -> int:
+        """Number of jobs that run."""
+        return len(self._runs)
+
     def delay_reason(self, job_id: str) -> str:
         """Return why a job makes no progress at this moment; empty: it does, or does not run."""
         run = self._runs.get(job_id)

@@ -27,6 +27,7 @@ from flowhook.security.tokens import FILE as TOKENS_FILE
 from flowhook.sharing.table import RouterLimits
 from router.cluster.address_checks import channel_opener
 from router.cluster.member import Member
+from router.cluster.shard_map import LogReport
 from router.cluster.term import StopRequest, Term, TermRunner
 from router.cluster.watches import PeerDifferences, refuse_namesake
 from router.flows.parsing import InputParser
@@ -234,11 +235,22 @@ class _Runner(TermRunner):
 def _observe(
     registry: CollectorRegistry, member: Member, refusals: Refusals, snapshots_failing: Callable[[], float]
 ) -> None:
+    def known() -> list[LogReport]:
+        return [] if member.known_log is None else [member.known_log]
+
     metrics.expose(
         registry,
         {
             "flowhook_router_owner": lambda: float(member.record().state.owns),
             "flowhook_router_log_position": lambda: member.record().position,
+            "flowhook_standby_lag_records": lambda: member.lag,
+            "flowhook_router_log_bytes": lambda: [((), log.status.size) for log in known()],
+            "flowhook_nats_server_up": lambda: [
+                ((server.name,), float(server.current)) for log in known() for server in log.status.servers
+            ],
+            "flowhook_snapshot_age_seconds": lambda: [
+                ((), max(0.0, time.time() - log.snapshots[-1].create_time)) for log in known() if log.snapshots
+            ],
             "flowhook_router_reached_by": lambda: member.record().reach,
             "flowhook_router_unreachable_from": lambda: member.cut_off,
             "flowhook_router_snapshots_failing_seconds": snapshots_failing,

@@ -27,7 +27,6 @@ from router.bodies.body_streams import BodySender, UploadReceiver
 from router.calls.audit_recorder import AuditRecorder
 from router.cluster.term import StopRequest
 from router.dispatch.parts import ShardParts
-from router.dispatch.queue_readings import QueueReadings
 from router.dispatch.shard_runtime import ShardRuntime
 from router.executions.reading import ExecutionReader
 from router.flows.admission import AdmissionControl
@@ -43,6 +42,7 @@ from router.jobs.job_specs import MatchingExecutions
 from router.jobs.removal import ExecutionRemoval
 from router.metrics import RouterMetrics
 from router.process.backup_schedule import BackupSchedule
+from router.process.exposed_metrics import StorageReadings, expose_shard
 from router.process.grpc_server import add_service, bind, enable_reflection, new_server, service_names
 from router.process.retention import Retention
 from router.rejections.received_requests import ReceivedRequests
@@ -250,13 +250,24 @@ class OwnedShard:
         ):
             add_service(server, servicer)
         enable_reflection(server)
-        _observe(parts.metrics, runtime, cron_scheduler, uploads, silence_watch)
+        usage = StorageReadings(storage.usage)
+        expose_shard(
+            runtime=runtime,
+            storage=storage,
+            usage=usage,
+            cron_scheduler=cron_scheduler,
+            uploads=uploads,
+            silence_watch=silence_watch,
+            jobs=runner,
+            verifier=self._verifier,
+        )
         if self._before_bind is not None:
             await self._before_bind()
         self._process_state.announce("grpc", settings.host, bind(server, settings, self._port))
         upkeep = (
             self._watch_health(health_service),
             self._save_uses(),
+            usage.run(),
             cron_scheduler.run(),
             join_trigger.run(),
             silence_watch.run(),
@@ -354,33 +365,6 @@ class OwnedShard:
                 return await self._storage.healthy()
         except TimeoutError:
             return False
-
-
-def _observe(
-    metrics: RouterMetrics,
-    runtime: ShardRuntime,
-    cron_scheduler: CronScheduler,
-    uploads: UploadReceiver,
-    silence_watch: SilenceWatch,
-) -> None:
-    outages, runners, queues = runtime.parts.outages, runtime.parts.runners, QueueReadings(runtime.parts)
-    metrics.expose(
-        {
-            "flowhook_queue_depth": queues.depths,
-            "flowhook_queue_oldest_age_seconds": queues.oldest_ages,
-            "flowhook_incidents_open": lambda: metrics.of_flows(outages.open_by_flow()),
-            "flowhook_waiting_for_destinations": lambda: outages.waiting,
-            "flowhook_silent_flows": lambda: len(silence_watch),
-            "flowhook_runners_connected": lambda: len(runners),
-            "flowhook_runner_credit": lambda: [
-                ((each.runner_id,), runtime.shard.runners.credit(each.runner_id)) for each in runners
-            ],
-            "flowhook_router_buffered_events": lambda: runtime.events.buffered,
-            "flowhook_router_schedules": lambda: len(cron_scheduler),
-            "flowhook_router_uploads": lambda: uploads.under_way,
-            "flowhook_router_upload_bytes": lambda: uploads.bytes,
-        }
-    )
 
 
 def _now_ms() -> int:

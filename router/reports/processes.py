@@ -205,7 +205,7 @@ def _checked(process: pb.Process) -> pb.Process:
     if process.role not in REPORTERS or process.pid < 0:
         raise _invalid("`role` must be edge, router, runner or admin, and `pid` positive")
     if not within_limits(process.metrics):
-        raise _invalid("`metrics` must have at most 512 KiB and 5000 lines")
+        raise _invalid("`metrics` must have at most 2 MiB and 10,000 lines")
     if abs(convert.seconds(process.clock_skew)) > MAX_SKEW_SECONDS:
         raise _invalid("`clock_skew` must be at most 100 years")
     start = Timestamp(seconds=process.start_time.seconds, nanos=process.start_time.nanos)  # without unknown fields

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ import attrs
 from typing_extensions import override
 
 from flowhook.errors import FlowhookError
+from flowhook.process.metrics import Histogram
 from router.storage.errors import STORAGE_FULL, CallRefusedError, StorageError, translate
 from router.storage.limits import DEFAULT_LIMITS, StorageLimits
 
@@ -147,6 +149,8 @@ class Writer:
         self._ended: asyncio.Future[None] = self._loop.create_future()
         self._thread = threading.Thread(target=self._run, name="storage-writer", daemon=True)
         self._limits = limits
+        self.commit_seconds = Histogram("flowhook_storage_commit_duration_seconds")
+        self.commit_writes = Histogram("flowhook_storage_commit_batch_writes")
         self.failing = False  # whether the last transaction failed because of storage
         self._stale = True
 
@@ -215,8 +219,11 @@ class Writer:
     def _run(self) -> None:
         while (batch := self._next()) or self._between:
             if batch:
+                began = time.monotonic()
                 self._commit(batch)
                 self._on_loop(self._deliver, batch)
+                self.commit_seconds.observe(time.monotonic() - began)
+                self.commit_writes.observe(len(batch))
                 if _changes(batch) >= BUSY_CHANGES:
                     self._pause()
             if self._between:

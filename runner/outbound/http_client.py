@@ -10,6 +10,7 @@ any of them may be a credential, and authentication challenges are not answered.
 from __future__ import annotations
 
 import socket
+import time
 from functools import partial
 from types import SimpleNamespace
 from typing import Final, Self
@@ -27,6 +28,7 @@ from runner.authentication import digest
 from runner.authentication.policy import Digest
 from runner.authentication.tokens import Tokens
 from runner.interpreter.errors import Kind, fault
+from runner.metrics import METRICS
 from runner.outbound.dns import lookup, numeric_host
 from runner.outbound.http_response import HttpResponse, LimitedConnector, is_harmless, public_url, read_response
 from runner.outbound.request_bodies import StreamedBody
@@ -143,10 +145,11 @@ class HttpClient:
         A server may close a keep-alive connection at the moment it is reused. Then, and only then, the request is sent
         once more, over a new connection. If the receiver got both, it recognises the second one by the Idempotency-Key.
         """
+        began, host = time.monotonic(), url.host or ""
         for attempt in range(2):
             use = SimpleNamespace(reused_connection=False)
             try:
-                return await self._session.request(
+                response = await self._session.request(
                     method,
                     url,
                     headers=headers,
@@ -156,9 +159,14 @@ class HttpClient:
                     max_line_size=limits.MAX_HEADER_BYTES,
                     trace_request_ctx=use,
                 )
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not use.reused_connection or attempt:
-                    raise
+            except BaseException as error:
+                is_closed = isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError)
+                if is_closed and use.reused_connection and not attempt:
+                    continue
+                METRICS.requested(host, "", type(error).__name__, time.monotonic() - began)
+                raise
+            METRICS.requested(host, str(response.status), "", time.monotonic() - began)
+            return response
         raise AssertionError("unreachable")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +15,7 @@ from flowhook.retrying import RETRY_SECONDS
 from flowhook.sharing import Principal, current_principal
 from runner.guard.evaluation_record import Activity, EvaluationRecord
 from runner.interpreter.effects import EffectResult, Perform
+from runner.metrics import METRICS
 from runner.outbound.call_trace import CURRENT
 from runner.outbound.destinations import CallGate, Destinations
 from runner.outbound.request_bodies import Attachments
@@ -87,7 +89,11 @@ class EffectCalls:
         CURRENT.set(self._tracing.of_call(execution.event, execution.spans, effect))
         attachments, about = self._attachments(execution), execution.log_fields
         call = self._executor.perform(execution.effect_scope, effect, secret, attachments, gate, about=about)
+        began = time.monotonic()
         result = await MonitoredCoroutine(call, self._record, execution.lease, effect.instance)
+        if not result.destination:  # else it was not called
+            status = "completed" if result.error is None else "faulted"
+            METRICS.called(flow_id, effect.function, status, time.monotonic() - began)
         self._on_result(execution, effect, result)
 
 

@@ -18,7 +18,6 @@ from runner.interpreter.effects import EffectResult, Perform, idempotency_key
 from runner.interpreter.errors import Kind, TaskFault, error
 from runner.interpreter.execution_context import secret_data
 from runner.interpreter.redaction import Redactor
-from runner.metrics import METRICS
 from runner.outbound.bound_client import BoundClient
 from runner.outbound.destinations import CallGate, DestinationDown
 from runner.outbound.http_client import HttpClient
@@ -89,8 +88,6 @@ class EffectExecutor:
                     return EffectResult(None, destination=gate.blocked_by)
                 shown = dataclasses.replace(shown, destination=gate.failed_at)
             result = dataclasses.replace(result, error=shown)
-        outcome = "ok" if result.error is None else "error"
-        METRICS.called(effect.function, outcome, clock() - began)
         return result
 
 

@@ -472,6 +472,7 @@ class ExecutionDriver:
     def _take_step(self, execution: ActiveExecution, step: effects.Step) -> None:
         if step.writes:
             self._reporter.write(execution, step.writes)
+            METRICS.journaled(execution.event.flow_id, step.writes)
         execution.lifecycle_events = tuple(step.lifecycle_events)
         match step.ending:
             case effects.WorkflowCompleted(output=output):

@@ -250,7 +250,7 @@ async def test_reports_follow_readiness(cluster):
 
 async def test_metrics_that_are_too_many_are_left_out_of_a_report(cluster):
     lifecycle = ProcessState(name="edge-1", role="edge")
-    lifecycle.metrics = measured(b"m 1\n" * 5001)
+    lifecycle.metrics = measured(b"m 1\n" * 10_001)
     lifecycle.detail = "no\nrouter" + "x" * 1000
     async with channel.connect(cluster.target, "t") as connection, asyncio.timeout(PATIENCE):
         reporting = asyncio.create_task(ProcessReporter(connection, lifecycle).run())

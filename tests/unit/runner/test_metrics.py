@@ -1,27 +1,43 @@
 from prometheus_client import CollectorRegistry
 
+from flowhook.model.executions import JournalEntry
 from flowhook.process.metrics import render
+from flowhook.reporting.process_reports import within_limits
+from runner.interpreter.effects import JournalWrite
 from runner.metrics import RunnerMetrics
 
 
-def test_attempts_and_calls_are_counted_by_outcome():
-    counts, registry = RunnerMetrics(), CollectorRegistry()
-    counts.expose(registry)
+def lines_of(counts):
+    counts.expose(registry := CollectorRegistry())
+    return render(registry).decode().splitlines()
+
+
+def test_attempts_calls_and_requests_are_counted():
+    counts = RunnerMetrics()
     for outcome in ("completed", "faulted", "completed"):
         counts.attempts[outcome] += 1
-    counts.called("http", "ok", 0.2)
-    lines = render(registry).splitlines()
-    assert b'flowhook_attempts_total{outcome="completed"} 2.0' in lines
-    assert b'flowhook_attempts_total{outcome="faulted"} 1.0' in lines
-    assert b'flowhook_call_duration_seconds_bucket{function="http",le="0.1",outcome="ok"} 0.0' in lines
-    assert b'flowhook_call_duration_seconds_bucket{function="http",le="0.25",outcome="ok"} 1.0' in lines
+    counts.called("shop", "http", "completed", 0.2)
+    counts.requested("example.com", "200", "", 0.2)
+    keys = ("/do/0/a#0", "/do/0/a#0:retry", "/do/1/b#0:wait")
+    counts.journaled("shop", [JournalWrite(JournalEntry(key, None)) for key in keys])
+    lines = lines_of(counts)
+    assert 'flowhook_attempts_total{outcome="completed"} 2.0' in lines
+    assert 'flowhook_attempts_total{outcome="faulted"} 1.0' in lines
+    name = 'flowhook_task_duration_seconds_bucket{flow="shop",function="http",le="%s",status="completed"} %.1f'
+    assert {name % ("0.1", 0), name % ("0.25", 1)} <= {*lines}
+    assert 'flowhook_task_retries_total{flow="shop"} 1.0' in lines
+    labels = 'error_type="",http_response_status_code="200",server_address="example.com"'
+    assert f"http_client_request_duration_seconds_count{{{labels}}} 1.0" in lines
 
 
-def test_functions_beyond_a_limit_are_counted_together():
-    counts, registry = RunnerMetrics(), CollectorRegistry()
-    counts.expose(registry)
+def test_whatever_flows_call_the_metrics_fit_into_a_report():
+    counts = RunnerMetrics()
     for number in range(1000):
-        counts.called(f"function-{number}", "ok", 0.2)
-    lines = [line for line in render(registry).splitlines() if line.startswith(b"flowhook_call_duration_seconds_count")]
-    assert len(lines) == 201
-    assert b'flowhook_call_duration_seconds_count{function="_other",outcome="ok"} 800.0' in lines
+        name = f"{number:0>4}" + "x" * 100
+        counts.journaled(name, [JournalWrite(JournalEntry("a:retry", None))])
+        for kind in range(20):
+            counts.called(name, f"function-{kind}", "completed", 0.2)
+            counts.requested(name, str(kind), "", 0.2)
+    lines = lines_of(counts)
+    assert within_limits("\n".join(lines).encode())
+    assert any(line.startswith('flowhook_task_retries_total{flow="_other"} 800') for line in lines)

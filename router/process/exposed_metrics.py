@@ -1,0 +1,94 @@
+"""What is read of a shard and its storage when metrics are collected; see `flowhook.process.metric_table`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import attrs
+
+from flowhook.errors import FlowhookError
+from flowhook.model.cluster import StorageUsage
+from flowhook.process.metrics import Reading
+from flowhook.security.token_verifier import TokenVerifier
+from router.bodies.body_streams import UploadReceiver
+from router.dispatch.queue_readings import QueueReadings
+from router.dispatch.shard_runtime import ShardRuntime
+from router.jobs.job_runner import JobRunner
+from router.metrics import by_label
+from router.storage.storage import Storage
+from router.triggers.cron_scheduler import CronScheduler
+from router.triggers.silence_watch import SilenceWatch
+
+MEASURE_SECONDS: Final = 60.0  # between two measurements of what storage takes, which look at many files
+
+
+@attrs.define(eq=False, repr=False)
+class StorageReadings:
+    """What storage takes on the disk, measured at the start and, while anybody asks, every `MEASURE_SECONDS`."""
+
+    _usage: Callable[[], Awaitable[StorageUsage]]
+    _found: StorageUsage | None = attrs.field(init=False, default=None)
+    _asked: asyncio.Event = attrs.field(init=False, factory=asyncio.Event)
+
+    async def run(self) -> None:
+        while True:
+            try:
+                self._found = await self._usage()
+            except FlowhookError:  # others report it
+                self._found = None
+            await asyncio.sleep(MEASURE_SECONDS)
+            self._asked.clear()
+            await self._asked.wait()
+
+    def bytes_by_kind(self) -> list[tuple[tuple[str], float]]:
+        self._asked.set()
+        found = self._found
+        if found is None:
+            return []
+        return by_label({"database": found.database_bytes, "wal": found.wal_bytes, "blobs": found.file_bytes})
+
+    def disk(self, name: str) -> list[tuple[tuple[()], float]]:
+        return [] if self._found is None else [((), getattr(self._found, name))]
+
+
+def expose_shard(
+    *,
+    runtime: ShardRuntime,
+    storage: Storage,
+    usage: StorageReadings,
+    cron_scheduler: CronScheduler,
+    uploads: UploadReceiver,
+    silence_watch: SilenceWatch,
+    jobs: JobRunner,
+    verifier: TokenVerifier,
+) -> None:
+    parts, shard, metrics, writer = runtime.parts, runtime.shard, runtime.parts.metrics, storage.writer
+    outages, runners, queues = parts.outages, parts.runners, QueueReadings(parts)
+
+    def credit() -> Reading:
+        return [((each.runner_id,), shard.runners.credit(each.runner_id)) for each in runners]
+
+    metrics.expose(
+        {
+            "flowhook_queue_depth": queues.depths,
+            "flowhook_queue_oldest_age_seconds": queues.oldest_ages,
+            "flowhook_incidents_open": lambda: metrics.of_flows(outages.open_by_flow()),
+            "flowhook_waiting_for_destinations": lambda: outages.waiting,
+            "flowhook_silent_flows": lambda: len(silence_watch),
+            "flowhook_runners_connected": lambda: len(runners),
+            "flowhook_runner_credit": credit,
+            "flowhook_bulk_jobs_active": lambda: jobs.running,
+            "flowhook_token_expiry_timestamp_seconds": lambda: by_label(verifier.expiries()),
+            "flowhook_storage_commit_duration_seconds": lambda: writer.commit_seconds,
+            "flowhook_storage_commit_batch_writes": lambda: writer.commit_writes,
+            "flowhook_storage_bytes": usage.bytes_by_kind,
+            "flowhook_disk_free_bytes": lambda: usage.disk("free_bytes"),
+            "flowhook_disk_size_bytes": lambda: usage.disk("disk_bytes"),
+            "flowhook_router_buffered_events": lambda: runtime.events.buffered,
+            "flowhook_router_schedules": lambda: len(cron_scheduler),
+            "flowhook_router_uploads": lambda: uploads.under_way,
+            "flowhook_router_upload_bytes": lambda: uploads.bytes,
+        }
+    )

@@ -20,7 +20,9 @@ MAX_CALLS: Final = 400  # histograms of calls, of all flows
 MAX_KINDS: Final = 8  # functions and statuses of the calls of a flow that are counted apart
 MAX_HOSTS: Final = 50
 MAX_ANSWERS: Final = 3  # statuses and errors of the requests to a host that are counted apart
-_RETRY: Final = ":retry"  # what the keys of journal entries end with that begin another try
+# keys of waits for another try end with this; an entry has the time of one, and a second one says that it is over
+_RETRY: Final = ":retry"
+_OVER: Final = b'{"over"'
 
 
 class _FlowCounts:
@@ -73,7 +75,7 @@ class RunnerMetrics:
     def journaled(self, flow_id: str, writes: Iterable[JournalWrite]) -> None:
         """Count the tries that begin with what a flow's execution journals."""
         for write in writes:
-            if write.entry.key.endswith(_RETRY):
+            if write.entry.key.endswith(_RETRY) and (write.entry.output or b"").startswith(_OVER):
                 self._flows.of(flow_id).retries += 1
 
     def requested(self, host: str, status: str, error: str, seconds: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
@@ -24,7 +25,7 @@ from flowhook.process.metric_table import COUNTER, METRICS, Metric
 
 TEXT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE: Final = "application/openmetrics-text; version=1.0.0; charset=utf-8"
-RENDERED_SHARE: Final = 10  # a text is used again for so many times what it took to render it
+RENDERED_SHARE: Final = 10  # a text is used again for so many times the CPU time that it took to render it
 MAX_ACCEPTED: Final = 32  # types of an `Accept` header that are looked at
 _QUALITY: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 
@@ -153,11 +154,15 @@ class ExposedMetrics:
         return await asyncio.shield(self._rendering)
 
     async def _render(self) -> bytes:
-        now = asyncio.get_running_loop().time
-        began = now()
-        text = await asyncio.to_thread(generate_latest, _Collected(self.registries))
-        self._due = now() + RENDERED_SHARE * (now() - began)
+        text, seconds = await asyncio.to_thread(_rendered, _Collected(self.registries))
+        self._due = asyncio.get_running_loop().time() + RENDERED_SHARE * seconds
         return text
+
+
+def _rendered(collected: Collector) -> tuple[bytes, float]:
+    """Return a text and the CPU time (s) that it took."""
+    began = time.thread_time()
+    return generate_latest(collected), time.thread_time() - began
 
 
 def in_openmetrics(text: bytes) -> bytes:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 import flowhook
 from flowhook.process import server_certificates
-from flowhook.process.metrics import ExposedMetrics, Histogram, expose, registry
+from flowhook.process.metric_table import METRICS
+from flowhook.process.metrics import ExposedMetrics, Histogram, Reading, expose, registry
 from flowhook.process.process_state import ProcessState
 from flowhook.process.ticks import until_tick
 
@@ -27,17 +28,15 @@ async def process_metrics(
     exposed = ExposedMetrics([metrics or registry(), own := CollectorRegistry()])
     process_state.metrics = exposed.text
     lag = Histogram("flowhook_event_loop_lag_seconds")
-    expose(
-        own,
-        {
-            "flowhook_build_info": lambda: [((flowhook.__version__, platform.python_version()), 1)],
-            "flowhook_event_loop_lag_seconds": lambda: lag,
-            "flowhook_clock_skew_seconds": lambda: (
-                [] if process_state.clock_skew is None else [((), process_state.clock_skew)]
-            ),
-            "flowhook_certificate_expiry_timestamp_seconds": server_certificates.expiries,
-        },
-    )
+    readings: dict[str, Callable[[], Reading]] = {
+        "flowhook_build_info": lambda: [((flowhook.__version__, platform.python_version()), 1)],
+        "flowhook_event_loop_lag_seconds": lambda: lag,
+        "flowhook_clock_skew_seconds": lambda: (
+            [] if process_state.clock_skew is None else [((), process_state.clock_skew)]
+        ),
+        "flowhook_certificate_expiry_timestamp_seconds": server_certificates.expiries,
+    }
+    expose(own, {name: read for name, read in readings.items() if process_state.role in METRICS[name].roles})
     measuring = asyncio.create_task(_measure(lag), name="measure the lag of the event loop")
     try:
         yield exposed

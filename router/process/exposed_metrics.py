@@ -57,15 +57,15 @@ def expose_shard(
     *,
     runtime: ShardRuntime,
     storage: Storage,
-    usage: StorageReadings,
     cron_scheduler: CronScheduler,
     uploads: UploadReceiver,
     silence_watch: SilenceWatch,
     jobs: JobRunner,
     verifier: TokenVerifier,
-) -> None:
+) -> StorageReadings:
+    """Expose the metrics of a shard; the caller runs the result, which measures the storage."""
     parts, shard, metrics, writer = runtime.parts, runtime.shard, runtime.parts.metrics, storage.writer
-    outages, runners, queues = parts.outages, parts.runners, QueueReadings(parts)
+    outages, runners, queues, usage = parts.outages, parts.runners, QueueReadings(parts), StorageReadings(storage.usage)
 
     def credit() -> Reading:
         return [((each.runner_id,), shard.runners.credit(each.runner_id)) for each in runners]
@@ -92,3 +92,4 @@ def expose_shard(
             "flowhook_router_upload_bytes": lambda: uploads.bytes,
         }
     )
+    return usage

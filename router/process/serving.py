@@ -42,7 +42,7 @@ from router.jobs.job_specs import MatchingExecutions
 from router.jobs.removal import ExecutionRemoval
 from router.metrics import RouterMetrics
 from router.process.backup_schedule import BackupSchedule
-from router.process.exposed_metrics import StorageReadings, expose_shard
+from router.process.exposed_metrics import expose_shard
 from router.process.grpc_server import add_service, bind, enable_reflection, new_server, service_names
 from router.process.retention import Retention
 from router.rejections.received_requests import ReceivedRequests
@@ -250,11 +250,9 @@ class OwnedShard:
         ):
             add_service(server, servicer)
         enable_reflection(server)
-        usage = StorageReadings(storage.usage)
-        expose_shard(
+        usage = expose_shard(
             runtime=runtime,
             storage=storage,
-            usage=usage,
             cron_scheduler=cron_scheduler,
             uploads=uploads,
             silence_watch=silence_watch,

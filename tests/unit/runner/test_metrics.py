@@ -19,7 +19,9 @@ def test_attempts_calls_and_requests_are_counted():
     counts.called("shop", "http", "completed", 0.2)
     counts.requested("example.com", "200", "", 0.2)
     keys = ("/do/0/a#0", "/do/0/a#0:retry", "/do/1/b#0:wait")
-    counts.journaled("shop", [JournalWrite(JournalEntry(key, None)) for key in keys])
+    counts.journaled(
+        "shop", [JournalWrite(JournalEntry(key, output)) for key in keys for output in (b'{"until":1}', b'{"over":2}')]
+    )
     lines = lines_of(counts)
     assert 'flowhook_attempts_total{outcome="completed"} 2.0' in lines
     assert 'flowhook_attempts_total{outcome="faulted"} 1.0' in lines
@@ -34,7 +36,7 @@ def test_whatever_flows_call_the_metrics_fit_into_a_report():
     counts = RunnerMetrics()
     for number in range(1000):
         name = f"{number:0>4}" + "x" * 100
-        counts.journaled(name, [JournalWrite(JournalEntry("a:retry", None))])
+        counts.journaled(name, [JournalWrite(JournalEntry("a:retry", b'{"over":2}'))])
         for kind in range(20):
             counts.called(name, f"function-{kind}", "completed", 0.2)
             counts.requested(name, str(kind), "", 0.2)
